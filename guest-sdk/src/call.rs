@@ -1,0 +1,263 @@
+//! A call from the host: input, the guest's function, output. Each function here is one kind of export, generic
+//! over the model; `export` gives them their names.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::panic::PanicHookInfo;
+use std::thread::LocalKey;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::task_error::TaskError;
+use crate::{Model, fit, host, raw};
+
+/// What an export returns when all went well; anything else is a failure.
+const OK: i32 = 0;
+const FAILED: i32 = 1;
+
+/// Where the expansion of `export!` keeps the state of a model's callbacks.
+pub type State<M> = RefCell<Option<M>>;
+
+/// The export `runnable`.
+pub fn runnable<M: Model>() -> i32 {
+    raw::take_written();
+    match fit::args::<M::Args>(&host::input()).and_then(M::runnable) {
+        Ok(result) => {
+            if !raw::take_written() {
+                put_out(&result);
+            }
+            flush();
+            OK
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// The export `callback`.
+pub fn callback<M>(state: &'static LocalKey<State<M>>) -> i32
+where
+    M: Model,
+    M::Output: DeserializeOwned,
+{
+    raw::take_written();
+    ended(
+        fit::value("the result", &host::input())
+            .and_then(|result| with(state, |model| model.callback(result))),
+    )
+}
+
+/// The export `error_callback`.
+pub fn error_callback<M: Model>(state: &'static LocalKey<State<M>>) -> i32 {
+    raw::take_written();
+    ended(
+        fit::value::<TaskError>("the error", &host::input())
+            .and_then(|error| with(state, |model| model.error_callback(error))),
+    )
+}
+
+/// The export `tasks`.
+pub fn tasks(push_all: fn() -> Result<(), Error>) -> i32 {
+    ended(push_all())
+}
+
+fn with<M: Model, T>(state: &'static LocalKey<State<M>>, call: impl FnOnce(&mut M) -> T) -> T {
+    state.with_borrow_mut(|state| call(state.get_or_insert_default()))
+}
+
+fn ended(result: Result<(), Error>) -> i32 {
+    match result {
+        Ok(()) => {
+            flush();
+            OK
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &Error) -> i32 {
+    if raw::take_written() {
+        // Nothing but `fail` takes back what was put out, and it takes a message only.
+        raw::fail(&error.to_string());
+    }
+    host::output(error.as_json().as_bytes());
+    flush();
+    FAILED
+}
+
+/// Writes the result as JSON.
+fn put_out(result: &impl Serialize) {
+    let mut out = Out(Vec::new());
+    match serde_json::to_writer(&mut out, result) {
+        Ok(()) => host::output(&out.0),
+        Err(error) => raw::fail(&format!("the result is no JSON: {error}")),
+    }
+}
+
+/// Hands a large result over in pieces: a guest does not need memory for the whole of it.
+struct Out(Vec<u8>);
+
+impl Out {
+    const PIECE: usize = 32 << 10;
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.0.len() + bytes.len() > Self::PIECE {
+            host::output(&self.0);
+            self.0.clear();
+            if bytes.len() > Self::PIECE {
+                host::output(bytes);
+                return Ok(());
+            }
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets out what std still holds back of an unfinished line: the instance may be gone after this call, and no
+/// `main` returns that would do it.
+pub(crate) fn flush() {
+    // A stream that cannot be written is the guest's own affair, as it is in any program.
+    let _ = io::stdout().flush();
+}
+
+/// Makes a panic end the call as `error` with the panic's message and place.
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    expect(dead_code, reason = "natively a panic is the test's own")
+)]
+pub(crate) fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| raw::fail(&panic_text(info))));
+}
+
+fn panic_text(info: &PanicHookInfo<'_>) -> String {
+    let payload = info.payload();
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "a panic without a message",
+    };
+    match info.location() {
+        Some(place) => format!("panicked at {place}: {message}"),
+        None => format!("panicked: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[derive(Default)]
+    struct Sum(u32);
+
+    impl Model for Sum {
+        type Args = (u32, u32);
+        type Output = u32;
+
+        fn runnable((a, b): Self::Args) -> Result<u32, Error> {
+            match (a, b) {
+                (0, 0) => Err(Error::with_data(&[0])),
+                (7, _) => {
+                    raw::output(b"77");
+                    Ok(b)
+                }
+                (8, _) => {
+                    raw::output(b"88");
+                    Err("too late".into())
+                }
+                _ => Ok(a + b),
+            }
+        }
+
+        fn callback(&mut self, sum: u32) -> Result<(), Error> {
+            self.0 += sum;
+            if self.0 > 10 {
+                return Err(format!("{}", self.0).into());
+            }
+            Ok(())
+        }
+
+        fn error_callback(&mut self, error: TaskError) -> Result<(), Error> {
+            Err(format!("{} after {}", error.kind, self.0).into())
+        }
+    }
+
+    thread_local! {
+        static STATE: State<Sum> = const { RefCell::new(None) };
+    }
+
+    #[test]
+    fn runnable_gets_the_args_and_puts_out_the_result() {
+        assert_eq!(testing::call("[1,2]", runnable::<Sum>), (OK, "3".to_owned()));
+    }
+
+    #[test]
+    fn a_failure_puts_out_the_error() {
+        assert_eq!(
+            testing::call("[0,0]", runnable::<Sum>),
+            (FAILED, "[0]".to_owned())
+        );
+        let (status, error) = testing::call("[1]", runnable::<Sum>);
+        assert_eq!(status, FAILED);
+        assert!(error.starts_with("\"the args do not fit"), "{error}");
+    }
+
+    #[test]
+    fn raw_output_takes_the_place_of_the_result() {
+        assert_eq!(testing::call("[7,2]", runnable::<Sum>), (OK, "77".to_owned()));
+        assert_eq!(testing::call("[1,2]", runnable::<Sum>), (OK, "3".to_owned()));
+    }
+
+    #[test]
+    #[should_panic(expected = "too late")]
+    fn an_error_after_raw_output_ends_in_fail() {
+        testing::call("[8,2]", runnable::<Sum>);
+    }
+
+    #[test]
+    fn callbacks_accumulate_state_and_keep_it_when_they_fail() {
+        let callback = || callback::<Sum>(&STATE);
+        let error_callback = || error_callback::<Sum>(&STATE);
+        assert_eq!(testing::call("4", callback), (OK, String::new()));
+        assert_eq!(testing::call("8", callback), (FAILED, "\"12\"".to_owned()));
+        let (status, error) = testing::call(r#"{"kind":"timeout","message":"m"}"#, error_callback);
+        assert_eq!((status, error.as_str()), (FAILED, "\"timeout after 12\""));
+        let (status, error) = testing::call("\"x\"", callback);
+        assert_eq!(status, FAILED);
+        assert!(
+            error.starts_with("\"the result does not fit: invalid type"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_large_result_arrives_whole() {
+        let parts: Vec<String> = [1, Out::PIECE - 8, 10, 2 * Out::PIECE, 0, 3]
+            .map(|len| "x".repeat(len))
+            .to_vec();
+        let (_, json) = testing::call("", || {
+            put_out(&parts);
+            OK
+        });
+        assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), parts);
+    }
+
+    #[test]
+    #[should_panic(expected = "the result is no JSON: key must be a string")]
+    fn a_result_that_is_no_json_ends_in_fail() {
+        put_out(&std::collections::BTreeMap::from([((1, 2), 3)]));
+    }
+}

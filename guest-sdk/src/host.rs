@@ -1,0 +1,102 @@
+//! The imports of the guest ABI (module `mpwasm_v1`), each behind a safe function.
+//!
+//! This is the only file of the crate with unsafe code. On targets other than `wasm32` the same functions are
+//! played by [`crate::testing`].
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use wasm::*;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use crate::testing::host::*;
+
+#[cfg(target_arch = "wasm32")]
+mod wasm {
+    /// The functions as the host declares them; pointers and `usize` are `i32` on this target.
+    mod import {
+        #[link(wasm_import_module = "mpwasm_v1")]
+        unsafe extern "C" {
+            pub safe fn input_len() -> i32;
+            pub fn input_read(to: *mut u8, offset: usize, len: usize) -> i32;
+            pub fn output_write(from: *const u8, len: usize);
+            pub fn fail(from: *const u8, len: usize) -> !;
+            pub fn push(from: *const u8, len: usize) -> i64;
+            pub fn log(level: i32, from: *const u8, len: usize);
+            pub safe fn pid() -> i32;
+            pub safe fn task_id() -> i64;
+            pub safe fn attempt() -> i32;
+            pub safe fn remaining_ms() -> i64;
+        }
+    }
+
+    unsafe extern "C" {
+        /// The linker's own: runs the constructors of everything that is linked into the guest.
+        fn __wasm_call_ctors();
+    }
+
+    /// Makes the instance ready; the host calls it once, before any other export.
+    ///
+    /// It calls the constructors itself, because a module that does not gets every export wrapped by the linker
+    /// such that they run again with each call.
+    #[unsafe(no_mangle)]
+    extern "C" fn _initialize() {
+        // SAFETY: the host calls this once for each instance, before anything else of the guest runs.
+        unsafe { __wasm_call_ctors() };
+        crate::call::install_panic_hook();
+    }
+
+    /// This call's whole input.
+    pub(crate) fn input() -> Vec<u8> {
+        let len = import::input_len() as usize;
+        let mut input = Vec::with_capacity(len);
+        // SAFETY: the vector owns `len` bytes; the host writes at most so many, and returns how many it wrote.
+        unsafe {
+            let read = import::input_read(input.as_mut_ptr(), 0, len) as usize;
+            input.set_len(read.min(len));
+        }
+        input
+    }
+
+    /// Appends to this call's output.
+    pub(crate) fn output(bytes: &[u8]) {
+        // SAFETY: the host only reads, within the slice.
+        unsafe { import::output_write(bytes.as_ptr(), bytes.len()) }
+    }
+
+    /// Ends this call as `error`, whatever was put out so far.
+    pub(crate) fn fail(message: &str) -> ! {
+        // SAFETY: the host only reads, within the string, and does not return.
+        unsafe { import::fail(message.as_ptr(), message.len()) }
+    }
+
+    /// Pushes a task, a JSON object, and returns its id.
+    pub(crate) fn push(task: &[u8]) -> u64 {
+        // SAFETY: the host only reads, within the slice.
+        unsafe { import::push(task.as_ptr(), task.len()) as u64 }
+    }
+
+    /// Writes a log line.
+    pub(crate) fn log(level: i32, text: &str) {
+        // SAFETY: the host only reads, within the string.
+        unsafe { import::log(level, text.as_ptr(), text.len()) }
+    }
+
+    /// The operating-system process that runs this call.
+    pub(crate) fn pid() -> u32 {
+        import::pid() as u32
+    }
+
+    /// The id of this call's task.
+    pub(crate) fn task_id() -> u64 {
+        import::task_id() as u64
+    }
+
+    /// The attempt of this call's task.
+    pub(crate) fn attempt() -> u32 {
+        import::attempt() as u32
+    }
+
+    /// Milliseconds until this call's deadline.
+    pub(crate) fn remaining_ms() -> u64 {
+        import::remaining_ms().max(0) as u64
+    }
+}

@@ -1,0 +1,173 @@
+//! Write guests for mpwasm, the process pool for code that you do not trust.
+//!
+//! A *guest* is a WebAssembly module. It exports one or several *models*; a model is a [`Model`] with three
+//! functions, of which the last two are optional:
+//!
+//! - `runnable` gets the args of a task, runs in a worker process and returns a result or an error;
+//! - `callback` gets that result, and runs in the dispatcher process;
+//! - `error_callback` gets the [`TaskError`] of a task that failed, for whatever reason, and runs there too.
+//!
+//! ```
+//! use mpwasm_guest::{Error, InfoTask, Model, TaskError, push};
+//!
+//! #[derive(Default)]
+//! struct Halve {
+//!     sum: u64,
+//! }
+//!
+//! impl Model for Halve {
+//!     type Args = (u64,);
+//!     type Output = u64;
+//!
+//!     fn runnable((number,): Self::Args) -> Result<Self::Output, Error> {
+//!         if number % 2 == 1 {
+//!             return Err(format!("{number} is odd").into());
+//!         }
+//!         Ok(number / 2)
+//!     }
+//!
+//!     fn callback(&mut self, half: Self::Output) -> Result<(), Error> {
+//!         self.sum += half;
+//!         println!("{half}, which makes {} so far", self.sum);
+//!         Ok(())
+//!     }
+//!
+//!     fn error_callback(&mut self, error: TaskError) -> Result<(), Error> {
+//!         eprintln!("no half of {}: {}", error.args, error.message);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn tasks() -> Result<(), Error> {
+//!     for number in 0..10_u64 {
+//!         push(InfoTask::new("", None, (number,)))?;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! mpwasm_guest::export!(Halve, tasks => tasks);
+//! ```
+//!
+//! The crate that holds this needs `crate-type = ["cdylib"]` under `[lib]`, is built for the target
+//! `wasm32-wasip1`, and needs neither unsafe code nor build flags. `mpwasm new NAME` writes such a crate,
+//! `mpwasm run DIR` builds and runs it.
+//!
+//! # What runs where
+//!
+//! Every call of `runnable` gets a fresh instance of the guest: no static, no allocation and no other trace of
+//! one task reaches the next. The callbacks of a model share one instance for as long as it is well, so they may
+//! accumulate state in `self`; after a panic, a trap or a timeout they go on with a fresh one. `tasks` runs once,
+//! in a process of its own.
+//!
+//! # Errors and panics
+//!
+//! `runnable` fails with an [`Error`], which `?` makes from any [`std::error::Error`] and from strings. A panic
+//! ends the call as `error` too, with the panic's message and place. So do args that do not fit
+//! [`Model::Args`]: the message says which of them, and why.
+//!
+//! # On other targets
+//!
+//! The crate compiles anywhere, so that a guest's own unit tests run natively with a plain `cargo test`: call
+//! the model's functions directly, or through [`testing`], which also holds the native stand-ins for what the
+//! worker provides. `export!` exports nothing there.
+#![warn(missing_docs)]
+// The links to `testing`, which is not there on this target.
+#![cfg_attr(target_arch = "wasm32", allow(rustdoc::broken_intra_doc_links))]
+
+mod call;
+mod context;
+mod error;
+mod export;
+mod fit;
+mod host;
+pub mod raw;
+mod task;
+mod task_error;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use crate::context::{Level, attempt, log, pid, remaining, task_id};
+pub use crate::error::Error;
+pub use crate::task::{InfoTask, push};
+pub use crate::task_error::{Kind, TaskError};
+pub use serde;
+pub use serde_json::{self, Value, json};
+
+/// What the expansion of [`export!`] calls; no part of the public interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::call::{State, callback, error_callback, runnable, tasks};
+    pub use crate::export::check_name;
+}
+
+/// A model: what a task runs, and what follows when it has ended.
+///
+/// [`export!`](crate::export!) makes its functions exports of the guest. The value of the type itself is the state of the
+/// callbacks; `runnable` has none, because every task starts from nothing.
+///
+/// ```
+/// use mpwasm_guest::{Error, Model};
+///
+/// #[derive(Default)]
+/// struct Add;
+///
+/// impl Model for Add {
+///     type Args = (i64, i64);
+///     type Output = i64;
+///
+///     fn runnable((a, b): Self::Args) -> Result<Self::Output, Error> {
+///         Ok(a.checked_add(b).ok_or("the sum is too large")?)
+///     }
+/// }
+///
+/// assert_eq!(Add::runnable((1, 2)), Ok(3));
+/// mpwasm_guest::export!(Add: runnable);
+/// ```
+pub trait Model: Default + 'static {
+    /// The args of a task, which are a JSON array.
+    ///
+    /// A tuple is the positional args: `(u64, String)` takes two, `(u64,)` one, `()` none. `Vec<T>` takes any
+    /// number of one type. A struct that derives `Deserialize` takes its fields in the order of their
+    /// declaration, and those with `#[serde(default)]` may be missing at the end.
+    type Args: DeserializeOwned;
+
+    /// The result of a task: any type that serde can write as JSON. `()` becomes `null`.
+    type Output: Serialize;
+
+    /// Runs a task, in a worker process and in a fresh instance of the guest.
+    ///
+    /// # Errors
+    ///
+    /// The task then ends as `error`, with the message or the data of the [`Error`].
+    fn runnable(args: Self::Args) -> Result<Self::Output, Error>;
+
+    /// Gets the result of every task of this model that ended well, in the dispatcher process.
+    ///
+    /// To be exported it needs an `Output` that serde can read as well; the bound stands here and not on the
+    /// type, because a model that exports no `callback` can do without. An implementation may leave it out.
+    ///
+    /// # Errors
+    ///
+    /// The callback then counts as failed in the task's record; the state in `self` is kept.
+    fn callback(&mut self, result: Self::Output) -> Result<(), Error>
+    where
+        Self::Output: DeserializeOwned,
+    {
+        let _ = result;
+        Ok(())
+    }
+
+    /// Gets the error of every task of this model that failed: what `runnable` returned, a panic, a timeout, a
+    /// worker that died. Runs in the dispatcher process, in the same instance as [`callback`](Self::callback).
+    ///
+    /// # Errors
+    ///
+    /// The callback then counts as failed in the task's record; the state in `self` is kept.
+    fn error_callback(&mut self, error: TaskError) -> Result<(), Error> {
+        let _ = error;
+        Ok(())
+    }
+}

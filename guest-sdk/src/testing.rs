@@ -1,0 +1,143 @@
+//! For a guest's own native unit tests: calls as a worker makes them, and stand-ins for what a worker provides.
+//!
+//! This module is there on targets other than `wasm32` only. Natively,
+//!
+//! - [`pid`](crate::pid) is the test's own process, [`task_id`](crate::task_id) 0, [`attempt`](crate::attempt) 1;
+//! - [`remaining`](crate::remaining) is practically endless;
+//! - [`log`](crate::log()) writes to stderr;
+//! - [`push`](crate::push) counts ids from 0 and keeps the tasks for [`pushed`], each thread its own;
+//! - a panic is a panic, and [`raw::fail`](crate::raw::fail) panics.
+
+use std::cell::RefCell;
+
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::{Model, call};
+
+/// What the host would know of this thread's call.
+struct Host {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    pushed: Vec<Vec<u8>>,
+}
+
+thread_local! {
+    static HOST: RefCell<Host> =
+        const { RefCell::new(Host { input: Vec::new(), output: Vec::new(), pushed: Vec::new() }) };
+}
+
+/// Runs a task of a model the way a worker does: args and result are JSON, and both must fit the model's types.
+///
+/// ```
+/// use mpwasm_guest::{Error, Model, json, testing};
+///
+/// #[derive(Default)]
+/// struct Add;
+/// impl Model for Add {
+///     type Args = (i64, i64);
+///     type Output = i64;
+///     fn runnable((a, b): Self::Args) -> Result<Self::Output, Error> {
+///         Ok(a + b)
+///     }
+/// }
+///
+/// assert_eq!(testing::run::<Add>("[1, 2]"), Ok(json!(3)));
+/// let error = testing::run::<Add>(r#"[1, "2"]"#).unwrap_err();
+/// assert_eq!(error.to_string(), r#"args[1] does not fit: invalid type: string "2", expected i64"#);
+/// ```
+///
+/// # Errors
+///
+/// The one that the task would end with.
+///
+/// # Panics
+///
+/// When the model panics, and when it puts out what is no JSON.
+pub fn run<M: Model>(args: &str) -> Result<Value, Error> {
+    match call(args, call::runnable::<M>) {
+        (0, result) if result.is_empty() => Ok(Value::Null),
+        (0, result) => Ok(serde_json::from_str(&result).expect("the result should be JSON")),
+        (_, error) => Err(Error::from_json(error)),
+    }
+}
+
+/// The tasks that this thread has pushed since it last asked, as the JSON objects that reach the host.
+///
+/// ```
+/// use mpwasm_guest::{InfoTask, json, push, testing};
+///
+/// push(InfoTask::new("", None, (1, "a")))?;
+/// assert_eq!(testing::pushed(), [json!({"args": [1, "a"]})]);
+/// # Ok::<(), mpwasm_guest::Error>(())
+/// ```
+///
+/// # Panics
+///
+/// Never: what is pushed is JSON.
+#[must_use]
+pub fn pushed() -> Vec<Value> {
+    let tasks = HOST.with_borrow_mut(|host| std::mem::take(&mut host.pushed));
+    tasks
+        .iter()
+        .map(|task| serde_json::from_slice(task).expect("a pushed task is JSON"))
+        .collect()
+}
+
+/// Calls an export with this input; its status and its output.
+pub(crate) fn call(input: &str, export: impl FnOnce() -> i32) -> (i32, String) {
+    HOST.with_borrow_mut(|host| {
+        input.as_bytes().clone_into(&mut host.input);
+        host.output.clear();
+    });
+    let status = export();
+    let output = HOST.with_borrow_mut(|host| std::mem::take(&mut host.output));
+    (
+        status,
+        String::from_utf8(output).expect("the output should be UTF-8"),
+    )
+}
+
+/// The imports of the guest ABI, as `crate::host` wants them.
+pub(crate) mod host {
+    use super::HOST;
+
+    pub(crate) fn input() -> Vec<u8> {
+        HOST.with_borrow(|host| host.input.clone())
+    }
+
+    pub(crate) fn output(bytes: &[u8]) {
+        HOST.with_borrow_mut(|host| host.output.extend_from_slice(bytes));
+    }
+
+    pub(crate) fn fail(message: &str) -> ! {
+        panic!("{message}")
+    }
+
+    pub(crate) fn push(task: &[u8]) -> u64 {
+        HOST.with_borrow_mut(|host| {
+            host.pushed.push(task.to_vec());
+            host.pushed.len() as u64 - 1
+        })
+    }
+
+    pub(crate) fn log(level: i32, text: &str) {
+        eprintln!("log {level}: {text}");
+    }
+
+    pub(crate) fn pid() -> u32 {
+        std::process::id()
+    }
+
+    pub(crate) fn task_id() -> u64 {
+        0
+    }
+
+    pub(crate) fn attempt() -> u32 {
+        1
+    }
+
+    pub(crate) fn remaining_ms() -> u64 {
+        u64::MAX
+    }
+}
