@@ -1,0 +1,97 @@
+//! What can go wrong with a pool: one enum, a variant per cause.
+//!
+//! How a *task* ends is no error of the pool: that is an [`Outcome`](crate::Outcome).
+
+use std::io;
+use std::path::PathBuf;
+
+/// What can go wrong with a pool.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A pool starts copies of this executable, and they would not know what they are: [`init`](crate::init) was
+    /// not called.
+    #[error("call mpwasm::init() first in main, or name an mpwasm executable in the builder")]
+    InitMissing,
+    /// A setting that makes no sense.
+    #[error("{0}")]
+    BadSetting(String),
+    /// A process of the pool could not be started.
+    #[error("the {role} can't be started: {why}")]
+    Start {
+        /// Which kind of process.
+        role: &'static str,
+        /// What went wrong.
+        why: String,
+    },
+    /// A guest's file can't be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What should be a guest is no WebAssembly module.
+    #[error("{name}: not a WebAssembly module: {why}")]
+    NotWasm {
+        /// Its name.
+        name: String,
+        /// What the parser said.
+        why: String,
+    },
+    /// The guest may not run.
+    #[error("{name}: {}", reasons.join("; "))]
+    Refused {
+        /// Its name.
+        name: String,
+        /// Everything that speaks against it.
+        reasons: Vec<String>,
+    },
+    /// The guest could not be compiled: the compiler took too long, needed too much memory, or died.
+    #[error("{name}: it can't be compiled: {why}")]
+    Compile {
+        /// Its name.
+        name: String,
+        /// What happened.
+        why: String,
+    },
+    /// A task with args that are no JSON array, too large, or nested too deeply.
+    #[error("{0}")]
+    InvalidArgs(String),
+    /// The guest has no model of this name.
+    #[error("{0}")]
+    UnknownModel(String),
+    /// The guest, or the task's guest, was loaded by another pool: each pool runs what it has loaded itself.
+    #[error("{name} was loaded by another pool")]
+    ForeignGuest {
+        /// The guest's name.
+        name: String,
+    },
+    /// The guest has no `tasks`.
+    #[error("the guest exports no `tasks`")]
+    NoTasks,
+    /// A guest's `tasks` failed. What it had pushed before runs all the same.
+    #[error("the guest's `tasks` failed: {why}")]
+    Tasks {
+        /// How many tasks it had pushed.
+        pushed: u64,
+        /// What happened.
+        why: String,
+    },
+    /// The pool takes no more tasks: it was stopped, interrupted or terminated, or it failed.
+    #[error("the pool takes no more tasks")]
+    Closed,
+    /// The pool's reporter failed or panicked; the run was ended for that.
+    #[error("the outcomes can't be written: {0}")]
+    Report(#[source] io::Error),
+    /// No worker can be kept alive.
+    #[error("the pool failed: {0}")]
+    PoolFailed(String),
+    /// The dispatcher died. Everything that had not ended is recorded as `crash`.
+    #[error("the dispatcher died: {0}")]
+    DispatcherDied(String),
+    /// The system refused something that it should not.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,157 @@
+//! Makes text from guests and task lines harmless to look at.
+//!
+//! A guest chooses its export names, its log lines and what it prints. Shown as they are, they could move a
+//! terminal's cursor, set its title, reorder a line (bidirectional overrides) or hide in it (zero-width
+//! characters). Here every such character becomes a visible escape. JSON that is written to a file needs none
+//! of this: JSON has its own escapes.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// `text` with every character that a terminal or a reader could be deceived by written as an escape: control
+/// characters (newlines, tabs and ESC among them), bidirectional controls, zero-width and other invisible
+/// format characters, line and paragraph separators.
+///
+/// For where one line is meant. Newline, carriage return and tab become `\n`, `\r`, `\t`, the others `\u{1b}`.
+/// Everything else stays as it is, backslashes too: the escapes are for people, not for parsing back.
+#[must_use]
+pub fn inert(text: &str) -> Cow<'_, str> {
+    let Some(first) = text.find(is_harmful) else {
+        return Cow::Borrowed(text);
+    };
+    let mut safe = String::with_capacity(text.len() + 16);
+    safe.push_str(&text[..first]);
+    for c in text[first..].chars() {
+        push_inert(&mut safe, c);
+    }
+    Cow::Owned(safe)
+}
+
+/// `bytes` that a guest printed, fit for a terminal: newlines and tabs stay, every other character that
+/// [`inert`] escapes is escaped in the same way, and bytes that are not UTF-8 become `\xff`.
+///
+/// A character that is cut at either end of `bytes` counts as not UTF-8: give it whole lines.
+#[must_use]
+pub fn inert_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && !text.contains(|c| is_harmful(c) && !matches!(c, '\n' | '\t'))
+    {
+        return Cow::Borrowed(bytes);
+    }
+    let mut safe = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' | '\t' => safe.push(c),
+                _ => push_inert(&mut safe, c),
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(safe, "\\x{byte:02x}").expect("writing to a String does not fail");
+        }
+    }
+    Cow::Owned(safe.into_bytes())
+}
+
+fn push_inert(safe: &mut String, c: char) {
+    match c {
+        '\n' => safe.push_str("\\n"),
+        '\r' => safe.push_str("\\r"),
+        '\t' => safe.push_str("\\t"),
+        _ if is_harmful(c) => {
+            write!(safe, "\\u{{{:x}}}", u32::from(c)).expect("writing to a String does not fail");
+        }
+        _ => safe.push(c),
+    }
+}
+
+/// Whether `c` is a control character, or one that is invisible or changes how others are shown.
+fn is_harmful(c: char) -> bool {
+    // Most of what guests write is ASCII: decide that first.
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    matches!(c,
+        '\u{80}'..='\u{9f}'               // C1 controls: 0x9b alone starts an escape sequence
+        | '\u{ad}'                        // soft hyphen
+        | '\u{34f}'                       // combining grapheme joiner
+        | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}'
+        | '\u{115f}' | '\u{1160}'         // Hangul fillers: letters that show nothing
+        | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}'         // zero-width space and joiners, left-to-right and right-to-left mark
+        | '\u{2028}'..='\u{202e}'         // line and paragraph separator, embeddings and overrides
+        | '\u{2060}'..='\u{206f}'         // word joiner, invisible operators, isolates
+        | '\u{3164}' | '\u{ffa0}'
+        | '\u{feff}'                      // byte order mark
+        | '\u{fff0}'..='\u{fffb}'         // interlinear annotations
+        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}'       // tags and further variation selectors: text that nobody sees
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_text_is_borrowed_unchanged() {
+        for text in [
+            "",
+            "runnable",
+            "größe → 東京 🎉",
+            r"C:\temp\new {\u{1b}}",
+            "a\"b'c",
+        ] {
+            assert!(matches!(inert(text), Cow::Borrowed(t) if t == text), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_line_stays_one_line() {
+        assert_eq!(inert("a\nb\r\nc\td"), r"a\nb\r\nc\td");
+        assert_eq!(inert("a\u{2028}b\u{2029}c\u{85}d"), r"a\u{2028}b\u{2029}c\u{85}d");
+        assert_eq!(inert("a\u{b}b\u{c}c"), r"a\u{b}b\u{c}c");
+    }
+
+    #[test]
+    fn a_terminal_gets_no_control_sequences() {
+        assert_eq!(inert("\u{1b}]0;title\u{7}"), r"\u{1b}]0;title\u{7}");
+        assert_eq!(inert("\u{9b}2J\u{7f}\0"), r"\u{9b}2J\u{7f}\u{0}");
+    }
+
+    #[test]
+    fn what_deceives_readers_is_shown() {
+        assert_eq!(inert("safe\u{202e}cod.exe"), r"safe\u{202e}cod.exe");
+        assert_eq!(
+            inert("a\u{200b}b\u{feff}c\u{2066}d"),
+            r"a\u{200b}b\u{feff}c\u{2066}d"
+        );
+        assert_eq!(inert("\u{e0041}\u{ad}\u{61c}"), r"\u{e0041}\u{ad}\u{61c}");
+    }
+
+    #[test]
+    fn no_character_of_the_general_categories_control_and_format_gets_through() {
+        for c in (0..=0x10_ffff)
+            .filter_map(char::from_u32)
+            .filter(|c| c.is_control())
+        {
+            assert!(!inert(&c.to_string()).contains(c), "{:x}", u32::from(c));
+        }
+    }
+
+    #[test]
+    fn printed_bytes_keep_their_lines() {
+        let plain = "x\ty\nä\n".as_bytes();
+        assert!(matches!(inert_bytes(plain), Cow::Borrowed(b) if b == plain));
+        assert_eq!(&*inert_bytes(b"a\x1b[31mb\r\nc"), b"a\\u{1b}[31mb\\r\nc");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_shown_one_by_one() {
+        assert_eq!(&*inert_bytes(b"a\xff\xfeb\xc3"), b"a\\xff\\xfeb\\xc3");
+        // A C1 control as a single byte is no UTF-8, and as two bytes it is a control character.
+        assert_eq!(&*inert_bytes(b"\x9b2J\xc2\x9b2J"), b"\\x9b2J\\u{9b}2J");
+    }
+}

@@ -1,0 +1,107 @@
+//! Every limit and every default, in one place.
+//!
+//! [`Settings`] is made by the pool's builder or the command line, travels to each process when it starts, and
+//! never changes afterwards. The constants below it are the timeouts and bounds of the topology itself
+//! (DESIGN.md section 1), which users do not set.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What the user may set, for the whole pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Number of worker processes, at least 1.
+    pub size: u32,
+    /// Timeout of a task that names none.
+    pub timeout: Duration,
+    /// Cap of a task's linear memory, bytes.
+    pub memory: u64,
+    /// Largest result, bytes.
+    pub max_result: u64,
+    /// Most bytes of stdout, stderr and log of one task or one callback; more is cut and flagged.
+    pub max_output: u64,
+    /// Largest args, bytes.
+    pub max_args: u64,
+    /// Deadline of one callback.
+    pub callback_timeout: Duration,
+    /// Cap of the linear memory of all callback instances of one guest, bytes.
+    pub callback_memory: u64,
+    /// Instruction budget of a task; `None` counts nothing.
+    pub fuel: Option<u64>,
+    /// Most tasks that a guest's `tasks` may push.
+    pub max_tasks: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            size: std::thread::available_parallelism()
+                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            timeout: Duration::from_secs(30),
+            memory: 256 << 20,
+            max_result: 16 << 20,
+            max_output: 1 << 20,
+            max_args: 16 << 20,
+            callback_timeout: Duration::from_secs(1),
+            callback_memory: 64 << 20,
+            fuel: None,
+            max_tasks: 1_000_000,
+        }
+    }
+}
+
+/// How long the compilation of one guest may take.
+pub const COMPILE_PATIENCE: Duration = Duration::from_secs(30);
+/// Models that one guest may have.
+pub const MAX_MODELS: usize = 64;
+/// Frames of a guest's backtrace that are kept.
+pub const MAX_BACKTRACE: usize = 32;
+/// Bytes of the name of an export that mpwasm calls.
+pub const MAX_EXPORT_NAME: usize = 256;
+/// Bytes of one log line; the rest is cut.
+pub const MAX_LOG_LINE: usize = 64 << 10;
+/// Workers that a pool may have: each takes three of the dispatcher's descriptors.
+pub const MAX_SIZE: u32 = 4096;
+/// Nesting of JSON that is accepted from guests and task lines.
+pub const MAX_JSON_DEPTH: usize = 128;
+/// Elements that one table of a guest may have, at the start and later.
+pub const MAX_TABLE_ELEMENTS: usize = 20_000;
+/// Stack of a guest, bytes; the thread that runs it has [`TASK_THREAD_STACK`].
+pub const GUEST_STACK: usize = 1 << 20;
+/// Stack of a thread that runs guests, bytes: the guest's own and what host calls need on top.
+pub const TASK_THREAD_STACK: usize = 4 << 20;
+
+/// Rung 3 of the timeout ladder: a task that has not ended this long after its deadline takes its process along.
+pub const WATCHDOG_GRACE: Duration = Duration::from_millis(100);
+/// Rung 4: the dispatcher kills a worker that has not answered this long after a task's deadline.
+pub const DISPATCHER_GRACE: Duration = Duration::from_millis(150);
+/// An idle worker that has not claimed what it was offered for so long loses it to another.
+pub const CLAIM_PATIENCE: Duration = Duration::from_millis(100);
+/// A worker that lost an offer so and shows no life for so much longer is killed.
+pub const STALL_PATIENCE: Duration = Duration::from_secs(2);
+/// A worker that is not ready so long after its start is killed.
+pub const START_PATIENCE: Duration = Duration::from_secs(10);
+/// A worker that is not reaped so long after SIGKILL (state D) is given up.
+pub const REAP_PATIENCE: Duration = Duration::from_secs(5);
+/// Workers that die in a row before any becomes ready, until the pool fails.
+pub const MAX_FAILED_STARTS: u32 = 5;
+/// Workers that may die with a task in hand, claimed or not, before it ends as `crash`.
+pub const MAX_EXPOSURES: u32 = 3;
+/// First delay before a slot is filled again after a start that failed; it doubles up to [`MAX_RESPAWN_DELAY`].
+pub const RESPAWN_DELAY: Duration = Duration::from_millis(10);
+/// Longest delay between two starts of one slot.
+pub const MAX_RESPAWN_DELAY: Duration = Duration::from_secs(1);
+/// Outcomes and output that may wait in the dispatcher for the parent, bytes, before it stops reading tasks.
+pub const OUTCOME_HIGH_WATER: usize = 8 << 20;
+/// Callbacks that may wait before assignment is held back.
+pub const CALLBACK_QUEUE: usize = 1024;
+/// Bytes of results, errors and args that may wait for callbacks before assignment is held back, and as many again may
+/// be with the thread.
+pub const CALLBACK_QUEUE_BYTES: usize = 8 << 20;
+/// Timeouts in a row after which a model's callbacks are switched off.
+pub const CALLBACK_STRIKES: u32 = 3;
+/// What a guest printed is sent on after so long, even without a newline.
+pub const OUTPUT_DELAY: Duration = Duration::from_millis(50);
+/// What a guest printed is sent on at this size, bytes, even without a newline.
+pub const OUTPUT_CHUNK: usize = 4 << 10;
