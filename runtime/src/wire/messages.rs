@@ -1,0 +1,373 @@
+//! The messages, one enum per direction.
+//!
+//! ```text
+//! parent ──Pushed (pipe)──────▶ dispatcher ──ToWorker (socket)──────▶ worker (task thread)
+//!        ──ToDispatcher──────▶             ──Control (pipe)─────────▶ worker (watchdog)
+//!        ◀─FromDispatcher─────             ◀─FromWorker (socket)─────
+//! parent ──ToCompiler─▶ compiler ──FromCompiler─▶ parent
+//! parent ──ToTasks────▶ `tasks`  ──FromTasks────▶ parent
+//! ```
+//!
+//! Args, results and prints are borrowed from the frame that carries them: they are copied where they are kept
+//! and nowhere else.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::page::Offer;
+use crate::guest::{EngineSettings, GuestInfo};
+use crate::outcome::{CallbackStatus, Failure, LogLevel, Stream};
+use crate::settings::Settings;
+use crate::time::Time;
+
+/// What may surround the args, a result or a print in a frame: everything but the payload itself.
+pub const OVERHEAD: usize = 64 << 10;
+/// Largest frame from a worker: a result, or an error's data, message and backtrace; or a piece of print or log.
+#[must_use]
+pub fn worker_frame(settings: &Settings) -> usize {
+    payload(settings.max_result).saturating_add(4 * OVERHEAD)
+}
+
+/// Largest frame from the dispatcher: what a worker may send, with what the dispatcher adds.
+#[must_use]
+pub fn dispatcher_frame(settings: &Settings) -> usize {
+    worker_frame(settings).saturating_add(OVERHEAD)
+}
+
+/// Largest frame with a task, from whoever pushes: its args, and its key.
+#[must_use]
+pub fn task_frame(max_args: u64) -> usize {
+    payload(max_args).saturating_add(2 * OVERHEAD)
+}
+
+fn payload(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Cap for frames that carry settings and guests' descriptions, which come from processes of higher trust.
+pub const MAX_SETUP: usize = 64 << 20;
+/// Args and results can be no larger, bytes, whatever the settings say: lengths in frames are 32 bits wide.
+pub const MAX_PAYLOAD: u64 = 1 << 30;
+/// Cap for a compiled artifact with its description.
+pub const MAX_ARTIFACT: usize = 1 << 30;
+
+/// The first frame of every child: proof that it is a re-execution of the same build.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello<'a> {
+    /// The crate's version.
+    pub version: &'a str,
+    /// A hash of the crate's sources.
+    pub build: &'a str,
+}
+
+impl Hello<'static> {
+    /// This build's.
+    #[must_use]
+    pub fn ours() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            build: env!("MPWASM_BUILD"),
+        }
+    }
+}
+
+/// Parent to dispatcher, through the pipe: what may be held back.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Pushed<'a> {
+    /// One more task.
+    Task {
+        /// Its id.
+        id: u64,
+        /// Its guest, in the order of loading.
+        guest: u32,
+        /// Its model, in the order of [`GuestInfo::models`].
+        model: u32,
+        /// How long it may run.
+        timeout: Duration,
+        /// One line of JSON: an array.
+        #[serde(with = "serde_bytes")]
+        args: &'a [u8],
+    },
+    /// No more tasks: the dispatcher drains and exits.
+    Exit,
+}
+
+/// Parent to dispatcher, through the socket: what is never held back.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToDispatcher {
+    /// The first message. The read end of the task pipe comes with it.
+    Start {
+        /// The pool's settings.
+        settings: Settings,
+    },
+    /// A guest; its sealed artifact comes with the message.
+    Load {
+        /// What the compiler found in it.
+        info: GuestInfo,
+    },
+    /// The task shall end as `cancelled`.
+    Cancel {
+        /// Its id.
+        id: u64,
+    },
+    /// What has not started ends as `cancelled`; what runs may end.
+    Interrupt,
+    /// Everything ends as `cancelled`, now.
+    Terminate,
+}
+
+/// Where a print or a log line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// The task with this id, in a worker.
+    Task(u64),
+    /// The callback for the task with this id, in the dispatcher.
+    Callback(u64),
+    /// A guest's `tasks`.
+    Tasks,
+}
+
+/// Where and how a task ran. Absent for one that never did.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Ran {
+    /// The worker's slot.
+    pub worker: u32,
+    /// The worker's process id.
+    pub pid: u32,
+    /// When it was claimed.
+    pub claimed: Time,
+    /// Wall time from the claim to the end.
+    pub run: Duration,
+    /// What the worker measured; `None` when it died.
+    pub measured: Option<Measured>,
+}
+
+/// What a worker measured of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Processor time of the task thread.
+    pub cpu: Duration,
+    /// Largest size of the linear memory, bytes.
+    pub memory_peak: u64,
+    /// Bytes written to stdout, with what was cut.
+    pub stdout_bytes: u64,
+    /// Whether output was cut at the cap.
+    pub output_truncated: bool,
+}
+
+/// The end of a call: one line of JSON, or the failure.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Ending<'a> {
+    /// The result.
+    Ok(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// Why there is none.
+    Failed(Failure),
+}
+
+/// Dispatcher to parent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromDispatcher<'a> {
+    /// A task has ended, and its callback has run.
+    Outcome {
+        /// The task's id.
+        id: u64,
+        /// Its result or failure.
+        #[serde(borrow)]
+        ending: Ending<'a>,
+        /// Where it ran.
+        ran: Option<Ran>,
+        /// How its callback went.
+        callback: CallbackStatus,
+    },
+    /// A piece of what a guest printed.
+    Output {
+        /// Who printed it.
+        source: Source,
+        /// Where to.
+        stream: Stream,
+        /// What.
+        #[serde(with = "serde_bytes")]
+        bytes: &'a [u8],
+    },
+    /// A callback will print no more. (The end of a task is its outcome.)
+    OutputEnd {
+        /// Whose output has ended.
+        source: Source,
+    },
+    /// A line that a guest logged.
+    Log {
+        /// Who logged it.
+        source: Source,
+        /// How bad it is.
+        level: LogLevel,
+        /// The line.
+        text: &'a str,
+    },
+    /// The answer to [`ToDispatcher::Load`]: tasks of the guest may come.
+    Loaded,
+    /// Something that the user should know once.
+    Warning(&'a str),
+    /// Something for the debug log.
+    Debug(&'a str),
+    /// The pool has failed; outcomes for everything accepted are on their way.
+    Failed(&'a str),
+    /// The last message.
+    Bye,
+}
+
+/// Dispatcher to worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToWorker<'a> {
+    /// The first message. With it come the read end of the control pipe and the shared page.
+    Start {
+        /// What shapes the engine.
+        engine: EngineSettings,
+        /// How many guests follow.
+        guests: u32,
+    },
+    /// A guest; its sealed artifact comes with the message.
+    Load(GuestInfo),
+    /// A task.
+    Task {
+        /// The offer to claim before it starts.
+        offer: Offer,
+        /// The task's id.
+        id: u64,
+        /// Its guest.
+        guest: u32,
+        /// Its model.
+        model: u32,
+        /// How long it may run, from the claim.
+        timeout: Duration,
+        /// Which try this is, from 1.
+        attempt: u32,
+        /// One line of JSON: an array.
+        #[serde(with = "serde_bytes")]
+        args: &'a [u8],
+    },
+}
+
+/// Dispatcher to a worker's watchdog: fixed size, so that a write to the pipe is whole or not at all.
+/// The end of the pipe's file is the end of the worker's life.
+pub mod control {
+    use super::Offer;
+
+    /// Bytes of a message: the offer whose task shall end as `cancelled`.
+    pub const SIZE: usize = 8;
+
+    /// Encodes it.
+    #[must_use]
+    pub fn cancel(offer: Offer) -> [u8; SIZE] {
+        offer.to_bits().to_le_bytes()
+    }
+
+    /// Decodes it.
+    #[must_use]
+    pub fn parse(bytes: [u8; SIZE]) -> Offer {
+        Offer::from_bits(u64::from_le_bytes(bytes))
+    }
+}
+
+/// Worker to dispatcher.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromWorker<'a> {
+    /// All guests are loaded.
+    Ready,
+    /// A guest can't be loaded: the worker exits.
+    Unable(&'a str),
+    /// The task of this offer has ended.
+    Ended {
+        /// Whose task.
+        offer: Offer,
+        /// How.
+        #[serde(borrow)]
+        ending: Ending<'a>,
+        /// Wall time from the claim to the end.
+        run: Duration,
+        /// What else was measured.
+        measured: Measured,
+    },
+    /// The offer had been revoked when its turn came.
+    Skipped(Offer),
+    /// A piece of what the running task printed.
+    Output {
+        /// Where to.
+        stream: Stream,
+        /// What.
+        #[serde(with = "serde_bytes")]
+        bytes: &'a [u8],
+    },
+    /// A line that the running task logged.
+    Log {
+        /// How bad it is.
+        level: LogLevel,
+        /// The line.
+        text: &'a str,
+    },
+}
+
+/// Parent to compiler: its only message. The guest (a binary module or text) comes with it, as a memory file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ToCompiler {
+    /// What shapes the code.
+    pub engine: EngineSettings,
+}
+
+/// Compiler to parent: its only answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromCompiler<'a> {
+    /// The compiled guest.
+    Accepted {
+        /// What is in it.
+        info: GuestInfo,
+        /// The artifact.
+        #[serde(with = "serde_bytes")]
+        artifact: &'a [u8],
+    },
+    /// It is a module, but not one that may run.
+    Refused(GuestInfo),
+    /// It is no module.
+    NotWasm(&'a str),
+}
+
+/// Parent to the process that runs a guest's `tasks`. The sealed artifact comes with the message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ToTasks {
+    /// What shapes the engine.
+    pub engine: EngineSettings,
+    /// What the compiler found in the guest.
+    pub info: GuestInfo,
+    /// Until the first push, and between two.
+    pub timeout: Duration,
+    /// The id that the first push will get, if nobody else pushes meanwhile.
+    pub first: u64,
+    /// How many may be pushed.
+    pub max_tasks: u64,
+    /// Largest task, bytes.
+    pub max_args: u64,
+}
+
+/// The process that runs a guest's `tasks`, to the parent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromTasks<'a> {
+    /// A task: JSON, as the guest gave it.
+    Push(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// A piece of what it printed.
+    Output {
+        /// Where to.
+        stream: Stream,
+        /// What.
+        #[serde(with = "serde_bytes")]
+        bytes: &'a [u8],
+    },
+    /// A line that it logged.
+    Log {
+        /// How bad it is.
+        level: LogLevel,
+        /// The line.
+        text: &'a str,
+    },
+    /// The end: `None` when it went well.
+    Ended(Option<Failure>),
+}
