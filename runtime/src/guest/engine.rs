@@ -1,0 +1,234 @@
+//! The engine's settings: which WebAssembly is accepted, how code is compiled, where instances live.
+//!
+//! Whatever shapes compiled code is the same in every process of a pool, since an artifact is only accepted by
+//! an engine with the settings of the one that made it. Only the allocator differs. The numbers were measured;
+//! the table in the project's engine notes says what each of them is worth.
+
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
+    WasmBacktraceDetails, WasmFeatures,
+};
+
+use super::load::LoadError;
+use crate::settings::{GUEST_STACK, MAX_BACKTRACE, MAX_TABLE_ELEMENTS, Settings};
+
+/// Tables that one guest may have: what a slot of a worker's pool holds.
+pub(super) const MAX_TABLES: u32 = 4;
+/// Slots of a worker's pool. A worker runs one instance at a time; the others keep the images of further guests
+/// mapped, so that several guests in rotation stay fast.
+const SLOTS: u32 = 4;
+/// Core instances of a worker's pool, see [`SLOTS`].
+const INSTANCES: u32 = 32;
+/// Bytes of the engine's own bookkeeping for one instance. The engine's limits for modules keep every guest
+/// below it, so that what the compiler process accepts, a worker can instantiate.
+const INSTANCE_SIZE: usize = 128 << 20;
+
+/// The settings that shape compiled code and stores. They travel to every process that makes an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineSettings {
+    /// Cap of an instance's linear memory, bytes.
+    pub memory: u64,
+    /// Instruction budget of a task; `None` counts nothing.
+    pub fuel: Option<u64>,
+    /// Largest output of a call, bytes.
+    pub max_result: u64,
+    /// Most bytes of stdout, stderr and log of one call; more is cut and flagged.
+    pub max_output: u64,
+}
+
+impl From<&Settings> for EngineSettings {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            memory: settings.memory,
+            fuel: settings.fuel,
+            max_result: settings.max_result,
+            max_output: settings.max_output,
+        }
+    }
+}
+
+/// What a process does with its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Compiles, and runs nothing.
+    Compiler,
+    /// Runs a fresh instance for each task, one at a time, as fast as possible. Reserves 17 GiB of address
+    /// space.
+    Worker,
+    /// Keeps one instance per model.
+    Callbacks,
+    /// Runs one instance of a guest's `tasks`.
+    Tasks,
+}
+
+/// The engine for `role`.
+pub(super) fn engine(role: Role, settings: &EngineSettings) -> Result<Engine, LoadError> {
+    let mut config = Config::new();
+    features(&mut config);
+    config
+        .strategy(Strategy::Cranelift)
+        .epoch_interruption(true)
+        .consume_fuel(settings.fuel.is_some())
+        .concurrency_support(false)
+        .memory_init_cow(true)
+        .signals_based_traps(true)
+        .max_wasm_stack(GUEST_STACK)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_BACKTRACE))
+        // The guest's debug information is never read: parsing it is more attack surface than it is worth.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .debug_info(false);
+    // Compilation uses the calling thread alone: wasmtime's feature `parallel-compilation` is off in this
+    // workspace, and must stay so where a process has to be single-threaded.
+    config.allocation_strategy(match role {
+        Role::Worker => InstanceAllocationStrategy::Pooling(pool()),
+        Role::Compiler | Role::Callbacks | Role::Tasks => InstanceAllocationStrategy::OnDemand,
+    });
+    Engine::new(&config).map_err(|error| LoadError::Engine(format!("{error:#}")))
+}
+
+/// WebAssembly as the guest ABI lists it. The engine starts from all that it has, so everything else is switched
+/// off here by name.
+fn features(config: &mut Config) {
+    let off = WasmFeatures::THREADS
+        | WasmFeatures::SHARED_EVERYTHING_THREADS
+        | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::MEMORY64
+        | WasmFeatures::CUSTOM_PAGE_SIZES
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::FUNCTION_REFERENCES
+        | WasmFeatures::GC
+        | WasmFeatures::EXCEPTIONS
+        | WasmFeatures::LEGACY_EXCEPTIONS
+        | WasmFeatures::RELAXED_SIMD
+        | WasmFeatures::STACK_SWITCHING
+        | WasmFeatures::WIDE_ARITHMETIC
+        | WasmFeatures::COMPONENT_MODEL;
+    let on = WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::SIMD
+        | WasmFeatures::TAIL_CALL;
+    config.wasm_features(off, false);
+    config.wasm_features(on, true);
+}
+
+/// A worker's pool of slots, which are reset instead of unmapped.
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_memories(SLOTS)
+        .total_tables(SLOTS * MAX_TABLES)
+        .total_core_instances(INSTANCES)
+        .total_component_instances(0)
+        .total_stacks(0)
+        .max_memories_per_module(1)
+        .max_tables_per_module(MAX_TABLES)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        .max_core_instance_size(INSTANCE_SIZE)
+        .max_unused_warm_slots(SLOTS)
+        .decommit_batch_size(1)
+        .table_keep_resident(64 << 10);
+    // The scan finds the pages that an instance has written, but only among those that are present: a dirty page
+    // that was swapped out would survive into the next instance. Without the scan all that is kept resident is
+    // rewritten, so that should be little.
+    if !swaps() && PoolingAllocationConfig::is_pagemap_scan_available() {
+        pool.pagemap_scan(Enabled::Yes)
+            .linear_memory_keep_resident(1 << 20);
+    } else {
+        pool.pagemap_scan(Enabled::No)
+            .linear_memory_keep_resident(128 << 10);
+    }
+    pool
+}
+
+/// Whether this machine may swap; `true` when that cannot be told.
+fn swaps() -> bool {
+    // One line of headings, then one per device.
+    std::fs::read_to_string("/proc/swaps").map_or(true, |table| table.lines().count() > 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Module;
+
+    use super::*;
+
+    fn settings() -> EngineSettings {
+        EngineSettings::from(&Settings::default())
+    }
+
+    fn accepts(wat: &str) -> Result<(), String> {
+        let engine = engine(Role::Compiler, &settings()).expect("the engine's settings are valid");
+        Module::new(&engine, wat)
+            .map(drop)
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn every_role_has_an_engine() {
+        for role in [Role::Compiler, Role::Worker, Role::Callbacks, Role::Tasks] {
+            for fuel in [None, Some(1000)] {
+                engine(role, &EngineSettings { fuel, ..settings() })
+                    .unwrap_or_else(|e| panic!("{role:?}: {e}"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_guest_abi_lists_is_accepted() {
+        for wat in [
+            "(module (global (mut i32) (i32.const 0)) (export \"g\" (global 0)))",
+            "(module (func (param i32) (result i64) (i64.extend8_s (i64.extend_i32_u (local.get 0)))))",
+            "(module (func (param f64) (result i32) (i32.trunc_sat_f64_s (local.get 0))))",
+            "(module (func (result i32 i64) (i32.const 1) (i64.const 2)))",
+            "(module (memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 9))))",
+            "(module (table 1 funcref) (table 1 funcref) (func (drop (table.get 1 (i32.const 0)))))",
+            "(module (func (result funcref) (ref.null func)))",
+            "(module (func (result v128) (i32x4.splat (i32.const 1))))",
+            "(module (func $f (return_call $f)))",
+        ] {
+            assert_eq!(accepts(wat), Ok(()), "{wat}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_and_named() {
+        for (wat, name) in [
+            ("(module (memory 1 1 shared))", "threads"),
+            (
+                "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))",
+                "threads",
+            ),
+            ("(module (memory i64 1))", "memory64"),
+            ("(module (memory 1) (memory 1))", "multiple memories"),
+            ("(module (type (struct)))", "gc"),
+            ("(module (func (param (ref func))))", "function references"),
+            ("(module (tag))", "exceptions"),
+            (
+                "(module (func (param v128) (result v128)
+                   (f32x4.relaxed_madd (local.get 0) (local.get 0) (local.get 0))))",
+                "relaxed SIMD",
+            ),
+            (
+                "(module (global i32 (i32.add (i32.const 1) (i32.const 2))))",
+                "constant expression required",
+            ),
+            ("(module (memory 1 (pagesize 1)))", "custom page sizes"),
+            (
+                "(module (func (param i64 i64 i64 i64) (result i64 i64)
+                   (i64.add128 (local.get 0) (local.get 1) (local.get 2) (local.get 3))))",
+                "wide arithmetic",
+            ),
+            ("(component)", "component"),
+            ("(module (func (param externref)))", "gc"),
+        ] {
+            let message = accepts(wat).expect_err(wat);
+            assert!(message.contains(name), "{wat}: {message}");
+        }
+    }
+}

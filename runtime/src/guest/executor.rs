@@ -1,0 +1,452 @@
+//! Runs calls into guests, on the thread that owns the [`Executor`].
+//!
+//! Two ways: [`run`](Executor::run) gives every call an instance of its own, which nothing survives;
+//! [`run_kept`](Executor::run_kept) keeps one instance per model, for callbacks that accumulate state. Whatever a
+//! guest does, the answer is a [`Report`]. Who wants the guest to end at its deadline arms the [`Deadline`]
+//! before the call and has a watchdog that bumps the engine's epoch; the executor only obeys.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use wasmtime::{Engine, Instance, Linker, Store};
+
+use super::call::{self, Call, Export, Report};
+use super::deadline::Deadline;
+use super::ending;
+use super::engine::{EngineSettings, Role, engine};
+use super::host::Pusher;
+use super::info::GuestInfo;
+use super::limits::{Budget, Limits};
+use super::load::{Entry, LoadError, Loaded, linker};
+use super::output::Prints;
+use super::state::State;
+use crate::outcome::{Failure, Kind};
+
+/// Runs calls into guests. Use it on a thread with a stack of
+/// [`TASK_THREAD_STACK`](crate::settings::TASK_THREAD_STACK), outside of any async code.
+pub struct Executor {
+    engine: Engine,
+    linker: Linker<State>,
+    settings: EngineSettings,
+    deadline: Arc<Deadline>,
+    prints: Arc<dyn Prints>,
+    guests: Vec<Guest>,
+    /// The state that fresh instances use one after the other; away while one runs.
+    state: Option<State>,
+    kept: HashMap<(u32, u32), Kept>,
+    /// For wasmtime-wasi, see [`wasi`](super::wasi): a runtime of one thread, the caller's.
+    runtime: Runtime,
+}
+
+struct Guest {
+    loaded: Loaded,
+    /// Memory that the kept instances of this guest share.
+    budget: Arc<Budget>,
+}
+
+/// An instance that lives from call to call.
+struct Kept {
+    store: Store<State>,
+    instance: Instance,
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor")
+            .field("settings", &self.settings)
+            .field("guests", &self.guests.len())
+            .field("kept", &self.kept.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Executor {
+    /// An executor without guests.
+    ///
+    /// It reads random numbers from the system and opens what the engine keeps open (the page map of this
+    /// process, for workers), so it is made before the walls go up. No thread is started, now or later.
+    ///
+    /// # Errors
+    ///
+    /// When the engine cannot be set up: mostly, when the address space is limited.
+    pub fn new(
+        role: Role,
+        settings: &EngineSettings,
+        deadline: Arc<Deadline>,
+        prints: Arc<dyn Prints>,
+    ) -> Result<Self, LoadError> {
+        let engine = engine(role, settings)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| LoadError::Engine(error.to_string()))?;
+        Ok(Self {
+            linker: linker(&engine)?,
+            state: Some(State::new(settings, deadline.clone(), prints.clone())),
+            settings: settings.clone(),
+            guests: Vec::new(),
+            kept: HashMap::new(),
+            engine,
+            deadline,
+            prints,
+            runtime,
+        })
+    }
+
+    /// The engine, whose epoch the watchdog bumps.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Loads a compiled guest; returns its number, from 0 in the order of loading.
+    ///
+    /// `artifact` must be what [`compile`](super::compile) made in a trusted process with the same settings, in
+    /// a file that cannot change any more (a sealed memory file): it becomes executable code of this process.
+    ///
+    /// # Errors
+    ///
+    /// When the artifact is of another version or other settings, or does not fit `info`.
+    pub fn load(&mut self, artifact: File, info: &GuestInfo) -> Result<u32, LoadError> {
+        let number = u32::try_from(self.guests.len()).map_err(|_| LoadError::TooMany)?;
+        self.guests.push(Guest {
+            loaded: Loaded::new(&self.linker, artifact, info)?,
+            budget: Arc::default(),
+        });
+        Ok(number)
+    }
+
+    /// Who takes what [`Export::Tasks`] pushes. Until then a push traps.
+    pub fn set_pusher(&mut self, pusher: Box<dyn Pusher>) {
+        self.idle_state().pusher = Some(pusher);
+    }
+
+    /// Runs `call` in an instance of its own. The caller has armed the deadline.
+    pub fn run(&mut self, call: &Call<'_>) -> Report {
+        self.idle_state();
+        let Some((guest, entry)) = lookup(&self.guests, call) else {
+            return Report::not_begun(unknown());
+        };
+        let Some(mut state) = self.state.take() else {
+            unreachable!("`idle_state` has just put it there");
+        };
+        let _entered = guest.loaded.uses_wasi.then(|| self.runtime.enter());
+
+        state.renew(Limits::new(self.settings.memory));
+        state.begin(call);
+        let mut store = call::store(&self.engine, state);
+        // The budget is a task's: `tasks` has a deadline instead.
+        let fuel = self.settings.fuel.map(|fuel| match call.export {
+            Export::Runnable => fuel,
+            _ => u64::MAX,
+        });
+        let code = call::start_clock(&mut store, fuel, "before it began").and_then(|()| {
+            let instance = call::instantiate(&mut store, &guest.loaded)?;
+            call::invoke(&mut store, instance, &entry.export, &entry.place)
+        });
+        // The instance is gone with the next line, but what the state has counted stays.
+        let mut state = store.into_data();
+        let report = Report::new(code.and_then(|code| end(code, call.export, &state)), &state);
+        state.end();
+        self.state = Some(state);
+        report
+    }
+
+    /// Runs `call` in the instance that is kept for its model, or in a new one which is then kept. All instances
+    /// of a guest share `memory` bytes. The caller has armed the deadline.
+    ///
+    /// Every failure discards the instance, except that the export returned failure: whoever returns is in order.
+    pub fn run_kept(&mut self, call: &Call<'_>, memory: u64) -> Report {
+        let Some((guest, entry)) = lookup(&self.guests, call) else {
+            return Report::not_begun(unknown());
+        };
+        let _entered = guest.loaded.uses_wasi.then(|| self.runtime.enter());
+        // Callbacks have a deadline instead of a budget.
+        let fuel = self.settings.fuel.map(|_| u64::MAX);
+        let key = (call.guest, call.model);
+
+        let (mut store, instance) = match self.kept.remove(&key) {
+            Some(kept) => (kept.store, Some(kept.instance)),
+            None => {
+                let mut state = State::new(&self.settings, self.deadline.clone(), self.prints.clone());
+                state.renew(Limits::sharing(memory, guest.budget.clone()));
+                (call::store(&self.engine, state), None)
+            }
+        };
+        store.data_mut().begin(call);
+        store.data_mut().limits.begin(memory);
+        let done = call::start_clock(&mut store, fuel, "before it began").and_then(|()| {
+            let instance = match instance {
+                Some(instance) => instance,
+                None => call::instantiate(&mut store, &guest.loaded)?,
+            };
+            let code = call::invoke(&mut store, instance, &entry.export, &entry.place)?;
+            Ok((instance, code))
+        });
+        match done {
+            Err(failure) => Report::new(Err(failure), store.data()),
+            Ok((instance, code)) => {
+                let report = Report::new(end(code, call.export, store.data()), store.data());
+                store.data_mut().end();
+                self.kept.insert(key, Kept { store, instance });
+                report
+            }
+        }
+    }
+
+    /// The state for fresh instances. It is missing only after a panic within `run`.
+    fn idle_state(&mut self) -> &mut State {
+        self.state
+            .get_or_insert_with(|| State::new(&self.settings, self.deadline.clone(), self.prints.clone()))
+    }
+}
+
+fn lookup<'a>(guests: &'a [Guest], call: &Call<'_>) -> Option<(&'a Guest, &'a Entry)> {
+    let guest = guests.get(usize::try_from(call.guest).ok()?)?;
+    Some((guest, guest.loaded.entry(call.model, call.export)?))
+}
+
+fn unknown() -> Failure {
+    Failure::new(Kind::Invalid, "there is no such guest, model or export")
+}
+
+fn end(code: i32, export: Export, state: &State) -> Result<Box<str>, Failure> {
+    match export {
+        Export::Runnable => ending::result(code, state),
+        Export::Callback | Export::ErrorCallback | Export::Tasks => ending::no_result(code, state),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::guest::testing::{Rig, accepted, call, ended, guest, memfd, runnable, settings};
+    use crate::guest::{GuestInfo, ModelInfo};
+    use crate::time::Time;
+
+    /// Counts its calls in a global, and returns the count in its result.
+    const COUNTER: &str = r#"
+        (global $n (mut i32) (i32.const 0))
+        (func $count (result i32)
+          (global.set $n (i32.add (global.get $n) (i32.const 1)))
+          (i32.store8 (i32.const 0) (i32.add (i32.const 48) (global.get $n)))
+          (call $output_write (i32.const 0) (i32.const 1)) (i32.const 0))
+        (export "runnable" (func $count)) (export "b.runnable" (func $count))"#;
+
+    fn counted(report: &Report) -> u32 {
+        report
+            .ending
+            .as_deref()
+            .expect("it counts")
+            .parse()
+            .expect("a digit")
+    }
+
+    #[test]
+    fn a_fresh_instance_remembers_nothing() {
+        let mut rig = Rig::new(&guest(COUNTER));
+        for _ in 0..3 {
+            assert_eq!(counted(&rig.call(Export::Runnable, "[]")), 1);
+        }
+    }
+
+    #[test]
+    fn a_kept_instance_remembers_everything_and_there_is_one_per_model() {
+        let mut rig = Rig::with(Role::Callbacks, &settings(), &guest(COUNTER));
+        for n in 1..4 {
+            assert_eq!(counted(&rig.kept(Export::Runnable, 0)), n);
+        }
+        assert_eq!(counted(&rig.kept(Export::Runnable, 1)), 1);
+        assert_eq!(counted(&rig.kept(Export::Runnable, 0)), 4);
+    }
+
+    /// `callback` counts and returns the count as its code; `error_callback` does `body`.
+    fn counting(body: &str) -> String {
+        guest(&format!(
+            r#"(global $n (mut i32) (i32.const 0))
+               (func (export "runnable") (result i32) (i32.const 0))
+               (func (export "callback") (result i32)
+                 (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n))
+               (func (export "error_callback") (result i32) {body})"#
+        ))
+    }
+
+    fn count(rig: &mut Rig) -> String {
+        ended(Kind::Error, rig.kept(Export::Callback, 0)).message
+    }
+
+    #[test]
+    fn every_failure_but_a_returned_one_discards_the_kept_instance() {
+        for (body, kind) in [
+            ("unreachable", Kind::Trap),
+            ("(call $proc_exit (i32.const 0)) (i32.const 0)", Kind::Exit),
+            (
+                "(call $fail (i32.const 0) (i32.const 0)) (i32.const 0)",
+                Kind::Error,
+            ),
+            ("(memory.grow (i32.const 99)) unreachable", Kind::Memory),
+            (
+                "(call $output_write (i32.const 0) (i32.const 1025)) (i32.const 0)",
+                Kind::Limit,
+            ),
+        ] {
+            let mut rig = Rig::with(Role::Callbacks, &settings(), &counting(body));
+            // It fails twice, and lives: returning failure is in order.
+            assert_eq!(count(&mut rig), "the guest returned 1");
+            assert_eq!(count(&mut rig), "the guest returned 2");
+            ended(kind, rig.kept(Export::ErrorCallback, 0));
+            assert_eq!(count(&mut rig), "the guest returned 1", "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_kept_instance_that_times_out_is_discarded() {
+        let mut rig = Rig::with(
+            Role::Callbacks,
+            &settings(),
+            &counting("(loop $l (br $l)) (i32.const 0)"),
+        );
+        assert_eq!(count(&mut rig), "the guest returned 1");
+        let at = Time::now() + Duration::from_millis(10);
+        rig.watched(at, |rig| {
+            rig.deadline.arm(at);
+            let report = rig
+                .executor
+                .run_kept(&call(Export::ErrorCallback, 0, "null"), 1 << 20);
+            assert!(rig.deadline.disarm());
+            ended(Kind::Timeout, report);
+        });
+        assert_eq!(count(&mut rig), "the guest returned 1");
+    }
+
+    #[test]
+    fn the_kept_instances_of_a_guest_share_their_memory() {
+        let wat = guest(
+            "(func (export \"runnable\") (result i32) (memory.grow (i32.const 9)))
+             (func (export \"b.runnable\") (result i32) (memory.grow (i32.const 9)))
+             (func (export \"b.callback\") (result i32) unreachable)
+             (func (export \"callback\") (result i32) unreachable)",
+        );
+        let mut rig = Rig::with(Role::Callbacks, &settings(), &wat);
+        // 16 pages for both: 1 + 9 are taken, 1 + 9 more are refused, which returns -1.
+        let code = |report: Report| ended(Kind::Error, report).message;
+        let first = rig.kept(Export::Runnable, 0);
+        assert_eq!(first.memory_peak, 10 << 16);
+        assert_eq!(code(first), "the guest returned 1");
+        assert_eq!(code(rig.kept(Export::Runnable, 1)), "the guest returned -1");
+        // What is discarded gives back what it had.
+        ended(Kind::Trap, rig.kept(Export::Callback, 0));
+        assert_eq!(code(rig.kept(Export::Runnable, 1)), "the guest returned 1");
+        ended(Kind::Trap, rig.kept(Export::Callback, 1));
+        rig.deadline.arm(Time::NEVER);
+        let report = rig.executor.run_kept(&call(Export::Runnable, 0, "null"), 65535);
+        let failure = ended(Kind::Memory, report);
+        assert!(
+            failure.message.contains("while it was instantiated"),
+            "{}",
+            failure.message
+        );
+    }
+
+    #[test]
+    fn callbacks_get_the_input_and_need_no_output() {
+        let wat = guest(
+            "(func (export \"runnable\") (result i32) (i32.const 0))
+             (func (export \"callback\") (result i32)
+               (call $output_write (i32.const 0) (i32.const 5)) (i32.sub (call $input_len) (i32.const 4)))",
+        );
+        let mut rig = Rig::with(Role::Callbacks, &settings(), &wat);
+        // What it wrote is no JSON, and nobody wants it.
+        assert_eq!(rig.kept(Export::Callback, 0).ending.as_deref(), Ok("null"));
+    }
+
+    #[test]
+    fn several_guests_live_in_one_executor() {
+        let mut rig = Rig::new(&runnable("(i32.const 1)"));
+        let mut settings = settings();
+        for code in 2..8 {
+            let (info, artifact) = accepted(&runnable(&format!("(i32.const {code})")), &settings);
+            assert_eq!(rig.executor.load(memfd(&artifact), &info).unwrap(), code - 1);
+        }
+        for guest in [0, 6, 3, 5, 1, 2, 4, 0, 6] {
+            rig.deadline.arm(Time::NEVER);
+            let report = rig.executor.run(&Call {
+                guest,
+                ..call(Export::Runnable, 0, "[]")
+            });
+            assert!(rig.deadline.disarm());
+            let message = ended(Kind::Error, report).message;
+            assert_eq!(message, format!("the guest returned {}", guest + 1));
+        }
+        // What was compiled with other settings is refused, and so is what is no artifact.
+        settings.fuel = Some(1);
+        let (info, artifact) = accepted(&runnable("(i32.const 0)"), &settings);
+        for bytes in [artifact, b"garbage".to_vec(), Vec::new()] {
+            let error = rig.executor.load(memfd(&bytes), &info).expect_err("not ours");
+            assert!(matches!(error, LoadError::Artifact(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_artifact_that_does_not_fit_its_description_is_refused() {
+        let mut rig = Rig::new(&runnable("(i32.const 0)"));
+        let (info, artifact) = accepted(&runnable("(i32.const 0)"), &settings());
+        let wrong = GuestInfo {
+            models: vec![ModelInfo {
+                runnable: "other".to_owned(),
+                ..info.models[0].clone()
+            }],
+            ..info
+        };
+        let error = rig
+            .executor
+            .load(memfd(&artifact), &wrong)
+            .expect_err("no such export");
+        assert!(matches!(error, LoadError::MissingExport(name) if name == "other"));
+    }
+
+    #[test]
+    fn what_does_not_exist_is_invalid() {
+        let mut rig = Rig::new(&runnable("(i32.const 0)"));
+        for call in [
+            call(Export::Callback, 0, "null"),
+            call(Export::Tasks, 0, "null"),
+            call(Export::Runnable, 1, "[]"),
+            Call {
+                guest: 9,
+                ..call(Export::Runnable, 0, "[]")
+            },
+        ] {
+            rig.deadline.arm(Time::NEVER);
+            ended(Kind::Invalid, rig.executor.run(&call));
+            ended(Kind::Invalid, rig.executor.run_kept(&call, 1 << 20));
+            assert!(rig.deadline.disarm());
+        }
+    }
+
+    #[test]
+    fn buffers_serve_one_call_after_the_other() {
+        let wat = runnable(
+            "(call $output_write (i32.const 0)
+               (call $input_read (i32.const 0) (i32.const 0) (call $input_len))) (i32.const 0)",
+        );
+        let settings = EngineSettings {
+            max_result: 16 << 20,
+            memory: 16 << 20,
+            ..settings()
+        };
+        let mut rig = Rig::with(
+            Role::Worker,
+            &settings,
+            &wat.replace("\"memory\") 1", "\"memory\") 100"),
+        );
+        for len in [10, 5_000_000, 3, 0] {
+            let input = format!("[\"{}\"]", "x".repeat(len));
+            assert_eq!(rig.call(Export::Runnable, &input).ending.as_deref(), Ok(&*input));
+        }
+    }
+}

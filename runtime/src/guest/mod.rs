@@ -1,0 +1,39 @@
+//! Everything that touches WebAssembly: compiling a guest, loading what was compiled, and running its exports.
+//!
+//! The compiler process calls [`compile`]; workers, callbacks and the `tasks` process make an [`Executor`], which
+//! [loads](Executor::load) compiled guests and [runs](Executor::run) calls. A [`Deadline`] is shared with the
+//! watchdog, who bumps the epoch of [`Executor::engine`]. What a guest prints goes to [`Prints`], what it pushes
+//! to a [`Pusher`].
+//!
+//! Nothing here talks to other processes, starts a thread, or decides what becomes of a task whose process dies.
+
+mod call;
+mod clock;
+mod compile;
+mod deadline;
+mod ending;
+mod engine;
+mod executor;
+mod exports;
+mod host;
+mod info;
+mod json;
+mod limits;
+mod load;
+mod output;
+mod state;
+#[cfg(test)]
+mod testing;
+mod wasi;
+
+#[cfg(test)]
+use call::Report;
+pub use call::{Call, Export};
+pub use compile::{Compiled, compile};
+pub use deadline::{CallId, Deadline};
+pub use engine::{EngineSettings, Role};
+pub use executor::Executor;
+pub use host::Pusher;
+pub use info::{GuestInfo, MemoryInfo, ModelInfo};
+pub use json::one_line;
+pub use output::Prints;

@@ -1,0 +1,104 @@
+//! What belongs to one instance while it runs: the data of its store.
+//!
+//! For fresh instances the same [`State`] serves one call after the other, so that its buffers are not
+//! allocated anew; a kept instance has one of its own. The imports in [`host`](super::host),
+//! [`clock`](super::clock) and [`wasi`](super::wasi) work on it.
+
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use wasmtime::Memory;
+use wasmtime_wasi::p1::WasiP1Ctx;
+
+use super::call::{Call, Export};
+use super::deadline::Deadline;
+use super::engine::EngineSettings;
+use super::host::Pusher;
+use super::limits::Limits;
+use super::output::{Output, Prints};
+use super::wasi;
+
+/// A buffer that grew larger than this is given back after the call.
+const KEPT_BUFFER: usize = 1 << 20;
+
+pub(super) struct State {
+    /// This call's input.
+    pub(super) input: Vec<u8>,
+    /// This call's output so far.
+    pub(super) output: Vec<u8>,
+    /// Largest size of `output`.
+    pub(super) max_result: u64,
+    pub(super) task_id: u64,
+    pub(super) attempt: u32,
+    /// Whether `push` is allowed: in `tasks` only.
+    pub(super) pushes: bool,
+    pub(super) pusher: Option<Box<dyn Pusher>>,
+    /// The instance's memory, once an import has looked it up.
+    pub(super) memory: Option<Memory>,
+    pub(super) limits: Limits,
+    pub(super) deadline: Arc<Deadline>,
+    pub(super) printed: Arc<Output>,
+    /// Seeded once: no system call when a guest asks for random bytes.
+    /// Boxed because a state moves into a store and out again at each call.
+    pub(super) random: Box<StdRng>,
+    pub(super) pid: u32,
+    max_output: u64,
+    /// Made at the first WASI call that needs it, since most calls need none.
+    wasi: Option<Box<WasiP1Ctx>>,
+}
+
+impl State {
+    pub(super) fn new(settings: &EngineSettings, deadline: Arc<Deadline>, prints: Arc<dyn Prints>) -> Self {
+        Self {
+            input: Vec::new(),
+            output: Vec::new(),
+            max_result: settings.max_result,
+            task_id: 0,
+            attempt: 0,
+            pushes: false,
+            pusher: None,
+            memory: None,
+            limits: Limits::new(settings.memory),
+            deadline,
+            printed: Arc::new(Output::new(prints)),
+            random: Box::new(StdRng::from_os_rng()),
+            pid: std::process::id(),
+            max_output: settings.max_output,
+            wasi: None,
+        }
+    }
+
+    /// A new instance will be made: forgets what belonged to the previous one.
+    pub(super) fn renew(&mut self, limits: Limits) {
+        self.memory = None;
+        self.wasi = None;
+        self.limits = limits;
+    }
+
+    /// A new call begins.
+    pub(super) fn begin(&mut self, call: &Call<'_>) {
+        self.input.clear();
+        self.input.extend_from_slice(call.input);
+        self.output.clear();
+        self.task_id = call.task_id;
+        self.attempt = call.attempt;
+        self.pushes = call.export == Export::Tasks;
+        self.printed.begin(self.max_output);
+    }
+
+    /// The call has ended, and its output was used.
+    pub(super) fn end(&mut self) {
+        for buffer in [&mut self.input, &mut self.output] {
+            if buffer.capacity() > KEPT_BUFFER {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
+    /// The instance's WASI context.
+    pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        self.wasi
+            .get_or_insert_with(|| Box::new(wasi::context(&self.printed)))
+    }
+}

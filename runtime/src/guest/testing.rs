@@ -1,0 +1,236 @@
+//! For the tests of this module: guests from text, an executor that runs them, and a watchdog.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::{
+    Call, Compiled, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Report, Role, compile,
+};
+use crate::outcome::{Failure, Kind, LogLevel, Stream};
+use crate::settings::{Settings, TASK_THREAD_STACK};
+use crate::time::Time;
+
+/// Keeps what guests print.
+#[derive(Default)]
+pub(in crate::guest) struct Recorder {
+    stdout: Mutex<Vec<u8>>,
+    stderr: Mutex<Vec<u8>>,
+    logs: Mutex<Vec<(LogLevel, String)>>,
+}
+
+impl Recorder {
+    pub(in crate::guest) fn stdout(&self) -> Vec<u8> {
+        self.stdout.lock().unwrap().clone()
+    }
+    pub(in crate::guest) fn stderr(&self) -> Vec<u8> {
+        self.stderr.lock().unwrap().clone()
+    }
+    pub(in crate::guest) fn logs(&self) -> Vec<(LogLevel, String)> {
+        self.logs.lock().unwrap().clone()
+    }
+}
+
+impl Prints for Recorder {
+    fn print(&self, stream: Stream, bytes: &[u8]) {
+        let kept = match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        };
+        kept.lock().unwrap().extend_from_slice(bytes);
+    }
+    fn log(&self, level: LogLevel, text: &str) {
+        self.logs.lock().unwrap().push((level, text.to_owned()));
+    }
+}
+
+/// The settings of most tests: a memory cap of 1 MiB, results of 1 KiB, output of 100 bytes.
+pub(in crate::guest) fn settings() -> EngineSettings {
+    EngineSettings {
+        memory: 1 << 20,
+        max_result: 1024,
+        max_output: 100,
+        ..EngineSettings::from(&Settings::default())
+    }
+}
+
+/// What `compile` says to a guest that it must accept.
+pub(in crate::guest) fn accepted(wat: &str, settings: &EngineSettings) -> (GuestInfo, Vec<u8>) {
+    match compile(wat.as_bytes(), settings) {
+        Compiled::Accepted { info, artifact } => (info, artifact),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The reasons for which `compile` refuses a guest.
+pub(in crate::guest) fn refusals(bytes: impl AsRef<[u8]>) -> Vec<String> {
+    match compile(bytes.as_ref(), &settings()) {
+        Compiled::Refused(info) => info.refusals,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An executor and what surrounds it in a worker.
+pub(in crate::guest) struct Rig {
+    pub(in crate::guest) executor: Executor,
+    pub(in crate::guest) deadline: Arc<Deadline>,
+    pub(in crate::guest) prints: Arc<Recorder>,
+}
+
+impl Rig {
+    /// A worker with one guest of number 0.
+    pub(in crate::guest) fn new(wat: &str) -> Self {
+        Self::with(Role::Worker, &settings(), wat)
+    }
+
+    pub(in crate::guest) fn with(role: Role, settings: &EngineSettings, wat: &str) -> Self {
+        let (deadline, prints) = (Arc::new(Deadline::new()), Arc::new(Recorder::default()));
+        let executor = Executor::new(role, settings, deadline.clone(), prints.clone()).unwrap();
+        let mut rig = Self {
+            executor,
+            deadline,
+            prints,
+        };
+        let (info, artifact) = accepted(wat, settings);
+        rig.executor.load(memfd(&artifact), &info).unwrap();
+        rig
+    }
+
+    /// Runs one call that must end within a minute by itself.
+    pub(in crate::guest) fn call(&mut self, export: Export, input: &str) -> Report {
+        self.deadline.arm(Time::now() + Duration::from_secs(60));
+        let report = self.executor.run(&call(export, 0, input));
+        assert!(self.deadline.disarm());
+        report
+    }
+
+    /// As [`call`](Self::call), in the kept instance of `model`, which may have 1 MiB.
+    pub(in crate::guest) fn kept(&mut self, export: Export, model: u32) -> Report {
+        self.deadline.arm(Time::now() + Duration::from_secs(60));
+        let report = self.executor.run_kept(&call(export, model, "null"), 1 << 20);
+        assert!(self.deadline.disarm());
+        report
+    }
+
+    /// Runs `runnable` with a deadline in 100 ms and a watchdog that enforces it: long enough to get into the
+    /// guest on a busy machine.
+    pub(in crate::guest) fn timed(&mut self) -> Report {
+        let at = Time::now() + Duration::from_millis(100);
+        self.watched(at, |rig| {
+            rig.deadline.arm(at);
+            let report = rig.executor.run(&call(Export::Runnable, 0, "[]"));
+            assert!(rig.deadline.disarm());
+            assert!(Time::now() >= at, "ended before its deadline: {report:?}");
+            report
+        })
+    }
+
+    /// Runs `body` while a second thread does what a watchdog does: from `at` on, it wakes what sleeps and bumps
+    /// the epoch, until `body` has ended.
+    pub(in crate::guest) fn watched<R>(&mut self, at: Time, body: impl FnOnce(&mut Self) -> R) -> R {
+        let (engine, deadline) = (self.executor.engine().clone(), self.deadline.clone());
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(at.since(Time::now()));
+                while !over.load(Ordering::Acquire) {
+                    deadline.expire();
+                    engine.increment_epoch();
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let result = body(self);
+            over.store(true, Ordering::Release);
+            result
+        })
+    }
+}
+
+/// Call number 7, attempt 2.
+pub(in crate::guest) fn call(export: Export, model: u32, input: &str) -> Call<'_> {
+    Call {
+        guest: 0,
+        model,
+        export,
+        input: input.as_bytes(),
+        task_id: 7,
+        attempt: 2,
+    }
+}
+
+pub(in crate::guest) fn memfd(bytes: &[u8]) -> File {
+    let mut file = File::from(memfd_create("guest", MFdFlags::MFD_CLOEXEC).unwrap());
+    file.write_all(bytes).unwrap();
+    file
+}
+
+/// The `runnable` of a guest whose body is `code`; it may use all imports of ours and some of WASI.
+pub(in crate::guest) fn guest(code: &str) -> String {
+    format!(
+        r#"(module
+            (import "mpwasm_v1" "input_len" (func $input_len (result i32)))
+            (import "mpwasm_v1" "input_read" (func $input_read (param i32 i32 i32) (result i32)))
+            (import "mpwasm_v1" "output_write" (func $output_write (param i32 i32)))
+            (import "mpwasm_v1" "fail" (func $fail (param i32 i32)))
+            (import "mpwasm_v1" "push" (func $push (param i32 i32) (result i64)))
+            (import "mpwasm_v1" "pid" (func $pid (result i32)))
+            (import "mpwasm_v1" "task_id" (func $task_id (result i64)))
+            (import "mpwasm_v1" "attempt" (func $attempt (result i32)))
+            (import "mpwasm_v1" "remaining_ms" (func $remaining_ms (result i64)))
+            (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
+            (import "wasi_snapshot_preview1" "fd_write"
+                (func $fd_write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_read"
+                (func $fd_read (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+            (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "sched_yield" (func $sched_yield (result i32)))
+            (import "wasi_snapshot_preview1" "clock_time_get"
+                (func $clock_time_get (param i32 i64 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "environ_sizes_get"
+                (func $environ_sizes_get (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "args_sizes_get"
+                (func $args_sizes_get (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "sock_shutdown" (func $sock_shutdown (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "poll_oneoff"
+                (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (table $table 1 funcref)
+            {code})"#
+    )
+}
+
+/// A guest whose `runnable` does `body`, an expression list that leaves an i32.
+pub(in crate::guest) fn runnable(body: &str) -> String {
+    guest(&format!("(func (export \"runnable\") (result i32) {body})"))
+}
+
+/// Runs `body` as a `runnable` in a worker.
+pub(in crate::guest) fn run(body: &str) -> Report {
+    Rig::new(&runnable(body)).call(Export::Runnable, "[1,2]")
+}
+
+/// The failure of a `runnable` that must end as `kind`.
+pub(in crate::guest) fn fails(kind: Kind, body: &str) -> Failure {
+    ended(kind, run(body))
+}
+
+pub(in crate::guest) fn ended(kind: Kind, report: Report) -> Failure {
+    let failure = report.ending.expect_err("this must fail");
+    assert_eq!(failure.kind, kind, "{failure:?}");
+    failure
+}
+
+/// Runs `body` on a thread with the stack that guests need.
+pub(in crate::guest) fn on_task_thread<R: Send>(body: impl FnOnce() -> R + Send) -> R {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(TASK_THREAD_STACK);
+        thread.spawn_scoped(scope, body).unwrap().join().unwrap()
+    })
+}
