@@ -1,0 +1,393 @@
+//! Child processes: the one file that knows how Linux starts them, finds out that they died, and ties their lives
+//! to ours. What a child does then is for `dispatcher`, `worker`, `compiler` and `tasks`.
+//!
+//! A child is a re-execution of one binary with a marker as its first argument. It gets an empty environment, a
+//! process group of its own, a socket to its starter as descriptor 0, nothing as 1, and diagnostics as 2; every
+//! other descriptor comes later through the socket. The start of a child, in order:
+//!
+//! 1. close what was inherited by accident ([`enter`]);
+//! 2. ask for a parent-death signal: only a second mechanism, the first is the end of the socket's file;
+//! 3. say hello ([`Hello`]), so that the starter knows that this is its own build;
+//! 4. receive settings, descriptors and guests;
+//! 5. (the jail's place: before any thread exists, and again, on all threads, when the guests are loaded)
+//! 6. start the watchdog, then run.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::time::TimeSpec;
+
+use crate::time::Time;
+use crate::wire::channel::{self, Channel, ReceiveError};
+use crate::wire::messages::{Hello, MAX_SETUP};
+
+/// The marker in front of a child's role, as its first argument.
+const MARKER: &str = "--mpwasm-child=";
+
+/// What a re-executed copy of the binary is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Process 2 of the topology.
+    Dispatcher,
+    /// Processes 3 and up.
+    Worker,
+    /// Compiles one guest.
+    Compiler,
+    /// Runs one guest's `tasks`.
+    Tasks,
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::Dispatcher, Self::Worker, Self::Compiler, Self::Tasks];
+
+    /// The role's name, as it stands in the list of processes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dispatcher => "dispatcher",
+            Self::Worker => "worker",
+            Self::Compiler => "compiler",
+            Self::Tasks => "tasks",
+        }
+    }
+}
+
+/// Set once `mpwasm::init` has run in this process.
+static INITIALISED: AtomicBool = AtomicBool::new(false);
+
+/// Remembers that `mpwasm::init` has run: a copy of this executable can become a child.
+pub fn set_initialised() {
+    INITIALISED.store(true, Ordering::Relaxed);
+}
+
+/// Whether it has.
+#[must_use]
+pub fn is_initialised() -> bool {
+    INITIALISED.load(Ordering::Relaxed)
+}
+
+/// The role that this process was started for: `None` in a parent.
+#[must_use]
+pub fn role() -> Option<Role> {
+    let first = std::env::args_os().nth(1)?;
+    let name = first.to_str()?.strip_prefix(MARKER)?;
+    Role::ALL.into_iter().find(|role| role.name() == name)
+}
+
+/// The binary that children are copies of.
+#[derive(Clone, Debug, Default)]
+pub enum Executable {
+    /// This process's own, even if its file was replaced in the meantime.
+    #[default]
+    Own,
+    /// Another one, of the same build.
+    At(PathBuf),
+}
+
+impl Executable {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own => Path::new("/proc/self/exe"),
+            Self::At(path) => path,
+        }
+    }
+}
+
+/// Starts a child. Its diagnostics go to `stderr`.
+///
+/// The calling thread must live as long as the child: the parent-death signal is tied to it.
+///
+/// # Errors
+/// When the system can't start another process.
+pub fn spawn(executable: &Executable, role: Role, stderr: Stdio) -> io::Result<(Process, OwnedFd)> {
+    let (ours, theirs) = channel::pair()?;
+    let child = Command::new(executable.path())
+        .arg0("mpwasm")
+        .arg(format!("{MARKER}{}", role.name()))
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .process_group(0)
+        .spawn()?;
+    Ok((Process::new(child)?, ours))
+}
+
+/// A child that has not been reaped. Dropping it kills and reaps it.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    /// Readable once the child has ended.
+    exit: OwnedFd,
+}
+
+impl Process {
+    fn new(mut child: Child) -> io::Result<Self> {
+        let pid = rustix::process::Pid::from_child(&child);
+        match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            Ok(exit) => Ok(Self { child, exit }),
+            Err(errno) => {
+                // Without the descriptor nobody would notice its end.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(errno.into())
+            }
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGKILL: to this process, and to no other that may have got its pid.
+    pub fn kill(&mut self) {
+        let _ = rustix::process::pidfd_send_signal(&self.exit, rustix::process::Signal::KILL);
+    }
+
+    /// Reaps it if it has ended; never waits.
+    pub fn try_reap(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap_or_else(|_| {
+            // Somebody else has reaped it (a program that ignores SIGCHLD, or waits for any child): how it ended is
+            // not to be known, only that it has.
+            is_readable(self.exit.as_fd()).then(|| ExitStatus::from_raw(UNKNOWN_EXIT << 8))
+        })
+    }
+
+    /// Waits until `until` for its end, and reaps it.
+    pub fn wait_until(&mut self, until: Time) -> Option<ExitStatus> {
+        loop {
+            if let Some(status) = self.try_reap() {
+                return Some(status);
+            }
+            if Time::now() >= until {
+                return None;
+            }
+            let mut fds = [PollFd::new(self.exit.as_fd(), PollFlags::POLLIN)];
+            let _ = poll_until(&mut fds, until);
+        }
+    }
+
+    /// Kills and reaps it, waiting for at most `patience` (a process in state D can't be killed).
+    pub fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
+        self.kill();
+        self.wait_until(Time::now() + patience)
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.exit.as_fd()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end(Duration::from_secs(1));
+    }
+}
+
+/// Exit code of a process that somebody else reaped.
+const UNKNOWN_EXIT: i32 = 127;
+
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
+
+/// Says in words how a process ended.
+#[must_use]
+pub fn describe_exit(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => signal_name(signal),
+        (None, None) => "unknown status".to_owned(),
+    }
+}
+
+/// `SIGKILL` for 9, and so on.
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
+    Signal::try_from(signal).map_or_else(
+        |_| format!("signal {signal}"),
+        |signal| signal.as_str().to_owned(),
+    )
+}
+
+/// Waits for one of `fds`, at most until `until`. A signal is no reason to return early with an error.
+///
+/// # Errors
+/// When the descriptors are not valid.
+pub fn poll_until(fds: &mut [PollFd<'_>], until: Time) -> io::Result<()> {
+    loop {
+        let timeout = (until != Time::NEVER).then(|| TimeSpec::from(until.since(Time::now())));
+        match nix::poll::ppoll(fds, timeout, None) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Why a child did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum HelloError {
+    /// It ended, or did something else, before it said hello.
+    #[error("it did not say hello: {0}")]
+    Silent(#[from] ReceiveError),
+    /// It is another version or build.
+    #[error("it is another build: {theirs}; this is {ours}")]
+    OtherBuild {
+        /// The child's version and build.
+        theirs: String,
+        /// This process's.
+        ours: String,
+    },
+}
+
+/// Waits for a child's hello on `channel`, at most for `patience`.
+///
+/// # Errors
+/// When it does not come, or from another build.
+pub fn receive_hello(channel: &mut Channel, patience: Duration) -> Result<(), HelloError> {
+    let until = Time::now() + patience;
+    while !channel.inbox().has_frame() {
+        let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+        poll_until(&mut fds, until).map_err(ReceiveError::Io)?;
+        if channel.fill().map_err(ReceiveError::Io)? == channel::Filled::Closed || Time::now() >= until {
+            return Err(ReceiveError::Closed.into());
+        }
+    }
+    check_hello(channel.receive()?)
+}
+
+/// Checks a child's hello.
+///
+/// # Errors
+/// When it comes from another build.
+pub fn check_hello(theirs: Hello<'_>) -> Result<(), HelloError> {
+    let ours = Hello::ours();
+    if theirs == ours {
+        return Ok(());
+    }
+    let name = |hello: &Hello<'_>| format!("{} ({})", hello.version, hello.build);
+    Err(HelloError::OtherBuild {
+        theirs: name(&theirs),
+        ours: name(&ours),
+    })
+}
+
+/// The first steps of every child (1 to 3 of the sequence above). Returns the channel to its starter, from which
+/// messages of at most [`MAX_SETUP`] bytes and descriptors are taken.
+///
+/// # Errors
+/// With a sentence for the person who started this by hand.
+pub fn enter() -> Result<Channel, String> {
+    let by_hand = "this is a part of mpwasm that only mpwasm itself can start";
+    if let Some(role) = role() {
+        // What `ps` and `top` show: the name of the file is `exe`.
+        let name = CString::new(format!("mpwasm-{}", role.name())).expect("a role's name has no NUL");
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+    let socket = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|_| by_hand.to_owned())?;
+    nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::SockType)
+        .map_err(|_| by_hand.to_owned())?;
+    let null = File::options()
+        .read(true)
+        .open("/dev/null")
+        .map_err(|error| error.to_string())?;
+    nix::unistd::dup2_stdin(&null).map_err(|error| error.to_string())?;
+    drop(null);
+    close_inherited(socket.as_fd());
+    end_with_a_panic();
+    // SAFETY: the default action is no handler that could break anything. An inherited "ignore" would hide from the
+    // dispatcher how its workers end.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
+    let channel = Channel::with_descriptors(socket, MAX_SETUP);
+    channel.send(&Hello::ours()).map_err(|error| error.to_string())?;
+    Ok(channel)
+}
+
+/// A panic in any thread ends the process: half a worker is worse than none, and whoever started it knows what to do
+/// about its death. But the compiler turns panics of the engine's into refusals of the guest.
+fn end_with_a_panic() {
+    if role() == Some(Role::Compiler) {
+        return;
+    }
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        hook(info);
+        exit_now(EXIT_PANIC);
+    }));
+}
+
+/// What Rust's own programs exit with after a panic.
+const EXIT_PANIC: i32 = 101;
+
+/// Closes every descriptor but 0, 1, 2 and `keep`: what another library of the parent forgot to mark close-on-exec
+/// must not reach a worker, nor keep a user's pipe open.
+fn close_inherited(keep: BorrowedFd<'_>) {
+    let keep = keep.as_raw_fd().unsigned_abs();
+    let close = |first: u32, last: u32| {
+        if first <= last {
+            // SAFETY: only called at the very start of a child, when it owns no descriptor but 0, 1, 2 and `keep`.
+            let _ = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0_u32) };
+        }
+    };
+    close(3, keep.saturating_sub(1));
+    close(keep.max(2) + 1, u32::MAX);
+}
+
+/// Ends this process at once, running nothing: for a watchdog, beside a thread that may be anywhere.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes any code and has no precondition.
+    unsafe { libc::_exit(code) }
+}
+
+/// Makes a sealed memory file of `bytes`: nobody can change it any more, who maps it may rely on that.
+///
+/// # Errors
+/// When there is no memory or descriptor for it.
+pub fn sealed_memory(name: &std::ffi::CStr, bytes: &[u8]) -> io::Result<File> {
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    let seals =
+        SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file)
+}
+
+/// Timers of the calling thread fire when they are due, not up to 50 µs later as is the default: for threads that
+/// keep deadlines.
+pub fn exact_timers() {
+    let _ = nix::sys::prctl::set_timerslack(1);
+}
+
+/// Makes reads and writes of `fd` return instead of waiting.
+///
+/// # Errors
+/// When the descriptor is not valid.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = nix::fcntl::OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok(())
+}
