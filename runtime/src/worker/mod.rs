@@ -1,0 +1,219 @@
+//! Process 3 and up: a worker runs tasks, one at a time, each in a fresh instance.
+//!
+//! Two threads: the main one becomes the watchdog, the other runs the guests on a stack of known size
+//! ([`run_loop`]). What either has to say to the dispatcher goes through the [`Outbox`]. The worker decides
+//! nothing about the pool: it claims what it is offered, in order, and reports how it ended.
+
+mod run_loop;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, Prints, Role};
+use crate::outbox::{Outbox, Voice};
+use crate::outcome::{LogLevel, Stream};
+use crate::process::{self, exit_now};
+use crate::settings::{TASK_THREAD_STACK, WATCHDOG_GRACE};
+use crate::time::Time;
+use crate::watchdog::{self, Alarm, Orders, Ward};
+use crate::wire::channel::{Channel, Outgoing};
+use crate::wire::messages::{FromWorker, ToWorker, control};
+use crate::wire::page::Page;
+
+/// Exit code of a worker whose watchdog had to end it (rung 3). The dispatcher knows from its own clock; the code
+/// is for people who watch the process.
+const EXIT_CONDEMNED: i32 = 113;
+/// Exit code of a worker that can't start.
+const EXIT_UNABLE: i32 = 112;
+
+/// What the dispatcher sends before the first task.
+struct Start {
+    engine: EngineSettings,
+    control: OwnedFd,
+    page: Page,
+    guests: Vec<(File, GuestInfo)>,
+}
+
+/// The language of a worker.
+#[derive(Debug)]
+pub struct Worker;
+
+impl Voice for Worker {
+    fn output(frames: &mut Outgoing, stream: Stream, bytes: &[u8]) {
+        frames.put(&FromWorker::Output { stream, bytes });
+    }
+
+    fn log(frames: &mut Outgoing, level: LogLevel, text: &str) {
+        frames.put(&FromWorker::Log { level, text });
+    }
+}
+
+/// What both threads of a worker share.
+#[derive(Debug)]
+struct Shared {
+    alarm: Arc<Alarm>,
+    outbox: Arc<Outbox<Worker>>,
+    /// The offer whose task runs (or ran last), as bits: set before its deadline is armed, so that an offer and a
+    /// call that were read together belong together.
+    running: AtomicU64,
+}
+
+/// A re-executed copy of the binary becomes a worker here. Returns only when it can't: with the reason.
+pub fn main() -> String {
+    let mut channel = match process::enter() {
+        Ok(channel) => channel,
+        Err(error) => return error,
+    };
+    match receive_start(&mut channel).and_then(|start| run(channel, start)) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn receive_start(channel: &mut Channel) -> Result<Start, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let ToWorker::Start { engine, guests } = channel.receive().map_err(|error| text(&error))? else {
+        return Err("the first message was not a start".to_owned());
+    };
+    let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
+    let control = descriptor()?;
+    let page = Page::map(descriptor()?).map_err(|error| text(&error))?;
+    let mut loaded = Vec::new();
+    for _ in 0..guests {
+        let ToWorker::Load(info) = channel.receive().map_err(|error| text(&error))? else {
+            return Err("a guest is missing".to_owned());
+        };
+        let artifact = channel.take_descriptor().ok_or("an artifact is missing")?;
+        loaded.push((File::from(artifact), info));
+    }
+    Ok(Start {
+        engine,
+        control,
+        page,
+        guests: loaded,
+    })
+}
+
+/// Starts the task thread; this thread becomes the watchdog.
+fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let socket = channel.as_fd().try_clone_to_owned().map_err(text)?;
+    let deadline = Arc::new(Deadline::new());
+    let alarm = Arc::new(Alarm::new(Arc::clone(&deadline)).map_err(text)?);
+    let outbox = Arc::new(Outbox::new(socket, Arc::clone(&alarm)));
+    let shared = Arc::new(Shared {
+        alarm,
+        outbox,
+        running: AtomicU64::new(0),
+    });
+    let (ready, engine) = mpsc::channel();
+    let Start {
+        engine: settings,
+        control,
+        page,
+        guests,
+    } = start;
+    let for_tasks = Arc::clone(&shared);
+    let task_thread = move || {
+        process::exact_timers();
+        let executor = match load(&settings, &for_tasks, guests) {
+            Ok(executor) => executor,
+            Err(error) => {
+                for_tasks.outbox.put(&FromWorker::Unable(&error));
+                for_tasks.outbox.flush();
+                exit_now(EXIT_UNABLE);
+            }
+        };
+        if ready.send(executor.engine().clone()).is_ok() {
+            run_loop::run(channel, page, executor, &for_tasks);
+        }
+    };
+    std::thread::Builder::new()
+        .name("task".to_owned())
+        .stack_size(TASK_THREAD_STACK)
+        .spawn(task_thread)
+        .map_err(text)?;
+    let engine = engine
+        .recv()
+        .map_err(|_| "the task thread ended before it had an engine".to_owned())?;
+    process::set_nonblocking(control.as_fd()).map_err(text)?;
+    let mut ward = Life {
+        control: File::from(control),
+        orders: Vec::new(),
+        shared: Arc::clone(&shared),
+    };
+    watchdog::watch(&engine, &shared.alarm, &mut ward);
+}
+
+fn load(
+    settings: &EngineSettings,
+    shared: &Shared,
+    guests: Vec<(File, GuestInfo)>,
+) -> Result<Executor, String> {
+    let prints: Arc<dyn Prints> = Arc::clone(&shared.outbox) as _;
+    let deadline = Arc::clone(shared.alarm.deadline());
+    let mut executor =
+        Executor::new(Role::Worker, settings, deadline, prints).map_err(|error| error.to_string())?;
+    for (artifact, info) in guests {
+        executor
+            .load(artifact, &info)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(executor)
+}
+
+/// What the watchdog of a worker guards: the control pipe, whose end is the end of this process's life, and
+/// prints that have waited long enough.
+struct Life {
+    control: File,
+    /// Bytes of an order that has not fully arrived.
+    orders: Vec<u8>,
+    shared: Arc<Shared>,
+}
+
+impl Ward for Life {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.control.as_fd())
+    }
+
+    fn readable(&mut self, orders: &Orders<'_>) {
+        let mut bytes = [0; 64 * control::SIZE];
+        match self.control.read(&mut bytes) {
+            Ok(0) => exit_now(0),
+            Ok(count) => self.orders.extend_from_slice(&bytes[..count]),
+            Err(_) => return,
+        }
+        while let Some((order, rest)) = self.orders.split_first_chunk::<{ control::SIZE }>() {
+            let offer = control::parse(*order);
+            self.orders = rest.to_vec();
+            let before = orders.call();
+            let running = self.shared.running.load(Ordering::SeqCst);
+            if let Some(call) = before
+                && orders.call() == before
+                && running == offer.to_bits()
+            {
+                orders.cancel(call);
+            }
+        }
+    }
+
+    fn errand_due(&self) -> Time {
+        self.shared.outbox.due()
+    }
+
+    fn run_errand(&mut self) {
+        self.shared.outbox.flush_due();
+    }
+
+    fn grace(&self) -> Duration {
+        WATCHDOG_GRACE
+    }
+
+    fn condemned(&self) -> ! {
+        exit_now(EXIT_CONDEMNED);
+    }
+}
