@@ -1,0 +1,86 @@
+//! How a task ends that a worker did not bring to an end.
+
+use super::hand::Claim;
+use super::io::{Exit, KillReason};
+use super::task::Task;
+use crate::outcome::{Failure, Kind};
+use crate::settings::MAX_EXPOSURES;
+use crate::time::Time;
+
+/// The end of a worker process, as far as its tasks are concerned.
+#[derive(Debug)]
+pub(super) struct Death<'a> {
+    /// Why the dispatcher killed it, if it did.
+    pub killed: Option<&'a KillReason>,
+    /// How it ended; `None` when it could not be reaped.
+    pub exit: Option<Exit>,
+    /// When that was known.
+    pub at: Time,
+}
+
+impl Death<'_> {
+    /// How a task ends that the worker had claimed: by the cause that came first.
+    pub fn of_claimed(&self, task: &Task, claim: &Claim) -> Failure {
+        let by = match self.killed {
+            Some(_) => "the dispatcher killed its worker",
+            None => "its worker ended its own process",
+        };
+        match self.killed {
+            Some(KillReason::Protocol(fault)) => {
+                self.crash(format!("its worker broke the protocol and was killed: {fault}"))
+            }
+            Some(KillReason::Terminated) => {
+                Failure::new(Kind::Cancelled, "the pool was terminated while it ran")
+            }
+            _ if claim.cancelled.is_some_and(|asked| asked < claim.deadline) => {
+                Failure::new(Kind::Cancelled, format!("cancelled while it ran; {by}"))
+            }
+            _ if self.at >= claim.deadline => {
+                let message = format!("it did not end within its timeout of {:?}; {by}", task.timeout);
+                Failure::new(Kind::Timeout, message)
+            }
+            Some(_) => self.crash("its worker was killed while it ran".to_owned()),
+            None => self.crash(format!("its worker {}", self.describe())),
+        }
+    }
+
+    /// How a task ends that was in too many hands.
+    pub fn of_exposed(&self) -> Failure {
+        let last = self.describe();
+        self.crash(format!(
+            "{MAX_EXPOSURES} workers died before they could start it; the last one {last}"
+        ))
+    }
+
+    /// What to say of the worker.
+    pub fn describe(&self) -> String {
+        match (self.killed, self.exit) {
+            (Some(KillReason::NotReady), _) => "was not ready in time".to_owned(),
+            (Some(KillReason::Protocol(fault)), _) => format!("broke the protocol: {fault}"),
+            (Some(_), Some(_)) => "was killed by the dispatcher".to_owned(),
+            (_, None) => "was killed and could not be reaped".to_owned(),
+            (None, Some(exit)) if exit.is_sigkill() => {
+                format!("{exit}: perhaps the system was out of memory")
+            }
+            (None, Some(exit)) => exit.to_string(),
+        }
+    }
+
+    fn crash(&self, message: String) -> Failure {
+        let (code, signal) = match self.exit {
+            Some(Exit::Code(code)) => (Some(code), None),
+            Some(Exit::Signal(signal)) => (None, Some(signal)),
+            None => (None, None),
+        };
+        Failure {
+            code,
+            signal,
+            ..Failure::new(Kind::Crash, message)
+        }
+    }
+}
+
+/// How a task ends that never started.
+pub(super) fn cancelled_before_start() -> Failure {
+    Failure::new(Kind::Cancelled, "cancelled before it started")
+}

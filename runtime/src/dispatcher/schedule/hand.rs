@@ -1,0 +1,294 @@
+//! What one worker has in hand: the offers that it was sent and has not reported on, in order.
+//!
+//! An honest worker ends or skips its offers in the order in which they were sent, so every report is about the
+//! first of them, and handling it takes the same time however many there are. What the worker wrote into the
+//! shared page is asked for through [`Io`] and never believed beyond the offer that it is about.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use super::io::{Fault, Io, OfferId, WorkerId};
+use super::task::{Run, Task};
+use super::{CANCEL_PATIENCE, MAX_BYTES_BEHIND, MAX_UNREAD};
+use crate::settings::{CLAIM_PATIENCE, DISPATCHER_GRACE};
+use crate::time::Time;
+
+/// The offers of one worker process.
+#[derive(Debug)]
+pub(super) struct Hand {
+    worker: WorkerId,
+    /// Sent and not reported on, in order, with those that were revoked.
+    sent: VecDeque<Offer>,
+    /// How many of `sent` were not revoked.
+    outstanding: usize,
+    /// Bytes of args of all that was sent: what is revoked still fills the socket until it is read.
+    bytes: usize,
+    /// The last sign of life: since then the worker could have taken the first of `sent`.
+    since: Time,
+}
+
+#[derive(Debug)]
+struct Offer {
+    id: OfferId,
+    offered: Time,
+    bytes: usize,
+    /// `None` when it was revoked and the worker has not said that it knows.
+    held: Option<Held>,
+}
+
+/// A task in a worker's hand.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub task: Task,
+    /// `None` until the worker was seen to have claimed it. The first sight counts: a worker that writes a
+    /// later time into the page every time that it is looked at gains nothing.
+    pub claim: Option<Claim>,
+}
+
+/// That a task has started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub run: Run,
+    /// When it must have ended.
+    pub deadline: Time,
+    /// When the task was asked to end as cancelled.
+    pub cancelled: Option<Time>,
+}
+
+/// What is to be done about the first task of a hand.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Nothing until then.
+    Later(Time),
+    /// It was not taken in time.
+    Unclaimed,
+    /// It should have ended by its timeout.
+    Overdue,
+    /// It should have ended after it was cancelled.
+    Uncancelled,
+}
+
+impl Hand {
+    pub fn new(worker: WorkerId) -> Self {
+        Self {
+            worker,
+            sent: VecDeque::new(),
+            outstanding: 0,
+            bytes: 0,
+            since: Time(0),
+        }
+    }
+
+    /// Tasks that will end here if nothing happens.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// Whether the worker has reported on everything that it was sent.
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// What the worker has to do before it could come to another task: the tasks, and the offers to read.
+    pub fn load(&self) -> (usize, usize) {
+        (self.outstanding, self.sent.len())
+    }
+
+    /// The id of the task that the worker has to report on next; `None` when that was taken from it, or is none.
+    pub fn first(&self) -> Option<u64> {
+        Some(self.sent.front()?.held.as_ref()?.task.id)
+    }
+
+    /// When the first offer became the first, which is also when the worker last reported something.
+    pub fn since(&self) -> Time {
+        self.since
+    }
+
+    /// Whether the task may be offered, with this window. A worker with an empty hand may have any task.
+    ///
+    /// A task in whose presence a worker died has the hand for itself: should it be the one that kills, it takes
+    /// no others along and brings none under suspicion.
+    pub fn admits(&self, task: &Task, window: usize) -> bool {
+        if self.sent.is_empty() {
+            return true;
+        }
+        if self.outstanding >= window || self.sent.len() >= MAX_UNREAD || task.exposures > 0 {
+            return false;
+        }
+        let bytes = |offer: &Offer| offer.bytes;
+        let is_suspect = |offer: &Offer| offer.held.as_ref().is_some_and(|held| held.task.exposures > 0);
+        let behind = self.bytes - self.sent.front().map_or(0, bytes);
+        behind + task.args.len() <= MAX_BYTES_BEHIND && !self.sent.back().is_some_and(is_suspect)
+    }
+
+    /// Adds an offer that was made now.
+    pub fn push(&mut self, id: OfferId, task: Task, now: Time) {
+        if self.sent.is_empty() {
+            self.since = now;
+        }
+        let bytes = task.args.len();
+        self.outstanding += 1;
+        self.bytes += bytes;
+        self.sent.push_back(Offer {
+            id,
+            offered: now,
+            bytes,
+            held: Some(Held { task, claim: None }),
+        });
+    }
+
+    /// The worker reported the end of the task that it ran.
+    pub fn end(&mut self, id: OfferId, now: Time, io: &mut impl Io) -> Result<(Task, Run), Fault> {
+        let worker = self.worker;
+        let offer = self.next(id)?;
+        let claim = offer.look(worker, now, io);
+        if offer.held.is_none() {
+            return Err(Fault::Revoked);
+        }
+        let run = claim.ok_or(Fault::NotClaimed)?.run;
+        let held = self.pop(now).expect("`held` was looked at above");
+        Ok((held.task, run))
+    }
+
+    /// The worker read an offer that had been revoked.
+    pub fn skip(&mut self, id: OfferId, now: Time) -> Result<(), Fault> {
+        if self.next(id)?.held.is_some() {
+            return Err(Fault::NotRevoked);
+        }
+        self.pop(now);
+        Ok(())
+    }
+
+    /// Looks whether the worker does with its first task what it should, or else reads what it was sent.
+    pub fn due(&mut self, now: Time, io: &mut impl Io) -> Due {
+        if self.sent.is_empty() {
+            return Due::Later(Time::NEVER);
+        }
+        // What was revoked before it may have been skipped, and the report be on its way.
+        let first = self.sent.iter_mut().find(|offer| offer.held.is_some());
+        let Some(claim) = first.and_then(|offer| offer.look(self.worker, now, io)) else {
+            let patience = self.since + CLAIM_PATIENCE;
+            return if now < patience {
+                Due::Later(patience)
+            } else {
+                Due::Unclaimed
+            };
+        };
+        let overdue = claim.deadline + DISPATCHER_GRACE;
+        let asked = claim.cancelled.unwrap_or(Time::NEVER);
+        let uncancelled = asked + CANCEL_PATIENCE;
+        if now >= overdue {
+            Due::Overdue
+        } else if now >= uncancelled {
+            Due::Uncancelled
+        } else {
+            Due::Later(overdue.min(uncancelled))
+        }
+    }
+
+    /// Takes back everything that has not started.
+    pub fn revoke_all(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
+        (0..self.sent.len())
+            .filter_map(|index| self.revoke(index, now, io))
+            .collect()
+    }
+
+    /// Takes half of the tasks back, from the tail, as far as they have not started.
+    pub fn revoke_half(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
+        let half = self.outstanding / 2;
+        let from_tail = (0..self.sent.len()).rev();
+        from_tail
+            .filter_map(|index| self.revoke(index, now, io))
+            .take(half)
+            .collect()
+    }
+
+    /// Whether tasks wait here behind another one, as far as is known.
+    pub fn has_waiting(&self) -> bool {
+        // Workers claim in order: if the last one was claimed, all were.
+        let last = self.sent.iter().rev().find_map(|offer| offer.held.as_ref());
+        self.outstanding > 1 && last.is_some_and(|held| held.claim.is_none())
+    }
+
+    /// The place of a task in this hand.
+    pub fn find(&self, task: u64) -> Option<usize> {
+        let is_it = |offer: &Offer| offer.held.as_ref().is_some_and(|held| held.task.id == task);
+        self.sent.iter().position(is_it)
+    }
+
+    /// Takes the task at this place back; `None` when that cannot be, and then it counts as claimed.
+    pub fn revoke(&mut self, index: usize, now: Time, io: &mut impl Io) -> Option<Task> {
+        let worker = self.worker;
+        let offer = &mut self.sent[index];
+        if offer.held.as_ref()?.claim.is_some() {
+            return None;
+        }
+        if io.revoke(worker, offer.id) {
+            self.outstanding -= 1;
+            return offer.held.take().map(|held| held.task);
+        }
+        if offer.look(worker, now, io).is_none() {
+            offer.claim(worker, now);
+        }
+        None
+    }
+
+    /// Notes that the claimed task at this place was asked to end. Returns its offer, the first time.
+    pub fn note_cancel(&mut self, index: usize, now: Time) -> Option<OfferId> {
+        let offer = &mut self.sent[index];
+        let claim = offer.held.as_mut()?.claim.as_mut()?;
+        if claim.cancelled.is_some() {
+            return None;
+        }
+        claim.cancelled = Some(now);
+        Some(offer.id)
+    }
+
+    /// The tasks of a worker that died, in order, with what it had claimed.
+    pub fn take_all(&mut self, now: Time, io: &mut impl Io) -> Vec<Held> {
+        let mut sent = mem::replace(self, Self::new(self.worker)).sent;
+        for offer in &mut sent {
+            offer.look(self.worker, now, io);
+        }
+        sent.into_iter().filter_map(|offer| offer.held).collect()
+    }
+
+    /// The offer that the worker has to report on next, if that is `id`.
+    fn next(&mut self, id: OfferId) -> Result<&mut Offer, Fault> {
+        let first = self.sent.front_mut();
+        first.filter(|offer| offer.id == id).ok_or(Fault::NotNext)
+    }
+
+    /// The worker reported on its first offer.
+    fn pop(&mut self, now: Time) -> Option<Held> {
+        let offer = self.sent.pop_front()?;
+        self.since = now;
+        self.bytes -= offer.bytes;
+        self.outstanding -= usize::from(offer.held.is_some());
+        offer.held
+    }
+}
+
+impl Offer {
+    /// The claim, if there is one; asks the shared page until there is.
+    fn look(&mut self, worker: WorkerId, now: Time, io: &mut impl Io) -> Option<Claim> {
+        let held = self.held.as_ref()?;
+        if held.claim.is_none() {
+            let claimed = io.claimed_at(worker, self.id)?;
+            self.claim(worker, claimed.min(now));
+        }
+        self.held.as_ref()?.claim
+    }
+
+    fn claim(&mut self, worker: WorkerId, at: Time) {
+        let Some(held) = &mut self.held else {
+            return;
+        };
+        let claimed = at.max(self.offered);
+        held.claim = Some(Claim {
+            run: Run { worker, claimed },
+            deadline: claimed + held.task.timeout,
+            cancelled: None,
+        });
+    }
+}

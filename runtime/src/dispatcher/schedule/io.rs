@@ -1,0 +1,121 @@
+//! What the scheduler asks of the world, and the words in which the world answers.
+//!
+//! [`Io`] is all that the scheduler can do: the event loop implements it with processes, sockets and the shared
+//! page, the tests with a simulated crew.
+
+use std::fmt;
+
+use nix::sys::signal::Signal;
+
+use super::task::{Run, Task};
+use crate::outcome::Failure;
+use crate::time::Time;
+
+/// A worker's slot, from 0. Its process changes, the slot stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WorkerId(pub u32);
+
+/// One offer of one task to one worker. [`Io`] makes the ids; two offers to one slot never have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OfferId(pub u64);
+
+/// The actions of the scheduler. None of them may call back into it, block or fail.
+pub trait Io {
+    /// Starts a process in the slot. Answered by `worker_ready` or `worker_exited`, in a later turn even when
+    /// the process could not be made.
+    fn spawn(&mut self, worker: WorkerId);
+
+    /// Marks a slot of the shared page as offered and queues the task's frame to the worker. At most
+    /// [`MAX_UNREAD`](super::MAX_UNREAD) offers of one worker are in use at any time.
+    fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId;
+
+    /// Compare-and-swap from offered to revoked in the shared page. When it returns true, the task will never
+    /// start there, and the worker reports the offer as skipped once it has read it.
+    fn revoke(&mut self, worker: WorkerId, offer: OfferId) -> bool;
+
+    /// When the worker claimed the offer, as it wrote into the shared page. A hint from a lower level of
+    /// trust: the scheduler clamps it, and believes the first answer that it got.
+    fn claimed_at(&mut self, worker: WorkerId, offer: OfferId) -> Option<Time>;
+
+    /// Tells the worker's watchdog to end the running task as cancelled.
+    fn cancel(&mut self, worker: WorkerId, offer: OfferId);
+
+    /// Tells a worker that has nothing to run to exit by itself.
+    fn retire(&mut self, worker: WorkerId);
+
+    /// SIGKILL. Answered by `worker_exited`.
+    fn kill(&mut self, worker: WorkerId, reason: &KillReason);
+
+    /// The process cannot be reaped: warn with its pid, close what belongs to it, and never report it again.
+    /// The slot is free for a new process.
+    fn abandon(&mut self, worker: WorkerId);
+
+    /// The task ends here, by the scheduler's decision. `run` is `None` when it never started.
+    fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure);
+}
+
+/// Why the dispatcher kills a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KillReason {
+    /// It was not ready in time.
+    NotReady,
+    /// It did not claim what it was offered, and showed no life after that.
+    Stalled,
+    /// Its task did not end at its deadline: rung 4 of the timeout ladder.
+    Overdue,
+    /// Its task was cancelled and did not end.
+    Cancelled,
+    /// It broke the protocol, and how.
+    Protocol(String),
+    /// It is not needed any more, and did not or shall not wait to exit by itself.
+    Terminated,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl Exit {
+    /// Whether it is what the kernel's out-of-memory killer does.
+    #[must_use]
+    pub fn is_sigkill(self) -> bool {
+        self == Self::Signal(Signal::SIGKILL as i32)
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "was ended by {signal}"),
+                Err(_) => write!(f, "was ended by signal {number}"),
+            },
+        }
+    }
+}
+
+/// How a worker broke the protocol: it must report on what it was sent, in the order in which it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It reported to be ready when it was so already.
+    #[error("it reported to be ready twice")]
+    ReadyTwice,
+    /// It reported on an offer that is not the next one it has to report on.
+    #[error("it reported on a task that was not its next one")]
+    NotNext,
+    /// It reported the end of a task that had been taken from it.
+    #[error("it reported the end of a task that had been taken from it")]
+    Revoked,
+    /// It reported the end of a task that it had not claimed.
+    #[error("it reported the end of a task that it had not claimed")]
+    NotClaimed,
+    /// It skipped a task that had not been taken from it.
+    #[error("it skipped a task that had not been taken from it")]
+    NotRevoked,
+}

@@ -1,0 +1,384 @@
+//! The scheduler: which worker runs which task, and what happens when one does not do what it should.
+//!
+//! It is a state machine without processes, sockets, clocks or threads. The event loop reports to it what
+//! happened and what time it is; it acts through the small trait [`Io`]. So a test can drive it through millions
+//! of random faults, and the rules of DESIGN.md section 1 stand in one place:
+//!
+//! - **Every accepted task ends exactly once.** A [`Task`] is one value that moves: from the queue into the hand of
+//!   a worker and back, until it leaves, either by [`Scheduler::ended`] (the worker reported its end) or by
+//!   [`Io::failed`] (the scheduler decided it).
+//! - **No task runs twice.** What a worker has claimed is never taken from it. It ends with the worker.
+//! - **Nobody waits for a worker for ever.** Each process has a time at which somebody looks at it again.
+//! - **Live state decides, not counters.** How many workers are missing, idle or outdated is computed from the
+//!   slots whenever it is asked for.
+//!
+//! A turn of the event loop: report all events that are at hand (with the frames of a worker before its exit),
+//! then [`tick`](Scheduler::tick), then [`assign`](Scheduler::assign), then sleep until
+//! [`next_wakeup`](Scheduler::next_wakeup) or the next event.
+//!
+//! What a worker says is checked: a report that an honest worker cannot make is a [`Fault`], changes nothing, and
+//! should be answered by [`protocol_broken`](Scheduler::protocol_broken).
+
+mod assign;
+mod death;
+mod hand;
+mod io;
+mod task;
+#[cfg(test)]
+mod tests;
+mod window;
+mod worker;
+
+use std::time::Duration;
+
+use death::{Death, cancelled_before_start};
+use hand::{Due, Held};
+pub use io::{Exit, Fault, Io, KillReason, OfferId, WorkerId};
+use task::Queue;
+pub use task::{Run, Task};
+use window::Window;
+use worker::{Process, Progress, Slot, Stage, Worker};
+
+use crate::outcome::{Failure, Kind};
+use crate::settings::{MAX_EXPOSURES, MAX_FAILED_STARTS, STALL_PATIENCE, WATCHDOG_GRACE};
+use crate::time::Time;
+
+/// Offers of one worker that it has not reported on, revoked ones included: the slots of its shared page.
+pub const MAX_UNREAD: usize = 2 * window::MAX_WINDOW;
+/// Bytes of args that wait in one worker's socket behind its first task.
+const MAX_BYTES_BEHIND: usize = 256 << 10;
+/// Tasks are taken from a worker for an idle one only if it has not reported anything for so long: it costs more
+/// than it gains while the worker goes through short ones.
+const STEAL_DELAY: Duration = Duration::from_micros(200);
+/// A worker that was told to exit and has not is killed after so long.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(1);
+/// A worker whose running task was cancelled and has not ended is killed after so long: a little more than what
+/// its watchdog takes.
+const CANCEL_PATIENCE: Duration = WATCHDOG_GRACE.saturating_add(Duration::from_millis(50));
+
+/// The state of the pool's tasks and workers.
+#[derive(Debug)]
+pub struct Scheduler {
+    workers: Vec<Worker>,
+    queue: Queue,
+    window: Window,
+    phase: Phase,
+    /// No offers: the outcomes or the callbacks cannot keep up.
+    held: bool,
+    /// Guests that were loaded so far.
+    guests: u32,
+    /// Guests that a worker needs to run whatever is in the queue.
+    required: u32,
+    /// Processes that ended before they were ready, since one was.
+    failed_starts: u32,
+    failure: Option<String>,
+}
+
+/// How the pool comes to its end; it never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// No more tasks will come.
+    Draining,
+    /// Nothing is started any more.
+    Interrupted,
+    /// Nothing runs any more.
+    Terminated,
+}
+
+impl Scheduler {
+    /// A pool of `size` workers, none of which is started before there is a guest.
+    #[must_use]
+    pub fn new(size: u32) -> Self {
+        Self {
+            workers: (0..size).map(|slot| Worker::new(WorkerId(slot))).collect(),
+            queue: Queue::default(),
+            window: Window::default(),
+            phase: Phase::Open,
+            held: false,
+            guests: 0,
+            required: 0,
+            failed_starts: 0,
+            failure: None,
+        }
+    }
+
+    /// So many guests are loaded now. Workers that are started from now on have them.
+    pub fn guests_loaded(&mut self, count: u32) {
+        self.guests = self.guests.max(count);
+    }
+
+    /// A task was accepted. It is queued, or ends at once when nothing is started any more.
+    pub fn accept(&mut self, task: Task, io: &mut impl Io) {
+        debug_assert!(
+            task.guest < self.guests,
+            "a task names a guest that was loaded before"
+        );
+        match self.refusal() {
+            Some(refusal) => io.failed(task, None, refusal),
+            None => {
+                // Never more than there are: no worker could ever serve.
+                self.required = self.required.max(task.guest + 1).min(self.guests);
+                self.queue.push(task);
+            }
+        }
+    }
+
+    /// A worker reported to be ready.
+    ///
+    /// # Errors
+    /// When it had done so before.
+    pub fn worker_ready(&mut self, worker: WorkerId) -> Result<(), Fault> {
+        if let Some(process) = self.process(worker) {
+            process.ready()?;
+            if process.stage == Stage::Serving {
+                self.failed_starts = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// A worker reported the end of the task that it ran, which took it `run`. The task is the caller's now: it
+    /// makes the outcome.
+    ///
+    /// # Errors
+    /// When the worker cannot have run it.
+    pub fn ended(
+        &mut self,
+        worker: WorkerId,
+        offer: OfferId,
+        run: Duration,
+        now: Time,
+        io: &mut impl Io,
+    ) -> Result<(Task, Run), Fault> {
+        let process = self.process(worker).ok_or(Fault::NotNext)?;
+        let (task, claim) = process.hand.end(offer, now, io)?;
+        process.progress = Progress::Useful;
+        process.reported(now);
+        self.window.observe(run.min(now.since(claim.claimed)));
+        Ok((task, claim))
+    }
+
+    /// The id of the task that a worker runs, if it runs one: it handles what it was sent in order, and says so
+    /// when it goes on to the next.
+    #[must_use]
+    pub fn running(&self, worker: WorkerId) -> Option<u64> {
+        self.workers[worker.0 as usize].process()?.hand.first()
+    }
+
+    /// A worker read an offer that had been revoked.
+    ///
+    /// # Errors
+    /// When it had not been.
+    pub fn skipped(&mut self, worker: WorkerId, offer: OfferId, now: Time) -> Result<(), Fault> {
+        let process = self.process(worker).ok_or(Fault::NotNext)?;
+        process.hand.skip(offer, now)?;
+        process.reported(now);
+        Ok(())
+    }
+
+    /// A worker did what an honest one does not. It is killed, and `fault` says why in what becomes of its task.
+    pub fn protocol_broken(&mut self, worker: WorkerId, fault: String, now: Time, io: &mut impl Io) {
+        self.slot(worker).kill(KillReason::Protocol(fault), now, io);
+    }
+
+    /// A worker was reaped. Everything that it had sent was reported before. Its slot of the shared page is
+    /// looked at for the last time.
+    pub fn worker_exited(&mut self, worker: WorkerId, exit: Exit, now: Time, io: &mut impl Io) {
+        self.bury(worker, Some(exit), now, io);
+    }
+
+    /// Cancels a task wherever it is. Returns whether it was there; when it runs, it ends soon.
+    pub fn cancel(&mut self, id: u64, now: Time, io: &mut impl Io) -> bool {
+        if let Some(task) = self.queue.remove(id) {
+            io.failed(task, None, cancelled_before_start());
+            return true;
+        }
+        for worker in &mut self.workers {
+            if let Slot::Live(process) = &mut worker.slot
+                && let Some(index) = process.hand.find(id)
+            {
+                if let Some(task) = process.hand.revoke(index, now, io) {
+                    io.failed(task, None, cancelled_before_start());
+                } else if let Some(offer) = process.hand.note_cancel(index, now) {
+                    io.cancel(worker.id, offer);
+                    process.check_by(now + CANCEL_PATIENCE);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// No more tasks will come. When all have ended, the workers are retired.
+    pub fn drain(&mut self) {
+        self.phase = self.phase.max(Phase::Draining);
+    }
+
+    /// Cancels what has not started, now and whatever is accepted later. What runs may end.
+    pub fn interrupt(&mut self, now: Time, io: &mut impl Io) {
+        self.phase = self.phase.max(Phase::Interrupted);
+        let offered = self
+            .processes()
+            .flat_map(|process| process.hand.revoke_all(now, io));
+        let offered: Vec<Task> = offered.collect();
+        for task in offered.into_iter().chain(self.queue.take_all()) {
+            io.failed(task, None, cancelled_before_start());
+        }
+    }
+
+    /// Cancels everything and kills all workers. What they run ends when they are reaped.
+    pub fn terminate(&mut self, now: Time, io: &mut impl Io) {
+        self.interrupt(now, io);
+        self.phase = Phase::Terminated;
+        for worker in &mut self.workers {
+            worker.kill(KillReason::Terminated, now, io);
+        }
+    }
+
+    /// Holds offers back, or lets them go again: the back-pressure of outcomes and callbacks. What had been offered
+    /// and has not started returns to the queue.
+    pub fn hold(&mut self, held: bool, now: Time, io: &mut impl Io) {
+        if held && !self.held {
+            let serving = self.processes().filter(|process| process.stage == Stage::Serving);
+            let offered = serving
+                .flat_map(|process| process.hand.revoke_all(now, io))
+                .collect();
+            self.give_back(offered, io);
+        }
+        self.held = held;
+    }
+
+    /// Does what has become due. To be called after the events of the turn: they may be signs of life.
+    pub fn tick(&mut self, now: Time, io: &mut impl Io) {
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
+            let id = worker.id;
+            let Some(process) = worker.process_mut().filter(|process| process.due <= now) else {
+                continue;
+            };
+            match process.stage {
+                Stage::Starting => worker.kill(KillReason::NotReady, now, io),
+                Stage::Serving => self.check(id, now, io),
+                Stage::Stalled => worker.kill(KillReason::Stalled, now, io),
+                Stage::Retiring => worker.kill(KillReason::Terminated, now, io),
+                Stage::Killed(_) => {
+                    self.bury(id, None, now, io);
+                    io.abandon(id);
+                }
+            }
+        }
+    }
+
+    /// Looks whether a worker does with what it was offered what it should.
+    fn check(&mut self, worker: WorkerId, now: Time, io: &mut impl Io) {
+        let Some(process) = self.process(worker) else {
+            return;
+        };
+        match process.hand.due(now, io) {
+            Due::Later(time) => process.due = time,
+            Due::Overdue => self.slot(worker).kill(KillReason::Overdue, now, io),
+            Due::Uncancelled => self.slot(worker).kill(KillReason::Cancelled, now, io),
+            Due::Unclaimed => {
+                let tasks = process.hand.revoke_all(now, io);
+                let stalled = process.hand.outstanding() == 0;
+                if stalled {
+                    process.stage = Stage::Stalled;
+                    process.due = now + STALL_PATIENCE;
+                }
+                self.give_back(tasks, io);
+                if !stalled {
+                    // What remains was claimed at this very moment: now there is a deadline.
+                    self.check(worker, now, io);
+                }
+            }
+        }
+    }
+
+    /// Ends or gives back what a worker had in hand that is no more, and frees its slot.
+    fn bury(&mut self, worker: WorkerId, exit: Option<Exit>, now: Time, io: &mut impl Io) {
+        let Some(mut process) = self.slot(worker).vacate(now) else {
+            return;
+        };
+        let killed = match &process.stage {
+            Stage::Killed(reason) => Some(reason),
+            _ => None,
+        };
+        let death = Death {
+            killed,
+            exit,
+            at: now,
+        };
+        let mut unharmed = Vec::new();
+        for Held { mut task, claim } in process.hand.take_all(now, io) {
+            if let Some(claim) = claim {
+                let failure = death.of_claimed(&task, &claim);
+                io.failed(task, Some(claim.run), failure);
+                process.progress = Progress::Useful;
+                continue;
+            }
+            task.exposures += 1;
+            if task.exposures >= MAX_EXPOSURES {
+                io.failed(task, None, death.of_exposed());
+            } else {
+                unharmed.push(task);
+            }
+        }
+        self.give_back(unharmed, io);
+        self.slot(worker).pause_after(&process, now);
+        if process.progress == Progress::Nothing && !process.was_dismissed() {
+            self.start_failed(&death.describe(), now, io);
+        }
+    }
+
+    /// A process ended before it was ready. When that was so too often, and no other one is ready, the pool has
+    /// failed.
+    fn start_failed(&mut self, how: &str, now: Time, io: &mut impl Io) {
+        self.failed_starts += 1;
+        let ready = |process: &mut Process| matches!(process.stage, Stage::Serving | Stage::Stalled);
+        if self.failed_starts < MAX_FAILED_STARTS || self.failure.is_some() || self.processes().any(ready) {
+            return;
+        }
+        let starts = self.failed_starts;
+        self.failure = Some(format!(
+            "{starts} workers in a row ended before they were ready; the last one {how}"
+        ));
+        let tasks = self.queue.take_all().collect();
+        self.give_back(tasks, io);
+        for worker in &mut self.workers {
+            worker.kill(KillReason::Terminated, now, io);
+        }
+    }
+
+    /// Puts tasks that have not started back where they were, or ends them when nothing is started any more.
+    fn give_back(&mut self, tasks: Vec<Task>, io: &mut impl Io) {
+        match self.refusal() {
+            Some(refusal) => tasks
+                .into_iter()
+                .for_each(|task| io.failed(task, None, refusal.clone())),
+            None => self.queue.give_back(tasks),
+        }
+    }
+
+    /// How a task ends that is not to be started any more.
+    fn refusal(&self) -> Option<Failure> {
+        if self.phase >= Phase::Interrupted {
+            return Some(cancelled_before_start());
+        }
+        let failure = self.failure.as_ref()?;
+        Some(Failure::new(Kind::Crash, format!("the pool failed: {failure}")))
+    }
+
+    /// Panics when there is no such slot: ids come from [`Io::spawn`], not from workers.
+    fn slot(&mut self, worker: WorkerId) -> &mut Worker {
+        &mut self.workers[worker.0 as usize]
+    }
+
+    fn process(&mut self, worker: WorkerId) -> Option<&mut Process> {
+        self.slot(worker).process_mut()
+    }
+
+    fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.workers.iter_mut().filter_map(Worker::process_mut)
+    }
+}

@@ -1,0 +1,157 @@
+//! A task as the scheduler sees it, and the queue of those that no worker has.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::io::WorkerId;
+use crate::time::Time;
+
+/// An accepted task that has not ended. There is one value per task: whoever owns it decides about the task.
+#[derive(Debug)]
+pub struct Task {
+    /// Counts from 0 in the order of acceptance.
+    pub id: u64,
+    /// Index of the guest.
+    pub guest: u32,
+    /// Index of the model in the guest.
+    pub model: u32,
+    /// How long it may run, from the claim.
+    pub timeout: Duration,
+    /// Its args, one line of JSON. The scheduler looks at nothing but their size.
+    pub args: Box<[u8]>,
+    /// Workers that died with this task in hand, unclaimed.
+    pub(super) exposures: u32,
+}
+
+impl Task {
+    /// A task that no worker has seen yet.
+    #[must_use]
+    pub fn new(id: u64, guest: u32, model: u32, timeout: Duration, args: impl Into<Box<[u8]>>) -> Self {
+        Self {
+            id,
+            guest,
+            model,
+            timeout,
+            args: args.into(),
+            exposures: 0,
+        }
+    }
+}
+
+/// Where a task ran, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The worker that claimed it.
+    pub worker: WorkerId,
+    /// When; never before the offer, never in the future.
+    pub claimed: Time,
+}
+
+/// The tasks that no worker has, in the order of their ids.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    tasks: VecDeque<Task>,
+    bytes: usize,
+}
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Bytes of args that wait here.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn front(&self) -> Option<&Task> {
+        self.tasks.front()
+    }
+
+    /// Adds a task. A new one has the highest id so far; one that is tried again goes where it was.
+    pub fn push(&mut self, task: Task) {
+        if self.tasks.back().is_some_and(|last| task.id < last.id) {
+            return self.give_back(vec![task]);
+        }
+        self.bytes += task.args.len();
+        self.tasks.push_back(task);
+    }
+
+    pub fn pop(&mut self) -> Option<Task> {
+        let task = self.tasks.pop_front()?;
+        self.bytes -= task.args.len();
+        Some(task)
+    }
+
+    /// Puts tasks back where they were: before all those that were never offered, and in order among those that
+    /// came back earlier.
+    pub fn give_back(&mut self, mut tasks: Vec<Task>) {
+        let Some(last) = tasks.iter().map(|task| task.id).max() else {
+            return;
+        };
+        while self.front().is_some_and(|task| task.id < last) {
+            tasks.extend(self.pop());
+        }
+        tasks.sort_unstable_by_key(|task| task.id);
+        for task in tasks.into_iter().rev() {
+            self.bytes += task.args.len();
+            self.tasks.push_front(task);
+        }
+    }
+
+    /// Takes out the task with this id.
+    pub fn remove(&mut self, id: u64) -> Option<Task> {
+        let index = self.tasks.binary_search_by_key(&id, |task| task.id).ok()?;
+        let task = self.tasks.remove(index)?;
+        self.bytes -= task.args.len();
+        Some(task)
+    }
+
+    /// Empties the queue.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Task> + use<> {
+        self.bytes = 0;
+        std::mem::take(&mut self.tasks).into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(id: u64) -> Task {
+        Task::new(id, 0, 0, Duration::from_secs(1), vec![0; 10])
+    }
+
+    fn ids(queue: &Queue) -> Vec<u64> {
+        queue.tasks.iter().map(|task| task.id).collect()
+    }
+
+    #[test]
+    fn tasks_that_come_back_keep_their_old_order() {
+        let mut queue = Queue::default();
+        (0..10).for_each(|id| queue.push(task(id)));
+        let mut out: Vec<Task> = (0..8).filter_map(|_| queue.pop()).collect();
+        queue.give_back(vec![out.remove(5), out.remove(2)]);
+        assert_eq!(ids(&queue), [2, 5, 8, 9]);
+        queue.give_back(out.into_iter().rev().collect());
+        assert_eq!(ids(&queue), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        queue.give_back(Vec::new());
+        assert_eq!(queue.bytes(), 100);
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_tasks_that_wait() {
+        let mut queue = Queue::default();
+        (0..4).for_each(|id| queue.push(task(id)));
+        assert!(queue.remove(2).is_some());
+        assert!(queue.remove(2).is_none());
+        assert!(queue.pop().is_some());
+        assert_eq!((queue.len(), queue.bytes()), (2, 20));
+        assert_eq!(queue.take_all().count(), 2);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+    }
+}

@@ -1,0 +1,268 @@
+//! All rules at once: a crew whose members stop, die, lie and hang at random, and users who do what they like.
+//!
+//! The crew itself checks every action of the scheduler; here stands what must hold after each step and at the end.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::crew::Page;
+use super::*;
+use crate::outcome::Kind;
+use crate::settings::MAX_EXPOSURES;
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Event {
+    Push {
+        behaviour: Behaviour,
+        timeout: Duration,
+        bytes: usize,
+        count: usize,
+        newest: bool,
+    },
+    Cancel(prop::sample::Index),
+    Load,
+    Hold(bool),
+    Drain,
+    Interrupt,
+    Terminate,
+    Pass(Duration),
+    /// The worker does so many things, and reports them now or later.
+    Work {
+        worker: u32,
+        steps: usize,
+        deliver: bool,
+    },
+    Stop(u32),
+    Resume(u32),
+    Wedge(u32),
+    Die {
+        worker: u32,
+        exit: Exit,
+    },
+    /// The worker claims in the page everything that it was sent, and sends a frame of its own invention.
+    Lie {
+        worker: u32,
+        offer: prop::sample::Index,
+        skip: bool,
+        claim: bool,
+    },
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        3 => Just(Duration::ZERO),
+        3 => (1..3000u64).prop_map(Duration::from_micros),
+        1 => (1..3000u64).prop_map(Duration::from_millis),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let behaviour = prop_oneof![
+        20 => duration().prop_map(Runs),
+        1 => Just(Behaviour::Hangs),
+        1 => Just(Behaviour::Kills),
+    ];
+    let timeout = duration().prop_map(|time| time + Duration::from_millis(1));
+    let bytes = prop_oneof![9 => 0..100usize, 1 => 0..400_000usize];
+    let push = (behaviour, timeout, bytes, 1..20usize, any::<bool>());
+    let worker = || 0..4u32;
+    prop_oneof![
+        20 => push.prop_map(|(behaviour, timeout, bytes, count, newest)| {
+            Event::Push { behaviour, timeout, bytes, count, newest }
+        }),
+        40 => (worker(), 1..20usize, prop::bool::weighted(0.8))
+            .prop_map(|(worker, steps, deliver)| Event::Work { worker, steps, deliver }),
+        10 => duration().prop_map(Event::Pass),
+        3 => any::<prop::sample::Index>().prop_map(Event::Cancel),
+        2 => Just(Event::Load),
+        3 => any::<bool>().prop_map(Event::Hold),
+        3 => worker().prop_map(Event::Stop),
+        2 => worker().prop_map(Event::Resume),
+        1 => worker().prop_map(Event::Wedge),
+        3 => (worker(), prop_oneof![Just(Exit::Signal(9)), Just(Exit::Code(1))])
+            .prop_map(|(worker, exit)| Event::Die { worker, exit }),
+        1 => (worker(), any::<prop::sample::Index>(), any::<bool>(), any::<bool>())
+            .prop_map(|(worker, offer, skip, claim)| Event::Lie { worker, offer, skip, claim }),
+        1 => prop_oneof![5 => Just(Event::Drain), 1 => Just(Event::Interrupt), 1 => Just(Event::Terminate)],
+    ]
+}
+
+impl Pool {
+    fn happen(&mut self, event: Event) {
+        let worker = |index: u32| WorkerId(index % self.crew.processes.len() as u32);
+        match event {
+            Event::Push {
+                behaviour,
+                timeout,
+                bytes,
+                count,
+                newest,
+            } => {
+                if self.crew.guests > 0 && self.scheduler.phase != Phase::Draining {
+                    let guest = if newest { self.crew.guests - 1 } else { 0 };
+                    (0..count).for_each(|_| {
+                        self.push_task(guest, behaviour, timeout, bytes);
+                    });
+                }
+            }
+            Event::Cancel(index) => {
+                if !self.crew.truth.is_empty() {
+                    let id = index.index(self.crew.truth.len());
+                    let open = self.crew.truth[id].ended.is_none();
+                    assert_eq!(self.cancel(id as u64), open);
+                }
+            }
+            Event::Load => self.load(),
+            Event::Hold(held) => self.hold(held),
+            Event::Drain => self.scheduler.drain(),
+            Event::Interrupt => self.interrupt(),
+            Event::Terminate => self.terminate(),
+            Event::Pass(time) => self.advance(time),
+            Event::Work {
+                worker: index,
+                steps,
+                deliver,
+            } => {
+                let worker = worker(index);
+                for _ in 0..steps {
+                    if deliver {
+                        self.step(worker)
+                    } else {
+                        self.crew.step(worker)
+                    };
+                }
+            }
+            Event::Stop(index) => self.change(worker(index), |process| process.stopped = true),
+            Event::Resume(index) => self.change(worker(index), |process| process.stopped = false),
+            Event::Wedge(index) => self.change(worker(index), |process| {
+                process.stopped = true;
+                process.wedged = true;
+            }),
+            Event::Die { worker: index, exit } => self.exit(worker(index), exit),
+            Event::Lie {
+                worker: index,
+                offer,
+                skip,
+                claim,
+            } => self.lie(worker(index), offer, skip, claim),
+        }
+    }
+
+    fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut crew::Process)) {
+        self.crew.process(worker).as_mut().map(change);
+    }
+
+    fn lie(&mut self, worker: WorkerId, offer: prop::sample::Index, skip: bool, claim: bool) {
+        let now = self.crew.now;
+        let Some(process) = &mut self.crew.processes[worker.0 as usize] else {
+            return;
+        };
+        if claim {
+            for offer in &process.inbox {
+                let slot = &mut self.crew.slots[offer.0 as usize];
+                if slot.page == Page::Offered {
+                    slot.page = Page::Claimed(now + Duration::from_secs(9));
+                    self.crew.truth[slot.task as usize].claims += 1;
+                }
+            }
+        }
+        process.lying = true;
+        let offer = OfferId(offer.index(self.crew.slots.len() + 1) as u64);
+        let frame = if skip {
+            Frame::Skipped(offer)
+        } else {
+            Frame::Ended(offer, Duration::MAX)
+        };
+        process.outbox.push_back(frame);
+        self.deliver(worker);
+    }
+
+    /// What holds after each turn.
+    fn check(&self) {
+        let open = self
+            .crew
+            .truth
+            .iter()
+            .filter(|truth| truth.ended.is_none())
+            .count();
+        assert_eq!(self.scheduler.open_tasks(), open, "every task is somewhere, once");
+        let (queued, _) = self.scheduler.queued();
+        let idle = |process: &Process| process.serves(self.scheduler.required) && process.hand.is_empty();
+        let idle = self
+            .scheduler
+            .workers
+            .iter()
+            .filter_map(|worker| worker.process())
+            .any(idle);
+        assert!(
+            queued == 0 || !idle || self.scheduler.held,
+            "a worker idles while a task waits"
+        );
+        if let Some(wakeup) = self.scheduler.next_wakeup() {
+            assert!(wakeup > self.crew.now, "the pool spins");
+        }
+    }
+
+    fn check_end(&self) {
+        let pool_failed = self.scheduler.pool_failure().is_some();
+        for (id, truth) in self.crew.truth.iter().enumerate() {
+            let ended = truth.ended.as_ref().expect("every task ends");
+            if let Some(failure) = ended
+                && failure.kind == Kind::Crash
+                && truth.claims == 0
+                && !pool_failed
+            {
+                assert!(truth.deaths >= MAX_EXPOSURES, "task {id} was lost: {failure:?}");
+            }
+        }
+    }
+}
+
+fn cases(default: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
+    ProptestConfig {
+        cases: cases.unwrap_or(default),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(3000))]
+
+    /// Whatever happens, every accepted task ends exactly once, none runs twice, and the pool comes to its end.
+    #[test]
+    fn the_pool_survives_its_crew(size in 1..5u32, loaded in prop::bool::weighted(0.9), events in vec(event(), 0..150)) {
+        let mut pool = if loaded { Pool::ready(size) } else { Pool::new(size) };
+        for event in events {
+            pool.happen(event);
+            pool.turn();
+            pool.check();
+        }
+        pool.hold(false);
+        pool.scheduler.drain();
+        pool.finish();
+        pool.check_end();
+    }
+
+    /// A worker that no harm comes to runs its tasks in the order in which they were accepted.
+    #[test]
+    fn one_worker_runs_its_tasks_in_order(runs in vec(duration(), 0..300), holds in vec(0..300usize, 0..10)) {
+        let mut pool = Pool::ready(1);
+        for (id, &run) in runs.iter().enumerate() {
+            pool.push_task(0, Runs(run), Duration::from_secs(9), 100);
+            if holds.contains(&id) {
+                pool.hold(true);
+            }
+            pool.step(WorkerId(0));
+            pool.turn();
+            pool.hold(false);
+        }
+        pool.scheduler.drain();
+        pool.finish();
+        prop_assert_eq!(pool.ended, Vec::from_iter(0..runs.len() as u64));
+    }
+}

@@ -1,0 +1,76 @@
+//! How many tasks a worker may have in hand: enough that it never idles, few enough that none of them waits long.
+
+use std::time::Duration;
+
+/// The work that a worker should have in hand: several times what a turn of the event loop takes.
+const AHEAD: Duration = Duration::from_millis(2);
+/// Tasks that a worker may have in hand, however short they are.
+pub(super) const MAX_WINDOW: usize = 256;
+/// The window while nothing is known.
+const FIRST_WINDOW: usize = 2;
+/// A run counts by one part in so many towards the average.
+const WEIGHT: u64 = 8;
+/// A longer run counts as this long. One such run brings the average to twice [`AHEAD`] and so the window to 1;
+/// a cap keeps the time short in which the average recovers from it.
+const LONG: Duration = AHEAD.saturating_mul(2 * WEIGHT as u32);
+
+/// A moving average of run times over the whole pool.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// Nanoseconds.
+    average: Option<u64>,
+}
+
+impl Window {
+    /// Takes the run time of a task that ended into account.
+    pub fn observe(&mut self, run: Duration) {
+        let run = nanos(run.min(LONG));
+        self.average = Some(match self.average {
+            Some(average) => average - average / WEIGHT + run / WEIGHT,
+            None => run,
+        });
+    }
+
+    /// The tasks that a worker may have in hand, the running one among them.
+    pub fn tasks(&self) -> usize {
+        let Some(average) = self.average else {
+            return FIRST_WINDOW;
+        };
+        let tasks = nanos(AHEAD).div_ceil(average.max(1));
+        usize::try_from(tasks).map_or(MAX_WINDOW, |tasks| tasks.clamp(1, MAX_WINDOW))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(runs: impl IntoIterator<Item = Duration>) -> usize {
+        let mut window = Window::default();
+        runs.into_iter().for_each(|run| window.observe(run));
+        window.tasks()
+    }
+
+    #[test]
+    fn it_holds_two_milliseconds_of_work() {
+        assert_eq!(after([]), 2);
+        assert_eq!(after([Duration::ZERO; 9]), 256);
+        assert_eq!(after([Duration::from_micros(1); 9]), 256);
+        assert_eq!(after([Duration::from_micros(100); 9]), 20);
+        assert_eq!(after([Duration::from_micros(1500); 9]), 2);
+        assert_eq!(after([Duration::from_millis(50); 9]), 1);
+        assert_eq!(after([Duration::MAX]), 1);
+    }
+
+    #[test]
+    fn one_long_run_closes_it_and_short_ones_open_it_again() {
+        let short = [Duration::from_micros(5); 100];
+        let long = [Duration::from_secs(60)];
+        assert_eq!(after(short.into_iter().chain(long)), 1);
+        assert!(after(short.into_iter().chain(long).chain(short)) > 100);
+    }
+}
