@@ -1,0 +1,295 @@
+//! The thread that runs callbacks, and the watchdog beside it.
+//!
+//! A callback is guest code in the one process that must not die: it has an instance, a deadline, a memory cap and
+//! an output cap of its own, and the event loop never waits for it. It can't be killed alone, so everything in it
+//! that can block ends at the deadline by itself; should one not, the dispatcher ends rather than hang, and the
+//! parent records that.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
+use crate::outcome::{Failure, Kind, LogLevel, Stream};
+use crate::process::{exact_timers, exit_now};
+use crate::settings::{CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
+use crate::time::Time;
+use crate::watchdog::{self, Alarm, Ward};
+
+/// Bytes of callbacks' prints that may wait for the event loop before the next callback is begun.
+const PRINTS_HIGH_WATER: usize = 4 << 20;
+/// How much longer than its deadline a callback may take before the dispatcher gives itself up. Only a defect of
+/// ours can make it so long: bulk memory operations are bounded by the memory cap, host calls by the deadline.
+const GRACE: Duration = Duration::from_secs(5);
+/// Exit code of a dispatcher that gave itself up.
+const EXIT_CONDEMNED: i32 = 113;
+
+/// From the event loop.
+#[derive(Debug)]
+pub enum Job {
+    /// The next guest, in the order of loading.
+    Load(File, GuestInfo),
+    /// A callback to run.
+    Run {
+        /// The task's id.
+        id: u64,
+        /// Its guest.
+        guest: u32,
+        /// Its model.
+        model: u32,
+        /// Which of the model's two callbacks.
+        export: Export,
+        /// The result, or the error object.
+        input: Box<[u8]>,
+    },
+}
+
+/// To the event loop.
+#[derive(Debug)]
+pub enum Event {
+    /// The callback for this task printed.
+    Output {
+        id: u64,
+        stream: Stream,
+        bytes: Box<[u8]>,
+    },
+    /// The callback for this task logged.
+    Log {
+        id: u64,
+        level: LogLevel,
+        text: Box<str>,
+    },
+    /// The callback for this task has ended, well or not. `last` says that it was the timeout with which the model's
+    /// callbacks are switched off.
+    Ended {
+        id: u64,
+        failure: Option<Failure>,
+        last: bool,
+    },
+    /// The callback for this task was not run: the model's callbacks had been switched off.
+    Skipped { id: u64 },
+    /// No callback can ever run.
+    Unable(String),
+}
+
+/// The event loop's end.
+#[derive(Debug)]
+pub struct Link {
+    jobs: Sender<Job>,
+    events: Receiver<Event>,
+    mouth: Arc<Mouth>,
+}
+
+impl Link {
+    /// Starts the thread.
+    pub fn start(settings: &Settings) -> std::io::Result<Self> {
+        let (jobs, for_thread) = channel();
+        let (sender, events) = channel();
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let mouth = Arc::new(Mouth {
+            events: Mutex::new(sender),
+            wake,
+            id: AtomicU64::new(0),
+            waiting: Mutex::new(0),
+            drained: Condvar::new(),
+        });
+        let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new()))?);
+        let thread = Thread {
+            settings: settings.clone(),
+            mouth: Arc::clone(&mouth),
+            alarm,
+        };
+        std::thread::Builder::new()
+            .name("callbacks".to_owned())
+            .stack_size(TASK_THREAD_STACK)
+            .spawn(move || thread.run(&for_thread))?;
+        Ok(Self { jobs, events, mouth })
+    }
+
+    /// Hands a job to the thread.
+    pub fn send(&self, job: Job) {
+        // It can only fail after `Event::Unable`, with which the pool fails.
+        let _ = self.jobs.send(job);
+    }
+
+    /// What the thread said next.
+    pub fn receive(&self) -> Option<Event> {
+        let event = self.events.try_recv().ok()?;
+        if let Event::Output { bytes, .. } = &event {
+            self.mouth.taken(bytes.len());
+        }
+        Some(event)
+    }
+
+    /// The event loop is about to look.
+    pub fn clear_wake(&self) {
+        let _ = self.mouth.wake.read();
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.mouth.wake.as_fd()
+    }
+}
+
+/// Through which the thread speaks.
+#[derive(Debug)]
+struct Mouth {
+    events: Mutex<Sender<Event>>,
+    wake: EventFd,
+    /// The task whose callback runs.
+    id: AtomicU64,
+    /// Bytes of prints that the event loop has not taken yet.
+    waiting: Mutex<usize>,
+    drained: Condvar,
+}
+
+impl Mouth {
+    fn say(&self, event: Event) {
+        // It can only fail when the event loop is gone, and with it the process.
+        let _ = self
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .send(event);
+        let _ = self.wake.write(1);
+    }
+
+    fn taken(&self, bytes: usize) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
+        self.drained.notify_all();
+    }
+
+    /// Waits until the event loop has taken most of what was printed: the back-pressure of callbacks' output.
+    fn wait_until_drained(&self) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |bytes: &mut usize| *bytes >= PRINTS_HIGH_WATER;
+        drop(
+            self.drained
+                .wait_while(waiting, full)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+}
+
+impl Prints for Mouth {
+    fn print(&self, stream: Stream, bytes: &[u8]) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) += bytes.len();
+        self.say(Event::Output {
+            id: self.id.load(Ordering::Relaxed),
+            stream,
+            bytes: bytes.into(),
+        });
+    }
+
+    fn log(&self, level: LogLevel, text: &str) {
+        self.say(Event::Log {
+            id: self.id.load(Ordering::Relaxed),
+            level,
+            text: text.into(),
+        });
+    }
+}
+
+struct Thread {
+    settings: Settings,
+    mouth: Arc<Mouth>,
+    alarm: Arc<Alarm>,
+}
+
+impl Thread {
+    fn run(self, jobs: &Receiver<Job>) {
+        if let Err(why) = self.serve(jobs) {
+            self.mouth.say(Event::Unable(why));
+        }
+    }
+
+    fn serve(&self, jobs: &Receiver<Job>) -> Result<(), String> {
+        let engine = EngineSettings::from(&self.settings);
+        let prints: Arc<dyn Prints> = Arc::clone(&self.mouth) as _;
+        let deadline = Arc::clone(self.alarm.deadline());
+        let mut executor =
+            Executor::new(Role::Callbacks, &engine, deadline, prints).map_err(|error| error.to_string())?;
+        let (engine, alarm) = (executor.engine().clone(), Arc::clone(&self.alarm));
+        std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || watchdog::watch(&engine, &alarm, &mut Callback))
+            .map_err(|error| error.to_string())?;
+        exact_timers();
+        // Timeouts in a row, by guest and model.
+        let mut strikes: HashMap<(u32, u32), u32> = HashMap::new();
+        for job in jobs {
+            match job {
+                Job::Load(artifact, info) => {
+                    executor
+                        .load(artifact, &info)
+                        .map_err(|error| error.to_string())?;
+                }
+                Job::Run {
+                    id,
+                    guest,
+                    model,
+                    export,
+                    input,
+                } => {
+                    let strikes = strikes.entry((guest, model)).or_default();
+                    if *strikes >= CALLBACK_STRIKES {
+                        self.mouth.say(Event::Skipped { id });
+                        continue;
+                    }
+                    self.mouth.wait_until_drained();
+                    self.mouth.id.store(id, Ordering::Relaxed);
+                    let call = Call {
+                        guest,
+                        model,
+                        export,
+                        input: &input,
+                        task_id: id,
+                        attempt: super::ATTEMPT,
+                    };
+                    let failure = self.call(&mut executor, &call);
+                    let timed_out = failure
+                        .as_ref()
+                        .is_some_and(|failure| failure.kind == Kind::Timeout);
+                    *strikes = if timed_out { *strikes + 1 } else { 0 };
+                    let last = *strikes == CALLBACK_STRIKES;
+                    self.mouth.say(Event::Ended { id, failure, last });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Option<Failure> {
+        let at = Time::now() + self.settings.callback_timeout;
+        self.alarm.deadline().arm(at);
+        self.alarm.nudge(at);
+        let report = executor.run_kept(call, self.settings.callback_memory);
+        if !self.alarm.deadline().disarm() {
+            loop {
+                std::thread::park();
+            }
+        }
+        report.ending.err()
+    }
+}
+
+/// What the watchdog of callbacks guards: only their deadline.
+struct Callback;
+
+impl Ward for Callback {
+    fn grace(&self) -> Duration {
+        GRACE
+    }
+
+    fn condemned(&self) -> ! {
+        exit_now(EXIT_CONDEMNED);
+    }
+}

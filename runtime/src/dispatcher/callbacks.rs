@@ -1,0 +1,292 @@
+//! The last step of a task: its callback, then its outcome goes to the parent.
+//!
+//! This is the side of the event loop: it keeps the queue, hands a few tasks at a time to the
+//! [`callback_thread`](super::callback_thread), and knows whose callbacks are switched off after three timeouts in a
+//! row. Nothing that a callback does can change the outcome but for its `callback` field.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::callback_thread::{Event, Job, Link};
+use super::schedule::Task;
+use crate::guest::{Export, GuestInfo};
+use crate::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
+use crate::settings::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, Settings};
+use crate::wire::channel::Outgoing;
+use crate::wire::messages::{Ending, FromDispatcher, Ran, Source};
+
+/// Callbacks that are with the thread at once: enough that it need not wait for the event loop.
+const IN_FLIGHT: usize = 64;
+
+/// So many failures of callbacks are told in full.
+const MAX_EXPLAINED: u32 = 10;
+
+/// A task that has ended, but for its callback.
+#[derive(Debug)]
+pub struct Finished {
+    /// The task.
+    pub task: Task,
+    /// Its result (one line of JSON), or why there is none.
+    pub ending: Result<Box<[u8]>, Failure>,
+    /// Where it ran.
+    pub ran: Option<Ran>,
+}
+
+impl Finished {
+    /// Bytes that it holds.
+    fn bytes(&self) -> usize {
+        let ending = match &self.ending {
+            Ok(result) => result.len(),
+            Err(failure) => failure.message.len() + failure.data.as_ref().map_or(0, String::len),
+        };
+        ending + self.task.args.len()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Callbacks {
+    settings: Settings,
+    guests: Vec<GuestInfo>,
+    /// The thread, from the first guest on.
+    thread: Option<Link>,
+    waiting: VecDeque<Finished>,
+    /// Of what waits.
+    bytes: usize,
+    /// With the thread, in its order.
+    running: VecDeque<Finished>,
+    switched_off: HashSet<(u32, u32)>,
+    /// Failures of callbacks that were told in full: a record has only their kind.
+    explained: u32,
+    /// Tasks that never started are not worth a callback: the run was interrupted.
+    interrupted: bool,
+    /// No callback runs any more.
+    terminated: bool,
+}
+
+impl Callbacks {
+    /// None are waiting.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            guests: Vec::new(),
+            thread: None,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            running: VecDeque::new(),
+            switched_off: HashSet::new(),
+            explained: 0,
+            interrupted: false,
+            terminated: false,
+        }
+    }
+
+    /// A guest was loaded.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn load(&mut self, artifact: &File, info: &GuestInfo) -> std::io::Result<()> {
+        if self.thread.is_none() {
+            self.thread = Some(Link::start(&self.settings)?);
+        }
+        if let Some(thread) = &self.thread {
+            thread.send(Job::Load(artifact.try_clone()?, info.clone()));
+        }
+        self.guests.push(info.clone());
+        Ok(())
+    }
+
+    /// What has not started will not get a callback.
+    pub fn interrupt(&mut self) {
+        self.interrupted = true;
+    }
+
+    /// No more callbacks: the outcomes that waited for one go to the parent now.
+    pub fn terminate(&mut self, uplink: &mut Outgoing) {
+        self.terminated = true;
+        self.bytes = 0;
+        let (running, waiting) = (
+            std::mem::take(&mut self.running),
+            std::mem::take(&mut self.waiting),
+        );
+        for finished in running.into_iter().chain(waiting) {
+            report(&finished, CallbackStatus::Skipped, uplink);
+        }
+    }
+
+    /// Whether so many wait that no further task should be assigned.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= CALLBACK_QUEUE || self.bytes >= CALLBACK_QUEUE_BYTES
+    }
+
+    /// Whether every outcome is on its way to the parent.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// Readable when the thread has something to say.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.thread.as_ref().map(AsFd::as_fd)
+    }
+
+    /// A task has ended: its outcome goes to the parent, now or after its callback.
+    pub fn finish(&mut self, finished: Finished, uplink: &mut Outgoing) {
+        match self.skip(&finished) {
+            Some(status) => report(&finished, status, uplink),
+            None => {
+                self.bytes += finished.bytes();
+                self.waiting.push_back(finished);
+                self.feed(uplink);
+            }
+        }
+    }
+
+    /// Handles what the thread said.
+    ///
+    /// # Errors
+    /// When the thread can't run callbacks at all: the pool fails.
+    pub fn receive(&mut self, uplink: &mut Outgoing) -> Result<(), String> {
+        let Some(thread) = &self.thread else { return Ok(()) };
+        thread.clear_wake();
+        while let Some(event) = self.thread.as_ref().and_then(Link::receive) {
+            match event {
+                Event::Output { id, stream, bytes } => {
+                    uplink.put(&FromDispatcher::Output {
+                        source: Source::Callback(id),
+                        stream,
+                        bytes: &bytes,
+                    });
+                }
+                Event::Log { id, level, text } => {
+                    uplink.put(&FromDispatcher::Log {
+                        source: Source::Callback(id),
+                        level,
+                        text: &text,
+                    });
+                }
+                Event::Ended { id, failure, last } => self.ended(id, failure, last, uplink),
+                Event::Skipped { id } => {
+                    if let Some(finished) = self.running.pop_front_if(|finished| finished.task.id == id) {
+                        report(&finished, CallbackStatus::Skipped, uplink);
+                    }
+                }
+                Event::Unable(why) => return Err(why),
+            }
+        }
+        self.feed(uplink);
+        Ok(())
+    }
+
+    fn ended(&mut self, id: u64, failure: Option<Failure>, last: bool, uplink: &mut Outgoing) {
+        // After `terminate` its outcome has already gone.
+        let Some(finished) = self.running.pop_front_if(|finished| finished.task.id == id) else {
+            return;
+        };
+        let model = (finished.task.guest, finished.task.model);
+        if let Some(failure) = &failure
+            && self.explained < MAX_EXPLAINED
+        {
+            self.explained += 1;
+            let text = format!("the callback failed: {}: {}", failure.kind, failure.message);
+            uplink.put(&FromDispatcher::Log {
+                source: Source::Callback(id),
+                level: LogLevel::Error,
+                text: &text,
+            });
+        }
+        let status = failure.map_or(CallbackStatus::Ok, |failure| CallbackStatus::Failed(failure.kind));
+        if last && self.switched_off.insert(model) {
+            let name = &self.model(&finished.task).name;
+            let text = format!(
+                "the callbacks of model {name:?} timed out {CALLBACK_STRIKES} times in a row: they are switched off"
+            );
+            uplink.put(&FromDispatcher::Warning(&text));
+        }
+        uplink.put(&FromDispatcher::OutputEnd {
+            source: Source::Callback(id),
+        });
+        report(&finished, status, uplink);
+    }
+
+    /// Keeps the thread busy.
+    fn feed(&mut self, uplink: &mut Outgoing) {
+        let room = |this: &Self| {
+            let bytes: usize = this.running.iter().map(Finished::bytes).sum();
+            this.running.len() < IN_FLIGHT && bytes < CALLBACK_QUEUE_BYTES
+        };
+        while room(self)
+            && let Some(finished) = self.waiting.pop_front()
+        {
+            self.bytes -= finished.bytes();
+            // It may have been switched off while this one waited.
+            if let Some(status) = self.skip(&finished) {
+                report(&finished, status, uplink);
+                continue;
+            }
+            let Task { id, guest, model, .. } = finished.task;
+            let (export, input) = match &finished.ending {
+                Ok(result) => (Export::Callback, result.clone()),
+                Err(failure) => (Export::ErrorCallback, error_object(&finished.task, failure)),
+            };
+            if let Some(thread) = &self.thread {
+                thread.send(Job::Run {
+                    id,
+                    guest,
+                    model,
+                    export,
+                    input,
+                });
+            }
+            self.running.push_back(finished);
+        }
+    }
+
+    /// The status of a task that gets no callback, `None` for one that does.
+    fn skip(&self, finished: &Finished) -> Option<CallbackStatus> {
+        let model = self.model(&finished.task);
+        let (export, never_ran) = match &finished.ending {
+            Ok(_) => (&model.callback, false),
+            Err(failure) => (
+                &model.error_callback,
+                failure.kind == Kind::Cancelled && finished.ran.is_none(),
+            ),
+        };
+        let off = self
+            .switched_off
+            .contains(&(finished.task.guest, finished.task.model));
+        match export {
+            None => Some(CallbackStatus::None),
+            Some(_) if off || self.terminated || (self.interrupted && never_ran) => {
+                Some(CallbackStatus::Skipped)
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn model(&self, task: &Task) -> &crate::guest::ModelInfo {
+        &self.guests[task.guest as usize].models[task.model as usize]
+    }
+}
+
+/// The error object of DESIGN.md section 4, as the guest's `error_callback` reads it.
+fn error_object(task: &Task, failure: &Failure) -> Box<[u8]> {
+    let args = String::from_utf8_lossy(&task.args);
+    let error = TaskError::new(failure.clone(), &args, task.id, super::ATTEMPT);
+    serde_json::to_vec(&error)
+        .expect("an error object has only string keys")
+        .into()
+}
+
+fn report(finished: &Finished, callback: CallbackStatus, uplink: &mut Outgoing) {
+    let ending = match &finished.ending {
+        Ok(result) => Ending::Ok(result),
+        Err(failure) => Ending::Failed(failure.clone()),
+    };
+    uplink.put(&FromDispatcher::Outcome {
+        id: finished.task.id,
+        ending,
+        ran: finished.ran,
+        callback,
+    });
+}

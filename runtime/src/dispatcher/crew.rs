@@ -1,0 +1,321 @@
+//! The worker processes: what the scheduler decides is done to them here, and nothing is decided.
+//!
+//! Nothing here waits for a worker: what one does not read stays in its [`Outgoing`], what can't be sent to one at
+//! its start costs it its life, and a process that can't be reaped is set aside.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::process::{ExitStatus, Stdio};
+
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+
+use super::ATTEMPT;
+use super::callbacks::Finished;
+use super::schedule::{Exit, Io, KillReason, OfferId, Run, Task, WorkerId};
+use crate::guest::{EngineSettings, GuestInfo};
+use crate::outcome::Failure;
+use crate::process::{self, Executable, Process, Role};
+use crate::settings::Settings;
+use crate::time::Time;
+use crate::wire::channel::{Channel, Outgoing};
+use crate::wire::messages::{Ran, ToWorker, control, worker_frame};
+use crate::wire::page::{Offer, Page, Slots};
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Started: its first frame must be the hello.
+    Silent,
+    /// It is our own build; it loads its guests.
+    Greeted,
+    /// It takes tasks.
+    Ready,
+}
+
+/// One worker process.
+#[derive(Debug)]
+pub struct Member {
+    /// The process.
+    pub process: Process,
+    /// Its socket.
+    pub channel: Channel,
+    /// What waits for it to read.
+    pub outgoing: Outgoing,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Whether its end of the socket is still open.
+    pub is_open: bool,
+    /// Bytes that its running task has printed and logged.
+    pub printed: u64,
+    /// Which tasks it claimed.
+    slots: Slots,
+    /// Orders to its watchdog. Closing it ends the worker.
+    control: Option<File>,
+}
+
+/// All of them, and what they are started with.
+#[derive(Debug)]
+pub struct Crew {
+    members: Vec<Option<Member>>,
+    engine: EngineSettings,
+    guests: Vec<(File, GuestInfo)>,
+    max_frame: usize,
+    /// Tasks that the scheduler ended; the event loop takes them.
+    pub finished: Vec<Finished>,
+    /// Processes that could not be started: as good as exited.
+    pub stillborn: Vec<WorkerId>,
+    /// Why the last start failed, if one did.
+    pub start_error: Option<String>,
+    /// What the parent should know, and whether the user should too.
+    pub notes: Vec<Note>,
+    /// Not reaped in time after SIGKILL.
+    abandoned: Vec<Process>,
+}
+
+/// Something to tell.
+#[derive(Debug)]
+pub enum Note {
+    /// To the user, once.
+    Warning(String),
+    /// To the debug log.
+    Debug(String),
+}
+
+impl Crew {
+    /// No workers yet.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            members: (0..settings.size).map(|_| None).collect(),
+            engine: EngineSettings::from(settings),
+            guests: Vec::new(),
+            max_frame: worker_frame(settings),
+            finished: Vec::new(),
+            stillborn: Vec::new(),
+            start_error: None,
+            notes: Vec::new(),
+            abandoned: Vec::new(),
+        }
+    }
+
+    /// A guest for all workers that are started from now on.
+    pub fn load(&mut self, artifact: File, mut info: GuestInfo) {
+        // A worker has no use for what is only said to people.
+        info.imports.clear();
+        info.warnings.clear();
+        self.guests.push((artifact, info));
+    }
+
+    /// How many guests there are.
+    pub fn guests(&self) -> usize {
+        self.guests.len()
+    }
+
+    /// The workers that have a process.
+    pub fn members(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
+        self.members
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, member)| Some((WorkerId(slot as u32), member.as_ref()?)))
+    }
+
+    /// One of them.
+    pub fn member(&mut self, worker: WorkerId) -> Option<&mut Member> {
+        self.members[worker.0 as usize].as_mut()
+    }
+
+    /// Sends what waits, as far as workers read.
+    pub fn flush(&mut self) {
+        for member in self
+            .members
+            .iter_mut()
+            .flatten()
+            .filter(|member| !member.outgoing.is_empty())
+        {
+            if member.outgoing.flush(member.channel.as_fd()).is_err() {
+                // It is dying, or pretends to be: its exit or the scheduler's patience will tell.
+                member.outgoing.clear();
+                member.is_open = false;
+            }
+        }
+    }
+
+    /// Reaps the worker if it has ended. Its page can still be read until it is buried.
+    pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, ExitStatus)> {
+        let member = self.member(worker)?;
+        let status = member.process.try_reap()?;
+        let pid = member.process.pid();
+        let text = format!(
+            "worker {} (pid {pid}) reaped: {}",
+            worker.0,
+            process::describe_exit(status)
+        );
+        self.notes.push(Note::Debug(text));
+        Some((pid, status))
+    }
+
+    /// Forgets the reaped process `pid`, unless another has already taken its slot.
+    pub fn bury(&mut self, worker: WorkerId, pid: u32) {
+        let slot = &mut self.members[worker.0 as usize];
+        slot.take_if(|member| member.process.pid() == pid);
+        self.abandoned.retain_mut(|process| process.try_reap().is_none());
+    }
+
+    /// The slot behind `offer` can be used again.
+    pub fn release(&mut self, worker: WorkerId, offer: Offer) {
+        if let Some(member) = self.member(worker) {
+            member.slots.release(offer);
+        }
+    }
+
+    /// Where and how a task ran, as far as it is known without the worker's report.
+    pub fn ran(&self, run: &Run) -> Option<Ran> {
+        let pid = self.members[run.worker.0 as usize].as_ref()?.process.pid();
+        let wall = Time::now().since(run.claimed);
+        Some(Ran {
+            worker: run.worker.0,
+            pid,
+            claimed: run.claimed,
+            run: wall,
+            measured: None,
+        })
+    }
+
+    fn start(&mut self, worker: WorkerId) -> std::io::Result<Member> {
+        // The dispatcher's diagnostics are a pipe to the parent, and so are its workers'.
+        let (process, socket) = process::spawn(&Executable::Own, Role::Worker, Stdio::inherit())?;
+        let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
+        process::set_nonblocking(control.as_fd())?;
+        let (page, page_descriptor) = Page::create()?;
+        let channel = Channel::new(socket, self.max_frame);
+        let start = ToWorker::Start {
+            engine: self.engine.clone(),
+            guests: self.guests.len() as u32,
+        };
+        channel.send_now_with(&start, &[theirs.as_fd(), page_descriptor.as_fd()])?;
+        for (artifact, info) in &self.guests {
+            channel.send_now_with(&ToWorker::Load(info.clone()), &[artifact.as_fd()])?;
+        }
+        self.notes.push(Note::Debug(format!(
+            "worker {} started (pid {})",
+            worker.0,
+            process.pid()
+        )));
+        Ok(Member {
+            process,
+            channel,
+            outgoing: Outgoing::default(),
+            stage: Stage::Silent,
+            is_open: true,
+            printed: 0,
+            slots: Slots::new(page),
+            control: Some(File::from(control)),
+        })
+    }
+
+    /// Kills every worker and waits for them, but not for ever: the pool is over, in whatever way.
+    pub fn end(&mut self) {
+        for member in self.members.iter_mut().flatten() {
+            member.process.kill();
+        }
+        let until = Time::now() + std::time::Duration::from_millis(500);
+        for member in self.members.iter_mut().flatten() {
+            member.process.wait_until(until);
+        }
+    }
+}
+
+impl Io for Crew {
+    fn spawn(&mut self, worker: WorkerId) {
+        match self.start(worker) {
+            Ok(member) => self.members[worker.0 as usize] = Some(member),
+            Err(error) => {
+                self.start_error = Some(error.to_string());
+                self.stillborn.push(worker);
+            }
+        }
+    }
+
+    fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
+        let member = self.members[worker.0 as usize]
+            .as_mut()
+            .expect("the scheduler offers to live workers");
+        let offer = member.slots.offer();
+        member.outgoing.put(&ToWorker::Task {
+            offer,
+            id: task.id,
+            guest: task.guest,
+            model: task.model,
+            timeout: task.timeout,
+            attempt: ATTEMPT,
+            args: &task.args,
+        });
+        OfferId(offer.to_bits())
+    }
+
+    fn revoke(&mut self, worker: WorkerId, offer: OfferId) -> bool {
+        // A worker without a process holds nothing that could start.
+        self.member(worker)
+            .is_none_or(|member| member.slots.revoke(Offer::from_bits(offer.0)))
+    }
+
+    fn claimed_at(&mut self, worker: WorkerId, offer: OfferId) -> Option<Time> {
+        self.member(worker)?.slots.claimed(Offer::from_bits(offer.0))
+    }
+
+    fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
+        if let Some(control) = self.member(worker).and_then(|member| member.control.as_mut()) {
+            // A pipe that is full belongs to a worker that does not read: it will be killed for that.
+            let _ = control.write(&control::cancel(Offer::from_bits(offer.0)));
+        }
+    }
+
+    fn retire(&mut self, worker: WorkerId) {
+        if let Some(member) = self.member(worker) {
+            member.control = None;
+        }
+    }
+
+    fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
+        if let Some(member) = self.member(worker) {
+            member.process.kill();
+            let text = format!(
+                "worker {} (pid {}) killed: {reason:?}",
+                worker.0,
+                member.process.pid()
+            );
+            self.notes.push(Note::Debug(text));
+        }
+    }
+
+    fn abandon(&mut self, worker: WorkerId) {
+        if let Some(member) = self.members[worker.0 as usize].take() {
+            let text = format!(
+                "worker {} (pid {}) did not end after SIGKILL",
+                worker.0,
+                member.process.pid()
+            );
+            self.notes.push(Note::Warning(format!("{text}: it is given up")));
+            self.abandoned.push(member.process);
+        }
+    }
+
+    fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
+        let ran = run.and_then(|run| self.ran(&run));
+        self.finished.push(Finished {
+            task,
+            ending: Err(failure),
+            ran,
+        });
+    }
+}
+
+/// A worker's end, in the scheduler's words.
+pub fn exit(status: ExitStatus) -> Exit {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+    }
+}

@@ -1,0 +1,445 @@
+//! The event loop: the one thread that owns the dispatcher's state.
+//!
+//! What to wait for follows from the state each time anew, so that no flag can go stale: tasks are only read while
+//! there is room for them and for their outcomes, and nobody is ever waited for but in the one poll.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags};
+
+use super::callbacks::{Callbacks, Finished};
+use super::crew::{Crew, Note, Stage, exit};
+use super::frames::{self, Said};
+use super::schedule::{Exit, OfferId, Scheduler, Task, WorkerId};
+use crate::guest::GuestInfo;
+use crate::process::poll_until;
+use crate::settings::{OUTCOME_HIGH_WATER, Settings};
+use crate::time::Time;
+use crate::wire::channel::{Channel, Filled, Outgoing};
+use crate::wire::frame::{FrameError, Inbox, decode};
+use crate::wire::messages::{FromDispatcher, Pushed, Ran, Source, ToDispatcher, task_frame};
+
+/// Tasks that may wait for a worker in here; the pipe holds the rest back.
+const MAX_QUEUED: usize = 4096;
+/// Bytes of args that may.
+const MAX_QUEUED_BYTES: usize = 4 << 20;
+
+/// Characters of a worker's reason why it can't start.
+const MAX_REASON: usize = 1000;
+
+/// The pipe through which tasks come.
+#[derive(Debug)]
+struct TaskPipe {
+    file: File,
+    inbox: Inbox,
+    /// Until the exit message, or the end of the file.
+    is_open: bool,
+    /// Tasks with smaller ids have come: they come in order, though some ids are of no task.
+    next_id: u64,
+    /// Tasks that were cancelled before they came: orders overtake the pipe.
+    cancelled: HashSet<u64>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct EventLoop {
+    settings: Settings,
+    parent: Channel,
+    uplink: Outgoing,
+    pipe: TaskPipe,
+    scheduler: Scheduler,
+    crew: Crew,
+    callbacks: Callbacks,
+    /// The pool's failure has been told.
+    told_failure: bool,
+}
+
+/// The parent is gone, or talks nonsense: there is nobody left to work for.
+struct Orphaned;
+
+/// What poll found.
+#[derive(Debug, Default)]
+struct Found {
+    parent: bool,
+    tasks: bool,
+    /// Workers with something to read, and workers that have ended.
+    workers: Vec<(WorkerId, bool, bool)>,
+}
+
+impl EventLoop {
+    /// A pool without guests: its workers are started with the first one.
+    pub fn new(parent: Channel, tasks: OwnedFd, settings: Settings) -> io::Result<Self> {
+        Ok(Self {
+            parent,
+            uplink: Outgoing::default(),
+            pipe: TaskPipe {
+                file: File::from(tasks),
+                inbox: Inbox::new(task_frame(settings.max_args)),
+                is_open: true,
+                next_id: 0,
+                cancelled: HashSet::new(),
+            },
+            scheduler: Scheduler::new(settings.size),
+            crew: Crew::new(&settings),
+            callbacks: Callbacks::new(settings.clone()),
+            settings,
+            told_failure: false,
+        })
+    }
+
+    /// Runs until the pool is over or the parent is gone; no worker is left then.
+    pub fn run(mut self) {
+        crate::process::exact_timers();
+        let mut found = Found::default();
+        while let Ok(false) = self.turn(&mut found) {}
+        self.crew.end();
+    }
+
+    /// One turn. True when the pool is over and the parent knows it all.
+    fn turn(&mut self, found: &mut Found) -> Result<bool, Orphaned> {
+        let now = Time::now();
+        self.scheduler.tick(now, &mut self.crew);
+        for worker in std::mem::take(&mut self.crew.stillborn) {
+            self.scheduler
+                .worker_exited(worker, Exit::Code(-1), now, &mut self.crew);
+        }
+        let held = self.is_held();
+        self.scheduler.hold(held, now, &mut self.crew);
+        self.scheduler.assign(now, &mut self.crew);
+        self.settle();
+        let over = self.scheduler.is_finished() && self.callbacks.is_idle();
+        if over {
+            self.uplink.put(&FromDispatcher::Bye);
+        }
+        self.crew.flush();
+        self.uplink.flush(self.parent.as_fd()).map_err(|_| Orphaned)?;
+        if over {
+            return self.say_the_rest();
+        }
+        if held && !self.is_held() {
+            // What was held back may go on, and nothing that poll could tell will say so.
+            return Ok(false);
+        }
+        self.wait(found);
+        let now = Time::now();
+        if found.parent {
+            self.hear_parent(now)?;
+        }
+        for (worker, readable, ended) in std::mem::take(&mut found.workers) {
+            self.hear_worker(worker, readable, ended, now);
+        }
+        if found.tasks {
+            self.read_tasks()?;
+        }
+        if !self.uplink_is_full()
+            && let Err(why) = self.callbacks.receive(&mut self.uplink)
+        {
+            self.fail(&format!("callbacks can't run: {why}"), now);
+        }
+        Ok(false)
+    }
+
+    /// Back-pressure: no task is assigned while the parent has enough to read, or callbacks pile up.
+    fn is_held(&self) -> bool {
+        self.uplink_is_full() || self.callbacks.is_full()
+    }
+
+    fn uplink_is_full(&self) -> bool {
+        self.uplink.len() >= OUTCOME_HIGH_WATER
+    }
+
+    fn wants_tasks(&self) -> bool {
+        let (tasks, bytes) = self.scheduler.queued();
+        self.pipe.is_open && !self.is_held() && tasks < MAX_QUEUED && bytes < MAX_QUEUED_BYTES
+    }
+
+    /// What the scheduler has ended goes to the callbacks; what is worth telling is told.
+    fn settle(&mut self) {
+        for finished in std::mem::take(&mut self.crew.finished) {
+            self.callbacks.finish(finished, &mut self.uplink);
+        }
+        for note in std::mem::take(&mut self.crew.notes) {
+            match note {
+                Note::Warning(text) => self.uplink.put(&FromDispatcher::Warning(&text)),
+                Note::Debug(text) => self.uplink.put(&FromDispatcher::Debug(&text)),
+            }
+        }
+        if let Some(why) = self.scheduler.pool_failure()
+            && !self.told_failure
+        {
+            self.told_failure = true;
+            let detail = self
+                .crew
+                .start_error
+                .as_ref()
+                .map(|error| format!(": {error}"))
+                .unwrap_or_default();
+            self.uplink
+                .put(&FromDispatcher::Failed(&format!("{why}{detail}")));
+            // Nothing will run any more: nobody needs to say so before the dispatcher ends. What is still in the pipe
+            // gets its outcome from the parent.
+            self.scheduler.drain();
+        }
+    }
+
+    fn wait(&mut self, found: &mut Found) {
+        let interest = |writes: bool| {
+            if writes {
+                PollFlags::POLLIN | PollFlags::POLLOUT
+            } else {
+                PollFlags::POLLIN
+            }
+        };
+        let mut fds = vec![PollFd::new(
+            self.parent.as_fd(),
+            interest(!self.uplink.is_empty()),
+        )];
+        let tasks = self.wants_tasks().then_some(fds.len());
+        if tasks.is_some() {
+            fds.push(PollFd::new(self.pipe.file.as_fd(), PollFlags::POLLIN));
+        }
+        // While the parent has enough to read, what callbacks have to say waits.
+        if let Some(callbacks) = self.callbacks.descriptor()
+            && !self.uplink_is_full()
+        {
+            fds.push(PollFd::new(callbacks, PollFlags::POLLIN));
+        }
+        let mut workers = Vec::new();
+        for (worker, member) in self.crew.members() {
+            let socket = member.is_open.then_some(fds.len());
+            if member.is_open {
+                fds.push(PollFd::new(
+                    member.channel.as_fd(),
+                    interest(!member.outgoing.is_empty()),
+                ));
+            }
+            workers.push((worker, socket, fds.len()));
+            fds.push(PollFd::new(member.process.as_fd(), PollFlags::POLLIN));
+        }
+        // A process that could not be started has ended already.
+        let until = match self.crew.stillborn.is_empty() {
+            true => self.scheduler.next_wakeup().unwrap_or(Time::NEVER),
+            false => Time::now(),
+        };
+        poll_until(&mut fds, until).expect("the dispatcher's descriptors are open");
+        let readable = |index: usize| {
+            let flags = fds[index].revents().unwrap_or(PollFlags::empty());
+            flags.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR)
+        };
+        found.parent = readable(0);
+        found.tasks = tasks.is_some_and(readable);
+        let workers = workers
+            .into_iter()
+            .map(|(worker, socket, exit)| (worker, socket.is_some_and(readable), readable(exit)));
+        found
+            .workers
+            .extend(workers.filter(|&(_, readable, ended)| readable || ended));
+    }
+
+    fn hear_parent(&mut self, now: Time) -> Result<(), Orphaned> {
+        if self.parent.fill().map_err(|_| Orphaned)? == Filled::Closed {
+            return Err(Orphaned);
+        }
+        while let Some(frame) = self.parent.inbox().next().map_err(|_| Orphaned)? {
+            match decode(frame).map_err(|_| Orphaned)? {
+                ToDispatcher::Load { info } => {
+                    let artifact = File::from(self.parent.take_descriptor().ok_or(Orphaned)?);
+                    self.load(artifact, info, now);
+                }
+                ToDispatcher::Cancel { id } if id >= self.pipe.next_id => {
+                    self.pipe.cancelled.insert(id);
+                }
+                ToDispatcher::Cancel { id } => {
+                    self.scheduler.cancel(id, now, &mut self.crew);
+                }
+                ToDispatcher::Interrupt => {
+                    self.callbacks.interrupt();
+                    self.scheduler.interrupt(now, &mut self.crew);
+                }
+                ToDispatcher::Terminate => {
+                    self.callbacks.terminate(&mut self.uplink);
+                    self.scheduler.terminate(now, &mut self.crew);
+                }
+                ToDispatcher::Start { .. } => return Err(Orphaned),
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, artifact: File, info: GuestInfo, now: Time) {
+        if let Err(error) = self.callbacks.load(&artifact, &info) {
+            self.fail(
+                &format!("the thread for callbacks can't be started: {error}"),
+                now,
+            );
+        }
+        self.crew.load(artifact, info);
+        self.scheduler.guests_loaded(self.crew.guests() as u32);
+        self.uplink.put(&FromDispatcher::Loaded);
+    }
+
+    /// The pool can't go on, for a reason that the scheduler does not know.
+    fn fail(&mut self, why: &str, now: Time) {
+        if !self.told_failure {
+            self.told_failure = true;
+            self.uplink.put(&FromDispatcher::Failed(why));
+        }
+        self.callbacks.terminate(&mut self.uplink);
+        self.scheduler.terminate(now, &mut self.crew);
+    }
+
+    fn read_tasks(&mut self) -> Result<(), Orphaned> {
+        let space = self.pipe.inbox.space();
+        match self.pipe.file.read(space) {
+            // Without an exit message that is a parent that died; the socket says so as well.
+            Ok(0) => return Err(Orphaned),
+            Ok(count) => self.pipe.inbox.filled(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(_) => return Err(Orphaned),
+        }
+        let orphaned = |_: FrameError| Orphaned;
+        while let Some(frame) = self.pipe.inbox.next().map_err(orphaned)? {
+            match decode(frame).map_err(orphaned)? {
+                Pushed::Task {
+                    id,
+                    guest,
+                    model,
+                    timeout,
+                    args,
+                } => {
+                    if guest as usize >= self.crew.guests() {
+                        return Err(Orphaned);
+                    }
+                    let task = Task::new(id, guest, model, timeout, args);
+                    self.scheduler.accept(task, &mut self.crew);
+                    self.pipe.next_id = id.saturating_add(1);
+                    if self.pipe.cancelled.remove(&id) {
+                        self.scheduler.cancel(id, Time::now(), &mut self.crew);
+                    }
+                }
+                Pushed::Exit => {
+                    self.pipe.is_open = false;
+                    self.scheduler.drain();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles what a worker said, and then its end. What it had said before it died counts.
+    fn hear_worker(&mut self, worker: WorkerId, readable: bool, ended: bool, now: Time) {
+        if readable || ended {
+            while let Some(member) = self.crew.member(worker).filter(|member| member.is_open) {
+                match member.channel.fill() {
+                    Ok(Filled::Some) => {}
+                    Ok(Filled::Nothing) => break,
+                    Ok(Filled::Closed) | Err(_) => member.is_open = false,
+                }
+                if let Err(why) = self.handle_frames(worker, now) {
+                    self.scheduler.protocol_broken(worker, why, now, &mut self.crew);
+                    if let Some(member) = self.crew.member(worker) {
+                        member.is_open = false;
+                    }
+                }
+                if !ended {
+                    break;
+                }
+            }
+        }
+        if ended && let Some((pid, status)) = self.crew.reap(worker) {
+            self.scheduler
+                .worker_exited(worker, exit(status), now, &mut self.crew);
+            self.crew.bury(worker, pid);
+        }
+    }
+
+    /// # Errors
+    /// When the worker broke the protocol: with how.
+    fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), String> {
+        loop {
+            let running = self.scheduler.running(worker);
+            let Some(member) = self.crew.member(worker) else {
+                return Ok(());
+            };
+            let pid = member.process.pid();
+            let Some(frame) = member.channel.inbox().next().map_err(|error| error.to_string())? else {
+                return Ok(());
+            };
+            let said = frames::read(frame, member.stage, &mut member.printed, &self.settings)?;
+            let task = || running.map(Source::Task).ok_or("output without a running task");
+            match said {
+                Said::Hello => member.stage = Stage::Greeted,
+                Said::Unable(why) => self.crew.start_error = Some(why.chars().take(MAX_REASON).collect()),
+                Said::Output { stream, bytes } => {
+                    self.uplink.put(&FromDispatcher::Output {
+                        source: task()?,
+                        stream,
+                        bytes,
+                    });
+                }
+                Said::Log { level, text } => {
+                    self.uplink.put(&FromDispatcher::Log {
+                        source: task()?,
+                        level,
+                        text,
+                    });
+                }
+                Said::Ready => {
+                    member.stage = Stage::Ready;
+                    self.scheduler
+                        .worker_ready(worker)
+                        .map_err(|fault| fault.to_string())?;
+                }
+                Said::Skipped(offer) => {
+                    let offer = OfferId(offer.to_bits());
+                    self.scheduler
+                        .skipped(worker, offer, now)
+                        .map_err(|fault| fault.to_string())?;
+                }
+                Said::Ended {
+                    offer,
+                    ending,
+                    run,
+                    measured,
+                } => {
+                    let ending = ending.map(Box::from);
+                    let id = OfferId(offer.to_bits());
+                    let (task, claim) = self
+                        .scheduler
+                        .ended(worker, id, run, now, &mut self.crew)
+                        .map_err(|fault| fault.to_string())?;
+                    self.crew.release(worker, offer);
+                    let run = run.min(now.since(claim.claimed));
+                    let ran = Ran {
+                        worker: worker.0,
+                        pid,
+                        claimed: claim.claimed,
+                        run,
+                        measured: Some(measured),
+                    };
+                    self.callbacks.finish(
+                        Finished {
+                            task,
+                            ending,
+                            ran: Some(ran),
+                        },
+                        &mut self.uplink,
+                    );
+                }
+            }
+        }
+    }
+
+    /// The pool is over; what the parent has not read yet is all that is left to do.
+    fn say_the_rest(&mut self) -> Result<bool, Orphaned> {
+        while !self.uplink.is_empty() {
+            let mut fds = [PollFd::new(self.parent.as_fd(), PollFlags::POLLOUT)];
+            poll_until(&mut fds, Time::NEVER).map_err(|_| Orphaned)?;
+            self.uplink.flush(self.parent.as_fd()).map_err(|_| Orphaned)?;
+        }
+        Ok(true)
+    }
+}

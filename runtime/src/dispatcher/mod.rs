@@ -1,0 +1,42 @@
+//! Process 2: the dispatcher keeps the workers busy, and runs the guests' callbacks.
+//!
+//! One thread owns all state and never waits for anybody: [`event_loop`] turns what the parent, the workers and the
+//! callback thread say into events of the [`schedule`], which decides; [`crew`] does to the worker processes what
+//! it decided; [`callbacks`] runs guests' callbacks on a thread of its own and then lets the outcome go to the
+//! parent. When the parent dies, the dispatcher takes its workers along.
+
+mod callback_thread;
+mod callbacks;
+mod crew;
+mod event_loop;
+mod frames;
+pub mod schedule;
+
+use std::os::fd::AsFd;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::process;
+use crate::wire::messages::ToDispatcher;
+
+/// The attempt that every task is in: there are no retries yet.
+const ATTEMPT: u32 = 1;
+
+/// A re-executed copy of the binary becomes the dispatcher here. Returns when the pool is over: with the reason,
+/// when that is none of the parent's making.
+pub fn main() -> Result<(), String> {
+    let mut parent = process::enter()?;
+    let ToDispatcher::Start { settings } = parent.receive().map_err(|error| error.to_string())? else {
+        return Err("the first message was not a start".to_owned());
+    };
+    let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
+    // Each worker takes three descriptors; the usual soft limit is for programs that use `select`.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    process::set_nonblocking(tasks.as_fd()).map_err(|error| error.to_string())?;
+    event_loop::EventLoop::new(parent, tasks, settings)
+        .map_err(|error| error.to_string())?
+        .run();
+    Ok(())
+}
