@@ -1,0 +1,53 @@
+//! The compiler: a process of its own that compiles one guest and exits.
+//!
+//! What it reads is untrusted, and what a compiler does with it is outside of what the engine promises: so it has a
+//! memory limit here, a time limit in the parent, and nothing else to lose. It runs no guest code. The artifact is
+//! data to the parent, which alone decides that it may be loaded.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::resource::{Resource, setrlimit};
+
+use crate::guest::{Compiled, compile};
+use crate::process::{self, exit_now, poll_until};
+use crate::time::Time;
+use crate::wire::messages::{FromCompiler, ToCompiler};
+
+/// Address space of the compiler, bytes. Cranelift needs some hundred times the size of a large function.
+const MEMORY: u64 = 4 << 30;
+
+/// A re-executed copy of the binary becomes the compiler here.
+pub fn main() -> Result<(), String> {
+    let mut parent = process::enter()?;
+    let ToCompiler { engine } = parent.receive().map_err(|error| error.to_string())?;
+    let mut guest = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
+    setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).map_err(|error| error.to_string())?;
+    let life = parent
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| error.to_string())?;
+    std::thread::spawn(move || {
+        // The parent sends nothing more: what can be read is the end.
+        let mut fds = [PollFd::new(life.as_fd(), PollFlags::POLLIN)];
+        let _ = poll_until(&mut fds, Time::NEVER);
+        exit_now(0);
+    });
+    let mut bytes = Vec::new();
+    guest
+        .rewind()
+        .and_then(|()| guest.read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    let compiled = compile(&bytes, &engine);
+    let answer = match &compiled {
+        Compiled::Accepted { info, artifact } => FromCompiler::Accepted {
+            info: info.clone(),
+            artifact,
+        },
+        Compiled::Refused(info) => FromCompiler::Refused(info.clone()),
+        Compiled::NotWasm(why) => FromCompiler::NotWasm(why),
+    };
+    parent.send(&answer).map_err(|error| error.to_string())
+}

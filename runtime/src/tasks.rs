@@ -1,0 +1,215 @@
+//! The process that runs one guest's `tasks`: its pushes reach the parent as data.
+//!
+//! Two threads, as in a worker: the main one becomes the watchdog, the other runs the guest. Each push gives the
+//! guest a new deadline; while the parent takes no more (the pool is busy), the clock stands still.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use crate::guest::{Call, Deadline, Executor, Export, Prints, Pusher, Role};
+use crate::outbox::{Outbox, Voice};
+use crate::outcome::{Failure, Kind, LogLevel, Stream};
+use crate::process::{self, exit_now};
+use crate::settings::{TASK_THREAD_STACK, WATCHDOG_GRACE};
+use crate::task_line::{TaskLine, check_args, find_model};
+use crate::time::Time;
+use crate::watchdog::{self, Alarm, Orders, Ward};
+use crate::wire::channel::Outgoing;
+use crate::wire::messages::{FromTasks, ToTasks, task_frame};
+
+/// Exit code of a process whose watchdog had to end it.
+const EXIT_CONDEMNED: i32 = 113;
+
+#[derive(Debug)]
+struct TasksVoice;
+
+impl Voice for TasksVoice {
+    fn output(frames: &mut Outgoing, stream: Stream, bytes: &[u8]) {
+        frames.put(&FromTasks::Output { stream, bytes });
+    }
+
+    fn log(frames: &mut Outgoing, level: LogLevel, text: &str) {
+        frames.put(&FromTasks::Log { level, text });
+    }
+}
+
+/// A re-executed copy of the binary runs a guest's `tasks` here. Returns only when it can't: with the reason.
+pub fn main() -> String {
+    match start() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn start() -> Result<std::convert::Infallible, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut parent = process::enter()?;
+    let start: ToTasks = parent.receive().map_err(|error| error.to_string())?;
+    let artifact = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
+    let socket = parent.as_fd().try_clone_to_owned().map_err(text)?;
+    let life = parent.as_fd().try_clone_to_owned().map_err(text)?;
+    let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new())).map_err(text)?);
+    let outbox = Arc::new(Outbox::<TasksVoice>::new(socket, Arc::clone(&alarm)));
+    let (ready, engine) = mpsc::channel();
+    let guest_thread = {
+        let (alarm, outbox) = (Arc::clone(&alarm), Arc::clone(&outbox));
+        move || {
+            process::exact_timers();
+            let prints: Arc<dyn Prints> = Arc::new(Unhurried {
+                alarm: Arc::clone(&alarm),
+                outbox: Arc::clone(&outbox),
+            });
+            let deadline = Arc::clone(alarm.deadline());
+            let executor = Executor::new(Role::Tasks, &start.engine, deadline, prints)
+                .and_then(|mut executor| executor.load(artifact, &start.info).map(|_| executor));
+            match executor {
+                Ok(executor) => {
+                    if ready.send(executor.engine().clone()).is_ok() {
+                        run(executor, &start, &alarm, &outbox);
+                    }
+                }
+                Err(error) => {
+                    let failure = Failure::new(Kind::Error, format!("it can't be loaded: {error}"));
+                    outbox.put(&FromTasks::Ended(Some(failure)));
+                    outbox.flush();
+                    exit_now(1);
+                }
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("tasks".to_owned())
+        .stack_size(TASK_THREAD_STACK)
+        .spawn(guest_thread)
+        .map_err(text)?;
+    let engine = engine
+        .recv()
+        .map_err(|_| "the guest's thread ended before it had an engine".to_owned())?;
+    watchdog::watch(&engine, &alarm, &mut Life { socket: life, outbox });
+}
+
+fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc<Outbox<TasksVoice>>) {
+    executor.set_pusher(Box::new(ToParent {
+        start: start.clone(),
+        pushed: 0,
+        alarm: Arc::clone(alarm),
+        outbox: Arc::clone(outbox),
+    }));
+    let deadline = Time::now() + start.timeout;
+    alarm.deadline().arm(deadline);
+    alarm.nudge(deadline);
+    let call = Call {
+        guest: 0,
+        model: 0,
+        export: Export::Tasks,
+        input: b"null",
+        task_id: 0,
+        attempt: 1,
+    };
+    let report = executor.run(&call);
+    if alarm.deadline().disarm() {
+        outbox.put(&FromTasks::Ended(report.ending.err()));
+        outbox.flush();
+        exit_now(0);
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Prints while the clock stands still: the parent may be waiting for the pool, and not read.
+struct Unhurried {
+    alarm: Arc<Alarm>,
+    outbox: Arc<Outbox<TasksVoice>>,
+}
+
+impl Unhurried {
+    fn without_the_clock(&self, say: impl FnOnce()) {
+        let deadline = self.alarm.deadline();
+        let left = deadline.remaining();
+        deadline.extend(Time::NEVER);
+        say();
+        let at = Time::now() + left;
+        deadline.extend(at);
+        self.alarm.nudge(at.min(self.outbox.due()));
+    }
+}
+
+impl Prints for Unhurried {
+    fn print(&self, stream: Stream, bytes: &[u8]) {
+        self.without_the_clock(|| self.outbox.print(stream, bytes));
+    }
+
+    fn log(&self, level: LogLevel, text: &str) {
+        self.without_the_clock(|| self.outbox.log(level, text));
+    }
+}
+
+struct ToParent {
+    start: ToTasks,
+    pushed: u64,
+    alarm: Arc<Alarm>,
+    outbox: Arc<Outbox<TasksVoice>>,
+}
+
+impl Pusher for ToParent {
+    fn push(&mut self, task: &[u8]) -> Result<u64, String> {
+        if self.pushed == self.start.max_tasks {
+            return Err(format!(
+                "more than {} tasks are pushed (--max-tasks)",
+                self.pushed
+            ));
+        }
+        if task.len() > task_frame(self.start.max_args) {
+            return Err(format!("a task of {} bytes (--max-args)", task.len()));
+        }
+        let line = TaskLine::parse_pushed(task)?;
+        find_model(&self.start.info, line.model.as_deref().unwrap_or_default())?;
+        check_args(line.args.get(), self.start.max_args)?;
+        // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
+        self.alarm.deadline().extend(Time::NEVER);
+        self.outbox.put(&FromTasks::Push(task));
+        let deadline = Time::now() + self.start.timeout;
+        self.alarm.deadline().extend(deadline);
+        self.alarm.nudge(deadline.min(self.outbox.due()));
+        let id = self.start.first + self.pushed;
+        self.pushed += 1;
+        Ok(id)
+    }
+}
+
+/// What the watchdog guards besides the deadline: the socket, whose end is the end of this process's life, and
+/// pushes and prints that have waited long enough.
+struct Life {
+    socket: OwnedFd,
+    outbox: Arc<Outbox<TasksVoice>>,
+}
+
+impl Ward for Life {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    fn readable(&mut self, _orders: &Orders<'_>) {
+        // The parent sends nothing after the start: what can be read is the end.
+        exit_now(0);
+    }
+
+    fn errand_due(&self) -> Time {
+        self.outbox.due()
+    }
+
+    fn run_errand(&mut self) {
+        self.outbox.flush_due();
+    }
+
+    fn grace(&self) -> Duration {
+        WATCHDOG_GRACE
+    }
+
+    fn condemned(&self) -> ! {
+        exit_now(EXIT_CONDEMNED);
+    }
+}
