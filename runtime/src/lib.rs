@@ -1,0 +1,100 @@
+//! A process pool for code that you do not trust.
+//!
+//! A *guest* is a WebAssembly module that exports `runnable`, `callback` and `error_callback`. Tasks are pushed from
+//! this process (the parent) through a pipe to a dispatcher process, which keeps a pool of worker processes busy. A
+//! worker runs `runnable` in a fresh sandboxed instance, while a watchdog enforces the task's timeout: first by
+//! interrupting the guest, and when that is not enough, by killing the process. The guest's callbacks then run in
+//! the dispatcher. Whatever a guest does, the pool neither hangs nor leaks nor lies.
+//!
+//! Start with [`Pool`]. A program that embeds the pool calls [`init`] first in `main`:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! fn main() -> Result<(), mpwasm::Error> {
+//!     mpwasm::init(); // a copy of this program becomes dispatcher or worker here
+//!
+//!     let pool = mpwasm::Pool::builder().size(5).start()?; // starts the dispatcher
+//!     let guest = pool.load("guest.wasm")?; // compiled once, checked now
+//!     for number in 0..10 {
+//!         // The args are a tuple, array or vector of what serde can write. Callbacks fire.
+//!         pool.push(guest.task((number, "text")).timeout(Duration::from_secs(1)))?;
+//!     }
+//!     let handle = pool.submit(guest.task((10, "text")))?; // a handle to wait for
+//!     match handle.wait().result {
+//!         Ok(json) => println!("{json}"),
+//!         Err(error) => println!("{}: {}", error.kind, error.message),
+//!     }
+//!     pool.stop() // no more tasks: waits for all of them, and leaves no process behind
+//! }
+//! ```
+//!
+//! How a task ends is an [`Outcome`], and no error of the pool: a guest can't make the calls here fail, but for those
+//! that load it or run its `tasks`. What can is in [`Error`].
+
+#![warn(missing_docs)]
+
+pub mod inert;
+pub mod settings;
+
+mod compiler;
+mod dispatcher;
+mod error;
+mod guest;
+mod outbox;
+mod outcome;
+mod pool;
+mod process;
+mod task_line;
+mod tasks;
+mod time;
+mod watchdog;
+mod wire;
+mod worker;
+
+pub use error::Error;
+pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
+pub use outcome::{CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
+pub use pool::{
+    Builder, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle, Terminal, inspect,
+    prints,
+};
+pub use settings::Settings;
+pub use task_line::{TaskLine, duration, json_error};
+
+/// Exit code of a child process that could not do what it was started for.
+const EXIT_UNABLE: i32 = 112;
+
+/// Call this first in `main` of a program that embeds the pool.
+///
+/// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a
+/// worker or another of the pool's processes, and never returns. In the program itself it returns at once.
+///
+/// Nothing should come before it in `main`: a copy would do that, too. Without it, [`Builder::start`] returns
+/// [`Error::InitMissing`], unless [`Builder::executable`] names an mpwasm executable.
+///
+/// ```no_run
+/// # #[allow(clippy::needless_doctest_main)]
+/// fn main() {
+///     mpwasm::init();
+///     // the program
+/// }
+/// ```
+pub fn init() {
+    process::set_initialised();
+    let Some(role) = process::role() else { return };
+    let result = match role {
+        process::Role::Dispatcher => dispatcher::main(),
+        process::Role::Worker => Err(worker::main()),
+        process::Role::Compiler => compiler::main(),
+        process::Role::Tasks => Err(tasks::main()),
+    };
+    let code = match result {
+        Ok(()) => 0,
+        Err(why) => {
+            eprintln!("mpwasm {}: {why}", role.name());
+            EXIT_UNABLE
+        }
+    };
+    process::exit_now(code);
+}

@@ -1,0 +1,255 @@
+//! Settings, and the start of a pool.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd::pipe2;
+
+use super::feed::Feed;
+use super::ledger::Ledger;
+use super::receiver::{self, Dispatcher};
+use super::report::{Locked, Reporter};
+use super::{Life, Pool, Shared, Terminal};
+use crate::error::Error;
+use crate::process::{self, Executable, set_nonblocking};
+use crate::settings::{MAX_SIZE, Settings};
+use crate::time::Time;
+
+/// Bytes that the pipe of tasks should hold. Less is no harm: only more writes.
+const PIPE_SIZE: i32 = 1 << 20;
+
+/// Pools that were started in this process: a guest remembers which of them loaded it.
+static POOLS: AtomicU64 = AtomicU64::new(0);
+
+/// Builds a [`Pool`]. What is not set has the default of the command line; see [`Settings`].
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), mpwasm::Error> {
+/// let pool = mpwasm::Pool::builder()
+///     .size(8) // worker processes
+///     .timeout(Duration::from_millis(500)) // per task, where the task names none
+///     .memory(64 << 20) // bytes of linear memory that a task may use
+///     .start()?;
+/// # pool.stop()
+/// # }
+/// ```
+///
+/// Settings that make no sense are told by [`Builder::start`], before any process is started:
+///
+/// ```
+/// let refused = mpwasm::Pool::builder().size(0).start();
+/// assert!(matches!(refused, Err(mpwasm::Error::BadSetting(_))));
+/// ```
+#[derive(Default)]
+pub struct Builder {
+    settings: Settings,
+    executable: Option<PathBuf>,
+    reporter: Option<Box<dyn Reporter>>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A setter for a setting.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty),* $(,)?) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.settings.$name = $name;
+            self
+        })*
+    };
+}
+
+impl Builder {
+    setters! {
+        /// Number of worker processes, at least 1.
+        size: u32,
+        /// Timeout of a task that names none, longer than zero.
+        timeout: Duration,
+        /// Cap of a task's linear memory, bytes. To grow past it fails in the guest, as `memory.grow` does.
+        memory: u64,
+        /// Largest result, bytes, at most 1 GiB. A larger one ends the task as `limit`.
+        max_result: u64,
+        /// Most bytes of stdout, stderr and log of one task or one callback. More is cut and flagged.
+        max_output: u64,
+        /// Largest args, bytes of JSON, at most 1 GiB. Larger ones are refused when they are pushed.
+        max_args: u64,
+        /// Deadline of one callback, longer than zero.
+        callback_timeout: Duration,
+        /// Cap of the linear memory of all callback instances of one guest, bytes.
+        callback_memory: u64,
+        /// Most tasks that a guest's `tasks` may push.
+        max_tasks: u64,
+    }
+
+    /// Deterministic budget of each task, in units of about one instruction; none is counted by default. A task
+    /// that uses it up ends as `fuel`.
+    #[must_use]
+    pub fn fuel(mut self, fuel: u64) -> Self {
+        self.settings.fuel = Some(fuel);
+        self
+    }
+
+    /// All settings at once.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// An `mpwasm` executable of the same build, of which the pool's processes shall be copies: for programs that
+    /// can't call [`mpwasm::init`](crate::init) first in `main`, such as tests.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), mpwasm::Error> {
+    /// let pool = mpwasm::Pool::builder().executable("/usr/local/bin/mpwasm").start()?;
+    /// # pool.stop()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn executable(mut self, executable: impl Into<PathBuf>) -> Self {
+        self.executable = Some(executable.into());
+        self
+    }
+
+    /// Who hears of outcomes and prints. By default that is a [`Terminal`]: guests' prints go to this process's
+    /// stdout and stderr, and outcomes only to those who wait for them.
+    #[must_use]
+    pub fn reporter(mut self, reporter: impl Reporter + 'static) -> Self {
+        self.reporter = Some(Box::new(reporter));
+        self
+    }
+
+    /// Starts the dispatcher. The workers are started when the first guest is loaded.
+    ///
+    /// The thread that calls this may end before the pool does.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`]; [`Error::InitMissing`] when the builder names no executable and
+    /// [`init`](crate::init) was not called; [`Error::Read`] when the executable is not there; [`Error::Start`] when
+    /// it can't be started, does not behave like mpwasm, or is of another build; [`Error::Io`] when the system is
+    /// out of descriptors, memory or threads.
+    pub fn start(self) -> Result<Pool, Error> {
+        check(&self.settings)?;
+        // A copy that got here did not know what it is. Without this, a program that names itself as the executable
+        // and does not call `init` would start itself without end.
+        if process::role().is_some() {
+            return Err(Error::InitMissing);
+        }
+        let executable = match self.executable {
+            Some(path) => {
+                Executable::At(std::fs::canonicalize(&path).map_err(|source| Error::Read { path, source })?)
+            }
+            // A copy of this executable must know what it is.
+            None if !process::is_initialised() => return Err(Error::InitMissing),
+            None => Executable::Own,
+        };
+        let reporter = match self.reporter {
+            Some(reporter) => reporter,
+            None => Box::new(Terminal::default()),
+        };
+        let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+        set_nonblocking(pipe.as_fd())?;
+        let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
+        let (diagnostics, for_children) = io::pipe()?;
+        // The thread that starts the dispatcher must live as long as it does: its death signal is tied to it.
+        let (started, outcome) = mpsc::channel();
+        let settings = self.settings;
+        let make_shared = {
+            let (settings, executable) = (settings.clone(), executable.clone());
+            move |socket, dispatcher| -> Result<Arc<Shared>, Error> {
+                Ok(Arc::new(Shared {
+                    number: POOLS.fetch_add(1, Ordering::Relaxed),
+                    settings,
+                    executable,
+                    ledger: Ledger::default(),
+                    feed: Mutex::new(Feed::new(pipe)),
+                    socket: Mutex::new(socket),
+                    reporter: Locked::new(reporter),
+                    loading: Mutex::default(),
+                    life: Mutex::<Life>::default(),
+                    changed: Condvar::new(),
+                    closing: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(io::Error::from)?,
+                    killing: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(io::Error::from)?,
+                    kill_at: AtomicU64::new(Time::NEVER.0),
+                    cancelling: AtomicBool::new(false),
+                    dispatcher,
+                }))
+            }
+        };
+        let (alive, gone) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("mpwasm-diagnostics".to_owned())
+            .spawn(move || {
+                let _until_the_last_has_ended = alive;
+                receiver::pass_on_diagnostics(diagnostics);
+            })?;
+        let receiver = std::thread::Builder::new()
+            .name("mpwasm-receiver".to_owned())
+            .spawn(move || {
+                let start = || {
+                    let dispatcher = Dispatcher::start(&executable, &settings, for_dispatcher, for_children)?;
+                    let shared = make_shared(dispatcher.socket()?, dispatcher.pid())?;
+                    Ok((dispatcher, shared))
+                };
+                match start() {
+                    Err(error) => drop(started.send(Err(error))),
+                    Ok((dispatcher, shared)) => {
+                        if started.send(Ok(Arc::clone(&shared))).is_ok() {
+                            // User code runs on this thread too (wakers, for one). Whatever it does, nobody may wait
+                            // for ever.
+                            let hear = AssertUnwindSafe(|| dispatcher.hear(&shared, &gone));
+                            if panic::catch_unwind(hear).is_err() {
+                                shared.conclude(Some("the pool's own thread panicked".to_owned()), None);
+                            }
+                        }
+                    }
+                }
+            })?;
+        match outcome.recv() {
+            Ok(Ok(shared)) => Ok(Pool {
+                shared,
+                receiver: Mutex::new(Some(receiver)),
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::Io(io::Error::other("the receiver's thread ended"))),
+        }
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), Error> {
+    let bad = |what: &str| Err(Error::BadSetting(what.to_owned()));
+    if settings.size == 0 {
+        return bad("a pool has at least one worker");
+    }
+    if settings.timeout.is_zero() || settings.callback_timeout.is_zero() {
+        return bad("a timeout is longer than zero");
+    }
+    if settings.size > MAX_SIZE {
+        return bad(&format!("a pool has at most {MAX_SIZE} workers"));
+    }
+    let largest = settings
+        .max_result
+        .max(settings.max_args)
+        .max(settings.max_output);
+    if largest > crate::wire::messages::MAX_PAYLOAD {
+        return bad("args, results and output are at most 1 GiB each");
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Compiling a guest: the parent's side. The compiler is a process of its own, with a time limit here.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags};
+
+use super::{CompiledGuest, child};
+use crate::error::Error;
+use crate::guest::{EngineSettings, GuestInfo};
+use crate::process::{self, Executable, Process, Role, describe_exit, poll_until, sealed_memory};
+use crate::settings::{COMPILE_PATIENCE, Settings};
+use crate::time::Time;
+use crate::wire::channel::{Channel, Filled};
+use crate::wire::frame::decode;
+use crate::wire::messages::{FromCompiler, MAX_ARTIFACT, ToCompiler};
+
+/// What the compiler says of a guest.
+enum Verdict {
+    Accepted(CompiledGuest),
+    Refused(GuestInfo),
+}
+
+/// Compiles a guest and says what is in it, and what would be refused and why. Needs no pool.
+///
+/// ```no_run
+/// # fn main() -> Result<(), mpwasm::Error> {
+/// mpwasm::init();
+/// let info = mpwasm::inspect("guest.wasm", &mpwasm::Settings::default())?;
+/// for model in &info.models {
+///     println!("model {:?}, with a callback: {}", model.name, model.callback.is_some());
+/// }
+/// println!("refused for: {:?}", info.refusals);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::InitMissing`], [`Error::Read`], [`Error::NotWasm`], [`Error::Compile`], [`Error::Start`] or
+/// [`Error::Io`].
+pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo, Error> {
+    let path = path.as_ref();
+    if !process::is_initialised() {
+        return Err(Error::InitMissing);
+    }
+    let bytes = std::fs::read(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let verdict = run_compiler(&Executable::Own, settings, &path.display().to_string(), &bytes)?;
+    Ok(match verdict {
+        Verdict::Accepted(compiled) => compiled.info,
+        Verdict::Refused(info) => info,
+    })
+}
+
+/// Compiles a guest that is to run.
+pub(super) fn compile(
+    executable: &Executable,
+    settings: &Settings,
+    name: &str,
+    bytes: &[u8],
+) -> Result<CompiledGuest, Error> {
+    let refused = |reasons| {
+        Err(Error::Refused {
+            name: name.to_owned(),
+            reasons,
+        })
+    };
+    match run_compiler(executable, settings, name, bytes)? {
+        Verdict::Refused(info) => refused(info.refusals),
+        Verdict::Accepted(compiled) if compiled.info.is_command => refused(vec![
+            "it is a command (it exports `_start` and no `runnable`): mpwasm can't run those yet".into(),
+        ]),
+        Verdict::Accepted(compiled) => Ok(compiled),
+    }
+}
+
+fn run_compiler(
+    executable: &Executable,
+    settings: &Settings,
+    name: &str,
+    bytes: &[u8],
+) -> Result<Verdict, Error> {
+    let failed = |why: String| Error::Compile {
+        name: name.to_owned(),
+        why,
+    };
+    let (mut process, mut channel) = child::start(executable, Role::Compiler, Stdio::null(), MAX_ARTIFACT)?;
+    let guest = sealed_memory(c"mpwasm-guest", bytes)?;
+    let engine = EngineSettings::from(settings);
+    channel
+        .send_with(&ToCompiler { engine }, &[guest.as_fd()])
+        .map_err(|error| failed(error.to_string()))?;
+    let until = Time::now() + COMPILE_PATIENCE;
+    while !channel.inbox().has_frame() {
+        match receive_until(&mut channel, until) {
+            Ok(Filled::Closed) => return Err(failed(describe_end(&mut process))),
+            Ok(_) if Time::now() >= until => {
+                return Err(failed(format!(
+                    "it takes longer than {} s",
+                    COMPILE_PATIENCE.as_secs()
+                )));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(failed(error.to_string())),
+        }
+    }
+    let unreadable = |error| failed(format!("the compiler's answer can't be read: {error}"));
+    let frame = channel.inbox().next().map_err(unreadable)?.unwrap_or_default();
+    match decode(frame).map_err(unreadable)? {
+        FromCompiler::NotWasm(why) => Err(Error::NotWasm {
+            name: name.to_owned(),
+            why: why.to_owned(),
+        }),
+        FromCompiler::Refused(info) => Ok(Verdict::Refused(info)),
+        FromCompiler::Accepted { info, artifact } => {
+            let artifact = sealed_memory(c"mpwasm-artifact", artifact)?;
+            Ok(Verdict::Accepted(CompiledGuest { info, artifact }))
+        }
+    }
+}
+
+fn receive_until(channel: &mut Channel, until: Time) -> io::Result<Filled> {
+    let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+    poll_until(&mut fds, until)?;
+    channel.fill()
+}
+
+fn describe_end(process: &mut Process) -> String {
+    let status = process.wait_until(Time::now() + Duration::from_secs(1));
+    let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
+    format!("the compiler ended without an answer ({end}); perhaps it needs more memory than it may have")
+}

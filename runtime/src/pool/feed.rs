@@ -1,0 +1,119 @@
+//! The parent's end of the pipe: tasks leave in the order in which they were accepted.
+//!
+//! A full pipe blocks whoever pushes: that is the back-pressure of tasks. Many tasks that are pushed together
+//! travel in one write.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags};
+
+use super::Shared;
+use super::guest::Task;
+use super::handle::Waiter;
+use super::ledger::Pending;
+use crate::error::Error;
+use crate::process::poll_until;
+use crate::time::Time;
+use crate::wire::frame::put;
+use crate::wire::messages::Pushed;
+
+/// At this size a batch is written.
+const BATCH: usize = 64 << 10;
+
+/// See the module. The pool's lock around it keeps ids and pipe in one order.
+#[derive(Debug)]
+pub struct Feed {
+    pipe: File,
+    batch: Vec<u8>,
+}
+
+impl Feed {
+    /// A feed into the pipe, whose end does not block.
+    pub fn new(pipe: OwnedFd) -> Self {
+        Self {
+            pipe: File::from(pipe),
+            batch: Vec::new(),
+        }
+    }
+
+    /// Accepts a task; [`Feed::flush`] sends it. Waits when there is a batch to be sent.
+    pub fn add(&mut self, task: Task, waiter: Option<Arc<Waiter>>, shared: &Shared) -> Result<u64, Error> {
+        let Task {
+            guest,
+            model,
+            key,
+            timeout,
+            args,
+        } = task;
+        let args = guest
+            .belongs_to(shared)
+            .and_then(|()| args.map_err(Error::from))
+            .inspect_err(|_| self.flush())?;
+        if self.batch.len() + args.get().len() > BATCH {
+            self.flush();
+        }
+        // Tasks of a batch are accepted together; only the first can find the pipe full.
+        self.wait_for_room();
+        let accepted = Time::now();
+        let index = guest.index();
+        let pending = Pending {
+            guest,
+            model,
+            key,
+            args: args.clone(),
+            accepted,
+            waiter,
+        };
+        let id = shared.ledger.accept(pending).inspect_err(|_| self.flush())?;
+        let args = args.get().as_bytes();
+        put(
+            &mut self.batch,
+            &Pushed::Task {
+                id,
+                guest: index,
+                model,
+                timeout,
+                args,
+            },
+        );
+        Ok(id)
+    }
+
+    /// The exit message.
+    pub fn exit(&mut self) {
+        put(&mut self.batch, &Pushed::Exit);
+        self.flush();
+    }
+
+    /// Sends what was accepted.
+    pub fn flush(&mut self) {
+        let mut rest = &self.batch[..];
+        while !rest.is_empty() {
+            match self.pipe.write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLOUT)];
+                    let _ = poll_until(&mut fds, Time::NEVER);
+                }
+                // The dispatcher is gone. The tasks were accepted: the receiver will record how they ended.
+                Err(_) => break,
+            }
+        }
+        self.batch.clear();
+        if self.batch.capacity() > 16 * BATCH {
+            self.batch = Vec::new();
+        }
+    }
+
+    /// Waits until the pipe takes something: a task that has to wait for that is not accepted before.
+    fn wait_for_room(&self) {
+        if self.batch.is_empty() {
+            let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLOUT)];
+            let _ = poll_until(&mut fds, Time::NEVER);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Loaded guests, their models, and the tasks that are made from them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{CompiledGuest, Shared};
+use crate::error::Error;
+use crate::guest::GuestInfo;
+use crate::task_line::{TaskLine, check_args, find_model};
+
+/// A guest that a pool has loaded. Cheap to clone. Only the pool that has loaded it runs its tasks.
+#[derive(Clone, Debug)]
+pub struct Guest(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// The pool that has loaded it.
+    pool: u64,
+    /// Its number: guests count in the order of loading.
+    index: u32,
+    name: String,
+    compiled: CompiledGuest,
+    timeout: Duration,
+    max_args: u64,
+}
+
+/// A model of a guest.
+#[derive(Clone, Debug)]
+pub struct Model {
+    guest: Guest,
+    index: u32,
+}
+
+/// A task to be pushed: a model, a timeout and args.
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub(super) guest: Guest,
+    pub(super) model: u32,
+    pub(super) key: Option<String>,
+    pub(super) timeout: Duration,
+    /// One line of JSON: an array. Or what is wrong with the task, which `push` returns.
+    pub(super) args: Result<Box<RawValue>, Flaw>,
+}
+
+/// Why a task can't be pushed.
+#[derive(Clone, Debug)]
+pub(super) enum Flaw {
+    /// There is no such model.
+    Model(String),
+    /// The args are none.
+    Args(String),
+}
+
+impl From<Flaw> for Error {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::Model(why) => Self::UnknownModel(why),
+            Flaw::Args(why) => Self::InvalidArgs(why),
+        }
+    }
+}
+
+impl Guest {
+    pub(super) fn new(index: u32, name: &str, compiled: CompiledGuest, shared: &Shared) -> Self {
+        Self(Arc::new(Inner {
+            pool: shared.number,
+            index,
+            name: name.to_owned(),
+            compiled,
+            timeout: shared.settings.timeout,
+            max_args: shared.settings.max_args,
+        }))
+    }
+
+    /// # Errors
+    /// [`Error::ForeignGuest`], when another pool has loaded it: its number would mean another guest here.
+    pub(super) fn belongs_to(&self, shared: &Shared) -> Result<(), Error> {
+        if self.0.pool == shared.number {
+            return Ok(());
+        }
+        let name = self.0.name.clone();
+        Err(Error::ForeignGuest { name })
+    }
+
+    /// What is in the guest.
+    #[must_use]
+    pub fn info(&self) -> &GuestInfo {
+        &self.0.compiled.info
+    }
+
+    /// The name that it was loaded by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The model with this name; the unnamed one is `""`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`]: it names those that there are.
+    pub fn model(&self, name: &str) -> Result<Model, Error> {
+        let index = find_model(self.info(), name).map_err(Error::UnknownModel)?;
+        Ok(Model {
+            guest: self.clone(),
+            index,
+        })
+    }
+
+    /// A task for the unnamed model: a tuple, array or vector of what serde can write as JSON is the positional
+    /// args, `()` is none.
+    ///
+    /// Args that are no JSON array, and a guest without an unnamed model, are told when the task is pushed.
+    #[must_use]
+    pub fn task(&self, args: impl Serialize) -> Task {
+        let unnamed = find_model(self.info(), "");
+        match unnamed {
+            Ok(index) => Model {
+                guest: self.clone(),
+                index,
+            }
+            .task(args),
+            Err(why) => Task {
+                guest: self.clone(),
+                model: 0,
+                key: None,
+                timeout: self.0.timeout,
+                args: Err(Flaw::Model(why)),
+            },
+        }
+    }
+
+    /// The task that a task line asks for. `default_model` is meant where the line names none.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], or [`Error::InvalidArgs`].
+    pub fn line_task(&self, line: &TaskLine, default_model: &str) -> Result<Task, Error> {
+        let model = self.model(line.model.as_deref().unwrap_or(default_model))?;
+        let args = check_args(line.args.get(), self.0.max_args).map_err(Error::InvalidArgs)?;
+        let timeout = line.timeout.unwrap_or(self.0.timeout);
+        Ok(Task {
+            guest: self.clone(),
+            model: model.index,
+            key: line.key.clone(),
+            timeout,
+            args: Ok(args),
+        })
+    }
+
+    pub(super) fn index(&self) -> u32 {
+        self.0.index
+    }
+
+    pub(super) fn model_name(&self, model: u32) -> &str {
+        &self.info().models[model as usize].name
+    }
+
+    pub(super) fn artifact(&self) -> &std::fs::File {
+        &self.0.compiled.artifact
+    }
+}
+
+impl Model {
+    /// A task for this model: a tuple, array or vector is the positional args, `()` is none.
+    ///
+    /// Args that are no JSON array are told when the task is pushed.
+    #[must_use]
+    pub fn task(&self, args: impl Serialize) -> Task {
+        let args = serde_json::to_string(&args)
+            .map_err(|error| format!("the args can't be written as JSON: {error}"))
+            // The empty tuple is serde's unit, which JSON writes as `null`: no args.
+            .map(|text| if text == "null" { "[]".to_owned() } else { text })
+            .and_then(|text| check_args(&text, self.guest.0.max_args))
+            .map_err(Flaw::Args);
+        Task {
+            guest: self.guest.clone(),
+            model: self.index,
+            key: None,
+            timeout: self.guest.0.timeout,
+            args,
+        }
+    }
+
+    /// Its name; empty for the unnamed one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.guest.model_name(self.index)
+    }
+}
+
+impl Task {
+    /// How long it may run, from the moment a worker claims it; instantiation counts. The pool's timeout otherwise.
+    /// With zero it ends as `timeout`.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// A name by which the pusher knows it: it stands in the task's record.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+}

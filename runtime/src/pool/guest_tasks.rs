@@ -1,0 +1,189 @@
+//! Running a guest's `tasks`: the parent's side. What it pushes is data from a process of lower trust.
+
+use std::os::fd::AsFd;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags};
+
+use super::report::{Output, Reporter, Source};
+use super::{Guest, Pool, Task, child};
+use crate::error::Error;
+use crate::guest::EngineSettings;
+use crate::outcome::Stream;
+use crate::process::{Role, describe_exit, poll_until};
+use crate::settings::DISPATCHER_GRACE;
+use crate::task_line::TaskLine;
+use crate::time::Time;
+use crate::wire::channel::{Channel, Filled};
+use crate::wire::frame::decode;
+use crate::wire::messages::{FromTasks, OVERHEAD, ToTasks, task_frame};
+
+/// What a round of messages led to.
+enum Heard {
+    /// There is more to come.
+    More,
+    /// It has ended, well or with this reason.
+    Ended(Option<String>),
+}
+
+/// Runs the guest's `tasks` to its end.
+pub fn run(pool: &Pool, guest: &Guest) -> Result<u64, Error> {
+    guest.belongs_to(&pool.shared)?;
+    if !guest.info().has_tasks {
+        return Err(Error::NoTasks);
+    }
+    let mut run = Run {
+        pool,
+        guest,
+        pushed: 0,
+        printed: 0,
+    };
+    let result = run.drive();
+    let end = Output {
+        source: Source::Tasks,
+        stream: Stream::Stdout,
+        bytes: b"",
+        end: true,
+    };
+    pool.shared.report(|reporter| reporter.output(&end));
+    pool.shared.report(Reporter::flush);
+    match result {
+        Ok(None) => Ok(run.pushed),
+        Ok(Some(why)) => Err(Error::Tasks {
+            pushed: run.pushed,
+            why,
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+struct Run<'a> {
+    pool: &'a Pool,
+    guest: &'a Guest,
+    pushed: u64,
+    printed: u64,
+}
+
+impl Run<'_> {
+    /// Returns why it failed, if it did. When this returns, the process is gone.
+    fn drive(&mut self) -> Result<Option<String>, Error> {
+        let shared = &self.pool.shared;
+        let settings = &shared.settings;
+        let largest = task_frame(settings.max_args).saturating_add(OVERHEAD);
+        let (mut process, mut channel) =
+            child::start(&shared.executable, Role::Tasks, Stdio::null(), largest)?;
+        let message = ToTasks {
+            engine: EngineSettings::from(settings),
+            info: self.guest.info().clone(),
+            timeout: settings.timeout,
+            first: shared.ledger.next_id(),
+            max_tasks: settings.max_tasks,
+            max_args: settings.max_args,
+        };
+        channel.send_with(&message, &[self.guest.artifact().as_fd()])?;
+        // Loading the guest takes a moment that is not the guest's.
+        let mut until = Time::now() + settings.timeout + DISPATCHER_GRACE + Duration::from_secs(1);
+        loop {
+            if let Heard::Ended(why) = self.hear(&mut channel)? {
+                return Ok(why);
+            }
+            let mut fds = [
+                PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+                PollFd::new(shared.closing.as_fd(), PollFlags::POLLIN),
+            ];
+            poll_until(&mut fds, until)?;
+            let [readable, closing] = [fds[0].any(), fds[1].any()].map(|any| any == Some(true));
+            if closing {
+                return Err(Error::Closed);
+            }
+            if !readable {
+                let timeout = humantime::format_duration(settings.timeout);
+                return Ok(Some(format!(
+                    "it neither pushed nor returned within {timeout}, and was killed"
+                )));
+            }
+            if channel.fill()? == Filled::Closed {
+                let status = process.wait_until(Time::now() + Duration::from_secs(1));
+                let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
+                return Ok(Some(format!("its process ended early ({end})")));
+            }
+            // What was pushed may wait for the pool; only then does the guest's time go on.
+            if let Heard::Ended(why) = self.hear(&mut channel)? {
+                return Ok(why);
+            }
+            until = Time::now() + settings.timeout + DISPATCHER_GRACE;
+        }
+    }
+
+    /// Handles what has arrived. Many pushes become one.
+    fn hear(&mut self, channel: &mut Channel) -> Result<Heard, Error> {
+        let mut tasks = Vec::new();
+        let broken = loop {
+            match self.next(channel, &mut tasks) {
+                Ok(None) => break None,
+                Ok(Some(Heard::More)) => {}
+                Ok(Some(Heard::Ended(why))) => break Some(why),
+                Err(why) => break Some(Some(why)),
+            }
+        };
+        self.pushed += tasks.len() as u64;
+        if !tasks.is_empty() {
+            self.pool.push_all(tasks)?;
+        }
+        self.pool.shared.report(Reporter::flush);
+        Ok(broken.map_or(Heard::More, Heard::Ended))
+    }
+
+    /// The next message, if one is there.
+    ///
+    /// # Errors
+    /// When it is none that may come: why.
+    fn next(&mut self, channel: &mut Channel, tasks: &mut Vec<Task>) -> Result<Option<Heard>, String> {
+        let shared = &self.pool.shared;
+        let Some(frame) = channel.inbox().next().map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        match decode(frame).map_err(|error| error.to_string())? {
+            FromTasks::Push(json) => {
+                if self.pushed + tasks.len() as u64 >= shared.settings.max_tasks {
+                    return Err("it pushed more tasks than it may".to_owned());
+                }
+                let line = TaskLine::parse_pushed(json)?;
+                tasks.push(
+                    self.guest
+                        .line_task(&line, "")
+                        .map_err(|error| error.to_string())?,
+                );
+            }
+            FromTasks::Output { stream, bytes } => {
+                self.count(bytes.len())?;
+                let output = Output {
+                    source: Source::Tasks,
+                    stream,
+                    bytes,
+                    end: false,
+                };
+                shared.report(|reporter| reporter.output(&output));
+            }
+            FromTasks::Log { level, text } => {
+                self.count(text.len())?;
+                shared.report(|reporter| reporter.log(Source::Tasks, level, text));
+            }
+            FromTasks::Ended(failure) => {
+                let why = failure.map(|failure| format!("{}: {}", failure.kind, failure.message));
+                return Ok(Some(Heard::Ended(why)));
+            }
+        }
+        Ok(Some(Heard::More))
+    }
+
+    /// The process cuts what its guest prints at the cap; more than that is not the guest's.
+    fn count(&mut self, bytes: usize) -> Result<(), String> {
+        self.printed += bytes as u64;
+        let within = self.printed <= self.pool.shared.settings.max_output;
+        within
+            .then_some(())
+            .ok_or_else(|| "it printed more than it may".to_owned())
+    }
+}

@@ -1,0 +1,435 @@
+//! Process 1: the pool, as programs use it.
+//!
+//! [`Pool`] is the handle that users hold; it may be used from any thread. Behind it, [`ledger`] knows every task
+//! that was accepted and has not ended, [`feed`] writes tasks into the pipe, [`receiver`] is the thread that starts
+//! the dispatcher, hears the outcomes and calls the reporter, [`compile`] and [`guest_tasks`] run the processes that
+//! compile a guest and run its `tasks`. The parent runs no guest code.
+
+mod builder;
+mod child;
+mod compile;
+mod feed;
+mod guest;
+mod guest_tasks;
+mod handle;
+mod ledger;
+pub mod prints;
+mod receiver;
+mod report;
+mod terminal;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::eventfd::EventFd;
+
+pub use self::builder::Builder;
+pub use self::compile::inspect;
+use self::feed::Feed;
+pub use self::guest::{Guest, Model, Task};
+pub use self::handle::TaskHandle;
+use self::ledger::{Ledger, Rejection};
+pub use self::report::{Output, Reporter, Source};
+pub use self::terminal::Terminal;
+use crate::error::Error;
+use crate::guest::GuestInfo;
+use crate::process::Executable;
+use crate::settings::Settings;
+use crate::task_line::check_args;
+use crate::time::Time;
+use crate::wire::channel::{Channel, send_all};
+use crate::wire::frame::put;
+use crate::wire::messages::ToDispatcher;
+
+/// A line that is no task, for [`Pool::reject`].
+#[derive(Debug, Default)]
+pub struct Rejected {
+    /// The key, if one could be read.
+    pub key: Option<String>,
+    /// The model's name, if one could be read.
+    pub model: String,
+    /// The args, if some could be read.
+    pub args: Option<Box<serde_json::value::RawValue>>,
+    /// What was wrong and where.
+    pub message: String,
+}
+
+/// A pool of worker processes that run tasks of untrusted guests.
+///
+/// All methods may be called from any thread. Every task that is accepted gets exactly one [`Outcome`](crate::Outcome),
+/// which goes to the [`Reporter`] and to the task's [`TaskHandle`] if it has one, whatever dies but this process.
+///
+/// Dropping the pool ends what still runs as `cancelled` and returns when no process is left. See [`Pool::stop`] for
+/// the end that waits for the tasks.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// fn main() -> Result<(), mpwasm::Error> {
+///     mpwasm::init(); // first: a copy of this executable becomes dispatcher or worker here
+///     let pool = mpwasm::Pool::builder().size(2).start()?;
+///     let guest = pool.load("guest.wasm")?;
+///     pool.push(guest.task((1, "two")).timeout(Duration::from_secs(1)))?; // callbacks fire
+///     let handle = pool.submit(guest.task([3]))?;
+///     println!("{:?}", handle.wait().result);
+///     pool.stop()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+    receiver: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// What the pool's handle, its threads and its task handles share.
+#[derive(Debug)]
+struct Shared {
+    /// Which of this process's pools it is.
+    number: u64,
+    settings: Settings,
+    executable: Executable,
+    ledger: Ledger,
+    feed: Mutex<Feed>,
+    /// Messages to the dispatcher that are not held back.
+    socket: Mutex<OwnedFd>,
+    reporter: report::Locked,
+    /// One guest is loaded at a time: their order is their number.
+    loading: Mutex<()>,
+    life: Mutex<Life>,
+    changed: Condvar,
+    /// Readable once the pool takes no more tasks.
+    closing: EventFd,
+    /// Readable once everything shall end now, and until when the dispatcher may take for that.
+    killing: EventFd,
+    kill_at: AtomicU64,
+    /// Nothing new is accepted, and why what has not started ends does not matter any more: it is cancelled.
+    cancelling: AtomicBool,
+    dispatcher: u32,
+}
+
+/// What the receiver knows of the dispatcher's life.
+#[derive(Debug, Default)]
+struct Life {
+    /// Guests that the dispatcher says it has.
+    loaded: u32,
+    end: Option<End>,
+}
+
+/// How the pool ended.
+#[derive(Debug)]
+enum End {
+    Well,
+    Failed(Option<Error>),
+}
+
+impl Pool {
+    /// A builder with the defaults.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Reads, compiles and checks a guest: a `.wasm` or `.wat` file. Returns when the pool can run its tasks; that
+    /// may be when others are running already.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::NotWasm`], [`Error::Refused`], [`Error::Compile`], [`Error::Start`] (the compiler
+    /// is a process of its own), [`Error::Io`], or [`Error::Closed`] when the pool has ended.
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<Guest, Error> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        self.load_bytes(&path.display().to_string(), &bytes)
+    }
+
+    /// As [`Pool::load`], for a guest in memory. `name` stands in messages.
+    ///
+    /// # Errors
+    /// As [`Pool::load`].
+    pub fn load_bytes(&self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
+        let shared = &self.shared;
+        let compiled = compile::compile(&shared.executable, &shared.settings, name, bytes)?;
+        let one_at_a_time = shared.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let guest = self
+            .shared
+            .life
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .loaded;
+        shared.tell_with(
+            &ToDispatcher::Load {
+                info: compiled.info.clone(),
+            },
+            &compiled.artifact,
+        )?;
+        let life = shared.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |life: &mut Life| life.loaded == guest && life.end.is_none();
+        let life = shared
+            .changed
+            .wait_while(life, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        let loaded = life.loaded > guest;
+        drop((life, one_at_a_time));
+        if loaded {
+            Ok(Guest::new(guest, name, compiled, shared))
+        } else {
+            Err(Error::Closed)
+        }
+    }
+
+    /// Gives a task to the pool. Its callbacks fire, and its outcome goes to the reporter. Returns its id.
+    ///
+    /// Waits while the pool has enough to do: that is the back-pressure of tasks.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgs`], [`Error::UnknownModel`] or [`Error::ForeignGuest`], when it is no task of this pool's;
+    /// [`Error::Closed`].
+    pub fn push(&self, task: Task) -> Result<u64, Error> {
+        self.push_all([task])
+    }
+
+    /// As [`Pool::push`] for many tasks at once, which costs less than one by one. Returns the first one's id; the
+    /// others follow in order.
+    ///
+    /// Nobody else can push meanwhile: the iterator must not use the pool, or wait for one of its tasks.
+    ///
+    /// # Errors
+    /// As [`Pool::push`]; tasks in front of the one that is refused are accepted.
+    pub fn push_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<u64, Error> {
+        let mut feed = self.shared.feed();
+        let mut first = None;
+        for task in tasks {
+            let id = feed.add(task, None, &self.shared)?;
+            first.get_or_insert(id);
+        }
+        feed.flush();
+        Ok(first.unwrap_or_else(|| self.shared.ledger.next_id()))
+    }
+
+    /// Gives a task to the pool and returns a handle with which its outcome can be waited for. Otherwise as
+    /// [`Pool::push`].
+    ///
+    /// # Errors
+    /// As [`Pool::push`].
+    pub fn submit(&self, task: Task) -> Result<TaskHandle, Error> {
+        let waiter = Arc::default();
+        let mut feed = self.shared.feed();
+        let id = feed.add(task, Some(Arc::clone(&waiter)), &self.shared)?;
+        feed.flush();
+        Ok(TaskHandle::new(id, waiter, Arc::clone(&self.shared)))
+    }
+
+    /// Takes the next id for something that is no task, and ends it as `invalid`: so that a bad line in the middle
+    /// of good ones has a place and a record like they have.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn reject(&self, rejected: Rejected) -> Result<u64, Error> {
+        let Rejected {
+            key,
+            model,
+            args,
+            message,
+        } = rejected;
+        let args = args.and_then(|args| check_args(args.get(), self.shared.settings.max_args).ok());
+        let _in_order = self.shared.feed();
+        let id = self.shared.ledger.take_id()?;
+        let outcome = ledger::invalid(Rejection {
+            id,
+            key,
+            model,
+            args,
+            message,
+        });
+        self.shared.report(|reporter| reporter.outcome(&outcome));
+        self.shared.report(Reporter::flush);
+        Ok(id)
+    }
+
+    /// Runs the guest's `tasks` in a process of its own, until it has ended, and pushes what it pushes. Returns how
+    /// many tasks that were.
+    ///
+    /// # Errors
+    /// [`Error::NoTasks`]; [`Error::Tasks`] when it trapped, took longer than the pool's timeout between two pushes,
+    /// or pushed too many (what it had pushed before runs all the same); [`Error::ForeignGuest`]; [`Error::Start`];
+    /// [`Error::Io`]; [`Error::Closed`].
+    pub fn push_from_guest(&self, guest: &Guest) -> Result<u64, Error> {
+        guest_tasks::run(self, guest)
+    }
+
+    /// Ends one task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Does
+    /// nothing when it has ended, or when there is no such task. Returns at once.
+    pub fn cancel(&self, id: u64) {
+        self.shared.cancel(id);
+    }
+
+    /// Accepts no more tasks. What was accepted runs to its end. Waits until the pool has room for the order, as a push
+    /// would; [`Pool::wait`] waits for the end.
+    pub fn finish(&self) {
+        if self.shared.close() {
+            self.shared.feed().exit();
+        }
+    }
+
+    /// Accepts no more tasks. What runs may end, with its callback; what has not started ends as `cancelled`.
+    /// Returns at once; [`Pool::wait`] waits.
+    pub fn interrupt(&self) {
+        self.shared.cancelling.store(true, Ordering::SeqCst);
+        self.shared.close();
+        self.shared.tell(&ToDispatcher::Interrupt);
+    }
+
+    /// Accepts no more tasks and ends everything now: what has not ended is `cancelled`, and no callback runs any
+    /// more. Returns at once; [`Pool::wait`] waits.
+    pub fn kill(&self) {
+        self.shared.kill();
+    }
+
+    /// Waits until the pool has ended: every accepted task has its outcome, and every process is gone. Something
+    /// must have brought its end about: [`Pool::finish`], [`Pool::interrupt`], [`Pool::kill`] or a failure.
+    ///
+    /// # Errors
+    /// [`Error::Report`], [`Error::PoolFailed`] or [`Error::DispatcherDied`], once; later calls return well.
+    pub fn wait(&self) -> Result<(), Error> {
+        let life = self.shared.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = |life: &mut Life| life.end.is_none();
+        let mut life = self
+            .shared
+            .changed
+            .wait_while(life, running)
+            .unwrap_or_else(PoisonError::into_inner);
+        match &mut life.end {
+            Some(End::Failed(error)) => error.take().map_or(Ok(()), Err),
+            _ => Ok(()),
+        }
+    }
+
+    /// No more tasks: runs what was accepted to its end, then ends the pool.
+    ///
+    /// # Errors
+    /// As [`Pool::wait`].
+    pub fn stop(self) -> Result<(), Error> {
+        self.finish();
+        self.wait()
+    }
+
+    /// Ends everything now. What has not ended is `cancelled`.
+    ///
+    /// # Errors
+    /// As [`Pool::wait`].
+    pub fn terminate(self) -> Result<(), Error> {
+        self.kill();
+        self.wait()
+    }
+
+    /// The dispatcher's process id. Once the pool has ended it means nothing any more.
+    #[must_use]
+    pub fn dispatcher_pid(&self) -> u32 {
+        self.shared.dispatcher
+    }
+
+    /// The settings that the pool was built with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let ended = self
+            .shared
+            .life
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .end
+            .is_some();
+        if !ended {
+            self.kill();
+        }
+        let receiver = self
+            .receiver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(receiver) = receiver
+            && receiver.thread().id() != std::thread::current().id()
+        {
+            let _ = receiver.join();
+        }
+    }
+}
+
+impl Shared {
+    fn feed(&self) -> std::sync::MutexGuard<'_, Feed> {
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the dispatcher something. When it is gone, the receiver finds out and says so.
+    fn tell(&self, message: &ToDispatcher) {
+        let mut bytes = Vec::new();
+        put(&mut bytes, message);
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = send_all(socket.as_fd(), &bytes);
+    }
+
+    fn tell_with(&self, message: &ToDispatcher, descriptor: &impl AsFd) -> Result<(), Error> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        Channel::send_over(socket.as_fd(), message, &[descriptor.as_fd()]).map_err(|_| Error::Closed)
+    }
+
+    /// Cancels a task. The dispatcher keeps orders for tasks that it does not know yet, so it is only given some for
+    /// tasks that it knows or will know.
+    fn cancel(&self, id: u64) {
+        if self.ledger.is_pending(id) {
+            self.tell(&ToDispatcher::Cancel { id });
+        }
+    }
+
+    /// No more tasks. False when it was so already.
+    fn close(&self) -> bool {
+        let closed = self.ledger.close();
+        let _ = self.closing.write(1);
+        closed
+    }
+
+    /// Calls the reporter, unless it has failed before. Its first failure ends the run.
+    fn report(&self, call: impl FnOnce(&mut (dyn Reporter + 'static)) -> std::io::Result<()>) {
+        if self.reporter.call(call) {
+            self.kill();
+        }
+    }
+
+    /// Ends everything now.
+    fn kill(&self) {
+        self.cancelling.store(true, Ordering::SeqCst);
+        self.close();
+        let at = (Time::now() + KILL_PATIENCE).0;
+        // A second order does not give the dispatcher more time.
+        let _ = self
+            .kill_at
+            .compare_exchange(Time::NEVER.0, at, Ordering::SeqCst, Ordering::SeqCst);
+        let _ = self.killing.write(1);
+        self.tell(&ToDispatcher::Terminate);
+    }
+
+    /// Until when a dispatcher that was told to end everything may take.
+    fn kill_at(&self) -> Time {
+        Time(self.kill_at.load(Ordering::SeqCst))
+    }
+}
+
+/// A dispatcher that was told to end everything, and is not through with it so much later, is killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a guest's file holds, ready to be loaded.
+#[derive(Debug)]
+struct CompiledGuest {
+    info: GuestInfo,
+    artifact: std::fs::File,
+}

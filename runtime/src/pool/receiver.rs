@@ -1,0 +1,293 @@
+//! The parent's thread for the dispatcher: starts it, hears the outcomes, and knows when the pool is over.
+//!
+//! The dispatcher is of a lower level of trust: an outcome counts once and only for a task that was accepted, and a
+//! result is checked before anybody sees it. Whatever becomes of the dispatcher, this thread ends by giving every
+//! accepted task its outcome, reaping the dispatcher, and saying how the pool ended.
+
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags};
+use serde_json::value::RawValue;
+
+use super::report::{Output, Reporter, Source};
+use super::{End, Shared, child};
+use crate::error::Error;
+use crate::guest::one_line;
+use crate::inert::inert;
+use crate::outcome::{Failure, Kind, Stream};
+use crate::process::{Executable, Process, Role, describe_exit, poll_until};
+use crate::settings::{MAX_JSON_DEPTH, Settings};
+use crate::time::Time;
+use crate::wire::channel::{Channel, Filled};
+use crate::wire::frame::{Inbox, decode};
+use crate::wire::messages::{Ending, FromDispatcher, ToDispatcher, dispatcher_frame};
+
+/// How long a dispatcher may take to exit once it has said goodbye.
+const EXIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long workers may take to end after their dispatcher.
+const WORKERS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The dispatcher, as the parent sees it.
+#[derive(Debug)]
+pub struct Dispatcher {
+    process: Process,
+    channel: Channel,
+}
+
+impl Dispatcher {
+    /// Starts it.
+    pub fn start(
+        executable: &Executable,
+        settings: &Settings,
+        tasks: OwnedFd,
+        diagnostics: PipeWriter,
+    ) -> Result<Self, Error> {
+        let largest = dispatcher_frame(settings);
+        let (process, channel) =
+            child::start(executable, Role::Dispatcher, Stdio::from(diagnostics), largest)?;
+        channel.send_with(
+            &ToDispatcher::Start {
+                settings: settings.clone(),
+            },
+            &[tasks.as_fd()],
+        )?;
+        Ok(Self { process, channel })
+    }
+
+    /// A second descriptor of its socket, for those who tell it something.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        self.channel.as_fd().try_clone_to_owned()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Hears it out, until the pool has ended. `gone` ends with the last of the pool's processes.
+    pub fn hear(mut self, shared: &Arc<Shared>, gone: &mpsc::Receiver<()>) {
+        let mut hearing = Hearing {
+            shared,
+            said_goodbye: false,
+            failure: None,
+        };
+        let broken = loop {
+            match hearing.handle(self.channel.inbox()) {
+                Err(why) => break Some(why),
+                Ok(()) if hearing.said_goodbye => break None,
+                Ok(()) => {}
+            }
+            shared.report(Reporter::flush);
+            match self.receive(shared) {
+                Ok(Filled::Closed) => break None,
+                Ok(_) => {}
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        let (said_goodbye, failure) = (hearing.said_goodbye, hearing.failure);
+        let end = self.end(said_goodbye);
+        // Workers that lost their dispatcher end by themselves, a moment later.
+        let _ = gone.recv_timeout(WORKERS_PATIENCE);
+        let why = broken.map_or_else(|| end.clone(), |why| format!("{why} ({end})"));
+        // One that had to be killed because it did not obey did not die of anything else.
+        let obeyed = said_goodbye || shared.kill_at() != Time::NEVER;
+        shared.conclude(if obeyed { None } else { Some(why) }, failure);
+    }
+
+    /// Waits for messages. A dispatcher that was told to end everything, and is not through with it in time, is
+    /// killed.
+    fn receive(&mut self, shared: &Shared) -> io::Result<Filled> {
+        let kill_at = shared.kill_at();
+        if Time::now() >= kill_at {
+            self.process.kill();
+            return Ok(Filled::Closed);
+        }
+        let mut fds =
+            [self.channel.as_fd(), shared.killing.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // Once the order to kill was seen, it stays readable: the clock takes its place.
+        let watched = if kill_at == Time::NEVER {
+            &mut fds[..]
+        } else {
+            &mut fds[..1]
+        };
+        poll_until(watched, kill_at)?;
+        if watched[0].any() == Some(true) {
+            return self.channel.fill();
+        }
+        Ok(Filled::Nothing)
+    }
+
+    /// Reaps the dispatcher: one that said goodbye exits by itself.
+    fn end(mut self, said_goodbye: bool) -> String {
+        let status = if said_goodbye {
+            self.process.wait_until(Time::now() + EXIT_PATIENCE)
+        } else {
+            None
+        };
+        // One that closed its socket is dying; what it dies of shows if it is given a moment.
+        let status = status.or_else(|| self.process.wait_until(Time::now() + Duration::from_millis(500)));
+        let status = status.or_else(|| self.process.end(Duration::from_secs(1)));
+        status.map_or_else(|| "it did not end after SIGKILL".to_owned(), describe_exit)
+    }
+}
+
+/// What was heard so far.
+struct Hearing<'a> {
+    shared: &'a Shared,
+    said_goodbye: bool,
+    /// Why the pool failed, in the dispatcher's words.
+    failure: Option<String>,
+}
+
+impl Hearing<'_> {
+    /// Handles the messages that have arrived.
+    fn handle(&mut self, inbox: &mut Inbox) -> Result<(), String> {
+        while let Some(frame) = inbox.next().map_err(|error| error.to_string())? {
+            self.message(decode(frame).map_err(|error| error.to_string())?)?;
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: FromDispatcher<'_>) -> Result<(), String> {
+        let shared = self.shared;
+        match message {
+            FromDispatcher::Outcome {
+                id,
+                ending,
+                ran,
+                callback,
+            } => {
+                let Some(pending) = shared.ledger.end(id) else {
+                    return Err(format!("it told the end of task {id}, which is not running"));
+                };
+                let outcome = pending.outcome(id, checked(ending), ran, callback);
+                end_output(shared, Source::Task(id));
+                shared.report(|reporter| reporter.outcome(&outcome));
+                if let Some(waiter) = pending.waiter {
+                    waiter.fulfil(outcome);
+                }
+            }
+            FromDispatcher::Output {
+                source,
+                stream,
+                bytes,
+            } => {
+                shared.report(|reporter| {
+                    reporter.output(&Output {
+                        source,
+                        stream,
+                        bytes,
+                        end: false,
+                    })
+                });
+            }
+            FromDispatcher::OutputEnd { source } => end_output(shared, source),
+            FromDispatcher::Log { source, level, text } => {
+                shared.report(|reporter| reporter.log(source, level, text));
+            }
+            FromDispatcher::Loaded => {
+                shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded += 1;
+                shared.changed.notify_all();
+            }
+            FromDispatcher::Warning(text) => shared.report(|reporter| reporter.warning(text)),
+            FromDispatcher::Debug(text) => tracing::debug!("{}", inert(text)),
+            FromDispatcher::Failed(why) => {
+                self.failure.get_or_insert_with(|| why.to_owned());
+                shared.close();
+            }
+            FromDispatcher::Bye => self.said_goodbye = true,
+        }
+        Ok(())
+    }
+}
+
+/// The source prints no more.
+fn end_output(shared: &Shared, source: Source) {
+    let end = Output {
+        source,
+        stream: Stream::Stdout,
+        bytes: b"",
+        end: true,
+    };
+    shared.report(|reporter| reporter.output(&end));
+}
+
+/// The result of a task as one line of JSON, or its failure. What the dispatcher should have refused is a crash.
+fn checked(ending: Ending<'_>) -> Result<Box<RawValue>, Failure> {
+    let json = match ending {
+        Ending::Failed(failure) => return Err(failure),
+        Ending::Ok(json) => json,
+    };
+    let line = one_line(json, MAX_JSON_DEPTH)
+        .ok()
+        .and_then(|line| RawValue::from_string(line.into_owned()).ok());
+    line.ok_or_else(|| Failure::new(Kind::Crash, "the dispatcher passed on a result that is no JSON"))
+}
+
+impl Shared {
+    /// The pool is over. What has no outcome gets one; then everybody is told.
+    pub(super) fn conclude(&self, died: Option<String>, failure: Option<String>) {
+        self.close();
+        let cancelled = self.cancelling.load(Ordering::SeqCst);
+        let lost = match &died {
+            Some(why) => Failure::new(Kind::Crash, format!("the dispatcher died: {why}")),
+            None if cancelled => Failure::new(
+                Kind::Cancelled,
+                "the run was interrupted before the task had started",
+            ),
+            None => Failure::new(Kind::Crash, "the pool failed before the task had started"),
+        };
+        for (id, pending) in self.ledger.end_all() {
+            let outcome = pending.lost(id, lost.clone());
+            self.report(|reporter| reporter.outcome(&outcome));
+            if let Some(waiter) = pending.waiter {
+                waiter.fulfil(outcome);
+            }
+        }
+        self.report(Reporter::flush);
+        let error = if let Some(error) = self.reporter.take_failure() {
+            Some(Error::Report(error))
+        } else if let Some(why) = failure {
+            Some(Error::PoolFailed(why))
+        } else {
+            died.map(Error::DispatcherDied)
+        };
+        let end = error.map_or(End::Well, |error| End::Failed(Some(error)));
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).end = Some(end);
+        self.changed.notify_all();
+    }
+}
+
+/// Lines of the children's diagnostics that are passed on in a second. A worker that was taken over could write
+/// without end; all of it is read, so that nobody ever waits for the pipe.
+const DIAGNOSTICS_PER_SECOND: u32 = 50;
+/// A diagnostic line is cut at this length, bytes.
+const MAX_DIAGNOSTIC: u64 = 4 << 10;
+
+/// Passes on what the pool's processes write to their stderr (nothing, as long as all is well), until the last of
+/// them has ended.
+pub fn pass_on_diagnostics(pipe: PipeReader) {
+    let mut lines = BufReader::new(pipe);
+    let (mut second, mut count) = (Instant::now(), 0);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match lines.by_ref().take(MAX_DIAGNOSTIC).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        if second.elapsed() >= Duration::from_secs(1) {
+            (second, count) = (Instant::now(), 0);
+        }
+        count += 1;
+        if count <= DIAGNOSTICS_PER_SECOND {
+            tracing::warn!("{}", inert(String::from_utf8_lossy(&line).trim_end()));
+        }
+    }
+}

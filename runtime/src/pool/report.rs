@@ -1,0 +1,156 @@
+//! Who hears of outcomes and prints: the [`Reporter`].
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use crate::outcome::{LogLevel, Outcome, Stream};
+pub use crate::wire::messages::Source;
+
+/// A piece of what a guest printed, as it printed it.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    /// Who printed it.
+    pub source: Source,
+    /// Where to.
+    pub stream: Stream,
+    /// What: any bytes, with or without newlines.
+    pub bytes: &'a [u8],
+    /// The source prints no more: an unfinished line of either stream ends here.
+    pub end: bool,
+}
+
+/// Hears of everything that a run brings forth.
+///
+/// It is called from the pool's threads, one call at a time. While it blocks, so do the outcomes, and soon
+/// assignment: that is the back-pressure of outcomes. An error that it returns ends the run
+/// ([`Error::Report`](crate::Error::Report)), and it is not called again; a panic counts as an error. It must not
+/// call the pool or wait for one of its tasks: both may wait for it.
+///
+/// What it is given comes from guests: make it inert before it reaches a terminal or a text log
+/// ([`inert`](crate::inert)).
+///
+/// ```no_run
+/// use std::io;
+/// use mpwasm::{Outcome, Pool, Reporter};
+///
+/// /// Prints a JSON line per outcome.
+/// struct Records;
+///
+/// impl Reporter for Records {
+///     fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
+///         println!("{}", serde_json::to_string(outcome)?);
+///         Ok(())
+///     }
+/// }
+///
+/// # fn main() -> Result<(), mpwasm::Error> {
+/// let pool = Pool::builder().reporter(Records).start()?;
+/// # pool.stop()
+/// # }
+/// ```
+pub trait Reporter: Send {
+    /// A task has ended, and so has its callback. Called exactly once for each accepted task.
+    ///
+    /// # Errors
+    /// End the run.
+    fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
+        let _ = outcome;
+        Ok(())
+    }
+
+    /// A guest printed.
+    ///
+    /// # Errors
+    /// End the run.
+    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+        let _ = output;
+        Ok(())
+    }
+
+    /// A guest logged a line; mpwasm itself says so why a callback failed.
+    ///
+    /// # Errors
+    /// End the run.
+    fn log(&mut self, source: Source, level: LogLevel, text: &str) -> io::Result<()> {
+        let _ = (source, level, text);
+        Ok(())
+    }
+
+    /// mpwasm itself has something to say about this run, once: callbacks were switched off, a worker was given up.
+    ///
+    /// # Errors
+    /// End the run.
+    fn warning(&mut self, text: &str) -> io::Result<()> {
+        tracing::warn!("{text}");
+        Ok(())
+    }
+
+    /// Nothing more is at hand right now: what is buffered should go out.
+    ///
+    /// # Errors
+    /// End the run.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A reporter that several threads call, until its first failure.
+pub(super) struct Locked(Mutex<State>);
+
+struct State {
+    reporter: Box<dyn Reporter>,
+    failure: Failure,
+}
+
+enum Failure {
+    None,
+    New(io::Error),
+    Told,
+}
+
+impl std::fmt::Debug for Locked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Locked").finish_non_exhaustive()
+    }
+}
+
+impl Locked {
+    pub fn new(reporter: Box<dyn Reporter>) -> Self {
+        Self(Mutex::new(State {
+            reporter,
+            failure: Failure::None,
+        }))
+    }
+
+    /// Makes a call, if none has failed yet. True when this one did.
+    pub fn call(&self, call: impl FnOnce(&mut (dyn Reporter + 'static)) -> io::Result<()>) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(state.failure, Failure::None) {
+            return false;
+        }
+        // A panic must not take the pool's threads along: who waits for the pool would wait for ever. The reporter is
+        // not called again, so nobody sees what it left half-done.
+        let result = catch_unwind(AssertUnwindSafe(|| call(state.reporter.as_mut())));
+        match result.unwrap_or_else(|_| Err(io::Error::other("the reporter panicked"))) {
+            Ok(()) => false,
+            Err(error) => {
+                state.failure = Failure::New(error);
+                true
+            }
+        }
+    }
+
+    /// The failure, once.
+    pub fn take_failure(&self) -> Option<io::Error> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut state.failure, Failure::Told) {
+            Failure::New(error) => Some(error),
+            Failure::None => {
+                state.failure = Failure::None;
+                None
+            }
+            Failure::Told => None,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What the tests of the library share: pools, a guest, a reporter to wait for, and patience that ends.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use mpwasm::{Builder, Guest, LogLevel, Outcome, Pool, Reporter, Source, Task, TaskHandle};
+
+use crate::support;
+
+/// How long anything may take that should be over at once: much, for a machine with much to do.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The guest of these tests; it says itself what its models do.
+pub const GUEST: &str = include_str!("guest.wat");
+
+/// A pool of two workers that nobody listens to.
+pub fn builder() -> Builder {
+    struct Deaf;
+    impl Reporter for Deaf {}
+    Pool::builder()
+        .executable(support::binary())
+        .size(2)
+        .reporter(Deaf)
+}
+
+/// A pool with the guest.
+pub fn pool_and_guest(builder: Builder) -> (Pool, Guest) {
+    let pool = builder.start().unwrap();
+    let guest = pool.load_bytes("guest.wat", GUEST.as_bytes()).unwrap();
+    (pool, guest)
+}
+
+/// A pool with the guest, and what its reporter hears.
+pub fn recorded(builder: Builder) -> (Pool, Guest, Record) {
+    let (recorder, record) = recorder();
+    let (pool, guest) = pool_and_guest(builder.reporter(recorder));
+    (pool, guest, record)
+}
+
+/// A task of one of the guest's models, with no args.
+pub fn task(guest: &Guest, model: &str) -> Task {
+    guest.model(model).unwrap().task(())
+}
+
+/// What a reporter heard.
+#[derive(Debug)]
+pub enum Heard {
+    Outcome(Box<Outcome>),
+    Log(Source, String),
+}
+
+/// A reporter that passes on all that it hears.
+pub struct Recorder(Sender<Heard>);
+
+/// What it heard.
+pub struct Record(Receiver<Heard>);
+
+pub fn recorder() -> (Recorder, Record) {
+    let (sender, receiver) = mpsc::channel();
+    (Recorder(sender), Record(receiver))
+}
+
+impl Reporter for Recorder {
+    fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
+        let _ = self.0.send(Heard::Outcome(Box::new(outcome.clone())));
+        Ok(())
+    }
+
+    fn log(&mut self, source: Source, _: LogLevel, text: &str) -> io::Result<()> {
+        let _ = self.0.send(Heard::Log(source, text.to_owned()));
+        Ok(())
+    }
+}
+
+impl Record {
+    /// Waits for a log line.
+    #[track_caller]
+    pub fn wait_for_log(&self, source: Source, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Heard::Log(from, line)) if from == source && line == text => return,
+                Ok(_) => {}
+                Err(_) => panic!("{source:?} did not log {text:?}"),
+            }
+        }
+    }
+
+    /// Waits until each of these tasks runs: they log "running".
+    #[track_caller]
+    pub fn wait_until_running(&self, tasks: &[&TaskHandle]) {
+        let end = Instant::now() + PATIENCE;
+        let mut missing: Vec<u64> = tasks.iter().map(|task| task.id()).collect();
+        while !missing.is_empty() {
+            match self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Heard::Log(Source::Task(id), line)) if line == "running" => {
+                    missing.retain(|&other| other != id)
+                }
+                Ok(_) => {}
+                Err(_) => panic!("the tasks {missing:?} did not run"),
+            }
+        }
+    }
+
+    /// Waits for the next outcome.
+    #[track_caller]
+    pub fn wait_for_outcome(&self) -> Outcome {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Heard::Outcome(outcome)) => return *outcome,
+                Ok(Heard::Log(..)) => {}
+                Err(_) => panic!("no task ended"),
+            }
+        }
+    }
+
+    /// The outcomes that were heard so far, in the order of their ids.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        let outcome = |heard| match heard {
+            Heard::Outcome(outcome) => Some(*outcome),
+            Heard::Log(..) => None,
+        };
+        let mut outcomes: Vec<_> = self.0.try_iter().filter_map(outcome).collect();
+        outcomes.sort_by_key(|outcome| outcome.id);
+        outcomes
+    }
+
+    /// What was heard so far and not asked for.
+    pub fn rest(&self) -> Vec<Heard> {
+        self.0.try_iter().collect()
+    }
+}
+
+/// The ids from 0 on, each exactly once.
+#[track_caller]
+pub fn assert_dense(ids: impl IntoIterator<Item = u64>) -> u64 {
+    let mut ids: Vec<_> = ids.into_iter().collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..ids.len() as u64).collect::<Vec<_>>());
+    ids.len() as u64
+}
+
+/// The outcome, which must come in time.
+#[track_caller]
+pub fn outcome(handle: &TaskHandle) -> Outcome {
+    handle.wait_timeout(PATIENCE).expect("the outcome comes in time")
+}
+
+/// How a task ended.
+#[track_caller]
+pub fn status(handle: &TaskHandle) -> &'static str {
+    outcome(handle).status()
+}
+
+/// What `call` returns, which must not take for ever: a test fails rather than hang.
+#[track_caller]
+pub fn in_time<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::spawn(move || drop(sender.send(call())));
+    match receiver.recv_timeout(PATIENCE) {
+        Ok(result) => {
+            thread.join().unwrap();
+            result
+        }
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it takes too long"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            std::panic::resume_unwind(thread.join().expect_err("it sent nothing"))
+        }
+    }
+}
+
+/// The dispatcher and its `workers` workers, to see whether they end.
+pub struct Processes {
+    dispatcher: u32,
+    pidfds: Vec<std::os::fd::OwnedFd>,
+}
+
+impl Processes {
+    /// Waits until all of them are there.
+    pub fn of(pool: &Pool, workers: usize) -> Self {
+        let dispatcher = pool.dispatcher_pid();
+        let workers = support::until(|| {
+            let all = support::descendants(dispatcher);
+            (all.len() == workers).then_some(all)
+        });
+        let pidfds = workers
+            .into_iter()
+            .chain([dispatcher])
+            .map(support::pidfd)
+            .collect();
+        Self { dispatcher, pidfds }
+    }
+
+    /// Whether all of them have ended.
+    pub fn are_gone(&self) -> bool {
+        self.pidfds
+            .iter()
+            .all(|pidfd| support::wait_readable(pidfd, Duration::ZERO))
+    }
+
+    /// Panics when one of them is still there, or the dispatcher was not reaped.
+    #[track_caller]
+    pub fn assert_gone(&self) {
+        support::assert_all_end(&self.pidfds, Duration::ZERO);
+        let left = std::fs::exists(format!("/proc/{}", self.dispatcher)).unwrap();
+        assert!(!left, "the dispatcher was not reaped");
+    }
+}
+
+/// An executable script. Written by a process of its own: while this one has it open for writing, another test's child
+/// could inherit that, and the script could not be executed.
+pub fn script(dir: &tempfile::TempDir, text: &str) -> std::path::PathBuf {
+    let path = dir.path().join("script");
+    let write = "printf '%s' \"$1\" > \"$2\" && chmod 755 \"$2\" && chmod 755 \"${2%/*}\"";
+    let status = std::process::Command::new("/bin/sh")
+        .args(["-c", write, "sh", text])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    path
+}

@@ -1,0 +1,53 @@
+;; The guest of the library's tests: small, so that loading it takes no time, and with an event wherever a test waits for
+;; one. What a model logs is that event.
+;;
+;; - unnamed: returns its args
+;; - `spin`: logs "running" and loops for ever
+;; - `sleep`: logs "running" and sleeps for an hour
+;; - `trap`: traps
+;; - `heard`: returns its args; its callback logs "callback", its error_callback "error_callback"
+;; - `lost`: traps; callbacks as those of `heard`
+;; - `stuck`: returns its args; its callback logs "stuck" and loops for ever
+(module
+  (import "mpwasm_v1" "input_len" (func $input_len (result i32)))
+  (import "mpwasm_v1" "input_read" (func $input_read (param i32 i32 i32) (result i32)))
+  (import "mpwasm_v1" "output_write" (func $output_write (param i32 i32)))
+  (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "running")
+  (data (i32.const 16) "callback")
+  (data (i32.const 32) "error_callback")
+  (data (i32.const 48) "stuck")
+  ;; At 64, a subscription: the monotonic clock, an hour from now.
+  (data (i32.const 80) "\01")
+  (data (i32.const 88) "\00\a0\b8\30\46\03\00\00")
+
+  (func $echo (export "runnable") (export "heard.runnable") (export "stuck.runnable") (result i32)
+    (local $length i32)
+    (local.set $length (call $input_len))
+    (drop (memory.grow (i32.add (i32.shr_u (local.get $length) (i32.const 16)) (i32.const 1))))
+    (drop (call $input_read (i32.const 65536) (i32.const 0) (local.get $length)))
+    (call $output_write (i32.const 65536) (local.get $length))
+    (i32.const 0))
+  (func (export "spin.runnable") (result i32)
+    (call $log (i32.const 3) (i32.const 0) (i32.const 7))
+    (loop $ever (br $ever))
+    (unreachable))
+  (func (export "sleep.runnable") (result i32)
+    (call $log (i32.const 3) (i32.const 0) (i32.const 7))
+    (drop (call $poll (i32.const 64) (i32.const 128) (i32.const 1) (i32.const 192)))
+    (i32.const 0))
+  (func (export "trap.runnable") (export "lost.runnable") (result i32)
+    (unreachable))
+
+  (func (export "heard.callback") (export "lost.callback") (result i32)
+    (call $log (i32.const 3) (i32.const 16) (i32.const 8))
+    (i32.const 0))
+  (func (export "heard.error_callback") (export "lost.error_callback") (result i32)
+    (call $log (i32.const 3) (i32.const 32) (i32.const 14))
+    (i32.const 0))
+  (func (export "stuck.callback") (result i32)
+    (call $log (i32.const 3) (i32.const 48) (i32.const 5))
+    (loop $ever (br $ever))
+    (unreachable)))

@@ -1,0 +1,16 @@
+//! The library, as a program uses it: real pools with real processes.
+//!
+//! The harness has a `main` of its own, which can't call `mpwasm::init()`: the pools' processes are copies of the
+//! binary under test. That `init` works as well is shown by programs of their own, in `embedding`.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
+
+mod common;
+mod embedding;
+mod ending;
+mod errors;
+mod guests;
+mod handles;
+mod pushing;
+#[path = "../support/mod.rs"]
+mod support;
