@@ -1,0 +1,368 @@
+//! How a run ends: what main does about each event, and which exit code and words follow from it.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use mpwasm::Pool;
+
+use super::exit::{Exit, Failure, Signal};
+use super::reporter::{Broken, Place};
+use super::{one_line, stdio};
+
+/// What the main thread waits for.
+#[derive(Debug)]
+pub enum Event {
+    /// All tasks were pushed, or no more will be.
+    Fed(Result<(), Failure>),
+    /// The user wants the run to end.
+    Signal(Signal),
+    /// Guests' prints can't be written any more.
+    Broken,
+    /// The pool has ended, and all its outcomes were reported.
+    Ended(Result<(), mpwasm::Error>),
+    /// A thread of the command line panicked.
+    Panicked,
+}
+
+/// The total timeout of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    total: Duration,
+    /// `None` when it is too far away to be a moment.
+    at: Option<Instant>,
+}
+
+impl Limit {
+    /// The run may take `total` from `started` on.
+    pub fn new(started: Instant, total: Duration) -> Self {
+        let at = started.checked_add(total);
+        Self { total, at }
+    }
+}
+
+/// The ways in which main ends a pool. All return at once.
+pub trait Control {
+    /// No more tasks come: all that were accepted run.
+    fn finish(&self);
+    /// Running tasks end, the others are cancelled.
+    fn interrupt(&self);
+    /// Everything ends now.
+    fn kill(&self);
+}
+
+impl Control for Arc<Pool> {
+    fn finish(&self) {
+        // It waits while the pipe of tasks is full, which can be as long as a reader does not read.
+        let pool = Self::clone(self);
+        thread::spawn(move || Pool::finish(&pool));
+    }
+
+    fn interrupt(&self) {
+        Pool::interrupt(self);
+    }
+
+    fn kill(&self) {
+        Pool::kill(self);
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct End {
+    /// What the pool said.
+    pub pool: Result<(), mpwasm::Error>,
+    /// Why the feeder could not go on.
+    pub feeder: Option<Failure>,
+    /// The first signal.
+    pub signal: Option<Signal>,
+    /// The total timeout, if it passed.
+    pub timed_out: Option<Duration>,
+}
+
+/// Waits until the pool has ended, and sees to it that it does.
+pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limit>) -> End {
+    let mut end = End {
+        pool: Ok(()),
+        feeder: None,
+        signal: None,
+        timed_out: None,
+    };
+    let mut signals = 0;
+    loop {
+        let event = match limit.and_then(|limit| limit.at) {
+            Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => inbox.recv().map_err(RecvTimeoutError::from),
+        };
+        match event {
+            Ok(Event::Fed(Ok(()))) => pool.finish(),
+            Ok(Event::Fed(Err(failure))) => {
+                match failure.exit {
+                    Exit::Usage => pool.kill(), // nothing was pushed
+                    _ => pool.finish(),         // what was pushed still runs
+                }
+                end.feeder = Some(failure);
+            }
+            Ok(Event::Signal(signal)) => {
+                let first = *end.signal.get_or_insert(signal);
+                signals += 1;
+                on_signal(pool, signals, signal, first);
+            }
+            Ok(Event::Broken) => pool.kill(),
+            Ok(Event::Ended(result)) => {
+                end.pool = result;
+                return end;
+            }
+            Ok(Event::Panicked) | Err(RecvTimeoutError::Disconnected) => {
+                pool.kill();
+                end.feeder = Some(Failure::internal(anyhow!("a thread of mpwasm panicked")));
+                return end;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                pool.kill();
+                end.timed_out = limit.take().map(|limit| limit.total);
+            }
+        }
+    }
+}
+
+fn on_signal(pool: &impl Control, count: u32, signal: Signal, first: Signal) {
+    match count {
+        1 => {
+            pool.interrupt();
+            stdio::say_without_waiting(&format!(
+                "{signal}: running tasks may end, the others are cancelled; a second signal kills all"
+            ));
+        }
+        2 => {
+            pool.kill();
+            stdio::say_without_waiting(&format!(
+                "{signal}: all is killed; a third signal does not wait for records"
+            ));
+        }
+        // The reader of stdout or of the records does not read: all that is left to do is to leave.
+        _ => process::exit(Exit::Interrupted(first).code()),
+    }
+}
+
+impl End {
+    /// The exit code. mpwasm's own failures come before everything else, a signal before what follows from it.
+    pub fn exit(&self, broken: Option<&Broken>, any_failure: bool) -> Exit {
+        let of_tasks = |failed| if failed { Exit::TasksFailed } else { Exit::Success };
+        let feeder = self.feeder.as_ref().map(|failure| failure.exit);
+        if broken.is_some_and(|broken| !broken.is_closed_pipe()) || feeder == Some(Exit::Failed) {
+            return Exit::Failed;
+        }
+        if self.pool.is_err() && broken.is_none() {
+            return Exit::Failed;
+        }
+        if let Some(signal) = self.signal {
+            return Exit::Interrupted(signal);
+        }
+        if let Some(broken) = broken {
+            return of_tasks(broken.any_failure);
+        }
+        feeder.unwrap_or(of_tasks(any_failure || self.timed_out.is_some()))
+    }
+
+    /// What went wrong apart from tasks, a line each.
+    pub fn problems(&self, broken: Option<&Broken>) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(broken) = broken.filter(|broken| !broken.is_closed_pipe()) {
+            let what = match broken.place {
+                Place::Prints => "what guests print",
+                Place::Records => "records",
+            };
+            problems.push(format!(
+                "cannot write {what}, the run was ended: {}",
+                broken.error
+            ));
+        }
+        if let Err(error) = &self.pool
+            && !(broken.is_some() && matches!(error, mpwasm::Error::Report { .. }))
+        {
+            problems.push(error.to_string());
+        }
+        problems.extend(self.feeder.as_ref().map(|failure| one_line(&failure.error)));
+        if let Some(total) = self.timed_out {
+            let total = humantime::format_duration(total);
+            problems.push(format!(
+                "the run took longer than --total-timeout {total} and was ended"
+            ));
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::{self, ErrorKind};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Calls(RefCell<Vec<&'static str>>);
+
+    impl Control for Calls {
+        fn finish(&self) {
+            self.0.borrow_mut().push("finish");
+        }
+        fn interrupt(&self) {
+            self.0.borrow_mut().push("interrupt");
+        }
+        fn kill(&self) {
+            self.0.borrow_mut().push("kill");
+        }
+    }
+
+    fn play(events: Vec<Event>, limit: Option<Limit>) -> (Vec<&'static str>, End) {
+        let (sender, inbox) = mpsc::channel();
+        events.into_iter().for_each(|event| sender.send(event).unwrap());
+        let calls = Calls::default();
+        let end = wait(&calls, &inbox, limit);
+        (calls.0.into_inner(), end)
+    }
+
+    fn failure(exit: Exit) -> Failure {
+        Failure {
+            exit,
+            error: anyhow!("because"),
+        }
+    }
+
+    #[test]
+    fn when_all_is_pushed_the_pool_drains() {
+        let (calls, end) = play(vec![Event::Fed(Ok(())), Event::Ended(Ok(()))], None);
+        assert_eq!(calls, ["finish"]);
+        assert_eq!(end.exit(None, false), Exit::Success);
+        assert_eq!(end.exit(None, true), Exit::TasksFailed);
+        assert!(end.problems(None).is_empty());
+    }
+
+    #[test]
+    fn a_run_that_never_began_is_killed_and_one_whose_tasks_failed_is_drained() {
+        for (exit, call) in [
+            (Exit::Usage, "kill"),
+            (Exit::TasksFailed, "finish"),
+            (Exit::Failed, "finish"),
+        ] {
+            let (calls, end) = play(vec![Event::Fed(Err(failure(exit))), Event::Ended(Ok(()))], None);
+            assert_eq!(calls, [call], "{exit:?}");
+            assert_eq!(end.exit(None, false), exit);
+            assert_eq!(end.problems(None), ["because"]);
+        }
+    }
+
+    #[test]
+    fn the_first_signal_interrupts_the_second_kills_and_the_first_decides_the_code() {
+        let events = vec![
+            Event::Signal(Signal::Terminate),
+            Event::Signal(Signal::Interrupt),
+            Event::Fed(Ok(())),
+            Event::Ended(Ok(())),
+        ];
+        let (calls, end) = play(events, None);
+        assert_eq!(calls, ["interrupt", "kill", "finish"]);
+        assert_eq!(end.exit(None, true), Exit::Interrupted(Signal::Terminate));
+    }
+
+    #[test]
+    fn a_pool_that_ends_does_not_wait_for_the_feeder() {
+        let died = mpwasm::Error::DispatcherDied("signal 9".into());
+        let (calls, end) = play(vec![Event::Ended(Err(died))], None);
+        assert!(calls.is_empty());
+        assert_eq!(end.exit(None, true), Exit::Failed);
+        assert_eq!(end.problems(None).len(), 1);
+    }
+
+    #[test]
+    fn the_total_timeout_kills_once_and_fails_the_run() {
+        let (sender, inbox) = mpsc::channel();
+        struct EndsWhenKilled(mpsc::Sender<Event>);
+        impl Control for EndsWhenKilled {
+            fn finish(&self) {}
+            fn interrupt(&self) {}
+            fn kill(&self) {
+                self.0.send(Event::Ended(Ok(()))).unwrap();
+            }
+        }
+        let limit = Limit::new(Instant::now(), Duration::from_millis(1));
+        let end = wait(&EndsWhenKilled(sender), &inbox, Some(limit));
+        assert_eq!(end.exit(None, false), Exit::TasksFailed);
+        assert!(end.problems(None)[0].contains("--total-timeout 1ms"));
+    }
+
+    #[test]
+    fn a_total_timeout_beyond_all_time_never_comes() {
+        let limit = Limit::new(Instant::now(), Duration::MAX);
+        let (calls, end) = play(vec![Event::Ended(Ok(()))], Some(limit));
+        assert!(calls.is_empty() && end.timed_out.is_none());
+    }
+
+    fn broken(kind: ErrorKind, any_failure: bool) -> Broken {
+        Broken {
+            place: Place::Records,
+            error: kind.into(),
+            any_failure,
+        }
+    }
+
+    fn report_error() -> Result<(), mpwasm::Error> {
+        Err(mpwasm::Error::Report(io::Error::from(ErrorKind::Other)))
+    }
+
+    #[test]
+    fn a_closed_pipe_is_judged_by_what_had_failed_before() {
+        let (_, end) = play(vec![Event::Ended(report_error())], None);
+        assert_eq!(
+            end.exit(Some(&broken(ErrorKind::BrokenPipe, false)), true),
+            Exit::Success
+        );
+        assert_eq!(
+            end.exit(Some(&broken(ErrorKind::BrokenPipe, true)), true),
+            Exit::TasksFailed
+        );
+        assert!(
+            end.problems(Some(&broken(ErrorKind::BrokenPipe, true)))
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn prints_that_cannot_be_written_kill_the_run() {
+        let (calls, end) = play(vec![Event::Broken, Event::Ended(Ok(()))], None);
+        assert_eq!(calls, ["kill"]);
+        let closed = broken(ErrorKind::BrokenPipe, false);
+        assert_eq!(
+            end.exit(Some(&closed), true),
+            Exit::Success,
+            "what was cancelled came after it"
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_a_failure_of_mpwasm_even_after_a_signal_and_says_so() {
+        let events = vec![Event::Signal(Signal::Interrupt), Event::Ended(report_error())];
+        let (_, end) = play(events, None);
+        let full = broken(ErrorKind::StorageFull, false);
+        assert_eq!(end.exit(Some(&full), false), Exit::Failed);
+        let problems = end.problems(Some(&full));
+        assert_eq!(problems.len(), 1);
+        assert!(
+            problems[0].starts_with("cannot write records, the run was ended: "),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_of_mpwasm() {
+        let (calls, end) = play(vec![Event::Panicked], None);
+        assert_eq!(calls, ["kill"]);
+        assert_eq!(end.exit(None, false), Exit::Failed);
+    }
+}

@@ -1,0 +1,138 @@
+//! Exit codes, in one place (DESIGN.md section 3), and errors that know theirs.
+
+use std::fmt;
+
+/// How mpwasm ends, as its exit code tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: every task and callback went well.
+    Success,
+    /// 1: some task or callback failed, the guest's `tasks` failed, or the run took too long.
+    TasksFailed,
+    /// 2: wrong usage or a bad guest; nothing ran.
+    Usage,
+    /// 3: mpwasm itself failed.
+    Failed,
+    /// 130 or 143: a signal ended the run.
+    Interrupted(Signal),
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Success => 0,
+            Self::TasksFailed => 1,
+            Self::Usage => 2,
+            Self::Failed => 3,
+            Self::Interrupted(Signal::Interrupt) => 130,
+            Self::Interrupted(Signal::Terminate) => 143,
+        }
+    }
+}
+
+/// A signal that asks mpwasm to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        })
+    }
+}
+
+/// An error, and the exit code that it leads to.
+#[derive(Debug)]
+pub struct Failure {
+    /// How mpwasm ends because of it.
+    pub exit: Exit,
+    /// What went wrong.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    /// Wrong usage or a bad guest.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            error: error.into(),
+        }
+    }
+
+    /// mpwasm itself failed.
+    pub fn internal(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            error: error.into(),
+        }
+    }
+
+    /// What came out of loading or inspecting a guest: the guest's fault, but for what says otherwise.
+    pub fn of_guest(error: mpwasm::Error) -> Self {
+        use mpwasm::Error;
+        match error {
+            Error::InitMissing
+            | Error::Start { .. }
+            | Error::Io(_)
+            | Error::Closed
+            | Error::PoolFailed { .. }
+            | Error::DispatcherDied { .. }
+            | Error::Report { .. } => Self::internal(error),
+            _ => Self::usage(error),
+        }
+    }
+}
+
+/// Says at the place where an error is passed on which exit code it means.
+pub trait OrExit<T> {
+    /// An error here is wrong usage: exit code 2.
+    fn or_usage(self) -> Result<T, Failure>;
+    /// An error here is mpwasm's: exit code 3.
+    fn or_internal(self) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_usage(self) -> Result<T, Failure> {
+        self.map_err(Failure::usage)
+    }
+
+    fn or_internal(self) -> Result<T, Failure> {
+        self.map_err(Failure::internal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ending_has_the_code_that_the_contract_names() {
+        let endings = [
+            (Exit::Success, 0),
+            (Exit::TasksFailed, 1),
+            (Exit::Usage, 2),
+            (Exit::Failed, 3),
+            (Exit::Interrupted(Signal::Interrupt), 130),
+            (Exit::Interrupted(Signal::Terminate), 143),
+        ];
+        for (exit, code) in endings {
+            assert_eq!(exit.code(), code, "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_cannot_be_loaded_is_a_usage_error_and_a_dead_dispatcher_is_not() {
+        let bad = mpwasm::Error::InvalidArgs("x".into());
+        assert_eq!(Failure::of_guest(bad).exit, Exit::Usage);
+        let dead = mpwasm::Error::DispatcherDied("signal 9".into());
+        assert_eq!(Failure::of_guest(dead).exit, Exit::Failed);
+    }
+}

@@ -1,0 +1,207 @@
+//! Reading a stream of task lines in bounded memory.
+//!
+//! What a line means is for the library's `TaskLine` to say; `feed.rs` brings lines, guest and pool together.
+
+use std::io::{self, ErrorKind, Read};
+use std::mem;
+
+/// Bytes that are asked for with one read.
+const CHUNK: usize = 256 << 10;
+/// What a line may have beyond the args: the other fields of its object.
+const SLACK: u64 = 64 << 10;
+
+/// A stream of lines, in memory bounded by the longest line allowed.
+pub struct Lines<R> {
+    source: R,
+    buffer: Vec<u8>,
+    /// Where the first line that was not yet given out begins in `buffer`.
+    start: usize,
+    /// Up to here no newline is in that line.
+    scanned: usize,
+    /// Whether that line is too long, and its beginning already gone.
+    skipping: bool,
+    longest: usize,
+    number: u64,
+    at_end: bool,
+}
+
+/// One line, without its newline.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// Its bytes.
+    Bytes(&'a [u8]),
+    /// It was longer than allowed, and is gone.
+    TooLong,
+}
+
+impl<R: Read> Lines<R> {
+    /// Lines for tasks whose args have at most `max_args` bytes.
+    pub fn new(source: R, max_args: u64) -> Self {
+        Self::with_longest(
+            source,
+            usize::try_from(max_args.saturating_add(SLACK)).unwrap_or(usize::MAX),
+        )
+    }
+
+    fn with_longest(source: R, longest: usize) -> Self {
+        Self {
+            source,
+            buffer: Vec::new(),
+            start: 0,
+            scanned: 0,
+            skipping: false,
+            longest,
+            number: 0,
+            at_end: false,
+        }
+    }
+
+    /// The next line out of what has been read, with its number counted from 1; `None` when more has to be read.
+    pub fn next_at_hand(&mut self) -> Option<(u64, Line<'_>)> {
+        let newline = self.buffer[self.scanned..].iter().position(|byte| *byte == b'\n');
+        let end = match newline {
+            Some(offset) => self.scanned + offset,
+            None => {
+                self.scanned = self.buffer.len();
+                if self.skipping || self.scanned - self.start > self.longest {
+                    self.skipping = true;
+                    self.start = self.scanned;
+                }
+                let something_left = self.skipping || self.start < self.buffer.len();
+                if !(self.at_end && something_left) {
+                    return None;
+                }
+                self.buffer.len()
+            }
+        };
+        let line = self.start..end;
+        self.start = self.buffer.len().min(end + 1);
+        self.scanned = self.start;
+        self.number += 1;
+        let too_long = mem::take(&mut self.skipping) || line.len() > self.longest;
+        let line = if too_long {
+            Line::TooLong
+        } else {
+            Line::Bytes(&self.buffer[line])
+        };
+        Some((self.number, line))
+    }
+
+    /// Reads once, and waits if it must. False when the stream has ended (and all lines have been given out).
+    pub fn read_more(&mut self) -> io::Result<bool> {
+        if self.at_end {
+            return Ok(false);
+        }
+        self.buffer.drain(..self.start);
+        self.scanned -= self.start;
+        self.start = 0;
+        let kept = self.buffer.len();
+        if kept == 0 {
+            self.buffer.shrink_to(CHUNK); // a long line has passed
+        }
+        self.buffer.resize(kept + CHUNK, 0);
+        let read = loop {
+            match self.source.read(&mut self.buffer[kept..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.buffer.truncate(kept + *read.as_ref().unwrap_or(&0));
+        self.at_end = read? == 0;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives out one piece per read.
+    pub struct Pieces(pub Vec<&'static [u8]>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            let piece = self.0.remove(0);
+            buffer[..piece.len()].copy_from_slice(piece);
+            Ok(piece.len())
+        }
+    }
+
+    fn read_all(source: impl Read, longest: usize) -> Vec<(u64, Option<Vec<u8>>)> {
+        let mut lines = Lines::with_longest(source, longest);
+        let mut all = Vec::new();
+        loop {
+            while let Some((number, line)) = lines.next_at_hand() {
+                all.push((
+                    number,
+                    match line {
+                        Line::Bytes(bytes) => Some(bytes.to_vec()),
+                        Line::TooLong => None,
+                    },
+                ));
+            }
+            if !lines.read_more().unwrap() {
+                return all;
+            }
+        }
+    }
+
+    fn texts(lines: Vec<(u64, Option<Vec<u8>>)>) -> Vec<String> {
+        let text =
+            |bytes: Option<Vec<u8>>| bytes.map_or("TOO LONG".into(), |b| String::from_utf8(b).unwrap());
+        lines
+            .into_iter()
+            .map(|(number, bytes)| format!("{number}:{}", text(bytes)))
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_numbered_from_one_and_the_last_may_lack_its_newline() {
+        assert_eq!(texts(read_all(&b"a\n\nb"[..], 10)), ["1:a", "2:", "3:b"]);
+        assert_eq!(texts(read_all(&b"a\n"[..], 10)), ["1:a"]);
+        assert!(read_all(&b""[..], 10).is_empty());
+    }
+
+    #[test]
+    fn a_line_may_come_in_pieces_and_a_piece_may_hold_many_lines() {
+        let pieces = Pieces(vec![b"a", b"b", b"c\nd\ne", b"\n", b"f"]);
+        assert_eq!(texts(read_all(pieces, 10)), ["1:abc", "2:d", "3:e", "4:f"]);
+    }
+
+    #[test]
+    fn a_line_at_hand_is_given_out_before_more_is_read() {
+        let mut lines = Lines::with_longest(Pieces(vec![b"a\nb", b"never asked for"]), 10);
+        assert!(lines.read_more().unwrap());
+        assert_eq!(lines.next_at_hand(), Some((1, Line::Bytes(b"a"))));
+        assert_eq!(lines.next_at_hand(), None);
+        assert_eq!(lines.source.0.len(), 1);
+    }
+
+    #[test]
+    fn a_line_of_the_longest_length_is_a_line_and_one_byte_more_is_too_long() {
+        assert_eq!(
+            texts(read_all(&b"1234\n12345\n123456\n1\n"[..], 4)),
+            ["1:1234", "2:TOO LONG", "3:TOO LONG", "4:1"]
+        );
+        assert_eq!(texts(read_all(&b"12345"[..], 4)), ["1:TOO LONG"]);
+        let pieces = Pieces(vec![b"12", b"34", b"56", b"78\n9", b"\n123456"]);
+        assert_eq!(texts(read_all(pieces, 4)), ["1:TOO LONG", "2:9", "3:TOO LONG"]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_buffered() {
+        let endless = io::repeat(b'x').take(64 << 20);
+        let mut lines = Lines::with_longest(endless, 1 << 20);
+        while lines.read_more().unwrap() {
+            assert!(lines.buffer.capacity() <= 4 << 20, "{}", lines.buffer.capacity());
+            if let Some((number, line)) = lines.next_at_hand() {
+                assert_eq!((number, line), (1, Line::TooLong));
+                return;
+            }
+        }
+        panic!("the line was never reported");
+    }
+}

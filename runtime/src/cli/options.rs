@@ -1,0 +1,352 @@
+//! The command line as clap reads it. What an option does is in the file of its command.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use mpwasm::{Settings, duration};
+
+use super::build;
+use super::exit::{Failure, OrExit};
+use super::units::{JsonArgs, size};
+
+/// A process pool for code that you do not trust: runs tasks in sandboxed WebAssembly guests.
+#[derive(Debug, Parser)]
+#[command(name = "mpwasm", version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more on stderr: once for guests' debug lines and what mpwasm does, twice and thrice for details.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The sub-commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a guest's tasks in a pool of worker processes.
+    ///
+    /// Exit codes: 0 every task and callback was ok; 1 some failed; 2 wrong usage or a bad guest, nothing ran;
+    /// 3 mpwasm itself failed; 130 and 143 interrupted. A first SIGINT or SIGTERM lets running tasks end, a second
+    /// one kills them, a third one does not even wait for the records.
+    Run(Box<RunArgs>),
+    /// Build a guest crate for wasm32-wasip1 and print the path of the module.
+    Build {
+        /// Directory of the crate.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Write a guest crate that builds and runs at once.
+    New {
+        /// Name of the crate, or a path that ends in it.
+        #[arg(value_name = "NAME")]
+        name: PathBuf,
+    },
+    /// Show a guest's models, imports and memory, and what would be refused and why.
+    ///
+    /// Exit codes: 0 the guest would be accepted; 2 it would be refused.
+    Inspect(InspectArgs),
+}
+
+/// `mpwasm run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A .wasm or .wat file, or the directory of a guest crate (which is built first); with #MODEL, the model of
+    /// tasks that name none.
+    #[arg(value_name = "GUEST[#MODEL]")]
+    pub guest: OsString,
+
+    #[command(flatten)]
+    pub building: Building,
+
+    /// Read tasks from this file, or from stdin for `-`: one per line, a JSON array of args or an object
+    /// {"args", "key"?, "model"?, "timeout"?} [default: the guest's `tasks` export].
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["args", "words"])]
+    pub tasks: Option<PathBuf>,
+
+    /// Run one task with these args, a JSON array; repeatable.
+    #[arg(long, value_name = "JSON", conflicts_with = "words")]
+    pub args: Vec<JsonArgs>,
+
+    /// Run one task whose args are these strings.
+    #[arg(last = true, value_name = "ARG")]
+    pub words: Vec<String>,
+
+    /// Write a record per outcome to this file, or to stdout for `-`, as tasks end; guests' prints then go to stderr.
+    #[arg(long, value_name = "FILE|-")]
+    pub results: Option<PathBuf>,
+
+    /// End the run after so long: running tasks are killed, the others cancelled [default: none].
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub total_timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// What a run's tasks may use.
+#[derive(Debug, Args)]
+pub struct Limits {
+    /// Worker processes [default: the CPUs available].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub size: Option<u32>,
+
+    /// Timeout of a task that names none, such as 1s or 250ms.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    pub timeout: Duration,
+
+    /// Cap of a task's linear memory; growing past it fails in the guest.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
+    pub memory: u64,
+
+    /// Largest result; a larger one ends its task as `limit`.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "16MiB")]
+    pub max_result: u64,
+
+    /// Most that a task, or a callback, may print and log; more is cut and flagged.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1MiB")]
+    pub max_output: u64,
+
+    /// Largest args; a task with larger ones ends as `invalid`.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "16MiB")]
+    pub max_args: u64,
+
+    /// Most tasks that the guest's `tasks` export may push.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub max_tasks: u64,
+
+    /// Timeout of one callback.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "1s")]
+    pub callback_timeout: Duration,
+
+    /// Cap of the linear memory of all of a guest's callback instances.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "64MiB")]
+    pub callback_memory: u64,
+
+    /// Instruction budget of a task, counted deterministically [default: not counted].
+    #[arg(long, value_name = "N")]
+    pub fuel: Option<u64>,
+}
+
+impl Limits {
+    /// The pool's settings.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            size: self.size.unwrap_or_else(|| Settings::default().size),
+            timeout: self.timeout,
+            memory: self.memory,
+            max_result: self.max_result,
+            max_output: self.max_output,
+            max_args: self.max_args,
+            callback_timeout: self.callback_timeout,
+            callback_memory: self.callback_memory,
+            fuel: self.fuel,
+            max_tasks: self.max_tasks,
+        }
+    }
+}
+
+/// `mpwasm inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A .wasm or .wat file, or the directory of a guest crate (which is built first).
+    #[arg(value_name = "GUEST")]
+    pub guest: PathBuf,
+
+    #[command(flatten)]
+    pub building: Building,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+
+    /// The cap of linear memory that the guest's initial memory is held against.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
+    pub memory: u64,
+}
+
+/// Whether a crate directory may be built.
+#[derive(Debug, Args)]
+pub struct Building {
+    /// Refuse to build: a crate's build scripts and macros run outside of every sandbox.
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+impl Building {
+    /// The module to load for what the user named: the file itself, or what a crate directory is built to.
+    pub fn module(&self, guest: &Path) -> Result<PathBuf, Failure> {
+        if !guest.is_dir() {
+            return Ok(guest.to_owned());
+        }
+        if self.no_build {
+            let dir = guest.display();
+            return Err(Failure::usage(anyhow!(
+                "{dir} is a crate directory, which --no-build forbids to build: run `mpwasm build {dir}` and name \
+                 the .wasm that it prints"
+            )));
+        }
+        build::build(guest).or_usage()
+    }
+}
+
+/// Splits `GUEST[#MODEL]`. What exists in the file system wins over a `#`, the longest such path over the others.
+pub fn split_model(guest: &OsStr) -> anyhow::Result<(PathBuf, Option<String>)> {
+    if Path::new(guest).exists() {
+        return Ok((guest.into(), None));
+    }
+    let bytes = guest.as_bytes();
+    let hashes = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'#');
+    for (at, _) in hashes {
+        let path = Path::new(OsStr::from_bytes(&bytes[..at]));
+        if !path.exists() {
+            continue;
+        }
+        return match str::from_utf8(&bytes[at + 1..]) {
+            Ok("") => bail!("no model is named after the # of {}", guest.display()),
+            Ok(model) => Ok((path.to_owned(), Some(model.to_owned()))),
+            Err(_) => bail!("the model named after the # is not UTF-8"),
+        };
+    }
+    bail!("no such guest: {}", guest.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<RunArgs, ErrorKind> {
+        let line = ["mpwasm", "run"].iter().chain(args);
+        match Cli::try_parse_from(line).map_err(|error| error.kind())?.command {
+            Command::Run(args) => Ok(*args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_options_the_settings_are_the_librarys_defaults() {
+        assert_eq!(run(&["g.wasm"]).unwrap().limits.settings(), Settings::default());
+    }
+
+    #[test]
+    fn every_limit_reaches_its_setting() {
+        let line = "g --size 5 --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k --max-args 4MiB \
+                    --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8";
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let expected = Settings {
+            size: 5,
+            timeout: Duration::from_millis(250),
+            memory: 1 << 20,
+            max_result: 2 << 20,
+            max_output: 3000,
+            max_args: 4 << 20,
+            callback_timeout: Duration::from_secs(5),
+            callback_memory: 6 << 20,
+            fuel: Some(7),
+            max_tasks: 8,
+        };
+        assert_eq!(run(&args).unwrap().limits.settings(), expected);
+    }
+
+    #[test]
+    fn tasks_come_from_one_place_only() {
+        assert_eq!(
+            run(&["g", "--tasks", "f", "--args", "[]"]).unwrap_err(),
+            ErrorKind::ArgumentConflict
+        );
+        assert_eq!(
+            run(&["g", "--tasks", "f", "--", "a"]).unwrap_err(),
+            ErrorKind::ArgumentConflict
+        );
+        assert_eq!(
+            run(&["g", "--args", "[]", "--", "a"]).unwrap_err(),
+            ErrorKind::ArgumentConflict
+        );
+        assert_eq!(
+            run(&["g", "--args", "[1]", "--args", "[2]"]).unwrap().args.len(),
+            2
+        );
+        assert_eq!(run(&["g", "--", "-a", "--size"]).unwrap().words, ["-a", "--size"]);
+        assert_eq!(run(&["g", "--tasks", "-"]).unwrap().tasks, Some("-".into()));
+    }
+
+    #[test]
+    fn wrong_values_are_usage_errors() {
+        for wrong in [
+            &["g", "--size", "0"][..],
+            &["g", "--timeout", "0s"],
+            &["g", "--timeout", "1"],
+            &["g", "--total-timeout", "0ms"],
+            &["g", "--callback-timeout", "0s"],
+            &["g", "--args", "{}"],
+            &["g", "--args", "[1"],
+            &["g", "--memory", "lots"],
+        ] {
+            assert_eq!(run(wrong).unwrap_err(), ErrorKind::ValueValidation, "{wrong:?}");
+        }
+        assert_eq!(run(&[]).unwrap_err(), ErrorKind::MissingRequiredArgument);
+        assert_eq!(clap::Error::new(ErrorKind::ValueValidation).exit_code(), 2);
+    }
+
+    #[test]
+    fn what_belongs_to_later_versions_does_not_exist() {
+        for option in [
+            "--isolation=process",
+            "--keep-order",
+            "--retries=1",
+            "--retry-on=crash",
+            "--dir=.",
+            "--env=A=b",
+            "--resume",
+            "--jail=off",
+            "--compile-timeout=1s",
+        ] {
+            assert_eq!(
+                run(&["g", option]).unwrap_err(),
+                ErrorKind::UnknownArgument,
+                "{option}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_existing_file_wins_over_a_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let split = |name: &str| split_model(path(name).as_os_str());
+        fs::write(path("g.wasm"), "").unwrap();
+        fs::write(path("g.wasm#A"), "").unwrap();
+        assert_eq!(split("g.wasm").unwrap(), (path("g.wasm"), None));
+        assert_eq!(split("g.wasm#A").unwrap(), (path("g.wasm#A"), None));
+        assert_eq!(split("g.wasm#B").unwrap(), (path("g.wasm"), Some("B".into())));
+        assert_eq!(split("g.wasm#A#B").unwrap(), (path("g.wasm#A"), Some("B".into())));
+        assert_eq!(split("g.wasm#C#D").unwrap(), (path("g.wasm"), Some("C#D".into())));
+        assert!(
+            split("g.wasm#")
+                .unwrap_err()
+                .to_string()
+                .contains("no model is named")
+        );
+        assert!(
+            split("h.wasm#A")
+                .unwrap_err()
+                .to_string()
+                .contains("no such guest")
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! The three standard descriptors, without the buffers that Rust's own handles put around them, and mpwasm's own
+//! lines on stderr.
+//!
+//! A descriptor that somebody else made non-blocking (they share it with us) is waited for, as if it blocked.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+
+use mpwasm::inert::inert;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// A file, pipe or terminal that is read and written without a buffer, and always blocks.
+pub struct Descriptor(File);
+
+impl Descriptor {
+    /// A duplicate of standard input.
+    pub fn stdin() -> io::Result<Self> {
+        Self::duplicate(io::stdin().as_fd())
+    }
+
+    /// A duplicate of standard output.
+    pub fn stdout() -> io::Result<Self> {
+        Self::duplicate(io::stdout().as_fd())
+    }
+
+    /// A duplicate of standard error.
+    pub fn stderr() -> io::Result<Self> {
+        Self::duplicate(io::stderr().as_fd())
+    }
+
+    fn duplicate(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self(File::from(fd.try_clone_to_owned()?)))
+    }
+
+    /// Whether a terminal interprets what is written here.
+    pub fn is_terminal(&self) -> bool {
+        self.0.is_terminal()
+    }
+
+    /// Whether both lead to the same file, pipe or terminal.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        match (self.0.metadata(), other.0.metadata()) {
+            (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+            _ => false,
+        }
+    }
+
+    /// Repeats `transfer` until the descriptor is ready for it.
+    fn when_ready(
+        &self,
+        ready: PollFlags,
+        mut transfer: impl FnMut(&File) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            match transfer(&self.0) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // An interrupted wait only leads to one more attempt.
+                    let _ = poll(&mut [PollFd::new(self.0.as_fd(), ready)], PollTimeout::NONE);
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+impl From<File> for Descriptor {
+    fn from(file: File) -> Self {
+        Self(file)
+    }
+}
+
+impl Read for Descriptor {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.when_ready(PollFlags::POLLIN, |mut file| file.read(buffer))
+    }
+}
+
+impl Write for Descriptor {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.when_ready(PollFlags::POLLOUT, |mut file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A writer whose failures are nobody's concern: what cannot be written is dropped. For stderr, which nobody has to
+/// read.
+pub struct Lenient<W>(pub W);
+
+impl<W: Write> Write for Lenient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            Ok(0) | Err(_) => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One line of mpwasm's own on stderr: `mpwasm: text`, made inert. A stderr that cannot be written is no error.
+pub fn say(text: &str) {
+    if let Ok(mut stderr) = Descriptor::stderr() {
+        let _ = stderr.write_all(format!("mpwasm: {}\n", inert(text)).as_bytes());
+    }
+}
+
+/// As [`say`], but says nothing where it would have to wait for a reader of stderr: for the thread that must go on
+/// answering signals.
+pub fn say_without_waiting(text: &str) {
+    let stderr = io::stderr();
+    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut ready, PollTimeout::ZERO).is_ok_and(|n| n > 0) {
+        say(text);
+    }
+}

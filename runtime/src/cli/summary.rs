@@ -1,0 +1,144 @@
+//! Counts how tasks ended, and says it in the last line on stderr.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use mpwasm::{CallbackStatus, Kind, Outcome};
+
+/// The kinds in the order in which the summary names them.
+const KINDS: [Kind; 10] = [
+    Kind::Error,
+    Kind::Timeout,
+    Kind::Trap,
+    Kind::Exit,
+    Kind::Memory,
+    Kind::Fuel,
+    Kind::Limit,
+    Kind::Crash,
+    Kind::Cancelled,
+    Kind::Invalid,
+];
+
+/// How many tasks ended how.
+#[derive(Debug, Default)]
+pub struct Tally {
+    ok: u64,
+    failed: [u64; KINDS.len()],
+    callbacks_failed: u64,
+    any_failure: bool,
+}
+
+impl Tally {
+    /// Counts one outcome.
+    pub fn count(&mut self, outcome: &Outcome) {
+        match &outcome.result {
+            Ok(_) => self.ok += 1,
+            Err(error) => self.failed[error.kind as usize] += 1,
+        }
+        if let CallbackStatus::Failed(_) = outcome.callback {
+            self.callbacks_failed += 1;
+        }
+        self.any_failure |= !outcome.is_success();
+    }
+
+    /// Whether some task or callback failed: what decides between exit codes 0 and 1.
+    pub fn any_failure(&self) -> bool {
+        self.any_failure
+    }
+
+    /// The summary of a run that took so long, without mpwasm's name and the newline.
+    pub fn summary(&self, wall: Duration) -> String {
+        let total = self.ok + self.failed.iter().sum::<u64>();
+        let mut line = match total {
+            0 => "no tasks".to_owned(),
+            1 => "1 task: ".to_owned(),
+            _ => format!("{total} tasks: "),
+        };
+        let failed = KINDS
+            .iter()
+            .map(|kind| (kind.as_str(), self.failed[*kind as usize]));
+        let counts: Vec<String> = std::iter::once(("ok", self.ok))
+            .chain(failed)
+            .filter(|(_, count)| *count > 0)
+            .map(|(status, count)| format!("{count} {status}"))
+            .collect();
+        line += &counts.join(", ");
+        match self.callbacks_failed {
+            0 => {}
+            1 => line += "; 1 callback failed",
+            count => _ = write!(line, "; {count} callbacks failed"),
+        }
+        let seconds = wall.as_secs_f64();
+        _ = write!(line, "; {seconds:.2} s");
+        if total > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
+            let rate = total as f64 / seconds.max(1e-6);
+            let digits = usize::from(rate < 100.0);
+            _ = write!(line, ", {rate:.digits$} tasks/s");
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reporter::tests::{failed, ok};
+    use super::*;
+
+    fn tally(outcomes: &[Outcome]) -> Tally {
+        let mut tally = Tally::default();
+        outcomes.iter().for_each(|outcome| tally.count(outcome));
+        tally
+    }
+
+    #[test]
+    fn the_summary_names_what_occurred_and_ok_first() {
+        let mut outcomes: Vec<Outcome> = (0..4).map(|id| failed(id, Kind::Timeout, "late")).collect();
+        outcomes.extend((4..10).map(|id| ok(id, "1")));
+        assert_eq!(
+            tally(&outcomes).summary(Duration::from_millis(2010)),
+            "10 tasks: 6 ok, 4 timeout; 2.01 s, 5.0 tasks/s"
+        );
+    }
+
+    #[test]
+    fn one_task_and_one_callback_are_singular_and_none_has_no_rate() {
+        let mut outcome = ok(0, "1");
+        outcome.callback = CallbackStatus::Failed(Kind::Trap);
+        assert_eq!(
+            tally(&[outcome]).summary(Duration::from_millis(500)),
+            "1 task: 1 ok; 1 callback failed; 0.50 s, 2.0 tasks/s"
+        );
+        assert_eq!(tally(&[]).summary(Duration::ZERO), "no tasks; 0.00 s");
+    }
+
+    #[test]
+    fn high_rates_have_no_fraction() {
+        let outcomes: Vec<Outcome> = (0..1000).map(|id| ok(id, "1")).collect();
+        assert_eq!(
+            tally(&outcomes).summary(Duration::from_secs(2)),
+            "1000 tasks: 1000 ok; 2.00 s, 500 tasks/s"
+        );
+    }
+
+    #[test]
+    fn every_kind_is_counted_in_its_own_place() {
+        for kind in KINDS {
+            let line = tally(&[failed(0, kind, "")]).summary(Duration::from_secs(1));
+            assert_eq!(line, format!("1 task: 1 {kind}; 1.00 s, 1.0 tasks/s"));
+        }
+    }
+
+    #[test]
+    fn a_failed_callback_is_a_failure_and_a_skipped_one_is_none() {
+        let with = |callback| {
+            let mut outcome = ok(0, "1");
+            outcome.callback = callback;
+            tally(&[outcome]).any_failure()
+        };
+        assert!(with(CallbackStatus::Failed(Kind::Timeout)));
+        assert!(!with(CallbackStatus::Skipped));
+        assert!(!with(CallbackStatus::None));
+        assert!(tally(&[failed(0, Kind::Cancelled, "")]).any_failure());
+    }
+}
