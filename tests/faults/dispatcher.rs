@@ -1,0 +1,145 @@
+//! The dispatcher is killed: exit 3, and a record for every accepted task.
+
+use std::io::Write;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rand::Rng;
+
+use crate::session::{
+    Ended, Session, assert_accounted, busy_tasks, chance, many, random_moment, wait_until_busy, within,
+};
+use crate::support::{fixture, send};
+
+/// Kills it, and waits for what must follow.
+fn kill_dispatcher(mut run: Session) -> Ended {
+    let stdout = run.read();
+    send(run.one("dispatcher"), Signal::SIGKILL);
+    finish(run, stdout)
+}
+
+fn finish(run: Session, stdout: crate::session::Lines) -> Ended {
+    let ended = run.finish_killed(stdout, within(Duration::from_secs(2)));
+    ended.assert_code(3);
+    assert!(
+        ended.stderr.contains("the dispatcher died: SIGKILL"),
+        "{}",
+        ended.stderr
+    );
+    ended
+}
+
+#[test]
+fn at_a_random_moment_what_had_not_ended_is_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    // More than the others have: the run must not end before the kill, however late this thread gets its turn.
+    let tasks = busy_tasks(folder.path(), 10 * many());
+    let tasks = tasks.to_str().unwrap();
+    let mut chance = chance();
+    for _ in 0..5 {
+        let mut run = Session::start(&[
+            "--results",
+            "-",
+            "--size",
+            "3",
+            "--tasks",
+            tasks,
+            &fixture("busy"),
+        ]);
+        let stdout = run.read();
+        stdout.wait_for(chance.random_range(0..400));
+        random_moment(&mut chance, Duration::from_millis(20));
+        send(run.one("dispatcher"), Signal::SIGKILL);
+        let ended = finish(run, stdout);
+        let records = ended.records();
+        assert_accounted(&records, &["ok", "crash"]);
+        // What came through before the kill is not forgotten, and the summary counts the same.
+        assert!(
+            ended
+                .stderr
+                .contains(&format!("mpwasm: {} tasks: ", records.len())),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn while_it_starts() {
+    let mut chance = chance();
+    for _ in 0..5 {
+        let mut run = Session::start(&[
+            "--results",
+            "-",
+            "--size",
+            "3",
+            "--args",
+            "[1]",
+            &fixture("sleep"),
+        ]);
+        let stdout = run.read();
+        let dispatcher = run.one("dispatcher");
+        random_moment(&mut chance, Duration::from_millis(30));
+        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(dispatcher as i32), Signal::SIGKILL).is_err() {
+            continue;
+        }
+        let ended = run.finish_killed(stdout, within(Duration::from_secs(2)));
+        assert!(
+            [Some(0), Some(3)].contains(&ended.status.code()),
+            "{:?} {}",
+            ended.status,
+            ended.stderr
+        );
+        assert_accounted(&ended.records(), &["ok", "crash"]);
+    }
+}
+
+#[test]
+fn while_five_workers_spin() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = crate::session::task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
+    let tasks = tasks.to_str().unwrap();
+    let run = Session::start(&[
+        "--results",
+        "-",
+        "--size",
+        "5",
+        "--timeout",
+        "60s",
+        "--tasks",
+        tasks,
+        &fixture("spin"),
+    ]);
+    wait_until_busy(&run.workers(5));
+    let ended = kill_dispatcher(run);
+    assert_eq!(assert_accounted(&ended.records(), &["crash"])["crash"], 10);
+}
+
+#[test]
+fn while_a_callback_spins() {
+    let args = [
+        "--results",
+        "-",
+        "--callback-timeout",
+        "60s",
+        "--size",
+        "1",
+        "--args",
+        r#"[true,1]"#,
+    ];
+    let run = Session::start(&[&args[..], &[&fixture("cb_spin")]].concat());
+    wait_until_busy(&[run.one("dispatcher")]);
+    let ended = kill_dispatcher(run);
+    assert_eq!(assert_accounted(&ended.records(), &["crash"])["crash"], 1);
+}
+
+#[test]
+fn while_nothing_runs() {
+    let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("noop")]);
+    let stdout = run.read();
+    run.stdin.as_mut().unwrap().write_all(b"[]\n").unwrap();
+    stdout.wait_for(1);
+    send(run.one("dispatcher"), Signal::SIGKILL);
+    let ended = finish(run, stdout);
+    assert_eq!(assert_accounted(&ended.records(), &["ok"])["ok"], 1);
+}

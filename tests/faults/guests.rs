@@ -1,0 +1,112 @@
+//! Guests that do not end: they time out, and their neighbours do not notice.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::session::{Ended, HANGS, Session, assert_accounted, task_file, within};
+use crate::support::fixture;
+
+/// From the claim to the end of a task with a timeout of 200 ms, whatever it does.
+const LATEST: Duration = Duration::from_millis(400);
+
+fn run(lines: Vec<String>, size: &str) -> (Ended, Vec<Value>) {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = task_file(folder.path(), lines);
+    let args = [
+        "--results",
+        "-",
+        "--size",
+        size,
+        "--tasks",
+        tasks.to_str().unwrap(),
+    ];
+    let mut run = Session::start(&[&args[..], &[&fixture("noop")]].concat());
+    let stdout = run.read();
+    let ended = run.finish(stdout, HANGS);
+    let mut records = ended.records();
+    assert_accounted(&records, &["ok", "timeout"]);
+    records.sort_by_key(|record| record["id"].as_u64());
+    (ended, records)
+}
+
+fn assert_timeouts(records: &[Value], bad: &str) {
+    for record in records {
+        let expected = if record["model"] == bad { "timeout" } else { "ok" };
+        assert_eq!(record["status"], expected, "{record}");
+        if record["model"] == bad {
+            let took = Duration::from_micros(record["run_us"].as_u64().unwrap());
+            assert!(
+                took >= Duration::from_millis(200) && took < within(LATEST),
+                "{record}"
+            );
+        }
+    }
+}
+
+/// Six that do not end among 300 that do, on three workers.
+fn among_neighbours(bad: &str, args: &str) {
+    let line = |index| match index % 50 {
+        7 => format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
+        _ => r#"{"model":"busy","args":[1000]}"#.to_owned(),
+    };
+    let (ended, records) = run((0..300).map(line).collect(), "3");
+    assert_eq!(records.len(), 300);
+    assert_timeouts(&records, bad);
+    ended.assert_code(1);
+}
+
+/// One, and then one more on the same slot.
+fn then_the_slot_is_free(bad: &str, args: &str) {
+    let lines = vec![
+        format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
+        r#"{"model":"pid","args":[]}"#.to_owned(),
+    ];
+    let (_, records) = run(lines, "1");
+    assert_eq!(records.len(), 2);
+    assert_timeouts(&records, bad);
+    assert_eq!(records[0]["worker"], records[1]["worker"]);
+}
+
+#[test]
+fn one_that_sleeps_past_its_deadline() {
+    among_neighbours("sleep", "[60000]");
+    then_the_slot_is_free("sleep", "[60000]");
+}
+
+#[test]
+fn one_that_spins() {
+    among_neighbours("spin", "[]");
+    then_the_slot_is_free("spin", "[]");
+}
+
+#[test]
+fn one_that_fills_memory_in_bulk() {
+    among_neighbours("fill", "[]");
+    then_the_slot_is_free("fill", "[]");
+}
+
+#[test]
+fn one_that_prints_for_ever() {
+    let lines = vec![
+        r#"{"model":"flood","args":[],"timeout":"200ms"}"#.to_owned(),
+        r#"{"model":"noop","args":[]}"#.to_owned(),
+    ];
+    let (_, records) = run(lines, "1");
+    assert_timeouts(&records, "flood");
+    assert!(records[0]["stdout_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn many_that_spin_at_once() {
+    let spin = r#"{"model":"spin","args":[],"timeout":"200ms"}"#;
+    let noop = r#"{"model":"noop","args":[]}"#;
+    let lines = (0..24)
+        .map(|_| spin)
+        .chain((0..100).map(|_| noop))
+        .map(str::to_owned);
+    let (ended, records) = run(lines.collect(), "8");
+    assert_eq!(records.len(), 124);
+    assert_timeouts(&records, "spin");
+    ended.assert_code(1);
+}

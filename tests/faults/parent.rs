@@ -1,0 +1,215 @@
+//! The parent is killed: nothing is left of the run, each task has at most one record, and only the last line of the
+//! records may be torn.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rand::Rng;
+
+use crate::session::{
+    Session, busy_tasks, chance, many, random_moment, stop, surviving_records, wait_until_busy,
+};
+use crate::support::{fixture, send, until};
+
+#[test]
+fn at_a_random_moment_each_task_has_at_most_one_record() {
+    let folder = tempfile::tempdir().unwrap();
+    // More than the others have: the run must not end before the kill, however late this thread gets its turn.
+    let tasks = busy_tasks(folder.path(), 10 * many());
+    let tasks = tasks.to_str().unwrap();
+    let results = folder.path().join("results");
+    let mut chance = chance();
+    for _ in 0..5 {
+        fs::write(&results, "").unwrap();
+        let wanted = chance.random_range(0..200_000);
+        let args = [
+            "--size",
+            "3",
+            "--results",
+            results.to_str().unwrap(),
+            "--tasks",
+            tasks,
+        ];
+        let run = Session::start(&[&args[..], &[&fixture("busy")]].concat());
+        until(|| (fs::metadata(&results).unwrap().len() >= wanted).then_some(()));
+        random_moment(&mut chance, Duration::from_millis(20));
+        run.kill_parent();
+        for record in surviving_records(&results) {
+            assert_eq!(record["status"], "ok", "{record}");
+        }
+    }
+}
+
+#[test]
+fn while_everything_starts() {
+    let mut chance = chance();
+    for _ in 0..10 {
+        let run = Session::start(&["--size", "3", "--tasks", "-", &fixture("noop")]);
+        random_moment(&mut chance, Duration::from_millis(60));
+        run.kill_parent();
+    }
+}
+
+#[test]
+fn while_five_workers_spin() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = crate::session::task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
+    let tasks = tasks.to_str().unwrap();
+    let run = Session::start(&[
+        "--size",
+        "5",
+        "--timeout",
+        "60s",
+        "--tasks",
+        tasks,
+        &fixture("spin"),
+    ]);
+    wait_until_busy(&run.workers(5));
+    run.kill_parent();
+}
+
+#[test]
+fn while_a_callback_spins() {
+    let args = [
+        "--callback-timeout",
+        "60s",
+        "--size",
+        "1",
+        "--args",
+        r#"[true,1]"#,
+    ];
+    let run = Session::start(&[&args[..], &[&fixture("cb_spin")]].concat());
+    wait_until_busy(&[run.one("dispatcher")]);
+    run.kill_parent();
+}
+
+#[test]
+fn while_the_guests_tasks_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let guest = folder.path().join("guest.wat");
+    let text = r#"(module (memory (export "memory") 1)
+        (func (export "tasks") (result i32) (loop $again (br $again)) (i32.const 0))
+        (func (export "runnable") (result i32) (i32.const 0)))"#;
+    fs::write(&guest, text).unwrap();
+    let run = Session::start(&["--size", "2", "--timeout", "60s", guest.to_str().unwrap()]);
+    wait_until_busy(&[run.one("tasks")]);
+    run.kill_parent();
+}
+
+#[test]
+fn while_the_compiler_compiles() {
+    let folder = tempfile::tempdir().unwrap();
+    let guest = folder.path().join("guest.wat");
+    fs::write(&guest, bulky_guest()).unwrap();
+    let run = Session::start(&["--size", "2", "--args", "[]", guest.to_str().unwrap()]);
+    wait_until_busy(&[run.one("compiler")]);
+    run.kill_parent();
+}
+
+/// A guest that takes seconds to compile.
+fn bulky_guest() -> String {
+    let mut text = String::from(
+        r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) i32.const 0)"#,
+    );
+    for function in 0..6000 {
+        text += "(func (param i32) (result i32) (local i32)";
+        for step in 0..30 {
+            let number = function * step;
+            write!(
+                text,
+                " local.get 0 local.get 1 i32.load i32.add i32.const {number} i32.mul local.set 1"
+            )
+            .unwrap();
+        }
+        text += " local.get 1)";
+    }
+    text + ")"
+}
+
+#[test]
+fn while_a_worker_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = crate::session::task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
+    let tasks = tasks.to_str().unwrap();
+    let run = Session::start(&[
+        "--size",
+        "3",
+        "--timeout",
+        "60s",
+        "--tasks",
+        tasks,
+        &fixture("spin"),
+    ]);
+    let workers = run.workers(3);
+    wait_until_busy(&workers);
+    stop(workers[1]);
+    run.kill_parent();
+}
+
+/// The death signal reaches a process that is stopped.
+#[test]
+fn while_the_dispatcher_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = crate::session::task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
+    let tasks = tasks.to_str().unwrap();
+    let run = Session::start(&[
+        "--size",
+        "3",
+        "--timeout",
+        "60s",
+        "--tasks",
+        tasks,
+        &fixture("spin"),
+    ]);
+    wait_until_busy(&run.workers(3));
+    stop(run.one("dispatcher"));
+    run.kill_parent();
+}
+
+#[test]
+fn while_all_its_children_are_stopped() {
+    let run = Session::start(&[
+        "--size",
+        "3",
+        "--timeout",
+        "60s",
+        "--args",
+        "[]",
+        &fixture("spin"),
+    ]);
+    let workers = run.workers(3);
+    for pid in workers.into_iter().chain([run.one("dispatcher")]) {
+        stop(pid);
+    }
+    run.kill_parent();
+}
+
+/// The parent itself is stopped and goes on: nothing is lost.
+#[test]
+fn a_parent_that_is_stopped_for_a_while_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = busy_tasks(folder.path(), 1000);
+    let mut run = Session::start(&[
+        "--results",
+        "-",
+        "--size",
+        "2",
+        "--tasks",
+        tasks.to_str().unwrap(),
+        &fixture("busy"),
+    ]);
+    let stdout = run.read();
+    stdout.wait_for(100);
+    stop(run.pid());
+    // Some of the thousand are done meanwhile: the workers' processor time shows it.
+    wait_until_busy(&run.workers(2)[..1]);
+    send(run.pid(), Signal::SIGCONT);
+    let ended = run.finish(stdout, crate::session::HANGS);
+    assert_eq!(
+        crate::session::assert_accounted(&ended.records(), &["ok"])["ok"],
+        1000
+    );
+    ended.assert_code(0);
+}

@@ -1,0 +1,170 @@
+//! Back-pressure: readers that do not read, and tasks without end, in memory that does not grow.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::session::{HANGS, Lines, Session, assert_accounted, cpu, resident, within};
+use crate::support::{fixture, until};
+
+/// What parent or dispatcher may hold while a reader does not read, KiB: outcomes of 8 MiB and what a process has.
+const MOST_RESIDENT: u64 = 100 << 10;
+
+/// Writes task lines without end to stdin, or `count` of them; counts them.
+fn offer(run: &mut Session, line: impl Into<String>, count: u64) -> Arc<AtomicU64> {
+    let offered = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&offered);
+    let batch: String = line.into();
+    let mut stdin = run.stdin.take().unwrap();
+    std::thread::spawn(move || {
+        let batch = batch.repeat(100);
+        while counter.load(Ordering::SeqCst) < count && stdin.write_all(batch.as_bytes()).is_ok() {
+            counter.fetch_add(100, Ordering::SeqCst);
+        }
+    });
+    offered
+}
+
+/// The first byte of the first record: the run has begun.
+fn read_a_byte(run: &mut Session) -> [u8; 1] {
+    let mut first = [0];
+    run.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    first
+}
+
+/// Waits until nothing moves any more: no process of the run has used processor time for a while. (The kernel does
+/// not announce that.) Meanwhile no process may hold too much memory.
+fn wait_until_stuck(run: &Session) {
+    let pids = run.processes();
+    let used = || pids.iter().map(|&pid| cpu(pid)).sum::<u64>();
+    let (mut last, mut since) = (used(), Instant::now());
+    until(|| {
+        assert_memory(run);
+        let now = used();
+        if now > last + 1 {
+            (last, since) = (now, Instant::now());
+        }
+        (since.elapsed() > Duration::from_millis(500)).then_some(())
+    });
+}
+
+fn assert_memory(run: &Session) {
+    for pid in [run.pid(), run.one("dispatcher")] {
+        let resident = resident(pid);
+        assert!(
+            resident < MOST_RESIDENT,
+            "{resident} KiB in {:?}",
+            crate::support::role(pid)
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_stops_reading_stops_the_run_and_then_gets_everything() {
+    let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("echo")]);
+    let line = format!("[\"{}\"]\n", "x".repeat(1000));
+    let offered = offer(&mut run, line, 50_000);
+    let first = read_a_byte(&mut run);
+    wait_until_stuck(&run);
+    assert!(
+        offered.load(Ordering::SeqCst) < 50_000,
+        "nothing held the tasks back"
+    );
+    let stdout = run.stdout.take().unwrap();
+    let stdout = Lines::read(std::io::Cursor::new(first).chain(stdout));
+    let ended = run.finish(stdout, HANGS);
+    ended.assert_code(0);
+    assert_eq!(assert_accounted(&ended.records(), &["ok"])["ok"], 50_000);
+}
+
+/// Nothing can be recorded, but the run can be ended: that is what the third signal is for.
+#[test]
+fn a_reader_that_never_reads_again_does_not_keep_a_third_signal_waiting() {
+    let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("big")]);
+    offer(&mut run, "[1000]\n", u64::MAX);
+    read_a_byte(&mut run);
+    wait_until_stuck(&run);
+    run.signal(Signal::SIGINT);
+    run.stderr.wait_for_text("a second signal kills all");
+    run.signal(Signal::SIGINT);
+    run.stderr.wait_for_text("a third signal");
+    assert_memory_if_running(&run);
+    run.signal(Signal::SIGINT);
+    let status = run.wait(within(Duration::from_secs(1)));
+    assert_eq!(status.code(), Some(130));
+    run.assert_gone();
+}
+
+fn assert_memory_if_running(run: &Session) {
+    for pid in run.processes() {
+        assert!(resident(pid) < MOST_RESIDENT);
+    }
+}
+
+/// A reader that does not read, and a parent that is killed.
+#[test]
+fn a_reader_that_never_reads_does_not_keep_processes_alive() {
+    let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("big")]);
+    offer(&mut run, "[1000]\n", u64::MAX);
+    read_a_byte(&mut run);
+    wait_until_stuck(&run);
+    run.kill_parent();
+}
+
+#[test]
+fn tasks_stream_in_flat_memory() {
+    let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("noop")]);
+    offer(&mut run, "[]\n", u64::MAX);
+    // Nobody reads yet: everything between the two ends fills up, so that there is nothing left that may grow later.
+    read_a_byte(&mut run);
+    wait_until_stuck(&run);
+    let mut stdout = run.stdout.take().unwrap();
+    // Records are counted, and dropped: this process is not the one that is measured, but it need not grow either.
+    let counted = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&counted);
+    std::thread::spawn(move || {
+        let mut bytes = vec![0; 1 << 16];
+        while let Ok(count @ 1..) = stdout.read(&mut bytes) {
+            let lines = bytes[..count].iter().filter(|&&byte| byte == b'\n').count();
+            counter.fetch_add(lines as u64, Ordering::SeqCst);
+        }
+    });
+    let at = |count: u64| {
+        let end = Instant::now() + HANGS;
+        while counted.load(Ordering::SeqCst) < count {
+            assert!(
+                Instant::now() < end,
+                "only {} tasks",
+                counted.load(Ordering::SeqCst)
+            );
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        let mut all: Vec<_> = run
+            .processes()
+            .into_iter()
+            .map(|pid| (pid, resident(pid)))
+            .collect();
+        all.sort_unstable();
+        all
+    };
+    let early = at(20_000);
+    let late = at(120_000);
+    assert_eq!(
+        early.len(),
+        4,
+        "a parent, a dispatcher and two workers: {early:?}"
+    );
+    for ((pid, before), (same, after)) in early.iter().zip(&late) {
+        assert_eq!(pid, same);
+        // What the allocator keeps comes and goes: 100 000 tasks that were kept would be more than this.
+        assert!(
+            *after < before + (6 << 10),
+            "{before} KiB -> {after} KiB in {:?}",
+            crate::support::role(*pid)
+        );
+    }
+    run.kill_parent();
+}

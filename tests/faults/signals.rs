@@ -1,0 +1,140 @@
+//! SIGINT and SIGTERM, once and twice, and the total timeout.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::session::{Ended, Lines, Session, announcing_guest, assert_accounted, task_file, within};
+use crate::support::{fixture, records};
+
+/// A run of the announcing guest with 500 tasks on two workers, both of which run one.
+struct Announced {
+    run: Session,
+    stdout: Lines,
+    results: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Announced {
+    fn start(timeout: &str, options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let guest = announcing_guest(folder.path());
+        let tasks = task_file(folder.path(), (0..500).map(|_| "[]".to_owned()));
+        let results = folder.path().join("results");
+        let args = [
+            "--size",
+            "2",
+            "--timeout",
+            timeout,
+            "--results",
+            results.to_str().unwrap(),
+        ];
+        let more = ["--tasks", tasks.to_str().unwrap(), guest.to_str().unwrap()];
+        let mut run = Session::start(&[&args[..], options, &more].concat());
+        let stdout = run.read();
+        stdout.wait_for(2);
+        Self {
+            run,
+            stdout,
+            results,
+            _folder: folder,
+        }
+    }
+
+    /// Waits for the end: it must come within `limit`, with this exit code.
+    fn end(self, limit: Duration, code: i32) -> (Ended, Vec<Value>) {
+        let ended = self.run.finish(self.stdout, limit);
+        ended.assert_code(code);
+        (ended, read_records(&self.results))
+    }
+}
+
+fn read_records(path: &Path) -> Vec<Value> {
+    records(&fs::read(path).unwrap())
+}
+
+/// The two that run when the signal comes take a second; no other may start.
+fn first_signal(signal: Signal, code: i32) {
+    let announced = Announced::start("2s", &[]);
+    announced.run.signal(signal);
+    let (ended, records) = announced.end(within(Duration::from_secs(2)), code);
+    let counts = assert_accounted(&records, &["ok", "cancelled"]);
+    // Between the announcement of the second and the signal the first may have ended, and another begun.
+    assert!((2..=6).contains(&counts["ok"]), "{counts:?}");
+    assert_eq!(ended.stdout, b"started\n".repeat(counts["ok"]));
+    for record in records.iter().filter(|record| record["status"] == "cancelled") {
+        assert!(
+            record["pid"].is_null() && record["run_us"].is_null() && record["queued_us"].is_null(),
+            "{record}"
+        );
+    }
+}
+
+#[test]
+fn sigint_lets_running_tasks_end_and_cancels_the_others() {
+    first_signal(Signal::SIGINT, 130);
+}
+
+#[test]
+fn sigterm_does_the_same_with_another_exit_code() {
+    first_signal(Signal::SIGTERM, 143);
+}
+
+#[test]
+fn a_second_signal_kills_all_and_every_task_is_recorded() {
+    let announced = Announced::start("1h", &[]);
+    announced.run.signal(Signal::SIGINT);
+    announced.run.stderr.wait_for_text("a second signal kills all");
+    announced.run.signal(Signal::SIGINT);
+    let (_, records) = announced.end(within(Duration::from_secs(1)), 130);
+    assert_accounted(&records, &["cancelled"]);
+}
+
+#[test]
+fn two_signals_at_once_are_two_signals_or_one() {
+    let announced = Announced::start("2s", &[]);
+    announced.run.signal(Signal::SIGINT);
+    announced.run.signal(Signal::SIGTERM);
+    let (_, records) = announced.end(within(Duration::from_secs(2)), 130);
+    assert_accounted(&records, &["ok", "cancelled"]);
+}
+
+#[test]
+fn sigint_ends_a_run_whose_tasks_never_end() {
+    let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("noop")]);
+    let stdout = run.read();
+    let mut stdin = run.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || while stdin.write_all(&b"[]\n".repeat(1000)).is_ok() {});
+    stdout.wait_for(1000);
+    run.signal(Signal::SIGINT);
+    let ended = run.finish(stdout, within(Duration::from_secs(2)));
+    ended.assert_code(130);
+    assert_accounted(&ended.records(), &["ok", "cancelled"]);
+    writer.join().unwrap();
+}
+
+#[test]
+fn sigint_ends_a_run_that_waits_for_tasks() {
+    let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("noop")]);
+    let stdout = run.read();
+    run.stdin.as_mut().unwrap().write_all(b"[]\n").unwrap();
+    stdout.wait_for(1);
+    run.signal(Signal::SIGINT);
+    let ended = run.finish(stdout, within(Duration::from_secs(1)));
+    ended.assert_code(130);
+    assert_eq!(assert_accounted(&ended.records(), &["ok"])["ok"], 1);
+}
+
+#[test]
+fn the_total_timeout_ends_a_run() {
+    let begin = Instant::now();
+    let announced = Announced::start("1h", &["--total-timeout", "1s"]);
+    let (ended, records) = announced.end(within(Duration::from_secs(2)), 1);
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert!(ended.stderr.contains("--total-timeout 1s"), "{}", ended.stderr);
+    assert_accounted(&records, &["cancelled"]);
+}

@@ -1,0 +1,124 @@
+//! Workers that are killed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::Rng;
+
+use crate::session::{HANGS, Session, assert_accounted, busy_tasks, chance, many, state, task_file};
+use crate::support::{assert_each_id_once, fixture, until};
+
+#[test]
+fn only_what_ran_in_a_killed_worker_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = busy_tasks(folder.path(), many());
+    let mut chance = chance();
+    let mut run = Session::start(&[
+        "--results",
+        "-",
+        "--size",
+        "4",
+        "--tasks",
+        tasks.to_str().unwrap(),
+        &fixture("busy"),
+    ]);
+    let stdout = run.read();
+    stdout.wait_for(1);
+    let mut killed = BTreeSet::new();
+    while !run.has_ended(Duration::from_millis(50)) {
+        let workers = run.of_role("worker");
+        if workers.is_empty() {
+            continue;
+        }
+        let worker = workers[chance.random_range(0..workers.len())];
+        if kill(Pid::from_raw(worker as i32), Signal::SIGKILL).is_ok() {
+            killed.insert(u64::from(worker));
+        }
+        // It does not stay a zombie, and its slot does not stay empty.
+        until(|| (run.has_ended(Duration::ZERO) || state(worker).is_none()).then_some(()));
+        until(|| (run.has_ended(Duration::ZERO) || run.of_role("worker").len() == 4).then_some(()));
+    }
+    let ended = run.finish(stdout, HANGS);
+    let records = ended.records();
+    assert_each_id_once(&records, many());
+    let mut lost = BTreeMap::<u64, u32>::new();
+    for record in &records {
+        if record["status"] == "ok" {
+            assert_eq!(record["result"].to_string(), "[1000]");
+            continue;
+        }
+        assert_eq!(record["status"], "crash", "{record}");
+        assert!(
+            record["error"]["message"].as_str().unwrap().contains("SIGKILL"),
+            "{record}"
+        );
+        assert_eq!(record["error"]["args"].to_string(), "[1000]");
+        *lost.entry(record["pid"].as_u64().expect("it ran")).or_default() += 1;
+    }
+    assert!(lost.keys().all(|pid| killed.contains(pid)), "{lost:?} {killed:?}");
+    // Besides the one that it ran: those whose endings it had not sent yet, which wait at most about a millisecond.
+    assert!(lost.values().sum::<u32>() <= 3 * killed.len() as u32, "{lost:?}");
+    assert!(!lost.is_empty(), "no kill hit a task");
+    ended.assert_code(1);
+}
+
+#[test]
+fn killed_idle_workers_are_replaced() {
+    let mut run = Session::start(&["--results", "-", "--size", "3", "--tasks", "-", &fixture("pid")]);
+    let stdout = run.read();
+    let mut stdin = run.stdin.take().unwrap();
+    let mut sent = 0;
+    for _ in 0..5 {
+        let workers = run.workers(3);
+        // One of them is ready at least: it is no start that failed.
+        for _ in 0..3 {
+            stdin.write_all(b"[]\n").unwrap();
+            sent += 1;
+            stdout.wait_for(sent);
+        }
+        for &worker in &workers {
+            kill(Pid::from_raw(worker as i32), Signal::SIGKILL).unwrap();
+        }
+        until(|| {
+            workers
+                .iter()
+                .all(|&worker| state(worker).is_none())
+                .then_some(())
+        });
+    }
+    stdin.write_all(b"[]\n").unwrap();
+    drop(stdin);
+    let ended = run.finish(stdout, HANGS);
+    assert_eq!(assert_accounted(&ended.records(), &["ok"])["ok"], sent + 1);
+    ended.assert_code(0);
+}
+
+/// A kill may come too late, and hit a worker that is ready and runs a task: so there are many.
+#[test]
+fn workers_that_never_become_ready_fail_the_pool_and_every_task_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = task_file(folder.path(), (0..1000).map(|_| "[60000]".to_owned()));
+    let args = [
+        "--results",
+        "-",
+        "--size",
+        "1",
+        "--timeout",
+        "60s",
+        "--tasks",
+        tasks.to_str().unwrap(),
+    ];
+    let mut run = Session::start(&[&args[..], &[&fixture("sleep")]].concat());
+    let stdout = run.read();
+    while !run.has_ended(Duration::ZERO) {
+        for worker in run.of_role("worker") {
+            let _ = kill(Pid::from_raw(worker as i32), Signal::SIGKILL);
+        }
+    }
+    let ended = run.finish(stdout, HANGS);
+    assert_eq!(assert_accounted(&ended.records(), &["crash"])["crash"], 1000);
+    ended.assert_code(3);
+}

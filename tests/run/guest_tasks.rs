@@ -1,0 +1,135 @@
+//! Tasks that the guest itself pushes, in its `tasks`.
+
+use std::time::Duration;
+
+use crate::bench::{CLOCK, Guest, WAIT, run};
+use crate::support::guest;
+
+const PUSH: &str = r#"
+    (import "mpwasm_v1" "push" (func $push (param i32 i32) (result i64)))
+    (memory (export "memory") 1)
+    (data (i32.const 16) "{}")
+    (func (export "runnable") (result i32) (i32.const 0))
+"#;
+
+#[test]
+fn what_was_pushed_before_tasks_failed_runs_and_the_run_exits_with_1() {
+    let ended = run(&[guest("pusher").to_str().unwrap(), "--size", "1"]);
+    assert_eq!(ended.column("status"), ["ok"; 5], "{ended:#?}");
+    assert_eq!(ended.column("key"), ["key 0", "key 1", "key 2", "key 3", "key 4"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("no more tasks"), "{}", ended.stderr);
+    let prints = ended.prints();
+    for n in 0..5 {
+        assert!(prints.contains(&format!("pushed {n}").as_str()), "{prints:?}");
+        assert!(
+            prints.contains(&format!("count {}: {n}", n + 1).as_str()),
+            "{prints:?}"
+        );
+    }
+}
+
+#[test]
+fn tasks_that_loops_for_ever_ends_after_the_timeout() {
+    let guest = Guest::wat(&format!(
+        r#"(module {PUSH} (func (export "tasks") (result i32)
+            (drop (call $push (i32.const 16) (i32.const 2)))
+            (loop $again (br $again))
+            (unreachable)))"#
+    ));
+    let ended = run(&[guest.path(), "--size", "1", "--timeout", "300ms"]);
+    assert_eq!(ended.column("status"), ["ok"], "{ended:#?}");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("`tasks`"), "{}", ended.stderr);
+    // Start-up and compilation on a loaded machine are in it; the test is that it is not the run's 30 s default.
+    assert!(ended.wall < Duration::from_secs(8), "{:?}", ended.wall);
+}
+
+#[test]
+fn each_push_gives_tasks_its_time_anew() {
+    // Ten pushes, about 200 ms apart: more than the timeout all in all, each well within it.
+    let guest = Guest::wat(&format!(
+        r#"(module {CLOCK} {PUSH} {WAIT}
+            (func (export "tasks") (result i32) (local $n i32)
+                (loop $next
+                    (call $wait (i64.const 200000000))
+                    (drop (call $push (i32.const 16) (i32.const 2)))
+                    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                    (br_if $next (i32.lt_u (local.get $n) (i32.const 10))))
+                (i32.const 0)))"#
+    ));
+    let ended = run(&[guest.path(), "--timeout", "1s"]);
+    assert_eq!(
+        (ended.column("status"), ended.code),
+        (vec!["ok"; 10], Some(0)),
+        "{ended:#?}"
+    );
+    assert!(ended.wall > Duration::from_secs(2), "{:?}", ended.wall);
+}
+
+#[test]
+fn tasks_may_push_no_more_than_max_tasks() {
+    let guest = Guest::wat(&format!(
+        r#"(module {PUSH} (func (export "tasks") (result i32)
+            (loop $again (drop (call $push (i32.const 16) (i32.const 2))) (br $again))
+            (unreachable)))"#
+    ));
+    let ended = run(&[guest.path(), "--size", "1", "--max-tasks", "3"]);
+    assert_eq!(ended.column("status"), ["ok"; 3], "{ended:#?}");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("`tasks`"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_push_of_what_is_no_task_ends_tasks() {
+    let guest = Guest::wat(&format!(
+        r#"(module {PUSH} (data (i32.const 32) "{{\"arg\":[]}}") (func (export "tasks") (result i32)
+            (drop (call $push (i32.const 16) (i32.const 2)))
+            (drop (call $push (i32.const 32) (i32.const 10)))
+            (drop (call $push (i32.const 16) (i32.const 2)))
+            (i32.const 0)))"#
+    ));
+    let ended = run(&[guest.path(), "--size", "1"]);
+    assert_eq!(
+        (ended.column("status"), ended.code),
+        (vec!["ok"], Some(1)),
+        "{ended:#?}"
+    );
+    assert!(ended.stderr.contains("unknown field `arg`"), "{}", ended.stderr);
+}
+
+#[test]
+fn tasks_that_pushes_nothing_is_a_run_without_tasks() {
+    let guest = Guest::wat(&format!(
+        r#"(module {PUSH} (func (export "tasks") (result i32) (i32.const 0)))"#
+    ));
+    let ended = run(&[guest.path()]);
+    assert_eq!((ended.records.len(), ended.code), (0, Some(0)), "{ended:#?}");
+    assert!(ended.stderr.contains("no tasks"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_waits_for_the_pool_costs_tasks_no_time_neither_pushes_nor_log_lines() {
+    // Args of a megabyte fill every buffer on the way; each task takes longer than `tasks` may take between two pushes.
+    let guest = Guest::wat(&format!(
+        r#"(module {CLOCK}
+            (import "mpwasm_v1" "push" (func $push (param i32 i32) (result i64)))
+            (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
+            (memory (export "memory") 20)
+            (data (i32.const 1024) "{{\22timeout\22:20,\22args\22:[\22")
+            (data (i32.const 1001047) "\22]}}")
+            {WAIT}
+            (func (export "runnable") (result i32) (call $wait (i64.const 400000000)) (i32.const 0))
+            (func (export "tasks") (result i32) (local $n i32)
+                (memory.fill (i32.const 1047) (i32.const 97) (i32.const 1000000))
+                (loop $next
+                    (call $log (i32.const 5) (i32.const 1047) (i32.const 60000))
+                    (drop (call $push (i32.const 1024) (i32.const 1000026)))
+                    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                    (br_if $next (i32.lt_u (local.get $n) (i32.const 14))))
+                (i32.const 0)))"#
+    ));
+    let ended = run(&[guest.path(), "--size", "2", "--timeout", "200ms"]);
+    let told = (ended.column("status"), ended.code, &ended.stderr);
+    assert_eq!((told.0, told.1), (vec!["ok"; 14], Some(0)), "{}", told.2);
+}

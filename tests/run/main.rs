@@ -1,0 +1,20 @@
+//! `mpwasm run` and its sister commands, from the outside: the real binary, real guests, real processes.
+//!
+//! Every module here is one subject of the contract. What they share is in `bench.rs` and `../support`. Faults of
+//! the processes themselves (who is killed, stopped or signalled when) have a test binary of their own.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bench;
+mod callbacks;
+mod demo;
+mod guest_tasks;
+mod outcomes;
+mod output;
+mod records;
+mod tasks;
+mod timeouts;
+mod usage;

@@ -1,0 +1,269 @@
+//! Records: their fields, where they go, and what happens when they cannot be written.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::{Value, json};
+
+use crate::bench::{LIMIT, fixture, line, run, run_lines, to_the_end};
+use crate::support::{self, Run, mpwasm, run_records};
+
+/// The names of an object's fields, in their order.
+struct Fields(Vec<String>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a record")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    names.push(name);
+                }
+                Ok(Fields(names))
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}
+
+const BEFORE: [&str; 4] = ["id", "key", "model", "status"];
+const AFTER: [&str; 10] = [
+    "attempts",
+    "worker",
+    "pid",
+    "queued_us",
+    "run_us",
+    "cpu_us",
+    "memory_peak",
+    "stdout_bytes",
+    "output_truncated",
+    "callback",
+];
+
+#[test]
+fn a_record_has_every_field_in_its_order_and_of_its_type() {
+    let lines = [
+        line("well", "echo", "[1]"),
+        line("ill", "fail", "[\"x\"]"),
+        "{\"args\":1}\n".into(),
+    ]
+    .concat();
+    let ended = run_lines(lines, &[fixture(), "--size", "2"]);
+    assert_eq!(ended.lines.len(), 3);
+    for line in &ended.lines {
+        let Fields(names) = serde_json::from_str(line).unwrap();
+        let end = if line.contains("\"status\":\"ok\"") {
+            "result"
+        } else {
+            "error"
+        };
+        assert_eq!(names, [&BEFORE[..], &[end], &AFTER].concat(), "{line}");
+        let value: Value = serde_json::from_str(line).unwrap();
+        if end == "error" {
+            let Fields(names) = serde_json::from_str(&value["error"].to_string()).unwrap();
+            for name in ["kind", "message", "args", "id", "attempt"] {
+                assert!(names.iter().any(|n| n == name), "{line}");
+            }
+        }
+    }
+    let [well, ill, never] = &ended.records[..] else {
+        panic!("{ended:#?}")
+    };
+    for record in [well, ill] {
+        for field in [
+            "pid",
+            "queued_us",
+            "run_us",
+            "cpu_us",
+            "memory_peak",
+            "stdout_bytes",
+        ] {
+            assert!(record[field].is_u64(), "{field} of {record}");
+        }
+        assert!(record["worker"].as_u64().unwrap() < 2);
+        assert!(record["memory_peak"].as_u64().unwrap() >= 64 << 10);
+    }
+    for field in ["key", "worker", "pid", "queued_us", "run_us", "cpu_us"] {
+        assert_eq!(never[field], Value::Null, "{field} of {never}");
+    }
+    for record in [well, ill, never] {
+        assert_eq!(record["attempts"], 1);
+        assert_eq!(record["callback"], "none");
+        assert_eq!(record["output_truncated"], false);
+        assert!(record["stdout_bytes"].is_u64());
+    }
+    assert_eq!((&well["key"], &well["model"]), (&json!("well"), &json!("echo")));
+}
+
+#[test]
+fn the_figures_of_a_record_are_those_of_its_task() {
+    let lines = [
+        line("sleep", "sleep", "[300]"),
+        line("busy", "busy", "[200000]"),
+        line("big", "big", "[10000000]"),
+        line("small", "noop", "[]"),
+    ];
+    let ended = run_lines(lines.concat(), &[fixture(), "--size", "1"]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let figure = |key: &str, field: &str| ended.record(key)[field].as_u64().unwrap();
+    assert!(figure("sleep", "run_us") >= 300_000);
+    assert!(figure("sleep", "cpu_us") < 200_000, "sleeping is no work");
+    assert!(figure("busy", "run_us") >= 200_000);
+    let work = figure("busy", "cpu_us");
+    // How much of its time it gets on a loaded machine is not known, but more than nothing.
+    assert!(
+        work >= 5_000 && work <= figure("busy", "run_us") + 10_000,
+        "{work}"
+    );
+    assert!(
+        figure("busy", "queued_us") >= 250_000,
+        "it waited for the one that slept"
+    );
+    assert!(figure("big", "memory_peak") >= 10_000_000);
+    assert!(
+        figure("small", "memory_peak") < 10_000_000,
+        "each task's memory is its own"
+    );
+}
+
+#[test]
+fn keys_are_kept_as_they_are() {
+    let key = "größe \"1\"\n\u{0}\u{1f600}";
+    let ended = run_lines(
+        format!("{}\n", json!({"args": [], "key": key})),
+        &[&format!("{}#noop", fixture())],
+    );
+    assert_eq!(ended.records[0]["key"], key);
+    assert_eq!(ended.lines.len(), 1);
+}
+
+#[test]
+fn a_file_of_results_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("results");
+    fs::write(&path, "an old line\n".repeat(1000)).unwrap();
+    let guest = format!("{}#noop", fixture());
+    let results = path.to_str().unwrap();
+    let ended = to_the_end(mpwasm().args(["run", &guest, "--args", "[]", "--results", results]));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""));
+    assert_eq!(support::records(&fs::read(&path).unwrap()).len(), 1);
+}
+
+#[test]
+fn without_results_there_are_no_records() {
+    let ended = to_the_end(mpwasm().args(["run", &format!("{}#echo", fixture()), "--args", "[1]"]));
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""));
+    assert_eq!(ended.stderr.lines().count(), 1, "the summary: {}", ended.stderr);
+}
+
+#[test]
+fn records_on_stdout_are_the_whole_of_it() {
+    let (records, output) = run_records(
+        LIMIT,
+        &[&format!("{}#echo", fixture()), "--args", "[1]", "--args", "[2]"],
+    );
+    assert_eq!(records.len(), 2);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_full_disk_ends_the_run_with_3_and_is_told() {
+    let guest = format!("{}#noop", fixture());
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = run(&[&guest, "--args", "[]"]);
+    assert_eq!(ended.code, Some(0), "so it is not the guest");
+
+    let ended = to_the_end(mpwasm().args(["run", &guest, "--args", "[]", "--results", "/dev/full"]));
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert!(
+        ended.stderr.contains("records") && ended.stderr.contains("No space left"),
+        "{}",
+        ended.stderr
+    );
+
+    // Stdin stays open: the run does not wait for it.
+    let mut child = mpwasm()
+        .args(["run", &guest, "--results", "-", "--tasks", "-"])
+        .stdin(Stdio::piped())
+        .stdout(full())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"[]\n").unwrap();
+    let mut run = Run { child, stdout: None };
+    assert_eq!(run.wait(LIMIT).code(), Some(3));
+    drop(stdin);
+}
+
+/// Runs tasks from stdin, which stays open, and closes the records' pipe after the first; then comes one more
+/// task. The exit code.
+fn closed_after_one_record(first: &str) -> Option<i32> {
+    let mut run = Run::start(&[fixture(), "--size=1", "--tasks", "-", "--results", "-"]);
+    let mut stdin = run.child.stdin.take().unwrap();
+    stdin.write_all(first.as_bytes()).unwrap();
+    assert!(run.line().contains("\"id\":0"));
+    drop(run.stdout.take());
+    stdin.write_all(line("", "noop", "[]").as_bytes()).unwrap();
+    let code = run.wait(LIMIT).code();
+    drop(stdin);
+    code
+}
+
+#[test]
+fn a_closed_stdout_ends_the_run_at_once_with_0_if_nothing_failed_until_then() {
+    assert_eq!(closed_after_one_record(&line("", "noop", "[]")), Some(0));
+}
+
+#[test]
+fn a_closed_stdout_ends_the_run_at_once_with_1_if_something_failed_until_then() {
+    assert_eq!(closed_after_one_record(&line("", "fail", "[\"x\"]")), Some(1));
+}
+
+#[test]
+fn a_reader_of_prints_that_went_away_ends_the_run_too() {
+    let mut run = Run::start(&[fixture(), "--size=1", "--tasks", "-"]);
+    let mut stdin = run.child.stdin.take().unwrap();
+    stdin
+        .write_all(line("", "print", r#"["first\n",""]"#).as_bytes())
+        .unwrap();
+    assert_eq!(run.line(), "first\n");
+    drop(run.stdout.take());
+    stdin
+        .write_all(line("", "print", r#"["second\n",""]"#).as_bytes())
+        .unwrap();
+    assert_eq!(run.wait(Duration::from_secs(20)).code(), Some(0));
+    drop(stdin);
+}
+
+#[test]
+fn a_closed_stderr_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = mpwasm()
+        .args([
+            "run",
+            &format!("{}#print", fixture()),
+            "--args",
+            r#"["out\n","err\n"]"#,
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let mut run = Run { child, stdout: None };
+    assert_eq!(run.wait(LIMIT).code(), Some(0));
+}

@@ -1,0 +1,159 @@
+//! Task lines: what is a task, and what becomes of a line that is none.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::bench::{Ended, fixture, run_lines};
+use crate::support::{Run, assert_each_id_once};
+
+fn echo(lines: impl AsRef<[u8]>, args: &[&str]) -> Ended {
+    let guest = format!("{}#echo", fixture());
+    run_lines(lines, &[&[guest.as_str(), "--size", "1"], args].concat())
+}
+
+/// Asserts that the record with this id is `invalid`, with a message that names the line and contains these words.
+fn assert_invalid(ended: &Ended, id: usize, line: u32, words: &str) {
+    let record = &ended.records[id];
+    assert_eq!(record["status"], "invalid", "{record}");
+    let message = record["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains(&format!("line {line} ")) && message.contains(words),
+        "line {line}, {words}: {message}"
+    );
+    for field in ["worker", "pid", "queued_us", "run_us", "cpu_us"] {
+        assert_eq!(record[field], Value::Null, "{record}");
+    }
+}
+
+#[test]
+fn a_task_is_an_array_of_args_or_an_object_with_its_fields() {
+    let lines = concat!(
+        "[1, 2]\n",
+        "{\"args\":[3],\"key\":\"k\",\"timeout\":\"5s\"}\n",
+        "{\"args\":[],\"model\":\"counter\",\"timeout\":2.5}\n",
+        "{\"args\":[4],\"model\":\"echo\"}",
+    );
+    let ended = echo(lines, &[]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let results: Vec<_> = ended
+        .records
+        .iter()
+        .map(|record| record["result"].clone())
+        .collect();
+    assert_eq!(results, [json!([1, 2]), json!([3]), json!(1), json!([4])]);
+    assert_eq!(ended.records[1]["key"], "k");
+    assert_eq!(ended.column("model"), ["echo", "echo", "counter", "echo"]);
+}
+
+#[test]
+fn blank_lines_are_skipped_and_carriage_returns_ignored() {
+    let ended = echo("\n[1]\r\n   \n\r\n\t\n{\"args\":[2]}\r\n\n", &[]);
+    let results: Vec<_> = ended
+        .records
+        .iter()
+        .map(|record| record["result"].clone())
+        .collect();
+    assert_eq!(
+        (results, ended.code),
+        (vec![json!([1]), json!([2])], Some(0)),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn what_is_no_task_is_invalid_and_its_message_names_the_line() {
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    let lines = format!(
+        "[0]\n\nnonsense\n{{\"args\":[1],\"arg\":2}}\n{{\"args\":{{}}}}\n{{\"args\":[2],\"model\":\"nowhere\",\
+         \"key\":\"k\"}}\n{{\"args\":[],\"timeout\":0}}\n{{\"args\":[],\"timeout\":\"soon\"}}\n[1,\n{{}}\n{deep}\n\
+         {{\"args\":[],\"stdin\":\"x\"}}\n[3]\n"
+    );
+    let ended = echo(lines, &[]);
+    assert_eq!(ended.code, Some(1));
+    assert_each_id_once(&ended.records, 12);
+    assert_invalid(&ended, 1, 3, "neither");
+    assert_invalid(&ended, 2, 4, "unknown field `arg`");
+    assert_invalid(&ended, 3, 5, "array");
+    assert_invalid(&ended, 4, 6, "no model `nowhere`");
+    assert_invalid(&ended, 5, 7, "timeout");
+    assert_invalid(&ended, 6, 8, "timeout");
+    assert_invalid(&ended, 7, 9, "EOF");
+    assert_invalid(&ended, 8, 10, "`args`");
+    assert_invalid(&ended, 9, 11, "deep");
+    assert_invalid(&ended, 10, 12, "`stdin`");
+    assert_eq!(
+        (&ended.records[0]["result"], &ended.records[11]["result"]),
+        (&json!([0]), &json!([3]))
+    );
+    let unknown = &ended.records[4];
+    assert_eq!(
+        (&unknown["key"], &unknown["model"], &unknown["error"]["args"]),
+        (&json!("k"), &json!("nowhere"), &json!([2]))
+    );
+    for id in [1, 9] {
+        assert_eq!(
+            ended.records[id]["error"]["args"],
+            Value::Null,
+            "what is no args is not in the record"
+        );
+    }
+}
+
+#[test]
+fn a_line_that_is_not_utf8_is_invalid() {
+    let ended = echo(b"[\"\xff\"]\n[1]\n", &[]);
+    assert_invalid(&ended, 0, 1, "UTF-8");
+    assert_eq!(ended.records[1]["status"], "ok");
+}
+
+#[test]
+fn args_larger_than_max_args_are_invalid_however_long_the_line() {
+    let args = |bytes: usize| format!("[\"{}\"]\n", "x".repeat(bytes - 4));
+    let lines = [args(100), args(101), args(4 << 20), "[1]\n".into()].concat();
+    let ended = echo(lines, &["--max-args", "100"]);
+    assert_eq!(ended.column("status"), ["ok", "invalid", "invalid", "ok"]);
+    for (id, line) in [(1, 2), (2, 3)] {
+        assert_invalid(&ended, id, line, "--max-args");
+        assert_eq!(
+            ended.records[id]["error"]["args"],
+            Value::Null,
+            "what is too large is not in the record"
+        );
+    }
+}
+
+#[test]
+fn a_task_from_stdin_starts_before_stdin_ends() {
+    let mut run = Run::start(&[
+        &format!("{}#echo", fixture()),
+        "--size=1",
+        "--tasks",
+        "-",
+        "--results",
+        "-",
+    ]);
+    let mut stdin = run.child.stdin.take().unwrap();
+    for n in 0..3 {
+        stdin.write_all(format!("[{n}]\n").as_bytes()).unwrap();
+        let record: Value = serde_json::from_str(&run.line()).unwrap();
+        assert_eq!((&record["id"], &record["result"]), (&json!(n), &json!([n])));
+    }
+    drop(stdin);
+    assert_eq!(run.rest(), b"");
+    assert_eq!(run.wait(Duration::from_secs(20)).code(), Some(0));
+}
+
+#[test]
+fn tasks_that_do_nothing_pass_at_a_rate_that_lets_100_000_end_in_seconds() {
+    let ended = run_lines(
+        "[]\n".repeat(100_000),
+        &[&format!("{}#noop", fixture()), "--size", "2"],
+    );
+    println!("{:?}; {}", ended.wall, ended.stderr);
+    assert_eq!(ended.code, Some(0));
+    assert_each_id_once(&ended.records, 100_000);
+    // It takes less than 5 s on an idle machine; the tests share theirs with others.
+    assert!(ended.wall < Duration::from_secs(15), "{:?}", ended.wall);
+}
