@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use rand::Rng;
 
 use crate::session::{
-    Ended, Session, assert_accounted, busy_tasks, chance, many, random_moment, wait_until_busy, within,
+    BUSY, Ended, Session, assert_accounted, chance, offer, random_moment, wait_until_busy, within,
 };
 use crate::support::{fixture, send};
 
@@ -31,21 +31,11 @@ fn finish(run: Session, stdout: crate::session::Lines) -> Ended {
 
 #[test]
 fn at_a_random_moment_what_had_not_ended_is_a_crash() {
-    let folder = tempfile::tempdir().unwrap();
-    // More than the others have: the run must not end before the kill, however late this thread gets its turn.
-    let tasks = busy_tasks(folder.path(), 10 * many());
-    let tasks = tasks.to_str().unwrap();
     let mut chance = chance();
     for _ in 0..5 {
-        let mut run = Session::start(&[
-            "--results",
-            "-",
-            "--size",
-            "3",
-            "--tasks",
-            tasks,
-            &fixture("busy"),
-        ]);
+        let mut run = Session::start(&["--results", "-", "--size", "3", "--tasks", "-", &fixture("busy")]);
+        // Tasks without end: the run can't be over before the kill, however late this thread gets its turn.
+        offer(&mut run, format!("{BUSY}\n"), u64::MAX);
         let stdout = run.read();
         stdout.wait_for(chance.random_range(0..400));
         random_moment(&mut chance, Duration::from_millis(20));

@@ -9,30 +9,29 @@ use nix::sys::signal::Signal;
 use rand::Rng;
 
 use crate::session::{
-    Session, busy_tasks, chance, many, random_moment, stop, surviving_records, wait_until_busy,
+    BUSY, Session, busy_tasks, chance, offer, random_moment, stop, surviving_records, wait_until_busy,
 };
 use crate::support::{fixture, send, until};
 
 #[test]
 fn at_a_random_moment_each_task_has_at_most_one_record() {
     let folder = tempfile::tempdir().unwrap();
-    // More than the others have: the run must not end before the kill, however late this thread gets its turn.
-    let tasks = busy_tasks(folder.path(), 10 * many());
-    let tasks = tasks.to_str().unwrap();
     let results = folder.path().join("results");
     let mut chance = chance();
     for _ in 0..5 {
         fs::write(&results, "").unwrap();
         let wanted = chance.random_range(0..200_000);
-        let args = [
+        let mut run = Session::start(&[
             "--size",
             "3",
             "--results",
             results.to_str().unwrap(),
             "--tasks",
-            tasks,
-        ];
-        let run = Session::start(&[&args[..], &[&fixture("busy")]].concat());
+            "-",
+            &fixture("busy"),
+        ]);
+        // Tasks without end: the run can't be over before the kill, however late this thread gets its turn.
+        offer(&mut run, format!("{BUSY}\n"), u64::MAX);
         until(|| (fs::metadata(&results).unwrap().len() >= wanted).then_some(()));
         random_moment(&mut chance, Duration::from_millis(20));
         run.kill_parent();

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
-use crate::session::{GONE, HANGS, Session, assert_accounted, busy_tasks, task_file, within};
+use crate::session::{GONE, HANGS, Lines, Session, assert_accounted, busy_tasks, task_file, within};
 use crate::support::fixture;
 
 /// Reads a few lines of stdout and goes away: the run ends soon, well.
@@ -15,7 +15,7 @@ fn read_a_little(mut run: Session) {
         assert!(line.ends_with('\n'));
     }
     drop(stdout);
-    let ended = run.finish(crate::session::Lines::read(std::io::empty()), within(GONE));
+    let ended = run.finish(Lines::read(std::io::empty()), within(GONE));
     ended.assert_code(0);
 }
 
@@ -64,20 +64,28 @@ fn a_closed_results_pipe_ends_the_run() {
     read_a_little(Session::start(&[&args[..], &[&fixture("busy")]].concat()));
 }
 
-/// The reader of the records goes away while a task runs that has nothing to say for a minute: the next record tells.
-#[test]
-fn a_closed_results_pipe_ends_the_run_with_the_next_record() {
-    let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("noop")]);
+/// The reader goes away while all tasks sleep for a minute, and nothing more is written.
+fn goes_away_in_silence(options: &[&str]) {
+    let mut run = Session::start(&[options, &["--size", "1", "--tasks", "-", &fixture("print")]].concat());
     let mut stdin = run.stdin.take().unwrap();
     stdin
-        .write_all(b"{\"model\":\"sleep\",\"args\":[60000]}\n[]\n")
+        .write_all(b"[\"a line\\n\",\"\"]\n{\"model\":\"sleep\",\"args\":[60000]}\n")
         .unwrap();
     let mut stdout = BufReader::new(run.stdout.take().unwrap());
     stdout.read_line(&mut String::new()).unwrap();
     drop(stdout);
-    stdin.write_all(b"[]\n").unwrap();
-    let ended = run.finish(crate::session::Lines::read(std::io::empty()), within(GONE));
+    let ended = run.finish(Lines::read(std::io::empty()), within(GONE));
     ended.assert_code(0);
+}
+
+#[test]
+fn a_closed_results_pipe_ends_a_run_that_writes_nothing() {
+    goes_away_in_silence(&["--results", "-"]);
+}
+
+#[test]
+fn a_closed_stdout_ends_a_run_that_writes_nothing() {
+    goes_away_in_silence(&[]);
 }
 
 #[test]

@@ -1,32 +1,17 @@
 //! Back-pressure: readers that do not read, and tasks without end, in memory that does not grow.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::session::{HANGS, Lines, Session, assert_accounted, cpu, resident, within};
+use crate::session::{HANGS, Lines, Session, assert_accounted, cpu, offer, resident, within};
 use crate::support::{fixture, until};
 
 /// What parent or dispatcher may hold while a reader does not read, KiB: outcomes of 8 MiB and what a process has.
 const MOST_RESIDENT: u64 = 100 << 10;
-
-/// Writes task lines without end to stdin, or `count` of them; counts them.
-fn offer(run: &mut Session, line: impl Into<String>, count: u64) -> Arc<AtomicU64> {
-    let offered = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&offered);
-    let batch: String = line.into();
-    let mut stdin = run.stdin.take().unwrap();
-    std::thread::spawn(move || {
-        let batch = batch.repeat(100);
-        while counter.load(Ordering::SeqCst) < count && stdin.write_all(batch.as_bytes()).is_ok() {
-            counter.fetch_add(100, Ordering::SeqCst);
-        }
-    });
-    offered
-}
 
 /// The first byte of the first record: the run has begun.
 fn read_a_byte(run: &mut Session) -> [u8; 1] {

@@ -2,10 +2,11 @@
 //! events around it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -401,12 +402,27 @@ pub fn task_file(folder: &Path, lines: impl IntoIterator<Item = String>) -> Path
     path
 }
 
-/// `count` tasks of the fixture that compute for a millisecond.
+/// A task of the fixture that computes for a millisecond.
+pub const BUSY: &str = r#"{"model":"busy","args":[1000]}"#;
+
+/// A file of `count` of them.
 pub fn busy_tasks(folder: &Path, count: u64) -> PathBuf {
-    task_file(
-        folder,
-        (0..count).map(|_| r#"{"model":"busy","args":[1000]}"#.to_owned()),
-    )
+    task_file(folder, (0..count).map(|_| BUSY.to_owned()))
+}
+
+/// Writes task lines without end to stdin, or `count` of them; counts them.
+pub fn offer(run: &mut Session, line: impl Into<String>, count: u64) -> Arc<AtomicU64> {
+    let offered = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&offered);
+    let batch: String = line.into();
+    let mut stdin = run.stdin.take().unwrap();
+    std::thread::spawn(move || {
+        let batch = batch.repeat(100);
+        while counter.load(Ordering::SeqCst) < count && stdin.write_all(batch.as_bytes()).is_ok() {
+            counter.fetch_add(100, Ordering::SeqCst);
+        }
+    });
+    offered
 }
 
 /// A guest whose `runnable` prints `started` and then computes until a second is left to its deadline.

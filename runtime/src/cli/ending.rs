@@ -20,7 +20,7 @@ pub enum Event {
     Fed(Result<(), Failure>),
     /// The user wants the run to end.
     Signal(Signal),
-    /// Guests' prints can't be written any more.
+    /// Prints or records can't be written any more.
     Broken,
     /// The pool has ended, and all its outcomes were reported.
     Ended(Result<(), mpwasm::Error>),

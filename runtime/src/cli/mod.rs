@@ -9,6 +9,7 @@ mod inspect;
 mod lines;
 mod new;
 mod options;
+mod readers;
 mod records;
 mod reporter;
 mod run;

@@ -59,8 +59,9 @@ pub struct RunReporter {
 }
 
 impl RunReporter {
-    /// Log lines less important than `least_log` are left out. `on_broken` is called when prints can't be written any
-    /// more but records can: the run is to be killed then, and it must not wait for anything.
+    /// Log lines less important than `least_log` are left out. `on_broken` is called when something can't be written
+    /// any more and the pool doesn't learn it from the call that tried: the run is to be killed then, and it must not
+    /// wait for anything.
     pub fn new(
         prints: Prints,
         records: Option<Records>,
@@ -95,6 +96,18 @@ impl RunReporter {
         // What fails here is kept in `broken`, as all else.
         let _ = self.printing(Prints::end_all);
         let _ = self.flush_all();
+    }
+
+    /// Nobody reads what is written there any more. Nothing more is, and the run is to be killed.
+    fn reader_left(&mut self, place: Place) {
+        let is_broken = match place {
+            Place::Prints => &mut self.prints_broken,
+            Place::Records => &mut self.records_broken,
+        };
+        if !std::mem::replace(is_broken, true) {
+            self.failed(place, ErrorKind::BrokenPipe.into());
+            (self.on_broken)();
+        }
     }
 
     /// Remembers the first failure of all, and passes on what failed.
@@ -240,6 +253,13 @@ impl SharedReporter {
     /// The reporter itself. While the pool runs, this can wait for as long as a reader of stdout does not read.
     pub fn lock(&self) -> MutexGuard<'_, RunReporter> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SharedReporter {
+    /// The reader of this pipe went away. Waits, as [`lock`](Self::lock) does.
+    pub fn reader_left(&self, place: Place) {
+        self.lock().reader_left(place);
     }
 }
 
@@ -492,6 +512,25 @@ pub mod tests {
         print(&mut run, b"x\n").unwrap();
         assert_eq!(run.reporter.flush().unwrap_err().kind(), ErrorKind::BrokenPipe);
         assert_eq!(run.kills.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_reader_that_left_ends_the_run_once_and_is_judged_by_what_had_failed() {
+        for place in [Place::Prints, Place::Records] {
+            let mut run = run();
+            for _ in 0..2 {
+                run.reporter.reader_left(place);
+            }
+            assert_eq!(run.kills.load(Ordering::Relaxed), 1);
+            run.reporter.outcome(&failed(0, Kind::Cancelled, "")).unwrap();
+            run.reporter.flush().unwrap();
+            let mut reporter = run.reporter.lock();
+            reporter.finish();
+            let broken = reporter.broken().unwrap();
+            assert!(broken.is_closed_pipe() && broken.place == place && !broken.any_failure);
+            let records = run.results.text().lines().count();
+            assert_eq!(records, usize::from(place == Place::Prints));
+        }
     }
 
     #[test]

@@ -24,8 +24,9 @@ use super::exit::{Exit, Failure, OrExit};
 use super::feed::{self, Feed, Origin};
 use super::lines::Lines;
 use super::options::{self, RunArgs};
+use super::readers;
 use super::records::Records;
-use super::reporter::{RunReporter, SharedReporter};
+use super::reporter::{Place, RunReporter, SharedReporter};
 use super::signals;
 use super::stdio::{self, Descriptor, Lenient};
 
@@ -52,6 +53,11 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let broken = events.clone();
     let on_broken = move || drop(broken.send(Event::Broken));
     let reporter = SharedReporter::new(reporter(results.as_ref(), least_log, on_broken).or_internal()?);
+    let watched = reporter.clone();
+    outputs(results.as_ref())
+        .and_then(|outputs| readers::watch(outputs, move |place| watched.reader_left(place)))
+        .context("cannot watch the readers of the output")
+        .or_internal()?;
     let pool = Pool::builder()
         .settings(settings)
         .reporter(reporter.clone())
@@ -180,6 +186,19 @@ impl Results {
             Self::File(file) => empty(file).context("cannot empty the results file").or_usage(),
         }
     }
+}
+
+/// What a reader could be waiting for.
+fn outputs(results: Option<&Results>) -> io::Result<Vec<(Descriptor, Place)>> {
+    let stdout = Descriptor::stdout()?;
+    Ok(match results {
+        Some(Results::Stdout) => vec![(stdout, Place::Records)],
+        Some(Results::File(file)) => vec![
+            (stdout, Place::Prints),
+            (file.try_clone()?.into(), Place::Records),
+        ],
+        None => vec![(stdout, Place::Prints)],
+    })
 }
 
 /// Decides what goes where: see DESIGN.md section 3.

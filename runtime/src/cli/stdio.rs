@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use mpwasm::inert::inert;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -39,6 +39,13 @@ impl Descriptor {
         self.0.is_terminal()
     }
 
+    /// Whether it is an end of a pipe.
+    pub fn is_pipe(&self) -> bool {
+        self.0
+            .metadata()
+            .is_ok_and(|metadata| metadata.file_type().is_fifo())
+    }
+
     /// Whether both lead to the same file, pipe or terminal.
     pub fn is_same_as(&self, other: &Self) -> bool {
         match (self.0.metadata(), other.0.metadata()) {
@@ -68,6 +75,12 @@ impl Descriptor {
 impl From<File> for Descriptor {
     fn from(file: File) -> Self {
         Self(file)
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
