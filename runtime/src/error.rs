@@ -16,6 +16,9 @@ pub enum Error {
     /// A setting that makes no sense.
     #[error("{0}")]
     BadSetting(String),
+    /// The jail was asked to be strict, and this machine lacks mandatory layers of it.
+    #[error("the jail can't be strict here, for this machine lacks {0}; `mpwasm doctor` says more")]
+    Jail(String),
     /// A process of the pool could not be started.
     #[error("the {role} can't be started: {why}")]
     Start {

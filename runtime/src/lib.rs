@@ -41,6 +41,8 @@ mod compiler;
 mod dispatcher;
 mod error;
 mod guest;
+mod guest_thread;
+mod jail;
 mod outbox;
 mod outcome;
 mod pool;
@@ -54,12 +56,13 @@ mod worker;
 
 pub use error::Error;
 pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
+pub use jail::{Layer, LayerState};
 pub use outcome::{CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
     Builder, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle, Terminal, inspect,
     prints,
 };
-pub use settings::Settings;
+pub use settings::{Jail, Settings, User};
 pub use task_line::{TaskLine, duration, json_error};
 
 /// Exit code of a child process that could not do what it was started for.

@@ -2,19 +2,20 @@
 //! to ours. What a child does then is for `dispatcher`, `worker`, `compiler` and `tasks`.
 //!
 //! A child is a re-execution of one binary with a marker as its first argument. It gets an empty environment, a
-//! process group of its own, a socket to its starter as descriptor 0, nothing as 1, and diagnostics as 2; every
+//! process group of its own, a socket to its starter as descriptor 0, and a pipe for diagnostics as 1 and 2; every
 //! other descriptor comes later through the socket. The start of a child, in order:
 //!
 //! 1. close what was inherited by accident ([`enter`]);
 //! 2. ask for a parent-death signal: only a second mechanism, the first is the end of the socket's file;
 //! 3. say hello ([`Hello`]), so that the starter knows that this is its own build;
-//! 4. receive settings, descriptors and guests;
-//! 5. (the jail's place: before any thread exists, and again, on all threads, when the guests are loaded)
-//! 6. start the watchdog, then run.
+//! 4. receive settings, descriptors and guests; a worker's engine opens here what it keeps open;
+//! 5. [`jail::shut_in`](crate::jail::shut_in), before any thread exists;
+//! 6. start threads;
+//! 7. [`jail::lock`](crate::jail::lock), on all threads, when the guests are loaded; then run.
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -50,7 +51,8 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 4] = [Self::Dispatcher, Self::Worker, Self::Compiler, Self::Tasks];
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 4] = [Self::Dispatcher, Self::Worker, Self::Compiler, Self::Tasks];
 
     /// The role's name, as it stands in the list of processes.
     #[must_use]
@@ -105,22 +107,28 @@ impl Executable {
     }
 }
 
-/// Starts a child. Its diagnostics go to `stderr`.
+/// Starts a child. Its diagnostics go to `diagnostics`, or where this process's own go.
 ///
 /// The calling thread must live as long as the child: the parent-death signal is tied to it.
 ///
 /// # Errors
 /// When the system can't start another process.
-pub fn spawn(executable: &Executable, role: Role, stderr: Stdio) -> io::Result<(Process, OwnedFd)> {
+pub fn spawn(
+    executable: &Executable,
+    role: Role,
+    diagnostics: Option<&PipeWriter>,
+) -> io::Result<(Process, OwnedFd)> {
     let (ours, theirs) = channel::pair()?;
+    let output =
+        || diagnostics.map_or_else(|| Ok(Stdio::inherit()), |pipe| pipe.try_clone().map(Stdio::from));
     let child = Command::new(executable.path())
         .arg0("mpwasm")
         .arg(format!("{MARKER}{}", role.name()))
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .stderr(stderr)
+        .stdout(output()?)
+        .stderr(output()?)
         .process_group(0)
         .spawn()?;
     Ok((Process::new(child)?, ours))
@@ -309,21 +317,26 @@ pub fn enter() -> Result<Channel, String> {
         .map_err(|_| by_hand.to_owned())?;
     nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::SockType)
         .map_err(|_| by_hand.to_owned())?;
-    let null = File::options()
-        .read(true)
-        .open("/dev/null")
-        .map_err(|error| error.to_string())?;
-    nix::unistd::dup2_stdin(&null).map_err(|error| error.to_string())?;
-    drop(null);
+    // Something must stand there, or the next descriptor would. Nothing can be read from it.
+    nix::unistd::dup2_stdin(io::stderr()).map_err(|error| error.to_string())?;
     close_inherited(socket.as_fd());
     end_with_a_panic();
     // SAFETY: the default action is no handler that could break anything. An inherited "ignore" would hide from the
     // dispatcher how its workers end.
     let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) };
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| error.to_string())?;
+    die_with_starter().map_err(|error| error.to_string())?;
     let channel = Channel::with_descriptors(socket, MAX_SETUP);
     channel.send(&Hello::ours()).map_err(|error| error.to_string())?;
     Ok(channel)
+}
+
+/// Asks for SIGKILL when the thread that started this process ends. The kernel forgets it when this process's rights
+/// change.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn die_with_starter() -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
 }
 
 /// A panic in any thread ends the process: half a worker is worse than none, and whoever started it knows what to do

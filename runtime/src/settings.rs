@@ -8,6 +8,27 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// How much of the second wall must hold: what stands around each process beside WebAssembly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Jail {
+    /// A machine that lacks a mandatory layer is refused.
+    Strict,
+    /// All that the machine has is used. A mandatory layer that it lacks is told of, once.
+    #[default]
+    BestEffort,
+    /// None of it.
+    Off,
+}
+
+/// A user, by numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's; there are no supplementary ones.
+    pub gid: u32,
+}
+
 /// What the user may set, for the whole pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -31,6 +52,10 @@ pub struct Settings {
     pub fuel: Option<u64>,
     /// Most tasks that a guest's `tasks` may push.
     pub max_tasks: u64,
+    /// How much of the jail must hold.
+    pub jail: Jail,
+    /// Who the pool's processes shall be instead of root; `None` changes nothing.
+    pub user: Option<User>,
 }
 
 impl Default for Settings {
@@ -47,6 +72,8 @@ impl Default for Settings {
             callback_memory: 64 << 20,
             fuel: None,
             max_tasks: 1_000_000,
+            jail: Jail::default(),
+            user: None,
         }
     }
 }

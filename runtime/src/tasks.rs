@@ -1,18 +1,20 @@
 //! The process that runs one guest's `tasks`: its pushes reach the parent as data.
 //!
-//! Two threads, as in a worker: the main one becomes the watchdog, the other runs the guest. Each push gives the
+//! Two threads, as in a worker: the main one loads the guest and becomes the watchdog, the other runs it. Each push gives the
 //! guest a new deadline; while the parent takes no more (the pool is busy), the clock stands still.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::guest::{Call, Deadline, Executor, Export, Prints, Pusher, Role};
+use crate::guest::{Call, Deadline, Executor, Export, LoadError, Prints, Pusher, Role};
+use crate::guest_thread;
+use crate::jail;
 use crate::outbox::{Outbox, Voice};
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::{self, exit_now};
-use crate::settings::{TASK_THREAD_STACK, WATCHDOG_GRACE};
+use crate::settings::WATCHDOG_GRACE;
 use crate::task_line::{TaskLine, check_args, find_model};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Orders, Ward};
@@ -52,42 +54,38 @@ fn start() -> Result<std::convert::Infallible, String> {
     let life = parent.as_fd().try_clone_to_owned().map_err(text)?;
     let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new())).map_err(text)?);
     let outbox = Arc::new(Outbox::<TasksVoice>::new(socket, Arc::clone(&alarm)));
-    let (ready, engine) = mpsc::channel();
-    let guest_thread = {
-        let (alarm, outbox) = (Arc::clone(&alarm), Arc::clone(&outbox));
-        move || {
-            process::exact_timers();
-            let prints: Arc<dyn Prints> = Arc::new(Unhurried {
-                alarm: Arc::clone(&alarm),
-                outbox: Arc::clone(&outbox),
-            });
-            let deadline = Arc::clone(alarm.deadline());
-            let executor = Executor::new(Role::Tasks, &start.engine, deadline, prints)
-                .and_then(|mut executor| executor.load(artifact, &start.info).map(|_| executor));
-            match executor {
-                Ok(executor) => {
-                    if ready.send(executor.engine().clone()).is_ok() {
-                        run(executor, &start, &alarm, &outbox);
-                    }
-                }
-                Err(error) => {
-                    let failure = Failure::new(Kind::Error, format!("it can't be loaded: {error}"));
-                    outbox.put(&FromTasks::Ended(Some(failure)));
-                    outbox.flush();
-                    exit_now(1);
-                }
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("tasks".to_owned())
-        .stack_size(TASK_THREAD_STACK)
-        .spawn(guest_thread)
-        .map_err(text)?;
-    let engine = engine
-        .recv()
-        .map_err(|_| "the guest's thread ended before it had an engine".to_owned())?;
-    watchdog::watch(&engine, &alarm, &mut Life { socket: life, outbox });
+    let executor = load(artifact, &start, &alarm, &outbox).unwrap_or_else(|error| {
+        let failure = Failure::new(Kind::Error, format!("it can't be loaded: {error}"));
+        outbox.put(&FromTasks::Ended(Some(failure)));
+        outbox.flush();
+        exit_now(1);
+    });
+    let engine = executor.engine().clone();
+    if let Some(plan) = &start.jail {
+        jail::shut_in(process::Role::Tasks, plan).map_err(|error| error.to_string())?;
+    }
+    let plan = start.jail.clone();
+    let (for_guest, printing) = (Arc::clone(&alarm), Arc::clone(&outbox));
+    guest_thread::start(process::Role::Tasks, plan.as_ref(), move || {
+        run(executor, &start, &for_guest, &printing);
+    })?;
+    watchdog::watch(&engine, &alarm, &mut Life { socket: life, outbox })
+}
+
+fn load(
+    artifact: File,
+    start: &ToTasks,
+    alarm: &Arc<Alarm>,
+    outbox: &Arc<Outbox<TasksVoice>>,
+) -> Result<Executor, LoadError> {
+    let prints: Arc<dyn Prints> = Arc::new(Unhurried {
+        alarm: Arc::clone(alarm),
+        outbox: Arc::clone(outbox),
+    });
+    let deadline = Arc::clone(alarm.deadline());
+    let mut executor = Executor::new(Role::Tasks, &start.engine, deadline, prints)?;
+    executor.load(artifact, &start.info)?;
+    Ok(executor)
 }
 
 fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc<Outbox<TasksVoice>>) {

@@ -46,6 +46,12 @@ pub fn thread_cpu() -> Duration {
     Duration::from_nanos(read(ClockId::CLOCK_THREAD_CPUTIME_ID))
 }
 
+/// Processor time that this process has used so far.
+#[must_use]
+pub fn process_cpu() -> Duration {
+    Duration::from_nanos(read(ClockId::CLOCK_PROCESS_CPUTIME_ID))
+}
+
 fn read(clock: ClockId) -> u64 {
     let now = clock_gettime(clock).expect("Linux has this clock, and the kernel can write to our stack");
     now.tv_sec().unsigned_abs() * 1_000_000_000 + now.tv_nsec().unsigned_abs()

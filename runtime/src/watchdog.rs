@@ -17,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use wasmtime::Engine;
 
 use crate::guest::{CallId, Deadline};
-use crate::process::{exact_timers, poll_until};
+use crate::process::poll_until;
 use crate::time::Time;
 
 /// A bump of the epoch that falls between the arming of a deadline and the entry into the guest is lost, so it is
@@ -148,9 +148,9 @@ struct Expired {
     bump_at: Time,
 }
 
-/// Watches over the calls of this process, for ever.
+/// Watches over the calls of this process, for ever. The calling thread should have
+/// [`exact_timers`](crate::process::exact_timers).
 pub fn watch(engine: &Engine, alarm: &Alarm, ward: &mut impl Ward) -> ! {
-    exact_timers();
     let deadline = &alarm.deadline;
     let mut expired: Option<Expired> = None;
     let mut attentive: Option<Time> = None;

@@ -9,6 +9,8 @@ pub enum Exit {
     Success,
     /// 1: some task or callback failed, the guest's `tasks` failed, or the run took too long.
     TasksFailed,
+    /// 1, of `doctor`: a mandatory layer of the jail does not hold.
+    Unwell,
     /// 2: wrong usage or a bad guest; nothing ran.
     Usage,
     /// 3: mpwasm itself failed.
@@ -22,7 +24,7 @@ impl Exit {
     pub const fn code(self) -> i32 {
         match self {
             Self::Success => 0,
-            Self::TasksFailed => 1,
+            Self::TasksFailed | Self::Unwell => 1,
             Self::Usage => 2,
             Self::Failed => 3,
             Self::Interrupted(Signal::Interrupt) => 130,
@@ -80,6 +82,7 @@ impl Failure {
         use mpwasm::Error;
         match error {
             Error::InitMissing
+            | Error::Jail { .. }
             | Error::Start { .. }
             | Error::Io(_)
             | Error::Closed
@@ -118,6 +121,7 @@ mod tests {
         let endings = [
             (Exit::Success, 0),
             (Exit::TasksFailed, 1),
+            (Exit::Unwell, 1),
             (Exit::Usage, 2),
             (Exit::Failed, 3),
             (Exit::Interrupted(Signal::Interrupt), 130),

@@ -2,6 +2,7 @@
 //! comes back into an exit code.
 
 mod build;
+mod doctor;
 mod ending;
 mod exit;
 mod feed;
@@ -17,6 +18,7 @@ mod signals;
 mod stdio;
 mod summary;
 mod units;
+mod walls;
 
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -61,6 +63,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             print_path(&dir)
         }
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Doctor => doctor::doctor(),
     }
 }
 

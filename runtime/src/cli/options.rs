@@ -12,6 +12,7 @@ use mpwasm::{Settings, duration};
 use super::build;
 use super::exit::{Failure, OrExit};
 use super::units::{JsonArgs, size};
+use super::walls::Walls;
 
 /// A process pool for code that you do not trust: runs tasks in sandboxed WebAssembly guests.
 #[derive(Debug, Parser)]
@@ -51,6 +52,10 @@ pub enum Command {
     ///
     /// Exit codes: 0 the guest would be accepted; 2 it would be refused.
     Inspect(InspectArgs),
+    /// Show which layers of the jail this machine has, and try them on a worker.
+    ///
+    /// Exit codes: 0 all mandatory layers hold; 1 one does not.
+    Doctor,
 }
 
 /// `mpwasm run`.
@@ -87,6 +92,16 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub limits: Limits,
+
+    #[command(flatten)]
+    pub walls: Walls,
+}
+
+impl RunArgs {
+    /// The pool's settings.
+    pub fn settings(&self) -> Settings {
+        self.walls.settings(self.limits.settings())
+    }
 }
 
 /// What a run's tasks may use.
@@ -134,8 +149,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The pool's settings.
-    pub fn settings(&self) -> Settings {
+    /// The pool's settings, as far as they are limits.
+    fn settings(&self) -> Settings {
         Settings {
             size: self.size.unwrap_or_else(|| Settings::default().size),
             timeout: self.timeout,
@@ -147,6 +162,7 @@ impl Limits {
             callback_memory: self.callback_memory,
             fuel: self.fuel,
             max_tasks: self.max_tasks,
+            ..Settings::default()
         }
     }
 }
@@ -222,6 +238,7 @@ mod tests {
 
     use clap::CommandFactory;
     use clap::error::ErrorKind;
+    use mpwasm::{Jail, User};
 
     use super::*;
 
@@ -240,13 +257,13 @@ mod tests {
 
     #[test]
     fn without_options_the_settings_are_the_librarys_defaults() {
-        assert_eq!(run(&["g.wasm"]).unwrap().limits.settings(), Settings::default());
+        assert_eq!(run(&["g.wasm"]).unwrap().settings(), Settings::default());
     }
 
     #[test]
     fn every_limit_reaches_its_setting() {
         let line = "g --size 5 --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k --max-args 4MiB \
-                    --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8";
+                    --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 --jail strict --user 9:10";
         let args: Vec<&str> = line.split_whitespace().collect();
         let expected = Settings {
             size: 5,
@@ -259,8 +276,10 @@ mod tests {
             callback_memory: 6 << 20,
             fuel: Some(7),
             max_tasks: 8,
+            jail: Jail::Strict,
+            user: Some(User { uid: 9, gid: 10 }),
         };
-        assert_eq!(run(&args).unwrap().limits.settings(), expected);
+        assert_eq!(run(&args).unwrap().settings(), expected);
     }
 
     #[test]
@@ -296,6 +315,7 @@ mod tests {
             &["g", "--args", "{}"],
             &["g", "--args", "[1"],
             &["g", "--memory", "lots"],
+            &["g", "--user", "no such user"],
         ] {
             assert_eq!(run(wrong).unwrap_err(), ErrorKind::ValueValidation, "{wrong:?}");
         }
@@ -313,7 +333,6 @@ mod tests {
             "--dir=.",
             "--env=A=b",
             "--resume",
-            "--jail=off",
             "--compile-timeout=1s",
         ] {
             assert_eq!(

@@ -34,7 +34,7 @@ use super::stdio::{self, Descriptor, Lenient};
 ///
 /// The process should exit with the returned code whatever threads are left: the feeder may still wait for input.
 pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
-    let settings = args.limits.settings();
+    let settings = args.settings();
     let (guest, model) = options::split_model(&args.guest).or_usage()?;
     let results = args.results.as_deref().map(Results::open).transpose()?;
     let module = args.building.module(&guest)?;

@@ -220,7 +220,10 @@ impl Thread {
         let (engine, alarm) = (executor.engine().clone(), Arc::clone(&self.alarm));
         std::thread::Builder::new()
             .name("watchdog".to_owned())
-            .spawn(move || watchdog::watch(&engine, &alarm, &mut Callback))
+            .spawn(move || {
+                exact_timers();
+                watchdog::watch(&engine, &alarm, &mut Callback)
+            })
             .map_err(|error| error.to_string())?;
         exact_timers();
         // Timeouts in a row, by guest and model.

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -15,6 +15,7 @@ use super::ATTEMPT;
 use super::callbacks::Finished;
 use super::schedule::{Exit, Io, KillReason, OfferId, Run, Task, WorkerId};
 use crate::guest::{EngineSettings, GuestInfo};
+use crate::jail::{OomScore, Plan, violation};
 use crate::outcome::Failure;
 use crate::process::{self, Executable, Process, Role};
 use crate::settings::Settings;
@@ -60,6 +61,10 @@ pub struct Member {
 pub struct Crew {
     members: Vec<Option<Member>>,
     engine: EngineSettings,
+    /// The walls around each worker.
+    jail: Option<Plan>,
+    /// With which workers are started such that they die first.
+    score: Option<OomScore>,
     guests: Vec<(File, GuestInfo)>,
     max_frame: usize,
     /// Tasks that the scheduler ended; the event loop takes them.
@@ -85,10 +90,12 @@ pub enum Note {
 
 impl Crew {
     /// No workers yet.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings, jail: Option<Plan>, score: Option<OomScore>) -> Self {
         Self {
             members: (0..settings.size).map(|_| None).collect(),
             engine: EngineSettings::from(settings),
+            jail,
+            score,
             guests: Vec::new(),
             max_frame: worker_frame(settings),
             finished: Vec::new(),
@@ -142,17 +149,16 @@ impl Crew {
     }
 
     /// Reaps the worker if it has ended. Its page can still be read until it is buried.
-    pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, ExitStatus)> {
+    pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, Exit)> {
         let member = self.member(worker)?;
         let status = member.process.try_reap()?;
         let pid = member.process.pid();
-        let text = format!(
-            "worker {} (pid {pid}) reaped: {}",
-            worker.0,
-            process::describe_exit(status)
-        );
-        self.notes.push(Note::Debug(text));
-        Some((pid, status))
+        let exit = exit(status, member.slots.violation());
+        self.notes.push(Note::Debug(format!(
+            "worker {} (pid {pid}) reaped: it {exit}",
+            worker.0
+        )));
+        Some((pid, exit))
     }
 
     /// Forgets the reaped process `pid`, unless another has already taken its slot.
@@ -184,7 +190,11 @@ impl Crew {
 
     fn start(&mut self, worker: WorkerId) -> std::io::Result<Member> {
         // The dispatcher's diagnostics are a pipe to the parent, and so are its workers'.
-        let (process, socket) = process::spawn(&Executable::Own, Role::Worker, Stdio::inherit())?;
+        let spawn = || process::spawn(&Executable::Own, Role::Worker, None);
+        let (process, socket) = match &self.score {
+            Some(score) => score.start_expendable(spawn),
+            None => spawn(),
+        }?;
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         process::set_nonblocking(control.as_fd())?;
         let (page, page_descriptor) = Page::create()?;
@@ -192,6 +202,7 @@ impl Crew {
         let start = ToWorker::Start {
             engine: self.engine.clone(),
             guests: self.guests.len() as u32,
+            jail: self.jail.clone(),
         };
         channel.send_now_with(&start, &[theirs.as_fd(), page_descriptor.as_fd()])?;
         for (artifact, info) in &self.guests {
@@ -311,11 +322,13 @@ impl Io for Crew {
     }
 }
 
-/// A worker's end, in the scheduler's words.
-pub fn exit(status: ExitStatus) -> Exit {
+/// A worker's end, in the scheduler's words; with the system call that its jail did not let it make, if that ended it.
+/// Which one that was is the worker's own word, and only told to people.
+fn exit(status: ExitStatus, violation: Option<u64>) -> Exit {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => Exit::Code(code),
+        (None, Some(libc::SIGSYS)) => Exit::Forbidden(violation.map(violation::name)),
         (None, signal) => Exit::Signal(signal.unwrap_or_default()),
     }
 }

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::poll::{PollFd, PollFlags};
 
 use super::callbacks::{Callbacks, Finished};
-use super::crew::{Crew, Note, Stage, exit};
+use super::crew::{Crew, Note, Stage};
 use super::frames::{self, Said};
 use super::schedule::{Exit, OfferId, Scheduler, Task, WorkerId};
 use crate::guest::GuestInfo;
@@ -71,7 +71,7 @@ struct Found {
 
 impl EventLoop {
     /// A pool without guests: its workers are started with the first one.
-    pub fn new(parent: Channel, tasks: OwnedFd, settings: Settings) -> io::Result<Self> {
+    pub fn new(parent: Channel, tasks: OwnedFd, settings: Settings, crew: Crew) -> io::Result<Self> {
         Ok(Self {
             parent,
             uplink: Outgoing::default(),
@@ -83,7 +83,7 @@ impl EventLoop {
                 cancelled: HashSet::new(),
             },
             scheduler: Scheduler::new(settings.size),
-            crew: Crew::new(&settings),
+            crew,
             callbacks: Callbacks::new(settings.clone()),
             settings,
             told_failure: false,
@@ -349,9 +349,8 @@ impl EventLoop {
                 }
             }
         }
-        if ended && let Some((pid, status)) = self.crew.reap(worker) {
-            self.scheduler
-                .worker_exited(worker, exit(status), now, &mut self.crew);
+        if ended && let Some((pid, exit)) = self.crew.reap(worker) {
+            self.scheduler.worker_exited(worker, exit, now, &mut self.crew);
             self.crew.bury(worker, pid);
         }
     }

@@ -14,8 +14,10 @@ pub mod schedule;
 
 use std::os::fd::AsFd;
 
+use crew::Crew;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::jail::{self, OomScore};
 use crate::process;
 use crate::wire::messages::ToDispatcher;
 
@@ -26,7 +28,7 @@ const ATTEMPT: u32 = 1;
 /// when that is none of the parent's making.
 pub fn main() -> Result<(), String> {
     let mut parent = process::enter()?;
-    let ToDispatcher::Start { settings } = parent.receive().map_err(|error| error.to_string())? else {
+    let ToDispatcher::Start { settings, jail } = parent.receive().map_err(|error| error.to_string())? else {
         return Err("the first message was not a start".to_owned());
     };
     let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
@@ -35,7 +37,15 @@ pub fn main() -> Result<(), String> {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
     process::set_nonblocking(tasks.as_fd()).map_err(|error| error.to_string())?;
-    event_loop::EventLoop::new(parent, tasks, settings)
+    let mut score = None;
+    if let Some(plan) = &jail {
+        score = OomScore::open();
+        jail::shut_in(process::Role::Dispatcher, plan)
+            .and_then(|()| jail::lock(process::Role::Dispatcher, plan))
+            .map_err(|error| error.to_string())?;
+    }
+    let crew = Crew::new(&settings, jail, score);
+    event_loop::EventLoop::new(parent, tasks, settings, crew)
         .map_err(|error| error.to_string())?
         .run();
     Ok(())

@@ -36,4 +36,5 @@ pub use executor::Executor;
 pub use host::Pusher;
 pub use info::{GuestInfo, MemoryInfo, ModelInfo};
 pub use json::one_line;
+pub use load::LoadError;
 pub use output::Prints;

@@ -18,8 +18,9 @@ use super::receiver::{self, Dispatcher};
 use super::report::{Locked, Reporter};
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
+use crate::jail::{self, Layer};
 use crate::process::{self, Executable, set_nonblocking};
-use crate::settings::{MAX_SIZE, Settings};
+use crate::settings::{Jail, MAX_SIZE, Settings, User};
 use crate::time::Time;
 
 /// Bytes that the pipe of tasks should hold. Less is no harm: only more writes.
@@ -96,6 +97,15 @@ impl Builder {
         callback_memory: u64,
         /// Most tasks that a guest's `tasks` may push.
         max_tasks: u64,
+        /// How much of the jail around each process must hold; all that the machine has, by default.
+        jail: Jail,
+    }
+
+    /// Who the pool's processes shall be, when this process is root's.
+    #[must_use]
+    pub fn user(mut self, user: User) -> Self {
+        self.settings.user = Some(user);
+        self
     }
 
     /// Deterministic budget of each task, in units of about one instruction; none is counted by default. A task
@@ -141,12 +151,18 @@ impl Builder {
     /// The thread that calls this may end before the pool does.
     ///
     /// # Errors
-    /// [`Error::BadSetting`]; [`Error::InitMissing`] when the builder names no executable and
+    /// [`Error::BadSetting`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no executable and
     /// [`init`](crate::init) was not called; [`Error::Read`] when the executable is not there; [`Error::Start`] when
     /// it can't be started, does not behave like mpwasm, or is of another build; [`Error::Io`] when the system is
     /// out of descriptors, memory or threads.
     pub fn start(self) -> Result<Pool, Error> {
         check(&self.settings)?;
+        let lacking = missing_layers(self.settings.jail);
+        if let Some(lacking) = &lacking
+            && self.settings.jail == Jail::Strict
+        {
+            return Err(Error::Jail(lacking.clone()));
+        }
         // A copy that got here did not know what it is. Without this, a program that names itself as the executable
         // and does not call `init` would start itself without end.
         if process::role().is_some() {
@@ -223,14 +239,32 @@ impl Builder {
                 }
             })?;
         match outcome.recv() {
-            Ok(Ok(shared)) => Ok(Pool {
-                shared,
-                receiver: Mutex::new(Some(receiver)),
-            }),
+            Ok(Ok(shared)) => {
+                if let Some(lacking) = lacking {
+                    let text = format!(
+                        "the jail has holes: this machine lacks {lacking}; `mpwasm doctor` says more"
+                    );
+                    shared.report(|reporter| reporter.warning(&text));
+                }
+                Ok(Pool {
+                    shared,
+                    receiver: Mutex::new(Some(receiver)),
+                })
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::Io(io::Error::other("the receiver's thread ended"))),
         }
     }
+}
+
+/// The names of the mandatory layers that this machine lacks, if any is.
+fn missing_layers(jail: Jail) -> Option<String> {
+    let missing = match jail {
+        Jail::Off => Vec::new(),
+        Jail::Strict | Jail::BestEffort => jail::missing(),
+    };
+    let names: Vec<_> = missing.into_iter().map(Layer::name).collect();
+    (!names.is_empty()).then(|| names.join(" and "))
 }
 
 fn check(settings: &Settings) -> Result<(), Error> {
@@ -240,6 +274,14 @@ fn check(settings: &Settings) -> Result<(), Error> {
     }
     if settings.timeout.is_zero() || settings.callback_timeout.is_zero() {
         return bad("a timeout is longer than zero");
+    }
+    if let Some(user) = settings.user {
+        if !nix::unistd::geteuid().is_root() {
+            return bad("only root can run the pool's processes as another user");
+        }
+        if user.uid == 0 {
+            return bad("the user of the pool's processes is to be another than root");
+        }
     }
     if settings.size > MAX_SIZE {
         return bad(&format!("a pool has at most {MAX_SIZE} workers"));

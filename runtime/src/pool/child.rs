@@ -1,22 +1,26 @@
 //! The parent's children: how each of them comes up.
 
-use std::process::Stdio;
+use std::io::{self, PipeReader, PipeWriter, Read};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::process::{self, Executable, HelloError, Process, Role, describe_exit};
+use crate::inert::inert;
+use crate::process::{self, Executable, HelloError, Process, Role, describe_exit, set_nonblocking};
+use crate::time::Time;
 use crate::wire::channel::Channel;
 
 /// How long a child may take to say hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Starts a child that has said hello. Frames of at most `max_frame` bytes are taken from it.
+/// Starts a child that has said hello. Frames of at most `max_frame` bytes are taken from it; what it has to say to
+/// people goes to `diagnostics`.
 ///
 /// The calling thread must live as long as the child: the parent-death signal is tied to it.
 pub fn start(
     executable: &Executable,
     role: Role,
-    stderr: Stdio,
+    diagnostics: &PipeWriter,
     max_frame: usize,
 ) -> Result<(Process, Channel), Error> {
     let failed = |why: String| Error::Start {
@@ -24,7 +28,7 @@ pub fn start(
         why,
     };
     let (mut process, socket) =
-        process::spawn(executable, role, stderr).map_err(|error| failed(error.to_string()))?;
+        process::spawn(executable, role, Some(diagnostics)).map_err(|error| failed(error.to_string()))?;
     let mut channel = Channel::new(socket, max_frame);
     match process::receive_hello(&mut channel, HELLO_PATIENCE) {
         Ok(()) => Ok((process, channel)),
@@ -37,6 +41,37 @@ pub fn start(
             Err(failed(format!(
                 "it is no copy of mpwasm, or ended at once ({end})"
             )))
+        }
+    }
+}
+
+/// What a child that does one thing and exits has to say to people: nothing, as long as all is well. What it says is
+/// kept in the pipe, so it can't say much.
+#[derive(Debug)]
+pub struct LastWords(PipeReader);
+
+/// Bytes of them that are shown.
+const MAX_LAST_WORDS: u64 = 1000;
+
+impl LastWords {
+    /// Words, and the pipe to say them to.
+    pub fn new() -> io::Result<(Self, PipeWriter)> {
+        let (reader, writer) = io::pipe()?;
+        set_nonblocking(reader.as_fd())?;
+        Ok((Self(reader), writer))
+    }
+
+    /// How a child ended that should not have: its status, and what it said.
+    pub fn describe(self, process: &mut Process) -> String {
+        let status = process.wait_until(Time::now() + Duration::from_secs(1));
+        let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
+        let mut words = Vec::new();
+        // An error means that there is no more to be had now.
+        let _ = self.0.take(MAX_LAST_WORDS).read_to_end(&mut words);
+        let words = String::from_utf8_lossy(&words);
+        match words.trim() {
+            "" => end,
+            words => format!("{end}: {}", inert(words)),
         }
     }
 }

@@ -3,15 +3,15 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::{CompiledGuest, child};
+use super::CompiledGuest;
+use super::child::{self, LastWords};
 use crate::error::Error;
 use crate::guest::{EngineSettings, GuestInfo};
-use crate::process::{self, Executable, Process, Role, describe_exit, poll_until, sealed_memory};
+use crate::jail::Plan;
+use crate::process::{self, Executable, Role, poll_until, sealed_memory};
 use crate::settings::{COMPILE_PATIENCE, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
@@ -89,16 +89,26 @@ fn run_compiler(
         name: name.to_owned(),
         why,
     };
-    let (mut process, mut channel) = child::start(executable, Role::Compiler, Stdio::null(), MAX_ARTIFACT)?;
+    let (words, diagnostics) = LastWords::new()?;
+    let (mut process, mut channel) = child::start(executable, Role::Compiler, &diagnostics, MAX_ARTIFACT)?;
+    drop(diagnostics);
     let guest = sealed_memory(c"mpwasm-guest", bytes)?;
-    let engine = EngineSettings::from(settings);
+    let message = ToCompiler {
+        engine: EngineSettings::from(settings),
+        jail: Plan::new(settings.jail, settings.user),
+    };
     channel
-        .send_with(&ToCompiler { engine }, &[guest.as_fd()])
+        .send_with(&message, &[guest.as_fd()])
         .map_err(|error| failed(error.to_string()))?;
     let until = Time::now() + COMPILE_PATIENCE;
     while !channel.inbox().has_frame() {
         match receive_until(&mut channel, until) {
-            Ok(Filled::Closed) => return Err(failed(describe_end(&mut process))),
+            Ok(Filled::Closed) => {
+                let end = words.describe(&mut process);
+                return Err(failed(format!(
+                    "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have"
+                )));
+            }
             Ok(_) if Time::now() >= until => {
                 return Err(failed(format!(
                     "it takes longer than {} s",
@@ -128,10 +138,4 @@ fn receive_until(channel: &mut Channel, until: Time) -> io::Result<Filled> {
     let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
     poll_until(&mut fds, until)?;
     channel.fill()
-}
-
-fn describe_end(process: &mut Process) -> String {
-    let status = process.wait_until(Time::now() + Duration::from_secs(1));
-    let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
-    format!("the compiler ended without an answer ({end}); perhaps it needs more memory than it may have")
 }

@@ -1,17 +1,18 @@
 //! Running a guest's `tasks`: the parent's side. What it pushes is data from a process of lower trust.
 
 use std::os::fd::AsFd;
-use std::process::Stdio;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
+use super::child::{self, LastWords};
 use super::report::{Output, Reporter, Source};
-use super::{Guest, Pool, Task, child};
+use super::{Guest, Pool, Task};
 use crate::error::Error;
 use crate::guest::EngineSettings;
+use crate::jail::Plan;
 use crate::outcome::Stream;
-use crate::process::{Role, describe_exit, poll_until};
+use crate::process::{Role, poll_until};
 use crate::settings::DISPATCHER_GRACE;
 use crate::task_line::TaskLine;
 use crate::time::Time;
@@ -71,8 +72,10 @@ impl Run<'_> {
         let shared = &self.pool.shared;
         let settings = &shared.settings;
         let largest = task_frame(settings.max_args).saturating_add(OVERHEAD);
+        let (words, diagnostics) = LastWords::new()?;
         let (mut process, mut channel) =
-            child::start(&shared.executable, Role::Tasks, Stdio::null(), largest)?;
+            child::start(&shared.executable, Role::Tasks, &diagnostics, largest)?;
+        drop(diagnostics);
         let message = ToTasks {
             engine: EngineSettings::from(settings),
             info: self.guest.info().clone(),
@@ -80,6 +83,7 @@ impl Run<'_> {
             first: shared.ledger.next_id(),
             max_tasks: settings.max_tasks,
             max_args: settings.max_args,
+            jail: Plan::new(settings.jail, settings.user),
         };
         channel.send_with(&message, &[self.guest.artifact().as_fd()])?;
         // Loading the guest takes a moment that is not the guest's.
@@ -104,8 +108,7 @@ impl Run<'_> {
                 )));
             }
             if channel.fill()? == Filled::Closed {
-                let status = process.wait_until(Time::now() + Duration::from_secs(1));
-                let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
+                let end = words.describe(&mut process);
                 return Ok(Some(format!("its process ended early ({end})")));
             }
             // What was pushed may wait for the pool; only then does the guest's time go on.

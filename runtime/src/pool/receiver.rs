@@ -6,7 +6,6 @@
 
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use super::{End, Shared, child};
 use crate::error::Error;
 use crate::guest::one_line;
 use crate::inert::inert;
+use crate::jail::Plan;
 use crate::outcome::{Failure, Kind, Stream};
 use crate::process::{Executable, Process, Role, describe_exit, poll_until};
 use crate::settings::{MAX_JSON_DEPTH, Settings};
@@ -49,11 +49,11 @@ impl Dispatcher {
         diagnostics: PipeWriter,
     ) -> Result<Self, Error> {
         let largest = dispatcher_frame(settings);
-        let (process, channel) =
-            child::start(executable, Role::Dispatcher, Stdio::from(diagnostics), largest)?;
+        let (process, channel) = child::start(executable, Role::Dispatcher, &diagnostics, largest)?;
         channel.send_with(
             &ToDispatcher::Start {
                 settings: settings.clone(),
+                jail: Plan::new(settings.jail, settings.user),
             },
             &[tasks.as_fd()],
         )?;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::page::Offer;
 use crate::guest::{EngineSettings, GuestInfo};
+use crate::jail::Plan;
 use crate::outcome::{CallbackStatus, Failure, LogLevel, Stream};
 use crate::settings::Settings;
 use crate::time::Time;
@@ -100,6 +101,8 @@ pub enum ToDispatcher {
     Start {
         /// The pool's settings.
         settings: Settings,
+        /// The walls around it; `None` for none.
+        jail: Option<Plan>,
     },
     /// A guest; its sealed artifact comes with the message.
     Load {
@@ -225,6 +228,8 @@ pub enum ToWorker<'a> {
         engine: EngineSettings,
         /// How many guests follow.
         guests: u32,
+        /// The walls around it.
+        jail: Option<Plan>,
     },
     /// A guest; its sealed artifact comes with the message.
     Load(GuestInfo),
@@ -312,6 +317,8 @@ pub enum FromWorker<'a> {
 pub struct ToCompiler {
     /// What shapes the code.
     pub engine: EngineSettings,
+    /// The walls around it.
+    pub jail: Option<Plan>,
 }
 
 /// Compiler to parent: its only answer.
@@ -346,6 +353,8 @@ pub struct ToTasks {
     pub max_tasks: u64,
     /// Largest task, bytes.
     pub max_args: u64,
+    /// The walls around it.
+    pub jail: Option<Plan>,
 }
 
 /// The process that runs a guest's `tasks`, to the parent.

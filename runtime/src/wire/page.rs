@@ -71,12 +71,20 @@ struct Slot {
     claimed: AtomicU64,
 }
 
-const BYTES: NonZeroUsize = NonZeroUsize::new(SLOTS * size_of::<Slot>()).expect("a page is not empty");
+/// What the mapping holds.
+#[repr(C)]
+struct Shared {
+    slots: [Slot; SLOTS],
+    /// The system call for which the worker's jail ended it, plus one; zero before that.
+    violation: AtomicU64,
+}
+
+const BYTES: NonZeroUsize = NonZeroUsize::new(size_of::<Shared>()).expect("a page is not empty");
 
 /// A mapping of the shared page, in either of the two processes.
 #[derive(Debug)]
 pub struct Page {
-    slots: NonNull<Slot>,
+    shared: NonNull<Shared>,
 }
 
 // SAFETY: the mapping is shared memory that is only ever accessed through atomics, from any thread.
@@ -131,14 +139,25 @@ impl Page {
             )?
         };
         Ok(Self {
-            slots: pointer.cast(),
+            shared: pointer.cast(),
         })
     }
 
+    fn shared(&self) -> &Shared {
+        // SAFETY: the mapping is as large as a `Shared`, aligned to a page, zeroed by the kernel, lives as long as
+        // `self`, and a `Shared` is atomics, which are valid for any bytes.
+        unsafe { self.shared.as_ref() }
+    }
+
+    /// `Offer::slot` is below SLOTS for every value of an offer.
     fn slot(&self, offer: Offer) -> &Slot {
-        // SAFETY: `Offer::slot` is below SLOTS for every value of an offer; the mapping holds SLOTS slots, is
-        // aligned to a page, zeroed by the kernel, and a `Slot` is valid for any bytes.
-        unsafe { self.slots.add(offer.slot()).as_ref() }
+        &self.shared().slots[offer.slot()]
+    }
+
+    /// Worker: where the jail leaves the system call for which it ends the process.
+    #[must_use]
+    pub fn violation_cell(&self) -> &AtomicU64 {
+        &self.shared().violation
     }
 
     /// Dispatcher: the task behind `offer` is about to be sent.
@@ -193,7 +212,7 @@ impl Page {
 impl Drop for Page {
     fn drop(&mut self) {
         // SAFETY: the mapping that `map` made, of this length; nothing borrows from it any more.
-        let _ = unsafe { munmap(self.slots.cast(), BYTES.get()) };
+        let _ = unsafe { munmap(self.shared.cast(), BYTES.get()) };
     }
 }
 
@@ -246,6 +265,12 @@ impl Slots {
     #[must_use]
     pub fn claimed(&self, offer: Offer) -> Option<Time> {
         self.page.claimed(offer)
+    }
+
+    /// The system call for which the worker's jail ended it, as the worker has it.
+    #[must_use]
+    pub fn violation(&self) -> Option<u64> {
+        self.page.violation_cell().load(Ordering::Acquire).checked_sub(1)
     }
 }
 

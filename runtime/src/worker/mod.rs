@@ -1,23 +1,27 @@
 //! Process 3 and up: a worker runs tasks, one at a time, each in a fresh instance.
 //!
-//! Two threads: the main one becomes the watchdog, the other runs the guests on a stack of known size
-//! ([`run_loop`]). What either has to say to the dispatcher goes through the [`Outbox`]. The worker decides
+//! Two threads: the main one loads the guests and becomes the watchdog, the other runs them ([`run_loop`]). What either has to say to the dispatcher goes through the [`Outbox`]. The worker decides
 //! nothing about the pool: it claims what it is offered, in order, and reports how it ended.
 
+mod backstop;
 mod run_loop;
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, Prints, Role};
+use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, LoadError, Prints, Role};
+use crate::guest_thread;
+use crate::jail::{self, Plan};
+use backstop::Backstop;
+
 use crate::outbox::{Outbox, Voice};
 use crate::outcome::{LogLevel, Stream};
 use crate::process::{self, exit_now};
-use crate::settings::{TASK_THREAD_STACK, WATCHDOG_GRACE};
+use crate::settings::WATCHDOG_GRACE;
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::channel::{Channel, Outgoing};
@@ -33,6 +37,7 @@ const EXIT_UNABLE: i32 = 112;
 /// What the dispatcher sends before the first task.
 struct Start {
     engine: EngineSettings,
+    jail: Option<Plan>,
     control: OwnedFd,
     page: Page,
     guests: Vec<(File, GuestInfo)>,
@@ -76,7 +81,7 @@ pub fn main() -> String {
 
 fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let ToWorker::Start { engine, guests } = channel.receive().map_err(|error| text(&error))? else {
+    let ToWorker::Start { engine, guests, jail } = channel.receive().map_err(|error| text(&error))? else {
         return Err("the first message was not a start".to_owned());
     };
     let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
@@ -92,13 +97,14 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     }
     Ok(Start {
         engine,
+        jail,
         control,
         page,
         guests: loaded,
     })
 }
 
-/// Starts the task thread; this thread becomes the watchdog.
+/// Loads the guests, puts up the walls, starts the task thread; this thread becomes the watchdog.
 fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, String> {
     let text = |error: std::io::Error| error.to_string();
     let socket = channel.as_fd().try_clone_to_owned().map_err(text)?;
@@ -110,37 +116,32 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         outbox,
         running: AtomicU64::new(0),
     });
-    let (ready, engine) = mpsc::channel();
     let Start {
-        engine: settings,
+        engine,
+        jail,
         control,
         page,
         guests,
     } = start;
-    let for_tasks = Arc::clone(&shared);
-    let task_thread = move || {
-        process::exact_timers();
-        let executor = match load(&settings, &for_tasks, guests) {
-            Ok(executor) => executor,
-            Err(error) => {
-                for_tasks.outbox.put(&FromWorker::Unable(&error));
-                for_tasks.outbox.flush();
-                exit_now(EXIT_UNABLE);
-            }
-        };
-        if ready.send(executor.engine().clone()).is_ok() {
-            run_loop::run(channel, page, executor, &for_tasks);
-        }
+    let unable = |error: String| -> ! {
+        shared.outbox.put(&FromWorker::Unable(&error));
+        shared.outbox.flush();
+        exit_now(EXIT_UNABLE)
     };
-    std::thread::Builder::new()
-        .name("task".to_owned())
-        .stack_size(TASK_THREAD_STACK)
-        .spawn(task_thread)
-        .map_err(text)?;
-    let engine = engine
-        .recv()
-        .map_err(|_| "the task thread ended before it had an engine".to_owned())?;
+    let executor = load(&engine, &shared, guests).unwrap_or_else(|error| unable(error.to_string()));
+    let engine = executor.engine().clone();
     process::set_nonblocking(control.as_fd()).map_err(text)?;
+    if let Some(plan) = &jail {
+        // SAFETY: the page goes to the task thread, which keeps it until the process ends.
+        unsafe { jail::violation::leave_number_in(page.violation_cell()) };
+        jail::shut_in(process::Role::Worker, plan).unwrap_or_else(|error| unable(error.to_string()));
+    }
+    let for_tasks = Arc::clone(&shared);
+    let backstop = Backstop::new(jail.is_some());
+    guest_thread::start(process::Role::Worker, jail.as_ref(), move || {
+        run_loop::run(channel, page, executor, &for_tasks, backstop);
+    })
+    .unwrap_or_else(|error| unable(error));
     let mut ward = Life {
         control: File::from(control),
         orders: Vec::new(),
@@ -153,15 +154,12 @@ fn load(
     settings: &EngineSettings,
     shared: &Shared,
     guests: Vec<(File, GuestInfo)>,
-) -> Result<Executor, String> {
+) -> Result<Executor, LoadError> {
     let prints: Arc<dyn Prints> = Arc::clone(&shared.outbox) as _;
     let deadline = Arc::clone(shared.alarm.deadline());
-    let mut executor =
-        Executor::new(Role::Worker, settings, deadline, prints).map_err(|error| error.to_string())?;
+    let mut executor = Executor::new(Role::Worker, settings, deadline, prints)?;
     for (artifact, info) in guests {
-        executor
-            .load(artifact, &info)
-            .map_err(|error| error.to_string())?;
+        executor.load(artifact, &info)?;
     }
     Ok(executor)
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
+use super::backstop::Backstop;
 use crate::guest::{Call, Executor, Export};
 use crate::process::exit_now;
 use crate::time::{Time, thread_cpu};
@@ -21,7 +22,13 @@ use crate::wire::page::{Offer, Page};
 const WORTH_A_CALL: Duration = Duration::from_micros(100);
 
 /// Runs what comes through `channel` until the dispatcher closes it.
-pub fn run(mut channel: Channel, page: Page, mut executor: Executor, shared: &Shared) {
+pub fn run(
+    mut channel: Channel,
+    page: Page,
+    mut executor: Executor,
+    shared: &Shared,
+    mut backstop: Backstop,
+) {
     shared.outbox.put(&FromWorker::Ready);
     loop {
         shared.outbox.flush();
@@ -56,7 +63,12 @@ pub fn run(mut channel: Channel, page: Page, mut executor: Executor, shared: &Sh
             };
             let claimed = Time::now();
             if page.claim(offer, claimed) {
-                run_task(&mut executor, &call, offer, claimed, claimed + timeout, shared);
+                let claim = Claim {
+                    offer,
+                    at: claimed,
+                    timeout,
+                };
+                run_task(&mut executor, &call, &claim, shared, &mut backstop);
                 page.done(offer);
             } else {
                 shared.outbox.put(&FromWorker::Skipped(offer));
@@ -65,18 +77,27 @@ pub fn run(mut channel: Channel, page: Page, mut executor: Executor, shared: &Sh
     }
 }
 
+/// A task that this worker has claimed.
+struct Claim {
+    offer: Offer,
+    at: Time,
+    timeout: Duration,
+}
+
 fn run_task(
     executor: &mut Executor,
     call: &Call<'_>,
-    offer: Offer,
-    claimed: Time,
-    deadline: Time,
+    claim: &Claim,
     shared: &Shared,
+    backstop: &mut Backstop,
 ) {
+    let &Claim { offer, at, timeout } = claim;
+    let deadline = at + timeout;
     shared.running.store(offer.to_bits(), Ordering::SeqCst);
     shared.alarm.deadline().arm(deadline);
     shared.alarm.nudge(deadline.min(shared.outbox.due()));
     let cpu = thread_cpu();
+    backstop.cover(timeout, cpu);
     let report = executor.run(call);
     let cpu = thread_cpu().saturating_sub(cpu);
     if !shared.alarm.deadline().disarm() {
@@ -95,7 +116,7 @@ fn run_task(
         stdout_bytes: report.stdout_bytes,
         output_truncated: report.output_truncated,
     };
-    let run = Time::now().since(claimed);
+    let run = Time::now().since(at);
     shared.outbox.put(&FromWorker::Ended {
         offer,
         ending,

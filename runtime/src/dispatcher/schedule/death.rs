@@ -1,5 +1,7 @@
 //! How a task ends that a worker did not bring to an end.
 
+use nix::sys::signal::Signal;
+
 use super::hand::Claim;
 use super::io::{Exit, KillReason};
 use super::task::Task;
@@ -54,7 +56,7 @@ impl Death<'_> {
 
     /// What to say of the worker.
     pub fn describe(&self) -> String {
-        match (self.killed, self.exit) {
+        match (self.killed, &self.exit) {
             (Some(KillReason::NotReady), _) => "was not ready in time".to_owned(),
             (Some(KillReason::Protocol(fault)), _) => format!("broke the protocol: {fault}"),
             (Some(_), Some(_)) => "was killed by the dispatcher".to_owned(),
@@ -67,9 +69,10 @@ impl Death<'_> {
     }
 
     fn crash(&self, message: String) -> Failure {
-        let (code, signal) = match self.exit {
-            Some(Exit::Code(code)) => (Some(code), None),
-            Some(Exit::Signal(signal)) => (None, Some(signal)),
+        let (code, signal) = match &self.exit {
+            Some(Exit::Code(code)) => (Some(*code), None),
+            Some(Exit::Signal(signal)) => (None, Some(*signal)),
+            Some(Exit::Forbidden(_)) => (None, Some(Signal::SIGSYS as i32)),
             None => (None, None),
         };
         Failure {

@@ -72,30 +72,37 @@ pub enum KillReason {
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// It exited with this code.
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// Its jail ended it (SIGSYS), for this system call if that is known.
+    Forbidden(Option<String>),
 }
 
 impl Exit {
     /// Whether it is what the kernel's out-of-memory killer does.
     #[must_use]
-    pub fn is_sigkill(self) -> bool {
-        self == Self::Signal(Signal::SIGKILL as i32)
+    pub fn is_sigkill(&self) -> bool {
+        *self == Self::Signal(Signal::SIGKILL as i32)
     }
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
+        match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
-            Self::Signal(number) => match Signal::try_from(number) {
+            Self::Signal(number) => match Signal::try_from(*number) {
                 Ok(signal) => write!(f, "was ended by {signal}"),
                 Err(_) => write!(f, "was ended by signal {number}"),
             },
+            Self::Forbidden(Some(call)) => write!(
+                f,
+                "was ended by SIGSYS: it made the system call {call}, which its jail forbids"
+            ),
+            Self::Forbidden(None) => f.write_str("was ended by SIGSYS: its jail forbids what it did"),
         }
     }
 }

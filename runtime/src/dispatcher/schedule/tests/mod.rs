@@ -170,6 +170,7 @@ impl Pool {
         if let Some(process) = self.crew.process(worker)
             && let Some(exit) = process
                 .exit
+                .clone()
                 .or((process.killed && !process.wedged).then_some(Exit::Signal(9)))
         {
             self.exit(worker, exit);

@@ -1,0 +1,104 @@
+//! `mpwasm doctor`: which layers of the jail this machine has, and whether they stand around a real worker.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+
+use anyhow::{Context, anyhow};
+use mpwasm::{Layer, LayerState, Pool};
+
+use super::exit::{Exit, Failure, OrExit};
+use super::stdio::Descriptor;
+
+/// The smallest guest: a task that does nothing.
+const GUEST: &str =
+    r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
+
+/// Prints what there is to say.
+pub fn doctor() -> Result<Exit, Failure> {
+    let layers = Layer::ALL.map(|layer| (layer, layer.state()));
+    let mut text = table(&layers);
+    let mut well = layers
+        .iter()
+        .all(|(layer, state)| !layer.is_mandatory() || matches!(state, LayerState::Active(_)));
+    match examine() {
+        Ok(found) => _ = writeln!(text, "\nA task ran behind them: {found}."),
+        Err(error) => {
+            well = false;
+            _ = writeln!(text, "\nA task could not be run behind them: {error:#}");
+        }
+    }
+    let verdict = if well {
+        "Every mandatory layer holds: `mpwasm run --jail strict` starts here."
+    } else {
+        "A mandatory layer is missing: guests are held by WebAssembly and by what is active above."
+    };
+    _ = writeln!(text, "{verdict}");
+    Descriptor::stdout()
+        .and_then(|mut stdout| stdout.write_all(text.as_bytes()))
+        .context("cannot write to stdout")
+        .or_internal()?;
+    Ok(if well { Exit::Success } else { Exit::Unwell })
+}
+
+fn table(layers: &[(Layer, LayerState)]) -> String {
+    let mut text = String::new();
+    for (layer, state) in layers {
+        let (mark, what) = match state {
+            LayerState::Active(what) => ("active", what),
+            LayerState::Missing(why) => ("missing", why),
+        };
+        let mandatory = if layer.is_mandatory() { ", mandatory" } else { "" };
+        _ = writeln!(text, "{:18} {mark:8} {what}{mandatory}", layer.name());
+        if mark == "missing" {
+            _ = writeln!(text, "{:27} nothing else stops: {}", "", layer.stops());
+        }
+    }
+    text
+}
+
+/// Runs a task in a pool and looks at the worker from outside.
+fn examine() -> anyhow::Result<String> {
+    let pool = Pool::builder().size(1).start()?;
+    let guest = pool.load_bytes("the doctor's guest", GUEST.as_bytes())?;
+    let outcome = pool.submit(guest.task([0_u8; 0]))?.wait();
+    if let Err(error) = outcome.result {
+        return Err(anyhow!("{}: {}", error.kind, error.message));
+    }
+    let pid = outcome.usage.pid.context("no worker ran it")?;
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).context("its worker can't be looked at")?;
+    pool.stop()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.strip_prefix(':'))
+            .map_or("?", str::trim)
+            .to_owned()
+    };
+    Ok(format!(
+        "its worker has seccomp mode {} (2 is a filter), no_new_privs {}, capabilities {} of {}",
+        field("Seccomp"),
+        field("NoNewPrivs"),
+        field("CapEff"),
+        field("CapBnd"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_with_what_that_means() {
+        let layers = [
+            (Layer::Seccomp, LayerState::Active("all of it".into())),
+            (Layer::Landlock, LayerState::Missing("an old kernel".into())),
+        ];
+        let text = table(&layers);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "seccomp            active   all of it, mandatory");
+        assert_eq!(lines[1], "Landlock           missing  an old kernel, mandatory");
+        assert!(lines[2].contains("nothing else stops: opening files"), "{text}");
+        assert_eq!(lines.len(), 3);
+    }
+}

@@ -1,0 +1,100 @@
+//! The options of the second wall: how much of it must hold, and who the pool's processes are.
+
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use mpwasm::{Jail, Settings, User};
+use nix::unistd;
+
+/// What stands around guests beside WebAssembly.
+#[derive(Debug, Args)]
+pub struct Walls {
+    /// The jail around each process: seccomp, Landlock and what else the machine has (see `mpwasm doctor`).
+    #[arg(long, value_enum, default_value_t = Mode::BestEffort)]
+    pub jail: Mode,
+
+    /// Run the pool's processes as this user instead of root: a name, or UID:GID.
+    #[arg(long, value_name = "USER")]
+    pub user: Option<UserArg>,
+}
+
+impl Walls {
+    /// These settings with the walls.
+    pub fn settings(&self, settings: Settings) -> Settings {
+        Settings {
+            jail: match self.jail {
+                Mode::Strict => Jail::Strict,
+                Mode::BestEffort => Jail::BestEffort,
+                Mode::Off => Jail::Off,
+            },
+            user: self.user.map(|user| user.0),
+            ..settings
+        }
+    }
+}
+
+/// How much of the jail must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Refuse to start where a mandatory layer is missing.
+    Strict,
+    /// Warn once, by name, of what is missing.
+    BestEffort,
+    /// No jail: WebAssembly alone stands around guests.
+    Off,
+}
+
+/// A user as people name one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserArg(pub User);
+
+impl FromStr for UserArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some((uid, gid)) = text.split_once(':') {
+            let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number"));
+            return Ok(Self(User {
+                uid: number(uid)?,
+                gid: number(gid)?,
+            }));
+        }
+        let found = match text.parse() {
+            Ok(uid) => unistd::User::from_uid(unistd::Uid::from_raw(uid)),
+            Err(_) => unistd::User::from_name(text),
+        };
+        match found {
+            Ok(Some(user)) => Ok(Self(User {
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+            })),
+            Ok(None) => Err("there is no such user here; one without a name is written UID:GID".into()),
+            Err(errno) => Err(format!("users can't be looked up: {errno}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_a_name_or_numbers() {
+        let numbers = UserArg(User { uid: 12, gid: 34 });
+        assert_eq!("12:34".parse(), Ok(numbers));
+        let root = UserArg(User { uid: 0, gid: 0 });
+        assert_eq!("root".parse(), Ok(root));
+        assert_eq!("0".parse(), Ok(root));
+        for wrong in [
+            "",
+            "no such user",
+            "1:",
+            ":1",
+            "1:x",
+            "-1",
+            "4294967295:4294967296",
+        ] {
+            assert!(wrong.parse::<UserArg>().is_err(), "{wrong:?}");
+        }
+    }
+}

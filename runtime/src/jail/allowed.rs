@@ -1,0 +1,208 @@
+//! The system calls that each role may make, as data: each with the code that needs it.
+//!
+//! A list says what a process may do once it works; what it did before, at its start, is not in it. A worker's start
+//! happens behind the dispatcher's filter, though, so the dispatcher's list has [`START`] too.
+//!
+//! To see what a list lacks: the process ends with SIGSYS, and its log line names the call.
+
+use crate::process::Role;
+
+/// A system call that is allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    /// Its number on this architecture.
+    pub call: i64,
+    /// With which arguments.
+    pub when: When,
+}
+
+/// With which arguments a call is allowed. Arguments count from 0; their lower 32 bits are looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum When {
+    /// With any.
+    Always,
+    /// When this argument has this value.
+    Equal(u8, u32),
+    /// When this argument has another value.
+    Except(u8, u32),
+    /// When both do.
+    BothEqual((u8, u32), (u8, u32)),
+    /// When this argument has none of these bits.
+    Without(u8, u32),
+    /// When this argument is the pid of this process.
+    OwnProcess(u8),
+}
+
+use When::{Always, BothEqual, Equal, Except, OwnProcess, Without};
+
+const fn allow(call: libc::c_long, when: When) -> Allowed {
+    Allowed { call, when }
+}
+
+/// The list of a role.
+pub fn of(role: Role) -> impl Iterator<Item = &'static Allowed> {
+    let lists: &[&[Allowed]] = match role {
+        Role::Worker | Role::Tasks => &[RUN, NO_NEW_CODE, GUEST],
+        // It makes code, and looks at it through the engine.
+        Role::Compiler => &[RUN, NEW_CODE, COMPILE],
+        Role::Dispatcher => &[RUN, NEW_CODE, DISPATCH, START],
+    };
+    lists.iter().copied().flatten()
+}
+
+const PROT_EXEC: u32 = libc::PROT_EXEC.cast_unsigned();
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: u32 = 0xc060_6610;
+
+/// Calls that the dispatcher is told do not exist, so that the C library uses the older one, whose flags can be seen:
+/// `clone3` has them behind a pointer.
+pub const ABSENT: &[Allowed] = &[allow(libc::SYS_clone3, Always)];
+
+/// What every role does.
+const RUN: &[Allowed] = &[
+    // wire::channel: frames, and descriptors from a process of higher trust.
+    allow(libc::SYS_sendto, Always),
+    allow(libc::SYS_recvfrom, Always),
+    allow(libc::SYS_recvmsg, Always),
+    // watchdog: its eventfd, and the pipe of orders; a panic's message.
+    allow(libc::SYS_read, Always),
+    allow(libc::SYS_write, Always),
+    allow(libc::SYS_writev, Always),
+    // process::poll_until, and a look at one descriptor.
+    allow(libc::SYS_ppoll, Always),
+    #[cfg(target_arch = "x86_64")]
+    allow(libc::SYS_poll, Always),
+    // Descriptors that are dropped: of guests that are loaded, of workers that are gone.
+    allow(libc::SYS_close, Always),
+    // std: locks, parking, channels.
+    allow(libc::SYS_futex, Always),
+    allow(libc::SYS_sched_yield, Always),
+    // The allocator, and wasmtime's slots.
+    allow(libc::SYS_munmap, Always),
+    allow(libc::SYS_mremap, Always),
+    allow(libc::SYS_madvise, Always),
+    allow(libc::SYS_brk, Always),
+    // The allocator looks at the number of processors when a thread needs an arena.
+    allow(libc::SYS_sched_getaffinity, Always),
+    // time: where the vDSO has no clock that user space can read.
+    allow(libc::SYS_clock_gettime, Always),
+    // std: the seeds of hash maps; guest::state: the seed of a guest's random numbers.
+    allow(libc::SYS_getrandom, Always),
+    // std and wasmtime: signal handlers' stacks, and the way back out of a handler.
+    allow(libc::SYS_sigaltstack, Always),
+    allow(libc::SYS_rt_sigreturn, Always),
+    allow(libc::SYS_rt_sigprocmask, Always),
+    // The kernel makes it after SIGCONT, for a call that waited.
+    allow(libc::SYS_restart_syscall, Always),
+    // abort: its signal, to this process itself. violation: likewise.
+    allow(libc::SYS_tgkill, OwnProcess(0)),
+    allow(libc::SYS_getpid, Always),
+    allow(libc::SYS_gettid, Always),
+    // The ends of threads and processes.
+    allow(libc::SYS_exit, Always),
+    allow(libc::SYS_exit_group, Always),
+];
+
+/// W^X for good: once its guests are loaded, a process that runs them makes no executable memory.
+const NO_NEW_CODE: &[Allowed] = &[
+    allow(libc::SYS_mmap, Without(2, PROT_EXEC)),
+    allow(libc::SYS_mprotect, Without(2, PROT_EXEC)),
+];
+
+/// The compiler, and a dispatcher that loads guests for callbacks at any time.
+const NEW_CODE: &[Allowed] = &[
+    allow(libc::SYS_mmap, Always),
+    allow(libc::SYS_mprotect, Always),
+    // wasmtime, on aarch64: other threads must see new code.
+    allow(libc::SYS_membarrier, Always),
+];
+
+/// A worker, or the process that runs `tasks`.
+const GUEST: &[Allowed] = &[
+    // wasmtime: which pages an instance has written.
+    allow(libc::SYS_ioctl, Equal(1, PAGEMAP_SCAN)),
+    // abort: the default action for its own signal, should it be handled. Never another signal's: SIGSYS stays what
+    // violation made of it.
+    allow(libc::SYS_rt_sigaction, Equal(0, libc::SIGABRT.cast_unsigned())),
+    // worker::backstop: more processor time for the next tasks.
+    allow(libc::SYS_prlimit64, BothEqual((0, 0), (1, libc::RLIMIT_CPU))),
+];
+
+/// The compiler: the engine's handlers are installed when it is made. Never another one for SIGSYS.
+const COMPILE: &[Allowed] = &[allow(
+    libc::SYS_rt_sigaction,
+    Except(0, libc::SIGSYS.cast_unsigned()),
+)];
+
+/// The dispatcher: starting, watching, ending and reaping workers; threads for callbacks.
+const DISPATCH: &[Allowed] = &[
+    // Threads, and processes: std uses posix_spawn.
+    allow(libc::SYS_clone, Always),
+    #[cfg(target_arch = "x86_64")]
+    allow(libc::SYS_vfork, Always),
+    // Let through here, since a filter can only be stricter than the others; see ABSENT.
+    allow(libc::SYS_clone3, Always),
+    allow(libc::SYS_set_robust_list, Always),
+    allow(libc::SYS_rseq, Always),
+    allow(libc::SYS_execve, Always),
+    allow(libc::SYS_setpgid, Always),
+    allow(libc::SYS_chdir, Always),
+    allow(libc::SYS_wait4, Always),
+    allow(libc::SYS_waitid, Always),
+    // process::Process: its end, and its SIGKILL.
+    allow(libc::SYS_pidfd_open, Always),
+    allow(libc::SYS_pidfd_send_signal, Always),
+    // std: to kill a child that could not be watched. Landlock's scope ends where the dispatcher's children do.
+    allow(libc::SYS_kill, Always),
+    // crew: the socket, the pipe of orders and the shared page of a new worker.
+    allow(libc::SYS_socketpair, Equal(0, libc::AF_UNIX.cast_unsigned())),
+    allow(libc::SYS_sendmsg, Always),
+    allow(libc::SYS_pipe2, Always),
+    allow(libc::SYS_memfd_create, Always),
+    allow(libc::SYS_ftruncate, Always),
+    allow(libc::SYS_fcntl, Always),
+    allow(libc::SYS_dup3, Always),
+    #[cfg(target_arch = "x86_64")]
+    allow(libc::SYS_dup2, Always),
+    allow(libc::SYS_fstat, Always),
+    // callback_thread: its eventfd.
+    allow(libc::SYS_eventfd2, Always),
+    // jail::limits::OomScore.
+    allow(libc::SYS_pwrite64, Always),
+];
+
+/// What a worker does from its exec to its own filter.
+const START: &[Allowed] = &[
+    // The loader and the C library.
+    allow(libc::SYS_openat, Always),
+    allow(libc::SYS_newfstatat, Always),
+    allow(libc::SYS_statx, Always),
+    allow(libc::SYS_faccessat, Always),
+    allow(libc::SYS_readlinkat, Always),
+    allow(libc::SYS_pread64, Always),
+    allow(libc::SYS_lseek, Always),
+    allow(libc::SYS_set_tid_address, Always),
+    allow(libc::SYS_prlimit64, Always),
+    allow(libc::SYS_uname, Always),
+    #[cfg(target_arch = "x86_64")]
+    allow(libc::SYS_arch_prctl, Always),
+    #[cfg(target_arch = "x86_64")]
+    allow(libc::SYS_access, Always),
+    #[cfg(target_arch = "x86_64")]
+    allow(libc::SYS_readlink, Always),
+    // wasmtime, std and jail::violation: handlers. The dispatcher's own engine is made when its first guest is loaded.
+    allow(libc::SYS_rt_sigaction, Always),
+    // process::enter.
+    allow(libc::SYS_close_range, Always),
+    allow(libc::SYS_getsockopt, Always),
+    allow(libc::SYS_prctl, Always),
+    // guest::engine: the page map.
+    allow(libc::SYS_ioctl, Equal(1, PAGEMAP_SCAN)),
+    // jail: its own walls.
+    allow(libc::SYS_capget, Always),
+    allow(libc::SYS_capset, Always),
+    allow(libc::SYS_landlock_create_ruleset, Always),
+    allow(libc::SYS_landlock_restrict_self, Always),
+    allow(libc::SYS_seccomp, Always),
+];
