@@ -12,13 +12,15 @@ mod event_loop;
 mod frames;
 pub mod schedule;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crew::Crew;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::jail::{self, OomScore};
-use crate::process;
+use crate::jail::{self, OomScore, Plan};
+use crate::process::{self, Role};
+use crate::settings::Settings;
+use crate::wire::channel::Channel;
 use crate::wire::messages::ToDispatcher;
 
 /// The attempt that every task is in: there are no retries yet.
@@ -27,26 +29,60 @@ const ATTEMPT: u32 = 1;
 /// A re-executed copy of the binary becomes the dispatcher here. Returns when the pool is over: with the reason,
 /// when that is none of the parent's making.
 pub fn main() -> Result<(), String> {
-    let mut parent = process::enter()?;
-    let ToDispatcher::Start { settings, jail } = parent.receive().map_err(|error| error.to_string())? else {
-        return Err("the first message was not a start".to_owned());
-    };
-    let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
-    // Each worker takes three descriptors; the usual soft limit is for programs that use `select`.
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    Start::receive()?.run()
+}
+
+/// What the parent sends before anything else.
+#[derive(Debug)]
+pub struct Start {
+    parent: Channel,
+    tasks: OwnedFd,
+    settings: Settings,
+    /// The walls to be built around this process and its workers.
+    pub jail: Option<Plan>,
+}
+
+impl Start {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// With why it does not come.
+    pub fn receive() -> Result<Self, String> {
+        let mut parent = process::enter()?;
+        let ToDispatcher::Start { settings, jail } = parent.receive().map_err(|error| error.to_string())?
+        else {
+            return Err("the first message was not a start".to_owned());
+        };
+        let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
+        Ok(Self {
+            parent,
+            tasks,
+            settings,
+            jail,
+        })
     }
-    process::set_nonblocking(tasks.as_fd()).map_err(|error| error.to_string())?;
-    let mut score = None;
-    if let Some(plan) = &jail {
-        score = OomScore::open();
-        jail::shut_in(process::Role::Dispatcher, plan)
-            .and_then(|()| jail::lock(process::Role::Dispatcher, plan))
-            .map_err(|error| error.to_string())?;
+
+    /// Builds the jail, and runs the pool to its end.
+    ///
+    /// # Errors
+    /// With why it can't be run.
+    pub fn run(self) -> Result<(), String> {
+        // Each worker takes three descriptors; the usual soft limit is for programs that use `select`.
+        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
+        process::set_nonblocking(self.tasks.as_fd()).map_err(|error| error.to_string())?;
+        let mut score = None;
+        if let Some(plan) = &self.jail {
+            score = OomScore::open();
+            jail::shut_in(Role::Dispatcher, plan)
+                .and_then(|()| jail::lock(Role::Dispatcher, plan))
+                .map_err(|error| error.to_string())?;
+        }
+        let crew = Crew::new(&self.settings, self.jail, score);
+        event_loop::EventLoop::new(self.parent, self.tasks, self.settings, crew)
+            .map_err(|error| error.to_string())?
+            .run();
+        Ok(())
     }
-    let crew = Crew::new(&settings, jail, score);
-    event_loop::EventLoop::new(parent, tasks, settings, crew)
-        .map_err(|error| error.to_string())?
-        .run();
-    Ok(())
 }

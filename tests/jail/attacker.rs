@@ -1,0 +1,109 @@
+//! Pools whose processes are attackers.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mpwasm::{Guest, Jail, Outcome, Pool, Reporter, TaskHandle};
+
+/// How long anything may take that should be over soon: much, for a machine with much to do.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A guest that the attackers do not run.
+const GUEST: &str =
+    r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
+
+/// Warnings that the pool gave.
+#[derive(Clone, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Reporter for Warnings {
+    fn warning(&mut self, text: &str) -> io::Result<()> {
+        self.0.lock().unwrap().push(text.to_owned());
+        Ok(())
+    }
+}
+
+/// A pool, and what its attackers' executable lies in.
+pub struct Attacked {
+    pub pool: Pool,
+    pub guest: Guest,
+    _folder: tempfile::TempDir,
+}
+
+impl Attacked {
+    /// A pool of `size` whose executable is the attacker under this name. The jail is as strict as can be.
+    pub fn start(name: &str, size: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = Pool::builder()
+            .executable(attacker(folder.path(), name))
+            .jail(Jail::Strict)
+            .size(size)
+            .reporter(Warnings::default())
+            .start()
+            .unwrap();
+        let guest = pool.load_bytes("guest.wat", GUEST.as_bytes()).unwrap();
+        Self {
+            pool,
+            guest,
+            _folder: folder,
+        }
+    }
+
+    /// Lets an attacker do this.
+    pub fn attack(&self, attack: &str, target: &str) -> TaskHandle {
+        let task = self.guest.task((attack, target)).timeout(Duration::from_secs(2));
+        self.pool.submit(task).unwrap()
+    }
+
+    /// What came of an attack.
+    pub fn outcome(&self, attack: &str, target: &str) -> Outcome {
+        in_time(&self.attack(attack, target))
+    }
+
+    /// The pool still does its work, and ends; nothing is left of it.
+    pub fn assert_in_order(self) {
+        for handle in [(); 4].map(|()| self.attack("none", "")) {
+            let outcome = in_time(&handle);
+            assert_eq!(outcome.status(), "ok", "{outcome:?}");
+        }
+        self.end();
+    }
+
+    /// The pool ends; nothing is left of it.
+    pub fn end(self) {
+        let dispatcher = self.pool.dispatcher_pid();
+        let processes: Vec<_> = crate::support::descendants(dispatcher)
+            .into_iter()
+            .chain([dispatcher])
+            .map(crate::support::pidfd)
+            .collect();
+        self.pool.stop().unwrap();
+        crate::support::assert_all_end(&processes, PATIENCE);
+    }
+}
+
+/// The outcome, which must come.
+pub fn in_time(handle: &TaskHandle) -> Outcome {
+    handle.wait_timeout(PATIENCE).expect("the outcome comes in time")
+}
+
+/// The attacker under this name. A copy, since a link would lead to the file's own name.
+fn attacker(folder: &Path, name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let examples = tests.parent().unwrap().parent().unwrap().join("examples");
+    let path = folder.join(name);
+    // By a program of its own: while this process has the copy open for writing, another test's child could inherit
+    // that, and the copy could not be executed.
+    let status = std::process::Command::new("cp")
+        .arg(examples.join("attacker"))
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    // Whoever the attackers are may execute it.
+    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    path
+}

@@ -1,0 +1,102 @@
+//! What a dispatcher that was taken over can do: forge outcomes, and start processes inside its own jail. SECURITY.md
+//! says so, and nothing else.
+
+use mpwasm::{Error, Kind};
+
+use crate::attacker::{Attacked, in_time};
+
+/// Its jail ends it for this: the pool says so, and the task is a crash.
+#[track_caller]
+fn forbidden(attack: &str, target: &str) {
+    let attacked = Attacked::start("attacker-dispatcher", 1);
+    let handle = attacked.attack(attack, target);
+    let error = in_time(&handle).result.expect_err("the kernel did it");
+    assert_eq!(error.kind, Kind::Crash, "{error:?}");
+    assert!(
+        error.message.contains("the dispatcher died: SIGSYS"),
+        "{}",
+        error.message
+    );
+    assert!(matches!(attacked.pool.stop(), Err(Error::DispatcherDied(_))));
+}
+
+#[track_caller]
+fn tried(name: &str, attack: &str, target: &str) -> String {
+    let attacked = Attacked::start(name, 1);
+    let outcome = attacked.outcome(attack, target);
+    let result = outcome.result.expect("it was not killed").get().to_owned();
+    attacked.pool.terminate().unwrap();
+    result
+}
+
+fn stranger() -> String {
+    std::process::id().to_string()
+}
+
+#[test]
+fn it_reads_no_file_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "secret").unwrap();
+    for target in [path.to_str().unwrap(), "/etc/passwd", "/bin/true"] {
+        assert_eq!(
+            tried("attacker-dispatcher", "open", target),
+            "\"EACCES\"",
+            "{target}"
+        );
+    }
+}
+
+/// What /proc shows of processes to everybody can be seen; what is in them can't.
+#[test]
+fn it_looks_into_no_other_process() {
+    for file in ["environ", "mem", "maps"] {
+        let target = format!("/proc/{}/{file}", stranger());
+        assert_eq!(
+            tried("attacker-dispatcher", "open", &target),
+            "\"EACCES\"",
+            "{target}"
+        );
+    }
+    forbidden("ptrace", &stranger());
+    forbidden("read another", &stranger());
+}
+
+#[test]
+fn it_writes_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let path = folder.path().join("new");
+    assert_eq!(
+        tried("attacker-dispatcher", "create", path.to_str().unwrap()),
+        "\"EACCES\""
+    );
+}
+
+#[test]
+fn it_executes_nothing_but_copies_of_mpwasm() {
+    assert_eq!(tried("attacker-dispatcher", "exec", "/bin/true"), "\"EACCES\"");
+}
+
+#[test]
+fn it_connects_to_nobody() {
+    forbidden("connect", "80");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    assert_eq!(
+        tried("attacker-dispatcher-without-seccomp", "connect", &port),
+        "\"EACCES\""
+    );
+}
+
+#[test]
+fn it_signals_nobody_but_its_own() {
+    assert_eq!(tried("attacker-dispatcher", "kill", &stranger()), "\"EPERM\"");
+}
+
+#[test]
+fn it_gets_at_nothing_else_of_the_kernel() {
+    for attack in ["io_uring", "bpf", "unshare", "mount", "setuid"] {
+        forbidden(attack, "");
+    }
+}

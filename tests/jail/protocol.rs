@@ -1,0 +1,146 @@
+//! What a worker that was taken over tells its dispatcher: lies, nonsense, too much and nothing.
+
+use std::time::Duration;
+
+use mpwasm::{Kind, Outcome};
+
+use crate::attacker::{Attacked, in_time};
+
+/// From the deadline to the end of a task whose worker does not end it (rung 4), on a machine with much to do.
+const LATE: Duration = Duration::from_secs(10);
+
+#[track_caller]
+fn outcome(attack: &str) -> Outcome {
+    let attacked = Attacked::start("attacker", 2);
+    let outcome = attacked.outcome(attack, "");
+    attacked.assert_in_order();
+    outcome
+}
+
+/// The worker is killed for it, and its task is a crash that says so.
+#[track_caller]
+fn breaks_the_protocol(attack: &str) {
+    let outcome = outcome(attack);
+    let error = outcome.result.as_ref().expect_err(attack);
+    assert_eq!(error.kind, Kind::Crash, "{attack}: {error:?}");
+    assert!(
+        error
+            .message
+            .contains("its worker broke the protocol and was killed"),
+        "{attack}: {}",
+        error.message
+    );
+}
+
+/// It says nothing that would end the task: the dispatcher's own clock does.
+#[track_caller]
+fn times_out(attack: &str) {
+    let outcome = outcome(attack);
+    let error = outcome.result.as_ref().expect_err(attack);
+    assert_eq!(error.kind, Kind::Timeout, "{attack}: {error:?}");
+    let run = Duration::from_micros(outcome.usage.run_us.expect("it ran"));
+    assert!(
+        run >= Duration::from_secs(2) && run < Duration::from_secs(2) + LATE,
+        "{attack}: {run:?}"
+    );
+}
+
+#[test]
+fn nonsense_ends_its_task_as_a_crash() {
+    breaks_the_protocol("random");
+    breaks_the_protocol("huge");
+}
+
+#[test]
+fn messages_out_of_their_time_end_their_task_as_a_crash() {
+    for attack in ["ready", "hello", "unable", "skipped"] {
+        breaks_the_protocol(attack);
+    }
+}
+
+#[test]
+fn the_end_of_a_task_that_it_never_had_is_a_crash_of_its_own() {
+    breaks_the_protocol("foreign");
+}
+
+#[test]
+fn results_that_are_none_end_their_task_as_a_crash() {
+    for attack in ["no json", "no utf-8", "two lines", "other kind", "long message"] {
+        breaks_the_protocol(attack);
+    }
+}
+
+#[test]
+fn more_output_than_the_cap_allows_is_a_crash() {
+    breaks_the_protocol("flood");
+}
+
+/// The first one counts. The second one costs the worker its life, and nobody else anything.
+#[test]
+fn a_task_ends_once_however_often_it_is_told() {
+    let attacked = Attacked::start("attacker", 1);
+    let first = attacked.outcome("replayed", "");
+    assert_eq!(first.result.as_ref().unwrap().get(), "null");
+    let next = attacked.outcome("none", "");
+    assert_eq!(next.status(), "ok");
+    assert_ne!(next.usage.pid, first.usage.pid);
+    attacked.assert_in_order();
+}
+
+/// Nobody knows that it started, so it goes to others; after three deaths it is at its end.
+#[test]
+fn the_end_of_a_task_that_it_did_not_claim_is_believed_of_nobody() {
+    let outcome = outcome("unclaimed");
+    let error = outcome.result.as_ref().expect_err("it is no result");
+    assert_eq!(error.kind, Kind::Crash);
+    assert!(
+        error
+            .message
+            .contains("3 workers died before they could start it"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
+fn silence_is_a_timeout() {
+    times_out("silent");
+}
+
+#[test]
+fn half_a_message_is_a_timeout() {
+    times_out("truncated");
+}
+
+#[test]
+fn lies_about_the_claim_gain_no_time() {
+    times_out("claimed in the future");
+}
+
+/// A claim before the offer counts as one at the offer.
+#[test]
+fn a_claim_before_the_offer_does_not_end_the_task_early() {
+    times_out("claimed long ago");
+}
+
+/// All of it is read, so that nobody ever waits for the pipe, and most of it is dropped.
+#[test]
+fn a_flood_of_diagnostics_holds_up_nobody() {
+    let attacked = Attacked::start("attacker", 2);
+    let flood = attacked.attack("diagnostics", "");
+    for _ in 0..100 {
+        assert_eq!(attacked.outcome("none", "").status(), "ok");
+    }
+    assert_eq!(in_time(&flood).result.unwrap_err().kind, Kind::Timeout);
+    attacked.assert_in_order();
+}
+
+/// Output that counts for nothing is told all the same: it ends with the task.
+#[test]
+fn a_flood_of_nothing_ends_with_its_task() {
+    let attacked = Attacked::start("attacker", 2);
+    let flood = attacked.attack("empty flood", "");
+    let kind = in_time(&flood).result.unwrap_err().kind;
+    assert!([Kind::Timeout, Kind::Crash].contains(&kind), "{kind}");
+    attacked.assert_in_order();
+}

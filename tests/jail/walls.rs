@@ -1,0 +1,195 @@
+//! What a worker that was taken over asks of the kernel, behind all walls and behind all but the last.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+use mpwasm::{Kind, Outcome};
+
+use crate::attacker::Attacked;
+
+/// The kernel ended the worker for this system call, and the record says so; others are not harmed.
+#[track_caller]
+fn forbidden(attack: &str, target: &str, call: &str) {
+    let attacked = Attacked::start("attacker", 1);
+    assert_forbidden(&attacked.outcome(attack, target), call);
+    attacked.assert_in_order();
+}
+
+#[track_caller]
+fn assert_forbidden(outcome: &Outcome, call: &str) {
+    let error = outcome.result.as_ref().expect_err("the kernel did it");
+    assert_eq!(
+        (error.kind, error.signal),
+        (Kind::Crash, Some(libc::SIGSYS)),
+        "{error:?}"
+    );
+    let expected = format!("it made the system call {call}, which its jail forbids");
+    assert!(error.message.contains(&expected), "{}", error.message);
+}
+
+/// Behind the other walls alone the kernel refused it with this error.
+#[track_caller]
+fn refused(attack: &str, target: &str, errno: &str) {
+    let attacked = Attacked::start("attacker-without-seccomp", 1);
+    let outcome = attacked.outcome(attack, target);
+    let result = outcome.result.as_ref().expect("it was not killed").get();
+    assert_eq!(result, format!("\"{errno}\""), "{attack}");
+    attacked.assert_in_order();
+}
+
+/// A pid of somebody else's: this process.
+fn stranger() -> String {
+    std::process::id().to_string()
+}
+
+#[test]
+fn a_worker_opens_no_file() {
+    forbidden("open", "/etc/passwd", "openat");
+}
+
+#[test]
+fn landlock_alone_lets_it_open_no_file() {
+    refused("open", "/etc/passwd", "EACCES");
+    refused("open", "/proc/self/environ", "EACCES");
+}
+
+#[test]
+fn landlock_alone_lets_it_create_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let path = folder.path().join("new");
+    refused("create", path.to_str().unwrap(), "EACCES");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_worker_makes_no_memory_file() {
+    forbidden("memory file", "name", "memfd_create");
+}
+
+#[test]
+fn a_worker_connects_to_nobody() {
+    forbidden("connect", "80", "socket");
+}
+
+#[test]
+fn landlock_alone_lets_it_connect_to_nobody() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    refused("connect", &port.to_string(), "EACCES");
+}
+
+#[test]
+fn landlock_alone_lets_it_reach_no_abstract_socket() {
+    // Where the workers have a network of their own, there is no such socket in it.
+    let name = format!("mpwasm-test-{}", std::process::id());
+    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let attacked = Attacked::start("attacker-without-seccomp", 1);
+    let outcome = attacked.outcome("abstract", &name);
+    let result = outcome
+        .result
+        .as_ref()
+        .expect("it was not killed")
+        .get()
+        .to_owned();
+    assert!(
+        ["\"EPERM\"", "\"ECONNREFUSED\""].contains(&result.as_str()),
+        "{result}"
+    );
+    attacked.assert_in_order();
+}
+
+#[test]
+fn a_worker_executes_nothing() {
+    forbidden("exec", "/bin/true", "execve");
+}
+
+#[test]
+fn landlock_alone_lets_it_execute_nothing() {
+    refused("exec", "/bin/true", "EACCES");
+}
+
+#[test]
+fn a_worker_makes_no_process_and_no_thread() {
+    forbidden("fork", "", "clone");
+    forbidden("clone3", "", "clone3");
+}
+
+#[test]
+fn a_worker_signals_nobody() {
+    forbidden("kill", &stranger(), "kill");
+    forbidden("tgkill", &stranger(), "tgkill");
+    forbidden("pidfd", &stranger(), "pidfd_open");
+}
+
+#[test]
+fn landlock_alone_lets_it_signal_nobody() {
+    refused("kill", &stranger(), "EPERM");
+}
+
+#[test]
+fn a_worker_looks_into_no_other_process() {
+    forbidden("ptrace", &stranger(), "ptrace");
+    forbidden("read another", &stranger(), "process_vm_readv");
+}
+
+#[test]
+fn landlock_alone_lets_it_look_into_no_other_process() {
+    refused("ptrace", &stranger(), "EPERM");
+}
+
+#[test]
+fn a_worker_makes_no_executable_memory() {
+    forbidden("mmap", "", "mmap");
+    forbidden("mprotect", "", "mprotect");
+}
+
+#[test]
+fn a_worker_can_not_take_the_handler_of_violations_away() {
+    forbidden("handler", "", "rt_sigaction");
+}
+
+#[test]
+fn a_worker_gets_at_nothing_else_of_the_kernel() {
+    for (attack, call) in [
+        ("io_uring", "io_uring_setup"),
+        ("bpf", "bpf"),
+        ("unshare", "unshare"),
+        ("mount", "mount"),
+        ("prctl", "prctl"),
+        ("rlimit", "prlimit64"),
+        ("setuid", "setuid"),
+    ] {
+        forbidden(attack, "", call);
+    }
+}
+
+#[test]
+fn capabilities_alone_let_it_mount_nothing_and_become_nobody() {
+    refused("mount", "/", "EPERM");
+    if nix::unistd::geteuid().is_root() {
+        // Root stays root where no other user was asked for, so this changes nothing.
+        return;
+    }
+    refused("setuid", "", "EPERM");
+}
+
+#[test]
+fn an_attack_harms_no_neighbour() {
+    let attacked = Attacked::start("attacker", 2);
+    let handles: Vec<_> = (0..40)
+        .map(|number| match number % 10 {
+            3 => (true, attacked.attack("open", "/etc/passwd")),
+            _ => (false, attacked.attack("none", "")),
+        })
+        .collect();
+    for (is_attack, handle) in &handles {
+        let outcome = crate::attacker::in_time(handle);
+        if *is_attack {
+            assert_forbidden(&outcome, "openat");
+        } else {
+            assert_eq!(outcome.status(), "ok", "{outcome:?}");
+        }
+    }
+    attacked.assert_in_order();
+}

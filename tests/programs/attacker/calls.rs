@@ -1,0 +1,171 @@
+//! Attacks on the kernel: system calls that whoever takes a process over would make.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem;
+
+/// What an attempt came to.
+pub enum Attempted {
+    /// The kernel did it.
+    Succeeded,
+    /// It refused, with this error.
+    Refused(io::Error),
+    /// There is no such attack.
+    Unknown,
+}
+
+fn result(returned: libc::c_long) -> Attempted {
+    match returned {
+        -1 => Attempted::Refused(io::Error::last_os_error()),
+        _ => Attempted::Succeeded,
+    }
+}
+
+/// Tries one. `target` is what the test gave: a path, a port, a name or a pid.
+#[allow(clippy::too_many_lines, reason = "a list")]
+pub fn attempt(attack: &str, target: &str) -> Attempted {
+    let path = [target.as_bytes(), b"\0"].concat();
+    let path = CStr::from_bytes_until_nul(&path)
+        .expect("it ends with NUL")
+        .as_ptr();
+    let number: i32 = target.parse().unwrap_or(0);
+    let zero: libc::c_long = 0;
+    let null = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: each call gets pointers that are valid for what it does with them, or null; none of them is to succeed,
+    // and the process has nothing to lose.
+    unsafe {
+        match attack {
+            "open" => result(libc::syscall(
+                libc::SYS_openat,
+                libc::AT_FDCWD,
+                path,
+                libc::O_RDONLY,
+            )),
+            "create" => result(libc::syscall(
+                libc::SYS_openat,
+                libc::AT_FDCWD,
+                path,
+                libc::O_WRONLY | libc::O_CREAT,
+                0o600,
+            )),
+            "socket" => result(libc::syscall(
+                libc::SYS_socket,
+                libc::AF_INET,
+                libc::SOCK_STREAM,
+                0,
+            )),
+            "connect" => connect(u16::try_from(number).unwrap_or(0)),
+            "abstract" => connect_abstract(target),
+            "exec" => {
+                let args = [path, std::ptr::null()];
+                result(libc::syscall(
+                    libc::SYS_execve,
+                    path,
+                    args.as_ptr(),
+                    std::ptr::null::<libc::c_char>(),
+                ))
+            }
+            "fork" => match libc::syscall(libc::SYS_clone, libc::SIGCHLD, zero, zero, zero, zero) {
+                // A process more is what should not be.
+                0 => libc::_exit(0),
+                returned => result(returned),
+            },
+            "clone3" => result(libc::syscall(libc::SYS_clone3, null, zero)),
+            "ptrace" => result(libc::syscall(
+                libc::SYS_ptrace,
+                libc::PTRACE_SEIZE,
+                number,
+                zero,
+                zero,
+            )),
+            "kill" => result(libc::syscall(libc::SYS_kill, number, libc::SIGKILL)),
+            "tgkill" => result(libc::syscall(libc::SYS_tgkill, number, number, libc::SIGKILL)),
+            "pidfd" => result(libc::syscall(libc::SYS_pidfd_open, number, zero)),
+            "mmap" => result(libc::syscall(
+                libc::SYS_mmap,
+                zero,
+                4096_usize,
+                libc::PROT_READ | libc::PROT_EXEC,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                zero,
+            )),
+            "mprotect" => {
+                let page = libc::mmap(
+                    null,
+                    4096,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                    -1,
+                    0,
+                );
+                result(libc::syscall(
+                    libc::SYS_mprotect,
+                    page,
+                    4096_usize,
+                    libc::PROT_READ | libc::PROT_EXEC,
+                ))
+            }
+            "handler" => {
+                let action: libc::sigaction = mem::zeroed();
+                result(libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut()).into())
+            }
+            "memory file" => result(libc::syscall(libc::SYS_memfd_create, path, zero)),
+            "io_uring" => result(libc::syscall(libc::SYS_io_uring_setup, 1, null)),
+            "bpf" => result(libc::syscall(libc::SYS_bpf, zero, null, zero)),
+            "unshare" => result(libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER)),
+            "mount" => result(libc::syscall(libc::SYS_mount, path, path, path, zero, null)),
+            "prctl" => result(libc::syscall(libc::SYS_prctl, libc::PR_SET_DUMPABLE, 1)),
+            "read another" => result(libc::syscall(
+                libc::SYS_process_vm_readv,
+                number,
+                null,
+                zero,
+                null,
+                zero,
+                zero,
+            )),
+            "rlimit" => {
+                let limit = libc::rlimit {
+                    rlim_cur: 10,
+                    rlim_max: 10,
+                };
+                result(libc::syscall(
+                    libc::SYS_prlimit64,
+                    zero,
+                    libc::RLIMIT_NPROC,
+                    &raw const limit,
+                    null,
+                ))
+            }
+            "setuid" => result(libc::syscall(libc::SYS_setuid, zero)),
+            _ => Attempted::Unknown,
+        }
+    }
+}
+
+fn connect(port: u16) -> Attempted {
+    // SAFETY: the address is valid for its length.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+        if socket < 0 {
+            return Attempted::Refused(io::Error::last_os_error());
+        }
+        let mut address: libc::sockaddr_in = mem::zeroed();
+        address.sin_family = libc::AF_INET as libc::sa_family_t;
+        address.sin_port = port.to_be();
+        address.sin_addr.s_addr = u32::from(std::net::Ipv4Addr::LOCALHOST).to_be();
+        let length = size_of_val(&address) as libc::socklen_t;
+        result(libc::connect(socket, (&raw const address).cast(), length).into())
+    }
+}
+
+fn connect_abstract(name: &str) -> Attempted {
+    use std::os::linux::net::SocketAddrExt;
+    let connected = std::os::unix::net::SocketAddr::from_abstract_name(name)
+        .and_then(|address| std::os::unix::net::UnixStream::connect_addr(&address));
+    match connected {
+        Ok(_) => Attempted::Succeeded,
+        Err(error) => Attempted::Refused(error),
+    }
+}

@@ -1,0 +1,82 @@
+//! The dispatcher that was taken over, through a callback say. It has no workers: it does what a task's args name
+//! itself, and forges an outcome that tells what came of it.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use crate::calls::{Attempted, attempt};
+use crate::outcome::CallbackStatus;
+use crate::process::{self, Role};
+use crate::wire::channel::{Channel, Filled};
+use crate::wire::frame::{Inbox, decode};
+use crate::wire::messages::{Ending, FromDispatcher, Pushed, ToDispatcher};
+use crate::{Part, jail};
+
+/// Becomes a dispatcher that obeys its tasks. Returns only when it can't.
+pub fn main(part: &Part) -> String {
+    match serve(part) {
+        Ok(()) => "the pool is over".to_owned(),
+        Err(why) => why,
+    }
+}
+
+fn serve(part: &Part) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let mut parent = process::enter()?;
+    let ToDispatcher::Start { jail, .. } = parent.receive().map_err(|error| text(&error))? else {
+        return Err("no start came".to_owned());
+    };
+    let mut tasks = File::from(parent.take_descriptor().ok_or("no pipe came")?);
+    if let Some(plan) = part.plan(jail) {
+        jail::shut_in(Role::Dispatcher, &plan).map_err(|error| text(&error))?;
+        jail::lock(Role::Dispatcher, &plan).map_err(|error| text(&error))?;
+    }
+    // The guest: the tests load one, and then push.
+    let ToDispatcher::Load { .. } = parent.receive().map_err(|error| text(&error))? else {
+        return Err("no guest came".to_owned());
+    };
+    say(&parent, &FromDispatcher::Loaded)?;
+    let mut inbox = Inbox::new(1 << 20);
+    loop {
+        let count = tasks.read(inbox.space()).map_err(|error| text(&error))?;
+        if count == 0 {
+            return Ok(());
+        }
+        inbox.filled(count);
+        while let Some(frame) = inbox.next().map_err(|error| text(&error))? {
+            match decode(frame).map_err(|error| text(&error))? {
+                Pushed::Task { id, args, .. } => obey(&parent, id, args)?,
+                Pushed::Exit => return say(&parent, &FromDispatcher::Bye),
+            }
+        }
+    }
+}
+
+fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
+    let args: Vec<String> = serde_json::from_slice(args).unwrap_or_default();
+    let word = |index: usize| args.get(index).map_or("", String::as_str);
+    let told = match attempt(word(0), word(1)) {
+        Attempted::Succeeded => "succeeded".to_owned(),
+        Attempted::Refused(error) => {
+            format!(
+                "{:?}",
+                nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0))
+            )
+        }
+        Attempted::Unknown => "unknown".to_owned(),
+    };
+    say(
+        parent,
+        &FromDispatcher::Outcome {
+            id,
+            ending: Ending::Ok(format!("\"{told}\"").as_bytes()),
+            ran: None,
+            callback: CallbackStatus::None,
+        },
+    )
+}
+
+fn say(parent: &Channel, message: &FromDispatcher<'_>) -> Result<(), String> {
+    parent.send(message).map_err(|error| error.to_string())
+}

@@ -1,0 +1,185 @@
+//! The worker that was taken over. A task's args name what it does: `["none"]` for nothing, an attack of
+//! [`calls`](crate::calls) with its target, or one of the lies below.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rand::RngCore;
+use serde::Serialize;
+
+use crate::calls::{Attempted, attempt};
+use crate::outcome::{Failure, Kind, Stream};
+use crate::process::{self, Role, exit_now};
+use crate::time::Time;
+use crate::wire::channel::{Channel, Filled, send_all};
+use crate::wire::frame::{decode, put};
+use crate::wire::messages::{Ending, FromWorker, Hello, Measured, ToWorker};
+use crate::wire::page::{Offer, Page};
+use crate::{Part, guest_thread, jail};
+
+/// Becomes a worker that obeys its first task. Returns only when it can't.
+pub fn main(part: &Part) -> String {
+    let mut channel = match process::enter() {
+        Ok(channel) => channel,
+        Err(error) => return error,
+    };
+    let Ok(ToWorker::Start { guests, jail, .. }) = channel.receive() else {
+        return "no start came".to_owned();
+    };
+    // It keeps its life channel and never looks at it: neither an order nor an end concerns it.
+    let life = channel.take_descriptor();
+    let Some(page) = channel.take_descriptor().and_then(|fd| Page::map(fd).ok()) else {
+        return "no page came".to_owned();
+    };
+    for _ in 0..guests {
+        if !matches!(channel.receive(), Ok(ToWorker::Load(_))) {
+            return "no guest came".to_owned();
+        }
+    }
+    if let Some(plan) = &jail {
+        // SAFETY: the page goes to the thread below, which keeps it until the process ends.
+        unsafe { jail::violation::leave_number_in(page.violation_cell()) };
+        if let Err(error) = jail::shut_in(Role::Worker, plan) {
+            return error.to_string();
+        }
+    }
+    let plan = part.plan(jail);
+    let started = guest_thread::start(Role::Worker, plan.as_ref(), move || {
+        Evil { channel, page, life }.serve();
+    });
+    match started {
+        Ok(()) => loop {
+            std::thread::park();
+        },
+        Err(error) => error,
+    }
+}
+
+struct Evil {
+    channel: Channel,
+    page: Page,
+    life: Option<OwnedFd>,
+}
+
+impl Evil {
+    fn serve(mut self) {
+        self.say(&FromWorker::Ready);
+        loop {
+            let Ok(Filled::Some | Filled::Nothing) = self.channel.wait() else {
+                exit_now(0)
+            };
+            while let Ok(Some(frame)) = self.channel.inbox().next() {
+                let Ok(ToWorker::Task { offer, args, .. }) = decode(frame) else {
+                    continue;
+                };
+                let args: Vec<String> = serde_json::from_slice(args).unwrap_or_default();
+                let word = |index: usize| args.get(index).map_or("", String::as_str).to_owned();
+                self.obey(offer, &word(0), &word(1));
+            }
+        }
+    }
+
+    fn obey(&self, offer: Offer, attack: &str, target: &str) {
+        match attack {
+            // It ends a task that it never claimed.
+            "unclaimed" => return self.end(offer, Ending::Ok(b"null")),
+            "claimed long ago" => drop(self.page.claim(offer, Time(0))),
+            "claimed in the future" => drop(self.page.claim(offer, Time::NEVER)),
+            _ => {
+                if !self.page.claim(offer, Time::now()) {
+                    return self.say(&FromWorker::Skipped(offer));
+                }
+            }
+        }
+        self.lie(offer, attack, target);
+    }
+
+    fn lie(&self, offer: Offer, attack: &str, target: &str) {
+        match attack {
+            "none" => self.end(offer, Ending::Ok(b"null")),
+            "claimed long ago" | "claimed in the future" | "silent" => hang(),
+            "random" => {
+                let mut bytes = [0; 4096];
+                rand::rng().fill_bytes(&mut bytes);
+                self.send(&bytes);
+                hang()
+            }
+            "huge" => {
+                self.send(&u32::MAX.to_le_bytes());
+                hang()
+            }
+            "truncated" => {
+                self.send(&1000_u32.to_le_bytes());
+                self.send(b"0123456789");
+                hang()
+            }
+            "replayed" => {
+                self.end(offer, Ending::Ok(b"null"));
+                self.end(offer, Ending::Ok(b"\"again\""));
+            }
+            "foreign" => self.end(Offer::from_bits(offer.to_bits() + (1 << 20)), Ending::Ok(b"null")),
+            "ready" => self.say(&FromWorker::Ready),
+            "hello" => self.say(&Hello::ours()),
+            "skipped" => self.say(&FromWorker::Skipped(offer)),
+            "unable" => self.say(&FromWorker::Unable("no")),
+            "no json" => self.end(offer, Ending::Ok(b"[1,")),
+            "no utf-8" => self.end(offer, Ending::Ok(b"\"\xff\"")),
+            "two lines" => self.end(offer, Ending::Ok(b"[1,\n2]")),
+            "other kind" => self.end(offer, Ending::Failed(Failure::new(Kind::Crash, "x"))),
+            "long message" => {
+                let message = "x".repeat(1 << 20);
+                self.end(offer, Ending::Failed(Failure::new(Kind::Error, message)));
+            }
+            "flood" => loop {
+                self.say(&FromWorker::Output {
+                    stream: Stream::Stdout,
+                    bytes: &[b'x'; 60_000],
+                });
+            },
+            "empty flood" => loop {
+                self.say(&FromWorker::Output {
+                    stream: Stream::Stdout,
+                    bytes: b"",
+                });
+            },
+            "diagnostics" => loop {
+                eprintln!("a line that nobody asked for");
+            },
+            call => match attempt(call, target) {
+                Attempted::Succeeded => self.end(offer, Ending::Ok(b"\"succeeded\"")),
+                Attempted::Refused(error) => {
+                    let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
+                    self.end(offer, Ending::Ok(format!("\"{errno:?}\"").as_bytes()));
+                }
+                Attempted::Unknown => self.end(offer, Ending::Ok(b"\"unknown\"")),
+            },
+        }
+    }
+
+    fn end(&self, offer: Offer, ending: Ending<'_>) {
+        self.say(&FromWorker::Ended {
+            offer,
+            ending,
+            run: Duration::ZERO,
+            measured: Measured::default(),
+        });
+        self.page.done(offer);
+    }
+
+    fn say<M: Serialize>(&self, message: &M) {
+        let mut bytes = Vec::new();
+        put(&mut bytes, message);
+        self.send(&bytes);
+    }
+
+    fn send(&self, bytes: &[u8]) {
+        // Whatever becomes of it: it is killed for it, or not.
+        let _ = send_all(self.channel.as_fd(), bytes);
+    }
+}
+
+fn hang() -> ! {
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,109 @@
+//! A worker, or a dispatcher, that was taken over: it builds its jail as the real one does, and then misbehaves as the
+//! args of its tasks say. The tests name it as the executable of a pool.
+//!
+//! It is a program of its own, made from the same sources, so that nothing in the shipped binary can be told to
+//! misbehave or to skip a check. What it is depends on the name of its file:
+//!
+//! - `attacker`: its workers are attackers behind all walls;
+//! - `attacker-without-seccomp`: its dispatcher and its workers skip the last wall, so that what the others stop can be
+//!   seen;
+//! - `attacker-dispatcher`: its dispatcher is the attacker;
+//! - `attacker-dispatcher-without-seccomp`.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the sources are shared with the real binary, which uses all of them"
+)]
+
+#[path = "../../../runtime/src/compiler.rs"]
+mod compiler;
+#[path = "../../../runtime/src/dispatcher/mod.rs"]
+mod dispatcher;
+#[path = "../../../runtime/src/guest/mod.rs"]
+mod guest;
+#[path = "../../../runtime/src/guest_thread.rs"]
+mod guest_thread;
+#[path = "../../../runtime/src/inert.rs"]
+mod inert;
+#[path = "../../../runtime/src/jail/mod.rs"]
+mod jail;
+#[path = "../../../runtime/src/outbox.rs"]
+mod outbox;
+#[path = "../../../runtime/src/outcome.rs"]
+mod outcome;
+#[path = "../../../runtime/src/process.rs"]
+mod process;
+#[path = "../../../runtime/src/settings.rs"]
+mod settings;
+#[path = "../../../runtime/src/task_line.rs"]
+mod task_line;
+#[path = "../../../runtime/src/tasks.rs"]
+mod tasks;
+#[path = "../../../runtime/src/time.rs"]
+mod time;
+#[path = "../../../runtime/src/watchdog.rs"]
+mod watchdog;
+#[path = "../../../runtime/src/wire/mod.rs"]
+mod wire;
+#[path = "../../../runtime/src/worker/mod.rs"]
+mod worker;
+
+mod calls;
+mod evil_dispatcher;
+mod evil_worker;
+
+use jail::Plan;
+use process::Role;
+
+/// What this copy is for, as the name of its file says.
+struct Part {
+    /// The role that misbehaves.
+    evil: Role,
+    /// Whether it puts up the last wall.
+    locks: bool,
+}
+
+impl Part {
+    fn of_this_file() -> Self {
+        let exe = std::env::current_exe().expect("a program has a file");
+        let name = exe.to_string_lossy().into_owned();
+        Self {
+            evil: match name.contains("dispatcher") {
+                true => Role::Dispatcher,
+                false => Role::Worker,
+            },
+            locks: !name.contains("without-seccomp"),
+        }
+    }
+
+    /// The plan that this copy keeps to.
+    fn plan(&self, plan: Option<Plan>) -> Option<Plan> {
+        plan.map(|plan| Plan {
+            seccomp: plan.seccomp && self.locks,
+            ..plan
+        })
+    }
+}
+
+fn main() {
+    let Some(role) = process::role() else {
+        panic!("only the tests of the jail start this");
+    };
+    let part = Part::of_this_file();
+    let result = match role {
+        Role::Worker if part.evil == Role::Worker => Err(evil_worker::main(&part)),
+        Role::Dispatcher if part.evil == Role::Dispatcher => Err(evil_dispatcher::main(&part)),
+        Role::Worker => Err(worker::main()),
+        Role::Dispatcher => dispatcher::Start::receive().and_then(|mut start| {
+            start.jail = part.plan(start.jail);
+            start.run()
+        }),
+        Role::Compiler => compiler::main(),
+        Role::Tasks => Err(tasks::main()),
+    };
+    if let Err(why) = result {
+        eprintln!("attacker {}: {why}", role.name());
+    }
+    process::exit_now(1);
+}
