@@ -56,8 +56,8 @@ pub use error::Error;
 pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use outcome::{CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
-    Builder, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle, Terminal, inspect,
-    prints,
+    Builder, Cache, CacheStats, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle,
+    Terminal, inspect, prints,
 };
 pub use settings::Settings;
 pub use task_line::{TaskLine, duration, json_error};

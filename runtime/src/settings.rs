@@ -31,6 +31,8 @@ pub struct Settings {
     pub fuel: Option<u64>,
     /// Most tasks that a guest's `tasks` may push.
     pub max_tasks: u64,
+    /// How long the compilation of one guest may take.
+    pub compile_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -47,12 +49,15 @@ impl Default for Settings {
             callback_memory: 64 << 20,
             fuel: None,
             max_tasks: 1_000_000,
+            compile_timeout: Duration::from_secs(30),
         }
     }
 }
 
-/// How long the compilation of one guest may take.
-pub const COMPILE_PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of compiled guests that are kept on disk, where the user does not say otherwise: some hundreds of them.
+pub const CACHE_LIMIT: u64 = 512 << 20;
+/// A file that a writer of the cache has not finished after so long is left over from one that died.
+pub const CACHE_LEFTOVER: Duration = Duration::from_secs(3600);
 /// Models that one guest may have.
 pub const MAX_MODELS: usize = 64;
 /// Frames of a guest's backtrace that are kept.

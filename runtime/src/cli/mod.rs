@@ -2,6 +2,7 @@
 //! comes back into an exit code.
 
 mod build;
+mod cache;
 mod ending;
 mod exit;
 mod feed;
@@ -61,6 +62,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             print_path(&dir)
         }
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Cache(command) => cache::run(&command),
     }
 }
 
