@@ -15,7 +15,6 @@ use nix::sys::resource::{Resource, setrlimit};
 use crate::guest::{Compiled, compile};
 use crate::jail;
 use crate::process::{self, Role, exit_now, poll_until};
-use crate::settings::COMPILE_PATIENCE;
 use crate::time::Time;
 use crate::wire::messages::{FromCompiler, ToCompiler};
 
@@ -25,12 +24,16 @@ const MEMORY: u64 = 4 << 30;
 /// A re-executed copy of the binary becomes the compiler here.
 pub fn main() -> Result<(), String> {
     let mut parent = process::enter()?;
-    let ToCompiler { engine, jail } = parent.receive().map_err(|error| error.to_string())?;
+    let ToCompiler {
+        engine,
+        timeout,
+        jail,
+    } = parent.receive().map_err(|error| error.to_string())?;
     let mut guest = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).map_err(|error| error.to_string())?;
     if let Some(plan) = &jail {
         jail::shut_in(Role::Compiler, plan)
-            .and_then(|()| jail::processor_time(COMPILE_PATIENCE))
+            .and_then(|()| jail::processor_time(timeout))
             .map_err(|error| error.to_string())?;
     }
     let life = parent

@@ -59,6 +59,14 @@ pub enum Error {
         /// What happened.
         why: String,
     },
+    /// The cache's directory can't be used.
+    #[error("the cache {}: {source}", path.display())]
+    Cache {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said, or what is wrong with it.
+        source: io::Error,
+    },
     /// A task with args that are no JSON array, too large, or nested too deeply.
     #[error("{0}")]
     InvalidArgs(String),

@@ -99,7 +99,9 @@ pub enum Executable {
 }
 
 impl Executable {
-    fn path(&self) -> &Path {
+    /// Where it can be read.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         match self {
             Self::Own => Path::new("/proc/self/exe"),
             Self::At(path) => path,
@@ -380,9 +382,20 @@ pub fn exit_now(code: i32) -> ! {
 /// # Errors
 /// When there is no memory or descriptor for it.
 pub fn sealed_memory(name: &std::ffi::CStr, bytes: &[u8]) -> io::Result<File> {
+    sealed_memory_of(name, |file| file.write_all(bytes))
+}
+
+/// As [`sealed_memory`], with what `fill` writes.
+///
+/// # Errors
+/// When there is no memory or descriptor for it, and whatever `fill` returns.
+pub fn sealed_memory_of(
+    name: &std::ffi::CStr,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<File> {
     let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     let mut file = File::from(fd);
-    file.write_all(bytes)?;
+    fill(&mut file)?;
     let seals =
         SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;

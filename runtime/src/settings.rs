@@ -56,6 +56,8 @@ pub struct Settings {
     pub jail: Jail,
     /// Who the pool's processes shall be instead of root; `None` changes nothing.
     pub user: Option<User>,
+    /// How long the compilation of one guest may take.
+    pub compile_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -74,12 +76,15 @@ impl Default for Settings {
             max_tasks: 1_000_000,
             jail: Jail::default(),
             user: None,
+            compile_timeout: Duration::from_secs(30),
         }
     }
 }
 
-/// How long the compilation of one guest may take.
-pub const COMPILE_PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of compiled guests that are kept on disk, where the user does not say otherwise: some hundreds of them.
+pub const CACHE_LIMIT: u64 = 512 << 20;
+/// A file that a writer of the cache has not finished after so long is left over from one that died.
+pub const CACHE_LEFTOVER: Duration = Duration::from_secs(3600);
 /// Models that one guest may have.
 pub const MAX_MODELS: usize = 64;
 /// Frames of a guest's backtrace that are kept.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::parent::bulky_guest;
 use crate::session::{Ended, HANGS, Session, assert_accounted, task_file, within};
 use crate::support::fixture;
 
@@ -109,4 +110,21 @@ fn many_that_spin_at_once() {
     assert_eq!(records.len(), 124);
     assert_timeouts(&records, "spin");
     ended.assert_code(1);
+}
+
+#[test]
+fn one_that_takes_long_to_compile_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let guest = folder.path().join("guest.wat");
+    std::fs::write(&guest, bulky_guest()).unwrap();
+    let guest = guest.to_str().unwrap();
+    let mut run = Session::start(&["--compile-timeout", "200ms", "--args", "[]", guest]);
+    let stdout = run.read();
+    let ended = run.finish(stdout, HANGS);
+    ended.assert_code(2);
+    assert!(
+        ended.stderr.contains("it takes longer than 200ms"),
+        "{}",
+        ended.stderr
+    );
 }

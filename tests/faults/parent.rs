@@ -108,7 +108,7 @@ fn while_the_compiler_compiles() {
 }
 
 /// A guest that takes seconds to compile.
-fn bulky_guest() -> String {
+pub fn bulky_guest() -> String {
     let mut text = String::from(
         r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) i32.const 0)"#,
     );

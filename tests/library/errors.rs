@@ -20,6 +20,7 @@ fn settings_that_make_no_sense_are_refused() {
         builder().size(0),
         builder().timeout(zero),
         builder().callback_timeout(zero),
+        builder().compile_timeout(zero),
         builder().max_args((1 << 30) + 1),
         builder().max_result(u64::MAX),
         builder().settings(Settings {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
+mod cache;
 mod common;
 mod embedding;
 mod ending;

@@ -9,6 +9,7 @@
 mod support;
 
 mod bench;
+mod cache;
 mod callbacks;
 mod demo;
 mod guest_tasks;

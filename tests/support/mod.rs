@@ -22,9 +22,14 @@ pub fn binary() -> PathBuf {
     std::env::var_os("MPWASM_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_mpwasm").into(), PathBuf::from)
 }
 
-/// A command that runs the binary under test.
+/// A command that runs the binary under test. It has no cache of compiled guests, neither the user's own nor one that
+/// would make the second run of a test another than the first; a test that wants one names it in `MPWASM_CACHE_DIR`.
 pub fn mpwasm() -> Command {
-    Command::new(binary())
+    let mut command = Command::new(binary());
+    command
+        .env_remove("MPWASM_CACHE_DIR")
+        .env("XDG_CACHE_HOME", "/dev/null/no-cache");
+    command
 }
 
 /// The guest in `guests/NAME`, built once per test binary, as users build theirs.

@@ -19,6 +19,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     let module = args.building.module(&args.guest)?;
     let settings = Settings {
         memory: args.memory,
+        compile_timeout: args.compile_timeout,
         ..Settings::default()
     };
     let info = mpwasm::inspect(&module, &settings).map_err(Failure::of_guest)?;

@@ -2,6 +2,7 @@
 //! comes back into an exit code.
 
 mod build;
+mod cache;
 mod doctor;
 mod ending;
 mod exit;
@@ -64,6 +65,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Doctor => doctor::doctor(),
+        Command::Cache(command) => cache::run(&command),
     }
 }
 

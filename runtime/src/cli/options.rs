@@ -56,6 +56,21 @@ pub enum Command {
     ///
     /// Exit codes: 0 all mandatory layers hold; 1 one does not.
     Doctor,
+    /// Look after the cache of compiled guests, which lets a guest start quickly that has run before.
+    ///
+    /// It is in $MPWASM_CACHE_DIR, or else in the folder mpwasm of the user's cache directory ($XDG_CACHE_HOME or
+    /// ~/.cache). When it is full, what was not used for longest goes.
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+/// `mpwasm cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Show where the cache is, and how much is in it.
+    Stats,
+    /// Remove all compiled guests.
+    Clear,
 }
 
 /// `mpwasm run`.
@@ -89,6 +104,10 @@ pub struct RunArgs {
     /// End the run after so long: running tasks are killed, the others cancelled [default: none].
     #[arg(long, value_name = "DUR", value_parser = duration)]
     pub total_timeout: Option<Duration>,
+
+    /// Compile the guest even if the cache has it, and leave the cache as it is.
+    #[arg(long)]
+    pub no_cache: bool,
 
     #[command(flatten)]
     pub limits: Limits,
@@ -146,6 +165,10 @@ pub struct Limits {
     /// Instruction budget of a task, counted deterministically [default: not counted].
     #[arg(long, value_name = "N")]
     pub fuel: Option<u64>,
+
+    /// Longest time that the compilation of the guest may take.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    pub compile_timeout: Duration,
 }
 
 impl Limits {
@@ -162,6 +185,7 @@ impl Limits {
             callback_memory: self.callback_memory,
             fuel: self.fuel,
             max_tasks: self.max_tasks,
+            compile_timeout: self.compile_timeout,
             ..Settings::default()
         }
     }
@@ -184,6 +208,10 @@ pub struct InspectArgs {
     /// The cap of linear memory that the guest's initial memory is held against.
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
     pub memory: u64,
+
+    /// Longest time that the compilation of the guest may take.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    pub compile_timeout: Duration,
 }
 
 /// Whether a crate directory may be built.
@@ -263,7 +291,8 @@ mod tests {
     #[test]
     fn every_limit_reaches_its_setting() {
         let line = "g --size 5 --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k --max-args 4MiB \
-                    --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 --jail strict --user 9:10";
+                    --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 --compile-timeout 9s \
+                    --jail strict --user 9:10";
         let args: Vec<&str> = line.split_whitespace().collect();
         let expected = Settings {
             size: 5,
@@ -278,6 +307,7 @@ mod tests {
             max_tasks: 8,
             jail: Jail::Strict,
             user: Some(User { uid: 9, gid: 10 }),
+            compile_timeout: Duration::from_secs(9),
         };
         assert_eq!(run(&args).unwrap().settings(), expected);
     }
@@ -312,6 +342,7 @@ mod tests {
             &["g", "--timeout", "1"],
             &["g", "--total-timeout", "0ms"],
             &["g", "--callback-timeout", "0s"],
+            &["g", "--compile-timeout", "0s"],
             &["g", "--args", "{}"],
             &["g", "--args", "[1"],
             &["g", "--memory", "lots"],
@@ -333,7 +364,6 @@ mod tests {
             "--dir=.",
             "--env=A=b",
             "--resume",
-            "--compile-timeout=1s",
         ] {
             assert_eq!(
                 run(&["g", option]).unwrap_err(),

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use mpwasm::prints::{Prints, Target, Targets};
-use mpwasm::{LogLevel, Pool, Settings};
+use mpwasm::{Cache, LogLevel, Pool, Settings};
 use serde_json::value::to_raw_value;
 
 use super::ending::{self, Event, Limit};
@@ -39,6 +39,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let results = args.results.as_deref().map(Results::open).transpose()?;
     let module = args.building.module(&guest)?;
     let total = args.total_timeout;
+    let cache = if args.no_cache { None } else { Cache::of_user() };
     let origin = origin(args, &settings, results.as_ref())?;
 
     let (events, inbox) = mpsc::channel();
@@ -58,10 +59,11 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         .and_then(|outputs| readers::watch(outputs, move |place| watched.reader_left(place)))
         .context("cannot watch the readers of the output")
         .or_internal()?;
-    let pool = Pool::builder()
-        .settings(settings)
-        .reporter(reporter.clone())
-        .start();
+    let mut builder = Pool::builder().settings(settings).reporter(reporter.clone());
+    if let Some(cache) = cache {
+        builder = builder.cache(cache);
+    }
+    let pool = builder.start();
     let pool = Arc::new(pool.context("cannot start the pool").or_internal()?);
 
     let waiter = Arc::clone(&pool);

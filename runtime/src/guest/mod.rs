@@ -31,7 +31,7 @@ use call::Report;
 pub use call::{Call, Export};
 pub use compile::{Compiled, compile};
 pub use deadline::{CallId, Deadline};
-pub use engine::{EngineSettings, Role};
+pub use engine::{EngineSettings, Role, hash_compatibility};
 pub use executor::Executor;
 pub use host::Pusher;
 pub use info::{GuestInfo, MemoryInfo, ModelInfo};

@@ -12,6 +12,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::pipe2;
 
+use super::cache::Cache;
 use super::feed::Feed;
 use super::ledger::Ledger;
 use super::receiver::{self, Dispatcher};
@@ -54,6 +55,7 @@ static POOLS: AtomicU64 = AtomicU64::new(0);
 pub struct Builder {
     settings: Settings,
     executable: Option<PathBuf>,
+    cache: Option<Cache>,
     reporter: Option<Box<dyn Reporter>>,
 }
 
@@ -61,6 +63,7 @@ impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
             .field("settings", &self.settings)
+            .field("cache", &self.cache)
             .finish_non_exhaustive()
     }
 }
@@ -99,6 +102,9 @@ impl Builder {
         max_tasks: u64,
         /// How much of the jail around each process must hold; all that the machine has, by default.
         jail: Jail,
+        /// How long the compilation of one guest may take, longer than zero. It covers no more than the compiler's
+        /// own process: a guest that is in the [`Cache`] takes none of it.
+        compile_timeout: Duration,
     }
 
     /// Who the pool's processes shall be, when this process is root's.
@@ -135,6 +141,30 @@ impl Builder {
     #[must_use]
     pub fn executable(mut self, executable: impl Into<PathBuf>) -> Self {
         self.executable = Some(executable.into());
+        self
+    }
+
+    /// Where compiled guests are kept for later pools. Without this call the pool compiles every guest anew and leaves
+    /// nothing on disk: a library should not do that unasked. The command line has the cache
+    /// [of the user](Cache::of_user).
+    ///
+    /// Whatever is wrong with the cache, guests load: what can't be found there is compiled.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), mpwasm::Error> {
+    /// use mpwasm::{Cache, Pool};
+    ///
+    /// let pool = match Cache::of_user() {
+    ///     Some(cache) => Pool::builder().cache(cache),
+    ///     None => Pool::builder(),
+    /// };
+    /// # let pool = pool.start()?;
+    /// # pool.stop()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
         self
     }
 
@@ -187,6 +217,7 @@ impl Builder {
         // The thread that starts the dispatcher must live as long as it does: its death signal is tied to it.
         let (started, outcome) = mpsc::channel();
         let settings = self.settings;
+        let cache = self.cache;
         let make_shared = {
             let (settings, executable) = (settings.clone(), executable.clone());
             move |socket, dispatcher| -> Result<Arc<Shared>, Error> {
@@ -194,6 +225,7 @@ impl Builder {
                     number: POOLS.fetch_add(1, Ordering::Relaxed),
                     settings,
                     executable,
+                    cache,
                     ledger: Ledger::default(),
                     feed: Mutex::new(Feed::new(pipe)),
                     socket: Mutex::new(socket),
@@ -272,7 +304,12 @@ fn check(settings: &Settings) -> Result<(), Error> {
     if settings.size == 0 {
         return bad("a pool has at least one worker");
     }
-    if settings.timeout.is_zero() || settings.callback_timeout.is_zero() {
+    let timeouts = [
+        settings.timeout,
+        settings.callback_timeout,
+        settings.compile_timeout,
+    ];
+    if timeouts.iter().any(Duration::is_zero) {
         return bad("a timeout is longer than zero");
     }
     if let Some(user) = settings.user {

@@ -1,4 +1,5 @@
-//! Compiling a guest: the parent's side. The compiler is a process of its own, with a time limit here.
+//! Compiling a guest: the parent's side. The compiler is a process of its own, with a time limit here; what the cache
+//! has is not compiled again.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -6,13 +7,15 @@ use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::CompiledGuest;
+use super::cache::Key;
 use super::child::{self, LastWords};
+use super::{CompiledGuest, Shared};
 use crate::error::Error;
 use crate::guest::{EngineSettings, GuestInfo};
+use crate::inert::inert;
 use crate::jail::Plan;
 use crate::process::{self, Executable, Role, poll_until, sealed_memory};
-use crate::settings::{COMPILE_PATIENCE, Settings};
+use crate::settings::Settings;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
@@ -24,7 +27,7 @@ enum Verdict {
     Refused(GuestInfo),
 }
 
-/// Compiles a guest and says what is in it, and what would be refused and why. Needs no pool.
+/// Compiles a guest and says what is in it, and what would be refused and why. Needs no pool, and uses no cache.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), mpwasm::Error> {
@@ -57,26 +60,54 @@ pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo,
     })
 }
 
-/// Compiles a guest that is to run.
-pub(super) fn compile(
-    executable: &Executable,
-    settings: &Settings,
-    name: &str,
-    bytes: &[u8],
-) -> Result<CompiledGuest, Error> {
+/// Compiles a guest that is to run, unless the cache has it.
+pub(super) fn compile(shared: &Shared, name: &str, bytes: &[u8]) -> Result<CompiledGuest, Error> {
     let refused = |reasons| {
         Err(Error::Refused {
             name: name.to_owned(),
             reasons,
         })
     };
-    match run_compiler(executable, settings, name, bytes)? {
+    match look_up_or_compile(shared, name, bytes)? {
         Verdict::Refused(info) => refused(info.refusals),
         Verdict::Accepted(compiled) if compiled.info.is_command => refused(vec![
             "it is a command (it exports `_start` and no `runnable`): mpwasm can't run those yet".into(),
         ]),
         Verdict::Accepted(compiled) => Ok(compiled),
     }
+}
+
+/// Only what the compiler accepted is kept: to refuse a guest takes no time worth saving, and the reasons may change.
+fn look_up_or_compile(shared: &Shared, name: &str, bytes: &[u8]) -> Result<Verdict, Error> {
+    let Shared {
+        executable, settings, ..
+    } = shared;
+    let compile = || {
+        let started = Time::now();
+        let verdict = run_compiler(executable, settings, name, bytes)?;
+        let took = Time::now().since(started);
+        tracing::debug!("{}: compiled in {} ms", inert(name), took.as_millis());
+        Ok(verdict)
+    };
+    let Some(cache) = &shared.cache else {
+        return compile();
+    };
+    let key = match Key::of(executable, &EngineSettings::from(settings), bytes) {
+        Ok(key) => key,
+        Err(why) => {
+            tracing::debug!("{}: the cache is not used: {why}", inert(name));
+            return compile();
+        }
+    };
+    if let Some(compiled) = cache.load(&key) {
+        tracing::debug!("{}: taken from the cache", inert(name));
+        return Ok(Verdict::Accepted(compiled));
+    }
+    let verdict = compile()?;
+    if let Verdict::Accepted(compiled) = &verdict {
+        cache.store(&key, compiled);
+    }
+    Ok(verdict)
 }
 
 fn run_compiler(
@@ -95,12 +126,13 @@ fn run_compiler(
     let guest = sealed_memory(c"mpwasm-guest", bytes)?;
     let message = ToCompiler {
         engine: EngineSettings::from(settings),
+        timeout: settings.compile_timeout,
         jail: Plan::new(settings.jail, settings.user),
     };
     channel
         .send_with(&message, &[guest.as_fd()])
         .map_err(|error| failed(error.to_string()))?;
-    let until = Time::now() + COMPILE_PATIENCE;
+    let until = Time::now() + settings.compile_timeout;
     while !channel.inbox().has_frame() {
         match receive_until(&mut channel, until) {
             Ok(Filled::Closed) => {
@@ -110,10 +142,8 @@ fn run_compiler(
                 )));
             }
             Ok(_) if Time::now() >= until => {
-                return Err(failed(format!(
-                    "it takes longer than {} s",
-                    COMPILE_PATIENCE.as_secs()
-                )));
+                let timeout = humantime::format_duration(settings.compile_timeout);
+                return Err(failed(format!("it takes longer than {timeout}")));
             }
             Ok(_) => {}
             Err(error) => return Err(failed(error.to_string())),

@@ -3,9 +3,10 @@
 //! [`Pool`] is the handle that users hold; it may be used from any thread. Behind it, [`ledger`] knows every task
 //! that was accepted and has not ended, [`feed`] writes tasks into the pipe, [`receiver`] is the thread that starts
 //! the dispatcher, hears the outcomes and calls the reporter, [`compile`] and [`guest_tasks`] run the processes that
-//! compile a guest and run its `tasks`. The parent runs no guest code.
+//! compile a guest and run its `tasks`, [`cache`] keeps what was compiled. The parent runs no guest code.
 
 mod builder;
+mod cache;
 mod child;
 mod compile;
 mod feed;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use nix::sys::eventfd::EventFd;
 
 pub use self::builder::Builder;
+pub use self::cache::{Cache, CacheStats};
 pub use self::compile::inspect;
 use self::feed::Feed;
 pub use self::guest::{Guest, Model, Task};
@@ -91,6 +93,7 @@ struct Shared {
     number: u64,
     settings: Settings,
     executable: Executable,
+    cache: Option<Cache>,
     ledger: Ledger,
     feed: Mutex<Feed>,
     /// Messages to the dispatcher that are not held back.
@@ -153,7 +156,7 @@ impl Pool {
     /// As [`Pool::load`].
     pub fn load_bytes(&self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
         let shared = &self.shared;
-        let compiled = compile::compile(&shared.executable, &shared.settings, name, bytes)?;
+        let compiled = compile::compile(shared, name, bytes)?;
         let one_at_a_time = shared.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let guest = self
             .shared

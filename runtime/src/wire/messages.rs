@@ -317,6 +317,8 @@ pub enum FromWorker<'a> {
 pub struct ToCompiler {
     /// What shapes the code.
     pub engine: EngineSettings,
+    /// How long it may take.
+    pub timeout: Duration,
     /// The walls around it.
     pub jail: Option<Plan>,
 }
