@@ -59,7 +59,7 @@ pub use pool::{
     Builder, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle, Terminal, inspect,
     prints,
 };
-pub use settings::Settings;
+pub use settings::{Isolation, Settings};
 pub use task_line::{TaskLine, duration, json_error};
 
 /// Exit code of a child process that could not do what it was started for.

@@ -12,6 +12,7 @@ mod bench;
 mod callbacks;
 mod demo;
 mod guest_tasks;
+mod isolation;
 mod outcomes;
 mod output;
 mod records;

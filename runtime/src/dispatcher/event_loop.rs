@@ -82,7 +82,7 @@ impl EventLoop {
                 next_id: 0,
                 cancelled: HashSet::new(),
             },
-            scheduler: Scheduler::new(settings.size),
+            scheduler: Scheduler::new(settings.size, settings.isolation),
             crew: Crew::new(&settings),
             callbacks: Callbacks::new(settings.clone()),
             settings,

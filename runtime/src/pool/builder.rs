@@ -19,7 +19,7 @@ use super::report::{Locked, Reporter};
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
 use crate::process::{self, Executable, set_nonblocking};
-use crate::settings::{MAX_SIZE, Settings};
+use crate::settings::{Isolation, MAX_SIZE, Settings};
 use crate::time::Time;
 
 /// Bytes that the pipe of tasks should hold. Less is no harm: only more writes.
@@ -80,6 +80,9 @@ impl Builder {
     setters! {
         /// Number of worker processes, at least 1.
         size: u32,
+        /// What separates tasks from one another: by default a fresh instance in a warm worker process, with
+        /// [`Isolation::Process`] a fresh process, which costs some milliseconds per task.
+        isolation: Isolation,
         /// Timeout of a task that names none, longer than zero.
         timeout: Duration,
         /// Cap of a task's linear memory, bytes. To grow past it fails in the guest, as `memory.grow` does.
