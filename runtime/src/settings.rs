@@ -74,7 +74,8 @@ pub const MAX_BACKTRACE: usize = 32;
 pub const MAX_EXPORT_NAME: usize = 256;
 /// Bytes of one log line; the rest is cut.
 pub const MAX_LOG_LINE: usize = 64 << 10;
-/// Workers that a pool may have: each takes three of the dispatcher's descriptors.
+/// Workers that a pool may have: each takes three of the dispatcher's descriptors, and some more while one process
+/// takes the place of another.
 pub const MAX_SIZE: u32 = 4096;
 /// Nesting of JSON that is accepted from guests and task lines.
 pub const MAX_JSON_DEPTH: usize = 128;

@@ -97,7 +97,7 @@ fn a_killed_worker_for_one_task_takes_no_other_along() {
         {
             killed.insert(u64::from(worker));
         }
-        // One more than there are slots: at least one worker came up since. Workers that are hit before they are
+        // One more than there are workers: at least one worker came up since. Workers that are hit before they are
         // ready are no row of failed starts then.
         stdout.wait_for(ended + 3);
     }

@@ -58,6 +58,8 @@ pub struct Member {
 /// All of them, and what they are started with.
 #[derive(Debug)]
 pub struct Crew {
+    size: u32,
+    /// By slot.
     members: Vec<Option<Member>>,
     engine: EngineSettings,
     guests: Vec<(File, GuestInfo)>,
@@ -87,7 +89,10 @@ impl Crew {
     /// No workers yet.
     pub fn new(settings: &Settings) -> Self {
         Self {
-            members: (0..settings.size).map(|_| None).collect(),
+            size: settings.size,
+            members: (0..WorkerId::slots(settings.size, settings.isolation))
+                .map(|_| None)
+                .collect(),
             engine: EngineSettings::from(settings),
             guests: Vec::new(),
             max_frame: worker_frame(settings),
@@ -125,6 +130,11 @@ impl Crew {
         self.members[worker.0 as usize].as_mut()
     }
 
+    /// The worker in this slot, as users know it.
+    pub fn seat(&self, worker: WorkerId) -> u32 {
+        worker.seat(self.size)
+    }
+
     /// Sends what waits, as far as workers read.
     pub fn flush(&mut self) {
         for member in self
@@ -143,12 +153,12 @@ impl Crew {
 
     /// Reaps the worker if it has ended. Its page can still be read until it is buried.
     pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, ExitStatus)> {
+        let seat = self.seat(worker);
         let member = self.member(worker)?;
         let status = member.process.try_reap()?;
         let pid = member.process.pid();
         let text = format!(
-            "worker {} (pid {pid}) reaped: {}",
-            worker.0,
+            "worker {seat} (pid {pid}) reaped: {}",
             process::describe_exit(status)
         );
         self.notes.push(Note::Debug(text));
@@ -174,7 +184,7 @@ impl Crew {
         let pid = self.members[run.worker.0 as usize].as_ref()?.process.pid();
         let wall = Time::now().since(run.claimed);
         Some(Ran {
-            worker: run.worker.0,
+            worker: self.seat(run.worker),
             pid,
             claimed: run.claimed,
             run: wall,
@@ -199,7 +209,7 @@ impl Crew {
         }
         self.notes.push(Note::Debug(format!(
             "worker {} started (pid {})",
-            worker.0,
+            self.seat(worker),
             process.pid()
         )));
         Ok(Member {
@@ -278,13 +288,10 @@ impl Io for Crew {
     }
 
     fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
+        let seat = self.seat(worker);
         if let Some(member) = self.member(worker) {
             member.process.kill();
-            let text = format!(
-                "worker {} (pid {}) killed: {reason:?}",
-                worker.0,
-                member.process.pid()
-            );
+            let text = format!("worker {seat} (pid {}) killed: {reason:?}", member.process.pid());
             self.notes.push(Note::Debug(text));
         }
     }
@@ -293,7 +300,7 @@ impl Io for Crew {
         if let Some(member) = self.members[worker.0 as usize].take() {
             let text = format!(
                 "worker {} (pid {}) did not end after SIGKILL",
-                worker.0,
+                self.seat(worker),
                 member.process.pid()
             );
             self.notes.push(Note::Warning(format!("{text}: it is given up")));

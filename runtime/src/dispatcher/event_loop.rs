@@ -414,7 +414,7 @@ impl EventLoop {
                     self.crew.release(worker, offer);
                     let run = run.min(now.since(claim.claimed));
                     let ran = Ran {
-                        worker: worker.0,
+                        worker: self.crew.seat(worker),
                         pid,
                         claimed: claim.claimed,
                         run,

@@ -61,7 +61,9 @@ const CANCEL_PATIENCE: Duration = WATCHDOG_GRACE.saturating_add(Duration::from_m
 /// The state of the pool's tasks and workers.
 #[derive(Debug)]
 pub struct Scheduler {
+    /// The slots, one or two for each of [`size`](Self::size) workers.
     workers: Vec<Worker>,
+    size: u32,
     isolation: Isolation,
     queue: Queue,
     window: Window,
@@ -93,8 +95,10 @@ impl Scheduler {
     /// A pool of `size` workers, none of which is started before there is a guest.
     #[must_use]
     pub fn new(size: u32, isolation: Isolation) -> Self {
+        let slots = 0..WorkerId::slots(size, isolation);
         Self {
-            workers: (0..size).map(|slot| Worker::new(WorkerId(slot))).collect(),
+            workers: slots.map(|slot| Worker::new(WorkerId(slot))).collect(),
+            size,
             isolation,
             queue: Queue::default(),
             window: Window::new(isolation),

@@ -233,7 +233,7 @@ impl Crew {
             now: Time(1_000_000_000),
             isolation,
             guests: 0,
-            processes: (0..size).map(|_| None).collect(),
+            processes: (0..WorkerId::slots(size, isolation)).map(|_| None).collect(),
             slots: Vec::new(),
             truth: Vec::new(),
             log: Vec::new(),

@@ -3,25 +3,26 @@
 use super::super::{KillReason, RETIRE_PATIENCE};
 use super::*;
 use crate::outcome::Kind;
-use crate::settings::{DISPATCHER_GRACE, MAX_FAILED_STARTS};
+use crate::settings::{DISPATCHER_GRACE, MAX_FAILED_STARTS, RESPAWN_DELAY};
 use Behaviour::{Hangs, Kills};
 
 fn ready(size: u32) -> Pool {
     Pool::isolated(size, Isolation::Process).made_ready()
 }
 
-fn count(log: &[Did], did: &Did) -> usize {
-    log.iter().filter(|other| *other == did).count()
-}
-
 #[test]
-fn a_worker_is_replaced_after_its_task() {
+fn a_process_is_replaced_as_soon_as_its_task_has_ended() {
     let mut pool = ready(1);
     pool.push_many(2);
+    pool.turn();
+    assert!(pool.crew.step(W0) && pool.crew.step(W0), "it claims and ends it");
+    assert!(pool.deliver(W0));
+    pool.turn();
+    assert_eq!(pool.log(), [Did::Offer(0, 0), Did::Retire(0), Did::Spawn(1)]);
     pool.work_all();
     assert_eq!(pool.ended, [0, 1]);
-    let cycle = |task| [Did::Offer(0, task), Did::Retire(0), Did::Spawn(0)];
-    assert_eq!(pool.log(), [cycle(0), cycle(1)].concat());
+    assert_eq!(pool.log(), [Did::Offer(1, 1), Did::Retire(1), Did::Spawn(0)]);
+    assert_eq!((W0.seat(1), W1.seat(1)), (0, 0), "it is the same worker");
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn a_worker_from_which_its_task_was_taken_back_in_time_is_as_good_as_new() {
             Did::Revoke(0, 0),
             Did::Offer(0, 0),
             Did::Retire(0),
-            Did::Spawn(0)
+            Did::Spawn(1)
         ]
     );
 }
@@ -91,20 +92,62 @@ fn a_worker_that_reports_a_second_ending_breaks_the_protocol() {
     assert!(pool.succeeded(task), "what it reported first stands");
 }
 
+/// Lets the process in this slot claim its task and report the end, and then do nothing more.
+fn end_and_stay(pool: &mut Pool, slot: WorkerId) {
+    assert!(pool.crew.step(slot) && pool.crew.step(slot));
+    pool.stop(slot);
+    assert!(pool.deliver(slot));
+}
+
 #[test]
-fn a_worker_that_does_not_go_is_killed_and_replaced() {
+fn a_process_that_does_not_go_holds_nobody_up_and_is_killed() {
     let mut pool = ready(1);
-    pool.push_many(2);
+    pool.push_many(3);
     pool.turn();
-    assert!(pool.crew.step(W0) && pool.crew.step(W0));
-    pool.stop(W0);
-    assert!(pool.deliver(W0));
+    end_and_stay(&mut pool, W0);
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1, 2]);
     pool.log();
     pool.sleep(RETIRE_PATIENCE);
     assert_eq!(pool.log(), [Did::Kill(0, KillReason::Terminated)]);
     pool.work_all();
-    assert_eq!(pool.ended, [0, 1]);
     assert_eq!(pool.scheduler.pool_failure(), None);
+}
+
+#[test]
+fn a_worker_has_at_most_two_processes() {
+    let mut pool = ready(1);
+    pool.push_many(3);
+    pool.turn();
+    end_and_stay(&mut pool, W0);
+    pool.turn();
+    assert!(pool.step(W1), "it becomes ready");
+    pool.turn();
+    end_and_stay(&mut pool, W1);
+    pool.turn();
+    assert_eq!(
+        (pool.stage(0), pool.stage(1)),
+        (Some(&Stage::Retiring), Some(&Stage::Retiring))
+    );
+    pool.sleep(RETIRE_PATIENCE);
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1, 2]);
+}
+
+#[test]
+fn a_process_that_dies_before_its_task_is_replaced_later_and_later() {
+    let mut pool = ready(1);
+    let mut delay = RESPAWN_DELAY;
+    for _ in 0..4 {
+        pool.die(W0);
+        pool.turn();
+        assert_eq!(pool.log(), [], "the other slot is no way round the delay");
+        assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + delay));
+        pool.sleep(delay);
+        assert_eq!(pool.log(), [Did::Spawn(0)]);
+        pool.work_all();
+        delay *= 2;
+    }
 }
 
 #[test]
@@ -138,7 +181,10 @@ fn a_drained_pool_starts_no_more_workers_than_it_has_tasks() {
     pool.scheduler.drain();
     pool.finish();
     assert_eq!(pool.ended.len(), 5);
-    let log = pool.log();
-    let spawns: usize = (0..3).map(|worker| count(&log, &Did::Spawn(worker))).sum();
+    let spawns = pool
+        .log()
+        .iter()
+        .filter(|did| matches!(did, Did::Spawn(_)))
+        .count();
     assert_eq!(spawns, 2, "three were there");
 }

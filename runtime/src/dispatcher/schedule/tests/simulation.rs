@@ -66,7 +66,8 @@ fn event() -> impl Strategy<Value = Event> {
     let timeout = duration().prop_map(|time| time + Duration::from_millis(1));
     let bytes = prop_oneof![9 => 0..100usize, 1 => 0..400_000usize];
     let push = (behaviour, timeout, bytes, 1..20usize, any::<bool>());
-    let worker = || 0..4u32;
+    // Whatever number of slots there is, each is as likely as the others.
+    let worker = || 0..24u32;
     prop_oneof![
         20 => push.prop_map(|(behaviour, timeout, bytes, count, newest)| {
             Event::Push { behaviour, timeout, bytes, count, newest }
@@ -201,6 +202,12 @@ impl Pool {
         assert!(
             queued == 0 || !idle || self.scheduler.held,
             "a worker idles while a task waits"
+        );
+        let runs = |process: &&crew::Process| process.running.is_some() && !process.lying;
+        let running = self.crew.processes.iter().flatten().filter(runs).count();
+        assert!(
+            running <= self.scheduler.size as usize,
+            "{running} tasks run at once"
         );
         if let Some(wakeup) = self.scheduler.next_wakeup() {
             assert!(wakeup > self.crew.now, "the pool spins");
