@@ -165,6 +165,7 @@ impl Scheduler {
         process.reported(now);
         let is_serving = process.stage == Stage::Serving;
         self.window.observe(run.min(now.since(claim.claimed)));
+        // One that was killed in the meantime stays killed.
         if is_serving && self.isolation == Isolation::Process {
             self.slot(worker).retire(now, io);
         }
