@@ -62,7 +62,7 @@ pub use pool::{
     Builder, Cache, CacheStats, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle,
     Terminal, inspect, prints,
 };
-pub use settings::{Jail, Settings, User};
+pub use settings::{Isolation, Jail, Settings, User};
 pub use task_line::{TaskLine, duration, json_error};
 
 /// Exit code of a child process that could not do what it was started for.

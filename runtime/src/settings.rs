@@ -29,11 +29,23 @@ pub struct User {
     pub gid: u32,
 }
 
+/// What separates tasks from one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Isolation {
+    /// A fresh instance per task, in a worker process that runs one task after the other.
+    #[default]
+    Instance,
+    /// A fresh instance in a fresh worker process, which runs this one task and no other.
+    Process,
+}
+
 /// What the user may set, for the whole pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Number of worker processes, at least 1.
     pub size: u32,
+    /// What separates tasks from one another.
+    pub isolation: Isolation,
     /// Timeout of a task that names none.
     pub timeout: Duration,
     /// Cap of a task's linear memory, bytes.
@@ -65,6 +77,7 @@ impl Default for Settings {
         Self {
             size: std::thread::available_parallelism()
                 .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            isolation: Isolation::default(),
             timeout: Duration::from_secs(30),
             memory: 256 << 20,
             max_result: 16 << 20,
@@ -93,7 +106,8 @@ pub const MAX_BACKTRACE: usize = 32;
 pub const MAX_EXPORT_NAME: usize = 256;
 /// Bytes of one log line; the rest is cut.
 pub const MAX_LOG_LINE: usize = 64 << 10;
-/// Workers that a pool may have: each takes three of the dispatcher's descriptors.
+/// Workers that a pool may have: each takes three of the dispatcher's descriptors, and some more while one process
+/// takes the place of another.
 pub const MAX_SIZE: u32 = 4096;
 /// Nesting of JSON that is accepted from guests and task lines.
 pub const MAX_JSON_DEPTH: usize = 128;

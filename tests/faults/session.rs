@@ -104,6 +104,11 @@ impl Lines {
         self.wait("lines", |seen| seen.lines >= count);
     }
 
+    /// How many lines there are so far.
+    pub fn count(&self) -> usize {
+        self.seen.0.lock().unwrap().lines
+    }
+
     /// Waits until `text` was read.
     pub fn wait_for_text(&self, text: &str) {
         let found = |seen: &Seen| {

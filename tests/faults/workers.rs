@@ -7,8 +7,12 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::Rng;
+use rand::seq::IndexedRandom;
+use serde_json::Value;
 
-use crate::session::{HANGS, Session, assert_accounted, busy_tasks, chance, many, state, task_file};
+use crate::session::{
+    HANGS, Session, assert_accounted, busy_tasks, chance, many, random_moment, state, task_file,
+};
 use crate::support::{assert_each_id_once, fixture, until};
 
 #[test]
@@ -62,6 +66,55 @@ fn only_what_ran_in_a_killed_worker_is_lost() {
     // Besides the one that it ran: those whose endings it had not sent yet, which wait at most about a millisecond.
     assert!(lost.values().sum::<u32>() <= 3 * killed.len() as u32, "{lost:?}");
     assert!(!lost.is_empty(), "no kill hit a task");
+    ended.assert_code(1);
+}
+
+/// As above, with a process for every task: what runs in a killed one is lost, and nothing else.
+#[test]
+fn a_killed_worker_for_one_task_takes_no_other_along() {
+    const TASKS: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = task_file(folder.path(), (0..TASKS).map(|_| "[5000]".to_owned()));
+    let mut chance = chance();
+    let mut run = Session::start(&[
+        "--results",
+        "-",
+        "--isolation",
+        "process",
+        "--size",
+        "2",
+        "--tasks",
+        tasks.to_str().unwrap(),
+        &fixture("busy"),
+    ]);
+    let stdout = run.read();
+    let mut killed = BTreeSet::new();
+    while !run.has_ended(Duration::ZERO) {
+        random_moment(&mut chance, Duration::from_millis(5));
+        let ended = stdout.count();
+        if let Some(&worker) = run.of_role("worker").choose(&mut chance)
+            && kill(Pid::from_raw(worker as i32), Signal::SIGKILL).is_ok()
+        {
+            killed.insert(u64::from(worker));
+        }
+        // One more than there are workers: at least one worker came up since. Workers that are hit before they are
+        // ready are no row of failed starts then.
+        stdout.wait_for(ended + 3);
+    }
+    let ended = run.finish(stdout, HANGS);
+    let records = ended.records();
+    assert_each_id_once(&records, TASKS as u64);
+    let pid = |record: &Value| record["pid"].as_u64().expect("it ran");
+    let lost = records.iter().filter(|record| record["status"] != "ok");
+    let lost: BTreeSet<u64> = lost
+        .map(|record| {
+            assert_eq!(record["status"], "crash", "{record}");
+            pid(record)
+        })
+        .collect();
+    assert!(lost.is_subset(&killed), "{lost:?} {killed:?}");
+    assert!(!lost.is_empty(), "no kill hit a task");
+    assert_eq!(records.iter().map(pid).collect::<BTreeSet<_>>().len(), TASKS);
     ended.assert_code(1);
 }
 

@@ -1,10 +1,11 @@
 //! Tasks that are pushed: ids, outcomes at the reporter, back-pressure.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use mpwasm::{CallbackStatus, Outcome, Rejected, Reporter};
+use mpwasm::{CallbackStatus, Isolation, Outcome, Rejected, Reporter};
 use serde_json::value::to_raw_value;
 
 use crate::common::{
@@ -56,6 +57,23 @@ fn tasks_that_are_pushed_together_have_ids_in_order() {
     for number in 0..5000 {
         assert_eq!(result(&outcomes[number + 1]), format!("[{number}]"));
     }
+}
+
+#[test]
+fn with_a_process_for_every_task_no_two_share_one() {
+    let (pool, guest, record) = recorded(builder().isolation(Isolation::Process));
+    pool.push_all((0..20).map(|number| guest.task([number]))).unwrap();
+    in_time(|| pool.stop()).unwrap();
+    let outcomes = record.outcomes();
+    assert_eq!(
+        outcomes.iter().map(Outcome::status).collect::<Vec<_>>(),
+        ["ok"; 20]
+    );
+    let pids: BTreeSet<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.usage.pid.unwrap())
+        .collect();
+    assert_eq!(pids.len(), 20, "{outcomes:#?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod cache;
 mod callbacks;
 mod demo;
 mod guest_tasks;
+mod isolation;
 mod outcomes;
 mod output;
 mod records;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use mpwasm::{Settings, duration};
 
 use super::build;
@@ -130,6 +130,10 @@ pub struct Limits {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub size: Option<u32>,
 
+    /// What separates tasks from one another.
+    #[arg(long, value_name = "HOW", value_enum, default_value = "instance")]
+    pub isolation: Isolation,
+
     /// Timeout of a task that names none, such as 1s or 250ms.
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
     pub timeout: Duration,
@@ -176,6 +180,7 @@ impl Limits {
     fn settings(&self) -> Settings {
         Settings {
             size: self.size.unwrap_or_else(|| Settings::default().size),
+            isolation: self.isolation.into(),
             timeout: self.timeout,
             memory: self.memory,
             max_result: self.max_result,
@@ -187,6 +192,24 @@ impl Limits {
             max_tasks: self.max_tasks,
             compile_timeout: self.compile_timeout,
             ..Settings::default()
+        }
+    }
+}
+
+/// [`mpwasm::Isolation`], as it is written here.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Isolation {
+    /// A fresh instance per task, in a warm worker process.
+    Instance,
+    /// A fresh worker process for every task.
+    Process,
+}
+
+impl From<Isolation> for mpwasm::Isolation {
+    fn from(isolation: Isolation) -> Self {
+        match isolation {
+            Isolation::Instance => Self::Instance,
+            Isolation::Process => Self::Process,
         }
     }
 }
@@ -290,12 +313,13 @@ mod tests {
 
     #[test]
     fn every_limit_reaches_its_setting() {
-        let line = "g --size 5 --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k --max-args 4MiB \
-                    --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 --compile-timeout 9s \
-                    --jail strict --user 9:10";
+        let line = "g --size 5 --isolation process --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k \
+                    --max-args 4MiB --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 \
+                    --compile-timeout 9s --jail strict --user 9:10";
         let args: Vec<&str> = line.split_whitespace().collect();
         let expected = Settings {
             size: 5,
+            isolation: mpwasm::Isolation::Process,
             timeout: Duration::from_millis(250),
             memory: 1 << 20,
             max_result: 2 << 20,
@@ -350,6 +374,10 @@ mod tests {
         ] {
             assert_eq!(run(wrong).unwrap_err(), ErrorKind::ValueValidation, "{wrong:?}");
         }
+        assert_eq!(
+            run(&["g", "--isolation", "thread"]).unwrap_err(),
+            ErrorKind::InvalidValue
+        );
         assert_eq!(run(&[]).unwrap_err(), ErrorKind::MissingRequiredArgument);
         assert_eq!(clap::Error::new(ErrorKind::ValueValidation).exit_code(), 2);
     }
@@ -357,7 +385,6 @@ mod tests {
     #[test]
     fn what_belongs_to_later_versions_does_not_exist() {
         for option in [
-            "--isolation=process",
             "--keep-order",
             "--retries=1",
             "--retry-on=crash",

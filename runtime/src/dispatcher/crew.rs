@@ -59,6 +59,8 @@ pub struct Member {
 /// All of them, and what they are started with.
 #[derive(Debug)]
 pub struct Crew {
+    size: u32,
+    /// By slot.
     members: Vec<Option<Member>>,
     engine: EngineSettings,
     /// The walls around each worker.
@@ -92,7 +94,10 @@ impl Crew {
     /// No workers yet.
     pub fn new(settings: &Settings, jail: Option<Plan>, score: Option<OomScore>) -> Self {
         Self {
-            members: (0..settings.size).map(|_| None).collect(),
+            size: settings.size,
+            members: (0..WorkerId::slots(settings.size, settings.isolation))
+                .map(|_| None)
+                .collect(),
             engine: EngineSettings::from(settings),
             jail,
             score,
@@ -132,6 +137,11 @@ impl Crew {
         self.members[worker.0 as usize].as_mut()
     }
 
+    /// The worker in this slot, as users know it.
+    pub fn seat(&self, worker: WorkerId) -> u32 {
+        worker.seat(self.size)
+    }
+
     /// Sends what waits, as far as workers read.
     pub fn flush(&mut self) {
         for member in self
@@ -150,13 +160,13 @@ impl Crew {
 
     /// Reaps the worker if it has ended. Its page can still be read until it is buried.
     pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, Exit)> {
+        let seat = self.seat(worker);
         let member = self.member(worker)?;
         let status = member.process.try_reap()?;
         let pid = member.process.pid();
         let exit = exit(status, member.slots.violation());
         self.notes.push(Note::Debug(format!(
-            "worker {} (pid {pid}) reaped: it {exit}",
-            worker.0
+            "worker {seat} (pid {pid}) reaped: it {exit}"
         )));
         Some((pid, exit))
     }
@@ -180,7 +190,7 @@ impl Crew {
         let pid = self.members[run.worker.0 as usize].as_ref()?.process.pid();
         let wall = Time::now().since(run.claimed);
         Some(Ran {
-            worker: run.worker.0,
+            worker: self.seat(run.worker),
             pid,
             claimed: run.claimed,
             run: wall,
@@ -210,7 +220,7 @@ impl Crew {
         }
         self.notes.push(Note::Debug(format!(
             "worker {} started (pid {})",
-            worker.0,
+            self.seat(worker),
             process.pid()
         )));
         Ok(Member {
@@ -289,13 +299,10 @@ impl Io for Crew {
     }
 
     fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
+        let seat = self.seat(worker);
         if let Some(member) = self.member(worker) {
             member.process.kill();
-            let text = format!(
-                "worker {} (pid {}) killed: {reason:?}",
-                worker.0,
-                member.process.pid()
-            );
+            let text = format!("worker {seat} (pid {}) killed: {reason:?}", member.process.pid());
             self.notes.push(Note::Debug(text));
         }
     }
@@ -304,7 +311,7 @@ impl Io for Crew {
         if let Some(member) = self.members[worker.0 as usize].take() {
             let text = format!(
                 "worker {} (pid {}) did not end after SIGKILL",
-                worker.0,
+                self.seat(worker),
                 member.process.pid()
             );
             self.notes.push(Note::Warning(format!("{text}: it is given up")));

@@ -82,7 +82,7 @@ impl EventLoop {
                 next_id: 0,
                 cancelled: HashSet::new(),
             },
-            scheduler: Scheduler::new(settings.size),
+            scheduler: Scheduler::new(settings.size, settings.isolation),
             crew,
             callbacks: Callbacks::new(settings.clone()),
             settings,
@@ -413,7 +413,7 @@ impl EventLoop {
                     self.crew.release(worker, offer);
                     let run = run.min(now.since(claim.claimed));
                     let ran = Ran {
-                        worker: worker.0,
+                        worker: self.crew.seat(worker),
                         pid,
                         claimed: claim.claimed,
                         run,

@@ -21,7 +21,7 @@ use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
 use crate::jail::{self, Layer};
 use crate::process::{self, Executable, set_nonblocking};
-use crate::settings::{Jail, MAX_SIZE, Settings, User};
+use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, User};
 use crate::time::Time;
 
 /// Bytes that the pipe of tasks should hold. Less is no harm: only more writes.
@@ -84,6 +84,9 @@ impl Builder {
     setters! {
         /// Number of worker processes, at least 1.
         size: u32,
+        /// What separates tasks from one another: by default a fresh instance in a warm worker process, with
+        /// [`Isolation::Process`] a fresh process, which costs some milliseconds per task.
+        isolation: Isolation,
         /// Timeout of a task that names none, longer than zero.
         timeout: Duration,
         /// Cap of a task's linear memory, bytes. To grow past it fails in the guest, as `memory.grow` does.

@@ -27,14 +27,12 @@ impl Scheduler {
     pub fn next_wakeup(&self) -> Option<Time> {
         let is_missing = self.missing() > 0;
         let can_steal = self.can_steal();
-        let times = self.workers.iter().filter_map(|worker| match &worker.slot {
-            Slot::Vacant { from } => is_missing.then_some(*from),
-            Slot::Live(process) if can_steal => {
-                Some(process.due.min(stealable_at(process).unwrap_or(Time::NEVER)))
-            }
-            Slot::Live(process) => Some(process.due),
+        let starts = self.vacancies().filter(|_| is_missing).map(|(_, from)| from);
+        let looks = self.live().map(|process| match stealable_at(process) {
+            Some(time) if can_steal => process.due.min(time),
+            _ => process.due,
         });
-        times.min().filter(|&time| time != Time::NEVER)
+        starts.chain(looks).min().filter(|&time| time != Time::NEVER)
     }
 
     /// Tasks that no worker has, and the bytes of their args: the event loop reads on while these are few.
@@ -90,19 +88,38 @@ impl Scheduler {
 
     /// Starts the workers that are missing, in slots that may be filled by now.
     fn refill(&mut self, now: Time, io: &mut impl Io) {
-        let missing = self.missing();
-        let vacant = |worker: &&mut Worker| matches!(worker.slot, Slot::Vacant { from } if from <= now);
-        for worker in self.workers.iter_mut().filter(vacant).take(missing) {
-            worker.spawn(self.guests, now, io);
+        let due = self.vacancies().filter(|&(_, from)| from <= now);
+        let slots: Vec<usize> = due.take(self.missing()).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.workers[slot].spawn(self.guests, now, io);
         }
+    }
+
+    /// The slots in which processes may be started, and from when on: one for each worker that has no process, or
+    /// only one that goes.
+    fn vacancies(&self) -> impl Iterator<Item = (usize, Time)> {
+        let size = self.size as usize;
+        (0..size).filter_map(move |worker| {
+            let slots = || (worker..self.workers.len()).step_by(size);
+            if slots().any(|slot| self.workers[slot].is_taken()) {
+                return None;
+            }
+            let vacant = |slot: usize| match self.workers[slot].slot {
+                Slot::Vacant { from } => Some((slot, from)),
+                Slot::Live(_) => None,
+            };
+            // A start that failed delays the next one, in whichever slot that will be.
+            let from = slots().filter_map(vacant).map(|(_, from)| from).max()?;
+            slots().find_map(vacant).map(|(slot, _)| (slot, from))
+        })
     }
 
     /// How many workers should be there and are not.
     fn missing(&self) -> usize {
         let wanted = match self.phase {
             _ if self.guests == 0 || self.failure.is_some() => 0,
-            Phase::Open => self.workers.len(),
-            Phase::Draining => self.workers.len().min(self.open_tasks()),
+            Phase::Open => self.size as usize,
+            Phase::Draining => self.open_tasks().min(self.size as usize),
             Phase::Interrupted | Phase::Terminated => 0,
         };
         wanted.saturating_sub(self.workers.iter().filter(|worker| worker.is_active()).count())

@@ -9,11 +9,30 @@ use nix::sys::signal::Signal;
 
 use super::task::{Run, Task};
 use crate::outcome::Failure;
+use crate::settings::Isolation;
 use crate::time::Time;
 
 /// A worker's slot, from 0. Its process changes, the slot stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WorkerId(pub u32);
+
+impl WorkerId {
+    /// How many slots a pool of `size` workers has. When every process is for one task, a worker has two of them, so
+    /// that the next process can be started while the one before goes.
+    #[must_use]
+    pub fn slots(size: u32, isolation: Isolation) -> u32 {
+        match isolation {
+            Isolation::Instance => size,
+            Isolation::Process => 2 * size,
+        }
+    }
+
+    /// The worker, as users know it, in a pool of `size`: from 0. Its slots are so many apart.
+    #[must_use]
+    pub fn seat(self, size: u32) -> u32 {
+        self.0 % size
+    }
+}
 
 /// One offer of one task to one worker. [`Io`] makes the ids; two offers to one slot never have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

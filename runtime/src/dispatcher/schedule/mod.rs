@@ -8,6 +8,8 @@
 //!   a worker and back, until it leaves, either by [`Scheduler::ended`] (the worker reported its end) or by
 //!   [`Io::failed`] (the scheduler decided it).
 //! - **No task runs twice.** What a worker has claimed is never taken from it. It ends with the worker.
+//! - **With [`Isolation::Process`], no process runs two tasks.** It has at most one in hand, and when that has ended it
+//!   is retired, before anything else can be decided about it.
 //! - **Nobody waits for a worker for ever.** Each process has a time at which somebody looks at it again.
 //! - **Live state decides, not counters.** How many workers are missing, idle or outdated is computed from the
 //!   slots whenever it is asked for.
@@ -40,7 +42,7 @@ use window::Window;
 use worker::{Process, Progress, Slot, Stage, Worker};
 
 use crate::outcome::{Failure, Kind};
-use crate::settings::{MAX_EXPOSURES, MAX_FAILED_STARTS, STALL_PATIENCE, WATCHDOG_GRACE};
+use crate::settings::{Isolation, MAX_EXPOSURES, MAX_FAILED_STARTS, STALL_PATIENCE, WATCHDOG_GRACE};
 use crate::time::Time;
 
 /// Offers of one worker that it has not reported on, revoked ones included: the slots of its shared page.
@@ -59,7 +61,10 @@ const CANCEL_PATIENCE: Duration = WATCHDOG_GRACE.saturating_add(Duration::from_m
 /// The state of the pool's tasks and workers.
 #[derive(Debug)]
 pub struct Scheduler {
+    /// The slots, one or two for each of [`size`](Self::size) workers.
     workers: Vec<Worker>,
+    size: u32,
+    isolation: Isolation,
     queue: Queue,
     window: Window,
     phase: Phase,
@@ -89,11 +94,14 @@ enum Phase {
 impl Scheduler {
     /// A pool of `size` workers, none of which is started before there is a guest.
     #[must_use]
-    pub fn new(size: u32) -> Self {
+    pub fn new(size: u32, isolation: Isolation) -> Self {
+        let slots = 0..WorkerId::slots(size, isolation);
         Self {
-            workers: (0..size).map(|slot| Worker::new(WorkerId(slot))).collect(),
+            workers: slots.map(|slot| Worker::new(WorkerId(slot))).collect(),
+            size,
+            isolation,
             queue: Queue::default(),
-            window: Window::default(),
+            window: Window::new(isolation),
             phase: Phase::Open,
             held: false,
             guests: 0,
@@ -155,7 +163,12 @@ impl Scheduler {
         let (task, claim) = process.hand.end(offer, now, io)?;
         process.progress = Progress::Useful;
         process.reported(now);
+        let is_serving = process.stage == Stage::Serving;
         self.window.observe(run.min(now.since(claim.claimed)));
+        // One that was killed in the meantime stays killed.
+        if is_serving && self.isolation == Isolation::Process {
+            self.slot(worker).retire(now, io);
+        }
         Ok((task, claim))
     }
 

@@ -1,6 +1,9 @@
-//! How many tasks a worker may have in hand: enough that it never idles, few enough that none of them waits long.
+//! How many tasks a worker may have in hand: enough that it never idles, few enough that none of them waits long. One,
+//! if a worker process is for one task only.
 
 use std::time::Duration;
+
+use crate::settings::Isolation;
 
 /// The work that a worker should have in hand: several times what a turn of the event loop takes.
 const AHEAD: Duration = Duration::from_millis(2);
@@ -15,13 +18,25 @@ const WEIGHT: u64 = 8;
 const LONG: Duration = AHEAD.saturating_mul(2 * WEIGHT as u32);
 
 /// A moving average of run times over the whole pool.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Window {
     /// Nanoseconds.
     average: Option<u64>,
+    /// It never opens wider.
+    widest: usize,
 }
 
 impl Window {
+    pub fn new(isolation: Isolation) -> Self {
+        Self {
+            average: None,
+            widest: match isolation {
+                Isolation::Instance => MAX_WINDOW,
+                Isolation::Process => 1,
+            },
+        }
+    }
+
     /// Takes the run time of a task that ended into account.
     pub fn observe(&mut self, run: Duration) {
         let run = nanos(run.min(LONG));
@@ -34,10 +49,10 @@ impl Window {
     /// The tasks that a worker may have in hand, the running one among them.
     pub fn tasks(&self) -> usize {
         let Some(average) = self.average else {
-            return FIRST_WINDOW;
+            return FIRST_WINDOW.min(self.widest);
         };
         let tasks = nanos(AHEAD).div_ceil(average.max(1));
-        usize::try_from(tasks).map_or(MAX_WINDOW, |tasks| tasks.clamp(1, MAX_WINDOW))
+        usize::try_from(tasks).map_or(self.widest, |tasks| tasks.clamp(1, self.widest))
     }
 }
 
@@ -50,7 +65,7 @@ mod tests {
     use super::*;
 
     fn after(runs: impl IntoIterator<Item = Duration>) -> usize {
-        let mut window = Window::default();
+        let mut window = Window::new(Isolation::Instance);
         runs.into_iter().for_each(|run| window.observe(run));
         window.tasks()
     }
@@ -64,6 +79,14 @@ mod tests {
         assert_eq!(after([Duration::from_micros(1500); 9]), 2);
         assert_eq!(after([Duration::from_millis(50); 9]), 1);
         assert_eq!(after([Duration::MAX]), 1);
+    }
+
+    #[test]
+    fn a_process_for_one_task_has_one() {
+        let mut window = Window::new(Isolation::Process);
+        assert_eq!(window.tasks(), 1);
+        window.observe(Duration::ZERO);
+        assert_eq!(window.tasks(), 1);
     }
 
     #[test]

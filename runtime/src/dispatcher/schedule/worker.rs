@@ -91,6 +91,13 @@ impl Worker {
             .is_some_and(|process| matches!(process.stage, Stage::Starting | Stage::Serving))
     }
 
+    /// Whether there is a process in whose place no other may come yet. One that was told to exit has nothing in hand,
+    /// and never will.
+    pub fn is_taken(&self) -> bool {
+        self.process()
+            .is_some_and(|process| process.stage != Stage::Retiring)
+    }
+
     /// Starts a process in a vacant slot.
     pub fn spawn(&mut self, guests: u32, now: Time, io: &mut impl Io) {
         debug_assert!(self.process().is_none(), "one process per slot");

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::super::{Exit, Io, KillReason, MAX_UNREAD, OfferId, Run, Task, WorkerId};
 use crate::outcome::{Failure, Kind};
+use crate::settings::Isolation;
 use crate::time::Time;
 
 /// What a task does once a worker has claimed it.
@@ -74,6 +75,8 @@ pub enum Frame {
 pub struct Process {
     pub ready: bool,
     pub guests: u32,
+    /// Tasks that it has claimed.
+    pub claims: u32,
     pub inbox: VecDeque<OfferId>,
     pub running: Option<OfferId>,
     pub outbox: VecDeque<Frame>,
@@ -91,6 +94,7 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Crew {
     pub now: Time,
+    pub isolation: Isolation,
     pub guests: u32,
     pub processes: Vec<Option<Process>>,
     /// By [`OfferId`]: the shared pages of all workers.
@@ -138,13 +142,16 @@ impl Io for Crew {
             "{worker:?} must not get offers"
         );
         let in_hand = self.in_hand(worker);
-        let window = self.rules.window;
+        let (window, isolation) = (self.rules.window, self.isolation);
         let process = self.process(worker).as_mut().expect("offered to nobody");
         assert!(
             in_hand < window || process.lying,
             "{in_hand} in hand, window {window}"
         );
         assert!(process.ready && !process.killed && !process.retiring && process.guests > task.guest);
+        if isolation == Isolation::Process {
+            assert_eq!((in_hand, process.claims), (0, 0), "a process is for one task");
+        }
         assert!(process.inbox.len() < MAX_UNREAD);
         process.inbox.push_back(offer);
         self.slots.push(Slot {
@@ -221,11 +228,12 @@ impl Io for Crew {
 }
 
 impl Crew {
-    pub fn new(size: u32) -> Self {
+    pub fn new(size: u32, isolation: Isolation) -> Self {
         Self {
             now: Time(1_000_000_000),
+            isolation,
             guests: 0,
-            processes: (0..size).map(|_| None).collect(),
+            processes: (0..WorkerId::slots(size, isolation)).map(|_| None).collect(),
             slots: Vec::new(),
             truth: Vec::new(),
             log: Vec::new(),
@@ -282,6 +290,9 @@ impl Crew {
             assert_eq!(slot.page, Page::Offered);
             slot.page = Page::Claimed(now);
             process.running = Some(offer);
+            process.claims += 1;
+            let is_fresh = process.claims == 1 || self.isolation == Isolation::Instance;
+            assert!(is_fresh, "a process runs a second task");
             let truth = &mut self.truth[slot.task as usize];
             truth.claims += 1;
             assert_eq!(truth.claims, 1, "task {} runs twice", slot.task);

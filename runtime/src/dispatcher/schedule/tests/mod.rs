@@ -2,6 +2,7 @@
 
 mod crew;
 mod faults;
+mod isolation;
 mod rules;
 mod simulation;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use super::{Exit, Fault, OfferId, Phase, Process, Scheduler, Stage, Task, WorkerId};
 use crate::outcome::Failure;
+use crate::settings::Isolation;
 use crate::time::Time;
 use crew::{
     Behaviour::{self, Runs},
@@ -31,21 +33,28 @@ struct Pool {
 
 impl Pool {
     fn new(size: u32) -> Self {
+        Self::isolated(size, Isolation::Instance)
+    }
+
+    fn isolated(size: u32, isolation: Isolation) -> Self {
         Self {
-            scheduler: Scheduler::new(size),
-            crew: Crew::new(size),
+            scheduler: Scheduler::new(size, isolation),
+            crew: Crew::new(size, isolation),
             ended: Vec::new(),
         }
     }
 
     /// A pool whose workers are ready, with one guest.
     fn ready(size: u32) -> Self {
-        let mut pool = Self::new(size);
-        pool.load();
-        pool.turn();
-        pool.work_all();
-        pool.crew.log.clear();
-        pool
+        Self::new(size).made_ready()
+    }
+
+    fn made_ready(mut self) -> Self {
+        self.load();
+        self.turn();
+        self.work_all();
+        self.crew.log.clear();
+        self
     }
 
     fn workers(&self) -> impl Iterator<Item = WorkerId> + use<> {

@@ -66,7 +66,8 @@ fn event() -> impl Strategy<Value = Event> {
     let timeout = duration().prop_map(|time| time + Duration::from_millis(1));
     let bytes = prop_oneof![9 => 0..100usize, 1 => 0..400_000usize];
     let push = (behaviour, timeout, bytes, 1..20usize, any::<bool>());
-    let worker = || 0..4u32;
+    // Whatever number of slots there is, each is as likely as the others.
+    let worker = || 0..24u32;
     prop_oneof![
         20 => push.prop_map(|(behaviour, timeout, bytes, count, newest)| {
             Event::Push { behaviour, timeout, bytes, count, newest }
@@ -163,10 +164,13 @@ impl Pool {
                 let slot = &mut self.crew.slots[offer.0 as usize];
                 if slot.page == Page::Offered {
                     slot.page = Page::Claimed(now + Duration::from_secs(9));
+                    process.claims += 1;
                     self.crew.truth[slot.task as usize].claims += 1;
                 }
             }
         }
+        let is_fresh = process.claims <= 1 || self.crew.isolation == Isolation::Instance;
+        assert!(is_fresh, "not even a liar gets at a second task");
         process.lying = true;
         let offer = OfferId(offer.index(self.crew.slots.len() + 1) as u64);
         let frame = if skip {
@@ -199,6 +203,12 @@ impl Pool {
             queued == 0 || !idle || self.scheduler.held,
             "a worker idles while a task waits"
         );
+        let runs = |process: &&crew::Process| process.running.is_some() && !process.lying;
+        let running = self.crew.processes.iter().flatten().filter(runs).count();
+        assert!(
+            running <= self.scheduler.size as usize,
+            "{running} tasks run at once"
+        );
         if let Some(wakeup) = self.scheduler.next_wakeup() {
             assert!(wakeup > self.crew.now, "the pool spins");
         }
@@ -219,6 +229,10 @@ impl Pool {
     }
 }
 
+fn isolation() -> impl Strategy<Value = Isolation> {
+    prop_oneof![Just(Isolation::Instance), Just(Isolation::Process)]
+}
+
 fn cases(default: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES")
         .ok()
@@ -231,12 +245,19 @@ fn cases(default: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(cases(3000))]
+    #![proptest_config(cases(6000))]
 
-    /// Whatever happens, every accepted task ends exactly once, none runs twice, and the pool comes to its end.
+    /// Whatever happens, every accepted task ends exactly once, none runs twice, or in a process that is not for it, and
+    /// the pool comes to its end.
     #[test]
-    fn the_pool_survives_its_crew(size in 1..5u32, loaded in prop::bool::weighted(0.9), events in vec(event(), 0..150)) {
-        let mut pool = if loaded { Pool::ready(size) } else { Pool::new(size) };
+    fn the_pool_survives_its_crew(
+        isolation in isolation(),
+        size in 1..5u32,
+        loaded in prop::bool::weighted(0.9),
+        events in vec(event(), 0..150),
+    ) {
+        let pool = Pool::isolated(size, isolation);
+        let mut pool = if loaded { pool.made_ready() } else { pool };
         for event in events {
             pool.happen(event);
             pool.turn();
@@ -250,8 +271,12 @@ proptest! {
 
     /// A worker that no harm comes to runs its tasks in the order in which they were accepted.
     #[test]
-    fn one_worker_runs_its_tasks_in_order(runs in vec(duration(), 0..300), holds in vec(0..300usize, 0..10)) {
-        let mut pool = Pool::ready(1);
+    fn one_worker_runs_its_tasks_in_order(
+        isolation in isolation(),
+        runs in vec(duration(), 0..300),
+        holds in vec(0..300usize, 0..10),
+    ) {
+        let mut pool = Pool::isolated(1, isolation).made_ready();
         for (id, &run) in runs.iter().enumerate() {
             pool.push_task(0, Runs(run), Duration::from_secs(9), 100);
             if holds.contains(&id) {

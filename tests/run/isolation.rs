@@ -1,0 +1,66 @@
+//! `--isolation process`: no two tasks share a process, however they end.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::bench::{Ended, fixture, line, run_lines};
+
+/// The processes in which tasks ran.
+fn pids(ended: &Ended) -> BTreeSet<u64> {
+    let pid = |record: &Value| record["pid"].as_u64().unwrap_or_else(|| panic!("{record}"));
+    ended.records.iter().map(pid).collect()
+}
+
+#[test]
+fn every_task_has_a_process_of_its_own() {
+    let lines = line("", "pid", "[]").repeat(60);
+    let ended = run_lines(lines, &[fixture(), "--size", "2", "--isolation", "process"]);
+    assert_eq!(ended.column("status"), ["ok"; 60], "{ended:#?}");
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(pids(&ended).len(), 60, "{ended:#?}");
+    for record in &ended.records {
+        assert_eq!(record["result"], record["pid"], "the guest saw another process");
+        assert!(
+            record["worker"].as_u64().unwrap() < 2,
+            "a slot keeps its number: {record}"
+        );
+    }
+}
+
+#[test]
+fn tasks_that_end_badly_have_processes_of_their_own_as_well() {
+    let bad = [
+        ("trap", "trap", "[]"),
+        ("exit", "exit", "[7]"),
+        ("error", "panic", "[]"),
+        ("memory", "hog", "[]"),
+        ("timeout", "spin", "[]"),
+        ("timeout", "sleep", "[60000]"),
+        ("timeout", "flood", "[]"),
+    ];
+    let idle = "{\"key\":\"ok\",\"model\":\"noop\",\"args\":[],\"timeout\":\"20s\"}\n";
+    let lines: String = bad
+        .iter()
+        .map(|(status, model, args)| {
+            let timeout = if *status == "timeout" { "200ms" } else { "20s" };
+            let task = format!(
+                "{{\"key\":\"{status}\",\"model\":\"{model}\",\"args\":{args},\"timeout\":\"{timeout}\"}}\n"
+            );
+            task + idle
+        })
+        .collect();
+    let args = ["--isolation", "process", "--size", "1", "--memory", "64MiB"];
+    let ended = run_lines(lines, &[&[fixture()], &args[..]].concat());
+    assert_eq!(ended.column("status"), ended.column("key"), "{ended:#?}");
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(pids(&ended).len(), 2 * bad.len(), "{ended:#?}");
+}
+
+#[test]
+fn without_it_tasks_share_the_processes_of_their_workers() {
+    let lines = line("", "pid", "[]").repeat(60);
+    let ended = run_lines(lines, &[fixture(), "--size", "2"]);
+    assert_eq!(ended.column("status"), ["ok"; 60], "{ended:#?}");
+    assert!(pids(&ended).len() < 60, "{ended:#?}");
+}
