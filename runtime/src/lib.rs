@@ -47,6 +47,7 @@ mod outbox;
 mod outcome;
 mod pool;
 mod process;
+mod role;
 mod task_line;
 mod tasks;
 mod time;

@@ -30,41 +30,14 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::time::TimeSpec;
 
+use crate::jail::die_with_starter;
+pub use crate::role::Role;
 use crate::time::Time;
 use crate::wire::channel::{self, Channel, ReceiveError};
 use crate::wire::messages::{Hello, MAX_SETUP};
 
 /// The marker in front of a child's role, as its first argument.
 const MARKER: &str = "--mpwasm-child=";
-
-/// What a re-executed copy of the binary is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Process 2 of the topology.
-    Dispatcher,
-    /// Processes 3 and up.
-    Worker,
-    /// Compiles one guest.
-    Compiler,
-    /// Runs one guest's `tasks`.
-    Tasks,
-}
-
-impl Role {
-    /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 4] = [Self::Dispatcher, Self::Worker, Self::Compiler, Self::Tasks];
-
-    /// The role's name, as it stands in the list of processes.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Dispatcher => "dispatcher",
-            Self::Worker => "worker",
-            Self::Compiler => "compiler",
-            Self::Tasks => "tasks",
-        }
-    }
-}
 
 /// Set once `mpwasm::init` has run in this process.
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -330,15 +303,6 @@ pub fn enter() -> Result<Channel, String> {
     let channel = Channel::with_descriptors(socket, MAX_SETUP);
     channel.send(&Hello::ours()).map_err(|error| error.to_string())?;
     Ok(channel)
-}
-
-/// Asks for SIGKILL when the thread that started this process ends. The kernel forgets it when this process's rights
-/// change.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn die_with_starter() -> nix::Result<()> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
 }
 
 /// A panic in any thread ends the process: half a worker is worse than none, and whoever started it knows what to do

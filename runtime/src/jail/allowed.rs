@@ -5,7 +5,7 @@
 //!
 //! To see what a list lacks: the process ends with SIGSYS, and its log line names the call.
 
-use crate::process::Role;
+use crate::role::Role;
 
 /// A system call that is allowed.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use landlock::{
 };
 
 use super::JailError;
-use crate::process::Role;
+use crate::role::Role;
 
 /// The newest version that this code knows. What an older kernel does not have, it can't deny.
 const NEWEST: ABI = ABI::V6;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::JailError;
-use crate::process::Role;
+use crate::role::Role;
 
 /// Descriptors of a process that opens none any more. It has about ten.
 const FEW_FILES: u64 = 64;

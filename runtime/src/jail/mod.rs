@@ -37,10 +37,11 @@ mod privileges;
 mod syscalls;
 pub mod violation;
 
-use crate::process::{self, Role};
+use crate::role::Role;
 
 pub use limits::{OomScore, processor_time};
 pub use plan::{Layer, LayerState, Plan, missing};
+pub use privileges::die_with_starter;
 
 /// What stands in the way of a wall.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +76,7 @@ pub fn shut_in(role: Role, plan: &Plan) -> Result<(), JailError> {
     }
     privileges::drop_capabilities()?;
     privileges::no_new_privileges()?;
-    process::die_with_starter().map_err(|error| JailError::new("the parent-death signal", error))?;
+    die_with_starter().map_err(|error| JailError::new("the parent-death signal", error))?;
     if plan.landlock {
         files::shut(role)?;
     }

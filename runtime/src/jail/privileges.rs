@@ -33,7 +33,8 @@ pub fn try_namespaces() -> Result<&'static str, String> {
     match unsafe { nix::unistd::fork() } {
         Ok(nix::unistd::ForkResult::Child) => {
             let code = unshare(flags).map_or_else(|errno| errno as i32, |()| 0);
-            crate::process::exit_now(code);
+            // SAFETY: _exit takes any code and has no precondition.
+            unsafe { libc::_exit(code) }
         }
         Ok(nix::unistd::ForkResult::Parent { child }) => match nix::sys::wait::waitpid(child, None) {
             Ok(nix::sys::wait::WaitStatus::Exited(_, 0)) => Ok("network and ipc"),
@@ -80,6 +81,15 @@ pub fn drop_capabilities() -> Result<(), JailError> {
 /// Step 6.
 pub fn no_new_privileges() -> Result<(), JailError> {
     rustix::thread::set_no_new_privs(true).map_err(|errno| JailError::new("no new privileges", errno))
+}
+
+/// Step 7, and at the start of every child: asks for SIGKILL when the thread that started this process ends. The kernel
+/// forgets it when this process's rights change.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn die_with_starter() -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
 }
 
 /// Step 10.

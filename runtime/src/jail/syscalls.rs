@@ -9,7 +9,7 @@ use seccompiler::{
 
 use super::JailError;
 use super::allowed::{self, Allowed, When};
-use crate::process::Role;
+use crate::role::Role;
 
 /// Step 11.
 pub fn restrict(role: Role) -> Result<(), JailError> {

@@ -12,7 +12,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::JailError;
-use crate::process::Role;
+use crate::role::Role;
 
 /// Where the number of a forbidden call is left, plus one; null where nobody looks.
 static CELL: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());

@@ -34,6 +34,8 @@ mod outbox;
 mod outcome;
 #[path = "../../../runtime/src/process.rs"]
 mod process;
+#[path = "../../../runtime/src/role.rs"]
+mod role;
 #[path = "../../../runtime/src/settings.rs"]
 mod settings;
 #[path = "../../../runtime/src/task_line.rs"]
