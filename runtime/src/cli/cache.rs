@@ -1,14 +1,12 @@
 //! `mpwasm cache`: what is in the user's cache of compiled guests, and its end.
 
-use std::io::{ErrorKind, Write};
-
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use mpwasm::inert::inert;
 use mpwasm::{Cache, CacheStats};
 
 use super::exit::{Exit, Failure, OrExit};
 use super::options::CacheCommand;
-use super::stdio::Descriptor;
+use super::stdio;
 use super::units::display_size;
 
 /// Does it, and says on stdout what there is or was.
@@ -20,14 +18,8 @@ pub fn run(command: &CacheCommand) -> Result<Exit, Failure> {
         CacheCommand::Stats => describe(&cache, cache.stats().or_usage()?),
         CacheCommand::Clear => removed(cache.clear().or_usage()?),
     };
-    let result = Descriptor::stdout().and_then(|mut stdout| stdout.write_all(text.as_bytes()));
-    match result {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Success),
-        result => result
-            .map(|()| Exit::Success)
-            .context("cannot write to stdout")
-            .or_internal(),
-    }
+    stdio::answer(text.as_bytes())?;
+    Ok(Exit::Success)
 }
 
 fn describe(cache: &Cache, stats: CacheStats) -> String {

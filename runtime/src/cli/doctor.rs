@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 
 use anyhow::{Context, anyhow};
 use mpwasm::{Layer, LayerState, Pool};
 
-use super::exit::{Exit, Failure, OrExit};
-use super::stdio::Descriptor;
+use super::exit::{Exit, Failure};
+use super::stdio;
 
 /// The smallest guest: a task that does nothing.
 const GUEST: &str =
@@ -34,10 +33,7 @@ pub fn doctor() -> Result<Exit, Failure> {
         "A mandatory layer is missing: guests are held by WebAssembly and by what is active above."
     };
     _ = writeln!(text, "{verdict}");
-    Descriptor::stdout()
-        .and_then(|mut stdout| stdout.write_all(text.as_bytes()))
-        .context("cannot write to stdout")
-        .or_internal()?;
+    stdio::answer(text.as_bytes())?;
     Ok(if well { Exit::Success } else { Exit::Unwell })
 }
 

@@ -1,9 +1,8 @@
 //! `mpwasm inspect`: what a guest has, what it asks for, and what would be refused.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, IsTerminal};
 
-use anyhow::Context;
 use mpwasm::inert::inert;
 use mpwasm::{GuestInfo, ModelInfo, Settings};
 use serde::Serialize;
@@ -11,7 +10,7 @@ use serde::Serialize;
 use super::exit::{Exit, Failure, OrExit};
 use super::options::InspectArgs;
 use super::records::inert_json;
-use super::stdio::Descriptor;
+use super::stdio;
 use super::units::display_size;
 
 /// Prints what the guest is; the exit code says whether it would be accepted.
@@ -23,30 +22,21 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
         ..Settings::default()
     };
     let info = mpwasm::inspect(&module, &settings).map_err(Failure::of_guest)?;
-    let mut stdout = Descriptor::stdout().or_internal()?;
     let text = if args.json {
         let json = serde_json::to_string(&View::of(&info)).or_internal()?;
-        match stdout.is_terminal() {
+        match io::stdout().is_terminal() {
             true => inert_json(&json).into_owned() + "\n",
             false => json + "\n",
         }
     } else {
         describe(&info, &settings)
     };
-    written(stdout.write_all(text.as_bytes()))?;
+    stdio::answer(text.as_bytes())?;
     Ok(if info.refusals.is_empty() {
         Exit::Success
     } else {
         Exit::Usage
     })
-}
-
-/// A reader that went away is no failure.
-fn written(result: io::Result<()>) -> Result<(), Failure> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to stdout").or_internal(),
-    }
 }
 
 /// The JSON form.

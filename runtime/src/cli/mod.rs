@@ -21,7 +21,7 @@ mod summary;
 mod units;
 mod walls;
 
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -33,7 +33,6 @@ use tracing::Level;
 
 use exit::{Exit, Failure, OrExit};
 use options::{Cli, Command};
-use stdio::Descriptor;
 
 /// The whole command line. Threads that still run when it ends are left behind.
 pub fn main() -> ! {
@@ -92,17 +91,10 @@ fn new_guest(path: &Path) -> anyhow::Result<PathBuf> {
     new::new(name, parent)
 }
 
-/// Prints a path on stdout, byte for byte. A reader that went away is no failure.
+/// Prints a path on stdout, byte for byte.
 fn print_path(path: &Path) -> Result<Exit, Failure> {
-    let line = [path.as_os_str().as_bytes(), b"\n"].concat();
-    let result = Descriptor::stdout().and_then(|mut stdout| stdout.write_all(&line));
-    match result {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Success),
-        result => result
-            .map(|()| Exit::Success)
-            .context("cannot write to stdout")
-            .or_internal(),
-    }
+    stdio::answer(&[path.as_os_str().as_bytes(), b"\n"].concat())?;
+    Ok(Exit::Success)
 }
 
 /// An error and its causes in one line.

@@ -8,8 +8,11 @@ use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+use anyhow::Context;
 use mpwasm::inert::inert;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::exit::{Failure, OrExit};
 
 /// A file, pipe or terminal that is read and written without a buffer, and always blocks.
 pub struct Descriptor(File);
@@ -115,6 +118,14 @@ impl<W: Write> Write for Lenient<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Writes what a sub-command was asked for to stdout. A reader that went away is no failure.
+pub fn answer(bytes: &[u8]) -> Result<(), Failure> {
+    match Descriptor::stdout().and_then(|mut stdout| stdout.write_all(bytes)) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout").or_internal(),
     }
 }
 
