@@ -59,6 +59,10 @@ pub const MAX_MODELS: usize = 64;
 pub const MAX_BACKTRACE: usize = 32;
 /// Bytes of the name of an export that mpwasm calls.
 pub const MAX_EXPORT_NAME: usize = 256;
+/// Characters of a guest's name for something that are shown in a message.
+pub const MAX_SHOWN_NAME: usize = 64;
+/// Characters of what the engine says of a guest that it does not accept: it may quote the guest.
+pub const MAX_SHOWN_ERROR: usize = 1000;
 /// Bytes of one log line; the rest is cut.
 pub const MAX_LOG_LINE: usize = 64 << 10;
 /// Workers that a pool may have: each takes three of the dispatcher's descriptors.
