@@ -53,6 +53,9 @@ impl Default for Settings {
 
 /// How long the compilation of one guest may take.
 pub const COMPILE_PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a guest's file. What a guest has beyond code and data is better not in it, and compiling costs many times
+/// its size.
+pub const MAX_GUEST_FILE: u64 = 256 << 20;
 /// Models that one guest may have.
 pub const MAX_MODELS: usize = 64;
 /// Frames of a guest's backtrace that are kept.
