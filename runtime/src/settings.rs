@@ -53,6 +53,8 @@ impl Default for Settings {
 
 /// How long the compilation of one guest may take.
 pub const COMPILE_PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a task's key in a task line, or pushed by a guest: the parent keeps it for every task that is on its way.
+pub const MAX_KEY: usize = 4 << 10;
 /// Bytes of a guest's file. What a guest has beyond code and data is better not in it, and compiling costs many times
 /// its size.
 pub const MAX_GUEST_FILE: u64 = 256 << 20;
