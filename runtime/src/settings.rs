@@ -108,6 +108,9 @@ pub const CALLBACK_QUEUE: usize = 1024;
 /// Bytes of results, errors and args that may wait for callbacks before assignment is held back, and as many again may
 /// be with the thread.
 pub const CALLBACK_QUEUE_BYTES: usize = 8 << 20;
+/// A callback that has not ended this long after its deadline is given up with its thread. It holds up other callbacks
+/// only, so there is time for a thread that a busy machine does not run.
+pub const CALLBACK_GRACE: Duration = Duration::from_secs(1);
 /// Timeouts in a row after which a model's callbacks are switched off.
 pub const CALLBACK_STRIKES: u32 = 3;
 /// What a guest printed is sent on after so long, even without a newline.

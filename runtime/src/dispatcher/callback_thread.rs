@@ -1,9 +1,11 @@
 //! The thread that runs callbacks, and the watchdog beside it.
 //!
 //! A callback is guest code in the one process that must not die: it has an instance, a deadline, a memory cap and
-//! an output cap of its own, and the event loop never waits for it. It can't be killed alone, so everything in it
-//! that can block ends at the deadline by itself; should one not, the dispatcher ends rather than hang, and the
-//! parent records that.
+//! an output cap of its own, and the event loop never waits for it. What can block in it ends at the deadline by
+//! itself, and so do loops and calls. But the engine looks at the deadline at these only, and a guest can compute for
+//! minutes between two of them, or between two imports that each take a moment (on the way back out of a deep
+//! recursion). A thread can't be killed alone: one that does not end in time is abandoned, the event loop starts
+//! another, and what is left of the old one says nothing any more and ends with its call.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,18 +19,13 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
-use crate::process::{exact_timers, exit_now};
-use crate::settings::{CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
+use crate::process::exact_timers;
+use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Ward};
 
 /// Bytes of callbacks' prints that may wait for the event loop before the next callback is begun.
 const PRINTS_HIGH_WATER: usize = 4 << 20;
-/// How much longer than its deadline a callback may take before the dispatcher gives itself up. Only a defect of
-/// ours can make it so long: bulk memory operations are bounded by the memory cap, host calls by the deadline.
-const GRACE: Duration = Duration::from_secs(5);
-/// Exit code of a dispatcher that gave itself up.
-const EXIT_CONDEMNED: i32 = 113;
 
 /// From the event loop.
 #[derive(Debug)]
@@ -74,6 +71,8 @@ pub enum Event {
     },
     /// The callback for this task was not run: the model's callbacks had been switched off.
     Skipped { id: u64 },
+    /// The callback for this task did not end in time: nothing more will come from this thread.
+    Stuck { id: u64 },
     /// No callback can ever run.
     Unable(String),
 }
@@ -218,9 +217,10 @@ impl Thread {
         let mut executor =
             Executor::new(Role::Callbacks, &engine, deadline, prints).map_err(|error| error.to_string())?;
         let (engine, alarm) = (executor.engine().clone(), Arc::clone(&self.alarm));
+        let mouth = Arc::clone(&self.mouth);
         std::thread::Builder::new()
             .name("watchdog".to_owned())
-            .spawn(move || watchdog::watch(&engine, &alarm, &mut Callback))
+            .spawn(move || watchdog::watch(&engine, &alarm, &mut Callback { mouth }))
             .map_err(|error| error.to_string())?;
         exact_timers();
         // Timeouts in a row, by guest and model.
@@ -254,7 +254,9 @@ impl Thread {
                         task_id: id,
                         attempt: super::ATTEMPT,
                     };
-                    let failure = self.call(&mut executor, &call);
+                    let Ok(failure) = self.call(&mut executor, &call) else {
+                        return Ok(());
+                    };
                     let timed_out = failure
                         .as_ref()
                         .is_some_and(|failure| failure.kind == Kind::Timeout);
@@ -267,29 +269,38 @@ impl Thread {
         Ok(())
     }
 
-    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Option<Failure> {
+    /// # Errors
+    /// When this thread has been abandoned.
+    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<Option<Failure>, Abandoned> {
         let at = Time::now() + self.settings.callback_timeout;
         self.alarm.deadline().arm(at);
         self.alarm.nudge(at);
         let report = executor.run_kept(call, self.settings.callback_memory);
-        if !self.alarm.deadline().disarm() {
-            loop {
-                std::thread::park();
-            }
+        match self.alarm.deadline().disarm() {
+            true => Ok(report.ending.err()),
+            false => Err(Abandoned),
         }
-        report.ending.err()
     }
 }
 
+/// Another thread has taken over.
+struct Abandoned;
+
 /// What the watchdog of callbacks guards: only their deadline.
-struct Callback;
+struct Callback {
+    mouth: Arc<Mouth>,
+}
 
 impl Ward for Callback {
     fn grace(&self) -> Duration {
-        GRACE
+        CALLBACK_GRACE
     }
 
     fn condemned(&self) -> ! {
-        exit_now(EXIT_CONDEMNED);
+        let id = self.mouth.id.load(Ordering::Relaxed);
+        self.mouth.say(Event::Stuck { id });
+        loop {
+            std::thread::park();
+        }
     }
 }
