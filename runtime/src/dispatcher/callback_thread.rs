@@ -24,8 +24,10 @@ use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, Settings, TASK_THREAD_ST
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Ward};
 
-/// Bytes of callbacks' prints that may wait for the event loop before the next callback is begun.
+/// Memory that callbacks' prints and log lines may hold until the event loop takes them, bytes.
 const PRINTS_HIGH_WATER: usize = 4 << 20;
+/// What each of them holds besides its text: a guest can print a byte at a time, or log nothing at all.
+const EVENT_COST: usize = 128;
 
 /// From the event loop.
 #[derive(Debug)]
@@ -90,6 +92,7 @@ impl Link {
     pub fn start(settings: &Settings) -> std::io::Result<Self> {
         let (jobs, for_thread) = channel();
         let (sender, events) = channel();
+        let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new()))?);
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let mouth = Arc::new(Mouth {
             events: Mutex::new(sender),
@@ -97,8 +100,8 @@ impl Link {
             id: AtomicU64::new(0),
             waiting: Mutex::new(0),
             drained: Condvar::new(),
+            alarm: Arc::clone(&alarm),
         });
-        let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new()))?);
         let thread = Thread {
             settings: settings.clone(),
             mouth: Arc::clone(&mouth),
@@ -120,8 +123,10 @@ impl Link {
     /// What the thread said next.
     pub fn receive(&self) -> Option<Event> {
         let event = self.events.try_recv().ok()?;
-        if let Event::Output { bytes, .. } = &event {
-            self.mouth.taken(bytes.len());
+        match &event {
+            Event::Output { bytes, .. } => self.mouth.taken(bytes.len()),
+            Event::Log { text, .. } => self.mouth.taken(text.len()),
+            _ => {}
         }
         Some(event)
     }
@@ -145,9 +150,10 @@ struct Mouth {
     wake: EventFd,
     /// The task whose callback runs.
     id: AtomicU64,
-    /// Bytes of prints that the event loop has not taken yet.
+    /// Memory of prints and log lines that the event loop has not taken yet.
     waiting: Mutex<usize>,
     drained: Condvar,
+    alarm: Arc<Alarm>,
 }
 
 impl Mouth {
@@ -161,26 +167,36 @@ impl Mouth {
         let _ = self.wake.write(1);
     }
 
-    fn taken(&self, bytes: usize) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
+    /// The event loop has taken a print or log line with so much text.
+    fn taken(&self, text: usize) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= text + EVENT_COST;
         self.drained.notify_all();
     }
 
-    /// Waits until the event loop has taken most of what was printed: the back-pressure of callbacks' output.
-    fn wait_until_drained(&self) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |bytes: &mut usize| *bytes >= PRINTS_HIGH_WATER;
-        drop(
-            self.drained
+    /// Notes that a print or log line with so much text is about to be said. Waits until there is room for it: the
+    /// back-pressure of callbacks' output. The callback's clock stands still meanwhile, unless its time is over.
+    fn make_room(&self, text: usize) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |held: &mut usize| *held >= PRINTS_HIGH_WATER;
+        let deadline = self.alarm.deadline();
+        let left = deadline.remaining();
+        if full(&mut waiting) && !left.is_zero() {
+            deadline.extend(Time::NEVER);
+            waiting = self
+                .drained
                 .wait_while(waiting, full)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+                .unwrap_or_else(PoisonError::into_inner);
+            let at = Time::now() + left;
+            deadline.extend(at);
+            self.alarm.nudge(at);
+        }
+        *waiting += text + EVENT_COST;
     }
 }
 
 impl Prints for Mouth {
     fn print(&self, stream: Stream, bytes: &[u8]) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) += bytes.len();
+        self.make_room(bytes.len());
         self.say(Event::Output {
             id: self.id.load(Ordering::Relaxed),
             stream,
@@ -189,6 +205,7 @@ impl Prints for Mouth {
     }
 
     fn log(&self, level: LogLevel, text: &str) {
+        self.make_room(text.len());
         self.say(Event::Log {
             id: self.id.load(Ordering::Relaxed),
             level,
@@ -244,7 +261,6 @@ impl Thread {
                         self.mouth.say(Event::Skipped { id });
                         continue;
                     }
-                    self.mouth.wait_until_drained();
                     self.mouth.id.store(id, Ordering::Relaxed);
                     let call = Call {
                         guest,
