@@ -17,6 +17,7 @@ use crate::settings::TASK_THREAD_STACK;
 /// With why the process can't go on.
 pub fn start(role: Role, plan: Option<&Plan>, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
     process::exact_timers();
+    process::share_one_heap();
     let barrier = Arc::new(Barrier::new(2));
     let other = Arc::clone(&barrier);
     std::thread::Builder::new()

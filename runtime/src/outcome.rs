@@ -10,6 +10,8 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::inert::inert;
+
 /// The cause for which a task failed. A kind names the cause, not the symptom: a guest that traps because its
 /// memory is full ended as [`Kind::Memory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -150,7 +152,8 @@ impl TaskError {
     }
 }
 
-/// A frame with the name as its programmer wrote it, where that can be told; cut at [`MAX_NAME`] characters.
+/// A frame with the name as its programmer wrote it, where that can be told; cut at [`MAX_NAME`] characters. A name
+/// that was inert need not be so in that spelling, which has escapes of its own.
 fn readable(frame: String) -> String {
     let Some((name, place)) = frame.split_once(" @ ") else {
         return frame;
@@ -158,7 +161,10 @@ fn readable(frame: String) -> String {
     match rustc_demangle::try_demangle(name) {
         Ok(name) => format!(
             "{} @ {place}",
-            format!("{name:#}").chars().take(MAX_NAME).collect::<String>()
+            inert(&format!("{name:#}"))
+                .chars()
+                .take(MAX_NAME)
+                .collect::<String>()
         ),
         Err(_) => frame,
     }
@@ -339,6 +345,11 @@ mod tests {
         );
         assert_eq!(frame("spin.runnable @ 0x157c0"), "spin.runnable @ 0x157c0");
         assert_eq!(frame("_ZN"), "_ZN");
+        assert_eq!(
+            frame("_ZN7$u202e$17h0123456789abcdefE @ 0x1"),
+            "\\u{202e} @ 0x1",
+            "inert in this spelling too"
+        );
     }
 
     #[test]

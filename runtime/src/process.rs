@@ -381,3 +381,11 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     fcntl(fd, FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;
     Ok(())
 }
+
+/// Lets all threads that are started from now on allocate from one heap. glibc gives each its own, and the first one that
+/// shrinks reads /proc/sys/vm/overcommit_memory: at any time, and a jailed process may open nothing.
+pub fn share_one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number of the allocator's, which takes effect when a thread first allocates.
+    let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}

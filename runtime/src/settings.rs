@@ -98,12 +98,21 @@ impl Default for Settings {
 pub const CACHE_LIMIT: u64 = 512 << 20;
 /// A file that a writer of the cache has not finished after so long is left over from one that died.
 pub const CACHE_LEFTOVER: Duration = Duration::from_secs(3600);
+/// Bytes of a task's key in a task line, or pushed by a guest: the parent keeps it for every task that is on its way.
+pub const MAX_KEY: usize = 4 << 10;
+/// Bytes of a guest's file. What a guest has beyond code and data is better not in it, and compiling costs many times
+/// its size.
+pub const MAX_GUEST_FILE: u64 = 256 << 20;
 /// Models that one guest may have.
 pub const MAX_MODELS: usize = 64;
 /// Frames of a guest's backtrace that are kept.
 pub const MAX_BACKTRACE: usize = 32;
 /// Bytes of the name of an export that mpwasm calls.
 pub const MAX_EXPORT_NAME: usize = 256;
+/// Characters of a guest's name for something that are shown in a message.
+pub const MAX_SHOWN_NAME: usize = 64;
+/// Characters of what the engine says of a guest that it does not accept: it may quote the guest.
+pub const MAX_SHOWN_ERROR: usize = 1000;
 /// Bytes of one log line; the rest is cut.
 pub const MAX_LOG_LINE: usize = 64 << 10;
 /// Workers that a pool may have: each takes three of the dispatcher's descriptors, and some more while one process
@@ -145,6 +154,9 @@ pub const CALLBACK_QUEUE: usize = 1024;
 /// Bytes of results, errors and args that may wait for callbacks before assignment is held back, and as many again may
 /// be with the thread.
 pub const CALLBACK_QUEUE_BYTES: usize = 8 << 20;
+/// A callback that has not ended this long after its deadline is given up with its thread. It holds up other callbacks
+/// only, so there is time for a thread that a busy machine does not run.
+pub const CALLBACK_GRACE: Duration = Duration::from_secs(1);
 /// Timeouts in a row after which a model's callbacks are switched off.
 pub const CALLBACK_STRIKES: u32 = 3;
 /// What a guest printed is sent on after so long, even without a newline.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::guest::GuestInfo;
 use crate::guest::one_line;
-use crate::settings::MAX_JSON_DEPTH;
+use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
 
 /// What a task line says.
 #[derive(Debug)]
@@ -101,6 +101,12 @@ impl Object {
     }
 
     fn into_line(self) -> Result<TaskLine, String> {
+        if let Some(key) = self.key.as_ref().filter(|key| key.len() > MAX_KEY) {
+            return Err(format!(
+                "the key has {} bytes; at most {MAX_KEY} are allowed",
+                key.len()
+            ));
+        }
         let timeout = match self.timeout {
             None => None,
             Some(Seconds::Number(number)) => Some(seconds(number)),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::session::{HANGS, Lines, Session, assert_accounted, cpu, offer, resident, within};
+use crate::session::{HANGS, Lines, Session, assert_accounted, cpu, offer, resident, task_file, within};
 use crate::support::{fixture, until};
 
 /// What parent or dispatcher may hold while a reader does not read, KiB: outcomes of 8 MiB and what a process has.
@@ -63,6 +63,43 @@ fn a_reader_that_stops_reading_stops_the_run_and_then_gets_everything() {
     let ended = run.finish(stdout, HANGS);
     ended.assert_code(0);
     assert_eq!(assert_accounted(&ended.records(), &["ok"])["ok"], 50_000);
+}
+
+/// A guest can print a byte at a time, a million times in each callback: what waits for the reader is more than bytes.
+#[test]
+fn what_callbacks_print_in_small_pieces_is_held_back_while_nobody_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let guest = folder.path().join("guest.wat");
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\10\00\00\00\01\00\00\00\00\00\00\00\00\00\00\00\0a")
+        (func (export "runnable") (result i32) (i32.const 0))
+        (func (export "callback") (result i32) (local $n i32)
+            (loop $again
+                (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+                (call $log (i32.const 5) (i32.const 0) (i32.const 0))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $n) (i32.const 400000))))
+            (i32.const 0)))"#;
+    std::fs::write(&guest, text).unwrap();
+    let tasks = task_file(folder.path(), (0..5).map(|_| "[]".to_owned()));
+    let mut run = Session::start(&[
+        "--results",
+        "/dev/null",
+        "--callback-timeout",
+        "20s",
+        "--tasks",
+        tasks.to_str().unwrap(),
+        guest.to_str().unwrap(),
+    ]);
+    read_a_byte(&mut run);
+    wait_until_stuck(&run);
+    let stdout = run.read();
+    let ended = run.finish(stdout, HANGS);
+    ended.assert_code(0);
+    assert_eq!(ended.stdout.len(), 5 * 400_000 - 1);
 }
 
 /// Nothing can be recorded, but the run can be ended: that is what the third signal is for.

@@ -1,9 +1,11 @@
 //! The thread that runs callbacks, and the watchdog beside it.
 //!
 //! A callback is guest code in the one process that must not die: it has an instance, a deadline, a memory cap and
-//! an output cap of its own, and the event loop never waits for it. It can't be killed alone, so everything in it
-//! that can block ends at the deadline by itself; should one not, the dispatcher ends rather than hang, and the
-//! parent records that.
+//! an output cap of its own, and the event loop never waits for it. What can block in it ends at the deadline by
+//! itself, and so do loops and calls. But the engine looks at the deadline at these only, and a guest can compute for
+//! minutes between two of them, or between two imports that each take a moment (on the way back out of a deep
+//! recursion). A thread can't be killed alone: one that does not end in time is abandoned, the event loop starts
+//! another, and what is left of the old one says nothing any more and ends with its call.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,18 +19,15 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
-use crate::process::{exact_timers, exit_now};
-use crate::settings::{CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
+use crate::process::exact_timers;
+use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Ward};
 
-/// Bytes of callbacks' prints that may wait for the event loop before the next callback is begun.
+/// Memory that callbacks' prints and log lines may hold until the event loop takes them, bytes.
 const PRINTS_HIGH_WATER: usize = 4 << 20;
-/// How much longer than its deadline a callback may take before the dispatcher gives itself up. Only a defect of
-/// ours can make it so long: bulk memory operations are bounded by the memory cap, host calls by the deadline.
-const GRACE: Duration = Duration::from_secs(5);
-/// Exit code of a dispatcher that gave itself up.
-const EXIT_CONDEMNED: i32 = 113;
+/// What each of them holds besides its text: a guest can print a byte at a time, or log nothing at all.
+const EVENT_COST: usize = 128;
 
 /// From the event loop.
 #[derive(Debug)]
@@ -74,6 +73,8 @@ pub enum Event {
     },
     /// The callback for this task was not run: the model's callbacks had been switched off.
     Skipped { id: u64 },
+    /// The callback for this task did not end in time: nothing more will come from this thread.
+    Stuck { id: u64 },
     /// No callback can ever run.
     Unable(String),
 }
@@ -91,6 +92,7 @@ impl Link {
     pub fn start(settings: &Settings) -> std::io::Result<Self> {
         let (jobs, for_thread) = channel();
         let (sender, events) = channel();
+        let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new()))?);
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let mouth = Arc::new(Mouth {
             events: Mutex::new(sender),
@@ -98,8 +100,8 @@ impl Link {
             id: AtomicU64::new(0),
             waiting: Mutex::new(0),
             drained: Condvar::new(),
+            alarm: Arc::clone(&alarm),
         });
-        let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new()))?);
         let thread = Thread {
             settings: settings.clone(),
             mouth: Arc::clone(&mouth),
@@ -121,8 +123,10 @@ impl Link {
     /// What the thread said next.
     pub fn receive(&self) -> Option<Event> {
         let event = self.events.try_recv().ok()?;
-        if let Event::Output { bytes, .. } = &event {
-            self.mouth.taken(bytes.len());
+        match &event {
+            Event::Output { bytes, .. } => self.mouth.taken(bytes.len()),
+            Event::Log { text, .. } => self.mouth.taken(text.len()),
+            _ => {}
         }
         Some(event)
     }
@@ -146,9 +150,10 @@ struct Mouth {
     wake: EventFd,
     /// The task whose callback runs.
     id: AtomicU64,
-    /// Bytes of prints that the event loop has not taken yet.
+    /// Memory of prints and log lines that the event loop has not taken yet.
     waiting: Mutex<usize>,
     drained: Condvar,
+    alarm: Arc<Alarm>,
 }
 
 impl Mouth {
@@ -162,26 +167,36 @@ impl Mouth {
         let _ = self.wake.write(1);
     }
 
-    fn taken(&self, bytes: usize) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
+    /// The event loop has taken a print or log line with so much text.
+    fn taken(&self, text: usize) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= text + EVENT_COST;
         self.drained.notify_all();
     }
 
-    /// Waits until the event loop has taken most of what was printed: the back-pressure of callbacks' output.
-    fn wait_until_drained(&self) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |bytes: &mut usize| *bytes >= PRINTS_HIGH_WATER;
-        drop(
-            self.drained
+    /// Notes that a print or log line with so much text is about to be said. Waits until there is room for it: the
+    /// back-pressure of callbacks' output. The callback's clock stands still meanwhile, unless its time is over.
+    fn make_room(&self, text: usize) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |held: &mut usize| *held >= PRINTS_HIGH_WATER;
+        let deadline = self.alarm.deadline();
+        let left = deadline.remaining();
+        if full(&mut waiting) && !left.is_zero() {
+            deadline.extend(Time::NEVER);
+            waiting = self
+                .drained
                 .wait_while(waiting, full)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+                .unwrap_or_else(PoisonError::into_inner);
+            let at = Time::now() + left;
+            deadline.extend(at);
+            self.alarm.nudge(at);
+        }
+        *waiting += text + EVENT_COST;
     }
 }
 
 impl Prints for Mouth {
     fn print(&self, stream: Stream, bytes: &[u8]) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) += bytes.len();
+        self.make_room(bytes.len());
         self.say(Event::Output {
             id: self.id.load(Ordering::Relaxed),
             stream,
@@ -190,6 +205,7 @@ impl Prints for Mouth {
     }
 
     fn log(&self, level: LogLevel, text: &str) {
+        self.make_room(text.len());
         self.say(Event::Log {
             id: self.id.load(Ordering::Relaxed),
             level,
@@ -218,11 +234,12 @@ impl Thread {
         let mut executor =
             Executor::new(Role::Callbacks, &engine, deadline, prints).map_err(|error| error.to_string())?;
         let (engine, alarm) = (executor.engine().clone(), Arc::clone(&self.alarm));
+        let mouth = Arc::clone(&self.mouth);
         std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn(move || {
                 exact_timers();
-                watchdog::watch(&engine, &alarm, &mut Callback)
+                watchdog::watch(&engine, &alarm, &mut Callback { mouth })
             })
             .map_err(|error| error.to_string())?;
         exact_timers();
@@ -247,7 +264,6 @@ impl Thread {
                         self.mouth.say(Event::Skipped { id });
                         continue;
                     }
-                    self.mouth.wait_until_drained();
                     self.mouth.id.store(id, Ordering::Relaxed);
                     let call = Call {
                         guest,
@@ -257,7 +273,9 @@ impl Thread {
                         task_id: id,
                         attempt: super::ATTEMPT,
                     };
-                    let failure = self.call(&mut executor, &call);
+                    let Ok(failure) = self.call(&mut executor, &call) else {
+                        return Ok(());
+                    };
                     let timed_out = failure
                         .as_ref()
                         .is_some_and(|failure| failure.kind == Kind::Timeout);
@@ -270,29 +288,38 @@ impl Thread {
         Ok(())
     }
 
-    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Option<Failure> {
+    /// # Errors
+    /// When this thread has been abandoned.
+    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<Option<Failure>, Abandoned> {
         let at = Time::now() + self.settings.callback_timeout;
         self.alarm.deadline().arm(at);
         self.alarm.nudge(at);
         let report = executor.run_kept(call, self.settings.callback_memory);
-        if !self.alarm.deadline().disarm() {
-            loop {
-                std::thread::park();
-            }
+        match self.alarm.deadline().disarm() {
+            true => Ok(report.ending.err()),
+            false => Err(Abandoned),
         }
-        report.ending.err()
     }
 }
 
+/// Another thread has taken over.
+struct Abandoned;
+
 /// What the watchdog of callbacks guards: only their deadline.
-struct Callback;
+struct Callback {
+    mouth: Arc<Mouth>,
+}
 
 impl Ward for Callback {
     fn grace(&self) -> Duration {
-        GRACE
+        CALLBACK_GRACE
     }
 
     fn condemned(&self) -> ! {
-        exit_now(EXIT_CONDEMNED);
+        let id = self.mouth.id.load(Ordering::Relaxed);
+        self.mouth.say(Event::Stuck { id });
+        loop {
+            std::thread::park();
+        }
     }
 }

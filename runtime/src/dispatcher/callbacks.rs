@@ -1,10 +1,11 @@
 //! The last step of a task: its callback, then its outcome goes to the parent.
 //!
 //! This is the side of the event loop: it keeps the queue, hands a few tasks at a time to the
-//! [`callback_thread`](super::callback_thread), and knows whose callbacks are switched off after three timeouts in a
-//! row. Nothing that a callback does can change the outcome but for its `callback` field.
+//! [`callback_thread`](super::callback_thread), and knows whose callbacks are switched off: after three timeouts in a
+//! row, or after one that could not be ended and left its thread behind. Nothing that a callback does can change the
+//! outcome but for its `callback` field.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -48,7 +49,8 @@ impl Finished {
 #[derive(Debug)]
 pub struct Callbacks {
     settings: Settings,
-    guests: Vec<GuestInfo>,
+    /// With their artifacts, for the next thread.
+    guests: Vec<(GuestInfo, File)>,
     /// The thread, from the first guest on.
     thread: Option<Link>,
     waiting: VecDeque<Finished>,
@@ -57,6 +59,8 @@ pub struct Callbacks {
     /// With the thread, in its order.
     running: VecDeque<Finished>,
     switched_off: HashSet<(u32, u32)>,
+    /// Threads that each guest has left behind.
+    abandoned: HashMap<u32, u32>,
     /// Failures of callbacks that were told in full: a record has only their kind.
     explained: u32,
     /// Tasks that never started are not worth a callback: the run was interrupted.
@@ -76,6 +80,7 @@ impl Callbacks {
             bytes: 0,
             running: VecDeque::new(),
             switched_off: HashSet::new(),
+            abandoned: HashMap::new(),
             explained: 0,
             interrupted: false,
             terminated: false,
@@ -87,13 +92,12 @@ impl Callbacks {
     /// # Errors
     /// When the thread can't be started.
     pub fn load(&mut self, artifact: &File, info: &GuestInfo) -> std::io::Result<()> {
-        if self.thread.is_none() {
-            self.thread = Some(Link::start(&self.settings)?);
-        }
-        if let Some(thread) = &self.thread {
-            thread.send(Job::Load(artifact.try_clone()?, info.clone()));
-        }
-        self.guests.push(info.clone());
+        let thread = match &mut self.thread {
+            Some(thread) => thread,
+            none => none.insert(Link::start(&self.settings)?),
+        };
+        thread.send(Job::Load(artifact.try_clone()?, info.clone()));
+        self.guests.push((info.clone(), artifact.try_clone()?));
         Ok(())
     }
 
@@ -171,6 +175,7 @@ impl Callbacks {
                         report(&finished, CallbackStatus::Skipped, uplink);
                     }
                 }
+                Event::Stuck { id } => self.stuck(id, uplink)?,
                 Event::Unable(why) => return Err(why),
             }
         }
@@ -207,6 +212,48 @@ impl Callbacks {
             source: Source::Callback(id),
         });
         report(&finished, status, uplink);
+    }
+
+    /// The callback of this task can't be ended, and nothing else can run on its thread: another thread takes over. The
+    /// instances of other models are lost with the old one, and begin anew.
+    ///
+    /// # Errors
+    /// When no other thread can be started.
+    fn stuck(&mut self, id: u64, uplink: &mut Outgoing) -> Result<(), String> {
+        let Some(task) = self.running.front().map(|finished| &finished.task) else {
+            return Ok(()); // after `terminate` there is nothing to take over
+        };
+        let (guest, model) = (task.guest, task.model);
+        let abandoned = self.abandoned.entry(guest).or_default();
+        *abandoned += 1;
+        let models = &self.guests[guest as usize].0.models;
+        // Each costs a thread that may compute on, and its memory: so much harm a guest may do to itself.
+        let warning = if *abandoned == CALLBACK_STRIKES {
+            let all = 0..models.len() as u32;
+            self.switched_off.extend(all.map(|model| (guest, model)));
+            "callbacks of one guest could not be ended, again and again: all of its callbacks are switched off"
+                .to_owned()
+        } else {
+            self.switched_off.insert((guest, model));
+            let name = &models[model as usize].name;
+            format!("a callback of model {name:?} could not be ended: the model's callbacks are switched off")
+        };
+        uplink.put(&FromDispatcher::Warning(&warning));
+        let why = "it did not end within its timeout; its thread was abandoned";
+        self.ended(id, Some(Failure::new(Kind::Timeout, why)), false, uplink);
+        while let Some(finished) = self.running.pop_back() {
+            self.bytes += finished.bytes();
+            self.waiting.push_front(finished);
+        }
+        let start = || {
+            let thread = Link::start(&self.settings)?;
+            for (info, artifact) in &self.guests {
+                thread.send(Job::Load(artifact.try_clone()?, info.clone()));
+            }
+            Ok(thread)
+        };
+        self.thread = Some(start().map_err(|error: std::io::Error| error.to_string())?);
+        Ok(())
     }
 
     /// Keeps the thread busy.
@@ -265,7 +312,7 @@ impl Callbacks {
     }
 
     fn model(&self, task: &Task) -> &crate::guest::ModelInfo {
-        &self.guests[task.guest as usize].models[task.model as usize]
+        &self.guests[task.guest as usize].0.models[task.model as usize]
     }
 }
 

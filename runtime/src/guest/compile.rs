@@ -11,14 +11,14 @@ use wasmtime::{ExternType, FuncType, ImportType, Linker, Module, Store};
 
 use super::deadline::Deadline;
 use super::engine::{EngineSettings, MAX_TABLES, Role, engine};
-use super::exports::{self, Refusals, Shown};
+use super::exports::{self, Refusals, Shown, brief};
 use super::info::GuestInfo;
 use super::load::linker;
 use super::output::Prints;
 use super::state::State;
 use crate::inert::inert;
 use crate::outcome::{LogLevel, Stream};
-use crate::settings::MAX_TABLE_ELEMENTS;
+use crate::settings::{MAX_SHOWN_ERROR, MAX_TABLE_ELEMENTS};
 
 /// What became of the bytes.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ fn refused(reason: String) -> Compiled {
     })
 }
 
-/// An error of the engine on one line.
+/// An error of the engine on one line, with its beginning if it is long: it may quote names and whole lines.
 fn engine_message(error: &wasmtime::Error) -> String {
     let message = format!("{error:#}");
     // The text form's parser draws its errors over several lines; elsewhere only guests' names hold newlines.
@@ -65,7 +65,11 @@ fn engine_message(error: &wasmtime::Error) -> String {
     let message = words.collect::<Vec<_>>().join(" ");
     let name = UNNAMED.iter().find(|(symptom, _)| message.contains(symptom));
     let named = name.map_or(String::new(), |(_, name)| format!("{name} are not accepted: "));
-    inert(&format!("{named}{message}")).into_owned()
+    let whole = format!("{named}{message}");
+    match whole.char_indices().nth(MAX_SHOWN_ERROR) {
+        Some((end, _)) => format!("{} [cut]", inert(&whole[..end])),
+        None => inert(&whole).into_owned(),
+    }
 }
 
 /// Features that the engine refuses without saying their names: what it says, and what is meant.
@@ -158,7 +162,7 @@ fn check_import(
     linker: &Linker<State>,
     store: &mut Store<State>,
 ) -> Result<(), String> {
-    let (module, name) = (inert(import.module()), inert(import.name()));
+    let (module, name) = (brief(import.module()), brief(import.name()));
     let Ok(known) = linker.get(&mut *store, import.module(), import.name()) else {
         return Err(format!("the import `{module}.{name}` does not exist"));
     };

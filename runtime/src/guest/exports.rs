@@ -2,13 +2,14 @@
 //!
 //! Works on names and types alone. All problems are collected, so that the author of a guest sees them at once.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use wasmtime::{ExternType, FuncType, ValType};
 
 use super::info::{GuestInfo, MemoryInfo, ModelInfo};
 use crate::inert::inert;
-use crate::settings::{MAX_EXPORT_NAME, MAX_MODELS};
+use crate::settings::{MAX_EXPORT_NAME, MAX_MODELS, MAX_SHOWN_NAME};
 
 /// More problems than these are only counted.
 const MAX_REFUSALS: usize = 50;
@@ -34,6 +35,14 @@ impl Refusals {
             self.lines.push(format!("and {} more problems", self.more));
         }
         self.lines
+    }
+}
+
+/// A name from a guest as it stands in a message: inert, and its beginning only, since a name has up to 100 000 bytes.
+pub(super) fn brief(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(MAX_SHOWN_NAME) {
+        Some((end, _)) => Cow::Owned(format!("{}...", inert(&name[..end]))),
+        None => inert(name),
     }
 }
 
@@ -69,10 +78,9 @@ pub(super) fn read<'a>(
     let mut has_start = false;
     for (name, ty) in exports {
         if name.len() > MAX_EXPORT_NAME && model_part(name).is_some() {
-            let begin = &name[..name.floor_char_boundary(40)];
             refusals.push(format!(
-                "the export name `{}...` is longer than {MAX_EXPORT_NAME} bytes",
-                inert(begin)
+                "the export name `{}` is longer than {MAX_EXPORT_NAME} bytes",
+                brief(name)
             ));
             continue;
         }
@@ -117,7 +125,7 @@ pub(super) fn read<'a>(
         if !expected.fits(&ty) {
             refusals.push(format!(
                 "the export `{}` is {}, not {expected}",
-                inert(name),
+                brief(name),
                 Shown(&ty)
             ));
         }
@@ -168,8 +176,8 @@ fn add(drafts: &mut Vec<Draft>, model: &str, part: Part, export: &str, refusals:
     match &mut drafts[index].exports[part as usize] {
         Some(other) => refusals.push(format!(
             "the exports `{}` and `{}` are two spellings of one name",
-            inert(other),
-            inert(export)
+            brief(other),
+            brief(export)
         )),
         slot => *slot = Some(export.to_owned()),
     }
@@ -198,9 +206,9 @@ fn models(mut drafts: Vec<Draft>, info: &mut GuestInfo, refusals: &mut Refusals)
                 for export in [callback, error_callback].into_iter().flatten() {
                     let missing = match name.as_str() {
                         "" => "runnable".to_owned(),
-                        name => format!("{}.runnable", inert(name)),
+                        name => format!("{}.runnable", brief(name)),
                     };
-                    refusals.push(format!("there is `{}` but no `{missing}`", inert(&export)));
+                    refusals.push(format!("there is `{}` but no `{missing}`", brief(&export)));
                 }
             }
         }

@@ -83,10 +83,12 @@ const RUN: &[Allowed] = &[
     allow(libc::SYS_mremap, Always),
     allow(libc::SYS_madvise, Always),
     allow(libc::SYS_brk, Always),
-    // The allocator looks at the number of processors when a thread needs an arena.
+    // The allocator looks at the number of processors when a thread gets a heap of its own.
     allow(libc::SYS_sched_getaffinity, Always),
     // time: where the vDSO has no clock that user space can read.
     allow(libc::SYS_clock_gettime, Always),
+    // wasmtime-wasi: `clock_res_get`.
+    allow(libc::SYS_clock_getres, Always),
     // std: the seeds of hash maps; guest::state: the seed of a guest's random numbers.
     allow(libc::SYS_getrandom, Always),
     // std and wasmtime: signal handlers' stacks, and the way back out of a handler.

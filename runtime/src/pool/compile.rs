@@ -1,7 +1,8 @@
 //! Compiling a guest: the parent's side. The compiler is a process of its own, with a time limit here; what the cache
 //! has is not compiled again.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::guest::{EngineSettings, GuestInfo};
 use crate::inert::inert;
 use crate::jail::Plan;
 use crate::process::{self, Executable, Role, poll_until, sealed_memory};
-use crate::settings::Settings;
+use crate::settings::{MAX_GUEST_FILE, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
@@ -49,14 +50,32 @@ pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo,
     if !process::is_initialised() {
         return Err(Error::InitMissing);
     }
-    let bytes = std::fs::read(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = read(path)?;
     let verdict = run_compiler(&Executable::Own, settings, &path.display().to_string(), &bytes)?;
     Ok(match verdict {
         Verdict::Accepted(compiled) => compiled.info,
         Verdict::Refused(info) => info,
+    })
+}
+
+/// Reads a guest's file, but not to its end wherever that is: a device has none, and this process must not die of one.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let begin = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let most = File::open(path)?
+            .take(MAX_GUEST_FILE + 1)
+            .read_to_end(&mut bytes)?;
+        if most as u64 > MAX_GUEST_FILE {
+            let limit = MAX_GUEST_FILE >> 20;
+            return Err(io::Error::other(format!(
+                "it is larger than the {limit} MiB that a guest may have"
+            )));
+        }
+        Ok(bytes)
+    };
+    begin().map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
     })
 }
 

@@ -1,0 +1,353 @@
+//! The kinds of hostile guests, and the one way in which each kind is run and judged.
+//!
+//! - [`Bad`]: the unnamed model's tasks misbehave among the tasks of a good model, on the same two workers.
+//! - [`Pushing`]: the guest's `tasks` misbehaves; what it pushed before runs.
+//! - [`Refusal`]: the guest or file is refused before anything runs.
+//!
+//! Whatever the case: the run ends by itself with the right exit code, leaves no process, gives every task one record
+//! of one line, and puts no control character on stderr.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use crate::session::{Ended, HANGS, Session, task_file, within};
+use crate::support::{mpwasm, run_within};
+
+/// The options that every run of the corpus has: the strictest jail that the machine can build.
+pub fn options() -> &'static [&'static str] {
+    static IS_WELL: OnceLock<bool> = OnceLock::new();
+    let is_well = || run_within(HANGS, mpwasm().arg("doctor")).status.success();
+    match IS_WELL.get_or_init(is_well) {
+        true => &["--size", "2", "--jail", "strict"],
+        false => &["--size", "2"],
+    }
+}
+
+/// The timeout of bad tasks that end in no other way.
+pub const SOON: Duration = Duration::from_millis(200);
+
+/// How much later than its deadline a task may end.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// The timeout of bad tasks that end in another way, however busy the machine is.
+const LATE: Duration = Duration::from_secs(20);
+
+/// What a refusal may say at most, bytes: it is for people.
+const READABLE: usize = 64 << 10;
+
+/// A test for each line, of the guest in `guests/NAME.wat`.
+macro_rules! corpus {
+    ($($(#[$attribute:meta])* $name:ident => $case:expr;)+) => {$(
+        $(#[$attribute])*
+        #[test]
+        fn $name() {
+            $case.check(include_str!(concat!("guests/", stringify!($name), ".wat")));
+        }
+    )+};
+}
+
+/// A whole guest of module fields: the imports before them, the good model behind them.
+pub fn guest(fields: &str) -> String {
+    let imports = include_str!("imports.wat");
+    let good = include_str!("good.wat");
+    format!("(module\n{imports}{fields}{good})\n")
+}
+
+/// A file in a directory of its own, both gone with it.
+pub struct Scratch {
+    folder: tempfile::TempDir,
+    name: &'static str,
+}
+
+impl Scratch {
+    pub fn file(name: &'static str, bytes: impl AsRef<[u8]>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(name), bytes).unwrap();
+        Self { folder, name }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join(self.name)
+    }
+}
+
+/// One record. Values stay as they were written: a guest's JSON need not be what a parser likes.
+pub struct Record(HashMap<String, Box<RawValue>>);
+
+impl Record {
+    pub fn raw(&self, field: &str) -> &str {
+        self.0
+            .get(field)
+            .unwrap_or_else(|| panic!("no {field}: {self}"))
+            .get()
+    }
+
+    pub fn text(&self, field: &str) -> String {
+        serde_json::from_str(self.raw(field)).unwrap()
+    }
+
+    pub fn number(&self, field: &str) -> u64 {
+        serde_json::from_str(self.raw(field)).unwrap()
+    }
+}
+
+impl std::fmt::Display for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = serde_json::to_string(&self.0).unwrap();
+        f.write_str(&text[..text.floor_char_boundary(2000)])
+    }
+}
+
+/// The records in a file, in the order of their ids, each id once.
+fn records(path: &Path) -> Vec<Record> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut all: Vec<_> = text
+        .lines()
+        .map(|line| {
+            Record(serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:.2000}")))
+        })
+        .collect();
+    all.sort_by_key(|record| record.number("id"));
+    let ids: Vec<_> = all.iter().map(|record| record.number("id")).collect();
+    assert_eq!(ids, (0..ids.len() as u64).collect::<Vec<_>>());
+    all
+}
+
+/// What the parent and a terminal behind it were told.
+pub fn assert_inert(text: &str) {
+    let harmful = text.chars().find(|&c| c.is_control() && c != '\n');
+    assert_eq!(harmful, None, "{text:?}");
+}
+
+/// Runs `mpwasm run` on a guest to its end. Returns how it ended, and the records.
+fn run(path: &Path, options: &[&str]) -> (Ended, Vec<Record>) {
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    let own = ["--results", results.to_str().unwrap(), path.to_str().unwrap()];
+    let mut run = Session::start(&[self::options(), options, &own].concat());
+    let stdout = run.read();
+    let ended = run.finish(stdout, HANGS);
+    assert_inert(&ended.stderr);
+    let records = if results.exists() {
+        records(&results)
+    } else {
+        Vec::new()
+    };
+    (ended, records)
+}
+
+fn assert_good(record: &Record, args: &str) {
+    assert_eq!(record.text("status"), "ok", "a neighbour: {record}");
+    assert_eq!(record.raw("result"), args, "a neighbour: {record}");
+    assert_eq!(record.text("callback"), "ok", "a neighbour: {record}");
+    assert_eq!(record.number("stdout_bytes"), 5, "a neighbour: {record}");
+}
+
+/// As many neighbours as have printed.
+fn count_good(stdout: &[u8]) -> usize {
+    stdout
+        .split(|&byte| byte == b'\n')
+        .filter(|line| *line == b"good")
+        .count()
+}
+
+/// How the tasks of the unnamed model must end.
+#[derive(Clone, Copy)]
+pub struct Bad {
+    status: &'static str,
+    /// What the error's message holds, or all of the result's JSON.
+    words: &'static str,
+    options: &'static [&'static str],
+    /// What becomes of the callbacks, in whatever order; as many as there are tasks.
+    callbacks: &'static [&'static str],
+}
+
+const fn bad(status: &'static str, words: &'static str) -> Bad {
+    Bad {
+        status,
+        words,
+        options: &[],
+        callbacks: &["none"; 2],
+    }
+}
+
+/// At its deadline, and no more than 0.2 s after it.
+pub const fn timeout() -> Bad {
+    bad("timeout", "") // the words differ: see the rungs of the timeout ladder
+}
+
+/// As a trap, with these words in its message.
+pub const fn trap(words: &'static str) -> Bad {
+    bad("trap", words)
+}
+
+/// As a failure of this kind, with these words in its message.
+pub const fn fails(kind: &'static str, words: &'static str) -> Bad {
+    bad(kind, words)
+}
+
+/// Well, with exactly this JSON: what it tried was refused, or harms nobody.
+pub const fn returns(json: &'static str) -> Bad {
+    bad("ok", json)
+}
+
+impl Bad {
+    /// With further options.
+    pub const fn options(self, options: &'static [&'static str]) -> Self {
+        Self { options, ..self }
+    }
+
+    /// With callbacks that end so.
+    pub const fn callbacks(self, callbacks: &'static [&'static str]) -> Self {
+        Self { callbacks, ..self }
+    }
+
+    /// Runs bad tasks among good ones.
+    pub fn check(self, fields: &str) {
+        self.judge(&guest(fields));
+    }
+
+    /// As [`check`](Self::check), for a whole guest.
+    pub fn judge(self, guest: &str) -> (Ended, Vec<Record>) {
+        let guest = Scratch::file("guest.wat", guest);
+        let timeout = if self.status == "timeout" { SOON } else { LATE };
+        let bad_line = format!(r#"{{"args":[],"timeout":{}}}"#, timeout.as_secs_f64());
+        let args = |id: usize| format!(r#"["good",{id}]"#);
+        // Three good ones before each bad one, and behind the last.
+        let is_bad = |id: usize| id % 4 == 3;
+        let count = self.callbacks.len() * 4 + 3;
+        let lines = (0..count).map(|id| match is_bad(id) {
+            true => bad_line.clone(),
+            false => format!(r#"{{"model":"good","args":{}}}"#, args(id)),
+        });
+        let tasks = tempfile::tempdir().unwrap();
+        let tasks = task_file(tasks.path(), lines);
+        let options = [self.options, &["--tasks", tasks.to_str().unwrap()]].concat();
+
+        let (ended, records) = run(&guest.path(), &options);
+        assert_eq!(records.len(), count, "{}", ended.stderr);
+        let mut callbacks = Vec::new();
+        for (id, record) in records.iter().enumerate() {
+            if is_bad(id) {
+                self.assert_ended(record);
+                callbacks.push(record.text("callback"));
+            } else {
+                assert_good(record, &args(id));
+            }
+        }
+        assert_eq!(count_good(&ended.stdout), count - self.callbacks.len());
+        let mut expected = self.callbacks.to_vec();
+        expected.sort_unstable();
+        callbacks.sort_unstable();
+        assert_eq!(callbacks, expected, "{}", ended.stderr);
+        let harmless = ["ok", "none", "skipped"];
+        let all_well = self.status == "ok" && expected.iter().all(|status| harmless.contains(status));
+        ended.assert_code(if all_well { 0 } else { 1 });
+        (ended, records)
+    }
+
+    fn assert_ended(self, record: &Record) {
+        assert_eq!(record.text("status"), self.status, "{record}");
+        if self.status == "ok" {
+            assert_eq!(record.raw("result"), self.words, "{record}");
+            return;
+        }
+        let error: HashMap<String, Box<RawValue>> = serde_json::from_str(record.raw("error")).unwrap();
+        let message: String = serde_json::from_str(error["message"].get()).unwrap();
+        assert!(
+            message.contains(self.words),
+            "{:?} is not in {record}",
+            self.words
+        );
+        if self.status == "timeout" {
+            let took = Duration::from_micros(record.number("run_us"));
+            assert!(took >= SOON && took < within(SOON + GRACE), "{record}");
+        }
+    }
+}
+
+/// How the guest's `tasks` must end.
+#[derive(Clone, Copy)]
+pub struct Pushing {
+    pushed: usize,
+    words: &'static str,
+    options: &'static [&'static str],
+}
+
+/// As a failure, with these words on stderr, after it has pushed so many tasks of the good model.
+pub const fn pushes(pushed: usize, words: &'static str) -> Pushing {
+    Pushing {
+        pushed,
+        words,
+        options: &["--timeout", "1s"],
+    }
+}
+
+impl Pushing {
+    /// With these options instead of a timeout of a second.
+    pub const fn options(self, options: &'static [&'static str]) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Runs what the guest pushes. The good model's tasks have the args `["good"]`.
+    pub fn check(self, fields: &str) {
+        let guest = Scratch::file("guest.wat", guest(fields));
+        let (ended, records) = run(&guest.path(), self.options);
+        assert!(
+            ended.stderr.contains("`tasks`") && ended.stderr.contains(self.words),
+            "{:?} is not in {}",
+            self.words,
+            ended.stderr
+        );
+        assert_eq!(records.len(), self.pushed, "{}", ended.stderr);
+        for record in &records {
+            assert_good(record, r#"["good"]"#);
+        }
+        assert_eq!(count_good(&ended.stdout), self.pushed);
+        ended.assert_code(1);
+    }
+}
+
+/// What must be said of a guest that is refused.
+#[derive(Clone, Copy)]
+pub struct Refusal {
+    words: &'static [&'static str],
+}
+
+/// Refused, with these words.
+pub const fn refused(words: &'static [&'static str]) -> Refusal {
+    Refusal { words }
+}
+
+impl Refusal {
+    /// Asks for this file to be run, and for what is in it.
+    pub fn judge(self, bytes: impl AsRef<[u8]>) {
+        self.judge_path(&Scratch::file("guest.wasm", bytes).path());
+    }
+
+    /// As [`judge`](Self::judge), for whatever is there.
+    pub fn judge_path(self, path: &Path) {
+        let (ended, records) = run(path, &["--args", "[]"]);
+        ended.assert_code(2);
+        assert_eq!((ended.stdout.len(), records.len()), (0, 0));
+        self.assert_said(&ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+
+        let output = run_within(HANGS, mpwasm().arg("inspect").arg(path));
+        assert_eq!(output.status.code(), Some(2));
+        self.assert_said(&String::from_utf8([output.stdout, output.stderr].concat()).unwrap());
+    }
+
+    fn assert_said(self, text: &str) {
+        assert_inert(text);
+        for words in self.words {
+            assert!(text.contains(words), "{words:?} is not in {text:.2000}");
+        }
+        assert!(text.len() <= READABLE, "{} bytes: {text:.2000}", text.len());
+    }
+}

@@ -1,0 +1,6 @@
+  (memory (export "memory") 1)
+  (type $wrong (func (param i64) (result f64)))
+  (table funcref (elem $f))
+  (func $f (export "runnable") (result i32)
+    (drop (call_indirect (type $wrong) (i64.const 1) (i32.const 0)))
+    (i32.const 0))

@@ -1,0 +1,5 @@
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32) (i32.const 0))
+  (func $callback (export "callback") (result i32)
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 8)))
+    (i32.add (i32.const 1) (call $callback)))

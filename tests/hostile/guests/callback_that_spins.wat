@@ -1,0 +1,3 @@
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32) (i32.const 0))
+  (func (export "callback") (result i32) (loop $l (br $l)) (i32.const 0))

@@ -1,0 +1,18 @@
+  ;; Leaves all of the memory cap, its globals and its table dirty, and fails if it finds anything of an earlier task.
+  (memory (export "memory") 1)
+  (table $t 20000 funcref)
+  (global $g (mut i64) (i64.const 0))
+  (elem declare func $f)
+  (func $f)
+  (func (export "runnable") (result i32) (local $at i32)
+    (drop (memory.grow (i32.const 4095)))
+    (if (i64.ne (global.get $g) (i64.const 0)) (then (unreachable)))
+    (if (i32.eqz (ref.is_null (table.get $t (i32.const 19999)))) (then (unreachable)))
+    (loop $l
+      (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then (unreachable)))
+      (local.set $at (i32.add (local.get $at) (i32.const 4096)))
+      (br_if $l (i32.lt_u (local.get $at) (i32.const 0x10000000))))
+    (global.set $g (i64.const -1))
+    (table.fill $t (i32.const 0) (ref.func $f) (i32.const 20000))
+    (memory.fill (i32.const 0) (i32.const 7) (i32.const 0x10000000))
+    (i32.const 0))

@@ -1,0 +1,10 @@
+  (memory (export "memory") 1)
+  (table $t 20000 funcref)
+  (elem declare func $f)
+  (func $f)
+  (func (export "runnable") (result i32)
+    (loop $l
+      (table.fill $t (i32.const 0) (ref.func $f) (i32.const 20000))
+      (table.copy $t $t (i32.const 1) (i32.const 0) (i32.const 19999))
+      (br $l))
+    (i32.const 0))

@@ -1,0 +1,5 @@
+  (memory (export "memory") 1)
+  (data (i32.const 64) "not today")
+  (func (export "_initialize")
+    (if (i32.eq (call $input_len) (i32.const 2)) (then (call $fail (i32.const 64) (i32.const 9)))))
+  (func (export "runnable") (result i32) (i32.const 0))

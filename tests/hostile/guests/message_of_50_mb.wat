@@ -1,0 +1,5 @@
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32)
+    (drop (memory.grow (i32.const 900)))
+    (memory.fill (i32.const 0) (i32.const 0x1b) (i32.const 50000000))
+    (call $fail (i32.const 0) (i32.const 50000000)) (i32.const 0))

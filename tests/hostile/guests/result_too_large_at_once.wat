@@ -1,0 +1,5 @@
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32)
+    (drop (memory.grow (i32.const 300)))
+    (call $output_write (i32.const 0) (i32.const 0x1000001))
+    (loop $l (br $l)) (i32.const 0))

@@ -1,0 +1,10 @@
+  ;; Waits for the last moment of both clocks.
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32)
+    (i64.store (i32.const 24) (i64.const -1))
+    (i32.store16 (i32.const 40) (i32.const 1))
+    (i32.store (i32.const 64) (i32.const 1))
+    (i64.store (i32.const 72) (i64.const -1))
+    (i32.store16 (i32.const 88) (i32.const 1))
+    (drop (call $poll_oneoff (i32.const 0) (i32.const 1000) (i32.const 2) (i32.const 2000)))
+    (i32.const 0))

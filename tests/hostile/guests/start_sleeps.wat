@@ -1,0 +1,8 @@
+  (memory (export "memory") 1)
+  (start $start)
+  (func $start
+    (if (i32.eq (call $input_len) (i32.const 2))
+      (then
+        (i64.store (i32.const 24) (i64.const 3600000000000))
+        (drop (call $poll_oneoff (i32.const 0) (i32.const 1000) (i32.const 1) (i32.const 2000))))))
+  (func (export "runnable") (result i32) (i32.const 0))

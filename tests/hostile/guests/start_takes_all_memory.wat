@@ -1,0 +1,8 @@
+  (memory (export "memory") 1)
+  (start $start)
+  (func $start
+    (if (i32.eq (call $input_len) (i32.const 2))
+      (then
+        (loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+        (unreachable))))
+  (func (export "runnable") (result i32) (i32.const 0))

@@ -1,0 +1,18 @@
+  ;; What only files can do, with the three streams and some that do not exist.
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\40\00\00\00\08\00\00\00")
+  (func (export "runnable") (result i32) (local $fd i32)
+    (loop $l
+      (if (i32.eqz (call $fd_pread (local.get $fd) (i32.const 0) (i32.const 1) (i64.const 0) (i32.const 200)))
+        (then (return (i32.const 1))))
+      (if (i32.eqz (call $fd_pwrite (local.get $fd) (i32.const 0) (i32.const 1) (i64.const -1) (i32.const 200)))
+        (then (return (i32.const 2))))
+      (if (i32.eqz (call $fd_allocate (local.get $fd) (i64.const 0) (i64.const -1))) (then (return (i32.const 3))))
+      (if (i32.eqz (call $fd_filestat_set_size (local.get $fd) (i64.const -1))) (then (return (i32.const 4))))
+      (if (i32.eqz (call $fd_readdir (local.get $fd) (i32.const 0) (i32.const 65536) (i64.const -1) (i32.const 200)))
+        (then (return (i32.const 5))))
+      (if (i32.eqz (call $fd_seek (local.get $fd) (i64.const -1) (i32.const 2) (i32.const 200)))
+        (then (return (i32.const 6))))
+      (if (i32.eqz (call $fd_tell (local.get $fd) (i32.const 200))) (then (return (i32.const 7))))
+      (br_if $l (i32.lt_u (local.tee $fd (i32.add (local.get $fd) (i32.const 1))) (i32.const 64))))
+    (i32.const 0))

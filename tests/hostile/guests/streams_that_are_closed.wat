@@ -1,0 +1,13 @@
+  ;; Closes its streams, and what it never had. Writing is an error then, for itself alone: neighbours print.
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\40\00\00\00\01\00\00\00")
+  (func (export "runnable") (result i32)
+    (drop (call $fd_close (i32.const 0)))
+    (drop (call $fd_close (i32.const 1)))
+    (drop (call $fd_close (i32.const 2)))
+    (if (i32.ne (call $fd_close (i32.const 1)) (i32.const 8)) (then (return (i32.const 1))))
+    (if (i32.ne (call $fd_close (i32.const 7)) (i32.const 8)) (then (return (i32.const 2))))
+    (if (i32.ne (call $fd_close (i32.const -1)) (i32.const 8)) (then (return (i32.const 3))))
+    (if (i32.ne (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (i32.const 8))
+      (then (return (i32.const 4))))
+    (i32.ne (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)) (i32.const 8)))

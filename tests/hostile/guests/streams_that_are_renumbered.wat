@@ -1,0 +1,13 @@
+  ;; Onto each other, onto itself, onto nothing and from nothing.
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32)
+    (drop (call $fd_renumber (i32.const 1) (i32.const 1)))
+    (if (i32.ne (call $fd_renumber (i32.const 9) (i32.const 1)) (i32.const 8)) (then (return (i32.const 1))))
+    (if (i32.ne (call $fd_renumber (i32.const -1) (i32.const -2)) (i32.const 8)) (then (return (i32.const 2))))
+    (drop (call $fd_renumber (i32.const 1) (i32.const -1)))
+    (drop (call $fd_renumber (i32.const 1) (i32.const 0x7fffffff)))
+    (drop (call $fd_renumber (i32.const 0) (i32.const 2)))
+    (drop (call $fd_renumber (i32.const 2) (i32.const 1)))
+    (drop (call $fd_close (i32.const 0)))
+    (drop (call $fd_renumber (i32.const 1) (i32.const 0)))
+    (i32.const 0))

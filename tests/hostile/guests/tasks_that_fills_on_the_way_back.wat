@@ -1,0 +1,13 @@
+  ;; No check of the deadline for minutes: its process is killed.
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32) (i32.const 0))
+  (data (i32.const 64) "{\22model\22:\22good\22,\22args\22:[\22good\22],\22timeout\22:20}")
+  (func $push_good (drop (call $push (i32.const 64) (i32.const 45))))
+  (func $deeper (param $levels i32)
+    (if (local.get $levels) (then (call $deeper (i32.sub (local.get $levels) (i32.const 1)))))
+    (memory.fill (i32.const 128) (i32.const 7) (i32.const 0xfffff00)))
+  (func (export "tasks") (result i32)
+    (call $push_good)
+    (drop (memory.grow (i32.const 4095)))
+    (call $deeper (i32.const 5000))
+    (i32.const 0))

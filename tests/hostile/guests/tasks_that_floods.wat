@@ -1,0 +1,15 @@
+  ;; On both streams and in the log, for ever.
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32) (i32.const 0))
+  (data (i32.const 64) "{\22model\22:\22good\22,\22args\22:[\22good\22],\22timeout\22:20}")
+  (func $push_good (drop (call $push (i32.const 64) (i32.const 45))))
+  (data (i32.const 0) "\10\00\00\00\06\00\00\00")
+  (data (i32.const 16) "flood\n")
+  (func (export "tasks") (result i32)
+    (call $push_good)
+    (loop $l
+      (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (call $log (i32.const 5) (i32.const 16) (i32.const 5))
+      (br $l))
+    (i32.const 0))

@@ -1,0 +1,12 @@
+  ;; Keys are kept for every task that waits. This one has a megabyte.
+  (memory (export "memory") 20)
+  (func (export "runnable") (result i32) (i32.const 0))
+  (data (i32.const 64) "{\22model\22:\22good\22,\22args\22:[\22good\22],\22timeout\22:20}")
+  (func $push_good (drop (call $push (i32.const 64) (i32.const 45))))
+  (data (i32.const 200) "{\22key\22:\22")
+  (data (i32.const 1000208) "\22}")
+  (func (export "tasks") (result i32)
+    (call $push_good)
+    (memory.fill (i32.const 208) (i32.const 0x78) (i32.const 1000000))
+    (drop (call $push (i32.const 200) (i32.const 1000010)))
+    (i32.const 0))

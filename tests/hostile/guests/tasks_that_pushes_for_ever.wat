@@ -1,0 +1,6 @@
+  ;; More than it may.
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32) (i32.const 0))
+  (data (i32.const 64) "{\22model\22:\22good\22,\22args\22:[\22good\22],\22timeout\22:20}")
+  (func $push_good (drop (call $push (i32.const 64) (i32.const 45))))
+  (func (export "tasks") (result i32) (loop $l (call $push_good) (br $l)) (i32.const 0))

@@ -1,0 +1,7 @@
+  ;; Until its stack is used up.
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32) (i32.const 0))
+  (data (i32.const 64) "{\22model\22:\22good\22,\22args\22:[\22good\22],\22timeout\22:20}")
+  (func $push_good (drop (call $push (i32.const 64) (i32.const 45))))
+  (func $recurse (export "tasks") (result i32)
+    (i32.add (i32.const 1) (call $recurse)))

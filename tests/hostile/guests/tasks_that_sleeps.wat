@@ -1,0 +1,9 @@
+  ;; For an hour.
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32) (i32.const 0))
+  (data (i32.const 64) "{\22model\22:\22good\22,\22args\22:[\22good\22],\22timeout\22:20}")
+  (func $push_good (drop (call $push (i32.const 64) (i32.const 45))))
+  (func (export "tasks") (result i32)
+    (call $push_good)
+    (i64.store (i32.const 1024) (i64.const 3600000000000))
+    (call $poll_oneoff (i32.const 1000) (i32.const 2000) (i32.const 1) (i32.const 3000)))

@@ -1,0 +1,2 @@
+  (memory (export "memory") 1)
+  (func (export "runnable") (result i32) (unreachable))
