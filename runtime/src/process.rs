@@ -30,6 +30,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::time::TimeSpec;
 
+use crate::settings::REAP_PATIENCE;
 use crate::time::Time;
 use crate::wire::channel::{self, Channel, ReceiveError};
 use crate::wire::messages::{Hello, MAX_SETUP};
@@ -205,7 +206,7 @@ impl AsFd for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.end(Duration::from_secs(1));
+        self.end(REAP_PATIENCE);
     }
 }
 
