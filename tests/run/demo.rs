@@ -18,8 +18,8 @@ fn pids(ended: &Ended, beginning: &str) -> BTreeSet<u64> {
 
 #[test]
 fn the_demo_runs_ten_tasks_in_five_workers_and_their_callbacks_in_a_sixth_process() {
-    // What is true on an idle machine only is asked of one run out of three: the bound of 5 s, that every worker gets a
-    // task and its word in, and that none was so late for its deadline that it had to be replaced.
+    // What is true of a machine that keeps up is asked of one run out of three: that it is swift, that every worker gets a
+    // task and its word in, and that none is replaced but for a task that it did not end in time.
     once_in_three(|| {
         let demo = run(&["--size", "5", guest("demo").to_str().unwrap()]);
         assert_each_id_once(&demo.records, 10);
@@ -74,8 +74,16 @@ fn the_demo_runs_ten_tasks_in_five_workers_and_their_callbacks_in_a_sixth_proces
             .count();
         assert_eq!(lines, 10);
 
-        let swift =
-            demo.wall < Duration::from_secs(5) && slots.len() == 5 && workers.len() == 5 && seen == workers;
-        swift.then_some(()).ok_or_else(|| format!("{demo:#?}"))
+        // Five seconds on an idle machine; on another one still less than the tasks take one after the other.
+        let one_by_one = demo
+            .records
+            .iter()
+            .map(|record| record["run_us"].as_u64().unwrap());
+        let one_by_one = Duration::from_micros(one_by_one.sum());
+        let swift = demo.wall < one_by_one.max(Duration::from_secs(5));
+        let replaced = workers.len() - slots.len();
+        let late = statuses.iter().filter(|status| **status == "timeout").count();
+        let good = swift && slots.len() == 5 && replaced <= late && seen == workers;
+        good.then_some(()).ok_or_else(|| format!("{demo:#?}"))
     });
 }

@@ -12,8 +12,9 @@ use crate::support::once_in_three;
 fn thrice(model: &str, args: &str, stays: bool) {
     once_in_three(|| {
         let pairs = three_pairs(model, args);
-        // On a loaded machine nothing runs when it should: the bound of the contract, 0.4 s, is asked of the best.
-        let in_time = |late: &Value| late["run_us"].as_u64().unwrap() < 400_000;
+        // On a loaded machine nothing runs when it should, and memory that was filled takes its time to be freed: five
+        // times the bound of the contract, 0.4 s, is asked of the best. `faults/guests.rs` has the bound itself.
+        let in_time = |late: &Value| late["run_us"].as_u64().unwrap() < 2_000_000;
         let good = pairs.iter().any(|(late, _)| in_time(late))
             && (!stays || pairs.iter().any(|(late, next)| late["pid"] == next["pid"]));
         good.then_some(()).ok_or_else(|| format!("{pairs:#?}"))
