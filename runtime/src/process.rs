@@ -32,6 +32,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::jail::die_with_starter;
 pub use crate::role::Role;
+use crate::settings::REAP_PATIENCE;
 use crate::time::Time;
 use crate::wire::channel::{self, Channel, ReceiveError};
 use crate::wire::messages::{Hello, MAX_SETUP};
@@ -180,7 +181,7 @@ impl AsFd for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.end(Duration::from_secs(1));
+        self.end(REAP_PATIENCE);
     }
 }
 

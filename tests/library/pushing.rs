@@ -181,7 +181,7 @@ fn args_of_a_mebibyte_come_back_whole() {
 
 #[test]
 fn a_task_has_a_timeout_and_a_key_of_its_own() {
-    let (pool, guest) = pool_and_guest(builder().timeout(Duration::from_secs(3600)));
+    let (pool, guest) = pool_and_guest(builder());
     let spin = task(&guest, "spin")
         .timeout(Duration::from_millis(50))
         .key("mine");

@@ -11,7 +11,10 @@ use tempfile::TempDir;
 use crate::support::{self, mpwasm, pidfd, send, wait_readable};
 
 /// What nothing here takes, unless it hangs.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(100);
+
+/// What a callback may take that is not to time out, however busy the machine is.
+const AMPLE: [&str; 2] = ["--callback-timeout", "60s"];
 
 /// All that a run left behind.
 #[derive(Debug)]
@@ -50,12 +53,17 @@ impl Ended {
     }
 }
 
-/// Runs `mpwasm run ARGS...` to its end, with the records in a file: stdout is what guests print.
+/// Runs `mpwasm run ARGS...` to its end, with the records in a file: stdout is what guests print. Callbacks have ample
+/// time, unless the args say otherwise.
 pub fn run(args: &[&str]) -> Ended {
     let dir = tempfile::tempdir().unwrap();
     let results = dir.path().join("results");
     let mut command = mpwasm();
-    command.arg("run").arg("--results").arg(&results).args(args);
+    command.arg("run").arg("--results").arg(&results);
+    if !args.contains(&AMPLE[0]) {
+        command.args(AMPLE);
+    }
+    command.args(args);
     let mut ended = to_the_end(&mut command);
     if results.exists() {
         ended.read_records(&results);
@@ -71,6 +79,11 @@ pub fn run_lines(lines: impl AsRef<[u8]>, args: &[&str]) -> Ended {
 
 /// Runs any command of mpwasm to its end; it has no stdin.
 pub fn to_the_end(command: &mut Command) -> Ended {
+    within(LIMIT, command)
+}
+
+/// As [`to_the_end`], where something else than [`LIMIT`] is a hang.
+pub fn within(limit: Duration, command: &mut Command) -> Ended {
     let started = Instant::now();
     let child = command
         .stdin(Stdio::null())
@@ -81,11 +94,11 @@ pub fn to_the_end(command: &mut Command) -> Ended {
     let pid = child.id();
     let end = pidfd(pid);
     let reader = std::thread::spawn(move || child.wait_with_output().unwrap());
-    if !wait_readable(&end, LIMIT) {
+    if !wait_readable(&end, limit) {
         send(pid, Signal::SIGKILL);
         let output = reader.join().unwrap();
         panic!(
-            "it took longer than {LIMIT:?}: {}",
+            "it took longer than {limit:?}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
     }

@@ -1,7 +1,7 @@
 //! Callbacks: they run in the dispatcher, keep their state, and whatever they do harms nothing else.
 
 use crate::bench::{Guest, fixture, line, run_lines};
-use crate::support::assert_each_id_once;
+use crate::support::{assert_each_id_once, once_in_three};
 
 #[test]
 fn a_callback_gets_the_result_and_an_error_callback_the_error() {
@@ -109,27 +109,31 @@ fn after_a_trap_the_next_callback_gets_a_fresh_instance() {
 fn after_three_timeouts_in_a_row_a_models_callbacks_are_switched_off() {
     let spins = line("", "cb_spin", "[true,null]").repeat(6);
     let lines = [spins, line("", "cb_count", "[true,null]")].concat();
-    let ended = run_lines(lines, &[fixture(), "--size", "1", "--callback-timeout", "200ms"]);
-    assert_eq!(ended.column("status"), ["ok"; 7]);
-    let callbacks = ended.column("callback");
-    assert_eq!(
-        callbacks,
-        [
-            "timeout", "timeout", "timeout", "skipped", "skipped", "skipped", "ok"
-        ],
-        "{ended:#?}"
-    );
-    let warnings: Vec<_> = ended
-        .stderr
-        .lines()
-        .filter(|line| line.contains("switched off"))
-        .collect();
-    assert!(
-        matches!(warnings[..], [warning] if warning.contains("cb_spin")),
-        "{}",
-        ended.stderr
-    );
-    assert_eq!(ended.code, Some(1));
+    once_in_three(|| {
+        let ended = run_lines(&lines, &[fixture(), "--size", "1", "--callback-timeout", "200ms"]);
+        assert_eq!(ended.column("status"), ["ok"; 7]);
+        let callbacks = ended.column("callback");
+        assert_eq!(
+            callbacks[..6],
+            ["timeout", "timeout", "timeout", "skipped", "skipped", "skipped"],
+            "{ended:#?}"
+        );
+        let warnings: Vec<_> = ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains("switched off"))
+            .collect();
+        assert!(
+            matches!(warnings[..], [warning] if warning.contains("cb_spin")),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(ended.code, Some(1));
+        // The other model's are not, but this one has no more time than those.
+        (callbacks[6] == "ok")
+            .then_some(())
+            .ok_or_else(|| callbacks[6].to_owned())
+    });
 }
 
 #[test]
@@ -141,7 +145,10 @@ fn callbacks_that_trap_spin_flood_and_hog_harm_no_other() {
         lines += &line("", "noop", "[]");
     }
     lines += &line("", "cb_count", "[true,null]");
-    let ended = run_lines(lines, &[fixture(), "--size", "2", "--max-output", "10KiB"]);
+    // Two of them take all of it; for the others it is enough even if their thread stands still.
+    let timeout = ["--callback-timeout", "5s"];
+    let options = [fixture(), "--size", "2", "--max-output", "10KiB"];
+    let ended = run_lines(lines, &[&options[..], &timeout].concat());
     assert_each_id_once(&ended.records, 13);
     assert_eq!(ended.column("status"), ["ok"; 13]);
     for (bad, callback) in [

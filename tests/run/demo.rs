@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::bench::{Ended, run};
-use crate::support::{assert_each_id_once, guest};
+use crate::support::{assert_each_id_once, guest, once_in_three};
 
 /// The pids in the lines that begin so.
 fn pids(ended: &Ended, beginning: &str) -> BTreeSet<u64> {
@@ -18,10 +18,9 @@ fn pids(ended: &Ended, beginning: &str) -> BTreeSet<u64> {
 
 #[test]
 fn the_demo_runs_ten_tasks_in_five_workers_and_their_callbacks_in_a_sixth_process() {
-    // What is true on an idle machine only is asked of one run out of three: the bound of 5 s, and that no worker
-    // was so late for its deadline that it had to be replaced.
-    let mut swift = false;
-    for _ in 0..3 {
+    // What is true of a machine that keeps up is asked of one run out of three: that it is swift, that every worker gets a
+    // task and its word in, and that none is replaced but for a task that it did not end in time.
+    once_in_three(|| {
         let demo = run(&["--size", "5", guest("demo").to_str().unwrap()]);
         assert_each_id_once(&demo.records, 10);
         let statuses = demo.column("status");
@@ -52,17 +51,14 @@ fn the_demo_runs_ten_tasks_in_five_workers_and_their_callbacks_in_a_sixth_proces
             .iter()
             .map(|record| record["worker"].as_u64().unwrap())
             .collect();
-        assert_eq!(slots, BTreeSet::from([0, 1, 2, 3, 4]));
+        assert!(slots.iter().all(|slot| *slot < 5), "{slots:?}");
         let workers: BTreeSet<_> = demo
             .records
             .iter()
             .map(|record| record["pid"].as_u64().unwrap())
             .collect();
-        assert_eq!(
-            pids(&demo, "runnable in process "),
-            workers,
-            "the guest sees where it runs"
-        );
+        let seen = pids(&demo, "runnable in process ");
+        assert!(seen.is_subset(&workers), "the guest sees where it runs");
 
         let callbacks = &pids(&demo, "callback in process ") | &pids(&demo, "error_callback in process ");
         assert_eq!(callbacks.len(), 1, "{callbacks:?}");
@@ -78,10 +74,16 @@ fn the_demo_runs_ten_tasks_in_five_workers_and_their_callbacks_in_a_sixth_proces
             .count();
         assert_eq!(lines, 10);
 
-        swift = demo.wall < Duration::from_secs(5) && workers.len() == 5;
-        if swift {
-            break;
-        }
-    }
-    assert!(swift, "no run had five workers and took less than 5 s");
+        // Five seconds on an idle machine; on another one still less than the tasks take one after the other.
+        let one_by_one = demo
+            .records
+            .iter()
+            .map(|record| record["run_us"].as_u64().unwrap());
+        let one_by_one = Duration::from_micros(one_by_one.sum());
+        let swift = demo.wall < one_by_one.max(Duration::from_secs(5));
+        let replaced = workers.len() - slots.len();
+        let late = statuses.iter().filter(|status| **status == "timeout").count();
+        let good = swift && slots.len() == 5 && replaced <= late && seen == workers;
+        good.then_some(()).ok_or_else(|| format!("{demo:#?}"))
+    });
 }

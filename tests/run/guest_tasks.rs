@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bench::{CLOCK, Guest, WAIT, run};
-use crate::support::guest;
+use crate::support::{guest, once_in_three};
 
 const PUSH: &str = r#"
     (import "mpwasm_v1" "push" (func $push (param i32 i32) (result i64)))
@@ -37,34 +37,35 @@ fn tasks_that_loops_for_ever_ends_after_the_timeout() {
             (loop $again (br $again))
             (unreachable)))"#
     ));
-    let ended = run(&[guest.path(), "--size", "1", "--timeout", "300ms"]);
+    // Enough for the push and for the task, should one of the processes stand still.
+    let ended = run(&[guest.path(), "--size", "1", "--timeout", "5s"]);
     assert_eq!(ended.column("status"), ["ok"], "{ended:#?}");
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("`tasks`"), "{}", ended.stderr);
     // Start-up and compilation on a loaded machine are in it; the test is that it is not the run's 30 s default.
-    assert!(ended.wall < Duration::from_secs(8), "{:?}", ended.wall);
+    assert!(ended.wall < Duration::from_secs(28), "{:?}", ended.wall);
 }
 
 #[test]
 fn each_push_gives_tasks_its_time_anew() {
-    // Ten pushes, about 200 ms apart: more than the timeout all in all, each well within it.
+    // Ten pushes, about 600 ms apart: more than the timeout all in all, each well within it.
     let guest = Guest::wat(&format!(
         r#"(module {CLOCK} {PUSH} {WAIT}
             (func (export "tasks") (result i32) (local $n i32)
                 (loop $next
-                    (call $wait (i64.const 200000000))
+                    (call $wait (i64.const 600000000))
                     (drop (call $push (i32.const 16) (i32.const 2)))
                     (local.set $n (i32.add (local.get $n) (i32.const 1)))
                     (br_if $next (i32.lt_u (local.get $n) (i32.const 10))))
                 (i32.const 0)))"#
     ));
-    let ended = run(&[guest.path(), "--timeout", "1s"]);
+    let ended = run(&[guest.path(), "--timeout", "5s"]);
     assert_eq!(
         (ended.column("status"), ended.code),
         (vec!["ok"; 10], Some(0)),
         "{ended:#?}"
     );
-    assert!(ended.wall > Duration::from_secs(2), "{:?}", ended.wall);
+    assert!(ended.wall > Duration::from_secs(6), "{:?}", ended.wall);
 }
 
 #[test]
@@ -119,7 +120,7 @@ fn what_waits_for_the_pool_costs_tasks_no_time_neither_pushes_nor_log_lines() {
             (data (i32.const 1024) "{{\22timeout\22:20,\22args\22:[\22")
             (data (i32.const 1001047) "\22]}}")
             {WAIT}
-            (func (export "runnable") (result i32) (call $wait (i64.const 400000000)) (i32.const 0))
+            (func (export "runnable") (result i32) (call $wait (i64.const 500000000)) (i32.const 0))
             (func (export "tasks") (result i32) (local $n i32)
                 (memory.fill (i32.const 1047) (i32.const 97) (i32.const 1000000))
                 (loop $next
@@ -129,7 +130,10 @@ fn what_waits_for_the_pool_costs_tasks_no_time_neither_pushes_nor_log_lines() {
                     (br_if $next (i32.lt_u (local.get $n) (i32.const 14))))
                 (i32.const 0)))"#
     ));
-    let ended = run(&[guest.path(), "--size", "2", "--timeout", "200ms"]);
-    let told = (ended.column("status"), ended.code, &ended.stderr);
-    assert_eq!((told.0, told.1), (vec!["ok"; 14], Some(0)), "{}", told.2);
+    // It must be short for the waiting to be longer; between two pushes its process may stand still for longer, too.
+    once_in_three(|| {
+        let ended = run(&[guest.path(), "--size", "2", "--timeout", "250ms"]);
+        let well = (ended.column("status"), ended.code) == (vec!["ok"; 14], Some(0));
+        well.then_some(()).ok_or(ended.stderr)
+    });
 }

@@ -1,12 +1,13 @@
 //! Every way in which a task can end, and what its record says about it. Timeouts are in `timeouts.rs`.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, TasksFile, fixture, line, run, run_lines, starts_and_spins, to_the_end};
+use crate::bench::{
+    Ended, Guest, LIMIT, TasksFile, fixture, line, run, run_lines, starts_and_spins, to_the_end,
+};
 use crate::support::{Run, mpwasm, records, send, statuses};
 
 /// One run with a task of many kinds, each under its key.
@@ -298,7 +299,7 @@ fn a_worker_that_dies_ends_its_task_as_crash_and_its_slot_goes_on() {
     assert_eq!(run.line(), "started\n");
     let worker = run.workers(1)[0];
     send(worker, Signal::SIGKILL);
-    assert_eq!(run.wait(Duration::from_secs(20)).code(), Some(1));
+    assert_eq!(run.wait(LIMIT).code(), Some(1));
     let records = records(&std::fs::read(results).unwrap());
     let [crashed, next] = &records[..] else {
         panic!("{records:#?}")
@@ -330,7 +331,8 @@ fn an_interrupt_lets_the_running_task_end_and_cancels_the_others() {
     let mut run = Run::start(&[
         guest.path(),
         "--size=1",
-        "--timeout=1s",
+        // Longer than the signal takes, should this thread or the run stand still.
+        "--timeout=8s",
         "--results",
         results.to_str().unwrap(),
         "--tasks",
@@ -338,7 +340,7 @@ fn an_interrupt_lets_the_running_task_end_and_cancels_the_others() {
     ]);
     assert_eq!(run.line(), "started\n");
     run.signal(Signal::SIGINT);
-    assert_eq!(run.wait(Duration::from_secs(20)).code(), Some(130));
+    assert_eq!(run.wait(LIMIT).code(), Some(130));
     let records = records(&std::fs::read(results).unwrap());
     let accepted = records.len();
     assert_eq!(statuses(&records), [("cancelled", accepted - 1), ("timeout", 1)]);

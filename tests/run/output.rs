@@ -1,14 +1,13 @@
 //! What guests print and log: whole lines, nothing lost, nothing that acts on a terminal.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::json;
 
 use crate::bench::{
-    CLOCK, Guest, PRINT, TasksFile, WAIT, fixture, line, run, run_lines, starts_and_spins, to_the_end,
+    CLOCK, Guest, LIMIT, PRINT, TasksFile, WAIT, fixture, line, run, run_lines, starts_and_spins, to_the_end,
 };
-use crate::support::{self, Run, mpwasm, send};
+use crate::support::{self, Run, mpwasm, once_in_three, send};
 
 #[test]
 fn lines_of_many_tasks_on_several_workers_never_mix() {
@@ -95,13 +94,17 @@ fn the_end_of_a_task_ends_its_line() {
 
 #[test]
 fn what_was_printed_before_a_timeout_is_not_lost() {
-    let ended = run_lines(
-        "[]\n[]\n",
-        &[starts_and_spins().path(), "--size", "1", "--timeout", "200ms"],
-    );
-    assert_eq!(ended.column("status"), ["timeout"; 2], "{ended:#?}");
-    assert_eq!(ended.prints(), ["started", "unfinished", "started", "unfinished"]);
-    assert_eq!(ended.records[0]["stdout_bytes"], 18);
+    // A worker that stands still may not come to print in its time, or be killed before it says how much that was.
+    once_in_three(|| {
+        let ended = run_lines(
+            "[]\n[]\n",
+            &[starts_and_spins().path(), "--size", "1", "--timeout", "500ms"],
+        );
+        assert_eq!(ended.column("status"), ["timeout"; 2], "{ended:#?}");
+        let whole = ended.prints() == ["started", "unfinished", "started", "unfinished"]
+            && ended.records[0]["stdout_bytes"] == 18;
+        whole.then_some(()).ok_or_else(|| format!("{ended:#?}"))
+    });
 }
 
 #[test]
@@ -111,7 +114,7 @@ fn what_was_printed_before_the_worker_was_killed_is_not_lost() {
     let mut run = Run::start(&[guest.path(), "--size=1", "--tasks", tasks.path()]);
     assert_eq!(run.line(), "started\n", "a line is there while its task runs");
     send(run.workers(1)[0], nix::sys::signal::Signal::SIGKILL);
-    assert_eq!(run.wait(Duration::from_secs(20)).code(), Some(1));
+    assert_eq!(run.wait(LIMIT).code(), Some(1));
     let rest = String::from_utf8(run.rest()).unwrap();
     // Of an unfinished line the last 50 ms may be lost, and then it is as if it was never begun.
     assert!(["", "unfinished\n"].contains(&rest.as_str()), "{rest:?}");
@@ -156,39 +159,28 @@ fn a_record_says_how_much_its_task_printed() {
 #[test]
 fn a_flood_is_cut_and_flagged() {
     let lines = [
-        line("flood", "flood", "[]"),
+        "{\"key\":\"flood\",\"model\":\"flood\",\"args\":[],\"timeout\":\"500ms\"}\n".to_owned(),
         line("print", "print", r#"["quiet\n",""]"#),
     ]
     .concat();
-    let ended = run_lines(
-        lines,
-        &[
-            fixture(),
-            "--size",
-            "1",
-            "--timeout",
-            "500ms",
-            "--max-output",
-            "10000",
-        ],
-    );
-    let flood = ended.record("flood");
-    assert_eq!(
-        (&flood["status"], &flood["output_truncated"]),
-        (&json!("timeout"), &json!(true)),
-        "{flood}"
-    );
-    assert!(
-        flood["stdout_bytes"].as_u64().unwrap() > 10_000,
-        "it counts what was cut: {flood}"
-    );
-    assert_eq!(ended.record("print")["output_truncated"], false);
-    let rest = ended
-        .stdout
-        .strip_suffix("quiet\n")
-        .expect("the next task prints as ever");
-    // With the newline that ends the line that was cut.
-    assert!((9_990..=10_001).contains(&rest.len()), "{}", rest.len());
+    // A worker that stands still may not come to print so much in its time, or be killed before it says how much that was.
+    once_in_three(|| {
+        let ended = run_lines(&lines, &[fixture(), "--size", "1", "--max-output", "10000"]);
+        let flood = ended.record("flood");
+        assert_eq!(flood["status"], "timeout", "{flood}");
+        assert_eq!(ended.record("print")["output_truncated"], false);
+        let rest = ended
+            .stdout
+            .strip_suffix("quiet\n")
+            .expect("the next task prints as ever");
+        // With the newline that ends the line that was cut.
+        assert!(rest.len() <= 10_001, "{}", rest.len());
+        let told = flood["output_truncated"] == true
+            // It counts what was cut.
+            && flood["stdout_bytes"].as_u64().is_some_and(|bytes| bytes > 10_000)
+            && rest.len() >= 9_990;
+        told.then_some(()).ok_or_else(|| flood.to_string())
+    });
 }
 
 #[test]

@@ -4,14 +4,13 @@ use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::bench::{LIMIT, fixture, line, run, run_lines, to_the_end};
-use crate::support::{self, Run, mpwasm, run_records};
+use crate::support::{self, Run, mpwasm, once_in_three, run_records};
 
 /// The names of an object's fields, in their order.
 struct Fields(Vec<String>);
@@ -115,27 +114,27 @@ fn the_figures_of_a_record_are_those_of_its_task() {
         line("big", "big", "[10000000]"),
         line("small", "noop", "[]"),
     ];
-    let ended = run_lines(lines.concat(), &[fixture(), "--size", "1"]);
-    assert_eq!(ended.code, Some(0), "{ended:#?}");
-    let figure = |key: &str, field: &str| ended.record(key)[field].as_u64().unwrap();
-    assert!(figure("sleep", "run_us") >= 300_000);
-    assert!(figure("sleep", "cpu_us") < 200_000, "sleeping is no work");
-    assert!(figure("busy", "run_us") >= 200_000);
-    let work = figure("busy", "cpu_us");
-    // How much of its time it gets on a loaded machine is not known, but more than nothing.
-    assert!(
-        work >= 5_000 && work <= figure("busy", "run_us") + 10_000,
-        "{work}"
-    );
-    assert!(
-        figure("busy", "queued_us") >= 250_000,
-        "it waited for the one that slept"
-    );
-    assert!(figure("big", "memory_peak") >= 10_000_000);
-    assert!(
-        figure("small", "memory_peak") < 10_000_000,
-        "each task's memory is its own"
-    );
+    once_in_three(|| {
+        let ended = run_lines(lines.concat(), &[fixture(), "--size", "1"]);
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        let figure = |key: &str, field: &str| ended.record(key)[field].as_u64().unwrap();
+        assert!(figure("sleep", "run_us") >= 300_000);
+        assert!(figure("sleep", "cpu_us") < 200_000, "sleeping is no work");
+        assert!(figure("busy", "run_us") >= 200_000);
+        let work = figure("busy", "cpu_us");
+        assert!(work <= figure("busy", "run_us") + 10_000, "{work}");
+        assert!(figure("big", "memory_peak") >= 10_000_000);
+        assert!(
+            figure("small", "memory_peak") < 10_000_000,
+            "each task's memory is its own"
+        );
+        // It waited for the one that slept, if it was there by then; and how much of its time it gets on a loaded machine
+        // is not known, but most often more than nothing.
+        let known = figure("busy", "queued_us") >= 250_000 && work >= 5_000;
+        known
+            .then_some(())
+            .ok_or_else(|| ended.record("busy").to_string())
+    });
 }
 
 #[test]
@@ -208,15 +207,13 @@ fn a_full_disk_ends_the_run_with_3_and_is_told() {
     drop(stdin);
 }
 
-/// Runs tasks from stdin, which stays open, and closes the records' pipe after the first; then comes one more
-/// task. The exit code.
+/// Runs tasks from stdin, which stays open, and closes the records' pipe after the first. The exit code.
 fn closed_after_one_record(first: &str) -> Option<i32> {
     let mut run = Run::start(&[fixture(), "--size=1", "--tasks", "-", "--results", "-"]);
     let mut stdin = run.child.stdin.take().unwrap();
     stdin.write_all(first.as_bytes()).unwrap();
     assert!(run.line().contains("\"id\":0"));
     drop(run.stdout.take());
-    stdin.write_all(line("", "noop", "[]").as_bytes()).unwrap();
     let code = run.wait(LIMIT).code();
     drop(stdin);
     code
@@ -241,10 +238,9 @@ fn a_reader_of_prints_that_went_away_ends_the_run_too() {
         .unwrap();
     assert_eq!(run.line(), "first\n");
     drop(run.stdout.take());
-    stdin
-        .write_all(line("", "print", r#"["second\n",""]"#).as_bytes())
-        .unwrap();
-    assert_eq!(run.wait(Duration::from_secs(20)).code(), Some(0));
+    // The run may have noticed by now, and be over.
+    let _ = stdin.write_all(line("", "print", r#"["second\n",""]"#).as_bytes());
+    assert_eq!(run.wait(LIMIT).code(), Some(0));
     drop(stdin);
 }
 

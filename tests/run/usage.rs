@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, TasksFile, fixture, run, to_the_end};
+use crate::bench::{Ended, Guest, TasksFile, fixture, run, to_the_end, within};
 use crate::support::{self, guest, mpwasm, repository};
 
 /// Runs `mpwasm ARGS...` and asserts that it exits with 2, says one of these words on stderr, and nothing on stdout.
@@ -295,6 +296,9 @@ fn inspect_says_all_that_would_be_refused_and_why() {
     assert_refused(&["inspect", text.path()], "neither WebAssembly nor its text form");
 }
 
+/// What a build takes that has to wait for others: cargo builds one thing at a time.
+const BUILDS: Duration = Duration::from_secs(300);
+
 /// These build. Where tests run with guests that were built before, by a user who can't, there is nothing to test.
 fn can_build() -> bool {
     std::env::var_os("MPWASM_TEST_GUESTS").is_none()
@@ -305,7 +309,10 @@ fn build_prints_the_path_of_the_module_and_warns_that_it_runs_outside_of_every_w
     if !can_build() {
         return;
     }
-    let ended = to_the_end(mpwasm().arg("build").arg(repository().join("guests/demo")));
+    let ended = within(
+        BUILDS,
+        mpwasm().arg("build").arg(repository().join("guests/demo")),
+    );
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     let path = ended.stdout.strip_suffix('\n').unwrap();
     assert!(
@@ -329,12 +336,13 @@ fn run_builds_a_crate_directory() {
         return;
     }
     let crate_dir = repository().join("guests/pusher");
-    let ended = run(&[&format!("{}#count", crate_dir.display()), "--args", "[7]"]);
-    assert_eq!(
-        (ended.code, &ended.records[0]["result"]),
-        (Some(0), &json!(7)),
-        "{ended:#?}"
+    let guest = format!("{}#count", crate_dir.display());
+    let ended = within(
+        BUILDS,
+        mpwasm().args(["run", &guest, "--args", "[7]", "--results", "-"]),
     );
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(support::records(ended.stdout.as_bytes())[0]["result"], json!(7));
     assert!(ended.stderr.contains("outside of every wall"), "{}", ended.stderr);
 }
 
@@ -372,7 +380,7 @@ fn new_writes_a_guest_that_builds_and_runs_at_once() {
     fs::copy(repository().join("Cargo.lock"), path.join("Cargo.lock")).unwrap();
 
     let run = support::run_within(
-        std::time::Duration::from_secs(180),
+        BUILDS,
         mpwasm().args(["run", "my-guest", "--args", "[0,100]", "--results", "-"]),
     );
     let stderr = String::from_utf8_lossy(&run.stderr);

@@ -162,8 +162,7 @@ mod tests {
         );
         let mut rig = Rig::new(&wat);
         for _ in 0..3 {
-            let failure = ended(Kind::Timeout, rig.timed());
-            assert_eq!(failure.message, "the deadline passed in `runnable`");
+            let failure = rig.timed_out("in `runnable`");
             assert_eq!(failure.backtrace.len(), 1, "where it was when it was stopped");
             assert!(rig.call(Export::Runnable, "[1,2]").ending.is_ok());
         }
@@ -257,15 +256,9 @@ mod tests {
         let endless = "(func $f (loop $l (br $l)))
              (func (export \"runnable\") (result i32) (i32.const 0))";
         let mut rig = Rig::new(&guest(&format!("{endless} (export \"_initialize\" (func $f))")));
-        assert_eq!(
-            ended(Kind::Timeout, rig.timed()).message,
-            "the deadline passed in `_initialize`"
-        );
+        rig.timed_out("in `_initialize`");
         let mut rig = Rig::new(&guest(&format!("{endless} (start $f)")));
-        assert_eq!(
-            ended(Kind::Timeout, rig.timed()).message,
-            "the deadline passed while it was instantiated"
-        );
+        rig.timed_out("while it was instantiated");
     }
 
     #[test]

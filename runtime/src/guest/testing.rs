@@ -130,6 +130,16 @@ impl Rig {
         })
     }
 
+    /// As [`timed`](Self::timed), for a call whose deadline passes `place`. On a busy machine it may not come so far in
+    /// time: then once more.
+    pub(in crate::guest) fn timed_out(&mut self, place: &str) -> Failure {
+        let passed = format!("the deadline passed {place}");
+        let mut tries = (0..3).map(|_| ended(Kind::Timeout, self.timed()));
+        tries
+            .find(|failure| failure.message == passed)
+            .unwrap_or_else(|| panic!("never {place}"))
+    }
+
     /// Runs `body` while a second thread does what a watchdog does: from `at` on, it wakes what sleeps and bumps
     /// the epoch, until `body` has ended.
     pub(in crate::guest) fn watched<R>(&mut self, at: Time, body: impl FnOnce(&mut Self) -> R) -> R {

@@ -334,10 +334,13 @@ mod tests {
     use std::fs::File;
     use std::io::{Read, Write};
 
+    use nix::sys::socket::{Shutdown, shutdown};
+
     #[test]
     fn messages_and_their_descriptors_arrive_together() {
         let (ours, theirs) = pair().unwrap();
-        let (reader, writer) = nix::unistd::pipe().unwrap();
+        // Closed on exec: a child of another test must not hold it.
+        let (mut reader, writer) = io::pipe().unwrap();
         let sender = Channel::new(ours, 100);
         sender.send_with(&"take this", &[writer.as_fd()]).unwrap();
         drop(writer);
@@ -347,7 +350,7 @@ mod tests {
         file.write_all(b"through").unwrap();
         drop(file);
         let mut got = String::new();
-        File::from(reader).read_to_string(&mut got).unwrap();
+        reader.read_to_string(&mut got).unwrap();
         assert_eq!(got, "through");
         assert!(receiver.take_descriptor().is_none());
     }
@@ -355,7 +358,8 @@ mod tests {
     #[test]
     fn descriptors_that_nobody_asked_for_are_not_kept() {
         let (ours, theirs) = pair().unwrap();
-        let (reader, writer) = nix::unistd::pipe().unwrap();
+        // Closed on exec: a child of another test must not hold it.
+        let (mut reader, writer) = io::pipe().unwrap();
         Channel::new(ours, 100)
             .send_with(&1_u8, &[writer.as_fd()])
             .unwrap();
@@ -364,7 +368,7 @@ mod tests {
         assert_eq!(receiver.receive::<u8>().unwrap(), 1);
         assert!(receiver.take_descriptor().is_none());
         // The only writer is gone: the kernel closed the copy that was in flight.
-        assert_eq!(File::from(reader).read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0);
     }
 
     #[test]
@@ -391,6 +395,8 @@ mod tests {
     #[test]
     fn a_closed_end_is_an_error_and_not_a_signal() {
         let (ours, theirs) = pair().unwrap();
+        // Before it is dropped: a child of another test has a copy of it, until it executes something.
+        shutdown(theirs.as_raw_fd(), Shutdown::Both).unwrap();
         drop(theirs);
         let mut channel = Channel::new(ours, 100);
         assert!(channel.send(&1_u8).is_err());
