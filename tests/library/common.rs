@@ -1,5 +1,7 @@
 //! What the tests of the library share: pools, a guest, a reporter to wait for, and patience that ends.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -58,12 +60,19 @@ pub enum Heard {
 /// A reporter that passes on all that it hears.
 pub struct Recorder(Sender<Heard>);
 
-/// What it heard.
-pub struct Record(Receiver<Heard>);
+/// What it heard. What one wait was not for is kept for the others.
+pub struct Record {
+    receiver: Receiver<Heard>,
+    kept: RefCell<VecDeque<Heard>>,
+}
 
 pub fn recorder() -> (Recorder, Record) {
     let (sender, receiver) = mpsc::channel();
-    (Recorder(sender), Record(receiver))
+    let record = Record {
+        receiver,
+        kept: RefCell::default(),
+    };
+    (Recorder(sender), record)
 }
 
 impl Reporter for Recorder {
@@ -79,62 +88,72 @@ impl Reporter for Recorder {
 }
 
 impl Record {
+    /// Waits for the first thing heard for which there is an answer; `None` when it does not come.
+    fn wait_for<T>(&self, mut answer: impl FnMut(&Heard) -> Option<T>) -> Option<T> {
+        let mut kept = self.kept.borrow_mut();
+        if let Some((index, found)) = kept
+            .iter()
+            .enumerate()
+            .find_map(|(index, heard)| Some((index, answer(heard)?)))
+        {
+            kept.remove(index);
+            return Some(found);
+        }
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let heard = self.receiver.recv_timeout(left).ok()?;
+            match answer(&heard) {
+                Some(found) => return Some(found),
+                None => kept.push_back(heard),
+            }
+        }
+    }
+
     /// Waits for a log line.
     #[track_caller]
     pub fn wait_for_log(&self, source: Source, text: &str) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(Heard::Log(from, line)) if from == source && line == text => return,
-                Ok(_) => {}
-                Err(_) => panic!("{source:?} did not log {text:?}"),
-            }
-        }
+        let is_it = |heard: &Heard| match heard {
+            Heard::Log(from, line) => (*from == source && line == text).then_some(()),
+            Heard::Outcome(_) => None,
+        };
+        self.wait_for(is_it)
+            .unwrap_or_else(|| panic!("{source:?} did not log {text:?}"));
     }
 
     /// Waits until each of these tasks runs: they log "running".
     #[track_caller]
     pub fn wait_until_running(&self, tasks: &[&TaskHandle]) {
-        let end = Instant::now() + PATIENCE;
-        let mut missing: Vec<u64> = tasks.iter().map(|task| task.id()).collect();
-        while !missing.is_empty() {
-            match self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(Heard::Log(Source::Task(id), line)) if line == "running" => {
-                    missing.retain(|&other| other != id)
-                }
-                Ok(_) => {}
-                Err(_) => panic!("the tasks {missing:?} did not run"),
-            }
+        for task in tasks {
+            self.wait_for_log(Source::Task(task.id()), "running");
         }
     }
 
     /// Waits for the next outcome.
     #[track_caller]
     pub fn wait_for_outcome(&self) -> Outcome {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(Heard::Outcome(outcome)) => return *outcome,
-                Ok(Heard::Log(..)) => {}
-                Err(_) => panic!("no task ended"),
-            }
-        }
+        let outcome = |heard: &Heard| match heard {
+            Heard::Outcome(outcome) => Some((**outcome).clone()),
+            Heard::Log(..) => None,
+        };
+        self.wait_for(outcome).expect("a task ends")
     }
 
-    /// The outcomes that were heard so far, in the order of their ids.
+    /// The outcomes that were heard so far and not asked for, in the order of their ids.
     pub fn outcomes(&self) -> Vec<Outcome> {
         let outcome = |heard| match heard {
             Heard::Outcome(outcome) => Some(*outcome),
             Heard::Log(..) => None,
         };
-        let mut outcomes: Vec<_> = self.0.try_iter().filter_map(outcome).collect();
+        let mut outcomes: Vec<_> = self.rest().into_iter().filter_map(outcome).collect();
         outcomes.sort_by_key(|outcome| outcome.id);
         outcomes
     }
 
     /// What was heard so far and not asked for.
     pub fn rest(&self) -> Vec<Heard> {
-        self.0.try_iter().collect()
+        let kept = self.kept.take();
+        kept.into_iter().chain(self.receiver.try_iter()).collect()
     }
 }
 
