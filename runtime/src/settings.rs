@@ -104,7 +104,12 @@ pub const WATCHDOG_GRACE: Duration = Duration::from_millis(100);
 /// Rung 4: the dispatcher kills a worker that has not answered this long after a task's deadline.
 pub const DISPATCHER_GRACE: Duration = Duration::from_millis(150);
 /// An idle worker that has not claimed what it was offered for so long loses it to another.
+/// Large args take time to reach it: it has so long from the last time that it was seen to take some of them in.
 pub const CLAIM_PATIENCE: Duration = Duration::from_millis(100);
+/// The patience with a task doubles each time that all workers have lost it, up to this.
+pub const MAX_CLAIM_PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes that a worker must at least have taken in for each time that it is given patience anew.
+pub const LEAST_PROGRESS: usize = 64 << 10;
 /// A worker that lost an offer so and shows no life for so much longer is killed.
 pub const STALL_PATIENCE: Duration = Duration::from_secs(2);
 /// A worker that is not ready so long after its start is killed.

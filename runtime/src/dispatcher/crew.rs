@@ -50,6 +50,8 @@ pub struct Member {
     pub is_open: bool,
     /// Bytes that its running task has printed and logged.
     pub printed: u64,
+    /// Whether its socket took no more when something was last sent.
+    is_full: bool,
     /// Which tasks it claimed.
     slots: Slots,
     /// Orders to its watchdog. Closing it ends the worker.
@@ -132,20 +134,26 @@ impl Crew {
         self.members[worker.0 as usize].as_mut()
     }
 
-    /// Sends what waits, as far as workers read.
-    pub fn flush(&mut self) {
-        for member in self
-            .members
-            .iter_mut()
-            .flatten()
-            .filter(|member| !member.outgoing.is_empty())
-        {
+    /// Sends what waits, as far as workers read. Returns those that have made room in a socket that was full.
+    pub fn flush(&mut self) -> Vec<WorkerId> {
+        let mut readers = Vec::new();
+        for (slot, member) in self.members.iter_mut().enumerate() {
+            let Some(member) = member.as_mut().filter(|member| !member.outgoing.is_empty()) else {
+                continue;
+            };
+            let waiting = member.outgoing.len();
             if member.outgoing.flush(member.channel.as_fd()).is_err() {
                 // It is dying, or pretends to be: its exit or the scheduler's patience will tell.
                 member.outgoing.clear();
                 member.is_open = false;
+                continue;
             }
+            if member.is_full && member.outgoing.len() < waiting {
+                readers.push(WorkerId(slot as u32));
+            }
+            member.is_full = !member.outgoing.is_empty();
         }
+        readers
     }
 
     /// Reaps the worker if it has ended. Its page can still be read until it is buried.
@@ -220,6 +228,7 @@ impl Crew {
             stage: Stage::Silent,
             is_open: true,
             printed: 0,
+            is_full: false,
             slots: Slots::new(page),
             control: Some(File::from(control)),
         })

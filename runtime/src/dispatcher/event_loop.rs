@@ -101,6 +101,7 @@ impl EventLoop {
     /// One turn. True when the pool is over and the parent knows it all.
     fn turn(&mut self, found: &mut Found) -> Result<bool, Orphaned> {
         let now = Time::now();
+        self.send(now);
         self.scheduler.tick(now, &mut self.crew);
         for worker in std::mem::take(&mut self.crew.stillborn) {
             self.scheduler
@@ -114,7 +115,7 @@ impl EventLoop {
         if over {
             self.uplink.put(&FromDispatcher::Bye);
         }
-        self.crew.flush();
+        self.send(now);
         self.uplink.flush(self.parent.as_fd()).map_err(|_| Orphaned)?;
         if over {
             return self.say_the_rest();
@@ -140,6 +141,13 @@ impl EventLoop {
             self.fail(&format!("callbacks can't run: {why}"), now);
         }
         Ok(false)
+    }
+
+    /// Sends workers what waits for them.
+    fn send(&mut self, now: Time) {
+        for worker in self.crew.flush() {
+            self.scheduler.made_room(worker, now);
+        }
     }
 
     /// Back-pressure: no task is assigned while the parent has enough to read, or callbacks pile up.

@@ -61,7 +61,12 @@ pub enum Page {
 pub struct Slot {
     pub task: u64,
     pub page: Page,
+    /// Bytes that the worker has not read.
+    pub unread: usize,
 }
+
+/// What a worker reads at once: no more fits into its socket.
+pub const SOCKET: usize = 100 << 10;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Frame {
@@ -75,6 +80,12 @@ pub struct Process {
     pub ready: bool,
     pub guests: u32,
     pub inbox: VecDeque<OfferId>,
+    /// What it needs to read as much as its socket holds.
+    pub pace: Duration,
+    /// When it will have read that.
+    pub reads_until: Option<Time>,
+    /// It has made room in a socket that was full.
+    pub made_room: bool,
     pub running: Option<OfferId>,
     pub outbox: VecDeque<Frame>,
     /// SIGSTOP: it does nothing, and can still be killed.
@@ -92,6 +103,8 @@ pub struct Process {
 pub struct Crew {
     pub now: Time,
     pub guests: u32,
+    /// How fast new processes read.
+    pub pace: Duration,
     pub processes: Vec<Option<Process>>,
     /// By [`OfferId`]: the shared pages of all workers.
     pub slots: Vec<Slot>,
@@ -113,12 +126,13 @@ pub struct Rules {
 
 impl Io for Crew {
     fn spawn(&mut self, worker: WorkerId) {
-        let guests = self.guests;
+        let (guests, pace) = (self.guests, self.pace);
         assert!(guests > 0, "workers make sense only with a guest");
         let slot = self.process(worker);
         assert!(slot.is_none(), "{worker:?} has a process");
         *slot = Some(Process {
             guests,
+            pace,
             ..Process::default()
         });
         self.log.push(Did::Spawn(worker.0));
@@ -150,6 +164,7 @@ impl Io for Crew {
         self.slots.push(Slot {
             task: task.id,
             page: Page::Offered,
+            unread: task.args.len(),
         });
         self.log.push(Did::Offer(worker.0, task.id));
         offer
@@ -225,6 +240,7 @@ impl Crew {
         Self {
             now: Time(1_000_000_000),
             guests: 0,
+            pace: Duration::ZERO,
             processes: (0..size).map(|_| None).collect(),
             slots: Vec::new(),
             truth: Vec::new(),
@@ -269,13 +285,23 @@ impl Crew {
             process.outbox.push_back(Frame::Ended(offer, now.since(claimed)));
             return true;
         }
-        let Some(offer) = process.inbox.pop_front() else {
+        let Some(&offer) = process.inbox.front() else {
             if process.retiring {
                 process.exit = Some(Exit::Code(0));
             }
             return process.retiring;
         };
         let slot = &mut self.slots[offer.0 as usize];
+        if *process.reads_until.get_or_insert(now + process.pace) > now {
+            return false;
+        }
+        process.reads_until = None;
+        process.made_room = slot.unread > SOCKET;
+        slot.unread = slot.unread.saturating_sub(SOCKET);
+        if slot.unread > 0 {
+            return true;
+        }
+        process.inbox.pop_front();
         if slot.page == Page::Revoked {
             process.outbox.push_back(Frame::Skipped(offer));
         } else {
@@ -302,8 +328,10 @@ impl Crew {
             };
             return self.truth[slot.task as usize].ends_at(claimed);
         }
-        let busy = !process.ready || process.retiring || !process.inbox.is_empty();
-        busy.then_some(self.now)
+        if process.ready && !process.inbox.is_empty() {
+            return process.reads_until.or(Some(self.now));
+        }
+        (!process.ready || process.retiring).then_some(self.now)
     }
 
     /// The worker is gone, and the tasks that it had not started have seen a death.
