@@ -46,9 +46,9 @@ pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo,
     if !process::is_initialised() {
         return Err(Error::InitMissing);
     }
-    let bytes = std::fs::read(path).map_err(|source| Error::Read {
+    let bytes = std::fs::read(path).map_err(|error| Error::Read {
         path: path.to_owned(),
-        source,
+        error,
     })?;
     let verdict = run_compiler(&Executable::Own, settings, &path.display().to_string(), &bytes)?;
     Ok(match verdict {

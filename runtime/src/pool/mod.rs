@@ -140,9 +140,9 @@ impl Pool {
     /// is a process of its own), [`Error::Io`], or [`Error::Closed`] when the pool has ended.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Guest, Error> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| Error::Read {
+        let bytes = std::fs::read(path).map_err(|error| Error::Read {
             path: path.to_owned(),
-            source,
+            error,
         })?;
         self.load_bytes(&path.display().to_string(), &bytes)
     }
