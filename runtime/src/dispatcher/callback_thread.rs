@@ -16,8 +16,8 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
-use crate::outcome::{Failure, Kind, LogLevel, Stream};
-use crate::process::{exact_timers, exit_now};
+use crate::outcome::{ATTEMPT, Failure, Kind, LogLevel, Stream};
+use crate::process::{EXIT_CONDEMNED, exact_timers, exit_now};
 use crate::settings::{CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Ward};
@@ -27,8 +27,6 @@ const PRINTS_HIGH_WATER: usize = 4 << 20;
 /// How much longer than its deadline a callback may take before the dispatcher gives itself up. Only a defect of
 /// ours can make it so long: bulk memory operations are bounded by the memory cap, host calls by the deadline.
 const GRACE: Duration = Duration::from_secs(5);
-/// Exit code of a dispatcher that gave itself up.
-const EXIT_CONDEMNED: i32 = 113;
 
 /// From the event loop.
 #[derive(Debug)]
@@ -255,7 +253,7 @@ impl Thread {
                         export,
                         input: &input,
                         task_id: id,
-                        attempt: super::ATTEMPT,
+                        attempt: ATTEMPT,
                     };
                     let failure = self.call(&mut executor, &call);
                     let timed_out = failure

@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::callback_thread::{Event, Job, Link};
 use super::schedule::Task;
 use crate::guest::{Export, GuestInfo};
-use crate::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
-use crate::settings::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, Settings};
+use crate::outcome::{ATTEMPT, CallbackStatus, Failure, Kind, LogLevel, TaskError};
+use crate::settings::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, OUTCOME_HIGH_WATER, Settings};
 use crate::wire::channel::Outgoing;
 use crate::wire::messages::{Ending, FromDispatcher, Ran, Source};
 
@@ -272,7 +272,7 @@ impl Callbacks {
 /// The error object of DESIGN.md section 4, as the guest's `error_callback` reads it.
 fn error_object(task: &Task, failure: &Failure) -> Box<[u8]> {
     let args = String::from_utf8_lossy(&task.args);
-    let error = TaskError::new(failure.clone(), &args, task.id, super::ATTEMPT);
+    let error = TaskError::new(failure.clone(), &args, task.id, ATTEMPT);
     serde_json::to_vec(&error)
         .expect("an error object has only string keys")
         .into()

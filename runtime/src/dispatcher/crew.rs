@@ -11,12 +11,11 @@ use std::process::ExitStatus;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use super::ATTEMPT;
 use super::callbacks::Finished;
 use super::schedule::{Exit, Io, KillReason, OfferId, Run, Task, WorkerId};
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::jail::{OomScore, Plan, violation};
-use crate::outcome::Failure;
+use crate::outcome::{ATTEMPT, Failure};
 use crate::process::{self, Executable, Process, Role};
 use crate::settings::Settings;
 use crate::time::Time;

@@ -20,19 +20,13 @@ use backstop::Backstop;
 
 use crate::outbox::{Outbox, Voice};
 use crate::outcome::{LogLevel, Stream};
-use crate::process::{self, exit_now};
+use crate::process::{self, EXIT_CONDEMNED, EXIT_UNABLE, exit_now};
 use crate::settings::WATCHDOG_GRACE;
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::channel::{Channel, Outgoing};
 use crate::wire::messages::{FromWorker, ToWorker, control};
 use crate::wire::page::Page;
-
-/// Exit code of a worker whose watchdog had to end it (rung 3). The dispatcher knows from its own clock; the code
-/// is for people who watch the process.
-const EXIT_CONDEMNED: i32 = 113;
-/// Exit code of a worker that can't start.
-const EXIT_UNABLE: i32 = 112;
 
 /// What the dispatcher sends before the first task.
 struct Start {
