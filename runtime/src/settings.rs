@@ -86,6 +86,8 @@ pub const MAX_MODELS: usize = 64;
 pub const MAX_BACKTRACE: usize = 32;
 /// Bytes of the name of an export that mpwasm calls.
 pub const MAX_EXPORT_NAME: usize = 256;
+/// What a log line takes of the most output besides its text, bytes: each is a message of its own.
+pub const LOG_LINE_COST: usize = 16;
 /// Bytes of one log line; the rest is cut.
 pub const MAX_LOG_LINE: usize = 64 << 10;
 /// Workers that a pool may have: each takes three of the dispatcher's descriptors.

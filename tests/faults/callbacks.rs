@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::pressure::wait_until_stuck;
 use crate::session::{Ended, HANGS, Session, assert_accounted, task_file};
 use crate::support::{fixture, records};
 
@@ -140,4 +141,43 @@ fn a_flood_holds_up_nobody() {
     run.signal(nix::sys::signal::Signal::SIGINT);
     let ended = run.finish(stdout, crate::session::within(Duration::from_secs(3)));
     ended.assert_code(130);
+}
+
+/// What callbacks say waits for its reader in memory that does not grow, in however many pieces they say it.
+#[test]
+fn a_flood_in_tiny_pieces_that_nobody_reads_fills_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let guest = folder.path().join("pieces.wat");
+    let text = r#"(module
+        (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\10\00\00\00\01\00\00\00")
+        (data (i32.const 16) "\n")
+        (func (export "runnable") (result i32) (i32.const 0))
+        (func (export "callback") (result i32)
+            (local $left i32)
+            (local.set $left (i32.const 100000))
+            (loop $again
+                (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+                (call $log (i32.const 5) (i32.const 0) (i32.const 0))
+                (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+                (br_if $again (local.get $left)))
+            (i32.const 0)))"#;
+    std::fs::write(&guest, text).unwrap();
+    let tasks = task_file(folder.path(), (0..400).map(|_| "[]".to_owned()));
+    let run = Session::start(&[
+        "--size",
+        "2",
+        "--callback-timeout",
+        "20s",
+        "--max-output",
+        "16MiB",
+        "--tasks",
+        tasks.to_str().unwrap(),
+        guest.to_str().unwrap(),
+    ]);
+    // Nobody reads stdout: everything fills up, and then nothing moves any more.
+    wait_until_stuck(&run);
+    run.kill_parent();
 }

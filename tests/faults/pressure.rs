@@ -22,7 +22,7 @@ fn read_a_byte(run: &mut Session) -> [u8; 1] {
 
 /// Waits until nothing moves any more: no process of the run has used processor time for a while. (The kernel does
 /// not announce that.) Meanwhile no process may hold too much memory.
-fn wait_until_stuck(run: &Session) {
+pub fn wait_until_stuck(run: &Session) {
     let pids = run.processes();
     let used = || pids.iter().map(|&pid| cpu(pid)).sum::<u64>();
     let (mut last, mut since) = (used(), Instant::now());

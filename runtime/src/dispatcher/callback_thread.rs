@@ -22,8 +22,10 @@ use crate::settings::{CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Ward};
 
-/// Bytes of callbacks' prints that may wait for the event loop before the next callback is begun.
+/// Bytes of what callbacks print and log that may wait for the event loop: then a callback that says more waits.
 const PRINTS_HIGH_WATER: usize = 4 << 20;
+/// What a print or a log line holds while it waits, besides its text.
+const EVENT_COST: usize = 64;
 /// How much longer than its deadline a callback may take before the dispatcher gives itself up. Only a defect of
 /// ours can make it so long: bulk memory operations are bounded by the memory cap, host calls by the deadline.
 const GRACE: Duration = Duration::from_secs(5);
@@ -90,14 +92,15 @@ impl Link {
         let (jobs, for_thread) = channel();
         let (sender, events) = channel();
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new()))?);
         let mouth = Arc::new(Mouth {
             events: Mutex::new(sender),
             wake,
             id: AtomicU64::new(0),
             waiting: Mutex::new(0),
             drained: Condvar::new(),
+            alarm: Arc::clone(&alarm),
         });
-        let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new()))?);
         let thread = Thread {
             settings: settings.clone(),
             mouth: Arc::clone(&mouth),
@@ -119,8 +122,10 @@ impl Link {
     /// What the thread said next.
     pub fn receive(&self) -> Option<Event> {
         let event = self.events.try_recv().ok()?;
-        if let Event::Output { bytes, .. } = &event {
-            self.mouth.taken(bytes.len());
+        match &event {
+            Event::Output { bytes, .. } => self.mouth.taken(bytes.len()),
+            Event::Log { text, .. } => self.mouth.taken(text.len()),
+            Event::Ended { .. } | Event::Skipped { .. } | Event::Unable(_) => {}
         }
         Some(event)
     }
@@ -128,6 +133,11 @@ impl Link {
     /// The event loop is about to look.
     pub fn clear_wake(&self) {
         let _ = self.mouth.wake.read();
+    }
+
+    /// The event loop has not heard all.
+    pub fn wake_again(&self) {
+        let _ = self.mouth.wake.write(1);
     }
 }
 
@@ -144,9 +154,11 @@ struct Mouth {
     wake: EventFd,
     /// The task whose callback runs.
     id: AtomicU64,
-    /// Bytes of prints that the event loop has not taken yet.
+    /// Bytes of prints and log lines that the event loop has not taken yet.
     waiting: Mutex<usize>,
     drained: Condvar,
+    /// To stop the clock of a callback that waits.
+    alarm: Arc<Alarm>,
 }
 
 impl Mouth {
@@ -161,25 +173,34 @@ impl Mouth {
     }
 
     fn taken(&self, bytes: usize) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= bytes + EVENT_COST;
         self.drained.notify_all();
     }
 
-    /// Waits until the event loop has taken most of what was printed: the back-pressure of callbacks' output.
-    fn wait_until_drained(&self) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |bytes: &mut usize| *bytes >= PRINTS_HIGH_WATER;
-        drop(
-            self.drained
+    /// Counts a print or log line of so many bytes, and waits while too many are not taken: the back-pressure of
+    /// callbacks' output. The callback's clock stands still meanwhile.
+    fn count(&self, bytes: usize) {
+        let full = |waiting: &mut usize| *waiting >= PRINTS_HIGH_WATER;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if full(&mut waiting) {
+            let deadline = self.alarm.deadline();
+            let left = deadline.remaining();
+            deadline.extend(Time::NEVER);
+            waiting = self
+                .drained
                 .wait_while(waiting, full)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+                .unwrap_or_else(PoisonError::into_inner);
+            let at = Time::now() + left;
+            deadline.extend(at);
+            self.alarm.nudge(at);
+        }
+        *waiting += bytes + EVENT_COST;
     }
 }
 
 impl Prints for Mouth {
     fn print(&self, stream: Stream, bytes: &[u8]) {
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) += bytes.len();
+        self.count(bytes.len());
         self.say(Event::Output {
             id: self.id.load(Ordering::Relaxed),
             stream,
@@ -188,6 +209,7 @@ impl Prints for Mouth {
     }
 
     fn log(&self, level: LogLevel, text: &str) {
+        self.count(text.len());
         self.say(Event::Log {
             id: self.id.load(Ordering::Relaxed),
             level,
@@ -245,7 +267,6 @@ impl Thread {
                         self.mouth.say(Event::Skipped { id });
                         continue;
                     }
-                    self.mouth.wait_until_drained();
                     self.mouth.id.store(id, Ordering::Relaxed);
                     let call = Call {
                         guest,

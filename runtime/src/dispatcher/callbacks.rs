@@ -142,14 +142,16 @@ impl Callbacks {
         }
     }
 
-    /// Handles what the thread said.
+    /// Handles what the thread said, as far as the parent has not enough to read.
     ///
     /// # Errors
     /// When the thread can't run callbacks at all: the pool fails.
     pub fn receive(&mut self, uplink: &mut Outgoing) -> Result<(), String> {
         let Some(thread) = &self.thread else { return Ok(()) };
         thread.clear_wake();
-        while let Some(event) = self.thread.as_ref().and_then(Link::receive) {
+        while uplink.len() < OUTCOME_HIGH_WATER
+            && let Some(event) = self.thread.as_ref().and_then(Link::receive)
+        {
             match event {
                 Event::Output { id, stream, bytes } => {
                     uplink.put(&FromDispatcher::Output {
@@ -173,6 +175,11 @@ impl Callbacks {
                 }
                 Event::Unable(why) => return Err(why),
             }
+        }
+        if uplink.len() >= OUTCOME_HIGH_WATER
+            && let Some(thread) = &self.thread
+        {
+            thread.wake_again();
         }
         self.feed(uplink);
         Ok(())
