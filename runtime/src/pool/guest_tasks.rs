@@ -13,7 +13,7 @@ use crate::guest::EngineSettings;
 use crate::jail::Plan;
 use crate::outcome::Stream;
 use crate::process::{Role, poll_until};
-use crate::settings::DISPATCHER_GRACE;
+use crate::settings::{DISPATCHER_GRACE, LEAST_PROGRESS, LOG_LINE_COST};
 use crate::task_line::TaskLine;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
@@ -88,10 +88,9 @@ impl Run<'_> {
         channel.send_with(&message, &[self.guest.artifact().as_fd()])?;
         // Loading the guest takes a moment that is not the guest's.
         let mut until = Time::now() + settings.timeout + DISPATCHER_GRACE + Duration::from_secs(1);
+        // Whether its time was up when all was heard that it had said.
+        let mut late = false;
         loop {
-            if let Heard::Ended(why) = self.hear(&mut channel)? {
-                return Ok(why);
-            }
             let mut fds = [
                 PollFd::new(channel.as_fd(), PollFlags::POLLIN),
                 PollFd::new(shared.closing.as_fd(), PollFlags::POLLIN),
@@ -101,21 +100,34 @@ impl Run<'_> {
             if closing {
                 return Err(Error::Closed);
             }
-            if !readable {
+            if late || !readable {
                 let timeout = humantime::format_duration(settings.timeout);
                 return Ok(Some(format!(
                     "it neither pushed nor returned within {timeout}, and was killed"
                 )));
             }
+            let pieces = channel.inbox().begun() / LEAST_PROGRESS;
             if channel.fill()? == Filled::Closed {
                 let end = words.describe(&mut process);
                 return Ok(Some(format!("its process ended early ({end})")));
             }
-            // What was pushed may wait for the pool; only then does the guest's time go on.
+            // What was pushed may wait for the pool, and what was printed for its reader; only then does the guest's
+            // time go on. It begins anew with a push and with nothing else.
+            let (pushed, begin) = (self.pushed, Time::now());
             if let Heard::Ended(why) = self.hear(&mut channel)? {
                 return Ok(why);
             }
-            until = Time::now() + settings.timeout + DISPATCHER_GRACE;
+            let now = Time::now();
+            if self.pushed > pushed {
+                until = now + settings.timeout + DISPATCHER_GRACE;
+            } else {
+                until = until + now.since(begin);
+            }
+            // A large task is on its way for a while, but not for ever: a frame has an end.
+            if channel.inbox().begun() / LEAST_PROGRESS > pieces {
+                until = until.max(now + DISPATCHER_GRACE);
+            }
+            late = now >= until;
         }
     }
 
@@ -160,6 +172,9 @@ impl Run<'_> {
                 );
             }
             FromTasks::Output { stream, bytes } => {
+                if bytes.is_empty() {
+                    return Err("it printed nothing, and said so".to_owned());
+                }
                 self.count(bytes.len())?;
                 let output = Output {
                     source: Source::Tasks,
@@ -170,7 +185,7 @@ impl Run<'_> {
                 shared.report(|reporter| reporter.output(&output));
             }
             FromTasks::Log { level, text } => {
-                self.count(text.len())?;
+                self.count(text.len() + LOG_LINE_COST)?;
                 shared.report(|reporter| reporter.log(Source::Tasks, level, text));
             }
             FromTasks::Ended(failure) => {
