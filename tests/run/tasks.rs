@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, fixture, run_lines};
+use crate::bench::{Ended, Guest, fixture, run_lines};
 use crate::support::{Run, assert_each_id_once};
 
 fn echo(lines: impl AsRef<[u8]>, args: &[&str]) -> Ended {
@@ -156,4 +156,20 @@ fn tasks_that_do_nothing_pass_at_a_rate_that_lets_100_000_end_in_seconds() {
     assert_each_id_once(&ended.records, 100_000);
     // It takes less than 5 s on an idle machine; the tests share theirs with others.
     assert!(ended.wall < Duration::from_secs(15), "{:?}", ended.wall);
+}
+
+/// More than all other messages may be, and more than a worker takes in within the time in which it has to claim a task.
+#[test]
+fn args_of_a_hundred_mebibytes_reach_their_task() {
+    let guest = Guest::wat(
+        r#"(module (memory (export "memory") 1)
+            (func (export "runnable") (result i32) (i32.const 0)))"#,
+    );
+    let args = format!("[\"{}\"]\n", "x".repeat(100 << 20));
+    let ended = run_lines(
+        args.repeat(2),
+        &[guest.path(), "--size", "2", "--max-args", "1GiB"],
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.column("status"), ["ok"; 2]);
 }

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitStatus;
 
 use nix::fcntl::OFlag;
@@ -68,13 +68,14 @@ pub struct Crew {
     score: Option<OomScore>,
     guests: Vec<(File, GuestInfo)>,
     max_frame: usize,
+    max_args: u64,
     /// Tasks that the scheduler ended; the event loop takes them.
     pub finished: Vec<Finished>,
-    /// Processes that could not be started: as good as exited.
-    pub stillborn: Vec<WorkerId>,
-    /// Why the last start failed, if one did.
+    /// Processes that could not be started, and why: as good as exited.
+    pub stillborn: Vec<(WorkerId, String)>,
+    /// Why the last one that was started could not begin to serve, if there was one.
     pub start_error: Option<String>,
-    /// What the parent should know, and whether the user should too.
+    /// What the parent should know.
     pub notes: Vec<Note>,
     /// Not reaped in time after SIGKILL.
     abandoned: Vec<Process>,
@@ -85,8 +86,8 @@ pub struct Crew {
 pub enum Note {
     /// To the user, once.
     Warning(String),
-    /// To the debug log.
-    Debug(String),
+    /// To who asked what is going on.
+    Info(String),
 }
 
 impl Crew {
@@ -99,6 +100,7 @@ impl Crew {
             score,
             guests: Vec::new(),
             max_frame: worker_frame(settings),
+            max_args: settings.max_args,
             finished: Vec::new(),
             stillborn: Vec::new(),
             start_error: None,
@@ -161,7 +163,7 @@ impl Crew {
         let status = member.process.try_reap()?;
         let pid = member.process.pid();
         let exit = exit(status, member.slots.violation());
-        self.notes.push(Note::Debug(format!(
+        self.notes.push(Note::Info(format!(
             "worker {} (pid {pid}) reaped: it {exit}",
             worker.0
         )));
@@ -196,33 +198,24 @@ impl Crew {
     }
 
     fn start(&mut self, worker: WorkerId) -> std::io::Result<Member> {
+        // All that can fail comes first: a process that is dropped is waited for, and nothing here may wait.
+        let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
+        process::set_nonblocking(control.as_fd())?;
+        let (page, page_descriptor) = Page::create()?;
         // The dispatcher's diagnostics are a pipe to the parent, and so are its workers'.
         let spawn = || process::spawn(&Executable::Own, Role::Worker, None);
         let (process, socket) = match &self.score {
             Some(score) => score.start_expendable(spawn),
             None => spawn(),
         }?;
-        let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
-        process::set_nonblocking(control.as_fd())?;
-        let (page, page_descriptor) = Page::create()?;
-        let channel = Channel::new(socket, self.max_frame);
-        let start = ToWorker::Start {
-            engine: self.engine.clone(),
-            guests: self.guests.len() as u32,
-            jail: self.jail.clone(),
-        };
-        channel.send_now_with(&start, &[theirs.as_fd(), page_descriptor.as_fd()])?;
-        for (artifact, info) in &self.guests {
-            channel.send_now_with(&ToWorker::Load(info.clone()), &[artifact.as_fd()])?;
-        }
-        self.notes.push(Note::Debug(format!(
+        self.notes.push(Note::Info(format!(
             "worker {} started (pid {})",
             worker.0,
             process.pid()
         )));
-        Ok(Member {
+        let mut member = Member {
             process,
-            channel,
+            channel: Channel::new(socket, self.max_frame),
             outgoing: Outgoing::default(),
             stage: Stage::Silent,
             is_open: true,
@@ -230,7 +223,29 @@ impl Crew {
             is_full: false,
             slots: Slots::new(page),
             control: Some(File::from(control)),
-        })
+        };
+        let descriptors = [theirs.as_fd(), page_descriptor.as_fd()];
+        if let Err(error) = self.introduce(&member.channel, &descriptors) {
+            // Its end is heard of like any other's.
+            self.start_error = Some(error.to_string());
+            member.process.kill();
+        }
+        Ok(member)
+    }
+
+    /// Tells a new worker what it is to know before the first task.
+    fn introduce(&self, channel: &Channel, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+        let start = ToWorker::Start {
+            engine: self.engine.clone(),
+            guests: self.guests.len() as u32,
+            max_args: self.max_args,
+            jail: self.jail.clone(),
+        };
+        channel.send_now_with(&start, descriptors)?;
+        for (artifact, info) in &self.guests {
+            channel.send_now_with(&ToWorker::Load(info.clone()), &[artifact.as_fd()])?;
+        }
+        Ok(())
     }
 
     /// Kills every worker and waits for them, but not for ever: the pool is over, in whatever way.
@@ -249,10 +264,7 @@ impl Io for Crew {
     fn spawn(&mut self, worker: WorkerId) {
         match self.start(worker) {
             Ok(member) => self.members[worker.0 as usize] = Some(member),
-            Err(error) => {
-                self.start_error = Some(error.to_string());
-                self.stillborn.push(worker);
-            }
+            Err(error) => self.stillborn.push((worker, error.to_string())),
         }
     }
 
@@ -304,7 +316,7 @@ impl Io for Crew {
                 worker.0,
                 member.process.pid()
             );
-            self.notes.push(Note::Debug(text));
+            self.notes.push(Note::Info(text));
         }
     }
 

@@ -103,9 +103,9 @@ impl EventLoop {
         let now = Time::now();
         self.send(now);
         self.scheduler.tick(now, &mut self.crew);
-        for worker in std::mem::take(&mut self.crew.stillborn) {
+        for (worker, why) in std::mem::take(&mut self.crew.stillborn) {
             self.scheduler
-                .worker_exited(worker, Exit::Code(-1), now, &mut self.crew);
+                .worker_exited(worker, Exit::NeverStarted(why), now, &mut self.crew);
         }
         let held = self.is_held();
         self.scheduler.hold(held, now, &mut self.crew);
@@ -172,7 +172,7 @@ impl EventLoop {
         for note in std::mem::take(&mut self.crew.notes) {
             match note {
                 Note::Warning(text) => self.uplink.put(&FromDispatcher::Warning(&text)),
-                Note::Debug(text) => self.uplink.put(&FromDispatcher::Debug(&text)),
+                Note::Info(text) => self.uplink.put(&FromDispatcher::Info(&text)),
             }
         }
         if let Some(why) = self.scheduler.pool_failure()
