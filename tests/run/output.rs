@@ -271,14 +271,11 @@ fn what_becomes_of_the_processes_is_said_when_asked_for_and_without_colours() {
 
 #[test]
 fn a_task_whose_prints_cannot_be_written_is_counted() {
+    // It runs on when that is noticed.
+    let guest = starts_and_spins();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let child = mpwasm()
-        .args([
-            "run",
-            &format!("{}#print", fixture()),
-            "--args",
-            r#"["out\n",""]"#,
-        ])
+        .args(["run", guest.path(), "--args", "[]"])
         .stdin(std::process::Stdio::null())
         .stdout(full)
         .stderr(std::process::Stdio::piped())
@@ -288,5 +285,5 @@ fn a_task_whose_prints_cannot_be_written_is_counted() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("cannot write what guests print"), "{stderr}");
-    assert!(stderr.contains("mpwasm: 1 task: 1 "), "{stderr}");
+    assert!(stderr.contains("mpwasm: 1 task: 1 cancelled"), "{stderr}");
 }
