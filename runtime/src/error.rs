@@ -1,6 +1,7 @@
 //! What can go wrong with a pool: one enum, a variant per cause.
 //!
-//! How a *task* ends is no error of the pool: that is an [`Outcome`](crate::Outcome).
+//! A message says it all, with its cause: that is no [`source`](std::error::Error::source) as well, or it would be
+//! told twice. How a *task* ends is no error of the pool: that is an [`Outcome`](crate::Outcome).
 
 use std::io;
 use std::path::PathBuf;
@@ -28,12 +29,12 @@ pub enum Error {
         why: String,
     },
     /// A guest's file can't be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// What should be a guest is no WebAssembly module.
     #[error("{name}: not a WebAssembly module: {why}")]
@@ -95,7 +96,7 @@ pub enum Error {
     Closed,
     /// The pool's reporter failed or panicked; the run was ended for that.
     #[error("the outcomes can't be written: {0}")]
-    Report(#[source] io::Error),
+    Report(io::Error),
     /// No worker can be kept alive.
     #[error("the pool failed: {0}")]
     PoolFailed(String),

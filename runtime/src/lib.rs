@@ -66,9 +66,6 @@ pub use pool::{
 pub use settings::{Isolation, Jail, Settings, User};
 pub use task_line::{TaskLine, duration, json_error};
 
-/// Exit code of a child process that could not do what it was started for.
-const EXIT_UNABLE: i32 = 112;
-
 /// Call this first in `main` of a program that embeds the pool.
 ///
 /// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a
@@ -97,7 +94,7 @@ pub fn init() {
         Ok(()) => 0,
         Err(why) => {
             eprintln!("mpwasm {}: {why}", role.name());
-            EXIT_UNABLE
+            process::EXIT_UNABLE
         }
     };
     process::exit_now(code);

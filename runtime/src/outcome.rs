@@ -228,6 +228,9 @@ pub struct Usage {
     pub output_truncated: bool,
 }
 
+/// The attempt that every task is in: there are no retries yet.
+pub const ATTEMPT: u32 = 1;
+
 /// How a task ended, and all that is known about it. Its JSON form is the record of DESIGN.md section 4.
 #[derive(Clone, Debug)]
 pub struct Outcome {

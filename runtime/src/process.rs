@@ -319,6 +319,11 @@ fn end_with_a_panic() {
     }));
 }
 
+/// Exit code of a child whose watchdog had to end it: its guest did not end at its deadline (rung 3 of the timeout
+/// ladder). Who started it knows from a clock of its own; the code is for people who watch the process.
+pub const EXIT_CONDEMNED: i32 = 113;
+/// Exit code of a child that could not do what it was started for.
+pub const EXIT_UNABLE: i32 = 112;
 /// What Rust's own programs exit with after a panic.
 const EXIT_PANIC: i32 = 101;
 

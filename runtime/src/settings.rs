@@ -113,6 +113,8 @@ pub const MAX_EXPORT_NAME: usize = 256;
 pub const MAX_SHOWN_NAME: usize = 64;
 /// Characters of what the engine says of a guest that it does not accept: it may quote the guest.
 pub const MAX_SHOWN_ERROR: usize = 1000;
+/// What a log line takes of the most output besides its text, bytes: each is a message of its own.
+pub const LOG_LINE_COST: usize = 16;
 /// Bytes of one log line; the rest is cut.
 pub const MAX_LOG_LINE: usize = 64 << 10;
 /// Workers that a pool may have: each takes three of the dispatcher's descriptors, and some more while one process
@@ -132,7 +134,12 @@ pub const WATCHDOG_GRACE: Duration = Duration::from_millis(100);
 /// Rung 4: the dispatcher kills a worker that has not answered this long after a task's deadline.
 pub const DISPATCHER_GRACE: Duration = Duration::from_millis(150);
 /// An idle worker that has not claimed what it was offered for so long loses it to another.
+/// Large args take time to reach it: it has so long from the last time that it was seen to take some of them in.
 pub const CLAIM_PATIENCE: Duration = Duration::from_millis(100);
+/// The patience with a task doubles each time that all workers have lost it, up to this.
+pub const MAX_CLAIM_PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes that a worker must at least have taken in for each time that it is given patience anew.
+pub const LEAST_PROGRESS: usize = 64 << 10;
 /// A worker that lost an offer so and shows no life for so much longer is killed.
 pub const STALL_PATIENCE: Duration = Duration::from_secs(2);
 /// A worker that is not ready so long after its start is killed.

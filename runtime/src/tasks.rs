@@ -12,17 +12,14 @@ use crate::guest::{Call, Deadline, Executor, Export, LoadError, Prints, Pusher, 
 use crate::guest_thread;
 use crate::jail;
 use crate::outbox::{Outbox, Voice};
-use crate::outcome::{Failure, Kind, LogLevel, Stream};
-use crate::process::{self, exit_now};
+use crate::outcome::{ATTEMPT, Failure, Kind, LogLevel, Stream};
+use crate::process::{self, EXIT_CONDEMNED, exit_now};
 use crate::settings::WATCHDOG_GRACE;
 use crate::task_line::{TaskLine, check_args, find_model};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::channel::Outgoing;
 use crate::wire::messages::{FromTasks, ToTasks, task_frame};
-
-/// Exit code of a process whose watchdog had to end it.
-const EXIT_CONDEMNED: i32 = 113;
 
 #[derive(Debug)]
 struct TasksVoice;
@@ -104,7 +101,7 @@ fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc
         export: Export::Tasks,
         input: b"null",
         task_id: 0,
-        attempt: 1,
+        attempt: ATTEMPT,
     };
     let report = executor.run(&call);
     if alarm.deadline().disarm() {

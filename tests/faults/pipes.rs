@@ -1,10 +1,12 @@
 //! Pipes that are closed: the reader of stdout or of the records goes away, stdin ends early.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::session::{GONE, HANGS, Lines, Session, assert_accounted, busy_tasks, task_file, within};
-use crate::support::fixture;
+use crate::support::{fixture, mpwasm, pidfd, wait_readable};
 
 /// Reads a few lines of stdout and goes away: the run ends soon, well. However late it goes: what it does not read keeps
 /// the run from its end.
@@ -148,4 +150,28 @@ fn twenty_runs_in_a_row_leave_nothing_behind() {
         ended.assert_code(0);
         assert_eq!(assert_accounted(&ended.records(), &["ok"])["ok"], 3);
     }
+}
+
+/// Some programs that run others give them sockets.
+#[test]
+fn a_closed_socket_ends_the_run_as_a_closed_pipe_does() {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut run = mpwasm()
+        .args(["run", "--size", "1", "--tasks", "-", &fixture("print")])
+        .stdin(Stdio::piped())
+        .stdout(OwnedFd::from(theirs))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = run.stdin.take().unwrap();
+    stdin.write_all(b"[\"first\\n\",\"\"]\n").unwrap();
+    let mut stdout = BufReader::new(ours);
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "first\n");
+    drop(stdout);
+    // It prints nothing more, and its stdin stays open.
+    assert!(wait_readable(&pidfd(run.id()), HANGS), "it has not noticed");
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    drop(stdin);
 }

@@ -95,6 +95,8 @@ fn what_callbacks_print_in_small_pieces_is_held_back_while_nobody_reads() {
         "/dev/null",
         "--callback-timeout",
         "20s",
+        "--max-output",
+        "16MiB",
         "--tasks",
         tasks.to_str().unwrap(),
         guest.to_str().unwrap(),

@@ -246,3 +246,36 @@ fn names_in_a_backtrace_are_inert() {
     assert!(frame.contains(r"\u{1b}[31mred\nline"), "{frame:?}");
     assert!(!ended.stderr.contains('\u{1b}'), "{:?}", ended.stderr);
 }
+
+#[test]
+fn what_becomes_of_the_processes_is_said_when_asked_for_and_without_colours() {
+    let said = |args: &[&str]| {
+        let ended = run_lines(
+            line("", "noop", "[]"),
+            &[&[fixture(), "--size", "1"], args].concat(),
+        );
+        assert!(!ended.stderr.contains('\u{1b}'), "{:?}", ended.stderr);
+        ended.stderr.matches("worker 0 started (pid ").count()
+    };
+    assert_eq!(said(&[]), 0);
+    assert_eq!(said(&["-v"]), 1);
+}
+
+#[test]
+fn a_task_whose_prints_cannot_be_written_is_counted() {
+    // It runs on when that is noticed.
+    let guest = starts_and_spins();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let child = mpwasm()
+        .args(["run", guest.path(), "--args", "[]"])
+        .stdin(std::process::Stdio::null())
+        .stdout(full)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("cannot write what guests print"), "{stderr}");
+    assert!(stderr.contains("mpwasm: 1 task: 1 cancelled"), "{stderr}");
+}

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, LIMIT, TasksFile, fixture, run_lines, to_the_end};
+use crate::bench::{Ended, Guest, LIMIT, TasksFile, fixture, run_lines, to_the_end};
 use crate::support::{Run, assert_each_id_once, binary};
 
 fn echo(lines: impl AsRef<[u8]>, args: &[&str]) -> Ended {
@@ -172,4 +172,20 @@ fn tasks_that_do_nothing_pass_at_a_rate_that_lets_100_000_end_in_seconds() {
 fn seconds(text: &str) -> f64 {
     let (minutes, seconds) = text.strip_suffix('s').unwrap().split_once('m').unwrap();
     60.0 * minutes.parse::<f64>().unwrap() + seconds.parse::<f64>().unwrap()
+}
+
+/// More than all other messages may be, and more than a worker takes in within the time in which it has to claim a task.
+#[test]
+fn args_of_a_hundred_mebibytes_reach_their_task() {
+    let guest = Guest::wat(
+        r#"(module (memory (export "memory") 1)
+            (func (export "runnable") (result i32) (i32.const 0)))"#,
+    );
+    let args = format!("[\"{}\"]\n", "x".repeat(100 << 20));
+    let ended = run_lines(
+        args.repeat(2),
+        &[guest.path(), "--size", "2", "--max-args", "1GiB"],
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.column("status"), ["ok"; 2]);
 }

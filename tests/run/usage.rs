@@ -30,6 +30,9 @@ fn wrong_options_are_usage_errors() {
     let noop = &format!("{}#noop", fixture());
     refused_run(&[noop, "--args", "[]", "--size", "0"], "--size");
     refused_run(&[noop, "--args", "[]", "--size", "many"], "--size");
+    refused_run(&[noop, "--args", "[]", "--size", "5000"], "at most 4096 workers");
+    refused_run(&[noop, "--args", "[]", "--max-args", "2GiB"], "at most 1 GiB");
+    refused_run(&[noop, "--args", "[]", "--max-result", "2GiB"], "at most 1 GiB");
     refused_run(&[noop, "--args", "[]", "--timeout", "0s"], "zero");
     refused_run(&[noop, "--args", "[]", "--timeout", "5"], "unit");
     refused_run(&[noop, "--args", "[]", "--total-timeout", "0s"], "zero");
@@ -42,6 +45,18 @@ fn wrong_options_are_usage_errors() {
     refused_run(&[noop, "--args", "[]", "--keep-order"], "unexpected argument");
     refused_run(&[], "GUEST");
     assert_refused(&[], "Usage");
+}
+
+#[test]
+fn an_error_is_told_once() {
+    let ended = to_the_end(mpwasm().args(["inspect", "/nowhere/guest.wasm"]));
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert_eq!(
+        ended.stderr.matches("No such file").count(),
+        1,
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -21,7 +21,8 @@ mod summary;
 mod units;
 mod walls;
 
-use std::io;
+use std::env;
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -49,6 +50,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     tracing_subscriber::fmt()
         .with_max_level(diagnostics)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
         .without_time()
         .with_target(false)
         .init();

@@ -22,7 +22,8 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Say more on stderr: once for guests' debug lines and what mpwasm does, twice and thrice for details.
+    /// Say more on stderr: once for guests' debug lines and what becomes of the processes, twice
+    /// for guests' trace lines.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 }

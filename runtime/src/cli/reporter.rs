@@ -41,7 +41,11 @@ pub struct Broken {
 impl Broken {
     /// Whether the reader went away, which is its right.
     pub fn is_closed_pipe(&self) -> bool {
-        self.error.kind() == ErrorKind::BrokenPipe
+        // A socket is reset when its other end is closed before all was read.
+        matches!(
+            self.error.kind(),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+        )
     }
 }
 
@@ -129,11 +133,9 @@ impl RunReporter {
             return Ok(());
         };
         self.prints_broken = true;
-        let error = self.failed(Place::Prints, error);
-        if self.records.is_none() || self.records_broken {
-            return Err(error);
-        }
-        // The pool reports nothing more to a reporter that failed, and every accepted task has a right to its record.
+        self.failed(Place::Prints, error);
+        // The pool reports nothing more to a reporter that failed, and every accepted task has a right to its record
+        // and to be counted.
         (self.on_broken)();
         Ok(())
     }
@@ -293,6 +295,7 @@ impl mpwasm::Reporter for SharedReporter {
 pub mod tests {
     use std::io::Write;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     use mpwasm::{Reporter as _, Stream, TaskError, Usage};
     use serde_json::value::RawValue;
@@ -505,13 +508,16 @@ pub mod tests {
     }
 
     #[test]
-    fn a_closed_stdout_without_records_is_the_reporters_failure() {
+    fn a_closed_stdout_without_records_ends_the_run_and_tasks_are_counted_on() {
         let mut run = run();
         run.reporter.lock().records = None;
         run.stdout.fail(ErrorKind::BrokenPipe);
         print(&mut run, b"x\n").unwrap();
-        assert_eq!(run.reporter.flush().unwrap_err().kind(), ErrorKind::BrokenPipe);
-        assert_eq!(run.kills.load(Ordering::Relaxed), 0);
+        run.reporter.flush().unwrap();
+        assert_eq!(run.kills.load(Ordering::Relaxed), 1);
+        run.reporter.outcome(&ok(0, "1")).unwrap();
+        let summary = run.reporter.lock().tally().summary(Duration::ZERO);
+        assert!(summary.starts_with("1 task: 1 ok"), "{summary}");
     }
 
     #[test]

@@ -63,8 +63,10 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     if let Some(cache) = cache {
         builder = builder.cache(cache);
     }
-    let pool = builder.start();
-    let pool = Arc::new(pool.context("cannot start the pool").or_internal()?);
+    let pool = Arc::new(builder.start().map_err(|error| match error {
+        mpwasm::Error::BadSetting(_) => Failure::usage(error),
+        error => Failure::internal(anyhow!(error).context("cannot start the pool")),
+    })?);
 
     let waiter = Arc::clone(&pool);
     spawn("waiter", &events, move || Event::Ended(waiter.wait())).or_internal()?;

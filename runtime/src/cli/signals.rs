@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as events. What they mean for a run is decided in `run.rs`.
+//! SIGINT and SIGTERM as events. What they mean for a run is decided in `ending.rs`.
 
 use std::io;
 use std::thread;

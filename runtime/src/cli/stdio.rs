@@ -42,11 +42,12 @@ impl Descriptor {
         self.0.is_terminal()
     }
 
-    /// Whether it is an end of a pipe.
-    pub fn is_pipe(&self) -> bool {
-        self.0
-            .metadata()
-            .is_ok_and(|metadata| metadata.file_type().is_fifo())
+    /// Whether it leads to somebody who can go away: through a pipe or a socket.
+    pub fn has_other_end(&self) -> bool {
+        self.0.metadata().is_ok_and(|metadata| {
+            let kind = metadata.file_type();
+            kind.is_fifo() || kind.is_socket()
+        })
     }
 
     /// Whether both lead to the same file, pipe or terminal.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
-use crate::outcome::{Failure, Kind, LogLevel, Stream};
+use crate::outcome::{ATTEMPT, Failure, Kind, LogLevel, Stream};
 use crate::process::exact_timers;
 use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
 use crate::time::Time;
@@ -134,6 +134,11 @@ impl Link {
     /// The event loop is about to look.
     pub fn clear_wake(&self) {
         let _ = self.mouth.wake.read();
+    }
+
+    /// The event loop has not heard all.
+    pub fn wake_again(&self) {
+        let _ = self.mouth.wake.write(1);
     }
 }
 
@@ -271,7 +276,7 @@ impl Thread {
                         export,
                         input: &input,
                         task_id: id,
-                        attempt: super::ATTEMPT,
+                        attempt: ATTEMPT,
                     };
                     let Ok(failure) = self.call(&mut executor, &call) else {
                         return Ok(());

@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::callback_thread::{Event, Job, Link};
 use super::schedule::Task;
 use crate::guest::{Export, GuestInfo};
-use crate::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
-use crate::settings::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, Settings};
+use crate::outcome::{ATTEMPT, CallbackStatus, Failure, Kind, LogLevel, TaskError};
+use crate::settings::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, OUTCOME_HIGH_WATER, Settings};
 use crate::wire::channel::Outgoing;
 use crate::wire::messages::{Ending, FromDispatcher, Ran, Source};
 
@@ -146,14 +146,16 @@ impl Callbacks {
         }
     }
 
-    /// Handles what the thread said.
+    /// Handles what the thread said, as far as the parent has not enough to read.
     ///
     /// # Errors
     /// When the thread can't run callbacks at all: the pool fails.
     pub fn receive(&mut self, uplink: &mut Outgoing) -> Result<(), String> {
         let Some(thread) = &self.thread else { return Ok(()) };
         thread.clear_wake();
-        while let Some(event) = self.thread.as_ref().and_then(Link::receive) {
+        while uplink.len() < OUTCOME_HIGH_WATER
+            && let Some(event) = self.thread.as_ref().and_then(Link::receive)
+        {
             match event {
                 Event::Output { id, stream, bytes } => {
                     uplink.put(&FromDispatcher::Output {
@@ -178,6 +180,11 @@ impl Callbacks {
                 Event::Stuck { id } => self.stuck(id, uplink)?,
                 Event::Unable(why) => return Err(why),
             }
+        }
+        if uplink.len() >= OUTCOME_HIGH_WATER
+            && let Some(thread) = &self.thread
+        {
+            thread.wake_again();
         }
         self.feed(uplink);
         Ok(())
@@ -319,7 +326,7 @@ impl Callbacks {
 /// The error object of DESIGN.md section 4, as the guest's `error_callback` reads it.
 fn error_object(task: &Task, failure: &Failure) -> Box<[u8]> {
     let args = String::from_utf8_lossy(&task.args);
-    let error = TaskError::new(failure.clone(), &args, task.id, super::ATTEMPT);
+    let error = TaskError::new(failure.clone(), &args, task.id, ATTEMPT);
     serde_json::to_vec(&error)
         .expect("an error object has only string keys")
         .into()

@@ -5,18 +5,17 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitStatus;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use super::ATTEMPT;
 use super::callbacks::Finished;
 use super::schedule::{Exit, Io, KillReason, OfferId, Run, Task, WorkerId};
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::jail::{OomScore, Plan, violation};
-use crate::outcome::Failure;
+use crate::outcome::{ATTEMPT, Failure};
 use crate::process::{self, Executable, Process, Role};
 use crate::settings::Settings;
 use crate::time::Time;
@@ -50,6 +49,8 @@ pub struct Member {
     pub is_open: bool,
     /// Bytes that its running task has printed and logged.
     pub printed: u64,
+    /// Whether its socket took no more when something was last sent.
+    is_full: bool,
     /// Which tasks it claimed.
     slots: Slots,
     /// Orders to its watchdog. Closing it ends the worker.
@@ -69,13 +70,14 @@ pub struct Crew {
     score: Option<OomScore>,
     guests: Vec<(File, GuestInfo)>,
     max_frame: usize,
+    max_args: u64,
     /// Tasks that the scheduler ended; the event loop takes them.
     pub finished: Vec<Finished>,
-    /// Processes that could not be started: as good as exited.
-    pub stillborn: Vec<WorkerId>,
-    /// Why the last start failed, if one did.
+    /// Processes that could not be started, and why: as good as exited.
+    pub stillborn: Vec<(WorkerId, String)>,
+    /// Why the last one that was started could not begin to serve, if there was one.
     pub start_error: Option<String>,
-    /// What the parent should know, and whether the user should too.
+    /// What the parent should know.
     pub notes: Vec<Note>,
     /// Not reaped in time after SIGKILL.
     abandoned: Vec<Process>,
@@ -86,8 +88,8 @@ pub struct Crew {
 pub enum Note {
     /// To the user, once.
     Warning(String),
-    /// To the debug log.
-    Debug(String),
+    /// To who asked what is going on.
+    Info(String),
 }
 
 impl Crew {
@@ -103,6 +105,7 @@ impl Crew {
             score,
             guests: Vec::new(),
             max_frame: worker_frame(settings),
+            max_args: settings.max_args,
             finished: Vec::new(),
             stillborn: Vec::new(),
             start_error: None,
@@ -142,20 +145,26 @@ impl Crew {
         worker.seat(self.size)
     }
 
-    /// Sends what waits, as far as workers read.
-    pub fn flush(&mut self) {
-        for member in self
-            .members
-            .iter_mut()
-            .flatten()
-            .filter(|member| !member.outgoing.is_empty())
-        {
+    /// Sends what waits, as far as workers read. Returns those that have made room in a socket that was full.
+    pub fn flush(&mut self) -> Vec<WorkerId> {
+        let mut readers = Vec::new();
+        for (slot, member) in self.members.iter_mut().enumerate() {
+            let Some(member) = member.as_mut().filter(|member| !member.outgoing.is_empty()) else {
+                continue;
+            };
+            let waiting = member.outgoing.len();
             if member.outgoing.flush(member.channel.as_fd()).is_err() {
                 // It is dying, or pretends to be: its exit or the scheduler's patience will tell.
                 member.outgoing.clear();
                 member.is_open = false;
+                continue;
             }
+            if member.is_full && member.outgoing.len() < waiting {
+                readers.push(WorkerId(slot as u32));
+            }
+            member.is_full = !member.outgoing.is_empty();
         }
+        readers
     }
 
     /// Reaps the worker if it has ended. Its page can still be read until it is buried.
@@ -165,9 +174,8 @@ impl Crew {
         let status = member.process.try_reap()?;
         let pid = member.process.pid();
         let exit = exit(status, member.slots.violation());
-        self.notes.push(Note::Debug(format!(
-            "worker {seat} (pid {pid}) reaped: it {exit}"
-        )));
+        self.notes
+            .push(Note::Info(format!("worker {seat} (pid {pid}) reaped: it {exit}")));
         Some((pid, exit))
     }
 
@@ -199,40 +207,54 @@ impl Crew {
     }
 
     fn start(&mut self, worker: WorkerId) -> std::io::Result<Member> {
+        // All that can fail comes first: a process that is dropped is waited for, and nothing here may wait.
+        let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
+        process::set_nonblocking(control.as_fd())?;
+        let (page, page_descriptor) = Page::create()?;
         // The dispatcher's diagnostics are a pipe to the parent, and so are its workers'.
         let spawn = || process::spawn(&Executable::Own, Role::Worker, None);
         let (process, socket) = match &self.score {
             Some(score) => score.start_expendable(spawn),
             None => spawn(),
         }?;
-        let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
-        process::set_nonblocking(control.as_fd())?;
-        let (page, page_descriptor) = Page::create()?;
-        let channel = Channel::new(socket, self.max_frame);
-        let start = ToWorker::Start {
-            engine: self.engine.clone(),
-            guests: self.guests.len() as u32,
-            jail: self.jail.clone(),
-        };
-        channel.send_now_with(&start, &[theirs.as_fd(), page_descriptor.as_fd()])?;
-        for (artifact, info) in &self.guests {
-            channel.send_now_with(&ToWorker::Load(info.clone()), &[artifact.as_fd()])?;
-        }
-        self.notes.push(Note::Debug(format!(
+        self.notes.push(Note::Info(format!(
             "worker {} started (pid {})",
             self.seat(worker),
             process.pid()
         )));
-        Ok(Member {
+        let mut member = Member {
             process,
-            channel,
+            channel: Channel::new(socket, self.max_frame),
             outgoing: Outgoing::default(),
             stage: Stage::Silent,
             is_open: true,
             printed: 0,
+            is_full: false,
             slots: Slots::new(page),
             control: Some(File::from(control)),
-        })
+        };
+        let descriptors = [theirs.as_fd(), page_descriptor.as_fd()];
+        if let Err(error) = self.introduce(&member.channel, &descriptors) {
+            // Its end is heard of like any other's.
+            self.start_error = Some(error.to_string());
+            member.process.kill();
+        }
+        Ok(member)
+    }
+
+    /// Tells a new worker what it is to know before the first task.
+    fn introduce(&self, channel: &Channel, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+        let start = ToWorker::Start {
+            engine: self.engine.clone(),
+            guests: self.guests.len() as u32,
+            max_args: self.max_args,
+            jail: self.jail.clone(),
+        };
+        channel.send_now_with(&start, descriptors)?;
+        for (artifact, info) in &self.guests {
+            channel.send_now_with(&ToWorker::Load(info.clone()), &[artifact.as_fd()])?;
+        }
+        Ok(())
     }
 
     /// Kills every worker and waits for them, but not for ever: the pool is over, in whatever way.
@@ -251,10 +273,7 @@ impl Io for Crew {
     fn spawn(&mut self, worker: WorkerId) {
         match self.start(worker) {
             Ok(member) => self.members[worker.0 as usize] = Some(member),
-            Err(error) => {
-                self.start_error = Some(error.to_string());
-                self.stillborn.push(worker);
-            }
+            Err(error) => self.stillborn.push((worker, error.to_string())),
         }
     }
 
@@ -303,7 +322,7 @@ impl Io for Crew {
         if let Some(member) = self.member(worker) {
             member.process.kill();
             let text = format!("worker {seat} (pid {}) killed: {reason:?}", member.process.pid());
-            self.notes.push(Note::Debug(text));
+            self.notes.push(Note::Info(text));
         }
     }
 

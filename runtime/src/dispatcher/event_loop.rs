@@ -101,10 +101,11 @@ impl EventLoop {
     /// One turn. True when the pool is over and the parent knows it all.
     fn turn(&mut self, found: &mut Found) -> Result<bool, Orphaned> {
         let now = Time::now();
+        self.send(now);
         self.scheduler.tick(now, &mut self.crew);
-        for worker in std::mem::take(&mut self.crew.stillborn) {
+        for (worker, why) in std::mem::take(&mut self.crew.stillborn) {
             self.scheduler
-                .worker_exited(worker, Exit::Code(-1), now, &mut self.crew);
+                .worker_exited(worker, Exit::NeverStarted(why), now, &mut self.crew);
         }
         let held = self.is_held();
         self.scheduler.hold(held, now, &mut self.crew);
@@ -114,7 +115,7 @@ impl EventLoop {
         if over {
             self.uplink.put(&FromDispatcher::Bye);
         }
-        self.crew.flush();
+        self.send(now);
         self.uplink.flush(self.parent.as_fd()).map_err(|_| Orphaned)?;
         if over {
             return self.say_the_rest();
@@ -142,6 +143,13 @@ impl EventLoop {
         Ok(false)
     }
 
+    /// Sends workers what waits for them.
+    fn send(&mut self, now: Time) {
+        for worker in self.crew.flush() {
+            self.scheduler.made_room(worker, now);
+        }
+    }
+
     /// Back-pressure: no task is assigned while the parent has enough to read, or callbacks pile up.
     fn is_held(&self) -> bool {
         self.uplink_is_full() || self.callbacks.is_full()
@@ -164,7 +172,7 @@ impl EventLoop {
         for note in std::mem::take(&mut self.crew.notes) {
             match note {
                 Note::Warning(text) => self.uplink.put(&FromDispatcher::Warning(&text)),
-                Note::Debug(text) => self.uplink.put(&FromDispatcher::Debug(&text)),
+                Note::Info(text) => self.uplink.put(&FromDispatcher::Info(&text)),
             }
         }
         if let Some(why) = self.scheduler.pool_failure()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::guest::one_line;
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::check_hello;
-use crate::settings::{MAX_BACKTRACE, MAX_JSON_DEPTH, Settings};
+use crate::settings::{LOG_LINE_COST, MAX_BACKTRACE, MAX_JSON_DEPTH, Settings};
 use crate::wire::frame::decode;
 use crate::wire::messages::{Ending, FromWorker, Hello, Measured, OVERHEAD};
 use crate::wire::page::Offer;
@@ -80,11 +80,14 @@ pub fn read<'a>(
         }
         (FromWorker::Skipped(offer), Stage::Ready) => Ok(Said::Skipped(offer)),
         (FromWorker::Output { stream, bytes }, Stage::Ready) => {
+            if bytes.is_empty() {
+                return Err("output that is none".to_owned());
+            }
             count(printed, bytes.len(), limits)?;
             Ok(Said::Output { stream, bytes })
         }
         (FromWorker::Log { level, text }, Stage::Ready) => {
-            count(printed, text.len(), limits)?;
+            count(printed, text.len() + LOG_LINE_COST, limits)?;
             Ok(Said::Log { level, text })
         }
         (_, stage) => Err(format!("a message that it may not send while it is {stage:?}")),
@@ -217,6 +220,14 @@ mod tests {
         };
         assert!(print(b"0123456789").is_ok());
         assert!(print(b"0123456789x").is_err());
+    }
+
+    #[test]
+    fn messages_without_end_are_not_taken_however_small_they_are() {
+        let stream = Stream::Stdout;
+        assert!(say(&FromWorker::Output { stream, bytes: b"" }, Stage::Ready).is_err());
+        let (level, text) = (LogLevel::Trace, "");
+        assert!(say(&FromWorker::Log { level, text }, Stage::Ready).is_err());
     }
 
     #[test]

@@ -23,9 +23,6 @@ use crate::settings::Settings;
 use crate::wire::channel::Channel;
 use crate::wire::messages::ToDispatcher;
 
-/// The attempt that every task is in: there are no retries yet.
-const ATTEMPT: u32 = 1;
-
 /// A re-executed copy of the binary becomes the dispatcher here. Returns when the pool is over: with the reason,
 /// when that is none of the parent's making.
 pub fn main() -> Result<(), String> {

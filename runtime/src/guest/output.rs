@@ -16,7 +16,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::outcome::{LogLevel, Stream};
-use crate::settings::MAX_LOG_LINE;
+use crate::settings::{LOG_LINE_COST, MAX_LOG_LINE};
 
 /// Takes what guests print. It must not fail, and should not block for long: it is called on the thread that
 /// runs the guest, within the guest's time.
@@ -67,19 +67,19 @@ impl Output {
         }
     }
 
-    /// Hands on a log line. It counts one byte more than it has, so that a flood of empty lines ends too.
+    /// Hands on a log line. It counts more than it has, so that a flood of empty lines ends too.
     pub(super) fn log(&self, level: LogLevel, bytes: &[u8]) {
         // Within the caps before it is decoded, so that what is dropped costs nothing; and what is counted is what
         // travels, which for bytes that are no UTF-8 is more than was given.
         let left = usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let begun = &bytes[..bytes.len().min(MAX_LOG_LINE).min(left)];
         let text = String::from_utf8_lossy(begun);
-        let kept = self.take(text.len().saturating_add(1));
+        let kept = self.take(text.len().saturating_add(LOG_LINE_COST));
         if begun.len() < bytes.len() {
             self.truncated.store(true, Ordering::Relaxed);
         }
-        if kept > 0 {
-            let end = kept.min(text.len()).min(MAX_LOG_LINE);
+        if kept >= LOG_LINE_COST {
+            let end = (kept - LOG_LINE_COST).min(MAX_LOG_LINE);
             self.prints.log(level, &text[..text.floor_char_boundary(end)]);
         }
     }
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_streams_and_the_log_share_one_cap() {
-        let (recorder, output) = output(8);
+        let (recorder, output) = output(7 + LOG_LINE_COST as u64);
         output.print(Stream::Stderr, b"abcd");
         output.log(LogLevel::Info, b"x");
         assert!(!output.truncated());
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn empty_log_lines_use_up_the_cap_too() {
-        let (recorder, output) = output(3);
+        let (recorder, output) = output(3 * LOG_LINE_COST as u64);
         for _ in 0..10 {
             output.log(LogLevel::Warn, b"");
         }

@@ -203,7 +203,7 @@ impl Builder {
         }
         let executable = match self.executable {
             Some(path) => {
-                Executable::At(std::fs::canonicalize(&path).map_err(|source| Error::Read { path, source })?)
+                Executable::At(std::fs::canonicalize(&path).map_err(|error| Error::Read { path, error })?)
             }
             // A copy of this executable must know what it is.
             None if !process::is_initialised() => return Err(Error::InitMissing),

@@ -73,9 +73,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
         }
         Ok(bytes)
     };
-    begin().map_err(|source| Error::Read {
+    begin().map_err(|error| Error::Read {
         path: path.to_owned(),
-        source,
+        error,
     })
 }
 

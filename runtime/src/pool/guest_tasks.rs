@@ -13,7 +13,7 @@ use crate::guest::EngineSettings;
 use crate::jail::Plan;
 use crate::outcome::Stream;
 use crate::process::{Role, poll_until};
-use crate::settings::DISPATCHER_GRACE;
+use crate::settings::{DISPATCHER_GRACE, LEAST_PROGRESS, LOG_LINE_COST};
 use crate::task_line::TaskLine;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
@@ -59,6 +59,36 @@ pub fn run(pool: &Pool, guest: &Guest) -> Result<u64, Error> {
     }
 }
 
+/// The time of a `tasks`, as the parent keeps it: more leniently than the watchdog in the process itself, which a
+/// guest that has taken it over does not obey.
+struct Clock {
+    timeout: Duration,
+    until: Time,
+}
+
+impl Clock {
+    /// A clock that begins at `from`.
+    fn new(timeout: Duration, from: Time) -> Self {
+        let until = from + timeout + DISPATCHER_GRACE;
+        Self { timeout, until }
+    }
+
+    /// Whether the time is up after something was heard, from `begin` to `now`. What was pushed may wait for the pool,
+    /// and what was printed for its reader; only then does the time go on. It begins anew with a push, and with
+    /// nothing else. But a large task whose frame grows is on its way for a while: not for ever, a frame has an end.
+    fn is_up_after(&mut self, has_pushed: bool, more_came: bool, begin: Time, now: Time) -> bool {
+        if has_pushed {
+            *self = Self::new(self.timeout, now);
+        } else {
+            self.until = self.until + now.since(begin);
+        }
+        if more_came {
+            self.until = self.until.max(now + DISPATCHER_GRACE);
+        }
+        now >= self.until
+    }
+}
+
 struct Run<'a> {
     pool: &'a Pool,
     guest: &'a Guest,
@@ -87,35 +117,37 @@ impl Run<'_> {
         };
         channel.send_with(&message, &[self.guest.artifact().as_fd()])?;
         // Loading the guest takes a moment that is not the guest's.
-        let mut until = Time::now() + settings.timeout + DISPATCHER_GRACE + Duration::from_secs(1);
+        let mut clock = Clock::new(settings.timeout, Time::now() + Duration::from_secs(1));
+        // Whether its time was up when all was heard that it had said.
+        let mut late = false;
         loop {
-            if let Heard::Ended(why) = self.hear(&mut channel)? {
-                return Ok(why);
-            }
             let mut fds = [
                 PollFd::new(channel.as_fd(), PollFlags::POLLIN),
                 PollFd::new(shared.closing.as_fd(), PollFlags::POLLIN),
             ];
-            poll_until(&mut fds, until)?;
+            poll_until(&mut fds, clock.until)?;
             let [readable, closing] = [fds[0].any(), fds[1].any()].map(|any| any == Some(true));
             if closing {
                 return Err(Error::Closed);
             }
-            if !readable {
+            if late || !readable {
                 let timeout = humantime::format_duration(settings.timeout);
                 return Ok(Some(format!(
                     "it neither pushed nor returned within {timeout}, and was killed"
                 )));
             }
+            let pieces = channel.inbox().begun() / LEAST_PROGRESS;
             if channel.fill()? == Filled::Closed {
                 let end = words.describe(&mut process);
                 return Ok(Some(format!("its process ended early ({end})")));
             }
-            // What was pushed may wait for the pool; only then does the guest's time go on.
+            let (pushed, begin) = (self.pushed, Time::now());
             if let Heard::Ended(why) = self.hear(&mut channel)? {
                 return Ok(why);
             }
-            until = Time::now() + settings.timeout + DISPATCHER_GRACE;
+            let has_pushed = self.pushed > pushed;
+            let more_came = channel.inbox().begun() / LEAST_PROGRESS > pieces;
+            late = clock.is_up_after(has_pushed, more_came, begin, Time::now());
         }
     }
 
@@ -160,6 +192,9 @@ impl Run<'_> {
                 );
             }
             FromTasks::Output { stream, bytes } => {
+                if bytes.is_empty() {
+                    return Err("it printed nothing, and said so".to_owned());
+                }
                 self.count(bytes.len())?;
                 let output = Output {
                     source: Source::Tasks,
@@ -170,7 +205,7 @@ impl Run<'_> {
                 shared.report(|reporter| reporter.output(&output));
             }
             FromTasks::Log { level, text } => {
-                self.count(text.len())?;
+                self.count(text.len() + LOG_LINE_COST)?;
                 shared.report(|reporter| reporter.log(Source::Tasks, level, text));
             }
             FromTasks::Ended(failure) => {
@@ -188,5 +223,51 @@ impl Run<'_> {
         within
             .then_some(())
             .ok_or_else(|| "it printed more than it may".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Hears something every millisecond; when the time is up.
+    fn up_after(clock: &mut Clock, mut hear: impl FnMut(u64) -> (bool, bool)) -> Duration {
+        for at in 0..10_000 {
+            let now = Time(at * 1_000_000);
+            let (has_pushed, more_came) = hear(at);
+            if clock.is_up_after(has_pushed, more_came, now, now) {
+                return now.since(Time(0));
+            }
+        }
+        panic!("it is never up");
+    }
+
+    #[test]
+    fn only_a_push_begins_the_time_of_tasks_anew() {
+        let clock = || Clock::new(100 * MS, Time(0));
+        let time = 100 * MS + DISPATCHER_GRACE;
+        assert_eq!(
+            up_after(&mut clock(), |_| (false, false)),
+            time,
+            "whatever it says"
+        );
+        assert_eq!(up_after(&mut clock(), |at| (at == 50, false)), 50 * MS + time);
+    }
+
+    #[test]
+    fn a_task_on_its_way_is_waited_for_as_long_as_it_grows() {
+        let mut clock = Clock::new(100 * MS, Time(0));
+        let up = up_after(&mut clock, |at| (false, at <= 2000 && at % 100 == 0));
+        assert_eq!(up, 2000 * MS + DISPATCHER_GRACE);
+    }
+
+    #[test]
+    fn what_waits_for_the_pool_or_a_reader_costs_no_time() {
+        let mut clock = Clock::new(100 * MS, Time(0));
+        let now = Time(0) + 5000 * MS;
+        assert!(!clock.is_up_after(false, false, Time(0), now));
+        assert!(clock.is_up_after(false, false, now + 250 * MS, now + 250 * MS));
     }
 }

@@ -11,12 +11,9 @@ use serde_json::value::RawValue;
 use super::guest::Guest;
 use super::handle::Waiter;
 use crate::error::Error;
-use crate::outcome::{CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
+use crate::outcome::{ATTEMPT, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use crate::time::Time;
 use crate::wire::messages::Ran;
-
-/// The attempt that every task is in: there are no retries yet.
-const ATTEMPT: u32 = 1;
 
 /// A task that has not ended.
 #[derive(Debug)]

@@ -196,7 +196,7 @@ impl Hearing<'_> {
                 shared.changed.notify_all();
             }
             FromDispatcher::Warning(text) => shared.report(|reporter| reporter.warning(text)),
-            FromDispatcher::Debug(text) => tracing::debug!("{}", inert(text)),
+            FromDispatcher::Info(text) => tracing::info!("{}", inert(text)),
             FromDispatcher::Failed(why) => {
                 self.failure.get_or_insert_with(|| why.to_owned());
                 shared.close();

@@ -79,6 +79,17 @@ impl Inbox {
         }
     }
 
+    /// Bytes that have arrived and were not handed out: after [`Inbox::next`] had none, those of a frame that has begun.
+    #[must_use]
+    pub fn begun(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// From now on frames of at most `max` bytes are accepted.
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     /// Room for more bytes, never empty. Say with [`Inbox::filled`] how many came.
     ///
     /// At most twice what has already arrived is allocated, whatever length a header announces.

@@ -211,8 +211,8 @@ pub enum FromDispatcher<'a> {
     Loaded,
     /// Something that the user should know once.
     Warning(&'a str),
-    /// Something for the debug log.
-    Debug(&'a str),
+    /// Something for who asked what is going on.
+    Info(&'a str),
     /// The pool has failed; outcomes for everything accepted are on their way.
     Failed(&'a str),
     /// The last message.
@@ -228,6 +228,8 @@ pub enum ToWorker<'a> {
         engine: EngineSettings,
         /// How many guests follow.
         guests: u32,
+        /// Largest args of a task, bytes.
+        max_args: u64,
         /// The walls around it.
         jail: Option<Plan>,
     },

@@ -20,19 +20,13 @@ use backstop::Backstop;
 
 use crate::outbox::{Outbox, Voice};
 use crate::outcome::{LogLevel, Stream};
-use crate::process::{self, exit_now};
+use crate::process::{self, EXIT_CONDEMNED, EXIT_UNABLE, exit_now};
 use crate::settings::WATCHDOG_GRACE;
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::channel::{Channel, Outgoing};
-use crate::wire::messages::{FromWorker, ToWorker, control};
+use crate::wire::messages::{FromWorker, ToWorker, control, task_frame};
 use crate::wire::page::Page;
-
-/// Exit code of a worker whose watchdog had to end it (rung 3). The dispatcher knows from its own clock; the code
-/// is for people who watch the process.
-const EXIT_CONDEMNED: i32 = 113;
-/// Exit code of a worker that can't start.
-const EXIT_UNABLE: i32 = 112;
 
 /// What the dispatcher sends before the first task.
 struct Start {
@@ -81,7 +75,13 @@ pub fn main() -> String {
 
 fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let ToWorker::Start { engine, guests, jail } = channel.receive().map_err(|error| text(&error))? else {
+    let ToWorker::Start {
+        engine,
+        guests,
+        max_args,
+        jail,
+    } = channel.receive().map_err(|error| text(&error))?
+    else {
         return Err("the first message was not a start".to_owned());
     };
     let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
@@ -95,6 +95,8 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         let artifact = channel.take_descriptor().ok_or("an artifact is missing")?;
         loaded.push((File::from(artifact), info));
     }
+    // From here on come tasks, which may be larger than all that came before.
+    channel.inbox().set_max(task_frame(max_args));
     Ok(Start {
         engine,
         jail,

@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::time::Duration;
 
 use super::io::{Fault, Io, OfferId, WorkerId};
 use super::task::{Run, Task};
 use super::{CANCEL_PATIENCE, MAX_BYTES_BEHIND, MAX_UNREAD};
-use crate::settings::{CLAIM_PATIENCE, DISPATCHER_GRACE};
+use crate::settings::{CLAIM_PATIENCE, DISPATCHER_GRACE, LEAST_PROGRESS};
 use crate::time::Time;
 
 /// The offers of one worker process.
@@ -23,8 +24,10 @@ pub(super) struct Hand {
     outstanding: usize,
     /// Bytes of args of all that was sent: what is revoked still fills the socket until it is read.
     bytes: usize,
-    /// The last sign of life: since then the worker could have taken the first of `sent`.
+    /// The last report: since then the worker could have taken the first of `sent`.
     since: Time,
+    /// When it last made room for what waits to be sent to it.
+    made_room: Time,
 }
 
 #[derive(Debug)]
@@ -76,6 +79,7 @@ impl Hand {
             outstanding: 0,
             bytes: 0,
             since: Time(0),
+            made_room: Time(0),
         }
     }
 
@@ -102,6 +106,19 @@ impl Hand {
     /// When the first offer became the first, which is also when the worker last reported something.
     pub fn since(&self) -> Time {
         self.since
+    }
+
+    /// The worker took in some of what it was sent, and there is more.
+    pub fn made_room(&mut self, now: Time) {
+        self.made_room = now;
+    }
+
+    /// Until when the worker may be silent: for so long since its last sign of life. Taking in what it was sent is one,
+    /// but not as often as it likes, or a worker that was taken over could hold a task for ever.
+    pub fn silent_until(&self, patience: Duration) -> Time {
+        let pieces = u32::try_from(self.bytes / LEAST_PROGRESS).unwrap_or(u32::MAX);
+        let at_most = self.since + patience.saturating_mul(pieces.saturating_add(1));
+        (self.since.max(self.made_room) + patience).min(at_most)
     }
 
     /// Whether the task may be offered, with this window. A worker with an empty hand may have any task.
@@ -167,9 +184,10 @@ impl Hand {
         // What was revoked before it may have been skipped, and the report be on its way.
         let first = self.sent.iter_mut().find(|offer| offer.held.is_some());
         let Some(claim) = first.and_then(|offer| offer.look(self.worker, now, io)) else {
-            let patience = self.since + CLAIM_PATIENCE;
-            return if now < patience {
-                Due::Later(patience)
+            let first = self.sent.iter().find_map(|offer| offer.held.as_ref());
+            let until = self.silent_until(first.map_or(CLAIM_PATIENCE, |held| held.task.patience));
+            return if now < until {
+                Due::Later(until)
             } else {
                 Due::Unclaimed
             };
@@ -190,6 +208,17 @@ impl Hand {
     pub fn revoke_all(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
         (0..self.sent.len())
             .filter_map(|index| self.revoke(index, now, io))
+            .collect()
+    }
+
+    /// Takes back what has not started, but for args that may be on their way for a while: they would have to be sent
+    /// anew, and again when that happens once more.
+    pub fn revoke_small(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
+        (0..self.sent.len())
+            .filter_map(|index| {
+                let is_small = self.sent[index].bytes <= MAX_BYTES_BEHIND;
+                is_small.then(|| self.revoke(index, now, io))?
+            })
             .collect()
     }
 

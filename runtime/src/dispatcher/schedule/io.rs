@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::task::{Run, Task};
 use crate::outcome::Failure;
+use crate::process::signal_name;
 use crate::settings::Isolation;
 use crate::time::Time;
 
@@ -97,6 +98,8 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// It never was one, and why.
+    NeverStarted(String),
     /// Its jail ended it (SIGSYS), for this system call if that is known.
     Forbidden(Option<String>),
 }
@@ -113,10 +116,8 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
-            Self::Signal(number) => match Signal::try_from(*number) {
-                Ok(signal) => write!(f, "was ended by {signal}"),
-                Err(_) => write!(f, "was ended by signal {number}"),
-            },
+            Self::Signal(number) => write!(f, "was ended by {}", signal_name(*number)),
+            Self::NeverStarted(why) => write!(f, "could not be started: {why}"),
             Self::Forbidden(Some(call)) => write!(
                 f,
                 "was ended by SIGSYS: it made the system call {call}, which its jail forbids"

@@ -190,6 +190,14 @@ impl Scheduler {
         Ok(())
     }
 
+    /// A worker took in some of what it was sent, and there is more: a sign of life. What goes into its socket at
+    /// once is none.
+    pub fn made_room(&mut self, worker: WorkerId, now: Time) {
+        if let Some(process) = self.process(worker) {
+            process.hand.made_room(now);
+        }
+    }
+
     /// A worker did what an honest one does not. It is killed, and `fault` says why in what becomes of its task.
     pub fn protocol_broken(&mut self, worker: WorkerId, fault: String, now: Time, io: &mut impl Io) {
         self.slot(worker).kill(KillReason::Protocol(fault), now, io);
@@ -250,12 +258,12 @@ impl Scheduler {
     }
 
     /// Holds offers back, or lets them go again: the back-pressure of outcomes and callbacks. What had been offered
-    /// and has not started returns to the queue.
+    /// and has not started returns to the queue, but for large args that are on their way.
     pub fn hold(&mut self, held: bool, now: Time, io: &mut impl Io) {
         if held && !self.held {
             let serving = self.processes().filter(|process| process.stage == Stage::Serving);
             let offered = serving
-                .flat_map(|process| process.hand.revoke_all(now, io))
+                .flat_map(|process| process.hand.revoke_small(now, io))
                 .collect();
             self.give_back(offered, io);
         }
@@ -273,7 +281,10 @@ impl Scheduler {
             match process.stage {
                 Stage::Starting => worker.kill(KillReason::NotReady, now, io),
                 Stage::Serving => self.check(id, now, io),
-                Stage::Stalled => worker.kill(KillReason::Stalled, now, io),
+                Stage::Stalled => match process.hand.silent_until(STALL_PATIENCE) {
+                    until if now < until => process.due = until,
+                    _ => worker.kill(KillReason::Stalled, now, io),
+                },
                 Stage::Retiring => worker.kill(KillReason::Terminated, now, io),
                 Stage::Killed(_) => {
                     self.bury(id, None, now, io);
@@ -285,6 +296,7 @@ impl Scheduler {
 
     /// Looks whether a worker does with what it was offered what it should.
     fn check(&mut self, worker: WorkerId, now: Time, io: &mut impl Io) {
+        let workers = self.workers.len();
         let Some(process) = self.process(worker) else {
             return;
         };
@@ -293,7 +305,11 @@ impl Scheduler {
             Due::Overdue => self.slot(worker).kill(KillReason::Overdue, now, io),
             Due::Uncancelled => self.slot(worker).kill(KillReason::Cancelled, now, io),
             Due::Unclaimed => {
-                let tasks = process.hand.revoke_all(now, io);
+                let mut tasks = process.hand.revoke_all(now, io);
+                // The others only stood behind it.
+                if let Some(first) = tasks.first_mut() {
+                    first.note_lost(workers);
+                }
                 let stalled = process.hand.outstanding() == 0;
                 if stalled {
                     process.stage = Stage::Stalled;

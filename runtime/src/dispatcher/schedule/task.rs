@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::io::WorkerId;
+use crate::settings::{CLAIM_PATIENCE, MAX_CLAIM_PATIENCE};
 use crate::time::Time;
 
 /// An accepted task that has not ended. There is one value per task: whoever owns it decides about the task.
@@ -21,6 +22,10 @@ pub struct Task {
     pub args: Box<[u8]>,
     /// Workers that died with this task in hand, unclaimed.
     pub(super) exposures: u32,
+    /// Offers that were taken back because the worker did not claim the task in time.
+    lost: u32,
+    /// How long a worker may take to claim it.
+    pub(super) patience: Duration,
 }
 
 impl Task {
@@ -34,6 +39,17 @@ impl Task {
             timeout,
             args: args.into(),
             exposures: 0,
+            lost: 0,
+            patience: CLAIM_PATIENCE,
+        }
+    }
+
+    /// It was not claimed in time, in a pool of so many workers. Stopped workers lose it one after the other; but
+    /// when it has gone round, then it is the machine that is slow, and nobody would ever start it in that time.
+    pub(super) fn note_lost(&mut self, workers: usize) {
+        self.lost += 1;
+        if (self.lost as usize).is_multiple_of(workers) {
+            self.patience = (2 * self.patience).min(MAX_CLAIM_PATIENCE);
         }
     }
 }

@@ -62,7 +62,12 @@ pub enum Page {
 pub struct Slot {
     pub task: u64,
     pub page: Page,
+    /// Bytes that the worker has not read.
+    pub unread: usize,
 }
+
+/// What a worker reads at once: no more fits into its socket.
+pub const SOCKET: usize = 100 << 10;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Frame {
@@ -78,6 +83,12 @@ pub struct Process {
     /// Tasks that it has claimed.
     pub claims: u32,
     pub inbox: VecDeque<OfferId>,
+    /// What it needs to read as much as its socket holds.
+    pub pace: Duration,
+    /// When it will have read that.
+    pub reads_until: Option<Time>,
+    /// It has made room in a socket that was full.
+    pub made_room: bool,
     pub running: Option<OfferId>,
     pub outbox: VecDeque<Frame>,
     /// SIGSTOP: it does nothing, and can still be killed.
@@ -96,6 +107,8 @@ pub struct Crew {
     pub now: Time,
     pub isolation: Isolation,
     pub guests: u32,
+    /// How fast new processes read.
+    pub pace: Duration,
     pub processes: Vec<Option<Process>>,
     /// By [`OfferId`]: the shared pages of all workers.
     pub slots: Vec<Slot>,
@@ -117,12 +130,13 @@ pub struct Rules {
 
 impl Io for Crew {
     fn spawn(&mut self, worker: WorkerId) {
-        let guests = self.guests;
+        let (guests, pace) = (self.guests, self.pace);
         assert!(guests > 0, "workers make sense only with a guest");
         let slot = self.process(worker);
         assert!(slot.is_none(), "{worker:?} has a process");
         *slot = Some(Process {
             guests,
+            pace,
             ..Process::default()
         });
         self.log.push(Did::Spawn(worker.0));
@@ -157,6 +171,7 @@ impl Io for Crew {
         self.slots.push(Slot {
             task: task.id,
             page: Page::Offered,
+            unread: task.args.len(),
         });
         self.log.push(Did::Offer(worker.0, task.id));
         offer
@@ -233,6 +248,7 @@ impl Crew {
             now: Time(1_000_000_000),
             isolation,
             guests: 0,
+            pace: Duration::ZERO,
             processes: (0..WorkerId::slots(size, isolation)).map(|_| None).collect(),
             slots: Vec::new(),
             truth: Vec::new(),
@@ -277,13 +293,23 @@ impl Crew {
             process.outbox.push_back(Frame::Ended(offer, now.since(claimed)));
             return true;
         }
-        let Some(offer) = process.inbox.pop_front() else {
+        let Some(&offer) = process.inbox.front() else {
             if process.retiring {
                 process.exit = Some(Exit::Code(0));
             }
             return process.retiring;
         };
         let slot = &mut self.slots[offer.0 as usize];
+        if *process.reads_until.get_or_insert(now + process.pace) > now {
+            return false;
+        }
+        process.reads_until = None;
+        process.made_room = slot.unread > SOCKET;
+        slot.unread = slot.unread.saturating_sub(SOCKET);
+        if slot.unread > 0 {
+            return true;
+        }
+        process.inbox.pop_front();
         if slot.page == Page::Revoked {
             process.outbox.push_back(Frame::Skipped(offer));
         } else {
@@ -313,8 +339,10 @@ impl Crew {
             };
             return self.truth[slot.task as usize].ends_at(claimed);
         }
-        let busy = !process.ready || process.retiring || !process.inbox.is_empty();
-        busy.then_some(self.now)
+        if process.ready && !process.inbox.is_empty() {
+            return process.reads_until.or(Some(self.now));
+        }
+        (!process.ready || process.retiring).then_some(self.now)
     }
 
     /// The worker is gone, and the tasks that it had not started have seen a death.

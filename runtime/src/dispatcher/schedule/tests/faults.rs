@@ -1,12 +1,12 @@
 //! The rules for a pool in which something goes wrong: stalls, timeouts, deaths, cancelling and lies.
 
 use super::super::{CANCEL_PATIENCE, KillReason};
-use super::crew::Page;
+use super::crew::{Page, SOCKET};
 use super::*;
 use crate::outcome::Kind;
 use crate::settings::{
-    CLAIM_PATIENCE, DISPATCHER_GRACE, MAX_EXPOSURES, MAX_FAILED_STARTS, REAP_PATIENCE, RESPAWN_DELAY,
-    STALL_PATIENCE, START_PATIENCE,
+    CLAIM_PATIENCE, DISPATCHER_GRACE, LEAST_PROGRESS, MAX_EXPOSURES, MAX_FAILED_STARTS, REAP_PATIENCE,
+    RESPAWN_DELAY, STALL_PATIENCE, START_PATIENCE,
 };
 use Behaviour::{Hangs, Kills, Runs};
 
@@ -194,6 +194,116 @@ fn a_worker_that_has_claimed_its_task_is_not_stalled() {
     pool.work_all();
     pool.sleep(800 * MS);
     assert_eq!(pool.stage(0), Some(&Stage::Serving));
+}
+
+// Args that take long to reach their worker
+
+#[test]
+fn a_worker_that_takes_large_args_in_is_waited_for() {
+    let mut pool = Pool::ready(2);
+    pool.slow_down(W0, CLAIM_PATIENCE - MS);
+    pool.push_task(0, SHORT, MS, 16 << 20);
+    pool.scheduler.drain();
+    pool.finish();
+    assert_eq!(pool.ended, [0]);
+    assert!(!pool.log().iter().any(|did| matches!(did, Did::Revoke(..))));
+}
+
+#[test]
+fn a_worker_that_stops_while_it_takes_large_args_in_loses_them_as_soon_as_small_ones() {
+    let mut pool = Pool::ready(2);
+    pool.slow_down(W0, 50 * MS);
+    pool.push_task(0, SHORT, MS, 16 << 20);
+    for _ in 0..10 {
+        pool.work_all();
+        pool.sleep(50 * MS);
+    }
+    pool.stop(W0);
+    pool.log();
+    pool.sleep(CLAIM_PATIENCE - 50 * MS);
+    assert_eq!(pool.log(), [Did::Revoke(0, 0), Did::Offer(1, 0)]);
+    pool.work_all();
+    assert_eq!(pool.ended, [0]);
+}
+
+#[test]
+fn a_worker_that_takes_args_in_as_slowly_as_it_may_does_not_hold_them_for_ever() {
+    let mut pool = Pool::ready(1);
+    let bytes = 10 * LEAST_PROGRESS;
+    pool.push_task(0, SHORT, MS, bytes);
+    pool.turn();
+    pool.stop(W0);
+    pool.log();
+    let begin = pool.crew.now;
+    while pool.stage(0) == Some(&Stage::Serving) {
+        pool.scheduler.made_room(W0, pool.crew.now);
+        pool.sleep(MS);
+    }
+    assert_eq!(pool.log(), [Did::Revoke(0, 0)]);
+    let held = pool.crew.now.since(begin);
+    assert!(held <= 11 * CLAIM_PATIENCE + MS, "{held:?}");
+    while pool.stage(0) == Some(&Stage::Stalled) {
+        pool.scheduler.made_room(W0, pool.crew.now);
+        pool.sleep(MS);
+    }
+    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Stalled)]);
+    let held = pool.crew.now.since(begin);
+    assert!(held <= 11 * STALL_PATIENCE + MS, "{held:?}");
+}
+
+#[test]
+fn a_stalled_worker_that_takes_in_what_was_taken_from_it_is_not_killed() {
+    let mut pool = Pool::ready(1);
+    pool.slow_down(W0, CLAIM_PATIENCE + 50 * MS);
+    pool.push_task(0, SHORT, MS, 30 * SOCKET);
+    pool.scheduler.drain();
+    pool.finish();
+    assert_eq!(pool.ended, [0]);
+    assert!(!pool.log().iter().any(|did| matches!(did, Did::Kill(..))));
+}
+
+#[test]
+fn stopped_workers_lose_a_task_one_after_the_other_in_no_more_than_the_usual_time() {
+    let mut pool = Pool::ready(8);
+    (0..7).for_each(|worker| pool.stop(WorkerId(worker)));
+    pool.push(SHORT);
+    pool.scheduler.drain();
+    pool.turn();
+    pool.sleep(7 * CLAIM_PATIENCE);
+    pool.work_all();
+    assert_eq!(pool.ended, [0]);
+}
+
+#[test]
+fn on_a_machine_that_starts_nothing_in_the_usual_time_tasks_start_all_the_same() {
+    for (bytes, pace) in [(0, 150 * MS), (0, 5000 * MS), (2 << 20, 1000 * MS)] {
+        let mut pool = Pool::new(3);
+        pool.crew.pace = pace;
+        pool.load();
+        for _ in 0..5 {
+            pool.push_task(0, SHORT, MS, bytes);
+        }
+        pool.scheduler.drain();
+        pool.finish_within(Duration::from_secs(600));
+        assert_eq!(pool.ended.len(), 5, "{bytes} bytes, {pace:?}");
+    }
+}
+
+/// A reader that reads now and then lets offers go as often.
+#[test]
+fn large_args_on_their_way_are_not_sent_anew_when_offers_are_held_back() {
+    let mut pool = Pool::ready(1);
+    pool.slow_down(W0, 10 * MS);
+    pool.push_task(0, SHORT, MS, 16 << 20);
+    pool.push(SHORT);
+    while pool.ended.is_empty() {
+        pool.hold(true);
+        pool.work_all();
+        pool.hold(false);
+        pool.work_all();
+        pool.advance(10 * MS);
+    }
+    assert!(!pool.log().contains(&Did::Revoke(0, 0)));
 }
 
 // Timeouts

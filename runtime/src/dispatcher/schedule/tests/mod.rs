@@ -128,6 +128,11 @@ impl Pool {
 
     /// Brings what the worker has reported to the scheduler. Returns whether there was anything.
     fn deliver(&mut self, worker: WorkerId) -> bool {
+        if let Some(process) = self.crew.process(worker)
+            && std::mem::take(&mut process.made_room)
+        {
+            self.scheduler.made_room(worker, self.crew.now);
+        }
         let outbox = self
             .crew
             .process(worker)
@@ -278,6 +283,18 @@ impl Pool {
 
     fn stop(&mut self, worker: WorkerId) {
         self.crew.process(worker).as_mut().expect("a process").stopped = true;
+    }
+
+    /// From now on the worker needs so long to read what its socket holds.
+    fn slow_down(&mut self, worker: WorkerId, pace: Duration) {
+        self.crew.process(worker).as_mut().expect("a process").pace = pace;
+    }
+
+    /// Lets the time pass until the pool is finished, but at most so long.
+    fn finish_within(&mut self, limit: Duration) {
+        let end = self.crew.now + limit;
+        self.finish();
+        assert!(self.crew.now <= end, "{:?} too late", self.crew.now.since(end));
     }
 
     fn resume(&mut self, worker: WorkerId) {

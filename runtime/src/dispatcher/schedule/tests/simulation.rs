@@ -36,6 +36,11 @@ enum Event {
     Stop(u32),
     Resume(u32),
     Wedge(u32),
+    /// From now on the worker needs so long to read what its socket holds.
+    SlowDown {
+        worker: u32,
+        pace: Duration,
+    },
     Die {
         worker: u32,
         exit: Exit,
@@ -81,6 +86,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => worker().prop_map(Event::Stop),
         2 => worker().prop_map(Event::Resume),
         1 => worker().prop_map(Event::Wedge),
+        3 => (worker(), duration()).prop_map(|(worker, pace)| Event::SlowDown { worker, pace }),
         3 => (worker(), prop_oneof![Just(Exit::Signal(9)), Just(Exit::Code(1))])
             .prop_map(|(worker, exit)| Event::Die { worker, exit }),
         1 => (worker(), any::<prop::sample::Index>(), any::<bool>(), any::<bool>())
@@ -140,6 +146,9 @@ impl Pool {
                 process.stopped = true;
                 process.wedged = true;
             }),
+            Event::SlowDown { worker: index, pace } => {
+                self.change(worker(index), |process| process.pace = pace);
+            }
             Event::Die { worker: index, exit } => self.exit(worker(index), exit),
             Event::Lie {
                 worker: index,
@@ -267,6 +276,24 @@ proptest! {
         pool.scheduler.drain();
         pool.finish();
         pool.check_end();
+    }
+
+    /// However long its processes take to read what they are sent, every task runs in the end.
+    #[test]
+    fn no_task_goes_round_for_ever(
+        size in 1..5u32,
+        pace in (1..4000u64).prop_map(Duration::from_millis),
+        tasks in vec((duration(), prop_oneof![0..100usize, 0..2_000_000usize]), 1..20),
+    ) {
+        let mut pool = Pool::new(size);
+        pool.crew.pace = pace;
+        pool.load();
+        for &(run, bytes) in &tasks {
+            pool.push_task(0, Runs(run), Duration::from_secs(9), bytes);
+        }
+        pool.scheduler.drain();
+        pool.finish();
+        prop_assert_eq!(pool.ended.len(), tasks.len());
     }
 
     /// A worker that no harm comes to runs its tasks in the order in which they were accepted.
