@@ -37,6 +37,7 @@
 pub mod inert;
 pub mod settings;
 
+mod backstop;
 mod compiler;
 mod dispatcher;
 mod error;

@@ -17,6 +17,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -30,9 +31,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::time::TimeSpec;
 
+use crate::error::Error;
 use crate::jail::die_with_starter;
 pub use crate::role::Role;
-use crate::settings::REAP_PATIENCE;
+use crate::settings::{REAP_PATIENCE, User};
 use crate::time::Time;
 use crate::wire::channel::{self, Channel, ReceiveError};
 use crate::wire::messages::{Hello, MAX_SETUP};
@@ -80,6 +82,28 @@ impl Executable {
             Self::Own => Path::new("/proc/self/exe"),
             Self::At(path) => path,
         }
+    }
+}
+
+impl Executable {
+    /// Checks that children that are this user can become copies of it in their turn.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`] when they can't.
+    pub fn check_user(&self, user: User) -> Result<(), Error> {
+        let metadata = std::fs::metadata(self.path())?;
+        let shift = match (metadata.uid() == user.uid, metadata.gid() == user.gid) {
+            (true, _) => 6,
+            (false, true) => 3,
+            (false, false) => 0,
+        };
+        if metadata.mode() >> shift & 1 == 1 {
+            return Ok(());
+        }
+        let (uid, gid) = (user.uid, user.gid);
+        Err(Error::BadSetting(format!(
+            "user {uid}:{gid} may not execute this executable, of which the pool's processes are copies"
+        )))
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backstop::Backstop;
 use crate::guest::{Call, Deadline, Executor, Export, LoadError, Prints, Pusher, Role};
 use crate::guest_thread;
 use crate::jail;
@@ -16,7 +17,7 @@ use crate::outcome::{ATTEMPT, Failure, Kind, LogLevel, Stream};
 use crate::process::{self, EXIT_CONDEMNED, exit_now};
 use crate::settings::WATCHDOG_GRACE;
 use crate::task_line::{TaskLine, check_args, find_model};
-use crate::time::Time;
+use crate::time::{Time, thread_cpu};
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::channel::Outgoing;
 use crate::wire::messages::{FromTasks, ToTasks, task_frame};
@@ -51,15 +52,26 @@ fn start() -> Result<std::convert::Infallible, String> {
     let life = parent.as_fd().try_clone_to_owned().map_err(text)?;
     let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new())).map_err(text)?);
     let outbox = Arc::new(Outbox::<TasksVoice>::new(socket, Arc::clone(&alarm)));
-    let executor = load(artifact, &start, &alarm, &outbox).unwrap_or_else(|error| {
+    let prints: Arc<dyn Prints> = Arc::new(Unhurried {
+        alarm: Arc::clone(&alarm),
+        outbox: Arc::clone(&outbox),
+    });
+    let unable = |error: LoadError| -> ! {
         let failure = Failure::new(Kind::Error, format!("it can't be loaded: {error}"));
         outbox.put(&FromTasks::Ended(Some(failure)));
         outbox.flush();
         exit_now(1);
-    });
+    };
+    let deadline = Arc::clone(alarm.deadline());
+    let mut executor =
+        Executor::new(Role::Tasks, &start.engine, deadline, prints).unwrap_or_else(|error| unable(error));
     let engine = executor.engine().clone();
     if let Some(plan) = &start.jail {
         jail::shut_in(process::Role::Tasks, plan).map_err(|error| error.to_string())?;
+    }
+    // What a compiler made is only looked at behind walls.
+    if let Err(error) = executor.load(artifact, &start.info) {
+        unable(error);
     }
     let plan = start.jail.clone();
     let (for_guest, printing) = (Arc::clone(&alarm), Arc::clone(&outbox));
@@ -69,25 +81,12 @@ fn start() -> Result<std::convert::Infallible, String> {
     watchdog::watch(&engine, &alarm, &mut Life { socket: life, outbox })
 }
 
-fn load(
-    artifact: File,
-    start: &ToTasks,
-    alarm: &Arc<Alarm>,
-    outbox: &Arc<Outbox<TasksVoice>>,
-) -> Result<Executor, LoadError> {
-    let prints: Arc<dyn Prints> = Arc::new(Unhurried {
-        alarm: Arc::clone(alarm),
-        outbox: Arc::clone(outbox),
-    });
-    let deadline = Arc::clone(alarm.deadline());
-    let mut executor = Executor::new(Role::Tasks, &start.engine, deadline, prints)?;
-    executor.load(artifact, &start.info)?;
-    Ok(executor)
-}
-
 fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc<Outbox<TasksVoice>>) {
+    let mut backstop = Backstop::new(start.jail.is_some());
+    backstop.cover(start.timeout, thread_cpu());
     executor.set_pusher(Box::new(ToParent {
         start: start.clone(),
+        backstop,
         pushed: 0,
         alarm: Arc::clone(alarm),
         outbox: Arc::clone(outbox),
@@ -144,6 +143,7 @@ impl Prints for Unhurried {
 
 struct ToParent {
     start: ToTasks,
+    backstop: Backstop,
     pushed: u64,
     alarm: Arc<Alarm>,
     outbox: Arc<Outbox<TasksVoice>>,
@@ -166,6 +166,7 @@ impl Pusher for ToParent {
         // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
         self.alarm.deadline().extend(Time::NEVER);
         self.outbox.put(&FromTasks::Push(task));
+        self.backstop.cover(self.start.timeout, thread_cpu());
         let deadline = Time::now() + self.start.timeout;
         self.alarm.deadline().extend(deadline);
         self.alarm.nudge(deadline.min(self.outbox.due()));

@@ -85,6 +85,31 @@ impl Attacked {
     }
 }
 
+/// A process of the same user's that an attacker may aim at.
+pub struct Victim(std::process::Child);
+
+impl Victim {
+    pub fn new() -> Self {
+        let child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    pub fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    /// Nobody has killed it: it ends by itself when there is nothing left to read.
+    #[track_caller]
+    pub fn assert_unharmed(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
 /// The outcome, which must come.
 pub fn in_time(handle: &TaskHandle) -> Outcome {
     handle.wait_timeout(PATIENCE).expect("the outcome comes in time")

@@ -1,9 +1,9 @@
-//! What a dispatcher that was taken over can do: forge outcomes, and start processes inside its own jail. SECURITY.md
-//! says so, and nothing else.
+//! What a dispatcher that was taken over can't do. What it can is in SECURITY.md: forge outcomes, and start processes
+//! inside its own jail.
 
 use mpwasm::{Error, Kind};
 
-use crate::attacker::{Attacked, in_time};
+use crate::attacker::{Attacked, Victim, in_time};
 
 /// Its jail ends it for this: the pool says so, and the task is a crash.
 #[track_caller]
@@ -29,10 +29,6 @@ fn tried(name: &str, attack: &str, target: &str) -> String {
     result
 }
 
-fn stranger() -> String {
-    std::process::id().to_string()
-}
-
 #[test]
 fn it_reads_no_file_of_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -50,16 +46,18 @@ fn it_reads_no_file_of_others() {
 /// What /proc shows of processes to everybody can be seen; what is in them can't.
 #[test]
 fn it_looks_into_no_other_process() {
+    let victim = Victim::new();
     for file in ["environ", "mem", "maps"] {
-        let target = format!("/proc/{}/{file}", stranger());
+        let target = format!("/proc/{}/{file}", victim.pid());
         assert_eq!(
             tried("attacker-dispatcher", "open", &target),
             "\"EACCES\"",
             "{target}"
         );
     }
-    forbidden("ptrace", &stranger());
-    forbidden("read another", &stranger());
+    forbidden("ptrace", &victim.pid());
+    forbidden("read another", &victim.pid());
+    victim.assert_unharmed();
 }
 
 #[test]
@@ -73,8 +71,9 @@ fn it_writes_no_file() {
     );
 }
 
+/// What is in a file. (A program that it writes into memory it can execute, inside its own jail.)
 #[test]
-fn it_executes_nothing_but_copies_of_mpwasm() {
+fn it_executes_no_file_but_what_mpwasm_consists_of() {
     assert_eq!(tried("attacker-dispatcher", "exec", "/bin/true"), "\"EACCES\"");
 }
 
@@ -91,12 +90,30 @@ fn it_connects_to_nobody() {
 
 #[test]
 fn it_signals_nobody_but_its_own() {
-    assert_eq!(tried("attacker-dispatcher", "kill", &stranger()), "\"EPERM\"");
+    let victim = Victim::new();
+    for attack in ["kill", "tgkill"] {
+        assert_eq!(
+            tried("attacker-dispatcher", attack, &victim.pid()),
+            "\"EPERM\"",
+            "{attack}"
+        );
+    }
+    // A limit that is reached is a signal too.
+    forbidden("rlimit of another", &victim.pid());
+    victim.assert_unharmed();
 }
 
 #[test]
 fn it_gets_at_nothing_else_of_the_kernel() {
-    for attack in ["io_uring", "bpf", "unshare", "mount", "setuid"] {
+    for attack in [
+        "io_uring",
+        "bpf",
+        "unshare",
+        "mount",
+        "setuid",
+        "socketpair",
+        "fork into namespaces",
+    ] {
         forbidden(attack, "");
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 
 use mpwasm::{Kind, Outcome};
 
-use crate::attacker::Attacked;
+use crate::attacker::{Attacked, Victim};
 
 /// The kernel ended the worker for this system call, and the record says so; others are not harmed.
 #[track_caller]
@@ -42,11 +42,6 @@ fn behind_the_others(attack: &str, target: &str) -> String {
     let result = outcome.result.expect("it was not killed").get().to_owned();
     attacked.assert_in_order();
     result
-}
-
-/// A pid of somebody else's: this process.
-fn stranger() -> String {
-    std::process::id().to_string()
 }
 
 #[test]
@@ -116,25 +111,34 @@ fn a_worker_makes_no_process_and_no_thread() {
 
 #[test]
 fn a_worker_signals_nobody() {
-    forbidden("kill", &stranger(), "kill");
-    forbidden("tgkill", &stranger(), "tgkill");
-    forbidden("pidfd", &stranger(), "pidfd_open");
+    let victim = Victim::new();
+    for (attack, call) in [("kill", "kill"), ("tgkill", "tgkill"), ("pidfd", "pidfd_open")] {
+        forbidden(attack, &victim.pid(), call);
+    }
+    victim.assert_unharmed();
 }
 
 #[test]
 fn landlock_alone_lets_it_signal_nobody() {
-    refused("kill", &stranger(), "EPERM");
+    let victim = Victim::new();
+    refused("kill", &victim.pid(), "EPERM");
+    victim.assert_unharmed();
 }
 
 #[test]
 fn a_worker_looks_into_no_other_process() {
-    forbidden("ptrace", &stranger(), "ptrace");
-    forbidden("read another", &stranger(), "process_vm_readv");
+    let victim = Victim::new();
+    forbidden("ptrace", &victim.pid(), "ptrace");
+    forbidden("read another", &victim.pid(), "process_vm_readv");
+    forbidden("rlimit of another", &victim.pid(), "prlimit64");
+    victim.assert_unharmed();
 }
 
 #[test]
-fn landlock_alone_lets_it_look_into_no_other_process() {
-    refused("ptrace", &stranger(), "EPERM");
+fn the_other_walls_let_it_look_into_no_other_process() {
+    let victim = Victim::new();
+    refused("ptrace", &victim.pid(), "EPERM");
+    victim.assert_unharmed();
 }
 
 #[test]
@@ -158,13 +162,15 @@ fn a_worker_gets_at_nothing_else_of_the_kernel() {
         ("prctl", "prctl"),
         ("rlimit", "prlimit64"),
         ("setuid", "setuid"),
+        ("socketpair", "socketpair"),
+        ("fork into namespaces", "clone"),
     ] {
         forbidden(attack, "", call);
     }
 }
 
 #[test]
-fn capabilities_alone_let_it_mount_nothing_and_become_nobody() {
+fn the_other_walls_let_it_mount_nothing_and_become_nobody() {
     refused("mount", "/", "EPERM");
     if nix::unistd::geteuid().is_root() {
         // Root stays root where no other user was asked for, so this changes nothing.
@@ -173,6 +179,21 @@ fn capabilities_alone_let_it_mount_nothing_and_become_nobody() {
     // In a user namespace of its own there is no root that it could become.
     let result = behind_the_others("setuid", "");
     assert!(["\"EPERM\"", "\"EINVAL\""].contains(&result.as_str()), "{result}");
+}
+
+/// A defect is not told as an attack.
+#[test]
+fn a_worker_that_crashes_by_itself_is_told_as_what_it_is() {
+    for (defect, signal) in [("abort", libc::SIGABRT), ("fault", libc::SIGSEGV)] {
+        let attacked = Attacked::start("attacker", 1);
+        let error = attacked.outcome(defect, "").result.expect_err(defect);
+        assert_eq!(
+            (error.kind, error.signal),
+            (Kind::Crash, Some(signal)),
+            "{error:?}"
+        );
+        attacked.assert_in_order();
+    }
 }
 
 #[test]

@@ -42,9 +42,9 @@ const fn allow(call: libc::c_long, when: When) -> Allowed {
 /// The list of a role.
 pub fn of(role: Role) -> impl Iterator<Item = &'static Allowed> {
     let lists: &[&[Allowed]] = match role {
-        Role::Worker | Role::Tasks => &[RUN, NO_NEW_CODE, GUEST],
+        Role::Worker | Role::Tasks => &[RUN, OWN, NO_NEW_CODE, GUEST],
         // It makes code, and looks at it through the engine.
-        Role::Compiler => &[RUN, NEW_CODE, COMPILE],
+        Role::Compiler => &[RUN, OWN, NEW_CODE],
         Role::Dispatcher => &[RUN, NEW_CODE, DISPATCH, START],
     };
     lists.iter().copied().flatten()
@@ -54,6 +54,15 @@ const PROT_EXEC: u32 = libc::PROT_EXEC.cast_unsigned();
 
 /// `_IOWR('f', 16, struct pm_scan_arg)`.
 const PAGEMAP_SCAN: u32 = 0xc060_6610;
+
+const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET)
+    .cast_unsigned();
 
 /// Calls that the dispatcher is told do not exist, so that the C library uses the older one, whose flags can be seen:
 /// `clone3` has them behind a pointer.
@@ -97,13 +106,20 @@ const RUN: &[Allowed] = &[
     allow(libc::SYS_rt_sigprocmask, Always),
     // The kernel makes it after SIGCONT, for a call that waited.
     allow(libc::SYS_restart_syscall, Always),
-    // abort: its signal, to this process itself. violation: likewise.
-    allow(libc::SYS_tgkill, OwnProcess(0)),
     allow(libc::SYS_getpid, Always),
     allow(libc::SYS_gettid, Always),
     // The ends of threads and processes.
     allow(libc::SYS_exit, Always),
     allow(libc::SYS_exit_group, Always),
+];
+
+/// What a process does to itself that a dispatcher's list can't bind to one process: its workers inherit the list.
+const OWN: &[Allowed] = &[
+    // abort: its signal, to this process itself. violation: likewise.
+    allow(libc::SYS_tgkill, OwnProcess(0)),
+    // std, wasmtime and abort: their handlers are installed, and go when a signal is not theirs. Never another one for
+    // SIGSYS, which stays what violation made of it.
+    allow(libc::SYS_rt_sigaction, Except(0, libc::SIGSYS.cast_unsigned())),
 ];
 
 /// W^X for good: once its guests are loaded, a process that runs them makes no executable memory.
@@ -124,23 +140,14 @@ const NEW_CODE: &[Allowed] = &[
 const GUEST: &[Allowed] = &[
     // wasmtime: which pages an instance has written.
     allow(libc::SYS_ioctl, Equal(1, PAGEMAP_SCAN)),
-    // abort: the default action for its own signal, should it be handled. Never another signal's: SIGSYS stays what
-    // violation made of it.
-    allow(libc::SYS_rt_sigaction, Equal(0, libc::SIGABRT.cast_unsigned())),
-    // worker::backstop: more processor time for the next tasks.
+    // backstop: more processor time for the next tasks.
     allow(libc::SYS_prlimit64, BothEqual((0, 0), (1, libc::RLIMIT_CPU))),
 ];
 
-/// The compiler: the engine's handlers are installed when it is made. Never another one for SIGSYS.
-const COMPILE: &[Allowed] = &[allow(
-    libc::SYS_rt_sigaction,
-    Except(0, libc::SIGSYS.cast_unsigned()),
-)];
-
 /// The dispatcher: starting, watching, ending and reaping workers; threads for callbacks.
 const DISPATCH: &[Allowed] = &[
-    // Threads, and processes: std uses posix_spawn.
-    allow(libc::SYS_clone, Always),
+    // Threads, and processes: std uses posix_spawn. No namespaces, in which rights could be had again.
+    allow(libc::SYS_clone, Without(0, NEW_NAMESPACES)),
     #[cfg(target_arch = "x86_64")]
     allow(libc::SYS_vfork, Always),
     // Let through here, since a filter can only be stricter than the others; see ABSENT.
@@ -155,10 +162,19 @@ const DISPATCH: &[Allowed] = &[
     // process::Process: its end, and its SIGKILL.
     allow(libc::SYS_pidfd_open, Always),
     allow(libc::SYS_pidfd_send_signal, Always),
-    // std: to kill a child that could not be watched. Landlock's scope ends where the dispatcher's children do.
+    // std: to kill a child that could not be watched; abort, in a worker too. Landlock's scope, where the kernel has it,
+    // ends where the dispatcher's children do.
     allow(libc::SYS_kill, Always),
+    allow(libc::SYS_tgkill, Always),
     // crew: the socket, the pipe of orders and the shared page of a new worker.
-    allow(libc::SYS_socketpair, Equal(0, libc::AF_UNIX.cast_unsigned())),
+    // Connected for good: sockets of other types could be sent from to any path.
+    allow(
+        libc::SYS_socketpair,
+        BothEqual(
+            (0, libc::AF_UNIX.cast_unsigned()),
+            (1, (libc::SOCK_STREAM | libc::SOCK_CLOEXEC).cast_unsigned()),
+        ),
+    ),
     allow(libc::SYS_sendmsg, Always),
     allow(libc::SYS_pipe2, Always),
     allow(libc::SYS_memfd_create, Always),
@@ -185,7 +201,8 @@ const START: &[Allowed] = &[
     allow(libc::SYS_pread64, Always),
     allow(libc::SYS_lseek, Always),
     allow(libc::SYS_set_tid_address, Always),
-    allow(libc::SYS_prlimit64, Always),
+    // Its own limits: to lower those of another process is to kill it.
+    allow(libc::SYS_prlimit64, Equal(0, 0)),
     allow(libc::SYS_uname, Always),
     #[cfg(target_arch = "x86_64")]
     allow(libc::SYS_arch_prctl, Always),

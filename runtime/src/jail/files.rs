@@ -2,15 +2,19 @@
 //!
 //! Everything that the kernel can deny is denied. Only a dispatcher has exceptions, since whoever it starts lives
 //! behind its wall: the files that a copy of this executable consists of, and /proc, to read, for a worker's engine
-//! looks at the worker's own page map there. What others of the same user do is not to be seen there either: for that
-//! the kernel asks whether they could be attached to, and Landlock denies it.
+//! looks at the worker's own page map there. What is in other processes is not to be seen there: for that the kernel
+//! asks whether they could be attached to.
+//!
+//! A rule stands for a file or folder, not for its name. Libraries of the system are replaced while pools run, so their
+//! folders may be read; of all others exactly the files.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
 
 use super::JailError;
@@ -30,8 +34,8 @@ pub fn shut(role: Role) -> Result<(), JailError> {
         .and_then(Ruleset::create)
         .map_err(fail)?;
     if role == Role::Dispatcher {
-        for file in own_files() {
-            ruleset = allow(ruleset, &file, AccessFs::Execute | AccessFs::ReadFile)?;
+        for (path, access) in own_files() {
+            ruleset = allow(ruleset, &path, access)?;
         }
         ruleset = allow(ruleset, Path::new("/proc"), AccessFs::ReadFile.into())?;
     }
@@ -42,7 +46,7 @@ pub fn shut(role: Role) -> Result<(), JailError> {
 fn allow(
     ruleset: RulesetCreated,
     path: &Path,
-    access: landlock::BitFlags<AccessFs>,
+    access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, JailError> {
     // What is not there need not be allowed.
     let Ok(opened) = PathFd::new(path) else {
@@ -53,16 +57,40 @@ fn allow(
         .map_err(|error| JailError::new("Landlock", error))
 }
 
+/// Folders in which only the system's own libraries are.
+const SYSTEM_FOLDERS: [&str; 4] = ["/usr/lib", "/usr/local/lib", "/lib", "/lib64"];
+
 /// This executable, its loader and its libraries: the files that are mapped as code into this process, which is a
 /// copy of what it will start.
-fn own_files() -> BTreeSet<PathBuf> {
+fn own_files() -> BTreeMap<PathBuf, BitFlags<AccessFs>> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let mut files: BTreeSet<_> = maps.lines().filter_map(code_file).map(PathBuf::from).collect();
+    let executable = std::fs::read_link("/proc/self/exe").unwrap_or_default();
+    let mut files = BTreeMap::<_, BitFlags<AccessFs>>::new();
+    for file in maps.lines().filter_map(code_file).map(Path::new) {
+        if file != executable {
+            let (path, access) = library(file);
+            *files.entry(path.to_owned()).or_default() |= access;
+        }
+    }
     // Even if its file was replaced in the meantime, and the name stands for another one.
-    files.insert("/proc/self/exe".into());
+    files.insert("/proc/self/exe".into(), AccessFs::Execute | AccessFs::ReadFile);
     // Where the loader looks first for libraries.
-    files.insert("/etc/ld.so.cache".into());
+    files.insert("/etc/ld.so.cache".into(), AccessFs::ReadFile.into());
     files
+}
+
+/// What has to be allowed for a library; the loader is one that is executed.
+fn library(file: &Path) -> (&Path, BitFlags<AccessFs>) {
+    let name = file.file_name().unwrap_or_default();
+    let access = match name.as_bytes().starts_with(b"ld-") {
+        true => AccessFs::Execute | AccessFs::ReadFile,
+        false => AccessFs::ReadFile.into(),
+    };
+    let is_systems = SYSTEM_FOLDERS.iter().any(|folder| file.starts_with(folder));
+    match file.parent() {
+        Some(folder) if is_systems => (folder, access),
+        _ => (file, access),
+    }
 }
 
 /// The file of a line of `/proc/PID/maps`, if code is mapped from one.
@@ -94,9 +122,28 @@ mod tests {
     }
 
     #[test]
+    fn folders_of_the_system_may_be_read_and_of_others_only_the_library() {
+        let read = BitFlags::from(AccessFs::ReadFile);
+        let execute = AccessFs::Execute | AccessFs::ReadFile;
+        for (file, path, access) in [
+            ("/usr/lib/x/libc.so.6", "/usr/lib/x", read),
+            ("/usr/lib/x/ld-linux-x86-64.so.2", "/usr/lib/x", execute),
+            ("/home/user/app/plugin.so", "/home/user/app/plugin.so", read),
+            ("/usr/library/x.so", "/usr/library/x.so", read),
+        ] {
+            assert_eq!(library(Path::new(file)), (Path::new(path), access), "{file}");
+        }
+    }
+
+    #[test]
     fn this_process_knows_what_it_is_made_of() {
         let files = own_files();
-        let own = std::env::current_exe().unwrap();
-        assert!(files.contains(&own), "{files:?}");
+        let own = files[Path::new("/proc/self/exe")];
+        assert_eq!(own, AccessFs::Execute | AccessFs::ReadFile);
+        let loader = files.iter().filter(|(path, _)| !path.starts_with("/proc"));
+        let executed = loader
+            .filter(|(_, access)| access.contains(AccessFs::Execute))
+            .count();
+        assert!(executed <= 1, "the loader's folder alone: {files:?}");
     }
 }

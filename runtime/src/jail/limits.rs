@@ -13,36 +13,35 @@ use crate::role::Role;
 const FEW_FILES: u64 = 64;
 /// Largest file that a dispatcher may make: the memory file of a page that it shares with a worker.
 const LARGEST_FILE: u64 = 1 << 20;
-/// What is added to the badness of a process that may die, in thousandths of the machine's memory: far above those
-/// that look after it, which are small, and below what asked to go first.
-const EXPENDABLE: &str = "500";
+/// What is added to the score of a process that may die, in thousandths of the machine's memory: far above those that
+/// look after it, which are small.
+const EXPENDABLE: i32 = 500;
+/// The highest score that there is.
+const HIGHEST: i32 = 1000;
 
 /// Steps 1 and 2, but for the workers' score: those can't write it any more, so the dispatcher starts them with it.
 pub fn apply(role: Role) -> Result<(), JailError> {
     limit("core dumps", Resource::RLIMIT_CORE, 0)?;
-    match role {
-        // Its descriptors are three for each worker.
-        Role::Dispatcher => limit("the size of files", Resource::RLIMIT_FSIZE, LARGEST_FILE)?,
-        Role::Worker | Role::Compiler | Role::Tasks => {
-            limit("the size of files", Resource::RLIMIT_FSIZE, 0)?;
-            limit("descriptors", Resource::RLIMIT_NOFILE, FEW_FILES)?;
-        }
-    }
     if matches!(role, Role::Compiler | Role::Tasks)
-        && let Ok(score) = score_file()
+        && let Some(score) = OomScore::open()
     {
-        // Without it the kernel chooses as it does among all others: no wall, and no reason to fail.
-        let _ = score.write_all_at(EXPENDABLE.as_bytes(), 0);
+        score.write(score.expendable());
     }
     Ok(())
 }
 
-/// Step 9. For root the kernel does not count; then seccomp stands alone, which has no clone.
-pub fn no_more_processes(role: Role) -> Result<(), JailError> {
+/// Step 9.
+pub fn no_more(role: Role) -> Result<(), JailError> {
     match role {
-        // One starts workers; both start threads later. And for an ordinary user all processes count, of everybody.
-        Role::Dispatcher | Role::Compiler => Ok(()),
-        Role::Worker | Role::Tasks => limit("processes", Resource::RLIMIT_NPROC, 0),
+        // It starts workers and threads; its descriptors are some for each worker. And for an ordinary user all processes
+        // count, of everybody.
+        Role::Dispatcher => limit("the size of files", Resource::RLIMIT_FSIZE, LARGEST_FILE),
+        Role::Worker | Role::Compiler | Role::Tasks => {
+            limit("the size of files", Resource::RLIMIT_FSIZE, 0)?;
+            limit("descriptors", Resource::RLIMIT_NOFILE, FEW_FILES)?;
+            // For root the kernel does not count; then seccomp stands alone, which has no clone.
+            limit("processes", Resource::RLIMIT_NPROC, 0)
+        }
     }
 }
 
@@ -66,36 +65,42 @@ fn limit(what: &'static str, resource: Resource, most: u64) -> Result<(), JailEr
     setrlimit(resource, most, most).map_err(fail)
 }
 
-fn score_file() -> std::io::Result<File> {
-    File::options()
-        .write(true)
-        .read(true)
-        .open("/proc/self/oom_score_adj")
-}
-
-/// The dispatcher's own score, held open from before its walls go up: children inherit it at their start.
+/// The score of this process, held open from before its walls go up: children inherit it at their start.
 #[derive(Debug)]
 pub struct OomScore {
     file: File,
-    own: String,
+    own: i32,
 }
 
 impl OomScore {
     /// Opens it. `None` where there is none: then all processes are alike to the kernel.
     #[must_use]
     pub fn open() -> Option<Self> {
-        let file = score_file().ok()?;
+        let file = File::options()
+            .write(true)
+            .read(true)
+            .open("/proc/self/oom_score_adj")
+            .ok()?;
         let mut text = [0; 16];
         let read = file.read_at(&mut text, 0).ok()?;
-        let own = std::str::from_utf8(&text[..read]).ok()?.trim().to_owned();
+        let own = std::str::from_utf8(&text[..read]).ok()?.trim().parse().ok()?;
         Some(Self { file, own })
     }
 
     /// Starts a child that dies before its starter.
     pub fn start_expendable<T>(&self, start: impl FnOnce() -> T) -> T {
-        let _ = self.file.write_all_at(EXPENDABLE.as_bytes(), 0);
+        self.write(self.expendable());
         let started = start();
-        let _ = self.file.write_all_at(self.own.as_bytes(), 0);
+        self.write(self.own);
         started
+    }
+
+    fn expendable(&self) -> i32 {
+        (self.own + EXPENDABLE).min(HIGHEST)
+    }
+
+    /// Where it can't be written the kernel chooses as it does among all others: no wall, and no reason to fail.
+    fn write(&self, score: i32) {
+        let _ = self.file.write_all_at(score.to_string().as_bytes(), 0);
     }
 }

@@ -5,11 +5,11 @@
 //!
 //! [`shut_in`], while the process has one thread, since these walls stand around threads and not processes:
 //!
-//! 1. no core dumps, and limits on what a process may use ([`limits`]): a core dump writes what a guest knows to disk;
+//! 1. no core dumps ([`limits`]): they write what a guest knows to disk;
 //! 2. the out-of-memory score ([`limits`]): a worker dies before those that look after it. It is a file, so it comes
-//!    before the file system goes;
-//! 3. namespaces ([`privileges`]): a network and System V objects of its own, empty both. The dispatcher enters them,
-//!    and its workers are born there. It takes a capability, so it comes before those go;
+//!    before the file system goes; workers can't write theirs any more and are started with it;
+//! 3. namespaces ([`privileges`]): a network and System V objects of its own, empty both. Workers are born in their
+//!    dispatcher's. It takes a capability, so it comes before those go;
 //! 4. another user, where one was asked for ([`privileges`]);
 //! 5. no capabilities, and none to be had again ([`privileges`]);
 //! 6. no new privileges, which the next ones need ([`privileges`]);
@@ -18,7 +18,7 @@
 //!
 //! [`lock`], when the guests are loaded and the threads are there:
 //!
-//! 9. no further process and no further thread ([`limits`]);
+//! 9. no further process, thread, descriptor, or byte in a file ([`limits`]);
 //! 10. not dumpable ([`privileges`]): nobody of the same user may attach to it. After the engine has opened what it
 //!     opens below /proc/self, which is root's from here on;
 //! 11. seccomp, on all threads at once ([`syscalls`]): only the system calls that the role still needs, and no new
@@ -66,13 +66,12 @@ impl JailError {
 /// When a wall of the plan can't be built: the process must not run anything then.
 pub fn shut_in(role: Role, plan: &Plan) -> Result<(), JailError> {
     limits::apply(role)?;
-    if role == Role::Dispatcher {
-        privileges::enter_namespaces();
-    }
-    if role != Role::Worker
-        && let Some(user) = plan.user
-    {
-        privileges::become_user(user)?;
+    if role != Role::Worker {
+        // Its absence is told by `mpwasm doctor`; a worker is in its dispatcher's.
+        let _ = privileges::enter_namespaces(plan.user);
+        if let Some(user) = plan.user {
+            privileges::become_user(user)?;
+        }
     }
     privileges::drop_capabilities()?;
     privileges::no_new_privileges()?;
@@ -88,7 +87,7 @@ pub fn shut_in(role: Role, plan: &Plan) -> Result<(), JailError> {
 /// # Errors
 /// As [`shut_in`].
 pub fn lock(role: Role, plan: &Plan) -> Result<(), JailError> {
-    limits::no_more_processes(role)?;
+    limits::no_more(role)?;
     privileges::not_dumpable()?;
     if plan.seccomp {
         violation::tell_of_violations(role)?;

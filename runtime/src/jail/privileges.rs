@@ -1,7 +1,9 @@
 //! Rights that a process gives up: capabilities, its user, the ways to get rights back, and what others may do to it.
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::JailError;
@@ -12,10 +14,16 @@ const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNET.union(CloneFlags::CLONE_
 
 /// Step 3. Where the machine does not permit it, seccomp and Landlock stand alone: no role has a socket call that could
 /// reach a network.
-pub fn enter_namespaces() {
-    // Root can; whoever else must be root of a user namespace of their own, in which they are nobody. Those rights go
-    // with step 5.
-    let _ = unshare(NAMESPACES).or_else(|_| unshare(NAMESPACES | CloneFlags::CLONE_NEWUSER));
+///
+/// # Errors
+/// With why the machine does not.
+pub fn enter_namespaces(user: Option<User>) -> nix::Result<()> {
+    match unshare(NAMESPACES) {
+        // Root can; whoever else must be root of a user namespace of their own, in which they are nobody. Those rights
+        // go with step 5. But nobody can become another user in there.
+        Err(_) if user.is_none() => unshare(NAMESPACES | CloneFlags::CLONE_NEWUSER),
+        result => result,
+    }
 }
 
 /// Whether [`enter_namespaces`] does something here: tried by a process of its own.
@@ -23,27 +31,33 @@ pub fn enter_namespaces() {
 /// # Errors
 /// With why it does not.
 pub fn try_namespaces() -> Result<&'static str, String> {
-    let root = nix::unistd::geteuid().is_root();
-    let flags = if root {
-        NAMESPACES
-    } else {
-        NAMESPACES | CloneFlags::CLONE_NEWUSER
-    };
-    // SAFETY: the child makes two system calls that need no memory and no lock, and ends.
-    match unsafe { nix::unistd::fork() } {
-        Ok(nix::unistd::ForkResult::Child) => {
-            let code = unshare(flags).map_or_else(|errno| errno as i32, |()| 0);
+    // Not the C library's fork: that runs what other parts of this program have registered for it.
+    // SAFETY: like a fork, with all of the process's memory copied. The child makes system calls that need no memory
+    // and no lock, and ends.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0_usize, 0_usize, 0_usize, 0_usize) };
+    match pid {
+        0 => {
+            let code = enter_namespaces(None).map_or_else(|errno| errno as i32, |()| 0);
             // SAFETY: _exit takes any code and has no precondition.
             unsafe { libc::_exit(code) }
         }
-        Ok(nix::unistd::ForkResult::Parent { child }) => match nix::sys::wait::waitpid(child, None) {
-            Ok(nix::sys::wait::WaitStatus::Exited(_, 0)) => Ok("network and ipc"),
-            Ok(nix::sys::wait::WaitStatus::Exited(_, code)) => {
-                Err(nix::errno::Errno::from_raw(code).desc().to_owned())
-            }
-            _ => Err("it can't be tried".to_owned()),
+        -1 => Err(Errno::last().desc().to_owned()),
+        pid => match wait_for(Pid::from_raw(pid as i32)) {
+            Some(0) => Ok("network and ipc"),
+            Some(code) => Err(Errno::from_raw(code).desc().to_owned()),
+            None => Err("it can't be tried".to_owned()),
         },
-        Err(errno) => Err(errno.desc().to_owned()),
+    }
+}
+
+/// Waits for a child's exit code; `None` when it has none.
+fn wait_for(child: Pid) -> Option<i32> {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => return Some(code),
+            Err(Errno::EINTR) => {}
+            _ => return None,
+        }
     }
 }
 

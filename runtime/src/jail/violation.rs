@@ -63,16 +63,22 @@ struct SigsysInfo {
     call: c_int,
 }
 
+/// The code of a SIGSYS that a filter sent (`asm-generic/siginfo.h`).
+const SYS_SECCOMP: c_int = 1;
+
 extern "C" fn on_violation(_signal: c_int, info: *const SigsysInfo, _context: *const ()) {
     // SAFETY: the kernel passes a valid siginfo_t, of which this is the beginning for this signal.
-    let call = unsafe { (*info).call };
-    let call = u64::from(call.cast_unsigned());
-    let cell = CELL.load(Ordering::Acquire);
-    if !cell.is_null() {
-        // SAFETY: `leave_number_in` promises that it is valid as long as this process lives.
-        unsafe { (*cell).store(call + 1, Ordering::Release) };
+    let (code, call) = unsafe { ((*info).code, (*info).call) };
+    // Anybody of the same user could send the signal, and then it names no call.
+    if code == SYS_SECCOMP {
+        let call = u64::from(call.cast_unsigned());
+        let cell = CELL.load(Ordering::Acquire);
+        if !cell.is_null() {
+            // SAFETY: `leave_number_in` promises that it is valid as long as this process lives.
+            unsafe { (*cell).store(call + 1, Ordering::Release) };
+        }
+        say(call);
     }
-    say(call);
     // SAFETY: system calls without pointers. Whatever becomes of the first two, the last one ends the process.
     unsafe {
         libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), libc::SIGSYS);

@@ -209,6 +209,9 @@ impl Builder {
             None if !process::is_initialised() => return Err(Error::InitMissing),
             None => Executable::Own,
         };
+        if let Some(user) = self.settings.user {
+            executable.check_user(user)?;
+        }
         let reporter = match self.reporter {
             Some(reporter) => reporter,
             None => Box::new(Terminal::default()),

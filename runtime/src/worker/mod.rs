@@ -1,9 +1,9 @@
 //! Process 3 and up: a worker runs tasks, one at a time, each in a fresh instance.
 //!
-//! Two threads: the main one loads the guests and becomes the watchdog, the other runs them ([`run_loop`]). What either has to say to the dispatcher goes through the [`Outbox`]. The worker decides
-//! nothing about the pool: it claims what it is offered, in order, and reports how it ended.
+//! Two threads: the main one loads the guests and becomes the watchdog, the other runs them ([`run_loop`]). What either
+//! has to say to the dispatcher goes through the [`Outbox`]. The worker decides nothing about the pool: it claims what it
+//! is offered, in order, and reports how it ended.
 
-mod backstop;
 mod run_loop;
 
 use std::fs::File;
@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, LoadError, Prints, Role};
+use crate::backstop::Backstop;
+use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, Prints, Role};
 use crate::guest_thread;
 use crate::jail::{self, Plan};
-use backstop::Backstop;
-
 use crate::outbox::{Outbox, Voice};
 use crate::outcome::{LogLevel, Stream};
 use crate::process::{self, EXIT_CONDEMNED, EXIT_UNABLE, exit_now};
@@ -106,7 +105,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     })
 }
 
-/// Loads the guests, puts up the walls, starts the task thread; this thread becomes the watchdog.
+/// Makes the engine, puts up the walls, loads the guests, starts the task thread; this thread becomes the watchdog.
 fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, String> {
     let text = |error: std::io::Error| error.to_string();
     let socket = channel.as_fd().try_clone_to_owned().map_err(text)?;
@@ -130,13 +129,22 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         shared.outbox.flush();
         exit_now(EXIT_UNABLE)
     };
-    let executor = load(&engine, &shared, guests).unwrap_or_else(|error| unable(error.to_string()));
+    let prints: Arc<dyn Prints> = Arc::clone(&shared.outbox) as _;
+    let deadline = Arc::clone(shared.alarm.deadline());
+    // The engine opens what it keeps open before the walls go up; what a compiler made is only looked at behind them.
+    let mut executor = Executor::new(Role::Worker, &engine, deadline, prints)
+        .unwrap_or_else(|error| unable(error.to_string()));
     let engine = executor.engine().clone();
     process::set_nonblocking(control.as_fd()).map_err(text)?;
     if let Some(plan) = &jail {
         // SAFETY: the page goes to the task thread, which keeps it until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
         jail::shut_in(process::Role::Worker, plan).unwrap_or_else(|error| unable(error.to_string()));
+    }
+    for (artifact, info) in guests {
+        if let Err(error) = executor.load(artifact, &info) {
+            unable(error.to_string());
+        }
     }
     let for_tasks = Arc::clone(&shared);
     let backstop = Backstop::new(jail.is_some());
@@ -150,20 +158,6 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         shared: Arc::clone(&shared),
     };
     watchdog::watch(&engine, &shared.alarm, &mut ward);
-}
-
-fn load(
-    settings: &EngineSettings,
-    shared: &Shared,
-    guests: Vec<(File, GuestInfo)>,
-) -> Result<Executor, LoadError> {
-    let prints: Arc<dyn Prints> = Arc::clone(&shared.outbox) as _;
-    let deadline = Arc::clone(shared.alarm.deadline());
-    let mut executor = Executor::new(Role::Worker, settings, deadline, prints)?;
-    for (artifact, info) in guests {
-        executor.load(artifact, &info)?;
-    }
-    Ok(executor)
 }
 
 /// What the watchdog of a worker guards: the control pipe, whose end is the end of this process's life, and

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
-use super::backstop::Backstop;
+use crate::backstop::Backstop;
 use crate::guest::{Call, Executor, Export};
 use crate::process::exit_now;
 use crate::time::{Time, thread_cpu};

@@ -138,6 +138,36 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
                     null,
                 ))
             }
+            "rlimit of another" => {
+                let limit = libc::rlimit {
+                    rlim_cur: 1,
+                    rlim_max: 1,
+                };
+                result(libc::syscall(
+                    libc::SYS_prlimit64,
+                    number,
+                    libc::RLIMIT_CPU,
+                    &raw const limit,
+                    null,
+                ))
+            }
+            "socketpair" => {
+                let mut pair = [0; 2];
+                result(libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM, 0, pair.as_mut_ptr()).into())
+            }
+            "fork into namespaces" => {
+                let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNET | libc::SIGCHLD;
+                match libc::syscall(libc::SYS_clone, flags, zero, zero, zero, zero) {
+                    0 => libc::_exit(0),
+                    returned => result(returned),
+                }
+            }
+            "abort" => libc::abort(),
+            "fault" => {
+                // No page is mapped there.
+                std::ptr::write_volatile(std::ptr::without_provenance_mut::<u8>(8), 1);
+                Attempted::Succeeded
+            }
             "setuid" => result(libc::syscall(libc::SYS_setuid, zero)),
             _ => Attempted::Unknown,
         }

@@ -16,10 +16,14 @@
     reason = "the sources are shared with the real binary, which uses all of them"
 )]
 
+#[path = "../../../runtime/src/backstop.rs"]
+mod backstop;
 #[path = "../../../runtime/src/compiler.rs"]
 mod compiler;
 #[path = "../../../runtime/src/dispatcher/mod.rs"]
 mod dispatcher;
+#[path = "../../../runtime/src/error.rs"]
+mod error;
 #[path = "../../../runtime/src/guest/mod.rs"]
 mod guest;
 #[path = "../../../runtime/src/guest_thread.rs"]

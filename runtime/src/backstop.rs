@@ -1,5 +1,5 @@
-//! The last backstop behind the timeout ladder: should watchdog and dispatcher both fail, the kernel ends a worker that
-//! has used far more processor time than its tasks may.
+//! The last backstop behind the timeout ladder: should all who watch a process that runs guests fail, the kernel ends it
+//! when it has used far more processor time than its tasks may.
 //!
 //! The limit is one of the whole process and counts from its start, so it has to grow as tasks come. It grows by much
 //! at once, so that it costs a task no system call.
