@@ -9,7 +9,13 @@ use std::time::Duration;
 use mpwasm::{Guest, Jail, Outcome, Pool, Reporter, TaskHandle};
 
 /// How long anything may take that should be over soon: much, for a machine with much to do.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The timeout of an attack that is to end in another way, on such a machine.
+const AMPLE: Duration = Duration::from_secs(40);
+
+/// The timeout of an attack that does not end.
+pub const SOON: Duration = Duration::from_secs(2);
 
 /// A guest that the attackers do not run.
 const GUEST: &str =
@@ -54,7 +60,12 @@ impl Attacked {
 
     /// Lets an attacker do this.
     pub fn attack(&self, attack: &str, target: &str) -> TaskHandle {
-        let task = self.guest.task((attack, target)).timeout(Duration::from_secs(2));
+        self.attack_for(AMPLE, attack, target)
+    }
+
+    /// Lets an attacker do this for so long.
+    pub fn attack_for(&self, timeout: Duration, attack: &str, target: &str) -> TaskHandle {
+        let task = self.guest.task((attack, target)).timeout(timeout);
         self.pool.submit(task).unwrap()
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mpwasm::{Kind, Outcome};
 
-use crate::attacker::{Attacked, in_time};
+use crate::attacker::{Attacked, SOON, in_time};
 
 /// From the deadline to the end of a task whose worker does not end it (rung 4), on a machine with much to do.
 const LATE: Duration = Duration::from_secs(10);
@@ -35,14 +35,13 @@ fn breaks_the_protocol(attack: &str) {
 /// It says nothing that would end the task: the dispatcher's own clock does.
 #[track_caller]
 fn times_out(attack: &str) {
-    let outcome = outcome(attack);
+    let attacked = Attacked::start("attacker", 2);
+    let outcome = in_time(&attacked.attack_for(SOON, attack, ""));
+    attacked.assert_in_order();
     let error = outcome.result.as_ref().expect_err(attack);
     assert_eq!(error.kind, Kind::Timeout, "{attack}: {error:?}");
     let run = Duration::from_micros(outcome.usage.run_us.expect("it ran"));
-    assert!(
-        run >= Duration::from_secs(2) && run < Duration::from_secs(2) + LATE,
-        "{attack}: {run:?}"
-    );
+    assert!(run >= SOON && run < SOON + LATE, "{attack}: {run:?}");
 }
 
 #[test]
@@ -127,7 +126,7 @@ fn a_claim_before_the_offer_does_not_end_the_task_early() {
 #[test]
 fn a_flood_of_diagnostics_holds_up_nobody() {
     let attacked = Attacked::start("attacker", 2);
-    let flood = attacked.attack("diagnostics", "");
+    let flood = attacked.attack_for(SOON, "diagnostics", "");
     for _ in 0..100 {
         assert_eq!(attacked.outcome("none", "").status(), "ok");
     }

@@ -99,9 +99,13 @@ impl Evil {
             "none" => self.end(offer, Ending::Ok(b"null")),
             "claimed long ago" | "claimed in the future" | "silent" => hang(),
             "random" => {
-                let mut bytes = [0; 4096];
-                rand::rng().fill_bytes(&mut bytes);
-                self.send(&bytes);
+                // A hundred frames: should some of them be messages by chance, the others are none.
+                for _ in 0..100 {
+                    let mut bytes = [0; 100];
+                    rand::rng().fill_bytes(&mut bytes);
+                    self.send(&100_u32.to_le_bytes());
+                    self.send(&bytes);
+                }
                 hang()
             }
             "huge" => {
