@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use rand::Rng;
 
 use crate::session::{
-    BUSY, Ended, Session, assert_accounted, chance, offer, random_moment, wait_until_busy, within,
+    BUSY, Ended, Session, assert_accounted, chance, offer, random_moment, spinning, wait_until_busy, within,
 };
 use crate::support::{fixture, send};
 
@@ -74,22 +74,7 @@ fn while_it_starts() {
 
 #[test]
 fn while_five_workers_spin() {
-    let folder = tempfile::tempdir().unwrap();
-    let tasks = crate::session::task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
-    let tasks = tasks.to_str().unwrap();
-    let run = Session::start(&[
-        "--results",
-        "-",
-        "--size",
-        "5",
-        "--timeout",
-        "1h",
-        "--tasks",
-        tasks,
-        &fixture("spin"),
-    ]);
-    wait_until_busy(&run.workers(5));
-    let ended = kill_dispatcher(run);
+    let ended = kill_dispatcher(spinning(5, &["--results", "-"]));
     assert_eq!(assert_accounted(&ended.records(), &["crash"])["crash"], 10);
 }
 

@@ -10,7 +10,8 @@ use nix::sys::signal::Signal;
 use rand::Rng;
 
 use crate::session::{
-    BUSY, Session, chance, cpu, offer, random_moment, rests, state, stop, surviving_records, wait_until_busy,
+    BUSY, Session, chance, cpu, offer, random_moment, rests, spinning, state, stop, surviving_records,
+    wait_until_busy,
 };
 use crate::support::{fixture, send, until};
 
@@ -54,20 +55,7 @@ fn while_everything_starts() {
 
 #[test]
 fn while_five_workers_spin() {
-    let folder = tempfile::tempdir().unwrap();
-    let tasks = crate::session::task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
-    let tasks = tasks.to_str().unwrap();
-    let run = Session::start(&[
-        "--size",
-        "5",
-        "--timeout",
-        "1h",
-        "--tasks",
-        tasks,
-        &fixture("spin"),
-    ]);
-    wait_until_busy(&run.workers(5));
-    run.kill_parent();
+    spinning(5, &[]).kill_parent();
 }
 
 #[test]
@@ -134,40 +122,15 @@ pub fn bulky_guest() -> String {
 
 #[test]
 fn while_a_worker_is_stopped() {
-    let folder = tempfile::tempdir().unwrap();
-    let tasks = crate::session::task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
-    let tasks = tasks.to_str().unwrap();
-    let run = Session::start(&[
-        "--size",
-        "3",
-        "--timeout",
-        "1h",
-        "--tasks",
-        tasks,
-        &fixture("spin"),
-    ]);
-    let workers = run.workers(3);
-    wait_until_busy(&workers);
-    stop(workers[1]);
+    let run = spinning(3, &[]);
+    stop(run.workers(3)[1]);
     run.kill_parent();
 }
 
 /// The death signal reaches a process that is stopped.
 #[test]
 fn while_the_dispatcher_is_stopped() {
-    let folder = tempfile::tempdir().unwrap();
-    let tasks = crate::session::task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
-    let tasks = tasks.to_str().unwrap();
-    let run = Session::start(&[
-        "--size",
-        "3",
-        "--timeout",
-        "1h",
-        "--tasks",
-        tasks,
-        &fixture("spin"),
-    ]);
-    wait_until_busy(&run.workers(3));
+    let run = spinning(3, &[]);
     stop(run.one("dispatcher"));
     run.kill_parent();
 }

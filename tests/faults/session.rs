@@ -17,7 +17,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use crate::support::{mpwasm, pidfd, records, role, send, statuses, until, wait_readable};
+use crate::support::{fixture, mpwasm, pidfd, records, role, send, statuses, until, wait_readable};
 
 /// Longer than any run here takes on a machine that is busy with other things: a run that hangs.
 pub const HANGS: Duration = Duration::from_secs(60);
@@ -26,10 +26,10 @@ pub const HANGS: Duration = Duration::from_secs(60);
 pub const GONE: Duration = Duration::from_secs(1);
 
 /// A bound of the contract, with slack. The bounds are for a machine that is idle; tests run beside each other and
-/// beside whatever else the machine does, and a process that is not scheduled can't keep a deadline: any thread may stand
-/// still for seconds, and the end of a run is a chain of several. The figures themselves are measured elsewhere, or here with `MPWASM_FAULT_SLACK=1` on an idle machine.
+/// beside whatever else the machine does, and a process that is not scheduled can't keep a deadline. The figures
+/// themselves are measured with `MPWASM_FAULT_SLACK=1` on an idle machine.
 pub fn within(contract: Duration) -> Duration {
-    contract * number("MPWASM_FAULT_SLACK", 10)
+    contract * number("MPWASM_FAULT_SLACK", 5)
 }
 
 /// How many tasks a long run has.
@@ -460,6 +460,25 @@ pub fn offer(run: &mut Session, line: impl Into<String>, count: u64) -> Arc<Atom
         }
     });
     offered
+}
+
+/// A run with ten tasks that never end, and so many workers, all of which spin.
+pub fn spinning(size: u32, options: &[&str]) -> Session {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
+    let (workers, tasks) = (size.to_string(), tasks.to_str().unwrap());
+    let args = [
+        "--size",
+        &workers,
+        "--timeout",
+        "1h",
+        "--tasks",
+        tasks,
+        &fixture("spin"),
+    ];
+    let run = Session::start(&[options, &args].concat());
+    wait_until_busy(&run.workers(size as usize));
+    run
 }
 
 /// A guest whose `runnable` prints `started` and then computes until so much is left to its deadline. Its model `next`
