@@ -82,7 +82,7 @@ pub fn shut_in(role: Role, plan: &Plan) -> Result<(), JailError> {
     Ok(())
 }
 
-/// Steps 9 to 11. All threads that the process will have are there, but in the dispatcher and the compiler.
+/// Steps 9 to 11. All threads that the process will have are there, but in the dispatcher.
 ///
 /// # Errors
 /// As [`shut_in`].
