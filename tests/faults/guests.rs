@@ -8,8 +8,7 @@ use crate::parent::bulky_guest;
 use crate::session::{Ended, HANGS, Session, assert_accounted, task_file, within};
 use crate::support::{fixture, once_in_three};
 
-/// From the claim to the end of a task with a timeout of 200 ms, whatever it does: asked of most of them, since on a busy
-/// machine any process may stand still for seconds.
+/// From the claim to the end of a task with a timeout of 200 ms, whatever it does.
 const LATEST: Duration = Duration::from_millis(400);
 
 fn run(lines: Vec<String>, size: &str) -> (Ended, Vec<Value>) {
@@ -32,21 +31,22 @@ fn run(lines: Vec<String>, size: &str) -> (Ended, Vec<Value>) {
     (ended, records)
 }
 
-fn assert_timeouts(records: &[Value], bad: &str) {
-    let mut times = Vec::new();
+/// The bad ones have timed out, and the others are well. An error says that one of them ended late: on a busy machine a
+/// process may stand still for seconds, so that all of it is to be done once more.
+fn timeouts(records: &[Value], bad: &str) -> Result<(), String> {
+    let mut late = Vec::new();
     for record in records {
         let expected = if record["model"] == bad { "timeout" } else { "ok" };
         assert_eq!(record["status"], expected, "{record}");
         if record["model"] == bad {
             let took = Duration::from_micros(record["run_us"].as_u64().unwrap());
             assert!((Duration::from_millis(200)..HANGS).contains(&took), "{record}");
-            times.push(took);
+            late.extend((took >= within(LATEST)).then_some(took));
         }
     }
-    times.sort_unstable();
-    if times.len() > 2 {
-        assert!(times[times.len() / 2] < within(LATEST), "{times:?}");
-    }
+    late.is_empty()
+        .then_some(())
+        .ok_or_else(|| format!("late: {late:?}"))
 }
 
 /// Six that do not end among 300 that do, on three workers.
@@ -55,10 +55,12 @@ fn among_neighbours(bad: &str, args: &str) {
         7 => format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
         _ => r#"{"model":"busy","args":[1000]}"#.to_owned(),
     };
-    let (ended, records) = run((0..300).map(line).collect(), "3");
-    assert_eq!(records.len(), 300);
-    assert_timeouts(&records, bad);
-    ended.assert_code(1);
+    once_in_three(|| {
+        let (ended, records) = run((0..300).map(line).collect(), "3");
+        assert_eq!(records.len(), 300);
+        ended.assert_code(1);
+        timeouts(&records, bad)
+    });
 }
 
 /// One, and then one more on the same slot.
@@ -67,10 +69,12 @@ fn then_the_slot_is_free(bad: &str, args: &str) {
         format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
         r#"{"model":"pid","args":[]}"#.to_owned(),
     ];
-    let (_, records) = run(lines, "1");
-    assert_eq!(records.len(), 2);
-    assert_timeouts(&records, bad);
-    assert_eq!(records[0]["worker"], records[1]["worker"]);
+    once_in_three(|| {
+        let (_, records) = run(lines.clone(), "1");
+        assert_eq!(records.len(), 2);
+        assert_eq!(records[0]["worker"], records[1]["worker"]);
+        timeouts(&records, bad)
+    });
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn one_that_prints_for_ever() {
     ];
     once_in_three(|| {
         let (_, records) = run(lines.clone(), "1");
-        assert_timeouts(&records, "flood");
+        timeouts(&records, "flood")?;
         // Of a worker that did not end its task in time, and was killed, nobody knows it.
         let printed = records[0]["stdout_bytes"].as_u64();
         let some = printed.is_some_and(|bytes| bytes > 0);
@@ -115,10 +119,13 @@ fn many_that_spin_at_once() {
         .map(|_| spin)
         .chain((0..100).map(|_| noop))
         .map(str::to_owned);
-    let (ended, records) = run(lines.collect(), "8");
-    assert_eq!(records.len(), 124);
-    assert_timeouts(&records, "spin");
-    ended.assert_code(1);
+    let lines: Vec<_> = lines.collect();
+    once_in_three(|| {
+        let (ended, records) = run(lines.clone(), "8");
+        assert_eq!(records.len(), 124);
+        ended.assert_code(1);
+        timeouts(&records, "spin")
+    });
 }
 
 #[test]
