@@ -74,13 +74,7 @@ fn the_demo_runs_ten_tasks_in_five_workers_and_their_callbacks_in_a_sixth_proces
             .count();
         assert_eq!(lines, 10);
 
-        // Five seconds on an idle machine; on another one still less than the tasks take one after the other.
-        let one_by_one = demo
-            .records
-            .iter()
-            .map(|record| record["run_us"].as_u64().unwrap());
-        let one_by_one = Duration::from_micros(one_by_one.sum());
-        let swift = demo.wall < one_by_one.max(Duration::from_secs(5));
+        let swift = demo.wall < Duration::from_secs(5);
         let replaced = workers.len() - slots.len();
         let late = statuses.iter().filter(|status| **status == "timeout").count();
         let good = swift && slots.len() == 5 && replaced <= late && seen == workers;
