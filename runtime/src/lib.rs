@@ -48,6 +48,7 @@ mod outbox;
 mod outcome;
 mod pool;
 mod process;
+mod retry;
 mod role;
 mod task_line;
 mod tasks;
@@ -59,11 +60,12 @@ mod worker;
 pub use error::Error;
 pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
-pub use outcome::{CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
+pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
     Builder, Cache, CacheStats, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle,
     Terminal, inspect, prints,
 };
+pub use retry::{Backoff, Retry};
 pub use settings::{Isolation, Jail, Settings, User};
 pub use task_line::{TaskLine, duration, json_error};
 

@@ -13,5 +13,6 @@ mod errors;
 mod guests;
 mod handles;
 mod pushing;
+mod retries;
 #[path = "../support/mod.rs"]
 mod support;

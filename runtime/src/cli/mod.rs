@@ -14,6 +14,7 @@ mod options;
 mod readers;
 mod records;
 mod reporter;
+mod retry;
 mod run;
 mod signals;
 mod stdio;

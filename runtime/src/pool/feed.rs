@@ -46,6 +46,7 @@ impl Feed {
             model,
             key,
             timeout,
+            retry,
             args,
         } = task;
         let args = guest
@@ -66,6 +67,7 @@ impl Feed {
             args: args.clone(),
             accepted,
             waiter,
+            tried: Vec::new(),
         };
         let id = shared.ledger.accept(pending).inspect_err(|_| self.flush())?;
         let args = args.get().as_bytes();
@@ -76,6 +78,7 @@ impl Feed {
                 guest: index,
                 model,
                 timeout,
+                retry,
                 args,
             },
         );

@@ -157,13 +157,26 @@ impl Hearing<'_> {
     fn message(&mut self, message: FromDispatcher<'_>) -> Result<(), String> {
         let shared = self.shared;
         match message {
+            FromDispatcher::Tried { id, attempt } => {
+                tracing::info!(
+                    "task {id}: attempt {} ended as {}, and is followed by another: {}",
+                    attempt.attempt,
+                    attempt.kind,
+                    inert(&attempt.message)
+                );
+                // What it printed last ends here: the next attempt begins anew.
+                end_output(shared, Source::Task(id));
+                if !shared.ledger.tried(id, attempt) {
+                    return Err(format!("it told an attempt of task {id} that can't have been"));
+                }
+            }
             FromDispatcher::Outcome {
                 id,
                 ending,
                 ran,
                 callback,
             } => {
-                let Some(pending) = shared.ledger.end(id) else {
+                let Some(mut pending) = shared.ledger.end(id) else {
                     return Err(format!("it told the end of task {id}, which is not running"));
                 };
                 let outcome = pending.outcome(id, checked(ending), ran, callback);
@@ -243,7 +256,7 @@ impl Shared {
             ),
             None => Failure::new(Kind::Crash, "the pool failed before the task had started"),
         };
-        for (id, pending) in self.ledger.end_all() {
+        for (id, mut pending) in self.ledger.end_all() {
             let outcome = pending.lost(id, lost.clone());
             self.report(|reporter| reporter.outcome(&outcome));
             if let Some(waiter) = pending.waiter {

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::page::Offer;
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::jail::Plan;
-use crate::outcome::{CallbackStatus, Failure, LogLevel, Stream};
+use crate::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
+use crate::retry::Retry;
 use crate::settings::Settings;
 use crate::time::Time;
 
@@ -86,6 +87,8 @@ pub enum Pushed<'a> {
         model: u32,
         /// How long it may run.
         timeout: Duration,
+        /// When it is tried again; `None` for what the settings say.
+        retry: Option<Retry>,
         /// One line of JSON: an array.
         #[serde(with = "serde_bytes")]
         args: &'a [u8],
@@ -171,6 +174,13 @@ pub enum Ending<'a> {
 /// Dispatcher to parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromDispatcher<'a> {
+    /// An attempt of a task has failed, and another will follow.
+    Tried {
+        /// The task's id.
+        id: u64,
+        /// How it failed.
+        attempt: Attempt,
+    },
     /// A task has ended, and its callback has run.
     Outcome {
         /// The task's id.

@@ -38,6 +38,8 @@ mod outbox;
 mod outcome;
 #[path = "../../../runtime/src/process.rs"]
 mod process;
+#[path = "../../../runtime/src/retry.rs"]
+mod retry;
 #[path = "../../../runtime/src/role.rs"]
 mod role;
 #[path = "../../../runtime/src/settings.rs"]

@@ -38,6 +38,8 @@ pub(super) struct Process {
     pub guests: u32,
     /// What it was sent. It is kept to the end: reports may arrive from a process that was killed.
     pub hand: Hand,
+    /// Tasks that ended in it.
+    pub ended: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -108,6 +110,7 @@ impl Worker {
             progress: Progress::Nothing,
             guests,
             hand: Hand::new(self.id),
+            ended: 0,
         });
     }
 
@@ -175,6 +178,11 @@ impl Process {
     /// Whether it may be offered tasks that need so many guests.
     pub fn serves(&self, required: u32) -> bool {
         self.stage == Stage::Serving && self.guests >= required
+    }
+
+    /// Whether it may be offered one more task, when it is for so many.
+    pub fn has_room(&self, tasks_per_process: Option<u32>) -> bool {
+        tasks_per_process.is_none_or(|most| self.ended as usize + self.hand.outstanding() < most as usize)
     }
 
     /// Whether it was told to go because it was not needed, so that its exit says nothing against it.
