@@ -50,6 +50,7 @@ mod pool;
 mod process;
 mod retry;
 mod role;
+mod status;
 mod task_line;
 mod tasks;
 mod time;
@@ -62,11 +63,12 @@ pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
 pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
-    Builder, Cache, CacheStats, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle,
-    Terminal, inspect, prints,
+    Builder, Cache, CacheStats, Guest, Model, Output, Pool, Progress, Rejected, Reporter, Source, Stats,
+    Task, TaskHandle, Terminal, inspect, prints,
 };
 pub use retry::{Backoff, Retry};
 pub use settings::{Isolation, Jail, Settings, User};
+pub use status::{Status, TaskStatus, WorkerState, WorkerStatus};
 pub use task_line::{TaskLine, duration, json_error};
 
 /// Call this first in `main` of a program that embeds the pool.

@@ -14,5 +14,6 @@ mod guests;
 mod handles;
 mod pushing;
 mod retries;
+mod status;
 #[path = "../support/mod.rs"]
 mod support;

@@ -17,6 +17,7 @@ mod reporter;
 mod retry;
 mod run;
 mod signals;
+mod status;
 mod stdio;
 mod summary;
 mod units;

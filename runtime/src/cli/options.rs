@@ -36,7 +36,7 @@ pub enum Command {
     ///
     /// Exit codes: 0 every task and callback was ok; 1 some failed; 2 wrong usage or a bad guest, nothing ran;
     /// 3 mpwasm itself failed; 130 and 143 interrupted. A first SIGINT or SIGTERM lets running tasks end, a second
-    /// one kills them, a third one does not even wait for the records.
+    /// one kills them, a third one does not even wait for the records. SIGUSR1 prints what each worker is doing.
     Run(Box<RunArgs>),
     /// Build a guest crate for wasm32-wasip1 and print the path of the module.
     Build {

@@ -124,6 +124,17 @@ impl Callbacks {
         self.waiting.len() >= CALLBACK_QUEUE || self.bytes >= CALLBACK_QUEUE_BYTES
     }
 
+    /// Tasks that have ended but for their callbacks.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.running.len()
+    }
+
+    /// Whether this task has ended but for its callback.
+    pub fn has(&self, id: u64) -> bool {
+        let mut all = self.running.iter().chain(&self.waiting);
+        all.any(|finished| finished.task.id == id)
+    }
+
     /// Whether every outcome is on its way to the parent.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()

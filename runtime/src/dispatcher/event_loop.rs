@@ -15,6 +15,7 @@ use super::callbacks::{Callbacks, Finished};
 use super::crew::{self, Crew, Note, Stage};
 use super::frames::{self, Said};
 use super::schedule::{Exit, OfferId, Scheduler, Task, WorkerId};
+use super::status;
 use crate::guest::GuestInfo;
 use crate::outcome::Failure;
 use crate::process::poll_until;
@@ -272,6 +273,11 @@ impl EventLoop {
                 ToDispatcher::Cancel { id } => {
                     self.scheduler.cancel(id, now, &mut self.crew);
                 }
+                ToDispatcher::Ask { question, task } => {
+                    let all = (&mut self.scheduler, &mut self.crew, &self.callbacks);
+                    let answer = status::answer(task, all, now);
+                    self.uplink.put(&FromDispatcher::Status { question, answer });
+                }
                 ToDispatcher::Interrupt => {
                     self.callbacks.interrupt();
                     self.scheduler.interrupt(now, &mut self.crew);
@@ -408,7 +414,7 @@ impl EventLoop {
                 Said::Ready => {
                     member.stage = Stage::Ready;
                     self.scheduler
-                        .worker_ready(worker)
+                        .worker_ready(worker, now)
                         .map_err(|fault| fault.to_string())?;
                 }
                 Said::Skipped(offer) => {

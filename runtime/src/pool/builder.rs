@@ -15,8 +15,10 @@ use nix::unistd::pipe2;
 use super::cache::Cache;
 use super::feed::Feed;
 use super::ledger::Ledger;
+use super::questions::Questions;
 use super::receiver::{self, Dispatcher};
 use super::report::{Locked, Reporter};
+use super::stats::Counters;
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
 use crate::jail::{self, Layer};
@@ -245,6 +247,8 @@ impl Builder {
                     executable,
                     cache,
                     ledger: Ledger::default(),
+                    counters: Counters::default(),
+                    questions: Questions::default(),
                     feed: Mutex::new(Feed::new(pipe)),
                     socket: Mutex::new(socket),
                     reporter: Locked::new(reporter),

@@ -21,6 +21,7 @@ use crate::jail::Plan;
 use crate::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
 use crate::retry::Retry;
 use crate::settings::Settings;
+use crate::status::{Status, TaskStatus};
 use crate::time::Time;
 
 /// What may surround the args, a result or a print in a frame: everything but the payload itself.
@@ -117,6 +118,13 @@ pub enum ToDispatcher {
         /// Its id.
         id: u64,
     },
+    /// What is going on? The answer is [`FromDispatcher::Status`].
+    Ask {
+        /// By which the answer is known.
+        question: u64,
+        /// The task that it is about; the pool, when it is none.
+        task: Option<u64>,
+    },
     /// What has not started ends as `cancelled`; what runs may end.
     Interrupt,
     /// Everything ends as `cancelled`, now.
@@ -171,6 +179,15 @@ pub enum Ending<'a> {
     Failed(Failure),
 }
 
+/// The answer to [`ToDispatcher::Ask`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// What the pool is doing.
+    Pool(Status),
+    /// Where the task is; `None` when it is not with the dispatcher.
+    Task(Option<TaskStatus>),
+}
+
 /// Dispatcher to parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromDispatcher<'a> {
@@ -219,6 +236,13 @@ pub enum FromDispatcher<'a> {
     },
     /// The answer to [`ToDispatcher::Load`]: tasks of the guest may come.
     Loaded,
+    /// The answer to [`ToDispatcher::Ask`].
+    Status {
+        /// The question's.
+        question: u64,
+        /// What there is to say.
+        answer: Answer,
+    },
     /// Something that the user should know once.
     Warning(&'a str),
     /// Something for who asked what is going on.

@@ -44,6 +44,8 @@ mod retry;
 mod role;
 #[path = "../../../runtime/src/settings.rs"]
 mod settings;
+#[path = "../../../runtime/src/status.rs"]
+mod status;
 #[path = "../../../runtime/src/task_line.rs"]
 mod task_line;
 #[path = "../../../runtime/src/tasks.rs"]

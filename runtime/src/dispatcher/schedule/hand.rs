@@ -58,6 +58,14 @@ pub(super) struct Claim {
     pub cancelled: Option<Time>,
 }
 
+/// The task that a worker runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    pub task: u64,
+    pub attempt: u32,
+    pub since: Time,
+}
+
 /// What is to be done about the first task of a hand.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -202,6 +210,24 @@ impl Hand {
         } else {
             Due::Later(overdue.min(uncancelled))
         }
+    }
+
+    /// The task that the worker runs, as far as it says so itself.
+    pub fn running(&mut self, now: Time, io: &mut impl Io) -> Option<Running> {
+        let first = self.sent.iter_mut().find(|offer| offer.held.is_some())?;
+        let claim = first.look(self.worker, now, io)?;
+        let task = &first.held.as_ref()?.task;
+        Some(Running {
+            task: task.id,
+            attempt: task.attempt,
+            since: claim.run.claimed,
+        })
+    }
+
+    /// The attempt in which a task is, if it is in this hand.
+    pub fn attempt(&self, task: u64) -> Option<u32> {
+        let held = self.sent[self.find(task)?].held.as_ref()?;
+        Some(held.task.attempt)
     }
 
     /// Takes back everything that has not started.

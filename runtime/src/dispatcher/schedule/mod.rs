@@ -28,6 +28,7 @@ mod death;
 mod hand;
 mod io;
 mod retry;
+mod status;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use death::{Death, cancelled_before_start};
 use hand::{Due, Held};
 pub use io::{Exit, Fault, Io, KillReason, OfferId, WorkerId};
 use retry::Paused;
+pub use status::Place;
 use task::Queue;
 pub use task::{Run, Task};
 use window::Window;
@@ -145,9 +147,9 @@ impl Scheduler {
     ///
     /// # Errors
     /// When it had done so before.
-    pub fn worker_ready(&mut self, worker: WorkerId) -> Result<(), Fault> {
+    pub fn worker_ready(&mut self, worker: WorkerId, now: Time) -> Result<(), Fault> {
         if let Some(process) = self.process(worker) {
-            process.ready()?;
+            process.ready(now)?;
             if process.stage == Stage::Serving {
                 self.failed_starts = 0;
             }
@@ -326,8 +328,7 @@ impl Scheduler {
                 }
                 let stalled = process.hand.outstanding() == 0;
                 if stalled {
-                    process.stage = Stage::Stalled;
-                    process.due = now + STALL_PATIENCE;
+                    process.enter(Stage::Stalled, now, now + STALL_PATIENCE);
                 }
                 self.give_back(tasks, io);
                 if !stalled {

@@ -103,15 +103,16 @@ impl Paused {
         due
     }
 
-    /// When the pause of the task with this id ends.
-    pub fn until(&self, id: u64) -> Option<Time> {
-        let mut keys = self.tasks.keys();
-        keys.find(|(_, task)| *task == id).map(|(until, _)| *until)
+    /// The task with this id, and when its pause ends.
+    pub fn get(&self, id: u64) -> Option<(Time, &Task)> {
+        let mut tasks = self.tasks.iter();
+        let ((until, _), task) = tasks.find(|((_, task), _)| *task == id)?;
+        Some((*until, task))
     }
 
     /// Takes out the task with this id.
     pub fn remove(&mut self, id: u64) -> Option<Task> {
-        let until = self.until(id)?;
+        let (until, _) = self.get(id)?;
         let task = self.tasks.remove(&(until, id))?;
         self.bytes -= task.args.len();
         Some(task)

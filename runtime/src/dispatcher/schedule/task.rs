@@ -137,10 +137,18 @@ impl Queue {
         }
     }
 
+    /// The task with this id.
+    pub fn get(&self, id: u64) -> Option<&Task> {
+        self.tasks.get(self.find(id)?)
+    }
+
+    fn find(&self, id: u64) -> Option<usize> {
+        self.tasks.binary_search_by_key(&id, |task| task.id).ok()
+    }
+
     /// Takes out the task with this id.
     pub fn remove(&mut self, id: u64) -> Option<Task> {
-        let index = self.tasks.binary_search_by_key(&id, |task| task.id).ok()?;
-        let task = self.tasks.remove(index)?;
+        let task = self.tasks.remove(self.find(id)?)?;
         self.bytes -= task.args.len();
         Some(task)
     }

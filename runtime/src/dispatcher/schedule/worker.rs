@@ -30,6 +30,8 @@ pub(super) enum Slot {
 #[derive(Debug)]
 pub(super) struct Process {
     pub stage: Stage,
+    /// When that began.
+    pub since: Time,
     /// When somebody must look at it again: the end of the stage, or for [`Stage::Serving`] the next check.
     pub due: Time,
     /// What came of it so far.
@@ -106,6 +108,7 @@ impl Worker {
         io.spawn(self.id);
         self.slot = Slot::Live(Process {
             stage: Stage::Starting,
+            since: now,
             due: now + START_PATIENCE,
             progress: Progress::Nothing,
             guests,
@@ -118,8 +121,7 @@ impl Worker {
     pub fn retire(&mut self, now: Time, io: &mut impl Io) {
         if let Slot::Live(process) = &mut self.slot {
             io.retire(self.id);
-            process.stage = Stage::Retiring;
-            process.due = now + RETIRE_PATIENCE;
+            process.enter(Stage::Retiring, now, now + RETIRE_PATIENCE);
         }
     }
 
@@ -129,8 +131,7 @@ impl Worker {
             && !matches!(process.stage, Stage::Killed(_))
         {
             io.kill(self.id, &reason);
-            process.stage = Stage::Killed(reason);
-            process.due = now + REAP_PATIENCE;
+            process.enter(Stage::Killed(reason), now, now + REAP_PATIENCE);
         }
     }
 
@@ -160,12 +161,18 @@ impl Worker {
 }
 
 impl Process {
+    /// It begins a stage, and is looked at again when that is `due`.
+    pub fn enter(&mut self, stage: Stage, now: Time, due: Time) {
+        self.stage = stage;
+        self.since = now;
+        self.due = due;
+    }
+
     /// It reported to be ready.
-    pub fn ready(&mut self) -> Result<(), Fault> {
+    pub fn ready(&mut self, now: Time) -> Result<(), Fault> {
         match self.stage {
             Stage::Starting => {
-                self.stage = Stage::Serving;
-                self.due = Time::NEVER;
+                self.enter(Stage::Serving, now, Time::NEVER);
                 self.progress = Progress::Ready;
                 Ok(())
             }
@@ -197,8 +204,7 @@ impl Process {
     /// shorter timeout than the one before.
     pub fn reported(&mut self, now: Time) {
         if self.stage == Stage::Stalled {
-            self.stage = Stage::Serving;
-            self.due = Time::NEVER;
+            self.enter(Stage::Serving, now, Time::NEVER);
         }
         if !self.hand.is_empty() {
             self.check_by(now + CLAIM_PATIENCE);

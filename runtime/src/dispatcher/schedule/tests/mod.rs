@@ -6,6 +6,7 @@ mod isolation;
 mod retry;
 mod rules;
 mod simulation;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,7 +171,7 @@ impl Pool {
     fn report(&mut self, worker: WorkerId, frame: Frame) -> Result<(), Fault> {
         let now = self.crew.now;
         match frame {
-            Frame::Ready => self.scheduler.worker_ready(worker),
+            Frame::Ready => self.scheduler.worker_ready(worker, now),
             Frame::Skipped(offer) => self.scheduler.skipped(worker, offer, now),
             Frame::Ended(offer, run) => {
                 let (task, run) = self.scheduler.ended(worker, offer, run, now, &mut self.crew)?;
