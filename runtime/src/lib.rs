@@ -63,8 +63,8 @@ pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
 pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
-    Builder, Cache, CacheStats, Guest, Model, Output, Pool, Progress, Rejected, Reporter, Source, Stats,
-    Task, TaskHandle, Terminal, inspect, prints,
+    Builder, Cache, CacheStats, FinalError, FinalValue, Guest, Model, Output, Pool, Progress, Rejected,
+    Reporter, Source, Stats, Task, TaskHandle, Terminal, inspect, prints,
 };
 pub use retry::{Backoff, Retry};
 pub use settings::{Isolation, Jail, Settings, User};

@@ -10,6 +10,7 @@ mod common;
 mod embedding;
 mod ending;
 mod errors;
+mod folds;
 mod guests;
 mod handles;
 mod pushing;

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, fixture, line, run, run_lines};
-use crate::support::repository;
+use crate::bench::{Ended, Guest, fixture, line, run, run_lines};
 
 /// Runs the guest whose first two attempts print and trap.
 fn attempts(options: &[&str]) -> Ended {
-    let guest = repository().join("tests/support/attempts.wat");
-    let tasks = ["--args", "[]", guest.to_str().unwrap()];
+    let guest = Guest::wat(include_str!("../support/attempts.wat"));
+    let tasks = ["--args", "[]", guest.path()];
     run(&[options, &tasks].concat())
 }
 

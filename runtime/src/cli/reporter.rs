@@ -238,6 +238,7 @@ fn log_line(source: Source, level: LogLevel, text: &str) -> String {
     match source {
         Source::Task(id) => format!("{level} task {id}: {text}"),
         Source::Callback(id) => format!("{level} callback of task {id}: {text}"),
+        Source::FinalCallback { .. } => format!("{level} final callback: {text}"),
         Source::Tasks => format!("{level} tasks: {text}"),
     }
 }

@@ -29,6 +29,7 @@ use super::records::Records;
 use super::reporter::{Place, RunReporter, SharedReporter};
 use super::signals::{self, Wish};
 use super::stdio::{self, Descriptor, Lenient};
+use super::summary;
 
 /// Runs it all, and says on stderr what there is to say but for a failure that it returns: then nothing ran.
 ///
@@ -93,7 +94,9 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let mut reporter = reporter.lock();
     reporter.finish();
     let broken = reporter.broken();
-    let exit = end.exit(broken, reporter.tally().any_failure());
+    let values = pool.final_values();
+    let lost = values.iter().any(|value| value.result.is_err());
+    let exit = end.exit(broken, reporter.tally().any_failure() || lost);
     if exit == Exit::Usage
         && let Some(failure) = end.feeder
     {
@@ -101,6 +104,9 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     }
     for problem in end.problems(broken) {
         stdio::say(&problem);
+    }
+    for value in &values {
+        stdio::say(&summary::final_value(value));
     }
     stdio::say(&reporter.tally().summary(wall));
     Ok(exit)

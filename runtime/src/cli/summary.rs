@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mpwasm::{CallbackStatus, Kind, Outcome};
+use mpwasm::{CallbackStatus, FinalValue, Kind, Outcome};
 
 /// The kinds in the order in which the summary names them.
 const KINDS: [Kind; 10] = [
@@ -77,6 +77,18 @@ impl Tally {
             _ = write!(line, ", {rate:.digits$} tasks/s");
         }
         line
+    }
+}
+
+/// What the callbacks of a model have made of all results, in one line.
+pub fn final_value(value: &FinalValue) -> String {
+    let model = match value.model.as_str() {
+        "" => "the unnamed model".to_owned(),
+        name => format!("model {name:?}"),
+    };
+    match &value.result {
+        Ok(json) => format!("the final value of {model}: {json}"),
+        Err(error) => format!("there is no final value of {model}: {error}"),
     }
 }
 

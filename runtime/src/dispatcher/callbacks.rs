@@ -10,6 +10,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::callback_thread::{Event, Job, Link};
+use super::folds::Folds;
 use super::schedule::Task;
 use crate::guest::{Export, GuestInfo};
 use crate::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
@@ -59,6 +60,9 @@ pub struct Callbacks {
     /// With the thread, in its order.
     running: VecDeque<Finished>,
     switched_off: HashSet<(u32, u32)>,
+    folds: Folds,
+    /// The final callbacks were asked for: nothing else will be.
+    concluded: bool,
     /// Threads that each guest has left behind.
     abandoned: HashMap<u32, u32>,
     /// Failures of callbacks that were told in full: a record has only their kind.
@@ -80,6 +84,8 @@ impl Callbacks {
             bytes: 0,
             running: VecDeque::new(),
             switched_off: HashSet::new(),
+            folds: Folds::default(),
+            concluded: false,
             abandoned: HashMap::new(),
             explained: 0,
             interrupted: false,
@@ -117,6 +123,25 @@ impl Callbacks {
         for finished in running.into_iter().chain(waiting) {
             report(&finished, CallbackStatus::Skipped, uplink);
         }
+        self.folds.abandon(&ended_early(), uplink);
+    }
+
+    /// Once all tasks have ended, and by themselves unless `early`: lets the models say what they have made of them.
+    /// Returns whether they have.
+    pub fn conclude(&mut self, early: bool, uplink: &mut Outgoing) -> bool {
+        if !self.concluded {
+            self.concluded = true;
+            if early || self.interrupted || self.terminated {
+                let Failure { kind, message, .. } = ended_early();
+                self.folds.lose_all(kind, &message);
+            }
+            for (guest, model) in self.folds.conclude(uplink) {
+                if let Some(thread) = &self.thread {
+                    thread.send(Job::Final(guest, model));
+                }
+            }
+        }
+        self.folds.is_idle()
     }
 
     /// Whether so many wait that no further task should be assigned.
@@ -147,8 +172,11 @@ impl Callbacks {
 
     /// A task has ended: its outcome goes to the parent, now or after its callback.
     pub fn finish(&mut self, finished: Finished, uplink: &mut Outgoing) {
+        if self.model(&finished.task).final_callback.is_some() {
+            self.folds.begin((finished.task.guest, finished.task.model));
+        }
         match self.skip(&finished) {
-            Some(status) => report(&finished, status, uplink),
+            Some(status) => self.skipped(&finished, status, uplink),
             None => {
                 self.bytes += finished.bytes();
                 self.waiting.push_back(finished);
@@ -168,27 +196,42 @@ impl Callbacks {
             && let Some(event) = self.thread.as_ref().and_then(Link::receive)
         {
             match event {
-                Event::Output { id, stream, bytes } => {
+                Event::Output {
+                    source,
+                    stream,
+                    bytes,
+                } => {
                     uplink.put(&FromDispatcher::Output {
-                        source: Source::Callback(id),
+                        source,
                         stream,
                         bytes: &bytes,
                     });
                 }
-                Event::Log { id, level, text } => {
+                Event::Log { source, level, text } => {
                     uplink.put(&FromDispatcher::Log {
-                        source: Source::Callback(id),
+                        source,
                         level,
                         text: &text,
                     });
                 }
-                Event::Ended { id, failure, last } => self.ended(id, failure, last, uplink),
+                Event::Ended {
+                    id,
+                    failure,
+                    last,
+                    kept,
+                } => self.ended(id, failure, (last, kept), uplink),
+                Event::Final(ending) => self.folds.ended(ending, uplink),
                 Event::Skipped { id } => {
                     if let Some(finished) = self.running.pop_front_if(|finished| finished.task.id == id) {
-                        report(&finished, CallbackStatus::Skipped, uplink);
+                        self.skipped(&finished, CallbackStatus::Skipped, uplink);
                     }
                 }
-                Event::Stuck { id } => self.stuck(id, uplink)?,
+                Event::Stuck(Source::Callback(id)) => self.stuck(id, uplink)?,
+                Event::Stuck(_) => {
+                    self.folds.ended(Err(thread_lost()), uplink);
+                    self.folds
+                        .abandon(&Failure::new(Kind::Timeout, LOST_WITH_THREAD), uplink);
+                }
                 Event::Unable(why) => return Err(why),
             }
         }
@@ -201,7 +244,13 @@ impl Callbacks {
         Ok(())
     }
 
-    fn ended(&mut self, id: u64, failure: Option<Failure>, last: bool, uplink: &mut Outgoing) {
+    fn ended(
+        &mut self,
+        id: u64,
+        failure: Option<Failure>,
+        (last, kept): (bool, bool),
+        uplink: &mut Outgoing,
+    ) {
         // After `terminate` its outcome has already gone.
         let Some(finished) = self.running.pop_front_if(|finished| finished.task.id == id) else {
             return;
@@ -216,6 +265,12 @@ impl Callbacks {
                 source: Source::Callback(id),
                 level: LogLevel::Error,
                 text: &text,
+            });
+        }
+        if let Some(failure) = failure.as_ref().filter(|_| !kept) {
+            self.folds.lose(model, failure.kind, || {
+                let why = &failure.message;
+                format!("what it had accumulated was lost with its callback for task {id}: {why}")
             });
         }
         let status = failure.map_or(CallbackStatus::Ok, |failure| CallbackStatus::Failed(failure.kind));
@@ -257,8 +312,8 @@ impl Callbacks {
             format!("a callback of model {name:?} could not be ended: the model's callbacks are switched off")
         };
         uplink.put(&FromDispatcher::Warning(&warning));
-        let why = "it did not end within its timeout; its thread was abandoned";
-        self.ended(id, Some(Failure::new(Kind::Timeout, why)), false, uplink);
+        self.ended(id, Some(thread_lost()), (false, false), uplink);
+        self.folds.lose_all(Kind::Timeout, LOST_WITH_THREAD);
         while let Some(finished) = self.running.pop_back() {
             self.bytes += finished.bytes();
             self.waiting.push_front(finished);
@@ -286,7 +341,7 @@ impl Callbacks {
             self.bytes -= finished.bytes();
             // It may have been switched off while this one waited.
             if let Some(status) = self.skip(&finished) {
-                report(&finished, status, uplink);
+                self.skipped(&finished, status, uplink);
                 continue;
             }
             let Task {
@@ -314,6 +369,17 @@ impl Callbacks {
         }
     }
 
+    /// A task has its outcome without a callback.
+    fn skipped(&mut self, finished: &Finished, status: CallbackStatus, uplink: &mut Outgoing) {
+        let Task { id, guest, model, .. } = finished.task;
+        if status == CallbackStatus::Skipped {
+            self.folds.lose((guest, model), Kind::Error, || {
+                format!("its callback for task {id} was skipped")
+            });
+        }
+        report(finished, status, uplink);
+    }
+
     /// The status of a task that gets no callback, `None` for one that does.
     fn skip(&self, finished: &Finished) -> Option<CallbackStatus> {
         let model = self.model(&finished.task);
@@ -339,6 +405,22 @@ impl Callbacks {
     fn model(&self, task: &Task) -> &crate::guest::ModelInfo {
         &self.guests[task.guest as usize].0.models[task.model as usize]
     }
+}
+
+/// What became of the other folds then.
+const LOST_WITH_THREAD: &str =
+    "what it had accumulated was lost with the thread, on which another callback could not be ended";
+
+/// How a callback ended whose thread is given up.
+fn thread_lost() -> Failure {
+    let why = "it did not end within its timeout; its thread was abandoned";
+    Failure::new(Kind::Timeout, why)
+}
+
+/// Why a fold is not told that is no fold of all tasks.
+fn ended_early() -> Failure {
+    let why = "the pool was ended before all of its tasks had ended by themselves";
+    Failure::new(Kind::Cancelled, why)
 }
 
 /// The error object of DESIGN.md section 4, as the guest's `error_callback` reads it.

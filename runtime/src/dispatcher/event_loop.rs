@@ -118,7 +118,9 @@ impl EventLoop {
         self.scheduler.hold(held, now, &mut self.crew);
         self.scheduler.assign(now, &mut self.crew);
         self.settle();
-        let over = self.scheduler.is_finished() && self.callbacks.is_idle();
+        let over = self.scheduler.is_finished()
+            && self.callbacks.is_idle()
+            && self.callbacks.conclude(self.told_failure, &mut self.uplink);
         if over {
             self.uplink.put(&FromDispatcher::Bye);
         }

@@ -9,6 +9,7 @@ mod callback_thread;
 mod callbacks;
 mod crew;
 mod event_loop;
+mod folds;
 mod frames;
 pub mod schedule;
 mod status;

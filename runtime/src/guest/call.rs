@@ -18,6 +18,8 @@ pub enum Export {
     Callback,
     /// A model's `error_callback`.
     ErrorCallback,
+    /// A model's `final_callback`.
+    FinalCallback,
     /// The guest's `tasks`; the call's model means nothing.
     Tasks,
 }
@@ -33,9 +35,9 @@ pub struct Call<'a> {
     pub export: Export,
     /// JSON: the args, the result, the error, or `null`.
     pub input: &'a [u8],
-    /// Id of the task that this belongs to.
+    /// Id of the task that this belongs to; all ones, which the guest sees as -1, for none.
     pub task_id: u64,
-    /// Its attempt, from 1.
+    /// Its attempt, from 1; 0 for none.
     pub attempt: u32,
 }
 

@@ -196,6 +196,12 @@ impl Executor {
         }
     }
 
+    /// Whether an instance is kept for this model: its last [`run_kept`](Self::run_kept) did not discard it.
+    #[must_use]
+    pub fn keeps(&self, guest: u32, model: u32) -> bool {
+        self.kept.contains_key(&(guest, model))
+    }
+
     /// The state for fresh instances. It is missing only after a panic within `run`.
     fn idle_state(&mut self) -> &mut State {
         self.state
@@ -214,7 +220,7 @@ fn unknown() -> Failure {
 
 fn end(code: i32, export: Export, state: &State) -> Result<Box<str>, Failure> {
     match export {
-        Export::Runnable => ending::result(code, state),
+        Export::Runnable | Export::FinalCallback => ending::result(code, state),
         Export::Callback | Export::ErrorCallback | Export::Tasks => ending::no_result(code, state),
     }
 }

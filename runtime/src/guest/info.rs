@@ -45,6 +45,8 @@ pub struct ModelInfo {
     pub callback: Option<String>,
     /// The export that gets the error.
     pub error_callback: Option<String>,
+    /// The export that says in the end what the callbacks have made of all.
+    pub final_callback: Option<String>,
 }
 
 /// Sizes of a linear memory in bytes.

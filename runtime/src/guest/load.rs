@@ -45,6 +45,7 @@ struct Model {
     runnable: Entry,
     callback: Option<Entry>,
     error_callback: Option<Entry>,
+    final_callback: Option<Entry>,
 }
 
 /// An export that can be called.
@@ -74,6 +75,7 @@ impl Loaded {
                 runnable: entry(&model.runnable)?,
                 callback: model.callback.as_ref().map(entry).transpose()?,
                 error_callback: model.error_callback.as_ref().map(entry).transpose()?,
+                final_callback: model.final_callback.as_ref().map(entry).transpose()?,
             })
         });
         Ok(Self {
@@ -100,6 +102,7 @@ impl Loaded {
             Export::Runnable => Some(&model.runnable),
             Export::Callback => model.callback.as_ref(),
             Export::ErrorCallback => model.error_callback.as_ref(),
+            Export::FinalCallback => model.final_callback.as_ref(),
             Export::Tasks => None,
         }
     }

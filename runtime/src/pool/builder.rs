@@ -14,6 +14,7 @@ use nix::unistd::pipe2;
 
 use super::cache::Cache;
 use super::feed::Feed;
+use super::folds::Folds;
 use super::ledger::Ledger;
 use super::questions::Questions;
 use super::receiver::{self, Dispatcher};
@@ -249,6 +250,7 @@ impl Builder {
                     ledger: Ledger::default(),
                     counters: Counters::default(),
                     questions: Questions::default(),
+                    folds: Folds::default(),
                     feed: Mutex::new(Feed::new(pipe)),
                     socket: Mutex::new(socket),
                     reporter: Locked::new(reporter),

@@ -10,6 +10,7 @@ mod cache;
 mod child;
 mod compile;
 mod feed;
+mod folds;
 mod guest;
 mod guest_tasks;
 mod handle;
@@ -34,6 +35,8 @@ pub use self::builder::Builder;
 pub use self::cache::{Cache, CacheStats};
 pub use self::compile::inspect;
 use self::feed::Feed;
+use self::folds::Folds;
+pub use self::folds::{FinalError, FinalValue};
 pub use self::guest::{Guest, Model, Task};
 pub use self::handle::TaskHandle;
 use self::ledger::{Ledger, Rejection};
@@ -103,6 +106,7 @@ struct Shared {
     ledger: Ledger,
     counters: Counters,
     questions: Questions,
+    folds: Folds,
     feed: Mutex<Feed>,
     /// Messages to the dispatcher that are not held back.
     socket: Mutex<OwnedFd>,
@@ -182,12 +186,14 @@ impl Pool {
             .wait_while(life, waiting)
             .unwrap_or_else(PoisonError::into_inner);
         let loaded = life.loaded > guest;
-        drop((life, one_at_a_time));
-        if loaded {
-            Ok(Guest::new(guest, name, compiled, shared))
-        } else {
-            Err(Error::Closed)
+        drop(life);
+        if !loaded {
+            return Err(Error::Closed);
         }
+        let guest = Guest::new(guest, name, compiled, shared);
+        shared.folds.load(guest.clone());
+        drop(one_at_a_time);
+        Ok(guest)
     }
 
     /// Gives a task to the pool. Its callbacks fire, and its outcome goes to the reporter. Returns its id.

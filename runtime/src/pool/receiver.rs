@@ -206,6 +206,13 @@ impl Hearing<'_> {
             FromDispatcher::Log { source, level, text } => {
                 shared.report(|reporter| reporter.log(source, level, text));
             }
+            FromDispatcher::Final { guest, model, ending } => {
+                if !shared.folds.tell(guest, model, checked(ending)) {
+                    return Err(format!(
+                        "it told a fold of model {model} of guest {guest} that can't be"
+                    ));
+                }
+            }
             FromDispatcher::Loaded => {
                 shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded += 1;
                 shared.changed.notify_all();

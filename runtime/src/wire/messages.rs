@@ -138,6 +138,13 @@ pub enum Source {
     Task(u64),
     /// The callback for the task with this id, in the dispatcher.
     Callback(u64),
+    /// The `final_callback` of a model, in the dispatcher.
+    FinalCallback {
+        /// The guest, in the order of loading.
+        guest: u32,
+        /// The model, in the order of [`GuestInfo::models`].
+        model: u32,
+    },
     /// A guest's `tasks`.
     Tasks,
 }
@@ -209,6 +216,16 @@ pub enum FromDispatcher<'a> {
         ran: Option<Ran>,
         /// How its callback went.
         callback: CallbackStatus,
+    },
+    /// The fold of a model's results, when all tasks have ended.
+    Final {
+        /// The guest, in the order of loading.
+        guest: u32,
+        /// The model.
+        model: u32,
+        /// Its final value, or why there is none.
+        #[serde(borrow)]
+        ending: Ending<'a>,
     },
     /// A piece of what a guest printed.
     Output {
