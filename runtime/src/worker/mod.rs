@@ -4,6 +4,7 @@
 //! has to say to the dispatcher goes through the [`Outbox`]. The worker decides nothing about the pool: it claims what it
 //! is offered, in order, and reports how it ended.
 
+mod meter;
 mod run_loop;
 
 use std::fs::File;
@@ -125,7 +126,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         guests,
     } = start;
     let unable = |error: String| -> ! {
-        shared.outbox.put(&FromWorker::Unable(&error));
+        shared.outbox.put(&FromWorker::Unable(&error), Time::now());
         shared.outbox.flush();
         exit_now(EXIT_UNABLE)
     };
