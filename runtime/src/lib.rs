@@ -43,6 +43,7 @@ mod dispatcher;
 mod error;
 mod guest;
 mod guest_thread;
+mod home;
 mod jail;
 mod outbox;
 mod outcome;

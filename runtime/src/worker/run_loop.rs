@@ -11,6 +11,7 @@ use super::Shared;
 use super::meter::Meter;
 use crate::backstop::Backstop;
 use crate::guest::{Call, Executor, Export};
+use crate::home::Home;
 use crate::process::exit_now;
 use crate::time::{Time, thread_cpu};
 use crate::wire::channel::{Channel, Filled};
@@ -28,9 +29,11 @@ pub fn run(
     page: Page,
     mut executor: Executor,
     shared: &Shared,
+    home: &Home,
     mut backstop: Backstop,
 ) {
     let mut meter = Meter::new(thread_cpu);
+    let mut tasks = 0;
     shared.outbox.put(&FromWorker::Ready, Time::now());
     loop {
         shared.outbox.flush();
@@ -39,6 +42,7 @@ pub fn run(
             exit_now(0)
         };
         meter.waited();
+        home.look(std::mem::take(&mut tasks));
         loop {
             let Ok(frame) = channel.inbox().next() else {
                 exit_now(0)
@@ -64,6 +68,7 @@ pub fn run(
                 task_id: id,
                 attempt,
             };
+            tasks += 1;
             let claimed = Time::now();
             if page.claim(offer, claimed) {
                 let claim = Claim {
