@@ -49,7 +49,9 @@ mod outbox;
 mod outcome;
 mod pool;
 mod process;
+mod retry;
 mod role;
+mod status;
 mod task_line;
 mod tasks;
 mod time;
@@ -60,12 +62,14 @@ mod worker;
 pub use error::Error;
 pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
-pub use outcome::{CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
+pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
-    Builder, Cache, CacheStats, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle,
-    Terminal, inspect, prints,
+    Builder, Cache, CacheStats, Guest, Model, Output, Pool, Progress, Rejected, Reporter, Source, Stats,
+    Task, TaskHandle, Terminal, inspect, prints,
 };
+pub use retry::{Backoff, Retry};
 pub use settings::{Isolation, Jail, Settings, User};
+pub use status::{Status, TaskStatus, WorkerState, WorkerStatus};
 pub use task_line::{TaskLine, duration, json_error};
 
 /// Call this first in `main` of a program that embeds the pool.

@@ -13,7 +13,7 @@ use crate::guest::{Call, Deadline, Executor, Export, LoadError, Prints, Pusher, 
 use crate::guest_thread;
 use crate::jail;
 use crate::outbox::{Outbox, Voice};
-use crate::outcome::{ATTEMPT, Failure, Kind, LogLevel, Stream};
+use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::{self, EXIT_CONDEMNED, exit_now};
 use crate::settings::WATCHDOG_GRACE;
 use crate::task_line::{TaskLine, check_args, find_model};
@@ -100,7 +100,7 @@ fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc
         export: Export::Tasks,
         input: b"null",
         task_id: 0,
-        attempt: ATTEMPT,
+        attempt: 1,
     };
     let report = executor.run(&call);
     if alarm.deadline().disarm() {

@@ -13,5 +13,7 @@ mod errors;
 mod guests;
 mod handles;
 mod pushing;
+mod retries;
+mod status;
 #[path = "../support/mod.rs"]
 mod support;

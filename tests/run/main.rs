@@ -17,6 +17,7 @@ mod isolation;
 mod outcomes;
 mod output;
 mod records;
+mod retries;
 mod tasks;
 mod timeouts;
 mod usage;

@@ -11,7 +11,7 @@ use mpwasm::Pool;
 
 use super::exit::{Exit, Failure, Signal};
 use super::reporter::{Broken, Place};
-use super::{one_line, stdio};
+use super::{one_line, status, stdio};
 
 /// What the main thread waits for.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub enum Event {
     Fed(Result<(), Failure>),
     /// The user wants the run to end.
     Signal(Signal),
+    /// The user wants to know what the run is doing.
+    Asked,
     /// Prints or records can't be written any more.
     Broken,
     /// The pool has ended, and all its outcomes were reported.
@@ -52,6 +54,8 @@ pub trait Control {
     fn interrupt(&self);
     /// Everything ends now.
     fn kill(&self);
+    /// Says what is going on.
+    fn say_status(&self);
 }
 
 impl Control for Arc<Pool> {
@@ -67,6 +71,12 @@ impl Control for Arc<Pool> {
 
     fn kill(&self) {
         Pool::kill(self);
+    }
+
+    fn say_status(&self) {
+        // The answer can take a while.
+        let pool = Self::clone(self);
+        thread::spawn(move || status::say(&pool));
     }
 }
 
@@ -111,6 +121,7 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
                 signals += 1;
                 on_signal(pool, signals, signal, first);
             }
+            Ok(Event::Asked) => pool.say_status(),
             Ok(Event::Broken) => pool.kill(),
             Ok(Event::Ended(result)) => {
                 end.pool = result;
@@ -218,6 +229,9 @@ mod tests {
         fn kill(&self) {
             self.0.borrow_mut().push("kill");
         }
+        fn say_status(&self) {
+            self.0.borrow_mut().push("status");
+        }
     }
 
     fn play(events: Vec<Event>, limit: Option<Limit>) -> (Vec<&'static str>, End) {
@@ -272,6 +286,13 @@ mod tests {
     }
 
     #[test]
+    fn a_question_changes_nothing() {
+        let (calls, end) = play(vec![Event::Asked, Event::Asked, Event::Ended(Ok(()))], None);
+        assert_eq!(calls, ["status", "status"]);
+        assert_eq!(end.exit(None, false), Exit::Success);
+    }
+
+    #[test]
     fn a_pool_that_ends_does_not_wait_for_the_feeder() {
         let died = mpwasm::Error::DispatcherDied("signal 9".into());
         let (calls, end) = play(vec![Event::Ended(Err(died))], None);
@@ -290,6 +311,7 @@ mod tests {
             fn kill(&self) {
                 self.0.send(Event::Ended(Ok(()))).unwrap();
             }
+            fn say_status(&self) {}
         }
         let limit = Limit::new(Instant::now(), Duration::from_millis(1));
         let end = wait(&EndsWhenKilled(sender), &inbox, Some(limit));

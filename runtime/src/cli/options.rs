@@ -11,6 +11,7 @@ use mpwasm::{Settings, duration};
 
 use super::build;
 use super::exit::{Failure, OrExit};
+use super::retry::Retries;
 use super::units::{JsonArgs, size};
 use super::walls::Walls;
 
@@ -35,7 +36,7 @@ pub enum Command {
     ///
     /// Exit codes: 0 every task and callback was ok; 1 some failed; 2 wrong usage or a bad guest, nothing ran;
     /// 3 mpwasm itself failed; 130 and 143 interrupted. A first SIGINT or SIGTERM lets running tasks end, a second
-    /// one kills them, a third one does not even wait for the records.
+    /// one kills them, a third one does not even wait for the records. SIGUSR1 prints what each worker is doing.
     Run(Box<RunArgs>),
     /// Build a guest crate for wasm32-wasip1 and print the path of the module.
     Build {
@@ -114,13 +115,19 @@ pub struct RunArgs {
     pub limits: Limits,
 
     #[command(flatten)]
+    pub retries: Retries,
+
+    #[command(flatten)]
     pub walls: Walls,
 }
 
 impl RunArgs {
     /// The pool's settings.
     pub fn settings(&self) -> Settings {
-        self.walls.settings(self.limits.settings())
+        Settings {
+            retry: self.retries.policy(),
+            ..self.walls.settings(self.limits.settings())
+        }
     }
 }
 
@@ -134,6 +141,10 @@ pub struct Limits {
     /// What separates tasks from one another.
     #[arg(long, value_name = "HOW", value_enum, default_value = "instance")]
     pub isolation: Isolation,
+
+    /// Replace a worker process after so many tasks [default: never].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tasks_per_worker: Option<u32>,
 
     /// Timeout of a task that names none, such as 1s or 250ms.
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
@@ -182,6 +193,7 @@ impl Limits {
         Settings {
             size: self.size.unwrap_or_else(|| Settings::default().size),
             isolation: self.isolation.into(),
+            max_tasks_per_worker: self.max_tasks_per_worker,
             timeout: self.timeout,
             memory: self.memory,
             max_result: self.max_result,
@@ -316,7 +328,8 @@ mod tests {
     fn every_limit_reaches_its_setting() {
         let line = "g --size 5 --isolation process --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k \
                     --max-args 4MiB --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 \
-                    --compile-timeout 9s --jail strict --user 9:10";
+                    --compile-timeout 9s --jail strict --user 9:10 --retries 2 --crash-limit 4 \
+                    --max-tasks-per-worker 11";
         let args: Vec<&str> = line.split_whitespace().collect();
         let expected = Settings {
             size: 5,
@@ -333,6 +346,8 @@ mod tests {
             jail: Jail::Strict,
             user: Some(User { uid: 9, gid: 10 }),
             compile_timeout: Duration::from_secs(9),
+            retry: mpwasm::Retry::times(2).crash_limit(4),
+            max_tasks_per_worker: Some(11),
         };
         assert_eq!(run(&args).unwrap().settings(), expected);
     }
@@ -368,6 +383,7 @@ mod tests {
             &["g", "--total-timeout", "0ms"],
             &["g", "--callback-timeout", "0s"],
             &["g", "--compile-timeout", "0s"],
+            &["g", "--max-tasks-per-worker", "0"],
             &["g", "--args", "{}"],
             &["g", "--args", "[1"],
             &["g", "--memory", "lots"],
@@ -385,14 +401,7 @@ mod tests {
 
     #[test]
     fn what_belongs_to_later_versions_does_not_exist() {
-        for option in [
-            "--keep-order",
-            "--retries=1",
-            "--retry-on=crash",
-            "--dir=.",
-            "--env=A=b",
-            "--resume",
-        ] {
+        for option in ["--keep-order", "--dir=.", "--env=A=b", "--resume"] {
             assert_eq!(
                 run(&["g", option]).unwrap_err(),
                 ErrorKind::UnknownArgument,

@@ -344,6 +344,7 @@ pub mod tests {
             model: String::new(),
             result: Ok(RawValue::from_string(result.into()).unwrap()),
             attempts: 1,
+            tried: Vec::new(),
             usage: Usage::default(),
             callback: CallbackStatus::None,
         }

@@ -27,7 +27,7 @@ use super::options::{self, RunArgs};
 use super::readers;
 use super::records::Records;
 use super::reporter::{Place, RunReporter, SharedReporter};
-use super::signals;
+use super::signals::{self, Wish};
 use super::stdio::{self, Descriptor, Lenient};
 
 /// Runs it all, and says on stderr what there is to say but for a failure that it returns: then nothing ran.
@@ -45,7 +45,11 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let (events, inbox) = mpsc::channel();
     let on_signal = events.clone();
     // Nobody listens any more when the run is over: then a signal has nothing left to end.
-    signals::listen(move |signal| drop(on_signal.send(Event::Signal(signal))))
+    let on_signal = move |wish| match wish {
+        Wish::End(signal) => drop(on_signal.send(Event::Signal(signal))),
+        Wish::Status => drop(on_signal.send(Event::Asked)),
+    };
+    signals::listen(on_signal)
         .context("cannot listen for signals")
         .or_internal()?;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
-use crate::outcome::{ATTEMPT, Failure, Kind, LogLevel, Stream};
+use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::exact_timers;
 use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
 use crate::time::Time;
@@ -42,6 +42,8 @@ pub enum Job {
         guest: u32,
         /// Its model.
         model: u32,
+        /// The attempt that ended so.
+        attempt: u32,
         /// Which of the model's two callbacks.
         export: Export,
         /// The result, or the error object.
@@ -274,6 +276,7 @@ impl Thread {
                     id,
                     guest,
                     model,
+                    attempt,
                     export,
                     input,
                 } => {
@@ -289,7 +292,7 @@ impl Thread {
                         export,
                         input: &input,
                         task_id: id,
-                        attempt: ATTEMPT,
+                        attempt,
                     };
                     let Ok(failure) = self.call(&mut executor, &call) else {
                         return Ok(());

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::callback_thread::{Event, Job, Link};
 use super::schedule::Task;
 use crate::guest::{Export, GuestInfo};
-use crate::outcome::{ATTEMPT, CallbackStatus, Failure, Kind, LogLevel, TaskError};
+use crate::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
 use crate::settings::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, OUTCOME_HIGH_WATER, Settings};
 use crate::wire::channel::Outgoing;
 use crate::wire::messages::{Ending, FromDispatcher, Ran, Source};
@@ -125,6 +125,17 @@ impl Callbacks {
     /// Whether so many wait that no further task should be assigned.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= CALLBACK_QUEUE || self.bytes >= CALLBACK_QUEUE_BYTES
+    }
+
+    /// Tasks that have ended but for their callbacks.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.running.len()
+    }
+
+    /// Whether this task has ended but for its callback.
+    pub fn has(&self, id: u64) -> bool {
+        let mut all = self.running.iter().chain(&self.waiting);
+        all.any(|finished| finished.task.id == id)
     }
 
     /// Whether every outcome is on its way to the parent.
@@ -286,7 +297,13 @@ impl Callbacks {
                 report(&finished, status, uplink);
                 continue;
             }
-            let Task { id, guest, model, .. } = finished.task;
+            let Task {
+                id,
+                guest,
+                model,
+                attempt,
+                ..
+            } = finished.task;
             let (export, input) = match &finished.ending {
                 Ok(result) => (Export::Callback, result.clone()),
                 Err(failure) => (Export::ErrorCallback, error_object(&finished.task, failure)),
@@ -296,6 +313,7 @@ impl Callbacks {
                     id,
                     guest,
                     model,
+                    attempt,
                     export,
                     input,
                 });
@@ -335,7 +353,7 @@ impl Callbacks {
 /// The error object of DESIGN.md section 4, as the guest's `error_callback` reads it.
 fn error_object(task: &Task, failure: &Failure) -> Box<[u8]> {
     let args = String::from_utf8_lossy(&task.args);
-    let error = TaskError::new(failure.clone(), &args, task.id, ATTEMPT);
+    let error = TaskError::new(failure.clone(), &args, task.id, task.attempt);
     serde_json::to_vec(&error)
         .expect("an error object has only string keys")
         .into()

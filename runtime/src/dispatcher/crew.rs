@@ -16,7 +16,7 @@ use super::schedule::{Exit, Io, KillReason, OfferId, Run, Task, WorkerId};
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::home;
 use crate::jail::{OomScore, Plan, violation};
-use crate::outcome::{ATTEMPT, Failure};
+use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
 use crate::settings::{Isolation, Settings};
 use crate::time::Time;
@@ -76,6 +76,8 @@ pub struct Crew {
     homes: Vec<u32>,
     /// Tasks that the scheduler ended; the event loop takes them.
     pub finished: Vec<Finished>,
+    /// Attempts that the scheduler ended, with the ids of their tasks, which have not ended; the event loop takes them.
+    pub tried: Vec<(u64, Attempt)>,
     /// Processes that could not be started, and why: as good as exited.
     pub stillborn: Vec<(WorkerId, String)>,
     /// Why the last one that was started could not begin to serve, if there was one.
@@ -100,7 +102,7 @@ impl Crew {
     pub fn new(settings: &Settings, jail: Option<Plan>, score: Option<OomScore>) -> Self {
         Self {
             size: settings.size,
-            members: (0..WorkerId::slots(settings.size, settings.isolation))
+            members: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
                 .map(|_| None)
                 .collect(),
             engine: EngineSettings::from(settings),
@@ -111,6 +113,7 @@ impl Crew {
             max_args: settings.max_args,
             homes: homes(settings),
             finished: Vec::new(),
+            tried: Vec::new(),
             stillborn: Vec::new(),
             start_error: None,
             notes: Vec::new(),
@@ -299,7 +302,7 @@ impl Io for Crew {
             guest: task.guest,
             model: task.model,
             timeout: task.timeout,
-            attempt: ATTEMPT,
+            attempt: task.attempt,
             args: &task.args,
         });
         OfferId(offer.to_bits())
@@ -349,6 +352,11 @@ impl Io for Crew {
         }
     }
 
+    fn tried(&mut self, task: &Task, run: Run, failure: Failure) {
+        let ran = self.ran(&run).expect("a worker is buried after its tasks");
+        self.tried.push((task.id, attempt(task, &ran, &failure)));
+    }
+
     fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
         let ran = run.and_then(|run| self.ran(&run));
         self.finished.push(Finished {
@@ -365,6 +373,18 @@ fn homes(settings: &Settings) -> Vec<u32> {
     let all = home::processors();
     let is_full = settings.isolation == Isolation::Instance && settings.size as usize >= all.len();
     if is_full { all } else { Vec::new() }
+}
+
+/// An attempt of a task that will have another.
+pub fn attempt(task: &Task, ran: &Ran, failure: &Failure) -> Attempt {
+    Attempt {
+        attempt: task.attempt,
+        kind: failure.kind,
+        message: failure.message.clone(),
+        worker: ran.worker,
+        pid: ran.pid,
+        run_us: u64::try_from(ran.run.as_micros()).unwrap_or(u64::MAX),
+    }
 }
 
 /// A worker's end, in the scheduler's words; with the system call that its jail did not let it make, if that ended it.

@@ -7,15 +7,19 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags};
 
 use super::callbacks::{Callbacks, Finished};
-use super::crew::{Crew, Note, Stage};
+use super::crew::{self, Crew, Note, Stage};
 use super::frames::{self, Said};
 use super::schedule::{Exit, OfferId, Scheduler, Task, WorkerId};
+use super::status;
 use crate::guest::GuestInfo;
+use crate::outcome::Failure;
 use crate::process::poll_until;
+use crate::retry::Retry;
 use crate::settings::{OUTCOME_HIGH_WATER, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled, Outgoing};
@@ -47,6 +51,8 @@ struct TaskPipe {
 #[derive(Debug)]
 pub struct EventLoop {
     settings: Settings,
+    /// When tasks that do not say are tried again.
+    retry: Option<Arc<Retry>>,
     parent: Channel,
     uplink: Outgoing,
     pipe: TaskPipe,
@@ -82,9 +88,10 @@ impl EventLoop {
                 next_id: 0,
                 cancelled: HashSet::new(),
             },
-            scheduler: Scheduler::new(settings.size, settings.isolation),
+            scheduler: Scheduler::new(settings.size, settings.tasks_per_process()),
             crew,
             callbacks: Callbacks::new(settings.clone()),
+            retry: policy(settings.retry),
             settings,
             told_failure: false,
         })
@@ -166,6 +173,9 @@ impl EventLoop {
 
     /// What the scheduler has ended goes to the callbacks; what is worth telling is told.
     fn settle(&mut self) {
+        for (id, attempt) in std::mem::take(&mut self.crew.tried) {
+            self.uplink.put(&FromDispatcher::Tried { id, attempt });
+        }
         for finished in std::mem::take(&mut self.crew.finished) {
             self.callbacks.finish(finished, &mut self.uplink);
         }
@@ -263,6 +273,11 @@ impl EventLoop {
                 ToDispatcher::Cancel { id } => {
                     self.scheduler.cancel(id, now, &mut self.crew);
                 }
+                ToDispatcher::Ask { question, task } => {
+                    let all = (&mut self.scheduler, &mut self.crew, &self.callbacks);
+                    let answer = status::answer(task, all, now);
+                    self.uplink.put(&FromDispatcher::Status { question, answer });
+                }
                 ToDispatcher::Interrupt => {
                     self.callbacks.interrupt();
                     self.scheduler.interrupt(now, &mut self.crew);
@@ -316,12 +331,14 @@ impl EventLoop {
                     guest,
                     model,
                     timeout,
+                    retry,
                     args,
                 } => {
                     if guest as usize >= self.crew.guests() {
                         return Err(Orphaned);
                     }
-                    let task = Task::new(id, guest, model, timeout, args);
+                    let retry = retry.map_or_else(|| self.retry.clone(), policy);
+                    let task = Task::new(id, guest, model, timeout, args).with_retry(retry);
                     self.scheduler.accept(task, &mut self.crew);
                     self.pipe.next_id = id.saturating_add(1);
                     // Looked up only when there are some: this runs for every task.
@@ -398,7 +415,7 @@ impl EventLoop {
                 Said::Ready => {
                     member.stage = Stage::Ready;
                     self.scheduler
-                        .worker_ready(worker)
+                        .worker_ready(worker, now)
                         .map_err(|fault| fault.to_string())?;
                 }
                 Said::Skipped(offer) => {
@@ -428,17 +445,25 @@ impl EventLoop {
                         run,
                         measured: Some(measured),
                     };
-                    self.callbacks.finish(
-                        Finished {
-                            task,
-                            ending,
-                            ran: Some(ran),
-                        },
-                        &mut self.uplink,
-                    );
+                    self.ended(task, ending, ran, now);
                 }
             }
         }
+    }
+
+    /// An attempt has ended in its worker. The task has another, or ends so.
+    fn ended(&mut self, task: Task, ending: Result<Box<[u8]>, Failure>, ran: Ran, now: Time) {
+        if let Err(failure) = &ending
+            && self.scheduler.tries_again(&task, failure.kind)
+        {
+            let attempt = crew::attempt(&task, &ran, failure);
+            self.uplink.put(&FromDispatcher::Tried { id: task.id, attempt });
+            self.scheduler.try_again(task, failure.kind, now);
+            return;
+        }
+        let ran = Some(ran);
+        self.callbacks
+            .finish(Finished { task, ending, ran }, &mut self.uplink);
     }
 
     /// The pool is over; what the parent has not read yet is all that is left to do.
@@ -450,4 +475,9 @@ impl EventLoop {
         }
         Ok(true)
     }
+}
+
+/// What the scheduler needs to know of a policy: nothing, when it never tries again.
+fn policy(retry: Retry) -> Option<Arc<Retry>> {
+    retry.is_any().then(|| Arc::new(retry))
 }

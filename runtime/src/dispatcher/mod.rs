@@ -11,6 +11,7 @@ mod crew;
 mod event_loop;
 mod frames;
 pub mod schedule;
+mod status;
 
 use std::os::fd::{AsFd, OwnedFd};
 

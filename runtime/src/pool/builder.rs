@@ -15,12 +15,15 @@ use nix::unistd::pipe2;
 use super::cache::Cache;
 use super::feed::Feed;
 use super::ledger::Ledger;
+use super::questions::Questions;
 use super::receiver::{self, Dispatcher};
 use super::report::{Locked, Reporter};
+use super::stats::Counters;
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
 use crate::jail::{self, Layer};
 use crate::process::{self, Executable, set_nonblocking};
+use crate::retry::Retry;
 use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, User};
 use crate::time::Time;
 
@@ -109,6 +112,17 @@ impl Builder {
         /// How long the compilation of one guest may take, longer than zero. It covers no more than the compiler's
         /// own process: a guest that is in the [`Cache`] takes none of it.
         compile_timeout: Duration,
+        /// When a task that failed is tried again, where the [task](crate::Task::retry) itself does not say. By default
+        /// it never is.
+        retry: Retry,
+    }
+
+    /// Tasks that a worker process runs before another takes its place, at least 1; any number by default. What they
+    /// leave behind in the process goes with it. The next process is started while the one before goes.
+    #[must_use]
+    pub fn max_tasks_per_worker(mut self, tasks: u32) -> Self {
+        self.settings.max_tasks_per_worker = Some(tasks);
+        self
     }
 
     /// Who the pool's processes shall be, when this process is root's.
@@ -234,6 +248,8 @@ impl Builder {
                     executable,
                     cache,
                     ledger: Ledger::default(),
+                    counters: Counters::default(),
+                    questions: Questions::default(),
                     feed: Mutex::new(Feed::new(pipe)),
                     socket: Mutex::new(socket),
                     reporter: Locked::new(reporter),
@@ -310,6 +326,9 @@ fn check(settings: &Settings) -> Result<(), Error> {
     let bad = |what: &str| Err(Error::BadSetting(what.to_owned()));
     if settings.size == 0 {
         return bad("a pool has at least one worker");
+    }
+    if settings.max_tasks_per_worker == Some(0) {
+        return bad("a worker runs at least one task");
     }
     let timeouts = [
         settings.timeout,

@@ -46,6 +46,7 @@ impl Feed {
             model,
             key,
             timeout,
+            retry,
             args,
         } = task;
         let args = guest
@@ -67,6 +68,7 @@ impl Feed {
                     guest: guest.index(),
                     model,
                     timeout,
+                    retry,
                     args: args.get().as_bytes(),
                 },
             );
@@ -77,6 +79,7 @@ impl Feed {
                 args,
                 accepted,
                 waiter,
+                tried: Vec::new(),
             }
         };
         shared.ledger.accept(entry).inspect_err(|_| self.flush())

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::{CompiledGuest, Shared};
 use crate::error::Error;
 use crate::guest::GuestInfo;
+use crate::retry::Retry;
 use crate::task_line::{TaskLine, check_args, find_model};
 
 /// A guest that a pool has loaded. Cheap to clone. Only the pool that has loaded it runs its tasks.
@@ -41,6 +42,8 @@ pub struct Task {
     pub(super) model: u32,
     pub(super) key: Option<String>,
     pub(super) timeout: Duration,
+    /// `None` for what the pool has.
+    pub(super) retry: Option<Retry>,
     /// One line of JSON: an array. Or what is wrong with the task, which `push` returns.
     pub(super) args: Result<Box<RawValue>, Flaw>,
 }
@@ -127,6 +130,7 @@ impl Guest {
                 model: 0,
                 key: None,
                 timeout: self.0.timeout,
+                retry: None,
                 args: Err(Flaw::Model(why)),
             },
         }
@@ -145,6 +149,7 @@ impl Guest {
             model: model.index,
             key: line.key.clone(),
             timeout,
+            retry: None,
             args: Ok(args),
         })
     }
@@ -179,6 +184,7 @@ impl Model {
             model: self.index,
             key: None,
             timeout: self.guest.0.timeout,
+            retry: None,
             args,
         }
     }
@@ -196,6 +202,13 @@ impl Task {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// When it is tried again after it failed. The pool's policy otherwise, which is never if the builder was not told.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
         self
     }
 

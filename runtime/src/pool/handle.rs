@@ -32,9 +32,9 @@ use crate::outcome::Outcome;
 /// ```
 #[derive(Debug)]
 pub struct TaskHandle {
-    id: u64,
+    pub(super) id: u64,
     waiter: Arc<Waiter>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// Where the receiver leaves an outcome, and how it wakes who waits for it.

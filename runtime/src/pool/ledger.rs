@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 use super::guest::Guest;
 use super::handle::Waiter;
 use crate::error::Error;
-use crate::outcome::{ATTEMPT, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
+use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
+use crate::settings::{MAX_RETRIES, MAX_TRIED_MESSAGE};
 use crate::time::Time;
 use crate::wire::messages::Ran;
 
@@ -31,6 +32,8 @@ pub struct Pending {
     pub accepted: Time,
     /// Who waits for its outcome, besides the reporter.
     pub waiter: Option<Arc<Waiter>>,
+    /// Its attempts so far, which all failed.
+    pub tried: Vec<Attempt>,
 }
 
 /// See the module.
@@ -102,6 +105,22 @@ impl Ledger {
         self.entries().pending.remove(&id)
     }
 
+    /// An attempt of the task failed, and another will follow. False when that can't be.
+    pub fn tried(&self, id: u64, mut attempt: Attempt) -> bool {
+        attempt
+            .message
+            .truncate(attempt.message.floor_char_boundary(MAX_TRIED_MESSAGE));
+        let mut entries = self.entries();
+        let Some(pending) = entries.pending.get_mut(&id) else {
+            return false;
+        };
+        let fits = attempt.attempt == pending.attempt() && attempt.attempt <= MAX_RETRIES;
+        if fits {
+            pending.tried.push(attempt);
+        }
+        fits
+    }
+
     /// The pool ends: nothing more is accepted, and this is what has not ended, in order.
     pub fn end_all(&self) -> Vec<(u64, Pending)> {
         let mut entries = self.entries();
@@ -124,9 +143,14 @@ impl Entries {
 }
 
 impl Pending {
+    /// The attempt that it is in, as far as the dispatcher has told, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.tried.len() as u32 + 1
+    }
+
     /// The outcome of this task, as the dispatcher told it.
     pub fn outcome(
-        &self,
+        &mut self,
         id: u64,
         ending: Result<Box<RawValue>, Failure>,
         ran: Option<Ran>,
@@ -144,21 +168,23 @@ impl Pending {
             stdout_bytes: measured.map_or(0, |measured| measured.stdout_bytes),
             output_truncated: measured.is_some_and(|measured| measured.output_truncated),
         };
-        let result = ending.map_err(|failure| TaskError::new(failure, self.args.get(), id, ATTEMPT));
+        let attempts = self.attempt();
+        let result = ending.map_err(|failure| TaskError::new(failure, self.args.get(), id, attempts));
         let model = self.guest.model_name(self.model).to_owned();
         Outcome {
             id,
             key: self.key.clone(),
             model,
             result,
-            attempts: ATTEMPT,
+            attempts,
+            tried: std::mem::take(&mut self.tried),
             usage,
             callback,
         }
     }
 
     /// The outcome of this task when the pool has ended without telling: its callback did not run.
-    pub fn lost(&self, id: u64, failure: Failure) -> Outcome {
+    pub fn lost(&mut self, id: u64, failure: Failure) -> Outcome {
         let model = &self.guest.info().models[self.model as usize];
         let callback = if model.error_callback.is_some() {
             CallbackStatus::Skipped
@@ -194,14 +220,15 @@ pub fn invalid(rejection: Rejection) -> Outcome {
         message,
     } = rejection;
     let args = args.as_ref().map_or("null", |args| args.get());
-    let error = TaskError::new(Failure::new(Kind::Invalid, message), args, id, ATTEMPT);
+    let error = TaskError::new(Failure::new(Kind::Invalid, message), args, id, 1);
     let callback = CallbackStatus::None;
     Outcome {
         id,
         key,
         model,
         result: Err(error),
-        attempts: ATTEMPT,
+        attempts: 1,
+        tried: Vec::new(),
         usage: Usage::default(),
         callback,
     }

@@ -15,8 +15,11 @@ mod guest_tasks;
 mod handle;
 mod ledger;
 pub mod prints;
+mod questions;
 mod receiver;
 mod report;
+mod stats;
+mod status;
 mod terminal;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,7 +37,10 @@ use self::feed::Feed;
 pub use self::guest::{Guest, Model, Task};
 pub use self::handle::TaskHandle;
 use self::ledger::{Ledger, Rejection};
+use self::questions::Questions;
 pub use self::report::{Output, Reporter, Source};
+use self::stats::Counters;
+pub use self::stats::{Progress, Stats};
 pub use self::terminal::Terminal;
 use crate::error::Error;
 use crate::guest::GuestInfo;
@@ -95,6 +101,8 @@ struct Shared {
     executable: Executable,
     cache: Option<Cache>,
     ledger: Ledger,
+    counters: Counters,
+    questions: Questions,
     feed: Mutex<Feed>,
     /// Messages to the dispatcher that are not held back.
     socket: Mutex<OwnedFd>,
@@ -246,8 +254,9 @@ impl Pool {
             args,
             message,
         });
-        self.shared.report(|reporter| reporter.outcome(&outcome));
+        self.shared.report_outcome(&outcome);
         self.shared.report(Reporter::flush);
+        self.shared.counters.publish();
         Ok(id)
     }
 
@@ -342,14 +351,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let ended = self
-            .shared
-            .life
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .end
-            .is_some();
-        if !ended {
+        if !self.shared.has_ended() {
             self.kill();
         }
         let receiver = self
@@ -416,6 +418,12 @@ impl Shared {
             .compare_exchange(Time::NEVER.0, at, Ordering::SeqCst, Ordering::SeqCst);
         let _ = self.killing.write(1);
         self.tell(&ToDispatcher::Terminate);
+    }
+
+    /// Whether the pool has ended.
+    fn has_ended(&self) -> bool {
+        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        life.end.is_some()
     }
 
     /// Until when a dispatcher that was told to end everything may take.

@@ -84,6 +84,7 @@ impl Dispatcher {
                 Ok(()) => {}
             }
             shared.report(Reporter::flush);
+            shared.counters.publish();
             match self.receive(shared) {
                 Ok(Filled::Closed) => break None,
                 Ok(_) => {}
@@ -157,18 +158,32 @@ impl Hearing<'_> {
     fn message(&mut self, message: FromDispatcher<'_>) -> Result<(), String> {
         let shared = self.shared;
         match message {
+            FromDispatcher::Tried { id, attempt } => {
+                tracing::info!(
+                    "task {id}: attempt {} ended as {}, and is followed by another: {}",
+                    attempt.attempt,
+                    attempt.kind,
+                    inert(&attempt.message)
+                );
+                // What it printed last ends here: the next attempt begins anew.
+                end_output(shared, Source::Task(id));
+                if !shared.ledger.tried(id, attempt) {
+                    return Err(format!("it told an attempt of task {id} that can't have been"));
+                }
+                shared.counters.count_retry();
+            }
             FromDispatcher::Outcome {
                 id,
                 ending,
                 ran,
                 callback,
             } => {
-                let Some(pending) = shared.ledger.end(id) else {
+                let Some(mut pending) = shared.ledger.end(id) else {
                     return Err(format!("it told the end of task {id}, which is not running"));
                 };
                 let outcome = pending.outcome(id, checked(ending), ran, callback);
                 end_output(shared, Source::Task(id));
-                shared.report(|reporter| reporter.outcome(&outcome));
+                shared.report_outcome(&outcome);
                 if let Some(waiter) = pending.waiter {
                     waiter.fulfil(outcome);
                 }
@@ -195,6 +210,7 @@ impl Hearing<'_> {
                 shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded += 1;
                 shared.changed.notify_all();
             }
+            FromDispatcher::Status { question, answer } => shared.questions.answer(question, answer),
             FromDispatcher::Warning(text) => shared.report(|reporter| reporter.warning(text)),
             FromDispatcher::Info(text) => tracing::info!("{}", inert(text)),
             FromDispatcher::Failed(why) => {
@@ -243,9 +259,9 @@ impl Shared {
             ),
             None => Failure::new(Kind::Crash, "the pool failed before the task had started"),
         };
-        for (id, pending) in self.ledger.end_all() {
+        for (id, mut pending) in self.ledger.end_all() {
             let outcome = pending.lost(id, lost.clone());
-            self.report(|reporter| reporter.outcome(&outcome));
+            self.report_outcome(&outcome);
             if let Some(waiter) = pending.waiter {
                 waiter.fulfil(outcome);
             }
@@ -261,6 +277,8 @@ impl Shared {
         let end = error.map_or(End::Well, |error| End::Failed(Some(error)));
         self.life.lock().unwrap_or_else(PoisonError::into_inner).end = Some(end);
         self.changed.notify_all();
+        self.questions.end();
+        self.counters.publish();
     }
 }
 

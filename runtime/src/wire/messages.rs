@@ -18,8 +18,10 @@ use serde::{Deserialize, Serialize};
 use super::page::Offer;
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::jail::Plan;
-use crate::outcome::{CallbackStatus, Failure, LogLevel, Stream};
+use crate::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
+use crate::retry::Retry;
 use crate::settings::Settings;
+use crate::status::{Status, TaskStatus};
 use crate::time::Time;
 
 /// What may surround the args, a result or a print in a frame: everything but the payload itself.
@@ -86,6 +88,8 @@ pub enum Pushed<'a> {
         model: u32,
         /// How long it may run.
         timeout: Duration,
+        /// When it is tried again; `None` for what the settings say.
+        retry: Option<Retry>,
         /// One line of JSON: an array.
         #[serde(with = "serde_bytes")]
         args: &'a [u8],
@@ -113,6 +117,13 @@ pub enum ToDispatcher {
     Cancel {
         /// Its id.
         id: u64,
+    },
+    /// What is going on? The answer is [`FromDispatcher::Status`].
+    Ask {
+        /// By which the answer is known.
+        question: u64,
+        /// The task that it is about; the pool, when it is none.
+        task: Option<u64>,
     },
     /// What has not started ends as `cancelled`; what runs may end.
     Interrupt,
@@ -168,9 +179,25 @@ pub enum Ending<'a> {
     Failed(Failure),
 }
 
+/// The answer to [`ToDispatcher::Ask`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// What the pool is doing.
+    Pool(Status),
+    /// Where the task is; `None` when it is not with the dispatcher.
+    Task(Option<TaskStatus>),
+}
+
 /// Dispatcher to parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromDispatcher<'a> {
+    /// An attempt of a task has failed, and another will follow.
+    Tried {
+        /// The task's id.
+        id: u64,
+        /// How it failed.
+        attempt: Attempt,
+    },
     /// A task has ended, and its callback has run.
     Outcome {
         /// The task's id.
@@ -209,6 +236,13 @@ pub enum FromDispatcher<'a> {
     },
     /// The answer to [`ToDispatcher::Load`]: tasks of the guest may come.
     Loaded,
+    /// The answer to [`ToDispatcher::Ask`].
+    Status {
+        /// The question's.
+        question: u64,
+        /// What there is to say.
+        answer: Answer,
+    },
     /// Something that the user should know once.
     Warning(&'a str),
     /// Something for who asked what is going on.

@@ -40,10 +40,14 @@ mod outbox;
 mod outcome;
 #[path = "../../../runtime/src/process.rs"]
 mod process;
+#[path = "../../../runtime/src/retry.rs"]
+mod retry;
 #[path = "../../../runtime/src/role.rs"]
 mod role;
 #[path = "../../../runtime/src/settings.rs"]
 mod settings;
+#[path = "../../../runtime/src/status.rs"]
+mod status;
 #[path = "../../../runtime/src/task_line.rs"]
 mod task_line;
 #[path = "../../../runtime/src/tasks.rs"]

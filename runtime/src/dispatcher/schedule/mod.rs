@@ -7,9 +7,11 @@
 //! - **Every accepted task ends exactly once.** A [`Task`] is one value that moves: from the queue into the hand of
 //!   a worker and back, until it leaves, either by [`Scheduler::ended`] (the worker reported its end) or by
 //!   [`Io::failed`] (the scheduler decided it).
-//! - **No task runs twice.** What a worker has claimed is never taken from it. It ends with the worker.
-//! - **With [`Isolation::Process`], no process runs two tasks.** It has at most one in hand, and when that has ended it
-//!   is retired, before anything else can be decided about it.
+//! - **No attempt runs twice.** What a worker has claimed is never taken from it. It ends with the worker. Another
+//!   attempt begins only when the one before has failed, and the task's [`Retry`](crate::Retry) wants it.
+//! - **No process runs more tasks than it is for**, which is one with [`Isolation::Process`](crate::Isolation). It has
+//!   never more in hand than it may still run, and when the last has ended it is retired, before anything else can be
+//!   decided about it.
 //! - **Nobody waits for a worker for ever.** Each process has a time at which somebody looks at it again.
 //! - **Live state decides, not counters.** How many workers are missing, idle or outdated is computed from the
 //!   slots whenever it is asked for.
@@ -25,6 +27,8 @@ mod assign;
 mod death;
 mod hand;
 mod io;
+mod retry;
+mod status;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -36,13 +40,15 @@ use std::time::Duration;
 use death::{Death, cancelled_before_start};
 use hand::{Due, Held};
 pub use io::{Exit, Fault, Io, KillReason, OfferId, WorkerId};
+use retry::Paused;
+pub use status::Place;
 use task::Queue;
 pub use task::{Run, Task};
 use window::Window;
 use worker::{Process, Progress, Slot, Stage, Worker};
 
 use crate::outcome::{Failure, Kind};
-use crate::settings::{Isolation, MAX_EXPOSURES, MAX_FAILED_STARTS, STALL_PATIENCE, WATCHDOG_GRACE};
+use crate::settings::{MAX_FAILED_STARTS, STALL_PATIENCE, WATCHDOG_GRACE};
 use crate::time::Time;
 
 /// Offers of one worker that it has not reported on, revoked ones included: the slots of its shared page.
@@ -64,8 +70,11 @@ pub struct Scheduler {
     /// The slots, one or two for each of [`size`](Self::size) workers.
     workers: Vec<Worker>,
     size: u32,
-    isolation: Isolation,
+    /// After so many a process is replaced.
+    tasks_per_process: Option<u32>,
     queue: Queue,
+    /// Tasks between two attempts.
+    paused: Paused,
     window: Window,
     phase: Phase,
     /// No offers: the outcomes or the callbacks cannot keep up.
@@ -92,16 +101,18 @@ enum Phase {
 }
 
 impl Scheduler {
-    /// A pool of `size` workers, none of which is started before there is a guest.
+    /// A pool of `size` workers, none of which is started before there is a guest, with processes that are replaced
+    /// after so many tasks.
     #[must_use]
-    pub fn new(size: u32, isolation: Isolation) -> Self {
-        let slots = 0..WorkerId::slots(size, isolation);
+    pub fn new(size: u32, tasks_per_process: Option<u32>) -> Self {
+        let slots = 0..WorkerId::slots(size, tasks_per_process);
         Self {
             workers: slots.map(|slot| Worker::new(WorkerId(slot))).collect(),
             size,
-            isolation,
+            tasks_per_process,
             queue: Queue::default(),
-            window: Window::new(isolation),
+            paused: Paused::default(),
+            window: Window::new(tasks_per_process),
             phase: Phase::Open,
             held: false,
             guests: 0,
@@ -136,9 +147,9 @@ impl Scheduler {
     ///
     /// # Errors
     /// When it had done so before.
-    pub fn worker_ready(&mut self, worker: WorkerId) -> Result<(), Fault> {
+    pub fn worker_ready(&mut self, worker: WorkerId, now: Time) -> Result<(), Fault> {
         if let Some(process) = self.process(worker) {
-            process.ready()?;
+            process.ready(now)?;
             if process.stage == Stage::Serving {
                 self.failed_starts = 0;
             }
@@ -147,7 +158,7 @@ impl Scheduler {
     }
 
     /// A worker reported the end of the task that it ran, which took it `run`. The task is the caller's now: it
-    /// makes the outcome.
+    /// makes the outcome, or asks whether the task is to be [tried again](Self::tries_again).
     ///
     /// # Errors
     /// When the worker cannot have run it.
@@ -162,11 +173,13 @@ impl Scheduler {
         let process = self.process(worker).ok_or(Fault::NotNext)?;
         let (task, claim) = process.hand.end(offer, now, io)?;
         process.progress = Progress::Useful;
+        process.ended += 1;
         process.reported(now);
-        let is_serving = process.stage == Stage::Serving;
-        self.window.observe(run.min(now.since(claim.claimed)));
         // One that was killed in the meantime stays killed.
-        if is_serving && self.isolation == Isolation::Process {
+        let is_serving = process.stage == Stage::Serving;
+        let ended = process.ended;
+        self.window.observe(run.min(now.since(claim.claimed)));
+        if is_serving && self.tasks_per_process.is_some_and(|most| ended >= most) {
             self.slot(worker).retire(now, io);
         }
         Ok((task, claim))
@@ -211,7 +224,7 @@ impl Scheduler {
 
     /// Cancels a task wherever it is. Returns whether it was there; when it runs, it ends soon.
     pub fn cancel(&mut self, id: u64, now: Time, io: &mut impl Io) -> bool {
-        if let Some(task) = self.queue.remove(id) {
+        if let Some(task) = self.queue.remove(id).or_else(|| self.paused.remove(id)) {
             io.failed(task, None, cancelled_before_start());
             return true;
         }
@@ -243,7 +256,8 @@ impl Scheduler {
             .processes()
             .flat_map(|process| process.hand.revoke_all(now, io));
         let offered: Vec<Task> = offered.collect();
-        for task in offered.into_iter().chain(self.queue.take_all()) {
+        let waiting = self.queue.take_all().chain(self.paused.take_all());
+        for task in offered.into_iter().chain(waiting) {
             io.failed(task, None, cancelled_before_start());
         }
     }
@@ -272,6 +286,8 @@ impl Scheduler {
 
     /// Does what has become due. To be called after the events of the turn: they may be signs of life.
     pub fn tick(&mut self, now: Time, io: &mut impl Io) {
+        let due = self.paused.due(now);
+        self.give_back(due, io);
         for index in 0..self.workers.len() {
             let worker = &mut self.workers[index];
             let id = worker.id;
@@ -312,8 +328,7 @@ impl Scheduler {
                 }
                 let stalled = process.hand.outstanding() == 0;
                 if stalled {
-                    process.stage = Stage::Stalled;
-                    process.due = now + STALL_PATIENCE;
+                    process.enter(Stage::Stalled, now, now + STALL_PATIENCE);
                 }
                 self.give_back(tasks, io);
                 if !stalled {
@@ -342,13 +357,19 @@ impl Scheduler {
         for Held { mut task, claim } in process.hand.take_all(now, io) {
             if let Some(claim) = claim {
                 let failure = death.of_claimed(&task, &claim);
-                io.failed(task, Some(claim.run), failure);
+                let kind = failure.kind;
+                if self.tries_again(&task, kind) {
+                    io.tried(&task, claim.run, failure);
+                    self.try_again(task, kind, now);
+                } else {
+                    io.failed(task, Some(claim.run), failure);
+                }
                 process.progress = Progress::Useful;
                 continue;
             }
-            task.exposures += 1;
-            if task.exposures >= MAX_EXPOSURES {
-                io.failed(task, None, death.of_exposed());
+            if task.note_exposure() {
+                let failure = death.of_exposed(&task);
+                io.failed(task, None, failure);
             } else {
                 unharmed.push(task);
             }
@@ -372,7 +393,7 @@ impl Scheduler {
         self.failure = Some(format!(
             "{starts} workers in a row ended before they were ready; the last one {how}"
         ));
-        let tasks = self.queue.take_all().collect();
+        let tasks = self.queue.take_all().chain(self.paused.take_all()).collect();
         self.give_back(tasks, io);
         for worker in &mut self.workers {
             worker.kill(KillReason::Terminated, now, io);
