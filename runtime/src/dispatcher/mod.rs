@@ -12,6 +12,12 @@ mod event_loop;
 mod frames;
 pub mod schedule;
 
+#[cfg(any(test, fuzzing))]
+pub use self::{
+    crew::Stage,
+    frames::{Said, read as read_worker},
+};
+
 use std::os::fd::{AsFd, OwnedFd};
 
 use crew::Crew;

@@ -34,6 +34,8 @@ use self::feed::Feed;
 pub use self::guest::{Guest, Model, Task};
 pub use self::handle::TaskHandle;
 use self::ledger::{Ledger, Rejection};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::receiver::checked;
 pub use self::report::{Output, Reporter, Source};
 pub use self::terminal::Terminal;
 use crate::error::Error;
