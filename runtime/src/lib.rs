@@ -41,6 +41,9 @@ mod backstop;
 mod compiler;
 mod dispatcher;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod guest_thread;
 mod home;

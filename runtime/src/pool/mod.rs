@@ -38,6 +38,8 @@ pub use self::guest::{Guest, Model, Task};
 pub use self::handle::TaskHandle;
 use self::ledger::{Ledger, Rejection};
 use self::questions::Questions;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::receiver::checked;
 pub use self::report::{Output, Reporter, Source};
 use self::stats::Counters;
 pub use self::stats::{Progress, Stats};
