@@ -62,7 +62,7 @@ pub use jail::{Layer, LayerState};
 pub use outcome::{CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
     Builder, Cache, CacheStats, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle,
-    Terminal, inspect, prints,
+    TaskParts, Terminal, inspect, prints,
 };
 pub use settings::{Isolation, Jail, Settings, User};
 pub use task_line::{TaskLine, duration, json_error};

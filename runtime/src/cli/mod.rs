@@ -7,17 +7,29 @@ mod doctor;
 mod ending;
 mod exit;
 mod feed;
+mod guests;
+mod halt;
+mod inputs;
 mod inspect;
+mod job_log;
 mod lines;
 mod new;
 mod options;
+mod order;
+mod pusher;
 mod readers;
 mod records;
 mod reporter;
+mod results;
+mod resume;
+mod roll;
 mod run;
+mod sayings;
+mod showing;
 mod signals;
 mod stdio;
 mod summary;
+mod tags;
 mod units;
 mod walls;
 
@@ -28,7 +40,6 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, anyhow};
-use clap::Parser;
 use mpwasm::LogLevel;
 use tracing::Level;
 
@@ -37,7 +48,7 @@ use options::{Cli, Command};
 
 /// The whole command line. Threads that still run when it ends are left behind.
 pub fn main() -> ! {
-    let cli = Cli::parse();
+    let cli = Cli::read(env::args_os()).unwrap_or_else(|error| error.exit());
     let exit = dispatch(cli).unwrap_or_else(|failure| {
         stdio::say(&one_line(&failure.error));
         failure.exit

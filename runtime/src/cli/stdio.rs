@@ -137,6 +137,13 @@ pub fn say(text: &str) {
     }
 }
 
+/// One line of JSON on stderr, for programs.
+pub fn say_json(json: &str) {
+    if let Ok(mut stderr) = Descriptor::stderr() {
+        let _ = stderr.write_all(format!("{json}\n").as_bytes());
+    }
+}
+
 /// As [`say`], but says nothing where it would have to wait for a reader of stderr: for the thread that must go on
 /// answering signals.
 pub fn say_without_waiting(text: &str) {
