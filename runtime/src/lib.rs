@@ -67,6 +67,9 @@ pub use pool::{
 pub use settings::{Isolation, Jail, Settings, User};
 pub use task_line::{TaskLine, duration, json_error};
 
+/// The version of the engine, wasmtime, that guests run in.
+pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
+
 /// Call this first in `main` of a program that embeds the pool.
 ///
 /// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a

@@ -15,6 +15,7 @@ mod demo;
 mod guest_tasks;
 mod inputs;
 mod isolation;
+mod manual;
 mod outcomes;
 mod output;
 mod records;

@@ -1,5 +1,8 @@
 //! What is shown of a run: order, tags, an early end, the summary.
 
+use std::io::Read;
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::bench::{Ended, fixture, line, run, run_lines, to_the_end};
@@ -128,4 +131,101 @@ fn a_halt_that_makes_no_sense_is_wrong_usage() {
     let ended = to_the_end(mpwasm().args(["run", fixture(), "--halt", "fail=1", "--args", "[]"]));
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("now,fail=1"), "{}", ended.stderr);
+}
+
+#[test]
+fn each_task_has_files_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("a/b");
+    let args = json!(["out\nand", "err"]);
+    let lines = format!(
+        "{}\n{}",
+        json!({"model": "print", "args": args}),
+        line("", "fail", "[\"no\"]")
+    );
+    let ended = run_lines(lines, &[fixture(), "--results-dir", root.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(1));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).ok();
+    assert_eq!(read("0/stdout").unwrap(), "out\nand");
+    assert_eq!(read("0/stderr").unwrap(), "err");
+    assert_eq!(read("1/stdout"), None);
+    let record: Value = serde_json::from_str(&read("1/record.json").unwrap()).unwrap();
+    assert_eq!((&record["id"], &record["status"]), (&json!(1), &json!("error")));
+    assert_eq!(ended.stdout, "out\nand\n", "it is printed all the same");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let refused = run(&[fixture(), "--results-dir", file.path().to_str().unwrap()]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("--results-dir"), "{}", refused.stderr);
+}
+
+/// Runs with stderr, and stdout if that is asked for, on a terminal. What stood there, and what was on stdout else.
+fn on_a_terminal(both: bool, args: &[&str]) -> (String, String) {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let terminal = std::fs::File::from(pty.slave);
+    let mut command = mpwasm();
+    command
+        .arg("run")
+        .args(args)
+        .env("TERM", "xterm")
+        .stdin(Stdio::null());
+    command.stderr(terminal.try_clone().unwrap());
+    command.stdout(if both {
+        terminal.try_clone().unwrap().into()
+    } else {
+        Stdio::piped()
+    });
+    drop(terminal);
+    let mut child = command.spawn().unwrap();
+    drop(command); // its descriptors of the terminal, or the reader would wait for ever
+    let stdout = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        // The end of a terminal is an error.
+        let _ = std::fs::File::from(pty.master).read_to_end(&mut seen);
+        String::from_utf8(seen).unwrap()
+    });
+    let mut rest = String::new();
+    if let Some(mut stdout) = stdout {
+        stdout.read_to_string(&mut rest).unwrap();
+    }
+    child.wait().unwrap();
+    (reader.join().unwrap(), rest)
+}
+
+#[test]
+fn a_bar_shows_how_far_a_run_is_and_leaves_prints_whole() {
+    let mut lines: String = (0..200).map(|number| prints(&format!("line {number}"))).collect();
+    lines += &line("", "fail", "[\"no\"]");
+    let tasks = crate::bench::TasksFile::new(lines);
+    let args = [
+        fixture(),
+        "--size=2",
+        "--progress=always",
+        "-k",
+        "--tasks",
+        tasks.path(),
+    ];
+    let (terminal, stdout) = on_a_terminal(false, &args);
+    assert!(terminal.contains("201 of 201 ended, 1 failed"), "{terminal}");
+    assert_eq!(stdout.lines().count(), 200);
+    assert!(!stdout.contains('\u{1b}'));
+
+    let (terminal, _) = on_a_terminal(true, &args);
+    for number in 0..200 {
+        let whole = format!("line {number}\r\n");
+        assert!(terminal.contains(&whole), "{number} in {terminal}");
+    }
+    let (terminal, _) = on_a_terminal(false, &[&args[..2], &["--progress=never"], &args[3..]].concat());
+    assert!(!terminal.contains("of 201 ended"), "{terminal}");
+}
+
+#[test]
+fn a_bar_never_goes_into_a_pipe() {
+    let echo = support::fixture("echo");
+    let ended = run(&[&echo, "--progress=auto", ":::", "a"]);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    let refused = run(&[&echo, "--progress=always", ":::", "a"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("terminal"), "{}", refused.stderr);
 }

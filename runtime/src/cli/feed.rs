@@ -14,6 +14,7 @@ use super::exit::{Exit, Failure};
 use super::guests::Guests;
 use super::inputs::{Form, Origin, Template};
 use super::lines::{Line, Lines};
+use super::progress::Counter;
 use super::pusher::{Item, PushError, Pusher, Taker};
 use super::stdio::Descriptor;
 
@@ -99,6 +100,19 @@ impl<'a> Feed<'a> {
                 });
                 pushing.collect::<Result<_, _>>().map(Self::Guests)
             }
+        }
+    }
+
+    /// Says how many tasks there are, where that is known before they are pushed.
+    pub fn announce(&self, counter: &Counter) {
+        match self {
+            Self::Lines { lines, .. } => {
+                if let Ok(file) = lines.source().file() {
+                    counter.total_of_lines(file);
+                }
+            }
+            Self::Tasks(items) => counter.total(items.len() as u64),
+            Self::Guests(_) => {}
         }
     }
 

@@ -13,14 +13,17 @@ mod inputs;
 mod inspect;
 mod job_log;
 mod lines;
+mod manual;
 mod new;
 mod options;
 mod order;
+mod progress;
 mod pusher;
 mod readers;
 mod records;
 mod reporter;
 mod results;
+mod results_dir;
 mod resume;
 mod roll;
 mod run;
@@ -60,7 +63,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let (diagnostics, guests) = levels(cli.verbose);
     tracing_subscriber::fmt()
         .with_max_level(diagnostics)
-        .with_writer(io::stderr)
+        .with_writer(|| progress::Above::new(io::stderr()))
         .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
         .without_time()
         .with_target(false)
@@ -78,6 +81,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Doctor => doctor::doctor(),
         Command::Cache(command) => cache::run(&command),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::man(command.as_deref()),
     }
 }
 

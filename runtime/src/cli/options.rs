@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use mpwasm::{Settings, duration};
 
 use super::build;
@@ -18,7 +20,7 @@ use super::walls::Walls;
 
 /// A process pool for code that you do not trust: runs tasks in sandboxed WebAssembly guests.
 #[derive(Debug, Parser)]
-#[command(name = "mpwasm", version, max_term_width = 110)]
+#[command(name = "mpwasm", version = VERSION.as_str(), max_term_width = 110)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -29,6 +31,15 @@ pub struct Cli {
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 }
+
+/// mpwasm's version and the engine's.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} (wasmtime {})",
+        env!("CARGO_PKG_VERSION"),
+        mpwasm::ENGINE_VERSION
+    )
+});
 
 impl Cli {
     /// Reads a command line, with the inputs behind `:::` that clap does not know.
@@ -91,6 +102,18 @@ pub enum Command {
     /// ~/.cache). When it is full, what was not used for longest goes.
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Print a script that completes mpwasm's command lines in a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Print a manual page, for `man -l -`.
+    Man {
+        /// The sub-command that it is of [default: mpwasm as a whole].
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 /// `mpwasm cache`.

@@ -87,6 +87,8 @@ pub struct Pusher<'a, T> {
     guest: [u8; 32],
     /// The id of the next task.
     next: u64,
+    /// How many ids were left out.
+    skipped: u64,
 }
 
 impl<'a, T: Taker> Pusher<'a, T> {
@@ -99,6 +101,7 @@ impl<'a, T: Taker> Pusher<'a, T> {
             order: None,
             guest,
             next: 0,
+            skipped: 0,
         }
     }
 
@@ -136,6 +139,11 @@ impl<'a, T: Taker> Pusher<'a, T> {
         self.begin_if_complete()
     }
 
+    /// How many tasks were pushed.
+    pub fn pushed(&self) -> u64 {
+        self.next - self.skipped
+    }
+
     fn begin_if_complete(&mut self) -> Result<(), PushError> {
         let complete = |fitting: &mut Fitting<'_>| fitting.resume.is_complete();
         let Some(Fitting { mut resume, begin }) = self.fitting.take_if(complete) else {
@@ -150,6 +158,7 @@ impl<'a, T: Taker> Pusher<'a, T> {
                     self.send(std::mem::take(&mut run))?;
                     self.taker.skip(count)?;
                     self.next += count;
+                    self.skipped += count;
                 }
             }
         }

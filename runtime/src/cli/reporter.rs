@@ -11,7 +11,9 @@ use mpwasm::{LogLevel, Outcome, Output, Source};
 
 use super::halt::Halt;
 use super::order::{Order, Told};
+use super::progress::Counter;
 use super::records::Records;
+use super::results_dir::ResultsDir;
 use super::resume::Skipped;
 use super::roll::Roll;
 use super::sayings::{failure_line, log_line};
@@ -63,6 +65,10 @@ pub struct Wishes {
     pub tags: Option<Tags>,
     /// The run may end early.
     pub halt: Option<Halting>,
+    /// Each task has files of its own.
+    pub folder: Option<ResultsDir>,
+    /// What a bar on the terminal shows.
+    pub counter: Counter,
 }
 
 /// When a run ends early.
@@ -189,6 +195,17 @@ impl RunReporter {
         }
     }
 
+    /// Writes to the files of tasks. They are records, too.
+    fn filing(&mut self, write: impl FnOnce(&mut ResultsDir) -> io::Result<()>) -> io::Result<()> {
+        match self.wishes.folder.as_mut().map(write) {
+            Some(Err(error)) => {
+                self.wishes.folder = None;
+                Err(self.failed(Place::Records, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A line on stderr.
     fn line(&mut self, text: &str) -> io::Result<()> {
         self.printing(|prints| prints.line(text))
@@ -220,18 +237,20 @@ impl RunReporter {
     /// A task has ended.
     fn ended(&mut self, outcome: &Outcome) -> io::Result<()> {
         self.tally.count(outcome);
+        self.wishes.counter.ended(outcome.is_success());
+        let filed = self.filing(|folder| folder.outcome(outcome));
         let (ok, failed) = self.tally.ended();
         let reached = |halting: &mut Halting| halting.halt.is_reached(ok, failed);
         if let Some(Halting { halt, tell }) = self.wishes.halt.take_if(reached) {
             tell(halt);
         }
         let Some(order) = self.wishes.order.clone() else {
-            return self.outcome(outcome);
+            return self.outcome(outcome).and(filed);
         };
         if !order.turn(outcome.id, || Told::Outcome(Box::new(outcome.clone()))) {
-            return Ok(());
+            return filed;
         }
-        let mut result = self.outcome(outcome);
+        let mut result = self.outcome(outcome).and(filed);
         for told in order.next(outcome.id) {
             result = result.and(self.told(told));
         }
@@ -320,6 +339,7 @@ impl mpwasm::Reporter for SharedReporter {
 
     fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
         let mut reporter = self.lock();
+        reporter.filing(|folder| folder.output(output))?;
         let told = || Told::Output {
             source: output.source,
             stream: output.stream,

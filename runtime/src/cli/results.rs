@@ -93,7 +93,7 @@ impl Results {
             Self::Stdout => {
                 let stdout = Descriptor::stdout().or_internal()?;
                 let terminal = stdout.is_terminal();
-                return Ok(Records::new(Box::new(stdout), terminal));
+                return Ok(Records::new(stdout.writer(), terminal));
             }
             Self::File(file) => {
                 let empty = || match file.metadata()?.is_file() {
@@ -107,7 +107,7 @@ impl Results {
         };
         let file = Descriptor::from(file);
         let terminal = file.is_terminal();
-        Ok(Records::new(Box::new(file), terminal))
+        Ok(Records::new(file.writer(), terminal))
     }
 }
 

@@ -22,10 +22,12 @@ use super::guests::{Guests, Named};
 use super::inputs::Origin;
 use super::options::RunArgs;
 use super::order::Order;
+use super::progress::{self, Counter};
 use super::pusher::{DryRun, Fitting, Pusher};
 use super::readers;
 use super::reporter::{Halting, Place, RunReporter, SharedReporter, Wishes};
 use super::results::Results;
+use super::results_dir::ResultsDir;
 use super::resume::{Resume, Skipped};
 use super::roll::Roll;
 use super::showing::{Showing, Summary};
@@ -59,6 +61,14 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         .transpose()?;
     let cache = if no_cache { None } else { Cache::of_user() };
     let origin = inputs.open(&settings, results.as_ref())?;
+    let folder = showing.results_dir.clone().map(ResultsDir::new).transpose();
+    let folder = folder
+        .context("cannot make the folder of --results-dir")
+        .or_usage()?;
+    let bar = showing
+        .progress
+        .wanted()
+        .map_err(|why| Failure::usage(anyhow!(why)))?;
 
     let (events, inbox) = mpsc::channel();
     let on_signal = events.clone();
@@ -72,7 +82,12 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let is_log = results.as_ref().is_some_and(Results::is_log);
     let roll = (is_log || showing.tag).then(|| Arc::new(Roll::new(showing.tag)));
     let order = showing.keep_order.then(|| Order::new(settings.size));
-    let wishes = wishes(&showing, roll.as_ref(), order.as_ref(), &events);
+    let counter = if bar { Counter::show() } else { Counter::default() };
+    let wishes = Wishes {
+        folder,
+        counter: counter.clone(),
+        ..wishes(&showing, roll.as_ref(), order.as_ref(), &events)
+    };
     let reporter = SharedReporter::new(
         reporter(results.as_ref(), least_log, &events)
             .or_internal()?
@@ -102,12 +117,14 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         roll,
         order,
         reporter: reporter.clone(),
+        counter,
     };
     let dry_run = showing.dry_run;
     spawn("feeder", &events, move || Event::Fed(feeder.feed(dry_run))).or_internal()?;
 
     let end = ending::wait(&pool, &inbox, limit);
     let wall = started.elapsed();
+    progress::clear();
 
     let mut reporter = reporter.lock();
     reporter.finish();
@@ -138,6 +155,7 @@ struct Feeder {
     roll: Option<Arc<Roll>>,
     order: Option<Order>,
     reporter: SharedReporter,
+    counter: Counter,
 }
 
 impl Feeder {
@@ -147,6 +165,7 @@ impl Feeder {
             return Ok(());
         };
         let feed = Feed::prepare(&guests, self.origin)?;
+        feed.announce(&self.counter);
         let resume = match &mut self.results {
             Some(Results::Log(log)) => Some(Resume::new(log, &guests.numbers()).or_usage()?),
             _ => None,
@@ -168,7 +187,9 @@ impl Feeder {
             None => begin(Skipped::default()).map(|()| None)?,
         };
         let mut pusher = Pusher::new(&*self.pool, guests.first(), fitting).telling(self.roll, self.order);
-        feed.push_to(&self.pool, &mut pusher)
+        feed.push_to(&self.pool, &mut pusher)?;
+        self.counter.total(pusher.pushed());
+        Ok(())
     }
 }
 
@@ -189,6 +210,7 @@ fn wishes(
             halt,
             tell: Box::new(tell),
         }),
+        ..Wishes::default()
     }
 }
 
@@ -228,13 +250,13 @@ fn reporter(
     let (stdout, stderr) = (Descriptor::stdout()?, Descriptor::stderr()?);
     let (on_stdout, on_stderr) = (stdout.is_terminal(), stderr.is_terminal());
     let prints = if matches!(results, Some(Results::Stdout)) {
-        Targets::One(Target::new(Box::new(Lenient(stderr)), on_stderr))
+        Targets::One(Target::new(Box::new(Lenient(stderr.writer())), on_stderr))
     } else if stdout.is_same_as(&stderr) {
-        Targets::One(Target::new(Box::new(stdout), on_stdout))
+        Targets::One(Target::new(stdout.writer(), on_stdout))
     } else {
         Targets::Apart {
-            stdout: Target::new(Box::new(stdout), on_stdout),
-            stderr: Target::new(Box::new(Lenient(stderr)), on_stderr),
+            stdout: Target::new(stdout.writer(), on_stdout),
+            stderr: Target::new(Box::new(Lenient(stderr.writer())), on_stderr),
         }
     };
     let events = events.clone();

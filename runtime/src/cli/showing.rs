@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::halt::Halt;
+use super::progress::Progress;
 use super::results::Continue;
 
 /// See the module.
@@ -23,6 +24,10 @@ pub struct Showing {
     #[arg(long, requires = "results")]
     pub retry_failed: bool,
 
+    /// Write what each task prints and its record into files of this folder: ID/stdout, ID/stderr and ID/record.json.
+    #[arg(long, value_name = "DIR")]
+    pub results_dir: Option<PathBuf>,
+
     /// Write records and what tasks print in the order in which the tasks were pushed.
     #[arg(short = 'k', long)]
     pub keep_order: bool,
@@ -39,6 +44,10 @@ pub struct Showing {
     /// Print the tasks that would run, as task lines, and run none.
     #[arg(long)]
     pub dry_run: bool,
+
+    /// A bar on the terminal: how many tasks have ended and failed, how fast, and how long it will take.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    pub progress: Progress,
 
     /// What the last line on stderr is.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
