@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use mpwasm::{CallbackStatus, Kind, Outcome};
 
+use super::resume::Skipped;
+
 /// The kinds in the order in which the summary names them.
 const KINDS: [Kind; 10] = [
     Kind::Error,
@@ -26,6 +28,9 @@ pub struct Tally {
     failed: [u64; KINDS.len()],
     callbacks_failed: u64,
     any_failure: bool,
+    /// Tasks that failed, or their callback.
+    ill: u64,
+    skipped: Skipped,
 }
 
 impl Tally {
@@ -39,6 +44,21 @@ impl Tally {
             self.callbacks_failed += 1;
         }
         self.any_failure |= !outcome.is_success();
+        self.ill += u64::from(!outcome.is_success());
+    }
+
+    /// These were left out.
+    pub fn skip(&mut self, skipped: Skipped) {
+        self.skipped = skipped;
+    }
+
+    /// How many tasks ended well, and how many failed or their callback did.
+    pub fn ended(&self) -> (u64, u64) {
+        (self.total() - self.ill, self.ill)
+    }
+
+    fn total(&self) -> u64 {
+        self.ok + self.failed.iter().sum::<u64>()
     }
 
     /// Whether some task or callback failed: what decides between exit codes 0 and 1.
@@ -48,7 +68,7 @@ impl Tally {
 
     /// The summary of a run that took so long, without mpwasm's name and the newline.
     pub fn summary(&self, wall: Duration) -> String {
-        let total = self.ok + self.failed.iter().sum::<u64>();
+        let total = self.total();
         let mut line = match total {
             0 => "no tasks".to_owned(),
             1 => "1 task: ".to_owned(),
@@ -68,6 +88,16 @@ impl Tally {
             1 => line += "; 1 callback failed",
             count => _ = write!(line, "; {count} callbacks failed"),
         }
+        match self.skipped {
+            Skipped { tasks: 0, .. } => {}
+            Skipped { tasks, failed: 0 } => _ = write!(line, "; {tasks} skipped, as they have a record"),
+            Skipped { tasks, failed } => {
+                _ = write!(
+                    line,
+                    "; {tasks} skipped, as they have a record ({failed} of a failure: --retry-failed runs them again)"
+                );
+            }
+        }
         let seconds = wall.as_secs_f64();
         _ = write!(line, "; {seconds:.2} s");
         if total > 0 {
@@ -77,6 +107,21 @@ impl Tally {
             _ = write!(line, ", {rate:.digits$} tasks/s");
         }
         line
+    }
+
+    /// As [`summary`](Self::summary), as one JSON object. Kinds that did not occur are 0.
+    pub fn json(&self, wall: Duration) -> String {
+        let mut fields = serde_json::Map::new();
+        fields.insert("tasks".into(), self.total().into());
+        fields.insert("ok".into(), self.ok.into());
+        for kind in KINDS {
+            fields.insert(kind.as_str().into(), self.failed[kind as usize].into());
+        }
+        fields.insert("callbacks_failed".into(), self.callbacks_failed.into());
+        fields.insert("skipped".into(), self.skipped.tasks.into());
+        fields.insert("skipped_failed".into(), self.skipped.failed.into());
+        fields.insert("seconds".into(), wall.as_secs_f64().into());
+        serde_json::Value::Object(fields).to_string()
     }
 }
 
@@ -110,6 +155,41 @@ mod tests {
             "1 task: 1 ok; 1 callback failed; 0.50 s, 2.0 tasks/s"
         );
         assert_eq!(tally(&[]).summary(Duration::ZERO), "no tasks; 0.00 s");
+    }
+
+    #[test]
+    fn what_was_skipped_is_said_and_is_no_task_of_this_run() {
+        let mut tally = tally(&[ok(3, "1")]);
+        tally.skip(Skipped { tasks: 3, failed: 0 });
+        let line = tally.summary(Duration::from_secs(1));
+        assert_eq!(
+            line,
+            "1 task: 1 ok; 3 skipped, as they have a record; 1.00 s, 1.0 tasks/s"
+        );
+        tally.skip(Skipped { tasks: 3, failed: 2 });
+        let line = tally.summary(Duration::from_secs(1));
+        assert!(
+            line.contains("3 skipped") && line.contains("2 of a failure: --retry-failed"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn the_json_form_has_every_count() {
+        let mut callback = ok(1, "1");
+        callback.callback = CallbackStatus::Failed(Kind::Trap);
+        let json = tally(&[failed(0, Kind::Timeout, ""), callback]).json(Duration::from_millis(1500));
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&value["tasks"], &value["ok"]), (&2.into(), &1.into()));
+        assert_eq!((&value["timeout"], &value["trap"]), (&1.into(), &0.into()));
+        assert_eq!(
+            (&value["callbacks_failed"], &value["seconds"]),
+            (&1.into(), &1.5.into())
+        );
+        assert_eq!(
+            (&value["skipped"], &value["skipped_failed"]),
+            (&0.into(), &0.into())
+        );
     }
 
     #[test]

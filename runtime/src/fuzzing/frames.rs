@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Verdict, lines};
 use crate::dispatcher::{Said, Stage, read_worker};
-use crate::outcome::{ATTEMPT, CallbackStatus, Outcome, TaskError, Usage};
+use crate::outcome::{CallbackStatus, Outcome, TaskError, Usage};
 use crate::pool::checked;
 use crate::settings::Settings;
 use crate::task_line::{TaskLine, check_args};
@@ -147,8 +147,9 @@ fn tell(ending: Ending<'_>) {
         id: 1,
         key: None,
         model: String::new(),
-        result: checked(ending).map_err(|failure| TaskError::new(failure, "[1]", 1, ATTEMPT)),
-        attempts: ATTEMPT,
+        result: checked(ending).map_err(|failure| TaskError::new(failure, "[1]", 1, 1)),
+        attempts: 1,
+        tried: Vec::new(),
         usage: Usage::default(),
         callback: CallbackStatus::None,
     });

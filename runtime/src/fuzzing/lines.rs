@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::Verdict;
 use crate::guest::one_line;
 use crate::inert::{inert, inert_bytes};
-use crate::outcome::{ATTEMPT, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
+use crate::outcome::{CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
 use crate::task_line::{TaskLine, check_args};
 
@@ -98,7 +98,7 @@ fn outcome(bytes: &[u8]) {
         ..Failure::new(Kind::Error, text.clone())
     };
     let args = check_args(&text, MAX_ARGS).map_or_else(|_| "[]".to_owned(), |args| args.get().to_owned());
-    let error = TaskError::new(failure, &args, 1, ATTEMPT);
+    let error = TaskError::new(failure, &args, 1, 1);
     let read: Option<TaskError> = serde_json::to_string(&error)
         .ok()
         .and_then(|json| serde_json::from_str(&json).ok());
@@ -111,7 +111,8 @@ fn outcome(bytes: &[u8]) {
             key: Some(text.clone()),
             model: text.clone(),
             result,
-            attempts: ATTEMPT,
+            attempts: 1,
+            tried: Vec::new(),
             usage: Usage::default(),
             callback: CallbackStatus::None,
         });
