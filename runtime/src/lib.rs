@@ -41,8 +41,12 @@ mod backstop;
 mod compiler;
 mod dispatcher;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod guest_thread;
+mod home;
 mod jail;
 mod outbox;
 mod outcome;
@@ -64,12 +68,15 @@ pub use jail::{Layer, LayerState};
 pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
     Builder, Cache, CacheStats, FinalError, FinalValue, Guest, Model, Output, Pool, Progress, Rejected,
-    Reporter, Source, Stats, Task, TaskHandle, Terminal, inspect, prints,
+    Reporter, Source, Stats, Task, TaskHandle, TaskParts, Terminal, inspect, prints,
 };
 pub use retry::{Backoff, Retry};
 pub use settings::{Isolation, Jail, Settings, User};
 pub use status::{Status, TaskStatus, WorkerState, WorkerStatus};
 pub use task_line::{TaskLine, duration, json_error};
+
+/// The version of the engine, wasmtime, that guests run in.
+pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
 
 /// Call this first in `main` of a program that embeds the pool.
 ///

@@ -232,7 +232,8 @@ pub struct Usage {
     pub queued_us: Option<u64>,
     /// Microseconds of wall time from the claim to the end.
     pub run_us: Option<u64>,
-    /// Microseconds of processor time of the worker's task thread. Unknown when the worker died.
+    /// Microseconds of processor time of the worker's task thread; of a task that ends within 20 microseconds, those that
+    /// passed on the clock. Unknown when the worker died.
     pub cpu_us: Option<u64>,
     /// Largest size of the instance's linear memory, bytes. Unknown when the worker died.
     pub memory_peak: Option<u64>,

@@ -20,6 +20,8 @@ pub struct TaskLine {
     pub args: Box<RawValue>,
     /// The key, if it names one.
     pub key: Option<String>,
+    /// The guest, if it names one: which of several is meant is for the reader of the line to say.
+    pub guest: Option<String>,
     /// The model, if it names one.
     pub model: Option<String>,
     /// The timeout, if it names one.
@@ -32,6 +34,7 @@ pub struct TaskLine {
 struct Object {
     args: Option<Box<RawValue>>,
     key: Option<String>,
+    guest: Option<String>,
     model: Option<String>,
     timeout: Option<Seconds>,
     stdin: Option<IgnoredAny>,
@@ -64,6 +67,7 @@ impl TaskLine {
                 Ok(Some(Self {
                     args,
                     key: None,
+                    guest: None,
                     model: None,
                     timeout: None,
                 }))
@@ -86,7 +90,11 @@ impl TaskLine {
     pub fn parse_pushed(pushed: &[u8]) -> Result<Self, String> {
         let text = str::from_utf8(pushed)
             .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))?;
-        Object::parse(text)?.into_line()
+        let object = Object::parse(text)?;
+        if object.guest.is_some() {
+            return Err("`guest` is only for task lines: what a guest pushes is for itself".into());
+        }
+        object.into_line()
     }
 }
 
@@ -115,6 +123,7 @@ impl Object {
         Ok(TaskLine {
             args: self.args.unwrap_or_else(no_args),
             key: self.key,
+            guest: self.guest,
             model: self.model,
             timeout: timeout
                 .transpose()

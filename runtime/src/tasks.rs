@@ -58,7 +58,7 @@ fn start() -> Result<std::convert::Infallible, String> {
     });
     let unable = |error: LoadError| -> ! {
         let failure = Failure::new(Kind::Error, format!("it can't be loaded: {error}"));
-        outbox.put(&FromTasks::Ended(Some(failure)));
+        outbox.put(&FromTasks::Ended(Some(failure)), Time::now());
         outbox.flush();
         exit_now(1);
     };
@@ -104,7 +104,7 @@ fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc
     };
     let report = executor.run(&call);
     if alarm.deadline().disarm() {
-        outbox.put(&FromTasks::Ended(report.ending.err()));
+        outbox.put(&FromTasks::Ended(report.ending.err()), Time::now());
         outbox.flush();
         exit_now(0);
     }
@@ -165,7 +165,7 @@ impl Pusher for ToParent {
         check_args(line.args.get(), self.start.max_args)?;
         // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
         self.alarm.deadline().extend(Time::NEVER);
-        self.outbox.put(&FromTasks::Push(task));
+        self.outbox.put(&FromTasks::Push(task), Time::now());
         self.backstop.cover(self.start.timeout, thread_cpu());
         let deadline = Time::now() + self.start.timeout;
         self.alarm.deadline().extend(deadline);

@@ -10,6 +10,7 @@ use anyhow::anyhow;
 use mpwasm::Pool;
 
 use super::exit::{Exit, Failure, Signal};
+use super::halt::{Halt, Of, When};
 use super::reporter::{Broken, Place};
 use super::{one_line, status, stdio};
 
@@ -24,6 +25,8 @@ pub enum Event {
     Asked,
     /// Prints or records can't be written any more.
     Broken,
+    /// Enough tasks went well or ill.
+    Halted(Halt),
     /// The pool has ended, and all its outcomes were reported.
     Ended(Result<(), mpwasm::Error>),
     /// A thread of the command line panicked.
@@ -91,6 +94,8 @@ pub struct End {
     pub signal: Option<Signal>,
     /// The total timeout, if it passed.
     pub timed_out: Option<Duration>,
+    /// Why it ended early.
+    pub halted: Option<Halt>,
 }
 
 /// Waits until the pool has ended, and sees to it that it does.
@@ -100,6 +105,7 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
         feeder: None,
         signal: None,
         timed_out: None,
+        halted: None,
     };
     let mut signals = 0;
     loop {
@@ -123,6 +129,13 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
             }
             Ok(Event::Asked) => pool.say_status(),
             Ok(Event::Broken) => pool.kill(),
+            Ok(Event::Halted(halt)) => {
+                match halt.when {
+                    When::Now => pool.kill(),
+                    When::Soon => pool.interrupt(),
+                }
+                end.halted = Some(halt);
+            }
             Ok(Event::Ended(result)) => {
                 end.pool = result;
                 return end;
@@ -176,6 +189,12 @@ impl End {
         if let Some(broken) = broken {
             return of_tasks(broken.any_failure);
         }
+        // A run that was to end with so many good ones has what it was for, whatever went ill until then.
+        if let Some(halt) = self.halted
+            && self.timed_out.is_none()
+        {
+            return of_tasks(halt.of == Of::Fail);
+        }
         feeder.unwrap_or(of_tasks(any_failure || self.timed_out.is_some()))
     }
 
@@ -198,6 +217,9 @@ impl End {
             problems.push(error.to_string());
         }
         problems.extend(self.feeder.as_ref().map(|failure| one_line(&failure.error)));
+        if let Some(halt) = self.halted {
+            problems.push(format!("the run was ended early: --halt {halt}"));
+        }
         if let Some(total) = self.timed_out {
             let total = humantime::format_duration(total);
             problems.push(format!(
@@ -324,6 +346,21 @@ mod tests {
         let limit = Limit::new(Instant::now(), Duration::MAX);
         let (calls, end) = play(vec![Event::Ended(Ok(()))], Some(limit));
         assert!(calls.is_empty() && end.timed_out.is_none());
+    }
+
+    #[test]
+    fn a_halt_ends_the_run_as_it_says_and_one_for_success_is_none_of_a_failure() {
+        for (halt, call, exit) in [
+            ("now,fail=1", "kill", Exit::TasksFailed),
+            ("soon,fail=1", "interrupt", Exit::TasksFailed),
+            ("soon,success=1", "interrupt", Exit::Success),
+        ] {
+            let events = vec![Event::Halted(halt.parse().unwrap()), Event::Ended(Ok(()))];
+            let (calls, end) = play(events, None);
+            assert_eq!(calls, [call]);
+            assert_eq!(end.exit(None, true), exit);
+            assert!(end.problems(None)[0].contains(halt));
+        }
     }
 
     fn broken(kind: ErrorKind, any_failure: bool) -> Broken {

@@ -7,19 +7,34 @@ mod doctor;
 mod ending;
 mod exit;
 mod feed;
+mod guests;
+mod halt;
+mod inputs;
 mod inspect;
+mod job_log;
 mod lines;
+mod manual;
 mod new;
 mod options;
+mod order;
+mod progress;
+mod pusher;
 mod readers;
 mod records;
 mod reporter;
+mod results;
+mod results_dir;
+mod resume;
 mod retry;
+mod roll;
 mod run;
+mod sayings;
+mod showing;
 mod signals;
 mod status;
 mod stdio;
 mod summary;
+mod tags;
 mod units;
 mod walls;
 
@@ -30,7 +45,6 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, anyhow};
-use clap::Parser;
 use mpwasm::LogLevel;
 use tracing::Level;
 
@@ -39,7 +53,7 @@ use options::{Cli, Command};
 
 /// The whole command line. Threads that still run when it ends are left behind.
 pub fn main() -> ! {
-    let cli = Cli::parse();
+    let cli = Cli::read(env::args_os()).unwrap_or_else(|error| error.exit());
     let exit = dispatch(cli).unwrap_or_else(|failure| {
         stdio::say(&one_line(&failure.error));
         failure.exit
@@ -51,7 +65,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let (diagnostics, guests) = levels(cli.verbose);
     tracing_subscriber::fmt()
         .with_max_level(diagnostics)
-        .with_writer(io::stderr)
+        .with_writer(|| progress::Above::new(io::stderr()))
         .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
         .without_time()
         .with_target(false)
@@ -69,6 +83,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Doctor => doctor::doctor(),
         Command::Cache(command) => cache::run(&command),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::man(command.as_deref()),
     }
 }
 

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -104,6 +105,7 @@ impl Link {
         let mouth = Arc::new(Mouth {
             events: Mutex::new(sender),
             wake,
+            is_woken: AtomicBool::new(false),
             source: Mutex::new(Source::Callback(0)),
             waiting: Mutex::new(0),
             drained: Condvar::new(),
@@ -140,12 +142,16 @@ impl Link {
 
     /// The event loop is about to look.
     pub fn clear_wake(&self) {
-        let _ = self.mouth.wake.read();
+        if self.mouth.is_woken.load(Ordering::Relaxed) {
+            let _ = self.mouth.wake.read();
+            // In this order: what is said from here on wakes again, and what was said before is there to be seen.
+            self.mouth.is_woken.swap(false, Ordering::AcqRel);
+        }
     }
 
     /// The event loop has not heard all.
     pub fn wake_again(&self) {
-        let _ = self.mouth.wake.write(1);
+        self.mouth.wake();
     }
 }
 
@@ -160,6 +166,8 @@ impl AsFd for Link {
 struct Mouth {
     events: Mutex<Sender<Event>>,
     wake: EventFd,
+    /// `wake` is readable, or about to be: one is enough for all events until the event loop looks.
+    is_woken: AtomicBool,
     /// The callback that runs.
     source: Mutex<Source>,
     /// Memory of prints and log lines that the event loop has not taken yet.
@@ -185,7 +193,13 @@ impl Mouth {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .send(event);
-        let _ = self.wake.write(1);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
+            let _ = self.wake.write(1);
+        }
     }
 
     /// The event loop has taken a print or log line with so much text.

@@ -59,6 +59,8 @@ pub struct Callbacks {
     bytes: usize,
     /// With the thread, in its order.
     running: VecDeque<Finished>,
+    /// Of what is with the thread.
+    running_bytes: usize,
     switched_off: HashSet<(u32, u32)>,
     folds: Folds,
     /// The final callbacks were asked for: nothing else will be.
@@ -83,6 +85,7 @@ impl Callbacks {
             waiting: VecDeque::new(),
             bytes: 0,
             running: VecDeque::new(),
+            running_bytes: 0,
             switched_off: HashSet::new(),
             folds: Folds::default(),
             concluded: false,
@@ -115,7 +118,7 @@ impl Callbacks {
     /// No more callbacks: the outcomes that waited for one go to the parent now.
     pub fn terminate(&mut self, uplink: &mut Outgoing) {
         self.terminated = true;
-        self.bytes = 0;
+        (self.bytes, self.running_bytes) = (0, 0);
         let (running, waiting) = (
             std::mem::take(&mut self.running),
             std::mem::take(&mut self.waiting),
@@ -222,7 +225,7 @@ impl Callbacks {
                 } => self.ended(id, failure, (last, kept), uplink),
                 Event::Final(ending) => self.folds.ended(ending, uplink),
                 Event::Skipped { id } => {
-                    if let Some(finished) = self.running.pop_front_if(|finished| finished.task.id == id) {
+                    if let Some(finished) = self.take_running(id) {
                         self.skipped(&finished, CallbackStatus::Skipped, uplink);
                     }
                 }
@@ -244,6 +247,13 @@ impl Callbacks {
         Ok(())
     }
 
+    /// The task whose callback is the first with the thread, if it is this one.
+    fn take_running(&mut self, id: u64) -> Option<Finished> {
+        let finished = self.running.pop_front_if(|finished| finished.task.id == id)?;
+        self.running_bytes -= finished.bytes();
+        Some(finished)
+    }
+
     fn ended(
         &mut self,
         id: u64,
@@ -252,7 +262,7 @@ impl Callbacks {
         uplink: &mut Outgoing,
     ) {
         // After `terminate` its outcome has already gone.
-        let Some(finished) = self.running.pop_front_if(|finished| finished.task.id == id) else {
+        let Some(finished) = self.take_running(id) else {
             return;
         };
         let model = (finished.task.guest, finished.task.model);
@@ -318,6 +328,7 @@ impl Callbacks {
             self.bytes += finished.bytes();
             self.waiting.push_front(finished);
         }
+        self.running_bytes = 0;
         let start = || {
             let thread = Link::start(&self.settings)?;
             for (info, artifact) in &self.guests {
@@ -331,10 +342,7 @@ impl Callbacks {
 
     /// Keeps the thread busy.
     fn feed(&mut self, uplink: &mut Outgoing) {
-        let room = |this: &Self| {
-            let bytes: usize = this.running.iter().map(Finished::bytes).sum();
-            this.running.len() < IN_FLIGHT && bytes < CALLBACK_QUEUE_BYTES
-        };
+        let room = |this: &Self| this.running.len() < IN_FLIGHT && this.running_bytes < CALLBACK_QUEUE_BYTES;
         while room(self)
             && let Some(finished) = self.waiting.pop_front()
         {
@@ -365,6 +373,7 @@ impl Callbacks {
                     input,
                 });
             }
+            self.running_bytes += finished.bytes();
             self.running.push_back(finished);
         }
     }

@@ -14,10 +14,11 @@ use nix::unistd::pipe2;
 use super::callbacks::Finished;
 use super::schedule::{Exit, Io, KillReason, OfferId, Run, Task, WorkerId};
 use crate::guest::{EngineSettings, GuestInfo};
+use crate::home;
 use crate::jail::{OomScore, Plan, violation};
 use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
-use crate::settings::Settings;
+use crate::settings::{Isolation, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Outgoing};
 use crate::wire::messages::{Ran, ToWorker, control, worker_frame};
@@ -71,6 +72,8 @@ pub struct Crew {
     guests: Vec<(File, GuestInfo)>,
     max_frame: usize,
     max_args: u64,
+    /// The processors on which workers should keep apart.
+    homes: Vec<u32>,
     /// Tasks that the scheduler ended; the event loop takes them.
     pub finished: Vec<Finished>,
     /// Attempts that the scheduler ended, with the ids of their tasks, which have not ended; the event loop takes them.
@@ -108,6 +111,7 @@ impl Crew {
             guests: Vec::new(),
             max_frame: worker_frame(settings),
             max_args: settings.max_args,
+            homes: homes(settings),
             finished: Vec::new(),
             tried: Vec::new(),
             stillborn: Vec::new(),
@@ -237,7 +241,7 @@ impl Crew {
             control: Some(File::from(control)),
         };
         let descriptors = [theirs.as_fd(), page_descriptor.as_fd()];
-        if let Err(error) = self.introduce(&member.channel, &descriptors) {
+        if let Err(error) = self.introduce(worker, &member.channel, &descriptors) {
             // Its end is heard of like any other's.
             self.start_error = Some(error.to_string());
             member.process.kill();
@@ -246,11 +250,18 @@ impl Crew {
     }
 
     /// Tells a new worker what it is to know before the first task.
-    fn introduce(&self, channel: &Channel, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    fn introduce(
+        &self,
+        worker: WorkerId,
+        channel: &Channel,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> std::io::Result<()> {
+        let seat = self.seat(worker) as usize;
         let start = ToWorker::Start {
             engine: self.engine.clone(),
             guests: self.guests.len() as u32,
             max_args: self.max_args,
+            home: self.homes.iter().cycle().nth(seat).copied(),
             jail: self.jail.clone(),
         };
         channel.send_now_with(&start, descriptors)?;
@@ -354,6 +365,14 @@ impl Io for Crew {
             ran,
         });
     }
+}
+
+/// The processors that are the homes of workers, in the order of their seats: all that there are, and none when there
+/// are fewer workers. The kernel finds a free one for each then, and another pool may be on any of them.
+fn homes(settings: &Settings) -> Vec<u32> {
+    let all = home::processors();
+    let is_full = settings.isolation == Isolation::Instance && settings.size as usize >= all.len();
+    if is_full { all } else { Vec::new() }
 }
 
 /// An attempt of a task that will have another.

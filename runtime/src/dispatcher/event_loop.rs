@@ -343,7 +343,8 @@ impl EventLoop {
                     let task = Task::new(id, guest, model, timeout, args).with_retry(retry);
                     self.scheduler.accept(task, &mut self.crew);
                     self.pipe.next_id = id.saturating_add(1);
-                    if self.pipe.cancelled.remove(&id) {
+                    // Looked up only when there are some: this runs for every task.
+                    if !self.pipe.cancelled.is_empty() && self.pipe.cancelled.remove(&id) {
                         self.scheduler.cancel(id, Time::now(), &mut self.crew);
                     }
                 }

@@ -14,6 +14,12 @@ mod frames;
 pub mod schedule;
 mod status;
 
+#[cfg(any(test, fuzzing))]
+pub use self::{
+    crew::Stage,
+    frames::{Said, read as read_worker},
+};
+
 use std::os::fd::{AsFd, OwnedFd};
 
 use crew::Crew;

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
@@ -77,12 +78,13 @@ fn scan(bytes: &[u8], max_depth: usize) -> Result<Option<usize>, JsonError> {
 /// The index of the quote that ends the string which begins at `start`, or of the last byte.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut i = start + 1;
-    while let Some(byte) = bytes.get(i) {
-        match byte {
-            b'"' => return i,
-            b'\\' => i += 2,
-            _ => i += 1,
+    // Strings are most of what is large, and this search goes through many bytes at a time.
+    while let Some(skipped) = bytes.get(i..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        i += skipped;
+        if bytes[i] == b'"' {
+            return i;
         }
+        i += 2;
     }
     bytes.len()
 }

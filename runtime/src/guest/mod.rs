@@ -26,8 +26,8 @@ mod state;
 mod testing;
 mod wasi;
 
-#[cfg(test)]
-use call::Report;
+#[cfg(any(test, fuzzing))]
+pub use call::Report;
 pub use call::{Call, Export};
 pub use compile::{Compiled, compile};
 pub use deadline::{CallId, Deadline};
@@ -38,3 +38,5 @@ pub use info::{GuestInfo, MemoryInfo, ModelInfo};
 pub use json::one_line;
 pub use load::LoadError;
 pub use output::Prints;
+#[cfg(test)]
+pub use testing::imports;

@@ -161,6 +161,18 @@ impl Rig {
     }
 }
 
+/// The names of all imports that there are.
+pub fn imports() -> Vec<String> {
+    let rig = Rig::new(&runnable("(i32.const 0)"));
+    let linker = super::load::linker(rig.executor.engine()).unwrap();
+    let state = super::state::State::new(&settings(), rig.deadline.clone(), rig.prints.clone());
+    let mut store = wasmtime::Store::new(rig.executor.engine(), state);
+    linker
+        .iter(&mut store)
+        .map(|(_, name, _)| name.to_owned())
+        .collect()
+}
+
 /// Call number 7, attempt 2.
 pub(in crate::guest) fn call(export: Export, model: u32, input: &str) -> Call<'_> {
     Call {

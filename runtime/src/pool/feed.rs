@@ -59,30 +59,30 @@ impl Feed {
         // Tasks of a batch are accepted together; only the first can find the pipe full.
         self.wait_for_room();
         let accepted = Time::now();
-        let index = guest.index();
-        let pending = Pending {
-            guest,
-            model,
-            key,
-            args: args.clone(),
-            accepted,
-            waiter,
-            tried: Vec::new(),
-        };
-        let id = shared.ledger.accept(pending).inspect_err(|_| self.flush())?;
-        let args = args.get().as_bytes();
-        put(
-            &mut self.batch,
-            &Pushed::Task {
-                id,
-                guest: index,
+        let batch = &mut self.batch;
+        let entry = |id| {
+            put(
+                batch,
+                &Pushed::Task {
+                    id,
+                    guest: guest.index(),
+                    model,
+                    timeout,
+                    retry,
+                    args: args.get().as_bytes(),
+                },
+            );
+            Pending {
+                guest,
                 model,
-                timeout,
-                retry,
+                key,
                 args,
-            },
-        );
-        Ok(id)
+                accepted,
+                waiter,
+                tried: Vec::new(),
+            }
+        };
+        shared.ledger.accept(entry).inspect_err(|_| self.flush())
     }
 
     /// The exit message.

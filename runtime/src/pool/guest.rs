@@ -23,6 +23,8 @@ struct Inner {
     /// Its number: guests count in the order of loading.
     index: u32,
     name: String,
+    /// SHA-256 of its bytes.
+    hash: [u8; 32],
     compiled: CompiledGuest,
     timeout: Duration,
     max_args: u64,
@@ -67,11 +69,18 @@ impl From<Flaw> for Error {
 }
 
 impl Guest {
-    pub(super) fn new(index: u32, name: &str, compiled: CompiledGuest, shared: &Shared) -> Self {
+    pub(super) fn new(
+        index: u32,
+        name: &str,
+        hash: [u8; 32],
+        compiled: CompiledGuest,
+        shared: &Shared,
+    ) -> Self {
         Self(Arc::new(Inner {
             pool: shared.number,
             index,
             name: name.to_owned(),
+            hash,
             compiled,
             timeout: shared.settings.timeout,
             max_args: shared.settings.max_args,
@@ -98,6 +107,12 @@ impl Guest {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// SHA-256 of the guest's bytes, as they were read: the same guest in another run has the same.
+    #[must_use]
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.0.hash
     }
 
     /// The model with this name; the unnamed one is `""`.
@@ -196,7 +211,35 @@ impl Model {
     }
 }
 
+/// What a task is made of. See [`Task::parts`].
+#[derive(Clone, Copy, Debug)]
+pub struct TaskParts<'a> {
+    /// Its guest.
+    pub guest: &'a Guest,
+    /// Its model; empty for the unnamed one.
+    pub model: &'a str,
+    /// Its key, if it has one.
+    pub key: Option<&'a str>,
+    /// How long it may run.
+    pub timeout: Duration,
+    /// Its args, one line of JSON: an array. `None` where there is something wrong with the task, which pushing it
+    /// tells.
+    pub args: Option<&'a str>,
+}
+
 impl Task {
+    /// What it is made of, for who wants to know tasks again or to show them.
+    #[must_use]
+    pub fn parts(&self) -> TaskParts<'_> {
+        TaskParts {
+            guest: &self.guest,
+            model: self.guest.model_name(self.model),
+            key: self.key.as_deref(),
+            timeout: self.timeout,
+            args: self.args.as_ref().ok().map(|args| args.get()),
+        }
+    }
+
     /// How long it may run, from the moment a worker claims it; instantiation counts. The pool's timeout otherwise.
     /// With zero it ends as `timeout`.
     #[must_use]

@@ -28,8 +28,11 @@ enum Heard {
     Ended(Option<String>),
 }
 
+/// What becomes of the tasks that it pushes.
+type Take<'a> = dyn FnMut(Vec<Task>) -> Result<(), Error> + 'a;
+
 /// Runs the guest's `tasks` to its end.
-pub fn run(pool: &Pool, guest: &Guest) -> Result<u64, Error> {
+pub fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
     guest.belongs_to(&pool.shared)?;
     if !guest.info().has_tasks {
         return Err(Error::NoTasks);
@@ -37,6 +40,7 @@ pub fn run(pool: &Pool, guest: &Guest) -> Result<u64, Error> {
     let mut run = Run {
         pool,
         guest,
+        take,
         pushed: 0,
         printed: 0,
     };
@@ -92,6 +96,7 @@ impl Clock {
 struct Run<'a> {
     pool: &'a Pool,
     guest: &'a Guest,
+    take: &'a mut Take<'a>,
     pushed: u64,
     printed: u64,
 }
@@ -164,7 +169,7 @@ impl Run<'_> {
         };
         self.pushed += tasks.len() as u64;
         if !tasks.is_empty() {
-            self.pool.push_all(tasks)?;
+            (self.take)(tasks)?;
         }
         self.pool.shared.report(Reporter::flush);
         Ok(broken.map_or(Heard::More, Heard::Ended))

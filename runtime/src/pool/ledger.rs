@@ -4,6 +4,7 @@
 //! its outcome then. So each task has exactly one.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
@@ -41,9 +42,29 @@ pub struct Ledger(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    pending: HashMap<u64, Pending>,
+    pending: HashMap<u64, Pending, BuildHasherDefault<IdHasher>>,
     next_id: u64,
     closed: bool,
+}
+
+/// Hashes ids. They are our own and count up, so nobody can make them collide, and one multiplication spreads them.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // 2^64 divided by the golden ratio. The table looks at the highest bits and at the lowest.
+        let spread = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ spread >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Ledger {
@@ -51,17 +72,28 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts a task: gives it an id and remembers it.
-    pub fn accept(&self, pending: Pending) -> Result<u64, Error> {
+    /// Accepts a task: gives it an id, and remembers what `pending` makes of that.
+    pub fn accept(&self, pending: impl FnOnce(u64) -> Pending) -> Result<u64, Error> {
         let mut entries = self.entries();
         let id = entries.take_id()?;
-        entries.pending.insert(id, pending);
+        entries.pending.insert(id, pending(id));
         Ok(id)
     }
 
     /// An id for what is no task.
     pub fn take_id(&self) -> Result<u64, Error> {
         self.entries().take_id()
+    }
+
+    /// Takes so many ids for nothing. The first of them.
+    pub fn skip(&self, count: u64) -> Result<u64, Error> {
+        let mut entries = self.entries();
+        if entries.closed {
+            return Err(Error::Closed);
+        }
+        let first = entries.next_id;
+        entries.next_id += count;
+        Ok(first)
     }
 
     /// The id that the next task will have.

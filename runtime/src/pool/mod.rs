@@ -30,6 +30,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::eventfd::EventFd;
+use sha2::{Digest, Sha256};
 
 pub use self::builder::Builder;
 pub use self::cache::{Cache, CacheStats};
@@ -37,10 +38,12 @@ pub use self::compile::inspect;
 use self::feed::Feed;
 use self::folds::Folds;
 pub use self::folds::{FinalError, FinalValue};
-pub use self::guest::{Guest, Model, Task};
+pub use self::guest::{Guest, Model, Task, TaskParts};
 pub use self::handle::TaskHandle;
 use self::ledger::{Ledger, Rejection};
 use self::questions::Questions;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::receiver::checked;
 pub use self::report::{Output, Reporter, Source};
 use self::stats::Counters;
 pub use self::stats::{Progress, Stats};
@@ -190,7 +193,8 @@ impl Pool {
         if !loaded {
             return Err(Error::Closed);
         }
-        let guest = Guest::new(guest, name, compiled, shared);
+        let hash = Sha256::digest(bytes).into();
+        let guest = Guest::new(guest, name, hash, compiled, shared);
         shared.folds.load(guest.clone());
         drop(one_at_a_time);
         Ok(guest)
@@ -266,6 +270,16 @@ impl Pool {
         Ok(id)
     }
 
+    /// Takes the next `count` ids for tasks that are not to run: an earlier run has their outcomes. So a task keeps its
+    /// id, which is its position among all, in a run that goes on where another was ended. Returns the first of them.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn skip(&self, count: u64) -> Result<u64, Error> {
+        let _in_order = self.shared.feed();
+        self.shared.ledger.skip(count)
+    }
+
     /// Runs the guest's `tasks` in a process of its own, until it has ended, and pushes what it pushes. Returns how
     /// many tasks that were.
     ///
@@ -274,7 +288,21 @@ impl Pool {
     /// or pushed too many (what it had pushed before runs all the same); [`Error::ForeignGuest`]; [`Error::Start`];
     /// [`Error::Io`]; [`Error::Closed`].
     pub fn push_from_guest(&self, guest: &Guest) -> Result<u64, Error> {
-        guest_tasks::run(self, guest)
+        self.tasks_of(guest, |tasks| self.push_all(tasks).map(drop))
+    }
+
+    /// As [`Pool::push_from_guest`], for who wants to look at the tasks first: instead of being pushed they are handed
+    /// to `take`, in their order and as they come. It may push them, and wait for room; its first error ends the
+    /// guest's `tasks` and is returned.
+    ///
+    /// # Errors
+    /// As [`Pool::push_from_guest`], and what `take` returns.
+    pub fn tasks_of(
+        &self,
+        guest: &Guest,
+        mut take: impl FnMut(Vec<Task>) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
+        guest_tasks::run(self, guest, &mut take)
     }
 
     /// Ends one task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Does

@@ -4,6 +4,7 @@
 //! result is checked before anybody sees it. Whatever becomes of the dispatcher, this thread ends by giving every
 //! accepted task its outcome, reaping the dispatcher, and saying how the pool ended.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -241,16 +242,25 @@ fn end_output(shared: &Shared, source: Source) {
     shared.report(|reporter| reporter.output(&end));
 }
 
-/// The result of a task as one line of JSON, or its failure. What the dispatcher should have refused is a crash.
-fn checked(ending: Ending<'_>) -> Result<Box<RawValue>, Failure> {
-    let json = match ending {
-        Ending::Failed(failure) => return Err(failure),
-        Ending::Ok(json) => json,
+/// The result of a task as one line of JSON, or its failure, whose data are so too. What the dispatcher should have
+/// refused is a crash.
+pub fn checked(ending: Ending<'_>) -> Result<Box<RawValue>, Failure> {
+    let line = |json: &[u8]| one_line(json, MAX_JSON_DEPTH).ok().map(Cow::into_owned);
+    let crash = |what: &str| {
+        let message = format!("the dispatcher passed on {what} no JSON");
+        Failure::new(Kind::Crash, message)
     };
-    let line = one_line(json, MAX_JSON_DEPTH)
-        .ok()
-        .and_then(|line| RawValue::from_string(line.into_owned()).ok());
-    line.ok_or_else(|| Failure::new(Kind::Crash, "the dispatcher passed on a result that is no JSON"))
+    match ending {
+        Ending::Ok(json) => line(json)
+            .and_then(|line| RawValue::from_string(line).ok())
+            .ok_or_else(|| crash("a result that is")),
+        Ending::Failed(mut failure) => {
+            if let Some(data) = &failure.data {
+                failure.data = Some(line(data.as_bytes()).ok_or_else(|| crash("an error whose data are"))?);
+            }
+            Err(failure)
+        }
+    }
 }
 
 impl Shared {
@@ -313,6 +323,30 @@ pub fn pass_on_diagnostics(pipe: PipeReader) {
         count += 1;
         if count <= DIAGNOSTICS_PER_SECOND {
             tracing::warn!("{}", inert(String::from_utf8_lossy(&line).trim_end()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a user sees of the data of an error that the dispatcher tells.
+    fn told(data: &str) -> Failure {
+        let failure = Failure {
+            data: Some(data.to_owned()),
+            ..Failure::new(Kind::Error, "said the guest")
+        };
+        checked(Ending::Failed(failure)).expect_err("it is a failure")
+    }
+
+    #[test]
+    fn the_data_of_an_error_are_one_line_whatever_the_dispatcher_says() {
+        assert_eq!(told("[1,\n2]").data.as_deref(), Some("[1,2]"));
+        let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
+        for data in ["[1,", "", "1}\n{\"id\":1}", &deep] {
+            let failure = told(data);
+            assert_eq!((failure.kind, failure.data), (Kind::Crash, None), "{data}");
         }
     }
 }

@@ -281,6 +281,8 @@ pub enum ToWorker<'a> {
         guests: u32,
         /// Largest args of a task, bytes.
         max_args: u64,
+        /// The processor that it should be on while many tasks come.
+        home: Option<u32>,
         /// The walls around it.
         jail: Option<Plan>,
     },

@@ -1,15 +1,17 @@
 //! The task thread: claims what is offered, in order, runs it, reports.
 //!
-//! There is no system call per short task but two readings of the thread's processor time, and what the engine needs for
-//! a fresh instance: frames are read and written many at a time when there are many, and the watchdog is only woken when
-//! it sleeps past what is due.
+//! There is no system call per short task but what the engine needs for a fresh instance: frames are read and written
+//! many at a time when there are many, the watchdog is only woken when it sleeps past what is due, and processor time is
+//! told from the clock ([`Meter`]).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
+use super::meter::Meter;
 use crate::backstop::Backstop;
 use crate::guest::{Call, Executor, Export};
+use crate::home::Home;
 use crate::process::exit_now;
 use crate::time::{Time, thread_cpu};
 use crate::wire::channel::{Channel, Filled};
@@ -27,15 +29,20 @@ pub fn run(
     page: Page,
     mut executor: Executor,
     shared: &Shared,
+    home: &Home,
     mut backstop: Backstop,
 ) {
-    shared.outbox.put(&FromWorker::Ready);
+    let mut meter = Meter::new(thread_cpu);
+    let mut tasks = 0;
+    shared.outbox.put(&FromWorker::Ready, Time::now());
     loop {
         shared.outbox.flush();
         // The dispatcher is gone or talks nonsense: either way this process has no purpose any more.
         let Ok(Filled::Some | Filled::Nothing) = channel.wait() else {
             exit_now(0)
         };
+        meter.waited();
+        home.look(std::mem::take(&mut tasks));
         loop {
             let Ok(frame) = channel.inbox().next() else {
                 exit_now(0)
@@ -61,6 +68,7 @@ pub fn run(
                 task_id: id,
                 attempt,
             };
+            tasks += 1;
             let claimed = Time::now();
             if page.claim(offer, claimed) {
                 let claim = Claim {
@@ -68,10 +76,10 @@ pub fn run(
                     at: claimed,
                     timeout,
                 };
-                run_task(&mut executor, &call, &claim, shared, &mut backstop);
+                run_task(&mut executor, &call, &claim, shared, &mut meter, &mut backstop);
                 page.done(offer);
             } else {
-                shared.outbox.put(&FromWorker::Skipped(offer));
+                shared.outbox.put(&FromWorker::Skipped(offer), claimed);
             }
         }
     }
@@ -89,6 +97,7 @@ fn run_task(
     call: &Call<'_>,
     claim: &Claim,
     shared: &Shared,
+    meter: &mut Meter,
     backstop: &mut Backstop,
 ) {
     let &Claim { offer, at, timeout } = claim;
@@ -96,10 +105,11 @@ fn run_task(
     shared.running.store(offer.to_bits(), Ordering::SeqCst);
     shared.alarm.deadline().arm(deadline);
     shared.alarm.nudge(deadline.min(shared.outbox.due()));
-    let cpu = thread_cpu();
-    backstop.cover(timeout, cpu);
+    let used = meter.start(at);
+    backstop.cover(timeout, used);
     let report = executor.run(call);
-    let cpu = thread_cpu().saturating_sub(cpu);
+    let now = Time::now();
+    let cpu = meter.end(used, now);
     if !shared.alarm.deadline().disarm() {
         // The watchdog is about to end this process; nothing that happens from here on may be seen.
         loop {
@@ -116,13 +126,14 @@ fn run_task(
         stdout_bytes: report.stdout_bytes,
         output_truncated: report.output_truncated,
     };
-    let run = Time::now().since(at);
-    shared.outbox.put(&FromWorker::Ended {
+    let run = now.since(at);
+    let ended = FromWorker::Ended {
         offer,
         ending,
         run,
         measured,
-    });
+    };
+    shared.outbox.put(&ended, now);
     if run >= WORTH_A_CALL {
         shared.outbox.flush();
     }

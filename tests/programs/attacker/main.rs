@@ -28,6 +28,8 @@ mod error;
 mod guest;
 #[path = "../../../runtime/src/guest_thread.rs"]
 mod guest_thread;
+#[path = "../../../runtime/src/home.rs"]
+mod home;
 #[path = "../../../runtime/src/inert.rs"]
 mod inert;
 #[path = "../../../runtime/src/jail/mod.rs"]

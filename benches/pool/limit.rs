@@ -1,0 +1,187 @@
+//! What one process can do at most: the same guest in the same engine, a fresh instance per task, and nothing around it:
+//! no pool, no messages, no deadline, no checks. It runs in a process of its own, which is this program started again.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use wasmtime::{
+    Caller, Config, Enabled, Engine, Extern, InstanceAllocationStrategy, InstancePre, Linker, Memory, Module,
+    ModuleExport, PoolingAllocationConfig, Store,
+};
+
+use super::measure::{Samples, per_second};
+use super::setup::Setup;
+
+/// With this as its first argument the program is that process.
+pub const COMMAND: &str = "in-process";
+
+/// Tasks of one measurement.
+const TASKS: u64 = 100_000;
+
+/// Tasks per second of one process.
+pub fn throughput(setup: &Setup) -> Result<Samples> {
+    let seconds = run(setup, "noop.runnable", "[]", TASKS, 1)?;
+    Ok(vec![("limit", per_second(TASKS, seconds))])
+}
+
+/// Seconds that `processes` of them take for `tasks` tasks each, beside one another.
+pub fn run(setup: &Setup, export: &str, args: &str, tasks: u64, processes: u32) -> Result<f64> {
+    let start = |_| {
+        Command::new(std::env::current_exe()?)
+            .arg(COMMAND)
+            .arg(&setup.fixture)
+            .args([export, args, &tasks.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the in-process limit can't be started")
+    };
+    let children = (0..processes).map(start).collect::<Result<Vec<_>>>()?;
+    let mut longest = 0.0_f64;
+    for child in children {
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "the in-process limit failed");
+        longest = longest.max(String::from_utf8(output.stdout)?.trim().parse()?);
+    }
+    Ok(longest)
+}
+
+/// The process: prints how many seconds the tasks took.
+pub fn main(args: &[String]) -> Result<()> {
+    let [guest, export, input, tasks] = args else {
+        anyhow::bail!("usage: {COMMAND} GUEST EXPORT ARGS TASKS");
+    };
+    let seconds = seconds(guest, export, input, tasks.parse()?).map_err(|error| anyhow!("{error:?}"))?;
+    println!("{seconds}");
+    Ok(())
+}
+
+fn seconds(guest: &str, export: &str, input: &str, tasks: u64) -> wasmtime::Result<f64> {
+    let engine = engine()?;
+    let module = Module::from_file(&engine, guest)?;
+    let pre = linker(&engine, &module)?.instantiate_pre(&module)?;
+    let find = |name: &str| module.get_export_index(name).ok_or_else(|| missing(name));
+    let (initialize, export) = (find("_initialize")?, find(export)?);
+    let mut state = State {
+        input: input.into(),
+        ..State::default()
+    };
+    let mut run = |count| -> wasmtime::Result<Duration> {
+        let started = Instant::now();
+        for _ in 0..count {
+            state = task(&engine, &pre, std::mem::take(&mut state), &initialize, &export)?;
+        }
+        Ok(started.elapsed())
+    };
+    run((tasks / 10).min(5_000))?;
+    Ok(run(tasks)?.as_secs_f64())
+}
+
+fn missing(name: &str) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("the guest has no {name}"))
+}
+
+#[derive(Default)]
+struct State {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    memory: Option<Memory>,
+}
+
+fn task(
+    engine: &Engine,
+    pre: &InstancePre<State>,
+    state: State,
+    initialize: &ModuleExport,
+    export: &ModuleExport,
+) -> wasmtime::Result<State> {
+    let mut store = Store::new(engine, state);
+    store.set_epoch_deadline(1);
+    let instance = pre.instantiate(&mut store)?;
+    let mut function = |export| {
+        let found = instance.get_module_export(&mut store, export);
+        found
+            .and_then(Extern::into_func)
+            .ok_or_else(|| missing("function"))
+    };
+    let (initialize, runnable) = (function(initialize)?, function(export)?);
+    initialize.typed::<(), ()>(&store)?.call(&mut store, ())?;
+    let code = runnable.typed::<(), i32>(&store)?.call(&mut store, ())?;
+    let mut state = store.into_data();
+    if code != 0 || state.output.is_empty() {
+        return Err(missing("result"));
+    }
+    state.output.clear();
+    state.memory = None;
+    Ok(state)
+}
+
+/// The settings of the pool's workers.
+fn engine() -> wasmtime::Result<Engine> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_memories(4)
+        .total_tables(16)
+        .total_core_instances(32)
+        .table_elements(20_000)
+        .max_unused_warm_slots(4)
+        .decommit_batch_size(1)
+        .table_keep_resident(64 << 10)
+        .linear_memory_keep_resident(1 << 20)
+        .pagemap_scan(match PoolingAllocationConfig::is_pagemap_scan_available() {
+            true => Enabled::Yes,
+            false => Enabled::No,
+        });
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .memory_init_cow(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}
+
+/// The three imports that are needed; any other one traps.
+fn linker(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    let ours = "mpwasm_v1";
+    linker.func_wrap(ours, "input_len", |caller: Caller<'_, State>| {
+        caller.data().input.len() as i32
+    })?;
+    linker.func_wrap(
+        ours,
+        "input_read",
+        |mut caller: Caller<'_, State>, ptr: i32, offset: i32, len: i32| {
+            let (memory, state) = memory(&mut caller);
+            let part = &state.input[offset as usize..];
+            let count = part.len().min(len as usize);
+            memory[ptr as usize..][..count].copy_from_slice(&part[..count]);
+            count as i32
+        },
+    )?;
+    linker.func_wrap(
+        ours,
+        "output_write",
+        |mut caller: Caller<'_, State>, ptr: i32, len: i32| {
+            let (memory, state) = memory(&mut caller);
+            state
+                .output
+                .extend_from_slice(&memory[ptr as usize..][..len as usize]);
+        },
+    )?;
+    linker.define_unknown_imports_as_traps(module)?;
+    Ok(linker)
+}
+
+fn memory<'a>(caller: &'a mut Caller<'_, State>) -> (&'a mut [u8], &'a mut State) {
+    let memory = match caller.data().memory {
+        Some(memory) => memory,
+        None => {
+            let found = caller.get_export("memory").and_then(Extern::into_memory);
+            *caller
+                .data_mut()
+                .memory
+                .insert(found.expect("the guest exports its memory"))
+        }
+    };
+    memory.data_and_store_mut(caller)
+}
