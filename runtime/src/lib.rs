@@ -61,8 +61,9 @@ pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
 pub use outcome::{CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
-    Builder, Cache, CacheStats, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle,
-    Terminal, inspect, prints,
+    AsCompleted, Builder, Cache, CacheStats, Callable, CancellationToken, Guest, Model, Output, Pool,
+    Rejected, Reporter, Results, Source, Task, TaskHandle, Terminal, as_completed, inspect, prints, wait_all,
+    wait_any,
 };
 pub use settings::{Isolation, Jail, Settings, User};
 pub use task_line::{TaskLine, duration, json_error};

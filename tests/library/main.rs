@@ -12,6 +12,9 @@ mod ending;
 mod errors;
 mod guests;
 mod handles;
+mod maps;
 mod pushing;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
+mod waiting;

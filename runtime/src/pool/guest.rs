@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::token::CancellationToken;
 use super::{CompiledGuest, Shared};
 use crate::error::Error;
 use crate::guest::GuestInfo;
@@ -43,6 +44,35 @@ pub struct Task {
     pub(super) timeout: Duration,
     /// One line of JSON: an array. Or what is wrong with the task, which `push` returns.
     pub(super) args: Result<Box<RawValue>, Flaw>,
+    /// What cancels it.
+    pub(super) token: Option<CancellationToken>,
+}
+
+/// What can be called: a [`Model`], or a [`Guest`] for its unnamed one.
+pub trait Callable: sealed::Sealed {
+    /// The model.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], for a guest without an unnamed one.
+    fn model(&self) -> Result<Model, Error>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Guest {}
+    impl Sealed for super::Model {}
+}
+
+impl Callable for Guest {
+    fn model(&self) -> Result<Model, Error> {
+        Self::model(self, "")
+    }
+}
+
+impl Callable for Model {
+    fn model(&self) -> Result<Model, Error> {
+        Ok(self.clone())
+    }
 }
 
 /// Why a task can't be pushed.
@@ -128,6 +158,7 @@ impl Guest {
                 key: None,
                 timeout: self.0.timeout,
                 args: Err(Flaw::Model(why)),
+                token: None,
             },
         }
     }
@@ -146,6 +177,7 @@ impl Guest {
             key: line.key.clone(),
             timeout,
             args: Ok(args),
+            token: None,
         })
     }
 
@@ -180,6 +212,7 @@ impl Model {
             key: None,
             timeout: self.guest.0.timeout,
             args,
+            token: None,
         }
     }
 
@@ -187,6 +220,19 @@ impl Model {
     #[must_use]
     pub fn name(&self) -> &str {
         self.guest.model_name(self.index)
+    }
+
+    /// Its guest, and its place among the guest's models.
+    pub(super) fn place(&self) -> (&Guest, u32) {
+        (&self.guest, self.index)
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.guest.0.timeout
+    }
+
+    pub(super) fn max_args(&self) -> u64 {
+        self.guest.0.max_args
     }
 }
 
@@ -203,6 +249,13 @@ impl Task {
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// Makes it part of the token's group.
+    #[must_use]
+    pub fn token(mut self, token: &CancellationToken) -> Self {
+        self.token = Some(token.clone());
         self
     }
 }

@@ -4,18 +4,20 @@
 //! a fresh instance: frames are read and written many at a time when there are many, and the watchdog is only woken when
 //! it sleeps past what is due.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::Shared;
 use crate::backstop::Backstop;
-use crate::guest::{Call, Executor, Export};
+use crate::guest::{Call, Executor, Export, Report};
+use crate::outcome::{Failure, Kind};
 use crate::process::exit_now;
 use crate::time::{Time, thread_cpu};
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
-use crate::wire::messages::{Ending, FromWorker, Measured, ToWorker};
-use crate::wire::page::{Offer, Page};
+use crate::wire::items;
+use crate::wire::messages::{Ending, FromWorker, Measured, ToCall, ToWorker};
+use crate::wire::page::Page;
 
 /// The ending of a task that took so long is sent at once: a system call is nothing beside it. Shorter ones travel
 /// together; should the worker be killed from outside, so many at most are lost with it.
@@ -41,34 +43,25 @@ pub fn run(
                 exit_now(0)
             };
             let Some(frame) = frame else { break };
-            let Ok(ToWorker::Task {
-                offer,
-                id,
-                guest,
-                model,
-                timeout,
-                attempt,
-                args,
-            }) = decode(frame)
-            else {
-                exit_now(0)
+            let (call, is_chunk) = match decode(frame) {
+                Ok(ToWorker::Task(call)) => (call, false),
+                Ok(ToWorker::Chunk(call)) => (call, true),
+                _ => exit_now(0),
             };
-            let call = Call {
-                guest,
-                model,
-                export: Export::Runnable,
-                input: args,
-                task_id: id,
-                attempt,
-            };
+            let offer = call.offer;
             let claimed = Time::now();
             if page.claim(offer, claimed) {
-                let claim = Claim {
-                    offer,
-                    at: claimed,
-                    timeout,
+                let mut run = Run {
+                    executor: &mut executor,
+                    backstop: &mut backstop,
+                    shared,
+                    page: &page,
                 };
-                run_task(&mut executor, &call, &claim, shared, &mut backstop);
+                if is_chunk {
+                    run.chunk(&call, claimed);
+                } else {
+                    run.task(&call, claimed);
+                }
                 page.done(offer);
             } else {
                 shared.outbox.put(&FromWorker::Skipped(offer));
@@ -77,53 +70,96 @@ pub fn run(
     }
 }
 
-/// A task that this worker has claimed.
-struct Claim {
-    offer: Offer,
-    at: Time,
-    timeout: Duration,
+/// What runs a task that this worker has claimed.
+struct Run<'a> {
+    executor: &'a mut Executor,
+    backstop: &'a mut Backstop,
+    shared: &'a Shared,
+    page: &'a Page,
 }
 
-fn run_task(
-    executor: &mut Executor,
-    call: &Call<'_>,
-    claim: &Claim,
-    shared: &Shared,
-    backstop: &mut Backstop,
-) {
-    let &Claim { offer, at, timeout } = claim;
-    let deadline = at + timeout;
-    shared.running.store(offer.to_bits(), Ordering::SeqCst);
-    shared.alarm.deadline().arm(deadline);
-    shared.alarm.nudge(deadline.min(shared.outbox.due()));
-    let cpu = thread_cpu();
-    backstop.cover(timeout, cpu);
-    let report = executor.run(call);
-    let cpu = thread_cpu().saturating_sub(cpu);
-    if !shared.alarm.deadline().disarm() {
-        // The watchdog is about to end this process; nothing that happens from here on may be seen.
-        loop {
-            std::thread::park();
-        }
+impl Run<'_> {
+    /// A task, in an instance of its own.
+    fn task(&mut self, to: &ToCall<'_>, claimed: Time) {
+        self.begin(to, claimed);
+        let cpu = thread_cpu();
+        self.backstop.cover(to.timeout, cpu);
+        let report = self.executor.run(&call(to, to.id, to.args));
+        let cpu = thread_cpu().saturating_sub(cpu);
+        self.end(to, claimed, &report, Some(cpu));
     }
-    let ending = match &report.ending {
-        Ok(json) => Ending::Ok(json.as_bytes()),
-        Err(failure) => Ending::Failed(failure.clone()),
-    };
-    let measured = Measured {
-        cpu,
-        memory_peak: report.memory_peak,
-        stdout_bytes: report.stdout_bytes,
-        output_truncated: report.output_truncated,
-    };
-    let run = Time::now().since(at);
-    shared.outbox.put(&FromWorker::Ended {
-        offer,
-        ending,
-        run,
-        measured,
-    });
-    if run >= WORTH_A_CALL {
-        shared.outbox.flush();
+
+    /// A chunk: its items in one instance, or a fresh one after one that failed. The reading of the processor's time
+    /// would cost more than a short item, and so there is one per chunk, for the backstop.
+    fn chunk(&mut self, to: &ToCall<'_>, claimed: Time) {
+        let cpu = thread_cpu();
+        let mut begun = claimed;
+        for (id, args) in (to.id..).zip(items::iter(to.args)) {
+            self.page.begin(to.offer, id);
+            self.begin(to, begun);
+            // No thread uses more processor time than time.
+            self.backstop
+                .cover(to.timeout, cpu.saturating_add(begun.since(claimed)));
+            // Either this sees the order to cancel, or the watchdog sees the call that it is to end.
+            fence(Ordering::SeqCst);
+            let report = if self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits() {
+                Report::not_begun(Failure::new(Kind::Cancelled, "cancelled with its chunk"))
+            } else {
+                self.executor.run_item(&call(to, id, args))
+            };
+            begun = self.end(to, begun, &report, None);
+        }
+        self.executor.end_chunk();
+    }
+
+    /// A call begins, whose clock runs since `begun`.
+    fn begin(&self, to: &ToCall<'_>, begun: Time) {
+        let deadline = begun + to.timeout;
+        self.shared.running.store(to.offer.to_bits(), Ordering::SeqCst);
+        self.shared.alarm.deadline().arm(deadline);
+        self.shared.alarm.nudge(deadline.min(self.shared.outbox.due()));
+    }
+
+    /// It has ended, and this is told. Returns when it did.
+    fn end(&self, to: &ToCall<'_>, begun: Time, report: &Report, cpu: Option<Duration>) -> Time {
+        if !self.shared.alarm.deadline().disarm() {
+            // The watchdog is about to end this process; nothing that happens from here on may be seen.
+            loop {
+                std::thread::park();
+            }
+        }
+        let ending = match &report.ending {
+            Ok(json) => Ending::Ok(json.as_bytes()),
+            Err(failure) => Ending::Failed(failure.clone()),
+        };
+        let measured = Measured {
+            cpu,
+            memory_peak: report.memory_peak,
+            stdout_bytes: report.stdout_bytes,
+            output_truncated: report.output_truncated,
+        };
+        let now = Time::now();
+        let run = now.since(begun);
+        self.shared.outbox.put(&FromWorker::Ended {
+            offer: to.offer,
+            ending,
+            run,
+            measured,
+        });
+        if run >= WORTH_A_CALL {
+            self.shared.outbox.flush();
+        }
+        now
+    }
+}
+
+fn call<'a>(to: &ToCall<'_>, id: u64, args: &'a [u8]) -> Call<'a> {
+    Call {
+        guest: to.guest,
+        model: to.model,
+        export: Export::Runnable,
+        input: args,
+        task_id: id,
+        attempt: to.attempt,
     }
 }

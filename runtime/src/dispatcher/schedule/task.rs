@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::chunk::Items;
 use super::io::WorkerId;
 use crate::settings::{CLAIM_PATIENCE, MAX_CLAIM_PATIENCE};
 use crate::time::Time;
@@ -20,6 +21,8 @@ pub struct Task {
     pub timeout: Duration,
     /// Its args, one line of JSON. The scheduler looks at nothing but their size.
     pub args: Box<[u8]>,
+    /// A chunk's items; the args are theirs then.
+    pub(super) items: Option<Items>,
     /// Workers that died with this task in hand, unclaimed.
     pub(super) exposures: u32,
     /// Offers that were taken back because the worker did not claim the task in time.
@@ -38,6 +41,7 @@ impl Task {
             model,
             timeout,
             args: args.into(),
+            items: None,
             exposures: 0,
             lost: 0,
             patience: CLAIM_PATIENCE,
