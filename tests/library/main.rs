@@ -12,8 +12,11 @@ mod ending;
 mod errors;
 mod guests;
 mod handles;
+mod maps;
 mod pushing;
 mod retries;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
+mod waiting;

@@ -14,6 +14,7 @@ use nix::unistd::pipe2;
 
 use super::cache::Cache;
 use super::feed::Feed;
+use super::hooks::Hooks;
 use super::ledger::Ledger;
 use super::questions::Questions;
 use super::receiver::{self, Dispatcher};
@@ -253,6 +254,7 @@ impl Builder {
                     feed: Mutex::new(Feed::new(pipe)),
                     socket: Mutex::new(socket),
                     reporter: Locked::new(reporter),
+                    hooks: Hooks::default(),
                     loading: Mutex::default(),
                     life: Mutex::<Life>::default(),
                     changed: Condvar::new(),
