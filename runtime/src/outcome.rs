@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -131,7 +132,8 @@ pub struct TaskError {
     /// The guest's frames, innermost first, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backtrace: Vec<String>,
-    /// The task's args: a JSON array, or `null` when there were none to read (an invalid line).
+    /// The task's args: a JSON array, or `null` when they are not known (an invalid line, a result that is not what was
+    /// asked for).
     pub args: Box<RawValue>,
     /// The task's id.
     pub id: u64,
@@ -290,6 +292,21 @@ impl Outcome {
                 self.callback,
                 CallbackStatus::Ok | CallbackStatus::None | CallbackStatus::Skipped
             )
+    }
+
+    /// The result as a value, or why there is none.
+    ///
+    /// # Errors
+    /// The task's own error. A result that is no `T` is one of kind [`Kind::Error`], too.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, TaskError> {
+        let json = self.result.as_ref().map_err(TaskError::clone)?;
+        serde_json::from_str(json.get()).map_err(|error| {
+            let failure = Failure::new(
+                Kind::Error,
+                format!("the result is not what it should be: {error}"),
+            );
+            TaskError::new(failure, "null", self.id, self.attempts)
+        })
     }
 
     /// `ok`, or the kind of the error.

@@ -14,7 +14,8 @@ use crate::task_line::duration;
 /// When a task that failed is tried again. By default it never is.
 ///
 /// What is tried again begins anew: a fresh instance, the whole timeout. Callbacks hear of the last attempt only, and
-/// so does the [`Outcome`](crate::Outcome), which lists those before it as [`tried`](crate::Outcome::tried).
+/// so does the [`Outcome`](crate::Outcome), which lists those before it as [`tried`](crate::Outcome::tried). The items of
+/// a chunk are not tried again: they share an instance, and none of them can begin anew.
 ///
 /// ```
 /// use std::time::Duration;

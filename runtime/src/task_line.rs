@@ -3,6 +3,7 @@
 //! Both are untrusted input: every error says in one sentence what was wrong and where. Nothing here knows the
 //! pool; whether the args fit it is checked by [`check_args`].
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -169,6 +170,15 @@ fn seconds(seconds: f64) -> Result<Duration, String> {
 /// # Errors
 /// When they are something else: what.
 pub fn check_args(args: &str, max: u64) -> Result<Box<RawValue>, String> {
+    let line = check_args_line(args, max)?;
+    RawValue::from_string(line.into_owned()).map_err(|error| json_error(&error))
+}
+
+/// As [`check_args`], without a copy where none is needed.
+///
+/// # Errors
+/// As [`check_args`].
+pub fn check_args_line(args: &str, max: u64) -> Result<Cow<'_, str>, String> {
     if args.len() as u64 > max {
         return Err(format!(
             "the args have {} bytes; at most {max} are allowed (--max-args)",
@@ -180,7 +190,7 @@ pub fn check_args(args: &str, max: u64) -> Result<Box<RawValue>, String> {
     if !line.starts_with('[') {
         return Err("the args are no JSON array".to_owned());
     }
-    RawValue::from_string(line.into_owned()).map_err(|error| json_error(&error))
+    Ok(line)
 }
 
 /// The place of the model with this name in the guest.

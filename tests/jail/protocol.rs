@@ -86,6 +86,33 @@ fn a_task_ends_once_however_often_it_is_told() {
     attacked.assert_in_order();
 }
 
+/// The items of a chunk, of which an attacker tells in the way that the first one orders.
+fn chunk(attack: &str) -> Vec<Outcome> {
+    let attacked = Attacked::start("attacker", 1);
+    let inputs = [(attack, ""), ("none", ""), ("none", "")];
+    let results = attacked.pool.starmap(&attacked.guest, inputs).unwrap();
+    let outcomes = results.chunk_size(3).timeout(SOON).collect();
+    attacked.assert_in_order();
+    outcomes
+}
+
+#[test]
+fn no_item_of_a_chunk_ends_twice() {
+    let outcomes = chunk("one item too many");
+    assert!(
+        outcomes.iter().all(|outcome| outcome.status() == "ok"),
+        "{outcomes:?}"
+    );
+    assert_eq!(outcomes.len(), 3);
+}
+
+#[test]
+fn an_item_of_a_chunk_that_is_never_told_is_a_timeout() {
+    let outcomes = chunk("one item too few");
+    let statuses: Vec<_> = outcomes.iter().map(Outcome::status).collect();
+    assert_eq!(statuses, ["ok", "ok", "timeout"]);
+}
+
 /// Nobody knows that it started, so it goes to others; after three deaths it is at its end.
 #[test]
 fn the_end_of_a_task_that_it_did_not_claim_is_believed_of_nobody() {

@@ -8,6 +8,8 @@
 ;; - `heard`: returns its args; its callback logs "callback", its error_callback "error_callback"
 ;; - `lost`: traps; callbacks as those of `heard`
 ;; - `stuck`: returns its args; its callback logs "stuck" and loops for ever
+;; - `count`: returns how often it was called in its instance, and does what its args say: `[4]` traps, `[5]` loops for ever,
+;;   `[6]` fails, `[7]` logs "running"; its callbacks as those of `heard`
 (module
   (import "mpwasm_v1" "input_len" (func $input_len (result i32)))
   (import "mpwasm_v1" "input_read" (func $input_read (param i32 i32 i32) (result i32)))
@@ -41,10 +43,26 @@
   (func (export "trap.runnable") (export "lost.runnable") (result i32)
     (unreachable))
 
-  (func (export "heard.callback") (export "lost.callback") (result i32)
+  (global $calls (mut i32) (i32.const 0))
+  (func (export "count.runnable") (result i32)
+    (local $what i32)
+    (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+    (drop (call $input_read (i32.const 256) (i32.const 0) (i32.const 3)))
+    (local.set $what (i32.load8_u (i32.const 257)))
+    (if (i32.eq (local.get $what) (i32.const 52)) (then (unreachable)))
+    (if (i32.eq (local.get $what) (i32.const 53)) (then (loop $ever (br $ever))))
+    (if (i32.eq (local.get $what) (i32.const 54)) (then (return (i32.const 1))))
+    (if (i32.eq (local.get $what) (i32.const 55))
+      (then (call $log (i32.const 3) (i32.const 0) (i32.const 7))))
+    (i32.store8 (i32.const 256) (i32.add (i32.const 48) (global.get $calls)))
+    (call $output_write (i32.const 256) (i32.const 1))
+    (i32.const 0))
+
+  (func (export "heard.callback") (export "lost.callback") (export "count.callback") (result i32)
     (call $log (i32.const 3) (i32.const 16) (i32.const 8))
     (i32.const 0))
-  (func (export "heard.error_callback") (export "lost.error_callback") (result i32)
+  (func (export "heard.error_callback") (export "lost.error_callback")
+    (export "count.error_callback") (result i32)
     (call $log (i32.const 3) (i32.const 32) (i32.const 14))
     (i32.const 0))
   (func (export "stuck.callback") (result i32)

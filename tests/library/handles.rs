@@ -1,35 +1,13 @@
 //! Handles of submitted tasks: waiting, awaiting, cancelling.
 
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use mpwasm::{CallbackStatus, Kind, Pool, Source, TaskHandle};
 
-use crate::common::{builder, in_time, outcome, pool_and_guest, recorded, status, task};
+use crate::common::{block_on, builder, in_time, outcome, pool_and_guest, recorded, status, task};
 use crate::support::once_in_three;
-
-/// The smallest executor: parks the thread until it is woken.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
 
 #[test]
 fn pools_and_handles_can_go_to_any_thread() {

@@ -13,8 +13,11 @@ mod errors;
 mod folds;
 mod guests;
 mod handles;
+mod maps;
 mod pushing;
 mod retries;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
+mod waiting;

@@ -21,7 +21,7 @@ use crate::process::{self, Executable, Process, Role};
 use crate::settings::{Isolation, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Outgoing};
-use crate::wire::messages::{Ran, ToWorker, control, worker_frame};
+use crate::wire::messages::{Ran, ToCall, ToWorker, control, worker_frame};
 use crate::wire::page::{Offer, Page, Slots};
 
 /// How far a worker has come.
@@ -296,14 +296,19 @@ impl Io for Crew {
             .as_mut()
             .expect("the scheduler offers to live workers");
         let offer = member.slots.offer();
-        member.outgoing.put(&ToWorker::Task {
+        let call = ToCall {
             offer,
-            id: task.id,
+            id: task.first_id(),
             guest: task.guest,
             model: task.model,
             timeout: task.timeout,
             attempt: task.attempt,
-            args: &task.args,
+            args: task.payload(),
+        };
+        member.outgoing.put(&if task.is_chunk() {
+            ToWorker::Chunk(call)
+        } else {
+            ToWorker::Task(call)
         });
         OfferId(offer.to_bits())
     }
@@ -316,6 +321,11 @@ impl Io for Crew {
 
     fn claimed_at(&mut self, worker: WorkerId, offer: OfferId) -> Option<Time> {
         self.member(worker)?.slots.claimed(Offer::from_bits(offer.0))
+    }
+
+    fn begun(&mut self, worker: WorkerId, offer: OfferId) -> u64 {
+        self.member(worker)
+            .map_or(0, |member| member.slots.begun(Offer::from_bits(offer.0)))
     }
 
     fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
@@ -359,11 +369,11 @@ impl Io for Crew {
 
     fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
         let ran = run.and_then(|run| self.ran(&run));
-        self.finished.push(Finished {
+        self.finished.extend(task.into_items().map(|task| Finished {
             task,
-            ending: Err(failure),
+            ending: Err(failure.clone()),
             ran,
-        });
+        }));
     }
 }
 

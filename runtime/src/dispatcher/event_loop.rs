@@ -336,23 +336,41 @@ impl EventLoop {
                     retry,
                     args,
                 } => {
-                    if guest as usize >= self.crew.guests() {
-                        return Err(Orphaned);
-                    }
                     let retry = retry.map_or_else(|| self.retry.clone(), policy);
                     let task = Task::new(id, guest, model, timeout, args).with_retry(retry);
-                    self.scheduler.accept(task, &mut self.crew);
-                    self.pipe.next_id = id.saturating_add(1);
-                    // Looked up only when there are some: this runs for every task.
-                    if !self.pipe.cancelled.is_empty() && self.pipe.cancelled.remove(&id) {
-                        self.scheduler.cancel(id, Time::now(), &mut self.crew);
-                    }
+                    self.accept(task, id.saturating_add(1))?;
+                }
+                Pushed::Chunk {
+                    id,
+                    guest,
+                    model,
+                    timeout,
+                    items,
+                    args,
+                } => {
+                    let task = Task::chunk(id, guest, model, timeout, items, args).ok_or(Orphaned)?;
+                    self.accept(task, id.saturating_add(items.into()))?;
                 }
                 Pushed::Exit => {
                     self.pipe.is_open = false;
                     self.scheduler.drain();
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A task has come, or a chunk; the next one's id will be `next`.
+    fn accept(&mut self, task: Task, next: u64) -> Result<(), Orphaned> {
+        if task.guest as usize >= self.crew.guests() {
+            return Err(Orphaned);
+        }
+        let id = task.id;
+        self.scheduler.accept(task, &mut self.crew);
+        self.pipe.next_id = next;
+        // Looked up only when there are some: this runs for every task.
+        if !self.pipe.cancelled.is_empty() && self.pipe.cancelled.remove(&id) {
+            self.scheduler.cancel(id, Time::now(), &mut self.crew);
         }
         Ok(())
     }
@@ -434,11 +452,14 @@ impl EventLoop {
                 } => {
                     let ending = ending.map(Box::from);
                     let id = OfferId(offer.to_bits());
-                    let (task, claim) = self
+                    let ended = self
                         .scheduler
                         .ended(worker, id, run, now, &mut self.crew)
                         .map_err(|fault| fault.to_string())?;
-                    self.crew.release(worker, offer);
+                    if ended.whole.is_some() {
+                        self.crew.release(worker, offer);
+                    }
+                    let (task, claim) = (ended.task, ended.run);
                     let run = run.min(now.since(claim.claimed));
                     let ran = Ran {
                         worker: self.crew.seat(worker),

@@ -2,7 +2,7 @@
 //!
 //! The executor decides which instance a call runs in; here the instance is made, initialised and called.
 
-use wasmtime::{Engine, Instance, ModuleExport, Store, UpdateDeadline};
+use wasmtime::{Engine, Instance, ModuleExport, Store, TypedFunc, UpdateDeadline};
 
 use super::ending::{self, Stop};
 use super::load::Loaded;
@@ -66,7 +66,7 @@ impl Report {
     }
 
     /// The report on a call that did not even begin.
-    pub(super) fn not_begun(failure: Failure) -> Self {
+    pub fn not_begun(failure: Failure) -> Self {
         Self {
             ending: Err(failure),
             memory_peak: 0,
@@ -75,6 +75,9 @@ impl Report {
         }
     }
 }
+
+/// An export of type `() -> i32`.
+pub(super) type Callable = TypedFunc<(), i32>;
 
 /// An empty store around `state`, with all that keeps a guest within its bounds.
 pub(super) fn store(engine: &Engine, state: State) -> Store<State> {
@@ -129,12 +132,30 @@ pub(super) fn invoke(
     export: &ModuleExport,
     place: &str,
 ) -> Result<i32, Failure> {
-    let code = match function(store, instance, export) {
-        Some(function) => function
-            .typed::<(), i32>(&*store)
-            .and_then(|f| f.call(&mut *store, ())),
-        None => Err(missing()),
-    };
+    let function = callable(store, instance, export, place)?;
+    invoke_again(store, &function, place)
+}
+
+/// The export that [`invoke`] calls, to be called more than once.
+pub(super) fn callable(
+    store: &mut Store<State>,
+    instance: Instance,
+    export: &ModuleExport,
+    place: &str,
+) -> Result<Callable, Failure> {
+    let function = function(store, instance, export).ok_or_else(missing);
+    function
+        .and_then(|function| function.typed(&*store))
+        .map_err(|error| ending::failure(&error, store.data(), place))
+}
+
+/// Calls what [`callable`] found.
+pub(super) fn invoke_again(
+    store: &mut Store<State>,
+    function: &Callable,
+    place: &str,
+) -> Result<i32, Failure> {
+    let code = function.call(&mut *store, ());
     code.map_err(|error| ending::failure(&error, store.data(), place))
 }
 

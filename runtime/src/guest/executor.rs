@@ -1,6 +1,7 @@
 //! Runs calls into guests, on the thread that owns the [`Executor`].
 //!
-//! Two ways: [`run`](Executor::run) gives every call an instance of its own, which nothing survives;
+//! Three ways: [`run`](Executor::run) gives every call an instance of its own, which nothing survives;
+//! [`run_item`](Executor::run_item) gives one to the items of a chunk, until one fails;
 //! [`run_kept`](Executor::run_kept) keeps one instance per model, for callbacks that accumulate state. Whatever a
 //! guest does, the answer is a [`Report`]. Who wants the guest to end at its deadline arms the [`Deadline`]
 //! before the call and has a watchdog that bumps the engine's epoch; the executor only obeys.
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use wasmtime::{Engine, Instance, Linker, Store};
 
-use super::call::{self, Call, Export, Report};
+use super::call::{self, Call, Callable, Export, Report};
 use super::deadline::Deadline;
 use super::ending;
 use super::engine::{EngineSettings, Role, engine};
@@ -37,6 +38,8 @@ pub struct Executor {
     /// The state that fresh instances use one after the other; away while one runs.
     state: Option<State>,
     kept: HashMap<(u32, u32), Kept>,
+    /// The instance of the chunk whose items run, with their export.
+    chunk: Option<(Store<State>, Callable)>,
     /// For wasmtime-wasi, see [`wasi`](super::wasi): a runtime of one thread, the caller's.
     runtime: Runtime,
 }
@@ -88,6 +91,7 @@ impl Executor {
             settings: settings.clone(),
             guests: Vec::new(),
             kept: HashMap::new(),
+            chunk: None,
             engine,
             deadline,
             prints,
@@ -152,6 +156,66 @@ impl Executor {
         state.end();
         self.state = Some(state);
         report
+    }
+
+    /// Runs `call` as the next item of a chunk: in the instance of the one before, or in a fresh one if there is none that
+    /// is in order. All calls until [`end_chunk`](Self::end_chunk) are of one model. The caller has armed the deadline.
+    pub fn run_item(&mut self, call: &Call<'_>) -> Report {
+        let chunk = self.chunk.take();
+        if chunk.is_none() {
+            self.idle_state();
+        }
+        let Some((guest, entry)) = lookup(&self.guests, call) else {
+            return Report::not_begun(unknown());
+        };
+        let _entered = guest.loaded.uses_wasi.then(|| self.runtime.enter());
+        let (mut store, export) = match chunk {
+            Some((store, export)) => (store, Some(export)),
+            None => {
+                let Some(mut state) = self.state.take() else {
+                    unreachable!("`idle_state` has just put it there");
+                };
+                state.renew(Limits::new(self.settings.memory));
+                (call::store(&self.engine, state), None)
+            }
+        };
+        store.data_mut().begin(call);
+        store.data_mut().limits.begin(self.settings.memory);
+        let done = call::start_clock(&mut store, self.settings.fuel, "before it began").and_then(|()| {
+            let export = match export {
+                Some(export) => export,
+                None => {
+                    let instance = call::instantiate(&mut store, &guest.loaded)?;
+                    call::callable(&mut store, instance, &entry.export, &entry.place)?
+                }
+            };
+            let code = call::invoke_again(&mut store, &export, &entry.place)?;
+            Ok((export, code))
+        });
+        let done = done.and_then(|(export, code)| Ok((export, end(code, call.export, store.data())?)));
+        match done {
+            Ok((export, result)) => {
+                let report = Report::new(Ok(result), store.data());
+                store.data_mut().end();
+                self.chunk = Some((store, export));
+                report
+            }
+            // Whatever the item did wrong, the next one does not find what it left.
+            Err(failure) => {
+                let mut state = store.into_data();
+                let report = Report::new(Err(failure), &state);
+                state.end();
+                self.state = Some(state);
+                report
+            }
+        }
+    }
+
+    /// The chunk has ended, and its instance goes.
+    pub fn end_chunk(&mut self) {
+        if let Some((store, _)) = self.chunk.take() {
+            self.state = Some(store.into_data());
+        }
     }
 
     /// Runs `call` in the instance that is kept for its model, or in a new one which is then kept. All instances

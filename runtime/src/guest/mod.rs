@@ -26,9 +26,7 @@ mod state;
 mod testing;
 mod wasi;
 
-#[cfg(any(test, fuzzing))]
-pub use call::Report;
-pub use call::{Call, Export};
+pub use call::{Call, Export, Report};
 pub use compile::{Compiled, compile};
 pub use deadline::{CallId, Deadline};
 pub use engine::{EngineSettings, Role, hash_compatibility};

@@ -15,6 +15,7 @@ use nix::unistd::pipe2;
 use super::cache::Cache;
 use super::feed::Feed;
 use super::folds::Folds;
+use super::hooks::Hooks;
 use super::ledger::Ledger;
 use super::questions::Questions;
 use super::receiver::{self, Dispatcher};
@@ -118,8 +119,8 @@ impl Builder {
         retry: Retry,
     }
 
-    /// Tasks that a worker process runs before another takes its place, at least 1; any number by default. What they
-    /// leave behind in the process goes with it. The next process is started while the one before goes.
+    /// Tasks that a worker process runs before another takes its place, at least 1; any number by default. A chunk counts
+    /// as one. What they leave behind in the process goes with it. The next process is started while the one before goes.
     #[must_use]
     pub fn max_tasks_per_worker(mut self, tasks: u32) -> Self {
         self.settings.max_tasks_per_worker = Some(tasks);
@@ -255,6 +256,7 @@ impl Builder {
                     feed: Mutex::new(Feed::new(pipe)),
                     socket: Mutex::new(socket),
                     reporter: Locked::new(reporter),
+                    hooks: Hooks::default(),
                     loading: Mutex::default(),
                     life: Mutex::<Life>::default(),
                     changed: Condvar::new(),

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use nix::poll::{PollFd, PollFlags};
 
 use super::Shared;
+use super::batch::ChunkTask;
+use super::chunk::Chunk;
 use super::guest::Task;
-use super::handle::Waiter;
-use super::ledger::Pending;
+use super::ledger::{Pending, Recipient};
+use super::map::Letters;
 use crate::error::Error;
 use crate::process::poll_until;
 use crate::time::Time;
@@ -40,7 +42,7 @@ impl Feed {
     }
 
     /// Accepts a task; [`Feed::flush`] sends it. Waits when there is a batch to be sent.
-    pub fn add(&mut self, task: Task, waiter: Option<Arc<Waiter>>, shared: &Shared) -> Result<u64, Error> {
+    pub fn add(&mut self, task: Task, recipient: Recipient, shared: &Arc<Shared>) -> Result<u64, Error> {
         let Task {
             guest,
             model,
@@ -48,6 +50,7 @@ impl Feed {
             timeout,
             retry,
             args,
+            token,
         } = task;
         let args = guest
             .belongs_to(shared)
@@ -60,6 +63,7 @@ impl Feed {
         self.wait_for_room();
         let accepted = Time::now();
         let batch = &mut self.batch;
+        let cancels = token.clone();
         let entry = |id| {
             put(
                 batch,
@@ -78,11 +82,64 @@ impl Feed {
                 key,
                 args,
                 accepted,
-                waiter,
+                recipient,
+                token,
                 tried: Vec::new(),
             }
         };
-        shared.ledger.accept(entry).inspect_err(|_| self.flush())
+        let id = shared.ledger.accept(entry).inspect_err(|_| self.flush())?;
+        if let Some(token) = cancels {
+            token.enter(shared, id);
+        }
+        Ok(id)
+    }
+
+    /// Accepts the items of a chunk, whose outcomes go there; [`Feed::flush`] sends it. Waits when there is a batch to
+    /// be sent. Returns the first item's id; the others follow in order.
+    pub fn add_chunk(
+        &mut self,
+        task: ChunkTask,
+        results: (Arc<Letters>, u64),
+        shared: &Arc<Shared>,
+    ) -> Result<u64, Error> {
+        let ChunkTask {
+            model,
+            timeout,
+            token,
+            args,
+            items,
+        } = task;
+        let (guest, model) = model.place();
+        guest.belongs_to(shared).inspect_err(|_| self.flush())?;
+        if self.batch.len() + args.len() > BATCH {
+            self.flush();
+        }
+        self.wait_for_room();
+        let chunk = Chunk {
+            guest: guest.clone(),
+            model,
+            args,
+            items,
+            accepted: Time::now(),
+            results,
+            token: token.clone(),
+        };
+        let (first, chunk) = shared.ledger.accept_chunk(chunk).inspect_err(|_| self.flush())?;
+        if let Some(token) = token {
+            token.enter(shared, first);
+        }
+        put(
+            &mut self.batch,
+            &Pushed::Chunk {
+                id: first,
+                guest: chunk.guest.index(),
+                model,
+                timeout,
+                items,
+                args: &chunk.args,
+            },
+        );
+        Ok(first)
     }
 
     /// The exit message.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::token::CancellationToken;
 use super::{CompiledGuest, Shared};
 use crate::error::Error;
 use crate::guest::GuestInfo;
@@ -48,6 +49,35 @@ pub struct Task {
     pub(super) retry: Option<Retry>,
     /// One line of JSON: an array. Or what is wrong with the task, which `push` returns.
     pub(super) args: Result<Box<RawValue>, Flaw>,
+    /// What cancels it.
+    pub(super) token: Option<CancellationToken>,
+}
+
+/// What can be called: a [`Model`], or a [`Guest`] for its unnamed one.
+pub trait Callable: sealed::Sealed {
+    /// The model.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], for a guest without an unnamed one.
+    fn model(&self) -> Result<Model, Error>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Guest {}
+    impl Sealed for super::Model {}
+}
+
+impl Callable for Guest {
+    fn model(&self) -> Result<Model, Error> {
+        Self::model(self, "")
+    }
+}
+
+impl Callable for Model {
+    fn model(&self) -> Result<Model, Error> {
+        Ok(self.clone())
+    }
 }
 
 /// Why a task can't be pushed.
@@ -147,6 +177,7 @@ impl Guest {
                 timeout: self.0.timeout,
                 retry: None,
                 args: Err(Flaw::Model(why)),
+                token: None,
             },
         }
     }
@@ -166,6 +197,7 @@ impl Guest {
             timeout,
             retry: None,
             args: Ok(args),
+            token: None,
         })
     }
 
@@ -201,6 +233,7 @@ impl Model {
             timeout: self.guest.0.timeout,
             retry: None,
             args,
+            token: None,
         }
     }
 
@@ -208,6 +241,19 @@ impl Model {
     #[must_use]
     pub fn name(&self) -> &str {
         self.guest.model_name(self.index)
+    }
+
+    /// Its guest, and its place among the guest's models.
+    pub(super) fn place(&self) -> (&Guest, u32) {
+        (&self.guest, self.index)
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.guest.0.timeout
+    }
+
+    pub(super) fn max_args(&self) -> u64 {
+        self.guest.0.max_args
     }
 }
 
@@ -259,6 +305,13 @@ impl Task {
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// Makes it part of the token's group.
+    #[must_use]
+    pub fn token(mut self, token: &CancellationToken) -> Self {
+        self.token = Some(token.clone());
         self
     }
 }

@@ -1,16 +1,18 @@
 //! The handle of a submitted task: its outcome can be waited for, with or without a timeout, or awaited.
 
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::waiter::{Listener, News, Waiter};
 use crate::outcome::Outcome;
 
 /// A submitted task. Every handle gets its outcome, whatever dies.
 ///
-/// It is also a [`Future`], for any executor. Dropping it does not cancel the task.
+/// It is also a [`Future`], for any executor. Dropping it does not cancel the task. For several handles there are
+/// [`wait_all`](crate::wait_all), [`wait_any`](crate::wait_any) and [`as_completed`](crate::as_completed).
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -23,8 +25,8 @@ use crate::outcome::Outcome;
 /// if handle.wait_timeout(Duration::from_secs(1)).is_none() {
 ///     handle.cancel(); // it still has an outcome, most likely as `cancelled`
 /// }
-/// match handle.wait().result {
-///     Ok(json) => println!("{json}"),
+/// match handle.wait().parse::<u64>() {
+///     Ok(sum) => println!("{sum}"),
 ///     Err(error) => println!("{}: {}", error.kind, error.message),
 /// }
 /// # pool.stop()
@@ -35,33 +37,6 @@ pub struct TaskHandle {
     pub(super) id: u64,
     waiter: Arc<Waiter>,
     pub(super) shared: Arc<Shared>,
-}
-
-/// Where the receiver leaves an outcome, and how it wakes who waits for it.
-#[derive(Debug, Default)]
-pub(super) struct Waiter {
-    state: Mutex<State>,
-    arrived: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    outcome: Option<Outcome>,
-    waker: Option<Waker>,
-}
-
-impl Waiter {
-    /// The task has ended.
-    pub fn fulfil(&self, outcome: Outcome) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.outcome = Some(outcome);
-        let waker = state.waker.take();
-        drop(state);
-        self.arrived.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 impl TaskHandle {
@@ -81,15 +56,8 @@ impl TaskHandle {
     /// Never: the outcome is only taken by this call, which consumes the handle.
     #[must_use]
     pub fn wait(self) -> Outcome {
-        let state = self.waiter.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = |state: &mut State| state.outcome.is_none();
-        let mut state = self
-            .waiter
-            .arrived
-            .wait_while(state, waiting)
-            .unwrap_or_else(PoisonError::into_inner);
-        state
-            .outcome
+        self.waiter.wait(None);
+        self.waiter
             .take()
             .expect("it was waited for, and only this call takes it")
     }
@@ -98,44 +66,68 @@ impl TaskHandle {
     /// waited for again, also after it has.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Outcome> {
-        let until = Instant::now().checked_add(timeout);
-        let mut state = self.waiter.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.outcome.is_none() {
-            // A timeout beyond what the clock can express is none.
-            let left = until.map_or(Duration::from_secs(1), |until| {
-                until.saturating_duration_since(Instant::now())
-            });
-            if left.is_zero() {
-                return None;
-            }
-            state = self
-                .waiter
-                .arrived
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        state.outcome.clone()
+        self.wait_until(until(timeout));
+        self.try_get()
     }
 
-    /// Ends the task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Does
-    /// nothing when it has ended.
+    /// The outcome, if it has come. Does not wait.
+    #[must_use]
+    pub fn try_get(&self) -> Option<Outcome> {
+        self.waiter.outcome()
+    }
+
+    /// Whether the outcome has come: the task has ended, and its callback has run.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.waiter.is_ready()
+    }
+
+    /// Ends the task as `cancelled`: at once when it has not started, and then it never will; through the timeout
+    /// ladder when it runs, within 100 ms. No other task is harmed. Does nothing when it has ended. Returns at once: the
+    /// outcome comes as ever, and says how the task has ended after all.
     pub fn cancel(&self) {
         self.shared.cancel(self.id);
     }
+
+    /// Calls `call` with the outcome once it has come, or soon, if it has come already.
+    ///
+    /// It is called on a thread that the pool has for this and nothing else, one call after the other: so it may use the
+    /// pool, and while it takes its time, other such calls wait and nothing else does. A panic in it ends this call only. The
+    /// end of the pool does not wait for it.
+    pub fn on_done(&self, call: impl FnOnce(Outcome) + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
+        let hook = move |outcome| shared.hooks.call(Box::new(call), outcome);
+        self.waiter.listen(Listener::Call(Box::new(hook)));
+    }
+
+    /// Waits until the outcome has come; false when it has not by then.
+    pub(super) fn wait_until(&self, until: Option<Instant>) -> bool {
+        self.waiter.wait(until)
+    }
+
+    /// Leaves `number` in the mailbox when the task has ended.
+    pub(super) fn listen(&self, news: &Arc<News>, number: usize) {
+        self.waiter.listen(Listener::News(Arc::clone(news), number));
+    }
+
+    /// Ends what [`TaskHandle::listen`] began.
+    pub(super) fn ignore(&self, news: &Arc<News>) {
+        self.waiter.ignore(news);
+    }
+}
+
+/// So long from now. A timeout beyond what the clock can express is none.
+pub(super) fn until(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
 }
 
 impl Future for TaskHandle {
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        let mut state = self.waiter.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match &state.outcome {
-            Some(outcome) => Poll::Ready(outcome.clone()),
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
+        match self.waiter.poll(context.waker()) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
         }
     }
 }

@@ -3,14 +3,17 @@
 //! Being in here is what "accepted" means: whatever dies afterwards, what is still in here at the pool's end gets
 //! its outcome then. So each task has exactly one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 
+use super::chunk::{self, Chunk};
 use super::guest::Guest;
-use super::handle::Waiter;
+use super::map::Letters;
+use super::token::CancellationToken;
+use super::waiter::Waiter;
 use crate::error::Error;
 use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use crate::settings::{MAX_RETRIES, MAX_TRIED_MESSAGE};
@@ -30,10 +33,41 @@ pub struct Pending {
     pub args: Box<RawValue>,
     /// When it was accepted.
     pub accepted: Time,
-    /// Who waits for its outcome, besides the reporter.
-    pub waiter: Option<Arc<Waiter>>,
+    /// Who gets its outcome, besides the reporter.
+    pub recipient: Recipient,
+    /// What cancels it.
+    pub token: Option<CancellationToken>,
     /// Its attempts so far, which all failed.
     pub tried: Vec<Attempt>,
+}
+
+/// Who gets an outcome, besides the reporter.
+#[derive(Debug)]
+pub enum Recipient {
+    /// Nobody does.
+    None,
+    /// A task handle.
+    Handle(Arc<Waiter>),
+    /// An iterator of results, which knows it by this number.
+    Results(Arc<Letters>, u64),
+}
+
+/// What ends: a task of its own, or an item of a chunk.
+#[derive(Debug)]
+pub enum Ended {
+    Task(Pending),
+    Item(chunk::Item),
+}
+
+/// What an outcome says of the task itself.
+#[derive(Debug)]
+pub struct About<'a> {
+    pub guest: &'a Guest,
+    pub model: u32,
+    pub key: Option<&'a String>,
+    /// For an outcome that is an error.
+    pub args: &'a str,
+    pub accepted: Time,
 }
 
 /// See the module.
@@ -43,6 +77,8 @@ pub struct Ledger(Mutex<Entries>);
 #[derive(Debug, Default)]
 struct Entries {
     pending: HashMap<u64, Pending, BuildHasherDefault<IdHasher>>,
+    /// By the ids of their first items.
+    chunks: BTreeMap<u64, chunk::Open>,
     next_id: u64,
     closed: bool,
 }
@@ -87,13 +123,7 @@ impl Ledger {
 
     /// Takes so many ids for nothing. The first of them.
     pub fn skip(&self, count: u64) -> Result<u64, Error> {
-        let mut entries = self.entries();
-        if entries.closed {
-            return Err(Error::Closed);
-        }
-        let first = entries.next_id;
-        entries.next_id += count;
-        Ok(first)
+        self.entries().take_ids(count)
     }
 
     /// The id that the next task will have.
@@ -101,9 +131,42 @@ impl Ledger {
         self.entries().next_id
     }
 
-    /// Whether the task was accepted and has not ended.
-    pub fn is_pending(&self, id: u64) -> bool {
-        self.entries().pending.contains_key(&id)
+    /// Accepts the items of a chunk: their ids follow one another, from the one that is returned.
+    pub fn accept_chunk(&self, chunk: Chunk) -> Result<(u64, Arc<Chunk>), Error> {
+        let mut entries = self.entries();
+        let first = entries.take_ids(u64::from(chunk.items))?;
+        let chunk = Arc::new(chunk);
+        entries.chunks.insert(first, chunk::Open::new(Arc::clone(&chunk)));
+        Ok((first, chunk))
+    }
+
+    /// By which id the dispatcher knows a task that was accepted and has not ended: its own, or that of the first item
+    /// of its chunk.
+    pub fn order_of(&self, id: u64) -> Option<u64> {
+        let entries = self.entries();
+        if entries.pending.contains_key(&id) {
+            return Some(id);
+        }
+        let (&first, chunk) = entries.chunks.range(..=id).next_back()?;
+        chunk.has(id - first).then_some(first)
+    }
+
+    /// Whether something has not ended that the dispatcher knows by this id.
+    pub fn is_open(&self, order: u64) -> bool {
+        let entries = self.entries();
+        entries.pending.contains_key(&order) || entries.chunks.contains_key(&order)
+    }
+
+    /// What has not ended of that whose outcomes go there: by which ids the dispatcher knows it.
+    pub fn orders_for(&self, results: &Arc<Letters>) -> Vec<u64> {
+        let entries = self.entries();
+        let is_for = |pending: &Pending| matches!(&pending.recipient, Recipient::Results(to, _) if Arc::ptr_eq(to, results));
+        let tasks = entries.pending.iter().filter(|(_, pending)| is_for(pending));
+        let chunks = entries.chunks.iter().filter(|(_, chunk)| chunk.is_for(results));
+        tasks
+            .map(|(id, _)| *id)
+            .chain(chunks.map(|(id, _)| *id))
+            .collect()
     }
 
     /// Accepts nothing more. False when it was so already.
@@ -112,8 +175,17 @@ impl Ledger {
     }
 
     /// The task ends. `None` when there is no such task: it was never accepted, or it has ended before.
-    pub fn end(&self, id: u64) -> Option<Pending> {
-        self.entries().pending.remove(&id)
+    pub fn end(&self, id: u64) -> Option<Ended> {
+        let mut entries = self.entries();
+        if let Some(pending) = entries.pending.remove(&id) {
+            return Some(Ended::Task(pending));
+        }
+        let (&first, chunk) = entries.chunks.range_mut(..=id).next_back()?;
+        let item = chunk.end(id - first)?;
+        if item.is_last() {
+            entries.chunks.remove(&first);
+        }
+        Some(Ended::Item(item))
     }
 
     /// An attempt of the task failed, and another will follow. False when that can't be.
@@ -133,10 +205,17 @@ impl Ledger {
     }
 
     /// The pool ends: nothing more is accepted, and this is what has not ended, in order.
-    pub fn end_all(&self) -> Vec<(u64, Pending)> {
+    pub fn end_all(&self) -> Vec<(u64, Ended)> {
         let mut entries = self.entries();
         entries.closed = true;
-        let mut left: Vec<_> = std::mem::take(&mut entries.pending).into_iter().collect();
+        let tasks = std::mem::take(&mut entries.pending);
+        let chunks = std::mem::take(&mut entries.chunks);
+        let items = chunks.into_iter().flat_map(|(first, chunk)| {
+            let items = chunk.end_all().into_iter();
+            items.map(move |(index, item)| (first + index, Ended::Item(item)))
+        });
+        let tasks = tasks.into_iter().map(|(id, task)| (id, Ended::Task(task)));
+        let mut left: Vec<_> = tasks.chain(items).collect();
         left.sort_unstable_by_key(|(id, _)| *id);
         left
     }
@@ -144,12 +223,16 @@ impl Ledger {
 
 impl Entries {
     fn take_id(&mut self) -> Result<u64, Error> {
+        self.take_ids(1)
+    }
+
+    fn take_ids(&mut self, count: u64) -> Result<u64, Error> {
         if self.closed {
             return Err(Error::Closed);
         }
-        let id = self.next_id;
-        self.next_id += 1;
-        Ok(id)
+        let first = self.next_id;
+        self.next_id += count;
+        Ok(first)
     }
 }
 
@@ -157,6 +240,16 @@ impl Pending {
     /// The attempt that it is in, as far as the dispatcher has told, from 1.
     pub fn attempt(&self) -> u32 {
         self.tried.len() as u32 + 1
+    }
+}
+
+impl Ended {
+    /// The attempt that it is in, from 1. Items of chunks are not tried again.
+    fn attempt(&self) -> u32 {
+        match self {
+            Self::Task(pending) => pending.attempt(),
+            Self::Item(_) => 1,
+        }
     }
 
     /// The outcome of this task, as the dispatcher told it.
@@ -167,12 +260,13 @@ impl Pending {
         ran: Option<Ran>,
         callback: CallbackStatus,
     ) -> Outcome {
+        let about = self.about(ending.is_err());
         let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let measured = ran.and_then(|ran| ran.measured);
         let usage = Usage {
             worker: ran.map(|ran| ran.worker),
             pid: ran.map(|ran| ran.pid),
-            queued_us: ran.map(|ran| micros(ran.claimed.since(self.accepted))),
+            queued_us: ran.map(|ran| micros(ran.claimed.since(about.accepted))),
             run_us: ran.map(|ran| micros(ran.run)),
             cpu_us: measured.map(|measured| micros(measured.cpu)),
             memory_peak: measured.map(|measured| measured.memory_peak),
@@ -180,29 +274,62 @@ impl Pending {
             output_truncated: measured.is_some_and(|measured| measured.output_truncated),
         };
         let attempts = self.attempt();
-        let result = ending.map_err(|failure| TaskError::new(failure, self.args.get(), id, attempts));
-        let model = self.guest.model_name(self.model).to_owned();
-        Outcome {
+        let mut outcome = Outcome {
             id,
-            key: self.key.clone(),
-            model,
-            result,
+            key: about.key.cloned(),
+            model: about.guest.model_name(about.model).to_owned(),
+            result: ending.map_err(|failure| TaskError::new(failure, about.args, id, attempts)),
             attempts,
-            tried: std::mem::take(&mut self.tried),
+            tried: Vec::new(),
             usage,
             callback,
+        };
+        if let Self::Task(pending) = self {
+            outcome.tried = std::mem::take(&mut pending.tried);
         }
+        outcome
     }
 
     /// The outcome of this task when the pool has ended without telling: its callback did not run.
     pub fn lost(&mut self, id: u64, failure: Failure) -> Outcome {
-        let model = &self.guest.info().models[self.model as usize];
+        let About { guest, model, .. } = self.about(true);
+        let model = &guest.info().models[model as usize];
         let callback = if model.error_callback.is_some() {
             CallbackStatus::Skipped
         } else {
             CallbackStatus::None
         };
         self.outcome(id, Err(failure), None, callback)
+    }
+
+    /// What cancels it, and by which id it is known there. None when others still are known by that.
+    pub fn token(&self, id: u64) -> Option<(&CancellationToken, u64)> {
+        match self {
+            Self::Task(pending) => Some((pending.token.as_ref()?, id)),
+            Self::Item(item) if item.is_last() => Some((item.token()?, item.first(id))),
+            Self::Item(_) => None,
+        }
+    }
+
+    /// Who gets its outcome.
+    pub fn recipient(self) -> Recipient {
+        match self {
+            Self::Task(pending) => pending.recipient,
+            Self::Item(item) => item.recipient(),
+        }
+    }
+
+    fn about(&self, is_error: bool) -> About<'_> {
+        match self {
+            Self::Task(pending) => About {
+                guest: &pending.guest,
+                model: pending.model,
+                key: pending.key.as_ref(),
+                args: pending.args.get(),
+                accepted: pending.accepted,
+            },
+            Self::Item(item) => item.about(is_error),
+        }
     }
 }
 
@@ -219,6 +346,22 @@ pub struct Rejection {
     pub args: Option<Box<RawValue>>,
     /// What is wrong with it.
     pub message: String,
+}
+
+/// The outcome of an input that came when nothing was accepted any more: it has the id that it would have had.
+pub fn too_late(id: u64, model: &str) -> Outcome {
+    let why = "the pool took no more tasks when this one came";
+    let error = TaskError::new(Failure::new(Kind::Cancelled, why), "null", id, 1);
+    Outcome {
+        id,
+        key: None,
+        model: model.to_owned(),
+        result: Err(error),
+        attempts: 1,
+        tried: Vec::new(),
+        usage: Usage::default(),
+        callback: CallbackStatus::None,
+    }
 }
 
 /// Its outcome.

@@ -5,23 +5,34 @@
 //! the dispatcher, hears the outcomes and calls the reporter, [`compile`] and [`guest_tasks`] run the processes that
 //! compile a guest and run its `tasks`, [`cache`] keeps what was compiled. The parent runs no guest code.
 
+mod ahead;
+mod batch;
 mod builder;
 mod cache;
 mod child;
+mod chunk;
 mod compile;
 mod feed;
 mod folds;
 mod guest;
 mod guest_tasks;
 mod handle;
+mod hooks;
 mod ledger;
+mod mailbox;
+mod map;
 pub mod prints;
 mod questions;
 mod receiver;
 mod report;
+mod sorter;
 mod stats;
 mod status;
 mod terminal;
+mod timer;
+mod token;
+mod wait;
+mod waiter;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -30,26 +41,34 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::eventfd::EventFd;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use self::batch::Shape;
 pub use self::builder::Builder;
 pub use self::cache::{Cache, CacheStats};
 pub use self::compile::inspect;
 use self::feed::Feed;
 use self::folds::Folds;
 pub use self::folds::{FinalError, FinalValue};
-pub use self::guest::{Guest, Model, Task, TaskParts};
+pub use self::guest::{Callable, Guest, Model, Task, TaskParts};
 pub use self::handle::TaskHandle;
-use self::ledger::{Ledger, Rejection};
+use self::hooks::Hooks;
+use self::ledger::{Ledger, Recipient, Rejection};
+pub use self::map::Results;
 use self::questions::Questions;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::receiver::checked;
 pub use self::report::{Output, Reporter, Source};
+use self::sorter::Order;
 use self::stats::Counters;
 pub use self::stats::{Progress, Stats};
 pub use self::terminal::Terminal;
+pub use self::token::CancellationToken;
+pub use self::wait::{AsCompleted, as_completed, wait_all, wait_any};
 use crate::error::Error;
 use crate::guest::GuestInfo;
+use crate::outcome::Outcome;
 use crate::process::Executable;
 use crate::settings::Settings;
 use crate::task_line::check_args;
@@ -114,6 +133,7 @@ struct Shared {
     /// Messages to the dispatcher that are not held back.
     socket: Mutex<OwnedFd>,
     reporter: report::Locked,
+    hooks: Hooks,
     /// One guest is loaded at a time: their order is their number.
     loading: Mutex<()>,
     life: Mutex<Life>,
@@ -222,7 +242,7 @@ impl Pool {
         let mut feed = self.shared.feed();
         let mut first = None;
         for task in tasks {
-            let id = feed.add(task, None, &self.shared)?;
+            let id = feed.add(task, Recipient::None, &self.shared)?;
             first.get_or_insert(id);
         }
         feed.flush();
@@ -237,7 +257,7 @@ impl Pool {
     pub fn submit(&self, task: Task) -> Result<TaskHandle, Error> {
         let waiter = Arc::default();
         let mut feed = self.shared.feed();
-        let id = feed.add(task, Some(Arc::clone(&waiter)), &self.shared)?;
+        let id = feed.add(task, Recipient::Handle(Arc::clone(&waiter)), &self.shared)?;
         feed.flush();
         Ok(TaskHandle::new(id, waiter, Arc::clone(&self.shared)))
     }
@@ -257,16 +277,13 @@ impl Pool {
         let args = args.and_then(|args| check_args(args.get(), self.shared.settings.max_args).ok());
         let _in_order = self.shared.feed();
         let id = self.shared.ledger.take_id()?;
-        let outcome = ledger::invalid(Rejection {
+        self.shared.tell_invalid(Rejection {
             id,
             key,
             model,
             args,
             message,
         });
-        self.shared.report_outcome(&outcome);
-        self.shared.report(Reporter::flush);
-        self.shared.counters.publish();
         Ok(id)
     }
 
@@ -278,6 +295,89 @@ impl Pool {
     pub fn skip(&self, count: u64) -> Result<u64, Error> {
         let _in_order = self.shared.feed();
         self.shared.ledger.skip(count)
+    }
+
+    /// Calls a model with each of the inputs, which is its one argument. The outcomes come in the order of the inputs.
+    ///
+    /// Lazy, as iterators are: see [`Results`], also for chunks and timeouts. The callee is a [`Model`], or a [`Guest`] for
+    /// its unnamed one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], [`Error::ForeignGuest`].
+    ///
+    /// ```no_run
+    /// # fn f(pool: &mpwasm::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let square = pool.load("square.wasm")?;
+    /// for outcome in pool.map(&square, 1..)?.chunk_size(100).take(1000) {
+    ///     println!("{}", outcome.parse::<u64>()?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        self.results(callee, Shape::One, Order::Inputs, inputs)
+    }
+
+    /// As [`Pool::map`], which is as lazy: the name that Python's `multiprocessing` has for it.
+    ///
+    /// # Errors
+    /// As [`Pool::map`].
+    pub fn imap<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        self.map(callee, inputs)
+    }
+
+    /// As [`Pool::map`], but the outcomes come in the order in which the tasks end: none waits for a slower one.
+    ///
+    /// # Errors
+    /// As [`Pool::map`].
+    pub fn imap_unordered<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        self.results(callee, Shape::One, Order::Ends, inputs)
+    }
+
+    /// As [`Pool::map`], but each input is all of the args: a tuple, array or vector.
+    ///
+    /// # Errors
+    /// As [`Pool::map`].
+    pub fn starmap<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        self.results(callee, Shape::Star, Order::Inputs, inputs)
+    }
+
+    fn results<I>(
+        &self,
+        callee: &impl Callable,
+        shape: Shape,
+        order: Order,
+        inputs: I,
+    ) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        let model = callee.model()?;
+        model.place().0.belongs_to(&self.shared)?;
+        Ok(Results::new(
+            &self.shared,
+            model,
+            shape,
+            order,
+            inputs.into_iter(),
+        ))
     }
 
     /// Runs the guest's `tasks` in a process of its own, until it has ended, and pushes what it pushes. Returns how
@@ -306,7 +406,8 @@ impl Pool {
     }
 
     /// Ends one task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Does
-    /// nothing when it has ended, or when there is no such task. Returns at once.
+    /// nothing when it has ended, or when there is no such task. Returns at once. An item of a chunk takes the others of its
+    /// chunk along, as far as they have not ended.
     pub fn cancel(&self, id: u64) {
         self.shared.cancel(id);
     }
@@ -419,12 +520,33 @@ impl Shared {
         Channel::send_over(socket.as_fd(), message, &[descriptor.as_fd()]).map_err(|_| Error::Closed)
     }
 
-    /// Cancels a task. The dispatcher keeps orders for tasks that it does not know yet, so it is only given some for
-    /// tasks that it knows or will know.
+    /// Cancels a task, or the chunk of which it is an item.
     fn cancel(&self, id: u64) {
-        if self.ledger.is_pending(id) {
-            self.tell(&ToDispatcher::Cancel { id });
+        if let Some(order) = self.ledger.order_of(id) {
+            self.tell(&ToDispatcher::Cancel { id: order });
         }
+    }
+
+    /// Cancels what the dispatcher knows by this id: a task or a chunk. The dispatcher keeps orders for those that it does
+    /// not know yet, so it is only given some for those that it knows or will know.
+    fn cancel_order(&self, order: u64) {
+        if self.ledger.is_open(order) {
+            self.tell(&ToDispatcher::Cancel { id: order });
+        }
+    }
+
+    /// The outcome of what is no task: it is told like any other.
+    fn tell_invalid(&self, rejection: Rejection) -> Outcome {
+        let outcome = ledger::invalid(rejection);
+        self.report_outcome(&outcome);
+        self.report(Reporter::flush);
+        self.counters.publish();
+        outcome
+    }
+
+    /// The outcome of an input of a map that nobody accepted any more.
+    fn too_late(&self, model: &Model) -> Outcome {
+        ledger::too_late(self.ledger.next_id(), model.name())
     }
 
     /// No more tasks. False when it was so already.

@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 use serde_json::value::RawValue;
 
+use super::ledger::{Ended, Recipient};
+use super::map::Letters;
 use super::report::{Output, Reporter, Source};
 use super::{End, Shared, child};
 use crate::error::Error;
 use crate::guest::one_line;
 use crate::inert::inert;
 use crate::jail::Plan;
-use crate::outcome::{Failure, Kind, Stream};
+use crate::outcome::{Failure, Kind, Outcome, Stream};
 use crate::process::{Executable, Process, Role, describe_exit, poll_until};
 use crate::settings::{MAX_JSON_DEPTH, Settings};
 use crate::time::Time;
@@ -77,9 +79,12 @@ impl Dispatcher {
             shared,
             said_goodbye: false,
             failure: None,
+            awaited: Awaited::default(),
         };
         let broken = loop {
-            match hearing.handle(self.channel.inbox()) {
+            let handled = hearing.handle(self.channel.inbox());
+            hearing.awaited.wake();
+            match handled {
                 Err(why) => break Some(why),
                 Ok(()) if hearing.said_goodbye => break None,
                 Ok(()) => {}
@@ -92,7 +97,7 @@ impl Dispatcher {
                 Err(error) => break Some(error.to_string()),
             }
         };
-        let (said_goodbye, failure) = (hearing.said_goodbye, hearing.failure);
+        let (said_goodbye, failure) = (hearing.said_goodbye, hearing.failure.take());
         let end = self.end(said_goodbye);
         // Workers that lost their dispatcher end by themselves, a moment later.
         let _ = gone.recv_timeout(WORKERS_PATIENCE);
@@ -145,6 +150,32 @@ struct Hearing<'a> {
     said_goodbye: bool,
     /// Why the pool failed, in the dispatcher's words.
     failure: Option<String>,
+    awaited: Awaited,
+}
+
+/// Mailboxes that somebody waits at, and that have letters now. Those who wait are woken once for all that came
+/// together, and whatever happens.
+#[derive(Default)]
+struct Awaited(Vec<Arc<Letters>>);
+
+impl Awaited {
+    fn add(&mut self, letters: Arc<Letters>) {
+        if !self.0.iter().any(|other| Arc::ptr_eq(other, &letters)) {
+            self.0.push(letters);
+        }
+    }
+
+    fn wake(&mut self) {
+        while let Some(letters) = self.0.pop() {
+            letters.wake();
+        }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.wake();
+    }
 }
 
 impl Hearing<'_> {
@@ -179,14 +210,14 @@ impl Hearing<'_> {
                 ran,
                 callback,
             } => {
-                let Some(mut pending) = shared.ledger.end(id) else {
+                let Some(mut ended) = shared.ledger.end(id) else {
                     return Err(format!("it told the end of task {id}, which is not running"));
                 };
-                let outcome = pending.outcome(id, checked(ending), ran, callback);
+                let outcome = ended.outcome(id, checked(ending), ran, callback);
                 end_output(shared, Source::Task(id));
                 shared.report_outcome(&outcome);
-                if let Some(waiter) = pending.waiter {
-                    waiter.fulfil(outcome);
+                if let Some(letters) = shared.hand_over(id, ended, outcome) {
+                    self.awaited.add(letters);
                 }
             }
             FromDispatcher::Output {
@@ -264,6 +295,21 @@ pub fn checked(ending: Ending<'_>) -> Result<Box<RawValue>, Failure> {
 }
 
 impl Shared {
+    /// Gives an outcome to who gets it. The mailbox in which it was left, if somebody waits there.
+    fn hand_over(&self, id: u64, ended: Ended, outcome: Outcome) -> Option<Arc<Letters>> {
+        if let Some((token, order)) = ended.token(id) {
+            token.leave(self, order);
+        }
+        match ended.recipient() {
+            Recipient::None => None,
+            Recipient::Handle(waiter) => {
+                waiter.fulfil(outcome);
+                None
+            }
+            Recipient::Results(letters, number) => letters.leave((number, outcome)).then_some(letters),
+        }
+    }
+
     /// The pool is over. What has no outcome gets one; then everybody is told.
     pub(super) fn conclude(&self, died: Option<String>, failure: Option<String>) {
         self.close();
@@ -276,13 +322,15 @@ impl Shared {
             ),
             None => Failure::new(Kind::Crash, "the pool failed before the task had started"),
         };
-        for (id, mut pending) in self.ledger.end_all() {
-            let outcome = pending.lost(id, lost.clone());
+        let mut awaited = Awaited::default();
+        for (id, mut ended) in self.ledger.end_all() {
+            let outcome = ended.lost(id, lost.clone());
             self.report_outcome(&outcome);
-            if let Some(waiter) = pending.waiter {
-                waiter.fulfil(outcome);
+            if let Some(letters) = self.hand_over(id, ended, outcome) {
+                awaited.add(letters);
             }
         }
+        drop(awaited);
         self.report(Reporter::flush);
         let error = if let Some(error) = self.reporter.take_failure() {
             Some(Error::Report(error))

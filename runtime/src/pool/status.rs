@@ -41,13 +41,13 @@ impl TaskHandle {
 
 impl Shared {
     fn task_status(&self, id: u64) -> Result<TaskStatus, Error> {
-        if !self.ledger.is_pending(id) {
+        if !self.ledger.is_open(id) {
             return Ok(TaskStatus::Done);
         }
         match self.ask(Some(id)) {
             Ok(Answer::Task(Some(status))) => Ok(status),
             // It is in the pipe, or else its outcome came before the answer.
-            Ok(Answer::Task(None)) if self.ledger.is_pending(id) => Ok(TaskStatus::Queued { attempt: 1 }),
+            Ok(Answer::Task(None)) if self.ledger.is_open(id) => Ok(TaskStatus::Queued { attempt: 1 }),
             Ok(Answer::Task(None)) | Err(NoAnswer::Ended) => Ok(TaskStatus::Done),
             Ok(Answer::Pool(_)) | Err(NoAnswer::Late) => Err(Error::NoAnswer),
         }

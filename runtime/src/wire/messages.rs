@@ -94,6 +94,22 @@ pub enum Pushed<'a> {
         #[serde(with = "serde_bytes")]
         args: &'a [u8],
     },
+    /// A chunk: items that travel together and share an instance. Each is a task with an id of its own.
+    Chunk {
+        /// The first item's id; the others follow.
+        id: u64,
+        /// Their guest.
+        guest: u32,
+        /// Their model.
+        model: u32,
+        /// How long each may run.
+        timeout: Duration,
+        /// How many they are.
+        items: u32,
+        /// The args of each, see [`items`](super::items).
+        #[serde(with = "serde_bytes")]
+        args: &'a [u8],
+    },
     /// No more tasks: the dispatcher drains and exits.
     Exit,
 }
@@ -289,23 +305,31 @@ pub enum ToWorker<'a> {
     /// A guest; its sealed artifact comes with the message.
     Load(GuestInfo),
     /// A task.
-    Task {
-        /// The offer to claim before it starts.
-        offer: Offer,
-        /// The task's id.
-        id: u64,
-        /// Its guest.
-        guest: u32,
-        /// Its model.
-        model: u32,
-        /// How long it may run, from the claim.
-        timeout: Duration,
-        /// Which try this is, from 1.
-        attempt: u32,
-        /// One line of JSON: an array.
-        #[serde(with = "serde_bytes")]
-        args: &'a [u8],
-    },
+    #[serde(borrow)]
+    Task(ToCall<'a>),
+    /// A chunk: each of its items is a call of its own, in the instance of the one before as long as that is in order.
+    /// Each is answered by a [`FromWorker::Ended`].
+    Chunk(ToCall<'a>),
+}
+
+/// What a worker is to call.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ToCall<'a> {
+    /// The offer to claim before it starts.
+    pub offer: Offer,
+    /// The task's id, or that of the chunk's first item.
+    pub id: u64,
+    /// Its guest.
+    pub guest: u32,
+    /// Its model.
+    pub model: u32,
+    /// How long it may run, from the claim; or each item, from the end of the one before.
+    pub timeout: Duration,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    /// One line of JSON: an array. Or those of a chunk, see [`items`](super::items).
+    #[serde(with = "serde_bytes")]
+    pub args: &'a [u8],
 }
 
 /// Dispatcher to a worker's watchdog: fixed size, so that a write to the pipe is whole or not at all.
@@ -336,7 +360,7 @@ pub enum FromWorker<'a> {
     Ready,
     /// A guest can't be loaded: the worker exits.
     Unable(&'a str),
-    /// The task of this offer has ended.
+    /// The task of this offer has ended, or the next item of its chunk.
     Ended {
         /// Whose task.
         offer: Offer,

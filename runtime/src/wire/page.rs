@@ -69,6 +69,8 @@ struct Slot {
     word: AtomicU64,
     /// When the worker claimed the task. Written before the word, read after it.
     claimed: AtomicU64,
+    /// The id of the item of a chunk that it began last.
+    begun: AtomicU64,
 }
 
 /// What the mapping holds.
@@ -162,10 +164,10 @@ impl Page {
 
     /// Dispatcher: the task behind `offer` is about to be sent.
     fn offer(&self, offer: Offer) {
+        let slot = self.slot(offer);
         // Release is not needed for what the worker reads: the frame itself arrives later, through the kernel.
-        self.slot(offer)
-            .word
-            .store(word(offer, State::Offered), Ordering::Relaxed);
+        slot.begun.store(0, Ordering::Relaxed);
+        slot.word.store(word(offer, State::Offered), Ordering::Relaxed);
     }
 
     /// Dispatcher: takes the task back. True when the worker has not claimed it and now never can.
@@ -182,6 +184,18 @@ impl Page {
         let now = slot.word.load(Ordering::Acquire);
         let claimed = now == word(offer, State::Claimed) || now == word(offer, State::Done);
         claimed.then(|| Time(slot.claimed.load(Ordering::Relaxed)))
+    }
+
+    /// Dispatcher: the id of the item of a claimed chunk that the worker says it began last.
+    #[must_use]
+    pub fn begun(&self, offer: Offer) -> u64 {
+        // Acquire pairs with the store in `begin`. It is asked for when the worker is dead, or of no other use.
+        self.slot(offer).begun.load(Ordering::Acquire)
+    }
+
+    /// Worker: is about to begin this item of a chunk that it has claimed.
+    pub fn begin(&self, offer: Offer, id: u64) {
+        self.slot(offer).begun.store(id, Ordering::Release);
     }
 
     /// Worker: claims the task at time `now`. False when it has been revoked.
@@ -265,6 +279,12 @@ impl Slots {
     #[must_use]
     pub fn claimed(&self, offer: Offer) -> Option<Time> {
         self.page.claimed(offer)
+    }
+
+    /// See [`Page::begun`].
+    #[must_use]
+    pub fn begun(&self, offer: Offer) -> u64 {
+        self.page.begun(offer)
     }
 
     /// The system call for which the worker's jail ended it, as the worker has it.

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::backstop::Backstop;
@@ -61,6 +61,8 @@ struct Shared {
     /// The offer whose task runs (or ran last), as bits: set before its deadline is armed, so that an offer and a
     /// call that were read together belong together.
     running: AtomicU64,
+    /// The offer that was cancelled last.
+    cancelled: AtomicU64,
 }
 
 /// A re-executed copy of the binary becomes a worker here. Returns only when it can't: with the reason.
@@ -121,6 +123,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         alarm,
         outbox,
         running: AtomicU64::new(0),
+        cancelled: AtomicU64::new(0),
     });
     let Start {
         engine,
@@ -190,6 +193,9 @@ impl Ward for Life {
         while let Some((order, rest)) = self.orders.split_first_chunk::<{ control::SIZE }>() {
             let offer = control::parse(*order);
             self.orders = rest.to_vec();
+            // Before the look: an item of a chunk that is not seen to run sees this when it begins.
+            self.shared.cancelled.store(offer.to_bits(), Ordering::SeqCst);
+            fence(Ordering::SeqCst);
             let before = orders.call();
             let running = self.shared.running.load(Ordering::SeqCst);
             if let Some(call) = before

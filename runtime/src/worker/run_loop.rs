@@ -4,20 +4,22 @@
 //! many at a time when there are many, the watchdog is only woken when it sleeps past what is due, and processor time is
 //! told from the clock ([`Meter`]).
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::Shared;
 use super::meter::Meter;
 use crate::backstop::Backstop;
-use crate::guest::{Call, Executor, Export};
+use crate::guest::{Call, Executor, Export, Report};
 use crate::home::Home;
+use crate::outcome::{Failure, Kind};
 use crate::process::exit_now;
 use crate::time::{Time, thread_cpu};
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
-use crate::wire::messages::{Ending, FromWorker, Measured, ToWorker};
-use crate::wire::page::{Offer, Page};
+use crate::wire::items;
+use crate::wire::messages::{Ending, FromWorker, Measured, ToCall, ToWorker};
+use crate::wire::page::Page;
 
 /// The ending of a task that took so long is sent at once: a system call is nothing beside it. Shorter ones travel
 /// together; should the worker be killed from outside, so many at most are lost with it.
@@ -48,35 +50,27 @@ pub fn run(
                 exit_now(0)
             };
             let Some(frame) = frame else { break };
-            let Ok(ToWorker::Task {
-                offer,
-                id,
-                guest,
-                model,
-                timeout,
-                attempt,
-                args,
-            }) = decode(frame)
-            else {
-                exit_now(0)
-            };
-            let call = Call {
-                guest,
-                model,
-                export: Export::Runnable,
-                input: args,
-                task_id: id,
-                attempt,
+            let (call, is_chunk) = match decode(frame) {
+                Ok(ToWorker::Task(call)) => (call, false),
+                Ok(ToWorker::Chunk(call)) => (call, true),
+                _ => exit_now(0),
             };
             tasks += 1;
+            let offer = call.offer;
             let claimed = Time::now();
             if page.claim(offer, claimed) {
-                let claim = Claim {
-                    offer,
-                    at: claimed,
-                    timeout,
+                let mut run = Run {
+                    executor: &mut executor,
+                    backstop: &mut backstop,
+                    shared,
+                    page: &page,
+                    meter: &mut meter,
                 };
-                run_task(&mut executor, &call, &claim, shared, &mut meter, &mut backstop);
+                if is_chunk {
+                    run.chunk(&call, claimed);
+                } else {
+                    run.task(&call, claimed);
+                }
                 page.done(offer);
             } else {
                 shared.outbox.put(&FromWorker::Skipped(offer), claimed);
@@ -85,56 +79,94 @@ pub fn run(
     }
 }
 
-/// A task that this worker has claimed.
-struct Claim {
-    offer: Offer,
-    at: Time,
-    timeout: Duration,
+/// What runs a task that this worker has claimed.
+struct Run<'a> {
+    executor: &'a mut Executor,
+    backstop: &'a mut Backstop,
+    meter: &'a mut Meter,
+    shared: &'a Shared,
+    page: &'a Page,
 }
 
-fn run_task(
-    executor: &mut Executor,
-    call: &Call<'_>,
-    claim: &Claim,
-    shared: &Shared,
-    meter: &mut Meter,
-    backstop: &mut Backstop,
-) {
-    let &Claim { offer, at, timeout } = claim;
-    let deadline = at + timeout;
-    shared.running.store(offer.to_bits(), Ordering::SeqCst);
-    shared.alarm.deadline().arm(deadline);
-    shared.alarm.nudge(deadline.min(shared.outbox.due()));
-    let used = meter.start(at);
-    backstop.cover(timeout, used);
-    let report = executor.run(call);
-    let now = Time::now();
-    let cpu = meter.end(used, now);
-    if !shared.alarm.deadline().disarm() {
-        // The watchdog is about to end this process; nothing that happens from here on may be seen.
-        loop {
-            std::thread::park();
-        }
+impl Run<'_> {
+    /// A task, in an instance of its own.
+    fn task(&mut self, to: &ToCall<'_>, claimed: Time) {
+        let used = self.begin(to, claimed);
+        let report = self.executor.run(&call(to, to.id, to.args));
+        self.end(to, claimed, used, &report);
     }
-    let ending = match &report.ending {
-        Ok(json) => Ending::Ok(json.as_bytes()),
-        Err(failure) => Ending::Failed(failure.clone()),
-    };
-    let measured = Measured {
-        cpu,
-        memory_peak: report.memory_peak,
-        stdout_bytes: report.stdout_bytes,
-        output_truncated: report.output_truncated,
-    };
-    let run = now.since(at);
-    let ended = FromWorker::Ended {
-        offer,
-        ending,
-        run,
-        measured,
-    };
-    shared.outbox.put(&ended, now);
-    if run >= WORTH_A_CALL {
-        shared.outbox.flush();
+
+    /// A chunk: its items in one instance, or a fresh one after one that failed.
+    fn chunk(&mut self, to: &ToCall<'_>, claimed: Time) {
+        let mut begun = claimed;
+        for (id, args) in (to.id..).zip(items::iter(to.args)) {
+            self.page.begin(to.offer, id);
+            let used = self.begin(to, begun);
+            // Either this sees the order to cancel, or the watchdog sees the call that it is to end.
+            fence(Ordering::SeqCst);
+            let report = if self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits() {
+                Report::not_begun(Failure::new(Kind::Cancelled, "cancelled with its chunk"))
+            } else {
+                self.executor.run_item(&call(to, id, args))
+            };
+            begun = self.end(to, begun, used, &report);
+        }
+        self.executor.end_chunk();
+    }
+
+    /// A call begins, whose clock runs since `begun`. Returns the processor time that was used up to here.
+    fn begin(&mut self, to: &ToCall<'_>, begun: Time) -> Duration {
+        let deadline = begun + to.timeout;
+        self.shared.running.store(to.offer.to_bits(), Ordering::SeqCst);
+        self.shared.alarm.deadline().arm(deadline);
+        self.shared.alarm.nudge(deadline.min(self.shared.outbox.due()));
+        let used = self.meter.start(begun);
+        self.backstop.cover(to.timeout, used);
+        used
+    }
+
+    /// It has ended, and this is told. Returns when it did.
+    fn end(&mut self, to: &ToCall<'_>, begun: Time, used: Duration, report: &Report) -> Time {
+        let now = Time::now();
+        let cpu = self.meter.end(used, now);
+        if !self.shared.alarm.deadline().disarm() {
+            // The watchdog is about to end this process; nothing that happens from here on may be seen.
+            loop {
+                std::thread::park();
+            }
+        }
+        let ending = match &report.ending {
+            Ok(json) => Ending::Ok(json.as_bytes()),
+            Err(failure) => Ending::Failed(failure.clone()),
+        };
+        let measured = Measured {
+            cpu,
+            memory_peak: report.memory_peak,
+            stdout_bytes: report.stdout_bytes,
+            output_truncated: report.output_truncated,
+        };
+        let run = now.since(begun);
+        let ended = FromWorker::Ended {
+            offer: to.offer,
+            ending,
+            run,
+            measured,
+        };
+        self.shared.outbox.put(&ended, now);
+        if run >= WORTH_A_CALL {
+            self.shared.outbox.flush();
+        }
+        now
+    }
+}
+
+fn call<'a>(to: &ToCall<'_>, id: u64, args: &'a [u8]) -> Call<'a> {
+    Call {
+        guest: to.guest,
+        model: to.model,
+        export: Export::Runnable,
+        input: args,
+        task_id: id,
+        attempt: to.attempt,
     }
 }

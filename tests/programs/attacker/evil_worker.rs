@@ -13,6 +13,7 @@ use crate::process::{self, Role, exit_now};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled, send_all};
 use crate::wire::frame::{decode, put};
+use crate::wire::items;
 use crate::wire::messages::{Ending, FromWorker, Hello, Measured, ToWorker};
 use crate::wire::page::{Offer, Page};
 use crate::{Part, guest_thread, jail};
@@ -61,6 +62,9 @@ struct Evil {
     life: Option<OwnedFd>,
 }
 
+/// Items in each chunk of these tests.
+const ITEMS: u32 = 3;
+
 impl Evil {
     fn serve(mut self) {
         self.say(&FromWorker::Ready);
@@ -69,8 +73,13 @@ impl Evil {
                 exit_now(0)
             };
             while let Ok(Some(frame)) = self.channel.inbox().next() {
-                let Ok(ToWorker::Task { offer, args, .. }) = decode(frame) else {
-                    continue;
+                let (offer, args) = match decode(frame) {
+                    Ok(ToWorker::Task(call)) => (call.offer, call.args),
+                    // The order is the first item.
+                    Ok(ToWorker::Chunk(call)) => {
+                        (call.offer, items::iter(call.args).next().unwrap_or_default())
+                    }
+                    _ => continue,
                 };
                 let args: Vec<String> = serde_json::from_slice(args).unwrap_or_default();
                 let word = |index: usize| args.get(index).map_or("", String::as_str).to_owned();
@@ -115,6 +124,13 @@ impl Evil {
             "truncated" => {
                 self.send(&1000_u32.to_le_bytes());
                 self.send(b"0123456789");
+                hang()
+            }
+            "one item too many" => (0..ITEMS + 1).for_each(|_| self.end(offer, Ending::Ok(b"null"))),
+            "one item too few" => {
+                (0..ITEMS - 1).for_each(|_| self.end(offer, Ending::Ok(b"null")));
+                // Nor is its word on what it has begun worth anything.
+                self.page.begin(offer, u64::MAX);
                 hang()
             }
             "replayed" => {

@@ -45,6 +45,19 @@ impl Death<'_> {
         }
     }
 
+    /// How an item of a chunk ends that the worker may have run to its end, and had not told of.
+    pub fn of_untold(&self) -> Failure {
+        match self.killed {
+            Some(KillReason::Terminated) => {
+                Failure::new(Kind::Cancelled, "the pool was terminated while its chunk ran")
+            }
+            _ => self.crash(format!(
+                "its worker {} before it had told how it ended",
+                self.describe()
+            )),
+        }
+    }
+
     /// How a task ends that was in too many hands.
     pub fn of_exposed(&self, task: &Task) -> Failure {
         let (deaths, last) = (task.deaths(), self.describe());

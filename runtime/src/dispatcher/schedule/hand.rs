@@ -56,6 +56,19 @@ pub(super) struct Claim {
     pub deadline: Time,
     /// When the task was asked to end as cancelled.
     pub cancelled: Option<Time>,
+    /// The id of the last item of a chunk that had begun, as the worker says, when it was last looked at.
+    pub begun: u64,
+}
+
+/// What has ended in a hand.
+#[derive(Debug)]
+pub struct Ended {
+    /// The task, or the item of a chunk.
+    pub task: Task,
+    /// Where it ran.
+    pub run: Run,
+    /// How long all ran that was behind its offer; `None` when there is more.
+    pub whole: Option<Duration>,
 }
 
 /// The task that a worker runs.
@@ -106,9 +119,9 @@ impl Hand {
         (self.outstanding, self.sent.len())
     }
 
-    /// The id of the task that the worker has to report on next; `None` when that was taken from it, or is none.
+    /// The id of the task, or item of a chunk, that the worker has to report on next; `None` when that was taken from it, or is none.
     pub fn first(&self) -> Option<u64> {
-        Some(self.sent.front()?.held.as_ref()?.task.id)
+        Some(self.sent.front()?.held.as_ref()?.task.first_id())
     }
 
     /// When the first offer became the first, which is also when the worker last reported something.
@@ -162,17 +175,30 @@ impl Hand {
         });
     }
 
-    /// The worker reported the end of the task that it ran.
-    pub fn end(&mut self, id: OfferId, now: Time, io: &mut impl Io) -> Result<(Task, Run), Fault> {
+    /// The worker reported the end of the task that it ran, or of the next item of a chunk.
+    pub fn end(&mut self, id: OfferId, run: Duration, now: Time, io: &mut impl Io) -> Result<Ended, Fault> {
         let worker = self.worker;
         let offer = self.next(id)?;
-        let claim = offer.look(worker, now, io);
-        if offer.held.is_none() {
-            return Err(Fault::Revoked);
+        offer.look(worker, now, io);
+        let held = offer.held.as_mut().ok_or(Fault::Revoked)?;
+        let claim = held.claim.as_mut().ok_or(Fault::NotClaimed)?;
+        let (claimed, whole) = (claim.run, held.task.note_run(run));
+        if let Some(item) = held.task.split_first() {
+            // The next one has begun since.
+            claim.deadline = now + item.timeout;
+            self.since = now;
+            return Ok(Ended {
+                task: item,
+                run: claimed,
+                whole: None,
+            });
         }
-        let run = claim.ok_or(Fault::NotClaimed)?.run;
         let held = self.pop(now).expect("`held` was looked at above");
-        Ok((held.task, run))
+        Ok(Ended {
+            task: held.task.into_last(),
+            run: claimed,
+            whole: Some(whole),
+        })
     }
 
     /// The worker read an offer that had been revoked.
@@ -218,7 +244,7 @@ impl Hand {
         let claim = first.look(self.worker, now, io)?;
         let task = &first.held.as_ref()?.task;
         Some(Running {
-            task: task.id,
+            task: task.first_id(),
             attempt: task.attempt,
             since: claim.run.claimed,
         })
@@ -307,6 +333,9 @@ impl Hand {
         let mut sent = mem::replace(self, Self::new(self.worker)).sent;
         for offer in &mut sent {
             offer.look(self.worker, now, io);
+            if let Some(claim) = offer.held.as_mut().and_then(|held| held.claim.as_mut()) {
+                claim.begun = io.begun(self.worker, offer.id);
+            }
         }
         sent.into_iter().filter_map(|offer| offer.held).collect()
     }
@@ -347,6 +376,7 @@ impl Offer {
             run: Run { worker, claimed },
             deadline: claimed + held.task.timeout,
             cancelled: None,
+            begun: held.task.first_id(),
         });
     }
 }

@@ -56,6 +56,10 @@ pub trait Io {
     /// trust: the scheduler clamps it, and believes the first answer that it got.
     fn claimed_at(&mut self, worker: WorkerId, offer: OfferId) -> Option<Time>;
 
+    /// The id of the last item of a claimed chunk that the worker says it has begun. A hint from a lower level of trust,
+    /// and without meaning for a task that is no chunk.
+    fn begun(&mut self, worker: WorkerId, offer: OfferId) -> u64;
+
     /// Tells the worker's watchdog to end the running task as cancelled.
     fn cancel(&mut self, worker: WorkerId, offer: OfferId);
 
@@ -72,7 +76,7 @@ pub trait Io {
     /// An attempt ended here, by the scheduler's decision, and the task will have another.
     fn tried(&mut self, task: &Task, run: Run, failure: Failure);
 
-    /// The task ends here, by the scheduler's decision. `run` is `None` when it never started.
+    /// The task, or each item of a chunk, ends here, by the scheduler's decision. `run` is `None` when it never started.
     fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure);
 }
 

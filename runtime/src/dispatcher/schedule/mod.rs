@@ -24,6 +24,7 @@
 //! should be answered by [`protocol_broken`](Scheduler::protocol_broken).
 
 mod assign;
+mod chunk;
 mod death;
 mod hand;
 mod io;
@@ -38,6 +39,7 @@ mod worker;
 use std::time::Duration;
 
 use death::{Death, cancelled_before_start};
+pub use hand::Ended;
 use hand::{Due, Held};
 pub use io::{Exit, Fault, Io, KillReason, OfferId, WorkerId};
 use retry::Paused;
@@ -157,8 +159,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A worker reported the end of the task that it ran, which took it `run`. The task is the caller's now: it
-    /// makes the outcome, or asks whether the task is to be [tried again](Self::tries_again).
+    /// A worker reported the end of the task, or item of a chunk, that it ran, which took it `run`. It is the caller's
+    /// now, who makes the outcome, or asks whether the task is to be [tried again](Self::tries_again).
     ///
     /// # Errors
     /// When the worker cannot have run it.
@@ -169,20 +171,23 @@ impl Scheduler {
         run: Duration,
         now: Time,
         io: &mut impl Io,
-    ) -> Result<(Task, Run), Fault> {
+    ) -> Result<Ended, Fault> {
         let process = self.process(worker).ok_or(Fault::NotNext)?;
-        let (task, claim) = process.hand.end(offer, now, io)?;
+        let ended = process.hand.end(offer, run, now, io)?;
         process.progress = Progress::Useful;
-        process.ended += 1;
+        // A chunk is offered as one, and counts as one.
+        process.ended += u32::from(ended.whole.is_some());
+        let count = process.ended;
         process.reported(now);
-        // One that was killed in the meantime stays killed.
         let is_serving = process.stage == Stage::Serving;
-        let ended = process.ended;
-        self.window.observe(run.min(now.since(claim.claimed)));
-        if is_serving && self.tasks_per_process.is_some_and(|most| ended >= most) {
-            self.slot(worker).retire(now, io);
+        if let Some(whole) = ended.whole {
+            self.window.observe(whole.min(now.since(ended.run.claimed)));
+            // One that was killed in the meantime stays killed.
+            if is_serving && self.tasks_per_process.is_some_and(|most| count >= most) {
+                self.slot(worker).retire(now, io);
+            }
         }
-        Ok((task, claim))
+        Ok(ended)
     }
 
     /// The id of the task that a worker runs, if it runs one: it handles what it was sent in order, and says so
@@ -356,15 +361,27 @@ impl Scheduler {
         let mut unharmed = Vec::new();
         for Held { mut task, claim } in process.hand.take_all(now, io) {
             if let Some(claim) = claim {
-                let failure = death.of_claimed(&task, &claim);
-                let kind = failure.kind;
-                if self.tries_again(&task, kind) {
-                    io.tried(&task, claim.run, failure);
-                    self.try_again(task, kind, now);
-                } else {
-                    io.failed(task, Some(claim.run), failure);
-                }
                 process.progress = Progress::Useful;
+                let (mut begun, rest) = task.split_begun(claim.begun);
+                if let Some(last) = begun.pop() {
+                    for task in begun {
+                        io.failed(task, Some(claim.run), death.of_untold());
+                    }
+                    let failure = death.of_claimed(&last, &claim);
+                    let kind = failure.kind;
+                    if self.tries_again(&last, kind) {
+                        io.tried(&last, claim.run, failure);
+                        self.try_again(last, kind, now);
+                    } else {
+                        io.failed(last, Some(claim.run), failure);
+                    }
+                }
+                match rest {
+                    Some(rest) if claim.cancelled.is_some() => {
+                        io.failed(rest, None, cancelled_before_start())
+                    }
+                    rest => unharmed.extend(rest),
+                }
                 continue;
             }
             if task.note_exposure() {

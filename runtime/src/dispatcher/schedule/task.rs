@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::chunk::Items;
 use super::io::WorkerId;
 use crate::retry::Retry;
 use crate::settings::{CLAIM_PATIENCE, MAX_CLAIM_PATIENCE};
@@ -28,6 +29,8 @@ pub struct Task {
     pub(super) retry: Option<Arc<Retry>>,
     /// Attempts that ended as `crash`.
     pub(super) crashes: u32,
+    /// A chunk's items; the args are theirs then.
+    pub(super) items: Option<Items>,
     /// Workers that died with this task in hand, unclaimed.
     pub(super) exposures: u32,
     /// Offers that were taken back because the worker did not claim the task in time.
@@ -49,6 +52,7 @@ impl Task {
             attempt: 1,
             retry: None,
             crashes: 0,
+            items: None,
             exposures: 0,
             lost: 0,
             patience: CLAIM_PATIENCE,

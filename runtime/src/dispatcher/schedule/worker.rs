@@ -40,7 +40,7 @@ pub(super) struct Process {
     pub guests: u32,
     /// What it was sent. It is kept to the end: reports may arrive from a process that was killed.
     pub hand: Hand,
-    /// Tasks that ended in it.
+    /// Tasks and whole chunks that ended in it.
     pub ended: u32,
 }
 

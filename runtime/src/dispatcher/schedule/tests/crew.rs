@@ -211,6 +211,10 @@ impl Io for Crew {
         }
     }
 
+    fn begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
+        0 // none of its tasks is a chunk
+    }
+
     fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
         let task = self.slots[offer.0 as usize].task;
         self.log.push(Did::Cancel(worker.0, task));

@@ -174,7 +174,8 @@ impl Pool {
             Frame::Ready => self.scheduler.worker_ready(worker, now),
             Frame::Skipped(offer) => self.scheduler.skipped(worker, offer, now),
             Frame::Ended(offer, run) => {
-                let (task, run) = self.scheduler.ended(worker, offer, run, now, &mut self.crew)?;
+                let ended = self.scheduler.ended(worker, offer, run, now, &mut self.crew)?;
+                let (task, run) = (ended.task, ended.run);
                 assert_eq!(run.worker, worker);
                 assert!(run.claimed <= now);
                 let truth = &mut self.crew.truth[task.id as usize];

@@ -1,0 +1,123 @@
+//! Chunks: tasks that travel together. To the scheduler a chunk is one task that ends step by step: each item that
+//! comes out of it is a [`Task`] like any other, with an id and args of its own.
+
+use std::time::Duration;
+
+use super::Task;
+use crate::wire::items;
+
+/// The items of a chunk, as far as they are still together.
+#[derive(Clone, Copy, Debug)]
+pub struct Items {
+    /// The first one's id.
+    next: u64,
+    /// How many they are.
+    left: u32,
+    /// Where the first one's args begin in those of the chunk.
+    at: usize,
+    /// How long those that ended ran, since the chunk was offered.
+    run: Duration,
+}
+
+impl Task {
+    /// A chunk of so many items, whose ids count from `id`. `None` when the args are not those of so many.
+    #[must_use]
+    pub fn chunk(
+        id: u64,
+        guest: u32,
+        model: u32,
+        timeout: Duration,
+        count: u32,
+        args: &[u8],
+    ) -> Option<Self> {
+        let found = items::iter(args).count();
+        let bytes: usize = items::iter(args).map(|args| items::HEADER + args.len()).sum();
+        if count == 0 || found as u64 != u64::from(count) || bytes != args.len() {
+            return None;
+        }
+        let items = Items {
+            next: id,
+            left: count,
+            at: 0,
+            run: Duration::ZERO,
+        };
+        let mut chunk = Self::new(id, guest, model, timeout, args);
+        chunk.items = Some(items);
+        Some(chunk)
+    }
+
+    /// Whether it is a chunk.
+    #[must_use]
+    pub fn is_chunk(&self) -> bool {
+        self.items.is_some()
+    }
+
+    /// The id of what runs first: its own, or that of its first item.
+    #[must_use]
+    pub fn first_id(&self) -> u64 {
+        self.items.map_or(self.id, |items| items.next)
+    }
+
+    /// What a worker is sent: its args, or those of its items.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.args[self.items.map_or(0, |items| items.at)..]
+    }
+
+    /// Takes the first item out of a chunk that has others.
+    pub(super) fn split_first(&mut self) -> Option<Self> {
+        let left = self.items.as_mut().filter(|items| items.left > 1)?;
+        let (args, _) = items::split_first(&self.args[left.at..])?;
+        let item = Self::new(left.next, self.guest, self.model, self.timeout, args);
+        left.at += items::HEADER + args.len();
+        left.next += 1;
+        left.left -= 1;
+        Some(item)
+    }
+
+    /// A task, or the items of a chunk.
+    pub fn into_items(self) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || match rest.as_mut()?.split_first() {
+            Some(item) => Some(item),
+            None => rest.take().map(Self::into_last),
+        })
+    }
+
+    /// The last item of a chunk; a task that is none as it is.
+    pub(super) fn into_last(self) -> Self {
+        if !self.is_chunk() {
+            return self;
+        }
+        let args = items::split_first(self.payload()).map_or(&[][..], |(args, _)| args);
+        Self::new(self.first_id(), self.guest, self.model, self.timeout, args)
+    }
+
+    /// What may have begun of a task that was claimed, and what has not: `begun` is the last item of a chunk that has, if
+    /// the worker says so. The first one has in any case.
+    pub(super) fn split_begun(mut self, begun: u64) -> (Vec<Self>, Option<Self>) {
+        let mut items = Vec::new();
+        loop {
+            let is_last = self.first_id() >= begun;
+            let Some(item) = self.split_first() else {
+                items.push(self.into_last());
+                return (items, None);
+            };
+            items.push(item);
+            if is_last {
+                return (items, Some(self));
+            }
+        }
+    }
+
+    /// An item ended that ran for so long. How long all did that ended since the chunk was offered.
+    pub(super) fn note_run(&mut self, run: Duration) -> Duration {
+        match &mut self.items {
+            Some(items) => {
+                items.run = items.run.saturating_add(run);
+                items.run
+            }
+            None => run,
+        }
+    }
+}
