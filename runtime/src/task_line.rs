@@ -3,6 +3,7 @@
 //! Both are untrusted input: every error says in one sentence what was wrong and where. Nothing here knows the
 //! pool; whether the args fit it is checked by [`check_args`].
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::guest::GuestInfo;
-use crate::guest::one_line;
+use crate::guest::kept_line;
 use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
 
 /// What a task line says.
@@ -159,19 +160,19 @@ fn seconds(seconds: f64) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When they are something else: what.
-pub fn check_args(args: &str, max: u64) -> Result<Box<RawValue>, String> {
+pub fn check_args<'a>(args: impl Into<Cow<'a, str>>, max: u64) -> Result<Box<RawValue>, String> {
+    let args = args.into();
     if args.len() as u64 > max {
         return Err(format!(
             "the args have {} bytes; at most {max} are allowed (--max-args)",
             args.len()
         ));
     }
-    let line = one_line(args.as_bytes(), MAX_JSON_DEPTH)
-        .map_err(|error| format!("the args are no JSON: {error}"))?;
-    if !line.starts_with('[') {
-        return Err("the args are no JSON array".to_owned());
+    let line = kept_line(args, MAX_JSON_DEPTH).map_err(|error| format!("the args are no JSON: {error}"))?;
+    match line.get().starts_with('[') {
+        true => Ok(line),
+        false => Err("the args are no JSON array".to_owned()),
     }
-    RawValue::from_string(line.into_owned()).map_err(|error| json_error(&error))
 }
 
 /// The place of the model with this name in the guest.

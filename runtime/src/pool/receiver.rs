@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::report::{Output, Reporter, Source};
 use super::{End, Shared, child};
 use crate::error::Error;
-use crate::guest::one_line;
+use crate::guest::kept_line;
 use crate::inert::inert;
 use crate::jail::Plan;
 use crate::outcome::{Failure, Kind, Stream};
@@ -224,9 +224,9 @@ fn checked(ending: Ending<'_>) -> Result<Box<RawValue>, Failure> {
         Ending::Failed(failure) => return Err(failure),
         Ending::Ok(json) => json,
     };
-    let line = one_line(json, MAX_JSON_DEPTH)
+    let line = str::from_utf8(json)
         .ok()
-        .and_then(|line| RawValue::from_string(line.into_owned()).ok());
+        .and_then(|text| kept_line(text, MAX_JSON_DEPTH).ok());
     line.ok_or_else(|| Failure::new(Kind::Crash, "the dispatcher passed on a result that is no JSON"))
 }
 
