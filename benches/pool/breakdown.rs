@@ -10,13 +10,25 @@ use super::setup::{Setup, WORKERS};
 /// Tasks of one measurement.
 const TASKS: u64 = 300_000;
 
-/// Processor time per task of each process, microseconds, without callbacks.
+/// Processor time per task of each process, microseconds.
 pub fn plain(setup: &Setup) -> Result<Samples> {
     let [parent, dispatcher, workers] = microseconds(setup, "noop")?;
     Ok(vec![
         ("processor time: parent", parent),
         ("processor time: dispatcher", dispatcher),
         ("processor time: workers", workers),
+        ("processor time: all", parent + dispatcher + workers),
+    ])
+}
+
+/// The same with a callback for each task.
+pub fn with_callback(setup: &Setup) -> Result<Samples> {
+    let [parent, dispatcher, workers] = microseconds(setup, "called")?;
+    Ok(vec![
+        ("processor time, callbacks: parent", parent),
+        ("processor time, callbacks: dispatcher", dispatcher),
+        ("processor time, callbacks: workers", workers),
+        ("processor time, callbacks: all", parent + dispatcher + workers),
     ])
 }
 

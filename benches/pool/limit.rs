@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use nix::time::{ClockId, clock_gettime};
 use wasmtime::{
     Caller, Config, Enabled, Engine, Extern, InstanceAllocationStrategy, InstancePre, Linker, Memory, Module,
     ModuleExport, PoolingAllocationConfig, Store,
@@ -19,14 +20,29 @@ pub const COMMAND: &str = "in-process";
 /// Tasks of one measurement.
 const TASKS: u64 = 100_000;
 
-/// Tasks per second of one process.
+/// Tasks per second of one process, and what it needs for one.
 pub fn throughput(setup: &Setup) -> Result<Samples> {
-    let seconds = run(setup, "noop.runnable", "[]", TASKS, 1)?;
-    Ok(vec![("limit", per_second(TASKS, seconds))])
+    let took = run(setup, "noop.runnable", "[]", TASKS, 1)?;
+    Ok(vec![
+        ("limit", per_second(TASKS, took.seconds)),
+        (
+            "processor time: limit",
+            took.processor_seconds * 1e6 / TASKS as f64,
+        ),
+    ])
 }
 
-/// Seconds that `processes` of them take for `tasks` tasks each, beside one another.
-pub fn run(setup: &Setup, export: &str, args: &str, tasks: u64, processes: u32) -> Result<f64> {
+/// What the slowest of some processes took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Took {
+    /// On the clock.
+    pub seconds: f64,
+    /// Of a processor.
+    pub processor_seconds: f64,
+}
+
+/// What `processes` of them take for `tasks` tasks each, beside one another.
+pub fn run(setup: &Setup, export: &str, args: &str, tasks: u64, processes: u32) -> Result<Took> {
     let start = |_| {
         Command::new(std::env::current_exe()?)
             .arg(COMMAND)
@@ -37,26 +53,29 @@ pub fn run(setup: &Setup, export: &str, args: &str, tasks: u64, processes: u32) 
             .context("the in-process limit can't be started")
     };
     let children = (0..processes).map(start).collect::<Result<Vec<_>>>()?;
-    let mut longest = 0.0_f64;
+    let mut slowest = Took::default();
     for child in children {
         let output = child.wait_with_output()?;
         ensure!(output.status.success(), "the in-process limit failed");
-        longest = longest.max(String::from_utf8(output.stdout)?.trim().parse()?);
+        let text = String::from_utf8(output.stdout)?;
+        let (seconds, processor) = text.trim().split_once(' ').context("two numbers")?;
+        slowest.seconds = slowest.seconds.max(seconds.parse()?);
+        slowest.processor_seconds = slowest.processor_seconds.max(processor.parse()?);
     }
-    Ok(longest)
+    Ok(slowest)
 }
 
-/// The process: prints how many seconds the tasks took.
+/// The process: prints how many seconds the tasks took, on the clock and of a processor.
 pub fn main(args: &[String]) -> Result<()> {
     let [guest, export, input, tasks] = args else {
         anyhow::bail!("usage: {COMMAND} GUEST EXPORT ARGS TASKS");
     };
-    let seconds = seconds(guest, export, input, tasks.parse()?).map_err(|error| anyhow!("{error:?}"))?;
-    println!("{seconds}");
+    let took = took(guest, export, input, tasks.parse()?).map_err(|error| anyhow!("{error:?}"))?;
+    println!("{} {}", took.seconds, took.processor_seconds);
     Ok(())
 }
 
-fn seconds(guest: &str, export: &str, input: &str, tasks: u64) -> wasmtime::Result<f64> {
+fn took(guest: &str, export: &str, input: &str, tasks: u64) -> wasmtime::Result<Took> {
     let engine = engine()?;
     let module = Module::from_file(&engine, guest)?;
     let pre = linker(&engine, &module)?.instantiate_pre(&module)?;
@@ -74,7 +93,18 @@ fn seconds(guest: &str, export: &str, input: &str, tasks: u64) -> wasmtime::Resu
         Ok(started.elapsed())
     };
     run((tasks / 10).min(5_000))?;
-    Ok(run(tasks)?.as_secs_f64())
+    let before = processor_seconds()?;
+    let seconds = run(tasks)?.as_secs_f64();
+    Ok(Took {
+        seconds,
+        processor_seconds: processor_seconds()? - before,
+    })
+}
+
+/// Processor time that this process has used so far.
+fn processor_seconds() -> wasmtime::Result<f64> {
+    let used = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
+    Ok(Duration::from(used).as_secs_f64())
 }
 
 fn missing(name: &str) -> wasmtime::Error {

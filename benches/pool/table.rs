@@ -63,7 +63,7 @@ const FIGURES: &[Figure] = &[
         0.85,
     ),
     ratio(
-        "the same with callbacks, of it",
+        "no-op tasks with callbacks, of it",
         "tasks, callbacks",
         LIMIT,
         Higher,
@@ -71,7 +71,7 @@ const FIGURES: &[Figure] = &[
         0.65,
     ),
     ratio(
-        "the same from file to file, of it",
+        "no-op tasks from file to file, of it",
         "tasks, file to file",
         LIMIT,
         Higher,

@@ -28,7 +28,7 @@ pub fn computing(setup: &Setup) -> Result<Samples> {
         counter.wait_for(warm_up + all)
     })?;
     pool.stop()?;
-    Ok(vec![("computing, of plain processes", plain / seconds)])
+    Ok(vec![("computing, of plain processes", plain.seconds / seconds)])
 }
 
 /// Args of 1 MiB, given back: MB per second.

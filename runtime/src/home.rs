@@ -6,6 +6,7 @@
 //! in the middle of many tasks. It is not tied to it: before and after, the kernel may move it as it sees fit, and with
 //! long or few tasks nothing is done at all.
 
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -50,8 +51,14 @@ pub fn processors() -> Vec<u32> {
 }
 
 /// Moves the calling thread to `processor`, which it may leave at once. Returns where it was then.
+///
+/// # Errors
+/// When it may not be there: what it is allowed may have changed since it was given its home.
 fn go(processor: u32) -> nix::Result<Option<u32>> {
     let before = sched_getaffinity(SELF)?;
+    if !before.is_set(processor as usize)? {
+        return Err(Errno::EINVAL);
+    }
     let mut there = CpuSet::new();
     there.set(processor as usize)?;
     sched_setaffinity(SELF, &there)?;
@@ -81,10 +88,15 @@ mod tests {
     }
 
     #[test]
-    fn a_processor_that_does_not_exist_leaves_the_thread_as_it_was() {
+    fn a_thread_stays_where_it_may_be() {
         let all = processors();
-        assert!(go(u32::try_from(CpuSet::count()).unwrap() - 1).is_err());
-        Home::new(Some(1_000_000)).look(MANY);
-        assert_eq!(processors(), all);
+        let mut one = CpuSet::new();
+        one.set(all[0] as usize).unwrap();
+        sched_setaffinity(SELF, &one).unwrap();
+        for processor in [all.len() as u32 + all[0], 1023, 1_000_000] {
+            assert!(go(processor).is_err());
+            Home::new(Some(processor)).look(MANY);
+            assert_eq!(processors(), all[..1]);
+        }
     }
 }

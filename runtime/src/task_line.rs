@@ -10,8 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::guest::GuestInfo;
-use crate::guest::one_line;
+use crate::guest::{GuestInfo, JsonError, kept_line, one_line};
 use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
 
 /// What a task line says.
@@ -169,28 +168,43 @@ fn seconds(seconds: f64) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When they are something else: what.
-pub fn check_args(args: &str, max: u64) -> Result<Box<RawValue>, String> {
-    let line = check_args_line(args, max)?;
-    RawValue::from_string(line.into_owned()).map_err(|error| json_error(&error))
+pub fn check_args<'a>(args: impl Into<Cow<'a, str>>, max: u64) -> Result<Box<RawValue>, String> {
+    let args = args.into();
+    check_size(&args, max)?;
+    let line = kept_line(args, MAX_JSON_DEPTH).map_err(not_json)?;
+    check_array(line.get())?;
+    Ok(line)
 }
 
-/// As [`check_args`], without a copy where none is needed.
+/// As [`check_args`], for who copies them elsewhere.
 ///
 /// # Errors
 /// As [`check_args`].
 pub fn check_args_line(args: &str, max: u64) -> Result<Cow<'_, str>, String> {
-    if args.len() as u64 > max {
-        return Err(format!(
-            "the args have {} bytes; at most {max} are allowed (--max-args)",
-            args.len()
-        ));
-    }
-    let line = one_line(args.as_bytes(), MAX_JSON_DEPTH)
-        .map_err(|error| format!("the args are no JSON: {error}"))?;
-    if !line.starts_with('[') {
-        return Err("the args are no JSON array".to_owned());
-    }
+    check_size(args, max)?;
+    let line = one_line(args.as_bytes(), MAX_JSON_DEPTH).map_err(not_json)?;
+    check_array(&line)?;
     Ok(line)
+}
+
+fn check_size(args: &str, max: u64) -> Result<(), String> {
+    match args.len() {
+        len if len as u64 > max => Err(format!(
+            "the args have {len} bytes; at most {max} are allowed (--max-args)"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn not_json(error: JsonError) -> String {
+    format!("the args are no JSON: {error}")
+}
+
+fn check_array(line: &str) -> Result<(), String> {
+    match line.starts_with('[') {
+        true => Ok(()),
+        false => Err("the args are no JSON array".to_owned()),
+    }
 }
 
 /// The place of the model with this name in the guest.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use memchr::memchr2;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 /// Why bytes are not JSON that mpwasm hands on.
@@ -48,6 +49,25 @@ pub fn one_line(bytes: &[u8], max_depth: usize) -> Result<Cow<'_, str>, JsonErro
         None => Cow::Borrowed(text),
         Some(at) => Cow::Owned(without_spaces(text, at)),
     })
+}
+
+/// As [`one_line`], for who keeps the value: the text is parsed once, and moved where it may be.
+///
+/// # Errors
+///
+/// When `text` is not exactly one JSON value, or nested deeper than `max_depth`.
+pub fn kept_line<'a>(text: impl Into<Cow<'a, str>>, max_depth: usize) -> Result<Box<RawValue>, JsonError> {
+    let text = text.into();
+    // To make a value of it is to check it, too.
+    let value = match scan(text.as_bytes(), max_depth)? {
+        None => RawValue::from_string(text.into_owned()),
+        Some(at) => {
+            // Before the spaces go: without them two numbers are one.
+            serde_json::from_str::<IgnoredAny>(&text)?;
+            RawValue::from_string(without_spaces(&text, at))
+        }
+    };
+    Ok(value?)
 }
 
 /// Checks the nesting of `bytes` and finds the first whitespace between tokens. For bytes that are not JSON the
@@ -115,13 +135,18 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> String {
-        one_line(text.as_bytes(), 128).expect(text).into_owned()
+        let line = one_line(text.as_bytes(), 128).expect(text).into_owned();
+        assert_eq!(kept_line(text, 128).expect(text).get(), line);
+        line
     }
 
     fn refusal(bytes: &[u8]) -> String {
-        one_line(bytes, 128)
-            .expect_err("this must be refused")
-            .to_string()
+        let refused = one_line(bytes, 128).expect_err("this must be refused");
+        if let Ok(text) = str::from_utf8(bytes) {
+            let kept = kept_line(text, 128).expect_err("this must be refused, too");
+            assert_eq!(kept.to_string(), refused.to_string());
+        }
+        refused.to_string()
     }
 
     #[test]

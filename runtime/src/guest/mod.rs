@@ -33,7 +33,7 @@ pub use engine::{EngineSettings, Role, hash_compatibility};
 pub use executor::Executor;
 pub use host::Pusher;
 pub use info::{GuestInfo, MemoryInfo, ModelInfo};
-pub use json::one_line;
+pub use json::{JsonError, kept_line, one_line};
 pub use load::LoadError;
 pub use output::Prints;
 #[cfg(test)]

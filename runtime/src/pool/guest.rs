@@ -224,7 +224,7 @@ impl Model {
             .map_err(|error| format!("the args can't be written as JSON: {error}"))
             // The empty tuple is serde's unit, which JSON writes as `null`: no args.
             .map(|text| if text == "null" { "[]".to_owned() } else { text })
-            .and_then(|text| check_args(&text, self.guest.0.max_args))
+            .and_then(|text| check_args(text, self.guest.0.max_args))
             .map_err(Flaw::Args);
         Task {
             guest: self.guest.clone(),

@@ -4,7 +4,6 @@
 //! result is checked before anybody sees it. Whatever becomes of the dispatcher, this thread ends by giving every
 //! accepted task its outcome, reaping the dispatcher, and saying how the pool ended.
 
-use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -19,7 +18,7 @@ use super::map::Letters;
 use super::report::{Output, Reporter, Source};
 use super::{End, Shared, child};
 use crate::error::Error;
-use crate::guest::one_line;
+use crate::guest::kept_line;
 use crate::inert::inert;
 use crate::jail::Plan;
 use crate::outcome::{Failure, Kind, Outcome, Stream};
@@ -276,18 +275,17 @@ fn end_output(shared: &Shared, source: Source) {
 /// The result of a task as one line of JSON, or its failure, whose data are so too. What the dispatcher should have
 /// refused is a crash.
 pub fn checked(ending: Ending<'_>) -> Result<Box<RawValue>, Failure> {
-    let line = |json: &[u8]| one_line(json, MAX_JSON_DEPTH).ok().map(Cow::into_owned);
+    let line = |json: &[u8]| kept_line(str::from_utf8(json).ok()?, MAX_JSON_DEPTH).ok();
     let crash = |what: &str| {
         let message = format!("the dispatcher passed on {what} no JSON");
         Failure::new(Kind::Crash, message)
     };
     match ending {
-        Ending::Ok(json) => line(json)
-            .and_then(|line| RawValue::from_string(line).ok())
-            .ok_or_else(|| crash("a result that is")),
+        Ending::Ok(json) => line(json).ok_or_else(|| crash("a result that is")),
         Ending::Failed(mut failure) => {
             if let Some(data) = &failure.data {
-                failure.data = Some(line(data.as_bytes()).ok_or_else(|| crash("an error whose data are"))?);
+                let data = line(data.as_bytes()).ok_or_else(|| crash("an error whose data are"))?;
+                failure.data = Some(Box::<str>::from(data).into_string());
             }
             Err(failure)
         }
