@@ -61,8 +61,8 @@ pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
 pub use outcome::{CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
-    Builder, Cache, CacheStats, Guest, Model, Output, Pool, Rejected, Reporter, Source, Task, TaskHandle,
-    TaskParts, Terminal, inspect, prints,
+    Builder, Cache, CacheStats, Guest, LOG_TARGET, LogLine, Model, Output, Pool, Rejected, Reporter, Source,
+    Task, TaskHandle, TaskParts, Terminal, inspect, prints,
 };
 pub use settings::{Isolation, Jail, Settings, User};
 pub use task_line::{TaskLine, duration, json_error};

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use mpwasm::{Builder, Guest, LogLevel, Outcome, Pool, Reporter, Source, Task, TaskHandle};
+use mpwasm::{Builder, Guest, LogLine, Outcome, Pool, Reporter, Source, Task, TaskHandle};
 
 use crate::support;
 
@@ -81,8 +81,8 @@ impl Reporter for Recorder {
         Ok(())
     }
 
-    fn log(&mut self, source: Source, _: LogLevel, text: &str) -> io::Result<()> {
-        let _ = self.0.send(Heard::Log(source, text.to_owned()));
+    fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
+        let _ = self.0.send(Heard::Log(line.source, line.text.to_owned()));
         Ok(())
     }
 }

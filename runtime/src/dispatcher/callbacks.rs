@@ -169,6 +169,7 @@ impl Callbacks {
                         source: Source::Callback(id),
                         level,
                         text: &text,
+                        worker: None,
                     });
                 }
                 Event::Ended { id, failure, last } => self.ended(id, failure, last, uplink),
@@ -205,6 +206,7 @@ impl Callbacks {
                 source: Source::Callback(id),
                 level: LogLevel::Error,
                 text: &text,
+                worker: None,
             });
         }
         let status = failure.map_or(CallbackStatus::Ok, |failure| CallbackStatus::Failed(failure.kind));

@@ -172,7 +172,7 @@ impl EventLoop {
         for note in std::mem::take(&mut self.crew.notes) {
             match note {
                 Note::Warning(text) => self.uplink.put(&FromDispatcher::Warning(&text)),
-                Note::Info(text) => self.uplink.put(&FromDispatcher::Info(&text)),
+                Note::Event(event) => self.uplink.put(&FromDispatcher::Event(event)),
             }
         }
         if let Some(why) = self.scheduler.pool_failure()
@@ -368,6 +368,7 @@ impl EventLoop {
     fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), String> {
         loop {
             let running = self.scheduler.running(worker);
+            let seat = self.crew.seat(worker);
             let Some(member) = self.crew.member(worker) else {
                 return Ok(());
             };
@@ -392,10 +393,13 @@ impl EventLoop {
                         source: task()?,
                         level,
                         text,
+                        worker: Some(seat),
                     });
                 }
                 Said::Ready => {
                     member.stage = Stage::Ready;
+                    self.crew
+                        .tell(seat, pid, None, || "ready: it has loaded all guests".to_owned());
                     self.scheduler
                         .worker_ready(worker)
                         .map_err(|fault| fault.to_string())?;
@@ -421,7 +425,7 @@ impl EventLoop {
                     self.crew.release(worker, offer);
                     let run = run.min(now.since(claim.claimed));
                     let ran = Ran {
-                        worker: self.crew.seat(worker),
+                        worker: seat,
                         pid,
                         claimed: claim.claimed,
                         run,

@@ -35,7 +35,7 @@ use self::feed::Feed;
 pub use self::guest::{Guest, Model, Task, TaskParts};
 pub use self::handle::TaskHandle;
 use self::ledger::{Ledger, Rejection};
-pub use self::report::{Output, Reporter, Source};
+pub use self::report::{LOG_TARGET, LogLine, Output, Reporter, Source};
 pub use self::terminal::Terminal;
 use crate::error::Error;
 use crate::guest::GuestInfo;
