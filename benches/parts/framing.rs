@@ -25,6 +25,7 @@ fn write_a_task(bencher: Bencher<'_, '_>) {
             guest: 0,
             model: 1,
             timeout: Duration::from_secs(30),
+            retry: None,
             args: b"[]",
         };
         put(&mut buffer, &task);

@@ -29,12 +29,18 @@ mod jail;
 mod outcome;
 #[path = "../../runtime/src/process.rs"]
 mod process;
+#[path = "../../runtime/src/retry.rs"]
+mod retry;
 #[path = "../../runtime/src/role.rs"]
 mod role;
 #[path = "../../runtime/src/dispatcher/schedule/mod.rs"]
 mod schedule;
 #[path = "../../runtime/src/settings.rs"]
 mod settings;
+#[path = "../../runtime/src/status.rs"]
+mod status;
+#[path = "../../runtime/src/task_line.rs"]
+mod task_line;
 #[path = "../../runtime/src/time.rs"]
 mod time;
 #[path = "../../runtime/src/watchdog.rs"]

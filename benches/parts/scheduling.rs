@@ -7,7 +7,6 @@ use divan::Bencher;
 
 use crate::outcome::Failure;
 use crate::schedule::{Io, KillReason, OfferId, Run, Scheduler, Task, WorkerId};
-use crate::settings::Isolation;
 use crate::time::Time;
 
 /// What has been offered and not ended, by worker and in order.
@@ -37,10 +36,15 @@ impl Io for Crew {
         Some(Time(0))
     }
 
+    fn begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
+        0
+    }
+
     fn cancel(&mut self, _: WorkerId, _: OfferId) {}
     fn retire(&mut self, _: WorkerId) {}
     fn kill(&mut self, _: WorkerId, _: &KillReason) {}
     fn abandon(&mut self, _: WorkerId) {}
+    fn tried(&mut self, _: &Task, _: Run, _: Failure) {}
     fn failed(&mut self, _: Task, _: Option<Run>, _: Failure) {}
 }
 
@@ -48,13 +52,13 @@ impl Io for Crew {
 #[divan::bench(args = [1, 2, 16, 64])]
 fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
     const TASKS: u64 = 128;
-    let mut scheduler = Scheduler::new(workers, Isolation::Instance);
+    let mut scheduler = Scheduler::new(workers, None);
     let mut crew = Crew::default();
     let mut now = Time(1_000_000_000);
     scheduler.guests_loaded(1);
     scheduler.assign(now, &mut crew);
     for worker in std::mem::take(&mut crew.spawned) {
-        scheduler.worker_ready(worker).expect("it is ready once");
+        scheduler.worker_ready(worker, now).expect("it is ready once");
     }
     let mut id = 0;
     bencher.bench_local(|| {
@@ -70,10 +74,10 @@ fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
             scheduler.assign(now, &mut crew);
             for (worker, offer) in std::mem::take(&mut crew.offers) {
                 let run = Duration::from_micros(6);
-                let (task, _) = scheduler
+                let end = scheduler
                     .ended(worker, offer, run, now, &mut crew)
                     .expect("it was offered and claimed");
-                drop(task);
+                drop(end);
                 ended += 1;
             }
         }

@@ -51,7 +51,7 @@ fn without_it_nothing_waits_for_the_first() {
 #[test]
 fn what_is_cancelled_has_its_record_in_order_too() {
     let lines = [line("", "spin", "[]"), line("", "noop", "[]")].concat();
-    let ended = run_lines(lines, &[fixture(), "--size=2", "-k", "--total-timeout=2s"]);
+    let ended = run_lines(lines, &[fixture(), "--size=2", "-k", "--halt=now,success=1"]);
     assert_eq!(ended.column("status"), ["cancelled", "ok"]);
     assert!(ended.lines[0].starts_with("{\"id\":0,"), "{ended:#?}");
 }

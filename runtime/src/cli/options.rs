@@ -14,6 +14,7 @@ use mpwasm::{Settings, duration};
 use super::build;
 use super::exit::{Failure, OrExit};
 use super::inputs::{self, Inputs};
+use super::logging::LogFormat;
 use super::retry::Retries;
 use super::showing::Showing;
 use super::units::size;
@@ -27,10 +28,14 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Say more on stderr: once for guests' debug lines and what becomes of the processes, twice
+    /// Say more on stderr: once for guests' debug lines and what becomes of each process, twice
     /// for guests' trace lines.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+
+    /// The form of log lines: guests' and mpwasm's own.
+    #[arg(long, value_name = "FORM", value_enum, global = true, default_value = "text")]
+    pub log_format: LogFormat,
 }
 
 /// mpwasm's version and the engine's.

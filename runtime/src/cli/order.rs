@@ -31,6 +31,8 @@ pub enum Told {
         source: Source,
         level: LogLevel,
         text: String,
+        worker: Option<u32>,
+        attempt: Option<u32>,
     },
     /// It ended.
     Outcome(Box<Outcome>),

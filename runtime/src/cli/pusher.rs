@@ -4,16 +4,18 @@
 //! Where they come from is in `feed.rs`.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use mpwasm::{Pool, Rejected, Task};
+use mpwasm::{Pool, Rejected, Task, TaskParts};
 use serde_json::json;
 
 use super::exit::Failure;
 use super::job_log::Identity;
 use super::order::Order;
+use super::records::inert_json;
 use super::resume::{Resume, Skipped, Step};
 use super::roll::{Listed, Roll};
+use super::stdio::{self, Descriptor};
 
 /// What comes to be pushed.
 #[derive(Debug)]
@@ -166,13 +168,15 @@ impl<'a, T: Taker> Pusher<'a, T> {
     }
 
     fn send(&mut self, items: Vec<Item>) -> Result<(), PushError> {
+        if let Some(roll) = &self.roll {
+            let listed = |(id, item): (u64, &Item)| {
+                let identity = identity(item, &self.guest);
+                (id, Listed::new(identity, roll.has_tags().then(|| tag(id, item))))
+            };
+            roll.add((self.next..).zip(&items).map(listed));
+        }
         let mut tasks = Vec::with_capacity(items.len());
         for item in items {
-            let id = self.next + tasks.len() as u64;
-            if let Some(roll) = &self.roll {
-                let identity = identity(&item, &self.guest);
-                roll.add(id, Listed::new(identity, roll.has_tags().then(|| tag(id, &item))));
-            }
             match item {
                 Item::Task(task, _) => tasks.push(task),
                 Item::Rejected(rejected) => {
@@ -220,59 +224,59 @@ fn tag(id: u64, item: &Item) -> String {
 
 /// Writes what would run to stdout, as task lines.
 pub struct DryRun {
-    out: std::sync::Mutex<BufWriter<Box<dyn Write + Send>>>,
+    out: Mutex<BufWriter<Descriptor>>,
+    terminal: bool,
     /// Whether lines have to name their guest.
     several: bool,
 }
 
 impl DryRun {
     /// Writes there; with `several` guests, each line names its own.
-    pub fn new(out: Box<dyn Write + Send>, several: bool) -> Self {
+    pub fn new(out: Descriptor, several: bool) -> Self {
         Self {
-            out: std::sync::Mutex::new(BufWriter::new(out)),
+            terminal: out.is_terminal(),
+            out: Mutex::new(BufWriter::new(out)),
             several,
         }
     }
 
-    fn write(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), mpwasm::Error> {
-        let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        write(&mut *out)
-            .and_then(|()| out.flush())
-            .map_err(mpwasm::Error::Report)
+    /// The task line.
+    fn line(&self, parts: &TaskParts<'_>) -> serde_json::Result<String> {
+        let mut fields = serde_json::Map::new();
+        if self.several {
+            fields.insert("guest".into(), json!(parts.guest.name()));
+        }
+        fields.insert("model".into(), json!(parts.model));
+        if let Some(key) = parts.key {
+            fields.insert("key".into(), json!(key));
+        }
+        let timeout = humantime::format_duration(parts.timeout).to_string();
+        fields.insert("timeout".into(), json!(timeout));
+        let fields = serde_json::to_string(&fields)?;
+        let fields = fields.strip_suffix('}').unwrap_or(&fields);
+        // The args stay as they were written, down to the digits of numbers.
+        let line = format!("{fields},\"args\":{}}}", parts.args.unwrap_or("[]"));
+        Ok(match self.terminal {
+            true => inert_json(&line).into_owned(),
+            false => line,
+        })
     }
 }
 
 impl Taker for DryRun {
     fn push_all(&self, tasks: Vec<Task>) -> Result<(), mpwasm::Error> {
-        self.write(|out| {
+        let write = || -> io::Result<()> {
+            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
             for task in &tasks {
-                let parts = task.parts();
-                let args: &serde_json::value::RawValue = match parts.args.map(serde_json::from_str) {
-                    Some(Ok(args)) => args,
-                    _ => serde_json::value::RawValue::NULL,
-                };
-                let mut line = serde_json::Map::new();
-                if self.several {
-                    line.insert("guest".into(), json!(parts.guest.name()));
-                }
-                line.insert("model".into(), json!(parts.model));
-                if let Some(key) = parts.key {
-                    line.insert("key".into(), json!(key));
-                }
-                line.insert(
-                    "timeout".into(),
-                    json!(humantime::format_duration(parts.timeout).to_string()),
-                );
-                let head = serde_json::to_string(&line)?;
-                let head = head.strip_suffix('}').unwrap_or(&head);
-                writeln!(out, "{head},\"args\":{args}}}")?;
+                writeln!(out, "{}", self.line(&task.parts())?)?;
             }
-            Ok(())
-        })
+            out.flush()
+        };
+        write().map_err(mpwasm::Error::Report)
     }
 
     fn reject(&self, rejected: Rejected) -> Result<(), mpwasm::Error> {
-        super::stdio::say(&rejected.message);
+        stdio::say(&rejected.message);
         Ok(())
     }
 

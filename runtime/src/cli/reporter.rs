@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mpwasm::prints::Prints;
-use mpwasm::{LogLevel, Outcome, Output, Source};
+use mpwasm::{LogLevel, LogLine, Outcome, Output, Source};
 
 use super::halt::Halt;
 use super::order::{Order, Told};
@@ -16,7 +16,7 @@ use super::records::Records;
 use super::results_dir::ResultsDir;
 use super::resume::Skipped;
 use super::roll::Roll;
-use super::sayings::{failure_line, log_line};
+use super::sayings::failure_line;
 use super::summary::Tally;
 use super::tags::Tags;
 
@@ -279,9 +279,28 @@ impl RunReporter {
                 bytes: &bytes,
                 end,
             }),
-            Told::Log { source, level, text } => self.line(&log_line(source, level, &text)),
+            Told::Log {
+                source,
+                level,
+                text,
+                worker,
+                attempt,
+            } => self.log(&LogLine {
+                source,
+                level,
+                text: &text,
+                worker,
+                attempt,
+            }),
             Told::Outcome(outcome) => self.outcome(&outcome),
         }
+    }
+
+    /// A line in the log, which comes after what was printed before it.
+    fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
+        self.printing(Prints::flush)?;
+        line.trace();
+        Ok(())
     }
 
     fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
@@ -352,20 +371,22 @@ impl mpwasm::Reporter for SharedReporter {
         reporter.output(output)
     }
 
-    fn log(&mut self, source: Source, level: LogLevel, text: &str) -> io::Result<()> {
+    fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
         let mut reporter = self.lock();
-        if level > reporter.least_log {
+        if line.level > reporter.least_log {
             return Ok(());
         }
         let told = || Told::Log {
-            source,
-            level,
-            text: text.to_owned(),
+            source: line.source,
+            level: line.level,
+            text: line.text.to_owned(),
+            worker: line.worker,
+            attempt: line.attempt,
         };
-        if !reporter.is_its_turn(source, told) {
+        if !reporter.is_its_turn(line.source, told) {
             return Ok(());
         }
-        reporter.line(&log_line(source, level, text))
+        reporter.log(line)
     }
 
     fn warning(&mut self, text: &str) -> io::Result<()> {

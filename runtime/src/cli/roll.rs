@@ -48,9 +48,9 @@ impl Roll {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A task is about to be pushed.
-    pub fn add(&self, id: u64, task: Listed) {
-        self.tasks().insert(id, task);
+    /// These are about to be pushed.
+    pub fn add(&self, tasks: impl IntoIterator<Item = (u64, Listed)>) {
+        self.tasks().extend(tasks);
     }
 
     /// What stands before the lines of a task.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mpwasm::{CallbackStatus, Kind, LogLevel, Outcome, Source};
+use mpwasm::{CallbackStatus, Kind, Outcome};
 
 /// Characters of a failure's message that are shown.
 const SHOWN_MESSAGE: usize = 400;
@@ -36,23 +36,6 @@ fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN_MESSAGE) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
-    }
-}
-
-/// `level task N: text`.
-pub fn log_line(source: Source, level: LogLevel, text: &str) -> String {
-    let level = match level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    };
-    match source {
-        Source::Task(id) => format!("{level} task {id}: {text}"),
-        Source::Callback(id) => format!("{level} callback of task {id}: {text}"),
-        Source::FinalCallback { .. } => format!("{level} final callback: {text}"),
-        Source::Tasks => format!("{level} tasks: {text}"),
     }
 }
 

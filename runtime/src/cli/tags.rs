@@ -66,7 +66,7 @@ mod tests {
     fn each_line_begins_with_the_tag_however_it_comes() {
         let roll = Arc::new(Roll::new(true));
         let identity = Identity { guest: 0, task: 0 };
-        roll.add(3, Listed::new(identity, Some("a\nb".into())));
+        roll.add([(3, Listed::new(identity, Some("a\nb".into())))]);
         let mut tags = Tags::new(roll);
         let mut print = |source, bytes: &[u8]| {
             let output = Output {

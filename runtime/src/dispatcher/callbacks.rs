@@ -215,6 +215,7 @@ impl Callbacks {
                         source,
                         level,
                         text: &text,
+                        at: None,
                     });
                 }
                 Event::Ended {
@@ -275,6 +276,7 @@ impl Callbacks {
                 source: Source::Callback(id),
                 level: LogLevel::Error,
                 text: &text,
+                at: None,
             });
         }
         if let Some(failure) = failure.as_ref().filter(|_| !kept) {

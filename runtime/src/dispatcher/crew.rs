@@ -21,7 +21,7 @@ use crate::process::{self, Executable, Process, Role};
 use crate::settings::{Isolation, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Outgoing};
-use crate::wire::messages::{Ran, ToCall, ToWorker, control, worker_frame};
+use crate::wire::messages::{Event, Ran, ToCall, ToWorker, control, worker_frame};
 use crate::wire::page::{Offer, Page, Slots};
 
 /// How far a worker has come.
@@ -84,6 +84,8 @@ pub struct Crew {
     pub start_error: Option<String>,
     /// What the parent should know.
     pub notes: Vec<Note>,
+    /// Whether somebody wants to know what becomes of workers.
+    tells: bool,
     /// Not reaped in time after SIGKILL.
     abandoned: Vec<Process>,
 }
@@ -93,13 +95,13 @@ pub struct Crew {
 pub enum Note {
     /// To the user, once.
     Warning(String),
-    /// To who asked what is going on.
-    Info(String),
+    /// To who asked what becomes of workers.
+    Event(Event),
 }
 
 impl Crew {
-    /// No workers yet.
-    pub fn new(settings: &Settings, jail: Option<Plan>, score: Option<OomScore>) -> Self {
+    /// No workers yet. What becomes of them is told if somebody wants to know: `tells`.
+    pub fn new(settings: &Settings, jail: Option<Plan>, score: Option<OomScore>, tells: bool) -> Self {
         Self {
             size: settings.size,
             members: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
@@ -117,6 +119,7 @@ impl Crew {
             stillborn: Vec::new(),
             start_error: None,
             notes: Vec::new(),
+            tells,
             abandoned: Vec::new(),
         }
     }
@@ -181,9 +184,21 @@ impl Crew {
         let status = member.process.try_reap()?;
         let pid = member.process.pid();
         let exit = exit(status, member.slots.violation());
-        self.notes
-            .push(Note::Info(format!("worker {seat} (pid {pid}) reaped: it {exit}")));
+        self.tell(seat, pid, None, || format!("reaped: it {exit}"));
         Some((pid, exit))
+    }
+
+    /// Tells what became of a worker, if that is asked for.
+    pub fn tell(&mut self, worker: u32, pid: u32, task: Option<(u64, u32)>, what: impl FnOnce() -> String) {
+        if self.tells {
+            let what = what();
+            self.notes.push(Note::Event(Event {
+                worker,
+                pid,
+                task,
+                what,
+            }));
+        }
     }
 
     /// Forgets the reaped process `pid`, unless another has already taken its slot.
@@ -224,11 +239,9 @@ impl Crew {
             Some(score) => score.start_expendable(spawn),
             None => spawn(),
         }?;
-        self.notes.push(Note::Info(format!(
-            "worker {} started (pid {})",
-            self.seat(worker),
-            process.pid()
-        )));
+        self.tell(self.seat(worker), process.pid(), None, || {
+            "started: the pool has a worker too few".to_owned()
+        });
         let mut member = Member {
             process,
             channel: Channel::new(socket, self.max_frame),
@@ -292,6 +305,7 @@ impl Io for Crew {
     }
 
     fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
+        let seat = self.seat(worker);
         let member = self.members[worker.0 as usize]
             .as_mut()
             .expect("the scheduler offers to live workers");
@@ -309,6 +323,10 @@ impl Io for Crew {
             ToWorker::Chunk(call)
         } else {
             ToWorker::Task(call)
+        });
+        let pid = member.process.pid();
+        self.tell(seat, pid, Some((task.first_id(), task.attempt)), || {
+            "assigned: it had the fewest tasks".to_owned()
         });
         OfferId(offer.to_bits())
     }
@@ -336,8 +354,13 @@ impl Io for Crew {
     }
 
     fn retire(&mut self, worker: WorkerId) {
+        let seat = self.seat(worker);
         if let Some(member) = self.member(worker) {
             member.control = None;
+            let pid = member.process.pid();
+            self.tell(seat, pid, None, || {
+                "told to exit: it is not needed any more, or lacks a guest".to_owned()
+            });
         }
     }
 
@@ -345,8 +368,8 @@ impl Io for Crew {
         let seat = self.seat(worker);
         if let Some(member) = self.member(worker) {
             member.process.kill();
-            let text = format!("worker {seat} (pid {}) killed: {reason:?}", member.process.pid());
-            self.notes.push(Note::Info(text));
+            let pid = member.process.pid();
+            self.tell(seat, pid, None, || format!("killed: {reason}"));
         }
     }
 

@@ -184,7 +184,7 @@ impl EventLoop {
         for note in std::mem::take(&mut self.crew.notes) {
             match note {
                 Note::Warning(text) => self.uplink.put(&FromDispatcher::Warning(&text)),
-                Note::Info(text) => self.uplink.put(&FromDispatcher::Info(&text)),
+                Note::Event(event) => self.uplink.put(&FromDispatcher::Event(event)),
             }
         }
         if let Some(why) = self.scheduler.pool_failure()
@@ -406,6 +406,7 @@ impl EventLoop {
     fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), String> {
         loop {
             let running = self.scheduler.running(worker);
+            let seat = self.crew.seat(worker);
             let Some(member) = self.crew.member(worker) else {
                 return Ok(());
             };
@@ -414,7 +415,11 @@ impl EventLoop {
                 return Ok(());
             };
             let said = frames::read(frame, member.stage, &mut member.printed, &self.settings)?;
-            let task = || running.map(Source::Task).ok_or("output without a running task");
+            let task = || {
+                running
+                    .map(|(id, _)| Source::Task(id))
+                    .ok_or("output without a running task")
+            };
             match said {
                 Said::Hello => member.stage = Stage::Greeted,
                 Said::Unable(why) => self.crew.start_error = Some(why.chars().take(MAX_REASON).collect()),
@@ -430,10 +435,13 @@ impl EventLoop {
                         source: task()?,
                         level,
                         text,
+                        at: running.map(|(_, attempt)| (seat, attempt)),
                     });
                 }
                 Said::Ready => {
                     member.stage = Stage::Ready;
+                    self.crew
+                        .tell(seat, pid, None, || "ready: it has loaded all guests".to_owned());
                     self.scheduler
                         .worker_ready(worker, now)
                         .map_err(|fault| fault.to_string())?;
@@ -462,7 +470,7 @@ impl EventLoop {
                     let (task, claim) = (ended.task, ended.run);
                     let run = run.min(now.since(claim.claimed));
                     let ran = Ran {
-                        worker: self.crew.seat(worker),
+                        worker: seat,
                         pid,
                         claimed: claim.claimed,
                         run,

@@ -29,9 +29,13 @@ pub fn start(
     };
     let (mut process, socket) =
         process::spawn(executable, role, Some(diagnostics)).map_err(|error| failed(error.to_string()))?;
+    tracing::debug!(pid = process.pid(), "{} started", role.name());
     let mut channel = Channel::new(socket, max_frame);
     match process::receive_hello(&mut channel, HELLO_PATIENCE) {
-        Ok(()) => Ok((process, channel)),
+        Ok(()) => {
+            tracing::debug!(pid = process.pid(), "{} ready: it has said hello", role.name());
+            Ok((process, channel))
+        }
         Err(error @ HelloError::OtherBuild { .. }) => Err(failed(error.to_string())),
         Err(HelloError::Silent(_)) => {
             let end = process

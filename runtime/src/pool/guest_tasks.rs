@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags};
 
 use super::child::{self, LastWords};
-use super::report::{Output, Reporter, Source};
+use super::report::{LogLine, Output, Reporter, Source};
 use super::{Guest, Pool, Task};
 use crate::error::Error;
 use crate::guest::EngineSettings;
@@ -211,7 +211,14 @@ impl Run<'_> {
             }
             FromTasks::Log { level, text } => {
                 self.count(text.len() + LOG_LINE_COST)?;
-                shared.report(|reporter| reporter.log(Source::Tasks, level, text));
+                let line = LogLine {
+                    source: Source::Tasks,
+                    level,
+                    text,
+                    worker: None,
+                    attempt: None,
+                };
+                shared.report(|reporter| reporter.log(&line));
             }
             FromTasks::Ended(failure) => {
                 let why = failure.map(|failure| format!("{}: {}", failure.kind, failure.message));

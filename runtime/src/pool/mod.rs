@@ -59,7 +59,7 @@ pub use self::map::Results;
 use self::questions::Questions;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::receiver::checked;
-pub use self::report::{Output, Reporter, Source};
+pub use self::report::{LOG_TARGET, LogLine, Output, Reporter, Source};
 use self::sorter::Order;
 use self::stats::Counters;
 pub use self::stats::{Progress, Stats};

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
 use serde_json::value::RawValue;
+use tracing::Level;
 
 use super::ledger::{Ended, Recipient};
 use super::map::Letters;
-use super::report::{Output, Reporter, Source};
+use super::report::{LogLine, Output, Reporter, Source};
 use super::{End, Shared, child};
 use crate::error::Error;
 use crate::guest::kept_line;
@@ -56,6 +57,7 @@ impl Dispatcher {
             &ToDispatcher::Start {
                 settings: settings.clone(),
                 jail: Plan::new(settings.jail, settings.user),
+                events: tracing::enabled!(Level::DEBUG),
             },
             &[tasks.as_fd()],
         )?;
@@ -139,7 +141,9 @@ impl Dispatcher {
         // One that closed its socket is dying; what it dies of shows if it is given a moment.
         let status = status.or_else(|| self.process.wait_until(Time::now() + Duration::from_millis(500)));
         let status = status.or_else(|| self.process.end(Duration::from_secs(1)));
-        status.map_or_else(|| "it did not end after SIGKILL".to_owned(), describe_exit)
+        let end = status.map_or_else(|| "it did not end after SIGKILL".to_owned(), describe_exit);
+        tracing::debug!(pid = self.process.pid(), "dispatcher reaped: {end}");
+        end
     }
 }
 
@@ -234,8 +238,21 @@ impl Hearing<'_> {
                 });
             }
             FromDispatcher::OutputEnd { source } => end_output(shared, source),
-            FromDispatcher::Log { source, level, text } => {
-                shared.report(|reporter| reporter.log(source, level, text));
+            FromDispatcher::Log {
+                source,
+                level,
+                text,
+                at,
+            } => {
+                let (worker, attempt) = at.unzip();
+                let line = LogLine {
+                    source,
+                    level,
+                    text,
+                    worker,
+                    attempt,
+                };
+                shared.report(|reporter| reporter.log(&line));
             }
             FromDispatcher::Final { guest, model, ending } => {
                 if !shared.folds.tell(guest, model, checked(ending)) {
@@ -250,7 +267,11 @@ impl Hearing<'_> {
             }
             FromDispatcher::Status { question, answer } => shared.questions.answer(question, answer),
             FromDispatcher::Warning(text) => shared.report(|reporter| reporter.warning(text)),
-            FromDispatcher::Info(text) => tracing::info!("{}", inert(text)),
+            FromDispatcher::Event(event) => {
+                let (task, attempt) = event.task.unzip();
+                let (worker, pid) = (event.worker, event.pid);
+                tracing::debug!(worker, pid, task, attempt, "worker {}", inert(&event.what));
+            }
             FromDispatcher::Failed(why) => {
                 self.failure.get_or_insert_with(|| why.to_owned());
                 shared.close();

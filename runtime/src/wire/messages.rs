@@ -123,6 +123,8 @@ pub enum ToDispatcher {
         settings: Settings,
         /// The walls around it; `None` for none.
         jail: Option<Plan>,
+        /// Whether it shall tell what becomes of its workers ([`FromDispatcher::Event`]).
+        events: bool,
     },
     /// A guest; its sealed artifact comes with the message.
     Load {
@@ -191,6 +193,19 @@ pub struct Measured {
     pub stdout_bytes: u64,
     /// Whether output was cut at the cap.
     pub output_truncated: bool,
+}
+
+/// Something that became of a worker process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The worker, as users know it.
+    pub worker: u32,
+    /// Its process id.
+    pub pid: u32,
+    /// The task that it was about, and which try of it.
+    pub task: Option<(u64, u32)>,
+    /// What, and why.
+    pub what: String,
 }
 
 /// The end of a call: one line of JSON, or the failure.
@@ -266,6 +281,9 @@ pub enum FromDispatcher<'a> {
         level: LogLevel,
         /// The line.
         text: &'a str,
+        /// The worker that it came from, as users know it, and the attempt of the task; `None` when it came from a
+        /// callback.
+        at: Option<(u32, u32)>,
     },
     /// The answer to [`ToDispatcher::Load`]: tasks of the guest may come.
     Loaded,
@@ -278,8 +296,8 @@ pub enum FromDispatcher<'a> {
     },
     /// Something that the user should know once.
     Warning(&'a str),
-    /// Something for who asked what is going on.
-    Info(&'a str),
+    /// What became of a worker, for who asked for it.
+    Event(Event),
     /// The pool has failed; outcomes for everything accepted are on their way.
     Failed(&'a str),
     /// The last message.

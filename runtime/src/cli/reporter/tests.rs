@@ -142,28 +142,6 @@ fn the_first_ten_failures_are_shown_and_the_rest_is_mentioned_once() {
 }
 
 #[test]
-fn guests_log_lines_are_one_line_each_down_to_the_level_asked_for() {
-    let mut run = run();
-    for (source, level) in [
-        (Source::Task(7), LogLevel::Error),
-        (Source::Callback(7), LogLevel::Info),
-        (Source::Tasks, LogLevel::Warn),
-        (Source::Task(7), LogLevel::Debug),
-    ] {
-        run.reporter.log(source, level, "x").unwrap();
-    }
-    run.reporter
-        .log(Source::Task(8), LogLevel::Error, "two\nlines")
-        .unwrap();
-    run.reporter.flush().unwrap();
-    let text = run.stderr.text();
-    assert!(
-        text.starts_with("error task 7: x\ninfo callback of task 7: x\nwarn tasks: x\nerror task 8: two")
-    );
-    assert_eq!(text.lines().count(), 4, "{text}");
-}
-
-#[test]
 fn an_outcome_ends_the_lines_of_its_task() {
     let mut run = run();
     print(&mut run, b"no newline").unwrap();

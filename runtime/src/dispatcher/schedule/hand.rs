@@ -119,9 +119,11 @@ impl Hand {
         (self.outstanding, self.sent.len())
     }
 
-    /// The id of the task, or item of a chunk, that the worker has to report on next; `None` when that was taken from it, or is none.
-    pub fn first(&self) -> Option<u64> {
-        Some(self.sent.front()?.held.as_ref()?.task.first_id())
+    /// The id of the task, or item of a chunk, that the worker has to report on next, and its attempt; `None` when that
+    /// was taken from it, or is none.
+    pub fn first(&self) -> Option<(u64, u32)> {
+        let task = &self.sent.front()?.held.as_ref()?.task;
+        Some((task.first_id(), task.attempt))
     }
 
     /// When the first offer became the first, which is also when the worker last reported something.

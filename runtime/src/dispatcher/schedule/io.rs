@@ -97,6 +97,19 @@ pub enum KillReason {
     Terminated,
 }
 
+impl fmt::Display for KillReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotReady => "it was not ready in time",
+            Self::Stalled => "it did not take what it was offered, and showed no life",
+            Self::Overdue => "its task did not end at its deadline",
+            Self::Cancelled => "its task was cancelled and did not end",
+            Self::Protocol(how) => return write!(f, "it broke the protocol: {how}"),
+            Self::Terminated => "it is not needed any more",
+        })
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {

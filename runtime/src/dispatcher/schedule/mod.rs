@@ -190,10 +190,10 @@ impl Scheduler {
         Ok(ended)
     }
 
-    /// The id of the task that a worker runs, if it runs one: it handles what it was sent in order, and says so
+    /// The id and the attempt of the task that a worker runs, if it runs one: it handles what it was sent in order, and says so
     /// when it goes on to the next.
     #[must_use]
-    pub fn running(&self, worker: WorkerId) -> Option<u64> {
+    pub fn running(&self, worker: WorkerId) -> Option<(u64, u32)> {
         self.workers[worker.0 as usize].process()?.hand.first()
     }
 
