@@ -79,6 +79,11 @@ pub use task_line::{TaskLine, duration, json_error};
 /// The version of the engine, wasmtime, that guests run in.
 pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
 
+/// The examples of the page are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/coming-from-python.md")]
+mod coming_from_python {}
+
 /// Call this first in `main` of a program that embeds the pool.
 ///
 /// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a

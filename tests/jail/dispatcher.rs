@@ -25,7 +25,8 @@ fn tried(name: &str, attack: &str, target: &str) -> String {
     let attacked = Attacked::start(name, 1);
     let outcome = attacked.outcome(attack, target);
     let result = outcome.result.expect("it was not killed").get().to_owned();
-    attacked.pool.terminate().unwrap();
+    attacked.pool.terminate();
+    attacked.pool.join().unwrap();
     result
 }
 

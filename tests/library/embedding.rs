@@ -1,5 +1,6 @@
 //! Programs with a `main` of their own that embed the pool: one that calls `mpwasm::init()`, one that does not.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
@@ -31,22 +32,41 @@ fn example(name: &str) -> PathBuf {
     path
 }
 
-/// Runs a program to its end, soon after which no process of it may be left.
+/// A program under a name of its own: so that its processes can be told from those of another test.
+struct Program {
+    path: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Program {
+    fn copy(program: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        let status = Command::new("/bin/cp").arg(program).arg(&path).status().unwrap();
+        assert!(status.success());
+        Self { path, _dir: dir }
+    }
+
+    /// Runs it to its end, soon after which no process of it may be left.
+    fn run(&self, args: &[&str]) -> Output {
+        let output = run_within(
+            LIMIT,
+            Command::new(&self.path).args(args).current_dir(repository()),
+        );
+        let is_ours = |entry: &std::fs::DirEntry| {
+            std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == self.path)
+        };
+        // A copy that was killed may take a moment to end.
+        until(|| {
+            let mut all = std::fs::read_dir("/proc").unwrap().flatten();
+            (!all.any(|entry| is_ours(&entry))).then_some(())
+        });
+        output
+    }
+}
+
 fn run(program: &Path, args: &[&str]) -> Output {
-    // Under a name of its own: so that its processes can be told from those of another test.
-    let dir = tempfile::tempdir().unwrap();
-    let copy = dir.path().join("program");
-    let status = Command::new("/bin/cp").arg(program).arg(&copy).status().unwrap();
-    assert!(status.success());
-    let output = run_within(LIMIT, Command::new(&copy).args(args).current_dir(repository()));
-    let is_copy =
-        |entry: &std::fs::DirEntry| std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == copy);
-    // A copy that was killed may take a moment to end.
-    until(|| {
-        let mut all = std::fs::read_dir("/proc").unwrap().flatten();
-        (!all.any(|entry| is_copy(&entry))).then_some(())
-    });
-    output
+    Program::copy(program).run(args)
 }
 
 fn stdout(output: &Output) -> Vec<&str> {
@@ -62,6 +82,35 @@ fn a_program_that_calls_init_is_all_that_the_pool_needs() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(stdout(&output), ["1: 1", "12: 144", "65536: 4294967296"]);
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+/// The ends of a pool under load: so many, or 36 if `MPWASM_ENDINGS` is not set.
+#[test]
+fn a_program_may_end_under_load_at_any_moment_and_in_any_way() {
+    const WAYS: [&str; 9] = [
+        "drop",
+        "stop",
+        "shutdown",
+        "terminate",
+        "panic",
+        "panic elsewhere",
+        "return",
+        "exit",
+        "abort",
+    ];
+    let count = std::env::var("MPWASM_ENDINGS").map_or(36, |count| count.parse().unwrap());
+    let program = Program::copy(&example("endings"));
+    for (number, way) in (0..count).zip(WAYS.iter().cycle()) {
+        // In the first moments or well into it.
+        let moment = rand::random_range(0..if number % 2 == 0 { 2_000 } else { 100_000 });
+        let output = program.run(&["tests/library/guest.wat", way, &u32::to_string(&moment)]);
+        let told = format!("{way} after {moment} us: {output:?}");
+        match *way {
+            "panic" => assert_eq!(output.status.code(), Some(101), "{told}"),
+            "abort" => assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{told}"),
+            _ => assert!(output.status.success(), "{told}"),
+        }
+    }
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_pool_without_guests_and_one_without_tasks_stop_at_once() {
 }
 
 #[test]
-fn after_finish_nothing_is_accepted_and_what_was_runs_on() {
+fn after_close_nothing_is_accepted_and_what_was_runs_on() {
     let Busy {
         pool,
         guest,
@@ -121,15 +121,15 @@ fn after_finish_nothing_is_accepted_and_what_was_runs_on() {
         processes,
         ..
     } = Busy::new(LONG);
-    pool.finish();
-    pool.finish();
+    pool.close();
+    pool.close();
     Busy::assert_closed(&pool, &guest);
     for handle in &running {
         handle.cancel();
     }
     let pool = in_time(|| {
-        pool.wait().unwrap();
-        pool.wait().unwrap();
+        pool.join().unwrap();
+        pool.join().unwrap();
         pool
     });
     processes.assert_gone();
@@ -164,7 +164,7 @@ fn interrupt_lets_run_what_runs_and_cancels_the_rest() {
     }
     Busy::assert_all(&running, "cancelled");
     assert!(running.iter().all(|handle| outcome(handle).usage.pid.is_some()));
-    in_time(move || pool.wait()).unwrap();
+    in_time(move || pool.join()).unwrap();
     processes.assert_gone();
 }
 
@@ -177,14 +177,15 @@ fn terminate_ends_everything_now() {
         processes,
         ..
     } = Busy::new(LONG);
-    in_time(|| pool.terminate()).unwrap();
+    pool.terminate();
+    in_time(move || pool.join()).unwrap();
     processes.assert_killed();
     Busy::assert_all(&running, "cancelled");
     Busy::assert_all(&waiting, "cancelled");
 }
 
 #[test]
-fn kill_overtakes_finish_and_interrupt() {
+fn terminate_overtakes_close_and_interrupt() {
     let Busy {
         pool,
         guest,
@@ -193,11 +194,11 @@ fn kill_overtakes_finish_and_interrupt() {
         processes,
         ..
     } = Busy::new(LONG);
-    pool.finish();
+    pool.close();
     pool.interrupt();
-    pool.kill();
+    pool.terminate();
     Busy::assert_closed(&pool, &guest);
-    in_time(move || pool.wait()).unwrap();
+    in_time(move || pool.join()).unwrap();
     processes.assert_killed();
     Busy::assert_all(&running, "cancelled");
     Busy::assert_all(&waiting, "cancelled");
@@ -283,12 +284,12 @@ fn handles_complete_when_the_dispatcher_dies() {
     Busy::assert_all(&running, "crash");
     Busy::assert_all(&waiting, "crash");
     let pool = in_time(|| {
-        let error = pool.wait().unwrap_err();
+        let error = pool.join().unwrap_err();
         assert!(
             matches!(&error, Error::DispatcherDied(why) if why.contains("SIGKILL")),
             "{error:?}"
         );
-        pool.wait().expect("an error is told once");
+        pool.join().expect("an error is told once");
         pool
     });
     // The workers see it by themselves, a moment later.
@@ -332,14 +333,38 @@ fn who_waits_for_the_pool_waits_in_as_many_threads_as_they_like() {
     let waiting: Vec<_> = (0..4)
         .map(|_| {
             let pool = Arc::clone(&pool);
-            std::thread::spawn(move || pool.wait())
+            std::thread::spawn(move || pool.join())
         })
         .collect();
-    pool.kill();
+    pool.terminate();
     in_time(|| {
         waiting
             .into_iter()
             .for_each(|thread| thread.join().unwrap().unwrap())
     });
     assert_eq!(handle.wait_timeout(PATIENCE).unwrap().status(), "cancelled");
+}
+
+#[test]
+fn shutdown_waits_or_not_and_cancels_what_is_pending_or_not() {
+    for cancel_pending in [true, false] {
+        let Busy {
+            pool,
+            guest,
+            running,
+            waiting,
+            processes,
+            ..
+        } = Busy::new(LONG);
+        pool.shutdown(false, cancel_pending).unwrap();
+        Busy::assert_closed(&pool, &guest);
+        assert!(running.iter().all(|handle| !handle.is_ready()), "they run on");
+        for handle in &running {
+            handle.cancel();
+        }
+        in_time(move || pool.shutdown(true, cancel_pending)).unwrap();
+        processes.assert_gone();
+        Busy::assert_all(&running, "cancelled");
+        Busy::assert_all(&waiting, if cancel_pending { "cancelled" } else { "ok" });
+    }
 }

@@ -328,7 +328,7 @@ fn a_reporter_that_fails_or_panics_ends_the_run() {
         assert_eq!(status(&pool.submit(guest.task([2])).unwrap()), "ok");
         assert_eq!(status(&spin), "cancelled");
         let (pool, end) = in_time(|| {
-            let end = pool.wait();
+            let end = pool.join();
             (pool, end)
         });
         assert!(
@@ -338,7 +338,7 @@ fn a_reporter_that_fails_or_panics_ends_the_run() {
         processes.assert_killed();
         assert!(matches!(pool.push(guest.task([3])), Err(Error::Closed)));
         assert_eq!(calls.load(Ordering::SeqCst), 3, "it is not called again");
-        pool.wait().expect("an error is told once");
+        pool.join().expect("an error is told once");
     }
 }
 
@@ -367,7 +367,7 @@ fn a_pool_whose_workers_can_not_live_fails() {
     let handle = pool.submit(guest.task([1]));
     let dispatcher = crate::support::pidfd(pool.dispatcher_pid());
     let (pool, end) = in_time(|| {
-        let end = pool.wait();
+        let end = pool.join();
         (pool, end)
     });
     assert!(matches!(&end, Err(Error::PoolFailed(_))), "{end:?}");

@@ -177,12 +177,12 @@ fn a_final_callback_that_does_not_end_holds_nobody_up() {
 
 #[test]
 fn a_pool_that_was_ended_early_has_no_values() {
-    for end in [Pool::interrupt, Pool::kill] {
+    for end in [Pool::interrupt, Pool::terminate] {
         let (pool, guest, record) = pool(AMPLE);
         outcome(&pool.submit(guest.task(())).unwrap());
         end(&pool);
         let values = in_time(move || {
-            pool.wait().unwrap();
+            pool.join().unwrap();
             told(pool.final_values())
         });
         assert!(

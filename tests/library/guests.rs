@@ -227,7 +227,7 @@ fn a_guest_that_pushes_leaves_no_process_when_the_pool_is_killed() {
         let pushing = scope.spawn(|| pool.push_from_guest(&guest));
         // The task that it pushed has come: from here on it spins.
         record.wait_for_outcome();
-        pool.kill();
+        pool.terminate();
         pushing.join().unwrap()
     });
     assert!(matches!(pushed, Err(Error::Closed)), "{pushed:?}");

@@ -7,6 +7,7 @@
 
 mod cache;
 mod common;
+mod documents;
 mod embedding;
 mod ending;
 mod errors;

@@ -288,7 +288,7 @@ fn a_map_whose_pool_ends_has_an_outcome_for_all_that_it_pulled() {
         let inputs = std::iter::repeat_with(|| pulled.replace(pulled.get() + 1));
         let mut results = pool.map(&guest, inputs).unwrap().chunk_size(chunk_size);
         let first: Vec<_> = results.by_ref().take(10).collect();
-        pool.kill();
+        pool.terminate();
         let rest: Vec<_> = results.collect();
         assert_eq!(first.len() + rest.len(), pulled.get());
         assert_eq!(rest.last().unwrap().status(), "cancelled");

@@ -289,10 +289,10 @@ fn a_push_that_waits_for_room_ends_with_the_pool() {
             accepted
         });
         while pushed.recv_timeout(Duration::from_secs(1)).is_ok() {}
-        pool.kill();
+        pool.terminate();
         pusher.join().unwrap()
     });
-    in_time(move || pool.wait()).unwrap();
+    in_time(move || pool.join()).unwrap();
     let outcomes = record.outcomes();
     assert_eq!(
         assert_dense(outcomes.iter().map(|outcome| outcome.id)),

@@ -161,13 +161,17 @@ fn an_interrupt_does_not_wait_for_a_pause() {
     let (pool, handle, _) = waiting();
     pool.interrupt();
     assert_cancelled(&handle);
-    in_time(move || pool.wait()).unwrap();
+    in_time(move || pool.join()).unwrap();
 }
 
 #[test]
 fn a_termination_does_not_wait_for_a_pause() {
     let (pool, handle, _) = waiting();
-    in_time(|| pool.terminate()).unwrap();
+    in_time(move || {
+        pool.terminate();
+        pool.join()
+    })
+    .unwrap();
     assert_cancelled(&handle);
 }
 
@@ -177,5 +181,5 @@ fn a_dispatcher_that_dies_takes_the_attempts_so_far_to_no_grave() {
     support::send(pool.dispatcher_pid(), Signal::SIGKILL);
     let ended = outcome(&handle);
     assert_eq!((ended.status(), kinds(&ended)), ("crash", vec![(1, Kind::Trap)]));
-    in_time(move || pool.wait()).unwrap_err();
+    in_time(move || pool.join()).unwrap_err();
 }

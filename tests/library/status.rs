@@ -45,7 +45,11 @@ fn a_task_whose_callback_runs_says_so() {
     record.wait_for_log(mpwasm::Source::Callback(0), "stuck");
     assert_eq!(handle.status().unwrap(), TaskStatus::Callback);
     assert_eq!(pool.status().unwrap().callbacks, 1);
-    in_time(move || pool.terminate()).unwrap();
+    in_time(move || {
+        pool.terminate();
+        pool.join()
+    })
+    .unwrap();
 }
 
 #[test]
@@ -59,7 +63,11 @@ fn a_task_that_waits_to_be_tried_again_says_for_how_long() {
     });
     assert!(left <= LONG && left > LONG / 2, "{left:?}");
     assert_eq!((pool.status().unwrap().paused, pool.stats().retried), (1, 1));
-    in_time(move || pool.terminate()).unwrap();
+    in_time(move || {
+        pool.terminate();
+        pool.join()
+    })
+    .unwrap();
 }
 
 #[test]
@@ -98,9 +106,9 @@ fn the_pool_tells_what_each_worker_is_doing() {
         record.wait_until_running(&[&tasks[task as usize]]);
         assert!(idle.workers.iter().any(|before| before.pid == worker.pid));
     }
-    pool.kill();
+    pool.terminate();
     in_time(move || {
-        pool.wait().unwrap();
+        pool.join().unwrap();
         assert_eq!(pool.status().unwrap(), Status::default());
         assert_eq!(pool.stats().failed(Kind::Cancelled), 6);
     });
@@ -156,5 +164,9 @@ fn a_dispatcher_that_does_not_answer_is_not_waited_for_for_ever() {
     assert!(begin.elapsed() >= Duration::from_secs(2));
     support::send(pool.dispatcher_pid(), Signal::SIGCONT);
     until(|| pool.status().ok());
-    in_time(move || pool.terminate()).unwrap();
+    in_time(move || {
+        pool.terminate();
+        pool.join()
+    })
+    .unwrap();
 }

@@ -65,7 +65,7 @@ impl Control for Arc<Pool> {
     fn finish(&self) {
         // It waits while the pipe of tasks is full, which can be as long as a reader does not read.
         let pool = Self::clone(self);
-        thread::spawn(move || Pool::finish(&pool));
+        thread::spawn(move || Pool::close(&pool));
     }
 
     fn interrupt(&self) {
@@ -73,7 +73,7 @@ impl Control for Arc<Pool> {
     }
 
     fn kill(&self) {
-        Pool::kill(self);
+        Pool::terminate(self);
     }
 
     fn say_status(&self) {

@@ -112,7 +112,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     })?);
 
     let waiter = Arc::clone(&pool);
-    spawn("waiter", &events, move || Event::Ended(waiter.wait())).or_internal()?;
+    spawn("waiter", &events, move || Event::Ended(waiter.join())).or_internal()?;
     let feeder = Feeder {
         pool: Arc::clone(&pool),
         named,

@@ -325,6 +325,34 @@ mod tests {
     }
 
     #[test]
+    fn the_items_of_a_chunk_share_an_instance_until_one_fails() {
+        let wat = COUNTER.replace(
+            "(call $output_write",
+            "(if (i32.eq (call $input_len) (i32.const 3)) (then (unreachable))) (call $output_write",
+        );
+        let mut rig = Rig::new(&guest(&wat));
+        let item = |rig: &mut Rig, input: &str| {
+            rig.deadline.arm(Time::NEVER);
+            let report = rig.executor.run_item(&Call {
+                input: input.as_bytes(),
+                ..call(Export::Runnable, 0, "[]")
+            });
+            assert!(rig.deadline.disarm());
+            report
+        };
+        for n in 1..4 {
+            assert_eq!(counted(&item(&mut rig, "[]")), n);
+        }
+        ended(Kind::Trap, item(&mut rig, "[1]"));
+        assert_eq!(counted(&item(&mut rig, "[]")), 1, "a fresh one");
+        assert_eq!(counted(&item(&mut rig, "[]")), 2);
+        rig.executor.end_chunk();
+        assert_eq!(counted(&item(&mut rig, "[]")), 1, "another chunk");
+        rig.executor.end_chunk();
+        assert_eq!(counted(&rig.call(Export::Runnable, "[]")), 1);
+    }
+
+    #[test]
     fn a_kept_instance_remembers_everything_and_there_is_one_per_model() {
         let mut rig = Rig::with(Role::Callbacks, &settings(), &guest(COUNTER));
         for n in 1..4 {

@@ -113,10 +113,10 @@ impl Pool {
     /// ```
     ///
     /// # Errors
-    /// As [`Pool::wait`].
+    /// As [`Pool::join`].
     pub fn stop_with_values(self) -> Result<Vec<FinalValue>, Error> {
-        self.finish();
-        self.wait()?;
+        self.close();
+        self.join()?;
         Ok(self.final_values())
     }
 }

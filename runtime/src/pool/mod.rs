@@ -413,15 +413,15 @@ impl Pool {
     }
 
     /// Accepts no more tasks. What was accepted runs to its end. Waits until the pool has room for the order, as a push
-    /// would; [`Pool::wait`] waits for the end.
-    pub fn finish(&self) {
+    /// would; [`Pool::join`] waits for the end. A map that goes on after this ends with what it had in flight.
+    pub fn close(&self) {
         if self.shared.close() {
             self.shared.feed().exit();
         }
     }
 
     /// Accepts no more tasks. What runs may end, with its callback; what has not started ends as `cancelled`.
-    /// Returns at once; [`Pool::wait`] waits.
+    /// Returns at once; [`Pool::join`] waits.
     pub fn interrupt(&self) {
         self.shared.cancelling.store(true, Ordering::SeqCst);
         self.shared.close();
@@ -429,17 +429,18 @@ impl Pool {
     }
 
     /// Accepts no more tasks and ends everything now: what has not ended is `cancelled`, and no callback runs any
-    /// more. Returns at once; [`Pool::wait`] waits.
-    pub fn kill(&self) {
+    /// more. Returns at once; [`Pool::join`] waits.
+    pub fn terminate(&self) {
         self.shared.kill();
     }
 
     /// Waits until the pool has ended: every accepted task has its outcome, and every process is gone. Something
-    /// must have brought its end about: [`Pool::finish`], [`Pool::interrupt`], [`Pool::kill`] or a failure.
+    /// must have brought its end about: [`Pool::close`], [`Pool::interrupt`], [`Pool::terminate`] or a failure. May be
+    /// called again, and from many threads.
     ///
     /// # Errors
     /// [`Error::Report`], [`Error::PoolFailed`] or [`Error::DispatcherDied`], once; later calls return well.
-    pub fn wait(&self) -> Result<(), Error> {
+    pub fn join(&self) -> Result<(), Error> {
         let life = self.shared.life.lock().unwrap_or_else(PoisonError::into_inner);
         let running = |life: &mut Life| life.end.is_none();
         let mut life = self
@@ -453,22 +454,26 @@ impl Pool {
         }
     }
 
+    /// The end in the words of `concurrent.futures`: [`Pool::interrupt`] when what is pending is to be cancelled, or else
+    /// [`Pool::close`]; and then [`Pool::join`] if it is to wait.
+    ///
+    /// # Errors
+    /// As [`Pool::join`], if it waits.
+    pub fn shutdown(&self, wait: bool, cancel_pending: bool) -> Result<(), Error> {
+        if cancel_pending {
+            self.interrupt();
+        } else {
+            self.close();
+        }
+        if wait { self.join() } else { Ok(()) }
+    }
+
     /// No more tasks: runs what was accepted to its end, then ends the pool.
     ///
     /// # Errors
-    /// As [`Pool::wait`].
+    /// As [`Pool::join`].
     pub fn stop(self) -> Result<(), Error> {
-        self.finish();
-        self.wait()
-    }
-
-    /// Ends everything now. What has not ended is `cancelled`.
-    ///
-    /// # Errors
-    /// As [`Pool::wait`].
-    pub fn terminate(self) -> Result<(), Error> {
-        self.kill();
-        self.wait()
+        self.shutdown(true, false)
     }
 
     /// The dispatcher's process id. Once the pool has ended it means nothing any more.
@@ -487,7 +492,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if !self.shared.has_ended() {
-            self.kill();
+            self.terminate();
         }
         let receiver = self
             .receiver

@@ -1,5 +1,6 @@
 //! Tests of the scheduler: its rules one by one, and all of them at once against a random crew.
 
+mod chunks;
 mod crew;
 mod faults;
 mod isolation;
