@@ -40,6 +40,7 @@ pub use self::report::{Output, Reporter, Source};
 pub use self::terminal::Terminal;
 use crate::error::Error;
 use crate::guest::GuestInfo;
+use crate::jail::MemoryGroup;
 use crate::process::Executable;
 use crate::settings::Settings;
 use crate::task_line::check_args;
@@ -96,6 +97,8 @@ struct Shared {
     settings: Settings,
     executable: Executable,
     cache: Option<Cache>,
+    /// Around the pool's processes, where there is one.
+    memory: Option<MemoryGroup>,
     ledger: Ledger,
     feed: Mutex<Feed>,
     /// Messages to the dispatcher that are not held back.
@@ -163,6 +166,9 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .loaded;
+        if let Some(memory) = &shared.memory {
+            memory.grow(&shared.settings, guest + 1);
+        }
         shared.tell_with(
             &ToDispatcher::Load {
                 info: compiled.info.clone(),
