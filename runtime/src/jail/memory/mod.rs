@@ -16,7 +16,8 @@
 
 mod place;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -106,7 +107,9 @@ impl MemoryGroup {
             return;
         }
         let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.write("cgroup.kill", "1");
+        // Before Linux 5.14 there is no such file, and then what is left keeps the group.
+        let kill = File::options().write(true).open(self.path.join("cgroup.kill"));
+        let _ = kill.and_then(|mut kill| kill.write_all(b"1"));
         let until = Time::now() + LEAVING;
         while fs::remove_dir(&self.path).is_err() && self.path.exists() && Time::now() < until {
             std::thread::sleep(Duration::from_millis(1));
@@ -204,6 +207,14 @@ mod tests {
         MemoryGroup::create_at(place(folder), &settings()).unwrap()
     }
 
+    /// Removes it. In a real tree a group's files go with it.
+    fn end(group: MemoryGroup) {
+        for file in fs::read_dir(&group.path).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        drop(group);
+    }
+
     #[test]
     fn a_process_that_is_alone_in_its_group_makes_way_for_the_pools() {
         let folder = tree("cpu memory pids\n", "77\n");
@@ -223,6 +234,22 @@ mod tests {
         group.grow(&settings(), 10);
         let more: u64 = read(&folder, &format!("{name}/memory.max")).parse().unwrap();
         assert_eq!(more, max + 10 * settings().callback_memory);
+
+        end(group);
+        assert_eq!(groups(&folder.path().join("user/service")).count(), 0);
+        assert_eq!(read(&folder, "cgroup.subtree_control"), "-memory");
+        assert_eq!(read(&folder, "cgroup.procs"), "77", "it has stepped back");
+    }
+
+    #[test]
+    fn the_parent_steps_back_after_its_last_pool_only() {
+        let folder = tree("memory\n", "77\n");
+        let [one, other] = [made(&folder), made(&folder)];
+        assert_ne!(one.path, other.path);
+        end(one);
+        assert_eq!(read(&folder, "cgroup.subtree_control"), "+memory");
+        end(other);
+        assert_eq!(read(&folder, "cgroup.subtree_control"), "-memory");
     }
 
     #[test]
@@ -239,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_is_undone_when_it_leads_to_nothing() {
+    fn what_leads_to_nothing_leaves_nothing_behind() {
         let folder = tree("memory\n", "77\n");
         let own = folder.path().join("user/service");
         // A controller that can't be had.
@@ -271,6 +298,7 @@ mod tests {
         let group = MemoryGroup::create_at(place, &settings()).unwrap();
         assert_eq!(group.path.parent(), Some(&*folder.path().join("user/service")));
         assert_eq!(read(&folder, "cgroup.subtree_control"), "memory\n");
+        end(group);
     }
 
     #[test]
@@ -282,7 +310,8 @@ mod tests {
         for group in [&dead, &living] {
             fs::create_dir(group).unwrap();
         }
-        let _group = made(&folder);
+        let group = made(&folder);
         assert!(!dead.exists() && living.exists());
+        end(group);
     }
 }
