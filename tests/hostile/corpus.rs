@@ -266,7 +266,7 @@ impl Bad {
         let tasks = task_file(tasks.path(), lines.iter().map(|line| line.to_string()));
         let options = [self.options, &["--tasks", tasks.to_str().unwrap()]].concat();
 
-        let (ended, records) = run(&support::guest("fixture"), &options);
+        let (ended, records) = run(support::guest("fixture"), &options);
         assert_eq!(records.len(), lines.len(), "{}", ended.stderr);
         for (record, line) in records.iter().zip(lines) {
             if *line == bad {
