@@ -135,6 +135,11 @@ pub const MAX_SHOWN_ERROR: usize = 1000;
 pub const LOG_LINE_COST: usize = 16;
 /// Bytes of one log line; the rest is cut.
 pub const MAX_LOG_LINE: usize = 64 << 10;
+/// What a worker needs at most beside the memory, args and results of its task, bytes: the engine's structures and its
+/// tables, above all.
+pub const WORKER_OVERHEAD: u64 = 256 << 20;
+/// What the dispatcher needs at most beside the memory of callbacks, bytes: what waits in it is bounded.
+pub const DISPATCHER_MEMORY: u64 = 512 << 20;
 /// Workers that a pool may have: each takes three of the dispatcher's descriptors, and some more while one process
 /// takes the place of another.
 pub const MAX_SIZE: u32 = 4096;

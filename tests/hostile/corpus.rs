@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::session::{Ended, HANGS, Session, task_file, within};
-use crate::support::{mpwasm, run_within};
+use crate::support::{self, mpwasm, run_within};
 
 /// The options that every run of the corpus has: the strictest jail that the machine can build.
 pub fn options() -> &'static [&'static str] {
@@ -215,8 +215,7 @@ impl Bad {
     /// As [`check`](Self::check), for a whole guest.
     pub fn judge(self, guest: &str) -> (Ended, Vec<Record>) {
         let guest = Scratch::file("guest.wat", guest);
-        let timeout = if self.status == "timeout" { SOON } else { LATE };
-        let bad_line = format!(r#"{{"args":[],"timeout":{}}}"#, timeout.as_secs_f64());
+        let bad_line = self.line("", "[]");
         let args = |id: usize| format!(r#"["good",{id}]"#);
         // Three good ones before each bad one, and behind the last.
         let is_bad = |id: usize| id % 4 == 3;
@@ -249,6 +248,35 @@ impl Bad {
         let all_well = self.status == "ok" && expected.iter().all(|status| harmless.contains(status));
         ended.assert_code(if all_well { 0 } else { 1 });
         (ended, records)
+    }
+
+    /// The line of a bad task.
+    fn line(self, model: &str, args: &str) -> String {
+        let timeout = if self.status == "timeout" { SOON } else { LATE };
+        let timeout = timeout.as_secs_f64();
+        format!(r#"{{"model":"{model}","args":{args},"timeout":{timeout}}}"#)
+    }
+
+    /// Runs tasks of a bad model of the fixture among tasks of its good model `echo`.
+    pub fn check_rust(self, model: &str, args: &str) {
+        let good = r#"{"model":"echo","args":["good"]}"#.to_owned();
+        let bad = self.line(model, args);
+        let lines = [&good, &bad, &good, &bad, &good];
+        let tasks = tempfile::tempdir().unwrap();
+        let tasks = task_file(tasks.path(), lines.iter().map(|line| line.to_string()));
+        let options = [self.options, &["--tasks", tasks.to_str().unwrap()]].concat();
+
+        let (ended, records) = run(support::guest("fixture"), &options);
+        assert_eq!(records.len(), lines.len(), "{}", ended.stderr);
+        for (record, line) in records.iter().zip(lines) {
+            if *line == bad {
+                self.assert_ended(record);
+            } else {
+                assert_eq!(record.text("status"), "ok", "a neighbour: {record}");
+                assert_eq!(record.raw("result"), "[\"good\"]", "a neighbour: {record}");
+            }
+        }
+        ended.assert_code(if self.status == "ok" { 0 } else { 1 });
     }
 
     fn assert_ended(self, record: &Record) {

@@ -28,5 +28,6 @@ mod offsets;
 mod output;
 mod refused;
 mod results;
+mod rust;
 mod tasks;
 mod traps;

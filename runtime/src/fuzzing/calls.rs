@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use super::Verdict;
-use super::rig::{Rig, on_guest_thread, settings};
+use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
 use crate::guest::{Compiled, EngineSettings, Export, Report, Role, compile};
 
 /// All imports that there are, a line of text form each. Their order gives the corpus its meaning.
@@ -53,7 +53,9 @@ fn run(rig: &Mutex<Option<Rig>>, role: Role, export: Export, script: &[u8]) -> R
 
 fn new(role: Role) -> Rig {
     let guest = interpreter();
-    match on_guest_thread(|| compile(guest.as_bytes(), &EngineSettings::from(&settings()))) {
+    match on_thread(COMPILER_STACK, || {
+        compile(guest.as_bytes(), &EngineSettings::from(&settings()))
+    }) {
         Compiled::Accepted { info, artifact } => Rig::new(role, &info, &artifact),
         other => panic!("the interpreter is no guest: {other:?}"),
     }

@@ -1,7 +1,7 @@
 //! A file that is said to be a guest: compiled, judged, loaded, and its models run.
 
 use super::Verdict;
-use super::rig::{Rig, on_guest_thread, settings};
+use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
 use crate::guest::{Compiled, EngineSettings, Export, GuestInfo, Role, compile};
 use crate::inert::inert;
 
@@ -16,7 +16,9 @@ const READABLE: usize = 16 << 10;
 /// When the compiler accepts what a worker does not, or when the guest gets out of its bounds.
 #[must_use]
 pub fn guest(input: &[u8]) -> Verdict {
-    let compiled = on_guest_thread(|| compile(input, &EngineSettings::from(&settings())));
+    let compiled = on_thread(COMPILER_STACK, || {
+        compile(input, &EngineSettings::from(&settings()))
+    });
     match compiled {
         Compiled::NotWasm(why) => {
             assert_readable(&why);

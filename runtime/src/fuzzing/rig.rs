@@ -15,7 +15,7 @@ use crate::guest::{
 };
 use crate::outbox::Voice;
 use crate::outcome::{Kind, LogLevel, Stream};
-use crate::settings::Settings;
+use crate::settings::{Settings, TASK_THREAD_STACK};
 use crate::task_line::{TaskLine, check_args};
 use crate::time::Time;
 use crate::wire::channel::Outgoing;
@@ -30,8 +30,12 @@ const TIMEOUT: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Linear memory of all kept instances of a guest, bytes.
 const KEPT_MEMORY: u64 = 1 << 20;
-/// A thread that runs guests, and has instrumented code above them, needs more stack than usual.
-const STACK: usize = 32 << 20;
+/// Stack of a thread that compiles guests with instrumented code, bytes.
+pub(super) const COMPILER_STACK: usize = 32 << 20;
+/// Stack of one that runs them.
+const GUEST_STACK: usize = 2 * TASK_THREAD_STACK;
+/// Stack of the other one: to make a large stack takes the sanitizer longer than a call.
+const WATCHDOG_STACK: usize = 256 << 10;
 /// The largest piece of print in one message, as a worker's outbox makes it.
 const PIECE: usize = 64 << 10;
 
@@ -119,25 +123,31 @@ impl Rig {
         let (engine, deadline) = (self.executor.engine().clone(), self.deadline.clone());
         let (over, is_over) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            scope.spawn(move || {
+            let watchdog = move || {
                 let mut wait = at.since(Time::now());
                 while is_over.recv_timeout(wait) == Err(mpsc::RecvTimeoutError::Timeout) {
                     deadline.expire();
                     engine.increment_epoch();
                     wait = Duration::from_millis(1);
                 }
-            });
-            let result = on_guest_thread(|| body(self));
+            };
+            let thread = thread::Builder::new().stack_size(WATCHDOG_STACK);
+            let watchdog = thread
+                .spawn_scoped(scope, watchdog)
+                .expect("the system has threads");
+            let result = on_thread(GUEST_STACK, || body(self));
             drop(over);
+            // The scope alone would not wait for the thread's own storage, which the fuzzer then takes for a leak.
+            watchdog.join().expect("it only waits");
             result
         })
     }
 }
 
-/// Runs `body` on a thread with the stack that guests and their compiler need.
-pub(super) fn on_guest_thread<R: Send>(body: impl FnOnce() -> R + Send) -> R {
+/// Runs `body` on a thread with a stack of so many bytes.
+pub(super) fn on_thread<R: Send>(stack: usize, body: impl FnOnce() -> R + Send) -> R {
     let result = thread::scope(|scope| {
-        let thread = thread::Builder::new().stack_size(STACK);
+        let thread = thread::Builder::new().stack_size(stack);
         let thread = thread.spawn_scoped(scope, body).expect("the system has threads");
         thread.join()
     });

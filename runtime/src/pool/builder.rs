@@ -23,7 +23,7 @@ use super::report::{Locked, Reporter};
 use super::stats::Counters;
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
-use crate::jail::{self, Layer};
+use crate::jail::{self, Layer, MemoryGroup};
 use crate::process::{self, Executable, set_nonblocking};
 use crate::retry::Retry;
 use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, User};
@@ -243,12 +243,13 @@ impl Builder {
         let cache = self.cache;
         let make_shared = {
             let (settings, executable) = (settings.clone(), executable.clone());
-            move |socket, dispatcher| -> Result<Arc<Shared>, Error> {
+            move |socket, dispatcher, memory| -> Result<Arc<Shared>, Error> {
                 Ok(Arc::new(Shared {
                     number: POOLS.fetch_add(1, Ordering::Relaxed),
                     settings,
                     executable,
                     cache,
+                    memory,
                     ledger: Ledger::default(),
                     counters: Counters::default(),
                     questions: Questions::default(),
@@ -279,8 +280,15 @@ impl Builder {
             .name("mpwasm-receiver".to_owned())
             .spawn(move || {
                 let start = || {
-                    let dispatcher = Dispatcher::start(&executable, &settings, for_dispatcher, for_children)?;
-                    let shared = make_shared(dispatcher.socket()?, dispatcher.pid())?;
+                    let memory = memory_group(&settings);
+                    let dispatcher = Dispatcher::start(
+                        &executable,
+                        &settings,
+                        memory.as_ref(),
+                        for_dispatcher,
+                        for_children,
+                    )?;
+                    let shared = make_shared(dispatcher.socket()?, dispatcher.pid(), memory)?;
                     Ok((dispatcher, shared))
                 };
                 match start() {
@@ -324,6 +332,16 @@ fn missing_layers(jail: Jail) -> Option<String> {
     };
     let names: Vec<_> = missing.into_iter().map(Layer::name).collect();
     (!names.is_empty()).then(|| names.join(" and "))
+}
+
+/// The limit of memory around the pool's processes: where the machine has none, `mpwasm doctor` says why.
+fn memory_group(settings: &Settings) -> Option<MemoryGroup> {
+    if settings.jail == Jail::Off {
+        return None;
+    }
+    let made = MemoryGroup::create(settings);
+    made.inspect_err(|why| tracing::debug!("no limit of memory around the pool: {why}"))
+        .ok()
 }
 
 fn check(settings: &Settings) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inert::inert;
+use crate::jail::MemoryGroup;
 use crate::process::{self, Executable, HelloError, Process, Role, describe_exit, set_nonblocking};
 use crate::time::Time;
 use crate::wire::channel::Channel;
@@ -46,6 +47,13 @@ pub fn start(
                 "it is no copy of mpwasm, or ended at once ({end})"
             )))
         }
+    }
+}
+
+/// Puts a child that waits for its orders into the pool's group, with all that it will start.
+pub fn limit(process: &Process, memory: Option<&MemoryGroup>) {
+    if let Some(Err(why)) = memory.map(|memory| memory.add(process.pid())) {
+        tracing::debug!("no limit of memory around process {}: {why}", process.pid());
     }
 }
 

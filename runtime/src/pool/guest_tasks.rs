@@ -111,6 +111,7 @@ impl Run<'_> {
         let (mut process, mut channel) =
             child::start(&shared.executable, Role::Tasks, &diagnostics, largest)?;
         drop(diagnostics);
+        child::limit(&process, shared.memory.as_ref());
         let message = ToTasks {
             engine: EngineSettings::from(settings),
             info: self.guest.info().clone(),

@@ -68,6 +68,7 @@ pub use self::token::CancellationToken;
 pub use self::wait::{AsCompleted, as_completed, wait_all, wait_any};
 use crate::error::Error;
 use crate::guest::GuestInfo;
+use crate::jail::MemoryGroup;
 use crate::outcome::Outcome;
 use crate::process::Executable;
 use crate::settings::Settings;
@@ -125,6 +126,8 @@ struct Shared {
     settings: Settings,
     executable: Executable,
     cache: Option<Cache>,
+    /// Around the pool's processes, where there is one.
+    memory: Option<MemoryGroup>,
     ledger: Ledger,
     counters: Counters,
     questions: Questions,
@@ -196,6 +199,9 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .loaded;
+        if let Some(memory) = &shared.memory {
+            memory.grow(&shared.settings, guest + 1);
+        }
         shared.tell_with(
             &ToDispatcher::Load {
                 info: compiled.info.clone(),

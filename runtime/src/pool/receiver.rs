@@ -21,7 +21,7 @@ use super::{End, Shared, child};
 use crate::error::Error;
 use crate::guest::kept_line;
 use crate::inert::inert;
-use crate::jail::Plan;
+use crate::jail::{MemoryGroup, Plan};
 use crate::outcome::{Failure, Kind, Outcome, Stream};
 use crate::process::{Executable, Process, Role, describe_exit, poll_until};
 use crate::settings::{MAX_JSON_DEPTH, Settings};
@@ -48,11 +48,13 @@ impl Dispatcher {
     pub fn start(
         executable: &Executable,
         settings: &Settings,
+        memory: Option<&MemoryGroup>,
         tasks: OwnedFd,
         diagnostics: PipeWriter,
     ) -> Result<Self, Error> {
         let largest = dispatcher_frame(settings);
         let (process, channel) = child::start(executable, Role::Dispatcher, &diagnostics, largest)?;
+        child::limit(&process, memory);
         channel.send_with(
             &ToDispatcher::Start {
                 settings: settings.clone(),
@@ -102,6 +104,9 @@ impl Dispatcher {
         let end = self.end(said_goodbye);
         // Workers that lost their dispatcher end by themselves, a moment later.
         let _ = gone.recv_timeout(WORKERS_PATIENCE);
+        if let Some(memory) = &shared.memory {
+            memory.remove();
+        }
         let why = broken.map_or_else(|| end.clone(), |why| format!("{why} ({end})"));
         // One that had to be killed because it did not obey did not die of anything else.
         let obeyed = said_goodbye || shared.kill_at() != Time::NEVER;
