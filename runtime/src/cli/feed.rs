@@ -60,6 +60,10 @@ impl Feed {
                 "what the guest's `tasks` export pushes names its own models: leave out #{name}, or give tasks with \
                  --tasks FILE, --args JSON or -- ARG..."
             ))),
+            // As a shell would run it: once, without arguments.
+            (Origin::Guest, None) if guest.info().is_command && !guest.info().has_tasks => {
+                Ok(Self::Tasks(vec![guest.task(())]))
+            }
             (Origin::Guest, None) if !guest.info().has_tasks => Err(Failure::usage(anyhow!(
                 "no tasks: the guest has no `tasks` export, so give it some with --tasks FILE, --args JSON or -- ARG..."
             ))),
@@ -80,6 +84,7 @@ impl Feed {
                     key: None,
                     model: None,
                     timeout: None,
+                    stdin: None,
                 };
                 let tasks: Result<Vec<Task>, _> = all
                     .into_iter()

@@ -86,7 +86,8 @@ pub struct RunArgs {
     pub building: Building,
 
     /// Read tasks from this file, or from stdin for `-`: one per line, a JSON array of args or an object
-    /// {"args", "key"?, "model"?, "timeout"?} [default: the guest's `tasks` export].
+    /// {"args", "key"?, "model"?, "timeout"?, "stdin"?} [default: the guest's `tasks` export; a command without one
+    /// runs once].
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["args", "words"])]
     pub tasks: Option<PathBuf>,
 

@@ -47,12 +47,14 @@ impl Feed {
             key,
             timeout,
             args,
+            stdin,
         } = task;
         let args = guest
             .belongs_to(shared)
             .and_then(|()| args.map_err(Error::from))
             .inspect_err(|_| self.flush())?;
-        if self.batch.len() + args.get().len() > BATCH {
+        let input = guest.input(&args, &stdin);
+        if self.batch.len() + input.len() > BATCH {
             self.flush();
         }
         // Tasks of a batch are accepted together; only the first can find the pipe full.
@@ -68,7 +70,6 @@ impl Feed {
             waiter,
         };
         let id = shared.ledger.accept(pending).inspect_err(|_| self.flush())?;
-        let args = args.get().as_bytes();
         put(
             &mut self.batch,
             &Pushed::Task {
@@ -76,7 +77,7 @@ impl Feed {
                 guest: index,
                 model,
                 timeout,
-                args,
+                args: &input,
             },
         );
         Ok(id)

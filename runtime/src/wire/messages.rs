@@ -86,7 +86,7 @@ pub enum Pushed<'a> {
         model: u32,
         /// How long it may run.
         timeout: Duration,
-        /// One line of JSON: an array.
+        /// One line of JSON: an array. Or a command's [`Invocation`](crate::guest::Invocation), encoded.
         #[serde(with = "serde_bytes")]
         args: &'a [u8],
     },
