@@ -7,10 +7,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::guest::{GuestInfo, JsonError, kept_line, one_line};
+use crate::guest::{GuestInfo, Invocation, JsonError, kept_line, one_line};
 use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
 
 /// What a task line says.
@@ -26,6 +25,8 @@ pub struct TaskLine {
     pub model: Option<String>,
     /// The timeout, if it names one.
     pub timeout: Option<Duration>,
+    /// The stdin, if it has one: for command guests only, which nobody has checked.
+    pub stdin: Option<String>,
 }
 
 /// The object form, of both.
@@ -37,7 +38,7 @@ struct Object {
     guest: Option<String>,
     model: Option<String>,
     timeout: Option<Seconds>,
-    stdin: Option<IgnoredAny>,
+    stdin: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +71,7 @@ impl TaskLine {
                     guest: None,
                     model: None,
                     timeout: None,
+                    stdin: None,
                 }))
             }
             Some(b'{') => {
@@ -100,12 +102,7 @@ impl TaskLine {
 
 impl Object {
     fn parse(text: &str) -> Result<Self, String> {
-        let object: Self = serde_json::from_str(text).map_err(|error| json_error(&error))?;
-        if object.stdin.is_some() {
-            Err("`stdin` is only for command guests".into())
-        } else {
-            Ok(object)
-        }
+        serde_json::from_str(text).map_err(|error| json_error(&error))
     }
 
     fn into_line(self) -> Result<TaskLine, String> {
@@ -125,6 +122,7 @@ impl Object {
             key: self.key,
             guest: self.guest,
             model: self.model,
+            stdin: self.stdin,
             timeout: timeout
                 .transpose()
                 .map_err(|error| format!("bad `timeout`: {error}"))?,
@@ -205,6 +203,32 @@ fn check_array(line: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err("the args are no JSON array".to_owned()),
     }
+}
+
+/// The args and the stdin that the task of a line has, checked against the guest: [`check_args`], and more for commands.
+///
+/// # Errors
+/// When they are none that the guest can be given: why.
+pub fn check_input<'a>(
+    info: &GuestInfo,
+    args: impl Into<Cow<'a, str>>,
+    stdin: Option<&[u8]>,
+    max: u64,
+) -> Result<Box<RawValue>, String> {
+    let checked = check_args(args, max)?;
+    if info.is_command {
+        let stdin = stdin.unwrap_or_default();
+        Invocation::new("", &checked, stdin)?;
+        let bytes = (checked.get().len() as u64).saturating_add(stdin.len() as u64);
+        if bytes > max {
+            return Err(format!(
+                "the args and the stdin have {bytes} bytes; at most {max} are allowed (--max-args)"
+            ));
+        }
+    } else if stdin.is_some() {
+        return Err("`stdin` is only for command guests".to_owned());
+    }
+    Ok(checked)
 }
 
 /// The place of the model with this name in the guest.
@@ -310,7 +334,7 @@ mod tests {
             (r#"{"args":[],"arg":1}"#, "unknown field `arg`"),
             (r#"{"args":[],"args":[]}"#, "duplicate field `args`"),
             (r#"{"args":[],"key":5}"#, "expected a string"),
-            (r#"{"args":[],"stdin":"x"}"#, "only for command guests"),
+            (r#"{"args":[],"stdin":5}"#, "expected a string"),
             (
                 r#"{"args":[],"timeout":0}"#,
                 "bad `timeout`: it must be longer than zero",
@@ -331,6 +355,31 @@ mod tests {
             assert!(described(line).contains(why), "{line}: {}", described(line));
         }
         assert_eq!(TaskLine::parse(b"[\"\xff\"]").unwrap_err(), "not UTF-8 at byte 3");
+    }
+
+    #[test]
+    fn what_a_guest_is_given_depends_on_what_it_is() {
+        let model = GuestInfo::default();
+        let command = GuestInfo {
+            is_command: true,
+            ..GuestInfo::default()
+        };
+        let check = |info: &GuestInfo, args: &str, stdin: Option<&[u8]>| {
+            check_input(info, args, stdin, 12).map(|args| args.get().to_owned())
+        };
+        assert_eq!(check(&model, "[1, 2]", None).unwrap(), "[1,2]");
+        assert!(
+            check(&model, "[]", Some(b""))
+                .unwrap_err()
+                .contains("only for command guests")
+        );
+        assert_eq!(check(&command, "[\"a\"]", Some(b"1234567")).unwrap(), "[\"a\"]");
+        assert!(
+            check(&command, "[\"a\"]", Some(b"12345678"))
+                .unwrap_err()
+                .contains("13 bytes")
+        );
+        assert!(check(&command, "[1]", None).unwrap_err().contains("strings"));
     }
 
     #[test]

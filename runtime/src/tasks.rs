@@ -16,7 +16,7 @@ use crate::outbox::{Outbox, Voice};
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::{self, EXIT_CONDEMNED, exit_now};
 use crate::settings::WATCHDOG_GRACE;
-use crate::task_line::{TaskLine, check_args, find_model};
+use crate::task_line::{TaskLine, check_input, find_model};
 use crate::time::{Time, thread_cpu};
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::channel::Outgoing;
@@ -162,7 +162,8 @@ impl Pusher for ToParent {
         }
         let line = TaskLine::parse_pushed(task)?;
         find_model(&self.start.info, line.model.as_deref().unwrap_or_default())?;
-        check_args(line.args.get(), self.start.max_args)?;
+        let stdin = line.stdin.as_deref().map(str::as_bytes);
+        check_input(&self.start.info, line.args.get(), stdin, self.start.max_args)?;
         // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
         self.alarm.deadline().extend(Time::NEVER);
         self.outbox.put(&FromTasks::Push(task), Time::now());

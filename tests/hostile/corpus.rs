@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::session::{Ended, HANGS, Session, task_file, within};
@@ -87,6 +88,11 @@ impl Record {
             .get()
     }
 
+    /// All of it, where a parser likes it.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&serde_json::to_string(&self.0).unwrap()).unwrap()
+    }
+
     pub fn text(&self, field: &str) -> String {
         serde_json::from_str(self.raw(field)).unwrap()
     }
@@ -125,7 +131,7 @@ pub fn assert_inert(text: &str) {
 }
 
 /// Runs `mpwasm run` on a guest to its end. Returns how it ended, and the records.
-fn run(path: &Path, options: &[&str]) -> (Ended, Vec<Record>) {
+pub fn run(path: &Path, options: &[&str]) -> (Ended, Vec<Record>) {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
     let own = ["--results", results.to_str().unwrap(), path.to_str().unwrap()];

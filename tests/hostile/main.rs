@@ -19,6 +19,7 @@ mod corpus;
 mod beginnings;
 mod bombs;
 mod callbacks;
+mod commands;
 mod descriptors;
 mod endless;
 mod files;

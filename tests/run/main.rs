@@ -11,6 +11,7 @@ mod support;
 mod bench;
 mod cache;
 mod callbacks;
+mod commands;
 mod cookbook;
 mod demo;
 mod guest_tasks;

@@ -11,7 +11,7 @@ use mpwasm::{Guest, Pool, Rejected, Task, TaskLine};
 use serde_json::value::RawValue;
 
 use super::exit::{Exit, Failure};
-use super::guests::Guests;
+use super::guests::{Guests, Loaded};
 use super::inputs::{Form, Origin, Template};
 use super::lines::{Line, Lines};
 use super::progress::Counter;
@@ -80,6 +80,10 @@ impl<'a> Feed<'a> {
                     .map(task)
                     .collect::<Result<_, _>>()
                     .map(Self::Tasks)
+            }
+            // As a shell would run it: once, without arguments.
+            Origin::Guest if let Some(one) = guests.only().filter(|one| runs_by_itself(one)) => {
+                Ok(Self::Tasks(vec![Item::Task(one.guest.task(()), None)]))
             }
             Origin::Guest => {
                 let pushing = guests.all().iter().map(|one| {
@@ -190,6 +194,12 @@ fn one_model(guests: &Guests) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether this guest is run without being given tasks: a command that has no `tasks`.
+fn runs_by_itself(one: &Loaded) -> bool {
+    let info = one.guest.info();
+    info.is_command && !info.has_tasks && one.model.is_none()
+}
+
 /// A task that has nothing but args.
 fn bare(args: Box<RawValue>) -> TaskLine {
     TaskLine {
@@ -198,6 +208,7 @@ fn bare(args: Box<RawValue>) -> TaskLine {
         guest: None,
         model: None,
         timeout: None,
+        stdin: None,
     }
 }
 

@@ -26,7 +26,8 @@ const PLACE: &str = "{}";
 #[derive(Debug, Args)]
 pub struct Inputs {
     /// Read tasks from this file, or from stdin for `-`: one per line, a JSON array of args or an object
-    /// {"args", "key"?, "guest"?, "model"?, "timeout"?} [default: the guest's `tasks` export].
+    /// {"args", "key"?, "guest"?, "model"?, "timeout"?, "stdin"?} [default: the guest's `tasks` export; a command
+    /// without one runs once].
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["args", "arg_file", "words"])]
     pub tasks: Option<PathBuf>,
 

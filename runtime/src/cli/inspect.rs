@@ -65,12 +65,12 @@ fn describe(info: &GuestInfo, settings: &Settings) -> String {
     table.block("verdict", [verdict]);
     table.block("refused", &info.refusals);
     table.block("warnings", &info.warnings);
-    table.block("models", info.models.iter().map(describe_model));
-    let others = [
-        ("tasks", info.has_tasks),
-        ("_start", info.is_command),
-        ("_initialize", info.has_initialize),
-    ];
+    if info.is_command {
+        table.block("command", ["_start, which takes arguments and stdin"]);
+    } else {
+        table.block("models", info.models.iter().map(describe_model));
+    }
+    let others = [("tasks", info.has_tasks), ("_initialize", info.has_initialize)];
     let others: Vec<&str> = others
         .into_iter()
         .filter(|(_, there)| *there)

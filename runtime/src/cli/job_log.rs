@@ -26,28 +26,35 @@ use super::results::lock;
 pub struct Identity {
     /// Of the guest's bytes.
     pub guest: u64,
-    /// Of guest, model and args.
+    /// Of guest, model, args and stdin.
     pub task: u64,
 }
 
 impl Identity {
     /// A task's.
     pub fn of(parts: &TaskParts<'_>) -> Self {
-        Self::new(parts.guest.hash(), parts.model, parts.args.unwrap_or("null"))
+        Self::new(
+            parts.guest.hash(),
+            parts.model,
+            parts.args.unwrap_or("null"),
+            parts.stdin,
+        )
     }
 
     /// That of something that is no task of this guest.
     pub fn of_rejected(guest: &[u8; 32], rejected: &Rejected) -> Self {
         let args = rejected.args.as_ref().map_or("null", |args| args.get());
-        Self::new(guest, &rejected.model, args)
+        Self::new(guest, &rejected.model, args, b"")
     }
 
-    fn new(guest: &[u8; 32], model: &str, args: &str) -> Self {
+    fn new(guest: &[u8; 32], model: &str, args: &str, stdin: &[u8]) -> Self {
         let mut hash = Sha256::new();
         hash.update(guest);
         hash.update(model.len().to_le_bytes());
         hash.update(model);
         hash.update(args);
+        // JSON ends where it ends, so nothing need say how long the args are.
+        hash.update(stdin);
         Self {
             guest: guest_number(guest),
             task: first_bytes(&hash.finalize()),

@@ -252,6 +252,9 @@ impl DryRun {
         }
         let timeout = humantime::format_duration(parts.timeout).to_string();
         fields.insert("timeout".into(), json!(timeout));
+        if !parts.stdin.is_empty() {
+            fields.insert("stdin".into(), json!(String::from_utf8_lossy(parts.stdin)));
+        }
         let fields = serde_json::to_string(&fields)?;
         let fields = fields.strip_suffix('}').unwrap_or(&fields);
         // The args stay as they were written, down to the digits of numbers.

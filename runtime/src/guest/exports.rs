@@ -140,7 +140,16 @@ pub(super) fn read<'a>(
         refusals.push("there is neither an export `runnable` nor `_start`".to_owned());
     }
     info.is_command = has_start && info.models.is_empty();
-    if has_start && !info.models.is_empty() && !info.has_initialize {
+    if info.is_command {
+        info.models.push(ModelInfo {
+            name: String::new(),
+            runnable: "_start".to_owned(),
+            callback: None,
+            error_callback: None,
+            final_callback: None,
+        });
+    }
+    if has_start && !info.is_command && !info.has_initialize {
         info.warnings.push(
             "there are `_start` and `runnable` but no `_initialize`: the guest's constructors never run \
              (build it as a reactor or library)"
@@ -452,7 +461,15 @@ mod tests {
     fn a_guest_without_models_is_a_command_or_nothing() {
         let start = format!("(module {MEMORY} (func (export \"_start\")))");
         let command = info(&start);
-        assert!(command.is_command && command.models.is_empty() && command.warnings.is_empty());
+        assert!(command.is_command && command.warnings.is_empty());
+        assert_eq!(command.models.len(), 1);
+        assert_eq!(
+            (
+                command.models[0].name.as_str(),
+                command.models[0].runnable.as_str()
+            ),
+            ("", "_start")
+        );
         assert_eq!(
             refusals(exporting(&["tasks"])),
             ["there is neither an export `runnable` nor `_start`"]

@@ -37,6 +37,8 @@ pub(super) struct Loaded {
     pub(super) initialize: Option<ModuleExport>,
     /// Whether wasmtime-wasi may be entered, which needs a tokio runtime.
     pub(super) uses_wasi: bool,
+    /// Whether its only model is a command: `_start`, of type `() -> ()`.
+    pub(super) is_command: bool,
     tasks: Option<Entry>,
     models: Vec<Model>,
 }
@@ -85,6 +87,7 @@ impl Loaded {
                 .has_initialize
                 .then(|| find(&module, "_initialize"))
                 .transpose()?,
+            is_command: info.is_command,
             uses_wasi: module
                 .imports()
                 .any(|import| wasi::uses_context(import.module(), import.name())),

@@ -51,12 +51,14 @@ impl Feed {
             retry,
             args,
             token,
+            stdin,
         } = task;
         let args = guest
             .belongs_to(shared)
             .and_then(|()| args.map_err(Error::from))
             .inspect_err(|_| self.flush())?;
-        if self.batch.len() + args.get().len() > BATCH {
+        let input = guest.input(&args, &stdin);
+        if self.batch.len() + input.len() > BATCH {
             self.flush();
         }
         // Tasks of a batch are accepted together; only the first can find the pipe full.
@@ -73,7 +75,7 @@ impl Feed {
                     model,
                     timeout,
                     retry,
-                    args: args.get().as_bytes(),
+                    args: &guest.input(&args, &stdin),
                 },
             );
             Pending {

@@ -90,7 +90,7 @@ pub enum Pushed<'a> {
         timeout: Duration,
         /// When it is tried again; `None` for what the settings say.
         retry: Option<Retry>,
-        /// One line of JSON: an array.
+        /// One line of JSON: an array. Or a command's [`Invocation`](crate::guest::Invocation), encoded.
         #[serde(with = "serde_bytes")]
         args: &'a [u8],
     },
