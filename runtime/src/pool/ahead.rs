@@ -5,6 +5,8 @@ use crate::settings::MAX_AHEAD;
 
 /// Tasks that are pushed together, when there is enough to do meanwhile.
 const BATCH: usize = 64;
+/// Chunks that are.
+const CHUNKS: usize = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -39,21 +41,26 @@ impl Ahead {
         }
     }
 
-    /// Whether more inputs should be pulled: a whole batch at once, rather than one for each that ends.
-    pub fn wants_more(&self, sorter: &Sorter) -> bool {
-        let limit = self.limit(sorter);
-        let room = limit.saturating_sub(sorter.outstanding());
-        room >= (limit / 4).max(1).min(self.chunk_size.max(BATCH) as u64)
+    fn room(&self, sorter: &Sorter) -> u64 {
+        self.limit(sorter).saturating_sub(sorter.outstanding())
     }
 
-    /// How many: one chunk, or what a worker that idles should have now, or what travels well together.
-    pub fn batch(&self, sorter: &Sorter) -> usize {
-        let room = self.limit(sorter).saturating_sub(sorter.outstanding());
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
+    /// Whether more inputs should be pulled: many at once, rather than a few for each that ends, and always whole chunks.
+    pub fn wants_more(&self, sorter: &Sorter) -> bool {
+        let most = BATCH.max(CHUNKS * self.chunk_size) as u64;
+        let many = (self.limit(sorter) / 4).clamp(1, most);
+        self.room(sorter) >= many.max(self.chunk_size as u64)
+    }
+
+    /// What is to be pulled now: so many batches of so many inputs. One, as long as a worker may idle for want of it.
+    pub fn batches(&self, sorter: &Sorter) -> (usize, usize) {
+        let room = usize::try_from(self.room(sorter)).unwrap_or(usize::MAX);
+        let is_urgent = sorter.in_flight() < self.busy();
         match self.chunk_size {
-            1 if sorter.in_flight() < self.busy() => 1,
-            1 => room.clamp(1, BATCH),
-            size => size.min(room.max(1)),
+            1 if is_urgent => (1, 1),
+            1 => (1, room.clamp(1, BATCH)),
+            size if is_urgent => (1, size),
+            size => ((room / size).clamp(1, CHUNKS), size),
         }
     }
 }

@@ -140,7 +140,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Pushes them: each is numbered by the sorter, and gets its outcome in `letters`.
+    /// Gives them to the feed, which is yet to be flushed: each is numbered by the sorter, and gets its outcome in
+    /// `letters`.
     ///
     /// # Errors
     /// When the pool takes no more tasks; those that came too late have their outcomes all the same.
@@ -190,7 +191,6 @@ impl<'a> Batch<'a> {
         if let Some(flaw) = flaw {
             leave(sorter.pull(1), work.invalid(pool, flaw));
         }
-        feed.flush();
         closed
     }
 }

@@ -1,4 +1,4 @@
-//! The iterators behind [`Pool::map`](super::Pool::map) and its relatives.
+//! [`Pool::map`] and its relatives, and the iterators that they return.
 //!
 //! There is no thread: inputs are pulled and pushed by whoever asks for the next outcome, and so never faster than
 //! outcomes are taken. How far ahead is decided in [`Ahead`]; what becomes of outcomes that come out of order, in
@@ -14,13 +14,14 @@ use std::time::Duration;
 use futures_core::Stream;
 use serde::Serialize;
 
-use super::Shared;
 use super::ahead::Ahead;
 use super::batch::{Batch, Shape, Work};
-use super::guest::Model;
+use super::guest::{Callable, Model};
 use super::mailbox::Mailbox;
 use super::sorter::{Order, Sorter};
 use super::token::CancellationToken;
+use super::{Pool, Shared};
+use crate::error::Error;
 use crate::outcome::Outcome;
 
 /// Outcomes on their way to an iterator, each with its place among the inputs.
@@ -49,6 +50,91 @@ pub struct Results<I: Iterator> {
     letters: Arc<Letters>,
     /// Room for letters that were just taken.
     taken: Vec<(u64, Outcome)>,
+}
+
+impl Pool {
+    /// Calls a model with each of the inputs, which is its one argument. The outcomes come in the order of the inputs.
+    ///
+    /// Lazy, as iterators are: see [`Results`], also for chunks and timeouts. The callee is a [`Model`], or a [`Guest`](crate::Guest) for
+    /// its unnamed one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], [`Error::ForeignGuest`].
+    ///
+    /// ```no_run
+    /// # fn f(pool: &mpwasm::Pool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let square = pool.load("square.wasm")?;
+    /// for outcome in pool.map(&square, 1..)?.chunk_size(100).take(1000) {
+    ///     println!("{}", outcome.parse::<u64>()?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        self.results(callee, Shape::One, Order::Inputs, inputs)
+    }
+
+    /// As [`Pool::map`], which is as lazy: the name that Python's `multiprocessing` has for it.
+    ///
+    /// # Errors
+    /// As [`Pool::map`].
+    pub fn imap<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        self.map(callee, inputs)
+    }
+
+    /// As [`Pool::map`], but the outcomes come in the order in which the tasks end: none waits for a slower one.
+    ///
+    /// # Errors
+    /// As [`Pool::map`].
+    pub fn imap_unordered<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        self.results(callee, Shape::One, Order::Ends, inputs)
+    }
+
+    /// As [`Pool::map`], but each input is all of the args: a tuple, array or vector.
+    ///
+    /// # Errors
+    /// As [`Pool::map`].
+    pub fn starmap<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        self.results(callee, Shape::Star, Order::Inputs, inputs)
+    }
+
+    fn results<I>(
+        &self,
+        callee: &impl Callable,
+        shape: Shape,
+        order: Order,
+        inputs: I,
+    ) -> Result<Results<I::IntoIter>, Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        let model = callee.model()?;
+        model.place().0.belongs_to(&self.shared)?;
+        Ok(Results::new(
+            &self.shared,
+            model,
+            shape,
+            order,
+            inputs.into_iter(),
+        ))
+    }
 }
 
 impl<I> Results<I>
@@ -122,8 +208,10 @@ where
     /// Takes what has come, and pushes more if there is room. Whether an outcome can be handed out.
     fn go_on(&mut self) -> bool {
         loop {
-            self.letters.take(&mut self.taken);
-            self.sorter.sort(&mut self.taken);
+            if !self.sorter.is_ready() {
+                self.letters.take(&mut self.taken);
+                self.sorter.sort(&mut self.taken);
+            }
             let is_ready = self.sorter.is_ready();
             if self.work.is_cancelled() {
                 self.inputs = None;
@@ -140,20 +228,27 @@ where
 
     /// Pulls a few inputs, and pushes them together.
     fn push_some(&mut self) {
-        let mut batch = Batch::new(&self.work, self.ahead.batch(&self.sorter));
-        while batch.has_room() {
-            // While the user's iterator runs, nobody is kept from pushing: it may use the pool.
-            match self.inputs.as_mut().and_then(Iterator::next) {
-                Some(input) => batch.add(&input),
-                None => {
-                    self.inputs = None;
-                    break;
+        let (batches, size) = self.ahead.batches(&self.sorter);
+        for _ in 0..batches {
+            let mut batch = Batch::new(&self.work, size);
+            while batch.has_room() {
+                // While the user's iterator runs, nobody is kept from pushing: it may use the pool.
+                match self.inputs.as_mut().and_then(Iterator::next) {
+                    Some(input) => batch.add(&input),
+                    None => {
+                        self.inputs = None;
+                        break;
+                    }
                 }
             }
+            if batch.push(&self.pool, &self.letters, &mut self.sorter).is_err() {
+                self.inputs = None;
+            }
+            if self.inputs.is_none() {
+                break;
+            }
         }
-        if batch.push(&self.pool, &self.letters, &mut self.sorter).is_err() {
-            self.inputs = None;
-        }
+        self.pool.feed().flush();
     }
 
     /// Whether nothing will come any more.

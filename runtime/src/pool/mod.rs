@@ -41,10 +41,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::eventfd::EventFd;
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use self::batch::Shape;
 pub use self::builder::Builder;
 pub use self::cache::{Cache, CacheStats};
 pub use self::compile::inspect;
@@ -60,7 +58,6 @@ use self::questions::Questions;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::receiver::checked;
 pub use self::report::{LOG_TARGET, LogLine, Output, Reporter, Source};
-use self::sorter::Order;
 use self::stats::Counters;
 pub use self::stats::{Progress, Stats};
 pub use self::terminal::Terminal;
@@ -301,89 +298,6 @@ impl Pool {
     pub fn skip(&self, count: u64) -> Result<u64, Error> {
         let _in_order = self.shared.feed();
         self.shared.ledger.skip(count)
-    }
-
-    /// Calls a model with each of the inputs, which is its one argument. The outcomes come in the order of the inputs.
-    ///
-    /// Lazy, as iterators are: see [`Results`], also for chunks and timeouts. The callee is a [`Model`], or a [`Guest`] for
-    /// its unnamed one.
-    ///
-    /// # Errors
-    /// [`Error::UnknownModel`], [`Error::ForeignGuest`].
-    ///
-    /// ```no_run
-    /// # fn f(pool: &mpwasm::Pool) -> Result<(), Box<dyn std::error::Error>> {
-    /// let square = pool.load("square.wasm")?;
-    /// for outcome in pool.map(&square, 1..)?.chunk_size(100).take(1000) {
-    ///     println!("{}", outcome.parse::<u64>()?);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn map<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
-    where
-        I: IntoIterator,
-        I::Item: Serialize,
-    {
-        self.results(callee, Shape::One, Order::Inputs, inputs)
-    }
-
-    /// As [`Pool::map`], which is as lazy: the name that Python's `multiprocessing` has for it.
-    ///
-    /// # Errors
-    /// As [`Pool::map`].
-    pub fn imap<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
-    where
-        I: IntoIterator,
-        I::Item: Serialize,
-    {
-        self.map(callee, inputs)
-    }
-
-    /// As [`Pool::map`], but the outcomes come in the order in which the tasks end: none waits for a slower one.
-    ///
-    /// # Errors
-    /// As [`Pool::map`].
-    pub fn imap_unordered<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
-    where
-        I: IntoIterator,
-        I::Item: Serialize,
-    {
-        self.results(callee, Shape::One, Order::Ends, inputs)
-    }
-
-    /// As [`Pool::map`], but each input is all of the args: a tuple, array or vector.
-    ///
-    /// # Errors
-    /// As [`Pool::map`].
-    pub fn starmap<I>(&self, callee: &impl Callable, inputs: I) -> Result<Results<I::IntoIter>, Error>
-    where
-        I: IntoIterator,
-        I::Item: Serialize,
-    {
-        self.results(callee, Shape::Star, Order::Inputs, inputs)
-    }
-
-    fn results<I>(
-        &self,
-        callee: &impl Callable,
-        shape: Shape,
-        order: Order,
-        inputs: I,
-    ) -> Result<Results<I::IntoIter>, Error>
-    where
-        I: IntoIterator,
-        I::Item: Serialize,
-    {
-        let model = callee.model()?;
-        model.place().0.belongs_to(&self.shared)?;
-        Ok(Results::new(
-            &self.shared,
-            model,
-            shape,
-            order,
-            inputs.into_iter(),
-        ))
     }
 
     /// Runs the guest's `tasks` in a process of its own, until it has ended, and pushes what it pushes. Returns how

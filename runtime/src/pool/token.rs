@@ -11,8 +11,8 @@ use super::timer::{self, Appointment};
 /// [`Results::token`](super::Results::token)), of any pool.
 ///
 /// Cloning it gives another handle of the same token. A task that is pushed with a token that is cancelled already never
-/// runs: it has its outcome, as `cancelled`. Dropping a token cancels nothing, not even what [`cancel_after`] would have:
-/// as long as tasks have it, they keep it.
+/// runs: it has its outcome, as `cancelled`. Dropping a token cancels nothing; what [`cancel_after`] began is called off
+/// when no handle of it is left, and no task that has it.
 ///
 /// [`cancel_after`]: CancellationToken::cancel_after
 ///
