@@ -70,6 +70,37 @@ fn a_reader_that_stops_reading_stops_the_run_and_then_gets_everything() {
     assert_eq!(assert_accounted(&ended.records(), &["ok"])["ok"], 50_000);
 }
 
+/// The first task never ends, and what the others bring forth has to wait for it.
+#[test]
+fn with_keep_order_a_slow_first_task_holds_back_the_others_in_bounded_memory() {
+    let sleep = r#"{"model":"sleep","args":[3600000],"timeout":"2h"}"#;
+    let big = r#"{"model":"big","args":[200000]}"#;
+    let guest = crate::support::guest("fixture").to_str().unwrap();
+    let mut run = Session::start(&["--results=-", "--size=2", "--keep-order", "--tasks=-", guest]);
+    std::io::Write::write_all(run.stdin.as_mut().unwrap(), format!("{sleep}\n").as_bytes()).unwrap();
+    let offered = offer(&mut run, format!("{big}\n"), u64::MAX);
+    let used = || run.processes().into_iter().map(cpu).sum::<u64>();
+    let (mut last, mut since, mut offers) = (used(), Instant::now(), 0);
+    until(|| {
+        // Of what waits there may be 64 MiB, beside what a process has.
+        assert!(
+            resident(run.pid()) < MOST_RESIDENT + (64 << 10),
+            "{} KiB",
+            resident(run.pid())
+        );
+        let now = (used(), offered.load(Ordering::SeqCst));
+        if now.0 > last + 1 || now.1 > offers || now.1 == 0 {
+            (last, offers, since) = (now.0, now.1, Instant::now());
+        }
+        (since.elapsed() > Duration::from_secs(1) && resident(run.pid()) > 40 << 10).then_some(())
+    });
+    assert_eq!(
+        rustix::io::ioctl_fionread(run.stdout.as_ref().unwrap()).unwrap(),
+        0
+    );
+    run.kill_parent();
+}
+
 /// A guest can print a byte at a time, a million times in each callback: what waits for the reader is more than bytes.
 #[test]
 fn what_callbacks_print_in_small_pieces_is_held_back_while_nobody_reads() {

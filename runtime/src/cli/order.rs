@@ -13,8 +13,13 @@ use mpwasm::{LogLevel, Outcome, Source, Stream};
 const AHEAD_PER_WORKER: usize = 16;
 /// Tasks that may be ahead at least.
 const AHEAD: usize = 1024;
-/// Bytes of results and prints that may wait before no more tasks are pushed.
+/// Bytes of results and prints that may wait, as far as those that run can be told from those that ended: if each of
+/// them turned out as large as the largest.
 const BYTES: usize = 64 << 20;
+/// Tasks that may run, for each worker, however large they turn out: it must not be idle.
+const RUNNING_PER_WORKER: usize = 4;
+/// Tasks that are pushed with one call at most: there has to be room for each of them.
+pub const BATCH: usize = 64;
 
 /// Something that was reported of a task.
 #[derive(Debug)]
@@ -38,23 +43,23 @@ pub enum Told {
     Outcome(Box<Outcome>),
 }
 
-impl Told {
-    fn size(&self) -> usize {
-        match self {
-            Self::Output { bytes, .. } => bytes.len(),
-            Self::Log { text, .. } => text.len(),
-            Self::Outcome(outcome) => match &outcome.result {
-                Ok(json) => json.get().len(),
-                Err(error) => error.args.get().len() + error.message.len(),
-            },
-        }
+/// What an outcome takes while it waits, about.
+pub fn size(outcome: &Outcome) -> usize {
+    match &outcome.result {
+        Ok(json) => json.get().len(),
+        Err(error) => error.args.get().len() + error.message.len(),
     }
 }
 
 #[derive(Debug, Default)]
 struct State {
     tasks: VecDeque<Waiting>,
+    /// How many of them have ended.
+    ended: usize,
+    /// What is held of all of them.
     bytes: usize,
+    /// The most that a task has brought forth; `None` while none has ended.
+    largest: Option<usize>,
 }
 
 /// A task that was pushed and whose outcome was not reported yet.
@@ -62,6 +67,10 @@ struct State {
 struct Waiting {
     id: u64,
     told: Vec<Told>,
+    /// Bytes of what is held.
+    held: usize,
+    /// Bytes of all that it has brought forth.
+    size: usize,
     ended: bool,
 }
 
@@ -70,6 +79,7 @@ struct Waiting {
 pub struct Order {
     shared: Arc<(Mutex<State>, Condvar)>,
     ahead: usize,
+    running: usize,
 }
 
 impl Order {
@@ -79,6 +89,7 @@ impl Order {
         Self {
             shared: Arc::default(),
             ahead: workers.saturating_mul(AHEAD_PER_WORKER).max(AHEAD),
+            running: workers.saturating_mul(RUNNING_PER_WORKER),
         }
     }
 
@@ -86,9 +97,19 @@ impl Order {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether what is pushed now might not find room once it has ended.
+    fn is_full(&self, state: &State) -> bool {
+        let running = state.tasks.len() - state.ended;
+        let each = state.largest.unwrap_or(BYTES);
+        let may_come = running.saturating_mul(each).saturating_add(state.bytes);
+        state.tasks.len() >= self.ahead
+            || state.bytes >= BYTES
+            || (running >= self.running && may_come >= BYTES)
+    }
+
     /// These are about to be pushed. Waits while there is no room.
     pub fn expect(&self, ids: Range<u64>) {
-        let full = |state: &mut State| state.tasks.len() >= self.ahead || state.bytes >= BYTES;
+        let full = |state: &mut State| self.is_full(state);
         let mut state = self
             .shared
             .1
@@ -97,23 +118,33 @@ impl Order {
         state.tasks.extend(ids.map(|id| Waiting {
             id,
             told: Vec::new(),
+            held: 0,
+            size: 0,
             ended: false,
         }));
     }
 
-    /// Takes what is told of a task: it is given back when it is the task's turn.
-    pub fn turn(&self, id: u64, told: impl FnOnce() -> Told) -> bool {
+    /// Whether it is the task's turn. If not, what is told of it waits here; it takes `size` bytes.
+    pub fn turn(&self, id: u64, size: usize, told: impl FnOnce() -> Told) -> bool {
         let mut state = self.state();
         let Ok(place) = state.tasks.binary_search_by_key(&id, |task| task.id) else {
             return true; // it has ended, or nobody has pushed it
         };
+        let state = &mut *state;
+        let task = &mut state.tasks[place];
+        task.size += size;
         if place == 0 {
             return true;
         }
         let told = told();
-        state.bytes += told.size();
-        let task = &mut state.tasks[place];
-        task.ended |= matches!(told, Told::Outcome(_));
+        task.held += size;
+        state.bytes += size;
+        if let Told::Outcome(_) = told {
+            task.ended = true;
+            state.ended += 1;
+            state.largest = state.largest.max(Some(task.size));
+            self.shared.1.notify_all();
+        }
         task.told.push(told);
         false
     }
@@ -122,19 +153,23 @@ impl Order {
     pub fn next(&self, id: u64) -> Vec<Told> {
         let mut released = Vec::new();
         let mut state = self.state();
-        if state.tasks.front().is_none_or(|first| first.id != id) {
+        let Some(ended) = state.tasks.pop_front_if(|first| first.id == id) else {
             return released;
-        }
-        state.tasks.pop_front();
-        while let Some(first) = state.tasks.front_mut() {
-            let ended = first.ended;
+        };
+        state.largest = state.largest.max(Some(ended.size));
+        loop {
+            let state = &mut *state;
+            let Some(first) = state.tasks.front_mut() else {
+                break;
+            };
             released.append(&mut first.told);
-            if !ended {
+            state.bytes -= std::mem::take(&mut first.held);
+            if !first.ended {
                 break;
             }
             state.tasks.pop_front();
+            state.ended -= 1;
         }
-        state.bytes -= released.iter().map(Told::size).sum::<usize>();
         drop(state);
         self.shared.1.notify_all();
         released
@@ -143,7 +178,7 @@ impl Order {
     /// Everything that still waits, in order: the run is over.
     pub fn rest(&self) -> Vec<Told> {
         let mut state = self.state();
-        state.bytes = 0;
+        (state.bytes, state.ended) = (0, 0);
         let tasks = std::mem::take(&mut state.tasks);
         tasks.into_iter().flat_map(|task| task.told).collect()
     }
@@ -158,7 +193,7 @@ mod tests {
     use super::*;
 
     fn print(order: &Order, id: u64, text: &str) -> bool {
-        order.turn(id, || Told::Output {
+        order.turn(id, text.len(), || Told::Output {
             source: Source::Task(id),
             stream: Stream::Stdout,
             bytes: text.into(),
@@ -167,7 +202,7 @@ mod tests {
     }
 
     fn end(order: &Order, id: u64) -> bool {
-        order.turn(id, || Told::Outcome(Box::new(ok(id, "1"))))
+        order.turn(id, 1, || Told::Outcome(Box::new(ok(id, "1"))))
     }
 
     fn texts(told: Vec<Told>) -> Vec<String> {
@@ -217,6 +252,29 @@ mod tests {
         assert!(end(&order, 0));
         order.next(0);
         pushed.recv().unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn so_many_run_as_can_end_as_large_as_the_largest() {
+        let order = Order::new(1);
+        let is_full = |order: &Order| order.is_full(&order.state());
+        order.expect(0..4);
+        assert!(is_full(&order), "nothing is known of their size yet");
+        assert!(!print(&order, 1, &"x".repeat(BYTES / 16)) && !end(&order, 1));
+        order.expect(100..110);
+        assert!(!is_full(&order), "they are small enough");
+        order.expect(200..204);
+        assert!(is_full(&order), "all that run could take as much as may wait");
+    }
+
+    #[test]
+    fn one_that_ends_out_of_turn_makes_room() {
+        let order = Order::new(1);
+        order.expect(0..4);
+        let feeder = order.clone();
+        let thread = thread::spawn(move || feeder.expect(4..5));
+        assert!(!end(&order, 1));
         thread.join().unwrap();
     }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::exit::Failure;
 use super::job_log::Identity;
-use super::order::Order;
+use super::order::{self, Order};
 use super::records::inert_json;
 use super::resume::{Resume, Skipped, Step};
 use super::roll::{Listed, Roll};
@@ -194,9 +194,18 @@ impl<'a, T: Taker> Pusher<'a, T> {
         if tasks.is_empty() {
             return Ok(());
         }
-        self.expect(tasks.len() as u64);
-        self.next += tasks.len() as u64;
-        Ok(self.taker.push_all(tasks)?)
+        if self.order.is_none() {
+            self.next += tasks.len() as u64;
+            return Ok(self.taker.push_all(tasks)?);
+        }
+        let mut tasks = tasks.into_iter();
+        while tasks.len() > 0 {
+            let batch: Vec<_> = tasks.by_ref().take(order::BATCH).collect();
+            self.expect(batch.len() as u64);
+            self.next += batch.len() as u64;
+            self.taker.push_all(batch)?;
+        }
+        Ok(())
     }
 
     fn expect(&self, count: u64) {

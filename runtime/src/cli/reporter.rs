@@ -10,7 +10,7 @@ use mpwasm::prints::Prints;
 use mpwasm::{LogLevel, LogLine, Outcome, Output, Source};
 
 use super::halt::Halt;
-use super::order::{Order, Told};
+use super::order::{self, Order, Told};
 use super::progress::Counter;
 use super::records::Records;
 use super::results_dir::ResultsDir;
@@ -247,7 +247,8 @@ impl RunReporter {
         let Some(order) = self.wishes.order.clone() else {
             return self.outcome(outcome).and(filed);
         };
-        if !order.turn(outcome.id, || Told::Outcome(Box::new(outcome.clone()))) {
+        let told = || Told::Outcome(Box::new(outcome.clone()));
+        if !order.turn(outcome.id, order::size(outcome), told) {
             return filed;
         }
         let mut result = self.outcome(outcome).and(filed);
@@ -258,9 +259,9 @@ impl RunReporter {
     }
 
     /// Whether it is the turn of what is told of a source; if not, it waits for it.
-    fn is_its_turn(&self, source: Source, told: impl FnOnce() -> Told) -> bool {
+    fn is_its_turn(&self, source: Source, size: usize, told: impl FnOnce() -> Told) -> bool {
         match (&self.wishes.order, source) {
-            (Some(order), Source::Task(id) | Source::Callback(id)) => order.turn(id, told),
+            (Some(order), Source::Task(id) | Source::Callback(id)) => order.turn(id, size, told),
             _ => true,
         }
     }
@@ -365,7 +366,7 @@ impl mpwasm::Reporter for SharedReporter {
             bytes: output.bytes.to_vec(),
             end: output.end,
         };
-        if !reporter.is_its_turn(output.source, told) {
+        if !reporter.is_its_turn(output.source, output.bytes.len(), told) {
             return Ok(());
         }
         reporter.output(output)
@@ -383,7 +384,7 @@ impl mpwasm::Reporter for SharedReporter {
             worker: line.worker,
             attempt: line.attempt,
         };
-        if !reporter.is_its_turn(line.source, told) {
+        if !reporter.is_its_turn(line.source, line.text.len(), told) {
             return Ok(());
         }
         reporter.log(line)
