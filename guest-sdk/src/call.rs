@@ -23,16 +23,7 @@ pub type State<M> = RefCell<Option<M>>;
 /// The export `runnable`.
 pub fn runnable<M: Model>() -> i32 {
     raw::take_written();
-    match fit::args::<M::Args>(&host::input()).and_then(M::runnable) {
-        Ok(result) => {
-            if !raw::take_written() {
-                put_out(&result);
-            }
-            flush();
-            OK
-        }
-        Err(error) => failed(&error),
-    }
+    with_result(fit::args::<M::Args>(&host::input()).and_then(M::runnable))
 }
 
 /// The export `callback`.
@@ -57,6 +48,12 @@ pub fn error_callback<M: Model>(state: &'static LocalKey<State<M>>) -> i32 {
     )
 }
 
+/// The export `final_callback`.
+pub fn final_callback<M: Model>(state: &'static LocalKey<State<M>>) -> i32 {
+    raw::take_written();
+    with_result(with(state, M::final_callback))
+}
+
 /// The export `tasks`.
 pub fn tasks(push_all: fn() -> Result<(), Error>) -> i32 {
     ended(push_all())
@@ -64,6 +61,19 @@ pub fn tasks(push_all: fn() -> Result<(), Error>) -> i32 {
 
 fn with<M: Model, T>(state: &'static LocalKey<State<M>>, call: impl FnOnce(&mut M) -> T) -> T {
     state.with_borrow_mut(|state| call(state.get_or_insert_default()))
+}
+
+fn with_result(result: Result<impl Serialize, Error>) -> i32 {
+    match result {
+        Ok(result) => {
+            if !raw::take_written() {
+                put_out(&result);
+            }
+            flush();
+            OK
+        }
+        Err(error) => failed(&error),
+    }
 }
 
 fn ended(result: Result<(), Error>) -> i32 {
@@ -193,6 +203,13 @@ mod tests {
         fn error_callback(&mut self, error: TaskError) -> Result<(), Error> {
             Err(format!("{} after {}", error.kind, self.0).into())
         }
+
+        fn final_callback(&mut self) -> Result<serde_json::Value, Error> {
+            match self.0 {
+                0 => Err("there was nothing to add".into()),
+                sum => Ok(sum.into()),
+            }
+        }
     }
 
     thread_local! {
@@ -241,6 +258,16 @@ mod tests {
             error.starts_with("\"the result does not fit: invalid type"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_final_callback_puts_out_what_the_others_accumulated() {
+        let last = || final_callback::<Sum>(&STATE);
+        let nothing = (FAILED, "\"there was nothing to add\"".to_owned());
+        assert_eq!(testing::call("null", last), nothing);
+        testing::call("4", || callback::<Sum>(&STATE));
+        testing::call("5", || callback::<Sum>(&STATE));
+        assert_eq!(testing::call("null", last), (OK, "9".to_owned()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 /// | `Type` | the unnamed model: `runnable`, `callback`, `error_callback` |
 /// | `"name" => Type` | a model with that name: `name.runnable`, `name.callback`, `name.error_callback` |
 /// | `Type: runnable`, `"name" => Type: runnable + error_callback` | only the functions that are listed |
+/// | `Type: runnable + callback + final_callback` | with the end of a fold, which is exported only when it is listed |
 /// | `tasks => function` | the hook `tasks`, a `fn() -> Result<(), Error>` |
 ///
 /// Entries are separated by commas. List the functions of a model that has no callbacks, or only one: what is
@@ -110,8 +111,15 @@ macro_rules! export {
             $crate::__private::error_callback::<$model>(&STATE)
         }
     };
+    (@function final_callback, $model:ty, $prefix:expr) => {
+        #[cfg_attr(target_arch = "wasm32", unsafe(export_name = ::std::concat!($prefix, "final_callback")))]
+        #[allow(dead_code)]
+        extern "C" fn __final_callback() -> i32 {
+            $crate::__private::final_callback::<$model>(&STATE)
+        }
+    };
     (@function $other:ident, $model:ty, $prefix:expr) => {
-        ::std::compile_error!("a model has the functions runnable, callback and error_callback");
+        ::std::compile_error!("a model has the functions runnable, callback, error_callback and final_callback");
     };
 
     (tasks => $tasks:path $(, $($rest:tt)*)?) => {

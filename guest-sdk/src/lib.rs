@@ -1,11 +1,12 @@
 //! Write guests for mpwasm, the process pool for code that you do not trust.
 //!
-//! A *guest* is a WebAssembly module. It exports one or several *models*; a model is a [`Model`] with three
-//! functions, of which the last two are optional:
+//! A *guest* is a WebAssembly module. It exports one or several *models*; a model is a [`Model`] with four
+//! functions, of which the last three are optional:
 //!
 //! - `runnable` gets the args of a task, runs in a worker process and returns a result or an error;
 //! - `callback` gets that result, and runs in the dispatcher process;
-//! - `error_callback` gets the [`TaskError`] of a task that failed, for whatever reason, and runs there too.
+//! - `error_callback` gets the [`TaskError`] of a task that failed, for whatever reason, and runs there too;
+//! - `final_callback` says in the end what these two have made of all tasks.
 //!
 //! ```
 //! use mpwasm_guest::{Error, InfoTask, Model, TaskError, push};
@@ -99,7 +100,7 @@ pub use serde_json::{self, Value, json};
 /// What the expansion of [`export!`] calls; no part of the public interface.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::call::{State, callback, error_callback, runnable, tasks};
+    pub use crate::call::{State, callback, error_callback, final_callback, runnable, tasks};
     pub use crate::export::check_name;
 }
 
@@ -169,5 +170,44 @@ pub trait Model: Default + 'static {
     fn error_callback(&mut self, error: TaskError) -> Result<(), Error> {
         let _ = error;
         Ok(())
+    }
+
+    /// Says what the callbacks have made of all tasks, as any JSON: the end of a fold. Called once, in the dispatcher
+    /// process and in the same instance as they, when every task of the pool has ended; not at all when that instance
+    /// was lost on the way, after a panic or a timeout, or the pool was ended early. Only if it is exported: list it
+    /// in [`export!`](crate::export!), as in `Sum: runnable + callback + final_callback`.
+    ///
+    /// ```
+    /// use mpwasm_guest::{Error, Model, Value};
+    ///
+    /// #[derive(Default)]
+    /// struct Sum(u64);
+    ///
+    /// impl Model for Sum {
+    ///     type Args = (u64,);
+    ///     type Output = u64;
+    ///
+    ///     fn runnable((number,): Self::Args) -> Result<u64, Error> {
+    ///         Ok(number)
+    ///     }
+    ///
+    ///     fn callback(&mut self, number: u64) -> Result<(), Error> {
+    ///         self.0 += number;
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn final_callback(&mut self) -> Result<Value, Error> {
+    ///         Ok(self.0.into())
+    ///     }
+    /// }
+    ///
+    /// mpwasm_guest::export!(Sum: runnable + callback + final_callback);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The pool then has no final value of this model, and its user is told why.
+    fn final_callback(&mut self) -> Result<Value, Error> {
+        Ok(Value::Null)
     }
 }

@@ -94,6 +94,10 @@ pub enum Error {
     /// The pool takes no more tasks: it was stopped, interrupted or terminated, or it failed.
     #[error("the pool takes no more tasks")]
     Closed,
+    /// The dispatcher did not say in time what it is doing: nobody takes the outcomes that come before its answer, or the
+    /// machine is very busy.
+    #[error("the dispatcher did not answer: perhaps the outcomes that come before its answer are not taken")]
+    NoAnswer,
     /// The pool's reporter failed or panicked; the run was ended for that.
     #[error("the outcomes can't be written: {0}")]
     Report(io::Error),

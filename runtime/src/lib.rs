@@ -41,14 +41,20 @@ mod backstop;
 mod compiler;
 mod dispatcher;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod guest_thread;
+mod home;
 mod jail;
 mod outbox;
 mod outcome;
 mod pool;
 mod process;
+mod retry;
 mod role;
+mod status;
 mod task_line;
 mod tasks;
 mod time;
@@ -59,14 +65,19 @@ mod worker;
 pub use error::Error;
 pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
-pub use outcome::{CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
+pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
-    AsCompleted, Builder, Cache, CacheStats, Callable, CancellationToken, Guest, Model, Output, Pool,
-    Rejected, Reporter, Results, Source, Task, TaskHandle, Terminal, as_completed, inspect, prints, wait_all,
-    wait_any,
+    AsCompleted, Builder, Cache, CacheStats, Callable, CancellationToken, FinalError, FinalValue, Guest,
+    LOG_TARGET, LogLine, Model, Output, Pool, Progress, Rejected, Reporter, Results, Source, Stats, Task,
+    TaskHandle, TaskParts, Terminal, as_completed, inspect, prints, wait_all, wait_any,
 };
+pub use retry::{Backoff, Retry};
 pub use settings::{Isolation, Jail, Settings, User};
+pub use status::{Status, TaskStatus, WorkerState, WorkerStatus};
 pub use task_line::{TaskLine, duration, json_error};
+
+/// The version of the engine, wasmtime, that guests run in.
+pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
 
 /// The examples of the page are compiled.
 #[cfg(doctest)]

@@ -84,15 +84,16 @@ impl<V: Voice> Outbox<V> {
         }
     }
 
-    /// Adds a message, behind everything that was printed before.
-    pub fn put<M: Serialize>(&self, message: &M) {
+    /// Adds a message, behind everything that was printed before; `now` is the time, which whoever has something to say
+    /// has mostly just looked at.
+    pub fn put<M: Serialize>(&self, message: &M, now: Time) {
         let mut waiting = self.lock();
         waiting.finish_lines::<V>();
         waiting.frames.put(message);
         if waiting.frames.len() >= BATCH {
             self.send(&mut waiting);
         } else {
-            self.schedule(ENDING_DELAY);
+            self.schedule(now + ENDING_DELAY);
         }
     }
 
@@ -132,9 +133,8 @@ impl<V: Voice> Outbox<V> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What waits is due in `delay`, if it is not due before.
-    fn schedule(&self, delay: Duration) {
-        let at = Time::now() + delay;
+    /// What waits is due then, if it is not due before.
+    fn schedule(&self, at: Time) {
         if at < self.due() {
             self.due.store(at.0, Ordering::Relaxed);
         }
@@ -176,7 +176,7 @@ impl<V: Voice> Prints for Outbox<V> {
             waiting.print::<V>(stream, &line);
         }
         if waiting.frames.is_empty() {
-            self.schedule(OUTPUT_DELAY);
+            self.schedule(Time::now() + OUTPUT_DELAY);
             self.alarm.nudge(self.due());
         } else {
             self.send(&mut waiting);
@@ -250,7 +250,7 @@ mod tests {
     fn endings_wait_for_company_but_not_for_long() {
         let (outbox, mut dispatcher) = outbox();
         outbox.print(Stream::Stdout, b"half");
-        outbox.put(&FromWorker::Ready);
+        outbox.put(&FromWorker::Ready, Time::now());
         assert_eq!(received(&mut dispatcher), [""; 0]);
         assert!(outbox.due() <= Time::now() + OUTPUT_DELAY);
         outbox.flush();
@@ -265,7 +265,7 @@ mod tests {
             let mut waiting = outbox.lock();
             waiting.print::<Worker>(Stream::Stdout, &bytes);
         }
-        outbox.schedule(ENDING_DELAY);
+        outbox.schedule(Time::now() + ENDING_DELAY);
         outbox.flush_due();
         assert_ne!(outbox.due(), Time::NEVER, "not all of it fits");
         let mut total = 0;

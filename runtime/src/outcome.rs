@@ -41,6 +41,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Error,
+        Self::Timeout,
+        Self::Trap,
+        Self::Exit,
+        Self::Memory,
+        Self::Fuel,
+        Self::Limit,
+        Self::Crash,
+        Self::Cancelled,
+        Self::Invalid,
+    ];
+
     /// The word that stands in a record.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -220,8 +234,8 @@ pub struct Usage {
     pub queued_us: Option<u64>,
     /// Microseconds of wall time from the claim to the end.
     pub run_us: Option<u64>,
-    /// Microseconds of processor time of the worker's task thread. Unknown when the worker died, and for an item of a
-    /// chunk.
+    /// Microseconds of processor time of the worker's task thread; of a task that ends within 20 microseconds, those that
+    /// passed on the clock. Unknown when the worker died.
     pub cpu_us: Option<u64>,
     /// Largest size of the instance's linear memory, bytes. Unknown when the worker died.
     pub memory_peak: Option<u64>,
@@ -231,8 +245,22 @@ pub struct Usage {
     pub output_truncated: bool,
 }
 
-/// The attempt that every task is in: there are no retries yet.
-pub const ATTEMPT: u32 = 1;
+/// An attempt that failed and was followed by another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which one it was, from 1.
+    pub attempt: u32,
+    /// The cause of its failure.
+    pub kind: Kind,
+    /// One sentence for people; a long one is cut. It may quote the guest: make it inert before it reaches a terminal.
+    pub message: String,
+    /// The worker's slot, from 0.
+    pub worker: u32,
+    /// The worker's process id.
+    pub pid: u32,
+    /// Microseconds of wall time from the claim to the end.
+    pub run_us: u64,
+}
 
 /// How a task ended, and all that is known about it. Its JSON form is the record of DESIGN.md section 4.
 #[derive(Clone, Debug)]
@@ -245,8 +273,10 @@ pub struct Outcome {
     pub model: String,
     /// The result, one line of JSON, or why there is none.
     pub result: Result<Box<RawValue>, TaskError>,
-    /// How often the task was tried.
+    /// How often the task was tried; the attempt that is told of, from 1.
     pub attempts: u32,
+    /// The attempts before it, in order.
+    pub tried: Vec<Attempt>,
     /// What the task used.
     pub usage: Usage,
     /// How its callback went.
@@ -302,6 +332,9 @@ impl Serialize for Outcome {
             Err(error) => map.serialize_entry("error", error)?,
         }
         map.serialize_entry("attempts", &self.attempts)?;
+        if !self.tried.is_empty() {
+            map.serialize_entry("tried", &self.tried)?;
+        }
         map.serialize_entry("worker", &self.usage.worker)?;
         map.serialize_entry("pid", &self.usage.pid)?;
         map.serialize_entry("queued_us", &self.usage.queued_us)?;
@@ -391,6 +424,7 @@ mod tests {
             model: "m".to_owned(),
             result: Err(TaskError::new(failure, "[1]", 7, 1)),
             attempts: 1,
+            tried: Vec::new(),
             usage: Usage {
                 worker: Some(0),
                 pid: Some(9),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::retry::Retry;
+
 /// How much of the second wall must hold: what stands around each process beside WebAssembly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Jail {
@@ -70,6 +72,20 @@ pub struct Settings {
     pub user: Option<User>,
     /// How long the compilation of one guest may take.
     pub compile_timeout: Duration,
+    /// When a task that failed is tried again, where the task itself does not say.
+    pub retry: Retry,
+    /// Tasks that a worker process runs before another takes its place; `None` for any number.
+    pub max_tasks_per_worker: Option<u32>,
+}
+
+impl Settings {
+    /// Tasks that one worker process may run.
+    pub(crate) fn tasks_per_process(&self) -> Option<u32> {
+        match self.isolation {
+            Isolation::Instance => self.max_tasks_per_worker,
+            Isolation::Process => Some(1),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -90,6 +106,8 @@ impl Default for Settings {
             jail: Jail::default(),
             user: None,
             compile_timeout: Duration::from_secs(30),
+            retry: Retry::default(),
+            max_tasks_per_worker: None,
         }
     }
 }
@@ -117,6 +135,11 @@ pub const MAX_SHOWN_ERROR: usize = 1000;
 pub const LOG_LINE_COST: usize = 16;
 /// Bytes of one log line; the rest is cut.
 pub const MAX_LOG_LINE: usize = 64 << 10;
+/// What a worker needs at most beside the memory, args and results of its task, bytes: the engine's structures and its
+/// tables, above all.
+pub const WORKER_OVERHEAD: u64 = 256 << 20;
+/// What the dispatcher needs at most beside the memory of callbacks, bytes: what waits in it is bounded.
+pub const DISPATCHER_MEMORY: u64 = 512 << 20;
 /// Workers that a pool may have: each takes three of the dispatcher's descriptors, and some more while one process
 /// takes the place of another.
 pub const MAX_SIZE: u32 = 4096;
@@ -142,6 +165,8 @@ pub const MAX_CLAIM_PATIENCE: Duration = Duration::from_secs(60);
 pub const LEAST_PROGRESS: usize = 64 << 10;
 /// A worker that lost an offer so and shows no life for so much longer is killed.
 pub const STALL_PATIENCE: Duration = Duration::from_secs(2);
+/// An answer of the dispatcher to what the pool is doing is waited for so long: it comes behind the outcomes.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// A worker that is not ready so long after its start is killed.
 pub const START_PATIENCE: Duration = Duration::from_secs(10);
 /// A worker that is not reaped so long after SIGKILL (state D) is given up.
@@ -150,6 +175,12 @@ pub const REAP_PATIENCE: Duration = Duration::from_secs(5);
 pub const MAX_FAILED_STARTS: u32 = 5;
 /// Workers that may die with a task in hand, claimed or not, before it ends as `crash`.
 pub const MAX_EXPOSURES: u32 = 3;
+/// Workers that may die under a task that is tried again, where its policy does not say.
+pub const CRASH_LIMIT: u32 = 3;
+/// Attempts after the first that a task can have: each is kept until the task's record is written.
+pub const MAX_RETRIES: u32 = 100;
+/// Bytes of the message of an attempt that was not the last.
+pub const MAX_TRIED_MESSAGE: usize = 1000;
 /// First delay before a slot is filled again after a start that failed; it doubles up to [`MAX_RESPAWN_DELAY`].
 pub const RESPAWN_DELAY: Duration = Duration::from_millis(10);
 /// Longest delay between two starts of one slot.

@@ -7,11 +7,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::guest::GuestInfo;
-use crate::guest::one_line;
+use crate::guest::{GuestInfo, Invocation, JsonError, kept_line, one_line};
 use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
 
 /// What a task line says.
@@ -21,10 +19,14 @@ pub struct TaskLine {
     pub args: Box<RawValue>,
     /// The key, if it names one.
     pub key: Option<String>,
+    /// The guest, if it names one: which of several is meant is for the reader of the line to say.
+    pub guest: Option<String>,
     /// The model, if it names one.
     pub model: Option<String>,
     /// The timeout, if it names one.
     pub timeout: Option<Duration>,
+    /// The stdin, if it has one: for command guests only, which nobody has checked.
+    pub stdin: Option<String>,
 }
 
 /// The object form, of both.
@@ -33,9 +35,10 @@ pub struct TaskLine {
 struct Object {
     args: Option<Box<RawValue>>,
     key: Option<String>,
+    guest: Option<String>,
     model: Option<String>,
     timeout: Option<Seconds>,
-    stdin: Option<IgnoredAny>,
+    stdin: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -65,8 +68,10 @@ impl TaskLine {
                 Ok(Some(Self {
                     args,
                     key: None,
+                    guest: None,
                     model: None,
                     timeout: None,
+                    stdin: None,
                 }))
             }
             Some(b'{') => {
@@ -87,18 +92,17 @@ impl TaskLine {
     pub fn parse_pushed(pushed: &[u8]) -> Result<Self, String> {
         let text = str::from_utf8(pushed)
             .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))?;
-        Object::parse(text)?.into_line()
+        let object = Object::parse(text)?;
+        if object.guest.is_some() {
+            return Err("`guest` is only for task lines: what a guest pushes is for itself".into());
+        }
+        object.into_line()
     }
 }
 
 impl Object {
     fn parse(text: &str) -> Result<Self, String> {
-        let object: Self = serde_json::from_str(text).map_err(|error| json_error(&error))?;
-        if object.stdin.is_some() {
-            Err("`stdin` is only for command guests".into())
-        } else {
-            Ok(object)
-        }
+        serde_json::from_str(text).map_err(|error| json_error(&error))
     }
 
     fn into_line(self) -> Result<TaskLine, String> {
@@ -116,7 +120,9 @@ impl Object {
         Ok(TaskLine {
             args: self.args.unwrap_or_else(no_args),
             key: self.key,
+            guest: self.guest,
             model: self.model,
+            stdin: self.stdin,
             timeout: timeout
                 .transpose()
                 .map_err(|error| format!("bad `timeout`: {error}"))?,
@@ -160,28 +166,69 @@ fn seconds(seconds: f64) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When they are something else: what.
-pub fn check_args(args: &str, max: u64) -> Result<Box<RawValue>, String> {
-    let line = check_args_line(args, max)?;
-    RawValue::from_string(line.into_owned()).map_err(|error| json_error(&error))
+pub fn check_args<'a>(args: impl Into<Cow<'a, str>>, max: u64) -> Result<Box<RawValue>, String> {
+    let args = args.into();
+    check_size(&args, max)?;
+    let line = kept_line(args, MAX_JSON_DEPTH).map_err(not_json)?;
+    check_array(line.get())?;
+    Ok(line)
 }
 
-/// As [`check_args`], without a copy where none is needed.
+/// As [`check_args`], for who copies them elsewhere.
 ///
 /// # Errors
 /// As [`check_args`].
 pub fn check_args_line(args: &str, max: u64) -> Result<Cow<'_, str>, String> {
-    if args.len() as u64 > max {
-        return Err(format!(
-            "the args have {} bytes; at most {max} are allowed (--max-args)",
-            args.len()
-        ));
-    }
-    let line = one_line(args.as_bytes(), MAX_JSON_DEPTH)
-        .map_err(|error| format!("the args are no JSON: {error}"))?;
-    if !line.starts_with('[') {
-        return Err("the args are no JSON array".to_owned());
-    }
+    check_size(args, max)?;
+    let line = one_line(args.as_bytes(), MAX_JSON_DEPTH).map_err(not_json)?;
+    check_array(&line)?;
     Ok(line)
+}
+
+fn check_size(args: &str, max: u64) -> Result<(), String> {
+    match args.len() {
+        len if len as u64 > max => Err(format!(
+            "the args have {len} bytes; at most {max} are allowed (--max-args)"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn not_json(error: JsonError) -> String {
+    format!("the args are no JSON: {error}")
+}
+
+fn check_array(line: &str) -> Result<(), String> {
+    match line.starts_with('[') {
+        true => Ok(()),
+        false => Err("the args are no JSON array".to_owned()),
+    }
+}
+
+/// The args and the stdin that the task of a line has, checked against the guest: [`check_args`], and more for commands.
+///
+/// # Errors
+/// When they are none that the guest can be given: why.
+pub fn check_input<'a>(
+    info: &GuestInfo,
+    args: impl Into<Cow<'a, str>>,
+    stdin: Option<&[u8]>,
+    max: u64,
+) -> Result<Box<RawValue>, String> {
+    let checked = check_args(args, max)?;
+    if info.is_command {
+        let stdin = stdin.unwrap_or_default();
+        Invocation::new("", &checked, stdin)?;
+        let bytes = (checked.get().len() as u64).saturating_add(stdin.len() as u64);
+        if bytes > max {
+            return Err(format!(
+                "the args and the stdin have {bytes} bytes; at most {max} are allowed (--max-args)"
+            ));
+        }
+    } else if stdin.is_some() {
+        return Err("`stdin` is only for command guests".to_owned());
+    }
+    Ok(checked)
 }
 
 /// The place of the model with this name in the guest.
@@ -287,7 +334,7 @@ mod tests {
             (r#"{"args":[],"arg":1}"#, "unknown field `arg`"),
             (r#"{"args":[],"args":[]}"#, "duplicate field `args`"),
             (r#"{"args":[],"key":5}"#, "expected a string"),
-            (r#"{"args":[],"stdin":"x"}"#, "only for command guests"),
+            (r#"{"args":[],"stdin":5}"#, "expected a string"),
             (
                 r#"{"args":[],"timeout":0}"#,
                 "bad `timeout`: it must be longer than zero",
@@ -308,6 +355,31 @@ mod tests {
             assert!(described(line).contains(why), "{line}: {}", described(line));
         }
         assert_eq!(TaskLine::parse(b"[\"\xff\"]").unwrap_err(), "not UTF-8 at byte 3");
+    }
+
+    #[test]
+    fn what_a_guest_is_given_depends_on_what_it_is() {
+        let model = GuestInfo::default();
+        let command = GuestInfo {
+            is_command: true,
+            ..GuestInfo::default()
+        };
+        let check = |info: &GuestInfo, args: &str, stdin: Option<&[u8]>| {
+            check_input(info, args, stdin, 12).map(|args| args.get().to_owned())
+        };
+        assert_eq!(check(&model, "[1, 2]", None).unwrap(), "[1,2]");
+        assert!(
+            check(&model, "[]", Some(b""))
+                .unwrap_err()
+                .contains("only for command guests")
+        );
+        assert_eq!(check(&command, "[\"a\"]", Some(b"1234567")).unwrap(), "[\"a\"]");
+        assert!(
+            check(&command, "[\"a\"]", Some(b"12345678"))
+                .unwrap_err()
+                .contains("13 bytes")
+        );
+        assert!(check(&command, "[1]", None).unwrap_err().contains("strings"));
     }
 
     #[test]

@@ -13,10 +13,10 @@ use crate::guest::{Call, Deadline, Executor, Export, LoadError, Prints, Pusher, 
 use crate::guest_thread;
 use crate::jail;
 use crate::outbox::{Outbox, Voice};
-use crate::outcome::{ATTEMPT, Failure, Kind, LogLevel, Stream};
+use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::{self, EXIT_CONDEMNED, exit_now};
 use crate::settings::WATCHDOG_GRACE;
-use crate::task_line::{TaskLine, check_args, find_model};
+use crate::task_line::{TaskLine, check_input, find_model};
 use crate::time::{Time, thread_cpu};
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::channel::Outgoing;
@@ -58,7 +58,7 @@ fn start() -> Result<std::convert::Infallible, String> {
     });
     let unable = |error: LoadError| -> ! {
         let failure = Failure::new(Kind::Error, format!("it can't be loaded: {error}"));
-        outbox.put(&FromTasks::Ended(Some(failure)));
+        outbox.put(&FromTasks::Ended(Some(failure)), Time::now());
         outbox.flush();
         exit_now(1);
     };
@@ -100,11 +100,11 @@ fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc
         export: Export::Tasks,
         input: b"null",
         task_id: 0,
-        attempt: ATTEMPT,
+        attempt: 1,
     };
     let report = executor.run(&call);
     if alarm.deadline().disarm() {
-        outbox.put(&FromTasks::Ended(report.ending.err()));
+        outbox.put(&FromTasks::Ended(report.ending.err()), Time::now());
         outbox.flush();
         exit_now(0);
     }
@@ -162,10 +162,11 @@ impl Pusher for ToParent {
         }
         let line = TaskLine::parse_pushed(task)?;
         find_model(&self.start.info, line.model.as_deref().unwrap_or_default())?;
-        check_args(line.args.get(), self.start.max_args)?;
+        let stdin = line.stdin.as_deref().map(str::as_bytes);
+        check_input(&self.start.info, line.args.get(), stdin, self.start.max_args)?;
         // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
         self.alarm.deadline().extend(Time::NEVER);
-        self.outbox.put(&FromTasks::Push(task));
+        self.outbox.put(&FromTasks::Push(task), Time::now());
         self.backstop.cover(self.start.timeout, thread_cpu());
         let deadline = Time::now() + self.start.timeout;
         self.alarm.deadline().extend(deadline);

@@ -17,6 +17,7 @@ mod guests;
 mod parent;
 mod pipes;
 mod pressure;
+mod resume;
 mod session;
 mod signals;
 mod stopped;

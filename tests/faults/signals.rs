@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, once and twice, and the total timeout.
+//! SIGINT and SIGTERM, once and twice, the total timeout, and SIGUSR1, which ends nothing.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::session::{Ended, Lines, Session, announcing_guest, assert_accounted, task_file, within};
+use crate::session::{
+    Ended, HANGS, Lines, Session, announcing_guest, assert_accounted, spinning, task_file, within,
+};
 use crate::support::{fixture, records};
 
 /// What a task of the announcing guest leaves of its time: enough for a machine on which a thread stands still.
@@ -156,4 +158,27 @@ fn the_total_timeout_ends_a_run() {
     assert!(begin.elapsed() >= Duration::from_secs(3));
     assert!(ended.stderr.contains("--total-timeout 3s"), "{}", ended.stderr);
     assert_accounted(&records, &["cancelled"]);
+}
+
+#[test]
+fn sigusr1_tells_what_each_worker_is_doing_and_changes_nothing() {
+    let mut run = spinning(2, &["--results", "-"]);
+    let stdout = run.read();
+    for _ in 0..2 {
+        run.signal(Signal::SIGUSR1);
+    }
+    run.stderr.wait_for_text("10 tasks so far: 2 running, 8 queued");
+    for (worker, pid) in run.workers(2).into_iter().enumerate() {
+        run.stderr.wait_for_text(&format!("(pid {pid}): running task "));
+        run.stderr.wait_for_text(&format!("worker {worker} (pid "));
+    }
+    run.signal(Signal::SIGTERM);
+    run.stderr.wait_for_text("SIGTERM");
+    run.signal(Signal::SIGTERM);
+    let ended = run.finish_killed(stdout, HANGS);
+    ended.assert_code(143);
+    assert_eq!(
+        assert_accounted(&ended.records(), &["cancelled"])["cancelled"],
+        10
+    );
 }

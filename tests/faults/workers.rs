@@ -187,3 +187,56 @@ fn workers_that_never_become_ready_fail_the_pool_and_every_task_is_recorded() {
             .ok_or_else(|| format!("{} records", records.len()))
     });
 }
+
+/// As the first, with retries: what a killed worker ran is run again, and nothing is lost.
+#[test]
+fn with_retries_nothing_is_lost_with_a_killed_worker() {
+    const TASKS: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = task_file(folder.path(), (0..TASKS).map(|_| "[5000]".to_owned()));
+    let mut chance = chance();
+    let options = [
+        "--retries",
+        "100",
+        "--crash-limit",
+        "100",
+        "--backoff",
+        "1ms..20ms~50%",
+    ];
+    let tasks = [
+        "--results",
+        "-",
+        "--size",
+        "2",
+        "--tasks",
+        tasks.to_str().unwrap(),
+    ];
+    let mut run = Session::start(&[&options[..], &tasks, &[&fixture("busy")]].concat());
+    let stdout = run.read();
+    while !run.has_ended(Duration::ZERO) {
+        random_moment(&mut chance, Duration::from_millis(5));
+        let ended = stdout.count();
+        if let Some(&worker) = run.of_role("worker").choose(&mut chance) {
+            let _ = kill(Pid::from_raw(worker as i32), Signal::SIGKILL);
+        }
+        // As above: workers come up between the kills.
+        stdout.wait_for(ended + 3);
+    }
+    let ended = run.finish(stdout, HANGS);
+    let records = ended.records();
+    assert_each_id_once(&records, TASKS as u64);
+    assert!(
+        records.iter().all(|record| record["status"] == "ok"),
+        "{records:?}"
+    );
+    let again = records.iter().filter(|record| record["attempts"] != 1);
+    let attempts = again
+        .clone()
+        .flat_map(|record| record["tried"].as_array().unwrap());
+    assert!(
+        attempts.clone().all(|attempt| attempt["kind"] == "crash"),
+        "{records:?}"
+    );
+    assert!(again.count() > 0, "no kill hit a task");
+    ended.assert_code(0);
+}

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::session::{Ended, HANGS, Session, task_file, within};
-use crate::support::{mpwasm, run_within};
+use crate::support::{self, mpwasm, run_within};
 
 /// The options that every run of the corpus has: the strictest jail that the machine can build.
 pub fn options() -> &'static [&'static str] {
@@ -87,6 +88,11 @@ impl Record {
             .get()
     }
 
+    /// All of it, where a parser likes it.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&serde_json::to_string(&self.0).unwrap()).unwrap()
+    }
+
     pub fn text(&self, field: &str) -> String {
         serde_json::from_str(self.raw(field)).unwrap()
     }
@@ -125,7 +131,7 @@ pub fn assert_inert(text: &str) {
 }
 
 /// Runs `mpwasm run` on a guest to its end. Returns how it ended, and the records.
-fn run(path: &Path, options: &[&str]) -> (Ended, Vec<Record>) {
+pub fn run(path: &Path, options: &[&str]) -> (Ended, Vec<Record>) {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
     let own = ["--results", results.to_str().unwrap(), path.to_str().unwrap()];
@@ -215,8 +221,7 @@ impl Bad {
     /// As [`check`](Self::check), for a whole guest.
     pub fn judge(self, guest: &str) -> (Ended, Vec<Record>) {
         let guest = Scratch::file("guest.wat", guest);
-        let timeout = if self.status == "timeout" { SOON } else { LATE };
-        let bad_line = format!(r#"{{"args":[],"timeout":{}}}"#, timeout.as_secs_f64());
+        let bad_line = self.line("", "[]");
         let args = |id: usize| format!(r#"["good",{id}]"#);
         // Three good ones before each bad one, and behind the last.
         let is_bad = |id: usize| id % 4 == 3;
@@ -249,6 +254,35 @@ impl Bad {
         let all_well = self.status == "ok" && expected.iter().all(|status| harmless.contains(status));
         ended.assert_code(if all_well { 0 } else { 1 });
         (ended, records)
+    }
+
+    /// The line of a bad task.
+    fn line(self, model: &str, args: &str) -> String {
+        let timeout = if self.status == "timeout" { SOON } else { LATE };
+        let timeout = timeout.as_secs_f64();
+        format!(r#"{{"model":"{model}","args":{args},"timeout":{timeout}}}"#)
+    }
+
+    /// Runs tasks of a bad model of the fixture among tasks of its good model `echo`.
+    pub fn check_rust(self, model: &str, args: &str) {
+        let good = r#"{"model":"echo","args":["good"]}"#.to_owned();
+        let bad = self.line(model, args);
+        let lines = [&good, &bad, &good, &bad, &good];
+        let tasks = tempfile::tempdir().unwrap();
+        let tasks = task_file(tasks.path(), lines.iter().map(|line| line.to_string()));
+        let options = [self.options, &["--tasks", tasks.to_str().unwrap()]].concat();
+
+        let (ended, records) = run(support::guest("fixture"), &options);
+        assert_eq!(records.len(), lines.len(), "{}", ended.stderr);
+        for (record, line) in records.iter().zip(lines) {
+            if *line == bad {
+                self.assert_ended(record);
+            } else {
+                assert_eq!(record.text("status"), "ok", "a neighbour: {record}");
+                assert_eq!(record.raw("result"), "[\"good\"]", "a neighbour: {record}");
+            }
+        }
+        ended.assert_code(if self.status == "ok" { 0 } else { 1 });
     }
 
     fn assert_ended(self, record: &Record) {

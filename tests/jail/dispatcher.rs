@@ -118,3 +118,28 @@ fn it_gets_at_nothing_else_of_the_kernel() {
         forbidden(attack, "");
     }
 }
+
+/// Attempts and folds that it tells are looked at before they are kept.
+#[test]
+fn it_can_not_tell_what_can_not_be() {
+    for (forgery, told, attempts) in [
+        ("the second attempt first", "an attempt of task 0", 0),
+        ("attempts without end", "an attempt of task 0", 100),
+        ("a fold of no guest", "a fold of model 0 of guest 1", 0),
+        ("a fold of no model", "a fold of model 64 of guest 0", 0),
+        ("a fold twice", "a fold of model 0 of guest 0", 0),
+    ] {
+        let attacked = Attacked::start("attacker-dispatcher", 1);
+        let handle = attacked.attack("forge", forgery);
+        let outcome = in_time(&handle);
+        let error = outcome.result.expect_err("nothing else told its end");
+        assert!(error.message.contains(told), "{forgery}: {}", error.message);
+        assert_eq!(outcome.tried.len(), attempts, "{forgery}");
+        assert!(outcome.tried.iter().all(|attempt| attempt.message.len() <= 1000));
+        let end = attacked.pool.stop().expect_err("the dispatcher was given up");
+        assert!(
+            matches!(&end, Error::DispatcherDied(why) if why.contains(told)),
+            "{end}"
+        );
+    }
+}

@@ -16,6 +16,7 @@ fn the_doctor_names_each_layer_and_tries_them() {
         "Landlock",
         "Landlock scopes",
         "namespaces",
+        "memory limit",
         "another user",
     ] {
         let mut lines = text.lines();

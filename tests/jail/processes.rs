@@ -127,6 +127,27 @@ fn the_compiler_is_jailed() {
     crate::support::once_in_three(|| jailed_child(&guest, "compiler"));
 }
 
+/// Whether this machine has the layer, as the doctor says.
+fn is_active(layer: &str) -> bool {
+    let doctor = crate::support::mpwasm().arg("doctor").output().unwrap();
+    let doctor = String::from_utf8(doctor.stdout).unwrap();
+    doctor
+        .lines()
+        .any(|line| line.starts_with(layer) && line.contains(" active "))
+}
+
+#[test]
+fn all_children_are_in_a_control_group_of_their_own_where_there_can_be_one() {
+    let run = warm(&[]);
+    let name = format!("/mpwasm-{}-", run.child.id());
+    let is_there = is_active("memory limit");
+    for pid in [vec![run.dispatcher()], run.workers(2)].concat() {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let own = groups.lines().find(|line| line.starts_with("0::"));
+        assert_eq!(own.is_some_and(|own| own.contains(&name)), is_there, "{groups}");
+    }
+}
+
 #[test]
 fn all_children_share_a_network_that_is_not_the_machines() {
     if !nix::unistd::geteuid().is_root() {
@@ -137,13 +158,9 @@ fn all_children_share_a_network_that_is_not_the_machines() {
     }
     let network = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
     let run = warm(&[]);
-    let doctor = crate::support::mpwasm().arg("doctor").output().unwrap();
-    let doctor = String::from_utf8(doctor.stdout).unwrap();
-    let is_there = doctor
-        .lines()
-        .any(|line| line.starts_with("namespaces") && line.contains(" active "));
     let theirs = network(run.dispatcher());
-    assert_eq!(theirs != network(std::process::id()), is_there, "{doctor}");
+    let is_own = theirs != network(std::process::id());
+    assert_eq!(is_own, is_active("namespaces"));
     for worker in run.workers(2) {
         assert_eq!(network(worker), theirs);
     }

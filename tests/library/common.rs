@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use mpwasm::{Builder, Guest, LogLevel, Outcome, Pool, Reporter, Source, Task, TaskHandle};
+use mpwasm::{Builder, Guest, LogLine, Outcome, Pool, Reporter, Source, Task, TaskHandle};
 
 use crate::support;
 
@@ -85,8 +85,8 @@ impl Reporter for Recorder {
         Ok(())
     }
 
-    fn log(&mut self, source: Source, _: LogLevel, text: &str) -> io::Result<()> {
-        let _ = self.0.send(Heard::Log(source, text.to_owned()));
+    fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
+        let _ = self.0.send(Heard::Log(line.source, line.text.to_owned()));
         Ok(())
     }
 }

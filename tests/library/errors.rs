@@ -186,14 +186,10 @@ fn a_guest_is_refused_with_all_that_speaks_against_it() {
 }
 
 #[test]
-fn commands_and_broken_modules_are_refused() {
+fn broken_modules_are_refused() {
     let pool = builder().memory(1 << 20).start().unwrap();
     let runnable = "(func (export \"runnable\") (result i32) (i32.const 0))";
     for (text, reason) in [
-        (
-            "(module (memory (export \"memory\") 1) (func (export \"_start\")))".to_owned(),
-            "command",
-        ),
         (
             format!("(module (memory (export \"memory\") 17) {runnable})"),
             "initial memory",

@@ -6,15 +6,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
 mod cache;
+mod commands;
 mod common;
 mod documents;
 mod embedding;
 mod ending;
 mod errors;
+mod folds;
 mod guests;
 mod handles;
 mod maps;
 mod pushing;
+mod retries;
+mod status;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;

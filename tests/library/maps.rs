@@ -1,6 +1,7 @@
 //! `map` and its relatives: order, laziness, chunks, and what becomes of what is left half-way.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mpwasm::{Kind, Outcome, Source};
@@ -316,4 +317,25 @@ fn a_map_can_be_as_long_as_one_likes() {
             .count()
     });
     assert_eq!(right, 100_000);
+}
+
+/// A chunk counts as one task, and none is lost while its worker's process is replaced.
+#[test]
+fn a_process_that_is_replaced_after_some_tasks_runs_as_many_chunks() {
+    let (pool, guest) = pool_and_guest(builder().max_tasks_per_worker(3));
+    let results = pool.map(&guest, 0..280_u64).unwrap().chunk_size(7);
+    let outcomes: Vec<Outcome> = in_time(move || results.collect());
+    assert_eq!(
+        outcomes.iter().map(number).collect::<Vec<_>>(),
+        (0..280).collect::<Vec<_>>()
+    );
+    let mut items = BTreeMap::<u32, usize>::new();
+    for outcome in &outcomes {
+        *items.entry(outcome.usage.pid.unwrap()).or_default() += 1;
+    }
+    assert!(items.values().all(|&count| count <= 3 * 7), "{items:?}");
+    assert!(
+        items.values().filter(|&&count| count == 3 * 7).count() >= 10,
+        "{items:?}"
+    );
 }

@@ -241,3 +241,35 @@ fn log_lines_that_are_no_utf8_count_as_what_they_become() {
     );
     assert_eq!(ended.column("status"), ["ok"; 2], "{ended:#?}");
 }
+
+#[test]
+fn a_fold_is_told_in_the_end() {
+    let lines: String = [1, 2, -5, 3]
+        .iter()
+        .map(|n| line("", "fold", &format!("[{n}]")))
+        .collect();
+    let ended = run_lines(lines, &[fixture(), "--size", "2"]);
+    assert_eq!(ended.code, Some(1), "a task failed");
+    assert_eq!(ended.prints(), ["folding"]);
+    let told: Vec<&str> = ended.stderr.lines().rev().take(2).collect();
+    assert!(told[0].starts_with("mpwasm: 4 tasks: "), "{told:?}");
+    assert_eq!(told[1], "mpwasm: the final value of model \"fold\": [6,1]");
+}
+
+#[test]
+fn a_fold_that_was_lost_fails_the_run_and_is_told_as_lost() {
+    let lines: String = [1, 13, 2]
+        .iter()
+        .map(|n| line("", "fold", &format!("[{n}]")))
+        .collect();
+    let ended = run_lines(lines, &[fixture(), "--size", "1"]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.stdout, "", "the final callback was not asked");
+    let told = "mpwasm: there is no final value of model \"fold\": error: what it had accumulated was lost with its \
+                callback for task 1: panicked at";
+    assert!(
+        ended.stderr.lines().any(|line| line.starts_with(told)),
+        "{}",
+        ended.stderr
+    );
+}

@@ -1,6 +1,6 @@
-//! `--isolation process`: no two tasks share a process, however they end.
+//! `--isolation process`: no two tasks share a process, however they end. `--max-tasks-per-worker`: not too many do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -63,4 +63,25 @@ fn without_it_tasks_share_the_processes_of_their_workers() {
     let ended = run_lines(lines, &[fixture(), "--size", "2"]);
     assert_eq!(ended.column("status"), ["ok"; 60], "{ended:#?}");
     assert!(pids(&ended).len() < 60, "{ended:#?}");
+}
+
+#[test]
+fn a_process_is_replaced_after_the_tasks_that_it_may_run() {
+    let lines = line("", "pid", "[]").repeat(100);
+    let args = ["--size", "2", "--max-tasks-per-worker", "7"];
+    let ended = run_lines(lines, &[&[fixture()], &args[..]].concat());
+    assert_eq!(ended.column("status"), ["ok"; 100], "{ended:#?}");
+    assert_eq!(ended.code, Some(0));
+    let mut tasks = BTreeMap::<u64, u32>::new();
+    for record in &ended.records {
+        assert!(
+            record["worker"].as_u64().unwrap() < 2,
+            "a slot keeps its number: {record}"
+        );
+        *tasks.entry(record["pid"].as_u64().unwrap()).or_default() += 1;
+    }
+    assert!(tasks.values().all(|&count| count <= 7), "{tasks:?}");
+    // Only the last ones may have gone before their time.
+    let whole = tasks.values().filter(|&&count| count == 7).count();
+    assert!(whole + 2 >= tasks.len(), "{tasks:?}");
 }

@@ -221,15 +221,18 @@ fn escape_sequences_in_messages_and_keys_are_inert_on_stderr_and_whole_in_the_re
 fn log_lines_are_one_line_each_with_their_level_and_debug_is_shown_when_asked_for() {
     let task = line("", "log", r#"["\u001b[2J\nx"]"#);
     let logged = |args: &[&str]| {
-        let ended = run_lines(&task, &[&[fixture()], args].concat());
+        let ended = run_lines(&task, &[&[fixture(), "--size=1"], args].concat());
         let lines = ended
             .stderr
             .lines()
-            .filter(|line| line.contains("task 0: "))
-            .map(str::to_owned);
+            .filter(|line| line.contains("task=0 attempt=1 worker=0 text="))
+            .map(|line| line.trim_start().to_owned());
         lines.collect::<Vec<_>>()
     };
-    let line = |level: &str| format!("{level} task 0: {level} \\u{{1b}}[2J\\nx");
+    let line = |level: &str| {
+        let shown = level.to_uppercase();
+        format!("{shown} task=0 attempt=1 worker=0 text=\"{level} \\\\u{{1b}}[2J\\\\nx\"")
+    };
     assert_eq!(logged(&[]), ["error", "warn", "info"].map(line));
     assert_eq!(logged(&["-v"]), ["error", "warn", "info", "debug"].map(line));
 }
@@ -255,10 +258,91 @@ fn what_becomes_of_the_processes_is_said_when_asked_for_and_without_colours() {
             &[&[fixture(), "--size", "1"], args].concat(),
         );
         assert!(!ended.stderr.contains('\u{1b}'), "{:?}", ended.stderr);
-        ended.stderr.matches("worker 0 started (pid ").count()
+        let of_worker = ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains(" worker=0 pid="));
+        of_worker
+            .map(|line| {
+                let what = line.trim_start().strip_prefix("DEBUG worker ").unwrap();
+                what.split(':').next().unwrap().to_owned()
+            })
+            .collect::<Vec<_>>()
     };
-    assert_eq!(said(&[]), 0);
-    assert_eq!(said(&["-v"]), 1);
+    assert_eq!(said(&[]), [""; 0]);
+    let life = ["started", "ready", "assigned", "told to exit", "reaped"];
+    assert_eq!(said(&["-v"]), life);
+}
+
+#[test]
+fn a_worker_that_is_killed_is_said_to_be_and_why() {
+    let ended = run(&[
+        &support::fixture("noop"),
+        "--isolation=process",
+        "--size=1",
+        "--args=[]",
+        "-v",
+    ]);
+    let line = |what: &str| ended.stderr.lines().find(|line| line.contains(what));
+    let assigned = line("worker assigned").unwrap();
+    assert!(assigned.contains("task=0 attempt=1"), "{assigned}");
+    for what in [
+        "dispatcher started",
+        "dispatcher ready",
+        "compiler started",
+        "dispatcher reaped: ",
+    ] {
+        assert!(
+            line(what).is_some_and(|line| line.contains("pid=")),
+            "{what}: {}",
+            ended.stderr
+        );
+    }
+
+    let lines = [
+        crate::bench::line("", "spin", "[]"),
+        crate::bench::line("", "noop", "[]"),
+    ];
+    let ended = run_lines(
+        lines.concat(),
+        &[fixture(), "--size=2", "--halt=now,success=1", "-v"],
+    );
+    assert!(
+        ended.stderr.contains("worker killed: it is not needed any more"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn log_lines_can_be_json_and_are_inert_all_the_same() {
+    let task = line("", "log", r#"["\u001b[2J\u202ex"]"#);
+    let ended = run_lines(task, &[fixture(), "--size=1", "-v", "--log-format=json"]);
+    let lines: Vec<serde_json::Value> = ended
+        .stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let logged: Vec<_> = lines
+        .iter()
+        .filter(|line| line["target"] == "mpwasm::guest")
+        .collect();
+    assert_eq!(logged.len(), 4, "{}", ended.stderr);
+    for (line, level) in logged.into_iter().zip(["error", "warn", "info", "debug"]) {
+        assert_eq!(line["level"], level.to_uppercase());
+        assert_eq!(
+            (&line["task"], &line["attempt"], &line["worker"]),
+            (&0.into(), &1.into(), &0.into())
+        );
+        assert_eq!(line["text"], format!("{level} \\u{{1b}}[2J\\u{{202e}}x"));
+        assert!(line["timestamp"].is_string());
+    }
+    let assigned = lines.iter().find(|line| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("assigned"))
+    });
+    assert_eq!(assigned.unwrap()["task"], 0);
 }
 
 #[test]

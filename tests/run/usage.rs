@@ -42,7 +42,10 @@ fn wrong_options_are_usage_errors() {
     refused_run(&[noop, "--args", "[1"], "--args");
     refused_run(&[noop, "--args", "[]", "--tasks", "-"], "cannot be used with");
     refused_run(&[noop, "--args", "[]", "--", "word"], "cannot be used with");
-    refused_run(&[noop, "--args", "[]", "--keep-order"], "unexpected argument");
+    refused_run(&[noop, "--args", "[]", "--keep-ordr"], "unexpected argument");
+    refused_run(&[noop, "--args", "[]", ":::", "a"], "can't be used with");
+    refused_run(&[noop, ":::", "a", ":::", "b"], "one ::: is enough");
+    refused_run(&[noop, "--args", "[]", "--resume"], "--results");
     refused_run(&[], "GUEST");
     assert_refused(&[], "Usage");
 }

@@ -10,8 +10,9 @@ use anyhow::anyhow;
 use mpwasm::Pool;
 
 use super::exit::{Exit, Failure, Signal};
+use super::halt::{Halt, Of, When};
 use super::reporter::{Broken, Place};
-use super::{one_line, stdio};
+use super::{one_line, status, stdio};
 
 /// What the main thread waits for.
 #[derive(Debug)]
@@ -20,8 +21,12 @@ pub enum Event {
     Fed(Result<(), Failure>),
     /// The user wants the run to end.
     Signal(Signal),
+    /// The user wants to know what the run is doing.
+    Asked,
     /// Prints or records can't be written any more.
     Broken,
+    /// Enough tasks went well or ill.
+    Halted(Halt),
     /// The pool has ended, and all its outcomes were reported.
     Ended(Result<(), mpwasm::Error>),
     /// A thread of the command line panicked.
@@ -52,6 +57,8 @@ pub trait Control {
     fn interrupt(&self);
     /// Everything ends now.
     fn kill(&self);
+    /// Says what is going on.
+    fn say_status(&self);
 }
 
 impl Control for Arc<Pool> {
@@ -68,6 +75,12 @@ impl Control for Arc<Pool> {
     fn kill(&self) {
         Pool::terminate(self);
     }
+
+    fn say_status(&self) {
+        // The answer can take a while.
+        let pool = Self::clone(self);
+        thread::spawn(move || status::say(&pool));
+    }
 }
 
 /// How a run ended.
@@ -81,6 +94,8 @@ pub struct End {
     pub signal: Option<Signal>,
     /// The total timeout, if it passed.
     pub timed_out: Option<Duration>,
+    /// Why it ended early.
+    pub halted: Option<Halt>,
 }
 
 /// Waits until the pool has ended, and sees to it that it does.
@@ -90,6 +105,7 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
         feeder: None,
         signal: None,
         timed_out: None,
+        halted: None,
     };
     let mut signals = 0;
     loop {
@@ -111,7 +127,15 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
                 signals += 1;
                 on_signal(pool, signals, signal, first);
             }
+            Ok(Event::Asked) => pool.say_status(),
             Ok(Event::Broken) => pool.kill(),
+            Ok(Event::Halted(halt)) => {
+                match halt.when {
+                    When::Now => pool.kill(),
+                    When::Soon => pool.interrupt(),
+                }
+                end.halted = Some(halt);
+            }
             Ok(Event::Ended(result)) => {
                 end.pool = result;
                 return end;
@@ -165,6 +189,12 @@ impl End {
         if let Some(broken) = broken {
             return of_tasks(broken.any_failure);
         }
+        // A run that was to end with so many good ones has what it was for, whatever went ill until then.
+        if let Some(halt) = self.halted
+            && self.timed_out.is_none()
+        {
+            return of_tasks(halt.of == Of::Fail);
+        }
         feeder.unwrap_or(of_tasks(any_failure || self.timed_out.is_some()))
     }
 
@@ -187,6 +217,9 @@ impl End {
             problems.push(error.to_string());
         }
         problems.extend(self.feeder.as_ref().map(|failure| one_line(&failure.error)));
+        if let Some(halt) = self.halted {
+            problems.push(format!("the run was ended early: --halt {halt}"));
+        }
         if let Some(total) = self.timed_out {
             let total = humantime::format_duration(total);
             problems.push(format!(
@@ -217,6 +250,9 @@ mod tests {
         }
         fn kill(&self) {
             self.0.borrow_mut().push("kill");
+        }
+        fn say_status(&self) {
+            self.0.borrow_mut().push("status");
         }
     }
 
@@ -272,6 +308,13 @@ mod tests {
     }
 
     #[test]
+    fn a_question_changes_nothing() {
+        let (calls, end) = play(vec![Event::Asked, Event::Asked, Event::Ended(Ok(()))], None);
+        assert_eq!(calls, ["status", "status"]);
+        assert_eq!(end.exit(None, false), Exit::Success);
+    }
+
+    #[test]
     fn a_pool_that_ends_does_not_wait_for_the_feeder() {
         let died = mpwasm::Error::DispatcherDied("signal 9".into());
         let (calls, end) = play(vec![Event::Ended(Err(died))], None);
@@ -290,6 +333,7 @@ mod tests {
             fn kill(&self) {
                 self.0.send(Event::Ended(Ok(()))).unwrap();
             }
+            fn say_status(&self) {}
         }
         let limit = Limit::new(Instant::now(), Duration::from_millis(1));
         let end = wait(&EndsWhenKilled(sender), &inbox, Some(limit));
@@ -302,6 +346,21 @@ mod tests {
         let limit = Limit::new(Instant::now(), Duration::MAX);
         let (calls, end) = play(vec![Event::Ended(Ok(()))], Some(limit));
         assert!(calls.is_empty() && end.timed_out.is_none());
+    }
+
+    #[test]
+    fn a_halt_ends_the_run_as_it_says_and_one_for_success_is_none_of_a_failure() {
+        for (halt, call, exit) in [
+            ("now,fail=1", "kill", Exit::TasksFailed),
+            ("soon,fail=1", "interrupt", Exit::TasksFailed),
+            ("soon,success=1", "interrupt", Exit::Success),
+        ] {
+            let events = vec![Event::Halted(halt.parse().unwrap()), Event::Ended(Ok(()))];
+            let (calls, end) = play(events, None);
+            assert_eq!(calls, [call]);
+            assert_eq!(end.exit(None, true), exit);
+            assert!(end.problems(None)[0].contains(halt));
+        }
     }
 
     fn broken(kind: ErrorKind, any_failure: bool) -> Broken {

@@ -1,6 +1,7 @@
-//! Brings tasks to the pool: from task lines, from the command line, or from the guest's `tasks` export.
+//! Brings tasks to the pool: from lines, from the command line, or from the guests' `tasks` exports.
 //!
-//! This runs on a thread of its own, which may wait for input or for room in the pool for as long as it takes.
+//! This runs on a thread of its own, which may wait for input or for room in the pool for as long as it takes. How a
+//! task gets into the pool is in `pusher.rs`.
 
 use std::io::{self, Read};
 use std::mem;
@@ -9,8 +10,12 @@ use anyhow::anyhow;
 use mpwasm::{Guest, Pool, Rejected, Task, TaskLine};
 use serde_json::value::RawValue;
 
-use super::exit::{Exit, Failure, OrExit};
+use super::exit::{Exit, Failure};
+use super::guests::{Guests, Loaded};
+use super::inputs::{Form, Origin, Template};
 use super::lines::{Line, Lines};
+use super::progress::Counter;
+use super::pusher::{Item, PushError, Pusher, Taker};
 use super::stdio::Descriptor;
 
 /// Tasks that are pushed with one call, when so many are at hand.
@@ -18,110 +23,192 @@ const BATCH_TASKS: usize = 1024;
 /// Bytes of task lines that are pushed with one call, when so many are at hand.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// Where a run's tasks come from.
-pub enum Origin {
-    /// Task lines.
-    Lines {
-        /// The lines.
-        lines: Lines<Descriptor>,
-        /// What people call the place they come from.
-        name: String,
-    },
-    /// The args of each task, from the command line.
-    Args(Vec<Box<RawValue>>),
-    /// The guest's `tasks` export.
-    Guest,
-}
-
 /// Tasks that have passed every check that can be made before anything runs.
-pub enum Feed {
-    /// Task lines for this guest; those that name no model are for this one.
+pub enum Feed<'a> {
+    /// Lines for these guests.
     Lines {
-        guest: Guest,
-        model: String,
+        guests: &'a Guests,
         lines: Lines<Descriptor>,
         name: String,
+        form: Form,
     },
     /// The tasks themselves.
-    Tasks(Vec<Task>),
-    /// The `tasks` export of this guest.
-    Guest(Guest),
+    Tasks(Vec<Item>),
+    /// The `tasks` exports of these guests.
+    Guests(Vec<&'a Guest>),
 }
 
-impl Feed {
-    /// Checks what can be checked now. `model` is the model of tasks that name none; `None` is the unnamed one. All
-    /// failures are [`Exit::Usage`].
-    pub fn prepare(guest: Guest, model: Option<String>, origin: Origin) -> Result<Self, Failure> {
-        if let Some(name) = &model {
-            guest.model(name).or_usage()?;
-        }
-        match (origin, model) {
-            (Origin::Guest, Some(name)) => Err(Failure::usage(anyhow!(
-                "what the guest's `tasks` export pushes names its own models: leave out #{name}, or give tasks with \
-                 --tasks FILE, --args JSON or -- ARG..."
-            ))),
-            (Origin::Guest, None) if !guest.info().has_tasks => Err(Failure::usage(anyhow!(
-                "no tasks: the guest has no `tasks` export, so give it some with --tasks FILE, --args JSON or -- ARG..."
-            ))),
-            (Origin::Guest, None) => Ok(Self::Guest(guest)),
-            (Origin::Lines { lines, name }, model) => Ok(Self::Lines {
-                guest,
-                model: model.unwrap_or_default(),
-                lines,
-                name,
-            }),
-            (Origin::Args(all), model) => {
-                let model = model.unwrap_or_default();
-                guest
-                    .model(&model)
-                    .map_err(|why| Failure::usage(anyhow!("{why}; name one as in GUEST#MODEL")))?;
-                let line = |args| TaskLine {
-                    args,
-                    key: None,
-                    model: None,
-                    timeout: None,
+impl<'a> Feed<'a> {
+    /// Checks what can be checked now. All failures are [`Exit::Usage`].
+    pub fn prepare(guests: &'a Guests, origin: Origin) -> Result<Self, Failure> {
+        match origin {
+            Origin::Lines { lines, name, form } => {
+                if let Form::Input(_) = form {
+                    one_model(guests)?;
+                }
+                Ok(Self::Lines {
+                    guests,
+                    lines,
+                    name,
+                    form,
+                })
+            }
+            Origin::Listed(inputs, template) => {
+                one_model(guests)?;
+                let task = |input: String| -> Result<Item, Failure> {
+                    let line = bare(template.args(&input));
+                    let task = guests
+                        .task(line)
+                        .map_err(|why| Failure::usage(anyhow!(why.message)))?;
+                    Ok(Item::Task(task, Some(input)))
                 };
-                let tasks: Result<Vec<Task>, _> = all
+                inputs
                     .into_iter()
-                    .map(|args| guest.line_task(&line(args), &model))
-                    .collect();
-                tasks.map(Self::Tasks).or_usage()
+                    .map(task)
+                    .collect::<Result<_, _>>()
+                    .map(Self::Tasks)
+            }
+            Origin::Args(all) => {
+                one_model(guests)?;
+                let task = |args: Box<RawValue>| -> Result<Item, Failure> {
+                    let task = guests
+                        .task(bare(args))
+                        .map_err(|why| Failure::usage(anyhow!(why.message)))?;
+                    Ok(Item::Task(task, None))
+                };
+                all.into_iter()
+                    .map(task)
+                    .collect::<Result<_, _>>()
+                    .map(Self::Tasks)
+            }
+            // As a shell would run it: once, without arguments.
+            Origin::Guest if let Some(one) = guests.only().filter(|one| runs_by_itself(one)) => {
+                Ok(Self::Tasks(vec![Item::Task(one.guest.task(()), None)]))
+            }
+            Origin::Guest => {
+                let pushing = guests.all().iter().map(|one| {
+                    if let Some(name) = &one.model {
+                        return Err(Failure::usage(anyhow!(
+                            "what the guest's `tasks` export pushes names its own models: leave out #{name}, or give \
+                             tasks with --tasks FILE, -a FILE, --args JSON, -- ARG... or ::: INPUT..."
+                        )));
+                    }
+                    if !one.guest.info().has_tasks {
+                        return Err(Failure::usage(anyhow!(
+                            "no tasks: the guest {} has no `tasks` export, so give it some with --tasks FILE, -a FILE, \
+                             --args JSON, -- ARG... or ::: INPUT...",
+                            one.guest.name()
+                        )));
+                    }
+                    Ok(&one.guest)
+                });
+                pushing.collect::<Result<_, _>>().map(Self::Guests)
             }
         }
     }
 
-    /// Pushes everything, and waits for room in the pool as long as it takes. That the pool has ended in the meantime
-    /// is no failure here: whoever waits for the pool learns why.
-    pub fn push_to(self, pool: &Pool) -> Result<(), Failure> {
-        let pushed = match self {
-            Self::Lines {
-                guest,
-                model,
-                mut lines,
-                name,
-            } => {
-                let mut sink = PoolSink { pool, guest: &guest };
-                match feed_lines(&mut lines, &name, &model, &mut sink) {
-                    Err(FeedError::Read(error)) => {
-                        let why = format!("cannot read more tasks from {name}");
-                        return Err(Failure::internal(anyhow::Error::new(error).context(why)));
-                    }
-                    Err(FeedError::Push(error)) => Err(error),
-                    Ok(()) => Ok(()),
+    /// Says how many tasks there are, where that is known before they are pushed.
+    pub fn announce(&self, counter: &Counter) {
+        match self {
+            Self::Lines { lines, .. } => {
+                if let Ok(file) = lines.source().file() {
+                    counter.total_of_lines(file);
                 }
             }
-            Self::Tasks(tasks) => pool.push_all(tasks).map(drop),
-            Self::Guest(guest) => pool.push_from_guest(&guest).map(drop),
+            Self::Tasks(items) => counter.total(items.len() as u64),
+            Self::Guests(_) => {}
+        }
+    }
+
+    /// Pushes everything, and waits for room in the pool as long as it takes. `pool` runs guests' `tasks`. That it has
+    /// ended in the meantime is no failure here: whoever waits for it learns why.
+    pub fn push_to(self, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>) -> Result<(), Failure> {
+        let pushed = match self {
+            Self::Lines {
+                guests,
+                mut lines,
+                name,
+                form,
+            } => match feed_lines(&mut lines, &name, &form, &mut ToPool { guests, pusher }) {
+                Err(FeedError::Read(error)) => {
+                    let why = format!("cannot read more tasks from {name}");
+                    return Err(Failure::internal(anyhow::Error::new(error).context(why)));
+                }
+                Err(FeedError::Push(error)) => Err(error),
+                Ok(()) => Ok(()),
+            },
+            Self::Tasks(items) => pusher.push(items),
+            Self::Guests(guests) => guests
+                .into_iter()
+                .try_for_each(|guest| push_tasks_of(guest, pool, pusher)),
         };
-        match pushed {
-            Err(error) if has_ended(&error) => Ok(()),
-            // The guest's fault; what it pushed before still runs.
-            Err(error @ mpwasm::Error::Tasks { .. }) => Err(Failure {
+        // What a guest's `tasks` pushed before it failed still runs.
+        let ended = match &pushed {
+            Ok(()) | Err(PushError::Pool(mpwasm::Error::Tasks { .. })) => pusher.end(),
+            Err(_) => Ok(()),
+        };
+        match ended.and(pushed) {
+            Err(PushError::Refused(failure)) => Err(failure),
+            Err(PushError::Pool(error)) if has_ended(&error) => Ok(()),
+            Err(PushError::Pool(error @ mpwasm::Error::Tasks { .. })) => Err(Failure {
                 exit: Exit::TasksFailed,
                 error: error.into(),
             }),
-            pushed => pushed.or_internal(),
+            Err(PushError::Pool(error)) => Err(Failure::internal(error)),
+            Ok(()) => Ok(()),
         }
+    }
+}
+
+/// Pushes what a guest's `tasks` pushes.
+fn push_tasks_of(guest: &Guest, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>) -> Result<(), PushError> {
+    let mut refused = None;
+    let ended = pool.tasks_of(guest, |tasks| {
+        let items = tasks.into_iter().map(|task| Item::Task(task, None)).collect();
+        match pusher.push(items) {
+            Ok(()) => Ok(()),
+            Err(PushError::Pool(error)) => Err(error),
+            Err(PushError::Refused(failure)) => {
+                refused = Some(failure);
+                Err(mpwasm::Error::Closed) // it ends the guest's `tasks`
+            }
+        }
+    });
+    match refused {
+        Some(failure) => Err(PushError::Refused(failure)),
+        None => ended.map(drop).map_err(PushError::Pool),
+    }
+}
+
+/// Whether tasks that name neither a guest nor a model are for one.
+fn one_model(guests: &Guests) -> Result<(), Failure> {
+    let Some(only) = guests.only() else {
+        return Err(Failure::usage(anyhow!(
+            "there are several guests: give tasks with --tasks FILE, where each names its `guest`"
+        )));
+    };
+    let model = only.model.as_deref().unwrap_or_default();
+    only.guest
+        .model(model)
+        .map_err(|why| Failure::usage(anyhow!("{why}; name one as in GUEST#MODEL")))?;
+    Ok(())
+}
+
+/// Whether this guest is run without being given tasks: a command that has no `tasks`.
+fn runs_by_itself(one: &Loaded) -> bool {
+    let info = one.guest.info();
+    info.is_command && !info.has_tasks && one.model.is_none()
+}
+
+/// A task that has nothing but args.
+fn bare(args: Box<RawValue>) -> TaskLine {
+    TaskLine {
+        args,
+        key: None,
+        guest: None,
+        model: None,
+        timeout: None,
+        stdin: None,
     }
 }
 
@@ -134,48 +221,69 @@ pub fn has_ended(error: &mpwasm::Error) -> bool {
     )
 }
 
-/// What task lines become: tasks of the pool, or something that a test can look at.
+/// What lines become: tasks of the pool, or something that a test can look at.
 trait Sink {
-    type Task;
-    /// Makes a task, or says why the line is none.
-    fn task(&self, line: TaskLine, model: &str) -> Result<Self::Task, Rejected>;
-    /// Pushes tasks, in this order.
-    fn push_all(&mut self, tasks: Vec<Self::Task>) -> Result<(), mpwasm::Error>;
-    /// Lets what is no task end as `invalid`.
-    fn reject(&mut self, rejected: Rejected) -> Result<(), mpwasm::Error>;
+    type Item;
+    type Error;
+    /// What becomes of a line's task. `input` is the line, where that is an input.
+    fn task(&self, line: TaskLine, input: Option<&str>) -> Result<Self::Item, Rejected>;
+    /// What becomes of a line that is none.
+    fn rejected(&self, message: String) -> Rejected;
+    /// What becomes of it then.
+    fn reject(&self, rejected: Rejected) -> Self::Item;
+    /// Takes them.
+    fn push(&mut self, items: Vec<Self::Item>) -> Result<(), Self::Error>;
 }
 
-struct PoolSink<'a> {
-    pool: &'a Pool,
-    guest: &'a Guest,
+/// Checks tasks against the guests, and pushes them.
+struct ToPool<'a, 'p, T> {
+    guests: &'a Guests,
+    pusher: &'a mut Pusher<'p, T>,
 }
 
-impl Sink for PoolSink<'_> {
-    type Task = Task;
+impl<T: Taker> Sink for ToPool<'_, '_, T> {
+    type Item = Item;
+    type Error = PushError;
 
-    fn task(&self, line: TaskLine, model: &str) -> Result<Task, Rejected> {
-        self.guest.line_task(&line, model).map_err(|error| Rejected {
-            key: line.key.clone(),
-            model: line.model.unwrap_or_else(|| model.to_owned()),
-            args: Some(line.args),
-            message: error.to_string(),
-        })
+    fn task(&self, line: TaskLine, input: Option<&str>) -> Result<Item, Rejected> {
+        let task: Task = self.guests.task(line)?;
+        Ok(Item::Task(task, input.map(str::to_owned)))
     }
 
-    fn push_all(&mut self, tasks: Vec<Task>) -> Result<(), mpwasm::Error> {
-        self.pool.push_all(tasks).map(drop)
+    fn rejected(&self, message: String) -> Rejected {
+        self.guests.rejected(message)
     }
 
-    fn reject(&mut self, rejected: Rejected) -> Result<(), mpwasm::Error> {
-        self.pool.reject(rejected).map(drop)
+    fn reject(&self, rejected: Rejected) -> Item {
+        Item::Rejected(rejected)
+    }
+
+    fn push(&mut self, items: Vec<Item>) -> Result<(), PushError> {
+        self.pusher.push(items)
     }
 }
 
 /// Why feeding lines ended before the lines did.
 #[derive(Debug)]
-enum FeedError {
+enum FeedError<E> {
     Read(io::Error),
-    Push(mpwasm::Error),
+    Push(E),
+}
+
+/// Reads a line: the task that it asks for, and the line itself where it is an input. `None` is a line that asks for
+/// nothing.
+fn read<'a>(line: &'a [u8], form: &Form) -> Result<Option<(TaskLine, Option<&'a str>)>, String> {
+    match form {
+        Form::Task => Ok(TaskLine::parse(line)?.map(|line| (line, None))),
+        Form::Input(template) => input(line, template).map(Some),
+    }
+}
+
+fn input<'a>(line: &'a [u8], template: &Template) -> Result<(TaskLine, Option<&'a str>), String> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let input =
+        str::from_utf8(line).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))?;
+    Ok((bare(template.args(input)), Some(input)))
 }
 
 /// Pushes what the lines say, in their order: many with one call when they are at hand, but never waiting for more
@@ -183,9 +291,9 @@ enum FeedError {
 fn feed_lines<S: Sink>(
     lines: &mut Lines<impl Read>,
     name: &str,
-    default_model: &str,
+    form: &Form,
     sink: &mut S,
-) -> Result<(), FeedError> {
+) -> Result<(), FeedError<S::Error>> {
     loop {
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -193,113 +301,99 @@ fn feed_lines<S: Sink>(
             let read = match line {
                 Line::Bytes(line) => {
                     bytes += line.len();
-                    TaskLine::parse(line)
+                    read(line, form)
                 }
                 Line::TooLong => Err("longer than --max-args allows".into()),
             };
             let task = match read {
                 Ok(None) => continue,
-                Ok(Some(mut line)) => {
-                    let model = line.model.take();
-                    sink.task(line, model.as_deref().unwrap_or(default_model))
-                }
-                Err(message) => Err(Rejected {
-                    key: None,
-                    model: default_model.to_owned(),
-                    args: None,
-                    message,
-                }),
+                Ok(Some((line, input))) => sink.task(line, input),
+                Err(message) => Err(sink.rejected(message)),
             };
-            match task {
-                Ok(task) => batch.push(task),
-                Err(mut rejected) => {
-                    rejected.message = format!("line {number} of {name}: {}", rejected.message);
-                    push(sink, &mut batch)?;
-                    sink.reject(rejected).map_err(FeedError::Push)?;
-                }
-            }
+            batch.push(task.unwrap_or_else(|mut rejected| {
+                rejected.message = format!("line {number} of {name}: {}", rejected.message);
+                sink.reject(rejected)
+            }));
             if batch.len() >= BATCH_TASKS || bytes >= BATCH_BYTES {
-                push(sink, &mut batch)?;
+                sink.push(mem::take(&mut batch)).map_err(FeedError::Push)?;
                 bytes = 0;
             }
         }
-        push(sink, &mut batch)?;
+        if !batch.is_empty() {
+            sink.push(batch).map_err(FeedError::Push)?;
+        }
         if !lines.read_more().map_err(FeedError::Read)? {
             return Ok(());
         }
     }
 }
 
-fn push<S: Sink>(sink: &mut S, batch: &mut Vec<S::Task>) -> Result<(), FeedError> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    sink.push_all(mem::take(batch)).map_err(FeedError::Push)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Writes down what happens. It knows the unnamed model and `M`, and accepts args of one digit.
+    /// Writes down what happens. It accepts args of one digit.
     #[derive(Default)]
     struct Diary {
         entries: Vec<String>,
         closed_after: Option<usize>,
     }
 
-    impl Diary {
-        fn note(&mut self, entry: String) -> Result<(), mpwasm::Error> {
-            if self.closed_after == Some(self.entries.len()) {
-                return Err(mpwasm::Error::Closed);
+    impl Sink for Diary {
+        type Item = String;
+        type Error = &'static str;
+
+        fn task(&self, line: TaskLine, input: Option<&str>) -> Result<String, Rejected> {
+            if line.args.get().len() == 3 || input.is_some() {
+                let model = line.model.unwrap_or_default();
+                return Ok(format!("{model}{}{}", line.args, input.unwrap_or_default()));
             }
-            self.entries.push(entry);
+            Err(self.rejected("no".into()))
+        }
+
+        fn rejected(&self, message: String) -> Rejected {
+            Rejected {
+                message,
+                ..Rejected::default()
+            }
+        }
+
+        fn reject(&self, rejected: Rejected) -> String {
+            format!("({})", rejected.message)
+        }
+
+        fn push(&mut self, items: Vec<String>) -> Result<(), &'static str> {
+            if self.closed_after == Some(self.entries.len()) {
+                return Err("closed");
+            }
+            self.entries.push(items.join(" "));
             Ok(())
         }
     }
 
-    impl Sink for Diary {
-        type Task = String;
-
-        fn task(&self, line: TaskLine, model: &str) -> Result<String, Rejected> {
-            if line.args.get().len() == 3 && ["", "M"].contains(&model) {
-                return Ok(format!("{model}{}", line.args));
-            }
-            Err(Rejected {
-                key: line.key,
-                model: model.to_owned(),
-                args: None,
-                message: "no".into(),
-            })
-        }
-
-        fn push_all(&mut self, tasks: Vec<String>) -> Result<(), mpwasm::Error> {
-            self.note(format!("push {}", tasks.join(" ")))
-        }
-
-        fn reject(&mut self, rejected: Rejected) -> Result<(), mpwasm::Error> {
-            self.note(format!("reject {}: {}", rejected.model, rejected.message))
-        }
-    }
-
-    fn fed(input: impl Read) -> Vec<String> {
+    fn fed(input: impl Read, form: &Form) -> Vec<String> {
         let mut diary = Diary::default();
-        feed_lines(&mut Lines::new(input, 1000), "f", "", &mut diary).unwrap();
+        feed_lines(&mut Lines::new(input, 1000), "f", form, &mut diary).unwrap();
         diary.entries
     }
 
     #[test]
     fn lines_at_hand_are_pushed_together_and_bad_ones_keep_their_place() {
-        let input = "[1]\n\n{\"args\":[2],\"model\":\"M\"}\r\nbad\n[3]\n{\"args\":[4],\"model\":\"N\"}\n[5]";
+        let input = "[1]\n\n{\"args\":[2],\"model\":\"M\"}\r\nbad\n[3]\n{\"args\":[44]}\n[5]";
+        let what = "neither a JSON array of args nor an object with `args`";
         assert_eq!(
-            fed(input.as_bytes()),
-            [
-                "push [1] M[2]",
-                "reject : line 4 of f: neither a JSON array of args nor an object with `args`",
-                "push [3]",
-                "reject N: line 6 of f: no",
-                "push [5]",
-            ]
+            fed(input.as_bytes(), &Form::Task).join(" "),
+            format!("[1] M[2] (line 4 of f: {what}) [3] (line 6 of f: no) [5]")
+        );
+    }
+
+    #[test]
+    fn an_input_is_a_line_as_it_stands() {
+        let form = Form::Input(Template::new(vec!["-x".into()]));
+        let entries = fed(&b"a b\r\n\n[1]\n\xff\n"[..], &form);
+        assert_eq!(
+            entries,
+            [r#"["-x","a b"]a b ["-x",""] ["-x","[1]"][1] (line 4 of f: not UTF-8 at byte 1)"#]
         );
     }
 
@@ -307,15 +401,15 @@ mod tests {
     fn a_line_that_is_too_long_is_rejected_and_the_next_one_runs() {
         let long = format!("[{}]\n[1]\n", "1".repeat(100_000));
         assert_eq!(
-            fed(long.as_bytes()),
-            ["reject : line 1 of f: longer than --max-args allows", "push [1]"]
+            fed(long.as_bytes(), &Form::Task).join(" "),
+            "(line 1 of f: longer than --max-args allows) [1]"
         );
     }
 
     #[test]
     fn batches_are_bounded() {
         let many = "[1]\n".repeat(3000);
-        let pushes: Vec<usize> = fed(many.as_bytes())
+        let pushes: Vec<usize> = fed(many.as_bytes(), &Form::Task)
             .iter()
             .map(|push| push.matches("[1]").count())
             .collect();
@@ -339,53 +433,41 @@ mod tests {
         }
         struct Counter<'a>(&'a std::cell::Cell<usize>);
         impl Sink for Counter<'_> {
-            type Task = ();
-            fn task(&self, _: TaskLine, _: &str) -> Result<(), Rejected> {
+            type Item = ();
+            type Error = ();
+            fn task(&self, _: TaskLine, _: Option<&str>) -> Result<(), Rejected> {
                 Ok(())
             }
-            fn push_all(&mut self, tasks: Vec<()>) -> Result<(), mpwasm::Error> {
-                self.0.set(self.0.get() + tasks.len());
-                Ok(())
-            }
-            fn reject(&mut self, _: Rejected) -> Result<(), mpwasm::Error> {
+            fn rejected(&self, _: String) -> Rejected {
                 unreachable!("all lines are tasks")
+            }
+            fn reject(&self, _: Rejected) {}
+            fn push(&mut self, items: Vec<()>) -> Result<(), ()> {
+                self.0.set(self.0.get() + items.len());
+                Ok(())
             }
         }
         let pushed = std::cell::Cell::new(0);
-        feed_lines(
-            &mut Lines::new(OneByOne(&pushed, 0), 1000),
-            "f",
-            "",
-            &mut Counter(&pushed),
-        )
-        .unwrap();
+        let mut lines = Lines::new(OneByOne(&pushed, 0), 1000);
+        feed_lines(&mut lines, "f", &Form::Task, &mut Counter(&pushed)).unwrap();
         assert_eq!(pushed.get(), 3);
     }
 
     #[test]
-    fn the_model_of_lines_that_name_none_is_the_default_and_an_empty_name_is_the_unnamed_one() {
-        let mut diary = Diary::default();
-        let input = &b"[1]\n{\"args\":[2],\"model\":\"\"}\n"[..];
-        feed_lines(&mut Lines::new(input, 1000), "f", "M", &mut diary).unwrap();
-        assert_eq!(diary.entries, ["push M[1] [2]"]);
-    }
-
-    #[test]
-    fn a_closed_pool_ends_the_feeding_and_is_no_failure() {
+    fn a_closed_pool_ends_the_feeding() {
         let mut diary = Diary {
             closed_after: Some(1),
             ..Diary::default()
         };
+        let many = "[1]\n".repeat(2000);
         let result = feed_lines(
-            &mut Lines::new(&b"[1]\nbad\n[2]\n"[..], 1000),
+            &mut Lines::new(many.as_bytes(), 1000),
             "f",
-            "",
+            &Form::Task,
             &mut diary,
         );
-        let Err(FeedError::Push(error)) = result else {
-            panic!("it went on: {result:?}");
-        };
-        assert_eq!(diary.entries, ["push [1]"]);
-        assert!(has_ended(&error));
+        assert!(matches!(result, Err(FeedError::Push("closed"))), "{result:?}");
+        assert_eq!(diary.entries.len(), 1);
+        assert!(has_ended(&mpwasm::Error::Closed));
     }
 }

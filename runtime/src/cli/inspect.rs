@@ -65,12 +65,12 @@ fn describe(info: &GuestInfo, settings: &Settings) -> String {
     table.block("verdict", [verdict]);
     table.block("refused", &info.refusals);
     table.block("warnings", &info.warnings);
-    table.block("models", info.models.iter().map(describe_model));
-    let others = [
-        ("tasks", info.has_tasks),
-        ("_start", info.is_command),
-        ("_initialize", info.has_initialize),
-    ];
+    if info.is_command {
+        table.block("command", ["_start, which takes arguments and stdin"]);
+    } else {
+        table.block("models", info.models.iter().map(describe_model));
+    }
+    let others = [("tasks", info.has_tasks), ("_initialize", info.has_initialize)];
     let others: Vec<&str> = others
         .into_iter()
         .filter(|(_, there)| *there)
@@ -112,6 +112,7 @@ fn describe_model(model: &ModelInfo) -> String {
         Some(&model.runnable),
         model.callback.as_ref(),
         model.error_callback.as_ref(),
+        model.final_callback.as_ref(),
     ]
     .into_iter()
     .flatten()
@@ -148,12 +149,14 @@ mod tests {
                     runnable: "runnable".into(),
                     callback: Some("callback".into()),
                     error_callback: None,
+                    final_callback: Some("final_callback".into()),
                 },
                 ModelInfo {
                     name: "Sum".into(),
                     runnable: "Sum$runnable".into(),
                     callback: None,
                     error_callback: None,
+                    final_callback: None,
                 },
             ],
             has_tasks: true,
@@ -177,7 +180,7 @@ mod tests {
     fn a_good_guest_is_described() {
         let expected = "\
 verdict   it would be accepted
-models    (unnamed): runnable, callback
+models    (unnamed): runnable, callback, final_callback
           Sum: Sum$runnable
 exports   tasks, _initialize
 memory    1.0 MiB at the start, no maximum of its own; capped at 256.0 MiB per task

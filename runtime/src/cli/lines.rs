@@ -56,6 +56,11 @@ impl<R: Read> Lines<R> {
         }
     }
 
+    /// Where they come from.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
     /// The next line out of what has been read, with its number counted from 1; `None` when more has to be read.
     pub fn next_at_hand(&mut self) -> Option<(u64, Line<'_>)> {
         let newline = self.buffer[self.scanned..].iter().position(|byte| *byte == b'\n');

@@ -7,37 +7,51 @@ mod doctor;
 mod ending;
 mod exit;
 mod feed;
+mod guests;
+mod halt;
+mod inputs;
 mod inspect;
+mod job_log;
 mod lines;
+mod logging;
+mod manual;
 mod new;
 mod options;
+mod order;
+mod progress;
+mod pusher;
 mod readers;
 mod records;
 mod reporter;
+mod results;
+mod results_dir;
+mod resume;
+mod retry;
+mod roll;
 mod run;
+mod sayings;
+mod showing;
 mod signals;
+mod status;
 mod stdio;
 mod summary;
+mod tags;
 mod units;
 mod walls;
 
 use std::env;
-use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, anyhow};
-use clap::Parser;
-use mpwasm::LogLevel;
-use tracing::Level;
 
 use exit::{Exit, Failure, OrExit};
 use options::{Cli, Command};
 
 /// The whole command line. Threads that still run when it ends are left behind.
 pub fn main() -> ! {
-    let cli = Cli::parse();
+    let cli = Cli::read(env::args_os()).unwrap_or_else(|error| error.exit());
     let exit = dispatch(cli).unwrap_or_else(|failure| {
         stdio::say(&one_line(&failure.error));
         failure.exit
@@ -46,14 +60,7 @@ pub fn main() -> ! {
 }
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
-    let (diagnostics, guests) = levels(cli.verbose);
-    tracing_subscriber::fmt()
-        .with_max_level(diagnostics)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
-        .without_time()
-        .with_target(false)
-        .init();
+    let guests = logging::begin(cli.verbose, cli.log_format);
     match cli.command {
         Command::Run(args) => run::run(*args, guests),
         Command::Build { dir } => {
@@ -67,16 +74,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Doctor => doctor::doctor(),
         Command::Cache(command) => cache::run(&command),
-    }
-}
-
-/// What `--verbose` lets through: of mpwasm's own diagnostics, and of guests' log lines.
-fn levels(verbose: u8) -> (Level, LogLevel) {
-    match verbose {
-        0 => (Level::WARN, LogLevel::Info),
-        1 => (Level::INFO, LogLevel::Debug),
-        2 => (Level::DEBUG, LogLevel::Trace),
-        _ => (Level::TRACE, LogLevel::Trace),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::man(command.as_deref()),
     }
 }
 
@@ -107,13 +106,6 @@ fn one_line(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn guests_log_lines_are_shown_one_level_below_mpwasms_own() {
-        assert_eq!(levels(0), (Level::WARN, LogLevel::Info));
-        assert_eq!(levels(1), (Level::INFO, LogLevel::Debug));
-        assert_eq!(levels(9), (Level::TRACE, LogLevel::Trace));
-    }
 
     #[test]
     fn an_error_is_told_with_its_causes() {

@@ -1,31 +1,75 @@
 //! The command line as clap reads it. What an option does is in the file of its command.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use anyhow::anyhow;
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use mpwasm::{Settings, duration};
 
 use super::build;
 use super::exit::{Failure, OrExit};
-use super::units::{JsonArgs, size};
+use super::inputs::{self, Inputs};
+use super::logging::LogFormat;
+use super::retry::Retries;
+use super::showing::Showing;
+use super::units::size;
 use super::walls::Walls;
 
 /// A process pool for code that you do not trust: runs tasks in sandboxed WebAssembly guests.
 #[derive(Debug, Parser)]
-#[command(name = "mpwasm", version, max_term_width = 110)]
+#[command(name = "mpwasm", version = VERSION.as_str(), max_term_width = 110)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 
-    /// Say more on stderr: once for guests' debug lines and what becomes of the processes, twice
+    /// Say more on stderr: once for guests' debug lines and what becomes of each process, twice
     /// for guests' trace lines.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+
+    /// The form of log lines: guests' and mpwasm's own.
+    #[arg(long, value_name = "FORM", value_enum, global = true, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// mpwasm's version and the engine's.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} (wasmtime {})",
+        env!("CARGO_PKG_VERSION"),
+        mpwasm::ENGINE_VERSION
+    )
+});
+
+impl Cli {
+    /// Reads a command line, with the inputs behind `:::` that clap does not know.
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let wrong = |kind, why: &str| Self::command().error(kind, why);
+        let mut line: Vec<_> = line.into_iter().collect();
+        let listed = inputs::split_listed(&mut line).map_err(|why| wrong(ErrorKind::InvalidValue, &why))?;
+        let mut cli = Self::try_parse_from(line)?;
+        match (&mut cli.command, listed) {
+            (_, None) => {}
+            (Command::Run(run), listed) if run.inputs.is_words_only() => run.inputs.listed = listed,
+            (Command::Run(_), Some(_)) => {
+                let why = "inputs behind ::: can't be used with --tasks, -a or --args";
+                return Err(wrong(ErrorKind::ArgumentConflict, why));
+            }
+            (_, Some(_)) => {
+                return Err(wrong(
+                    ErrorKind::UnknownArgument,
+                    "only `run` takes inputs behind :::",
+                ));
+            }
+        }
+        Ok(cli)
+    }
 }
 
 /// The sub-commands.
@@ -35,7 +79,8 @@ pub enum Command {
     ///
     /// Exit codes: 0 every task and callback was ok; 1 some failed; 2 wrong usage or a bad guest, nothing ran;
     /// 3 mpwasm itself failed; 130 and 143 interrupted. A first SIGINT or SIGTERM lets running tasks end, a second
-    /// one kills them, a third one does not even wait for the records.
+    /// one kills them, a third one does not even wait for the records. SIGUSR1 prints what each worker is doing.
+    #[command(override_usage = "mpwasm run [OPTIONS] <GUEST[#MODEL]>... [-- ARG...] [::: INPUT...]")]
     Run(Box<RunArgs>),
     /// Build a guest crate for wasm32-wasip1 and print the path of the module.
     Build {
@@ -63,6 +108,18 @@ pub enum Command {
     /// ~/.cache). When it is full, what was not used for longest goes.
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Print a script that completes mpwasm's command lines in a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Print a manual page, for `man -l -`.
+    Man {
+        /// The sub-command that it is of [default: mpwasm as a whole].
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 /// `mpwasm cache`.
@@ -77,30 +134,19 @@ pub enum CacheCommand {
 /// `mpwasm run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A .wasm or .wat file, or the directory of a guest crate (which is built first); with #MODEL, the model of
-    /// tasks that name none.
-    #[arg(value_name = "GUEST[#MODEL]")]
-    pub guest: OsString,
+    /// .wasm or .wat files, or directories of guest crates (which are built first); with #MODEL, the model of tasks
+    /// that name none. With several guests, each task line names its own: {"guest": FILE, "args": ...}.
+    #[arg(value_name = "GUEST[#MODEL]", required = true)]
+    pub guests: Vec<OsString>,
 
     #[command(flatten)]
     pub building: Building,
 
-    /// Read tasks from this file, or from stdin for `-`: one per line, a JSON array of args or an object
-    /// {"args", "key"?, "model"?, "timeout"?} [default: the guest's `tasks` export].
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["args", "words"])]
-    pub tasks: Option<PathBuf>,
+    #[command(flatten)]
+    pub inputs: Inputs,
 
-    /// Run one task with these args, a JSON array; repeatable.
-    #[arg(long, value_name = "JSON", conflicts_with = "words")]
-    pub args: Vec<JsonArgs>,
-
-    /// Run one task whose args are these strings.
-    #[arg(last = true, value_name = "ARG")]
-    pub words: Vec<String>,
-
-    /// Write a record per outcome to this file, or to stdout for `-`, as tasks end; guests' prints then go to stderr.
-    #[arg(long, value_name = "FILE|-")]
-    pub results: Option<PathBuf>,
+    #[command(flatten)]
+    pub showing: Showing,
 
     /// End the run after so long: running tasks are killed, the others cancelled [default: none].
     #[arg(long, value_name = "DUR", value_parser = duration)]
@@ -114,13 +160,19 @@ pub struct RunArgs {
     pub limits: Limits,
 
     #[command(flatten)]
+    pub retries: Retries,
+
+    #[command(flatten)]
     pub walls: Walls,
 }
 
 impl RunArgs {
     /// The pool's settings.
     pub fn settings(&self) -> Settings {
-        self.walls.settings(self.limits.settings())
+        Settings {
+            retry: self.retries.policy(),
+            ..self.walls.settings(self.limits.settings())
+        }
     }
 }
 
@@ -134,6 +186,10 @@ pub struct Limits {
     /// What separates tasks from one another.
     #[arg(long, value_name = "HOW", value_enum, default_value = "instance")]
     pub isolation: Isolation,
+
+    /// Replace a worker process after so many tasks [default: never].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tasks_per_worker: Option<u32>,
 
     /// Timeout of a task that names none, such as 1s or 250ms.
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
@@ -182,6 +238,7 @@ impl Limits {
         Settings {
             size: self.size.unwrap_or_else(|| Settings::default().size),
             isolation: self.isolation.into(),
+            max_tasks_per_worker: self.max_tasks_per_worker,
             timeout: self.timeout,
             memory: self.memory,
             max_result: self.max_result,
@@ -263,40 +320,16 @@ impl Building {
     }
 }
 
-/// Splits `GUEST[#MODEL]`. What exists in the file system wins over a `#`, the longest such path over the others.
-pub fn split_model(guest: &OsStr) -> anyhow::Result<(PathBuf, Option<String>)> {
-    if Path::new(guest).exists() {
-        return Ok((guest.into(), None));
-    }
-    let bytes = guest.as_bytes();
-    let hashes = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'#');
-    for (at, _) in hashes {
-        let path = Path::new(OsStr::from_bytes(&bytes[..at]));
-        if !path.exists() {
-            continue;
-        }
-        return match str::from_utf8(&bytes[at + 1..]) {
-            Ok("") => bail!("no model is named after the # of {}", guest.display()),
-            Ok(model) => Ok((path.to_owned(), Some(model.to_owned()))),
-            Err(_) => bail!("the model named after the # is not UTF-8"),
-        };
-    }
-    bail!("no such guest: {}", guest.display())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
     use mpwasm::{Jail, User};
 
+    use super::super::results::Continue;
     use super::*;
 
     fn run(args: &[&str]) -> Result<RunArgs, ErrorKind> {
-        let line = ["mpwasm", "run"].iter().chain(args);
-        match Cli::try_parse_from(line).map_err(|error| error.kind())?.command {
+        let line = ["mpwasm", "run"].iter().chain(args).map(Into::into);
+        match Cli::read(line).map_err(|error| error.kind())?.command {
             Command::Run(args) => Ok(*args),
             other => panic!("{other:?}"),
         }
@@ -316,7 +349,8 @@ mod tests {
     fn every_limit_reaches_its_setting() {
         let line = "g --size 5 --isolation process --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k \
                     --max-args 4MiB --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 \
-                    --compile-timeout 9s --jail strict --user 9:10";
+                    --compile-timeout 9s --jail strict --user 9:10 --retries 2 --crash-limit 4 \
+                    --max-tasks-per-worker 11";
         let args: Vec<&str> = line.split_whitespace().collect();
         let expected = Settings {
             size: 5,
@@ -333,6 +367,8 @@ mod tests {
             jail: Jail::Strict,
             user: Some(User { uid: 9, gid: 10 }),
             compile_timeout: Duration::from_secs(9),
+            retry: mpwasm::Retry::times(2).crash_limit(4),
+            max_tasks_per_worker: Some(11),
         };
         assert_eq!(run(&args).unwrap().settings(), expected);
     }
@@ -352,11 +388,30 @@ mod tests {
             ErrorKind::ArgumentConflict
         );
         assert_eq!(
-            run(&["g", "--args", "[1]", "--args", "[2]"]).unwrap().args.len(),
+            run(&["g", "--args", "[1]", "--args", "[2]"])
+                .unwrap()
+                .inputs
+                .args
+                .len(),
             2
         );
-        assert_eq!(run(&["g", "--", "-a", "--size"]).unwrap().words, ["-a", "--size"]);
-        assert_eq!(run(&["g", "--tasks", "-"]).unwrap().tasks, Some("-".into()));
+        for tasks in [&["--tasks", "f"][..], &["-a", "f"], &["--args", "[]"]] {
+            let line = [&["g"], tasks, &[":::", "a"]].concat();
+            assert_eq!(run(&line).unwrap_err(), ErrorKind::ArgumentConflict);
+        }
+        assert_eq!(
+            run(&["g", "-a", "f", "--tasks", "f"]).unwrap_err(),
+            ErrorKind::ArgumentConflict
+        );
+        let inputs = |args: &[&str]| run(args).unwrap().inputs;
+        assert_eq!(inputs(&["g", "--", "-a", "--size"]).words, ["-a", "--size"]);
+        assert_eq!(inputs(&["g", "--tasks", "-"]).tasks, Some("-".into()));
+        assert_eq!(inputs(&["g", "-a", "-", "--", "x"]).arg_file, Some("-".into()));
+        let listed = inputs(&["g", "--", "x", ":::", "--size", "b"]);
+        assert_eq!(
+            (listed.words, listed.listed.unwrap()),
+            (vec!["x".into()], vec!["--size".into(), "b".into()])
+        );
     }
 
     #[test]
@@ -368,10 +423,12 @@ mod tests {
             &["g", "--total-timeout", "0ms"],
             &["g", "--callback-timeout", "0s"],
             &["g", "--compile-timeout", "0s"],
+            &["g", "--max-tasks-per-worker", "0"],
             &["g", "--args", "{}"],
             &["g", "--args", "[1"],
             &["g", "--memory", "lots"],
             &["g", "--user", "no such user"],
+            &["g", "--halt", "fail=1"],
         ] {
             assert_eq!(run(wrong).unwrap_err(), ErrorKind::ValueValidation, "{wrong:?}");
         }
@@ -385,14 +442,7 @@ mod tests {
 
     #[test]
     fn what_belongs_to_later_versions_does_not_exist() {
-        for option in [
-            "--keep-order",
-            "--retries=1",
-            "--retry-on=crash",
-            "--dir=.",
-            "--env=A=b",
-            "--resume",
-        ] {
+        for option in ["--dir=.", "--env=A=b"] {
             assert_eq!(
                 run(&["g", option]).unwrap_err(),
                 ErrorKind::UnknownArgument,
@@ -402,28 +452,17 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_file_wins_over_a_hash() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        let split = |name: &str| split_model(path(name).as_os_str());
-        fs::write(path("g.wasm"), "").unwrap();
-        fs::write(path("g.wasm#A"), "").unwrap();
-        assert_eq!(split("g.wasm").unwrap(), (path("g.wasm"), None));
-        assert_eq!(split("g.wasm#A").unwrap(), (path("g.wasm#A"), None));
-        assert_eq!(split("g.wasm#B").unwrap(), (path("g.wasm"), Some("B".into())));
-        assert_eq!(split("g.wasm#A#B").unwrap(), (path("g.wasm#A"), Some("B".into())));
-        assert_eq!(split("g.wasm#C#D").unwrap(), (path("g.wasm"), Some("C#D".into())));
-        assert!(
-            split("g.wasm#")
-                .unwrap_err()
-                .to_string()
-                .contains("no model is named")
-        );
-        assert!(
-            split("h.wasm#A")
-                .unwrap_err()
-                .to_string()
-                .contains("no such guest")
-        );
+    fn a_run_goes_on_only_with_a_log() {
+        for option in ["--resume", "--retry-failed"] {
+            assert_eq!(
+                run(&["g", option]).unwrap_err(),
+                ErrorKind::MissingRequiredArgument
+            );
+        }
+        let how = |args: &[&str]| run(args).unwrap().showing.how_to_continue();
+        assert_eq!(how(&["g", "--results", "f"]), None);
+        assert_eq!(how(&["g", "--results", "f", "--resume"]), Some(Continue::Resume));
+        let both = ["g", "--results", "f", "--resume", "--retry-failed"];
+        assert_eq!(how(&both), Some(Continue::RetryFailed));
     }
 }

@@ -7,6 +7,8 @@ use std::io::{self, BufWriter, Write};
 use mpwasm::Outcome;
 use mpwasm::inert::inert;
 
+use super::job_log::Identity;
+
 /// Bytes that are gathered into one write.
 const BATCH: usize = 64 << 10;
 /// A line's buffer larger than this is not kept for the next record.
@@ -31,11 +33,15 @@ impl Records {
         }
     }
 
-    /// Adds the record of this outcome.
-    pub fn write(&mut self, outcome: &Outcome) -> io::Result<()> {
+    /// Adds the record of this outcome; with the identity of its task, where a later run is to know it again.
+    pub fn write(&mut self, outcome: &Outcome, identity: Option<Identity>) -> io::Result<()> {
         self.line.clear();
         self.line.shrink_to(KEEP);
         serde_json::to_writer(&mut self.line, outcome)?;
+        if let Some(identity) = identity {
+            self.line.pop(); // the brace that ends the record
+            write!(self.line, ",{identity}}}")?;
+        }
         if self.terminal {
             let text = String::from_utf8_lossy(&self.line);
             self.writer.write_all(inert_json(&text).as_bytes())?;
@@ -88,7 +94,7 @@ mod tests {
         let shared = Shared::default();
         let mut records = Records::new(Box::new(shared.clone()), terminal);
         for outcome in outcomes {
-            records.write(outcome).unwrap();
+            records.write(outcome, None).unwrap();
         }
         assert_eq!(shared.text(), "", "gathered until the flush");
         records.flush().unwrap();
@@ -141,6 +147,17 @@ mod tests {
             ]
             .concat()
         );
+    }
+
+    #[test]
+    fn a_record_that_is_to_be_known_again_says_of_what_it_is() {
+        let shared = Shared::default();
+        let mut records = Records::new(Box::new(shared.clone()), false);
+        let identity = Identity { guest: 0xa1, task: 2 };
+        records.write(&ok(0, "1"), Some(identity)).unwrap();
+        records.flush().unwrap();
+        let tail = ",\"callback\":\"none\",\"guest\":\"00000000000000a1\",\"task\":\"0000000000000002\"}\n";
+        assert!(shared.text().ends_with(tail), "{}", shared.text());
     }
 
     #[test]

@@ -7,12 +7,15 @@ use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::thread;
 
 use anyhow::Context;
 use mpwasm::inert::inert;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::exit::{Failure, OrExit};
+use super::progress::{self, Above};
+use super::records::inert_json;
 
 /// A file, pipe or terminal that is read and written without a buffer, and always blocks.
 pub struct Descriptor(File);
@@ -48,6 +51,20 @@ impl Descriptor {
             let kind = metadata.file_type();
             kind.is_fifo() || kind.is_socket()
         })
+    }
+
+    /// A second handle of the open file.
+    pub fn file(&self) -> io::Result<File> {
+        self.0.try_clone()
+    }
+
+    /// What writes there, and lets a bar on a terminal be.
+    pub fn writer(self) -> Box<dyn Write + Send> {
+        if self.is_terminal() {
+            Box::new(Above::new(self))
+        } else {
+            Box::new(self)
+        }
     }
 
     /// Whether both lead to the same file, pipe or terminal.
@@ -132,14 +149,28 @@ pub fn answer(bytes: &[u8]) -> Result<(), Failure> {
 
 /// One line of mpwasm's own on stderr: `mpwasm: text`, made inert. A stderr that cannot be written is no error.
 pub fn say(text: &str) {
+    if let Ok(stderr) = Descriptor::stderr() {
+        let line = format!("mpwasm: {}\n", inert(text));
+        let _ = Above::new(stderr).write_all(line.as_bytes());
+    }
+}
+
+/// One line of JSON on stderr, for programs; guests may have written of it.
+pub fn say_json(json: &str) {
     if let Ok(mut stderr) = Descriptor::stderr() {
-        let _ = stderr.write_all(format!("mpwasm: {}\n", inert(text)).as_bytes());
+        let _ = stderr.write_all(format!("{}\n", inert_json(json)).as_bytes());
     }
 }
 
 /// As [`say`], but says nothing where it would have to wait for a reader of stderr: for the thread that must go on
 /// answering signals.
 pub fn say_without_waiting(text: &str) {
+    if progress::is_shown() {
+        // Whoever draws the bar may wait for the terminal.
+        let text = text.to_owned();
+        thread::spawn(move || say(&text));
+        return;
+    }
     let stderr = io::stderr();
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     if poll(&mut ready, PollTimeout::ZERO).is_ok_and(|n| n > 0) {

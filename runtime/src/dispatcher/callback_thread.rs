@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,11 +18,12 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
-use crate::outcome::{ATTEMPT, Failure, Kind, LogLevel, Stream};
+use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::exact_timers;
 use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Ward};
+use crate::wire::messages::Source;
 
 /// Memory that callbacks' prints and log lines may hold until the event loop takes them, bytes.
 const PRINTS_HIGH_WATER: usize = 4 << 20;
@@ -42,39 +43,46 @@ pub enum Job {
         guest: u32,
         /// Its model.
         model: u32,
+        /// The attempt that ended so.
+        attempt: u32,
         /// Which of the model's two callbacks.
         export: Export,
         /// The result, or the error object.
         input: Box<[u8]>,
     },
+    /// The `final_callback` of this model of this guest.
+    Final(u32, u32),
 }
 
 /// To the event loop.
 #[derive(Debug)]
 pub enum Event {
-    /// The callback for this task printed.
+    /// A callback printed.
     Output {
-        id: u64,
+        source: Source,
         stream: Stream,
         bytes: Box<[u8]>,
     },
-    /// The callback for this task logged.
+    /// A callback logged.
     Log {
-        id: u64,
+        source: Source,
         level: LogLevel,
         text: Box<str>,
     },
     /// The callback for this task has ended, well or not. `last` says that it was the timeout with which the model's
-    /// callbacks are switched off.
+    /// callbacks are switched off, `kept` that its instance lives on.
     Ended {
         id: u64,
         failure: Option<Failure>,
         last: bool,
+        kept: bool,
     },
+    /// A final callback has ended, with its value if it went well.
+    Final(Result<Box<str>, Failure>),
     /// The callback for this task was not run: the model's callbacks had been switched off.
     Skipped { id: u64 },
-    /// The callback for this task did not end in time: nothing more will come from this thread.
-    Stuck { id: u64 },
+    /// This callback did not end in time: nothing more will come from this thread.
+    Stuck(Source),
     /// No callback can ever run.
     Unable(String),
 }
@@ -97,7 +105,8 @@ impl Link {
         let mouth = Arc::new(Mouth {
             events: Mutex::new(sender),
             wake,
-            id: AtomicU64::new(0),
+            is_woken: AtomicBool::new(false),
+            source: Mutex::new(Source::Callback(0)),
             waiting: Mutex::new(0),
             drained: Condvar::new(),
             alarm: Arc::clone(&alarm),
@@ -133,12 +142,16 @@ impl Link {
 
     /// The event loop is about to look.
     pub fn clear_wake(&self) {
-        let _ = self.mouth.wake.read();
+        if self.mouth.is_woken.load(Ordering::Relaxed) {
+            let _ = self.mouth.wake.read();
+            // In this order: what is said from here on wakes again, and what was said before is there to be seen.
+            self.mouth.is_woken.swap(false, Ordering::AcqRel);
+        }
     }
 
     /// The event loop has not heard all.
     pub fn wake_again(&self) {
-        let _ = self.mouth.wake.write(1);
+        self.mouth.wake();
     }
 }
 
@@ -153,8 +166,10 @@ impl AsFd for Link {
 struct Mouth {
     events: Mutex<Sender<Event>>,
     wake: EventFd,
-    /// The task whose callback runs.
-    id: AtomicU64,
+    /// `wake` is readable, or about to be: one is enough for all events until the event loop looks.
+    is_woken: AtomicBool,
+    /// The callback that runs.
+    source: Mutex<Source>,
     /// Memory of prints and log lines that the event loop has not taken yet.
     waiting: Mutex<usize>,
     drained: Condvar,
@@ -162,6 +177,15 @@ struct Mouth {
 }
 
 impl Mouth {
+    fn source(&self) -> Source {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on another callback runs.
+    fn begin(&self, source: Source) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
+    }
+
     fn say(&self, event: Event) {
         // It can only fail when the event loop is gone, and with it the process.
         let _ = self
@@ -169,7 +193,13 @@ impl Mouth {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .send(event);
-        let _ = self.wake.write(1);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
+            let _ = self.wake.write(1);
+        }
     }
 
     /// The event loop has taken a print or log line with so much text.
@@ -203,7 +233,7 @@ impl Prints for Mouth {
     fn print(&self, stream: Stream, bytes: &[u8]) {
         self.make_room(bytes.len());
         self.say(Event::Output {
-            id: self.id.load(Ordering::Relaxed),
+            source: self.source(),
             stream,
             bytes: bytes.into(),
         });
@@ -212,7 +242,7 @@ impl Prints for Mouth {
     fn log(&self, level: LogLevel, text: &str) {
         self.make_room(text.len());
         self.say(Event::Log {
-            id: self.id.load(Ordering::Relaxed),
+            source: self.source(),
             level,
             text: text.into(),
         });
@@ -261,6 +291,7 @@ impl Thread {
                     id,
                     guest,
                     model,
+                    attempt,
                     export,
                     input,
                 } => {
@@ -269,24 +300,46 @@ impl Thread {
                         self.mouth.say(Event::Skipped { id });
                         continue;
                     }
-                    self.mouth.id.store(id, Ordering::Relaxed);
+                    self.mouth.begin(Source::Callback(id));
                     let call = Call {
                         guest,
                         model,
                         export,
                         input: &input,
                         task_id: id,
-                        attempt: ATTEMPT,
+                        attempt,
                     };
-                    let Ok(failure) = self.call(&mut executor, &call) else {
+                    let Ok(ending) = self.call(&mut executor, &call) else {
                         return Ok(());
                     };
+                    let failure = ending.err();
                     let timed_out = failure
                         .as_ref()
                         .is_some_and(|failure| failure.kind == Kind::Timeout);
                     *strikes = if timed_out { *strikes + 1 } else { 0 };
                     let last = *strikes == CALLBACK_STRIKES;
-                    self.mouth.say(Event::Ended { id, failure, last });
+                    let kept = executor.keeps(guest, model);
+                    self.mouth.say(Event::Ended {
+                        id,
+                        failure,
+                        last,
+                        kept,
+                    });
+                }
+                Job::Final(guest, model) => {
+                    self.mouth.begin(Source::FinalCallback { guest, model });
+                    let call = Call {
+                        guest,
+                        model,
+                        export: Export::FinalCallback,
+                        input: b"null",
+                        task_id: u64::MAX,
+                        attempt: 0,
+                    };
+                    let Ok(ending) = self.call(&mut executor, &call) else {
+                        return Ok(());
+                    };
+                    self.mouth.say(Event::Final(ending));
                 }
             }
         }
@@ -295,17 +348,20 @@ impl Thread {
 
     /// # Errors
     /// When this thread has been abandoned.
-    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<Option<Failure>, Abandoned> {
+    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<Ending, Abandoned> {
         let at = Time::now() + self.settings.callback_timeout;
         self.alarm.deadline().arm(at);
         self.alarm.nudge(at);
         let report = executor.run_kept(call, self.settings.callback_memory);
         match self.alarm.deadline().disarm() {
-            true => Ok(report.ending.err()),
+            true => Ok(report.ending),
             false => Err(Abandoned),
         }
     }
 }
+
+/// How a callback ended.
+type Ending = Result<Box<str>, Failure>;
 
 /// Another thread has taken over.
 struct Abandoned;
@@ -321,8 +377,7 @@ impl Ward for Callback {
     }
 
     fn condemned(&self) -> ! {
-        let id = self.mouth.id.load(Ordering::Relaxed);
-        self.mouth.say(Event::Stuck { id });
+        self.mouth.say(Event::Stuck(self.mouth.source()));
         loop {
             std::thread::park();
         }

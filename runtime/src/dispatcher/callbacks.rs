@@ -10,9 +10,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::callback_thread::{Event, Job, Link};
+use super::folds::Folds;
 use super::schedule::Task;
 use crate::guest::{Export, GuestInfo};
-use crate::outcome::{ATTEMPT, CallbackStatus, Failure, Kind, LogLevel, TaskError};
+use crate::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
 use crate::settings::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, OUTCOME_HIGH_WATER, Settings};
 use crate::wire::channel::Outgoing;
 use crate::wire::messages::{Ending, FromDispatcher, Ran, Source};
@@ -58,7 +59,12 @@ pub struct Callbacks {
     bytes: usize,
     /// With the thread, in its order.
     running: VecDeque<Finished>,
+    /// Of what is with the thread.
+    running_bytes: usize,
     switched_off: HashSet<(u32, u32)>,
+    folds: Folds,
+    /// The final callbacks were asked for: nothing else will be.
+    concluded: bool,
     /// Threads that each guest has left behind.
     abandoned: HashMap<u32, u32>,
     /// Failures of callbacks that were told in full: a record has only their kind.
@@ -79,7 +85,10 @@ impl Callbacks {
             waiting: VecDeque::new(),
             bytes: 0,
             running: VecDeque::new(),
+            running_bytes: 0,
             switched_off: HashSet::new(),
+            folds: Folds::default(),
+            concluded: false,
             abandoned: HashMap::new(),
             explained: 0,
             interrupted: false,
@@ -109,7 +118,7 @@ impl Callbacks {
     /// No more callbacks: the outcomes that waited for one go to the parent now.
     pub fn terminate(&mut self, uplink: &mut Outgoing) {
         self.terminated = true;
-        self.bytes = 0;
+        (self.bytes, self.running_bytes) = (0, 0);
         let (running, waiting) = (
             std::mem::take(&mut self.running),
             std::mem::take(&mut self.waiting),
@@ -117,11 +126,41 @@ impl Callbacks {
         for finished in running.into_iter().chain(waiting) {
             report(&finished, CallbackStatus::Skipped, uplink);
         }
+        self.folds.abandon(&ended_early(), uplink);
+    }
+
+    /// Once all tasks have ended, and by themselves unless `early`: lets the models say what they have made of them.
+    /// Returns whether they have.
+    pub fn conclude(&mut self, early: bool, uplink: &mut Outgoing) -> bool {
+        if !self.concluded {
+            self.concluded = true;
+            if early || self.interrupted || self.terminated {
+                let Failure { kind, message, .. } = ended_early();
+                self.folds.lose_all(kind, &message);
+            }
+            for (guest, model) in self.folds.conclude(uplink) {
+                if let Some(thread) = &self.thread {
+                    thread.send(Job::Final(guest, model));
+                }
+            }
+        }
+        self.folds.is_idle()
     }
 
     /// Whether so many wait that no further task should be assigned.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= CALLBACK_QUEUE || self.bytes >= CALLBACK_QUEUE_BYTES
+    }
+
+    /// Tasks that have ended but for their callbacks.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.running.len()
+    }
+
+    /// Whether this task has ended but for its callback.
+    pub fn has(&self, id: u64) -> bool {
+        let mut all = self.running.iter().chain(&self.waiting);
+        all.any(|finished| finished.task.id == id)
     }
 
     /// Whether every outcome is on its way to the parent.
@@ -136,8 +175,11 @@ impl Callbacks {
 
     /// A task has ended: its outcome goes to the parent, now or after its callback.
     pub fn finish(&mut self, finished: Finished, uplink: &mut Outgoing) {
+        if self.model(&finished.task).final_callback.is_some() {
+            self.folds.begin((finished.task.guest, finished.task.model));
+        }
         match self.skip(&finished) {
-            Some(status) => report(&finished, status, uplink),
+            Some(status) => self.skipped(&finished, status, uplink),
             None => {
                 self.bytes += finished.bytes();
                 self.waiting.push_back(finished);
@@ -157,27 +199,43 @@ impl Callbacks {
             && let Some(event) = self.thread.as_ref().and_then(Link::receive)
         {
             match event {
-                Event::Output { id, stream, bytes } => {
+                Event::Output {
+                    source,
+                    stream,
+                    bytes,
+                } => {
                     uplink.put(&FromDispatcher::Output {
-                        source: Source::Callback(id),
+                        source,
                         stream,
                         bytes: &bytes,
                     });
                 }
-                Event::Log { id, level, text } => {
+                Event::Log { source, level, text } => {
                     uplink.put(&FromDispatcher::Log {
-                        source: Source::Callback(id),
+                        source,
                         level,
                         text: &text,
+                        at: None,
                     });
                 }
-                Event::Ended { id, failure, last } => self.ended(id, failure, last, uplink),
+                Event::Ended {
+                    id,
+                    failure,
+                    last,
+                    kept,
+                } => self.ended(id, failure, (last, kept), uplink),
+                Event::Final(ending) => self.folds.ended(ending, uplink),
                 Event::Skipped { id } => {
-                    if let Some(finished) = self.running.pop_front_if(|finished| finished.task.id == id) {
-                        report(&finished, CallbackStatus::Skipped, uplink);
+                    if let Some(finished) = self.take_running(id) {
+                        self.skipped(&finished, CallbackStatus::Skipped, uplink);
                     }
                 }
-                Event::Stuck { id } => self.stuck(id, uplink)?,
+                Event::Stuck(Source::Callback(id)) => self.stuck(id, uplink)?,
+                Event::Stuck(_) => {
+                    self.folds.ended(Err(thread_lost()), uplink);
+                    self.folds
+                        .abandon(&Failure::new(Kind::Timeout, LOST_WITH_THREAD), uplink);
+                }
                 Event::Unable(why) => return Err(why),
             }
         }
@@ -190,9 +248,22 @@ impl Callbacks {
         Ok(())
     }
 
-    fn ended(&mut self, id: u64, failure: Option<Failure>, last: bool, uplink: &mut Outgoing) {
+    /// The task whose callback is the first with the thread, if it is this one.
+    fn take_running(&mut self, id: u64) -> Option<Finished> {
+        let finished = self.running.pop_front_if(|finished| finished.task.id == id)?;
+        self.running_bytes -= finished.bytes();
+        Some(finished)
+    }
+
+    fn ended(
+        &mut self,
+        id: u64,
+        failure: Option<Failure>,
+        (last, kept): (bool, bool),
+        uplink: &mut Outgoing,
+    ) {
         // After `terminate` its outcome has already gone.
-        let Some(finished) = self.running.pop_front_if(|finished| finished.task.id == id) else {
+        let Some(finished) = self.take_running(id) else {
             return;
         };
         let model = (finished.task.guest, finished.task.model);
@@ -205,6 +276,13 @@ impl Callbacks {
                 source: Source::Callback(id),
                 level: LogLevel::Error,
                 text: &text,
+                at: None,
+            });
+        }
+        if let Some(failure) = failure.as_ref().filter(|_| !kept) {
+            self.folds.lose(model, failure.kind, || {
+                let why = &failure.message;
+                format!("what it had accumulated was lost with its callback for task {id}: {why}")
             });
         }
         let status = failure.map_or(CallbackStatus::Ok, |failure| CallbackStatus::Failed(failure.kind));
@@ -246,12 +324,13 @@ impl Callbacks {
             format!("a callback of model {name:?} could not be ended: the model's callbacks are switched off")
         };
         uplink.put(&FromDispatcher::Warning(&warning));
-        let why = "it did not end within its timeout; its thread was abandoned";
-        self.ended(id, Some(Failure::new(Kind::Timeout, why)), false, uplink);
+        self.ended(id, Some(thread_lost()), (false, false), uplink);
+        self.folds.lose_all(Kind::Timeout, LOST_WITH_THREAD);
         while let Some(finished) = self.running.pop_back() {
             self.bytes += finished.bytes();
             self.waiting.push_front(finished);
         }
+        self.running_bytes = 0;
         let start = || {
             let thread = Link::start(&self.settings)?;
             for (info, artifact) in &self.guests {
@@ -265,20 +344,23 @@ impl Callbacks {
 
     /// Keeps the thread busy.
     fn feed(&mut self, uplink: &mut Outgoing) {
-        let room = |this: &Self| {
-            let bytes: usize = this.running.iter().map(Finished::bytes).sum();
-            this.running.len() < IN_FLIGHT && bytes < CALLBACK_QUEUE_BYTES
-        };
+        let room = |this: &Self| this.running.len() < IN_FLIGHT && this.running_bytes < CALLBACK_QUEUE_BYTES;
         while room(self)
             && let Some(finished) = self.waiting.pop_front()
         {
             self.bytes -= finished.bytes();
             // It may have been switched off while this one waited.
             if let Some(status) = self.skip(&finished) {
-                report(&finished, status, uplink);
+                self.skipped(&finished, status, uplink);
                 continue;
             }
-            let Task { id, guest, model, .. } = finished.task;
+            let Task {
+                id,
+                guest,
+                model,
+                attempt,
+                ..
+            } = finished.task;
             let (export, input) = match &finished.ending {
                 Ok(result) => (Export::Callback, result.clone()),
                 Err(failure) => (Export::ErrorCallback, error_object(&finished.task, failure)),
@@ -288,12 +370,25 @@ impl Callbacks {
                     id,
                     guest,
                     model,
+                    attempt,
                     export,
                     input,
                 });
             }
+            self.running_bytes += finished.bytes();
             self.running.push_back(finished);
         }
+    }
+
+    /// A task has its outcome without a callback.
+    fn skipped(&mut self, finished: &Finished, status: CallbackStatus, uplink: &mut Outgoing) {
+        let Task { id, guest, model, .. } = finished.task;
+        if status == CallbackStatus::Skipped {
+            self.folds.lose((guest, model), Kind::Error, || {
+                format!("its callback for task {id} was skipped")
+            });
+        }
+        report(finished, status, uplink);
     }
 
     /// The status of a task that gets no callback, `None` for one that does.
@@ -323,10 +418,26 @@ impl Callbacks {
     }
 }
 
+/// What became of the other folds then.
+const LOST_WITH_THREAD: &str =
+    "what it had accumulated was lost with the thread, on which another callback could not be ended";
+
+/// How a callback ended whose thread is given up.
+fn thread_lost() -> Failure {
+    let why = "it did not end within its timeout; its thread was abandoned";
+    Failure::new(Kind::Timeout, why)
+}
+
+/// Why a fold is not told that is no fold of all tasks.
+fn ended_early() -> Failure {
+    let why = "the pool was ended before all of its tasks had ended by themselves";
+    Failure::new(Kind::Cancelled, why)
+}
+
 /// The error object of DESIGN.md section 4, as the guest's `error_callback` reads it.
 fn error_object(task: &Task, failure: &Failure) -> Box<[u8]> {
     let args = String::from_utf8_lossy(&task.args);
-    let error = TaskError::new(failure.clone(), &args, task.id, ATTEMPT);
+    let error = TaskError::new(failure.clone(), &args, task.id, task.attempt);
     serde_json::to_vec(&error)
         .expect("an error object has only string keys")
         .into()

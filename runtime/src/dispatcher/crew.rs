@@ -14,13 +14,14 @@ use nix::unistd::pipe2;
 use super::callbacks::Finished;
 use super::schedule::{Exit, Io, KillReason, OfferId, Run, Task, WorkerId};
 use crate::guest::{EngineSettings, GuestInfo};
+use crate::home;
 use crate::jail::{OomScore, Plan, violation};
-use crate::outcome::{ATTEMPT, Failure};
+use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
-use crate::settings::Settings;
+use crate::settings::{Isolation, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Outgoing};
-use crate::wire::messages::{Ran, ToCall, ToWorker, control, worker_frame};
+use crate::wire::messages::{Event, Ran, ToCall, ToWorker, control, worker_frame};
 use crate::wire::page::{Offer, Page, Slots};
 
 /// How far a worker has come.
@@ -71,14 +72,20 @@ pub struct Crew {
     guests: Vec<(File, GuestInfo)>,
     max_frame: usize,
     max_args: u64,
+    /// The processors on which workers should keep apart.
+    homes: Vec<u32>,
     /// Tasks that the scheduler ended; the event loop takes them.
     pub finished: Vec<Finished>,
+    /// Attempts that the scheduler ended, with the ids of their tasks, which have not ended; the event loop takes them.
+    pub tried: Vec<(u64, Attempt)>,
     /// Processes that could not be started, and why: as good as exited.
     pub stillborn: Vec<(WorkerId, String)>,
     /// Why the last one that was started could not begin to serve, if there was one.
     pub start_error: Option<String>,
     /// What the parent should know.
     pub notes: Vec<Note>,
+    /// Whether somebody wants to know what becomes of workers.
+    tells: bool,
     /// Not reaped in time after SIGKILL.
     abandoned: Vec<Process>,
 }
@@ -88,16 +95,16 @@ pub struct Crew {
 pub enum Note {
     /// To the user, once.
     Warning(String),
-    /// To who asked what is going on.
-    Info(String),
+    /// To who asked what becomes of workers.
+    Event(Event),
 }
 
 impl Crew {
-    /// No workers yet.
-    pub fn new(settings: &Settings, jail: Option<Plan>, score: Option<OomScore>) -> Self {
+    /// No workers yet. What becomes of them is told if somebody wants to know: `tells`.
+    pub fn new(settings: &Settings, jail: Option<Plan>, score: Option<OomScore>, tells: bool) -> Self {
         Self {
             size: settings.size,
-            members: (0..WorkerId::slots(settings.size, settings.isolation))
+            members: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
                 .map(|_| None)
                 .collect(),
             engine: EngineSettings::from(settings),
@@ -106,10 +113,13 @@ impl Crew {
             guests: Vec::new(),
             max_frame: worker_frame(settings),
             max_args: settings.max_args,
+            homes: homes(settings),
             finished: Vec::new(),
+            tried: Vec::new(),
             stillborn: Vec::new(),
             start_error: None,
             notes: Vec::new(),
+            tells,
             abandoned: Vec::new(),
         }
     }
@@ -174,9 +184,21 @@ impl Crew {
         let status = member.process.try_reap()?;
         let pid = member.process.pid();
         let exit = exit(status, member.slots.violation());
-        self.notes
-            .push(Note::Info(format!("worker {seat} (pid {pid}) reaped: it {exit}")));
+        self.tell(seat, pid, None, || format!("reaped: it {exit}"));
         Some((pid, exit))
+    }
+
+    /// Tells what became of a worker, if that is asked for.
+    pub fn tell(&mut self, worker: u32, pid: u32, task: Option<(u64, u32)>, what: impl FnOnce() -> String) {
+        if self.tells {
+            let what = what();
+            self.notes.push(Note::Event(Event {
+                worker,
+                pid,
+                task,
+                what,
+            }));
+        }
     }
 
     /// Forgets the reaped process `pid`, unless another has already taken its slot.
@@ -217,11 +239,9 @@ impl Crew {
             Some(score) => score.start_expendable(spawn),
             None => spawn(),
         }?;
-        self.notes.push(Note::Info(format!(
-            "worker {} started (pid {})",
-            self.seat(worker),
-            process.pid()
-        )));
+        self.tell(self.seat(worker), process.pid(), None, || {
+            "started: the pool has a worker too few".to_owned()
+        });
         let mut member = Member {
             process,
             channel: Channel::new(socket, self.max_frame),
@@ -234,7 +254,7 @@ impl Crew {
             control: Some(File::from(control)),
         };
         let descriptors = [theirs.as_fd(), page_descriptor.as_fd()];
-        if let Err(error) = self.introduce(&member.channel, &descriptors) {
+        if let Err(error) = self.introduce(worker, &member.channel, &descriptors) {
             // Its end is heard of like any other's.
             self.start_error = Some(error.to_string());
             member.process.kill();
@@ -243,11 +263,18 @@ impl Crew {
     }
 
     /// Tells a new worker what it is to know before the first task.
-    fn introduce(&self, channel: &Channel, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    fn introduce(
+        &self,
+        worker: WorkerId,
+        channel: &Channel,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> std::io::Result<()> {
+        let seat = self.seat(worker) as usize;
         let start = ToWorker::Start {
             engine: self.engine.clone(),
             guests: self.guests.len() as u32,
             max_args: self.max_args,
+            home: self.homes.iter().cycle().nth(seat).copied(),
             jail: self.jail.clone(),
         };
         channel.send_now_with(&start, descriptors)?;
@@ -278,6 +305,7 @@ impl Io for Crew {
     }
 
     fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
+        let seat = self.seat(worker);
         let member = self.members[worker.0 as usize]
             .as_mut()
             .expect("the scheduler offers to live workers");
@@ -288,13 +316,17 @@ impl Io for Crew {
             guest: task.guest,
             model: task.model,
             timeout: task.timeout,
-            attempt: ATTEMPT,
+            attempt: task.attempt,
             args: task.payload(),
         };
         member.outgoing.put(&if task.is_chunk() {
             ToWorker::Chunk(call)
         } else {
             ToWorker::Task(call)
+        });
+        let pid = member.process.pid();
+        self.tell(seat, pid, Some((task.first_id(), task.attempt)), || {
+            "assigned: it had the fewest tasks".to_owned()
         });
         OfferId(offer.to_bits())
     }
@@ -322,8 +354,13 @@ impl Io for Crew {
     }
 
     fn retire(&mut self, worker: WorkerId) {
+        let seat = self.seat(worker);
         if let Some(member) = self.member(worker) {
             member.control = None;
+            let pid = member.process.pid();
+            self.tell(seat, pid, None, || {
+                "told to exit: it is not needed any more, or lacks a guest".to_owned()
+            });
         }
     }
 
@@ -331,8 +368,8 @@ impl Io for Crew {
         let seat = self.seat(worker);
         if let Some(member) = self.member(worker) {
             member.process.kill();
-            let text = format!("worker {seat} (pid {}) killed: {reason:?}", member.process.pid());
-            self.notes.push(Note::Info(text));
+            let pid = member.process.pid();
+            self.tell(seat, pid, None, || format!("killed: {reason}"));
         }
     }
 
@@ -348,6 +385,11 @@ impl Io for Crew {
         }
     }
 
+    fn tried(&mut self, task: &Task, run: Run, failure: Failure) {
+        let ran = self.ran(&run).expect("a worker is buried after its tasks");
+        self.tried.push((task.id, attempt(task, &ran, &failure)));
+    }
+
     fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
         let ran = run.and_then(|run| self.ran(&run));
         self.finished.extend(task.into_items().map(|task| Finished {
@@ -355,6 +397,26 @@ impl Io for Crew {
             ending: Err(failure.clone()),
             ran,
         }));
+    }
+}
+
+/// The processors that are the homes of workers, in the order of their seats: all that there are, and none when there
+/// are fewer workers. The kernel finds a free one for each then, and another pool may be on any of them.
+fn homes(settings: &Settings) -> Vec<u32> {
+    let all = home::processors();
+    let is_full = settings.isolation == Isolation::Instance && settings.size as usize >= all.len();
+    if is_full { all } else { Vec::new() }
+}
+
+/// An attempt of a task that will have another.
+pub fn attempt(task: &Task, ran: &Ran, failure: &Failure) -> Attempt {
+    Attempt {
+        attempt: task.attempt,
+        kind: failure.kind,
+        message: failure.message.clone(),
+        worker: ran.worker,
+        pid: ran.pid,
+        run_us: u64::try_from(ran.run.as_micros()).unwrap_or(u64::MAX),
     }
 }
 

@@ -7,15 +7,19 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags};
 
 use super::callbacks::{Callbacks, Finished};
-use super::crew::{Crew, Note, Stage};
+use super::crew::{self, Crew, Note, Stage};
 use super::frames::{self, Said};
 use super::schedule::{Exit, OfferId, Scheduler, Task, WorkerId};
+use super::status;
 use crate::guest::GuestInfo;
+use crate::outcome::Failure;
 use crate::process::poll_until;
+use crate::retry::Retry;
 use crate::settings::{OUTCOME_HIGH_WATER, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled, Outgoing};
@@ -47,6 +51,8 @@ struct TaskPipe {
 #[derive(Debug)]
 pub struct EventLoop {
     settings: Settings,
+    /// When tasks that do not say are tried again.
+    retry: Option<Arc<Retry>>,
     parent: Channel,
     uplink: Outgoing,
     pipe: TaskPipe,
@@ -82,9 +88,10 @@ impl EventLoop {
                 next_id: 0,
                 cancelled: HashSet::new(),
             },
-            scheduler: Scheduler::new(settings.size, settings.isolation),
+            scheduler: Scheduler::new(settings.size, settings.tasks_per_process()),
             crew,
             callbacks: Callbacks::new(settings.clone()),
+            retry: policy(settings.retry),
             settings,
             told_failure: false,
         })
@@ -111,7 +118,9 @@ impl EventLoop {
         self.scheduler.hold(held, now, &mut self.crew);
         self.scheduler.assign(now, &mut self.crew);
         self.settle();
-        let over = self.scheduler.is_finished() && self.callbacks.is_idle();
+        let over = self.scheduler.is_finished()
+            && self.callbacks.is_idle()
+            && self.callbacks.conclude(self.told_failure, &mut self.uplink);
         if over {
             self.uplink.put(&FromDispatcher::Bye);
         }
@@ -166,13 +175,16 @@ impl EventLoop {
 
     /// What the scheduler has ended goes to the callbacks; what is worth telling is told.
     fn settle(&mut self) {
+        for (id, attempt) in std::mem::take(&mut self.crew.tried) {
+            self.uplink.put(&FromDispatcher::Tried { id, attempt });
+        }
         for finished in std::mem::take(&mut self.crew.finished) {
             self.callbacks.finish(finished, &mut self.uplink);
         }
         for note in std::mem::take(&mut self.crew.notes) {
             match note {
                 Note::Warning(text) => self.uplink.put(&FromDispatcher::Warning(&text)),
-                Note::Info(text) => self.uplink.put(&FromDispatcher::Info(&text)),
+                Note::Event(event) => self.uplink.put(&FromDispatcher::Event(event)),
             }
         }
         if let Some(why) = self.scheduler.pool_failure()
@@ -263,6 +275,11 @@ impl EventLoop {
                 ToDispatcher::Cancel { id } => {
                     self.scheduler.cancel(id, now, &mut self.crew);
                 }
+                ToDispatcher::Ask { question, task } => {
+                    let all = (&mut self.scheduler, &mut self.crew, &self.callbacks);
+                    let answer = status::answer(task, all, now);
+                    self.uplink.put(&FromDispatcher::Status { question, answer });
+                }
                 ToDispatcher::Interrupt => {
                     self.callbacks.interrupt();
                     self.scheduler.interrupt(now, &mut self.crew);
@@ -316,9 +333,11 @@ impl EventLoop {
                     guest,
                     model,
                     timeout,
+                    retry,
                     args,
                 } => {
-                    let task = Task::new(id, guest, model, timeout, args);
+                    let retry = retry.map_or_else(|| self.retry.clone(), policy);
+                    let task = Task::new(id, guest, model, timeout, args).with_retry(retry);
                     self.accept(task, id.saturating_add(1))?;
                 }
                 Pushed::Chunk {
@@ -349,7 +368,8 @@ impl EventLoop {
         let id = task.id;
         self.scheduler.accept(task, &mut self.crew);
         self.pipe.next_id = next;
-        if self.pipe.cancelled.remove(&id) {
+        // Looked up only when there are some: this runs for every task.
+        if !self.pipe.cancelled.is_empty() && self.pipe.cancelled.remove(&id) {
             self.scheduler.cancel(id, Time::now(), &mut self.crew);
         }
         Ok(())
@@ -386,6 +406,7 @@ impl EventLoop {
     fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), String> {
         loop {
             let running = self.scheduler.running(worker);
+            let seat = self.crew.seat(worker);
             let Some(member) = self.crew.member(worker) else {
                 return Ok(());
             };
@@ -394,7 +415,11 @@ impl EventLoop {
                 return Ok(());
             };
             let said = frames::read(frame, member.stage, &mut member.printed, &self.settings)?;
-            let task = || running.map(Source::Task).ok_or("output without a running task");
+            let task = || {
+                running
+                    .map(|(id, _)| Source::Task(id))
+                    .ok_or("output without a running task")
+            };
             match said {
                 Said::Hello => member.stage = Stage::Greeted,
                 Said::Unable(why) => self.crew.start_error = Some(why.chars().take(MAX_REASON).collect()),
@@ -410,12 +435,15 @@ impl EventLoop {
                         source: task()?,
                         level,
                         text,
+                        at: running.map(|(_, attempt)| (seat, attempt)),
                     });
                 }
                 Said::Ready => {
                     member.stage = Stage::Ready;
+                    self.crew
+                        .tell(seat, pid, None, || "ready: it has loaded all guests".to_owned());
                     self.scheduler
-                        .worker_ready(worker)
+                        .worker_ready(worker, now)
                         .map_err(|fault| fault.to_string())?;
                 }
                 Said::Skipped(offer) => {
@@ -442,23 +470,31 @@ impl EventLoop {
                     let (task, claim) = (ended.task, ended.run);
                     let run = run.min(now.since(claim.claimed));
                     let ran = Ran {
-                        worker: self.crew.seat(worker),
+                        worker: seat,
                         pid,
                         claimed: claim.claimed,
                         run,
                         measured: Some(measured),
                     };
-                    self.callbacks.finish(
-                        Finished {
-                            task,
-                            ending,
-                            ran: Some(ran),
-                        },
-                        &mut self.uplink,
-                    );
+                    self.ended(task, ending, ran, now);
                 }
             }
         }
+    }
+
+    /// An attempt has ended in its worker. The task has another, or ends so.
+    fn ended(&mut self, task: Task, ending: Result<Box<[u8]>, Failure>, ran: Ran, now: Time) {
+        if let Err(failure) = &ending
+            && self.scheduler.tries_again(&task, failure.kind)
+        {
+            let attempt = crew::attempt(&task, &ran, failure);
+            self.uplink.put(&FromDispatcher::Tried { id: task.id, attempt });
+            self.scheduler.try_again(task, failure.kind, now);
+            return;
+        }
+        let ran = Some(ran);
+        self.callbacks
+            .finish(Finished { task, ending, ran }, &mut self.uplink);
     }
 
     /// The pool is over; what the parent has not read yet is all that is left to do.
@@ -470,4 +506,9 @@ impl EventLoop {
         }
         Ok(true)
     }
+}
+
+/// What the scheduler needs to know of a policy: nothing, when it never tries again.
+fn policy(retry: Retry) -> Option<Arc<Retry>> {
+    retry.is_any().then(|| Arc::new(retry))
 }

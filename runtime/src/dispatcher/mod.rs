@@ -9,8 +9,16 @@ mod callback_thread;
 mod callbacks;
 mod crew;
 mod event_loop;
+mod folds;
 mod frames;
 pub mod schedule;
+mod status;
+
+#[cfg(any(test, fuzzing))]
+pub use self::{
+    crew::Stage,
+    frames::{Said, read as read_worker},
+};
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -37,6 +45,8 @@ pub struct Start {
     settings: Settings,
     /// The walls to be built around this process and its workers.
     pub jail: Option<Plan>,
+    /// Whether the parent wants to know what becomes of workers.
+    events: bool,
 }
 
 impl Start {
@@ -46,7 +56,11 @@ impl Start {
     /// With why it does not come.
     pub fn receive() -> Result<Self, String> {
         let mut parent = process::enter()?;
-        let ToDispatcher::Start { settings, jail } = parent.receive().map_err(|error| error.to_string())?
+        let ToDispatcher::Start {
+            settings,
+            jail,
+            events,
+        } = parent.receive().map_err(|error| error.to_string())?
         else {
             return Err("the first message was not a start".to_owned());
         };
@@ -56,6 +70,7 @@ impl Start {
             tasks,
             settings,
             jail,
+            events,
         })
     }
 
@@ -76,7 +91,7 @@ impl Start {
                 .and_then(|()| jail::lock(Role::Dispatcher, plan))
                 .map_err(|error| error.to_string())?;
         }
-        let crew = Crew::new(&self.settings, self.jail, score);
+        let crew = Crew::new(&self.settings, self.jail, score, self.events);
         event_loop::EventLoop::new(self.parent, self.tasks, self.settings, crew)
             .map_err(|error| error.to_string())?
             .run();

@@ -18,6 +18,8 @@ pub enum Export {
     Callback,
     /// A model's `error_callback`.
     ErrorCallback,
+    /// A model's `final_callback`.
+    FinalCallback,
     /// The guest's `tasks`; the call's model means nothing.
     Tasks,
 }
@@ -31,11 +33,11 @@ pub struct Call<'a> {
     pub model: u32,
     /// What is called.
     pub export: Export,
-    /// JSON: the args, the result, the error, or `null`.
+    /// JSON: the args, the result, the error, or `null`. Or a command's [`Invocation`](super::Invocation), encoded.
     pub input: &'a [u8],
-    /// Id of the task that this belongs to.
+    /// Id of the task that this belongs to; all ones, which the guest sees as -1, for none.
     pub task_id: u64,
-    /// Its attempt, from 1.
+    /// Its attempt, from 1; 0 for none.
     pub attempt: u32,
 }
 
@@ -121,6 +123,22 @@ pub(super) fn instantiate(store: &mut Store<State>, guest: &Loaded) -> Result<In
         done.map_err(|error| ending::failure(&error, store.data(), "in `_initialize`"))?;
     }
     Ok(instance)
+}
+
+/// Calls a command's `_start`, of type `() -> ()`. `place` says so.
+pub(super) fn start(
+    store: &mut Store<State>,
+    instance: Instance,
+    export: &ModuleExport,
+    place: &str,
+) -> Result<(), Failure> {
+    let done = match function(store, instance, export) {
+        Some(function) => function
+            .typed::<(), ()>(&*store)
+            .and_then(|f| f.call(&mut *store, ())),
+        None => Err(missing()),
+    };
+    done.map_err(|error| ending::failure(&error, store.data(), place))
 }
 
 /// Calls an export of type `() -> i32`. `place` says which, as in "in `runnable`".

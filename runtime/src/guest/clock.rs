@@ -10,6 +10,7 @@ use wasmtime::{Caller, Linker};
 use super::ending::Stop;
 use super::host::{memory_and_state, range};
 use super::state::State;
+use super::stdin::Stdin;
 use super::wasi::{MODULE, errno};
 use crate::time::Time;
 
@@ -73,8 +74,8 @@ fn clock_time_get(
 /// What one subscription waits for.
 enum Wait {
     Until(Time),
-    /// Ready at once.
-    Read,
+    /// Ready at once, with so many bytes; none at the end.
+    Read(u64),
     /// Ready at once.
     Write,
     /// Fails at once, with this error number and event type.
@@ -110,7 +111,7 @@ fn poll_oneoff(
     let now = (Time::now(), realtime());
     let Some(waits) = memory[from]
         .chunks_exact(SUBSCRIPTION as usize)
-        .map(|bytes| Subscription::read(bytes, now))
+        .map(|bytes| Subscription::read(bytes, now, &state.stdin))
         .collect::<Option<Vec<_>>>()
     else {
         return Ok(errno::INVAL);
@@ -133,7 +134,7 @@ fn poll_oneoff(
 impl Subscription {
     /// Reads a `subscription` of 48 bytes; `now` is the time on both clocks. `None` for a tag that does not
     /// exist.
-    fn read(bytes: &[u8], now: (Time, u64)) -> Option<Self> {
+    fn read(bytes: &[u8], now: (Time, u64), stdin: &Stdin) -> Option<Self> {
         let u64_at =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a range of 8 bytes"));
         let u32_at =
@@ -152,8 +153,8 @@ impl Subscription {
                     _ => Wait::Never(errno::INVAL as u16, tag),
                 }
             }
-            // Only the standard streams exist: stdin is at its end, stdout and stderr are never full.
-            FD_READ if u32_at(16) == 0 => Wait::Read,
+            // Only the standard streams exist: all of stdin is there, stdout and stderr are never full.
+            FD_READ if u32_at(16) == 0 => Wait::Read(stdin.at_hand() as u64),
             FD_WRITE if matches!(u32_at(16), 1 | 2) => Wait::Write,
             FD_READ | FD_WRITE => Wait::Never(errno::BADF as u16, tag),
             _ => return None,
@@ -167,7 +168,7 @@ impl Subscription {
     fn due(&self) -> Time {
         match self.wait {
             Wait::Until(time) => time,
-            Wait::Read | Wait::Write | Wait::Never(..) => Time(0),
+            Wait::Read(_) | Wait::Write | Wait::Never(..) => Time(0),
         }
     }
 
@@ -175,7 +176,8 @@ impl Subscription {
     fn write_event(&self, event: &mut [u8]) {
         let (error, kind, bytes, flags) = match self.wait {
             Wait::Until(_) => (0, CLOCK, 0, 0),
-            Wait::Read => (0, FD_READ, 0, HANGUP),
+            Wait::Read(0) => (0, FD_READ, 0, HANGUP),
+            Wait::Read(bytes) => (0, FD_READ, bytes, 0),
             Wait::Write => (0, FD_WRITE, 4096_u64, 0),
             Wait::Never(error, kind) => (error, kind, 0, 0),
         };
@@ -192,7 +194,7 @@ impl Subscription {
 mod tests {
     use super::*;
     use crate::guest::Export;
-    use crate::guest::testing::{Rig, call, ended, fails, guest, run, runnable};
+    use crate::guest::testing::{Rig, call, command, ended, fails, guest, invocation, run, runnable};
     use crate::outcome::Kind;
     use std::time::Duration;
 
@@ -304,6 +306,21 @@ mod tests {
             ],
             &[(101, 0), (102, 0), (103, 0)],
         );
+    }
+
+    #[test]
+    fn a_stdin_that_is_there_is_ready_with_its_size_and_hangs_up_at_its_end() {
+        let size_and_flags = "(i32.store8 (i32.const 4000)
+               (i32.add (i32.const 48) (i32.load (i32.const 1016))))
+             (i32.store8 (i32.const 4001) (i32.add (i32.const 48) (i32.load16_u (i32.const 1024))))
+             (i32.store (i32.const 3000) (i32.const 4000)) (i32.store (i32.const 3004) (i32.const 2))
+             (drop (call $fd_write (i32.const 1) (i32.const 3000) (i32.const 1) (i32.const 3008)))";
+        let body = descriptor(0, FD_READ, 0) + "(drop " + &poll(1) + ")" + size_and_flags;
+        for (stdin, printed) in [(&b"abc"[..], "30"), (b"", "01")] {
+            let report = Rig::new(&command(&body)).command(&invocation(&[], stdin));
+            let result = report.ending.unwrap();
+            assert!(result.contains(&format!("\"stdout\":\"{printed}\"")), "{result}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use wasmtime::{Engine, Instance, Linker, Store};
 
 use super::call::{self, Call, Callable, Export, Report};
+use super::command;
 use super::deadline::Deadline;
 use super::ending;
 use super::engine::{EngineSettings, Role, engine};
@@ -140,19 +141,31 @@ impl Executor {
 
         state.renew(Limits::new(self.settings.memory));
         state.begin(call);
+        let is_command = guest.loaded.is_command && call.export == Export::Runnable;
+        if is_command && !state.begin_command() {
+            self.state = Some(state);
+            return Report::not_begun(unknown());
+        }
         let mut store = call::store(&self.engine, state);
         // The budget is a task's: `tasks` has a deadline instead.
         let fuel = self.settings.fuel.map(|fuel| match call.export {
             Export::Runnable => fuel,
             _ => u64::MAX,
         });
-        let code = call::start_clock(&mut store, fuel, "before it began").and_then(|()| {
+        let ran = call::start_clock(&mut store, fuel, "before it began").and_then(|()| {
             let instance = call::instantiate(&mut store, &guest.loaded)?;
+            if is_command {
+                return call::start(&mut store, instance, &entry.export, &entry.place).map(|()| 0);
+            }
             call::invoke(&mut store, instance, &entry.export, &entry.place)
         });
         // The instance is gone with the next line, but what the state has counted stays.
         let mut state = store.into_data();
-        let report = Report::new(code.and_then(|code| end(code, call.export, &state)), &state);
+        let ending = match is_command {
+            true => command::ending(ran.map(drop), &state),
+            false => ran.and_then(|code| end(code, call.export, &state)),
+        };
+        let report = Report::new(ending, &state);
         state.end();
         self.state = Some(state);
         report
@@ -260,6 +273,12 @@ impl Executor {
         }
     }
 
+    /// Whether an instance is kept for this model: its last [`run_kept`](Self::run_kept) did not discard it.
+    #[must_use]
+    pub fn keeps(&self, guest: u32, model: u32) -> bool {
+        self.kept.contains_key(&(guest, model))
+    }
+
     /// The state for fresh instances. It is missing only after a panic within `run`.
     fn idle_state(&mut self) -> &mut State {
         self.state
@@ -278,7 +297,7 @@ fn unknown() -> Failure {
 
 fn end(code: i32, export: Export, state: &State) -> Result<Box<str>, Failure> {
     match export {
-        Export::Runnable => ending::result(code, state),
+        Export::Runnable | Export::FinalCallback => ending::result(code, state),
         Export::Callback | Export::ErrorCallback | Export::Tasks => ending::no_result(code, state),
     }
 }

@@ -46,17 +46,19 @@ pub(super) fn brief(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The three exports of a model.
+/// The exports of a model.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Runnable,
     Callback,
     ErrorCallback,
+    FinalCallback,
 }
 
-const PARTS: [(Part, &str); 3] = [
-    // The longer name first: it ends with the shorter one.
+const PARTS: [(Part, &str); 4] = [
+    // The longer names first: they end with the shorter one.
     (Part::ErrorCallback, "error_callback"),
+    (Part::FinalCallback, "final_callback"),
     (Part::Callback, "callback"),
     (Part::Runnable, "runnable"),
 ];
@@ -65,7 +67,7 @@ const PARTS: [(Part, &str); 3] = [
 #[derive(Default)]
 struct Draft {
     name: String,
-    exports: [Option<String>; 3],
+    exports: [Option<String>; PARTS.len()],
 }
 
 /// Fills `info` from the guest's exports.
@@ -138,7 +140,16 @@ pub(super) fn read<'a>(
         refusals.push("there is neither an export `runnable` nor `_start`".to_owned());
     }
     info.is_command = has_start && info.models.is_empty();
-    if has_start && !info.models.is_empty() && !info.has_initialize {
+    if info.is_command {
+        info.models.push(ModelInfo {
+            name: String::new(),
+            runnable: "_start".to_owned(),
+            callback: None,
+            error_callback: None,
+            final_callback: None,
+        });
+    }
+    if has_start && !info.is_command && !info.has_initialize {
         info.warnings.push(
             "there are `_start` and `runnable` but no `_initialize`: the guest's constructors never run \
              (build it as a reactor or library)"
@@ -194,16 +205,17 @@ fn models(mut drafts: Vec<Draft>, info: &mut GuestInfo, refusals: &mut Refusals)
         if name == "initializer" {
             refusals.push("the model name `initializer` is reserved".to_owned());
         }
-        let [runnable, callback, error_callback] = exports;
+        let [runnable, callback, error_callback, final_callback] = exports;
         match runnable {
             Some(runnable) => info.models.push(ModelInfo {
                 name,
                 runnable,
                 callback,
                 error_callback,
+                final_callback,
             }),
             None => {
-                for export in [callback, error_callback].into_iter().flatten() {
+                for export in [callback, error_callback, final_callback].into_iter().flatten() {
                     let missing = match name.as_str() {
                         "" => "runnable".to_owned(),
                         name => format!("{}.runnable", brief(name)),
@@ -322,6 +334,7 @@ mod tests {
                 runnable: runnable.to_owned(),
                 callback: callback.map(str::to_owned),
                 error_callback: error_callback.map(str::to_owned),
+                final_callback: None,
             };
         assert_eq!(
             info.models,
@@ -338,6 +351,26 @@ mod tests {
         );
         assert_eq!(info.model("alpha"), Some(2));
         assert!(!info.has_tasks && !info.is_command && !info.has_initialize);
+    }
+
+    #[test]
+    fn a_final_callback_is_found_in_either_spelling_and_needs_its_runnable() {
+        let info = info(&exporting(&[
+            "runnable",
+            "final_callback",
+            "A.runnable",
+            "A$final_callback",
+        ]));
+        let found: Vec<_> = info
+            .models
+            .iter()
+            .map(|model| model.final_callback.as_deref())
+            .collect();
+        assert_eq!(found, [Some("final_callback"), Some("A$final_callback")]);
+        assert_eq!(
+            refusals(exporting(&["runnable", "A.final_callback"])),
+            ["there is `A.final_callback` but no `A.runnable`"]
+        );
     }
 
     #[test]
@@ -428,7 +461,15 @@ mod tests {
     fn a_guest_without_models_is_a_command_or_nothing() {
         let start = format!("(module {MEMORY} (func (export \"_start\")))");
         let command = info(&start);
-        assert!(command.is_command && command.models.is_empty() && command.warnings.is_empty());
+        assert!(command.is_command && command.warnings.is_empty());
+        assert_eq!(command.models.len(), 1);
+        assert_eq!(
+            (
+                command.models[0].name.as_str(),
+                command.models[0].runnable.as_str()
+            ),
+            ("", "_start")
+        );
         assert_eq!(
             refusals(exporting(&["tasks"])),
             ["there is neither an export `runnable` nor `_start`"]

@@ -12,7 +12,8 @@ pub struct GuestInfo {
     pub models: Vec<ModelInfo>,
     /// Whether there is an export `tasks`.
     pub has_tasks: bool,
-    /// Whether there is a `_start` and no model.
+    /// Whether it is a command: there is a `_start` and no `runnable`. Its one model is the unnamed one, whose
+    /// `runnable` is `_start`.
     pub is_command: bool,
     /// Whether there is an `_initialize`, which is called first in every instance.
     pub has_initialize: bool,
@@ -45,6 +46,8 @@ pub struct ModelInfo {
     pub callback: Option<String>,
     /// The export that gets the error.
     pub error_callback: Option<String>,
+    /// The export that says in the end what the callbacks have made of all.
+    pub final_callback: Option<String>,
 }
 
 /// Sizes of a linear memory in bytes.

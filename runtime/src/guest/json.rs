@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 /// Why bytes are not JSON that mpwasm hands on.
@@ -49,6 +51,25 @@ pub fn one_line(bytes: &[u8], max_depth: usize) -> Result<Cow<'_, str>, JsonErro
     })
 }
 
+/// As [`one_line`], for who keeps the value: the text is parsed once, and moved where it may be.
+///
+/// # Errors
+///
+/// When `text` is not exactly one JSON value, or nested deeper than `max_depth`.
+pub fn kept_line<'a>(text: impl Into<Cow<'a, str>>, max_depth: usize) -> Result<Box<RawValue>, JsonError> {
+    let text = text.into();
+    // To make a value of it is to check it, too.
+    let value = match scan(text.as_bytes(), max_depth)? {
+        None => RawValue::from_string(text.into_owned()),
+        Some(at) => {
+            // Before the spaces go: without them two numbers are one.
+            serde_json::from_str::<IgnoredAny>(&text)?;
+            RawValue::from_string(without_spaces(&text, at))
+        }
+    };
+    Ok(value?)
+}
+
 /// Checks the nesting of `bytes` and finds the first whitespace between tokens. For bytes that are not JSON the
 /// answer means nothing, but it is given in linear time all the same.
 fn scan(bytes: &[u8], max_depth: usize) -> Result<Option<usize>, JsonError> {
@@ -77,12 +98,13 @@ fn scan(bytes: &[u8], max_depth: usize) -> Result<Option<usize>, JsonError> {
 /// The index of the quote that ends the string which begins at `start`, or of the last byte.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut i = start + 1;
-    while let Some(byte) = bytes.get(i) {
-        match byte {
-            b'"' => return i,
-            b'\\' => i += 2,
-            _ => i += 1,
+    // Strings are most of what is large, and this search goes through many bytes at a time.
+    while let Some(skipped) = bytes.get(i..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        i += skipped;
+        if bytes[i] == b'"' {
+            return i;
         }
+        i += 2;
     }
     bytes.len()
 }
@@ -113,13 +135,18 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> String {
-        one_line(text.as_bytes(), 128).expect(text).into_owned()
+        let line = one_line(text.as_bytes(), 128).expect(text).into_owned();
+        assert_eq!(kept_line(text, 128).expect(text).get(), line);
+        line
     }
 
     fn refusal(bytes: &[u8]) -> String {
-        one_line(bytes, 128)
-            .expect_err("this must be refused")
-            .to_string()
+        let refused = one_line(bytes, 128).expect_err("this must be refused");
+        if let Ok(text) = str::from_utf8(bytes) {
+            let kept = kept_line(text, 128).expect_err("this must be refused, too");
+            assert_eq!(kept.to_string(), refused.to_string());
+        }
+        refused.to_string()
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) struct Loaded {
     pub(super) initialize: Option<ModuleExport>,
     /// Whether wasmtime-wasi may be entered, which needs a tokio runtime.
     pub(super) uses_wasi: bool,
+    /// Whether its only model is a command: `_start`, of type `() -> ()`.
+    pub(super) is_command: bool,
     tasks: Option<Entry>,
     models: Vec<Model>,
 }
@@ -45,6 +47,7 @@ struct Model {
     runnable: Entry,
     callback: Option<Entry>,
     error_callback: Option<Entry>,
+    final_callback: Option<Entry>,
 }
 
 /// An export that can be called.
@@ -74,6 +77,7 @@ impl Loaded {
                 runnable: entry(&model.runnable)?,
                 callback: model.callback.as_ref().map(entry).transpose()?,
                 error_callback: model.error_callback.as_ref().map(entry).transpose()?,
+                final_callback: model.final_callback.as_ref().map(entry).transpose()?,
             })
         });
         Ok(Self {
@@ -83,6 +87,7 @@ impl Loaded {
                 .has_initialize
                 .then(|| find(&module, "_initialize"))
                 .transpose()?,
+            is_command: info.is_command,
             uses_wasi: module
                 .imports()
                 .any(|import| wasi::uses_context(import.module(), import.name())),
@@ -100,6 +105,7 @@ impl Loaded {
             Export::Runnable => Some(&model.runnable),
             Export::Callback => model.callback.as_ref(),
             Export::ErrorCallback => model.error_callback.as_ref(),
+            Export::FinalCallback => model.final_callback.as_ref(),
             Export::Tasks => None,
         }
     }

@@ -9,6 +9,7 @@
 
 mod call;
 mod clock;
+mod command;
 mod compile;
 mod deadline;
 mod ending;
@@ -17,11 +18,13 @@ mod executor;
 mod exports;
 mod host;
 mod info;
+mod invocation;
 mod json;
 mod limits;
 mod load;
 mod output;
 mod state;
+mod stdin;
 #[cfg(test)]
 mod testing;
 mod wasi;
@@ -33,6 +36,9 @@ pub use engine::{EngineSettings, Role, hash_compatibility};
 pub use executor::Executor;
 pub use host::Pusher;
 pub use info::{GuestInfo, MemoryInfo, ModelInfo};
-pub use json::one_line;
+pub use invocation::Invocation;
+pub use json::{JsonError, kept_line, one_line};
 pub use load::LoadError;
 pub use output::Prints;
+#[cfg(test)]
+pub use testing::imports;

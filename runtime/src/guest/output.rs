@@ -1,4 +1,4 @@
-//! What a guest prints and logs: counted, cut at the cap, and handed on.
+//! What a guest prints and logs: counted, cut at the cap, and handed on, or captured for a command's result.
 //!
 //! A guest that prints past the cap loses what is more, and never notices: nothing closes, traps or blocks. Who
 //! takes the bytes, and how they travel, is behind [`Prints`].
@@ -6,8 +6,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::command::Captured;
 use crate::outcome::{LogLevel, Stream};
 use crate::settings::{LOG_LINE_COST, MAX_LOG_LINE};
 
@@ -38,6 +39,9 @@ pub(super) struct Output {
     /// Bytes that were written to stdout in this call, with what was cut.
     stdout: AtomicU64,
     truncated: AtomicBool,
+    /// Whether what is written is kept here instead of being handed on.
+    captures: AtomicBool,
+    captured: Mutex<Captured>,
 }
 
 impl Output {
@@ -47,14 +51,35 @@ impl Output {
             left: AtomicU64::new(0),
             stdout: AtomicU64::new(0),
             truncated: AtomicBool::new(false),
+            captures: AtomicBool::new(false),
+            captured: Mutex::default(),
         }
     }
 
     /// A new call begins, which may hand on `max` bytes.
     pub(super) fn begin(&self, max: u64) {
+        self.captures.store(false, Ordering::Relaxed);
         self.left.store(max, Ordering::Relaxed);
         self.stdout.store(0, Ordering::Relaxed);
         self.truncated.store(false, Ordering::Relaxed);
+    }
+
+    /// The call that has begun is a command's: its streams are kept here, and only its log lines are handed on.
+    pub(super) fn capture(&self) {
+        self.captures.store(true, Ordering::Relaxed);
+        *self.captured() = Captured::default();
+    }
+
+    /// What was captured in this call.
+    pub(super) fn captured(&self) -> MutexGuard<'_, Captured> {
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The call has ended, and what was captured was used.
+    pub(super) fn end(&self) {
+        if self.captures.load(Ordering::Relaxed) {
+            *self.captured() = Captured::default();
+        }
     }
 
     pub(super) fn print(&self, stream: Stream, bytes: &[u8]) {
@@ -62,7 +87,16 @@ impl Output {
             self.stdout.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         let kept = self.take(bytes.len());
-        if kept > 0 {
+        if kept == 0 {
+            return;
+        }
+        if self.captures.load(Ordering::Relaxed) {
+            let mut captured = self.captured();
+            match stream {
+                Stream::Stdout => captured.stdout.extend_from_slice(&bytes[..kept]),
+                Stream::Stderr => captured.stderr.extend_from_slice(&bytes[..kept]),
+            }
+        } else {
             self.prints.print(stream, &bytes[..kept]);
         }
     }

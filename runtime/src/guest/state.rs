@@ -15,8 +15,10 @@ use super::call::{Call, Export};
 use super::deadline::Deadline;
 use super::engine::EngineSettings;
 use super::host::Pusher;
+use super::invocation::Invocation;
 use super::limits::Limits;
 use super::output::{Output, Prints};
+use super::stdin::Stdin;
 use super::wasi;
 
 /// A buffer that grew larger than this is given back after the call.
@@ -44,6 +46,9 @@ pub(super) struct State {
     pub(super) random: Box<StdRng>,
     pub(super) pid: u32,
     max_output: u64,
+    /// A command's arguments; none for others.
+    argv: Vec<String>,
+    pub(super) stdin: Arc<Stdin>,
     /// Made at the first WASI call that needs it, since most calls need none.
     wasi: Option<Box<WasiP1Ctx>>,
 }
@@ -65,6 +70,8 @@ impl State {
             random: Box::new(StdRng::from_os_rng()),
             pid: std::process::id(),
             max_output: settings.max_output,
+            argv: Vec::new(),
+            stdin: Arc::default(),
             wasi: None,
         }
     }
@@ -85,10 +92,26 @@ impl State {
         self.attempt = call.attempt;
         self.pushes = call.export == Export::Tasks;
         self.printed.begin(self.max_output);
+        self.argv.clear();
+        self.stdin.fill(b"");
+    }
+
+    /// The call that has begun is a command's. `false` when its input is no [`Invocation`].
+    pub(super) fn begin_command(&mut self) -> bool {
+        let input = std::mem::take(&mut self.input);
+        let Some(Invocation { argv, stdin }) = Invocation::decode(&input) else {
+            return false;
+        };
+        self.argv = argv;
+        self.stdin.fill(stdin);
+        self.printed.capture();
+        true
     }
 
     /// The call has ended, and its output was used.
     pub(super) fn end(&mut self) {
+        self.printed.end();
+        self.stdin.fill(b"");
         for buffer in [&mut self.input, &mut self.output] {
             if buffer.capacity() > KEPT_BUFFER {
                 *buffer = Vec::new();
@@ -99,6 +122,6 @@ impl State {
     /// The instance's WASI context.
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
         self.wasi
-            .get_or_insert_with(|| Box::new(wasi::context(&self.printed)))
+            .get_or_insert_with(|| Box::new(wasi::context(&self.printed, &self.argv, &self.stdin)))
     }
 }

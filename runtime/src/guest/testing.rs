@@ -10,7 +10,8 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{
-    Call, Compiled, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Report, Role, compile,
+    Call, Compiled, Deadline, EngineSettings, Executor, Export, GuestInfo, Invocation, Prints, Report, Role,
+    compile,
 };
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::settings::{Settings, TASK_THREAD_STACK};
@@ -117,13 +118,25 @@ impl Rig {
         report
     }
 
+    /// Runs a command with this [`invocation`], as [`call`](Self::call) runs an export.
+    pub(in crate::guest) fn command(&mut self, invocation: &[u8]) -> Report {
+        self.deadline.arm(Time::now() + Duration::from_secs(60));
+        let report = self.executor.run(&command_call(invocation));
+        assert!(self.deadline.disarm());
+        report
+    }
+
     /// Runs `runnable` with a deadline in 100 ms and a watchdog that enforces it: long enough to get into the
     /// guest on a busy machine.
     pub(in crate::guest) fn timed(&mut self) -> Report {
+        self.timed_call(&call(Export::Runnable, 0, "[]"))
+    }
+
+    fn timed_call(&mut self, call: &Call<'_>) -> Report {
         let at = Time::now() + Duration::from_millis(100);
         self.watched(at, |rig| {
             rig.deadline.arm(at);
-            let report = rig.executor.run(&call(Export::Runnable, 0, "[]"));
+            let report = rig.executor.run(call);
             assert!(rig.deadline.disarm());
             assert!(Time::now() >= at, "ended before its deadline: {report:?}");
             report
@@ -133,8 +146,17 @@ impl Rig {
     /// As [`timed`](Self::timed), for a call whose deadline passes `place`. On a busy machine it may not come so far in
     /// time: then once more.
     pub(in crate::guest) fn timed_out(&mut self, place: &str) -> Failure {
+        self.call_timed_out(&call(Export::Runnable, 0, "[]"), place)
+    }
+
+    /// As [`timed_out`](Self::timed_out), for a command with this [`invocation`].
+    pub(in crate::guest) fn command_timed_out(&mut self, invocation: &[u8]) -> Failure {
+        self.call_timed_out(&command_call(invocation), "in `_start`")
+    }
+
+    fn call_timed_out(&mut self, call: &Call<'_>, place: &str) -> Failure {
         let passed = format!("the deadline passed {place}");
-        let mut tries = (0..3).map(|_| ended(Kind::Timeout, self.timed()));
+        let mut tries = (0..3).map(|_| ended(Kind::Timeout, self.timed_call(call)));
         tries
             .find(|failure| failure.message == passed)
             .unwrap_or_else(|| panic!("never {place}"))
@@ -161,6 +183,18 @@ impl Rig {
     }
 }
 
+/// The names of all imports that there are.
+pub fn imports() -> Vec<String> {
+    let rig = Rig::new(&runnable("(i32.const 0)"));
+    let linker = super::load::linker(rig.executor.engine()).unwrap();
+    let state = super::state::State::new(&settings(), rig.deadline.clone(), rig.prints.clone());
+    let mut store = wasmtime::Store::new(rig.executor.engine(), state);
+    linker
+        .iter(&mut store)
+        .map(|(_, name, _)| name.to_owned())
+        .collect()
+}
+
 /// Call number 7, attempt 2.
 pub(in crate::guest) fn call(export: Export, model: u32, input: &str) -> Call<'_> {
     Call {
@@ -171,6 +205,25 @@ pub(in crate::guest) fn call(export: Export, model: u32, input: &str) -> Call<'_
         task_id: 7,
         attempt: 2,
     }
+}
+
+/// A command's call, otherwise as [`call`].
+pub(in crate::guest) fn command_call(invocation: &[u8]) -> Call<'_> {
+    Call {
+        input: invocation,
+        ..call(Export::Runnable, 0, "")
+    }
+}
+
+/// The encoded invocation of `guest.wasm` with these arguments.
+pub(in crate::guest) fn invocation(args: &[&str], stdin: &[u8]) -> Vec<u8> {
+    let args = serde_json::value::to_raw_value(args).unwrap();
+    Invocation::new("guest.wasm", &args, stdin).unwrap().encode()
+}
+
+/// A command whose `_start` does `body`, an expression list that leaves nothing.
+pub(in crate::guest) fn command(body: &str) -> String {
+    guest(&format!("(func (export \"_start\") {body})"))
 }
 
 pub(in crate::guest) fn memfd(bytes: &[u8]) -> File {
@@ -207,6 +260,7 @@ pub(in crate::guest) fn guest(code: &str) -> String {
                 (func $environ_sizes_get (param i32 i32) (result i32)))
             (import "wasi_snapshot_preview1" "args_sizes_get"
                 (func $args_sizes_get (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
             (import "wasi_snapshot_preview1" "sock_shutdown" (func $sock_shutdown (param i32 i32) (result i32)))
             (import "wasi_snapshot_preview1" "poll_oneoff"
                 (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))

@@ -22,6 +22,7 @@ use super::ending::Stop;
 use super::host::{memory_and_state, range};
 use super::output::{Output, Printer};
 use super::state::State;
+use super::stdin::{Reader, Stdin};
 use crate::outcome::Stream;
 
 /// The module of these imports.
@@ -92,13 +93,15 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// The context of one instance: an empty stdin, stdout and stderr that go to `output`, and nothing else.
-pub(super) fn context(output: &Arc<Output>) -> WasiP1Ctx {
+/// The context of one instance: a command's arguments and stdin, stdout and stderr that go to `output`, and nothing else.
+pub(super) fn context(output: &Arc<Output>, argv: &[String], stdin: &Arc<Stdin>) -> WasiP1Ctx {
     let printer = |stream| Printer {
         output: output.clone(),
         stream,
     };
     WasiCtxBuilder::new()
+        .args(argv)
+        .stdin(Reader(stdin.clone()))
         .stdout(printer(Stream::Stdout))
         .stderr(printer(Stream::Stderr))
         .allow_blocking_current_thread(true)

@@ -42,10 +42,11 @@ const fn allow(call: libc::c_long, when: When) -> Allowed {
 /// The list of a role.
 pub fn of(role: Role) -> impl Iterator<Item = &'static Allowed> {
     let lists: &[&[Allowed]] = match role {
-        Role::Worker | Role::Tasks => &[RUN, OWN, NO_NEW_CODE, GUEST],
+        Role::Worker => &[RUN, OWN, NO_NEW_CODE, GUEST, HOME],
+        Role::Tasks => &[RUN, OWN, NO_NEW_CODE, GUEST],
         // It makes code, and looks at it through the engine.
         Role::Compiler => &[RUN, OWN, NEW_CODE],
-        Role::Dispatcher => &[RUN, NEW_CODE, DISPATCH, START],
+        Role::Dispatcher => &[RUN, NEW_CODE, DISPATCH, START, HOME],
     };
     lists.iter().copied().flatten()
 }
@@ -142,6 +143,12 @@ const GUEST: &[Allowed] = &[
     allow(libc::SYS_ioctl, Equal(1, PAGEMAP_SCAN)),
     // backstop: more processor time for the next tasks.
     allow(libc::SYS_prlimit64, BothEqual((0, 0), (1, libc::RLIMIT_CPU))),
+];
+
+/// A worker, whose list can't have more than its dispatcher's.
+const HOME: &[Allowed] = &[
+    // home: where the calling thread itself runs, and no other.
+    allow(libc::SYS_sched_setaffinity, Equal(0, 0)),
 ];
 
 /// The dispatcher: starting, watching, ending and reaping workers; threads for callbacks.

@@ -27,11 +27,13 @@
 //! A worker is started by the dispatcher and so lives behind the dispatcher's walls too, which must therefore let
 //! through what a worker needs for its start. What that means for a dispatcher that was taken over is in SECURITY.md.
 //!
-//! The parent decides what is built ([`Plan`]). A child that can't build what the plan names does not run.
+//! The parent decides what is built ([`Plan`]). A child that can't build what the plan names does not run. Around all
+//! of a pool's children it puts a limit of memory ([`MemoryGroup`]), where the machine lets it.
 
 mod allowed;
 mod files;
 mod limits;
+mod memory;
 mod plan;
 mod privileges;
 mod syscalls;
@@ -40,6 +42,7 @@ pub mod violation;
 use crate::role::Role;
 
 pub use limits::{OomScore, processor_time};
+pub use memory::MemoryGroup;
 pub use plan::{Layer, LayerState, Plan, missing};
 pub use privileges::die_with_starter;
 

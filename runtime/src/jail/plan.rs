@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::MemoryGroup;
 use crate::settings::{Jail, User};
 
 /// One wall of the jail: what stands around each process of a pool beside WebAssembly.
@@ -17,6 +18,8 @@ pub enum Layer {
     LandlockScopes,
     /// An empty network and empty System V objects.
     Namespaces,
+    /// A limit of memory around all of a pool's processes.
+    MemoryLimit,
     /// A user of their own.
     OtherUser,
 }
@@ -32,12 +35,13 @@ pub enum LayerState {
 
 impl Layer {
     /// All of them, in the order in which people should read of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Seccomp,
         Self::NoNewPrivileges,
         Self::Landlock,
         Self::LandlockScopes,
         Self::Namespaces,
+        Self::MemoryLimit,
         Self::OtherUser,
     ];
 
@@ -50,6 +54,7 @@ impl Layer {
             Self::Landlock => "Landlock",
             Self::LandlockScopes => "Landlock scopes",
             Self::Namespaces => "namespaces",
+            Self::MemoryLimit => "memory limit",
             Self::OtherUser => "another user",
         }
     }
@@ -69,6 +74,7 @@ impl Layer {
             Self::Landlock => "opening files, and TCP (ABI 4 or later)",
             Self::LandlockScopes => "signals to other processes, and abstract sockets (ABI 6 or later)",
             Self::Namespaces => "reaching the network even if seccomp let it through",
+            Self::MemoryLimit => "taking the machine's memory, or leaving processes behind",
             Self::OtherUser => "acting as the user who runs mpwasm (root can have one with --user)",
         }
     }
@@ -98,6 +104,10 @@ impl Layer {
             },
             Self::Namespaces => match super::privileges::try_namespaces() {
                 Ok(how) => LayerState::Active(how.to_owned()),
+                Err(why) => LayerState::Missing(why),
+            },
+            Self::MemoryLimit => match MemoryGroup::probe() {
+                Ok(()) => LayerState::Active("a control group for each pool".into()),
                 Err(why) => LayerState::Missing(why),
             },
             Self::OtherUser if nix::unistd::geteuid().is_root() => LayerState::Missing(

@@ -47,6 +47,11 @@ impl Work {
         }
     }
 
+    /// Whether it is for a command, which runs once in an instance.
+    pub fn is_of_command(&self) -> bool {
+        self.model.place().0.info().is_command
+    }
+
     /// Whether no more inputs are wanted.
     pub fn is_cancelled(&self) -> bool {
         self.token.as_ref().is_some_and(CancellationToken::is_cancelled)

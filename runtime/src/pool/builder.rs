@@ -14,19 +14,24 @@ use nix::unistd::pipe2;
 
 use super::cache::Cache;
 use super::feed::Feed;
+use super::folds::Folds;
 use super::hooks::Hooks;
 use super::ledger::Ledger;
+use super::questions::Questions;
 use super::receiver::{self, Dispatcher};
 use super::report::{Locked, Reporter};
+use super::stats::Counters;
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
-use crate::jail::{self, Layer};
+use crate::jail::{self, Layer, MemoryGroup};
 use crate::process::{self, Executable, set_nonblocking};
+use crate::retry::Retry;
 use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, User};
 use crate::time::Time;
 
-/// Bytes that the pipe of tasks should hold. Less is no harm: only more writes.
-const PIPE_SIZE: i32 = 1 << 20;
+/// Bytes that the pipe of tasks should hold: some thousands of small tasks. With more of them on their way the parent's
+/// own memory of them no longer fits into the processor's caches, with less there are more writes.
+const PIPE_SIZE: i32 = 256 << 10;
 
 /// Pools that were started in this process: a guest remembers which of them loaded it.
 static POOLS: AtomicU64 = AtomicU64::new(0);
@@ -109,6 +114,17 @@ impl Builder {
         /// How long the compilation of one guest may take, longer than zero. It covers no more than the compiler's
         /// own process: a guest that is in the [`Cache`] takes none of it.
         compile_timeout: Duration,
+        /// When a task that failed is tried again, where the [task](crate::Task::retry) itself does not say. By default
+        /// it never is.
+        retry: Retry,
+    }
+
+    /// Tasks that a worker process runs before another takes its place, at least 1; any number by default. A chunk counts
+    /// as one. What they leave behind in the process goes with it. The next process is started while the one before goes.
+    #[must_use]
+    pub fn max_tasks_per_worker(mut self, tasks: u32) -> Self {
+        self.settings.max_tasks_per_worker = Some(tasks);
+        self
     }
 
     /// Who the pool's processes shall be, when this process is root's.
@@ -227,13 +243,17 @@ impl Builder {
         let cache = self.cache;
         let make_shared = {
             let (settings, executable) = (settings.clone(), executable.clone());
-            move |socket, dispatcher| -> Result<Arc<Shared>, Error> {
+            move |socket, dispatcher, memory| -> Result<Arc<Shared>, Error> {
                 Ok(Arc::new(Shared {
                     number: POOLS.fetch_add(1, Ordering::Relaxed),
                     settings,
                     executable,
                     cache,
+                    memory,
                     ledger: Ledger::default(),
+                    counters: Counters::default(),
+                    questions: Questions::default(),
+                    folds: Folds::default(),
                     feed: Mutex::new(Feed::new(pipe)),
                     socket: Mutex::new(socket),
                     reporter: Locked::new(reporter),
@@ -260,8 +280,15 @@ impl Builder {
             .name("mpwasm-receiver".to_owned())
             .spawn(move || {
                 let start = || {
-                    let dispatcher = Dispatcher::start(&executable, &settings, for_dispatcher, for_children)?;
-                    let shared = make_shared(dispatcher.socket()?, dispatcher.pid())?;
+                    let memory = memory_group(&settings);
+                    let dispatcher = Dispatcher::start(
+                        &executable,
+                        &settings,
+                        memory.as_ref(),
+                        for_dispatcher,
+                        for_children,
+                    )?;
+                    let shared = make_shared(dispatcher.socket()?, dispatcher.pid(), memory)?;
                     Ok((dispatcher, shared))
                 };
                 match start() {
@@ -307,10 +334,23 @@ fn missing_layers(jail: Jail) -> Option<String> {
     (!names.is_empty()).then(|| names.join(" and "))
 }
 
+/// The limit of memory around the pool's processes: where the machine has none, `mpwasm doctor` says why.
+fn memory_group(settings: &Settings) -> Option<MemoryGroup> {
+    if settings.jail == Jail::Off {
+        return None;
+    }
+    let made = MemoryGroup::create(settings);
+    made.inspect_err(|why| tracing::debug!("no limit of memory around the pool: {why}"))
+        .ok()
+}
+
 fn check(settings: &Settings) -> Result<(), Error> {
     let bad = |what: &str| Err(Error::BadSetting(what.to_owned()));
     if settings.size == 0 {
         return bad("a pool has at least one worker");
+    }
+    if settings.max_tasks_per_worker == Some(0) {
+        return bad("a worker runs at least one task");
     }
     let timeouts = [
         settings.timeout,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inert::inert;
+use crate::jail::MemoryGroup;
 use crate::process::{self, Executable, HelloError, Process, Role, describe_exit, set_nonblocking};
 use crate::time::Time;
 use crate::wire::channel::Channel;
@@ -29,9 +30,13 @@ pub fn start(
     };
     let (mut process, socket) =
         process::spawn(executable, role, Some(diagnostics)).map_err(|error| failed(error.to_string()))?;
+    tracing::debug!(pid = process.pid(), "{} started", role.name());
     let mut channel = Channel::new(socket, max_frame);
     match process::receive_hello(&mut channel, HELLO_PATIENCE) {
-        Ok(()) => Ok((process, channel)),
+        Ok(()) => {
+            tracing::debug!(pid = process.pid(), "{} ready: it has said hello", role.name());
+            Ok((process, channel))
+        }
         Err(error @ HelloError::OtherBuild { .. }) => Err(failed(error.to_string())),
         Err(HelloError::Silent(_)) => {
             let end = process
@@ -42,6 +47,13 @@ pub fn start(
                 "it is no copy of mpwasm, or ended at once ({end})"
             )))
         }
+    }
+}
+
+/// Puts a child that waits for its orders into the pool's group, with all that it will start.
+pub fn limit(process: &Process, memory: Option<&MemoryGroup>) {
+    if let Some(Err(why)) = memory.map(|memory| memory.add(process.pid())) {
+        tracing::debug!("no limit of memory around process {}: {why}", process.pid());
     }
 }
 

@@ -81,17 +81,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// Compiles a guest that is to run, unless the cache has it.
 pub(super) fn compile(shared: &Shared, name: &str, bytes: &[u8]) -> Result<CompiledGuest, Error> {
-    let refused = |reasons| {
-        Err(Error::Refused {
-            name: name.to_owned(),
-            reasons,
-        })
-    };
     match look_up_or_compile(shared, name, bytes)? {
-        Verdict::Refused(info) => refused(info.refusals),
-        Verdict::Accepted(compiled) if compiled.info.is_command => refused(vec![
-            "it is a command (it exports `_start` and no `runnable`): mpwasm can't run those yet".into(),
-        ]),
+        Verdict::Refused(info) => Err(Error::Refused {
+            name: name.to_owned(),
+            reasons: info.refusals,
+        }),
         Verdict::Accepted(compiled) => Ok(compiled),
     }
 }

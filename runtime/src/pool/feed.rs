@@ -48,44 +48,51 @@ impl Feed {
             model,
             key,
             timeout,
+            retry,
             args,
             token,
+            stdin,
         } = task;
         let args = guest
             .belongs_to(shared)
             .and_then(|()| args.map_err(Error::from))
             .inspect_err(|_| self.flush())?;
-        if self.batch.len() + args.get().len() > BATCH {
+        let input = guest.input(&args, &stdin);
+        if self.batch.len() + input.len() > BATCH {
             self.flush();
         }
         // Tasks of a batch are accepted together; only the first can find the pipe full.
         self.wait_for_room();
         let accepted = Time::now();
-        let index = guest.index();
-        let pending = Pending {
-            guest,
-            model,
-            key,
-            args: args.clone(),
-            accepted,
-            recipient,
-            token: token.clone(),
+        let batch = &mut self.batch;
+        let cancels = token.clone();
+        let entry = |id| {
+            put(
+                batch,
+                &Pushed::Task {
+                    id,
+                    guest: guest.index(),
+                    model,
+                    timeout,
+                    retry,
+                    args: &guest.input(&args, &stdin),
+                },
+            );
+            Pending {
+                guest,
+                model,
+                key,
+                args,
+                accepted,
+                recipient,
+                token,
+                tried: Vec::new(),
+            }
         };
-        let id = shared.ledger.accept(pending).inspect_err(|_| self.flush())?;
-        if let Some(token) = token {
+        let id = shared.ledger.accept(entry).inspect_err(|_| self.flush())?;
+        if let Some(token) = cancels {
             token.enter(shared, id);
         }
-        let args = args.get().as_bytes();
-        put(
-            &mut self.batch,
-            &Pushed::Task {
-                id,
-                guest: index,
-                model,
-                timeout,
-                args,
-            },
-        );
         Ok(id)
     }
 

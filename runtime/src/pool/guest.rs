@@ -1,5 +1,8 @@
 //! Loaded guests, their models, and the tasks that are made from them.
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +12,9 @@ use serde_json::value::RawValue;
 use super::token::CancellationToken;
 use super::{CompiledGuest, Shared};
 use crate::error::Error;
-use crate::guest::GuestInfo;
-use crate::task_line::{TaskLine, check_args, find_model};
+use crate::guest::{GuestInfo, Invocation};
+use crate::retry::Retry;
+use crate::task_line::{TaskLine, check_input, find_model};
 
 /// A guest that a pool has loaded. Cheap to clone. Only the pool that has loaded it runs its tasks.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ struct Inner {
     /// Its number: guests count in the order of loading.
     index: u32,
     name: String,
+    /// SHA-256 of its bytes.
+    hash: [u8; 32],
     compiled: CompiledGuest,
     timeout: Duration,
     max_args: u64,
@@ -42,10 +48,14 @@ pub struct Task {
     pub(super) model: u32,
     pub(super) key: Option<String>,
     pub(super) timeout: Duration,
+    /// `None` for what the pool has.
+    pub(super) retry: Option<Retry>,
     /// One line of JSON: an array. Or what is wrong with the task, which `push` returns.
     pub(super) args: Result<Box<RawValue>, Flaw>,
     /// What cancels it.
     pub(super) token: Option<CancellationToken>,
+    /// All that a command can read; empty for other guests.
+    pub(super) stdin: Box<[u8]>,
 }
 
 /// What can be called: a [`Model`], or a [`Guest`] for its unnamed one.
@@ -94,11 +104,18 @@ impl From<Flaw> for Error {
 }
 
 impl Guest {
-    pub(super) fn new(index: u32, name: &str, compiled: CompiledGuest, shared: &Shared) -> Self {
+    pub(super) fn new(
+        index: u32,
+        name: &str,
+        hash: [u8; 32],
+        compiled: CompiledGuest,
+        shared: &Shared,
+    ) -> Self {
         Self(Arc::new(Inner {
             pool: shared.number,
             index,
             name: name.to_owned(),
+            hash,
             compiled,
             timeout: shared.settings.timeout,
             max_args: shared.settings.max_args,
@@ -125,6 +142,12 @@ impl Guest {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// SHA-256 of the guest's bytes, as they were read: the same guest in another run has the same.
+    #[must_use]
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.0.hash
     }
 
     /// The model with this name; the unnamed one is `""`.
@@ -157,8 +180,10 @@ impl Guest {
                 model: 0,
                 key: None,
                 timeout: self.0.timeout,
+                retry: None,
                 args: Err(Flaw::Model(why)),
                 token: None,
+                stdin: Box::default(),
             },
         }
     }
@@ -169,16 +194,47 @@ impl Guest {
     /// [`Error::UnknownModel`], or [`Error::InvalidArgs`].
     pub fn line_task(&self, line: &TaskLine, default_model: &str) -> Result<Task, Error> {
         let model = self.model(line.model.as_deref().unwrap_or(default_model))?;
-        let args = check_args(line.args.get(), self.0.max_args).map_err(Error::InvalidArgs)?;
+        let stdin = line.stdin.as_deref().map(str::as_bytes);
+        let args = self.checked(line.args.get(), stdin).map_err(Error::InvalidArgs)?;
         let timeout = line.timeout.unwrap_or(self.0.timeout);
         Ok(Task {
             guest: self.clone(),
             model: model.index,
             key: line.key.clone(),
             timeout,
+            retry: None,
             args: Ok(args),
             token: None,
+            stdin: stdin.unwrap_or_default().into(),
         })
+    }
+
+    /// The args of a task on one line.
+    fn checked<'a>(
+        &self,
+        args: impl Into<Cow<'a, str>>,
+        stdin: Option<&[u8]>,
+    ) -> Result<Box<RawValue>, String> {
+        check_input(self.info(), args, stdin, self.0.max_args)
+    }
+
+    /// What a task's worker is given: the args, or for a command all that it is started with.
+    pub(super) fn input<'a>(&self, args: &'a RawValue, stdin: &[u8]) -> Cow<'a, [u8]> {
+        if !self.info().is_command {
+            return Cow::Borrowed(args.get().as_bytes());
+        }
+        let invocation = Invocation::new(self.program(), args, stdin);
+        Cow::Owned(
+            invocation
+                .expect("args are checked where a task is made")
+                .encode(),
+        )
+    }
+
+    /// A command's `argv[0]`: the name that it was loaded by, without the folder.
+    fn program(&self) -> &str {
+        let name = Path::new(&self.0.name).file_name();
+        name.and_then(OsStr::to_str).unwrap_or(&self.0.name)
     }
 
     pub(super) fn index(&self) -> u32 {
@@ -204,15 +260,17 @@ impl Model {
             .map_err(|error| format!("the args can't be written as JSON: {error}"))
             // The empty tuple is serde's unit, which JSON writes as `null`: no args.
             .map(|text| if text == "null" { "[]".to_owned() } else { text })
-            .and_then(|text| check_args(&text, self.guest.0.max_args))
+            .and_then(|text| self.guest.checked(text, None))
             .map_err(Flaw::Args);
         Task {
             guest: self.guest.clone(),
             model: self.index,
             key: None,
             timeout: self.guest.0.timeout,
+            retry: None,
             args,
             token: None,
+            stdin: Box::default(),
         }
     }
 
@@ -236,12 +294,76 @@ impl Model {
     }
 }
 
+/// What a task is made of. See [`Task::parts`].
+#[derive(Clone, Copy, Debug)]
+pub struct TaskParts<'a> {
+    /// Its guest.
+    pub guest: &'a Guest,
+    /// Its model; empty for the unnamed one.
+    pub model: &'a str,
+    /// Its key, if it has one.
+    pub key: Option<&'a str>,
+    /// How long it may run.
+    pub timeout: Duration,
+    /// Its args, one line of JSON: an array. `None` where there is something wrong with the task, which pushing it
+    /// tells.
+    pub args: Option<&'a str>,
+    /// All that a command can read; empty for other guests.
+    pub stdin: &'a [u8],
+}
+
 impl Task {
+    /// What it is made of, for who wants to know tasks again or to show them.
+    #[must_use]
+    pub fn parts(&self) -> TaskParts<'_> {
+        TaskParts {
+            guest: &self.guest,
+            model: self.guest.model_name(self.model),
+            key: self.key.as_deref(),
+            timeout: self.timeout,
+            args: self.args.as_ref().ok().map(|args| args.get()),
+            stdin: &self.stdin,
+        }
+    }
+
     /// How long it may run, from the moment a worker claims it; instantiation counts. The pool's timeout otherwise.
     /// With zero it ends as `timeout`.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// When it is tried again after it failed. The pool's policy otherwise, which is never if the builder was not told.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// What a command can read from its stdin. Without this call it is empty.
+    ///
+    /// A guest that is no command has none: that is told when the task is pushed. Args and stdin together may have as
+    /// many bytes as [`Settings::max_args`](crate::Settings::max_args) says.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), mpwasm::Error> {
+    /// # let pool = mpwasm::Pool::builder().start()?;
+    /// let sort = pool.load("sort.wasm")?; // exports `_start` and no `runnable`
+    /// let outcome = pool.submit(sort.task(["-r"]).stdin("1\n2\n"))?.wait();
+    /// println!("{:?}", outcome.result); // {"exit_code":0,"stdout":"2\n1\n","stderr":""}
+    /// # pool.stop()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        if let Ok(args) = &self.args
+            && let Err(why) = self.guest.checked(args.get(), Some(&bytes))
+        {
+            self.args = Err(Flaw::Args(why));
+        }
+        self.stdin = bytes.into();
         self
     }
 

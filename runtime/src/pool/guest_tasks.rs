@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags};
 
 use super::child::{self, LastWords};
-use super::report::{Output, Reporter, Source};
+use super::report::{LogLine, Output, Reporter, Source};
 use super::{Guest, Pool, Task};
 use crate::error::Error;
 use crate::guest::EngineSettings;
@@ -28,8 +28,11 @@ enum Heard {
     Ended(Option<String>),
 }
 
+/// What becomes of the tasks that it pushes.
+type Take<'a> = dyn FnMut(Vec<Task>) -> Result<(), Error> + 'a;
+
 /// Runs the guest's `tasks` to its end.
-pub fn run(pool: &Pool, guest: &Guest) -> Result<u64, Error> {
+pub fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
     guest.belongs_to(&pool.shared)?;
     if !guest.info().has_tasks {
         return Err(Error::NoTasks);
@@ -37,6 +40,7 @@ pub fn run(pool: &Pool, guest: &Guest) -> Result<u64, Error> {
     let mut run = Run {
         pool,
         guest,
+        take,
         pushed: 0,
         printed: 0,
     };
@@ -92,6 +96,7 @@ impl Clock {
 struct Run<'a> {
     pool: &'a Pool,
     guest: &'a Guest,
+    take: &'a mut Take<'a>,
     pushed: u64,
     printed: u64,
 }
@@ -106,6 +111,7 @@ impl Run<'_> {
         let (mut process, mut channel) =
             child::start(&shared.executable, Role::Tasks, &diagnostics, largest)?;
         drop(diagnostics);
+        child::limit(&process, shared.memory.as_ref());
         let message = ToTasks {
             engine: EngineSettings::from(settings),
             info: self.guest.info().clone(),
@@ -164,7 +170,7 @@ impl Run<'_> {
         };
         self.pushed += tasks.len() as u64;
         if !tasks.is_empty() {
-            self.pool.push_all(tasks)?;
+            (self.take)(tasks)?;
         }
         self.pool.shared.report(Reporter::flush);
         Ok(broken.map_or(Heard::More, Heard::Ended))
@@ -206,7 +212,14 @@ impl Run<'_> {
             }
             FromTasks::Log { level, text } => {
                 self.count(text.len() + LOG_LINE_COST)?;
-                shared.report(|reporter| reporter.log(Source::Tasks, level, text));
+                let line = LogLine {
+                    source: Source::Tasks,
+                    level,
+                    text,
+                    worker: None,
+                    attempt: None,
+                };
+                shared.report(|reporter| reporter.log(&line));
             }
             FromTasks::Ended(failure) => {
                 let why = failure.map(|failure| format!("{}: {}", failure.kind, failure.message));

@@ -34,9 +34,9 @@ use crate::outcome::Outcome;
 /// ```
 #[derive(Debug)]
 pub struct TaskHandle {
-    id: u64,
+    pub(super) id: u64,
     waiter: Arc<Waiter>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl TaskHandle {

@@ -4,6 +4,7 @@
 //! its outcome then. So each task has exactly one.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
@@ -14,7 +15,8 @@ use super::map::Letters;
 use super::token::CancellationToken;
 use super::waiter::Waiter;
 use crate::error::Error;
-use crate::outcome::{ATTEMPT, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
+use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
+use crate::settings::{MAX_RETRIES, MAX_TRIED_MESSAGE};
 use crate::time::Time;
 use crate::wire::messages::Ran;
 
@@ -35,6 +37,8 @@ pub struct Pending {
     pub recipient: Recipient,
     /// What cancels it.
     pub token: Option<CancellationToken>,
+    /// Its attempts so far, which all failed.
+    pub tried: Vec<Attempt>,
 }
 
 /// Who gets an outcome, besides the reporter.
@@ -72,11 +76,31 @@ pub struct Ledger(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    pending: HashMap<u64, Pending>,
+    pending: HashMap<u64, Pending, BuildHasherDefault<IdHasher>>,
     /// By the ids of their first items.
     chunks: BTreeMap<u64, chunk::Open>,
     next_id: u64,
     closed: bool,
+}
+
+/// Hashes ids. They are our own and count up, so nobody can make them collide, and one multiplication spreads them.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // 2^64 divided by the golden ratio. The table looks at the highest bits and at the lowest.
+        let spread = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ spread >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Ledger {
@@ -84,17 +108,22 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts a task: gives it an id and remembers it.
-    pub fn accept(&self, pending: Pending) -> Result<u64, Error> {
+    /// Accepts a task: gives it an id, and remembers what `pending` makes of that.
+    pub fn accept(&self, pending: impl FnOnce(u64) -> Pending) -> Result<u64, Error> {
         let mut entries = self.entries();
         let id = entries.take_id()?;
-        entries.pending.insert(id, pending);
+        entries.pending.insert(id, pending(id));
         Ok(id)
     }
 
     /// An id for what is no task.
     pub fn take_id(&self) -> Result<u64, Error> {
         self.entries().take_id()
+    }
+
+    /// Takes so many ids for nothing. The first of them.
+    pub fn skip(&self, count: u64) -> Result<u64, Error> {
+        self.entries().take_ids(count)
     }
 
     /// The id that the next task will have.
@@ -159,6 +188,22 @@ impl Ledger {
         Some(Ended::Item(item))
     }
 
+    /// An attempt of the task failed, and another will follow. False when that can't be.
+    pub fn tried(&self, id: u64, mut attempt: Attempt) -> bool {
+        attempt
+            .message
+            .truncate(attempt.message.floor_char_boundary(MAX_TRIED_MESSAGE));
+        let mut entries = self.entries();
+        let Some(pending) = entries.pending.get_mut(&id) else {
+            return false;
+        };
+        let fits = attempt.attempt == pending.attempt() && attempt.attempt <= MAX_RETRIES;
+        if fits {
+            pending.tried.push(attempt);
+        }
+        fits
+    }
+
     /// The pool ends: nothing more is accepted, and this is what has not ended, in order.
     pub fn end_all(&self) -> Vec<(u64, Ended)> {
         let mut entries = self.entries();
@@ -191,10 +236,25 @@ impl Entries {
     }
 }
 
+impl Pending {
+    /// The attempt that it is in, as far as the dispatcher has told, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.tried.len() as u32 + 1
+    }
+}
+
 impl Ended {
+    /// The attempt that it is in, from 1. Items of chunks are not tried again.
+    fn attempt(&self) -> u32 {
+        match self {
+            Self::Task(pending) => pending.attempt(),
+            Self::Item(_) => 1,
+        }
+    }
+
     /// The outcome of this task, as the dispatcher told it.
     pub fn outcome(
-        &self,
+        &mut self,
         id: u64,
         ending: Result<Box<RawValue>, Failure>,
         ran: Option<Ran>,
@@ -208,24 +268,30 @@ impl Ended {
             pid: ran.map(|ran| ran.pid),
             queued_us: ran.map(|ran| micros(ran.claimed.since(about.accepted))),
             run_us: ran.map(|ran| micros(ran.run)),
-            cpu_us: measured.and_then(|measured| measured.cpu).map(micros),
+            cpu_us: measured.map(|measured| micros(measured.cpu)),
             memory_peak: measured.map(|measured| measured.memory_peak),
             stdout_bytes: measured.map_or(0, |measured| measured.stdout_bytes),
             output_truncated: measured.is_some_and(|measured| measured.output_truncated),
         };
-        Outcome {
+        let attempts = self.attempt();
+        let mut outcome = Outcome {
             id,
             key: about.key.cloned(),
             model: about.guest.model_name(about.model).to_owned(),
-            result: ending.map_err(|failure| TaskError::new(failure, about.args, id, ATTEMPT)),
-            attempts: ATTEMPT,
+            result: ending.map_err(|failure| TaskError::new(failure, about.args, id, attempts)),
+            attempts,
+            tried: Vec::new(),
             usage,
             callback,
+        };
+        if let Self::Task(pending) = self {
+            outcome.tried = std::mem::take(&mut pending.tried);
         }
+        outcome
     }
 
     /// The outcome of this task when the pool has ended without telling: its callback did not run.
-    pub fn lost(&self, id: u64, failure: Failure) -> Outcome {
+    pub fn lost(&mut self, id: u64, failure: Failure) -> Outcome {
         let About { guest, model, .. } = self.about(true);
         let model = &guest.info().models[model as usize];
         let callback = if model.error_callback.is_some() {
@@ -285,13 +351,14 @@ pub struct Rejection {
 /// The outcome of an input that came when nothing was accepted any more: it has the id that it would have had.
 pub fn too_late(id: u64, model: &str) -> Outcome {
     let why = "the pool took no more tasks when this one came";
-    let error = TaskError::new(Failure::new(Kind::Cancelled, why), "null", id, ATTEMPT);
+    let error = TaskError::new(Failure::new(Kind::Cancelled, why), "null", id, 1);
     Outcome {
         id,
         key: None,
         model: model.to_owned(),
         result: Err(error),
-        attempts: ATTEMPT,
+        attempts: 1,
+        tried: Vec::new(),
         usage: Usage::default(),
         callback: CallbackStatus::None,
     }
@@ -307,14 +374,15 @@ pub fn invalid(rejection: Rejection) -> Outcome {
         message,
     } = rejection;
     let args = args.as_ref().map_or("null", |args| args.get());
-    let error = TaskError::new(Failure::new(Kind::Invalid, message), args, id, ATTEMPT);
+    let error = TaskError::new(Failure::new(Kind::Invalid, message), args, id, 1);
     let callback = CallbackStatus::None;
     Outcome {
         id,
         key,
         model,
         result: Err(error),
-        attempts: ATTEMPT,
+        attempts: 1,
+        tried: Vec::new(),
         usage: Usage::default(),
         callback,
     }

@@ -159,20 +159,22 @@ where
     /// **The items of a chunk share an instance**, one after the other in one worker: what one leaves in its memory,
     /// tables and globals is there for the next. Choose 1 where inputs do not trust each other.
     ///
-    /// Each item is a task with an outcome, a timeout, a fuel budget and a callback of its own. One that fails, however it
-    /// does, ends its instance: the items behind it run in a fresh one. Should the worker die, the items that had
-    /// begun and not been told end as `crash` and are never run again silently; the others run elsewhere. A chunk
-    /// is cancelled as a whole. `cpu_us` of an item is not measured, `memory_peak` is that of its instance so far, and
-    /// `queued_us` ends when its chunk is claimed. With [`Isolation::Process`](crate::Isolation::Process) a chunk has a
-    /// process of its own.
+    /// Each item is a task with an outcome, a timeout, a fuel budget and a callback of its own. One that fails, however
+    /// it does, ends its instance: the items behind it run in a fresh one. Should the worker die, the items that had
+    /// begun and not been told end as `crash` and are never run again, whatever [`Retry`](crate::Retry) says; the
+    /// others run elsewhere. A chunk is cancelled as a whole. `memory_peak` of an item is that of its instance so far,
+    /// and `queued_us` ends when its chunk is claimed. With [`Isolation::Process`](crate::Isolation::Process) a chunk
+    /// has a process of its own.
     ///
-    /// A chunk takes fewer inputs when their args together have 32 KiB, and at the end.
+    /// A chunk takes fewer inputs when their args together have 32 KiB, and at the end. The inputs of a command, a program
+    /// with a beginning and an end, travel one by one whatever `size` is.
     ///
     /// # Panics
     /// When `size` is 0.
     #[must_use]
     pub fn chunk_size(mut self, size: usize) -> Self {
         assert!(size > 0, "a chunk has at least one item");
+        let size = if self.work.is_of_command() { 1 } else { size };
         self.work.chunk_size = size;
         self.ahead.chunk_size = size;
         self

@@ -13,6 +13,7 @@ mod child;
 mod chunk;
 mod compile;
 mod feed;
+mod folds;
 mod guest;
 mod guest_tasks;
 mod handle;
@@ -21,9 +22,12 @@ mod ledger;
 mod mailbox;
 mod map;
 pub mod prints;
+mod questions;
 mod receiver;
 mod report;
 mod sorter;
+mod stats;
+mod status;
 mod terminal;
 mod timer;
 mod token;
@@ -37,22 +41,31 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::eventfd::EventFd;
+use sha2::{Digest, Sha256};
 
 pub use self::builder::Builder;
 pub use self::cache::{Cache, CacheStats};
 pub use self::compile::inspect;
 use self::feed::Feed;
-pub use self::guest::{Callable, Guest, Model, Task};
+use self::folds::Folds;
+pub use self::folds::{FinalError, FinalValue};
+pub use self::guest::{Callable, Guest, Model, Task, TaskParts};
 pub use self::handle::TaskHandle;
 use self::hooks::Hooks;
 use self::ledger::{Ledger, Recipient, Rejection};
 pub use self::map::Results;
-pub use self::report::{Output, Reporter, Source};
+use self::questions::Questions;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::receiver::checked;
+pub use self::report::{LOG_TARGET, LogLine, Output, Reporter, Source};
+use self::stats::Counters;
+pub use self::stats::{Progress, Stats};
 pub use self::terminal::Terminal;
 pub use self::token::CancellationToken;
 pub use self::wait::{AsCompleted, as_completed, wait_all, wait_any};
 use crate::error::Error;
 use crate::guest::GuestInfo;
+use crate::jail::MemoryGroup;
 use crate::outcome::Outcome;
 use crate::process::Executable;
 use crate::settings::Settings;
@@ -110,7 +123,12 @@ struct Shared {
     settings: Settings,
     executable: Executable,
     cache: Option<Cache>,
+    /// Around the pool's processes, where there is one.
+    memory: Option<MemoryGroup>,
     ledger: Ledger,
+    counters: Counters,
+    questions: Questions,
+    folds: Folds,
     feed: Mutex<Feed>,
     /// Messages to the dispatcher that are not held back.
     socket: Mutex<OwnedFd>,
@@ -178,6 +196,9 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .loaded;
+        if let Some(memory) = &shared.memory {
+            memory.grow(&shared.settings, guest + 1);
+        }
         shared.tell_with(
             &ToDispatcher::Load {
                 info: compiled.info.clone(),
@@ -191,12 +212,15 @@ impl Pool {
             .wait_while(life, waiting)
             .unwrap_or_else(PoisonError::into_inner);
         let loaded = life.loaded > guest;
-        drop((life, one_at_a_time));
-        if loaded {
-            Ok(Guest::new(guest, name, compiled, shared))
-        } else {
-            Err(Error::Closed)
+        drop(life);
+        if !loaded {
+            return Err(Error::Closed);
         }
+        let hash = Sha256::digest(bytes).into();
+        let guest = Guest::new(guest, name, hash, compiled, shared);
+        shared.folds.load(guest.clone());
+        drop(one_at_a_time);
+        Ok(guest)
     }
 
     /// Gives a task to the pool. Its callbacks fire, and its outcome goes to the reporter. Returns its id.
@@ -266,6 +290,16 @@ impl Pool {
         Ok(id)
     }
 
+    /// Takes the next `count` ids for tasks that are not to run: an earlier run has their outcomes. So a task keeps its
+    /// id, which is its position among all, in a run that goes on where another was ended. Returns the first of them.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn skip(&self, count: u64) -> Result<u64, Error> {
+        let _in_order = self.shared.feed();
+        self.shared.ledger.skip(count)
+    }
+
     /// Runs the guest's `tasks` in a process of its own, until it has ended, and pushes what it pushes. Returns how
     /// many tasks that were.
     ///
@@ -274,7 +308,21 @@ impl Pool {
     /// or pushed too many (what it had pushed before runs all the same); [`Error::ForeignGuest`]; [`Error::Start`];
     /// [`Error::Io`]; [`Error::Closed`].
     pub fn push_from_guest(&self, guest: &Guest) -> Result<u64, Error> {
-        guest_tasks::run(self, guest)
+        self.tasks_of(guest, |tasks| self.push_all(tasks).map(drop))
+    }
+
+    /// As [`Pool::push_from_guest`], for who wants to look at the tasks first: instead of being pushed they are handed
+    /// to `take`, in their order and as they come. It may push them, and wait for room; its first error ends the
+    /// guest's `tasks` and is returned.
+    ///
+    /// # Errors
+    /// As [`Pool::push_from_guest`], and what `take` returns.
+    pub fn tasks_of(
+        &self,
+        guest: &Guest,
+        mut take: impl FnMut(Vec<Task>) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
+        guest_tasks::run(self, guest, &mut take)
     }
 
     /// Ends one task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Does
@@ -363,14 +411,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let ended = self
-            .shared
-            .life
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .end
-            .is_some();
-        if !ended {
+        if !self.shared.has_ended() {
             self.terminate();
         }
         let receiver = self
@@ -422,8 +463,9 @@ impl Shared {
     /// The outcome of what is no task: it is told like any other.
     fn tell_invalid(&self, rejection: Rejection) -> Outcome {
         let outcome = ledger::invalid(rejection);
-        self.report(|reporter| reporter.outcome(&outcome));
+        self.report_outcome(&outcome);
         self.report(Reporter::flush);
+        self.counters.publish();
         outcome
     }
 
@@ -457,6 +499,12 @@ impl Shared {
             .compare_exchange(Time::NEVER.0, at, Ordering::SeqCst, Ordering::SeqCst);
         let _ = self.killing.write(1);
         self.tell(&ToDispatcher::Terminate);
+    }
+
+    /// Whether the pool has ended.
+    fn has_ended(&self) -> bool {
+        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        life.end.is_some()
     }
 
     /// Until when a dispatcher that was told to end everything may take.

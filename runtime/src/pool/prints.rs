@@ -159,7 +159,10 @@ impl Prints {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let origin = (source, stream);
             let target = self.targets.of(stream);
-            if let Some(rest) = self.unfinished.remove(&origin) {
+            // Looked up only when there are some: this runs for every task, and most print nothing.
+            if !self.unfinished.is_empty()
+                && let Some(rest) = self.unfinished.remove(&origin)
+            {
                 target.write(origin, &rest)?;
             }
             if target.open == Some(origin) {

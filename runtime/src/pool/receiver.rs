@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
 use serde_json::value::RawValue;
+use tracing::Level;
 
 use super::ledger::{Ended, Recipient};
 use super::map::Letters;
-use super::report::{Output, Reporter, Source};
+use super::report::{LogLine, Output, Reporter, Source};
 use super::{End, Shared, child};
 use crate::error::Error;
-use crate::guest::one_line;
+use crate::guest::kept_line;
 use crate::inert::inert;
-use crate::jail::Plan;
+use crate::jail::{MemoryGroup, Plan};
 use crate::outcome::{Failure, Kind, Outcome, Stream};
 use crate::process::{Executable, Process, Role, describe_exit, poll_until};
 use crate::settings::{MAX_JSON_DEPTH, Settings};
@@ -47,15 +48,18 @@ impl Dispatcher {
     pub fn start(
         executable: &Executable,
         settings: &Settings,
+        memory: Option<&MemoryGroup>,
         tasks: OwnedFd,
         diagnostics: PipeWriter,
     ) -> Result<Self, Error> {
         let largest = dispatcher_frame(settings);
         let (process, channel) = child::start(executable, Role::Dispatcher, &diagnostics, largest)?;
+        child::limit(&process, memory);
         channel.send_with(
             &ToDispatcher::Start {
                 settings: settings.clone(),
                 jail: Plan::new(settings.jail, settings.user),
+                events: tracing::enabled!(Level::DEBUG),
             },
             &[tasks.as_fd()],
         )?;
@@ -89,6 +93,7 @@ impl Dispatcher {
                 Ok(()) => {}
             }
             shared.report(Reporter::flush);
+            shared.counters.publish();
             match self.receive(shared) {
                 Ok(Filled::Closed) => break None,
                 Ok(_) => {}
@@ -99,6 +104,9 @@ impl Dispatcher {
         let end = self.end(said_goodbye);
         // Workers that lost their dispatcher end by themselves, a moment later.
         let _ = gone.recv_timeout(WORKERS_PATIENCE);
+        if let Some(memory) = &shared.memory {
+            memory.remove();
+        }
         let why = broken.map_or_else(|| end.clone(), |why| format!("{why} ({end})"));
         // One that had to be killed because it did not obey did not die of anything else.
         let obeyed = said_goodbye || shared.kill_at() != Time::NEVER;
@@ -138,7 +146,9 @@ impl Dispatcher {
         // One that closed its socket is dying; what it dies of shows if it is given a moment.
         let status = status.or_else(|| self.process.wait_until(Time::now() + Duration::from_millis(500)));
         let status = status.or_else(|| self.process.end(Duration::from_secs(1)));
-        status.map_or_else(|| "it did not end after SIGKILL".to_owned(), describe_exit)
+        let end = status.map_or_else(|| "it did not end after SIGKILL".to_owned(), describe_exit);
+        tracing::debug!(pid = self.process.pid(), "dispatcher reaped: {end}");
+        end
     }
 }
 
@@ -188,18 +198,32 @@ impl Hearing<'_> {
     fn message(&mut self, message: FromDispatcher<'_>) -> Result<(), String> {
         let shared = self.shared;
         match message {
+            FromDispatcher::Tried { id, attempt } => {
+                tracing::info!(
+                    "task {id}: attempt {} ended as {}, and is followed by another: {}",
+                    attempt.attempt,
+                    attempt.kind,
+                    inert(&attempt.message)
+                );
+                // What it printed last ends here: the next attempt begins anew.
+                end_output(shared, Source::Task(id));
+                if !shared.ledger.tried(id, attempt) {
+                    return Err(format!("it told an attempt of task {id} that can't have been"));
+                }
+                shared.counters.count_retry();
+            }
             FromDispatcher::Outcome {
                 id,
                 ending,
                 ran,
                 callback,
             } => {
-                let Some(ended) = shared.ledger.end(id) else {
+                let Some(mut ended) = shared.ledger.end(id) else {
                     return Err(format!("it told the end of task {id}, which is not running"));
                 };
                 let outcome = ended.outcome(id, checked(ending), ran, callback);
                 end_output(shared, Source::Task(id));
-                shared.report(|reporter| reporter.outcome(&outcome));
+                shared.report_outcome(&outcome);
                 if let Some(letters) = shared.hand_over(id, ended, outcome) {
                     self.awaited.add(letters);
                 }
@@ -219,15 +243,40 @@ impl Hearing<'_> {
                 });
             }
             FromDispatcher::OutputEnd { source } => end_output(shared, source),
-            FromDispatcher::Log { source, level, text } => {
-                shared.report(|reporter| reporter.log(source, level, text));
+            FromDispatcher::Log {
+                source,
+                level,
+                text,
+                at,
+            } => {
+                let (worker, attempt) = at.unzip();
+                let line = LogLine {
+                    source,
+                    level,
+                    text,
+                    worker,
+                    attempt,
+                };
+                shared.report(|reporter| reporter.log(&line));
+            }
+            FromDispatcher::Final { guest, model, ending } => {
+                if !shared.folds.tell(guest, model, checked(ending)) {
+                    return Err(format!(
+                        "it told a fold of model {model} of guest {guest} that can't be"
+                    ));
+                }
             }
             FromDispatcher::Loaded => {
                 shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded += 1;
                 shared.changed.notify_all();
             }
+            FromDispatcher::Status { question, answer } => shared.questions.answer(question, answer),
             FromDispatcher::Warning(text) => shared.report(|reporter| reporter.warning(text)),
-            FromDispatcher::Info(text) => tracing::info!("{}", inert(text)),
+            FromDispatcher::Event(event) => {
+                let (task, attempt) = event.task.unzip();
+                let (worker, pid) = (event.worker, event.pid);
+                tracing::debug!(worker, pid, task, attempt, "worker {}", inert(&event.what));
+            }
             FromDispatcher::Failed(why) => {
                 self.failure.get_or_insert_with(|| why.to_owned());
                 shared.close();
@@ -249,16 +298,24 @@ fn end_output(shared: &Shared, source: Source) {
     shared.report(|reporter| reporter.output(&end));
 }
 
-/// The result of a task as one line of JSON, or its failure. What the dispatcher should have refused is a crash.
-fn checked(ending: Ending<'_>) -> Result<Box<RawValue>, Failure> {
-    let json = match ending {
-        Ending::Failed(failure) => return Err(failure),
-        Ending::Ok(json) => json,
+/// The result of a task as one line of JSON, or its failure, whose data are so too. What the dispatcher should have
+/// refused is a crash.
+pub fn checked(ending: Ending<'_>) -> Result<Box<RawValue>, Failure> {
+    let line = |json: &[u8]| kept_line(str::from_utf8(json).ok()?, MAX_JSON_DEPTH).ok();
+    let crash = |what: &str| {
+        let message = format!("the dispatcher passed on {what} no JSON");
+        Failure::new(Kind::Crash, message)
     };
-    let line = one_line(json, MAX_JSON_DEPTH)
-        .ok()
-        .and_then(|line| RawValue::from_string(line.into_owned()).ok());
-    line.ok_or_else(|| Failure::new(Kind::Crash, "the dispatcher passed on a result that is no JSON"))
+    match ending {
+        Ending::Ok(json) => line(json).ok_or_else(|| crash("a result that is")),
+        Ending::Failed(mut failure) => {
+            if let Some(data) = &failure.data {
+                let data = line(data.as_bytes()).ok_or_else(|| crash("an error whose data are"))?;
+                failure.data = Some(Box::<str>::from(data).into_string());
+            }
+            Err(failure)
+        }
+    }
 }
 
 impl Shared {
@@ -290,9 +347,9 @@ impl Shared {
             None => Failure::new(Kind::Crash, "the pool failed before the task had started"),
         };
         let mut awaited = Awaited::default();
-        for (id, ended) in self.ledger.end_all() {
+        for (id, mut ended) in self.ledger.end_all() {
             let outcome = ended.lost(id, lost.clone());
-            self.report(|reporter| reporter.outcome(&outcome));
+            self.report_outcome(&outcome);
             if let Some(letters) = self.hand_over(id, ended, outcome) {
                 awaited.add(letters);
             }
@@ -309,6 +366,8 @@ impl Shared {
         let end = error.map_or(End::Well, |error| End::Failed(Some(error)));
         self.life.lock().unwrap_or_else(PoisonError::into_inner).end = Some(end);
         self.changed.notify_all();
+        self.questions.end();
+        self.counters.publish();
     }
 }
 
@@ -336,6 +395,30 @@ pub fn pass_on_diagnostics(pipe: PipeReader) {
         count += 1;
         if count <= DIAGNOSTICS_PER_SECOND {
             tracing::warn!("{}", inert(String::from_utf8_lossy(&line).trim_end()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a user sees of the data of an error that the dispatcher tells.
+    fn told(data: &str) -> Failure {
+        let failure = Failure {
+            data: Some(data.to_owned()),
+            ..Failure::new(Kind::Error, "said the guest")
+        };
+        checked(Ending::Failed(failure)).expect_err("it is a failure")
+    }
+
+    #[test]
+    fn the_data_of_an_error_are_one_line_whatever_the_dispatcher_says() {
+        assert_eq!(told("[1,\n2]").data.as_deref(), Some("[1,2]"));
+        let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
+        for data in ["[1,", "", "1}\n{\"id\":1}", &deep] {
+            let failure = told(data);
+            assert_eq!((failure.kind, failure.data), (Kind::Crash, None), "{data}");
         }
     }
 }

@@ -4,6 +4,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
+use tracing::Level;
+
+use crate::inert::inert;
 use crate::outcome::{LogLevel, Outcome, Stream};
 pub use crate::wire::messages::Source;
 
@@ -18,6 +21,51 @@ pub struct Output<'a> {
     pub bytes: &'a [u8],
     /// The source prints no more: an unfinished line of either stream ends here.
     pub end: bool,
+}
+
+/// A line that a guest logged.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLine<'a> {
+    /// Who logged it.
+    pub source: Source,
+    /// How bad it is.
+    pub level: LogLevel,
+    /// The line, as the guest gave it.
+    pub text: &'a str,
+    /// The worker that the task ran in, from 0.
+    pub worker: Option<u32>,
+    /// Which try of the task it was, from 1.
+    pub attempt: Option<u32>,
+}
+
+/// The target under which `tracing` knows guests' log lines.
+pub const LOG_TARGET: &str = "mpwasm::guest";
+
+impl LogLine<'_> {
+    /// Hands it to `tracing`: under the target [`LOG_TARGET`], with the fields `task` (or `callback`, the task that a
+    /// callback was for, or `final_callback`), `attempt`, `worker` and `text`, made inert.
+    pub fn trace(&self) {
+        macro_rules! at {
+            ($level:ident) => {{
+                let text = &*inert(self.text);
+                let (task, callback) = match self.source {
+                    Source::Task(id) => (Some(id), None),
+                    Source::Callback(id) => (None, Some(id)),
+                    Source::FinalCallback { .. } | Source::Tasks => (None, None),
+                };
+                let final_callback = matches!(self.source, Source::FinalCallback { .. }).then_some(true);
+                let (worker, attempt) = (self.worker, self.attempt);
+                tracing::event!(target: LOG_TARGET, Level::$level, task, callback, final_callback, attempt, worker, text);
+            }};
+        }
+        match self.level {
+            LogLevel::Error => at!(ERROR),
+            LogLevel::Warn => at!(WARN),
+            LogLevel::Info => at!(INFO),
+            LogLevel::Debug => at!(DEBUG),
+            LogLevel::Trace => at!(TRACE),
+        }
+    }
 }
 
 /// Hears of everything that a run brings forth.
@@ -68,12 +116,12 @@ pub trait Reporter: Send {
         Ok(())
     }
 
-    /// A guest logged a line; mpwasm itself says so why a callback failed.
+    /// A guest logged a line; mpwasm itself says so why a callback failed. It goes to `tracing`, if not overridden.
     ///
     /// # Errors
     /// End the run.
-    fn log(&mut self, source: Source, level: LogLevel, text: &str) -> io::Result<()> {
-        let _ = (source, level, text);
+    fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
+        line.trace();
         Ok(())
     }
 

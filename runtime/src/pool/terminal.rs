@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use super::prints::{Prints, Target, Targets};
 use super::report::{Output, Reporter, Source};
-use crate::outcome::{LogLevel, Outcome};
+use crate::outcome::Outcome;
 
 /// Writes guests' prints to this process's stdout and stderr, in whole lines that are never mixed, and their log lines
 /// to `tracing`. What reaches a terminal is made inert. Outcomes are left to whoever waits for them.
@@ -34,18 +34,6 @@ impl Reporter for Terminal {
 
     fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
         self.0.print(output)
-    }
-
-    fn log(&mut self, source: Source, level: LogLevel, text: &str) -> io::Result<()> {
-        let text = crate::inert::inert(text);
-        match level {
-            LogLevel::Error => tracing::error!(?source, "{text}"),
-            LogLevel::Warn => tracing::warn!(?source, "{text}"),
-            LogLevel::Info => tracing::info!(?source, "{text}"),
-            LogLevel::Debug => tracing::debug!(?source, "{text}"),
-            LogLevel::Trace => tracing::trace!(?source, "{text}"),
-        }
-        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

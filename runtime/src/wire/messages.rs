@@ -18,8 +18,10 @@ use serde::{Deserialize, Serialize};
 use super::page::Offer;
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::jail::Plan;
-use crate::outcome::{CallbackStatus, Failure, LogLevel, Stream};
+use crate::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
+use crate::retry::Retry;
 use crate::settings::Settings;
+use crate::status::{Status, TaskStatus};
 use crate::time::Time;
 
 /// What may surround the args, a result or a print in a frame: everything but the payload itself.
@@ -86,7 +88,9 @@ pub enum Pushed<'a> {
         model: u32,
         /// How long it may run.
         timeout: Duration,
-        /// One line of JSON: an array.
+        /// When it is tried again; `None` for what the settings say.
+        retry: Option<Retry>,
+        /// One line of JSON: an array. Or a command's [`Invocation`](crate::guest::Invocation), encoded.
         #[serde(with = "serde_bytes")]
         args: &'a [u8],
     },
@@ -119,6 +123,8 @@ pub enum ToDispatcher {
         settings: Settings,
         /// The walls around it; `None` for none.
         jail: Option<Plan>,
+        /// Whether it shall tell what becomes of its workers ([`FromDispatcher::Event`]).
+        events: bool,
     },
     /// A guest; its sealed artifact comes with the message.
     Load {
@@ -129,6 +135,13 @@ pub enum ToDispatcher {
     Cancel {
         /// Its id.
         id: u64,
+    },
+    /// What is going on? The answer is [`FromDispatcher::Status`].
+    Ask {
+        /// By which the answer is known.
+        question: u64,
+        /// The task that it is about; the pool, when it is none.
+        task: Option<u64>,
     },
     /// What has not started ends as `cancelled`; what runs may end.
     Interrupt,
@@ -143,6 +156,13 @@ pub enum Source {
     Task(u64),
     /// The callback for the task with this id, in the dispatcher.
     Callback(u64),
+    /// The `final_callback` of a model, in the dispatcher.
+    FinalCallback {
+        /// The guest, in the order of loading.
+        guest: u32,
+        /// The model, in the order of [`GuestInfo::models`].
+        model: u32,
+    },
     /// A guest's `tasks`.
     Tasks,
 }
@@ -165,14 +185,27 @@ pub struct Ran {
 /// What a worker measured of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Processor time of the task thread; not measured for an item of a chunk.
-    pub cpu: Option<Duration>,
+    /// Processor time of the task thread.
+    pub cpu: Duration,
     /// Largest size of the linear memory, bytes.
     pub memory_peak: u64,
     /// Bytes written to stdout, with what was cut.
     pub stdout_bytes: u64,
     /// Whether output was cut at the cap.
     pub output_truncated: bool,
+}
+
+/// Something that became of a worker process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The worker, as users know it.
+    pub worker: u32,
+    /// Its process id.
+    pub pid: u32,
+    /// The task that it was about, and which try of it.
+    pub task: Option<(u64, u32)>,
+    /// What, and why.
+    pub what: String,
 }
 
 /// The end of a call: one line of JSON, or the failure.
@@ -184,9 +217,25 @@ pub enum Ending<'a> {
     Failed(Failure),
 }
 
+/// The answer to [`ToDispatcher::Ask`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// What the pool is doing.
+    Pool(Status),
+    /// Where the task is; `None` when it is not with the dispatcher.
+    Task(Option<TaskStatus>),
+}
+
 /// Dispatcher to parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromDispatcher<'a> {
+    /// An attempt of a task has failed, and another will follow.
+    Tried {
+        /// The task's id.
+        id: u64,
+        /// How it failed.
+        attempt: Attempt,
+    },
     /// A task has ended, and its callback has run.
     Outcome {
         /// The task's id.
@@ -198,6 +247,16 @@ pub enum FromDispatcher<'a> {
         ran: Option<Ran>,
         /// How its callback went.
         callback: CallbackStatus,
+    },
+    /// The fold of a model's results, when all tasks have ended.
+    Final {
+        /// The guest, in the order of loading.
+        guest: u32,
+        /// The model.
+        model: u32,
+        /// Its final value, or why there is none.
+        #[serde(borrow)]
+        ending: Ending<'a>,
     },
     /// A piece of what a guest printed.
     Output {
@@ -222,13 +281,23 @@ pub enum FromDispatcher<'a> {
         level: LogLevel,
         /// The line.
         text: &'a str,
+        /// The worker that it came from, as users know it, and the attempt of the task; `None` when it came from a
+        /// callback.
+        at: Option<(u32, u32)>,
     },
     /// The answer to [`ToDispatcher::Load`]: tasks of the guest may come.
     Loaded,
+    /// The answer to [`ToDispatcher::Ask`].
+    Status {
+        /// The question's.
+        question: u64,
+        /// What there is to say.
+        answer: Answer,
+    },
     /// Something that the user should know once.
     Warning(&'a str),
-    /// Something for who asked what is going on.
-    Info(&'a str),
+    /// What became of a worker, for who asked for it.
+    Event(Event),
     /// The pool has failed; outcomes for everything accepted are on their way.
     Failed(&'a str),
     /// The last message.
@@ -246,6 +315,8 @@ pub enum ToWorker<'a> {
         guests: u32,
         /// Largest args of a task, bytes.
         max_args: u64,
+        /// The processor that it should be on while many tasks come.
+        home: Option<u32>,
         /// The walls around it.
         jail: Option<Plan>,
     },

@@ -4,6 +4,7 @@
 //! has to say to the dispatcher goes through the [`Outbox`]. The worker decides nothing about the pool: it claims what it
 //! is offered, in order, and reports how it ended.
 
+mod meter;
 mod run_loop;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::backstop::Backstop;
 use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, Prints, Role};
 use crate::guest_thread;
+use crate::home::Home;
 use crate::jail::{self, Plan};
 use crate::outbox::{Outbox, Voice};
 use crate::outcome::{LogLevel, Stream};
@@ -30,6 +32,7 @@ use crate::wire::page::Page;
 /// What the dispatcher sends before the first task.
 struct Start {
     engine: EngineSettings,
+    home: Home,
     jail: Option<Plan>,
     control: OwnedFd,
     page: Page,
@@ -80,6 +83,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         engine,
         guests,
         max_args,
+        home,
         jail,
     } = channel.receive().map_err(|error| text(&error))?
     else {
@@ -100,6 +104,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     channel.inbox().set_max(task_frame(max_args));
     Ok(Start {
         engine,
+        home: Home::new(home),
         jail,
         control,
         page,
@@ -122,13 +127,14 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     });
     let Start {
         engine,
+        home,
         jail,
         control,
         page,
         guests,
     } = start;
     let unable = |error: String| -> ! {
-        shared.outbox.put(&FromWorker::Unable(&error));
+        shared.outbox.put(&FromWorker::Unable(&error), Time::now());
         shared.outbox.flush();
         exit_now(EXIT_UNABLE)
     };
@@ -152,7 +158,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     let for_tasks = Arc::clone(&shared);
     let backstop = Backstop::new(jail.is_some());
     guest_thread::start(process::Role::Worker, jail.as_ref(), move || {
-        run_loop::run(channel, page, executor, &for_tasks, backstop);
+        run_loop::run(channel, page, executor, &for_tasks, &home, backstop);
     })
     .unwrap_or_else(|error| unable(error));
     let mut ward = Life {

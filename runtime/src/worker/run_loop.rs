@@ -1,15 +1,17 @@
 //! The task thread: claims what is offered, in order, runs it, reports.
 //!
-//! There is no system call per short task but two readings of the thread's processor time, and what the engine needs for
-//! a fresh instance: frames are read and written many at a time when there are many, and the watchdog is only woken when
-//! it sleeps past what is due.
+//! There is no system call per short task but what the engine needs for a fresh instance: frames are read and written
+//! many at a time when there are many, the watchdog is only woken when it sleeps past what is due, and processor time is
+//! told from the clock ([`Meter`]).
 
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::Shared;
+use super::meter::Meter;
 use crate::backstop::Backstop;
 use crate::guest::{Call, Executor, Export, Report};
+use crate::home::Home;
 use crate::outcome::{Failure, Kind};
 use crate::process::exit_now;
 use crate::time::{Time, thread_cpu};
@@ -29,15 +31,20 @@ pub fn run(
     page: Page,
     mut executor: Executor,
     shared: &Shared,
+    home: &Home,
     mut backstop: Backstop,
 ) {
-    shared.outbox.put(&FromWorker::Ready);
+    let mut meter = Meter::new(thread_cpu);
+    let mut tasks = 0;
+    shared.outbox.put(&FromWorker::Ready, Time::now());
     loop {
         shared.outbox.flush();
         // The dispatcher is gone or talks nonsense: either way this process has no purpose any more.
         let Ok(Filled::Some | Filled::Nothing) = channel.wait() else {
             exit_now(0)
         };
+        meter.waited();
+        home.look(std::mem::take(&mut tasks));
         loop {
             let Ok(frame) = channel.inbox().next() else {
                 exit_now(0)
@@ -48,6 +55,7 @@ pub fn run(
                 Ok(ToWorker::Chunk(call)) => (call, true),
                 _ => exit_now(0),
             };
+            tasks += 1;
             let offer = call.offer;
             let claimed = Time::now();
             if page.claim(offer, claimed) {
@@ -56,6 +64,7 @@ pub fn run(
                     backstop: &mut backstop,
                     shared,
                     page: &page,
+                    meter: &mut meter,
                 };
                 if is_chunk {
                     run.chunk(&call, claimed);
@@ -64,7 +73,7 @@ pub fn run(
                 }
                 page.done(offer);
             } else {
-                shared.outbox.put(&FromWorker::Skipped(offer));
+                shared.outbox.put(&FromWorker::Skipped(offer), claimed);
             }
         }
     }
@@ -74,6 +83,7 @@ pub fn run(
 struct Run<'a> {
     executor: &'a mut Executor,
     backstop: &'a mut Backstop,
+    meter: &'a mut Meter,
     shared: &'a Shared,
     page: &'a Page,
 }
@@ -81,25 +91,17 @@ struct Run<'a> {
 impl Run<'_> {
     /// A task, in an instance of its own.
     fn task(&mut self, to: &ToCall<'_>, claimed: Time) {
-        self.begin(to, claimed);
-        let cpu = thread_cpu();
-        self.backstop.cover(to.timeout, cpu);
+        let used = self.begin(to, claimed);
         let report = self.executor.run(&call(to, to.id, to.args));
-        let cpu = thread_cpu().saturating_sub(cpu);
-        self.end(to, claimed, &report, Some(cpu));
+        self.end(to, claimed, used, &report);
     }
 
-    /// A chunk: its items in one instance, or a fresh one after one that failed. The reading of the processor's time
-    /// would cost more than a short item, and so there is one per chunk, for the backstop.
+    /// A chunk: its items in one instance, or a fresh one after one that failed.
     fn chunk(&mut self, to: &ToCall<'_>, claimed: Time) {
-        let cpu = thread_cpu();
         let mut begun = claimed;
         for (id, args) in (to.id..).zip(items::iter(to.args)) {
             self.page.begin(to.offer, id);
-            self.begin(to, begun);
-            // No thread uses more processor time than time.
-            self.backstop
-                .cover(to.timeout, cpu.saturating_add(begun.since(claimed)));
+            let used = self.begin(to, begun);
             // Either this sees the order to cancel, or the watchdog sees the call that it is to end.
             fence(Ordering::SeqCst);
             let report = if self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits() {
@@ -107,21 +109,26 @@ impl Run<'_> {
             } else {
                 self.executor.run_item(&call(to, id, args))
             };
-            begun = self.end(to, begun, &report, None);
+            begun = self.end(to, begun, used, &report);
         }
         self.executor.end_chunk();
     }
 
-    /// A call begins, whose clock runs since `begun`.
-    fn begin(&self, to: &ToCall<'_>, begun: Time) {
+    /// A call begins, whose clock runs since `begun`. Returns the processor time that was used up to here.
+    fn begin(&mut self, to: &ToCall<'_>, begun: Time) -> Duration {
         let deadline = begun + to.timeout;
         self.shared.running.store(to.offer.to_bits(), Ordering::SeqCst);
         self.shared.alarm.deadline().arm(deadline);
         self.shared.alarm.nudge(deadline.min(self.shared.outbox.due()));
+        let used = self.meter.start(begun);
+        self.backstop.cover(to.timeout, used);
+        used
     }
 
     /// It has ended, and this is told. Returns when it did.
-    fn end(&self, to: &ToCall<'_>, begun: Time, report: &Report, cpu: Option<Duration>) -> Time {
+    fn end(&mut self, to: &ToCall<'_>, begun: Time, used: Duration, report: &Report) -> Time {
+        let now = Time::now();
+        let cpu = self.meter.end(used, now);
         if !self.shared.alarm.deadline().disarm() {
             // The watchdog is about to end this process; nothing that happens from here on may be seen.
             loop {
@@ -138,14 +145,14 @@ impl Run<'_> {
             stdout_bytes: report.stdout_bytes,
             output_truncated: report.output_truncated,
         };
-        let now = Time::now();
         let run = now.since(begun);
-        self.shared.outbox.put(&FromWorker::Ended {
+        let ended = FromWorker::Ended {
             offer: to.offer,
             ending,
             run,
             measured,
-        });
+        };
+        self.shared.outbox.put(&ended, now);
         if run >= WORTH_A_CALL {
             self.shared.outbox.flush();
         }

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use crate::calls::{Attempted, attempt};
-use crate::outcome::CallbackStatus;
+use crate::outcome::{Attempt, CallbackStatus, Kind};
 use crate::process::{self, Role};
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::{Inbox, decode};
@@ -57,6 +57,9 @@ fn serve(part: &Part) -> Result<(), String> {
 fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
     let args: Vec<String> = serde_json::from_slice(args).unwrap_or_default();
     let word = |index: usize| args.get(index).map_or("", String::as_str);
+    if word(0) == "forge" {
+        return forge(parent, id, word(1));
+    }
     let told = match attempt(word(0), word(1)) {
         Attempted::Succeeded => "succeeded".to_owned(),
         Attempted::Refused(error) => {
@@ -76,6 +79,34 @@ fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
             callback: CallbackStatus::None,
         },
     )
+}
+
+/// Tells what can't be.
+fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
+    let tried = |attempt: u32| FromDispatcher::Tried {
+        id,
+        attempt: Attempt {
+            attempt,
+            kind: Kind::Crash,
+            message: "x".repeat(100_000),
+            worker: 0,
+            pid: 1,
+            run_us: 0,
+        },
+    };
+    let fold = |guest: u32, model: u32| FromDispatcher::Final {
+        guest,
+        model,
+        ending: Ending::Ok(b"0"),
+    };
+    match what {
+        "the second attempt first" => say(parent, &tried(2)),
+        "attempts without end" => (1..).try_for_each(|attempt| say(parent, &tried(attempt))),
+        "a fold of no guest" => say(parent, &fold(1, 0)),
+        "a fold of no model" => say(parent, &fold(0, 64)),
+        "a fold twice" => (0..2).try_for_each(|_| say(parent, &fold(0, 0))),
+        other => Err(format!("unknown forgery {other:?}")),
+    }
 }
 
 fn say(parent: &Channel, message: &FromDispatcher<'_>) -> Result<(), String> {

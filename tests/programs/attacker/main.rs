@@ -28,6 +28,8 @@ mod error;
 mod guest;
 #[path = "../../../runtime/src/guest_thread.rs"]
 mod guest_thread;
+#[path = "../../../runtime/src/home.rs"]
+mod home;
 #[path = "../../../runtime/src/inert.rs"]
 mod inert;
 #[path = "../../../runtime/src/jail/mod.rs"]
@@ -38,10 +40,14 @@ mod outbox;
 mod outcome;
 #[path = "../../../runtime/src/process.rs"]
 mod process;
+#[path = "../../../runtime/src/retry.rs"]
+mod retry;
 #[path = "../../../runtime/src/role.rs"]
 mod role;
 #[path = "../../../runtime/src/settings.rs"]
 mod settings;
+#[path = "../../../runtime/src/status.rs"]
+mod status;
 #[path = "../../../runtime/src/task_line.rs"]
 mod task_line;
 #[path = "../../../runtime/src/tasks.rs"]

@@ -32,19 +32,28 @@ impl Scheduler {
             Some(time) if can_steal => process.due.min(time),
             _ => process.due,
         });
-        starts.chain(looks).min().filter(|&time| time != Time::NEVER)
+        let pauses = self.paused.next();
+        starts
+            .chain(looks)
+            .chain(pauses)
+            .min()
+            .filter(|&time| time != Time::NEVER)
     }
 
     /// Tasks that no worker has, and the bytes of their args: the event loop reads on while these are few.
     #[must_use]
     pub fn queued(&self) -> (usize, usize) {
-        (self.queue.len(), self.queue.bytes())
+        (
+            self.queue.len() + self.paused.len(),
+            self.queue.bytes() + self.paused.bytes(),
+        )
     }
 
     /// Tasks that were accepted and have not ended.
     #[must_use]
     pub fn open_tasks(&self) -> usize {
         self.queue.len()
+            + self.paused.len()
             + self
                 .live()
                 .map(|process| process.hand.outstanding())
@@ -148,7 +157,10 @@ impl Scheduler {
             };
             // What is cheap comes first: this runs for every worker and task.
             let load = process.hand.load();
-            if best.is_none_or(|(_, least)| load < least) && process.hand.admits(task, window) {
+            if best.is_none_or(|(_, least)| load < least)
+                && process.hand.admits(task, window)
+                && process.has_room(self.tasks_per_process)
+            {
                 best = Some((worker, load));
             }
         }

@@ -6,7 +6,6 @@ use super::hand::Claim;
 use super::io::{Exit, KillReason};
 use super::task::Task;
 use crate::outcome::{Failure, Kind};
-use crate::settings::MAX_EXPOSURES;
 use crate::time::Time;
 
 /// The end of a worker process, as far as its tasks are concerned.
@@ -60,11 +59,13 @@ impl Death<'_> {
     }
 
     /// How a task ends that was in too many hands.
-    pub fn of_exposed(&self) -> Failure {
-        let last = self.describe();
-        self.crash(format!(
-            "{MAX_EXPOSURES} workers died before they could start it; the last one {last}"
-        ))
+    pub fn of_exposed(&self, task: &Task) -> Failure {
+        let (deaths, last) = (task.deaths(), self.describe());
+        let when = match task.crashes {
+            0 => "before they could start it",
+            _ => "with it in hand",
+        };
+        self.crash(format!("{deaths} workers died {when}; the last one {last}"))
     }
 
     /// What to say of the worker.

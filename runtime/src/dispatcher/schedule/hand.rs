@@ -71,6 +71,14 @@ pub struct Ended {
     pub whole: Option<Duration>,
 }
 
+/// The task that a worker runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    pub task: u64,
+    pub attempt: u32,
+    pub since: Time,
+}
+
 /// What is to be done about the first task of a hand.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -111,9 +119,11 @@ impl Hand {
         (self.outstanding, self.sent.len())
     }
 
-    /// The id of the task, or item of a chunk, that the worker has to report on next; `None` when that was taken from it, or is none.
-    pub fn first(&self) -> Option<u64> {
-        Some(self.sent.front()?.held.as_ref()?.task.first_id())
+    /// The id of the task, or item of a chunk, that the worker has to report on next, and its attempt; `None` when that
+    /// was taken from it, or is none.
+    pub fn first(&self) -> Option<(u64, u32)> {
+        let task = &self.sent.front()?.held.as_ref()?.task;
+        Some((task.first_id(), task.attempt))
     }
 
     /// When the first offer became the first, which is also when the worker last reported something.
@@ -136,17 +146,17 @@ impl Hand {
 
     /// Whether the task may be offered, with this window. A worker with an empty hand may have any task.
     ///
-    /// A task in whose presence a worker died has the hand for itself: should it be the one that kills, it takes
+    /// A task in whose presence, or under which, a worker died has the hand for itself: should it be the one that kills, it takes
     /// no others along and brings none under suspicion.
     pub fn admits(&self, task: &Task, window: usize) -> bool {
         if self.sent.is_empty() {
             return true;
         }
-        if self.outstanding >= window || self.sent.len() >= MAX_UNREAD || task.exposures > 0 {
+        if self.outstanding >= window || self.sent.len() >= MAX_UNREAD || task.deaths() > 0 {
             return false;
         }
         let bytes = |offer: &Offer| offer.bytes;
-        let is_suspect = |offer: &Offer| offer.held.as_ref().is_some_and(|held| held.task.exposures > 0);
+        let is_suspect = |offer: &Offer| offer.held.as_ref().is_some_and(|held| held.task.deaths() > 0);
         let behind = self.bytes - self.sent.front().map_or(0, bytes);
         behind + task.args.len() <= MAX_BYTES_BEHIND && !self.sent.back().is_some_and(is_suspect)
     }
@@ -230,6 +240,24 @@ impl Hand {
         }
     }
 
+    /// The task that the worker runs, as far as it says so itself.
+    pub fn running(&mut self, now: Time, io: &mut impl Io) -> Option<Running> {
+        let first = self.sent.iter_mut().find(|offer| offer.held.is_some())?;
+        let claim = first.look(self.worker, now, io)?;
+        let task = &first.held.as_ref()?.task;
+        Some(Running {
+            task: task.first_id(),
+            attempt: task.attempt,
+            since: claim.run.claimed,
+        })
+    }
+
+    /// The attempt in which a task is, if it is in this hand.
+    pub fn attempt(&self, task: u64) -> Option<u32> {
+        let held = self.sent[self.find(task)?].held.as_ref()?;
+        Some(held.task.attempt)
+    }
+
     /// Takes back everything that has not started.
     pub fn revoke_all(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
         (0..self.sent.len())
@@ -288,14 +316,17 @@ impl Hand {
         None
     }
 
-    /// Notes that the claimed task at this place was asked to end. Returns its offer, the first time.
+    /// Notes that the claimed task at this place was asked to end, however that will be: it is not tried again. Returns
+    /// its offer, the first time.
     pub fn note_cancel(&mut self, index: usize, now: Time) -> Option<OfferId> {
         let offer = &mut self.sent[index];
-        let claim = offer.held.as_mut()?.claim.as_mut()?;
+        let held = offer.held.as_mut()?;
+        let claim = held.claim.as_mut()?;
         if claim.cancelled.is_some() {
             return None;
         }
         claim.cancelled = Some(now);
+        held.task.retry = None;
         Some(offer.id)
     }
 

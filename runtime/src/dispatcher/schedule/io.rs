@@ -10,7 +10,6 @@ use nix::sys::signal::Signal;
 use super::task::{Run, Task};
 use crate::outcome::Failure;
 use crate::process::signal_name;
-use crate::settings::Isolation;
 use crate::time::Time;
 
 /// A worker's slot, from 0. Its process changes, the slot stays.
@@ -18,13 +17,13 @@ use crate::time::Time;
 pub struct WorkerId(pub u32);
 
 impl WorkerId {
-    /// How many slots a pool of `size` workers has. When every process is for one task, a worker has two of them, so
-    /// that the next process can be started while the one before goes.
+    /// How many slots a pool of `size` workers has. When a process is for so many tasks only, a worker has two of them,
+    /// so that the next process can be started while the one before goes.
     #[must_use]
-    pub fn slots(size: u32, isolation: Isolation) -> u32 {
-        match isolation {
-            Isolation::Instance => size,
-            Isolation::Process => 2 * size,
+    pub fn slots(size: u32, tasks_per_process: Option<u32>) -> u32 {
+        match tasks_per_process {
+            None => size,
+            Some(_) => 2 * size,
         }
     }
 
@@ -74,6 +73,9 @@ pub trait Io {
     /// The slot is free for a new process.
     fn abandon(&mut self, worker: WorkerId);
 
+    /// An attempt ended here, by the scheduler's decision, and the task will have another.
+    fn tried(&mut self, task: &Task, run: Run, failure: Failure);
+
     /// The task, or each item of a chunk, ends here, by the scheduler's decision. `run` is `None` when it never started.
     fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure);
 }
@@ -93,6 +95,19 @@ pub enum KillReason {
     Protocol(String),
     /// It is not needed any more, and did not or shall not wait to exit by itself.
     Terminated,
+}
+
+impl fmt::Display for KillReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotReady => "it was not ready in time",
+            Self::Stalled => "it did not take what it was offered, and showed no life",
+            Self::Overdue => "its task did not end at its deadline",
+            Self::Cancelled => "its task was cancelled and did not end",
+            Self::Protocol(how) => return write!(f, "it broke the protocol: {how}"),
+            Self::Terminated => "it is not needed any more",
+        })
+    }
 }
 
 /// How a process ended.

@@ -7,9 +7,11 @@
 //! - **Every accepted task ends exactly once.** A [`Task`] is one value that moves: from the queue into the hand of
 //!   a worker and back, until it leaves, either by [`Scheduler::ended`] (the worker reported its end) or by
 //!   [`Io::failed`] (the scheduler decided it).
-//! - **No task runs twice.** What a worker has claimed is never taken from it. It ends with the worker.
-//! - **With [`Isolation::Process`], no process runs two tasks.** It has at most one in hand, and when that has ended it
-//!   is retired, before anything else can be decided about it.
+//! - **No attempt runs twice.** What a worker has claimed is never taken from it. It ends with the worker. Another
+//!   attempt begins only when the one before has failed, and the task's [`Retry`](crate::Retry) wants it.
+//! - **No process runs more tasks than it is for**, which is one with [`Isolation::Process`](crate::Isolation). It has
+//!   never more in hand than it may still run, and when the last has ended it is retired, before anything else can be
+//!   decided about it.
 //! - **Nobody waits for a worker for ever.** Each process has a time at which somebody looks at it again.
 //! - **Live state decides, not counters.** How many workers are missing, idle or outdated is computed from the
 //!   slots whenever it is asked for.
@@ -26,6 +28,8 @@ mod chunk;
 mod death;
 mod hand;
 mod io;
+mod retry;
+mod status;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -38,13 +42,15 @@ use death::{Death, cancelled_before_start};
 pub use hand::Ended;
 use hand::{Due, Held};
 pub use io::{Exit, Fault, Io, KillReason, OfferId, WorkerId};
+use retry::Paused;
+pub use status::Place;
 use task::Queue;
 pub use task::{Run, Task};
 use window::Window;
 use worker::{Process, Progress, Slot, Stage, Worker};
 
 use crate::outcome::{Failure, Kind};
-use crate::settings::{Isolation, MAX_EXPOSURES, MAX_FAILED_STARTS, STALL_PATIENCE, WATCHDOG_GRACE};
+use crate::settings::{MAX_FAILED_STARTS, STALL_PATIENCE, WATCHDOG_GRACE};
 use crate::time::Time;
 
 /// Offers of one worker that it has not reported on, revoked ones included: the slots of its shared page.
@@ -66,8 +72,11 @@ pub struct Scheduler {
     /// The slots, one or two for each of [`size`](Self::size) workers.
     workers: Vec<Worker>,
     size: u32,
-    isolation: Isolation,
+    /// After so many a process is replaced.
+    tasks_per_process: Option<u32>,
     queue: Queue,
+    /// Tasks between two attempts.
+    paused: Paused,
     window: Window,
     phase: Phase,
     /// No offers: the outcomes or the callbacks cannot keep up.
@@ -94,16 +103,18 @@ enum Phase {
 }
 
 impl Scheduler {
-    /// A pool of `size` workers, none of which is started before there is a guest.
+    /// A pool of `size` workers, none of which is started before there is a guest, with processes that are replaced
+    /// after so many tasks.
     #[must_use]
-    pub fn new(size: u32, isolation: Isolation) -> Self {
-        let slots = 0..WorkerId::slots(size, isolation);
+    pub fn new(size: u32, tasks_per_process: Option<u32>) -> Self {
+        let slots = 0..WorkerId::slots(size, tasks_per_process);
         Self {
             workers: slots.map(|slot| Worker::new(WorkerId(slot))).collect(),
             size,
-            isolation,
+            tasks_per_process,
             queue: Queue::default(),
-            window: Window::new(isolation),
+            paused: Paused::default(),
+            window: Window::new(tasks_per_process),
             phase: Phase::Open,
             held: false,
             guests: 0,
@@ -138,9 +149,9 @@ impl Scheduler {
     ///
     /// # Errors
     /// When it had done so before.
-    pub fn worker_ready(&mut self, worker: WorkerId) -> Result<(), Fault> {
+    pub fn worker_ready(&mut self, worker: WorkerId, now: Time) -> Result<(), Fault> {
         if let Some(process) = self.process(worker) {
-            process.ready()?;
+            process.ready(now)?;
             if process.stage == Stage::Serving {
                 self.failed_starts = 0;
             }
@@ -149,7 +160,7 @@ impl Scheduler {
     }
 
     /// A worker reported the end of the task, or item of a chunk, that it ran, which took it `run`. It is the caller's
-    /// now, who makes the outcome.
+    /// now, who makes the outcome, or asks whether the task is to be [tried again](Self::tries_again).
     ///
     /// # Errors
     /// When the worker cannot have run it.
@@ -164,22 +175,25 @@ impl Scheduler {
         let process = self.process(worker).ok_or(Fault::NotNext)?;
         let ended = process.hand.end(offer, run, now, io)?;
         process.progress = Progress::Useful;
+        // A chunk is offered as one, and counts as one.
+        process.ended += u32::from(ended.whole.is_some());
+        let count = process.ended;
         process.reported(now);
         let is_serving = process.stage == Stage::Serving;
         if let Some(whole) = ended.whole {
             self.window.observe(whole.min(now.since(ended.run.claimed)));
             // One that was killed in the meantime stays killed.
-            if is_serving && self.isolation == Isolation::Process {
+            if is_serving && self.tasks_per_process.is_some_and(|most| count >= most) {
                 self.slot(worker).retire(now, io);
             }
         }
         Ok(ended)
     }
 
-    /// The id of the task that a worker runs, if it runs one: it handles what it was sent in order, and says so
+    /// The id and the attempt of the task that a worker runs, if it runs one: it handles what it was sent in order, and says so
     /// when it goes on to the next.
     #[must_use]
-    pub fn running(&self, worker: WorkerId) -> Option<u64> {
+    pub fn running(&self, worker: WorkerId) -> Option<(u64, u32)> {
         self.workers[worker.0 as usize].process()?.hand.first()
     }
 
@@ -215,7 +229,7 @@ impl Scheduler {
 
     /// Cancels a task wherever it is. Returns whether it was there; when it runs, it ends soon.
     pub fn cancel(&mut self, id: u64, now: Time, io: &mut impl Io) -> bool {
-        if let Some(task) = self.queue.remove(id) {
+        if let Some(task) = self.queue.remove(id).or_else(|| self.paused.remove(id)) {
             io.failed(task, None, cancelled_before_start());
             return true;
         }
@@ -247,7 +261,8 @@ impl Scheduler {
             .processes()
             .flat_map(|process| process.hand.revoke_all(now, io));
         let offered: Vec<Task> = offered.collect();
-        for task in offered.into_iter().chain(self.queue.take_all()) {
+        let waiting = self.queue.take_all().chain(self.paused.take_all());
+        for task in offered.into_iter().chain(waiting) {
             io.failed(task, None, cancelled_before_start());
         }
     }
@@ -276,6 +291,8 @@ impl Scheduler {
 
     /// Does what has become due. To be called after the events of the turn: they may be signs of life.
     pub fn tick(&mut self, now: Time, io: &mut impl Io) {
+        let due = self.paused.due(now);
+        self.give_back(due, io);
         for index in 0..self.workers.len() {
             let worker = &mut self.workers[index];
             let id = worker.id;
@@ -316,8 +333,7 @@ impl Scheduler {
                 }
                 let stalled = process.hand.outstanding() == 0;
                 if stalled {
-                    process.stage = Stage::Stalled;
-                    process.due = now + STALL_PATIENCE;
+                    process.enter(Stage::Stalled, now, now + STALL_PATIENCE);
                 }
                 self.give_back(tasks, io);
                 if !stalled {
@@ -352,7 +368,13 @@ impl Scheduler {
                         io.failed(task, Some(claim.run), death.of_untold());
                     }
                     let failure = death.of_claimed(&last, &claim);
-                    io.failed(last, Some(claim.run), failure);
+                    let kind = failure.kind;
+                    if self.tries_again(&last, kind) {
+                        io.tried(&last, claim.run, failure);
+                        self.try_again(last, kind, now);
+                    } else {
+                        io.failed(last, Some(claim.run), failure);
+                    }
                 }
                 match rest {
                     Some(rest) if claim.cancelled.is_some() => {
@@ -362,9 +384,9 @@ impl Scheduler {
                 }
                 continue;
             }
-            task.exposures += 1;
-            if task.exposures >= MAX_EXPOSURES {
-                io.failed(task, None, death.of_exposed());
+            if task.note_exposure() {
+                let failure = death.of_exposed(&task);
+                io.failed(task, None, failure);
             } else {
                 unharmed.push(task);
             }
@@ -388,7 +410,7 @@ impl Scheduler {
         self.failure = Some(format!(
             "{starts} workers in a row ended before they were ready; the last one {how}"
         ));
-        let tasks = self.queue.take_all().collect();
+        let tasks = self.queue.take_all().chain(self.paused.take_all()).collect();
         self.give_back(tasks, io);
         for worker in &mut self.workers {
             worker.kill(KillReason::Terminated, now, io);

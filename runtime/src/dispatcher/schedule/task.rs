@@ -1,10 +1,12 @@
 //! A task as the scheduler sees it, and the queue of those that no worker has.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::chunk::Items;
 use super::io::WorkerId;
+use crate::retry::Retry;
 use crate::settings::{CLAIM_PATIENCE, MAX_CLAIM_PATIENCE};
 use crate::time::Time;
 
@@ -21,6 +23,12 @@ pub struct Task {
     pub timeout: Duration,
     /// Its args, one line of JSON. The scheduler looks at nothing but their size.
     pub args: Box<[u8]>,
+    /// Which attempt this is, or will be, from 1.
+    pub attempt: u32,
+    /// When it is tried again; `None` for never.
+    pub(super) retry: Option<Arc<Retry>>,
+    /// Attempts that ended as `crash`.
+    pub(super) crashes: u32,
     /// A chunk's items; the args are theirs then.
     pub(super) items: Option<Items>,
     /// Workers that died with this task in hand, unclaimed.
@@ -41,11 +49,21 @@ impl Task {
             model,
             timeout,
             args: args.into(),
+            attempt: 1,
+            retry: None,
+            crashes: 0,
             items: None,
             exposures: 0,
             lost: 0,
             patience: CLAIM_PATIENCE,
         }
+    }
+
+    /// It is tried again by this policy.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Option<Arc<Retry>>) -> Self {
+        self.retry = retry;
+        self
     }
 
     /// It was not claimed in time, in a pool of so many workers. Stopped workers lose it one after the other; but
@@ -123,10 +141,18 @@ impl Queue {
         }
     }
 
+    /// The task with this id.
+    pub fn get(&self, id: u64) -> Option<&Task> {
+        self.tasks.get(self.find(id)?)
+    }
+
+    fn find(&self, id: u64) -> Option<usize> {
+        self.tasks.binary_search_by_key(&id, |task| task.id).ok()
+    }
+
     /// Takes out the task with this id.
     pub fn remove(&mut self, id: u64) -> Option<Task> {
-        let index = self.tasks.binary_search_by_key(&id, |task| task.id).ok()?;
-        let task = self.tasks.remove(index)?;
+        let task = self.tasks.remove(self.find(id)?)?;
         self.bytes -= task.args.len();
         Some(task)
     }

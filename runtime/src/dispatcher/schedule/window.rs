@@ -1,9 +1,7 @@
-//! How many tasks a worker may have in hand: enough that it never idles, few enough that none of them waits long. One,
-//! if a worker process is for one task only.
+//! How many tasks a worker may have in hand: enough that it never idles, few enough that none of them waits long, and
+//! no more than a worker process is for.
 
 use std::time::Duration;
-
-use crate::settings::Isolation;
 
 /// The work that a worker should have in hand: several times what a turn of the event loop takes.
 const AHEAD: Duration = Duration::from_millis(2);
@@ -27,13 +25,10 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub fn new(isolation: Isolation) -> Self {
+    pub fn new(tasks_per_process: Option<u32>) -> Self {
         Self {
             average: None,
-            widest: match isolation {
-                Isolation::Instance => MAX_WINDOW,
-                Isolation::Process => 1,
-            },
+            widest: tasks_per_process.map_or(MAX_WINDOW, |most| MAX_WINDOW.min(most as usize)),
         }
     }
 
@@ -65,7 +60,7 @@ mod tests {
     use super::*;
 
     fn after(runs: impl IntoIterator<Item = Duration>) -> usize {
-        let mut window = Window::new(Isolation::Instance);
+        let mut window = Window::new(None);
         runs.into_iter().for_each(|run| window.observe(run));
         window.tasks()
     }
@@ -83,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_process_for_one_task_has_one() {
-        let mut window = Window::new(Isolation::Process);
+        let mut window = Window::new(Some(1));
         assert_eq!(window.tasks(), 1);
         window.observe(Duration::ZERO);
         assert_eq!(window.tasks(), 1);

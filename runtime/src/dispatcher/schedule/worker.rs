@@ -30,6 +30,8 @@ pub(super) enum Slot {
 #[derive(Debug)]
 pub(super) struct Process {
     pub stage: Stage,
+    /// When that began.
+    pub since: Time,
     /// When somebody must look at it again: the end of the stage, or for [`Stage::Serving`] the next check.
     pub due: Time,
     /// What came of it so far.
@@ -38,6 +40,8 @@ pub(super) struct Process {
     pub guests: u32,
     /// What it was sent. It is kept to the end: reports may arrive from a process that was killed.
     pub hand: Hand,
+    /// Tasks and whole chunks that ended in it.
+    pub ended: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -104,10 +108,12 @@ impl Worker {
         io.spawn(self.id);
         self.slot = Slot::Live(Process {
             stage: Stage::Starting,
+            since: now,
             due: now + START_PATIENCE,
             progress: Progress::Nothing,
             guests,
             hand: Hand::new(self.id),
+            ended: 0,
         });
     }
 
@@ -115,8 +121,7 @@ impl Worker {
     pub fn retire(&mut self, now: Time, io: &mut impl Io) {
         if let Slot::Live(process) = &mut self.slot {
             io.retire(self.id);
-            process.stage = Stage::Retiring;
-            process.due = now + RETIRE_PATIENCE;
+            process.enter(Stage::Retiring, now, now + RETIRE_PATIENCE);
         }
     }
 
@@ -126,8 +131,7 @@ impl Worker {
             && !matches!(process.stage, Stage::Killed(_))
         {
             io.kill(self.id, &reason);
-            process.stage = Stage::Killed(reason);
-            process.due = now + REAP_PATIENCE;
+            process.enter(Stage::Killed(reason), now, now + REAP_PATIENCE);
         }
     }
 
@@ -157,12 +161,18 @@ impl Worker {
 }
 
 impl Process {
+    /// It begins a stage, and is looked at again when that is `due`.
+    pub fn enter(&mut self, stage: Stage, now: Time, due: Time) {
+        self.stage = stage;
+        self.since = now;
+        self.due = due;
+    }
+
     /// It reported to be ready.
-    pub fn ready(&mut self) -> Result<(), Fault> {
+    pub fn ready(&mut self, now: Time) -> Result<(), Fault> {
         match self.stage {
             Stage::Starting => {
-                self.stage = Stage::Serving;
-                self.due = Time::NEVER;
+                self.enter(Stage::Serving, now, Time::NEVER);
                 self.progress = Progress::Ready;
                 Ok(())
             }
@@ -177,6 +187,11 @@ impl Process {
         self.stage == Stage::Serving && self.guests >= required
     }
 
+    /// Whether it may be offered one more task, when it is for so many.
+    pub fn has_room(&self, tasks_per_process: Option<u32>) -> bool {
+        tasks_per_process.is_none_or(|most| self.ended as usize + self.hand.outstanding() < most as usize)
+    }
+
     /// Whether it was told to go because it was not needed, so that its exit says nothing against it.
     pub fn was_dismissed(&self) -> bool {
         matches!(
@@ -189,8 +204,7 @@ impl Process {
     /// shorter timeout than the one before.
     pub fn reported(&mut self, now: Time) {
         if self.stage == Stage::Stalled {
-            self.stage = Stage::Serving;
-            self.due = Time::NEVER;
+            self.enter(Stage::Serving, now, Time::NEVER);
         }
         if !self.hand.is_empty() {
             self.check_by(now + CLAIM_PATIENCE);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::{Exit, Fault, Io, KillReason, OfferId, Run, Scheduler, Task, WorkerId};
 use crate::outcome::{Failure, Kind};
-use crate::settings::{DISPATCHER_GRACE, Isolation};
+use crate::settings::DISPATCHER_GRACE;
 use crate::time::Time;
 use crate::wire::items;
 
@@ -69,6 +69,10 @@ impl Io for OneWorker {
 
     fn abandon(&mut self, _: WorkerId) {}
 
+    fn tried(&mut self, task: &Task, _: Run, _: Failure) {
+        panic!("task {} has no policy", task.id)
+    }
+
     fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
         let ends = task
             .into_items()
@@ -79,7 +83,7 @@ impl Io for OneWorker {
 
 /// A pool whose worker has a chunk of six items, with ids from 10 on, of which `ended` have ended.
 fn with_chunk(ended: u64) -> (Scheduler, OneWorker) {
-    let (mut scheduler, mut io) = (Scheduler::new(1, Isolation::Instance), OneWorker::new());
+    let (mut scheduler, mut io) = (Scheduler::new(1, None), OneWorker::new());
     scheduler.guests_loaded(1);
     start(&mut scheduler, &mut io);
     let mut args = Vec::new();
@@ -97,7 +101,7 @@ fn with_chunk(ended: u64) -> (Scheduler, OneWorker) {
 fn start(scheduler: &mut Scheduler, io: &mut OneWorker) {
     io.now = io.now + Duration::from_secs(10);
     scheduler.assign(io.now, io);
-    scheduler.worker_ready(W0).expect("it was started");
+    scheduler.worker_ready(W0, io.now).expect("it was started");
 }
 
 /// The worker tells the end of the next item: its id and args.
@@ -176,7 +180,7 @@ fn what_is_left_of_a_cancelled_chunk_does_not_run() {
 
 #[test]
 fn a_chunk_that_was_not_started_ends_item_by_item() {
-    let (mut scheduler, mut io) = (Scheduler::new(1, Isolation::Instance), OneWorker::new());
+    let (mut scheduler, mut io) = (Scheduler::new(1, None), OneWorker::new());
     scheduler.guests_loaded(1);
     let mut args = Vec::new();
     (0..3).for_each(|_| items::put(&mut args, b"[]"));

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::super::{Exit, Io, KillReason, MAX_UNREAD, OfferId, Run, Task, WorkerId};
 use crate::outcome::{Failure, Kind};
-use crate::settings::Isolation;
 use crate::time::Time;
 
 /// What a task does once a worker has claimed it.
@@ -20,6 +19,8 @@ pub enum Behaviour {
     Hangs,
     /// It takes its worker along.
     Kills,
+    /// It fails at once, as a trap.
+    Fails,
 }
 
 /// What an action of the scheduler looked like.
@@ -32,15 +33,26 @@ pub enum Did {
     Retire(u32),
     Kill(u32, KillReason),
     Abandon(u32),
+    Try(u64, Kind),
     Fail(u64, Kind),
 }
 
 /// The truth about a task.
 #[derive(Debug)]
 pub struct Truth {
+    /// In its first attempts; then it ends at once.
     pub behaviour: Behaviour,
+    /// How many these are.
+    pub bad: u32,
+    /// Further attempts that it may have.
+    pub retries: u32,
     pub timeout: Duration,
+    /// How often it was started.
     pub claims: u32,
+    /// Attempts that failed and were not the last.
+    pub tried: u32,
+    /// Those of them that took a worker along.
+    pub crashes: u32,
     /// Workers that died while they could have claimed it.
     pub deaths: u32,
     pub cancelled: bool,
@@ -105,7 +117,10 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Crew {
     pub now: Time,
-    pub isolation: Isolation,
+    /// Tasks that a process is for.
+    pub most: Option<u32>,
+    /// Nothing may be started any more.
+    pub over: bool,
     pub guests: u32,
     /// How fast new processes read.
     pub pace: Duration,
@@ -146,7 +161,7 @@ impl Io for Crew {
         let offer = OfferId(self.slots.len() as u64);
         let truth = &self.truth[task.id as usize];
         assert!(
-            truth.ended.is_none() && truth.claims == 0,
+            truth.ended.is_none() && truth.claims == truth.tried,
             "task {} is offered too often",
             task.id
         );
@@ -156,15 +171,16 @@ impl Io for Crew {
             "{worker:?} must not get offers"
         );
         let in_hand = self.in_hand(worker);
-        let (window, isolation) = (self.rules.window, self.isolation);
+        let waiting = self.unclaimed(worker).len() as u32;
+        let (window, most) = (self.rules.window, self.most);
         let process = self.process(worker).as_mut().expect("offered to nobody");
         assert!(
             in_hand < window || process.lying,
             "{in_hand} in hand, window {window}"
         );
         assert!(process.ready && !process.killed && !process.retiring && process.guests > task.guest);
-        if isolation == Isolation::Process {
-            assert_eq!((in_hand, process.claims), (0, 0), "a process is for one task");
+        if let Some(most) = most {
+            assert!(process.claims + waiting < most, "a process is for {most} tasks");
         }
         assert!(process.inbox.len() < MAX_UNREAD);
         process.inbox.push_back(offer);
@@ -227,13 +243,20 @@ impl Io for Crew {
         self.log.push(Did::Abandon(worker.0));
     }
 
+    fn tried(&mut self, task: &Task, run: Run, failure: Failure) {
+        self.log.push(Did::Try(task.id, failure.kind));
+        assert!(!self.over, "nothing is started any more");
+        assert!(run.claimed <= self.now);
+        self.truth[task.id as usize].try_again(failure.kind);
+    }
+
     fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
         self.log.push(Did::Fail(task.id, failure.kind));
         let truth = &mut self.truth[task.id as usize];
         assert!(truth.ended.is_none(), "task {} ended twice", task.id);
         assert_eq!(
             run.is_some(),
-            truth.claims > 0,
+            truth.claims > truth.tried,
             "task {}: whether it ran",
             task.id
         );
@@ -247,13 +270,14 @@ impl Io for Crew {
 }
 
 impl Crew {
-    pub fn new(size: u32, isolation: Isolation) -> Self {
+    pub fn new(size: u32, most: Option<u32>) -> Self {
         Self {
             now: Time(1_000_000_000),
-            isolation,
+            most,
+            over: false,
             guests: 0,
             pace: Duration::ZERO,
-            processes: (0..WorkerId::slots(size, isolation)).map(|_| None).collect(),
+            processes: (0..WorkerId::slots(size, most)).map(|_| None).collect(),
             slots: Vec::new(),
             truth: Vec::new(),
             log: Vec::new(),
@@ -288,7 +312,7 @@ impl Crew {
                 Some(end) if end <= now => {}
                 _ => return false,
             }
-            if matches!(self.truth[slot.task as usize].behaviour, Behaviour::Kills) {
+            if matches!(self.truth[slot.task as usize].behaviour(), Behaviour::Kills) {
                 process.exit = Some(Exit::Signal(11));
                 return true;
             }
@@ -321,11 +345,11 @@ impl Crew {
             slot.page = Page::Claimed(now);
             process.running = Some(offer);
             process.claims += 1;
-            let is_fresh = process.claims == 1 || self.isolation == Isolation::Instance;
-            assert!(is_fresh, "a process runs a second task");
+            let has_room = self.most.is_none_or(|most| process.claims <= most);
+            assert!(has_room, "a process runs more tasks than it is for");
             let truth = &mut self.truth[slot.task as usize];
             truth.claims += 1;
-            assert_eq!(truth.claims, 1, "task {} runs twice", slot.task);
+            assert_eq!(truth.claims, truth.tried + 1, "task {} runs twice", slot.task);
         }
         true
     }
@@ -385,11 +409,29 @@ impl Crew {
 }
 
 impl Truth {
+    /// What it does in the attempt that was started last.
+    pub fn behaviour(&self) -> Behaviour {
+        match self.claims {
+            claims if claims <= self.bad => self.behaviour,
+            _ => Behaviour::Runs(Duration::ZERO),
+        }
+    }
+
+    /// An attempt ended as `kind`, and another will follow.
+    pub fn try_again(&mut self, kind: Kind) {
+        assert!(self.ended.is_none(), "it had ended before");
+        assert!(!self.cancelled, "it was cancelled");
+        self.tried += 1;
+        assert_eq!(self.tried, self.claims, "an attempt ends that did not begin");
+        assert!(self.tried <= self.retries, "one attempt too many");
+        self.crashes += u32::from(kind == Kind::Crash);
+    }
+
     fn ends_at(&self, claimed: Time) -> Option<Time> {
-        match self.behaviour {
+        match self.behaviour() {
             Behaviour::Runs(_) if self.cancelled => Some(claimed),
             Behaviour::Runs(duration) => Some(claimed + duration.min(self.timeout)),
-            Behaviour::Kills => Some(claimed),
+            Behaviour::Kills | Behaviour::Fails => Some(claimed),
             Behaviour::Hangs => None,
         }
     }

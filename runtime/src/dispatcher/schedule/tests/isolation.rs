@@ -1,4 +1,5 @@
-//! The rules for a pool whose worker processes are for one task each. The crew panics when one gets at a second.
+//! The rules for a pool whose worker processes are for one task each, or for some. The crew panics when one gets at
+//! more.
 
 use super::super::{KillReason, RETIRE_PATIENCE};
 use super::*;
@@ -7,7 +8,7 @@ use crate::settings::{DISPATCHER_GRACE, MAX_FAILED_STARTS, RESPAWN_DELAY};
 use Behaviour::{Hangs, Kills};
 
 fn ready(size: u32) -> Pool {
-    Pool::isolated(size, Isolation::Process).made_ready()
+    Pool::replaced(size, Some(1)).made_ready()
 }
 
 #[test]
@@ -187,4 +188,60 @@ fn a_drained_pool_starts_no_more_workers_than_it_has_tasks() {
         .filter(|did| matches!(did, Did::Spawn(_)))
         .count();
     assert_eq!(spawns, 2, "three were there");
+}
+
+// Processes for some tasks
+
+fn spawns(pool: &mut Pool) -> usize {
+    let log = pool.log();
+    log.iter().filter(|did| matches!(did, Did::Spawn(_))).count()
+}
+
+#[test]
+fn a_process_is_replaced_after_the_tasks_that_it_is_for() {
+    let mut pool = Pool::replaced(1, Some(3)).made_ready();
+    pool.accustom(Duration::ZERO);
+    pool.push_many(10);
+    pool.turn();
+    assert_eq!(
+        pool.offered(),
+        [(0, 0), (0, 1), (0, 2)],
+        "no more wait behind the first"
+    );
+    pool.work_all();
+    assert_eq!(pool.ended, Vec::from_iter(0..10));
+    assert_eq!(
+        spawns(&mut pool),
+        3,
+        "one was there, and the fourth one has two tasks to go"
+    );
+}
+
+#[test]
+fn the_next_process_starts_while_the_one_before_goes() {
+    let mut pool = Pool::replaced(1, Some(2)).made_ready();
+    pool.push_many(3);
+    pool.turn();
+    (0..4).for_each(|_| assert!(pool.crew.step(W0), "it claims and ends two tasks"));
+    pool.stop(W0);
+    assert!(pool.deliver(W0));
+    pool.log();
+    pool.work_all();
+    assert_eq!(pool.log(), [Did::Spawn(1), Did::Offer(1, 2)]);
+    assert_eq!(pool.stage(0), Some(&Stage::Retiring), "it still goes");
+    assert_eq!(pool.ended, [0, 1, 2]);
+}
+
+#[test]
+fn a_task_that_was_taken_back_does_not_count() {
+    let mut pool = Pool::replaced(1, Some(2)).made_ready();
+    pool.push_many(2);
+    for _ in 0..3 {
+        pool.turn();
+        pool.hold(true);
+        pool.hold(false);
+    }
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1]);
+    assert_eq!(spawns(&mut pool), 1, "after two that started");
 }

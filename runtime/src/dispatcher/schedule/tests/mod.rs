@@ -4,14 +4,17 @@ mod chunks;
 mod crew;
 mod faults;
 mod isolation;
+mod retry;
 mod rules;
 mod simulation;
+mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Exit, Fault, OfferId, Phase, Process, Scheduler, Stage, Task, WorkerId};
-use crate::outcome::Failure;
-use crate::settings::Isolation;
+use crate::outcome::{Failure, Kind};
+use crate::retry::Retry;
 use crate::time::Time;
 use crew::{
     Behaviour::{self, Runs},
@@ -34,13 +37,14 @@ struct Pool {
 
 impl Pool {
     fn new(size: u32) -> Self {
-        Self::isolated(size, Isolation::Instance)
+        Self::replaced(size, None)
     }
 
-    fn isolated(size: u32, isolation: Isolation) -> Self {
+    /// A pool whose processes are replaced after so many tasks.
+    fn replaced(size: u32, most: Option<u32>) -> Self {
         Self {
-            scheduler: Scheduler::new(size, isolation),
-            crew: Crew::new(size, isolation),
+            scheduler: Scheduler::new(size, most),
+            crew: Crew::new(size, most),
             ended: Vec::new(),
         }
     }
@@ -72,16 +76,31 @@ impl Pool {
     }
 
     fn push_task(&mut self, guest: u32, behaviour: Behaviour, timeout: Duration, bytes: usize) -> u64 {
+        let task = Task::new(0, guest, 0, timeout, vec![0; bytes]);
+        self.accept(task, behaviour, u32::MAX, 0)
+    }
+
+    /// A task that does so in its first `bad` attempts and then ends at once, with this policy of so many retries.
+    fn push_retried(&mut self, behaviour: Behaviour, bad: u32, retry: Retry, retries: u32) -> u64 {
+        let task = Task::new(0, 0, 0, Duration::from_secs(1), vec![0; 10]);
+        self.accept(task.with_retry(Some(Arc::new(retry))), behaviour, bad, retries)
+    }
+
+    fn accept(&mut self, mut task: Task, behaviour: Behaviour, bad: u32, retries: u32) -> u64 {
         let id = self.crew.truth.len() as u64;
         self.crew.truth.push(Truth {
             behaviour,
-            timeout,
+            bad,
+            retries,
+            timeout: task.timeout,
             claims: 0,
+            tried: 0,
+            crashes: 0,
             deaths: 0,
             cancelled: self.scheduler.phase >= Phase::Interrupted,
             ended: None,
         });
-        let task = Task::new(id, guest, 0, timeout, vec![0; bytes]);
+        task.id = id;
         self.scheduler.accept(task, &mut self.crew);
         id
     }
@@ -153,7 +172,7 @@ impl Pool {
     fn report(&mut self, worker: WorkerId, frame: Frame) -> Result<(), Fault> {
         let now = self.crew.now;
         match frame {
-            Frame::Ready => self.scheduler.worker_ready(worker),
+            Frame::Ready => self.scheduler.worker_ready(worker, now),
             Frame::Skipped(offer) => self.scheduler.skipped(worker, offer, now),
             Frame::Ended(offer, run) => {
                 let ended = self.scheduler.ended(worker, offer, run, now, &mut self.crew)?;
@@ -162,7 +181,14 @@ impl Pool {
                 assert!(run.claimed <= now);
                 let truth = &mut self.crew.truth[task.id as usize];
                 assert!(truth.ended.is_none(), "task {} ended twice", task.id);
-                truth.ended = Some(None);
+                let failed = matches!(truth.behaviour(), Behaviour::Fails);
+                if failed && self.scheduler.tries_again(&task, Kind::Trap) {
+                    truth.try_again(Kind::Trap);
+                    assert!(!self.crew.over, "nothing is started any more");
+                    self.scheduler.try_again(task, Kind::Trap, now);
+                    return Ok(());
+                }
+                truth.ended = Some(failed.then(|| Failure::new(Kind::Trap, "it fails")));
                 self.ended.push(task.id);
                 Ok(())
             }
@@ -220,7 +246,8 @@ impl Pool {
         self.crew
             .truth
             .iter_mut()
-            .for_each(|truth| truth.cancelled |= truth.claims == 0);
+            .for_each(|truth| truth.cancelled |= truth.claims == truth.tried);
+        self.crew.over = true;
         self.scheduler.interrupt(self.crew.now, &mut self.crew);
     }
 
@@ -229,6 +256,7 @@ impl Pool {
             .truth
             .iter_mut()
             .for_each(|truth| truth.cancelled = true);
+        self.crew.over = true;
         self.scheduler.terminate(self.crew.now, &mut self.crew);
     }
 

@@ -7,8 +7,42 @@ use proptest::prelude::*;
 
 use super::crew::Page;
 use super::*;
-use crate::outcome::Kind;
+use crate::retry::Backoff;
 use crate::settings::MAX_EXPOSURES;
+
+/// When tasks are tried again.
+#[derive(Clone, Debug)]
+struct Policy {
+    times: u32,
+    on_trap: bool,
+    on_timeout: bool,
+    pause: Duration,
+    crash_limit: u32,
+}
+
+impl Policy {
+    fn retry(&self) -> Retry {
+        let mut retry = Retry::times(self.times).crash_limit(self.crash_limit);
+        for (kind, covered) in [(Kind::Trap, self.on_trap), (Kind::Timeout, self.on_timeout)] {
+            if covered {
+                retry = retry.also_on(kind);
+            }
+        }
+        retry.backoff(Backoff::exponential(self.pause, Duration::from_secs(1)).jitter(50))
+    }
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    (0..5u32, any::<bool>(), any::<bool>(), duration(), 1..6u32).prop_map(
+        |(times, on_trap, on_timeout, pause, crash_limit)| Policy {
+            times,
+            on_trap,
+            on_timeout,
+            pause,
+            crash_limit,
+        },
+    )
+}
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -19,6 +53,8 @@ enum Event {
         bytes: usize,
         count: usize,
         newest: bool,
+        bad: u32,
+        policy: Option<Policy>,
     },
     Cancel(prop::sample::Index),
     Load,
@@ -67,15 +103,18 @@ fn event() -> impl Strategy<Value = Event> {
         20 => duration().prop_map(Runs),
         1 => Just(Behaviour::Hangs),
         1 => Just(Behaviour::Kills),
+        2 => Just(Behaviour::Fails),
     ];
     let timeout = duration().prop_map(|time| time + Duration::from_millis(1));
     let bytes = prop_oneof![9 => 0..100usize, 1 => 0..400_000usize];
-    let push = (behaviour, timeout, bytes, 1..20usize, any::<bool>());
+    let bad = prop_oneof![1 => Just(u32::MAX), 2 => 0..4u32];
+    let retried = (bad, proptest::option::of(policy()));
+    let push = (behaviour, timeout, bytes, 1..20usize, any::<bool>(), retried);
     // Whatever number of slots there is, each is as likely as the others.
     let worker = || 0..24u32;
     prop_oneof![
-        20 => push.prop_map(|(behaviour, timeout, bytes, count, newest)| {
-            Event::Push { behaviour, timeout, bytes, count, newest }
+        20 => push.prop_map(|(behaviour, timeout, bytes, count, newest, (bad, policy))| {
+            Event::Push { behaviour, timeout, bytes, count, newest, bad, policy }
         }),
         40 => (worker(), 1..20usize, prop::bool::weighted(0.8))
             .prop_map(|(worker, steps, deliver)| Event::Work { worker, steps, deliver }),
@@ -105,11 +144,16 @@ impl Pool {
                 bytes,
                 count,
                 newest,
+                bad,
+                policy,
             } => {
                 if self.crew.guests > 0 && self.scheduler.phase != Phase::Draining {
                     let guest = if newest { self.crew.guests - 1 } else { 0 };
                     (0..count).for_each(|_| {
-                        self.push_task(guest, behaviour, timeout, bytes);
+                        let retries = policy.as_ref().map_or(0, |policy| policy.times);
+                        let retry = policy.as_ref().map(|policy| Arc::new(policy.retry()));
+                        let task = Task::new(0, guest, 0, timeout, vec![0; bytes]).with_retry(retry);
+                        self.accept(task, behaviour, bad, retries);
                     });
                 }
             }
@@ -178,8 +222,8 @@ impl Pool {
                 }
             }
         }
-        let is_fresh = process.claims <= 1 || self.crew.isolation == Isolation::Instance;
-        assert!(is_fresh, "not even a liar gets at a second task");
+        let has_room = self.crew.most.is_none_or(|most| process.claims <= most);
+        assert!(has_room, "not even a liar gets at more tasks than it is for");
         process.lying = true;
         let offer = OfferId(offer.index(self.crew.slots.len() + 1) as u64);
         let frame = if skip {
@@ -200,7 +244,7 @@ impl Pool {
             .filter(|truth| truth.ended.is_none())
             .count();
         assert_eq!(self.scheduler.open_tasks(), open, "every task is somewhere, once");
-        let (queued, _) = self.scheduler.queued();
+        let queued = self.scheduler.queue.len();
         let idle = |process: &Process| process.serves(self.scheduler.required) && process.hand.is_empty();
         let idle = self
             .scheduler
@@ -229,17 +273,19 @@ impl Pool {
             let ended = truth.ended.as_ref().expect("every task ends");
             if let Some(failure) = ended
                 && failure.kind == Kind::Crash
-                && truth.claims == 0
+                && truth.claims == truth.tried
                 && !pool_failed
             {
-                assert!(truth.deaths >= MAX_EXPOSURES, "task {id} was lost: {failure:?}");
+                let deaths = truth.deaths + truth.crashes;
+                assert!(deaths >= MAX_EXPOSURES, "task {id} was lost: {failure:?}");
             }
         }
     }
 }
 
-fn isolation() -> impl Strategy<Value = Isolation> {
-    prop_oneof![Just(Isolation::Instance), Just(Isolation::Process)]
+/// After how many tasks processes are replaced.
+fn most() -> impl Strategy<Value = Option<u32>> {
+    prop_oneof![Just(None), Just(Some(1)), (2..20u32).prop_map(Some)]
 }
 
 fn cases(default: u32) -> ProptestConfig {
@@ -260,12 +306,12 @@ proptest! {
     /// the pool comes to its end.
     #[test]
     fn the_pool_survives_its_crew(
-        isolation in isolation(),
+        most in most(),
         size in 1..5u32,
         loaded in prop::bool::weighted(0.9),
         events in vec(event(), 0..150),
     ) {
-        let pool = Pool::isolated(size, isolation);
+        let pool = Pool::replaced(size, most);
         let mut pool = if loaded { pool.made_ready() } else { pool };
         for event in events {
             pool.happen(event);
@@ -299,11 +345,11 @@ proptest! {
     /// A worker that no harm comes to runs its tasks in the order in which they were accepted.
     #[test]
     fn one_worker_runs_its_tasks_in_order(
-        isolation in isolation(),
+        most in most(),
         runs in vec(duration(), 0..300),
         holds in vec(0..300usize, 0..10),
     ) {
-        let mut pool = Pool::isolated(1, isolation).made_ready();
+        let mut pool = Pool::replaced(1, most).made_ready();
         for (id, &run) in runs.iter().enumerate() {
             pool.push_task(0, Runs(run), Duration::from_secs(9), 100);
             if holds.contains(&id) {

@@ -1,0 +1,66 @@
+//! Messages into frames and back, and the checks of the JSON that they carry.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use divan::Bencher;
+use divan::counter::BytesCount;
+
+use crate::guest::one_line;
+use crate::settings::MAX_JSON_DEPTH;
+use crate::wire::frame::{Inbox, decode, put};
+use crate::wire::messages::{Ending, FromWorker, Measured, Pushed};
+use crate::wire::page::Offer;
+
+/// Frames that are read at once.
+const FRAMES: usize = 128;
+
+#[divan::bench]
+fn write_a_task(bencher: Bencher<'_, '_>) {
+    let mut buffer = Vec::with_capacity(1 << 10);
+    bencher.bench_local(|| {
+        buffer.clear();
+        let task = Pushed::Task {
+            id: 1_000_000,
+            guest: 0,
+            model: 1,
+            timeout: Duration::from_secs(30),
+            retry: None,
+            args: b"[]",
+        };
+        put(&mut buffer, &task);
+        black_box(&buffer);
+    });
+}
+
+/// The time is that of 128 frames.
+#[divan::bench]
+fn read_128_endings(bencher: Bencher<'_, '_>) {
+    let mut frames = Vec::new();
+    for number in 0..FRAMES as u64 {
+        let ended = FromWorker::Ended {
+            offer: Offer::from_bits(1_000_000 + number),
+            ending: Ending::Ok(b"null"),
+            run: Duration::from_micros(6),
+            measured: Measured::default(),
+        };
+        put(&mut frames, &ended);
+    }
+    let mut inbox = Inbox::new(1 << 20);
+    bencher.bench_local(|| {
+        inbox.space()[..frames.len()].copy_from_slice(&frames);
+        inbox.filled(frames.len());
+        while let Some(frame) = inbox.next().expect("the frames are whole") {
+            black_box(decode::<FromWorker<'_>>(frame).expect("it is a message"));
+        }
+    });
+}
+
+/// Bytes of a string in an array.
+#[divan::bench(args = [0, 1 << 10, 1 << 20])]
+fn check_json(bencher: Bencher<'_, '_>, bytes: usize) {
+    let json = format!("[\"{}\"]", "x".repeat(bytes));
+    bencher
+        .counter(BytesCount::new(json.len()))
+        .bench_local(|| one_line(black_box(json.as_bytes()), MAX_JSON_DEPTH).map(|line| line.len()));
+}

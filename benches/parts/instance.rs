@@ -1,0 +1,53 @@
+//! A call in a fresh instance, from its input to its result: what a worker does for each task besides messages.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use divan::Bencher;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::guest::{Call, Compiled, Deadline, EngineSettings, Executor, Export, Prints, Role, compile};
+use crate::outcome::{LogLevel, Stream};
+use crate::settings::Settings;
+use crate::time::Time;
+
+/// Gives its input back.
+const COPY: &str = include_str!("../pool/copy.wat");
+
+struct Nobody;
+
+impl Prints for Nobody {
+    fn print(&self, _: Stream, _: &[u8]) {}
+    fn log(&self, _: LogLevel, _: &str) {}
+}
+
+/// Bytes of a string in the args.
+#[divan::bench(args = [0, 1 << 10, 1 << 20])]
+fn fresh_instance(bencher: Bencher<'_, '_>, bytes: usize) {
+    let settings = EngineSettings::from(&Settings::default());
+    let Compiled::Accepted { info, artifact } = compile(COPY.as_bytes(), &settings) else {
+        panic!("the guest is in order");
+    };
+    let file = memfd_create(c"artifact", MFdFlags::MFD_CLOEXEC).expect("memory");
+    let mut file = std::fs::File::from(file);
+    file.write_all(&artifact).expect("memory");
+    let deadline = Arc::new(Deadline::new());
+    let mut executor = Executor::new(Role::Worker, &settings, Arc::clone(&deadline), Arc::new(Nobody))
+        .expect("the settings are valid");
+    executor.load(file, &info).expect("it was compiled just now");
+    let input = format!("[\"{}\"]", "x".repeat(bytes));
+    let call = Call {
+        guest: 0,
+        model: 0,
+        export: Export::Runnable,
+        input: input.as_bytes(),
+        task_id: 0,
+        attempt: 1,
+    };
+    bencher.bench_local(|| {
+        deadline.arm(Time::NEVER);
+        let report = executor.run(&call);
+        assert!(deadline.disarm() && report.ending.is_ok());
+        report
+    });
+}

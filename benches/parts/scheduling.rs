@@ -1,0 +1,85 @@
+//! The scheduler's decisions for a task, from its acceptance to its end, with workers that do what they should at once.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use divan::Bencher;
+
+use crate::outcome::Failure;
+use crate::schedule::{Io, KillReason, OfferId, Run, Scheduler, Task, WorkerId};
+use crate::time::Time;
+
+/// What has been offered and not ended, by worker and in order.
+#[derive(Default)]
+struct Crew {
+    offers: VecDeque<(WorkerId, OfferId)>,
+    spawned: Vec<WorkerId>,
+    next: u64,
+}
+
+impl Io for Crew {
+    fn spawn(&mut self, worker: WorkerId) {
+        self.spawned.push(worker);
+    }
+
+    fn offer(&mut self, worker: WorkerId, _: &Task) -> OfferId {
+        self.next += 1;
+        self.offers.push_back((worker, OfferId(self.next)));
+        OfferId(self.next)
+    }
+
+    fn revoke(&mut self, _: WorkerId, _: OfferId) -> bool {
+        false
+    }
+
+    fn claimed_at(&mut self, _: WorkerId, _: OfferId) -> Option<Time> {
+        Some(Time(0))
+    }
+
+    fn begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
+        0
+    }
+
+    fn cancel(&mut self, _: WorkerId, _: OfferId) {}
+    fn retire(&mut self, _: WorkerId) {}
+    fn kill(&mut self, _: WorkerId, _: &KillReason) {}
+    fn abandon(&mut self, _: WorkerId) {}
+    fn tried(&mut self, _: &Task, _: Run, _: Failure) {}
+    fn failed(&mut self, _: Task, _: Option<Run>, _: Failure) {}
+}
+
+/// The time is that of 128 tasks, in so many workers.
+#[divan::bench(args = [1, 2, 16, 64])]
+fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
+    const TASKS: u64 = 128;
+    let mut scheduler = Scheduler::new(workers, None);
+    let mut crew = Crew::default();
+    let mut now = Time(1_000_000_000);
+    scheduler.guests_loaded(1);
+    scheduler.assign(now, &mut crew);
+    for worker in std::mem::take(&mut crew.spawned) {
+        scheduler.worker_ready(worker, now).expect("it is ready once");
+    }
+    let mut id = 0;
+    bencher.bench_local(|| {
+        for _ in 0..TASKS {
+            let args: Box<[u8]> = Box::from(*b"[]");
+            scheduler.accept(Task::new(id, 0, 0, Duration::from_secs(30), args), &mut crew);
+            id += 1;
+        }
+        let mut ended = 0;
+        while ended < TASKS {
+            now = now + Duration::from_micros(50);
+            scheduler.tick(now, &mut crew);
+            scheduler.assign(now, &mut crew);
+            for (worker, offer) in std::mem::take(&mut crew.offers) {
+                let run = Duration::from_micros(6);
+                let end = scheduler
+                    .ended(worker, offer, run, now, &mut crew)
+                    .expect("it was offered and claimed");
+                drop(end);
+                ended += 1;
+            }
+        }
+    });
+}

@@ -1,0 +1,116 @@
+//! How long somebody waits: for one task, for the first result of a new process, for a worker that takes the place of one
+//! that was killed, and for a task that does not end by itself.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use mpwasm::{Kind, Pool, TaskHandle};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::measure::{Samples, milliseconds, percentile};
+use super::setup::{Setup, WORKERS};
+
+/// Workers of a process that is started for its first result.
+pub const FIRST_RESULT_WORKERS: &str = "5";
+
+/// Submits a task and waits for it, again and again.
+pub fn submit_and_wait(setup: &Setup) -> Result<Samples> {
+    const TASKS: usize = 2000;
+    let (pool, guest, _) = setup.pool(WORKERS)?;
+    let model = guest.model("noop")?;
+    let mut micros = Vec::new();
+    for _ in 0..TASKS {
+        let started = Instant::now();
+        let outcome = pool.submit(model.task(()))?.wait();
+        micros.push(milliseconds(started.elapsed()) * 1e3);
+        ensure!(outcome.is_success(), "the task failed: {outcome:?}");
+    }
+    pool.stop()?;
+    Ok(vec![(
+        "submit and wait, us",
+        percentile(&micros[TASKS / 10..], 50),
+    )])
+}
+
+/// A process of its own, until its first record.
+pub fn first_result(setup: &Setup) -> Result<Samples> {
+    let mut command = setup.mpwasm();
+    command
+        .args(["run", &setup.model("noop"), "--size", FIRST_RESULT_WORKERS])
+        .args(["--args", "[]", "--results", "-"]);
+    // Once without the clock: it fills the cache.
+    first_line(&mut command)?;
+    Ok(vec![("start to first result, ms", first_line(&mut command)?)])
+}
+
+/// Milliseconds from the start of a process to the first line that it prints.
+pub fn first_line(command: &mut Command) -> Result<f64> {
+    let started = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut line = String::new();
+    let stdout = child.stdout.take().context("stdout is a pipe")?;
+    BufReader::new(stdout).read_line(&mut line)?;
+    let elapsed = milliseconds(started.elapsed());
+    let status = child.wait()?;
+    ensure!(
+        status.success() && !line.is_empty(),
+        "{command:?} ended with {status}"
+    );
+    Ok(elapsed)
+}
+
+/// Kills the only worker, and waits for a task that its replacement runs.
+pub fn replacement(setup: &Setup) -> Result<Samples> {
+    const KILLS: usize = 10;
+    let (pool, guest, _) = setup.pool(1)?;
+    let model = guest.model("pid")?;
+    let pid = |handle: TaskHandle| -> Result<i32> {
+        let outcome = handle.wait();
+        let pid = outcome.result.map_err(anyhow::Error::from)?;
+        Ok(pid.get().parse()?)
+    };
+    let mut worker = pid(pool.submit(model.task(()))?)?;
+    let mut times = Vec::new();
+    for _ in 0..KILLS {
+        let started = Instant::now();
+        kill(Pid::from_raw(worker), Signal::SIGKILL)?;
+        let next = pid(pool.submit(model.task(()))?)?;
+        times.push(milliseconds(started.elapsed()));
+        ensure!(next != worker, "a worker that was killed ran a task");
+        worker = next;
+    }
+    pool.stop()?;
+    Ok(vec![("kill to next task, ms", percentile(&times, 50))])
+}
+
+/// How much later than at its deadline a task ends that computes without end.
+pub fn overshoot(setup: &Setup) -> Result<Samples> {
+    const TASKS: usize = 20;
+    const TIMEOUT: Duration = Duration::from_millis(100);
+    let (pool, guest, _) = setup.pool(1)?;
+    let model = guest.model("spin")?;
+    let mut late = Vec::new();
+    for _ in 0..TASKS {
+        late.push(overshoot_of(&pool, model.task(()).timeout(TIMEOUT), TIMEOUT)?);
+    }
+    pool.stop()?;
+    Ok(vec![
+        ("overshoot p50, ms", percentile(&late, 50)),
+        ("overshoot p90, ms", percentile(&late, 90)),
+    ])
+}
+
+fn overshoot_of(pool: &Pool, task: mpwasm::Task, timeout: Duration) -> Result<f64> {
+    let outcome = pool.submit(task)?.wait();
+    let kind = outcome.result.as_ref().map_err(|error| error.kind).err();
+    ensure!(kind == Some(Kind::Timeout), "it ended otherwise: {outcome:?}");
+    let run = Duration::from_micros(outcome.usage.run_us.context("it ran")?);
+    Ok(milliseconds(run.saturating_sub(timeout)))
+}

@@ -1,0 +1,152 @@
+//! Measures the pool as a whole, and on request the pools that people use beside it.
+//!
+//! ```text
+//! cargo bench --bench pool -- [--peers] [--rounds N] [--only TEXT] [--stream]
+//! ```
+//!
+//! Every round takes each measurement once, so that what else the machine does hits all of them alike; what counts are
+//! the ratios of medians within one run. This program is also each of the pool's processes, and the process that shows
+//! what can be reached at most ([`limit`]).
+
+mod breakdown;
+mod latency;
+mod limit;
+mod measure;
+mod memory;
+mod peers;
+mod scaling;
+mod setup;
+mod table;
+mod throughput;
+mod work;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use measure::{Measured, Samples};
+use setup::Setup;
+
+/// Measures the pool as a whole.
+#[derive(Parser)]
+struct Options {
+    /// Measure other pools beside it; needs Python, and installs what it needs into the target folder.
+    #[arg(long)]
+    peers: bool,
+    /// How often each measurement is taken.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Only measurements whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Stream one and ten million tasks, and show the memory of each process; takes some minutes.
+    #[arg(long)]
+    stream: bool,
+    /// What cargo passes on.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+type Measurement = fn(&Setup) -> Result<Samples>;
+
+/// Those that are compared stand side by side.
+const MEASUREMENTS: &[(&str, Measurement)] = &[
+    ("limit", limit::throughput),
+    ("tasks", throughput::plain),
+    ("callbacks", throughput::with_callback),
+    ("files", throughput::files),
+    ("processor time", breakdown::plain),
+    ("processor time, callbacks", breakdown::with_callback),
+    ("multiprocessing", peers::multiprocessing),
+    ("imap_unordered", peers::imap_unordered),
+    ("futures", peers::futures),
+    ("pebble", peers::pebble),
+    ("wasmtime", peers::wasmtime),
+    ("latency", latency::submit_and_wait),
+    ("latency of peers", peers::latency),
+    ("first result", latency::first_result),
+    ("first result of peers", peers::first_result),
+    ("memory", memory::idle),
+    ("memory of peers", peers::memory),
+    ("overshoot", latency::overshoot),
+    ("overshoot of peers", peers::overshoot),
+    ("replacement", latency::replacement),
+    ("payload", work::payload),
+    ("payload of peers", peers::payload),
+    ("computing", work::computing),
+    ("mixed", work::mixed),
+    ("workers", scaling::workers),
+    ("number of tasks", scaling::tasks),
+];
+
+fn main() -> Result<()> {
+    mpwasm::init();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == limit::COMMAND) {
+        return limit::main(&args[1..]);
+    }
+    let options = Options::parse();
+    let python = options.peers.then(python).transpose()?;
+    let setup = Setup::new(python)?;
+    let mut measured = Measured::default();
+    for round in 1..=options.rounds {
+        for (name, measure) in MEASUREMENTS
+            .iter()
+            .filter(|(name, _)| name.contains(&options.only))
+        {
+            eprintln!("round {round} of {}: {name}", options.rounds);
+            measured.add(measure(&setup).with_context(|| format!("the measurement of {name} failed"))?);
+        }
+    }
+    table::figures(&measured);
+    println!();
+    table::all(&measured);
+    if options.stream {
+        println!();
+        println!("| largest memory, MiB | parent | dispatcher | worker |");
+        println!("|---|---|---|---|");
+        for tasks in [1_000_000, 10_000_000] {
+            eprintln!("streaming {tasks} tasks");
+            let peaks = memory::streamed(&setup, tasks)?;
+            let of = |role| peaks.get(role).copied().unwrap_or_default();
+            println!(
+                "| {tasks} tasks | {:.1} | {:.1} | {:.1} |",
+                of("parent"),
+                of("dispatcher"),
+                of("worker")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A Python with the peers, at the versions of `benches/peers/requirements.txt`.
+fn python() -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers");
+    let python = folder.join("bin/python");
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/requirements.txt");
+    if !python.exists() {
+        let mut venv = Command::new("python3");
+        run(venv.args(["-m", "venv"]).arg(&folder)).context("the peers need Python 3 with venv")?;
+    }
+    run(Command::new(&python)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "-r",
+        ])
+        .arg(peers))?;
+    Ok(python)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status()?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! How throughput depends on the number of workers and of tasks.
+
+use anyhow::Result;
+
+use super::measure::Samples;
+use super::setup::{Setup, WORKERS};
+use super::throughput::through_library;
+
+/// With more or fewer workers than processors.
+pub fn workers(setup: &Setup) -> Result<Samples> {
+    let of = |size| through_library(setup, "noop", size, 100_000);
+    Ok(vec![
+        ("tasks, 1 worker", of(1)?),
+        ("tasks, 4 workers", of(4)?),
+        ("tasks, 8 workers", of(8)?),
+    ])
+}
+
+/// With few tasks and with many.
+pub fn tasks(setup: &Setup) -> Result<Samples> {
+    let of = |count| through_library(setup, "noop", WORKERS, count);
+    Ok(vec![
+        ("tasks, 1 000 of them", of(1_000)?),
+        ("tasks, 1 000 000 of them", of(1_000_000)?),
+    ])
+}

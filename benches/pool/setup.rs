@@ -1,0 +1,152 @@
+//! What every measurement uses: the guests, a cache that is warm after the first round, and pools.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use mpwasm::{Cache, Guest, Outcome, Pool, Reporter};
+use tempfile::TempDir;
+
+/// The guest that copies its input to its output.
+pub const COPY: &str = include_str!("copy.wat");
+
+/// Workers of the pools that throughput is measured with.
+pub const WORKERS: u32 = 2;
+
+/// See the module.
+pub struct Setup {
+    scratch: TempDir,
+    /// The models that the tests use too.
+    pub fixture: PathBuf,
+    /// The Python that has what the peers need; `None` leaves the peers out.
+    pub python: Option<PathBuf>,
+}
+
+impl Setup {
+    /// Builds the guest.
+    pub fn new(python: Option<PathBuf>) -> Result<Self> {
+        let scratch = tempfile::tempdir()?;
+        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests");
+        let output = Command::new(env!("CARGO_BIN_EXE_mpwasm"))
+            .arg("build")
+            .arg(guests.join("fixture"))
+            .stderr(Stdio::inherit())
+            .output()?;
+        ensure!(output.status.success(), "the guest can't be built");
+        let fixture = PathBuf::from(String::from_utf8(output.stdout)?.trim_end());
+        Ok(Self {
+            scratch,
+            fixture,
+            python,
+        })
+    }
+
+    /// A file for this run only.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// The command line, with the cache of this run.
+    pub fn mpwasm(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mpwasm"));
+        command.env("MPWASM_CACHE_DIR", self.file("cache"));
+        command
+    }
+
+    /// A model of the fixture, as `mpwasm run` takes it.
+    pub fn model(&self, name: &str) -> String {
+        format!("{}#{name}", self.fixture.display())
+    }
+
+    /// A pool of so many workers with the fixture loaded, and what counts its outcomes.
+    pub fn pool(&self, size: u32) -> Result<(Pool, Guest, Counter)> {
+        let counter = Counter::default();
+        let pool = Pool::builder()
+            .size(size)
+            .cache(Cache::at(self.file("cache")))
+            .reporter(counter.clone())
+            .start()?;
+        let guest = pool.load(&self.fixture)?;
+        Ok((pool, guest, counter))
+    }
+
+    /// Runs a Python script of `benches/peers` to its end; its stdout. `None` without peers.
+    pub fn peer(&self, args: &[&str]) -> Result<Option<String>> {
+        let Some(mut command) = self.peer_command(args) else {
+            return Ok(None);
+        };
+        let output = command.stderr(Stdio::inherit()).output()?;
+        ensure!(
+            output.status.success(),
+            "the peer {args:?} failed: {}",
+            output.status
+        );
+        Ok(Some(String::from_utf8(output.stdout)?))
+    }
+
+    /// As [`Setup::peer`], for one number.
+    pub fn peer_number(&self, args: &[&str]) -> Result<Option<f64>> {
+        let parse = |text: String| {
+            text.trim()
+                .parse()
+                .with_context(|| format!("{args:?} said {text:?}"))
+        };
+        self.peer(args)?.map(parse).transpose()
+    }
+
+    /// A peer that is about to be started.
+    pub fn peer_command(&self, args: &[&str]) -> Option<Command> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/peer.py");
+        let mut command = Command::new(self.python.as_ref()?);
+        command.arg(script).args(args);
+        Some(command)
+    }
+}
+
+/// Counts outcomes, and wakes who waits for so many.
+#[derive(Clone, Default)]
+pub struct Counter(Arc<Counted>);
+
+#[derive(Default)]
+struct Counted {
+    ended: AtomicU64,
+    failed: AtomicU64,
+    target: AtomicU64,
+    gate: Mutex<()>,
+    reached: Condvar,
+}
+
+impl Counter {
+    /// Waits until so many tasks have ended since the pool's start, all of them well.
+    pub fn wait_for(&self, count: u64) -> Result<()> {
+        let counted = &self.0;
+        counted.target.store(count, Ordering::SeqCst);
+        let gate = counted.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |(): &mut ()| counted.ended.load(Ordering::SeqCst) < count;
+        drop(
+            counted
+                .reached
+                .wait_while(gate, waiting)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let failed = counted.failed.load(Ordering::SeqCst);
+        ensure!(failed == 0, "{failed} tasks did not end well");
+        Ok(())
+    }
+}
+
+impl Reporter for Counter {
+    fn outcome(&mut self, outcome: &Outcome) -> std::io::Result<()> {
+        if !outcome.is_success() {
+            self.0.failed.fetch_add(1, Ordering::SeqCst);
+        }
+        let ended = self.0.ended.fetch_add(1, Ordering::SeqCst) + 1;
+        if ended >= self.0.target.load(Ordering::SeqCst) {
+            drop(self.0.gate.lock().unwrap_or_else(PoisonError::into_inner));
+            self.0.reached.notify_all();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! Tasks per second: through the library without and with callbacks, and from a file to a file.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use anyhow::{Result, ensure};
+
+use super::measure::{Samples, per_second, timed};
+use super::setup::{Setup, WORKERS};
+
+/// Tasks of one measurement.
+const TASKS: u64 = 200_000;
+/// Tasks that run before the clock starts.
+const WARM_UP: u64 = 10_000;
+
+/// Through the library, no callback.
+pub fn plain(setup: &Setup) -> Result<Samples> {
+    Ok(vec![("tasks", through_library(setup, "noop", WORKERS, TASKS)?)])
+}
+
+/// Through the library, a callback for each.
+pub fn with_callback(setup: &Setup) -> Result<Samples> {
+    Ok(vec![(
+        "tasks, callbacks",
+        through_library(setup, "called", WORKERS, TASKS)?,
+    )])
+}
+
+/// From a file of task lines to a file of records.
+pub fn files(setup: &Setup) -> Result<Samples> {
+    let (tasks, results) = (setup.file("tasks"), setup.file("results"));
+    if !tasks.exists() {
+        write_tasks(&tasks, TASKS)?;
+    }
+    // The start of the processes is a part of it, as users have it.
+    let seconds = timed(|| {
+        let status = setup
+            .mpwasm()
+            .args([
+                "run",
+                &setup.model("noop"),
+                "--size",
+                &WORKERS.to_string(),
+                "--tasks",
+            ])
+            .arg(&tasks)
+            .arg("--results")
+            .arg(&results)
+            .stderr(Stdio::null())
+            .status()?;
+        ensure!(status.success(), "the run failed: {status}");
+        anyhow::Ok(())
+    })?;
+    Ok(vec![("tasks, file to file", per_second(TASKS, seconds))])
+}
+
+/// Tasks per second of a pool.
+pub fn through_library(setup: &Setup, model: &str, size: u32, count: u64) -> Result<f64> {
+    let (pool, guest, counter) = setup.pool(size)?;
+    let model = guest.model(model)?;
+    let warm_up = WARM_UP.min(count);
+    pool.push_all((0..warm_up).map(|_| model.task(())))?;
+    counter.wait_for(warm_up)?;
+    let seconds = timed(|| {
+        pool.push_all((0..count).map(|_| model.task(())))?;
+        counter.wait_for(warm_up + count)
+    })?;
+    pool.stop()?;
+    Ok(per_second(count, seconds))
+}
+
+/// A file of so many task lines.
+pub fn write_tasks(path: &std::path::Path, count: u64) -> Result<()> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    for _ in 0..count {
+        file.write_all(b"[]\n")?;
+    }
+    file.flush()?;
+    Ok(())
+}

@@ -1,0 +1,1 @@
+(module (memory (export "memory") 17) (func (export "runnable") (result i32) (i32.const 0)))

@@ -1,0 +1,1 @@
+(module (memory (export "memory") 1) (func $f (result i32) (i32.const 1)) (export "a.runnable" (func $f)) (export "a.callback" (func $f)) (export "b$runnable" (func $f)) (export "b$error_callback" (func $f)))

@@ -1,0 +1,1 @@
+(module (func (export "runnable") (result i32) (i32.const 0)))

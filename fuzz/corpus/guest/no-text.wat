@@ -1,0 +1,1 @@
+Dear pool,[2J

@@ -1,0 +1,1 @@
+(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32x4.extract_lane 0 (i32x4.splat (i32.const 0)))))

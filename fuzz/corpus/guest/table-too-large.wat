@@ -1,0 +1,1 @@
+(module (table 20001 funcref) (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))

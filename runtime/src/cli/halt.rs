@@ -1,0 +1,154 @@
+//! `--halt`: a run that ends early, because enough tasks went well or ill.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Percentages count from so many ended tasks on: one failure of one task is no trend.
+const LEAST_FOR_PERCENT: u64 = 3;
+
+/// How a run ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Running tasks are killed.
+    Now,
+    /// Running tasks may end.
+    Soon,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Tasks that failed, or their callback.
+    Fail,
+    /// The others.
+    Success,
+}
+
+/// How many are enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bound {
+    Count(u64),
+    /// Of all that have ended.
+    Percent(f64),
+}
+
+/// When a run ends early.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Halt {
+    /// How.
+    pub when: When,
+    /// Because of which.
+    pub of: Of,
+    bound: Bound,
+}
+
+impl Halt {
+    /// Whether it is time, when so many tasks have ended well and ill.
+    pub fn is_reached(&self, ok: u64, failed: u64) -> bool {
+        let counted = match self.of {
+            Of::Fail => failed,
+            Of::Success => ok,
+        };
+        let ended = ok + failed;
+        match self.bound {
+            Bound::Count(count) => counted >= count,
+            #[expect(clippy::cast_precision_loss, reason = "a percentage needs no more")]
+            Bound::Percent(percent) => {
+                ended >= LEAST_FOR_PERCENT && counted as f64 * 100.0 >= percent * ended as f64
+            }
+        }
+    }
+}
+
+impl FromStr for Halt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || "write when and why, as in now,fail=1 or soon,success=10 or soon,fail=25%".to_owned();
+        let (when, why) = text.split_once(',').ok_or_else(form)?;
+        let when = match when {
+            "now" => When::Now,
+            "soon" => When::Soon,
+            _ => return Err(form()),
+        };
+        let (of, bound) = why.split_once('=').ok_or_else(form)?;
+        let of = match of {
+            "fail" => Of::Fail,
+            "success" => Of::Success,
+            _ => return Err(form()),
+        };
+        let bound = match bound.strip_suffix('%') {
+            Some(percent) => match percent.parse() {
+                Ok(percent) if percent > 0.0 && percent <= 100.0 => Bound::Percent(percent),
+                _ => return Err("a percentage is above 0 and at most 100".into()),
+            },
+            None => match bound.parse() {
+                Ok(0) => return Err("none are no reason: write at least 1".into()),
+                Ok(count) => Bound::Count(count),
+                Err(_) => return Err(form()),
+            },
+        };
+        Ok(Self { when, of, bound })
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = match self.when {
+            When::Now => "now",
+            When::Soon => "soon",
+        };
+        let of = match self.of {
+            Of::Fail => "fail",
+            Of::Success => "success",
+        };
+        match self.bound {
+            Bound::Count(count) => write!(f, "{when},{of}={count}"),
+            Bound::Percent(percent) => write!(f, "{when},{of}={percent}%"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn halt(text: &str) -> Halt {
+        let halt: Halt = text.parse().unwrap();
+        assert_eq!(halt.to_string(), text);
+        halt
+    }
+
+    #[test]
+    fn enough_are_a_number_or_a_part_of_those_that_ended() {
+        let one = halt("now,fail=2");
+        assert_eq!((one.when, one.of), (When::Now, Of::Fail));
+        assert!(!one.is_reached(100, 1) && one.is_reached(0, 2));
+        let success = halt("soon,success=1");
+        assert!(!success.is_reached(0, 50) && success.is_reached(1, 50));
+        let half = halt("soon,fail=50%");
+        assert!(!half.is_reached(0, 2), "two tasks are too few");
+        assert!(half.is_reached(1, 2) && !half.is_reached(3, 2));
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_an_example() {
+        for text in [
+            "",
+            "now",
+            "fail=1",
+            "later,fail=1",
+            "now,done=1",
+            "now,fail",
+            "now,fail=x",
+        ] {
+            assert!(
+                text.parse::<Halt>().unwrap_err().contains("now,fail=1"),
+                "{text:?}"
+            );
+        }
+        for text in ["now,fail=0", "now,fail=0%", "now,fail=101%", "now,fail=x%"] {
+            assert!(text.parse::<Halt>().is_err(), "{text}");
+        }
+    }
+}

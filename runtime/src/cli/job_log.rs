@@ -1,0 +1,421 @@
+//! The records file as the log of a run that goes on where it was ended: `--resume` and `--retry-failed`.
+//!
+//! A record in such a file names what it is of: a hash of its guest, and one of its guest, model and args. A task
+//! is known by its key, or by its position where it has none. This file reads a log, mends what a kill left of its last
+//! line, and takes out the records that are to be replaced. Which task fits which record is for `resume.rs` to say.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use mpwasm::inert::inert;
+use mpwasm::{Rejected, TaskParts};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::results::lock;
+
+/// What a task is, whenever it is run: of which guest, and with which args for which model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Of the guest's bytes.
+    pub guest: u64,
+    /// Of guest, model, args and stdin.
+    pub task: u64,
+}
+
+impl Identity {
+    /// A task's.
+    pub fn of(parts: &TaskParts<'_>) -> Self {
+        Self::new(
+            parts.guest.hash(),
+            parts.model,
+            parts.args.unwrap_or("null"),
+            parts.stdin,
+        )
+    }
+
+    /// That of something that is no task of this guest.
+    pub fn of_rejected(guest: &[u8; 32], rejected: &Rejected) -> Self {
+        let args = rejected.args.as_ref().map_or("null", |args| args.get());
+        Self::new(guest, &rejected.model, args, b"")
+    }
+
+    fn new(guest: &[u8; 32], model: &str, args: &str, stdin: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(guest);
+        hash.update(model.len().to_le_bytes());
+        hash.update(model);
+        hash.update(args);
+        // JSON ends where it ends, so nothing need say how long the args are.
+        hash.update(stdin);
+        Self {
+            guest: guest_number(guest),
+            task: first_bytes(&hash.finalize()),
+        }
+    }
+}
+
+/// The fields that a record has more in a file: it goes behind the others.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, r#""guest":"{:016x}","task":"{:016x}""#, self.guest, self.task)
+    }
+}
+
+/// A guest as [`Identity`] knows it.
+pub fn guest_number(hash: &[u8; 32]) -> u64 {
+    first_bytes(hash)
+}
+
+fn first_bytes(hash: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hash[..8]);
+    u64::from_be_bytes(bytes)
+}
+
+/// By what a task is found again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// Its place among all tasks, for one without a key.
+    Position(u64),
+    /// Its key.
+    Key(Box<str>),
+}
+
+impl Name {
+    /// That of the task in this place.
+    pub fn new(position: u64, key: Option<&str>) -> Self {
+        match key {
+            Some(key) => Self::Key(key.into()),
+            None => Self::Position(position),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(id) => write!(f, "task {id}"),
+            Self::Key(key) => write!(f, "the task with the key {}", inert(key)),
+        }
+    }
+}
+
+/// A record that stays.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Of what; `None` where it is of something that was no task, which may be one by now.
+    pub identity: Option<Identity>,
+    /// Whether the task or its callback failed.
+    pub failed: bool,
+}
+
+/// What is read of a record.
+#[derive(Deserialize)]
+struct Line<'a> {
+    id: u64,
+    #[serde(borrow)]
+    key: Option<Cow<'a, str>>,
+    status: &'a str,
+    callback: &'a str,
+    guest: Option<&'a str>,
+    task: Option<&'a str>,
+}
+
+impl Line<'_> {
+    /// What makes a run exit with 1.
+    fn failed(&self) -> bool {
+        self.status != "ok" || !["ok", "none", "skipped"].contains(&self.callback)
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        let hex = |text: Option<&str>| u64::from_str_radix(text?, 16).ok();
+        let (guest, task) = (hex(self.guest)?, hex(self.task)?);
+        Some(Identity { guest, task })
+    }
+}
+
+/// A file of records, as an earlier run left it.
+pub struct JobLog {
+    path: PathBuf,
+    file: File,
+    /// The records that stay.
+    pub entries: HashMap<Name, Entry>,
+    /// The guests that records that stay are of.
+    pub guests: Vec<u64>,
+    /// Where lines are that will go, as offsets of their beginnings and ends, in order.
+    replaced: Vec<(u64, u64)>,
+    /// Up to here the file holds whole records.
+    end: u64,
+    /// Whether the last record only lacks its newline.
+    lacks_newline: bool,
+}
+
+impl JobLog {
+    /// Opens and reads a log, and leaves it as it is; a file that is not there is one without records. With
+    /// `retry_failed`, the records of what failed will go.
+    pub fn open(path: &Path, retry_failed: bool) -> anyhow::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::ELOOP) => {
+                    anyhow!("it is a symbolic link: name the file itself, which may have to be replaced")
+                }
+                _ => error.into(),
+            })?;
+        if !file.metadata()?.is_file() {
+            bail!("it is no regular file");
+        }
+        lock(&file)?;
+        let mut log = Self {
+            path: path.to_owned(),
+            file,
+            entries: HashMap::new(),
+            guests: Vec::new(),
+            replaced: Vec::new(),
+            end: 0,
+            lacks_newline: false,
+        };
+        log.read(retry_failed)?;
+        Ok(log)
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn read(&mut self, retry_failed: bool) -> anyhow::Result<()> {
+        let mut reader = BufReader::with_capacity(1 << 20, self.file.try_clone()?);
+        let mut bytes = Vec::new();
+        for number in 1_u64.. {
+            bytes.clear();
+            if reader.read_until(b'\n', &mut bytes)? == 0 {
+                break;
+            }
+            let whole = bytes.ends_with(b"\n");
+            let begin = self.end;
+            match serde_json::from_slice::<Line<'_>>(&bytes) {
+                Ok(line) => self
+                    .add(&line, retry_failed, (begin, begin + bytes.len() as u64))
+                    .with_context(|| format!("line {number}"))?,
+                Err(_) if !whole => break, // the run was killed while it wrote
+                Err(error) => bail!("line {number} is no record: {error}"),
+            }
+            self.end += bytes.len() as u64;
+            self.lacks_newline = !whole;
+        }
+        self.guests.sort_unstable();
+        self.guests.dedup();
+        Ok(())
+    }
+
+    fn add(&mut self, line: &Line<'_>, retry_failed: bool, place: (u64, u64)) -> anyhow::Result<()> {
+        let Some(identity) = line.identity() else {
+            bail!("its record does not name its guest and task: only --results FILE writes such records");
+        };
+        if self.guests.last() != Some(&identity.guest) {
+            self.guests.push(identity.guest);
+        }
+        if retry_failed && line.failed() {
+            self.replaced.push(place);
+            return Ok(());
+        }
+        let name = Name::new(line.id, line.key.as_deref());
+        let entry = Entry {
+            identity: (line.status != "invalid").then_some(identity),
+            failed: line.failed(),
+        };
+        if self.entries.contains_key(&name) {
+            bail!("it is the second record of {name}: tasks need different keys, or none, to be known again");
+        }
+        self.entries.insert(name, entry);
+        Ok(())
+    }
+
+    /// Makes the file ready to be written on: a torn line goes, and so do the records that are to be replaced. Until
+    /// the new file is complete the old one stands.
+    pub fn begin(mut self) -> anyhow::Result<File> {
+        if !self.replaced.is_empty() {
+            return self
+                .without_replaced()
+                .with_context(|| format!("cannot write {} anew", self.path.display()));
+        }
+        self.file.set_len(self.end)?;
+        self.file.seek(SeekFrom::End(0))?;
+        if self.lacks_newline {
+            self.file.write_all(b"\n")?;
+        }
+        Ok(self.file)
+    }
+
+    fn without_replaced(&mut self) -> anyhow::Result<File> {
+        let folder = match self.path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let metadata = self.file.metadata()?;
+        // Whoever replaced the file meanwhile is not to lose what is there now.
+        let there = fs::symlink_metadata(&self.path)?;
+        if (there.dev(), there.ino()) != (metadata.dev(), metadata.ino()) {
+            return Err(io::Error::new(ErrorKind::ResourceBusy, "somebody has replaced it").into());
+        }
+        let copy = NamedTempFile::new_in(folder)?;
+        copy.as_file()
+            .set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
+        let mut writer = BufWriter::with_capacity(1 << 20, copy.as_file());
+        let ends = self.replaced.iter().map(|(_, end)| *end);
+        let mut begins = self.replaced.iter().map(|(begin, _)| *begin).chain([self.end]);
+        for begin in std::iter::once(0).chain(ends) {
+            let end = begins
+                .next()
+                .expect("there is one piece more than there are gaps");
+            self.file.seek(SeekFrom::Start(begin))?;
+            io::copy(&mut (&self.file).take(end - begin), &mut writer)?;
+        }
+        let last_stays = self.replaced.last().is_none_or(|(_, end)| *end != self.end);
+        if self.lacks_newline && last_stays {
+            writer.write_all(b"\n")?;
+        }
+        writer.flush()?;
+        drop(writer);
+        copy.as_file().sync_all()?;
+        lock(copy.as_file())?;
+        let file = copy.persist(&self.path).map_err(|failed| failed.error)?;
+        File::open(folder)?.sync_all()?;
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: u64, key: &str, status: &str, callback: &str) -> String {
+        format!(
+            r#"{{"id":{id},"key":{key},"model":"","status":"{status}","result":[{{"id":9}}],"callback":"{callback}","guest":"00000000000000a1","task":"00000000000000{id:02x}"}}"#
+        )
+    }
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn with(text: &str) -> Self {
+            let folder = Self(tempfile::tempdir().unwrap());
+            fs::write(folder.path(), text).unwrap();
+            folder
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("log")
+        }
+
+        fn open(&self, retry_failed: bool) -> anyhow::Result<JobLog> {
+            JobLog::open(&self.path(), retry_failed)
+        }
+
+        /// What is there once a run has begun, and has written a line.
+        fn continued(&self, retry_failed: bool) -> String {
+            let mut file = self.open(retry_failed).unwrap().begin().unwrap();
+            file.write_all(b"next\n").unwrap();
+            fs::read_to_string(self.path()).unwrap()
+        }
+    }
+
+    fn refusal(folder: &Folder) -> String {
+        match folder.open(false) {
+            Ok(_) => panic!("it was accepted"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn records_are_known_by_key_or_position() {
+        let ok = [record(0, "null", "ok", "none"), record(7, "\"k\"", "trap", "ok")];
+        let log = Folder::with(&(ok.join("\n") + "\n")).open(false).unwrap();
+        assert_eq!(log.entries.len(), 2);
+        assert!(!log.entries[&Name::Position(0)].failed);
+        let keyed = log.entries[&Name::Key("k".into())];
+        assert!(keyed.failed);
+        assert_eq!(keyed.identity, Some(Identity { guest: 0xa1, task: 7 }));
+        assert_eq!(log.guests, [0xa1]);
+    }
+
+    #[test]
+    fn a_torn_last_line_goes_and_one_that_only_lacks_its_newline_stays() {
+        let (one, two) = (record(0, "null", "ok", "ok"), record(1, "null", "ok", "ok"));
+        let both = format!("{one}\n{two}");
+        for length in 0..=both.len() {
+            let folder = Folder::with(&both[..length]);
+            let expected = match length {
+                _ if length < one.len() => "next\n".to_owned(),
+                _ if length < both.len() => format!("{one}\nnext\n"),
+                _ => format!("{both}\nnext\n"),
+            };
+            assert_eq!(folder.continued(false), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_failed_goes_in_one_step_when_it_is_to_be_replaced() {
+        let ids = ["ok", "trap", "timeout", "ok", "cancelled"];
+        let lines: Vec<_> = (0_u64..)
+            .zip(ids)
+            .map(|(id, status)| record(id, "null", status, "none"))
+            .collect();
+        let callback = record(5, "null", "ok", "timeout");
+        for tail in ["", "\n", "\n{\"torn"] {
+            let folder = Folder::with(&(lines.join("\n") + "\n" + &callback + tail));
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o640)).unwrap();
+            assert_eq!(folder.open(true).unwrap().entries.len(), 2);
+            let kept = format!("{}\n{}\nnext\n", lines[0], lines[3]);
+            assert_eq!(folder.continued(true), kept);
+            assert_eq!(folder.path().metadata().unwrap().mode() & 0o777, 0o640);
+            assert_eq!(folder.0.path().read_dir().unwrap().count(), 1, "no copy is left");
+        }
+        let folder = Folder::with(&(lines[1].clone() + "\n" + &lines[3]));
+        assert_eq!(folder.continued(true), format!("{}\nnext\n", lines[3]));
+    }
+
+    #[test]
+    fn what_is_no_log_is_refused_and_left_as_it_is() {
+        let ok = record(0, "null", "ok", "none");
+        let without = r#"{"id":0,"key":null,"status":"ok","callback":"none"}"#;
+        for (text, why) in [
+            ("hello\n".to_owned(), "line 1 is no record"),
+            (format!("{ok}\n{{}}\n{ok}\n"), "line 2 is no record"),
+            (format!("{without}\n"), "only --results FILE"),
+            (format!("{ok}\n{ok}\n"), "the second record of task 0"),
+        ] {
+            let folder = Folder::with(&text);
+            assert!(refusal(&folder).contains(why), "{}", refusal(&folder));
+            assert_eq!(fs::read_to_string(folder.path()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_log_is_a_file_of_its_own_and_of_one_run_at_a_time() {
+        let folder = Folder::with("");
+        let first = folder.open(false).unwrap();
+        assert!(refusal(&folder).contains("another run"), "{}", refusal(&folder));
+        drop(first);
+        folder.open(false).unwrap();
+        let link = Folder(tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(folder.path(), link.path()).unwrap();
+        assert!(refusal(&link).contains("symbolic link"));
+        let why = JobLog::open(Path::new("/dev/null"), false).map(drop).unwrap_err();
+        assert!(why.to_string().contains("no regular file"));
+    }
+}

@@ -1,0 +1,39 @@
+//! `mpwasm completions` and `mpwasm man`: what shells and `man` know of the command line, from its own definitions.
+
+use anyhow::{Context, anyhow};
+use clap::CommandFactory;
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::exit::{Exit, Failure, OrExit};
+use super::options::Cli;
+use super::stdio;
+
+/// Prints a script for this shell.
+pub fn completions(shell: Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mpwasm", &mut script);
+    stdio::answer(&script)?;
+    Ok(Exit::Success)
+}
+
+/// Prints the manual page of a sub-command, or of mpwasm.
+pub fn man(name: Option<&str>) -> Result<Exit, Failure> {
+    let mut whole = Cli::command();
+    whole.build();
+    let command = match name {
+        None => whole,
+        Some(name) => whole
+            .find_subcommand(name)
+            .cloned()
+            .ok_or_else(|| anyhow!("there is no sub-command {name}; `mpwasm help` lists them"))
+            .or_usage()?,
+    };
+    let mut page = Vec::new();
+    Man::new(command)
+        .render(&mut page)
+        .context("cannot write the manual page")
+        .or_internal()?;
+    stdio::answer(&page)?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,234 @@
+//! `--keep-order`: what tasks print and how they end is reported in the order in which they were pushed.
+//!
+//! What belongs to the first task that has not ended passes; the rest waits here for its turn. So that it can't grow
+//! without bound, the feeder waits while too many tasks are ahead of that first one, or too much of theirs waits here.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use mpwasm::{LogLevel, Outcome, Source, Stream};
+
+/// Tasks that may be ahead of the first one that has not ended, for each worker.
+const AHEAD_PER_WORKER: usize = 16;
+/// Tasks that may be ahead at least.
+const AHEAD: usize = 1024;
+/// Bytes of results and prints that may wait before no more tasks are pushed.
+const BYTES: usize = 64 << 20;
+
+/// Something that was reported of a task.
+#[derive(Debug)]
+pub enum Told {
+    /// It printed.
+    Output {
+        source: Source,
+        stream: Stream,
+        bytes: Vec<u8>,
+        end: bool,
+    },
+    /// It logged a line.
+    Log {
+        source: Source,
+        level: LogLevel,
+        text: String,
+        worker: Option<u32>,
+        attempt: Option<u32>,
+    },
+    /// It ended.
+    Outcome(Box<Outcome>),
+}
+
+impl Told {
+    fn size(&self) -> usize {
+        match self {
+            Self::Output { bytes, .. } => bytes.len(),
+            Self::Log { text, .. } => text.len(),
+            Self::Outcome(outcome) => match &outcome.result {
+                Ok(json) => json.get().len(),
+                Err(error) => error.args.get().len() + error.message.len(),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tasks: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+/// A task that was pushed and whose outcome was not reported yet.
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    told: Vec<Told>,
+    ended: bool,
+}
+
+/// See the module. The feeder and the reporter share it.
+#[derive(Clone, Debug)]
+pub struct Order {
+    shared: Arc<(Mutex<State>, Condvar)>,
+    ahead: usize,
+}
+
+impl Order {
+    /// For a pool of so many workers.
+    pub fn new(size: u32) -> Self {
+        let workers = usize::try_from(size).unwrap_or(usize::MAX);
+        Self {
+            shared: Arc::default(),
+            ahead: workers.saturating_mul(AHEAD_PER_WORKER).max(AHEAD),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are about to be pushed. Waits while there is no room.
+    pub fn expect(&self, ids: Range<u64>) {
+        let full = |state: &mut State| state.tasks.len() >= self.ahead || state.bytes >= BYTES;
+        let mut state = self
+            .shared
+            .1
+            .wait_while(self.state(), full)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.tasks.extend(ids.map(|id| Waiting {
+            id,
+            told: Vec::new(),
+            ended: false,
+        }));
+    }
+
+    /// Takes what is told of a task: it is given back when it is the task's turn.
+    pub fn turn(&self, id: u64, told: impl FnOnce() -> Told) -> bool {
+        let mut state = self.state();
+        let Ok(place) = state.tasks.binary_search_by_key(&id, |task| task.id) else {
+            return true; // it has ended, or nobody has pushed it
+        };
+        if place == 0 {
+            return true;
+        }
+        let told = told();
+        state.bytes += told.size();
+        let task = &mut state.tasks[place];
+        task.ended |= matches!(told, Told::Outcome(_));
+        task.told.push(told);
+        false
+    }
+
+    /// The first task has ended, and its outcome was reported. Returns what has its turn now, in order.
+    pub fn next(&self, id: u64) -> Vec<Told> {
+        let mut released = Vec::new();
+        let mut state = self.state();
+        if state.tasks.front().is_none_or(|first| first.id != id) {
+            return released;
+        }
+        state.tasks.pop_front();
+        while let Some(first) = state.tasks.front_mut() {
+            let ended = first.ended;
+            released.append(&mut first.told);
+            if !ended {
+                break;
+            }
+            state.tasks.pop_front();
+        }
+        state.bytes -= released.iter().map(Told::size).sum::<usize>();
+        drop(state);
+        self.shared.1.notify_all();
+        released
+    }
+
+    /// Everything that still waits, in order: the run is over.
+    pub fn rest(&self) -> Vec<Told> {
+        let mut state = self.state();
+        state.bytes = 0;
+        let tasks = std::mem::take(&mut state.tasks);
+        tasks.into_iter().flat_map(|task| task.told).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::super::reporter::tests::ok;
+    use super::*;
+
+    fn print(order: &Order, id: u64, text: &str) -> bool {
+        order.turn(id, || Told::Output {
+            source: Source::Task(id),
+            stream: Stream::Stdout,
+            bytes: text.into(),
+            end: false,
+        })
+    }
+
+    fn end(order: &Order, id: u64) -> bool {
+        order.turn(id, || Told::Outcome(Box::new(ok(id, "1"))))
+    }
+
+    fn texts(told: Vec<Told>) -> Vec<String> {
+        let text = |told| match told {
+            Told::Output { bytes, .. } => String::from_utf8(bytes).unwrap(),
+            Told::Log { text, .. } => text,
+            Told::Outcome(outcome) => format!("end {}", outcome.id),
+        };
+        told.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn the_first_passes_and_the_others_wait_for_their_turn() {
+        let order = Order::new(2);
+        order.expect(0..2);
+        order.expect(5..7); // 2, 3 and 4 have a record
+        assert!(print(&order, 0, "a"));
+        assert!(!print(&order, 5, "b") && !end(&order, 5) && !print(&order, 6, "d") && !end(&order, 1));
+        assert!(end(&order, 0), "it is its turn");
+        assert_eq!(texts(order.next(0)), ["end 1", "b", "end 5", "d"]);
+        assert!(print(&order, 6, "e") && end(&order, 6));
+        assert!(order.next(6).is_empty());
+    }
+
+    #[test]
+    fn what_never_had_its_turn_comes_at_the_end() {
+        let order = Order::new(2);
+        order.expect(0..3);
+        assert!(!end(&order, 2) && !print(&order, 1, "x"));
+        assert_eq!(texts(order.rest()), ["x", "end 2"]);
+    }
+
+    #[test]
+    fn the_feeder_waits_for_the_first_while_too_many_are_ahead() {
+        let order = Order::new(1);
+        order.expect(0..AHEAD as u64);
+        let (sender, pushed) = mpsc::channel();
+        let feeder = order.clone();
+        let thread = thread::spawn(move || {
+            feeder.expect(5000..5001);
+            sender.send(()).unwrap();
+        });
+        for id in 1..10 {
+            assert!(!end(&order, id));
+        }
+        assert!(pushed.try_recv().is_err(), "the first one has not ended");
+        assert!(end(&order, 0));
+        order.next(0);
+        pushed.recv().unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn the_feeder_waits_while_too_much_is_held() {
+        let order = Order::new(1);
+        order.expect(0..2);
+        assert!(!print(&order, 1, &"x".repeat(BYTES)));
+        assert!(order.state().bytes >= BYTES);
+        assert!(end(&order, 0));
+        order.next(0);
+        assert_eq!(order.state().bytes, 0);
+        order.expect(2..3);
+    }
+}

@@ -1,0 +1,289 @@
+//! The last step of a task before the pool: tasks with a record are skipped, the reporter is told what it has to know
+//! of the others, and they get their ids, which are their positions.
+//!
+//! Where they come from is in `feed.rs`.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mpwasm::{Pool, Rejected, Task, TaskParts};
+use serde_json::json;
+
+use super::exit::Failure;
+use super::job_log::Identity;
+use super::order::Order;
+use super::records::inert_json;
+use super::resume::{Resume, Skipped, Step};
+use super::roll::{Listed, Roll};
+use super::stdio::{self, Descriptor};
+
+/// What comes to be pushed.
+#[derive(Debug)]
+pub enum Item {
+    /// A task, and the input that it is for.
+    Task(Task, Option<String>),
+    /// What is none.
+    Rejected(Rejected),
+}
+
+/// Why something could not be pushed.
+#[derive(Debug)]
+pub enum PushError {
+    /// The pool says so.
+    Pool(mpwasm::Error),
+    /// The log that the run was to go on with is of something else: nothing has run.
+    Refused(Failure),
+}
+
+impl From<mpwasm::Error> for PushError {
+    fn from(error: mpwasm::Error) -> Self {
+        Self::Pool(error)
+    }
+}
+
+/// What takes tasks: the pool, or who only shows them. Ids count up from 0.
+pub trait Taker {
+    /// Takes tasks.
+    fn push_all(&self, tasks: Vec<Task>) -> Result<(), mpwasm::Error>;
+    /// Takes what is no task.
+    fn reject(&self, rejected: Rejected) -> Result<(), mpwasm::Error>;
+    /// Leaves out so many ids.
+    fn skip(&self, count: u64) -> Result<(), mpwasm::Error>;
+}
+
+impl Taker for Pool {
+    fn push_all(&self, tasks: Vec<Task>) -> Result<(), mpwasm::Error> {
+        Self::push_all(self, tasks).map(drop)
+    }
+
+    fn reject(&self, rejected: Rejected) -> Result<(), mpwasm::Error> {
+        Self::reject(self, rejected).map(drop)
+    }
+
+    fn skip(&self, count: u64) -> Result<(), mpwasm::Error> {
+        Self::skip(self, count).map(drop)
+    }
+}
+
+/// A log that is not known yet to fit the tasks of the run that goes on with it.
+pub struct Fitting<'a> {
+    resume: Resume<Item>,
+    begin: Box<dyn FnOnce(Skipped) -> Result<(), Failure> + 'a>,
+}
+
+impl<'a> Fitting<'a> {
+    /// `begin` is called once the log was found to fit, before anything is pushed.
+    pub fn new(resume: Resume<Item>, begin: impl FnOnce(Skipped) -> Result<(), Failure> + 'a) -> Self {
+        let begin = Box::new(begin);
+        Self { resume, begin }
+    }
+}
+
+/// See the module.
+pub struct Pusher<'a, T> {
+    taker: &'a T,
+    fitting: Option<Fitting<'a>>,
+    roll: Option<Arc<Roll>>,
+    order: Option<Order>,
+    /// The hash of the first guest: what is no task counts as its.
+    guest: [u8; 32],
+    /// The id of the next task.
+    next: u64,
+    /// How many ids were left out.
+    skipped: u64,
+}
+
+impl<'a, T: Taker> Pusher<'a, T> {
+    /// Pushes to `taker`, but for what has a record in a log.
+    pub fn new(taker: &'a T, guest: [u8; 32], fitting: Option<Fitting<'a>>) -> Self {
+        Self {
+            taker,
+            fitting,
+            roll: None,
+            order: None,
+            guest,
+            next: 0,
+            skipped: 0,
+        }
+    }
+
+    /// Tells these of each task before it is pushed.
+    pub fn telling(self, roll: Option<Arc<Roll>>, order: Option<Order>) -> Self {
+        Self { roll, order, ..self }
+    }
+
+    /// Pushes these, in their order, and waits for room as long as it takes.
+    pub fn push(&mut self, items: Vec<Item>) -> Result<(), PushError> {
+        let Some(Fitting { resume, .. }) = &mut self.fitting else {
+            return self.send(items);
+        };
+        for item in items {
+            let identity = identity(&item, &self.guest);
+            let key = match &item {
+                Item::Task(task, _) => task.parts().key,
+                Item::Rejected(rejected) => rejected.key.as_deref(),
+            };
+            let key = key.map(str::to_owned);
+            resume
+                .take(key.as_deref(), identity, item)
+                .map_err(|why| PushError::Refused(Failure::usage(why)))?;
+        }
+        self.begin_if_complete()
+    }
+
+    /// Nothing more is to be pushed.
+    pub fn end(&mut self) -> Result<(), PushError> {
+        if let Some(Fitting { resume, .. }) = &self.fitting {
+            resume
+                .end()
+                .map_err(|why| PushError::Refused(Failure::usage(why)))?;
+        }
+        self.begin_if_complete()
+    }
+
+    /// How many tasks were pushed.
+    pub fn pushed(&self) -> u64 {
+        self.next - self.skipped
+    }
+
+    fn begin_if_complete(&mut self) -> Result<(), PushError> {
+        let complete = |fitting: &mut Fitting<'_>| fitting.resume.is_complete();
+        let Some(Fitting { mut resume, begin }) = self.fitting.take_if(complete) else {
+            return Ok(());
+        };
+        begin(resume.skipped()).map_err(PushError::Refused)?;
+        let mut run = Vec::new();
+        for step in resume.held() {
+            match step {
+                Step::Run(item) => run.push(item),
+                Step::Skip(count) => {
+                    self.send(std::mem::take(&mut run))?;
+                    self.taker.skip(count)?;
+                    self.next += count;
+                    self.skipped += count;
+                }
+            }
+        }
+        self.send(run)
+    }
+
+    fn send(&mut self, items: Vec<Item>) -> Result<(), PushError> {
+        if let Some(roll) = &self.roll {
+            let listed = |(id, item): (u64, &Item)| {
+                let identity = identity(item, &self.guest);
+                (id, Listed::new(identity, roll.has_tags().then(|| tag(id, item))))
+            };
+            roll.add((self.next..).zip(&items).map(listed));
+        }
+        let mut tasks = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Item::Task(task, _) => tasks.push(task),
+                Item::Rejected(rejected) => {
+                    self.send_tasks(std::mem::take(&mut tasks))?;
+                    self.expect(1);
+                    self.next += 1;
+                    self.taker.reject(rejected)?;
+                }
+            }
+        }
+        self.send_tasks(tasks)
+    }
+
+    fn send_tasks(&mut self, tasks: Vec<Task>) -> Result<(), PushError> {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        self.expect(tasks.len() as u64);
+        self.next += tasks.len() as u64;
+        Ok(self.taker.push_all(tasks)?)
+    }
+
+    fn expect(&self, count: u64) {
+        if let Some(order) = &self.order {
+            order.expect(self.next..self.next + count);
+        }
+    }
+}
+
+fn identity(item: &Item, guest: &[u8; 32]) -> Identity {
+    match item {
+        Item::Task(task, _) => Identity::of(&task.parts()),
+        Item::Rejected(rejected) => Identity::of_rejected(guest, rejected),
+    }
+}
+
+/// What stands before the lines of a task: its input, else its key, else its id.
+fn tag(id: u64, item: &Item) -> String {
+    let named = match item {
+        Item::Task(task, input) => input.as_deref().or(task.parts().key),
+        Item::Rejected(rejected) => rejected.key.as_deref(),
+    };
+    named.map_or_else(|| id.to_string(), str::to_owned)
+}
+
+/// Writes what would run to stdout, as task lines.
+pub struct DryRun {
+    out: Mutex<BufWriter<Descriptor>>,
+    terminal: bool,
+    /// Whether lines have to name their guest.
+    several: bool,
+}
+
+impl DryRun {
+    /// Writes there; with `several` guests, each line names its own.
+    pub fn new(out: Descriptor, several: bool) -> Self {
+        Self {
+            terminal: out.is_terminal(),
+            out: Mutex::new(BufWriter::new(out)),
+            several,
+        }
+    }
+
+    /// The task line.
+    fn line(&self, parts: &TaskParts<'_>) -> serde_json::Result<String> {
+        let mut fields = serde_json::Map::new();
+        if self.several {
+            fields.insert("guest".into(), json!(parts.guest.name()));
+        }
+        fields.insert("model".into(), json!(parts.model));
+        if let Some(key) = parts.key {
+            fields.insert("key".into(), json!(key));
+        }
+        let timeout = humantime::format_duration(parts.timeout).to_string();
+        fields.insert("timeout".into(), json!(timeout));
+        if !parts.stdin.is_empty() {
+            fields.insert("stdin".into(), json!(String::from_utf8_lossy(parts.stdin)));
+        }
+        let fields = serde_json::to_string(&fields)?;
+        let fields = fields.strip_suffix('}').unwrap_or(&fields);
+        // The args stay as they were written, down to the digits of numbers.
+        let line = format!("{fields},\"args\":{}}}", parts.args.unwrap_or("[]"));
+        Ok(match self.terminal {
+            true => inert_json(&line).into_owned(),
+            false => line,
+        })
+    }
+}
+
+impl Taker for DryRun {
+    fn push_all(&self, tasks: Vec<Task>) -> Result<(), mpwasm::Error> {
+        let write = || -> io::Result<()> {
+            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+            for task in &tasks {
+                writeln!(out, "{}", self.line(&task.parts())?)?;
+            }
+            out.flush()
+        };
+        write().map_err(mpwasm::Error::Report)
+    }
+
+    fn reject(&self, rejected: Rejected) -> Result<(), mpwasm::Error> {
+        stdio::say(&rejected.message);
+        Ok(())
+    }
+
+    fn skip(&self, _: u64) -> Result<(), mpwasm::Error> {
+        Ok(())
+    }
+}

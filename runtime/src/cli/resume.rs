@@ -1,0 +1,202 @@
+//! Which tasks of a run have a record in the log that it goes on with.
+//!
+//! Nothing runs, and the log stays as it is, until every record in it was found again among the tasks: a log of
+//! another guest or of other tasks is refused, and never mixed with this run's records. Tasks without a record that come
+//! before the last one with a record wait here for that. Which records a log has is in `job_log.rs`.
+
+use std::collections::HashMap;
+
+use anyhow::{anyhow, bail};
+
+use super::job_log::{Entry, Identity, JobLog, Name};
+
+/// The tasks that were skipped, as having a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// How many.
+    pub tasks: u64,
+    /// How many of them had failed, or their callback.
+    pub failed: u64,
+}
+
+/// Something that comes from where tasks come from, in its place.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<T> {
+    /// So many tasks that have a record.
+    Skip(u64),
+    /// What has none.
+    Run(T),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Resume<T> {
+    entries: HashMap<Name, Entry>,
+    /// Records of tasks that were not found yet. Those of what was no task need not be.
+    missing: usize,
+    /// How many tasks there were so far.
+    position: u64,
+    skipped: Skipped,
+    held: Vec<Step<T>>,
+}
+
+impl<T> Resume<T> {
+    /// A run of these guests, which goes on with this log.
+    ///
+    /// # Errors
+    /// When a record in it is of another guest.
+    pub fn new(log: &mut JobLog, guests: &[u64]) -> anyhow::Result<Self> {
+        if log.guests.iter().any(|guest| !guests.contains(guest)) {
+            bail!(
+                "the log is of another guest, or of another build of it: name another file with --results, or leave \
+                 out --resume to write it anew"
+            );
+        }
+        Ok(Self::of(std::mem::take(&mut log.entries)))
+    }
+
+    fn of(entries: HashMap<Name, Entry>) -> Self {
+        let missing = entries.values().filter(|entry| entry.identity.is_some()).count();
+        Self {
+            entries,
+            missing,
+            position: 0,
+            skipped: Skipped::default(),
+            held: Vec::new(),
+        }
+    }
+
+    /// Takes the next task.
+    ///
+    /// # Errors
+    /// When its record is one of another task.
+    pub fn take(&mut self, key: Option<&str>, identity: Identity, task: T) -> anyhow::Result<()> {
+        let name = Name::new(self.position, key);
+        self.position += 1;
+        let Some(entry) = self.entries.remove(&name) else {
+            self.held.push(Step::Run(task));
+            return Ok(());
+        };
+        if let Some(recorded) = entry.identity {
+            if recorded != identity {
+                bail!(
+                    "the log is of other tasks: the record of {name} is of another guest, model or args. Name another \
+                     file with --results, or leave out --resume to write it anew"
+                );
+            }
+            self.missing -= 1;
+        }
+        self.skipped.tasks += 1;
+        self.skipped.failed += u64::from(entry.failed);
+        match self.held.last_mut() {
+            Some(Step::Skip(count)) => *count += 1,
+            _ => self.held.push(Step::Skip(1)),
+        }
+        Ok(())
+    }
+
+    /// Whether all records were found: the run may begin.
+    pub fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// The tasks so far, in their order.
+    pub fn held(&mut self) -> Vec<Step<T>> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// What is skipped.
+    pub fn skipped(&self) -> Skipped {
+        self.skipped
+    }
+
+    /// There are no more tasks.
+    ///
+    /// # Errors
+    /// When there are records of others.
+    pub fn end(&self) -> anyhow::Result<()> {
+        let mut missing = self.entries.iter().filter(|(_, entry)| entry.identity.is_some());
+        let Some((name, _)) = missing.next() else {
+            return Ok(());
+        };
+        Err(anyhow!(
+            "the log is of other tasks: it has {} records of tasks that this run has not, such as {name}. Name another \
+             file with --results, or leave out --resume to write it anew",
+            self.missing
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(task: u64) -> Identity {
+        Identity { guest: 1, task }
+    }
+
+    fn log(records: &[(Name, Option<u64>, bool)]) -> Resume<u64> {
+        let entry = |(name, task, failed): &(Name, Option<u64>, bool)| {
+            let identity = task.map(identity);
+            (
+                name.clone(),
+                Entry {
+                    identity,
+                    failed: *failed,
+                },
+            )
+        };
+        Resume::of(records.iter().map(entry).collect())
+    }
+
+    #[test]
+    fn tasks_without_a_record_wait_until_all_records_were_found() {
+        let mut resume = log(&[
+            (Name::Position(1), Some(11), false),
+            (Name::Key("k".into()), Some(13), true),
+        ]);
+        for (key, task) in [(None, 10), (None, 11), (None, 12), (Some("k"), 13)] {
+            assert!(!resume.is_complete());
+            resume.take(key, identity(task), task).unwrap();
+        }
+        assert!(resume.is_complete());
+        let steps = [Step::Run(10), Step::Skip(1), Step::Run(12), Step::Skip(1)];
+        assert_eq!(resume.held(), steps);
+        assert_eq!(resume.skipped(), Skipped { tasks: 2, failed: 1 });
+        resume.end().unwrap();
+    }
+
+    #[test]
+    fn a_key_finds_its_record_wherever_the_task_stands() {
+        let mut resume = log(&[(Name::Key("k".into()), Some(1), false)]);
+        resume.take(None, identity(5), 5).unwrap();
+        resume.take(Some("k"), identity(1), 1).unwrap();
+        assert_eq!(resume.held(), [Step::Run(5), Step::Skip(1)]);
+    }
+
+    #[test]
+    fn a_log_of_other_tasks_is_refused() {
+        let mut resume = log(&[(Name::Position(0), Some(1), false)]);
+        let other = resume.take(None, identity(2), 2).unwrap_err().to_string();
+        assert!(
+            other.contains("other tasks") && other.contains("task 0"),
+            "{other}"
+        );
+        let mut short = log(&[
+            (Name::Position(0), Some(1), false),
+            (Name::Position(7), Some(2), false),
+        ]);
+        short.take(None, identity(1), 1).unwrap();
+        let why = short.end().unwrap_err().to_string();
+        assert!(why.contains("1 records") && why.contains("task 7"), "{why}");
+    }
+
+    #[test]
+    fn what_was_no_task_is_skipped_whatever_it_is_now_and_need_not_be_there() {
+        let mut resume = log(&[(Name::Position(0), None, true), (Name::Position(9), None, true)]);
+        assert!(resume.is_complete());
+        resume.take(None, identity(1), 1).unwrap();
+        assert_eq!(resume.held(), [Step::Skip(1)]);
+        resume.end().unwrap();
+    }
+}

@@ -1,0 +1,103 @@
+//! `--retries` and what belongs to it.
+
+use clap::Args;
+use mpwasm::{Backoff, Kind, Retry};
+
+/// When a task that failed is tried again.
+#[derive(Debug, Args)]
+pub struct Retries {
+    /// Try a task again, up to so many times, when its worker process died (`crash`).
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub retries: u32,
+
+    /// Also when an attempt ended as one of these kinds: error, timeout, trap, exit, memory, fuel or limit.
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind, requires = "retries")]
+    pub retry_on: Vec<Kind>,
+
+    /// The pause before each further attempt: 100ms for the same each time, 100ms..10s for one that doubles up to the
+    /// second; with ~50% behind it, each is shorter by a random part of up to so much [default: none].
+    #[arg(long, value_name = "DUR[..DUR][~P%]", requires = "retries")]
+    pub backoff: Option<Backoff>,
+
+    /// Do not try a task again under which so many workers died.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub crash_limit: u32,
+}
+
+impl Retries {
+    /// As the library has it.
+    pub fn policy(&self) -> Retry {
+        let retry = Retry::times(self.retries)
+            .backoff(self.backoff.unwrap_or(Backoff::NONE))
+            .crash_limit(self.crash_limit);
+        self.retry_on.iter().copied().fold(retry, Retry::also_on)
+    }
+}
+
+/// A kind that a task can be tried again for.
+fn kind(text: &str) -> Result<Kind, String> {
+    let covered = || Kind::ALL.into_iter().filter(|&kind| Retry::can_cover(kind));
+    covered()
+        .find(|kind| kind.as_str() == text.trim())
+        .ok_or_else(|| {
+            let kinds: Vec<&str> = covered().map(Kind::as_str).collect();
+            format!(
+                "no task is tried again for that; the kinds are {}",
+                kinds.join(", ")
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        retries: Retries,
+    }
+
+    fn policy(line: &str) -> Result<Retry, String> {
+        let words = ["run"].into_iter().chain(line.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        Ok(line.retries.policy())
+    }
+
+    #[test]
+    fn the_policy_is_what_was_written() {
+        assert_eq!(policy(""), Ok(Retry::default()));
+        assert_eq!(policy("--retries 3"), Ok(Retry::times(3)));
+        let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10)).jitter(20);
+        let expected = Retry::times(3)
+            .also_on(Kind::Timeout)
+            .also_on(Kind::Trap)
+            .backoff(backoff)
+            .crash_limit(5);
+        let line = "--retries 3 --retry-on timeout,trap --backoff 100ms..10s~20% --crash-limit 5";
+        assert_eq!(policy(line), Ok(expected));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told_why() {
+        for (line, why) in [
+            ("--retries 101", "not in"),
+            (
+                "--retries 1 --retry-on cancelled",
+                "the kinds are error, timeout, trap",
+            ),
+            ("--retries 1 --retry-on timeout,", "the kinds are"),
+            ("--retries 1 --backoff soon", "--backoff"),
+            ("--retries 1 --crash-limit 0", "not in"),
+            ("--retry-on trap", "--retries"),
+            ("--backoff 1s", "--retries"),
+        ] {
+            let refusal = policy(line).unwrap_err();
+            assert!(refusal.contains(why), "{line}: {refusal}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The options that say what is shown and kept of a run, and how an earlier one is gone on with.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::halt::Halt;
+use super::progress::Progress;
+use super::results::Continue;
+
+/// See the module.
+#[derive(Debug, Args)]
+pub struct Showing {
+    /// Write a record per outcome to this file, or to stdout for `-`, as tasks end; guests' prints then go to stderr.
+    #[arg(long, value_name = "FILE|-")]
+    pub results: Option<PathBuf>,
+
+    /// Go on with the run whose records are in the file of --results: tasks that have a record there are skipped, and
+    /// their callbacks are not run again. The guests and the tasks have to be the same.
+    #[arg(long, requires = "results")]
+    pub resume: bool,
+
+    /// As --resume, but what failed there is run again, and its record replaced.
+    #[arg(long, requires = "results")]
+    pub retry_failed: bool,
+
+    /// Write what each task prints and its record into files of this folder: ID/stdout, ID/stderr and ID/record.json.
+    #[arg(long, value_name = "DIR")]
+    pub results_dir: Option<PathBuf>,
+
+    /// Write records and what tasks print in the order in which the tasks were pushed.
+    #[arg(short = 'k', long)]
+    pub keep_order: bool,
+
+    /// Begin each line that a task prints with its input (of -a or :::), else its key, else its id, and a tab.
+    #[arg(long)]
+    pub tag: bool,
+
+    /// End the run when so many tasks have failed or gone well: now (running tasks are killed) or soon (they may end),
+    /// as in now,fail=1 or soon,success=10 or soon,fail=25%.
+    #[arg(long, value_name = "WHEN,WHY")]
+    pub halt: Option<Halt>,
+
+    /// Print the tasks that would run, as task lines, and run none.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// A bar on the terminal: how many tasks have ended and failed, how fast, and how long it will take.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    pub progress: Progress,
+
+    /// What the last line on stderr is.
+    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
+    pub summary: Summary,
+}
+
+impl Showing {
+    /// How the run goes on with an earlier one, if it does.
+    pub fn how_to_continue(&self) -> Option<Continue> {
+        match (self.retry_failed, self.resume) {
+            (true, _) => Some(Continue::RetryFailed),
+            (false, true) => Some(Continue::Resume),
+            (false, false) => None,
+        }
+    }
+}
+
+/// The form of the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Summary {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}

@@ -1,0 +1,76 @@
+//! A file that is said to be a guest: compiled, judged, loaded, and its models run.
+
+use super::Verdict;
+use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
+use crate::guest::{Compiled, EngineSettings, Export, GuestInfo, Role, compile};
+use crate::inert::inert;
+
+/// Models of a guest that are run: what differs between many is not worth the time.
+const MODELS: u32 = 3;
+/// Bytes of a sentence about a guest: it may quote the engine, which may quote the guest.
+const READABLE: usize = 16 << 10;
+
+/// Takes `input` for the file of a guest.
+///
+/// # Panics
+/// When the compiler accepts what a worker does not, or when the guest gets out of its bounds.
+#[must_use]
+pub fn guest(input: &[u8]) -> Verdict {
+    let compiled = on_thread(COMPILER_STACK, || {
+        compile(input, &EngineSettings::from(&settings()))
+    });
+    match compiled {
+        Compiled::NotWasm(why) => {
+            assert_readable(&why);
+            Verdict::Refused
+        }
+        Compiled::Refused(info) => {
+            assert!(!info.refusals.is_empty(), "refused for no reason");
+            info.refusals
+                .iter()
+                .chain(&info.warnings)
+                .for_each(|line| assert_readable(line));
+            Verdict::Refused
+        }
+        Compiled::Accepted { info, artifact } => {
+            info.warnings.iter().for_each(|line| assert_readable(line));
+            run(&info, &artifact);
+            Verdict::Taken
+        }
+    }
+}
+
+fn assert_readable(line: &str) {
+    assert_eq!(inert(line), line, "not inert");
+    assert!(line.len() <= READABLE, "a sentence of {} bytes", line.len());
+}
+
+/// Runs what the guest exports, each in the role that it is for.
+fn run(info: &GuestInfo, artifact: &[u8]) {
+    let models = || (0..MODELS).zip(&info.models);
+    let mut worker = Rig::new(Role::Worker, info, artifact);
+    for (index, _) in models() {
+        // Twice: the second time in the place of an instance that is gone.
+        for _ in 0..2 {
+            let _ = worker.call(Export::Runnable, index, b"[1,\"two\"]");
+        }
+    }
+    if info
+        .models
+        .iter()
+        .any(|model| model.callback.is_some() || model.error_callback.is_some())
+    {
+        let mut callbacks = Rig::new(Role::Callbacks, info, artifact);
+        for (index, model) in models() {
+            if model.callback.is_some() {
+                let _ = callbacks.call(Export::Callback, index, b"{\"a\":1}");
+            }
+            if model.error_callback.is_some() {
+                let _ = callbacks.call(Export::ErrorCallback, index, b"{\"kind\":\"error\"}");
+            }
+        }
+    }
+    if info.has_tasks {
+        let _ = Rig::new(Role::Tasks, info, artifact).call(Export::Tasks, 0, b"null");
+    }
+}

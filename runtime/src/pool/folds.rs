@@ -1,0 +1,122 @@
+//! What the guests' callbacks have made of all results: the final values of a pool.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Pool;
+use super::guest::Guest;
+use crate::error::Error;
+use crate::outcome::{Failure, Kind};
+
+/// What a model's callbacks have made of all results of a pool: what its `final_callback` said.
+#[derive(Clone, Debug)]
+pub struct FinalValue {
+    /// The name by which the guest was loaded.
+    pub guest: String,
+    /// The model's name; empty for the unnamed one.
+    pub model: String,
+    /// The value, one line of JSON, or why there is none.
+    pub result: Result<Box<RawValue>, FinalError>,
+}
+
+/// Why there is no final value: the final callback failed, or it could not have told the truth.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FinalError {
+    /// The cause.
+    pub kind: Kind,
+    /// One sentence for people. It may quote the guest: make it inert before it reaches a terminal.
+    pub message: String,
+}
+
+impl fmt::Display for FinalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+impl std::error::Error for FinalError {}
+
+/// The guests that can have some, and those that were told.
+#[derive(Debug, Default)]
+pub struct Folds(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// In the order of loading.
+    guests: Vec<Guest>,
+    told: Vec<((u32, u32), FinalValue)>,
+}
+
+impl Folds {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next guest was loaded.
+    pub fn load(&self, guest: Guest) {
+        self.state().guests.push(guest);
+    }
+
+    /// A fold was told. False when it can't be, or was told before.
+    pub fn tell(&self, guest: u32, model: u32, result: Result<Box<RawValue>, Failure>) -> bool {
+        let mut state = self.state();
+        let told = state.told.iter().any(|(of, _)| *of == (guest, model));
+        let of = state.guests.get(guest as usize);
+        let Some(of) = of.filter(|of| !told && (model as usize) < of.info().models.len()) else {
+            return false;
+        };
+        let value = FinalValue {
+            guest: of.name().to_owned(),
+            model: of.model_name(model).to_owned(),
+            result: result.map_err(|Failure { kind, message, .. }| FinalError { kind, message }),
+        };
+        state.told.push(((guest, model), value));
+        true
+    }
+
+    fn values(&self) -> Vec<FinalValue> {
+        let mut told = self.state().told.clone();
+        told.sort_by_key(|(of, _)| *of);
+        told.into_iter().map(|(_, value)| value).collect()
+    }
+}
+
+impl Pool {
+    /// What the callbacks of each model have made of all results, once the pool has ended: one for each model with a
+    /// `final_callback` of which tasks were run, in the order of the guests and their models. Until then there are none.
+    #[must_use]
+    pub fn final_values(&self) -> Vec<FinalValue> {
+        match self.shared.has_ended() {
+            true => self.shared.folds.values(),
+            false => Vec::new(),
+        }
+    }
+
+    /// As [`Pool::stop`], and returns the [final values](Pool::final_values): for a fold over all results.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), mpwasm::Error> {
+    /// # let pool = mpwasm::Pool::builder().start()?;
+    /// # let guest = pool.load("sum.wasm")?;
+    /// pool.push_all((0..100).map(|number| guest.task([number])))?;
+    /// for sum in pool.stop_with_values()? {
+    ///     match sum.result {
+    ///         Ok(json) => println!("{json}"),
+    ///         Err(error) => println!("the sum is lost: {error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pool::join`].
+    pub fn stop_with_values(self) -> Result<Vec<FinalValue>, Error> {
+        self.close();
+        self.join()?;
+        Ok(self.final_values())
+    }
+}

@@ -1,0 +1,167 @@
+//! Command guests: argv and stdin from the task, the streams and the exit code in the record.
+
+use serde_json::{Value, json};
+
+use crate::bench::{Ended, Guest, fixture, run, run_lines, to_the_end};
+use crate::support::mpwasm;
+
+const COMMAND: &str = include_str!("../support/command.wat");
+
+fn command() -> Guest {
+    Guest::file("command.wat", COMMAND.as_bytes())
+}
+
+fn ran(lines: impl AsRef<[u8]>, options: &[&str]) -> Ended {
+    let guest = command();
+    run_lines(lines, &[&[guest.path(), "--size", "2"], options].concat())
+}
+
+fn result(stdout: &str) -> Value {
+    json!({"exit_code": 0, "stdout": stdout, "stderr": ""})
+}
+
+#[test]
+fn arguments_become_argv_and_stdout_the_result_which_is_not_printed_too() {
+    let guest = command();
+    let ended = run(&[guest.path(), "--", "args", "a b", ""]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(ended.records[0]["result"], result("command.wat\0args\0a b\0\0"));
+    assert_eq!(
+        (ended.stdout.as_str(), ended.records[0]["stdout_bytes"].as_u64()),
+        ("", Some(22))
+    );
+}
+
+#[test]
+fn a_command_without_tasks_runs_once_without_arguments() {
+    let guest = command();
+    let ended = run(&[guest.path()]);
+    assert_eq!((ended.code, ended.records.len()), (Some(0), 1), "{ended:#?}");
+    assert_eq!(ended.records[0]["result"], result("none\n"));
+}
+
+#[test]
+fn a_task_line_gives_a_stdin() {
+    let large = "line of text\n".repeat(20_000);
+    let lines = format!(
+        "{}\n{}\n{}\n{}\n",
+        json!({"args": ["cat"], "stdin": "in \u{0}ä\n", "key": "some"}),
+        json!({"args": ["cat"], "stdin": large, "key": "large"}),
+        json!({"args": ["cat"], "key": "none"}),
+        json!({"args": ["sleep"], "stdin": "x", "key": "polled"}),
+    );
+    let ended = ran(lines, &[]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(ended.record("some")["result"], result("in \u{0}ä\n"));
+    assert_eq!(ended.record("large")["result"], result(&large));
+    assert_eq!(ended.record("none")["result"], result(""));
+    assert_eq!(ended.record("polled")["result"], result("ready\nnone\n"));
+}
+
+#[test]
+fn an_exit_code_and_a_trap_keep_what_was_written() {
+    let ended = ran("[\"x3\"]\n[\"trap\"]\n[\"x0\"]\n", &[]);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert_eq!(ended.column("status"), ["exit", "trap", "ok"]);
+    let error = &ended.records[0]["error"];
+    assert_eq!(
+        (&error["code"], &error["message"]),
+        (&json!(3), &json!("exit code 3"))
+    );
+    assert_eq!(
+        error["data"],
+        json!({"exit_code": 3, "stdout": "", "stderr": "to stderr\n"})
+    );
+    let error = &ended.records[1]["error"];
+    assert_eq!(error["data"], json!({"stdout": "", "stderr": "to stderr\n"}));
+    assert!(error["backtrace"][0].is_string(), "{error}");
+}
+
+#[test]
+fn whatever_a_command_waits_for_it_ends_at_its_deadline_with_what_it_had_written() {
+    let ended = ran(
+        "[\"loop\"]\n[\"flood\"]\n",
+        &["--timeout", "300ms", "--max-output", "1000"],
+    );
+    assert_eq!(ended.column("status"), ["timeout", "timeout"], "{ended:#?}");
+    let data = |id: usize| ended.records[id]["error"]["data"]["stdout"].clone();
+    assert_eq!(data(0), "ready\n");
+    assert_eq!(data(1), "none\n".repeat(200));
+    assert_eq!(ended.records[0]["output_truncated"], false);
+    assert_eq!(ended.records[1]["output_truncated"], true);
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn bytes_that_are_no_text_are_base64() {
+    let ended = ran("[\"bytes\"]\n", &[]);
+    let expected = json!({"exit_code": 0, "stdout_base64": "/xtbMkoA/wo=", "stderr": ""});
+    assert_eq!(ended.records[0]["result"], expected, "{ended:#?}");
+}
+
+#[test]
+fn arguments_that_are_no_strings_and_a_stdin_for_a_model_are_invalid() {
+    let ended = ran("[1]\n[\"args\",null]\n[\"a\\u0000b\"]\n[\"args\"]\n", &[]);
+    assert_eq!(ended.column("status"), ["invalid", "invalid", "invalid", "ok"]);
+    for (id, words) in [(0, "strings"), (1, "strings"), (2, "zero byte")] {
+        let message = ended.records[id]["error"]["message"].as_str().unwrap();
+        assert!(message.contains(words), "{message}");
+    }
+    assert_eq!(ended.records[0]["error"]["args"], json!([1]));
+
+    let guest = command();
+    let ended = run(&[guest.path(), "--args", "[1]"]);
+    assert_eq!((ended.code, ended.records.len()), (Some(2), 0), "{ended:#?}");
+
+    let model = format!("{}#echo", fixture());
+    let ended = run_lines("{\"args\":[],\"stdin\":\"x\"}\n", &[&model]);
+    let message = ended.records[0]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("only for command guests"), "{message}");
+}
+
+#[test]
+fn args_and_stdin_together_are_held_to_the_limit_of_args() {
+    let line = |bytes: usize| json!({"args": ["cat"], "stdin": "x".repeat(bytes)}).to_string();
+    let ended = ran(format!("{}\n{}\n", line(450), line(500)), &["--max-args", "500"]);
+    assert_eq!(ended.column("status"), ["ok", "invalid"], "{ended:#?}");
+    let message = ended.records[1]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("--max-args"), "{message}");
+}
+
+#[test]
+fn a_process_for_each_command_makes_no_difference() {
+    let lines = "[\"x3\"]\n{\"args\":[\"cat\"],\"stdin\":\"in\"}\n[\"args\"]\n";
+    let ended = ran(lines, &["--isolation", "process"]);
+    assert_eq!(ended.column("status"), ["exit", "ok", "ok"], "{ended:#?}");
+    assert_eq!(ended.records[1]["result"], result("in"));
+}
+
+#[test]
+fn inspect_says_that_it_is_a_command() {
+    let guest = command();
+    let ended = to_the_end(mpwasm().args(["inspect", guest.path()]));
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.stdout.contains("\ncommand   _start"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("models"), "{}", ended.stdout);
+    let ended = to_the_end(mpwasm().args(["inspect", "--json", guest.path()]));
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(json["is_command"], true);
+}
+
+#[test]
+fn a_task_is_known_again_by_its_stdin_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (guest, log) = (command(), folder.path().join("log"));
+    let run = |stdin: &str, how: &[&str]| {
+        let tasks = folder.path().join("tasks");
+        std::fs::write(&tasks, json!({"args": ["cat"], "stdin": stdin}).to_string()).unwrap();
+        let mut command = mpwasm();
+        command.args(["run", guest.path(), "--tasks"]).arg(tasks);
+        to_the_end(command.arg("--results").arg(&log).args(how))
+    };
+    assert_eq!(run("one", &[]).code, Some(0));
+    assert_eq!(run("one", &["--resume"]).code, Some(0));
+    let other = run("two", &["--resume"]);
+    assert_eq!(other.code, Some(2), "{other:#?}");
+    assert!(other.stderr.contains("other tasks"), "{}", other.stderr);
+}

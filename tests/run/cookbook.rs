@@ -1,0 +1,92 @@
+//! The commands of the documentation run, as they stand there.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::bench::{Ended, to_the_end};
+use crate::support::{binary, guest, mpwasm, repository};
+
+/// Guests as the documentation has them: `words.wasm` prints and returns its args, `pick.wasm` is the fixture.
+const WORDS: &str = r#"(module
+    (import "mpwasm_v1" "input_len" (func $len (result i32)))
+    (import "mpwasm_v1" "input_read" (func $read (param i32 i32 i32) (result i32)))
+    (import "mpwasm_v1" "output_write" (func $write (param i32 i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $print (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "runnable") (result i32) (local $len i32)
+        (local.set $len (call $read (i32.const 16) (i32.const 0) (call $len)))
+        (call $write (i32.const 16) (local.get $len))
+        (i32.store8 (i32.add (i32.const 16) (local.get $len)) (i32.const 10))
+        (i32.store (i32.const 0) (i32.const 16))
+        (i32.store (i32.const 4) (i32.add (local.get $len) (i32.const 1)))
+        (call $print (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))"#;
+
+/// The blocks of shell commands in a page.
+fn blocks(page: &str) -> Vec<String> {
+    let text = fs::read_to_string(repository().join("docs").join(page)).unwrap();
+    let pieces = text.split("\n```sh\n").skip(1);
+    pieces
+        .map(|piece| piece.split_once("\n```").unwrap().0.to_owned())
+        .collect()
+}
+
+/// Runs a block as a script that ends at the first command that fails.
+fn run_block(folder: &Path, block: &str) -> Ended {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("bash");
+    command.args(["-euc", block]).current_dir(folder);
+    for (name, value) in mpwasm().get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env("PATH", format!("{}:{path}", folder.display()));
+    to_the_end(&mut command)
+}
+
+/// Runs all blocks of a page, and looks for what it says that they print.
+fn run_page(page: &str, printed: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    std::os::unix::fs::symlink(binary(), here.join("mpwasm")).unwrap();
+    fs::write(here.join("words.wasm"), WORDS).unwrap();
+    fs::copy(guest("fixture"), here.join("pick.wasm")).unwrap();
+    let blocks = blocks(page);
+    assert!(!blocks.is_empty());
+    let mut all = String::new();
+    for block in &blocks {
+        let ended = run_block(here, block);
+        assert_eq!(ended.code, Some(0), "{block}\n{ended:#?}");
+        all += &ended.stdout;
+    }
+    for text in printed {
+        assert!(all.contains(text), "{text:?} is not in {all}");
+    }
+}
+
+#[test]
+fn the_cookbooks_commands_do_what_it_says() {
+    run_page(
+        "cookbook.md",
+        &[
+            "[\"three and four\"]",
+            "[\"convert\",\"a.gif\",\"a.gif.png\"]",
+            "\"result\":[12]",
+            "[\"by\",\"its\",\"stem\"]",
+            "a\t[\"a\"]\nb\t[\"b\"]\nc\t[\"c\"]\n",
+            "some failed: 1",
+            "ended early",
+            "timeout\n",
+        ],
+    );
+}
+
+#[test]
+fn the_commands_for_who_comes_from_gnu_parallel_run() {
+    run_page(
+        "coming-from-gnu-parallel.md",
+        &["[\"c\"]", "10\t[\"number\",\"10\"]", "\"args\":[\"b\",\"b.out\"]"],
+    );
+}

@@ -1,0 +1,190 @@
+//! Args the way GNU parallel and xargs take them, several guests, and what would run.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use crate::bench::{Guest, LIMIT, TasksFile, fixture, run, run_lines, to_the_end};
+use crate::support::{self, Run, mpwasm};
+
+fn echo() -> String {
+    support::fixture("echo")
+}
+
+fn results(ended: &crate::bench::Ended) -> Vec<String> {
+    ended
+        .records
+        .iter()
+        .map(|record| record["result"].to_string())
+        .collect()
+}
+
+#[test]
+fn each_input_is_a_task() {
+    let ended = run(&[&echo(), ":::", "a", "--size", "{}"]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(results(&ended), [r#"["a"]"#, r#"["--size"]"#, r#"["{}"]"#]);
+    assert!(run(&[&echo(), ":::"]).stderr.contains("no tasks"));
+}
+
+#[test]
+fn an_input_takes_its_place_in_the_words() {
+    let ended = run(&[&echo(), "--", "convert", "{}", "{}.out", ":::", "x", "y z"]);
+    assert_eq!(
+        results(&ended),
+        [r#"["convert","x","x.out"]"#, r#"["convert","y z","y z.out"]"#]
+    );
+    let ended = run(&[&echo(), "--", "first", ":::", "last"]);
+    assert_eq!(results(&ended), [r#"["first","last"]"#]);
+}
+
+#[test]
+fn each_line_of_a_file_is_a_task() {
+    let lines = TasksFile::new("one\r\n\n[2]\n\"three\" \n\u{fffd}");
+    let ended = run(&[&echo(), "-a", lines.path()]);
+    assert_eq!(
+        results(&ended),
+        [
+            r#"["one"]"#,
+            r#"[""]"#,
+            r#"["[2]"]"#,
+            r#"["\"three\" "]"#,
+            "[\"\u{fffd}\"]"
+        ]
+    );
+    let bad = TasksFile::new(b"good\n\xff\n");
+    let ended = run(&[&echo(), "-a", bad.path()]);
+    assert_eq!(ended.column("status"), ["ok", "invalid"]);
+    let message = ended.records[1]["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("line 2") && message.contains("not UTF-8"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_run_starts_with_the_first_line_and_ends_with_its_reader() {
+    let mut child = mpwasm()
+        .args(["run", "--size", "2", &echo(), "-a", "-", "--results", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Lines without end, as of `seq 1000000`; it stops when nobody takes them any more.
+    let writer = std::thread::spawn(move || {
+        let written = (0_u64..).take_while(|number| writeln!(stdin, "{number}").is_ok());
+        written.count()
+    });
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    assert!(first.contains("\"status\":\"ok\""), "{first}");
+    let mut run = Run { child, stdout: None };
+    let children: Vec<_> = support::descendants(run.pid())
+        .into_iter()
+        .filter_map(support::pidfd_if_there)
+        .collect();
+    assert!(children.len() >= 2, "a dispatcher and workers");
+    drop(stdout);
+    assert_eq!(run.wait(LIMIT).code(), Some(0));
+    support::assert_all_end(&children, LIMIT);
+    writer.join().unwrap();
+}
+
+/// A guest whose result is this number.
+fn answers(number: u32) -> Guest {
+    Guest::file(
+        &format!("answer{number}.wat"),
+        format!(
+            r#"(module (import "mpwasm_v1" "output_write" (func $out (param i32 i32)))
+                (memory (export "memory") 1) (data (i32.const 0) "{number}")
+                (func (export "runnable") (result i32) (call $out (i32.const 0) (i32.const 1)) (i32.const 0)))"#
+        )
+        .as_bytes(),
+    )
+}
+
+#[test]
+fn task_lines_name_their_guest_by_path_file_or_stem() {
+    let (one, two) = (answers(1), answers(2));
+    let lines = format!(
+        "{{\"guest\":\"{}\",\"args\":[]}}\n{{\"guest\":\"answer2.wat\",\"args\":[]}}\n{{\"guest\":\"answer1\",\"args\":[]}}\n\
+         []\n{{\"guest\":\"answer3\",\"args\":[]}}\n",
+        two.path()
+    );
+    let ended = run_lines(lines, &[one.path(), two.path()]);
+    assert_eq!(results(&ended)[..3], ["2", "2", "1"]);
+    assert_eq!(ended.column("status")[3..], ["invalid", "invalid"]);
+    let message = |place: usize| ended.records[place]["error"]["message"].as_str().unwrap();
+    assert!(message(3).contains("line 4") && message(3).contains("names no `guest`"));
+    assert!(message(4).contains("no guest `answer3`") && message(4).contains("answer1.wat"));
+}
+
+#[test]
+fn a_name_that_could_mean_two_guests_means_none() {
+    let (one, other) = (answers(1), answers(1));
+    let lines = format!(
+        "{{\"guest\":\"answer1\",\"args\":[]}}\n{{\"guest\":\"{}\",\"args\":[]}}\n",
+        one.path()
+    );
+    let ended = run_lines(lines, &[one.path(), other.path()]);
+    assert_eq!(ended.column("status"), ["invalid", "ok"]);
+    assert!(
+        ended.records[0]["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("could be")
+    );
+}
+
+#[test]
+fn a_bad_guest_is_refused_before_a_good_one_runs() {
+    let bad = Guest::wat("(module)");
+    let lines = TasksFile::new(format!(
+        "{{\"guest\":\"{}\",\"model\":\"noop\",\"args\":[]}}\n",
+        fixture()
+    ));
+    let ended = run(&[fixture(), bad.path(), "--tasks", lines.path()]);
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert!(
+        ended.records.is_empty() && ended.stderr.contains("guest.wat"),
+        "{ended:#?}"
+    );
+    let ended = run(&[fixture(), fixture(), ":::", "x"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("several guests"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_dry_run_prints_task_lines_that_mean_the_same_and_runs_nothing() {
+    let lines = "{\"model\":\"print\",\"args\":[\"x\\n\",\"\"],\"key\":\"k\",\"timeout\":2}\nnonsense\n";
+    let tasks = TasksFile::new(lines);
+    let results = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(results.path(), "old").unwrap();
+    let dry = to_the_end(
+        mpwasm()
+            .args([
+                "run",
+                "--dry-run",
+                fixture(),
+                "--tasks",
+                tasks.path(),
+                "--results",
+            ])
+            .arg(results.path()),
+    );
+    assert_eq!(std::fs::read(results.path()).unwrap(), b"old");
+    assert_eq!(
+        dry.stdout,
+        "{\"key\":\"k\",\"model\":\"print\",\"timeout\":\"2s\",\"args\":[\"x\\n\",\"\"]}\n"
+    );
+    assert!(dry.stderr.contains("line 2"), "{}", dry.stderr);
+    let ended = run_lines(&dry.stdout, &[fixture()]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "x\n"));
+    let pushed = to_the_end(mpwasm().args(["run", "--dry-run"]).arg(support::guest("demo")));
+    assert!(
+        pushed.stdout.lines().count() == 10 && pushed.code == Some(0),
+        "{pushed:#?}"
+    );
+}

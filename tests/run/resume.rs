@@ -1,0 +1,239 @@
+//! Runs that go on where an earlier one was ended: what is skipped, what is run again, and which logs are refused.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::bench::{Ended, LIMIT, fixture, line, to_the_end};
+use crate::support::{self, mpwasm};
+
+/// A folder with task lines and the log of their runs.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new(lines: &[String]) -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.write("tasks", &lines.concat());
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    fn records(&self) -> Vec<Value> {
+        let mut all = support::records(self.log().as_bytes());
+        all.sort_by_key(|record| record["id"].as_u64());
+        all
+    }
+
+    fn command(&self, options: &[&str]) -> Command {
+        let mut command = mpwasm();
+        command
+            .args(["run", fixture(), "--size=2", "--tasks"])
+            .arg(self.path("tasks"));
+        command.arg("--results").arg(self.path("log")).args(options);
+        command
+    }
+
+    fn run(&self, options: &[&str]) -> Ended {
+        to_the_end(&mut self.command(options))
+    }
+}
+
+/// A task that says that it runs.
+fn says(text: &str) -> String {
+    let args = json!([format!("{text}\n"), ""]);
+    format!("{}\n", json!({"model": "print", "args": args}))
+}
+
+fn ids(records: &[Value]) -> Vec<u64> {
+    records
+        .iter()
+        .map(|record| record["id"].as_u64().unwrap())
+        .collect()
+}
+
+#[test]
+fn what_has_a_record_is_not_run_again_and_ids_stay_positions() {
+    let place = Place::new(&[says("zero"), says("one"), says("two"), says("three")]);
+    assert_eq!(
+        place.run(&["--resume"]).code,
+        Some(0),
+        "without a log it is an ordinary run"
+    );
+    let all = place.log();
+    assert_eq!(ids(&place.records()), [0, 1, 2, 3]);
+    // As a run leaves it that was killed: two records are missing, and the last line is torn.
+    let kept: Vec<_> = place
+        .records()
+        .iter()
+        .filter(|record| [0, 2].contains(&record["id"].as_u64().unwrap()))
+        .map(|record| {
+            all.lines()
+                .find(|line| line.starts_with(&format!("{{\"id\":{},", record["id"])))
+                .unwrap()
+        })
+        .collect();
+    let begun = format!("{}\n", kept.join("\n"));
+    place.write("log", &format!("{begun}{{\"id\":3,\"key\":nu"));
+    let ended = place.run(&["--resume"]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let mut printed = ended.prints();
+    printed.sort_unstable();
+    assert_eq!(printed, ["one", "three"]);
+    assert!(place.log().starts_with(&begun), "what was there stays");
+    assert_eq!(ids(&place.records()), [0, 1, 2, 3]);
+    assert!(
+        ended.stderr.contains("2 tasks: 2 ok; 2 skipped"),
+        "{}",
+        ended.stderr
+    );
+    let before = place.log();
+    let ended = place.run(&["--resume"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""));
+    assert_eq!(place.log(), before);
+}
+
+#[test]
+fn what_failed_is_run_again_when_asked_for_and_its_record_replaced() {
+    let failing = line("bad", "fail", "[\"no\"]");
+    let place = Place::new(&[says("zero"), failing, "nonsense\n".into(), says("three")]);
+    assert_eq!(place.run(&[]).code, Some(1));
+    let ended = place.run(&["--resume"]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), ""),
+        "nothing was left to do"
+    );
+    assert!(ended.stderr.contains("4 skipped") && ended.stderr.contains("2 of a failure"));
+    // The bad line has become a task, and what failed has become another task: it has no record that stays.
+    let better = line("bad", "echo", "[1]");
+    place.write(
+        "tasks",
+        &[says("zero"), better, says("two"), says("three")].concat(),
+    );
+    let ended = place.run(&["--retry-failed"]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "two\n"),
+        "{ended:#?}"
+    );
+    let records = place.records();
+    assert_eq!(ids(&records), [0, 1, 2, 3]);
+    assert!(
+        records.iter().all(|record| record["status"] == "ok"),
+        "{records:#?}"
+    );
+}
+
+#[test]
+fn a_task_with_a_key_is_known_wherever_it_stands() {
+    let keyed = |key: &str| {
+        format!(
+            "{}\n",
+            json!({"key": key, "model": "print", "args": [format!("{key}\n"), ""]})
+        )
+    };
+    let place = Place::new(&[keyed("a"), keyed("b")]);
+    assert_eq!(place.run(&[]).code, Some(0));
+    place.write("tasks", &[keyed("new"), keyed("b"), keyed("a")].concat());
+    let ended = place.run(&["--resume"]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "new\n"),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn a_log_of_something_else_is_refused_and_nothing_runs() {
+    let place = Place::new(&[says("zero"), says("one")]);
+    assert_eq!(place.run(&[]).code, Some(0));
+    let log = place.log();
+    let refused = |command: &mut Command, why: &str| {
+        let ended = to_the_end(command);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:#?}");
+        assert!(ended.stderr.contains(why), "{}", ended.stderr);
+        assert_eq!(place.log(), log, "it is as it was");
+    };
+    for how in ["--resume", "--retry-failed"] {
+        // A task in front that has no record does not run, either.
+        place.write("tasks", &[says("zero"), says("other"), says("two")].concat());
+        refused(&mut place.command(&[how]), "other tasks");
+        place.write("tasks", &says("zero"));
+        refused(&mut place.command(&[how]), "task 1");
+        let mut other = mpwasm();
+        let wat =
+            r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) i32.const 0))"#;
+        place.write("other.wat", wat);
+        other
+            .args(["run", how, "--args", "[]", "--results"])
+            .arg(place.path("log"));
+        refused(other.arg(place.path("other.wat")), "another guest");
+    }
+    refused(
+        mpwasm().args(["run", fixture(), "--resume", "--results", "-"]),
+        "no log on stdout",
+    );
+}
+
+#[test]
+fn tasks_that_a_guest_pushes_are_known_by_their_positions() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let guest = support::guest("pusher");
+    let run = || {
+        let mut command = mpwasm();
+        command
+            .args(["run", "--resume", "--results"])
+            .arg(&log)
+            .arg(guest);
+        to_the_end(&mut command)
+    };
+    let first = run();
+    let all = fs::read_to_string(&log).unwrap();
+    let mut lines: Vec<_> = all.lines().collect();
+    assert!(lines.len() > 2, "{first:#?}");
+    let lost = lines.remove(1);
+    fs::write(&log, lines.join("\n") + "\n").unwrap();
+    let second = run();
+    assert_eq!(second.code, first.code, "{second:#?}");
+    let again = support::records(&fs::read(&log).unwrap());
+    assert_eq!(again.len(), lines.len() + 1);
+    let lost: Value = serde_json::from_str(lost).unwrap();
+    assert_eq!(again.last().unwrap()["id"], lost["id"]);
+    assert_eq!(again.last().unwrap()["task"], lost["task"]);
+}
+
+#[test]
+fn a_log_that_another_run_writes_is_refused() {
+    let place = Place::new(&[says("zero")]);
+    let mut command = mpwasm();
+    let log = place.path("log");
+    command
+        .args(["run", fixture(), "--tasks", "-", "--results"])
+        .arg(&log);
+    let mut first = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    support::until(|| log.exists().then_some(()));
+    support::until(|| {
+        let ended = place.run(&["--resume"]);
+        (ended.code == Some(2) && ended.stderr.contains("another run")).then_some(())
+    });
+    drop(first.stdin.take());
+    let mut run = support::Run {
+        child: first,
+        stdout: None,
+    };
+    run.wait(LIMIT);
+}

@@ -1,0 +1,231 @@
+//! What is shown of a run: order, tags, an early end, the summary.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::bench::{Ended, fixture, line, run, run_lines, to_the_end};
+use crate::support::{self, mpwasm};
+
+fn prints(text: &str) -> String {
+    let args = json!([format!("{text}\n"), ""]);
+    format!("{}\n", json!({"model": "print", "key": text, "args": args}))
+}
+
+#[test]
+fn output_and_records_keep_the_order_while_the_first_task_is_slow() {
+    // With one of two workers asleep, the other runs all the rest meanwhile.
+    let mut lines = line("slow", "sleep", "[700]");
+    let names: Vec<_> = (0..3000).map(|number| number.to_string()).collect();
+    lines.extend(names.iter().map(|name| prints(name)));
+    let ended = run_lines(&lines, &[fixture(), "--size=2", "--keep-order"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.prints(), names);
+    let written: Vec<_> = ended
+        .lines
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .collect();
+    let ids: Vec<_> = written
+        .iter()
+        .map(|record| record["id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(ids, (0..3001).collect::<Vec<_>>());
+    // Others ran to their end before the first did: it began before them and was still asleep.
+    let worker = |record: &Value| record["worker"].as_u64().unwrap();
+    let by_others = written[1..]
+        .iter()
+        .filter(|record| worker(record) != worker(&written[0]));
+    assert!(by_others.count() > 500);
+}
+
+#[test]
+fn without_it_nothing_waits_for_the_first() {
+    let lines = [line("slow", "sleep", "[700]"), prints("x"), prints("y")].concat();
+    let ended = run_lines(lines, &[fixture(), "--size=2"]);
+    let last: Value = serde_json::from_str(ended.lines.last().unwrap()).unwrap();
+    assert_eq!(last["key"], "slow");
+}
+
+#[test]
+fn what_is_cancelled_has_its_record_in_order_too() {
+    let lines = [line("", "spin", "[]"), line("", "noop", "[]")].concat();
+    let ended = run_lines(lines, &[fixture(), "--size=2", "-k", "--halt=now,success=1"]);
+    assert_eq!(ended.column("status"), ["cancelled", "ok"]);
+    assert!(ended.lines[0].starts_with("{\"id\":0,"), "{ended:#?}");
+}
+
+#[test]
+fn lines_have_the_tag_of_their_task() {
+    let ended = run_lines(
+        [prints("a\nb"), prints("c")].concat(),
+        &[fixture(), "-k", "--tag"],
+    );
+    assert_eq!(ended.prints(), ["a\\nb\ta", "a\\nb\tb", "c\tc"]);
+    let print = support::fixture("print");
+    let ended = run(&[&print, "--tag", "--", "{}\n", "", ":::", "an input"]);
+    assert_eq!(ended.prints(), ["an input\tan input"]);
+    let ended = run(&[&print, "--tag", "--args", "[\"x\\n\",\"\"]"]);
+    assert_eq!(ended.prints(), ["0\tx"]);
+}
+
+/// A run of a thousand tasks, which halts.
+fn halting(halt: &str, model: &str, args: &str) -> Ended {
+    let ended = run_lines(
+        line("", model, args).repeat(1000),
+        &[fixture(), "--size=2", "--halt", halt],
+    );
+    support::assert_each_id_once(&ended.records, ended.records.len() as u64);
+    ended
+}
+
+#[test]
+fn a_run_halts_when_enough_failed() {
+    for halt in ["now,fail=2", "soon,fail=2", "soon,fail=50%"] {
+        let ended = halting(halt, "fail", "[\"no\"]");
+        assert_eq!(ended.code, Some(1));
+        assert!(
+            ended.stderr.contains(&format!("--halt {halt}")),
+            "{}",
+            ended.stderr
+        );
+        let failed = ended
+            .column("status")
+            .iter()
+            .filter(|status| **status == "error")
+            .count();
+        assert!((2..1000).contains(&failed), "{halt}: {failed}");
+    }
+    let ended = halting("now,fail=1", "noop", "[]");
+    assert_eq!((ended.code, ended.records.len()), (Some(0), 1000));
+    assert!(!ended.stderr.contains("--halt"));
+}
+
+#[test]
+fn a_run_halts_when_enough_went_well_and_that_is_no_failure() {
+    let spinning = [
+        line("", "busy", "[1000]").repeat(5),
+        line("", "sleep", "[1000]").repeat(500),
+    ]
+    .concat();
+    let ended = run_lines(spinning, &[fixture(), "--size=2", "--halt", "now,success=3"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.column("status").contains(&"cancelled"));
+}
+
+#[test]
+fn the_summary_can_be_json() {
+    let lines = [line("", "noop", "[]"), line("", "fail", "[\"no\"]")].concat();
+    let ended = run_lines(lines, &[fixture(), "--summary", "json"]);
+    let last: Value = serde_json::from_str(ended.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["tasks"], &last["ok"], &last["error"]),
+        (&json!(2), &json!(1), &json!(1))
+    );
+    assert!(last["seconds"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_halt_that_makes_no_sense_is_wrong_usage() {
+    let ended = to_the_end(mpwasm().args(["run", fixture(), "--halt", "fail=1", "--args", "[]"]));
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("now,fail=1"), "{}", ended.stderr);
+}
+
+#[test]
+fn each_task_has_files_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("a/b");
+    let args = json!(["out\nand", "err"]);
+    let lines = format!(
+        "{}\n{}",
+        json!({"model": "print", "args": args}),
+        line("", "fail", "[\"no\"]")
+    );
+    let ended = run_lines(lines, &[fixture(), "--results-dir", root.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(1));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).ok();
+    assert_eq!(read("0/stdout").unwrap(), "out\nand");
+    assert_eq!(read("0/stderr").unwrap(), "err");
+    assert_eq!(read("1/stdout"), None);
+    let record: Value = serde_json::from_str(&read("1/record.json").unwrap()).unwrap();
+    assert_eq!((&record["id"], &record["status"]), (&json!(1), &json!("error")));
+    assert_eq!(ended.stdout, "out\nand\n", "it is printed all the same");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let refused = run(&[fixture(), "--results-dir", file.path().to_str().unwrap()]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("--results-dir"), "{}", refused.stderr);
+}
+
+/// Runs with stderr, and stdout if that is asked for, on a terminal. What stood there, and what was on stdout else.
+fn on_a_terminal(both: bool, args: &[&str]) -> (String, String) {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let terminal = std::fs::File::from(pty.slave);
+    let mut command = mpwasm();
+    command
+        .arg("run")
+        .args(args)
+        .env("TERM", "xterm")
+        .stdin(Stdio::null());
+    command.stderr(terminal.try_clone().unwrap());
+    command.stdout(if both {
+        terminal.try_clone().unwrap().into()
+    } else {
+        Stdio::piped()
+    });
+    drop(terminal);
+    let mut child = command.spawn().unwrap();
+    drop(command); // its descriptors of the terminal, or the reader would wait for ever
+    let stdout = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        // The end of a terminal is an error.
+        let _ = std::fs::File::from(pty.master).read_to_end(&mut seen);
+        String::from_utf8(seen).unwrap()
+    });
+    let mut rest = String::new();
+    if let Some(mut stdout) = stdout {
+        stdout.read_to_string(&mut rest).unwrap();
+    }
+    child.wait().unwrap();
+    (reader.join().unwrap(), rest)
+}
+
+#[test]
+fn a_bar_shows_how_far_a_run_is_and_leaves_prints_whole() {
+    let mut lines: String = (0..200).map(|number| prints(&format!("line {number}"))).collect();
+    lines += &line("", "fail", "[\"no\"]");
+    let tasks = crate::bench::TasksFile::new(lines);
+    let args = [
+        fixture(),
+        "--size=2",
+        "--progress=always",
+        "-k",
+        "--tasks",
+        tasks.path(),
+    ];
+    let (terminal, stdout) = on_a_terminal(false, &args);
+    assert!(terminal.contains("201 of 201 ended, 1 failed"), "{terminal}");
+    assert_eq!(stdout.lines().count(), 200);
+    assert!(!stdout.contains('\u{1b}'));
+
+    let (terminal, _) = on_a_terminal(true, &args);
+    for number in 0..200 {
+        let whole = format!("line {number}\r\n");
+        assert!(terminal.contains(&whole), "{number} in {terminal}");
+    }
+    let (terminal, _) = on_a_terminal(false, &[&args[..2], &["--progress=never"], &args[3..]].concat());
+    assert!(!terminal.contains("of 201 ended"), "{terminal}");
+}
+
+#[test]
+fn a_bar_never_goes_into_a_pipe() {
+    let echo = support::fixture("echo");
+    let ended = run(&[&echo, "--progress=auto", ":::", "a"]);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    let refused = run(&[&echo, "--progress=always", ":::", "a"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("terminal"), "{}", refused.stderr);
+}
