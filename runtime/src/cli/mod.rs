@@ -5,6 +5,7 @@ mod build;
 mod cache;
 mod doctor;
 mod ending;
+mod exec;
 mod exit;
 mod feed;
 mod inspect;
@@ -37,7 +38,13 @@ use options::{Cli, Command};
 
 /// The whole command line. Threads that still run when it ends are left behind.
 pub fn main() -> ! {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        let command = env::args_os()
+            .skip(1)
+            .find(|word| !word.as_bytes().starts_with(b"-"));
+        process::exit(exit::of_usage(&error, command))
+    });
     let exit = dispatch(cli).unwrap_or_else(|failure| {
         stdio::say(&one_line(&failure.error));
         failure.exit
@@ -56,6 +63,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         .init();
     match cli.command {
         Command::Run(args) => run::run(*args, guests),
+        Command::Exec(args) => exec::exec(&args, guests),
         Command::Build { dir } => {
             let module = build::build(&dir).or_usage()?;
             print_path(&module)

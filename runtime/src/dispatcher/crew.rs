@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 
 use nix::fcntl::OFlag;
@@ -64,6 +64,8 @@ pub struct Crew {
     /// By slot.
     members: Vec<Option<Member>>,
     engine: EngineSettings,
+    /// What commands read, the worker's that runs one.
+    stdin: Option<OwnedFd>,
     /// The walls around each worker.
     jail: Option<Plan>,
     /// With which workers are started such that they die first.
@@ -94,13 +96,19 @@ pub enum Note {
 
 impl Crew {
     /// No workers yet.
-    pub fn new(settings: &Settings, jail: Option<Plan>, score: Option<OomScore>) -> Self {
+    pub fn new(
+        settings: &Settings,
+        stdin: Option<OwnedFd>,
+        jail: Option<Plan>,
+        score: Option<OomScore>,
+    ) -> Self {
         Self {
             size: settings.size,
             members: (0..WorkerId::slots(settings.size, settings.isolation))
                 .map(|_| None)
                 .collect(),
             engine: EngineSettings::from(settings),
+            stdin,
             jail,
             score,
             guests: Vec::new(),
@@ -233,7 +241,8 @@ impl Crew {
             slots: Slots::new(page),
             control: Some(File::from(control)),
         };
-        let descriptors = [theirs.as_fd(), page_descriptor.as_fd()];
+        let mut descriptors = vec![theirs.as_fd(), page_descriptor.as_fd()];
+        descriptors.extend(self.stdin.as_ref().map(AsFd::as_fd));
         if let Err(error) = self.introduce(&member.channel, &descriptors) {
             // Its end is heard of like any other's.
             self.start_error = Some(error.to_string());
@@ -245,6 +254,7 @@ impl Crew {
     /// Tells a new worker what it is to know before the first task.
     fn introduce(&self, channel: &Channel, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
         let start = ToWorker::Start {
+            stdin: self.stdin.is_some(),
             engine: self.engine.clone(),
             guests: self.guests.len() as u32,
             max_args: self.max_args,

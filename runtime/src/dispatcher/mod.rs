@@ -35,6 +35,8 @@ pub struct Start {
     parent: Channel,
     tasks: OwnedFd,
     settings: Settings,
+    /// What commands read.
+    stdin: Option<OwnedFd>,
     /// The walls to be built around this process and its workers.
     pub jail: Option<Plan>,
 }
@@ -46,15 +48,28 @@ impl Start {
     /// With why it does not come.
     pub fn receive() -> Result<Self, String> {
         let mut parent = process::enter()?;
-        let ToDispatcher::Start { settings, jail } = parent.receive().map_err(|error| error.to_string())?
+        let ToDispatcher::Start {
+            settings,
+            stdin,
+            jail,
+        } = parent.receive().map_err(|error| error.to_string())?
         else {
             return Err("the first message was not a start".to_owned());
         };
         let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
+        let stdin = match stdin {
+            true => Some(
+                parent
+                    .take_descriptor()
+                    .ok_or("the stdin of commands is missing")?,
+            ),
+            false => None,
+        };
         Ok(Self {
             parent,
             tasks,
             settings,
+            stdin,
             jail,
         })
     }
@@ -76,7 +91,7 @@ impl Start {
                 .and_then(|()| jail::lock(Role::Dispatcher, plan))
                 .map_err(|error| error.to_string())?;
         }
-        let crew = Crew::new(&self.settings, self.jail, score);
+        let crew = Crew::new(&self.settings, self.stdin, self.jail, score);
         event_loop::EventLoop::new(self.parent, self.tasks, self.settings, crew)
             .map_err(|error| error.to_string())?
             .run();

@@ -46,16 +46,20 @@ impl Dispatcher {
         executable: &Executable,
         settings: &Settings,
         tasks: OwnedFd,
+        stdin: Option<PipeReader>,
         diagnostics: PipeWriter,
     ) -> Result<Self, Error> {
         let largest = dispatcher_frame(settings);
         let (process, channel) = child::start(executable, Role::Dispatcher, &diagnostics, largest)?;
+        let mut descriptors = vec![tasks.as_fd()];
+        descriptors.extend(stdin.as_ref().map(AsFd::as_fd));
         channel.send_with(
             &ToDispatcher::Start {
                 settings: settings.clone(),
+                stdin: stdin.is_some(),
                 jail: Plan::new(settings.jail, settings.user),
             },
-            &[tasks.as_fd()],
+            &descriptors,
         )?;
         Ok(Self { process, channel })
     }
