@@ -56,6 +56,9 @@ pub struct Settings {
     pub max_result: u64,
     /// Most bytes of stdout, stderr and log of one task or one callback; more is cut and flagged.
     pub max_output: u64,
+    /// Whether what a command writes to its stdout and stderr is its result. Otherwise it is printed as it comes, and the
+    /// result is the exit code alone.
+    pub capture: bool,
     /// Largest args, bytes.
     pub max_args: u64,
     /// Deadline of one callback.
@@ -98,6 +101,7 @@ impl Default for Settings {
             memory: 256 << 20,
             max_result: 16 << 20,
             max_output: 1 << 20,
+            capture: true,
             max_args: 16 << 20,
             callback_timeout: Duration::from_secs(1),
             callback_memory: 64 << 20,

@@ -13,6 +13,7 @@ mod support;
 
 mod callbacks;
 mod dispatcher;
+mod exec;
 mod guests;
 mod parent;
 mod pipes;

@@ -25,7 +25,7 @@ fn read_a_byte(run: &mut Session) -> [u8; 1] {
 
 /// Waits until nothing moves any more: the pipe of stdout is full, all threads of the run wait, and none has used
 /// processor time for a while. (The kernel does not announce that.) Meanwhile no process may hold too much memory.
-fn wait_until_stuck(run: &Session) {
+pub fn wait_until_stuck(run: &Session) {
     let stdout = run.stdout.as_ref().expect("nobody reads it");
     let used = || run.processes().into_iter().map(cpu).sum::<u64>();
     let (mut last, mut since) = (used(), Instant::now());

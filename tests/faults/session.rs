@@ -187,7 +187,12 @@ impl Ended {
 impl Session {
     /// Starts `mpwasm run ARGS...`.
     pub fn start(args: &[&str]) -> Self {
-        Self::spawn(mpwasm(), args)
+        Self::spawn(mpwasm(), "run", args)
+    }
+
+    /// Starts `mpwasm exec ARGS...`.
+    pub fn exec(args: &[&str]) -> Self {
+        Self::spawn(mpwasm(), "exec", args)
     }
 
     /// As [`start`](Self::start); no process of the run may have more address space than this.
@@ -196,12 +201,12 @@ impl Session {
         let limit = move || Ok(setrlimit(Resource::RLIMIT_AS, address_space, address_space)?);
         // SAFETY: setrlimit is safe to be called between fork and exec.
         unsafe { command.pre_exec(limit) };
-        Self::spawn(command, args)
+        Self::spawn(command, "run", args)
     }
 
-    fn spawn(mut command: Command, args: &[&str]) -> Self {
+    fn spawn(mut command: Command, what: &str, args: &[&str]) -> Self {
         command
-            .arg("run")
+            .arg(what)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -17,6 +17,18 @@ pub enum Exit {
     Failed,
     /// 130 or 143: a signal ended the run.
     Interrupted(Signal),
+    /// Of `exec`: the command's own exit code.
+    Command(i32),
+    /// 124, of `exec`: the command ran out of time.
+    TimedOut,
+    /// 125, of `exec`: mpwasm itself failed, or was used wrongly.
+    ExecFailed,
+    /// 126, of `exec`: a bad guest.
+    BadCommand,
+    /// 134, of `exec`: the command trapped, or what comes to the same.
+    Trapped,
+    /// 141, of `exec`: nobody reads the command's stdout any more; the code of a program that SIGPIPE ended.
+    Unread,
 }
 
 impl Exit {
@@ -29,6 +41,14 @@ impl Exit {
             Self::Failed => 3,
             Self::Interrupted(Signal::Interrupt) => 130,
             Self::Interrupted(Signal::Terminate) => 143,
+            Self::Command(code @ 0..=255) => code,
+            // A process has no such code. Its lowest bits may be those of success.
+            Self::Command(_) => 255,
+            Self::TimedOut => 124,
+            Self::ExecFailed => 125,
+            Self::BadCommand => 126,
+            Self::Trapped => 134,
+            Self::Unread => 141,
         }
     }
 }
@@ -94,6 +114,17 @@ impl Failure {
     }
 }
 
+/// The exit code of a command line that could not be read, or that asked for help.
+pub fn of_usage(error: &clap::Error, is_exec: bool) -> i32 {
+    let exit = match error.exit_code() {
+        0 => Exit::Success,
+        // Not to be taken for a code of the command.
+        _ if is_exec => Exit::ExecFailed,
+        _ => Exit::Usage,
+    };
+    exit.code()
+}
+
 /// Says at the place where an error is passed on which exit code it means.
 pub trait OrExit<T> {
     /// An error here is wrong usage: exit code 2.
@@ -126,6 +157,15 @@ mod tests {
             (Exit::Failed, 3),
             (Exit::Interrupted(Signal::Interrupt), 130),
             (Exit::Interrupted(Signal::Terminate), 143),
+            (Exit::Command(0), 0),
+            (Exit::Command(255), 255),
+            (Exit::Command(256), 255),
+            (Exit::Command(-1), 255),
+            (Exit::TimedOut, 124),
+            (Exit::ExecFailed, 125),
+            (Exit::BadCommand, 126),
+            (Exit::Trapped, 134),
+            (Exit::Unread, 141),
         ];
         for (exit, code) in endings {
             assert_eq!(exit.code(), code, "{exit:?}");

@@ -5,6 +5,7 @@ mod build;
 mod cache;
 mod doctor;
 mod ending;
+mod exec;
 mod exit;
 mod feed;
 mod guests;
@@ -51,7 +52,10 @@ use options::{Cli, Command};
 
 /// The whole command line. Threads that still run when it ends are left behind.
 pub fn main() -> ! {
-    let cli = Cli::read(env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = Cli::read(env::args_os()).unwrap_or_else(|error| {
+        let _ = error.print();
+        process::exit(exit::of_usage(&error, options::is_exec(env::args_os())))
+    });
     let exit = dispatch(cli).unwrap_or_else(|failure| {
         stdio::say(&one_line(&failure.error));
         failure.exit
@@ -63,6 +67,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let guests = logging::begin(cli.verbose, cli.log_format);
     match cli.command {
         Command::Run(args) => run::run(*args, guests),
+        Command::Exec(args) => exec::exec(&args, guests),
         Command::Build { dir } => {
             let module = build::build(&dir).or_usage()?;
             print_path(&module)

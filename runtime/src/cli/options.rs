@@ -52,7 +52,11 @@ impl Cli {
     pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let wrong = |kind, why: &str| Self::command().error(kind, why);
         let mut line: Vec<_> = line.into_iter().collect();
-        let listed = inputs::split_listed(&mut line).map_err(|why| wrong(ErrorKind::InvalidValue, &why))?;
+        // The arguments of a command are its own, whatever they are.
+        let listed = match is_exec(line.iter().cloned()) {
+            true => None,
+            false => inputs::split_listed(&mut line).map_err(|why| wrong(ErrorKind::InvalidValue, &why))?,
+        };
         let mut cli = Self::try_parse_from(line)?;
         match (&mut cli.command, listed) {
             (_, None) => {}
@@ -72,6 +76,14 @@ impl Cli {
     }
 }
 
+/// Whether this command line is one of `mpwasm exec`, as far as that can be said of one that may be wrong.
+pub fn is_exec(line: impl IntoIterator<Item = OsString>) -> bool {
+    let mut words = line.into_iter().skip(1);
+    words
+        .find(|word| !word.as_encoded_bytes().starts_with(b"-"))
+        .is_some_and(|word| word == "exec")
+}
+
 /// The sub-commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -82,6 +94,12 @@ pub enum Command {
     /// one kills them, a third one does not even wait for the records. SIGUSR1 prints what each worker is doing.
     #[command(override_usage = "mpwasm run [OPTIONS] <GUEST[#MODEL]>... [-- ARG...] [::: INPUT...]")]
     Run(Box<RunArgs>),
+    /// Run one command (a guest with `_start`) as if it were a program of this machine, with this stdin, stdout and
+    /// stderr.
+    ///
+    /// Exit codes: the command's own (255 for one that no process can have); 124 it ran out of time; 125 mpwasm itself
+    /// failed; 126 a bad guest; 130 and 143 interrupted; 134 it trapped; 141 nobody reads its stdout any more.
+    Exec(Box<ExecArgs>),
     /// Build a guest crate for wasm32-wasip1 and print the path of the module.
     Build {
         /// Directory of the crate.
@@ -175,6 +193,57 @@ impl RunArgs {
         }
     }
 }
+
+/// `mpwasm exec`.
+#[derive(Debug, Args)]
+#[command(override_usage = "mpwasm exec [OPTIONS] <GUEST> [ARG]...")]
+pub struct ExecArgs {
+    /// A .wasm or .wat file, and the command's arguments: all that follows, options too.
+    #[arg(value_name = "GUEST [ARG]", trailing_var_arg = true, required = true)]
+    pub command: Vec<OsString>,
+
+    /// End the command after so long [default: never].
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub timeout: Option<Duration>,
+
+    /// Cap of the command's linear memory; growing past it fails in the command.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
+    pub memory: u64,
+
+    /// Instruction budget of the command, counted deterministically [default: not counted].
+    #[arg(long, value_name = "N")]
+    pub fuel: Option<u64>,
+
+    /// Longest time that the compilation of the guest may take.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    pub compile_timeout: Duration,
+
+    /// Compile the guest even if the cache has it, and leave the cache as it is.
+    #[arg(long)]
+    pub no_cache: bool,
+
+    #[command(flatten)]
+    pub walls: Walls,
+}
+
+impl ExecArgs {
+    /// The settings of a pool for this one command.
+    pub fn settings(&self) -> Settings {
+        self.walls.settings(Settings {
+            size: 1,
+            timeout: self.timeout.unwrap_or(NEVER),
+            memory: self.memory,
+            fuel: self.fuel,
+            compile_timeout: self.compile_timeout,
+            capture: false,
+            max_output: u64::MAX,
+            ..Settings::default()
+        })
+    }
+}
+
+/// A timeout that never comes: a century.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What a run's tasks may use.
 #[derive(Debug, Args)]
@@ -346,6 +415,28 @@ mod tests {
     }
 
     #[test]
+    fn all_that_follows_the_guest_of_exec_is_its_own() {
+        let line = [
+            "mpwasm",
+            "exec",
+            "--timeout",
+            "5s",
+            "g.wasm",
+            "--timeout",
+            "-v",
+            "--",
+            "x",
+        ];
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Exec(args) => {
+                assert_eq!(args.settings().timeout, Duration::from_secs(5));
+                assert_eq!(args.command, ["g.wasm", "--timeout", "-v", "--", "x"]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
     fn every_limit_reaches_its_setting() {
         let line = "g --size 5 --isolation process --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k \
                     --max-args 4MiB --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 \
@@ -359,6 +450,7 @@ mod tests {
             memory: 1 << 20,
             max_result: 2 << 20,
             max_output: 3000,
+            capture: true,
             max_args: 4 << 20,
             callback_timeout: Duration::from_secs(5),
             callback_memory: 6 << 20,

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 
 use nix::fcntl::OFlag;
@@ -65,6 +65,8 @@ pub struct Crew {
     /// By slot.
     members: Vec<Option<Member>>,
     engine: EngineSettings,
+    /// What commands read, the worker's that runs one.
+    stdin: Option<OwnedFd>,
     /// The walls around each worker.
     jail: Option<Plan>,
     /// With which workers are started such that they die first.
@@ -101,13 +103,20 @@ pub enum Note {
 
 impl Crew {
     /// No workers yet. What becomes of them is told if somebody wants to know: `tells`.
-    pub fn new(settings: &Settings, jail: Option<Plan>, score: Option<OomScore>, tells: bool) -> Self {
+    pub fn new(
+        settings: &Settings,
+        stdin: Option<OwnedFd>,
+        jail: Option<Plan>,
+        score: Option<OomScore>,
+        tells: bool,
+    ) -> Self {
         Self {
             size: settings.size,
             members: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
                 .map(|_| None)
                 .collect(),
             engine: EngineSettings::from(settings),
+            stdin,
             jail,
             score,
             guests: Vec::new(),
@@ -253,7 +262,8 @@ impl Crew {
             slots: Slots::new(page),
             control: Some(File::from(control)),
         };
-        let descriptors = [theirs.as_fd(), page_descriptor.as_fd()];
+        let mut descriptors = vec![theirs.as_fd(), page_descriptor.as_fd()];
+        descriptors.extend(self.stdin.as_ref().map(AsFd::as_fd));
         if let Err(error) = self.introduce(worker, &member.channel, &descriptors) {
             // Its end is heard of like any other's.
             self.start_error = Some(error.to_string());
@@ -271,6 +281,7 @@ impl Crew {
     ) -> std::io::Result<()> {
         let seat = self.seat(worker) as usize;
         let start = ToWorker::Start {
+            stdin: self.stdin.is_some(),
             engine: self.engine.clone(),
             guests: self.guests.len() as u32,
             max_args: self.max_args,

@@ -228,9 +228,12 @@ impl EventLoop {
             fds.push(PollFd::new(callbacks, PollFlags::POLLIN));
         }
         let mut workers = Vec::new();
+        // What commands print as it comes has no cap: while the parent has enough to read, it waits in the socket, and
+        // then the command does.
+        let hears = self.settings.capture || !self.uplink_is_full();
         for (worker, member) in self.crew.members() {
-            let socket = member.is_open.then_some(fds.len());
-            if member.is_open {
+            let socket = (member.is_open && hears).then_some(fds.len());
+            if socket.is_some() {
                 fds.push(PollFd::new(
                     member.channel.as_fd(),
                     interest(!member.outgoing.is_empty()),

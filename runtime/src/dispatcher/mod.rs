@@ -43,6 +43,8 @@ pub struct Start {
     parent: Channel,
     tasks: OwnedFd,
     settings: Settings,
+    /// What commands read.
+    stdin: Option<OwnedFd>,
     /// The walls to be built around this process and its workers.
     pub jail: Option<Plan>,
     /// Whether the parent wants to know what becomes of workers.
@@ -58,6 +60,7 @@ impl Start {
         let mut parent = process::enter()?;
         let ToDispatcher::Start {
             settings,
+            stdin,
             jail,
             events,
         } = parent.receive().map_err(|error| error.to_string())?
@@ -65,10 +68,19 @@ impl Start {
             return Err("the first message was not a start".to_owned());
         };
         let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
+        let stdin = match stdin {
+            true => Some(
+                parent
+                    .take_descriptor()
+                    .ok_or("the stdin of commands is missing")?,
+            ),
+            false => None,
+        };
         Ok(Self {
             parent,
             tasks,
             settings,
+            stdin,
             jail,
             events,
         })
@@ -91,7 +103,7 @@ impl Start {
                 .and_then(|()| jail::lock(Role::Dispatcher, plan))
                 .map_err(|error| error.to_string())?;
         }
-        let crew = Crew::new(&self.settings, self.jail, score, self.events);
+        let crew = Crew::new(&self.settings, self.stdin, self.jail, score, self.events);
         event_loop::EventLoop::new(self.parent, self.tasks, self.settings, crew)
             .map_err(|error| error.to_string())?
             .run();

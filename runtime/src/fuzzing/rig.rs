@@ -24,8 +24,9 @@ use crate::wire::messages::{Ending, FromWorker, Measured, worker_frame};
 use crate::wire::page::Offer;
 use crate::worker::Worker;
 
-/// Time for a call: most end at once, and those that sleep or spin must not hold up the fuzzer for long.
-const TIMEOUT: Duration = Duration::from_millis(20);
+/// Time for a call: most end at once, and those that sleep or spin must not hold up the fuzzer for long. A test has to see
+/// some begin, however busy the machine is.
+const TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 1000 } else { 20 });
 /// Time for it to end after its deadline. Far more than it needs: the machine may be busy, and the code is instrumented.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Linear memory of all kept instances of a guest, bytes.

@@ -10,7 +10,7 @@ use wasmtime::{Caller, Linker};
 use super::ending::Stop;
 use super::host::{memory_and_state, range};
 use super::state::State;
-use super::stdin::Stdin;
+use super::stdin::AtHand;
 use super::wasi::{MODULE, errno};
 use crate::time::Time;
 
@@ -74,8 +74,8 @@ fn clock_time_get(
 /// What one subscription waits for.
 enum Wait {
     Until(Time),
-    /// Ready at once, with so many bytes; none at the end.
-    Read(u64),
+    /// Ready when stdin is.
+    Read,
     /// Ready at once.
     Write,
     /// Fails at once, with this error number and event type.
@@ -111,20 +111,31 @@ fn poll_oneoff(
     let now = (Time::now(), realtime());
     let Some(waits) = memory[from]
         .chunks_exact(SUBSCRIPTION as usize)
-        .map(|bytes| Subscription::read(bytes, now, &state.stdin))
+        .map(|bytes| Subscription::read(bytes, now))
         .collect::<Option<Vec<_>>>()
     else {
         return Ok(errno::INVAL);
     };
     // Whatever is ready at once makes this a look instead of a wait; the deadline counts in both.
-    let until = waits.iter().map(Subscription::due).min().unwrap_or(Time(0));
-    state.deadline.sleep_until(until).map_err(Stop::Interrupted)?;
+    let clocks = waits.iter().map(Subscription::due).min().unwrap_or(Time(0));
+    let stdin = if waits
+        .iter()
+        .any(|subscription| matches!(subscription.wait, Wait::Read))
+    {
+        state.stdin.wait_until(clocks)
+    } else {
+        state.deadline.sleep_until(clocks).map(|()| None)
+    };
+    let stdin = stdin.map_err(Stop::Interrupted)?;
 
     let now = Time::now();
     let mut written = 0_u32;
-    let ready = waits.iter().filter(|subscription| subscription.due() <= now);
+    let ready = waits.iter().filter(|subscription| match subscription.wait {
+        Wait::Read => stdin.is_some(),
+        _ => subscription.due() <= now,
+    });
     for (subscription, event) in ready.zip(memory[to].chunks_exact_mut(EVENT as usize)) {
-        subscription.write_event(event);
+        subscription.write_event(event, stdin);
         written += 1;
     }
     memory[result].copy_from_slice(&written.to_le_bytes());
@@ -134,7 +145,7 @@ fn poll_oneoff(
 impl Subscription {
     /// Reads a `subscription` of 48 bytes; `now` is the time on both clocks. `None` for a tag that does not
     /// exist.
-    fn read(bytes: &[u8], now: (Time, u64), stdin: &Stdin) -> Option<Self> {
+    fn read(bytes: &[u8], now: (Time, u64)) -> Option<Self> {
         let u64_at =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a range of 8 bytes"));
         let u32_at =
@@ -153,8 +164,8 @@ impl Subscription {
                     _ => Wait::Never(errno::INVAL as u16, tag),
                 }
             }
-            // Only the standard streams exist: all of stdin is there, stdout and stderr are never full.
-            FD_READ if u32_at(16) == 0 => Wait::Read(stdin.at_hand() as u64),
+            // Only the standard streams exist: stdout and stderr are never full.
+            FD_READ if u32_at(16) == 0 => Wait::Read,
             FD_WRITE if matches!(u32_at(16), 1 | 2) => Wait::Write,
             FD_READ | FD_WRITE => Wait::Never(errno::BADF as u16, tag),
             _ => return None,
@@ -165,19 +176,23 @@ impl Subscription {
         })
     }
 
+    /// When it is ready by itself.
     fn due(&self) -> Time {
         match self.wait {
             Wait::Until(time) => time,
-            Wait::Read(_) | Wait::Write | Wait::Never(..) => Time(0),
+            Wait::Read => Time::NEVER,
+            Wait::Write | Wait::Never(..) => Time(0),
         }
     }
 
-    /// Writes an `event` of 32 bytes.
-    fn write_event(&self, event: &mut [u8]) {
+    /// Writes an `event` of 32 bytes, with what is known of stdin.
+    fn write_event(&self, event: &mut [u8], stdin: Option<AtHand>) {
         let (error, kind, bytes, flags) = match self.wait {
             Wait::Until(_) => (0, CLOCK, 0, 0),
-            Wait::Read(0) => (0, FD_READ, 0, HANGUP),
-            Wait::Read(bytes) => (0, FD_READ, bytes, 0),
+            Wait::Read => match stdin {
+                Some(AtHand::Bytes(count)) => (0, FD_READ, count, 0),
+                Some(AtHand::End) | None => (0, FD_READ, 0, HANGUP),
+            },
             Wait::Write => (0, FD_WRITE, 4096_u64, 0),
             Wait::Never(error, kind) => (error, kind, 0, 0),
         };

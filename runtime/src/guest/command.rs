@@ -63,6 +63,9 @@ fn text_or_base64(bytes: &[u8], truncated: bool) -> (Option<&str>, Option<Cow<'_
 /// The end of a command: `_start` returned, or the call failed. To exit with code 0 is to return.
 pub(super) fn ending(done: Result<(), Failure>, state: &State) -> Result<Box<str>, Failure> {
     let max = state.max_result;
+    if !state.captures() {
+        return printed(done);
+    }
     let json = |exit_code| {
         let captured = state.printed.captured();
         // Its JSON is no smaller: what can't fit need not be written.
@@ -74,7 +77,7 @@ pub(super) fn ending(done: Result<(), Failure>, state: &State) -> Result<Box<str
         (json.len() as u64 <= max).then_some(json)
     };
     let failure = match done {
-        Err(failure) if failure.kind != Kind::Exit || failure.code != Some(0) => failure,
+        Err(failure) if !is_success(&failure) => failure,
         _ => {
             return json(Some(0)).map(Into::into).ok_or_else(|| {
                 let message = format!("the result is larger than the limit of {max} bytes");
@@ -82,16 +85,34 @@ pub(super) fn ending(done: Result<(), Failure>, state: &State) -> Result<Box<str
             });
         }
     };
-    let message = match failure.code {
-        Some(code) => format!("exit code {code}"),
-        None => failure.message,
-    };
     let data = json(failure.code);
     Err(Failure {
-        message,
         data,
-        ..failure
+        ..named(failure)
     })
+}
+
+/// The end of a command whose streams went elsewhere.
+fn printed(done: Result<(), Failure>) -> Result<Box<str>, Failure> {
+    match done {
+        Err(failure) if !is_success(&failure) => Err(named(failure)),
+        _ => Ok(r#"{"exit_code":0}"#.into()),
+    }
+}
+
+fn is_success(failure: &Failure) -> bool {
+    failure.kind == Kind::Exit && failure.code == Some(0)
+}
+
+/// A command exits where a model's call ends early: it is the code that matters.
+fn named(failure: Failure) -> Failure {
+    match failure.code {
+        Some(code) => Failure {
+            message: format!("exit code {code}"),
+            ..failure
+        },
+        None => failure,
+    }
 }
 
 #[cfg(test)]

@@ -21,9 +21,16 @@
 //! that orders them before the caller's bump, and the executor has the fence that pairs with it
 //! ([`interrupted_before_start`](Deadline::interrupted_before_start)).
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
 
 use crate::time::Time;
 
@@ -57,6 +64,8 @@ pub struct Deadline {
     /// Guards nothing but the gap between a sleeper's last look and its sleep.
     gate: Mutex<()>,
     wake: Condvar,
+    /// Wakes who waits for a descriptor, where that is ever done.
+    waker: OnceLock<EventFd>,
 }
 
 impl Default for Deadline {
@@ -75,6 +84,7 @@ impl Deadline {
             cancelled: AtomicU64::new(0),
             gate: Mutex::new(()),
             wake: Condvar::new(),
+            waker: OnceLock::new(),
         }
     }
 
@@ -206,6 +216,48 @@ impl Deadline {
         }
     }
 
+    /// Prepares for [`wait_readable`](Self::wait_readable): behind the walls it would be too late.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(super) fn allow_waits(&self) -> io::Result<()> {
+        let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let _ = self.waker.set(waker); // one is enough
+        Ok(())
+    }
+
+    /// Waits until `descriptor` can be read or has ended, but not past `t`: what is the case then. For host calls, after
+    /// [`allow_waits`](Self::allow_waits).
+    ///
+    /// # Errors
+    ///
+    /// When the call's deadline passes or it is cancelled before.
+    pub(super) fn wait_readable(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, Interrupt> {
+        let waker = self
+            .waker
+            .get()
+            .expect("who waits for a descriptor has prepared for it");
+        loop {
+            if let Some(interrupt) = self.interrupted() {
+                return Err(interrupt);
+            }
+            let until = t.min(self.at());
+            let timeout = (until != Time::NEVER).then(|| TimeSpec::from(until.since(Time::now())));
+            let mut fds = [descriptor, waker.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match ppoll(&mut fds, timeout, None) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => panic!("the descriptors of a worker stay open: {errno}"),
+            }
+            if fds[1].any() == Some(true) {
+                let _ = waker.read(); // it was for this call or for an earlier one: the next look tells
+            }
+            let found = fds[0].revents().unwrap_or(PollFlags::empty());
+            if !found.is_empty() || Time::now() >= t {
+                return Ok(found);
+            }
+        }
+    }
+
     /// The running call.
     #[must_use]
     pub fn call(&self) -> Option<CallId> {
@@ -239,6 +291,9 @@ impl Deadline {
         // already and gets the notification.
         drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
         self.wake.notify_all();
+        if let Some(waker) = self.waker.get() {
+            let _ = waker.write(1); // it can only fail when it is awake already
+        }
     }
 }
 

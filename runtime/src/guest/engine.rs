@@ -38,6 +38,8 @@ pub struct EngineSettings {
     pub max_result: u64,
     /// Most bytes of stdout, stderr and log of one call; more is cut and flagged.
     pub max_output: u64,
+    /// Whether what a command writes is its result, instead of being handed on.
+    pub capture: bool,
 }
 
 impl From<&Settings> for EngineSettings {
@@ -47,6 +49,7 @@ impl From<&Settings> for EngineSettings {
             fuel: settings.fuel,
             max_result: settings.max_result,
             max_output: settings.max_output,
+            capture: settings.capture,
         }
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
@@ -126,6 +127,17 @@ impl Executor {
     /// Who takes what [`Export::Tasks`] pushes. Until then a push traps.
     pub fn set_pusher(&mut self, pusher: Box<dyn Pusher>) {
         self.idle_state().pusher = Some(pusher);
+    }
+
+    /// What commands read when they have read their own stdin: a pipe whose end does not block, for this process alone.
+    /// A read that waits ends at the deadline, and when the call is cancelled.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn set_stdin(&mut self, pipe: OwnedFd) -> std::io::Result<()> {
+        self.deadline.allow_waits()?;
+        self.idle_state().stdin.connect(pipe);
+        Ok(())
     }
 
     /// Runs `call` in an instance of its own. The caller has armed the deadline.

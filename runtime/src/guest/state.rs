@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) random: Box<StdRng>,
     pub(super) pid: u32,
     max_output: u64,
+    /// Whether a command's streams are captured.
+    captures: bool,
     /// A command's arguments; none for others.
     argv: Vec<String>,
     pub(super) stdin: Arc<Stdin>,
@@ -65,13 +67,14 @@ impl State {
             pusher: None,
             memory: None,
             limits: Limits::new(settings.memory),
+            stdin: Arc::new(Stdin::new(deadline.clone())),
             deadline,
             printed: Arc::new(Output::new(prints)),
             random: Box::new(StdRng::from_os_rng()),
             pid: std::process::id(),
             max_output: settings.max_output,
+            captures: settings.capture,
             argv: Vec::new(),
-            stdin: Arc::default(),
             wasi: None,
         }
     }
@@ -93,7 +96,7 @@ impl State {
         self.pushes = call.export == Export::Tasks;
         self.printed.begin(self.max_output);
         self.argv.clear();
-        self.stdin.fill(b"");
+        self.stdin.close();
     }
 
     /// The call that has begun is a command's. `false` when its input is no [`Invocation`].
@@ -103,15 +106,22 @@ impl State {
             return false;
         };
         self.argv = argv;
-        self.stdin.fill(stdin);
-        self.printed.capture();
+        self.stdin.open(stdin);
+        if self.captures {
+            self.printed.capture();
+        }
         true
+    }
+
+    /// Whether a command's streams are captured.
+    pub(super) fn captures(&self) -> bool {
+        self.captures
     }
 
     /// The call has ended, and its output was used.
     pub(super) fn end(&mut self) {
         self.printed.end();
-        self.stdin.fill(b"");
+        self.stdin.close();
         for buffer in [&mut self.input, &mut self.output] {
             if buffer.capacity() > KEPT_BUFFER {
                 *buffer = Vec::new();

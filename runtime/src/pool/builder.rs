@@ -1,6 +1,6 @@
 //! Settings, and the start of a pool.
 
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -63,6 +63,7 @@ pub struct Builder {
     executable: Option<PathBuf>,
     cache: Option<Cache>,
     reporter: Option<Box<dyn Reporter>>,
+    stdin: Option<PipeReader>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -101,6 +102,9 @@ impl Builder {
         max_result: u64,
         /// Most bytes of stdout, stderr and log of one task or one callback. More is cut and flagged.
         max_output: u64,
+        /// Whether what a command writes to its stdout and stderr is its result, as it is by default. Otherwise it is
+        /// printed as it comes, and the result is the exit code alone.
+        capture: bool,
         /// Largest args, bytes of JSON, at most 1 GiB. Larger ones are refused when they are pushed.
         max_args: u64,
         /// Deadline of one callback, longer than zero.
@@ -196,6 +200,15 @@ impl Builder {
         self
     }
 
+    /// What the pool's commands read, as it comes, once they have read the [`stdin`](super::Task::stdin) of their own: the
+    /// end of a pipe that nobody else reads. It is for pools that run one command: several share it, in whatever order
+    /// they read. A command that waits for it still ends at its deadline.
+    #[must_use]
+    pub fn stdin(mut self, pipe: PipeReader) -> Self {
+        self.stdin = Some(pipe);
+        self
+    }
+
     /// Starts the dispatcher. The workers are started when the first guest is loaded.
     ///
     /// The thread that calls this may end before the pool does.
@@ -239,6 +252,10 @@ impl Builder {
         let (diagnostics, for_children) = io::pipe()?;
         // The thread that starts the dispatcher must live as long as it does: its death signal is tied to it.
         let (started, outcome) = mpsc::channel();
+        let stdin = self.stdin;
+        if let Some(stdin) = &stdin {
+            set_nonblocking(stdin.as_fd())?;
+        }
         let settings = self.settings;
         let cache = self.cache;
         let make_shared = {
@@ -286,6 +303,7 @@ impl Builder {
                         &settings,
                         memory.as_ref(),
                         for_dispatcher,
+                        stdin,
                         for_children,
                     )?;
                     let shared = make_shared(dispatcher.socket()?, dispatcher.pid(), memory)?;
@@ -371,10 +389,9 @@ fn check(settings: &Settings) -> Result<(), Error> {
     if settings.size > MAX_SIZE {
         return bad(&format!("a pool has at most {MAX_SIZE} workers"));
     }
-    let largest = settings
-        .max_result
-        .max(settings.max_args)
-        .max(settings.max_output);
+    // What is printed as it comes is never in one place.
+    let max_output = if settings.capture { settings.max_output } else { 0 };
+    let largest = settings.max_result.max(settings.max_args).max(max_output);
     if largest > crate::wire::messages::MAX_PAYLOAD {
         return bad("args, results and output are at most 1 GiB each");
     }

@@ -50,18 +50,22 @@ impl Dispatcher {
         settings: &Settings,
         memory: Option<&MemoryGroup>,
         tasks: OwnedFd,
+        stdin: Option<PipeReader>,
         diagnostics: PipeWriter,
     ) -> Result<Self, Error> {
         let largest = dispatcher_frame(settings);
         let (process, channel) = child::start(executable, Role::Dispatcher, &diagnostics, largest)?;
         child::limit(&process, memory);
+        let mut descriptors = vec![tasks.as_fd()];
+        descriptors.extend(stdin.as_ref().map(AsFd::as_fd));
         channel.send_with(
             &ToDispatcher::Start {
                 settings: settings.clone(),
+                stdin: stdin.is_some(),
                 jail: Plan::new(settings.jail, settings.user),
                 events: tracing::enabled!(Level::DEBUG),
             },
-            &[tasks.as_fd()],
+            &descriptors,
         )?;
         Ok(Self { process, channel })
     }

@@ -117,10 +117,12 @@ pub enum Pushed<'a> {
 /// Parent to dispatcher, through the socket: what is never held back.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToDispatcher {
-    /// The first message. The read end of the task pipe comes with it.
+    /// The first message. The read end of the task pipe comes with it, and that of commands' stdin where there is one.
     Start {
         /// The pool's settings.
         settings: Settings,
+        /// Whether there is a stdin for commands.
+        stdin: bool,
         /// The walls around it; `None` for none.
         jail: Option<Plan>,
         /// Whether it shall tell what becomes of its workers ([`FromDispatcher::Event`]).
@@ -307,8 +309,11 @@ pub enum FromDispatcher<'a> {
 /// Dispatcher to worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker<'a> {
-    /// The first message. With it come the read end of the control pipe and the shared page.
+    /// The first message. With it come the read end of the control pipe and the shared page, and that of commands' stdin
+    /// where there is one.
     Start {
+        /// Whether there is a stdin for commands.
+        stdin: bool,
         /// What shapes the engine.
         engine: EngineSettings,
         /// How many guests follow.

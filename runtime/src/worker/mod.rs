@@ -36,6 +36,7 @@ struct Start {
     jail: Option<Plan>,
     control: OwnedFd,
     page: Page,
+    stdin: Option<OwnedFd>,
     guests: Vec<(File, GuestInfo)>,
 }
 
@@ -80,6 +81,7 @@ pub fn main() -> String {
 fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let ToWorker::Start {
+        stdin,
         engine,
         guests,
         max_args,
@@ -92,6 +94,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
     let control = descriptor()?;
     let page = Page::map(descriptor()?).map_err(|error| text(&error))?;
+    let stdin = stdin.then(&mut descriptor).transpose()?;
     let mut loaded = Vec::new();
     for _ in 0..guests {
         let ToWorker::Load(info) = channel.receive().map_err(|error| text(&error))? else {
@@ -108,6 +111,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         jail,
         control,
         page,
+        stdin,
         guests: loaded,
     })
 }
@@ -131,6 +135,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         jail,
         control,
         page,
+        stdin,
         guests,
     } = start;
     let unable = |error: String| -> ! {
@@ -143,6 +148,9 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     // The engine opens what it keeps open before the walls go up; what a compiler made is only looked at behind them.
     let mut executor = Executor::new(Role::Worker, &engine, deadline, prints)
         .unwrap_or_else(|error| unable(error.to_string()));
+    if let Some(stdin) = stdin {
+        executor.set_stdin(stdin).map_err(text)?;
+    }
     let engine = executor.engine().clone();
     process::set_nonblocking(control.as_fd()).map_err(text)?;
     if let Some(plan) = &jail {

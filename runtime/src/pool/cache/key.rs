@@ -40,6 +40,7 @@ impl Key {
             fuel: _, // whether it is counted is in the engine's hash; the amount is a matter of running
             max_result: _,
             max_output: _,
+            capture: _,
         } = settings;
         let file = std::fs::metadata(executable.path()).map_err(|error| error.to_string())?;
         let Hello { version, build } = Hello::ours();

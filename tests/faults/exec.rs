@@ -1,0 +1,231 @@
+//! `mpwasm exec`: a command between pipes, signals and readers that go away, as a program of this machine would be.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::pressure::wait_until_stuck;
+use crate::session::{Ended, HANGS, Lines, Session};
+use crate::support::{binary, guest, mpwasm, run_within};
+
+/// A command's file; see the file itself for what it does.
+struct Tool {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+impl Tool {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("command.wat");
+        std::fs::write(&path, include_str!("../support/command.wat")).unwrap();
+        Self {
+            _folder: folder,
+            path,
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    /// Starts it.
+    fn start(&self, options: &[&str], args: &[&str]) -> Session {
+        Session::exec(&[options, &[self.path()], args].concat())
+    }
+
+    /// Runs it to its end, with this stdin.
+    fn run(&self, stdin: &[u8], options: &[&str], args: &[&str]) -> Ended {
+        let mut run = self.start(options, args);
+        let stdout = run.read();
+        let mut pipe = run.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || drop(pipe.write_all(stdin))); // a command need not read it
+            run.finish(stdout, HANGS)
+        })
+    }
+}
+
+#[test]
+fn arguments_streams_and_the_exit_code_are_the_commands_own() {
+    let tool = Tool::new();
+    let ended = tool.run(b"", &[], &["args", "--timeout", "-v", "--", ""]);
+    ended.assert_code(0);
+    assert_eq!(ended.stdout, b"command.wat\0args\0--timeout\0-v\0--\0\0");
+    assert_eq!(ended.stderr, "");
+    let ended = tool.run(b"", &[], &["x7"]);
+    ended.assert_code(7);
+    assert_eq!((ended.stdout.len(), ended.stderr.as_str()), (0, "to stderr\n"));
+}
+
+#[test]
+fn stdout_is_byte_for_byte_what_the_command_wrote_and_has_no_cap() {
+    let tool = Tool::new();
+    assert_eq!(tool.run(b"", &[], &["bytes"]).stdout, b"\xff\x1b[2J\0\xff\n");
+    let large: Vec<u8> = (0..5_000_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
+    let ended = tool.run(&large, &[], &["cat"]);
+    ended.assert_code(0);
+    assert!(ended.stdout == large, "{} bytes", ended.stdout.len());
+}
+
+#[test]
+fn what_a_command_can_not_say_itself_has_codes_of_its_own() {
+    let tool = Tool::new();
+    let ended = tool.run(b"", &[], &["trap"]);
+    ended.assert_code(134);
+    assert!(
+        ended
+            .stderr
+            .starts_with("to stderr\nmpwasm: trap: trap in `_start`"),
+        "{}",
+        ended.stderr
+    );
+    tool.run(b"", &["--timeout", "200ms"], &["loop"]).assert_code(124);
+    tool.run(b"", &["--fuel", "1000"], &["loop"]).assert_code(134);
+    let code = |args: &[&str]| run_within(HANGS, mpwasm().arg("exec").args(args)).status.code();
+    assert_eq!(code(&[]), Some(125));
+    assert_eq!(code(&["--timeout", "soon", tool.path()]), Some(125));
+    assert_eq!(code(&["--help"]), Some(0));
+    assert_eq!(code(&["/does/not/exist.wasm"]), Some(126));
+    assert_eq!(code(&[guest("fixture").to_str().unwrap()]), Some(126));
+}
+
+#[test]
+fn it_answers_while_its_stdin_goes_on() {
+    let tool = Tool::new();
+    let mut run = tool.start(&[], &["cat"]);
+    let (mut stdin, mut stdout) = (run.stdin.take().unwrap(), run.stdout.take().unwrap());
+    // A prompt has no newline.
+    for text in ["line 1\n", "line 2\n", "name? "] {
+        stdin.write_all(text.as_bytes()).unwrap();
+        let mut answer = vec![0; text.len()];
+        stdout.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, text.as_bytes());
+    }
+    drop(stdin);
+    run.finish(Lines::read(stdout), HANGS).assert_code(0);
+}
+
+#[test]
+fn a_command_that_waits_for_a_silent_stdin_ends_in_time() {
+    let tool = Tool::new();
+    for waits in ["read", "sleep", "cat"] {
+        let mut run = tool.start(&["--timeout", "300ms"], &[waits]);
+        let stdout = run.read();
+        // Its stdin stays open all the time.
+        let ended = run.finish(stdout, HANGS);
+        ended.assert_code(124);
+    }
+}
+
+#[test]
+fn a_poll_sees_a_stdin_that_comes_late_and_a_clock_that_does_not_wait_for_it() {
+    let tool = Tool::new();
+    let mut run = tool.start(&[], &["sleep"]);
+    let stdout = run.read();
+    stdout.wait_for(1);
+    run.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+    let ended = run.finish(stdout, HANGS);
+    assert_eq!(ended.stdout, b"ready\nnone\n");
+    let mut run = tool.start(&[], &["wait"]);
+    let stdout = run.read();
+    assert_eq!(run.finish(stdout, HANGS).stdout, b"none\n");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_it_as_in_a_shell() {
+    let tool = Tool::new();
+    let mut run = tool.start(&[], &["flood"]);
+    let mut stdout = run.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 5]).unwrap();
+    drop(stdout);
+    let ended = run.finish_killed(Lines::read(std::io::empty()), HANGS);
+    ended.assert_code(141);
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_reader_that_does_not_read_holds_the_command_back() {
+    let tool = Tool::new();
+    let run = tool.start(&[], &["flood"]);
+    wait_until_stuck(&run);
+    // It ends all the same when it shall, with the output where it is.
+    run.signal(Signal::SIGTERM);
+    let ended = run.finish_killed(Lines::read(std::io::empty()), HANGS);
+    ended.assert_code(143);
+}
+
+#[test]
+fn signals_end_it() {
+    let tool = Tool::new();
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        for busy in ["loop", "read", "sleep"] {
+            let mut run = tool.start(&[], &[busy]);
+            let stdout = run.read();
+            stdout.wait_for(1);
+            run.signal(signal);
+            let ended = run.finish_killed(stdout, HANGS);
+            ended.assert_code(code);
+            assert_eq!((ended.stdout, ended.stderr.as_str()), (b"ready\n".to_vec(), ""));
+        }
+    }
+}
+
+#[test]
+fn a_killed_parent_takes_the_command_along() {
+    let tool = Tool::new();
+    let mut run = tool.start(&[], &["loop"]);
+    let stdout = run.read();
+    stdout.wait_for(1);
+    run.kill_parent();
+}
+
+#[test]
+fn no_other_process_holds_the_stdin_and_stdout_of_the_parent() {
+    let tool = Tool::new();
+    let mut run = tool.start(&[], &["loop"]);
+    let stdout = run.read();
+    stdout.wait_for(1);
+    let held = |pid: u32| -> BTreeSet<PathBuf> {
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        descriptors
+            .filter_map(|descriptor| std::fs::read_link(descriptor.unwrap().path()).ok())
+            .collect()
+    };
+    let parents = [0, 1].map(|fd| std::fs::read_link(format!("/proc/{}/fd/{fd}", run.pid())).unwrap());
+    for pid in [run.one("dispatcher"), run.one("worker")] {
+        let held = held(pid);
+        assert!(
+            !held.is_empty() && !parents.iter().any(|parents| held.contains(parents)),
+            "{held:?}"
+        );
+    }
+    run.kill_parent();
+}
+
+#[test]
+fn commands_in_a_pipeline_work_as_in_a_shell() {
+    let tool = Tool::new();
+    let script = r#"printf 'one\ntwo\n' | "$0" exec "$1" cat | "$0" exec "$1" cat; "$0" exec "$1" x3; echo "code $?"
+        "$0" exec "$1" flood | "$0" exec "$1""#;
+    let output = run_within(
+        HANGS,
+        Command::new("/bin/sh")
+            .args(["-c", script])
+            .arg(binary())
+            .arg(tool.path())
+            .env("XDG_CACHE_HOME", "/dev/null/no-cache")
+            .env_remove("MPWASM_CACHE_DIR")
+            .stdin(Stdio::null()),
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "one\ntwo\ncode 3\nnone\n",
+        "{output:?}"
+    );
+    assert!(output.status.success(), "{output:?}");
+}
