@@ -7,7 +7,8 @@ use crate::bench::{Ended, Guest, fixture, line, run, run_lines};
 /// Runs the guest whose first two attempts print and trap.
 fn attempts(options: &[&str]) -> Ended {
     let guest = Guest::wat(include_str!("../support/attempts.wat"));
-    let tasks = ["--args", "[]", guest.path()];
+    // One worker, so that it is known which.
+    let tasks = ["--size", "1", "--args", "[]", guest.path()];
     run(&[options, &tasks].concat())
 }
 
@@ -60,7 +61,7 @@ fn what_the_guest_did_is_not_tried_again_unasked() {
         &["--retries", "5"],
         &["--retries", "5", "--retry-on", "timeout,exit"],
     ] {
-        let ended = attempts(&[&["--size", "1"], options].concat());
+        let ended = attempts(options);
         assert_eq!(ended.code, Some(1));
         let record = &ended.records[0];
         assert_eq!(

@@ -1,8 +1,10 @@
 //! A file that is said to be a guest: compiled, judged, loaded, and its models run.
 
+use serde_json::value::RawValue;
+
 use super::Verdict;
 use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
-use crate::guest::{Compiled, EngineSettings, Export, GuestInfo, Role, compile};
+use crate::guest::{Compiled, EngineSettings, Export, GuestInfo, Invocation, Role, compile};
 use crate::inert::inert;
 
 /// Models of a guest that are run: what differs between many is not worth the time.
@@ -48,11 +50,18 @@ fn assert_readable(line: &str) {
 /// Runs what the guest exports, each in the role that it is for.
 fn run(info: &GuestInfo, artifact: &[u8]) {
     let models = || (0..MODELS).zip(&info.models);
+    let args = RawValue::from_string("[\"1\",\"two\"]".to_owned()).expect("it is JSON");
+    let input = match info.is_command {
+        false => args.get().as_bytes().to_vec(),
+        true => Invocation::new("guest", &args, b"some\nlines\n")
+            .expect("the args are strings")
+            .encode(),
+    };
     let mut worker = Rig::new(Role::Worker, info, artifact);
     for (index, _) in models() {
         // Twice: the second time in the place of an instance that is gone.
         for _ in 0..2 {
-            let _ = worker.call(Export::Runnable, index, b"[1,\"two\"]");
+            let _ = worker.call(Export::Runnable, index, &input);
         }
     }
     if info

@@ -14,7 +14,7 @@ use super::Shared;
 use super::batch::ChunkTask;
 use super::chunk::Chunk;
 use super::guest::Task;
-use super::ledger::{Pending, Recipient};
+use super::ledger::{Extras, Pending, Recipient};
 use super::map::Letters;
 use crate::error::Error;
 use crate::process::poll_until;
@@ -57,8 +57,7 @@ impl Feed {
             .belongs_to(shared)
             .and_then(|()| args.map_err(Error::from))
             .inspect_err(|_| self.flush())?;
-        let input = guest.input(&args, &stdin);
-        if self.batch.len() + input.len() > BATCH {
+        if self.batch.len() + args.get().len() + stdin.len() > BATCH {
             self.flush();
         }
         // Tasks of a batch are accepted together; only the first can find the pipe full.
@@ -78,15 +77,18 @@ impl Feed {
                     args: &guest.input(&args, &stdin),
                 },
             );
-            Pending {
-                guest,
-                model,
+            let extras = Extras {
                 key,
-                args,
-                accepted,
                 recipient,
                 token,
                 tried: Vec::new(),
+            };
+            Pending {
+                guest,
+                model,
+                args,
+                accepted,
+                extras: extras.boxed(),
             }
         };
         let id = shared.ledger.accept(entry).inspect_err(|_| self.flush())?;

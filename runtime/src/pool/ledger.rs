@@ -20,19 +20,26 @@ use crate::settings::{MAX_RETRIES, MAX_TRIED_MESSAGE};
 use crate::time::Time;
 use crate::wire::messages::Ran;
 
-/// A task that has not ended.
+/// A task that has not ended. There can be some hundred thousand of them, so what few have is behind a pointer.
 #[derive(Debug)]
 pub struct Pending {
     /// Its guest.
     pub guest: Guest,
     /// Its model, in the order of the guest's.
     pub model: u32,
-    /// The key that the pusher gave.
-    pub key: Option<String>,
     /// One line of JSON: an array. An outcome that is an error shows them.
     pub args: Box<RawValue>,
     /// When it was accepted.
     pub accepted: Time,
+    /// What else it has, if anything.
+    pub extras: Option<Box<Extras>>,
+}
+
+/// What few tasks have.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// The key that the pusher gave.
+    pub key: Option<String>,
     /// Who gets its outcome, besides the reporter.
     pub recipient: Recipient,
     /// What cancels it.
@@ -42,9 +49,10 @@ pub struct Pending {
 }
 
 /// Who gets an outcome, besides the reporter.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Recipient {
     /// Nobody does.
+    #[default]
     None,
     /// A task handle.
     Handle(Arc<Waiter>),
@@ -160,7 +168,12 @@ impl Ledger {
     /// What has not ended of that whose outcomes go there: by which ids the dispatcher knows it.
     pub fn orders_for(&self, results: &Arc<Letters>) -> Vec<u64> {
         let entries = self.entries();
-        let is_for = |pending: &Pending| matches!(&pending.recipient, Recipient::Results(to, _) if Arc::ptr_eq(to, results));
+        let is_for = |pending: &Pending| {
+            pending
+                .extras
+                .as_ref()
+                .is_some_and(|extras| extras.is_for(results))
+        };
         let tasks = entries.pending.iter().filter(|(_, pending)| is_for(pending));
         let chunks = entries.chunks.iter().filter(|(_, chunk)| chunk.is_for(results));
         tasks
@@ -199,7 +212,7 @@ impl Ledger {
         };
         let fits = attempt.attempt == pending.attempt() && attempt.attempt <= MAX_RETRIES;
         if fits {
-            pending.tried.push(attempt);
+            pending.extras.get_or_insert_default().tried.push(attempt);
         }
         fits
     }
@@ -236,10 +249,24 @@ impl Entries {
     }
 }
 
+impl Extras {
+    /// Behind a pointer; `None` when there is nothing.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        let is_some =
+            self.key.is_some() || self.token.is_some() || !matches!(self.recipient, Recipient::None);
+        is_some.then(|| Box::new(self))
+    }
+
+    /// Whether its outcome goes there.
+    fn is_for(&self, results: &Arc<Letters>) -> bool {
+        matches!(&self.recipient, Recipient::Results(to, _) if Arc::ptr_eq(to, results))
+    }
+}
+
 impl Pending {
     /// The attempt that it is in, as far as the dispatcher has told, from 1.
     pub fn attempt(&self) -> u32 {
-        self.tried.len() as u32 + 1
+        self.extras.as_ref().map_or(0, |extras| extras.tried.len() as u32) + 1
     }
 }
 
@@ -284,8 +311,10 @@ impl Ended {
             usage,
             callback,
         };
-        if let Self::Task(pending) = self {
-            outcome.tried = std::mem::take(&mut pending.tried);
+        if let Self::Task(pending) = self
+            && let Some(extras) = &mut pending.extras
+        {
+            outcome.tried = std::mem::take(&mut extras.tried);
         }
         outcome
     }
@@ -305,7 +334,7 @@ impl Ended {
     /// What cancels it, and by which id it is known there. None when others still are known by that.
     pub fn token(&self, id: u64) -> Option<(&CancellationToken, u64)> {
         match self {
-            Self::Task(pending) => Some((pending.token.as_ref()?, id)),
+            Self::Task(pending) => Some((pending.extras.as_ref()?.token.as_ref()?, id)),
             Self::Item(item) if item.is_last() => Some((item.token()?, item.first(id))),
             Self::Item(_) => None,
         }
@@ -314,7 +343,9 @@ impl Ended {
     /// Who gets its outcome.
     pub fn recipient(self) -> Recipient {
         match self {
-            Self::Task(pending) => pending.recipient,
+            Self::Task(pending) => pending
+                .extras
+                .map_or_else(Recipient::default, |extras| extras.recipient),
             Self::Item(item) => item.recipient(),
         }
     }
@@ -324,7 +355,7 @@ impl Ended {
             Self::Task(pending) => About {
                 guest: &pending.guest,
                 model: pending.model,
-                key: pending.key.as_ref(),
+                key: pending.extras.as_ref().and_then(|extras| extras.key.as_ref()),
                 args: pending.args.get(),
                 accepted: pending.accepted,
             },
