@@ -71,6 +71,11 @@ def futures(count):
         return per_second(count, run)
 
 
+def futures_map(count):
+    with ProcessPoolExecutor(WORKERS) as pool:
+        return per_second(count, lambda n: sum(1 for _ in pool.map(noop_of, range(n), chunksize=100)))
+
+
 def pebble(count):
     from pebble import ProcessPool
 

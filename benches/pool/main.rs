@@ -56,6 +56,8 @@ const MEASUREMENTS: &[(&str, Measurement)] = &[
     ("limit", limit::throughput),
     ("tasks", throughput::plain),
     ("callbacks", throughput::with_callback),
+    ("map", throughput::map),
+    ("map of peers", peers::map),
     ("files", throughput::files),
     ("processor time", breakdown::plain),
     ("processor time, callbacks", breakdown::with_callback),

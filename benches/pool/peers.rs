@@ -41,6 +41,15 @@ pub fn futures(setup: &Setup) -> Result<Samples> {
     number(setup, "concurrent.futures: submit", &["futures", "10000"])
 }
 
+/// `ProcessPoolExecutor.map` in chunks of 100.
+pub fn map(setup: &Setup) -> Result<Samples> {
+    number(
+        setup,
+        "concurrent.futures: map, chunks of 100",
+        &["futures_map", "500000"],
+    )
+}
+
 /// `pebble.ProcessPool.schedule` with a timeout.
 pub fn pebble(setup: &Setup) -> Result<Samples> {
     number(setup, "pebble: schedule", &["pebble", "10000"])

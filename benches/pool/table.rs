@@ -52,7 +52,7 @@ const fn plain(says: &'static str, of: &'static str, better: Better, bound: f64,
 /// Twice what one process can do.
 const LIMIT: (&str, f64) = ("limit", 2.0);
 
-/// The figures and their bounds. A `map` in chunks has its place behind `apply_async`.
+/// The figures and their bounds.
 const FIGURES: &[Figure] = &[
     ratio(
         "no-op tasks, of twice the in-process limit",
@@ -85,6 +85,14 @@ const FIGURES: &[Figure] = &[
         Higher,
         6.0,
         9.0,
+    ),
+    ratio(
+        "items of a map in chunks of 100, times concurrent.futures' in such",
+        "map, chunks of 100",
+        ("concurrent.futures: map, chunks of 100", 1.0),
+        Higher,
+        1.0,
+        2.0,
     ),
     ratio(
         "submit and wait, p50, of multiprocessing's",

@@ -1,4 +1,4 @@
-//! Tasks per second: through the library without and with callbacks, and from a file to a file.
+//! Tasks per second: through the library without and with callbacks, as a map in chunks, and from a file to a file.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -10,6 +10,10 @@ use super::setup::{Setup, WORKERS};
 
 /// Tasks of one measurement.
 const TASKS: u64 = 200_000;
+/// Items of a map in one measurement.
+const ITEMS: u64 = 1_000_000;
+/// Items of a map that travel together.
+const CHUNK: usize = 100;
 /// Tasks that run before the clock starts.
 const WARM_UP: u64 = 10_000;
 
@@ -24,6 +28,22 @@ pub fn with_callback(setup: &Setup) -> Result<Samples> {
         "tasks, callbacks",
         through_library(setup, "called", WORKERS, TASKS)?,
     )])
+}
+
+/// Items of a map in chunks, each of which shares an instance.
+pub fn map(setup: &Setup) -> Result<Samples> {
+    let (pool, guest, _) = setup.pool(WORKERS)?;
+    let model = guest.model("ignore")?;
+    let run = |count: u64| {
+        let results = pool.map(&model, 0..count)?.chunk_size(CHUNK);
+        let ok = results.filter(|outcome| outcome.result.is_ok()).count() as u64;
+        ensure!(ok == count, "only {ok} items of {count} ended well");
+        anyhow::Ok(())
+    };
+    run(ITEMS / 10)?;
+    let seconds = timed(|| run(ITEMS))?;
+    pool.stop()?;
+    Ok(vec![("map, chunks of 100", per_second(ITEMS, seconds))])
 }
 
 /// From a file of task lines to a file of records.
