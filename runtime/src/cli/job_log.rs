@@ -4,7 +4,6 @@
 //! is known by its key, or by its position where it has none. This file reads a log, mends what a kill left of its last
 //! line, and takes out the records that are to be replaced. Which task fits which record is for `resume.rs` to say.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -15,10 +14,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use mpwasm::inert::inert;
 use mpwasm::{Rejected, TaskParts};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+use super::record_line::RecordLine;
 use super::results::lock;
 
 /// What a task is, whenever it is run: of which guest, and with which args for which model.
@@ -117,31 +116,6 @@ pub struct Entry {
     pub failed: bool,
 }
 
-/// What is read of a record.
-#[derive(Deserialize)]
-struct Line<'a> {
-    id: u64,
-    #[serde(borrow)]
-    key: Option<Cow<'a, str>>,
-    status: &'a str,
-    callback: &'a str,
-    guest: Option<&'a str>,
-    task: Option<&'a str>,
-}
-
-impl Line<'_> {
-    /// What makes a run exit with 1.
-    fn failed(&self) -> bool {
-        self.status != "ok" || !["ok", "none", "skipped"].contains(&self.callback)
-    }
-
-    fn identity(&self) -> Option<Identity> {
-        let hex = |text: Option<&str>| u64::from_str_radix(text?, 16).ok();
-        let (guest, task) = (hex(self.guest)?, hex(self.task)?);
-        Some(Identity { guest, task })
-    }
-}
-
 /// A file of records, as an earlier run left it.
 pub struct JobLog {
     path: PathBuf,
@@ -207,7 +181,7 @@ impl JobLog {
             }
             let whole = bytes.ends_with(b"\n");
             let begin = self.end;
-            match serde_json::from_slice::<Line<'_>>(&bytes) {
+            match RecordLine::parse(&bytes) {
                 Ok(line) => self
                     .add(&line, retry_failed, (begin, begin + bytes.len() as u64))
                     .with_context(|| format!("line {number}"))?,
@@ -222,10 +196,11 @@ impl JobLog {
         Ok(())
     }
 
-    fn add(&mut self, line: &Line<'_>, retry_failed: bool, place: (u64, u64)) -> anyhow::Result<()> {
-        let Some(identity) = line.identity() else {
+    fn add(&mut self, line: &RecordLine<'_>, retry_failed: bool, place: (u64, u64)) -> anyhow::Result<()> {
+        let Some((guest, task)) = line.hashes() else {
             bail!("its record does not name its guest and task: only --results FILE writes such records");
         };
+        let identity = Identity { guest, task };
         if self.guests.last() != Some(&identity.guest) {
             self.guests.push(identity.guest);
         }

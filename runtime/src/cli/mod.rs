@@ -22,6 +22,7 @@ mod order;
 mod progress;
 mod pusher;
 mod readers;
+mod record_line;
 mod records;
 mod reporter;
 mod results;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Verdict;
+use super::record_line::RecordLine;
 use crate::guest::one_line;
 use crate::inert::{inert, inert_bytes};
 use crate::outcome::{CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
@@ -23,11 +24,12 @@ const MAX_ARGS: u64 = 1000;
 #[must_use]
 pub fn lines(input: &[u8]) -> Verdict {
     json(input);
+    let record = read_record(input);
     shown(input);
     outcome(input);
     let line = TaskLine::parse(input).map(|line| line.map(|line| task(&line)));
     let pushed = TaskLine::parse_pushed(input).map(|line| task(&line));
-    if line.is_ok() || pushed.is_ok() {
+    if line.is_ok() || pushed.is_ok() || record {
         Verdict::Taken
     } else {
         Verdict::Refused
@@ -45,6 +47,19 @@ fn task(line: &TaskLine) {
     assert!(args.get().starts_with('['), "args are an array");
     assert!(is_one_line(args.get()));
     assert_same(args.get().as_bytes(), line.args.get().as_bytes());
+}
+
+/// Takes it for a line of a records file. Whether it is one.
+fn read_record(line: &[u8]) -> bool {
+    let Ok(record) = RecordLine::parse(line) else {
+        return false;
+    };
+    let whole: Value = serde_json::from_slice(line).unwrap_or_default();
+    // The parser of the whole line has a limit of depth.
+    assert!(whole.is_null() || whole["id"] == record.id && whole["key"].as_str() == record.key.as_deref());
+    assert!(record.failed() || record.status == "ok");
+    let _ = record.hashes();
+    true
 }
 
 /// JSON is accepted when it is JSON, and put on one line without becoming another.
@@ -126,6 +141,12 @@ pub(super) fn record(outcome: &Outcome) {
     let fields: HashMap<&str, &RawValue> = serde_json::from_str(&record).expect("a record is a JSON object");
     let text = |field: &str| serde_json::from_str::<String>(fields[field].get()).expect("a string");
     assert_eq!(fields["id"].get(), outcome.id.to_string());
+    let read = RecordLine::parse(record.as_bytes()).expect("a later run can read it");
+    assert_eq!(
+        (read.id, read.key.as_deref()),
+        (outcome.id, outcome.key.as_deref())
+    );
+    assert_eq!(read.status, outcome.status());
     assert_eq!(text("model"), outcome.model);
     assert_eq!(text("status"), outcome.status());
     // Its own depth comes on top of what it holds.

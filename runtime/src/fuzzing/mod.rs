@@ -10,6 +10,9 @@ mod calls;
 mod frames;
 mod guest;
 mod lines;
+// The command line's, which is no part of the library.
+#[path = "../cli/record_line.rs"]
+mod record_line;
 mod rig;
 
 pub use calls::calls;
