@@ -37,7 +37,7 @@ pub enum Isolation {
     /// A fresh instance per task, in a worker process that runs one task after the other.
     #[default]
     Instance,
-    /// A fresh instance in a fresh worker process, which runs this one task and no other.
+    /// A fresh instance in a fresh worker process, which runs this one task, or the items of one chunk, and no other.
     Process,
 }
 

@@ -1,6 +1,6 @@
 //! The records file as the log of a run that goes on where it was ended: `--resume` and `--retry-failed`.
 //!
-//! A record in such a file names what it is of: a hash of its guest, and one of its guest, model and args. A task
+//! A record in such a file names what it is of: a hash of its guest, and one of its guest, model, args and stdin. A task
 //! is known by its key, or by its position where it has none. This file reads a log, mends what a kill left of its last
 //! line, and takes out the records that are to be replaced. Which task fits which record is for `resume.rs` to say.
 

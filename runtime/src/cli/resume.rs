@@ -80,7 +80,7 @@ impl<T> Resume<T> {
         if let Some(recorded) = entry.identity {
             if recorded != identity {
                 bail!(
-                    "the log is of other tasks: the record of {name} is of another guest, model or args. Name another \
+                    "the log is of other tasks: the record of {name} is of another guest, model, args or stdin. Name another \
                      file with --results, or leave out --resume to write it anew"
                 );
             }
