@@ -290,6 +290,7 @@ fn a_worker_that_is_killed_is_said_to_be_and_why() {
         "dispatcher started",
         "dispatcher ready",
         "compiler started",
+        "compiler reaped: ",
         "dispatcher reaped: ",
     ] {
         assert!(

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::inert::inert;
 use crate::jail::MemoryGroup;
 use crate::process::{self, Executable, HelloError, Process, Role, describe_exit, set_nonblocking};
+use crate::settings::REAP_PATIENCE;
 use crate::time::Time;
 use crate::wire::channel::Channel;
 
@@ -57,6 +58,31 @@ pub fn limit(process: &Process, memory: Option<&MemoryGroup>) {
     }
 }
 
+/// A child with one job. When this is dropped the child is reaped, and killed before that if it has not ended by itself.
+#[derive(Debug)]
+pub struct OneJob {
+    process: Process,
+    role: Role,
+}
+
+impl OneJob {
+    /// A child that has started.
+    pub fn new(process: Process, role: Role) -> Self {
+        Self { process, role }
+    }
+}
+
+impl Drop for OneJob {
+    fn drop(&mut self) {
+        let by_itself = self.process.try_reap().map(describe_exit);
+        let end = by_itself.unwrap_or_else(|| match self.process.end(REAP_PATIENCE) {
+            Some(status) => format!("its job was over, {}", describe_exit(status)),
+            None => "it did not end after SIGKILL".to_owned(),
+        });
+        tracing::debug!(pid = self.process.pid(), "{} reaped: {end}", self.role.name());
+    }
+}
+
 /// What a child that does one thing and exits has to say to people: nothing, as long as all is well. What it says is
 /// kept in the pipe, so it can't say much.
 #[derive(Debug)]
@@ -74,8 +100,8 @@ impl LastWords {
     }
 
     /// How a child ended that should not have: its status, and what it said.
-    pub fn describe(self, process: &mut Process) -> String {
-        let status = process.wait_until(Time::now() + Duration::from_secs(1));
+    pub fn describe(self, child: &mut OneJob) -> String {
+        let status = child.process.wait_until(Time::now() + Duration::from_secs(1));
         let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
         let mut words = Vec::new();
         // An error means that there is no more to be had now.

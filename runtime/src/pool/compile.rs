@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::poll::{PollFd, PollFlags};
 
 use super::cache::Key;
-use super::child::{self, LastWords};
+use super::child::{self, LastWords, OneJob};
 use super::{CompiledGuest, Shared};
 use crate::error::Error;
 use crate::guest::{EngineSettings, GuestInfo};
@@ -134,7 +134,8 @@ fn run_compiler(
         why,
     };
     let (words, diagnostics) = LastWords::new()?;
-    let (mut process, mut channel) = child::start(executable, Role::Compiler, &diagnostics, MAX_ARTIFACT)?;
+    let (process, mut channel) = child::start(executable, Role::Compiler, &diagnostics, MAX_ARTIFACT)?;
+    let mut compiler = OneJob::new(process, Role::Compiler);
     drop(diagnostics);
     let guest = sealed_memory(c"mpwasm-guest", bytes)?;
     let message = ToCompiler {
@@ -149,7 +150,7 @@ fn run_compiler(
     while !channel.inbox().has_frame() {
         match receive_until(&mut channel, until) {
             Ok(Filled::Closed) => {
-                let end = words.describe(&mut process);
+                let end = words.describe(&mut compiler);
                 return Err(failed(format!(
                     "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have"
                 )));

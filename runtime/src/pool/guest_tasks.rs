@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::child::{self, LastWords};
+use super::child::{self, LastWords, OneJob};
 use super::report::{LogLine, Output, Reporter, Source};
 use super::{Guest, Pool, Task};
 use crate::error::Error;
@@ -108,10 +108,10 @@ impl Run<'_> {
         let settings = &shared.settings;
         let largest = task_frame(settings.max_args).saturating_add(OVERHEAD);
         let (words, diagnostics) = LastWords::new()?;
-        let (mut process, mut channel) =
-            child::start(&shared.executable, Role::Tasks, &diagnostics, largest)?;
+        let (process, mut channel) = child::start(&shared.executable, Role::Tasks, &diagnostics, largest)?;
         drop(diagnostics);
         child::limit(&process, shared.memory.as_ref());
+        let mut process = OneJob::new(process, Role::Tasks);
         let message = ToTasks {
             engine: EngineSettings::from(settings),
             info: self.guest.info().clone(),
