@@ -229,3 +229,15 @@ fn a_bar_never_goes_into_a_pipe() {
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("terminal"), "{}", refused.stderr);
 }
+
+#[test]
+fn records_on_stdout_are_the_same_with_tags_as_without() {
+    for options in [&[][..], &["--tag"]] {
+        let mut command = mpwasm();
+        command.args(["run", &support::fixture("noop"), "--args", "[]", "--results", "-"]);
+        let ended = to_the_end(command.args(options));
+        let record: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        let of_log = ["guest", "task"].map(|field| record.get(field));
+        assert_eq!((ended.code, of_log), (Some(0), [None, None]), "{ended:#?}");
+    }
+}

@@ -170,7 +170,7 @@ impl<'a, T: Taker> Pusher<'a, T> {
     fn send(&mut self, items: Vec<Item>) -> Result<(), PushError> {
         if let Some(roll) = &self.roll {
             let listed = |(id, item): (u64, &Item)| {
-                let identity = identity(item, &self.guest);
+                let identity = roll.has_identities().then(|| identity(item, &self.guest));
                 (id, Listed::new(identity, roll.has_tags().then(|| tag(id, item))))
             };
             roll.add((self.next..).zip(&items).map(listed));

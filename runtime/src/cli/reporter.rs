@@ -324,7 +324,8 @@ impl RunReporter {
         let shown = self.show_failure(outcome);
         // The record comes last and always: a stdout that cannot be written does not lose records.
         let listed = self.wishes.roll.as_ref().and_then(|roll| roll.remove(outcome.id));
-        let recorded = self.recording(|records| records.write(outcome, listed.map(|task| task.identity)));
+        let recorded =
+            self.recording(|records| records.write(outcome, listed.and_then(|task| task.identity)));
         ended.and(shown).and(recorded)
     }
 }

@@ -9,15 +9,15 @@ use super::job_log::Identity;
 /// A task on the roll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// What it is.
-    pub identity: Identity,
+    /// What it is, if its record is to say so.
+    pub identity: Option<Identity>,
     /// What stands before its lines.
     pub tag: Option<Box<str>>,
 }
 
 impl Listed {
     /// A task.
-    pub fn new(identity: Identity, tag: Option<String>) -> Self {
+    pub fn new(identity: Option<Identity>, tag: Option<String>) -> Self {
         let tag = tag.map(String::into_boxed_str);
         Self { identity, tag }
     }
@@ -27,16 +27,23 @@ impl Listed {
 #[derive(Debug, Default)]
 pub struct Roll {
     tasks: Mutex<HashMap<u64, Listed>>,
+    identities: bool,
     tags: bool,
 }
 
 impl Roll {
-    /// An empty roll, with or without tags.
-    pub fn new(tags: bool) -> Self {
+    /// An empty roll, with or without the identities of tasks, and their tags.
+    pub fn new(identities: bool, tags: bool) -> Self {
         Self {
             tasks: Mutex::default(),
+            identities,
             tags,
         }
+    }
+
+    /// Whether tasks are to have an identity.
+    pub fn has_identities(&self) -> bool {
+        self.identities
     }
 
     /// Whether tasks are to have a tag.

@@ -84,7 +84,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let started = Instant::now();
     let limit = total_timeout.map(|total| Limit::new(started, total));
     let is_log = results.as_ref().is_some_and(Results::is_log);
-    let roll = (is_log || showing.tag).then(|| Arc::new(Roll::new(showing.tag)));
+    let roll = (is_log || showing.tag).then(|| Arc::new(Roll::new(is_log, showing.tag)));
     let order = showing.keep_order.then(|| Order::new(settings.size));
     let counter = if bar { Counter::show() } else { Counter::default() };
     let wishes = Wishes {

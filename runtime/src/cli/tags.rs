@@ -58,15 +58,13 @@ impl Tags {
 
 #[cfg(test)]
 mod tests {
-    use super::super::job_log::Identity;
     use super::super::roll::Listed;
     use super::*;
 
     #[test]
     fn each_line_begins_with_the_tag_however_it_comes() {
-        let roll = Arc::new(Roll::new(true));
-        let identity = Identity { guest: 0, task: 0 };
-        roll.add([(3, Listed::new(identity, Some("a\nb".into())))]);
+        let roll = Arc::new(Roll::new(false, true));
+        roll.add([(3, Listed::new(None, Some("a\nb".into())))]);
         let mut tags = Tags::new(roll);
         let mut print = |source, bytes: &[u8]| {
             let output = Output {
