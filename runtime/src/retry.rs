@@ -138,13 +138,21 @@ pub struct Backoff {
     jitter: u8,
 }
 
+/// Longer pauses count as this: 136 years. Shortened by a part, it still is a duration.
+const LONGEST_PAUSE: Duration = Duration::from_secs(u32::MAX as u64);
+
 impl Backoff {
     /// No pauses: a task is tried again at once.
     pub const NONE: Self = Self::fixed(Duration::ZERO);
 
-    /// The same pause each time.
+    /// The same pause each time. One of more than `u32::MAX` seconds counts as that.
     #[must_use]
     pub const fn fixed(pause: Duration) -> Self {
+        let pause = if pause.as_secs() < LONGEST_PAUSE.as_secs() {
+            pause
+        } else {
+            LONGEST_PAUSE
+        };
         Self {
             first: pause,
             longest: pause,
@@ -152,9 +160,10 @@ impl Backoff {
         }
     }
 
-    /// A pause that doubles each time, but gets no longer than `longest`.
+    /// A pause that doubles each time, but gets no longer than `longest`, nor than `u32::MAX` seconds.
     #[must_use]
     pub fn exponential(first: Duration, longest: Duration) -> Self {
+        let longest = longest.min(LONGEST_PAUSE);
         Self {
             first: first.min(longest),
             longest,
@@ -173,6 +182,9 @@ impl Backoff {
     fn pause(&self, attempt: u32, random: u64) -> Duration {
         let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         let pause = self.first.saturating_mul(factor).min(self.longest);
+        if self.jitter == 0 {
+            return pause;
+        }
         let part = (random >> 32) as f64 / f64::from(u32::MAX);
         pause.mul_f64(1.0 - f64::from(self.jitter) / 100.0 * part)
     }
@@ -223,6 +235,20 @@ mod tests {
         assert_eq!(pauses("30ms..200ms", 7), [30, 60, 120, 200, 200].map(|n| n * MS));
         let long = Backoff::exponential(MS, Duration::MAX);
         assert_eq!(long.pause(u32::MAX, 0), MS * u32::MAX);
+    }
+
+    #[test]
+    fn no_pause_is_too_long_to_be_reckoned_with() {
+        for backoff in [
+            Backoff::fixed(Duration::MAX),
+            Backoff::exponential(Duration::MAX, Duration::MAX),
+        ] {
+            for percent in [0, 1, 100] {
+                let backoff = backoff.jitter(percent);
+                assert_eq!(backoff.pause(1, 0), LONGEST_PAUSE);
+                assert!(backoff.pause(u32::MAX, u64::MAX) <= LONGEST_PAUSE);
+            }
+        }
     }
 
     #[test]

@@ -39,6 +39,18 @@ fn a_task_is_queued_then_runs_then_is_done() {
 }
 
 #[test]
+fn tasks_that_are_skipped_are_waited_for_by_nobody() {
+    let (pool, guest) = pool_and_guest(builder());
+    pool.skip(3).unwrap();
+    assert_eq!((pool.stats().accepted, pool.stats().open()), (0, 0));
+    assert_eq!(pool.status().unwrap().queued, 0);
+    let handle = pool.submit(task(&guest, "trap")).unwrap();
+    assert_eq!((handle.id(), outcome(&handle).status()), (3, "trap"));
+    assert_eq!((pool.stats().accepted, pool.stats().open()), (1, 0));
+    in_time(move || pool.stop()).unwrap();
+}
+
+#[test]
 fn a_task_whose_callback_runs_says_so() {
     let (pool, guest, record) = recorded(builder());
     let handle = pool.submit(task(&guest, "stuck")).unwrap();

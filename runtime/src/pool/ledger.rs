@@ -88,6 +88,8 @@ struct Entries {
     /// By the ids of their first items.
     chunks: BTreeMap<u64, chunk::Open>,
     next_id: u64,
+    /// Ids that were taken for nothing.
+    skipped: u64,
     closed: bool,
 }
 
@@ -131,12 +133,21 @@ impl Ledger {
 
     /// Takes so many ids for nothing. The first of them.
     pub fn skip(&self, count: u64) -> Result<u64, Error> {
-        self.entries().take_ids(count)
+        let mut entries = self.entries();
+        let first = entries.take_ids(count)?;
+        entries.skipped += count;
+        Ok(first)
     }
 
     /// The id that the next task will have.
     pub fn next_id(&self) -> u64 {
         self.entries().next_id
+    }
+
+    /// How many tasks were accepted, with what was no task.
+    pub fn accepted(&self) -> u64 {
+        let entries = self.entries();
+        entries.next_id - entries.skipped
     }
 
     /// Accepts the items of a chunk: their ids follow one another, from the one that is returned.

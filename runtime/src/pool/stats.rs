@@ -132,7 +132,7 @@ impl Shared {
         // What has ended was accepted before: read in this order, no more have ended than were accepted.
         let stats = self.counters.read(0);
         Stats {
-            accepted: self.ledger.next_id(),
+            accepted: self.ledger.accepted(),
             ..stats
         }
     }
