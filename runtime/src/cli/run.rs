@@ -183,7 +183,7 @@ impl Feeder {
         };
         if dry_run {
             let out = Descriptor::stdout().or_internal()?;
-            let shown = DryRun::new(out, guests.only().is_none());
+            let shown = DryRun::new(out, guests.line_names());
             let fitting = resume.map(|resume| Fitting::new(resume, |_| Ok(())));
             return feed.push_to(&self.pool, &mut Pusher::new(&shown, guests.first(), fitting));
         }
