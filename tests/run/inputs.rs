@@ -94,8 +94,12 @@ fn a_run_starts_with_the_first_line_and_ends_with_its_reader() {
 
 /// A guest whose result is this number.
 fn answers(number: u32) -> Guest {
+    answers_as(&format!("answer{number}.wat"), number)
+}
+
+fn answers_as(file: &str, number: u32) -> Guest {
     Guest::file(
-        &format!("answer{number}.wat"),
+        file,
         format!(
             r#"(module (import "mpwasm_v1" "output_write" (func $out (param i32 i32)))
                 (memory (export "memory") 1) (data (i32.const 0) "{number}")
@@ -187,4 +191,26 @@ fn a_dry_run_prints_task_lines_that_mean_the_same_and_runs_nothing() {
         pushed.stdout.lines().count() == 10 && pushed.code == Some(0),
         "{pushed:#?}"
     );
+}
+
+#[test]
+fn a_dry_run_of_several_guests_names_them_as_the_command_line_does() {
+    // Two files of one name, and one file twice.
+    let (one, other) = (answers_as("answer.wat", 1), answers_as("answer.wat", 2));
+    let (noop, echo) = (support::fixture("noop"), echo());
+    let line = |guest: &str| format!("{{\"guest\":\"{guest}\",\"args\":[]}}\n");
+    for guests in [[one.path(), other.path()], [&noop, &echo]] {
+        let tasks = TasksFile::new(guests.map(line).concat());
+        let dry = to_the_end(
+            mpwasm()
+                .args(["run", "--dry-run", "--tasks", tasks.path()])
+                .args(guests),
+        );
+        assert_eq!((dry.code, dry.stdout.lines().count()), (Some(0), 2), "{dry:#?}");
+        let asked = run_lines(guests.map(line).concat(), &guests);
+        let ended = run_lines(&dry.stdout, &guests);
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        assert_eq!(results(&ended), results(&asked));
+        assert_eq!(ended.column("model"), asked.column("model"));
+    }
 }

@@ -5,9 +5,10 @@
 //! comes back as prints, which are written at once and as they are; a terminal gets them inert.
 
 use std::io::{self, ErrorKind, PipeWriter, Read, Write};
+use std::mem;
 use std::path::Path;
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ fn exec_or_fail(args: &ExecArgs, least_log: LogLevel, cut_short: &CutShort) -> R
     spawn("stdin", move || copy(source, for_command)).or_internal()?;
 
     let outcome = task.wait();
+    cut_short.end();
     pool.close();
     let end = pool.join();
     drop(ended);
@@ -135,7 +137,7 @@ fn listen(pool: &Arc<Pool>, cut_short: &CutShort) -> anyhow::Result<mpsc::Sender
     let (killed, cause) = (Arc::clone(pool), cut_short.clone());
     let stdout = vec![(Descriptor::stdout()?, Place::Prints)];
     readers::watch(stdout, move |_| {
-        cause.set(Cause::Broken(ErrorKind::BrokenPipe.into()));
+        cause.set(Cause::Unread);
         killed.terminate();
     })
     .context("cannot watch the reader of stdout")?;
@@ -188,16 +190,19 @@ fn exit_of(outcome: &Outcome) -> Exit {
 #[derive(Debug)]
 enum Cause {
     Signal(Signal),
-    /// Its stdout can't be written.
-    Broken(io::Error),
+    /// Nobody reads its stdout any more.
+    Unread,
+    /// What it wrote to stdout can't be written.
+    Unwritten(io::Error),
 }
 
 impl Cause {
     fn exit(self) -> Result<Exit, Failure> {
         match self {
             Self::Signal(signal) => Ok(Exit::Interrupted(signal)),
-            Self::Broken(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Unread),
-            Self::Broken(error) => {
+            Self::Unread => Ok(Exit::Unread),
+            Self::Unwritten(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Unread),
+            Self::Unwritten(error) => {
                 let error = anyhow::Error::new(error).context("cannot write what the command prints");
                 Err(Failure::internal(error))
             }
@@ -205,24 +210,52 @@ impl Cause {
     }
 }
 
-/// The first cause, once there is one.
+/// How far the command is, as its exit code sees it.
+#[derive(Debug, Default)]
+enum Course {
+    #[default]
+    Runs,
+    /// It was ended: the first cause.
+    CutShort(Cause),
+    /// It came to its own end.
+    Ended,
+}
+
+/// The first cause, if there was one before the command's own end.
 #[derive(Clone, Debug, Default)]
-struct CutShort(Arc<Mutex<Option<Cause>>>);
+struct CutShort(Arc<Mutex<Course>>);
 
 impl CutShort {
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What comes after the command's own end changes nothing, but that what it wrote is lost.
     fn set(&self, cause: Cause) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(cause);
+        let mut course = self.course();
+        match (&*course, &cause) {
+            (Course::Runs, _) | (Course::Ended, Cause::Unwritten(_)) => *course = Course::CutShort(cause),
+            (Course::CutShort(_), _) | (Course::Ended, Cause::Signal(_) | Cause::Unread) => {}
+        }
+    }
+
+    /// The command has ended.
+    fn end(&self) {
+        let mut course = self.course();
+        if let Course::Runs = *course {
+            *course = Course::Ended;
+        }
     }
 
     fn is_set(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        matches!(*self.course(), Course::CutShort(_))
     }
 
     fn take(&self) -> Option<Cause> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        match mem::replace(&mut *self.course(), Course::Ended) {
+            Course::CutShort(cause) => Some(cause),
+            Course::Runs | Course::Ended => None,
+        }
     }
 }
 
@@ -247,7 +280,7 @@ impl Reporter for Streams {
                 let error = error
                     .raw_os_error()
                     .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-                self.cut_short.set(Cause::Broken(error));
+                self.cut_short.set(Cause::Unwritten(error));
             }),
         }
     }
@@ -286,7 +319,7 @@ impl<W: Write> Screen<W> {
         if !self.terminal {
             return self.writer.write_all(bytes);
         }
-        let mut text = std::mem::take(&mut self.torn);
+        let mut text = mem::take(&mut self.torn);
         text.extend_from_slice(bytes);
         self.torn = text.split_off(text.len() - torn(&text));
         self.writer.write_all(&inert_bytes(&text))
@@ -294,7 +327,7 @@ impl<W: Write> Screen<W> {
 
     /// Nothing more comes.
     fn finish(&mut self) -> io::Result<()> {
-        let torn = std::mem::take(&mut self.torn);
+        let torn = mem::take(&mut self.torn);
         self.writer.write_all(&inert_bytes(&torn))
     }
 }
@@ -319,6 +352,30 @@ mod tests {
         }
         screen.finish().unwrap();
         screen.writer
+    }
+
+    /// How the command was cut short by these, the second of which came after its end.
+    fn cut_short(before: Option<Cause>, after: Cause) -> Option<Cause> {
+        let cut_short = CutShort::default();
+        before.into_iter().for_each(|cause| cut_short.set(cause));
+        cut_short.end();
+        cut_short.set(after);
+        let is_set = cut_short.is_set();
+        let cause = cut_short.take();
+        assert_eq!(is_set, cause.is_some());
+        cause
+    }
+
+    #[test]
+    fn after_its_end_a_command_is_cut_short_only_by_the_loss_of_what_it_wrote() {
+        let unwritten = || Cause::Unwritten(ErrorKind::StorageFull.into());
+        assert!(cut_short(None, Cause::Unread).is_none());
+        assert!(cut_short(None, Cause::Signal(Signal::Interrupt)).is_none());
+        assert!(matches!(cut_short(None, unwritten()), Some(Cause::Unwritten(_))));
+        assert!(matches!(
+            cut_short(Some(Cause::Signal(Signal::Interrupt)), unwritten()),
+            Some(Cause::Signal(_))
+        ));
     }
 
     #[test]

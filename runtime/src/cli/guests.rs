@@ -1,5 +1,6 @@
 //! The guests of a run: as they were named, and by which names task lines may name them.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,16 @@ impl Guests {
         match &self.0[..] {
             [only] => Some(only),
             _ => None,
+        }
+    }
+
+    /// By which name a task line can mean a guest with this hash, whatever others are called; `None` when there are not
+    /// several.
+    pub fn line_names(&self) -> Option<HashMap<[u8; 32], String>> {
+        let name = |one: &Loaded| (*one.guest.hash(), one.names[0].clone());
+        match self.only() {
+            Some(_) => None,
+            None => Some(self.0.iter().map(name).collect()),
         }
     }
 

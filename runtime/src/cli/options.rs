@@ -78,10 +78,25 @@ impl Cli {
 
 /// Whether this command line is one of `mpwasm exec`, as far as that can be said of one that may be wrong.
 pub fn is_exec(line: impl IntoIterator<Item = OsString>) -> bool {
+    let definition = Cli::command();
+    let value_follows = |word: &OsString| {
+        let takes = |option: &clap::Arg| option.get_action().takes_values();
+        let options = definition.get_arguments().filter(|option| takes(option));
+        let mut names = options.filter_map(|option| option.get_long());
+        word.to_str()
+            .and_then(|word| word.strip_prefix("--"))
+            .is_some_and(|word| names.any(|name| name == word))
+    };
     let mut words = line.into_iter().skip(1);
-    words
-        .find(|word| !word.as_encoded_bytes().starts_with(b"-"))
-        .is_some_and(|word| word == "exec")
+    while let Some(word) = words.next() {
+        if !word.as_encoded_bytes().starts_with(b"-") {
+            return word == "exec";
+        }
+        if value_follows(&word) {
+            words.next();
+        }
+    }
+    false
 }
 
 /// The sub-commands.
@@ -433,6 +448,37 @@ mod tests {
                 assert_eq!(args.command, ["g.wasm", "--timeout", "-v", "--", "x"]);
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_stands_before_exec_does_not_hide_it() {
+        for before in [
+            &[][..],
+            &["-v"],
+            &["--log-format", "json"],
+            &["--log-format=json", "-vv"],
+            &["--verbose", "--log-format", "json"],
+        ] {
+            let line = [&["mpwasm"], before, &["exec", "g.wasm", "a", ":::", "b"]].concat();
+            match Cli::read(line.iter().map(Into::into)).unwrap().command {
+                Command::Exec(args) => assert_eq!(args.command, ["g.wasm", "a", ":::", "b"]),
+                other => panic!("{other:?}"),
+            }
+        }
+        let words = |words: &[&str]| is_exec(words.iter().map(Into::into));
+        assert!(!words(&["mpwasm", "--log-format", "exec", "run"]));
+        assert!(!words(&["mpwasm", "run", "exec"]) && !words(&["mpwasm", "--log-format"]));
+    }
+
+    #[test]
+    fn every_option_before_a_sub_command_with_a_value_has_a_long_name_only() {
+        for option in Cli::command().get_arguments() {
+            let takes = option.get_action().takes_values();
+            assert!(
+                !takes || option.get_short().is_none(),
+                "is_exec knows no such option"
+            );
         }
     }
 

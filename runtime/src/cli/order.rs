@@ -47,7 +47,12 @@ pub enum Told {
 pub fn size(outcome: &Outcome) -> usize {
     match &outcome.result {
         Ok(json) => json.get().len(),
-        Err(error) => error.args.get().len() + error.message.len(),
+        Err(error) => {
+            let data = error.data.as_ref().map_or(0, |data| data.get().len());
+            let backtrace: usize = error.backtrace.iter().map(String::len).sum();
+            let tried: usize = outcome.tried.iter().map(|attempt| attempt.message.len()).sum();
+            error.args.get().len() + error.message.len() + data + backtrace + tried
+        }
     }
 }
 
@@ -189,7 +194,10 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use super::super::reporter::tests::ok;
+    use mpwasm::Kind;
+    use serde_json::value::RawValue;
+
+    use super::super::reporter::tests::{failed, ok};
     use super::*;
 
     fn print(order: &Order, id: u64, text: &str) -> bool {
@@ -266,6 +274,20 @@ mod tests {
         assert!(!is_full(&order), "they are small enough");
         order.expect(200..204);
         assert!(is_full(&order), "all that run could take as much as may wait");
+    }
+
+    #[test]
+    fn what_a_failed_task_gave_counts_as_well() {
+        let mut outcome = failed(1, Kind::Exit, "exit code 1");
+        let Err(error) = &mut outcome.result else {
+            panic!("it failed");
+        };
+        error.data = RawValue::from_string(format!("\"{}\"", "x".repeat(BYTES / 2))).ok();
+        error.backtrace = vec!["x".repeat(BYTES / 4); 2];
+        let order = Order::new(1);
+        order.expect(0..3);
+        assert!(!order.turn(1, size(&outcome), || Told::Outcome(Box::new(outcome))));
+        assert!(order.is_full(&order.state()), "it is as much as may wait");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! Where they come from is in `feed.rs`.
 
+use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -235,25 +236,28 @@ fn tag(id: u64, item: &Item) -> String {
 pub struct DryRun {
     out: Mutex<BufWriter<Descriptor>>,
     terminal: bool,
-    /// Whether lines have to name their guest.
-    several: bool,
+    /// How lines name the guest with a hash, where they have to.
+    names: Option<HashMap<[u8; 32], String>>,
 }
 
 impl DryRun {
-    /// Writes there; with `several` guests, each line names its own.
-    pub fn new(out: Descriptor, several: bool) -> Self {
+    /// Writes there; with the `names` of several guests, by their hash, each line names its own.
+    pub fn new(out: Descriptor, names: Option<HashMap<[u8; 32], String>>) -> Self {
         Self {
             terminal: out.is_terminal(),
             out: Mutex::new(BufWriter::new(out)),
-            several,
+            names,
         }
     }
 
     /// The task line.
     fn line(&self, parts: &TaskParts<'_>) -> serde_json::Result<String> {
         let mut fields = serde_json::Map::new();
-        if self.several {
-            fields.insert("guest".into(), json!(parts.guest.name()));
+        if let Some(names) = &self.names {
+            let name = names
+                .get(parts.guest.hash())
+                .map_or(parts.guest.name(), String::as_str);
+            fields.insert("guest".into(), json!(name));
         }
         fields.insert("model".into(), json!(parts.model));
         if let Some(key) = parts.key {

@@ -135,7 +135,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let broken = reporter.broken();
     let values = pool.final_values();
     let lost = values.iter().any(|value| value.result.is_err());
-    let exit = end.exit(broken, reporter.tally().any_failure() || lost);
+    let exit = end.exit(broken, reporter.tally().any_failure(), lost);
     if exit == Exit::Usage
         && let Some(failure) = end.feeder
     {
@@ -183,7 +183,7 @@ impl Feeder {
         };
         if dry_run {
             let out = Descriptor::stdout().or_internal()?;
-            let shown = DryRun::new(out, guests.only().is_none());
+            let shown = DryRun::new(out, guests.line_names());
             let fitting = resume.map(|resume| Fitting::new(resume, |_| Ok(())));
             return feed.push_to(&self.pool, &mut Pusher::new(&shown, guests.first(), fitting));
         }
