@@ -6,7 +6,7 @@ use std::time::Duration;
 use divan::Bencher;
 
 use crate::outcome::Failure;
-use crate::schedule::{Io, KillReason, OfferId, Run, Scheduler, Task, WorkerId};
+use crate::schedule::{Io, KillReason, OfferId, RetireReason, Run, Scheduler, Task, WorkerId};
 use crate::time::Time;
 
 /// What has been offered and not ended, by worker and in order.
@@ -41,7 +41,7 @@ impl Io for Crew {
     }
 
     fn cancel(&mut self, _: WorkerId, _: OfferId) {}
-    fn retire(&mut self, _: WorkerId) {}
+    fn retire(&mut self, _: WorkerId, _: RetireReason) {}
     fn kill(&mut self, _: WorkerId, _: &KillReason) {}
     fn abandon(&mut self, _: WorkerId) {}
     fn tried(&mut self, _: &Task, _: Run, _: Failure) {}

@@ -120,6 +120,9 @@ fn bit(kind: Kind) -> u16 {
 /// `~50%` behind either shortens each pause by a random part of up to so much, so that tasks which failed together are
 /// not tried again together.
 ///
+/// A task that waits is one of the 4096 at most that the dispatcher has read: while all of them wait, no other task is
+/// run before the first of the pauses ends. So long pauses are for tasks that fail seldom.
+///
 /// ```
 /// use std::time::Duration;
 /// use mpwasm::Backoff;

@@ -15,7 +15,8 @@ pub struct Retries {
     pub retry_on: Vec<Kind>,
 
     /// The pause before each further attempt: 100ms for the same each time, 100ms..10s for one that doubles up to the
-    /// second; with ~50% behind it, each is shorter by a random part of up to so much [default: none].
+    /// second; with ~50% behind it, each is shorter by a random part of up to so much. While 4096 tasks wait so, no
+    /// other is run [default: none].
     #[arg(long, value_name = "DUR[..DUR][~P%]", requires = "retries")]
     pub backoff: Option<Backoff>,
 

@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use super::callbacks::Finished;
-use super::schedule::{Exit, Io, KillReason, OfferId, Run, Task, WorkerId};
+use super::schedule::{Exit, Io, KillReason, OfferId, RetireReason, Run, Task, WorkerId};
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::home;
 use crate::jail::{OomScore, Plan, violation};
@@ -364,14 +364,12 @@ impl Io for Crew {
         }
     }
 
-    fn retire(&mut self, worker: WorkerId) {
+    fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
         let seat = self.seat(worker);
         if let Some(member) = self.member(worker) {
             member.control = None;
             let pid = member.process.pid();
-            self.tell(seat, pid, None, || {
-                "told to exit: it is not needed any more, or lacks a guest".to_owned()
-            });
+            self.tell(seat, pid, None, || format!("told to exit: {reason}"));
         }
     }
 

@@ -201,7 +201,7 @@ impl Ward for Life {
         while let Some((order, rest)) = self.orders.split_first_chunk::<{ control::SIZE }>() {
             let offer = control::parse(*order);
             self.orders = rest.to_vec();
-            // Before the look: an item of a chunk that is not seen to run sees this when it begins.
+            // Before the look: a task, or an item of a chunk, that is not seen to run sees this when it begins.
             self.shared.cancelled.store(offer.to_bits(), Ordering::SeqCst);
             fence(Ordering::SeqCst);
             let before = orders.call();

@@ -92,7 +92,11 @@ impl Run<'_> {
     /// A task, in an instance of its own.
     fn task(&mut self, to: &ToCall<'_>, claimed: Time) {
         let used = self.begin(to, claimed);
-        let report = self.executor.run(&call(to, to.id, to.args));
+        let report = if self.is_cancelled(to) {
+            Report::not_begun(Failure::new(Kind::Cancelled, "cancelled as it began"))
+        } else {
+            self.executor.run(&call(to, to.id, to.args))
+        };
         self.end(to, claimed, used, &report);
     }
 
@@ -102,9 +106,7 @@ impl Run<'_> {
         for (id, args) in (to.id..).zip(items::iter(to.args)) {
             self.page.begin(to.offer, id);
             let used = self.begin(to, begun);
-            // Either this sees the order to cancel, or the watchdog sees the call that it is to end.
-            fence(Ordering::SeqCst);
-            let report = if self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits() {
+            let report = if self.is_cancelled(to) {
                 Report::not_begun(Failure::new(Kind::Cancelled, "cancelled with its chunk"))
             } else {
                 self.executor.run_item(&call(to, id, args))
@@ -123,6 +125,13 @@ impl Run<'_> {
         let used = self.meter.start(begun);
         self.backstop.cover(to.timeout, used);
         used
+    }
+
+    /// Whether what has just [begun](Self::begin) was cancelled before the watchdog could see it run.
+    fn is_cancelled(&self, to: &ToCall<'_>) -> bool {
+        // Either this sees the order to cancel, or the watchdog sees the call that it is to end.
+        fence(Ordering::SeqCst);
+        self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits()
     }
 
     /// It has ended, and this is told. Returns when it did.

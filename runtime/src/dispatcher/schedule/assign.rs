@@ -1,6 +1,6 @@
 //! Who gets what: workers are started and retired, tasks are offered, and taken from those that have too many.
 
-use super::io::{Io, KillReason, WorkerId};
+use super::io::{Io, KillReason, RetireReason, WorkerId};
 use super::task::Task;
 use super::worker::{Process, Slot, Stage, Worker};
 use super::{Phase, STEAL_DELAY, Scheduler};
@@ -84,11 +84,17 @@ impl Scheduler {
             let Some(process) = worker.process() else {
                 continue;
             };
-            let outdated = process.guests < self.required;
+            let reason = if over {
+                Some(RetireReason::NotNeeded)
+            } else {
+                (process.guests < self.required).then_some(RetireReason::LacksGuest)
+            };
             match process.stage {
                 Stage::Starting if over => worker.kill(KillReason::Terminated, now, io),
-                Stage::Serving | Stage::Stalled if process.hand.outstanding() == 0 && (over || outdated) => {
-                    worker.retire(now, io);
+                Stage::Serving | Stage::Stalled if process.hand.outstanding() == 0 => {
+                    if let Some(reason) = reason {
+                        worker.retire(reason, now, io);
+                    }
                 }
                 _ => {}
             }

@@ -64,7 +64,7 @@ pub trait Io {
     fn cancel(&mut self, worker: WorkerId, offer: OfferId);
 
     /// Tells a worker that has nothing to run to exit by itself.
-    fn retire(&mut self, worker: WorkerId);
+    fn retire(&mut self, worker: WorkerId, reason: RetireReason);
 
     /// SIGKILL. Answered by `worker_exited`.
     fn kill(&mut self, worker: WorkerId, reason: &KillReason);
@@ -78,6 +78,27 @@ pub trait Io {
 
     /// The task, or each item of a chunk, ends here, by the scheduler's decision. `run` is `None` when it never started.
     fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure);
+}
+
+/// Why a worker is told to exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetireReason {
+    /// No task will come any more, and all have ended.
+    NotNeeded,
+    /// A guest was loaded after it was started, and a task needs that.
+    LacksGuest,
+    /// It has run as many tasks as a process is for.
+    RanItsTasks,
+}
+
+impl fmt::Display for RetireReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotNeeded => "it is not needed any more",
+            Self::LacksGuest => "it lacks a guest",
+            Self::RanItsTasks => "it has run the tasks that it is for",
+        })
+    }
 }
 
 /// Why the dispatcher kills a worker.

@@ -41,7 +41,7 @@ use std::time::Duration;
 use death::{Death, cancelled_before_start};
 pub use hand::Ended;
 use hand::{Due, Held};
-pub use io::{Exit, Fault, Io, KillReason, OfferId, WorkerId};
+pub use io::{Exit, Fault, Io, KillReason, OfferId, RetireReason, WorkerId};
 use retry::Paused;
 pub use status::Place;
 use task::Queue;
@@ -184,7 +184,7 @@ impl Scheduler {
             self.window.observe(whole.min(now.since(ended.run.claimed)));
             // One that was killed in the meantime stays killed.
             if is_serving && self.tasks_per_process.is_some_and(|most| count >= most) {
-                self.slot(worker).retire(now, io);
+                self.slot(worker).retire(RetireReason::RanItsTasks, now, io);
             }
         }
         Ok(ended)

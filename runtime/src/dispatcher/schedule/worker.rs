@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::RETIRE_PATIENCE;
 use super::hand::Hand;
-use super::io::{Fault, Io, KillReason, WorkerId};
+use super::io::{Fault, Io, KillReason, RetireReason, WorkerId};
 use crate::settings::{CLAIM_PATIENCE, MAX_RESPAWN_DELAY, REAP_PATIENCE, RESPAWN_DELAY, START_PATIENCE};
 use crate::time::Time;
 
@@ -118,9 +118,9 @@ impl Worker {
     }
 
     /// Lets a process that has nothing to run exit.
-    pub fn retire(&mut self, now: Time, io: &mut impl Io) {
+    pub fn retire(&mut self, reason: RetireReason, now: Time, io: &mut impl Io) {
         if let Slot::Live(process) = &mut self.slot {
-            io.retire(self.id);
+            io.retire(self.id, reason);
             process.enter(Stage::Retiring, now, now + RETIRE_PATIENCE);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Exit, Fault, Io, KillReason, OfferId, Run, Scheduler, Task, WorkerId};
+use super::super::{Exit, Fault, Io, KillReason, OfferId, RetireReason, Run, Scheduler, Task, WorkerId};
 use crate::outcome::{Failure, Kind};
 use crate::settings::DISPATCHER_GRACE;
 use crate::time::Time;
@@ -61,7 +61,7 @@ impl Io for OneWorker {
 
     fn cancel(&mut self, _: WorkerId, _: OfferId) {}
 
-    fn retire(&mut self, _: WorkerId) {}
+    fn retire(&mut self, _: WorkerId, _: RetireReason) {}
 
     fn kill(&mut self, _: WorkerId, reason: &KillReason) {
         self.killed.push(reason.clone());

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::{Exit, Io, KillReason, MAX_UNREAD, OfferId, Run, Task, WorkerId};
+use super::super::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Run, Task, WorkerId};
 use crate::outcome::{Failure, Kind};
 use crate::time::Time;
 
@@ -30,7 +30,7 @@ pub enum Did {
     Offer(u32, u64),
     Revoke(u32, u64),
     Cancel(u32, u64),
-    Retire(u32),
+    Retire(u32, RetireReason),
     Kill(u32, KillReason),
     Abandon(u32),
     Try(u64, Kind),
@@ -220,13 +220,13 @@ impl Io for Crew {
         self.log.push(Did::Cancel(worker.0, task));
     }
 
-    fn retire(&mut self, worker: WorkerId) {
+    fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
         let in_hand = self.in_hand(worker);
         let process = self.process(worker).as_mut().expect("nobody to retire");
         assert!(in_hand == 0 || process.lying, "{worker:?} has work");
         assert!(process.ready && !process.killed && !process.retiring);
         process.retiring = true;
-        self.log.push(Did::Retire(worker.0));
+        self.log.push(Did::Retire(worker.0, reason));
     }
 
     fn kill(&mut self, worker: WorkerId, reason: &KillReason) {

@@ -1,6 +1,6 @@
 //! The rules for a pool in which something goes wrong: stalls, timeouts, deaths, cancelling and lies.
 
-use super::super::{CANCEL_PATIENCE, KillReason};
+use super::super::{CANCEL_PATIENCE, KillReason, RetireReason};
 use super::crew::{Page, SOCKET};
 use super::*;
 use crate::outcome::Kind;
@@ -166,7 +166,10 @@ fn a_stalled_worker_does_not_delay_the_end_of_the_pool() {
     pool.sleep(CLAIM_PATIENCE);
     pool.scheduler.drain();
     pool.work_all();
-    assert!(pool.log().ends_with(&[Did::Retire(0), Did::Retire(1)]));
+    assert!(pool.log().ends_with(&[
+        Did::Retire(0, RetireReason::NotNeeded),
+        Did::Retire(1, RetireReason::NotNeeded)
+    ]));
 }
 
 #[test]

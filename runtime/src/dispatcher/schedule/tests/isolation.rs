@@ -1,7 +1,7 @@
 //! The rules for a pool whose worker processes are for one task each, or for some. The crew panics when one gets at
 //! more.
 
-use super::super::{KillReason, RETIRE_PATIENCE};
+use super::super::{KillReason, RETIRE_PATIENCE, RetireReason};
 use super::*;
 use crate::outcome::Kind;
 use crate::settings::{DISPATCHER_GRACE, MAX_FAILED_STARTS, RESPAWN_DELAY};
@@ -19,10 +19,24 @@ fn a_process_is_replaced_as_soon_as_its_task_has_ended() {
     assert!(pool.crew.step(W0) && pool.crew.step(W0), "it claims and ends it");
     assert!(pool.deliver(W0));
     pool.turn();
-    assert_eq!(pool.log(), [Did::Offer(0, 0), Did::Retire(0), Did::Spawn(1)]);
+    assert_eq!(
+        pool.log(),
+        [
+            Did::Offer(0, 0),
+            Did::Retire(0, RetireReason::RanItsTasks),
+            Did::Spawn(1)
+        ]
+    );
     pool.work_all();
     assert_eq!(pool.ended, [0, 1]);
-    assert_eq!(pool.log(), [Did::Offer(1, 1), Did::Retire(1), Did::Spawn(0)]);
+    assert_eq!(
+        pool.log(),
+        [
+            Did::Offer(1, 1),
+            Did::Retire(1, RetireReason::RanItsTasks),
+            Did::Spawn(0)
+        ]
+    );
     assert_eq!((W0.seat(1), W1.seat(1)), (0, 0), "it is the same worker");
 }
 
@@ -65,7 +79,7 @@ fn a_worker_from_which_its_task_was_taken_back_in_time_is_as_good_as_new() {
             Did::Offer(0, 0),
             Did::Revoke(0, 0),
             Did::Offer(0, 0),
-            Did::Retire(0),
+            Did::Retire(0, RetireReason::RanItsTasks),
             Did::Spawn(1)
         ]
     );

@@ -1,6 +1,6 @@
 //! The rules for a pool in which all goes well: who is started, who gets what, and how it ends.
 
-use super::super::{KillReason, MAX_BYTES_BEHIND, MAX_UNREAD, RETIRE_PATIENCE, STEAL_DELAY};
+use super::super::{KillReason, MAX_BYTES_BEHIND, MAX_UNREAD, RETIRE_PATIENCE, RetireReason, STEAL_DELAY};
 use super::crew::Page;
 use super::*;
 use crate::settings::{CLAIM_PATIENCE, MAX_FAILED_STARTS, START_PATIENCE};
@@ -29,14 +29,21 @@ fn workers_that_lack_a_guest_are_replaced_when_a_task_needs_it() {
     pool.log();
     let new = pool.push_task(1, SHORT, MS, 0);
     pool.turn();
-    assert_eq!(pool.log(), [Did::Retire(1)], "the other one has a task");
+    assert_eq!(
+        pool.log(),
+        [Did::Retire(1, RetireReason::LacksGuest)],
+        "the other one has a task"
+    );
     pool.work_all();
     assert!(pool.succeeded(new));
     assert!(!pool.succeeded(old));
     pool.advance(10 * MS);
     pool.log();
     pool.work_all();
-    assert_eq!(pool.log(), [Did::Retire(0), Did::Spawn(0)]);
+    assert_eq!(
+        pool.log(),
+        [Did::Retire(0, RetireReason::LacksGuest), Did::Spawn(0)]
+    );
     assert!(pool.succeeded(old));
 }
 
@@ -49,7 +56,14 @@ fn a_drained_pool_retires_its_workers() {
     assert!(!pool.scheduler.is_finished());
     pool.stop(W1);
     pool.work_all();
-    assert_eq!(pool.log(), [Did::Offer(0, 0), Did::Retire(0), Did::Retire(1)]);
+    assert_eq!(
+        pool.log(),
+        [
+            Did::Offer(0, 0),
+            Did::Retire(0, RetireReason::NotNeeded),
+            Did::Retire(1, RetireReason::NotNeeded)
+        ]
+    );
     pool.sleep(RETIRE_PATIENCE);
     assert_eq!(pool.log(), [Did::Kill(1, KillReason::Terminated)]);
     pool.work_all();
