@@ -113,6 +113,21 @@ fn bytes_that_are_no_text_are_base64() {
 }
 
 #[test]
+fn a_folder_of_results_has_what_a_command_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "[\"args\",\"x\"]\n[\"x3\"]\n[\"bytes\"]\n[\"trap\"]\n";
+    let ended = ran(lines, &["--results-dir", folder.path().to_str().unwrap()]);
+    assert_eq!(ended.column("status"), ["ok", "exit", "ok", "trap"], "{ended:#?}");
+    let read = |name: &str| std::fs::read(folder.path().join(name)).ok();
+    assert_eq!(read("0/stdout").unwrap(), b"command.wat\0args\0x\0");
+    assert_eq!(read("0/stderr"), None);
+    assert_eq!(read("1/stdout"), None);
+    assert_eq!(read("1/stderr").unwrap(), b"to stderr\n");
+    assert_eq!(read("2/stdout").unwrap(), b"\xff\x1b[2J\0\xff\n");
+    assert_eq!(read("3/stderr").unwrap(), b"to stderr\n");
+}
+
+#[test]
 fn arguments_that_are_no_strings_and_a_stdin_for_a_model_are_invalid() {
     let ended = ran("[1]\n[\"args\",null]\n[\"a\\u0000b\"]\n[\"args\"]\n", &[]);
     assert_eq!(ended.column("status"), ["invalid", "invalid", "invalid", "ok"]);
