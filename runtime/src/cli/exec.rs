@@ -71,7 +71,7 @@ fn exec_or_fail(args: &ExecArgs, least_log: LogLevel, cut_short: &CutShort) -> R
         .settings(args.settings())
         .stdin(stdin)
         .reporter(reporter);
-    if let Some(cache) = Cache::of_user().filter(|_| !args.no_cache) {
+    if let Some(cache) = Cache::of_user().filter(|_| !args.instances.no_cache) {
         builder = builder.cache(cache);
     }
     let pool = Arc::new(builder.start().context("cannot start the pool").or_internal()?);

@@ -12,6 +12,7 @@ mod guests;
 mod halt;
 mod inputs;
 mod inspect;
+mod instances;
 mod job_log;
 mod lines;
 mod logging;

@@ -14,6 +14,7 @@ use mpwasm::{Settings, duration};
 use super::build;
 use super::exit::{Failure, OrExit};
 use super::inputs::{self, Inputs};
+use super::instances::Instances;
 use super::logging::LogFormat;
 use super::retry::Retries;
 use super::showing::Showing;
@@ -185,12 +186,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "DUR", value_parser = duration)]
     pub total_timeout: Option<Duration>,
 
-    /// Compile the guest even if the cache has it, and leave the cache as it is.
-    #[arg(long)]
-    pub no_cache: bool,
-
     #[command(flatten)]
     pub limits: Limits,
+
+    #[command(flatten)]
+    pub instances: Instances,
 
     #[command(flatten)]
     pub retries: Retries,
@@ -204,7 +204,9 @@ impl RunArgs {
     pub fn settings(&self) -> Settings {
         Settings {
             retry: self.retries.policy(),
-            ..self.walls.settings(self.limits.settings())
+            ..self
+                .walls
+                .settings(self.instances.settings(self.limits.settings()))
         }
     }
 }
@@ -221,21 +223,8 @@ pub struct ExecArgs {
     #[arg(long, value_name = "DUR", value_parser = duration)]
     pub timeout: Option<Duration>,
 
-    /// Cap of the command's linear memory; growing past it fails in the command.
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
-    pub memory: u64,
-
-    /// Instruction budget of the command, counted deterministically [default: not counted].
-    #[arg(long, value_name = "N")]
-    pub fuel: Option<u64>,
-
-    /// Longest time that the compilation of the guest may take.
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
-    pub compile_timeout: Duration,
-
-    /// Compile the guest even if the cache has it, and leave the cache as it is.
-    #[arg(long)]
-    pub no_cache: bool,
+    #[command(flatten)]
+    pub instances: Instances,
 
     #[command(flatten)]
     pub walls: Walls,
@@ -244,16 +233,13 @@ pub struct ExecArgs {
 impl ExecArgs {
     /// The settings of a pool for this one command.
     pub fn settings(&self) -> Settings {
-        self.walls.settings(Settings {
+        self.walls.settings(self.instances.settings(Settings {
             size: 1,
             timeout: self.timeout.unwrap_or(NEVER),
-            memory: self.memory,
-            fuel: self.fuel,
-            compile_timeout: self.compile_timeout,
             capture: false,
             max_output: u64::MAX,
             ..Settings::default()
-        })
+        }))
     }
 }
 
@@ -279,10 +265,6 @@ pub struct Limits {
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
     pub timeout: Duration,
 
-    /// Cap of a task's linear memory; growing past it fails in the guest.
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
-    pub memory: u64,
-
     /// Largest result; a larger one ends its task as `limit`.
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "16MiB")]
     pub max_result: u64,
@@ -306,14 +288,6 @@ pub struct Limits {
     /// Cap of the linear memory of all of a guest's callback instances.
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "64MiB")]
     pub callback_memory: u64,
-
-    /// Instruction budget of a task, counted deterministically [default: not counted].
-    #[arg(long, value_name = "N")]
-    pub fuel: Option<u64>,
-
-    /// Longest time that the compilation of the guest may take.
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
-    pub compile_timeout: Duration,
 }
 
 impl Limits {
@@ -324,15 +298,12 @@ impl Limits {
             isolation: self.isolation.into(),
             max_tasks_per_worker: self.max_tasks_per_worker,
             timeout: self.timeout,
-            memory: self.memory,
             max_result: self.max_result,
             max_output: self.max_output,
             max_args: self.max_args,
             callback_timeout: self.callback_timeout,
             callback_memory: self.callback_memory,
-            fuel: self.fuel,
             max_tasks: self.max_tasks,
-            compile_timeout: self.compile_timeout,
             ..Settings::default()
         }
     }

@@ -1,14 +1,19 @@
 //! `--results-dir`: a folder per task, with what it printed and its record in files.
 //!
 //! `DIR/ID/stdout` and `DIR/ID/stderr` are there for a task, or its callback, that printed something, and hold exactly
-//! that; `DIR/ID/record.json` for every task.
+//! that; `DIR/ID/record.json` for every task. What a command printed comes with its outcome, and is
+//! written from there.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use mpwasm::{Outcome, Output, Source, Stream};
+use serde::Deserialize;
 
 /// Writes the files. Those of a task that runs are open.
 #[derive(Debug)]
@@ -64,15 +69,68 @@ impl ResultsDir {
         let mut record = serde_json::to_vec(outcome)?;
         record.push(b'\n');
         self.create(outcome.id, "record.json")?.write_all(&record)?;
-        for (stream, name) in [(Stream::Stdout, "stdout"), (Stream::Stderr, "stderr")] {
-            if self.open.remove(&(outcome.id, stream)).is_none() {
-                match fs::remove_file(self.root.join(outcome.id.to_string()).join(name)) {
+        let of = |stream| (outcome.id, stream);
+        let told = [Stream::Stdout, Stream::Stderr].map(|stream| self.open.remove(&of(stream)).is_some());
+        let captured = match told {
+            [false, false] => Captured::of(outcome),
+            _ => Captured::default(), // a command tells nothing
+        };
+        for (told, name, bytes) in [
+            (told[0], "stdout", captured.stdout()),
+            (told[1], "stderr", captured.stderr()),
+        ] {
+            match bytes {
+                _ if told => {}
+                Some(bytes) if !bytes.is_empty() => self.create(outcome.id, name)?.write_all(&bytes)?,
+                _ => match fs::remove_file(self.root.join(outcome.id.to_string()).join(name)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
-                }
+                },
             }
         }
         Ok(())
+    }
+}
+
+/// What a command printed, as its result, or the `data` of its error, has it. The result of another guest that looks
+/// just like that is taken for it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Captured {
+    #[serde(rename = "exit_code")]
+    _exit_code: Option<i32>,
+    stdout: Option<String>,
+    stdout_base64: Option<String>,
+    stderr: Option<String>,
+    stderr_base64: Option<String>,
+}
+
+impl Captured {
+    /// Nothing, where the outcome is none of a command.
+    fn of(outcome: &Outcome) -> Self {
+        let json = match &outcome.result {
+            Ok(json) => Some(json),
+            Err(error) => error.data.as_ref(),
+        };
+        json.filter(|_| outcome.model.is_empty())
+            .and_then(|json| serde_json::from_str(json.get()).ok())
+            .unwrap_or_default()
+    }
+
+    fn stdout(&self) -> Option<Cow<'_, [u8]>> {
+        bytes(self.stdout.as_deref(), self.stdout_base64.as_deref())
+    }
+
+    fn stderr(&self) -> Option<Cow<'_, [u8]>> {
+        bytes(self.stderr.as_deref(), self.stderr_base64.as_deref())
+    }
+}
+
+fn bytes<'a>(text: Option<&'a str>, base64: Option<&str>) -> Option<Cow<'a, [u8]>> {
+    match (text, base64) {
+        (Some(text), _) => Some(Cow::Borrowed(text.as_bytes())),
+        (None, Some(base64)) => STANDARD.decode(base64).ok().map(Cow::Owned),
+        (None, None) => None,
     }
 }
 

@@ -46,7 +46,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         inputs,
         showing,
         total_timeout,
-        no_cache,
+        instances,
         ..
     } = args;
     let named = guests
@@ -59,7 +59,11 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         .as_deref()
         .map(|path| Results::open(path, how))
         .transpose()?;
-    let cache = if no_cache { None } else { Cache::of_user() };
+    let cache = if instances.no_cache {
+        None
+    } else {
+        Cache::of_user()
+    };
     let origin = inputs.open(&settings, results.as_ref())?;
     let folder = showing.results_dir.clone().map(ResultsDir::new).transpose();
     let folder = folder

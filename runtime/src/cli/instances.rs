@@ -1,0 +1,40 @@
+//! The options of what `run` and `exec` give an instance of a guest: memory and fuel, and how it is compiled.
+
+use std::time::Duration;
+
+use clap::Args;
+use mpwasm::{Settings, duration};
+
+use super::units::size;
+
+/// What an instance may use, and what its compilation may.
+#[derive(Debug, Args)]
+pub struct Instances {
+    /// Cap of the linear memory of a task or command; growing past it fails in the guest.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
+    pub memory: u64,
+
+    /// Instruction budget of a task or command, counted deterministically [default: not counted].
+    #[arg(long, value_name = "N")]
+    pub fuel: Option<u64>,
+
+    /// Longest time that the compilation of the guest may take.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    pub compile_timeout: Duration,
+
+    /// Compile the guest even if the cache has it, and leave the cache as it is.
+    #[arg(long)]
+    pub no_cache: bool,
+}
+
+impl Instances {
+    /// These settings with what an instance may use.
+    pub fn settings(&self, settings: Settings) -> Settings {
+        Settings {
+            memory: self.memory,
+            fuel: self.fuel,
+            compile_timeout: self.compile_timeout,
+            ..settings
+        }
+    }
+}
