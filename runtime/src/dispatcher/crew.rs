@@ -18,7 +18,7 @@ use crate::home;
 use crate::jail::{OomScore, Plan, violation};
 use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
-use crate::settings::{Isolation, Settings};
+use crate::settings::Settings;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Outgoing};
 use crate::wire::messages::{Event, Ran, ToCall, ToWorker, control, worker_frame};
@@ -409,12 +409,22 @@ impl Io for Crew {
     }
 }
 
+/// A process that is for fewer tasks is not worth a home.
+const HOMELY_TASKS: u32 = 8;
+
 /// The processors that are the homes of workers, in the order of their seats: all that there are, and none when there
-/// are fewer workers. The kernel finds a free one for each then, and another pool may be on any of them.
+/// are fewer workers, or their processes do not stay. The kernel finds a free one for each then, and another pool may
+/// be on any of them.
 fn homes(settings: &Settings) -> Vec<u32> {
     let all = home::processors();
-    let is_full = settings.isolation == Isolation::Instance && settings.size as usize >= all.len();
-    if is_full { all } else { Vec::new() }
+    let stays = settings
+        .tasks_per_process()
+        .is_none_or(|most| most >= HOMELY_TASKS);
+    if stays && settings.size as usize >= all.len() {
+        all
+    } else {
+        Vec::new()
+    }
 }
 
 /// An attempt of a task that will have another.
