@@ -232,7 +232,7 @@ fn records_on_stdout_are_the_same_with_tags_as_without() {
         let mut command = mpwasm();
         command.args(["run", &support::fixture("noop"), "--args", "[]", "--results", "-"]);
         let ended = to_the_end(command.args(options));
-        let record: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        let record: Value = serde_json::from_str(&ended.stdout).unwrap();
         let of_log = ["guest", "task"].map(|field| record.get(field));
         assert_eq!((ended.code, of_log), (Some(0), [None, None]), "{ended:#?}");
     }
