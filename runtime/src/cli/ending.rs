@@ -173,9 +173,8 @@ fn on_signal(pool: &impl Control, count: u32, signal: Signal, first: Signal) {
 }
 
 impl End {
-    /// The exit code, where a task may have failed and the final value of a fold may be `lost`. mpwasm's own failures come
-    /// before everything else, a signal before what follows from it.
-    pub fn exit(&self, broken: Option<&Broken>, any_failure: bool, lost: bool) -> Exit {
+    /// The exit code. mpwasm's own failures come before everything else, a signal before what follows from it.
+    pub fn exit(&self, broken: Option<&Broken>, any_failure: bool) -> Exit {
         let of_tasks = |failed| if failed { Exit::TasksFailed } else { Exit::Success };
         let feeder = self.feeder.as_ref().map(|failure| failure.exit);
         if broken.is_some_and(|broken| !broken.is_closed_pipe()) || feeder == Some(Exit::Failed) {
@@ -190,14 +189,14 @@ impl End {
         if let Some(broken) = broken {
             return of_tasks(broken.any_failure);
         }
-        // A run that was to end with so many good ones has what it was for, whatever went ill until then; but not if
-        // they were folded into a value that there is none of.
+        // A run that was to end with so many good ones has what it was for, whatever went ill until then. That there is no
+        // final value follows from the early end.
         if let Some(halt) = self.halted
             && self.timed_out.is_none()
         {
-            return of_tasks(halt.of == Of::Fail || lost);
+            return of_tasks(halt.of == Of::Fail);
         }
-        feeder.unwrap_or(of_tasks(any_failure || lost || self.timed_out.is_some()))
+        feeder.unwrap_or(of_tasks(any_failure || self.timed_out.is_some()))
     }
 
     /// What went wrong apart from tasks, a line each.
@@ -277,9 +276,8 @@ mod tests {
     fn when_all_is_pushed_the_pool_drains() {
         let (calls, end) = play(vec![Event::Fed(Ok(())), Event::Ended(Ok(()))], None);
         assert_eq!(calls, ["finish"]);
-        assert_eq!(end.exit(None, false, false), Exit::Success);
-        assert_eq!(end.exit(None, true, false), Exit::TasksFailed);
-        assert_eq!(end.exit(None, false, true), Exit::TasksFailed);
+        assert_eq!(end.exit(None, false), Exit::Success);
+        assert_eq!(end.exit(None, true), Exit::TasksFailed);
         assert!(end.problems(None).is_empty());
     }
 
@@ -292,7 +290,7 @@ mod tests {
         ] {
             let (calls, end) = play(vec![Event::Fed(Err(failure(exit))), Event::Ended(Ok(()))], None);
             assert_eq!(calls, [call], "{exit:?}");
-            assert_eq!(end.exit(None, false, false), exit);
+            assert_eq!(end.exit(None, false), exit);
             assert_eq!(end.problems(None), ["because"]);
         }
     }
@@ -307,14 +305,14 @@ mod tests {
         ];
         let (calls, end) = play(events, None);
         assert_eq!(calls, ["interrupt", "kill", "finish"]);
-        assert_eq!(end.exit(None, true, false), Exit::Interrupted(Signal::Terminate));
+        assert_eq!(end.exit(None, true), Exit::Interrupted(Signal::Terminate));
     }
 
     #[test]
     fn a_question_changes_nothing() {
         let (calls, end) = play(vec![Event::Asked, Event::Asked, Event::Ended(Ok(()))], None);
         assert_eq!(calls, ["status", "status"]);
-        assert_eq!(end.exit(None, false, false), Exit::Success);
+        assert_eq!(end.exit(None, false), Exit::Success);
     }
 
     #[test]
@@ -322,7 +320,7 @@ mod tests {
         let died = mpwasm::Error::DispatcherDied("signal 9".into());
         let (calls, end) = play(vec![Event::Ended(Err(died))], None);
         assert!(calls.is_empty());
-        assert_eq!(end.exit(None, true, false), Exit::Failed);
+        assert_eq!(end.exit(None, true), Exit::Failed);
         assert_eq!(end.problems(None).len(), 1);
     }
 
@@ -340,7 +338,7 @@ mod tests {
         }
         let limit = Limit::new(Instant::now(), Duration::from_millis(1));
         let end = wait(&EndsWhenKilled(sender), &inbox, Some(limit));
-        assert_eq!(end.exit(None, false, false), Exit::TasksFailed);
+        assert_eq!(end.exit(None, false), Exit::TasksFailed);
         assert!(end.problems(None)[0].contains("--total-timeout 1ms"));
     }
 
@@ -361,8 +359,7 @@ mod tests {
             let events = vec![Event::Halted(halt.parse().unwrap()), Event::Ended(Ok(()))];
             let (calls, end) = play(events, None);
             assert_eq!(calls, [call]);
-            assert_eq!(end.exit(None, true, false), exit);
-            assert_eq!(end.exit(None, false, true), Exit::TasksFailed, "the fold is lost");
+            assert_eq!(end.exit(None, true), exit);
             assert!(end.problems(None)[0].contains(halt));
         }
     }
@@ -383,11 +380,11 @@ mod tests {
     fn a_closed_pipe_is_judged_by_what_had_failed_before() {
         let (_, end) = play(vec![Event::Ended(report_error())], None);
         assert_eq!(
-            end.exit(Some(&broken(ErrorKind::BrokenPipe, false)), true, false),
+            end.exit(Some(&broken(ErrorKind::BrokenPipe, false)), true),
             Exit::Success
         );
         assert_eq!(
-            end.exit(Some(&broken(ErrorKind::BrokenPipe, true)), true, false),
+            end.exit(Some(&broken(ErrorKind::BrokenPipe, true)), true),
             Exit::TasksFailed
         );
         assert!(
@@ -402,7 +399,7 @@ mod tests {
         assert_eq!(calls, ["kill"]);
         let closed = broken(ErrorKind::BrokenPipe, false);
         assert_eq!(
-            end.exit(Some(&closed), true, false),
+            end.exit(Some(&closed), true),
             Exit::Success,
             "what was cancelled came after it"
         );
@@ -413,7 +410,7 @@ mod tests {
         let events = vec![Event::Signal(Signal::Interrupt), Event::Ended(report_error())];
         let (_, end) = play(events, None);
         let full = broken(ErrorKind::StorageFull, false);
-        assert_eq!(end.exit(Some(&full), false, false), Exit::Failed);
+        assert_eq!(end.exit(Some(&full), false), Exit::Failed);
         let problems = end.problems(Some(&full));
         assert_eq!(problems.len(), 1);
         assert!(
@@ -426,6 +423,6 @@ mod tests {
     fn a_panic_is_a_failure_of_mpwasm() {
         let (calls, end) = play(vec![Event::Panicked], None);
         assert_eq!(calls, ["kill"]);
-        assert_eq!(end.exit(None, false, false), Exit::Failed);
+        assert_eq!(end.exit(None, false), Exit::Failed);
     }
 }

@@ -139,7 +139,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let broken = reporter.broken();
     let values = pool.final_values();
     let lost = values.iter().any(|value| value.result.is_err());
-    let exit = end.exit(broken, reporter.tally().any_failure(), lost);
+    let exit = end.exit(broken, reporter.tally().any_failure() || lost);
     if exit == Exit::Usage
         && let Some(failure) = end.feeder
     {
