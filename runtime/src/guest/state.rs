@@ -20,9 +20,7 @@ use super::limits::Limits;
 use super::output::{Output, Prints};
 use super::stdin::Stdin;
 use super::wasi;
-
-/// A buffer that grew larger than this is given back after the call.
-const KEPT_BUFFER: usize = 1 << 20;
+use crate::settings::KEPT_BUFFER;
 
 pub(super) struct State {
     /// This call's input.

@@ -6,12 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::KEPT_BUFFER;
+
 /// Bytes of the length in front of a message.
 const HEADER: usize = 4;
 /// What a reader asks the kernel for at once.
 const CHUNK: usize = 64 << 10;
-/// A reader gives memory beyond this back once it is empty again.
-const KEEP: usize = 1 << 20;
 
 /// Why a byte stream is no sequence of frames.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Inbox {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            if self.bytes.len() > KEEP {
+            if self.bytes.len() > KEPT_BUFFER {
                 self.bytes = Vec::new();
             }
         }
@@ -200,7 +200,17 @@ mod tests {
         feed(&mut inbox, &bytes);
         assert!(inbox.next().unwrap().is_some());
         inbox.space();
-        assert!(inbox.bytes.len() <= KEEP);
+        assert!(inbox.bytes.len() <= KEPT_BUFFER);
+    }
+
+    #[test]
+    fn memory_of_a_payload_of_1_mib_is_kept_for_the_next_one() {
+        let mut inbox = Inbox::new(16 << 20);
+        let mut bytes = Vec::new();
+        put(&mut bytes, &vec![7_u8; 1 << 20]);
+        feed(&mut inbox, &bytes);
+        assert!(inbox.next().unwrap().is_some());
+        assert!(inbox.space().len() > 1 << 20);
     }
 
     #[test]
