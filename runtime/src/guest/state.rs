@@ -46,6 +46,8 @@ pub(super) struct State {
     max_output: u64,
     /// Whether a command's streams are captured.
     captures: bool,
+    /// Whether the running call is a command's.
+    is_command: bool,
     /// A command's arguments; none for others.
     argv: Vec<String>,
     pub(super) stdin: Arc<Stdin>,
@@ -72,6 +74,7 @@ impl State {
             pid: std::process::id(),
             max_output: settings.max_output,
             captures: settings.capture,
+            is_command: false,
             argv: Vec::new(),
             wasi: None,
         }
@@ -93,8 +96,7 @@ impl State {
         self.attempt = call.attempt;
         self.pushes = call.export == Export::Tasks;
         self.printed.begin(self.max_output);
-        self.argv.clear();
-        self.stdin.close();
+        self.end_command();
     }
 
     /// The call that has begun is a command's. `false` when its input is no [`Invocation`].
@@ -105,6 +107,7 @@ impl State {
         };
         self.argv = argv;
         self.stdin.open(stdin);
+        self.is_command = true;
         if self.captures {
             self.printed.capture();
         }
@@ -119,11 +122,20 @@ impl State {
     /// The call has ended, and its output was used.
     pub(super) fn end(&mut self) {
         self.printed.end();
-        self.stdin.close();
+        self.end_command();
         for buffer in [&mut self.input, &mut self.output] {
             if buffer.capacity() > KEPT_BUFFER {
                 *buffer = Vec::new();
             }
+        }
+    }
+
+    /// What the call had as a command is gone.
+    fn end_command(&mut self) {
+        // Looked at first: this runs for every task, and few are commands.
+        if std::mem::take(&mut self.is_command) {
+            self.argv.clear();
+            self.stdin.close();
         }
     }
 

@@ -33,6 +33,7 @@ mod timer;
 mod token;
 mod wait;
 mod waiter;
+mod window;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
