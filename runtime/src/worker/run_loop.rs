@@ -4,7 +4,7 @@
 //! many at a time when there are many, the watchdog is only woken when it sleeps past what is due, and processor time is
 //! told from the clock ([`Meter`]).
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
@@ -119,8 +119,9 @@ impl Run<'_> {
     /// A call begins, whose clock runs since `begun`. Returns the processor time that was used up to here.
     fn begin(&mut self, to: &ToCall<'_>, begun: Time) -> Duration {
         let deadline = begun + to.timeout;
-        self.shared.running.store(to.offer.to_bits(), Ordering::SeqCst);
+        self.shared.running.store(to.offer.to_bits(), Ordering::Relaxed);
         self.shared.alarm.deadline().arm(deadline);
+        // It has a fence: see `is_cancelled`.
         self.shared.alarm.nudge(deadline.min(self.shared.outbox.due()));
         let used = self.meter.start(begun);
         self.backstop.cover(to.timeout, used);
@@ -129,8 +130,8 @@ impl Run<'_> {
 
     /// Whether what has just [begun](Self::begin) was cancelled before the watchdog could see it run.
     fn is_cancelled(&self, to: &ToCall<'_>) -> bool {
-        // Either this sees the order to cancel, or the watchdog sees the call that it is to end.
-        fence(Ordering::SeqCst);
+        // With the fence between what `begin` has stored and this: either this sees the order to cancel, or the watchdog
+        // sees the call that it is to end.
         self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits()
     }
 
