@@ -205,6 +205,9 @@ pub const CALLBACK_STRIKES: u32 = 3;
 pub const OUTPUT_DELAY: Duration = Duration::from_millis(50);
 /// What a guest printed is sent on at this size, bytes, even without a newline.
 pub const OUTPUT_CHUNK: usize = 4 << 10;
+/// Output of a child whose deadline has passed is dropped when nobody takes it for so long: longer than a worker may take
+/// to end.
+pub const UNTAKEN_OUTPUT: Duration = Duration::from_millis(250);
 /// Inputs that a map pulls ahead of who takes its outcomes, however fast those are taken.
 pub const MAX_AHEAD: u64 = 4096;
 /// Bytes of args with which a chunk is full, however few items they are: a chunk's frame is as large as a task's, and
