@@ -13,6 +13,7 @@ use nix::unistd::pipe2;
 
 use super::callbacks::Finished;
 use super::schedule::{Exit, Io, KillReason, OfferId, RetireReason, Run, Task, WorkerId};
+use crate::grants::Grants;
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::home;
 use crate::jail::{OomScore, Plan, violation};
@@ -72,6 +73,8 @@ pub struct Crew {
     /// With which workers are started such that they die first.
     score: Option<OomScore>,
     guests: Vec<(File, GuestInfo)>,
+    /// What tasks get beside their args.
+    grants: Grants,
     max_frame: usize,
     max_args: u64,
     /// The processors on which workers should keep apart.
@@ -120,6 +123,7 @@ impl Crew {
             jail,
             score,
             guests: Vec::new(),
+            grants: settings.grants.clone(),
             max_frame: worker_frame(settings),
             max_args: settings.max_args,
             homes: homes(settings),
@@ -287,6 +291,7 @@ impl Crew {
             max_args: self.max_args,
             home: self.homes.iter().cycle().nth(seat).copied(),
             jail: self.jail.clone(),
+            grants: self.grants.clone(),
         };
         channel.send_now_with(&start, descriptors)?;
         for (artifact, info) in &self.guests {

@@ -26,6 +26,7 @@ use super::limits::{Budget, Limits};
 use super::load::{Entry, LoadError, Loaded, linker};
 use super::output::Prints;
 use super::state::State;
+use crate::grants::Grants;
 use crate::outcome::{Failure, Kind};
 
 /// Runs calls into guests. Use it on a thread with a stack of
@@ -138,6 +139,11 @@ impl Executor {
         self.deadline.allow_waits()?;
         self.idle_state().stdin.connect(pipe);
         Ok(())
+    }
+
+    /// What the calls of [`run`](Self::run) and [`run_item`](Self::run_item) get beside their input; nothing until then.
+    pub fn grant(&mut self, grants: Grants) {
+        self.idle_state().grants = grants;
     }
 
     /// Runs `call` in an instance of its own. The caller has armed the deadline.

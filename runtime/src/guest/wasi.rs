@@ -23,6 +23,7 @@ use super::host::{memory_and_state, range};
 use super::output::{Output, Printer};
 use super::state::State;
 use super::stdin::{Reader, Stdin};
+use crate::grants::Grants;
 use crate::outcome::Stream;
 
 /// The module of these imports.
@@ -93,14 +94,22 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// The context of one instance: a command's arguments and stdin, stdout and stderr that go to `output`, and nothing else.
-pub(super) fn context(output: &Arc<Output>, argv: &[String], stdin: &Arc<Stdin>) -> WasiP1Ctx {
+/// The context of one instance: a command's arguments and stdin, stdout and stderr that go to `output`, what is granted,
+/// and nothing else.
+pub(super) fn context(
+    output: &Arc<Output>,
+    argv: &[String],
+    stdin: &Arc<Stdin>,
+    grants: &Grants,
+) -> WasiP1Ctx {
     let printer = |stream| Printer {
         output: output.clone(),
         stream,
     };
+    let env: Vec<_> = grants.env.iter().collect();
     WasiCtxBuilder::new()
         .args(argv)
+        .envs(&env)
         .stdin(Reader(stdin.clone()))
         .stdout(printer(Stream::Stdout))
         .stderr(printer(Stream::Stderr))

@@ -147,6 +147,14 @@ impl Builder {
         self
     }
 
+    /// A variable of the environment of all tasks in workers; they have no other. One of the same name that was set before
+    /// is replaced. The name is not empty and has no `=`, and neither has a zero byte.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.grants.env.insert(name.into(), value.into());
+        self
+    }
+
     /// All settings at once.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -417,6 +425,7 @@ fn check(settings: &Settings) -> Result<(), Error> {
             return bad("the user of the pool's processes is to be another than root");
         }
     }
+    settings.grants.check().map_err(Error::BadSetting)?;
     if settings.size > MAX_SIZE {
         return bad(&format!("a pool has at most {MAX_SIZE} workers"));
     }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::backstop::Backstop;
+use crate::grants::Grants;
 use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, Prints, Role};
 use crate::guest_thread;
 use crate::home::Home;
@@ -37,6 +38,7 @@ struct Start {
     control: OwnedFd,
     page: Page,
     stdin: Option<OwnedFd>,
+    grants: Grants,
     guests: Vec<(File, GuestInfo)>,
 }
 
@@ -87,6 +89,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         max_args,
         home,
         jail,
+        grants,
     } = channel.receive().map_err(|error| text(&error))?
     else {
         return Err("the first message was not a start".to_owned());
@@ -112,6 +115,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         control,
         page,
         stdin,
+        grants,
         guests: loaded,
     })
 }
@@ -136,6 +140,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         control,
         page,
         stdin,
+        grants,
         guests,
     } = start;
     let unable = |error: String| -> ! {
@@ -148,6 +153,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     // The engine opens what it keeps open before the walls go up; what a compiler made is only looked at behind them.
     let mut executor = Executor::new(Role::Worker, &engine, deadline, prints)
         .unwrap_or_else(|error| unable(error.to_string()));
+    executor.grant(grants);
     if let Some(stdin) = stdin {
         executor.set_stdin(stdin).map_err(text)?;
     }
