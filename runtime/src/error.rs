@@ -80,6 +80,18 @@ pub enum Error {
         /// The guest's name.
         name: String,
     },
+    /// The guest can't be run as a program: it is no command.
+    #[error("{name} is no command: it exports no `_start`")]
+    NoCommand {
+        /// The guest's name.
+        name: String,
+    },
+    /// A child has not ended in time. It goes on.
+    #[error("the command has not ended in time; it goes on")]
+    TimedOut,
+    /// A command did not end well, in the words of its [`CheckError`](crate::command::CheckError).
+    #[error("{0}")]
+    Command(String),
     /// The guest has no `tasks`.
     #[error("the guest exports no `tasks`")]
     NoTasks,

@@ -34,6 +34,7 @@
 
 #![warn(missing_docs)]
 
+pub mod command;
 pub mod inert;
 pub mod settings;
 

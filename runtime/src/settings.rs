@@ -214,6 +214,9 @@ pub const OUTPUT_CHUNK: usize = 4 << 10;
 /// A buffer that messages or payloads pass through is kept for the next one up to this size, bytes: to have its pages
 /// anew from the kernel costs more than to copy what goes into them.
 pub const KEPT_BUFFER: usize = 4 << 20;
+/// Output of a child whose deadline has passed is dropped when nobody takes it for so long: longer than a worker may take
+/// to end.
+pub const UNTAKEN_OUTPUT: Duration = Duration::from_millis(250);
 /// Inputs that a map pulls ahead of who takes its outcomes, however fast those are taken.
 pub const MAX_AHEAD: u64 = 4096;
 /// Bytes of args with which a chunk is full, however few items they are: a chunk's frame is as large as a task's, and

@@ -69,7 +69,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let guests = logging::begin(cli.verbose, cli.log_format);
     match cli.command {
         Command::Run(args) => run::run(*args, guests),
-        Command::Exec(args) => exec::exec(&args, guests),
+        Command::Exec(args) => exec::exec(&args),
         Command::Build { dir } => {
             let module = build::build(&dir).or_usage()?;
             print_path(&module)

@@ -15,6 +15,7 @@ use nix::unistd::pipe2;
 use super::cache::Cache;
 use super::feed::Feed;
 use super::folds::Folds;
+use super::guest::Guest;
 use super::hooks::Hooks;
 use super::ledger::Ledger;
 use super::questions::Questions;
@@ -226,46 +227,24 @@ impl Builder {
     /// [`init`](crate::init) was not called; [`Error::Read`] when the executable is not there; [`Error::Start`] when
     /// it can't be started, does not behave like mpwasm, or is of another build; [`Error::Io`] when the system is
     /// out of descriptors, memory or threads.
-    pub fn start(self) -> Result<Pool, Error> {
-        check(&self.settings)?;
+    pub fn start(mut self) -> Result<Pool, Error> {
+        let (reporter, stdin) = (self.reporter.take(), self.stdin.take());
         let lacking = missing_layers(self.settings.jail);
-        if let Some(lacking) = &lacking
-            && self.settings.jail == Jail::Strict
-        {
-            return Err(Error::Jail(lacking.clone()));
-        }
-        // A copy that got here did not know what it is. Without this, a program that names itself as the executable
-        // and does not call `init` would start itself without end.
-        if process::role().is_some() {
-            return Err(Error::InitMissing);
-        }
-        let executable = match self.executable {
-            Some(path) => {
-                Executable::At(std::fs::canonicalize(&path).map_err(|error| Error::Read { path, error })?)
-            }
-            // A copy of this executable must know what it is.
-            None if !process::is_initialised() => return Err(Error::InitMissing),
-            None => Executable::Own,
-        };
-        if let Some(user) = self.settings.user {
-            executable.check_user(user)?;
-        }
-        let reporter = match self.reporter {
-            Some(reporter) => reporter,
-            None => Box::new(Terminal::default()),
-        };
+        let Parts {
+            settings,
+            executable,
+            cache,
+        } = self.checked()?;
+        let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
         let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         set_nonblocking(pipe.as_fd())?;
         let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
         let (diagnostics, for_children) = io::pipe()?;
         // The thread that starts the dispatcher must live as long as it does: its death signal is tied to it.
         let (started, outcome) = mpsc::channel();
-        let stdin = self.stdin;
         if let Some(stdin) = &stdin {
             set_nonblocking(stdin.as_fd())?;
         }
-        let settings = self.settings;
-        let cache = self.cache;
         let make_shared = {
             let (settings, executable) = (settings.clone(), executable.clone());
             move |socket, dispatcher, memory| -> Result<Arc<Shared>, Error> {
@@ -348,6 +327,58 @@ impl Builder {
             Err(_) => Err(Error::Io(io::Error::other("the receiver's thread ended"))),
         }
     }
+
+    /// As the guest's pool was built, but with other settings: they must lead to the same code.
+    pub(crate) fn like_that_of(guest: &Guest, settings: Settings) -> Self {
+        let executable = match guest.executable() {
+            Executable::Own => None,
+            Executable::At(path) => Some(path.clone()),
+        };
+        Self {
+            settings,
+            executable,
+            ..Self::default()
+        }
+    }
+
+    /// Checks what can be checked before any process is started.
+    pub(super) fn checked(self) -> Result<Parts, Error> {
+        let settings = self.settings;
+        check(&settings)?;
+        if settings.jail == Jail::Strict
+            && let Some(lacking) = missing_layers(settings.jail)
+        {
+            return Err(Error::Jail(lacking));
+        }
+        // A copy that got here did not know what it is. Without this, a program that names itself as the executable
+        // and does not call `init` would start itself without end.
+        if process::role().is_some() {
+            return Err(Error::InitMissing);
+        }
+        let executable = match self.executable {
+            Some(path) => {
+                Executable::At(std::fs::canonicalize(&path).map_err(|error| Error::Read { path, error })?)
+            }
+            // A copy of this executable must know what it is.
+            None if !process::is_initialised() => return Err(Error::InitMissing),
+            None => Executable::Own,
+        };
+        if let Some(user) = settings.user {
+            executable.check_user(user)?;
+        }
+        Ok(Parts {
+            settings,
+            executable,
+            cache: self.cache,
+        })
+    }
+}
+
+/// What is left of a builder whose settings make sense, on a machine that has what they ask for.
+pub(super) struct Parts {
+    pub settings: Settings,
+    pub executable: Executable,
+    pub cache: Option<Cache>,
 }
 
 /// The names of the mandatory layers that this machine lacks, if any is.

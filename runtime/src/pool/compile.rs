@@ -8,9 +8,9 @@ use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::cache::Key;
+use super::CompiledGuest;
+use super::cache::{Cache, Key};
 use super::child::{self, LastWords, OneJob};
-use super::{CompiledGuest, Shared};
 use crate::error::Error;
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::inert::inert;
@@ -80,8 +80,14 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Compiles a guest that is to run, unless the cache has it.
-pub(super) fn compile(shared: &Shared, name: &str, bytes: &[u8]) -> Result<CompiledGuest, Error> {
-    match look_up_or_compile(shared, name, bytes)? {
+pub(super) fn compile(
+    executable: &Executable,
+    settings: &Settings,
+    cache: Option<&Cache>,
+    name: &str,
+    bytes: &[u8],
+) -> Result<CompiledGuest, Error> {
+    match look_up_or_compile(executable, settings, cache, name, bytes)? {
         Verdict::Refused(info) => Err(Error::Refused {
             name: name.to_owned(),
             reasons: info.refusals,
@@ -91,10 +97,13 @@ pub(super) fn compile(shared: &Shared, name: &str, bytes: &[u8]) -> Result<Compi
 }
 
 /// Only what the compiler accepted is kept: to refuse a guest takes no time worth saving, and the reasons may change.
-fn look_up_or_compile(shared: &Shared, name: &str, bytes: &[u8]) -> Result<Verdict, Error> {
-    let Shared {
-        executable, settings, ..
-    } = shared;
+fn look_up_or_compile(
+    executable: &Executable,
+    settings: &Settings,
+    cache: Option<&Cache>,
+    name: &str,
+    bytes: &[u8],
+) -> Result<Verdict, Error> {
     let compile = || {
         let started = Time::now();
         let verdict = run_compiler(executable, settings, name, bytes)?;
@@ -102,7 +111,7 @@ fn look_up_or_compile(shared: &Shared, name: &str, bytes: &[u8]) -> Result<Verdi
         tracing::debug!("{}: compiled in {} ms", inert(name), took.as_millis());
         Ok(verdict)
     };
-    let Some(cache) = &shared.cache else {
+    let Some(cache) = cache else {
         return compile();
     };
     let key = match Key::of(executable, &EngineSettings::from(settings), bytes) {

@@ -13,25 +13,29 @@ use super::token::CancellationToken;
 use super::{CompiledGuest, Shared};
 use crate::error::Error;
 use crate::guest::{GuestInfo, Invocation};
+use crate::process::Executable;
 use crate::retry::Retry;
+use crate::settings::Settings;
 use crate::task_line::{TaskLine, check_input, find_model};
 
-/// A guest that a pool has loaded. Cheap to clone. Only the pool that has loaded it runs its tasks.
+/// A guest that was loaded. Cheap to clone. Only the pool that has loaded it runs its tasks; a
+/// [`Command`](crate::command::Command) runs it in processes of its own.
 #[derive(Clone, Debug)]
 pub struct Guest(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The pool that has loaded it.
-    pool: u64,
+    /// The pool that has loaded it, if one has.
+    pool: Option<u64>,
     /// Its number: guests count in the order of loading.
     index: u32,
     name: String,
     /// SHA-256 of its bytes.
     hash: [u8; 32],
-    compiled: CompiledGuest,
-    timeout: Duration,
-    max_args: u64,
+    compiled: Arc<CompiledGuest>,
+    /// What it was compiled with, and its tasks run with.
+    settings: Settings,
+    executable: Executable,
 }
 
 /// A model of a guest.
@@ -108,24 +112,43 @@ impl Guest {
         index: u32,
         name: &str,
         hash: [u8; 32],
-        compiled: CompiledGuest,
+        compiled: Arc<CompiledGuest>,
         shared: &Shared,
     ) -> Self {
         Self(Arc::new(Inner {
-            pool: shared.number,
+            pool: Some(shared.number),
             index,
             name: name.to_owned(),
             hash,
             compiled,
-            timeout: shared.settings.timeout,
-            max_args: shared.settings.max_args,
+            settings: shared.settings.clone(),
+            executable: shared.executable.clone(),
+        }))
+    }
+
+    /// One that no pool has.
+    pub(super) fn alone(
+        name: &str,
+        hash: [u8; 32],
+        compiled: Arc<CompiledGuest>,
+        settings: Settings,
+        executable: Executable,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            pool: None,
+            index: 0,
+            name: name.to_owned(),
+            hash,
+            compiled,
+            settings,
+            executable,
         }))
     }
 
     /// # Errors
     /// [`Error::ForeignGuest`], when another pool has loaded it: its number would mean another guest here.
     pub(super) fn belongs_to(&self, shared: &Shared) -> Result<(), Error> {
-        if self.0.pool == shared.number {
+        if self.0.pool == Some(shared.number) {
             return Ok(());
         }
         let name = self.0.name.clone();
@@ -179,7 +202,7 @@ impl Guest {
                 guest: self.clone(),
                 model: 0,
                 key: None,
-                timeout: self.0.timeout,
+                timeout: self.0.settings.timeout,
                 retry: None,
                 args: Err(Flaw::Model(why)),
                 token: None,
@@ -196,7 +219,7 @@ impl Guest {
         let model = self.model(line.model.as_deref().unwrap_or(default_model))?;
         let stdin = line.stdin.as_deref().map(str::as_bytes);
         let args = self.checked(line.args.get(), stdin).map_err(Error::InvalidArgs)?;
-        let timeout = line.timeout.unwrap_or(self.0.timeout);
+        let timeout = line.timeout.unwrap_or(self.0.settings.timeout);
         Ok(Task {
             guest: self.clone(),
             model: model.index,
@@ -215,7 +238,7 @@ impl Guest {
         args: impl Into<Cow<'a, str>>,
         stdin: Option<&[u8]>,
     ) -> Result<Box<RawValue>, String> {
-        check_input(self.info(), args, stdin, self.0.max_args)
+        check_input(self.info(), args, stdin, self.0.settings.max_args)
     }
 
     /// What a task's worker is given: the args, or for a command all that it is started with.
@@ -232,7 +255,7 @@ impl Guest {
     }
 
     /// A command's `argv[0]`: the name that it was loaded by, without the folder.
-    fn program(&self) -> &str {
+    pub(crate) fn program(&self) -> &str {
         let name = Path::new(&self.0.name).file_name();
         name.and_then(OsStr::to_str).unwrap_or(&self.0.name)
     }
@@ -247,6 +270,19 @@ impl Guest {
 
     pub(super) fn artifact(&self) -> &std::fs::File {
         &self.0.compiled.artifact
+    }
+
+    pub(super) fn compiled(&self) -> &Arc<CompiledGuest> {
+        &self.0.compiled
+    }
+
+    /// What it was compiled with.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(super) fn executable(&self) -> &Executable {
+        &self.0.executable
     }
 }
 
@@ -266,7 +302,7 @@ impl Model {
             guest: self.guest.clone(),
             model: self.index,
             key: None,
-            timeout: self.guest.0.timeout,
+            timeout: self.guest.0.settings.timeout,
             retry: None,
             args,
             token: None,
@@ -286,11 +322,11 @@ impl Model {
     }
 
     pub(super) fn timeout(&self) -> Duration {
-        self.guest.0.timeout
+        self.guest.0.settings.timeout
     }
 
     pub(super) fn max_args(&self) -> u64 {
-        self.guest.0.max_args
+        self.guest.0.settings.max_args
     }
 }
 

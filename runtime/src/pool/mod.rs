@@ -19,6 +19,7 @@ mod guest_tasks;
 mod handle;
 mod hooks;
 mod ledger;
+mod loading;
 mod mailbox;
 mod map;
 pub mod prints;
@@ -36,13 +37,11 @@ mod waiter;
 mod window;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::EventFd;
-use sha2::{Digest, Sha256};
 
 pub use self::builder::Builder;
 pub use self::cache::{Cache, CacheStats};
@@ -98,7 +97,7 @@ pub struct Rejected {
 /// the end that waits for the tasks.
 ///
 /// ```no_run
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// fn main() -> Result<(), mpwasm::Error> {
 ///     mpwasm::init(); // first: a copy of this executable becomes dispatcher or worker here
@@ -169,59 +168,6 @@ impl Pool {
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
-    }
-
-    /// Reads, compiles and checks a guest: a `.wasm` or `.wat` file. Returns when the pool can run its tasks; that
-    /// may be when others are running already.
-    ///
-    /// # Errors
-    /// [`Error::Read`], [`Error::NotWasm`], [`Error::Refused`], [`Error::Compile`], [`Error::Start`] (the compiler
-    /// is a process of its own), [`Error::Io`], or [`Error::Closed`] when the pool has ended.
-    pub fn load(&self, path: impl AsRef<Path>) -> Result<Guest, Error> {
-        let path = path.as_ref();
-        let bytes = compile::read(path)?;
-        self.load_bytes(&path.display().to_string(), &bytes)
-    }
-
-    /// As [`Pool::load`], for a guest in memory. `name` stands in messages.
-    ///
-    /// # Errors
-    /// As [`Pool::load`].
-    pub fn load_bytes(&self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
-        let shared = &self.shared;
-        let compiled = compile::compile(shared, name, bytes)?;
-        let one_at_a_time = shared.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let guest = self
-            .shared
-            .life
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .loaded;
-        if let Some(memory) = &shared.memory {
-            memory.grow(&shared.settings, guest + 1);
-        }
-        shared.tell_with(
-            &ToDispatcher::Load {
-                info: compiled.info.clone(),
-            },
-            &compiled.artifact,
-        )?;
-        let life = shared.life.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = |life: &mut Life| life.loaded == guest && life.end.is_none();
-        let life = shared
-            .changed
-            .wait_while(life, waiting)
-            .unwrap_or_else(PoisonError::into_inner);
-        let loaded = life.loaded > guest;
-        drop(life);
-        if !loaded {
-            return Err(Error::Closed);
-        }
-        let hash = Sha256::digest(bytes).into();
-        let guest = Guest::new(guest, name, hash, compiled, shared);
-        shared.folds.load(guest.clone());
-        drop(one_at_a_time);
-        Ok(guest)
     }
 
     /// Gives a task to the pool. Its callbacks fire, and its outcome goes to the reporter. Returns its id.
@@ -373,6 +319,23 @@ impl Pool {
             Some(End::Failed(error)) => error.take().map_or(Ok(()), Err),
             _ => Ok(()),
         }
+    }
+
+    /// Waits for the pool's end, as [`Pool::join`] does, but no longer than until then. Whether it has ended.
+    pub(crate) fn has_ended_by(&self, until: Option<Instant>) -> bool {
+        let mut life = self.shared.life.lock().unwrap_or_else(PoisonError::into_inner);
+        while life.end.is_none() {
+            let changed = &self.shared.changed;
+            life = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => changed.wait(life).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return false,
+                Some(left) => {
+                    let woken = changed.wait_timeout(life, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        true
     }
 
     /// The end in the words of `concurrent.futures`: [`Pool::interrupt`] when what is pending is to be cancelled, or else

@@ -1,0 +1,88 @@
+//! How far a child is, as those see it who hand on its output, wait for it or kill it; and why it was ended, if it was.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::settings::UNTAKEN_OUTPUT;
+use crate::time::Time;
+
+/// Why the delivery of a child's output ended early.
+#[derive(Clone, Debug)]
+pub enum Cut {
+    /// It was killed.
+    Killed {
+        /// Whether anything that it had written was dropped.
+        lost: bool,
+    },
+    /// Its deadline had passed, and nobody took what it had written.
+    Late,
+    /// Its stdout could not be written.
+    Unwritten(Arc<io::Error>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Course {
+    /// When it ends at the latest.
+    deadline: OnceLock<Time>,
+    cut: Mutex<Option<Cut>>,
+    /// Readable once it was killed.
+    killed: EventFd,
+}
+
+impl Course {
+    /// # Errors
+    /// When the system is out of descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            deadline: OnceLock::new(),
+            cut: Mutex::default(),
+            killed: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+        })
+    }
+
+    /// It begins, and has so long.
+    pub fn begin(&self, deadline: Time) {
+        let _ = self.deadline.set(deadline); // there is one start
+    }
+
+    /// Until when a wait for somebody who takes its output may last, that begins now.
+    pub fn patience(&self) -> Time {
+        let deadline = self.deadline.get().copied().unwrap_or(Time::NEVER);
+        deadline.max(Time::now()) + UNTAKEN_OUTPUT
+    }
+
+    /// What becomes readable when it is killed.
+    pub fn killed(&self) -> &EventFd {
+        &self.killed
+    }
+
+    /// It shall end: nobody waits any more for those who take its output.
+    pub fn kill(&self) {
+        self.cut().get_or_insert(Cut::Killed { lost: false });
+        let _ = self.killed.write(1);
+    }
+
+    /// Some of its output was dropped, because it was killed.
+    pub fn lose(&self) {
+        if let Some(Cut::Killed { lost }) = &mut *self.cut() {
+            *lost = true;
+        }
+    }
+
+    /// Its output is not delivered any more, and it is ended for that.
+    pub fn cut_short(&self, cut: Cut) {
+        self.cut().get_or_insert(cut);
+    }
+
+    /// Why the delivery of its output ended early, if it did.
+    pub fn how_cut(&self) -> Option<Cut> {
+        self.cut().clone()
+    }
+
+    fn cut(&self) -> MutexGuard<'_, Option<Cut>> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

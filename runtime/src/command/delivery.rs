@@ -1,0 +1,194 @@
+//! What a child writes, on its way to where it shall go: the reporter of a child's pool.
+//!
+//! While nobody takes it, the thread that hears the dispatcher waits here, and so does in the end the child: that is the
+//! back-pressure. The wait ends when the child is killed, and some time after the child's deadline.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, PipeWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags};
+
+use super::course::{Course, Cut};
+use super::screen::Screen;
+use crate::outcome::{Outcome, Stream};
+use crate::pool::{Output, Reporter};
+use crate::process::{poll_until, set_nonblocking};
+
+/// Bytes that can be written without a wait to a pipe that says that it can be written.
+const PIPE_PIECE: usize = 4 << 10;
+
+/// Where one stream goes.
+#[derive(Debug)]
+pub struct Outlet {
+    /// Nowhere, if there is none (any more).
+    to: Option<Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    file: File,
+    /// Most bytes of one write, after a wait for room; without, a write does not have to wait for anybody.
+    paced: Option<usize>,
+    screen: Option<Screen>,
+}
+
+impl Outlet {
+    /// Nowhere.
+    pub fn null() -> Self {
+        Self { to: None }
+    }
+
+    /// A pipe that nobody else writes to.
+    pub fn pipe(pipe: PipeWriter) -> io::Result<Self> {
+        set_nonblocking(pipe.as_fd())?;
+        Ok(Self {
+            to: Some(Target {
+                file: OwnedFd::from(pipe).into(),
+                paced: Some(usize::MAX),
+                screen: None,
+            }),
+        })
+    }
+
+    /// What others may write to as well: how it waits is theirs, too.
+    pub fn shared(file: File) -> Self {
+        let is_plain = file.metadata().is_ok_and(|metadata| {
+            let kind = metadata.file_type();
+            !(kind.is_fifo() || kind.is_socket() || kind.is_char_device())
+        });
+        Self {
+            to: Some(Target {
+                paced: (!is_plain).then_some(PIPE_PIECE),
+                screen: file.is_terminal().then(Screen::default),
+                file,
+            }),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], course: &Course) -> Result<(), Trouble> {
+        let Some(target) = &mut self.to else {
+            return Ok(());
+        };
+        let result = match &mut target.screen {
+            None => target.write(bytes, course),
+            Some(screen) => {
+                let shown = screen.show(bytes);
+                target.write(&shown, course)
+            }
+        };
+        if result.is_err() {
+            self.to = None;
+        }
+        result
+    }
+
+    /// Nothing more comes: a pipe ends here.
+    fn finish(&mut self, course: &Course) -> Result<(), Trouble> {
+        let Some(mut target) = self.to.take() else {
+            return Ok(());
+        };
+        match target.screen.as_mut().map(Screen::finish) {
+            Some(rest) => target.write(&rest, course),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why bytes were not delivered.
+enum Trouble {
+    Killed,
+    Late,
+    Failed(io::Error),
+}
+
+impl Target {
+    fn write(&mut self, mut bytes: &[u8], course: &Course) -> Result<(), Trouble> {
+        while !bytes.is_empty() {
+            let mut piece = bytes;
+            if let Some(most) = self.paced {
+                let mut fds = [
+                    PollFd::new(self.file.as_fd(), PollFlags::POLLOUT),
+                    PollFd::new(course.killed().as_fd(), PollFlags::POLLIN),
+                ];
+                poll_until(&mut fds, course.patience()).map_err(Trouble::Failed)?;
+                match fds.map(|fd| fd.any() == Some(true)) {
+                    // What fits goes out even after a kill.
+                    [true, _] => {}
+                    [false, true] => return Err(Trouble::Killed),
+                    [false, false] => return Err(Trouble::Late),
+                }
+                piece = &bytes[..bytes.len().min(most)];
+            }
+            match self.file.write(piece) {
+                Ok(0) => return Err(Trouble::Failed(ErrorKind::WriteZero.into())),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(Trouble::Failed(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Both streams of a child.
+#[derive(Debug)]
+pub struct Delivery {
+    stdout: Outlet,
+    stderr: Outlet,
+    course: Arc<Course>,
+}
+
+impl Delivery {
+    pub fn new(stdout: Outlet, stderr: Outlet, course: &Arc<Course>) -> Self {
+        Self {
+            stdout,
+            stderr,
+            course: Arc::clone(course),
+        }
+    }
+
+    /// What follows from it that bytes were not delivered.
+    ///
+    /// # Errors
+    /// When the child is to be ended for that. Nothing is delivered any more then.
+    fn settle(&mut self, stream: Stream, result: Result<(), Trouble>) -> io::Result<()> {
+        let (cut, error) = match result {
+            Ok(()) => return Ok(()),
+            Err(Trouble::Killed) => {
+                self.course.lose();
+                return Ok(());
+            }
+            // Nobody has to read what is written to stderr.
+            Err(Trouble::Failed(_)) if stream == Stream::Stderr => return Ok(()),
+            Err(Trouble::Late) => (Cut::Late, ErrorKind::TimedOut.into()),
+            Err(Trouble::Failed(error)) => {
+                let kind = error.kind();
+                (Cut::Unwritten(Arc::new(error)), kind.into())
+            }
+        };
+        self.course.cut_short(cut);
+        (self.stdout, self.stderr) = (Outlet::null(), Outlet::null());
+        Err(error)
+    }
+}
+
+impl Reporter for Delivery {
+    fn outcome(&mut self, _: &Outcome) -> io::Result<()> {
+        let result = self.stderr.finish(&self.course);
+        self.settle(Stream::Stderr, result)?;
+        let result = self.stdout.finish(&self.course);
+        self.settle(Stream::Stdout, result)
+    }
+
+    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+        let outlet = match output.stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        let result = outlet.write(output.bytes, &self.course);
+        self.settle(output.stream, result)
+    }
+}

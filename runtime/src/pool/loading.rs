@@ -1,0 +1,114 @@
+//! How a guest gets into a pool: read, compiled or taken from the cache, or from a pool that has it, and given to the
+//! dispatcher.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::builder::Parts;
+use super::guest::Guest;
+use super::{Builder, CompiledGuest, Life, Pool, compile};
+use crate::error::Error;
+use crate::wire::messages::ToDispatcher;
+
+impl Pool {
+    /// Reads, compiles and checks a guest: a `.wasm` or `.wat` file. Returns when the pool can run its tasks; that
+    /// may be when others are running already.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::NotWasm`], [`Error::Refused`], [`Error::Compile`], [`Error::Start`] (the compiler
+    /// is a process of its own), [`Error::Io`], or [`Error::Closed`] when the pool has ended.
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<Guest, Error> {
+        let path = path.as_ref();
+        let bytes = compile::read(path)?;
+        self.load_bytes(&path.display().to_string(), &bytes)
+    }
+
+    /// As [`Pool::load`], for a guest in memory. `name` stands in messages.
+    ///
+    /// # Errors
+    /// As [`Pool::load`].
+    pub fn load_bytes(&self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
+        let shared = &self.shared;
+        let cache = shared.cache.as_ref();
+        let compiled = compile::compile(&shared.executable, &shared.settings, cache, name, bytes)?;
+        self.take_in(name, Sha256::digest(bytes).into(), Arc::new(compiled))
+    }
+
+    /// Takes in a guest as it was compiled elsewhere, with the same executable and settings that lead to the same code.
+    pub(crate) fn adopt(&self, guest: &Guest) -> Result<Guest, Error> {
+        self.take_in(guest.name(), *guest.hash(), Arc::clone(guest.compiled()))
+    }
+
+    /// Gives the dispatcher what was compiled, and waits until it has it.
+    fn take_in(&self, name: &str, hash: [u8; 32], compiled: Arc<CompiledGuest>) -> Result<Guest, Error> {
+        let shared = &self.shared;
+        let one_at_a_time = shared.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let guest = shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded;
+        if let Some(memory) = &shared.memory {
+            memory.grow(&shared.settings, guest + 1);
+        }
+        shared.tell_with(
+            &ToDispatcher::Load {
+                info: compiled.info.clone(),
+            },
+            &compiled.artifact,
+        )?;
+        let life = shared.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |life: &mut Life| life.loaded == guest && life.end.is_none();
+        let life = shared
+            .changed
+            .wait_while(life, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        let loaded = life.loaded > guest;
+        drop(life);
+        if !loaded {
+            return Err(Error::Closed);
+        }
+        let guest = Guest::new(guest, name, hash, compiled, shared);
+        shared.folds.load(guest.clone());
+        drop(one_at_a_time);
+        Ok(guest)
+    }
+}
+
+impl Builder {
+    /// Reads, compiles and checks a guest for [commands](crate::command::Command), without a pool: no other process is
+    /// left when this returns. No pool runs its tasks.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), mpwasm::Error> {
+    /// use mpwasm::command::Command;
+    ///
+    /// mpwasm::init();
+    /// let sort = mpwasm::Pool::builder().load("sort.wasm")?;
+    /// let output = Command::new(&sort).arg("-r").stdin("1\n2\n").output()?;
+    /// assert_eq!(output.stdout, b"2\n1\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Builder::start`] and [`Pool::load`].
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Guest, Error> {
+        let path = path.as_ref();
+        let bytes = compile::read(path)?;
+        self.load_bytes(&path.display().to_string(), &bytes)
+    }
+
+    /// As [`Builder::load`], for a guest in memory. `name` stands in messages, and its last part is `argv[0]`.
+    ///
+    /// # Errors
+    /// As [`Builder::load`].
+    pub fn load_bytes(self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
+        let Parts {
+            settings,
+            executable,
+            cache,
+        } = self.checked()?;
+        let compiled = compile::compile(&executable, &settings, cache.as_ref(), name, bytes)?;
+        let hash = Sha256::digest(bytes).into();
+        Ok(Guest::alone(name, hash, Arc::new(compiled), settings, executable))
+    }
+}
