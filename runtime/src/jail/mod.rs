@@ -36,6 +36,7 @@ mod limits;
 mod memory;
 mod plan;
 mod privileges;
+mod scratch;
 mod syscalls;
 pub mod violation;
 

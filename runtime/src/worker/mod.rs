@@ -6,6 +6,7 @@
 
 mod meter;
 mod run_loop;
+mod scratch;
 
 use std::fs::File;
 use std::io::Read;
