@@ -20,7 +20,7 @@ use super::limits::Limits;
 use super::output::{Output, Prints};
 use super::stdin::Stdin;
 use super::wasi;
-use crate::grants::Grants;
+use crate::grants::Granted;
 use crate::settings::KEPT_BUFFER;
 
 pub(super) struct State {
@@ -52,7 +52,8 @@ pub(super) struct State {
     /// A command's arguments; none for others.
     argv: Vec<String>,
     pub(super) stdin: Arc<Stdin>,
-    pub(super) grants: Grants,
+    /// What a task gets beside its input.
+    pub(super) granted: Arc<Granted>,
     /// Made at the first WASI call that needs it, since most calls need none.
     wasi: Option<Box<WasiP1Ctx>>,
 }
@@ -78,7 +79,7 @@ impl State {
             captures: settings.capture,
             is_command: false,
             argv: Vec::new(),
-            grants: Grants::default(),
+            granted: Arc::default(),
             wasi: None,
         }
     }
@@ -149,7 +150,7 @@ impl State {
                 &self.printed,
                 &self.argv,
                 &self.stdin,
-                &self.grants,
+                &self.granted,
             ))
         })
     }
