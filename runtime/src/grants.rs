@@ -1,4 +1,4 @@
-//! What the user gives to guests beside their args: directories and variables of the environment.
+//! What the user gives to guests beside their args: directories, a scratch directory and variables of the environment.
 //!
 //! Grants belong to a pool, are declared before it starts and hold for all tasks in its workers. Callbacks and `tasks` get
 //! none. Here is what a grant is and how it is written, and what of it reaches a worker: [`Granted`]. Who opens the
@@ -21,7 +21,12 @@ pub struct Grants {
     pub dirs: Vec<DirGrant>,
     /// The environment: values by name.
     pub env: BTreeMap<String, String>,
+    /// Bytes of a scratch directory, [`SCRATCH`], that each task has for itself: empty when it begins, gone when it ends.
+    pub tmp: Option<u64>,
 }
+
+/// The name that guests know their scratch directory by.
+pub const SCRATCH: &str = "/tmp";
 
 /// What tasks may do in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -168,6 +173,14 @@ impl Grants {
             {
                 return Err(format!("two directories are granted as {:?}", dir.guest));
             }
+            if self.tmp.is_some() && dir.found_as() == SCRATCH {
+                return Err(format!(
+                    "a directory and the scratch directory are both {SCRATCH}"
+                ));
+            }
+        }
+        if self.tmp == Some(0) {
+            return Err("a scratch directory has at least one byte".to_owned());
         }
         Ok(())
     }
@@ -177,7 +190,8 @@ impl Grants {
     /// The most that any granted directory allows; `None` when there is none.
     #[must_use]
     pub fn files(&self) -> Option<Access> {
-        self.dirs.iter().map(DirGrant::access).max()
+        let scratch = self.tmp.map(|_| Access::ReadWrite);
+        self.dirs.iter().map(DirGrant::access).chain(scratch).max()
     }
 }
 
@@ -192,11 +206,25 @@ pub struct OpenDir {
     pub access: Access,
 }
 
+impl OpenDir {
+    /// A scratch directory.
+    #[must_use]
+    pub fn scratch(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            guest: SCRATCH.to_owned(),
+            access: Access::ReadWrite,
+        }
+    }
+}
+
 /// The grants as a process has them that starts workers, or is one.
 #[derive(Debug, Default)]
 pub struct Granted {
     /// The directories.
     pub dirs: Vec<OpenDir>,
+    /// The scratch directory, of a worker whose tasks are granted one.
+    pub scratch: Option<OpenDir>,
     /// The environment.
     pub env: BTreeMap<String, String>,
 }
@@ -216,8 +244,27 @@ impl Granted {
         };
         Ok(Self {
             dirs: grants.dirs.into_iter().map(open).collect::<Result<_, E>>()?,
+            scratch: None,
             env: grants.env,
         })
+    }
+
+    /// As [`new`](Self::new), for a worker: with a scratch directory of its own, where that is granted.
+    ///
+    /// # Errors
+    /// Whatever `next` returns.
+    pub fn of_worker<E>(grants: Grants, mut next: impl FnMut() -> Result<OwnedFd, E>) -> Result<Self, E> {
+        let has_scratch = grants.tmp.is_some();
+        let mut granted = Self::new(grants, &mut next)?;
+        if has_scratch {
+            granted.scratch = Some(OpenDir::scratch(next()?));
+        }
+        Ok(granted)
+    }
+
+    /// All directories that tasks may use.
+    pub fn all_dirs(&self) -> impl Iterator<Item = &OpenDir> {
+        self.dirs.iter().chain(&self.scratch)
     }
 }
 
@@ -284,7 +331,7 @@ mod tests {
         let dir = |guest: &str| DirGrant::new("/", guest, Access::ReadOnly).unwrap();
         let dirs = |names: &[&str]| Grants {
             dirs: names.iter().copied().map(dir).collect(),
-            env: BTreeMap::new(),
+            ..Grants::default()
         };
         dirs(&["/", "/a", "a", "."]).check().unwrap();
         for twice in [["a", "a/"], ["/", "//"], ["b", "b"]] {
@@ -295,12 +342,19 @@ mod tests {
         }
         let env = |name: &str, value: &str| Grants {
             env: BTreeMap::from([(name.to_owned(), value.to_owned())]),
-            dirs: Vec::new(),
+            ..Grants::default()
         };
         env("A", "b").check().unwrap();
         for (name, value) in [("", "b"), ("A=", "b"), ("A", "\0")] {
             env(name, value).check().unwrap_err();
         }
+        let scratch = |tmp, names: &[&str]| Grants {
+            tmp: Some(tmp),
+            ..dirs(names)
+        };
+        scratch(1, &["/", "/tmp2"]).check().unwrap();
+        assert!(scratch(0, &[]).check().unwrap_err().contains("at least one byte"));
+        assert!(scratch(1, &["/tmp/"]).check().unwrap_err().contains("both /tmp"));
         let large = "x".repeat(MAX_ENVIRONMENT);
         assert!(env("A", &large).check().unwrap_err().contains("larger than"));
     }

@@ -18,6 +18,7 @@ mod handles;
 mod maps;
 mod pushing;
 mod retries;
+mod scratch;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;

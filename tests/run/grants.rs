@@ -114,7 +114,7 @@ impl Folder {
     }
 }
 
-fn files() -> &'static str {
+pub fn files() -> &'static str {
     guest("files").to_str().unwrap()
 }
 
@@ -329,7 +329,7 @@ fn assert_refused(ended: &Ended, code: i32, words: &str) {
 
 #[test]
 fn what_can_not_be_granted_is_a_usage_error_before_anything_runs() {
-    let folder = Folder::new();
+    let (folder, cat) = (Folder::new(), Guest::file("cat.wat", CAT.as_bytes()));
     for (grant, words) in [
         ("/", "beneath it, with"),
         ("/proc", "it is on proc"),
@@ -342,7 +342,7 @@ fn what_can_not_be_granted_is_a_usage_error_before_anything_runs() {
         ("x::", "is empty"),
     ] {
         assert_refused(&run(&[files(), "--dir", grant, "--args", "[]"]), 2, words);
-        let exec = to_the_end(mpwasm().args(["exec", "--dir", grant, files()]));
+        let exec = to_the_end(mpwasm().args(["exec", "--dir", grant, cat.path()]));
         assert_refused(&exec, 125, words);
     }
     let (one, two) = (folder.grant("::/x"), folder.grant("/folder::/x/"));

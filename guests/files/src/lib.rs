@@ -16,8 +16,9 @@
 //! | `["flood", place, path]` | the error with which the last of many opened files could not be opened |
 //! | `["fill", place, bytes]` | writes so many bytes, in one call: how many were written |
 //! | `["deep", place, name, count]` | makes a directory in a directory, so many times: `ok` |
+//! | `["spin", text]` | logs the text, and never ends |
 
-use mpwasm_guest::{Error, Model};
+use mpwasm_guest::{Error, Level, Model, log};
 use wasi::{
     Ciovec, Errno, FDFLAGS_APPEND, FSTFLAGS_MTIM, Fd, Iovec, LOOKUPFLAGS_SYMLINK_FOLLOW, OFLAGS_CREAT,
     OFLAGS_DIRECTORY, OFLAGS_EXCL, OFLAGS_TRUNC, RIGHTS_FD_READ, RIGHTS_FD_WRITE,
@@ -107,6 +108,12 @@ fn take(step: &[&str], opened: &mut Vec<Fd>) -> Result<String, Errno> {
                     fd = open(fd, name, "directory")?;
                 }
                 Ok(done(()))
+            }
+            ["spin", text] => {
+                log(Level::Info, text);
+                loop {
+                    std::hint::spin_loop();
+                }
             }
             _ => Err(wasi::ERRNO_INVAL),
         }

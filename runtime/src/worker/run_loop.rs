@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::Shared;
 use super::meter::Meter;
+use super::scratch::Scratch;
 use crate::backstop::Backstop;
 use crate::guest::{Call, Executor, Export, Report};
 use crate::home::Home;
 use crate::outcome::{Failure, Kind};
-use crate::process::exit_now;
+use crate::process::{EXIT_UNABLE, exit_now};
 use crate::time::{Time, thread_cpu};
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
@@ -33,6 +34,7 @@ pub fn run(
     shared: &Shared,
     home: &Home,
     mut backstop: Backstop,
+    scratch: &Scratch,
 ) {
     let mut meter = Meter::new(thread_cpu);
     let mut tasks = 0;
@@ -65,6 +67,7 @@ pub fn run(
                     shared,
                     page: &page,
                     meter: &mut meter,
+                    scratch,
                 };
                 if is_chunk {
                     run.chunk(&call, claimed);
@@ -86,6 +89,7 @@ struct Run<'a> {
     meter: &'a mut Meter,
     shared: &'a Shared,
     page: &'a Page,
+    scratch: &'a Scratch,
 }
 
 impl Run<'_> {
@@ -98,6 +102,7 @@ impl Run<'_> {
             self.executor.run(&call(to, to.id, to.args))
         };
         self.end(to, claimed, used, &report);
+        self.clear_scratch();
     }
 
     /// A chunk: its items in one instance, or a fresh one after one that failed.
@@ -112,8 +117,22 @@ impl Run<'_> {
                 self.executor.run_item(&call(to, id, args))
             };
             begun = self.end(to, begun, used, &report);
+            if report.ending.is_err() {
+                // Its instance is gone, and the next item has another.
+                self.clear_scratch();
+            }
         }
         self.executor.end_chunk();
+        self.clear_scratch();
+    }
+
+    /// What the last instance has left there is gone with it.
+    fn clear_scratch(&self) {
+        if self.scratch.clear().is_err() {
+            // The next task must not find it. Whoever comes after this process tries again.
+            self.shared.outbox.flush();
+            exit_now(EXIT_UNABLE);
+        }
     }
 
     /// A call begins, whose clock runs since `begun`. Returns the processor time that was used up to here.

@@ -4,16 +4,41 @@
 //! a directory is moved up before the directory goes; no more than two are open at a time.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, unlinkat};
 use rustix::io::{Errno, Result};
 
+use crate::grants::Granted;
+
+/// How directories are opened: no link is followed.
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The scratch directory of this worker's tasks, where they are granted one.
+#[derive(Debug)]
+pub struct Scratch(Option<OwnedFd>);
+
+impl Scratch {
+    /// That of these grants.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn of(granted: &Granted) -> std::io::Result<Self> {
+        let dir = granted.scratch.as_ref();
+        Ok(Self(dir.map(|dir| dir.fd.try_clone()).transpose()?))
+    }
+
+    /// Removes all that is in it, where there is one.
+    ///
+    /// # Errors
+    /// When something can't be removed: it must not be used any more.
+    pub fn clear(&self) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), clear)
+    }
+}
+
 /// Removes all that is in `root`.
-///
-/// # Errors
-/// When something can't be removed: it must not be used any more.
-pub fn clear(root: impl AsFd) -> Result<()> {
+fn clear(root: impl AsFd) -> Result<()> {
     let root = root.as_fd();
     let mut lifted = 0;
     loop {
@@ -31,7 +56,9 @@ pub fn clear(root: impl AsFd) -> Result<()> {
 /// What is in a directory.
 fn names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::CString>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
+    // Anew: the descriptor may be one for nothing but paths, and a directory is read once.
+    let opened = openat(dir, c".", DIRECTORY, Mode::empty())?;
+    for entry in Dir::new(opened)? {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
@@ -48,8 +75,7 @@ fn remove(root: BorrowedFd<'_>, name: &CStr, lifted: &mut u64) -> Result<()> {
         done => return done,
     }
     if let Err(Errno::NOTEMPTY) = unlinkat(root, name, AtFlags::REMOVEDIR) {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = openat(root, name, flags, Mode::empty())?;
+        let dir = openat(root, name, DIRECTORY, Mode::empty())?;
         for child in names(dir.as_fd())? {
             lift(dir.as_fd(), &child, root, lifted)?;
         }
@@ -105,7 +131,9 @@ mod tests {
             let mut dir = fs::File::open(root).unwrap();
             for _ in 0..3000 {
                 rustix::fs::mkdirat(&dir, "d", Mode::RWXU).unwrap();
-                dir = openat(&dir, "d", OFlags::DIRECTORY, Mode::empty()).unwrap().into();
+                dir = openat(&dir, "d", OFlags::DIRECTORY, Mode::empty())
+                    .unwrap()
+                    .into();
             }
         });
     }
