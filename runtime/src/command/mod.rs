@@ -1,4 +1,4 @@
-//! One command as a child: argv, stdin, stdout, stderr and an exit code, with a timeout that really ends the program.
+//! One command as a child: argv, environment, stdin, stdout, stderr and an exit code, with a timeout that really ends the program.
 //!
 //! It is to tasks of a [`Pool`](crate::Pool) what Python's `subprocess` is to `multiprocessing`. A *command* is a guest
 //! with `_start` and no `runnable`: a program for WASI preview 1, in any language. [`Command`] says with what it is
@@ -116,6 +116,34 @@ impl Command {
     #[must_use]
     pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// A variable of its environment, as [`Builder::env`] says. It also has those with which the guest was loaded, and no
+    /// other.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.grants.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// More variables.
+    #[must_use]
+    pub fn envs<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let variables = variables.into_iter();
+        let variables = variables.map(|(name, value)| (name.into(), value.into()));
+        self.settings.grants.env.extend(variables);
+        self
+    }
+
+    /// No variables, but those that are set after this call.
+    #[must_use]
+    pub fn env_clear(mut self) -> Self {
+        self.settings.grants.env.clear();
         self
     }
 
