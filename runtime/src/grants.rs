@@ -1,16 +1,18 @@
 //! What the user gives to guests beside their args: directories and variables of the environment.
 //!
 //! Grants belong to a pool, are declared before it starts and hold for all tasks in its workers. Callbacks and `tasks` get
-//! none. Here is what a grant is and how it is written; nothing is opened or checked against the machine.
+//! none. Here is what a grant is and how it is written, and what of it reaches a worker: [`Granted`]. Who opens the
+//! directories is the parent (`pool/grants.rs`), and nobody after it uses their names.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::MAX_ENVIRONMENT;
+use crate::settings::{MAX_DIRS, MAX_ENVIRONMENT};
 
 /// All that is given to the tasks of a pool: nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +24,7 @@ pub struct Grants {
 }
 
 /// What tasks may do in a directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Access {
     /// Look at what is there.
     ReadOnly,
@@ -156,6 +158,9 @@ impl Grants {
                 "the environment of guests is larger than {MAX_ENVIRONMENT} bytes"
             ));
         }
+        if self.dirs.len() > MAX_DIRS {
+            return Err(format!("a pool grants at most {MAX_DIRS} directories"));
+        }
         for (number, dir) in self.dirs.iter().enumerate() {
             if self.dirs[..number]
                 .iter()
@@ -165,6 +170,54 @@ impl Grants {
             }
         }
         Ok(())
+    }
+}
+
+impl Grants {
+    /// The most that any granted directory allows; `None` when there is none.
+    #[must_use]
+    pub fn files(&self) -> Option<Access> {
+        self.dirs.iter().map(DirGrant::access).max()
+    }
+}
+
+/// A granted directory that is open: it stays this one, whatever becomes of its name.
+#[derive(Debug)]
+pub struct OpenDir {
+    /// The directory, open for nothing but to be the beginning of paths (`O_PATH`).
+    pub fd: OwnedFd,
+    /// The name that guests know it by.
+    pub guest: String,
+    /// What tasks may do there.
+    pub access: Access,
+}
+
+/// The grants as a process has them that starts workers, or is one.
+#[derive(Debug, Default)]
+pub struct Granted {
+    /// The directories.
+    pub dirs: Vec<OpenDir>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Granted {
+    /// These grants, whose directories `next` gives in their order.
+    ///
+    /// # Errors
+    /// Whatever `next` returns.
+    pub fn new<E>(grants: Grants, mut next: impl FnMut() -> Result<OwnedFd, E>) -> Result<Self, E> {
+        let open = |DirGrant { guest, access, .. }| {
+            Ok(OpenDir {
+                fd: next()?,
+                guest,
+                access,
+            })
+        };
+        Ok(Self {
+            dirs: grants.dirs.into_iter().map(open).collect::<Result<_, E>>()?,
+            env: grants.env,
+        })
     }
 }
 

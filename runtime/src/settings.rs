@@ -128,6 +128,8 @@ pub const CACHE_LEFTOVER: Duration = Duration::from_secs(3600);
 pub const MAX_KEY: usize = 4 << 10;
 /// Bytes of the names and values of all variables of guests' environment: it is copied for each instance that asks for it.
 pub const MAX_ENVIRONMENT: usize = 128 << 10;
+/// Directories that a pool can grant: their descriptors travel in one message.
+pub const MAX_DIRS: usize = 32;
 /// Bytes of a guest's file. What a guest has beyond code and data is better not in it, and compiling costs many times
 /// its size.
 pub const MAX_GUEST_FILE: u64 = 256 << 20;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use mpwasm::{Grants, Settings, duration, variable};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use mpwasm::{DirGrant, Grants, Settings, duration, variable};
 
 use super::units::size;
 
@@ -17,6 +18,10 @@ pub struct Instances {
     /// Instruction budget of a task or command, counted deterministically [default: not counted].
     #[arg(long, value_name = "N")]
     pub fuel: Option<u64>,
+
+    /// Let tasks, or the command, use this directory, as GUEST if that is given; with :ro only to look at it. Repeatable.
+    #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = OsStringValueParser::new().try_map(DirGrant::parse))]
+    pub dir: Vec<DirGrant>,
 
     /// Set a variable of the environment of tasks, or of the command; they have no other. Repeatable.
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
@@ -45,8 +50,8 @@ impl Instances {
 
     fn grants(&self) -> Grants {
         Grants {
+            dirs: self.dir.clone(),
             env: self.env.iter().cloned().collect(),
-            ..Grants::default()
         }
     }
 }

@@ -13,7 +13,7 @@ use nix::unistd::pipe2;
 
 use super::callbacks::Finished;
 use super::schedule::{Exit, Io, KillReason, OfferId, RetireReason, Run, Task, WorkerId};
-use crate::grants::Grants;
+use crate::grants::{Grants, OpenDir};
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::home;
 use crate::jail::{OomScore, Plan, violation};
@@ -75,6 +75,8 @@ pub struct Crew {
     guests: Vec<(File, GuestInfo)>,
     /// What tasks get beside their args.
     grants: Grants,
+    /// The directories of these.
+    dirs: Vec<OpenDir>,
     max_frame: usize,
     max_args: u64,
     /// The processors on which workers should keep apart.
@@ -109,6 +111,7 @@ impl Crew {
     pub fn new(
         settings: &Settings,
         stdin: Option<OwnedFd>,
+        dirs: Vec<OpenDir>,
         jail: Option<Plan>,
         score: Option<OomScore>,
         tells: bool,
@@ -124,6 +127,7 @@ impl Crew {
             score,
             guests: Vec::new(),
             grants: settings.grants.clone(),
+            dirs,
             max_frame: worker_frame(settings),
             max_args: settings.max_args,
             homes: homes(settings),
@@ -267,6 +271,7 @@ impl Crew {
             control: Some(File::from(control)),
         };
         let mut descriptors = vec![theirs.as_fd(), page_descriptor.as_fd()];
+        descriptors.extend(self.dirs.iter().map(|dir| dir.fd.as_fd()));
         descriptors.extend(self.stdin.as_ref().map(AsFd::as_fd));
         if let Err(error) = self.introduce(worker, &member.channel, &descriptors) {
             // Its end is heard of like any other's.

@@ -20,7 +20,7 @@ use super::limits::Limits;
 use super::output::{Output, Prints};
 use super::stdin::Stdin;
 use super::wasi;
-use crate::grants::Grants;
+use crate::grants::Granted;
 
 /// A buffer that grew larger than this is given back after the call.
 const KEPT_BUFFER: usize = 1 << 20;
@@ -52,7 +52,8 @@ pub(super) struct State {
     /// A command's arguments; none for others.
     argv: Vec<String>,
     pub(super) stdin: Arc<Stdin>,
-    pub(super) grants: Grants,
+    /// What a task gets beside its input.
+    pub(super) granted: Arc<Granted>,
     /// Made at the first WASI call that needs it, since most calls need none.
     wasi: Option<Box<WasiP1Ctx>>,
 }
@@ -77,7 +78,7 @@ impl State {
             max_output: settings.max_output,
             captures: settings.capture,
             argv: Vec::new(),
-            grants: Grants::default(),
+            granted: Arc::default(),
             wasi: None,
         }
     }
@@ -139,7 +140,7 @@ impl State {
                 &self.printed,
                 &self.argv,
                 &self.stdin,
-                &self.grants,
+                &self.granted,
             ))
         })
     }

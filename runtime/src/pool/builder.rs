@@ -15,6 +15,7 @@ use nix::unistd::pipe2;
 use super::cache::Cache;
 use super::feed::Feed;
 use super::folds::Folds;
+use super::grants;
 use super::guest::Guest;
 use super::hooks::Hooks;
 use super::ledger::Ledger;
@@ -24,6 +25,7 @@ use super::report::{Locked, Reporter};
 use super::stats::Counters;
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
+use crate::grants::DirGrant;
 use crate::jail::{self, Layer, MemoryGroup};
 use crate::process::{self, Executable, set_nonblocking};
 use crate::retry::Retry;
@@ -147,6 +149,24 @@ impl Builder {
         self
     }
 
+    /// A directory that all tasks in workers may use: opened once, when the pool starts, and held a second time by the
+    /// jail. What is mounted in it belongs to it, but no procfs, sysfs or anything else that gives the kernel away.
+    ///
+    /// ```no_run
+    /// use mpwasm::{Access, DirGrant, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let data = DirGrant::new("/srv/data", "/data", Access::ReadOnly)?;
+    /// let pool = Pool::builder().dir(data).start()?;
+    /// # Ok(pool.stop()?)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn dir(mut self, dir: DirGrant) -> Self {
+        self.settings.grants.dirs.push(dir);
+        self
+    }
+
     /// A variable of the environment of all tasks in workers; they have no other. One of the same name that was set before
     /// is replaced. The name is not empty and has no `=`, and neither has a zero byte.
     #[must_use]
@@ -223,7 +243,7 @@ impl Builder {
     /// The thread that calls this may end before the pool does.
     ///
     /// # Errors
-    /// [`Error::BadSetting`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no executable and
+    /// [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no executable and
     /// [`init`](crate::init) was not called; [`Error::Read`] when the executable is not there; [`Error::Start`] when
     /// it can't be started, does not behave like mpwasm, or is of another build; [`Error::Io`] when the system is
     /// out of descriptors, memory or threads.
@@ -235,6 +255,7 @@ impl Builder {
             executable,
             cache,
         } = self.checked()?;
+        let dirs = grants::open(&settings.grants.dirs)?;
         let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
         let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         set_nonblocking(pipe.as_fd())?;
@@ -290,6 +311,7 @@ impl Builder {
                         &settings,
                         memory.as_ref(),
                         for_dispatcher,
+                        &dirs,
                         stdin,
                         for_children,
                     )?;

@@ -24,6 +24,8 @@ mod compiler;
 mod dispatcher;
 #[path = "../../../runtime/src/error.rs"]
 mod error;
+#[path = "../../../runtime/src/grants.rs"]
+mod grants;
 #[path = "../../../runtime/src/guest/mod.rs"]
 mod guest;
 #[path = "../../../runtime/src/guest_thread.rs"]
