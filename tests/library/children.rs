@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mpwasm::command::{Child, ChildStdout, Command, ExitStatus, Killer, Stdio};
-use mpwasm::{Error, Guest, Kind};
+use mpwasm::{Access, DirGrant, Error, Guest, Kind};
 
 use crate::common::{GUEST, LONG, PATIENCE, builder, in_time};
 use crate::embedding::example;
@@ -25,6 +25,21 @@ const ENVIRONMENT: &str = r#"(module
     (if (call $get (i32.const 1024) (i32.const 65536)) (then unreachable))
     (i32.store (i32.const 8) (i32.const 65536))
     (if (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)) (then unreachable))))"#;
+
+/// A command that prints the file `file` in the one directory that it has.
+const READER: &str = r#"(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "file")
+  (data (i32.const 16) "\00\04\00\00\ff\00\00\00")
+  (func (export "_start")
+    (if (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 0)
+          (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 8)) (then unreachable))
+    (if (call $read (i32.load (i32.const 8)) (i32.const 16) (i32.const 1) (i32.const 20)) (then unreachable))
+    (if (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)) (then unreachable))))"#;
 
 /// The command of these tests; its file says what it does.
 fn tool() -> Guest {
@@ -418,6 +433,20 @@ fn its_environment_is_what_was_granted_and_nothing_else() {
     assert_eq!(printed(own().env_clear().env("D", "ä")), "D=ä\0");
     let refused = Command::new(&guest).env("", "x").spawn().map(drop);
     assert!(matches!(refused, Err(Error::BadSetting(_))), "{refused:?}");
+}
+
+#[test]
+fn it_may_use_a_directory_that_was_granted_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "of the folder").unwrap();
+    let guest = builder().load_bytes("reader", READER.as_bytes()).unwrap();
+    let granted = DirGrant::new(folder.path(), "/data", Access::ReadOnly).unwrap();
+    let output = Command::new(&guest).dir(granted).output().unwrap();
+    assert_eq!(output.check().unwrap().stdout, b"of the folder");
+    assert_kind(&Command::new(&guest).output().unwrap().status, Kind::Trap);
+    let kernels = DirGrant::new("/proc", "/data", Access::ReadOnly).unwrap();
+    let refused = Command::new(&guest).dir(kernels).spawn().map(drop);
+    assert!(matches!(refused, Err(Error::Grant { .. })), "{refused:?}");
 }
 
 #[test]

@@ -26,7 +26,7 @@
 //!
 //! Each child has a dispatcher and a worker of its own: nothing of another child was ever in these processes, its
 //! streams are its own and have no cap, it can be talked to while it runs, and the end of the child is the end of both.
-//! To start and to reap them takes some milliseconds (the figure is in PERFORMANCE.md), each time.
+//! To start and to reap them takes about ten milliseconds, of the clock and of a processor, each time.
 //!
 //! A command is also a [task](crate::Guest::task) of the pool that has loaded it: for tens of microseconds, in a fresh
 //! instance in a warm worker, with a stdin that is there from the beginning and an output that is its result. For many
@@ -62,6 +62,7 @@ pub use self::status::{CheckError, ExitStatus, Output};
 use self::stdio::Opened;
 pub use self::stdio::{ChildStderr, ChildStdin, ChildStdout, Input, Sink, Stdio};
 use crate::error::Error;
+use crate::grants::DirGrant;
 use crate::pool::{Builder, Guest};
 use crate::retry::Retry;
 use crate::settings::{Isolation, Settings};
@@ -147,6 +148,14 @@ impl Command {
         self
     }
 
+    /// A directory that it may use, as [`Builder::dir`] says: besides those with which the guest was loaded. All of them
+    /// are opened when it is started.
+    #[must_use]
+    pub fn dir(mut self, dir: DirGrant) -> Self {
+        self.settings.grants.dirs.push(dir);
+        self
+    }
+
     /// Ends it as `timeout` after so long, longer than zero; the clock starts when its worker does. The timeout with which
     /// the guest was loaded otherwise.
     #[must_use]
@@ -209,7 +218,7 @@ impl Command {
     /// Starts it. It runs when this returns, or is about to.
     ///
     /// # Errors
-    /// [`Error::NoCommand`]; [`Error::InvalidArgs`]; [`Error::BadSetting`]; [`Error::Refused`] for a guest that starts
+    /// [`Error::NoCommand`]; [`Error::InvalidArgs`]; [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Refused`] for a guest that starts
     /// with more memory than it may have; [`Error::Start`]; [`Error::Io`]; and what else [`Builder::start`] returns.
     pub fn spawn(self) -> Result<Child, Error> {
         self.check()?;
