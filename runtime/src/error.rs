@@ -82,8 +82,8 @@ pub enum Error {
     /// The guest has no model of this name.
     #[error("{0}")]
     UnknownModel(String),
-    /// The guest, or the task's guest, was loaded by another pool: each pool runs what it has loaded itself.
-    #[error("{name} was loaded by another pool")]
+    /// The guest, or the task's guest, was loaded by another pool, or without one: each pool runs what it has loaded itself.
+    #[error("{name} was not loaded by this pool")]
     ForeignGuest {
         /// The guest's name.
         name: String,

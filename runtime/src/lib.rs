@@ -29,6 +29,8 @@
 //! }
 //! ```
 //!
+//! A guest that is a program of its own, with argv and streams, can be a task like any other, or a child: see [`command`].
+//!
 //! How a task ends is an [`Outcome`], and no error of the pool: a guest can't make the calls here fail, but for those
 //! that load it or run its `tasks`. What can is in [`Error`].
 

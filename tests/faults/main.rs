@@ -12,6 +12,7 @@
 mod support;
 
 mod callbacks;
+mod commands;
 mod dispatcher;
 mod exec;
 mod guests;

@@ -10,7 +10,7 @@ use crate::support::{repository, run_within, until};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// An example program of this build. `cargo test` has built it, unless only this test binary was asked for.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let target = this
         .ancestors()

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
 mod cache;
+mod children;
 mod commands;
 mod common;
 mod documents;

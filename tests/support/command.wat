@@ -81,6 +81,15 @@
         (if (call $poll (i64.const 1000000))
           (then (call $print (i32.const 1) (i32.const 512) (i32.const 5))))
         (return)))
+    ;; zzz: says that it is ready, and sleeps for a minute, whatever there is to read
+    (if (i32.eq (local.get $letter) (i32.const 122 (; z ;)))
+      (then
+        (call $print (i32.const 1) (i32.const 532) (i32.const 6))
+        (memory.fill (i32.const 128) (i32.const 0) (i32.const 48))
+        (i32.store (i32.const 144) (i32.const 1))
+        (i64.store (i32.const 152) (i64.const 60000000000))
+        (if (call $poll_oneoff (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 8)) (then unreachable))
+        (return)))
     ;; bytes: prints some that are no text, and harm a terminal
     (if (i32.eq (local.get $letter) (i32.const 98 (; b ;)))
       (then

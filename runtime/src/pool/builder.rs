@@ -273,8 +273,8 @@ impl Builder {
             executable,
             cache,
         } = self.checked()?;
-        let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
         let dirs = grants::open(&settings.grants.dirs)?;
+        let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
         let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         set_nonblocking(pipe.as_fd())?;
         let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));

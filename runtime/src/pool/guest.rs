@@ -146,7 +146,7 @@ impl Guest {
     }
 
     /// # Errors
-    /// [`Error::ForeignGuest`], when another pool has loaded it: its number would mean another guest here.
+    /// [`Error::ForeignGuest`], when this pool has not loaded it: its number would mean another guest here.
     pub(super) fn belongs_to(&self, shared: &Shared) -> Result<(), Error> {
         if self.0.pool == Some(shared.number) {
             return Ok(());

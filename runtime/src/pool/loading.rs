@@ -75,7 +75,7 @@ impl Pool {
 
 impl Builder {
     /// Reads, compiles and checks a guest for [commands](crate::command::Command), without a pool: no other process is
-    /// left when this returns. No pool runs its tasks.
+    /// left when this returns. No pool runs its tasks. Directories are opened by each command that starts.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mpwasm::Error> {

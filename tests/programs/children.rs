@@ -1,0 +1,65 @@
+//! A program that starts one command after the other, and says what each cost and whether any left something behind:
+//! descriptors, threads or processes of this program. Its arguments are the command, how often, and the command's own.
+//!
+//! ```text
+//! cargo run --release --example children -- tests/support/command.wat 200 args
+//! ```
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use mpwasm::Pool;
+use mpwasm::command::Command;
+
+fn main() -> Result<(), mpwasm::Error> {
+    mpwasm::init();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [guest, count, args @ ..] = &args[..] else {
+        panic!("usage: children GUEST COUNT ARG...");
+    };
+    let count: usize = count.parse().expect("a number");
+    let guest = Pool::builder().load(guest)?;
+    let run = || -> Result<Duration, mpwasm::Error> {
+        let started = Instant::now();
+        Command::new(&guest).args(args).stdin("in").output()?.check()?;
+        Ok(started.elapsed())
+    };
+    run()?;
+    let before = settled(None);
+    let mut took = (0..count).map(|_| run()).collect::<Result<Vec<_>, _>>()?;
+    let after = settled(Some(before));
+    took.sort_unstable();
+    println!(
+        "{before:?} before, {after:?} after; a child takes {:.1} ms in the middle",
+        took[count / 2].as_secs_f64() * 1e3
+    );
+    if before == after {
+        return Ok(());
+    }
+    std::process::exit(1);
+}
+
+/// Descriptors, threads and children of this process.
+type Held = (usize, usize, usize);
+
+/// What this process holds: once that is as much as it should be, or after a while. A thread that has nothing left to do
+/// takes a moment to end.
+fn settled(expected: Option<Held>) -> Held {
+    let count = |path: &str| fs::read_dir(path).expect("it is our own").count();
+    let end = Instant::now() + Duration::from_secs(10);
+    let mut last = (0, 0, 0);
+    loop {
+        let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        let held = (
+            count("/proc/self/fd"),
+            count("/proc/self/task"),
+            children.split_whitespace().count(),
+        );
+        let is_settled = expected.map_or(held == last, |expected| held == expected);
+        if is_settled || Instant::now() > end {
+            return held;
+        }
+        last = held;
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
