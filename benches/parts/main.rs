@@ -19,6 +19,8 @@ mod scheduling;
 
 #[path = "../../runtime/src/error.rs"]
 mod error;
+#[path = "../../runtime/src/grants.rs"]
+mod grants;
 #[path = "../../runtime/src/guest/mod.rs"]
 mod guest;
 #[path = "../../runtime/src/inert.rs"]

@@ -17,6 +17,14 @@ pub enum Error {
     /// A setting that makes no sense.
     #[error("{0}")]
     BadSetting(String),
+    /// A directory that can't be granted.
+    #[error("{} can't be granted: {why}", path.display())]
+    Grant {
+        /// Its name here.
+        path: PathBuf,
+        /// What stands against it.
+        why: String,
+    },
     /// The jail was asked to be strict, and this machine lacks mandatory layers of it.
     #[error("the jail can't be strict here, for this machine lacks {0}; `mpwasm doctor` says more")]
     Jail(String),

@@ -44,6 +44,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grants;
 mod guest;
 mod guest_thread;
 mod home;
@@ -63,6 +64,7 @@ mod wire;
 mod worker;
 
 pub use error::Error;
+pub use grants::{Access, DirGrant, Grants, variable};
 pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
 pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};

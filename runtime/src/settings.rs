@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::grants::Grants;
 use crate::retry::Retry;
 
 /// How much of the second wall must hold: what stands around each process beside WebAssembly.
@@ -79,6 +80,8 @@ pub struct Settings {
     pub retry: Retry,
     /// Tasks that a worker process runs before another takes its place; `None` for any number.
     pub max_tasks_per_worker: Option<u32>,
+    /// What tasks get beside their args.
+    pub grants: Grants,
 }
 
 impl Settings {
@@ -112,6 +115,7 @@ impl Default for Settings {
             compile_timeout: Duration::from_secs(30),
             retry: Retry::default(),
             max_tasks_per_worker: None,
+            grants: Grants::default(),
         }
     }
 }
@@ -122,6 +126,10 @@ pub const CACHE_LIMIT: u64 = 512 << 20;
 pub const CACHE_LEFTOVER: Duration = Duration::from_secs(3600);
 /// Bytes of a task's key in a task line, or pushed by a guest: the parent keeps it for every task that is on its way.
 pub const MAX_KEY: usize = 4 << 10;
+/// Bytes of the names and values of all variables of guests' environment: it is copied for each instance that asks for it.
+pub const MAX_ENVIRONMENT: usize = 128 << 10;
+/// Directories that a pool can grant: their descriptors travel in one message.
+pub const MAX_DIRS: usize = 32;
 /// Bytes of a guest's file. What a guest has beyond code and data is better not in it, and compiling costs many times
 /// its size.
 pub const MAX_GUEST_FILE: u64 = 256 << 20;

@@ -14,6 +14,7 @@ mod callbacks;
 mod commands;
 mod cookbook;
 mod demo;
+mod grants;
 mod guest_tasks;
 mod inputs;
 mod isolation;

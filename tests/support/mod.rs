@@ -39,10 +39,12 @@ pub fn guest(name: &'static str) -> &'static Path {
     static DEMO: OnceLock<PathBuf> = OnceLock::new();
     static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
     static PUSHER: OnceLock<PathBuf> = OnceLock::new();
+    static FILES: OnceLock<PathBuf> = OnceLock::new();
     let cell = match name {
         "demo" => &DEMO,
         "fixture" => &FIXTURE,
         "pusher" => &PUSHER,
+        "files" => &FILES,
         _ => panic!("there is no guest {name}"),
     };
     cell.get_or_init(|| {

@@ -1,9 +1,10 @@
-//! The options of what `run` and `exec` give an instance of a guest: memory and fuel, and how it is compiled.
+//! The options of what `run` and `exec` give an instance of a guest: memory and fuel, how it is compiled, and grants.
 
 use std::time::Duration;
 
 use clap::Args;
-use mpwasm::{Settings, duration};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use mpwasm::{DirGrant, Grants, Settings, duration, variable};
 
 use super::units::size;
 
@@ -17,6 +18,14 @@ pub struct Instances {
     /// Instruction budget of a task or command, counted deterministically [default: not counted].
     #[arg(long, value_name = "N")]
     pub fuel: Option<u64>,
+
+    /// Let tasks, or the command, use this directory, as GUEST if that is given; with :ro only to look at it. Repeatable.
+    #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = OsStringValueParser::new().try_map(DirGrant::parse))]
+    pub dir: Vec<DirGrant>,
+
+    /// Set a variable of the environment of tasks, or of the command; they have no other. Repeatable.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
 
     /// Longest time that the compilation of the guest may take.
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
@@ -34,7 +43,15 @@ impl Instances {
             memory: self.memory,
             fuel: self.fuel,
             compile_timeout: self.compile_timeout,
+            grants: self.grants(),
             ..settings
+        }
+    }
+
+    fn grants(&self) -> Grants {
+        Grants {
+            dirs: self.dir.clone(),
+            env: self.env.iter().cloned().collect(),
         }
     }
 }

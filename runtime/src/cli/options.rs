@@ -377,7 +377,7 @@ impl Building {
 
 #[cfg(test)]
 mod tests {
-    use mpwasm::{Jail, User};
+    use mpwasm::{Access, DirGrant, Grants, Jail, User};
 
     use super::super::results::Continue;
     use super::*;
@@ -458,7 +458,7 @@ mod tests {
         let line = "g --size 5 --isolation process --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k \
                     --max-args 4MiB --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 \
                     --compile-timeout 9s --jail strict --user 9:10 --retries 2 --crash-limit 4 \
-                    --max-tasks-per-worker 11";
+                    --max-tasks-per-worker 11 --dir a::/b:ro --dir c --env K=V";
         let args: Vec<&str> = line.split_whitespace().collect();
         let expected = Settings {
             size: 5,
@@ -478,6 +478,13 @@ mod tests {
             compile_timeout: Duration::from_secs(9),
             retry: mpwasm::Retry::times(2).crash_limit(4),
             max_tasks_per_worker: Some(11),
+            grants: Grants {
+                dirs: vec![
+                    DirGrant::new("a", "/b", Access::ReadOnly).unwrap(),
+                    DirGrant::new("c", "c", Access::ReadWrite).unwrap(),
+                ],
+                env: [("K".to_owned(), "V".to_owned())].into(),
+            },
         };
         assert_eq!(run(&args).unwrap().settings(), expected);
     }

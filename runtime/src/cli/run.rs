@@ -111,7 +111,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         builder = builder.cache(cache);
     }
     let pool = Arc::new(builder.start().map_err(|error| match error {
-        mpwasm::Error::BadSetting(_) => Failure::usage(error),
+        mpwasm::Error::BadSetting(_) | mpwasm::Error::Grant { .. } => Failure::usage(error),
         error => Failure::internal(anyhow!(error).context("cannot start the pool")),
     })?);
 

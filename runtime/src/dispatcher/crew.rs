@@ -13,6 +13,7 @@ use nix::unistd::pipe2;
 
 use super::callbacks::Finished;
 use super::schedule::{Exit, Io, KillReason, OfferId, RetireReason, Run, Task, WorkerId};
+use crate::grants::{Grants, OpenDir};
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::home;
 use crate::jail::{OomScore, Plan, violation};
@@ -72,6 +73,10 @@ pub struct Crew {
     /// With which workers are started such that they die first.
     score: Option<OomScore>,
     guests: Vec<(File, GuestInfo)>,
+    /// What tasks get beside their args.
+    grants: Grants,
+    /// The directories of these.
+    dirs: Vec<OpenDir>,
     max_frame: usize,
     max_args: u64,
     /// The processors on which workers should keep apart.
@@ -106,6 +111,7 @@ impl Crew {
     pub fn new(
         settings: &Settings,
         stdin: Option<OwnedFd>,
+        dirs: Vec<OpenDir>,
         jail: Option<Plan>,
         score: Option<OomScore>,
         tells: bool,
@@ -120,6 +126,8 @@ impl Crew {
             jail,
             score,
             guests: Vec::new(),
+            grants: settings.grants.clone(),
+            dirs,
             max_frame: worker_frame(settings),
             max_args: settings.max_args,
             homes: homes(settings),
@@ -263,6 +271,7 @@ impl Crew {
             control: Some(File::from(control)),
         };
         let mut descriptors = vec![theirs.as_fd(), page_descriptor.as_fd()];
+        descriptors.extend(self.dirs.iter().map(|dir| dir.fd.as_fd()));
         descriptors.extend(self.stdin.as_ref().map(AsFd::as_fd));
         if let Err(error) = self.introduce(worker, &member.channel, &descriptors) {
             // Its end is heard of like any other's.
@@ -287,6 +296,7 @@ impl Crew {
             max_args: self.max_args,
             home: self.homes.iter().cycle().nth(seat).copied(),
             jail: self.jail.clone(),
+            grants: self.grants.clone(),
         };
         channel.send_now_with(&start, descriptors)?;
         for (artifact, info) in &self.guests {

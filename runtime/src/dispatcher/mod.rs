@@ -25,6 +25,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use crew::Crew;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::grants::Granted;
 use crate::jail::{self, OomScore, Plan};
 use crate::process::{self, Role};
 use crate::settings::Settings;
@@ -45,6 +46,8 @@ pub struct Start {
     settings: Settings,
     /// What commands read.
     stdin: Option<OwnedFd>,
+    /// What tasks get beside their args.
+    granted: Granted,
     /// The walls to be built around this process and its workers.
     pub jail: Option<Plan>,
     /// Whether the parent wants to know what becomes of workers.
@@ -68,6 +71,9 @@ impl Start {
             return Err("the first message was not a start".to_owned());
         };
         let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
+        let granted = Granted::new(settings.grants.clone(), || {
+            parent.take_descriptor().ok_or("a granted directory is missing")
+        })?;
         let stdin = match stdin {
             true => Some(
                 parent
@@ -81,6 +87,7 @@ impl Start {
             tasks,
             settings,
             stdin,
+            granted,
             jail,
             events,
         })
@@ -99,11 +106,18 @@ impl Start {
         let mut score = None;
         if let Some(plan) = &self.jail {
             score = OomScore::open();
-            jail::shut_in(Role::Dispatcher, plan)
+            jail::shut_in(Role::Dispatcher, plan, &self.granted.dirs)
                 .and_then(|()| jail::lock(Role::Dispatcher, plan))
                 .map_err(|error| error.to_string())?;
         }
-        let crew = Crew::new(&self.settings, self.stdin, self.jail, score, self.events);
+        let crew = Crew::new(
+            &self.settings,
+            self.stdin,
+            self.granted.dirs,
+            self.jail,
+            score,
+            self.events,
+        );
         event_loop::EventLoop::new(self.parent, self.tasks, self.settings, crew)
             .map_err(|error| error.to_string())?
             .run();

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use wasmtime::{Engine, Instance, Linker, Store};
+use wasmtime_wasi::WasiCtxBuilder;
 
 use super::call::{self, Call, Callable, Export, Report};
 use super::command;
@@ -26,6 +27,8 @@ use super::limits::{Budget, Limits};
 use super::load::{Entry, LoadError, Loaded, linker};
 use super::output::Prints;
 use super::state::State;
+use super::wasi;
+use crate::grants::Granted;
 use crate::outcome::{Failure, Kind};
 
 /// Runs calls into guests. Use it on a thread with a stack of
@@ -137,6 +140,19 @@ impl Executor {
     pub fn set_stdin(&mut self, pipe: OwnedFd) -> std::io::Result<()> {
         self.deadline.allow_waits()?;
         self.idle_state().stdin.connect(pipe);
+        Ok(())
+    }
+
+    /// What the calls of [`run`](Self::run) and [`run_item`](Self::run_item) get beside their input; nothing until then.
+    /// Where there are directories, the working directory of this process changes with each instance.
+    ///
+    /// # Errors
+    /// When a directory can't be used by this process: a sentence that names it.
+    pub fn grant(&mut self, granted: Granted) -> Result<(), String> {
+        for dir in &granted.dirs {
+            wasi::preopen(&mut WasiCtxBuilder::new(), dir)?;
+        }
+        self.idle_state().granted = Arc::new(granted);
         Ok(())
     }
 

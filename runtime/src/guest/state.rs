@@ -20,6 +20,7 @@ use super::limits::Limits;
 use super::output::{Output, Prints};
 use super::stdin::Stdin;
 use super::wasi;
+use crate::grants::Granted;
 
 /// A buffer that grew larger than this is given back after the call.
 const KEPT_BUFFER: usize = 1 << 20;
@@ -51,6 +52,8 @@ pub(super) struct State {
     /// A command's arguments; none for others.
     argv: Vec<String>,
     pub(super) stdin: Arc<Stdin>,
+    /// What a task gets beside its input.
+    pub(super) granted: Arc<Granted>,
     /// Made at the first WASI call that needs it, since most calls need none.
     wasi: Option<Box<WasiP1Ctx>>,
 }
@@ -75,6 +78,7 @@ impl State {
             max_output: settings.max_output,
             captures: settings.capture,
             argv: Vec::new(),
+            granted: Arc::default(),
             wasi: None,
         }
     }
@@ -131,7 +135,13 @@ impl State {
 
     /// The instance's WASI context.
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
-        self.wasi
-            .get_or_insert_with(|| Box::new(wasi::context(&self.printed, &self.argv, &self.stdin)))
+        self.wasi.get_or_insert_with(|| {
+            Box::new(wasi::context(
+                &self.printed,
+                &self.argv,
+                &self.stdin,
+                &self.granted,
+            ))
+        })
     }
 }

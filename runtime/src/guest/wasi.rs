@@ -1,4 +1,4 @@
-//! WASI preview 1 for guests: wasmtime-wasi with nothing granted, and our own versions of what must not come
+//! WASI preview 1 for guests: wasmtime-wasi with what is granted, and our own versions of what must not come
 //! from there.
 //!
 //! Ours are the imports that can block (they would not see the deadline), that end the instance (every exit code
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rand::RngCore;
 use wasmtime::{Caller, Linker};
 use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::filesystem::FsPerms;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
 use super::clock;
@@ -23,7 +24,8 @@ use super::host::{memory_and_state, range};
 use super::output::{Output, Printer};
 use super::state::State;
 use super::stdin::{Reader, Stdin};
-use crate::outcome::Stream;
+use crate::grants::{Access, Granted, OpenDir};
+use crate::outcome::{LogLevel, Stream};
 
 /// The module of these imports.
 pub(super) const MODULE: &str = "wasi_snapshot_preview1";
@@ -93,19 +95,50 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-/// The context of one instance: a command's arguments and stdin, stdout and stderr that go to `output`, and nothing else.
-pub(super) fn context(output: &Arc<Output>, argv: &[String], stdin: &Arc<Stdin>) -> WasiP1Ctx {
+/// The context of one instance: a command's arguments and stdin, stdout and stderr that go to `output`, what is granted,
+/// and nothing else.
+pub(super) fn context(
+    output: &Arc<Output>,
+    argv: &[String],
+    stdin: &Arc<Stdin>,
+    granted: &Granted,
+) -> WasiP1Ctx {
     let printer = |stream| Printer {
         output: output.clone(),
         stream,
     };
-    WasiCtxBuilder::new()
+    let env: Vec<_> = granted.env.iter().collect();
+    let mut builder = WasiCtxBuilder::new();
+    builder
         .args(argv)
+        .envs(&env)
         .stdin(Reader(stdin.clone()))
         .stdout(printer(Stream::Stdout))
         .stderr(printer(Stream::Stderr))
-        .allow_blocking_current_thread(true)
-        .build_p1()
+        .allow_blocking_current_thread(true);
+    for dir in &granted.dirs {
+        // It could be opened when the worker started. What its owner has closed since then is not there.
+        if let Err(why) = preopen(&mut builder, dir) {
+            output.log(LogLevel::Warn, why.as_bytes());
+        }
+    }
+    builder.build_p1()
+}
+
+/// Adds a granted directory. wasmtime-wasi takes a path only, so the directory becomes the working directory of this
+/// process, which means nothing to anybody else: its name, which may stand for another one by now, is never used.
+pub(super) fn preopen(builder: &mut WasiCtxBuilder, dir: &OpenDir) -> Result<(), String> {
+    let perms = match dir.access {
+        Access::ReadOnly => FsPerms::ReadOnly,
+        Access::ReadWrite => FsPerms::ReadWrite,
+    };
+    let entered = nix::unistd::fchdir(&dir.fd).map_err(|errno| errno.desc().to_owned());
+    entered
+        .and_then(|()| match builder.preopened_dir(".", &dir.guest, perms) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        })
+        .map_err(|why| format!("the granted directory {:?} can't be used: {why}", dir.guest))
 }
 
 fn random_get(mut caller: Caller<'_, State>, ptr: i32, len: i32) -> wasmtime::Result<i32> {

@@ -5,6 +5,7 @@
 //!
 //! To see what a list lacks: the process ends with SIGSYS, and its log line names the call.
 
+use crate::grants::Access;
 use crate::role::Role;
 
 /// A system call that is allowed.
@@ -39,8 +40,8 @@ const fn allow(call: libc::c_long, when: When) -> Allowed {
     Allowed { call, when }
 }
 
-/// The list of a role.
-pub fn of(role: Role) -> impl Iterator<Item = &'static Allowed> {
+/// The list of a role, where tasks may do this with files.
+pub fn of(role: Role, files: Option<Access>) -> impl Iterator<Item = &'static Allowed> {
     let lists: &[&[Allowed]] = match role {
         Role::Worker => &[RUN, OWN, NO_NEW_CODE, GUEST, HOME],
         Role::Tasks => &[RUN, OWN, NO_NEW_CODE, GUEST],
@@ -48,7 +49,14 @@ pub fn of(role: Role) -> impl Iterator<Item = &'static Allowed> {
         Role::Compiler => &[RUN, OWN, NEW_CODE],
         Role::Dispatcher => &[RUN, NEW_CODE, DISPATCH, START, HOME],
     };
-    lists.iter().copied().flatten()
+    let files: &[&[Allowed]] = match (role, files) {
+        (Role::Compiler | Role::Tasks, _) | (_, None) => &[],
+        (Role::Worker, Some(Access::ReadOnly)) => &[LOOK, OWN_LOOK],
+        (Role::Worker, Some(Access::ReadWrite)) => &[LOOK, OWN_LOOK, CHANGE],
+        (Role::Dispatcher, Some(Access::ReadOnly)) => &[START_RULES, LOOK],
+        (Role::Dispatcher, Some(Access::ReadWrite)) => &[START_RULES, LOOK, CHANGE],
+    };
+    lists.iter().chain(files).copied().flatten()
 }
 
 const PROT_EXEC: u32 = libc::PROT_EXEC.cast_unsigned();
@@ -231,4 +239,49 @@ const START: &[Allowed] = &[
     allow(libc::SYS_landlock_create_ruleset, Always),
     allow(libc::SYS_landlock_restrict_self, Always),
     allow(libc::SYS_seccomp, Always),
+];
+
+/// As [`START`], where a directory is granted.
+const START_RULES: &[Allowed] = &[
+    // jail::files: a rule for each directory.
+    allow(libc::SYS_landlock_add_rule, Always),
+];
+
+/// wasmtime-wasi, where a directory is granted: to find, open and read what is in it. In what, Landlock says: a path can't be
+/// seen from here.
+const LOOK: &[Allowed] = &[
+    // guest::wasi: the directories, as each instance gets them.
+    allow(libc::SYS_fchdir, Always),
+    allow(libc::SYS_openat, Always),
+    allow(libc::SYS_openat2, Always),
+    allow(libc::SYS_getdents64, Always),
+    allow(libc::SYS_readlinkat, Always),
+    allow(libc::SYS_newfstatat, Always),
+    allow(libc::SYS_fstat, Always),
+    allow(libc::SYS_statx, Always),
+    allow(libc::SYS_pread64, Always),
+    allow(libc::SYS_lseek, Always),
+    allow(libc::SYS_fadvise64, Always),
+    allow(libc::SYS_fsync, Always),
+    allow(libc::SYS_fdatasync, Always),
+];
+
+/// As [`LOOK`], for a worker; the dispatcher's list has more of it.
+const OWN_LOOK: &[Allowed] = &[
+    // wasmtime-wasi: how a directory, or a file whose flags a guest asks for, was opened.
+    allow(libc::SYS_fcntl, Equal(1, libc::F_GETFL.cast_unsigned())),
+];
+
+/// wasmtime-wasi, where a directory is granted that may be changed.
+const CHANGE: &[Allowed] = &[
+    allow(libc::SYS_pwrite64, Always),
+    allow(libc::SYS_pwritev2, Always),
+    allow(libc::SYS_ftruncate, Always),
+    allow(libc::SYS_mkdirat, Always),
+    allow(libc::SYS_linkat, Always),
+    allow(libc::SYS_symlinkat, Always),
+    allow(libc::SYS_renameat, Always),
+    allow(libc::SYS_unlinkat, Always),
+    // Times of files.
+    allow(libc::SYS_utimensat, Always),
 ];

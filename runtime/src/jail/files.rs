@@ -1,7 +1,8 @@
 //! Landlock: the file system, TCP, and other processes.
 //!
-//! Everything that the kernel can deny is denied. Only a dispatcher has exceptions, since whoever it starts lives
-//! behind its wall: the files that a copy of this executable consists of, and /proc, to read, for a worker's engine
+//! Everything that the kernel can deny is denied, but what is granted to tasks: the directories themselves, from the
+//! descriptors that the parent opened, and nothing is executed there. Only a dispatcher has further exceptions, since whoever
+//! it starts lives behind its wall: the files that a copy of this executable consists of, and /proc, to read, for a worker's engine
 //! looks at the worker's own page map there. What is in other processes is not to be seen there: for that the kernel
 //! asks whether they could be attached to.
 //!
@@ -13,18 +14,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
 
 use super::JailError;
+use crate::grants::{Access, OpenDir};
 use crate::role::Role;
 
 /// The newest version that this code knows. What an older kernel does not have, it can't deny.
 const NEWEST: ABI = ABI::V6;
 
 /// Step 8.
-pub fn shut(role: Role) -> Result<(), JailError> {
+pub fn shut(role: Role, dirs: &[OpenDir]) -> Result<(), JailError> {
     let fail = |error: landlock::RulesetError| JailError::new("Landlock", error);
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -38,6 +40,11 @@ pub fn shut(role: Role) -> Result<(), JailError> {
             ruleset = allow(ruleset, &path, access)?;
         }
         ruleset = allow(ruleset, Path::new("/proc"), AccessFs::ReadFile.into())?;
+    }
+    for dir in dirs {
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(&dir.fd, granted(dir.access)))
+            .map_err(fail)?;
     }
     ruleset.restrict_self().map_err(fail)?;
     Ok(())
@@ -55,6 +62,24 @@ fn allow(
     ruleset
         .add_rule(PathBeneath::new(opened, access))
         .map_err(|error| JailError::new("Landlock", error))
+}
+
+/// What tasks may do in a directory. No devices, pipes or sockets are made there, whoever asks.
+fn granted(access: Access) -> BitFlags<AccessFs> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    match access {
+        Access::ReadOnly => read,
+        Access::ReadWrite => {
+            read | AccessFs::WriteFile
+                | AccessFs::Truncate
+                | AccessFs::MakeReg
+                | AccessFs::MakeDir
+                | AccessFs::MakeSym
+                | AccessFs::RemoveFile
+                | AccessFs::RemoveDir
+                | AccessFs::Refer
+        }
+    }
 }
 
 /// Folders in which only the system's own libraries are.

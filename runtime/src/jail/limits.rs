@@ -5,12 +5,16 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 use super::JailError;
+use crate::grants::Access;
 use crate::role::Role;
 
 /// Descriptors of a process that opens none any more. It has about ten.
 const FEW_FILES: u64 = 64;
+/// Descriptors of a worker whose tasks have files: what is above those of the process itself, one task may have open.
+const MANY_FILES: u64 = 1024;
 /// Largest file that a dispatcher may make: the memory file of a page that it shares with a worker.
 const LARGEST_FILE: u64 = 1 << 20;
 /// What is added to the score of a process that may die, in thousandths of the machine's memory: far above those that
@@ -31,14 +35,25 @@ pub fn apply(role: Role) -> Result<(), JailError> {
 }
 
 /// Step 9.
-pub fn no_more(role: Role) -> Result<(), JailError> {
+pub fn no_more(role: Role, files: Option<Access>) -> Result<(), JailError> {
     match role {
         // It starts workers and threads; its descriptors are some for each worker. And for an ordinary user all processes
         // count, of everybody.
-        Role::Dispatcher => limit("the size of files", Resource::RLIMIT_FSIZE, LARGEST_FILE),
+        // Where its workers' tasks may write, these must be able to raise the limit again.
+        Role::Dispatcher => match files {
+            Some(Access::ReadWrite) => {
+                limit_for_now("the size of files", Resource::RLIMIT_FSIZE, LARGEST_FILE)
+            }
+            _ => limit("the size of files", Resource::RLIMIT_FSIZE, LARGEST_FILE),
+        },
         Role::Worker | Role::Compiler | Role::Tasks => {
-            limit("the size of files", Resource::RLIMIT_FSIZE, 0)?;
-            limit("descriptors", Resource::RLIMIT_NOFILE, FEW_FILES)?;
+            let files = files.filter(|_| role == Role::Worker);
+            match files {
+                Some(Access::ReadWrite) => files_as_large_as_can_be()?,
+                _ => limit("the size of files", Resource::RLIMIT_FSIZE, 0)?,
+            }
+            let most = files.map_or(FEW_FILES, |_| MANY_FILES);
+            limit("descriptors", Resource::RLIMIT_NOFILE, most)?;
             // For root the kernel does not count; then seccomp stands alone, which has no clone.
             limit("processes", Resource::RLIMIT_NPROC, 0)
         }
@@ -63,6 +78,21 @@ fn limit(what: &'static str, resource: Resource, most: u64) -> Result<(), JailEr
     let (_, hard) = getrlimit(resource).map_err(fail)?;
     let most = most.min(hard);
     setrlimit(resource, most, most).map_err(fail)
+}
+
+/// As [`limit`], but this process and its children may raise it again.
+fn limit_for_now(what: &'static str, resource: Resource, most: u64) -> Result<(), JailError> {
+    let fail = |error| JailError::new(what, error);
+    let (_, hard) = getrlimit(resource).map_err(fail)?;
+    setrlimit(resource, most.min(hard), hard).map_err(fail)
+}
+
+/// As large as the user's own limit lets them be. A write past it is to fail for the guest, and not to end the process.
+fn files_as_large_as_can_be() -> Result<(), JailError> {
+    let fail = |error| JailError::new("the size of files", error);
+    // SAFETY: to ignore a signal is no handler that could break anything.
+    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map_err(fail)?;
+    limit_for_now("the size of files", Resource::RLIMIT_FSIZE, u64::MAX)
 }
 
 /// The score of this process, held open from before its walls go up: children inherit it at their start.

@@ -14,7 +14,7 @@
 //! 5. no capabilities, and none to be had again ([`privileges`]);
 //! 6. no new privileges, which the next ones need ([`privileges`]);
 //! 7. the parent-death signal, anew: 3 to 5 clear it;
-//! 8. Landlock ([`files`]): no files, no TCP, no signals to others, no abstract sockets of others.
+//! 8. Landlock ([`files`]): no files but what is granted, no TCP, no signals to others, no abstract sockets of others.
 //!
 //! [`lock`], when the guests are loaded and the threads are there:
 //!
@@ -39,6 +39,7 @@ mod privileges;
 mod syscalls;
 pub mod violation;
 
+use crate::grants::OpenDir;
 use crate::role::Role;
 
 pub use limits::{OomScore, processor_time};
@@ -63,11 +64,11 @@ impl JailError {
     }
 }
 
-/// Steps 1 to 8. The process has one thread.
+/// Steps 1 to 8. The process has one thread. `dirs` are what is granted to its tasks, or to those of its workers.
 ///
 /// # Errors
 /// When a wall of the plan can't be built: the process must not run anything then.
-pub fn shut_in(role: Role, plan: &Plan) -> Result<(), JailError> {
+pub fn shut_in(role: Role, plan: &Plan, dirs: &[OpenDir]) -> Result<(), JailError> {
     limits::apply(role)?;
     if role != Role::Worker {
         // Its absence is told by `mpwasm doctor`; a worker is in its dispatcher's.
@@ -80,7 +81,7 @@ pub fn shut_in(role: Role, plan: &Plan) -> Result<(), JailError> {
     privileges::no_new_privileges()?;
     die_with_starter().map_err(|error| JailError::new("the parent-death signal", error))?;
     if plan.landlock {
-        files::shut(role)?;
+        files::shut(role, dirs)?;
     }
     Ok(())
 }
@@ -90,11 +91,11 @@ pub fn shut_in(role: Role, plan: &Plan) -> Result<(), JailError> {
 /// # Errors
 /// As [`shut_in`].
 pub fn lock(role: Role, plan: &Plan) -> Result<(), JailError> {
-    limits::no_more(role)?;
+    limits::no_more(role, plan.files)?;
     privileges::not_dumpable()?;
     if plan.seccomp {
         violation::tell_of_violations(role)?;
-        syscalls::restrict(role)?;
+        syscalls::restrict(role, plan.files)?;
     }
     Ok(())
 }

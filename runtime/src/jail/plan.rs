@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::memory::MemoryGroup;
+use crate::grants::Access;
 use crate::settings::{Jail, User};
 
 /// One wall of the jail: what stands around each process of a pool beside WebAssembly.
@@ -127,6 +128,8 @@ pub struct Plan {
     pub seccomp: bool,
     /// Who the children shall be.
     pub user: Option<User>,
+    /// What workers may do with files, where a directory is granted to their tasks.
+    pub files: Option<Access>,
 }
 
 impl Plan {
@@ -137,7 +140,14 @@ impl Plan {
             landlock: landlock_abi().is_some(),
             seccomp: has_seccomp(),
             user,
+            files: None,
         })
+    }
+
+    /// This plan, for the dispatcher of a pool and its workers, whose tasks may do this with files.
+    #[must_use]
+    pub fn with_files(self, files: Option<Access>) -> Self {
+        Self { files, ..self }
     }
 }
 

@@ -9,10 +9,11 @@ use seccompiler::{
 
 use super::JailError;
 use super::allowed::{self, Allowed, When};
+use crate::grants::Access;
 use crate::role::Role;
 
 /// Step 11.
-pub fn restrict(role: Role) -> Result<(), JailError> {
+pub fn restrict(role: Role, files: Option<Access>) -> Result<(), JailError> {
     let fail = |error: &dyn std::fmt::Display| JailError::new("seccomp", error);
     if role == Role::Dispatcher {
         // Of two filters the kernel takes the stricter verdict: what the list lets through does not exist all the same.
@@ -24,7 +25,11 @@ pub fn restrict(role: Role) -> Result<(), JailError> {
         let absent = absent.map_err(|error| fail(&error))?;
         apply_filter_all_threads(&absent).map_err(|error| fail(&error))?;
     }
-    let list = program(allowed::of(role), SeccompAction::Trap, SeccompAction::Allow);
+    let list = program(
+        allowed::of(role, files),
+        SeccompAction::Trap,
+        SeccompAction::Allow,
+    );
     apply_filter_all_threads(&list.map_err(|error| fail(&error))?).map_err(|error| fail(&error))
 }
 
@@ -69,20 +74,33 @@ fn conditions(when: &When) -> Result<Option<Vec<SeccompCondition>>, seccompiler:
 mod tests {
     use super::*;
 
+    /// All roles, with all grants.
+    fn everyone() -> impl Iterator<Item = (Role, Option<Access>)> {
+        let files = [None, Some(Access::ReadOnly), Some(Access::ReadWrite)];
+        Role::ALL
+            .into_iter()
+            .flat_map(move |role| files.map(|files| (role, files)))
+    }
+
     #[test]
     fn every_roles_filter_compiles_and_fits_into_the_kernels_limit() {
-        for role in [Role::Dispatcher, Role::Worker, Role::Compiler, Role::Tasks] {
-            let program = program(allowed::of(role), SeccompAction::Trap, SeccompAction::Allow).unwrap();
-            assert!(program.len() < 4096, "{role:?}: {} instructions", program.len());
+        for (role, files) in everyone() {
+            let program = program(
+                allowed::of(role, files),
+                SeccompAction::Trap,
+                SeccompAction::Allow,
+            );
+            let length = program.unwrap().len();
+            assert!(length < 4096, "{role:?}: {length} instructions");
         }
     }
 
     /// A condition beside an "always" for the same call would widen the list to always, unseen.
     #[test]
     fn no_call_is_listed_with_and_without_a_condition() {
-        for role in [Role::Dispatcher, Role::Worker, Role::Compiler, Role::Tasks] {
+        for (role, files) in everyone() {
             let mut always = BTreeMap::new();
-            for Allowed { call, when } in allowed::of(role) {
+            for Allowed { call, when } in allowed::of(role, files) {
                 let is_always = matches!(when, When::Always);
                 assert_eq!(
                     *always.entry(*call).or_insert(is_always),

@@ -15,6 +15,7 @@ use nix::unistd::pipe2;
 use super::cache::Cache;
 use super::feed::Feed;
 use super::folds::Folds;
+use super::grants;
 use super::hooks::Hooks;
 use super::ledger::Ledger;
 use super::questions::Questions;
@@ -23,6 +24,7 @@ use super::report::{Locked, Reporter};
 use super::stats::Counters;
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
+use crate::grants::DirGrant;
 use crate::jail::{self, Layer, MemoryGroup};
 use crate::process::{self, Executable, set_nonblocking};
 use crate::retry::Retry;
@@ -146,6 +148,32 @@ impl Builder {
         self
     }
 
+    /// A directory that all tasks in workers may use: opened once, when the pool starts, and held a second time by the
+    /// jail. What is mounted in it belongs to it, but no procfs, sysfs or anything else that gives the kernel away.
+    ///
+    /// ```no_run
+    /// use mpwasm::{Access, DirGrant, Pool};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let data = DirGrant::new("/srv/data", "/data", Access::ReadOnly)?;
+    /// let pool = Pool::builder().dir(data).start()?;
+    /// # Ok(pool.stop()?)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn dir(mut self, dir: DirGrant) -> Self {
+        self.settings.grants.dirs.push(dir);
+        self
+    }
+
+    /// A variable of the environment of all tasks in workers; they have no other. One of the same name that was set before
+    /// is replaced. The name is not empty and has no `=`, and neither has a zero byte.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.grants.env.insert(name.into(), value.into());
+        self
+    }
+
     /// All settings at once.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -214,7 +242,7 @@ impl Builder {
     /// The thread that calls this may end before the pool does.
     ///
     /// # Errors
-    /// [`Error::BadSetting`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no executable and
+    /// [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no executable and
     /// [`init`](crate::init) was not called; [`Error::Read`] when the executable is not there; [`Error::Start`] when
     /// it can't be started, does not behave like mpwasm, or is of another build; [`Error::Io`] when the system is
     /// out of descriptors, memory or threads.
@@ -242,6 +270,7 @@ impl Builder {
         if let Some(user) = self.settings.user {
             executable.check_user(user)?;
         }
+        let dirs = grants::open(&self.settings.grants.dirs)?;
         let reporter = match self.reporter {
             Some(reporter) => reporter,
             None => Box::new(Terminal::default()),
@@ -303,6 +332,7 @@ impl Builder {
                         &settings,
                         memory.as_ref(),
                         for_dispatcher,
+                        &dirs,
                         stdin,
                         for_children,
                     )?;
@@ -386,6 +416,7 @@ fn check(settings: &Settings) -> Result<(), Error> {
             return bad("the user of the pool's processes is to be another than root");
         }
     }
+    settings.grants.check().map_err(Error::BadSetting)?;
     if settings.size > MAX_SIZE {
         return bad(&format!("a pool has at most {MAX_SIZE} workers"));
     }

@@ -50,6 +50,7 @@ impl Dispatcher {
         settings: &Settings,
         memory: Option<&MemoryGroup>,
         tasks: OwnedFd,
+        dirs: &[OwnedFd],
         stdin: Option<PipeReader>,
         diagnostics: PipeWriter,
     ) -> Result<Self, Error> {
@@ -57,12 +58,14 @@ impl Dispatcher {
         let (process, channel) = child::start(executable, Role::Dispatcher, &diagnostics, largest)?;
         child::limit(&process, memory);
         let mut descriptors = vec![tasks.as_fd()];
+        descriptors.extend(dirs.iter().map(AsFd::as_fd));
         descriptors.extend(stdin.as_ref().map(AsFd::as_fd));
         channel.send_with(
             &ToDispatcher::Start {
                 settings: settings.clone(),
                 stdin: stdin.is_some(),
-                jail: Plan::new(settings.jail, settings.user),
+                jail: Plan::new(settings.jail, settings.user)
+                    .map(|plan| plan.with_files(settings.grants.files())),
                 events: tracing::enabled!(Level::DEBUG),
             },
             &descriptors,

@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::page::Offer;
+use crate::grants::Grants;
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::jail::Plan;
 use crate::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
@@ -324,6 +325,8 @@ pub enum ToWorker<'a> {
         home: Option<u32>,
         /// The walls around it.
         jail: Option<Plan>,
+        /// What its tasks get beside their args.
+        grants: Grants,
     },
     /// A guest; its sealed artifact comes with the message.
     Load(GuestInfo),

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::backstop::Backstop;
+use crate::grants::Granted;
 use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, Prints, Role};
 use crate::guest_thread;
 use crate::home::Home;
@@ -37,6 +38,7 @@ struct Start {
     control: OwnedFd,
     page: Page,
     stdin: Option<OwnedFd>,
+    granted: Granted,
     guests: Vec<(File, GuestInfo)>,
 }
 
@@ -87,6 +89,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         max_args,
         home,
         jail,
+        grants,
     } = channel.receive().map_err(|error| text(&error))?
     else {
         return Err("the first message was not a start".to_owned());
@@ -94,6 +97,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
     let control = descriptor()?;
     let page = Page::map(descriptor()?).map_err(|error| text(&error))?;
+    let granted = Granted::new(grants, &mut descriptor)?;
     let stdin = stdin.then(&mut descriptor).transpose()?;
     let mut loaded = Vec::new();
     for _ in 0..guests {
@@ -112,6 +116,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         control,
         page,
         stdin,
+        granted,
         guests: loaded,
     })
 }
@@ -136,6 +141,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         control,
         page,
         stdin,
+        granted,
         guests,
     } = start;
     let unable = |error: String| -> ! {
@@ -156,8 +162,11 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     if let Some(plan) = &jail {
         // SAFETY: the page goes to the task thread, which keeps it until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
-        jail::shut_in(process::Role::Worker, plan).unwrap_or_else(|error| unable(error.to_string()));
+        jail::shut_in(process::Role::Worker, plan, &granted.dirs)
+            .unwrap_or_else(|error| unable(error.to_string()));
     }
+    // Behind the walls, as tasks will find it.
+    executor.grant(granted).unwrap_or_else(|error| unable(error));
     for (artifact, info) in guests {
         if let Err(error) = executor.load(artifact, &info) {
             unable(error.to_string());

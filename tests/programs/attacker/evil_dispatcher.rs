@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use crate::calls::{Attempted, attempt};
+use crate::grants::Granted;
 use crate::outcome::{Attempt, CallbackStatus, Kind};
 use crate::process::{self, Role};
 use crate::wire::channel::{Channel, Filled};
@@ -24,12 +25,15 @@ pub fn main(part: &Part) -> String {
 fn serve(part: &Part) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let mut parent = process::enter()?;
-    let ToDispatcher::Start { jail, .. } = parent.receive().map_err(|error| text(&error))? else {
+    let ToDispatcher::Start { jail, settings, .. } = parent.receive().map_err(|error| text(&error))? else {
         return Err("no start came".to_owned());
     };
     let mut tasks = File::from(parent.take_descriptor().ok_or("no pipe came")?);
+    let granted = Granted::new(settings.grants, || {
+        parent.take_descriptor().ok_or("no directory came")
+    })?;
     if let Some(plan) = part.plan(jail) {
-        jail::shut_in(Role::Dispatcher, &plan).map_err(|error| text(&error))?;
+        jail::shut_in(Role::Dispatcher, &plan, &granted.dirs).map_err(|error| text(&error))?;
         jail::lock(Role::Dispatcher, &plan).map_err(|error| text(&error))?;
     }
     // The guest: the tests load one, and then push.

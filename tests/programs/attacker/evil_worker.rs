@@ -8,6 +8,7 @@ use rand::RngCore;
 use serde::Serialize;
 
 use crate::calls::{Attempted, attempt};
+use crate::grants::Granted;
 use crate::outcome::{Failure, Kind, Stream};
 use crate::process::{self, Role, exit_now};
 use crate::time::Time;
@@ -24,13 +25,19 @@ pub fn main(part: &Part) -> String {
         Ok(channel) => channel,
         Err(error) => return error,
     };
-    let Ok(ToWorker::Start { guests, jail, .. }) = channel.receive() else {
+    let Ok(ToWorker::Start {
+        guests, jail, grants, ..
+    }) = channel.receive()
+    else {
         return "no start came".to_owned();
     };
     // It keeps its life channel and never looks at it: neither an order nor an end concerns it.
     let life = channel.take_descriptor();
     let Some(page) = channel.take_descriptor().and_then(|fd| Page::map(fd).ok()) else {
         return "no page came".to_owned();
+    };
+    let Ok(granted) = Granted::new(grants, || channel.take_descriptor().ok_or(())) else {
+        return "no directory came".to_owned();
     };
     for _ in 0..guests {
         if !matches!(channel.receive(), Ok(ToWorker::Load(_))) {
@@ -40,7 +47,7 @@ pub fn main(part: &Part) -> String {
     if let Some(plan) = &jail {
         // SAFETY: the page goes to the thread below, which keeps it until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
-        if let Err(error) = jail::shut_in(Role::Worker, plan) {
+        if let Err(error) = jail::shut_in(Role::Worker, plan, &granted.dirs) {
             return error.to_string();
         }
     }

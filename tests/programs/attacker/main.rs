@@ -24,6 +24,8 @@ mod compiler;
 mod dispatcher;
 #[path = "../../../runtime/src/error.rs"]
 mod error;
+#[path = "../../../runtime/src/grants.rs"]
+mod grants;
 #[path = "../../../runtime/src/guest/mod.rs"]
 mod guest;
 #[path = "../../../runtime/src/guest_thread.rs"]
@@ -64,6 +66,7 @@ mod worker;
 mod calls;
 mod evil_dispatcher;
 mod evil_worker;
+mod file_calls;
 
 use jail::Plan;
 use process::Role;
