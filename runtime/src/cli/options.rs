@@ -458,7 +458,7 @@ mod tests {
         let line = "g --size 5 --isolation process --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k \
                     --max-args 4MiB --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 \
                     --compile-timeout 9s --jail strict --user 9:10 --retries 2 --crash-limit 4 \
-                    --max-tasks-per-worker 11 --dir a::/b:ro --dir c --env K=V";
+                    --max-tasks-per-worker 11 --dir a::/b:ro --dir c --env K=V --tmp 12";
         let args: Vec<&str> = line.split_whitespace().collect();
         let expected = Settings {
             size: 5,
@@ -484,6 +484,7 @@ mod tests {
                     DirGrant::new("c", "c", Access::ReadWrite).unwrap(),
                 ],
                 env: [("K".to_owned(), "V".to_owned())].into(),
+                tmp: Some(12),
             },
         };
         assert_eq!(run(&args).unwrap().settings(), expected);
@@ -547,6 +548,7 @@ mod tests {
             &["g", "--halt", "fail=1"],
             &["g", "--dir", "x::"],
             &["g", "--env", "A"],
+            &["g", "--tmp", "some"],
         ] {
             assert_eq!(run(wrong).unwrap_err(), ErrorKind::ValueValidation, "{wrong:?}");
         }
