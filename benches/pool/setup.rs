@@ -109,13 +109,25 @@ impl Setup {
 #[derive(Clone, Default)]
 pub struct Counter(Arc<Counted>);
 
-#[derive(Default)]
 struct Counted {
     ended: AtomicU64,
     failed: AtomicU64,
+    /// Who waits is woken when so many have ended, and not before: to wake somebody costs a system call.
     target: AtomicU64,
     gate: Mutex<()>,
     reached: Condvar,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self {
+            ended: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            target: AtomicU64::new(u64::MAX),
+            gate: Mutex::new(()),
+            reached: Condvar::new(),
+        }
+    }
 }
 
 impl Counter {
@@ -131,6 +143,7 @@ impl Counter {
                 .wait_while(gate, waiting)
                 .unwrap_or_else(PoisonError::into_inner),
         );
+        counted.target.store(u64::MAX, Ordering::SeqCst);
         let failed = counted.failed.load(Ordering::SeqCst);
         ensure!(failed == 0, "{failed} tasks did not end well");
         Ok(())

@@ -32,7 +32,7 @@ pub fn main() -> Result<(), String> {
     let mut guest = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).map_err(|error| error.to_string())?;
     if let Some(plan) = &jail {
-        jail::shut_in(Role::Compiler, plan, &[])
+        jail::shut_in(Role::Compiler, plan, [])
             .and_then(|()| jail::processor_time(timeout))
             .map_err(|error| error.to_string())?;
     }

@@ -1,4 +1,4 @@
-//! What the user gives to guests beside their args: directories and variables of the environment.
+//! What the user gives to guests beside their args: directories, a scratch directory and variables of the environment.
 //!
 //! Grants belong to a pool, are declared before it starts and hold for all tasks in its workers. Callbacks and `tasks` get
 //! none. Here is what a grant is and how it is written, and what of it reaches a worker: [`Granted`]. Who opens the
@@ -21,7 +21,12 @@ pub struct Grants {
     pub dirs: Vec<DirGrant>,
     /// The environment: values by name.
     pub env: BTreeMap<String, String>,
+    /// Bytes of a scratch directory, [`SCRATCH`], that each task has for itself: empty when it begins, gone when it ends.
+    pub tmp: Option<u64>,
 }
+
+/// The name that guests know their scratch directory by.
+pub const SCRATCH: &str = "/tmp";
 
 /// What tasks may do in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,18 +120,6 @@ impl DirGrant {
     }
 }
 
-/// Reads `NAME=VALUE`.
-///
-/// # Errors
-/// When there is no `=`; what the name and the value may be, [`Grants::check`] says.
-pub fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| "a variable is written NAME=VALUE".to_owned())?;
-    check_variable(name, value)?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 fn check_variable(name: &str, value: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("a variable has no name".to_owned());
@@ -140,6 +133,25 @@ fn check_variable(name: &str, value: &str) -> Result<(), String> {
 }
 
 impl Grants {
+    /// Reads a variable: `NAME=VALUE`. The name is not empty, and neither has a zero byte.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn variable(text: &str) -> Result<(String, String), String> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| "a variable is written NAME=VALUE".to_owned())?;
+        check_variable(name, value)?;
+        Ok((name.to_owned(), value.to_owned()))
+    }
+
+    /// The most that any granted directory allows; `None` when there is none.
+    #[must_use]
+    pub fn files(&self) -> Option<Access> {
+        let scratch = self.tmp.map(|_| Access::ReadWrite);
+        self.dirs.iter().map(DirGrant::access).chain(scratch).max()
+    }
+
     /// Whether they fit together.
     ///
     /// # Errors
@@ -168,16 +180,16 @@ impl Grants {
             {
                 return Err(format!("two directories are granted as {:?}", dir.guest));
             }
+            if self.tmp.is_some() && dir.found_as() == SCRATCH {
+                return Err(format!(
+                    "a directory and the scratch directory are both {SCRATCH}"
+                ));
+            }
+        }
+        if self.tmp == Some(0) {
+            return Err("a scratch directory has at least one byte".to_owned());
         }
         Ok(())
-    }
-}
-
-impl Grants {
-    /// The most that any granted directory allows; `None` when there is none.
-    #[must_use]
-    pub fn files(&self) -> Option<Access> {
-        self.dirs.iter().map(DirGrant::access).max()
     }
 }
 
@@ -192,11 +204,25 @@ pub struct OpenDir {
     pub access: Access,
 }
 
+impl OpenDir {
+    /// A scratch directory.
+    #[must_use]
+    pub fn scratch(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            guest: SCRATCH.to_owned(),
+            access: Access::ReadWrite,
+        }
+    }
+}
+
 /// The grants as a process has them that starts workers, or is one.
 #[derive(Debug, Default)]
 pub struct Granted {
     /// The directories.
     pub dirs: Vec<OpenDir>,
+    /// The scratch directory, of a worker whose tasks are granted one.
+    pub scratch: Option<OpenDir>,
     /// The environment.
     pub env: BTreeMap<String, String>,
 }
@@ -216,8 +242,27 @@ impl Granted {
         };
         Ok(Self {
             dirs: grants.dirs.into_iter().map(open).collect::<Result<_, E>>()?,
+            scratch: None,
             env: grants.env,
         })
+    }
+
+    /// As [`new`](Self::new), for a worker: with a scratch directory of its own, where that is granted.
+    ///
+    /// # Errors
+    /// Whatever `next` returns.
+    pub fn of_worker<E>(grants: Grants, mut next: impl FnMut() -> Result<OwnedFd, E>) -> Result<Self, E> {
+        let has_scratch = grants.tmp.is_some();
+        let mut granted = Self::new(grants, &mut next)?;
+        if has_scratch {
+            granted.scratch = Some(OpenDir::scratch(next()?));
+        }
+        Ok(granted)
+    }
+
+    /// All directories that tasks may use.
+    pub fn all_dirs(&self) -> impl Iterator<Item = &OpenDir> {
+        self.dirs.iter().chain(&self.scratch)
     }
 }
 
@@ -272,10 +317,10 @@ mod tests {
 
     #[test]
     fn a_variable_has_a_name() {
-        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
-        assert_eq!(variable("A="), Ok(("A".to_owned(), String::new())));
+        assert_eq!(Grants::variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert_eq!(Grants::variable("A="), Ok(("A".to_owned(), String::new())));
         for wrong in ["", "A", "=b", "A\0=b", "A=b\0"] {
-            assert!(variable(wrong).is_err(), "{wrong:?}");
+            assert!(Grants::variable(wrong).is_err(), "{wrong:?}");
         }
     }
 
@@ -284,7 +329,7 @@ mod tests {
         let dir = |guest: &str| DirGrant::new("/", guest, Access::ReadOnly).unwrap();
         let dirs = |names: &[&str]| Grants {
             dirs: names.iter().copied().map(dir).collect(),
-            env: BTreeMap::new(),
+            ..Grants::default()
         };
         dirs(&["/", "/a", "a", "."]).check().unwrap();
         for twice in [["a", "a/"], ["/", "//"], ["b", "b"]] {
@@ -295,12 +340,19 @@ mod tests {
         }
         let env = |name: &str, value: &str| Grants {
             env: BTreeMap::from([(name.to_owned(), value.to_owned())]),
-            dirs: Vec::new(),
+            ..Grants::default()
         };
         env("A", "b").check().unwrap();
         for (name, value) in [("", "b"), ("A=", "b"), ("A", "\0")] {
             env(name, value).check().unwrap_err();
         }
+        let scratch = |tmp, names: &[&str]| Grants {
+            tmp: Some(tmp),
+            ..dirs(names)
+        };
+        scratch(1, &["/", "/tmp2"]).check().unwrap();
+        assert!(scratch(0, &[]).check().unwrap_err().contains("at least one byte"));
+        assert!(scratch(1, &["/tmp/"]).check().unwrap_err().contains("both /tmp"));
         let large = "x".repeat(MAX_ENVIRONMENT);
         assert!(env("A", &large).check().unwrap_err().contains("larger than"));
     }

@@ -67,7 +67,7 @@ fn start() -> Result<std::convert::Infallible, String> {
         Executor::new(Role::Tasks, &start.engine, deadline, prints).unwrap_or_else(|error| unable(error));
     let engine = executor.engine().clone();
     if let Some(plan) = &start.jail {
-        jail::shut_in(process::Role::Tasks, plan, &[]).map_err(|error| error.to_string())?;
+        jail::shut_in(process::Role::Tasks, plan, []).map_err(|error| error.to_string())?;
     }
     // What a compiler made is only looked at behind walls.
     if let Err(error) = executor.load(artifact, &start.info) {

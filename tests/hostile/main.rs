@@ -23,6 +23,7 @@ mod commands;
 mod descriptors;
 mod endless;
 mod files;
+mod grants;
 mod memory;
 mod names;
 mod offsets;

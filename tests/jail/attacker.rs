@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mpwasm::{Guest, Jail, Outcome, Pool, Reporter, TaskHandle};
+use mpwasm::{Builder, DirGrant, Guest, Jail, Outcome, Pool, Reporter, TaskHandle};
 
 /// How long anything may take that should be over soon: much, for a machine with much to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,8 +42,15 @@ pub struct Attacked {
 impl Attacked {
     /// A pool of `size` whose executable is the attacker under this name. The jail is as strict as can be.
     pub fn start(name: &str, size: u32) -> Self {
+        Self::with_dirs(name, size, [])
+    }
+
+    /// As [`start`](Self::start), with these directories.
+    pub fn with_dirs(name: &str, size: u32, dirs: impl IntoIterator<Item = DirGrant>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let pool = Pool::builder()
+        let pool = dirs
+            .into_iter()
+            .fold(Pool::builder(), Builder::dir)
             .executable(attacker(folder.path(), name))
             .jail(Jail::Strict)
             .size(size)

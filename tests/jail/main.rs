@@ -11,6 +11,7 @@ mod support;
 
 mod attacker;
 mod dispatcher;
+mod grants;
 mod options;
 mod processes;
 mod protocol;

@@ -21,6 +21,7 @@ mod maps;
 mod pipelines;
 mod pushing;
 mod retries;
+mod scratch;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;

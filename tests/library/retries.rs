@@ -144,6 +144,8 @@ fn waiting() -> (Pool, TaskHandle, Record) {
 fn assert_cancelled(handle: &TaskHandle) {
     let ended = outcome(handle);
     assert_eq!((ended.status(), ended.attempts), ("cancelled", 2));
+    let message = ended.result.as_ref().unwrap_err().message.as_str();
+    assert_eq!(message, "cancelled before attempt 2 started");
     assert_eq!(kinds(&ended), [(1, Kind::Trap)]);
     assert_eq!(ended.usage.pid, None, "the second attempt has not begun");
 }

@@ -1,11 +1,10 @@
 //! The commands of the documentation run, as they stand there.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
-use crate::bench::{Ended, to_the_end};
-use crate::support::{binary, guest, mpwasm, repository};
+use crate::bench::LIMIT;
+use crate::support::page::{blocks, prepare, printed, script};
+use crate::support::{guest, run_within};
 
 /// Guests as the documentation has them: `words.wasm` prints and returns its args, `pick.wasm` is the fixture.
 const WORDS: &str = r#"(module
@@ -22,46 +21,19 @@ const WORDS: &str = r#"(module
         (i32.store (i32.const 4) (i32.add (local.get $len) (i32.const 1)))
         (call $print (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))"#;
 
-/// The blocks of shell commands in a page.
-fn blocks(page: &str) -> Vec<String> {
-    let text = fs::read_to_string(repository().join("docs").join(page)).unwrap();
-    let pieces = text.split("\n```sh\n").skip(1);
-    pieces
-        .map(|piece| piece.split_once("\n```").unwrap().0.to_owned())
-        .collect()
-}
-
-/// Runs a block as a script that ends at the first command that fails.
-fn run_block(folder: &Path, block: &str) -> Ended {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = Command::new("bash");
-    command.args(["-euc", block]).current_dir(folder);
-    for (name, value) in mpwasm().get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command.env("PATH", format!("{}:{path}", folder.display()));
-    to_the_end(&mut command)
-}
-
 /// Runs all blocks of a page, and looks for what it says that they print.
-fn run_page(page: &str, printed: &[&str]) {
+fn run_page(page: &str, expected: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    std::os::unix::fs::symlink(binary(), here.join("mpwasm")).unwrap();
+    prepare(here);
     fs::write(here.join("words.wasm"), WORDS).unwrap();
     fs::copy(guest("fixture"), here.join("pick.wasm")).unwrap();
-    let blocks = blocks(page);
-    assert!(!blocks.is_empty());
     let mut all = String::new();
-    for block in &blocks {
-        let ended = run_block(here, block);
-        assert_eq!(ended.code, Some(0), "{block}\n{ended:#?}");
-        all += &ended.stdout;
+    for block in blocks(page).iter().filter(|block| block.language == "sh") {
+        let output = run_within(LIMIT, &mut script(here, &block.text));
+        all += &printed(&block.text, &output);
     }
-    for text in printed {
+    for text in expected {
         assert!(all.contains(text), "{text:?} is not in {all}");
     }
 }

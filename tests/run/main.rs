@@ -24,6 +24,7 @@ mod output;
 mod records;
 mod resume;
 mod retries;
+mod scratch;
 mod showing;
 mod tasks;
 mod timeouts;

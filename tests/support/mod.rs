@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod page;
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -37,10 +39,12 @@ pub fn guest(name: &'static str) -> &'static Path {
     static DEMO: OnceLock<PathBuf> = OnceLock::new();
     static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
     static PUSHER: OnceLock<PathBuf> = OnceLock::new();
+    static FILES: OnceLock<PathBuf> = OnceLock::new();
     let cell = match name {
         "demo" => &DEMO,
         "fixture" => &FIXTURE,
         "pusher" => &PUSHER,
+        "files" => &FILES,
         _ => panic!("there is no guest {name}"),
     };
     cell.get_or_init(|| {

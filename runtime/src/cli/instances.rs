@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use mpwasm::{DirGrant, Grants, Settings, duration, variable};
+use mpwasm::{DirGrant, Grants, Settings, duration};
 
 use super::units::size;
 
@@ -23,8 +23,12 @@ pub struct Instances {
     #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = OsStringValueParser::new().try_map(DirGrant::parse))]
     pub dir: Vec<DirGrant>,
 
+    /// Give each task, or the command, a scratch directory of this size, /tmp: in memory, and gone with the task.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub tmp: Option<u64>,
+
     /// Set a variable of the environment of tasks, or of the command; they have no other. Repeatable.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Grants::variable)]
     pub env: Vec<(String, String)>,
 
     /// Longest time that the compilation of the guest may take.
@@ -52,6 +56,7 @@ impl Instances {
         Grants {
             dirs: self.dir.clone(),
             env: self.env.iter().cloned().collect(),
+            tmp: self.tmp,
         }
     }
 }

@@ -156,6 +156,13 @@ impl Command {
         self
     }
 
+    /// A scratch directory of so many bytes, `/tmp`, as [`Builder::tmp`] says.
+    #[must_use]
+    pub fn tmp(mut self, bytes: u64) -> Self {
+        self.settings.grants.tmp = Some(bytes);
+        self
+    }
+
     /// Ends it as `timeout` after so long, longer than zero; the clock starts when its worker does. The timeout with which
     /// the guest was loaded otherwise.
     #[must_use]

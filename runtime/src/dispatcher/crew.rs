@@ -76,7 +76,7 @@ pub struct Crew {
     /// What tasks get beside their args.
     grants: Grants,
     /// The directories of these.
-    dirs: Vec<OpenDir>,
+    dirs: Dirs,
     max_frame: usize,
     max_args: u64,
     /// The processors on which workers should keep apart.
@@ -106,12 +106,28 @@ pub enum Note {
     Event(Event),
 }
 
+/// Directories that are granted to tasks.
+#[derive(Debug)]
+pub struct Dirs {
+    /// To all of them.
+    pub granted: Vec<OpenDir>,
+    /// To those of a worker's slot; none where that is not granted.
+    pub scratch: Vec<OpenDir>,
+}
+
+impl Dirs {
+    /// Those of the worker in this slot. Its scratch directory is the last.
+    fn of(&self, worker: WorkerId) -> impl Iterator<Item = &OpenDir> {
+        self.granted.iter().chain(self.scratch.get(worker.0 as usize))
+    }
+}
+
 impl Crew {
     /// No workers yet. What becomes of them is told if somebody wants to know: `tells`.
     pub fn new(
         settings: &Settings,
         stdin: Option<OwnedFd>,
-        dirs: Vec<OpenDir>,
+        dirs: Dirs,
         jail: Option<Plan>,
         score: Option<OomScore>,
         tells: bool,
@@ -271,7 +287,7 @@ impl Crew {
             control: Some(File::from(control)),
         };
         let mut descriptors = vec![theirs.as_fd(), page_descriptor.as_fd()];
-        descriptors.extend(self.dirs.iter().map(|dir| dir.fd.as_fd()));
+        descriptors.extend(self.dirs.of(worker).map(|dir| dir.fd.as_fd()));
         descriptors.extend(self.stdin.as_ref().map(AsFd::as_fd));
         if let Err(error) = self.introduce(worker, &member.channel, &descriptors) {
             // Its end is heard of like any other's.
@@ -457,5 +473,40 @@ fn exit(status: ExitStatus, violation: Option<u64>) -> Exit {
         (Some(code), _) => Exit::Code(code),
         (None, Some(libc::SIGSYS)) => Exit::Forbidden(violation.map(violation::name)),
         (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Isolation;
+
+    #[test]
+    fn workers_have_homes_where_their_processes_stay_and_no_processor_is_left_over() {
+        let processors = home::processors();
+        let size = u32::try_from(processors.len()).unwrap();
+        let enough = Settings {
+            size,
+            ..Settings::default()
+        };
+        let for_tasks = |tasks| Settings {
+            max_tasks_per_worker: Some(tasks),
+            ..enough.clone()
+        };
+        assert_eq!(homes(&enough), processors);
+        assert_eq!(homes(&for_tasks(HOMELY_TASKS)), processors);
+        for none in [
+            for_tasks(HOMELY_TASKS - 1),
+            Settings {
+                isolation: Isolation::Process,
+                ..enough.clone()
+            },
+            Settings {
+                size: size - 1,
+                ..enough.clone()
+            },
+        ] {
+            assert!(homes(&none).is_empty(), "{none:?}");
+        }
     }
 }

@@ -22,11 +22,12 @@ pub use self::{
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use crew::Crew;
+use crew::{Crew, Dirs};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use schedule::WorkerId;
 
-use crate::grants::Granted;
-use crate::jail::{self, OomScore, Plan};
+use crate::grants::{Granted, OpenDir};
+use crate::jail::{self, JailError, OomScore, Plan, scratch};
 use crate::process::{self, Role};
 use crate::settings::Settings;
 use crate::wire::channel::Channel;
@@ -103,17 +104,24 @@ impl Start {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
         process::set_nonblocking(self.tasks.as_fd()).map_err(|error| error.to_string())?;
+        // While this process may still mount something.
+        let scratch = self.make_scratch().map_err(|error| error.to_string())?;
         let mut score = None;
         if let Some(plan) = &self.jail {
             score = OomScore::open();
-            jail::shut_in(Role::Dispatcher, plan, &self.granted.dirs)
+            // What its workers have, it has to have.
+            let dirs = self.granted.dirs.iter().chain(&scratch);
+            jail::shut_in(Role::Dispatcher, plan, dirs)
                 .and_then(|()| jail::lock(Role::Dispatcher, plan))
                 .map_err(|error| error.to_string())?;
         }
         let crew = Crew::new(
             &self.settings,
             self.stdin,
-            self.granted.dirs,
+            Dirs {
+                granted: self.granted.dirs,
+                scratch,
+            },
             self.jail,
             score,
             self.events,
@@ -122,5 +130,16 @@ impl Start {
             .map_err(|error| error.to_string())?
             .run();
         Ok(())
+    }
+
+    /// A scratch directory for each process that there can be at once, where tasks are granted one.
+    fn make_scratch(&self) -> Result<Vec<OpenDir>, JailError> {
+        let Some(size) = self.settings.grants.tmp else {
+            return Ok(Vec::new());
+        };
+        let count = WorkerId::slots(self.settings.size, self.settings.tasks_per_process());
+        let user = self.jail.as_ref().and_then(|plan| plan.user);
+        let made = scratch::make(count, size, user)?;
+        Ok(made.into_iter().map(OpenDir::scratch).collect())
     }
 }

@@ -149,7 +149,7 @@ impl Executor {
     /// # Errors
     /// When a directory can't be used by this process: a sentence that names it.
     pub fn grant(&mut self, granted: Granted) -> Result<(), String> {
-        for dir in &granted.dirs {
+        for dir in granted.all_dirs() {
             wasi::preopen(&mut WasiCtxBuilder::new(), dir)?;
         }
         self.idle_state().granted = Arc::new(granted);

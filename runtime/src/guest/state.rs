@@ -21,9 +21,7 @@ use super::output::{Output, Prints};
 use super::stdin::Stdin;
 use super::wasi;
 use crate::grants::Granted;
-
-/// A buffer that grew larger than this is given back after the call.
-const KEPT_BUFFER: usize = 1 << 20;
+use crate::settings::KEPT_BUFFER;
 
 pub(super) struct State {
     /// This call's input.
@@ -49,6 +47,8 @@ pub(super) struct State {
     max_output: u64,
     /// Whether a command's streams are captured.
     captures: bool,
+    /// Whether the running call is a command's.
+    is_command: bool,
     /// A command's arguments; none for others.
     argv: Vec<String>,
     pub(super) stdin: Arc<Stdin>,
@@ -77,6 +77,7 @@ impl State {
             pid: std::process::id(),
             max_output: settings.max_output,
             captures: settings.capture,
+            is_command: false,
             argv: Vec::new(),
             granted: Arc::default(),
             wasi: None,
@@ -99,8 +100,7 @@ impl State {
         self.attempt = call.attempt;
         self.pushes = call.export == Export::Tasks;
         self.printed.begin(self.max_output);
-        self.argv.clear();
-        self.stdin.close();
+        self.end_command();
     }
 
     /// The call that has begun is a command's. `false` when its input is no [`Invocation`].
@@ -111,6 +111,7 @@ impl State {
         };
         self.argv = argv;
         self.stdin.open(stdin);
+        self.is_command = true;
         if self.captures {
             self.printed.capture();
         }
@@ -125,11 +126,20 @@ impl State {
     /// The call has ended, and its output was used.
     pub(super) fn end(&mut self) {
         self.printed.end();
-        self.stdin.close();
+        self.end_command();
         for buffer in [&mut self.input, &mut self.output] {
             if buffer.capacity() > KEPT_BUFFER {
                 *buffer = Vec::new();
             }
+        }
+    }
+
+    /// What the call had as a command is gone.
+    fn end_command(&mut self) {
+        // Looked at first: this runs for every task, and few are commands.
+        if std::mem::take(&mut self.is_command) {
+            self.argv.clear();
+            self.stdin.close();
         }
     }
 

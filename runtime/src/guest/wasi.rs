@@ -116,7 +116,7 @@ pub(super) fn context(
         .stdout(printer(Stream::Stdout))
         .stderr(printer(Stream::Stderr))
         .allow_blocking_current_thread(true);
-    for dir in &granted.dirs {
+    for dir in granted.all_dirs() {
         // It could be opened when the worker started. What its owner has closed since then is not there.
         if let Err(why) = preopen(&mut builder, dir) {
             output.log(LogLevel::Warn, why.as_bytes());

@@ -26,7 +26,7 @@ use crate::role::Role;
 const NEWEST: ABI = ABI::V6;
 
 /// Step 8.
-pub fn shut(role: Role, dirs: &[OpenDir]) -> Result<(), JailError> {
+pub fn shut<'a>(role: Role, dirs: impl IntoIterator<Item = &'a OpenDir>) -> Result<(), JailError> {
     let fail = |error: landlock::RulesetError| JailError::new("Landlock", error);
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)

@@ -36,6 +36,7 @@ mod limits;
 mod memory;
 mod plan;
 mod privileges;
+pub mod scratch;
 mod syscalls;
 pub mod violation;
 
@@ -68,7 +69,11 @@ impl JailError {
 ///
 /// # Errors
 /// When a wall of the plan can't be built: the process must not run anything then.
-pub fn shut_in(role: Role, plan: &Plan, dirs: &[OpenDir]) -> Result<(), JailError> {
+pub fn shut_in<'a>(
+    role: Role,
+    plan: &Plan,
+    dirs: impl IntoIterator<Item = &'a OpenDir>,
+) -> Result<(), JailError> {
     limits::apply(role)?;
     if role != Role::Worker {
         // Its absence is told by `mpwasm doctor`; a worker is in its dispatcher's.

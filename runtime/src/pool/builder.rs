@@ -167,6 +167,24 @@ impl Builder {
         self
     }
 
+    /// A scratch directory of so many bytes for each task, which guests know as `/tmp`: empty when the task begins, and gone
+    /// when it ends. It is in memory, and the kernel keeps it to its size. (The items of a chunk share one, as they share
+    /// an instance.)
+    ///
+    /// An ordinary user needs a machine with user namespaces: where there are none, [`start`](Builder::start) says so.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), mpwasm::Error> {
+    /// let pool = mpwasm::Pool::builder().tmp(64 << 20).start()?;
+    /// # pool.stop()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tmp(mut self, bytes: u64) -> Self {
+        self.settings.grants.tmp = Some(bytes);
+        self
+    }
+
     /// A variable of the environment of all tasks in workers; they have no other. One of the same name that was set before
     /// is replaced. The name is not empty and has no `=`, and neither has a zero byte.
     #[must_use]

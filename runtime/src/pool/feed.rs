@@ -18,6 +18,7 @@ use super::ledger::{Extras, Pending, Recipient};
 use super::map::Letters;
 use crate::error::Error;
 use crate::process::poll_until;
+use crate::settings::KEPT_BUFFER;
 use crate::time::Time;
 use crate::wire::frame::put;
 use crate::wire::messages::Pushed;
@@ -168,7 +169,7 @@ impl Feed {
             }
         }
         self.batch.clear();
-        if self.batch.capacity() > 16 * BATCH {
+        if self.batch.capacity() > KEPT_BUFFER {
             self.batch = Vec::new();
         }
     }

@@ -3,8 +3,7 @@
 //! Being in here is what "accepted" means: whatever dies afterwards, what is still in here at the pool's end gets
 //! its outcome then. So each task has exactly one.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
@@ -14,6 +13,7 @@ use super::guest::Guest;
 use super::map::Letters;
 use super::token::CancellationToken;
 use super::waiter::Waiter;
+use super::window::Window;
 use crate::error::Error;
 use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use crate::settings::{MAX_RETRIES, MAX_TRIED_MESSAGE};
@@ -84,33 +84,13 @@ pub struct Ledger(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    pending: HashMap<u64, Pending, BuildHasherDefault<IdHasher>>,
+    pending: Window<Pending>,
     /// By the ids of their first items.
     chunks: BTreeMap<u64, chunk::Open>,
     next_id: u64,
     /// Ids that were taken for nothing.
     skipped: u64,
     closed: bool,
-}
-
-/// Hashes ids. They are our own and count up, so nobody can make them collide, and one multiplication spreads them.
-#[derive(Debug, Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        // 2^64 divided by the golden ratio. The table looks at the highest bits and at the lowest.
-        let spread = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = spread ^ spread >> 32;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl Ledger {
@@ -163,7 +143,7 @@ impl Ledger {
     /// of its chunk.
     pub fn order_of(&self, id: u64) -> Option<u64> {
         let entries = self.entries();
-        if entries.pending.contains_key(&id) {
+        if entries.pending.contains(id) {
             return Some(id);
         }
         let (&first, chunk) = entries.chunks.range(..=id).next_back()?;
@@ -173,7 +153,7 @@ impl Ledger {
     /// Whether something has not ended that the dispatcher knows by this id.
     pub fn is_open(&self, order: u64) -> bool {
         let entries = self.entries();
-        entries.pending.contains_key(&order) || entries.chunks.contains_key(&order)
+        entries.pending.contains(order) || entries.chunks.contains_key(&order)
     }
 
     /// What has not ended of that whose outcomes go there: by which ids the dispatcher knows it.
@@ -187,10 +167,7 @@ impl Ledger {
         };
         let tasks = entries.pending.iter().filter(|(_, pending)| is_for(pending));
         let chunks = entries.chunks.iter().filter(|(_, chunk)| chunk.is_for(results));
-        tasks
-            .map(|(id, _)| *id)
-            .chain(chunks.map(|(id, _)| *id))
-            .collect()
+        tasks.map(|(id, _)| id).chain(chunks.map(|(id, _)| *id)).collect()
     }
 
     /// Accepts nothing more. False when it was so already.
@@ -201,7 +178,7 @@ impl Ledger {
     /// The task ends. `None` when there is no such task: it was never accepted, or it has ended before.
     pub fn end(&self, id: u64) -> Option<Ended> {
         let mut entries = self.entries();
-        if let Some(pending) = entries.pending.remove(&id) {
+        if let Some(pending) = entries.pending.remove(id) {
             return Some(Ended::Task(pending));
         }
         let (&first, chunk) = entries.chunks.range_mut(..=id).next_back()?;
@@ -218,7 +195,7 @@ impl Ledger {
             .message
             .truncate(attempt.message.floor_char_boundary(MAX_TRIED_MESSAGE));
         let mut entries = self.entries();
-        let Some(pending) = entries.pending.get_mut(&id) else {
+        let Some(pending) = entries.pending.get_mut(id) else {
             return false;
         };
         let fits = attempt.attempt == pending.attempt() && attempt.attempt <= MAX_RETRIES;
@@ -232,13 +209,13 @@ impl Ledger {
     pub fn end_all(&self) -> Vec<(u64, Ended)> {
         let mut entries = self.entries();
         entries.closed = true;
-        let tasks = std::mem::take(&mut entries.pending);
+        let tasks = std::mem::take(&mut entries.pending).into_all();
         let chunks = std::mem::take(&mut entries.chunks);
         let items = chunks.into_iter().flat_map(|(first, chunk)| {
             let items = chunk.end_all().into_iter();
             items.map(move |(index, item)| (first + index, Ended::Item(item)))
         });
-        let tasks = tasks.into_iter().map(|(id, task)| (id, Ended::Task(task)));
+        let tasks = tasks.map(|(id, task)| (id, Ended::Task(task)));
         let mut left: Vec<_> = tasks.chain(items).collect();
         left.sort_unstable_by_key(|(id, _)| *id);
         left

@@ -35,6 +35,7 @@ mod timer;
 mod token;
 mod wait;
 mod waiter;
+mod window;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -17,6 +17,7 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use super::frame::{FrameError, Inbox, decode, put};
+use crate::settings::KEPT_BUFFER;
 
 /// Descriptors that one frame may carry: the kernel's limit is 253.
 pub const MAX_FDS: usize = 64;
@@ -318,7 +319,7 @@ impl Outgoing {
         if self.sent == self.bytes.len() {
             self.bytes.clear();
             self.sent = 0;
-            if self.bytes.capacity() > 1 << 20 {
+            if self.bytes.capacity() > KEPT_BUFFER {
                 self.bytes = Vec::new();
             }
         } else if self.sent > self.bytes.len() / 2 {

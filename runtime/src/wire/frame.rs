@@ -4,14 +4,15 @@
 //! allocated for it, memory grows only as bytes really arrive, and a message that does not use up its frame is an
 //! error.
 
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
+
+use crate::settings::KEPT_BUFFER;
 
 /// Bytes of the length in front of a message.
 const HEADER: usize = 4;
 /// What a reader asks the kernel for at once.
 const CHUNK: usize = 64 << 10;
-/// A reader gives memory beyond this back once it is empty again.
-const KEEP: usize = 1 << 20;
 
 /// Why a byte stream is no sequence of frames.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -38,11 +39,32 @@ pub enum FrameError {
 /// When the message is larger than 4 GiB: the caps of [`crate::settings`] are far below.
 pub fn put<M: Serialize>(buffer: &mut Vec<u8>, message: &M) {
     let start = buffer.len();
-    let mut bytes = std::mem::take(buffer);
-    bytes.extend_from_slice(&[0; HEADER]);
-    *buffer = postcard::to_extend(message, bytes).expect("our messages serialize, and a Vec takes all bytes");
+    buffer.extend_from_slice(&[0; HEADER]);
+    postcard::serialize_with_flavor(message, Appender(buffer))
+        .expect("our messages serialize, and a Vec takes all bytes");
     let len = u32::try_from(buffer.len() - start - HEADER).expect("messages are capped far below 4 GiB");
     buffer[start..start + HEADER].copy_from_slice(&len.to_le_bytes());
+}
+
+/// Where postcard writes to. Its own way to extend something goes through iterators, and costs twice as much.
+struct Appender<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Appender<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Decodes the message in a frame that [`Inbox::next`] returned.
@@ -97,7 +119,7 @@ impl Inbox {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            if self.bytes.len() > KEEP {
+            if self.bytes.len() > KEPT_BUFFER {
                 self.bytes = Vec::new();
             }
         }
@@ -200,7 +222,17 @@ mod tests {
         feed(&mut inbox, &bytes);
         assert!(inbox.next().unwrap().is_some());
         inbox.space();
-        assert!(inbox.bytes.len() <= KEEP);
+        assert!(inbox.bytes.len() <= KEPT_BUFFER);
+    }
+
+    #[test]
+    fn memory_of_a_payload_of_1_mib_is_kept_for_the_next_one() {
+        let mut inbox = Inbox::new(16 << 20);
+        let mut bytes = Vec::new();
+        put(&mut bytes, &vec![7_u8; 1 << 20]);
+        feed(&mut inbox, &bytes);
+        assert!(inbox.next().unwrap().is_some());
+        assert!(inbox.space().len() > 1 << 20);
     }
 
     #[test]

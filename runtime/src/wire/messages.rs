@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::nanos;
 use super::page::Offer;
 use crate::grants::Grants;
 use crate::guest::{EngineSettings, GuestInfo};
@@ -88,6 +89,7 @@ pub enum Pushed<'a> {
         /// Its model, in the order of [`GuestInfo::models`].
         model: u32,
         /// How long it may run.
+        #[serde(with = "nanos")]
         timeout: Duration,
         /// When it is tried again; `None` for what the settings say.
         retry: Option<Retry>,
@@ -104,6 +106,7 @@ pub enum Pushed<'a> {
         /// Their model.
         model: u32,
         /// How long each may run.
+        #[serde(with = "nanos")]
         timeout: Duration,
         /// How many they are.
         items: u32,
@@ -180,6 +183,7 @@ pub struct Ran {
     /// When it was claimed.
     pub claimed: Time,
     /// Wall time from the claim to the end.
+    #[serde(with = "nanos")]
     pub run: Duration,
     /// What the worker measured; `None` when it died.
     pub measured: Option<Measured>,
@@ -189,6 +193,7 @@ pub struct Ran {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
     /// Processor time of the task thread.
+    #[serde(with = "nanos")]
     pub cpu: Duration,
     /// Largest size of the linear memory, bytes.
     pub memory_peak: u64,
@@ -350,6 +355,7 @@ pub struct ToCall<'a> {
     /// Its model.
     pub model: u32,
     /// How long it may run, from the claim; or each item, from the end of the one before.
+    #[serde(with = "nanos")]
     pub timeout: Duration,
     /// Which try this is, from 1.
     pub attempt: u32,
@@ -394,6 +400,7 @@ pub enum FromWorker<'a> {
         #[serde(borrow)]
         ending: Ending<'a>,
         /// Wall time from the claim to the end.
+        #[serde(with = "nanos")]
         run: Duration,
         /// What else was measured.
         measured: Measured,
@@ -423,6 +430,7 @@ pub struct ToCompiler {
     /// What shapes the code.
     pub engine: EngineSettings,
     /// How long it may take.
+    #[serde(with = "nanos")]
     pub timeout: Duration,
     /// The walls around it.
     pub jail: Option<Plan>,
@@ -453,6 +461,7 @@ pub struct ToTasks {
     /// What the compiler found in the guest.
     pub info: GuestInfo,
     /// Until the first push, and between two.
+    #[serde(with = "nanos")]
     pub timeout: Duration,
     /// The id that the first push will get, if nobody else pushes meanwhile.
     pub first: u64,

@@ -6,6 +6,7 @@
 
 mod meter;
 mod run_loop;
+mod scratch;
 
 use std::fs::File;
 use std::io::Read;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
+use self::scratch::Scratch;
 use crate::backstop::Backstop;
 use crate::grants::Granted;
 use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, Prints, Role};
@@ -97,7 +99,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
     let control = descriptor()?;
     let page = Page::map(descriptor()?).map_err(|error| text(&error))?;
-    let granted = Granted::new(grants, &mut descriptor)?;
+    let granted = Granted::of_worker(grants, &mut descriptor)?;
     let stdin = stdin.then(&mut descriptor).transpose()?;
     let mut loaded = Vec::new();
     for _ in 0..guests {
@@ -162,10 +164,15 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     if let Some(plan) = &jail {
         // SAFETY: the page goes to the task thread, which keeps it until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
-        jail::shut_in(process::Role::Worker, plan, &granted.dirs)
+        jail::shut_in(process::Role::Worker, plan, granted.all_dirs())
             .unwrap_or_else(|error| unable(error.to_string()));
     }
     // Behind the walls, as tasks will find it.
+    let scratch = Scratch::of(&granted).map_err(text)?;
+    // A process before this one may not have come to it.
+    scratch
+        .clear()
+        .unwrap_or_else(|error| unable(format!("the scratch directory can't be cleared: {error}")));
     executor.grant(granted).unwrap_or_else(|error| unable(error));
     for (artifact, info) in guests {
         if let Err(error) = executor.load(artifact, &info) {
@@ -175,7 +182,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     let for_tasks = Arc::clone(&shared);
     let backstop = Backstop::new(jail.is_some());
     guest_thread::start(process::Role::Worker, jail.as_ref(), move || {
-        run_loop::run(channel, page, executor, &for_tasks, &home, backstop);
+        run_loop::run(channel, page, executor, &for_tasks, &home, backstop, &scratch);
     })
     .unwrap_or_else(|error| unable(error));
     let mut ward = Life {

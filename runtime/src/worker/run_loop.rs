@@ -4,16 +4,17 @@
 //! many at a time when there are many, the watchdog is only woken when it sleeps past what is due, and processor time is
 //! told from the clock ([`Meter`]).
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
 use super::meter::Meter;
+use super::scratch::Scratch;
 use crate::backstop::Backstop;
 use crate::guest::{Call, Executor, Export, Report};
 use crate::home::Home;
 use crate::outcome::{Failure, Kind};
-use crate::process::exit_now;
+use crate::process::{EXIT_UNABLE, exit_now};
 use crate::time::{Time, thread_cpu};
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
@@ -33,6 +34,7 @@ pub fn run(
     shared: &Shared,
     home: &Home,
     mut backstop: Backstop,
+    scratch: &Scratch,
 ) {
     let mut meter = Meter::new(thread_cpu);
     let mut tasks = 0;
@@ -65,6 +67,7 @@ pub fn run(
                     shared,
                     page: &page,
                     meter: &mut meter,
+                    scratch,
                 };
                 if is_chunk {
                     run.chunk(&call, claimed);
@@ -86,6 +89,7 @@ struct Run<'a> {
     meter: &'a mut Meter,
     shared: &'a Shared,
     page: &'a Page,
+    scratch: &'a Scratch,
 }
 
 impl Run<'_> {
@@ -98,6 +102,7 @@ impl Run<'_> {
             self.executor.run(&call(to, to.id, to.args))
         };
         self.end(to, claimed, used, &report);
+        self.clear_scratch();
     }
 
     /// A chunk: its items in one instance, or a fresh one after one that failed.
@@ -112,15 +117,30 @@ impl Run<'_> {
                 self.executor.run_item(&call(to, id, args))
             };
             begun = self.end(to, begun, used, &report);
+            if report.ending.is_err() {
+                // Its instance is gone, and the next item has another.
+                self.clear_scratch();
+            }
         }
         self.executor.end_chunk();
+        self.clear_scratch();
+    }
+
+    /// What the last instance has left there is gone with it.
+    fn clear_scratch(&self) {
+        if self.scratch.clear().is_err() {
+            // The next task must not find it. Whoever comes after this process tries again.
+            self.shared.outbox.flush();
+            exit_now(EXIT_UNABLE);
+        }
     }
 
     /// A call begins, whose clock runs since `begun`. Returns the processor time that was used up to here.
     fn begin(&mut self, to: &ToCall<'_>, begun: Time) -> Duration {
         let deadline = begun + to.timeout;
-        self.shared.running.store(to.offer.to_bits(), Ordering::SeqCst);
+        self.shared.running.store(to.offer.to_bits(), Ordering::Relaxed);
         self.shared.alarm.deadline().arm(deadline);
+        // It has a fence: see `is_cancelled`.
         self.shared.alarm.nudge(deadline.min(self.shared.outbox.due()));
         let used = self.meter.start(begun);
         self.backstop.cover(to.timeout, used);
@@ -129,8 +149,8 @@ impl Run<'_> {
 
     /// Whether what has just [begun](Self::begin) was cancelled before the watchdog could see it run.
     fn is_cancelled(&self, to: &ToCall<'_>) -> bool {
-        // Either this sees the order to cancel, or the watchdog sees the call that it is to end.
-        fence(Ordering::SeqCst);
+        // With the fence between what `begin` has stored and this: either this sees the order to cancel, or the watchdog
+        // sees the call that it is to end.
         self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits()
     }
 

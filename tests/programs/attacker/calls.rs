@@ -4,6 +4,8 @@ use std::ffi::CStr;
 use std::io;
 use std::mem;
 
+use crate::file_calls;
+
 /// What an attempt came to.
 pub enum Attempted {
     /// The kernel did it.
@@ -14,14 +16,14 @@ pub enum Attempted {
     Unknown,
 }
 
-fn result(returned: libc::c_long) -> Attempted {
+pub fn result(returned: libc::c_long) -> Attempted {
     match returned {
         -1 => Attempted::Refused(io::Error::last_os_error()),
         _ => Attempted::Succeeded,
     }
 }
 
-/// Tries one. `target` is what the test gave: a path, a port, a name or a pid.
+/// Tries one, of these or of [`file_calls`]. `target` is what the test gave: a path, a port, a name or a pid.
 #[allow(clippy::too_many_lines, reason = "a list")]
 pub fn attempt(attack: &str, target: &str) -> Attempted {
     let path = [target.as_bytes(), b"\0"].concat();
@@ -169,7 +171,7 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
                 Attempted::Succeeded
             }
             "setuid" => result(libc::syscall(libc::SYS_setuid, zero)),
-            _ => Attempted::Unknown,
+            other => file_calls::attempt(other, target),
         }
     }
 }

@@ -36,7 +36,7 @@ pub fn main(part: &Part) -> String {
     let Some(page) = channel.take_descriptor().and_then(|fd| Page::map(fd).ok()) else {
         return "no page came".to_owned();
     };
-    let Ok(granted) = Granted::new(grants, || channel.take_descriptor().ok_or(())) else {
+    let Ok(granted) = Granted::of_worker(grants, || channel.take_descriptor().ok_or(())) else {
         return "no directory came".to_owned();
     };
     for _ in 0..guests {
@@ -47,7 +47,7 @@ pub fn main(part: &Part) -> String {
     if let Some(plan) = &jail {
         // SAFETY: the page goes to the thread below, which keeps it until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
-        if let Err(error) = jail::shut_in(Role::Worker, plan, &granted.dirs) {
+        if let Err(error) = jail::shut_in(Role::Worker, plan, granted.all_dirs()) {
             return error.to_string();
         }
     }

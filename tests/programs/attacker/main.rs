@@ -66,6 +66,7 @@ mod worker;
 mod calls;
 mod evil_dispatcher;
 mod evil_worker;
+mod file_calls;
 
 use jail::Plan;
 use process::Role;

@@ -97,7 +97,11 @@ impl Death<'_> {
     }
 }
 
-/// How a task ends that never started.
-pub(super) fn cancelled_before_start() -> Failure {
-    Failure::new(Kind::Cancelled, "cancelled before it started")
+/// How a task ends that never started, or never started again.
+pub(super) fn cancelled_before_start(task: &Task) -> Failure {
+    let message = match task.attempt {
+        1 => "cancelled before it started".to_owned(),
+        attempt => format!("cancelled before attempt {attempt} started"),
+    };
+    Failure::new(Kind::Cancelled, message)
 }

@@ -135,7 +135,7 @@ impl Scheduler {
             task.guest < self.guests,
             "a task names a guest that was loaded before"
         );
-        match self.refusal() {
+        match self.refusal(&task) {
             Some(refusal) => io.failed(task, None, refusal),
             None => {
                 // Never more than there are: no worker could ever serve.
@@ -230,7 +230,8 @@ impl Scheduler {
     /// Cancels a task wherever it is. Returns whether it was there; when it runs, it ends soon.
     pub fn cancel(&mut self, id: u64, now: Time, io: &mut impl Io) -> bool {
         if let Some(task) = self.queue.remove(id).or_else(|| self.paused.remove(id)) {
-            io.failed(task, None, cancelled_before_start());
+            let failure = cancelled_before_start(&task);
+            io.failed(task, None, failure);
             return true;
         }
         for worker in &mut self.workers {
@@ -238,7 +239,8 @@ impl Scheduler {
                 && let Some(index) = process.hand.find(id)
             {
                 if let Some(task) = process.hand.revoke(index, now, io) {
-                    io.failed(task, None, cancelled_before_start());
+                    let failure = cancelled_before_start(&task);
+                    io.failed(task, None, failure);
                 } else if let Some(offer) = process.hand.note_cancel(index, now) {
                     io.cancel(worker.id, offer);
                     process.check_by(now + CANCEL_PATIENCE);
@@ -263,7 +265,8 @@ impl Scheduler {
         let offered: Vec<Task> = offered.collect();
         let waiting = self.queue.take_all().chain(self.paused.take_all());
         for task in offered.into_iter().chain(waiting) {
-            io.failed(task, None, cancelled_before_start());
+            let failure = cancelled_before_start(&task);
+            io.failed(task, None, failure);
         }
     }
 
@@ -378,7 +381,8 @@ impl Scheduler {
                 }
                 match rest {
                     Some(rest) if claim.cancelled.is_some() => {
-                        io.failed(rest, None, cancelled_before_start())
+                        let failure = cancelled_before_start(&rest);
+                        io.failed(rest, None, failure)
                     }
                     rest => unharmed.extend(rest),
                 }
@@ -419,18 +423,20 @@ impl Scheduler {
 
     /// Puts tasks that have not started back where they were, or ends them when nothing is started any more.
     fn give_back(&mut self, tasks: Vec<Task>, io: &mut impl Io) {
-        match self.refusal() {
-            Some(refusal) => tasks
-                .into_iter()
-                .for_each(|task| io.failed(task, None, refusal.clone())),
-            None => self.queue.give_back(tasks),
+        let mut kept = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            match self.refusal(&task) {
+                Some(refusal) => io.failed(task, None, refusal),
+                None => kept.push(task),
+            }
         }
+        self.queue.give_back(kept);
     }
 
     /// How a task ends that is not to be started any more.
-    fn refusal(&self) -> Option<Failure> {
+    fn refusal(&self, task: &Task) -> Option<Failure> {
         if self.phase >= Phase::Interrupted {
-            return Some(cancelled_before_start());
+            return Some(cancelled_before_start(task));
         }
         let failure = self.failure.as_ref()?;
         Some(Failure::new(Kind::Crash, format!("the pool failed: {failure}")))

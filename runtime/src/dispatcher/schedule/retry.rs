@@ -18,7 +18,7 @@ impl Scheduler {
     pub fn tries_again(&self, task: &Task, kind: Kind) -> bool {
         let Some(retry) = &task.retry else { return false };
         let crashes = task.crashes + u32::from(kind == Kind::Crash);
-        self.refusal().is_none()
+        self.refusal(task).is_none()
             && retry.follows(task.attempt, kind)
             && crashes < retry.crashes()
             && crashes + task.exposures < task.deaths_allowed()

@@ -139,6 +139,7 @@ fn limit(settings: &Settings, guests: u32) -> u64 {
     let share = settings
         .memory
         .saturating_add(buffers)
+        .saturating_add(settings.grants.tmp.unwrap_or(0))
         .saturating_add(WORKER_OVERHEAD);
     // With a process for each task, the next one comes while one goes. And one runs a guest's `tasks`.
     let processes = u64::from(settings.size) * 2 + 1;

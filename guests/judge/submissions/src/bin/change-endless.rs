@@ -1,0 +1,11 @@
+//! Never ends: it forgot to pay.
+
+use std::hint::black_box;
+
+fn main() {
+    let input = submissions::input();
+    let mut paid = 0;
+    while paid <= input.amount {
+        paid = black_box(paid);
+    }
+}

@@ -1,0 +1,5 @@
+//! Right, and swift.
+
+fn main() {
+    println!("{}", submissions::answer(&submissions::input()));
+}

@@ -1,0 +1,43 @@
+//! What the submissions share: reading the input, and an answer that is right.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+/// An amount, and the coins to pay it with.
+#[derive(Debug)]
+pub struct Input {
+    /// To be paid.
+    pub amount: usize,
+    /// The values of the coins, all different. There are enough of each.
+    pub coins: Vec<usize>,
+}
+
+/// The input on stdin: a line with the amount, and one with the coins.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn input() -> Input {
+    let text = io::read_to_string(io::stdin()).expect("stdin is text");
+    let mut numbers = text
+        .split_whitespace()
+        .map(|word| word.parse().expect("it is a number"));
+    Input {
+        amount: numbers.next().expect("there is an amount"),
+        coins: numbers.collect(),
+    }
+}
+
+/// The right answer, from a table of the ways to pay each amount, coin after coin.
+#[must_use]
+pub fn answer(input: &Input) -> u64 {
+    let mut ways = vec![0; input.amount + 1];
+    ways[0] = 1;
+    for &coin in &input.coins {
+        for amount in coin..=input.amount {
+            ways[amount] += ways[amount - coin];
+        }
+    }
+    ways[input.amount]
+}

@@ -1,0 +1,273 @@
+//! Guests that misuse a granted directory, and directories in which traps are set: in one pool with tasks that only read a
+//! file there. What a guest is refused is in `tests/run/grants.rs`; here it is how long it takes, and whom it harms.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use serde_json::{Value, json};
+
+use crate::corpus::{Record, SOON, run};
+use crate::session::{task_file, within};
+use crate::support;
+
+/// How much later than its deadline a task may end.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Longest time that a task may take which ends by itself.
+const BRIEF: Duration = Duration::from_secs(2);
+
+/// Takes bad steps among good tasks, in a directory that `prepare` has had its way with. Returns the records of the bad ones.
+#[track_caller]
+fn judge(rest: &str, prepare: impl FnOnce(&Path), bad: &Value, timeout: Duration) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "text").unwrap();
+    prepare(folder.path());
+    let good = json!([["open", "/data", "file", "read"], ["read", "@0"]]);
+    let is_bad = |id: usize| id % 4 == 3;
+    let lines = (0..11).map(|id| match is_bad(id) {
+        true => json!({"args": bad, "timeout": timeout.as_secs_f64()}).to_string(),
+        false => json!({ "args": good }).to_string(),
+    });
+    let tasks = tempfile::tempdir().unwrap();
+    let tasks = task_file(tasks.path(), lines);
+    let grant = format!("{}::/data{rest}", folder.path().display());
+    let options = ["--dir", &grant, "--tasks", tasks.to_str().unwrap()];
+    let (ended, records) = run(support::guest("files"), &options);
+    assert_eq!(records.len(), 11, "{}", ended.stderr);
+    let values = records.iter().map(Record::value);
+    let (bad, good): (Vec<_>, Vec<_>) =
+        values.partition(|record| is_bad(record["id"].as_u64().unwrap() as usize));
+    for record in good {
+        assert_eq!(record["result"], json!(["ok", "text"]), "a neighbour: {record}");
+    }
+    bad
+}
+
+/// All of them end by themselves, soon, and in the same way.
+#[track_caller]
+fn comes_to(records: &[Value], expected: &Value) {
+    for record in records {
+        assert_eq!(record["result"], *expected, "{record}");
+        let took = Duration::from_micros(record["run_us"].as_u64().unwrap());
+        assert!(took < within(BRIEF), "{record}");
+    }
+}
+
+/// All of them end at their deadline.
+#[track_caller]
+fn times_out(records: &[Value]) {
+    for record in records {
+        assert_eq!(record["status"], "timeout", "{record}");
+        let took = Duration::from_micros(record["run_us"].as_u64().unwrap());
+        assert!(took >= SOON && took < within(SOON + GRACE), "{record}");
+    }
+}
+
+/// The timeout of bad tasks that end by themselves, however busy the machine is.
+const LATE: Duration = Duration::from_secs(20);
+
+fn fifo(folder: &Path) {
+    nix::unistd::mkfifo(&folder.join("fifo"), Mode::S_IRWXU).unwrap();
+}
+
+#[test]
+fn a_fifo_that_nobody_writes_to() {
+    for rest in ["", ":ro"] {
+        times_out(&judge(
+            rest,
+            fifo,
+            &json!([["open", "/data", "fifo", "read"]]),
+            SOON,
+        ));
+    }
+}
+
+#[test]
+fn a_fifo_that_nobody_reads() {
+    times_out(&judge(
+        "",
+        fifo,
+        &json!([["open", "/data", "fifo", "write"]]),
+        SOON,
+    ));
+}
+
+#[test]
+fn a_fifo_at_both_ends_of_which_the_guest_waits() {
+    let steps = json!([["open", "/data", "fifo", "read write"], ["read", "@0"]]);
+    let ends = judge("", fifo, &steps, LATE);
+    // It has no position to read at.
+    comes_to(&ends, &json!(["ok", "SPIPE"]));
+}
+
+#[test]
+fn a_socket() {
+    let socket = |folder: &Path| drop(std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap());
+    let ends = judge(
+        "",
+        socket,
+        &json!([["open", "/data", "socket", "read write"]]),
+        LATE,
+    );
+    comes_to(&ends, &json!(["IO"]));
+}
+
+#[test]
+fn loops_of_links() {
+    let links = |folder: &Path| {
+        symlink("self", folder.join("self")).unwrap();
+        symlink("two", folder.join("one")).unwrap();
+        symlink("one", folder.join("two")).unwrap();
+        symlink(".", folder.join("here")).unwrap();
+        for number in 0..100 {
+            symlink(format!("{}", number + 1), folder.join(number.to_string())).unwrap();
+        }
+    };
+    let steps = json!([
+        ["open", "/data", "self", "read follow"],
+        ["open", "/data", "one", "read follow"],
+        ["stat", "/data", "two"],
+        ["open", "/data", "0", "read follow"],
+        ["stat", "/data", "here/".repeat(30) + "file"],
+        ["stat", "/data", "here/".repeat(100) + "file"],
+    ]);
+    let ends = judge("", links, &steps, LATE);
+    comes_to(&ends, &json!(["LOOP", "LOOP", "LOOP", "LOOP", "4", "LOOP"]));
+}
+
+#[test]
+fn a_tree_deeper_than_a_path_can_be() {
+    // Each task makes its own, with what its descriptors allow; the names are as long as names can be.
+    let name = "n".repeat(255);
+    let steps = json!([
+        ["mkdir", "/data", "top"],
+        ["deep", "/data", name, "900"],
+        ["stat", "/data", format!("{name}/").repeat(100)],
+        ["stat", "/data", format!("{}file", "./".repeat(2000))],
+    ]);
+    for record in judge("", |_| (), &steps, LATE) {
+        let result = &record["result"];
+        assert!(["ok", "EXIST"].contains(&result[0].as_str().unwrap()), "{record}");
+        // Whoever comes first.
+        assert!(["ok", "EXIST"].contains(&result[1].as_str().unwrap()), "{record}");
+        assert_eq!(
+            (&result[2], &result[3]),
+            (&json!("NAMETOOLONG"), &json!("4")),
+            "{record}"
+        );
+    }
+}
+
+#[test]
+fn files_opened_without_end() {
+    let steps = json!([
+        ["flood", "/data", "file"],
+        ["open", "/data", "file", "read"],
+        ["list", "/data"]
+    ]);
+    for rest in ["", ":ro"] {
+        comes_to(&judge(rest, |_| (), &steps, LATE), &json!(["IO", "IO", "IO"]));
+    }
+}
+
+#[test]
+fn names_that_are_none() {
+    let steps = json!([
+        ["open", "/data", "", "read"],
+        ["open", "/data", "fi\u{0}le", "read"],
+        ["open", "/data", "x".repeat(300), "read"],
+        ["open", "/data", "x/".repeat(5000), "read"],
+        ["mkdir", "/data", "\u{1b}[2J\n"],
+        ["rename", "/data", ".", "/data", "x"],
+        ["rename", "/data", "file/", "/data", "x"],
+        ["unlink", "/data", "file/"],
+        ["rmdir", "/data", "."],
+        ["rmdir", "/data", ".."],
+        ["open", "/data", "file/", "read create"],
+        ["open", "/data", "file/.", "read"],
+    ]);
+    for record in judge(":ro", |_| (), &steps, LATE) {
+        let results = record["result"].as_array().unwrap();
+        let odd = results.iter().filter(|result| *result == "ok").count();
+        assert_eq!((results.len(), odd), (12, 0), "{record}");
+    }
+    let grown = judge(
+        "",
+        |_| (),
+        &json!([["unlink", "/data", "file/"], ["rmdir", "/data", "."]]),
+        LATE,
+    );
+    for record in grown {
+        assert!(
+            !record["result"].as_array().unwrap().contains(&json!("ok")),
+            "{record}"
+        );
+    }
+}
+
+#[test]
+fn names_that_are_no_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let prepare = |folder: &Path| {
+        fs::write(folder.join(std::ffi::OsStr::from_bytes(b"\xff\xfe")), "").unwrap();
+        fs::write(folder.join("\u{1b}[2J"), "").unwrap();
+    };
+    let ends = judge(
+        ":ro",
+        prepare,
+        &json!([["list", "/data"], ["stat", "/data", "file"]]),
+        LATE,
+    );
+    for record in ends {
+        assert_eq!(record["result"][1], "4", "{record}");
+    }
+}
+
+#[test]
+fn reads_as_large_as_the_memory_for_ever() {
+    let sparse = |folder: &Path| {
+        let file = fs::File::create(folder.join("large")).unwrap();
+        file.set_len(1 << 30).unwrap();
+    };
+    let steps = json!([["open", "/data", "large", "read"], ["devour", "@0", "200000000"]]);
+    times_out(&judge(":ro", sparse, &steps, SOON));
+}
+
+#[test]
+fn a_directory_of_very_many_files() {
+    // Each look at it looks at every file.
+    let many = |folder: &Path| {
+        for number in 0..20_000 {
+            fs::write(folder.join(format!("file {number}")), "").unwrap();
+        }
+    };
+    let list = vec![json!(["list", "/data"]); 1000];
+    times_out(&judge(":ro", many, &Value::Array(list), SOON));
+}
+
+#[test]
+fn a_file_of_any_size() {
+    let sparse = |folder: &Path| {
+        let file = fs::File::create(folder.join("large")).unwrap();
+        file.set_len(1 << 40).unwrap();
+    };
+    let steps = json!([
+        ["open", "/data", "large", "read"],
+        ["read", "@0"],
+        ["stat", "/data", "large"]
+    ]);
+    for record in judge(":ro", sparse, &steps, LATE) {
+        assert_eq!(record["result"][2], (1_u64 << 40).to_string(), "{record:.300}");
+    }
+    let size = json!([
+        ["open", "/data", "new", "write create"],
+        ["size", "@0", "18446744073709551615"],
+        ["unlink", "/data", "new"]
+    ]);
+    for record in judge("", |_| (), &size, LATE) {
+        assert!(record["result"][1] != "ok", "{record}");
+    }
+}

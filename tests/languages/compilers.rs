@@ -1,0 +1,94 @@
+//! The compilers of other languages: Zig's, which is one for C and C++ as well and brings a C library for WASI.
+//!
+//! `zig` is what `MPWASM_TEST_ZIG` names, or the one in the PATH, or one that pip installs into `target/tools`. C is compiled
+//! by `zig cc`, or by what `MPWASM_TEST_CC` says, such as `clang`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::bench::LIMIT;
+use crate::support::{repository, run_within};
+
+/// Each release of Zig has a language of its own.
+const ZIG: &str = "0.15.2";
+
+/// The build's folder for what tests leave behind for the next run.
+const TMP: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// The path of `zig`.
+pub fn zig() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let named = std::env::var_os("MPWASM_TEST_ZIG").map(PathBuf::from);
+        named.or_else(zig_in_path).unwrap_or_else(installed)
+    })
+}
+
+/// The command with which C is compiled, in words.
+pub fn cc() -> String {
+    std::env::var("MPWASM_TEST_CC").unwrap_or_else(|_| format!("{} cc", zig().display()))
+}
+
+/// What they keep between runs is kept in the build's folder.
+pub fn caches(command: &mut Command) -> &mut Command {
+    let cache = Path::new(TMP).join("zig");
+    command
+        .env("ZIG_GLOBAL_CACHE_DIR", &cache)
+        .env("ZIG_LOCAL_CACHE_DIR", &cache)
+}
+
+fn zig_in_path() -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&folders).map(|folder| folder.join("zig"));
+    let right = |zig: &PathBuf| {
+        let version = Command::new(zig).arg("version").output();
+        version.is_ok_and(|output| output.stdout.trim_ascii() == ZIG.as_bytes())
+    };
+    found.into_iter().find(right)
+}
+
+/// Has pip install it, unless it did so for an earlier run.
+fn installed() -> PathBuf {
+    let tools = Path::new(TMP).parent().unwrap().join("tools");
+    let folder = tools.join(format!("ziglang-{ZIG}"));
+    let zig = folder.join("ziglang/zig");
+    if !zig.exists() {
+        fs::create_dir_all(&tools).unwrap();
+        // Under another name until it is whole.
+        let coming = tempfile::tempdir_in(&tools).unwrap();
+        let status = Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
+            .arg(coming.path())
+            .arg(format!("ziglang=={ZIG}"))
+            .status();
+        assert!(
+            status.as_ref().is_ok_and(|status| status.success()),
+            "these tests need Zig {ZIG}: pip can't install it ({status:?}). Install Python 3 with pip, or Zig \
+             itself, in the PATH or named by MPWASM_TEST_ZIG"
+        );
+        // Another run of the tests may have come first.
+        if let Err(error) = fs::rename(coming.path(), &folder) {
+            assert!(zig.exists(), "{error}");
+        }
+    }
+    zig
+}
+
+/// Runs a guest's `build.sh`: the folder with its `model.wasm` and `command.wasm`.
+pub fn build(guest: &str) -> PathBuf {
+    let folder = Path::new(TMP).join("languages").join(guest);
+    fs::create_dir_all(&folder).unwrap();
+    let script = repository().join("guests").join(guest).join("build.sh");
+    let mut build = Command::new(script);
+    build.arg(&folder).env("CC", cc()).env("ZIG", zig());
+    // Once they compile the C library as well.
+    let output = run_within(LIMIT * 6, caches(&mut build));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    folder
+}

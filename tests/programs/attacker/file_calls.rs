@@ -1,0 +1,66 @@
+//! Attacks on files: the system calls with which whoever takes a worker over would change what it was given to read, or
+//! leave it. A target is a path, or two with a tab between them.
+
+use std::ffi::CString;
+
+use crate::calls::{Attempted, result};
+
+/// Tries one.
+pub fn attempt(attack: &str, target: &str) -> Attempted {
+    let (first, second) = target.split_once('\t').unwrap_or((target, ""));
+    let path = |text: &str| CString::new(text).expect("a test's path has no NUL");
+    let (first, second) = (path(first), path(second));
+    let (first, second) = (first.as_ptr(), second.as_ptr());
+    let here = libc::AT_FDCWD;
+    let zero: libc::c_long = 0;
+    let open = |flags: libc::c_int| {
+        // SAFETY: the path ends with NUL.
+        result(unsafe { libc::syscall(libc::SYS_openat, here, first, flags, 0o600) })
+    };
+    // SAFETY: each call gets paths that end with NUL, and otherwise numbers or null.
+    unsafe {
+        match attack {
+            "open to write" => open(libc::O_WRONLY),
+            "open to truncate" => open(libc::O_RDONLY | libc::O_TRUNC),
+            "open a folder" => open(libc::O_RDONLY | libc::O_DIRECTORY),
+            "open in another way to write" => {
+                // `struct open_how`: flags, mode and how paths are resolved.
+                let how = [libc::O_WRONLY as u64, 0, 0];
+                let how = how.as_ptr();
+                result(libc::syscall(libc::SYS_openat2, here, first, how, 24_usize))
+            }
+            "truncate" => result(libc::syscall(libc::SYS_truncate, first, zero)),
+            "rename" => result(libc::syscall(libc::SYS_renameat, here, first, here, second)),
+            "link" => result(libc::syscall(libc::SYS_linkat, here, first, here, second, zero)),
+            "symlink" => result(libc::syscall(libc::SYS_symlinkat, first, here, second)),
+            "unlink" => result(libc::syscall(libc::SYS_unlinkat, here, first, zero)),
+            "rmdir" => result(libc::syscall(libc::SYS_unlinkat, here, first, libc::AT_REMOVEDIR)),
+            "mkdir" => result(libc::syscall(libc::SYS_mkdirat, here, first, 0o700)),
+            "fifo" => result(libc::syscall(
+                libc::SYS_mknodat,
+                here,
+                first,
+                libc::S_IFIFO | 0o600,
+                zero,
+            )),
+            "times" => result(libc::syscall(
+                libc::SYS_utimensat,
+                here,
+                first,
+                std::ptr::null::<libc::timespec>(),
+                zero,
+            )),
+            "chmod" => result(libc::syscall(libc::SYS_fchmodat, here, first, 0o777)),
+            "chown" => result(libc::syscall(libc::SYS_fchownat, here, first, 1, 1, zero)),
+            "attribute" => result(libc::syscall(
+                libc::SYS_setxattr,
+                first,
+                c"user.name".as_ptr(),
+                c"value".as_ptr(),
+                5_usize,
+                zero,
+            )),
+            _ => Attempted::Unknown,
+        }
+    }
+}
