@@ -89,6 +89,7 @@ fn what_a_command_can_not_say_itself_has_codes_of_its_own() {
     let code = |args: &[&str]| run_within(HANGS, mpwasm().arg("exec").args(args)).status.code();
     assert_eq!(code(&[]), Some(125));
     assert_eq!(code(&["--timeout", "soon", tool.path()]), Some(125));
+    assert_eq!(code(&["--user", "0:0", tool.path()]), Some(125));
     assert_eq!(code(&["--help"]), Some(0));
     assert_eq!(code(&["/does/not/exist.wasm"]), Some(126));
     assert_eq!(code(&[guest("fixture").to_str().unwrap()]), Some(126));

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use mpwasm::command::{Child, ChildStdout, Command, ExitStatus, Killer, Stdio};
 use mpwasm::{Access, DirGrant, Error, Guest, Kind};
 
-use crate::common::{GUEST, LONG, PATIENCE, builder, in_time};
-use crate::embedding::example;
+use crate::common::{GUEST, PATIENCE, builder, in_time};
 use crate::support::{self, once_in_three, until};
 
-const TOOL: &str = include_str!("../support/command.wat");
+pub const TOOL: &str = include_str!("../support/command.wat");
 
 /// A command that prints its environment, each variable with a zero byte behind it.
 const ENVIRONMENT: &str = r#"(module
@@ -42,17 +41,17 @@ const READER: &str = r#"(module
     (if (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)) (then unreachable))))"#;
 
 /// The command of these tests; its file says what it does.
-fn tool() -> Guest {
+pub fn tool() -> Guest {
     builder().load_bytes("some/folder/tool", TOOL.as_bytes()).unwrap()
 }
 
 /// It with this argument.
-fn command(what: &str) -> Command {
+pub fn command(what: &str) -> Command {
     Command::new(&tool()).arg(what)
 }
 
 /// It in the background, with three pipes.
-fn piped(command: Command) -> Child {
+pub fn piped(command: Command) -> Child {
     let command = command.stdin(Stdio::Piped).stdout(Stdio::Piped);
     command.stderr(Stdio::Piped).spawn().unwrap()
 }
@@ -65,7 +64,7 @@ fn wait_until_ready(child: &mut Child) {
 }
 
 /// Some megabytes, no two parts of which are alike.
-fn large() -> Vec<u8> {
+pub fn large() -> Vec<u8> {
     (0..5_000_000_u32).map(|n| ((n * 7) >> 3) as u8).collect()
 }
 
@@ -86,9 +85,18 @@ impl Processes {
 }
 
 #[track_caller]
-fn assert_kind(status: &ExitStatus, kind: Kind) {
+pub fn assert_kind(status: &ExitStatus, kind: Kind) {
     assert_eq!(status.kind(), Some(kind), "{status}");
     assert!(!status.success() && status.code().is_none(), "{status}");
+}
+
+/// It was ended because nobody reads its stdout.
+#[track_caller]
+pub fn assert_unread(status: &ExitStatus) {
+    match status {
+        ExitStatus::Unwritten(error) => assert_eq!(error.kind(), ErrorKind::BrokenPipe),
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
@@ -163,6 +171,18 @@ fn output_goes_where_it_shall() {
     assert_eq!(written, "to stderr\n");
     let output = command("x0").stderr(Stdio::Null).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
+}
+
+#[test]
+fn a_terminal_gets_what_can_not_harm_it() {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let status = command("bytes").stdout(File::from(pty.slave)).status().unwrap();
+    assert!(status.success(), "{status}");
+    // A terminal begins a line at its beginning.
+    let expected = b"\\xff\\u{1b}[2J\\u{0}\\xff\r\n";
+    let mut shown = vec![0; expected.len()];
+    File::from(pty.master).read_exact(&mut shown).unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(expected));
 }
 
 #[test]
@@ -450,92 +470,10 @@ fn it_may_use_a_directory_that_was_granted_and_no_other() {
 }
 
 #[test]
-fn a_pipeline_of_two_and_of_three_passes_on_all_of_it() {
-    let cat = || command("cat").max_output(u64::MAX);
-    let outputs = in_time(move || cat().stdin(large()).pipe(cat()).output().unwrap());
-    assert!(outputs.len() == 2 && outputs[0].stdout.is_empty() && outputs[1].stdout == large());
-    let outputs = in_time(move || cat().stdin(large()).pipe(cat()).pipe(cat()).output().unwrap());
-    assert!(outputs.len() == 3 && outputs[2].stdout == large());
-    assert!(outputs.iter().all(|output| output.status.success()));
-    // Each has its own end, and its own stderr.
-    let outputs = command("x3").pipe(command("x4")).output().unwrap();
-    let ends: Vec<_> = outputs
-        .iter()
-        .map(|output| (output.status.code(), &*output.stderr))
-        .collect();
-    assert_eq!(ends, [(Some(3), &b"to stderr\n"[..]), (Some(4), b"to stderr\n")]);
-}
-
-#[test]
-fn a_reader_that_ends_early_ends_the_writer() {
-    let outputs = in_time(|| command("flood").pipe(Command::new(&tool())).output().unwrap());
-    assert_eq!(outputs[1].stdout, b"none\n");
-    assert!(outputs[1].status.success());
-    let broken = |status: &ExitStatus| match status {
-        ExitStatus::Unwritten(error) => assert_eq!(error.kind(), ErrorKind::BrokenPipe),
-        other => panic!("{other}"),
-    };
-    broken(&outputs[0].status);
-    let outputs = in_time(|| {
-        let three = command("flood").pipe(command("cat")).pipe(Command::new(&tool()));
-        three.output().unwrap()
-    });
-    outputs[..2].iter().for_each(|output| broken(&output.status));
-    // So does one in this process.
+fn a_reader_in_this_process_that_goes_away_ends_it_too() {
     let mut child = piped(command("flood"));
     let mut stdout: ChildStdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 5]).unwrap();
     drop(stdout);
-    broken(&in_time(move || child.wait()));
-}
-
-#[test]
-fn a_pipeline_whose_second_can_not_be_started_leaves_nothing_of_the_first() {
-    let refused = in_time(|| command("loop").pipe(command("a\0b")).output());
-    assert!(matches!(refused, Err(Error::InvalidArgs(_))), "{refused:?}");
-}
-
-#[test]
-fn children_run_beside_each_other() {
-    let guest = tool();
-    let run = |number: u32| {
-        let guest = guest.clone();
-        thread::spawn(move || {
-            let text = number.to_string().repeat(10_000);
-            let output = Command::new(&guest)
-                .arg("cat")
-                .stdin(text.clone())
-                .output()
-                .unwrap();
-            assert!(output.status.success() && output.stdout == text.as_bytes());
-        })
-    };
-    let threads: Vec<_> = (0..8).map(run).collect();
-    in_time(move || threads.into_iter().for_each(|thread| thread.join().unwrap()));
-}
-
-#[test]
-fn a_child_can_be_waited_for_and_killed_from_many_threads() {
-    let child = piped(command("loop").timeout(LONG));
-    let child = std::sync::Arc::new(child);
-    let wait = || {
-        let child = child.clone();
-        thread::spawn(move || child.wait_timeout(PATIENCE))
-    };
-    let waits = [wait(), wait()];
-    child.kill();
-    for wait in waits {
-        assert_kind(&wait.join().unwrap().unwrap(), Kind::Cancelled);
-    }
-}
-
-/// In a program of its own, whose descriptors and threads are not those of other tests.
-#[test]
-fn two_hundred_children_one_after_another_leave_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let guest = folder.path().join("command.wat");
-    std::fs::write(&guest, TOOL).unwrap();
-    let mut program = std::process::Command::new(example("children"));
-    let output = support::run_within(PATIENCE, program.arg(&guest).args(["200", "cat"]));
-    assert!(output.status.success(), "{output:?}");
+    assert_unread(&in_time(move || child.wait()));
 }

@@ -69,7 +69,11 @@ fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
     if let Some(cache) = Cache::of_user().filter(|_| !args.instances.no_cache) {
         builder = builder.cache(cache);
     }
-    let guest = builder.load(path).map_err(Failure::of_guest);
+    let guest = builder.load(path).map_err(|error| match error {
+        // Not the guest's fault.
+        mpwasm::Error::BadSetting(_) => Failure::internal(error),
+        error => Failure::of_guest(error),
+    });
     let bad_command = |error| Failure {
         exit: Exit::BadCommand,
         error,

@@ -70,8 +70,8 @@ use crate::time::Time;
 
 /// What a child is started with.
 ///
-/// The guest brings along the settings with which it was loaded: limits, timeout, jail, user and executable. What is
-/// said here is for this child alone.
+/// The guest brings along the settings with which it was loaded: limits, timeout, grants, jail, user and executable. What
+/// is said here is for this child alone. A child is never tried again, whatever the pool's policy.
 ///
 /// An untrusted program gets nothing to read unless it is given something: its stdin is [`Stdio::Null`]. What it writes
 /// goes where this process's own output goes ([`Stdio::Inherit`]; a terminal gets it inert), or for

@@ -16,7 +16,6 @@ pub enum Stdio {
     /// Nothing: stdin is at its end at once, what is written is dropped.
     Null,
     /// This process's own. The child never holds it: mpwasm copies, and reads ahead of the child by up to a pipe's size.
-    /// A terminal gets what the child writes made [inert](crate::inert).
     Inherit,
     /// A pipe, whose other end is in the [`Child`](super::Child).
     Piped,
@@ -37,7 +36,8 @@ enum Origin {
     File(File),
 }
 
-/// Where a child's stdout or stderr goes. It is made `from` [`Stdio`], a file, or the writing end of a pipe.
+/// Where a child's stdout or stderr goes. It is made `from` [`Stdio`], a file, or the writing end of a pipe. All of them get
+/// what the child wrote, byte for byte, but a terminal, which gets it made [inert](crate::inert).
 #[derive(Debug)]
 pub struct Sink(Destination);
 
