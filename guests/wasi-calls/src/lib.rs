@@ -1,0 +1,66 @@
+//! What the commands share: granted directories, files in them, and bytes.
+
+use wasi::{Ciovec, Errno, Fd, Iovec, Oflags, Rights};
+
+/// The first directory that was granted.
+pub const ROOT: Fd = 3;
+
+/// Reading and writing.
+pub const BOTH: Rights = wasi::RIGHTS_FD_READ | wasi::RIGHTS_FD_WRITE;
+
+/// Opens a file in the granted directory.
+///
+/// # Errors
+/// WASI's.
+pub fn open(path: &str, how: Oflags, rights: Rights) -> Result<Fd, Errno> {
+    // SAFETY: the path is valid while the call takes.
+    unsafe { wasi::path_open(ROOT, 0, path, how, rights, 0, 0) }
+}
+
+/// A new file with this content, open for reading and writing, at its end.
+///
+/// # Panics
+/// When it can't be made.
+#[must_use]
+pub fn file(path: &str, content: &[u8]) -> Fd {
+    let fd = open(path, wasi::OFLAGS_CREAT | wasi::OFLAGS_TRUNC, BOTH).expect("a file can be made");
+    assert_eq!(write(fd, content), Ok(content.len()));
+    fd
+}
+
+/// # Errors
+/// WASI's.
+pub fn write(fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: the bytes are valid while the call takes.
+    unsafe { wasi::fd_write(fd, &[from(bytes)]) }
+}
+
+/// At most a hundred bytes.
+///
+/// # Errors
+/// WASI's.
+pub fn read(fd: Fd) -> Result<Vec<u8>, Errno> {
+    let mut bytes = vec![0; 100];
+    // SAFETY: the buffer is valid while the call takes, and nobody else uses it.
+    let len = unsafe { wasi::fd_read(fd, &[into(&mut bytes)])? };
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// For calls that read from memory.
+#[must_use]
+pub fn from(bytes: &[u8]) -> Ciovec {
+    Ciovec {
+        buf: bytes.as_ptr(),
+        buf_len: bytes.len(),
+    }
+}
+
+/// For calls that write to memory.
+#[must_use]
+pub fn into(bytes: &mut [u8]) -> Iovec {
+    Iovec {
+        buf: bytes.as_mut_ptr(),
+        buf_len: bytes.len(),
+    }
+}
