@@ -177,6 +177,13 @@ fn a_worker_changes_no_attribute_of_a_file() {
     let folder = Folder::new();
     forbidden(
         &folder,
+        folder.attacked("attacker"),
+        "mkdir that nobody can look into",
+        "writable/new",
+        "mkdirat",
+    );
+    forbidden(
+        &folder,
         folder.reader("attacker"),
         "times",
         "granted/file",

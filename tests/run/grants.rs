@@ -427,10 +427,18 @@ fn a_file_is_as_large_as_the_users_own_limit_lets_it_be() {
 
 #[test]
 fn a_directory_is_used_with_the_rights_that_the_processes_have() {
-    if !nix::unistd::geteuid().is_root() {
-        return; // Nobody else can have them run as another user.
-    }
     let folder = Folder::new();
+    if !nix::unistd::geteuid().is_root() {
+        // Nobody else can have them run as another user.
+        fs::set_permissions(folder.granted(), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        let ended = run(&[files(), "--dir", &folder.grant(":ro"), "--args", "[]"]);
+        fs::set_permissions(
+            folder.granted(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o700),
+        )
+        .unwrap();
+        return assert_refused(&ended, 2, "can't be entered");
+    }
     let with_user = |mode: u32| {
         for path in [folder.0.path(), &folder.granted()] {
             fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();

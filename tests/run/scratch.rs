@@ -70,6 +70,64 @@ fn it_has_no_more_entries_than_its_size_allows() {
     assert_eq!(ended.records[0]["result"], json!(["ok", "NOSPC"]));
 }
 
+/// What clears it up has to get along with all of this, and the worker with it.
+#[test]
+fn whatever_a_task_leaves_costs_no_worker_and_no_other_task() {
+    let leaves = [
+        json!([
+            ["mkdir", "/tmp", "one"],
+            ["mkdir", "/tmp", "two"],
+            ["open", "/tmp", "1", "write create"],
+            ["link", "/tmp", "1", "/tmp", "one/1"],
+            ["link", "/tmp", "1", "/tmp", "two/1"],
+        ]),
+        json!([["deep", "/tmp", "d", "250"]]),
+        json!([
+            ["open", "/tmp", "file", "write create"],
+            ["flood", "/tmp", "file"]
+        ]),
+        json!([
+            ["mkdir", "/tmp", "x"],
+            ["symlink", "..", "/tmp", "x/up"],
+            ["symlink", "x", "/tmp", "to x"]
+        ]),
+    ];
+    let listed = json!([["list", "/tmp"]]);
+    let tasks: Vec<_> = leaves
+        .into_iter()
+        .flat_map(|leaves| [leaves, listed.clone()])
+        .collect();
+    let ended = scratch("1MiB", &["--size", "1"], &tasks);
+    for (number, record) in ended.records.iter().enumerate() {
+        assert_eq!(record["pid"], ended.records[0]["pid"], "{record}");
+        if number % 2 == 1 {
+            assert_eq!(record["result"], json!([""]), "{record}");
+        }
+    }
+}
+
+/// Whoever reads the other end of a FIFO sees an end when the task has ended, and not when the next one begins.
+#[test]
+fn what_a_task_has_open_is_closed_when_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let reader = std::thread::spawn(move || std::fs::read(fifo).unwrap());
+    let pool = mpwasm::Pool::builder()
+        .executable(crate::support::binary())
+        .size(1)
+        .dir(mpwasm::DirGrant::new(folder.path(), "d", mpwasm::Access::ReadWrite).unwrap())
+        .start()
+        .unwrap();
+    let guest = pool.load(files()).unwrap();
+    let steps = json!([["open", "d", "fifo", "write"], ["write", "@0", "text"]]);
+    let outcome = pool.submit(guest.task(&steps)).unwrap().wait();
+    assert_eq!(outcome.result.unwrap().get(), r#"["ok","ok"]"#);
+    // The pool goes on, and has nothing to do.
+    assert_eq!(reader.join().unwrap(), b"text");
+    pool.stop().unwrap();
+}
+
 #[test]
 fn there_is_no_way_out_of_it() {
     let steps = json!([

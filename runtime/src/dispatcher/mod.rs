@@ -24,6 +24,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crew::{Crew, Dirs};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, umask};
 use schedule::WorkerId;
 
 use crate::grants::{Granted, OpenDir};
@@ -137,6 +138,9 @@ impl Start {
         let Some(size) = self.settings.grants.tmp else {
             return Ok(Vec::new());
         };
+        // What workers make there they must be able to clear, whatever this user's mask says. They inherit it.
+        let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+        umask(mask - Mode::S_IRWXU);
         let count = WorkerId::slots(self.settings.size, self.settings.tasks_per_process());
         let user = self.jail.as_ref().and_then(|plan| plan.user);
         let made = scratch::make(count, size, user)?;

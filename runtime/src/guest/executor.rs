@@ -200,7 +200,7 @@ impl Executor {
     }
 
     /// Runs `call` as the next item of a chunk: in the instance of the one before, or in a fresh one if there is none that
-    /// is in order. All calls until [`end_chunk`](Self::end_chunk) are of one model. The caller has armed the deadline.
+    /// is in order. All calls until [`let_go`](Self::let_go) are of one model. The caller has armed the deadline.
     pub fn run_item(&mut self, call: &Call<'_>) -> Report {
         let chunk = self.chunk.take();
         if chunk.is_none() {
@@ -252,10 +252,15 @@ impl Executor {
         }
     }
 
-    /// The chunk has ended, and its instance goes.
-    pub fn end_chunk(&mut self) {
+    /// The task or the chunk has ended, and so has its time: its instance goes, with all files that it had open. To close
+    /// them can take long, which is nobody else's to pay for.
+    pub fn let_go(&mut self) {
         if let Some((store, _)) = self.chunk.take() {
             self.state = Some(store.into_data());
+        }
+        if let Some(state) = self.state.as_mut().filter(|state| state.has_wasi()) {
+            let _entered = self.runtime.enter();
+            state.end_wasi();
         }
     }
 
@@ -387,9 +392,9 @@ mod tests {
         ended(Kind::Trap, item(&mut rig, "[1]"));
         assert_eq!(counted(&item(&mut rig, "[]")), 1, "a fresh one");
         assert_eq!(counted(&item(&mut rig, "[]")), 2);
-        rig.executor.end_chunk();
+        rig.executor.let_go();
         assert_eq!(counted(&item(&mut rig, "[]")), 1, "another chunk");
-        rig.executor.end_chunk();
+        rig.executor.let_go();
         assert_eq!(counted(&rig.call(Export::Runnable, "[]")), 1);
     }
 

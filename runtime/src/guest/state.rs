@@ -87,7 +87,7 @@ impl State {
     /// A new instance will be made: forgets what belonged to the previous one.
     pub(super) fn renew(&mut self, limits: Limits) {
         self.memory = None;
-        self.wasi = None;
+        self.end_wasi();
         self.limits = limits;
     }
 
@@ -141,6 +141,16 @@ impl State {
             self.argv.clear();
             self.stdin.close();
         }
+    }
+
+    /// Whether the instance has a WASI context.
+    pub(super) fn has_wasi(&self) -> bool {
+        self.wasi.is_some()
+    }
+
+    /// The instance is gone, and so is its WASI context, with all files that are open in it.
+    pub(super) fn end_wasi(&mut self) {
+        self.wasi = None;
     }
 
     /// The instance's WASI context.

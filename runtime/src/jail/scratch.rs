@@ -2,7 +2,7 @@
 //! mounted nowhere.
 //!
 //! The kernel keeps it to its size, whatever a worker does that was taken over, and it is gone with the last process that
-//! holds it, however that ends: nothing of it is ever on a disk. Nothing in it is executed, and no device in it works.
+//! holds it, however that ends: nothing of it is on a disk, but in swap. Nothing in it is executed, and no device in it works.
 //! The dispatcher makes them all while it still has the right to: as root, or as the root of a user namespace of its own.
 
 use std::os::fd::OwnedFd;

@@ -9,34 +9,42 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, open as open_path};
+use nix::fcntl::{AtFlags, OFlag, open as open_path};
 use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, faccessat};
 
 use crate::error::Error;
 use crate::grants::DirGrant;
 
 /// File systems whose files are the kernel itself: its processes, devices and settings, and those who can write there need
 /// no hole in any wall.
-const KERNELS_OWN: [&str; 19] = [
+const KERNELS_OWN: [&str; 26] = [
+    "binder",
     "binfmt_misc",
     "bpf",
     "cgroup",
     "cgroup2",
     "configfs",
+    "cpuset",
+    "functionfs",
     "debugfs",
     "devpts",
     "devtmpfs",
     "efivarfs",
     "fusectl",
+    "mqueue",
     "nfsd",
     "nsfs",
     "proc",
     "pstore",
     "resctrl",
+    "rpc_pipefs",
     "securityfs",
     "selinuxfs",
+    "smackfs",
     "sysfs",
     "tracefs",
+    "xenfs",
 ];
 
 /// Opens them, in their order.
@@ -54,6 +62,9 @@ fn open_one(dir: &DirGrant) -> Result<OwnedFd, Error> {
     };
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let fd = open_path(dir.host(), flags, Mode::empty()).map_err(|errno| refused(errno.desc().to_owned()))?;
+    // Else it would only be found out when a worker starts.
+    faccessat(&fd, ".", AccessFlags::X_OK, AtFlags::AT_EACCESS)
+        .map_err(|errno| refused(format!("it can't be entered: {}", errno.desc())))?;
     let unseen = |error: std::io::Error| refused(format!("it can't be seen what is mounted there: {error}"));
     let place = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).map_err(unseen)?;
@@ -61,6 +72,11 @@ fn open_one(dir: &DirGrant) -> Result<OwnedFd, Error> {
     let path = fs::read_link(place).map_err(unseen)?;
     let mount =
         mount_of(&info).ok_or_else(|| refused("the kernel does not say on which mount it is".to_owned()))?;
+    if !Mount::all(&mounts).any(|line| line.number == mount) {
+        return Err(refused(
+            "it is on a mount that is not one of this process's".to_owned(),
+        ));
+    }
     match kernels_own(&mounts, mount, &path) {
         None => Ok(fd),
         Some(Kernels { kind, place: None }) => {
@@ -93,8 +109,7 @@ struct Kernels {
 /// The first file system of the kernel's own that the directory at `path` is on, or that is mounted beneath it. `mounts` is
 /// as `/proc/self/mountinfo` has it, `mount` the number of the directory's own.
 fn kernels_own(mounts: &[u8], mount: u64, path: &Path) -> Option<Kernels> {
-    mounts.split(|&byte| byte == b'\n').find_map(|line| {
-        let line = Mount::parse(line)?;
+    Mount::all(mounts).find_map(|line| {
         let kind = KERNELS_OWN
             .into_iter()
             .find(|kind| kind.as_bytes() == line.kind)?;
@@ -117,6 +132,11 @@ struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
+    /// All lines that are some.
+    fn all(mounts: &'a [u8]) -> impl Iterator<Item = Self> {
+        mounts.split(|&byte| byte == b'\n').filter_map(Self::parse)
+    }
+
     fn parse(line: &'a [u8]) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b' ');
         let number = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
@@ -191,6 +211,17 @@ mod tests {
         ] {
             assert_eq!(kernels_own(MOUNTS, mount, Path::new(path)), found, "{path}");
         }
+    }
+
+    #[test]
+    fn a_directory_on_a_mount_that_is_not_ours_is_refused() {
+        let scratch = crate::jail::scratch::make(1, 1 << 20, None);
+        let Ok(scratch) = scratch else {
+            return; // This user can't mount anything, so there is no such directory here.
+        };
+        let path = format!("/proc/self/fd/{}", scratch[0].as_raw_fd());
+        let error = open_one(&DirGrant::new(path, "x", Access::ReadOnly).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("not one of this process's"), "{error}");
     }
 
     #[test]

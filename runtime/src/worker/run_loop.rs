@@ -102,7 +102,7 @@ impl Run<'_> {
             self.executor.run(&call(to, to.id, to.args))
         };
         self.end(to, claimed, used, &report);
-        self.clear_scratch();
+        self.let_go();
     }
 
     /// A chunk: its items in one instance, or a fresh one after one that failed.
@@ -118,19 +118,21 @@ impl Run<'_> {
             };
             begun = self.end(to, begun, used, &report);
             if report.ending.is_err() {
-                // Its instance is gone, and the next item has another.
-                self.clear_scratch();
+                // The next item has another instance, and its time does not begin before.
+                self.let_go();
+                begun = Time::now();
             }
         }
-        self.executor.end_chunk();
-        self.clear_scratch();
+        self.let_go();
     }
 
-    /// What the last instance has left there is gone with it.
-    fn clear_scratch(&self) {
-        if self.scratch.clear().is_err() {
+    /// The last instance goes, with what it had open and what it has left. No task's clock runs meanwhile.
+    fn let_go(&mut self) {
+        self.executor.let_go();
+        if let Err(why) = self.scratch.clear() {
             // The next task must not find it. Whoever comes after this process tries again.
             self.shared.outbox.flush();
+            eprintln!("a worker ends, as it can't clear its scratch directory: {why}");
             exit_now(EXIT_UNABLE);
         }
     }

@@ -1,18 +1,16 @@
 //! Clears the scratch directory after a task: nothing of it is there for the next one.
 //!
-//! What a guest leaves there is arranged as it likes: deeper than any stack or table of descriptors, for one. So what is in
-//! a directory is moved up before the directory goes; no more than two are open at a time.
+//! What a guest leaves there is arranged as it likes: deeper than any stack or table of descriptors, and with links
+//! between all of it. So the way down is kept as names, and the way up is `..`; no more than three directories are open at
+//! a time.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
 use rustix::io::{Errno, Result};
 
 use crate::grants::Granted;
-
-/// How directories are opened: no link is followed.
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The scratch directory of this worker's tasks, where they are granted one.
 #[derive(Debug)]
@@ -39,26 +37,44 @@ impl Scratch {
 
 /// Removes all that is in `root`.
 fn clear(root: impl AsFd) -> Result<()> {
-    let root = root.as_fd();
-    let mut lifted = 0;
-    loop {
-        let before = lifted;
-        for name in names(root)? {
-            remove(root, &name, &mut lifted)?;
-        }
-        // What was moved up may have come too late to be seen.
-        if lifted == before {
-            return Ok(());
+    let mut dir = open(root.as_fd(), c".")?;
+    // What is left to be removed in each directory on the way down to `dir`; the last of all but the lowest is the next.
+    let mut levels = vec![names(&dir)?];
+    while let Some(left) = levels.last_mut() {
+        let Some(name) = left.last() else {
+            levels.pop();
+            if let Some(above) = levels.last_mut() {
+                dir = open(dir.as_fd(), c"..")?;
+                let name = above.pop().expect("it is there until it is removed");
+                unlinkat(&dir, &name, AtFlags::REMOVEDIR)?;
+            }
+            continue;
+        };
+        match unlinkat(&dir, name, AtFlags::empty()) {
+            // Linux says the first, POSIX the second.
+            Err(Errno::ISDIR | Errno::PERM) => {
+                dir = open(dir.as_fd(), name)?;
+                levels.push(names(&dir)?);
+            }
+            done => {
+                done?;
+                left.pop();
+            }
         }
     }
+    Ok(())
+}
+
+/// Opens a directory, no link.
+fn open(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(dir, name, flags, Mode::empty())
 }
 
 /// What is in a directory.
-fn names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::CString>> {
+fn names(dir: &OwnedFd) -> Result<Vec<CString>> {
     let mut names = Vec::new();
-    // Anew: the descriptor may be one for nothing but paths, and a directory is read once.
-    let opened = openat(dir, c".", DIRECTORY, Mode::empty())?;
-    for entry in Dir::new(opened)? {
+    for entry in Dir::new(open(dir.as_fd(), c".")?)? {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
@@ -66,33 +82,6 @@ fn names(dir: BorrowedFd<'_>) -> Result<Vec<std::ffi::CString>> {
         }
     }
     Ok(names)
-}
-
-fn remove(root: BorrowedFd<'_>, name: &CStr, lifted: &mut u64) -> Result<()> {
-    match unlinkat(root, name, AtFlags::empty()) {
-        // Linux says the first, POSIX the second.
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        done => return done,
-    }
-    if let Err(Errno::NOTEMPTY) = unlinkat(root, name, AtFlags::REMOVEDIR) {
-        let dir = openat(root, name, DIRECTORY, Mode::empty())?;
-        for child in names(dir.as_fd())? {
-            lift(dir.as_fd(), &child, root, lifted)?;
-        }
-        return unlinkat(root, name, AtFlags::REMOVEDIR);
-    }
-    Ok(())
-}
-
-/// Moves what has this name in `dir` to `root`, under a name that is free there or that goes with it.
-fn lift(dir: BorrowedFd<'_>, name: &CStr, root: BorrowedFd<'_>, lifted: &mut u64) -> Result<()> {
-    loop {
-        *lifted += 1;
-        match renameat(dir, name, root, lifted.to_string()) {
-            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::ISDIR | Errno::NOTDIR) => {}
-            done => return done,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -139,15 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn names_that_clearing_itself_would_choose_are_no_hindrance() {
+    fn folders_with_many_entries_and_links_between_them_go() {
         cleared(|root| {
-            for name in ["1", "2", "4"] {
-                fs::create_dir_all(root.join(name).join("full/of")).unwrap();
-            }
-            fs::write(root.join("3"), "").unwrap();
-            fs::create_dir_all(root.join("many")).unwrap();
-            for number in 0..500 {
-                fs::write(root.join(format!("many/{number}")), "").unwrap();
+            fs::write(root.join("1"), "").unwrap();
+            for folder in ["2", "3/4", "3/5"].map(|name| root.join(name)) {
+                fs::create_dir_all(&folder).unwrap();
+                fs::hard_link(root.join("1"), folder.join("1")).unwrap();
+                for number in 2..500 {
+                    fs::create_dir_all(folder.join(format!("{number}/6"))).unwrap();
+                }
             }
         });
     }

@@ -35,7 +35,8 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
             "symlink" => result(libc::syscall(libc::SYS_symlinkat, first, here, second)),
             "unlink" => result(libc::syscall(libc::SYS_unlinkat, here, first, zero)),
             "rmdir" => result(libc::syscall(libc::SYS_unlinkat, here, first, libc::AT_REMOVEDIR)),
-            "mkdir" => result(libc::syscall(libc::SYS_mkdirat, here, first, 0o700)),
+            "mkdir" => result(libc::syscall(libc::SYS_mkdirat, here, first, 0o777)),
+            "mkdir that nobody can look into" => result(libc::syscall(libc::SYS_mkdirat, here, first, 0o300)),
             "fifo" => result(libc::syscall(
                 libc::SYS_mknodat,
                 here,
