@@ -226,14 +226,22 @@ fn names_that_are_no_text() {
     }
 }
 
+fn large(folder: &Path) {
+    let file = fs::File::create(folder.join("large")).unwrap();
+    file.set_len(1 << 30).unwrap();
+}
+
 #[test]
-fn reads_as_large_as_the_memory_for_ever() {
-    let sparse = |folder: &Path| {
-        let file = fs::File::create(folder.join("large")).unwrap();
-        file.set_len(1 << 30).unwrap();
-    };
+fn large_reads_for_ever() {
+    let steps = json!([["open", "/data", "large", "read"], ["devour", "@0", "100000000"]]);
+    times_out(&judge(":ro", large, &steps, SOON));
+}
+
+/// One call of the host's takes no longer than the engine lets it be large.
+#[test]
+fn a_read_that_is_too_large_for_one_call() {
     let steps = json!([["open", "/data", "large", "read"], ["devour", "@0", "200000000"]]);
-    times_out(&judge(":ro", sparse, &steps, SOON));
+    comes_to(&judge(":ro", large, &steps, LATE), &json!(["ok", "NOMEM"]));
 }
 
 #[test]

@@ -80,7 +80,6 @@ fn take(step: &[&str], opened: &mut Vec<Fd>) -> Result<String, Errno> {
                     buf_len: bytes.len(),
                 };
                 loop {
-                    wasi::fd_pread(at(place)?, &[iovec], 0)?;
                     wasi::fd_seek(at(place)?, 0, wasi::WHENCE_SET)?;
                     wasi::fd_read(at(place)?, &[iovec])?;
                 }
