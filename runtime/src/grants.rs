@@ -115,18 +115,6 @@ impl DirGrant {
     }
 }
 
-/// Reads `NAME=VALUE`.
-///
-/// # Errors
-/// When there is no `=`; what the name and the value may be, [`Grants::check`] says.
-pub fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| "a variable is written NAME=VALUE".to_owned())?;
-    check_variable(name, value)?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 fn check_variable(name: &str, value: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("a variable has no name".to_owned());
@@ -140,6 +128,24 @@ fn check_variable(name: &str, value: &str) -> Result<(), String> {
 }
 
 impl Grants {
+    /// Reads a variable: `NAME=VALUE`. The name is not empty, and neither has a zero byte.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn variable(text: &str) -> Result<(String, String), String> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| "a variable is written NAME=VALUE".to_owned())?;
+        check_variable(name, value)?;
+        Ok((name.to_owned(), value.to_owned()))
+    }
+
+    /// The most that any granted directory allows; `None` when there is none.
+    #[must_use]
+    pub fn files(&self) -> Option<Access> {
+        self.dirs.iter().map(DirGrant::access).max()
+    }
+
     /// Whether they fit together.
     ///
     /// # Errors
@@ -170,14 +176,6 @@ impl Grants {
             }
         }
         Ok(())
-    }
-}
-
-impl Grants {
-    /// The most that any granted directory allows; `None` when there is none.
-    #[must_use]
-    pub fn files(&self) -> Option<Access> {
-        self.dirs.iter().map(DirGrant::access).max()
     }
 }
 
@@ -272,10 +270,10 @@ mod tests {
 
     #[test]
     fn a_variable_has_a_name() {
-        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
-        assert_eq!(variable("A="), Ok(("A".to_owned(), String::new())));
+        assert_eq!(Grants::variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert_eq!(Grants::variable("A="), Ok(("A".to_owned(), String::new())));
         for wrong in ["", "A", "=b", "A\0=b", "A=b\0"] {
-            assert!(variable(wrong).is_err(), "{wrong:?}");
+            assert!(Grants::variable(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -64,7 +64,7 @@ mod wire;
 mod worker;
 
 pub use error::Error;
-pub use grants::{Access, DirGrant, Grants, variable};
+pub use grants::{Access, DirGrant, Grants};
 pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
 pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};

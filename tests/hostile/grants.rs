@@ -227,6 +227,28 @@ fn names_that_are_no_text() {
 }
 
 #[test]
+fn reads_as_large_as_the_memory_for_ever() {
+    let sparse = |folder: &Path| {
+        let file = fs::File::create(folder.join("large")).unwrap();
+        file.set_len(1 << 30).unwrap();
+    };
+    let steps = json!([["open", "/data", "large", "read"], ["devour", "@0", "200000000"]]);
+    times_out(&judge(":ro", sparse, &steps, SOON));
+}
+
+#[test]
+fn a_directory_of_very_many_files() {
+    // Each look at it looks at every file.
+    let many = |folder: &Path| {
+        for number in 0..20_000 {
+            fs::write(folder.join(format!("file {number}")), "").unwrap();
+        }
+    };
+    let list = vec![json!(["list", "/data"]); 1000];
+    times_out(&judge(":ro", many, &Value::Array(list), SOON));
+}
+
+#[test]
 fn a_file_of_any_size() {
     let sparse = |folder: &Path| {
         let file = fs::File::create(folder.join("large")).unwrap();

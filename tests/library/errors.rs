@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mpwasm::{Error, Outcome, Pool, Reporter, Settings};
+use mpwasm::{Access, DirGrant, Error, Outcome, Pool, Reporter, Settings};
 
 use crate::common::{
     GUEST, PATIENCE, Processes, builder, in_time, outcome, pool_and_guest, recorded, script, status, task,
@@ -23,6 +23,9 @@ fn settings_that_make_no_sense_are_refused() {
         builder().compile_timeout(zero),
         builder().max_args((1 << 30) + 1),
         builder().max_result(u64::MAX),
+        builder().env("A=", "b"),
+        builder().env("A", "\0"),
+        builder().dir(dir("/", "x")).dir(dir("/", "x/")),
         builder().settings(Settings {
             size: 0,
             ..Settings::default()
@@ -30,6 +33,26 @@ fn settings_that_make_no_sense_are_refused() {
     ] {
         let refused = builder.start();
         assert!(matches!(refused, Err(Error::BadSetting(_))), "{refused:?}");
+    }
+}
+
+fn dir(host: &str, guest: &str) -> DirGrant {
+    DirGrant::new(host, guest, Access::ReadOnly).unwrap()
+}
+
+#[test]
+fn directories_that_can_not_be_granted_are_refused_by_name() {
+    for (host, words) in [
+        ("/", "beneath it"),
+        ("/proc/self", "it is on proc"),
+        ("/nowhere/at all", "No such file or directory"),
+    ] {
+        let refused = builder().dir(dir(host, "x")).start();
+        let is_told = |path: &Path, why: &str| path == Path::new(host) && why.contains(words);
+        assert!(
+            matches!(&refused, Err(Error::Grant { path, why }) if is_told(path, why)),
+            "{refused:?}"
+        );
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `["symlink", target, place, path]` | `ok` |
 //! | `["flood", place, path]` | the error with which the last of many opened files could not be opened |
 //! | `["fill", place, bytes]` | writes so many bytes, in one call: how many were written |
+//! | `["devour", place, bytes]` | reads so many bytes from its beginning in one call, for ever |
 //! | `["deep", place, name, count]` | makes a directory in a directory, so many times: `ok` |
 
 use mpwasm_guest::{Error, Model};
@@ -70,6 +71,18 @@ fn take(step: &[&str], opened: &mut Vec<Fd>) -> Result<String, Errno> {
             ["fill", place, bytes] => {
                 let bytes = vec![b'x'; number(bytes)?];
                 write(at(place)?, &bytes).map(|count| count.to_string())
+            }
+            ["devour", place, bytes] => {
+                let mut bytes = vec![0; number(bytes)?];
+                let iovec = Iovec {
+                    buf: bytes.as_mut_ptr(),
+                    buf_len: bytes.len(),
+                };
+                loop {
+                    wasi::fd_pread(at(place)?, &[iovec], 0)?;
+                    wasi::fd_seek(at(place)?, 0, wasi::WHENCE_SET)?;
+                    wasi::fd_read(at(place)?, &[iovec])?;
+                }
             }
             ["size", place, bytes] => wasi::fd_filestat_set_size(at(place)?, number(bytes)? as u64).map(done),
             ["list", place] => list(at(place)?),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use mpwasm::{DirGrant, Grants, Settings, duration, variable};
+use mpwasm::{DirGrant, Grants, Settings, duration};
 
 use super::units::size;
 
@@ -24,7 +24,7 @@ pub struct Instances {
     pub dir: Vec<DirGrant>,
 
     /// Set a variable of the environment of tasks, or of the command; they have no other. Repeatable.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Grants::variable)]
     pub env: Vec<(String, String)>,
 
     /// Longest time that the compilation of the guest may take.

@@ -1,8 +1,8 @@
 //! Landlock: the file system, TCP, and other processes.
 //!
-//! Everything that the kernel can deny is denied, but what is granted to tasks: the directories themselves, from the
-//! descriptors that the parent opened, and nothing is executed there. Only a dispatcher has further exceptions, since whoever
-//! it starts lives behind its wall: the files that a copy of this executable consists of, and /proc, to read, for a worker's engine
+//! Everything that the kernel can deny is denied, but what is granted to tasks: the directories that the parent opened,
+//! by their descriptors, and nothing is executed there. Only a dispatcher has further exceptions, since whoever it starts
+//! lives behind its wall: the files that a copy of this executable consists of, and /proc, to read, for a worker's engine
 //! looks at the worker's own page map there. What is in other processes is not to be seen there: for that the kernel
 //! asks whether they could be attached to.
 //!

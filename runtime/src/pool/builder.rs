@@ -242,8 +242,8 @@ impl Builder {
     /// The thread that calls this may end before the pool does.
     ///
     /// # Errors
-    /// [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no executable and
-    /// [`init`](crate::init) was not called; [`Error::Read`] when the executable is not there; [`Error::Start`] when
+    /// [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no
+    /// executable and [`init`](crate::init) was not called; [`Error::Read`] when the executable is not there; [`Error::Start`] when
     /// it can't be started, does not behave like mpwasm, or is of another build; [`Error::Io`] when the system is
     /// out of descriptors, memory or threads.
     pub fn start(self) -> Result<Pool, Error> {

@@ -3,7 +3,8 @@
 //! [`Pool`] is the handle that users hold; it may be used from any thread. Behind it, [`ledger`] knows every task
 //! that was accepted and has not ended, [`feed`] writes tasks into the pipe, [`receiver`] is the thread that starts
 //! the dispatcher, hears the outcomes and calls the reporter, [`compile`] and [`guest_tasks`] run the processes that
-//! compile a guest and run its `tasks`, [`cache`] keeps what was compiled, [`grants`] opens what tasks are given. The parent runs no guest code.
+//! compile a guest and run its `tasks`, [`cache`] keeps what was compiled, [`grants`] opens the directories that tasks are
+//! given. The parent runs no guest code.
 
 mod ahead;
 mod batch;

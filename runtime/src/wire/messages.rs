@@ -118,7 +118,8 @@ pub enum Pushed<'a> {
 /// Parent to dispatcher, through the socket: what is never held back.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToDispatcher {
-    /// The first message. The read end of the task pipe comes with it, and that of commands' stdin where there is one.
+    /// The first message. The read end of the task pipe comes with it, each directory that the settings grant, and the read
+    /// end of commands' stdin where there is one.
     Start {
         /// The pool's settings.
         settings: Settings,
@@ -310,8 +311,8 @@ pub enum FromDispatcher<'a> {
 /// Dispatcher to worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker<'a> {
-    /// The first message. With it come the read end of the control pipe and the shared page, and that of commands' stdin
-    /// where there is one.
+    /// The first message. With it come the read end of the control pipe, the shared page, each directory that is granted,
+    /// and the read end of commands' stdin where there is one.
     Start {
         /// Whether there is a stdin for commands.
         stdin: bool,
