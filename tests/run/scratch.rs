@@ -120,11 +120,11 @@ fn what_a_task_has_open_is_closed_when_it_ends() {
         .start()
         .unwrap();
     let guest = pool.load(files()).unwrap();
-    let steps = json!([["open", "d", "fifo", "write"], ["write", "@0", "text"]]);
+    let steps = json!([["open", "d", "fifo", "write"]]);
     let outcome = pool.submit(guest.task(&steps)).unwrap().wait();
-    assert_eq!(outcome.result.unwrap().get(), r#"["ok","ok"]"#);
+    assert_eq!(outcome.result.unwrap().get(), r#"["ok"]"#);
     // The pool goes on, and has nothing to do.
-    assert_eq!(reader.join().unwrap(), b"text");
+    assert!(reader.join().unwrap().is_empty());
     pool.stop().unwrap();
 }
 
