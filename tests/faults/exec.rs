@@ -5,12 +5,13 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::pressure::wait_until_stuck;
 use crate::session::{Ended, HANGS, Lines, Session};
-use crate::support::{binary, guest, mpwasm, run_within};
+use crate::support::{binary, guest, mpwasm, pidfd, run_within, wait_readable};
 
 /// A command's file; see the file itself for what it does.
 struct Tool {
@@ -158,6 +159,24 @@ fn a_reader_that_does_not_read_holds_the_command_back() {
     run.signal(Signal::SIGTERM);
     let ended = run.finish_killed(Lines::read(std::io::empty()), HANGS);
     ended.assert_code(143);
+}
+
+/// A terminal says that it can be written as soon as one byte fits.
+#[test]
+fn a_terminal_that_nobody_reads_holds_the_command_back_until_its_timeout() {
+    let tool = Tool::new();
+    let terminal = openpty(None, None).unwrap();
+    let mut run = mpwasm()
+        .args(["exec", "--timeout", "500ms", tool.path(), "flood"])
+        .stdin(Stdio::null())
+        .stdout(terminal.slave)
+        .spawn()
+        .unwrap();
+    let ended = wait_readable(&pidfd(run.id()), HANGS);
+    run.kill().unwrap();
+    assert!(ended, "it waits for the terminal");
+    assert_eq!(run.wait().unwrap().code(), Some(124));
+    drop(terminal.master);
 }
 
 #[test]

@@ -5,10 +5,11 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, PipeWriter, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::Arc;
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 
 use super::course::{Course, Cut};
@@ -53,18 +54,22 @@ impl Outlet {
         })
     }
 
-    /// What others may write to as well: how it waits is theirs, too.
+    /// What others may write to as well: whether it waits for room is theirs, too.
     pub fn shared(file: File) -> Self {
-        let is_plain = file.metadata().is_ok_and(|metadata| {
-            let kind = metadata.file_type();
-            !(kind.is_fifo() || kind.is_socket() || kind.is_char_device())
-        });
+        let kind = file.metadata().map(|metadata| metadata.file_type());
+        let waits = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket() || kind.is_char_device());
+        let screen = file.is_terminal().then(Screen::default);
+        let (file, paced) = match waits {
+            false => (file, None),
+            true => match of_our_own(&file) {
+                Some(own) => (own, Some(usize::MAX)),
+                // A terminal has room as soon as it has any; a write of more would wait for the rest.
+                None if screen.is_some() => (file, Some(1)),
+                None => (file, Some(PIPE_PIECE)),
+            },
+        };
         Self {
-            to: Some(Target {
-                paced: (!is_plain).then_some(PIPE_PIECE),
-                screen: file.is_terminal().then(Screen::default),
-                file,
-            }),
+            to: Some(Target { file, paced, screen }),
         }
     }
 
@@ -95,6 +100,17 @@ impl Outlet {
             None => Ok(()),
         }
     }
+}
+
+/// The same pipe or terminal, opened once more: here it does not wait, whatever it does for others. `None` for what can't
+/// be opened again: sockets, and what is another user's.
+fn of_our_own(file: &File) -> Option<File> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    File::options()
+        .write(true)
+        .custom_flags(flags.bits())
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .ok()
 }
 
 /// Why bytes were not delivered.
