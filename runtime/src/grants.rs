@@ -21,7 +21,7 @@ pub struct Grants {
     pub dirs: Vec<DirGrant>,
     /// The environment: values by name.
     pub env: BTreeMap<String, String>,
-    /// Bytes of a scratch directory, [`SCRATCH`], that each task has for itself: empty when it begins, gone when it ends.
+    /// Bytes of a scratch directory, `/tmp`, that each task has for itself: empty when it begins, gone when it ends.
     pub tmp: Option<u64>,
 }
 

@@ -216,6 +216,18 @@ pub const OUTPUT_CHUNK: usize = 4 << 10;
 /// A buffer that messages or payloads pass through is kept for the next one up to this size, bytes: to have its pages
 /// anew from the kernel costs more than to copy what goes into them.
 pub const KEPT_BUFFER: usize = 4 << 20;
+/// Bytes of log of a command whose output has no cap: it is not streamed, and may go where it stays.
+pub const MAX_STREAMED_LOG: u64 = 1 << 20;
+
+/// What a task may log, with this cap of its output, bytes.
+#[must_use]
+pub const fn log_cap(max_output: u64) -> u64 {
+    match max_output {
+        u64::MAX => MAX_STREAMED_LOG,
+        capped => capped,
+    }
+}
+
 /// Output of a child whose deadline has passed is dropped when nobody takes it for so long: longer than a worker may take
 /// to end.
 pub const UNTAKEN_OUTPUT: Duration = Duration::from_millis(250);

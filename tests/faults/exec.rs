@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::pressure::wait_until_stuck;
 use crate::session::{Ended, HANGS, Lines, Session};
-use crate::support::{binary, guest, mpwasm, pidfd, run_within, wait_readable};
+use crate::support::{binary, descendants, guest, mpwasm, pidfd, role, run_within, until, wait_readable};
 
 /// A command's file; see the file itself for what it does.
 struct Tool {
@@ -177,6 +177,39 @@ fn a_terminal_that_nobody_reads_holds_the_command_back_until_its_timeout() {
     assert!(ended, "it waits for the terminal");
     assert_eq!(run.wait().unwrap().code(), Some(124));
     drop(terminal.master);
+}
+
+/// Logs for ever.
+const LOGS: &str = r#"(module
+  (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 1) (data (i32.const 0) "a line of some words")
+  (func (export "_start") (loop $more (call $log (i32.const 1) (i32.const 0) (i32.const 20)) (br $more))))"#;
+
+#[test]
+fn log_lines_have_a_cap_and_nobody_has_to_read_them() {
+    let tool = Tool::new();
+    std::fs::write(tool.path(), LOGS).unwrap();
+    let exec = || {
+        let mut command = mpwasm();
+        command.args(["exec", "--timeout", "500ms", tool.path()]);
+        command
+    };
+    let output = run_within(HANGS, &mut exec());
+    assert_eq!(output.status.code(), Some(124));
+    let lines = output.stderr.split(|&byte| byte == b'\n').count();
+    assert!(
+        (20_000..40_000).contains(&lines),
+        "{lines} lines of 36 bytes each, as they are counted"
+    );
+
+    let (_unread, stderr) = std::io::pipe().unwrap();
+    let mut run = exec().stdin(Stdio::null()).stderr(stderr).spawn().unwrap();
+    // The command ends, though what mpwasm itself would say of that waits like any other program's words.
+    let is_worker = |pid: u32| role(pid).as_deref() == Some("worker");
+    until(|| descendants(run.id()).into_iter().any(is_worker).then_some(()));
+    until(|| descendants(run.id()).is_empty().then_some(()));
+    run.kill().unwrap();
+    run.wait().unwrap();
 }
 
 #[test]

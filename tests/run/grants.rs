@@ -430,7 +430,11 @@ fn a_directory_is_used_with_the_rights_that_the_processes_have() {
     let folder = Folder::new();
     if !nix::unistd::geteuid().is_root() {
         // Nobody else can have them run as another user.
-        fs::set_permissions(folder.granted(), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(
+            folder.granted(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o000),
+        )
+        .unwrap();
         let ended = run(&[files(), "--dir", &folder.grant(":ro"), "--args", "[]"]);
         fs::set_permissions(
             folder.granted(),

@@ -13,6 +13,7 @@ mod problem;
 mod table;
 mod verdict;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,10 @@ use mpwasm::{Error, Guest, Pool, Retry, TaskHandle};
 
 use problem::Problem;
 use verdict::{Judged, Trial};
+
+/// Submissions that are started before the results of the one before them are taken: each result may be large, and all that
+/// wait are in memory.
+const AHEAD: usize = 4;
 
 /// Judges submissions: compiled WebAssembly commands that read the input from stdin and write the output to stdout.
 #[derive(Debug, Parser)]
@@ -87,7 +92,7 @@ fn judge(args: &Args) -> Result<Vec<Judged>> {
     let guests = args.submissions.iter().map(|path| load(&pool, path));
     let guests: Vec<_> = guests.collect::<Result<_>>()?;
 
-    // All tests of all submissions run at the same time, as far as there are workers. Each runs in an instance of its own,
+    // The tests of some submissions run at the same time, as far as there are workers. Each runs in an instance of its own,
     // which is given this one input and nothing else: nothing is left of other tests, and no file or variable is there.
     let start = |guest: &Guest| -> Result<Vec<TaskHandle>, Error> {
         let tests = problem.tests.iter();
@@ -95,23 +100,25 @@ fn judge(args: &Args) -> Result<Vec<Judged>> {
             .map(|test| pool.submit(guest.task(()).stdin(test.input.as_slice())))
             .collect()
     };
-    let started = guests.into_iter().map(|guest| match guest {
-        Ok(guest) => Ok(Ok(start(&guest)?)),
-        Err(why) => Ok(Err(why)),
-    });
-    let started: Vec<Result<_, String>> = started.collect::<Result<_, Error>>()?;
-
     let trials = |handles: Vec<TaskHandle>| -> Vec<Trial> {
         let tests = handles.into_iter().zip(&problem.tests);
         tests
             .map(|(handle, test)| Trial::new(&handle.wait(), test))
             .collect()
     };
-    let paths = args.submissions.iter();
-    let judged = paths
-        .zip(started)
-        .map(|(path, started)| Judged::new(path, started.map(trials)));
-    let judged = judged.collect();
+    let judge = |(path, started): (&PathBuf, Result<_, String>)| Judged::new(path, started.map(trials));
+    let (mut judged, mut running) = (Vec::new(), VecDeque::new());
+    for (path, guest) in args.submissions.iter().zip(guests) {
+        let started = match guest {
+            Ok(guest) => Ok(start(&guest)?),
+            Err(why) => Err(why),
+        };
+        running.push_back((path, started));
+        if running.len() > AHEAD {
+            judged.extend(running.pop_front().map(judge));
+        }
+    }
+    judged.extend(running.into_iter().map(judge));
     pool.stop()?; // every process is gone
     Ok(judged)
 }

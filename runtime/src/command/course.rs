@@ -72,9 +72,11 @@ impl Course {
         }
     }
 
-    /// Its output is not delivered any more, and it is ended for that.
+    /// Its output is not delivered any more, and it is ended for that, if it was not killed before.
     pub fn cut_short(&self, cut: Cut) {
-        self.cut().get_or_insert(cut);
+        if let Cut::Killed { lost } = self.cut().get_or_insert(cut) {
+            *lost = true;
+        }
     }
 
     /// Why the delivery of its output ended early, if it did.

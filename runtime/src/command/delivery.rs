@@ -13,9 +13,10 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 
 use super::course::{Course, Cut};
+use super::journal::Journal;
 use super::screen::Screen;
 use crate::outcome::{Outcome, Stream};
-use crate::pool::{Output, Reporter};
+use crate::pool::{LogLine, Output, Reporter};
 use crate::process::{poll_until, set_nonblocking};
 
 /// Bytes that can be written without a wait to a pipe that says that it can be written.
@@ -154,6 +155,7 @@ impl Target {
 pub struct Delivery {
     stdout: Outlet,
     stderr: Outlet,
+    journal: Journal,
     course: Arc<Course>,
 }
 
@@ -162,6 +164,7 @@ impl Delivery {
         Self {
             stdout,
             stderr,
+            journal: Journal::default(),
             course: Arc::clone(course),
         }
     }
@@ -193,6 +196,7 @@ impl Delivery {
 
 impl Reporter for Delivery {
     fn outcome(&mut self, _: &Outcome) -> io::Result<()> {
+        self.journal.finish();
         let result = self.stderr.finish(&self.course);
         self.settle(Stream::Stderr, result)?;
         let result = self.stdout.finish(&self.course);
@@ -206,5 +210,10 @@ impl Reporter for Delivery {
         };
         let result = outlet.write(output.bytes, &self.course);
         self.settle(output.stream, result)
+    }
+
+    fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
+        self.journal.log(line);
+        Ok(())
     }
 }

@@ -73,6 +73,7 @@ impl Exchange {
         until: Option<Instant>,
     ) -> Result<(), Error> {
         let mut piece = vec![0; PIECE];
+        let mut passed = false;
         loop {
             if self.written == self.input.len() {
                 *stdin = None;
@@ -80,6 +81,11 @@ impl Exchange {
             if stdin.is_none() && stdout.is_none() && stderr.is_none() {
                 return Ok(());
             }
+            // Also while there is always something to be read.
+            if passed && until.is_some_and(|until| Instant::now() >= until) {
+                return Err(Error::TimedOut);
+            }
+            passed = true;
             let [to_write, to_read, to_read_too] = ready(stdin, stdout, stderr, until)?;
             if let Some(pipe) = stdin.as_mut().filter(|_| to_write) {
                 let rest = &self.input[self.written..];

@@ -46,6 +46,7 @@ mod course;
 mod delivery;
 mod exchange;
 mod feeding;
+mod journal;
 mod pipeline;
 mod screen;
 mod status;

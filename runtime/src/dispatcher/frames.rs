@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::guest::one_line;
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::check_hello;
-use crate::settings::{LOG_LINE_COST, MAX_BACKTRACE, MAX_JSON_DEPTH, Settings};
+use crate::settings::{LOG_LINE_COST, MAX_BACKTRACE, MAX_JSON_DEPTH, Settings, log_cap};
 use crate::wire::frame::decode;
 use crate::wire::messages::{Ending, FromWorker, Hello, Measured, OVERHEAD};
 use crate::wire::page::Offer;
@@ -83,7 +83,10 @@ pub fn read<'a>(
             if bytes.is_empty() {
                 return Err("output that is none".to_owned());
             }
-            count(printed, bytes.len(), limits)?;
+            // Without a cap only log lines are counted.
+            if limits.max_output != u64::MAX {
+                count(printed, bytes.len(), limits)?;
+            }
             Ok(Said::Output { stream, bytes })
         }
         (FromWorker::Log { level, text }, Stage::Ready) => {
@@ -97,7 +100,7 @@ pub fn read<'a>(
 fn count(printed: &mut u64, bytes: usize, limits: &Settings) -> Result<(), String> {
     *printed = printed.saturating_add(bytes as u64);
     // The worker cuts at the cap. What it may send beyond it is nothing.
-    if *printed > limits.max_output {
+    if *printed > log_cap(limits.max_output) {
         Err("more output than the cap allows".to_owned())
     } else {
         Ok(())

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::command::Captured;
 use crate::outcome::{LogLevel, Stream};
-use crate::settings::{LOG_LINE_COST, MAX_LOG_LINE};
+use crate::settings::{LOG_LINE_COST, MAX_LOG_LINE, log_cap};
 
 /// Takes what guests print. It must not fail, and should not block for long: it is called on the thread that
 /// runs the guest, within the guest's time.
@@ -36,6 +36,8 @@ pub(super) struct Output {
     prints: Arc<dyn Prints>,
     /// Bytes that may still be handed on in this call.
     left: AtomicU64,
+    /// And of these as log lines.
+    log_left: AtomicU64,
     /// Bytes that were written to stdout in this call, with what was cut.
     stdout: AtomicU64,
     truncated: AtomicBool,
@@ -49,6 +51,7 @@ impl Output {
         Self {
             prints,
             left: AtomicU64::new(0),
+            log_left: AtomicU64::new(0),
             stdout: AtomicU64::new(0),
             truncated: AtomicBool::new(false),
             captures: AtomicBool::new(false),
@@ -60,6 +63,7 @@ impl Output {
     pub(super) fn begin(&self, max: u64) {
         self.captures.store(false, Ordering::Relaxed);
         self.left.store(max, Ordering::Relaxed);
+        self.log_left.store(log_cap(max), Ordering::Relaxed);
         self.stdout.store(0, Ordering::Relaxed);
         self.truncated.store(false, Ordering::Relaxed);
     }
@@ -105,11 +109,15 @@ impl Output {
     pub(super) fn log(&self, level: LogLevel, bytes: &[u8]) {
         // Within the caps before it is decoded, so that what is dropped costs nothing; and what is counted is what
         // travels, which for bytes that are no UTF-8 is more than was given.
-        let left = usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let log_left = self.log_left.load(Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed).min(log_left);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
         let begun = &bytes[..bytes.len().min(MAX_LOG_LINE).min(left)];
         let text = String::from_utf8_lossy(begun);
-        let kept = self.take(text.len().saturating_add(LOG_LINE_COST));
-        if begun.len() < bytes.len() {
+        let wanted = text.len().saturating_add(LOG_LINE_COST);
+        let kept = self.take(wanted.min(left));
+        self.log_left.store(log_left - kept as u64, Ordering::Relaxed);
+        if begun.len() < bytes.len() || kept < wanted {
             self.truncated.store(true, Ordering::Relaxed);
         }
         if kept >= LOG_LINE_COST {

@@ -99,7 +99,7 @@ pub struct Rejected {
 /// the end that waits for the tasks.
 ///
 /// ```no_run
-/// use std::time::{Duration, Instant};
+/// use std::time::Duration;
 ///
 /// fn main() -> Result<(), mpwasm::Error> {
 ///     mpwasm::init(); // first: a copy of this executable becomes dispatcher or worker here

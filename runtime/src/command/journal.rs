@@ -1,0 +1,87 @@
+//! What a child logs, on its way to `tracing`.
+//!
+//! A subscriber may be slow, or write to what nobody reads; neither may keep the child from its end, or its owner from
+//! seeing that. So a thread of its own hands the lines on. They are bounded by what a command may log
+//! ([`log_cap`](crate::settings::log_cap)).
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use crate::outcome::LogLevel;
+use crate::pool::{LogLine, Source};
+use crate::settings::UNTAKEN_OUTPUT;
+
+/// See the module. The thread is started with the first line.
+#[derive(Debug, Default)]
+pub struct Journal(Option<Thread>);
+
+#[derive(Debug)]
+struct Thread {
+    lines: Sender<Line>,
+    /// Closed when all lines were handed on.
+    done: Receiver<()>,
+}
+
+#[derive(Debug)]
+struct Line {
+    source: Source,
+    level: LogLevel,
+    text: String,
+    worker: Option<u32>,
+    attempt: Option<u32>,
+}
+
+impl Journal {
+    /// Hands on a line, some time.
+    pub fn log(&mut self, line: &LogLine<'_>) {
+        if self.0.is_none() {
+            self.0 = start();
+        }
+        let Some(thread) = &self.0 else { return };
+        // It can't have ended: its end is ours to bring about.
+        let _ = thread.lines.send(Line {
+            source: line.source,
+            level: line.level,
+            text: line.text.to_owned(),
+            worker: line.worker,
+            attempt: line.attempt,
+        });
+    }
+
+    /// No more lines come. Waits until all were handed on, but not for long.
+    pub fn finish(&mut self) {
+        if let Some(Thread { lines, done }) = self.0.take() {
+            drop(lines);
+            let _ = done.recv_timeout(UNTAKEN_OUTPUT);
+        }
+    }
+}
+
+fn start() -> Option<Thread> {
+    let (lines, received) = mpsc::channel::<Line>();
+    let (doing, done) = mpsc::channel();
+    let work = move || {
+        let _until_the_last = doing;
+        for line in received {
+            let Line {
+                source,
+                level,
+                ref text,
+                worker,
+                attempt,
+            } = line;
+            LogLine {
+                source,
+                level,
+                text,
+                worker,
+                attempt,
+            }
+            .trace();
+        }
+    };
+    let started = thread::Builder::new()
+        .name("mpwasm-journal".to_owned())
+        .spawn(work);
+    started.ok().map(|_| Thread { lines, done })
+}
