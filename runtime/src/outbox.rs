@@ -1,9 +1,9 @@
 //! What a process that runs guests has to say to its starter: endings, pushes and prints, in one order, from two
 //! threads.
 //!
-//! Many small messages travel in one write while more tasks are at hand, but none waits for the next task to end:
-//! whatever is left here when a task starts is due a millisecond later, and then the watchdog sends it. The same
-//! errand carries prints that have no newline yet. The watchdog never waits, neither for the socket nor for the
+//! Many small messages travel in one write while more tasks are at hand: for a millisecond, after which the next one
+//! takes them along. But none waits for the next task to end: what has waited some milliseconds is sent by the watchdog.
+//! The same errand carries prints that have no newline yet. The watchdog never waits, neither for the socket nor for the
 //! lock. What the messages look like is for the [`Voice`] to say.
 
 use std::marker::PhantomData;
@@ -22,8 +22,13 @@ use crate::time::Time;
 use crate::watchdog::Alarm;
 use crate::wire::channel::{Outgoing, send_all};
 
-/// An ending that is not sent yet waits at most so long.
-const ENDING_DELAY: Duration = Duration::from_millis(1);
+/// A message waits at most so long for the next ones,
+const COMPANY_DELAY: Duration = Duration::from_millis(1);
+/// and so long if none comes. It is longer, as every time that the watchdog wakes up it takes the processor from the
+/// task, and where messages come one after the other it would find nothing to do.
+const ERRAND_DELAY: Duration = Duration::from_millis(5);
+/// When the kernel does not take everything, the watchdog tries again so much later.
+const RETRY_DELAY: Duration = Duration::from_millis(1);
 /// At this size a batch of endings is sent.
 const BATCH: usize = 64 << 10;
 /// The largest piece of print in one message.
@@ -49,9 +54,11 @@ pub struct Outbox<V> {
     due: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     frames: Outgoing,
+    /// When the first of `frames` came; without meaning while there is none.
+    since: Time,
     /// The unfinished lines of stdout and stderr.
     lines: [Vec<u8>; 2],
 }
@@ -79,7 +86,11 @@ impl<V: Voice> Outbox<V> {
             voice: PhantomData,
             alarm,
             socket,
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Waiting {
+                frames: Outgoing::default(),
+                since: Time(0),
+                lines: Default::default(),
+            }),
             due: AtomicU64::new(Time::NEVER.0),
         }
     }
@@ -89,11 +100,14 @@ impl<V: Voice> Outbox<V> {
     pub fn put<M: Serialize>(&self, message: &M, now: Time) {
         let mut waiting = self.lock();
         waiting.finish_lines::<V>();
+        if waiting.frames.is_empty() {
+            waiting.since = now;
+        }
         waiting.frames.put(message);
-        if waiting.frames.len() >= BATCH {
+        if waiting.frames.len() >= BATCH || now.since(waiting.since) >= COMPANY_DELAY {
             self.send(&mut waiting);
         } else {
-            self.schedule(now + ENDING_DELAY);
+            self.schedule(now + ERRAND_DELAY);
         }
     }
 
@@ -114,7 +128,7 @@ impl<V: Voice> Outbox<V> {
         let Ok(mut waiting) = self.waiting.try_lock() else {
             // The task thread is at it. If it stays at it, because the starter does not read, there is nothing
             // to be done here either.
-            self.due.store((Time::now() + ENDING_DELAY).0, Ordering::Relaxed);
+            self.due.store((Time::now() + RETRY_DELAY).0, Ordering::Relaxed);
             return;
         };
         waiting.finish_lines::<V>();
@@ -124,7 +138,7 @@ impl<V: Voice> Outbox<V> {
         let due = if waiting.frames.is_empty() {
             Time::NEVER
         } else {
-            Time::now() + ENDING_DELAY
+            Time::now() + RETRY_DELAY
         };
         self.due.store(due.0, Ordering::Relaxed);
     }
@@ -265,7 +279,7 @@ mod tests {
             let mut waiting = outbox.lock();
             waiting.print::<Worker>(Stream::Stdout, &bytes);
         }
-        outbox.schedule(Time::now() + ENDING_DELAY);
+        outbox.schedule(Time::now() + ERRAND_DELAY);
         outbox.flush_due();
         assert_ne!(outbox.due(), Time::NEVER, "not all of it fits");
         let mut total = 0;

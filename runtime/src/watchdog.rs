@@ -26,7 +26,7 @@ const BUMP_AGAIN: Duration = Duration::from_millis(5);
 
 /// After a nudge the next one is likely to come soon: the watchdog sleeps no longer than this, so that a thread which
 /// ends many short tasks need not wake it for each batch of them.
-const ATTENTION: Duration = Duration::from_millis(2);
+const ATTENTION: Duration = Duration::from_millis(5);
 
 /// What a watchdog guards besides the deadline.
 pub trait Ward {
@@ -58,7 +58,8 @@ pub trait Ward {
 pub struct Alarm {
     deadline: Arc<Deadline>,
     wake: EventFd,
-    /// Until when the watchdog sleeps; zero while it is awake, and looks for itself before it sleeps again.
+    /// Until when the watchdog sleeps; zero while it is awake or was nudged, and looks for itself before it sleeps
+    /// again.
     sleeps_until: AtomicU64,
 }
 
@@ -86,7 +87,14 @@ impl Alarm {
     pub fn nudge(&self, at: Time) {
         // With the fence in `sleep`: either we see until when the watchdog sleeps, or it sees what we stored.
         fence(Ordering::SeqCst);
-        if at.0 < self.sleeps_until.load(Ordering::Relaxed) {
+        let until = self.sleeps_until.load(Ordering::Relaxed);
+        // One nudge is enough: until it has woken up, which can take a while, it counts as awake. Should somebody else have
+        // moved the time meanwhile, then it was nudged, or it has woken up and looks after the fence above.
+        let is_first = || {
+            let moved = self.sleeps_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
+            moved.is_ok()
+        };
+        if at.0 < until && is_first() {
             // It can only fail when the counter is full of nudges that nobody has read: it is awake then.
             let _ = self.wake.write(1);
         }

@@ -61,6 +61,8 @@ pub struct Callbacks {
     running: VecDeque<Finished>,
     /// Of what is with the thread.
     running_bytes: usize,
+    /// Whether the first of `running` has printed.
+    printed: bool,
     switched_off: HashSet<(u32, u32)>,
     folds: Folds,
     /// The final callbacks were asked for: nothing else will be.
@@ -86,6 +88,7 @@ impl Callbacks {
             bytes: 0,
             running: VecDeque::new(),
             running_bytes: 0,
+            printed: false,
             switched_off: HashSet::new(),
             folds: Folds::default(),
             concluded: false,
@@ -204,6 +207,7 @@ impl Callbacks {
                     stream,
                     bytes,
                 } => {
+                    self.printed |= matches!(source, Source::Callback(_));
                     uplink.put(&FromDispatcher::Output {
                         source,
                         stream,
@@ -293,9 +297,11 @@ impl Callbacks {
             );
             uplink.put(&FromDispatcher::Warning(&text));
         }
-        uplink.put(&FromDispatcher::OutputEnd {
-            source: Source::Callback(id),
-        });
+        if std::mem::take(&mut self.printed) {
+            uplink.put(&FromDispatcher::OutputEnd {
+                source: Source::Callback(id),
+            });
+        }
         report(&finished, status, uplink);
     }
 

@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags};
 use super::callbacks::{Callbacks, Finished};
 use super::crew::{self, Crew, Note, Stage};
 use super::frames::{self, Said};
-use super::schedule::{Exit, OfferId, Scheduler, Task, WorkerId};
+use super::schedule::{Exit, OfferId, Scheduler, Task, WorkerId, length};
 use super::status;
 use crate::guest::GuestInfo;
 use crate::outcome::Failure;
@@ -465,7 +465,7 @@ impl EventLoop {
                     let id = OfferId(offer.to_bits());
                     let ended = self
                         .scheduler
-                        .ended(worker, id, run, now, &mut self.crew)
+                        .ended(worker, id, length(run, measured.cpu), now, &mut self.crew)
                         .map_err(|fault| fault.to_string())?;
                     if ended.whole.is_some() {
                         self.crew.release(worker, offer);

@@ -22,9 +22,12 @@ use crate::wire::items;
 use crate::wire::messages::{Ending, FromWorker, Measured, ToCall, ToWorker};
 use crate::wire::page::Page;
 
-/// The ending of a task that took so long is sent at once: a system call is nothing beside it. Shorter ones travel
-/// together; should the worker be killed from outside, so many at most are lost with it.
+/// The ending of a task that took so much of the processor is sent at once: a system call is nothing beside it. Shorter
+/// ones travel together; should the worker be killed from outside, so many at most are lost with it.
 const WORTH_A_CALL: Duration = Duration::from_micros(100);
+/// The same for a task that took so long on the clock, whatever it waited for. It is longer than most times for which the
+/// kernel runs something else instead.
+const WORTH_A_CALL_ON_THE_CLOCK: Duration = Duration::from_millis(1);
 
 /// Runs what comes through `channel` until the dispatcher closes it.
 pub fn run(
@@ -184,7 +187,7 @@ impl Run<'_> {
             measured,
         };
         self.shared.outbox.put(&ended, now);
-        if run >= WORTH_A_CALL {
+        if cpu >= WORTH_A_CALL || run >= WORTH_A_CALL_ON_THE_CLOCK {
             self.shared.outbox.flush();
         }
         now

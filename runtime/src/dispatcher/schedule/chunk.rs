@@ -16,7 +16,7 @@ pub struct Items {
     /// Where the first one's args begin in those of the chunk.
     at: usize,
     /// How long those that ended ran, since the chunk was offered.
-    run: Duration,
+    length: Duration,
 }
 
 impl Task {
@@ -39,7 +39,7 @@ impl Task {
             next: id,
             left: count,
             at: 0,
-            run: Duration::ZERO,
+            length: Duration::ZERO,
         };
         let mut chunk = Self::new(id, guest, model, timeout, args);
         chunk.items = Some(items);
@@ -110,14 +110,14 @@ impl Task {
         }
     }
 
-    /// An item ended that ran for so long. How long all did that ended since the chunk was offered.
-    pub(super) fn note_run(&mut self, run: Duration) -> Duration {
+    /// An item of this length ended. The length of all that ended since the chunk was offered.
+    pub(super) fn note_length(&mut self, length: Duration) -> Duration {
         match &mut self.items {
             Some(items) => {
-                items.run = items.run.saturating_add(run);
-                items.run
+                items.length = items.length.saturating_add(length);
+                items.length
             }
-            None => run,
+            None => length,
         }
     }
 }

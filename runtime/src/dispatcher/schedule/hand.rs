@@ -67,7 +67,7 @@ pub struct Ended {
     pub task: Task,
     /// Where it ran.
     pub run: Run,
-    /// How long all ran that was behind its offer; `None` when there is more.
+    /// The length of all that was behind its offer; `None` when there is more.
     pub whole: Option<Duration>,
 }
 
@@ -178,13 +178,13 @@ impl Hand {
     }
 
     /// The worker reported the end of the task that it ran, or of the next item of a chunk.
-    pub fn end(&mut self, id: OfferId, run: Duration, now: Time, io: &mut impl Io) -> Result<Ended, Fault> {
+    pub fn end(&mut self, id: OfferId, length: Duration, now: Time, io: &mut impl Io) -> Result<Ended, Fault> {
         let worker = self.worker;
         let offer = self.next(id)?;
         offer.look(worker, now, io);
         let held = offer.held.as_mut().ok_or(Fault::Revoked)?;
         let claim = held.claim.as_mut().ok_or(Fault::NotClaimed)?;
-        let (claimed, whole) = (claim.run, held.task.note_run(run));
+        let (claimed, whole) = (claim.run, held.task.note_length(length));
         if let Some(item) = held.task.split_first() {
             // The next one has begun since.
             claim.deadline = now + item.timeout;

@@ -46,6 +46,7 @@ use retry::Paused;
 pub use status::Place;
 use task::Queue;
 pub use task::{Run, Task};
+pub use window::length;
 use window::Window;
 use worker::{Process, Progress, Slot, Stage, Worker};
 
@@ -159,8 +160,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A worker reported the end of the task, or item of a chunk, that it ran, which took it `run`. It is the caller's
-    /// now, who makes the outcome, or asks whether the task is to be [tried again](Self::tries_again).
+    /// A worker reported the end of the task, or item of a chunk, that it ran, whose [`length`] was this. It is the
+    /// caller's now, who makes the outcome, or asks whether the task is to be [tried again](Self::tries_again).
     ///
     /// # Errors
     /// When the worker cannot have run it.
@@ -168,12 +169,12 @@ impl Scheduler {
         &mut self,
         worker: WorkerId,
         offer: OfferId,
-        run: Duration,
+        length: Duration,
         now: Time,
         io: &mut impl Io,
     ) -> Result<Ended, Fault> {
         let process = self.process(worker).ok_or(Fault::NotNext)?;
-        let ended = process.hand.end(offer, run, now, io)?;
+        let ended = process.hand.end(offer, length, now, io)?;
         process.progress = Progress::Useful;
         // A chunk is offered as one, and counts as one.
         process.ended += u32::from(ended.whole.is_some());

@@ -15,7 +15,17 @@ const WEIGHT: u64 = 8;
 /// a cap keeps the time short in which the average recovers from it.
 const LONG: Duration = AHEAD.saturating_mul(2 * WEIGHT as u32);
 
-/// A moving average of run times over the whole pool.
+/// What takes less on the clock counts with its processor time: the rest it mostly waited for a processor, since other
+/// processes of the pool need one, too. Were it counted, the window would close whenever that happens.
+const NO_WAIT: Duration = Duration::from_millis(1);
+
+/// How long a task counts as, that took `run` on the clock and `cpu` of a processor, as its worker says.
+#[must_use]
+pub fn length(run: Duration, cpu: Duration) -> Duration {
+    if run < NO_WAIT { cpu.min(run) } else { run }
+}
+
+/// A moving average of the lengths of tasks over the whole pool.
 #[derive(Debug)]
 pub(super) struct Window {
     /// Nanoseconds.
@@ -32,12 +42,12 @@ impl Window {
         }
     }
 
-    /// Takes the run time of a task that ended into account.
-    pub fn observe(&mut self, run: Duration) {
-        let run = nanos(run.min(LONG));
+    /// Takes the [`length`] of a task that ended into account.
+    pub fn observe(&mut self, length: Duration) {
+        let length = nanos(length.min(LONG));
         self.average = Some(match self.average {
-            Some(average) => average - average / WEIGHT + run / WEIGHT,
-            None => run,
+            Some(average) => average - average / WEIGHT + length / WEIGHT,
+            None => length,
         });
     }
 
@@ -74,6 +84,15 @@ mod tests {
         assert_eq!(after([Duration::from_micros(1500); 9]), 2);
         assert_eq!(after([Duration::from_millis(50); 9]), 1);
         assert_eq!(after([Duration::MAX]), 1);
+    }
+
+    #[test]
+    fn a_short_task_that_waited_for_a_processor_is_short_and_one_that_sleeps_is_not() {
+        let (micros, millis) = (Duration::from_micros, Duration::from_millis);
+        assert_eq!(length(micros(6), micros(6)), micros(6));
+        assert_eq!(length(micros(900), micros(7)), micros(7));
+        assert_eq!(length(millis(50), micros(7)), millis(50));
+        assert_eq!(length(micros(6), Duration::MAX), micros(6), "who says so can't be believed");
     }
 
     #[test]
