@@ -19,7 +19,7 @@ use crate::wire::channel::Outgoing;
 use crate::wire::messages::{Ending, FromDispatcher, Ran, Source};
 
 /// Callbacks that are with the thread at once: enough that it need not wait for the event loop.
-const IN_FLIGHT: usize = 64;
+const IN_FLIGHT: usize = 256;
 
 /// So many failures of callbacks are told in full.
 const MAX_EXPLAINED: u32 = 10;

@@ -27,7 +27,10 @@ use crate::wire::frame::{FrameError, Inbox, decode};
 use crate::wire::messages::{FromDispatcher, Pushed, Ran, Source, ToDispatcher, task_frame};
 
 /// Tasks that may wait for a worker in here; the pipe holds the rest back.
-const MAX_QUEUED: usize = 4096;
+const MAX_QUEUED: usize = 1024;
+/// What is read from the pipe at once, bytes: some hundred tasks. More of them would not stay in the cache until they are sent
+/// on. What has begun to come is read in pieces that double, as payloads are worth it.
+const PIECE: usize = 16 << 10;
 /// Bytes of args that may.
 const MAX_QUEUED_BYTES: usize = 4 << 20;
 
@@ -320,8 +323,10 @@ impl EventLoop {
     }
 
     fn read_tasks(&mut self) -> Result<(), Orphaned> {
+        let begun = self.pipe.inbox.begun();
         let space = self.pipe.inbox.space();
-        match self.pipe.file.read(space) {
+        let len = space.len().min(begun.max(PIECE));
+        match self.pipe.file.read(&mut space[..len]) {
             // Without an exit message that is a parent that died; the socket says so as well.
             Ok(0) => return Err(Orphaned),
             Ok(count) => self.pipe.inbox.filled(count),
