@@ -216,4 +216,9 @@ impl Reporter for Delivery {
         self.journal.log(line);
         Ok(())
     }
+
+    fn warning(&mut self, text: &str) -> io::Result<()> {
+        self.journal.warn(text);
+        Ok(())
+    }
 }
