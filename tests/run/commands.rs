@@ -297,11 +297,7 @@ fn an_input_is_known_again_as_the_stdin_that_it_was() {
     assert_eq!(run(&["--stdin"], &["one"]).code, Some(0));
     let more = run(&["--stdin", "--resume"], &["one", "two"]);
     assert_eq!(more.code, Some(0), "{more:#?}");
-    assert!(
-        more.stderr.contains("1 task: 1 ok; 1 skipped"),
-        "{}",
-        more.stderr
-    );
+    assert!(more.stderr.contains("1 task: 1 ok; 1 skipped"), "{}", more.stderr);
     for (how, inputs) in [
         (&["--resume"][..], &["one", "two"]),
         (&["--resume", "--stdin"], &["one", "other"]),
