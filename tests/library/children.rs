@@ -347,6 +347,10 @@ fn what_can_not_be_started_is_told() {
     assert!(matches!(refused, Err(Error::NoCommand { .. })), "{refused:?}");
     let refused = command("a\0b").spawn().map(drop);
     assert!(matches!(refused, Err(Error::InvalidArgs(_))), "{refused:?}");
+    // Before anything is started: what could not be granted is not looked at.
+    let nowhere = DirGrant::new("/nowhere", "/data", Access::ReadOnly).unwrap();
+    let refused = command("a\0b").dir(nowhere).spawn().map(drop);
+    assert!(matches!(refused, Err(Error::InvalidArgs(_))), "{refused:?}");
     let refused = command("args").timeout(Duration::ZERO).spawn().map(drop);
     assert!(matches!(refused, Err(Error::BadSetting(_))), "{refused:?}");
     let refused = builder().size(0).load_bytes("tool", TOOL.as_bytes());
