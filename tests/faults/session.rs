@@ -195,13 +195,6 @@ impl Session {
         Self::spawn(mpwasm(), "exec", args)
     }
 
-    /// As [`exec`](Self::exec), with this cache of compiled guests.
-    pub fn exec_with_cache(cache: &Path, args: &[&str]) -> Self {
-        let mut command = mpwasm();
-        command.env("MPWASM_CACHE_DIR", cache);
-        Self::spawn(command, "exec", args)
-    }
-
     /// As [`start`](Self::start); no process of the run may have more address space than this.
     pub fn start_in(address_space: u64, args: &[&str]) -> Self {
         let mut command = mpwasm();
