@@ -236,6 +236,9 @@ pub fn signal_name(signal: i32) -> String {
     )
 }
 
+/// Bytes that can be written without a wait to a pipe that says that it can be written: there is a page free in it.
+pub const PIPE_PIECE: usize = 4 << 10;
+
 /// Waits for one of `fds`, at most until `until`. A signal is no reason to return early with an error.
 ///
 /// # Errors

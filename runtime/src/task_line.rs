@@ -52,6 +52,19 @@ enum Seconds {
 }
 
 impl TaskLine {
+    /// A line that says nothing but the args.
+    #[must_use]
+    pub fn of(args: Box<RawValue>) -> Self {
+        Self {
+            args,
+            key: None,
+            guest: None,
+            model: None,
+            timeout: None,
+            stdin: None,
+        }
+    }
+
     /// Reads one line. `None` is a blank line.
     ///
     /// # Errors
@@ -65,14 +78,7 @@ impl TaskLine {
             None => Ok(None),
             Some(b'[') => {
                 let args = serde_json::from_str(text).map_err(|error| json_error(&error))?;
-                Ok(Some(Self {
-                    args,
-                    key: None,
-                    guest: None,
-                    model: None,
-                    timeout: None,
-                    stdin: None,
-                }))
+                Ok(Some(Self::of(args)))
             }
             Some(b'{') => {
                 let object = Object::parse(text)?;

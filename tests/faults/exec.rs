@@ -1,17 +1,18 @@
 //! `mpwasm exec`: a command between pipes, signals and readers that go away, as a program of this machine would be.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::pressure::wait_until_stuck;
 use crate::session::{Ended, HANGS, Lines, Session};
-use crate::support::{binary, descendants, guest, mpwasm, pidfd, role, run_within, until, wait_readable};
+use crate::support::{binary, guest, mpwasm, pidfd, run_within, wait_readable, without_landlock};
 
 /// A command's file; see the file itself for what it does.
 struct Tool {
@@ -203,13 +204,51 @@ fn log_lines_have_a_cap_and_nobody_has_to_read_them() {
     );
 
     let (_unread, stderr) = std::io::pipe().unwrap();
-    let mut run = exec().stdin(Stdio::null()).stderr(stderr).spawn().unwrap();
-    // The command ends, though what mpwasm itself would say of that waits like any other program's words.
-    let is_worker = |pid: u32| role(pid).as_deref() == Some("worker");
-    until(|| descendants(run.id()).into_iter().any(is_worker).then_some(()));
-    until(|| descendants(run.id()).is_empty().then_some(()));
+    assert_ends(exec().stderr(stderr), 124);
+}
+
+/// A pipe that is full, and its reader.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let size = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).unwrap();
+    writer.write_all(&vec![0; size as usize]).unwrap();
+    (reader, writer)
+}
+
+/// It ends by itself, though nobody reads what it says.
+#[track_caller]
+fn assert_ends(command: &mut Command, code: i32) {
+    let mut run = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ended = wait_readable(&pidfd(run.id()), HANGS);
     run.kill().unwrap();
-    run.wait().unwrap();
+    assert!(ended, "it waits for the reader of its stderr: {command:?}");
+    assert_eq!(run.wait().unwrap().code(), Some(code), "{command:?}");
+}
+
+#[test]
+fn its_last_words_do_not_wait_for_a_reader_for_long() {
+    let tool = Tool::new();
+    let (_unread, stderr) = full_pipe();
+    let timeout = ["exec", "--timeout", "300ms", tool.path(), "loop"];
+    let debug = [&["-v"], &timeout[..]].concat();
+    for (args, code) in [
+        (&timeout[..], 124),
+        (&debug, 124),
+        (&["exec", "--fuel", "1000", tool.path(), "loop"], 134),
+        (&["exec", "/does/not/exist.wasm"], 126),
+        (&["exec", "--user", "0:0", tool.path()], 125),
+    ] {
+        let stderr = stderr.try_clone().unwrap();
+        assert_ends(mpwasm().args(args).stderr(stderr), code);
+    }
+    // What it has to say of the machine does not keep the command from its start, either.
+    let mut exec = mpwasm();
+    without_landlock(&mut exec);
+    assert_ends(exec.args(["exec", tool.path()]).stderr(stderr), 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{fixture, mpwasm, run_within};
+use crate::support::{fixture, mpwasm, run_within, without_landlock};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -29,6 +29,29 @@ fn the_doctor_names_each_layer_and_tries_them() {
     assert_eq!(mandatory.count(), 3);
     assert!(text.contains("A task ran behind them"), "{text}");
     assert_eq!(output.status.code(), Some(i32::from(!is_well)), "{text}");
+}
+
+#[test]
+fn a_run_and_an_exec_say_alike_what_the_machine_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let tool = folder.path().join("command.wat");
+    std::fs::write(&tool, include_str!("../support/command.wat")).unwrap();
+    let tool = tool.to_str().unwrap();
+    let expected =
+        "mpwasm: warning: the jail has holes: this machine lacks Landlock; `mpwasm doctor` says more";
+    for args in [["run", tool], ["exec", tool]] {
+        let mut command = mpwasm();
+        without_landlock(&mut command);
+        let output = run_within(LIMIT, command.args(args));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert_eq!(text.lines().next(), Some(expected), "{args:?}: {text}");
+        assert_eq!(text.matches("warning").count(), 1, "{args:?}: {text}");
+    }
+    let mut command = mpwasm();
+    without_landlock(&mut command);
+    let output = run_within(LIMIT, command.args(["exec", "--jail", "strict", tool]));
+    assert_eq!(output.status.code(), Some(125));
 }
 
 #[test]

@@ -55,3 +55,21 @@ fn two_hundred_children_one_after_another_leave_nothing_behind() {
     let output = support::run_within(PATIENCE, program.arg(&guest).args(["200", "cat"]));
     assert!(output.status.success(), "{output:?}");
 }
+
+#[test]
+fn what_the_machine_lacks_is_said_once_however_many_children_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let guest = folder.path().join("command.wat");
+    std::fs::write(&guest, TOOL).unwrap();
+    let mut program = std::process::Command::new(example("children"));
+    support::without_landlock(&mut program);
+    let output = support::run_within(PATIENCE, program.arg(&guest).args(["3", "cat"]));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        text.matches("the jail has holes: this machine lacks Landlock")
+            .count(),
+        1,
+        "{text}"
+    );
+}

@@ -23,6 +23,7 @@ mod pushing;
 mod retries;
 mod scratch;
 mod status;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;

@@ -1,5 +1,7 @@
 //! Commands of which each reads what the one before it writes.
 
+use std::io::{self, ErrorKind, Write};
+
 use mpwasm::Error;
 use mpwasm::command::Command;
 
@@ -40,6 +42,10 @@ fn a_reader_that_ends_early_ends_the_writer() {
 
 #[test]
 fn a_pipeline_whose_second_can_not_be_started_leaves_nothing_of_the_first() {
-    let refused = in_time(|| command("loop").pipe(command("a\0b")).output());
+    let (stdin, mut writer) = io::pipe().unwrap();
+    let refused = in_time(|| command("zzz").stdin(stdin).pipe(command("a\0b")).output());
     assert!(matches!(refused, Err(Error::InvalidArgs(_))), "{refused:?}");
+    // It held the other end of this pipe, which nobody has any more.
+    let unread = writer.write_all(b"x").unwrap_err();
+    assert_eq!(unread.kind(), ErrorKind::BrokenPipe);
 }

@@ -13,6 +13,7 @@ use mpwasm::command::Command;
 
 fn main() -> Result<(), mpwasm::Error> {
     mpwasm::init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [guest, count, args @ ..] = &args[..] else {
         panic!("usage: children GUEST COUNT ARG...");
@@ -39,8 +40,19 @@ fn main() -> Result<(), mpwasm::Error> {
     std::process::exit(1);
 }
 
-/// Descriptors, threads and children of this process.
+/// Descriptors, threads and children of this process, whichever of its threads has started them.
 type Held = (usize, usize, usize);
+
+/// Processes whose parent this one is.
+fn children() -> usize {
+    let own = format!("PPid:\t{}\n", std::process::id());
+    let processes = fs::read_dir("/proc").expect("it is there").flatten();
+    let is_ours = |process: &fs::DirEntry| {
+        // One that ends meanwhile is none.
+        fs::read_to_string(process.path().join("status")).is_ok_and(|status| status.contains(&own))
+    };
+    processes.filter(is_ours).count()
+}
 
 /// What this process holds: once that is as much as it should be, or after a while. A thread that has nothing left to do
 /// takes a moment to end.
@@ -49,12 +61,7 @@ fn settled(expected: Option<Held>) -> Held {
     let end = Instant::now() + Duration::from_secs(10);
     let mut last = (0, 0, 0);
     loop {
-        let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-        let held = (
-            count("/proc/self/fd"),
-            count("/proc/self/task"),
-            children.split_whitespace().count(),
-        );
+        let held = (count("/proc/self/fd"), count("/proc/self/task"), children());
         let is_settled = expected.map_or(held == last, |expected| held == expected);
         if is_settled || Instant::now() > end {
             return held;

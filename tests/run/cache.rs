@@ -207,7 +207,7 @@ fn a_cache_that_can_not_be_written_is_said_once_and_fails_nothing() {
     let warnings: Vec<_> = ended
         .stderr
         .lines()
-        .filter(|line| line.contains("WARN"))
+        .filter(|line| line.starts_with("mpwasm: warning: "))
         .collect();
     assert_eq!(warnings.len(), 1, "{ended:#?}");
     assert!(warnings[0].contains("the cache"), "{ended:#?}");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, fixture, run, run_lines, to_the_end};
+use crate::bench::{Ended, Guest, TasksFile, fixture, run, run_lines, to_the_end};
 use crate::support::{mpwasm, once_in_three};
 
 const COMMAND: &str = include_str!("../support/command.wat");
@@ -56,6 +56,97 @@ fn a_task_line_gives_a_stdin() {
     assert_eq!(ended.record("large")["result"], result(&large));
     assert_eq!(ended.record("none")["result"], result(""));
     assert_eq!(ended.record("polled")["result"], result("ready\nnone\n"));
+}
+
+fn results(ended: &Ended) -> Vec<&Value> {
+    ended.records.iter().map(|record| &record["result"]).collect()
+}
+
+#[test]
+fn each_line_of_a_file_can_be_the_stdin_of_a_task() {
+    let guest = command();
+    let lines = TasksFile::new("one\r\n\n[\"cat\"]\nlast");
+    let cat = [guest.path(), "--stdin", "-k", "-a", lines.path(), "--", "cat"];
+    let ended = run(&cat);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let expected = ["one\n", "\n", "[\"cat\"]\n", "last\n"].map(result);
+    assert_eq!(results(&ended), expected.each_ref());
+    let ids: Vec<_> = ended.lines.iter().map(|line| &line[..7]).collect();
+    assert_eq!(ids, [r#"{"id":0"#, r#"{"id":1"#, r#"{"id":2"#, r#"{"id":3"#]);
+
+    let lines = TasksFile::new([&b"\xff\n"[..], &[b'x'; 100], b"\nx"].concat());
+    let ended = run(&[
+        guest.path(),
+        "--stdin",
+        "--max-args=50",
+        "-a",
+        lines.path(),
+        "--",
+        "cat",
+    ]);
+    assert_eq!(ended.column("status"), ["invalid", "invalid", "ok"]);
+    for (id, words) in [(0, "not UTF-8"), (1, "--max-args")] {
+        let message = ended.records[id]["error"]["message"].as_str().unwrap();
+        let line = format!("line {}", id + 1);
+        assert!(message.contains(&line) && message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn the_words_beside_a_stdin_stay_as_they_are() {
+    let guest = command();
+    let ended = run(&[guest.path(), "--stdin", "--", "args", "{}", ":::", "in"]);
+    assert_eq!(results(&ended), [&result("command.wat\0args\0{}\0")]);
+    let ended = run(&[guest.path(), "--stdin", ":::", "in"]);
+    assert_eq!(results(&ended), [&result("none\n")], "it has no arguments");
+    let ended = run(&[guest.path(), "--stdin", "--", "cat", ":::", "--size", "{}"]);
+    assert_eq!(results(&ended), [&result("--size\n"), &result("{}\n")]);
+}
+
+#[test]
+fn a_dry_run_shows_the_stdin_of_each_input() {
+    let guest = command();
+    let dry = to_the_end(mpwasm().args([
+        "run",
+        "--dry-run",
+        guest.path(),
+        "--stdin",
+        "--",
+        "cat",
+        ":::",
+        "a \"b\"",
+    ]));
+    assert_eq!((dry.code, dry.stdout.lines().count()), (Some(0), 1), "{dry:#?}");
+    let task: Value = serde_json::from_str(&dry.stdout).unwrap();
+    assert_eq!(
+        (&task["stdin"], &task["args"]),
+        (&json!("a \"b\"\n"), &json!(["cat"]))
+    );
+    let ended = run_lines(&dry.stdout, &[guest.path()]);
+    assert_eq!(results(&ended), [&result("a \"b\"\n")]);
+}
+
+#[test]
+fn a_stdin_for_a_model_or_without_an_input_is_refused_before_anything_runs() {
+    let (guest, lines, model) = (command(), TasksFile::new("[]\n"), &*format!("{}#echo", fixture()));
+    let path = guest.path();
+    for (args, words) in [
+        (&[path, "--stdin"][..], "--stdin is about inputs"),
+        (&[path, "--stdin", "--", "cat"], "--stdin is about inputs"),
+        (&[path, "--stdin", "--tasks", lines.path()], "cannot be used with"),
+        (&[path, "--stdin", "--args", "[]"], "cannot be used with"),
+        (&[model, "--stdin", ":::", "a"], "only for command guests"),
+        (&[model, "--stdin", "-a", lines.path()], "only for command guests"),
+        (&[path, model, "--stdin", ":::", "a"], "several guests"),
+    ] {
+        let ended = run(args);
+        assert_eq!(
+            (ended.code, ended.records.len()),
+            (Some(2), 0),
+            "{args:?}: {ended:#?}"
+        );
+        assert!(ended.stderr.contains(words), "{args:?}: {}", ended.stderr);
+    }
 }
 
 #[test]
@@ -192,4 +283,27 @@ fn a_task_is_known_again_by_its_stdin_too() {
     let other = run("two", &["--resume"]);
     assert_eq!(other.code, Some(2), "{other:#?}");
     assert!(other.stderr.contains("other tasks"), "{}", other.stderr);
+}
+
+#[test]
+fn an_input_is_known_again_as_the_stdin_that_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (guest, log) = (command(), folder.path().join("log"));
+    let run = |how: &[&str], inputs: &[&str]| {
+        let mut command = mpwasm();
+        command.args(["run", guest.path(), "--results"]).arg(&log);
+        to_the_end(command.args(how).args(["--", "args", ":::"]).args(inputs))
+    };
+    assert_eq!(run(&["--stdin"], &["one"]).code, Some(0));
+    let more = run(&["--stdin", "--resume"], &["one", "two"]);
+    assert_eq!(more.code, Some(0), "{more:#?}");
+    assert!(more.stderr.contains("1 task: 1 ok; 1 skipped"), "{}", more.stderr);
+    for (how, inputs) in [
+        (&["--resume"][..], &["one", "two"]),
+        (&["--resume", "--stdin"], &["one", "other"]),
+    ] {
+        let other = run(how, inputs);
+        assert_eq!(other.code, Some(2), "{other:#?}");
+        assert!(other.stderr.contains("other tasks"), "{}", other.stderr);
+    }
 }

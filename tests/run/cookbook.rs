@@ -6,7 +6,7 @@ use crate::bench::LIMIT;
 use crate::support::page::{blocks, prepare, printed, script};
 use crate::support::{guest, run_within};
 
-/// Guests as the documentation has them: `words.wasm` prints and returns its args, `pick.wasm` is the fixture.
+/// Guests as the documentation has them, beside `pick.wasm`, the fixture: `words.wasm` prints and returns its args.
 const WORDS: &str = r#"(module
     (import "mpwasm_v1" "input_len" (func $len (result i32)))
     (import "mpwasm_v1" "input_read" (func $read (param i32 i32 i32) (result i32)))
@@ -21,12 +21,22 @@ const WORDS: &str = r#"(module
         (i32.store (i32.const 4) (i32.add (local.get $len) (i32.const 1)))
         (call $print (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))"#;
 
+/// `cat.wasm` prints its stdin, up to 64 KiB of it.
+const CAT: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 2) (data (i32.const 0) "\00\00\01\00\00\00\01\00")
+    (func (export "_start")
+        (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
 /// Runs all blocks of a page, and looks for what it says that they print.
 fn run_page(page: &str, expected: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     prepare(here);
     fs::write(here.join("words.wasm"), WORDS).unwrap();
+    fs::write(here.join("cat.wasm"), CAT).unwrap();
     fs::copy(guest("fixture"), here.join("pick.wasm")).unwrap();
     let mut all = String::new();
     for block in blocks(page).iter().filter(|block| block.language == "sh") {
@@ -47,6 +57,7 @@ fn the_cookbooks_commands_do_what_it_says() {
             "[\"convert\",\"a.gif\",\"a.gif.png\"]",
             "\"result\":[12]",
             "[\"by\",\"its\",\"stem\"]",
+            "\"stdout\":\"a line\\n\"",
             "a\t[\"a\"]\nb\t[\"b\"]\nc\t[\"c\"]\n",
             "some failed: 1",
             "ended early",
@@ -59,6 +70,11 @@ fn the_cookbooks_commands_do_what_it_says() {
 fn the_commands_for_who_comes_from_gnu_parallel_run() {
     run_page(
         "coming-from-gnu-parallel.md",
-        &["[\"c\"]", "10\t[\"number\",\"10\"]", "\"args\":[\"b\",\"b.out\"]"],
+        &[
+            "[\"c\"]",
+            "10\t[\"number\",\"10\"]",
+            "\"stdout\":\"two\\n\"",
+            "\"args\":[\"b\",\"b.out\"]",
+        ],
     );
 }

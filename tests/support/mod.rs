@@ -34,6 +34,21 @@ pub fn mpwasm() -> Command {
     command
 }
 
+/// Lets the command run as on a machine whose kernel has no Landlock.
+pub fn without_landlock(command: &mut Command) {
+    let missing = seccompiler::SeccompAction::Errno(libc::ENOSYS as u32);
+    let filter = seccompiler::SeccompFilter::new(
+        [(libc::SYS_landlock_create_ruleset, Vec::new())].into(),
+        seccompiler::SeccompAction::Allow,
+        missing,
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let filter: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
+    let apply = move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other);
+    // SAFETY: it makes two system calls, and allocates only if they fail.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, apply) };
+}
+
 /// The guest in `guests/NAME`, built once per test binary, as users build theirs.
 pub fn guest(name: &'static str) -> &'static Path {
     static DEMO: OnceLock<PathBuf> = OnceLock::new();

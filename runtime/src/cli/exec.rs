@@ -15,28 +15,33 @@ use mpwasm::command::{Command, ExitStatus, Killer, Stdio};
 use mpwasm::{Cache, Guest, Kind, Pool, TaskError};
 
 use super::exit::{Exit, Failure, OrExit, Signal};
+use super::one_line;
 use super::options::ExecArgs;
 use super::readers;
 use super::reporter::Place;
 use super::signals::{self, Wish};
-use super::stdio::{self, Descriptor};
+use super::stdio::Descriptor;
+use super::voice::Voice;
 
 /// How long the command may take to end after a signal: then this process ends all the same, and takes it along.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs the command to its end. The process should exit with the returned code whatever threads are left.
-pub fn exec(args: &ExecArgs) -> Result<Exit, Failure> {
-    exec_or_fail(args).map_err(|failure| Failure {
+pub fn exec(args: &ExecArgs, voice: &Voice) -> Exit {
+    let mut voice = voice.clone();
+    let exit = exec_or_fail(args, &mut voice).unwrap_or_else(|failure| {
+        voice.say(&one_line(&failure.error));
         // A command has codes of its own: 1 to 3 would be taken for them.
-        exit: match failure.exit {
+        match failure.exit {
             Exit::BadCommand => Exit::BadCommand,
             _ => Exit::ExecFailed,
-        },
-        ..failure
-    })
+        }
+    });
+    voice.finish();
+    exit
 }
 
-fn exec_or_fail(args: &ExecArgs) -> Result<Exit, Failure> {
+fn exec_or_fail(args: &ExecArgs, voice: &mut Voice) -> Result<Exit, Failure> {
     let (path, arguments) = args.command.split_first().expect("clap wants a guest");
     let arguments = arguments
         .iter()
@@ -47,8 +52,8 @@ fn exec_or_fail(args: &ExecArgs) -> Result<Exit, Failure> {
         })
         .collect::<anyhow::Result<Vec<_>>>()
         .or_usage()?;
-    let course = Course::default();
-    let ended = listen(&course).or_internal()?;
+    let running = Running::default();
+    let ended = listen(&running).or_internal()?;
     let guest = load(args, Path::new(path))?;
     let mut child = Command::new(&guest)
         .args(arguments)
@@ -56,11 +61,11 @@ fn exec_or_fail(args: &ExecArgs) -> Result<Exit, Failure> {
         .spawn()
         .context("cannot start the command")
         .or_internal()?;
-    course.runs(child.killer());
-    watch(&course).or_internal()?;
+    running.begins(child.killer());
+    watch(&running).or_internal()?;
     let status = child.wait();
     drop(ended);
-    exit_of(status, course.cause())
+    exit_of(status, running.cause(), voice)
 }
 
 /// The guest, compiled or from the user's cache.
@@ -89,16 +94,16 @@ fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
 }
 
 /// Ends the command on a signal. The command is over when what this returns is dropped.
-fn listen(course: &Course) -> anyhow::Result<mpsc::Sender<()>> {
+fn listen(running: &Running) -> anyhow::Result<mpsc::Sender<()>> {
     let (ended, waits) = mpsc::channel::<()>();
     let mut waits = Some(waits);
-    let course = course.clone();
+    let running = running.clone();
     signals::listen(move |wish| {
         // One command has no status worth the telling.
         let Wish::End(signal) = wish else { return };
         let leave = move || process::exit(Exit::Interrupted(signal).code());
         // Before there is a command, there is nothing but a compiler, which ends with this process.
-        match waits.take().filter(|_| course.end(Cause::Signal(signal))) {
+        match waits.take().filter(|_| running.end(Cause::Signal(signal))) {
             Some(waits) => drop(thread::spawn(move || {
                 if waits.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
                     leave();
@@ -112,17 +117,17 @@ fn listen(course: &Course) -> anyhow::Result<mpsc::Sender<()>> {
 }
 
 /// Ends the command when nobody reads stdout any more, also while it writes nothing.
-fn watch(course: &Course) -> anyhow::Result<()> {
-    let course = course.clone();
+fn watch(running: &Running) -> anyhow::Result<()> {
+    let running = running.clone();
     let stdout = vec![(Descriptor::stdout()?, Place::Prints)];
     let unread = move |_| {
-        course.end(Cause::Unread);
+        running.end(Cause::Unread);
     };
     readers::watch(stdout, unread).context("cannot watch the reader of stdout")
 }
 
 /// What the end of the command means. Says what a command can't say itself.
-fn exit_of(status: ExitStatus, cause: Option<Cause>) -> Result<Exit, Failure> {
+fn exit_of(status: ExitStatus, cause: Option<Cause>, voice: &mut Voice) -> Result<Exit, Failure> {
     match (status, cause) {
         (ExitStatus::Exited(code), _) => Ok(Exit::Command(code)),
         (ExitStatus::Unwritten(_), Some(Cause::Signal(signal))) => Ok(Exit::Interrupted(signal)),
@@ -135,20 +140,20 @@ fn exit_of(status: ExitStatus, cause: Option<Cause>) -> Result<Exit, Failure> {
             Cause::Signal(signal) => Exit::Interrupted(signal),
             Cause::Unread => Exit::Unread,
         }),
-        (ExitStatus::Failed(error), _) => Ok(failed(&error)),
+        (ExitStatus::Failed(error), _) => Ok(failed(&error, voice)),
     }
 }
 
-fn failed(error: &TaskError) -> Exit {
+fn failed(error: &TaskError, voice: &mut Voice) -> Exit {
     let exit = match error.kind {
         Kind::Timeout => Exit::TimedOut,
         Kind::Trap | Kind::Memory | Kind::Fuel | Kind::Error => Exit::Trapped,
         _ => Exit::ExecFailed,
     };
-    stdio::say(&format!("{}: {}", error.kind, error.message));
+    voice.say(&format!("{}: {}", error.kind, error.message));
     if exit == Exit::Trapped {
         for frame in &error.backtrace {
-            stdio::say(&format!("  at {frame}"));
+            voice.say(&format!("  at {frame}"));
         }
     }
     exit
@@ -162,20 +167,20 @@ enum Cause {
     Unread,
 }
 
-/// How far the command is, as those see it who end it.
+/// The command, as those see it who end it.
 #[derive(Clone, Debug, Default)]
-struct Course(Arc<Mutex<(Option<Killer>, Option<Cause>)>>);
+struct Running(Arc<Mutex<(Option<Killer>, Option<Cause>)>>);
 
-impl Course {
+impl Running {
     /// There is a command now.
-    fn runs(&self, killer: Killer) {
+    fn begins(&self, killer: Killer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(killer);
     }
 
     /// Ends the command, the first time for this cause. False when there is none yet.
     fn end(&self, cause: Cause) -> bool {
-        let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(killer), first) = &mut *course else {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(killer), first) = &mut *running else {
             return false;
         };
         first.get_or_insert(cause);

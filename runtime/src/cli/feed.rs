@@ -43,8 +43,8 @@ impl<'a> Feed<'a> {
     pub fn prepare(guests: &'a Guests, origin: Origin) -> Result<Self, Failure> {
         match origin {
             Origin::Lines { lines, name, form } => {
-                if let Form::Input(_) = form {
-                    one_model(guests)?;
+                if let Form::Input(template) = &form {
+                    takes_inputs(guests, template)?;
                 }
                 Ok(Self::Lines {
                     guests,
@@ -54,9 +54,9 @@ impl<'a> Feed<'a> {
                 })
             }
             Origin::Listed(inputs, template) => {
-                one_model(guests)?;
+                takes_inputs(guests, &template)?;
                 let task = |input: String| -> Result<Item, Failure> {
-                    let line = bare(template.args(&input));
+                    let line = template.task(&input);
                     let task = guests
                         .task(line)
                         .map_err(|why| Failure::usage(anyhow!(why.message)))?;
@@ -72,7 +72,7 @@ impl<'a> Feed<'a> {
                 one_model(guests)?;
                 let task = |args: Box<RawValue>| -> Result<Item, Failure> {
                     let task = guests
-                        .task(bare(args))
+                        .task(TaskLine::of(args))
                         .map_err(|why| Failure::usage(anyhow!(why.message)))?;
                     Ok(Item::Task(task, None))
                 };
@@ -180,8 +180,20 @@ fn push_tasks_of(guest: &Guest, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>
     }
 }
 
-/// Whether tasks that name neither a guest nor a model are for one.
-fn one_model(guests: &Guests) -> Result<(), Failure> {
+/// Whether inputs can be tasks of these guests.
+fn takes_inputs(guests: &Guests, template: &Template) -> Result<(), Failure> {
+    let only = one_model(guests)?;
+    if matches!(template, Template::Stdin(_)) && !only.guest.info().is_command {
+        return Err(Failure::usage(anyhow!(
+            "--stdin is only for command guests, and {} is none: leave it out, and each input is an arg",
+            only.guest.name()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether tasks that name neither a guest nor a model are for one, and for which.
+fn one_model(guests: &Guests) -> Result<&Loaded, Failure> {
     let Some(only) = guests.only() else {
         return Err(Failure::usage(anyhow!(
             "there are several guests: give tasks with --tasks FILE, where each names its `guest`"
@@ -191,25 +203,13 @@ fn one_model(guests: &Guests) -> Result<(), Failure> {
     only.guest
         .model(model)
         .map_err(|why| Failure::usage(anyhow!("{why}; name one as in GUEST#MODEL")))?;
-    Ok(())
+    Ok(only)
 }
 
 /// Whether this guest is run without being given tasks: a command that has no `tasks`.
 fn runs_by_itself(one: &Loaded) -> bool {
     let info = one.guest.info();
     info.is_command && !info.has_tasks && one.model.is_none()
-}
-
-/// A task that has nothing but args.
-fn bare(args: Box<RawValue>) -> TaskLine {
-    TaskLine {
-        args,
-        key: None,
-        guest: None,
-        model: None,
-        timeout: None,
-        stdin: None,
-    }
 }
 
 /// Whether this error only says that the pool has ended.
@@ -283,7 +283,7 @@ fn input<'a>(line: &'a [u8], template: &Template) -> Result<(TaskLine, Option<&'
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let input =
         str::from_utf8(line).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))?;
-    Ok((bare(template.args(input)), Some(input)))
+    Ok((template.task(input), Some(input)))
 }
 
 /// Pushes what the lines say, in their order: many with one call when they are at hand, but never waiting for more
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn an_input_is_a_line_as_it_stands() {
-        let form = Form::Input(Template::new(vec!["-x".into()]));
+        let form = Form::Input(Template::arg(vec!["-x".into()]));
         let entries = fed(&b"a b\r\n\n[1]\n\xff\n"[..], &form);
         assert_eq!(
             entries,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use mpwasm::Settings;
+use mpwasm::{Settings, TaskLine};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::exit::{Failure, OrExit};
@@ -38,6 +38,11 @@ pub struct Inputs {
     /// Run one task with these args, a JSON array; repeatable.
     #[arg(long, value_name = "JSON", conflicts_with = "words")]
     pub args: Vec<JsonArgs>,
+
+    /// With -a or :::, give each task its input as its stdin, with a newline, instead of as an arg: for commands. Words
+    /// after -- are then the args of each task, as they are.
+    #[arg(long, conflicts_with_all = ["tasks", "args"])]
+    pub stdin: bool,
 
     /// Run one task whose args are these strings. With -a or ::: it is one task per input, which takes the place of
     /// each {}, or comes last where there is none.
@@ -99,30 +104,52 @@ pub enum Form {
     Input(Template),
 }
 
-/// The words of a task, with the places where its input goes.
+/// What the task for an input is.
 #[derive(Clone, Debug)]
-pub struct Template(Vec<String>);
+pub enum Template {
+    /// The words of its args, with the places where the input goes.
+    Arg(Vec<String>),
+    /// The words of its args; the input is its stdin.
+    Stdin(Vec<String>),
+}
 
 impl Template {
-    /// The words after `--`; none are as good as `{}`.
-    pub fn new(mut words: Vec<String>) -> Self {
+    /// With the words after `--`; none are as good as `{}`.
+    pub fn arg(mut words: Vec<String>) -> Self {
         if !words.iter().any(|word| word.contains(PLACE)) {
             words.push(PLACE.into());
         }
-        Self(words)
+        Self::Arg(words)
     }
 
-    /// The args of the task for an input.
-    pub fn args(&self, input: &str) -> Box<RawValue> {
-        let words: Vec<_> = self.0.iter().map(|word| word.replace(PLACE, input)).collect();
-        to_raw_value(&words).expect("strings can be written as JSON")
+    /// The task for an input.
+    pub fn task(&self, input: &str) -> TaskLine {
+        match self {
+            Self::Arg(words) => {
+                let words: Vec<_> = words.iter().map(|word| word.replace(PLACE, input)).collect();
+                TaskLine::of(strings(&words))
+            }
+            Self::Stdin(words) => TaskLine {
+                stdin: Some(format!("{input}\n")),
+                ..TaskLine::of(strings(words))
+            },
+        }
     }
+}
+
+fn strings(words: &[String]) -> Box<RawValue> {
+    to_raw_value(words).expect("strings can be written as JSON")
 }
 
 impl Inputs {
     /// Whether nothing but words after `--` says what tasks there are.
     pub fn is_words_only(&self) -> bool {
         self.tasks.is_none() && self.arg_file.is_none() && self.args.is_empty()
+    }
+
+    /// Whether there are no inputs that `--stdin` could be about.
+    pub fn lack_inputs(&self) -> bool {
+        self.arg_file.is_none() && self.listed.is_none()
     }
 
     /// Whether tasks come from stdin.
@@ -133,6 +160,10 @@ impl Inputs {
     /// Opens the place where tasks come from. All failures are wrong usage.
     pub fn open(self, settings: &Settings, results: Option<&Results>) -> Result<Origin, Failure> {
         let file = self.tasks.as_ref().or(self.arg_file.as_ref());
+        let template = match self.stdin {
+            true => Template::Stdin,
+            false => Template::arg,
+        };
         if let Some(path) = file {
             let (input, name) = if Self::from_stdin(path) {
                 (Descriptor::stdin().or_internal()?, "standard input".to_owned())
@@ -142,18 +173,18 @@ impl Inputs {
             let lines = Lines::new(input, settings.max_args);
             let form = match self.tasks {
                 Some(_) => Form::Task,
-                None => Form::Input(Template::new(self.words)),
+                None => Form::Input(template(self.words)),
             };
             return Ok(Origin::Lines { lines, name, form });
         }
         if let Some(listed) = self.listed {
-            return Ok(Origin::Listed(listed, Template::new(self.words)));
+            return Ok(Origin::Listed(listed, template(self.words)));
         }
         if !self.args.is_empty() {
             return Ok(Origin::Args(self.args.into_iter().map(|args| args.0).collect()));
         }
         if !self.words.is_empty() {
-            return Ok(Origin::Args(vec![to_raw_value(&self.words).or_internal()?]));
+            return Ok(Origin::Args(vec![strings(&self.words)]));
         }
         Ok(Origin::Guest)
     }
@@ -188,7 +219,9 @@ mod tests {
     fn an_input_takes_each_place_or_comes_last() {
         let args = |words: &[&str], input: &str| {
             let words = words.iter().map(|&word| word.to_owned()).collect();
-            Template::new(words).args(input).get().to_owned()
+            let task = Template::arg(words).task(input);
+            assert_eq!(task.stdin, None);
+            task.args.get().to_owned()
         };
         assert_eq!(args(&[], "a \"b\""), r#"["a \"b\""]"#);
         assert_eq!(
@@ -196,6 +229,18 @@ mod tests {
             r#"["convert","x","x.out"]"#
         );
         assert_eq!(args(&["-v"], "{}"), r#"["-v","{}"]"#);
+    }
+
+    #[test]
+    fn an_input_that_is_a_stdin_is_a_line_and_leaves_the_words_as_they_are() {
+        let template = Template::Stdin(vec!["{}".into(), "x".into()]);
+        let task = template.task("a {}");
+        assert_eq!(
+            (task.args.get(), task.stdin.as_deref()),
+            (r#"["{}","x"]"#, Some("a {}\n"))
+        );
+        let task = Template::Stdin(Vec::new()).task("");
+        assert_eq!((task.args.get(), task.stdin.as_deref()), ("[]", Some("\n")));
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! `-v` and `--log-format`: what of mpwasm's own events and of guests' log lines goes to stderr, and in which form.
 
-use std::env;
 use std::io::{self, IsTerminal};
+use std::{env, fmt};
 
 use clap::ValueEnum;
 use mpwasm::{LOG_TARGET, LogLevel};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{self, Format, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::progress::Above;
+use super::voice::Voice;
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,8 +25,33 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sets up the log of this process. Returns the least important lines of guests that are to be logged.
-pub fn begin(verbose: u8, format: LogFormat) -> LogLevel {
+/// Lines for people: a warning of mpwasm's own looks as all that it says itself, the others have their level in front.
+struct ForPeople(Format<format::Full, ()>);
+
+impl<S, N> FormatEvent<S, N> for ForPeople
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        if level != Level::WARN || !target.starts_with("mpwasm") || target == LOG_TARGET {
+            return self.0.format_event(context, writer, event);
+        }
+        writer.write_str("mpwasm: warning: ")?;
+        context.format_fields(writer.by_ref(), event)?;
+        writer.write_char('\n')
+    }
+}
+
+/// Sets up the log of this process, which this voice says. Returns the least important lines of guests that are to be
+/// logged.
+pub fn begin(verbose: u8, format: LogFormat, voice: Voice) -> LogLevel {
     let (own, guests, least) = levels(verbose);
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
@@ -30,10 +59,13 @@ pub fn begin(verbose: u8, format: LogFormat) -> LogLevel {
         .with_target(LOG_TARGET, guests);
     let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(|| Above::new(io::stderr()))
+        .with_writer(move || voice.clone())
         .with_ansi(colours);
     let lines = match format {
-        LogFormat::Text => lines.without_time().with_target(false).boxed(),
+        LogFormat::Text => {
+            let as_ever = format::format().without_time().with_target(false);
+            lines.event_format(ForPeople(as_ever)).boxed()
+        }
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry()

@@ -40,6 +40,7 @@ mod stdio;
 mod summary;
 mod tags;
 mod units;
+mod voice;
 mod walls;
 
 use std::env;
@@ -51,6 +52,7 @@ use anyhow::{Context, anyhow};
 
 use exit::{Exit, Failure, OrExit};
 use options::{Cli, Command};
+use voice::Voice;
 
 /// The whole command line. Threads that still run when it ends are left behind.
 pub fn main() -> ! {
@@ -66,10 +68,15 @@ pub fn main() -> ! {
 }
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
-    let guests = logging::begin(cli.verbose, cli.log_format);
+    let voice = match cli.command {
+        // Without a thread to be had, it speaks all the same.
+        Command::Exec(_) => Voice::apart().unwrap_or_default(),
+        _ => Voice::default(),
+    };
+    let guests = logging::begin(cli.verbose, cli.log_format, voice.clone());
     match cli.command {
         Command::Run(args) => run::run(*args, guests),
-        Command::Exec(args) => exec::exec(&args),
+        Command::Exec(args) => Ok(exec::exec(&args, &voice)),
         Command::Build { dir } => {
             let module = build::build(&dir).or_usage()?;
             print_path(&module)

@@ -73,6 +73,13 @@ impl Cli {
                 ));
             }
         }
+        if let Command::Run(run) = &cli.command
+            && run.inputs.stdin
+            && run.inputs.lack_inputs()
+        {
+            let why = "--stdin is about inputs: give some with -a FILE or ::: INPUT...";
+            return Err(wrong(ErrorKind::MissingRequiredArgument, why));
+        }
         Ok(cli)
     }
 }
@@ -529,6 +536,23 @@ mod tests {
             (listed.words, listed.listed.unwrap()),
             (vec!["x".into()], vec!["--size".into(), "b".into()])
         );
+    }
+
+    #[test]
+    fn a_stdin_per_input_needs_inputs() {
+        for line in [&["g", "--stdin"][..], &["g", "--stdin", "--", "x"]] {
+            assert_eq!(run(line).unwrap_err(), ErrorKind::MissingRequiredArgument);
+        }
+        for tasks in [["--tasks", "f"], ["--args", "[]"]] {
+            let line = [&["g", "--stdin"], &tasks[..]].concat();
+            assert_eq!(run(&line).unwrap_err(), ErrorKind::ArgumentConflict);
+        }
+        for line in [
+            &["g", "--stdin", "-a", "f", "--", "x"][..],
+            &["g", "--stdin", ":::", "a"],
+        ] {
+            assert!(run(line).unwrap().inputs.stdin);
+        }
     }
 
     #[test]

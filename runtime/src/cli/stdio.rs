@@ -150,9 +150,13 @@ pub fn answer(bytes: &[u8]) -> Result<(), Failure> {
 /// One line of mpwasm's own on stderr: `mpwasm: text`, made inert. A stderr that cannot be written is no error.
 pub fn say(text: &str) {
     if let Ok(stderr) = Descriptor::stderr() {
-        let line = format!("mpwasm: {}\n", inert(text));
-        let _ = Above::new(stderr).write_all(line.as_bytes());
+        let _ = Above::new(stderr).write_all(&own_line(text));
     }
+}
+
+/// A line of mpwasm's own: `mpwasm: text`, made inert.
+pub fn own_line(text: &str) -> Vec<u8> {
+    format!("mpwasm: {}\n", inert(text)).into_bytes()
 }
 
 /// One line of JSON on stderr, for programs; guests may have written of it.

@@ -43,7 +43,8 @@ impl Course {
         })
     }
 
-    /// It begins, and has so long.
+    /// It is given to its worker, and ends by then. That is by the clock of who waits here: its own begins when the worker
+    /// has started, some milliseconds later, which is nothing beside the patience that comes on top.
     pub fn begin(&self, deadline: Time) {
         let _ = self.deadline.set(deadline); // there is one start
     }

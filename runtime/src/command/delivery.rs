@@ -11,16 +11,14 @@ use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{MsgFlags, send};
 
 use super::course::{Course, Cut};
 use super::journal::Journal;
 use super::screen::Screen;
 use crate::outcome::{Outcome, Stream};
 use crate::pool::{LogLine, Output, Reporter};
-use crate::process::{poll_until, set_nonblocking};
-
-/// Bytes that can be written without a wait to a pipe that says that it can be written.
-const PIPE_PIECE: usize = 4 << 10;
+use crate::process::{PIPE_PIECE, poll_until, set_nonblocking};
 
 /// Where one stream goes.
 #[derive(Debug)]
@@ -32,9 +30,21 @@ pub struct Outlet {
 #[derive(Debug)]
 struct Target {
     file: File,
-    /// Most bytes of one write, after a wait for room; without, a write does not have to wait for anybody.
-    paced: Option<usize>,
+    pace: Pace,
     screen: Option<Screen>,
+}
+
+/// How a write does not wait for who reads it.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// There is nobody to wait for.
+    Free,
+    /// After a wait for room, it is what there is room for: the descriptor does not block.
+    Whole,
+    /// After a wait for room, so many bytes: less than there is room for.
+    Pieces(usize),
+    /// After a wait for room, it is what there is room for: a socket is told so each time, whatever it does for others.
+    Socket,
 }
 
 impl Outlet {
@@ -49,7 +59,7 @@ impl Outlet {
         Ok(Self {
             to: Some(Target {
                 file: OwnedFd::from(pipe).into(),
-                paced: Some(usize::MAX),
+                pace: Pace::Whole,
                 screen: None,
             }),
         })
@@ -58,19 +68,19 @@ impl Outlet {
     /// What others may write to as well: whether it waits for room is theirs, too.
     pub fn shared(file: File) -> Self {
         let kind = file.metadata().map(|metadata| metadata.file_type());
-        let waits = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket() || kind.is_char_device());
         let screen = file.is_terminal().then(Screen::default);
-        let (file, paced) = match waits {
-            false => (file, None),
-            true => match of_our_own(&file) {
-                Some(own) => (own, Some(usize::MAX)),
+        let (file, pace) = match kind {
+            Ok(kind) if kind.is_socket() => (file, Pace::Socket),
+            Ok(kind) if kind.is_fifo() || kind.is_char_device() => match of_our_own(&file) {
+                Some(own) => (own, Pace::Whole),
                 // A terminal has room as soon as it has any; a write of more would wait for the rest.
-                None if screen.is_some() => (file, Some(1)),
-                None => (file, Some(PIPE_PIECE)),
+                None if screen.is_some() => (file, Pace::Pieces(1)),
+                None => (file, Pace::Pieces(PIPE_PIECE)),
             },
+            _ => (file, Pace::Free),
         };
         Self {
-            to: Some(Target { file, paced, screen }),
+            to: Some(Target { file, pace, screen }),
         }
     }
 
@@ -104,7 +114,7 @@ impl Outlet {
 }
 
 /// The same pipe or terminal, opened once more: here it does not wait, whatever it does for others. `None` for what can't
-/// be opened again: sockets, and what is another user's.
+/// be opened again: what is another user's.
 fn of_our_own(file: &File) -> Option<File> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     File::options()
@@ -124,8 +134,7 @@ enum Trouble {
 impl Target {
     fn write(&mut self, mut bytes: &[u8], course: &Course) -> Result<(), Trouble> {
         while !bytes.is_empty() {
-            let mut piece = bytes;
-            if let Some(most) = self.paced {
+            if !matches!(self.pace, Pace::Free) {
                 let mut fds = [
                     PollFd::new(self.file.as_fd(), PollFlags::POLLOUT),
                     PollFd::new(course.killed().as_fd(), PollFlags::POLLIN),
@@ -137,9 +146,8 @@ impl Target {
                     [false, true] => return Err(Trouble::Killed),
                     [false, false] => return Err(Trouble::Late),
                 }
-                piece = &bytes[..bytes.len().min(most)];
             }
-            match self.file.write(piece) {
+            match self.write_some(bytes) {
                 Ok(0) => return Err(Trouble::Failed(ErrorKind::WriteZero.into())),
                 Ok(count) => bytes = &bytes[count..],
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
@@ -147,6 +155,20 @@ impl Target {
             }
         }
         Ok(())
+    }
+
+    /// Writes what goes without a wait, now that there is room.
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.pace {
+            Pace::Free | Pace::Whole => self.file.write(bytes),
+            Pace::Pieces(most) => self.file.write(&bytes[..bytes.len().min(most)]),
+            Pace::Socket => {
+                // A datagram is a piece, too.
+                let piece = &bytes[..bytes.len().min(PIPE_PIECE)];
+                let how = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                Ok(send(self.file.as_raw_fd(), piece, how)?)
+            }
+        }
     }
 }
 
@@ -214,6 +236,11 @@ impl Reporter for Delivery {
 
     fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
         self.journal.log(line);
+        Ok(())
+    }
+
+    fn warning(&mut self, text: &str) -> io::Result<()> {
+        self.journal.warn(text);
         Ok(())
     }
 }

@@ -9,14 +9,11 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::stdio::{ChildStderr, ChildStdin, ChildStdout};
 use crate::error::Error;
-use crate::process::poll_until;
+use crate::process::{PIPE_PIECE, poll_until};
 use crate::time::Time;
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 << 10;
-
-/// Bytes that can be written without a wait to a pipe that says that it can be written.
-const PIPE_PIECE: usize = 4 << 10;
 
 /// See the module.
 #[derive(Debug)]

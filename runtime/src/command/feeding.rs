@@ -11,14 +11,11 @@ use std::thread;
 use nix::poll::{PollFd, PollFlags};
 
 use super::stdio::ChildStdin;
-use crate::process::poll_until;
+use crate::process::{PIPE_PIECE, poll_until};
 use crate::time::Time;
 
 /// Bytes that are copied at once.
 const PIECE: usize = 16 << 10;
-
-/// Bytes that an empty pipe always takes without a wait: it has at least one page.
-const AT_ONCE: usize = 4 << 10;
 
 /// A child's stdin, opened.
 #[derive(Debug, Default)]
@@ -59,7 +56,7 @@ impl Feed {
         };
         // A child that has ended, or ends before it has read all of it, does not want the rest.
         if let Source::Bytes(bytes) = &source
-            && bytes.len() <= AT_ONCE
+            && bytes.len() <= PIPE_PIECE
         {
             let _ = pipe.write_all(bytes);
             return Ok(());
@@ -119,7 +116,7 @@ mod tests {
 
     #[test]
     fn all_bytes_arrive_and_then_the_end() {
-        for count in [1, AT_ONCE, 1 << 20] {
+        for count in [1, PIPE_PIECE, 1 << 20] {
             let (mut child, pipe) = io::pipe().unwrap();
             let bytes: Vec<u8> = (0..count).map(|n| n as u8).collect();
             Feed::new(Source::Bytes(bytes.clone()), pipe).start().unwrap();

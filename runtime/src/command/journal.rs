@@ -1,4 +1,4 @@
-//! What a child logs, on its way to `tracing`.
+//! What a child logs, and what mpwasm has to say about it, on its way to `tracing`.
 //!
 //! A subscriber may be slow, or write to what nobody reads; neither may keep the child from its end, or its owner from
 //! seeing that. So a thread of its own hands the lines on. They are bounded by what a command may log
@@ -7,6 +7,7 @@
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
+use crate::inert::inert;
 use crate::outcome::LogLevel;
 use crate::pool::{LogLine, Source};
 use crate::settings::UNTAKEN_OUTPUT;
@@ -15,9 +16,18 @@ use crate::settings::UNTAKEN_OUTPUT;
 #[derive(Debug, Default)]
 pub struct Journal(Option<Thread>);
 
+/// What is handed on.
+#[derive(Debug)]
+enum Entry {
+    /// The command logged it.
+    Line(Line),
+    /// mpwasm warns of it.
+    Warning(String),
+}
+
 #[derive(Debug)]
 struct Thread {
-    lines: Sender<Line>,
+    entries: Sender<Entry>,
     /// Closed when all lines were handed on.
     done: Receiver<()>,
 }
@@ -31,57 +41,68 @@ struct Line {
     attempt: Option<u32>,
 }
 
+impl Line {
+    fn trace(&self) {
+        LogLine {
+            source: self.source,
+            level: self.level,
+            text: &self.text,
+            worker: self.worker,
+            attempt: self.attempt,
+        }
+        .trace();
+    }
+}
+
 impl Journal {
     /// Hands on a line, some time.
     pub fn log(&mut self, line: &LogLine<'_>) {
-        if self.0.is_none() {
-            self.0 = start();
-        }
-        let Some(thread) = &self.0 else { return };
-        // It can't have ended: its end is ours to bring about.
-        let _ = thread.lines.send(Line {
+        self.enter(Entry::Line(Line {
             source: line.source,
             level: line.level,
             text: line.text.to_owned(),
             worker: line.worker,
             attempt: line.attempt,
-        });
+        }));
+    }
+
+    /// Warns, some time.
+    pub fn warn(&mut self, text: &str) {
+        self.enter(Entry::Warning(text.to_owned()));
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        if self.0.is_none() {
+            self.0 = start();
+        }
+        let Some(thread) = &self.0 else { return };
+        // It can't have ended: its end is ours to bring about.
+        let _ = thread.entries.send(entry);
     }
 
     /// No more lines come. Waits until all were handed on, but not for long.
     pub fn finish(&mut self) {
-        if let Some(Thread { lines, done }) = self.0.take() {
-            drop(lines);
+        if let Some(Thread { entries, done }) = self.0.take() {
+            drop(entries);
             let _ = done.recv_timeout(UNTAKEN_OUTPUT);
         }
     }
 }
 
 fn start() -> Option<Thread> {
-    let (lines, received) = mpsc::channel::<Line>();
+    let (entries, received) = mpsc::channel::<Entry>();
     let (doing, done) = mpsc::channel();
     let work = move || {
         let _until_the_last = doing;
-        for line in received {
-            let Line {
-                source,
-                level,
-                ref text,
-                worker,
-                attempt,
-            } = line;
-            LogLine {
-                source,
-                level,
-                text,
-                worker,
-                attempt,
+        for entry in received {
+            match entry {
+                Entry::Line(line) => line.trace(),
+                Entry::Warning(text) => tracing::warn!("{}", inert(&text)),
             }
-            .trace();
         }
     };
     let started = thread::Builder::new()
         .name("mpwasm-journal".to_owned())
         .spawn(work);
-    started.ok().map(|_| Thread { lines, done })
+    started.ok().map(|_| Thread { entries, done })
 }

@@ -312,6 +312,7 @@ impl Command {
                 reasons: vec![reason],
             });
         }
+        self.guest.task(&self.args).checked()?;
         if self.settings.fuel.is_some() && self.guest.settings().fuel.is_none() {
             let name = name();
             return Err(Error::BadSetting(format!(

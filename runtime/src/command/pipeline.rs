@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::Command;
-use super::child::Child;
+use super::child::{Child, Killer};
 use super::status::Output;
 use super::stdio::{ChildStdout, Stdio};
 use crate::error::Error;
@@ -79,7 +79,7 @@ impl Pipeline {
     /// nothing else was said of them.
     ///
     /// # Errors
-    /// As [`Command::output`].
+    /// As [`Command::output`]; then all of them are killed.
     ///
     /// # Panics
     /// Never: the threads that read do not panic.
@@ -90,16 +90,60 @@ impl Pipeline {
         self.last.stderr.get_or_insert(Stdio::Piped.into());
         self.last.stdout.get_or_insert(Stdio::Piped.into());
         let mut children = self.spawn()?;
-        // Each is read at the same time: one that waits for its reader would hold up the others.
-        thread::scope(|scope| {
-            let readers: Vec<_> = children
-                .iter_mut()
-                .map(|child| scope.spawn(|| child.communicate("", None)))
-                .collect();
-            let outputs = readers.into_iter();
-            outputs
-                .map(|reader| reader.join().expect("communicate does not panic"))
-                .collect()
-        })
+        let killers: Vec<_> = children.iter().map(Child::killer).collect();
+        all_at_once(
+            &mut children,
+            |child| child.communicate("", None),
+            || killers.iter().for_each(Killer::kill),
+        )
+    }
+}
+
+/// Works on each at the same time: one child that waits for its reader would hold up the others. When that fails for one,
+/// `end_all` makes it end for the others, and the first failure is returned.
+fn all_at_once<C: Send, T: Send>(
+    items: &mut [C],
+    work: impl Fn(&mut C) -> Result<T, Error> + Sync,
+    end_all: impl Fn() + Sync,
+) -> Result<Vec<T>, Error> {
+    let work = &|item: &mut C| work(item).inspect_err(|_| end_all());
+    thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for item in items {
+            // What has begun ends with the scope.
+            let worker = thread::Builder::new().spawn_scoped(scope, move || work(item));
+            workers.push(worker.inspect_err(|_| end_all())?);
+        }
+        let results = workers.into_iter();
+        results
+            .map(|worker| worker.join().expect("it does not panic"))
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn when_one_fails_the_others_are_ended() {
+        for failing in 0..3 {
+            let (sender, ended) = mpsc::channel();
+            let ended = std::sync::Mutex::new(ended);
+            let mut numbers = [0, 1, 2];
+            let result = all_at_once(
+                &mut numbers,
+                |number| match *number == failing {
+                    true => Err(Error::Io(io::ErrorKind::Other.into())),
+                    // As a child that never ends by itself.
+                    false => Ok(ended.lock().unwrap().recv().unwrap()),
+                },
+                || (0..2).for_each(|number| sender.send(number).unwrap()),
+            );
+            assert!(matches!(result, Err(Error::Io(_))), "{result:?}");
+        }
     }
 }

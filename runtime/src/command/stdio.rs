@@ -16,6 +16,9 @@ pub enum Stdio {
     /// Nothing: stdin is at its end at once, what is written is dropped.
     Null,
     /// This process's own. The child never holds it: mpwasm copies, and reads ahead of the child by up to a pipe's size.
+    ///
+    /// Children that inherit stdin at the same time share it, as programs in a shell do: each piece of it goes to one of
+    /// them, and which one is left to chance. What was read ahead for one that ends is lost to the others.
     Inherit,
     /// A pipe, whose other end is in the [`Child`](super::Child).
     Piped,

@@ -39,6 +39,9 @@ const PIPE_SIZE: i32 = 256 << 10;
 /// Pools that were started in this process: a guest remembers which of them loaded it.
 static POOLS: AtomicU64 = AtomicU64::new(0);
 
+/// Whether it was told in this process what the machine lacks: all pools, and all children, lack the same.
+static HOLES_TOLD: AtomicBool = AtomicBool::new(false);
+
 /// Builds a [`Pool`]. What is not set has the default of the command line; see [`Settings`].
 ///
 /// ```no_run
@@ -352,7 +355,9 @@ impl Builder {
             })?;
         match outcome.recv() {
             Ok(Ok(shared)) => {
-                if let Some(lacking) = lacking {
+                if let Some(lacking) = lacking
+                    && !HOLES_TOLD.swap(true, Ordering::Relaxed)
+                {
                     let text = format!(
                         "the jail has holes: this machine lacks {lacking}; `mpwasm doctor` says more"
                     );

@@ -362,6 +362,14 @@ impl Task {
         }
     }
 
+    /// Itself, or already now what pushing it would tell.
+    pub(crate) fn checked(self) -> Result<Self, Error> {
+        match self.args {
+            Ok(_) => Ok(self),
+            Err(flaw) => Err(flaw.into()),
+        }
+    }
+
     /// How long it may run, from the moment a worker claims it; instantiation counts. The pool's timeout otherwise.
     /// With zero it ends as `timeout`.
     #[must_use]

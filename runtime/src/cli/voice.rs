@@ -1,0 +1,139 @@
+//! What mpwasm itself says on stderr: directly, or where nobody may wait for who reads that, through a thread.
+//!
+//! That is for `exec`, whose end is its command's. The thread writes log lines, warnings and the last words in the order
+//! in which they were said. The last are waited for, as long as somebody takes them. What waits here is bounded by what a
+//! command may log ([`log_cap`](mpwasm::settings::log_cap)).
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+
+use mpwasm::settings::UNTAKEN_OUTPUT;
+
+use super::progress::Above;
+use super::stdio::{Descriptor, own_line};
+
+/// See the module. It is cloned for each who has something to say. By default it speaks directly.
+#[derive(Clone, Debug, Default)]
+pub struct Voice(Option<Apart>);
+
+/// The thread.
+#[derive(Clone, Debug)]
+struct Apart {
+    words: Sender<Words>,
+    /// How much was taken so far: it counts up.
+    taken: Arc<AtomicU64>,
+}
+
+/// What is said.
+#[derive(Debug)]
+enum Words {
+    Bytes(Vec<u8>),
+    /// Dropped when all that was said before was taken: so whoever waits for that is told.
+    Until(#[allow(dead_code, reason = "it is only dropped")] Sender<()>),
+}
+
+impl Voice {
+    /// One that nobody waits for. Its thread ends with the last clone, or with the process.
+    ///
+    /// # Errors
+    /// When the system is out of threads or descriptors.
+    pub fn apart() -> io::Result<Self> {
+        Self::apart_to(Descriptor::stderr()?)
+    }
+
+    fn apart_to(mut stderr: impl Write + Send + 'static) -> io::Result<Self> {
+        let (words, said) = mpsc::channel();
+        let taken = Arc::<AtomicU64>::default();
+        let counts = Arc::clone(&taken);
+        thread::Builder::new().name("voice".into()).spawn(move || {
+            for words in said {
+                if let Words::Bytes(bytes) = words {
+                    // A stderr that can't be written is no error.
+                    let _ = stderr.write_all(&bytes);
+                    counts.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        })?;
+        Ok(Self(Some(Apart { words, taken })))
+    }
+
+    /// A line of mpwasm's own, as [`say`](super::stdio::say) says it.
+    pub fn say(&mut self, text: &str) {
+        let _ = self.write_all(&own_line(text));
+    }
+
+    /// Waits until all was taken that was said so far, or nobody has taken anything for a while.
+    pub fn finish(&self) {
+        let Some(Apart { words, taken }) = &self.0 else {
+            return;
+        };
+        let (until, all_taken): (_, Receiver<()>) = mpsc::channel();
+        let _ = words.send(Words::Until(until));
+        let mut before = taken.load(Ordering::Relaxed);
+        while all_taken.recv_timeout(UNTAKEN_OUTPUT) == Err(RecvTimeoutError::Timeout) {
+            let now = taken.load(Ordering::Relaxed);
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+}
+
+/// For who says whole lines with one write each.
+impl Write for Voice {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(Apart { words, .. }) = &self.0 else {
+            return Above::new(io::stderr()).write(bytes);
+        };
+        // The thread can't have ended: this is one of those with whom it does.
+        let _ = words.send(Words::Bytes(bytes.to_vec()));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn all_is_waited_for_while_somebody_takes_it() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut voice = Voice::apart_to(writer).unwrap();
+        let lines = 2000;
+        for _ in 0..lines {
+            voice.write_all(&[b'x'; 1000]).unwrap();
+        }
+        voice.say("the \x1b end");
+        let ends = thread::spawn(move || voice.finish());
+        let mut heard = Vec::new();
+        reader.read_to_end(&mut heard).unwrap();
+        ends.join().unwrap();
+        let end = heard.split_off(lines * 1000);
+        assert_eq!(String::from_utf8_lossy(&end), "mpwasm: the \\u{1b} end\n");
+    }
+
+    #[test]
+    fn nobody_waits_for_long_when_nobody_reads() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut voice = Voice::apart_to(writer).unwrap();
+        let started = Instant::now();
+        for _ in 0..200 {
+            voice.write_all(&[b'x'; 1000]).unwrap();
+        }
+        voice.finish();
+        assert!(started.elapsed() >= UNTAKEN_OUTPUT, "it has patience");
+        drop(reader);
+        voice.finish();
+    }
+}
