@@ -1,6 +1,12 @@
 //! `--jail`, `--user` and `mpwasm doctor`.
 
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
 use std::time::Duration;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::support::{fixture, mpwasm, run_within};
 
@@ -29,6 +35,61 @@ fn the_doctor_names_each_layer_and_tries_them() {
     assert_eq!(mandatory.count(), 3);
     assert!(text.contains("A task ran behind them"), "{text}");
     assert_eq!(output.status.code(), Some(i32::from(!is_well)), "{text}");
+}
+
+/// What a run with `--tmp` comes to, and what the doctor says of it.
+fn scratch(prepare: impl Fn(&mut Command)) -> (Output, String) {
+    let ran = |args: &[&str]| {
+        let mut command = mpwasm();
+        prepare(&mut command);
+        run_within(LIMIT, command.args(args))
+    };
+    let doctor = String::from_utf8(ran(&["doctor"]).stdout).unwrap();
+    let said = doctor.lines().find(|line| line.contains("scratch directory"));
+    let said = said.unwrap_or_else(|| panic!("{doctor}")).to_owned();
+    (
+        ran(&["run", "--tmp", "64KiB", "--args", "[]", &fixture("noop")]),
+        said,
+    )
+}
+
+#[test]
+fn the_doctor_says_whether_a_task_can_have_a_scratch_directory() {
+    let (ended, said) = scratch(|_| ());
+    match ended.status.code() {
+        Some(0) => assert_eq!(said, "A task had a scratch directory: `--tmp` works here."),
+        code => {
+            let text = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(code, Some(2), "{text}");
+            assert!(text.contains("scratch directories can't be made here"), "{text}");
+            assert!(said.starts_with("No task can have a scratch directory"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn where_nothing_can_be_mounted_a_scratch_directory_is_a_usage_error_and_the_doctor_says_so() {
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(libc::SYS_fsopen, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EPERM as u32),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let filter: BpfProgram = filter.unwrap().try_into().unwrap();
+    let (ended, said) = scratch(|command| {
+        let filter = filter.clone();
+        let refuse = move || seccompiler::apply_filter(&filter).map_err(io::Error::other);
+        // SAFETY: the child has one thread, and makes two system calls.
+        unsafe { command.pre_exec(refuse) };
+    });
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{text}");
+    let why = "scratch directories can't be made here (that takes root, or a machine with user namespaces)";
+    assert!(text.contains(why), "{text}");
+    assert!(
+        said.starts_with("No task can have") && said.contains(why),
+        "{said}"
+    );
 }
 
 #[test]

@@ -2,16 +2,20 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::dup2_stdin;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bench::{Ended, Guest, run, to_the_end, within};
-use crate::support::{Run, guest, mpwasm, records};
+use crate::support::{Run, binary, guest, mpwasm, records};
 
 /// A command that prints its environment, each variable with a zero byte behind it.
 const ENVIRONMENT: &str = r#"(module
@@ -354,6 +358,62 @@ fn what_can_not_be_granted_is_a_usage_error_before_anything_runs() {
     assert_refused(&behind_a_link, 2, "it is on proc");
 }
 
+/// As another process may have handed it over. Nobody could say what is mounted beneath it.
+#[test]
+fn a_directory_on_a_mount_that_is_nobodys_is_a_usage_error() {
+    let mount = || {
+        let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&context)?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    };
+    let as_stdin = move || {
+        let made = mount().or_else(|_| {
+            unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+            Ok::<_, std::io::Error>(mount()?)
+        })?;
+        Ok(dup2_stdin(made)?)
+    };
+    let mut command = mpwasm();
+    command.args(["run", files(), "--dir", "/proc/self/fd/0::/d", "--args", "[]"]);
+    // SAFETY: the child has one thread, and makes system calls.
+    unsafe { command.pre_exec(as_stdin) };
+    let doctor = to_the_end(mpwasm().arg("doctor"));
+    if doctor.stdout.contains("`--tmp` works here") {
+        assert_refused(
+            &to_the_end(&mut command),
+            2,
+            "a mount that is not one of this process's",
+        );
+    } else {
+        // There can be no such directory, as there can be none for a task.
+        assert!(command.spawn().is_err(), "{}", doctor.stdout);
+    }
+}
+
+#[test]
+fn a_directory_within_another_has_rights_of_its_own() {
+    let outer = Folder::new();
+    let inner = outer.grant("/folder");
+    each(
+        &[&outer.grant("::/data:ro"), &format!("{inner}::/in")],
+        &[
+            (json!(["open", "/data", "folder/inner", "write"]), "PERM"),
+            (json!(["unlink", "/data", "folder/inner"]), "PERM"),
+            (json!(["open", "/in", "inner", "write"]), "ok"),
+            (json!(["open", "/in", "../file", "read"]), "PERM"),
+        ],
+    );
+    each(
+        &[&outer.grant("::/data"), &format!("{inner}::/in:ro")],
+        &[
+            (json!(["open", "/in", "inner", "write"]), "PERM"),
+            // Whoever may change the one changes what is in it.
+            (json!(["unlink", "/data", "folder/inner"]), "ok"),
+            (json!(["open", "/in", "inner", "read"]), "NOENT"),
+        ],
+    );
+}
+
 #[test]
 fn who_replaces_a_directory_changes_nothing_for_those_who_have_it() {
     let folder = Folder::new();
@@ -405,7 +465,7 @@ fn a_file_is_as_large_as_the_users_own_limit_lets_it_be() {
     let mut limited = Command::new("sh");
     limited
         .args(["-c", "ulimit -f 2048; exec \"$0\" \"$@\""])
-        .arg(crate::support::binary());
+        .arg(binary());
     limited.args([
         "run",
         files(),
@@ -425,54 +485,65 @@ fn a_file_is_as_large_as_the_users_own_limit_lets_it_be() {
     );
 }
 
+/// A run of a copy of the binary, which any user may execute. The records go to stdout.
+fn run_as(user: Option<&str>, args: &[&str]) -> Ended {
+    let folder = tempfile::tempdir().unwrap();
+    set_mode(folder.path(), 0o755);
+    let copy = folder.path().join("mpwasm");
+    // By a program of its own: what this process has open for writing another test's child could have as well, and then
+    // nobody could execute it.
+    let copied = Command::new("install")
+        .args(["-m", "755"])
+        .arg(binary())
+        .arg(&copy)
+        .status();
+    assert!(copied.unwrap().success());
+    let mut command = Command::new(copy);
+    command.args(["run", files(), "--no-cache", "--size", "1", "--results", "-"]);
+    command.args(user.iter().flat_map(|user| ["--user", *user]));
+    let mut ended = to_the_end(command.args(args));
+    ended.records = records(ended.stdout.as_bytes());
+    ended
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Somebody else, whom only root can name.
+fn another_user() -> Option<&'static str> {
+    nix::unistd::geteuid().is_root().then_some("65534:65534")
+}
+
+#[test]
+fn a_directory_that_the_pools_processes_can_not_enter_is_a_usage_error() {
+    let folder = Folder::new();
+    let ended = |user, mode| {
+        set_mode(&folder.granted(), mode);
+        let ended = run_as(user, &["--dir", &folder.grant(":ro"), "--args", "[]"]);
+        set_mode(&folder.granted(), 0o700);
+        ended
+    };
+    // Root is root without its capabilities there.
+    assert_refused(&ended(None, 0o600), 2, "can't be entered");
+    if let Some(user) = another_user() {
+        let refused = ended(Some(user), 0o700);
+        assert_refused(&refused, 2, "can't be entered");
+        assert!(refused.stderr.contains(&folder.grant("")), "{}", refused.stderr);
+    }
+}
+
 #[test]
 fn a_directory_is_used_with_the_rights_that_the_processes_have() {
     let folder = Folder::new();
-    if !nix::unistd::geteuid().is_root() {
-        // Nobody else can have them run as another user.
-        fs::set_permissions(
-            folder.granted(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o000),
-        )
-        .unwrap();
-        let ended = run(&[files(), "--dir", &folder.grant(":ro"), "--args", "[]"]);
-        fs::set_permissions(
-            folder.granted(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o700),
-        )
-        .unwrap();
-        return assert_refused(&ended, 2, "can't be entered");
+    set_mode(&folder.granted().join("file"), 0o444);
+    let step = r#"[["open","d","file","read"],["read","@0"],["open","d","file","write"]]"#;
+    let args = ["--dir", &folder.grant("::d"), "--args", step];
+    // What is above the directory need not be entered, and only the directory needs no more rights than that.
+    set_mode(&folder.granted(), 0o711);
+    for user in [None].into_iter().chain(another_user().map(Some)) {
+        let ended = run_as(user, &args);
+        let result = &ended.records[0]["result"];
+        assert_eq!(*result, json!(["ok", "text", "ACCES"]), "{user:?}: {ended:#?}");
     }
-    let with_user = |mode: u32| {
-        for path in [folder.0.path(), &folder.granted()] {
-            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-        }
-        let step = r#"[["open","d","file","read"],["read","@0"],["open","d","file","write"]]"#;
-        let options = [
-            "--user",
-            "65534:65534",
-            "--dir",
-            &folder.grant("::d"),
-            "--args",
-            step,
-        ];
-        // The executable of the tests may be where nobody else can read it.
-        run(&[&[files(), "--size", "1"], &options[..]].concat())
-    };
-    let ended = with_user(0o700);
-    if ended.stderr.contains("may not execute") {
-        return;
-    }
-    assert_eq!(ended.code, Some(3), "{ended:#?}");
-    assert!(
-        ended.stderr.contains("\"d\" can't be used: Permission denied"),
-        "{}",
-        ended.stderr
-    );
-    let ended = with_user(0o755);
-    assert_eq!(
-        ended.records[0]["result"],
-        json!(["ok", "text", "ACCES"]),
-        "{ended:#?}"
-    );
 }

@@ -26,7 +26,7 @@ use super::stats::Counters;
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
 use crate::grants::DirGrant;
-use crate::jail::{self, Layer, MemoryGroup};
+use crate::jail::{self, Layer, MemoryGroup, Plan};
 use crate::process::{self, Executable, set_nonblocking};
 use crate::retry::Retry;
 use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, User};
@@ -273,7 +273,8 @@ impl Builder {
             executable,
             cache,
         } = self.checked()?;
-        let dirs = grants::open(&settings.grants.dirs)?;
+        let plan = Plan::new(settings.jail, settings.user);
+        let dirs = grants::open(&settings.grants, plan.as_ref())?;
         let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
         let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         set_nonblocking(pipe.as_fd())?;
