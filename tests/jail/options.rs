@@ -113,6 +113,19 @@ fn a_user_that_does_not_exist_is_a_usage_error() {
 }
 
 #[test]
+fn without_a_jail_nobody_believes_to_have_another_user() {
+    let options = ["--jail", "off", "--user", "65533:65533", "--args", "[]"];
+    let output = run_within(LIMIT, mpwasm().arg("run").args(options).arg(fixture("noop")));
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    let why = match nix::unistd::geteuid().is_root() {
+        true => "another user is part of the jail, which is off",
+        false => "only root",
+    };
+    assert!(text.contains(why), "{text}");
+}
+
+#[test]
 fn only_root_can_name_another_user_and_it_is_another() {
     let user = match nix::unistd::geteuid().is_root() {
         true => "0:0",

@@ -134,7 +134,7 @@ impl Builder {
         self
     }
 
-    /// Who the pool's processes shall be, when this process is root's.
+    /// Who the pool's processes shall be, when this process is root's. It takes a jail.
     #[must_use]
     pub fn user(mut self, user: User) -> Self {
         self.settings.user = Some(user);
@@ -464,6 +464,9 @@ fn check(settings: &Settings) -> Result<(), Error> {
         }
         if user.uid == 0 {
             return bad("the user of the pool's processes is to be another than root");
+        }
+        if settings.jail == Jail::Off {
+            return bad("another user is part of the jail, which is off");
         }
     }
     settings.grants.check().map_err(Error::BadSetting)?;
