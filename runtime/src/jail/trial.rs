@@ -3,10 +3,12 @@
 use std::io;
 
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Lets a copy of this process make an attempt. Nobody hears of its end but the caller: it raises no SIGCHLD.
+/// Lets a copy of this process make an attempt. Nobody hears of it but the caller: its end raises no SIGCHLD, and no signal
+/// reaches it, whose handler would tell this process's own threads.
 ///
 /// # Safety
 /// The copy has one thread, and in its memory the others stand still wherever they were. So `attempt` makes system calls,
@@ -15,17 +17,20 @@ use nix::unistd::Pid;
 /// # Errors
 /// That of the attempt, or why it could not be made.
 pub unsafe fn in_a_copy(attempt: impl FnOnce() -> nix::Result<()>) -> io::Result<()> {
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     // Not the C library's fork: that runs what other parts of this program have registered for it.
     // SAFETY: like a fork, with all of the process's memory copied. Of what the child does the caller vouches for the
     // attempt, and the rest are numbers and a system call.
     let pid = unsafe { libc::syscall(libc::SYS_clone, 0_usize, 0_usize, 0_usize, 0_usize, 0_usize) };
+    if pid == 0 {
+        let code = attempt().map_or_else(|errno| errno as i32, |()| 0);
+        // SAFETY: _exit takes any code and has no precondition.
+        unsafe { libc::_exit(code) }
+    }
+    let error = io::Error::last_os_error();
+    mask.thread_set_mask()?;
     match pid {
-        0 => {
-            let code = attempt().map_or_else(|errno| errno as i32, |()| 0);
-            // SAFETY: _exit takes any code and has no precondition.
-            unsafe { libc::_exit(code) }
-        }
-        -1 => Err(io::Error::last_os_error()),
+        -1 => Err(error),
         pid => match wait_for(Pid::from_raw(pid as i32)) {
             Some(0) => Ok(()),
             Some(code) => Err(io::Error::from_raw_os_error(code)),
@@ -48,11 +53,14 @@ fn wait_for(child: Pid) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::signal::{Signal, kill};
+
     use super::*;
 
     #[test]
     fn what_a_copy_does_is_told_and_changes_nothing_here() {
         let here = std::env::current_dir().unwrap();
+        let mask = SigSet::thread_get_mask().unwrap();
         let leave = || nix::unistd::chdir(c"/");
         // SAFETY: it is a system call.
         unsafe { in_a_copy(leave) }.unwrap();
@@ -60,5 +68,9 @@ mod tests {
         // SAFETY: it is none.
         let error = unsafe { in_a_copy(|| Err(Errno::EXDEV)) }.unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EXDEV));
+        // SAFETY: it is a system call.
+        let error = unsafe { in_a_copy(|| kill(Pid::this(), Signal::SIGKILL)) }.unwrap_err();
+        assert_eq!(error.to_string(), "it can't be tried");
+        assert_eq!(SigSet::thread_get_mask().unwrap(), mask);
     }
 }
