@@ -98,7 +98,8 @@ fn judge(args: &Args) -> Result<Vec<Judged>> {
 
     let judged = args.submissions.iter().zip(guests).enumerate();
     let judged = judged.map(|(number, (path, guest))| {
-        Judged::new(path, guest.map(|_| trials.remove(&number).unwrap_or_default()))
+        let trials = guest.map(|_| trials.remove(&number).expect("each program was run"));
+        Judged::new(path, trials)
     });
     Ok(judged.collect())
 }
