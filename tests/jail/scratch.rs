@@ -36,6 +36,18 @@ fn a_worker_has_no_more_than_its_size() {
 }
 
 #[test]
+fn a_worker_has_no_more_entries_than_its_size_allows() {
+    each(
+        "attacker",
+        &[
+            ("make many files", "a\t40", "succeeded"),
+            ("make many files", "b\t1000", "ENOSPC"),
+            ("mkdir", "c", "ENOSPC"),
+        ],
+    );
+}
+
+#[test]
 fn a_worker_does_not_leave_it() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("secret"), "secret").unwrap();

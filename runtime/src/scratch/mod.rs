@@ -4,7 +4,7 @@
 //! The kernel keeps it to its size, whatever a worker does that was taken over, and it is gone with the last process that
 //! holds it, however that ends: nothing of it is on a disk, but in swap. Nothing in it is executed, and no device in it works.
 //!
-//! The dispatcher [makes](make) them all while it still has the right to; the parent [tries](try_to_make) that before it
+//! The dispatcher [makes](make()) them all while it still has the right to; the parent [tries](try_to_make) that before it
 //! starts one. Each worker has one among its [grants](crate::grants), and [clears](Scratch) it after each task. That tasks
 //! reach nothing else from there is the affair of `guest/wasi.rs`, and of the jail.
 

@@ -78,6 +78,7 @@ fn attempt_safely(attack: &str, target: &str) -> Option<Attempted> {
     let (path, rest) = target.split_once('\t').unwrap_or((target, ""));
     let done = match attack {
         "fill" => fill(path, rest.parse().unwrap_or(0)),
+        "make many files" => (0..rest.parse().unwrap_or(0)).try_for_each(|n| fill(&format!("{path}{n}"), 0)),
         "leave what is hard to clear" => leave(path),
         "look for what is left" => fs::read_dir(path).and_then(|mut entries| match entries.next() {
             None => Ok(()),
