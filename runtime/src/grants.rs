@@ -66,7 +66,8 @@ impl DirGrant {
         Ok(Self { host, guest, access })
     }
 
-    /// Reads `HOST[::GUEST][:ro]`. Without `GUEST`, guests know the directory by the name that it has here.
+    /// Reads `HOST[::GUEST][:ro]`. Without `GUEST`, guests know the directory by the name that it has here. `HOST` ends at
+    /// the first `::`: a directory with that in its name needs another name, such as a link, or [`DirGrant::new`].
     ///
     /// ```
     /// use mpwasm::{Access, DirGrant};
@@ -284,7 +285,15 @@ mod tests {
             ("/srv/a b::/data", "/srv/a b", "/data", ReadWrite),
             ("/srv::/data:ro", "/srv", "/data", ReadOnly),
             (".::.", ".", ".", ReadWrite),
+            ("/srv::data", "/srv", "data", ReadWrite),
             ("a:b::c:d:ro", "a:b", "c:d", ReadOnly),
+            // The first of them, and the last :ro.
+            ("a::b::c", "a", "b::c", ReadWrite),
+            ("a:::b", "a", ":b", ReadWrite),
+            ("a:ro:ro", "a:ro", "a:ro", ReadOnly),
+            ("a:ro::b", "a:ro", "b", ReadWrite),
+            ("a::b:ro:ro", "a", "b:ro", ReadOnly),
+            ("/", "/", "/", ReadWrite),
             // A directory whose name ends in :ro is written with a slash.
             ("a:ro/", "a:ro/", "a:ro/", ReadWrite),
         ] {
@@ -298,11 +307,20 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_with_colons_in_its_name_can_be_granted_by_a_program() {
+        let dir = DirGrant::new("a::b", "c", Access::ReadWrite).unwrap();
+        assert_eq!((dir.host(), dir.guest()), (Path::new("a::b"), "c"));
+    }
+
+    #[test]
     fn what_is_no_directory_is_told() {
         for (text, why) in [
             (&b""[..], "no name"),
             (b":ro", "no name"),
             (b"::/data", "no name"),
+            (b"::", "no name"),
+            (b":::ro", "no name"),
+            (b"::a::b", "no name"),
             (b"data::", "is empty"),
             (b"data:::ro", "is empty"),
             (b"\xff", "not UTF-8"),
@@ -331,8 +349,9 @@ mod tests {
             dirs: names.iter().copied().map(dir).collect(),
             ..Grants::default()
         };
-        dirs(&["/", "/a", "a", "."]).check().unwrap();
-        for twice in [["a", "a/"], ["/", "//"], ["b", "b"]] {
+        // The same directory under several names, also beneath one another.
+        dirs(&["/", "/a", "/a/b", "a", "."]).check().unwrap();
+        for twice in [["a", "a/"], ["/", "//"], ["b", "b"], ["/a/b", "/a/b//"]] {
             assert!(
                 dirs(&twice).check().unwrap_err().contains("two directories"),
                 "{twice:?}"

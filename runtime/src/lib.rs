@@ -58,6 +58,7 @@ mod pool;
 mod process;
 mod retry;
 mod role;
+mod scratch;
 mod status;
 mod task_line;
 mod tasks;

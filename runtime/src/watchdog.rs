@@ -91,7 +91,9 @@ impl Alarm {
         // One nudge is enough: until it has woken up, which can take a while, it counts as awake. Should somebody else have
         // moved the time meanwhile, then it was nudged, or it has woken up and looks after the fence above.
         let is_first = || {
-            let moved = self.sleeps_until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
+            let moved = self
+                .sleeps_until
+                .compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
             moved.is_ok()
         };
         if at.0 < until && is_first() {

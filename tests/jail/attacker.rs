@@ -42,15 +42,23 @@ pub struct Attacked {
 impl Attacked {
     /// A pool of `size` whose executable is the attacker under this name. The jail is as strict as can be.
     pub fn start(name: &str, size: u32) -> Self {
-        Self::with_dirs(name, size, [])
+        Self::built(Pool::builder(), name, size)
     }
 
     /// As [`start`](Self::start), with these directories.
     pub fn with_dirs(name: &str, size: u32, dirs: impl IntoIterator<Item = DirGrant>) -> Self {
+        let builder = dirs.into_iter().fold(Pool::builder(), Builder::dir);
+        Self::built(builder, name, size)
+    }
+
+    /// As [`start`](Self::start), with scratch directories of so many bytes.
+    pub fn with_tmp(name: &str, bytes: u64) -> Self {
+        Self::built(Pool::builder().tmp(bytes), name, 1)
+    }
+
+    fn built(builder: Builder, name: &str, size: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let pool = dirs
-            .into_iter()
-            .fold(Pool::builder(), Builder::dir)
+        let pool = builder
             .executable(attacker(folder.path(), name))
             .jail(Jail::Strict)
             .size(size)

@@ -15,4 +15,5 @@ mod grants;
 mod options;
 mod processes;
 mod protocol;
+mod scratch;
 mod walls;

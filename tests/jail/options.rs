@@ -1,8 +1,9 @@
 //! `--jail`, `--user` and `mpwasm doctor`.
 
+use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::support::{fixture, mpwasm, run_within, without_landlock};
+use crate::support::{fixture, mpwasm, refusing, run_within, without_landlock};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -29,6 +30,49 @@ fn the_doctor_names_each_layer_and_tries_them() {
     assert_eq!(mandatory.count(), 3);
     assert!(text.contains("A task ran behind them"), "{text}");
     assert_eq!(output.status.code(), Some(i32::from(!is_well)), "{text}");
+}
+
+/// What a run with `--tmp` comes to, and what the doctor says of it.
+fn scratch(prepare: impl Fn(&mut Command)) -> (Output, String) {
+    let ran = |args: &[&str]| {
+        let mut command = mpwasm();
+        prepare(&mut command);
+        run_within(LIMIT, command.args(args))
+    };
+    let doctor = String::from_utf8(ran(&["doctor"]).stdout).unwrap();
+    let said = doctor.lines().find(|line| line.contains("scratch directory"));
+    let said = said.unwrap_or_else(|| panic!("{doctor}")).to_owned();
+    (
+        ran(&["run", "--tmp", "64KiB", "--args", "[]", &fixture("noop")]),
+        said,
+    )
+}
+
+#[test]
+fn the_doctor_says_whether_a_task_can_have_a_scratch_directory() {
+    let (ended, said) = scratch(|_| ());
+    match ended.status.code() {
+        Some(0) => assert_eq!(said, "A task had a scratch directory: `--tmp` works here."),
+        code => {
+            let text = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(code, Some(2), "{text}");
+            assert!(text.contains("scratch directories can't be made here"), "{text}");
+            assert!(said.starts_with("No task can have a scratch directory"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn where_nothing_can_be_mounted_a_scratch_directory_is_a_usage_error_and_the_doctor_says_so() {
+    let (ended, said) = scratch(|command| refusing(command, libc::SYS_fsopen, libc::EPERM));
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{text}");
+    let why = "scratch directories can't be made here (that takes root, or a machine with user namespaces)";
+    assert!(text.contains(why), "{text}");
+    assert!(
+        said.starts_with("No task can have") && said.contains(why),
+        "{said}"
+    );
 }
 
 #[test]
@@ -72,6 +116,19 @@ fn a_user_that_does_not_exist_is_a_usage_error() {
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("there is no such user"), "{text}");
+}
+
+#[test]
+fn without_a_jail_nobody_believes_to_have_another_user() {
+    let options = ["--jail", "off", "--user", "65533:65533", "--args", "[]"];
+    let output = run_within(LIMIT, mpwasm().arg("run").args(options).arg(fixture("noop")));
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    let why = match nix::unistd::geteuid().is_root() {
+        true => "another user is part of the jail, which is off",
+        false => "only root",
+    };
+    assert!(text.contains(why), "{text}");
 }
 
 #[test]

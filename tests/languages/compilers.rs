@@ -1,11 +1,11 @@
 //! The compilers of other languages: Zig's, which is one for C and C++ as well and brings a C library for WASI.
 //!
-//! `zig` is what `MPWASM_TEST_ZIG` names, or the one in the PATH, or one that pip installs into `target/tools`. C is compiled
+//! `zig` is what `MPWASM_TEST_ZIG` names, whichever version that is, or the one in the PATH, or one that pip installs into `target/tools`. C is compiled
 //! by `zig cc`, or by what `MPWASM_TEST_CC` says, such as `clang`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use crate::bench::LIMIT;
@@ -42,11 +42,7 @@ pub fn caches(command: &mut Command) -> &mut Command {
 fn zig_in_path() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&folders).map(|folder| folder.join("zig"));
-    let right = |zig: &PathBuf| {
-        let version = Command::new(zig).arg("version").output();
-        version.is_ok_and(|output| output.stdout.trim_ascii() == ZIG.as_bytes())
-    };
-    found.into_iter().find(right)
+    found.into_iter().find(|zig| version(zig).as_deref() == Ok(ZIG))
 }
 
 /// Has pip install it, unless it did so for an earlier run.
@@ -84,11 +80,50 @@ pub fn build(guest: &str) -> PathBuf {
     let mut build = Command::new(script);
     build.arg(&folder).env("CC", cc()).env("ZIG", zig());
     // Once they compile the C library as well.
-    let output = run_within(LIMIT * 6, caches(&mut build));
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_compiled(&run_within(LIMIT * 6, caches(&mut build)));
     folder
+}
+
+/// They compiled it. Otherwise it may be that they are others than those that it is written for, so that is told.
+#[track_caller]
+pub fn assert_compiled(output: &Output) {
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let found = version(zig()).unwrap_or_else(|why| format!("unknown ({why})"));
+        panic!(
+            "{said}\nC was compiled by `{}`. Zig is {}, version {found}; these guests are written for {ZIG}",
+            cc(),
+            zig().display()
+        );
+    }
+}
+
+/// What a `zig` says of itself.
+fn version(zig: &Path) -> Result<String, String> {
+    let output = Command::new(zig)
+        .arg("version")
+        .output()
+        .map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        false => Err(format!("`zig version` ended with {}", output.status)),
+    }
+}
+
+/// Whoever names another Zig, and sees a build fail, is to see why.
+#[test]
+fn a_build_that_fails_says_which_zig_was_found() {
+    let failed = Command::new("sh")
+        .args(["-c", "echo no >&2; exit 1"])
+        .output()
+        .unwrap();
+    let told = std::panic::catch_unwind(|| assert_compiled(&failed)).unwrap_err();
+    let told = told.downcast_ref::<String>().unwrap();
+    let found = version(zig()).unwrap();
+    assert!(
+        told.starts_with("no\n") && told.contains(&format!("version {found};")),
+        "{told}"
+    );
+    let none = version(Path::new("/no zig")).unwrap_err();
+    assert!(none.contains("No such file"), "{none}");
 }

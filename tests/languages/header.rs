@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::bench::{Ended, LIMIT, run, run_lines};
-use crate::compilers::{caches, cc};
+use crate::compilers::{assert_compiled, caches, cc};
 use crate::support::{repository, run_within};
 
 /// Compiles `header.c` for a language, with all warnings as errors.
@@ -35,12 +35,7 @@ fn compile(language: &str, standard: &str, to: &Path) {
         .arg("-o")
         .arg(to)
         .arg(repository().join("tests/languages/header.c"));
-    let output = run_within(LIMIT * 6, caches(&mut command));
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_compiled(&run_within(LIMIT * 6, caches(&mut command)));
 }
 
 fn of(guest: &Path, tasks: &[Value]) -> Ended {

@@ -14,6 +14,7 @@ mod callbacks;
 mod commands;
 mod cookbook;
 mod demo;
+mod granting;
 mod grants;
 mod guest_tasks;
 mod inputs;

@@ -36,11 +36,15 @@ pub fn mpwasm() -> Command {
 
 /// Lets the command run as on a machine whose kernel has no Landlock.
 pub fn without_landlock(command: &mut Command) {
-    let missing = seccompiler::SeccompAction::Errno(libc::ENOSYS as u32);
+    refusing(command, libc::SYS_landlock_create_ruleset, libc::ENOSYS);
+}
+
+/// Lets `command` run on a kernel that answers this system call with this error.
+pub fn refusing(command: &mut Command, call: libc::c_long, errno: i32) {
     let filter = seccompiler::SeccompFilter::new(
-        [(libc::SYS_landlock_create_ruleset, Vec::new())].into(),
+        [(call, Vec::new())].into(),
         seccompiler::SeccompAction::Allow,
-        missing,
+        seccompiler::SeccompAction::Errno(errno as u32),
         std::env::consts::ARCH.try_into().unwrap(),
     );
     let filter: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();

@@ -6,14 +6,14 @@
 //!
 //! It shows how a program embeds mpwasm. Each submission is a *command* (a program that reads stdin and writes stdout),
 //! and each submission times each test is a task of one pool. Whatever a submission does, the others are judged as if it
-//! were not there. This file has the options and the run; [`problem`] knows the tests, [`verdict`] what an outcome says of
-//! a submission, and [`table`] how that is shown.
+//! were not there. This file has the options and the pool; [`problem`] knows the tests, [`running`] runs them, [`verdict`]
+//! knows what an outcome says of a submission, and [`table`] how that is shown.
 
 mod problem;
+mod running;
 mod table;
 mod verdict;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -23,13 +23,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use clap::Parser;
-use mpwasm::{Error, Guest, Pool, Retry, TaskHandle};
+use mpwasm::{Error, Guest, Pool, Retry, Settings};
 
 use problem::Problem;
-use verdict::{Judged, Trial};
+use verdict::Judged;
 
-/// Submissions that are started before the results of the one before them are taken: each result may be large, and all that
-/// wait are in memory.
+/// Tests for each worker that are started before the result of the first of them is taken: so none of them idles, and no more
+/// results are in memory.
 const AHEAD: usize = 4;
 
 /// Judges submissions: compiled WebAssembly commands that read the input from stdin and write the output to stdout.
@@ -77,50 +77,31 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 fn judge(args: &Args) -> Result<Vec<Judged>> {
     let problem = Problem::read(&args.problem)?;
-    let mut pool = Pool::builder()
+    let size = args.size.unwrap_or(Settings::default().size);
+    let pool = Pool::builder()
+        .size(size)
         .fuel(args.fuel)
         .timeout(args.timeout)
         .memory(args.memory.as_u64())
         // A worker that dies says nothing of the submission, which can't make it die: try again.
-        .retry(Retry::times(2));
-    if let Some(size) = args.size {
-        pool = pool.size(size);
-    }
-    let pool = pool.start()?;
+        .retry(Retry::times(2))
+        .start()?;
 
     // All are compiled and checked before any runs. One that is no program does not keep the others from running.
     let guests = args.submissions.iter().map(|path| load(&pool, path));
     let guests: Vec<_> = guests.collect::<Result<_>>()?;
 
-    // The tests of some submissions run at the same time, as far as there are workers. Each runs in an instance of its own,
-    // which is given this one input and nothing else: nothing is left of other tests, and no file or variable is there.
-    let start = |guest: &Guest| -> Result<Vec<TaskHandle>, Error> {
-        let tests = problem.tests.iter();
-        tests
-            .map(|test| pool.submit(guest.task(()).stdin(test.input.as_slice())))
-            .collect()
-    };
-    let trials = |handles: Vec<TaskHandle>| -> Vec<Trial> {
-        let tests = handles.into_iter().zip(&problem.tests);
-        tests
-            .map(|(handle, test)| Trial::new(&handle.wait(), test))
-            .collect()
-    };
-    let judge = |(path, started): (&PathBuf, Result<_, String>)| Judged::new(path, started.map(trials));
-    let (mut judged, mut running) = (Vec::new(), VecDeque::new());
-    for (path, guest) in args.submissions.iter().zip(guests) {
-        let started = match guest {
-            Ok(guest) => Ok(start(&guest)?),
-            Err(why) => Err(why),
-        };
-        running.push_back((path, started));
-        if running.len() > AHEAD {
-            judged.extend(running.pop_front().map(judge));
-        }
-    }
-    judged.extend(running.into_iter().map(judge));
+    let programs = guests.iter().enumerate();
+    let programs = programs.filter_map(|(number, guest)| Some((number, guest.as_ref().ok()?)));
+    let mut trials = running::trials(&pool, &problem, programs, AHEAD * size as usize)?;
     pool.stop()?; // every process is gone
-    Ok(judged)
+
+    let judged = args.submissions.iter().zip(guests).enumerate();
+    let judged = judged.map(|(number, (path, guest))| {
+        let trials = guest.map(|_| trials.remove(&number).expect("each program was run"));
+        Judged::new(path, trials)
+    });
+    Ok(judged.collect())
 }
 
 /// The submission, ready to run, or why it is none.

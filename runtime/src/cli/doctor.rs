@@ -1,10 +1,11 @@
-//! `mpwasm doctor`: which layers of the jail this machine has, and whether they stand around a real worker.
+//! `mpwasm doctor`: which layers of the jail this machine has, whether they stand around a real worker, and whether a task
+//! can have a scratch directory.
 
 use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::{Context, anyhow};
-use mpwasm::{Layer, LayerState, Pool};
+use mpwasm::{Builder, Layer, LayerState, Pool};
 
 use super::exit::{Exit, Failure};
 use super::stdio;
@@ -12,6 +13,9 @@ use super::stdio;
 /// The smallest guest: a task that does nothing.
 const GUEST: &str =
     r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
+
+/// Bytes of the scratch directory that is tried.
+const SCRATCH: u64 = 64 << 10;
 
 /// Prints what there is to say.
 pub fn doctor() -> Result<Exit, Failure> {
@@ -25,6 +29,16 @@ pub fn doctor() -> Result<Exit, Failure> {
         Err(error) => {
             well = false;
             _ = writeln!(text, "\nA task could not be run behind them: {error:#}");
+        }
+    }
+    // Nothing is missing without: only `--tmp` is refused.
+    match run_task(Pool::builder().tmp(SCRATCH)) {
+        Ok(_) => _ = writeln!(text, "A task had a scratch directory: `--tmp` works here."),
+        Err(error) => {
+            _ = writeln!(
+                text,
+                "No task can have a scratch directory, `--tmp` is refused: {error:#}."
+            )
         }
     }
     let verdict = if well {
@@ -53,15 +67,20 @@ fn table(layers: &[(Layer, LayerState)]) -> String {
     text
 }
 
-/// Runs a task in a pool and looks at the worker from outside.
-fn examine() -> anyhow::Result<String> {
-    let pool = Pool::builder().size(1).start()?;
+/// Runs a task. Returns the pool, and which process of it ran the task.
+fn run_task(builder: Builder) -> anyhow::Result<(Pool, u32)> {
+    let pool = builder.size(1).start()?;
     let guest = pool.load_bytes("the doctor's guest", GUEST.as_bytes())?;
     let outcome = pool.submit(guest.task([0_u8; 0]))?.wait();
     if let Err(error) = outcome.result {
         return Err(anyhow!("{}: {}", error.kind, error.message));
     }
-    let pid = outcome.usage.pid.context("no worker ran it")?;
+    Ok((pool, outcome.usage.pid.context("no worker ran it")?))
+}
+
+/// Runs a task in a pool and looks at the worker from outside.
+fn examine() -> anyhow::Result<String> {
+    let (pool, pid) = run_task(Pool::builder())?;
     let status =
         fs::read_to_string(format!("/proc/{pid}/status")).context("its worker can't be looked at")?;
     pool.stop()?;

@@ -19,7 +19,8 @@ pub struct Instances {
     #[arg(long, value_name = "N")]
     pub fuel: Option<u64>,
 
-    /// Let tasks, or the command, use this directory, as GUEST if that is given; with :ro only to look at it. Repeatable.
+    /// Let tasks, or the command, use this directory, as GUEST if that is given; with :ro only to look at it. Callbacks
+    /// get none. Repeatable.
     #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = OsStringValueParser::new().try_map(DirGrant::parse))]
     pub dir: Vec<DirGrant>,
 

@@ -20,6 +20,7 @@ pub use self::{
     frames::{Said, read as read_worker},
 };
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crew::{Crew, Dirs};
@@ -28,8 +29,9 @@ use nix::sys::stat::{Mode, umask};
 use schedule::WorkerId;
 
 use crate::grants::{Granted, OpenDir};
-use crate::jail::{self, JailError, OomScore, Plan, scratch};
+use crate::jail::{self, OomScore, Plan};
 use crate::process::{self, Role};
+use crate::scratch;
 use crate::settings::Settings;
 use crate::wire::channel::Channel;
 use crate::wire::messages::ToDispatcher;
@@ -106,7 +108,9 @@ impl Start {
         }
         process::set_nonblocking(self.tasks.as_fd()).map_err(|error| error.to_string())?;
         // While this process may still mount something.
-        let scratch = self.make_scratch().map_err(|error| error.to_string())?;
+        let scratch = self
+            .make_scratch()
+            .map_err(|error| format!("the scratch directories can't be made: {error}"))?;
         let mut score = None;
         if let Some(plan) = &self.jail {
             score = OomScore::open();
@@ -134,7 +138,7 @@ impl Start {
     }
 
     /// A scratch directory for each process that there can be at once, where tasks are granted one.
-    fn make_scratch(&self) -> Result<Vec<OpenDir>, JailError> {
+    fn make_scratch(&self) -> io::Result<Vec<OpenDir>> {
         let Some(size) = self.settings.grants.tmp else {
             return Ok(Vec::new());
         };

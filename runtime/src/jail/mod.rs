@@ -36,8 +36,8 @@ mod limits;
 mod memory;
 mod plan;
 mod privileges;
-pub mod scratch;
 mod syscalls;
+mod trial;
 pub mod violation;
 
 use crate::grants::OpenDir;
@@ -46,7 +46,8 @@ use crate::role::Role;
 pub use limits::{OomScore, processor_time};
 pub use memory::MemoryGroup;
 pub use plan::{Layer, LayerState, Plan, missing};
-pub use privileges::die_with_starter;
+pub use privileges::{die_with_starter, try_to_enter};
+pub use trial::in_a_copy;
 
 /// What stands in the way of a wall.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,19 @@
 //! Rights that a process gives up: capabilities, its user, the ways to get rights back, and what others may do to it.
 
-use nix::errno::Errno;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use nix::fcntl::AtFlags;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use nix::unistd::{AccessFlags, faccessat};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
 
 use super::JailError;
+use super::trial::in_a_copy;
 use crate::settings::User;
 
 /// A network without any device but a loopback that is down, and no System V objects.
@@ -26,50 +33,58 @@ pub fn enter_namespaces(user: Option<User>) -> nix::Result<()> {
     }
 }
 
-/// Whether [`enter_namespaces`] does something here: tried by a process of its own.
+/// Whether [`enter_namespaces`] does something here: tried by a copy of this process.
 ///
 /// # Errors
 /// With why it does not.
 pub fn try_namespaces() -> Result<&'static str, String> {
-    // Not the C library's fork: that runs what other parts of this program have registered for it.
-    // SAFETY: like a fork, with all of the process's memory copied. The child makes system calls that need no memory
-    // and no lock, and ends.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0_usize, 0_usize, 0_usize, 0_usize) };
-    match pid {
-        0 => {
-            let code = enter_namespaces(None).map_or_else(|errno| errno as i32, |()| 0);
-            // SAFETY: _exit takes any code and has no precondition.
-            unsafe { libc::_exit(code) }
-        }
-        -1 => Err(Errno::last().desc().to_owned()),
-        pid => match wait_for(Pid::from_raw(pid as i32)) {
-            Some(0) => Ok("network and ipc"),
-            Some(code) => Err(Errno::from_raw(code).desc().to_owned()),
-            None => Err("it can't be tried".to_owned()),
-        },
-    }
-}
-
-/// Waits for a child's exit code; `None` when it has none.
-fn wait_for(child: Pid) -> Option<i32> {
-    loop {
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, code)) => return Some(code),
-            Err(Errno::EINTR) => {}
-            _ => return None,
-        }
+    // SAFETY: these are system calls and nothing else.
+    match unsafe { in_a_copy(|| enter_namespaces(None)) } {
+        Ok(()) => Ok("network and ipc"),
+        Err(error) => Err(error.to_string()),
     }
 }
 
 /// Step 4.
 pub fn become_user(user: User) -> Result<(), JailError> {
-    let fail = |errno| JailError::new("the change of the user", errno);
+    be_user(user).map_err(|errno| JailError::new("the change of the user", errno))
+}
+
+/// Makes this user of the calling thread, which is the only one.
+fn be_user(user: User) -> rustix::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     // In this order: whoever is no longer root can't change groups.
-    setgroups(&[]).map_err(fail)?;
-    setresgid(gid, gid, gid).map_err(fail)?;
-    setresuid(uid, uid, uid).map_err(fail)
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
 }
+
+/// Whether the pool's processes can enter this directory when they have taken steps 4 and 5: tried by a copy of this
+/// process, where it has rights to give up.
+///
+/// # Errors
+/// With why they can't.
+pub fn try_to_enter(dir: BorrowedFd<'_>, user: Option<User>) -> io::Result<()> {
+    let enter = || faccessat(dir, c".", AccessFlags::X_OK, AtFlags::AT_EACCESS);
+    if user.is_none() && capabilities(None)?.effective.is_empty() {
+        return Ok(enter()?);
+    }
+    let as_they_are = || {
+        let given_up = user
+            .map_or(Ok(()), be_user)
+            .and_then(|()| set_capabilities(None, NONE));
+        given_up.map_err(|errno| nix::Error::from_raw(errno.raw_os_error()))?;
+        enter()
+    };
+    // SAFETY: these are system calls and nothing else.
+    unsafe { in_a_copy(as_they_are) }
+}
+
+const NONE: CapabilitySets = CapabilitySets {
+    effective: CapabilitySet::empty(),
+    permitted: CapabilitySet::empty(),
+    inheritable: CapabilitySet::empty(),
+};
 
 /// Step 5. The bounding set goes too: with it a program started by root would get all of them again.
 pub fn drop_capabilities() -> Result<(), JailError> {
@@ -84,12 +99,7 @@ pub fn drop_capabilities() -> Result<(), JailError> {
         }
     }
     rustix::thread::clear_ambient_capability_set().map_err(fail)?;
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    rustix::thread::set_capabilities(None, none).map_err(fail)
+    set_capabilities(None, NONE).map_err(fail)
 }
 
 /// Step 6.

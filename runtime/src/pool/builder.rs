@@ -26,7 +26,7 @@ use super::stats::Counters;
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
 use crate::grants::DirGrant;
-use crate::jail::{self, Layer, MemoryGroup};
+use crate::jail::{self, Layer, MemoryGroup, Plan};
 use crate::process::{self, Executable, set_nonblocking};
 use crate::retry::Retry;
 use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, User};
@@ -137,7 +137,7 @@ impl Builder {
         self
     }
 
-    /// Who the pool's processes shall be, when this process is root's.
+    /// Who the pool's processes shall be, when this process is root's. It takes a jail.
     #[must_use]
     pub fn user(mut self, user: User) -> Self {
         self.settings.user = Some(user);
@@ -276,7 +276,8 @@ impl Builder {
             executable,
             cache,
         } = self.checked()?;
-        let dirs = grants::open(&settings.grants.dirs)?;
+        let plan = Plan::new(settings.jail, settings.user);
+        let dirs = grants::open(&settings.grants, plan.as_ref())?;
         let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
         let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         set_nonblocking(pipe.as_fd())?;
@@ -468,6 +469,9 @@ fn check(settings: &Settings) -> Result<(), Error> {
         }
         if user.uid == 0 {
             return bad("the user of the pool's processes is to be another than root");
+        }
+        if settings.jail == Jail::Off {
+            return bad("another user is part of the jail, which is off");
         }
     }
     settings.grants.check().map_err(Error::BadSetting)?;

@@ -1,11 +1,12 @@
-//! The parent opens the directories that are granted, once, and refuses those that would give the kernel away.
+//! The parent opens the directories that are granted, once, and refuses those that would give the kernel away, and what
+//! this machine or the pool's user can't have.
 //!
 //! What is opened here is all that anybody uses afterwards: the descriptors travel to the dispatcher and to each worker, and
 //! Landlock's rules are made from them. Who replaces a name later changes nothing.
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, faccessat};
 
 use crate::error::Error;
-use crate::grants::DirGrant;
+use crate::grants::{DirGrant, Grants};
+use crate::jail::{self, Plan};
+use crate::scratch;
 
 /// File systems whose files are the kernel itself: its processes, devices and settings, and those who can write there need
 /// no hole in any wall.
@@ -47,15 +50,22 @@ const KERNELS_OWN: [&str; 26] = [
     "xenfs",
 ];
 
-/// Opens them, in their order.
+/// Opens the directories, in their order, for processes that are jailed as the plan says.
 ///
 /// # Errors
-/// [`Error::Grant`] for one that is no directory, or on or with a file system of the kernel's own.
-pub fn open(dirs: &[DirGrant]) -> Result<Vec<OwnedFd>, Error> {
-    dirs.iter().map(open_one).collect()
+/// [`Error::Grant`] for one that is no directory, that these processes can't enter, or that is on or with a file system of
+/// the kernel's own; [`Error::BadSetting`] when there can't be scratch directories.
+pub fn open(grants: &Grants, plan: Option<&Plan>) -> Result<Vec<OwnedFd>, Error> {
+    if let Some(size) = grants.tmp {
+        scratch::try_to_make(size, plan.and_then(|plan| plan.user)).map_err(|error| {
+            let why = "that takes root, or a machine with user namespaces";
+            Error::BadSetting(format!("scratch directories can't be made here ({why}): {error}"))
+        })?;
+    }
+    grants.dirs.iter().map(|dir| open_one(dir, plan)).collect()
 }
 
-fn open_one(dir: &DirGrant) -> Result<OwnedFd, Error> {
+fn open_one(dir: &DirGrant, plan: Option<&Plan>) -> Result<OwnedFd, Error> {
     let refused = |why: String| Error::Grant {
         path: dir.host().to_owned(),
         why,
@@ -63,33 +73,41 @@ fn open_one(dir: &DirGrant) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let fd = open_path(dir.host(), flags, Mode::empty()).map_err(|errno| refused(errno.desc().to_owned()))?;
     // Else it would only be found out when a worker starts.
-    faccessat(&fd, ".", AccessFlags::X_OK, AtFlags::AT_EACCESS)
-        .map_err(|errno| refused(format!("it can't be entered: {}", errno.desc())))?;
+    let entered = match plan {
+        Some(plan) => jail::try_to_enter(fd.as_fd(), plan.user),
+        None => faccessat(&fd, ".", AccessFlags::X_OK, AtFlags::AT_EACCESS).map_err(Into::into),
+    };
+    entered.map_err(|error| refused(format!("it can't be entered by the pool's processes: {error}")))?;
     let unseen = |error: std::io::Error| refused(format!("it can't be seen what is mounted there: {error}"));
     let place = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).map_err(unseen)?;
     let mounts = fs::read("/proc/self/mountinfo").map_err(unseen)?;
     let path = fs::read_link(place).map_err(unseen)?;
-    let mount =
-        mount_of(&info).ok_or_else(|| refused("the kernel does not say on which mount it is".to_owned()))?;
-    if !Mount::all(&mounts).any(|line| line.number == mount) {
-        return Err(refused(
-            "it is on a mount that is not one of this process's".to_owned(),
-        ));
-    }
-    match kernels_own(&mounts, mount, &path) {
+    match against(&info, &mounts, &path) {
         None => Ok(fd),
-        Some(Kernels { kind, place: None }) => {
-            Err(refused(format!("it is on {kind}, which is the kernel's own")))
-        }
-        Some(Kernels {
+        Some(why) => Err(refused(why)),
+    }
+}
+
+/// What speaks against a directory, by what the kernel says of its descriptor (`info`), of the mounts of this process, and
+/// of its path.
+fn against(info: &str, mounts: &[u8], path: &Path) -> Option<String> {
+    let Some(mount) = mount_of(info) else {
+        return Some("the kernel does not say on which mount it is".to_owned());
+    };
+    if !Mount::all(mounts).any(|line| line.number == mount) {
+        return Some("it is on a mount that is not one of this process's".to_owned());
+    }
+    kernels_own(mounts, mount, path).map(|found| match found {
+        Kernels { kind, place: None } => format!("it is on {kind}, which is the kernel's own"),
+        Kernels {
             kind,
             place: Some(place),
-        }) => Err(refused(format!(
+        } => format!(
             "{} is mounted beneath it, with {kind}, which is the kernel's own",
             place.display()
-        ))),
-    }
+        ),
+    })
 }
 
 /// The number of the mount, in what `/proc/.../fdinfo/...` says of a descriptor.
@@ -214,14 +232,24 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_on_a_mount_that_is_not_ours_is_refused() {
-        let scratch = crate::jail::scratch::make(1, 1 << 20, None);
-        let Ok(scratch) = scratch else {
-            return; // This user can't mount anything, so there is no such directory here.
-        };
-        let path = format!("/proc/self/fd/{}", scratch[0].as_raw_fd());
-        let error = open_one(&DirGrant::new(path, "x", Access::ReadOnly).unwrap()).unwrap_err();
-        assert!(error.to_string().contains("not one of this process's"), "{error}");
+    fn what_speaks_against_a_directory_is_told() {
+        for (info, path, why) in [
+            ("mnt_id:\t21\n", "/home", None),
+            ("pos:\t0\n", "/home", Some("does not say on which mount")),
+            // A mount that was never attached, or is one of another namespace's: nobody says what is beneath it.
+            ("mnt_id:\t27\n", "/home", Some("not one of this process's")),
+            ("mnt_id:\t27\n", "/", Some("not one of this process's")),
+            ("mnt_id:\t22\n", "/proc/self", Some("it is on proc")),
+            ("mnt_id:\t24\n", "/tmp", Some("with\\proc is mounted beneath it")),
+        ] {
+            let told = against(info, MOUNTS, Path::new(path));
+            let fits = match (&told, why) {
+                (None, None) => true,
+                (Some(told), Some(why)) => told.contains(why),
+                _ => false,
+            };
+            assert!(fits, "{info:?} {path}: {told:?}");
+        }
     }
 
     #[test]
@@ -235,7 +263,7 @@ mod tests {
 
     #[test]
     fn directories_are_opened_and_nothing_else() {
-        let open = |path: &str| open_one(&DirGrant::new(path, "x", Access::ReadOnly).unwrap());
+        let open = |path: &str| open_one(&DirGrant::new(path, "x", Access::ReadOnly).unwrap(), None);
         let folder = tempfile::tempdir().unwrap();
         open(folder.path().to_str().unwrap()).unwrap();
         for (path, why) in [

@@ -6,7 +6,6 @@
 
 mod meter;
 mod run_loop;
-mod scratch;
 
 use std::fs::File;
 use std::io::Read;
@@ -15,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-use self::scratch::Scratch;
 use crate::backstop::Backstop;
 use crate::grants::Granted;
 use crate::guest::{Deadline, EngineSettings, Executor, GuestInfo, Prints, Role};
@@ -25,6 +23,7 @@ use crate::jail::{self, Plan};
 use crate::outbox::{Outbox, Voice};
 use crate::outcome::{LogLevel, Stream};
 use crate::process::{self, EXIT_CONDEMNED, EXIT_UNABLE, exit_now};
+use crate::scratch::Scratch;
 use crate::settings::WATCHDOG_GRACE;
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Orders, Ward};

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use super::Shared;
 use super::meter::Meter;
-use super::scratch::Scratch;
 use crate::backstop::Backstop;
 use crate::guest::{Call, Executor, Export, Report};
 use crate::home::Home;
 use crate::outcome::{Failure, Kind};
 use crate::process::{EXIT_UNABLE, exit_now};
+use crate::scratch::Scratch;
 use crate::time::{Time, thread_cpu};
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;

@@ -11,6 +11,7 @@ use crate::calls::{Attempted, attempt};
 use crate::grants::Granted;
 use crate::outcome::{Failure, Kind, Stream};
 use crate::process::{self, Role, exit_now};
+use crate::scratch::Scratch;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled, send_all};
 use crate::wire::frame::{decode, put};
@@ -49,6 +50,13 @@ pub fn main(part: &Part) -> String {
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
         if let Err(error) = jail::shut_in(Role::Worker, plan, granted.all_dirs()) {
             return error.to_string();
+        }
+    }
+    // As a worker does at its start. From here on a path that is not absolute begins in the scratch directory.
+    if let Some(scratch) = &granted.scratch {
+        let cleared = Scratch::of(&granted).and_then(|scratch| Ok(scratch.clear()?));
+        if let Err(error) = cleared.and_then(|()| Ok(nix::unistd::fchdir(&scratch.fd)?)) {
+            return format!("no scratch directory: {error}");
         }
     }
     let plan = part.plan(jail);

@@ -2,6 +2,12 @@
 //! leave it. A target is a path, or two with a tab between them.
 
 use std::ffi::CString;
+use std::fs;
+use std::io::{self, Write};
+use std::mem::ManuallyDrop;
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::{CWD, Mode, mkdirat, symlinkat};
 
 use crate::calls::{Attempted, result};
 
@@ -61,7 +67,53 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
                 5_usize,
                 zero,
             )),
-            _ => Attempted::Unknown,
+            "enlarge" => result(libc::syscall(libc::SYS_fspick, here, first, zero)),
+            other => attempt_safely(other, target).unwrap_or(Attempted::Unknown),
         }
     }
+}
+
+/// What the library can do as well.
+fn attempt_safely(attack: &str, target: &str) -> Option<Attempted> {
+    let (path, rest) = target.split_once('\t').unwrap_or((target, ""));
+    let done = match attack {
+        "fill" => fill(path, rest.parse().unwrap_or(0)),
+        "make many files" => (0..rest.parse().unwrap_or(0)).try_for_each(|n| fill(&format!("{path}{n}"), 0)),
+        "leave what is hard to clear" => leave(path),
+        "look for what is left" => fs::read_dir(path).and_then(|mut entries| match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(io::Error::from_raw_os_error(libc::ENOTEMPTY)),
+        }),
+        _ => return None,
+    };
+    Some(match done {
+        Ok(()) => Attempted::Succeeded,
+        Err(error) => Attempted::Refused(error),
+    })
+}
+
+/// Writes so many bytes to a file, and keeps it open.
+fn fill(path: &str, bytes: usize) -> io::Result<()> {
+    let mut file = ManuallyDrop::new(fs::File::create(path)?);
+    file.write_all(&vec![b'x'; bytes])
+}
+
+/// Leaves all kinds of things, with as few rights as can be: files that nobody may open, of which one stays open, folders in one
+/// another, links.
+fn leave(folder: &str) -> io::Result<()> {
+    let at = |name: &str| format!("{folder}/{name}");
+    let mut closed = fs::OpenOptions::new();
+    closed.write(true).create_new(true).mode(0o000);
+    let mut file = ManuallyDrop::new(closed.open(at("closed"))?);
+    file.write_all(b"text")?;
+    fs::hard_link(at("closed"), at("linked"))?;
+    // Not the library's: it makes other system calls, which are forbidden.
+    symlinkat("/etc", CWD, at("absolute"))?;
+    symlinkat("..", CWD, at("up"))?;
+    let mut deep = folder.to_owned();
+    for _ in 0..40 {
+        deep += "/d";
+        mkdirat(CWD, &deep, Mode::from_raw_mode(0o777))?;
+    }
+    fs::hard_link(at("closed"), deep + "/linked")
 }

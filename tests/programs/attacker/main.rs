@@ -46,6 +46,8 @@ mod process;
 mod retry;
 #[path = "../../../runtime/src/role.rs"]
 mod role;
+#[path = "../../../runtime/src/scratch/mod.rs"]
+mod scratch;
 #[path = "../../../runtime/src/settings.rs"]
 mod settings;
 #[path = "../../../runtime/src/status.rs"]

@@ -178,7 +178,13 @@ impl Hand {
     }
 
     /// The worker reported the end of the task that it ran, or of the next item of a chunk.
-    pub fn end(&mut self, id: OfferId, length: Duration, now: Time, io: &mut impl Io) -> Result<Ended, Fault> {
+    pub fn end(
+        &mut self,
+        id: OfferId,
+        length: Duration,
+        now: Time,
+        io: &mut impl Io,
+    ) -> Result<Ended, Fault> {
         let worker = self.worker;
         let offer = self.next(id)?;
         offer.look(worker, now, io);

@@ -46,8 +46,8 @@ use retry::Paused;
 pub use status::Place;
 use task::Queue;
 pub use task::{Run, Task};
-pub use window::length;
 use window::Window;
+pub use window::length;
 use worker::{Process, Progress, Slot, Stage, Worker};
 
 use crate::outcome::{Failure, Kind};

@@ -92,7 +92,11 @@ mod tests {
         assert_eq!(length(micros(6), micros(6)), micros(6));
         assert_eq!(length(micros(900), micros(7)), micros(7));
         assert_eq!(length(millis(50), micros(7)), millis(50));
-        assert_eq!(length(micros(6), Duration::MAX), micros(6), "who says so can't be believed");
+        assert_eq!(
+            length(micros(6), Duration::MAX),
+            micros(6),
+            "who says so can't be believed"
+        );
     }
 
     #[test]
