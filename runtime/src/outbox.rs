@@ -272,6 +272,19 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_has_waited_goes_with_the_next_one() {
+        let (outbox, mut dispatcher) = outbox();
+        let now = Time::now();
+        outbox.put(&FromWorker::Ready, now);
+        outbox.put(&FromWorker::Ready, now + COMPANY_DELAY / 2);
+        assert_eq!(received(&mut dispatcher), [""; 0]);
+        assert_eq!(outbox.due(), now + ERRAND_DELAY, "should no other come");
+        outbox.put(&FromWorker::Ready, now + COMPANY_DELAY);
+        assert_eq!(received(&mut dispatcher), ["Ready"; 3]);
+        assert_eq!(outbox.due(), Time::NEVER);
+    }
+
+    #[test]
     fn the_watchdog_never_waits_for_a_dispatcher_that_does_not_read() {
         let (outbox, mut dispatcher) = outbox();
         let bytes = vec![b'x'; 30_000];

@@ -206,3 +206,59 @@ pub fn watch(engine: &Engine, alarm: &Alarm, ward: &mut impl Ward) -> ! {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleeper_is_nudged_once_and_only_for_what_comes_before_it_wakes_up() {
+        let alarm = Alarm::new(Arc::default()).unwrap();
+        alarm.nudge(Time(1));
+        assert!(alarm.wake.read().is_err(), "it is awake");
+        for _ in 0..2 {
+            alarm.sleeps_until.store(1000, Ordering::Relaxed);
+            alarm.nudge(Time(1000));
+            assert!(alarm.wake.read().is_err(), "it wakes up in time");
+            alarm.nudge(Time(999));
+            alarm.nudge(Time(5));
+            assert_eq!(alarm.wake.read(), Ok(1));
+        }
+    }
+
+    #[test]
+    fn a_nudge_is_never_lost() {
+        const ROUNDS: u64 = 20_000;
+        let alarm = Alarm::new(Arc::default()).unwrap();
+        let (wanted, seen) = (AtomicU64::new(0), AtomicU64::new(0));
+        // Something is due at once as long as it was not seen.
+        let due = || match wanted.load(Ordering::Relaxed) == seen.load(Ordering::Relaxed) {
+            true => Time::NEVER,
+            false => Time(0),
+        };
+        let patience = Time::now() + Duration::from_secs(60);
+        let lost = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while seen.load(Ordering::Relaxed) < ROUNDS {
+                    alarm.sleep(None, due);
+                    seen.store(wanted.load(Ordering::Relaxed), Ordering::Release);
+                }
+            });
+            (1..=ROUNDS).find(|&round| {
+                wanted.store(round, Ordering::Relaxed);
+                alarm.nudge(Time(0));
+                while seen.load(Ordering::Acquire) < round && Time::now() < patience {
+                    std::thread::yield_now();
+                }
+                let is_lost = seen.load(Ordering::Acquire) < round;
+                if is_lost {
+                    // The other thread sleeps for ever: it is let go.
+                    wanted.store(ROUNDS, Ordering::Relaxed);
+                    let _ = alarm.wake.write(1);
+                }
+                is_lost
+            })
+        });
+        assert_eq!(lost, None);
+    }
+}
