@@ -142,8 +142,8 @@ impl Link {
 
     /// The event loop is about to look.
     pub fn clear_wake(&self) {
-        if self.mouth.is_woken.load(Ordering::Relaxed) {
-            let _ = self.mouth.wake.read();
+        // It may not be readable yet: then it will be, and another look follows.
+        if self.mouth.is_woken.load(Ordering::Relaxed) && self.mouth.wake.read().is_ok() {
             // In this order: what is said from here on wakes again, and what was said before is there to be seen.
             self.mouth.is_woken.swap(false, Ordering::AcqRel);
         }
@@ -381,5 +381,26 @@ impl Ward for Callback {
         loop {
             std::thread::park();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_between_the_two_steps_of_a_wake_up_leaves_nothing_to_read_for_ever() {
+        let link = Link::start(&Settings::default()).unwrap();
+        // The thread is about to write.
+        link.mouth.is_woken.store(true, Ordering::Relaxed);
+        link.clear_wake();
+        link.mouth.wake.write(1).unwrap();
+        link.clear_wake();
+        assert!(
+            link.mouth.wake.read().is_err(),
+            "it is readable, and nobody will read it"
+        );
+        link.mouth.wake();
+        assert_eq!(link.mouth.wake.read(), Ok(1), "what is said next wakes again");
     }
 }
