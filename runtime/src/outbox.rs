@@ -19,14 +19,14 @@ use crate::outcome::{LogLevel, Stream};
 use crate::process::exit_now;
 use crate::settings::{OUTPUT_CHUNK, OUTPUT_DELAY};
 use crate::time::Time;
-use crate::watchdog::Alarm;
+use crate::watchdog::{ATTENTION, Alarm};
 use crate::wire::channel::{Outgoing, send_all};
 
-/// A message waits at most so long for the next ones,
+/// The first message that comes so long after another takes it along.
 const COMPANY_DELAY: Duration = Duration::from_millis(1);
-/// and so long if none comes. It is longer, as every time that the watchdog wakes up it takes the processor from the
-/// task, and where messages come one after the other it would find nothing to do.
-const ERRAND_DELAY: Duration = Duration::from_millis(5);
+/// A message waits so long if none comes. It is longer, as every time that the watchdog wakes up it takes the processor from
+/// the task, and where messages come one after the other it would find nothing to do.
+const ERRAND_DELAY: Duration = ATTENTION;
 /// When the kernel does not take everything, the watchdog tries again so much later.
 const RETRY_DELAY: Duration = Duration::from_millis(1);
 /// At this size a batch of endings is sent.
@@ -99,10 +99,10 @@ impl<V: Voice> Outbox<V> {
     /// has mostly just looked at.
     pub fn put<M: Serialize>(&self, message: &M, now: Time) {
         let mut waiting = self.lock();
-        waiting.finish_lines::<V>();
         if waiting.frames.is_empty() {
             waiting.since = now;
         }
+        waiting.finish_lines::<V>();
         waiting.frames.put(message);
         if waiting.frames.len() >= BATCH || now.since(waiting.since) >= COMPANY_DELAY {
             self.send(&mut waiting);
@@ -191,10 +191,11 @@ impl<V: Voice> Prints for Outbox<V> {
         }
         if waiting.frames.is_empty() {
             self.schedule(Time::now() + OUTPUT_DELAY);
-            self.alarm.nudge(self.due());
         } else {
             self.send(&mut waiting);
         }
+        // For what is left: no other message need come for as long as the task runs.
+        self.alarm.nudge(self.due());
     }
 
     fn log(&self, level: LogLevel, text: &str) {

@@ -102,8 +102,8 @@ fn it_answers_while_its_stdin_goes_on() {
     let tool = Tool::new();
     let mut run = tool.start(&[], &["cat"]);
     let (mut stdin, mut stdout) = (run.stdin.take().unwrap(), run.stdout.take().unwrap());
-    // A prompt has no newline.
-    for text in ["line 1\n", "line 2\n", "name? "] {
+    // A prompt has no newline, and may come with a line.
+    for text in ["line 1\n", "line 2\n", "name? ", "line 3\nname? "] {
         stdin.write_all(text.as_bytes()).unwrap();
         let mut answer = vec![0; text.len()];
         stdout.read_exact(&mut answer).unwrap();

@@ -252,6 +252,12 @@ impl Executor {
         }
     }
 
+    /// Whether [`let_go`](Self::let_go) has anything to do.
+    #[must_use]
+    pub fn holds_something(&self) -> bool {
+        self.chunk.is_some() || self.state.as_ref().is_some_and(State::has_wasi)
+    }
+
     /// The task or the chunk has ended, and so has its time: its instance goes, with all files that it had open. To close
     /// them can take long, which is nobody else's to pay for.
     pub fn let_go(&mut self) {

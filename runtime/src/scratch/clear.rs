@@ -26,6 +26,11 @@ impl Scratch {
         Ok(Self(dir.map(|dir| dir.fd.try_clone()).transpose()?))
     }
 
+    /// Whether there is one.
+    pub fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Removes all that is in it, where there is one.
     ///
     /// # Errors

@@ -131,6 +131,10 @@ impl Run<'_> {
 
     /// The last instance goes, with what it had open and what it has left. No task's clock runs meanwhile.
     fn let_go(&mut self) {
+        if self.executor.holds_something() || self.scratch.is_there() {
+            // It can take long, and what has just ended need not wait for that.
+            self.shared.alarm.nudge(self.shared.outbox.due());
+        }
         self.executor.let_go();
         if let Err(why) = self.scratch.clear() {
             // The next task must not find it. Whoever comes after this process tries again.
