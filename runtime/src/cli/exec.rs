@@ -64,8 +64,11 @@ fn exec_or_fail(args: &ExecArgs, voice: &mut Voice) -> Result<Exit, Failure> {
     running.begins(child.killer());
     watch(&running).or_internal()?;
     let status = child.wait();
+    let exit = exit_of(status, running.cause(), voice);
+    voice.finish();
+    // Until here a signal ends all that is waited for.
     drop(ended);
-    exit_of(status, running.cause(), voice)
+    exit
 }
 
 /// The guest, compiled or from the user's cache.

@@ -15,6 +15,9 @@ use mpwasm::settings::UNTAKEN_OUTPUT;
 use super::progress::Above;
 use super::stdio::{Descriptor, own_line};
 
+/// Who takes so many bytes now and then takes what is said.
+const PIECE: usize = 4 << 10;
+
 /// See the module. It is cloned for each who has something to say. By default it speaks directly.
 #[derive(Clone, Debug, Default)]
 pub struct Voice(Option<Apart>);
@@ -23,8 +26,8 @@ pub struct Voice(Option<Apart>);
 #[derive(Clone, Debug)]
 struct Apart {
     words: Sender<Words>,
-    /// How much was taken so far: it counts up.
-    taken: Arc<AtomicU64>,
+    /// Counts up when the thread begins to write a piece, and again when all of that was taken.
+    steps: Arc<AtomicU64>,
 }
 
 /// What is said.
@@ -46,18 +49,21 @@ impl Voice {
 
     fn apart_to(mut stderr: impl Write + Send + 'static) -> io::Result<Self> {
         let (words, said) = mpsc::channel();
-        let taken = Arc::<AtomicU64>::default();
-        let counts = Arc::clone(&taken);
+        let steps = Arc::<AtomicU64>::default();
+        let counts = Arc::clone(&steps);
         thread::Builder::new().name("voice".into()).spawn(move || {
             for words in said {
                 if let Words::Bytes(bytes) = words {
-                    // A stderr that can't be written is no error.
-                    let _ = stderr.write_all(&bytes);
-                    counts.fetch_add(1, Ordering::Relaxed);
+                    for piece in bytes.chunks(PIECE) {
+                        counts.fetch_add(1, Ordering::Relaxed);
+                        // A stderr that can't be written is no error.
+                        let _ = stderr.write_all(piece);
+                        counts.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             }
         })?;
-        Ok(Self(Some(Apart { words, taken })))
+        Ok(Self(Some(Apart { words, steps })))
     }
 
     /// A line of mpwasm's own, as [`say`](super::stdio::say) says it.
@@ -67,15 +73,16 @@ impl Voice {
 
     /// Waits until all was taken that was said so far, or nobody has taken anything for a while.
     pub fn finish(&self) {
-        let Some(Apart { words, taken }) = &self.0 else {
+        let Some(Apart { words, steps }) = &self.0 else {
             return;
         };
         let (until, all_taken): (_, Receiver<()>) = mpsc::channel();
         let _ = words.send(Words::Until(until));
-        let mut before = taken.load(Ordering::Relaxed);
+        let mut before = steps.load(Ordering::Relaxed);
         while all_taken.recv_timeout(UNTAKEN_OUTPUT) == Err(RecvTimeoutError::Timeout) {
-            let now = taken.load(Ordering::Relaxed);
-            if now == before {
+            let now = steps.load(Ordering::Relaxed);
+            // Not between two writes: there it is a busy machine that does not run the thread.
+            if now == before && now % 2 == 1 {
                 return;
             }
             before = now;
@@ -109,18 +116,25 @@ mod tests {
     #[test]
     fn all_is_waited_for_while_somebody_takes_it() {
         let (mut reader, writer) = io::pipe().unwrap();
+        let mut end = writer.try_clone().unwrap();
         let mut voice = Voice::apart_to(writer).unwrap();
         let lines = 2000;
         for _ in 0..lines {
             voice.write_all(&[b'x'; 1000]).unwrap();
         }
         voice.say("the \x1b end");
-        let ends = thread::spawn(move || voice.finish());
+        let ends = thread::spawn(move || {
+            voice.finish();
+            end.write_all(b"after that").unwrap();
+        });
         let mut heard = Vec::new();
         reader.read_to_end(&mut heard).unwrap();
         ends.join().unwrap();
         let end = heard.split_off(lines * 1000);
-        assert_eq!(String::from_utf8_lossy(&end), "mpwasm: the \\u{1b} end\n");
+        assert_eq!(
+            String::from_utf8_lossy(&end),
+            "mpwasm: the \\u{1b} end\nafter that"
+        );
     }
 
     #[test]
