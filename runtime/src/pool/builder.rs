@@ -39,7 +39,8 @@ const PIPE_SIZE: i32 = 256 << 10;
 /// Pools that were started in this process: a guest remembers which of them loaded it.
 static POOLS: AtomicU64 = AtomicU64::new(0);
 
-/// Whether it was told in this process what the machine lacks: all pools, and all children, lack the same.
+/// Whether it was told in this process what the machine lacks: each pool tells it, but its children, of which there may be
+/// thousands, do so only when nobody has.
 static HOLES_TOLD: AtomicBool = AtomicBool::new(false);
 
 /// Builds a [`Pool`]. What is not set has the default of the command line; see [`Settings`].
@@ -70,6 +71,8 @@ pub struct Builder {
     cache: Option<Cache>,
     reporter: Option<Box<dyn Reporter>>,
     stdin: Option<PipeReader>,
+    /// What it starts is a child, which lacks what all others lack.
+    is_child: bool,
 }
 
 impl std::fmt::Debug for Builder {
@@ -270,6 +273,7 @@ impl Builder {
     /// out of descriptors, memory or threads.
     pub fn start(mut self) -> Result<Pool, Error> {
         let (reporter, stdin) = (self.reporter.take(), self.stdin.take());
+        let is_child = self.is_child;
         let lacking = missing_layers(self.settings.jail);
         let Parts {
             settings,
@@ -357,7 +361,7 @@ impl Builder {
         match outcome.recv() {
             Ok(Ok(shared)) => {
                 if let Some(lacking) = lacking
-                    && !HOLES_TOLD.swap(true, Ordering::Relaxed)
+                    && (!HOLES_TOLD.swap(true, Ordering::Relaxed) || !is_child)
                 {
                     let text = format!(
                         "the jail has holes: this machine lacks {lacking}; `mpwasm doctor` says more"
@@ -374,7 +378,7 @@ impl Builder {
         }
     }
 
-    /// As the guest's pool was built, but with other settings: they must lead to the same code.
+    /// For a child: as the guest's pool was built, but with other settings, which must lead to the same code.
     pub(crate) fn like_that_of(guest: &Guest, settings: Settings) -> Self {
         let executable = match guest.executable() {
             Executable::Own => None,
@@ -383,6 +387,7 @@ impl Builder {
         Self {
             settings,
             executable,
+            is_child: true,
             ..Self::default()
         }
     }
