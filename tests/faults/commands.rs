@@ -131,8 +131,12 @@ fn a_hundred_execs_that_never_end_do_so_in_time() {
         exec.stdin(process::Stdio::piped())
             .stdout(process::Stdio::piped());
         let mut run = exec.stderr(process::Stdio::null()).spawn().unwrap();
-        let (end, mut seen) = (pidfd(run.id()), Vec::new());
+        let (end, mut seen, started) = (pidfd(run.id()), Vec::new(), Instant::now());
         while !wait_readable(&end, LOOK) {
+            if started.elapsed() > HANGS {
+                run.kill().unwrap();
+                panic!("it does not end");
+            }
             let others = descendants(run.id());
             seen.extend(others.iter().filter_map(|&pid| pidfd_if_there(pid)));
             peak.lock().unwrap().look(&[vec![run.id()], others].concat());
@@ -159,8 +163,9 @@ fn a_hundred_children_that_never_end_do_so_in_time() {
             .stdin(Stdio::Piped)
             .stdout(Stdio::Piped)
             .stderr(Stdio::Piped);
-        let child = command.spawn().unwrap();
+        let (child, started) = (command.spawn().unwrap(), Instant::now());
         let status = loop {
+            assert!(started.elapsed() < HANGS, "it does not end");
             let dispatcher = child.dispatcher_pid();
             let processes = [vec![dispatcher], descendants(dispatcher)].concat();
             peak.lock().unwrap().look(&processes);

@@ -29,7 +29,7 @@ fn a_child_that_reads_nothing_gets_no_more_than_a_pipe_of_input() {
     let pipe = fcntl(&stdin, FcntlArg::F_GETPIPE_SZ).unwrap() as usize;
     fcntl(&stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
     let (bytes, mut taken) = (large(), 0);
-    loop {
+    while taken < bytes.len() {
         match stdin.write(&bytes[taken..]) {
             Ok(count) => taken += count,
             // Should anybody take more of it, there is room again within this time.

@@ -41,7 +41,7 @@ enum Pace {
     Free,
     /// After a wait for room, it is what there is room for: the descriptor does not block.
     Whole,
-    /// After a wait for room, so many bytes: less than there is room for.
+    /// After a wait for room, so many bytes: no more than there is room for, unless others write there, too.
     Pieces(usize),
     /// After a wait for room, it is what there is room for: a socket is told so each time, whatever it does for others.
     Socket,

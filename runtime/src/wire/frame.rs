@@ -46,9 +46,6 @@ pub fn put<M: Serialize>(buffer: &mut Vec<u8>, message: &M) {
     buffer[start..start + HEADER].copy_from_slice(&len.to_le_bytes());
 }
 
-/// A number has at most so many bytes, in the encoding of postcard.
-const SHORT: usize = 10;
-
 /// Where postcard writes to. Its own way to extend something goes through iterators, and costs twice as much.
 struct Appender<'a>(&'a mut Vec<u8>);
 
@@ -61,13 +58,7 @@ impl Flavor for Appender<'_> {
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        if bytes.len() <= SHORT {
-            // To call `memcpy` for one number costs more than the copy.
-            self.0.reserve(SHORT);
-            self.0.extend(bytes.iter().copied());
-        } else {
-            self.0.extend_from_slice(bytes);
-        }
+        self.0.extend_from_slice(bytes);
         Ok(())
     }
 

@@ -277,7 +277,7 @@ pub enum FromDispatcher<'a> {
         #[serde(with = "serde_bytes")]
         bytes: &'a [u8],
     },
-    /// A callback will print no more. (The end of a task is its outcome.)
+    /// A callback that has printed, or a `final_callback`, will print no more. (The end of a task is its outcome.)
     OutputEnd {
         /// Whose output has ended.
         source: Source,
