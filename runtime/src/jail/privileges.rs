@@ -5,8 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::fcntl::AtFlags;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{AccessFlags, faccessat};
-use rustix::process::{Gid, Uid};
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat, setgroups, setresgid, setresuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
@@ -47,13 +46,17 @@ pub fn try_namespaces() -> Result<&'static str, String> {
 
 /// Step 4.
 pub fn become_user(user: User) -> Result<(), JailError> {
-    be_user(user).map_err(|errno| JailError::new("the change of the user", errno))
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    // In this order: whoever is no longer root can't change groups. These are the C library's, which ask it of every thread.
+    setgroups(&[])
+        .and_then(|()| setresgid(gid, gid, gid))
+        .and_then(|()| setresuid(uid, uid, uid))
+        .map_err(|errno| JailError::new("the change of the user", errno))
 }
 
-/// Makes this user of the calling thread, which is the only one.
-fn be_user(user: User) -> rustix::io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    // In this order: whoever is no longer root can't change groups.
+/// As [`become_user`], of the calling thread alone, by system calls and nothing else: for a copy of this process, in which
+/// the C library would wait for threads that are not there.
+fn become_user_in_a_copy(uid: rustix::process::Uid, gid: rustix::process::Gid) -> rustix::io::Result<()> {
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
@@ -69,9 +72,13 @@ pub fn try_to_enter(dir: BorrowedFd<'_>, user: Option<User>) -> io::Result<()> {
     if user.is_none() && capabilities(None)?.effective.is_empty() {
         return Ok(enter()?);
     }
+    let ids = user.map(|user| {
+        let uid = rustix::process::Uid::from_raw(user.uid);
+        (uid, rustix::process::Gid::from_raw(user.gid))
+    });
     let as_they_are = || {
-        let given_up = user
-            .map_or(Ok(()), be_user)
+        let given_up = ids
+            .map_or(Ok(()), |(uid, gid)| become_user_in_a_copy(uid, gid))
             .and_then(|()| set_capabilities(None, NONE));
         given_up.map_err(|errno| nix::Error::from_raw(errno.raw_os_error()))?;
         enter()
