@@ -28,8 +28,10 @@
 //! A worker is started by the dispatcher and so lives behind the dispatcher's walls too, which must therefore let
 //! through what a worker needs for its start. What that means for a dispatcher that was taken over is in SECURITY.md.
 //!
-//! The parent decides what is built ([`Plan`]). A child that can't build what the plan names does not run. Around all
-//! of a pool's children it puts a limit of memory ([`MemoryGroup`]), where the machine lets it.
+//! The parent decides what is built ([`Plan`]). A child that can't build what the plan names does not run. What only a
+//! child would find out otherwise, the parent has a copy of itself try before it starts one ([`in_a_copy`]): whether a
+//! directory can be entered behind the walls, whether there can be scratch directories or namespaces. Around all of a pool's
+//! children it puts a limit of memory ([`MemoryGroup`]), where the machine lets it.
 
 mod allowed;
 mod files;
