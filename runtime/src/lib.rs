@@ -95,7 +95,8 @@ mod coming_from_python {}
 /// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a
 /// worker or another of the pool's processes, and never returns. In the program itself it returns at once.
 ///
-/// Nothing should come before it in `main`: a copy would do that, too. Without it, [`Builder::start`] returns
+/// Nothing should come before it in `main`: a copy would do that, too, and one that has started a thread by then refuses to
+/// build its jail, and ends. Without it, [`Builder::start`] returns
 /// [`Error::InitMissing`], unless [`Builder::executable`] names an mpwasm executable.
 ///
 /// ```no_run

@@ -1,5 +1,6 @@
 //! Child processes: the one file that knows how Linux starts them, finds out that they died, and ties their lives
-//! to ours. What a child does then is for `dispatcher`, `worker`, `compiler` and `tasks`.
+//! to ours. What a child does then is for `dispatcher`, `worker`, `compiler` and `tasks`. The copies of this process that
+//! only try something are no children in this sense: they are in `jail/trial.rs`.
 //!
 //! A child is a re-execution of one binary with a marker as its first argument. It gets an empty environment, a
 //! process group of its own, a socket to its starter as descriptor 0, and a pipe for diagnostics as 1 and 2; every

@@ -137,7 +137,7 @@ fn data_beyond_a_memory() {
     let file = Scratch::file("guest.wat", guest(&fields));
     let path = file.path();
     let args = ["--args", "[]", "--args", "[1]", path.to_str().unwrap()];
-    let (records, output) = run_records(HANGS, &[options(), &args].concat());
+    let (records, output) = run_records(HANGS, &[&options()[..], &args].concat());
     assert_eq!(statuses(&records), [("trap", 2)]);
     assert_eq!(output.status.code(), Some(1));
 }

@@ -104,7 +104,7 @@ fn callbacks_of_one_guest_that_cannot_be_ended() {
         tasks.to_str().unwrap(),
         file.to_str().unwrap(),
     ];
-    let (records, output) = run_records(HANGS, &[options(), &args].concat());
+    let (records, output) = run_records(HANGS, &[&options()[..], &args].concat());
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(statuses(&records), [("ok", 10)], "{said}");
     let count = |status| {

@@ -19,13 +19,18 @@ use serde_json::value::RawValue;
 use crate::session::{Ended, HANGS, Session, task_file, within};
 use crate::support::{self, mpwasm, run_within};
 
-/// The options that every run of the corpus has: the strictest jail that the machine can build.
-pub fn options() -> &'static [&'static str] {
+/// The options that every run of the corpus has: two workers, and the strictest jail that the machine can build.
+pub fn options() -> Vec<&'static str> {
+    options_with("2")
+}
+
+/// As [`options`], with so many workers.
+fn options_with(size: &str) -> Vec<&str> {
     static IS_WELL: OnceLock<bool> = OnceLock::new();
     let is_well = || run_within(HANGS, mpwasm().arg("doctor")).status.success();
     match IS_WELL.get_or_init(is_well) {
-        true => &["--size", "2", "--jail", "strict"],
-        false => &["--size", "2"],
+        true => vec!["--size", size, "--jail", "strict"],
+        false => vec!["--size", size],
     }
 }
 
@@ -130,12 +135,17 @@ pub fn assert_inert(text: &str) {
     assert_eq!(harmful, None, "{text:?}");
 }
 
-/// Runs `mpwasm run` on a guest to its end. Returns how it ended, and the records.
+/// Runs `mpwasm run` on a guest to its end, with two workers. Returns how it ended, and the records.
 pub fn run(path: &Path, options: &[&str]) -> (Ended, Vec<Record>) {
+    run_with("2", path, options)
+}
+
+/// As [`run`], with so many workers.
+pub fn run_with(size: &str, path: &Path, options: &[&str]) -> (Ended, Vec<Record>) {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
     let own = ["--results", results.to_str().unwrap(), path.to_str().unwrap()];
-    let mut run = Session::start(&[self::options(), options, &own].concat());
+    let mut run = Session::start(&[&options_with(size)[..], options, &own].concat());
     let stdout = run.read();
     let ended = run.finish(stdout, HANGS);
     assert_inert(&ended.stderr);

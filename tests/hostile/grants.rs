@@ -1,7 +1,6 @@
 //! Guests that misuse a granted directory, and directories in which traps are set: in one pool with tasks that only read a
 //! file there. What a guest is refused is in `tests/run/grants.rs`; here it is how long it takes, and whom it harms.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-use crate::corpus::{Record, SOON, run};
+use crate::corpus::{Record, SOON, run_with};
 use crate::session::{task_file, within};
 use crate::support;
 
@@ -20,15 +19,26 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Longest time that a task may take which ends by itself.
 const BRIEF: Duration = Duration::from_secs(2);
 
-/// Takes bad steps among good tasks, in a directory that `prepare` has had its way with. Returns the records of the bad ones.
+/// Whether a task takes bad steps: three good ones are before each, and behind the last.
+fn is_bad(record: &Value) -> bool {
+    record["id"].as_u64().unwrap() % 4 == 3
+}
+
+/// Takes bad steps among good tasks, with so many workers, in a directory that `prepare` has had its way with. Returns all
+/// records, in the order of their tasks.
 #[track_caller]
-fn judge(rest: &str, prepare: impl FnOnce(&Path), bad: &Value, timeout: Duration) -> Vec<Value> {
+fn records(
+    size: &str,
+    rest: &str,
+    prepare: impl FnOnce(&Path),
+    bad: &Value,
+    timeout: Duration,
+) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "text").unwrap();
     prepare(folder.path());
     let good = json!([["open", "/data", "file", "read"], ["read", "@0"]]);
-    let is_bad = |id: usize| id % 4 == 3;
-    let lines = (0..11).map(|id| match is_bad(id) {
+    let lines = (0..11).map(|id| match is_bad(&json!({ "id": id })) {
         true => json!({"args": bad, "timeout": timeout.as_secs_f64()}).to_string(),
         false => json!({ "args": good }).to_string(),
     });
@@ -36,15 +46,21 @@ fn judge(rest: &str, prepare: impl FnOnce(&Path), bad: &Value, timeout: Duration
     let tasks = task_file(tasks.path(), lines);
     let grant = format!("{}::/data{rest}", folder.path().display());
     let options = ["--dir", &grant, "--tasks", tasks.to_str().unwrap()];
-    let (ended, records) = run(support::guest("files"), &options);
+    let (ended, records) = run_with(size, support::guest("files"), &options);
     assert_eq!(records.len(), 11, "{}", ended.stderr);
-    let values = records.iter().map(Record::value);
-    let (bad, good): (Vec<_>, Vec<_>) =
-        values.partition(|record| is_bad(record["id"].as_u64().unwrap() as usize));
-    for record in good {
+    let records: Vec<_> = records.iter().map(Record::value).collect();
+    for record in records.iter().filter(|record| !is_bad(record)) {
         assert_eq!(record["result"], json!(["ok", "text"]), "a neighbour: {record}");
     }
-    bad
+    records
+}
+
+/// As [`records`], with two workers. Returns the records of the bad ones.
+#[track_caller]
+fn judge(rest: &str, prepare: impl FnOnce(&Path), bad: &Value, timeout: Duration) -> Vec<Value> {
+    let mut records = records("2", rest, prepare, bad, timeout);
+    records.retain(is_bad);
+    records
 }
 
 /// All of them end by themselves, soon, and in the same way.
@@ -74,26 +90,29 @@ fn fifo(folder: &Path) {
     nix::unistd::mkfifo(&folder.join("fifo"), Mode::S_IRWXU).unwrap();
 }
 
-/// The guest waits in the kernel, where nothing wakes it: each of them has cost a worker, and the pool went on with others.
+/// The guest waits in the kernel, where nothing wakes it. The one worker goes with each of these tasks, and those behind it go
+/// on with the next worker.
 #[track_caller]
-fn times_out_with_its_worker(records: &[Value]) {
-    times_out(records);
-    let workers: BTreeSet<_> = records.iter().map(|record| record["pid"].as_u64()).collect();
-    assert_eq!(workers.len(), records.len(), "{records:?}");
+fn times_out_with_its_worker(rest: &str, bad: &Value) {
+    let records = records("1", rest, fifo, bad, SOON);
+    for (id, record) in records.iter().enumerate().filter(|(_, record)| is_bad(record)) {
+        times_out(std::slice::from_ref(record));
+        for later in &records[id + 1..] {
+            assert_ne!(record["pid"], later["pid"], "{record}, {later}");
+        }
+    }
 }
 
 #[test]
 fn a_fifo_that_nobody_writes_to() {
-    let steps = json!([["open", "/data", "fifo", "read"]]);
     for rest in ["", ":ro"] {
-        times_out_with_its_worker(&judge(rest, fifo, &steps, SOON));
+        times_out_with_its_worker(rest, &json!([["open", "/data", "fifo", "read"]]));
     }
 }
 
 #[test]
 fn a_fifo_that_nobody_reads() {
-    let steps = json!([["open", "/data", "fifo", "write"]]);
-    times_out_with_its_worker(&judge("", fifo, &steps, SOON));
+    times_out_with_its_worker("", &json!([["open", "/data", "fifo", "write"]]));
 }
 
 #[test]

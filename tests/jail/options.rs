@@ -3,7 +3,9 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::support::{fixture, mpwasm, refusing, run_within, without_landlock};
+use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+
+use crate::support::{fixture, mpwasm, refusing, refusing_some, run_within, without_landlock};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -76,6 +78,35 @@ fn where_nothing_can_be_mounted_a_scratch_directory_is_a_usage_error_and_the_doc
 }
 
 #[test]
+fn a_scratch_directory_that_fails_for_another_reason_is_told_without_a_hint() {
+    let (ended, said) = scratch(|command| refusing(command, libc::SYS_fsopen, libc::ENOMEM));
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{text}");
+    let why = "scratch directories can't be made here: Out of memory";
+    assert!(text.contains(why) && said.contains(why), "{text}{said}");
+}
+
+/// Nobody knows then whether it can be granted: that is no wrong usage.
+#[test]
+fn what_can_not_be_tried_is_no_usage_error() {
+    let no_copy = |command: &mut Command| {
+        // Only such a copy is cloned with no flag at all.
+        let none = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0).unwrap();
+        let rules = vec![SeccompRule::new(vec![none]).unwrap()];
+        refusing_some(command, libc::SYS_clone, rules, libc::EAGAIN);
+    };
+    let (ended, said) = scratch(no_copy);
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(3), "{text}");
+    let why = "a copy of this process can't be made: Resource temporarily unavailable";
+    assert!(text.contains(why), "{text}");
+    assert!(
+        said.starts_with("It could not be tried") && said.contains(why),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_run_and_an_exec_say_alike_what_the_machine_lacks() {
     let folder = tempfile::tempdir().unwrap();
     let tool = folder.path().join("command.wat");
@@ -129,6 +160,24 @@ fn without_a_jail_nobody_believes_to_have_another_user() {
         false => "only root",
     };
     assert!(text.contains(why), "{text}");
+}
+
+/// The kernel takes it for "as it is": whoever asked for that would go on as root.
+#[test]
+fn a_number_that_changes_nobody_is_a_usage_error() {
+    for user in ["4294967295:65533", "65533:4294967295"] {
+        let output = run_within(
+            LIMIT,
+            mpwasm().args(["run", "--user", user, "--args", "[]", &fixture("noop")]),
+        );
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let why = match nix::unistd::geteuid().is_root() {
+            true => "4294967295 is the number of no user and no group",
+            false => "only root",
+        };
+        assert!(text.contains(why), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
-//! What a worker that was taken over can do with its scratch directory: what is in there, up to its size, and nothing
-//! elsewhere or for the next worker. Paths that are not absolute begin in there.
+//! What a worker that was taken over can do with its scratch directory: open, make and remove what is in there, up to its
+//! size, and nothing elsewhere; and what the calls for that do elsewhere all the same. Paths that are not absolute begin in
+//! there.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::SystemTime;
 
 use mpwasm::Kind;
 
@@ -80,6 +83,32 @@ fn a_worker_does_not_leave_it() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
+/// A limit: Landlock has no rule for these calls, which its own files need.
+#[test]
+fn files_elsewhere_can_be_looked_at_and_their_times_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    fs::write(&file, "text").unwrap();
+    symlink("file", &link).unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH;
+    fs::File::open(&file).unwrap().set_modified(long_ago).unwrap();
+    let (file, link) = (file.to_str().unwrap(), link.to_str().unwrap());
+    for name in ["attacker", "attacker-without-seccomp"] {
+        each(
+            name,
+            &[
+                ("look at", file, "succeeded"),
+                ("read a link", link, "succeeded"),
+                ("times", file, "succeeded"),
+                ("open", file, "EACCES"),
+            ],
+        );
+        let set = fs::metadata(file).unwrap().modified().unwrap();
+        assert!(set > long_ago, "{name}: {set:?}");
+        fs::File::open(file).unwrap().set_modified(long_ago).unwrap();
+    }
+}
+
 #[test]
 fn a_worker_executes_nothing_makes_no_device_and_can_not_enlarge_it() {
     for (attack, target, call, error) in [
@@ -112,7 +141,7 @@ fn a_worker_executes_nothing_makes_no_device_and_can_not_enlarge_it() {
 }
 
 #[test]
-fn nothing_is_left_for_the_next_worker() {
+fn what_is_left_can_be_cleared_by_the_next_worker() {
     let attacked = Attacked::with_tmp("attacker", SIZE);
     let did = |attack: &str| attacked.outcome(attack, ".").result;
     assert_eq!(did("leave what is hard to clear").unwrap().get(), "\"succeeded\"");

@@ -1,7 +1,7 @@
 //! The compilers of other languages: Zig's, which is one for C and C++ as well and brings a C library for WASI.
 //!
-//! `zig` is what `MPWASM_TEST_ZIG` names, whichever version that is, or the one in the PATH, or one that pip installs into `target/tools`. C is compiled
-//! by `zig cc`, or by what `MPWASM_TEST_CC` says, such as `clang`.
+//! `zig` is what `MPWASM_TEST_ZIG` names, whichever version that is, or the one in the PATH, or one that pip installs into
+//! `target/tools`. C is compiled by `zig cc`, or by what `MPWASM_TEST_CC` says, such as `clang`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,18 +84,29 @@ pub fn build(guest: &str) -> PathBuf {
     folder
 }
 
-/// They compiled it. Otherwise it may be that they are others than those that it is written for, so that is told.
+/// They compiled it. Otherwise it may be that they are others than those that it is written for, so that is told after what
+/// they said.
 #[track_caller]
 pub fn assert_compiled(output: &Output) {
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let found = version(zig()).unwrap_or_else(|why| format!("unknown ({why})"));
-        panic!(
-            "{said}\nC was compiled by `{}`. Zig is {}, version {found}; these guests are written for {ZIG}",
-            cc(),
-            zig().display()
-        );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{said}\n{}",
+        compilers(std::env::var("MPWASM_TEST_CC").ok())
+    );
+}
+
+/// The compilers in words. Where another one is named for C, Zig is neither looked for nor installed for that.
+fn compilers(cc: Option<String>) -> String {
+    if let Some(cc) = cc {
+        return format!("C was compiled by `{cc}`");
     }
+    let zig = zig();
+    let found = version(zig).unwrap_or_else(|why| format!("unknown ({why})"));
+    format!(
+        "they were compiled by {}, version {found}; these guests are written for Zig {ZIG}",
+        zig.display()
+    )
 }
 
 /// What a `zig` says of itself.
@@ -110,20 +121,20 @@ fn version(zig: &Path) -> Result<String, String> {
     }
 }
 
-/// Whoever names another Zig, and sees a build fail, is to see why.
+/// Whoever names another compiler, and sees a build fail, is to see why.
 #[test]
-fn a_build_that_fails_says_which_zig_was_found() {
+fn a_build_that_fails_says_why_and_which_compiler_was_found() {
     let failed = Command::new("sh")
         .args(["-c", "echo no >&2; exit 1"])
         .output()
         .unwrap();
     let told = std::panic::catch_unwind(|| assert_compiled(&failed)).unwrap_err();
     let told = told.downcast_ref::<String>().unwrap();
+    assert!(told.starts_with("no\n"), "{told}");
     let found = version(zig()).unwrap();
-    assert!(
-        told.starts_with("no\n") && told.contains(&format!("version {found};")),
-        "{told}"
-    );
+    let by_zig = compilers(None);
+    assert!(by_zig.contains(&format!("version {found};")), "{by_zig}");
+    assert_eq!(compilers(Some("clang".to_owned())), "C was compiled by `clang`");
     let none = version(Path::new("/no zig")).unwrap_err();
     assert!(none.contains("No such file"), "{none}");
 }

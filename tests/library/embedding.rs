@@ -135,3 +135,15 @@ fn a_program_without_init_that_names_itself_is_no_fork_bomb() {
     let output = run(&example("no_init"), &["named"]);
     assert_eq!(stdout(&output), ["Start dispatcher"]);
 }
+
+#[test]
+fn a_program_that_has_a_thread_before_init_has_no_pool_behind_walls() {
+    let refused = run(&example("late_init"), &[]);
+    let told = String::from_utf8_lossy(&refused.stdout);
+    assert!(
+        told.contains("the jail can't be built: its threads: there are 2 already"),
+        "{refused:?}"
+    );
+    let output = run(&example("late_init"), &["off"]);
+    assert_eq!(stdout(&output), ["ok"], "{output:?}");
+}

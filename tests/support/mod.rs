@@ -41,8 +41,18 @@ pub fn without_landlock(command: &mut Command) {
 
 /// Lets `command` run on a kernel that answers this system call with this error.
 pub fn refusing(command: &mut Command, call: libc::c_long, errno: i32) {
+    refusing_some(command, call, Vec::new(), errno);
+}
+
+/// As [`refusing`], with arguments for which one of the rules holds.
+pub fn refusing_some(
+    command: &mut Command,
+    call: libc::c_long,
+    rules: Vec<seccompiler::SeccompRule>,
+    errno: i32,
+) {
     let filter = seccompiler::SeccompFilter::new(
-        [(call, Vec::new())].into(),
+        [(call, rules)].into(),
         seccompiler::SeccompAction::Allow,
         seccompiler::SeccompAction::Errno(errno as u32),
         std::env::consts::ARCH.try_into().unwrap(),

@@ -91,17 +91,11 @@ fn judge(args: &Args) -> Result<Vec<Judged>> {
     let guests = args.submissions.iter().map(|path| load(&pool, path));
     let guests: Vec<_> = guests.collect::<Result<_>>()?;
 
-    let programs = guests.iter().enumerate();
-    let programs = programs.filter_map(|(number, guest)| Some((number, guest.as_ref().ok()?)));
-    let mut trials = running::trials(&pool, &problem, programs, AHEAD * size as usize)?;
+    let trials = running::trials(&pool, &problem, guests, AHEAD * size as usize)?;
     pool.stop()?; // every process is gone
 
-    let judged = args.submissions.iter().zip(guests).enumerate();
-    let judged = judged.map(|(number, (path, guest))| {
-        let trials = guest.map(|_| trials.remove(&number).expect("each program was run"));
-        Judged::new(path, trials)
-    });
-    Ok(judged.collect())
+    let judged = args.submissions.iter().zip(trials);
+    Ok(judged.map(|(path, trials)| Judged::new(path, trials)).collect())
 }
 
 /// The submission, ready to run, or why it is none.

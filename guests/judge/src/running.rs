@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
 use mpwasm::{Guest, Pool, TaskHandle, wait_any};
 
 use crate::problem::Problem;
@@ -11,40 +10,41 @@ use crate::verdict::Trial;
 /// A submission and a test, by their numbers.
 type Place = (usize, usize);
 
-/// Runs each of these submissions, which have numbers, with each test of a problem: at most so many at a time, finished ones
-/// that were not looked at included. The trials of one submission are in the order of the tests, whichever ended first.
+/// Runs each of these submissions with each test of a problem: at most so many at a time, finished ones that were not looked
+/// at included. For each it returns its trials, in the order of the tests, whichever ended first; or why it can't run.
 ///
 /// # Errors
 /// The pool's own.
-pub fn trials<'a>(
+pub fn trials(
     pool: &Pool,
     problem: &Problem,
-    submissions: impl IntoIterator<Item = (usize, &'a Guest)>,
+    submissions: Vec<Result<Guest, String>>,
     most: usize,
-) -> Result<BTreeMap<usize, Vec<Trial>>> {
-    let (mut running, mut done) = (Running::default(), BTreeMap::new());
-    let mut take = |running: &mut Running, most| {
-        while running.handles.len() > most
-            && let Some((place, handle)) = running.next()
+) -> anyhow::Result<Vec<Result<Vec<Trial>, String>>> {
+    let mut running = Running::default();
+    let mut done: Vec<_> = submissions.iter().map(|_| BTreeMap::new()).collect();
+    let mut take_until_fewer = |running: &mut Running, than| {
+        while running.handles.len() >= than
+            && let Some(((submission, test), handle)) = running.next()
         {
-            done.insert(place, Trial::new(&handle.wait(), &problem.tests[place.1]));
+            done[submission].insert(test, Trial::new(&handle.wait(), &problem.tests[test]));
         }
     };
-    for (number, guest) in submissions {
+    for (submission, guest) in submissions.iter().enumerate() {
+        let Ok(guest) = guest else { continue };
         for (test, given) in problem.tests.iter().enumerate() {
-            take(&mut running, most - 1);
+            take_until_fewer(&mut running, most);
             // In an instance of its own, which is given this one input and nothing else: nothing is left of other tests,
             // and no file or variable is there.
             let task = guest.task(()).stdin(given.input.as_slice());
-            running.add((number, test), pool.submit(task)?);
+            running.add((submission, test), pool.submit(task)?);
         }
     }
-    take(&mut running, 0);
-    let mut trials = BTreeMap::<_, Vec<_>>::new();
-    for ((submission, _), trial) in done {
-        trials.entry(submission).or_default().push(trial);
-    }
-    Ok(trials)
+    take_until_fewer(&mut running, 1);
+    let judged = submissions.into_iter().zip(done);
+    Ok(judged
+        .map(|(guest, trials)| guest.map(|_| trials.into_values().collect()))
+        .collect())
 }
 
 /// What was started and not looked at: the one place for each handle.

@@ -25,20 +25,14 @@ pub fn doctor() -> Result<Exit, Failure> {
         .iter()
         .all(|(layer, state)| !layer.is_mandatory() || matches!(state, LayerState::Active(_)));
     match examine() {
-        Ok(found) => _ = writeln!(text, "\nA task ran behind them: {found}."),
+        Ok(found) => {
+            _ = writeln!(text, "\nA task ran behind them: {found}.");
+            // Nothing is missing without.
+            _ = writeln!(text, "{}.", scratch());
+        }
         Err(error) => {
             well = false;
             _ = writeln!(text, "\nA task could not be run behind them: {error:#}");
-        }
-    }
-    // Nothing is missing without: only `--tmp` is refused.
-    match run_task(Pool::builder().tmp(SCRATCH)) {
-        Ok(_) => _ = writeln!(text, "A task had a scratch directory: `--tmp` works here."),
-        Err(error) => {
-            _ = writeln!(
-                text,
-                "No task can have a scratch directory, `--tmp` is refused: {error:#}."
-            )
         }
     }
     let verdict = if well {
@@ -97,6 +91,18 @@ fn examine() -> anyhow::Result<String> {
         field("CapEff"),
         field("CapBnd"),
     ))
+}
+
+/// Runs a task with a scratch directory. Returns what is to be said of it.
+fn scratch() -> String {
+    let ran = run_task(Pool::builder().tmp(SCRATCH)).and_then(|(pool, _)| Ok(pool.stop()?));
+    match ran {
+        Ok(()) => "A task had a scratch directory: `--tmp` works here".to_owned(),
+        Err(error) if matches!(error.downcast_ref(), Some(mpwasm::Error::BadSetting(_))) => {
+            format!("No task can have a scratch directory, `--tmp` is refused: {error:#}")
+        }
+        Err(error) => format!("It could not be tried whether a task can have a scratch directory: {error:#}"),
+    }
 }
 
 #[cfg(test)]

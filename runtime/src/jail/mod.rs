@@ -3,7 +3,8 @@
 //! One sequence, the same for every child, in this order. What stands in front of it, at the start of a process, is
 //! in `process.rs`: an empty environment, a process group of its own, no descriptor but the ones it needs.
 //!
-//! [`shut_in`], while the process has one thread, since these walls stand around threads and not processes:
+//! [`shut_in`], while the process has one thread, since these walls stand around threads and not processes; with more it
+//! refuses:
 //!
 //! 1. no core dumps ([`limits`]): they write what a guest knows to disk;
 //! 2. the out-of-memory score ([`limits`]): a worker dies before those that look after it. It is a file, so it comes
@@ -27,8 +28,10 @@
 //! A worker is started by the dispatcher and so lives behind the dispatcher's walls too, which must therefore let
 //! through what a worker needs for its start. What that means for a dispatcher that was taken over is in SECURITY.md.
 //!
-//! The parent decides what is built ([`Plan`]). A child that can't build what the plan names does not run. Around all
-//! of a pool's children it puts a limit of memory ([`MemoryGroup`]), where the machine lets it.
+//! The parent decides what is built ([`Plan`]). A child that can't build what the plan names does not run. What only a
+//! child would find out otherwise, the parent has a copy of itself try before it starts one ([`in_a_copy`]): whether a
+//! directory can be entered behind the walls, whether there can be scratch directories or namespaces. Around all of a pool's
+//! children it puts a limit of memory ([`MemoryGroup`]), where the machine lets it.
 
 mod allowed;
 mod files;
@@ -39,6 +42,8 @@ mod privileges;
 mod syscalls;
 mod trial;
 pub mod violation;
+
+use std::os::unix::fs::MetadataExt;
 
 use crate::grants::OpenDir;
 use crate::role::Role;
@@ -69,12 +74,13 @@ impl JailError {
 /// Steps 1 to 8. The process has one thread. `dirs` are what is granted to its tasks, or to those of its workers.
 ///
 /// # Errors
-/// When a wall of the plan can't be built: the process must not run anything then.
+/// When a wall of the plan can't be built, or the process has more than one thread: it must not run anything then.
 pub fn shut_in<'a>(
     role: Role,
     plan: &Plan,
     dirs: impl IntoIterator<Item = &'a OpenDir>,
 ) -> Result<(), JailError> {
+    one_thread()?;
     limits::apply(role)?;
     if role != Role::Worker {
         // Its absence is told by `mpwasm doctor`; a worker is in its dispatcher's.
@@ -90,6 +96,20 @@ pub fn shut_in<'a>(
         files::shut(role, dirs)?;
     }
     Ok(())
+}
+
+/// That there is no thread but this one, around which the walls will not stand.
+fn one_thread() -> Result<(), JailError> {
+    let fail = |why: String| JailError::new("its threads", why);
+    let tasks = std::fs::metadata("/proc/self/task").map_err(|error| fail(error.to_string()))?;
+    // As every folder it counts itself, its name above, and those that are in it, which may not be listed here.
+    match tasks.nlink() {
+        3 => Ok(()),
+        links => Err(fail(format!(
+            "there are {} already, and it would stand around one; is mpwasm::init() the first in main?",
+            links.saturating_sub(2)
+        ))),
+    }
 }
 
 /// Steps 9 to 11. All threads that the process will have are there, but in the dispatcher.

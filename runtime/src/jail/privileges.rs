@@ -5,8 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::fcntl::AtFlags;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{AccessFlags, faccessat};
-use rustix::process::{Gid, Uid};
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat, setgroups, setresgid, setresuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
@@ -39,42 +38,53 @@ pub fn enter_namespaces(user: Option<User>) -> nix::Result<()> {
 /// With why it does not.
 pub fn try_namespaces() -> Result<&'static str, String> {
     // SAFETY: these are system calls and nothing else.
-    match unsafe { in_a_copy(|| enter_namespaces(None)) } {
-        Ok(()) => Ok("network and ipc"),
+    match unsafe { in_a_copy(|| Ok(enter_namespaces(None)?)) } {
+        Ok(Ok(())) => Ok("network and ipc"),
+        Ok(Err(errno)) => Err(errno.desc().to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
 
 /// Step 4.
 pub fn become_user(user: User) -> Result<(), JailError> {
-    be_user(user).map_err(|errno| JailError::new("the change of the user", errno))
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    // In this order: whoever is no longer root can't change groups. These are the C library's, which ask it of every thread.
+    setgroups(&[])
+        .and_then(|()| setresgid(gid, gid, gid))
+        .and_then(|()| setresuid(uid, uid, uid))
+        .map_err(|errno| JailError::new("the change of the user", errno))
 }
 
-/// Makes this user of the calling thread, which is the only one.
-fn be_user(user: User) -> rustix::io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    // In this order: whoever is no longer root can't change groups.
+/// As [`become_user`], of the calling thread alone, by system calls and nothing else: for a copy of this process, in which
+/// the C library would wait for threads that are not there.
+fn become_user_in_a_copy(uid: rustix::process::Uid, gid: rustix::process::Gid) -> rustix::io::Result<()> {
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
 }
 
 /// Whether the pool's processes can enter this directory when they have taken steps 4 and 5: tried by a copy of this
-/// process, where it has rights to give up.
+/// process, where it has rights to give up. What is returned within is whether they can.
 ///
 /// # Errors
-/// With why they can't.
-pub fn try_to_enter(dir: BorrowedFd<'_>, user: Option<User>) -> io::Result<()> {
+/// With why it can't be tried.
+pub fn try_to_enter(dir: BorrowedFd<'_>, user: Option<User>) -> io::Result<nix::Result<()>> {
     let enter = || faccessat(dir, c".", AccessFlags::X_OK, AtFlags::AT_EACCESS);
     if user.is_none() && capabilities(None)?.effective.is_empty() {
-        return Ok(enter()?);
+        return Ok(enter());
     }
+    let ids = user.map(|user| {
+        let uid = rustix::process::Uid::from_raw(user.uid);
+        (uid, rustix::process::Gid::from_raw(user.gid))
+    });
     let as_they_are = || {
-        let given_up = user
-            .map_or(Ok(()), be_user)
-            .and_then(|()| set_capabilities(None, NONE));
-        given_up.map_err(|errno| nix::Error::from_raw(errno.raw_os_error()))?;
-        enter()
+        if let Some((uid, gid)) = ids {
+            become_user_in_a_copy(uid, gid)?;
+        }
+        set_capabilities(None, NONE)?;
+        // Anew, as for any child. A directory of somebody else's file system may keep whoever asks waiting.
+        die_with_starter()?;
+        Ok(enter()?)
     };
     // SAFETY: these are system calls and nothing else.
     unsafe { in_a_copy(as_they_are) }

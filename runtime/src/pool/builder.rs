@@ -475,6 +475,10 @@ fn check(settings: &Settings) -> Result<(), Error> {
         if user.uid == 0 {
             return bad("the user of the pool's processes is to be another than root");
         }
+        // To the kernel it means that nothing is to change.
+        if [user.uid, user.gid].contains(&u32::MAX) {
+            return bad("4294967295 is the number of no user and no group");
+        }
         if settings.jail == Jail::Off {
             return bad("another user is part of the jail, which is off");
         }

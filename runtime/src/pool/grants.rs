@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open as open_path};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, faccessat};
@@ -54,15 +55,28 @@ const KERNELS_OWN: [&str; 26] = [
 ///
 /// # Errors
 /// [`Error::Grant`] for one that is no directory, that these processes can't enter, or that is on or with a file system of
-/// the kernel's own; [`Error::BadSetting`] when there can't be scratch directories.
+/// the kernel's own; [`Error::BadSetting`] when there can't be scratch directories; [`Error::Io`] when it can't be tried.
 pub fn open(grants: &Grants, plan: Option<&Plan>) -> Result<Vec<OwnedFd>, Error> {
     if let Some(size) = grants.tmp {
-        scratch::try_to_make(size, plan.and_then(|plan| plan.user)).map_err(|error| {
-            let why = "that takes root, or a machine with user namespaces";
-            Error::BadSetting(format!("scratch directories can't be made here ({why}): {error}"))
+        let tried = scratch::try_to_make(size, plan.and_then(|plan| plan.user))?;
+        tried.map_err(|errno| {
+            let hint = match may_not_mount(errno) {
+                true => " (that takes root, or a machine with user namespaces)",
+                false => "",
+            };
+            let why = errno.desc();
+            Error::BadSetting(format!("scratch directories can't be made here{hint}: {why}"))
         })?;
     }
     grants.dirs.iter().map(|dir| open_one(dir, plan)).collect()
+}
+
+/// Whether that is what whoever has neither root's rights nor a user namespace is told: there may be none of these here, no
+/// more of them, not so deep in one another, or not in this kernel.
+fn may_not_mount(errno: Errno) -> bool {
+    use Errno::{EACCES, EINVAL, ENOSPC, EPERM, EUSERS};
+    let has_rights = nix::unistd::geteuid().is_root();
+    matches!(errno, EPERM | EACCES | ENOSPC | EUSERS) || errno == EINVAL && !has_rights
 }
 
 fn open_one(dir: &DirGrant, plan: Option<&Plan>) -> Result<OwnedFd, Error> {
@@ -74,10 +88,13 @@ fn open_one(dir: &DirGrant, plan: Option<&Plan>) -> Result<OwnedFd, Error> {
     let fd = open_path(dir.host(), flags, Mode::empty()).map_err(|errno| refused(errno.desc().to_owned()))?;
     // Else it would only be found out when a worker starts.
     let entered = match plan {
-        Some(plan) => jail::try_to_enter(fd.as_fd(), plan.user),
-        None => faccessat(&fd, ".", AccessFlags::X_OK, AtFlags::AT_EACCESS).map_err(Into::into),
+        Some(plan) => jail::try_to_enter(fd.as_fd(), plan.user)?,
+        None => faccessat(&fd, ".", AccessFlags::X_OK, AtFlags::AT_EACCESS),
     };
-    entered.map_err(|error| refused(format!("it can't be entered by the pool's processes: {error}")))?;
+    entered.map_err(|errno| {
+        let why = errno.desc();
+        refused(format!("it can't be entered by the pool's processes: {why}"))
+    })?;
     let unseen = |error: std::io::Error| refused(format!("it can't be seen what is mounted there: {error}"));
     let place = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).map_err(unseen)?;

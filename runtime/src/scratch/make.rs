@@ -28,37 +28,55 @@ const MOST_ENTRIES: u64 = 16 << 10;
 /// # Errors
 /// When the machine does not let this user mount anything, or is out of memory or descriptors.
 pub fn make(count: u32, size: u64, user: Option<User>) -> io::Result<Vec<OwnedFd>> {
-    let options = Options::new(size, user);
-    if count > 0 && matches!(one(&options), Err(Errno::PERM)) {
-        let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
-        own_namespace()?;
-        // In there it is who it was before. In this order: whoever may still change groups may not be given one.
-        std::fs::write("/proc/self/setgroups", "deny")?;
-        std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
-        std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
-    }
-    (0..count).map(|_| Ok(one(&options)?)).collect()
+    let (options, own) = (Options::new(size, user), Namespace::of_this_user());
+    (0..count).map(|_| one(&options, &own)).collect()
 }
 
-/// Whether a process like this one can [`make`] some for this user: tried by a copy of this process.
+/// Whether a process like this one can [`make`] some for this user: tried by a copy of this process. What is returned within
+/// is whether it can.
 ///
 /// # Errors
-/// With why it can't.
-pub fn try_to_make(size: u64, user: Option<User>) -> io::Result<()> {
-    let options = Options::new(size, user);
-    let attempt = || {
-        let made = match one(&options) {
-            Err(Errno::PERM) => {
-                own_namespace()?;
-                one(&options)
-            }
-            made => made,
-        };
-        made.map(drop)
-            .map_err(|errno| nix::Error::from_raw(errno.raw_os_error()))
-    };
+/// With why it can't be tried.
+pub fn try_to_make(size: u64, user: Option<User>) -> io::Result<nix::Result<()>> {
+    let (options, own) = (Options::new(size, user), Namespace::of_this_user());
     // SAFETY: these are system calls and nothing else.
-    unsafe { in_a_copy(attempt) }
+    unsafe { in_a_copy(|| one(&options, &own).map(drop)) }
+}
+
+/// Makes one, and where this process may not, enters a namespace of its own for that. These are system calls and nothing
+/// else.
+fn one(options: &Options, own: &Namespace) -> io::Result<OwnedFd> {
+    match mount(options) {
+        Err(Errno::PERM) => {
+            own.enter()?;
+            Ok(mount(options)?)
+        }
+        made => Ok(made?),
+    }
+}
+
+/// A user namespace in which this process may mount, and is who it was before.
+struct Namespace {
+    uid_map: String,
+    gid_map: String,
+}
+
+impl Namespace {
+    fn of_this_user() -> Self {
+        let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+        Self {
+            uid_map: format!("{user} {user} 1"),
+            gid_map: format!("{group} {group} 1"),
+        }
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+        // In this order: whoever may still change groups may not be given one.
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/uid_map", &self.uid_map)?;
+        std::fs::write("/proc/self/gid_map", &self.gid_map)
+    }
 }
 
 /// How they are made, in the words of the file system.
@@ -78,7 +96,7 @@ impl Options {
 }
 
 /// These are system calls and nothing else.
-fn one(options: &Options) -> rustix::io::Result<OwnedFd> {
+fn mount(options: &Options) -> rustix::io::Result<OwnedFd> {
     let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (name, value) in &options.0 {
         fsconfig_set_string(&context, *name, value)?;
@@ -89,9 +107,4 @@ fn one(options: &Options) -> rustix::io::Result<OwnedFd> {
         | MountAttrFlags::MOUNT_ATTR_NOEXEC
         | MountAttrFlags::MOUNT_ATTR_NOATIME;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-}
-
-/// A user namespace in which this process may mount.
-fn own_namespace() -> nix::Result<()> {
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
 }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::fs::{CWD, Mode, mkdirat, symlinkat};
+use rustix::fs::{CWD, Mode, mkdirat, readlinkat, symlinkat};
 
 use crate::calls::{Attempted, result};
 
@@ -77,6 +77,9 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
 fn attempt_safely(attack: &str, target: &str) -> Option<Attempted> {
     let (path, rest) = target.split_once('\t').unwrap_or((target, ""));
     let done = match attack {
+        // Not the library's own: it makes another system call, which is forbidden.
+        "read a link" => readlinkat(CWD, path, Vec::new()).map(drop).map_err(Into::into),
+        "look at" => fs::symlink_metadata(path).map(drop),
         "fill" => fill(path, rest.parse().unwrap_or(0)),
         "make many files" => (0..rest.parse().unwrap_or(0)).try_for_each(|n| fill(&format!("{path}{n}"), 0)),
         "leave what is hard to clear" => leave(path),
