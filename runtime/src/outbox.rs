@@ -1,7 +1,7 @@
 //! What a process that runs guests has to say to its starter: endings, pushes and prints, in one order, from two
 //! threads.
 //!
-//! Many small messages travel in one write while more tasks are at hand: for a millisecond, after which the next one
+//! Many small messages travel in one write while more tasks are at hand: for some milliseconds, after which the next one
 //! takes them along. But none waits for the next task to end: what has waited some milliseconds is sent by the watchdog.
 //! The same errand carries prints that have no newline yet. The watchdog never waits, neither for the socket nor for the
 //! lock. What the messages look like is for the [`Voice`] to say.
@@ -23,7 +23,7 @@ use crate::watchdog::{ATTENTION, Alarm};
 use crate::wire::channel::{Outgoing, send_all};
 
 /// The first message that comes so long after another takes it along.
-const COMPANY_DELAY: Duration = Duration::from_millis(1);
+const COMPANY_DELAY: Duration = Duration::from_millis(2);
 /// A message waits so long if none comes. It is longer, as every time that the watchdog wakes up it takes the processor from
 /// the task, and where messages come one after the other it would find nothing to do.
 const ERRAND_DELAY: Duration = ATTENTION;

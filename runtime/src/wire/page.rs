@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::Time;
 
 /// Slots of a page: more than the largest window, so that one is free whenever a task may be offered.
-pub const SLOTS: usize = 512;
+pub const SLOTS: usize = 1024;
 
 /// The offer of a task to a worker: the slot it occupies, and a number that no other offer to the same worker
 /// ever had. Opaque to the scheduler and to the worker.
@@ -29,7 +29,7 @@ pub const SLOTS: usize = 512;
 pub struct Offer(u64);
 
 /// `Offer` packs `number << SLOT_BITS | slot`.
-const SLOT_BITS: u32 = 9;
+const SLOT_BITS: u32 = 10;
 const _: () = assert!(SLOTS == 1 << SLOT_BITS);
 
 impl Offer {

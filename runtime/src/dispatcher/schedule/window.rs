@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 /// The work that a worker should have in hand: several times what a turn of the event loop takes.
-const AHEAD: Duration = Duration::from_millis(2);
+const AHEAD: Duration = Duration::from_millis(4);
 /// Tasks that a worker may have in hand, however short they are.
-pub(super) const MAX_WINDOW: usize = 256;
+pub(super) const MAX_WINDOW: usize = 512;
 /// The window while nothing is known.
 const FIRST_WINDOW: usize = 2;
 /// A run counts by one part in so many towards the average.
@@ -76,12 +76,12 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_two_milliseconds_of_work() {
+    fn it_holds_four_milliseconds_of_work() {
         assert_eq!(after([]), 2);
-        assert_eq!(after([Duration::ZERO; 9]), 256);
-        assert_eq!(after([Duration::from_micros(1); 9]), 256);
-        assert_eq!(after([Duration::from_micros(100); 9]), 20);
-        assert_eq!(after([Duration::from_micros(1500); 9]), 2);
+        assert_eq!(after([Duration::ZERO; 9]), 512);
+        assert_eq!(after([Duration::from_micros(1); 9]), 512);
+        assert_eq!(after([Duration::from_micros(100); 9]), 40);
+        assert_eq!(after([Duration::from_micros(1500); 9]), 3);
         assert_eq!(after([Duration::from_millis(50); 9]), 1);
         assert_eq!(after([Duration::MAX]), 1);
     }

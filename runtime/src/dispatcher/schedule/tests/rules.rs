@@ -1,5 +1,6 @@
 //! The rules for a pool in which all goes well: who is started, who gets what, and how it ends.
 
+use super::super::window::MAX_WINDOW;
 use super::super::{KillReason, MAX_BYTES_BEHIND, MAX_UNREAD, RETIRE_PATIENCE, RetireReason, STEAL_DELAY};
 use super::crew::Page;
 use super::*;
@@ -106,7 +107,7 @@ fn the_window_follows_the_run_times() {
     pool.push_many(1000);
     pool.accustom(Duration::ZERO);
     pool.turn();
-    assert_eq!(pool.offered().len(), 256);
+    assert_eq!(pool.offered().len(), MAX_WINDOW);
     let mut pool = Pool::ready(1);
     pool.push_many(1000);
     pool.accustom(50 * MS);
@@ -122,7 +123,7 @@ fn the_window_opens_when_short_tasks_end() {
     assert_eq!(pool.offered().len(), 2);
     assert!(pool.step(W0) && pool.step(W0), "it claims and ends the first one");
     pool.turn();
-    assert_eq!(pool.offered().len(), 255);
+    assert_eq!(pool.offered().len(), MAX_WINDOW - 1);
 }
 
 #[test]
