@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::pty::openpty;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::pressure::wait_until_stuck;
 use crate::session::{Ended, HANGS, Lines, Session};
-use crate::support::{binary, guest, mpwasm, pidfd, run_within, wait_readable, without_landlock};
+use crate::support::{
+    binary, descendants, guest, mpwasm, pidfd, run_within, wait_readable, without_landlock,
+};
 
 /// A command's file; see the file itself for what it does.
 struct Tool {
@@ -249,6 +253,31 @@ fn its_last_words_do_not_wait_for_a_reader_for_long() {
     let mut exec = mpwasm();
     without_landlock(&mut exec);
     assert_ends(exec.args(["exec", tool.path()]).stderr(stderr), 0);
+}
+
+#[test]
+fn a_signal_ends_it_while_a_slow_reader_still_takes_what_it_says() {
+    let tool = Tool::new();
+    std::fs::write(tool.path(), LOGS).unwrap();
+    let (mut slow, stderr) = std::io::pipe().unwrap();
+    let mut run = mpwasm()
+        .args(["exec", "--timeout", "500ms", tool.path()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    let (end, mut is_sent) = (pidfd(run.id()), false);
+    // It is a megabyte: at this pace it takes far longer than a signal has patience.
+    while !wait_readable(&end, Duration::from_millis(100)) {
+        assert_ne!(slow.read(&mut [0; 4 << 10]).unwrap(), 0);
+        // It logs from its start on, and after its end there is nobody but mpwasm itself.
+        if !is_sent && descendants(run.id()).is_empty() {
+            kill(Pid::from_raw(run.id() as i32), Signal::SIGTERM).unwrap();
+            is_sent = true;
+        }
+    }
+    assert_eq!(run.wait().unwrap().code(), Some(143));
 }
 
 #[test]

@@ -29,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Runs the command to its end. The process should exit with the returned code whatever threads are left.
 pub fn exec(args: &ExecArgs, voice: &Voice) -> Exit {
     let mut voice = voice.clone();
-    let exit = exec_or_fail(args, &mut voice).unwrap_or_else(|failure| {
+    let mut ended = None;
+    let exit = exec_or_fail(args, &mut ended, &mut voice).unwrap_or_else(|failure| {
         voice.say(&one_line(&failure.error));
         // A command has codes of its own: 1 to 3 would be taken for them.
         match failure.exit {
@@ -38,10 +39,17 @@ pub fn exec(args: &ExecArgs, voice: &Voice) -> Exit {
         }
     });
     voice.finish();
+    // Until here a signal ends all that is waited for.
+    drop(ended);
     exit
 }
 
-fn exec_or_fail(args: &ExecArgs, voice: &mut Voice) -> Result<Exit, Failure> {
+/// `ended` becomes what [`listen`] returns.
+fn exec_or_fail(
+    args: &ExecArgs,
+    ended: &mut Option<mpsc::Sender<()>>,
+    voice: &mut Voice,
+) -> Result<Exit, Failure> {
     let (path, arguments) = args.command.split_first().expect("clap wants a guest");
     let arguments = arguments
         .iter()
@@ -53,7 +61,7 @@ fn exec_or_fail(args: &ExecArgs, voice: &mut Voice) -> Result<Exit, Failure> {
         .collect::<anyhow::Result<Vec<_>>>()
         .or_usage()?;
     let running = Running::default();
-    let ended = listen(&running).or_internal()?;
+    *ended = Some(listen(&running).or_internal()?);
     let guest = load(args, Path::new(path))?;
     let mut child = Command::new(&guest)
         .args(arguments)
@@ -64,11 +72,7 @@ fn exec_or_fail(args: &ExecArgs, voice: &mut Voice) -> Result<Exit, Failure> {
     running.begins(child.killer());
     watch(&running).or_internal()?;
     let status = child.wait();
-    let exit = exit_of(status, running.cause(), voice);
-    voice.finish();
-    // Until here a signal ends all that is waited for.
-    drop(ended);
-    exit
+    exit_of(status, running.cause(), voice)
 }
 
 /// The guest, compiled or from the user's cache.
@@ -96,7 +100,7 @@ fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
     }
 }
 
-/// Ends the command on a signal. The command is over when what this returns is dropped.
+/// Ends the command on a signal. All is over, its last words too, when what this returns is dropped.
 fn listen(running: &Running) -> anyhow::Result<mpsc::Sender<()>> {
     let (ended, waits) = mpsc::channel::<()>();
     let mut waits = Some(waits);
