@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use super::callbacks::Finished;
-use super::schedule::{Exit, Io, KillReason, OfferId, RetireReason, Run, Task, WorkerId};
+use super::schedule::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Run, Task, WorkerId};
 use crate::grants::{Grants, OpenDir};
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::home;
@@ -23,7 +23,10 @@ use crate::settings::Settings;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Outgoing};
 use crate::wire::messages::{Event, Ran, ToCall, ToWorker, control, worker_frame};
-use crate::wire::page::{Offer, Page, Slots};
+use crate::wire::page::{Offer, Page, SLOTS, Slots};
+
+// Each offer of the scheduler has a slot of its own in the page.
+const _: () = assert!(MAX_UNREAD <= SLOTS);
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

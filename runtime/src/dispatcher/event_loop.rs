@@ -28,11 +28,11 @@ use crate::wire::messages::{FromDispatcher, Pushed, Ran, Source, ToDispatcher, t
 
 /// Tasks that may wait for a worker in here; the pipe holds the rest back.
 const MAX_QUEUED: usize = 1024;
+/// Bytes of args that may.
+const MAX_QUEUED_BYTES: usize = 4 << 20;
 /// What is read from the pipe at once, bytes: some hundred tasks. More of them would not stay in the cache until they are sent
 /// on. What has begun to come is read in pieces that double, as payloads are worth it.
 const PIECE: usize = 16 << 10;
-/// Bytes of args that may.
-const MAX_QUEUED_BYTES: usize = 4 << 20;
 
 /// Characters of a worker's reason why it can't start.
 const MAX_REASON: usize = 1000;

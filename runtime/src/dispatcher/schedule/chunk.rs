@@ -15,7 +15,7 @@ pub struct Items {
     left: u32,
     /// Where the first one's args begin in those of the chunk.
     at: usize,
-    /// How long those that ended ran, since the chunk was offered.
+    /// The length of those that ended, since the chunk was offered.
     length: Duration,
 }
 
