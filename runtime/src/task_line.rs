@@ -6,16 +6,16 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::guest::{GuestInfo, Invocation, JsonError, kept_line, one_line};
+use crate::guest::{GuestInfo, Invocation, value_line};
 use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
 
 /// What a task line says.
 #[derive(Debug)]
 pub struct TaskLine {
-    /// The args as they were written; nobody has checked them.
+    /// The args as they were written: JSON, of which nothing else is known.
     pub args: Box<RawValue>,
     /// The key, if it names one.
     pub key: Option<String>,
@@ -172,52 +172,40 @@ fn seconds(seconds: f64) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When they are something else: what.
-pub fn check_args<'a>(args: impl Into<Cow<'a, str>>, max: u64) -> Result<Box<RawValue>, String> {
-    let args = args.into();
-    check_size(&args, max)?;
-    let line = kept_line(args, MAX_JSON_DEPTH).map_err(not_json)?;
-    check_array(line.get())?;
-    Ok(line)
-}
-
-/// As [`check_args`], for who copies them elsewhere.
-///
-/// # Errors
-/// As [`check_args`].
-pub fn check_args_line(args: &str, max: u64) -> Result<Cow<'_, str>, String> {
-    check_size(args, max)?;
-    let line = one_line(args.as_bytes(), MAX_JSON_DEPTH).map_err(not_json)?;
-    check_array(&line)?;
-    Ok(line)
-}
-
-fn check_size(args: &str, max: u64) -> Result<(), String> {
-    match args.len() {
-        len if len as u64 > max => Err(format!(
+pub fn check_args(args: Cow<'_, RawValue>, max: u64) -> Result<Box<RawValue>, String> {
+    let len = args.get().len();
+    if len as u64 > max {
+        return Err(format!(
             "the args have {len} bytes; at most {max} are allowed (--max-args)"
-        )),
-        _ => Ok(()),
+        ));
     }
-}
-
-fn not_json(error: JsonError) -> String {
-    format!("the args are no JSON: {error}")
-}
-
-fn check_array(line: &str) -> Result<(), String> {
-    match line.starts_with('[') {
-        true => Ok(()),
+    let line = value_line(args, MAX_JSON_DEPTH).map_err(|error| format!("the args are no JSON: {error}"))?;
+    match line.get().starts_with('[') {
+        true => Ok(line),
         false => Err("the args are no JSON array".to_owned()),
     }
+}
+
+/// The args that a program gives, as JSON: whether they are what args have to be is checked by [`check_args`].
+///
+/// # Errors
+/// When they can't be written as JSON: why.
+pub fn write_args(args: &impl Serialize) -> Result<Box<RawValue>, String> {
+    let args = to_raw_value(args).map_err(|error| format!("the args can't be written as JSON: {error}"))?;
+    Ok(match args.get() {
+        // The empty tuple is serde's unit: no args.
+        "null" => no_args(),
+        _ => args,
+    })
 }
 
 /// The args and the stdin that the task of a line has, checked against the guest: [`check_args`], and more for commands.
 ///
 /// # Errors
 /// When they are none that the guest can be given: why.
-pub fn check_input<'a>(
+pub fn check_input(
     info: &GuestInfo,
-    args: impl Into<Cow<'a, str>>,
+    args: Cow<'_, RawValue>,
     stdin: Option<&[u8]>,
     max: u64,
 ) -> Result<Box<RawValue>, String> {
@@ -371,7 +359,8 @@ mod tests {
             ..GuestInfo::default()
         };
         let check = |info: &GuestInfo, args: &str, stdin: Option<&[u8]>| {
-            check_input(info, args, stdin, 12).map(|args| args.get().to_owned())
+            let args = RawValue::from_string(args.to_owned()).unwrap();
+            check_input(info, Cow::Owned(args), stdin, 12).map(|args| args.get().to_owned())
         };
         assert_eq!(check(&model, "[1, 2]", None).unwrap(), "[1,2]");
         assert!(

@@ -3,6 +3,7 @@
 //! Two threads, as in a worker: the main one loads the guest and becomes the watchdog, the other runs it. Each push gives the
 //! guest a new deadline; while the parent takes no more (the pool is busy), the clock stands still.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -163,7 +164,12 @@ impl Pusher for ToParent {
         let line = TaskLine::parse_pushed(task)?;
         find_model(&self.start.info, line.model.as_deref().unwrap_or_default())?;
         let stdin = line.stdin.as_deref().map(str::as_bytes);
-        check_input(&self.start.info, line.args.get(), stdin, self.start.max_args)?;
+        check_input(
+            &self.start.info,
+            Cow::Owned(line.args),
+            stdin,
+            self.start.max_args,
+        )?;
         // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
         self.alarm.deadline().extend(Time::NEVER);
         self.outbox.put(&FromTasks::Push(task), Time::now());

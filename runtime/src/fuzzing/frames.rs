@@ -2,6 +2,7 @@
 //!
 //! The first byte of an input says whose bytes they are, the second in pieces of what size they come (0: all at once).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -161,7 +162,7 @@ fn tasks(frame: &[u8], settings: &Settings) -> Result<(), String> {
     if let FromTasks::Push(json) = message {
         let line = TaskLine::parse_pushed(json)?;
         assert!(line.timeout != Some(Duration::ZERO));
-        check_args(line.args.get(), settings.max_args)?;
+        check_args(Cow::Owned(line.args), settings.max_args)?;
     }
     Ok(())
 }

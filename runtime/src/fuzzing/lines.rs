@@ -1,5 +1,6 @@
 //! Text from task lines and guests: read, checked, and told in a record and on a terminal.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub fn lines(input: &[u8]) -> Verdict {
 fn task(line: &TaskLine) {
     assert!(line.timeout != Some(Duration::ZERO), "it would never run");
     assert!(line.key.as_ref().is_none_or(|key| key.len() <= MAX_KEY));
-    let Ok(args) = check_args(line.args.get(), MAX_ARGS) else {
+    let Ok(args) = check_args(Cow::Borrowed(&line.args), MAX_ARGS) else {
         return;
     };
     assert!(line.args.get().len() as u64 <= MAX_ARGS);
@@ -112,7 +113,10 @@ fn outcome(bytes: &[u8]) {
         ],
         ..Failure::new(Kind::Error, text.clone())
     };
-    let args = check_args(&text, MAX_ARGS).map_or_else(|_| "[]".to_owned(), |args| args.get().to_owned());
+    let args = RawValue::from_string(text.clone())
+        .ok()
+        .and_then(|args| check_args(Cow::Owned(args), MAX_ARGS).ok())
+        .map_or_else(|| "[]".to_owned(), |args| args.get().to_owned());
     let error = TaskError::new(failure, &args, 1, 1);
     let read: Option<TaskError> = serde_json::to_string(&error)
         .ok()

@@ -1,5 +1,6 @@
 //! An executor with what surrounds it in a worker: a deadline that is kept, and a dispatcher that listens.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -229,6 +230,6 @@ struct Tasks;
 impl Pusher for Tasks {
     fn push(&mut self, task: &[u8]) -> Result<u64, String> {
         let line = TaskLine::parse_pushed(task)?;
-        check_args(line.args.get(), settings().max_args).map(|_| 0)
+        check_args(Cow::Owned(line.args), settings().max_args).map(|_| 0)
     }
 }

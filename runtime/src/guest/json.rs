@@ -51,23 +51,34 @@ pub fn one_line(bytes: &[u8], max_depth: usize) -> Result<Cow<'_, str>, JsonErro
     })
 }
 
-/// As [`one_line`], for who keeps the value: the text is parsed once, and moved where it may be.
+/// As [`one_line`], for who keeps the value: the text is parsed once.
 ///
 /// # Errors
 ///
 /// When `text` is not exactly one JSON value, or nested deeper than `max_depth`.
-pub fn kept_line<'a>(text: impl Into<Cow<'a, str>>, max_depth: usize) -> Result<Box<RawValue>, JsonError> {
-    let text = text.into();
+pub fn kept_line(text: &str, max_depth: usize) -> Result<Box<RawValue>, JsonError> {
     // To make a value of it is to check it, too.
     let value = match scan(text.as_bytes(), max_depth)? {
-        None => RawValue::from_string(text.into_owned()),
+        None => RawValue::from_string(text.to_owned()),
         Some(at) => {
             // Before the spaces go: without them two numbers are one.
-            serde_json::from_str::<IgnoredAny>(&text)?;
-            RawValue::from_string(without_spaces(&text, at))
+            serde_json::from_str::<IgnoredAny>(text)?;
+            RawValue::from_string(without_spaces(text, at))
         }
     };
     Ok(value?)
+}
+
+/// As [`one_line`], for what has been parsed before, and is moved where it may be.
+///
+/// # Errors
+///
+/// When it is nested deeper than `max_depth`.
+pub fn value_line(value: Cow<'_, RawValue>, max_depth: usize) -> Result<Box<RawValue>, JsonError> {
+    Ok(match scan(value.get().as_bytes(), max_depth)? {
+        None => value.into_owned(),
+        Some(at) => RawValue::from_string(without_spaces(value.get(), at))?,
+    })
 }
 
 /// Checks the nesting of `bytes` and finds the first whitespace between tokens. For bytes that are not JSON the
@@ -136,7 +147,12 @@ mod tests {
 
     fn line(text: &str) -> String {
         let line = one_line(text.as_bytes(), 128).expect(text).into_owned();
-        assert_eq!(kept_line(text, 128).expect(text).get(), line);
+        let kept = kept_line(text, 128).expect(text);
+        assert_eq!(kept.get(), line);
+        let parsed: Box<RawValue> = serde_json::from_str(text).expect(text);
+        for value in [Cow::Borrowed(&*parsed), Cow::Owned(parsed.clone())] {
+            assert_eq!(value_line(value, 128).expect(text).get(), line);
+        }
         line
     }
 
@@ -145,6 +161,10 @@ mod tests {
         if let Ok(text) = str::from_utf8(bytes) {
             let kept = kept_line(text, 128).expect_err("this must be refused, too");
             assert_eq!(kept.to_string(), refused.to_string());
+            if let Ok(parsed) = serde_json::from_str(text) {
+                let value = value_line(Cow::Owned(parsed), 128).expect_err("this must be refused, too");
+                assert_eq!(value.to_string(), refused.to_string());
+            }
         }
         refused.to_string()
     }

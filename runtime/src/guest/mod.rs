@@ -37,7 +37,7 @@ pub use executor::Executor;
 pub use host::Pusher;
 pub use info::{GuestInfo, MemoryInfo, ModelInfo};
 pub use invocation::Invocation;
-pub use json::{JsonError, kept_line, one_line};
+pub use json::{kept_line, one_line, value_line};
 pub use load::LoadError;
 pub use output::Prints;
 #[cfg(test)]

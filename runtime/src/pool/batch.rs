@@ -1,5 +1,6 @@
 //! Inputs of a map on their way into the pool: as tasks of their own, or as a chunk.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::token::CancellationToken;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::settings::CHUNK_BYTES;
-use crate::task_line::check_args_line;
+use crate::task_line::{check_args, write_args};
 use crate::wire::items;
 
 /// How an input becomes args.
@@ -71,13 +72,12 @@ impl Work {
 
     /// Appends the input's args to those of a chunk.
     fn append(&self, input: &impl Serialize, args: &mut Vec<u8>) -> Result<(), String> {
-        let json = match self.shape {
-            Shape::One => serde_json::to_string(&(input,)),
-            Shape::Star => serde_json::to_string(input),
+        let written = match self.shape {
+            Shape::One => write_args(&(input,)),
+            Shape::Star => write_args(input),
         };
-        let json = json.map_err(|error| format!("the args can't be written as JSON: {error}"))?;
-        let json = if json == "null" { "[]" } else { &json };
-        items::put(args, check_args_line(json, self.model.max_args())?.as_bytes());
+        let line = check_args(Cow::Owned(written?), self.model.max_args())?;
+        items::put(args, line.get().as_bytes());
         Ok(())
     }
 }

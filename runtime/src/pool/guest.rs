@@ -16,7 +16,7 @@ use crate::guest::{GuestInfo, Invocation};
 use crate::process::Executable;
 use crate::retry::Retry;
 use crate::settings::Settings;
-use crate::task_line::{TaskLine, check_input, find_model};
+use crate::task_line::{TaskLine, check_input, find_model, write_args};
 
 /// A guest that was loaded. Cheap to clone. Only the pool that has loaded it runs its tasks; a
 /// [`Command`](crate::command::Command) runs it in processes of its own.
@@ -218,7 +218,9 @@ impl Guest {
     pub fn line_task(&self, line: &TaskLine, default_model: &str) -> Result<Task, Error> {
         let model = self.model(line.model.as_deref().unwrap_or(default_model))?;
         let stdin = line.stdin.as_deref().map(str::as_bytes);
-        let args = self.checked(line.args.get(), stdin).map_err(Error::InvalidArgs)?;
+        let args = self
+            .checked(Cow::Borrowed(&line.args), stdin)
+            .map_err(Error::InvalidArgs)?;
         let timeout = line.timeout.unwrap_or(self.0.settings.timeout);
         Ok(Task {
             guest: self.clone(),
@@ -233,11 +235,7 @@ impl Guest {
     }
 
     /// The args of a task on one line.
-    fn checked<'a>(
-        &self,
-        args: impl Into<Cow<'a, str>>,
-        stdin: Option<&[u8]>,
-    ) -> Result<Box<RawValue>, String> {
+    fn checked(&self, args: Cow<'_, RawValue>, stdin: Option<&[u8]>) -> Result<Box<RawValue>, String> {
         check_input(self.info(), args, stdin, self.0.settings.max_args)
     }
 
@@ -292,11 +290,8 @@ impl Model {
     /// Args that are no JSON array are told when the task is pushed.
     #[must_use]
     pub fn task(&self, args: impl Serialize) -> Task {
-        let args = serde_json::to_string(&args)
-            .map_err(|error| format!("the args can't be written as JSON: {error}"))
-            // The empty tuple is serde's unit, which JSON writes as `null`: no args.
-            .map(|text| if text == "null" { "[]".to_owned() } else { text })
-            .and_then(|text| self.guest.checked(text, None))
+        let args = write_args(&args)
+            .and_then(|args| self.guest.checked(Cow::Owned(args), None))
             .map_err(Flaw::Args);
         Task {
             guest: self.guest.clone(),
@@ -403,7 +398,7 @@ impl Task {
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         if let Ok(args) = &self.args
-            && let Err(why) = self.guest.checked(args.get(), Some(&bytes))
+            && let Err(why) = self.guest.checked(Cow::Borrowed(args), Some(&bytes))
         {
             self.args = Err(Flaw::Args(why));
         }

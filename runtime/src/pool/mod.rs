@@ -38,6 +38,7 @@ mod wait;
 mod waiter;
 mod window;
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -226,7 +227,7 @@ impl Pool {
             args,
             message,
         } = rejected;
-        let args = args.and_then(|args| check_args(args.get(), self.shared.settings.max_args).ok());
+        let args = args.and_then(|args| check_args(Cow::Owned(args), self.shared.settings.max_args).ok());
         let _in_order = self.shared.feed();
         let id = self.shared.ledger.take_id()?;
         self.shared.tell_invalid(Rejection {
