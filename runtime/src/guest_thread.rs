@@ -18,6 +18,7 @@ use crate::settings::TASK_THREAD_STACK;
 pub fn start(role: Role, plan: Option<&Plan>, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
     process::exact_timers();
     process::share_one_heap();
+    process::keep_heap();
     let barrier = Arc::new(Barrier::new(2));
     let other = Arc::clone(&barrier);
     std::thread::Builder::new()

@@ -35,7 +35,7 @@ use nix::sys::time::TimeSpec;
 use crate::error::Error;
 use crate::jail::die_with_starter;
 pub use crate::role::Role;
-use crate::settings::{REAP_PATIENCE, User};
+use crate::settings::{KEPT_HEAP, REAP_PATIENCE, User};
 use crate::time::Time;
 use crate::wire::channel::{self, Channel, ReceiveError};
 use crate::wire::messages::{Hello, MAX_SETUP};
@@ -404,6 +404,15 @@ pub fn sealed_memory_of(
 /// keep deadlines.
 pub fn exact_timers() {
     let _ = nix::sys::prctl::set_timerslack(1);
+}
+
+/// Lets the process keep up to [`KEPT_HEAP`] bytes that were freed for what is allocated next.
+pub fn keep_heap() {
+    #[cfg(target_env = "gnu")]
+    for threshold in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        // SAFETY: it sets a number of the allocator's.
+        let _ = unsafe { libc::mallopt(threshold, KEPT_HEAP) };
+    }
 }
 
 /// Makes reads and writes of `fd` return instead of waiting.

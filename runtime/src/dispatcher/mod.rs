@@ -106,6 +106,7 @@ impl Start {
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
+        process::keep_heap();
         process::set_nonblocking(self.tasks.as_fd()).map_err(|error| error.to_string())?;
         // While this process may still mount something.
         let scratch = self
