@@ -8,7 +8,8 @@ use divan::counter::BytesCount;
 
 use crate::guest::one_line;
 use crate::settings::MAX_JSON_DEPTH;
-use crate::wire::frame::{Inbox, decode, put};
+use crate::wire::frame::{decode, put};
+use crate::wire::inbox::Inbox;
 use crate::wire::messages::{Ending, FromWorker, Measured, Pushed};
 use crate::wire::page::Offer;
 

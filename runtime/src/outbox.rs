@@ -6,6 +6,7 @@
 //! The same errand carries prints that have no newline yet. The watchdog never waits, neither for the socket nor for the
 //! lock. What the messages look like is for the [`Voice`] to say.
 
+use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use crate::process::exit_now;
 use crate::settings::{OUTPUT_CHUNK, OUTPUT_DELAY};
 use crate::time::Time;
 use crate::watchdog::{ATTENTION, Alarm};
-use crate::wire::channel::{Outgoing, send_all};
+use crate::wire::outgoing::Outgoing;
 
 /// The first message that comes so long after another takes it along.
 const COMPANY_DELAY: Duration = Duration::from_millis(2);
@@ -111,6 +112,15 @@ impl<V: Voice> Outbox<V> {
         }
     }
 
+    /// As [`put`](Self::put), but for a message that ends with a payload, empty so far, that is worth calls of its own: it
+    /// is sent at once, from where it is.
+    pub fn send_with<M: Serialize>(&self, message: &M, payload: &[u8]) {
+        let mut waiting = self.lock();
+        waiting.finish_lines::<V>();
+        let sent = waiting.frames.send_with(self.socket.as_fd(), message, payload);
+        self.has_sent(&waiting, sent);
+    }
+
     /// Sends all that waits, and waits for the kernel to take it.
     pub fn flush(&self) {
         if self.due() != Time::NEVER {
@@ -155,11 +165,16 @@ impl<V: Voice> Outbox<V> {
     }
 
     fn send(&self, waiting: &mut Waiting) {
-        if send_all(self.socket.as_fd(), waiting.frames.unsent()).is_err() {
+        let sent = waiting.frames.send_all(self.socket.as_fd());
+        self.has_sent(waiting, sent);
+    }
+
+    /// Nothing waits any more, but for what is in unfinished lines.
+    fn has_sent(&self, waiting: &Waiting, sent: io::Result<()>) {
+        if sent.is_err() {
             // The starter is gone: nobody will ever want to know.
             exit_now(0);
         }
-        waiting.frames.clear();
         let rest = waiting.lines.iter().any(|line| !line.is_empty());
         let due = if rest {
             Time::now() + OUTPUT_DELAY

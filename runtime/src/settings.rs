@@ -213,6 +213,9 @@ pub const CALLBACK_STRIKES: u32 = 3;
 pub const OUTPUT_DELAY: Duration = Duration::from_millis(50);
 /// What a guest printed is sent on at this size, bytes, even without a newline.
 pub const OUTPUT_CHUNK: usize = 4 << 10;
+/// A payload of so many bytes is not copied where it only passes by: to copy what is smaller costs less than to keep
+/// account of it.
+pub const LARGE: usize = 64 << 10;
 /// A buffer that messages or payloads pass through is kept for the next one up to this size, bytes: to have its pages
 /// anew from the kernel costs more than to copy what goes into them.
 pub const KEPT_BUFFER: usize = 4 << 20;

@@ -20,8 +20,8 @@ use crate::settings::WATCHDOG_GRACE;
 use crate::task_line::{TaskLine, check_input, find_model};
 use crate::time::{Time, thread_cpu};
 use crate::watchdog::{self, Alarm, Orders, Ward};
-use crate::wire::channel::Outgoing;
 use crate::wire::messages::{FromTasks, ToTasks, task_frame};
+use crate::wire::outgoing::Outgoing;
 
 #[derive(Debug)]
 struct TasksVoice;

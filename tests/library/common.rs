@@ -49,6 +49,11 @@ pub fn recorded(builder: Builder) -> (Pool, Guest, Record) {
     (pool, guest, record)
 }
 
+/// The result of a task that went well.
+pub fn result(outcome: &Outcome) -> &str {
+    outcome.result.as_ref().expect("the task went well").get()
+}
+
 /// A task of one of the guest's models, with no args.
 pub fn task(guest: &Guest, model: &str) -> Task {
     guest.model(model).unwrap().task(())

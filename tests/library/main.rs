@@ -18,6 +18,7 @@ mod folds;
 mod guests;
 mod handles;
 mod maps;
+mod payloads;
 mod pipelines;
 mod pushing;
 mod retries;

@@ -9,13 +9,9 @@ use mpwasm::{CallbackStatus, Isolation, Outcome, Rejected, Reporter};
 use serde_json::value::to_raw_value;
 
 use crate::common::{
-    PATIENCE, assert_dense, builder, in_time, outcome, pool_and_guest, recorded, status, task,
+    PATIENCE, assert_dense, builder, in_time, outcome, pool_and_guest, recorded, result, status, task,
 };
 use crate::support;
-
-fn result(outcome: &Outcome) -> &str {
-    outcome.result.as_ref().expect("the task went well").get()
-}
 
 #[test]
 fn each_pushed_task_has_exactly_one_outcome_at_the_reporter() {
@@ -167,16 +163,6 @@ fn several_pools_do_not_know_of_each_other() {
                 .all(|outcome| result(outcome) == format!("[{index}]"))
         );
     }
-}
-
-#[test]
-fn args_of_a_mebibyte_come_back_whole() {
-    let (pool, guest) = pool_and_guest(builder());
-    let text: String = (0..1 << 20)
-        .map(|index| char::from(b'a' + (index % 23) as u8))
-        .collect();
-    let handle = pool.submit(guest.task([&text])).unwrap();
-    assert_eq!(result(&outcome(&handle)), format!("[\"{text}\"]"));
 }
 
 #[test]

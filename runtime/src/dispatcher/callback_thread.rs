@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
@@ -48,7 +49,7 @@ pub enum Job {
         /// Which of the model's two callbacks.
         export: Export,
         /// The result, or the error object.
-        input: Box<[u8]>,
+        input: Bytes,
     },
     /// The `final_callback` of this model of this guest.
     Final(u32, u32),
@@ -78,7 +79,7 @@ pub enum Event {
         kept: bool,
     },
     /// A final callback has ended, with its value if it went well.
-    Final(Result<Box<str>, Failure>),
+    Final(Result<String, Failure>),
     /// The callback for this task was not run: the model's callbacks had been switched off.
     Skipped { id: u64 },
     /// This callback did not end in time: nothing more will come from this thread.
@@ -361,7 +362,7 @@ impl Thread {
 }
 
 /// How a callback ended.
-type Ending = Result<Box<str>, Failure>;
+type Ending = Result<String, Failure>;
 
 /// Another thread has taken over.
 struct Abandoned;

@@ -9,14 +9,19 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use bytes::Bytes;
+
 use super::callback_thread::{Event, Job, Link};
 use super::folds::Folds;
 use super::schedule::Task;
 use crate::guest::{Export, GuestInfo};
 use crate::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
-use crate::settings::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, OUTCOME_HIGH_WATER, Settings};
-use crate::wire::channel::Outgoing;
+use crate::settings::{
+    CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, LARGE, OUTCOME_HIGH_WATER, Settings,
+};
+use crate::wire::inbox::Frame;
 use crate::wire::messages::{Ending, FromDispatcher, Ran, Source};
+use crate::wire::outgoing::Outgoing;
 
 /// Callbacks that are with the thread at once: enough that it need not wait for the event loop.
 const IN_FLIGHT: usize = 256;
@@ -30,7 +35,7 @@ pub struct Finished {
     /// The task.
     pub task: Task,
     /// Its result (one line of JSON), or why there is none.
-    pub ending: Result<Box<[u8]>, Failure>,
+    pub ending: Result<Bytes, Failure>,
     /// Where it ran.
     pub ran: Option<Ran>,
 }
@@ -174,6 +179,31 @@ impl Callbacks {
     /// Readable when the thread has something to say.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.thread.as_ref().map(AsFd::as_fd)
+    }
+
+    /// A worker has given this result of a task, a part of that frame: [`finish`](Self::finish), but for a copy of what is
+    /// only passed on.
+    pub fn succeed(
+        &mut self,
+        task: Task,
+        (frame, result): (Frame<'_>, &[u8]),
+        ran: Ran,
+        uplink: &mut Outgoing,
+    ) {
+        let model = self.model(&task);
+        let is_only_passed_on = model.callback.is_none() && model.final_callback.is_none();
+        let ran = Some(ran);
+        if is_only_passed_on && result.len() < LARGE {
+            uplink.put(&FromDispatcher::Outcome {
+                id: task.id,
+                ran,
+                callback: CallbackStatus::None,
+                ending: Ending::Ok(result),
+            });
+        } else {
+            let ending = Ok(frame.keep(result));
+            self.finish(Finished { task, ending, ran }, uplink);
+        }
     }
 
     /// A task has ended: its outcome goes to the parent, now or after its callback.
@@ -441,7 +471,7 @@ fn ended_early() -> Failure {
 }
 
 /// The error object of DESIGN.md section 4, as the guest's `error_callback` reads it.
-fn error_object(task: &Task, failure: &Failure) -> Box<[u8]> {
+fn error_object(task: &Task, failure: &Failure) -> Bytes {
     let args = String::from_utf8_lossy(&task.args);
     let error = TaskError::new(failure.clone(), &args, task.id, task.attempt);
     serde_json::to_vec(&error)
@@ -450,14 +480,14 @@ fn error_object(task: &Task, failure: &Failure) -> Box<[u8]> {
 }
 
 fn report(finished: &Finished, callback: CallbackStatus, uplink: &mut Outgoing) {
-    let ending = match &finished.ending {
-        Ok(result) => Ending::Ok(result),
-        Err(failure) => Ending::Failed(failure.clone()),
-    };
-    uplink.put(&FromDispatcher::Outcome {
+    let outcome = |ending| FromDispatcher::Outcome {
         id: finished.task.id,
-        ending,
         ran: finished.ran,
         callback,
-    });
+        ending,
+    };
+    match &finished.ending {
+        Ok(result) => uplink.put_shared(result, |result| outcome(Ending::Ok(result))),
+        Err(failure) => uplink.put(&outcome(Ending::Failed(failure.clone()))),
+    }
 }

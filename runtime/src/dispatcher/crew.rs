@@ -21,8 +21,9 @@ use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
 use crate::settings::Settings;
 use crate::time::Time;
-use crate::wire::channel::{Channel, Outgoing};
+use crate::wire::channel::Channel;
 use crate::wire::messages::{Event, Ran, ToCall, ToWorker, control, worker_frame};
+use crate::wire::outgoing::Outgoing;
 use crate::wire::page::{Offer, Page, SLOTS, Slots};
 
 // Each offer of the scheduler has a slot of its own in the page.
@@ -350,20 +351,23 @@ impl Io for Crew {
             .as_mut()
             .expect("the scheduler offers to live workers");
         let offer = member.slots.offer();
-        let call = ToCall {
-            offer,
-            id: task.first_id(),
-            guest: task.guest,
-            model: task.model,
-            timeout: task.timeout,
-            attempt: task.attempt,
-            args: task.payload(),
+        let message = |args| {
+            let call = ToCall {
+                offer,
+                id: task.first_id(),
+                guest: task.guest,
+                model: task.model,
+                timeout: task.timeout,
+                attempt: task.attempt,
+                args,
+            };
+            if task.is_chunk() {
+                ToWorker::Chunk(call)
+            } else {
+                ToWorker::Task(call)
+            }
         };
-        member.outgoing.put(&if task.is_chunk() {
-            ToWorker::Chunk(call)
-        } else {
-            ToWorker::Task(call)
-        });
+        member.outgoing.put_shared(&task.args, message);
         let pid = member.process.pid();
         self.tell(seat, pid, Some((task.first_id(), task.attempt)), || {
             "assigned: it had the fewest tasks".to_owned()

@@ -22,9 +22,11 @@ use crate::process::poll_until;
 use crate::retry::Retry;
 use crate::settings::{OUTCOME_HIGH_WATER, Settings};
 use crate::time::Time;
-use crate::wire::channel::{Channel, Filled, Outgoing};
-use crate::wire::frame::{FrameError, Inbox, decode};
+use crate::wire::channel::{Channel, Filled};
+use crate::wire::frame::{FrameError, decode};
+use crate::wire::inbox::Inbox;
 use crate::wire::messages::{FromDispatcher, Pushed, Ran, Source, ToDispatcher, task_frame};
+use crate::wire::outgoing::Outgoing;
 
 /// Tasks that may wait for a worker in here; the pipe holds the rest back.
 const MAX_QUEUED: usize = 1024;
@@ -334,8 +336,8 @@ impl EventLoop {
             Err(_) => return Err(Orphaned),
         }
         let orphaned = |_: FrameError| Orphaned;
-        while let Some(frame) = self.pipe.inbox.next().map_err(orphaned)? {
-            match decode(frame).map_err(orphaned)? {
+        while let Some(frame) = self.pipe.inbox.next_frame().map_err(orphaned)? {
+            match decode(frame.bytes).map_err(orphaned)? {
                 Pushed::Task {
                     id,
                     guest,
@@ -345,7 +347,7 @@ impl EventLoop {
                     args,
                 } => {
                     let retry = retry.map_or_else(|| self.retry.clone(), policy);
-                    let task = Task::new(id, guest, model, timeout, args).with_retry(retry);
+                    let task = Task::new(id, guest, model, timeout, frame.keep(args)).with_retry(retry);
                     self.accept(task, id.saturating_add(1))?;
                 }
                 Pushed::Chunk {
@@ -356,6 +358,7 @@ impl EventLoop {
                     items,
                     args,
                 } => {
+                    let args = frame.keep(args);
                     let task = Task::chunk(id, guest, model, timeout, items, args).ok_or(Orphaned)?;
                     self.accept(task, id.saturating_add(items.into()))?;
                 }
@@ -412,17 +415,29 @@ impl EventLoop {
     /// # Errors
     /// When the worker broke the protocol: with how.
     fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), String> {
-        loop {
+        let Some(member) = self.crew.member(worker) else {
+            return Ok(());
+        };
+        // It is lent to this call: what a frame says is handled where it lies, while the crew is needed, too.
+        let mut inbox = member.channel.inbox().lend();
+        let handled = self.handle_inbox(&mut inbox, worker, now);
+        if let Some(member) = self.crew.member(worker) {
+            *member.channel.inbox() = inbox;
+        }
+        handled
+    }
+
+    /// # Errors
+    /// When the worker broke the protocol: with how.
+    fn handle_inbox(&mut self, inbox: &mut Inbox, worker: WorkerId, now: Time) -> Result<(), String> {
+        while let Some(frame) = inbox.next_frame().map_err(|error| error.to_string())? {
             let running = self.scheduler.running(worker);
             let seat = self.crew.seat(worker);
             let Some(member) = self.crew.member(worker) else {
                 return Ok(());
             };
             let pid = member.process.pid();
-            let Some(frame) = member.channel.inbox().next().map_err(|error| error.to_string())? else {
-                return Ok(());
-            };
-            let said = frames::read(frame, member.stage, &mut member.printed, &self.settings)?;
+            let said = frames::read(frame.bytes, member.stage, &mut member.printed, &self.settings)?;
             let task = || {
                 running
                     .map(|(id, _)| Source::Task(id))
@@ -466,7 +481,6 @@ impl EventLoop {
                     run,
                     measured,
                 } => {
-                    let ending = ending.map(Box::from);
                     let id = OfferId(offer.to_bits());
                     let ended = self
                         .scheduler
@@ -484,23 +498,25 @@ impl EventLoop {
                         run,
                         measured: Some(measured),
                     };
-                    self.ended(task, ending, ran, now);
+                    match ending {
+                        Ok(json) => self.callbacks.succeed(task, (frame, json), ran, &mut self.uplink),
+                        Err(failure) => self.failed(task, failure, ran, now),
+                    }
                 }
             }
         }
+        Ok(())
     }
 
-    /// An attempt has ended in its worker. The task has another, or ends so.
-    fn ended(&mut self, task: Task, ending: Result<Box<[u8]>, Failure>, ran: Ran, now: Time) {
-        if let Err(failure) = &ending
-            && self.scheduler.tries_again(&task, failure.kind)
-        {
-            let attempt = crew::attempt(&task, &ran, failure);
+    /// An attempt has failed in its worker. The task has another, or ends so.
+    fn failed(&mut self, task: Task, failure: Failure, ran: Ran, now: Time) {
+        if self.scheduler.tries_again(&task, failure.kind) {
+            let attempt = crew::attempt(&task, &ran, &failure);
             self.uplink.put(&FromDispatcher::Tried { id: task.id, attempt });
             self.scheduler.try_again(task, failure.kind, now);
             return;
         }
-        let ran = Some(ran);
+        let (ending, ran) = (Err(failure), Some(ran));
         self.callbacks
             .finish(Finished { task, ending, ran }, &mut self.uplink);
     }

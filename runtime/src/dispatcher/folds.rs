@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::outcome::{Failure, Kind};
-use crate::wire::channel::Outgoing;
 use crate::wire::messages::{Ending, FromDispatcher, Source};
+use crate::wire::outgoing::Outgoing;
 
 /// A model: its guest's number, and its own.
 pub type ModelId = (u32, u32);
@@ -59,7 +59,7 @@ impl Folds {
     }
 
     /// The first final callback that is with the thread has ended.
-    pub fn ended(&mut self, ending: Result<Box<str>, Failure>, uplink: &mut Outgoing) {
+    pub fn ended(&mut self, ending: Result<String, Failure>, uplink: &mut Outgoing) {
         // After `abandon` it was told already.
         if let Some((guest, model)) = self.running.pop_front() {
             let source = Source::FinalCallback { guest, model };
@@ -76,7 +76,7 @@ impl Folds {
     }
 }
 
-fn tell((guest, model): ModelId, ending: Result<Box<str>, Failure>, uplink: &mut Outgoing) {
+fn tell((guest, model): ModelId, ending: Result<String, Failure>, uplink: &mut Outgoing) {
     let ending = match &ending {
         Ok(value) => Ending::Ok(value.as_bytes()),
         Err(failure) => Ending::Failed(failure.clone()),

@@ -13,7 +13,8 @@ use crate::outcome::{CallbackStatus, Outcome, TaskError, Usage};
 use crate::pool::checked;
 use crate::settings::Settings;
 use crate::task_line::{TaskLine, check_args};
-use crate::wire::frame::{Inbox, decode};
+use crate::wire::frame::decode;
+use crate::wire::inbox::Inbox;
 use crate::wire::messages::{
     Ending, FromCompiler, FromDispatcher, FromTasks, Pushed, ToCompiler, ToDispatcher, ToTasks, ToWorker,
     worker_frame,

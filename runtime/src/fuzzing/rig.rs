@@ -19,9 +19,9 @@ use crate::outcome::{Kind, LogLevel, Stream};
 use crate::settings::{Settings, TASK_THREAD_STACK};
 use crate::task_line::{TaskLine, check_args};
 use crate::time::Time;
-use crate::wire::channel::Outgoing;
-use crate::wire::frame::Inbox;
+use crate::wire::inbox::Inbox;
 use crate::wire::messages::{Ending, FromWorker, Measured, worker_frame};
+use crate::wire::outgoing::Outgoing;
 use crate::wire::page::Offer;
 use crate::worker::Worker;
 
@@ -188,7 +188,8 @@ impl Frames {
         let settings = settings();
         let mut inbox = Inbox::new(worker_frame(&settings));
         let mut dispatcher = Heard::new(Stage::Ready, &settings);
-        let mut bytes = frames.unsent();
+        let unsent = frames.unsent();
+        let mut bytes = &unsent[..];
         while !bytes.is_empty() {
             let space = inbox.space();
             let count = space.len().min(bytes.len());

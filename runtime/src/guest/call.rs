@@ -45,7 +45,7 @@ pub struct Call<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The result, one line of JSON (`null` for an export that has none), or why there is none.
-    pub ending: Result<Box<str>, Failure>,
+    pub ending: Result<String, Failure>,
     /// Largest size of the instance's memory, bytes.
     pub memory_peak: u64,
     /// Bytes that the call wrote to stdout, with what was cut.
@@ -56,7 +56,7 @@ pub struct Report {
 
 impl Report {
     /// The report on a call that ended so, from what its state has counted.
-    pub(super) fn new(ending: Result<Box<str>, Failure>, state: &State) -> Self {
+    pub(super) fn new(ending: Result<String, Failure>, state: &State) -> Self {
         Self {
             ending,
             memory_peak: state.limits.peak(),

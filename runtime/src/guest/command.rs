@@ -61,7 +61,7 @@ fn text_or_base64(bytes: &[u8], truncated: bool) -> (Option<&str>, Option<Cow<'_
 }
 
 /// The end of a command: `_start` returned, or the call failed. To exit with code 0 is to return.
-pub(super) fn ending(done: Result<(), Failure>, state: &State) -> Result<Box<str>, Failure> {
+pub(super) fn ending(done: Result<(), Failure>, state: &State) -> Result<String, Failure> {
     let max = state.max_result;
     if !state.captures() {
         return printed(done);
@@ -79,7 +79,7 @@ pub(super) fn ending(done: Result<(), Failure>, state: &State) -> Result<Box<str
     let failure = match done {
         Err(failure) if !is_success(&failure) => failure,
         _ => {
-            return json(Some(0)).map(Into::into).ok_or_else(|| {
+            return json(Some(0)).ok_or_else(|| {
                 let message = format!("the result is larger than the limit of {max} bytes");
                 Failure::new(Kind::Limit, message)
             });
@@ -93,7 +93,7 @@ pub(super) fn ending(done: Result<(), Failure>, state: &State) -> Result<Box<str
 }
 
 /// The end of a command whose streams went elsewhere.
-fn printed(done: Result<(), Failure>) -> Result<Box<str>, Failure> {
+fn printed(done: Result<(), Failure>) -> Result<String, Failure> {
     match done {
         Err(failure) if !is_success(&failure) => Err(named(failure)),
         _ => Ok(r#"{"exit_code":0}"#.into()),

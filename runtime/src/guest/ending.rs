@@ -4,6 +4,7 @@
 //! of a failure is never much longer than [`MAX_MESSAGE`]; it still is the guest's text, to be made inert by who
 //! shows it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use thiserror::Error;
@@ -11,12 +12,12 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::deadline::Interrupt;
-use super::json::one_line;
+use super::json::{into_line, one_line};
 use super::limits::Limits;
 use super::state::State;
 use crate::inert::inert;
 use crate::outcome::{Failure, Kind};
-use crate::settings::MAX_JSON_DEPTH;
+use crate::settings::{LARGE, MAX_JSON_DEPTH};
 
 /// Bytes of a guest's own message that are kept. Whoever has more to say returns JSON, which is kept whole.
 const MAX_MESSAGE: usize = 64 << 10;
@@ -125,21 +126,24 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
 }
 
 /// The end of a `runnable` that returned `code`.
-pub(super) fn result(code: i32, state: &State) -> Result<Box<str>, Failure> {
+pub(super) fn result(code: i32, state: &mut State) -> Result<String, Failure> {
     if code != 0 {
         return Err(reported(code, &state.output));
     }
     if state.output.is_empty() {
         return Ok("null".into());
     }
-    match one_line(&state.output, MAX_JSON_DEPTH) {
-        Ok(line) => Ok(line.into()),
-        Err(error) => Err(Failure::new(Kind::Error, format!("the result is {error}"))),
-    }
+    let line = if state.output.len() < LARGE {
+        // The buffer stays for the next call.
+        one_line(&state.output, MAX_JSON_DEPTH).map(Cow::into_owned)
+    } else {
+        into_line(std::mem::take(&mut state.output), MAX_JSON_DEPTH)
+    };
+    line.map_err(|error| Failure::new(Kind::Error, format!("the result is {error}")))
 }
 
 /// The end of an export without a result (`callback`, `error_callback`, `tasks`) that returned `code`.
-pub(super) fn no_result(code: i32, state: &State) -> Result<Box<str>, Failure> {
+pub(super) fn no_result(code: i32, state: &State) -> Result<String, Failure> {
     match code {
         0 => Ok("null".into()),
         _ => Err(reported(code, &state.output)),
@@ -196,7 +200,7 @@ mod tests {
     use crate::settings::MAX_BACKTRACE;
 
     /// How a `runnable` ends that outputs `output` and returns `code`.
-    fn returned(code: i32, output: &[u8]) -> Result<Box<str>, Failure> {
+    fn returned(code: i32, output: &[u8]) -> Result<String, Failure> {
         let data: String = output.iter().map(|byte| format!("\\{byte:02x}")).collect();
         let wat = guest(&format!(
             "(data (i32.const 0) \"{data}\")

@@ -191,7 +191,7 @@ impl Executor {
         let mut state = store.into_data();
         let ending = match is_command {
             true => command::ending(ran.map(drop), &state),
-            false => ran.and_then(|code| end(code, call.export, &state)),
+            false => ran.and_then(|code| end(code, call.export, &mut state)),
         };
         let report = Report::new(ending, &state);
         state.end();
@@ -233,7 +233,7 @@ impl Executor {
             let code = call::invoke_again(&mut store, &export, &entry.place)?;
             Ok((export, code))
         });
-        let done = done.and_then(|(export, code)| Ok((export, end(code, call.export, store.data())?)));
+        let done = done.and_then(|(export, code)| Ok((export, end(code, call.export, store.data_mut())?)));
         match done {
             Ok((export, result)) => {
                 let report = Report::new(Ok(result), store.data());
@@ -304,7 +304,8 @@ impl Executor {
         match done {
             Err(failure) => Report::new(Err(failure), store.data()),
             Ok((instance, code)) => {
-                let report = Report::new(end(code, call.export, store.data()), store.data());
+                let ending = end(code, call.export, store.data_mut());
+                let report = Report::new(ending, store.data());
                 store.data_mut().end();
                 self.kept.insert(key, Kept { store, instance });
                 report
@@ -334,7 +335,7 @@ fn unknown() -> Failure {
     Failure::new(Kind::Invalid, "there is no such guest, model or export")
 }
 
-fn end(code: i32, export: Export, state: &State) -> Result<Box<str>, Failure> {
+fn end(code: i32, export: Export, state: &mut State) -> Result<String, Failure> {
     match export {
         Export::Runnable | Export::FinalCallback => ending::result(code, state),
         Export::Callback | Export::ErrorCallback | Export::Tasks => ending::no_result(code, state),

@@ -41,13 +41,23 @@ pub enum JsonError {
 /// When `bytes` are not UTF-8, not exactly one JSON value, or nested deeper than `max_depth`.
 pub fn one_line(bytes: &[u8], max_depth: usize) -> Result<Cow<'_, str>, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
-    // Before the parser, which would keep a byte for each level.
-    let first_space = scan(bytes, max_depth)?;
-    // `IgnoredAny` is skipped in a loop with a stack of its own on the heap, so depth costs no stack here.
-    serde_json::from_str::<IgnoredAny>(text)?;
-    Ok(match first_space {
+    Ok(match check(text, max_depth)? {
         None => Cow::Borrowed(text),
         Some(at) => Cow::Owned(without_spaces(text, at)),
+    })
+}
+
+/// As [`one_line`], for who gives the bytes away: they are moved where they may be.
+///
+/// # Errors
+///
+/// As [`one_line`].
+pub fn into_line(bytes: Vec<u8>, max_depth: usize) -> Result<String, JsonError> {
+    let text =
+        String::from_utf8(bytes).map_err(|error| JsonError::NotUtf8(error.utf8_error().valid_up_to()))?;
+    Ok(match check(&text, max_depth)? {
+        None => text,
+        Some(at) => without_spaces(&text, at),
     })
 }
 
@@ -79,6 +89,15 @@ pub fn value_line(value: Cow<'_, RawValue>, max_depth: usize) -> Result<Box<RawV
         None => value.into_owned(),
         Some(at) => RawValue::from_string(without_spaces(value.get(), at))?,
     })
+}
+
+/// Checks that `text` is JSON, not nested too deeply, and finds the first whitespace between tokens.
+fn check(text: &str, max_depth: usize) -> Result<Option<usize>, JsonError> {
+    // Before the parser, which would keep a byte for each level.
+    let first_space = scan(text.as_bytes(), max_depth)?;
+    // `IgnoredAny` is skipped in a loop with a stack of its own on the heap, so depth costs no stack here.
+    serde_json::from_str::<IgnoredAny>(text)?;
+    Ok(first_space)
 }
 
 /// Checks the nesting of `bytes` and finds the first whitespace between tokens. For bytes that are not JSON the
@@ -147,6 +166,7 @@ mod tests {
 
     fn line(text: &str) -> String {
         let line = one_line(text.as_bytes(), 128).expect(text).into_owned();
+        assert_eq!(into_line(text.into(), 128).expect(text), line);
         let kept = kept_line(text, 128).expect(text);
         assert_eq!(kept.get(), line);
         let parsed: Box<RawValue> = serde_json::from_str(text).expect(text);
@@ -158,6 +178,8 @@ mod tests {
 
     fn refusal(bytes: &[u8]) -> String {
         let refused = one_line(bytes, 128).expect_err("this must be refused");
+        let moved = into_line(bytes.to_vec(), 128).expect_err("this must be refused, too");
+        assert_eq!(moved.to_string(), refused.to_string());
         if let Ok(text) = str::from_utf8(bytes) {
             let kept = kept_line(text, 128).expect_err("this must be refused, too");
             assert_eq!(kept.to_string(), refused.to_string());

@@ -27,7 +27,8 @@ use crate::process::{Executable, Process, Role, describe_exit, poll_until};
 use crate::settings::{MAX_JSON_DEPTH, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
-use crate::wire::frame::{Inbox, decode};
+use crate::wire::frame::decode;
+use crate::wire::inbox::Inbox;
 use crate::wire::messages::{Ending, FromDispatcher, ToDispatcher, dispatcher_frame};
 
 /// How long a dispatcher may take to exit once it has said goodbye.

@@ -16,8 +16,8 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::frame::{FrameError, Inbox, decode, put};
-use crate::settings::KEPT_BUFFER;
+use super::frame::{FrameError, decode, put};
+use super::inbox::Inbox;
 
 /// Descriptors that one frame may carry: the kernel's limit is 253.
 pub const MAX_FDS: usize = 64;
@@ -47,7 +47,8 @@ pub enum Filled {
     Closed,
 }
 
-/// A connected socket with its unhandled input. Output is written by [`send_all`] or by an [`Outgoing`].
+/// A connected socket with its unhandled input. Output is written by [`send_all`] or by an
+/// [`Outgoing`](super::outgoing::Outgoing).
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
@@ -258,77 +259,6 @@ pub fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes on their way to a process that may not be reading: they wait here, and nobody waits for them.
-#[derive(Debug, Default)]
-pub struct Outgoing {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
-impl Outgoing {
-    /// Appends a message.
-    pub fn put<M: Serialize>(&mut self, message: &M) {
-        put(&mut self.bytes, message);
-    }
-
-    /// What waits.
-    #[must_use]
-    pub fn unsent(&self) -> &[u8] {
-        &self.bytes[self.sent..]
-    }
-
-    /// Forgets what waits: it was sent by other means.
-    pub fn clear(&mut self) {
-        self.sent = self.bytes.len();
-        self.reclaim();
-    }
-
-    /// Bytes that wait.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-
-    /// Whether none do.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Sends as much as the other end takes now.
-    ///
-    /// # Errors
-    /// When the other end is closed or broken: what waits is lost.
-    pub fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        while self.sent < self.bytes.len() {
-            let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-            match send(socket.as_raw_fd(), &self.bytes[self.sent..], flags) {
-                Ok(count) => self.sent += count,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => break,
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        self.reclaim();
-        Ok(())
-    }
-
-    /// Gives the place of what is sent back: at once when it was all, else when it is the larger half, so that
-    /// each byte is moved at most once on average.
-    fn reclaim(&mut self) {
-        if self.sent == self.bytes.len() {
-            self.bytes.clear();
-            self.sent = 0;
-            if self.bytes.capacity() > KEPT_BUFFER {
-                self.bytes = Vec::new();
-            }
-        } else if self.sent > self.bytes.len() / 2 {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,27 +300,6 @@ mod tests {
         assert!(receiver.take_descriptor().is_none());
         // The only writer is gone: the kernel closed the copy that was in flight.
         assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_reader_that_stops_blocks_nobody_and_loses_nothing() {
-        let (ours, theirs) = pair().unwrap();
-        let mut outgoing = Outgoing::default();
-        let message = vec![5_u8; 100_000];
-        for _ in 0..20 {
-            outgoing.put(&message);
-            outgoing.flush(ours.as_fd()).unwrap();
-        }
-        assert!(!outgoing.is_empty(), "the socket is full");
-        let mut receiver = Channel::new(theirs, 200_000);
-        for _ in 0..20 {
-            while !receiver.inbox().has_frame() {
-                outgoing.flush(ours.as_fd()).unwrap();
-                receiver.fill().unwrap();
-            }
-            assert_eq!(receiver.receive::<Vec<u8>>().unwrap(), message);
-        }
-        assert!(outgoing.is_empty());
     }
 
     #[test]

@@ -249,13 +249,13 @@ pub enum FromDispatcher<'a> {
     Outcome {
         /// The task's id.
         id: u64,
-        /// Its result or failure.
-        #[serde(borrow)]
-        ending: Ending<'a>,
         /// Where it ran.
         ran: Option<Ran>,
         /// How its callback went.
         callback: CallbackStatus,
+        /// Its result or failure: last, as a large one is sent from where it is.
+        #[serde(borrow)]
+        ending: Ending<'a>,
     },
     /// The fold of a model's results, when all tasks have ended.
     Final {
@@ -397,14 +397,14 @@ pub enum FromWorker<'a> {
     Ended {
         /// Whose task.
         offer: Offer,
-        /// How.
-        #[serde(borrow)]
-        ending: Ending<'a>,
         /// Wall time from the claim to the end.
         #[serde(with = "nanos")]
         run: Duration,
         /// What else was measured.
         measured: Measured,
+        /// How: last, as a large result is sent from where it is.
+        #[serde(borrow)]
+        ending: Ending<'a>,
     },
     /// The offer had been revoked when its turn came.
     Skipped(Offer),

@@ -27,8 +27,9 @@ use crate::scratch::Scratch;
 use crate::settings::WATCHDOG_GRACE;
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Orders, Ward};
-use crate::wire::channel::{Channel, Outgoing};
+use crate::wire::channel::Channel;
 use crate::wire::messages::{FromWorker, ToWorker, control, task_frame};
+use crate::wire::outgoing::Outgoing;
 use crate::wire::page::Page;
 
 /// What the dispatcher sends before the first task.

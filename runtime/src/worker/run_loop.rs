@@ -15,6 +15,7 @@ use crate::home::Home;
 use crate::outcome::{Failure, Kind};
 use crate::process::{EXIT_UNABLE, exit_now};
 use crate::scratch::Scratch;
+use crate::settings::LARGE;
 use crate::time::{Time, thread_cpu};
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
@@ -173,7 +174,10 @@ impl Run<'_> {
                 std::thread::park();
             }
         }
+        // It is sent from where it is.
+        let large = report.ending.as_ref().ok().filter(|json| json.len() >= LARGE);
         let ending = match &report.ending {
+            Ok(_) if large.is_some() => Ending::Ok(&[]),
             Ok(json) => Ending::Ok(json.as_bytes()),
             Err(failure) => Ending::Failed(failure.clone()),
         };
@@ -186,10 +190,14 @@ impl Run<'_> {
         let run = now.since(begun);
         let ended = FromWorker::Ended {
             offer: to.offer,
-            ending,
             run,
             measured,
+            ending,
         };
+        if let Some(json) = large {
+            self.shared.outbox.send_with(&ended, json.as_bytes());
+            return now;
+        }
         self.shared.outbox.put(&ended, now);
         if cpu >= WORTH_A_CALL || run >= WORTH_A_CALL_ON_THE_CLOCK {
             self.shared.outbox.flush();

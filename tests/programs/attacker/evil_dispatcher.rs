@@ -10,7 +10,8 @@ use crate::grants::Granted;
 use crate::outcome::{Attempt, CallbackStatus, Kind};
 use crate::process::{self, Role};
 use crate::wire::channel::{Channel, Filled};
-use crate::wire::frame::{Inbox, decode};
+use crate::wire::frame::decode;
+use crate::wire::inbox::Inbox;
 use crate::wire::messages::{Ending, FromDispatcher, Pushed, ToDispatcher};
 use crate::{Part, jail};
 

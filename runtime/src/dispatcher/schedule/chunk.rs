@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::Task;
 use crate::wire::items;
 
@@ -13,8 +15,6 @@ pub struct Items {
     next: u64,
     /// How many they are.
     left: u32,
-    /// Where the first one's args begin in those of the chunk.
-    at: usize,
     /// The length of those that ended, since the chunk was offered.
     length: Duration,
 }
@@ -28,17 +28,16 @@ impl Task {
         model: u32,
         timeout: Duration,
         count: u32,
-        args: &[u8],
+        args: Bytes,
     ) -> Option<Self> {
-        let found = items::iter(args).count();
-        let bytes: usize = items::iter(args).map(|args| items::HEADER + args.len()).sum();
+        let found = items::iter(&args).count();
+        let bytes: usize = items::iter(&args).map(|args| items::HEADER + args.len()).sum();
         if count == 0 || found as u64 != u64::from(count) || bytes != args.len() {
             return None;
         }
         let items = Items {
             next: id,
             left: count,
-            at: 0,
             length: Duration::ZERO,
         };
         let mut chunk = Self::new(id, guest, model, timeout, args);
@@ -58,18 +57,12 @@ impl Task {
         self.items.map_or(self.id, |items| items.next)
     }
 
-    /// What a worker is sent: its args, or those of its items.
-    #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        &self.args[self.items.map_or(0, |items| items.at)..]
-    }
-
     /// Takes the first item out of a chunk that has others.
     pub(super) fn split_first(&mut self) -> Option<Self> {
         let left = self.items.as_mut().filter(|items| items.left > 1)?;
-        let (args, _) = items::split_first(&self.args[left.at..])?;
+        let len = items::split_first(&self.args)?.0.len();
+        let args = self.args.split_to(items::HEADER + len).split_off(items::HEADER);
         let item = Self::new(left.next, self.guest, self.model, self.timeout, args);
-        left.at += items::HEADER + args.len();
         left.next += 1;
         left.left -= 1;
         Some(item)
@@ -89,7 +82,8 @@ impl Task {
         if !self.is_chunk() {
             return self;
         }
-        let args = items::split_first(self.payload()).map_or(&[][..], |(args, _)| args);
+        let args = items::split_first(&self.args).map_or(&[][..], |(args, _)| args);
+        let args = self.args.slice_ref(args);
         Self::new(self.first_id(), self.guest, self.model, self.timeout, args)
     }
 

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::chunk::Items;
 use super::io::WorkerId;
 use crate::retry::Retry;
@@ -22,14 +24,14 @@ pub struct Task {
     /// How long it may run, from the claim.
     pub timeout: Duration,
     /// Its args, one line of JSON. The scheduler looks at nothing but their size.
-    pub args: Box<[u8]>,
+    pub args: Bytes,
     /// Which attempt this is, or will be, from 1.
     pub attempt: u32,
     /// When it is tried again; `None` for never.
     pub(super) retry: Option<Arc<Retry>>,
     /// Attempts that ended as `crash`.
     pub(super) crashes: u32,
-    /// A chunk's items; the args are theirs then.
+    /// A chunk's items that are still together; the args are theirs then, see [`items`](crate::wire::items).
     pub(super) items: Option<Items>,
     /// Workers that died with this task in hand, unclaimed.
     pub(super) exposures: u32,
@@ -42,7 +44,7 @@ pub struct Task {
 impl Task {
     /// A task that no worker has seen yet.
     #[must_use]
-    pub fn new(id: u64, guest: u32, model: u32, timeout: Duration, args: impl Into<Box<[u8]>>) -> Self {
+    pub fn new(id: u64, guest: u32, model: u32, timeout: Duration, args: impl Into<Bytes>) -> Self {
         Self {
             id,
             guest,

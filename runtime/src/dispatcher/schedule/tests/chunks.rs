@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::super::{Exit, Fault, Io, KillReason, OfferId, RetireReason, Run, Scheduler, Task, WorkerId};
 use crate::outcome::{Failure, Kind};
 use crate::settings::DISPATCHER_GRACE;
@@ -39,7 +41,7 @@ impl Io for OneWorker {
 
     fn offer(&mut self, _: WorkerId, task: &Task) -> OfferId {
         let count = if task.is_chunk() {
-            items::iter(task.payload()).count()
+            items::iter(&task.args).count()
         } else {
             1
         };
@@ -88,7 +90,7 @@ fn with_chunk(ended: u64) -> (Scheduler, OneWorker) {
     start(&mut scheduler, &mut io);
     let mut args = Vec::new();
     (10..16).for_each(|id: u64| items::put(&mut args, format!("[{id}]").as_bytes()));
-    let chunk = Task::chunk(10, 0, 0, TIMEOUT, 6, &args).expect("it is one");
+    let chunk = Task::chunk(10, 0, 0, TIMEOUT, 6, args.into()).expect("it is one");
     scheduler.accept(chunk, &mut io);
     scheduler.assign(io.now, &mut io);
     assert_eq!(io.offers, [(10, 6)]);
@@ -185,7 +187,7 @@ fn a_chunk_that_was_not_started_ends_item_by_item() {
     let mut args = Vec::new();
     (0..3).for_each(|_| items::put(&mut args, b"[]"));
     scheduler.accept(
-        Task::chunk(5, 0, 0, TIMEOUT, 3, &args).expect("it is one"),
+        Task::chunk(5, 0, 0, TIMEOUT, 3, args.into()).expect("it is one"),
         &mut io,
     );
     assert!(scheduler.cancel(5, io.now, &mut io));
@@ -203,6 +205,7 @@ fn what_is_no_chunk_is_refused() {
         (1, &args[..6]),
         (1, &[&args[..], b"x"].concat()),
     ] {
+        let args = Bytes::copy_from_slice(args);
         assert!(Task::chunk(0, 0, 0, TIMEOUT, count, args).is_none());
     }
 }
