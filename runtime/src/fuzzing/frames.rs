@@ -21,7 +21,7 @@ use crate::wire::messages::{
 };
 
 /// Small caps: what is over them is within reach of a fuzzer.
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         max_result: 256,
         max_output: 256,

@@ -14,6 +14,8 @@ mod lines;
 #[path = "../cli/record_line.rs"]
 mod record_line;
 mod rig;
+#[cfg(test)]
+mod seeds;
 
 pub use calls::calls;
 pub use frames::frames;
@@ -46,12 +48,17 @@ mod tests {
 
     /// The corpus of a target. `.ci/run` has the tests run as a user who can't read this checkout, and says where it
     /// put a copy.
-    fn corpus(target: &str) -> Vec<PathBuf> {
-        let folder = std::env::var_os("MPWASM_TEST_CORPUS").map_or_else(
+    fn folder(target: &str) -> PathBuf {
+        let corpus = std::env::var_os("MPWASM_TEST_CORPUS").map_or_else(
             || Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus"),
             PathBuf::from,
         );
-        let folder = folder.join(target);
+        corpus.join(target)
+    }
+
+    /// The files in it.
+    fn corpus(target: &str) -> Vec<PathBuf> {
+        let folder = folder(target);
         let entries =
             std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -74,6 +81,22 @@ mod tests {
     #[test]
     fn frames_of_the_corpus() {
         run("frames", frames);
+    }
+
+    /// A fuzzer that starts from bytes of another layout finds nothing behind it. Where the messages have changed, this writes the corpus anew if
+    /// `MPWASM_WRITE_CORPUS` is set.
+    #[test]
+    fn seeds_of_frames_stand_in_the_corpus_and_are_what_they_are_called() {
+        let folder = folder("frames");
+        for (name, verdict, input) in seeds::inputs() {
+            assert_eq!(frames(&input), verdict, "{name}");
+            let file = folder.join(name);
+            if std::env::var_os("MPWASM_WRITE_CORPUS").is_some() {
+                std::fs::write(&file, &input).unwrap();
+            }
+            let written = std::fs::read(&file).unwrap();
+            assert!(written == input, "{name} is of another layout: write it anew");
+        }
     }
 
     #[test]
