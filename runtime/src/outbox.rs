@@ -114,10 +114,10 @@ impl<V: Voice> Outbox<V> {
 
     /// As [`put`](Self::put), but for a message that ends with a payload, empty so far, that is worth calls of its own: it
     /// is sent at once, from where it is.
-    pub fn send_with<M: Serialize>(&self, message: &M, payload: &[u8]) {
+    pub fn send_payload<M: Serialize>(&self, message: &M, payload: &[u8]) {
         let mut waiting = self.lock();
         waiting.finish_lines::<V>();
-        let sent = waiting.frames.send_with(self.socket.as_fd(), message, payload);
+        let sent = waiting.frames.send_payload(self.socket.as_fd(), message, payload);
         self.has_sent(&waiting, sent);
     }
 

@@ -219,8 +219,8 @@ pub const LARGE: usize = 64 << 10;
 /// A buffer that messages or payloads pass through is kept for the next one up to this size, bytes: to have its pages
 /// anew from the kernel costs more than to copy what goes into them.
 pub const KEPT_BUFFER: usize = 4 << 20;
-/// What a dispatcher or a worker has allocated and freed is kept up to this size, bytes, for the same reason: payloads
-/// that are waiting or running come and go in it.
+/// What a process of the pool has allocated and freed is kept up to this size, bytes, at the end of its heap, for the same
+/// reason: payloads that are waiting or running come and go in it.
 pub const KEPT_HEAP: i32 = 16 << 20;
 /// Bytes of log of a command whose output has no cap: it is not streamed, and may go where it stays.
 pub const MAX_STREAMED_LOG: u64 = 1 << 20;

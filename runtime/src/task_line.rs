@@ -186,7 +186,8 @@ pub fn check_args(args: Cow<'_, RawValue>, max: u64) -> Result<Box<RawValue>, St
     }
 }
 
-/// The args that a program gives, as JSON: whether they are what args have to be is checked by [`check_args`].
+/// The args that a program gives, as JSON: whether they are what args have to be is checked by [`check_args`]. That they
+/// are JSON at all is the word of their [`Serialize`], which the program is trusted with.
 ///
 /// # Errors
 /// When they can't be written as JSON: why.

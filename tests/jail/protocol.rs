@@ -136,6 +136,7 @@ fn silence_is_a_timeout() {
 #[test]
 fn half_a_message_is_a_timeout() {
     times_out("truncated");
+    times_out("truncated payload");
 }
 
 #[test]

@@ -79,11 +79,11 @@ pub fn kept_line(text: &str, max_depth: usize) -> Result<Box<RawValue>, JsonErro
     Ok(value?)
 }
 
-/// As [`one_line`], for what has been parsed before, and is moved where it may be.
+/// As [`one_line`], for what is JSON by its type, and is moved where it may be.
 ///
 /// # Errors
 ///
-/// When it is nested deeper than `max_depth`.
+/// When it is nested deeper than `max_depth`, or is no JSON after all and stands on several lines.
 pub fn value_line(value: Cow<'_, RawValue>, max_depth: usize) -> Result<Box<RawValue>, JsonError> {
     Ok(match scan(value.get().as_bytes(), max_depth)? {
         None => value.into_owned(),

@@ -21,7 +21,7 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// A part of it for who keeps that: a share in the buffer, if it is most of that; else a copy.
+    /// A part of it for who keeps that: a share in its buffer, if it is most of a large frame; else a copy.
     ///
     /// # Panics
     /// When it is no part of this frame.
@@ -60,7 +60,9 @@ struct Large {
 impl Large {
     /// It has `len` bytes, of which these came with its header.
     fn new(begun: &[u8], len: usize, last: Bytes) -> Self {
-        let mut bytes = last.try_into_mut().unwrap_or_default();
+        // Who keeps a part of this frame keeps the buffer: it must not be much larger.
+        let fits = |bytes: &BytesMut| bytes.capacity() <= 2 * len;
+        let mut bytes = last.try_into_mut().ok().filter(fits).unwrap_or_default();
         bytes.truncate(len);
         // That is address space; memory it becomes as bytes arrive.
         bytes.reserve(len.min(KEPT_BUFFER).saturating_sub(bytes.len()));
@@ -124,7 +126,8 @@ impl Inbox {
 
     /// Room for more bytes, never empty. Say with [`Inbox::filled`] how many came.
     ///
-    /// At most twice what has already arrived is allocated, whatever length a header announces.
+    /// Whatever length a header announces: what is allocated for it at once is at most [`KEPT_BUFFER`], which becomes
+    /// memory as bytes arrive, and then at most twice what has.
     pub fn space(&mut self) -> &mut [u8] {
         if self.last.len() > KEPT_BUFFER {
             self.last = Bytes::new();
@@ -251,9 +254,10 @@ mod tests {
         }
     }
 
-    fn framed(payload: usize) -> Vec<u8> {
+    /// A message of so many bytes, all of them this one.
+    fn framed(payload: usize, byte: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
-        put(&mut bytes, &vec![7_u8; payload]);
+        put(&mut bytes, &vec![byte; payload]);
         bytes
     }
 
@@ -280,7 +284,7 @@ mod tests {
     #[test]
     fn memory_of_a_giant_is_given_back() {
         let mut inbox = Inbox::new(16 << 20);
-        feed(&mut inbox, &framed(8 << 20));
+        feed(&mut inbox, &framed(8 << 20, 7));
         assert!(inbox.next().unwrap().is_some());
         inbox.space();
         assert!(inbox.last.is_empty());
@@ -291,7 +295,7 @@ mod tests {
     fn memory_of_a_payload_of_1_mib_is_kept_for_the_next_one() {
         let mut inbox = Inbox::new(16 << 20);
         let mut places = [1 << 20, 1 << 19, 1 << 20].map(|len| {
-            feed(&mut inbox, &framed(len));
+            feed(&mut inbox, &framed(len, 7));
             inbox.next().unwrap().unwrap().as_ptr()
         });
         places.sort_unstable();
@@ -301,16 +305,31 @@ mod tests {
     #[test]
     fn what_somebody_keeps_is_no_copy_and_is_not_written_over() {
         let mut inbox = Inbox::new(16 << 20);
-        let bytes = framed(1 << 20);
+        let bytes = framed(1 << 20, 7);
         feed(&mut inbox, &bytes);
         let frame = inbox.next_frame().unwrap().unwrap();
         let kept = frame.keep(&frame.bytes[3..]);
         let little = frame.keep(&frame.bytes[..10]);
         assert_eq!(kept.as_ptr(), frame.bytes[3..].as_ptr());
         assert_ne!(little.as_ptr(), frame.bytes.as_ptr(), "it would hold all of it");
-        feed(&mut inbox, &vec![0; bytes.len()]);
-        assert_eq!(kept, decode::<&[u8]>(&bytes[HEADER..]).unwrap());
+        feed(&mut inbox, &framed(1 << 20, 8));
+        let next = inbox.next_frame().unwrap().unwrap();
+        assert!(decode::<&[u8]>(next.bytes).unwrap() == [8; 1 << 20]);
+        assert!(kept == decode::<&[u8]>(&bytes[HEADER..]).unwrap());
         assert_eq!(little, bytes[HEADER..HEADER + 10]);
+    }
+
+    /// Who keeps it is held to account for its length only.
+    #[test]
+    fn what_somebody_keeps_is_not_in_a_buffer_that_is_much_larger() {
+        let mut inbox = Inbox::new(16 << 20);
+        for len in [4 << 20, 2 * LARGE] {
+            feed(&mut inbox, &framed(len - 9, 7));
+            let frame = inbox.next_frame().unwrap().unwrap();
+            assert!(frame.keep(&frame.bytes[3..]).len() > len / 2);
+        }
+        let buffer = inbox.last.try_into_mut().expect("nobody keeps it any more");
+        assert!(buffer.capacity() <= 4 * LARGE, "{}", buffer.capacity());
     }
 
     proptest! {

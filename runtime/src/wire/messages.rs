@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Args, results and prints are borrowed from the frame that carries them: they are copied where they are kept
-//! and nowhere else.
+//! and nowhere else, and large args and results not even there. These end their message, so that they can be sent from
+//! where they are.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, UnixAddr, send, sendmsg};
 use serde::Serialize;
 
-use super::channel::send_all;
+use super::channel;
 use super::frame::{announce, put};
 use crate::settings::{KEPT_BUFFER, LARGE};
 
@@ -106,7 +106,7 @@ impl Outgoing {
     ///
     /// # Panics
     /// When the message does not end with an empty payload.
-    pub fn send_with<M: Serialize>(
+    pub fn send_payload<M: Serialize>(
         &mut self,
         socket: BorrowedFd<'_>,
         message: &M,
@@ -117,7 +117,7 @@ impl Outgoing {
         announce(&mut self.bytes, start, payload.len());
         self.send_all(socket)?;
         // By itself: a jailed worker has no call for several pieces, as that could carry descriptors.
-        send_all(socket, payload)
+        channel::send_all(socket, payload)
     }
 
     fn send(&mut self, socket: BorrowedFd<'_>, flags: MsgFlags) -> io::Result<()> {
@@ -243,6 +243,31 @@ mod tests {
     }
 
     #[test]
+    fn what_has_gone_already_does_not_go_again_with_a_payload() {
+        let (ours, theirs) = pair().unwrap();
+        let mut outgoing = Outgoing::default();
+        const SMALL: usize = 1000;
+        for number in 0..SMALL {
+            outgoing.put(&(number, Payload::new(&[1; 1000])));
+        }
+        outgoing.flush(ours.as_fd()).unwrap();
+        assert!(outgoing.sent > 0, "a part of the buffer has gone");
+        let large = Bytes::from(vec![2; 1 << 20]);
+        outgoing.put_shared(&large, |large| (SMALL, Payload::new(large)));
+        let mut receiver = Channel::new(theirs, 2 << 20);
+        for number in 0..=SMALL {
+            while !receiver.inbox().has_frame() {
+                outgoing.flush(ours.as_fd()).unwrap();
+                receiver.fill().unwrap();
+            }
+            let (read, payload): (usize, &Payload) = receiver.receive().unwrap();
+            let wanted: &[u8] = if number < SMALL { &[1; 1000] } else { &large };
+            assert!(read == number && **payload == *wanted, "{number} {read}");
+        }
+        assert!(outgoing.is_empty());
+    }
+
+    #[test]
     fn what_is_sent_with_a_payload_goes_behind_what_waits() {
         let (ours, theirs) = pair().unwrap();
         let sender = std::thread::spawn(move || {
@@ -250,7 +275,7 @@ mod tests {
             outgoing.put(&"before");
             let message = ("with", Payload::new(&[]));
             let payload = vec![5; 1 << 20];
-            outgoing.send_with(ours.as_fd(), &message, &payload).unwrap();
+            outgoing.send_payload(ours.as_fd(), &message, &payload).unwrap();
             assert!(outgoing.is_empty());
         });
         let mut receiver = Channel::new(theirs, 2 << 20);

@@ -195,7 +195,7 @@ impl Run<'_> {
             ending,
         };
         if let Some(json) = large {
-            self.shared.outbox.send_with(&ended, json.as_bytes());
+            self.shared.outbox.send_payload(&ended, json.as_bytes());
             return now;
         }
         self.shared.outbox.put(&ended, now);

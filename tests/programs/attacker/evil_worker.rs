@@ -141,6 +141,11 @@ impl Evil {
                 self.send(b"0123456789");
                 hang()
             }
+            "truncated payload" => {
+                self.send(&(1_u32 << 20).to_le_bytes());
+                self.send(&[b'x'; 100_000]);
+                hang()
+            }
             "one item too many" => (0..ITEMS + 1).for_each(|_| self.end(offer, Ending::Ok(b"null"))),
             "one item too few" => {
                 (0..ITEMS - 1).for_each(|_| self.end(offer, Ending::Ok(b"null")));

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::Task;
+use crate::settings::LARGE;
 use crate::wire::items;
 
 /// The items of a chunk, as far as they are still together.
@@ -60,9 +61,10 @@ impl Task {
     /// Takes the first item out of a chunk that has others.
     pub(super) fn split_first(&mut self) -> Option<Self> {
         let left = self.items.as_mut().filter(|items| items.left > 1)?;
-        let len = items::split_first(&self.args)?.0.len();
-        let args = self.args.split_to(items::HEADER + len).split_off(items::HEADER);
+        let (args, _) = items::split_first(&self.args)?;
+        let (len, args) = (args.len(), keep(&self.args, args));
         let item = Self::new(left.next, self.guest, self.model, self.timeout, args);
+        self.args.advance(items::HEADER + len);
         left.next += 1;
         left.left -= 1;
         Some(item)
@@ -83,7 +85,7 @@ impl Task {
             return self;
         }
         let args = items::split_first(&self.args).map_or(&[][..], |(args, _)| args);
-        let args = self.args.slice_ref(args);
+        let args = keep(&self.args, args);
         Self::new(self.first_id(), self.guest, self.model, self.timeout, args)
     }
 
@@ -113,5 +115,14 @@ impl Task {
             }
             None => length,
         }
+    }
+}
+
+/// The args of one item. It is held to account for these only, so it does not hold the others.
+fn keep(all: &Bytes, args: &[u8]) -> Bytes {
+    match args.len() {
+        // The others are less: a chunk is full before.
+        LARGE.. => all.slice_ref(args),
+        _ => Bytes::copy_from_slice(args),
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::{Exit, Fault, Io, KillReason, OfferId, RetireReason, Run, Scheduler, Task, WorkerId};
 use crate::outcome::{Failure, Kind};
-use crate::settings::DISPATCHER_GRACE;
+use crate::settings::{DISPATCHER_GRACE, LARGE};
 use crate::time::Time;
 use crate::wire::items;
 
@@ -19,6 +19,8 @@ struct OneWorker {
     now: Time,
     /// What it was offered: the id of the first item, and how many there are.
     offers: Vec<(u64, usize)>,
+    /// What was sent with the last of them.
+    args: Bytes,
     begun: u64,
     killed: Vec<KillReason>,
     failed: Vec<(u64, Kind, bool)>,
@@ -29,6 +31,7 @@ impl OneWorker {
         Self {
             now: Time(0),
             offers: Vec::new(),
+            args: Bytes::new(),
             begun: 0,
             killed: Vec::new(),
             failed: Vec::new(),
@@ -46,6 +49,7 @@ impl Io for OneWorker {
             1
         };
         self.offers.push((task.first_id(), count));
+        self.args = task.args.clone();
         OfferId(self.offers.len() as u64)
     }
 
@@ -133,6 +137,40 @@ fn a_worker_that_dies_costs_what_had_begun_and_was_not_told() {
     scheduler.assign(now, &mut io);
     assert_eq!(io.offers[1..], [(15, 1)]);
     assert_eq!(end(&mut scheduler, &mut io, 2), Ok((15, "[15]".to_owned())));
+    assert_eq!(scheduler.open_tasks(), 0);
+}
+
+#[test]
+fn what_is_left_of_a_chunk_is_offered_again_with_its_own_args() {
+    let (mut scheduler, mut io) = (Scheduler::new(1, None), OneWorker::new());
+    scheduler.guests_loaded(1);
+    start(&mut scheduler, &mut io);
+    let large = vec![b'x'; 3 * LARGE];
+    let each: [&[u8]; 5] = [b"[0]", b"[1]", b"[2]", b"[3]", &large];
+    let mut args = Vec::new();
+    each.iter().for_each(|item| items::put(&mut args, item));
+    let chunk = Task::chunk(0, 0, 0, TIMEOUT, 5, args.into()).expect("it is one");
+    scheduler.accept(chunk, &mut io);
+    let now = io.now;
+    scheduler.assign(now, &mut io);
+    let assert_offered = |io: &OneWorker, first: usize| {
+        assert_eq!(io.offers.last(), Some(&(first as u64, each.len() - first)));
+        assert!(items::iter(&io.args).eq(each[first..].iter().copied()));
+    };
+    assert_offered(&io, 0);
+    for (begun, next) in [(0, 1), (2, 3)] {
+        io.begun = begun;
+        let now = io.now;
+        scheduler.worker_exited(W0, Exit::Signal(9), now, &mut io);
+        start(&mut scheduler, &mut io);
+        let now = io.now;
+        scheduler.assign(now, &mut io);
+        assert_offered(&io, next);
+    }
+    assert_eq!(end(&mut scheduler, &mut io, 3), Ok((3, "[3]".to_owned())));
+    let (id, args) = end(&mut scheduler, &mut io, 3).expect("it is the last");
+    assert!(id == 4 && args.as_bytes() == large);
+    assert_eq!(io.failed, [0, 1, 2].map(|id| (id, Kind::Crash, true)));
     assert_eq!(scheduler.open_tasks(), 0);
 }
 
