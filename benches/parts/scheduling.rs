@@ -70,7 +70,7 @@ fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
         let mut ended = 0;
         while ended < TASKS {
             now = now + Duration::from_micros(50);
-            scheduler.tick(now, &mut crew);
+            scheduler.tick(now, now, &mut crew);
             scheduler.assign(now, &mut crew);
             for (worker, offer) in std::mem::take(&mut crew.offers) {
                 let run = Duration::from_micros(6);

@@ -64,6 +64,8 @@ pub struct EventLoop {
     scheduler: Scheduler,
     crew: Crew,
     callbacks: Callbacks,
+    /// What had been said by then was heard.
+    heard: Time,
     /// The pool's failure has been told.
     told_failure: bool,
 }
@@ -97,6 +99,7 @@ impl EventLoop {
             crew,
             callbacks: Callbacks::new(settings.clone()),
             retry: policy(settings.retry),
+            heard: Time::now(),
             settings,
             told_failure: false,
         })
@@ -114,7 +117,7 @@ impl EventLoop {
     fn turn(&mut self, found: &mut Found) -> Result<bool, Orphaned> {
         let now = Time::now();
         self.send(now);
-        self.scheduler.tick(now, &mut self.crew);
+        self.scheduler.tick(self.heard, now, &mut self.crew);
         for (worker, why) in std::mem::take(&mut self.crew.stillborn) {
             self.scheduler
                 .worker_exited(worker, Exit::NeverStarted(why), now, &mut self.crew);
@@ -252,6 +255,8 @@ impl EventLoop {
             true => self.scheduler.next_wakeup().unwrap_or(Time::NEVER),
             false => Time::now(),
         };
+        // Before, not after: it may take long to come back. What is due then is done after another look, which does not wait.
+        self.heard = Time::now();
         poll_until(&mut fds, until).expect("the dispatcher's descriptors are open");
         let readable = |index: usize| {
             let flags = fds[index].revents().unwrap_or(PollFlags::empty());

@@ -218,8 +218,9 @@ impl Hand {
         Ok(())
     }
 
-    /// Looks whether the worker does with its first task what it should, or else reads what it was sent.
-    pub fn due(&mut self, now: Time, io: &mut impl Io) -> Due {
+    /// Looks whether the worker does with its first task what it should, or else reads what it was sent, as far as was
+    /// heard.
+    pub fn due(&mut self, heard: Time, now: Time, io: &mut impl Io) -> Due {
         if self.sent.is_empty() {
             return Due::Later(Time::NEVER);
         }
@@ -228,7 +229,7 @@ impl Hand {
         let Some(claim) = first.and_then(|offer| offer.look(self.worker, now, io)) else {
             let first = self.sent.iter().find_map(|offer| offer.held.as_ref());
             let until = self.silent_until(first.map_or(CLAIM_PATIENCE, |held| held.task.patience));
-            return if now < until {
+            return if heard < until {
                 Due::Later(until)
             } else {
                 Due::Unclaimed
@@ -237,9 +238,9 @@ impl Hand {
         let overdue = claim.deadline + DISPATCHER_GRACE;
         let asked = claim.cancelled.unwrap_or(Time::NEVER);
         let uncancelled = asked + CANCEL_PATIENCE;
-        if now >= overdue {
+        if heard >= overdue {
             Due::Overdue
-        } else if now >= uncancelled {
+        } else if heard >= uncancelled {
             Due::Uncancelled
         } else {
             Due::Later(overdue.min(uncancelled))

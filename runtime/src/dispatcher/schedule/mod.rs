@@ -293,21 +293,22 @@ impl Scheduler {
         self.held = held;
     }
 
-    /// Does what has become due. To be called after the events of the turn: they may be signs of life.
-    pub fn tick(&mut self, now: Time, io: &mut impl Io) {
+    /// Does what has become due. To be called after the events of the turn: they may be signs of life. What had come by
+    /// `heard` was among them, so nobody is late before that: it may be this process that was not run since.
+    pub fn tick(&mut self, heard: Time, now: Time, io: &mut impl Io) {
         let due = self.paused.due(now);
         self.give_back(due, io);
         for index in 0..self.workers.len() {
             let worker = &mut self.workers[index];
             let id = worker.id;
-            let Some(process) = worker.process_mut().filter(|process| process.due <= now) else {
+            let Some(process) = worker.process_mut().filter(|process| process.due <= heard) else {
                 continue;
             };
             match process.stage {
                 Stage::Starting => worker.kill(KillReason::NotReady, now, io),
-                Stage::Serving => self.check(id, now, io),
+                Stage::Serving => self.check(id, heard, now, io),
                 Stage::Stalled => match process.hand.silent_until(STALL_PATIENCE) {
-                    until if now < until => process.due = until,
+                    until if heard < until => process.due = until,
                     _ => worker.kill(KillReason::Stalled, now, io),
                 },
                 Stage::Retiring => worker.kill(KillReason::Terminated, now, io),
@@ -320,12 +321,12 @@ impl Scheduler {
     }
 
     /// Looks whether a worker does with what it was offered what it should.
-    fn check(&mut self, worker: WorkerId, now: Time, io: &mut impl Io) {
+    fn check(&mut self, worker: WorkerId, heard: Time, now: Time, io: &mut impl Io) {
         let workers = self.workers.len();
         let Some(process) = self.process(worker) else {
             return;
         };
-        match process.hand.due(now, io) {
+        match process.hand.due(heard, now, io) {
             Due::Later(time) => process.due = time,
             Due::Overdue => self.slot(worker).kill(KillReason::Overdue, now, io),
             Due::Uncancelled => self.slot(worker).kill(KillReason::Cancelled, now, io),
@@ -342,7 +343,7 @@ impl Scheduler {
                 self.give_back(tasks, io);
                 if !stalled {
                     // What remains was claimed at this very moment: now there is a deadline.
-                    self.check(worker, now, io);
+                    self.check(worker, heard, now, io);
                 }
             }
         }

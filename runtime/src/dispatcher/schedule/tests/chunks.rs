@@ -192,18 +192,41 @@ fn the_clock_begins_anew_with_each_item() {
     for _ in 0..4 {
         io.now = io.now + TIMEOUT / 2;
         let now = io.now;
-        scheduler.tick(now, &mut io);
+        scheduler.tick(now, now, &mut io);
         assert!(end(&mut scheduler, &mut io, 1).is_ok());
     }
     assert_eq!(io.killed, []);
     io.begun = 14;
     io.now = io.now + TIMEOUT + DISPATCHER_GRACE;
     let now = io.now;
-    scheduler.tick(now, &mut io);
+    scheduler.tick(now, now, &mut io);
     assert_eq!(io.killed, [KillReason::Overdue]);
     scheduler.worker_exited(W0, Exit::Signal(9), now, &mut io);
     assert_eq!(io.failed, [(14, Kind::Timeout, true)]);
     assert_eq!(scheduler.open_tasks(), 1, "the last one had not begun");
+}
+
+/// Whoever was not run may be the dispatcher: what came in the meantime is unread, and may be the end that it waits for.
+#[test]
+fn nobody_is_late_before_the_time_up_to_which_all_was_heard() {
+    let (mut scheduler, mut io) = with_chunk(0);
+    let heard = io.now;
+    io.now = io.now + 2 * (TIMEOUT + DISPATCHER_GRACE);
+    let now = io.now;
+    scheduler.tick(heard, now, &mut io);
+    assert_eq!(io.killed, []);
+    assert!(
+        scheduler.next_wakeup().is_some_and(|at| at <= now),
+        "it looks again at once"
+    );
+    assert!(end(&mut scheduler, &mut io, 1).is_ok());
+    scheduler.tick(now, now, &mut io);
+    assert_eq!(io.killed, []);
+    // The next item's time began with that.
+    io.now = io.now + TIMEOUT + DISPATCHER_GRACE;
+    let now = io.now;
+    scheduler.tick(now, now, &mut io);
+    assert_eq!(io.killed, [KillReason::Overdue]);
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Pool {
     /// The end of a turn of the event loop.
     fn turn(&mut self) {
         let now = self.crew.now;
-        self.scheduler.tick(now, &mut self.crew);
+        self.scheduler.tick(now, now, &mut self.crew);
         let required = self.scheduler.required;
         let serves = |process: &Process| process.serves(required);
         self.crew.rules = Rules {
