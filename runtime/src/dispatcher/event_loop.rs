@@ -36,6 +36,9 @@ const MAX_QUEUED_BYTES: usize = 4 << 20;
 /// on. What has begun to come is read in pieces that double, as payloads are worth it.
 const PIECE: usize = 16 << 10;
 
+/// Looks for what one worker says in one turn. Each finds 64 KiB if they are there, and a socket holds some 200.
+const LOOKS: u32 = 8;
+
 /// Characters of a worker's reason why it can't start.
 const MAX_REASON: usize = 1000;
 
@@ -394,6 +397,7 @@ impl EventLoop {
     /// Handles what a worker said, and then its end. What it had said before it died counts.
     fn hear_worker(&mut self, worker: WorkerId, readable: bool, ended: bool, now: Time) {
         if readable || ended {
+            let mut looks = 0;
             while let Some(member) = self.crew.member(worker).filter(|member| member.is_open) {
                 match member.channel.fill() {
                     Ok(Filled::Some) => {}
@@ -406,7 +410,14 @@ impl EventLoop {
                         member.is_open = false;
                     }
                 }
-                if !ended {
+                // All that was there when poll began: its end may be what is waited for. But one that goes on and on does
+                // not keep the others waiting.
+                looks += 1;
+                let is_drained = self
+                    .crew
+                    .member(worker)
+                    .is_none_or(|member| member.channel.is_drained());
+                if !ended && (is_drained || looks == LOOKS) {
                     break;
                 }
             }

@@ -55,6 +55,8 @@ pub struct Channel {
     inbox: Inbox,
     /// Descriptors that came and that no frame has claimed yet; `None` takes none.
     descriptors: Option<VecDeque<OwnedFd>>,
+    /// Whether the last look found less than there was room for.
+    is_drained: bool,
 }
 
 /// Two connected stream sockets, closed on exec.
@@ -78,6 +80,7 @@ impl Channel {
             socket,
             inbox: Inbox::new(max),
             descriptors: None,
+            is_drained: true,
         }
     }
 
@@ -88,12 +91,19 @@ impl Channel {
             socket,
             inbox: Inbox::new(max),
             descriptors: Some(VecDeque::new()),
+            is_drained: true,
         }
     }
 
     /// The frames that have arrived.
     pub fn inbox(&mut self) -> &mut Inbox {
         &mut self.inbox
+    }
+
+    /// Whether the last look found all that was there.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.is_drained
     }
 
     /// The next descriptor that came; the frame that speaks of it has been read.
@@ -180,10 +190,13 @@ impl Channel {
     }
 
     fn read(&mut self, flags: MsgFlags) -> io::Result<Filled> {
+        let space = self.inbox.space();
+        let room = space.len();
         let received = match &mut self.descriptors {
-            None => recv(self.socket.as_raw_fd(), self.inbox.space(), flags),
-            Some(queue) => receive_with(self.socket.as_fd(), self.inbox.space(), queue, flags),
+            None => recv(self.socket.as_raw_fd(), space, flags),
+            Some(queue) => receive_with(self.socket.as_fd(), space, queue, flags),
         };
+        self.is_drained = received.is_ok_and(|count| count < room) || received.is_err();
         match received {
             // What a killed process leaves behind when it had unread input is a reset, not an end of file.
             Ok(0) | Err(Errno::ECONNRESET) => Ok(Filled::Closed),
