@@ -119,6 +119,18 @@ fn it_gets_at_nothing_else_of_the_kernel() {
     }
 }
 
+#[test]
+fn it_sends_and_receives_with_no_flags_but_those_in_use() {
+    for attack in [
+        "send out of band",
+        "receive out of band",
+        "receive with rights out of band",
+        "send with rights out of band",
+    ] {
+        forbidden(attack, "");
+    }
+}
+
 /// Attempts and folds that it tells are looked at before they are kept.
 #[test]
 fn it_can_not_tell_what_can_not_be() {

@@ -170,6 +170,20 @@ fn a_worker_gets_at_nothing_else_of_the_kernel() {
 }
 
 #[test]
+fn a_worker_sends_and_receives_with_no_flags_but_those_in_use() {
+    for (attack, call) in [
+        ("send out of band", "sendto"),
+        ("send without a route", "sendto"),
+        ("receive out of band", "recvfrom"),
+        ("peek", "recvfrom"),
+        ("receive with rights out of band", "recvmsg"),
+        ("receive from the error queue", "recvmsg"),
+    ] {
+        forbidden(attack, "", call);
+    }
+}
+
+#[test]
 fn the_other_walls_let_it_mount_nothing_and_become_nobody() {
     refused("mount", "/", "EPERM");
     if nix::unistd::geteuid().is_root() {

@@ -64,6 +64,12 @@ const PROT_EXEC: u32 = libc::PROT_EXEC.cast_unsigned();
 /// `_IOWR('f', 16, struct pm_scan_arg)`.
 const PAGEMAP_SCAN: u32 = 0xc060_6610;
 
+/// Flags with which messages are sent.
+const SEND_FLAGS: u32 = (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).cast_unsigned();
+
+/// Flags with which messages are received.
+const RECEIVE_FLAGS: u32 = (libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC).cast_unsigned();
+
 const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
@@ -79,10 +85,11 @@ pub const ABSENT: &[Allowed] = &[allow(libc::SYS_clone3, Always)];
 
 /// What every role does.
 const RUN: &[Allowed] = &[
-    // wire::channel: frames, and descriptors from a process of higher trust.
-    allow(libc::SYS_sendto, Always),
-    allow(libc::SYS_recvfrom, Always),
-    allow(libc::SYS_recvmsg, Always),
+    // wire::channel: frames, and descriptors from a process of higher trust. No other flags: out-of-band data
+    // (MSG_OOB) and the like are code of the kernel that nothing here needs.
+    allow(libc::SYS_sendto, Without(3, !SEND_FLAGS)),
+    allow(libc::SYS_recvfrom, Without(3, !RECEIVE_FLAGS)),
+    allow(libc::SYS_recvmsg, Without(2, !RECEIVE_FLAGS)),
     // watchdog: its eventfd, and the pipe of orders; a panic's message.
     allow(libc::SYS_read, Always),
     allow(libc::SYS_write, Always),
@@ -190,7 +197,7 @@ const DISPATCH: &[Allowed] = &[
             (1, (libc::SOCK_STREAM | libc::SOCK_CLOEXEC).cast_unsigned()),
         ),
     ),
-    allow(libc::SYS_sendmsg, Always),
+    allow(libc::SYS_sendmsg, Without(2, !SEND_FLAGS)),
     allow(libc::SYS_pipe2, Always),
     allow(libc::SYS_memfd_create, Always),
     allow(libc::SYS_ftruncate, Always),

@@ -153,6 +153,13 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
                     null,
                 ))
             }
+            "send out of band" => message(libc::SYS_sendto, libc::MSG_OOB),
+            "send without a route" => message(libc::SYS_sendto, libc::MSG_DONTROUTE),
+            "receive out of band" => message(libc::SYS_recvfrom, libc::MSG_OOB),
+            "peek" => message(libc::SYS_recvfrom, libc::MSG_PEEK),
+            "receive with rights out of band" => message_with_rights(libc::SYS_recvmsg, libc::MSG_OOB),
+            "receive from the error queue" => message_with_rights(libc::SYS_recvmsg, libc::MSG_ERRQUEUE),
+            "send with rights out of band" => message_with_rights(libc::SYS_sendmsg, libc::MSG_OOB),
             "socketpair" => {
                 let mut pair = [0; 2];
                 result(libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM, 0, pair.as_mut_ptr()).into())
@@ -174,6 +181,24 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
             other => file_calls::attempt(other, target),
         }
     }
+}
+
+/// Sends or receives one byte with these flags. The process's own socket is not among the descriptors from 1000 on, so
+/// that a call that gets through disturbs nothing: it fails with EBADF.
+fn message(call: libc::c_long, flags: i32) -> Attempted {
+    let mut byte = 0_u8;
+    let null = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: the byte is valid for the length.
+    result(unsafe { libc::syscall(call, 1000, &raw mut byte, 1_usize, flags, null, null) })
+}
+
+/// As [`message`], with a header that has no pieces.
+fn message_with_rights(call: libc::c_long, flags: i32) -> Attempted {
+    // SAFETY: all zeroes are a valid header, and it is valid for the call.
+    result(unsafe {
+        let mut header: libc::msghdr = mem::zeroed();
+        libc::syscall(call, 1000, &raw mut header, flags)
+    })
 }
 
 fn connect(port: u16) -> Attempted {
