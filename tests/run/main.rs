@@ -14,6 +14,7 @@ mod callbacks;
 mod commands;
 mod cookbook;
 mod demo;
+mod descriptors;
 mod granting;
 mod grants;
 mod guest_tasks;

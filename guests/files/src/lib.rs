@@ -1,13 +1,15 @@
 //! Steps in granted directories, one after the other, as the args say: each is an array of strings, and the result has a
 //! string for each, which is what it came to, or the name of WASI's error.
 //!
-//! They are WASI's own calls. A place is the name of a granted directory, or `@0` and so on for what an earlier step opened.
+//! They are WASI's own calls. A place is the name of a granted directory, `@0` and so on for what an earlier step opened, or
+//! `stdin`, `stdout`, `stderr`.
 //!
 //! | step | what it comes to |
 //! |---|---|
 //! | `["granted"]` | the names of the granted directories |
 //! | `["open", place, path, words]` | `ok`; words: read write append create excl trunc directory follow |
 //! | `["read", place]`, `["write", place, text]`, `["size", place, bytes]` | the text; `ok` |
+//! | `["close", place]`, `["renumber", place, place]` | `ok` |
 //! | `["list", place]` | names, sorted |
 //! | `["stat", place, path]`, `["readlink", place, path]` | bytes; the target |
 //! | `["mkdir", place, path]`, `["rmdir", ..]`, `["unlink", ..]`, `["times", ..]` | `ok` |
@@ -17,6 +19,10 @@
 //! | `["fill", place, bytes]` | writes so many bytes, in one call: how many were written |
 //! | `["devour", place, bytes]` | reads so many bytes from its beginning in one call, for ever |
 //! | `["deep", place, name, count]` | makes a directory in a directory, so many times: `ok` |
+//! | `["many", place, path, count]` | opens a file so many times: how many of these are open |
+//! | `["writev", place, text..]`, `["pwritev", place, at, text..]` | writes all texts with one call: how many bytes were written |
+//! | `["readv", place, bytes..]`, `["preadv", place, at, bytes..]` | reads into so many buffers with one call: the texts in them |
+//! | `["poll", place, "read"]`, `["poll", place, "write"]` | waits for it, but no longer than a minute: bytes and flags, or `nothing` |
 //! | `["spin", text]` | logs the text, and never ends |
 
 use mpwasm_guest::{Error, Level, Model, log};
@@ -85,6 +91,8 @@ fn take(step: &[&str], opened: &mut Vec<Fd>) -> Result<String, Errno> {
                 }
             }
             ["size", place, bytes] => wasi::fd_filestat_set_size(at(place)?, number(bytes)? as u64).map(done),
+            ["close", place] => wasi::fd_close(at(place)?).map(done),
+            ["renumber", place, other] => wasi::fd_renumber(at(place)?, at(other)?).map(done),
             ["list", place] => list(at(place)?),
             ["stat", place, path] => {
                 let stat = wasi::path_filestat_get(at(place)?, LOOKUPFLAGS_SYMLINK_FOLLOW, path)?;
@@ -121,6 +129,31 @@ fn take(step: &[&str], opened: &mut Vec<Fd>) -> Result<String, Errno> {
                 }
                 Ok(done(()))
             }
+            ["many", place, path, count] => {
+                let count = number(count)?;
+                let fds: Vec<Fd> = (0..count)
+                    .map_while(|_| open(at(place).ok()?, path, "read").ok())
+                    .collect();
+                fds.iter().try_for_each(|&fd| wasi::fd_close(fd))?;
+                Ok(fds.len().to_string())
+            }
+            ["writev", place, ref texts @ ..] => {
+                let buffers: Vec<Ciovec> = texts.iter().map(|text| from(text)).collect();
+                wasi::fd_write(at(place)?, &buffers).map(|count| count.to_string())
+            }
+            ["pwritev", place, offset, ref texts @ ..] => {
+                let buffers: Vec<Ciovec> = texts.iter().map(|text| from(text)).collect();
+                let offset = number(offset)? as u64;
+                wasi::fd_pwrite(at(place)?, &buffers, offset).map(|count| count.to_string())
+            }
+            ["readv", place, ref sizes @ ..] => {
+                read_into(sizes, |buffers| wasi::fd_read(at(place)?, buffers))
+            }
+            ["preadv", place, offset, ref sizes @ ..] => {
+                let offset = number(offset)? as u64;
+                read_into(sizes, |buffers| wasi::fd_pread(at(place)?, buffers, offset))
+            }
+            ["poll", place, what] => poll(at(place)?, what),
             ["spin", text] => {
                 log(Level::Info, text);
                 loop {
@@ -164,13 +197,87 @@ unsafe fn open(place: Fd, path: &str, words: &str) -> Result<Fd, Errno> {
     }
 }
 
+fn from(text: impl AsRef<[u8]>) -> Ciovec {
+    Ciovec {
+        buf: text.as_ref().as_ptr(),
+        buf_len: text.as_ref().len(),
+    }
+}
+
 fn write(place: Fd, bytes: &[u8]) -> Result<usize, Errno> {
-    let iovec = Ciovec {
-        buf: bytes.as_ptr(),
-        buf_len: bytes.len(),
-    };
     // SAFETY: the bytes are valid for their length.
-    unsafe { wasi::fd_write(place, &[iovec]) }
+    unsafe { wasi::fd_write(place, &[from(bytes)]) }
+}
+
+/// What is in buffers of these sizes when `read` has filled them, with `|` between them. What was not read is dots.
+fn read_into(sizes: &[&str], read: impl FnOnce(&[Iovec]) -> Result<usize, Errno>) -> Result<String, Errno> {
+    let sizes = sizes.iter().map(|size| number(size));
+    let mut buffers: Vec<Vec<u8>> = sizes
+        .map(|size| Ok(vec![b'.'; size?]))
+        .collect::<Result<_, _>>()?;
+    let iovecs: Vec<Iovec> = buffers
+        .iter_mut()
+        .map(|buffer| Iovec {
+            buf: buffer.as_mut_ptr(),
+            buf_len: buffer.len(),
+        })
+        .collect();
+    let count = read(&iovecs)?;
+    let texts: Vec<_> = buffers
+        .iter()
+        .map(|buffer| String::from_utf8_lossy(buffer))
+        .collect();
+    Ok(format!("{count}: {}", texts.join("|")))
+}
+
+/// Waits until `fd` is ready, with a clock beside it.
+fn poll(fd: Fd, what: &str) -> Result<String, Errno> {
+    let fd_readwrite = wasi::SubscriptionFdReadwrite { file_descriptor: fd };
+    let (kind, u) = match what {
+        "read" => (
+            wasi::EVENTTYPE_FD_READ,
+            wasi::SubscriptionUU {
+                fd_read: fd_readwrite,
+            },
+        ),
+        "write" => (
+            wasi::EVENTTYPE_FD_WRITE,
+            wasi::SubscriptionUU {
+                fd_write: fd_readwrite,
+            },
+        ),
+        _ => return Err(wasi::ERRNO_INVAL),
+    };
+    let clock = wasi::SubscriptionUU {
+        clock: wasi::SubscriptionClock {
+            id: wasi::CLOCKID_MONOTONIC,
+            timeout: 60_000_000_000,
+            precision: 0,
+            flags: 0,
+        },
+    };
+    let subscription = |userdata, kind: wasi::Eventtype, u| wasi::Subscription {
+        userdata,
+        u: wasi::SubscriptionU { tag: kind.raw(), u },
+    };
+    let both = [
+        subscription(7, kind, u),
+        subscription(8, wasi::EVENTTYPE_CLOCK, clock),
+    ];
+    // SAFETY: there is room for as many events as subscriptions, and events are numbers.
+    let (events, count) = unsafe {
+        let mut events: [wasi::Event; 2] = std::mem::zeroed();
+        let count = wasi::poll_oneoff(both.as_ptr(), events.as_mut_ptr(), both.len())?;
+        (events, count)
+    };
+    match (count, &events[0]) {
+        (1, event) if event.userdata == 7 && event.error != wasi::ERRNO_SUCCESS => Err(event.error),
+        (1, event) if event.userdata == 7 && event.type_ == kind => {
+            let ready = &event.fd_readwrite;
+            Ok(format!("{} {}", ready.nbytes, ready.flags))
+        }
+        _ => Ok("nothing".to_owned()),
+    }
 }
 
 fn list(place: Fd) -> Result<String, Errno> {
@@ -209,6 +316,12 @@ fn name_of(fd: Fd) -> Option<String> {
 }
 
 fn place_of(place: &str, opened: &[Fd]) -> Result<Fd, Errno> {
+    if let Some(stream) = ["stdin", "stdout", "stderr"]
+        .iter()
+        .position(|name| *name == place)
+    {
+        return Ok(stream as Fd);
+    }
     if let Some(index) = place.strip_prefix('@') {
         return opened.get(number(index)?).copied().ok_or(wasi::ERRNO_BADF);
     }

@@ -7,6 +7,7 @@
 use nix::time::{ClockId, clock_gettime};
 use wasmtime::{Caller, Linker};
 
+use super::descriptors::{Descriptor, describe, left_in_file};
 use super::ending::Stop;
 use super::host::{memory_and_state, range};
 use super::state::State;
@@ -76,10 +77,28 @@ enum Wait {
     Until(Time),
     /// Ready when stdin is.
     Read,
-    /// Ready at once.
+    /// Ready at once: stdout and stderr are never full.
     Write,
+    /// Ready at once, as files are: the event type, and the bytes of a file that are left to read.
+    File(u8, Option<u64>),
     /// Fails at once, with this error number and event type.
     Never(u16, u8),
+}
+
+impl Wait {
+    /// What it means to wait until `fd` can be read or written, as `tag` says.
+    fn on_descriptor(tag: u8, fd: i32, state: &mut State) -> wasmtime::Result<Self> {
+        Ok(match (tag, describe(state, fd)?) {
+            (FD_READ, Descriptor::Stdin) => Self::Read,
+            (FD_WRITE, Descriptor::Output) => Self::Write,
+            (FD_READ, Descriptor::File) => Self::File(tag, Some(left_in_file(state, fd)?)),
+            // A directory is ready as well, as on Linux: what can't be read from it says so when it is tried.
+            (_, Descriptor::File | Descriptor::Directory) => Self::File(tag, None),
+            (_, Descriptor::Closed | Descriptor::Stdin | Descriptor::Output) => {
+                Self::Never(errno::BADF as u16, tag)
+            }
+        })
+    }
 }
 
 struct Subscription {
@@ -109,13 +128,13 @@ fn poll_oneoff(
     let result = range(memory, "poll_oneoff", result, 4)?;
 
     let now = (Time::now(), realtime());
-    let Some(waits) = memory[from]
-        .chunks_exact(SUBSCRIPTION as usize)
-        .map(|bytes| Subscription::read(bytes, now))
-        .collect::<Option<Vec<_>>>()
-    else {
-        return Ok(errno::INVAL);
-    };
+    let mut waits = Vec::new();
+    for bytes in memory[from].chunks_exact(SUBSCRIPTION as usize) {
+        match Subscription::read(bytes, now, state)? {
+            Some(subscription) => waits.push(subscription),
+            None => return Ok(errno::INVAL),
+        }
+    }
     // Whatever is ready at once makes this a look instead of a wait; the deadline counts in both.
     let clocks = waits.iter().map(Subscription::due).min().unwrap_or(Time(0));
     let stdin = if waits
@@ -145,7 +164,7 @@ fn poll_oneoff(
 impl Subscription {
     /// Reads a `subscription` of 48 bytes; `now` is the time on both clocks. `None` for a tag that does not
     /// exist.
-    fn read(bytes: &[u8], now: (Time, u64)) -> Option<Self> {
+    fn read(bytes: &[u8], now: (Time, u64), state: &mut State) -> wasmtime::Result<Option<Self>> {
         let u64_at =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a range of 8 bytes"));
         let u32_at =
@@ -164,16 +183,13 @@ impl Subscription {
                     _ => Wait::Never(errno::INVAL as u16, tag),
                 }
             }
-            // Only the standard streams exist: stdout and stderr are never full.
-            FD_READ if u32_at(16) == 0 => Wait::Read,
-            FD_WRITE if matches!(u32_at(16), 1 | 2) => Wait::Write,
-            FD_READ | FD_WRITE => Wait::Never(errno::BADF as u16, tag),
-            _ => return None,
+            FD_READ | FD_WRITE => Wait::on_descriptor(tag, u32_at(16).cast_signed(), state)?,
+            _ => return Ok(None),
         };
-        Some(Self {
+        Ok(Some(Self {
             userdata: bytes[..8].try_into().expect("a range of 8 bytes"),
             wait,
-        })
+        }))
     }
 
     /// When it is ready by itself.
@@ -181,7 +197,7 @@ impl Subscription {
         match self.wait {
             Wait::Until(time) => time,
             Wait::Read => Time::NEVER,
-            Wait::Write | Wait::Never(..) => Time(0),
+            Wait::Write | Wait::File(..) | Wait::Never(..) => Time(0),
         }
     }
 
@@ -194,6 +210,9 @@ impl Subscription {
                 Some(AtHand::End) | None => (0, FD_READ, 0, HANGUP),
             },
             Wait::Write => (0, FD_WRITE, 4096_u64, 0),
+            // At its end, as wasmtime says it.
+            Wait::File(kind, Some(0)) => (0, kind, 0, HANGUP),
+            Wait::File(kind, left) => (0, kind, left.unwrap_or(4096), 0),
             Wait::Never(error, kind) => (error, kind, 0, 0),
         };
         event.fill(0);

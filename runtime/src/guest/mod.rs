@@ -12,6 +12,7 @@ mod clock;
 mod command;
 mod compile;
 mod deadline;
+mod descriptors;
 mod ending;
 mod engine;
 mod executor;

@@ -2,8 +2,9 @@
 //! from there.
 //!
 //! Ours are the imports that can block (they would not see the deadline), that end the instance (every exit code
-//! counts), that take long (random bytes, in pieces between which the deadline is looked at), and those of
-//! sockets, which would let a guest write into mpwasm's own log. All others go to wasmtime-wasi, whose context is
+//! counts), that take long (random bytes, in pieces between which the deadline is looked at), those of
+//! sockets, which would let a guest write into mpwasm's own log, and reads and writes, which are to use all buffers of
+//! a call. All others go to wasmtime-wasi, whose context is
 //! built at the first call that needs one.
 //!
 //! wasmtime-wasi waits on futures through tokio, and starts a multi-threaded runtime if none is entered. Whoever
@@ -19,6 +20,7 @@ use wasmtime_wasi::filesystem::FsPerms;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
 use super::clock;
+use super::descriptors::{self, Descriptor};
 use super::ending::Stop;
 use super::host::{memory_and_state, range};
 use super::output::{Output, Printer};
@@ -64,6 +66,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     p1::add_to_linker_sync(linker, State::wasi)?;
     linker.allow_shadowing(true);
     clock::add_to_linker(linker)?;
+    descriptors::add_to_linker(linker)?;
     linker.func_wrap(
         MODULE,
         "proc_exit",
@@ -74,22 +77,22 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     linker.func_wrap(
         MODULE,
         "sock_accept",
-        |_: Caller<'_, State>, fd: i32, _: i32, _: i32| no_socket(fd),
+        |caller: Caller<'_, State>, fd: i32, _: i32, _: i32| no_socket(caller, fd),
     )?;
     linker.func_wrap(
         MODULE,
         "sock_recv",
-        |_: Caller<'_, State>, fd: i32, _: i32, _: i32, _: i32, _: i32, _: i32| no_socket(fd),
+        |caller: Caller<'_, State>, fd: i32, _: i32, _: i32, _: i32, _: i32, _: i32| no_socket(caller, fd),
     )?;
     linker.func_wrap(
         MODULE,
         "sock_send",
-        |_: Caller<'_, State>, fd: i32, _: i32, _: i32, _: i32, _: i32| no_socket(fd),
+        |caller: Caller<'_, State>, fd: i32, _: i32, _: i32, _: i32, _: i32| no_socket(caller, fd),
     )?;
     linker.func_wrap(
         MODULE,
         "sock_shutdown",
-        |_: Caller<'_, State>, fd: i32, _: i32| no_socket(fd),
+        |caller: Caller<'_, State>, fd: i32, _: i32| no_socket(caller, fd),
     )?;
     linker.allow_shadowing(false);
     Ok(())
@@ -161,11 +164,11 @@ fn sched_yield(caller: Caller<'_, State>) -> wasmtime::Result<i32> {
     Ok(errno::SUCCESS)
 }
 
-fn no_socket(fd: i32) -> i32 {
-    match fd {
-        0..=2 => errno::NOTSOCK,
-        _ => errno::BADF,
-    }
+fn no_socket(mut caller: Caller<'_, State>, fd: i32) -> wasmtime::Result<i32> {
+    Ok(match descriptors::describe(caller.data_mut(), fd)? {
+        Descriptor::Closed => errno::BADF,
+        _ => errno::NOTSOCK,
+    })
 }
 
 #[cfg(test)]
