@@ -138,6 +138,42 @@ fn what_failed_is_run_again_when_asked_for_and_its_record_replaced() {
 }
 
 #[test]
+fn resume_runs_what_is_recorded_as_cancelled_and_the_summary_counts_it() {
+    let mut lines = vec![
+        line("slow", "sleep", "[3600000]"),
+        line("bad", "fail", "[\"no\"]"),
+    ];
+    lines.extend((0..4).map(|_| line("", "sleep", "[200]")));
+    let place = Place::new(&lines);
+    let ended = place.run(&["--timeout=2h", "--halt=now,fail=1"]);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let first = place.records();
+    let cancelled: Vec<_> = first
+        .iter()
+        .filter(|record| record["status"] == "cancelled")
+        .collect();
+    assert!(!cancelled.is_empty(), "the slow task at least: {ended:#?}");
+    let said = match cancelled.len() {
+        1 => "; 1 waits for --resume".to_owned(),
+        count => format!("; {count} wait for --resume"),
+    };
+    assert!(ended.stderr.contains(&said), "{said}: {}", ended.stderr);
+
+    let ended = place.run(&["--resume", "--timeout=1s", "--summary=json"]);
+    let records = place.records();
+    support::assert_each_id_once(&records, lines.len() as u64);
+    let status = |id: usize| records[id]["status"].as_str().unwrap();
+    assert_eq!(status(0), "timeout", "it was run again: {ended:#?}");
+    assert_eq!(status(1), "error");
+    assert!((2..lines.len()).all(|id| status(id) == "ok"), "{records:#?}");
+    let summary: Value = serde_json::from_str(ended.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&summary["resumable"], &summary["skipped_failed"]),
+        (&json!(0), &json!(1))
+    );
+}
+
+#[test]
 fn a_task_with_a_key_is_known_wherever_it_stands() {
     let keyed = |key: &str| {
         format!(

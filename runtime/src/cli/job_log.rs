@@ -89,11 +89,11 @@ pub enum Name {
 }
 
 impl Name {
-    /// That of the task in this place.
+    /// That of the task in this place. An empty key names nothing.
     pub fn new(position: u64, key: Option<&str>) -> Self {
         match key {
+            None | Some("") => Self::Position(position),
             Some(key) => Self::Key(key.into()),
-            None => Self::Position(position),
         }
     }
 }
@@ -133,8 +133,8 @@ pub struct JobLog {
 }
 
 impl JobLog {
-    /// Opens and reads a log, and leaves it as it is; a file that is not there is one without records. With
-    /// `retry_failed`, the records of what failed will go.
+    /// Opens and reads a log, and leaves it as it is; a file that is not there is one without records. Records of tasks
+    /// that were cancelled will be replaced; with `retry_failed`, those of all that failed.
     pub fn open(path: &Path, retry_failed: bool) -> anyhow::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -204,7 +204,7 @@ impl JobLog {
         if self.guests.last() != Some(&identity.guest) {
             self.guests.push(identity.guest);
         }
-        if retry_failed && line.failed() {
+        if line.status == "cancelled" || (retry_failed && line.failed()) {
             self.replaced.push(place);
             return Ok(());
         }
@@ -318,9 +318,17 @@ mod tests {
 
     #[test]
     fn records_are_known_by_key_or_position() {
-        let ok = [record(0, "null", "ok", "none"), record(7, "\"k\"", "trap", "ok")];
+        let ok = [
+            record(0, "null", "ok", "none"),
+            record(7, "\"k\"", "trap", "ok"),
+            record(8, "\"\"", "ok", "ok"),
+        ];
         let log = Folder::with(&(ok.join("\n") + "\n")).open(false).unwrap();
-        assert_eq!(log.entries.len(), 2);
+        assert_eq!(log.entries.len(), 3);
+        assert!(
+            log.entries.contains_key(&Name::Position(8)),
+            "an empty key is none"
+        );
         assert!(!log.entries[&Name::Position(0)].failed);
         let keyed = log.entries[&Name::Key("k".into())];
         assert!(keyed.failed);
@@ -362,6 +370,19 @@ mod tests {
         }
         let folder = Folder::with(&(lines[1].clone() + "\n" + &lines[3]));
         assert_eq!(folder.continued(true), format!("{}\nnext\n", lines[3]));
+    }
+
+    #[test]
+    fn records_of_cancelled_tasks_are_replaced_without_being_asked_for() {
+        let statuses = ["ok", "cancelled", "trap"];
+        let lines: Vec<_> = (0_u64..)
+            .zip(statuses)
+            .map(|(id, status)| record(id, "null", status, "none"))
+            .collect();
+        let folder = Folder::with(&(lines.join("\n") + "\n"));
+        assert_eq!(folder.open(false).unwrap().entries.len(), 2);
+        let kept = format!("{}\n{}\nnext\n", lines[0], lines[2]);
+        assert_eq!(folder.continued(false), kept);
     }
 
     #[test]

@@ -120,6 +120,14 @@ impl RunReporter {
 
     /// The run begins: records go there, and so many tasks are left out.
     pub fn begin(&mut self, records: Option<Records>, skipped: Skipped) {
+        if self
+            .wishes
+            .roll
+            .as_ref()
+            .is_some_and(|roll| roll.has_identities())
+        {
+            self.tally.set_log();
+        }
         self.records = records;
         self.tally.skip(skipped);
     }

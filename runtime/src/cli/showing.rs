@@ -16,7 +16,7 @@ pub struct Showing {
     pub results: Option<PathBuf>,
 
     /// Go on with the run whose records are in the file of --results: tasks that have a record there are skipped, and
-    /// their callbacks are not run again. The guests and the tasks have to be the same.
+    /// their callbacks are not run again. Tasks that were cancelled run. The guests and the tasks have to be the same.
     #[arg(long, requires = "results")]
     pub resume: bool,
 

@@ -33,6 +33,8 @@ pub struct Tally {
     /// Tasks that failed, or their callback.
     ill: u64,
     skipped: Skipped,
+    /// Whether the records are in a log, which `--resume` can continue.
+    has_log: bool,
 }
 
 impl Tally {
@@ -47,6 +49,19 @@ impl Tally {
         }
         self.any_failure |= !outcome.is_success();
         self.ill += u64::from(!outcome.is_success());
+    }
+
+    /// The records go into a log: the summary says what `--resume` will run.
+    pub fn set_log(&mut self) {
+        self.has_log = true;
+    }
+
+    /// Tasks that `--resume` will run.
+    fn resumable(&self) -> u64 {
+        match self.has_log {
+            true => self.failed[Kind::Cancelled as usize],
+            false => 0,
+        }
     }
 
     /// These were left out.
@@ -100,6 +115,11 @@ impl Tally {
                 );
             }
         }
+        match self.resumable() {
+            0 => {}
+            1 => line += "; 1 waits for --resume",
+            count => _ = write!(line, "; {count} wait for --resume"),
+        }
         let seconds = wall.as_secs_f64();
         _ = write!(line, "; {seconds:.2} s");
         if total > 0 {
@@ -128,6 +148,7 @@ impl Tally {
         fields.insert("callbacks_failed".into(), self.callbacks_failed.into());
         fields.insert("skipped".into(), self.skipped.tasks.into());
         fields.insert("skipped_failed".into(), self.skipped.failed.into());
+        fields.insert("resumable".into(), self.resumable().into());
         fields.insert("seconds".into(), wall.as_secs_f64().into());
         let values = values.iter().map(Told::of).collect();
         let object = Json { fields, values };
@@ -228,6 +249,19 @@ mod tests {
             line.contains("3 skipped") && line.contains("2 of a failure: --retry-failed"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn cancelled_tasks_wait_for_resume_where_there_is_a_log() {
+        let mut tally = tally(&[failed(0, Kind::Cancelled, ""), failed(1, Kind::Cancelled, "")]);
+        let line = |tally: &Tally| tally.summary(Duration::from_secs(1));
+        assert_eq!(line(&tally), "2 tasks: 2 cancelled; 1.00 s, 2.0 tasks/s");
+        tally.set_log();
+        assert_eq!(
+            line(&tally),
+            "2 tasks: 2 cancelled; 2 wait for --resume; 1.00 s, 2.0 tasks/s"
+        );
+        assert!(tally.json(Duration::ZERO, &[]).contains("\"resumable\":2,"));
     }
 
     #[test]
