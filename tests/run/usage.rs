@@ -38,6 +38,21 @@ fn wrong_options_are_usage_errors() {
     refused_run(&[noop, "--args", "[]", "--total-timeout", "0s"], "zero");
     refused_run(&[noop, "--args", "[]", "--callback-timeout", "0s"], "zero");
     refused_run(&[noop, "--args", "[]", "--memory", "lots"], "--memory");
+    for option in [
+        "--memory",
+        "--max-result",
+        "--max-output",
+        "--max-args",
+        "--callback-memory",
+        "--tmp",
+    ] {
+        for size in ["99999999999TiB", "16EiB", "18446744073709551616"] {
+            refused_run(&[noop, "--args", "[]", option, size], option);
+        }
+    }
+    let exec = ["exec", "--memory", "99999999999TiB", noop];
+    let ended = to_the_end(mpwasm().args(exec));
+    assert_eq!(ended.code, Some(125), "{ended:#?}");
     refused_run(&[noop, "--args", "{}"], "no array");
     refused_run(&[noop, "--args", "[1"], "--args");
     refused_run(&[noop, "--args", "[]", "--tasks", "-"], "cannot be used with");

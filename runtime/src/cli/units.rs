@@ -1,5 +1,6 @@
 //! Sizes and JSON args as people write them on the command line.
 
+use std::num::IntErrorKind;
 use std::str::FromStr;
 
 use bytesize::ByteSize;
@@ -8,9 +9,40 @@ use serde_json::value::RawValue;
 
 /// A number of bytes: `4096`, `64k` (thousands), `256MiB` (powers of 1024).
 pub fn size(text: &str) -> Result<u64, String> {
-    ByteSize::from_str(text.trim())
+    let text = text.trim();
+    if is_too_large(text) {
+        return Err(format!(
+            "it is larger than the largest size, {} bytes (just below 16EiB)",
+            u64::MAX
+        ));
+    }
+    ByteSize::from_str(text)
         .map(|size| size.as_u64())
         .map_err(|error| format!("{error}; write bytes, or a size such as 64KiB or 1.5GiB"))
+}
+
+/// Whether this is a size of more than 64 bits. [`ByteSize`] reads most of these as the largest one.
+fn is_too_large(size: &str) -> bool {
+    /// 2^64: the first number of bytes that is too large.
+    const LIMIT: f64 = 18_446_744_073_709_551_616.0;
+    let unit_at = size.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = size.split_at(unit_at.unwrap_or(size.len()));
+    let Ok(factor) = ByteSize::from_str(&format!("1{unit}")) else {
+        return false;
+    };
+    if number.contains('.') {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "powers of 1000 and 1024 up to 2^60 are exact"
+        )]
+        let factor = factor.as_u64() as f64;
+        return number.parse().is_ok_and(|number: f64| number * factor >= LIMIT);
+    }
+    let number: Result<u64, _> = number.parse();
+    match number {
+        Ok(number) => number.checked_mul(factor.as_u64()).is_none(),
+        Err(error) => *error.kind() == IntErrorKind::PosOverflow,
+    }
 }
 
 /// A number of bytes for people.
@@ -54,6 +86,35 @@ mod tests {
         }
         for text in ["", "-1", "MiB", "1 furlong"] {
             assert!(size(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_size_beyond_64_bits_is_refused() {
+        let largest = [
+            ("18446744073709551615", u64::MAX),
+            ("18446744073709551615B", u64::MAX),
+            ("15EiB", 15 << 60),
+            ("15.5EiB", 31 << 59),
+            ("18EB", 18_000_000_000_000_000_000),
+        ];
+        for (text, bytes) in largest {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        let beyond = [
+            "18446744073709551616",
+            "18446744073709551616B",
+            "99999999999TiB",
+            "16EiB",
+            "16.0EiB",
+            "16 EiB",
+            "19EB",
+            "18446744073709551.7kB",
+            "999999999999999999999999999999999999999999k",
+        ];
+        for text in beyond {
+            let why = size(text).unwrap_err();
+            assert!(why.contains("16EiB"), "{text}: {why}");
         }
     }
 
