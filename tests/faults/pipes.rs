@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::session::{GONE, HANGS, Lines, Session, assert_accounted, busy_tasks, task_file, within};
 use crate::support::{fixture, mpwasm, pidfd, wait_readable};
 
-/// Reads a few lines of stdout and goes away: the run ends soon, well. However late it goes: what it does not read keeps
+/// Reads a few lines of stdout and goes away: the run ends soon, with the code of SIGPIPE. However late it goes: what it does not read keeps
 /// the run from its end.
 fn read_a_little(mut run: Session) {
     let mut stdout = BufReader::new(run.stdout.take().unwrap());
@@ -19,7 +19,7 @@ fn read_a_little(mut run: Session) {
     }
     drop(stdout);
     let ended = run.finish_killed(Lines::read(std::io::empty()), within(GONE));
-    ended.assert_code(0);
+    ended.assert_code(141);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn goes_away_in_silence(options: &[&str]) {
     stdout.read_line(&mut String::new()).unwrap();
     drop(stdout);
     let ended = run.finish_killed(Lines::read(std::io::empty()), within(GONE));
-    ended.assert_code(0);
+    ended.assert_code(141);
 }
 
 #[test]
@@ -172,6 +172,6 @@ fn a_closed_socket_ends_the_run_as_a_closed_pipe_does() {
     drop(stdout);
     // It prints nothing more, and its stdin stays open.
     assert!(wait_readable(&pidfd(run.id()), HANGS), "it has not noticed");
-    assert_eq!(run.wait().unwrap().code(), Some(0));
+    assert_eq!(run.wait().unwrap().code(), Some(141));
     drop(stdin);
 }

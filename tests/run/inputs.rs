@@ -87,7 +87,7 @@ fn a_run_starts_with_the_first_line_and_ends_with_its_reader() {
         .collect();
     assert!(children.len() >= 2, "a dispatcher and workers");
     drop(stdout);
-    assert_eq!(run.wait(LIMIT).code(), Some(0));
+    assert_eq!(run.wait(LIMIT).code(), Some(141));
     support::assert_all_end(&children, LIMIT);
     writer.join().unwrap();
 }

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
-use crate::bench::{LIMIT, fixture, line, run, run_lines, to_the_end};
+use crate::bench::{LIMIT, TasksFile, fixture, line, run, run_lines, to_the_end};
 use crate::support::{self, Run, mpwasm, once_in_three, run_records};
 
 /// The names of an object's fields, in their order.
@@ -223,13 +223,59 @@ fn closed_after_one_record(first: &str) -> Option<i32> {
 }
 
 #[test]
-fn a_closed_stdout_ends_the_run_at_once_with_0_if_nothing_failed_until_then() {
-    assert_eq!(closed_after_one_record(&line("", "noop", "[]")), Some(0));
+fn a_closed_stdout_ends_the_run_at_once_with_141_whatever_failed_until_then() {
+    assert_eq!(closed_after_one_record(&line("", "noop", "[]")), Some(141));
+    assert_eq!(closed_after_one_record(&line("", "fail", "[\"x\"]")), Some(141));
 }
 
 #[test]
-fn a_closed_stdout_ends_the_run_at_once_with_1_if_something_failed_until_then() {
-    assert_eq!(closed_after_one_record(&line("", "fail", "[\"x\"]")), Some(1));
+fn a_results_pipe_that_is_closed_ends_the_run_with_141() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("results");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let results = fifo.to_str().unwrap();
+    let mut run = Run::start(&[fixture(), "--size=1", "--tasks", "-", "--results", results]);
+    let mut stdin = run.child.stdin.take().unwrap();
+    let mut reader = BufReader::new(fs::File::open(&fifo).unwrap());
+    stdin.write_all(line("", "noop", "[]").as_bytes()).unwrap();
+    let mut record = String::new();
+    reader.read_line(&mut record).unwrap();
+    assert!(record.contains("\"id\":0"), "{record}");
+    drop(reader);
+    assert_eq!(run.wait(LIMIT).code(), Some(141));
+    drop(stdin);
+}
+
+#[test]
+fn a_reader_that_leaves_when_all_is_written_changes_nothing() {
+    for (model, code) in [("print", 0), ("fail", 1)] {
+        let tasks = TasksFile::new(line("", model, r#"["out\n",""]"#));
+        let results = ["--results", "-", "--tasks", tasks.path()];
+        let mut run = Run::start(&[&[fixture(), "--size=1"], &results[..]].concat());
+        assert!(run.line().contains("\"id\":0"));
+        drop(run.stdout.take());
+        assert_eq!(run.wait(LIMIT).code(), Some(code), "{model}");
+    }
+}
+
+#[test]
+fn a_dry_run_whose_reader_leaves_exits_with_141_and_one_that_cannot_write_with_3() {
+    let lines: String = (0..100_000).map(|number| format!("[{number}]\n")).collect();
+    let tasks = TasksFile::new(lines);
+    let guest = format!("{}#echo", fixture());
+    let mut run = Run::start(&[&guest, "--dry-run", "--tasks", tasks.path()]);
+    run.line();
+    drop(run.stdout.take());
+    assert_eq!(run.wait(LIMIT).code(), Some(141));
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = mpwasm()
+        .args(["run", &guest, "--dry-run", "--args", "[]"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("No space left"), "{stderr}");
 }
 
 #[test]
@@ -243,7 +289,7 @@ fn a_reader_of_prints_that_went_away_ends_the_run_too() {
     drop(run.stdout.take());
     // The run may have noticed by now, and be over.
     let _ = stdin.write_all(line("", "print", r#"["second\n",""]"#).as_bytes());
-    assert_eq!(run.wait(LIMIT).code(), Some(0));
+    assert_eq!(run.wait(LIMIT).code(), Some(141));
     drop(stdin);
 }
 

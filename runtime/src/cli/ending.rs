@@ -17,8 +17,8 @@ use super::{one_line, status, stdio};
 /// What the main thread waits for.
 #[derive(Debug)]
 pub enum Event {
-    /// All tasks were pushed, or no more will be.
-    Fed(Result<(), Failure>),
+    /// No more tasks will be pushed.
+    Fed(Result<Fed, Failure>),
     /// The user wants the run to end.
     Signal(Signal),
     /// The user wants to know what the run is doing.
@@ -31,6 +31,15 @@ pub enum Event {
     Ended(Result<(), mpwasm::Error>),
     /// A thread of the command line panicked.
     Panicked,
+}
+
+/// How far the feeder came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// All tasks were pushed.
+    All,
+    /// The pool took no more tasks before the last one was pushed.
+    CutShort,
 }
 
 /// The total timeout of a run.
@@ -88,6 +97,8 @@ impl Control for Arc<Pool> {
 pub struct End {
     /// What the pool said.
     pub pool: Result<(), mpwasm::Error>,
+    /// Whether all tasks were pushed.
+    pub fed_all: bool,
     /// Why the feeder could not go on.
     pub feeder: Option<Failure>,
     /// The first signal.
@@ -102,6 +113,7 @@ pub struct End {
 pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limit>) -> End {
     let mut end = End {
         pool: Ok(()),
+        fed_all: false,
         feeder: None,
         signal: None,
         timed_out: None,
@@ -114,11 +126,14 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
             None => inbox.recv().map_err(RecvTimeoutError::from),
         };
         match event {
-            Ok(Event::Fed(Ok(()))) => pool.finish(),
+            Ok(Event::Fed(Ok(fed))) => {
+                end.fed_all = fed == Fed::All;
+                pool.finish();
+            }
             Ok(Event::Fed(Err(failure))) => {
                 match failure.exit {
-                    Exit::Usage => pool.kill(), // nothing was pushed
-                    _ => pool.finish(),         // what was pushed still runs
+                    Exit::Usage | Exit::Unread => pool.kill(), // nothing was pushed
+                    _ => pool.finish(),                        // what was pushed still runs
                 }
                 end.feeder = Some(failure);
             }
@@ -174,7 +189,8 @@ fn on_signal(pool: &impl Control, count: u32, signal: Signal, first: Signal) {
 
 impl End {
     /// The exit code. mpwasm's own failures come before everything else, a signal before what follows from it.
-    pub fn exit(&self, broken: Option<&Broken>, any_failure: bool) -> Exit {
+    /// `any_failure` says whether a task or callback failed, `lost_values` whether a final value was lost.
+    pub fn exit(&self, broken: Option<&Broken>, any_failure: bool, lost_values: bool) -> Exit {
         let of_tasks = |failed| if failed { Exit::TasksFailed } else { Exit::Success };
         let feeder = self.feeder.as_ref().map(|failure| failure.exit);
         if broken.is_some_and(|broken| !broken.is_closed_pipe()) || feeder == Some(Exit::Failed) {
@@ -186,8 +202,11 @@ impl End {
         if let Some(signal) = self.signal {
             return Exit::Interrupted(signal);
         }
-        if let Some(broken) = broken {
-            return of_tasks(broken.any_failure);
+        // A reader that leaves when all is done takes nothing away.
+        if let Some(broken) = broken
+            && (broken.lost || !self.fed_all || lost_values)
+        {
+            return Exit::Unread;
         }
         // A run that was to end with so many good ones has what it was for, whatever went ill until then. That there is no
         // final value follows from the early end.
@@ -196,7 +215,7 @@ impl End {
         {
             return of_tasks(halt.of == Of::Fail);
         }
-        feeder.unwrap_or(of_tasks(any_failure || self.timed_out.is_some()))
+        feeder.unwrap_or(of_tasks(any_failure || lost_values || self.timed_out.is_some()))
     }
 
     /// What went wrong apart from tasks, a line each.
@@ -217,7 +236,11 @@ impl End {
         {
             problems.push(error.to_string());
         }
-        problems.extend(self.feeder.as_ref().map(|failure| one_line(&failure.error)));
+        let feeder = self
+            .feeder
+            .as_ref()
+            .filter(|failure| failure.exit != Exit::Unread);
+        problems.extend(feeder.map(|failure| one_line(&failure.error)));
         if let Some(halt) = self.halted {
             problems.push(format!("the run was ended early: --halt {halt}"));
         }
@@ -274,10 +297,10 @@ mod tests {
 
     #[test]
     fn when_all_is_pushed_the_pool_drains() {
-        let (calls, end) = play(vec![Event::Fed(Ok(())), Event::Ended(Ok(()))], None);
+        let (calls, end) = play(vec![Event::Fed(Ok(Fed::All)), Event::Ended(Ok(()))], None);
         assert_eq!(calls, ["finish"]);
-        assert_eq!(end.exit(None, false), Exit::Success);
-        assert_eq!(end.exit(None, true), Exit::TasksFailed);
+        assert_eq!(end.exit(None, false, false), Exit::Success);
+        assert_eq!(end.exit(None, true, false), Exit::TasksFailed);
         assert!(end.problems(None).is_empty());
     }
 
@@ -290,7 +313,7 @@ mod tests {
         ] {
             let (calls, end) = play(vec![Event::Fed(Err(failure(exit))), Event::Ended(Ok(()))], None);
             assert_eq!(calls, [call], "{exit:?}");
-            assert_eq!(end.exit(None, false), exit);
+            assert_eq!(end.exit(None, false, false), exit);
             assert_eq!(end.problems(None), ["because"]);
         }
     }
@@ -300,19 +323,19 @@ mod tests {
         let events = vec![
             Event::Signal(Signal::Terminate),
             Event::Signal(Signal::Interrupt),
-            Event::Fed(Ok(())),
+            Event::Fed(Ok(Fed::All)),
             Event::Ended(Ok(())),
         ];
         let (calls, end) = play(events, None);
         assert_eq!(calls, ["interrupt", "kill", "finish"]);
-        assert_eq!(end.exit(None, true), Exit::Interrupted(Signal::Terminate));
+        assert_eq!(end.exit(None, true, false), Exit::Interrupted(Signal::Terminate));
     }
 
     #[test]
     fn a_question_changes_nothing() {
         let (calls, end) = play(vec![Event::Asked, Event::Asked, Event::Ended(Ok(()))], None);
         assert_eq!(calls, ["status", "status"]);
-        assert_eq!(end.exit(None, false), Exit::Success);
+        assert_eq!(end.exit(None, false, false), Exit::Success);
     }
 
     #[test]
@@ -320,7 +343,7 @@ mod tests {
         let died = mpwasm::Error::DispatcherDied("signal 9".into());
         let (calls, end) = play(vec![Event::Ended(Err(died))], None);
         assert!(calls.is_empty());
-        assert_eq!(end.exit(None, true), Exit::Failed);
+        assert_eq!(end.exit(None, true, false), Exit::Failed);
         assert_eq!(end.problems(None).len(), 1);
     }
 
@@ -338,7 +361,7 @@ mod tests {
         }
         let limit = Limit::new(Instant::now(), Duration::from_millis(1));
         let end = wait(&EndsWhenKilled(sender), &inbox, Some(limit));
-        assert_eq!(end.exit(None, false), Exit::TasksFailed);
+        assert_eq!(end.exit(None, false, false), Exit::TasksFailed);
         assert!(end.problems(None)[0].contains("--total-timeout 1ms"));
     }
 
@@ -359,16 +382,16 @@ mod tests {
             let events = vec![Event::Halted(halt.parse().unwrap()), Event::Ended(Ok(()))];
             let (calls, end) = play(events, None);
             assert_eq!(calls, [call]);
-            assert_eq!(end.exit(None, true), exit);
+            assert_eq!(end.exit(None, true, false), exit);
             assert!(end.problems(None)[0].contains(halt));
         }
     }
 
-    fn broken(kind: ErrorKind, any_failure: bool) -> Broken {
+    fn broken(kind: ErrorKind, lost: bool) -> Broken {
         Broken {
             place: Place::Records,
             error: kind.into(),
-            any_failure,
+            lost,
         }
     }
 
@@ -377,31 +400,49 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_judged_by_what_had_failed_before() {
-        let (_, end) = play(vec![Event::Ended(report_error())], None);
-        assert_eq!(
-            end.exit(Some(&broken(ErrorKind::BrokenPipe, false)), true),
-            Exit::Success
-        );
-        assert_eq!(
-            end.exit(Some(&broken(ErrorKind::BrokenPipe, true)), true),
-            Exit::TasksFailed
-        );
-        assert!(
-            end.problems(Some(&broken(ErrorKind::BrokenPipe, true)))
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn prints_that_cannot_be_written_kill_the_run() {
+    fn a_reader_that_leaves_early_makes_141_whatever_failed_until_then() {
+        let closed = broken(ErrorKind::BrokenPipe, true);
+        let (_, end) = play(vec![Event::Fed(Ok(Fed::All)), Event::Ended(report_error())], None);
+        for any_failure in [false, true] {
+            assert_eq!(end.exit(Some(&closed), any_failure, false), Exit::Unread);
+        }
+        assert!(end.problems(Some(&closed)).is_empty());
         let (calls, end) = play(vec![Event::Broken, Event::Ended(Ok(()))], None);
         assert_eq!(calls, ["kill"]);
         let closed = broken(ErrorKind::BrokenPipe, false);
         assert_eq!(
-            end.exit(Some(&closed), true),
-            Exit::Success,
-            "what was cancelled came after it"
+            end.exit(Some(&closed), false, false),
+            Exit::Unread,
+            "there were more tasks"
+        );
+    }
+
+    #[test]
+    fn a_reader_that_leaves_when_all_is_done_changes_nothing() {
+        let closed = broken(ErrorKind::BrokenPipe, false);
+        let events = vec![Event::Broken, Event::Fed(Ok(Fed::All)), Event::Ended(Ok(()))];
+        let (_, end) = play(events, None);
+        assert_eq!(end.exit(Some(&closed), false, false), Exit::Success);
+        assert_eq!(end.exit(Some(&closed), true, false), Exit::TasksFailed);
+        assert_eq!(
+            end.exit(Some(&closed), false, true),
+            Exit::Unread,
+            "the final callback was not run"
+        );
+    }
+
+    #[test]
+    fn a_signal_comes_before_a_reader_that_leaves() {
+        let events = vec![
+            Event::Signal(Signal::Interrupt),
+            Event::Broken,
+            Event::Ended(Ok(())),
+        ];
+        let (_, end) = play(events, None);
+        let closed = broken(ErrorKind::BrokenPipe, true);
+        assert_eq!(
+            end.exit(Some(&closed), false, false),
+            Exit::Interrupted(Signal::Interrupt)
         );
     }
 
@@ -410,7 +451,7 @@ mod tests {
         let events = vec![Event::Signal(Signal::Interrupt), Event::Ended(report_error())];
         let (_, end) = play(events, None);
         let full = broken(ErrorKind::StorageFull, false);
-        assert_eq!(end.exit(Some(&full), false), Exit::Failed);
+        assert_eq!(end.exit(Some(&full), false, false), Exit::Failed);
         let problems = end.problems(Some(&full));
         assert_eq!(problems.len(), 1);
         assert!(
@@ -423,6 +464,6 @@ mod tests {
     fn a_panic_is_a_failure_of_mpwasm() {
         let (calls, end) = play(vec![Event::Panicked], None);
         assert_eq!(calls, ["kill"]);
-        assert_eq!(end.exit(None, false), Exit::Failed);
+        assert_eq!(end.exit(None, false, false), Exit::Failed);
     }
 }

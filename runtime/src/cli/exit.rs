@@ -27,7 +27,8 @@ pub enum Exit {
     BadCommand,
     /// 134, of `exec`: the command trapped, or what comes to the same.
     Trapped,
-    /// 141, of `exec`: nobody reads the command's stdout any more; the code of a program that SIGPIPE ended.
+    /// 141: the reader of stdout or of the records' pipe left before all was written. It is the code of a program that
+    /// SIGPIPE ended.
     Unread,
 }
 

@@ -10,6 +10,7 @@ use anyhow::anyhow;
 use mpwasm::{Guest, Pool, Rejected, Task, TaskLine};
 use serde_json::value::RawValue;
 
+use super::ending::Fed;
 use super::exit::{Exit, Failure};
 use super::guests::{Guests, Loaded};
 use super::inputs::{Form, Origin, Template};
@@ -122,7 +123,7 @@ impl<'a> Feed<'a> {
 
     /// Pushes everything, and waits for room in the pool as long as it takes. `pool` runs guests' `tasks`. That it has
     /// ended in the meantime is no failure here: whoever waits for it learns why.
-    pub fn push_to(self, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>) -> Result<(), Failure> {
+    pub fn push_to(self, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>) -> Result<Fed, Failure> {
         let pushed = match self {
             Self::Lines {
                 guests,
@@ -149,13 +150,13 @@ impl<'a> Feed<'a> {
         };
         match ended.and(pushed) {
             Err(PushError::Refused(failure)) => Err(failure),
-            Err(PushError::Pool(error)) if has_ended(&error) => Ok(()),
+            Err(PushError::Pool(error)) if has_ended(&error) => Ok(Fed::CutShort),
             Err(PushError::Pool(error @ mpwasm::Error::Tasks { .. })) => Err(Failure {
                 exit: Exit::TasksFailed,
                 error: error.into(),
             }),
             Err(PushError::Pool(error)) => Err(Failure::internal(error)),
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Fed::All),
         }
     }
 }
@@ -168,14 +169,14 @@ fn push_tasks_of(guest: &Guest, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>
         match pusher.push(items) {
             Ok(()) => Ok(()),
             Err(PushError::Pool(error)) => Err(error),
-            Err(PushError::Refused(failure)) => {
-                refused = Some(failure);
+            Err(error) => {
+                refused = Some(error);
                 Err(mpwasm::Error::Closed) // it ends the guest's `tasks`
             }
         }
     });
     match refused {
-        Some(failure) => Err(PushError::Refused(failure)),
+        Some(error) => Err(error),
         None => ended.map(drop).map_err(PushError::Pool),
     }
 }

@@ -113,7 +113,7 @@ pub enum Command {
     /// Run a guest's tasks in a pool of worker processes.
     ///
     /// Exit codes: 0 every task and callback was ok; 1 some failed; 2 wrong usage or a bad guest, nothing ran;
-    /// 3 mpwasm itself failed; 130 and 143 interrupted. A first SIGINT or SIGTERM lets running tasks end, a second
+    /// 3 mpwasm itself failed; 130 and 143 interrupted; 141 the reader of its output left before all was written. A first SIGINT or SIGTERM lets running tasks end, a second
     /// one kills them, a third one does not even wait for the records. SIGUSR1 prints what each worker is doing.
     #[command(override_usage = "mpwasm run [OPTIONS] <GUEST[#MODEL]>... [-- ARG...] [::: INPUT...]")]
     Run(Box<RunArgs>),

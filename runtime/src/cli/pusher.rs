@@ -4,13 +4,13 @@
 //! Where they come from is in `feed.rs`.
 
 use std::collections::HashMap;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mpwasm::{Pool, Rejected, Task, TaskParts};
 use serde_json::json;
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::job_log::Identity;
 use super::order::{self, Order};
 use super::records::inert_json;
@@ -32,7 +32,7 @@ pub enum Item {
 pub enum PushError {
     /// The pool says so.
     Pool(mpwasm::Error),
-    /// The log that the run was to go on with is of something else: nothing has run.
+    /// Nothing has run: the log that the run was to go on with is of something else, or what would run can't be shown.
     Refused(Failure),
 }
 
@@ -45,24 +45,27 @@ impl From<mpwasm::Error> for PushError {
 /// What takes tasks: the pool, or who only shows them. Ids count up from 0.
 pub trait Taker {
     /// Takes tasks.
-    fn push_all(&self, tasks: Vec<Task>) -> Result<(), mpwasm::Error>;
+    fn push_all(&self, tasks: Vec<Task>) -> Result<(), PushError>;
     /// Takes what is no task.
-    fn reject(&self, rejected: Rejected) -> Result<(), mpwasm::Error>;
+    fn reject(&self, rejected: Rejected) -> Result<(), PushError>;
     /// Leaves out so many ids.
-    fn skip(&self, count: u64) -> Result<(), mpwasm::Error>;
+    fn skip(&self, count: u64) -> Result<(), PushError>;
 }
 
 impl Taker for Pool {
-    fn push_all(&self, tasks: Vec<Task>) -> Result<(), mpwasm::Error> {
-        Self::push_all(self, tasks).map(drop)
+    fn push_all(&self, tasks: Vec<Task>) -> Result<(), PushError> {
+        Self::push_all(self, tasks)?;
+        Ok(())
     }
 
-    fn reject(&self, rejected: Rejected) -> Result<(), mpwasm::Error> {
-        Self::reject(self, rejected).map(drop)
+    fn reject(&self, rejected: Rejected) -> Result<(), PushError> {
+        Self::reject(self, rejected)?;
+        Ok(())
     }
 
-    fn skip(&self, count: u64) -> Result<(), mpwasm::Error> {
-        Self::skip(self, count).map(drop)
+    fn skip(&self, count: u64) -> Result<(), PushError> {
+        Self::skip(self, count)?;
+        Ok(())
     }
 }
 
@@ -197,7 +200,7 @@ impl<'a, T: Taker> Pusher<'a, T> {
         }
         if self.order.is_none() {
             self.next += tasks.len() as u64;
-            return Ok(self.taker.push_all(tasks)?);
+            return self.taker.push_all(tasks);
         }
         let mut tasks = tasks.into_iter();
         while tasks.len() > 0 {
@@ -280,7 +283,7 @@ impl DryRun {
 }
 
 impl Taker for DryRun {
-    fn push_all(&self, tasks: Vec<Task>) -> Result<(), mpwasm::Error> {
+    fn push_all(&self, tasks: Vec<Task>) -> Result<(), PushError> {
         let write = || -> io::Result<()> {
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
             for task in &tasks {
@@ -288,15 +291,26 @@ impl Taker for DryRun {
             }
             out.flush()
         };
-        write().map_err(mpwasm::Error::Report)
+        write().map_err(|error| PushError::Refused(cannot_show(error)))
     }
 
-    fn reject(&self, rejected: Rejected) -> Result<(), mpwasm::Error> {
+    fn reject(&self, rejected: Rejected) -> Result<(), PushError> {
         stdio::say(&rejected.message);
         Ok(())
     }
 
-    fn skip(&self, _: u64) -> Result<(), mpwasm::Error> {
+    fn skip(&self, _: u64) -> Result<(), PushError> {
         Ok(())
+    }
+}
+
+/// Why a dry run ends: its reader left, or a task line can't be written for another reason.
+fn cannot_show(error: io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Failure {
+            exit: Exit::Unread,
+            error: error.into(),
+        },
+        _ => Failure::internal(anyhow::Error::new(error).context("cannot write the task lines to stdout")),
     }
 }

@@ -39,8 +39,8 @@ pub struct Broken {
     pub place: Place,
     /// Why.
     pub error: io::Error,
-    /// Whether some task or callback had failed until then.
-    pub any_failure: bool,
+    /// Whether something was reported that was not written any more.
+    pub lost: bool,
 }
 
 impl Broken {
@@ -159,20 +159,32 @@ impl RunReporter {
             Place::Records => &mut self.records_broken,
         };
         if !std::mem::replace(is_broken, true) {
-            self.failed(place, ErrorKind::BrokenPipe.into());
+            self.break_off(place, ErrorKind::BrokenPipe.into());
             (self.on_broken)();
         }
     }
 
-    /// Remembers the first failure of all, and passes on what failed.
-    fn failed(&mut self, place: Place, error: io::Error) -> io::Error {
-        let told = io::Error::new(error.kind(), error.to_string());
+    /// Remembers the first failure of all.
+    fn break_off(&mut self, place: Place, error: io::Error) -> &mut Broken {
         self.broken.get_or_insert(Broken {
             place,
             error,
-            any_failure: self.tally.any_failure(),
-        });
+            lost: false,
+        })
+    }
+
+    /// Remembers a write that failed, and returns its error.
+    fn failed(&mut self, place: Place, error: io::Error) -> io::Error {
+        let told = io::Error::new(error.kind(), error.to_string());
+        self.break_off(place, error).lost = true;
         told
+    }
+
+    /// Notes that something is reported. Once a reader has left, it is lost.
+    fn note_report(&mut self) {
+        if let Some(broken) = &mut self.broken {
+            broken.lost = true;
+        }
     }
 
     fn printing(&mut self, write: impl FnOnce(&mut Prints) -> io::Result<()>) -> io::Result<()> {
@@ -244,6 +256,7 @@ impl RunReporter {
 
     /// A task has ended.
     fn ended(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.note_report();
         self.tally.count(outcome);
         self.wishes.counter.ended(outcome.is_success());
         let filed = self.filing(|folder| folder.outcome(outcome));
@@ -368,6 +381,9 @@ impl mpwasm::Reporter for SharedReporter {
 
     fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
         let mut reporter = self.lock();
+        if !output.bytes.is_empty() {
+            reporter.note_report();
+        }
         reporter.filing(|folder| folder.output(output))?;
         let told = || Told::Output {
             source: output.source,

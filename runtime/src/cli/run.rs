@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow};
 use mpwasm::prints::{Prints, Target, Targets};
 use mpwasm::{Cache, LogLevel, Pool};
 
-use super::ending::{self, Event, Limit};
+use super::ending::{self, Event, Fed, Limit};
 use super::exit::{Exit, Failure, OrExit};
 use super::feed::Feed;
 use super::guests::{Guests, Named};
@@ -139,7 +139,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let broken = reporter.broken();
     let values = pool.final_values();
     let lost = values.iter().any(|value| value.result.is_err());
-    let exit = end.exit(broken, reporter.tally().any_failure() || lost);
+    let exit = end.exit(broken, reporter.tally().any_failure(), lost);
     if exit == Exit::Usage
         && let Some(failure) = end.feeder
     {
@@ -175,9 +175,9 @@ struct Feeder {
 
 impl Feeder {
     /// Loads the guests and pushes the tasks, or only shows them.
-    fn feed(mut self, dry_run: bool) -> Result<(), Failure> {
+    fn feed(mut self, dry_run: bool) -> Result<Fed, Failure> {
         let Some(guests) = Guests::load(self.named, &self.pool)? else {
-            return Ok(());
+            return Ok(Fed::CutShort);
         };
         let feed = Feed::prepare(&guests, self.origin)?;
         feed.announce(&self.counter);
@@ -202,9 +202,9 @@ impl Feeder {
             None => begin(Skipped::default()).map(|()| None)?,
         };
         let mut pusher = Pusher::new(&*self.pool, guests.first(), fitting).telling(self.roll, self.order);
-        feed.push_to(&self.pool, &mut pusher)?;
+        let fed = feed.push_to(&self.pool, &mut pusher)?;
         self.counter.total(pusher.pushed());
-        Ok(())
+        Ok(fed)
     }
 }
 
