@@ -44,6 +44,7 @@ mod backstop;
 mod compiler;
 mod dispatcher;
 mod error;
+mod final_budget;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -24,6 +24,7 @@ mod descriptors;
 mod endless;
 mod files;
 mod grants;
+mod held;
 mod memory;
 mod names;
 mod offsets;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::final_budget::FinalBudget;
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::exact_timers;
@@ -281,6 +282,7 @@ impl Thread {
         exact_timers();
         // Timeouts in a row, by guest and model.
         let mut strikes: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut budget = FinalBudget::new(self.settings.max_result);
         for job in jobs {
             match job {
                 Job::Load(artifact, info) => {
@@ -313,7 +315,10 @@ impl Thread {
                     let Ok(ending) = self.call(&mut executor, &call) else {
                         return Ok(());
                     };
-                    let failure = ending.err();
+                    // Its data and backtrace are in no record: they do not wait for the event loop.
+                    let failure = ending
+                        .err()
+                        .map(|Failure { kind, message, .. }| Failure::new(kind, message));
                     let timed_out = failure
                         .as_ref()
                         .is_some_and(|failure| failure.kind == Kind::Timeout);
@@ -340,7 +345,7 @@ impl Thread {
                     let Ok(ending) = self.call(&mut executor, &call) else {
                         return Ok(());
                     };
-                    self.mouth.say(Event::Final(ending));
+                    self.mouth.say(Event::Final(budget.admit(ending)));
                 }
             }
         }

@@ -26,7 +26,7 @@ use super::info::GuestInfo;
 use super::limits::{Budget, Limits};
 use super::load::{Entry, LoadError, Loaded, linker};
 use super::output::Prints;
-use super::state::State;
+use super::state::{Buffers, State};
 use super::wasi;
 use crate::grants::Granted;
 use crate::outcome::{Failure, Kind};
@@ -43,6 +43,8 @@ pub struct Executor {
     /// The state that fresh instances use one after the other; away while one runs.
     state: Option<State>,
     kept: HashMap<(u32, u32), Kept>,
+    /// The buffers that all kept instances use, of which one runs at a time.
+    buffers: Buffers,
     /// The instance of the chunk whose items run, with their export.
     chunk: Option<(Store<State>, Callable)>,
     /// For wasmtime-wasi, see [`wasi`](super::wasi): a runtime of one thread, the caller's.
@@ -96,6 +98,7 @@ impl Executor {
             settings: settings.clone(),
             guests: Vec::new(),
             kept: HashMap::new(),
+            buffers: Buffers::default(),
             chunk: None,
             engine,
             deadline,
@@ -291,6 +294,7 @@ impl Executor {
                 (call::store(&self.engine, state), None)
             }
         };
+        store.data_mut().exchange(&mut self.buffers);
         store.data_mut().begin(call);
         store.data_mut().limits.begin(memory);
         let done = call::start_clock(&mut store, fuel, "before it began").and_then(|()| {
@@ -301,16 +305,18 @@ impl Executor {
             let code = call::invoke(&mut store, instance, &entry.export, &entry.place)?;
             Ok((instance, code))
         });
-        match done {
-            Err(failure) => Report::new(Err(failure), store.data()),
-            Ok((instance, code)) => {
-                let ending = end(code, call.export, store.data_mut());
-                let report = Report::new(ending, store.data());
-                store.data_mut().end();
-                self.kept.insert(key, Kept { store, instance });
-                report
-            }
+        let (ending, instance) = match done {
+            Err(failure) => (Err(failure), None),
+            Ok((instance, code)) => (end(code, call.export, store.data_mut()), Some(instance)),
+        };
+        let report = Report::new(ending, store.data());
+        store.data_mut().end();
+        // What an instance keeps is counted against `memory`; a buffer would not be.
+        store.data_mut().exchange(&mut self.buffers);
+        if let Some(instance) = instance {
+            self.kept.insert(key, Kept { store, instance });
         }
+        report
     }
 
     /// Whether an instance is kept for this model: its last [`run_kept`](Self::run_kept) did not discard it.
@@ -577,6 +583,38 @@ mod tests {
             ended(Kind::Invalid, rig.executor.run_kept(&call, 1 << 20));
             assert!(rig.deadline.disarm());
         }
+    }
+
+    #[test]
+    fn kept_instances_share_the_buffers_of_their_calls() {
+        let models: String = (0..16)
+            .map(|n| format!(r#"(export "m{n}.runnable" (func $f)) (export "m{n}.callback" (func $f))"#))
+            .collect();
+        let wat = guest(&format!(
+            r#"(func $f (result i32) (call $output_write (i32.const 0) (i32.const 65536)) (i32.const 0)) {models}"#
+        ));
+        let settings = EngineSettings {
+            max_result: 16 << 20,
+            ..settings()
+        };
+        let mut rig = Rig::with(Role::Callbacks, &settings, &wat);
+        let input = "x".repeat(1 << 20);
+        for model in 0..16 {
+            rig.deadline.arm(Time::NEVER);
+            let call = Call {
+                input: input.as_bytes(),
+                ..call(Export::Callback, model, "")
+            };
+            assert!(rig.executor.run_kept(&call, 16 << 20).ending.is_ok());
+            assert!(rig.deadline.disarm());
+        }
+        let of_instances = |kept: &Kept| kept.store.data().buffers();
+        let all: usize = rig.executor.kept.values().map(of_instances).sum();
+        assert_eq!((rig.executor.kept.len(), all), (16, 0), "the instances hold none");
+        assert!(
+            rig.executor.buffers.capacity() >= input.len(),
+            "they are kept once"
+        );
     }
 
     #[test]

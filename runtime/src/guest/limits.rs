@@ -11,7 +11,10 @@ use wasmtime::ResourceLimiter;
 
 use crate::settings::MAX_TABLE_ELEMENTS;
 
-/// Linear memory that the kept callback instances of one guest share, bytes.
+/// Bytes of an element of a table: a pointer.
+const TABLE_ELEMENT: u64 = 8;
+
+/// Linear memory and tables that the kept callback instances of one guest share, bytes.
 ///
 /// Only the thread that owns the executor touches it; the atomic is there because stores must be `Send`, and
 /// `Relaxed` is enough.
@@ -25,8 +28,10 @@ pub(super) struct Budget {
 pub(super) struct Limits {
     cap: u64,
     shared: Option<Arc<Budget>>,
-    /// What this instance has taken from `shared`.
+    /// What the memory of this instance has taken from `shared`.
     reserved: u64,
+    /// What its tables have.
+    tables: u64,
     peak: u64,
     refused: bool,
     refused_last: bool,
@@ -39,6 +44,7 @@ impl Limits {
             cap,
             shared: None,
             reserved: 0,
+            tables: 0,
             peak: 0,
             refused: false,
             refused_last: false,
@@ -92,13 +98,32 @@ impl Limits {
         shared.used.store(used + self.reserved, Ordering::Relaxed);
         allowed
     }
+
+    /// Whether a table may have so many elements more. Those of a fresh instance are bounded by themselves; those of kept
+    /// ones, of which there can be many, also count as memory.
+    fn allows_elements(&mut self, more: usize) -> bool {
+        let Some(shared) = &self.shared else {
+            return true;
+        };
+        let bytes = TABLE_ELEMENT.saturating_mul(more as u64);
+        let used = shared.used.load(Ordering::Relaxed).saturating_add(bytes);
+        if used > self.cap {
+            self.refused = true;
+            return false;
+        }
+        self.tables += bytes;
+        shared.used.store(used, Ordering::Relaxed);
+        true
+    }
 }
 
 impl Drop for Limits {
     /// The instance is gone: others may have what it had.
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            shared.used.fetch_sub(self.reserved, Ordering::Relaxed);
+            shared
+                .used
+                .fetch_sub(self.reserved + self.tables, Ordering::Relaxed);
         }
     }
 }
@@ -129,11 +154,12 @@ impl ResourceLimiter for Limits {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
+        let within_limits = desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum);
+        Ok(within_limits && self.allows_elements(desired.saturating_sub(current)))
     }
 
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -216,6 +242,21 @@ mod tests {
             .unwrap();
         assert!(!grow(&mut limits, 1, 11));
         assert_eq!(budget.used.load(Ordering::Relaxed), PAGE as u64);
+    }
+
+    #[test]
+    fn tables_of_kept_instances_count_as_their_memory() {
+        let budget = Arc::new(Budget::default());
+        let limits = || Limits::sharing(2 * PAGE as u64, Arc::clone(&budget));
+        let (mut first, mut second) = (limits(), limits());
+        assert!(first.table_growing(0, 10_000, None).unwrap());
+        assert!(grow(&mut second, 0, 0) && !second.table_growing(0, 10_000, None).unwrap());
+        assert!(second.was_refused());
+        drop(first);
+        assert!(grow(&mut second, 0, 1) && second.table_growing(0, 8_000, None).unwrap());
+        assert!(!grow(&mut second, 1, 2));
+        drop(second);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -23,6 +23,21 @@ use super::wasi;
 use crate::grants::Granted;
 use crate::settings::KEPT_BUFFER;
 
+/// Buffers for the input and the output of calls. Between calls each has at most [`KEPT_BUFFER`] bytes.
+#[derive(Default)]
+pub(super) struct Buffers {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Buffers {
+    /// Bytes that they take.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+}
+
 pub(super) struct State {
     /// This call's input.
     pub(super) input: Vec<u8>,
@@ -101,6 +116,18 @@ impl State {
         self.pushes = call.export == Export::Tasks;
         self.printed.begin(self.max_output);
         self.end_command();
+    }
+
+    /// Exchanges the buffers of this state for others: those are used from now on.
+    pub(super) fn exchange(&mut self, buffers: &mut Buffers) {
+        std::mem::swap(&mut self.input, &mut buffers.input);
+        std::mem::swap(&mut self.output, &mut buffers.output);
+    }
+
+    /// Bytes that its buffers take.
+    #[cfg(test)]
+    pub(super) fn buffers(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
     }
 
     /// The call that has begun is a command's. `false` when its input is no [`Invocation`].

@@ -294,6 +294,7 @@ impl Builder {
         }
         let make_shared = {
             let (settings, executable) = (settings.clone(), executable.clone());
+            let folds = Folds::new(settings.max_result);
             move |socket, dispatcher, memory| -> Result<Arc<Shared>, Error> {
                 Ok(Arc::new(Shared {
                     number: POOLS.fetch_add(1, Ordering::Relaxed),
@@ -304,7 +305,7 @@ impl Builder {
                     ledger: Ledger::default(),
                     counters: Counters::default(),
                     questions: Questions::default(),
-                    folds: Folds::default(),
+                    folds,
                     feed: Mutex::new(Feed::new(pipe)),
                     socket: Mutex::new(socket),
                     reporter: Locked::new(reporter),

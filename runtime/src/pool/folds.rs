@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::Pool;
 use super::guest::Guest;
 use crate::error::Error;
+use crate::final_budget::FinalBudget;
 use crate::outcome::{Failure, Kind};
 
 /// What a model's callbacks have made of all results of a pool: what its `final_callback` said.
@@ -40,17 +41,37 @@ impl fmt::Display for FinalError {
 impl std::error::Error for FinalError {}
 
 /// The guests that can have some, and those that were told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Folds(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// In the order of loading.
     guests: Vec<Guest>,
     told: Vec<((u32, u32), FinalValue)>,
+    /// What those that were told may have together.
+    budget: FinalBudget,
+}
+
+/// A value, for [`FinalBudget`].
+struct Value(Box<RawValue>);
+
+impl AsRef<str> for Value {
+    fn as_ref(&self) -> &str {
+        self.0.get()
+    }
 }
 
 impl Folds {
+    /// None were told, of a pool with this `--max-result`.
+    pub fn new(max_result: u64) -> Self {
+        Self(Mutex::new(State {
+            guests: Vec::new(),
+            told: Vec::new(),
+            budget: FinalBudget::new(max_result),
+        }))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,16 +83,19 @@ impl Folds {
 
     /// A fold was told. False when it can't be, or was told before.
     pub fn tell(&self, guest: u32, model: u32, result: Result<Box<RawValue>, Failure>) -> bool {
-        let mut state = self.state();
+        let state = &mut *self.state();
         let told = state.told.iter().any(|(of, _)| *of == (guest, model));
         let of = state.guests.get(guest as usize);
         let Some(of) = of.filter(|of| !told && (model as usize) < of.info().models.len()) else {
             return false;
         };
+        let admitted = state.budget.admit(result.map(Value));
         let value = FinalValue {
             guest: of.name().to_owned(),
             model: of.model_name(model).to_owned(),
-            result: result.map_err(|Failure { kind, message, .. }| FinalError { kind, message }),
+            result: admitted
+                .map(|Value(json)| json)
+                .map_err(|Failure { kind, message, .. }| FinalError { kind, message }),
         };
         state.told.push(((guest, model), value));
         true
@@ -87,6 +111,9 @@ impl Folds {
 impl Pool {
     /// What the callbacks of each model have made of all results, once the pool has ended: one for each model with a
     /// `final_callback` of which tasks were run, in the order of the guests and their models. Until then there are none.
+    ///
+    /// All of them together have no more bytes than one result may have ([`Settings::max_result`](crate::Settings::max_result)):
+    /// one that does not fit beside those before it is a [`FinalError`] of the kind [`Kind::Limit`].
     #[must_use]
     pub fn final_values(&self) -> Vec<FinalValue> {
         match self.shared.has_ended() {

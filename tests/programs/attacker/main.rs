@@ -24,6 +24,8 @@ mod compiler;
 mod dispatcher;
 #[path = "../../../runtime/src/error.rs"]
 mod error;
+#[path = "../../../runtime/src/final_budget.rs"]
+mod final_budget;
 #[path = "../../../runtime/src/grants.rs"]
 mod grants;
 #[path = "../../../runtime/src/guest/mod.rs"]
