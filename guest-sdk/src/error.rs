@@ -3,9 +3,10 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
-/// Why a call failed: a message for people, or data for programs.
+/// Why a call failed: a message for people, data for programs, or both.
 ///
 /// The `?` operator makes one from every [`std::error::Error`], from `String` and `&str`, from
 /// `Box<dyn std::error::Error>` and from the error types of crates that convert to that. The message is the
@@ -19,7 +20,7 @@ use serde::Serialize;
 ///         return Err(Error::new("nothing to parse"));
 ///     }
 ///     if text == "?" {
-///         return Err(Error::with_data(&json!({"unknown": text})));
+///         return Err(Error::with_data(&json!({"unknown": text})).message("no such number"));
 ///     }
 ///     let number: u8 = text.parse()?;
 ///     if number > 100 {
@@ -31,14 +32,17 @@ use serde::Serialize;
 /// assert_eq!(parse("").unwrap_err().to_string(), "nothing to parse");
 /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
 /// assert_eq!(parse("101").unwrap_err().to_string(), "101 is too large");
-/// assert_eq!(parse("?").unwrap_err().to_string(), r#"{"unknown":"?"}"#);
+/// assert_eq!(parse("?").unwrap_err().to_string(), "no such number");
 /// ```
 ///
 /// Like other types that convert from every error, this one does not implement [`std::error::Error`] itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
-    /// The error as the host wants it: a JSON string is the message, any other JSON the data.
+    /// The error as the host wants it: a JSON string is the message, an object of `message` and `data` is both, any
+    /// other JSON is the data.
     json: String,
+    /// The data alone, as JSON.
+    data: Option<String>,
 }
 
 impl Error {
@@ -46,28 +50,54 @@ impl Error {
     #[must_use]
     pub fn new(message: impl fmt::Display) -> Self {
         let json = serde_json::to_string(&message.to_string()).expect("a string is always JSON");
-        Self { json }
+        Self { json, data: None }
     }
 
     /// An error with data: `error.data` in the task's record.
     ///
-    /// Data that is a JSON string counts as a message. Data that serde cannot write as JSON becomes an error
-    /// that says so.
+    /// Without a [`message`](Self::message) the record's message is only that the guest failed. Data that is a JSON
+    /// string counts as a message. Data that serde cannot write as JSON becomes an error that says so.
     #[must_use]
     pub fn with_data(data: &(impl Serialize + ?Sized)) -> Self {
         match serde_json::to_string(data) {
-            Ok(json) => Self { json },
+            Ok(json) => Self {
+                data: Some(json.clone()),
+                json,
+            },
             Err(error) => Self::new(format_args!("the error's data is no JSON: {error}")),
+        }
+    }
+
+    /// Sets the message: `error.message` in the task's record. The data stays.
+    ///
+    /// ```
+    /// use mpwasm_guest::{Error, json};
+    ///
+    /// let error = Error::with_data(&json!({"port": 80})).message("the port is taken");
+    /// assert_eq!(error.to_string(), "the port is taken");
+    /// ```
+    #[must_use]
+    pub fn message(self, message: impl fmt::Display) -> Self {
+        let Self { json, .. } = Self::new(message);
+        let json = match &self.data {
+            Some(data) => format!(r#"{{"message":{json},"data":{data}}}"#),
+            None => json,
+        };
+        Self {
+            json,
+            data: self.data,
         }
     }
 
     /// An error that the host's side of a call reported.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn from_json(json: String) -> Self {
-        Self { json }
+        let data = (!json.starts_with('"')).then(|| json.clone());
+        Self { json, data }
     }
 
-    /// The error as one piece of JSON: a string for a message, anything else for data.
+    /// The error as one piece of JSON: a string for a message, an object of `message` and `data` for both, anything
+    /// else for data.
     #[must_use]
     pub fn as_json(&self) -> &str {
         &self.json
@@ -92,11 +122,23 @@ impl<E: Into<Box<dyn StdError>>> From<E> for Error {
     }
 }
 
-/// The message, or the data as JSON.
+/// The form in which an error with a message and data travels.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageAndData {
+    message: String,
+    #[serde(rename = "data")]
+    _data: IgnoredAny,
+}
+
+/// The message; without one, the data as JSON.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match serde_json::from_str::<String>(&self.json) {
-            Ok(message) => f.write_str(&message),
+        if let Ok(message) = serde_json::from_str::<String>(&self.json) {
+            return f.write_str(&message);
+        }
+        match serde_json::from_str::<MessageAndData>(&self.json) {
+            Ok(both) => f.write_str(&both.message),
             Err(_) => f.write_str(&self.json),
         }
     }
@@ -139,6 +181,14 @@ mod tests {
     fn data_travels_as_it_is() {
         assert_eq!(Error::with_data(&[1, 2]).as_json(), "[1,2]");
         assert_eq!(Error::with_data(&()).as_json(), "null");
+    }
+
+    #[test]
+    fn a_message_travels_beside_the_data() {
+        let error = Error::with_data(&[1, 2]).message("first").message("a \"b\"");
+        assert_eq!(error.as_json(), r#"{"message":"a \"b\"","data":[1,2]}"#);
+        assert_eq!(error.to_string(), "a \"b\"");
+        assert_eq!(Error::new("first").message("second").as_json(), "\"second\"");
     }
 
     #[test]

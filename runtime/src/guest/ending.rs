@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -150,7 +152,17 @@ pub(super) fn no_result(code: i32, state: &State) -> Result<String, Failure> {
     }
 }
 
-/// What a guest says that returned failure: a JSON string or plain text is its message, other JSON its data.
+/// An error that a guest reports with a message and data.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageAndData<'a> {
+    message: String,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// The failure that a guest reported. A JSON string or plain text is its message, an object of exactly `message` (a
+/// string) and `data` is both, any other JSON is its data.
 fn reported(code: i32, output: &[u8]) -> Failure {
     let bare = || format!("the guest returned {code}");
     if output.is_empty() {
@@ -161,9 +173,15 @@ fn reported(code: i32, output: &[u8]) -> Failure {
             Ok(text) => Failure::new(Kind::Error, cut(text)),
             // A string that is valid JSON and no valid text (a lone surrogate) is shown as it was written.
             Err(_) if line.starts_with('"') => Failure::new(Kind::Error, cut(line.into_owned())),
-            Err(_) => Failure {
-                data: Some(line.into_owned()),
-                ..Failure::new(Kind::Error, bare())
+            Err(_) => match serde_json::from_str::<MessageAndData<'_>>(&line) {
+                Ok(MessageAndData { message, data }) => Failure {
+                    data: Some(data.get().to_owned()),
+                    ..Failure::new(Kind::Error, cut(message))
+                },
+                Err(_) => Failure {
+                    data: Some(line.into_owned()),
+                    ..Failure::new(Kind::Error, bare())
+                },
             },
         },
         Err(_) => Failure::new(Kind::Error, message(output)),
@@ -267,6 +285,16 @@ mod tests {
         assert_eq!(failed(b"plain text"), ("plain text".to_owned(), None));
         assert_eq!(failed(b"{\"a\":\n[1]}"), (bare(), Some("{\"a\":[1]}".to_owned())));
         assert_eq!(failed(b"null"), (bare(), Some("null".to_owned())));
+        let both = br#"{"data": [1], "message": "taken"}"#;
+        assert_eq!(failed(both), ("taken".to_owned(), Some("[1]".to_owned())));
+        // Data that only resembles it stays what it is.
+        for data in [
+            r#"{"message":"taken"}"#,
+            r#"{"message":1,"data":2}"#,
+            r#"{"message":"a","data":1,"x":2}"#,
+        ] {
+            assert_eq!(failed(data.as_bytes()), (bare(), Some(data.to_owned())));
+        }
         assert_eq!(failed(b"\"\\ud800\""), ("\"\\ud800\"".to_owned(), None));
         assert_eq!(failed(b"\xff!"), ("\u{fffd}!".to_owned(), None));
         assert_eq!(failed(&[b'['; 200]).0.len(), 200);
