@@ -74,9 +74,10 @@ pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
 pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
-    AsCompleted, Builder, Cache, CacheStats, Callable, CancellationToken, FinalError, FinalValue, Guest,
-    LOG_TARGET, LogLine, Model, Output, Pool, Progress, Rejected, Reporter, Results, Source, Stats, Task,
-    TaskHandle, TaskParts, Terminal, as_completed, inspect, prints, wait_all, wait_any,
+    AsCompleted, AsCompletedStream, Builder, Cache, CacheStats, Callable, CancellationToken, FinalError,
+    FinalValue, Guest, LOG_TARGET, LogLine, Model, Output, Pool, Progress, Rejected, Reporter, Results,
+    ResultsStream, Source, Stats, Task, TaskHandle, TaskParts, Terminal, as_completed, inspect, prints,
+    wait_all, wait_any,
 };
 pub use retry::{Backoff, Retry};
 pub use settings::{Isolation, Jail, Settings, User};

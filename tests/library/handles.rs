@@ -158,6 +158,36 @@ fn cancelling_what_has_ended_or_never_was_does_nothing() {
 }
 
 #[test]
+fn dropping_a_handle_that_cancels_on_drop_ends_its_task_and_no_other() {
+    let (pool, guest, record) = recorded(builder().size(2));
+    let stays = pool.submit(task(&guest, "spin")).unwrap();
+    let goes = pool.submit(task(&guest, "spin")).unwrap().cancel_on_drop();
+    record.wait_until_running(&[&stays, &goes]);
+    let id = goes.id();
+    // A future that is given up, as by a timeout of an executor.
+    let mut goes = goes;
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut goes).poll(&mut context).is_pending());
+    drop(goes);
+    // Both workers spun: one is free again.
+    assert_eq!(status(&pool.submit(guest.task([1])).unwrap()), "ok");
+    assert!(!stays.is_ready());
+    stays.cancel();
+    // One that has ended is not harmed.
+    let ended = pool.submit(guest.task([2])).unwrap().cancel_on_drop();
+    let ended_id = ended.id();
+    assert_eq!(status(&ended), "ok");
+    drop(ended);
+    in_time(|| pool.stop()).unwrap();
+    let outcomes = record.outcomes();
+    let status_of = |id| {
+        let outcome = outcomes.iter().find(|outcome| outcome.id == id);
+        outcome.expect("each task has an outcome").status()
+    };
+    assert_eq!((status_of(id), status_of(ended_id)), ("cancelled", "ok"));
+}
+
+#[test]
 fn dropping_a_handle_does_not_cancel_the_task() {
     let (pool, guest, record) = recorded(builder());
     drop(pool.submit(task(&guest, "heard")).unwrap());

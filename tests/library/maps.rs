@@ -267,7 +267,8 @@ fn a_map_is_a_stream() {
 
     let (pool, guest) = pool_and_guest(builder());
     for chunk_size in [1, 10] {
-        let mut results = pool.map(&guest, 0..100_u64).unwrap().chunk_size(chunk_size);
+        let results = pool.map(&guest, 0..100_u64).unwrap().chunk_size(chunk_size);
+        let mut results = results.into_stream();
         let mut next = move || {
             block_on(std::future::poll_fn(|context| {
                 Pin::new(&mut results).poll_next(context)

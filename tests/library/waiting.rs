@@ -89,7 +89,7 @@ fn as_completed_is_a_stream() {
     let handles: Vec<_> = (0..20)
         .map(|number| pool.submit(guest.task([number])).unwrap())
         .collect();
-    let mut ended = as_completed(handles);
+    let mut ended = as_completed(handles).into_stream();
     let mut next = || {
         block_on(std::future::poll_fn(|context| {
             Pin::new(&mut ended).poll_next(context)

@@ -11,7 +11,8 @@ use crate::outcome::Outcome;
 
 /// A submitted task. Every handle gets its outcome, whatever dies.
 ///
-/// It is also a [`Future`], for any executor. Dropping it does not cancel the task. For several handles there are
+/// It is also a [`Future`], for any executor. **Dropping it, also as a future that a timeout or `select!` gives up, does not
+/// cancel the task**: that is what [`cancel_on_drop`](Self::cancel_on_drop) is for. For several handles there are
 /// [`wait_all`](crate::wait_all), [`wait_any`](crate::wait_any) and [`as_completed`](crate::as_completed).
 ///
 /// ```no_run
@@ -37,11 +38,17 @@ pub struct TaskHandle {
     pub(super) id: u64,
     waiter: Arc<Waiter>,
     pub(super) shared: Arc<Shared>,
+    cancels_on_drop: bool,
 }
 
 impl TaskHandle {
     pub(super) fn new(id: u64, waiter: Arc<Waiter>, shared: Arc<Shared>) -> Self {
-        Self { id, waiter, shared }
+        Self {
+            id,
+            waiter,
+            shared,
+            cancels_on_drop: false,
+        }
     }
 
     /// The task's id.
@@ -89,6 +96,21 @@ impl TaskHandle {
         self.shared.cancel(self.id);
     }
 
+    /// Makes dropping the handle [`cancel`](Self::cancel) the task, unless it has ended: for async code, in which a
+    /// future that is not needed any more is dropped.
+    ///
+    /// ```no_run
+    /// # async fn f(pool: &mpwasm::Pool, guest: &mpwasm::Guest) -> Result<(), mpwasm::Error> {
+    /// let outcome = pool.submit(guest.task([1]))?.cancel_on_drop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "dropping the handle cancels the task"]
+    pub fn cancel_on_drop(mut self) -> Self {
+        self.cancels_on_drop = true;
+        self
+    }
+
     /// Calls `call` with the outcome once it has come, or soon, if it has come already.
     ///
     /// It is called on a thread that the pool has for this and nothing else, one call after the other: so it may use the
@@ -119,6 +141,14 @@ impl TaskHandle {
 /// So long from now. A timeout beyond what the clock can express is none.
 pub(super) fn until(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
+}
+
+impl Drop for TaskHandle {
+    fn drop(&mut self) {
+        if self.cancels_on_drop && !self.is_ready() {
+            self.cancel();
+        }
+    }
 }
 
 impl Future for TaskHandle {

@@ -29,7 +29,7 @@ pub type Letters = Mailbox<(u64, Outcome)>;
 
 /// The outcomes of a model over many inputs: what [`Pool::map`](crate::Pool::map),
 /// [`imap`](crate::Pool::imap), [`imap_unordered`](crate::Pool::imap_unordered) and
-/// [`starmap`](crate::Pool::starmap) return. An iterator that waits, and a [`Stream`] for any executor.
+/// [`starmap`](crate::Pool::starmap) return. An iterator that waits; [`Results::into_stream`] makes it a [`Stream`] for any executor.
 ///
 /// It is lazy. Inputs are pulled while somebody takes outcomes, and only so many ahead
 /// ([`Results::buffer_size`]): an endless iterator is in order, and nothing happens before the first outcome is asked
@@ -205,6 +205,12 @@ where
         self
     }
 
+    /// Returns the outcomes as a [`Stream`], for any executor.
+    #[must_use]
+    pub fn into_stream(self) -> ResultsStream<I> {
+        ResultsStream(self)
+    }
+
     /// Takes what has come, and pushes more if there is room. Whether an outcome can be handed out.
     fn go_on(&mut self) -> bool {
         loop {
@@ -282,7 +288,12 @@ where
 {
 }
 
-impl<I> Stream for Results<I>
+/// The outcomes of a map as a [`Stream`]: what [`Results::into_stream`] returns.
+///
+/// **Dropping it half-way cancels what it has in flight**, as dropping [`Results`] does.
+pub struct ResultsStream<I: Iterator>(Results<I>);
+
+impl<I> Stream for ResultsStream<I>
 where
     I: Iterator + Unpin,
     I::Item: Serialize,
@@ -290,7 +301,7 @@ where
     type Item = Outcome;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Outcome>> {
-        let this = self.get_mut();
+        let this = &mut self.get_mut().0;
         while !this.go_on() {
             if this.is_over() {
                 return Poll::Ready(None);
@@ -300,6 +311,12 @@ where
             }
         }
         Poll::Ready(this.sorter.next())
+    }
+}
+
+impl<I: Iterator> fmt::Debug for ResultsStream<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ResultsStream").field(&self.0).finish()
     }
 }
 

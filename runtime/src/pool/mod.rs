@@ -56,7 +56,7 @@ pub use self::guest::{Callable, Guest, Model, Task, TaskParts};
 pub use self::handle::TaskHandle;
 use self::hooks::Hooks;
 use self::ledger::{Ledger, Recipient, Rejection};
-pub use self::map::Results;
+pub use self::map::{Results, ResultsStream};
 use self::questions::Questions;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::receiver::checked;
@@ -65,7 +65,7 @@ use self::stats::Counters;
 pub use self::stats::{Progress, Stats};
 pub use self::terminal::Terminal;
 pub use self::token::CancellationToken;
-pub use self::wait::{AsCompleted, as_completed, wait_all, wait_any};
+pub use self::wait::{AsCompleted, AsCompletedStream, as_completed, wait_all, wait_any};
 use crate::error::Error;
 use crate::guest::GuestInfo;
 use crate::jail::MemoryGroup;

@@ -46,9 +46,10 @@ pub fn wait_any(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) ->
     ended.first().copied()
 }
 
-/// The outcomes of these tasks, in the order in which they end: an iterator that waits, and a [`Stream`].
+/// The outcomes of these tasks, in the order in which they end: an iterator that waits; [`AsCompleted::into_stream`] makes it a
+/// [`Stream`].
 ///
-/// Dropping it does not cancel them, as dropping their handles would not.
+/// Dropping it does not cancel them, unless their handles [cancel on drop](TaskHandle::cancel_on_drop).
 pub fn as_completed(handles: impl IntoIterator<Item = TaskHandle>) -> AsCompleted {
     let handles: Vec<_> = handles.into_iter().map(Some).collect();
     let news = Arc::new(News::default());
@@ -75,6 +76,12 @@ pub struct AsCompleted {
 }
 
 impl AsCompleted {
+    /// Returns the outcomes as a [`Stream`], for any executor.
+    #[must_use]
+    pub fn into_stream(self) -> AsCompletedStream {
+        AsCompletedStream(self)
+    }
+
     /// Takes over what has ended, which `receive` puts behind what is there.
     fn next_ended(&mut self, receive: impl FnOnce(&News, &mut Vec<usize>) -> bool) -> Option<Outcome> {
         if self.ended.is_empty() && receive(&self.news, &mut self.ended) {
@@ -104,14 +111,18 @@ impl Iterator for AsCompleted {
 impl ExactSizeIterator for AsCompleted {}
 impl FusedIterator for AsCompleted {}
 
-impl Stream for AsCompleted {
+/// The outcomes of several tasks as a [`Stream`]: what [`AsCompleted::into_stream`] returns.
+#[derive(Debug)]
+pub struct AsCompletedStream(AsCompleted);
+
+impl Stream for AsCompletedStream {
     type Item = Outcome;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Outcome>> {
-        if self.left == 0 {
+        if self.0.left == 0 {
             return Poll::Ready(None);
         }
-        match self.next_ended(|news, ended| news.poll(ended, context)) {
+        match self.0.next_ended(|news, ended| news.poll(ended, context)) {
             Some(outcome) => Poll::Ready(Some(outcome)),
             None => Poll::Pending,
         }
