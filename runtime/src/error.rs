@@ -14,6 +14,16 @@ pub enum Error {
     /// not called.
     #[error("call mpwasm::init() first in main, or name an mpwasm executable in the builder")]
     InitMissing,
+    /// This process had several threads, or ran a Tokio runtime, when it first called [`init`](crate::init). A jail is built
+    /// around the only thread of a process, and the pool's processes are copies that run what this one ran before `init`.
+    #[error(
+        "mpwasm::init() was called when {found} already: call it first in a main that is not async (see the \
+         documentation of mpwasm::init)"
+    )]
+    InitLate {
+        /// What was found at that time.
+        found: String,
+    },
     /// A setting that makes no sense.
     #[error("{0}")]
     BadSetting(String),

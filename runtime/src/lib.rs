@@ -97,9 +97,9 @@ mod coming_from_python {}
 /// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a
 /// worker or another of the pool's processes, and never returns. In the program itself it returns at once.
 ///
-/// Nothing should come before it in `main`: a copy would do that, too, and one that has started a thread by then refuses to
-/// build its jail, and ends. Without it, [`Builder::start`] returns
-/// [`Error::InitMissing`], unless [`Builder::executable`] names an mpwasm executable.
+/// Nothing should come before it in `main`: a copy would do that, too. Without it, [`Builder::start`] returns
+/// [`Error::InitMissing`]; when the program had started a thread by then, [`Error::InitLate`], as a jail is built around
+/// the only thread of a process. Neither applies when [`Builder::executable`] names an mpwasm executable.
 ///
 /// ```no_run
 /// # #[allow(clippy::needless_doctest_main)]
@@ -108,6 +108,26 @@ mod coming_from_python {}
 ///     // the program
 /// }
 /// ```
+///
+/// # With Tokio
+///
+/// `#[tokio::main]` starts its runtime before the first line of `main`, so `init` comes too late there, whatever the
+/// runtime's flavor. Two ways work. Either build the runtime after `init`:
+///
+/// ```no_run
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     mpwasm::init();
+///     tokio::runtime::Runtime::new()?.block_on(async {
+///         // the program
+///         Ok(())
+///     })
+/// }
+/// ```
+///
+/// or let `mpwasm::tokio_main` do both, with this crate's feature `tokio`.
+///
+/// Calls of this crate that wait, such as [`Builder::start`] and [`Pool::push`] against a full pipe, block the thread: in async
+/// code they belong into `spawn_blocking`. [`TaskHandle`]s are futures, and [`Results::into_stream`] is a stream.
 pub fn init() {
     process::set_initialised();
     let Some(role) = process::role() else { return };
@@ -125,4 +145,30 @@ pub fn init() {
         }
     };
     process::exit_now(code);
+}
+
+/// Calls [`init`], starts a multi-threaded Tokio runtime and runs `future` on it: `#[tokio::main]` for a program that embeds
+/// the pool.
+///
+/// ```no_run
+/// fn main() -> Result<(), mpwasm::Error> {
+///     mpwasm::tokio_main(async {
+///         let pool = mpwasm::Pool::builder().size(2).start()?;
+///         let guest = pool.load("guest.wasm")?;
+///         println!("{:?}", pool.submit(guest.task([1, 2]))?.await);
+///         pool.stop()
+///     })
+/// }
+/// ```
+///
+/// # Panics
+/// When the system refuses the runtime its threads or descriptors, as `#[tokio::main]` does.
+#[cfg(feature = "tokio")]
+pub fn tokio_main<F: Future>(future: F) -> F::Output {
+    init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("the system gives a Tokio runtime its threads and descriptors")
+        .block_on(future)
 }

@@ -22,7 +22,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -35,7 +35,7 @@ use nix::sys::time::TimeSpec;
 use crate::error::Error;
 use crate::jail::die_with_starter;
 pub use crate::role::Role;
-use crate::settings::{KEPT_HEAP, REAP_PATIENCE, User};
+use crate::settings::{Jail, KEPT_HEAP, REAP_PATIENCE, User};
 use crate::time::Time;
 use crate::wire::channel::{self, Channel, ReceiveError};
 use crate::wire::messages::{Hello, MAX_SETUP};
@@ -43,18 +43,59 @@ use crate::wire::messages::{Hello, MAX_SETUP};
 /// The marker in front of a child's role, as its first argument.
 const MARKER: &str = "--mpwasm-child=";
 
-/// Set once `mpwasm::init` has run in this process.
-static INITIALISED: AtomicBool = AtomicBool::new(false);
+/// What the first call of `mpwasm::init` found; empty before that.
+static AT_INIT: OnceLock<AtInit> = OnceLock::new();
 
-/// Remembers that `mpwasm::init` has run: a copy of this executable can become a child.
-pub fn set_initialised() {
-    INITIALISED.store(true, Ordering::Relaxed);
+/// What a process was doing when `mpwasm::init` was called. Its children do the same by then.
+enum AtInit {
+    /// Nothing yet.
+    Nothing,
+    /// It ran several threads.
+    Threads(usize),
+    /// It ran a Tokio runtime, which may have no threads, but uses system calls that a jail forbids.
+    Tokio,
 }
 
-/// Whether it has.
-#[must_use]
-pub fn is_initialised() -> bool {
-    INITIALISED.load(Ordering::Relaxed)
+/// Records that `mpwasm::init` has run: a copy of this executable can become a child. Only the first call counts, as a copy
+/// gets no further.
+pub fn set_initialised() {
+    AT_INIT.get_or_init(|| {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return AtInit::Tokio;
+        }
+        match thread_count() {
+            Ok(threads) if threads > 1 => AtInit::Threads(threads),
+            // A process that cannot count its threads leaves the check to its children, which refuse their jail.
+            _ => AtInit::Nothing,
+        }
+    });
+}
+
+/// Checks that a copy of this executable can become a child, in the jail where one is asked for.
+///
+/// # Errors
+/// [`Error::InitMissing`], or [`Error::InitLate`]: a jail is built around the only thread of a process.
+pub fn check_initialised(jail: Jail) -> Result<(), Error> {
+    let late = |found: String| match jail {
+        Jail::Off => Ok(()),
+        Jail::BestEffort | Jail::Strict => Err(Error::InitLate { found }),
+    };
+    match AT_INIT.get() {
+        None => Err(Error::InitMissing),
+        Some(AtInit::Nothing) => Ok(()),
+        Some(AtInit::Threads(count)) => late(format!("the program had {count} threads")),
+        Some(AtInit::Tokio) => late("the program ran a Tokio runtime".to_owned()),
+    }
+}
+
+/// Returns the number of this process's threads.
+///
+/// # Errors
+/// When there is no `/proc`.
+pub fn thread_count() -> io::Result<usize> {
+    // As every folder it counts itself, its name above, and those that are in it, which may not be listed in a jail.
+    let links = std::fs::metadata("/proc/self/task")?.nlink();
+    Ok(usize::try_from(links.saturating_sub(2)).unwrap_or(usize::MAX))
 }
 
 /// The role that this process was started for: `None` in a parent.

@@ -141,9 +141,27 @@ fn a_program_that_has_a_thread_before_init_has_no_pool_behind_walls() {
     let refused = run(&example("late_init"), &[]);
     let told = String::from_utf8_lossy(&refused.stdout);
     assert!(
-        told.contains("the jail can't be built: its threads: there are 2 already"),
+        told.contains("mpwasm::init() was called when the program had 2 threads"),
         "{refused:?}"
     );
     let output = run(&example("late_init"), &["off"]);
     assert_eq!(stdout(&output), ["ok"], "{output:?}");
+}
+
+#[test]
+fn a_program_whose_tokio_runtime_starts_before_init_is_told_so_and_not_that_the_compiler_failed() {
+    for program in ["tokio_attribute", "tokio_current_thread"] {
+        let output = run(&example(program), &[]);
+        let told = String::from_utf8_lossy(&output.stdout);
+        let expected = "mpwasm::init() was called when the program ran a Tokio runtime";
+        assert!(told.starts_with(expected), "{program}: {output:?}");
+    }
+}
+
+#[test]
+fn a_program_may_run_the_pool_on_a_tokio_runtime() {
+    for way in ["tokio_main", "after_init"] {
+        let output = run(&example("tokio_after_init"), &[way]);
+        assert_eq!(stdout(&output), ["ok"], "{way}: {output:?}");
+    }
 }

@@ -43,9 +43,8 @@ mod syscalls;
 mod trial;
 pub mod violation;
 
-use std::os::unix::fs::MetadataExt;
-
 use crate::grants::OpenDir;
+use crate::process;
 use crate::role::Role;
 
 pub use limits::{OomScore, processor_time};
@@ -101,13 +100,10 @@ pub fn shut_in<'a>(
 /// That there is no thread but this one, around which the walls will not stand.
 fn one_thread() -> Result<(), JailError> {
     let fail = |why: String| JailError::new("its threads", why);
-    let tasks = std::fs::metadata("/proc/self/task").map_err(|error| fail(error.to_string()))?;
-    // As every folder it counts itself, its name above, and those that are in it, which may not be listed here.
-    match tasks.nlink() {
-        3 => Ok(()),
-        links => Err(fail(format!(
-            "there are {} already, and it would stand around one; is mpwasm::init() the first in main?",
-            links.saturating_sub(2)
+    match process::thread_count().map_err(|error| fail(error.to_string()))? {
+        1 => Ok(()),
+        threads => Err(fail(format!(
+            "there are {threads} already, and it would stand around one; is mpwasm::init() the first in main?"
         ))),
     }
 }

@@ -412,8 +412,10 @@ impl Builder {
                 Executable::At(std::fs::canonicalize(&path).map_err(|error| Error::Read { path, error })?)
             }
             // A copy of this executable must know what it is.
-            None if !process::is_initialised() => return Err(Error::InitMissing),
-            None => Executable::Own,
+            None => {
+                process::check_initialised(settings.jail)?;
+                Executable::Own
+            }
         };
         if let Some(user) = settings.user {
             executable.check_user(user)?;

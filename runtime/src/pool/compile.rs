@@ -43,13 +43,11 @@ enum Verdict {
 /// ```
 ///
 /// # Errors
-/// [`Error::InitMissing`], [`Error::Read`], [`Error::NotWasm`], [`Error::Compile`], [`Error::Start`] or
+/// [`Error::InitMissing`], [`Error::InitLate`], [`Error::Read`], [`Error::NotWasm`], [`Error::Compile`], [`Error::Start`] or
 /// [`Error::Io`].
 pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo, Error> {
     let path = path.as_ref();
-    if !process::is_initialised() {
-        return Err(Error::InitMissing);
-    }
+    process::check_initialised(settings.jail)?;
     let bytes = read(path)?;
     let verdict = run_compiler(&Executable::Own, settings, &path.display().to_string(), &bytes)?;
     Ok(match verdict {
