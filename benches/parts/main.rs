@@ -25,8 +25,12 @@ mod grants;
 mod guest;
 #[path = "../../runtime/src/inert.rs"]
 mod inert;
+#[path = "../../runtime/src/inherited.rs"]
+mod inherited;
 #[path = "../../runtime/src/jail/mod.rs"]
 mod jail;
+#[path = "../../runtime/src/limit_names.rs"]
+mod limit_names;
 #[path = "../../runtime/src/outcome.rs"]
 mod outcome;
 #[path = "../../runtime/src/process.rs"]

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Barrier};
 
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::guest::{Compiled, compile};
 use crate::jail;
@@ -30,7 +30,9 @@ pub fn main() -> Result<(), String> {
         jail,
     } = parent.receive().map_err(|error| error.to_string())?;
     let mut guest = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
-    setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).map_err(|error| error.to_string())?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS).map_err(|error| error.to_string())?;
+    let memory = MEMORY.min(hard);
+    setrlimit(Resource::RLIMIT_AS, memory, memory).map_err(|error| error.to_string())?;
     if let Some(plan) = &jail {
         jail::shut_in(Role::Compiler, plan, [])
             .and_then(|()| jail::processor_time(timeout))

@@ -2,6 +2,18 @@
 //! process inside [`mpwasm::init`] and never returns from it; everything else is the command line.
 
 mod cli;
+mod limit_names;
+mod standard_descriptors;
+
+/// Runs before Rust's runtime, which would open /dev/null for a closed stdout: then records would get lost without a word.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn() = {
+    extern "C" fn fill() {
+        standard_descriptors::fill();
+    }
+    fill
+};
 
 fn main() {
     mpwasm::init();

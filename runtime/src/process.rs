@@ -6,7 +6,7 @@
 //! process group of its own, a socket to its starter as descriptor 0, and a pipe for diagnostics as 1 and 2; every
 //! other descriptor comes later through the socket. The start of a child, in order:
 //!
-//! 1. close what was inherited by accident ([`enter`]);
+//! 1. close what was inherited by accident, and set signals and limits ([`enter`], [`inherited`]);
 //! 2. ask for a parent-death signal: only a second mechanism, the first is the end of the socket's file;
 //! 3. say hello ([`Hello`]), so that the starter knows that this is its own build;
 //! 4. receive settings, descriptors and guests; a worker's engine opens here what it keeps open;
@@ -29,10 +29,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::time::TimeSpec;
 
 use crate::error::Error;
+use crate::inherited::{self, explained};
 use crate::jail::die_with_starter;
 pub use crate::role::Role;
 use crate::settings::{Jail, KEPT_HEAP, REAP_PATIENCE, User};
@@ -160,7 +161,7 @@ pub fn spawn(
     role: Role,
     diagnostics: Option<&PipeWriter>,
 ) -> io::Result<(Process, OwnedFd)> {
-    let (ours, theirs) = channel::pair()?;
+    let (ours, theirs) = channel::pair().map_err(explained)?;
     let output =
         || diagnostics.map_or_else(|| Ok(Stdio::inherit()), |pipe| pipe.try_clone().map(Stdio::from));
     let child = Command::new(executable.path())
@@ -172,7 +173,8 @@ pub fn spawn(
         .stdout(output()?)
         .stderr(output()?)
         .process_group(0)
-        .spawn()?;
+        .spawn()
+        .map_err(explained)?;
     Ok((Process::new(child)?, ours))
 }
 
@@ -366,9 +368,7 @@ pub fn enter() -> Result<Channel, String> {
     nix::unistd::dup2_stdin(io::stderr()).map_err(|error| error.to_string())?;
     close_inherited(socket.as_fd());
     end_with_a_panic();
-    // SAFETY: the default action is no handler that could break anything. An inherited "ignore" would hide from the
-    // dispatcher how its workers end.
-    let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+    inherited::settle_child().map_err(|error| format!("its signals can't be set: {error}"))?;
     die_with_starter().map_err(|error| error.to_string())?;
     let channel = Channel::with_descriptors(socket, MAX_SETUP);
     channel.send(&Hello::ours()).map_err(|error| error.to_string())?;
@@ -432,9 +432,17 @@ pub fn sealed_memory_of(
     name: &std::ffi::CStr,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<File> {
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+        .map_err(|errno| explained(errno.into()))?;
     let mut file = File::from(fd);
-    fill(&mut file)?;
+    // A memory file counts against the limit of the size of files.
+    inherited::shielded(|| fill(&mut file)).map_err(|error| {
+        let (kind, name) = (error.kind(), name.to_string_lossy());
+        io::Error::new(
+            kind,
+            format!("the memory file {name} can't be written: {}", explained(error)),
+        )
+    })?;
     let seals =
         SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;

@@ -16,6 +16,7 @@ mod commands;
 mod dispatcher;
 mod exec;
 mod guests;
+mod inherited;
 mod parent;
 mod pipes;
 mod pressure;

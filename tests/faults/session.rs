@@ -204,6 +204,14 @@ impl Session {
         Self::spawn(command, "run", args)
     }
 
+    /// As [`start`](Self::start), by a process that has done this before; it makes system calls only.
+    pub fn start_inheriting(legacy: fn() -> std::io::Result<()>, args: &[&str]) -> Self {
+        let mut command = mpwasm();
+        // SAFETY: system calls only, which are safe between fork and exec.
+        unsafe { command.pre_exec(legacy) };
+        Self::spawn(command, "run", args)
+    }
+
     fn spawn(mut command: Command, what: &str, args: &[&str]) -> Self {
         command
             .arg(what)

@@ -13,6 +13,7 @@ use super::exit::{Exit, Failure, Signal};
 use super::halt::{Halt, Of, When};
 use super::reporter::{Broken, Place};
 use super::{one_line, status, stdio};
+use crate::limit_names::explain;
 
 /// What the main thread waits for.
 #[derive(Debug)]
@@ -228,7 +229,7 @@ impl End {
             };
             problems.push(format!(
                 "cannot write {what}, the run was ended: {}",
-                broken.error
+                explain(&broken.error)
             ));
         }
         if let Err(error) = &self.pool

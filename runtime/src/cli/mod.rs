@@ -10,6 +10,7 @@ mod exit;
 mod feed;
 mod guests;
 mod halt;
+mod inherited;
 mod inputs;
 mod inspect;
 mod instances;
@@ -44,18 +45,26 @@ mod voice;
 mod walls;
 
 use std::env;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, anyhow};
 
+use crate::limit_names::limit_behind;
 use exit::{Exit, Failure, OrExit};
 use options::{Cli, Command};
 use voice::Voice;
 
 /// The whole command line. Threads that still run when it ends are left behind.
 pub fn main() -> ! {
+    if let Err(error) = inherited::settle() {
+        stdio::say(&one_line(&error));
+        // What it was asked for can't be read without a stack.
+        let is_exec = env::args_os().nth(1).is_some_and(|command| command == "exec");
+        process::exit(if is_exec { Exit::ExecFailed } else { Exit::Failed }.code());
+    }
     let cli = Cli::read(env::args_os()).unwrap_or_else(|error| {
         let _ = error.print();
         process::exit(exit::of_usage(&error, options::is_exec(env::args_os())))
@@ -112,9 +121,19 @@ fn print_path(path: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// An error and its causes in one line.
+/// An error and its causes in one line, with the limit that may be behind it.
 fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}")
+    let errno = error.chain().find_map(|cause| {
+        let of_pool = cause.downcast_ref().and_then(|error| match error {
+            mpwasm::Error::Io(error) | mpwasm::Error::Read { error, .. } => Some(error),
+            _ => None,
+        });
+        of_pool.or(cause.downcast_ref::<io::Error>())?.raw_os_error()
+    });
+    match errno.and_then(limit_behind) {
+        Some(limit) => format!("{error:#}; {limit}"),
+        None => format!("{error:#}"),
+    }
 }
 
 #[cfg(test)]

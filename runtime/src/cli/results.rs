@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::exit::{Failure, OrExit};
 use super::job_log::JobLog;
 use super::records::Records;
-use super::stdio::Descriptor;
+use super::stdio::{Descriptor, NOT_OPEN};
 
 /// How a run goes on where an earlier one was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +33,16 @@ pub enum Results {
 }
 
 impl Results {
-    /// Opens the place, but leaves what is there until [`begin`](Self::begin). All failures are wrong usage.
+    /// Opens the place, but leaves what is there until [`begin`](Self::begin). Failures are wrong usage, but for a closed stdout.
     pub fn open(path: &Path, how: Option<Continue>) -> Result<Self, Failure> {
         if path == Path::new("-") {
             return match how {
-                None => Ok(Self::Stdout),
+                None => match Descriptor::stdout().or_internal()?.is_writable() {
+                    true => Ok(Self::Stdout),
+                    false => Err(Failure::internal(anyhow!(
+                        "cannot write records to stdout: {NOT_OPEN}"
+                    ))),
+                },
                 Some(_) => Err(Failure::usage(anyhow!(
                     "there is no log on stdout to go on with: name a file with --results"
                 ))),

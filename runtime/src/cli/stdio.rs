@@ -11,11 +11,15 @@ use std::thread;
 
 use anyhow::Context;
 use mpwasm::inert::inert;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::exit::{Failure, OrExit};
 use super::progress::{self, Above};
 use super::records::inert_json;
+
+/// Why nothing can be written to a descriptor that was closed at the start, or is open for reading only.
+pub const NOT_OPEN: &str = "it is closed, or not open for writing";
 
 /// A file, pipe or terminal that is read and written without a buffer, and always blocks.
 pub struct Descriptor(File);
@@ -43,6 +47,12 @@ impl Descriptor {
     /// Whether a terminal interprets what is written here.
     pub fn is_terminal(&self) -> bool {
         self.0.is_terminal()
+    }
+
+    /// Whether it is open for writing.
+    pub fn is_writable(&self) -> bool {
+        // Of a descriptor that can't be asked, the first write tells.
+        fcntl(&self.0, FcntlArg::F_GETFL).map_or(true, |flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
     }
 
     /// Whether it leads to somebody who can go away: through a pipe or a socket.
@@ -114,6 +124,10 @@ impl Read for Descriptor {
 impl Write for Descriptor {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.when_ready(PollFlags::POLLOUT, |mut file| file.write(bytes))
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::EBADF) => io::Error::other(NOT_OPEN),
+                _ => error,
+            })
     }
 
     fn flush(&mut self) -> io::Result<()> {

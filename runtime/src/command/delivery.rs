@@ -9,13 +9,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::Arc;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{MsgFlags, send};
 
 use super::course::{Course, Cut};
 use super::journal::Journal;
 use super::screen::Screen;
+use crate::inherited::shielded;
 use crate::outcome::{Outcome, Stream};
 use crate::pool::{LogLine, Output, Reporter};
 use crate::process::{PIPE_PIECE, poll_until, set_nonblocking};
@@ -114,8 +115,12 @@ impl Outlet {
 }
 
 /// The same pipe or terminal, opened once more: here it does not wait, whatever it does for others. `None` for what can't
-/// be opened again: what is another user's.
+/// be opened again: what is another user's; and for what is not open for writing, which stays so.
 fn of_our_own(file: &File) -> Option<File> {
+    let access = fcntl(file, FcntlArg::F_GETFL).ok()? & OFlag::O_ACCMODE.bits();
+    if access == OFlag::O_RDONLY.bits() {
+        return None;
+    }
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     File::options()
         .write(true)
@@ -160,8 +165,8 @@ impl Target {
     /// Writes what goes without a wait, now that there is room.
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.pace {
-            Pace::Free | Pace::Whole => self.file.write(bytes),
-            Pace::Pieces(most) => self.file.write(&bytes[..bytes.len().min(most)]),
+            Pace::Free | Pace::Whole => shielded(|| self.file.write(bytes)),
+            Pace::Pieces(most) => shielded(|| self.file.write(&bytes[..bytes.len().min(most)])),
             Pace::Socket => {
                 // A datagram is a piece, too.
                 let piece = &bytes[..bytes.len().min(PIPE_PIECE)];

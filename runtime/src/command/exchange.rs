@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::stdio::{ChildStderr, ChildStdin, ChildStdout};
 use crate::error::Error;
+use crate::inherited::shielded;
 use crate::process::{PIPE_PIECE, poll_until};
 use crate::time::Time;
 
@@ -86,7 +87,7 @@ impl Exchange {
             let [to_write, to_read, to_read_too] = ready(stdin, stdout, stderr, until)?;
             if let Some(pipe) = stdin.as_mut().filter(|_| to_write) {
                 let rest = &self.input[self.written..];
-                match pipe.write(&rest[..rest.len().min(PIPE_PIECE)]) {
+                match shielded(|| pipe.write(&rest[..rest.len().min(PIPE_PIECE)])) {
                     Ok(count) => self.written += count,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     // A child that reads no more does not want the rest.

@@ -11,6 +11,7 @@ use std::thread;
 use nix::poll::{PollFd, PollFlags};
 
 use super::stdio::ChildStdin;
+use crate::inherited::shielded;
 use crate::process::{PIPE_PIECE, poll_until};
 use crate::time::Time;
 
@@ -58,12 +59,14 @@ impl Feed {
         if let Source::Bytes(bytes) = &source
             && bytes.len() <= PIPE_PIECE
         {
-            let _ = pipe.write_all(bytes);
+            let _ = shielded(|| pipe.write_all(bytes));
             return Ok(());
         }
-        let feed = move || match source {
-            Source::Bytes(bytes) => drop(pipe.write_all(&bytes)),
-            Source::Stream(source) => copy(source, pipe),
+        let feed = move || {
+            shielded(|| match source {
+                Source::Bytes(bytes) => drop(pipe.write_all(&bytes)),
+                Source::Stream(source) => copy(source, pipe),
+            });
         };
         let thread = thread::Builder::new().name("mpwasm-stdin".to_owned());
         thread.spawn(feed).map(drop)

@@ -67,6 +67,7 @@ use crate::grants::DirGrant;
 use crate::pool::{Builder, Guest};
 use crate::retry::Retry;
 use crate::settings::{Isolation, Settings};
+use crate::standard_descriptors;
 use crate::time::Time;
 
 /// What a child is started with.
@@ -230,6 +231,7 @@ impl Command {
     /// with more memory than it may have; [`Error::Start`]; [`Error::Io`]; and what else [`Builder::start`] returns.
     pub fn spawn(self) -> Result<Child, Error> {
         self.check()?;
+        standard_descriptors::fill();
         let Self {
             guest,
             args,

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::delivery::Outlet;
 use super::feeding::{Feed, OpenInput, Source};
+use crate::inherited::shielded;
 
 /// What a stream of a child is connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +225,7 @@ pub struct ChildStderr(pub(super) PipeReader);
 
 impl Write for ChildStdin {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        shielded(|| self.0.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

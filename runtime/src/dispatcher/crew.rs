@@ -16,6 +16,7 @@ use super::schedule::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, R
 use crate::grants::{Grants, OpenDir};
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::home;
+use crate::inherited::explained;
 use crate::jail::{OomScore, Plan, violation};
 use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
@@ -53,6 +54,8 @@ pub struct Member {
     pub stage: Stage,
     /// Whether its end of the socket is still open.
     pub is_open: bool,
+    /// Why it can't begin to serve, if that is so.
+    pub unable: Option<String>,
     /// Bytes that its running task has printed and logged.
     pub printed: u64,
     /// Whether its socket took no more when something was last sent.
@@ -91,8 +94,6 @@ pub struct Crew {
     pub tried: Vec<(u64, Attempt)>,
     /// Processes that could not be started, and why: as good as exited.
     pub stillborn: Vec<(WorkerId, String)>,
-    /// Why the last one that was started could not begin to serve, if there was one.
-    pub start_error: Option<String>,
     /// What the parent should know.
     pub notes: Vec<Note>,
     /// Whether somebody wants to know what becomes of workers.
@@ -154,7 +155,6 @@ impl Crew {
             finished: Vec::new(),
             tried: Vec::new(),
             stillborn: Vec::new(),
-            start_error: None,
             notes: Vec::new(),
             tells,
             abandoned: Vec::new(),
@@ -220,7 +220,10 @@ impl Crew {
         let member = self.member(worker)?;
         let status = member.process.try_reap()?;
         let pid = member.process.pid();
-        let exit = exit(status, member.slots.violation());
+        let exit = match member.unable.take() {
+            Some(why) => Exit::Unable(why),
+            None => exit(status, member.slots.violation()),
+        };
         self.tell(seat, pid, None, || format!("reaped: it {exit}"));
         Some((pid, exit))
     }
@@ -285,6 +288,7 @@ impl Crew {
             outgoing: Outgoing::default(),
             stage: Stage::Silent,
             is_open: true,
+            unable: None,
             printed: 0,
             is_full: false,
             slots: Slots::new(page),
@@ -295,7 +299,7 @@ impl Crew {
         descriptors.extend(self.stdin.as_ref().map(AsFd::as_fd));
         if let Err(error) = self.introduce(worker, &member.channel, &descriptors) {
             // Its end is heard of like any other's.
-            self.start_error = Some(error.to_string());
+            member.unable = Some(error.to_string());
             member.process.kill();
         }
         Ok(member)
@@ -341,7 +345,7 @@ impl Io for Crew {
     fn spawn(&mut self, worker: WorkerId) {
         match self.start(worker) {
             Ok(member) => self.members[worker.0 as usize] = Some(member),
-            Err(error) => self.stillborn.push((worker, error.to_string())),
+            Err(error) => self.stillborn.push((worker, explained(error).to_string())),
         }
     }
 

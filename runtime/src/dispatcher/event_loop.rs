@@ -202,14 +202,7 @@ impl EventLoop {
             && !self.told_failure
         {
             self.told_failure = true;
-            let detail = self
-                .crew
-                .start_error
-                .as_ref()
-                .map(|error| format!(": {error}"))
-                .unwrap_or_default();
-            self.uplink
-                .put(&FromDispatcher::Failed(&format!("{why}{detail}")));
+            self.uplink.put(&FromDispatcher::Failed(why));
             // Nothing will run any more: nobody needs to say so before the dispatcher ends. What is still in the pipe
             // gets its outcome from the parent.
             self.scheduler.drain();
@@ -461,7 +454,7 @@ impl EventLoop {
             };
             match said {
                 Said::Hello => member.stage = Stage::Greeted,
-                Said::Unable(why) => self.crew.start_error = Some(why.chars().take(MAX_REASON).collect()),
+                Said::Unable(why) => member.unable = Some(why.chars().take(MAX_REASON).collect()),
                 Said::Output { stream, bytes } => {
                     self.uplink.put(&FromDispatcher::Output {
                         source: task()?,

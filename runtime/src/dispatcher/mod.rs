@@ -24,7 +24,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crew::{Crew, Dirs};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use schedule::WorkerId;
 
@@ -102,10 +101,6 @@ impl Start {
     /// # Errors
     /// With why it can't be run.
     pub fn run(self) -> Result<(), String> {
-        // Each worker takes three descriptors; the usual soft limit is for programs that use `select`.
-        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-        }
         process::keep_heap();
         process::set_nonblocking(self.tasks.as_fd()).map_err(|error| error.to_string())?;
         // While this process may still mount something.

@@ -14,6 +14,7 @@ use wasmtime::{
 };
 
 use super::load::LoadError;
+use crate::limit_names::limit_behind;
 use crate::settings::{GUEST_STACK, MAX_BACKTRACE, MAX_TABLE_ELEMENTS, Settings};
 
 /// Tables that one guest may have: what a slot of a worker's pool holds.
@@ -96,7 +97,11 @@ pub fn hash_compatibility(settings: &EngineSettings, hasher: &mut impl Hasher) -
 }
 
 fn new(config: &Config) -> Result<Engine, LoadError> {
-    Engine::new(config).map_err(|error| LoadError::Engine(format!("{error:#}")))
+    Engine::new(config).map_err(|error| {
+        // Each worker reserves the address space of its tasks' memories once.
+        let limit = limit_behind(libc::ENOMEM).map_or_else(String::new, |limit| format!("; {limit}"));
+        LoadError::Engine(format!("{error:#}{limit}"))
+    })
 }
 
 /// What shapes compiled code, and what goes with it.

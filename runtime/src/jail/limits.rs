@@ -5,7 +5,6 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, signal};
 
 use super::JailError;
 use crate::grants::Access;
@@ -87,11 +86,9 @@ fn limit_for_now(what: &'static str, resource: Resource, most: u64) -> Result<()
     setrlimit(resource, most.min(hard), hard).map_err(fail)
 }
 
-/// As large as the user's own limit lets them be. A write past it is to fail for the guest, and not to end the process.
+/// Files may be as large as the user's own limit lets them be. A write past it fails for the guest: no child of the pool
+/// is ended by SIGXFSZ ([`settle_child`](crate::inherited::settle_child)).
 fn files_as_large_as_can_be() -> Result<(), JailError> {
-    let fail = |error| JailError::new("the size of files", error);
-    // SAFETY: to ignore a signal is no handler that could break anything.
-    unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.map_err(fail)?;
     limit_for_now("the size of files", Resource::RLIMIT_FSIZE, u64::MAX)
 }
 

@@ -26,10 +26,12 @@ use super::stats::Counters;
 use super::{Life, Pool, Shared, Terminal};
 use crate::error::Error;
 use crate::grants::DirGrant;
+use crate::inherited::explained;
 use crate::jail::{self, Layer, MemoryGroup, Plan};
 use crate::process::{self, Executable, set_nonblocking};
 use crate::retry::Retry;
 use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, User};
+use crate::standard_descriptors;
 use crate::time::Time;
 
 /// Bytes that the pipe of tasks should hold: some thousands of small tasks. With more of them on their way the parent's
@@ -283,10 +285,10 @@ impl Builder {
         let plan = Plan::new(settings.jail, settings.user);
         let dirs = grants::open(&settings.grants, plan.as_ref())?;
         let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
-        let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
+        let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| explained(errno.into()))?;
         set_nonblocking(pipe.as_fd())?;
         let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
-        let (diagnostics, for_children) = io::pipe()?;
+        let (diagnostics, for_children) = io::pipe().map_err(explained)?;
         // The thread that starts the dispatcher must live as long as it does: its death signal is tied to it.
         let (started, outcome) = mpsc::channel();
         if let Some(stdin) = &stdin {
@@ -327,7 +329,8 @@ impl Builder {
             .spawn(move || {
                 let _until_the_last_has_ended = alive;
                 receiver::pass_on_diagnostics(diagnostics);
-            })?;
+            })
+            .map_err(explained)?;
         let receiver = std::thread::Builder::new()
             .name("mpwasm-receiver".to_owned())
             .spawn(move || {
@@ -358,7 +361,8 @@ impl Builder {
                         }
                     }
                 }
-            })?;
+            })
+            .map_err(explained)?;
         match outcome.recv() {
             Ok(Ok(shared)) => {
                 if let Some(lacking) = lacking
@@ -395,6 +399,7 @@ impl Builder {
 
     /// Checks what can be checked before any process is started.
     pub(super) fn checked(self) -> Result<Parts, Error> {
+        standard_descriptors::fill();
         let settings = self.settings;
         check(&settings)?;
         if settings.jail == Jail::Strict

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inert::inert;
+use crate::inherited::explained;
 use crate::jail::MemoryGroup;
+use crate::limit_names::explain;
 use crate::process::{self, Executable, HelloError, Process, Role, describe_exit, set_nonblocking};
 use crate::settings::REAP_PATIENCE;
 use crate::time::Time;
@@ -30,7 +32,7 @@ pub fn start(
         why,
     };
     let (mut process, socket) =
-        process::spawn(executable, role, Some(diagnostics)).map_err(|error| failed(error.to_string()))?;
+        process::spawn(executable, role, Some(diagnostics)).map_err(|error| failed(explain(&error)))?;
     tracing::debug!(pid = process.pid(), "{} started", role.name());
     let mut channel = Channel::new(socket, max_frame);
     match process::receive_hello(&mut channel, HELLO_PATIENCE) {
@@ -94,7 +96,7 @@ const MAX_LAST_WORDS: u64 = 1000;
 impl LastWords {
     /// Words, and the pipe to say them to.
     pub fn new() -> io::Result<(Self, PipeWriter)> {
-        let (reader, writer) = io::pipe()?;
+        let (reader, writer) = io::pipe().map_err(explained)?;
         set_nonblocking(reader.as_fd())?;
         Ok((Self(reader), writer))
     }

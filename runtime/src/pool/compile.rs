@@ -15,8 +15,10 @@ use crate::error::Error;
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::inert::inert;
 use crate::jail::Plan;
+use crate::limit_names::limit_behind;
 use crate::process::{self, Executable, Role, poll_until, sealed_memory};
 use crate::settings::{MAX_GUEST_FILE, Settings};
+use crate::standard_descriptors;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
@@ -140,6 +142,7 @@ fn run_compiler(
         name: name.to_owned(),
         why,
     };
+    standard_descriptors::fill();
     let (words, diagnostics) = LastWords::new()?;
     let (process, mut channel) = child::start(executable, Role::Compiler, &diagnostics, MAX_ARTIFACT)?;
     let mut compiler = OneJob::new(process, Role::Compiler);
@@ -158,8 +161,9 @@ fn run_compiler(
         match receive_until(&mut channel, until) {
             Ok(Filled::Closed) => {
                 let end = words.describe(&mut compiler);
+                let limit = limit_behind(libc::ENOMEM).map_or_else(String::new, |limit| format!("; {limit}"));
                 return Err(failed(format!(
-                    "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have"
+                    "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have{limit}"
                 )));
             }
             Ok(_) if Time::now() >= until => {

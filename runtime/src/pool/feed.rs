@@ -17,6 +17,7 @@ use super::guest::Task;
 use super::ledger::{Extras, Pending, Recipient};
 use super::map::Letters;
 use crate::error::Error;
+use crate::inherited::{self, shielded};
 use crate::process::poll_until;
 use crate::settings::KEPT_BUFFER;
 use crate::time::Time;
@@ -31,6 +32,9 @@ const BATCH: usize = 64 << 10;
 pub struct Feed {
     pipe: File,
     batch: Vec<u8>,
+    /// SIGPIPE has its default action in this program, which must not end with its dispatcher. Asked once: it costs each
+    /// write two system calls.
+    is_shielded: bool,
 }
 
 impl Feed {
@@ -39,6 +43,7 @@ impl Feed {
         Self {
             pipe: File::from(pipe),
             batch: Vec::new(),
+            is_shielded: inherited::writes_need_a_shield(),
         }
     }
 
@@ -157,7 +162,11 @@ impl Feed {
     pub fn flush(&mut self) {
         let mut rest = &self.batch[..];
         while !rest.is_empty() {
-            match self.pipe.write(rest) {
+            let written = match self.is_shielded {
+                true => shielded(|| self.pipe.write(rest)),
+                false => self.pipe.write(rest),
+            };
+            match written {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

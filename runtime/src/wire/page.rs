@@ -18,6 +18,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use serde::{Deserialize, Serialize};
 
+use crate::inherited::explained;
 use crate::time::Time;
 
 /// Slots of a page: more than the largest window, so that one is free whenever a task may be offered.
@@ -112,7 +113,7 @@ impl Page {
             MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
         )?;
         let file = File::from(fd);
-        file.set_len(BYTES.get() as u64)?;
+        file.set_len(BYTES.get() as u64).map_err(explained)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
         let page = Self::map(&file)?;

@@ -36,8 +36,12 @@ mod guest_thread;
 mod home;
 #[path = "../../../runtime/src/inert.rs"]
 mod inert;
+#[path = "../../../runtime/src/inherited.rs"]
+mod inherited;
 #[path = "../../../runtime/src/jail/mod.rs"]
 mod jail;
+#[path = "../../../runtime/src/limit_names.rs"]
+mod limit_names;
 #[path = "../../../runtime/src/outbox.rs"]
 mod outbox;
 #[path = "../../../runtime/src/outcome.rs"]

@@ -87,7 +87,7 @@ impl Death<'_> {
             Some(Exit::Code(code)) => (Some(*code), None),
             Some(Exit::Signal(signal)) => (None, Some(*signal)),
             Some(Exit::Forbidden(_)) => (None, Some(Signal::SIGSYS as i32)),
-            Some(Exit::NeverStarted(_)) | None => (None, None),
+            Some(Exit::NeverStarted(_) | Exit::Unable(_)) | None => (None, None),
         };
         Failure {
             code,

@@ -140,6 +140,8 @@ pub enum Exit {
     Signal(i32),
     /// It never was one, and why.
     NeverStarted(String),
+    /// It could not begin to serve, and why.
+    Unable(String),
     /// Its jail ended it (SIGSYS), for this system call if that is known.
     Forbidden(Option<String>),
 }
@@ -158,6 +160,7 @@ impl fmt::Display for Exit {
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(number) => write!(f, "was ended by {}", signal_name(*number)),
             Self::NeverStarted(why) => write!(f, "could not be started: {why}"),
+            Self::Unable(why) => write!(f, "could not begin to serve: {why}"),
             Self::Forbidden(Some(call)) => write!(
                 f,
                 "was ended by SIGSYS: it made the system call {call}, which its jail forbids"

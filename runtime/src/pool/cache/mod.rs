@@ -21,6 +21,7 @@ use self::directory::Directory;
 pub(super) use self::key::Key;
 use super::CompiledGuest;
 use crate::error::Error;
+use crate::inherited::shielded;
 use crate::settings::CACHE_LIMIT;
 
 /// A directory in which compiled guests are kept, for [`Builder::cache`](crate::Builder::cache).
@@ -181,7 +182,7 @@ impl Cache {
             let directory = Directory::make(&self.path)?;
             let name = key.hex();
             directory.make_room(&name, bytes, self.limit)?;
-            directory.write(&name, |file| entry::write(file, key, compiled))
+            directory.write(&name, |file| shielded(|| entry::write(file, key, compiled)))
         };
         if let Err(error) = stored() {
             self.complain("keeps nothing", &error);
