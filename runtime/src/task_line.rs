@@ -87,6 +87,11 @@ impl TaskLine {
                 }
                 object.into_line().map(Some)
             }
+            // The reader of a file skips the one at its start.
+            Some(_) if text.starts_with('\u{feff}') => Err(
+                "it begins with a byte-order mark (U+FEFF), which only the first line of a file may have"
+                    .into(),
+            ),
             Some(_) => Err("neither a JSON array of args nor an object with `args`".into()),
         }
     }
@@ -322,6 +327,7 @@ mod tests {
         let table = [
             ("7", "neither a JSON array"),
             ("nonsense", "neither a JSON array"),
+            ("\u{feff}[1]", "byte-order mark"),
             ("[1", "EOF while parsing"),
             ("[1] [2]", "trailing characters at column 5"),
             ("{}", "`args` is missing"),

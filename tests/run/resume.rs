@@ -174,6 +174,25 @@ fn resume_runs_what_is_recorded_as_cancelled_and_the_summary_counts_it() {
 }
 
 #[test]
+fn blank_lines_and_a_byte_order_mark_in_a_log_lose_no_record() {
+    let place = Place::new(&[says("zero"), says("one"), says("two")]);
+    assert_eq!(place.run(&[]).code, Some(0));
+    let log = place.log();
+    let mut lines = log.lines();
+    let (first, second) = (lines.next().unwrap(), lines.next().unwrap());
+    place.write("log", &format!("\u{feff}{first}\n\n{second}\r\n\n"));
+    let ended = place.run(&["--resume"]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(ended.prints().len(), 1, "{ended:#?}");
+    assert!(ended.stderr.contains("2 skipped"), "{}", ended.stderr);
+    let text = place.log();
+    let records = text.trim_start_matches('\u{feff}').replace('\r', "");
+    assert_eq!(support::records(records.as_bytes()).len(), 3);
+    let ended = place.run(&["--resume"]);
+    assert!(ended.stderr.contains("3 skipped"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_task_with_a_key_is_known_wherever_it_stands() {
     let keyed = |key: &str| {
         format!(

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, LIMIT, TasksFile, fixture, run_lines, to_the_end};
-use crate::support::{Run, assert_each_id_once, binary};
+use crate::bench::{Ended, Guest, LIMIT, TasksFile, fixture, run, run_lines, to_the_end};
+use crate::support::{self, Run, assert_each_id_once, binary};
 
 fn echo(lines: impl AsRef<[u8]>, args: &[&str]) -> Ended {
     let guest = format!("{}#echo", fixture());
@@ -60,6 +60,23 @@ fn blank_lines_are_skipped_and_carriage_returns_ignored() {
         (vec![json!([1]), json!([2])], Some(0)),
         "{ended:#?}"
     );
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_at_the_start_and_named_elsewhere() {
+    let ended = echo("\u{feff}[1]\n\n\u{feff}[2]\n[3]\n", &[]);
+    assert_eq!(ended.column("status"), ["ok", "invalid", "ok"], "{ended:#?}");
+    assert_invalid(&ended, 1, 3, "byte-order mark");
+    let utf16: Vec<u8> = "\u{feff}[1]\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let ended = echo(utf16, &[]);
+    assert_invalid(&ended, 0, 1, "UTF-16");
+    let inputs = TasksFile::new("\u{feff}one\ntwo\n");
+    let ended = run(&[&support::fixture("echo"), "-a", inputs.path()]);
+    let results: Vec<_> = ended.records.iter().map(|record| &record["result"][0]).collect();
+    assert_eq!(results, ["one", "two"]);
 }
 
 #[test]

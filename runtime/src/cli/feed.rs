@@ -287,6 +287,11 @@ fn input<'a>(line: &'a [u8], template: &Template) -> Result<(TaskLine, Option<&'
     Ok((template.task(input), Some(input)))
 }
 
+/// Whether a stream that begins so is UTF-16, by its byte-order mark.
+fn is_utf16(first_line: &[u8]) -> bool {
+    first_line.starts_with(b"\xff\xfe") || first_line.starts_with(b"\xfe\xff")
+}
+
 /// Pushes what the lines say, in their order: many with one call when they are at hand, but never waiting for more
 /// input while something is.
 fn feed_lines<S: Sink>(
@@ -300,6 +305,9 @@ fn feed_lines<S: Sink>(
         let mut bytes = 0;
         while let Some((number, line)) = lines.next_at_hand() {
             let read = match line {
+                Line::Bytes(line) if number == 1 && is_utf16(line) => {
+                    Err("it begins with the byte-order mark of UTF-16: tasks have to be UTF-8".into())
+                }
                 Line::Bytes(line) => {
                     bytes += line.len();
                     read(line, form)

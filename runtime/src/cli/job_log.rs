@@ -17,6 +17,7 @@ use mpwasm::{Rejected, TaskParts};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+use super::lines::BYTE_ORDER_MARK;
 use super::record_line::RecordLine;
 use super::results::lock;
 
@@ -181,7 +182,16 @@ impl JobLog {
             }
             let whole = bytes.ends_with(b"\n");
             let begin = self.end;
-            match RecordLine::parse(&bytes) {
+            let line = match bytes.strip_prefix(BYTE_ORDER_MARK) {
+                Some(rest) if number == 1 => rest,
+                _ => &bytes,
+            };
+            if whole && line.trim_ascii().is_empty() {
+                self.end += bytes.len() as u64;
+                self.lacks_newline = false;
+                continue;
+            }
+            match RecordLine::parse(line) {
                 Ok(line) => self
                     .add(&line, retry_failed, (begin, begin + bytes.len() as u64))
                     .with_context(|| format!("line {number}"))?,
@@ -383,6 +393,20 @@ mod tests {
         assert_eq!(folder.open(false).unwrap().entries.len(), 2);
         let kept = format!("{}\n{}\nnext\n", lines[0], lines[2]);
         assert_eq!(folder.continued(false), kept);
+    }
+
+    #[test]
+    fn blank_lines_and_a_byte_order_mark_are_no_records() {
+        let lines: Vec<_> = (0..3).map(|id| record(id, "null", "ok", "ok")).collect();
+        let text = format!("\u{feff}{}\n\n{}\r\n \t\r\n{}\n\n", lines[0], lines[1], lines[2]);
+        let folder = Folder::with(&text);
+        assert_eq!(folder.open(false).unwrap().entries.len(), 3);
+        assert_eq!(folder.continued(false), format!("{text}next\n"));
+        for text in ["\u{feff}", "\u{feff}\n", "\n\n"] {
+            assert!(Folder::with(text).open(false).unwrap().entries.is_empty());
+        }
+        let second = Folder::with(&format!("{}\n\u{feff}{}\n", lines[0], lines[1]));
+        assert!(refusal(&second).contains("line 2"), "{}", refusal(&second));
     }
 
     #[test]

@@ -10,6 +10,9 @@ const CHUNK: usize = 256 << 10;
 /// What a line may have beyond the args: the other fields of its object.
 const SLACK: u64 = 64 << 10;
 
+/// The UTF-8 byte-order mark, with which some editors begin a file. It is no part of the first line.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A stream of lines, in memory bounded by the longest line allowed.
 pub struct Lines<R> {
     source: R,
@@ -23,6 +26,8 @@ pub struct Lines<R> {
     longest: usize,
     number: u64,
     at_end: bool,
+    /// Whether the stream's first bytes were seen: a byte-order mark is gone then.
+    begun: bool,
 }
 
 /// One line, without its newline.
@@ -53,6 +58,7 @@ impl<R: Read> Lines<R> {
             longest,
             number: 0,
             at_end: false,
+            begun: false,
         }
     }
 
@@ -63,6 +69,7 @@ impl<R: Read> Lines<R> {
 
     /// The next line out of what has been read, with its number counted from 1; `None` when more has to be read.
     pub fn next_at_hand(&mut self) -> Option<(u64, Line<'_>)> {
+        self.skip_byte_order_mark();
         let newline = self.buffer[self.scanned..].iter().position(|byte| *byte == b'\n');
         let end = match newline {
             Some(offset) => self.scanned + offset,
@@ -82,6 +89,7 @@ impl<R: Read> Lines<R> {
         let line = self.start..end;
         self.start = self.buffer.len().min(end + 1);
         self.scanned = self.start;
+        self.begun = true;
         self.number += 1;
         let too_long = mem::take(&mut self.skipping) || line.len() > self.longest;
         let line = if too_long {
@@ -90,6 +98,17 @@ impl<R: Read> Lines<R> {
             Line::Bytes(&self.buffer[line])
         };
         Some((self.number, line))
+    }
+
+    fn skip_byte_order_mark(&mut self) {
+        if self.begun || self.buffer.len() < BYTE_ORDER_MARK.len() {
+            return;
+        }
+        self.begun = true;
+        if self.buffer.starts_with(BYTE_ORDER_MARK) {
+            self.start = BYTE_ORDER_MARK.len();
+            self.scanned = self.scanned.max(self.start);
+        }
     }
 
     /// Reads once, and waits if it must. False when the stream has ended (and all lines have been given out).
@@ -168,6 +187,25 @@ mod tests {
         assert_eq!(texts(read_all(&b"a\n\nb"[..], 10)), ["1:a", "2:", "3:b"]);
         assert_eq!(texts(read_all(&b"a\n"[..], 10)), ["1:a"]);
         assert!(read_all(&b""[..], 10).is_empty());
+    }
+
+    #[test]
+    fn a_byte_order_mark_at_the_start_is_no_part_of_the_first_line() {
+        let mark = "\u{feff}";
+        let all = |text: &str| texts(read_all(text.as_bytes(), 10));
+        assert_eq!(
+            all(&format!("{mark}a\n{mark}b\n")),
+            ["1:a", &format!("2:{mark}b")]
+        );
+        assert_eq!(all(&format!("{mark}{mark}")), [format!("1:{mark}")]);
+        assert_eq!(all(&format!("{mark}\na")), ["1:", "2:a"]);
+        assert!(all(mark).is_empty(), "a file of nothing else has no line");
+        let pieces = Pieces(vec![b"\xef", b"\xbb", b"\xbfa\n\xef\xbb\xbf"]);
+        assert_eq!(texts(read_all(pieces, 10)), ["1:a", "2:\u{feff}"]);
+        assert_eq!(
+            texts(read_all(Pieces(vec![b"a\n", b"\xef\xbb\xbfb"]), 10)),
+            ["1:a", "2:\u{feff}b"]
+        );
     }
 
     #[test]
