@@ -100,6 +100,26 @@ fn a_push_of_what_is_no_task_ends_tasks() {
 }
 
 #[test]
+fn a_key_that_tasks_pushes_twice_is_an_invalid_task() {
+    let guest = Guest::wat(
+        r#"(module
+            (import "mpwasm_v1" "push" (func $push (param i32 i32) (result i64)))
+            (memory (export "memory") 1)
+            (data (i32.const 16) "{\"key\":\"k\"}{\"key\":\"l\"}")
+            (func (export "tasks") (result i32)
+                (drop (call $push (i32.const 16) (i32.const 11)))
+                (drop (call $push (i32.const 16) (i32.const 11)))
+                (drop (call $push (i32.const 27) (i32.const 11)))
+                (i32.const 0))
+            (func (export "runnable") (result i32) (i32.const 0)))"#,
+    );
+    let ended = run(&[guest.path()]);
+    assert_eq!(ended.column("status"), ["ok", "invalid", "ok"], "{ended:#?}");
+    assert_eq!(ended.column("key"), ["k", "k", "l"]);
+    assert_eq!(ended.code, Some(1));
+}
+
+#[test]
 fn tasks_that_pushes_nothing_is_a_run_without_tasks() {
     let guest = Guest::wat(&format!(
         r#"(module {PUSH} (func (export "tasks") (result i32) (i32.const 0)))"#

@@ -212,6 +212,66 @@ fn a_task_with_a_key_is_known_wherever_it_stands() {
 }
 
 #[test]
+fn a_key_that_comes_twice_is_invalid_and_its_log_can_be_resumed() {
+    let keyed = |text: &str, key: &str| {
+        format!(
+            "{}\n",
+            json!({"key": key, "model": "print", "args": [format!("{text}\n"), ""]})
+        )
+    };
+    let place = Place::new(&[
+        keyed("first", "k"),
+        "\n".into(),
+        keyed("second", "k"),
+        says("third"),
+    ]);
+    let ended = place.run(&[]);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let mut prints = ended.prints();
+    prints.sort_unstable();
+    assert_eq!(prints, ["first", "third"]);
+    let records = place.records();
+    let status: Vec<_> = records
+        .iter()
+        .map(|record| record["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(status, ["ok", "invalid", "ok"]);
+    assert_eq!(records[1]["key"], "k");
+    let message = records[1]["error"]["message"].as_str().unwrap();
+    for part in ["line 3 of ", "\"k\"", "task 1", "task 0"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+
+    let log = place.log();
+    let ended = place.run(&["--resume"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{ended:#?}");
+    assert_eq!(place.log(), log, "nothing was left to do");
+    // Of a run that was killed before the first task ended: the second does not stand for it.
+    let rest: Vec<_> = log
+        .lines()
+        .filter(|line| !line.starts_with("{\"id\":0,"))
+        .collect();
+    place.write("log", &(rest.join("\n") + "\n"));
+    let ended = place.run(&["--resume"]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "first\n"),
+        "{ended:#?}"
+    );
+    place.write(
+        "tasks",
+        &[keyed("first", "k"), keyed("second", "l"), says("third")].concat(),
+    );
+    let ended = place.run(&["--retry-failed"]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "second\n"),
+        "{ended:#?}"
+    );
+    support::assert_each_id_once(&place.records(), 3);
+}
+
+#[test]
 fn a_log_of_something_else_is_refused_and_nothing_runs() {
     let place = Place::new(&[says("zero"), says("one")]);
     assert_eq!(place.run(&[]).code, Some(0));

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, LIMIT, TasksFile, fixture, run, run_lines, to_the_end};
-use crate::support::{self, Run, assert_each_id_once, binary};
+use crate::bench::{Ended, Guest, LIMIT, TasksFile, fixture, line, run, run_lines, to_the_end};
+use crate::support::{self, Run, assert_each_id_once, binary, mpwasm};
 
 fn echo(lines: impl AsRef<[u8]>, args: &[&str]) -> Ended {
     let guest = format!("{}#echo", fixture());
@@ -116,6 +116,25 @@ fn what_is_no_task_is_invalid_and_its_message_names_the_line() {
             "what is no args is not in the record"
         );
     }
+}
+
+#[test]
+fn a_key_that_comes_twice_is_invalid_with_and_without_records() {
+    let lines = ["a", "b", "a", "", ""]
+        .map(|key| line(key, "noop", "[]"))
+        .concat();
+    let ended = run_lines(&lines, &[support::guest("fixture").to_str().unwrap()]);
+    assert_eq!(ended.column("status"), ["ok", "ok", "invalid", "ok", "ok"]);
+    assert_eq!(ended.code, Some(1));
+    assert_invalid(&ended, 2, 3, "the key \"a\" of task 2 is that of task 0 already");
+    let tasks = TasksFile::new(&lines);
+    let ended = to_the_end(mpwasm().args(["run", fixture(), "--tasks", tasks.path()]));
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(
+        ended.stderr.contains("is that of task 0 already"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::mem;
 
 use anyhow::anyhow;
-use mpwasm::{Guest, Pool, Rejected, Task, TaskLine};
+use mpwasm::{Guest, Pool, Rejected, TaskLine};
 use serde_json::value::RawValue;
 
 use super::ending::Fed;
@@ -165,7 +165,11 @@ impl<'a> Feed<'a> {
 fn push_tasks_of(guest: &Guest, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>) -> Result<(), PushError> {
     let mut refused = None;
     let ended = pool.tasks_of(guest, |tasks| {
-        let items = tasks.into_iter().map(|task| Item::Task(task, None)).collect();
+        let mut item = |task| {
+            let item = pusher.with_new_key(Item::Task(task, None));
+            item.unwrap_or_else(Item::Rejected)
+        };
+        let items = tasks.into_iter().map(&mut item).collect();
         match pusher.push(items) {
             Ok(()) => Ok(()),
             Err(PushError::Pool(error)) => Err(error),
@@ -227,9 +231,9 @@ trait Sink {
     type Item;
     type Error;
     /// What becomes of a line's task. `input` is the line, where that is an input.
-    fn task(&self, line: TaskLine, input: Option<&str>) -> Result<Self::Item, Rejected>;
+    fn task(&mut self, line: TaskLine, input: Option<&str>) -> Result<Self::Item, Rejected>;
     /// What becomes of a line that is none.
-    fn rejected(&self, message: String) -> Rejected;
+    fn rejected(&mut self, message: String) -> Rejected;
     /// What becomes of it then.
     fn reject(&self, rejected: Rejected) -> Self::Item;
     /// Takes them.
@@ -246,13 +250,23 @@ impl<T: Taker> Sink for ToPool<'_, '_, T> {
     type Item = Item;
     type Error = PushError;
 
-    fn task(&self, line: TaskLine, input: Option<&str>) -> Result<Item, Rejected> {
-        let task: Task = self.guests.task(line)?;
-        Ok(Item::Task(task, input.map(str::to_owned)))
+    fn task(&mut self, line: TaskLine, input: Option<&str>) -> Result<Item, Rejected> {
+        let item = match self.guests.task(line) {
+            Ok(task) => Item::Task(task, input.map(str::to_owned)),
+            Err(rejected) => Item::Rejected(rejected),
+        };
+        match self.pusher.with_new_key(item)? {
+            Item::Rejected(rejected) => Err(rejected),
+            task => Ok(task),
+        }
     }
 
-    fn rejected(&self, message: String) -> Rejected {
-        self.guests.rejected(message)
+    fn rejected(&mut self, message: String) -> Rejected {
+        let rejected = self.guests.rejected(message);
+        match self.pusher.with_new_key(Item::Rejected(rejected)) {
+            Ok(Item::Rejected(rejected)) | Err(rejected) => rejected,
+            Ok(Item::Task(..)) => unreachable!("what is no task does not become one"),
+        }
     }
 
     fn reject(&self, rejected: Rejected) -> Item {
@@ -352,7 +366,7 @@ mod tests {
         type Item = String;
         type Error = &'static str;
 
-        fn task(&self, line: TaskLine, input: Option<&str>) -> Result<String, Rejected> {
+        fn task(&mut self, line: TaskLine, input: Option<&str>) -> Result<String, Rejected> {
             if line.args.get().len() == 3 || input.is_some() {
                 let model = line.model.unwrap_or_default();
                 return Ok(format!("{model}{}{}", line.args, input.unwrap_or_default()));
@@ -360,7 +374,7 @@ mod tests {
             Err(self.rejected("no".into()))
         }
 
-        fn rejected(&self, message: String) -> Rejected {
+        fn rejected(&mut self, message: String) -> Rejected {
             Rejected {
                 message,
                 ..Rejected::default()
@@ -444,10 +458,10 @@ mod tests {
         impl Sink for Counter<'_> {
             type Item = ();
             type Error = ();
-            fn task(&self, _: TaskLine, _: Option<&str>) -> Result<(), Rejected> {
+            fn task(&mut self, _: TaskLine, _: Option<&str>) -> Result<(), Rejected> {
                 Ok(())
             }
-            fn rejected(&self, _: String) -> Rejected {
+            fn rejected(&mut self, _: String) -> Rejected {
                 unreachable!("all lines are tasks")
             }
             fn reject(&self, _: Rejected) {}

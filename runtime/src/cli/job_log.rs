@@ -87,6 +87,8 @@ pub enum Name {
     Position(u64),
     /// Its key.
     Key(Box<str>),
+    /// Its place and its key, for something that was no task: a key that comes twice is one reason for that.
+    Invalid(u64, Option<Box<str>>),
 }
 
 impl Name {
@@ -97,12 +99,17 @@ impl Name {
             Some(key) => Self::Key(key.into()),
         }
     }
+
+    /// That of what was no task in this place.
+    pub fn invalid(position: u64, key: Option<&str>) -> Self {
+        Self::Invalid(position, key.map(Into::into))
+    }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Position(id) => write!(f, "task {id}"),
+            Self::Position(id) | Self::Invalid(id, _) => write!(f, "task {id}"),
             Self::Key(key) => write!(f, "the task with the key {}", inert(key)),
         }
     }
@@ -218,12 +225,17 @@ impl JobLog {
             self.replaced.push(place);
             return Ok(());
         }
-        let name = Name::new(line.id, line.key.as_deref());
+        let is_task = line.status != "invalid";
+        let key = line.key.as_deref();
+        let name = match is_task {
+            true => Name::new(line.id, key),
+            false => Name::invalid(line.id, key),
+        };
         let entry = Entry {
-            identity: (line.status != "invalid").then_some(identity),
+            identity: is_task.then_some(identity),
             failed: line.failed(),
         };
-        if self.entries.contains_key(&name) {
+        if is_task && self.entries.contains_key(&name) {
             bail!("it is the second record of {name}: tasks need different keys, or none, to be known again");
         }
         self.entries.insert(name, entry);
@@ -344,6 +356,19 @@ mod tests {
         assert!(keyed.failed);
         assert_eq!(keyed.identity, Some(Identity { guest: 0xa1, task: 7 }));
         assert_eq!(log.guests, [0xa1]);
+    }
+
+    #[test]
+    fn a_key_that_came_twice_leaves_a_log_that_can_be_used() {
+        let lines = [
+            record(1, "\"k\"", "invalid", "none"),
+            record(0, "\"k\"", "ok", "none"),
+            record(2, "\"k\"", "invalid", "none"),
+        ];
+        let log = Folder::with(&(lines.join("\n") + "\n")).open(false).unwrap();
+        assert_eq!(log.entries.len(), 3);
+        assert!(log.entries[&Name::Key("k".into())].identity.is_some());
+        assert!(log.entries.contains_key(&Name::invalid(2, Some("k"))));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod inputs;
 mod inspect;
 mod instances;
 mod job_log;
+mod keys;
 mod lines;
 mod logging;
 mod manual;

@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mpwasm::{Pool, Rejected, Task, TaskParts};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::exit::{Exit, Failure};
 use super::job_log::Identity;
+use super::keys::Keys;
 use super::order::{self, Order};
 use super::records::inert_json;
 use super::resume::{Resume, Skipped, Step};
@@ -25,6 +27,29 @@ pub enum Item {
     Task(Task, Option<String>),
     /// What is none.
     Rejected(Rejected),
+}
+
+impl Item {
+    /// The key, if it has one.
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Task(task, _) => task.parts().key,
+            Self::Rejected(rejected) => rejected.key.as_deref(),
+        }
+    }
+}
+
+/// A task that is not run, and why.
+fn rejected(parts: &TaskParts<'_>, message: String) -> Rejected {
+    let args = parts
+        .args
+        .and_then(|args| RawValue::from_string(args.to_owned()).ok());
+    Rejected {
+        key: parts.key.map(str::to_owned),
+        model: parts.model.to_owned(),
+        args,
+        message,
+    }
 }
 
 /// Why something could not be pushed.
@@ -89,6 +114,7 @@ pub struct Pusher<'a, T> {
     fitting: Option<Fitting<'a>>,
     roll: Option<Arc<Roll>>,
     order: Option<Order>,
+    keys: Keys,
     /// The hash of the first guest: what is no task counts as its.
     guest: [u8; 32],
     /// The id of the next task.
@@ -105,6 +131,7 @@ impl<'a, T: Taker> Pusher<'a, T> {
             fitting,
             roll: None,
             order: None,
+            keys: Keys::default(),
             guest,
             next: 0,
             skipped: 0,
@@ -116,6 +143,18 @@ impl<'a, T: Taker> Pusher<'a, T> {
         Self { roll, order, ..self }
     }
 
+    /// The next task, or what is none, unless its key is that of an earlier one. To be called for all that is pushed, in
+    /// its order.
+    pub fn with_new_key(&mut self, item: Item) -> Result<Item, Rejected> {
+        let noted = self.keys.note(item.key());
+        match (noted, item) {
+            (Ok(()), item) => Ok(item),
+            // It has a reason already.
+            (Err(_), item @ Item::Rejected(_)) => Ok(item),
+            (Err(why), Item::Task(task, _)) => Err(rejected(&task.parts(), why)),
+        }
+    }
+
     /// Pushes these, in their order, and waits for room as long as it takes.
     pub fn push(&mut self, items: Vec<Item>) -> Result<(), PushError> {
         let Some(Fitting { resume, .. }) = &mut self.fitting else {
@@ -123,11 +162,7 @@ impl<'a, T: Taker> Pusher<'a, T> {
         };
         for item in items {
             let identity = identity(&item, &self.guest);
-            let key = match &item {
-                Item::Task(task, _) => task.parts().key,
-                Item::Rejected(rejected) => rejected.key.as_deref(),
-            };
-            let key = key.map(str::to_owned);
+            let key = item.key().map(str::to_owned);
             resume
                 .take(key.as_deref(), identity, item)
                 .map_err(|why| PushError::Refused(Failure::usage(why)))?;

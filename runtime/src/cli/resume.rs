@@ -72,8 +72,10 @@ impl<T> Resume<T> {
     /// When its record is one of another task.
     pub fn take(&mut self, key: Option<&str>, identity: Identity, task: T) -> anyhow::Result<()> {
         let name = Name::new(self.position, key);
+        let as_invalid = Name::invalid(self.position, key);
         self.position += 1;
-        let Some(entry) = self.entries.remove(&name) else {
+        let entry = self.entries.remove(&as_invalid);
+        let Some(entry) = entry.or_else(|| self.entries.remove(&name)) else {
             self.held.push(Step::Run(task));
             return Ok(());
         };
@@ -193,10 +195,21 @@ mod tests {
 
     #[test]
     fn what_was_no_task_is_skipped_whatever_it_is_now_and_need_not_be_there() {
-        let mut resume = log(&[(Name::Position(0), None, true), (Name::Position(9), None, true)]);
+        let mut resume = log(&[
+            (Name::invalid(0, None), None, true),
+            (Name::invalid(9, None), None, true),
+        ]);
         assert!(resume.is_complete());
         resume.take(None, identity(1), 1).unwrap();
         assert_eq!(resume.held(), [Step::Skip(1)]);
         resume.end().unwrap();
+    }
+
+    #[test]
+    fn the_second_task_with_a_key_does_not_stand_for_the_first() {
+        let mut resume = log(&[(Name::invalid(1, Some("k")), None, true)]);
+        resume.take(Some("k"), identity(1), 1).unwrap();
+        resume.take(Some("k"), identity(2), 2).unwrap();
+        assert_eq!(resume.held(), [Step::Run(1), Step::Skip(1)]);
     }
 }
