@@ -82,6 +82,8 @@ pub struct Settings {
     pub max_tasks_per_worker: Option<u32>,
     /// What tasks get beside their args.
     pub grants: Grants,
+    /// Whether no task begins before the reporter has returned from the outcomes of all tasks that ended before it.
+    pub confirm_outcomes: bool,
 }
 
 impl Settings {
@@ -116,6 +118,7 @@ impl Default for Settings {
             retry: Retry::default(),
             max_tasks_per_worker: None,
             grants: Grants::default(),
+            confirm_outcomes: false,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::bench::{fixture, line, run, run_lines, to_the_end};
+use crate::bench::{Guest, TasksFile, fixture, line, run, run_lines, to_the_end};
 use crate::support::{self, mpwasm};
 
 fn prints(text: &str) -> String {
@@ -96,6 +96,106 @@ fn a_run_halts_when_enough_failed() {
     let ended = run_lines(lines, &[fixture(), "--size=2", "--halt=now,fail=1"]);
     assert_eq!((ended.code, ended.records.len()), (Some(0), 1000));
     assert!(!ended.stderr.contains("--halt"));
+}
+
+/// A command that leaves a file behind for its second argument, and then exits with 3.
+const LEAVES_A_FILE: &str = r#"(module
+    (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (func (export "_start") (local $end i32)
+        (drop (call $sizes (i32.const 0) (i32.const 4)))
+        (drop (call $args (i32.const 16) (i32.const 64)))
+        (local.set $end (i32.load (i32.const 20)))
+        (block $found (loop $next
+            (br_if $found (i32.eqz (i32.load8_u (local.get $end))))
+            (local.set $end (i32.add (local.get $end) (i32.const 1)))
+            (br $next)))
+        (drop (call $open (i32.const 3) (i32.const 0)
+            (i32.load (i32.const 20)) (i32.sub (local.get $end) (i32.load (i32.const 20)))
+            (i32.const 1) (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 8)))
+        (call $exit (i32.const 3))))"#;
+
+#[test]
+fn no_task_begins_after_the_one_that_decided_to_halt() {
+    let guest = Guest::wat(LEAVES_A_FILE);
+    let inputs: Vec<_> = (0..2000).map(|number| number.to_string()).collect();
+    let lines = TasksFile::new(inputs.join("\n"));
+    for (size, more) in [
+        (1, &[][..]),
+        (2, &[]),
+        (1, &["--isolation=process"]),
+        (1, &["--retries=2", "--retry-on=exit"]),
+    ] {
+        for halt in ["soon,fail=3", "now,fail=3", "soon,fail=100%"] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+                .unwrap();
+            let (dir, workers) = (
+                format!("--dir={}::/d", folder.path().display()),
+                format!("--size={size}"),
+            );
+            let args = [guest.path(), &dir, &workers, "--halt", halt, "-a", lines.path()];
+            let ended = run(&[&args[..], more].concat());
+            assert_eq!(ended.code, Some(1), "{ended:#?}");
+            let begun = std::fs::read_dir(folder.path()).unwrap().count();
+            // What the other workers run at that moment goes on.
+            let most = 3 + size - 1;
+            assert!(
+                (3..=most).contains(&begun),
+                "{begun} began with {halt} {args:?} {more:?}: {}",
+                ended.stderr
+            );
+            let failed = ended
+                .column("status")
+                .iter()
+                .filter(|status| **status == "exit")
+                .count();
+            assert!(failed >= 3 && failed <= begun, "{failed} of {begun}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_line_decides_to_halt_as_a_failed_task_does() {
+    let good = line("", "noop", "[]").repeat(2000);
+    let ended = run_lines(
+        ["nonsense\n", &good].concat(),
+        &[fixture(), "--size=1", "--halt=soon,fail=1"],
+    );
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let status = ended.column("status");
+    let ran = status.iter().filter(|status| **status == "ok").count();
+    assert_eq!(ran, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("--halt soon,fail=1"), "{}", ended.stderr);
+}
+
+#[test]
+fn callbacks_that_fail_decide_to_halt_and_no_task_begins_meanwhile() {
+    let guest = Guest::wat(
+        r#"(module
+            (memory (export "memory") 1)
+            (func (export "runnable") (result i32) (i32.const 0))
+            (func (export "callback") (result i32) (i32.const 1)))"#,
+    );
+    let tasks = TasksFile::new("[]\n".repeat(2000));
+    let ended = run(&[
+        guest.path(),
+        "--size=1",
+        "--halt=soon,fail=3",
+        "--tasks",
+        tasks.path(),
+    ]);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let ran = ended
+        .records
+        .iter()
+        .filter(|record| record["status"] == "ok")
+        .count();
+    assert_eq!(ran, 3, "{}", ended.stderr);
 }
 
 #[test]
@@ -193,7 +293,7 @@ fn on_a_terminal(both: bool, args: &[&str]) -> (String, String) {
 fn a_bar_shows_how_far_a_run_is_and_leaves_prints_whole() {
     let mut lines: String = (0..200).map(|number| prints(&format!("line {number}"))).collect();
     lines += &line("", "fail", "[\"no\"]");
-    let tasks = crate::bench::TasksFile::new(lines);
+    let tasks = TasksFile::new(lines);
     let args = [
         fixture(),
         "--size=2",

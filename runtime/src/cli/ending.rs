@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use mpwasm::Pool;
 
 use super::exit::{Exit, Failure, Signal};
-use super::halt::{Halt, Of, When};
+use super::halt::{Halt, Of};
 use super::reporter::{Broken, Place};
 use super::{one_line, status, stdio};
 use crate::limit_names::explain;
@@ -26,7 +26,7 @@ pub enum Event {
     Asked,
     /// Prints or records can't be written any more.
     Broken,
-    /// Enough tasks went well or ill.
+    /// Enough tasks went well or ill. The pool was told to end before any further task could begin.
     Halted(Halt),
     /// The pool has ended, and all its outcomes were reported.
     Ended(Result<(), mpwasm::Error>),
@@ -145,13 +145,7 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
             }
             Ok(Event::Asked) => pool.say_status(),
             Ok(Event::Broken) => pool.kill(),
-            Ok(Event::Halted(halt)) => {
-                match halt.when {
-                    When::Now => pool.kill(),
-                    When::Soon => pool.interrupt(),
-                }
-                end.halted = Some(halt);
-            }
+            Ok(Event::Halted(halt)) => end.halted = Some(halt),
             Ok(Event::Ended(result)) => {
                 end.pool = result;
                 return end;
@@ -374,15 +368,14 @@ mod tests {
     }
 
     #[test]
-    fn a_halt_ends_the_run_as_it_says_and_one_for_success_is_none_of_a_failure() {
-        for (halt, call, exit) in [
-            ("now,fail=1", "kill", Exit::TasksFailed),
-            ("soon,fail=1", "interrupt", Exit::TasksFailed),
-            ("soon,success=1", "interrupt", Exit::Success),
+    fn a_halt_is_a_failure_unless_it_is_for_success() {
+        for (halt, exit) in [
+            ("now,fail=1", Exit::TasksFailed),
+            ("soon,fail=1", Exit::TasksFailed),
+            ("soon,success=1", Exit::Success),
         ] {
             let events = vec![Event::Halted(halt.parse().unwrap()), Event::Ended(Ok(()))];
-            let (calls, end) = play(events, None);
-            assert_eq!(calls, [call]);
+            let (_, end) = play(events, None);
             assert_eq!(end.exit(None, true, false), exit);
             assert!(end.problems(None)[0].contains(halt));
         }

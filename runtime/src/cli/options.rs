@@ -493,6 +493,7 @@ mod tests {
                 env: [("K".to_owned(), "V".to_owned())].into(),
                 tmp: Some(12),
             },
+            confirm_outcomes: false,
         };
         assert_eq!(run(&args).unwrap().settings(), expected);
     }

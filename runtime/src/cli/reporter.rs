@@ -75,7 +75,7 @@ pub struct Wishes {
 pub struct Halting {
     /// When.
     pub halt: Halt,
-    /// Who is told of it, once; it must not wait for anything.
+    /// Ends the pool, so that no further task begins. Called once; it must not wait for anything.
     pub tell: Box<dyn FnOnce(Halt) + Send>,
 }
 

@@ -6,19 +6,20 @@
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use mpwasm::prints::{Prints, Target, Targets};
-use mpwasm::{Cache, LogLevel, Pool};
+use mpwasm::{Cache, LogLevel, Pool, Settings};
 
 use super::ending::{self, Event, Fed, Limit};
 use super::exit::{Exit, Failure, OrExit};
 use super::feed::Feed;
 use super::guests::{Guests, Named};
+use super::halt::{Halt, When};
 use super::inputs::Origin;
 use super::options::RunArgs;
 use super::order::Order;
@@ -39,7 +40,10 @@ use super::tags::Tags;
 ///
 /// The process should exit with the returned code whatever threads are left: the feeder may still wait for input.
 pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
-    let settings = args.settings();
+    let settings = Settings {
+        confirm_outcomes: args.showing.halt.is_some(),
+        ..args.settings()
+    };
     let RunArgs {
         guests,
         building,
@@ -90,11 +94,12 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let is_log = results.as_ref().is_some_and(Results::is_log);
     let roll = (is_log || showing.tag).then(|| Arc::new(Roll::new(is_log, showing.tag)));
     let order = showing.keep_order.then(|| Order::new(settings.size));
+    let halted = Arc::<OnceLock<Weak<Pool>>>::default();
     let counter = if bar { Counter::show() } else { Counter::default() };
     let wishes = Wishes {
         folder,
         counter: counter.clone(),
-        ..wishes(&showing, roll.as_ref(), order.as_ref(), &events)
+        ..wishes(&showing, roll.as_ref(), order.as_ref(), halting(&halted, &events))
     };
     let reporter = SharedReporter::new(
         reporter(results.as_ref(), least_log, &events)
@@ -114,6 +119,8 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         mpwasm::Error::BadSetting(_) | mpwasm::Error::Grant { .. } => Failure::usage(error),
         error => Failure::internal(anyhow!(error).context("cannot start the pool")),
     })?);
+
+    halted.get_or_init(|| Arc::downgrade(&pool));
 
     let waiter = Arc::clone(&pool);
     spawn("waiter", &events, move || Event::Ended(waiter.join())).or_internal()?;
@@ -213,10 +220,8 @@ fn wishes(
     showing: &Showing,
     roll: Option<&Arc<Roll>>,
     order: Option<&Order>,
-    events: &Sender<Event>,
+    tell: impl FnOnce(Halt) + Send + 'static,
 ) -> Wishes {
-    let events = events.clone();
-    let tell = move |halt| drop(events.send(Event::Halted(halt)));
     Wishes {
         order: order.cloned(),
         roll: roll.cloned(),
@@ -226,6 +231,21 @@ fn wishes(
             tell: Box::new(tell),
         }),
         ..Wishes::default()
+    }
+}
+
+/// Ends this pool, once it is there, and says so to main. Called by the reporter, so the pool is told before it learns that
+/// the outcome which decided was reported: no further task begins.
+fn halting(pool: &Arc<OnceLock<Weak<Pool>>>, events: &Sender<Event>) -> impl FnOnce(Halt) + Send + 'static {
+    let (pool, events) = (Arc::clone(pool), events.clone());
+    move |halt| {
+        if let Some(pool) = pool.get().and_then(Weak::upgrade) {
+            match halt.when {
+                When::Now => pool.terminate(),
+                When::Soon => pool.interrupt(),
+            }
+        }
+        drop(events.send(Event::Halted(halt))); // without a receiver the run is over already
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Callbacks {
     abandoned: HashMap<u32, u32>,
     /// Failures of callbacks that were told in full: a record has only their kind.
     explained: u32,
+    /// Outcomes that were sent to the parent.
+    reported: u64,
     /// Tasks that never started are not worth a callback: the run was interrupted.
     interrupted: bool,
     /// No callback runs any more.
@@ -99,6 +101,7 @@ impl Callbacks {
             concluded: false,
             abandoned: HashMap::new(),
             explained: 0,
+            reported: 0,
             interrupted: false,
             terminated: false,
         }
@@ -132,7 +135,7 @@ impl Callbacks {
             std::mem::take(&mut self.waiting),
         );
         for finished in running.into_iter().chain(waiting) {
-            report(&finished, CallbackStatus::Skipped, uplink);
+            self.report(&finished, CallbackStatus::Skipped, uplink);
         }
         self.folds.abandon(&ended_early(), uplink);
     }
@@ -171,6 +174,11 @@ impl Callbacks {
         all.any(|finished| finished.task.id == id)
     }
 
+    /// Whether the parent has confirmed the outcomes of all tasks that have ended: `confirmed` of them, as it says.
+    pub fn are_confirmed(&self, confirmed: u64) -> bool {
+        self.is_idle() && self.reported <= confirmed
+    }
+
     /// Whether every outcome is on its way to the parent.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
@@ -194,6 +202,7 @@ impl Callbacks {
         let is_only_passed_on = model.callback.is_none() && model.final_callback.is_none();
         let ran = Some(ran);
         if is_only_passed_on && result.len() < LARGE {
+            self.reported += 1;
             uplink.put(&FromDispatcher::Outcome {
                 id: task.id,
                 ran,
@@ -332,7 +341,7 @@ impl Callbacks {
                 source: Source::Callback(id),
             });
         }
-        report(&finished, status, uplink);
+        self.report(&finished, status, uplink);
     }
 
     /// The callback of this task can't be ended, and nothing else can run on its thread: another thread takes over. The
@@ -424,7 +433,12 @@ impl Callbacks {
                 format!("its callback for task {id} was skipped")
             });
         }
-        report(finished, status, uplink);
+        self.report(finished, status, uplink);
+    }
+
+    fn report(&mut self, finished: &Finished, callback: CallbackStatus, uplink: &mut Outgoing) {
+        self.reported += 1;
+        report(finished, callback, uplink);
     }
 
     /// The status of a task that gets no callback, `None` for one that does.

@@ -67,6 +67,8 @@ pub struct EventLoop {
     scheduler: Scheduler,
     crew: Crew,
     callbacks: Callbacks,
+    /// Outcomes that the parent has confirmed, where it does.
+    confirmed: u64,
     /// What had been said by then was heard.
     heard: Time,
     /// The pool's failure has been told.
@@ -98,10 +100,15 @@ impl EventLoop {
                 next_id: 0,
                 cancelled: HashSet::new(),
             },
-            scheduler: Scheduler::new(settings.size, settings.tasks_per_process()),
+            scheduler: Scheduler::new(
+                settings.size,
+                settings.tasks_per_process(),
+                settings.confirm_outcomes,
+            ),
             crew,
             callbacks: Callbacks::new(settings.clone()),
             retry: policy(settings.retry),
+            confirmed: 0,
             heard: Time::now(),
             settings,
             told_failure: false,
@@ -127,6 +134,10 @@ impl EventLoop {
         }
         let held = self.is_held();
         self.scheduler.hold(held, now, &mut self.crew);
+        if self.settings.confirm_outcomes {
+            let confirmed = self.callbacks.are_confirmed(self.confirmed);
+            self.scheduler.await_confirmation(!confirmed);
+        }
         self.scheduler.assign(now, &mut self.crew);
         self.settle();
         let over = self.scheduler.is_finished()
@@ -289,6 +300,7 @@ impl EventLoop {
                     let answer = status::answer(task, all, now);
                     self.uplink.put(&FromDispatcher::Status { question, answer });
                 }
+                ToDispatcher::Confirm { outcomes } => self.confirmed = outcomes,
                 ToDispatcher::Interrupt => {
                     self.callbacks.interrupt();
                     self.scheduler.interrupt(now, &mut self.crew);

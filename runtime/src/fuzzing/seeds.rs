@@ -241,6 +241,7 @@ fn to_dispatcher() -> Vec<u8> {
         ToDispatcher::Load { info },
         ToDispatcher::Cancel { id: 3 },
         ToDispatcher::Ask { question, task },
+        ToDispatcher::Confirm { outcomes: 1 },
         ToDispatcher::Interrupt,
         ToDispatcher::Terminate,
     ] {

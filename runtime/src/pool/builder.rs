@@ -132,6 +132,11 @@ impl Builder {
         /// When a task that failed is tried again, where the [task](crate::Task::retry) itself does not say. By default
         /// it never is.
         retry: Retry,
+        /// Whether no task begins before the [`Reporter`] has returned from the outcomes of all tasks that ended before it, their
+        /// callbacks included. A reporter that calls [`Pool::interrupt`] or [`Pool::terminate`] then decides exactly which
+        /// task was the last to begin, but for those that other workers run at that moment. Each outcome costs a round trip
+        /// between the dispatcher and this process, in which no task begins.
+        confirm_outcomes: bool,
     }
 
     /// Tasks that a worker process runs before another takes its place, at least 1; any number by default. A chunk counts

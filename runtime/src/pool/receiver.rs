@@ -91,6 +91,8 @@ impl Dispatcher {
             said_goodbye: false,
             failure: None,
             awaited: Awaited::default(),
+            outcomes: 0,
+            confirmed: 0,
         };
         let broken = loop {
             let handled = hearing.handle(self.channel.inbox());
@@ -102,6 +104,7 @@ impl Dispatcher {
             }
             shared.report(Reporter::flush);
             shared.counters.publish();
+            hearing.confirm();
             match self.receive(shared) {
                 Ok(Filled::Closed) => break None,
                 Ok(_) => {}
@@ -167,6 +170,10 @@ struct Hearing<'a> {
     /// Why the pool failed, in the dispatcher's words.
     failure: Option<String>,
     awaited: Awaited,
+    /// Outcomes that the dispatcher told.
+    outcomes: u64,
+    /// How many of them it knows to be reported.
+    confirmed: u64,
 }
 
 /// Mailboxes that somebody waits at, and that have letters now. Those who wait are woken once for all that came
@@ -195,6 +202,18 @@ impl Drop for Awaited {
 }
 
 impl Hearing<'_> {
+    /// Tells the dispatcher that all outcomes so far were reported, if it waits for that. When the pool was ended
+    /// meanwhile, the order to end it takes its place: nothing is to begin before that arrives.
+    fn confirm(&mut self) {
+        let is_awaited = self.shared.settings.confirm_outcomes && self.confirmed < self.outcomes;
+        if is_awaited && !self.shared.cancelling.load(Ordering::SeqCst) {
+            self.confirmed = self.outcomes;
+            self.shared.tell(&ToDispatcher::Confirm {
+                outcomes: self.outcomes,
+            });
+        }
+    }
+
     /// Handles the messages that have arrived.
     fn handle(&mut self, inbox: &mut Inbox) -> Result<(), String> {
         while let Some(frame) = inbox.next().map_err(|error| error.to_string())? {
@@ -229,6 +248,7 @@ impl Hearing<'_> {
                 let Some(mut ended) = shared.ledger.end(id) else {
                     return Err(format!("it told the end of task {id}, which is not running"));
                 };
+                self.outcomes += 1;
                 let outcome = ended.outcome(id, checked(ending), ran, callback);
                 end_output(shared, Source::Task(id));
                 shared.report_outcome(&outcome);

@@ -151,6 +151,11 @@ pub enum ToDispatcher {
         /// The task that it is about; the pool, when it is none.
         task: Option<u64>,
     },
+    /// So many outcomes were reported. Sent when the settings ask for it.
+    Confirm {
+        /// All so far.
+        outcomes: u64,
+    },
     /// What has not started ends as `cancelled`; what runs may end.
     Interrupt,
     /// Everything ends as `cancelled`, now.

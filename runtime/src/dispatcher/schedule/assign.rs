@@ -13,7 +13,7 @@ impl Scheduler {
     pub fn assign(&mut self, now: Time, io: &mut impl Io) {
         self.dismiss(now, io);
         self.refill(now, io);
-        if self.held {
+        if self.held || self.unconfirmed {
             return;
         }
         self.offer(now, io);
@@ -193,7 +193,7 @@ impl Scheduler {
     /// Whether a worker has nothing to do, and nothing waits for it.
     fn can_steal(&self) -> bool {
         let idle = |process: &Process| process.serves(self.required) && process.hand.is_empty();
-        self.queue.is_empty() && self.live().any(idle)
+        !self.unconfirmed && self.queue.is_empty() && self.live().any(idle)
     }
 
     fn live(&self) -> impl Iterator<Item = &Process> {

@@ -82,6 +82,8 @@ pub struct Scheduler {
     phase: Phase,
     /// No offers: the outcomes or the callbacks cannot keep up.
     held: bool,
+    /// No offers: a task has ended whose outcome the parent has not confirmed.
+    unconfirmed: bool,
     /// Guests that were loaded so far.
     guests: u32,
     /// Guests that a worker needs to run whatever is in the queue.
@@ -105,9 +107,10 @@ enum Phase {
 
 impl Scheduler {
     /// A pool of `size` workers, none of which is started before there is a guest, with processes that are replaced
-    /// after so many tasks.
+    /// after so many tasks. Where outcomes are confirmed, a worker has no more than one task in hand: what waits behind it
+    /// would begin as soon as it ends.
     #[must_use]
-    pub fn new(size: u32, tasks_per_process: Option<u32>) -> Self {
+    pub fn new(size: u32, tasks_per_process: Option<u32>, confirms: bool) -> Self {
         let slots = 0..WorkerId::slots(size, tasks_per_process);
         Self {
             workers: slots.map(|slot| Worker::new(WorkerId(slot))).collect(),
@@ -115,9 +118,10 @@ impl Scheduler {
             tasks_per_process,
             queue: Queue::default(),
             paused: Paused::default(),
-            window: Window::new(tasks_per_process),
+            window: Window::new(if confirms { Some(1) } else { tasks_per_process }),
             phase: Phase::Open,
             held: false,
+            unconfirmed: false,
             guests: 0,
             required: 0,
             failed_starts: 0,
@@ -291,6 +295,12 @@ impl Scheduler {
             self.give_back(offered, io);
         }
         self.held = held;
+    }
+
+    /// Holds offers back while the outcome of a task that has ended is not confirmed. What was offered before stays with its
+    /// worker.
+    pub fn await_confirmation(&mut self, unconfirmed: bool) {
+        self.unconfirmed = unconfirmed;
     }
 
     /// Does what has become due. To be called after the events of the turn: they may be signs of life. What had come by

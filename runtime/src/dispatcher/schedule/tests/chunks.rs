@@ -89,7 +89,7 @@ impl Io for OneWorker {
 
 /// A pool whose worker has a chunk of six items, with ids from 10 on, of which `ended` have ended.
 fn with_chunk(ended: u64) -> (Scheduler, OneWorker) {
-    let (mut scheduler, mut io) = (Scheduler::new(1, None), OneWorker::new());
+    let (mut scheduler, mut io) = (Scheduler::new(1, None, false), OneWorker::new());
     scheduler.guests_loaded(1);
     start(&mut scheduler, &mut io);
     let mut args = Vec::new();
@@ -142,7 +142,7 @@ fn a_worker_that_dies_costs_what_had_begun_and_was_not_told() {
 
 #[test]
 fn what_is_left_of_a_chunk_is_offered_again_with_its_own_args() {
-    let (mut scheduler, mut io) = (Scheduler::new(1, None), OneWorker::new());
+    let (mut scheduler, mut io) = (Scheduler::new(1, None, false), OneWorker::new());
     scheduler.guests_loaded(1);
     start(&mut scheduler, &mut io);
     let large = vec![b'x'; 3 * LARGE];
@@ -243,7 +243,7 @@ fn what_is_left_of_a_cancelled_chunk_does_not_run() {
 
 #[test]
 fn a_chunk_that_was_not_started_ends_item_by_item() {
-    let (mut scheduler, mut io) = (Scheduler::new(1, None), OneWorker::new());
+    let (mut scheduler, mut io) = (Scheduler::new(1, None, false), OneWorker::new());
     scheduler.guests_loaded(1);
     let mut args = Vec::new();
     (0..3).for_each(|_| items::put(&mut args, b"[]"));

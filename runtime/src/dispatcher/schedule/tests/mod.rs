@@ -42,8 +42,17 @@ impl Pool {
 
     /// A pool whose processes are replaced after so many tasks.
     fn replaced(size: u32, most: Option<u32>) -> Self {
+        Self::with(size, most, false)
+    }
+
+    /// A pool whose tasks begin when all outcomes so far are confirmed.
+    fn confirming(size: u32, most: Option<u32>) -> Self {
+        Self::with(size, most, true)
+    }
+
+    fn with(size: u32, most: Option<u32>, confirms: bool) -> Self {
         Self {
-            scheduler: Scheduler::new(size, most),
+            scheduler: Scheduler::new(size, most, confirms),
             crew: Crew::new(size, most),
             ended: Vec::new(),
         }
@@ -123,7 +132,7 @@ impl Pool {
         let required = self.scheduler.required;
         let serves = |process: &Process| process.serves(required);
         self.crew.rules = Rules {
-            held: self.scheduler.held,
+            held: self.scheduler.held || self.scheduler.unconfirmed,
             window: self.scheduler.window.tasks(),
             barred: self
                 .scheduler

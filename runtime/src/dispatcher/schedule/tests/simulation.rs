@@ -59,6 +59,7 @@ enum Event {
     Cancel(prop::sample::Index),
     Load,
     Hold(bool),
+    Await(bool),
     Drain,
     Interrupt,
     Terminate,
@@ -122,6 +123,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<prop::sample::Index>().prop_map(Event::Cancel),
         2 => Just(Event::Load),
         3 => any::<bool>().prop_map(Event::Hold),
+        3 => any::<bool>().prop_map(Event::Await),
         3 => worker().prop_map(Event::Stop),
         2 => worker().prop_map(Event::Resume),
         1 => worker().prop_map(Event::Wedge),
@@ -166,6 +168,7 @@ impl Pool {
             }
             Event::Load => self.load(),
             Event::Hold(held) => self.hold(held),
+            Event::Await(unconfirmed) => self.scheduler.await_confirmation(unconfirmed),
             Event::Drain => self.scheduler.drain(),
             Event::Interrupt => self.interrupt(),
             Event::Terminate => self.terminate(),
@@ -253,7 +256,7 @@ impl Pool {
             .filter_map(|worker| worker.process())
             .any(idle);
         assert!(
-            queued == 0 || !idle || self.scheduler.held,
+            queued == 0 || !idle || self.scheduler.held || self.scheduler.unconfirmed,
             "a worker idles while a task waits"
         );
         let runs = |process: &&crew::Process| process.running.is_some() && !process.lying;
@@ -308,10 +311,11 @@ proptest! {
     fn the_pool_survives_its_crew(
         most in most(),
         size in 1..5u32,
+        confirms in prop::bool::weighted(0.2),
         loaded in prop::bool::weighted(0.9),
         events in vec(event(), 0..150),
     ) {
-        let pool = Pool::replaced(size, most);
+        let pool = Pool::with(size, most, confirms);
         let mut pool = if loaded { pool.made_ready() } else { pool };
         for event in events {
             pool.happen(event);
@@ -319,9 +323,53 @@ proptest! {
             pool.check();
         }
         pool.hold(false);
+        pool.scheduler.await_confirmation(false);
         pool.scheduler.drain();
         pool.finish();
         pool.check_end();
+    }
+
+    /// Where outcomes are confirmed, nothing begins after a task that ended before that is confirmed, but for what the other
+    /// workers have in hand.
+    #[test]
+    fn no_task_begins_before_the_outcomes_so_far_are_confirmed(
+        most in most(),
+        size in 1..5u32,
+        runs in vec(duration(), 1..60),
+        decides in 1..40usize,
+        order in vec(0..8u32, 0..400),
+    ) {
+        let mut pool = Pool::confirming(size, most).made_ready();
+        for &run in &runs {
+            pool.push_task(0, Runs(run), Duration::from_secs(9), 100);
+        }
+        for worker in order {
+            let ended = pool.ended.len();
+            pool.step(WorkerId(worker % pool.crew.processes.len() as u32));
+            pool.scheduler.await_confirmation(pool.ended.len() > ended);
+            pool.turn();
+            if pool.ended.len() >= decides {
+                break;
+            }
+            // The parent has heard of it, and goes on.
+            pool.scheduler.await_confirmation(false);
+            pool.advance(Duration::from_micros(100));
+            pool.turn();
+        }
+        let ended = pool.ended.len();
+        pool.scheduler.await_confirmation(true);
+        // Whatever happens until the order to end the pool arrives.
+        for worker in pool.workers().chain(pool.workers()) {
+            while pool.step(worker) {
+                pool.turn();
+            }
+        }
+        pool.interrupt();
+        pool.scheduler.drain();
+        pool.finish();
+        let begun = pool.crew.truth.iter().filter(|truth| truth.claims > 0).count();
+        let others = size as usize - usize::from(ended >= decides);
+        prop_assert!(begun <= ended + others, "{} began, {} had ended", begun, ended);
     }
 
     /// However long its processes take to read what they are sent, every task runs in the end.
