@@ -38,6 +38,127 @@ fn an_input_takes_its_place_in_the_words() {
 }
 
 #[test]
+fn several_lists_are_combined_and_the_last_varies_fastest() {
+    let ended = run(&[&echo(), ":::", "a", "b", ":::", "1", "2"]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(
+        results(&ended),
+        [r#"["a","1"]"#, r#"["a","2"]"#, r#"["b","1"]"#, r#"["b","2"]"#]
+    );
+    let ended = run(&[&echo(), "--", "{2}{1}", "{}.x", "{}", ":::", "a", "b", ":::", "1"]);
+    assert_eq!(
+        results(&ended),
+        [r#"["1a","a 1.x","a","1"]"#, r#"["1b","b 1.x","b","1"]"#]
+    );
+    assert!(run(&[&echo(), ":::", "a", ":::"]).stderr.contains("no tasks"));
+}
+
+#[test]
+fn linked_lists_go_together_as_far_as_the_shortest() {
+    let lists = [":::", "a", "b", "c", ":::+", "1", "2", ":::", "X", "Y"];
+    let ended = run(&[&[echo().as_str()], &lists[..]].concat());
+    assert_eq!(
+        results(&ended),
+        [
+            r#"["a","1","X"]"#,
+            r#"["a","1","Y"]"#,
+            r#"["b","2","X"]"#,
+            r#"["b","2","Y"]"#
+        ]
+    );
+}
+
+#[test]
+fn files_are_combined_with_files_and_lists() {
+    let (one, two) = (TasksFile::new("a\nb\n"), TasksFile::new("1\n2\n"));
+    let ended = run(&[&echo(), "-a", one.path(), "-a", two.path(), ":::", "X"]);
+    assert_eq!(
+        results(&ended),
+        [
+            r#"["a","1","X"]"#,
+            r#"["a","2","X"]"#,
+            r#"["b","1","X"]"#,
+            r#"["b","2","X"]"#
+        ]
+    );
+    let bad = TasksFile::new(b"1\n\xff\n");
+    let refused = run(&[&echo(), "-a", one.path(), "-a", bad.path()]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("input 2 of"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_list_that_is_linked_with_a_stream_ends_it() {
+    let mut child = mpwasm()
+        .args(["run", &echo(), "-a", "-", "--results", "-", ":::+", "1", "2"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"a\nb\nc\n").unwrap(); // and it stays open
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    assert_eq!(stdout.lines().count(), 2);
+    let mut run = Run { child, stdout: None };
+    assert_eq!(run.wait(LIMIT).code(), Some(0));
+    drop(stdin);
+}
+
+#[test]
+fn inputs_may_end_with_a_zero_byte() {
+    let names = TasksFile::new("one\nname\0two\r\0\0last");
+    for null in ["-0", "--null"] {
+        let ended = run(&[&echo(), null, "-a", names.path()]);
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        assert_eq!(
+            results(&ended),
+            [r#"["one\nname"]"#, r#"["two\r"]"#, r#"[""]"#, r#"["last"]"#]
+        );
+    }
+}
+
+#[test]
+fn an_input_that_looks_like_an_option_is_warned_about() {
+    let ended = run(&[&echo(), ":::", "a", "--timeout", "5s"]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(results(&ended), [r#"["a"]"#, r#"["--timeout"]"#, r#"["5s"]"#]);
+    let warnings: Vec<_> = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains("warning"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{}", ended.stderr);
+    assert!(
+        warnings[0].contains("--timeout") && warnings[0].contains(":::"),
+        "{warnings:?}"
+    );
+    for harmless in [&["-5", "-"][..], &["a-b", "--"]] {
+        let ended = run(&[&[echo().as_str(), ":::"], harmless].concat());
+        assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn combinations_are_made_as_they_are_run() {
+    // A billion billion of them.
+    let numbers: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
+    let list = [":::".to_owned()].into_iter().chain(numbers);
+    let lists: Vec<_> = std::iter::repeat_n(list, 6).flatten().collect();
+    let guest = echo();
+    let mut args: Vec<_> = vec![guest.as_str(), "--size=1", "--results", "-"];
+    args.extend(lists.iter().map(String::as_str));
+    let mut run = Run::start(&args);
+    for _ in 0..10_000 {
+        assert!(run.line().contains("\"status\":\"ok\""));
+    }
+    let memory = support::resident(run.pid());
+    assert!(memory < 200 << 20, "{memory} bytes");
+    drop(run.stdout.take());
+    assert_eq!(run.wait(LIMIT).code(), Some(141));
+}
+
+#[test]
 fn each_line_of_a_file_is_a_task() {
     let lines = TasksFile::new("one\r\n\n[2]\n\"three\" \n\u{fffd}");
     let ended = run(&[&echo(), "-a", lines.path()]);

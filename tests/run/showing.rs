@@ -66,6 +66,8 @@ fn lines_have_the_tag_of_their_task() {
     let print = support::fixture("print");
     let ended = run(&[&print, "--tag", "--", "{}\n", "", ":::", "an input"]);
     assert_eq!(ended.prints(), ["an input\tan input"]);
+    let ended = run(&[&print, "--tag", "--", "{1}\n", "", ":::", "a", ":::", "b"]);
+    assert_eq!(ended.prints(), ["a b\ta"]);
     let ended = run(&[&print, "--tag", "--args", "[\"x\\n\",\"\"]"]);
     assert_eq!(ended.prints(), ["0\tx"]);
 }

@@ -59,7 +59,12 @@ fn wrong_options_are_usage_errors() {
     refused_run(&[noop, "--args", "[]", "--", "word"], "cannot be used with");
     refused_run(&[noop, "--args", "[]", "--keep-ordr"], "unexpected argument");
     refused_run(&[noop, "--args", "[]", ":::", "a"], "can't be used with");
-    refused_run(&[noop, ":::", "a", ":::", "b"], "one ::: is enough");
+    refused_run(&[noop, ":::+", "a"], "begin with :::");
+    refused_run(&[noop, "-0", ":::", "a"], "--arg-file");
+    refused_run(&[noop, "-a", "-", "-a", "-"], "no more than once");
+    refused_run(&[noop, "-a", "-", "-a", "/nowhere/inputs"], "cannot read tasks");
+    let stdin = [noop, "--stdin", ":::", "a", ":::", "b"];
+    refused_run(&stdin, "one list of inputs");
     refused_run(&[noop, "--args", "[]", "--resume"], "--results");
     refused_run(&[], "GUEST");
     assert_refused(&[], "Usage");

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::ending::Fed;
 use super::exit::{Exit, Failure};
 use super::guests::{Guests, Loaded};
-use super::inputs::{Form, Origin, Template};
+use super::inputs::{Form, Inputting, Origin, Template, input};
 use super::lines::{Line, Lines};
 use super::progress::Counter;
 use super::pusher::{Item, PushError, Pusher, Taker};
@@ -33,6 +33,12 @@ pub enum Feed<'a> {
         name: String,
         form: Form,
     },
+    /// Combinations of inputs for these guests.
+    Combined {
+        guests: &'a Guests,
+        first: Vec<String>,
+        inputs: Inputting,
+    },
     /// The tasks themselves.
     Tasks(Vec<Item>),
     /// The `tasks` exports of these guests.
@@ -44,8 +50,8 @@ impl<'a> Feed<'a> {
     pub fn prepare(guests: &'a Guests, origin: Origin) -> Result<Self, Failure> {
         match origin {
             Origin::Lines { lines, name, form } => {
-                if let Form::Input(template) = &form {
-                    takes_inputs(guests, template)?;
+                if let Form::Input(inputs) = &form {
+                    takes_inputs(guests, &inputs.template)?;
                 }
                 Ok(Self::Lines {
                     guests,
@@ -54,16 +60,24 @@ impl<'a> Feed<'a> {
                     form,
                 })
             }
-            Origin::Listed(inputs, template) => {
-                takes_inputs(guests, &template)?;
+            Origin::Listed(first, inputs) if inputs.others.lists() > 1 => {
+                takes_inputs(guests, &inputs.template)?;
+                Ok(Self::Combined {
+                    guests,
+                    first,
+                    inputs,
+                })
+            }
+            Origin::Listed(listed, inputs) => {
+                takes_inputs(guests, &inputs.template)?;
                 let task = |input: String| -> Result<Item, Failure> {
-                    let line = template.task(&input);
+                    let line = inputs.template.task(&[&input]);
                     let task = guests
                         .task(line)
                         .map_err(|why| Failure::usage(anyhow!(why.message)))?;
                     Ok(Item::Task(task, Some(input)))
                 };
-                inputs
+                listed
                     .into_iter()
                     .map(task)
                     .collect::<Result<_, _>>()
@@ -111,11 +125,17 @@ impl<'a> Feed<'a> {
     /// Says how many tasks there are, where that is known before they are pushed.
     pub fn announce(&self, counter: &Counter) {
         match self {
-            Self::Lines { lines, .. } => {
+            Self::Lines { lines, form, .. } => {
+                let (most, each) = match form {
+                    Form::Task => (u64::MAX, 1),
+                    Form::Input(inputs) => (inputs.others.most(), inputs.others.each()),
+                };
+                let tasks = move |lines: u64| lines.min(most).saturating_mul(each);
                 if let Ok(file) = lines.source().file() {
-                    counter.total_of_lines(file);
+                    counter.total_of_lines(file, lines.delimiter(), tasks);
                 }
             }
+            Self::Combined { first, inputs, .. } => counter.total(inputs.others.count(first.len() as u64)),
             Self::Tasks(items) => counter.total(items.len() as u64),
             Self::Guests(_) => {}
         }
@@ -138,6 +158,11 @@ impl<'a> Feed<'a> {
                 Err(FeedError::Push(error)) => Err(error),
                 Ok(()) => Ok(()),
             },
+            Self::Combined {
+                guests,
+                first,
+                inputs,
+            } => feed_combined(&first, &inputs, &mut ToPool { guests, pusher }),
             Self::Tasks(items) => pusher.push(items),
             Self::Guests(guests) => guests
                 .into_iter()
@@ -285,20 +310,74 @@ enum FeedError<E> {
     Push(E),
 }
 
-/// Reads a line: the task that it asks for, and the line itself where it is an input. `None` is a line that asks for
-/// nothing.
-fn read<'a>(line: &'a [u8], form: &Form) -> Result<Option<(TaskLine, Option<&'a str>)>, String> {
-    match form {
-        Form::Task => Ok(TaskLine::parse(line)?.map(|line| (line, None))),
-        Form::Input(template) => input(line, template).map(Some),
+/// Gathers what is to be pushed with one call.
+struct Batch<'a, S: Sink> {
+    sink: &'a mut S,
+    items: Vec<S::Item>,
+    bytes: usize,
+}
+
+impl<'a, S: Sink> Batch<'a, S> {
+    fn new(sink: &'a mut S) -> Self {
+        Self {
+            sink,
+            items: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Adds a task, which took so many bytes of input, or what is none. `place` says where it stood.
+    fn add(
+        &mut self,
+        task: Result<S::Item, Rejected>,
+        bytes: usize,
+        place: impl FnOnce() -> String,
+    ) -> Result<(), S::Error> {
+        self.items.push(task.unwrap_or_else(|mut rejected| {
+            rejected.message = format!("{}: {}", place(), rejected.message);
+            self.sink.reject(rejected)
+        }));
+        self.bytes += bytes;
+        if self.items.len() >= BATCH_TASKS || self.bytes >= BATCH_BYTES {
+            self.push()?;
+        }
+        Ok(())
+    }
+
+    /// Adds the tasks for an input of the first list, which stands in this place.
+    fn add_input(
+        &mut self,
+        inputs: &Inputting,
+        at: u64,
+        first: &str,
+        place: impl Fn() -> String,
+    ) -> Result<(), S::Error> {
+        for combination in inputs.others.of(at, first) {
+            let task = self
+                .sink
+                .task(inputs.template.task(&combination), Some(&combination.join(" ")));
+            let bytes = combination.iter().map(|input| input.len()).sum();
+            self.add(task, bytes, &place)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self) -> Result<(), S::Error> {
+        self.bytes = 0;
+        match mem::take(&mut self.items) {
+            none if none.is_empty() => Ok(()),
+            items => self.sink.push(items),
+        }
     }
 }
 
-fn input<'a>(line: &'a [u8], template: &Template) -> Result<(TaskLine, Option<&'a str>), String> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let input =
-        str::from_utf8(line).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))?;
-    Ok((template.task(input), Some(input)))
+/// Pushes all combinations of inputs from the command line.
+fn feed_combined<S: Sink>(first: &[String], inputs: &Inputting, sink: &mut S) -> Result<(), S::Error> {
+    let mut batch = Batch::new(sink);
+    for (at, input) in (0..inputs.others.most()).zip(first) {
+        batch.add_input(inputs, at, input, || format!("with the input {input:?}"))?;
+    }
+    batch.push()
 }
 
 /// Whether a stream that begins so is UTF-16, by its byte-order mark.
@@ -314,45 +393,79 @@ fn feed_lines<S: Sink>(
     form: &Form,
     sink: &mut S,
 ) -> Result<(), FeedError<S::Error>> {
+    let mut batch = Batch::new(sink);
     loop {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
         while let Some((number, line)) = lines.next_at_hand() {
-            let read = match line {
-                Line::Bytes(line) if number == 1 && is_utf16(line) => {
-                    Err("it begins with the byte-order mark of UTF-16: tasks have to be UTF-8".into())
-                }
-                Line::Bytes(line) => {
-                    bytes += line.len();
-                    read(line, form)
-                }
-                Line::TooLong => Err("longer than --max-args allows".into()),
-            };
-            let task = match read {
-                Ok(None) => continue,
-                Ok(Some((line, input))) => sink.task(line, input),
-                Err(message) => Err(sink.rejected(message)),
-            };
-            batch.push(task.unwrap_or_else(|mut rejected| {
-                rejected.message = format!("line {number} of {name}: {}", rejected.message);
-                sink.reject(rejected)
-            }));
-            if batch.len() >= BATCH_TASKS || bytes >= BATCH_BYTES {
-                sink.push(mem::take(&mut batch)).map_err(FeedError::Push)?;
-                bytes = 0;
+            if feed_line(&mut batch, (number, line), name, form).map_err(FeedError::Push)? == Then::End {
+                return batch.push().map_err(FeedError::Push);
             }
         }
-        if !batch.is_empty() {
-            sink.push(batch).map_err(FeedError::Push)?;
-        }
+        batch.push().map_err(FeedError::Push)?;
         if !lines.read_more().map_err(FeedError::Read)? {
             return Ok(());
         }
     }
 }
 
+/// Whether lines after this one are of use.
+#[derive(PartialEq, Eq)]
+enum Then {
+    GoOn,
+    /// No further line has a combination: the lists that are linked with the lines have ended.
+    End,
+}
+
+/// Adds what a line says.
+fn feed_line<S: Sink>(
+    batch: &mut Batch<'_, S>,
+    (number, line): (u64, Line<'_>),
+    name: &str,
+    form: &Form,
+) -> Result<Then, S::Error> {
+    let noun = match form {
+        Form::Input(inputs) if inputs.null => "input",
+        _ => "line",
+    };
+    let place = || format!("{noun} {number} of {name}");
+    let bytes = match &line {
+        Line::Bytes(line) => line.len(),
+        Line::TooLong => 0,
+    };
+    let text = match line {
+        Line::Bytes(line) if number == 1 && is_utf16(line) => {
+            Err("it begins with the byte-order mark of UTF-16: tasks have to be UTF-8".into())
+        }
+        Line::Bytes(line) => Ok(line),
+        Line::TooLong => Err("longer than --max-args allows".into()),
+    };
+    let bad = match (form, text) {
+        (Form::Input(inputs), _) if number > inputs.others.most() => return Ok(Then::End),
+        (Form::Input(inputs), Ok(line)) => match input(line, inputs.null) {
+            Ok(first) => {
+                batch.add_input(inputs, number - 1, first, place)?;
+                return Ok(Then::GoOn);
+            }
+            Err(why) => why,
+        },
+        (Form::Task, Ok(line)) => match TaskLine::parse(line) {
+            Ok(None) => return Ok(Then::GoOn),
+            Ok(Some(line)) => {
+                let task = batch.sink.task(line, None);
+                batch.add(task, bytes, place)?;
+                return Ok(Then::GoOn);
+            }
+            Err(why) => why,
+        },
+        (_, Err(why)) => why,
+    };
+    let rejected = batch.sink.rejected(bad);
+    batch.add(Err(rejected), bytes, place)?;
+    Ok(Then::GoOn)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::combinations::{Combinations, List};
     use super::*;
 
     /// Writes down what happens. It accepts args of one digit.
@@ -400,6 +513,32 @@ mod tests {
         diary.entries
     }
 
+    fn inputs(words: &[&str], others: Vec<List>) -> Form {
+        let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+        let others = Combinations::new(others);
+        Form::Input(Inputting {
+            template: Template::arg(&words, others.lists()),
+            others,
+            null: false,
+        })
+    }
+
+    #[test]
+    fn each_line_is_combined_with_other_lists_and_a_linked_list_ends_the_lines() {
+        let list = |linked, inputs: &[&str]| List {
+            linked,
+            inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
+        };
+        let form = inputs(&["{2}{1}"], vec![list(false, &["x", "y"])]);
+        assert_eq!(
+            fed(&b"a\nb\n"[..], &form),
+            [r#"["xa"]a x ["ya"]a y ["xb"]b x ["yb"]b y"#]
+        );
+        let form = inputs(&[], vec![list(true, &["x", "y"])]);
+        let endless = io::repeat(b'\n');
+        assert_eq!(fed(endless, &form), [r#"["","x"] x ["","y"] y"#]);
+    }
+
     #[test]
     fn lines_at_hand_are_pushed_together_and_bad_ones_keep_their_place() {
         let input = "[1]\n\n{\"args\":[2],\"model\":\"M\"}\r\nbad\n[3]\n{\"args\":[44]}\n[5]";
@@ -412,7 +551,7 @@ mod tests {
 
     #[test]
     fn an_input_is_a_line_as_it_stands() {
-        let form = Form::Input(Template::arg(vec!["-x".into()]));
+        let form = inputs(&["-x"], Vec::new());
         let entries = fed(&b"a b\r\n\n[1]\n\xff\n"[..], &form);
         assert_eq!(
             entries,

@@ -1,26 +1,26 @@
 //! Where a run's tasks come from, as the command line says it: task lines, inputs as GNU parallel and xargs take
 //! them, args in JSON, words, or the guest itself. What becomes of them is in `feed.rs`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use clap::error::ErrorKind;
 use mpwasm::{Settings, TaskLine};
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::combinations::{Combinations, List};
 use super::exit::{Failure, OrExit};
-use super::lines::Lines;
+use super::lines::{Line, Lines};
 use super::results::Results;
 use super::stdio::Descriptor;
-use super::units::JsonArgs;
+use super::units::{JsonArgs, display_size};
 
-/// What stands between a command line and the inputs that follow it.
-pub const SEPARATOR: &str = ":::";
-/// Where an input goes in the words after `--`.
-const PLACE: &str = "{}";
+/// Most that the lists of inputs in files may take that are kept, bytes: all but the first list.
+const MOST_KEPT: usize = 256 << 20;
 
 /// The options that say where tasks come from.
 #[derive(Debug, Args)]
@@ -31,9 +31,14 @@ pub struct Inputs {
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["args", "arg_file", "words"])]
     pub tasks: Option<PathBuf>,
 
-    /// Run a task for each line of this file, or of stdin for `-`: its arg is the line, a string.
+    /// Run a task for each line of this file, or of stdin for `-`: its arg is the line, a string. With several files, and
+    /// lists after :::, a task for each combination of their inputs, the last one varying fastest.
     #[arg(short = 'a', long, value_name = "FILE|-", conflicts_with = "args")]
-    pub arg_file: Option<PathBuf>,
+    pub arg_file: Vec<PathBuf>,
+
+    /// The inputs in the files of -a end with a zero byte instead of a newline, as `find -print0` prints names.
+    #[arg(short = '0', long, requires = "arg_file")]
+    pub null: bool,
 
     /// Run one task with these args, a JSON array; repeatable.
     #[arg(long, value_name = "JSON", conflicts_with = "words")]
@@ -45,35 +50,14 @@ pub struct Inputs {
     pub stdin: bool,
 
     /// Run one task whose args are these strings. With -a or ::: it is one task per input, which takes the place of
-    /// each {}, or comes last where there is none.
+    /// each {}, or comes last where there is none. With several lists, {1} is the input of the first one, {2} of the second, and
+    /// {} all of them.
     #[arg(last = true, value_name = "ARG")]
     pub words: Vec<String>,
 
-    /// What stood behind `:::`.
+    /// What stood behind `:::` and `:::+`.
     #[arg(skip)]
-    pub listed: Option<Vec<String>>,
-}
-
-/// Cuts `::: INPUT...` off a command line. What follows may begin with a dash, so clap is not to see it.
-///
-/// # Errors
-/// When an input is not UTF-8, or there is a second separator.
-pub fn split_listed(line: &mut Vec<OsString>) -> Result<Option<Vec<String>>, String> {
-    let Some(at) = line.iter().position(|word| word == SEPARATOR) else {
-        return Ok(None);
-    };
-    let listed = line.split_off(at).into_iter().skip(1);
-    let text = |word: OsString| match word.into_string() {
-        Ok(word) if word == SEPARATOR => Err(format!(
-            "one {SEPARATOR} is enough: there is no second list of inputs"
-        )),
-        Ok(word) => Ok(word),
-        Err(word) => Err(format!(
-            "the input {} is not UTF-8: args of guests are JSON strings",
-            word.display()
-        )),
-    };
-    listed.map(text).collect::<Result<_, _>>().map(Some)
+    pub listed: Vec<List>,
 }
 
 /// Where a run's tasks come from.
@@ -88,7 +72,7 @@ pub enum Origin {
         form: Form,
     },
     /// Inputs from the command line, and what becomes of them.
-    Listed(Vec<String>, Template),
+    Listed(Vec<String>, Inputting),
     /// The args of each task, from the command line.
     Args(Vec<Box<RawValue>>),
     /// The guests' `tasks` exports.
@@ -100,37 +84,122 @@ pub enum Origin {
 pub enum Form {
     /// A task line.
     Task,
-    /// An input for this template.
-    Input(Template),
+    /// An input.
+    Input(Inputting),
 }
 
-/// What the task for an input is.
+/// What becomes of the inputs of the first list.
+#[derive(Clone, Debug)]
+pub struct Inputting {
+    /// What the task for a combination of inputs is.
+    pub template: Template,
+    /// The other lists.
+    pub others: Combinations,
+    /// Whether an input ends with a zero byte.
+    pub null: bool,
+}
+
+/// What the task for an input is, or for a combination of inputs.
 #[derive(Clone, Debug)]
 pub enum Template {
-    /// The words of its args, with the places where the input goes.
-    Arg(Vec<String>),
+    /// The words of its args, with the places where inputs go.
+    Arg(Vec<Word>),
     /// The words of its args; the input is its stdin.
     Stdin(Vec<String>),
 }
 
+/// A word with places for inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    /// `{}`: all inputs.
+    All,
+    /// `{1}`: that of one list, counted from 0.
+    Of(usize),
+}
+
+impl Word {
+    /// Reads a word, where there are so many lists. What names none of them stands for itself.
+    fn new(word: &str, lists: usize) -> Self {
+        let mut parts = Vec::new();
+        let (mut text, mut rest) = (String::new(), word);
+        while let Some(open) = rest.find('{') {
+            let (before, from) = rest.split_at(open);
+            text += before;
+            let name = from.find('}').map(|close| &from[1..close]);
+            let place = match name {
+                Some("") => Some(Part::All),
+                Some(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    let number = name.parse().ok().filter(|number| (1..=lists).contains(number));
+                    number.map(|number| Part::Of(number - 1))
+                }
+                _ => None,
+            };
+            match (place, name) {
+                (Some(place), Some(name)) => {
+                    if !text.is_empty() {
+                        parts.push(Part::Text(std::mem::take(&mut text)));
+                    }
+                    parts.push(place);
+                    rest = &from[name.len() + 2..];
+                }
+                _ => {
+                    text.push('{');
+                    rest = &from[1..];
+                }
+            }
+        }
+        text += rest;
+        if !text.is_empty() || parts.is_empty() {
+            parts.push(Part::Text(text));
+        }
+        Self(parts)
+    }
+
+    fn has_place(&self) -> bool {
+        self.0.iter().any(|part| !matches!(part, Part::Text(_)))
+    }
+
+    /// The args that it stands for: one, but for `{}`, which is an arg for each input.
+    fn fill(&self, inputs: &[&str], args: &mut Vec<String>) {
+        if self.0 == [Part::All] {
+            return args.extend(inputs.iter().map(|&input| input.to_owned()));
+        }
+        let mut arg = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => arg += text,
+                Part::All => arg += &inputs.join(" "),
+                Part::Of(list) => arg += inputs[*list],
+            }
+        }
+        args.push(arg);
+    }
+}
+
 impl Template {
-    /// With the words after `--`; none are as good as `{}`.
-    pub fn arg(mut words: Vec<String>) -> Self {
-        if !words.iter().any(|word| word.contains(PLACE)) {
-            words.push(PLACE.into());
+    /// With the words after `--`, for so many lists of inputs; no place in them is as good as `{}` at the end.
+    pub fn arg(words: &[String], lists: usize) -> Self {
+        let mut words: Vec<_> = words.iter().map(|word| Word::new(word, lists)).collect();
+        if !words.iter().any(Word::has_place) {
+            words.push(Word(vec![Part::All]));
         }
         Self::Arg(words)
     }
 
-    /// The task for an input.
-    pub fn task(&self, input: &str) -> TaskLine {
+    /// The task for these inputs, of as many lists as the template is for.
+    pub fn task(&self, inputs: &[&str]) -> TaskLine {
         match self {
             Self::Arg(words) => {
-                let words: Vec<_> = words.iter().map(|word| word.replace(PLACE, input)).collect();
-                TaskLine::of(strings(&words))
+                let mut args = Vec::with_capacity(words.len());
+                words.iter().for_each(|word| word.fill(inputs, &mut args));
+                TaskLine::of(strings(&args))
             }
             Self::Stdin(words) => TaskLine {
-                stdin: Some(format!("{input}\n")),
+                stdin: Some(format!("{}\n", inputs.join(" "))),
                 ..TaskLine::of(strings(words))
             },
         }
@@ -142,14 +211,45 @@ fn strings(words: &[String]) -> Box<RawValue> {
 }
 
 impl Inputs {
-    /// Whether nothing but words after `--` says what tasks there are.
-    pub fn is_words_only(&self) -> bool {
-        self.tasks.is_none() && self.arg_file.is_none() && self.args.is_empty()
+    /// Adds what stood behind `:::`.
+    ///
+    /// # Errors
+    /// When these options take no lists.
+    pub fn add_lists(&mut self, lists: Vec<List>) -> Result<(), (ErrorKind, &'static str)> {
+        if self.tasks.is_some() || !self.args.is_empty() {
+            let why = "inputs behind ::: can't be used with --tasks or --args";
+            return Err((ErrorKind::ArgumentConflict, why));
+        }
+        if self.arg_file.is_empty() && lists.first().is_some_and(|list| list.linked) {
+            let why =
+                "a list after :::+ is linked with the list before it, and there is none: begin with :::";
+            return Err((ErrorKind::InvalidValue, why));
+        }
+        self.listed = lists;
+        Ok(())
     }
 
-    /// Whether there are no inputs that `--stdin` could be about.
-    pub fn lack_inputs(&self) -> bool {
-        self.arg_file.is_none() && self.listed.is_none()
+    /// Checks what concerns all of these options.
+    ///
+    /// # Errors
+    /// When they don't fit together.
+    pub fn check(&self) -> Result<(), (ErrorKind, &'static str)> {
+        let lists = self.arg_file.len() + self.listed.len();
+        match lists {
+            0 if self.stdin => Err((
+                ErrorKind::MissingRequiredArgument,
+                "--stdin is about inputs: give some with -a FILE or ::: INPUT...",
+            )),
+            2.. if self.stdin => Err((
+                ErrorKind::ArgumentConflict,
+                "--stdin takes one list of inputs: each of them is the stdin of a task",
+            )),
+            _ if self.arg_file.iter().filter(|path| Self::from_stdin(path)).count() > 1 => Err((
+                ErrorKind::ArgumentConflict,
+                "stdin can be read only once: give -a - no more than once",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Whether tasks come from stdin.
@@ -158,27 +258,41 @@ impl Inputs {
     }
 
     /// Opens the place where tasks come from. All failures are wrong usage.
-    pub fn open(self, settings: &Settings, results: Option<&Results>) -> Result<Origin, Failure> {
-        let file = self.tasks.as_ref().or(self.arg_file.as_ref());
-        let template = match self.stdin {
-            true => Template::Stdin,
-            false => Template::arg,
-        };
-        if let Some(path) = file {
+    pub fn open(mut self, settings: &Settings, results: Option<&Results>) -> Result<Origin, Failure> {
+        let lines = |path: &Path| -> Result<_, Failure> {
             let (input, name) = if Self::from_stdin(path) {
                 (Descriptor::stdin().or_internal()?, "standard input".to_owned())
             } else {
                 (open(path, results).or_usage()?, path.display().to_string())
             };
-            let lines = Lines::new(input, settings.max_args);
-            let form = match self.tasks {
-                Some(_) => Form::Task,
-                None => Form::Input(template(self.words)),
-            };
+            Ok((Lines::new(input, settings.max_args), name))
+        };
+        if let Some(path) = &self.tasks {
+            let (lines, name) = lines(path)?;
+            let form = Form::Task;
             return Ok(Origin::Lines { lines, name, form });
         }
-        if let Some(listed) = self.listed {
-            return Ok(Origin::Listed(listed, template(self.words)));
+        let mut files = std::mem::take(&mut self.arg_file).into_iter();
+        if let Some(first) = files.next() {
+            let (mut lines_of_first, name) = lines(&first)?;
+            lines_of_first.end_with(self.delimiter());
+            let mut others = Vec::new();
+            for file in files {
+                let (mut lines, name) = lines(&file)?;
+                lines.end_with(self.delimiter());
+                others.push(List::new(read_all(lines, &name).or_usage()?));
+            }
+            others.append(&mut self.listed);
+            let form = Form::Input(self.inputting(others));
+            return Ok(Origin::Lines {
+                lines: lines_of_first,
+                name,
+                form,
+            });
+        }
+        let mut lists = std::mem::take(&mut self.listed).into_iter();
+        if let Some(first) = lists.next() {
+            return Ok(Origin::Listed(first.inputs, self.inputting(lists)));
         }
         if !self.args.is_empty() {
             return Ok(Origin::Args(self.args.into_iter().map(|args| args.0).collect()));
@@ -187,6 +301,64 @@ impl Inputs {
             return Ok(Origin::Args(vec![strings(&self.words)]));
         }
         Ok(Origin::Guest)
+    }
+
+    /// With which byte an input of a file ends.
+    fn delimiter(&self) -> u8 {
+        if self.null { b'\0' } else { b'\n' }
+    }
+
+    /// What becomes of the inputs of the first list.
+    fn inputting(&self, others: impl IntoIterator<Item = List>) -> Inputting {
+        let others = Combinations::new(others);
+        let template = match self.stdin {
+            true => Template::Stdin(self.words.clone()),
+            false => Template::arg(&self.words, others.lists()),
+        };
+        Inputting {
+            template,
+            others,
+            null: self.null,
+        }
+    }
+}
+
+/// An input, out of a line of a file.
+///
+/// # Errors
+/// When it is not UTF-8.
+pub fn input(line: &[u8], null: bool) -> Result<&str, String> {
+    let line = line.strip_suffix(b"\r").filter(|_| !null).unwrap_or(line);
+    str::from_utf8(line).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))
+}
+
+/// The inputs of a list that is kept.
+fn read_all(mut lines: Lines<Descriptor>, name: &str) -> anyhow::Result<Vec<String>> {
+    let mut inputs: Vec<String> = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let null = lines.delimiter() == b'\0';
+        while let Some((number, line)) = lines.next_at_hand() {
+            let input = match line {
+                Line::Bytes(line) => input(line, null),
+                Line::TooLong => Err("longer than --max-args allows".into()),
+            };
+            let input = input.map_err(|why| anyhow!("input {number} of {name}: {why}"))?;
+            bytes += input.len() + size_of::<String>();
+            if bytes > MOST_KEPT {
+                return Err(anyhow!(
+                    "the inputs of {name} take more than {}: only the first file of -a may have more",
+                    display_size(MOST_KEPT as u64)
+                ));
+            }
+            inputs.push(input.to_owned());
+        }
+        if !lines
+            .read_more()
+            .with_context(|| format!("cannot read inputs from {name}"))?
+        {
+            return Ok(inputs);
+        }
     }
 }
 
@@ -215,48 +387,56 @@ fn open(path: &Path, results: Option<&Results>) -> anyhow::Result<Descriptor> {
 mod tests {
     use super::*;
 
+    fn args(words: &[&str], inputs: &[&str]) -> String {
+        let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+        let task = Template::arg(&words, inputs.len()).task(inputs);
+        assert_eq!(task.stdin, None);
+        task.args.get().to_owned()
+    }
+
     #[test]
     fn an_input_takes_each_place_or_comes_last() {
-        let args = |words: &[&str], input: &str| {
-            let words = words.iter().map(|&word| word.to_owned()).collect();
-            let task = Template::arg(words).task(input);
-            assert_eq!(task.stdin, None);
-            task.args.get().to_owned()
-        };
-        assert_eq!(args(&[], "a \"b\""), r#"["a \"b\""]"#);
+        assert_eq!(args(&[], &["a \"b\""]), r#"["a \"b\""]"#);
         assert_eq!(
-            args(&["convert", "{}", "{}.out"], "x"),
+            args(&["convert", "{}", "{}.out"], &["x"]),
             r#"["convert","x","x.out"]"#
         );
-        assert_eq!(args(&["-v"], "{}"), r#"["-v","{}"]"#);
+        assert_eq!(args(&["-v"], &["{}"]), r#"["-v","{}"]"#);
+        assert_eq!(args(&["{1}", "{{}}", ""], &["x"]), r#"["x","{x}",""]"#);
+    }
+
+    #[test]
+    fn the_inputs_of_several_lists_have_numbers() {
+        let inputs = ["a b", "{1}"];
+        assert_eq!(args(&[], &inputs), r#"["a b","{1}"]"#);
+        assert_eq!(args(&["{2}-{1}", "{1}"], &inputs), r#"["{1}-a b","a b"]"#);
+        assert_eq!(args(&["{}", "({})"], &inputs), r#"["a b","{1}","(a b {1})"]"#);
+        let literal = [
+            "{0}",
+            "{3}",
+            "{-1}",
+            "{x}",
+            "{",
+            "{}}",
+            "{1",
+            "{99999999999999999999}",
+        ];
+        assert_eq!(
+            args(&literal, &inputs),
+            r#"["{0}","{3}","{-1}","{x}","{","a b {1}}","{1","{99999999999999999999}"]"#
+        );
     }
 
     #[test]
     fn an_input_that_is_a_stdin_is_a_line_and_leaves_the_words_as_they_are() {
         let template = Template::Stdin(vec!["{}".into(), "x".into()]);
-        let task = template.task("a {}");
+        let task = template.task(&["a {}"]);
         assert_eq!(
             (task.args.get(), task.stdin.as_deref()),
             (r#"["{}","x"]"#, Some("a {}\n"))
         );
-        let task = Template::Stdin(Vec::new()).task("");
+        let task = Template::Stdin(Vec::new()).task(&[""]);
         assert_eq!((task.args.get(), task.stdin.as_deref()), ("[]", Some("\n")));
-    }
-
-    #[test]
-    fn what_follows_the_separator_is_no_option() {
-        let split = |words: &[&str]| {
-            let mut line: Vec<OsString> = words.iter().map(Into::into).collect();
-            let listed = split_listed(&mut line);
-            (line.len(), listed)
-        };
-        assert_eq!(split(&["run", "g"]), (2, Ok(None)));
-        assert_eq!(
-            split(&["run", "g", ":::", "-a", "--size"]),
-            (2, Ok(Some(vec!["-a".into(), "--size".into()])))
-        );
-        assert_eq!(split(&["run", "g", ":::"]), (2, Ok(Some(vec![]))));
-        assert!(split(&["run", "g", ":::", "a", ":::", "b"]).1.is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// A stream of lines, in memory bounded by the longest line allowed.
 pub struct Lines<R> {
     source: R,
+    delimiter: u8,
     buffer: Vec<u8>,
     /// Where the first line that was not yet given out begins in `buffer`.
     start: usize,
@@ -30,7 +31,7 @@ pub struct Lines<R> {
     begun: bool,
 }
 
-/// One line, without its newline.
+/// One line, without its newline or what it ends with instead.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// Its bytes.
@@ -51,6 +52,7 @@ impl<R: Read> Lines<R> {
     fn with_longest(source: R, longest: usize) -> Self {
         Self {
             source,
+            delimiter: b'\n',
             buffer: Vec::new(),
             start: 0,
             scanned: 0,
@@ -62,6 +64,16 @@ impl<R: Read> Lines<R> {
         }
     }
 
+    /// Lets a line end with this byte instead of a newline. To be called before anything is read.
+    pub fn end_with(&mut self, delimiter: u8) {
+        self.delimiter = delimiter;
+    }
+
+    /// With which byte a line ends.
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
     /// Where they come from.
     pub fn source(&self) -> &R {
         &self.source
@@ -70,7 +82,10 @@ impl<R: Read> Lines<R> {
     /// The next line out of what has been read, with its number counted from 1; `None` when more has to be read.
     pub fn next_at_hand(&mut self) -> Option<(u64, Line<'_>)> {
         self.skip_byte_order_mark();
-        let newline = self.buffer[self.scanned..].iter().position(|byte| *byte == b'\n');
+        let delimiter = self.delimiter;
+        let newline = self.buffer[self.scanned..]
+            .iter()
+            .position(|byte| *byte == delimiter);
         let end = match newline {
             Some(offset) => self.scanned + offset,
             None => {
@@ -206,6 +221,22 @@ mod tests {
             texts(read_all(Pieces(vec![b"a\n", b"\xef\xbb\xbfb"]), 10)),
             ["1:a", "2:\u{feff}b"]
         );
+    }
+
+    #[test]
+    fn a_line_may_end_with_another_byte() {
+        let mut lines = Lines::with_longest(&b"a\nb\0\0c"[..], 10);
+        lines.end_with(b'\0');
+        let mut all = Vec::new();
+        loop {
+            while let Some((number, line)) = lines.next_at_hand() {
+                all.push(format!("{number}:{line:?}"));
+            }
+            if !lines.read_more().unwrap() {
+                break;
+            }
+        }
+        assert_eq!(all, ["1:Bytes([97, 10, 98])", "2:Bytes([])", "3:Bytes([99])"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod build;
 mod cache;
+mod combinations;
 mod doctor;
 mod ending;
 mod exec;

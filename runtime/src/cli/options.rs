@@ -12,8 +12,9 @@ use clap_complete::Shell;
 use mpwasm::{Settings, duration};
 
 use super::build;
+use super::combinations::{self, List};
 use super::exit::{Failure, OrExit};
-use super::inputs::{self, Inputs};
+use super::inputs::Inputs;
 use super::instances::Instances;
 use super::logging::LogFormat;
 use super::retry::Retries;
@@ -56,15 +57,17 @@ impl Cli {
         // The arguments of a command are its own, whatever they are.
         let listed = match is_exec(line.iter().cloned()) {
             true => None,
-            false => inputs::split_listed(&mut line).map_err(|why| wrong(ErrorKind::InvalidValue, &why))?,
+            false => {
+                combinations::split_listed(&mut line).map_err(|why| wrong(ErrorKind::InvalidValue, &why))?
+            }
         };
         let mut cli = Self::try_parse_from(line)?;
         match (&mut cli.command, listed) {
             (_, None) => {}
-            (Command::Run(run), listed) if run.inputs.is_words_only() => run.inputs.listed = listed,
-            (Command::Run(_), Some(_)) => {
-                let why = "inputs behind ::: can't be used with --tasks, -a or --args";
-                return Err(wrong(ErrorKind::ArgumentConflict, why));
+            (Command::Run(run), Some(lists)) => {
+                run.like_options = options_among(&lists);
+                let added = run.inputs.add_lists(lists);
+                added.map_err(|(kind, why)| wrong(kind, why))?;
             }
             (_, Some(_)) => {
                 return Err(wrong(
@@ -73,15 +76,30 @@ impl Cli {
                 ));
             }
         }
-        if let Command::Run(run) = &cli.command
-            && run.inputs.stdin
-            && run.inputs.lack_inputs()
-        {
-            let why = "--stdin is about inputs: give some with -a FILE or ::: INPUT...";
-            return Err(wrong(ErrorKind::MissingRequiredArgument, why));
+        if let Command::Run(run) = &cli.command {
+            run.inputs.check().map_err(|(kind, why)| wrong(kind, why))?;
         }
         Ok(cli)
     }
+}
+
+/// Inputs after `:::` that look like options, the first few: perhaps they were meant to be some.
+fn options_among(lists: &[List]) -> Vec<String> {
+    const SHOWN: usize = 3;
+    let definition = Cli::command();
+    let run = definition.find_subcommand("run").into_iter();
+    let options = || {
+        run.clone()
+            .chain([&definition])
+            .flat_map(clap::Command::get_arguments)
+    };
+    let looks_so = |input: &&String| match input.as_bytes() {
+        [b'-', b'-', letter, ..] => letter.is_ascii_alphabetic(),
+        [b'-', letter] => options().any(|option| option.get_short() == Some(char::from(*letter))),
+        _ => false,
+    };
+    let inputs = lists.iter().flat_map(|list| &list.inputs);
+    inputs.filter(looks_so).take(SHOWN).cloned().collect()
 }
 
 /// Whether this command line is one of `mpwasm exec`, as far as that can be said of one that may be wrong.
@@ -115,7 +133,7 @@ pub enum Command {
     /// Exit codes: 0 every task and callback was ok; 1 some failed; 2 wrong usage or a bad guest, nothing ran;
     /// 3 mpwasm itself failed; 130 and 143 interrupted; 141 the reader of its output left before all was written. A first SIGINT or SIGTERM lets running tasks end, a second
     /// one kills them, a third one does not even wait for the records. SIGUSR1 prints what each worker is doing.
-    #[command(override_usage = "mpwasm run [OPTIONS] <GUEST[#MODEL]>... [-- ARG...] [::: INPUT...]")]
+    #[command(override_usage = "mpwasm run [OPTIONS] <GUEST[#MODEL]>... [-- ARG...] [::: INPUT...]...")]
     Run(Box<RunArgs>),
     /// Run one command (a guest with `_start`) as if it were a program of this machine, with this stdin, stdout and
     /// stderr.
@@ -204,6 +222,10 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub walls: Walls,
+
+    /// Inputs that look like options.
+    #[arg(skip)]
+    pub like_options: Vec<String>,
 }
 
 impl RunArgs {
@@ -520,7 +542,7 @@ mod tests {
                 .len(),
             2
         );
-        for tasks in [&["--tasks", "f"][..], &["-a", "f"], &["--args", "[]"]] {
+        for tasks in [&["--tasks", "f"][..], &["--args", "[]"]] {
             let line = [&["g"], tasks, &[":::", "a"]].concat();
             assert_eq!(run(&line).unwrap_err(), ErrorKind::ArgumentConflict);
         }
@@ -531,12 +553,48 @@ mod tests {
         let inputs = |args: &[&str]| run(args).unwrap().inputs;
         assert_eq!(inputs(&["g", "--", "-a", "--size"]).words, ["-a", "--size"]);
         assert_eq!(inputs(&["g", "--tasks", "-"]).tasks, Some("-".into()));
-        assert_eq!(inputs(&["g", "-a", "-", "--", "x"]).arg_file, Some("-".into()));
-        let listed = inputs(&["g", "--", "x", ":::", "--size", "b"]);
         assert_eq!(
-            (listed.words, listed.listed.unwrap()),
-            (vec!["x".into()], vec!["--size".into(), "b".into()])
+            inputs(&["g", "-a", "-", "--", "x"]).arg_file,
+            [PathBuf::from("-")]
         );
+        let listed = inputs(&["g", "--", "x", ":::", "--size", "b"]);
+        assert_eq!(listed.words, ["x"]);
+        assert_eq!(listed.listed[0].inputs, ["--size", "b"]);
+    }
+
+    #[test]
+    fn lists_of_inputs_are_combined_with_files_and_with_one_another() {
+        let inputs = run(&["g", "-0", "-a", "f", "-a", "-", ":::", "a", ":::+", "b"])
+            .unwrap()
+            .inputs;
+        assert_eq!(
+            (inputs.arg_file.len(), inputs.listed.len(), inputs.null),
+            (2, 2, true)
+        );
+        assert_eq!(run(&["g", ":::+", "a"]).unwrap_err(), ErrorKind::InvalidValue);
+        run(&["g", "-a", "f", ":::+", "a"]).unwrap();
+        let twice = ["g", "-a", "-", "-a", "-"];
+        assert_eq!(run(&twice).unwrap_err(), ErrorKind::ArgumentConflict);
+        let stdin = ["g", "--stdin", ":::", "a", ":::", "b"];
+        assert_eq!(run(&stdin).unwrap_err(), ErrorKind::ArgumentConflict);
+        assert_eq!(
+            run(&["g", "-0", ":::", "a"]).unwrap_err(),
+            ErrorKind::MissingRequiredArgument
+        );
+    }
+
+    #[test]
+    fn inputs_that_look_like_options_are_found() {
+        let found = |inputs: &[&str]| {
+            let line = [&["g", "--", "--size", ":::"], inputs].concat();
+            run(&line).unwrap().like_options
+        };
+        assert_eq!(found(&["a", "-5", "-", "--", "---", "-x", "--9", "-kv"]), [""; 0]);
+        assert_eq!(
+            found(&["-k", ":::", "--timeout=5s", "-v"]),
+            ["-k", "--timeout=5s", "-v"]
+        );
+        assert_eq!(found(&["--a", "--b", "--c", "--d"]).len(), 3);
     }
 
     #[test]

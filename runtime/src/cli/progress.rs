@@ -93,8 +93,9 @@ impl Counter {
         bar.set_length(total);
     }
 
-    /// Lets a thread count the lines of a file, in which tasks are: about so many there are.
-    pub fn total_of_lines(&self, file: File) {
+    /// Lets a thread count the lines of a file, which end with `delimiter`: there are about so many tasks as `tasks` makes of
+    /// their number.
+    pub fn total_of_lines(&self, file: File, delimiter: u8, tasks: impl FnOnce(u64) -> u64 + Send + 'static) {
         if self.bar.is_none() || !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return;
         }
@@ -102,10 +103,10 @@ impl Counter {
         thread::spawn(move || {
             let (mut buffer, mut at, mut lines) = (vec![0; 1 << 20], 0, 0);
             while let Ok(count @ 1..) = file.read_at(&mut buffer, at) {
-                lines += buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
+                lines += buffer[..count].iter().filter(|byte| **byte == delimiter).count() as u64;
                 at += count as u64;
             }
-            counter.total(lines);
+            counter.total(tasks(lines));
         });
     }
 }

@@ -51,8 +51,15 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         showing,
         total_timeout,
         instances,
+        like_options,
         ..
     } = args;
+    if !like_options.is_empty() {
+        stdio::say(&format!(
+            "warning: what follows ::: is no option but an input, also {}: options stand before it",
+            like_options.join(" and ")
+        ));
+    }
     let named = guests
         .iter()
         .map(|given| Named::find(given, &building))
