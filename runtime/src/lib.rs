@@ -78,9 +78,9 @@ pub use jail::{Layer, LayerState};
 pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
     AsCompleted, AsCompletedStream, Builder, Cache, CacheStats, Callable, CancellationToken, FinalError,
-    FinalValue, Guest, LOG_TARGET, LogLine, Model, Output, Pool, Progress, Rejected, Reporter, Results,
-    ResultsStream, Source, Stats, Task, TaskHandle, TaskParts, Terminal, as_completed, inspect, prints,
-    wait_all, wait_any,
+    FinalValue, Guest, LOG_TARGET, LogLine, Model, Output, Overlap, Pool, Progress, Rejected, Reporter,
+    Results, ResultsStream, Source, Stats, Task, TaskHandle, TaskParts, Terminal, as_completed, inspect,
+    prints, wait_all, wait_any,
 };
 pub use retry::{Backoff, Retry};
 pub use settings::{Isolation, Jail, Settings, User};

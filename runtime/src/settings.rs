@@ -133,6 +133,9 @@ pub const MAX_KEY: usize = 4 << 10;
 pub const MAX_ENVIRONMENT: usize = 128 << 10;
 /// Directories that a pool can grant: their descriptors travel in one message.
 pub const MAX_DIRS: usize = 32;
+/// Longest chain of symbolic links that is followed along a path to a place that is to be trusted: as many as the kernel
+/// follows (path_resolution(7)).
+pub const MAX_LINKS: usize = 40;
 /// Bytes of a guest's file. What a guest has beyond code and data is better not in it, and compiling costs many times
 /// its size.
 pub const MAX_GUEST_FILE: u64 = 256 << 20;

@@ -1,6 +1,10 @@
 //! Pools with a cache of compiled guests.
 
-use mpwasm::{Builder, Cache, Error};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use mpwasm::command::Command;
+use mpwasm::{Access, Builder, Cache, DirGrant, Error, Overlap};
 use tempfile::TempDir;
 
 use crate::common::{GUEST, builder, outcome, pool_and_guest, script, status};
@@ -89,5 +93,59 @@ fn a_pool_without_one_compiles_every_time() {
     assert!(
         matches!(&refused, Err(Error::Start { role: "compiler", .. })),
         "{refused:?}"
+    );
+}
+
+/// What tasks put into the cache, or in the place of the executable, would be run as native code.
+#[test]
+fn a_directory_with_the_cache_or_the_executable_is_not_granted_to_tasks_that_may_change_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache");
+    let cache = Cache::at(&path);
+    let grant = |folder: &Path, access| DirGrant::new(folder, "/d", access).unwrap();
+    let refused = |result: Result<(), Error>, words: &str| match result {
+        Err(Error::Grant { why, .. }) => assert!(why.contains(words), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    let all = grant(dir.path(), Access::ReadWrite);
+    let readable = grant(dir.path(), Access::ReadOnly);
+    let with_cache = || builder().cache(cache.clone());
+    refused(with_cache().dir(all.clone()).start().map(drop), "cache");
+    assert!(!path.exists(), "nothing was made");
+    with_cache()
+        .dir(readable.clone())
+        .start()
+        .unwrap()
+        .stop()
+        .unwrap();
+
+    let wrapper = Wrapper::new();
+    let with_executable = |folder: &Path| wrapper.builder().dir(grant(folder, Access::ReadWrite)).start();
+    refused(with_executable(wrapper.dir.path()).map(drop), "executable");
+    let link = dir.path().join("link");
+    symlink(&wrapper.path, &link).unwrap();
+    let by_link = builder().executable(&link).dir(all.clone()).start();
+    refused(by_link.map(drop), "a link in it");
+    with_executable(dir.path()).unwrap().stop().unwrap();
+
+    // A command that is granted more than its guest was loaded with.
+    let command = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
+    let loaded = with_cache().load_bytes("command", command.as_bytes()).unwrap();
+    refused(Command::new(&loaded).dir(all.clone()).status().map(drop), "cache");
+    assert!(
+        Command::new(&loaded)
+            .dir(readable.clone())
+            .status()
+            .unwrap()
+            .success()
+    );
+
+    assert_eq!(all.overlap(&path).unwrap(), Some(Overlap::Contains));
+    assert_eq!(all.overlap(dir.path()).unwrap(), Some(Overlap::Is));
+    assert_eq!(readable.overlap(&path).unwrap(), None);
+    assert!(
+        grant(&dir.path().join("none"), Access::ReadWrite)
+            .overlap(&path)
+            .is_err()
     );
 }

@@ -19,6 +19,7 @@ use super::grants;
 use super::guest::Guest;
 use super::hooks::Hooks;
 use super::ledger::Ledger;
+use super::places::Trusted;
 use super::questions::Questions;
 use super::receiver::{self, Dispatcher};
 use super::report::{Locked, Reporter};
@@ -75,6 +76,8 @@ pub struct Builder {
     stdin: Option<PipeReader>,
     /// What it starts is a child, which lacks what all others lack.
     is_child: bool,
+    /// What its tasks must not be able to change, beside its own cache and executable.
+    trusted: Trusted,
 }
 
 impl std::fmt::Debug for Builder {
@@ -164,6 +167,9 @@ impl Builder {
 
     /// A directory that all tasks in workers may use: opened once, when the pool starts, and held a second time by the
     /// jail. What is mounted in it belongs to it, but no procfs, sysfs or anything else that gives the kernel away.
+    ///
+    /// One that tasks may change is refused where it would let them change what this pool trusts, its [cache](Builder::cache) and
+    /// its [executable](Builder::executable). [`DirGrant::overlap`] tells the same of what the program itself trusts.
     ///
     /// ```no_run
     /// use mpwasm::{Access, DirGrant, Pool};
@@ -286,9 +292,10 @@ impl Builder {
             settings,
             executable,
             cache,
+            trusted,
         } = self.checked()?;
         let plan = Plan::new(settings.jail, settings.user);
-        let dirs = grants::open(&settings.grants, plan.as_ref())?;
+        let dirs = grants::open(&settings.grants, plan.as_ref(), &trusted)?;
         let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
         let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| explained(errno.into()))?;
         set_nonblocking(pipe.as_fd())?;
@@ -308,6 +315,7 @@ impl Builder {
                     settings,
                     executable,
                     cache,
+                    trusted,
                     memory,
                     ledger: Ledger::default(),
                     counters: Counters::default(),
@@ -398,6 +406,7 @@ impl Builder {
             settings,
             executable,
             is_child: true,
+            trusted: guest.trusted().clone(),
             ..Self::default()
         }
     }
@@ -417,7 +426,7 @@ impl Builder {
         if process::role().is_some() {
             return Err(Error::InitMissing);
         }
-        let executable = match self.executable {
+        let executable = match self.executable.clone() {
             Some(path) => {
                 Executable::At(std::fs::canonicalize(&path).map_err(|error| Error::Read { path, error })?)
             }
@@ -430,10 +439,14 @@ impl Builder {
         if let Some(user) = settings.user {
             executable.check_user(user)?;
         }
+        let trusted = self
+            .trusted
+            .with(self.cache.as_ref(), &executable, self.executable);
         Ok(Parts {
             settings,
             executable,
             cache: self.cache,
+            trusted,
         })
     }
 }
@@ -443,6 +456,7 @@ pub(super) struct Parts {
     pub settings: Settings,
     pub executable: Executable,
     pub cache: Option<Cache>,
+    pub trusted: Trusted,
 }
 
 /// The names of the mandatory layers that this machine lacks, if any is.

@@ -4,10 +4,8 @@
 //! What is opened here is all that anybody uses afterwards: the descriptors travel to the dispatcher and to each worker, and
 //! Landlock's rules are made from them. Who replaces a name later changes nothing.
 
-use std::ffi::OsString;
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -15,8 +13,10 @@ use nix::fcntl::{AtFlags, OFlag, open as open_path};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, faccessat};
 
+use super::mounts::{Mounts, OpenPath};
+use super::places::{Overlap, ResolvedPath, Trusted};
 use crate::error::Error;
-use crate::grants::{DirGrant, Grants};
+use crate::grants::{Access, DirGrant, Grants};
 use crate::jail::{self, Plan};
 use crate::scratch;
 
@@ -54,9 +54,9 @@ const KERNELS_OWN: [&str; 26] = [
 /// Opens the directories, in their order, for processes that are jailed as the plan says.
 ///
 /// # Errors
-/// [`Error::Grant`] for one that is no directory, that these processes can't enter, or that is on or with a file system of
-/// the kernel's own; [`Error::BadSetting`] when there can't be scratch directories; [`Error::Io`] when it can't be tried.
-pub fn open(grants: &Grants, plan: Option<&Plan>) -> Result<Vec<OwnedFd>, Error> {
+/// [`Error::Grant`] for one that is no directory, that these processes can't enter, that is on or with a file system of
+/// the kernel's own, or that lets tasks change what is trusted; [`Error::BadSetting`] when there can't be scratch directories; [`Error::Io`] when it can't be tried.
+pub fn open(grants: &Grants, plan: Option<&Plan>, trusted: &Trusted) -> Result<Vec<OwnedFd>, Error> {
     if let Some(size) = grants.tmp {
         let tried = scratch::try_to_make(size, plan.and_then(|plan| plan.user))?;
         tried.map_err(|errno| {
@@ -68,7 +68,65 @@ pub fn open(grants: &Grants, plan: Option<&Plan>) -> Result<Vec<OwnedFd>, Error>
             Error::BadSetting(format!("scratch directories can't be made here{hint}: {why}"))
         })?;
     }
-    grants.dirs.iter().map(|dir| open_one(dir, plan)).collect()
+    let open = |dir| {
+        let (fd, mounts) = open_one(dir, plan)?;
+        if dir.access() == Access::ReadWrite {
+            for (what, place, way_out) in trusted.places() {
+                if let Some(overlap) = overlap(dir, &fd, &mounts, place)? {
+                    let place = place.display();
+                    return Err(refused(dir, format!("it {overlap} {what} ({place}): {way_out}")));
+                }
+            }
+        }
+        Ok(fd)
+    };
+    grants.dirs.iter().map(open).collect()
+}
+
+fn refused(dir: &DirGrant, why: String) -> Error {
+    Error::Grant {
+        path: dir.host().to_owned(),
+        why,
+    }
+}
+
+fn overlap(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, place: &Path) -> Result<Option<Overlap>, Error> {
+    let found = || Ok(ResolvedPath::find(place, mounts)?.overlap(&mounts.trees(fd)?));
+    found().map_err(|error: io::Error| {
+        let place = place.display();
+        refused(
+            dir,
+            format!("it can't be told whether it contains {place}: {error}"),
+        )
+    })
+}
+
+impl DirGrant {
+    /// Returns how tasks that have this directory could change what is at `place`, or what that path leads to. `None` when
+    /// they could not, or may only look at the directory.
+    ///
+    /// A program asks for what it trusts, reads as its own or writes to: a pool refuses only what contains its [`Cache`](crate::Cache)
+    /// or its executable. Links and bind mounts are seen through. `place` need not be there yet.
+    ///
+    /// ```
+    /// use mpwasm::{Access, DirGrant, Overlap};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let here = DirGrant::new(".", "/work", Access::ReadWrite)?;
+    /// assert_eq!(here.overlap("results/log")?, Some(Overlap::Contains));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Grant`] when the directory can't be granted, or it can't be told.
+    pub fn overlap(&self, place: impl AsRef<Path>) -> Result<Option<Overlap>, Error> {
+        if self.access() == Access::ReadOnly {
+            return Ok(None);
+        }
+        let (fd, mounts) = open_one(self, None)?;
+        overlap(self, &fd, &mounts, place.as_ref())
+    }
 }
 
 /// Whether that is what whoever has neither root's rights nor a user namespace is told: there may be none of these here, no
@@ -79,11 +137,9 @@ fn may_not_mount(errno: Errno) -> bool {
     matches!(errno, EPERM | EACCES | ENOSPC | EUSERS) || errno == EINVAL && !has_rights
 }
 
-fn open_one(dir: &DirGrant, plan: Option<&Plan>) -> Result<OwnedFd, Error> {
-    let refused = |why: String| Error::Grant {
-        path: dir.host().to_owned(),
-        why,
-    };
+/// Opens a directory. Returns the mounts by which it was judged, too.
+fn open_one(dir: &DirGrant, plan: Option<&Plan>) -> Result<(OwnedFd, Mounts), Error> {
+    let refused = |why| refused(dir, why);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let fd = open_path(dir.host(), flags, Mode::empty()).map_err(|errno| refused(errno.desc().to_owned()))?;
     // Else it would only be found out when a worker starts.
@@ -95,27 +151,24 @@ fn open_one(dir: &DirGrant, plan: Option<&Plan>) -> Result<OwnedFd, Error> {
         let why = errno.desc();
         refused(format!("it can't be entered by the pool's processes: {why}"))
     })?;
-    let unseen = |error: std::io::Error| refused(format!("it can't be seen what is mounted there: {error}"));
-    let place = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).map_err(unseen)?;
-    let mounts = fs::read("/proc/self/mountinfo").map_err(unseen)?;
-    let path = fs::read_link(place).map_err(unseen)?;
-    match against(&info, &mounts, &path) {
-        None => Ok(fd),
+    let unseen = |error: io::Error| refused(format!("it can't be seen what is mounted there: {error}"));
+    let mounts = Mounts::read().map_err(unseen)?;
+    let opened = OpenPath::new(&fd).map_err(unseen)?;
+    match against(&opened, &mounts) {
+        None => Ok((fd, mounts)),
         Some(why) => Err(refused(why)),
     }
 }
 
-/// What speaks against a directory, by what the kernel says of its descriptor (`info`), of the mounts of this process, and
-/// of its path.
-fn against(info: &str, mounts: &[u8], path: &Path) -> Option<String> {
-    let Some(mount) = mount_of(info) else {
+/// What speaks against a directory, by what the kernel says of its descriptor and of the mounts of this process.
+fn against(dir: &OpenPath, mounts: &Mounts) -> Option<String> {
+    let Some(mount) = dir.mount else {
         return Some("the kernel does not say on which mount it is".to_owned());
     };
-    if !Mount::all(mounts).any(|line| line.number == mount) {
+    if mounts.get(mount).is_none() {
         return Some("it is on a mount that is not one of this process's".to_owned());
     }
-    kernels_own(mounts, mount, path).map(|found| match found {
+    kernels_own(mounts, mount, &dir.path).map(|found| match found {
         Kernels { kind, place: None } => format!("it is on {kind}, which is the kernel's own"),
         Kernels {
             kind,
@@ -127,12 +180,6 @@ fn against(info: &str, mounts: &[u8], path: &Path) -> Option<String> {
     })
 }
 
-/// The number of the mount, in what `/proc/.../fdinfo/...` says of a descriptor.
-fn mount_of(info: &str) -> Option<u64> {
-    let value = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
-    value.trim().parse().ok()
-}
-
 /// A file system of the kernel's own that a directory has.
 #[derive(Debug, PartialEq, Eq)]
 struct Kernels {
@@ -141,10 +188,10 @@ struct Kernels {
     place: Option<PathBuf>,
 }
 
-/// The first file system of the kernel's own that the directory at `path` is on, or that is mounted beneath it. `mounts` is
-/// as `/proc/self/mountinfo` has it, `mount` the number of the directory's own.
-fn kernels_own(mounts: &[u8], mount: u64, path: &Path) -> Option<Kernels> {
-    Mount::all(mounts).find_map(|line| {
+/// The first file system of the kernel's own that the directory at `path` is on, or that is mounted beneath it. `mount` is
+/// the number of the directory's own.
+fn kernels_own(mounts: &Mounts, mount: u64, path: &Path) -> Option<Kernels> {
+    mounts.iter().find_map(|line| {
         let kind = KERNELS_OWN
             .into_iter()
             .find(|kind| kind.as_bytes() == line.kind)?;
@@ -152,68 +199,16 @@ fn kernels_own(mounts: &[u8], mount: u64, path: &Path) -> Option<Kernels> {
             return Some(Kernels { kind, place: None });
         }
         let is_beneath = line.place != path && line.place.starts_with(path);
-        is_beneath.then_some(Kernels {
+        is_beneath.then(|| Kernels {
             kind,
-            place: Some(line.place),
+            place: Some(line.place.clone()),
         })
     })
-}
-
-/// A line of `mountinfo` (proc_pid_mountinfo(5)).
-struct Mount<'a> {
-    number: u64,
-    place: PathBuf,
-    kind: &'a [u8],
-}
-
-impl<'a> Mount<'a> {
-    /// All lines that are some.
-    fn all(mounts: &'a [u8]) -> impl Iterator<Item = Self> {
-        mounts.split(|&byte| byte == b'\n').filter_map(Self::parse)
-    }
-
-    fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = line.split(|&byte| byte == b' ');
-        let number = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        let place = unescaped(fields.nth(3)?);
-        // Optional fields end with a dash.
-        fields.find(|field| field == b"-")?;
-        Some(Self {
-            number,
-            place: PathBuf::from(OsString::from_vec(place)),
-            kind: fields.next()?,
-        })
-    }
-}
-
-/// A field without its escapes: a backslash and three octal digits for a byte that would end the field, or a backslash.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        let code = (byte == b'\\')
-            .then(|| after.first_chunk::<3>())
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
-        match code {
-            Some(code) => {
-                bytes.push(code);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grants::Access;
-
     const MOUNTS: &[u8] = b"21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
         22 21 0:20 / /proc rw - proc proc rw\n\
         23 21 0:21 / /sys rw shared:2 master:1 - sysfs sysfs rw\n\
@@ -244,38 +239,34 @@ mod tests {
             // A directory that another mount hides.
             (21, "/proc", None),
         ] {
-            assert_eq!(kernels_own(MOUNTS, mount, Path::new(path)), found, "{path}");
+            let mounts = Mounts::parse(MOUNTS);
+            assert_eq!(kernels_own(&mounts, mount, Path::new(path)), found, "{path}");
         }
     }
 
     #[test]
     fn what_speaks_against_a_directory_is_told() {
-        for (info, path, why) in [
-            ("mnt_id:\t21\n", "/home", None),
-            ("pos:\t0\n", "/home", Some("does not say on which mount")),
+        for (mount, path, why) in [
+            (Some(21), "/home", None),
+            (None, "/home", Some("does not say on which mount")),
             // A mount that was never attached, or is one of another namespace's: nobody says what is beneath it.
-            ("mnt_id:\t27\n", "/home", Some("not one of this process's")),
-            ("mnt_id:\t27\n", "/", Some("not one of this process's")),
-            ("mnt_id:\t22\n", "/proc/self", Some("it is on proc")),
-            ("mnt_id:\t24\n", "/tmp", Some("with\\proc is mounted beneath it")),
+            (Some(27), "/home", Some("not one of this process's")),
+            (Some(27), "/", Some("not one of this process's")),
+            (Some(22), "/proc/self", Some("it is on proc")),
+            (Some(24), "/tmp", Some("with\\proc is mounted beneath it")),
         ] {
-            let told = against(info, MOUNTS, Path::new(path));
+            let dir = OpenPath {
+                mount,
+                path: path.into(),
+            };
+            let told = against(&dir, &Mounts::parse(MOUNTS));
             let fits = match (&told, why) {
                 (None, None) => true,
                 (Some(told), Some(why)) => told.contains(why),
                 _ => false,
             };
-            assert!(fits, "{info:?} {path}: {told:?}");
+            assert!(fits, "{mount:?} {path}: {told:?}");
         }
-    }
-
-    #[test]
-    fn the_kernel_says_on_which_mount_a_descriptor_is() {
-        assert_eq!(
-            mount_of("pos:\t0\nflags:\t012300000\nmnt_id:\t21\nino:\t2\n"),
-            Some(21)
-        );
-        assert_eq!(mount_of("pos:\t0\n"), None);
     }
 
     #[test]

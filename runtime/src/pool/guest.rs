@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::places::Trusted;
 use super::token::CancellationToken;
 use super::{CompiledGuest, Shared};
 use crate::error::Error;
@@ -36,6 +37,8 @@ struct Inner {
     /// What it was compiled with, and its tasks run with.
     settings: Settings,
     executable: Executable,
+    /// Where it and the executable come from.
+    trusted: Trusted,
 }
 
 /// A model of a guest.
@@ -123,6 +126,7 @@ impl Guest {
             compiled,
             settings: shared.settings.clone(),
             executable: shared.executable.clone(),
+            trusted: shared.trusted.clone(),
         }))
     }
 
@@ -133,6 +137,7 @@ impl Guest {
         compiled: Arc<CompiledGuest>,
         settings: Settings,
         executable: Executable,
+        trusted: Trusted,
     ) -> Self {
         Self(Arc::new(Inner {
             pool: None,
@@ -142,6 +147,7 @@ impl Guest {
             compiled,
             settings,
             executable,
+            trusted,
         }))
     }
 
@@ -281,6 +287,10 @@ impl Guest {
 
     pub(super) fn executable(&self) -> &Executable {
         &self.0.executable
+    }
+
+    pub(super) fn trusted(&self) -> &Trusted {
+        &self.0.trusted
     }
 }
 

@@ -106,9 +106,11 @@ impl Builder {
             settings,
             executable,
             cache,
+            trusted,
         } = self.checked()?;
         let compiled = compile::compile(&executable, &settings, cache.as_ref(), name, bytes)?;
         let hash = Sha256::digest(bytes).into();
-        Ok(Guest::alone(name, hash, Arc::new(compiled), settings, executable))
+        let compiled = Arc::new(compiled);
+        Ok(Guest::alone(name, hash, compiled, settings, executable, trusted))
     }
 }

@@ -24,6 +24,8 @@ mod ledger;
 mod loading;
 mod mailbox;
 mod map;
+mod mounts;
+mod places;
 pub mod prints;
 mod questions;
 mod receiver;
@@ -57,6 +59,8 @@ pub use self::handle::TaskHandle;
 use self::hooks::Hooks;
 use self::ledger::{Ledger, Recipient, Rejection};
 pub use self::map::{Results, ResultsStream};
+pub use self::places::Overlap;
+use self::places::Trusted;
 use self::questions::Questions;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::receiver::checked;
@@ -125,6 +129,7 @@ struct Shared {
     number: u64,
     settings: Settings,
     executable: Executable,
+    trusted: Trusted,
     cache: Option<Cache>,
     /// Around the pool's processes, where there is one.
     memory: Option<MemoryGroup>,

@@ -105,6 +105,10 @@ impl Directory {
         if metadata.mode() & 0o022 != 0 {
             return Err(unsafe_place("others may write to it"));
         }
+        // A writer may have taken its name meanwhile, so it can have none.
+        if metadata.nlink() > 1 {
+            return Err(unsafe_place("it has another name, somewhere else perhaps"));
+        }
         Ok(Some(file))
     }
 

@@ -132,6 +132,17 @@ fn an_entry_that_others_may_write_to_is_not_used_and_is_replaced() {
     assert_eq!(loaded(&cache, &key(1)).unwrap(), b"one");
 }
 
+/// Where its second name is, somebody may write to it.
+#[test]
+fn an_entry_with_a_second_name_is_not_used_and_is_replaced() {
+    let (dir, cache) = cache();
+    cache.store(&key(1), &guest(b"one"));
+    fs::hard_link(file(&cache, &key(1)), dir.path().join("second")).unwrap();
+    assert_eq!(loaded(&cache, &key(1)), None);
+    cache.store(&key(1), &guest(b"one"));
+    assert_eq!(loaded(&cache, &key(1)).unwrap(), b"one");
+}
+
 #[test]
 fn what_is_no_regular_file_is_not_used_and_is_replaced() {
     let (_dir, cache) = cache();
