@@ -133,6 +133,7 @@ fn calls_of(scratch: &Path, guest: &Path, model: &str, calls: &str, tasks: u64) 
         .arg(scratch.join(tasks.to_string()))
         .arg("--results")
         .arg(scratch.join("results"))
+        .arg("--overwrite")
         .env("MPWASM_CACHE_DIR", scratch.join("cache"))
         .output()?;
     ensure!(

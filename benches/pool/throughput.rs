@@ -66,6 +66,7 @@ pub fn files(setup: &Setup) -> Result<Samples> {
             .arg(&tasks)
             .arg("--results")
             .arg(&results)
+            .arg("--overwrite")
             .stderr(Stdio::null())
             .status()?;
         ensure!(status.success(), "the run failed: {status}");

@@ -15,6 +15,7 @@ mod commands;
 mod cookbook;
 mod demo;
 mod descriptors;
+mod destinations;
 mod granting;
 mod grants;
 mod guest_tasks;

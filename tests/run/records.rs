@@ -10,7 +10,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::bench::{LIMIT, TasksFile, fixture, line, run, run_lines, to_the_end};
-use crate::support::{self, Run, mpwasm, once_in_three, run_records};
+use crate::support::{Run, mpwasm, once_in_three, run_records};
 
 /// The names of an object's fields, in their order.
 struct Fields(Vec<String>);
@@ -149,18 +149,6 @@ fn keys_are_kept_as_they_are() {
     );
     assert_eq!(ended.records[0]["key"], key);
     assert_eq!(ended.lines.len(), 1);
-}
-
-#[test]
-fn a_file_of_results_is_written_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("results");
-    fs::write(&path, "an old line\n".repeat(1000)).unwrap();
-    let guest = format!("{}#noop", fixture());
-    let results = path.to_str().unwrap();
-    let ended = to_the_end(mpwasm().args(["run", &guest, "--args", "[]", "--results", results]));
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""));
-    assert_eq!(support::records(&fs::read(&path).unwrap()).len(), 1);
 }
 
 #[test]

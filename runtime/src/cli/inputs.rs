@@ -385,6 +385,7 @@ fn open(path: &Path, results: Option<&Results>) -> anyhow::Result<Descriptor> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::results::Earlier;
     use super::*;
 
     fn args(words: &[&str], inputs: &[&str]) -> String {
@@ -446,7 +447,7 @@ mod tests {
         let why = |path: &Path, results| open(path, results).map(drop).unwrap_err();
         assert!(why(&path, None).to_string().contains("cannot read tasks"));
         assert!(why(dir.path(), None).to_string().contains("cannot read tasks"));
-        let results = Results::open(&path, None).unwrap();
+        let results = Results::open(&path, Earlier::Refuse).unwrap();
         assert!(why(&path, Some(&results)).to_string().contains("the same file"));
         assert!(open(&path, None).is_ok());
     }

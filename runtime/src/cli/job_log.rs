@@ -6,18 +6,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use mpwasm::inert::inert;
 use mpwasm::{Rejected, TaskParts};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::lines::BYTE_ORDER_MARK;
+use super::log_file::{Destination, LogFile, OpenFor, open_destination};
 use super::record_line::RecordLine;
 use super::results::lock;
 
@@ -127,7 +126,7 @@ pub struct Entry {
 /// A file of records, as an earlier run left it.
 pub struct JobLog {
     path: PathBuf,
-    file: File,
+    file: LogFile,
     /// The records that stay.
     pub entries: HashMap<Name, Entry>,
     /// The guests that records that stay are of.
@@ -144,23 +143,10 @@ impl JobLog {
     /// Opens and reads a log, and leaves it as it is; a file that is not there is one without records. Records of tasks
     /// that were cancelled will be replaced; with `retry_failed`, those of all that failed.
     pub fn open(path: &Path, retry_failed: bool) -> anyhow::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::ELOOP) => {
-                    anyhow!("it is a symbolic link: name the file itself, which may have to be replaced")
-                }
-                _ => error.into(),
-            })?;
-        if !file.metadata()?.is_file() {
+        let Destination::File(file) = open_destination(path, OpenFor::ReadWrite)? else {
             bail!("it is no regular file");
-        }
-        lock(&file)?;
+        };
+        lock(file.file())?;
         let mut log = Self {
             path: path.to_owned(),
             file,
@@ -176,11 +162,11 @@ impl JobLog {
 
     /// The file.
     pub fn file(&self) -> &File {
-        &self.file
+        self.file.file()
     }
 
     fn read(&mut self, retry_failed: bool) -> anyhow::Result<()> {
-        let mut reader = BufReader::with_capacity(1 << 20, self.file.try_clone()?);
+        let mut reader = BufReader::with_capacity(1 << 20, self.file().try_clone()?);
         let mut bytes = Vec::new();
         for number in 1_u64.. {
             bytes.clear();
@@ -244,60 +230,46 @@ impl JobLog {
 
     /// Makes the file ready to be written on: a torn line goes, and so do the records that are to be replaced. Until
     /// the new file is complete the old one stands.
-    pub fn begin(mut self) -> anyhow::Result<File> {
+    pub fn begin(self) -> anyhow::Result<File> {
         if !self.replaced.is_empty() {
             return self
-                .without_replaced()
+                .file
+                .replace(|copy| self.write_what_stays(copy))
                 .with_context(|| format!("cannot write {} anew", self.path.display()));
         }
-        self.file.set_len(self.end)?;
-        self.file.seek(SeekFrom::End(0))?;
+        let mut file = self.file.into_file();
+        file.set_len(self.end)?;
         if self.lacks_newline {
-            self.file.write_all(b"\n")?;
+            file.write_all(b"\n")?;
         }
-        Ok(self.file)
+        Ok(file)
     }
 
-    fn without_replaced(&mut self) -> anyhow::Result<File> {
-        let folder = match self.path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let metadata = self.file.metadata()?;
-        // Whoever replaced the file meanwhile is not to lose what is there now.
-        let there = fs::symlink_metadata(&self.path)?;
-        if (there.dev(), there.ino()) != (metadata.dev(), metadata.ino()) {
-            return Err(io::Error::new(ErrorKind::ResourceBusy, "somebody has replaced it").into());
-        }
-        let copy = NamedTempFile::new_in(folder)?;
-        copy.as_file()
-            .set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
-        let mut writer = BufWriter::with_capacity(1 << 20, copy.as_file());
+    fn write_what_stays(&self, copy: &File) -> anyhow::Result<()> {
+        let mut file = self.file();
+        let mut writer = BufWriter::with_capacity(1 << 20, copy);
         let ends = self.replaced.iter().map(|(_, end)| *end);
         let mut begins = self.replaced.iter().map(|(begin, _)| *begin).chain([self.end]);
         for begin in std::iter::once(0).chain(ends) {
             let end = begins
                 .next()
                 .expect("there is one piece more than there are gaps");
-            self.file.seek(SeekFrom::Start(begin))?;
-            io::copy(&mut (&self.file).take(end - begin), &mut writer)?;
+            file.seek(SeekFrom::Start(begin))?;
+            io::copy(&mut file.take(end - begin), &mut writer)?;
         }
         let last_stays = self.replaced.last().is_none_or(|(_, end)| *end != self.end);
         if self.lacks_newline && last_stays {
             writer.write_all(b"\n")?;
         }
-        writer.flush()?;
-        drop(writer);
-        copy.as_file().sync_all()?;
-        lock(copy.as_file())?;
-        let file = copy.persist(&self.path).map_err(|failed| failed.error)?;
-        File::open(folder)?.sync_all()?;
-        Ok(file)
+        Ok(writer.flush()?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
 
     fn record(id: u64, key: &str, status: &str, callback: &str) -> String {

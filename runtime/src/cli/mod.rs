@@ -18,6 +18,7 @@ mod instances;
 mod job_log;
 mod keys;
 mod lines;
+mod log_file;
 mod logging;
 mod manual;
 mod new;

@@ -408,7 +408,7 @@ impl Building {
 mod tests {
     use mpwasm::{Access, DirGrant, Grants, Jail, User};
 
-    use super::super::results::Continue;
+    use super::super::results::Earlier;
     use super::*;
 
     fn run(args: &[&str]) -> Result<RunArgs, ErrorKind> {
@@ -651,10 +651,26 @@ mod tests {
                 ErrorKind::MissingRequiredArgument
             );
         }
-        let how = |args: &[&str]| run(args).unwrap().showing.how_to_continue();
-        assert_eq!(how(&["g", "--results", "f"]), None);
-        assert_eq!(how(&["g", "--results", "f", "--resume"]), Some(Continue::Resume));
+        let how = |args: &[&str]| run(args).unwrap().showing.earlier();
+        assert_eq!(how(&["g", "--results", "f"]), Earlier::Refuse);
+        assert_eq!(how(&["g", "--results", "f", "--resume"]), Earlier::Resume);
         let both = ["g", "--results", "f", "--resume", "--retry-failed"];
-        assert_eq!(how(&both), Some(Continue::RetryFailed));
+        assert_eq!(how(&both), Earlier::RetryFailed);
+    }
+
+    #[test]
+    fn only_results_that_are_kept_are_overwritten() {
+        assert_eq!(
+            run(&["g", "--overwrite"]).unwrap_err(),
+            ErrorKind::MissingRequiredArgument
+        );
+        for option in ["--results", "--results-dir"] {
+            let showing = run(&["g", option, "f", "--overwrite"]).unwrap().showing;
+            assert_eq!(showing.earlier(), Earlier::Overwrite);
+        }
+        for how in ["--resume", "--retry-failed"] {
+            let both = ["g", "--results", "f", "--results-dir", "d", "--overwrite", how];
+            assert_eq!(run(&both).unwrap_err(), ErrorKind::ArgumentConflict);
+        }
     }
 }

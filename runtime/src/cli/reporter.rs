@@ -132,6 +132,11 @@ impl RunReporter {
         self.tally.skip(skipped);
     }
 
+    /// The files of tasks, where they have some.
+    pub fn folder(&mut self) -> Option<&mut ResultsDir> {
+        self.wishes.folder.as_mut()
+    }
+
     /// The counts.
     pub fn tally(&self) -> &Tally {
         &self.tally

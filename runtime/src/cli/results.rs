@@ -1,6 +1,6 @@
-//! Where `--results` go: stdout, a file that is written anew, or the log of an earlier run that goes on.
+//! Where `--results` go: stdout, a file that is written anew, or the log of an earlier run that is resumed.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -10,12 +10,18 @@ use rustix::io::Errno;
 
 use super::exit::{Failure, OrExit};
 use super::job_log::JobLog;
+use super::log_file::{Destination, LogFile, OpenFor, open_destination};
 use super::records::Records;
 use super::stdio::{Descriptor, NOT_OPEN};
 
-/// How a run goes on where an earlier one was ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Continue {
+/// What a run does with the results that an earlier run left in the same place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Earlier {
+    /// It refuses to lose them.
+    #[default]
+    Refuse,
+    /// It writes the place anew.
+    Overwrite,
     /// What has a record is skipped.
     Resume,
     /// What has a record is skipped, but for what failed.
@@ -26,47 +32,46 @@ pub enum Continue {
 pub enum Results {
     /// To stdout.
     Stdout,
-    /// To a file, in place of what is there.
-    File(File),
+    /// Into a pipe, a device, or what else is written to as it is.
+    Stream(File),
+    /// To a file, which is empty or written anew.
+    File(LogFile, Earlier),
     /// To the log of an earlier run.
     Log(JobLog),
 }
 
 impl Results {
     /// Opens the place, but leaves what is there until [`begin`](Self::begin). Failures are wrong usage, but for a closed stdout.
-    pub fn open(path: &Path, how: Option<Continue>) -> Result<Self, Failure> {
+    pub fn open(path: &Path, earlier: Earlier) -> Result<Self, Failure> {
+        let resumes = matches!(earlier, Earlier::Resume | Earlier::RetryFailed);
         if path == Path::new("-") {
-            return match how {
-                None => match Descriptor::stdout().or_internal()?.is_writable() {
+            return match resumes {
+                false => match Descriptor::stdout().or_internal()?.is_writable() {
                     true => Ok(Self::Stdout),
                     false => Err(Failure::internal(anyhow!(
                         "cannot write records to stdout: {NOT_OPEN}"
                     ))),
                 },
-                Some(_) => Err(Failure::usage(anyhow!(
+                true => Err(Failure::usage(anyhow!(
                     "there is no log on stdout to go on with: name a file with --results"
                 ))),
             };
         }
-        if let Some(how) = how {
-            return JobLog::open(path, how == Continue::RetryFailed)
+        if resumes {
+            return JobLog::open(path, earlier == Earlier::RetryFailed)
                 .map(Self::Log)
                 .with_context(|| format!("cannot go on with the log {}", path.display()))
                 .or_usage();
         }
-        let open = || -> anyhow::Result<File> {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)?;
-            if file.metadata()?.is_file() {
-                lock(&file)?;
-            }
-            Ok(file)
+        let open = || -> anyhow::Result<Self> {
+            let file = match open_destination(path, OpenFor::Write)? {
+                Destination::Stream(file) => return Ok(Self::Stream(file)),
+                Destination::File(file) => file,
+            };
+            lock(file.file())?;
+            Ok(Self::File(file, earlier))
         };
         open()
-            .map(Self::File)
             .with_context(|| format!("cannot write results to {}", path.display()))
             .or_usage()
     }
@@ -87,7 +92,8 @@ impl Results {
     pub fn file(&self) -> Option<&File> {
         match self {
             Self::Stdout => None,
-            Self::File(file) => Some(file),
+            Self::Stream(file) => Some(file),
+            Self::File(file, _) => Some(file.file()),
             Self::Log(log) => Some(log.file()),
         }
     }
@@ -100,20 +106,30 @@ impl Results {
                 let terminal = stdout.is_terminal();
                 return Ok(Records::new(stdout.writer(), terminal));
             }
-            Self::File(file) => {
-                let empty = || match file.metadata()?.is_file() {
-                    true => file.set_len(0),
-                    false => Ok(()),
-                };
-                empty().context("cannot empty the results file").or_usage()?;
-                file
-            }
+            Self::Stream(file) => file,
+            Self::File(file, earlier) => empty(file, earlier)?,
             Self::Log(log) => log.begin().or_usage()?,
         };
         let file = Descriptor::from(file);
         let terminal = file.is_terminal();
         Ok(Records::new(file.writer(), terminal))
     }
+}
+
+/// Makes a file ready for the records of a run that is not resumed.
+fn empty(file: LogFile, earlier: Earlier) -> Result<File, Failure> {
+    let file = file.into_file();
+    let empty = || -> anyhow::Result<()> {
+        if earlier != Earlier::Overwrite && file.metadata()?.len() > 0 {
+            bail!(
+                "the file of --results is not empty: go on with its run with --resume or --retry-failed, write it anew with \
+                 --overwrite, or name another file"
+            );
+        }
+        Ok(file.set_len(0)?)
+    };
+    empty().or_usage()?;
+    Ok(file)
 }
 
 /// Keeps other runs off a file of records, until it is closed.
@@ -134,33 +150,49 @@ mod tests {
     use super::super::exit::Exit;
     use super::*;
 
+    fn refusal(path: &Path, earlier: Earlier) -> String {
+        let begun = Results::open(path, earlier).and_then(Results::begin);
+        match begun.map(drop) {
+            Ok(()) => panic!("it began"),
+            Err(failure) => {
+                assert_eq!(failure.exit, Exit::Usage);
+                format!("{:#}", failure.error)
+            }
+        }
+    }
+
     #[test]
-    fn an_earlier_runs_results_stay_until_a_run_begins() {
+    fn an_earlier_runs_results_stay_until_a_run_begins_that_may_overwrite_them() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results");
         fs::write(&path, "old").unwrap();
-        let results = Results::open(&path, None).unwrap();
+        let results = Results::open(&path, Earlier::Overwrite).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
+        drop(results);
+        assert!(refusal(&path, Earlier::Refuse).contains("--overwrite"));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        let results = Results::open(&path, Earlier::Overwrite).unwrap();
         results.begin().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
+        Results::open(&path, Earlier::Refuse).unwrap().begin().unwrap();
         let none = dir.path().join("none/results");
-        assert!(Results::open(&none, None).is_err_and(|f| f.exit == Exit::Usage));
+        assert!(Results::open(&none, Earlier::Refuse).is_err_and(|f| f.exit == Exit::Usage));
     }
 
     #[test]
     fn results_to_what_is_no_regular_file_are_not_emptied() {
         let null = Path::new("/dev/null");
-        Results::open(null, None).unwrap().begin().unwrap();
-        assert!(!Results::open(null, None).unwrap().is_log());
+        Results::open(null, Earlier::Refuse).unwrap().begin().unwrap();
+        assert!(!Results::open(null, Earlier::Overwrite).unwrap().is_log());
     }
 
     #[test]
     fn two_runs_do_not_write_one_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results");
-        let records = Results::open(&path, None).unwrap().begin().unwrap();
-        assert!(Results::open(&path, None).is_err_and(|f| format!("{:#}", f.error).contains("another run")));
+        let records = Results::open(&path, Earlier::Refuse).unwrap().begin().unwrap();
+        assert!(refusal(&path, Earlier::Refuse).contains("another run"));
         drop(records);
-        Results::open(&path, None).unwrap();
+        Results::open(&path, Earlier::Refuse).unwrap();
     }
 }

@@ -3,42 +3,118 @@
 //! `DIR/ID/stdout` and `DIR/ID/stderr` are there for a task, or its callback, that printed something, and hold exactly
 //! that; `DIR/ID/record.json` for every task. What a command printed comes with its outcome, and is
 //! written from there.
+//!
+//! All that is written is reached from the open `DIR`, one name at a time, and no link is followed: a folder is this user's
+//! own, and each file is made anew, in the place of one that an earlier run left.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mpwasm::{Outcome, Output, Source, Stream};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use serde::Deserialize;
+
+use super::results::Earlier;
+
+/// The name of the file with a task's record.
+const RECORD: &str = "record.json";
 
 /// Writes the files. Those of a task that runs are open.
 #[derive(Debug)]
 pub struct ResultsDir {
-    root: PathBuf,
+    path: PathBuf,
+    root: OwnedFd,
     open: HashMap<(u64, Stream), File>,
 }
 
 impl ResultsDir {
-    /// Makes the folder, if it is not there.
-    pub fn new(root: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&root)?;
+    /// Opens the folder, and makes it if it is not there.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        // Without a slash at the end, which would follow a link.
+        let path: PathBuf = path.components().collect();
+        fs::create_dir_all(&path)?;
         Ok(Self {
-            root,
+            root: open_folder(AT_FDCWD, &path)?,
+            path,
             open: HashMap::new(),
         })
     }
 
-    fn create(&self, id: u64, name: &str) -> io::Result<File> {
-        let folder = self.root.join(id.to_string());
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+    /// A run begins that writes its results here. Those of an earlier run go when they are to be overwritten.
+    ///
+    /// # Errors
+    /// When there are some, and nothing was said of them.
+    pub fn begin(&mut self, earlier: Earlier) -> io::Result<()> {
+        if matches!(earlier, Earlier::Resume | Earlier::RetryFailed) {
+            return Ok(());
         }
-        File::create(folder.join(name))
+        let listed = File::from(openat(&self.root, ".", FOLDER, Mode::empty())?);
+        let mut listed = Dir::from_fd(listed.into())?;
+        for entry in listed.iter() {
+            let entry = entry?;
+            let Some(id) = task_id(entry.file_name()) else {
+                continue;
+            };
+            if earlier != Earlier::Overwrite {
+                let path = self.path.display();
+                return Err(io::Error::other(format!(
+                    "there are results of an earlier run in {path}, such as {id}: replace them with --overwrite, or name another \
+                     folder"
+                )));
+            }
+            self.clear(id)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier run left of a task, and nothing else. What is no folder of this user's stays, and is an
+    /// error once a task is to be written there.
+    fn clear(&self, id: u64) -> io::Result<()> {
+        let name = id.to_string();
+        let Ok(folder) = self.task_folder(&name) else {
+            return Ok(());
+        };
+        for file in ["stdout", "stderr", RECORD] {
+            remove(&folder, file)?;
+        }
+        match unlinkat(&self.root, name.as_str(), UnlinkatFlags::RemoveDir) {
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()), // the user's own
+            result => Ok(result?),
+        }
+    }
+
+    /// Opens the folder of a task, and makes it if it is not there.
+    fn folder(&self, id: u64) -> io::Result<OwnedFd> {
+        let name = id.to_string();
+        match mkdirat(&self.root, name.as_str(), Mode::from_bits_truncate(0o777)) {
+            Ok(()) => open_folder(&self.root, Path::new(&name)),
+            Err(Errno::EEXIST) => self.task_folder(&name),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Opens a folder of a task that is there.
+    fn task_folder(&self, name: &str) -> io::Result<OwnedFd> {
+        let refused = |why: &dyn std::fmt::Display| {
+            let path = self.path.join(name);
+            io::Error::other(format!("{}: {why}", path.display()))
+        };
+        let folder = open_folder(&self.root, Path::new(name)).map_err(|error| refused(&error))?;
+        match fstat(&folder)?.st_uid == geteuid().as_raw() {
+            true => Ok(folder),
+            false => Err(refused(&"it belongs to another user")),
+        }
     }
 
     /// Takes what a task printed.
@@ -55,7 +131,7 @@ impl ResultsDir {
                 Stream::Stdout => "stdout",
                 Stream::Stderr => "stderr",
             };
-            let file = self.create(id, name)?;
+            let file = create(&self.folder(id)?, name)?;
             self.open.insert(origin, file);
         }
         match self.open.get_mut(&origin) {
@@ -68,7 +144,8 @@ impl ResultsDir {
     pub fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
         let mut record = serde_json::to_vec(outcome)?;
         record.push(b'\n');
-        self.create(outcome.id, "record.json")?.write_all(&record)?;
+        let folder = self.folder(outcome.id)?;
+        create(&folder, RECORD)?.write_all(&record)?;
         let of = |stream| (outcome.id, stream);
         let told = [Stream::Stdout, Stream::Stderr].map(|stream| self.open.remove(&of(stream)).is_some());
         let captured = match told {
@@ -81,15 +158,56 @@ impl ResultsDir {
         ] {
             match bytes {
                 _ if told => {}
-                Some(bytes) if !bytes.is_empty() => self.create(outcome.id, name)?.write_all(&bytes)?,
-                _ => match fs::remove_file(self.root.join(outcome.id.to_string()).join(name)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                },
+                Some(bytes) if !bytes.is_empty() => create(&folder, name)?.write_all(&bytes)?,
+                _ => remove(&folder, name)?,
             }
         }
         Ok(())
     }
+}
+
+/// What a folder is opened with.
+const FOLDER: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// Opens a folder that is none by a link.
+fn open_folder(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    openat(at, path, FOLDER, Mode::empty()).map_err(|errno| match errno {
+        Errno::ELOOP | Errno::ENOTDIR => {
+            io::Error::other("it is no folder, or a symbolic link to one, and no link is followed")
+        }
+        errno => errno.into(),
+    })
+}
+
+/// Makes a file, in the place of what has its name.
+fn create(folder: &OwnedFd, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let make = || openat(folder, name, flags, Mode::from_bits_truncate(0o666));
+    let made = match make() {
+        Err(Errno::EEXIST) => {
+            remove(folder, name)?;
+            make()
+        }
+        made => made,
+    };
+    Ok(made?.into())
+}
+
+/// Removes a file, if it is there.
+fn remove(folder: &OwnedFd, name: &str) -> io::Result<()> {
+    match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The id of the task whose folder has this name.
+fn task_id(name: &CStr) -> Option<u64> {
+    let name = name.to_str().ok()?;
+    name.parse().ok().filter(|id: &u64| id.to_string() == name)
 }
 
 /// What a command printed, as its result, or the `data` of its error, has it. The result of another guest that looks
@@ -139,27 +257,103 @@ mod tests {
     use super::super::reporter::tests::ok;
     use super::*;
 
+    /// A run of task 7, which prints this.
+    fn run(path: &Path, earlier: Earlier, text: &str) -> io::Result<()> {
+        let mut dir = ResultsDir::open(path)?;
+        dir.begin(earlier)?;
+        for bytes in text.as_bytes().chunks(1) {
+            let output = Output {
+                source: Source::Task(7),
+                stream: Stream::Stdout,
+                bytes,
+                end: false,
+            };
+            dir.output(&output)?;
+        }
+        dir.outcome(&ok(7, "1"))?;
+        assert!(dir.open.is_empty());
+        Ok(())
+    }
+
     #[test]
     fn a_task_has_a_folder_with_what_it_printed_last() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
         let read = |name: &str| fs::read_to_string(path.join(name)).ok();
-        for (text, expected) in [("x\ny", Some("x\ny".to_owned())), ("", None)] {
-            let mut dir = ResultsDir::new(path.clone()).unwrap();
-            for bytes in text.as_bytes().chunks(1) {
-                let output = Output {
-                    source: Source::Task(7),
-                    stream: Stream::Stdout,
-                    bytes,
-                    end: false,
-                };
-                dir.output(&output).unwrap();
-            }
-            dir.outcome(&ok(7, "1")).unwrap();
-            assert!(dir.open.is_empty());
-            assert_eq!(read("7/stdout"), expected);
+        for (how, text, expected) in [
+            (Earlier::Refuse, "x\ny", Some("x\ny")),
+            (Earlier::Resume, "other", Some("other")),
+            (Earlier::Overwrite, "", None),
+        ] {
+            run(&path, how, text).unwrap();
+            assert_eq!(read("7/stdout").as_deref(), expected);
             assert_eq!(read("7/stderr"), None);
             assert!(read("7/record.json").unwrap().starts_with("{\"id\":7,"));
         }
+    }
+
+    #[test]
+    fn results_of_an_earlier_run_are_not_lost_in_silence() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::write(path("notes"), "").unwrap();
+        fs::create_dir(path("07")).unwrap();
+        run(root.path(), Earlier::Refuse, "old").unwrap();
+        let why = run(root.path(), Earlier::Refuse, "new").unwrap_err().to_string();
+        assert!(why.contains("--overwrite"), "{why}");
+        assert_eq!(fs::read(path("7/stdout")).unwrap(), b"old");
+        // Of a task that the new run has not.
+        fs::create_dir(path("8")).unwrap();
+        fs::write(path("8/stdout"), "").unwrap();
+        fs::create_dir(path("9")).unwrap();
+        fs::write(path("9/of the user"), "").unwrap();
+        run(root.path(), Earlier::Overwrite, "").unwrap();
+        assert!(!path("7/stdout").exists() && !path("8").exists());
+        assert!(path("9/of the user").exists() && path("notes").exists() && path("07").exists());
+    }
+
+    #[test]
+    fn no_link_is_followed_wherever_it_stands() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::create_dir_all(path("results/7")).unwrap();
+        fs::create_dir(path("victim")).unwrap();
+        fs::write(path("victim/file"), "text").unwrap();
+        for name in ["stdout", "stderr", "record.json"] {
+            symlink("../../victim/file", path("results/7").join(name)).unwrap();
+        }
+        run(&path("results"), Earlier::Resume, "new").unwrap();
+        assert_eq!(fs::read(path("results/7/stdout")).unwrap(), b"new");
+        fs::remove_dir_all(path("results/7")).unwrap();
+        symlink("../victim", path("results/7")).unwrap();
+        for how in [Earlier::Resume, Earlier::Overwrite] {
+            let why = run(&path("results"), how, "new").unwrap_err().to_string();
+            assert!(
+                why.contains("results/7") && why.contains("symbolic link"),
+                "{why}"
+            );
+        }
+        symlink("victim", path("link")).unwrap();
+        for name in ["link", "link/", "link/."] {
+            let why = run(&path(name), Earlier::Refuse, "new").unwrap_err().to_string();
+            assert!(why.contains("symbolic link"), "{why}");
+        }
+        assert_eq!(fs::read(path("victim/file")).unwrap(), b"text");
+        assert_eq!(fs::read_dir(path("victim")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_an_error() {
+        if !geteuid().is_root() {
+            return; // only root can give one away
+        }
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("7");
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::chown(&folder, Some(1234), None).unwrap();
+        let why = run(root.path(), Earlier::Resume, "new").unwrap_err().to_string();
+        assert!(why.contains("another user"), "{why}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
 }

@@ -48,8 +48,8 @@ impl<T> Resume<T> {
     pub fn new(log: &mut JobLog, guests: &[u64]) -> anyhow::Result<Self> {
         if log.guests.iter().any(|guest| !guests.contains(guest)) {
             bail!(
-                "the log is of another guest, or of another build of it: name another file with --results, or leave \
-                 out --resume to write it anew"
+                "the log is of another guest, or of another build of it: name another file with --results, or write it \
+                 anew with --overwrite"
             );
         }
         Ok(Self::of(std::mem::take(&mut log.entries)))
@@ -83,7 +83,7 @@ impl<T> Resume<T> {
             if recorded != identity {
                 bail!(
                     "the log is of other tasks: the record of {name} is of another guest, model, args or stdin. Name another \
-                     file with --results, or leave out --resume to write it anew"
+                     file with --results, or write it anew with --overwrite"
                 );
             }
             self.missing -= 1;
@@ -123,7 +123,7 @@ impl<T> Resume<T> {
         };
         Err(anyhow!(
             "the log is of other tasks: it has {} records of tasks that this run has not, such as {name}. Name another \
-             file with --results, or leave out --resume to write it anew",
+             file with --results, or write it anew with --overwrite",
             self.missing
         ))
     }

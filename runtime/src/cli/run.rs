@@ -27,7 +27,7 @@ use super::progress::{self, Counter};
 use super::pusher::{DryRun, Fitting, Pusher};
 use super::readers;
 use super::reporter::{Halting, Place, RunReporter, SharedReporter, Wishes};
-use super::results::Results;
+use super::results::{Earlier, Results};
 use super::results_dir::ResultsDir;
 use super::resume::{Resume, Skipped};
 use super::roll::Roll;
@@ -64,11 +64,11 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         .iter()
         .map(|given| Named::find(given, &building))
         .collect::<Result<Vec<_>, _>>()?;
-    let how = showing.how_to_continue();
+    let earlier = showing.earlier();
     let results = showing
         .results
         .as_deref()
-        .map(|path| Results::open(path, how))
+        .map(|path| Results::open(path, earlier))
         .transpose()?;
     let cache = if instances.no_cache {
         None
@@ -76,9 +76,9 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         Cache::of_user()
     };
     let origin = inputs.open(&settings, results.as_ref())?;
-    let folder = showing.results_dir.clone().map(ResultsDir::new).transpose();
+    let folder = showing.results_dir.as_deref().map(ResultsDir::open).transpose();
     let folder = folder
-        .context("cannot make the folder of --results-dir")
+        .context("cannot use the folder of --results-dir")
         .or_usage()?;
     let bar = showing
         .progress
@@ -138,6 +138,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         results,
         roll,
         order,
+        earlier,
         reporter: reporter.clone(),
         counter,
     };
@@ -183,6 +184,7 @@ struct Feeder {
     results: Option<Results>,
     roll: Option<Arc<Roll>>,
     order: Option<Order>,
+    earlier: Earlier,
     reporter: SharedReporter,
     counter: Counter,
 }
@@ -205,8 +207,14 @@ impl Feeder {
             let fitting = resume.map(|resume| Fitting::new(resume, |_| Ok(())));
             return feed.push_to(&self.pool, &mut Pusher::new(&shown, guests.first(), fitting));
         }
-        let (results, reporter) = (self.results, self.reporter);
+        let (results, earlier, reporter) = (self.results, self.earlier, self.reporter);
         let begin = |skipped| {
+            if let Some(folder) = reporter.lock().folder() {
+                let begun = folder.begin(earlier);
+                begun
+                    .context("cannot use the folder of --results-dir")
+                    .or_usage()?;
+            }
             let records = results.map(Results::begin).transpose()?;
             reporter.lock().begin(records, skipped);
             Ok(())

@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::halt::Halt;
 use super::progress::Progress;
-use super::results::Continue;
+use super::results::Earlier;
 
 /// See the module.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("kept").args(["results", "results_dir"]).multiple(true))]
 pub struct Showing {
-    /// Write a record per outcome to this file, or to stdout for `-`, as tasks end; guests' prints then go to stderr.
+    /// Write a record per outcome to this file, or to stdout for `-`, as tasks end; guests' prints then go to stderr. A file
+    /// that is not empty needs --resume, --retry-failed or --overwrite.
     #[arg(long, value_name = "FILE|-")]
     pub results: Option<PathBuf>,
 
@@ -24,7 +26,12 @@ pub struct Showing {
     #[arg(long, requires = "results")]
     pub retry_failed: bool,
 
-    /// Write what each task prints and its record into files of this folder: ID/stdout, ID/stderr and ID/record.json.
+    /// Replace the results of an earlier run: those in the file of --results, and the folders of tasks in --results-dir.
+    #[arg(long, requires = "kept", conflicts_with_all = ["resume", "retry_failed"])]
+    pub overwrite: bool,
+
+    /// Write what each task prints and its record into files of this folder: ID/stdout, ID/stderr and ID/record.json. One that
+    /// has folders of tasks in it needs --resume, --retry-failed or --overwrite.
     #[arg(long, value_name = "DIR")]
     pub results_dir: Option<PathBuf>,
 
@@ -55,12 +62,13 @@ pub struct Showing {
 }
 
 impl Showing {
-    /// How the run goes on with an earlier one, if it does.
-    pub fn how_to_continue(&self) -> Option<Continue> {
-        match (self.retry_failed, self.resume) {
-            (true, _) => Some(Continue::RetryFailed),
-            (false, true) => Some(Continue::Resume),
-            (false, false) => None,
+    /// What the run does with the results of an earlier one.
+    pub fn earlier(&self) -> Earlier {
+        match (self.retry_failed, self.resume, self.overwrite) {
+            (true, ..) => Earlier::RetryFailed,
+            (_, true, _) => Earlier::Resume,
+            (_, _, true) => Earlier::Overwrite,
+            _ => Earlier::Refuse,
         }
     }
 }
