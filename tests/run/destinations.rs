@@ -195,7 +195,7 @@ fn records_flow_into_what_is_open_already_into_fifos_and_into_devices() {
 fn records_go_to_the_end_of_the_file_wherever_that_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    for how in ["--overwrite", "--resume"] {
+    for how in ["--resume", "--overwrite"] {
         fs::write(&path, "").unwrap();
         let guest = format!("{}#echo", fixture());
         let mut run = Run::start(&[&guest, how, "--tasks=-", "--results", path.to_str().unwrap()]);

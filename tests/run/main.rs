@@ -31,4 +31,5 @@ mod scratch;
 mod showing;
 mod tasks;
 mod timeouts;
+mod trusted;
 mod usage;

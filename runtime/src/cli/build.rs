@@ -38,7 +38,7 @@ pub fn build(dir: &Path) -> Result<PathBuf> {
 }
 
 /// The canonical path of a directory that holds a crate.
-fn crate_directory(dir: &Path) -> Result<PathBuf> {
+pub fn crate_directory(dir: &Path) -> Result<PathBuf> {
     let shown = dir.display();
     let canonical = fs::canonicalize(dir).with_context(|| format!("{shown} cannot be built"))?;
     if !canonical.is_dir() {
@@ -68,7 +68,7 @@ fn is_virtual(manifest: &str) -> bool {
 }
 
 /// The program that the variable names, as cargo would have it, or else the one in the PATH.
-fn program(variable: &str, name: &str) -> OsString {
+pub fn program(variable: &str, name: &str) -> OsString {
     env::var_os(variable)
         .filter(|value| !value.is_empty())
         .unwrap_or_else(|| name.into())
@@ -88,7 +88,7 @@ fn program(variable: &str, name: &str) -> OsString {
 /// out there; `CARGO_TARGET_DIR` moves the output, which is found all the same, but when it is relative it has
 /// to go on meaning the directory that the user is in; `CARGO_BUILD_TARGET` gives way to our `--target`; what
 /// cargo tells about the outer package (`CARGO_PKG_...`, `CARGO_MANIFEST_DIR`) is overwritten for every compiler.
-fn command(program: OsString, dir: &Path) -> Command {
+pub fn command(program: OsString, dir: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(dir).stdin(Stdio::null());
     for variable in [
@@ -144,7 +144,7 @@ fn ensure_target(dir: &Path) -> Result<()> {
 }
 
 /// Where the compiler that cargo would use for `dir` keeps its libraries.
-fn sysroot(dir: &Path) -> Result<Option<PathBuf>> {
+pub fn sysroot(dir: &Path) -> Result<Option<PathBuf>> {
     let rustc = program("RUSTC", "rustc");
     let output = command(rustc.clone(), dir)
         .args(["--print", "sysroot"])

@@ -17,6 +17,7 @@ use mpwasm::{Cache, Guest, Kind, Pool, TaskError};
 use super::exit::{Exit, Failure, OrExit, Signal};
 use super::one_line;
 use super::options::ExecArgs;
+use super::places::{self, TrustedPlace};
 use super::readers;
 use super::reporter::Place;
 use super::signals::{self, Wish};
@@ -78,7 +79,10 @@ fn exec_or_fail(
 /// The guest, compiled or from the user's cache.
 fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
     let mut builder = Pool::builder().settings(args.settings());
-    if let Some(cache) = Cache::of_user().filter(|_| !args.instances.no_cache) {
+    let cache = Cache::of_user().filter(|_| !args.instances.no_cache);
+    let trusted = TrustedPlace::executables().chain(cache.as_ref().map(TrustedPlace::cache));
+    places::check(&args.instances.dir, trusted)?;
+    if let Some(cache) = cache {
         builder = builder.cache(cache);
     }
     let guest = builder.load(path).map_err(|error| match error {

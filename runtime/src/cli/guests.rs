@@ -38,6 +38,12 @@ impl Named {
     }
 }
 
+/// The crate directories among guests as the command line names them.
+pub fn crates(given: &[OsString]) -> impl Iterator<Item = PathBuf> {
+    let paths = given.iter().filter_map(|guest| split_model(guest).ok());
+    paths.map(|(path, _)| path).filter(|path| path.is_dir())
+}
+
 /// Splits `GUEST[#MODEL]`. What exists in the file system wins over a `#`, the longest such path over the others.
 fn split_model(guest: &OsStr) -> anyhow::Result<(PathBuf, Option<String>)> {
     if Path::new(guest).exists() {

@@ -4,6 +4,7 @@
 mod build;
 mod cache;
 mod combinations;
+mod crates;
 mod doctor;
 mod ending;
 mod exec;
@@ -24,6 +25,7 @@ mod manual;
 mod new;
 mod options;
 mod order;
+mod places;
 mod progress;
 mod pusher;
 mod readers;

@@ -4,8 +4,10 @@
 //! timeout, and does nothing that could wait for anybody else. Feeding the pool and waiting for it have a thread each.
 //! When the pool has ended the run is over, wherever the feeder is. What a run's end means is in `ending.rs`.
 
+use std::ffi::OsString;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
@@ -13,16 +15,19 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use mpwasm::prints::{Prints, Target, Targets};
-use mpwasm::{Cache, LogLevel, Pool, Settings};
+use mpwasm::{Cache, DirGrant, LogLevel, Pool, Settings};
 
+use super::crates;
 use super::ending::{self, Event, Fed, Limit};
 use super::exit::{Exit, Failure, OrExit};
 use super::feed::Feed;
-use super::guests::{Guests, Named};
+use super::guests::{self, Guests, Named};
 use super::halt::{Halt, When};
 use super::inputs::Origin;
-use super::options::RunArgs;
+use super::log_file::is_descriptor;
+use super::options::{Building, RunArgs};
 use super::order::Order;
+use super::places::{self, TrustedPlace};
 use super::progress::{self, Counter};
 use super::pusher::{DryRun, Fitting, Pusher};
 use super::readers;
@@ -60,6 +65,12 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
             like_options.join(" and ")
         ));
     }
+    let cache = if instances.no_cache {
+        None
+    } else {
+        Cache::of_user()
+    };
+    check_grants(&instances.dir, &guests, &building, &showing, cache.as_ref())?;
     let named = guests
         .iter()
         .map(|given| Named::find(given, &building))
@@ -70,11 +81,6 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         .as_deref()
         .map(|path| Results::open(path, earlier))
         .transpose()?;
-    let cache = if instances.no_cache {
-        None
-    } else {
-        Cache::of_user()
-    };
     let origin = inputs.open(&settings, results.as_ref())?;
     let folder = showing.results_dir.as_deref().map(ResultsDir::open).transpose();
     let folder = folder
@@ -174,6 +180,34 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         Summary::Json => stdio::say_json(&reporter.tally().json(wall, &values)),
     }
     Ok(exit)
+}
+
+/// Refuses directories that tasks may change, where they could change what this run trusts.
+fn check_grants(
+    dirs: &[DirGrant],
+    guests: &[OsString],
+    building: &Building,
+    showing: &Showing,
+    cache: Option<&Cache>,
+) -> Result<(), Failure> {
+    let records = showing.results.as_deref().filter(|path| is_path(path));
+    let trusted = TrustedPlace::executables()
+        .chain(cache.map(TrustedPlace::cache))
+        .chain(records.map(TrustedPlace::records))
+        .chain(showing.results_dir.as_deref().map(TrustedPlace::folders));
+    places::check(dirs, trusted)?;
+    if let Some(records) = records {
+        places::check_links(dirs, records)?;
+    }
+    match building.no_build {
+        true => Ok(()),
+        false => guests::crates(guests).try_for_each(|krate| crates::check(dirs, &krate)),
+    }
+}
+
+/// Whether records go to what this path names, and not to what is open already.
+fn is_path(results: &Path) -> bool {
+    results != Path::new("-") && !is_descriptor(results)
 }
 
 /// What the thread needs that brings tasks to the pool.
