@@ -199,6 +199,15 @@ pub const CRASH_LIMIT: u32 = 3;
 pub const MAX_RETRIES: u32 = 100;
 /// Bytes of the message of an attempt that was not the last.
 pub const MAX_TRIED_MESSAGE: usize = 1000;
+/// Bytes of the messages of all attempts that were not the last, of all tasks that have not ended: some ten thousand of the
+/// longest.
+pub const MAX_TRIED_MESSAGES: usize = 16 << 20;
+/// Bytes of the tasks without a record that wait until `--resume` has found all records. Nothing runs until then, so that
+/// they may be half of what the parent may have.
+pub const HELD_BEFORE_RESUME: usize = 128 << 20;
+/// Characters of a task's input that `--tag` puts before its lines: it is kept for every task that is on its way, and
+/// written as often as the task begins a line.
+pub const MAX_TAG: usize = 256;
 /// First delay before a slot is filled again after a start that failed; it doubles up to [`MAX_RESPAWN_DELAY`].
 pub const RESPAWN_DELAY: Duration = Duration::from_millis(10);
 /// Longest delay between two starts of one slot.
@@ -228,6 +237,15 @@ pub const KEPT_BUFFER: usize = 4 << 20;
 /// What a process of the pool has allocated and freed is kept up to this size, bytes, at the end of its heap, for the same
 /// reason: payloads that are waiting or running come and go in it.
 pub const KEPT_HEAP: i32 = 16 << 20;
+/// Bytes of results, prints and log lines that may wait for their turn with `--keep-order` before no more tasks are
+/// pushed, and so many as the tasks that were pushed bring forth: those are bounded by their number.
+pub const HELD_IN_ORDER: usize = 64 << 20;
+/// Bytes of them that wait in memory: a quarter of what the parent may have, as a buffer that grows can take twice as much.
+/// The others wait in a temporary file.
+pub const HELD_IN_MEMORY: usize = 32 << 20;
+/// Smallest block that is written to that file, bytes: so much each task may have in memory in any case, and the places of
+/// its blocks take little beside it.
+pub const HELD_BLOCK: usize = 32 << 10;
 /// Bytes of log of a command whose output has no cap: it is not streamed, and may go where it stays.
 pub const MAX_STREAMED_LOG: u64 = 1 << 20;
 

@@ -1,11 +1,10 @@
 //! What parent and dispatcher hold for guests, task lines and logs: never more than the bounds in SECURITY.md.
 
 use std::io::Read;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::corpus::{Scratch, guest, options};
-use crate::session::HANGS;
 use crate::support::{descendants, mpwasm, pidfd, role, wait_readable};
 
 /// The most that the parent of a run with default limits may hold.
@@ -38,19 +37,25 @@ fn high_water(pid: u32) -> u64 {
 }
 
 fn start(args: &[&str]) -> Child {
-    mpwasm()
+    command(args).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = mpwasm();
+    command
         .arg("run")
         .args([&options()[..], args].concat())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stdout(Stdio::piped());
+    command
 }
 
 /// Runs to the end, and looks at both processes all the while.
 fn measured(args: &[&str]) -> (Output, Peaks) {
-    let child = start(args);
+    measure(start(args))
+}
+
+fn measure(child: Child) -> (Output, Peaks) {
     let (pid, end) = (child.id(), pidfd(child.id()));
     let reader = std::thread::spawn(move || child.wait_with_output().unwrap());
     let mut peaks = Peaks::default();
@@ -145,4 +150,153 @@ fn instances_of_callbacks_that_are_kept_hold_no_buffers_of_their_own() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let most = 160 << 20;
     assert!(peaks.dispatcher < most && peaks.parent < PARENT, "{peaks:?}");
+}
+
+/// A guest of two models: `m0` sleeps, `m1` does this.
+fn sleeper_and(fields: &str, function: &str) -> Scratch {
+    let fields = format!(
+        r#"(memory (export "memory") 1)
+           (func (export "m0.runnable") (result i32)
+             (i64.store (i32.const 24) (i64.const 3600000000000))
+             (drop (call $poll_oneoff (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))
+             (i32.const 0))
+           {fields}
+           (export "m1.runnable" (func {function}))"#
+    );
+    Scratch::file("guest.wat", guest(&fields))
+}
+
+/// The first task sleeps, and the others have to wait for it. When so many of them have ended well, the run is ended.
+fn slow_and_others(others: usize) -> (Scratch, String) {
+    let slow = r#"{"model":"m0","args":[],"timeout":"1h"}"#.to_owned();
+    let lines = std::iter::once(slow).chain((0..others).map(|_| r#"{"model":"m1","args":[]}"#.to_owned()));
+    (task_lines(lines), format!("--halt=now,success={others}"))
+}
+
+/// All of them are pushed together, before anything is known of their sizes.
+#[test]
+fn results_that_wait_for_a_slow_first_task_wait_in_a_file() {
+    const OTHERS: usize = 40;
+    let guest = sleeper_and(&puts_out("$large", 255, 0), "$large");
+    let (tasks, halt) = slow_and_others(OTHERS);
+    let results = Scratch::file("results", "");
+    let (tasks, file) = (path(&tasks), path(&results));
+    let args = [
+        "--keep-order",
+        &halt,
+        "--tasks",
+        &tasks,
+        "--results",
+        &file,
+        &path(&guest),
+    ];
+    let (output, peaks) = measured(&args);
+    let said = text(&output.stderr);
+    assert!(said.contains("40 ok, 1 cancelled"), "{said}");
+    let records = std::fs::read_to_string(file).unwrap();
+    let begins = |(n, record): (usize, &str)| {
+        let status = if n == 0 { "cancelled" } else { "ok" };
+        let begin = format!(
+            r#"{{"id":{n},"key":null,"model":"m{}","status":"{status}""#,
+            n.min(1)
+        );
+        assert!(record.starts_with(&begin), "{}", &record[..100]);
+        assert!(n == 0 || record.len() > 255 * 65_535, "record {n} is whole");
+    };
+    assert_eq!(records.lines().enumerate().map(begins).count(), OTHERS + 1);
+    assert!(peaks.parent < PARENT, "{peaks:?}");
+}
+
+#[test]
+fn log_lines_without_text_that_wait_for_a_slow_first_task_are_counted() {
+    const OTHERS: usize = 20;
+    let logs = r#"(func $logs (result i32) (local $n i32)
+        (loop $more
+          (call $log (i32.const 3) (i32.const 0) (i32.const 0))
+          (br_if $more (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 65000))))
+        (i32.const 0))"#;
+    let guest = sleeper_and(logs, "$logs");
+    let (tasks, halt) = slow_and_others(OTHERS);
+    let args = [
+        "--keep-order",
+        &halt,
+        "--tasks",
+        &path(&tasks),
+        "--results=-",
+        &path(&guest),
+    ];
+    let (output, peaks) = measure(command(&args).stderr(Stdio::null()).spawn().unwrap());
+    assert_eq!(text(&output.stdout).lines().count(), OTHERS + 1);
+    assert!(peaks.parent < 90 << 20, "{peaks:?}");
+}
+
+/// The log has one record, of a task with a key; the guest pushes other tasks.
+#[test]
+fn tasks_that_wait_for_a_record_that_does_not_come_are_refused_when_they_are_too_much() {
+    let fields = r#"(memory (export "memory") 1)
+        (data (i32.const 0) "{\"args\":[\"")
+        (func (export "runnable") (result i32) (i32.const 0))
+        (func (export "tasks") (result i32)
+          (memory.fill (i32.const 10) (i32.const 120) (i32.const 10000))
+          (i32.store (i32.const 10010) (i32.const 0x7d5d22)) ;; "]}
+          (loop $more (drop (call $push (i32.const 0) (i32.const 10013))) (br $more))
+          (unreachable))"#;
+    let guest = Scratch::file("guest.wat", guest(fields));
+    let tasks = task_lines([r#"{"args":[],"key":"never again"}"#.to_owned()]);
+    let results = Scratch::file("results", "");
+    let (guest, log) = (path(&guest), path(&results));
+    let (first, _) = measured(&["--tasks", &path(&tasks), "--results", &log, &guest]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let before = std::fs::read(&log).unwrap();
+    let (output, peaks) = measured(&["--resume", "--max-tasks=60000", "--results", &log, &guest]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("1 records of the log are of none of the first") && said.contains("128 MiB"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read(&log).unwrap(), before);
+    assert!(peaks.parent < PARENT, "{peaks:?}");
+}
+
+/// The key of the task is as long as a key may be.
+#[test]
+fn a_tag_does_not_multiply_what_a_task_prints() {
+    let fields = r#"(memory (export "memory") 2)
+        (func (export "runnable") (result i32)
+          (memory.fill (i32.const 65536) (i32.const 10) (i32.const 65536))
+          (i32.store (i32.const 0) (i32.const 65536))
+          (i32.store (i32.const 4) (i32.const 65536))
+          (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))"#;
+    let guest = Scratch::file("guest.wat", guest(fields));
+    let key = "k".repeat(4096);
+    let tasks = task_lines([format!("{{\"args\":[],\"key\":\"{key}\"}}")]);
+    let (output, peaks) = measured(&["--tag", "--tasks", &path(&tasks), &path(&guest)]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let line = format!("{}\t", &key[..256]);
+    assert!(text(&output.stdout).lines().all(|tagged| tagged == line));
+    assert_eq!(output.stdout.len(), 65_536 * (line.len() + 1));
+    assert!(peaks.parent < 128 << 20, "{peaks:?}");
+}
+
+/// Each has 1 MiB of args, and none is ended before the pause of the first is over.
+#[test]
+fn args_of_tasks_that_wait_out_a_backoff_hold_back_the_reading_of_others() {
+    let fields = r#"(memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 1))"#;
+    let guest = Scratch::file("guest.wat", guest(fields));
+    let line = format!("[\"{}\"]", "x".repeat(1 << 20));
+    let tasks = task_lines((0..128).map(|_| line.clone()));
+    let retries = [
+        "--retries=1",
+        "--retry-on=error",
+        "--backoff=1h",
+        "--total-timeout=3s",
+    ];
+    let (tasks, guest) = (path(&tasks), path(&guest));
+    let (output, peaks) = measured(&[&retries[..], &["--tasks", &tasks, &guest]].concat());
+    assert_eq!(output.status.code(), Some(124), "{}", text(&output.stderr));
+    assert!(
+        peaks.parent < 96 << 20 && peaks.dispatcher < 64 << 20,
+        "{peaks:?}"
+    );
 }

@@ -220,6 +220,9 @@ impl End {
             let what = match broken.place {
                 Place::Prints => "what guests print",
                 Place::Records => "records",
+                Place::Held => {
+                    "what waits for its turn to a temporary file (leave out --keep-order, or set TMPDIR to another folder)"
+                }
             };
             problems.push(format!(
                 "cannot write {what}, the run was ended: {}",

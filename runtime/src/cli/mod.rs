@@ -12,6 +12,7 @@ mod exit;
 mod feed;
 mod guests;
 mod halt;
+mod held;
 mod inherited;
 mod inputs;
 mod inspect;

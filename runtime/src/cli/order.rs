@@ -1,49 +1,29 @@
 //! `--keep-order`: what tasks print and how they end is reported in the order in which they were pushed.
 //!
-//! What belongs to the first task that has not ended passes; the rest waits here for its turn. So that it can't grow
-//! without bound, the feeder waits while too many tasks are ahead of that first one, or too much of theirs waits here.
+//! What belongs to the first task that has not ended passes; the rest waits for its turn, in memory or in a file
+//! (`held.rs`). So that it can't grow without bound, the feeder waits while too many tasks are ahead of that first one, or
+//! too much of theirs waits here.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use mpwasm::{LogLevel, Outcome, Source, Stream};
+use mpwasm::Outcome;
+use mpwasm::settings::HELD_IN_ORDER;
+
+use super::held::{Held, Released, Store};
 
 /// Tasks that may be ahead of the first one that has not ended, for each worker.
 const AHEAD_PER_WORKER: usize = 16;
 /// Tasks that may be ahead at least.
 const AHEAD: usize = 1024;
-/// Bytes of results and prints that may wait, as far as those that run can be told from those that ended: if each of
-/// them turned out as large as the largest.
-const BYTES: usize = 64 << 20;
 /// Tasks that may run, for each worker, however large they turn out: it must not be idle.
 const RUNNING_PER_WORKER: usize = 4;
 /// Tasks that are pushed with one call at most: there has to be room for each of them.
 pub const BATCH: usize = 64;
 
-/// Something that was reported of a task.
-#[derive(Debug)]
-pub enum Told {
-    /// It printed.
-    Output {
-        source: Source,
-        stream: Stream,
-        bytes: Vec<u8>,
-        end: bool,
-    },
-    /// It logged a line.
-    Log {
-        source: Source,
-        level: LogLevel,
-        text: String,
-        worker: Option<u32>,
-        attempt: Option<u32>,
-    },
-    /// It ended.
-    Outcome(Box<Outcome>),
-}
-
-/// What an outcome takes while it waits, about.
+/// What an outcome takes, about.
 pub fn size(outcome: &Outcome) -> usize {
     match &outcome.result {
         Ok(json) => json.get().len(),
@@ -62,7 +42,9 @@ struct State {
     /// How many of them have ended.
     ended: usize,
     /// What is held of all of them.
-    bytes: usize,
+    store: Store,
+    /// Nothing waits any more.
+    over: bool,
     /// The most that a task has brought forth; `None` while none has ended.
     largest: Option<usize>,
 }
@@ -71,9 +53,7 @@ struct State {
 #[derive(Debug)]
 struct Waiting {
     id: u64,
-    told: Vec<Told>,
-    /// Bytes of what is held.
-    held: usize,
+    held: Held,
     /// Bytes of all that it has brought forth.
     size: usize,
     ended: bool,
@@ -105,11 +85,13 @@ impl Order {
     /// Whether what is pushed now might not find room once it has ended.
     fn is_full(&self, state: &State) -> bool {
         let running = state.tasks.len() - state.ended;
-        let each = state.largest.unwrap_or(BYTES);
-        let may_come = running.saturating_mul(each).saturating_add(state.bytes);
-        state.tasks.len() >= self.ahead
-            || state.bytes >= BYTES
-            || (running >= self.running && may_come >= BYTES)
+        let each = state.largest.unwrap_or(HELD_IN_ORDER);
+        let held = state.store.bytes();
+        let may_come = running.saturating_mul(each).saturating_add(held);
+        let is_full = state.tasks.len() >= self.ahead
+            || held >= HELD_IN_ORDER
+            || (running >= self.running && may_come >= HELD_IN_ORDER);
+        is_full && !state.over
     }
 
     /// These are about to be pushed. Waits while there is no room.
@@ -122,40 +104,48 @@ impl Order {
             .unwrap_or_else(PoisonError::into_inner);
         state.tasks.extend(ids.map(|id| Waiting {
             id,
-            told: Vec::new(),
-            held: 0,
+            held: Held::default(),
             size: 0,
             ended: false,
         }));
     }
 
-    /// Whether it is the task's turn. If not, what is told of it waits here; it takes `size` bytes.
-    pub fn turn(&self, id: u64, size: usize, told: impl FnOnce() -> Told) -> bool {
+    /// Whether it is the turn of a task, of which something is reported that takes `size` bytes; with `ends`, that it has
+    /// ended. If it is not its turn, the frame of that waits here.
+    ///
+    /// # Errors
+    /// When it can't be kept.
+    pub fn turn(
+        &self,
+        id: u64,
+        size: usize,
+        ends: bool,
+        frame: impl FnOnce() -> io::Result<Vec<u8>>,
+    ) -> io::Result<bool> {
         let mut state = self.state();
         let Ok(place) = state.tasks.binary_search_by_key(&id, |task| task.id) else {
-            return true; // it has ended, or nobody has pushed it
+            return Ok(true); // it has ended, or nobody has pushed it
         };
         let state = &mut *state;
         let task = &mut state.tasks[place];
-        task.size += size;
         if place == 0 {
-            return true;
+            task.size += size;
+            return Ok(true);
         }
-        let told = told();
-        task.held += size;
-        state.bytes += size;
-        if let Told::Outcome(_) = told {
+        let frame = frame()?;
+        task.size += frame.len();
+        state.store.add(&mut task.held, &frame)?;
+        if ends {
             task.ended = true;
             state.ended += 1;
             state.largest = state.largest.max(Some(task.size));
             self.shared.1.notify_all();
         }
-        task.told.push(told);
-        false
+        Ok(false)
     }
 
     /// The first task has ended, and its outcome was reported. Returns what has its turn now, in order.
-    pub fn next(&self, id: u64) -> Vec<Told> {
+    pub fn next(&self, id: u64) -> Vec<Released> {
         let mut released = Vec::new();
         let mut state = self.state();
         let Some(ended) = state.tasks.pop_front_if(|first| first.id == id) else {
@@ -167,8 +157,7 @@ impl Order {
             let Some(first) = state.tasks.front_mut() else {
                 break;
             };
-            released.append(&mut first.told);
-            state.bytes -= std::mem::take(&mut first.held);
+            released.push(state.store.release(std::mem::take(&mut first.held)));
             if !first.ended {
                 break;
             }
@@ -180,12 +169,17 @@ impl Order {
         released
     }
 
-    /// Everything that still waits, in order: the run is over.
-    pub fn rest(&self) -> Vec<Told> {
+    /// Everything that still waits, in order. From now on nothing waits.
+    pub fn rest(&self) -> Vec<Released> {
         let mut state = self.state();
-        (state.bytes, state.ended) = (0, 0);
+        let state = &mut *state;
+        state.over = true;
+        state.ended = 0;
         let tasks = std::mem::take(&mut state.tasks);
-        tasks.into_iter().flat_map(|task| task.told).collect()
+        let released = tasks.into_iter().map(|task| state.store.release(task.held));
+        let released = released.collect();
+        self.shared.1.notify_all();
+        released
     }
 }
 
@@ -194,32 +188,44 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use mpwasm::Kind;
-    use serde_json::value::RawValue;
+    use mpwasm::{Source, Stream};
 
-    use super::super::reporter::tests::{failed, ok};
+    use super::super::held::Told;
     use super::*;
 
     fn print(order: &Order, id: u64, text: &str) -> bool {
-        order.turn(id, text.len(), || Told::Output {
+        let told = Told::Output {
             source: Source::Task(id),
             stream: Stream::Stdout,
-            bytes: text.into(),
+            bytes: text.as_bytes(),
             end: false,
-        })
+        };
+        order.turn(id, text.len(), false, || Ok(told.frame())).unwrap()
     }
 
     fn end(order: &Order, id: u64) -> bool {
-        order.turn(id, 1, || Told::Outcome(Box::new(ok(id, "1"))))
+        let told = Told::Ended {
+            id,
+            failure: None,
+            record: None,
+        };
+        order.turn(id, 1, true, || Ok(told.frame())).unwrap()
     }
 
-    fn texts(told: Vec<Told>) -> Vec<String> {
-        let text = |told| match told {
-            Told::Output { bytes, .. } => String::from_utf8(bytes).unwrap(),
-            Told::Log { text, .. } => text,
-            Told::Outcome(outcome) => format!("end {}", outcome.id),
-        };
-        told.into_iter().map(text).collect()
+    fn texts(released: Vec<Released>) -> Vec<String> {
+        let mut texts = Vec::new();
+        for released in released {
+            let take = |told: Told<'_>| {
+                texts.push(match told {
+                    Told::Output { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
+                    Told::Log { text, .. } => text.to_owned(),
+                    Told::Ended { id, .. } => format!("end {id}"),
+                });
+                Ok(())
+            };
+            released.each(take).unwrap();
+        }
+        texts
     }
 
     #[test]
@@ -269,25 +275,11 @@ mod tests {
         let is_full = |order: &Order| order.is_full(&order.state());
         order.expect(0..4);
         assert!(is_full(&order), "nothing is known of their size yet");
-        assert!(!print(&order, 1, &"x".repeat(BYTES / 16)) && !end(&order, 1));
+        assert!(!print(&order, 1, &"x".repeat(HELD_IN_ORDER / 16)) && !end(&order, 1));
         order.expect(100..110);
         assert!(!is_full(&order), "they are small enough");
         order.expect(200..204);
         assert!(is_full(&order), "all that run could take as much as may wait");
-    }
-
-    #[test]
-    fn what_a_failed_task_gave_counts_as_well() {
-        let mut outcome = failed(1, Kind::Exit, "exit code 1");
-        let Err(error) = &mut outcome.result else {
-            panic!("it failed");
-        };
-        error.data = RawValue::from_string(format!("\"{}\"", "x".repeat(BYTES / 2))).ok();
-        error.backtrace = vec!["x".repeat(BYTES / 4); 2];
-        let order = Order::new(1);
-        order.expect(0..3);
-        assert!(!order.turn(1, size(&outcome), || Told::Outcome(Box::new(outcome))));
-        assert!(order.is_full(&order.state()), "it is as much as may wait");
     }
 
     #[test]
@@ -304,11 +296,11 @@ mod tests {
     fn the_feeder_waits_while_too_much_is_held() {
         let order = Order::new(1);
         order.expect(0..2);
-        assert!(!print(&order, 1, &"x".repeat(BYTES)));
-        assert!(order.state().bytes >= BYTES);
+        assert!(!print(&order, 1, &"x".repeat(HELD_IN_ORDER)));
+        assert!(order.state().store.bytes() >= HELD_IN_ORDER);
         assert!(end(&order, 0));
-        order.next(0);
-        assert_eq!(order.state().bytes, 0);
+        assert_eq!(texts(order.next(0))[0].len(), HELD_IN_ORDER);
+        assert_eq!(order.state().store.bytes(), 0);
         order.expect(2..3);
     }
 }

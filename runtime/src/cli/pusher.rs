@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mpwasm::settings::MAX_TAG;
 use mpwasm::{Pool, Rejected, Task, TaskParts};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -108,6 +109,9 @@ impl<'a> Fitting<'a> {
     }
 }
 
+/// Held items that are pushed with one call.
+const BATCH: usize = 1024;
+
 /// See the module.
 pub struct Pusher<'a, T> {
     taker: &'a T,
@@ -163,8 +167,9 @@ impl<'a, T: Taker> Pusher<'a, T> {
         for item in items {
             let identity = identity(&item, &self.guest);
             let key = item.key().map(str::to_owned);
+            let bytes = bytes(&item);
             resume
-                .take(key.as_deref(), identity, item)
+                .take(key.as_deref(), identity, item, bytes)
                 .map_err(|why| PushError::Refused(Failure::usage(why)))?;
         }
         self.begin_if_complete()
@@ -194,7 +199,12 @@ impl<'a, T: Taker> Pusher<'a, T> {
         let mut run = Vec::new();
         for step in resume.held() {
             match step {
-                Step::Run(item) => run.push(item),
+                Step::Run(item) => {
+                    run.push(item);
+                    if run.len() == BATCH {
+                        self.send(std::mem::take(&mut run))?;
+                    }
+                }
                 Step::Skip(count) => {
                     self.send(std::mem::take(&mut run))?;
                     self.taker.skip(count)?;
@@ -261,13 +271,31 @@ fn identity(item: &Item, guest: &[u8; 32]) -> Identity {
     }
 }
 
-/// What stands before the lines of a task: its input, else its key, else its id.
+/// Bytes that an item takes while it waits, about.
+fn bytes(item: &Item) -> usize {
+    let beside = match item {
+        Item::Task(task, input) => {
+            let parts = task.parts();
+            let args = parts.args.map_or(0, str::len) + parts.stdin.len();
+            args + parts.key.map_or(0, str::len) + input.as_ref().map_or(0, String::len)
+        }
+        Item::Rejected(rejected) => {
+            let args = rejected.args.as_ref().map_or(0, |args| args.get().len());
+            let key = rejected.key.as_ref().map_or(0, String::len);
+            args + key + rejected.model.len() + rejected.message.len()
+        }
+    };
+    // A place in the list, and what the allocator takes for each part.
+    size_of::<Step<Item>>() + 4 * size_of::<usize>() + beside
+}
+
+/// What stands before the lines of a task: the beginning of its input, else its key, else its id.
 fn tag(id: u64, item: &Item) -> String {
     let named = match item {
         Item::Task(task, input) => input.as_deref().or(task.parts().key),
         Item::Rejected(rejected) => rejected.key.as_deref(),
     };
-    named.map_or_else(|| id.to_string(), str::to_owned)
+    named.map_or_else(|| id.to_string(), |named| named.chars().take(MAX_TAG).collect())
 }
 
 /// Writes what would run to stdout, as task lines.

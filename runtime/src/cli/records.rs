@@ -38,6 +38,24 @@ impl Records {
         self.line.clear();
         self.line.shrink_to(KEEP);
         serde_json::to_writer(&mut self.line, outcome)?;
+        self.put(identity)
+    }
+
+    /// What [`write_rendered`](Self::write_rendered) takes for the record of this outcome.
+    pub fn render(outcome: &Outcome) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(outcome)?)
+    }
+
+    /// As [`write`](Self::write), for a record that was rendered earlier.
+    pub fn write_rendered(&mut self, record: &[u8], identity: Option<Identity>) -> io::Result<()> {
+        self.line.clear();
+        self.line.shrink_to(KEEP);
+        self.line.extend_from_slice(record);
+        self.put(identity)
+    }
+
+    /// Writes the record in `line`.
+    fn put(&mut self, identity: Option<Identity>) -> io::Result<()> {
         if let Some(identity) = identity {
             self.line.pop(); // the brace that ends the record
             write!(self.line, ",{identity}}}")?;

@@ -10,7 +10,9 @@ use mpwasm::prints::Prints;
 use mpwasm::{LogLevel, LogLine, Outcome, Output, Source};
 
 use super::halt::Halt;
-use super::order::{self, Order, Told};
+use super::held::{Released, Told};
+use super::job_log::Identity;
+use super::order::{self, Order};
 use super::progress::Counter;
 use super::records::Records;
 use super::results_dir::ResultsDir;
@@ -23,6 +25,9 @@ use super::tags::Tags;
 /// Failures that are shown as lines of their own.
 const SHOWN_FAILURES: u32 = 10;
 
+/// Bytes to which tags are added at once.
+const TAGGED_AT_ONCE: usize = 4 << 10;
+
 /// What could not be written any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -30,6 +35,8 @@ pub enum Place {
     Prints,
     /// Records.
     Records,
+    /// What waits for its turn.
+    Held,
 }
 
 /// The first write that failed: it ended the run.
@@ -150,7 +157,7 @@ impl RunReporter {
     /// Writes out all that waits; the pool reports nothing more.
     pub fn finish(&mut self) {
         if let Some(order) = self.wishes.order.take() {
-            order.rest().into_iter().for_each(|told| drop(self.told(told)));
+            order.rest().into_iter().for_each(|held| drop(self.release(held)));
         }
         // What fails here is kept in `broken`, as all else.
         let _ = self.printing(Prints::end_all);
@@ -162,6 +169,7 @@ impl RunReporter {
         let is_broken = match place {
             Place::Prints => &mut self.prints_broken,
             Place::Records => &mut self.records_broken,
+            Place::Held => return, // nobody reads it but this process
         };
         if !std::mem::replace(is_broken, true) {
             self.break_off(place, ErrorKind::BrokenPipe.into());
@@ -241,13 +249,13 @@ impl RunReporter {
         self.recording(Records::flush).and(prints)
     }
 
-    fn show_failure(&mut self, outcome: &Outcome) -> io::Result<()> {
-        let Some(line) = failure_line(outcome) else {
+    fn show_failure(&mut self, line: Option<&str>) -> io::Result<()> {
+        let Some(line) = line else {
             return Ok(());
         };
         self.shown += 1;
         match self.shown {
-            1..=SHOWN_FAILURES => self.line(&line),
+            1..=SHOWN_FAILURES => self.line(line),
             n if n == SHOWN_FAILURES + 1 => self.line(match self.records {
                 Some(_) => "mpwasm: further failures are not shown; the records have them all",
                 None => "mpwasm: further failures are not shown; --results FILE has them all",
@@ -273,27 +281,58 @@ impl RunReporter {
         let Some(order) = self.wishes.order.clone() else {
             return self.outcome(outcome).and(filed);
         };
-        let told = || Told::Outcome(Box::new(outcome.clone()));
-        if !order.turn(outcome.id, order::size(outcome), told) {
-            return filed;
+        let has_records = self.records.is_some() && !self.records_broken;
+        let frame = || {
+            let record = has_records.then(|| Records::render(outcome)).transpose()?;
+            let failure = failure_line(outcome);
+            let told = Told::Ended {
+                id: outcome.id,
+                failure: failure.as_deref(),
+                record: record.as_deref(),
+            };
+            Ok(told.frame())
+        };
+        match order.turn(outcome.id, order::size(outcome), true, frame) {
+            Ok(true) => {}
+            Ok(false) => return filed,
+            Err(error) => self.give_up_order(error),
         }
         let mut result = self.outcome(outcome).and(filed);
-        for told in order.next(outcome.id) {
-            result = result.and(self.told(told));
+        for held in order.next(outcome.id) {
+            result = result.and(self.release(held));
         }
         result
     }
 
-    /// Whether it is the turn of what is told of a source; if not, it waits for it.
-    fn is_its_turn(&self, source: Source, size: usize, told: impl FnOnce() -> Told) -> bool {
-        match (&self.wishes.order, source) {
-            (Some(order), Source::Task(id) | Source::Callback(id)) => order.turn(id, size, told),
-            _ => true,
-        }
+    /// Whether it is the turn of what is told of a source; if not, its frame waits for it.
+    fn is_its_turn(&mut self, source: Source, size: usize, frame: impl FnOnce() -> Vec<u8>) -> bool {
+        let (Some(order), Source::Task(id) | Source::Callback(id)) = (&self.wishes.order, source) else {
+            return true;
+        };
+        order
+            .turn(id, size, false, || Ok(frame()))
+            .unwrap_or_else(|error| {
+                self.give_up_order(error);
+                true
+            })
     }
 
-    /// What waited for its turn.
-    fn told(&mut self, told: Told) -> io::Result<()> {
+    /// What waits for its turn can't be kept: nothing waits any more, and the run is to be killed.
+    fn give_up_order(&mut self, error: io::Error) {
+        self.failed(Place::Held, error);
+        if let Some(order) = self.wishes.order.take() {
+            // What fails now is not the first failure.
+            order.rest().into_iter().for_each(|held| drop(self.release(held)));
+        }
+        (self.on_broken)();
+    }
+
+    /// It is the turn of what waited.
+    fn release(&mut self, held: Released) -> io::Result<()> {
+        held.each(|told| self.told(told))
+    }
+
+    fn told(&mut self, told: Told<'_>) -> io::Result<()> {
         match told {
             Told::Output {
                 source,
@@ -303,7 +342,7 @@ impl RunReporter {
             } => self.output(&Output {
                 source,
                 stream,
-                bytes: &bytes,
+                bytes,
                 end,
             }),
             Told::Log {
@@ -315,11 +354,13 @@ impl RunReporter {
             } => self.log(&LogLine {
                 source,
                 level,
-                text: &text,
+                text,
                 worker,
                 attempt,
             }),
-            Told::Outcome(outcome) => self.outcome(&outcome),
+            Told::Ended { id, failure, record } => self.finished(id, failure, |records, identity| {
+                record.map_or(Ok(()), |record| records.write_rendered(record, identity))
+            }),
         }
     }
 
@@ -331,6 +372,27 @@ impl RunReporter {
     }
 
     fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+        if self.wishes.tags.is_none() {
+            return self.printing(|prints| prints.print(output));
+        }
+        // A tag before each of many empty lines is much more than these.
+        let mut rest = output.bytes;
+        loop {
+            let (bytes, more) = rest.split_at(rest.len().min(TAGGED_AT_ONCE));
+            let end = output.end && more.is_empty();
+            self.tagged(&Output {
+                bytes,
+                end,
+                ..*output
+            })?;
+            if more.is_empty() {
+                return Ok(());
+            }
+            rest = more;
+        }
+    }
+
+    fn tagged(&mut self, output: &Output<'_>) -> io::Result<()> {
         let tagged = self.wishes.tags.as_mut().and_then(|tags| {
             let tagged = tags.tagged(output);
             if output.end {
@@ -343,15 +405,28 @@ impl RunReporter {
     }
 
     fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.finished(
+            outcome.id,
+            failure_line(outcome).as_deref(),
+            |records, identity| records.write(outcome, identity),
+        )
+    }
+
+    /// A task has ended, and it is its turn.
+    fn finished(
+        &mut self,
+        id: u64,
+        failure: Option<&str>,
+        record: impl FnOnce(&mut Records, Option<Identity>) -> io::Result<()>,
+    ) -> io::Result<()> {
         // Whatever these printed ended before; should its end have got lost, nothing of it may stay behind.
         let ended = self
-            .printing(|prints| prints.end(Source::Task(outcome.id)))
-            .and_then(|()| self.printing(|prints| prints.end(Source::Callback(outcome.id))));
-        let shown = self.show_failure(outcome);
+            .printing(|prints| prints.end(Source::Task(id)))
+            .and_then(|()| self.printing(|prints| prints.end(Source::Callback(id))));
+        let shown = self.show_failure(failure);
         // The record comes last and always: a stdout that cannot be written does not lose records.
-        let listed = self.wishes.roll.as_ref().and_then(|roll| roll.remove(outcome.id));
-        let recorded =
-            self.recording(|records| records.write(outcome, listed.and_then(|task| task.identity)));
+        let listed = self.wishes.roll.as_ref().and_then(|roll| roll.remove(id));
+        let recorded = self.recording(|records| record(records, listed.and_then(|task| task.identity)));
         ended.and(shown).and(recorded)
     }
 }
@@ -390,13 +465,13 @@ impl mpwasm::Reporter for SharedReporter {
             reporter.note_report();
         }
         reporter.filing(|folder| folder.output(output))?;
-        let told = || Told::Output {
+        let told = Told::Output {
             source: output.source,
             stream: output.stream,
-            bytes: output.bytes.to_vec(),
+            bytes: output.bytes,
             end: output.end,
         };
-        if !reporter.is_its_turn(output.source, output.bytes.len(), told) {
+        if !reporter.is_its_turn(output.source, output.bytes.len(), || told.frame()) {
             return Ok(());
         }
         reporter.output(output)
@@ -407,14 +482,14 @@ impl mpwasm::Reporter for SharedReporter {
         if line.level > reporter.least_log {
             return Ok(());
         }
-        let told = || Told::Log {
+        let told = Told::Log {
             source: line.source,
             level: line.level,
-            text: line.text.to_owned(),
+            text: line.text,
             worker: line.worker,
             attempt: line.attempt,
         };
-        if !reporter.is_its_turn(line.source, line.text.len(), told) {
+        if !reporter.is_its_turn(line.source, line.text.len(), || told.frame()) {
             return Ok(());
         }
         reporter.log(line)

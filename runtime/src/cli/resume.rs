@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use anyhow::{anyhow, bail};
+use mpwasm::settings::HELD_BEFORE_RESUME;
 
 use super::job_log::{Entry, Identity, JobLog, Name};
 
@@ -38,6 +39,8 @@ pub struct Resume<T> {
     position: u64,
     skipped: Skipped,
     held: Vec<Step<T>>,
+    /// Bytes of what is held.
+    bytes: usize,
 }
 
 impl<T> Resume<T> {
@@ -63,19 +66,38 @@ impl<T> Resume<T> {
             position: 0,
             skipped: Skipped::default(),
             held: Vec::new(),
+            bytes: 0,
         }
     }
 
-    /// Takes the next task.
+    /// Takes the next task, which takes so many bytes while it waits.
     ///
     /// # Errors
-    /// When its record is one of another task.
-    pub fn take(&mut self, key: Option<&str>, identity: Identity, task: T) -> anyhow::Result<()> {
+    /// When its record is one of another task, and when too much waits.
+    pub fn take(
+        &mut self,
+        key: Option<&str>,
+        identity: Identity,
+        task: T,
+        bytes: usize,
+    ) -> anyhow::Result<()> {
         let name = Name::new(self.position, key);
         let as_invalid = Name::invalid(self.position, key);
         self.position += 1;
         let entry = self.entries.remove(&as_invalid);
         let Some(entry) = entry.or_else(|| self.entries.remove(&name)) else {
+            self.bytes += bytes;
+            if self.bytes > HELD_BEFORE_RESUME {
+                bail!(
+                    "{} records of the log are of none of the first {} tasks, and those of these that have no record are \
+                     more than can wait for that ({} MiB). If the log is of other tasks, name another file with \
+                     --results, or leave out --resume to write it anew; if it is of these, split them into several runs \
+                     with a log each",
+                    self.missing,
+                    self.position,
+                    HELD_BEFORE_RESUME >> 20
+                );
+            }
             self.held.push(Step::Run(task));
             return Ok(());
         };
@@ -92,7 +114,10 @@ impl<T> Resume<T> {
         self.skipped.failed += u64::from(entry.failed);
         match self.held.last_mut() {
             Some(Step::Skip(count)) => *count += 1,
-            _ => self.held.push(Step::Skip(1)),
+            _ => {
+                self.bytes += size_of::<Step<T>>();
+                self.held.push(Step::Skip(1));
+            }
         }
         Ok(())
     }
@@ -159,7 +184,7 @@ mod tests {
         ]);
         for (key, task) in [(None, 10), (None, 11), (None, 12), (Some("k"), 13)] {
             assert!(!resume.is_complete());
-            resume.take(key, identity(task), task).unwrap();
+            resume.take(key, identity(task), task, 1).unwrap();
         }
         assert!(resume.is_complete());
         let steps = [Step::Run(10), Step::Skip(1), Step::Run(12), Step::Skip(1)];
@@ -171,15 +196,15 @@ mod tests {
     #[test]
     fn a_key_finds_its_record_wherever_the_task_stands() {
         let mut resume = log(&[(Name::Key("k".into()), Some(1), false)]);
-        resume.take(None, identity(5), 5).unwrap();
-        resume.take(Some("k"), identity(1), 1).unwrap();
+        resume.take(None, identity(5), 5, 1).unwrap();
+        resume.take(Some("k"), identity(1), 1, 1).unwrap();
         assert_eq!(resume.held(), [Step::Run(5), Step::Skip(1)]);
     }
 
     #[test]
     fn a_log_of_other_tasks_is_refused() {
         let mut resume = log(&[(Name::Position(0), Some(1), false)]);
-        let other = resume.take(None, identity(2), 2).unwrap_err().to_string();
+        let other = resume.take(None, identity(2), 2, 1).unwrap_err().to_string();
         assert!(
             other.contains("other tasks") && other.contains("task 0"),
             "{other}"
@@ -188,9 +213,22 @@ mod tests {
             (Name::Position(0), Some(1), false),
             (Name::Position(7), Some(2), false),
         ]);
-        short.take(None, identity(1), 1).unwrap();
+        short.take(None, identity(1), 1, 1).unwrap();
         let why = short.end().unwrap_err().to_string();
         assert!(why.contains("1 records") && why.contains("task 7"), "{why}");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_a_log_whose_records_do_not_come_is_refused() {
+        let mut resume = log(&[(Name::Position(9), Some(9), false)]);
+        let half = HELD_BEFORE_RESUME / 2;
+        resume.take(None, identity(0), 0, half).unwrap();
+        resume.take(None, identity(1), 1, half).unwrap();
+        let why = resume.take(None, identity(2), 2, 1).unwrap_err().to_string();
+        assert!(
+            why.contains("1 records") && why.contains("the first 3 tasks") && why.contains("128 MiB"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -200,7 +238,7 @@ mod tests {
             (Name::invalid(9, None), None, true),
         ]);
         assert!(resume.is_complete());
-        resume.take(None, identity(1), 1).unwrap();
+        resume.take(None, identity(1), 1, 1).unwrap();
         assert_eq!(resume.held(), [Step::Skip(1)]);
         resume.end().unwrap();
     }
@@ -208,8 +246,8 @@ mod tests {
     #[test]
     fn the_second_task_with_a_key_does_not_stand_for_the_first() {
         let mut resume = log(&[(Name::invalid(1, Some("k")), None, true)]);
-        resume.take(Some("k"), identity(1), 1).unwrap();
-        resume.take(Some("k"), identity(2), 2).unwrap();
+        resume.take(Some("k"), identity(1), 1, 1).unwrap();
+        resume.take(Some("k"), identity(2), 2, 1).unwrap();
         assert_eq!(resume.held(), [Step::Run(1), Step::Skip(1)]);
     }
 }

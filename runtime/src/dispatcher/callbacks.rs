@@ -45,7 +45,10 @@ impl Finished {
     fn bytes(&self) -> usize {
         let ending = match &self.ending {
             Ok(result) => result.len(),
-            Err(failure) => failure.message.len() + failure.data.as_ref().map_or(0, String::len),
+            Err(failure) => {
+                let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
+                failure.message.len() + failure.data.as_ref().map_or(0, String::len) + backtrace
+            }
         };
         ending + self.task.args.len()
     }

@@ -16,7 +16,7 @@ use super::waiter::Waiter;
 use super::window::Window;
 use crate::error::Error;
 use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
-use crate::settings::{MAX_RETRIES, MAX_TRIED_MESSAGE};
+use crate::settings::{MAX_RETRIES, MAX_TRIED_MESSAGE, MAX_TRIED_MESSAGES};
 use crate::time::Time;
 use crate::wire::messages::Ran;
 
@@ -87,6 +87,8 @@ struct Entries {
     pending: Window<Pending>,
     /// By the ids of their first items.
     chunks: BTreeMap<u64, chunk::Open>,
+    /// Bytes of the messages of attempts of all that are pending.
+    tried: usize,
     next_id: u64,
     /// Ids that were taken for nothing.
     skipped: u64,
@@ -179,6 +181,7 @@ impl Ledger {
     pub fn end(&self, id: u64) -> Option<Ended> {
         let mut entries = self.entries();
         if let Some(pending) = entries.pending.remove(id) {
+            entries.tried -= pending.tried_bytes();
             return Some(Ended::Task(pending));
         }
         let (&first, chunk) = entries.chunks.range_mut(..=id).next_back()?;
@@ -189,18 +192,22 @@ impl Ledger {
         Some(Ended::Item(item))
     }
 
-    /// An attempt of the task failed, and another will follow. False when that can't be.
+    /// An attempt of the task failed, and another will follow. False when that can't be. The messages of all attempts
+    /// together have a bound: what is more of them is cut.
     pub fn tried(&self, id: u64, mut attempt: Attempt) -> bool {
-        attempt
-            .message
-            .truncate(attempt.message.floor_char_boundary(MAX_TRIED_MESSAGE));
         let mut entries = self.entries();
+        let room = MAX_TRIED_MESSAGES - entries.tried;
         let Some(pending) = entries.pending.get_mut(id) else {
             return false;
         };
         let fits = attempt.attempt == pending.attempt() && attempt.attempt <= MAX_RETRIES;
         if fits {
+            let message = &mut attempt.message;
+            message.truncate(message.floor_char_boundary(MAX_TRIED_MESSAGE.min(room)));
+            message.shrink_to_fit();
+            let bytes = message.len();
             pending.extras.get_or_insert_default().tried.push(attempt);
+            entries.tried += bytes;
         }
         fits
     }
@@ -209,6 +216,7 @@ impl Ledger {
     pub fn end_all(&self) -> Vec<(u64, Ended)> {
         let mut entries = self.entries();
         entries.closed = true;
+        entries.tried = 0;
         let tasks = std::mem::take(&mut entries.pending).into_all();
         let chunks = std::mem::take(&mut entries.chunks);
         let items = chunks.into_iter().flat_map(|(first, chunk)| {
@@ -255,6 +263,16 @@ impl Pending {
     /// The attempt that it is in, as far as the dispatcher has told, from 1.
     pub fn attempt(&self) -> u32 {
         self.extras.as_ref().map_or(0, |extras| extras.tried.len() as u32) + 1
+    }
+
+    /// Bytes of the messages of its attempts.
+    fn tried_bytes(&self) -> usize {
+        let tried = self.extras.as_ref().map(|extras| extras.tried.iter());
+        tried
+            .into_iter()
+            .flatten()
+            .map(|attempt| attempt.message.len())
+            .sum()
     }
 }
 
