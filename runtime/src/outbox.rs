@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::guest::Prints;
 use crate::outcome::{LogLevel, Stream};
 use crate::process::exit_now;
-use crate::settings::{OUTPUT_CHUNK, OUTPUT_DELAY};
+use crate::settings::{OUTPUT_CHUNK, OUTPUT_DELAY, OUTPUT_PIECE};
 use crate::time::Time;
 use crate::watchdog::{ATTENTION, Alarm};
 use crate::wire::outgoing::Outgoing;
@@ -32,8 +32,6 @@ const ERRAND_DELAY: Duration = ATTENTION;
 const RETRY_DELAY: Duration = Duration::from_millis(1);
 /// At this size a batch of endings is sent.
 const BATCH: usize = 64 << 10;
-/// The largest piece of print in one message.
-const PIECE: usize = 64 << 10;
 
 /// The language of a process: how it says what a guest printed and logged.
 pub trait Voice: Send + Sync {
@@ -66,7 +64,7 @@ struct Waiting {
 
 impl Waiting {
     fn print<V: Voice>(&mut self, stream: Stream, bytes: &[u8]) {
-        for bytes in bytes.chunks(PIECE) {
+        for bytes in bytes.chunks(OUTPUT_PIECE) {
             V::output(&mut self.frames, stream, bytes);
         }
     }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::inert::inert;
+use crate::settings::{MAX_BACKTRACE, MAX_BACKTRACE_FRAME, MAX_FAILURE_MESSAGE, MAX_TRIED_MESSAGE};
+use crate::wire::bounded;
 
 /// The cause for which a task failed. A kind names the cause, not the symptom: a guest that traps because its
 /// memory is full ended as [`Kind::Memory`].
@@ -87,6 +89,7 @@ pub struct Failure {
     /// The cause.
     pub kind: Kind,
     /// One sentence for people. It may quote the guest: make it inert before it reaches a terminal.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_FAILURE_MESSAGE>")]
     pub message: String,
     /// What the guest gave besides a message: one line of JSON, checked where it was received.
     pub data: Option<String>,
@@ -95,6 +98,7 @@ pub struct Failure {
     /// The signal that ended the worker, for [`Kind::Crash`].
     pub signal: Option<i32>,
     /// The guest's frames, innermost first, at most 32, for [`Kind::Trap`] and its relatives.
+    #[serde(deserialize_with = "bounded::texts::<_, MAX_BACKTRACE, MAX_BACKTRACE_FRAME>")]
     pub backtrace: Vec<String>,
 }
 
@@ -253,6 +257,7 @@ pub struct Attempt {
     /// The cause of its failure.
     pub kind: Kind,
     /// One sentence for people; a long one is cut. It may quote the guest: make it inert before it reaches a terminal.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_TRIED_MESSAGE>")]
     pub message: String,
     /// The worker's slot, from 0.
     pub worker: u32,

@@ -143,6 +143,32 @@ pub const MAX_GUEST_FILE: u64 = 256 << 20;
 pub const MAX_MODELS: usize = 64;
 /// Frames of a guest's backtrace that are kept.
 pub const MAX_BACKTRACE: usize = 32;
+/// Bytes of one frame of a backtrace, as one process tells it another: twice what the longest name takes, which has
+/// 256 characters.
+pub const MAX_BACKTRACE_FRAME: usize = 2 << 10;
+/// Bytes of the message of a failure, as one process tells it another: twice what is kept of a guest's own message.
+pub const MAX_FAILURE_MESSAGE: usize = 128 << 10;
+/// Bytes of a log line, as one process tells it another: the message of a callback's failure, and a sentence around it.
+pub const MAX_LOG_TEXT: usize = MAX_FAILURE_MESSAGE + (1 << 10);
+/// Bytes of what a process of the pool says about itself or a guest in one message: a warning, a reason, an event. Each is
+/// a sentence or two, which may quote [`MAX_SHOWN_ERROR`] characters, each escaped as ten bytes.
+pub const MAX_NOTE: usize = 16 << 10;
+/// Bytes of the version and of the build in a child's hello: both are short, and a refused one is shown.
+pub const MAX_HELLO: usize = 128;
+/// Bytes of one piece of output in a message. What a guest writes at once may be longer, and becomes several pieces.
+pub const OUTPUT_PIECE: usize = 64 << 10;
+/// Bytes of all lines of output that have begun and wait for their end, in the process that prints them. It is some
+/// thousand lines. What does not fit goes out as it comes.
+pub const MAX_UNFINISHED: usize = 16 << 20;
+/// Imports of a guest that its description names: mpwasm and WASI together have fewer than a hundred.
+pub const MAX_IMPORTS: usize = 256;
+/// Bytes of the module or name of an import in a guest's description: those that exist have fewer than fifty.
+pub const MAX_IMPORT_NAME: usize = 64;
+/// Reasons for which a guest is refused that are listed. The others are only counted, in one more line.
+pub const MAX_REFUSALS: usize = 50;
+/// Bytes of a guest's description, as the compiler reports it and the cache keeps it: more than all of its names and
+/// sentences together may have.
+pub const MAX_DESCRIPTION: usize = 4 << 20;
 /// Bytes of the name of an export that mpwasm calls.
 pub const MAX_EXPORT_NAME: usize = 256;
 /// Characters of a guest's name for something that are shown in a message.

@@ -22,7 +22,7 @@ use crate::final_budget::FinalBudget;
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::exact_timers;
-use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, Settings, TASK_THREAD_STACK};
+use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, OUTPUT_PIECE, Settings, TASK_THREAD_STACK};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Ward};
 use crate::wire::messages::Source;
@@ -233,12 +233,14 @@ impl Mouth {
 
 impl Prints for Mouth {
     fn print(&self, stream: Stream, bytes: &[u8]) {
-        self.make_room(bytes.len());
-        self.say(Event::Output {
-            source: self.source(),
-            stream,
-            bytes: bytes.into(),
-        });
+        for piece in bytes.chunks(OUTPUT_PIECE) {
+            self.make_room(piece.len());
+            self.say(Event::Output {
+                source: self.source(),
+                stream,
+                bytes: piece.into(),
+            });
+        }
     }
 
     fn log(&self, level: LogLevel, text: &str) {

@@ -20,8 +20,9 @@ use crate::inherited::explained;
 use crate::jail::{OomScore, Plan, violation};
 use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
-use crate::settings::Settings;
+use crate::settings::{MAX_NOTE, MAX_TRIED_MESSAGE, Settings};
 use crate::time::Time;
+use crate::wire::bounded::cut;
 use crate::wire::channel::Channel;
 use crate::wire::messages::{Event, Ran, ToCall, ToWorker, control, worker_frame};
 use crate::wire::outgoing::Outgoing;
@@ -231,7 +232,7 @@ impl Crew {
     /// Tells what became of a worker, if that is asked for.
     pub fn tell(&mut self, worker: u32, pid: u32, task: Option<(u64, u32)>, what: impl FnOnce() -> String) {
         if self.tells {
-            let what = what();
+            let what = cut(&what(), MAX_NOTE).to_owned();
             self.notes.push(Note::Event(Event {
                 worker,
                 pid,
@@ -469,7 +470,7 @@ pub fn attempt(task: &Task, ran: &Ran, failure: &Failure) -> Attempt {
     Attempt {
         attempt: task.attempt,
         kind: failure.kind,
-        message: failure.message.clone(),
+        message: cut(&failure.message, MAX_TRIED_MESSAGE).to_owned(),
         worker: ran.worker,
         pid: ran.pid,
         run_us: u64::try_from(ran.run.as_micros()).unwrap_or(u64::MAX),

@@ -20,8 +20,9 @@ use crate::guest::GuestInfo;
 use crate::outcome::Failure;
 use crate::process::poll_until;
 use crate::retry::Retry;
-use crate::settings::{OUTCOME_HIGH_WATER, Settings};
+use crate::settings::{MAX_NOTE, OUTCOME_HIGH_WATER, Settings};
 use crate::time::Time;
+use crate::wire::bounded::cut;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::{FrameError, decode};
 use crate::wire::inbox::Inbox;
@@ -205,7 +206,7 @@ impl EventLoop {
         }
         for note in std::mem::take(&mut self.crew.notes) {
             match note {
-                Note::Warning(text) => self.uplink.put(&FromDispatcher::Warning(&text)),
+                Note::Warning(text) => self.uplink.put(&FromDispatcher::Warning(cut(&text, MAX_NOTE))),
                 Note::Event(event) => self.uplink.put(&FromDispatcher::Event(event)),
             }
         }
@@ -213,7 +214,7 @@ impl EventLoop {
             && !self.told_failure
         {
             self.told_failure = true;
-            self.uplink.put(&FromDispatcher::Failed(why));
+            self.uplink.put(&FromDispatcher::Failed(cut(why, MAX_NOTE)));
             // Nothing will run any more: nobody needs to say so before the dispatcher ends. What is still in the pipe
             // gets its outcome from the parent.
             self.scheduler.drain();
@@ -331,7 +332,7 @@ impl EventLoop {
     fn fail(&mut self, why: &str, now: Time) {
         if !self.told_failure {
             self.told_failure = true;
-            self.uplink.put(&FromDispatcher::Failed(why));
+            self.uplink.put(&FromDispatcher::Failed(cut(why, MAX_NOTE)));
         }
         self.callbacks.terminate(&mut self.uplink);
         self.scheduler.terminate(now, &mut self.crew);

@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::guest::one_line;
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::check_hello;
-use crate::settings::{LOG_LINE_COST, MAX_BACKTRACE, MAX_JSON_DEPTH, Settings, log_cap};
+use crate::settings::{LOG_LINE_COST, MAX_JSON_DEPTH, Settings, log_cap};
 use crate::wire::frame::decode;
-use crate::wire::messages::{Ending, FromWorker, Hello, Measured, OVERHEAD};
+use crate::wire::messages::{Ending, FromWorker, Hello, Measured};
 use crate::wire::page::Offer;
 
 use super::crew::Stage;
@@ -122,13 +122,6 @@ fn check_ending(ending: Ending<'_>, max_result: u64) -> Result<Result<&[u8], Fai
             }
             if let Some(data) = &failure.data {
                 check_json(data.as_bytes(), max_result)?;
-            }
-            if failure.message.len() > 2 * OVERHEAD {
-                return Err("a message over the cap".to_owned());
-            }
-            let frames: usize = failure.backtrace.iter().map(String::len).sum();
-            if failure.backtrace.len() > MAX_BACKTRACE || frames > OVERHEAD {
-                return Err("a backtrace over the cap".to_owned());
             }
             Ok(Err(failure))
         }

@@ -9,10 +9,7 @@ use wasmtime::{ExternType, FuncType, ValType};
 
 use super::info::{GuestInfo, MemoryInfo, ModelInfo};
 use crate::inert::inert;
-use crate::settings::{MAX_EXPORT_NAME, MAX_MODELS, MAX_SHOWN_NAME};
-
-/// More problems than these are only counted.
-const MAX_REFUSALS: usize = 50;
+use crate::settings::{MAX_EXPORT_NAME, MAX_MODELS, MAX_REFUSALS, MAX_SHOWN_NAME};
 
 /// What is wrong with a guest: one line each.
 #[derive(Default)]
@@ -198,6 +195,7 @@ fn add(drafts: &mut Vec<Draft>, model: &str, part: Part, export: &str, refusals:
 fn models(mut drafts: Vec<Draft>, info: &mut GuestInfo, refusals: &mut Refusals) {
     if drafts.len() > MAX_MODELS {
         refusals.push(format!("there are more than {MAX_MODELS} models"));
+        drafts.truncate(MAX_MODELS);
     }
     // Stable, so the others keep their order.
     drafts.sort_by_key(|draft| !draft.name.is_empty());

@@ -24,6 +24,9 @@ pub enum FrameError {
     /// The bytes are no message of the expected type.
     #[error("a frame that is no message: {0}")]
     Malformed(postcard::Error),
+    /// A text or list is longer than its field may hold, or a value is none of its type.
+    #[error("a frame with a text, a list or a value that its message may not have")]
+    OutOfBounds,
     /// There are bytes behind the message.
     #[error("a frame with {0} bytes behind its message")]
     Trailing(usize),
@@ -89,7 +92,11 @@ impl Flavor for Appender<'_> {
 /// # Errors
 /// When the bytes are no such message, or more than it.
 pub fn decode<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<M, FrameError> {
-    let (message, rest) = postcard::take_from_bytes(frame).map_err(FrameError::Malformed)?;
+    let (message, rest) = postcard::take_from_bytes(frame).map_err(|error| match error {
+        // It is what decoders return that are not postcard's own. Their words don't come with it.
+        postcard::Error::SerdeDeCustom => FrameError::OutOfBounds,
+        error => FrameError::Malformed(error),
+    })?;
     if rest.is_empty() {
         Ok(message)
     } else {

@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::nanos;
 use super::page::Offer;
+use super::{bounded, nanos};
 use crate::grants::Grants;
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::jail::Plan;
 use crate::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
 use crate::retry::Retry;
-use crate::settings::Settings;
+use crate::settings::{MAX_HELLO, MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE, Settings};
 use crate::status::{Status, TaskStatus};
 use crate::time::Time;
 
@@ -62,8 +62,10 @@ pub const MAX_ARTIFACT: usize = 1 << 30;
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello<'a> {
     /// The crate's version.
+    #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_HELLO>")]
     pub version: &'a str,
     /// A hash of the crate's sources.
+    #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_HELLO>")]
     pub build: &'a str,
 }
 
@@ -220,6 +222,7 @@ pub struct Event {
     /// The task that it was about, and which try of it.
     pub task: Option<(u64, u32)>,
     /// What, and why.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_NOTE>")]
     pub what: String,
 }
 
@@ -280,7 +283,10 @@ pub enum FromDispatcher<'a> {
         /// Where to.
         stream: Stream,
         /// What.
-        #[serde(with = "serde_bytes")]
+        #[serde(
+            serialize_with = "serde_bytes::serialize",
+            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
+        )]
         bytes: &'a [u8],
     },
     /// A callback that has printed, or a `final_callback`, will print no more. (The end of a task is its outcome.)
@@ -295,6 +301,7 @@ pub enum FromDispatcher<'a> {
         /// How bad it is.
         level: LogLevel,
         /// The line.
+        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
         text: &'a str,
         /// The worker that it came from, as users know it, and the attempt of the task; `None` when it came from a
         /// callback.
@@ -310,11 +317,11 @@ pub enum FromDispatcher<'a> {
         answer: Answer,
     },
     /// Something that the user should know once.
-    Warning(&'a str),
+    Warning(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
     /// What became of a worker, for who asked for it.
     Event(Event),
     /// The pool has failed; outcomes for everything accepted are on their way.
-    Failed(&'a str),
+    Failed(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
     /// The last message.
     Bye,
 }
@@ -398,7 +405,7 @@ pub enum FromWorker<'a> {
     /// All guests are loaded.
     Ready,
     /// A guest can't be loaded: the worker exits.
-    Unable(&'a str),
+    Unable(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
     /// The task of this offer has ended, or the next item of its chunk.
     Ended {
         /// Whose task.
@@ -419,7 +426,10 @@ pub enum FromWorker<'a> {
         /// Where to.
         stream: Stream,
         /// What.
-        #[serde(with = "serde_bytes")]
+        #[serde(
+            serialize_with = "serde_bytes::serialize",
+            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
+        )]
         bytes: &'a [u8],
     },
     /// A line that the running task logged.
@@ -427,6 +437,7 @@ pub enum FromWorker<'a> {
         /// How bad it is.
         level: LogLevel,
         /// The line.
+        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
         text: &'a str,
     },
 }
@@ -457,7 +468,7 @@ pub enum FromCompiler<'a> {
     /// It is a module, but not one that may run.
     Refused(GuestInfo),
     /// It is no module.
-    NotWasm(&'a str),
+    NotWasm(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
 }
 
 /// Parent to the process that runs a guest's `tasks`. The sealed artifact comes with the message.
@@ -490,7 +501,10 @@ pub enum FromTasks<'a> {
         /// Where to.
         stream: Stream,
         /// What.
-        #[serde(with = "serde_bytes")]
+        #[serde(
+            serialize_with = "serde_bytes::serialize",
+            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
+        )]
         bytes: &'a [u8],
     },
     /// A line that it logged.
@@ -498,6 +512,7 @@ pub enum FromTasks<'a> {
         /// How bad it is.
         level: LogLevel,
         /// The line.
+        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
         text: &'a str,
     },
     /// The end: `None` when it went well.

@@ -24,9 +24,10 @@ use crate::outbox::{Outbox, Voice};
 use crate::outcome::{LogLevel, Stream};
 use crate::process::{self, EXIT_CONDEMNED, EXIT_UNABLE, exit_now};
 use crate::scratch::Scratch;
-use crate::settings::WATCHDOG_GRACE;
+use crate::settings::{MAX_NOTE, WATCHDOG_GRACE};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Orders, Ward};
+use crate::wire::bounded::cut;
 use crate::wire::channel::Channel;
 use crate::wire::messages::{FromWorker, ToWorker, control, task_frame};
 use crate::wire::outgoing::Outgoing;
@@ -147,7 +148,9 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         guests,
     } = start;
     let unable = |error: String| -> ! {
-        shared.outbox.put(&FromWorker::Unable(&error), Time::now());
+        shared
+            .outbox
+            .put(&FromWorker::Unable(cut(&error, MAX_NOTE)), Time::now());
         shared.outbox.flush();
         exit_now(EXIT_UNABLE)
     };

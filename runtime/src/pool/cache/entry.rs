@@ -22,8 +22,9 @@ use super::key::{HASH, Key};
 use crate::guest::GuestInfo;
 use crate::pool::CompiledGuest;
 use crate::process::sealed_memory_of;
+use crate::settings::MAX_DESCRIPTION;
 use crate::wire::frame::decode;
-use crate::wire::messages::{MAX_ARTIFACT, MAX_SETUP};
+use crate::wire::messages::MAX_ARTIFACT;
 
 const MAGIC: &[u8; 16] = b"mpwasm compiled\n";
 /// Bytes in front of the description.
@@ -100,7 +101,7 @@ pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, Unfit> {
     let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
     let (description, artifact) = (number(description), number(artifact));
     let whole = (description.checked_add(artifact)).and_then(|sum| sum.checked_add((HEADER + HASH) as u64));
-    if whole != Some(length) || description > MAX_SETUP as u64 || artifact > MAX_ARTIFACT as u64 {
+    if whole != Some(length) || description > MAX_DESCRIPTION as u64 || artifact > MAX_ARTIFACT as u64 {
         return Err(Unfit::WrongLength);
     }
     let mut info = vec![0; description as usize];
