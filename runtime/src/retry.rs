@@ -89,6 +89,11 @@ impl Retry {
         !matches!(kind, Kind::Cancelled | Kind::Invalid)
     }
 
+    /// Attempts after the first, at most.
+    pub(crate) fn most(&self) -> u32 {
+        self.times
+    }
+
     /// Whether there is ever a second attempt.
     pub(crate) fn is_any(&self) -> bool {
         self.times > 0

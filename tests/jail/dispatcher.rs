@@ -1,7 +1,7 @@
 //! What a dispatcher that was taken over can't do. What it can is in SECURITY.md: forge outcomes, and start processes
 //! inside its own jail.
 
-use mpwasm::{Error, Kind};
+use mpwasm::{Error, Kind, Retry};
 
 use crate::attacker::{Attacked, Victim, in_time};
 
@@ -131,27 +131,62 @@ fn it_sends_and_receives_with_no_flags_but_those_in_use() {
     }
 }
 
-/// Attempts and folds that it tells are looked at before they are kept.
+/// What the pool says of a message that has more in it than it may.
+const TOO_LONG: &str = "a frame with a text, a list or a value that its message may not have";
+
+/// Attempts, folds and output that it tells are looked at before they are kept.
 #[test]
 fn it_can_not_tell_what_can_not_be() {
     for (forgery, told, attempts) in [
         ("the second attempt first", "an attempt of task 0", 0),
-        ("attempts without end", "an attempt of task 0", 100),
+        ("attempts without end", "an attempt of task 0", 3),
+        ("an attempt with a long message", TOO_LONG, 0),
+        ("a failure with frames without end", TOO_LONG, 0),
+        ("a warning without end", TOO_LONG, 0),
+        ("output of tasks without end", "output of task 1", 0),
+        ("output of callbacks without end", "output of task 1", 0),
+        (
+            "output of final callbacks without end",
+            "a final callback of model 1 of guest 0",
+            0,
+        ),
+        ("output of `tasks`", "output of `tasks`", 0),
+        ("an end of output", "output of task 1", 0),
+        ("a log line of no task", "output of task 1", 0),
         ("a fold of no guest", "a fold of model 0 of guest 1", 0),
         ("a fold of no model", "a fold of model 64 of guest 0", 0),
         ("a fold twice", "a fold of model 0 of guest 0", 0),
     ] {
         let attacked = Attacked::start("attacker-dispatcher", 1);
-        let handle = attacked.attack("forge", forgery);
-        let outcome = in_time(&handle);
+        let task = attacked.guest.task(("forge", forgery)).retry(Retry::times(3));
+        let outcome = in_time(&attacked.pool.submit(task).unwrap());
         let error = outcome.result.expect_err("nothing else told its end");
         assert!(error.message.contains(told), "{forgery}: {}", error.message);
         assert_eq!(outcome.tried.len(), attempts, "{forgery}");
-        assert!(outcome.tried.iter().all(|attempt| attempt.message.len() <= 1000));
         let end = attacked.pool.stop().expect_err("the dispatcher was given up");
         assert!(
             matches!(&end, Error::DispatcherDied(why) if why.contains(told)),
             "{end}"
         );
     }
+}
+
+#[test]
+fn it_can_not_tell_attempts_of_a_task_that_is_not_tried_again() {
+    let attacked = Attacked::start("attacker-dispatcher", 1);
+    let outcome = attacked.outcome("forge", "attempts without end");
+    assert!(outcome.result.is_err());
+    assert_eq!(outcome.tried.len(), 0);
+}
+
+#[test]
+fn it_can_not_tell_output_of_a_task_that_has_ended() {
+    let attacked = Attacked::start("attacker-dispatcher", 1);
+    let outcome = attacked.outcome("forge", "output after the end");
+    assert!(outcome.result.is_ok(), "{outcome:?}");
+    let end = attacked.pool.stop().expect_err("the dispatcher was given up");
+    assert!(
+        matches!(&end, Error::DispatcherDied(why) if why.contains("output of task 0")),
+        "{end}"
+    );
 }

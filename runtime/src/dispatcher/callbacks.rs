@@ -244,6 +244,8 @@ impl Callbacks {
             && let Some(event) = self.thread.as_ref().and_then(Link::receive)
         {
             match event {
+                // What ended its task has also ended what its callback prints: the parent takes no more of it.
+                Event::Output { source, .. } | Event::Log { source, .. } if !self.is_running(source) => {}
                 Event::Output {
                     source,
                     stream,
@@ -292,6 +294,15 @@ impl Callbacks {
         }
         self.feed(uplink);
         Ok(())
+    }
+
+    /// Whether this is the callback that runs, and its end has not been told.
+    fn is_running(&self, source: Source) -> bool {
+        match source {
+            Source::Callback(id) => self.running.front().is_some_and(|first| first.task.id == id),
+            Source::FinalCallback { guest, model } => self.folds.is_running((guest, model)),
+            Source::Task(_) | Source::Tasks => false,
+        }
     }
 
     /// The task whose callback is the first with the thread, if it is this one.

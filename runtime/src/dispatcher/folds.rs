@@ -58,6 +58,11 @@ impl Folds {
         self.running.is_empty()
     }
 
+    /// Whether this model's final callback is the first with the thread.
+    pub fn is_running(&self, model: ModelId) -> bool {
+        self.running.front() == Some(&model)
+    }
+
     /// The first final callback that is with the thread has ended.
     pub fn ended(&mut self, ending: Result<String, Failure>, uplink: &mut Outgoing) {
         // After `abandon` it was told already.

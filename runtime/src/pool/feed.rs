@@ -92,6 +92,7 @@ impl Feed {
             Pending {
                 guest,
                 model,
+                retries: retry.unwrap_or(shared.settings.retry).most(),
                 args,
                 accepted,
                 extras: extras.boxed(),

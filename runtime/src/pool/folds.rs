@@ -83,10 +83,8 @@ impl Folds {
 
     /// A fold was told. False when it can't be, or was told before.
     pub fn tell(&self, guest: u32, model: u32, result: Result<Box<RawValue>, Failure>) -> bool {
-        let state = &mut *self.state();
-        let told = state.told.iter().any(|(of, _)| *of == (guest, model));
-        let of = state.guests.get(guest as usize);
-        let Some(of) = of.filter(|of| !told && (model as usize) < of.info().models.len()) else {
+        let mut state = self.state();
+        let Some(of) = state.open(guest, model).cloned() else {
             return false;
         };
         let admitted = state.budget.admit(result.map(Value));
@@ -101,10 +99,24 @@ impl Folds {
         true
     }
 
+    /// Whether this model's fold can still be told: there is such a model, and it has not been.
+    pub fn is_open(&self, guest: u32, model: u32) -> bool {
+        self.state().open(guest, model).is_some()
+    }
+
     fn values(&self) -> Vec<FinalValue> {
         let mut told = self.state().told.clone();
         told.sort_by_key(|(of, _)| *of);
         told.into_iter().map(|(_, value)| value).collect()
+    }
+}
+
+impl State {
+    /// The guest of a model whose fold was not told.
+    fn open(&self, guest: u32, model: u32) -> Option<&Guest> {
+        let is_told = self.told.iter().any(|(of, _)| *of == (guest, model));
+        let of = self.guests.get(guest as usize)?;
+        (!is_told && (model as usize) < of.info().models.len()).then_some(of)
     }
 }
 

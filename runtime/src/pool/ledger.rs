@@ -16,7 +16,7 @@ use super::waiter::Waiter;
 use super::window::Window;
 use crate::error::Error;
 use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
-use crate::settings::{MAX_RETRIES, MAX_TRIED_MESSAGE, MAX_TRIED_MESSAGES};
+use crate::settings::{MAX_TRIED_MESSAGE, MAX_TRIED_MESSAGES};
 use crate::time::Time;
 use crate::wire::messages::Ran;
 
@@ -27,6 +27,8 @@ pub struct Pending {
     pub guest: Guest,
     /// Its model, in the order of the guest's.
     pub model: u32,
+    /// Attempts after the first that it may have.
+    pub retries: u32,
     /// One line of JSON: an array. An outcome that is an error shows them.
     pub args: Box<RawValue>,
     /// When it was accepted.
@@ -200,7 +202,7 @@ impl Ledger {
         let Some(pending) = entries.pending.get_mut(id) else {
             return false;
         };
-        let fits = attempt.attempt == pending.attempt() && attempt.attempt <= MAX_RETRIES;
+        let fits = attempt.attempt == pending.attempt() && attempt.attempt <= pending.retries;
         if fits {
             let message = &mut attempt.message;
             message.truncate(message.floor_char_boundary(MAX_TRIED_MESSAGE.min(room)));

@@ -11,9 +11,12 @@ use std::io::{self, BufWriter, Write};
 use super::report::{Output, Source};
 use crate::inert::{inert, inert_bytes};
 use crate::outcome::Stream;
+use crate::settings::MAX_UNFINISHED;
 
 /// An unfinished line goes out in parts of this size, bytes, so that it cannot grow without bound.
 const PART: usize = 4 << 10;
+/// Bytes that an unfinished line takes beside its text.
+const LINE_COST: usize = 128;
 /// Bytes that are gathered into one write.
 const BATCH: usize = 64 << 10;
 
@@ -106,6 +109,8 @@ impl Targets {
 pub struct Prints {
     targets: Targets,
     unfinished: HashMap<Origin, Vec<u8>>,
+    /// Bytes that the unfinished lines take.
+    held: usize,
 }
 
 impl Prints {
@@ -114,6 +119,7 @@ impl Prints {
         Self {
             targets,
             unfinished: HashMap::new(),
+            held: 0,
         }
     }
 
@@ -128,7 +134,7 @@ impl Prints {
             .map_or(0, |last| last + 1);
         let (lines, rest) = output.bytes.split_at(whole);
         if !lines.is_empty() {
-            match self.unfinished.remove(&origin) {
+            match remove(&mut self.unfinished, &mut self.held, origin) {
                 Some(mut begun) => {
                     begun.extend_from_slice(lines); // in one piece: a character may be torn between the two
                     target.write(origin, &begun)?;
@@ -137,15 +143,23 @@ impl Prints {
             }
         }
         if !rest.is_empty() {
-            let line = self.unfinished.entry(origin).or_default();
+            let mut line = remove(&mut self.unfinished, &mut self.held, origin).unwrap_or_default();
             line.extend_from_slice(rest);
-            if line.len() >= PART {
-                let part = whole_characters(line);
+            let part = if self.held + cost(&line) > MAX_UNFINISHED {
+                line.len()
+            } else if line.len() >= PART {
+                whole_characters(&line)
+            } else {
+                0
+            };
+            if part > 0 {
                 target.write(origin, &line[..part])?;
                 line.drain(..part);
-                if line.is_empty() {
-                    self.unfinished.remove(&origin);
-                }
+                line.shrink_to_fit();
+            }
+            if !line.is_empty() {
+                self.held += cost(&line);
+                self.unfinished.insert(origin, line);
             }
         }
         if output.end {
@@ -161,7 +175,7 @@ impl Prints {
             let target = self.targets.of(stream);
             // Looked up only when there are some: this runs for every task, and most print nothing.
             if !self.unfinished.is_empty()
-                && let Some(rest) = self.unfinished.remove(&origin)
+                && let Some(rest) = remove(&mut self.unfinished, &mut self.held, origin)
             {
                 target.write(origin, &rest)?;
             }
@@ -201,6 +215,18 @@ impl Prints {
             Targets::One(target) => target.writer.flush(),
         }
     }
+}
+
+/// Bytes that an unfinished line takes.
+fn cost(line: &Vec<u8>) -> usize {
+    line.capacity() + LINE_COST
+}
+
+/// Takes out the unfinished line of this origin.
+fn remove(unfinished: &mut HashMap<Origin, Vec<u8>>, held: &mut usize, origin: Origin) -> Option<Vec<u8>> {
+    let line = unfinished.remove(&origin)?;
+    *held -= cost(&line);
+    Some(line)
 }
 
 /// How much of an unfinished line can go out without tearing a UTF-8 character. All of it, where it is no UTF-8.
@@ -442,6 +468,26 @@ mod tests {
         p.task(1, Stdout, &line[..PART]);
         p.task(1, Stdout, &line[PART..]);
         assert!(p.stdout.text().ends_with("xé\n"));
+    }
+
+    /// Each of many tasks has begun a line and none has ended it: what does not fit any more goes out as it comes.
+    #[test]
+    fn unfinished_lines_of_all_tasks_together_are_bounded() {
+        let mut p = Printed::apart(false);
+        let tasks = (2 * MAX_UNFINISHED / 1000) as u64;
+        for id in 0..tasks {
+            p.task(id, Stdout, &[b'x'; 1000]);
+        }
+        assert!(p.prints.held <= MAX_UNFINISHED);
+        let held: usize = p.prints.unfinished.values().map(cost).sum();
+        assert_eq!(p.prints.held, held);
+        p.prints.end_all().unwrap();
+        p.prints.flush().unwrap();
+        assert_eq!(p.prints.held, 0);
+        assert_eq!(
+            p.stdout.bytes().iter().filter(|&&byte| byte == b'x').count() as u64,
+            tasks * 1000
+        );
     }
 
     #[test]

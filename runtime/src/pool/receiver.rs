@@ -261,6 +261,7 @@ impl Hearing<'_> {
                 stream,
                 bytes,
             } => {
+                self.check_source(source)?;
                 shared.report(|reporter| {
                     reporter.output(&Output {
                         source,
@@ -270,13 +271,17 @@ impl Hearing<'_> {
                     })
                 });
             }
-            FromDispatcher::OutputEnd { source } => end_output(shared, source),
+            FromDispatcher::OutputEnd { source } => {
+                self.check_source(source)?;
+                end_output(shared, source);
+            }
             FromDispatcher::Log {
                 source,
                 level,
                 text,
                 at,
             } => {
+                self.check_source(source)?;
                 let (worker, attempt) = at.unzip();
                 let line = LogLine {
                     source,
@@ -312,6 +317,21 @@ impl Hearing<'_> {
             FromDispatcher::Bye => self.said_goodbye = true,
         }
         Ok(())
+    }
+
+    /// Checks that output of this source can come. What is kept of output is kept until its source ends, so a source that
+    /// has ended or never was would be kept for ever.
+    fn check_source(&self, source: Source) -> Result<(), String> {
+        match source {
+            Source::Task(id) | Source::Callback(id) if self.shared.ledger.order_of(id).is_none() => {
+                Err(format!("it told output of task {id}, which is not running"))
+            }
+            Source::FinalCallback { guest, model } if !self.shared.folds.is_open(guest, model) => Err(
+                format!("it told output of a final callback of model {model} of guest {guest} that can't be"),
+            ),
+            Source::Tasks => Err("it told output of `tasks`, which it does not run".to_owned()),
+            Source::Task(_) | Source::Callback(_) | Source::FinalCallback { .. } => Ok(()),
+        }
     }
 }
 

@@ -7,12 +7,12 @@ use std::os::fd::AsFd;
 
 use crate::calls::{Attempted, attempt};
 use crate::grants::Granted;
-use crate::outcome::{Attempt, CallbackStatus, Kind};
+use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use crate::process::{self, Role};
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
 use crate::wire::inbox::Inbox;
-use crate::wire::messages::{Ending, FromDispatcher, Pushed, ToDispatcher};
+use crate::wire::messages::{Ending, FromDispatcher, Pushed, Source, ToDispatcher};
 use crate::{Part, jail};
 
 /// Becomes a dispatcher that obeys its tasks. Returns only when it can't.
@@ -88,12 +88,12 @@ fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
 
 /// Tells what can't be.
 fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
-    let tried = |attempt: u32| FromDispatcher::Tried {
+    let tried = |attempt: u32, message: usize| FromDispatcher::Tried {
         id,
         attempt: Attempt {
             attempt,
             kind: Kind::Crash,
-            message: "x".repeat(100_000),
+            message: "x".repeat(message),
             worker: 0,
             pid: 1,
             run_us: 0,
@@ -104,13 +104,65 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
         model,
         ending: Ending::Ok(b"0"),
     };
+    let outcome = |ending| FromDispatcher::Outcome {
+        id,
+        ending,
+        ran: None,
+        callback: CallbackStatus::None,
+    };
     match what {
-        "the second attempt first" => say(parent, &tried(2)),
-        "attempts without end" => (1..).try_for_each(|attempt| say(parent, &tried(attempt))),
+        "the second attempt first" => say(parent, &tried(2, 1)),
+        "attempts without end" => (1..).try_for_each(|attempt| say(parent, &tried(attempt, 1000))),
+        "an attempt with a long message" => say(parent, &tried(1, 1001)),
         "a fold of no guest" => say(parent, &fold(1, 0)),
         "a fold of no model" => say(parent, &fold(0, 64)),
         "a fold twice" => (0..2).try_for_each(|_| say(parent, &fold(0, 0))),
+        "a failure with frames without end" => {
+            let failure = Failure {
+                backtrace: vec![String::new(); 15 << 20],
+                ..Failure::new(Kind::Trap, "x")
+            };
+            say(parent, &outcome(Ending::Failed(failure)))
+        }
+        "a warning without end" => say(parent, &FromDispatcher::Warning(&"x".repeat(1 << 20))),
+        "output of tasks without end" => (id + 1..).try_for_each(|id| say(parent, &output(Source::Task(id)))),
+        "output of callbacks without end" => {
+            (id + 1..).try_for_each(|id| say(parent, &output(Source::Callback(id))))
+        }
+        "output of final callbacks without end" => {
+            let sources = (1..).map(|model| Source::FinalCallback { guest: 0, model });
+            sources
+                .into_iter()
+                .try_for_each(|source| say(parent, &output(source)))
+        }
+        "output of `tasks`" => say(parent, &output(Source::Tasks)),
+        "an end of output" => {
+            let source = Source::Task(id + 1);
+            say(parent, &FromDispatcher::OutputEnd { source })
+        }
+        "a log line of no task" => {
+            let log = FromDispatcher::Log {
+                source: Source::Task(id + 1),
+                level: LogLevel::Error,
+                text: "x",
+                at: None,
+            };
+            say(parent, &log)
+        }
+        "output after the end" => {
+            say(parent, &outcome(Ending::Ok(b"0")))?;
+            say(parent, &output(Source::Task(id)))
+        }
         other => Err(format!("unknown forgery {other:?}")),
+    }
+}
+
+/// A piece of output that ends no line.
+fn output(source: Source) -> FromDispatcher<'static> {
+    FromDispatcher::Output {
+        source,
+        stream: Stream::Stdout,
+        bytes: &[b'x'; 4000],
     }
 }
 
