@@ -137,8 +137,8 @@ pub const MAX_DIRS: usize = 32;
 /// follows (path_resolution(7)).
 pub const MAX_LINKS: usize = 40;
 /// Bytes of a guest's file. What a guest has beyond code and data is better not in it, and compiling costs many times
-/// its size.
-pub const MAX_GUEST_FILE: u64 = 256 << 20;
+/// its size. The parent holds the file while it loads the guest, and is to have no more than 256 MiB.
+pub const MAX_GUEST_FILE: u64 = 192 << 20;
 /// Models that one guest may have.
 pub const MAX_MODELS: usize = 64;
 /// Frames of a guest's backtrace that are kept.

@@ -17,7 +17,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use crate::support::{fixture, mpwasm, pidfd, records, role, send, statuses, until, wait_readable};
+use crate::support::{
+    binary, fixture, like_mpwasm, mpwasm, pidfd, records, role, send, statuses, until, wait_readable,
+};
 
 /// Longer than any run here takes on a machine that is busy with other things: a run that hangs.
 pub const HANGS: Duration = Duration::from_secs(60);
@@ -187,7 +189,12 @@ impl Ended {
 impl Session {
     /// Starts `mpwasm run ARGS...`.
     pub fn start(args: &[&str]) -> Self {
-        Self::spawn(mpwasm(), "run", args)
+        Self::start_program(&binary(), args)
+    }
+
+    /// Starts `PROGRAM run ARGS...`, of a program that has the command line of `mpwasm`.
+    pub fn start_program(program: &Path, args: &[&str]) -> Self {
+        Self::spawn(like_mpwasm(program), "run", args)
     }
 
     /// Starts `mpwasm exec ARGS...`.

@@ -5,7 +5,7 @@
 //! - [`Refusal`]: the guest or file is refused before anything runs.
 //!
 //! Whatever the case: the run ends by itself with the right exit code, leaves no process, gives every task one record
-//! of one line, and puts no control character on stderr.
+//! of one line, puts no control character on stderr, and has no more memory than its bounds allow.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::bounds;
 use crate::session::{Ended, HANGS, Session, task_file, within};
 use crate::support::{self, mpwasm, run_within};
 
@@ -145,9 +146,12 @@ pub fn run_with(size: &str, path: &Path, options: &[&str]) -> (Ended, Vec<Record
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
     let own = ["--results", results.to_str().unwrap(), path.to_str().unwrap()];
+    bounds::watch();
     let mut run = Session::start(&[&options_with(size)[..], options, &own].concat());
+    let root = run.pid();
     let stdout = run.read();
     let ended = run.finish(stdout, HANGS);
+    bounds::assert_bounded(root);
     assert_inert(&ended.stderr);
     let records = if results.exists() {
         records(&results)

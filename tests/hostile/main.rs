@@ -16,8 +16,10 @@ mod support;
 #[macro_use]
 mod corpus;
 
+mod attackers;
 mod beginnings;
 mod bombs;
+mod bounds;
 mod callbacks;
 mod commands;
 mod descriptors;

@@ -1,12 +1,12 @@
 //! Pools whose processes are attackers.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mpwasm::{Builder, DirGrant, Guest, Jail, Outcome, Pool, Reporter, TaskHandle};
+
+use crate::support;
 
 /// How long anything may take that should be over soon: much, for a machine with much to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ impl Attacked {
     fn built(builder: Builder, name: &str, size: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let pool = builder
-            .executable(attacker(folder.path(), name))
+            .executable(support::attacker(folder.path(), name))
             .jail(Jail::Strict)
             .size(size)
             .reporter(Warnings::default())
@@ -101,13 +101,13 @@ impl Attacked {
     /// The pool ends; nothing is left of it.
     pub fn end(self) {
         let dispatcher = self.pool.dispatcher_pid();
-        let processes: Vec<_> = crate::support::descendants(dispatcher)
+        let processes: Vec<_> = support::descendants(dispatcher)
             .into_iter()
             .chain([dispatcher])
-            .map(crate::support::pidfd)
+            .map(support::pidfd)
             .collect();
         self.pool.stop().unwrap();
-        crate::support::assert_all_end(&processes, PATIENCE);
+        support::assert_all_end(&processes, PATIENCE);
     }
 }
 
@@ -139,22 +139,4 @@ impl Victim {
 /// The outcome, which must come.
 pub fn in_time(handle: &TaskHandle) -> Outcome {
     handle.wait_timeout(PATIENCE).expect("the outcome comes in time")
-}
-
-/// The attacker under this name. A copy, since a link would lead to the file's own name.
-fn attacker(folder: &Path, name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let examples = tests.parent().unwrap().parent().unwrap().join("examples");
-    let path = folder.join(name);
-    // By a program of its own: while this process has the copy open for writing, another test's child could inherit
-    // that, and the copy could not be executed.
-    let status = std::process::Command::new("cp")
-        .arg(examples.join("attacker"))
-        .arg(&path)
-        .status()
-        .unwrap();
-    assert!(status.success());
-    // Whoever the attackers are may execute it.
-    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    path
 }

@@ -27,11 +27,35 @@ pub fn binary() -> PathBuf {
 /// A command that runs the binary under test. It has no cache of compiled guests, neither the user's own nor one that
 /// would make the second run of a test another than the first; a test that wants one names it in `MPWASM_CACHE_DIR`.
 pub fn mpwasm() -> Command {
-    let mut command = Command::new(binary());
+    like_mpwasm(&binary())
+}
+
+/// As [`mpwasm`], for another program with its command line.
+pub fn like_mpwasm(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .env_remove("MPWASM_CACHE_DIR")
         .env("XDG_CACHE_HOME", "/dev/null/no-cache");
     command
+}
+
+/// A copy of the tests' attacker in `folder`, which is what this name says (`tests/programs/attacker`). A copy, since a
+/// link would lead to the file's own name.
+pub fn attacker(folder: &Path, name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let examples = tests.parent().unwrap().parent().unwrap().join("examples");
+    let path = folder.join(name);
+    // By a program of its own: while this process has the copy open for writing, another test's child could inherit
+    // that, and the copy could not be executed.
+    let status = Command::new("cp")
+        .arg(examples.join("attacker"))
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    // Whoever the attackers are may execute it.
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    path
 }
 
 /// Lets the command run as on a machine whose kernel has no Landlock.
@@ -313,12 +337,14 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     found.split_off(1)
 }
 
-fn all_pids() -> impl Iterator<Item = u32> {
+/// All processes of the machine.
+pub fn all_pids() -> impl Iterator<Item = u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn parent(pid: u32) -> Option<u32> {
+/// The parent of a process, unless it has ended and was reaped.
+pub fn parent(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status
         .lines()

@@ -22,7 +22,7 @@ use crate::standard_descriptors;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
-use crate::wire::messages::{FromCompiler, MAX_ARTIFACT, ToCompiler};
+use crate::wire::messages::{FromCompiler, ToCompiler, compiler_frame};
 
 /// What the compiler says of a guest.
 enum Verdict {
@@ -144,7 +144,12 @@ fn run_compiler(
     };
     standard_descriptors::fill();
     let (words, diagnostics) = LastWords::new()?;
-    let (process, mut channel) = child::start(executable, Role::Compiler, &diagnostics, MAX_ARTIFACT)?;
+    let (process, mut channel) = child::start(
+        executable,
+        Role::Compiler,
+        &diagnostics,
+        compiler_frame(bytes.len()),
+    )?;
     let mut compiler = OneJob::new(process, Role::Compiler);
     drop(diagnostics);
     let guest = sealed_memory(c"mpwasm-guest", bytes)?;

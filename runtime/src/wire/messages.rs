@@ -58,6 +58,16 @@ pub const MAX_PAYLOAD: u64 = 1 << 30;
 /// Cap for a compiled artifact with its description.
 pub const MAX_ARTIFACT: usize = 1 << 30;
 
+/// Largest frame from the compiler of a guest whose file has so many bytes: its description, and an artifact. Of usual code
+/// the artifact has some five times the size of the file, of empty functions thirty times.
+#[must_use]
+pub fn compiler_frame(guest: usize) -> usize {
+    guest
+        .saturating_mul(32)
+        .saturating_add(64 << 20)
+        .min(MAX_ARTIFACT)
+}
+
 /// The first frame of every child: proof that it is a re-execution of the same build.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello<'a> {

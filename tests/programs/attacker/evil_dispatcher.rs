@@ -4,15 +4,19 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use crate::calls::{Attempted, attempt};
 use crate::grants::Granted;
 use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use crate::process::{self, Role};
-use crate::wire::channel::{Channel, Filled};
+use crate::settings::{MAX_LOG_TEXT, MAX_NOTE, MAX_SIZE, OUTPUT_PIECE};
+use crate::status::{Status, WorkerState, WorkerStatus};
+use crate::time::Time;
+use crate::wire::channel::{Channel, Filled, send_all};
 use crate::wire::frame::decode;
 use crate::wire::inbox::Inbox;
-use crate::wire::messages::{Ending, FromDispatcher, Pushed, Source, ToDispatcher};
+use crate::wire::messages::{Answer, Ending, Event, FromDispatcher, Pushed, Source, ToDispatcher};
 use crate::{Part, jail};
 
 /// Becomes a dispatcher that obeys its tasks. Returns only when it can't.
@@ -64,6 +68,9 @@ fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
     let word = |index: usize| args.get(index).map_or("", String::as_str);
     if word(0) == "forge" {
         return forge(parent, id, word(1));
+    }
+    if word(0) == "flood" {
+        return flood(parent, id, word(1));
     }
     let told = match attempt(word(0), word(1)) {
         Attempted::Succeeded => "succeeded".to_owned(),
@@ -155,6 +162,70 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
         }
         other => Err(format!("unknown forgery {other:?}")),
     }
+}
+
+/// How long it floods its parent, before it dies of it.
+const FLOOD: Duration = Duration::from_secs(2);
+
+/// Says the same without end, as far as the parent takes it.
+fn flood(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
+    let note = "\u{1b}".repeat(MAX_NOTE);
+    let text = "\u{1b}".repeat(MAX_LOG_TEXT);
+    let print = |source, bytes| FromDispatcher::Output {
+        source,
+        stream: Stream::Stdout,
+        bytes,
+    };
+    let log = |id| FromDispatcher::Log {
+        source: Source::Task(id),
+        level: LogLevel::Error,
+        text: &text,
+        at: None,
+    };
+    let worker = WorkerStatus {
+        worker: 0,
+        pid: 1,
+        state: WorkerState::Idle,
+        since: Duration::ZERO,
+    };
+    let status = || FromDispatcher::Status {
+        question: u64::MAX,
+        answer: Answer::Pool(Status {
+            workers: vec![worker; 2 * MAX_SIZE as usize],
+            ..Status::default()
+        }),
+    };
+    let event = || Event {
+        worker: 0,
+        pid: 1,
+        task: None,
+        what: note.clone(),
+    };
+    let until = Time::now() + FLOOD;
+    if what == "half of a frame" {
+        let send = |bytes: &[u8]| send_all(parent.as_fd(), bytes).map_err(|error| error.to_string());
+        send(&(16_u32 << 20).to_le_bytes())?;
+        send(&vec![0; (16 << 20) - 1])?;
+        return Err("it is silent from here on".to_owned());
+    }
+    while Time::now() < until {
+        let message = match what {
+            "warnings" => FromDispatcher::Warning(&note),
+            "failures of the pool" => FromDispatcher::Failed(&note),
+            "loaded" => FromDispatcher::Loaded,
+            "events" => FromDispatcher::Event(event()),
+            "statuses" => status(),
+            "output" => print(Source::Task(id), &[b'x'; OUTPUT_PIECE][..]),
+            "lines" => print(Source::Task(id), &[b'\n'; OUTPUT_PIECE]),
+            "output of the callback" => print(Source::Callback(id), &[b'x'; OUTPUT_PIECE]),
+            "output of the next task" => print(Source::Task(id + 1), &[b'x'; OUTPUT_PIECE]),
+            "log" => log(id),
+            "log of the next task" => log(id + 1),
+            other => return Err(format!("unknown flood {other:?}")),
+        };
+        say(parent, &message)?;
+    }
+    Err("it has said enough".to_owned())
 }
 
 /// A piece of output that ends no line.

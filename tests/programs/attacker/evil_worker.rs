@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::calls::{Attempted, attempt};
 use crate::grants::Granted;
-use crate::outcome::{Failure, Kind, Stream};
+use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::{self, Role, exit_now};
 use crate::scratch::Scratch;
 use crate::time::Time;
@@ -176,6 +176,27 @@ impl Evil {
                     bytes: &[b'x'; 60_000],
                 });
             },
+            "log flood" => loop {
+                self.say(&FromWorker::Log {
+                    level: LogLevel::Trace,
+                    text: "",
+                });
+            },
+            "skips" => loop {
+                self.say(&FromWorker::Skipped(offer));
+            },
+            "frames without end" => {
+                let failure = Failure {
+                    backtrace: vec![String::new(); 15 << 20],
+                    ..Failure::new(Kind::Trap, "x")
+                };
+                self.end(offer, Ending::Failed(failure));
+            }
+            "half of a result" => {
+                self.send(&(16_u32 << 20).to_le_bytes());
+                self.send(&vec![b'x'; (16 << 20) - 1]);
+                hang()
+            }
             "empty flood" => loop {
                 self.say(&FromWorker::Output {
                     stream: Stream::Stdout,

@@ -8,7 +8,10 @@
 //! - `attacker-without-seccomp`: its dispatcher and its workers skip the last wall, so that what the others stop can be
 //!   seen;
 //! - `attacker-dispatcher`: its dispatcher is the attacker;
-//! - `attacker-dispatcher-without-seccomp`.
+//! - `attacker-dispatcher-without-seccomp`;
+//! - `attacker-compiler`: its compiler is the attacker.
+//!
+//! Started as no process of a pool it is the command line of `mpwasm`, whose processes are made from it.
 
 #![allow(
     dead_code,
@@ -18,6 +21,8 @@
 
 #[path = "../../../runtime/src/backstop.rs"]
 mod backstop;
+#[path = "../../../runtime/src/cli/mod.rs"]
+mod cli;
 #[path = "../../../runtime/src/compiler.rs"]
 mod compiler;
 #[path = "../../../runtime/src/dispatcher/mod.rs"]
@@ -72,6 +77,7 @@ mod wire;
 mod worker;
 
 mod calls;
+mod evil_compiler;
 mod evil_dispatcher;
 mod evil_worker;
 mod file_calls;
@@ -92,9 +98,12 @@ impl Part {
         let exe = std::env::current_exe().expect("a program has a file");
         let name = exe.to_string_lossy().into_owned();
         Self {
-            evil: match name.contains("dispatcher") {
-                true => Role::Dispatcher,
-                false => Role::Worker,
+            evil: if name.contains("attacker-dispatcher") {
+                Role::Dispatcher
+            } else if name.contains("attacker-compiler") {
+                Role::Compiler
+            } else {
+                Role::Worker
             },
             locks: !name.contains("without-seccomp"),
         }
@@ -111,7 +120,8 @@ impl Part {
 
 fn main() {
     let Some(role) = process::role() else {
-        panic!("only the tests of the jail start this");
+        mpwasm::init();
+        cli::main();
     };
     let part = Part::of_this_file();
     let result = match role {
@@ -122,6 +132,7 @@ fn main() {
             start.jail = part.plan(start.jail);
             start.run()
         }),
+        Role::Compiler if part.evil == Role::Compiler => Err(evil_compiler::main(&part)),
         Role::Compiler => compiler::main(),
         Role::Tasks => Err(tasks::main()),
     };

@@ -1,0 +1,105 @@
+//! Processes that were taken over and flood the one above them, behind the real command line. What they say is refused
+//! or dropped, the run ends, and no process has more memory than its bounds allow.
+
+use crate::bounds;
+use crate::corpus::{Scratch, options};
+use crate::session::{Ended, HANGS, Session};
+use crate::support;
+
+/// A guest that the attackers do not run.
+const GUEST: &str =
+    r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
+
+/// Runs the command line of the attacker under this name: all processes of the run are made from it.
+fn run(name: &str, guest: &str, args: &[&str]) -> Ended {
+    let folder = tempfile::tempdir().unwrap();
+    let attacker = support::attacker(folder.path(), name);
+    let guest = Scratch::file("guest.wat", guest);
+    bounds::watch();
+    let path = guest.path();
+    let args = [&options()[..], args, &[path.to_str().unwrap()]].concat();
+    let mut run = Session::start_program(&attacker, &args);
+    let root = run.pid();
+    let stdout = run.read();
+    let ended = run.finish_killed(stdout, HANGS);
+    bounds::assert_bounded(root);
+    ended
+}
+
+/// Lets a dispatcher that was taken over do this for a task, and another beside it.
+fn dispatcher(attack: &str, options: &[&str]) {
+    let task = format!(r#"["flood","{attack}"]"#);
+    let args = [options, &["--args", &task, "--args", "[]"]].concat();
+    let ended = run("attacker-dispatcher", GUEST, &args);
+    // It died of it, or was given up: both tasks are lost.
+    assert!(
+        ended.stderr.contains("the dispatcher died"),
+        "{:.2000}",
+        ended.stderr
+    );
+    assert_eq!(ended.status.code(), Some(3), "{attack}");
+}
+
+#[test]
+fn a_dispatcher_that_tells_what_nobody_asked_for() {
+    for attack in ["warnings", "events", "statuses", "loaded", "failures of the pool"] {
+        dispatcher(attack, &[]);
+    }
+}
+
+#[test]
+fn a_dispatcher_that_prints_for_its_tasks() {
+    for attack in ["output", "lines", "log", "output of the callback"] {
+        dispatcher(attack, &[]);
+    }
+}
+
+#[test]
+fn a_dispatcher_that_prints_for_a_task_whose_turn_has_not_come() {
+    for attack in ["output of the next task", "log of the next task"] {
+        dispatcher(attack, &["--keep-order"]);
+    }
+}
+
+#[test]
+fn a_dispatcher_that_stops_within_a_frame() {
+    dispatcher("half of a frame", &[]);
+}
+
+#[test]
+fn a_compiler_whose_answer_is_too_large() {
+    const TOO_LONG: &str = "a frame with a text, a list or a value that its message may not have";
+    for (attack, told) in [
+        ("models without end", TOO_LONG),
+        ("imports without end", TOO_LONG),
+        ("refusals without end", TOO_LONG),
+        ("a long refusal", TOO_LONG),
+        ("a reason without end", TOO_LONG),
+        ("a frame without end", "a frame of 4294967295 bytes"),
+        ("an artifact that is too large", "a frame of 1073741824 bytes"),
+        ("half of a frame", "ended without an answer"),
+    ] {
+        let guest = format!(";; {attack}\n{GUEST}");
+        let ended = run("attacker-compiler", &guest, &["--args", "[]"]);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(told), "{attack}: {:.2000}", ended.stderr);
+        assert!(ended.stderr.len() < 2000, "{attack}: {}", ended.stderr.len());
+    }
+}
+
+#[test]
+fn workers_that_say_too_much() {
+    for attack in [
+        "flood",
+        "empty flood",
+        "log flood",
+        "frames without end",
+        "skips",
+        "half of a result",
+    ] {
+        let task = format!(r#"["{attack}",""]"#);
+        let args = ["--timeout", "3s", "--args", &task, "--args", &task];
+        let ended = run("attacker", GUEST, &args);
+        ended.assert_code(1);
+    }
+}

@@ -1,0 +1,172 @@
+//! The memory of each process of a run, against the sum of its bounds.
+//!
+//! A thread looks at all processes that descend from the tests, every few milliseconds. What it reads is the largest
+//! resident memory that a process ever had, so only what a process takes in its last milliseconds is missed. With
+//! `MPWASM_TEST_MEMORY` a line for each process is appended to that file: `.ci/run` shows the largest of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write as _;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use mpwasm::Settings;
+use mpwasm::settings::{DISPATCHER_MEMORY, WORKER_OVERHEAD};
+
+use crate::support;
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Looks after which a process is taken for what it is: before, it may not have executed its program yet.
+const LOOKS: u32 = 20;
+
+/// What the parent may have at most with default limits, bytes.
+const PARENT: u64 = 256 << 20;
+
+/// Address space of the compiler, bytes.
+const COMPILER: u64 = 4 << 30;
+
+/// The sum of the bounds of a process, with default limits, in bytes.
+fn bound(process: &str) -> u64 {
+    let settings = Settings::default();
+    match process {
+        "parent" => PARENT,
+        "dispatcher" => DISPATCHER_MEMORY + settings.callback_memory,
+        "compiler" => COMPILER,
+        // A worker, and the process that runs `tasks`.
+        _ => WORKER_OVERHEAD + settings.memory + settings.max_args + settings.max_result,
+    }
+}
+
+/// A process that descends from the tests.
+struct Seen {
+    /// The direct child of the tests from which it descends.
+    root: u32,
+    /// What it is, once that is known.
+    name: Option<String>,
+    looks: u32,
+}
+
+#[derive(Default)]
+struct Sampler {
+    /// All processes of the machine; `None` for those of others.
+    processes: HashMap<u32, Option<Seen>>,
+    /// The most that the processes of a run had, in bytes, by their direct ancestor and their name.
+    peaks: BTreeMap<(u32, String), u64>,
+}
+
+impl Sampler {
+    fn look(&mut self) {
+        let mut pids: Vec<u32> = support::all_pids().collect();
+        // Parents are seen before their children.
+        pids.sort_unstable();
+        self.processes.retain(|pid, _| pids.binary_search(pid).is_ok());
+        for pid in pids {
+            if !self.processes.contains_key(&pid) {
+                let root = self.root(pid);
+                let seen = root.map(|root| Seen {
+                    root,
+                    name: None,
+                    looks: 0,
+                });
+                self.processes.insert(pid, seen);
+            }
+            if let Some(Some(seen)) = self.processes.get_mut(&pid) {
+                seen.look(pid);
+                if let (Some(name), Some(peak)) = (&seen.name, peak(pid)) {
+                    let most = self.peaks.entry((seen.root, name.clone())).or_default();
+                    *most = peak.max(*most);
+                }
+            }
+        }
+    }
+
+    /// The direct child of the tests from which a process descends.
+    fn root(&self, pid: u32) -> Option<u32> {
+        let parent = support::parent(pid)?;
+        if parent == std::process::id() {
+            return Some(pid);
+        }
+        Some(self.processes.get(&parent)?.as_ref()?.root)
+    }
+}
+
+impl Seen {
+    fn look(&mut self, pid: u32) {
+        self.looks += 1;
+        if self.looks > LOOKS && self.name.is_some() {
+            return;
+        }
+        self.name = match support::role(pid) {
+            Some(role) => Some(role),
+            None if pid == self.root && has_executed(pid) => Some("parent".to_owned()),
+            None => None,
+        };
+    }
+}
+
+/// Whether a child of the tests has executed its program. Until then its memory is that of the tests.
+fn has_executed(pid: u32) -> bool {
+    let line = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line(&pid.to_string()) != line("self")
+}
+
+/// The largest resident memory that a process has had since it executed its program, in bytes.
+fn peak(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+fn sampler() -> &'static Mutex<Sampler> {
+    static SAMPLER: OnceLock<Mutex<Sampler>> = OnceLock::new();
+    SAMPLER.get_or_init(|| {
+        std::thread::spawn(|| {
+            loop {
+                lock().look();
+                std::thread::sleep(INTERVAL);
+            }
+        });
+        Mutex::default()
+    })
+}
+
+fn lock() -> std::sync::MutexGuard<'static, Sampler> {
+    sampler().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts to look, if nobody has.
+pub fn watch() {
+    drop(lock());
+}
+
+/// Panics when a process of a run, whose parent was `root`, had more memory than its bounds allow.
+pub fn assert_bounded(root: u32) {
+    let all = lock();
+    let run = (root, String::new())..(root + 1, String::new());
+    let peaks: Vec<_> = all
+        .peaks
+        .range(run)
+        .map(|((_, name), peak)| (name.clone(), *peak))
+        .collect();
+    drop(all);
+    let case = std::thread::current().name().unwrap_or("?").to_owned();
+    let mut table = String::new();
+    for (name, peak) in &peaks {
+        let (peak, bound) = (peak >> 20, bound(name) >> 20);
+        table += &format!("{name:<10} {peak:>5} MiB of {bound:>5} MiB  {case}\n");
+    }
+    print!("{table}");
+    if let Some(path) = std::env::var_os("MPWASM_TEST_MEMORY") {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap();
+        file.write_all(table.as_bytes()).unwrap();
+    }
+    let beyond = peaks.iter().find(|(name, peak)| *peak > bound(name));
+    assert_eq!(beyond, None, "it had more memory than its bounds allow:\n{table}");
+}
