@@ -18,7 +18,7 @@ struct Crew {
 }
 
 impl Io for Crew {
-    fn spawn(&mut self, worker: WorkerId) {
+    fn spawn(&mut self, worker: WorkerId, _: &[u32]) {
         self.spawned.push(worker);
     }
 
@@ -52,7 +52,7 @@ impl Io for Crew {
 #[divan::bench(args = [1, 2, 16, 64])]
 fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
     const TASKS: u64 = 128;
-    let mut scheduler = Scheduler::new(workers, None);
+    let mut scheduler = Scheduler::new(workers, None, false);
     let mut crew = Crew::default();
     let mut now = Time(1_000_000_000);
     scheduler.guests_loaded(1);

@@ -78,6 +78,19 @@ pub enum Error {
         /// What happened.
         why: String,
     },
+    /// The pool has as many guests as processes here may have descriptors for.
+    #[error(
+        "{name}: the pool cannot take another guest: each takes a descriptor, and {needed} are needed in all where a process \
+         may have {limit}; raise the hard limit of open files (RLIMIT_NOFILE, `ulimit -Hn`)"
+    )]
+    TooManyGuests {
+        /// The guest's name.
+        name: String,
+        /// Descriptors that a process of the pool needs with it.
+        needed: u64,
+        /// How many it may have.
+        limit: u64,
+    },
     /// The cache's directory can't be used.
     #[error("the cache {}: {source}", path.display())]
     Cache {

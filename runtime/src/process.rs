@@ -29,6 +29,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::time::TimeSpec;
 
@@ -435,8 +436,13 @@ pub fn sealed_memory_of(
     let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
         .map_err(|errno| explained(errno.into()))?;
     let mut file = File::from(fd);
-    // A memory file counts against the limit of the size of files.
-    inherited::shielded(|| fill(&mut file)).map_err(|error| {
+    // A memory file counts against the limit of the size of files. Children ignore the signal of that, and the jail of
+    // most lacks the system calls of a shield.
+    let filled = match role() {
+        None => inherited::shielded(|| fill(&mut file)),
+        Some(_) => fill(&mut file),
+    };
+    filled.map_err(|error| {
         let (kind, name) = (error.kind(), name.to_string_lossy());
         io::Error::new(
             kind,
@@ -447,6 +453,20 @@ pub fn sealed_memory_of(
         SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file)
+}
+
+/// Raises this process's soft limit of open descriptors to `count`, as far as the hard limit allows, which is returned. A
+/// soft limit that is high enough stays: programs that use `select` rely on the usual one.
+pub fn allow_descriptors(count: u64) -> u64 {
+    // Whoever can't read the limits finds out what they are when a descriptor is refused.
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return u64::MAX;
+    };
+    if soft < count {
+        // Twice as much, so that this happens seldom.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, count.saturating_mul(2).min(hard), hard);
+    }
+    hard
 }
 
 /// Timers of the calling thread fire when they are due, not up to 50 µs later as is the default: for threads that

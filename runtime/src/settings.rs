@@ -187,6 +187,24 @@ pub const DISPATCHER_MEMORY: u64 = 512 << 20;
 /// Workers that a pool may have: each takes three of the dispatcher's descriptors, and some more while one process
 /// takes the place of another.
 pub const MAX_SIZE: u32 = 4096;
+/// Guests that a worker process loads at its start, at most: all of a pool's while there are no more. Each takes some 0.1 ms
+/// of the start and a descriptor of the one message in which the kernel lets 253 travel.
+pub const MAX_LOADED_GUESTS: usize = 64;
+/// Guests of so many tasks before count as used recently: about as many as wait in the dispatcher.
+pub const RECENT_TASKS: u64 = 1024;
+/// Descriptors that a process which holds a pool's guests needs beside one for each guest and those for workers: about ten
+/// of its own.
+pub const OTHER_DESCRIPTORS: u64 = 32;
+/// Descriptors by which the soft limit of a process stays above what its guests need: for the program around a pool.
+pub const SPARE_DESCRIPTORS: u64 = 512;
+/// Descriptors that the dispatcher has for each slot of a worker: its socket, its end and its control pipe.
+pub const WORKER_DESCRIPTORS: u64 = 3;
+/// A worker that has reported nothing for so long runs a long task: what only it could run is worth another process, whose
+/// start takes some milliseconds.
+pub const SILENCE: Duration = Duration::from_millis(20);
+/// So long a worker runs other tasks in front of one for whose guest there is no worker: a start for a guest has to be worth
+/// its time.
+pub const MAX_OVERTAKING: Duration = Duration::from_millis(20);
 /// Nesting of JSON that is accepted from guests and task lines.
 pub const MAX_JSON_DEPTH: usize = 128;
 /// Elements that one table of a guest may have, at the start and later.

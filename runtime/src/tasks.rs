@@ -20,6 +20,7 @@ use crate::settings::WATCHDOG_GRACE;
 use crate::task_line::{TaskLine, check_input, find_model};
 use crate::time::{Time, thread_cpu};
 use crate::watchdog::{self, Alarm, Orders, Ward};
+use crate::wire::in_memory;
 use crate::wire::messages::{FromTasks, ToTasks, task_frame};
 use crate::wire::outgoing::Outgoing;
 
@@ -47,7 +48,7 @@ pub fn main() -> String {
 fn start() -> Result<std::convert::Infallible, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut parent = process::enter()?;
-    let start: ToTasks = parent.receive().map_err(|error| error.to_string())?;
+    let start: ToTasks = in_memory::receive(&mut parent).map_err(|error| error.to_string())?;
     let artifact = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
     let socket = parent.as_fd().try_clone_to_owned().map_err(text)?;
     let life = parent.as_fd().try_clone_to_owned().map_err(text)?;

@@ -8,7 +8,6 @@
 //! another, and what is left of the old one says nothing any more and ends with its call.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,8 +17,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::GuestArtifact;
 use crate::final_budget::FinalBudget;
-use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role};
+use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, Prints, Role};
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::exact_timers;
 use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, OUTPUT_PIECE, Settings, TASK_THREAD_STACK};
@@ -35,8 +35,8 @@ const EVENT_COST: usize = 128;
 /// From the event loop.
 #[derive(Debug)]
 pub enum Job {
-    /// The next guest, in the order of loading.
-    Load(File, GuestInfo),
+    /// The next guest, in the order of loading. It becomes code with its first callback.
+    Load(Arc<GuestArtifact>),
     /// A callback to run.
     Run {
         /// The task's id.
@@ -285,13 +285,10 @@ impl Thread {
         // Timeouts in a row, by guest and model.
         let mut strikes: HashMap<(u32, u32), u32> = HashMap::new();
         let mut budget = FinalBudget::new(self.settings.max_result);
+        let mut guests: Vec<Arc<GuestArtifact>> = Vec::new();
         for job in jobs {
             match job {
-                Job::Load(artifact, info) => {
-                    executor
-                        .load(artifact, &info)
-                        .map_err(|error| error.to_string())?;
-                }
+                Job::Load(guest) => guests.push(guest),
                 Job::Run {
                     id,
                     guest,
@@ -305,6 +302,7 @@ impl Thread {
                         self.mouth.say(Event::Skipped { id });
                         continue;
                     }
+                    load_once(&mut executor, &guests, guest)?;
                     self.mouth.begin(Source::Callback(id));
                     let call = Call {
                         guest,
@@ -335,6 +333,7 @@ impl Thread {
                     });
                 }
                 Job::Final(guest, model) => {
+                    load_once(&mut executor, &guests, guest)?;
                     self.mouth.begin(Source::FinalCallback { guest, model });
                     let call = Call {
                         guest,
@@ -366,6 +365,21 @@ impl Thread {
             false => Err(Abandoned),
         }
     }
+}
+
+/// Makes code of a guest before its first callback: most guests of a large pool have none to run.
+fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: u32) -> Result<(), String> {
+    if executor.has(number) {
+        return Ok(());
+    }
+    // What is not there is refused by the executor.
+    let Some(guest) = guests.get(number as usize) else {
+        return Ok(());
+    };
+    let artifact = guest.artifact.try_clone().map_err(|error| error.to_string())?;
+    executor
+        .load_as(number, artifact, &guest.info)
+        .map_err(|error| error.to_string())
 }
 
 /// How a callback ended.

@@ -6,15 +6,16 @@
 //! outcome but for its `callback` field.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::GuestArtifact;
 use super::callback_thread::{Event, Job, Link};
 use super::folds::Folds;
 use super::schedule::Task;
-use crate::guest::{Export, GuestInfo};
+use crate::guest::Export;
 use crate::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
 use crate::settings::{
     CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, LARGE, OUTCOME_HIGH_WATER, Settings,
@@ -58,8 +59,8 @@ impl Finished {
 #[derive(Debug)]
 pub struct Callbacks {
     settings: Settings,
-    /// With their artifacts, for the next thread.
-    guests: Vec<(GuestInfo, File)>,
+    /// By number.
+    guests: Vec<Arc<GuestArtifact>>,
     /// The thread, from the first guest on.
     thread: Option<Link>,
     waiting: VecDeque<Finished>,
@@ -114,13 +115,13 @@ impl Callbacks {
     ///
     /// # Errors
     /// When the thread can't be started.
-    pub fn load(&mut self, artifact: &File, info: &GuestInfo) -> std::io::Result<()> {
+    pub fn load(&mut self, guest: &Arc<GuestArtifact>) -> std::io::Result<()> {
         let thread = match &mut self.thread {
             Some(thread) => thread,
             none => none.insert(Link::start(&self.settings)?),
         };
-        thread.send(Job::Load(artifact.try_clone()?, info.clone()));
-        self.guests.push((info.clone(), artifact.try_clone()?));
+        thread.send(Job::Load(Arc::clone(guest)));
+        self.guests.push(Arc::clone(guest));
         Ok(())
     }
 
@@ -370,7 +371,7 @@ impl Callbacks {
         let (guest, model) = (task.guest, task.model);
         let abandoned = self.abandoned.entry(guest).or_default();
         *abandoned += 1;
-        let models = &self.guests[guest as usize].0.models;
+        let models = &self.guests[guest as usize].info.models;
         // Each costs a thread that may compute on, and its memory: so much harm a guest may do to itself.
         let warning = if *abandoned == CALLBACK_STRIKES {
             let all = 0..models.len() as u32;
@@ -392,8 +393,8 @@ impl Callbacks {
         self.running_bytes = 0;
         let start = || {
             let thread = Link::start(&self.settings)?;
-            for (info, artifact) in &self.guests {
-                thread.send(Job::Load(artifact.try_clone()?, info.clone()));
+            for guest in &self.guests {
+                thread.send(Job::Load(Arc::clone(guest)));
             }
             Ok(thread)
         };
@@ -478,7 +479,7 @@ impl Callbacks {
     }
 
     fn model(&self, task: &Task) -> &crate::guest::ModelInfo {
-        &self.guests[task.guest as usize].0.models[task.model as usize]
+        &self.guests[task.guest as usize].info.models[task.model as usize]
     }
 }
 

@@ -1,20 +1,23 @@
 //! The worker processes: what the scheduler decides is done to them here, and nothing is decided.
 //!
-//! Nothing here waits for a worker: what one does not read stays in its [`Outgoing`], what can't be sent to one at
-//! its start costs it its life, and a process that can't be reaped is set aside.
+//! Nothing here waits for a worker: what one does not read stays in its [`Outgoing`], what it has to know at its start is
+//! sent [in memory](in_memory), and a process that can't be reaped is set aside.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
+use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
+use super::GuestArtifact;
 use super::callbacks::Finished;
 use super::schedule::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Run, Task, WorkerId};
 use crate::grants::{Grants, OpenDir};
-use crate::guest::{EngineSettings, GuestInfo};
+use crate::guest::{EngineSettings, GuestInfo, ModelInfo};
 use crate::home;
 use crate::inherited::explained;
 use crate::jail::{OomScore, Plan, violation};
@@ -24,7 +27,8 @@ use crate::settings::{MAX_NOTE, MAX_TRIED_MESSAGE, Settings};
 use crate::time::Time;
 use crate::wire::bounded::cut;
 use crate::wire::channel::Channel;
-use crate::wire::messages::{Event, Ran, ToCall, ToWorker, control, worker_frame};
+use crate::wire::in_memory;
+use crate::wire::messages::{Event, Ran, ToCall, ToWorker, WorkerStart, control, worker_frame};
 use crate::wire::outgoing::Outgoing;
 use crate::wire::page::{Offer, Page, SLOTS, Slots};
 
@@ -80,7 +84,8 @@ pub struct Crew {
     jail: Option<Plan>,
     /// With which workers are started such that they die first.
     score: Option<OomScore>,
-    guests: Vec<(File, GuestInfo)>,
+    /// By number.
+    guests: Vec<Arc<GuestArtifact>>,
     /// What tasks get beside their args.
     grants: Grants,
     /// The directories of these.
@@ -162,12 +167,9 @@ impl Crew {
         }
     }
 
-    /// A guest for all workers that are started from now on.
-    pub fn load(&mut self, artifact: File, mut info: GuestInfo) {
-        // A worker has no use for what is only said to people.
-        info.imports.clear();
-        info.warnings.clear();
-        self.guests.push((artifact, info));
+    /// Keeps a guest for the workers that will need it.
+    pub fn load(&mut self, guest: Arc<GuestArtifact>) {
+        self.guests.push(guest);
     }
 
     /// How many guests there are.
@@ -269,7 +271,7 @@ impl Crew {
         })
     }
 
-    fn start(&mut self, worker: WorkerId) -> std::io::Result<Member> {
+    fn start(&mut self, worker: WorkerId, guests: &[u32]) -> std::io::Result<Member> {
         // All that can fail comes first: a process that is dropped is waited for, and nothing here may wait.
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         process::set_nonblocking(control.as_fd())?;
@@ -298,36 +300,35 @@ impl Crew {
         let mut descriptors = vec![theirs.as_fd(), page_descriptor.as_fd()];
         descriptors.extend(self.dirs.of(worker).map(|dir| dir.fd.as_fd()));
         descriptors.extend(self.stdin.as_ref().map(AsFd::as_fd));
-        if let Err(error) = self.introduce(worker, &member.channel, &descriptors) {
-            // Its end is heard of like any other's.
-            member.unable = Some(error.to_string());
+        descriptors.extend(
+            guests
+                .iter()
+                .map(|&guest| self.guests[guest as usize].artifact.as_fd()),
+        );
+        let introduction = self.introduction(worker, guests);
+        if let Err(error) = in_memory::send(member.channel.as_fd(), &introduction, &descriptors) {
             member.process.kill();
+            // It is reaped later: nothing here may wait.
+            self.abandoned.push(member.process);
+            let why = format!("its settings and guests cannot be sent to it: {error}");
+            return Err(std::io::Error::other(why));
         }
         Ok(member)
     }
 
-    /// Tells a new worker what it is to know before the first task.
-    fn introduce(
-        &self,
-        worker: WorkerId,
-        channel: &Channel,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> std::io::Result<()> {
+    /// Returns what a new worker is to know before the first task.
+    fn introduction(&self, worker: WorkerId, guests: &[u32]) -> WorkerStart<'_> {
         let seat = self.seat(worker) as usize;
-        let start = ToWorker::Start {
+        let guest = |&number: &u32| (number, Cow::Owned(for_worker(&self.guests[number as usize].info)));
+        WorkerStart {
             stdin: self.stdin.is_some(),
             engine: self.engine.clone(),
-            guests: self.guests.len() as u32,
             max_args: self.max_args,
             home: self.homes.iter().cycle().nth(seat).copied(),
             jail: self.jail.clone(),
             grants: self.grants.clone(),
-        };
-        channel.send_now_with(&start, descriptors)?;
-        for (artifact, info) in &self.guests {
-            channel.send_now_with(&ToWorker::Load(info.clone()), &[artifact.as_fd()])?;
+            guests: guests.iter().map(guest).collect(),
         }
-        Ok(())
     }
 
     /// Kills every worker and waits for them, but not for ever: the pool is over, in whatever way.
@@ -343,8 +344,8 @@ impl Crew {
 }
 
 impl Io for Crew {
-    fn spawn(&mut self, worker: WorkerId) {
-        match self.start(worker) {
+    fn spawn(&mut self, worker: WorkerId, guests: &[u32]) {
+        match self.start(worker, guests) {
             Ok(member) => self.members[worker.0 as usize] = Some(member),
             Err(error) => self.stillborn.push((worker, explained(error).to_string())),
         }
@@ -444,6 +445,23 @@ impl Io for Crew {
             ending: Err(failure.clone()),
             ran,
         }));
+    }
+}
+
+/// Returns the part of a guest's description that a worker needs: which exports it calls.
+fn for_worker(info: &GuestInfo) -> GuestInfo {
+    let models = info.models.iter().map(|model| ModelInfo {
+        name: String::new(),
+        runnable: model.runnable.clone(),
+        callback: None,
+        error_callback: None,
+        final_callback: None,
+    });
+    GuestInfo {
+        models: models.collect(),
+        is_command: info.is_command,
+        has_initialize: info.has_initialize,
+        ..GuestInfo::default()
     }
 }
 

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags};
 
+use super::GuestArtifact;
 use super::callbacks::{Callbacks, Finished};
 use super::crew::{self, Crew, Note, Stage};
 use super::frames::{self, Said};
 use super::schedule::{Exit, OfferId, Scheduler, Task, WorkerId, length};
 use super::status;
-use crate::guest::GuestInfo;
 use crate::outcome::Failure;
 use crate::process::poll_until;
 use crate::retry::Retry;
@@ -25,6 +25,7 @@ use crate::time::Time;
 use crate::wire::bounded::cut;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::{FrameError, decode};
+use crate::wire::in_memory;
 use crate::wire::inbox::Inbox;
 use crate::wire::messages::{FromDispatcher, Pushed, Ran, Source, ToDispatcher, task_frame};
 use crate::wire::outgoing::Outgoing;
@@ -286,9 +287,14 @@ impl EventLoop {
         }
         while let Some(frame) = self.parent.inbox().next().map_err(|_| Orphaned)? {
             match decode(frame).map_err(|_| Orphaned)? {
-                ToDispatcher::Load { info } => {
-                    let artifact = File::from(self.parent.take_descriptor().ok_or(Orphaned)?);
-                    self.load(artifact, info, now);
+                ToDispatcher::Load => {
+                    let info = self.parent.take_descriptor().ok_or(Orphaned)?;
+                    let artifact = self.parent.take_descriptor().ok_or(Orphaned)?;
+                    let guest = GuestArtifact {
+                        info: in_memory::read(info).map_err(|_| Orphaned)?,
+                        artifact: File::from(artifact),
+                    };
+                    self.load(Arc::new(guest), now);
                 }
                 ToDispatcher::Cancel { id } if id >= self.pipe.next_id => {
                     self.pipe.cancelled.insert(id);
@@ -310,20 +316,19 @@ impl EventLoop {
                     self.callbacks.terminate(&mut self.uplink);
                     self.scheduler.terminate(now, &mut self.crew);
                 }
-                ToDispatcher::Start { .. } => return Err(Orphaned),
             }
         }
         Ok(())
     }
 
-    fn load(&mut self, artifact: File, info: GuestInfo, now: Time) {
-        if let Err(error) = self.callbacks.load(&artifact, &info) {
+    fn load(&mut self, guest: Arc<GuestArtifact>, now: Time) {
+        if let Err(error) = self.callbacks.load(&guest) {
             self.fail(
                 &format!("the thread for callbacks can't be started: {error}"),
                 now,
             );
         }
-        self.crew.load(artifact, info);
+        self.crew.load(guest);
         self.scheduler.guests_loaded(self.crew.guests() as u32);
         self.uplink.put(&FromDispatcher::Loaded);
     }
@@ -486,7 +491,7 @@ impl EventLoop {
                 Said::Ready => {
                     member.stage = Stage::Ready;
                     self.crew
-                        .tell(seat, pid, None, || "ready: it has loaded all guests".to_owned());
+                        .tell(seat, pid, None, || "ready: it has loaded its guests".to_owned());
                     self.scheduler
                         .worker_ready(worker, now)
                         .map_err(|fault| fault.to_string())?;

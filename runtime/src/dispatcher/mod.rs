@@ -20,6 +20,7 @@ pub use self::{
     frames::{Said, read as read_worker},
 };
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -28,17 +29,28 @@ use nix::sys::stat::{Mode, umask};
 use schedule::WorkerId;
 
 use crate::grants::{Granted, OpenDir};
+use crate::guest::GuestInfo;
 use crate::jail::{self, OomScore, Plan};
 use crate::process::{self, Role};
 use crate::scratch;
 use crate::settings::Settings;
 use crate::wire::channel::Channel;
-use crate::wire::messages::ToDispatcher;
+use crate::wire::in_memory;
+use crate::wire::messages::DispatcherStart;
 
 /// A re-executed copy of the binary becomes the dispatcher here. Returns when the pool is over: with the reason,
 /// when that is none of the parent's making.
 pub fn main() -> Result<(), String> {
     Start::receive()?.run()
+}
+
+/// A guest as the dispatcher keeps it: workers and the callback thread make code of it.
+#[derive(Debug)]
+struct GuestArtifact {
+    /// What the compiler found in it.
+    info: GuestInfo,
+    /// What the compiler made, sealed.
+    artifact: File,
 }
 
 /// What the parent sends before anything else.
@@ -64,15 +76,12 @@ impl Start {
     /// With why it does not come.
     pub fn receive() -> Result<Self, String> {
         let mut parent = process::enter()?;
-        let ToDispatcher::Start {
+        let DispatcherStart {
             settings,
             stdin,
             jail,
             events,
-        } = parent.receive().map_err(|error| error.to_string())?
-        else {
-            return Err("the first message was not a start".to_owned());
-        };
+        } = in_memory::receive(&mut parent).map_err(|error| error.to_string())?;
         let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
         let granted = Granted::new(settings.grants.clone(), || {
             parent.take_descriptor().ok_or("a granted directory is missing")

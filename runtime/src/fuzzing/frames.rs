@@ -16,8 +16,8 @@ use crate::task_line::{TaskLine, check_args};
 use crate::wire::frame::decode;
 use crate::wire::inbox::Inbox;
 use crate::wire::messages::{
-    Ending, FromCompiler, FromDispatcher, FromTasks, Pushed, ToCompiler, ToDispatcher, ToTasks, ToWorker,
-    worker_frame,
+    DispatcherStart, Ending, FromCompiler, FromDispatcher, FromTasks, Pushed, ToCompiler, ToDispatcher,
+    ToTasks, ToWorker, WorkerStart, worker_frame,
 };
 
 /// Small caps: what is over them is within reach of a fuzzer.
@@ -42,7 +42,7 @@ pub fn frames(input: &[u8]) -> Verdict {
     let settings = settings();
     let [mut silent, mut greeted, mut ready] =
         [Stage::Silent, Stage::Greeted, Stage::Ready].map(|stage| Worker::new(stage, &settings));
-    let mut hear = |frame: &[u8]| match speaker % 11 {
+    let mut hear = |frame: &[u8]| match speaker % 13 {
         0 => silent.hear(frame),
         1 => greeted.hear(frame),
         2 => ready.hear(frame),
@@ -54,7 +54,9 @@ pub fn frames(input: &[u8]) -> Verdict {
         7 => decoded::<ToDispatcher>(frame),
         8 => decoded::<ToWorker<'_>>(frame),
         9 => decoded::<ToCompiler>(frame),
-        _ => decoded::<ToTasks>(frame),
+        10 => decoded::<ToTasks>(frame),
+        11 => decoded::<DispatcherStart>(frame),
+        _ => decoded::<WorkerStart<'_>>(frame),
     };
     let result = cut(bytes, piece, worker_frame(&settings), &mut hear);
     Verdict::from(&result)

@@ -1,6 +1,7 @@
 //! What processes say, most of them honest ones: inputs that a fuzzer of `frames` starts from. They stand in the corpus, and
 //! here, so that none is left behind when the messages change.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,8 +15,8 @@ use crate::time::Time;
 use crate::wire::frame::put;
 use crate::wire::items;
 use crate::wire::messages::{
-    Ending, FromCompiler, FromDispatcher, FromTasks, FromWorker, Measured, Pushed, Ran, Source, ToCall,
-    ToCompiler, ToDispatcher, ToTasks, ToWorker,
+    DispatcherStart, Ending, FromCompiler, FromDispatcher, FromTasks, FromWorker, Measured, Pushed, Ran,
+    Source, ToCall, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart,
 };
 use crate::wire::page::Offer;
 
@@ -60,6 +61,8 @@ pub(super) fn inputs() -> Vec<(&'static str, Verdict, Vec<u8>)> {
         ("pushed", Verdict::Taken, pushed()),
         ("to-dispatcher", Verdict::Taken, to_dispatcher()),
         ("to-worker", Verdict::Taken, to_worker()),
+        ("dispatcher-start", Verdict::Taken, dispatcher_start()),
+        ("worker-start", Verdict::Taken, worker_start()),
         ("to-compiler", Verdict::Taken, to_compiler()),
         ("to-tasks", Verdict::Taken, to_tasks()),
     ]
@@ -225,20 +228,9 @@ fn two_items() -> Vec<u8> {
 
 fn to_dispatcher() -> Vec<u8> {
     let mut input = said_by(7);
-    let start = ToDispatcher::Start {
-        settings: Settings {
-            size: 2,
-            ..settings()
-        },
-        stdin: false,
-        jail: None,
-        events: true,
-    };
-    let info = GuestInfo::default();
     let (question, task) = (1, Some(3));
     for message in [
-        start,
-        ToDispatcher::Load { info },
+        ToDispatcher::Load,
         ToDispatcher::Cancel { id: 3 },
         ToDispatcher::Ask { question, task },
         ToDispatcher::Confirm { outcomes: 1 },
@@ -262,24 +254,36 @@ fn to_worker() -> Vec<u8> {
         attempt: 1,
         args,
     };
-    let start = ToWorker::Start {
+    for message in [ToWorker::Task(call(b"[1]")), ToWorker::Chunk(call(&items))] {
+        put(&mut input, &message);
+    }
+    input
+}
+
+fn dispatcher_start() -> Vec<u8> {
+    let message = DispatcherStart {
+        settings: Settings {
+            size: 2,
+            ..settings()
+        },
+        stdin: false,
+        jail: None,
+        events: true,
+    };
+    said(11, &message)
+}
+
+fn worker_start() -> Vec<u8> {
+    let message = WorkerStart {
         stdin: false,
         engine: EngineSettings::from(&settings()),
-        guests: 1,
         max_args: 256,
         home: Some(1),
         jail: None,
         grants: settings().grants,
+        guests: vec![(1, Cow::Owned(GuestInfo::default()))],
     };
-    for message in [
-        start,
-        ToWorker::Load(GuestInfo::default()),
-        ToWorker::Task(call(b"[1]")),
-        ToWorker::Chunk(call(&items)),
-    ] {
-        put(&mut input, &message);
-    }
-    input
+    said(12, &message)
 }
 
 fn to_compiler() -> Vec<u8> {

@@ -39,7 +39,8 @@ pub struct Executor {
     settings: EngineSettings,
     deadline: Arc<Deadline>,
     prints: Arc<dyn Prints>,
-    guests: Vec<Guest>,
+    /// By number; `None` for those that this process was not given.
+    guests: Vec<Option<Guest>>,
     /// The state that fresh instances use one after the other; away while one runs.
     state: Option<State>,
     kept: HashMap<(u32, u32), Kept>,
@@ -123,11 +124,32 @@ impl Executor {
     /// When the artifact is of another version or other settings, or does not fit `info`.
     pub fn load(&mut self, artifact: File, info: &GuestInfo) -> Result<u32, LoadError> {
         let number = u32::try_from(self.guests.len()).map_err(|_| LoadError::TooMany)?;
-        self.guests.push(Guest {
+        self.load_as(number, artifact, info)?;
+        Ok(number)
+    }
+
+    /// As [`load`](Self::load), under a number of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_as(&mut self, number: u32, artifact: File, info: &GuestInfo) -> Result<(), LoadError> {
+        let index = usize::try_from(number).map_err(|_| LoadError::TooMany)?;
+        let guest = Guest {
             loaded: Loaded::new(&self.linker, artifact, info)?,
             budget: Arc::default(),
-        });
-        Ok(number)
+        };
+        if self.guests.len() <= index {
+            self.guests.resize_with(index + 1, || None);
+        }
+        self.guests[index] = Some(guest);
+        Ok(())
+    }
+
+    /// Whether the guest with this number is loaded.
+    #[must_use]
+    pub fn has(&self, number: u32) -> bool {
+        usize::try_from(number).is_ok_and(|index| self.guests.get(index).is_some_and(Option::is_some))
     }
 
     /// Who takes what [`Export::Tasks`] pushes. Until then a push traps.
@@ -332,8 +354,8 @@ impl Executor {
     }
 }
 
-fn lookup<'a>(guests: &'a [Guest], call: &Call<'_>) -> Option<(&'a Guest, &'a Entry)> {
-    let guest = guests.get(usize::try_from(call.guest).ok()?)?;
+fn lookup<'a>(guests: &'a [Option<Guest>], call: &Call<'_>) -> Option<(&'a Guest, &'a Entry)> {
+    let guest = guests.get(usize::try_from(call.guest).ok()?)?.as_ref()?;
     Some((guest, guest.loaded.entry(call.model, call.export)?))
 }
 

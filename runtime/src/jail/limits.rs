@@ -9,13 +9,18 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::JailError;
 use crate::grants::Access;
 use crate::role::Role;
+use crate::settings::{MAX_ENVIRONMENT, MAX_EXPORT_NAME, MAX_LOADED_GUESTS, MAX_MODELS};
 
 /// Descriptors of a process that opens none any more. It has about ten.
 const FEW_FILES: u64 = 64;
 /// Descriptors of a worker whose tasks have files: what is above those of the process itself, one task may have open.
 const MANY_FILES: u64 = 1024;
-/// Largest file that a dispatcher may make: the memory file of a page that it shares with a worker.
-const LARGEST_FILE: u64 = 1 << 20;
+/// Largest file that a dispatcher may make: the memory file with what a worker has to know at its start, which is mostly the
+/// names of its guests' exports and its environment.
+const LARGEST_FILE: u64 = 4 << 20;
+const _: () = assert!(
+    MAX_LOADED_GUESTS * MAX_MODELS * (MAX_EXPORT_NAME + 16) + 4 * MAX_ENVIRONMENT < LARGEST_FILE as usize
+);
 /// What is added to the score of a process that may die, in thousandths of the machine's memory: far above those that
 /// look after it, which are small.
 const EXPENDABLE: i32 = 500;

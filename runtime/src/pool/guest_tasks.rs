@@ -18,6 +18,7 @@ use crate::task_line::TaskLine;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
+use crate::wire::in_memory;
 use crate::wire::messages::{FromTasks, OVERHEAD, ToTasks, task_frame};
 
 /// What a round of messages led to.
@@ -121,7 +122,7 @@ impl Run<'_> {
             max_args: settings.max_args,
             jail: Plan::new(settings.jail, settings.user),
         };
-        channel.send_with(&message, &[self.guest.artifact().as_fd()])?;
+        in_memory::send(channel.as_fd(), &message, &[self.guest.artifact().as_fd()])?;
         // Loading the guest takes a moment that is not the guest's.
         let mut clock = Clock::new(settings.timeout, Time::now() + Duration::from_secs(1));
         // Whether its time was up when all was heard that it had said.

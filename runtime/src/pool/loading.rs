@@ -1,6 +1,7 @@
 //! How a guest gets into a pool: read, compiled or taken from the cache, or from a pool that has it, and given to the
 //! dispatcher.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
@@ -9,7 +10,12 @@ use sha2::{Digest, Sha256};
 use super::builder::Parts;
 use super::guest::Guest;
 use super::{Builder, CompiledGuest, Life, Pool, compile};
+use crate::dispatcher::schedule::WorkerId;
 use crate::error::Error;
+use crate::guest::GuestInfo;
+use crate::process;
+use crate::settings::{OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
+use crate::wire::in_memory;
 use crate::wire::messages::ToDispatcher;
 
 impl Pool {
@@ -32,6 +38,8 @@ impl Pool {
     pub fn load_bytes(&self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
         let shared = &self.shared;
         let cache = shared.cache.as_ref();
+        let loaded = shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded;
+        allow_guests(name, loaded + 1, &shared.settings)?;
         let compiled = compile::compile(&shared.executable, &shared.settings, cache, name, bytes)?;
         self.take_in(name, Sha256::digest(bytes).into(), Arc::new(compiled))
     }
@@ -49,12 +57,9 @@ impl Pool {
         if let Some(memory) = &shared.memory {
             memory.grow(&shared.settings, guest + 1);
         }
-        shared.tell_with(
-            &ToDispatcher::Load {
-                info: compiled.info.clone(),
-            },
-            &compiled.artifact,
-        )?;
+        let info = in_memory::write(&for_dispatcher(&compiled.info))?;
+        shared.tell_with(&ToDispatcher::Load, &[info.as_fd(), compiled.artifact.as_fd()])?;
+        drop(info);
         let life = shared.life.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = |life: &mut Life| life.loaded == guest && life.end.is_none();
         let life = shared
@@ -112,5 +117,33 @@ impl Builder {
         let hash = Sha256::digest(bytes).into();
         let compiled = Arc::new(compiled);
         Ok(Guest::alone(name, hash, compiled, settings, executable, trusted))
+    }
+}
+
+/// Makes sure that the pool's processes may have the descriptors for so many guests.
+fn allow_guests(name: &str, guests: u32, settings: &Settings) -> Result<(), Error> {
+    let needed = u64::from(guests) + OTHER_DESCRIPTORS;
+    let limit = process::allow_descriptors(needed + SPARE_DESCRIPTORS);
+    let slots = WorkerId::slots(settings.size, settings.tasks_per_process());
+    // A pool with more workers than there can be runs with fewer.
+    let needed = needed + (u64::from(slots) * WORKER_DESCRIPTORS).min(limit / 2);
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(Error::TooManyGuests {
+        name: name.to_owned(),
+        needed,
+        limit,
+    })
+}
+
+/// Returns a guest's description without what is only said to people.
+fn for_dispatcher(info: &GuestInfo) -> GuestInfo {
+    GuestInfo {
+        models: info.models.clone(),
+        imports: Vec::new(),
+        warnings: Vec::new(),
+        refusals: Vec::new(),
+        ..*info
     }
 }

@@ -41,7 +41,8 @@ mod waiter;
 mod window;
 
 use std::borrow::Cow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -412,9 +413,12 @@ impl Shared {
         let _ = send_all(socket.as_fd(), &bytes);
     }
 
-    fn tell_with(&self, message: &ToDispatcher, descriptor: &impl AsFd) -> Result<(), Error> {
+    fn tell_with(&self, message: &ToDispatcher, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        Channel::send_over(socket.as_fd(), message, &[descriptor.as_fd()]).map_err(|_| Error::Closed)
+        Channel::send_over(socket.as_fd(), message, descriptors).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::Closed,
+            _ => Error::Io(error),
+        })
     }
 
     /// Cancels a task, or the chunk of which it is an item.
@@ -454,7 +458,7 @@ impl Shared {
     }
 
     /// Calls the reporter, unless it has failed before. Its first failure ends the run.
-    fn report(&self, call: impl FnOnce(&mut (dyn Reporter + 'static)) -> std::io::Result<()>) {
+    fn report(&self, call: impl FnOnce(&mut (dyn Reporter + 'static)) -> io::Result<()>) {
         if self.reporter.call(call) {
             self.kill();
         }

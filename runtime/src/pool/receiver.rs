@@ -28,8 +28,9 @@ use crate::settings::{MAX_JSON_DEPTH, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
+use crate::wire::in_memory;
 use crate::wire::inbox::Inbox;
-use crate::wire::messages::{Ending, FromDispatcher, ToDispatcher, dispatcher_frame};
+use crate::wire::messages::{DispatcherStart, Ending, FromDispatcher, ToDispatcher, dispatcher_frame};
 
 /// How long a dispatcher may take to exit once it has said goodbye.
 const EXIT_PATIENCE: Duration = Duration::from_secs(10);
@@ -61,8 +62,9 @@ impl Dispatcher {
         let mut descriptors = vec![tasks.as_fd()];
         descriptors.extend(dirs.iter().map(AsFd::as_fd));
         descriptors.extend(stdin.as_ref().map(AsFd::as_fd));
-        channel.send_with(
-            &ToDispatcher::Start {
+        in_memory::send(
+            channel.as_fd(),
+            &DispatcherStart {
                 settings: settings.clone(),
                 stdin: stdin.is_some(),
                 jail: Plan::new(settings.jail, settings.user)

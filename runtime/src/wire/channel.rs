@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use super::frame::{FrameError, decode, put};
 use super::inbox::Inbox;
 
-/// Descriptors that one frame may carry: the kernel's limit is 253.
-pub const MAX_FDS: usize = 64;
+/// Descriptors that one frame may carry: the kernel's limit (`SCM_MAX_FD`).
+pub const MAX_FDS: usize = 253;
 
 /// Why nothing (more) can be received.
 #[derive(Debug, thiserror::Error)]
@@ -174,21 +174,6 @@ impl Channel {
         send_all(socket, &bytes[sent..])
     }
 
-    /// As [`Channel::send_with`], for a process that may not be reading: it never waits.
-    ///
-    /// # Errors
-    /// Also when the kernel does not take all of it at once: the channel is of no use then.
-    pub fn send_now_with<M: Serialize>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        put(&mut bytes, message);
-        let sent = send_first(self.socket.as_fd(), &bytes, descriptors, MsgFlags::MSG_DONTWAIT)?;
-        if sent == bytes.len() {
-            Ok(())
-        } else {
-            Err(Errno::EAGAIN.into())
-        }
-    }
-
     fn read(&mut self, flags: MsgFlags) -> io::Result<Filled> {
         let space = self.inbox.space();
         let room = space.len();
@@ -214,6 +199,18 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Sends as much of `bytes` as the kernel takes at once, and all descriptors, without waiting. Returns how much.
+///
+/// # Errors
+/// When the kernel takes nothing, and when the other end is closed.
+pub(super) fn send_now(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    send_first(socket, bytes, descriptors, MsgFlags::MSG_DONTWAIT)
 }
 
 /// Sends as much of `bytes` as the kernel takes in one call, and all descriptors.

@@ -55,6 +55,14 @@ pub fn announce(buffer: &mut Vec<u8>, start: usize, payload: usize) {
     set_len(&mut buffer[start..], payload);
 }
 
+/// Encodes `message` without the length in front: for a file, which has one of its own.
+#[must_use]
+pub fn encode<M: Serialize>(message: &M) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, message);
+    bytes
+}
+
 fn write<M: Serialize>(buffer: &mut Vec<u8>, message: &M) {
     postcard::serialize_with_flavor(message, Appender(buffer))
         .expect("our messages serialize, and a Vec takes all bytes");

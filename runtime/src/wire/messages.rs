@@ -1,7 +1,8 @@
 //! The messages, one enum per direction.
 //!
 //! ```text
-//! parent ──Pushed (pipe)──────▶ dispatcher ──ToWorker (socket)──────▶ worker (task thread)
+//! parent ──DispatcherStart────▶ dispatcher ──WorkerStart────────────▶ worker (start)
+//!        ──Pushed (pipe)──────▶             ──ToWorker (socket)──────▶ worker (task thread)
 //!        ──ToDispatcher──────▶             ──Control (pipe)─────────▶ worker (watchdog)
 //!        ◀─FromDispatcher─────             ◀─FromWorker (socket)─────
 //! parent ──ToCompiler─▶ compiler ──FromCompiler─▶ parent
@@ -12,6 +13,7 @@
 //! and nowhere else, and large args and results not even there. These end their message, so that they can be sent from
 //! where they are.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -131,26 +133,25 @@ pub enum Pushed<'a> {
     Exit,
 }
 
+/// Parent to dispatcher, first, in a [memory file](super::in_memory). The read end of the task pipe comes with it, each
+/// directory that the settings grant, and the read end of commands' stdin where there is one.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DispatcherStart {
+    /// The pool's settings.
+    pub settings: Settings,
+    /// Whether there is a stdin for commands.
+    pub stdin: bool,
+    /// The walls around it; `None` for none.
+    pub jail: Option<Plan>,
+    /// Whether it reports what becomes of its workers ([`FromDispatcher::Event`]).
+    pub events: bool,
+}
+
 /// Parent to dispatcher, through the socket: what is never held back.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToDispatcher {
-    /// The first message. The read end of the task pipe comes with it, each directory that the settings grant, and the read
-    /// end of commands' stdin where there is one.
-    Start {
-        /// The pool's settings.
-        settings: Settings,
-        /// Whether there is a stdin for commands.
-        stdin: bool,
-        /// The walls around it; `None` for none.
-        jail: Option<Plan>,
-        /// Whether it shall tell what becomes of its workers ([`FromDispatcher::Event`]).
-        events: bool,
-    },
-    /// A guest; its sealed artifact comes with the message.
-    Load {
-        /// What the compiler found in it.
-        info: GuestInfo,
-    },
+    /// A guest. With the message come its [`GuestInfo`] in a [memory file](super::in_memory), and its sealed artifact.
+    Load,
     /// The task shall end as `cancelled`.
     Cancel {
         /// Its id.
@@ -336,29 +337,30 @@ pub enum FromDispatcher<'a> {
     Bye,
 }
 
+/// Dispatcher to worker, first, in a [memory file](super::in_memory). With it come the read end of the control pipe, the
+/// shared page, each directory that is granted, the read end of commands' stdin where there is one, and the sealed artifact
+/// of each guest.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WorkerStart<'a> {
+    /// Whether there is a stdin for commands.
+    pub stdin: bool,
+    /// What shapes the engine.
+    pub engine: EngineSettings,
+    /// Largest args of a task, bytes.
+    pub max_args: u64,
+    /// The processor that it should be on while many tasks come.
+    pub home: Option<u32>,
+    /// The walls around it.
+    pub jail: Option<Plan>,
+    /// What its tasks get beside their args.
+    pub grants: Grants,
+    /// The guests that it loads, each with its number in the pool.
+    pub guests: Vec<(u32, Cow<'a, GuestInfo>)>,
+}
+
 /// Dispatcher to worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker<'a> {
-    /// The first message. With it come the read end of the control pipe, the shared page, each directory that is granted,
-    /// and the read end of commands' stdin where there is one.
-    Start {
-        /// Whether there is a stdin for commands.
-        stdin: bool,
-        /// What shapes the engine.
-        engine: EngineSettings,
-        /// How many guests follow.
-        guests: u32,
-        /// Largest args of a task, bytes.
-        max_args: u64,
-        /// The processor that it should be on while many tasks come.
-        home: Option<u32>,
-        /// The walls around it.
-        jail: Option<Plan>,
-        /// What its tasks get beside their args.
-        grants: Grants,
-    },
-    /// A guest; its sealed artifact comes with the message.
-    Load(GuestInfo),
     /// A task.
     #[serde(borrow)]
     Task(ToCall<'a>),
@@ -412,7 +414,7 @@ pub mod control {
 /// Worker to dispatcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromWorker<'a> {
-    /// All guests are loaded.
+    /// Its guests are loaded.
     Ready,
     /// A guest can't be loaded: the worker exits.
     Unable(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
@@ -481,7 +483,8 @@ pub enum FromCompiler<'a> {
     NotWasm(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
 }
 
-/// Parent to the process that runs a guest's `tasks`. The sealed artifact comes with the message.
+/// Parent to the process that runs a guest's `tasks`, in a [memory file](super::in_memory). The sealed artifact comes with
+/// the message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ToTasks {
     /// What shapes the engine.

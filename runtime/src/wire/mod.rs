@@ -2,13 +2,15 @@
 //!
 //! [`frame`] makes bytes of messages, [`messages`] says what they mean ([`nanos`] how durations stand in them,
 //! [`items`] what a chunk holds, [`bounded`] how long a text or list from a lower level of trust may be). An [`inbox`] cuts what arrives into frames, an [`outgoing`] has what is to be sent;
-//! [`channel`] moves it (and descriptors) over a socket. [`page`] is the memory that a worker and the dispatcher share.
+//! [`channel`] moves it (and descriptors) over a socket, and [`in_memory`] what must not depend on the
+//! room in one. [`page`] is the memory that a worker and the dispatcher share.
 //! Nothing here knows what a message leads to: that is for the two processes at its ends. What arrives from a lower
 //! level of trust is checked for its form here and for its sense where it is handled.
 
 pub mod bounded;
 pub mod channel;
 pub mod frame;
+pub mod in_memory;
 pub mod inbox;
 pub mod items;
 pub mod messages;

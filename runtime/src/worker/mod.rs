@@ -29,7 +29,8 @@ use crate::time::Time;
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::bounded::cut;
 use crate::wire::channel::Channel;
-use crate::wire::messages::{FromWorker, ToWorker, control, task_frame};
+use crate::wire::in_memory;
+use crate::wire::messages::{FromWorker, WorkerStart, control, task_frame};
 use crate::wire::outgoing::Outgoing;
 use crate::wire::page::Page;
 
@@ -42,7 +43,8 @@ struct Start {
     page: Page,
     stdin: Option<OwnedFd>,
     granted: Granted,
-    guests: Vec<(File, GuestInfo)>,
+    /// With their numbers in the pool.
+    guests: Vec<(u32, File, GuestInfo)>,
 }
 
 /// The language of a worker.
@@ -85,30 +87,24 @@ pub fn main() -> String {
 
 fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let ToWorker::Start {
+    let WorkerStart {
         stdin,
         engine,
-        guests,
         max_args,
         home,
         jail,
         grants,
-    } = channel.receive().map_err(|error| text(&error))?
-    else {
-        return Err("the first message was not a start".to_owned());
-    };
+        guests,
+    } = in_memory::receive(channel).map_err(|error| text(&error))?;
     let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
     let control = descriptor()?;
     let page = Page::map(descriptor()?).map_err(|error| text(&error))?;
     let granted = Granted::of_worker(grants, &mut descriptor)?;
     let stdin = stdin.then(&mut descriptor).transpose()?;
     let mut loaded = Vec::new();
-    for _ in 0..guests {
-        let ToWorker::Load(info) = channel.receive().map_err(|error| text(&error))? else {
-            return Err("a guest is missing".to_owned());
-        };
+    for (number, info) in guests {
         let artifact = channel.take_descriptor().ok_or("an artifact is missing")?;
-        loaded.push((File::from(artifact), info));
+        loaded.push((number, File::from(artifact), info.into_owned()));
     }
     // From here on come tasks, which may be larger than all that came before.
     channel.inbox().set_max(task_frame(max_args));
@@ -177,8 +173,8 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         .clear()
         .unwrap_or_else(|error| unable(format!("the scratch directory can't be cleared: {error}")));
     executor.grant(granted).unwrap_or_else(|error| unable(error));
-    for (artifact, info) in guests {
-        if let Err(error) = executor.load(artifact, &info) {
+    for (number, artifact, info) in guests {
+        if let Err(error) = executor.load_as(number, artifact, &info) {
             unable(error.to_string());
         }
     }

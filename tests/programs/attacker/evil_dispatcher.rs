@@ -15,8 +15,11 @@ use crate::status::{Status, WorkerState, WorkerStatus};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled, send_all};
 use crate::wire::frame::decode;
+use crate::wire::in_memory;
 use crate::wire::inbox::Inbox;
-use crate::wire::messages::{Answer, Ending, Event, FromDispatcher, Pushed, Source, ToDispatcher};
+use crate::wire::messages::{
+    Answer, DispatcherStart, Ending, Event, FromDispatcher, Pushed, Source, ToDispatcher,
+};
 use crate::{Part, jail};
 
 /// Becomes a dispatcher that obeys its tasks. Returns only when it can't.
@@ -30,9 +33,8 @@ pub fn main(part: &Part) -> String {
 fn serve(part: &Part) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let mut parent = process::enter()?;
-    let ToDispatcher::Start { jail, settings, .. } = parent.receive().map_err(|error| text(&error))? else {
-        return Err("no start came".to_owned());
-    };
+    let DispatcherStart { jail, settings, .. } =
+        in_memory::receive(&mut parent).map_err(|error| text(&error))?;
     let mut tasks = File::from(parent.take_descriptor().ok_or("no pipe came")?);
     let granted = Granted::new(settings.grants, || {
         parent.take_descriptor().ok_or("no directory came")
@@ -42,7 +44,7 @@ fn serve(part: &Part) -> Result<(), String> {
         jail::lock(Role::Dispatcher, &plan).map_err(|error| text(&error))?;
     }
     // The guest: the tests load one, and then push.
-    let ToDispatcher::Load { .. } = parent.receive().map_err(|error| text(&error))? else {
+    let ToDispatcher::Load = parent.receive().map_err(|error| text(&error))? else {
         return Err("no guest came".to_owned());
     };
     say(&parent, &FromDispatcher::Loaded)?;

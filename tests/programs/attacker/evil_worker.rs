@@ -15,8 +15,9 @@ use crate::scratch::Scratch;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled, send_all};
 use crate::wire::frame::{decode, put};
+use crate::wire::in_memory;
 use crate::wire::items;
-use crate::wire::messages::{Ending, FromWorker, Hello, Measured, ToWorker};
+use crate::wire::messages::{Ending, FromWorker, Hello, Measured, ToWorker, WorkerStart};
 use crate::wire::page::{Offer, Page};
 use crate::{Part, guest_thread, jail};
 
@@ -26,10 +27,7 @@ pub fn main(part: &Part) -> String {
         Ok(channel) => channel,
         Err(error) => return error,
     };
-    let Ok(ToWorker::Start {
-        guests, jail, grants, ..
-    }) = channel.receive()
-    else {
+    let Ok(WorkerStart { jail, grants, .. }) = in_memory::receive(&mut channel) else {
         return "no start came".to_owned();
     };
     // It keeps its life channel and never looks at it: neither an order nor an end concerns it.
@@ -40,11 +38,6 @@ pub fn main(part: &Part) -> String {
     let Ok(granted) = Granted::of_worker(grants, || channel.take_descriptor().ok_or(())) else {
         return "no directory came".to_owned();
     };
-    for _ in 0..guests {
-        if !matches!(channel.receive(), Ok(ToWorker::Load(_))) {
-            return "no guest came".to_owned();
-        }
-    }
     if let Some(plan) = &jail {
         // SAFETY: the page goes to the thread below, which keeps it until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };

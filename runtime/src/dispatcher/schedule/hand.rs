@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
+use super::guests::GuestSet;
 use super::io::{Fault, Io, OfferId, WorkerId};
 use super::task::{Run, Task};
 use super::{CANCEL_PATIENCE, MAX_BYTES_BEHIND, MAX_UNREAD};
@@ -283,14 +284,26 @@ impl Hand {
             .collect()
     }
 
-    /// Takes half of the tasks back, from the tail, as far as they have not started.
-    pub fn revoke_half(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
+    /// Takes half of the tasks back, from the tail, as far as they have not started and are of these guests.
+    pub fn revoke_half(&mut self, guests: &GuestSet, now: Time, io: &mut impl Io) -> Vec<Task> {
         let half = self.outstanding / 2;
         let from_tail = (0..self.sent.len()).rev();
         from_tail
-            .filter_map(|index| self.revoke(index, now, io))
+            .filter_map(|index| {
+                let held = self.sent[index].held.as_ref()?;
+                guests
+                    .contains(held.task.guest)
+                    .then(|| self.revoke(index, now, io))?
+            })
             .take(half)
             .collect()
+    }
+
+    /// Whether a task of these guests waits here behind another one, as far as is known.
+    pub fn has_waiting_of(&self, guests: &GuestSet) -> bool {
+        let waits = |held: &&Held| held.claim.is_none() && guests.contains(held.task.guest);
+        let mut held = self.sent.iter().rev().filter_map(|offer| offer.held.as_ref());
+        self.has_waiting() && held.any(|held| waits(&held))
     }
 
     /// Whether tasks wait here behind another one, as far as is known.

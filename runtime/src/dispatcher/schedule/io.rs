@@ -40,9 +40,9 @@ pub struct OfferId(pub u64);
 
 /// The actions of the scheduler. None of them may call back into it, block or fail.
 pub trait Io {
-    /// Starts a process in the slot. Answered by `worker_ready` or `worker_exited`, in a later turn even when
+    /// Starts a process in the slot, with these guests. Answered by `worker_ready` or `worker_exited`, in a later turn even when
     /// the process could not be made.
-    fn spawn(&mut self, worker: WorkerId);
+    fn spawn(&mut self, worker: WorkerId, guests: &[u32]);
 
     /// Marks a slot of the shared page as offered and queues the task's frame to the worker. At most
     /// [`MAX_UNREAD`](super::MAX_UNREAD) offers of one worker are in use at any time.
@@ -85,7 +85,7 @@ pub trait Io {
 pub enum RetireReason {
     /// No task will come any more, and all have ended.
     NotNeeded,
-    /// A guest was loaded after it was started, and a task needs that.
+    /// A task needs a guest that it does not have, and it has nothing to run.
     LacksGuest,
     /// It has run as many tasks as a process is for.
     RanItsTasks,

@@ -13,6 +13,9 @@
 //!   never more in hand than it may still run, and when the last has ended it is retired, before anything else can be
 //!   decided about it.
 //! - **Nobody waits for a worker for ever.** Each process has a time at which somebody looks at it again.
+//! - **No task waits for ever for its guest.** A worker has the guests that it was started with. The first task in the
+//!   queue always has one that takes it soon, or is starting for it, or else the next worker to be idle makes way.
+//!   No worker takes a task before an older one that it could run.
 //! - **Live state decides, not counters.** How many workers are missing, idle or outdated is computed from the
 //!   slots whenever it is asked for.
 //!
@@ -26,6 +29,7 @@
 mod assign;
 mod chunk;
 mod death;
+mod guests;
 mod hand;
 mod io;
 mod retry;
@@ -39,6 +43,7 @@ mod worker;
 use std::time::Duration;
 
 use death::{Death, cancelled_before_start};
+use guests::{GuestSet, Recency};
 pub use hand::Ended;
 use hand::{Due, Held};
 pub use io::{Exit, Fault, Io, KillReason, OfferId, RetireReason, WorkerId};
@@ -51,7 +56,7 @@ pub use window::length;
 use worker::{Process, Progress, Slot, Stage, Worker};
 
 use crate::outcome::{Failure, Kind};
-use crate::settings::{MAX_FAILED_STARTS, STALL_PATIENCE, WATCHDOG_GRACE};
+use crate::settings::{MAX_FAILED_STARTS, MAX_LOADED_GUESTS, STALL_PATIENCE, WATCHDOG_GRACE};
 use crate::time::Time;
 
 /// Offers of one worker that it has not reported on, revoked ones included: the slots of its shared page.
@@ -86,10 +91,16 @@ pub struct Scheduler {
     unconfirmed: bool,
     /// Guests that were loaded so far.
     guests: u32,
-    /// Guests that a worker needs to run whatever is in the queue.
-    required: u32,
+    /// Most guests of one process, if its pool has more.
+    guests_per_process: usize,
+    /// Which of them were used last.
+    recency: Recency,
+    /// The first task in the queue, if no worker has or will have its guest, and since when that is so.
+    stranded: Option<(u64, Time)>,
     /// Processes that ended before they were ready, since one was.
     failed_starts: u32,
+    /// A guest that was to be loaded by such processes and that no other has, and how many these were.
+    failed_loads: Option<(u32, u32)>,
     failure: Option<String>,
 }
 
@@ -123,13 +134,16 @@ impl Scheduler {
             held: false,
             unconfirmed: false,
             guests: 0,
-            required: 0,
+            guests_per_process: MAX_LOADED_GUESTS,
+            recency: Recency::default(),
+            stranded: None,
             failed_starts: 0,
+            failed_loads: None,
             failure: None,
         }
     }
 
-    /// So many guests are loaded now. Workers that are started from now on have them.
+    /// So many guests are loaded now. Workers that are started from now on can have them.
     pub fn guests_loaded(&mut self, count: u32) {
         self.guests = self.guests.max(count);
     }
@@ -143,8 +157,7 @@ impl Scheduler {
         match self.refusal(&task) {
             Some(refusal) => io.failed(task, None, refusal),
             None => {
-                // Never more than there are: no worker could ever serve.
-                self.required = self.required.max(task.guest + 1).min(self.guests);
+                self.recency.note(task.guest);
                 self.queue.push(task);
             }
         }
@@ -158,7 +171,9 @@ impl Scheduler {
         if let Some(process) = self.process(worker) {
             process.ready(now)?;
             if process.stage == Stage::Serving {
+                let loaded = process.guests.clone();
                 self.failed_starts = 0;
+                self.failed_loads.take_if(|(guest, _)| loaded.contains(*guest));
             }
         }
         Ok(())
@@ -410,16 +425,25 @@ impl Scheduler {
         self.give_back(unharmed, io);
         self.slot(worker).pause_after(&process, now);
         if process.progress == Progress::Nothing && !process.was_dismissed() {
-            self.start_failed(&death.describe(), now, io);
+            let is_partial = process.guests.len() < self.guests as usize;
+            if is_partial {
+                self.load_failed(&process.guests, &death.describe(), io);
+            }
+            self.start_failed(is_partial, &death.describe(), now, io);
         }
     }
 
     /// A process ended before it was ready. When that was so too often, and no other one is ready, the pool has
-    /// failed.
-    fn start_failed(&mut self, how: &str, now: Time, io: &mut impl Io) {
+    /// failed. Where the processes had not all guests, one guest may have been the reason: others get a chance after it.
+    fn start_failed(&mut self, is_partial: bool, how: &str, now: Time, io: &mut impl Io) {
         self.failed_starts += 1;
         let ready = |process: &mut Process| matches!(process.stage, Stage::Serving | Stage::Stalled);
-        if self.failed_starts < MAX_FAILED_STARTS || self.failure.is_some() || self.processes().any(ready) {
+        let most = if is_partial {
+            2 * MAX_FAILED_STARTS
+        } else {
+            MAX_FAILED_STARTS
+        };
+        if self.failed_starts < most || self.failure.is_some() || self.processes().any(ready) {
             return;
         }
         let starts = self.failed_starts;
@@ -431,6 +455,42 @@ impl Scheduler {
         for worker in &mut self.workers {
             worker.kill(KillReason::Terminated, now, io);
         }
+    }
+
+    /// A process ended before it was ready, and was to load these guests. When that was so too often for the first task's
+    /// guest, the guest's tasks end: other guests may have workers.
+    fn load_failed(&mut self, guests: &GuestSet, how: &str, io: &mut impl Io) {
+        let Some(guest) = self
+            .queue
+            .front()
+            .map(|task| task.guest)
+            .filter(|&guest| guests.contains(guest))
+        else {
+            return;
+        };
+        let has_it = |process: &mut Process| {
+            matches!(process.stage, Stage::Serving | Stage::Stalled) && process.guests.contains(guest)
+        };
+        if self.failure.is_some() || self.processes().any(has_it) {
+            return;
+        }
+        let before = self.failed_loads.filter(|&(other, _)| other == guest);
+        let count = before.map_or(0, |(_, count)| count) + 1;
+        self.failed_loads = Some((guest, count));
+        if count < MAX_FAILED_STARTS {
+            return;
+        }
+        self.failed_loads = None;
+        let message = format!(
+            "{count} workers in a row that were to load its guest ended before they were ready; the last one {how}"
+        );
+        self.queue.retain_mut(|task| {
+            if task.guest != guest {
+                return Some(task);
+            }
+            io.failed(task, None, Failure::new(Kind::Crash, message.clone()));
+            None
+        });
     }
 
     /// Puts tasks that have not started back where they were, or ends them when nothing is started any more.

@@ -112,6 +112,18 @@ impl Queue {
         self.tasks.front()
     }
 
+    /// All of them, the first one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter()
+    }
+
+    /// Hands each task to `take`, in order, and keeps those that it returns.
+    pub fn retain_mut(&mut self, mut take: impl FnMut(Task) -> Option<Task>) {
+        let tasks = std::mem::take(&mut self.tasks);
+        self.tasks = tasks.into_iter().filter_map(&mut take).collect();
+        self.bytes = self.tasks.iter().map(|task| task.args.len()).sum();
+    }
+
     /// Adds a task. A new one has the highest id so far; one that is tried again goes where it was.
     pub fn push(&mut self, task: Task) {
         if self.tasks.back().is_some_and(|last| task.id < last.id) {

@@ -4,9 +4,12 @@ use std::mem;
 use std::time::Duration;
 
 use super::RETIRE_PATIENCE;
+use super::guests::GuestSet;
 use super::hand::Hand;
 use super::io::{Fault, Io, KillReason, RetireReason, WorkerId};
-use crate::settings::{CLAIM_PATIENCE, MAX_RESPAWN_DELAY, REAP_PATIENCE, RESPAWN_DELAY, START_PATIENCE};
+use crate::settings::{
+    CLAIM_PATIENCE, MAX_RESPAWN_DELAY, REAP_PATIENCE, RESPAWN_DELAY, SILENCE, START_PATIENCE,
+};
 use crate::time::Time;
 
 /// A slot. It has at most one process, and remembers how its processes fared.
@@ -36,8 +39,8 @@ pub(super) struct Process {
     pub due: Time,
     /// What came of it so far.
     pub progress: Progress,
-    /// How many guests were loaded when it was started: it can run these and no others.
-    pub guests: u32,
+    /// The guests that it loads at its start: it can run these and no others.
+    pub guests: GuestSet,
     /// What it was sent. It is kept to the end: reports may arrive from a process that was killed.
     pub hand: Hand,
     /// Tasks and whole chunks that ended in it.
@@ -103,15 +106,15 @@ impl Worker {
     }
 
     /// Starts a process in a vacant slot.
-    pub fn spawn(&mut self, guests: u32, now: Time, io: &mut impl Io) {
+    pub fn spawn(&mut self, guests: &[u32], now: Time, io: &mut impl Io) {
         debug_assert!(self.process().is_none(), "one process per slot");
-        io.spawn(self.id);
+        io.spawn(self.id, guests);
         self.slot = Slot::Live(Process {
             stage: Stage::Starting,
             since: now,
             due: now + START_PATIENCE,
             progress: Progress::Nothing,
-            guests,
+            guests: guests.iter().copied().collect(),
             hand: Hand::new(self.id),
             ended: 0,
         });
@@ -182,9 +185,24 @@ impl Process {
         }
     }
 
-    /// Whether it may be offered tasks that need so many guests.
-    pub fn serves(&self, required: u32) -> bool {
-        self.stage == Stage::Serving && self.guests >= required
+    /// Whether it may be offered tasks of this guest.
+    pub fn serves(&self, guest: u32) -> bool {
+        self.stage == Stage::Serving && self.guests.contains(guest)
+    }
+
+    /// Whether it serves, and has nothing in hand.
+    pub fn is_idle(&self) -> bool {
+        self.stage == Stage::Serving && self.hand.is_empty()
+    }
+
+    /// Whether it has nothing to run, so that it may be told to exit.
+    pub fn is_dispensable(&self) -> bool {
+        matches!(self.stage, Stage::Serving | Stage::Stalled) && self.hand.outstanding() == 0
+    }
+
+    /// Whether it has reported nothing for so long that what waits in its hand may wait for long.
+    pub fn is_silent(&self, now: Time) -> bool {
+        !self.hand.is_empty() && self.hand.since() + SILENCE <= now
     }
 
     /// Whether it may be offered one more task, when it is for so many.

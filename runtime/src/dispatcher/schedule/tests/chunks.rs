@@ -40,7 +40,7 @@ impl OneWorker {
 }
 
 impl Io for OneWorker {
-    fn spawn(&mut self, _: WorkerId) {}
+    fn spawn(&mut self, _: WorkerId, _: &[u32]) {}
 
     fn offer(&mut self, _: WorkerId, task: &Task) -> OfferId {
         let count = if task.is_chunk() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::super::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Run, Task, WorkerId};
 use crate::outcome::{Failure, Kind};
+use crate::settings::MAX_LOADED_GUESTS;
 use crate::time::Time;
 
 /// What a task does once a worker has claimed it.
@@ -91,7 +92,7 @@ pub enum Frame {
 #[derive(Debug, Default)]
 pub struct Process {
     pub ready: bool,
-    pub guests: u32,
+    pub guests: Vec<u32>,
     /// Tasks that it has claimed.
     pub claims: u32,
     pub inbox: VecDeque<OfferId>,
@@ -122,6 +123,10 @@ pub struct Crew {
     /// Nothing may be started any more.
     pub over: bool,
     pub guests: u32,
+    /// Most guests that a process may load.
+    pub most_guests: usize,
+    /// Processes that were started.
+    pub starts: u32,
     /// How fast new processes read.
     pub pace: Duration,
     pub processes: Vec<Option<Process>>,
@@ -139,18 +144,21 @@ pub struct Crew {
 pub struct Rules {
     pub held: bool,
     pub window: usize,
-    /// By worker: it is stalled, retired, outdated or dead.
+    /// By worker: it is stalled, retired or dead.
     pub barred: Vec<bool>,
 }
 
 impl Io for Crew {
-    fn spawn(&mut self, worker: WorkerId) {
-        let (guests, pace) = (self.guests, self.pace);
-        assert!(guests > 0, "workers make sense only with a guest");
+    fn spawn(&mut self, worker: WorkerId, guests: &[u32]) {
+        let pace = self.pace;
+        assert!(self.guests > 0, "workers make sense only with a guest");
+        assert!(guests.iter().all(|&guest| guest < self.guests), "{guests:?}");
+        assert!(guests.len() <= self.most_guests, "it loads too many guests");
+        self.starts += 1;
         let slot = self.process(worker);
         assert!(slot.is_none(), "{worker:?} has a process");
         *slot = Some(Process {
-            guests,
+            guests: guests.to_vec(),
             pace,
             ..Process::default()
         });
@@ -178,7 +186,8 @@ impl Io for Crew {
             in_hand < window || process.lying,
             "{in_hand} in hand, window {window}"
         );
-        assert!(process.ready && !process.killed && !process.retiring && process.guests > task.guest);
+        assert!(process.ready && !process.killed && !process.retiring);
+        assert!(process.guests.contains(&task.guest), "it lacks the guest");
         if let Some(most) = most {
             assert!(process.claims + waiting < most, "a process is for {most} tasks");
         }
@@ -276,6 +285,8 @@ impl Crew {
             most,
             over: false,
             guests: 0,
+            most_guests: MAX_LOADED_GUESTS,
+            starts: 0,
             pace: Duration::ZERO,
             processes: (0..WorkerId::slots(size, most)).map(|_| None).collect(),
             slots: Vec::new(),

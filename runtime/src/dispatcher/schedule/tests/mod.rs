@@ -3,6 +3,7 @@
 mod chunks;
 mod crew;
 mod faults;
+mod guests;
 mod isolation;
 mod retry;
 mod rules;
@@ -75,6 +76,13 @@ impl Pool {
         (0..self.crew.processes.len() as u32).map(WorkerId)
     }
 
+    /// A pool with so many guests, whose processes load at most `most` of them.
+    fn with_guests(mut self, guests: u32, most: usize) -> Self {
+        (self.crew.most_guests, self.scheduler.guests_per_process) = (most, most);
+        (0..guests).for_each(|_| self.load());
+        self
+    }
+
     fn load(&mut self) {
         self.crew.guests += 1;
         self.scheduler.guests_loaded(self.crew.guests);
@@ -129,8 +137,7 @@ impl Pool {
     fn turn(&mut self) {
         let now = self.crew.now;
         self.scheduler.tick(now, now, &mut self.crew);
-        let required = self.scheduler.required;
-        let serves = |process: &Process| process.serves(required);
+        let serves = |process: &Process| process.stage == Stage::Serving;
         self.crew.rules = Rules {
             held: self.scheduler.held || self.scheduler.unconfirmed,
             window: self.scheduler.window.tasks(),

@@ -5,7 +5,6 @@ use super::super::{KillReason, MAX_BYTES_BEHIND, MAX_UNREAD, RETIRE_PATIENCE, Re
 use super::crew::Page;
 use super::*;
 use crate::settings::{CLAIM_PATIENCE, MAX_FAILED_STARTS, START_PATIENCE};
-use Behaviour::Runs;
 
 // Workers
 
@@ -18,34 +17,6 @@ fn workers_start_with_the_first_guest() {
     pool.turn();
     assert_eq!(pool.log(), [Did::Spawn(0), Did::Spawn(1)]);
     assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + START_PATIENCE));
-}
-
-#[test]
-fn workers_that_lack_a_guest_are_replaced_when_a_task_needs_it() {
-    let mut pool = Pool::ready(2);
-    let old = pool.push(Runs(10 * MS));
-    pool.work_all();
-    pool.load();
-    pool.turn();
-    pool.log();
-    let new = pool.push_task(1, SHORT, MS, 0);
-    pool.turn();
-    assert_eq!(
-        pool.log(),
-        [Did::Retire(1, RetireReason::LacksGuest)],
-        "the other one has a task"
-    );
-    pool.work_all();
-    assert!(pool.succeeded(new));
-    assert!(!pool.succeeded(old));
-    pool.advance(10 * MS);
-    pool.log();
-    pool.work_all();
-    assert_eq!(
-        pool.log(),
-        [Did::Retire(0, RetireReason::LacksGuest), Did::Spawn(0)]
-    );
-    assert!(pool.succeeded(old));
 }
 
 #[test]
