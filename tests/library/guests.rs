@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use mpwasm::{Error, Guest, Pool};
+use mpwasm::{Cache, Error, Guest, Pool};
 
 use crate::common::{
     GUEST, LONG, assert_dense, builder, in_time, outcome, pool_and_guest, recorded, status, task,
@@ -233,4 +233,69 @@ fn a_guest_that_pushes_leaves_no_process_when_the_pool_is_killed() {
     assert!(matches!(pushed, Err(Error::Closed)), "{pushed:?}");
     // Its process was a child of this one, and was reaped when the call returned.
     in_time(|| drop(pool));
+}
+
+/// A guest with 64 models whose names are of 240 bytes. The unnamed model returns `number`.
+fn with_long_names(number: usize) -> String {
+    let mut text = format!(
+        "(module (import \"mpwasm_v1\" \"output_write\" (func $out (param i32 i32)))
+           (memory (export \"memory\") 1) (data (i32.const 0) \"{}\")
+           (func $runnable (export \"runnable\") (result i32)
+             (call $out (i32.const 0) (i32.const 3)) (i32.const 0))
+           (func $other (result i32) (i32.const 0))",
+        100 + number
+    );
+    for model in 1..64 {
+        let name = format!("{model:x<240}");
+        for (export, function) in [
+            ("runnable", "runnable"),
+            ("callback", "other"),
+            ("error_callback", "other"),
+        ] {
+            writeln!(text, "(export \"{name}.{export}\" (func ${function}))").unwrap();
+        }
+    }
+    text.push(')');
+    text
+}
+
+/// Loads `count` guests, which are of a few kinds so that few are compiled, and runs a task of each, twice.
+fn serve_guests(count: usize, kinds: &[String]) {
+    let dir = tempfile::tempdir().unwrap();
+    let (recorder, record) = crate::common::recorder();
+    let pool = builder()
+        .cache(Cache::at(dir.path().join("cache")))
+        .reporter(recorder)
+        .start()
+        .unwrap();
+    let guests: Vec<_> = (0..count)
+        .map(|number| load(&pool, &format!("guest {number}"), &kinds[number % kinds.len()]))
+        .collect();
+    for _ in 0..2 {
+        pool.push_all(guests.iter().map(|guest| guest.task(()))).unwrap();
+    }
+    let last = guests.last().unwrap().model(&format!("{:x<240}", 63));
+    if let Ok(model) = &last {
+        assert_eq!(status(&pool.submit(model.task(())).unwrap()), "ok");
+    }
+    in_time(|| pool.stop()).unwrap();
+    let mut outcomes = record.outcomes();
+    outcomes.sort_by_key(|outcome| outcome.id);
+    assert_eq!(outcomes.len(), 2 * count + usize::from(last.is_ok()));
+    for (number, outcome) in outcomes[..2 * count].iter().enumerate() {
+        assert_eq!(outcome.status(), "ok", "guest {}: {outcome:?}", number % count);
+        let expected = 100 + number % count % kinds.len();
+        assert_eq!(outcome.result.as_ref().unwrap().get(), expected.to_string());
+    }
+}
+
+#[test]
+fn guests_with_long_names_need_no_room_in_a_socket() {
+    serve_guests(8, &[with_long_names(0), with_long_names(1)]);
+}
+
+#[test]
+fn a_thousand_guests_with_long_names_serve_one_pool() {
+    let kinds: Vec<_> = (0..4).map(with_long_names).collect();
+    serve_guests(1000, &kinds);
 }

@@ -22,6 +22,7 @@ mod guest_tasks;
 mod inputs;
 mod isolation;
 mod manual;
+mod many_guests;
 mod outcomes;
 mod output;
 mod records;

@@ -106,6 +106,7 @@ impl Failure {
             | Error::Jail { .. }
             | Error::Start { .. }
             | Error::Io(_)
+            | Error::TooManyGuests { .. }
             | Error::Closed
             | Error::PoolFailed { .. }
             | Error::DispatcherDied { .. }
