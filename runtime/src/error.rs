@@ -6,6 +6,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::inert::Untrusted;
+
 /// What can go wrong with a pool.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,7 +30,7 @@ pub enum Error {
     #[error("{0}")]
     BadSetting(String),
     /// A directory that can't be granted.
-    #[error("{} can't be granted: {why}", path.display())]
+    #[error("{} can't be granted: {}", Untrusted::from(path), Untrusted::from(why))]
     Grant {
         /// Its name here.
         path: PathBuf,
@@ -39,7 +41,7 @@ pub enum Error {
     #[error("the jail can't be strict here, for this machine lacks {0}; `mpwasm doctor` says more")]
     Jail(String),
     /// A process of the pool could not be started.
-    #[error("the {role} can't be started: {why}")]
+    #[error("the {role} can't be started: {}", Untrusted::from(why))]
     Start {
         /// Which kind of process.
         role: &'static str,
@@ -47,7 +49,7 @@ pub enum Error {
         why: String,
     },
     /// A guest's file can't be read.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", Untrusted::from(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -55,7 +57,11 @@ pub enum Error {
         error: io::Error,
     },
     /// What should be a guest is no WebAssembly module.
-    #[error("{name}: not a WebAssembly module: {why}")]
+    #[error(
+        "{}: not a WebAssembly module: {}",
+        Untrusted::from(name),
+        Untrusted::from(why)
+    )]
     NotWasm {
         /// Its name.
         name: String,
@@ -63,7 +69,7 @@ pub enum Error {
         why: String,
     },
     /// The guest may not run.
-    #[error("{name}: {}", reasons.join("; "))]
+    #[error("{}: {}", Untrusted::from(name), Untrusted::from(&reasons.join("; ")))]
     Refused {
         /// Its name.
         name: String,
@@ -71,7 +77,7 @@ pub enum Error {
         reasons: Vec<String>,
     },
     /// The guest could not be compiled: the compiler took too long, needed too much memory, or died.
-    #[error("{name}: it can't be compiled: {why}")]
+    #[error("{}: it can't be compiled: {}", Untrusted::from(name), Untrusted::from(why))]
     Compile {
         /// Its name.
         name: String,
@@ -92,7 +98,7 @@ pub enum Error {
         limit: u64,
     },
     /// The cache's directory can't be used.
-    #[error("the cache {}: {source}", path.display())]
+    #[error("the cache {}: {source}", Untrusted::from(path))]
     Cache {
         /// The directory.
         path: PathBuf,
@@ -100,19 +106,19 @@ pub enum Error {
         source: io::Error,
     },
     /// A task with args that are no JSON array, too large, or nested too deeply.
-    #[error("{0}")]
+    #[error("{}", Untrusted::from(.0))]
     InvalidArgs(String),
     /// The guest has no model of this name.
-    #[error("{0}")]
+    #[error("{}", Untrusted::from(.0))]
     UnknownModel(String),
     /// The guest, or the task's guest, was loaded by another pool, or without one: each pool runs what it has loaded itself.
-    #[error("{name} was not loaded by this pool")]
+    #[error("{} was not loaded by this pool", Untrusted::from(name))]
     ForeignGuest {
         /// The guest's name.
         name: String,
     },
     /// The guest can't be run as a program: it is no command.
-    #[error("{name} is no command: it exports no `_start`")]
+    #[error("{} is no command: it exports no `_start`", Untrusted::from(name))]
     NoCommand {
         /// The guest's name.
         name: String,
@@ -121,13 +127,13 @@ pub enum Error {
     #[error("the command has not ended in time; it goes on")]
     TimedOut,
     /// A command did not end well, in the words of its [`CheckError`](crate::command::CheckError).
-    #[error("{0}")]
+    #[error("{}", Untrusted::from(.0))]
     Command(String),
     /// The guest has no `tasks`.
     #[error("the guest exports no `tasks`")]
     NoTasks,
     /// A guest's `tasks` failed. What it had pushed before runs all the same.
-    #[error("the guest's `tasks` failed: {why}")]
+    #[error("the guest's `tasks` failed: {}", Untrusted::from(why))]
     Tasks {
         /// How many tasks it had pushed.
         pushed: u64,
@@ -145,10 +151,10 @@ pub enum Error {
     #[error("the outcomes can't be written: {0}")]
     Report(io::Error),
     /// No worker can be kept alive.
-    #[error("the pool failed: {0}")]
+    #[error("the pool failed: {}", Untrusted::from(.0))]
     PoolFailed(String),
     /// The dispatcher died. Everything that had not ended is recorded as `crash`.
-    #[error("the dispatcher died: {0}")]
+    #[error("the dispatcher died: {}", Untrusted::from(.0))]
     DispatcherDied(String),
     /// The system refused something that it should not.
     #[error(transparent)]

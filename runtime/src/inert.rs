@@ -6,7 +6,36 @@
 //! of this: JSON has its own escapes.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::ffi::OsStr;
+use std::fmt::{self, Write as _};
+
+/// Text of others that is to be shown to people: a path, a guest's name for something, the reason of a process of lower
+/// trust. Its only [`Display`](fmt::Display) is [`inert`], so what is formatted through it can neither act on a terminal nor
+/// add a line.
+///
+/// The methods and macros that would show such text as it is are forbidden in this crate by `clippy.toml`.
+///
+/// ```
+/// use mpwasm::inert::Untrusted;
+///
+/// let path = std::path::Path::new("a\u{1b}[2Jb");
+/// assert_eq!(format!("cannot read {}", Untrusted::from(path)), r"cannot read a\u{1b}[2Jb");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untrusted<'a>(Cow<'a, str>);
+
+impl fmt::Display for Untrusted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&inert(&self.0))
+    }
+}
+
+/// Of text, a path, or an operating system's string. Bytes that are not UTF-8 are shown as U+FFFD.
+impl<'a, T: AsRef<OsStr> + ?Sized> From<&'a T> for Untrusted<'a> {
+    fn from(text: &'a T) -> Self {
+        Self(text.as_ref().to_string_lossy())
+    }
+}
 
 /// `text` with every character that a terminal or a reader could be deceived by written as an escape: control
 /// characters (newlines, tabs and ESC among them), bidirectional controls, zero-width and other invisible

@@ -35,6 +35,7 @@
 //! that load it or run its `tasks`. What can is in [`Error`].
 
 #![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
 
 pub mod command;
 pub mod inert;
@@ -143,7 +144,13 @@ pub fn init() {
     let code = match result {
         Ok(()) => 0,
         Err(why) => {
-            eprintln!("mpwasm {}: {why}", role.name());
+            #[expect(
+                clippy::disallowed_macros,
+                reason = "a pipe to the parent, which escapes what it shows"
+            )]
+            {
+                eprintln!("mpwasm {}: {why}", role.name());
+            }
             process::EXIT_UNABLE
         }
     };

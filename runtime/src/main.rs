@@ -1,6 +1,8 @@
 //! The binary `mpwasm`. A copy that the pool re-executed becomes a dispatcher, a worker, a compiler or a `tasks`
 //! process inside [`mpwasm::init`] and never returns from it; everything else is the command line.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
+
 mod cli;
 mod limit_names;
 mod standard_descriptors;

@@ -11,6 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::inert::Untrusted;
 use crate::inert::inert;
 use crate::settings::{MAX_BACKTRACE, MAX_BACKTRACE_FRAME, MAX_FAILURE_MESSAGE, MAX_TRIED_MESSAGE};
 use crate::wire::bounded;
@@ -195,7 +196,8 @@ const MAX_NAME: usize = 256;
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {} ended as {}: {}", self.id, self.kind, self.message)
+        let message = Untrusted::from(&self.message);
+        write!(f, "task {} ended as {}: {message}", self.id, self.kind)
     }
 }
 

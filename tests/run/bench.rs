@@ -1,5 +1,6 @@
 //! One run of mpwasm, from its start to all that it left: records, prints, exit code.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -213,4 +214,34 @@ pub fn fixture() -> &'static str {
 /// A task line for a model, with args in JSON, and the key that the args are found by again.
 pub fn line(key: &str, model: &str, args: &str) -> String {
     format!("{{\"key\":\"{key}\",\"model\":\"{model}\",\"args\":{args}}}\n")
+}
+
+/// Runs a command with stderr, and stdout if that is asked for, on a terminal. Returns what stood there, and what was on
+/// stdout else.
+pub fn on_a_terminal(both: bool, mut command: Command) -> (String, String) {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let terminal = std::fs::File::from(pty.slave);
+    command.env("TERM", "xterm").stdin(Stdio::null());
+    command.stderr(terminal.try_clone().unwrap());
+    command.stdout(if both {
+        terminal.try_clone().unwrap().into()
+    } else {
+        Stdio::piped()
+    });
+    drop(terminal);
+    let mut child = command.spawn().unwrap();
+    drop(command); // its descriptors of the terminal, or the reader would wait for ever
+    let stdout = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        // The end of a terminal is an error.
+        let _ = std::fs::File::from(pty.master).read_to_end(&mut seen);
+        String::from_utf8(seen).unwrap()
+    });
+    let mut rest = String::new();
+    if let Some(mut stdout) = stdout {
+        stdout.read_to_string(&mut rest).unwrap();
+    }
+    child.wait().unwrap();
+    (reader.join().unwrap(), rest)
 }

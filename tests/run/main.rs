@@ -33,4 +33,5 @@ mod showing;
 mod tasks;
 mod timeouts;
 mod trusted;
+mod untrusted;
 mod usage;

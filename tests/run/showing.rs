@@ -1,8 +1,5 @@
 //! What is shown of a run: order, tags, an early end, the summary.
 
-use std::io::Read;
-use std::process::Stdio;
-
 use serde_json::{Value, json};
 
 use crate::bench::{Guest, TasksFile, fixture, line, run, run_lines, to_the_end};
@@ -257,38 +254,11 @@ fn each_task_has_files_of_its_own() {
     assert!(refused.stderr.contains("--results-dir"), "{}", refused.stderr);
 }
 
-/// Runs with stderr, and stdout if that is asked for, on a terminal. What stood there, and what was on stdout else.
+/// Runs `mpwasm run ARGS...` with stderr, and stdout if that is asked for, on a terminal, as [`crate::bench::on_a_terminal`].
 fn on_a_terminal(both: bool, args: &[&str]) -> (String, String) {
-    let pty = nix::pty::openpty(None, None).unwrap();
-    let terminal = std::fs::File::from(pty.slave);
     let mut command = mpwasm();
-    command
-        .arg("run")
-        .args(args)
-        .env("TERM", "xterm")
-        .stdin(Stdio::null());
-    command.stderr(terminal.try_clone().unwrap());
-    command.stdout(if both {
-        terminal.try_clone().unwrap().into()
-    } else {
-        Stdio::piped()
-    });
-    drop(terminal);
-    let mut child = command.spawn().unwrap();
-    drop(command); // its descriptors of the terminal, or the reader would wait for ever
-    let stdout = child.stdout.take();
-    let reader = std::thread::spawn(move || {
-        let mut seen = Vec::new();
-        // The end of a terminal is an error.
-        let _ = std::fs::File::from(pty.master).read_to_end(&mut seen);
-        String::from_utf8(seen).unwrap()
-    });
-    let mut rest = String::new();
-    if let Some(mut stdout) = stdout {
-        stdout.read_to_string(&mut rest).unwrap();
-    }
-    child.wait().unwrap();
-    (reader.join().unwrap(), rest)
+    command.arg("run").args(args);
+    crate::bench::on_a_terminal(both, command)
 }
 
 #[test]

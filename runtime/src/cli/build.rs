@@ -4,16 +4,21 @@
 //! crate and of all that it depends on. A line on stderr says so each time; refusing it (`--no-build`) is the
 //! caller's part, as is printing the path.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
+use mpwasm::inert::{Untrusted, inert_bytes};
 use serde::Deserialize;
+
+use super::stdio;
 
 /// What guests are built for.
 const TARGET: &str = "wasm32-wasip1";
@@ -27,19 +32,20 @@ const TARGET: &str = "wasm32-wasip1";
 /// `dir` is no crate, cargo or the target is not there, the build fails, or the crate makes no module or several.
 pub fn build(dir: &Path) -> Result<PathBuf> {
     let dir = crate_directory(dir)?;
-    eprintln!(
-        "mpwasm: building {} with cargo: build scripts and macros run outside of every wall",
-        dir.display()
-    );
+    stdio::say(&format!(
+        "building {} with cargo: build scripts and macros run outside of every wall",
+        Untrusted::from(&dir)
+    ));
     ensure_target(&dir)?;
     let messages = run_cargo(&dir)?;
     let module = the_module(&dir, &messages)?;
-    fs::canonicalize(&module).with_context(|| format!("cargo says that it built {}", module.display()))
+    fs::canonicalize(&module)
+        .with_context(|| format!("cargo says that it built {}", Untrusted::from(&module)))
 }
 
 /// The canonical path of a directory that holds a crate.
 pub fn crate_directory(dir: &Path) -> Result<PathBuf> {
-    let shown = dir.display();
+    let shown = Untrusted::from(&dir);
     let canonical = fs::canonicalize(dir).with_context(|| format!("{shown} cannot be built"))?;
     if !canonical.is_dir() {
         bail!("{shown} cannot be built: it is not a directory");
@@ -119,7 +125,7 @@ fn ensure_target(dir: &Path) -> Result<()> {
     if has_target(&sysroot) {
         return Ok(());
     }
-    eprintln!("mpwasm: adding the Rust target {TARGET} with rustup");
+    stdio::say(&format!("adding the Rust target {TARGET} with rustup"));
     let added = command("rustup".into(), dir)
         .args(["target", "add", TARGET])
         .stdout(io::stderr())
@@ -137,7 +143,7 @@ fn ensure_target(dir: &Path) -> Result<()> {
         Ok(_) if !has_target(&sysroot) => bail!(
             "the Rust target {TARGET} is not installed in {}, which rustup does not manage: install it in the way \
              that this compiler was installed, or put rustup's compiler first in the PATH",
-            sysroot.display()
+            Untrusted::from(&sysroot)
         ),
         Ok(_) => Ok(()),
     }
@@ -165,13 +171,22 @@ fn has_target(sysroot: &Path) -> bool {
 }
 
 fn cannot_start(program: &OsString, error: &io::Error) -> anyhow::Error {
-    let program = program.display();
+    let program = Untrusted::from(&program);
     match error.kind() {
         io::ErrorKind::NotFound => anyhow!(
             "{program} is not installed, and a crate cannot be built without it: install Rust with rustup, or build \
              the guest elsewhere and name its .wasm file"
         ),
         _ => anyhow!("{program} does not start: {error}"),
+    }
+}
+
+/// Returns where the stderr of a tool goes that names `dir` in its messages: to ours as it is, so that it can draw on a
+/// terminal, unless that name would act on the terminal. Then it is kept, to be escaped.
+fn stderr_of_tool(dir: &Path) -> Stdio {
+    match inert_bytes(dir.as_os_str().as_bytes()) {
+        Cow::Borrowed(_) => Stdio::inherit(),
+        Cow::Owned(_) => Stdio::piped(),
     }
 }
 
@@ -182,18 +197,21 @@ fn run_cargo(dir: &Path) -> Result<Vec<u8>> {
         .args(["build", "--release", "--target", TARGET])
         // Messages for us on stdout, and those of the compiler as people know them on stderr.
         .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit())
+        .stderr(stderr_of_tool(dir))
         .output()
         .map_err(|error| cannot_start(&cargo, &error))?;
     // What is no message of cargo was printed by something that the build ran.
-    for line in lines(&output.stdout).filter(|line| line.first() != Some(&b'{')) {
-        let mut stderr = io::stderr().lock();
-        stderr.write_all(line).and_then(|()| stderr.write_all(b"\n")).ok();
+    let printed = lines(&output.stdout).filter(|line| line.first() != Some(&b'{'));
+    let mut stderr = io::stderr().lock();
+    for line in printed.chain(lines(&output.stderr)) {
+        // A stderr that cannot be written is no error.
+        let _ = stderr.write_all(&[&inert_bytes(line), &b"\n"[..]].concat());
     }
+    drop(stderr);
     if !output.status.success() {
         bail!(
             "cargo could not build {} ({}); its messages are above",
-            dir.display(),
+            Untrusted::from(&dir),
             output.status
         );
     }
@@ -254,7 +272,7 @@ fn the_module(dir: &Path, messages: &[u8]) -> Result<PathBuf> {
             }
         }
     }
-    let shown = dir.display();
+    let shown = Untrusted::from(&dir);
     let mut found = modules.iter();
     match (found.next(), found.next()) {
         (Some(module), None) => Ok(module.clone()),
@@ -276,7 +294,10 @@ fn the_module(dir: &Path, messages: &[u8]) -> Result<PathBuf> {
 }
 
 fn listed<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> String {
-    let paths: Vec<String> = paths.into_iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<String> = paths
+        .into_iter()
+        .map(|path| Untrusted::from(&path).to_string())
+        .collect();
     paths.join(", ")
 }
 

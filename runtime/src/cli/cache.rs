@@ -1,7 +1,7 @@
 //! `mpwasm cache`: what is in the user's cache of compiled guests, and its end.
 
 use anyhow::anyhow;
-use mpwasm::inert::inert;
+use mpwasm::inert::Untrusted;
 use mpwasm::{Cache, CacheStats};
 
 use super::exit::{Exit, Failure, OrExit};
@@ -23,10 +23,9 @@ pub fn run(command: &CacheCommand) -> Result<Exit, Failure> {
 }
 
 fn describe(cache: &Cache, stats: CacheStats) -> String {
-    let path = cache.path().display().to_string();
     format!(
         "directory {}\nguests    {}\nsize      {} of at most {}\n",
-        inert(&path),
+        Untrusted::from(cache.path()),
         stats.entries,
         display_size(stats.bytes),
         display_size(cache.size_limit()),

@@ -3,6 +3,7 @@
 //!
 //! Combinations are made one by one. The first list may be a stream; the others are kept.
 
+use mpwasm::inert::Untrusted;
 use std::ffi::OsString;
 
 /// What stands between a command line and a list of inputs.
@@ -43,7 +44,7 @@ pub fn split_listed(line: &mut Vec<OsString>) -> Result<Option<Vec<List>>, Strin
         let word = word.into_string().map_err(|word| {
             format!(
                 "the input {} is not UTF-8: args of guests are JSON strings",
-                word.display()
+                Untrusted::from(&word)
             )
         })?;
         match (word.as_str(), lists.last_mut()) {

@@ -15,6 +15,7 @@ use super::build::{command, crate_directory, program, sysroot};
 use super::exit::{Failure, OrExit};
 use super::places::{self, TrustedPlace};
 use mpwasm::DirGrant;
+use mpwasm::inert::Untrusted;
 
 /// Refuses directories that tasks may change where that would change what a build of this crate reads or runs.
 ///
@@ -83,7 +84,7 @@ struct Package {
 }
 
 fn told_by_cargo(krate: &Path) -> Result<Vec<TrustedPlace>> {
-    let shown = krate.display();
+    let shown = Untrusted::from(&krate);
     let output = command(program("CARGO", "cargo"), krate)
         .args(["metadata", "--format-version", "1"])
         .stderr(Stdio::inherit())

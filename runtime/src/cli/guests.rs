@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
+use mpwasm::inert::Untrusted;
 use mpwasm::{Guest, Pool, Rejected, Task, TaskLine};
 
 use super::exit::{Failure, OrExit};
@@ -57,12 +58,12 @@ fn split_model(guest: &OsStr) -> anyhow::Result<(PathBuf, Option<String>)> {
             continue;
         }
         return match str::from_utf8(&bytes[at + 1..]) {
-            Ok("") => bail!("no model is named after the # of {}", guest.display()),
+            Ok("") => bail!("no model is named after the # of {}", Untrusted::from(guest)),
             Ok(model) => Ok((path.to_owned(), Some(model.to_owned()))),
             Err(_) => bail!("the model named after the # is not UTF-8"),
         };
     }
-    bail!("no such guest: {}", guest.display())
+    bail!("no such guest: {}", Untrusted::from(guest))
 }
 
 /// A guest that the pool has loaded.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use clap::error::ErrorKind;
+use mpwasm::inert::Untrusted;
 use mpwasm::{Settings, TaskLine};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -263,7 +264,10 @@ impl Inputs {
             let (input, name) = if Self::from_stdin(path) {
                 (Descriptor::stdin().or_internal()?, "standard input".to_owned())
             } else {
-                (open(path, results).or_usage()?, path.display().to_string())
+                (
+                    open(path, results).or_usage()?,
+                    Untrusted::from(&path).to_string(),
+                )
             };
             Ok((Lines::new(input, settings.max_args), name))
         };
@@ -371,13 +375,14 @@ fn open(path: &Path, results: Option<&Results>) -> anyhow::Result<Descriptor> {
         }
         Ok((file, metadata))
     };
-    let (file, tasks) = read().with_context(|| format!("cannot read tasks from {}", path.display()))?;
+    let (file, tasks) =
+        read().with_context(|| format!("cannot read tasks from {}", Untrusted::from(&path)))?;
     if let Some(results) = results
         && results.is_same_as(&tasks)
     {
         return Err(anyhow!(
             "tasks and --results name the same file, {}, which would be written over",
-            path.display()
+            Untrusted::from(&path)
         ));
     }
     Ok(file.into())

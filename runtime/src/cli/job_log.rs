@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use mpwasm::inert::inert;
+use mpwasm::inert::{Untrusted, inert};
 use mpwasm::{Rejected, TaskParts};
 use sha2::{Digest, Sha256};
 
@@ -235,7 +235,7 @@ impl JobLog {
             return self
                 .file
                 .replace(|copy| self.write_what_stays(copy))
-                .with_context(|| format!("cannot write {} anew", self.path.display()));
+                .with_context(|| format!("cannot write {} anew", Untrusted::from(&self.path)));
         }
         let mut file = self.file.into_file();
         file.set_len(self.end)?;

@@ -1,12 +1,15 @@
 //! `-v` and `--log-format`: what of mpwasm's own events and of guests' log lines goes to stderr, and in which form.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::{env, fmt};
 
 use clap::ValueEnum;
+use mpwasm::inert::Untrusted;
 use mpwasm::{LOG_TARGET, LogLevel};
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{self, Format, FormatEvent, FormatFields, Writer};
@@ -14,6 +17,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::records::inert_json;
 use super::voice::Voice;
 
 /// The form of log lines.
@@ -58,20 +62,53 @@ pub fn begin(verbose: u8, format: LogFormat, voice: Voice) -> LogLevel {
         .with_target("mpwasm", own)
         .with_target(LOG_TARGET, guests);
     let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(move || voice.clone())
-        .with_ansi(colours);
     let lines = match format {
         LogFormat::Text => {
             let as_ever = format::format().without_time().with_target(false);
-            lines.event_format(ForPeople(as_ever)).boxed()
+            tracing_subscriber::fmt::layer()
+                .with_writer(move || voice.clone())
+                .with_ansi(colours)
+                .fmt_fields(format::debug_fn(write_field).delimited(" "))
+                .event_format(ForPeople(as_ever))
+                .boxed()
         }
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .with_writer(move || EscapedJson(voice.clone()))
+            .with_ansi(false)
+            .json()
+            .flatten_event(true)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .init();
     least
+}
+
+/// Writes a field of a log line, escaped: whoever logs need not know what in it came from others.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = Untrusted::from(&value);
+    match field.name() {
+        "message" => write!(writer, "{value}"),
+        name => write!(writer, "{name}={value}"),
+    }
+}
+
+/// Writes log lines in JSON with what would act on a terminal as escapes of JSON.
+struct EscapedJson(Voice);
+
+impl Write for EscapedJson {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = inert_json(text.trim_end()).into_owned() + "\n";
+        self.0.write_all(line.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// What is let through: of mpwasm's own events, and of guests' log lines, in both words.

@@ -50,8 +50,9 @@ mod units;
 mod voice;
 mod walls;
 
+use std::borrow::Cow;
 use std::env;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -60,7 +61,9 @@ use anyhow::{Context, anyhow};
 
 use crate::limit_names::limit_behind;
 use exit::{Exit, Failure, OrExit};
+use mpwasm::inert::{Untrusted, inert_bytes};
 use options::{Cli, Command};
+use stdio::Descriptor;
 use voice::Voice;
 
 /// The whole command line. Threads that still run when it ends are left behind.
@@ -72,7 +75,7 @@ pub fn main() -> ! {
         process::exit(if is_exec { Exit::ExecFailed } else { Exit::Failed }.code());
     }
     let cli = Cli::read(env::args_os()).unwrap_or_else(|error| {
-        let _ = error.print();
+        show_usage_error(&error);
         process::exit(exit::of_usage(&error, options::is_exec(env::args_os())))
     });
     let exit = dispatch(cli).unwrap_or_else(|failure| {
@@ -80,6 +83,18 @@ pub fn main() -> ! {
         failure.exit
     });
     process::exit(exit.code())
+}
+
+/// Prints what is wrong with the arguments, or the help that they ask for. An error quotes arguments, which may be names of
+/// files that a shell's pattern found: it is shown without colours where it has something to escape.
+fn show_usage_error(error: &clap::Error) {
+    let plain = error.render().to_string();
+    let escaped = inert_bytes(plain.as_bytes());
+    // What cannot be written is no error of its own: the exit code says it all.
+    let _ = match escaped {
+        Cow::Borrowed(_) => error.print(),
+        Cow::Owned(escaped) => Descriptor::stderr().and_then(|mut stderr| stderr.write_all(&escaped)),
+    };
 }
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
@@ -112,7 +127,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 fn new_guest(path: &Path) -> anyhow::Result<PathBuf> {
     let name = path
         .file_name()
-        .ok_or_else(|| anyhow!("{} does not end in a name", path.display()))?;
+        .ok_or_else(|| anyhow!("{} does not end in a name", Untrusted::from(&path)))?;
     let name = name.to_str().context("the name is not UTF-8")?;
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -121,7 +136,7 @@ fn new_guest(path: &Path) -> anyhow::Result<PathBuf> {
     new::new(name, parent)
 }
 
-/// Prints a path on stdout, byte for byte.
+/// Prints a path on stdout: byte for byte, but escaped on a terminal.
 fn print_path(path: &Path) -> Result<Exit, Failure> {
     stdio::answer(&[path.as_os_str().as_bytes(), b"\n"].concat())?;
     Ok(Exit::Success)

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use mpwasm::inert::Untrusted;
 
 /// What stands for the crate's name in the template.
 const NAME: &str = "{{name}}";
@@ -56,7 +57,7 @@ const SDK_SOURCES: [(&str, &str); 11] = sdk_sources![
 pub fn new(name: &str, parent: &Path) -> Result<PathBuf> {
     check_name(name)?;
     let dir = parent.join(name);
-    let shown = dir.display();
+    let shown = Untrusted::from(&dir);
     // Not `create_dir_all`: that it is not there yet must hold at the moment when it is made.
     fs::create_dir(&dir).with_context(|| format!("{shown} cannot be made"))?;
     if let Err(error) = write_crate(name, &dir) {

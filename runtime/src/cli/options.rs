@@ -9,6 +9,7 @@ use anyhow::anyhow;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use mpwasm::inert::Untrusted;
 use mpwasm::{Settings, duration};
 
 use super::build;
@@ -394,7 +395,7 @@ impl Building {
             return Ok(guest.to_owned());
         }
         if self.no_build {
-            let dir = guest.display();
+            let dir = Untrusted::from(guest);
             return Err(Failure::usage(anyhow!(
                 "{dir} is a crate directory, which --no-build forbids to build: run `mpwasm build {dir}` and name \
                  the .wasm that it prints"

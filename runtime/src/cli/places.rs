@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use mpwasm::inert::Untrusted;
 use mpwasm::{Access, Cache, DirGrant, Error};
 
 use super::exit::{Failure, OrExit};
@@ -104,7 +105,7 @@ pub fn check(dirs: &[DirGrant], places: impl IntoIterator<Item = TrustedPlace>) 
                 path: dir.host().to_owned(),
                 why: format!(
                     "it {overlap} {what}, {}, which tasks must not be able to change: grant it with :ro, {way_out}",
-                    shown.display()
+                    Untrusted::from(&shown)
                 ),
             }));
         }
@@ -124,7 +125,7 @@ pub fn check_links(dirs: &[DirGrant], records: &Path) -> Result<(), Failure> {
     Err(Failure::usage(anyhow!(
         "the file {} has other names (hard links), which may be in a directory that tasks may change: grant directories with \
          :ro, or write the records to another file",
-        records.display()
+        Untrusted::from(&records)
     )))
 }
 

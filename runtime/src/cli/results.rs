@@ -13,6 +13,7 @@ use super::job_log::JobLog;
 use super::log_file::{Destination, LogFile, OpenFor, open_destination};
 use super::records::Records;
 use super::stdio::{Descriptor, NOT_OPEN};
+use mpwasm::inert::Untrusted;
 
 /// What a run does with the results that an earlier run left in the same place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Results {
         if resumes {
             return JobLog::open(path, earlier == Earlier::RetryFailed)
                 .map(Self::Log)
-                .with_context(|| format!("cannot go on with the log {}", path.display()))
+                .with_context(|| format!("cannot go on with the log {}", Untrusted::from(&path)))
                 .or_usage();
         }
         let open = || -> anyhow::Result<Self> {
@@ -72,7 +73,7 @@ impl Results {
             Ok(Self::File(file, earlier))
         };
         open()
-            .with_context(|| format!("cannot write results to {}", path.display()))
+            .with_context(|| format!("cannot write results to {}", Untrusted::from(&path)))
             .or_usage()
     }
 

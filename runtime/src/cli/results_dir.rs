@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use mpwasm::inert::Untrusted;
 use mpwasm::{Outcome, Output, Source, Stream};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -67,7 +68,7 @@ impl ResultsDir {
                 continue;
             };
             if earlier != Earlier::Overwrite {
-                let path = self.path.display();
+                let path = Untrusted::from(&self.path);
                 return Err(io::Error::other(format!(
                     "there are results of an earlier run in {path}, such as {id}: replace them with --overwrite, or name another \
                      folder"
@@ -108,7 +109,7 @@ impl ResultsDir {
     fn task_folder(&self, name: &str) -> io::Result<OwnedFd> {
         let refused = |why: &dyn std::fmt::Display| {
             let path = self.path.join(name);
-            io::Error::other(format!("{}: {why}", path.display()))
+            io::Error::other(format!("{}: {why}", Untrusted::from(&path)))
         };
         let folder = open_folder(&self.root, Path::new(name)).map_err(|error| refused(&error))?;
         match fstat(&folder)?.st_uid == geteuid().as_raw() {

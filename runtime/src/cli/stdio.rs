@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::thread;
 
 use anyhow::Context;
-use mpwasm::inert::inert;
+use mpwasm::inert::{inert, inert_bytes};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -153,9 +153,14 @@ impl<W: Write> Write for Lenient<W> {
     }
 }
 
-/// Writes what a sub-command was asked for to stdout. A reader that went away is no failure.
+/// Writes what a sub-command was asked for to stdout: byte for byte, but escaped on a terminal. A reader that went away is
+/// no failure.
 pub fn answer(bytes: &[u8]) -> Result<(), Failure> {
-    match Descriptor::stdout().and_then(|mut stdout| stdout.write_all(bytes)) {
+    let write = |mut stdout: Descriptor| match stdout.is_terminal() {
+        true => stdout.write_all(&inert_bytes(bytes)),
+        false => stdout.write_all(bytes),
+    };
+    match Descriptor::stdout().and_then(write) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to stdout").or_internal(),
     }

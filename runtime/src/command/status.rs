@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::course::Cut;
 use crate::error::Error;
+use crate::inert::Untrusted;
 use crate::inert::inert_bytes;
 use crate::outcome::{Failure, Kind, Outcome, TaskError, Usage};
 
@@ -85,7 +86,9 @@ impl fmt::Display for ExitStatus {
         match self {
             Self::Exited(code) => write!(f, "exit code {code}"),
             Self::Unwritten(error) => write!(f, "its stdout can't be written: {error}"),
-            Self::Failed(error) => write!(f, "{}: {}", error.kind, error.message),
+            Self::Failed(error) => {
+                write!(f, "{}: {}", error.kind, Untrusted::from(&error.message))
+            }
         }
     }
 }
@@ -136,7 +139,7 @@ impl Output {
 
 /// A command did not end well.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{} ended with {}{}", output.program, output.status, tail(&output.stderr))]
+#[error("{} ended with {}{}", Untrusted::from(&output.program), output.status, tail(&output.stderr))]
 pub struct CheckError {
     /// All that is left of it.
     pub output: Box<Output>,

@@ -51,7 +51,7 @@ pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo,
     let path = path.as_ref();
     process::check_initialised(settings.jail)?;
     let bytes = read(path)?;
-    let verdict = run_compiler(&Executable::Own, settings, &path.display().to_string(), &bytes)?;
+    let verdict = run_compiler(&Executable::Own, settings, &path.to_string_lossy(), &bytes)?;
     Ok(match verdict {
         Verdict::Accepted(compiled) => compiled.info,
         Verdict::Refused(info) => info,

@@ -10,6 +10,7 @@ use super::Pool;
 use super::guest::Guest;
 use crate::error::Error;
 use crate::final_budget::FinalBudget;
+use crate::inert::Untrusted;
 use crate::outcome::{Failure, Kind};
 
 /// What a model's callbacks have made of all results of a pool: what its `final_callback` said.
@@ -34,7 +35,7 @@ pub struct FinalError {
 
 impl fmt::Display for FinalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.message)
+        write!(f, "{}: {}", self.kind, Untrusted::from(&self.message))
     }
 }
 

@@ -17,6 +17,7 @@ use super::mounts::{Mounts, OpenPath};
 use super::places::{Overlap, ResolvedPath, Trusted};
 use crate::error::Error;
 use crate::grants::{Access, DirGrant, Grants};
+use crate::inert::Untrusted;
 use crate::jail::{self, Plan};
 use crate::scratch;
 
@@ -73,7 +74,7 @@ pub fn open(grants: &Grants, plan: Option<&Plan>, trusted: &Trusted) -> Result<V
         if dir.access() == Access::ReadWrite {
             for (what, place, way_out) in trusted.places() {
                 if let Some(overlap) = overlap(dir, &fd, &mounts, place)? {
-                    let place = place.display();
+                    let place = Untrusted::from(&place);
                     return Err(refused(dir, format!("it {overlap} {what} ({place}): {way_out}")));
                 }
             }
@@ -93,7 +94,7 @@ fn refused(dir: &DirGrant, why: String) -> Error {
 fn overlap(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, place: &Path) -> Result<Option<Overlap>, Error> {
     let found = || Ok(ResolvedPath::find(place, mounts)?.overlap(&mounts.trees(fd)?));
     found().map_err(|error: io::Error| {
-        let place = place.display();
+        let place = Untrusted::from(&place);
         refused(
             dir,
             format!("it can't be told whether it contains {place}: {error}"),
@@ -175,7 +176,7 @@ fn against(dir: &OpenPath, mounts: &Mounts) -> Option<String> {
             place: Some(place),
         } => format!(
             "{} is mounted beneath it, with {kind}, which is the kernel's own",
-            place.display()
+            Untrusted::from(&place)
         ),
     })
 }

@@ -28,7 +28,7 @@ impl Pool {
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Guest, Error> {
         let path = path.as_ref();
         let bytes = compile::read(path)?;
-        self.load_bytes(&path.display().to_string(), &bytes)
+        self.load_bytes(&path.to_string_lossy(), &bytes)
     }
 
     /// As [`Pool::load`], for a guest in memory. `name` stands in messages.
@@ -99,7 +99,7 @@ impl Builder {
     pub fn load(self, path: impl AsRef<Path>) -> Result<Guest, Error> {
         let path = path.as_ref();
         let bytes = compile::read(path)?;
-        self.load_bytes(&path.display().to_string(), &bytes)
+        self.load_bytes(&path.to_string_lossy(), &bytes)
     }
 
     /// As [`Builder::load`], for a guest in memory. `name` stands in messages, and its last part is `argv[0]`.

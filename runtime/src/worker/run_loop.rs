@@ -140,7 +140,13 @@ impl Run<'_> {
         if let Err(why) = self.scratch.clear() {
             // The next task must not find it. Whoever comes after this process tries again.
             self.shared.outbox.flush();
-            eprintln!("a worker ends, as it can't clear its scratch directory: {why}");
+            #[expect(
+                clippy::disallowed_macros,
+                reason = "a pipe to the parent, which escapes what it shows"
+            )]
+            {
+                eprintln!("a worker ends, as it can't clear its scratch directory: {why}");
+            }
             exit_now(EXIT_UNABLE);
         }
     }

@@ -21,6 +21,7 @@ use self::directory::Directory;
 pub(super) use self::key::Key;
 use super::CompiledGuest;
 use crate::error::Error;
+use crate::inert::Untrusted;
 use crate::inherited::shielded;
 use crate::settings::CACHE_LIMIT;
 
@@ -196,7 +197,7 @@ impl Cache {
             return;
         }
         let is_our_own_finding = error.raw_os_error().is_none();
-        let path = self.path.display();
+        let path = Untrusted::from(&self.path);
         if self.is_named || is_our_own_finding {
             tracing::warn!("the cache {path} {what}: {error}");
         } else {
