@@ -6,7 +6,9 @@ use std::sync::Arc;
 use divan::Bencher;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::guest::{Call, Compiled, Deadline, EngineSettings, Executor, Export, Prints, Role, compile};
+use crate::guest::{
+    Call, Compiled, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role, compile,
+};
 use crate::outcome::{LogLevel, Stream};
 use crate::settings::Settings;
 use crate::time::Time;
@@ -25,7 +27,9 @@ impl Prints for Nobody {
 #[divan::bench(args = [0, 1 << 10, 1 << 20])]
 fn fresh_instance(bencher: Bencher<'_, '_>, bytes: usize) {
     let settings = EngineSettings::from(&Settings::default());
-    let Compiled::Accepted { info, artifact } = compile(COPY.as_bytes(), &settings) else {
+    let mut info = GuestInfo::default();
+    let Compiled::Accepted(artifact) = compile(COPY.as_bytes(), &settings, None, |checked| info = checked)
+    else {
         panic!("the guest is in order");
     };
     let file = memfd_create(c"artifact", MFdFlags::MFD_CLOEXEC).expect("memory");

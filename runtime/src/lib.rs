@@ -74,14 +74,14 @@ mod worker;
 
 pub use error::Error;
 pub use grants::{Access, DirGrant, Grants};
-pub use guest::{GuestInfo, MemoryInfo, ModelInfo};
+pub use guest::{GuestInfo, InitialSizes, MemoryInfo, ModelInfo};
 pub use jail::{Layer, LayerState};
 pub use outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use pool::{
-    AsCompleted, AsCompletedStream, Builder, Cache, CacheStats, Callable, CancellationToken, FinalError,
-    FinalValue, Guest, LOG_TARGET, LogLine, Model, Output, Overlap, Pool, Progress, Rejected, Reporter,
-    Results, ResultsStream, Source, Stats, Task, TaskHandle, TaskParts, Terminal, as_completed, inspect,
-    prints, wait_all, wait_any,
+    AsCompleted, AsCompletedStream, Builder, COMPILATION_TARGET, Cache, CacheStats, Callable,
+    CancellationToken, FinalError, FinalValue, Guest, LOG_TARGET, LogLine, Model, Output, Overlap, Pool,
+    Progress, Rejected, Reporter, Results, ResultsStream, Source, Stats, Task, TaskHandle, TaskParts,
+    Terminal, as_completed, inspect, prints, wait_all, wait_any,
 };
 pub use retry::{Backoff, Retry};
 pub use settings::{Isolation, Jail, Settings, User};

@@ -484,6 +484,21 @@ pub fn keep_heap() {
     }
 }
 
+/// Keeps the heaps of all threads as large as they have become. glibc gives each thread a heap of its own, and the first one
+/// that shrinks reads /proc/sys/vm/overcommit_memory: at any time, and a jailed process may open nothing. For a process
+/// with one job, whose threads should not wait for each other as they would with [`share_one_heap`].
+pub fn never_shrink_heaps() {
+    #[cfg(target_env = "gnu")]
+    for (option, bytes) in [
+        (libc::M_TRIM_THRESHOLD, i32::MAX),
+        // Fixed by the line above, at its small first value; this is what it becomes otherwise.
+        (libc::M_MMAP_THRESHOLD, KEPT_HEAP),
+    ] {
+        // SAFETY: it sets a number of the allocator's.
+        let _ = unsafe { libc::mallopt(option, bytes) };
+    }
+}
+
 /// Makes reads and writes of `fd` return instead of waiting.
 ///
 /// # Errors

@@ -139,6 +139,22 @@ pub const MAX_LINKS: usize = 40;
 /// Bytes of a guest's file. What a guest has beyond code and data is better not in it, and compiling costs many times
 /// its size. The parent holds the file while it loads the guest, and is to have no more than 256 MiB.
 pub const MAX_GUEST_FILE: u64 = 192 << 20;
+/// Address space of the compiler, bytes. Cranelift needs some hundred times the size of a large function.
+pub const COMPILER_MEMORY: u64 = 4 << 30;
+/// Address space of the compiler for each of its threads, bytes: a stack, a heap of the allocator's, which reserves 64 MiB
+/// and twice that while it is made, and a function of usual size.
+pub const COMPILER_THREAD_MEMORY: u64 = 256 << 20;
+/// Stack of a thread of the compiler, bytes: what the first thread of a process has by default. Deeply nested code takes
+/// much of it.
+pub const COMPILER_STACK: usize = 8 << 20;
+/// Bytes of a guest's file for each thread of its compiler: to compile these takes some hundred times as long as to start
+/// a thread.
+pub const GUEST_PER_COMPILER_THREAD: u64 = 32 << 10;
+/// Bytes of functions that may be compiled at the same time, in the worst case: with more, [`COMPILER_MEMORY`] might be too
+/// little, and a guest is compiled by one thread.
+pub const MAX_PARALLEL_BODIES: usize = 4 << 20;
+/// A compilation that takes so long is announced on the terminal: it is the time after which people begin to wonder.
+pub const ANNOUNCED_COMPILATION: Duration = Duration::from_secs(1);
 /// Models that one guest may have.
 pub const MAX_MODELS: usize = 64;
 /// Frames of a guest's backtrace that are kept.

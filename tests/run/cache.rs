@@ -133,7 +133,26 @@ fn without_the_cache_nothing_is_read_from_it_and_nothing_written() {
 }
 
 #[test]
-fn settings_that_change_the_code_or_the_verdict_have_an_entry_of_their_own() {
+fn one_entry_serves_all_limits_and_is_compared_with_them() {
+    let (cache, guest) = (Cache::new(), answer());
+    assert_answered(&cache.run(&guest, &[]));
+    for limit in [
+        ["--memory", "256KiB"],
+        ["--memory", "1GiB"],
+        ["--max-result", "1KiB"],
+    ] {
+        assert_answered(&cache.run(&guest, &[DO_NOT_COMPILE, limit].concat()));
+    }
+    let too_large = cache.run(&guest, &[DO_NOT_COMPILE, ["--memory", "64KiB"]].concat());
+    assert_eq!(too_large.code, Some(2), "{too_large:#?}");
+    let why = "the initial memory of 262144 bytes is above the cap of 65536 bytes";
+    assert!(too_large.stderr.contains(why), "{too_large:#?}");
+    assert_answered(&cache.run(&guest, &DO_NOT_COMPILE));
+    assert_eq!(cache.entries().len(), 1);
+}
+
+#[test]
+fn settings_that_change_the_code_have_an_entry_of_their_own() {
     let (cache, guest) = (Cache::new(), answer());
     assert_answered(&cache.run(&guest, &[]));
     assert_answered(&cache.run(&guest, &["--fuel", "1000"]));
@@ -142,9 +161,10 @@ fn settings_that_change_the_code_or_the_verdict_have_an_entry_of_their_own() {
     assert!(used_up.stdout.contains(r#""status":"fuel""#), "{used_up:#?}");
     assert_answered(&cache.run(&guest, &[&DO_NOT_COMPILE[..], &["--max-output", "1KiB"]].concat()));
     assert_eq!(cache.entries().len(), 2);
-    let too_large = cache.run(&guest, &["--memory", "64KiB"]);
-    assert_eq!(too_large.code, Some(2), "{too_large:#?}");
-    assert!(too_large.stderr.contains("initial memory"), "{too_large:#?}");
+    let another = fs::read_to_string(guest.path()).unwrap() + " ;; another";
+    fs::write(guest.path(), another).unwrap();
+    let refused = cache.run(&guest, &["--memory", "64KiB"]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
     assert_eq!(cache.entries().len(), 2, "what is refused is not kept");
 }
 

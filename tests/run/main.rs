@@ -12,6 +12,7 @@ mod bench;
 mod cache;
 mod callbacks;
 mod commands;
+mod compile;
 mod cookbook;
 mod demo;
 mod descriptors;

@@ -137,7 +137,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use mpwasm::MemoryInfo;
+    use mpwasm::{InitialSizes, MemoryInfo};
 
     use super::*;
 
@@ -171,6 +171,11 @@ mod tests {
                 initial: 1 << 20,
                 maximum: None,
             }),
+            initial: InitialSizes {
+                memory: 1 << 20,
+                table_elements: 9,
+                tables: 1,
+            },
             warnings: Vec::new(),
             refusals: Vec::new(),
         }

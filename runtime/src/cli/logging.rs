@@ -5,7 +5,7 @@ use std::{env, fmt};
 
 use clap::ValueEnum;
 use mpwasm::inert::Untrusted;
-use mpwasm::{LOG_TARGET, LogLevel};
+use mpwasm::{COMPILATION_TARGET, LOG_TARGET, LogLevel};
 use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -29,7 +29,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Lines for people: a warning of mpwasm's own looks as all that it says itself, the others have their level in front.
+/// Lines for people: a warning of mpwasm's own and the announcement of a long compilation look as all that it says itself, the
+/// others have their level in front.
 struct ForPeople(Format<format::Full, ()>);
 
 impl<S, N> FormatEvent<S, N> for ForPeople
@@ -44,10 +45,16 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let (level, target) = (*event.metadata().level(), event.metadata().target());
-        if level != Level::WARN || !target.starts_with("mpwasm") || target == LOG_TARGET {
+        let start = match (level, target) {
+            (_, LOG_TARGET) => None,
+            (Level::INFO, COMPILATION_TARGET) => Some("mpwasm: "),
+            (Level::WARN, target) => target.starts_with("mpwasm").then_some("mpwasm: warning: "),
+            _ => None,
+        };
+        let Some(start) = start else {
             return self.0.format_event(context, writer, event);
-        }
-        writer.write_str("mpwasm: warning: ")?;
+        };
+        writer.write_str(start)?;
         context.format_fields(writer.by_ref(), event)?;
         writer.write_char('\n')
     }
@@ -57,11 +64,19 @@ where
 /// logged.
 pub fn begin(verbose: u8, format: LogFormat, voice: Voice) -> LogLevel {
     let (own, guests, least) = levels(verbose);
+    let is_terminal = io::stderr().is_terminal();
+    // Who waits at a terminal wants to know for what. In a pipe or a file it would be noise.
+    let compilations = if is_terminal {
+        own.max(LevelFilter::INFO)
+    } else {
+        own
+    };
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("mpwasm", own)
+        .with_target(COMPILATION_TARGET, compilations)
         .with_target(LOG_TARGET, guests);
-    let colours = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = match format {
         LogFormat::Text => {
             let as_ever = format::format().without_time().with_target(false);

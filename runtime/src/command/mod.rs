@@ -64,6 +64,7 @@ use self::stdio::Opened;
 pub use self::stdio::{ChildStderr, ChildStdin, ChildStdout, Input, Sink, Stdio};
 use crate::error::Error;
 use crate::grants::DirGrant;
+use crate::guest::EngineSettings;
 use crate::pool::{Builder, Guest};
 use crate::retry::Retry;
 use crate::settings::{Isolation, Settings};
@@ -303,15 +304,11 @@ impl Command {
         if !info.is_command {
             return Err(Error::NoCommand { name: name() });
         }
-        let (initial, cap) = (
-            info.memory.map_or(0, |memory| memory.initial),
-            self.settings.memory,
-        );
-        if initial > cap {
-            let reason = format!("the initial memory of {initial} bytes is above the cap of {cap} bytes");
+        let reasons = info.initial.above(&EngineSettings::from(&self.settings));
+        if !reasons.is_empty() {
             return Err(Error::Refused {
                 name: name(),
-                reasons: vec![reason],
+                reasons,
             });
         }
         self.guest.task(&self.args).checked()?;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Verdict;
 use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
-use crate::guest::{Compiled, EngineSettings, Export, Report, Role, compile};
+use crate::guest::{Compiled, EngineSettings, Export, GuestInfo, Report, Role, compile};
 
 /// All imports that there are, a line of text form each. Their order gives the corpus its meaning.
 const IMPORTS: &str = include_str!("../../../tests/hostile/imports.wat");
@@ -53,10 +53,12 @@ fn run(rig: &Mutex<Option<Rig>>, role: Role, export: Export, script: &[u8]) -> R
 
 fn new(role: Role) -> Rig {
     let guest = interpreter();
+    let mut info = GuestInfo::default();
     match on_thread(COMPILER_STACK, || {
-        compile(guest.as_bytes(), &EngineSettings::from(&settings()))
+        let settings = EngineSettings::from(&settings());
+        compile(guest.as_bytes(), &settings, None, |checked| info = checked)
     }) {
-        Compiled::Accepted { info, artifact } => Rig::new(role, &info, &artifact),
+        Compiled::Accepted(artifact) => Rig::new(role, &info, &artifact),
         other => panic!("the interpreter is no guest: {other:?}"),
     }
 }

@@ -18,8 +18,10 @@ const READABLE: usize = 16 << 10;
 /// When the compiler accepts what a worker does not, or when the guest gets out of its bounds.
 #[must_use]
 pub fn guest(input: &[u8]) -> Verdict {
+    let limits = EngineSettings::from(&settings());
+    let mut info = GuestInfo::default();
     let compiled = on_thread(COMPILER_STACK, || {
-        compile(input, &EngineSettings::from(&settings()))
+        compile(input, &limits, None, |checked| info = checked)
     });
     match compiled {
         Compiled::NotWasm(why) => {
@@ -34,7 +36,8 @@ pub fn guest(input: &[u8]) -> Verdict {
                 .for_each(|line| assert_readable(line));
             Verdict::Refused
         }
-        Compiled::Accepted { info, artifact } => {
+        Compiled::Accepted(_) if !info.initial.above(&limits).is_empty() => Verdict::Refused,
+        Compiled::Accepted(artifact) => {
             info.warnings.iter().for_each(|line| assert_readable(line));
             run(&info, &artifact);
             Verdict::Taken

@@ -175,8 +175,10 @@ fn dispatcher_all() -> Vec<u8> {
 }
 
 fn compiler_accepted() -> Vec<u8> {
-    let (info, artifact) = (GuestInfo::default(), &b"\0elf"[..]);
-    said(4, &FromCompiler::Accepted { info, artifact })
+    let mut input = said_by(4);
+    put(&mut input, &FromCompiler::Checked(GuestInfo::default()));
+    put(&mut input, &FromCompiler::Compiled(b"\0elf"));
+    input
 }
 
 fn tasks_all() -> Vec<u8> {

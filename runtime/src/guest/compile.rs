@@ -2,34 +2,35 @@
 //!
 //! Runs in the compiler process only, which has limits of time and memory of its own: the engine does not
 //! promise to compile every module quickly. No code of the guest runs here. Everything that can be known about
-//! a guest before it runs is checked here, so that workers find nothing to object to.
+//! a guest before it runs is checked here, so that workers find nothing to object to. It is checked before any code is
+//! compiled, so that a guest that is refused is refused at once.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use wasmtime::{ExternType, FuncType, ImportType, Linker, Module, Store};
+use rayon::ThreadPool;
+use wasmtime::{Engine, ExternType, Linker, Module, Store, ValType};
+use wasmtime_environ::wasmparser::{self, FuncType};
 
 use super::deadline::Deadline;
-use super::engine::{EngineSettings, MAX_TABLES, Role, engine};
-use super::exports::{self, Refusals, Shown, brief};
+use super::engine::{EngineSettings, compiler};
+use super::exports::{self, Refusals, brief};
 use super::info::GuestInfo;
 use super::load::linker;
+use super::module::{Extern, ModuleTypes, body_sizes};
 use super::output::Prints;
 use super::state::State;
 use crate::inert::inert;
 use crate::outcome::{LogLevel, Stream};
-use crate::settings::{MAX_SHOWN_ERROR, MAX_TABLE_ELEMENTS};
+use crate::settings::{MAX_PARALLEL_BODIES, MAX_SHOWN_ERROR};
 
 /// What became of the bytes.
 #[derive(Debug)]
 pub enum Compiled {
-    /// A guest, or a command.
-    Accepted {
-        /// What it exports and imports.
-        info: GuestInfo,
-        /// For [`Executor::load`](super::Executor::load), in any process with the same settings.
-        artifact: Vec<u8>,
-    },
+    /// A guest, or a command: the artifact, for [`Executor::load`](super::Executor::load) in any process with the same
+    /// settings.
+    Accepted(Vec<u8>),
     /// WebAssembly that mpwasm does not accept; [`GuestInfo::refusals`] says why. Where the engine itself
     /// refused it, nothing else is known about it.
     Refused(GuestInfo),
@@ -37,21 +38,55 @@ pub enum Compiled {
     NotWasm(String),
 }
 
-/// Compiles the binary or text form of a module.
+/// A module that passed the checks.
+struct Checked<'a> {
+    info: GuestInfo,
+    /// The binary form.
+    binary: Cow<'a, [u8]>,
+    engine: Engine,
+}
+
+/// Checks the binary or text form of a module, then compiles it. `checked` is called between the two, with what is in the
+/// guest. How that compares with the limits is not checked here ([`InitialSizes`](super::InitialSizes)).
 ///
-/// Uses the calling thread alone, and much of its stack for deeply nested code: give it some megabytes.
+/// Uses `threads`, or else the calling thread alone. Deeply nested code takes much stack: give them some megabytes.
 #[must_use]
-pub fn compile(bytes: &[u8], settings: &EngineSettings) -> Compiled {
+pub fn compile(
+    bytes: &[u8],
+    settings: &EngineSettings,
+    threads: Option<&ThreadPool>,
+    checked: impl FnOnce(GuestInfo) + Send,
+) -> Compiled {
     if let Err(reason) = looks_like_wasm(bytes) {
         return Compiled::NotWasm(reason.to_owned());
     }
+    let work = || {
+        let Checked { info, binary, engine } = match check(bytes, settings, threads) {
+            Ok(checked) => checked,
+            Err(info) => return Compiled::Refused(*info),
+        };
+        checked(info);
+        // Nothing is loaded: this process makes no executable memory.
+        match engine.precompile_module(&binary) {
+            Ok(artifact) => Compiled::Accepted(artifact),
+            Err(error) => Compiled::Refused(*refusal(engine_message(&error))),
+        }
+    };
+    let work = || match threads {
+        Some(threads) => threads.install(work),
+        None => work(),
+    };
     // The engine should not panic on any input. If it does, that is a refusal and no reason to fall over.
-    catch_unwind(AssertUnwindSafe(|| checked(bytes, settings)))
-        .unwrap_or_else(|_| refused("the WebAssembly engine failed on this module".to_owned()))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Compiled::Refused(*refusal(
+            "the WebAssembly engine failed on this module".to_owned(),
+        ))
+    })
 }
 
-fn refused(reason: String) -> Compiled {
-    Compiled::Refused(GuestInfo {
+/// What is known of a guest that is refused for one reason.
+fn refusal(reason: String) -> Box<GuestInfo> {
+    Box::new(GuestInfo {
         refusals: vec![reason],
         ..GuestInfo::default()
     })
@@ -110,34 +145,43 @@ fn text_begins_with_parenthesis(bytes: &[u8]) -> bool {
     }
 }
 
-fn checked(bytes: &[u8], settings: &EngineSettings) -> Compiled {
-    let (engine, linker) = match engine(Role::Compiler, settings).and_then(|e| Ok((linker(&e)?, e))) {
-        Ok((linker, engine)) => (engine, linker),
-        Err(error) => return refused(error.to_string()),
-    };
-    let module = match Module::new(&engine, bytes) {
-        Ok(module) => module,
-        Err(error) => return refused(engine_message(&error)),
-    };
+/// Returns the module of a guest that passes all checks but those of limits, with the engine to compile it.
+fn check<'a>(
+    bytes: &'a [u8],
+    settings: &EngineSettings,
+    threads: Option<&ThreadPool>,
+) -> Result<Checked<'a>, Box<GuestInfo>> {
+    let binary = wat::parse_bytes(bytes).map_err(|error| refusal(engine_message(&error.into())))?;
+    let parallel = threads.is_some_and(|threads| fits_on(&binary, threads.current_num_threads()));
+    let engine = compiler(settings, parallel).map_err(|error| refusal(error.to_string()))?;
+    let linker = linker(&engine).map_err(|error| refusal(error.to_string()))?;
+    let types = Module::validate(&engine, &binary)
+        .and_then(|()| Ok(ModuleTypes::read(&binary)?))
+        .map_err(|error| refusal(engine_message(&error)))?
+        .ok_or_else(|| refusal("the module has no end".to_owned()))?;
     let mut info = GuestInfo::default();
     let mut refusals = Refusals::default();
-    let exports = module.exports().map(|export| (export.name(), export.ty()));
-    exports::read(exports, &mut info, &mut refusals);
-    read_imports(&module, &linker, settings, &mut info, &mut refusals);
-    read_sizes(&module, settings, &info, &mut refusals);
+    exports::read(types.exports(), &mut info, &mut refusals);
+    read_imports(&types, &linker, settings, &mut info, &mut refusals);
+    info.initial = types.initial_sizes();
     info.refusals = refusals.into_lines();
-    if !info.refusals.is_empty() {
-        return Compiled::Refused(info);
+    match info.refusals.is_empty() {
+        true => Ok(Checked { info, binary, engine }),
+        false => Err(Box::new(info)),
     }
-    match module.serialize() {
-        Ok(artifact) => Compiled::Accepted { info, artifact },
-        Err(error) => refused(engine_message(&error)),
-    }
+}
+
+/// Whether so many threads may compile functions of this module at the same time: the largest ones, at worst.
+fn fits_on(binary: &[u8], threads: usize) -> bool {
+    let mut sizes = body_sizes(binary);
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let at_once: usize = sizes.iter().take(threads).sum();
+    at_once <= MAX_PARALLEL_BODIES
 }
 
 /// Checks every import against what there is.
 fn read_imports(
-    module: &Module,
+    types: &ModuleTypes,
     linker: &Linker<State>,
     settings: &EngineSettings,
     info: &mut GuestInfo,
@@ -146,68 +190,53 @@ fn read_imports(
     // A store is only needed to ask for the types of what the linker holds.
     let state = State::new(settings, Arc::new(Deadline::new()), Arc::new(NoPrints));
     let mut store = Store::new(linker.engine(), state);
-    let mut seen = std::collections::HashSet::new();
-    for import in module.imports() {
-        if let Err(reason) = check_import(&import, linker, &mut store) {
+    for (module, name, wanted) in types.imports() {
+        if let Err(reason) = check_import(module, name, &wanted, linker, &mut store) {
             refusals.push(reason);
-        } else if seen.insert((import.module(), import.name())) {
-            info.imports
-                .push((import.module().to_owned(), import.name().to_owned()));
+        } else if info
+            .imports
+            .last()
+            .is_none_or(|(m, n)| (&**m, &**n) != (module, name))
+        {
+            // Imports of one name stand together.
+            info.imports.push((module.to_owned(), name.to_owned()));
         }
     }
 }
 
 fn check_import(
-    import: &ImportType<'_>,
+    module: &str,
+    name: &str,
+    wanted: &Extern<'_>,
     linker: &Linker<State>,
     store: &mut Store<State>,
 ) -> Result<(), String> {
-    let (module, name) = (brief(import.module()), brief(import.name()));
-    let Ok(known) = linker.get(&mut *store, import.module(), import.name()) else {
+    let known = linker.get(&mut *store, module, name);
+    let (module, name) = (brief(module), brief(name));
+    let Ok(known) = known else {
         return Err(format!("the import `{module}.{name}` does not exist"));
     };
-    let (wanted, known) = (import.ty(), known.ty(&*store));
-    let same = match (&wanted, &known) {
-        (ExternType::Func(wanted), ExternType::Func(known)) => FuncType::eq(wanted, known),
-        _ => false,
-    };
-    if same {
-        return Ok(());
+    let known = parsed(&known.ty(&*store));
+    match wanted {
+        Extern::Func(wanted) if **wanted == known => Ok(()),
+        _ => Err(format!(
+            "the import `{module}.{name}` is {}, not {wanted}",
+            Extern::Func(&known)
+        )),
     }
-    Err(format!(
-        "the import `{module}.{name}` is {}, not {}",
-        Shown(&known),
-        Shown(&wanted)
-    ))
 }
 
-/// Checks what an instance needs before it runs. The memory may be one that is not exported.
-fn read_sizes(module: &Module, settings: &EngineSettings, info: &GuestInfo, refusals: &mut Refusals) {
-    const PAGE: u64 = 65536;
-    let needs = module.resources_required();
-    let exported = info.memory.map_or(0, |memory| memory.initial);
-    let initial = needs
-        .max_initial_memory_size
-        .map_or(0, |pages| pages.saturating_mul(PAGE))
-        .max(exported);
-    if initial > settings.memory {
-        refusals.push(format!(
-            "the initial memory of {initial} bytes is above the cap of {} bytes",
-            settings.memory
-        ));
-    }
-    let elements = needs.max_initial_table_size.unwrap_or(0);
-    if elements > MAX_TABLE_ELEMENTS as u64 {
-        refusals.push(format!(
-            "a table of {elements} elements is above the limit of {MAX_TABLE_ELEMENTS}"
-        ));
-    }
-    if needs.num_tables > MAX_TABLES {
-        refusals.push(format!(
-            "{} tables are above the limit of {MAX_TABLES}",
-            needs.num_tables
-        ));
-    }
+/// A type of what the linker holds, which are functions of numbers, as the parser knows it.
+fn parsed(ty: &ExternType) -> FuncType {
+    let number = |ty| match ty {
+        ValType::I32 => wasmparser::ValType::I32,
+        ValType::I64 => wasmparser::ValType::I64,
+        ValType::F32 => wasmparser::ValType::F32,
+        ValType::F64 => wasmparser::ValType::F64,
+        ValType::V128 | ValType::Ref(_) => unreachable!("no import of ours takes or returns one"),
+    };
+    let ty = ty.unwrap_func();
+    FuncType::new(ty.params().map(number), ty.results().map(number))
 }
 
 /// Nothing runs here, so nothing prints.
@@ -233,7 +262,7 @@ mod tests {
     }
 
     fn not_wasm(bytes: &[u8]) -> String {
-        match compile(bytes, &settings()) {
+        match compile(bytes, &settings(), None, |_| {}) {
             Compiled::NotWasm(reason) => reason,
             other => panic!("{other:?}"),
         }
@@ -249,9 +278,7 @@ mod tests {
             \x05\x04\x01\x01\x01\x03\
             \x07\x15\x02\x06memory\x02\x00\x08runnable\x00\x00\
             \x0a\x06\x01\x04\x00\x41\x00\x0b";
-        let Compiled::Accepted { info, artifact } = compile(binary, &settings()) else {
-            panic!("{:?}", compile(binary, &settings()));
-        };
+        let (info, artifact) = accepted(binary, &settings());
         assert!(!artifact.is_empty());
         assert_eq!(info, accepted(&text, &settings()).0);
         assert_eq!(
@@ -417,7 +444,7 @@ mod tests {
                 let at = random.random_range(4..bytes.len());
                 bytes[at] = random.random();
             }
-            if let Compiled::Refused(info) = compile(&bytes, &settings()) {
+            if let Compiled::Refused(info) = compile(&bytes, &settings(), None, |_| {}) {
                 assert!(!info.refusals[0].contains("engine failed"), "{bytes:?}");
             }
         }

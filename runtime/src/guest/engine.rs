@@ -58,8 +58,6 @@ impl From<&Settings> for EngineSettings {
 /// What a process does with its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
-    /// Compiles, and runs nothing.
-    Compiler,
     /// Runs a fresh instance for each task, one at a time, as fast as possible. Reserves 17 GiB of address
     /// space.
     Worker,
@@ -69,12 +67,18 @@ pub enum Role {
     Tasks,
 }
 
+/// The engine of the compiler. A `parallel` one compiles functions on the threads of the rayon pool that it is called
+/// in; the code is the same.
+pub(super) fn compiler(settings: &EngineSettings, parallel: bool) -> Result<Engine, LoadError> {
+    new(config(settings).parallel_compilation(parallel))
+}
+
 /// The engine for `role`.
 pub(super) fn engine(role: Role, settings: &EngineSettings) -> Result<Engine, LoadError> {
     let mut config = config(settings);
     config.allocation_strategy(match role {
         Role::Worker => InstanceAllocationStrategy::Pooling(pool()),
-        Role::Compiler | Role::Callbacks | Role::Tasks => InstanceAllocationStrategy::OnDemand,
+        Role::Callbacks | Role::Tasks => InstanceAllocationStrategy::OnDemand,
     });
     new(&config)
 }
@@ -119,9 +123,9 @@ fn config(settings: &EngineSettings) -> Config {
         .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_BACKTRACE))
         // The guest's debug information is never read: parsing it is more attack surface than it is worth.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .debug_info(false);
-    // Compilation uses the calling thread alone: wasmtime's feature `parallel-compilation` is off in this
-    // workspace, and must stay so where a process has to be single-threaded.
+        .debug_info(false)
+        // No process but the compiler starts threads for its engine.
+        .parallel_compilation(false);
     config
 }
 
@@ -199,7 +203,7 @@ mod tests {
     }
 
     fn accepts(wat: &str) -> Result<(), String> {
-        let engine = engine(Role::Compiler, &settings()).expect("the engine's settings are valid");
+        let engine = compiler(&settings(), false).expect("the engine's settings are valid");
         Module::new(&engine, wat)
             .map(drop)
             .map_err(|error| format!("{error:#}"))
@@ -207,7 +211,7 @@ mod tests {
 
     #[test]
     fn every_role_has_an_engine() {
-        for role in [Role::Compiler, Role::Worker, Role::Callbacks, Role::Tasks] {
+        for role in [Role::Worker, Role::Callbacks, Role::Tasks] {
             for fuel in [None, Some(1000)] {
                 engine(role, &EngineSettings { fuel, ..settings() })
                     .unwrap_or_else(|e| panic!("{role:?}: {e}"));

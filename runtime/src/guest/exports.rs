@@ -5,9 +5,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use wasmtime::{ExternType, FuncType, ValType};
+use wasmtime_environ::wasmparser::ValType;
 
 use super::info::{GuestInfo, MemoryInfo, ModelInfo};
+use super::module::{Extern, PAGE};
 use crate::inert::inert;
 use crate::settings::{MAX_EXPORT_NAME, MAX_MODELS, MAX_REFUSALS, MAX_SHOWN_NAME};
 
@@ -69,7 +70,7 @@ struct Draft {
 
 /// Fills `info` from the guest's exports.
 pub(super) fn read<'a>(
-    exports: impl Iterator<Item = (&'a str, ExternType)>,
+    exports: impl Iterator<Item = (&'a str, Extern<'a>)>,
     info: &mut GuestInfo,
     refusals: &mut Refusals,
 ) {
@@ -86,14 +87,14 @@ pub(super) fn read<'a>(
         let expected = match name {
             "memory" => {
                 match ty {
-                    ExternType::Memory(memory) => {
-                        let bytes = |pages: u64| pages.saturating_mul(memory.page_size());
+                    Extern::Memory(memory) => {
+                        let bytes = |pages: u64| pages.saturating_mul(PAGE);
                         info.memory = Some(MemoryInfo {
-                            initial: bytes(memory.minimum()),
-                            maximum: memory.maximum().map(bytes),
+                            initial: bytes(memory.initial),
+                            maximum: memory.maximum.map(bytes),
                         });
                     }
-                    other => refusals.push(format!("the export `memory` is {}, not a memory", Shown(&other))),
+                    other => refusals.push(format!("the export `memory` is {other}, not a memory")),
                 }
                 continue;
             }
@@ -122,11 +123,7 @@ pub(super) fn read<'a>(
             },
         };
         if !expected.fits(&ty) {
-            refusals.push(format!(
-                "the export `{}` is {}, not {expected}",
-                brief(name),
-                Shown(&ty)
-            ));
+            refusals.push(format!("the export `{}` is {ty}, not {expected}", brief(name)));
         }
     }
     if info.memory.is_none() {
@@ -235,14 +232,13 @@ enum Expected {
 }
 
 impl Expected {
-    fn fits(self, ty: &ExternType) -> bool {
-        let ExternType::Func(ty) = ty else { return false };
-        let mut results = ty.results();
-        ty.params().len() == 0
-            && match self {
-                Self::Status => matches!((results.next(), results.next()), (Some(ValType::I32), None)),
-                Self::Nothing => results.len() == 0,
-            }
+    fn fits(self, ty: &Extern<'_>) -> bool {
+        let Extern::Func(ty) = ty else { return false };
+        let results: &[ValType] = match self {
+            Self::Status => &[ValType::I32],
+            Self::Nothing => &[],
+        };
+        ty.params().is_empty() && ty.results() == results
     }
 }
 
@@ -253,46 +249,6 @@ impl fmt::Display for Expected {
             Self::Nothing => "a function () -> ()",
         })
     }
-}
-
-/// A type as it stands in a message.
-pub(super) struct Shown<'a>(pub(super) &'a ExternType);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ExternType::Func(ty) => write!(f, "a function {}", Signature(ty)),
-            ExternType::Global(_) => f.write_str("a global"),
-            ExternType::Table(_) => f.write_str("a table"),
-            ExternType::Memory(_) => f.write_str("a memory"),
-            ExternType::Tag(_) => f.write_str("a tag"),
-        }
-    }
-}
-
-struct Signature<'a>(&'a FuncType);
-
-impl fmt::Display for Signature<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        list(f, self.0.params())?;
-        f.write_str(" -> ")?;
-        match self.0.results().len() {
-            1 => self.0.results().try_for_each(|ty| write!(f, "{ty}")),
-            _ => list(f, self.0.results()),
-        }
-    }
-}
-
-/// `(i32, i64)`, with an end: a hostile guest's functions have a thousand parameters.
-fn list(f: &mut fmt::Formatter<'_>, types: impl ExactSizeIterator<Item = ValType>) -> fmt::Result {
-    const SHOWN: usize = 16;
-    let count = types.len();
-    f.write_str("(")?;
-    for (i, ty) in types.take(SHOWN).enumerate() {
-        let comma = if i == 0 { "" } else { ", " };
-        write!(f, "{comma}{ty}")?;
-    }
-    f.write_str(if count > SHOWN { ", ...)" } else { ")" })
 }
 
 #[cfg(test)]

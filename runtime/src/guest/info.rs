@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{MAX_EXPORT_NAME, MAX_IMPORT_NAME, MAX_IMPORTS, MAX_MODELS, MAX_NOTE, MAX_REFUSALS};
+use super::engine::{EngineSettings, MAX_TABLES};
+use crate::settings::{
+    MAX_EXPORT_NAME, MAX_IMPORT_NAME, MAX_IMPORTS, MAX_MODELS, MAX_NOTE, MAX_REFUSALS, MAX_TABLE_ELEMENTS,
+};
 use crate::wire::bounded;
 
 /// A guest, as its exports and imports describe it.
@@ -26,6 +29,8 @@ pub struct GuestInfo {
     pub imports: Vec<(String, String)>,
     /// The exported memory.
     pub memory: Option<MemoryInfo>,
+    /// What an instance has before it runs.
+    pub initial: InitialSizes,
     /// What is suspicious, though no reason to refuse the guest: one line each.
     #[serde(deserialize_with = "bounded::texts::<_, MAX_REFUSALS, MAX_NOTE>")]
     pub warnings: Vec<String>,
@@ -60,6 +65,46 @@ pub struct ModelInfo {
     /// The export that says in the end what the callbacks have made of all.
     #[serde(deserialize_with = "bounded::optional_text::<_, MAX_EXPORT_NAME>")]
     pub final_callback: Option<String>,
+}
+
+/// What an instance of a guest has before it runs, whether it is exported or not.
+///
+/// Limits are compared with it when a guest is loaded, and not when it is compiled: the code is the same for all of
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitialSizes {
+    /// Bytes of the memory.
+    pub memory: u64,
+    /// Elements of the largest table.
+    pub table_elements: u64,
+    /// Tables.
+    pub tables: u32,
+}
+
+impl InitialSizes {
+    /// Returns why an instance of these sizes is above the limits, one line for each limit.
+    pub(crate) fn above(&self, limits: &EngineSettings) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.memory > limits.memory {
+            lines.push(format!(
+                "the initial memory of {} bytes is above the cap of {} bytes",
+                self.memory, limits.memory
+            ));
+        }
+        if self.table_elements > MAX_TABLE_ELEMENTS as u64 {
+            lines.push(format!(
+                "a table of {} elements is above the limit of {MAX_TABLE_ELEMENTS}",
+                self.table_elements
+            ));
+        }
+        if self.tables > MAX_TABLES {
+            lines.push(format!(
+                "{} tables are above the limit of {MAX_TABLES}",
+                self.tables
+            ));
+        }
+        lines
+    }
 }
 
 /// Sizes of a linear memory in bytes.

@@ -61,19 +61,28 @@ pub(in crate::guest) fn settings() -> EngineSettings {
 }
 
 /// What `compile` says to a guest that it must accept.
-pub(in crate::guest) fn accepted(wat: &str, settings: &EngineSettings) -> (GuestInfo, Vec<u8>) {
-    match compile(wat.as_bytes(), settings) {
-        Compiled::Accepted { info, artifact } => (info, artifact),
+pub(in crate::guest) fn accepted(
+    guest: &(impl AsRef<[u8]> + ?Sized),
+    settings: &EngineSettings,
+) -> (GuestInfo, Vec<u8>) {
+    let mut info = GuestInfo::default();
+    match compile(guest.as_ref(), settings, None, |checked| info = checked) {
+        Compiled::Accepted(artifact) => (info, artifact),
         other => panic!("{other:?}"),
     }
 }
 
-/// The reasons for which `compile` refuses a guest.
+/// The reasons for which a guest is refused, those of limits last.
 pub(in crate::guest) fn refusals(bytes: impl AsRef<[u8]>) -> Vec<String> {
-    match compile(bytes.as_ref(), &settings()) {
-        Compiled::Refused(info) => info.refusals,
-        other => panic!("{other:?}"),
+    let mut info = GuestInfo::default();
+    match compile(bytes.as_ref(), &settings(), None, |checked| info = checked) {
+        Compiled::Refused(refused) => info = refused,
+        Compiled::Accepted(_) => {}
+        Compiled::NotWasm(why) => panic!("{why}"),
     }
+    let reasons = [info.refusals, info.initial.above(&settings())].concat();
+    assert!(!reasons.is_empty(), "it is accepted");
+    reasons
 }
 
 /// An executor and what surrounds it in a worker.

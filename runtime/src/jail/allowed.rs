@@ -45,8 +45,8 @@ pub fn of(role: Role, files: Option<Access>) -> impl Iterator<Item = &'static Al
     let lists: &[&[Allowed]] = match role {
         Role::Worker => &[RUN, OWN, NO_NEW_CODE, GUEST, HOME],
         Role::Tasks => &[RUN, OWN, NO_NEW_CODE, GUEST],
-        // It makes code, and looks at it through the engine.
-        Role::Compiler => &[RUN, OWN, NEW_CODE],
+        // It makes code, which others load.
+        Role::Compiler => &[RUN, OWN, NO_NEW_CODE],
         Role::Dispatcher => &[RUN, NEW_CODE, DISPATCH, START, HOME],
     };
     let files: &[&[Allowed]] = match (role, files) {
@@ -138,13 +138,14 @@ const OWN: &[Allowed] = &[
     allow(libc::SYS_rt_sigaction, Except(0, libc::SIGSYS.cast_unsigned())),
 ];
 
-/// W^X for good: once its guests are loaded, a process that runs them makes no executable memory.
+/// W^X for good: once its guests are loaded, a process that runs them makes no executable memory. The compiler makes none
+/// at all.
 const NO_NEW_CODE: &[Allowed] = &[
     allow(libc::SYS_mmap, Without(2, PROT_EXEC)),
     allow(libc::SYS_mprotect, Without(2, PROT_EXEC)),
 ];
 
-/// The compiler, and a dispatcher that loads guests for callbacks at any time.
+/// A dispatcher, which loads guests for callbacks at any time.
 const NEW_CODE: &[Allowed] = &[
     allow(libc::SYS_mmap, Always),
     allow(libc::SYS_mprotect, Always),

@@ -102,12 +102,12 @@ impl LastWords {
     }
 
     /// How a child ended that should not have: its status, and what it said.
-    pub fn describe(self, child: &mut OneJob) -> String {
+    pub fn describe(&self, child: &mut OneJob) -> String {
         let status = child.process.wait_until(Time::now() + Duration::from_secs(1));
         let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
         let mut words = Vec::new();
         // An error means that there is no more to be had now.
-        let _ = self.0.take(MAX_LAST_WORDS).read_to_end(&mut words);
+        let _ = (&self.0).take(MAX_LAST_WORDS).read_to_end(&mut words);
         let words = String::from_utf8_lossy(&words);
         match words.trim() {
             "" => end,

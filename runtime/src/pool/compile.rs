@@ -1,11 +1,15 @@
 //! Compiling a guest: the parent's side. The compiler is a process of its own, with a time limit here; what the cache
 //! has is not compiled again.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use nix::poll::{PollFd, PollFlags};
 
 use super::CompiledGuest;
@@ -17,12 +21,15 @@ use crate::inert::inert;
 use crate::jail::Plan;
 use crate::limit_names::limit_behind;
 use crate::process::{self, Executable, Role, poll_until, sealed_memory};
-use crate::settings::{MAX_GUEST_FILE, Settings};
+use crate::settings::{ANNOUNCED_COMPILATION, MAX_GUEST_FILE, Settings};
 use crate::standard_descriptors;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
 use crate::wire::messages::{FromCompiler, ToCompiler, compiler_frame};
+
+/// The target under which `tracing` knows of a compilation that takes longer than a second: one event at level `INFO`.
+pub const COMPILATION_TARGET: &str = "mpwasm::compilation";
 
 /// What the compiler says of a guest.
 enum Verdict {
@@ -51,7 +58,7 @@ pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo,
     let path = path.as_ref();
     process::check_initialised(settings.jail)?;
     let bytes = read(path)?;
-    let verdict = run_compiler(&Executable::Own, settings, &path.to_string_lossy(), &bytes)?;
+    let verdict = run_compiler(&Executable::Own, settings, &path.to_string_lossy(), &bytes, false)?;
     Ok(match verdict {
         Verdict::Accepted(compiled) => compiled.info,
         Verdict::Refused(info) => info,
@@ -104,94 +111,255 @@ fn look_up_or_compile(
     name: &str,
     bytes: &[u8],
 ) -> Result<Verdict, Error> {
-    let compile = || {
+    let engine = EngineSettings::from(settings);
+    let compile = |is_kept| {
         let started = Time::now();
-        let verdict = run_compiler(executable, settings, name, bytes)?;
+        let verdict = run_compiler(executable, settings, name, bytes, is_kept)?;
         let took = Time::now().since(started);
         tracing::debug!("{}: compiled in {} ms", inert(name), took.as_millis());
         Ok(verdict)
     };
     let Some(cache) = cache else {
-        return compile();
+        return compile(false);
     };
-    let key = match Key::of(executable, &EngineSettings::from(settings), bytes) {
+    let key = match Key::of(executable, &engine, bytes) {
         Ok(key) => key,
         Err(why) => {
             tracing::debug!("{}: the cache is not used: {why}", inert(name));
-            return compile();
+            return compile(false);
         }
     };
     if let Some(compiled) = cache.load(&key) {
         tracing::debug!("{}: taken from the cache", inert(name));
-        return Ok(Verdict::Accepted(compiled));
+        let info = with_limits(compiled.info.clone(), &engine);
+        return Ok(match info.refusals.is_empty() {
+            true => Verdict::Accepted(compiled),
+            false => Verdict::Refused(info),
+        });
     }
-    let verdict = compile()?;
+    let verdict = compile(true)?;
     if let Verdict::Accepted(compiled) = &verdict {
         cache.store(&key, compiled);
     }
     Ok(verdict)
 }
 
+/// Lets a compiler compile a guest. `is_kept` says whether the cache will have it.
 fn run_compiler(
     executable: &Executable,
     settings: &Settings,
     name: &str,
     bytes: &[u8],
+    is_kept: bool,
 ) -> Result<Verdict, Error> {
     let failed = |why: String| Error::Compile {
         name: name.to_owned(),
         why,
     };
-    standard_descriptors::fill();
-    let (words, diagnostics) = LastWords::new()?;
-    let (process, mut channel) = child::start(
-        executable,
-        Role::Compiler,
-        &diagnostics,
-        compiler_frame(bytes.len()),
-    )?;
-    let mut compiler = OneJob::new(process, Role::Compiler);
-    drop(diagnostics);
-    let guest = sealed_memory(c"mpwasm-guest", bytes)?;
-    let message = ToCompiler {
-        engine: EngineSettings::from(settings),
-        timeout: settings.compile_timeout,
-        jail: Plan::new(settings.jail, settings.user),
-    };
-    channel
-        .send_with(&message, &[guest.as_fd()])
-        .map_err(|error| failed(error.to_string()))?;
-    let until = Time::now() + settings.compile_timeout;
-    while !channel.inbox().has_frame() {
-        match receive_until(&mut channel, until) {
-            Ok(Filled::Closed) => {
-                let end = words.describe(&mut compiler);
-                let limit = limit_behind(libc::ENOMEM).map_or_else(String::new, |limit| format!("; {limit}"));
-                return Err(failed(format!(
-                    "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have{limit}"
-                )));
+    let engine = EngineSettings::from(settings);
+    let mut compiler = Compiler::start(executable, settings, &engine, name, bytes, is_kept)?;
+    let mut checked = None;
+    loop {
+        compiler.wait().map_err(failed)?;
+        let unreadable = |error| failed(format!("the compiler's answer can't be read: {error}"));
+        let frame = compiler.channel.inbox().next().map_err(unreadable)?;
+        match decode(frame.unwrap_or_default()).map_err(unreadable)? {
+            FromCompiler::NotWasm(why) => {
+                return Err(Error::NotWasm {
+                    name: name.to_owned(),
+                    why: why.to_owned(),
+                });
             }
-            Ok(_) if Time::now() >= until => {
-                let timeout = humantime::format_duration(settings.compile_timeout);
-                return Err(failed(format!("it takes longer than {timeout}")));
+            FromCompiler::Refused(info) => return Ok(Verdict::Refused(with_limits(info, &engine))),
+            FromCompiler::Checked(info) => {
+                let info = with_limits(info, &engine);
+                if !info.refusals.is_empty() {
+                    return Ok(Verdict::Refused(info));
+                }
+                compiler.checked = Some(Time::now());
+                checked = Some(info);
             }
-            Ok(_) => {}
-            Err(error) => return Err(failed(error.to_string())),
+            FromCompiler::Compiled(artifact) => {
+                let info =
+                    checked.ok_or_else(|| failed("the compiler did not say what it compiled".to_owned()))?;
+                let artifact = sealed_memory(c"mpwasm-artifact", artifact)?;
+                Took::note(Time::now().since(compiler.started));
+                return Ok(Verdict::Accepted(CompiledGuest { info, artifact }));
+            }
         }
     }
-    let unreadable = |error| failed(format!("the compiler's answer can't be read: {error}"));
-    let frame = channel.inbox().next().map_err(unreadable)?.unwrap_or_default();
-    match decode(frame).map_err(unreadable)? {
-        FromCompiler::NotWasm(why) => Err(Error::NotWasm {
-            name: name.to_owned(),
-            why: why.to_owned(),
-        }),
-        FromCompiler::Refused(info) => Ok(Verdict::Refused(info)),
-        FromCompiler::Accepted { info, artifact } => {
-            let artifact = sealed_memory(c"mpwasm-artifact", artifact)?;
-            Ok(Verdict::Accepted(CompiledGuest { info, artifact }))
+}
+
+/// Adds the limits that the guest is above to the reasons why it is refused.
+fn with_limits(mut info: GuestInfo, limits: &EngineSettings) -> GuestInfo {
+    info.refusals.extend(info.initial.above(limits));
+    info
+}
+
+/// A compiler at work.
+struct Compiler<'a> {
+    process: OneJob,
+    channel: Channel,
+    words: LastWords,
+    /// The guest's name, and the size of its file in bytes.
+    guest: (&'a str, usize),
+    timeout: Duration,
+    started: Time,
+    /// When the guest had passed the checks.
+    checked: Option<Time>,
+    /// Whether it is still to be announced that this takes long.
+    is_to_be_announced: bool,
+    is_kept: bool,
+}
+
+impl<'a> Compiler<'a> {
+    fn start(
+        executable: &Executable,
+        settings: &Settings,
+        engine: &EngineSettings,
+        name: &'a str,
+        bytes: &[u8],
+        is_kept: bool,
+    ) -> Result<Self, Error> {
+        standard_descriptors::fill();
+        let (words, diagnostics) = LastWords::new()?;
+        let most = compiler_frame(bytes.len());
+        let (process, channel) = child::start(executable, Role::Compiler, &diagnostics, most)?;
+        let process = OneJob::new(process, Role::Compiler);
+        drop(diagnostics);
+        let guest = sealed_memory(c"mpwasm-guest", bytes)?;
+        let message = ToCompiler {
+            engine: engine.clone(),
+            timeout: settings.compile_timeout,
+            jail: Plan::new(settings.jail, settings.user),
+        };
+        channel
+            .send_with(&message, &[guest.as_fd()])
+            .map_err(|error| Error::Compile {
+                name: name.to_owned(),
+                why: error.to_string(),
+            })?;
+        Ok(Self {
+            process,
+            channel,
+            words,
+            guest: (name, bytes.len()),
+            timeout: settings.compile_timeout,
+            started: Time::now(),
+            checked: None,
+            is_to_be_announced: true,
+            is_kept,
+        })
+    }
+
+    /// Waits for the next message, which is in the channel's inbox then. Says why none will come.
+    fn wait(&mut self) -> Result<(), String> {
+        let until = self.started + self.timeout;
+        let announce = self.started + ANNOUNCED_COMPILATION;
+        while !self.channel.inbox().has_frame() {
+            let wake = match self.is_to_be_announced {
+                true => until.min(announce),
+                false => until,
+            };
+            match receive_until(&mut self.channel, wake).map_err(|error| error.to_string())? {
+                Filled::Closed => {
+                    let end = self.words.describe(&mut self.process);
+                    let limit =
+                        limit_behind(libc::ENOMEM).map_or_else(String::new, |limit| format!("; {limit}"));
+                    return Err(format!(
+                        "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have{limit}"
+                    ));
+                }
+                _ if Time::now() >= until => return Err(self.too_slow()),
+                _ if self.is_to_be_announced && Time::now() >= announce => self.announce(),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self) {
+        self.is_to_be_announced = false;
+        let (name, bytes) = self.guest;
+        let kept = if self.is_kept {
+            "; it goes into the cache for the next time"
+        } else {
+            ""
+        };
+        tracing::info!(
+            target: COMPILATION_TARGET,
+            "compiling {} ({}) takes a while{kept}",
+            inert(name),
+            ByteSize(bytes as u64)
+        );
+    }
+
+    /// What is said of a guest that was not compiled in time.
+    fn too_slow(&self) -> String {
+        let timeout = humantime::format_duration(self.timeout);
+        let reached = self.checked.map_or_else(
+            || "its checks had not ended".to_owned(),
+            |at| {
+                format!(
+                    "it had passed its checks after {}",
+                    rounded(at.since(self.started))
+                )
+            },
+        );
+        let size = ByteSize(self.guest.1 as u64);
+        let others = Took::of_others().map_or_else(String::new, |others| format!("; {others}"));
+        format!(
+            "it takes longer than {timeout}, which --compile-timeout (in Rust Builder::compile_timeout) changes: of {size}, \
+             {reached}{others}"
+        )
+    }
+}
+
+/// How long the compilations of this program took that came to an end.
+#[derive(Clone, Copy, Debug)]
+struct Took {
+    count: u64,
+    shortest: Duration,
+    longest: Duration,
+}
+
+static TOOK: Mutex<Option<Took>> = Mutex::new(None);
+
+impl Took {
+    fn note(time: Duration) {
+        let mut took = TOOK.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = took.unwrap_or(Self {
+            count: 0,
+            shortest: time,
+            longest: time,
+        });
+        *took = Some(Self {
+            count: before.count + 1,
+            shortest: before.shortest.min(time),
+            longest: before.longest.max(time),
+        });
+    }
+
+    fn of_others() -> Option<Self> {
+        *TOOK.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shortest, longest) = (rounded(self.shortest), rounded(self.longest));
+        match self.count {
+            1 => write!(f, "1 other guest took {longest}"),
+            count => write!(f, "{count} other guests took {shortest} to {longest}"),
         }
     }
+}
+
+/// A time to the millisecond, for people.
+fn rounded(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+    ))
 }
 
 fn receive_until(channel: &mut Channel, until: Time) -> io::Result<Filled> {

@@ -51,7 +51,7 @@ use nix::sys::eventfd::EventFd;
 
 pub use self::builder::Builder;
 pub use self::cache::{Cache, CacheStats};
-pub use self::compile::inspect;
+pub use self::compile::{COMPILATION_TARGET, inspect};
 use self::feed::Feed;
 use self::folds::Folds;
 pub use self::folds::{FinalError, FinalValue};

@@ -466,17 +466,13 @@ pub struct ToCompiler {
     pub jail: Option<Plan>,
 }
 
-/// Compiler to parent: its only answer.
+/// Compiler to parent: `Checked` and then `Compiled` or `Refused`, or one of the others alone.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromCompiler<'a> {
-    /// The compiled guest.
-    Accepted {
-        /// What is in it.
-        info: GuestInfo,
-        /// The artifact.
-        #[serde(with = "serde_bytes")]
-        artifact: &'a [u8],
-    },
+    /// What is in the guest. It passed all checks that need no limits, and its code is being compiled.
+    Checked(GuestInfo),
+    /// The artifact.
+    Compiled(#[serde(with = "serde_bytes")] &'a [u8]),
     /// It is a module, but not one that may run.
     Refused(GuestInfo),
     /// It is no module.

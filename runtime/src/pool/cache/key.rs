@@ -7,8 +7,10 @@
 //!   of an entry), and the size and time of the executable itself, for what it was built from besides;
 //! - the engine in it: its version, target, processor features and settings, as the engine itself hashes them for
 //!   this purpose ([`hash_compatibility`]): with equal hashes an artifact of one engine loads in another;
-//! - the caps that a guest is held against before it is accepted;
 //! - the guest's bytes.
+//!
+//! Limits are not among these. An entry says what an instance of its guest has before it runs, and whoever loads it
+//! compares that with the limits of today.
 //!
 //! It depends on nothing else: the compiler has no files, no environment, no clock, and no other message.
 
@@ -36,8 +38,8 @@ impl Key {
     pub fn of(executable: &Executable, settings: &EngineSettings, bytes: &[u8]) -> Result<Self, String> {
         // A setting that is added has to be judged: does the compiler's answer depend on it?
         let EngineSettings {
-            memory,  // a guest that starts with more is refused
-            fuel: _, // whether it is counted is in the engine's hash; the amount is a matter of running
+            memory: _, // compared with the entry when it is loaded
+            fuel: _,   // whether it is counted is in the engine's hash; the amount is a matter of running
             max_result: _,
             max_output: _,
             capture: _,
@@ -52,7 +54,6 @@ impl Key {
         hash.number(file.mtime().cast_unsigned());
         hash.number(file.mtime_nsec().cast_unsigned());
         hash_compatibility(settings, &mut hash).map_err(|error| error.to_string())?;
-        hash.number(*memory);
         hash.field(bytes);
         Ok(Self(hash.0.finalize().into()))
     }
@@ -114,6 +115,8 @@ mod tests {
             max_result: 77,
             max_output: 77,
             compile_timeout: std::time::Duration::from_secs(77),
+            memory: 77,
+            callback_memory: 77,
             ..Settings::default()
         };
         assert_eq!(key(&others, b"guest"), key(&Settings::default(), b"guest"));
@@ -132,12 +135,7 @@ mod tests {
             fuel: Some(1),
             ..settings.clone()
         };
-        let with_less_memory = Settings {
-            memory: settings.memory - 1,
-            ..settings.clone()
-        };
         assert_ne!(key(&with_fuel, b"guest"), usual);
-        assert_ne!(key(&with_less_memory, b"guest"), usual);
         assert_ne!(key(&settings, b"guesT"), usual);
         assert_ne!(key(&settings, b""), usual);
     }
