@@ -1,6 +1,7 @@
 //! The command line (DESIGN.md section 3): reads the arguments, hands over to a sub-command's file, and turns what
 //! comes back into an exit code.
 
+mod batches;
 mod build;
 mod cache;
 mod combinations;

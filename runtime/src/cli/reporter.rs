@@ -144,6 +144,11 @@ impl RunReporter {
         self.wishes.folder.as_mut()
     }
 
+    /// The run ended before all tasks were read.
+    pub fn cut_short(&mut self) {
+        self.tally.set_cut_short();
+    }
+
     /// The counts.
     pub fn tally(&self) -> &Tally {
         &self.tally

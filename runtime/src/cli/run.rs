@@ -157,6 +157,9 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
 
     let mut reporter = reporter.lock();
     reporter.finish();
+    if !end.fed_all && end.feeder.is_none() {
+        reporter.cut_short();
+    }
     let broken = reporter.broken();
     let values = pool.final_values();
     let lost = values.iter().any(|value| value.result.is_err());

@@ -35,6 +35,8 @@ pub struct Tally {
     skipped: Skipped,
     /// Whether the records are in a log, which `--resume` can continue.
     has_log: bool,
+    /// Whether the run ended before all tasks were read.
+    cut_short: bool,
 }
 
 impl Tally {
@@ -56,7 +58,12 @@ impl Tally {
         self.has_log = true;
     }
 
-    /// Tasks that `--resume` will run.
+    /// The run ended before all tasks were read: these have no record, and are not counted.
+    pub fn set_cut_short(&mut self) {
+        self.cut_short = true;
+    }
+
+    /// Tasks with a record that `--resume` will run.
     fn resumable(&self) -> u64 {
         match self.has_log {
             true => self.failed[Kind::Cancelled as usize],
@@ -115,10 +122,15 @@ impl Tally {
                 );
             }
         }
+        let unread = self.has_log && self.cut_short;
         match self.resumable() {
+            0 if unread => line += "; what was not read waits for --resume",
             0 => {}
             1 => line += "; 1 waits for --resume",
             count => _ = write!(line, "; {count} wait for --resume"),
+        }
+        if unread && self.resumable() > 0 {
+            line += ", with what was not read";
         }
         let seconds = wall.as_secs_f64();
         _ = write!(line, "; {seconds:.2} s");
@@ -262,6 +274,16 @@ mod tests {
             "2 tasks: 2 cancelled; 2 wait for --resume; 1.00 s, 2.0 tasks/s"
         );
         assert!(tally.json(Duration::ZERO, &[]).contains("\"resumable\":2,"));
+        tally.set_cut_short();
+        assert!(line(&tally).contains("; 2 wait for --resume, with what was not read; "));
+        let mut none = Tally::default();
+        none.set_cut_short();
+        assert_eq!(line(&none), "no tasks; 1.00 s");
+        none.set_log();
+        assert_eq!(
+            line(&none),
+            "no tasks; what was not read waits for --resume; 1.00 s"
+        );
     }
 
     #[test]
