@@ -85,6 +85,10 @@ fn files_are_combined_with_files_and_lists() {
     let refused = run(&[&echo(), "-a", one.path(), "-a", bad.path()]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("input 2 of"), "{}", refused.stderr);
+    let many = TasksFile::new("x\n".repeat(3_000_000));
+    let refused = run(&[&echo(), "-a", one.path(), "-a", many.path()]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("64.0 MiB"), "{}", refused.stderr);
 }
 
 #[test]

@@ -20,8 +20,9 @@ use super::results::Results;
 use super::stdio::Descriptor;
 use super::units::{JsonArgs, display_size};
 
-/// Most that the lists of inputs in files may take that are kept, bytes: all but the first list.
-const MOST_KEPT: usize = 256 << 20;
+/// Bytes that all lists of inputs in files may take together, but for the first one, which is not kept: some million short
+/// inputs.
+const MOST_KEPT: usize = 64 << 20;
 
 /// The options that say where tasks come from.
 #[derive(Debug, Args)]
@@ -280,11 +281,11 @@ impl Inputs {
         if let Some(first) = files.next() {
             let (mut lines_of_first, name) = lines(&first)?;
             lines_of_first.end_with(self.delimiter());
-            let mut others = Vec::new();
+            let (mut others, mut kept) = (Vec::new(), 0);
             for file in files {
                 let (mut lines, name) = lines(&file)?;
                 lines.end_with(self.delimiter());
-                others.push(List::new(read_all(lines, &name).or_usage()?));
+                others.push(List::new(read_all(lines, &name, &mut kept).or_usage()?));
             }
             others.append(&mut self.listed);
             let form = Form::Input(self.inputting(others));
@@ -336,10 +337,9 @@ pub fn input(line: &[u8], null: bool) -> Result<&str, String> {
     str::from_utf8(line).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))
 }
 
-/// The inputs of a list that is kept.
-fn read_all(mut lines: Lines<Descriptor>, name: &str) -> anyhow::Result<Vec<String>> {
+/// The inputs of a list that is kept. `kept` counts the bytes of all these lists.
+fn read_all(mut lines: Lines<Descriptor>, name: &str, kept: &mut usize) -> anyhow::Result<Vec<String>> {
     let mut inputs: Vec<String> = Vec::new();
-    let mut bytes = 0;
     loop {
         let null = lines.delimiter() == b'\0';
         while let Some((number, line)) = lines.next_at_hand() {
@@ -348,10 +348,10 @@ fn read_all(mut lines: Lines<Descriptor>, name: &str) -> anyhow::Result<Vec<Stri
                 Line::TooLong => Err("longer than --max-args allows".into()),
             };
             let input = input.map_err(|why| anyhow!("input {number} of {name}: {why}"))?;
-            bytes += input.len() + size_of::<String>();
-            if bytes > MOST_KEPT {
+            *kept += input.len() + size_of::<String>();
+            if *kept > MOST_KEPT {
                 return Err(anyhow!(
-                    "the inputs of {name} take more than {}: only the first file of -a may have more",
+                    "the inputs in files of -a take more than {}, up to those of {name}: only the first file may have more",
                     display_size(MOST_KEPT as u64)
                 ));
             }

@@ -11,7 +11,7 @@ const MOST: usize = 7 << 20;
 /// Characters of a key that are shown in a message.
 const SHOWN: usize = 64;
 
-/// The keys so far. A key takes about 30 bytes, however long it is: its hash is kept.
+/// The keys so far. A key takes 30 to 60 bytes, however long it is: its hash is kept.
 #[derive(Debug)]
 pub struct Keys {
     /// The position of the task with the key of this hash. 128 bits of keyed hashes: nobody can choose two keys that
