@@ -143,6 +143,10 @@ pub enum Error {
     /// The pool takes no more tasks: it was stopped, interrupted or terminated, or it failed.
     #[error("the pool takes no more tasks")]
     Closed,
+    /// This process is a fork of the one that started the pool. Only that one can use it; what is done with it here changes
+    /// nothing there.
+    #[error("this process is a fork of the one that started the pool, which alone can use it")]
+    Forked,
     /// The dispatcher did not say in time what it is doing: nobody takes the outcomes that come before its answer, or the
     /// machine is very busy.
     #[error("the dispatcher did not answer: perhaps the outcomes that come before its answer are not taken")]

@@ -165,3 +165,39 @@ fn a_program_may_run_the_pool_on_a_tokio_runtime() {
         assert_eq!(stdout(&output), ["ok"], "{way}: {output:?}");
     }
 }
+
+/// A program that does to itself what is said, and checks what the pool makes of it.
+fn does(what: &str) {
+    let output = run(&example("inherited"), &["tests/library/guest.wat", what]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_fork_can_not_use_the_pool_and_does_not_end_it_with_its_copy() {
+    does("fork");
+}
+
+#[test]
+fn a_fork_can_not_use_a_command_and_does_not_end_it_with_its_copy() {
+    does("fork of a command");
+}
+
+#[test]
+fn no_descriptor_of_the_pool_is_taken_for_a_standard_one_that_is_closed() {
+    does("closed descriptors");
+}
+
+#[test]
+fn a_trap_is_a_trap_in_a_program_that_blocks_all_signals() {
+    does("blocked signals");
+}
+
+#[test]
+fn a_program_that_sigpipe_would_end_outlives_its_dispatcher() {
+    does("default SIGPIPE");
+}
+
+#[test]
+fn a_limit_of_the_size_of_files_is_an_error_of_the_program() {
+    does("small files");
+}

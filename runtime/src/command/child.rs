@@ -56,20 +56,25 @@ struct Life {
 
 impl Life {
     fn kill(&self) {
+        if !self.pool.is_owned() {
+            return;
+        }
         self.course.kill();
         self.pool.terminate();
     }
 
     /// How its task ended; `None` before the last process is gone.
     fn outcome(&self, until: Option<Instant>) -> Option<Outcome> {
-        if !self.pool.has_ended_by(until) {
+        // To a fork the handle says that it is one.
+        if self.pool.is_owned() && !self.pool.has_ended_by(until) {
             return None;
         }
         self.handle.try_get()
     }
 
     fn status(&self, outcome: Outcome) -> ExitStatus {
-        ExitStatus::new(outcome, self.course.how_cut(), &self.args)
+        let cut = self.pool.is_owned().then(|| self.course.how_cut()).flatten();
+        ExitStatus::new(outcome, cut, &self.args)
     }
 }
 
@@ -166,12 +171,15 @@ impl Child {
     ///
     /// # Errors
     /// [`Error::TimedOut`]: the child goes on, and nothing is lost. Call it again, without input, to go on waiting, or
-    /// [kill](Child::kill) it. [`Error::BadSetting`] for input without a stdin to write it to; [`Error::Io`].
+    /// [kill](Child::kill) it. [`Error::Forked`] in a fork of the process that started it. [`Error::BadSetting`] for input without a stdin to write it to; [`Error::Io`].
     pub fn communicate(
         &mut self,
         input: impl Into<Vec<u8>>,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Output, Error> {
+        if !self.life.pool.is_owned() {
+            return Err(Error::Forked);
+        }
         let until = timeout
             .into()
             .and_then(|timeout| Instant::now().checked_add(timeout));

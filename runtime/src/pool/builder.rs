@@ -15,6 +15,7 @@ use nix::unistd::pipe2;
 use super::cache::Cache;
 use super::feed::Feed;
 use super::folds::Folds;
+use super::fork::Owner;
 use super::grants;
 use super::guest::Guest;
 use super::hooks::Hooks;
@@ -312,6 +313,7 @@ impl Builder {
             move |socket, dispatcher, memory| -> Result<Arc<Shared>, Error> {
                 Ok(Arc::new(Shared {
                     number: POOLS.fetch_add(1, Ordering::Relaxed),
+                    owner: Owner::this(),
                     settings,
                     executable,
                     cache,

@@ -129,7 +129,7 @@ impl Pool {
     /// one that does not fit beside those before it is a [`FinalError`] of the kind [`Kind::Limit`].
     #[must_use]
     pub fn final_values(&self) -> Vec<FinalValue> {
-        match self.shared.has_ended() {
+        match self.shared.owner.is_here() && self.shared.has_ended() {
             true => self.shared.folds.values(),
             false => Vec::new(),
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::Shared;
 use super::waiter::{Listener, News, Waiter};
+use super::{Shared, fork};
 use crate::outcome::Outcome;
 
 /// A submitted task. Every handle gets its outcome, whatever dies.
@@ -63,6 +63,9 @@ impl TaskHandle {
     /// Never: the outcome is only taken by this call, which consumes the handle.
     #[must_use]
     pub fn wait(self) -> Outcome {
+        if let Some(outcome) = self.forked() {
+            return outcome;
+        }
         self.waiter.wait(None);
         self.waiter
             .take()
@@ -80,13 +83,13 @@ impl TaskHandle {
     /// The outcome, if it has come. Does not wait.
     #[must_use]
     pub fn try_get(&self) -> Option<Outcome> {
-        self.waiter.outcome()
+        self.forked().or_else(|| self.waiter.outcome())
     }
 
     /// Whether the outcome has come: the task has ended, and its callback has run.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.waiter.is_ready()
+        !self.shared.owner.is_here() || self.waiter.is_ready()
     }
 
     /// Ends the task as `cancelled`: at once when it has not started, and then it never will; through the timeout
@@ -117,6 +120,9 @@ impl TaskHandle {
     /// pool, and while it takes its time, other such calls wait and nothing else does. A panic in it ends this call only. The
     /// end of the pool does not wait for it.
     pub fn on_done(&self, call: impl FnOnce(Outcome) + Send + 'static) {
+        if let Some(outcome) = self.forked() {
+            return call(outcome);
+        }
         let shared = Arc::clone(&self.shared);
         let hook = move |outcome| shared.hooks.call(Box::new(call), outcome);
         self.waiter.listen(Listener::Call(Box::new(hook)));
@@ -124,17 +130,28 @@ impl TaskHandle {
 
     /// Waits until the outcome has come; false when it has not by then.
     pub(super) fn wait_until(&self, until: Option<Instant>) -> bool {
-        self.waiter.wait(until)
+        !self.shared.owner.is_here() || self.waiter.wait(until)
     }
 
     /// Leaves `number` in the mailbox when the task has ended.
     pub(super) fn listen(&self, news: &Arc<News>, number: usize) {
-        self.waiter.listen(Listener::News(Arc::clone(news), number));
+        if self.shared.owner.is_here() {
+            self.waiter.listen(Listener::News(Arc::clone(news), number));
+        } else {
+            let _nobody_waits_yet = news.leave(number);
+        }
     }
 
     /// Ends what [`TaskHandle::listen`] began.
     pub(super) fn ignore(&self, news: &Arc<News>) {
-        self.waiter.ignore(news);
+        if self.shared.owner.is_here() {
+            self.waiter.ignore(news);
+        }
+    }
+
+    /// The outcome that a fork gets, where no other will come.
+    fn forked(&self) -> Option<Outcome> {
+        (!self.shared.owner.is_here()).then(|| fork::outcome(self.id, ""))
     }
 }
 
@@ -155,6 +172,9 @@ impl Future for TaskHandle {
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        if let Some(outcome) = self.forked() {
+            return Poll::Ready(outcome);
+        }
         match self.waiter.poll(context.waker()) {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,

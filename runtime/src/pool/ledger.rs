@@ -389,7 +389,11 @@ pub struct Rejection {
 
 /// The outcome of an input that came when nothing was accepted any more: it has the id that it would have had.
 pub fn too_late(id: u64, model: &str) -> Outcome {
-    let why = "the pool took no more tasks when this one came";
+    cancelled(id, model, "the pool took no more tasks when this one came")
+}
+
+/// The outcome of a task that nobody knows anything of but why it did not run.
+pub fn cancelled(id: u64, model: &str, why: &str) -> Outcome {
     let error = TaskError::new(Failure::new(Kind::Cancelled, why), "null", id, 1);
     Outcome {
         id,

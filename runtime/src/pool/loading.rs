@@ -37,6 +37,7 @@ impl Pool {
     /// As [`Pool::load`].
     pub fn load_bytes(&self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
         let shared = &self.shared;
+        shared.owner.check()?;
         let cache = shared.cache.as_ref();
         let loaded = shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded;
         allow_guests(name, loaded + 1, &shared.settings)?;
@@ -52,6 +53,7 @@ impl Pool {
     /// Gives the dispatcher what was compiled, and waits until it has it.
     fn take_in(&self, name: &str, hash: [u8; 32], compiled: Arc<CompiledGuest>) -> Result<Guest, Error> {
         let shared = &self.shared;
+        shared.owner.check()?;
         let one_at_a_time = shared.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let guest = shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded;
         if let Some(memory) = &shared.memory {

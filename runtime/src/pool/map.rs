@@ -20,7 +20,7 @@ use super::guest::{Callable, Model};
 use super::mailbox::Mailbox;
 use super::sorter::{Order, Sorter};
 use super::token::CancellationToken;
-use super::{Pool, Shared};
+use super::{Pool, Shared, fork};
 use crate::error::Error;
 use crate::outcome::Outcome;
 
@@ -50,6 +50,8 @@ pub struct Results<I: Iterator> {
     letters: Arc<Letters>,
     /// Room for letters that were just taken.
     taken: Vec<(u64, Outcome)>,
+    /// This process is a fork of the pool's, and has been told so.
+    told_of_fork: bool,
 }
 
 impl Pool {
@@ -125,6 +127,7 @@ impl Pool {
         I: IntoIterator,
         I::Item: Serialize,
     {
+        self.shared.owner.check()?;
         let model = callee.model()?;
         model.place().0.belongs_to(&self.shared)?;
         Ok(Results::new(
@@ -151,6 +154,7 @@ where
             sorter: Sorter::new(order),
             letters: Arc::default(),
             taken: Vec::new(),
+            told_of_fork: false,
         }
     }
 
@@ -257,6 +261,12 @@ where
         self.pool.feed().flush();
     }
 
+    /// What a fork gets: one outcome that says so, and no more.
+    fn forked(&mut self) -> Option<Outcome> {
+        let is_first = !std::mem::replace(&mut self.told_of_fork, true);
+        is_first.then(|| fork::outcome(0, ""))
+    }
+
     /// Whether nothing will come any more.
     fn is_over(&self) -> bool {
         self.inputs.is_none() && self.sorter.outstanding() == 0
@@ -271,6 +281,9 @@ where
     type Item = Outcome;
 
     fn next(&mut self) -> Option<Outcome> {
+        if !self.pool.owner.is_here() {
+            return self.forked();
+        }
         while !self.go_on() {
             if self.is_over() {
                 return None;
@@ -302,6 +315,9 @@ where
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Outcome>> {
         let this = &mut self.get_mut().0;
+        if !this.pool.owner.is_here() {
+            return Poll::Ready(this.forked());
+        }
         while !this.go_on() {
             if this.is_over() {
                 return Poll::Ready(None);
@@ -322,6 +338,9 @@ impl<I: Iterator> fmt::Debug for ResultsStream<I> {
 
 impl<I: Iterator> Drop for Results<I> {
     fn drop(&mut self) {
+        if !self.pool.owner.is_here() {
+            return;
+        }
         self.letters.abandon();
         if self.sorter.in_flight() > 0 {
             for order in self.pool.ledger.orders_for(&self.letters) {

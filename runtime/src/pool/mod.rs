@@ -15,6 +15,7 @@ mod chunk;
 mod compile;
 mod feed;
 mod folds;
+mod fork;
 mod grants;
 mod guest;
 mod guest_tasks;
@@ -55,6 +56,7 @@ pub use self::compile::{COMPILATION_TARGET, inspect};
 use self::feed::Feed;
 use self::folds::Folds;
 pub use self::folds::{FinalError, FinalValue};
+use self::fork::Owner;
 pub use self::guest::{Callable, Guest, Model, Task, TaskParts};
 pub use self::handle::TaskHandle;
 use self::hooks::Hooks;
@@ -104,6 +106,10 @@ pub struct Rejected {
 /// Dropping the pool ends what still runs as `cancelled` and returns when no process is left. See [`Pool::stop`] for
 /// the end that waits for the tasks.
 ///
+/// A pool belongs to the process that started it. In a fork of that, all of this does nothing: calls return
+/// [`Error::Forked`] or an outcome that says so, and dropping the copy leaves the pool as it is. A fork may start a pool
+/// of its own.
+///
 /// ```no_run
 /// use std::time::Duration;
 ///
@@ -128,6 +134,7 @@ pub struct Pool {
 struct Shared {
     /// Which of this process's pools it is.
     number: u64,
+    owner: Owner,
     settings: Settings,
     executable: Executable,
     trusted: Trusted,
@@ -198,6 +205,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::push`]; tasks in front of the one that is refused are accepted.
     pub fn push_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<u64, Error> {
+        self.shared.owner.check()?;
         let mut feed = self.shared.feed();
         let mut first = None;
         for task in tasks {
@@ -214,6 +222,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::push`].
     pub fn submit(&self, task: Task) -> Result<TaskHandle, Error> {
+        self.shared.owner.check()?;
         let waiter = Arc::default();
         let mut feed = self.shared.feed();
         let id = feed.add(task, Recipient::Handle(Arc::clone(&waiter)), &self.shared)?;
@@ -227,6 +236,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Closed`].
     pub fn reject(&self, rejected: Rejected) -> Result<u64, Error> {
+        self.shared.owner.check()?;
         let Rejected {
             key,
             model,
@@ -252,6 +262,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Closed`].
     pub fn skip(&self, count: u64) -> Result<u64, Error> {
+        self.shared.owner.check()?;
         let _in_order = self.shared.feed();
         self.shared.ledger.skip(count)
     }
@@ -278,6 +289,7 @@ impl Pool {
         guest: &Guest,
         mut take: impl FnMut(Vec<Task>) -> Result<(), Error>,
     ) -> Result<u64, Error> {
+        self.shared.owner.check()?;
         guest_tasks::run(self, guest, &mut take)
     }
 
@@ -291,7 +303,7 @@ impl Pool {
     /// Accepts no more tasks. What was accepted runs to its end. Waits until the pool has room for the order, as a push
     /// would; [`Pool::join`] waits for the end. A map that goes on after this ends with what it had in flight.
     pub fn close(&self) {
-        if self.shared.close() {
+        if self.shared.owner.is_here() && self.shared.close() {
             self.shared.feed().exit();
         }
     }
@@ -299,6 +311,9 @@ impl Pool {
     /// Accepts no more tasks. What runs may end, with its callback; what has not started ends as `cancelled`.
     /// Returns at once; [`Pool::join`] waits.
     pub fn interrupt(&self) {
+        if !self.shared.owner.is_here() {
+            return;
+        }
         self.shared.cancelling.store(true, Ordering::SeqCst);
         self.shared.close();
         self.shared.tell(&ToDispatcher::Interrupt);
@@ -316,7 +331,9 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::Report`], [`Error::PoolFailed`] or [`Error::DispatcherDied`], once; later calls return well.
+    /// [`Error::Forked`] in a fork, always.
     pub fn join(&self) -> Result<(), Error> {
+        self.shared.owner.check()?;
         let life = self.shared.life.lock().unwrap_or_else(PoisonError::into_inner);
         let running = |life: &mut Life| life.end.is_none();
         let mut life = self
@@ -328,6 +345,11 @@ impl Pool {
             Some(End::Failed(error)) => error.take().map_or(Ok(()), Err),
             _ => Ok(()),
         }
+    }
+
+    /// Whether this process has started it, and is no fork of that one.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.shared.owner.is_here()
     }
 
     /// Waits for the pool's end, as [`Pool::join`] does, but no longer than until then. Whether it has ended.
@@ -384,6 +406,12 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if !self.shared.owner.is_here() {
+            // The thread is the owner's: there is none here that could be let go.
+            let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(receiver.take());
+            return;
+        }
         if !self.shared.has_ended() {
             self.terminate();
         }
@@ -423,7 +451,9 @@ impl Shared {
 
     /// Cancels a task, or the chunk of which it is an item.
     fn cancel(&self, id: u64) {
-        if let Some(order) = self.ledger.order_of(id) {
+        if self.owner.is_here()
+            && let Some(order) = self.ledger.order_of(id)
+        {
             self.tell(&ToDispatcher::Cancel { id: order });
         }
     }
@@ -431,7 +461,7 @@ impl Shared {
     /// Cancels what the dispatcher knows by this id: a task or a chunk. The dispatcher keeps orders for those that it does
     /// not know yet, so it is only given some for those that it knows or will know.
     fn cancel_order(&self, order: u64) {
-        if self.ledger.is_open(order) {
+        if self.owner.is_here() && self.ledger.is_open(order) {
             self.tell(&ToDispatcher::Cancel { id: order });
         }
     }
@@ -466,6 +496,9 @@ impl Shared {
 
     /// Ends everything now.
     fn kill(&self) {
+        if !self.owner.is_here() {
+            return;
+        }
         self.cancelling.store(true, Ordering::SeqCst);
         self.close();
         let at = (Time::now() + KILL_PATIENCE).0;

@@ -102,7 +102,7 @@ impl Iterator for Progress {
     type Item = Stats;
 
     fn next(&mut self) -> Option<Stats> {
-        if self.ended {
+        if self.ended || !self.shared.owner.is_here() {
             return None;
         }
         let counters = &self.shared.counters;

@@ -15,6 +15,7 @@ impl Pool {
     /// [`Error::NoAnswer`], after a second.
     pub fn status(&self) -> Result<Status, Error> {
         let shared = &self.shared;
+        shared.owner.check()?;
         match shared.ask(None) {
             Ok(Answer::Pool(status)) => {
                 let known = status.running() + status.paused + status.callbacks;
@@ -41,6 +42,7 @@ impl TaskHandle {
 
 impl Shared {
     fn task_status(&self, id: u64) -> Result<TaskStatus, Error> {
+        self.owner.check()?;
         if !self.ledger.is_open(id) {
             return Ok(TaskStatus::Done);
         }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::fork::Owner;
+
 type Call = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
@@ -15,13 +17,14 @@ struct Timer {
     /// By when they are due; the number keeps apart what is due at the same time.
     waiting: BTreeMap<(Instant, u64), Call>,
     next: u64,
-    is_running: bool,
+    /// The process that has the thread. A fork has none.
+    runs_in: Option<Owner>,
 }
 
 static TIMER: Mutex<Timer> = Mutex::new(Timer {
     waiting: BTreeMap::new(),
     next: 0,
-    is_running: false,
+    runs_in: None,
 });
 static CHANGED: Condvar = Condvar::new();
 
@@ -47,11 +50,11 @@ impl Drop for Appointment {
 /// When there is no thread to be had.
 pub fn at(at: Instant, call: impl FnOnce() + Send + 'static) -> std::io::Result<Appointment> {
     let mut timer = lock();
-    if !timer.is_running {
+    if !timer.runs_in.as_ref().is_some_and(Owner::is_here) {
         std::thread::Builder::new()
             .name("mpwasm-timer".to_owned())
             .spawn(run)?;
-        timer.is_running = true;
+        timer.runs_in = Some(Owner::this());
     }
     let number = timer.next;
     timer.next += 1;
@@ -76,5 +79,5 @@ fn run() {
                 .0;
         }
     }
-    timer.is_running = false;
+    timer.runs_in = None;
 }

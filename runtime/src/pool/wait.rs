@@ -91,6 +91,14 @@ impl AsCompleted {
         self.left -= 1;
         Some(handle.wait())
     }
+
+    /// The next outcome in a fork, where none will come: that of a handle, which says so.
+    fn forked(&mut self) -> Option<Outcome> {
+        let handle = self.handles.iter_mut().find(|handle| handle.is_some())?;
+        let forked = handle.take_if(|handle| !handle.shared.owner.is_here())?;
+        self.left -= 1;
+        Some(forked.wait())
+    }
 }
 
 impl Iterator for AsCompleted {
@@ -99,6 +107,9 @@ impl Iterator for AsCompleted {
     fn next(&mut self) -> Option<Outcome> {
         if self.left == 0 {
             return None;
+        }
+        if let Some(outcome) = self.forked() {
+            return Some(outcome);
         }
         self.next_ended(|news, ended| news.wait(ended, None))
     }
@@ -121,6 +132,9 @@ impl Stream for AsCompletedStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Outcome>> {
         if self.0.left == 0 {
             return Poll::Ready(None);
+        }
+        if let Some(outcome) = self.0.forked() {
+            return Poll::Ready(Some(outcome));
         }
         match self.0.next_ended(|news, ended| news.poll(ended, context)) {
             Some(outcome) => Poll::Ready(Some(outcome)),
