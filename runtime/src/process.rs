@@ -212,6 +212,16 @@ impl Process {
         let _ = rustix::process::pidfd_send_signal(&self.exit, rustix::process::Signal::KILL);
     }
 
+    /// Stops it until [`Process::resume`]. SIGKILL ends it all the same.
+    pub fn stop(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.exit, rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.exit, rustix::process::Signal::CONT);
+    }
+
     /// Reaps it if it has ended; never waits.
     pub fn try_reap(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap_or_else(|_| {

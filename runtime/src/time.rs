@@ -4,12 +4,36 @@
 //! in the shared page. `std::time::Instant` can do neither.
 
 use std::ops::Add;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds on `CLOCK_MONOTONIC`.
+/// Nanoseconds that the clock of this process has not counted, where it is not told elsewhere.
+static SKIPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Where they stand in a worker: in the page that it shares with the dispatcher.
+static ELSEWHERE: OnceLock<&'static AtomicU64> = OnceLock::new();
+
+/// Nanoseconds that the clock of this process has not counted so far, because the pool was paused.
+pub fn skipped() -> u64 {
+    ELSEWHERE.get().unwrap_or(&&SKIPPED).load(Ordering::Relaxed)
+}
+
+/// The clock of this process does not count so much of what has passed. For the dispatcher.
+pub fn skip(time: Duration) {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    SKIPPED.fetch_add(nanos, Ordering::Relaxed);
+}
+
+/// From now on the clock of this process does not count what `skipped` says. For a worker: once, before it has threads.
+pub fn follow(skipped: &'static AtomicU64) {
+    let _ = ELSEWHERE.set(skipped); // there is one page
+}
+
+/// Nanoseconds on `CLOCK_MONOTONIC`, without those during which the pool was paused: in the dispatcher and its workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time(pub u64);
 
@@ -20,7 +44,7 @@ impl Time {
     /// Now.
     #[must_use]
     pub fn now() -> Self {
-        Self(read(ClockId::CLOCK_MONOTONIC))
+        Self(read(ClockId::CLOCK_MONOTONIC).saturating_sub(skipped()))
     }
 
     /// Time from `earlier` to `self`; zero when `earlier` is the later one.

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, once and twice, the total timeout, and SIGUSR1, which ends nothing.
+//! SIGINT, SIGTERM and SIGHUP, once and twice, the total timeout, and SIGUSR1, which ends nothing.
 
 use std::fs;
 use std::io::Write;
@@ -97,6 +97,11 @@ fn sigint_lets_running_tasks_end_and_cancels_the_others() {
 #[test]
 fn sigterm_does_the_same_with_another_exit_code() {
     first_signal(Signal::SIGTERM, 143);
+}
+
+#[test]
+fn sighup_does_the_same_with_another_exit_code() {
+    first_signal(Signal::SIGHUP, 129);
 }
 
 #[test]

@@ -144,13 +144,7 @@ fn forks_a_command() {
         ForkResult::Parent { child } => assert!(ended_well(child)),
     }
     assert!(child.try_wait().is_none(), "it goes on");
-    assert!(
-        child
-            .communicate("x", None)
-            .expect("it is ours")
-            .status
-            .success()
-    );
+    assert!(child.communicate("x", None).expect("it is ours").status.success());
 }
 
 /// Standard descriptors are closed, and none of the pool's gets their numbers.

@@ -24,6 +24,10 @@ pub enum Event {
     Signal(Signal),
     /// The user wants to know what the run is doing.
     Asked,
+    /// This process is about to be stopped.
+    Stopping,
+    /// It goes on, after so long.
+    Continued(Duration),
     /// Prints or records can't be written any more.
     Broken,
     /// Enough tasks went well or ill. The pool was told to end before any further task could begin.
@@ -56,6 +60,11 @@ impl Limit {
     pub fn new(started: Instant, total: Duration) -> Self {
         let at = started.checked_add(total);
         Self { total, at }
+    }
+
+    /// So much time does not count.
+    fn extend(&mut self, by: Duration) {
+        self.at = self.at.and_then(|at| at.checked_add(by));
     }
 }
 
@@ -121,8 +130,10 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
         halted: None,
     };
     let mut signals = 0;
+    let mut is_stopped = false;
     loop {
-        let event = match limit.and_then(|limit| limit.at) {
+        // What waits in the inbox comes before the limit: that this process was stopped is known before time has passed.
+        let event = match limit.and_then(|limit| limit.at).filter(|_| !is_stopped) {
             Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
             None => inbox.recv().map_err(RecvTimeoutError::from),
         };
@@ -144,6 +155,13 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
                 on_signal(pool, signals, signal, first);
             }
             Ok(Event::Asked) => pool.say_status(),
+            Ok(Event::Stopping) => is_stopped = true,
+            Ok(Event::Continued(stopped)) => {
+                is_stopped = false;
+                if let Some(limit) = &mut limit {
+                    limit.extend(stopped);
+                }
+            }
             Ok(Event::Broken) => pool.kill(),
             Ok(Event::Halted(halt)) => end.halted = Some(halt),
             Ok(Event::Ended(result)) => {
@@ -361,6 +379,15 @@ mod tests {
         let end = wait(&EndsWhenKilled(sender), &inbox, Some(limit));
         assert_eq!(end.exit(None, false, false), Exit::TasksFailed);
         assert!(end.problems(None)[0].contains("--total-timeout 1ms"));
+    }
+
+    #[test]
+    fn while_this_process_is_stopped_the_total_timeout_does_not_pass() {
+        let hour = Duration::from_secs(3600);
+        let limit = Limit::new(Instant::now().checked_sub(hour).unwrap(), hour);
+        let events = vec![Event::Stopping, Event::Continued(hour), Event::Ended(Ok(()))];
+        let (calls, end) = play(events, Some(limit));
+        assert!(calls.is_empty() && end.timed_out.is_none());
     }
 
     #[test]

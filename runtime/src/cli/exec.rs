@@ -110,8 +110,13 @@ fn listen(running: &Running) -> anyhow::Result<mpsc::Sender<()>> {
     let mut waits = Some(waits);
     let running = running.clone();
     signals::listen(move |wish| {
-        // One command has no status worth the telling.
-        let Wish::End(signal) = wish else { return };
+        let signal = match wish {
+            Wish::End(signal) => signal,
+            // One command has no status worth the telling.
+            Wish::Status => return,
+            Wish::Stop => return running.with(Killer::pause),
+            Wish::Continue(_) => return running.with(Killer::resume),
+        };
         let leave = move || process::exit(Exit::Interrupted(signal).code());
         // Before there is a command, there is nothing but a compiler, which ends with this process.
         match waits.take().filter(|_| running.end(Cause::Signal(signal))) {
@@ -186,6 +191,12 @@ impl Running {
     /// There is a command now.
     fn begins(&self, killer: Killer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(killer);
+    }
+
+    /// Does something with the command, if there is one yet.
+    fn with(&self, act: impl Fn(&Killer)) {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.0.iter().for_each(|killer| act(killer));
     }
 
     /// Ends the command, the first time for this cause. False when there is none yet.

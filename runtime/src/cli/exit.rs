@@ -15,7 +15,7 @@ pub enum Exit {
     Usage,
     /// 3: mpwasm itself failed.
     Failed,
-    /// 130 or 143: a signal ended the run.
+    /// 129, 130 or 143: a signal ended the run.
     Interrupted(Signal),
     /// Of `exec`: the command's own exit code.
     Command(i32),
@@ -40,6 +40,7 @@ impl Exit {
             Self::TasksFailed | Self::Unwell => 1,
             Self::Usage => 2,
             Self::Failed => 3,
+            Self::Interrupted(Signal::Hangup) => 129,
             Self::Interrupted(Signal::Interrupt) => 130,
             Self::Interrupted(Signal::Terminate) => 143,
             Self::Command(code @ 0..=255) => code,
@@ -57,6 +58,8 @@ impl Exit {
 /// A signal that asks mpwasm to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGHUP.
+    Hangup,
     /// SIGINT.
     Interrupt,
     /// SIGTERM.
@@ -66,6 +69,7 @@ pub enum Signal {
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Hangup => "SIGHUP",
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
         })
@@ -157,6 +161,7 @@ mod tests {
             (Exit::Unwell, 1),
             (Exit::Usage, 2),
             (Exit::Failed, 3),
+            (Exit::Interrupted(Signal::Hangup), 129),
             (Exit::Interrupted(Signal::Interrupt), 130),
             (Exit::Interrupted(Signal::Terminate), 143),
             (Exit::Command(0), 0),

@@ -34,6 +34,17 @@ pub fn settle() -> anyhow::Result<()> {
     }
 }
 
+/// Whether the starter of this process has ignored a signal, and nobody has changed that.
+pub fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action the call only writes the current one to where the pointer leads, and it is read only
+    // when the call has succeeded.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
 fn set(signal: Signal, handler: SigHandler) {
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     // SAFETY: to ignore a signal, or its default action, runs no code of this process.

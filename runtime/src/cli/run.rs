@@ -92,13 +92,8 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         .map_err(|why| Failure::usage(anyhow!(why)))?;
 
     let (events, inbox) = mpsc::channel();
-    let on_signal = events.clone();
-    // Nobody listens any more when the run is over: then a signal has nothing left to end.
-    let on_signal = move |wish| match wish {
-        Wish::End(signal) => drop(on_signal.send(Event::Signal(signal))),
-        Wish::Status => drop(on_signal.send(Event::Asked)),
-    };
-    signals::listen(on_signal)
+    let running = Arc::<OnceLock<Weak<Pool>>>::default();
+    signals::listen(on_signal(&running, &events))
         .context("cannot listen for signals")
         .or_internal()?;
 
@@ -107,12 +102,16 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let is_log = results.as_ref().is_some_and(Results::is_log);
     let roll = (is_log || showing.tag).then(|| Arc::new(Roll::new(is_log, showing.tag)));
     let order = showing.keep_order.then(|| Order::new(settings.size));
-    let halted = Arc::<OnceLock<Weak<Pool>>>::default();
     let counter = if bar { Counter::show() } else { Counter::default() };
     let wishes = Wishes {
         folder,
         counter: counter.clone(),
-        ..wishes(&showing, roll.as_ref(), order.as_ref(), halting(&halted, &events))
+        ..wishes(
+            &showing,
+            roll.as_ref(),
+            order.as_ref(),
+            halting(&running, &events),
+        )
     };
     let reporter = SharedReporter::new(
         reporter(results.as_ref(), least_log, &events)
@@ -133,7 +132,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         error => Failure::internal(anyhow!(error).context("cannot start the pool")),
     })?);
 
-    halted.get_or_init(|| Arc::downgrade(&pool));
+    running.get_or_init(|| Arc::downgrade(&pool));
 
     let waiter = Arc::clone(&pool);
     spawn("waiter", &events, move || Event::Ended(waiter.join())).or_internal()?;
@@ -211,6 +210,27 @@ fn check_grants(
 /// Whether records go to what this path names, and not to what is open already.
 fn is_path(results: &Path) -> bool {
     results != Path::new("-") && !is_descriptor(results)
+}
+
+/// What is done about a signal. Nobody listens any more when the run is over: then it has nothing left to end.
+fn on_signal(
+    running: &Arc<OnceLock<Weak<Pool>>>,
+    events: &Sender<Event>,
+) -> impl FnMut(Wish) + Send + 'static {
+    let (running, events) = (Arc::clone(running), events.clone());
+    let pool = move || running.get().and_then(Weak::upgrade);
+    move |wish| match wish {
+        Wish::End(signal) => drop(events.send(Event::Signal(signal))),
+        Wish::Status => drop(events.send(Event::Asked)),
+        Wish::Stop => {
+            drop(events.send(Event::Stopping));
+            pool().iter().for_each(|pool| pool.pause());
+        }
+        Wish::Continue(stopped) => {
+            pool().iter().for_each(|pool| pool.resume());
+            drop(events.send(Event::Continued(stopped)));
+        }
+    }
 }
 
 /// What the thread needs that brings tasks to the pool.

@@ -55,6 +55,16 @@ struct Life {
 }
 
 impl Life {
+    fn pause(&self) {
+        self.course.pause();
+        self.pool.pause();
+    }
+
+    fn resume(&self) {
+        self.pool.resume();
+        self.course.resume();
+    }
+
     fn kill(&self) {
         if !self.pool.is_owned() {
             return;
@@ -216,7 +226,7 @@ impl Drop for Child {
     }
 }
 
-/// Kills a child from wherever it is needed. It does not keep the child alive.
+/// Kills, or pauses, a child from wherever it is needed. It does not keep the child alive.
 #[derive(Clone, Debug)]
 pub struct Killer(Weak<Life>);
 
@@ -225,6 +235,21 @@ impl Killer {
     pub fn kill(&self) {
         if let Some(life) = self.0.upgrade() {
             life.kill();
+        }
+    }
+
+    /// Stops the child, and the clock of its timeout, until [`Killer::resume`]. Returns at once. Does nothing when it is
+    /// gone.
+    pub fn pause(&self) {
+        if let Some(life) = self.0.upgrade() {
+            life.pause();
+        }
+    }
+
+    /// Lets a child go on that was [paused](Killer::pause).
+    pub fn resume(&self) {
+        if let Some(life) = self.0.upgrade() {
+            life.resume();
         }
     }
 }

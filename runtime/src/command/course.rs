@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -22,11 +23,22 @@ pub enum Cut {
     Unwritten(Arc<io::Error>),
 }
 
+/// How long the child was paused: its clock did not run then.
+#[derive(Debug, Default)]
+struct Pauses {
+    /// When the pause began that goes on.
+    since: Option<Time>,
+    total: Duration,
+    /// Begins and ends so far.
+    changes: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Course {
     /// When it ends at the latest.
     deadline: OnceLock<Time>,
+    pauses: Mutex<Pauses>,
     cut: Mutex<Option<Cut>>,
     /// Readable once it was killed.
     killed: EventFd,
@@ -38,6 +50,7 @@ impl Course {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             deadline: OnceLock::new(),
+            pauses: Mutex::default(),
             cut: Mutex::default(),
             killed: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
         })
@@ -51,8 +64,33 @@ impl Course {
 
     /// Until when a wait for somebody who takes its output may last, that begins now.
     pub fn patience(&self) -> Time {
-        let deadline = self.deadline.get().copied().unwrap_or(Time::NEVER);
+        let deadline = self.deadline.get().copied().unwrap_or(Time::NEVER) + self.pauses().total;
         deadline.max(Time::now()) + UNTAKEN_OUTPUT
+    }
+
+    /// The child is paused.
+    pub fn pause(&self) {
+        let mut pauses = self.pauses();
+        pauses.since.get_or_insert_with(Time::now);
+        pauses.changes += 1;
+    }
+
+    /// It goes on.
+    pub fn resume(&self) {
+        let mut pauses = self.pauses();
+        if let Some(since) = pauses.since.take() {
+            pauses.total += Time::now().since(since);
+        }
+        pauses.changes += 1;
+    }
+
+    /// How often it was paused and went on: a wait during which this changes has lasted longer than it should.
+    pub fn pause_changes(&self) -> u64 {
+        self.pauses().changes
+    }
+
+    fn pauses(&self) -> MutexGuard<'_, Pauses> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What becomes readable when it is killed.

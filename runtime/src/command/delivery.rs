@@ -140,6 +140,7 @@ impl Target {
     fn write(&mut self, mut bytes: &[u8], course: &Course) -> Result<(), Trouble> {
         while !bytes.is_empty() {
             if !matches!(self.pace, Pace::Free) {
+                let changes = course.pause_changes();
                 let mut fds = [
                     PollFd::new(self.file.as_fd(), PollFlags::POLLOUT),
                     PollFd::new(course.killed().as_fd(), PollFlags::POLLIN),
@@ -149,6 +150,7 @@ impl Target {
                     // What fits goes out even after a kill.
                     [true, _] => {}
                     [false, true] => return Err(Trouble::Killed),
+                    [false, false] if course.pause_changes() != changes => continue,
                     [false, false] => return Err(Trouble::Late),
                 }
             }

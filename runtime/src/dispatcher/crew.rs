@@ -15,6 +15,7 @@ use nix::unistd::pipe2;
 
 use super::GuestArtifact;
 use super::callbacks::Finished;
+use super::pause::Pauses;
 use super::schedule::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Run, Task, WorkerId};
 use crate::grants::{Grants, OpenDir};
 use crate::guest::{EngineSettings, GuestInfo, ModelInfo};
@@ -24,7 +25,7 @@ use crate::jail::{OomScore, Plan, violation};
 use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
 use crate::settings::{MAX_NOTE, MAX_TRIED_MESSAGE, Settings};
-use crate::time::Time;
+use crate::time::{self, Time};
 use crate::wire::bounded::cut;
 use crate::wire::channel::Channel;
 use crate::wire::in_memory;
@@ -106,6 +107,7 @@ pub struct Crew {
     tells: bool,
     /// Not reaped in time after SIGKILL.
     abandoned: Vec<Process>,
+    pauses: Pauses,
 }
 
 /// Something to tell.
@@ -164,6 +166,7 @@ impl Crew {
             notes: Vec::new(),
             tells,
             abandoned: Vec::new(),
+            pauses: Pauses::default(),
         }
     }
 
@@ -265,7 +268,7 @@ impl Crew {
         Some(Ran {
             worker: self.seat(run.worker),
             pid,
-            claimed: run.claimed,
+            claimed: self.pauses.for_parent(run.claimed),
             run: wall,
             measured: None,
         })
@@ -276,6 +279,8 @@ impl Crew {
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         process::set_nonblocking(control.as_fd())?;
         let (page, page_descriptor) = Page::create()?;
+        let slots = Slots::new(page);
+        slots.set_skipped(time::skipped());
         // The dispatcher's diagnostics are a pipe to the parent, and so are its workers'.
         let spawn = || process::spawn(&Executable::Own, Role::Worker, None);
         let (process, socket) = match &self.score {
@@ -294,7 +299,7 @@ impl Crew {
             unable: None,
             printed: 0,
             is_full: false,
-            slots: Slots::new(page),
+            slots,
             control: Some(File::from(control)),
         };
         let mut descriptors = vec![theirs.as_fd(), page_descriptor.as_fd()];
@@ -328,6 +333,38 @@ impl Crew {
             jail: self.jail.clone(),
             grants: self.grants.clone(),
             guests: guests.iter().map(guest).collect(),
+        }
+    }
+
+    /// Whether the workers are stopped.
+    pub fn is_paused(&self) -> bool {
+        self.pauses.is_paused()
+    }
+
+    /// A time of the pool's clock as the parent knows it.
+    pub fn for_parent(&self, time: Time) -> Time {
+        self.pauses.for_parent(time)
+    }
+
+    /// Stops the workers.
+    pub fn pause(&mut self) {
+        if self.pauses.begin(Time::now()) {
+            self.members
+                .iter()
+                .flatten()
+                .for_each(|member| member.process.stop());
+        }
+    }
+
+    /// Lets them go on. Their clocks, and that of this process, have not counted the pause.
+    pub fn resume(&mut self) {
+        let Some(length) = self.pauses.end(Time::now()) else {
+            return;
+        };
+        time::skip(length);
+        for member in self.members.iter().flatten() {
+            member.slots.set_skipped(time::skipped());
+            member.process.resume();
         }
     }
 

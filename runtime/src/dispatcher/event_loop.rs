@@ -127,6 +127,9 @@ impl EventLoop {
 
     /// One turn. True when the pool is over and the parent knows it all.
     fn turn(&mut self, found: &mut Found) -> Result<bool, Orphaned> {
+        if self.crew.is_paused() {
+            return self.rest();
+        }
         let now = Time::now();
         self.send(now);
         self.scheduler.tick(self.heard, now, &mut self.crew);
@@ -172,6 +175,22 @@ impl EventLoop {
             && let Err(why) = self.callbacks.receive(&mut self.uplink)
         {
             self.fail(&format!("callbacks can't run: {why}"), now);
+        }
+        Ok(false)
+    }
+
+    /// One turn while the pool is paused: nothing is heard but the parent.
+    fn rest(&mut self) -> Result<bool, Orphaned> {
+        self.uplink.flush(self.parent.as_fd()).map_err(|_| Orphaned)?;
+        let interest = match self.uplink.is_empty() {
+            true => PollFlags::POLLIN,
+            false => PollFlags::POLLIN | PollFlags::POLLOUT,
+        };
+        let mut fds = [PollFd::new(self.parent.as_fd(), interest)];
+        poll_until(&mut fds, Time::NEVER).map_err(|_| Orphaned)?;
+        let found = fds[0].revents().unwrap_or(PollFlags::empty());
+        if found.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+            self.hear_parent(Time::now())?;
         }
         Ok(false)
     }
@@ -308,11 +327,15 @@ impl EventLoop {
                     self.uplink.put(&FromDispatcher::Status { question, answer });
                 }
                 ToDispatcher::Confirm { outcomes } => self.confirmed = outcomes,
+                ToDispatcher::Pause => self.crew.pause(),
+                ToDispatcher::Resume => self.crew.resume(),
                 ToDispatcher::Interrupt => {
+                    self.crew.resume();
                     self.callbacks.interrupt();
                     self.scheduler.interrupt(now, &mut self.crew);
                 }
                 ToDispatcher::Terminate => {
+                    self.crew.resume();
                     self.callbacks.terminate(&mut self.uplink);
                     self.scheduler.terminate(now, &mut self.crew);
                 }
@@ -521,7 +544,7 @@ impl EventLoop {
                     let ran = Ran {
                         worker: seat,
                         pid,
-                        claimed: claim.claimed,
+                        claimed: self.crew.for_parent(claim.claimed),
                         run,
                         measured: Some(measured),
                     };

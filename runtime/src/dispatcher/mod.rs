@@ -11,6 +11,7 @@ mod crew;
 mod event_loop;
 mod folds;
 mod frames;
+mod pause;
 pub mod schedule;
 mod status;
 

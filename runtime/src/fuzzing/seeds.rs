@@ -238,6 +238,8 @@ fn to_dispatcher() -> Vec<u8> {
         ToDispatcher::Confirm { outcomes: 1 },
         ToDispatcher::Interrupt,
         ToDispatcher::Terminate,
+        ToDispatcher::Pause,
+        ToDispatcher::Resume,
     ] {
         put(&mut input, &message);
     }

@@ -325,6 +325,22 @@ impl Pool {
         self.shared.kill();
     }
 
+    /// Stops the workers until [`Pool::resume`]. The clocks of tasks stand still meanwhile, and nothing is started. Returns at
+    /// once; a callback that runs goes on. For programs that are stopped themselves, by Ctrl-Z say.
+    pub fn pause(&self) {
+        if self.shared.owner.is_here() {
+            self.shared.tell(&ToDispatcher::Pause);
+        }
+    }
+
+    /// Lets workers go on that were stopped by [`Pool::pause`]. Returns at once. The end of the pool, by whatever call,
+    /// ends a pause, too.
+    pub fn resume(&self) {
+        if self.shared.owner.is_here() {
+            self.shared.tell(&ToDispatcher::Resume);
+        }
+    }
+
     /// Waits until the pool has ended: every accepted task has its outcome, and every process is gone. Something
     /// must have brought its end about: [`Pool::close`], [`Pool::interrupt`], [`Pool::terminate`] or a failure. May be
     /// called again, and from many threads.

@@ -173,6 +173,10 @@ pub enum ToDispatcher {
     Interrupt,
     /// Everything ends as `cancelled`, now.
     Terminate,
+    /// The workers are stopped, and the clocks of tasks.
+    Pause,
+    /// They go on.
+    Resume,
 }
 
 /// Where a print or a log line came from.

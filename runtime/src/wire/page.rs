@@ -80,6 +80,9 @@ struct Shared {
     slots: [Slot; SLOTS],
     /// The system call for which the worker's jail ended it, plus one; zero before that.
     violation: AtomicU64,
+    /// Nanoseconds that the clocks of the dispatcher and its workers do not count ([`crate::time`]). The dispatcher writes it,
+    /// and never reads it.
+    skipped: AtomicU64,
 }
 
 const BYTES: NonZeroUsize = NonZeroUsize::new(size_of::<Shared>()).expect("a page is not empty");
@@ -161,6 +164,12 @@ impl Page {
     #[must_use]
     pub fn violation_cell(&self) -> &AtomicU64 {
         &self.shared().violation
+    }
+
+    /// Worker: what its clock does not count.
+    #[must_use]
+    pub fn skipped_cell(&self) -> &AtomicU64 {
+        &self.shared().skipped
     }
 
     /// Dispatcher: the task behind `offer` is about to be sent.
@@ -286,6 +295,11 @@ impl Slots {
     #[must_use]
     pub fn begun(&self, offer: Offer) -> u64 {
         self.page.begun(offer)
+    }
+
+    /// The worker's clock does not count these nanoseconds.
+    pub fn set_skipped(&self, nanos: u64) {
+        self.page.skipped_cell().store(nanos, Ordering::Relaxed);
     }
 
     /// The system call for which the worker's jail ended it, as the worker has it.

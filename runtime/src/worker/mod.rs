@@ -25,7 +25,7 @@ use crate::outcome::{LogLevel, Stream};
 use crate::process::{self, EXIT_CONDEMNED, EXIT_UNABLE, exit_now};
 use crate::scratch::Scratch;
 use crate::settings::{MAX_NOTE, WATCHDOG_GRACE};
-use crate::time::Time;
+use crate::time::{self, Time};
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::bounded::cut;
 use crate::wire::channel::Channel;
@@ -150,6 +150,9 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         shared.outbox.flush();
         exit_now(EXIT_UNABLE)
     };
+    // Both threads look at it until the process ends.
+    let page: &'static Page = Box::leak(Box::new(page));
+    time::follow(page.skipped_cell());
     let prints: Arc<dyn Prints> = Arc::clone(&shared.outbox) as _;
     let deadline = Arc::clone(shared.alarm.deadline());
     // The engine opens what it keeps open before the walls go up; what a compiler made is only looked at behind them.
@@ -161,7 +164,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     let engine = executor.engine().clone();
     process::set_nonblocking(control.as_fd()).map_err(text)?;
     if let Some(plan) = &jail {
-        // SAFETY: the page goes to the task thread, which keeps it until the process ends.
+        // SAFETY: the page stays until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
         jail::shut_in(process::Role::Worker, plan, granted.all_dirs())
             .unwrap_or_else(|error| unable(error.to_string()));

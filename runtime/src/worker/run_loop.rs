@@ -33,7 +33,7 @@ const WORTH_A_CALL_ON_THE_CLOCK: Duration = Duration::from_millis(1);
 /// Runs what comes through `channel` until the dispatcher closes it.
 pub fn run(
     mut channel: Channel,
-    page: Page,
+    page: &'static Page,
     mut executor: Executor,
     shared: &Shared,
     home: &Home,
@@ -69,7 +69,7 @@ pub fn run(
                     executor: &mut executor,
                     backstop: &mut backstop,
                     shared,
-                    page: &page,
+                    page,
                     meter: &mut meter,
                     scratch,
                 };

@@ -4,6 +4,7 @@
 mod descriptors;
 mod limits;
 mod signals;
+mod stops;
 
 use std::io;
 use std::os::unix::process::CommandExt;
