@@ -27,10 +27,9 @@ fn run(name: &str, guest: &str, args: &[&str]) -> Ended {
 }
 
 /// Lets a dispatcher that was taken over do this for a task, and another beside it.
-fn dispatcher(attack: &str, options: &[&str]) {
+fn dispatcher(attack: &str) {
     let task = format!(r#"["flood","{attack}"]"#);
-    let args = [options, &["--args", &task, "--args", "[]"]].concat();
-    let ended = run("attacker-dispatcher", GUEST, &args);
+    let ended = run("attacker-dispatcher", GUEST, &["--args", &task, "--args", "[]"]);
     // It died of it, or was given up: both tasks are lost.
     assert!(
         ended.stderr.contains("the dispatcher died"),
@@ -43,27 +42,20 @@ fn dispatcher(attack: &str, options: &[&str]) {
 #[test]
 fn a_dispatcher_that_tells_what_nobody_asked_for() {
     for attack in ["warnings", "events", "statuses", "loaded", "failures of the pool"] {
-        dispatcher(attack, &[]);
+        dispatcher(attack);
     }
 }
 
 #[test]
 fn a_dispatcher_that_prints_for_its_tasks() {
     for attack in ["output", "lines", "log", "output of the callback"] {
-        dispatcher(attack, &[]);
-    }
-}
-
-#[test]
-fn a_dispatcher_that_prints_for_a_task_whose_turn_has_not_come() {
-    for attack in ["output of the next task", "log of the next task"] {
-        dispatcher(attack, &["--keep-order"]);
+        dispatcher(attack);
     }
 }
 
 #[test]
 fn a_dispatcher_that_stops_within_a_frame() {
-    dispatcher("half of a frame", &[]);
+    dispatcher("half of a frame");
 }
 
 #[test]
