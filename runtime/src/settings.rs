@@ -87,6 +87,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Bytes that a record can have: those of a failure have the args, the data and what else there is.
+    #[must_use]
+    pub const fn longest_record(&self) -> u64 {
+        self.max_result
+            .saturating_add(self.max_args)
+            .saturating_add(RECORD_OVERHEAD)
+    }
+
     /// Tasks that one worker process may run.
     pub(crate) fn tasks_per_process(&self) -> Option<u32> {
         match self.isolation {
@@ -263,8 +271,16 @@ pub const MAX_TRIED_MESSAGE: usize = 1000;
 /// longest.
 pub const MAX_TRIED_MESSAGES: usize = 16 << 20;
 /// Bytes of the tasks without a record that wait until `--resume` has found all records. Nothing runs until then, so that
-/// they may be half of what the parent may have.
-pub const HELD_BEFORE_RESUME: usize = 128 << 20;
+/// they may be a quarter of what the parent may have, beside the records.
+pub const HELD_BEFORE_RESUME: usize = 64 << 20;
+/// Bytes of a record beside args and data, with all escapes: above all messages, of a hundred attempts at most, the key
+/// and a backtrace.
+const RECORD_OVERHEAD: u64 = 2 << 20;
+/// Records of a log with which `--resume` can go on: each takes 33 bytes of a table that is at most seven eighths full, and
+/// half of which may be a copy while it grows.
+pub const MAX_LOG_RECORDS: usize = 7 << 19;
+/// Guests that the records of a log may be of: more than one can name on a command line that is read by people.
+pub const MAX_LOG_GUESTS: usize = 1024;
 /// Characters of a task's input that `--tag` puts before its lines: it is kept for every task that is on its way, and
 /// written as often as the task begins a line.
 pub const MAX_TAG: usize = 256;

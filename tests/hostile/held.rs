@@ -252,7 +252,7 @@ fn tasks_that_wait_for_a_record_that_does_not_come_are_refused_when_they_are_too
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(
-        said.contains("1 records of the log are of none of the first") && said.contains("128 MiB"),
+        said.contains("1 records of the log are of none of the first") && said.contains("64 MiB"),
         "{said}"
     );
     assert_eq!(std::fs::read(&log).unwrap(), before);
@@ -294,9 +294,26 @@ fn args_of_tasks_that_wait_out_a_backoff_hold_back_the_reading_of_others() {
     ];
     let (tasks, guest) = (path(&tasks), path(&guest));
     let (output, peaks) = measured(&[&retries[..], &["--tasks", &tasks, &guest]].concat());
-    assert_eq!(output.status.code(), Some(124), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(
         peaks.parent < 96 << 20 && peaks.dispatcher < 64 << 20,
         "{peaks:?}"
     );
+}
+
+#[test]
+fn a_line_of_a_log_that_is_longer_than_a_record_can_be_is_refused_before_it_is_read() {
+    let guest = Scratch::file(
+        "guest.wat",
+        guest(&format!("(memory (export \"memory\") 1) {NOTHING}")),
+    );
+    let log = Scratch::file("results", vec![b' '; 200 << 20]);
+    let (output, peaks) = measured(&["--resume", "--results", &path(&log), "--args=[]", &path(&guest)]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("line 1 is longer than") && said.contains("--max-result"),
+        "{said}"
+    );
+    assert!(peaks.parent < 128 << 20, "{peaks:?}");
 }

@@ -452,7 +452,7 @@ mod tests {
         let why = |path: &Path, results| open(path, results).map(drop).unwrap_err();
         assert!(why(&path, None).to_string().contains("cannot read tasks"));
         assert!(why(dir.path(), None).to_string().contains("cannot read tasks"));
-        let results = Results::open(&path, Earlier::Refuse).unwrap();
+        let results = Results::open(&path, Earlier::Refuse, 0).unwrap();
         assert!(why(&path, Some(&results)).to_string().contains("the same file"));
         assert!(open(&path, None).is_ok());
     }

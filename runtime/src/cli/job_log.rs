@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mpwasm::inert::{Untrusted, inert};
+use mpwasm::settings::{MAX_LOG_GUESTS, MAX_LOG_RECORDS};
 use mpwasm::{Rejected, TaskParts};
 use sha2::{Digest, Sha256};
 
@@ -79,46 +80,56 @@ fn first_bytes(hash: &[u8]) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
-/// By what a task is found again.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Name {
-    /// Its place among all tasks, for one without a key.
-    Position(u64),
-    /// Its key.
-    Key(Box<str>),
-    /// Its place and its key, for something that was no task: a key that comes twice is one reason for that.
-    Invalid(u64, Option<Box<str>>),
-}
+/// By what a task is found again: its place among all tasks, or a hash of its key. A log can have millions of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Name(u128);
+
+/// Set in names that are hashes: they are those of no place.
+const HASHED: u128 = 1 << 127;
 
 impl Name {
     /// That of the task in this place. An empty key names nothing.
     pub fn new(position: u64, key: Option<&str>) -> Self {
         match key {
-            None | Some("") => Self::Position(position),
-            Some(key) => Self::Key(key.into()),
+            None | Some("") => Self(position.into()),
+            Some(key) => Self::hashed(&[b"key", key.as_bytes()]),
         }
     }
 
-    /// That of what was no task in this place.
+    /// That of what was no task in this place: a key that comes twice is one reason for that.
     pub fn invalid(position: u64, key: Option<&str>) -> Self {
-        Self::Invalid(position, key.map(Into::into))
+        let kind: &[u8] = if key.is_some() { b"invalid key" } else { b"invalid" };
+        Self::hashed(&[kind, &position.to_le_bytes(), key.unwrap_or_default().as_bytes()])
+    }
+
+    fn hashed(parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part);
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        Self(u128::from_le_bytes(bytes) | HASHED)
     }
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Position(id) | Self::Invalid(id, _) => write!(f, "task {id}"),
-            Self::Key(key) => write!(f, "the task with the key {}", inert(key)),
-        }
+/// A task as a message names it: by its key, or its place where it has none.
+pub fn described(position: u64, key: Option<&str>) -> String {
+    match key {
+        None | Some("") => format!("task {position}"),
+        Some(key) => format!("the task with the key {}", inert(key)),
     }
 }
 
 /// A record that stays.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Of what; `None` where it is of something that was no task, which may be one by now.
-    pub identity: Option<Identity>,
+    /// The hash of guest, model, args and stdin.
+    pub task: u64,
+    /// The line in which it is, where that has a number of 32 bits.
+    pub line: u32,
+    /// Whether it is of a task. What was none may be one by now.
+    pub is_task: bool,
     /// Whether the task or its callback failed.
     pub failed: bool,
 }
@@ -142,7 +153,10 @@ pub struct JobLog {
 impl JobLog {
     /// Opens and reads a log, and leaves it as it is; a file that is not there is one without records. Records of tasks
     /// that were cancelled will be replaced; with `retry_failed`, those of all that failed.
-    pub fn open(path: &Path, retry_failed: bool) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When it is no log, or one with a line of more than `longest` bytes.
+    pub fn open(path: &Path, retry_failed: bool, longest: u64) -> anyhow::Result<Self> {
         let Destination::File(file) = open_destination(path, OpenFor::ReadWrite)? else {
             bail!("it is no regular file");
         };
@@ -156,7 +170,7 @@ impl JobLog {
             end: 0,
             lacks_newline: false,
         };
-        log.read(retry_failed)?;
+        log.read(retry_failed, longest)?;
         Ok(log)
     }
 
@@ -165,13 +179,19 @@ impl JobLog {
         self.file.file()
     }
 
-    fn read(&mut self, retry_failed: bool) -> anyhow::Result<()> {
+    fn read(&mut self, retry_failed: bool, longest: u64) -> anyhow::Result<()> {
         let mut reader = BufReader::with_capacity(1 << 20, self.file().try_clone()?);
         let mut bytes = Vec::new();
         for number in 1_u64.. {
             bytes.clear();
-            if reader.read_until(b'\n', &mut bytes)? == 0 {
-                break;
+            let mut line = reader.by_ref().take(longest.saturating_add(1));
+            match line.read_until(b'\n', &mut bytes)? as u64 {
+                0 => break,
+                len if len > longest => bail!(
+                    "line {number} is longer than {longest} bytes, which is more than a record can have with the \
+                     --max-result and --max-args of this run: give those of the run that wrote it"
+                ),
+                _ => {}
             }
             let whole = bytes.ends_with(b"\n");
             let begin = self.end;
@@ -186,7 +206,7 @@ impl JobLog {
             }
             match RecordLine::parse(line) {
                 Ok(line) => self
-                    .add(&line, retry_failed, (begin, begin + bytes.len() as u64))
+                    .add(&line, number, retry_failed, (begin, begin + bytes.len() as u64))
                     .with_context(|| format!("line {number}"))?,
                 Err(_) if !whole => break, // the run was killed while it wrote
                 Err(error) => bail!("line {number} is no record: {error}"),
@@ -194,21 +214,35 @@ impl JobLog {
             self.end += bytes.len() as u64;
             self.lacks_newline = !whole;
         }
-        self.guests.sort_unstable();
-        self.guests.dedup();
         Ok(())
     }
 
-    fn add(&mut self, line: &RecordLine<'_>, retry_failed: bool, place: (u64, u64)) -> anyhow::Result<()> {
+    fn add(
+        &mut self,
+        line: &RecordLine<'_>,
+        number: u64,
+        retry_failed: bool,
+        place: (u64, u64),
+    ) -> anyhow::Result<()> {
         let Some((guest, task)) = line.hashes() else {
             bail!("its record does not name its guest and task: only --results FILE writes such records");
         };
-        let identity = Identity { guest, task };
-        if self.guests.last() != Some(&identity.guest) {
-            self.guests.push(identity.guest);
+        if !self.guests.contains(&guest) {
+            if self.guests.len() == MAX_LOG_GUESTS {
+                bail!("the records up to it are of more than {MAX_LOG_GUESTS} guests");
+            }
+            self.guests.push(guest);
+        }
+        if self.entries.len() + self.replaced.len() >= MAX_LOG_RECORDS {
+            bail!(
+                "there are more than {MAX_LOG_RECORDS} records in front of it: that is more than a run can go on with"
+            );
         }
         if line.status == "cancelled" || (retry_failed && line.failed()) {
-            self.replaced.push(place);
+            match self.replaced.last_mut().filter(|(_, end)| *end == place.0) {
+                Some((_, end)) => *end = place.1,
+                None => self.replaced.push(place),
+            }
             return Ok(());
         }
         let is_task = line.status != "invalid";
@@ -217,13 +251,18 @@ impl JobLog {
             true => Name::new(line.id, key),
             false => Name::invalid(line.id, key),
         };
+        if is_task && self.entries.contains_key(&name) {
+            bail!(
+                "it is the second record of {}: tasks need different keys, or none, to be known again",
+                described(line.id, key)
+            );
+        }
         let entry = Entry {
-            identity: is_task.then_some(identity),
+            task,
+            line: u32::try_from(number).unwrap_or(u32::MAX),
+            is_task,
             failed: line.failed(),
         };
-        if is_task && self.entries.contains_key(&name) {
-            bail!("it is the second record of {name}: tasks need different keys, or none, to be known again");
-        }
         self.entries.insert(name, entry);
         Ok(())
     }
@@ -292,7 +331,7 @@ mod tests {
         }
 
         fn open(&self, retry_failed: bool) -> anyhow::Result<JobLog> {
-            JobLog::open(&self.path(), retry_failed)
+            JobLog::open(&self.path(), retry_failed, 1000)
         }
 
         /// What is there once a run has begun, and has written a line.
@@ -320,13 +359,13 @@ mod tests {
         let log = Folder::with(&(ok.join("\n") + "\n")).open(false).unwrap();
         assert_eq!(log.entries.len(), 3);
         assert!(
-            log.entries.contains_key(&Name::Position(8)),
+            log.entries.contains_key(&Name::new(8, None)),
             "an empty key is none"
         );
-        assert!(!log.entries[&Name::Position(0)].failed);
-        let keyed = log.entries[&Name::Key("k".into())];
+        assert!(!log.entries[&Name::new(0, None)].failed);
+        let keyed = log.entries[&Name::new(9, Some("k"))];
         assert!(keyed.failed);
-        assert_eq!(keyed.identity, Some(Identity { guest: 0xa1, task: 7 }));
+        assert_eq!((keyed.is_task, keyed.task, keyed.line), (true, 7, 2));
         assert_eq!(log.guests, [0xa1]);
     }
 
@@ -339,7 +378,7 @@ mod tests {
         ];
         let log = Folder::with(&(lines.join("\n") + "\n")).open(false).unwrap();
         assert_eq!(log.entries.len(), 3);
-        assert!(log.entries[&Name::Key("k".into())].identity.is_some());
+        assert!(log.entries[&Name::new(9, Some("k"))].is_task);
         assert!(log.entries.contains_key(&Name::invalid(2, Some("k"))));
     }
 
@@ -407,6 +446,22 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_longer_than_a_record_can_be_is_refused_with_its_number() {
+        let ok = record(0, "null", "ok", "none");
+        let long = Folder::with(&format!("{ok}\n{}\n", " ".repeat(1000)));
+        let why = refusal(&long);
+        assert!(why.contains("line 2 is longer than 1000 bytes"), "{why}");
+        Folder::with(&format!("{ok}\n{}\n", " ".repeat(999)))
+            .open(false)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_record_takes_32_bytes() {
+        assert_eq!(size_of::<(Name, Entry)>(), 32);
+    }
+
+    #[test]
     fn what_is_no_log_is_refused_and_left_as_it_is() {
         let ok = record(0, "null", "ok", "none");
         let without = r#"{"id":0,"key":null,"status":"ok","callback":"none"}"#;
@@ -432,7 +487,9 @@ mod tests {
         let link = Folder(tempfile::tempdir().unwrap());
         std::os::unix::fs::symlink(folder.path(), link.path()).unwrap();
         assert!(refusal(&link).contains("symbolic link"));
-        let why = JobLog::open(Path::new("/dev/null"), false).map(drop).unwrap_err();
+        let why = JobLog::open(Path::new("/dev/null"), false, 1000)
+            .map(drop)
+            .unwrap_err();
         assert!(why.to_string().contains("no regular file"));
     }
 }

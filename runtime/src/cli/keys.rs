@@ -6,8 +6,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::stdio;
 
-/// Keys that are remembered, of all tasks of a run: they take at most 210 MB. Later keys are not compared.
-const MOST: usize = 7 << 20;
+/// Keys that are remembered, of all tasks of a run: they take at most 105 MB. Later keys are not compared.
+const MOST: usize = 7 << 19;
 /// Characters of a key that are shown in a message.
 const SHOWN: usize = 64;
 

@@ -43,7 +43,8 @@ pub enum Results {
 
 impl Results {
     /// Opens the place, but leaves what is there until [`begin`](Self::begin). Failures are wrong usage, but for a closed stdout.
-    pub fn open(path: &Path, earlier: Earlier) -> Result<Self, Failure> {
+    /// The records of a log have at most `longest` bytes.
+    pub fn open(path: &Path, earlier: Earlier, longest: u64) -> Result<Self, Failure> {
         let resumes = matches!(earlier, Earlier::Resume | Earlier::RetryFailed);
         if path == Path::new("-") {
             return match resumes {
@@ -59,7 +60,7 @@ impl Results {
             };
         }
         if resumes {
-            return JobLog::open(path, earlier == Earlier::RetryFailed)
+            return JobLog::open(path, earlier == Earlier::RetryFailed, longest)
                 .map(Self::Log)
                 .with_context(|| format!("cannot go on with the log {}", Untrusted::from(&path)))
                 .or_usage();
@@ -152,7 +153,7 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path, earlier: Earlier) -> String {
-        let begun = Results::open(path, earlier).and_then(Results::begin);
+        let begun = Results::open(path, earlier, 0).and_then(Results::begin);
         match begun.map(drop) {
             Ok(()) => panic!("it began"),
             Err(failure) => {
@@ -167,33 +168,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results");
         fs::write(&path, "old").unwrap();
-        let results = Results::open(&path, Earlier::Overwrite).unwrap();
+        let results = Results::open(&path, Earlier::Overwrite, 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         drop(results);
         assert!(refusal(&path, Earlier::Refuse).contains("--overwrite"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        let results = Results::open(&path, Earlier::Overwrite).unwrap();
+        let results = Results::open(&path, Earlier::Overwrite, 0).unwrap();
         results.begin().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
-        Results::open(&path, Earlier::Refuse).unwrap().begin().unwrap();
+        Results::open(&path, Earlier::Refuse, 0).unwrap().begin().unwrap();
         let none = dir.path().join("none/results");
-        assert!(Results::open(&none, Earlier::Refuse).is_err_and(|f| f.exit == Exit::Usage));
+        assert!(Results::open(&none, Earlier::Refuse, 0).is_err_and(|f| f.exit == Exit::Usage));
     }
 
     #[test]
     fn results_to_what_is_no_regular_file_are_not_emptied() {
         let null = Path::new("/dev/null");
-        Results::open(null, Earlier::Refuse).unwrap().begin().unwrap();
-        assert!(!Results::open(null, Earlier::Overwrite).unwrap().is_log());
+        Results::open(null, Earlier::Refuse, 0).unwrap().begin().unwrap();
+        assert!(!Results::open(null, Earlier::Overwrite, 0).unwrap().is_log());
     }
 
     #[test]
     fn two_runs_do_not_write_one_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results");
-        let records = Results::open(&path, Earlier::Refuse).unwrap().begin().unwrap();
+        let records = Results::open(&path, Earlier::Refuse, 0).unwrap().begin().unwrap();
         assert!(refusal(&path, Earlier::Refuse).contains("another run"));
         drop(records);
-        Results::open(&path, Earlier::Refuse).unwrap();
+        Results::open(&path, Earlier::Refuse, 0).unwrap();
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use anyhow::{anyhow, bail};
 use mpwasm::settings::HELD_BEFORE_RESUME;
 
-use super::job_log::{Entry, Identity, JobLog, Name};
+use super::job_log::{Entry, Identity, JobLog, Name, described};
 
 /// The tasks that were skipped, as having a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl<T> Resume<T> {
     }
 
     fn of(entries: HashMap<Name, Entry>) -> Self {
-        let missing = entries.values().filter(|entry| entry.identity.is_some()).count();
+        let missing = entries.values().filter(|entry| entry.is_task).count();
         Self {
             entries,
             missing,
@@ -91,7 +91,7 @@ impl<T> Resume<T> {
                 bail!(
                     "{} records of the log are of none of the first {} tasks, and those of these that have no record are \
                      more than can wait for that ({} MiB). If the log is of other tasks, name another file with \
-                     --results, or leave out --resume to write it anew; if it is of these, split them into several runs \
+                     --results, or write it anew with --overwrite; if it is of these, split them into several runs \
                      with a log each",
                     self.missing,
                     self.position,
@@ -101,8 +101,10 @@ impl<T> Resume<T> {
             self.held.push(Step::Run(task));
             return Ok(());
         };
-        if let Some(recorded) = entry.identity {
-            if recorded != identity {
+        if entry.is_task {
+            // It is of the guest, too.
+            if entry.task != identity.task {
+                let name = described(self.position - 1, key);
                 bail!(
                     "the log is of other tasks: the record of {name} is of another guest, model, args or stdin. Name another \
                      file with --results, or write it anew with --overwrite"
@@ -142,12 +144,12 @@ impl<T> Resume<T> {
     /// # Errors
     /// When there are records of others.
     pub fn end(&self) -> anyhow::Result<()> {
-        let mut missing = self.entries.iter().filter(|(_, entry)| entry.identity.is_some());
-        let Some((name, _)) = missing.next() else {
+        let missing = self.entries.values().filter(|entry| entry.is_task);
+        let Some(line) = missing.map(|entry| entry.line).min() else {
             return Ok(());
         };
         Err(anyhow!(
-            "the log is of other tasks: it has {} records of tasks that this run has not, such as {name}. Name another \
+            "the log is of other tasks: it has {} records of tasks that this run has not, such as that in line {line}. Name another \
              file with --results, or write it anew with --overwrite",
             self.missing
         ))
@@ -164,11 +166,12 @@ mod tests {
 
     fn log(records: &[(Name, Option<u64>, bool)]) -> Resume<u64> {
         let entry = |(name, task, failed): &(Name, Option<u64>, bool)| {
-            let identity = task.map(identity);
             (
-                name.clone(),
+                *name,
                 Entry {
-                    identity,
+                    task: task.unwrap_or_default(),
+                    line: 17,
+                    is_task: task.is_some(),
                     failed: *failed,
                 },
             )
@@ -179,8 +182,8 @@ mod tests {
     #[test]
     fn tasks_without_a_record_wait_until_all_records_were_found() {
         let mut resume = log(&[
-            (Name::Position(1), Some(11), false),
-            (Name::Key("k".into()), Some(13), true),
+            (Name::new(1, None), Some(11), false),
+            (Name::new(0, Some("k")), Some(13), true),
         ]);
         for (key, task) in [(None, 10), (None, 11), (None, 12), (Some("k"), 13)] {
             assert!(!resume.is_complete());
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_key_finds_its_record_wherever_the_task_stands() {
-        let mut resume = log(&[(Name::Key("k".into()), Some(1), false)]);
+        let mut resume = log(&[(Name::new(0, Some("k")), Some(1), false)]);
         resume.take(None, identity(5), 5, 1).unwrap();
         resume.take(Some("k"), identity(1), 1, 1).unwrap();
         assert_eq!(resume.held(), [Step::Run(5), Step::Skip(1)]);
@@ -203,30 +206,30 @@ mod tests {
 
     #[test]
     fn a_log_of_other_tasks_is_refused() {
-        let mut resume = log(&[(Name::Position(0), Some(1), false)]);
+        let mut resume = log(&[(Name::new(0, None), Some(1), false)]);
         let other = resume.take(None, identity(2), 2, 1).unwrap_err().to_string();
         assert!(
             other.contains("other tasks") && other.contains("task 0"),
             "{other}"
         );
         let mut short = log(&[
-            (Name::Position(0), Some(1), false),
-            (Name::Position(7), Some(2), false),
+            (Name::new(0, None), Some(1), false),
+            (Name::new(7, None), Some(2), false),
         ]);
         short.take(None, identity(1), 1, 1).unwrap();
         let why = short.end().unwrap_err().to_string();
-        assert!(why.contains("1 records") && why.contains("task 7"), "{why}");
+        assert!(why.contains("1 records") && why.contains("line 17"), "{why}");
     }
 
     #[test]
     fn what_waits_is_bounded_and_a_log_whose_records_do_not_come_is_refused() {
-        let mut resume = log(&[(Name::Position(9), Some(9), false)]);
+        let mut resume = log(&[(Name::new(9, None), Some(9), false)]);
         let half = HELD_BEFORE_RESUME / 2;
         resume.take(None, identity(0), 0, half).unwrap();
         resume.take(None, identity(1), 1, half).unwrap();
         let why = resume.take(None, identity(2), 2, 1).unwrap_err().to_string();
         assert!(
-            why.contains("1 records") && why.contains("the first 3 tasks") && why.contains("128 MiB"),
+            why.contains("1 records") && why.contains("the first 3 tasks") && why.contains("64 MiB"),
             "{why}"
         );
     }

@@ -79,7 +79,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     let results = showing
         .results
         .as_deref()
-        .map(|path| Results::open(path, earlier))
+        .map(|path| Results::open(path, earlier, settings.longest_record()))
         .transpose()?;
     let origin = inputs.open(&settings, results.as_ref())?;
     let folder = showing.results_dir.as_deref().map(ResultsDir::open).transpose();
