@@ -287,7 +287,7 @@ fn a_log_of_something_else_is_refused_and_nothing_runs() {
         place.write("tasks", &[says("zero"), says("other"), says("two")].concat());
         refused(&mut place.command(&[how]), "other tasks");
         place.write("tasks", &says("zero"));
-        refused(&mut place.command(&[how]), "task 1");
+        refused(&mut place.command(&[how]), "such as that in line ");
         let mut other = mpwasm();
         let wat =
             r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) i32.const 0))"#;
