@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::grants::{Access, DirGrant, Grants};
 use crate::inert::Untrusted;
 use crate::jail::{self, Plan};
+use crate::process::Executable;
 use crate::scratch;
 
 /// File systems whose files are the kernel itself: its processes, devices and settings, and those who can write there need
@@ -56,7 +57,8 @@ const KERNELS_OWN: [&str; 26] = [
 ///
 /// # Errors
 /// [`Error::Grant`] for one that is no directory, that these processes can't enter, that is on or with a file system of
-/// the kernel's own, or that lets tasks change what is trusted; [`Error::BadSetting`] when there can't be scratch directories; [`Error::Io`] when it can't be tried.
+/// the kernel's own, or that lets tasks change what is trusted; [`Error::BadSetting`] when there can't be scratch directories;
+/// [`Error::Io`] when it can't be tried.
 pub fn open(grants: &Grants, plan: Option<&Plan>, trusted: &Trusted) -> Result<Vec<OwnedFd>, Error> {
     if let Some(size) = grants.tmp {
         let tried = scratch::try_to_make(size, plan.and_then(|plan| plan.user))?;
@@ -71,17 +73,28 @@ pub fn open(grants: &Grants, plan: Option<&Plan>, trusted: &Trusted) -> Result<V
     }
     let open = |dir| {
         let (fd, mounts) = open_one(dir, plan)?;
-        if dir.access() == Access::ReadWrite {
-            for (what, place, way_out) in trusted.places() {
-                if let Some(overlap) = overlap(dir, &fd, &mounts, place)? {
-                    let place = Untrusted::from(&place);
-                    return Err(refused(dir, format!("it {overlap} {what} ({place}): {way_out}")));
-                }
-            }
-        }
+        check_trusted(dir, &fd, &mounts, trusted)?;
         Ok(fd)
     };
     grants.dirs.iter().map(open).collect()
+}
+
+/// Refuses a directory through which tasks could change what is trusted.
+fn check_trusted(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, trusted: &Trusted) -> Result<(), Error> {
+    if dir.access() == Access::ReadOnly {
+        return Ok(());
+    }
+    for (what, place, way_out) in trusted.places() {
+        let Some(overlap) = overlap(dir, fd, mounts, place)? else {
+            continue;
+        };
+        // The path of a link of the kernel's says nothing to the user.
+        let is_own = place == Executable::Own.path();
+        let own = is_own.then(|| std::env::current_exe().ok()).flatten();
+        let shown = Untrusted::from(own.as_deref().unwrap_or(place));
+        return Err(refused(dir, format!("it {overlap} {what} ({shown}): {way_out}")));
+    }
+    Ok(())
 }
 
 fn refused(dir: &DirGrant, why: String) -> Error {
