@@ -11,14 +11,14 @@ fn tests(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Whether there is a test `binary::module::name`, or one that begins so before a `*`.
+/// Whether there is a test `binary::module::name`, or one that begins so before a `*`. Modules can be in modules.
 fn exists(test: &str) -> bool {
     let parts: Vec<_> = test.split("::").collect();
     let tests = repository().join("tests");
     match parts[..] {
         [binary, "*"] => tests.join(binary).is_dir(),
-        [binary, module, name] => {
-            let source = tests.join(binary).join(module).with_extension("rs");
+        [ref modules @ .., name] if modules.len() >= 2 => {
+            let source = tests.join(modules.join("/")).with_extension("rs");
             let function = match name.strip_suffix('*') {
                 Some("") => String::new(),
                 Some(beginning) => format!("fn {beginning}"),
