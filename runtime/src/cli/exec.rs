@@ -196,7 +196,7 @@ impl Running {
     /// Does something with the command, if there is one yet.
     fn with(&self, act: impl Fn(&Killer)) {
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.0.iter().for_each(|killer| act(killer));
+        running.0.iter().for_each(act);
     }
 
     /// Ends the command, the first time for this cause. False when there is none yet.
