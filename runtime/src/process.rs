@@ -96,7 +96,9 @@ pub fn check_initialised(jail: Jail) -> Result<(), Error> {
 /// When there is no `/proc`.
 pub fn thread_count() -> io::Result<usize> {
     // As every folder it counts itself, its name above, and those that are in it, which may not be listed in a jail.
-    let links = std::fs::metadata("/proc/self/task")?.nlink();
+    let links = std::fs::metadata("/proc/self/task")
+        .map_err(without_proc)?
+        .nlink();
     Ok(usize::try_from(links.saturating_sub(2)).unwrap_or(usize::MAX))
 }
 
@@ -106,6 +108,17 @@ pub fn role() -> Option<Role> {
     let first = std::env::args_os().nth(1)?;
     let name = first.to_str()?.strip_prefix(MARKER)?;
     Role::ALL.into_iter().find(|role| role.name() == name)
+}
+
+/// Returns the error, or what it comes from where something was not found because there is no `/proc`.
+fn without_proc(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound if !Path::new("/proc/self").exists() => io::Error::other(
+            "there is no /proc, by which mpwasm finds its own executable and counts its threads: mount one, or give the \
+             container one",
+        ),
+        _ => error,
+    }
 }
 
 /// The binary that children are copies of.
@@ -175,7 +188,7 @@ pub fn spawn(
         .stderr(output()?)
         .process_group(0)
         .spawn()
-        .map_err(explained)?;
+        .map_err(|error| explained(without_proc(error)))?;
     Ok((Process::new(child)?, ours))
 }
 

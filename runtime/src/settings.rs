@@ -304,6 +304,9 @@ pub const CALLBACK_STRIKES: u32 = 3;
 pub const OUTPUT_DELAY: Duration = Duration::from_millis(50);
 /// What a guest printed is sent on at this size, bytes, even without a newline.
 pub const OUTPUT_CHUNK: usize = 4 << 10;
+/// Most files of running tasks that `--results-dir` holds open: enough for those that print at the same moment, and far
+/// below the descriptors that a process may usually have (1024).
+pub const MAX_OPEN_OUTPUTS: usize = 64;
 /// A payload of so many bytes is not copied where it only passes by: to copy what is smaller costs less than to keep
 /// account of it.
 pub const LARGE: usize = 64 << 10;

@@ -8,16 +8,18 @@
 //! own, and each file is made anew, in the place of one that an earlier run left.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mpwasm::inert::Untrusted;
+use mpwasm::settings::MAX_OPEN_OUTPUTS;
 use mpwasm::{Outcome, Output, Source, Stream};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -31,12 +33,18 @@ use super::results::Earlier;
 /// The name of the file with a task's record.
 const RECORD: &str = "record.json";
 
-/// Writes the files. Those of a task that runs are open.
+/// A stream of a task: its id, and whether it is stderr.
+type StreamOf = (u64, bool);
+
+/// Writes the files. Of those of running tasks at most [`MAX_OPEN_OUTPUTS`] are open.
 #[derive(Debug)]
 pub struct ResultsDir {
     path: PathBuf,
     root: OwnedFd,
-    open: HashMap<(u64, Stream), File>,
+    /// The files of running tasks that have printed, by file system and inode.
+    begun: HashMap<StreamOf, (u64, u64)>,
+    /// Those of them that are open. A map in order, so that it is the oldest task's that is closed for another.
+    open: BTreeMap<StreamOf, File>,
 }
 
 impl ResultsDir {
@@ -48,7 +56,8 @@ impl ResultsDir {
         Ok(Self {
             root: open_folder(AT_FDCWD, &path)?,
             path,
-            open: HashMap::new(),
+            begun: HashMap::new(),
+            open: BTreeMap::new(),
         })
     }
 
@@ -86,7 +95,7 @@ impl ResultsDir {
         let Ok(folder) = self.task_folder(&name) else {
             return Ok(());
         };
-        for file in ["stdout", "stderr", RECORD] {
+        for file in [stream_name(false), stream_name(true), RECORD] {
             remove(&folder, file)?;
         }
         match unlinkat(&self.root, name.as_str(), UnlinkatFlags::RemoveDir) {
@@ -126,18 +135,41 @@ impl ResultsDir {
         if output.bytes.is_empty() {
             return Ok(());
         }
-        let origin = (id, output.stream);
-        if !self.open.contains_key(&origin) {
-            let name = match output.stream {
-                Stream::Stdout => "stdout",
-                Stream::Stderr => "stderr",
-            };
-            let file = create(&self.folder(id)?, name)?;
-            self.open.insert(origin, file);
+        let of = (id, output.stream == Stream::Stderr);
+        if !self.open.contains_key(&of) {
+            if self.open.len() >= MAX_OPEN_OUTPUTS {
+                self.open.pop_first();
+            }
+            let file = self.open_stream(of)?;
+            self.open.insert(of, file);
         }
-        match self.open.get_mut(&origin) {
+        match self.open.get_mut(&of) {
             Some(file) => file.write_all(output.bytes),
             None => Ok(()),
+        }
+    }
+
+    /// Makes the file of a stream, or opens the one that was made before to add to it.
+    fn open_stream(&mut self, of: StreamOf) -> io::Result<File> {
+        let folder = self.folder(of.0)?;
+        let name = stream_name(of.1);
+        let Some(made) = self.begun.get(&of) else {
+            let file = create(&folder, name)?;
+            self.begun.insert(of, identity(&file)?);
+            return Ok(file);
+        };
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = File::from(openat(&folder, name, flags, Mode::empty())?);
+        match identity(&file)? == *made {
+            true => Ok(file),
+            false => {
+                let path = self.path.join(of.0.to_string()).join(name);
+                Err(io::Error::other(format!(
+                    "somebody has replaced {}",
+                    Untrusted::from(&path)
+                )))
+            }
         }
     }
 
@@ -147,15 +179,18 @@ impl ResultsDir {
         record.push(b'\n');
         let folder = self.folder(outcome.id)?;
         create(&folder, RECORD)?.write_all(&record)?;
-        let of = |stream| (outcome.id, stream);
-        let told = [Stream::Stdout, Stream::Stderr].map(|stream| self.open.remove(&of(stream)).is_some());
+        let told = [false, true].map(|is_stderr| {
+            let of = (outcome.id, is_stderr);
+            self.open.remove(&of);
+            self.begun.remove(&of).is_some()
+        });
         let captured = match told {
             [false, false] => Captured::of(outcome),
             _ => Captured::default(), // a command tells nothing
         };
         for (told, name, bytes) in [
-            (told[0], "stdout", captured.stdout()),
-            (told[1], "stderr", captured.stderr()),
+            (told[0], stream_name(false), captured.stdout()),
+            (told[1], stream_name(true), captured.stderr()),
         ] {
             match bytes {
                 _ if told => {}
@@ -165,6 +200,19 @@ impl ResultsDir {
         }
         Ok(())
     }
+}
+
+fn stream_name(is_stderr: bool) -> &'static str {
+    match is_stderr {
+        false => "stdout",
+        true => "stderr",
+    }
+}
+
+/// Returns the file system and inode of a file.
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// What a folder is opened with.
@@ -356,5 +404,61 @@ mod tests {
         let why = run(root.path(), Earlier::Resume, "new").unwrap_err().to_string();
         assert!(why.contains("another user"), "{why}");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn few_files_are_open_however_many_tasks_print_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut dir = ResultsDir::open(root.path()).unwrap();
+        let tasks = 3 * MAX_OPEN_OUTPUTS as u64;
+        for piece in ["one ", "two ", "three"] {
+            for id in 0..tasks {
+                for stream in [Stream::Stdout, Stream::Stderr] {
+                    print(&mut dir, id, stream, piece);
+                    assert!(dir.open.len() <= MAX_OPEN_OUTPUTS);
+                }
+            }
+        }
+        for id in 0..tasks {
+            dir.outcome(&ok(id, "1")).unwrap();
+            for name in ["stdout", "stderr"] {
+                let text = fs::read_to_string(root.path().join(format!("{id}/{name}"))).unwrap();
+                assert_eq!(text, "one two three", "{id}/{name}");
+            }
+        }
+        assert!(dir.open.is_empty() && dir.begun.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_while_it_was_closed_is_not_written() {
+        let root = tempfile::tempdir().unwrap();
+        let mut dir = ResultsDir::open(root.path()).unwrap();
+        for id in 0..=MAX_OPEN_OUTPUTS as u64 {
+            print(&mut dir, id, Stream::Stdout, "mine");
+        }
+        let (file, victim) = (root.path().join("0/stdout"), root.path().join("victim"));
+        fs::write(&victim, "").unwrap();
+        for link in [true, false] {
+            fs::remove_file(&file).unwrap();
+            match link {
+                true => std::os::unix::fs::symlink(&victim, &file).unwrap(),
+                false => fs::hard_link(&victim, &file).unwrap(),
+            }
+            assert!(try_print(&mut dir, 0, Stream::Stdout, "more").is_err());
+            assert_eq!(fs::read(&victim).unwrap(), b"");
+        }
+    }
+
+    fn try_print(dir: &mut ResultsDir, id: u64, stream: Stream, text: &str) -> io::Result<()> {
+        dir.output(&Output {
+            source: Source::Task(id),
+            stream,
+            bytes: text.as_bytes(),
+            end: false,
+        })
+    }
+
+    fn print(dir: &mut ResultsDir, id: u64, stream: Stream, text: &str) {
+        try_print(dir, id, stream, text).unwrap();
     }
 }

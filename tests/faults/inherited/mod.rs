@@ -3,6 +3,7 @@
 
 mod descriptors;
 mod limits;
+mod places;
 mod signals;
 mod stops;
 
