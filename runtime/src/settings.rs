@@ -2,7 +2,7 @@
 //!
 //! [`Settings`] is made by the pool's builder or the command line, travels to each process when it starts, and
 //! never changes afterwards. The constants below it are the timeouts and bounds of the topology itself
-//! (DESIGN.md section 1), which users do not set.
+//! (ARCHITECTURE.md), which users do not set.
 
 use std::time::Duration;
 
@@ -195,7 +195,7 @@ pub const MAX_REFUSALS: usize = 50;
 pub const MAX_DESCRIPTION: usize = 4 << 20;
 /// Bytes of the name of an export that mpwasm calls.
 pub const MAX_EXPORT_NAME: usize = 256;
-/// Characters of a guest's name for something that are shown in a message.
+/// Characters of a guest's name for something, or of a task's key, that are shown in a message.
 pub const MAX_SHOWN_NAME: usize = 64;
 /// Characters of what the engine says of a guest that it does not accept: it may quote the guest.
 pub const MAX_SHOWN_ERROR: usize = 1000;
@@ -281,6 +281,18 @@ const RECORD_OVERHEAD: u64 = 2 << 20;
 pub const MAX_LOG_RECORDS: usize = 7 << 19;
 /// Guests that the records of a log may be of: more than one can name on a command line that is read by people.
 pub const MAX_LOG_GUESTS: usize = 1024;
+/// Keys of the tasks of a run that are remembered, to find one that comes twice: each takes 25 bytes of a table that is at most
+/// seven eighths full, which is 105 MB at most, and half as much more while it grows. Later keys are not compared.
+pub const MAX_KEYS: usize = 7 << 19;
+/// Bytes that all lists of inputs in files may take together, but for the first one, which is not kept: some million short
+/// inputs.
+pub const MAX_COMBINED_INPUTS: usize = 64 << 20;
+/// Stack of the first thread of the command line, bytes: what Linux gives by default. Reading the options takes some hundred
+/// KiB of it.
+pub const MAIN_STACK: u64 = 8 << 20;
+/// Least stack with which the command line starts, bytes: twice as much as the deepest call of the command line or of a child
+/// was seen to take.
+pub const LEAST_MAIN_STACK: u64 = 512 << 10;
 /// Characters of a task's input that `--tag` puts before its lines: it is kept for every task that is on its way, and
 /// written as often as the task begins a line.
 pub const MAX_TAG: usize = 256;

@@ -1,23 +1,18 @@
-//! Sets what the command line relies on, whatever its starter has left: the signal mask, dispositions, limits.
+//! Sets the signal mask, dispositions and limits that the command line relies on, whatever the process inherited.
 //!
 //! The processes of a pool do this for themselves, in the library.
 
 use anyhow::anyhow;
+use mpwasm::settings::{LEAST_MAIN_STACK, MAIN_STACK};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Stack of the first thread, bytes: what Linux gives by default. Reading the options takes some hundred KiB of it.
-const STACK: u64 = 8 << 20;
-
-/// Least stack, bytes: twice as much as the deepest call of the command line or of a child was seen to take.
-const LEAST_STACK: u64 = 512 << 10;
-
-/// Settles this process. Must be called before it has threads.
+/// Sets them for this process. Must be called before it has threads.
 ///
 /// # Errors
-/// When it can't have what it needs.
+/// When the limit of the stack is too low and cannot be raised.
 pub fn settle() -> anyhow::Result<()> {
-    // Blocked signals would neither end a run nor tell of it.
+    // A blocked SIGTERM or SIGINT would not end a run.
     let _ = SigSet::empty().thread_set_mask();
     // How children end is hidden by an ignored SIGCHLD.
     set(Signal::SIGCHLD, SigHandler::SigDfl);
@@ -25,16 +20,16 @@ pub fn settle() -> anyhow::Result<()> {
     set(Signal::SIGXFSZ, SigHandler::SigIgn);
     // The usual soft limit is for programs that use `select`.
     raise(Resource::RLIMIT_NOFILE, u64::MAX);
-    raise(Resource::RLIMIT_STACK, STACK);
+    raise(Resource::RLIMIT_STACK, MAIN_STACK);
     match getrlimit(Resource::RLIMIT_STACK) {
-        Ok((soft, _)) if soft < LEAST_STACK => Err(anyhow!(
-            "the limit of the stack (ulimit -s) is {soft} bytes, and mpwasm needs {LEAST_STACK}: raise it"
+        Ok((soft, _)) if soft < LEAST_MAIN_STACK => Err(anyhow!(
+            "the limit of the stack (ulimit -s) is {soft} bytes, and mpwasm needs {LEAST_MAIN_STACK}: raise it"
         )),
         _ => Ok(()),
     }
 }
 
-/// Whether the starter of this process has ignored a signal, and nobody has changed that.
+/// Whether a signal is ignored, as it is when the starter of this process ignored it.
 pub fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: without a new action the call only writes the current one to where the pointer leads, and it is read only

@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use clap::error::ErrorKind;
 use mpwasm::inert::Untrusted;
+use mpwasm::settings::MAX_COMBINED_INPUTS;
 use mpwasm::{Settings, TaskLine};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -19,10 +20,6 @@ use super::lines::{Line, Lines};
 use super::results::Results;
 use super::stdio::Descriptor;
 use super::units::{JsonArgs, display_size};
-
-/// Bytes that all lists of inputs in files may take together, but for the first one, which is not kept: some million short
-/// inputs.
-const MOST_KEPT: usize = 64 << 20;
 
 /// The options that say where tasks come from.
 #[derive(Debug, Args)]
@@ -349,10 +346,10 @@ fn read_all(mut lines: Lines<Descriptor>, name: &str, kept: &mut usize) -> anyho
             };
             let input = input.map_err(|why| anyhow!("input {number} of {name}: {why}"))?;
             *kept += input.len() + size_of::<String>();
-            if *kept > MOST_KEPT {
+            if *kept > MAX_COMBINED_INPUTS {
                 return Err(anyhow!(
                     "the inputs in files of -a take more than {}, up to those of {name}: only the first file may have more",
-                    display_size(MOST_KEPT as u64)
+                    display_size(MAX_COMBINED_INPUTS as u64)
                 ));
             }
             inputs.push(input.to_owned());

@@ -4,28 +4,25 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
+use mpwasm::settings::{MAX_KEYS, MAX_SHOWN_NAME};
+
 use super::stdio;
 
-/// Keys that are remembered, of all tasks of a run: they take at most 105 MB. Later keys are not compared.
-const MOST: usize = 7 << 19;
-/// Characters of a key that are shown in a message.
-const SHOWN: usize = 64;
-
-/// The keys so far. A key takes 30 to 60 bytes, however long it is: its hash is kept.
+/// The keys of the tasks so far, as hashes. A key takes 30 to 60 bytes, however long it is.
 #[derive(Debug)]
 pub struct Keys {
-    /// The position of the task with the key of this hash. 128 bits of keyed hashes: nobody can choose two keys that
-    /// have the same, and among all that are kept there is one pair by chance in 10^25 runs.
+    /// The position of the task with the key of this hash. 128 bits of keyed hashes: two keys with the same hash
+    /// cannot be chosen, and come by chance once in 10^25 runs.
     seen: HashMap<[u64; 2], u64>,
     hashes: [RandomState; 2],
     most: usize,
-    /// Of the next task.
+    /// The position of the next task.
     position: u64,
 }
 
 impl Default for Keys {
     fn default() -> Self {
-        Self::remembering(MOST)
+        Self::remembering(MAX_KEYS)
     }
 }
 
@@ -42,7 +39,7 @@ impl Keys {
     /// Notes the next task, or what stands in the place of one. An empty key is none.
     ///
     /// # Errors
-    /// When an earlier task has the same key: says which.
+    /// When an earlier task has the same key. The message names both tasks.
     pub fn note(&mut self, key: Option<&str>) -> Result<(), String> {
         let position = self.position;
         self.position += 1;
@@ -53,7 +50,7 @@ impl Keys {
         let count = self.seen.len();
         match self.seen.entry(hash) {
             Entry::Occupied(first) => {
-                let mut shown: String = key.chars().take(SHOWN).collect();
+                let mut shown: String = key.chars().take(MAX_SHOWN_NAME).collect();
                 if shown.len() < key.len() {
                     shown.push('\u{2026}');
                 }
