@@ -132,15 +132,18 @@ pub enum Command {
     /// Run a guest's tasks in a pool of worker processes.
     ///
     /// Exit codes: 0 every task and callback was ok; 1 some failed; 2 wrong usage or a bad guest, nothing ran;
-    /// 3 mpwasm itself failed; 130 and 143 interrupted; 141 the reader of its output left before all was written. A first SIGINT or SIGTERM lets running tasks end, a second
-    /// one kills them, a third one does not even wait for the records. SIGUSR1 prints what each worker is doing.
+    /// 3 mpwasm itself failed; 129, 130 and 143 ended by SIGHUP, SIGINT or SIGTERM; 141 the reader of its output left before
+    /// all was written. The first of these signals lets running tasks end, the second kills them, the third does not even wait
+    /// for the records. SIGTSTP (Ctrl-Z) stops the workers and the clocks of tasks, and SIGCONT continues them. SIGUSR1 prints
+    /// what each worker is doing.
     #[command(override_usage = "mpwasm run [OPTIONS] <GUEST[#MODEL]>... [-- ARG...] [::: INPUT...]...")]
     Run(Box<RunArgs>),
     /// Run one command (a guest with `_start`) as if it were a program of this machine, with this stdin, stdout and
     /// stderr.
     ///
     /// Exit codes: the command's own (255 for one that no process can have); 124 it ran out of time; 125 mpwasm itself
-    /// failed; 126 a bad guest; 130 and 143 interrupted; 134 it trapped; 141 nobody reads its stdout any more.
+    /// failed or was used wrongly; 126 a bad guest; 129, 130 and 143 ended by SIGHUP, SIGINT or SIGTERM; 134 it trapped, or ran
+    /// out of memory or fuel; 141 the reader of its stdout is gone.
     Exec(Box<ExecArgs>),
     /// Build a guest crate for wasm32-wasip1 and print the path of the module.
     Build {
