@@ -185,10 +185,19 @@ impl Rig {
                     thread::sleep(Duration::from_millis(1));
                 }
             });
-            let result = body(self);
-            over.store(true, Ordering::Release);
-            result
+            // Also when `body` panics: the scope waits for the thread.
+            let _end = SetOnDrop(&over);
+            body(self)
         })
+    }
+}
+
+/// Sets a flag when it is dropped.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
