@@ -100,7 +100,7 @@ fn threads_for(guest: u64) -> usize {
     }
 }
 
-/// Starts so many threads and waits until they are up. `None` if there are to be none, or the system has no more: then
+/// Starts `threads` threads and waits until they are up. `None` if there are to be none, or the system gives no more: then
 /// the first thread of the process works alone.
 fn start(threads: usize) -> Option<ThreadPool> {
     if threads == 0 {

@@ -23,7 +23,7 @@ pub enum Error {
          documentation of mpwasm::init)"
     )]
     InitLate {
-        /// What was found at that time.
+        /// What was running by then: threads, or a Tokio runtime.
         found: String,
     },
     /// A setting that makes no sense.
@@ -84,7 +84,7 @@ pub enum Error {
         /// What happened.
         why: String,
     },
-    /// The pool has as many guests as processes here may have descriptors for.
+    /// The pool has as many guests as the limit of open files permits.
     #[error(
         "{name}: the pool cannot take another guest: each takes a descriptor, and {needed} are needed in all where a process \
          may have {limit}; raise the hard limit of open files (RLIMIT_NOFILE, `ulimit -Hn`)"
@@ -143,8 +143,8 @@ pub enum Error {
     /// The pool takes no more tasks: it was stopped, interrupted or terminated, or it failed.
     #[error("the pool takes no more tasks")]
     Closed,
-    /// This process is a fork of the one that started the pool. Only that one can use it; what is done with it here changes
-    /// nothing there.
+    /// This process is a fork of the one that started the pool, which alone can use it. Calls on the pool here have no effect on it
+    /// there.
     #[error("this process is a fork of the one that started the pool, which alone can use it")]
     Forked,
     /// The dispatcher did not say in time what it is doing: nobody takes the outcomes that come before its answer, or the

@@ -13,7 +13,7 @@ pub struct FinalBudget {
 }
 
 impl FinalBudget {
-    /// A budget of so many bytes, which is that of a single result: `--max-result`.
+    /// A budget of `max_result` bytes, as for a single result.
     pub fn new(max_result: u64) -> Self {
         Self {
             limit: max_result,

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_shielded_write_to_a_pipe_without_a_reader_is_an_error_and_leaves_no_signal_behind() {
-        // In a copy of this process, whose disposition is nobody else's.
+        // In a copy of this process, as dispositions are shared by all threads.
         let attempt = || {
             set(Signal::SIGPIPE, SigHandler::SigDfl)?;
             SigSet::empty().thread_set_mask()?;

@@ -481,7 +481,7 @@ pub fn sealed_memory_of(
 /// Raises this process's soft limit of open descriptors to `count`, as far as the hard limit allows, which is returned. A
 /// soft limit that is high enough stays: programs that use `select` rely on the usual one.
 pub fn allow_descriptors(count: u64) -> u64 {
-    // Whoever can't read the limits finds out what they are when a descriptor is refused.
+    // If the limits can't be read, the error of a refused descriptor tells what they are.
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return u64::MAX;
     };

@@ -161,7 +161,7 @@ pub const GUEST_PER_COMPILER_THREAD: u64 = 32 << 10;
 /// Bytes of functions that may be compiled at the same time, in the worst case: with more, [`COMPILER_MEMORY`] might be too
 /// little, and a guest is compiled by one thread.
 pub const MAX_PARALLEL_BODIES: usize = 4 << 20;
-/// A compilation that takes so long is announced on the terminal: it is the time after which people begin to wonder.
+/// Time after which a compilation is announced on the terminal: about as long as a person waits before wondering why.
 pub const ANNOUNCED_COMPILATION: Duration = Duration::from_secs(1);
 /// Models that one guest may have.
 pub const MAX_MODELS: usize = 64;
@@ -214,7 +214,7 @@ pub const MAX_SIZE: u32 = 4096;
 /// Guests that a worker process loads at its start, at most: all of a pool's while there are no more. Each takes some 0.1 ms
 /// of the start and a descriptor of the one message in which the kernel lets 253 travel.
 pub const MAX_LOADED_GUESTS: usize = 64;
-/// Guests of so many tasks before count as used recently: about as many as wait in the dispatcher.
+/// Number of latest tasks whose guests count as recently used: about as many as wait in the dispatcher.
 pub const RECENT_TASKS: u64 = 1024;
 /// Descriptors that a process which holds a pool's guests needs beside one for each guest and those for workers: about ten
 /// of its own.
@@ -223,11 +223,11 @@ pub const OTHER_DESCRIPTORS: u64 = 32;
 pub const SPARE_DESCRIPTORS: u64 = 512;
 /// Descriptors that the dispatcher has for each slot of a worker: its socket, its end and its control pipe.
 pub const WORKER_DESCRIPTORS: u64 = 3;
-/// A worker that has reported nothing for so long runs a long task: what only it could run is worth another process, whose
-/// start takes some milliseconds.
+/// Time without a report after which a worker is taken to run a long task. A task that only this worker could run is then worth
+/// another process, whose start takes some milliseconds.
 pub const SILENCE: Duration = Duration::from_millis(20);
-/// So long a worker runs other tasks in front of one for whose guest there is no worker: a start for a guest has to be worth
-/// its time.
+/// Longest time for which tasks overtake one for whose guest there is no worker: long enough to be worth the start of a
+/// process for that guest.
 pub const MAX_OVERTAKING: Duration = Duration::from_millis(20);
 /// Nesting of JSON that is accepted from guests and task lines.
 pub const MAX_JSON_DEPTH: usize = 128;
@@ -329,13 +329,13 @@ pub const KEPT_BUFFER: usize = 4 << 20;
 /// reason: payloads that are waiting or running come and go in it.
 pub const KEPT_HEAP: i32 = 16 << 20;
 /// Bytes of results, prints and log lines that may wait for their turn with `--keep-order` before no more tasks are
-/// pushed, and so many as the tasks that were pushed bring forth: those are bounded by their number.
+/// pushed. What the tasks in flight then add to it is bounded by their number.
 pub const HELD_IN_ORDER: usize = 64 << 20;
 /// Bytes of them that wait in memory: a quarter of what the parent may have, as a buffer that grows can take twice as much.
 /// The others wait in a temporary file.
 pub const HELD_IN_MEMORY: usize = 32 << 20;
-/// Smallest block that is written to that file, bytes: so much each task may have in memory in any case, and the places of
-/// its blocks take little beside it.
+/// Smallest block that is written to that file, bytes. Each task may have as much in memory in any case. The index of the
+/// blocks is small beside it.
 pub const HELD_BLOCK: usize = 32 << 10;
 /// Bytes of log of a command whose output has no cap: it is not streamed, and may go where it stays.
 pub const MAX_STREAMED_LOG: u64 = 1 << 20;

@@ -10,9 +10,9 @@ use mpwasm::{Rejected, TaskLine};
 use super::inputs::{Form, Inputting, input};
 use super::lines::{Line, Lines};
 
-/// Tasks that are pushed with one call, when so many are at hand.
+/// Most tasks that are pushed with one call.
 const BATCH_TASKS: usize = 1024;
-/// Bytes of task lines that are pushed with one call, when so many are at hand.
+/// Most bytes of task lines that are pushed with one call.
 const BATCH_BYTES: usize = 256 << 10;
 
 /// What lines become: tasks of the pool, or something that a test can look at.
@@ -54,7 +54,7 @@ impl<'a, S: Sink> Batch<'a, S> {
         }
     }
 
-    /// Adds a task, which took so many bytes of input, or what is none. `place` says where it stood.
+    /// Adds a task, or a line that is not one. `place` says where it stood.
     fn add(
         &mut self,
         task: Result<S::Item, Rejected>,

@@ -112,7 +112,7 @@ impl Combinations {
         lengths.fold(1, u64::saturating_mul)
     }
 
-    /// How many combinations there are with so many inputs of the first list.
+    /// Returns the number of combinations when the first list has `inputs` inputs.
     pub fn count(&self, inputs: u64) -> u64 {
         inputs.min(self.most()).saturating_mul(self.each())
     }

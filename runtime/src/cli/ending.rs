@@ -26,7 +26,7 @@ pub enum Event {
     Asked,
     /// This process is about to be stopped.
     Stopping,
-    /// It goes on, after so long.
+    /// The run continues after a stop of this length.
     Continued(Duration),
     /// Prints or records can't be written any more.
     Broken,

@@ -121,7 +121,7 @@ enum Part {
 }
 
 impl Word {
-    /// Reads a word, where there are so many lists. What names none of them stands for itself.
+    /// Reads a word, for this number of lists. A `{N}` that names none of them is plain text.
     fn new(word: &str, lists: usize) -> Self {
         let mut parts = Vec::new();
         let (mut text, mut rest) = (String::new(), word);
@@ -180,7 +180,7 @@ impl Word {
 }
 
 impl Template {
-    /// With the words after `--`, for so many lists of inputs; no place in them is as good as `{}` at the end.
+    /// Reads the words after `--`, for this number of lists. Words without a place get a `{}` behind them.
     pub fn arg(words: &[String], lists: usize) -> Self {
         let mut words: Vec<_> = words.iter().map(|word| Word::new(word, lists)).collect();
         if !words.iter().any(Word::has_place) {

@@ -41,7 +41,7 @@ pub enum OpenFor {
     ReadWrite,
 }
 
-/// What all files are opened with: what is written goes to the end, whoever else writes.
+/// Flags with which all files are opened. O_APPEND: writes go to the end, also when another process writes.
 const FLAGS: OFlag = OFlag::O_APPEND.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY);
 
 /// Opens the place, and makes a file where there is nothing. What is there stays as it is.
@@ -155,7 +155,7 @@ pub fn is_descriptor(path: &Path) -> bool {
 }
 
 fn duplicate(number: i32) -> Result<File> {
-    // SAFETY: the call takes two numbers, and its result is a new descriptor that nobody else has.
+    // SAFETY: the call takes two numbers, and its result is a new descriptor that has no other owner.
     let file = unsafe {
         let copy = libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3);
         Errno::result(copy).map(|copy| File::from_raw_fd(copy))?
@@ -182,11 +182,11 @@ impl LogFile {
     /// stands.
     ///
     /// # Errors
-    /// When somebody else has replaced the file, or it can't be written.
+    /// When another process has replaced the file, or it can't be written.
     pub fn replace(&self, write: impl FnOnce(&File) -> Result<()>) -> Result<File> {
         let folder = self.folder.as_fd();
         let ours = fstat(&self.file)?;
-        // Whoever replaced the file meanwhile is not to lose what is there now.
+        // A file that another process has put in its place meanwhile is not overwritten.
         let there = fstatat(
             folder,
             self.name.as_os_str(),
@@ -214,7 +214,7 @@ impl LogFile {
     }
 }
 
-/// Sees to it that names in a folder are on the disk.
+/// Writes the names in a folder to the disk.
 fn flush_folder(folder: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     File::from(openat(folder, ".", flags, Mode::empty())?).sync_all()

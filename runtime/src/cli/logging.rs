@@ -65,7 +65,7 @@ where
 pub fn begin(verbose: u8, format: LogFormat, voice: Voice) -> LogLevel {
     let (own, guests, least) = levels(verbose);
     let is_terminal = io::stderr().is_terminal();
-    // Who waits at a terminal wants to know for what. In a pipe or a file it would be noise.
+    // On a terminal, a person waits for the compilation. In a pipe or a file the line would be noise.
     let compilations = if is_terminal {
         own.max(LevelFilter::INFO)
     } else {
@@ -100,7 +100,7 @@ pub fn begin(verbose: u8, format: LogFormat, voice: Voice) -> LogLevel {
     least
 }
 
-/// Writes a field of a log line, escaped: whoever logs need not know what in it came from others.
+/// Writes a field of a log line, escaped, as any field may contain untrusted text.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = format!("{value:?}");
     let value = Untrusted::from(&value);

@@ -124,7 +124,7 @@ impl Order {
     ) -> io::Result<bool> {
         let mut state = self.state();
         let Ok(place) = state.tasks.binary_search_by_key(&id, |task| task.id) else {
-            return Ok(true); // it has ended, or nobody has pushed it
+            return Ok(true); // it has ended, or was never pushed
         };
         let state = &mut *state;
         let task = &mut state.tasks[place];

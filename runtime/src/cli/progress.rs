@@ -93,8 +93,8 @@ impl Counter {
         bar.set_length(total);
     }
 
-    /// Lets a thread count the lines of a file, which end with `delimiter`: there are about so many tasks as `tasks` makes of
-    /// their number.
+    /// Starts a thread that counts the lines of a file, which end with `delimiter`. `tasks` computes the number of tasks from
+    /// that of lines.
     pub fn total_of_lines(&self, file: File, delimiter: u8, tasks: impl FnOnce(u64) -> u64 + Send + 'static) {
         if self.bar.is_none() || !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return;

@@ -174,7 +174,7 @@ impl RunReporter {
         let is_broken = match place {
             Place::Prints => &mut self.prints_broken,
             Place::Records => &mut self.records_broken,
-            Place::Held => return, // nobody reads it but this process
+            Place::Held => return, // only this process reads it
         };
         if !std::mem::replace(is_broken, true) {
             self.break_off(place, ErrorKind::BrokenPipe.into());
@@ -309,7 +309,7 @@ impl RunReporter {
         result
     }
 
-    /// Whether it is the turn of what is told of a source; if not, its frame waits for it.
+    /// Whether it is the turn of this source. If not, the frame is kept until it is.
     fn is_its_turn(&mut self, source: Source, size: usize, frame: impl FnOnce() -> Vec<u8>) -> bool {
         let (Some(order), Source::Task(id) | Source::Callback(id)) = (&self.wishes.order, source) else {
             return true;

@@ -61,7 +61,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     } = args;
     if !like_options.is_empty() {
         stdio::say(&format!(
-            "warning: what follows ::: is no option but an input, also {}: options stand before it",
+            "warning: all words after ::: are inputs, also {}: options stand before :::",
             like_options.join(" and ")
         ));
     }
@@ -212,7 +212,7 @@ fn is_path(results: &Path) -> bool {
     results != Path::new("-") && !is_descriptor(results)
 }
 
-/// What is done about a signal. Nobody listens any more when the run is over: then it has nothing left to end.
+/// Handles a signal. An event that cannot be sent is dropped: the run is over, and nothing is left to end.
 fn on_signal(
     running: &Arc<OnceLock<Weak<Pool>>>,
     events: &Sender<Event>,
@@ -306,8 +306,8 @@ fn wishes(
     }
 }
 
-/// Ends this pool, once it is there, and says so to main. Called by the reporter, so the pool is told before it learns that
-/// the outcome which decided was reported: no further task begins.
+/// Ends this pool, once it is there, and reports that to main. The reporter calls it before it confirms the outcome that
+/// decided, so no further task begins.
 fn halting(pool: &Arc<OnceLock<Weak<Pool>>>, events: &Sender<Event>) -> impl FnOnce(Halt) + Send + 'static {
     let (pool, events) = (Arc::clone(pool), events.clone());
     move |halt| {

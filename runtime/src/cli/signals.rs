@@ -20,7 +20,7 @@ pub enum Wish {
     Status,
     /// To stop: this process stops when the call returns.
     Stop,
-    /// To go on, after it was stopped for so long.
+    /// SIGCONT, after the process was stopped for this time.
     Continue(Duration),
 }
 
@@ -52,7 +52,7 @@ pub fn listen(mut on_signal: impl FnMut(Wish) + Send + 'static) -> io::Result<()
     Ok(())
 }
 
-/// Does what SIGTSTP does by default: stops this process, unless nobody could continue it. Returns how long it was
+/// Stops this process, as SIGTSTP does by default, unless no other process could continue it. Returns how long it was
 /// stopped.
 fn stop() -> Duration {
     let started = Instant::now();

@@ -181,7 +181,8 @@ impl Child {
     ///
     /// # Errors
     /// [`Error::TimedOut`]: the child goes on, and nothing is lost. Call it again, without input, to go on waiting, or
-    /// [kill](Child::kill) it. [`Error::Forked`] in a fork of the process that started it. [`Error::BadSetting`] for input without a stdin to write it to; [`Error::Io`].
+    /// [kill](Child::kill) it. [`Error::Forked`] in a fork of the process that started it. [`Error::BadSetting`] for input
+    /// without a stdin to write it to. [`Error::Io`].
     pub fn communicate(
         &mut self,
         input: impl Into<Vec<u8>>,

@@ -26,7 +26,7 @@ pub enum Cut {
 /// How long the child was paused: its clock did not run then.
 #[derive(Debug, Default)]
 struct Pauses {
-    /// When the pause began that goes on.
+    /// When the current pause began.
     since: Option<Time>,
     total: Duration,
     /// Begins and ends so far.
@@ -68,14 +68,14 @@ impl Course {
         deadline.max(Time::now()) + UNTAKEN_OUTPUT
     }
 
-    /// The child is paused.
+    /// Stops the clock of the deadline.
     pub fn pause(&self) {
         let mut pauses = self.pauses();
         pauses.since.get_or_insert_with(Time::now);
         pauses.changes += 1;
     }
 
-    /// It goes on.
+    /// Lets the clock run again.
     pub fn resume(&self) {
         let mut pauses = self.pauses();
         if let Some(since) = pauses.since.take() {
@@ -84,7 +84,7 @@ impl Course {
         pauses.changes += 1;
     }
 
-    /// How often it was paused and went on: a wait during which this changes has lasted longer than it should.
+    /// Number of pauses and resumes. A wait during which it changes may have ended too early or too late.
     pub fn pause_changes(&self) -> u64 {
         self.pauses().changes
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::time::Time;
 
-/// See the module. The clock runs on during a pause, and is set back at its end.
+/// The pauses of the pool's clock. The clock runs on during a pause, and is set back at its end.
 #[derive(Debug, Default)]
 pub struct Pauses {
     /// When the pause began that goes on.

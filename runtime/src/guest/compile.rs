@@ -171,7 +171,7 @@ fn check<'a>(
     }
 }
 
-/// Whether so many threads may compile functions of this module at the same time: the largest ones, at worst.
+/// Whether this number of threads may compile functions of this module at the same time: in the worst case the largest ones.
 fn fits_on(binary: &[u8], threads: usize) -> bool {
     let mut sizes = body_sizes(binary);
     sizes.sort_unstable_by(|a, b| b.cmp(a));

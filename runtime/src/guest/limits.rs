@@ -99,7 +99,7 @@ impl Limits {
         allowed
     }
 
-    /// Whether a table may have so many elements more. Those of a fresh instance are bounded by themselves; those of kept
+    /// Whether a table may grow by `more` elements. Those of a fresh instance are bounded by themselves; those of kept
     /// ones, of which there can be many, also count as memory.
     fn allows_elements(&mut self, more: usize) -> bool {
         let Some(shared) = &self.shared else {

@@ -99,8 +99,8 @@ impl TaskHandle {
         self.shared.cancel(self.id);
     }
 
-    /// Makes dropping the handle [`cancel`](Self::cancel) the task, unless it has ended: for async code, in which a
-    /// future that is not needed any more is dropped.
+    /// Makes the handle [`cancel`](Self::cancel) its task when it is dropped before the task has ended: for async code, in which
+    /// a future that is not needed any more is dropped.
     ///
     /// ```no_run
     /// # async fn f(pool: &mpwasm::Pool, guest: &mpwasm::Guest) -> Result<(), mpwasm::Error> {
@@ -149,7 +149,7 @@ impl TaskHandle {
         }
     }
 
-    /// The outcome that a fork gets, where no other will come.
+    /// The outcome that a fork of the pool's process gets.
     fn forked(&self) -> Option<Outcome> {
         (!self.shared.owner.is_here()).then(|| fork::outcome(self.id, ""))
     }

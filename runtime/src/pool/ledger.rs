@@ -392,7 +392,7 @@ pub fn too_late(id: u64, model: &str) -> Outcome {
     cancelled(id, model, "the pool took no more tasks when this one came")
 }
 
-/// The outcome of a task that nobody knows anything of but why it did not run.
+/// The outcome of a task of which only the reason why it did not run is known.
 pub fn cancelled(id: u64, model: &str, why: &str) -> Outcome {
     let error = TaskError::new(Failure::new(Kind::Cancelled, why), "null", id, 1);
     Outcome {

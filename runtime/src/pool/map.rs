@@ -29,7 +29,8 @@ pub type Letters = Mailbox<(u64, Outcome)>;
 
 /// The outcomes of a model over many inputs: what [`Pool::map`](crate::Pool::map),
 /// [`imap`](crate::Pool::imap), [`imap_unordered`](crate::Pool::imap_unordered) and
-/// [`starmap`](crate::Pool::starmap) return. An iterator that waits; [`Results::into_stream`] makes it a [`Stream`] for any executor.
+/// [`starmap`](crate::Pool::starmap) return. A blocking iterator; [`Results::into_stream`] makes it
+/// a [`Stream`] for any executor.
 ///
 /// It is lazy. Inputs are pulled while somebody takes outcomes, and only so many ahead
 /// ([`Results::buffer_size`]): an endless iterator is in order, and nothing happens before the first outcome is asked
@@ -50,7 +51,7 @@ pub struct Results<I: Iterator> {
     letters: Arc<Letters>,
     /// Room for letters that were just taken.
     taken: Vec<(u64, Outcome)>,
-    /// This process is a fork of the pool's, and has been told so.
+    /// Set once the outcome that says that this process is a fork has been returned.
     told_of_fork: bool,
 }
 

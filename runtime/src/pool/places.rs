@@ -1,7 +1,7 @@
 //! Places that mpwasm trusts, and whether a granted directory lets tasks change them.
 //!
-//! A path leads through folders, and through links in them. Who may write to one of these folders decides what the path
-//! means, whatever it means now. So a [`ResolvedPath`] has all of them, as well as what is at its end. Names are compared by their
+//! A path leads through folders, and through links in them. A process that may write to one of these folders can change
+//! where the path leads. So a [`ResolvedPath`] has all of them, as well as what is at its end. Names are compared by their
 //! [locations](Location), which are the same through a link or another mount.
 
 use std::collections::VecDeque;

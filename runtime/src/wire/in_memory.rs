@@ -28,7 +28,7 @@ struct InMemory {
     bytes: u64,
 }
 
-/// Writes a message into a memory file that nobody can change any more.
+/// Writes a message into a memory file and seals it against changes.
 ///
 /// # Errors
 /// When no memory or descriptor is left.

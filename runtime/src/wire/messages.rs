@@ -60,8 +60,8 @@ pub const MAX_PAYLOAD: u64 = 1 << 30;
 /// Cap for a compiled artifact with its description.
 pub const MAX_ARTIFACT: usize = 1 << 30;
 
-/// Largest frame from the compiler of a guest whose file has so many bytes: its description, and an artifact. Of usual code
-/// the artifact has some five times the size of the file, of empty functions thirty times.
+/// Largest frame from the compiler of a guest with a file of `guest` bytes: its description, and an artifact. The artifact of
+/// usual code has some five times the size of the file, that of empty functions thirty times.
 #[must_use]
 pub fn compiler_frame(guest: usize) -> usize {
     guest
@@ -164,9 +164,9 @@ pub enum ToDispatcher {
         /// The task that it is about; the pool, when it is none.
         task: Option<u64>,
     },
-    /// So many outcomes were reported. Sent when the settings ask for it.
+    /// Confirms the outcomes that were reported so far. Sent with `Settings::confirm_outcomes`.
     Confirm {
-        /// All so far.
+        /// Number of outcomes since the pool started.
         outcomes: u64,
     },
     /// What has not started ends as `cancelled`; what runs may end.

@@ -297,7 +297,7 @@ impl Scheduler {
 
     /// Takes back into the queue what waits behind the task of another worker, for a worker that has nothing: half of what
     /// that can run. If it can run none of it, all goes back once the other is silent, and a worker that has the guest
-    /// may be started. Returns false when there is nobody to take from or to give to.
+    /// may be started. Returns false when no worker has a task to give, or none can take one.
     fn steal(&mut self, now: Time, io: &mut impl Io) -> bool {
         let idle = self.guests_of_idle();
         let is_takable = |process: &&Process| self.takable_at(process, &idle).is_some_and(|time| time <= now);
@@ -330,7 +330,7 @@ impl Scheduler {
     }
 
     /// From when on tasks may be taken from a worker, for idle ones that have these guests, if any wait there. A task that
-    /// fails to come back counts as claimed, so that nobody tries again.
+    /// fails to come back counts as claimed, so it is not tried again.
     fn takable_at(&self, process: &Process, idle: &GuestSet) -> Option<Time> {
         if idle.len() == 0 || process.stage != Stage::Serving || !process.hand.has_waiting() {
             return None;

@@ -143,7 +143,7 @@ impl Scheduler {
         }
     }
 
-    /// So many guests are loaded now. Workers that are started from now on can have them.
+    /// Sets the number of loaded guests. Workers that are started from now on can have them.
     pub fn guests_loaded(&mut self, count: u32) {
         self.guests = self.guests.max(count);
     }

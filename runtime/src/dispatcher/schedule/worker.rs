@@ -200,7 +200,7 @@ impl Process {
         matches!(self.stage, Stage::Serving | Stage::Stalled) && self.hand.outstanding() == 0
     }
 
-    /// Whether it has reported nothing for so long that what waits in its hand may wait for long.
+    /// Whether it has reported nothing for [`SILENCE`], so that what waits in its hand may wait for long.
     pub fn is_silent(&self, now: Time) -> bool {
         !self.hand.is_empty() && self.hand.since() + SILENCE <= now
     }

@@ -9,8 +9,8 @@
 //!   this purpose ([`hash_compatibility`]): with equal hashes an artifact of one engine loads in another;
 //! - the guest's bytes.
 //!
-//! Limits are not among these. An entry says what an instance of its guest has before it runs, and whoever loads it
-//! compares that with the limits of today.
+//! Limits are not among these. An entry says what an instance of its guest has before it runs, and the
+//! parent compares that with its limits when it loads the entry.
 //!
 //! It depends on nothing else: the compiler has no files, no environment, no clock, and no other message.
 

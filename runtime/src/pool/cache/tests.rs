@@ -132,7 +132,7 @@ fn an_entry_that_others_may_write_to_is_not_used_and_is_replaced() {
     assert_eq!(loaded(&cache, &key(1)).unwrap(), b"one");
 }
 
-/// Where its second name is, somebody may write to it.
+/// Another user may be able to write to it under its second name.
 #[test]
 fn an_entry_with_a_second_name_is_not_used_and_is_replaced() {
     let (dir, cache) = cache();

@@ -282,7 +282,7 @@ impl Pool {
         }
     }
 
-    /// Somebody will take the first task, or nobody gets another one before.
+    /// Checks that a worker can take the first task, or that no worker gets a later one before it.
     fn check_first(&self) {
         let scheduler = &self.scheduler;
         let Some(first) = scheduler.queue.iter().next().filter(|_| !scheduler.is_holding()) else {
