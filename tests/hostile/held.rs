@@ -207,6 +207,45 @@ fn results_that_wait_for_a_slow_first_task_wait_in_a_file() {
     assert!(peaks.parent < PARENT, "{peaks:?}");
 }
 
+/// The temporary file can't be made: the run fails, and its log has each task once, so that it can be gone on with.
+#[test]
+fn a_run_whose_temporary_file_fails_writes_one_record_for_each_task() {
+    let guest = sleeper_and(&puts_out("$large", 255, 0), "$large");
+    let (tasks, _) = slow_and_others(10);
+    let results = Scratch::file("results", "");
+    let (tasks, file) = (path(&tasks), path(&results));
+    let args = [
+        "--keep-order",
+        "--tasks",
+        &tasks,
+        "--results",
+        &file,
+        &path(&guest),
+    ];
+    let mut run = command(&args);
+    let output = run.env("TMPDIR", "/nonexistent").output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("set TMPDIR"),
+        "{}",
+        text(&output.stderr)
+    );
+    let records = std::fs::read_to_string(file).unwrap();
+    let id = |record: &str| {
+        assert!(
+            record.contains(r#","task":""#),
+            "{}",
+            &record[record.len() - 200..]
+        );
+        record.split(',').next().unwrap().to_owned()
+    };
+    let mut ids: Vec<_> = records.lines().map(id).collect();
+    ids.sort_unstable();
+    let all = ids.len();
+    ids.dedup();
+    assert_eq!((ids.len(), all), (11, 11));
+}
+
 #[test]
 fn log_lines_without_text_that_wait_for_a_slow_first_task_are_counted() {
     const OTHERS: usize = 20;

@@ -103,12 +103,16 @@ impl Store {
     /// Adds a report to those of a task.
     ///
     /// # Errors
-    /// When it has to go to the file, which can't be written.
+    /// When it has to go to the file, which can't be written. Then it is not among those of the task.
     pub fn add(&mut self, held: &mut Held, frame: &[u8]) -> io::Result<()> {
+        let before = held.memory.len();
         held.memory.extend_from_slice(frame);
         self.memory += frame.len();
         if self.memory > HELD_IN_MEMORY && held.memory.len() >= HELD_BLOCK {
-            self.file(held)?;
+            return self.file(held).inspect_err(|_| {
+                held.memory.truncate(before);
+                self.memory -= frame.len();
+            });
         }
         Ok(())
     }
@@ -245,6 +249,23 @@ mod tests {
         store.add(&mut held, &line.frame()).unwrap();
         assert_eq!(store.bytes(), held.memory.len());
         assert!(store.bytes() > HEADER);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_not_among_what_was_kept() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut store = Store {
+            file: Some(Arc::new(full)),
+            ..Store::default()
+        };
+        let mut held = Held::default();
+        let mut kept = 0;
+        // Whoever is told of the error reports it in another way.
+        while store.add(&mut held, &print(&[b'x'; 1 << 20])).is_ok() {
+            kept += 1;
+        }
+        assert_eq!(store.bytes(), held.memory.len());
+        assert_eq!(lengths(store.release(held)), vec![1 << 20; kept]);
     }
 
     #[test]
