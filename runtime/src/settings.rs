@@ -349,6 +349,10 @@ pub const fn log_cap(max_output: u64) -> u64 {
     }
 }
 
+/// Bytes of log lines and warnings that wait for who takes them, where a child waits for nobody: more than a command may
+/// log, with every byte escaped. What comes beyond that is dropped.
+pub const MAX_UNTAKEN_LOG: usize = 32 << 20;
+
 /// Output of a child whose deadline has passed is dropped when nobody takes it for so long: longer than a worker may take
 /// to end.
 pub const UNTAKEN_OUTPUT: Duration = Duration::from_millis(250);

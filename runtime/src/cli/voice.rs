@@ -1,16 +1,16 @@
 //! What mpwasm itself says on stderr: directly, or where nobody may wait for who reads that, through a thread.
 //!
 //! That is for `exec`, whose end is its command's. The thread writes log lines, warnings and the last words in the order
-//! in which they were said. The last are waited for, as long as somebody takes them. What waits here is bounded by what a
-//! command may log ([`log_cap`](mpwasm::settings::log_cap)).
+//! in which they were said. The last are waited for, as long as somebody takes them. What waits here is bounded by
+//! [`MAX_UNTAKEN_LOG`]: a dispatcher that was taken over may warn without end.
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 
-use mpwasm::settings::UNTAKEN_OUTPUT;
+use mpwasm::settings::{MAX_UNTAKEN_LOG, UNTAKEN_OUTPUT};
 
 use super::progress::Above;
 use super::stdio::{Descriptor, own_line};
@@ -28,6 +28,22 @@ struct Apart {
     words: Sender<Words>,
     /// Counts up when the thread begins to write a piece, and again when all of that was taken.
     steps: Arc<AtomicU64>,
+    /// Bytes that wait for the thread.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Apart {
+    /// Leaves words for the thread, however many wait.
+    fn leave(&self, bytes: Vec<u8>) {
+        self.waiting.fetch_add(cost(&bytes), Ordering::Relaxed);
+        // The thread can't have ended: this is one of those with whom it does.
+        let _ = self.words.send(Words::Bytes(bytes));
+    }
+}
+
+/// What words take while they wait.
+fn cost(bytes: &[u8]) -> usize {
+    bytes.len() + size_of::<Words>()
 }
 
 /// What is said.
@@ -51,6 +67,8 @@ impl Voice {
         let (words, said) = mpsc::channel();
         let steps = Arc::<AtomicU64>::default();
         let counts = Arc::clone(&steps);
+        let waiting = Arc::<AtomicUsize>::default();
+        let untaken = Arc::clone(&waiting);
         thread::Builder::new().name("voice".into()).spawn(move || {
             for words in said {
                 if let Words::Bytes(bytes) = words {
@@ -60,20 +78,29 @@ impl Voice {
                         let _ = stderr.write_all(piece);
                         counts.fetch_add(1, Ordering::Relaxed);
                     }
+                    untaken.fetch_sub(cost(&bytes), Ordering::Relaxed);
                 }
             }
         })?;
-        Ok(Self(Some(Apart { words, steps })))
+        Ok(Self(Some(Apart {
+            words,
+            steps,
+            waiting,
+        })))
     }
 
-    /// A line of mpwasm's own, as [`say`](super::stdio::say) says it.
+    /// A line of mpwasm's own, as [`say`](super::stdio::say) says it. It is never dropped: there are few of them.
     pub fn say(&mut self, text: &str) {
-        let _ = self.write_all(&own_line(text));
+        let line = own_line(text);
+        match &self.0 {
+            Some(apart) => apart.leave(line),
+            None => drop(self.write_all(&line)),
+        }
     }
 
     /// Waits until all was taken that was said so far, or nobody has taken anything for a while.
     pub fn finish(&self) {
-        let Some(Apart { words, steps }) = &self.0 else {
+        let Some(Apart { words, steps, .. }) = &self.0 else {
             return;
         };
         let (until, all_taken): (_, Receiver<()>) = mpsc::channel();
@@ -90,14 +117,15 @@ impl Voice {
     }
 }
 
-/// For who says whole lines with one write each.
+/// For who says whole lines with one write each. Those for which there is no room are dropped.
 impl Write for Voice {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(Apart { words, .. }) = &self.0 else {
+        let Some(apart) = &self.0 else {
             return Above::new(io::stderr()).write(bytes);
         };
-        // The thread can't have ended: this is one of those with whom it does.
-        let _ = words.send(Words::Bytes(bytes.to_vec()));
+        if apart.waiting.load(Ordering::Relaxed) + cost(bytes) <= MAX_UNTAKEN_LOG {
+            apart.leave(bytes.to_vec());
+        }
         Ok(bytes.len())
     }
 
@@ -135,6 +163,27 @@ mod tests {
             String::from_utf8_lossy(&end),
             "mpwasm: the \\u{1b} end\nafter that"
         );
+    }
+
+    #[test]
+    fn lines_that_nobody_takes_are_bounded_and_the_last_words_are_kept() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut voice = Voice::apart_to(writer).unwrap();
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..2 * (MAX_UNTAKEN_LOG >> 20) {
+            voice.write_all(&line).unwrap();
+        }
+        voice.say("the end");
+        let waiting = voice.0.as_ref().unwrap().waiting.load(Ordering::Relaxed);
+        assert!(
+            waiting <= MAX_UNTAKEN_LOG + 100 && waiting > MAX_UNTAKEN_LOG - 2 * line.len(),
+            "{waiting}"
+        );
+        drop(voice);
+        let mut heard = Vec::new();
+        reader.read_to_end(&mut heard).unwrap();
+        assert!(heard.len() <= MAX_UNTAKEN_LOG + 100);
+        assert!(heard.ends_with(b"mpwasm: the end\n"));
     }
 
     #[test]
