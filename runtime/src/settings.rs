@@ -95,6 +95,13 @@ impl Settings {
             .saturating_add(RECORD_OVERHEAD)
     }
 
+    /// What a task and its callback may print and log in one attempt, bytes: each has a cap of its own, and that a callback
+    /// has failed is logged.
+    pub(crate) const fn told_cap(&self) -> u64 {
+        let failure = (MAX_LOG_TEXT + LOG_LINE_COST) as u64;
+        log_cap(self.max_output).saturating_mul(2).saturating_add(failure)
+    }
+
     /// Tasks that one worker process may run.
     pub(crate) fn tasks_per_process(&self) -> Option<u32> {
         match self.isolation {

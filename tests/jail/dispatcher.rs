@@ -134,6 +134,9 @@ fn it_sends_and_receives_with_no_flags_but_those_in_use() {
 /// What the pool says of a message that has more in it than it may.
 const TOO_LONG: &str = "a frame with a text, a list or a value that its message may not have";
 
+/// What the pool says of output beyond all caps.
+const MORE_THAN_IT_MAY: &str = "more output of task 0 than that can have";
+
 /// Attempts, folds and output that it tells are looked at before they are kept.
 #[test]
 fn it_can_not_tell_what_can_not_be() {
@@ -151,6 +154,16 @@ fn it_can_not_tell_what_can_not_be() {
             0,
         ),
         ("output of `tasks`", "output of `tasks`", 0),
+        ("output of a task without end", MORE_THAN_IT_MAY, 0),
+        ("output of its callback without end", MORE_THAN_IT_MAY, 0),
+        (
+            "output of its final callback without end",
+            "more output of a final callback of model 0 of guest 0",
+            0,
+        ),
+        ("output that is none", "output of Task(0) that is none", 0),
+        ("ends of output without end", MORE_THAN_IT_MAY, 0),
+        ("log lines of a task without end", MORE_THAN_IT_MAY, 0),
         ("an end of output", "output of task 1", 0),
         ("a log line of no task", "output of task 1", 0),
         ("a fold of no guest", "a fold of model 0 of guest 1", 0),

@@ -36,6 +36,8 @@ pub struct Open {
     /// By item: whether it has ended.
     ended: Box<[bool]>,
     left: u32,
+    /// Bytes that the dispatcher has told of the output and log of all items.
+    told: u64,
 }
 
 /// An item that ends.
@@ -53,6 +55,7 @@ impl Open {
         Self {
             ended: vec![false; chunk.items as usize].into(),
             left: chunk.items,
+            told: 0,
             chunk,
         }
     }
@@ -60,6 +63,16 @@ impl Open {
     /// Whether this item is one of the chunk's and has not ended.
     pub fn has(&self, index: u64) -> bool {
         usize::try_from(index).is_ok_and(|index| self.ended.get(index) == Some(&false))
+    }
+
+    /// How many items it has, with those that have ended.
+    pub fn items(&self) -> u64 {
+        self.ended.len() as u64
+    }
+
+    /// Bytes that the dispatcher has told of the output and log of all items.
+    pub fn told(&mut self) -> &mut u64 {
+        &mut self.told
     }
 
     /// Whether its outcomes go there.

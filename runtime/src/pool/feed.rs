@@ -87,7 +87,7 @@ impl Feed {
                 key,
                 recipient,
                 token,
-                tried: Vec::new(),
+                ..Extras::default()
             };
             Pending {
                 guest,

@@ -49,6 +49,10 @@ pub struct Folds(Mutex<State>);
 struct State {
     /// In the order of loading.
     guests: Vec<Guest>,
+    /// How many models they have.
+    models: u64,
+    /// Bytes that the dispatcher has told of the output and log of all final callbacks.
+    output: u64,
     told: Vec<((u32, u32), FinalValue)>,
     /// What those that were told may have together.
     budget: FinalBudget,
@@ -68,6 +72,8 @@ impl Folds {
     pub fn new(max_result: u64) -> Self {
         Self(Mutex::new(State {
             guests: Vec::new(),
+            models: 0,
+            output: 0,
             told: Vec::new(),
             budget: FinalBudget::new(max_result),
         }))
@@ -79,7 +85,9 @@ impl Folds {
 
     /// The next guest was loaded.
     pub fn load(&self, guest: Guest) {
-        self.state().guests.push(guest);
+        let mut state = self.state();
+        state.models += guest.info().models.len() as u64;
+        state.guests.push(guest);
     }
 
     /// A fold was told. False when it can't be, or was told before.
@@ -100,9 +108,14 @@ impl Folds {
         true
     }
 
-    /// Whether this model's fold can still be told: there is such a model, and it has not been.
-    pub fn is_open(&self, guest: u32, model: u32) -> bool {
-        self.state().open(guest, model).is_some()
+    /// Counts bytes of output and log that the dispatcher tells of the final callback of this model. `cap` is what each may
+    /// have. `None` when its fold can't be told: there is no such model, or it has been. False when all final callbacks
+    /// together can't have so much.
+    pub fn count_output(&self, guest: u32, model: u32, bytes: u64, cap: u64) -> Option<bool> {
+        let mut state = self.state();
+        state.open(guest, model)?;
+        state.output = state.output.saturating_add(bytes);
+        Some(state.output <= cap.saturating_mul(state.models))
     }
 
     fn values(&self) -> Vec<FinalValue> {

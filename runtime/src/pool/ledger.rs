@@ -16,7 +16,7 @@ use super::waiter::Waiter;
 use super::window::Window;
 use crate::error::Error;
 use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
-use crate::settings::{MAX_TRIED_MESSAGE, MAX_TRIED_MESSAGES};
+use crate::settings::{MAX_EXPOSURES, MAX_TRIED_MESSAGE, MAX_TRIED_MESSAGES};
 use crate::time::Time;
 use crate::wire::messages::Ran;
 
@@ -48,6 +48,8 @@ pub struct Extras {
     pub token: Option<CancellationToken>,
     /// Its attempts so far, which all failed.
     pub tried: Vec<Attempt>,
+    /// Bytes that the dispatcher has told of its output and log.
+    pub told: u64,
 }
 
 /// Who gets an outcome, besides the reporter.
@@ -192,6 +194,26 @@ impl Ledger {
             entries.chunks.remove(&first);
         }
         Some(Ended::Item(item))
+    }
+
+    /// Counts bytes of output and log that the dispatcher tells of a task. `cap` is what one attempt may have. `None` when
+    /// there is no such task. False when it can't have so much.
+    pub fn count_told(&self, id: u64, bytes: u64, cap: u64) -> Option<bool> {
+        let mut entries = self.entries();
+        let (told, runs) = if let Some(pending) = entries.pending.get_mut(id) {
+            // A worker that dies may have run it, and that is no attempt.
+            let runs = 1 + u64::from(pending.retries) + u64::from(MAX_EXPOSURES);
+            (&mut pending.extras.get_or_insert_default().told, runs)
+        } else {
+            let (&first, chunk) = entries.chunks.range_mut(..=id).next_back()?;
+            if !chunk.has(id - first) {
+                return None;
+            }
+            let runs = (1 + u64::from(MAX_EXPOSURES)).saturating_mul(chunk.items());
+            (chunk.told(), runs)
+        };
+        *told = told.saturating_add(bytes);
+        Some(*told <= cap.saturating_mul(runs))
     }
 
     /// An attempt of the task failed, and another will follow. False when that can't be. The messages of all attempts

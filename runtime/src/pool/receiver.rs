@@ -24,7 +24,7 @@ use crate::inert::inert;
 use crate::jail::{MemoryGroup, Plan};
 use crate::outcome::{Failure, Kind, Outcome, Stream};
 use crate::process::{Executable, Process, Role, describe_exit, poll_until};
-use crate::settings::{MAX_JSON_DEPTH, Settings};
+use crate::settings::{LOG_LINE_COST, MAX_JSON_DEPTH, Settings};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
 use crate::wire::frame::decode;
@@ -263,7 +263,15 @@ impl Hearing<'_> {
                 stream,
                 bytes,
             } => {
-                self.check_source(source)?;
+                if bytes.is_empty() {
+                    return Err(format!("it told output of {source:?} that is none"));
+                }
+                // Without a cap it is streamed, and who takes it sets the pace.
+                let counted = match shared.settings.max_output {
+                    u64::MAX => 0,
+                    _ => bytes.len(),
+                };
+                self.check_told(source, counted)?;
                 shared.report(|reporter| {
                     reporter.output(&Output {
                         source,
@@ -274,7 +282,7 @@ impl Hearing<'_> {
                 });
             }
             FromDispatcher::OutputEnd { source } => {
-                self.check_source(source)?;
+                self.check_told(source, LOG_LINE_COST)?;
                 end_output(shared, source);
             }
             FromDispatcher::Log {
@@ -283,7 +291,7 @@ impl Hearing<'_> {
                 text,
                 at,
             } => {
-                self.check_source(source)?;
+                self.check_told(source, text.len() + LOG_LINE_COST)?;
                 let (worker, attempt) = at.unzip();
                 let line = LogLine {
                     source,
@@ -321,19 +329,33 @@ impl Hearing<'_> {
         Ok(())
     }
 
-    /// Checks that output of this source can come. What is kept of output is kept until its source ends, so a source that
-    /// has ended or never was would be kept for ever.
-    fn check_source(&self, source: Source) -> Result<(), String> {
-        match source {
-            Source::Task(id) | Source::Callback(id) if self.shared.ledger.order_of(id).is_none() => {
-                Err(format!("it told output of task {id}, which is not running"))
+    /// Checks that output or a log line of so many bytes can come of this source. What is kept of output is kept until its
+    /// source ends, so a source that has ended or never was would be kept for ever. And what is told of a source may wait
+    /// somewhere, as with `--keep-order`, or stay, as with `--results-dir`: so there is an end to it.
+    fn check_told(&self, source: Source, bytes: usize) -> Result<(), String> {
+        let (bytes, cap) = (bytes as u64, self.shared.settings.told_cap());
+        let of = match source {
+            Source::Task(id) | Source::Callback(id) => self.shared.ledger.count_told(id, bytes, cap),
+            Source::FinalCallback { guest, model } => {
+                self.shared.folds.count_output(guest, model, bytes, cap)
             }
-            Source::FinalCallback { guest, model } if !self.shared.folds.is_open(guest, model) => Err(
-                format!("it told output of a final callback of model {model} of guest {guest} that can't be"),
-            ),
-            Source::Tasks => Err("it told output of `tasks`, which it does not run".to_owned()),
-            Source::Task(_) | Source::Callback(_) | Source::FinalCallback { .. } => Ok(()),
+            Source::Tasks => return Err("it told output of `tasks`, which it does not run".to_owned()),
+        };
+        if of == Some(true) {
+            return Ok(());
         }
+        let whose = match source {
+            Source::Task(id) | Source::Callback(id) => format!("task {id}"),
+            Source::FinalCallback { guest, model } => {
+                format!("a final callback of model {model} of guest {guest}")
+            }
+            Source::Tasks => "`tasks`".to_owned(),
+        };
+        Err(match (of, source) {
+            (Some(_), _) => format!("it told more output of {whose} than that can have"),
+            (None, Source::FinalCallback { .. }) => format!("it told output of {whose} that can't be"),
+            (None, _) => format!("it told output of {whose}, which is not running"),
+        })
     }
 }
 

@@ -144,6 +144,39 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
                 .into_iter()
                 .try_for_each(|source| say(parent, &output(source)))
         }
+        "output of a task without end" => loop {
+            say(parent, &output(Source::Task(id)))?;
+        },
+        "output of its callback without end" => loop {
+            say(parent, &output(Source::Callback(id)))?;
+        },
+        "output of its final callback without end" => loop {
+            say(parent, &output(Source::FinalCallback { guest: 0, model: 0 }))?;
+        },
+        "output that is none" => {
+            let (source, stream, bytes) = (Source::Task(id), Stream::Stdout, &b""[..]);
+            say(
+                parent,
+                &FromDispatcher::Output {
+                    source,
+                    stream,
+                    bytes,
+                },
+            )
+        }
+        "ends of output without end" => loop {
+            let source = Source::Task(id);
+            say(parent, &FromDispatcher::OutputEnd { source })?;
+        },
+        "log lines of a task without end" => loop {
+            let log = FromDispatcher::Log {
+                source: Source::Task(id),
+                level: LogLevel::Debug,
+                text: "",
+                at: None,
+            };
+            say(parent, &log)?;
+        },
         "output of `tasks`" => say(parent, &output(Source::Tasks)),
         "an end of output" => {
             let source = Source::Task(id + 1);
