@@ -42,6 +42,14 @@ pub enum Isolation {
     Process,
 }
 
+/// Which streams of a command are terminals: what it is told of them, so that it prints each line when that is whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Terminals {
+    pub(crate) stdin: bool,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+}
+
 /// What the user may set, for the whole pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {

@@ -24,4 +24,5 @@ mod resume;
 mod session;
 mod signals;
 mod stopped;
+mod terminal;
 mod workers;

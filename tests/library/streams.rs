@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mpwasm::Kind;
-use mpwasm::command::{ChildStdout, ExitStatus};
+use mpwasm::command::{ChildStdout, Command, ExitStatus};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -55,6 +55,23 @@ fn a_terminal_gets_what_can_not_harm_it() {
     let mut shown = vec![0; expected.len()];
     File::from(pty.master).read_exact(&mut shown).unwrap();
     assert_eq!(String::from_utf8_lossy(&shown), String::from_utf8_lossy(expected));
+}
+
+#[test]
+fn a_child_is_told_which_of_its_streams_are_terminals() {
+    let guest = crate::common::builder()
+        .load_bytes("terminal.wat", include_bytes!("../support/terminal.wat"))
+        .unwrap();
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let terminal = File::from(pty.slave);
+    let own = || terminal.try_clone().unwrap();
+    let code = |command: Command| command.output().unwrap().status.code();
+    let child = || Command::new(&guest);
+    assert_eq!(code(child()), Some(0), "pipes");
+    assert_eq!(code(child().stdin(own())), Some(1));
+    assert_eq!(code(child().stdout(own()).stderr(own())), Some(6));
+    assert_eq!(code(child().stdin("text").stderr(own())), Some(4));
+    drop(pty.master);
 }
 
 #[test]

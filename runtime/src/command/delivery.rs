@@ -85,6 +85,11 @@ impl Outlet {
         }
     }
 
+    /// Whether a terminal shows it.
+    pub fn is_terminal(&self) -> bool {
+        self.to.as_ref().is_some_and(|target| target.screen.is_some())
+    }
+
     fn write(&mut self, bytes: &[u8], course: &Course) -> Result<(), Trouble> {
         let Some(target) = &mut self.to else {
             return Ok(());

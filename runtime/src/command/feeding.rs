@@ -27,6 +27,8 @@ pub struct OpenInput {
     pub ours: Option<ChildStdin>,
     /// What this process copies into it.
     pub feed: Feed,
+    /// Whether it comes from a terminal.
+    pub is_terminal: bool,
 }
 
 /// What is to be copied.

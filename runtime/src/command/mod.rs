@@ -40,6 +40,9 @@
 //! has passed, output that nobody takes for a quarter of a second is dropped, and then it ended as `timeout`. When the
 //! reader of its stdout goes away, it is ended with its next write ([`ExitStatus::Unwritten`]); a stderr that can't be
 //! written is no reason for that.
+//!
+//! A stream that is a terminal, inherited or as a file, is one for the child, too: most programs then write each line when
+//! it is whole, so that a dialogue works. What is written to a terminal is made [inert](crate::inert) all the same.
 
 mod child;
 mod course;
@@ -67,7 +70,7 @@ use crate::grants::DirGrant;
 use crate::guest::EngineSettings;
 use crate::pool::{Builder, Guest};
 use crate::retry::Retry;
-use crate::settings::{Isolation, Settings};
+use crate::settings::{Isolation, Settings, Terminals};
 use crate::standard_descriptors;
 use crate::time::Time;
 
@@ -251,11 +254,14 @@ impl Command {
             max_output: u64::MAX,
             ..settings
         };
-        let mut builder = Builder::like_that_of(&guest, settings).reporter(Delivery::new(
-            stdout.outlet,
-            stderr.outlet,
-            &course,
-        ));
+        let terminals = Terminals {
+            stdin: stdin.is_terminal,
+            stdout: stdout.outlet.is_terminal(),
+            stderr: stderr.outlet.is_terminal(),
+        };
+        let mut builder = Builder::like_that_of(&guest, settings)
+            .terminals(terminals)
+            .reporter(Delivery::new(stdout.outlet, stderr.outlet, &course));
         if let Some(pipe) = stdin.pipe {
             builder = builder.stdin(pipe);
         }

@@ -4,7 +4,7 @@
 //! shall go [`delivery`](super::delivery).
 
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::delivery::Outlet;
@@ -128,10 +128,12 @@ impl Input {
     pub(super) fn open(self) -> io::Result<OpenInput> {
         let fed = |source| -> io::Result<OpenInput> {
             let (reader, writer) = io::pipe()?;
+            let is_terminal = matches!(&source, Source::Stream(file) if file.is_terminal());
             Ok(OpenInput {
                 pipe: Some(reader),
                 ours: None,
                 feed: Feed::new(source, writer),
+                is_terminal,
             })
         };
         match self.0 {
@@ -146,6 +148,7 @@ impl Input {
                     pipe: Some(reader),
                     ours: Some(ChildStdin(writer)),
                     feed: Feed::default(),
+                    is_terminal: false,
                 })
             }
             Origin::Bytes(bytes) if bytes.is_empty() => Ok(OpenInput::default()),
@@ -154,6 +157,7 @@ impl Input {
                 pipe: Some(pipe),
                 ours: None,
                 feed: Feed::default(),
+                is_terminal: false,
             }),
             Origin::File(file) => fed(Source::Stream(file)),
         }

@@ -24,7 +24,7 @@ use crate::inherited::explained;
 use crate::jail::{OomScore, Plan, violation};
 use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
-use crate::settings::{MAX_NOTE, MAX_TRIED_MESSAGE, Settings};
+use crate::settings::{MAX_NOTE, MAX_TRIED_MESSAGE, Settings, Terminals};
 use crate::time::{self, Time};
 use crate::wire::bounded::cut;
 use crate::wire::channel::Channel;
@@ -140,6 +140,7 @@ impl Crew {
     pub fn new(
         settings: &Settings,
         stdin: Option<OwnedFd>,
+        terminals: Terminals,
         dirs: Dirs,
         jail: Option<Plan>,
         score: Option<OomScore>,
@@ -150,7 +151,10 @@ impl Crew {
             members: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
                 .map(|_| None)
                 .collect(),
-            engine: EngineSettings::from(settings),
+            engine: EngineSettings {
+                terminals,
+                ..EngineSettings::from(settings)
+            },
             stdin,
             jail,
             score,

@@ -34,7 +34,7 @@ use crate::guest::GuestInfo;
 use crate::jail::{self, OomScore, Plan};
 use crate::process::{self, Role};
 use crate::scratch;
-use crate::settings::Settings;
+use crate::settings::{Settings, Terminals};
 use crate::wire::channel::Channel;
 use crate::wire::in_memory;
 use crate::wire::messages::DispatcherStart;
@@ -62,6 +62,8 @@ pub struct Start {
     settings: Settings,
     /// What commands read.
     stdin: Option<OwnedFd>,
+    /// Which of their streams are terminals.
+    terminals: Terminals,
     /// What tasks get beside their args.
     granted: Granted,
     /// The walls to be built around this process and its workers.
@@ -80,6 +82,7 @@ impl Start {
         let DispatcherStart {
             settings,
             stdin,
+            terminals,
             jail,
             events,
         } = in_memory::receive(&mut parent).map_err(|error| error.to_string())?;
@@ -100,6 +103,7 @@ impl Start {
             tasks,
             settings,
             stdin,
+            terminals,
             granted,
             jail,
             events,
@@ -129,6 +133,7 @@ impl Start {
         let crew = Crew::new(
             &self.settings,
             self.stdin,
+            self.terminals,
             Dirs {
                 granted: self.granted.dirs,
                 scratch,

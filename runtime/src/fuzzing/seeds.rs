@@ -10,7 +10,7 @@ use super::Verdict;
 use super::frames::settings;
 use crate::guest::{EngineSettings, GuestInfo};
 use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
-use crate::settings::Settings;
+use crate::settings::{Settings, Terminals};
 use crate::time::Time;
 use crate::wire::frame::put;
 use crate::wire::items;
@@ -271,6 +271,7 @@ fn dispatcher_start() -> Vec<u8> {
             ..settings()
         },
         stdin: false,
+        terminals: Terminals::default(),
         jail: None,
         events: true,
     };

@@ -15,7 +15,7 @@ use wasmtime::{
 
 use super::load::LoadError;
 use crate::limit_names::limit_behind;
-use crate::settings::{GUEST_STACK, MAX_BACKTRACE, MAX_TABLE_ELEMENTS, Settings};
+use crate::settings::{GUEST_STACK, MAX_BACKTRACE, MAX_TABLE_ELEMENTS, Settings, Terminals};
 
 /// Tables that one guest may have: what a slot of a worker's pool holds.
 pub(super) const MAX_TABLES: u32 = 4;
@@ -41,6 +41,8 @@ pub struct EngineSettings {
     pub max_output: u64,
     /// Whether what a command writes is its result, instead of being handed on.
     pub capture: bool,
+    /// Which streams of commands are terminals.
+    pub(crate) terminals: Terminals,
 }
 
 impl From<&Settings> for EngineSettings {
@@ -51,6 +53,7 @@ impl From<&Settings> for EngineSettings {
             max_result: settings.max_result,
             max_output: settings.max_output,
             capture: settings.capture,
+            terminals: Terminals::default(),
         }
     }
 }

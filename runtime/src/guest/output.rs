@@ -152,11 +152,13 @@ impl Output {
 pub(super) struct Printer {
     pub(super) output: Arc<Output>,
     pub(super) stream: Stream,
+    /// Whether the guest is told that it is a terminal.
+    pub(super) is_terminal: bool,
 }
 
 impl IsTerminal for Printer {
     fn is_terminal(&self) -> bool {
-        false
+        self.is_terminal
     }
 }
 

@@ -21,7 +21,7 @@ use super::output::{Output, Prints};
 use super::stdin::Stdin;
 use super::wasi;
 use crate::grants::Granted;
-use crate::settings::KEPT_BUFFER;
+use crate::settings::{KEPT_BUFFER, Terminals};
 
 /// Buffers for the input and the output of calls. Between calls each has at most [`KEPT_BUFFER`] bytes.
 #[derive(Default)]
@@ -67,6 +67,8 @@ pub(super) struct State {
     /// A command's arguments; none for others.
     argv: Vec<String>,
     pub(super) stdin: Arc<Stdin>,
+    /// Which of a command's streams are terminals.
+    terminals: Terminals,
     /// What a task gets beside its input.
     pub(super) granted: Arc<Granted>,
     /// Made at the first WASI call that needs it, since most calls need none.
@@ -94,6 +96,7 @@ impl State {
             captures: settings.capture,
             is_command: false,
             argv: Vec::new(),
+            terminals: settings.terminals,
             granted: Arc::default(),
             wasi: None,
         }
@@ -187,6 +190,7 @@ impl State {
                 &self.printed,
                 &self.argv,
                 &self.stdin,
+                self.terminals,
                 &self.granted,
             ))
         })

@@ -134,11 +134,15 @@ impl Stdin {
 
 /// It, as wasmtime-wasi wants it: always ready, since a read waits by itself.
 #[derive(Clone)]
-pub(super) struct Reader(pub(super) Arc<Stdin>);
+pub(super) struct Reader {
+    pub(super) stdin: Arc<Stdin>,
+    /// Whether the guest is told that it is a terminal.
+    pub(super) is_terminal: bool,
+}
 
 impl IsTerminal for Reader {
     fn is_terminal(&self) -> bool {
-        false
+        self.is_terminal
     }
 }
 
@@ -164,7 +168,7 @@ impl Pollable for Reader {
 
 impl InputStream for Reader {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        match self.0.take(size) {
+        match self.stdin.take(size) {
             Err(interrupt) => Err(StreamError::Trap(Stop::Interrupted(interrupt).into())),
             Ok(bytes) if bytes.is_empty() && size > 0 => Err(StreamError::Closed),
             Ok(bytes) => Ok(bytes),
@@ -178,7 +182,7 @@ impl AsyncRead for Reader {
         _: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Poll::Ready(match self.0.take(buffer.remaining()) {
+        Poll::Ready(match self.stdin.take(buffer.remaining()) {
             Err(_) => Err(std::io::ErrorKind::Interrupted.into()),
             Ok(bytes) => {
                 buffer.put_slice(&bytes);

@@ -28,6 +28,7 @@ use super::state::State;
 use super::stdin::{Reader, Stdin};
 use crate::grants::{Access, Granted, OpenDir};
 use crate::outcome::{LogLevel, Stream};
+use crate::settings::Terminals;
 
 /// The module of these imports.
 pub(super) const MODULE: &str = "wasi_snapshot_preview1";
@@ -104,20 +105,26 @@ pub(super) fn context(
     output: &Arc<Output>,
     argv: &[String],
     stdin: &Arc<Stdin>,
+    terminals: Terminals,
     granted: &Granted,
 ) -> WasiP1Ctx {
-    let printer = |stream| Printer {
+    let printer = |stream, is_terminal| Printer {
         output: output.clone(),
         stream,
+        is_terminal,
+    };
+    let reader = Reader {
+        stdin: stdin.clone(),
+        is_terminal: terminals.stdin,
     };
     let env: Vec<_> = granted.env.iter().collect();
     let mut builder = WasiCtxBuilder::new();
     builder
         .args(argv)
         .envs(&env)
-        .stdin(Reader(stdin.clone()))
-        .stdout(printer(Stream::Stdout))
-        .stderr(printer(Stream::Stderr))
+        .stdin(reader)
+        .stdout(printer(Stream::Stdout, terminals.stdout))
+        .stderr(printer(Stream::Stderr, terminals.stderr))
         .allow_blocking_current_thread(true);
     for dir in granted.all_dirs() {
         // It could be opened when the worker started. What its owner has closed since then is not there.

@@ -1,6 +1,7 @@
 //! Settings, and the start of a pool.
 
 use std::io::{self, PipeReader};
+use std::mem;
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ use crate::inherited::explained;
 use crate::jail::{self, Layer, MemoryGroup, Plan};
 use crate::process::{self, Executable, set_nonblocking};
 use crate::retry::Retry;
-use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, User};
+use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, Terminals, User};
 use crate::standard_descriptors;
 use crate::time::Time;
 
@@ -74,11 +75,19 @@ pub struct Builder {
     executable: Option<PathBuf>,
     cache: Option<Cache>,
     reporter: Option<Box<dyn Reporter>>,
-    stdin: Option<PipeReader>,
+    streams: CommandStreams,
     /// What it starts is a child, which lacks what all others lack.
     is_child: bool,
     /// What its tasks must not be able to change, beside its own cache and executable.
     trusted: Trusted,
+}
+
+/// The streams of a pool's commands.
+#[derive(Debug, Default)]
+pub(super) struct CommandStreams {
+    /// What they read after the stdin of their own.
+    pub stdin: Option<PipeReader>,
+    pub terminals: Terminals,
 }
 
 impl std::fmt::Debug for Builder {
@@ -272,7 +281,13 @@ impl Builder {
     /// they read. A command that waits for it still ends at its deadline.
     #[must_use]
     pub fn stdin(mut self, pipe: PipeReader) -> Self {
-        self.stdin = Some(pipe);
+        self.streams.stdin = Some(pipe);
+        self
+    }
+
+    /// For a child: which of its streams are terminals.
+    pub(crate) fn terminals(mut self, terminals: Terminals) -> Self {
+        self.streams.terminals = terminals;
         self
     }
 
@@ -286,7 +301,7 @@ impl Builder {
     /// it can't be started, does not behave like mpwasm, or is of another build; [`Error::Io`] when the system is
     /// out of descriptors, memory or threads.
     pub fn start(mut self) -> Result<Pool, Error> {
-        let (reporter, stdin) = (self.reporter.take(), self.stdin.take());
+        let (reporter, streams) = (self.reporter.take(), mem::take(&mut self.streams));
         let is_child = self.is_child;
         let lacking = missing_layers(self.settings.jail);
         let Parts {
@@ -304,7 +319,7 @@ impl Builder {
         let (diagnostics, for_children) = io::pipe().map_err(explained)?;
         // The thread that starts the dispatcher must live as long as it does: its death signal is tied to it.
         let (started, outcome) = mpsc::channel();
-        if let Some(stdin) = &stdin {
+        if let Some(stdin) = &streams.stdin {
             set_nonblocking(stdin.as_fd())?;
         }
         let make_shared = {
@@ -357,7 +372,7 @@ impl Builder {
                         memory.as_ref(),
                         for_dispatcher,
                         &dirs,
-                        stdin,
+                        streams,
                         for_children,
                     )?;
                     let shared = make_shared(dispatcher.socket()?, dispatcher.pid(), memory)?;

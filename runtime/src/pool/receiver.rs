@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags};
 use serde_json::value::RawValue;
 use tracing::Level;
 
+use super::builder::CommandStreams;
 use super::ledger::{Ended, Recipient};
 use super::map::Letters;
 use super::report::{LogLine, Output, Reporter, Source};
@@ -53,7 +54,7 @@ impl Dispatcher {
         memory: Option<&MemoryGroup>,
         tasks: OwnedFd,
         dirs: &[OwnedFd],
-        stdin: Option<PipeReader>,
+        streams: CommandStreams,
         diagnostics: PipeWriter,
     ) -> Result<Self, Error> {
         let largest = dispatcher_frame(settings);
@@ -61,12 +62,13 @@ impl Dispatcher {
         child::limit(&process, memory);
         let mut descriptors = vec![tasks.as_fd()];
         descriptors.extend(dirs.iter().map(AsFd::as_fd));
-        descriptors.extend(stdin.as_ref().map(AsFd::as_fd));
+        descriptors.extend(streams.stdin.as_ref().map(AsFd::as_fd));
         in_memory::send(
             channel.as_fd(),
             &DispatcherStart {
                 settings: settings.clone(),
-                stdin: stdin.is_some(),
+                stdin: streams.stdin.is_some(),
+                terminals: streams.terminals,
                 jail: Plan::new(settings.jail, settings.user)
                     .map(|plan| plan.with_files(settings.grants.files())),
                 events: tracing::enabled!(Level::DEBUG),

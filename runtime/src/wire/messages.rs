@@ -25,7 +25,7 @@ use crate::guest::{EngineSettings, GuestInfo};
 use crate::jail::Plan;
 use crate::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
 use crate::retry::Retry;
-use crate::settings::{MAX_HELLO, MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE, Settings};
+use crate::settings::{MAX_HELLO, MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE, Settings, Terminals};
 use crate::status::{Status, TaskStatus};
 use crate::time::Time;
 
@@ -141,6 +141,8 @@ pub struct DispatcherStart {
     pub settings: Settings,
     /// Whether there is a stdin for commands.
     pub stdin: bool,
+    /// Which streams of commands are terminals.
+    pub(crate) terminals: Terminals,
     /// The walls around it; `None` for none.
     pub jail: Option<Plan>,
     /// Whether it reports what becomes of its workers ([`FromDispatcher::Event`]).

@@ -43,6 +43,7 @@ impl Key {
             max_result: _,
             max_output: _,
             capture: _,
+            terminals: _,
         } = settings;
         let file = std::fs::metadata(executable.path()).map_err(|error| error.to_string())?;
         let Hello { version, build } = Hello::ours();

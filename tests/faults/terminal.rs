@@ -1,0 +1,150 @@
+//! `mpwasm exec` in a terminal: the command is told, so that a dialogue works, and what it writes stays inert.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use nix::pty::openpty;
+use tempfile::TempDir;
+
+use crate::session::HANGS;
+use crate::support::{mpwasm, pidfd, wait_readable};
+
+/// The command's file; see the file itself for what it does.
+const COMMAND: &str = include_str!("../support/terminal.wat");
+
+/// A folder with the command, and `mpwasm exec` with these arguments for it.
+fn exec(args: &[&str]) -> (TempDir, Command) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("terminal.wat");
+    std::fs::write(&path, COMMAND).unwrap();
+    let mut command = mpwasm();
+    command.arg("exec").arg(path).args(args);
+    (folder, command)
+}
+
+/// The other end of a terminal: what a person types and sees.
+struct Person {
+    terminal: File,
+    seen: Vec<u8>,
+}
+
+impl Person {
+    /// Reads on until the terminal shows this text, behind what was read before.
+    #[track_caller]
+    fn sees(&mut self, text: &str) {
+        self.seen.clear();
+        while !self.seen.windows(text.len()).any(|seen| seen == text.as_bytes()) {
+            let mut piece = [0; 100];
+            assert!(
+                wait_readable(&self.terminal, HANGS),
+                "no {text:?} behind {:?}",
+                String::from_utf8_lossy(&self.seen)
+            );
+            let count = self.terminal.read(&mut piece).unwrap();
+            self.seen.extend_from_slice(&piece[..count]);
+        }
+    }
+
+    fn types(&mut self, line: &str) {
+        self.terminal.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+#[track_caller]
+fn code(mut child: Child) -> Option<i32> {
+    let ended = wait_readable(&pidfd(child.id()), HANGS);
+    child.kill().unwrap();
+    assert!(ended, "it goes on");
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn a_dialogue_program_answers_before_the_next_input() {
+    let (_folder, mut command) = exec(&["play"]);
+    let pty = openpty(None, None).unwrap();
+    let terminal = File::from(pty.slave);
+    let child = command
+        .stdin(terminal.try_clone().unwrap())
+        .stdout(terminal.try_clone().unwrap())
+        .stderr(terminal)
+        .spawn()
+        .unwrap();
+    let mut person = Person {
+        terminal: File::from(pty.master),
+        seen: Vec::new(),
+    };
+    person.sees("Guess a number.\r\n");
+    for (guess, answer) in [("3\n", "More.\r\n"), ("9\n", "Less.\r\n"), ("5\n", "More.\r\n")] {
+        person.types(guess);
+        person.sees(answer);
+    }
+    person.types("7\n");
+    // What would clear the screen is written out.
+    person.sees("Right.\\u{1b}[2J\r\n");
+    assert_eq!(code(child), Some(0));
+}
+
+#[test]
+fn each_stream_is_what_it_is() {
+    let pty = openpty(None, None).unwrap();
+    let terminal = File::from(pty.slave);
+    for terminals in 0..8 {
+        let (_folder, mut command) = exec(&[]);
+        let stream = |bit: i32, other: Stdio| match terminals & bit {
+            0 => other,
+            _ => terminal.try_clone().unwrap().into(),
+        };
+        command
+            .stdin(stream(1, Stdio::null()))
+            .stdout(stream(2, Stdio::piped()))
+            .stderr(stream(4, Stdio::null()));
+        assert_eq!(code(command.spawn().unwrap()), Some(terminals));
+    }
+    drop(pty.master);
+}
+
+#[test]
+fn without_a_terminal_all_is_written_at_the_end() {
+    let (_folder, mut command) = exec(&["play"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"7\n").unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let reader = thread::spawn(move || {
+        let mut all = Vec::new();
+        stdout.read_to_end(&mut all).unwrap();
+        all
+    });
+    assert_eq!(code(child), Some(0));
+    // Byte for byte, as ever.
+    assert_eq!(reader.join().unwrap(), b"Guess a number.\nRight.\x1b[2J\n");
+}
+
+/// The streams of a task of a run are its result, wherever those of mpwasm lead.
+#[test]
+fn a_task_of_a_run_has_no_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("terminal.wat");
+    std::fs::write(&path, COMMAND).unwrap();
+    let pty = openpty(None, None).unwrap();
+    let terminal = File::from(pty.slave);
+    let child = mpwasm()
+        .arg("run")
+        .arg(path)
+        .stdin(terminal.try_clone().unwrap())
+        .stdout(terminal.try_clone().unwrap())
+        .stderr(terminal)
+        .spawn()
+        .unwrap();
+    assert_eq!(
+        code(child),
+        Some(0),
+        "the exit code of the task says that there are none"
+    );
+    drop(pty.master);
+}
