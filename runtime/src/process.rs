@@ -522,6 +522,16 @@ pub fn never_shrink_heaps() {
     }
 }
 
+/// Limits the descriptors of this process: to `most`, or less where it may not have so many.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn limit_files(most: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let most = most.min(hard);
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+}
+
 /// Makes reads and writes of `fd` return instead of waiting.
 ///
 /// # Errors

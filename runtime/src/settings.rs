@@ -76,6 +76,14 @@ pub struct Settings {
     pub callback_memory: u64,
     /// Instruction budget of a task; `None` counts nothing.
     pub fuel: Option<u64>,
+    /// Stack of a guest, bytes: how deep its calls can be. From [`LEAST_STACK`] to [`LARGEST_STACK`]. What a program
+    /// keeps on a stack of its own in its linear memory is not in it: the program's linker has set the size of that.
+    pub stack: u64,
+    /// Elements that each table of a guest may have, at the start and later; at most [`LARGEST_TABLE`].
+    pub max_table: u32,
+    /// Files that a task can have open at once. `None` for [`MAX_FILES`], or less where this process's own limit
+    /// (`ulimit -Hn`) is lower.
+    pub max_files: Option<u32>,
     /// Most tasks that a guest's `tasks` may push.
     pub max_tasks: u64,
     /// How much of the jail must hold.
@@ -134,6 +142,9 @@ impl Default for Settings {
             callback_timeout: Duration::from_secs(1),
             callback_memory: 64 << 20,
             fuel: None,
+            stack: 1 << 20,
+            max_table: 1_000_000,
+            max_files: None,
             max_tasks: 1_000_000,
             jail: Jail::default(),
             user: None,
@@ -218,8 +229,8 @@ pub const MAX_SHOWN_ERROR: usize = 1000;
 pub const LOG_LINE_COST: usize = 16;
 /// Bytes of one log line; the rest is cut.
 pub const MAX_LOG_LINE: usize = 64 << 10;
-/// What a worker needs at most beside the memory, args and results of its task, bytes: the engine's structures and its
-/// tables, above all.
+/// What a worker needs at most beside the memory, stack, tables, args and results of its task, bytes: the engine's
+/// structures, above all.
 pub const WORKER_OVERHEAD: u64 = 256 << 20;
 /// What the dispatcher needs at most beside the memory of callbacks, bytes: what waits in it is bounded.
 pub const DISPATCHER_MEMORY: u64 = 512 << 20;
@@ -246,12 +257,29 @@ pub const SILENCE: Duration = Duration::from_millis(20);
 pub const MAX_OVERTAKING: Duration = Duration::from_millis(20);
 /// Nesting of JSON that is accepted from guests and task lines.
 pub const MAX_JSON_DEPTH: usize = 128;
-/// Elements that one table of a guest may have, at the start and later.
-pub const MAX_TABLE_ELEMENTS: usize = 20_000;
-/// Stack of a guest, bytes; the thread that runs it has [`TASK_THREAD_STACK`].
-pub const GUEST_STACK: usize = 1 << 20;
-/// Stack of a thread that runs guests, bytes: the guest's own and what host calls need on top.
-pub const TASK_THREAD_STACK: usize = 4 << 20;
+/// Tables that one guest may have: what a slot of a worker's pool holds. Compilers make one.
+pub const MAX_TABLES: u32 = 4;
+/// Largest value for the elements of a table: no module that the engine accepts starts with more.
+pub const LARGEST_TABLE: u32 = 10_000_000;
+/// Bytes of an element of a table.
+pub const TABLE_ELEMENT: u64 = 8;
+/// Smallest stack of a guest, bytes: a page more than the deepest frame of an import takes off it.
+pub const LEAST_STACK: u64 = 64 << 10;
+/// Largest stack of a guest, bytes: all of the 32-bit memory of a program that keeps everything on its stack.
+pub const LARGEST_STACK: u64 = 4 << 30;
+/// What a thread that runs guests has beside the guest's stack, bytes: for host calls.
+const HOST_STACK: u64 = 3 << 20;
+/// Files that a task can have open at once, where the user does not say: the usual limit of a process.
+pub const MAX_FILES: u32 = 1024;
+/// Descriptors of a process of the pool that opens none any more. It has about ten.
+pub const OWN_FILES: u32 = 64;
+
+/// Returns the stack of a thread that runs guests with this stack, bytes.
+#[must_use]
+pub const fn thread_stack(guest: u64) -> usize {
+    // No more than `LARGEST_STACK` and some MiB.
+    guest.saturating_add(HOST_STACK) as usize
+}
 
 /// Rung 3 of the timeout ladder: a task that has not ended this long after its deadline takes its process along.
 pub const WATCHDOG_GRACE: Duration = Duration::from_millis(100);

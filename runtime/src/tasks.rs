@@ -77,7 +77,8 @@ fn start() -> Result<std::convert::Infallible, String> {
     }
     let plan = start.jail.clone();
     let (for_guest, printing) = (Arc::clone(&alarm), Arc::clone(&outbox));
-    guest_thread::start(process::Role::Tasks, plan.as_ref(), move || {
+    let stack = start.engine.stack;
+    guest_thread::start(process::Role::Tasks, stack, plan.as_ref(), move || {
         run(executor, &start, &for_guest, &printing);
     })?;
     watchdog::watch(&engine, &alarm, &mut Life { socket: life, outbox })

@@ -53,7 +53,7 @@ refusals! {
     garbage_collection: otherwise_good("(type (struct (field i32)))") => ["gc"];
     exceptions: otherwise_good("(tag (param i32))") => ["exceptions"];
     references_to_the_host: otherwise_good("(table 1 externref)") => ["`externref`"];
-    table_too_large: otherwise_good("(table 20001 funcref)") => ["a table of 20001 elements"];
+    table_too_large: otherwise_good("(table 1000001 funcref)") => ["a table of 1000001 elements"];
     table_of_four_billion: otherwise_good("(table 0xffffffff funcref)") => ["a table of 4294967295 elements"];
     tables_too_many: otherwise_good(&"(table 1 funcref)".repeat(90)) => ["90 tables are above the limit of 4"];
 

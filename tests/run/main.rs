@@ -27,6 +27,7 @@ mod many_guests;
 mod outcomes;
 mod output;
 mod records;
+mod resources;
 mod resume;
 mod retries;
 mod scratch;

@@ -18,6 +18,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     let module = args.building.module(&args.guest)?;
     let settings = Settings {
         memory: args.memory,
+        max_table: args.max_table,
         compile_timeout: args.compile_timeout,
         ..Settings::default()
     };

@@ -19,6 +19,19 @@ pub struct Instances {
     #[arg(long, value_name = "N")]
     pub fuel: Option<u64>,
 
+    /// Stack of a task or command: how deep its calls can be nested. (What a program keeps on a stack in its linear memory
+    /// is its linker's business.)
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1MiB")]
+    pub stack: u64,
+
+    /// Elements that each table of a guest may have: functions that are called through pointers, for the most part.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub max_table: u32,
+
+    /// Files that a task, or the command, can have open at once [default: 1024, or what `ulimit -Hn` leaves].
+    #[arg(long, value_name = "N")]
+    pub max_files: Option<u32>,
+
     /// Let tasks, or the command, use this directory, as GUEST if that is given; with :ro only to look at it. Callbacks
     /// get none. Repeatable.
     #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = OsStringValueParser::new().try_map(DirGrant::parse))]
@@ -47,6 +60,9 @@ impl Instances {
         Settings {
             memory: self.memory,
             fuel: self.fuel,
+            stack: self.stack,
+            max_table: self.max_table,
+            max_files: self.max_files,
             compile_timeout: self.compile_timeout,
             grants: self.grants(),
             ..settings

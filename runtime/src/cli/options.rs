@@ -378,6 +378,10 @@ pub struct InspectArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
     pub memory: u64,
 
+    /// The elements of a table that the guest's tables are held against.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub max_table: u32,
+
     /// Longest time that the compilation of the guest may take.
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
     pub compile_timeout: Duration,
@@ -491,7 +495,7 @@ mod tests {
         let line = "g --size 5 --isolation process --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k \
                     --max-args 4MiB --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 \
                     --compile-timeout 9s --jail strict --user 9:10 --retries 2 --crash-limit 4 \
-                    --max-tasks-per-worker 11 --dir a::/b:ro --dir c --env K=V --tmp 12";
+                    --max-tasks-per-worker 11 --stack 13MiB --max-table 14 --max-files 15 --dir a::/b:ro --dir c --env K=V --tmp 12";
         let args: Vec<&str> = line.split_whitespace().collect();
         let expected = Settings {
             size: 5,
@@ -505,6 +509,9 @@ mod tests {
             callback_timeout: Duration::from_secs(5),
             callback_memory: 6 << 20,
             fuel: Some(7),
+            stack: 13 << 20,
+            max_table: 14,
+            max_files: Some(15),
             max_tasks: 8,
             jail: Jail::Strict,
             user: Some(User { uid: 9, gid: 10 }),

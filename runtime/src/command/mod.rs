@@ -184,6 +184,27 @@ impl Command {
         self
     }
 
+    /// Its stack, bytes, as [`Builder::stack`] says.
+    #[must_use]
+    pub fn stack(mut self, stack: u64) -> Self {
+        self.settings.stack = stack;
+        self
+    }
+
+    /// Elements that each of its tables may have, as [`Builder::max_table`] says.
+    #[must_use]
+    pub fn max_table(mut self, elements: u32) -> Self {
+        self.settings.max_table = elements;
+        self
+    }
+
+    /// Files that it can have open at once, as [`Builder::max_files`] says.
+    #[must_use]
+    pub fn max_files(mut self, files: u32) -> Self {
+        self.settings.max_files = Some(files);
+        self
+    }
+
     /// Its budget, in units of about one instruction. Only for a guest that was loaded with [some](Builder::fuel):
     /// whether it is counted is in the compiled code.
     #[must_use]

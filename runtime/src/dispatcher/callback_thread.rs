@@ -22,7 +22,7 @@ use crate::final_budget::FinalBudget;
 use crate::guest::{Call, Deadline, EngineSettings, Executor, Export, Prints, Role};
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
 use crate::process::exact_timers;
-use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, OUTPUT_PIECE, Settings, TASK_THREAD_STACK};
+use crate::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, OUTPUT_PIECE, Settings, thread_stack};
 use crate::time::Time;
 use crate::watchdog::{self, Alarm, Ward};
 use crate::wire::messages::Source;
@@ -120,7 +120,7 @@ impl Link {
         };
         std::thread::Builder::new()
             .name("callbacks".to_owned())
-            .stack_size(TASK_THREAD_STACK)
+            .stack_size(thread_stack(settings.stack))
             .spawn(move || thread.run(&for_thread))?;
         Ok(Self { jobs, events, mouth })
     }

@@ -24,7 +24,7 @@ use crate::inherited::explained;
 use crate::jail::{OomScore, Plan, violation};
 use crate::outcome::{Attempt, Failure};
 use crate::process::{self, Executable, Process, Role};
-use crate::settings::{MAX_NOTE, MAX_TRIED_MESSAGE, Settings, Terminals};
+use crate::settings::{MAX_FILES, MAX_NOTE, MAX_TRIED_MESSAGE, Settings, Terminals};
 use crate::time::{self, Time};
 use crate::wire::bounded::cut;
 use crate::wire::channel::Channel;
@@ -93,6 +93,7 @@ pub struct Crew {
     dirs: Dirs,
     max_frame: usize,
     max_args: u64,
+    max_files: u32,
     /// The processors on which workers should keep apart.
     homes: Vec<u32>,
     /// Tasks that the scheduler ended; the event loop takes them.
@@ -163,6 +164,7 @@ impl Crew {
             dirs,
             max_frame: worker_frame(settings),
             max_args: settings.max_args,
+            max_files: settings.max_files.unwrap_or(MAX_FILES),
             homes: homes(settings),
             finished: Vec::new(),
             tried: Vec::new(),
@@ -336,6 +338,7 @@ impl Crew {
             home: self.homes.iter().cycle().nth(seat).copied(),
             jail: self.jail.clone(),
             grants: self.grants.clone(),
+            max_files: self.max_files,
             guests: guests.iter().map(guest).collect(),
         }
     }

@@ -16,7 +16,7 @@ use crate::guest::{
 };
 use crate::outbox::Voice;
 use crate::outcome::{Kind, LogLevel, Stream};
-use crate::settings::{Settings, TASK_THREAD_STACK};
+use crate::settings::{Settings, thread_stack};
 use crate::task_line::{TaskLine, check_args};
 use crate::time::Time;
 use crate::wire::inbox::Inbox;
@@ -35,7 +35,7 @@ const KEPT_MEMORY: u64 = 1 << 20;
 /// Stack of a thread that compiles guests with instrumented code, bytes.
 pub(super) const COMPILER_STACK: usize = 32 << 20;
 /// Stack of one that runs them.
-const GUEST_STACK: usize = 2 * TASK_THREAD_STACK;
+const GUEST_STACK: usize = 2 * thread_stack(1 << 20);
 /// Stack of the other one: to make a large stack takes the sanitizer longer than a call.
 const WATCHDOG_STACK: usize = 256 << 10;
 /// The largest piece of print in one message, as a worker's outbox makes it.

@@ -286,6 +286,7 @@ fn worker_start() -> Vec<u8> {
         home: Some(1),
         jail: None,
         grants: settings().grants,
+        max_files: 64,
         guests: vec![(1, Cow::Owned(GuestInfo::default()))],
     };
     said(12, &message)

@@ -414,20 +414,20 @@ mod tests {
             ["the initial memory of 1114112 bytes is above the cap of 1048576 bytes"]
         );
         assert_eq!(
-            refusals(guest("(table 20001 funcref)")),
-            ["a table of 20001 elements is above the limit of 20000"]
+            refusals(guest("(table 1000001 funcref)")),
+            ["a table of 1000001 elements is above the limit of 1000000 (--max-table)"]
         );
         let tables = "(table 1 funcref)".repeat(5);
         assert_eq!(refusals(guest(&tables)), ["5 tables are above the limit of 4"]);
         accepted(
-            &guest("(table 20000 funcref) (table 1 9999999 funcref)"),
+            &guest("(table 1000000 funcref) (table 1 9999999 funcref)"),
             &settings(),
         );
     }
 
     #[test]
     fn all_kinds_of_problems_are_reported_at_once() {
-        let refused = refusals("(module (import \"a\" \"b\" (func)) (memory 99) (table 99999 funcref))");
+        let refused = refusals("(module (import \"a\" \"b\" (func)) (memory 99) (table 9999999 funcref))");
         assert_eq!(refused.len(), 5, "{refused:?}");
     }
 

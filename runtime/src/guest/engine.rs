@@ -15,10 +15,8 @@ use wasmtime::{
 
 use super::load::LoadError;
 use crate::limit_names::limit_behind;
-use crate::settings::{GUEST_STACK, MAX_BACKTRACE, MAX_TABLE_ELEMENTS, Settings, Terminals};
+use crate::settings::{MAX_BACKTRACE, MAX_TABLES, Settings, Terminals};
 
-/// Tables that one guest may have: what a slot of a worker's pool holds.
-pub(super) const MAX_TABLES: u32 = 4;
 /// Slots of a worker's pool. A worker runs one instance at a time; the others keep the images of further guests
 /// mapped, so that several guests in rotation stay fast.
 const SLOTS: u32 = 4;
@@ -35,6 +33,10 @@ pub struct EngineSettings {
     pub memory: u64,
     /// Instruction budget of a task; `None` counts nothing.
     pub fuel: Option<u64>,
+    /// Stack of a guest, bytes. It does not shape the code.
+    pub stack: u64,
+    /// Elements that a table may have. They do not shape the code either.
+    pub max_table: u32,
     /// Largest output of a call, bytes.
     pub max_result: u64,
     /// Most bytes of stdout, stderr and log of one call; more is cut and flagged.
@@ -50,6 +52,8 @@ impl From<&Settings> for EngineSettings {
         Self {
             memory: settings.memory,
             fuel: settings.fuel,
+            stack: settings.stack,
+            max_table: settings.max_table,
             max_result: settings.max_result,
             max_output: settings.max_output,
             capture: settings.capture,
@@ -80,7 +84,7 @@ pub(super) fn compiler(settings: &EngineSettings, parallel: bool) -> Result<Engi
 pub(super) fn engine(role: Role, settings: &EngineSettings) -> Result<Engine, LoadError> {
     let mut config = config(settings);
     config.allocation_strategy(match role {
-        Role::Worker => InstanceAllocationStrategy::Pooling(pool()),
+        Role::Worker => InstanceAllocationStrategy::Pooling(pool(settings)),
         Role::Callbacks | Role::Tasks => InstanceAllocationStrategy::OnDemand,
     });
     new(&config)
@@ -115,6 +119,7 @@ fn new(config: &Config) -> Result<Engine, LoadError> {
 fn config(settings: &EngineSettings) -> Config {
     let mut config = Config::new();
     features(&mut config);
+    let stack = usize::try_from(settings.stack).unwrap_or(usize::MAX);
     config
         .strategy(Strategy::Cranelift)
         .epoch_interruption(true)
@@ -122,7 +127,9 @@ fn config(settings: &EngineSettings) -> Config {
         .concurrency_support(false)
         .memory_init_cow(true)
         .signals_based_traps(true)
-        .max_wasm_stack(GUEST_STACK)
+        .max_wasm_stack(stack)
+        // Not used, but it has to be as large.
+        .async_stack_size(stack)
         .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_BACKTRACE))
         // The guest's debug information is never read: parsing it is more attack surface than it is worth.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
@@ -162,7 +169,9 @@ fn features(config: &mut Config) {
 }
 
 /// A worker's pool of slots, which are reset instead of unmapped.
-fn pool() -> PoolingAllocationConfig {
+///
+/// Room for tables is address space: an instance pays for the elements that its tables have.
+fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_memories(SLOTS)
         .total_tables(SLOTS * MAX_TABLES)
@@ -171,7 +180,7 @@ fn pool() -> PoolingAllocationConfig {
         .total_stacks(0)
         .max_memories_per_module(1)
         .max_tables_per_module(MAX_TABLES)
-        .table_elements(MAX_TABLE_ELEMENTS)
+        .table_elements(settings.max_table as usize)
         .max_core_instance_size(INSTANCE_SIZE)
         .max_unused_warm_slots(SLOTS)
         .decommit_batch_size(1)

@@ -32,7 +32,7 @@ use crate::grants::Granted;
 use crate::outcome::{Failure, Kind};
 
 /// Runs calls into guests. Use it on a thread with a stack of
-/// [`TASK_THREAD_STACK`](crate::settings::TASK_THREAD_STACK), outside of any async code.
+/// [`thread_stack`](crate::settings::thread_stack), outside of any async code.
 pub struct Executor {
     engine: Engine,
     linker: Linker<State>,
@@ -192,7 +192,7 @@ impl Executor {
         };
         let _entered = guest.loaded.uses_wasi.then(|| self.runtime.enter());
 
-        state.renew(Limits::new(self.settings.memory));
+        state.renew(Limits::new(self.settings.memory, self.settings.max_table));
         state.begin(call);
         let is_command = guest.loaded.is_command && call.export == Export::Runnable;
         if is_command && !state.begin_command() {
@@ -241,7 +241,7 @@ impl Executor {
                 let Some(mut state) = self.state.take() else {
                     unreachable!("`idle_state` has just put it there");
                 };
-                state.renew(Limits::new(self.settings.memory));
+                state.renew(Limits::new(self.settings.memory, self.settings.max_table));
                 (call::store(&self.engine, state), None)
             }
         };
@@ -312,7 +312,11 @@ impl Executor {
             Some(kept) => (kept.store, Some(kept.instance)),
             None => {
                 let mut state = State::new(&self.settings, self.deadline.clone(), self.prints.clone());
-                state.renew(Limits::sharing(memory, guest.budget.clone()));
+                state.renew(Limits::sharing(
+                    memory,
+                    self.settings.max_table,
+                    guest.budget.clone(),
+                ));
                 (call::store(&self.engine, state), None)
             }
         };
@@ -529,6 +533,19 @@ mod tests {
             "{}",
             failure.message
         );
+    }
+
+    #[test]
+    fn tables_of_callbacks_are_part_of_their_memory() {
+        let with = |elements: u32| {
+            let wat = guest(&format!(
+                "(table {elements} funcref) (func (export \"runnable\") (result i32) (i32.const 0))
+                 (func (export \"callback\") (result i32) (i32.const 0))"
+            ));
+            Rig::with(Role::Callbacks, &settings(), &wat).kept(Export::Callback, 0)
+        };
+        assert_eq!(with(100_000).ending.as_deref(), Ok("null"));
+        ended(Kind::Memory, with(131_072));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::engine::{EngineSettings, MAX_TABLES};
+use super::engine::EngineSettings;
 use crate::settings::{
-    MAX_EXPORT_NAME, MAX_IMPORT_NAME, MAX_IMPORTS, MAX_MODELS, MAX_NOTE, MAX_REFUSALS, MAX_TABLE_ELEMENTS,
+    MAX_EXPORT_NAME, MAX_IMPORT_NAME, MAX_IMPORTS, MAX_MODELS, MAX_NOTE, MAX_REFUSALS, MAX_TABLES,
 };
 use crate::wire::bounded;
 
@@ -91,10 +91,10 @@ impl InitialSizes {
                 self.memory, limits.memory
             ));
         }
-        if self.table_elements > MAX_TABLE_ELEMENTS as u64 {
+        if self.table_elements > u64::from(limits.max_table) {
             lines.push(format!(
-                "a table of {} elements is above the limit of {MAX_TABLE_ELEMENTS}",
-                self.table_elements
+                "a table of {} elements is above the limit of {} (--max-table)",
+                self.table_elements, limits.max_table
             ));
         }
         if self.tables > MAX_TABLES {

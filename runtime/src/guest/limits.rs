@@ -9,10 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
-use crate::settings::MAX_TABLE_ELEMENTS;
-
-/// Bytes of an element of a table: a pointer.
-const TABLE_ELEMENT: u64 = 8;
+use crate::settings::TABLE_ELEMENT;
 
 /// Linear memory and tables that the kept callback instances of one guest share, bytes.
 ///
@@ -27,6 +24,7 @@ pub(super) struct Budget {
 #[derive(Debug)]
 pub(super) struct Limits {
     cap: u64,
+    max_table: u32,
     shared: Option<Arc<Budget>>,
     /// What the memory of this instance has taken from `shared`.
     reserved: u64,
@@ -38,10 +36,11 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// An instance that may use `cap` bytes of linear memory by itself.
-    pub(super) fn new(cap: u64) -> Self {
+    /// An instance that may use `cap` bytes of linear memory by itself, and tables of `max_table` elements each.
+    pub(super) fn new(cap: u64, max_table: u32) -> Self {
         Self {
             cap,
+            max_table,
             shared: None,
             reserved: 0,
             tables: 0,
@@ -52,10 +51,10 @@ impl Limits {
     }
 
     /// An instance that may use what others left over of the `cap` bytes they share.
-    pub(super) fn sharing(cap: u64, budget: Arc<Budget>) -> Self {
+    pub(super) fn sharing(cap: u64, max_table: u32, budget: Arc<Budget>) -> Self {
         Self {
             shared: Some(budget),
-            ..Self::new(cap)
+            ..Self::new(cap, max_table)
         }
     }
 
@@ -158,7 +157,8 @@ impl ResourceLimiter for Limits {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let within_limits = desired <= MAX_TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum);
+        let within_limits =
+            desired <= self.max_table as usize && maximum.is_none_or(|maximum| desired <= maximum);
         Ok(within_limits && self.allows_elements(desired.saturating_sub(current)))
     }
 
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn memory_grows_up_to_the_cap() {
-        let mut limits = Limits::new(4 * PAGE as u64);
+        let mut limits = Limits::new(4 * PAGE as u64, 0);
         assert!(grow(&mut limits, 0, 1));
         assert!(grow(&mut limits, 1, 4));
         assert!(!limits.was_refused());
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_growth_that_is_allowed_after_a_refusal_is_remembered_as_such() {
-        let mut limits = Limits::new(4 * PAGE as u64);
+        let mut limits = Limits::new(4 * PAGE as u64, 0);
         assert!(!grow(&mut limits, 1, 9));
         assert!(grow(&mut limits, 1, 2));
         assert!(limits.was_refused() && !limits.was_refused_last());
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_memorys_own_maximum_refuses_too() {
-        let mut limits = Limits::new(u64::MAX);
+        let mut limits = Limits::new(u64::MAX, 0);
         assert!(!limits.memory_growing(PAGE, 3 * PAGE, Some(2 * PAGE)).unwrap());
         assert!(limits.was_refused());
     }
@@ -219,8 +219,8 @@ mod tests {
     fn instances_share_a_budget_and_give_it_back() {
         let budget = Arc::new(Budget::default());
         let cap = 10 * PAGE as u64;
-        let mut first = Limits::sharing(cap, budget.clone());
-        let mut second = Limits::sharing(cap, budget.clone());
+        let mut first = Limits::sharing(cap, 0, budget.clone());
+        let mut second = Limits::sharing(cap, 0, budget.clone());
         assert!(grow(&mut first, 0, 6));
         assert!(!grow(&mut second, 0, 5));
         assert!(grow(&mut second, 0, 4));
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_growth_that_the_system_refused_is_not_charged_for_ever() {
         let budget = Arc::new(Budget::default());
-        let mut limits = Limits::sharing(10 * PAGE as u64, budget.clone());
+        let mut limits = Limits::sharing(10 * PAGE as u64, 0, budget.clone());
         assert!(grow(&mut limits, 0, 1));
         assert!(grow(&mut limits, 1, 9));
         limits
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn tables_of_kept_instances_count_as_their_memory() {
         let budget = Arc::new(Budget::default());
-        let limits = || Limits::sharing(2 * PAGE as u64, Arc::clone(&budget));
+        let limits = || Limits::sharing(2 * PAGE as u64, 20_000, Arc::clone(&budget));
         let (mut first, mut second) = (limits(), limits());
         assert!(first.table_growing(0, 10_000, None).unwrap());
         assert!(grow(&mut second, 0, 0) && !second.table_growing(0, 10_000, None).unwrap());
@@ -261,9 +261,9 @@ mod tests {
 
     #[test]
     fn tables_have_a_cap_of_their_own() {
-        let mut limits = Limits::new(0);
-        assert!(limits.table_growing(0, MAX_TABLE_ELEMENTS, None).unwrap());
-        assert!(!limits.table_growing(0, MAX_TABLE_ELEMENTS + 1, None).unwrap());
+        let mut limits = Limits::new(0, 1000);
+        assert!(limits.table_growing(0, 1000, None).unwrap());
+        assert!(!limits.table_growing(0, 1001, None).unwrap());
         assert!(!limits.table_growing(0, 3, Some(2)).unwrap());
         assert!(!limits.was_refused(), "a table is not linear memory");
     }

@@ -86,7 +86,7 @@ impl State {
             pushes: false,
             pusher: None,
             memory: None,
-            limits: Limits::new(settings.memory),
+            limits: Limits::new(settings.memory, settings.max_table),
             stdin: Arc::new(Stdin::new(deadline.clone())),
             deadline,
             printed: Arc::new(Output::new(prints)),

@@ -14,7 +14,7 @@ use super::{
     compile,
 };
 use crate::outcome::{Failure, Kind, LogLevel, Stream};
-use crate::settings::{Settings, TASK_THREAD_STACK};
+use crate::settings::{Settings, thread_stack};
 use crate::time::Time;
 
 /// Keeps what guests print.
@@ -312,7 +312,7 @@ pub(in crate::guest) fn ended(kind: Kind, report: Report) -> Failure {
 /// Runs `body` on a thread with the stack that guests need.
 pub(in crate::guest) fn on_task_thread<R: Send>(body: impl FnOnce() -> R + Send) -> R {
     thread::scope(|scope| {
-        let thread = thread::Builder::new().stack_size(TASK_THREAD_STACK);
+        let thread = thread::Builder::new().stack_size(thread_stack(Settings::default().stack));
         thread.spawn_scoped(scope, body).unwrap().join().unwrap()
     })
 }

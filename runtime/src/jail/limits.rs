@@ -9,12 +9,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::JailError;
 use crate::grants::Access;
 use crate::role::Role;
-use crate::settings::{MAX_ENVIRONMENT, MAX_EXPORT_NAME, MAX_LOADED_GUESTS, MAX_MODELS};
+use crate::settings::{MAX_ENVIRONMENT, MAX_EXPORT_NAME, MAX_LOADED_GUESTS, MAX_MODELS, OWN_FILES};
 
-/// Descriptors of a process that opens none any more. It has about ten.
-const FEW_FILES: u64 = 64;
-/// Descriptors of a worker whose tasks have files: what is above those of the process itself, one task may have open.
-const MANY_FILES: u64 = 1024;
 /// Largest file that a dispatcher may make: the memory file with what a worker has to know at its start, which is mostly the
 /// names of its guests' exports and its environment.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -56,7 +52,11 @@ pub fn no_more(role: Role, files: Option<Access>) -> Result<(), JailError> {
                 Some(Access::ReadWrite) => files_as_large_as_can_be()?,
                 _ => limit("the size of files", Resource::RLIMIT_FSIZE, 0)?,
             }
-            let most = files.map_or(FEW_FILES, |_| MANY_FILES);
+            // A worker whose tasks have files has set the limit for these itself, and can't raise it any more.
+            let most = match files {
+                Some(_) => getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(now, _)| now),
+                None => u64::from(OWN_FILES),
+            };
             limit("descriptors", Resource::RLIMIT_NOFILE, most)?;
             // For root the kernel does not count; then seccomp stands alone, which has no clone.
             limit("processes", Resource::RLIMIT_NPROC, 0)

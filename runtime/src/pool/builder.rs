@@ -14,6 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::pipe2;
 
 use super::cache::Cache;
+use super::checks::check;
 use super::feed::Feed;
 use super::folds::Folds;
 use super::fork::Owner;
@@ -33,7 +34,7 @@ use crate::inherited::explained;
 use crate::jail::{self, Layer, MemoryGroup, Plan};
 use crate::process::{self, Executable, set_nonblocking};
 use crate::retry::Retry;
-use crate::settings::{Isolation, Jail, MAX_SIZE, Settings, Terminals, User};
+use crate::settings::{Isolation, Jail, Settings, Terminals, User};
 use crate::standard_descriptors;
 use crate::time::Time;
 
@@ -122,6 +123,12 @@ impl Builder {
         timeout: Duration,
         /// Cap of a task's linear memory, bytes. To grow past it fails in the guest, as `memory.grow` does.
         memory: u64,
+        /// Stack of a guest, bytes, from 64 KiB to 4 GiB: 1 MiB by default. Calls that are nested deeper trap. A worker keeps
+        /// as much of it as any of its tasks has used.
+        stack: u64,
+        /// Elements that each table of a guest may have, one million by default and ten at most. A guest that starts with
+        /// more is refused. An instance pays 8 bytes for each element that it has, beside its memory.
+        max_table: u32,
         /// Largest result, bytes, at most 1 GiB. A larger one ends the task as `limit`.
         max_result: u64,
         /// Most bytes of stdout, stderr and log of one task or one callback. More is cut and flagged.
@@ -172,6 +179,14 @@ impl Builder {
     #[must_use]
     pub fn fuel(mut self, fuel: u64) -> Self {
         self.settings.fuel = Some(fuel);
+        self
+    }
+
+    /// Files that a task can have open at once, 1024 by default. [`start`](Builder::start) says so when this process's own
+    /// limit (`ulimit -Hn`) is lower.
+    #[must_use]
+    pub fn max_files(mut self, files: u32) -> Self {
+        self.settings.max_files = Some(files);
         self
     }
 
@@ -494,48 +509,4 @@ fn memory_group(settings: &Settings) -> Option<MemoryGroup> {
     let made = MemoryGroup::create(settings);
     made.inspect_err(|why| tracing::debug!("no limit of memory around the pool: {why}"))
         .ok()
-}
-
-fn check(settings: &Settings) -> Result<(), Error> {
-    let bad = |what: &str| Err(Error::BadSetting(what.to_owned()));
-    if settings.size == 0 {
-        return bad("a pool has at least one worker");
-    }
-    if settings.max_tasks_per_worker == Some(0) {
-        return bad("a worker runs at least one task");
-    }
-    let timeouts = [
-        settings.timeout,
-        settings.callback_timeout,
-        settings.compile_timeout,
-    ];
-    if timeouts.iter().any(Duration::is_zero) {
-        return bad("a timeout is longer than zero");
-    }
-    if let Some(user) = settings.user {
-        if !nix::unistd::geteuid().is_root() {
-            return bad("only root can run the pool's processes as another user");
-        }
-        if user.uid == 0 {
-            return bad("the user of the pool's processes is to be another than root");
-        }
-        // To the kernel it means that nothing is to change.
-        if [user.uid, user.gid].contains(&u32::MAX) {
-            return bad("4294967295 is the number of no user and no group");
-        }
-        if settings.jail == Jail::Off {
-            return bad("another user is part of the jail, which is off");
-        }
-    }
-    settings.grants.check().map_err(Error::BadSetting)?;
-    if settings.size > MAX_SIZE {
-        return bad(&format!("a pool has at most {MAX_SIZE} workers"));
-    }
-    // What is printed as it comes is never in one place.
-    let max_output = if settings.capture { settings.max_output } else { 0 };
-    let largest = settings.max_result.max(settings.max_args).max(max_output);
-    if largest > crate::wire::messages::MAX_PAYLOAD {
-        return bad("args, results and output are at most 1 GiB each");
-    }
-    Ok(())
 }

@@ -10,6 +10,7 @@ mod ahead;
 mod batch;
 mod builder;
 mod cache;
+mod checks;
 mod child;
 mod chunk;
 mod compile;

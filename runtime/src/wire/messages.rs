@@ -360,6 +360,8 @@ pub struct WorkerStart<'a> {
     pub jail: Option<Plan>,
     /// What its tasks get beside their args.
     pub grants: Grants,
+    /// Files that a task can have open.
+    pub max_files: u32,
     /// The guests that it loads, each with its number in the pool.
     pub guests: Vec<(u32, Cow<'a, GuestInfo>)>,
 }

@@ -24,7 +24,7 @@ use crate::outbox::{Outbox, Voice};
 use crate::outcome::{LogLevel, Stream};
 use crate::process::{self, EXIT_CONDEMNED, EXIT_UNABLE, exit_now};
 use crate::scratch::Scratch;
-use crate::settings::{MAX_NOTE, WATCHDOG_GRACE};
+use crate::settings::{MAX_NOTE, OWN_FILES, WATCHDOG_GRACE};
 use crate::time::{self, Time};
 use crate::watchdog::{self, Alarm, Orders, Ward};
 use crate::wire::bounded::cut;
@@ -43,6 +43,7 @@ struct Start {
     page: Page,
     stdin: Option<OwnedFd>,
     granted: Granted,
+    max_files: u32,
     /// With their numbers in the pool.
     guests: Vec<(u32, File, GuestInfo)>,
 }
@@ -94,6 +95,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         home,
         jail,
         grants,
+        max_files,
         guests,
     } = in_memory::receive(channel).map_err(|error| text(&error))?;
     let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
@@ -116,6 +118,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         page,
         stdin,
         granted,
+        max_files,
         guests: loaded,
     })
 }
@@ -141,6 +144,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         page,
         stdin,
         granted,
+        max_files,
         guests,
     } = start;
     let unable = |error: String| -> ! {
@@ -161,8 +165,9 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     if let Some(stdin) = stdin {
         executor.set_stdin(stdin).map_err(text)?;
     }
-    let engine = executor.engine().clone();
+    let (stack, engine) = (engine.stack, executor.engine().clone());
     process::set_nonblocking(control.as_fd()).map_err(text)?;
+    let has_files = granted.all_dirs().next().is_some();
     if let Some(plan) = &jail {
         // SAFETY: the page stays until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
@@ -181,9 +186,12 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
             unable(error.to_string());
         }
     }
+    if has_files {
+        process::limit_files(u64::from(max_files) + u64::from(OWN_FILES)).map_err(text)?;
+    }
     let for_tasks = Arc::clone(&shared);
     let backstop = Backstop::new(jail.is_some());
-    guest_thread::start(process::Role::Worker, jail.as_ref(), move || {
+    guest_thread::start(process::Role::Worker, stack, jail.as_ref(), move || {
         run_loop::run(channel, page, executor, &for_tasks, &home, backstop, &scratch);
     })
     .unwrap_or_else(|error| unable(error));

@@ -27,7 +27,10 @@ pub fn main(part: &Part) -> String {
         Ok(channel) => channel,
         Err(error) => return error,
     };
-    let Ok(WorkerStart { jail, grants, .. }) = in_memory::receive(&mut channel) else {
+    let Ok(WorkerStart {
+        jail, grants, engine, ..
+    }) = in_memory::receive(&mut channel)
+    else {
         return "no start came".to_owned();
     };
     // It keeps its life channel and never looks at it: neither an order nor an end concerns it.
@@ -53,7 +56,7 @@ pub fn main(part: &Part) -> String {
         }
     }
     let plan = part.plan(jail);
-    let started = guest_thread::start(Role::Worker, plan.as_ref(), move || {
+    let started = guest_thread::start(Role::Worker, engine.stack, plan.as_ref(), move || {
         Evil { channel, page, life }.serve();
     });
     match started {

@@ -24,7 +24,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use self::place::Place;
-use crate::settings::{DISPATCHER_MEMORY, Settings, WORKER_OVERHEAD};
+use crate::settings::{DISPATCHER_MEMORY, MAX_TABLES, Settings, TABLE_ELEMENT, WORKER_OVERHEAD};
 use crate::time::Time;
 
 /// The names of groups begin so; the process id of the parent and a number follow.
@@ -136,8 +136,11 @@ fn limit(settings: &Settings, guests: u32) -> u64 {
         .max_args
         .saturating_add(settings.max_result)
         .saturating_mul(4);
+    let tables = u64::from(settings.max_table) * u64::from(MAX_TABLES) * TABLE_ELEMENT;
     let share = settings
         .memory
+        .saturating_add(settings.stack)
+        .saturating_add(tables)
         .saturating_add(buffers)
         .saturating_add(settings.grants.tmp.unwrap_or(0))
         .saturating_add(WORKER_OVERHEAD);
@@ -147,6 +150,7 @@ fn limit(settings: &Settings, guests: u32) -> u64 {
     share
         .saturating_mul(processes)
         .saturating_add(DISPATCHER_MEMORY)
+        .saturating_add(settings.stack)
         .saturating_add(callbacks)
 }
 

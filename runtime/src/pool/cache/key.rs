@@ -38,8 +38,10 @@ impl Key {
     pub fn of(executable: &Executable, settings: &EngineSettings, bytes: &[u8]) -> Result<Self, String> {
         // A setting that is added has to be judged: does the compiler's answer depend on it?
         let EngineSettings {
-            memory: _, // compared with the entry when it is loaded
-            fuel: _,   // whether it is counted is in the engine's hash; the amount is a matter of running
+            memory: _,    // compared with the entry when it is loaded
+            max_table: _, // likewise
+            stack: _,
+            fuel: _, // whether it is counted is in the engine's hash; the amount is a matter of running
             max_result: _,
             max_output: _,
             capture: _,
