@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -25,8 +27,8 @@ pub struct TaskLine {
     pub model: Option<String>,
     /// The timeout, if it names one.
     pub timeout: Option<Duration>,
-    /// The stdin, if it has one: for command guests only, which nobody has checked.
-    pub stdin: Option<String>,
+    /// The stdin, if it has one, from `stdin` or `stdin_base64`: for command guests only, which nobody has checked.
+    pub stdin: Option<Vec<u8>>,
 }
 
 /// The object form, of both.
@@ -39,6 +41,7 @@ struct Object {
     model: Option<String>,
     timeout: Option<Seconds>,
     stdin: Option<String>,
+    stdin_base64: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -128,12 +131,22 @@ impl Object {
             Some(Seconds::Number(number)) => Some(seconds(number)),
             Some(Seconds::Text(text)) => Some(duration(&text)),
         };
+        let stdin = match (self.stdin, self.stdin_base64) {
+            (Some(_), Some(_)) => return Err("both `stdin` and `stdin_base64` are given".into()),
+            (Some(text), None) => Some(text.into_bytes()),
+            (None, Some(encoded)) => Some(
+                STANDARD
+                    .decode(encoded)
+                    .map_err(|error| format!("bad `stdin_base64`: {error}"))?,
+            ),
+            (None, None) => None,
+        };
         Ok(TaskLine {
             args: self.args.unwrap_or_else(no_args),
             key: self.key,
             guest: self.guest,
             model: self.model,
-            stdin: self.stdin,
+            stdin,
             timeout: timeout
                 .transpose()
                 .map_err(|error| format!("bad `timeout`: {error}"))?,
@@ -336,6 +349,12 @@ mod tests {
             (r#"{"args":[],"args":[]}"#, "duplicate field `args`"),
             (r#"{"args":[],"key":5}"#, "expected a string"),
             (r#"{"args":[],"stdin":5}"#, "expected a string"),
+            (r#"{"args":[],"stdin_base64":"!"}"#, "bad `stdin_base64`"),
+            (r#"{"args":[],"stdin_base64":"YQ"}"#, "bad `stdin_base64`"),
+            (
+                r#"{"args":[],"stdin":"a","stdin_base64":"YQ=="}"#,
+                "both `stdin` and `stdin_base64`",
+            ),
             (
                 r#"{"args":[],"timeout":0}"#,
                 "bad `timeout`: it must be longer than zero",

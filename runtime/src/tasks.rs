@@ -165,7 +165,7 @@ impl Pusher for ToParent {
         }
         let line = TaskLine::parse_pushed(task)?;
         find_model(&self.start.info, line.model.as_deref().unwrap_or_default())?;
-        let stdin = line.stdin.as_deref().map(str::as_bytes);
+        let stdin = line.stdin.as_deref();
         check_input(
             &self.start.info,
             Cow::Owned(line.args),

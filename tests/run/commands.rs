@@ -58,6 +58,116 @@ fn a_task_line_gives_a_stdin() {
     assert_eq!(ended.record("polled")["result"], result("ready\nnone\n"));
 }
 
+#[test]
+fn a_task_line_gives_a_stdin_of_any_bytes() {
+    let lines = format!(
+        "{}\n{}\n{}\n{}\n",
+        json!({"args": ["cat"], "stdin_base64": "/wAKaQ==", "key": "bytes"}),
+        json!({"args": ["cat"], "stdin_base64": "aGk=", "key": "text"}),
+        json!({"args": ["cat"], "stdin": "a", "stdin_base64": "YQ==", "key": "both"}),
+        json!({"args": ["cat"], "stdin_base64": "no base64", "key": "neither"}),
+    );
+    let ended = ran(&lines, &[]);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let bytes = json!({"exit_code": 0, "stdout_base64": "/wAKaQ==", "stderr": ""});
+    assert_eq!(ended.record("bytes")["result"], bytes);
+    assert_eq!(ended.record("text")["result"], result("hi"));
+    let whys: Vec<_> = ended.records[2..]
+        .iter()
+        .map(|record| record["error"]["message"].to_string())
+        .collect();
+    assert!(whys[0].contains("both `stdin` and `stdin_base64`"), "{whys:?}");
+    assert!(whys[1].contains("bad `stdin_base64`"), "{whys:?}");
+    // What a dry run prints are the same tasks.
+    let good: Vec<_> = lines.lines().take(2).collect();
+    let dry = ran(good.join("\n"), &["--dry-run"]);
+    let again = ran(&dry.stdout, &[]);
+    assert_eq!(again.record("bytes")["result"], bytes, "{dry:#?}");
+}
+
+/// A folder with these files, and the path of each.
+fn folder(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = files.iter().map(|(name, content)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let paths = paths.collect();
+    (folder, paths)
+}
+
+#[test]
+fn each_input_can_name_the_file_that_is_a_stdin() {
+    let guest = command();
+    let (folder, paths) = folder(&[("one", b"text\n"), ("two", b"\xff\0"), ("three", b"")]);
+    let list = TasksFile::new(paths.join("\n"));
+    let common = [guest.path(), "-k", "--stdin-files"];
+    let listed: Vec<&str> = paths.iter().map(String::as_str).collect();
+    for inputs in [
+        vec!["-a", list.path(), "--", "cat"],
+        [&["--", "cat", ":::"], &listed[..]].concat(),
+    ] {
+        let ended = run(&[&common[..], &inputs].concat());
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        let bytes = json!({"exit_code": 0, "stdout_base64": "/wA=", "stderr": ""});
+        assert_eq!(results(&ended), [&result("text\n"), &bytes, &result("")]);
+    }
+    drop(folder);
+}
+
+#[test]
+fn a_file_that_is_no_stdin_ends_as_invalid_and_is_named() {
+    let guest = command();
+    let (folder, paths) = folder(&[("large", &[b'x'; 101]), ("fits", &[b'x'; 90])]);
+    let missing = folder.path().join("missing");
+    let [missing, directory] = [&missing, folder.path()].map(|path| path.to_str().unwrap());
+    let inputs = [missing, directory, &paths[0], "/dev/zero", &paths[1]];
+    let options = [
+        guest.path(),
+        "-k",
+        "--max-args",
+        "100",
+        "--stdin-files",
+        "--",
+        "cat",
+        ":::",
+    ];
+    let ended = run(&[&options[..], &inputs].concat());
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let invalid = ["invalid"; 4];
+    assert_eq!(ended.column("status"), [&invalid[..], &["ok"]].concat());
+    for (record, input) in ended.records.iter().zip(&inputs[..4]) {
+        let message = record["error"]["message"].as_str().unwrap();
+        assert!(message.contains(input), "{message}");
+    }
+    assert_eq!(
+        run(&[guest.path(), "--stdin-files", "--stdin", ":::", "a"]).code,
+        Some(2)
+    );
+    assert_eq!(run(&[guest.path(), "--stdin-files"]).code, Some(2));
+}
+
+#[test]
+fn a_run_with_files_is_resumed_by_what_is_in_them() {
+    let guest = command();
+    let (folder, paths) = folder(&[("one", b"1"), ("two", b"2")]);
+    let log = folder.path().join("log");
+    let (log, first, second) = (log.to_str().unwrap(), &*paths[0], &*paths[1]);
+    let mpwasm = |options: &[&str], inputs: &[&str]| {
+        let mut command = mpwasm();
+        command.args(["run", guest.path(), "--stdin-files", "--results", log]);
+        to_the_end(command.args(options).args(["--", "cat", ":::"]).args(inputs))
+    };
+    assert_eq!(mpwasm(&[], &[first]).code, Some(0));
+    let resumed = mpwasm(&["--resume"], &[first, second]);
+    assert_eq!(resumed.code, Some(0), "{resumed:#?}");
+    std::fs::write(first, "other").unwrap();
+    let refused = mpwasm(&["--resume"], &[first, second]);
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("stdin"), "{}", refused.stderr);
+}
+
 fn results(ended: &Ended) -> Vec<&Value> {
     ended.records.iter().map(|record| &record["result"]).collect()
 }

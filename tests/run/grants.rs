@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
@@ -49,12 +50,39 @@ fn the_environment_of_guests_is_what_was_granted_and_nothing_else() {
 }
 
 #[test]
+fn a_variable_without_a_value_is_passed_on() {
+    let guest = Guest::file("env.wat", ENVIRONMENT.as_bytes());
+    let exec = |options: &[&str]| {
+        let mut command = mpwasm();
+        command.arg("exec").args(options).arg(guest.path());
+        command.env("PASSED", "a=b ä").env("EMPTY", "").env("SECRET", "x");
+        to_the_end(command.env("BINARY", std::ffi::OsStr::from_bytes(b"\xff")))
+    };
+    let passed = exec(&["--env", "PASSED", "--env", "EMPTY", "--env", "OTHER=y"]);
+    assert_eq!(
+        (passed.code, passed.stdout.as_str()),
+        (Some(0), "EMPTY=\0OTHER=y\0PASSED=a=b ä\0")
+    );
+    let refused = exec(&["--env", "BINARY"]);
+    assert_eq!(
+        (refused.code, refused.stdout.as_str()),
+        (Some(125), ""),
+        "{refused:#?}"
+    );
+    assert!(
+        refused.stderr.contains("the value of BINARY is not UTF-8"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn a_variable_that_can_be_none_is_a_usage_error() {
     let guest = Guest::file("env.wat", ENVIRONMENT.as_bytes());
     let large = format!("A={}", "x".repeat(100_000));
     let other = format!("B{large}");
     for (options, words) in [
-        (&["--env", "A"][..], "NAME=VALUE"),
+        (&["--env", "MPWASM_TEST_UNSET"][..], "MPWASM_TEST_UNSET=VALUE"),
         (&["--env", "=b"], "no name"),
         (&["--env", &large, "--env", &other], "larger than"),
     ] {

@@ -81,10 +81,14 @@ impl<'a, S: Sink> Batch<'a, S> {
         place: impl Fn() -> String,
     ) -> Result<(), S::Error> {
         for combination in inputs.others.of(at, first) {
-            let task = self
-                .sink
-                .task(inputs.template.task(&combination), Some(&combination.join(" ")));
-            let bytes = combination.iter().map(|input| input.len()).sum();
+            let mut bytes = combination.iter().map(|input| input.len()).sum();
+            let task = match inputs.template.task(&combination) {
+                Ok(line) => {
+                    bytes += line.stdin.as_ref().map_or(0, Vec::len);
+                    self.sink.task(line, Some(&combination.join(" ")))
+                }
+                Err(why) => Err(self.sink.rejected(why)),
+            };
             self.add(task, bytes, &place)?;
         }
         Ok(())

@@ -53,7 +53,10 @@ impl<'a> Feed<'a> {
                     form,
                 })
             }
-            Origin::Listed(first, inputs) if inputs.others.lists() > 1 => {
+            // What is large is not kept until all have been pushed: combinations, and the content of files.
+            Origin::Listed(first, inputs)
+                if inputs.others.lists() > 1 || matches!(inputs.template, Template::File(..)) =>
+            {
                 takes_inputs(guests, &inputs.template)?;
                 Ok(Self::Combined {
                     guests,
@@ -64,7 +67,10 @@ impl<'a> Feed<'a> {
             Origin::Listed(listed, inputs) => {
                 takes_inputs(guests, &inputs.template)?;
                 let task = |input: String| -> Result<Item, Failure> {
-                    let line = inputs.template.task(&[&input]);
+                    let line = inputs
+                        .template
+                        .task(&[&input])
+                        .map_err(|why| Failure::usage(anyhow!(why)))?;
                     let task = guests
                         .task(line)
                         .map_err(|why| Failure::usage(anyhow!(why.message)))?;
@@ -206,9 +212,9 @@ fn push_tasks_of(guest: &Guest, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>
 /// Whether inputs can be tasks of these guests.
 fn takes_inputs(guests: &Guests, template: &Template) -> Result<(), Failure> {
     let only = one_model(guests)?;
-    if matches!(template, Template::Stdin(_)) && !only.guest.info().is_command {
+    if template.is_stdin() && !only.guest.info().is_command {
         return Err(Failure::usage(anyhow!(
-            "--stdin is only for command guests, and {} is none: leave it out, and each input is an arg",
+            "--stdin and --stdin-files are only for command guests, and {} is none: leave them out, and each input is an arg",
             only.guest.name()
         )));
     }

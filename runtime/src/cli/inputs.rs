@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -25,7 +25,7 @@ use super::units::{JsonArgs, display_size};
 #[derive(Debug, Args)]
 pub struct Inputs {
     /// Read tasks from this file, or from stdin for `-`: one per line, a JSON array of args or an object
-    /// {"args", "key"?, "guest"?, "model"?, "timeout"?, "stdin"?} [default: the guest's `tasks` export; a command
+    /// {"args", "key"?, "guest"?, "model"?, "timeout"?, "stdin"? or "stdin_base64"?} [default: the guest's `tasks` export; a command
     /// without one runs once].
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["args", "arg_file", "words"])]
     pub tasks: Option<PathBuf>,
@@ -47,6 +47,10 @@ pub struct Inputs {
     /// after -- are then the args of each task, as they are.
     #[arg(long, conflicts_with_all = ["tasks", "args"])]
     pub stdin: bool,
+
+    /// As --stdin, but each input names a file, whose content is the task's stdin, byte for byte.
+    #[arg(long, conflicts_with_all = ["tasks", "args", "stdin"])]
+    pub stdin_files: bool,
 
     /// Run one task whose args are these strings. With -a or ::: it is one task per input, which takes the place of
     /// each {}, or comes last where there is none. With several lists, {1} is the input of the first one, {2} of the second, and
@@ -105,6 +109,8 @@ pub enum Template {
     Arg(Vec<Word>),
     /// The words of its args; the input is its stdin.
     Stdin(Vec<String>),
+    /// The words of its args; the input names the file that is its stdin, of so many bytes at most.
+    File(Vec<String>, u64),
 }
 
 /// A word with places for inputs.
@@ -190,18 +196,43 @@ impl Template {
     }
 
     /// The task for these inputs, of as many lists as the template is for.
-    pub fn task(&self, inputs: &[&str]) -> TaskLine {
-        match self {
+    ///
+    /// # Errors
+    /// When a file that it needs can't be read.
+    pub fn task(&self, inputs: &[&str]) -> Result<TaskLine, String> {
+        Ok(match self {
             Self::Arg(words) => {
                 let mut args = Vec::with_capacity(words.len());
                 words.iter().for_each(|word| word.fill(inputs, &mut args));
                 TaskLine::of(strings(&args))
             }
             Self::Stdin(words) => TaskLine {
-                stdin: Some(format!("{}\n", inputs.join(" "))),
+                stdin: Some(format!("{}\n", inputs.join(" ")).into_bytes()),
                 ..TaskLine::of(strings(words))
             },
-        }
+            Self::File(words, most) => TaskLine {
+                stdin: Some(content(&inputs.join(" "), *most)?),
+                ..TaskLine::of(strings(words))
+            },
+        })
+    }
+
+    /// Whether inputs are stdins, or name them.
+    pub fn is_stdin(&self) -> bool {
+        matches!(self, Self::Stdin(_) | Self::File(..))
+    }
+}
+
+/// The content of a file, which has at most so many bytes. No more of it is read.
+fn content(name: &str, most: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = File::open(name).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(format!("cannot read its stdin from {name}: {error}")),
+        Ok(count) if count as u64 > most => Err(format!(
+            "the file {name} is larger than a task's stdin can be: {most} bytes (--max-args)"
+        )),
+        Ok(_) => Ok(bytes),
     }
 }
 
@@ -234,14 +265,15 @@ impl Inputs {
     /// When they don't fit together.
     pub fn check(&self) -> Result<(), (ErrorKind, &'static str)> {
         let lists = self.arg_file.len() + self.listed.len();
+        let are_stdins = self.stdin || self.stdin_files;
         match lists {
-            0 if self.stdin => Err((
+            0 if are_stdins => Err((
                 ErrorKind::MissingRequiredArgument,
-                "--stdin is about inputs: give some with -a FILE or ::: INPUT...",
+                "--stdin and --stdin-files are about inputs: give some with -a FILE or ::: INPUT...",
             )),
-            2.. if self.stdin => Err((
+            2.. if are_stdins => Err((
                 ErrorKind::ArgumentConflict,
-                "--stdin takes one list of inputs: each of them is the stdin of a task",
+                "--stdin and --stdin-files take one list of inputs: each of them is, or names, the stdin of a task",
             )),
             _ if self.arg_file.iter().filter(|path| Self::from_stdin(path)).count() > 1 => Err((
                 ErrorKind::ArgumentConflict,
@@ -285,7 +317,7 @@ impl Inputs {
                 others.push(List::new(read_all(lines, &name, &mut kept).or_usage()?));
             }
             others.append(&mut self.listed);
-            let form = Form::Input(self.inputting(others));
+            let form = Form::Input(self.inputting(others, settings.max_args));
             return Ok(Origin::Lines {
                 lines: lines_of_first,
                 name,
@@ -294,7 +326,10 @@ impl Inputs {
         }
         let mut lists = std::mem::take(&mut self.listed).into_iter();
         if let Some(first) = lists.next() {
-            return Ok(Origin::Listed(first.inputs, self.inputting(lists)));
+            return Ok(Origin::Listed(
+                first.inputs,
+                self.inputting(lists, settings.max_args),
+            ));
         }
         if !self.args.is_empty() {
             return Ok(Origin::Args(self.args.into_iter().map(|args| args.0).collect()));
@@ -311,11 +346,12 @@ impl Inputs {
     }
 
     /// What becomes of the inputs of the first list.
-    fn inputting(&self, others: impl IntoIterator<Item = List>) -> Inputting {
+    fn inputting(&self, others: impl IntoIterator<Item = List>, max_args: u64) -> Inputting {
         let others = Combinations::new(others);
-        let template = match self.stdin {
-            true => Template::Stdin(self.words.clone()),
-            false => Template::arg(&self.words, others.lists()),
+        let template = match (self.stdin, self.stdin_files) {
+            (true, _) => Template::Stdin(self.words.clone()),
+            (_, true) => Template::File(self.words.clone(), max_args),
+            _ => Template::arg(&self.words, others.lists()),
         };
         Inputting {
             template,
@@ -392,7 +428,7 @@ mod tests {
 
     fn args(words: &[&str], inputs: &[&str]) -> String {
         let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
-        let task = Template::arg(&words, inputs.len()).task(inputs);
+        let task = Template::arg(&words, inputs.len()).task(inputs).unwrap();
         assert_eq!(task.stdin, None);
         task.args.get().to_owned()
     }
@@ -433,13 +469,22 @@ mod tests {
     #[test]
     fn an_input_that_is_a_stdin_is_a_line_and_leaves_the_words_as_they_are() {
         let template = Template::Stdin(vec!["{}".into(), "x".into()]);
-        let task = template.task(&["a {}"]);
+        let task = template.task(&["a {}"]).unwrap();
         assert_eq!(
-            (task.args.get(), task.stdin.as_deref()),
+            (
+                task.args.get(),
+                task.stdin.as_deref().map(String::from_utf8_lossy).as_deref()
+            ),
             (r#"["{}","x"]"#, Some("a {}\n"))
         );
-        let task = Template::Stdin(Vec::new()).task(&[""]);
-        assert_eq!((task.args.get(), task.stdin.as_deref()), ("[]", Some("\n")));
+        let task = Template::Stdin(Vec::new()).task(&[""]).unwrap();
+        assert_eq!(
+            (
+                task.args.get(),
+                task.stdin.as_deref().map(String::from_utf8_lossy).as_deref()
+            ),
+            ("[]", Some("\n"))
+        );
     }
 
     #[test]

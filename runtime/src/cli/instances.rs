@@ -1,5 +1,6 @@
 //! The options of what `run` and `exec` give an instance of a guest: memory and fuel, how it is compiled, and grants.
 
+use std::env::{self, VarError};
 use std::time::Duration;
 
 use clap::Args;
@@ -41,8 +42,9 @@ pub struct Instances {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub tmp: Option<u64>,
 
-    /// Set a variable of the environment of tasks, or of the command; they have no other. Repeatable.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = Grants::variable)]
+    /// Set a variable of the environment of tasks, or of the command; they have no other. NAME alone passes on the value
+    /// that it has here. Repeatable.
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = variable)]
     pub env: Vec<(String, String)>,
 
     /// Longest time that the compilation of the guest may take.
@@ -75,5 +77,21 @@ impl Instances {
             env: self.env.iter().cloned().collect(),
             tmp: self.tmp,
         }
+    }
+}
+
+/// Reads `NAME=VALUE`, or `NAME` for a variable of mpwasm's own environment.
+fn variable(text: &str) -> Result<(String, String), String> {
+    if text.is_empty() || text.contains('=') {
+        return Grants::variable(text);
+    }
+    match env::var(text) {
+        Ok(value) => Grants::variable(&format!("{text}={value}")),
+        Err(VarError::NotPresent) => Err(format!(
+            "{text} is not set in the environment of mpwasm: set it, or write {text}=VALUE"
+        )),
+        Err(VarError::NotUnicode(_)) => Err(format!(
+            "the value of {text} is not UTF-8, as guests' variables have to be"
+        )),
     }
 }

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mpwasm::settings::MAX_TAG;
 use mpwasm::{Pool, Rejected, Task, TaskParts};
 use serde_json::json;
@@ -332,7 +334,10 @@ impl DryRun {
         let timeout = humantime::format_duration(parts.timeout).to_string();
         fields.insert("timeout".into(), json!(timeout));
         if !parts.stdin.is_empty() {
-            fields.insert("stdin".into(), json!(String::from_utf8_lossy(parts.stdin)));
+            match str::from_utf8(parts.stdin) {
+                Ok(text) => fields.insert("stdin".into(), json!(text)),
+                Err(_) => fields.insert("stdin_base64".into(), json!(STANDARD.encode(parts.stdin))),
+            };
         }
         let fields = serde_json::to_string(&fields)?;
         let fields = fields.strip_suffix('}').unwrap_or(&fields);

@@ -223,7 +223,7 @@ impl Guest {
     /// [`Error::UnknownModel`], or [`Error::InvalidArgs`].
     pub fn line_task(&self, line: &TaskLine, default_model: &str) -> Result<Task, Error> {
         let model = self.model(line.model.as_deref().unwrap_or(default_model))?;
-        let stdin = line.stdin.as_deref().map(str::as_bytes);
+        let stdin = line.stdin.as_deref();
         let args = self
             .checked(Cow::Borrowed(&line.args), stdin)
             .map_err(Error::InvalidArgs)?;
