@@ -27,6 +27,14 @@ fn all_ignored() -> std::io::Result<()> {
 
 const HOSTILE: [Legacy; 2] = [all_blocked, all_ignored];
 
+/// A run with one worker and one task that does not end by itself, started by a process that has done this before.
+fn start_spinning(legacy: Legacy) -> Session {
+    let run = "--results - --size 1 --timeout 1h --args [] ";
+    let guest = fixture("spin");
+    let args: Vec<_> = run.split_whitespace().chain([guest.as_str()]).collect();
+    Session::start_inheriting(legacy, &args)
+}
+
 #[test]
 fn a_trap_is_a_trap_whatever_signals_are_blocked_or_ignored() {
     let folder = tempfile::tempdir().unwrap();
@@ -51,18 +59,7 @@ fn a_trap_is_a_trap_whatever_signals_are_blocked_or_ignored() {
 fn sigint_and_sigterm_end_a_run_that_was_started_with_all_signals_blocked_or_ignored() {
     for legacy in HOSTILE {
         for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-            let args = [
-                "--results",
-                "-",
-                "--size",
-                "1",
-                "--timeout",
-                "1h",
-                "--args",
-                "[]",
-                &fixture("spin"),
-            ];
-            let mut run = Session::start_inheriting(legacy, &args);
+            let mut run = start_spinning(legacy);
             let stdout = run.read();
             wait_until_busy(&run.workers(1));
             run.signal(signal);
@@ -109,18 +106,7 @@ fn sigterm_ends_a_command_that_was_started_with_all_signals_blocked_or_ignored()
 /// How a worker ended is known, though its starter had told the kernel to forget its children.
 #[test]
 fn a_worker_that_is_killed_is_a_crash_that_names_the_signal_when_sigchld_was_ignored() {
-    let args = [
-        "--results",
-        "-",
-        "--size",
-        "1",
-        "--timeout",
-        "1h",
-        "--args",
-        "[]",
-        &fixture("spin"),
-    ];
-    let mut run = Session::start_inheriting(all_ignored, &args);
+    let mut run = start_spinning(all_ignored);
     let stdout = run.read();
     let worker = run.workers(1)[0];
     wait_until_busy(&[worker]);
@@ -136,18 +122,7 @@ fn a_worker_that_is_killed_is_a_crash_that_names_the_signal_when_sigchld_was_ign
 #[test]
 fn no_process_of_the_pool_has_a_blocked_signal_or_an_ignored_one_but_those_of_writes() {
     for legacy in HOSTILE {
-        let args = [
-            "--results",
-            "-",
-            "--size",
-            "1",
-            "--timeout",
-            "1h",
-            "--args",
-            "[]",
-            &fixture("spin"),
-        ];
-        let mut run = Session::start_inheriting(legacy, &args);
+        let mut run = start_spinning(legacy);
         let stdout = run.read();
         let worker = run.workers(1)[0];
         wait_until_busy(&[worker]);

@@ -39,6 +39,14 @@ impl Job {
         }
     }
 
+    /// Starts a run with one worker and one task that does not end by itself.
+    fn start_spinning() -> Self {
+        let mut command = mpwasm();
+        command.args("run --size 1 --timeout 1h --args []".split_whitespace());
+        command.arg(fixture("spin"));
+        Self::start(command)
+    }
+
     fn worker(&self) -> u32 {
         until(|| {
             let all = descendants(self.child.id());
@@ -193,18 +201,7 @@ fn a_run_that_is_stopped_again_and_again_goes_on_each_time() {
 
 #[test]
 fn a_signal_ends_a_run_that_was_stopped_once_it_goes_on() {
-    let mut command = mpwasm();
-    command.args([
-        "run",
-        "--size",
-        "1",
-        "--timeout",
-        "1h",
-        "--args",
-        "[]",
-        &fixture("spin"),
-    ]);
-    let job = Job::start(command);
+    let job = Job::start_spinning();
     wait_until_busy(&[job.worker()]);
     job.stop();
     send(job.child.id(), Signal::SIGTERM);
@@ -217,18 +214,7 @@ fn a_signal_ends_a_run_that_was_stopped_once_it_goes_on() {
 
 #[test]
 fn no_process_is_left_of_a_stopped_run_whose_parent_is_killed() {
-    let mut command = mpwasm();
-    command.args([
-        "run",
-        "--size",
-        "1",
-        "--timeout",
-        "1h",
-        "--args",
-        "[]",
-        &fixture("spin"),
-    ]);
-    let mut job = Job::start(command);
+    let mut job = Job::start_spinning();
     wait_until_busy(&[job.worker()]);
     let worker = pidfd(job.stop());
     job.child.kill().unwrap();
