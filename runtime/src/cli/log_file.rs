@@ -30,6 +30,7 @@ pub struct LogFile {
     file: File,
     folder: OwnedFd,
     name: OsString,
+    path: PathBuf,
 }
 
 /// What a file is opened for.
@@ -83,6 +84,7 @@ pub fn open_destination(path: &Path, how: OpenFor) -> Result<Destination> {
         file: fd.into(),
         folder,
         name: name.to_owned(),
+        path: path.to_owned(),
     }))
 }
 
@@ -171,6 +173,11 @@ impl LogFile {
     /// The file.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// The path under which it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The file alone.

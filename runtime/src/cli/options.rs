@@ -53,7 +53,14 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 impl Cli {
     /// Reads a command line, with the inputs behind `:::` that clap does not know.
     pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let wrong = |kind, why: &str| Self::command().error(kind, why);
+        let wrong = |kind, why: &str| {
+            let mut definition = Self::command();
+            definition.build();
+            match definition.find_subcommand_mut("run") {
+                Some(run) => run.error(kind, why),
+                None => definition.error(kind, why),
+            }
+        };
         let mut line: Vec<_> = line.into_iter().collect();
         // The arguments of a command are its own, whatever they are.
         let listed = match is_exec(line.iter().cloned()) {

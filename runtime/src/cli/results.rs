@@ -18,14 +18,14 @@ use mpwasm::inert::Untrusted;
 /// What a run does with the results that an earlier run left in the same place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Earlier {
-    /// It refuses to lose them.
+    /// Refuses to run, so that they are not lost.
     #[default]
     Refuse,
-    /// It writes the place anew.
+    /// Replaces them.
     Overwrite,
-    /// What has a record is skipped.
+    /// Skips tasks that have a record.
     Resume,
-    /// What has a record is skipped, but for what failed.
+    /// Skips tasks that have a record, but for those that failed.
     RetryFailed,
 }
 
@@ -100,7 +100,8 @@ impl Results {
         }
     }
 
-    /// A run begins that fits: an earlier run's records go, as far as they are to. Returns who writes the new ones.
+    /// Begins the records of a run, and removes those of an earlier run that are to be replaced. Returns the writer of the
+    /// new ones.
     pub fn begin(self) -> Result<Records, Failure> {
         let file = match self {
             Self::Stdout => {
@@ -119,13 +120,14 @@ impl Results {
 }
 
 /// Makes a file ready for the records of a run that is not resumed.
-fn empty(file: LogFile, earlier: Earlier) -> Result<File, Failure> {
-    let file = file.into_file();
+fn empty(log: LogFile, earlier: Earlier) -> Result<File, Failure> {
+    let path = Untrusted::from(log.path()).to_string();
+    let file = log.into_file();
     let empty = || -> anyhow::Result<()> {
         if earlier != Earlier::Overwrite && file.metadata()?.len() > 0 {
             bail!(
-                "the file of --results is not empty: go on with its run with --resume or --retry-failed, write it anew with \
-                 --overwrite, or name another file"
+                "the file of --results, {path}, is not empty: continue its run with --resume or --retry-failed, replace its \
+                 records with --overwrite, or name another file"
             );
         }
         Ok(file.set_len(0)?)

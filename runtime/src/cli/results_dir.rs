@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mpwasm::inert::Untrusted;
@@ -43,28 +44,32 @@ pub struct ResultsDir {
     root: OwnedFd,
     /// The files of running tasks that have printed, by file system and inode.
     begun: HashMap<StreamOf, (u64, u64)>,
-    /// Those of them that are open. A map in order, so that it is the oldest task's that is closed for another.
+    /// The open ones of them. In order, as the file of the oldest task is closed when there are too many.
     open: BTreeMap<StreamOf, File>,
 }
 
 impl ResultsDir {
     /// Opens the folder, and makes it if it is not there.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
         // Without a slash at the end, which would follow a link.
         let path: PathBuf = path.components().collect();
-        fs::create_dir_all(&path)?;
+        let made = match fs::create_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()), // opening it says what is there
+            made => made,
+        };
+        let root = made.and_then(|()| open_folder(AT_FDCWD, &path));
         Ok(Self {
-            root: open_folder(AT_FDCWD, &path)?,
+            root: root.with_context(|| Untrusted::from(&path).to_string())?,
             path,
             begun: HashMap::new(),
             open: BTreeMap::new(),
         })
     }
 
-    /// A run begins that writes its results here. Those of an earlier run go when they are to be overwritten.
+    /// Prepares the folder for a run. With [`Earlier::Overwrite`] it removes the results of an earlier run.
     ///
     /// # Errors
-    /// When there are some, and nothing was said of them.
+    /// When there are such results, and they are to be neither resumed nor overwritten.
     pub fn begin(&mut self, earlier: Earlier) -> io::Result<()> {
         if matches!(earlier, Earlier::Resume | Earlier::RetryFailed) {
             return Ok(());
@@ -79,8 +84,8 @@ impl ResultsDir {
             if earlier != Earlier::Overwrite {
                 let path = Untrusted::from(&self.path);
                 return Err(io::Error::other(format!(
-                    "there are results of an earlier run in {path}, such as {id}: replace them with --overwrite, or name another \
-                     folder"
+                    "there are results of an earlier run in {path}, such as {id}: continue it with --resume or --retry-failed, \
+                     replace its results with --overwrite, or name another folder"
                 )));
             }
             self.clear(id)?;
@@ -307,7 +312,7 @@ mod tests {
     use super::*;
 
     /// A run of task 7, which prints this.
-    fn run(path: &Path, earlier: Earlier, text: &str) -> io::Result<()> {
+    fn run(path: &Path, earlier: Earlier, text: &str) -> anyhow::Result<()> {
         let mut dir = ResultsDir::open(path)?;
         dir.begin(earlier)?;
         for bytes in text.as_bytes().chunks(1) {
@@ -385,7 +390,7 @@ mod tests {
         }
         symlink("victim", path("link")).unwrap();
         for name in ["link", "link/", "link/."] {
-            let why = run(&path(name), Earlier::Refuse, "new").unwrap_err().to_string();
+            let why = format!("{:#}", run(&path(name), Earlier::Refuse, "new").unwrap_err());
             assert!(why.contains("symbolic link"), "{why}");
         }
         assert_eq!(fs::read(path("victim/file")).unwrap(), b"text");
