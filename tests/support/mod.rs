@@ -9,13 +9,14 @@ pub mod page;
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -26,6 +27,7 @@ pub fn binary() -> PathBuf {
 
 /// A command that runs the binary under test. It has no cache of compiled guests, neither the user's own nor one that
 /// would make the second run of a test another than the first; a test that wants one names it in `MPWASM_CACHE_DIR`.
+/// SIGHUP ends it, also where `nohup` runs the tests.
 pub fn mpwasm() -> Command {
     like_mpwasm(&binary())
 }
@@ -36,6 +38,13 @@ pub fn like_mpwasm(program: &Path) -> Command {
     command
         .env_remove("MPWASM_CACHE_DIR")
         .env("XDG_CACHE_HOME", "/dev/null/no-cache");
+    let heeds_hangup = || {
+        // SAFETY: the default action runs no code of this process.
+        unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) }?;
+        Ok(())
+    };
+    // SAFETY: a system call, which is safe between fork and exec.
+    unsafe { command.pre_exec(heeds_hangup) };
     command
 }
 
