@@ -93,7 +93,7 @@ pub fn refusing_some(
     let filter: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
     let apply = move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other);
     // SAFETY: it makes two system calls, and allocates only if they fail.
-    unsafe { std::os::unix::process::CommandExt::pre_exec(command, apply) };
+    unsafe { command.pre_exec(apply) };
 }
 
 /// The guest in `guests/NAME`, built once per test binary, as users build theirs.
