@@ -1,11 +1,12 @@
-//! SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGTSTP as events. What they mean for a run is decided in `ending.rs`.
+//! SIGINT, SIGTERM, SIGHUP, SIGUSR1 and what stops a process as events. What they mean for a run is decided in `ending.rs`.
 
+use std::collections::VecDeque;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal as Number, raise, sigaction};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::exit::Signal;
@@ -24,44 +25,70 @@ pub enum Wish {
     Continue(Duration),
 }
 
+/// Signals by which a terminal stops a process: for Ctrl-Z, and for a read or write in the background.
+const STOPS: [Number; 3] = [Number::SIGTSTP, Number::SIGTTIN, Number::SIGTTOU];
+
 /// Takes the signals over for the rest of the process's life. `on_signal` is called once for each, on a thread of its
-/// own, so it may block. SIGHUP and SIGTSTP stay ignored where they were when this process started, as `nohup` leaves
-/// them.
+/// own, so it may block, but it must not write to a terminal. SIGHUP and the signals that stop stay ignored where they
+/// were when this process started, as `nohup` leaves them.
 pub fn listen(mut on_signal: impl FnMut(Wish) + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
-    for signal in [SIGHUP, SIGTSTP] {
-        if !is_ignored(signal) {
-            signals.add_signal(signal)?;
-        }
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
+    let stops: Vec<Number> = STOPS
+        .into_iter()
+        .filter(|&signal| !is_ignored(signal as i32))
+        .collect();
+    for &signal in &stops {
+        signals.add_signal(signal as i32)?;
     }
     thread::Builder::new().name("signals".into()).spawn(move || {
-        for number in signals.forever() {
-            let wish = match number {
-                SIGHUP => Wish::End(Signal::Hangup),
-                SIGINT => Wish::End(Signal::Interrupt),
-                SIGUSR1 => Wish::Status,
-                SIGTSTP => {
-                    on_signal(Wish::Stop);
-                    Wish::Continue(stop())
-                }
-                _ => Wish::End(Signal::Terminate),
-            };
-            on_signal(wish);
+        let stop_of = |number| stops.iter().copied().find(|&stop| stop as i32 == number);
+        loop {
+            let mut due: VecDeque<i32> = signals.wait().collect();
+            while let Some(number) = due.pop_front() {
+                let wish = match number {
+                    SIGHUP => Wish::End(Signal::Hangup),
+                    SIGINT => Wish::End(Signal::Interrupt),
+                    SIGUSR1 => Wish::Status,
+                    _ => match stop_of(number) {
+                        Some(stop) => {
+                            on_signal(Wish::Stop);
+                            let stopped = stop_by(stop, &stops, || due.extend(signals.pending()));
+                            // A second Ctrl-Z, or a read that was tried again, before this process had stopped.
+                            due.retain(|&number| stop_of(number).is_none());
+                            Wish::Continue(stopped)
+                        }
+                        None => Wish::End(Signal::Terminate),
+                    },
+                };
+                on_signal(wish);
+            }
         }
     })?;
     Ok(())
 }
 
-/// Stops this process, as SIGTSTP does by default, unless no other process could continue it. Returns how long it was
-/// stopped.
-fn stop() -> Duration {
+/// Does what this signal does by default: stops this process, unless nobody could continue it. Returns how long it was
+/// stopped. `collect` is called when it goes on, before the handlers of the signals that stop are back.
+fn stop_by(signal: Number, stops: &[Number], collect: impl FnOnce()) -> Duration {
     let started = Instant::now();
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the default action runs no code of this process.
-    if let Ok(ours) = unsafe { sigaction(Number::SIGTSTP, &default) } {
-        let _ = raise(Number::SIGTSTP);
-        // SAFETY: it is the handler that was there before.
-        let _ = unsafe { sigaction(Number::SIGTSTP, &ours) };
+    let ours: Vec<_> = stops
+        .iter()
+        .map(|&stop| {
+            // SAFETY: the default action runs no code of this process.
+            (stop, unsafe { sigaction(stop, &default) })
+        })
+        .collect();
+    let _ = raise(signal);
+    collect();
+    for (stop, ours) in ours {
+        if let Ok(ours) = ours {
+            // SAFETY: it is the handler that was there before.
+            let _ = unsafe { sigaction(stop, &ours) };
+        }
     }
     started.elapsed()
 }

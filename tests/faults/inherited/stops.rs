@@ -1,9 +1,9 @@
-//! SIGTSTP and SIGCONT, as a terminal sends them to the parent alone; and SIGHUP where it was ignored.
+//! SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT, as a terminal sends them to the parent alone; and SIGHUP where it was ignored.
 
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,8 +57,13 @@ impl Job {
 
     /// Stops it as Ctrl-Z does, and waits until it and its worker stand. Returns the worker.
     fn stop(&self) -> u32 {
+        self.stop_by(Signal::SIGTSTP)
+    }
+
+    /// As [`stop`](Self::stop), by another signal.
+    fn stop_by(&self, signal: Signal) -> u32 {
         let worker = self.worker();
-        send(self.child.id(), Signal::SIGTSTP);
+        send(self.child.id(), signal);
         until(|| (state(self.child.id()) == Some('T') && state(worker) == Some('T')).then_some(()));
         worker
     }
@@ -140,7 +145,7 @@ fn ctrl_z_stops_the_workers_of_a_run_and_the_clocks_of_tasks_and_of_the_run() {
 }
 
 /// A command that prints `started`, computes, and prints `ended`, which nobody takes before its deadline on other clocks.
-fn computing_command(folder: &std::path::Path) -> PathBuf {
+fn computing_command(folder: &Path) -> PathBuf {
     let path = folder.join("computing.wat");
     let left = LEFT.as_millis();
     let text = format!(
@@ -159,8 +164,8 @@ fn computing_command(folder: &std::path::Path) -> PathBuf {
     path
 }
 
-#[test]
-fn ctrl_z_stops_the_worker_of_a_command_and_its_clock() {
+/// Runs the command, stops it by this signal, and lets it go on after its time.
+fn stops_and_goes_on(signal: Signal) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = mpwasm();
     command
@@ -169,8 +174,40 @@ fn ctrl_z_stops_the_worker_of_a_command_and_its_clock() {
     let job = Job::start(command);
     job.stdout.wait_for(1);
     let started = Instant::now();
-    let worker = job.stop();
+    let worker = job.stop_by(signal);
     outlast(worker, started);
+    job.go_on();
+    let (code, stdout, stderr) = job.end();
+    assert_eq!((code, stdout.as_str()), (Some(0), "started\nended\n"), "{stderr}");
+}
+
+#[test]
+fn ctrl_z_stops_the_worker_of_a_command_and_its_clock() {
+    stops_and_goes_on(Signal::SIGTSTP);
+}
+
+#[test]
+fn to_read_a_terminal_in_the_background_stops_the_worker_too() {
+    stops_and_goes_on(Signal::SIGTTIN);
+}
+
+#[test]
+fn to_write_to_a_terminal_that_stops_the_background_stops_the_worker_too() {
+    stops_and_goes_on(Signal::SIGTTOU);
+}
+
+#[test]
+fn two_signals_that_stop_a_command_stop_it_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = mpwasm();
+    command
+        .args(["exec", "--timeout", "16s"])
+        .arg(computing_command(folder.path()));
+    let job = Job::start(command);
+    job.stdout.wait_for(1);
+    // Both come before it has stopped, unless this thread is held up in between.
+    send(job.child.id(), Signal::SIGTTIN);
+    job.stop();
     job.go_on();
     let (code, stdout, stderr) = job.end();
     assert_eq!((code, stdout.as_str()), (Some(0), "started\nended\n"), "{stderr}");
