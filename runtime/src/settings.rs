@@ -294,7 +294,8 @@ pub const MAX_CLAIM_PATIENCE: Duration = Duration::from_secs(60);
 pub const LEAST_PROGRESS: usize = 64 << 10;
 /// A worker that lost an offer so and shows no life for so much longer is killed.
 pub const STALL_PATIENCE: Duration = Duration::from_secs(2);
-/// An answer of the dispatcher to what the pool is doing is waited for so long: it comes behind the outcomes.
+/// An answer of the dispatcher to what the pool is doing is waited for so long: it comes behind the outcomes. So is the
+/// rest of a compiler's answer, of which a part has come at its timeout.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// A worker that is not ready so long after its start is killed.
 pub const START_PATIENCE: Duration = Duration::from_secs(10);

@@ -21,7 +21,7 @@ use crate::inert::inert;
 use crate::jail::Plan;
 use crate::limit_names::limit_behind;
 use crate::process::{self, Executable, Role, poll_until, sealed_memory};
-use crate::settings::{ANNOUNCED_COMPILATION, MAX_GUEST_FILE, Settings};
+use crate::settings::{ANNOUNCED_COMPILATION, ANSWER_PATIENCE, MAX_GUEST_FILE, Settings};
 use crate::standard_descriptors;
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled};
@@ -254,7 +254,8 @@ impl<'a> Compiler<'a> {
 
     /// Waits for the next message, which is in the channel's inbox then. Says why none will come.
     fn wait(&mut self) -> Result<(), String> {
-        let until = self.started + self.timeout;
+        let mut until = self.started + self.timeout;
+        let mut is_last = false;
         let announce = self.started + ANNOUNCED_COMPILATION;
         while !self.channel.inbox().has_frame() {
             let wake = match self.is_to_be_announced {
@@ -269,6 +270,12 @@ impl<'a> Compiler<'a> {
                     return Err(format!(
                         "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have{limit}"
                     ));
+                }
+                // It may have come while this process was stopped, which the compiler was not.
+                Filled::Some if self.channel.inbox().has_frame() => {}
+                Filled::Some if !is_last && Time::now() >= until => {
+                    is_last = true;
+                    until = Time::now() + ANSWER_PATIENCE;
                 }
                 _ if Time::now() >= until => return Err(self.too_slow()),
                 _ if self.is_to_be_announced && Time::now() >= announce => self.announce(),

@@ -1,5 +1,6 @@
 //! SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT, as a terminal sends them to the parent alone; and SIGHUP where it was ignored.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -211,6 +212,48 @@ fn two_signals_that_stop_a_command_stop_it_once() {
     job.go_on();
     let (code, stdout, stderr) = job.end();
     assert_eq!((code, stdout.as_str()), (Some(0), "started\nended\n"), "{stderr}");
+}
+
+/// A guest that takes a second to compile.
+fn bulky_command(folder: &Path) -> PathBuf {
+    let path = folder.join("bulky.wat");
+    let mut body = String::new();
+    for n in 0..12_000 {
+        write!(
+            body,
+            "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const {n})) (i32.load (local.get 1))))
+             (if (i32.gt_u (local.get 0) (i32.const {n})) (then (local.set 1 (i32.add (local.get 0) (local.get 2)))))"
+        )
+        .unwrap();
+    }
+    let text = format!(
+        r#"(module (memory (export "memory") 1) (func (export "_start")) (func (param i32) (local i32 i32) {body}))"#
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_compilation_that_ends_while_its_run_is_stopped_is_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = mpwasm();
+    command
+        .args(["exec", "--no-cache", "--compile-timeout", "20s"])
+        .arg(bulky_command(folder.path()));
+    let job = Job::start(command);
+    until(|| {
+        let all = descendants(job.child.id());
+        all.into_iter()
+            .find(|&pid| role(pid).as_deref() == Some("compiler"))
+    });
+    let started = Instant::now();
+    send(job.child.id(), Signal::SIGTSTP);
+    until(|| (state(job.child.id()) == Some('T')).then_some(()));
+    let over = started + TIMEOUT + Duration::from_secs(1);
+    std::thread::sleep(over.saturating_duration_since(Instant::now()));
+    job.go_on();
+    let (code, _, stderr) = job.end();
+    assert_eq!(code, Some(0), "{stderr}");
 }
 
 #[test]
