@@ -368,3 +368,37 @@ fn shutdown_waits_or_not_and_cancels_what_is_pending_or_not() {
         Busy::assert_all(&waiting, if cancel_pending { "cancelled" } else { "ok" });
     }
 }
+
+#[test]
+fn the_end_of_a_paused_pool_ends_its_pause() {
+    type End = fn(Pool) -> Result<(), Error>;
+    let ends: [(&str, End); 5] = [
+        ("stop", Pool::stop),
+        ("values", |pool| pool.stop_with_values().map(drop)),
+        ("shutdown", |pool| pool.shutdown(true, true)),
+        ("interrupt", |pool| {
+            pool.interrupt();
+            pool.join()
+        }),
+        ("drop", |pool| {
+            drop(pool);
+            Ok(())
+        }),
+    ];
+    for (name, end) in ends {
+        let (pool, guest) = pool_and_guest(builder());
+        pool.pause();
+        let handle = pool.submit(guest.task([1])).unwrap();
+        in_time(move || end(pool)).unwrap();
+        let expected = if matches!(name, "stop" | "values") {
+            "ok"
+        } else {
+            "cancelled"
+        };
+        assert_eq!(
+            handle.wait_timeout(PATIENCE).unwrap().status(),
+            expected,
+            "{name}"
+        );
+    }
+}

@@ -355,12 +355,14 @@ impl Crew {
 
     /// Stops the workers.
     pub fn pause(&mut self) {
-        if self.pauses.begin(Time::now()) {
-            self.members
-                .iter()
-                .flatten()
-                .for_each(|member| member.process.stop());
+        if self.pauses.is_paused() {
+            return;
         }
+        for member in self.members.iter().flatten() {
+            member.process.stop();
+        }
+        // Afterwards: a clock that was read must not go back.
+        self.pauses.begin(Time::now());
     }
 
     /// Lets them go on. Their clocks, and that of this process, have not counted the pause.

@@ -163,7 +163,7 @@ impl EventLoop {
         self.wait(found);
         let now = Time::now();
         if found.parent {
-            self.hear_parent(now)?;
+            self.hear_parent()?;
         }
         for (worker, readable, ended) in std::mem::take(&mut found.workers) {
             self.hear_worker(worker, readable, ended, now);
@@ -190,7 +190,7 @@ impl EventLoop {
         poll_until(&mut fds, Time::NEVER).map_err(|_| Orphaned)?;
         let found = fds[0].revents().unwrap_or(PollFlags::empty());
         if found.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
-            self.hear_parent(Time::now())?;
+            self.hear_parent()?;
         }
         Ok(false)
     }
@@ -300,12 +300,18 @@ impl EventLoop {
             .extend(workers.filter(|&(_, readable, ended)| readable || ended));
     }
 
-    fn hear_parent(&mut self, now: Time) -> Result<(), Orphaned> {
+    fn hear_parent(&mut self) -> Result<(), Orphaned> {
         if self.parent.fill().map_err(|_| Orphaned)? == Filled::Closed {
             return Err(Orphaned);
         }
         while let Some(frame) = self.parent.inbox().next().map_err(|_| Orphaned)? {
-            match decode(frame).map_err(|_| Orphaned)? {
+            let message = decode(frame).map_err(|_| Orphaned)?;
+            if matches!(message, ToDispatcher::Interrupt | ToDispatcher::Terminate) {
+                self.crew.resume();
+            }
+            // The end of a pause sets the clock back.
+            let now = Time::now();
+            match message {
                 ToDispatcher::Load => {
                     let info = self.parent.take_descriptor().ok_or(Orphaned)?;
                     let artifact = self.parent.take_descriptor().ok_or(Orphaned)?;
@@ -330,12 +336,10 @@ impl EventLoop {
                 ToDispatcher::Pause => self.crew.pause(),
                 ToDispatcher::Resume => self.crew.resume(),
                 ToDispatcher::Interrupt => {
-                    self.crew.resume();
                     self.callbacks.interrupt();
                     self.scheduler.interrupt(now, &mut self.crew);
                 }
                 ToDispatcher::Terminate => {
-                    self.crew.resume();
                     self.callbacks.terminate(&mut self.uplink);
                     self.scheduler.terminate(now, &mut self.crew);
                 }

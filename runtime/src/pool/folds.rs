@@ -168,8 +168,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::join`].
     pub fn stop_with_values(self) -> Result<Vec<FinalValue>, Error> {
-        self.close();
-        self.join()?;
+        self.shutdown(true, false)?;
         Ok(self.final_values())
     }
 }

@@ -302,7 +302,8 @@ impl Pool {
     }
 
     /// Accepts no more tasks. What was accepted runs to its end. Waits until the pool has room for the order, as a push
-    /// would; [`Pool::join`] waits for the end. A map that goes on after this ends with what it had in flight.
+    /// would; [`Pool::join`] waits for the end. A map that goes on after this ends with what it had in flight. A
+    /// [paused](Self::pause) pool stays so.
     pub fn close(&self) {
         if self.shared.owner.is_here() && self.shared.close() {
             self.shared.feed().exit();
@@ -334,8 +335,8 @@ impl Pool {
         }
     }
 
-    /// Lets workers go on that were stopped by [`Pool::pause`]. Returns at once. The end of the pool, by whatever call,
-    /// ends a pause, too.
+    /// Lets workers go on that were stopped by [`Pool::pause`]. Returns at once. The end of the pool, by whatever call but
+    /// [`Pool::close`], ends a pause, too.
     pub fn resume(&self) {
         if self.shared.owner.is_here() {
             self.shared.tell(&ToDispatcher::Resume);
@@ -395,6 +396,7 @@ impl Pool {
         if cancel_pending {
             self.interrupt();
         } else {
+            self.resume();
             self.close();
         }
         if wait { self.join() } else { Ok(()) }
