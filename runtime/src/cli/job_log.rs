@@ -157,6 +157,11 @@ impl JobLog {
     /// # Errors
     /// When it is no log, or one with a line of more than `longest` bytes.
     pub fn open(path: &Path, retry_failed: bool, longest: u64) -> anyhow::Result<Self> {
+        Self::open_with(path, retry_failed, longest, MAX_LOG_RECORDS)
+    }
+
+    /// As [`open`](Self::open), for a log of at most so many records.
+    fn open_with(path: &Path, retry_failed: bool, longest: u64, most: usize) -> anyhow::Result<Self> {
         let Destination::File(file) = open_destination(path, OpenFor::ReadWrite)? else {
             bail!("it is no regular file");
         };
@@ -170,7 +175,7 @@ impl JobLog {
             end: 0,
             lacks_newline: false,
         };
-        log.read(retry_failed, longest)?;
+        log.read(retry_failed, longest, most)?;
         Ok(log)
     }
 
@@ -179,7 +184,7 @@ impl JobLog {
         self.file.file()
     }
 
-    fn read(&mut self, retry_failed: bool, longest: u64) -> anyhow::Result<()> {
+    fn read(&mut self, retry_failed: bool, longest: u64, most: usize) -> anyhow::Result<()> {
         let mut reader = BufReader::with_capacity(1 << 20, self.file().try_clone()?);
         let mut bytes = Vec::new();
         for number in 1_u64.. {
@@ -205,6 +210,9 @@ impl JobLog {
                 continue;
             }
             match RecordLine::parse(line) {
+                Ok(_) if self.entries.len() + self.replaced.len() >= most => bail!(
+                    "line {number}: there are more than {most} records in front of it: that is more than a run can go on with"
+                ),
                 Ok(line) => self
                     .add(&line, number, retry_failed, (begin, begin + bytes.len() as u64))
                     .with_context(|| format!("line {number}"))?,
@@ -232,11 +240,6 @@ impl JobLog {
                 bail!("the records up to it are of more than {MAX_LOG_GUESTS} guests");
             }
             self.guests.push(guest);
-        }
-        if self.entries.len() + self.replaced.len() >= MAX_LOG_RECORDS {
-            bail!(
-                "there are more than {MAX_LOG_RECORDS} records in front of it: that is more than a run can go on with"
-            );
         }
         if line.status == "cancelled" || (retry_failed && line.failed()) {
             match self.replaced.last_mut().filter(|(_, end)| *end == place.0) {
@@ -454,6 +457,25 @@ mod tests {
         Folder::with(&format!("{ok}\n{}\n", " ".repeat(999)))
             .open(false)
             .unwrap();
+    }
+
+    #[test]
+    fn records_and_guests_beyond_their_bounds_are_refused() {
+        let record = |id: u64| record(id, "null", "ok", "none");
+        let lines = |count| (0..count).map(|id| record(id) + "\n").collect::<String>();
+        let open = |text: &str| JobLog::open_with(Folder::with(text).path().as_path(), false, 1000, 3);
+        assert_eq!(open(&lines(3)).unwrap().entries.len(), 3);
+        let why = open(&lines(4)).map(drop).unwrap_err().to_string();
+        assert!(why.contains("line 4: there are more than 3 records"), "{why}");
+        let of_guest = |guest: usize| {
+            let other = format!(r#""guest":"{guest:016x}""#);
+            record(guest as u64).replace(r#""guest":"00000000000000a1""#, &other) + "\n"
+        };
+        let guests = |count| (0..count).map(of_guest).collect::<String>();
+        let log = Folder::with(&guests(MAX_LOG_GUESTS)).open(false).unwrap();
+        assert_eq!(log.guests.len(), MAX_LOG_GUESTS);
+        let why = refusal(&Folder::with(&guests(MAX_LOG_GUESTS + 1)));
+        assert!(why.contains("of more than 1024 guests"), "{why}");
     }
 
     #[test]

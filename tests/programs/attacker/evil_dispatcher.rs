@@ -10,7 +10,7 @@ use crate::calls::{Attempted, attempt};
 use crate::grants::Granted;
 use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use crate::process::{self, Role};
-use crate::settings::{MAX_LOG_TEXT, MAX_NOTE, MAX_SIZE, OUTPUT_PIECE};
+use crate::settings::{MAX_LOG_TEXT, MAX_NOTE, MAX_RETRIES, MAX_SIZE, MAX_TRIED_MESSAGE, OUTPUT_PIECE};
 use crate::status::{Status, WorkerState, WorkerStatus};
 use crate::time::Time;
 use crate::wire::channel::{Channel, Filled, send_all};
@@ -122,6 +122,9 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
     match what {
         "the second attempt first" => say(parent, &tried(2, 1)),
         "attempts without end" => (1..).try_for_each(|attempt| say(parent, &tried(attempt, 1000))),
+        "all attempts and no end" => {
+            (1..=MAX_RETRIES).try_for_each(|attempt| say(parent, &tried(attempt, MAX_TRIED_MESSAGE)))
+        }
         "an attempt with a long message" => say(parent, &tried(1, 1001)),
         "a fold of no guest" => say(parent, &fold(1, 0)),
         "a fold of no model" => say(parent, &fold(0, 64)),
@@ -169,10 +172,11 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
             say(parent, &FromDispatcher::OutputEnd { source })?;
         },
         "log lines of a task without end" => loop {
+            let text = "x".repeat(4000);
             let log = FromDispatcher::Log {
                 source: Source::Task(id),
                 level: LogLevel::Debug,
-                text: "",
+                text: &text,
                 at: None,
             };
             say(parent, &log)?;
