@@ -71,7 +71,7 @@ pub struct Combinations {
 struct Group(Vec<Vec<String>>);
 
 impl Group {
-    /// As many as the shortest list has.
+    /// The number of inputs of the shortest list.
     fn len(&self) -> usize {
         shortest(&self.0).unwrap_or(0)
     }
@@ -95,7 +95,7 @@ impl Combinations {
         all
     }
 
-    /// How many lists there are, with the first one.
+    /// Returns the number of lists, the first one included.
     pub fn lists(&self) -> usize {
         let grouped: usize = self.groups.iter().map(|group| group.0.len()).sum();
         1 + self.linked.len() + grouped
@@ -106,7 +106,7 @@ impl Combinations {
         shortest(&self.linked).map_or(u64::MAX, |most| most as u64)
     }
 
-    /// How many combinations each input of the first list has.
+    /// Returns the number of combinations with each input of the first list.
     pub fn each(&self) -> u64 {
         let lengths = self.groups.iter().map(|group| group.len() as u64);
         lengths.fold(1, u64::saturating_mul)

@@ -103,7 +103,7 @@ impl Store {
     /// Adds a report to those of a task.
     ///
     /// # Errors
-    /// When it has to go to the file, which can't be written. Then it is not among those of the task.
+    /// When the file can't be written. The report is lost then.
     pub fn add(&mut self, held: &mut Held, frame: &[u8]) -> io::Result<()> {
         let before = held.memory.len();
         held.memory.extend_from_slice(frame);
@@ -138,7 +138,7 @@ impl Store {
         Ok(())
     }
 
-    /// Lets go of the reports of a task. They are to be read before others are added.
+    /// Removes and returns the reports of a task. They are to be read before others are added.
     pub fn release(&mut self, held: Held) -> Released {
         self.memory -= held.memory.len();
         self.filed -= held.blocks.iter().map(|block| block.len).sum::<usize>();

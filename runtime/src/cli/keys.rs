@@ -36,7 +36,7 @@ impl Keys {
         }
     }
 
-    /// Notes the next task, or what stands in the place of one. An empty key is none.
+    /// Notes the key of the next task or invalid line. An empty key counts as none.
     ///
     /// # Errors
     /// When an earlier task has the same key. The message names both tasks.

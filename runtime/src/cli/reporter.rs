@@ -144,7 +144,7 @@ impl RunReporter {
         self.wishes.folder.as_mut()
     }
 
-    /// The run ended before all tasks were read.
+    /// Notes that the run ended before all tasks were read.
     pub fn cut_short(&mut self) {
         self.tally.set_cut_short();
     }
@@ -198,7 +198,7 @@ impl RunReporter {
         told
     }
 
-    /// Notes that something is reported. Once a reader has left, it is lost.
+    /// Notes that a report came. After a reader has left it is not written.
     fn note_report(&mut self) {
         if let Some(broken) = &mut self.broken {
             broken.lost = true;
