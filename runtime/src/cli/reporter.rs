@@ -233,14 +233,13 @@ impl RunReporter {
         }
     }
 
-    /// Writes to the files of tasks. They are records, too.
-    fn filing(&mut self, write: impl FnOnce(&mut ResultsDir) -> io::Result<()>) -> io::Result<()> {
-        match self.wishes.folder.as_mut().map(write) {
-            Some(Err(error)) => {
-                self.wishes.folder = None;
-                Err(self.failed(Place::Records, error))
-            }
-            _ => Ok(()),
+    /// Writes to the files of tasks. They are records, too: a failure ends the run, but the other records are written.
+    fn filing(&mut self, write: impl FnOnce(&mut ResultsDir) -> io::Result<()>) {
+        if let Some(Err(error)) = self.wishes.folder.as_mut().map(write) {
+            self.wishes.folder = None;
+            self.failed(Place::Records, error);
+            // Not by an error of the call, after which nothing more would be reported: see `printing`.
+            (self.on_broken)();
         }
     }
 
@@ -277,14 +276,14 @@ impl RunReporter {
         self.note_report();
         self.tally.count(outcome);
         self.wishes.counter.ended(outcome.is_success());
-        let filed = self.filing(|folder| folder.outcome(outcome));
+        self.filing(|folder| folder.outcome(outcome));
         let (ok, failed) = self.tally.ended();
         let reached = |halting: &mut Halting| halting.halt.is_reached(ok, failed);
         if let Some(Halting { halt, tell }) = self.wishes.halt.take_if(reached) {
             tell(halt);
         }
         let Some(order) = self.wishes.order.clone() else {
-            return self.outcome(outcome).and(filed);
+            return self.outcome(outcome);
         };
         let has_records = self.records.is_some() && !self.records_broken;
         let frame = || {
@@ -299,10 +298,10 @@ impl RunReporter {
         };
         match order.turn(outcome.id, order::size(outcome), true, frame) {
             Ok(true) => {}
-            Ok(false) => return filed,
+            Ok(false) => return Ok(()),
             Err(error) => self.give_up_order(error),
         }
-        let mut result = self.outcome(outcome).and(filed);
+        let mut result = self.outcome(outcome);
         for held in order.next(outcome.id) {
             result = result.and(self.release(held));
         }
@@ -469,7 +468,7 @@ impl mpwasm::Reporter for SharedReporter {
         if !output.bytes.is_empty() {
             reporter.note_report();
         }
-        reporter.filing(|folder| folder.output(output))?;
+        reporter.filing(|folder| folder.output(output));
         let told = Told::Output {
             source: output.source,
             stream: output.stream,
