@@ -23,7 +23,7 @@ corpus! {
     callback_that_traps => well(&["trap"; 4]);
     callback_that_spins => well(SWITCHED_OFF).options(TIMEOUT);
     callback_that_sleeps => well(SWITCHED_OFF).options(TIMEOUT);
-    callback_that_writes_on_the_way_back => well(&["timeout", "skipped", "skipped"]).options(TIMEOUT);
+    callback_that_writes_on_the_way_back => well(SWITCHED_OFF).options(TIMEOUT);
     callback_that_floods => well(SWITCHED_OFF).options(TIMEOUT);
     callback_that_takes_all_memory => well(&["memory"; 4]);
     callback_that_exits => well(&["exit"; 4]);
@@ -38,8 +38,7 @@ corpus! {
 
     error_callback_that_traps => trapped(&["trap"; 4]);
     error_callback_that_spins => trapped(SWITCHED_OFF).options(TIMEOUT);
-    error_callback_that_writes_on_the_way_back =>
-        trapped(&["timeout", "skipped", "skipped"]).options(TIMEOUT);
+    error_callback_that_writes_on_the_way_back => trapped(SWITCHED_OFF).options(TIMEOUT);
     error_callback_that_floods => trapped(SWITCHED_OFF).options(TIMEOUT);
     error_callback_that_takes_all_memory => trapped(&["memory"; 4]);
     error_callback_that_exits => fails("error", "the guest returned 3").callbacks(&["exit"; 4]);

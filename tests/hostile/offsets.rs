@@ -18,8 +18,8 @@ corpus! {
     log_out_of_bounds => trap(OUT);
     push_out_of_bounds => trap(OUT);
     random_out_of_bounds => trap(OUT);
-    pieces_out_of_bounds => trap(WASI);
-    piece_of_a_negative_length => returns("null");
+    pieces_out_of_bounds => trap(OUT);
+    piece_of_a_negative_length => trap(OUT);
     pieces_that_wrap_around => returns("null");
     written_to_nowhere => trap(WASI);
     poll_out_of_bounds => trap(OUT);

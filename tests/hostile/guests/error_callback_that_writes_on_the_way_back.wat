@@ -1,6 +1,6 @@
   ;; The deadline is looked at where functions begin, at loops and before bulk operations: on the way back out of a deep
-  ;; recursion there is none of that, and each frame makes the host look at 40 MB. Minutes, in the process that must not
-  ;; die.
+  ;; recursion there is none of that, and each frame makes the host look at 40 MB. That would take minutes,
+  ;; but the host looks at the deadline between two pieces of them.
   (memory (export "memory") 1)
   (func $deeper (param $levels i32)
     (if (local.get $levels) (then (call $deeper (i32.sub (local.get $levels) (i32.const 1)))))
