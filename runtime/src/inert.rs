@@ -13,7 +13,7 @@ use std::fmt::{self, Write as _};
 /// trust. Its only [`Display`](fmt::Display) is [`inert`], so what is formatted through it can neither act on a terminal nor
 /// add a line.
 ///
-/// The methods and macros that would show such text as it is are forbidden in this crate by `clippy.toml`.
+/// The methods and macros that would show such text as it is are forbidden in this crate by its `clippy.toml`.
 ///
 /// ```
 /// use mpwasm::inert::Untrusted;

@@ -138,11 +138,11 @@ fn take(step: &[&str], opened: &mut Vec<Fd>) -> Result<String, Errno> {
                 Ok(fds.len().to_string())
             }
             ["writev", place, ref texts @ ..] => {
-                let buffers: Vec<Ciovec> = texts.iter().map(|text| from(text)).collect();
+                let buffers: Vec<Ciovec> = texts.iter().map(from).collect();
                 wasi::fd_write(at(place)?, &buffers).map(|count| count.to_string())
             }
             ["pwritev", place, offset, ref texts @ ..] => {
-                let buffers: Vec<Ciovec> = texts.iter().map(|text| from(text)).collect();
+                let buffers: Vec<Ciovec> = texts.iter().map(from).collect();
                 let offset = number(offset)? as u64;
                 wasi::fd_pwrite(at(place)?, &buffers, offset).map(|count| count.to_string())
             }
