@@ -241,12 +241,18 @@ fn a_stdin_for_a_model_or_without_an_input_is_refused_before_anything_runs() {
     let (guest, lines, model) = (command(), TasksFile::new("[]\n"), &*format!("{}#echo", fixture()));
     let path = guest.path();
     for (args, words) in [
-        (&[path, "--stdin"][..], "--stdin and --stdin-files are about inputs"),
-        (&[path, "--stdin", "--", "cat"], "--stdin and --stdin-files are about inputs"),
+        (
+            &[path, "--stdin"][..],
+            "--stdin and --stdin-files are about inputs",
+        ),
+        (
+            &[path, "--stdin", "--", "cat"],
+            "--stdin and --stdin-files are about inputs",
+        ),
         (&[path, "--stdin", "--tasks", lines.path()], "cannot be used with"),
         (&[path, "--stdin", "--args", "[]"], "cannot be used with"),
-        (&[model, "--stdin", ":::", "a"], "are only for command guests"),
-        (&[model, "--stdin", "-a", lines.path()], "are only for command guests"),
+        (&[model, "--stdin", ":::", "a"], "only for command guests"),
+        (&[model, "--stdin", "-a", lines.path()], "only for command guests"),
         (&[path, model, "--stdin", ":::", "a"], "several guests"),
     ] {
         let ended = run(args);
@@ -345,7 +351,7 @@ fn arguments_that_are_no_strings_and_a_stdin_for_a_model_are_invalid() {
     let model = format!("{}#echo", fixture());
     let ended = run_lines("{\"args\":[],\"stdin\":\"x\"}\n", &[&model]);
     let message = ended.records[0]["error"]["message"].as_str().unwrap();
-    assert!(message.contains("are only for command guests"), "{message}");
+    assert!(message.contains("only for command guests"), "{message}");
 }
 
 #[test]

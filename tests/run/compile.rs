@@ -1,6 +1,6 @@
 //! Compiling: what is found out before it, how it is announced, and what is said of one that takes too long.
 //!
-//! The guests here have one function that takes seconds to compile, however many processors there are. What ends well
+//! The guests here have one function that takes many seconds to compile, however many and fast processors there are. What ends well
 //! or is refused within [`SHORT`] was not compiled.
 
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 /// A guest of these fields, in the binary form, with a function that is large to compile.
 fn bulky(first: &str, fields: &str) -> Guest {
     let mut body = String::new();
-    for n in 0..40_000 {
+    for n in 0..120_000 {
         write!(
             body,
             "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const {n})) (i32.load (local.get 1))))
