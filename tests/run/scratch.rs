@@ -149,7 +149,7 @@ fn what_makes_no_sense_is_a_usage_error() {
     for (options, words) in [
         (&["--tmp", "0"][..], "at least one byte"),
         (&["--tmp", "much"], "much"),
-        (&["--tmp", "1MiB", "--dir", ".::/tmp"], "are both /tmp"),
+        (&["--tmp", "1MiB", "--dir", ".::/tmp:ro"], "are both /tmp"),
     ] {
         let ended = run(&[&[files(), "--args", "[[]]"], options].concat());
         assert_eq!((ended.code, ended.records.len()), (Some(2), 0), "{ended:#?}");
