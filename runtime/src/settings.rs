@@ -42,7 +42,7 @@ pub enum Isolation {
     Process,
 }
 
-/// Which streams of a command are terminals: what it is told of them, so that it prints each line when that is whole.
+/// Streams of a command that are reported to it as terminals: it then prints each line when the line is complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Terminals {
     pub(crate) stdin: bool,

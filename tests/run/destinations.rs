@@ -15,7 +15,7 @@ use crate::support::{Run, binary, mpwasm, records, until};
 /// A task that prints its name.
 const TASK: &str = r#"["task\n",""]"#;
 
-/// What a run is told of results that are there.
+/// Options that say what becomes of results that are already there.
 const EACH_WAY: [&[&str]; 4] = [&[], &["--overwrite"], &["--resume"], &["--retry-failed"]];
 
 fn command(option: &str, path: &Path, more: &[&str]) -> Command {
@@ -190,7 +190,7 @@ fn records_flow_into_what_is_open_already_into_fifos_and_into_devices() {
     assert!(lines[1..].iter().copied().all(is_record), "{log}");
 }
 
-/// Whoever else writes there loses nothing.
+/// Another process that writes to the same file loses nothing.
 #[test]
 fn records_go_to_the_end_of_the_file_wherever_that_is() {
     let dir = tempfile::tempdir().unwrap();

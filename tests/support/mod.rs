@@ -62,7 +62,7 @@ pub fn attacker(folder: &Path, name: &str) -> PathBuf {
         .status()
         .unwrap();
     assert!(status.success());
-    // Whoever the attackers are may execute it.
+    // The attackers run it as another user in some tests.
     std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     path
 }

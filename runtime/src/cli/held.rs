@@ -260,7 +260,7 @@ mod tests {
         };
         let mut held = Held::default();
         let mut kept = 0;
-        // Whoever is told of the error reports it in another way.
+        // What is refused is not kept: the caller reports it in another way.
         while store.add(&mut held, &print(&[b'x'; 1 << 20])).is_ok() {
             kept += 1;
         }

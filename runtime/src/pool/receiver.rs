@@ -331,9 +331,9 @@ impl Hearing<'_> {
         Ok(())
     }
 
-    /// Checks that output or a log line of so many bytes can come of this source. What is kept of output is kept until its
-    /// source ends, so a source that has ended or never was would be kept for ever. And what is told of a source may wait
-    /// somewhere, as with `--keep-order`, or stay, as with `--results-dir`: so there is an end to it.
+    /// Checks that output or a log line of this many bytes can come from this source. Output is kept until its source ends:
+    /// that of a source that has ended, or never existed, would be kept for ever. Output may also wait in a file
+    /// (`--keep-order`) or stay in one (`--results-dir`), so the bytes of each source are bounded.
     fn check_told(&self, source: Source, bytes: usize) -> Result<(), String> {
         let (bytes, cap) = (bytes as u64, self.shared.settings.told_cap());
         let of = match source {
