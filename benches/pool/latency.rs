@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mpwasm::{Kind, Pool, TaskHandle};
+use mpwasm::{Guest, Kind, Pool, TaskHandle};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -15,6 +15,9 @@ use super::setup::{Setup, WORKERS};
 
 /// Workers of a process that is started for its first result.
 pub const FIRST_RESULT_WORKERS: &str = "5";
+
+/// Guests that a pool holds beside the one whose task runs.
+const GUESTS_BESIDE: usize = 999;
 
 /// Submits a task and waits for it, again and again.
 pub fn submit_and_wait(setup: &Setup) -> Result<Samples> {
@@ -66,10 +69,26 @@ pub fn first_line(command: &mut Command) -> Result<f64> {
     Ok(elapsed)
 }
 
-/// Kills the only worker, and waits for a task that its replacement runs.
+/// Kills the only worker and waits for a task that its replacement runs: in a pool of one guest, and of a thousand.
 pub fn replacement(setup: &Setup) -> Result<Samples> {
-    const KILLS: usize = 10;
     let (pool, guest, _) = setup.pool(1)?;
+    let one = kill_to_next_task(&pool, &guest)?;
+    let folder = setup.guests(GUESTS_BESIDE)?;
+    let beside: Vec<Guest> = (0..GUESTS_BESIDE)
+        .map(|number| pool.load(folder.join(format!("{number}.wat"))))
+        .collect::<Result<_, _>>()?;
+    let thousand = kill_to_next_task(&pool, &guest)?;
+    drop(beside);
+    pool.stop()?;
+    Ok(vec![
+        ("kill to next task, ms", one),
+        ("kill to next task, 1 000 guests, ms", thousand),
+    ])
+}
+
+/// Milliseconds from the SIGKILL of the only worker to the result of the next task, p50.
+fn kill_to_next_task(pool: &Pool, guest: &Guest) -> Result<f64> {
+    const KILLS: usize = 20;
     let model = guest.model("pid")?;
     let pid = |handle: TaskHandle| -> Result<i32> {
         let outcome = handle.wait();
@@ -86,8 +105,7 @@ pub fn replacement(setup: &Setup) -> Result<Samples> {
         ensure!(next != worker, "a worker that was killed ran a task");
         worker = next;
     }
-    pool.stop()?;
-    Ok(vec![("kill to next task, ms", percentile(&times, 50))])
+    Ok(percentile(&times, 50))
 }
 
 /// How much later than at its deadline a task ends that computes without end.

@@ -48,6 +48,20 @@ impl Setup {
         self.scratch.path().join(name)
     }
 
+    /// A folder with `count` small guests, `0.wat` and so on, no two of which are the same.
+    pub fn guests(&self, count: usize) -> Result<PathBuf> {
+        let folder = self.file("guests");
+        std::fs::create_dir_all(&folder)?;
+        for number in 0..count {
+            let text = format!(
+                r#"(module (memory (export "memory") 1) (global i32 (i32.const {number}))
+                    (func (export "runnable") (result i32) (i32.const 0)))"#
+            );
+            std::fs::write(folder.join(format!("{number}.wat")), text)?;
+        }
+        Ok(folder)
+    }
+
     /// The command line, with the cache of this run.
     pub fn mpwasm(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mpwasm"));
