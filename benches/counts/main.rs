@@ -112,7 +112,7 @@ fn main() -> Result<ExitCode> {
 fn guest() -> Result<PathBuf> {
     let output = Command::new(env!("CARGO_BIN_EXE_mpwasm"))
         .arg("build")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/fixture"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests/fixture"))
         .stderr(Stdio::inherit())
         .output()?;
     ensure!(output.status.success(), "the guest can't be built");

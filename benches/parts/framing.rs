@@ -6,12 +6,12 @@ use std::time::Duration;
 use divan::Bencher;
 use divan::counter::BytesCount;
 
-use crate::guest::one_line;
-use crate::settings::MAX_JSON_DEPTH;
-use crate::wire::frame::{decode, put};
-use crate::wire::inbox::Inbox;
-use crate::wire::messages::{Ending, FromWorker, Measured, Pushed};
-use crate::wire::page::Offer;
+use mpwasm_protocol::frame::{decode, put};
+use mpwasm_protocol::inbox::Inbox;
+use mpwasm_protocol::messages::{Ending, FromWorker, Measured, Pushed};
+use mpwasm_protocol::page::Offer;
+use mpwasm_types::json::one_line;
+use mpwasm_types::settings::MAX_JSON_DEPTH;
 
 /// Frames that are read at once.
 const FRAMES: usize = 128;
@@ -51,7 +51,7 @@ fn read_128_endings(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         inbox.space()[..frames.len()].copy_from_slice(&frames);
         inbox.filled(frames.len());
-        while let Some(frame) = inbox.next().expect("the frames are whole") {
+        while let Some(frame) = inbox.next_message().expect("the frames are whole") {
             black_box(decode::<FromWorker<'_>>(frame).expect("it is a message"));
         }
     });

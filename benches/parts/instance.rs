@@ -6,12 +6,12 @@ use std::sync::Arc;
 use divan::Bencher;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::guest::{
-    Call, Compiled, Deadline, EngineSettings, Executor, Export, GuestInfo, Prints, Role, compile,
-};
-use crate::outcome::{LogLevel, Stream};
-use crate::settings::Settings;
-use crate::time::Time;
+use mpwasm_engine::{Call, Compiled, Deadline, Executor, Export, Prints, Role, compile};
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::outcome::{LogLevel, Stream};
+use mpwasm_types::settings::Settings;
+use mpwasm_types::time::Time;
 
 /// Gives its input back.
 const COPY: &str = include_str!("../pool/copy.wat");

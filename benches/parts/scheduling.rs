@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use divan::Bencher;
 
-use crate::outcome::Failure;
-use crate::schedule::{Io, KillReason, OfferId, RetireReason, Run, Scheduler, Task, WorkerId};
-use crate::time::Time;
+use mpwasm_scheduler::{Io, KillReason, OfferId, RetireReason, Run, Scheduler, Task, WorkerId};
+use mpwasm_types::outcome::Failure;
+use mpwasm_types::time::Time;
 
 /// What has been offered and not ended, by worker and in order.
 #[derive(Default)]

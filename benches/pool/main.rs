@@ -128,7 +128,7 @@ fn main() -> Result<()> {
 fn python() -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers");
     let python = folder.join("bin/python");
-    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/requirements.txt");
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/peers/requirements.txt");
     if !python.exists() {
         let mut venv = Command::new("python3");
         run(venv.args(["-m", "venv"]).arg(&folder)).context("the peers need Python 3 with venv")?;

@@ -28,7 +28,7 @@ impl Setup {
     /// Builds the guest.
     pub fn new(python: Option<PathBuf>) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
-        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests");
+        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests");
         let output = Command::new(env!("CARGO_BIN_EXE_mpwasm"))
             .arg("build")
             .arg(guests.join("fixture"))
@@ -112,7 +112,7 @@ impl Setup {
 
     /// A peer that is about to be started.
     pub fn peer_command(&self, args: &[&str]) -> Option<Command> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/peer.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/peers/peer.py");
         let mut command = Command::new(self.python.as_ref()?);
         command.arg(script).args(args);
         Some(command)

@@ -1,6 +1,6 @@
-//! See `runtime/src/fuzzing/calls.rs`.
+//! See `tests/fuzzing/src/calls.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let _ = mpwasm::fuzzing::calls(input);
+    let _ = mpwasm_fuzzing::calls(input);
 });

@@ -1,6 +1,6 @@
-//! See `runtime/src/fuzzing/frames.rs`.
+//! See `tests/fuzzing/src/frames.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let _ = mpwasm::fuzzing::frames(input);
+    let _ = mpwasm_fuzzing::frames(input);
 });

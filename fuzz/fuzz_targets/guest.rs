@@ -1,6 +1,6 @@
-//! See `runtime/src/fuzzing/guest.rs`.
+//! See `tests/fuzzing/src/guest.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let _ = mpwasm::fuzzing::guest(input);
+    let _ = mpwasm_fuzzing::guest(input);
 });

@@ -1,6 +1,6 @@
-//! See `runtime/src/fuzzing/lines.rs`.
+//! See `tests/fuzzing/src/lines.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    let _ = mpwasm::fuzzing::lines(input);
+    let _ = mpwasm_fuzzing::lines(input);
 });

@@ -140,12 +140,8 @@ fn a_directory_with_the_cache_or_the_executable_is_not_granted_to_tasks_that_may
             .success()
     );
 
-    assert_eq!(all.overlap(&path).unwrap(), Some(Overlap::Contains));
-    assert_eq!(all.overlap(dir.path()).unwrap(), Some(Overlap::Is));
-    assert_eq!(readable.overlap(&path).unwrap(), None);
-    assert!(
-        grant(&dir.path().join("none"), Access::ReadWrite)
-            .overlap(&path)
-            .is_err()
-    );
+    assert_eq!(Overlap::between(&all, &path).unwrap(), Some(Overlap::Contains));
+    assert_eq!(Overlap::between(&all, dir.path()).unwrap(), Some(Overlap::Is));
+    assert_eq!(Overlap::between(&readable, &path).unwrap(), None);
+    assert!(Overlap::between(&grant(&dir.path().join("none"), Access::ReadWrite), &path).is_err());
 }

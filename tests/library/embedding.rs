@@ -75,10 +75,7 @@ fn stdout(output: &Output) -> Vec<&str> {
 
 #[test]
 fn a_program_that_calls_init_is_all_that_the_pool_needs() {
-    let output = run(
-        &example("embed"),
-        &["runtime/examples/square.wat", "1", "12", "65536"],
-    );
+    let output = run(&example("embed"), &["examples/square.wat", "1", "12", "65536"]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(stdout(&output), ["1: 1", "12: 144", "65536: 4294967296"]);
     assert!(output.stderr.is_empty(), "{output:?}");

@@ -135,7 +135,7 @@ pub fn fixture(model: &str) -> String {
 
 /// The top folder of the repository.
 pub fn repository() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Runs to the end; panics when that takes longer than `limit`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use comfy_table::{ContentArrangement, Table, presets};
-use mpwasm::inert::inert;
+use mpwasm::escape::inert;
 
 use crate::verdict::{Judged, Trial};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use mpwasm::inert::inert;
+use mpwasm::escape::inert;
 use mpwasm::{Kind, Outcome};
 use serde::Deserialize;
 

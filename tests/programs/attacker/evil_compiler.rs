@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 
-use crate::guest::{GuestInfo, ModelInfo};
-use crate::process::{self, Role};
-use crate::wire::channel::{Channel, send_all};
-use crate::wire::messages::{FromCompiler, ToCompiler};
-use crate::{Part, jail};
+use crate::Part;
+use mpwasm_protocol::channel::{Channel, send_all};
+use mpwasm_protocol::messages::{FromCompiler, ToCompiler};
+use mpwasm_sandbox::child;
+use mpwasm_sandbox::jail;
+use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
+use mpwasm_types::role::Role;
 
 /// Becomes a compiler that obeys its guest. Returns only when it can't, or has said enough.
 pub fn main(part: &Part) -> String {
@@ -20,7 +22,7 @@ pub fn main(part: &Part) -> String {
 
 fn serve(part: &Part) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut parent = process::enter()?;
+    let mut parent = child::enter()?;
     let ToCompiler { jail, .. } = parent.receive().map_err(|error| text(&error))?;
     let mut guest = File::from(parent.take_descriptor().ok_or("no guest came")?);
     let plan = part.plan(jail);

@@ -1,26 +1,30 @@
 //! The dispatcher that was taken over, through a callback say. It has no workers: it does what a task's args name
 //! itself, and forges an outcome that tells what came of it.
 
+use mpwasm_system::clock;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use crate::Part;
 use crate::calls::{Attempted, attempt};
-use crate::grants::Granted;
-use crate::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
-use crate::process::{self, Role};
-use crate::settings::{MAX_LOG_TEXT, MAX_NOTE, MAX_RETRIES, MAX_SIZE, MAX_TRIED_MESSAGE, OUTPUT_PIECE};
-use crate::status::{Status, WorkerState, WorkerStatus};
-use crate::time::Time;
-use crate::wire::channel::{Channel, Filled, send_all};
-use crate::wire::frame::decode;
-use crate::wire::in_memory;
-use crate::wire::inbox::Inbox;
-use crate::wire::messages::{
+use mpwasm_protocol::channel::{Channel, send_all};
+use mpwasm_protocol::frame::decode;
+use mpwasm_protocol::in_memory;
+use mpwasm_protocol::inbox::Inbox;
+use mpwasm_protocol::messages::{
     Answer, DispatcherStart, Ending, Event, FromDispatcher, Pushed, Source, ToDispatcher,
 };
-use crate::{Part, jail};
+use mpwasm_sandbox::child;
+use mpwasm_sandbox::jail;
+use mpwasm_types::grants::Granted;
+use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
+use mpwasm_types::role::Role;
+use mpwasm_types::settings::{
+    MAX_LOG_TEXT, MAX_NOTE, MAX_RETRIES, MAX_SIZE, MAX_TRIED_MESSAGE, OUTPUT_PIECE,
+};
+use mpwasm_types::status::{Status, WorkerState, WorkerStatus};
 
 /// Becomes a dispatcher that obeys its tasks. Returns only when it can't.
 pub fn main(part: &Part) -> String {
@@ -32,7 +36,7 @@ pub fn main(part: &Part) -> String {
 
 fn serve(part: &Part) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut parent = process::enter()?;
+    let mut parent = child::enter()?;
     let DispatcherStart { jail, settings, .. } =
         in_memory::receive(&mut parent).map_err(|error| text(&error))?;
     let mut tasks = File::from(parent.take_descriptor().ok_or("no pipe came")?);
@@ -55,7 +59,7 @@ fn serve(part: &Part) -> Result<(), String> {
             return Ok(());
         }
         inbox.filled(count);
-        while let Some(frame) = inbox.next().map_err(|error| text(&error))? {
+        while let Some(frame) = inbox.next_message().map_err(|error| text(&error))? {
             match decode(frame).map_err(|error| text(&error))? {
                 Pushed::Task { id, args, .. } => obey(&parent, id, args)?,
                 Pushed::Chunk { .. } => return Err("no test sends it a chunk".to_owned()),
@@ -240,14 +244,14 @@ fn flood(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
         task: None,
         what: note.clone(),
     };
-    let until = Time::now() + FLOOD;
+    let until = clock::now() + FLOOD;
     if what == "half of a frame" {
         let send = |bytes: &[u8]| send_all(parent.as_fd(), bytes).map_err(|error| error.to_string());
         send(&(16_u32 << 20).to_le_bytes())?;
         send(&vec![0; (16 << 20) - 1])?;
         return Err("it is silent from here on".to_owned());
     }
-    while Time::now() < until {
+    while clock::now() < until {
         let message = match what {
             "warnings" => FromDispatcher::Warning(&note),
             "failures of the pool" => FromDispatcher::Failed(&note),

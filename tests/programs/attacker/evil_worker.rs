@@ -1,29 +1,34 @@
 //! The worker that was taken over. A task's args name what it does: `["none"]` for nothing, an attack of
 //! [`calls`](crate::calls) with its target, or one of the lies below.
 
+use mpwasm_system::clock;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rand::RngCore;
 use serde::Serialize;
 
+use crate::Part;
 use crate::calls::{Attempted, attempt};
-use crate::grants::Granted;
-use crate::outcome::{Failure, Kind, LogLevel, Stream};
-use crate::process::{self, Role, exit_now};
-use crate::scratch::Scratch;
-use crate::time::Time;
-use crate::wire::channel::{Channel, Filled, send_all};
-use crate::wire::frame::{decode, put};
-use crate::wire::in_memory;
-use crate::wire::items;
-use crate::wire::messages::{Ending, FromWorker, Hello, Measured, ToWorker, WorkerStart};
-use crate::wire::page::{Offer, Page};
-use crate::{Part, guest_thread, jail};
+use mpwasm_host::guest_thread;
+use mpwasm_protocol::channel::{Channel, Filled, send_all};
+use mpwasm_protocol::frame::{decode, put};
+use mpwasm_protocol::in_memory;
+use mpwasm_protocol::messages::{Ending, FromWorker, Hello, Measured, ToWorker, WorkerStart};
+use mpwasm_protocol::page::{Offer, Page};
+use mpwasm_sandbox::child;
+use mpwasm_sandbox::jail;
+use mpwasm_sandbox::scratch::Scratch;
+use mpwasm_system::process::exit_now;
+use mpwasm_types::grants::Granted;
+use mpwasm_types::items;
+use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
+use mpwasm_types::role::Role;
+use mpwasm_types::time::Time;
 
 /// Becomes a worker that obeys its first task. Returns only when it can't.
 pub fn main(part: &Part) -> String {
-    let mut channel = match process::enter() {
+    let mut channel = match child::enter() {
         Ok(channel) => channel,
         Err(error) => return error,
     };
@@ -57,7 +62,12 @@ pub fn main(part: &Part) -> String {
     }
     let plan = part.plan(jail);
     let started = guest_thread::start(Role::Worker, engine.stack, plan.as_ref(), move || {
-        Evil { channel, page, life }.serve();
+        Evil {
+            channel,
+            page,
+            _life: life,
+        }
+        .serve();
     });
     match started {
         Ok(()) => loop {
@@ -70,7 +80,7 @@ pub fn main(part: &Part) -> String {
 struct Evil {
     channel: Channel,
     page: Page,
-    life: Option<OwnedFd>,
+    _life: Option<OwnedFd>,
 }
 
 /// Items in each chunk of these tests.
@@ -83,7 +93,7 @@ impl Evil {
             let Ok(Filled::Some | Filled::Nothing) = self.channel.wait() else {
                 exit_now(0)
             };
-            while let Ok(Some(frame)) = self.channel.inbox().next() {
+            while let Ok(Some(frame)) = self.channel.inbox().next_message() {
                 let (offer, args) = match decode(frame) {
                     Ok(ToWorker::Task(call)) => (call.offer, call.args),
                     // The order is the first item.
@@ -106,7 +116,7 @@ impl Evil {
             "claimed long ago" => drop(self.page.claim(offer, Time(0))),
             "claimed in the future" => drop(self.page.claim(offer, Time::NEVER)),
             _ => {
-                if !self.page.claim(offer, Time::now()) {
+                if !self.page.claim(offer, clock::now()) {
                     return self.say(&FromWorker::Skipped(offer));
                 }
             }

@@ -13,77 +13,16 @@
 //!
 //! Started as no process of a pool it is the command line of `mpwasm`, whose processes are made from it.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the sources are shared with the real binary, which uses all of them"
-)]
-
-#[path = "../../../runtime/src/backstop.rs"]
-mod backstop;
-#[path = "../../../runtime/src/cli/mod.rs"]
-mod cli;
-#[path = "../../../runtime/src/compiler.rs"]
-mod compiler;
-#[path = "../../../runtime/src/dispatcher/mod.rs"]
-mod dispatcher;
-#[path = "../../../runtime/src/error.rs"]
-mod error;
-#[path = "../../../runtime/src/final_budget.rs"]
-mod final_budget;
-#[path = "../../../runtime/src/grants.rs"]
-mod grants;
-#[path = "../../../runtime/src/guest/mod.rs"]
-mod guest;
-#[path = "../../../runtime/src/guest_thread.rs"]
-mod guest_thread;
-#[path = "../../../runtime/src/home.rs"]
-mod home;
-#[path = "../../../runtime/src/inert.rs"]
-mod inert;
-#[path = "../../../runtime/src/inherited.rs"]
-mod inherited;
-#[path = "../../../runtime/src/jail/mod.rs"]
-mod jail;
-#[path = "../../../runtime/src/limit_names.rs"]
-mod limit_names;
-#[path = "../../../runtime/src/outbox.rs"]
-mod outbox;
-#[path = "../../../runtime/src/outcome.rs"]
-mod outcome;
-#[path = "../../../runtime/src/process.rs"]
-mod process;
-#[path = "../../../runtime/src/retry.rs"]
-mod retry;
-#[path = "../../../runtime/src/role.rs"]
-mod role;
-#[path = "../../../runtime/src/scratch/mod.rs"]
-mod scratch;
-#[path = "../../../runtime/src/settings.rs"]
-mod settings;
-#[path = "../../../runtime/src/status.rs"]
-mod status;
-#[path = "../../../runtime/src/task_line.rs"]
-mod task_line;
-#[path = "../../../runtime/src/tasks.rs"]
-mod tasks;
-#[path = "../../../runtime/src/time.rs"]
-mod time;
-#[path = "../../../runtime/src/watchdog.rs"]
-mod watchdog;
-#[path = "../../../runtime/src/wire/mod.rs"]
-mod wire;
-#[path = "../../../runtime/src/worker/mod.rs"]
-mod worker;
-
 mod calls;
 mod evil_compiler;
 mod evil_dispatcher;
 mod evil_worker;
 mod file_calls;
 
-use jail::Plan;
-use process::Role;
+use mpwasm_host::{compiler, dispatcher, task_source, worker};
+use mpwasm_system::process;
+use mpwasm_types::plan::Plan;
+use mpwasm_types::role::Role;
 
 /// What this copy is for, as the name of its file says.
 struct Part {
@@ -121,7 +60,7 @@ impl Part {
 fn main() {
     let Some(role) = process::role() else {
         mpwasm::init();
-        cli::main();
+        mpwasm_cli::main();
     };
     let part = Part::of_this_file();
     let result = match role {
@@ -134,7 +73,7 @@ fn main() {
         }),
         Role::Compiler if part.evil == Role::Compiler => Err(evil_compiler::main(&part)),
         Role::Compiler => compiler::main(),
-        Role::Tasks => Err(tasks::main()),
+        Role::Tasks => Err(task_source::main()),
     };
     if let Err(why) = result {
         eprintln!("attacker {}: {why}", role.name());

@@ -1,0 +1,72 @@
+//! `mpwasm cache`: what is in the user's cache of compiled guests, and its end.
+
+use anyhow::anyhow;
+use mpwasm::escape::Untrusted;
+use mpwasm::{Cache, CacheStats};
+
+use super::exit::{Exit, Failure, OrExit};
+use super::options::CacheCommand;
+use super::stdio;
+use super::units::display_size;
+
+/// Does it, and says on stdout what there is or was.
+pub fn run(command: &CacheCommand) -> Result<Exit, Failure> {
+    let cache = Cache::of_user()
+        .ok_or_else(|| anyhow!("there is no directory for a cache: name one in MPWASM_CACHE_DIR"))
+        .or_usage()?;
+    let text = match command {
+        CacheCommand::Stats => describe(&cache, cache.stats().or_usage()?),
+        CacheCommand::Clear => removed(cache.clear().or_usage()?),
+    };
+    stdio::answer(text.as_bytes())?;
+    Ok(Exit::Success)
+}
+
+fn describe(cache: &Cache, stats: CacheStats) -> String {
+    format!(
+        "directory {}\nguests    {}\nsize      {} of at most {}\n",
+        Untrusted::from(cache.path()),
+        stats.entries,
+        display_size(stats.bytes),
+        display_size(cache.size_limit()),
+    )
+}
+
+fn removed(stats: CacheStats) -> String {
+    let guests = if stats.entries == 1 { "guest" } else { "guests" };
+    format!(
+        "removed {} {guests}, {}\n",
+        stats.entries,
+        display_size(stats.bytes)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_told_with_its_bound() {
+        let stats = CacheStats {
+            entries: 3,
+            bytes: 3 << 19,
+        };
+        let expected = "\
+directory /some/\\u{1b}where
+guests    3
+size      1.5 MiB of at most 64.0 MiB
+";
+        let cache = Cache::at("/some/\u{1b}where").limit(64 << 20);
+        assert_eq!(describe(&cache, stats), expected);
+    }
+
+    #[test]
+    fn what_was_removed_is_told() {
+        let one = CacheStats {
+            entries: 1,
+            bytes: 2048,
+        };
+        assert_eq!(removed(one), "removed 1 guest, 2.0 KiB\n");
+        assert_eq!(removed(CacheStats::default()), "removed 0 guests, 0 B\n");
+    }
+}

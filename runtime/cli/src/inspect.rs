@@ -1,0 +1,221 @@
+//! `mpwasm inspect`: what a guest has, what it asks for, and what would be refused.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+
+use mpwasm::escape::inert;
+use mpwasm::{GuestInfo, ModelInfo, Settings};
+use serde::Serialize;
+
+use super::exit::{Exit, Failure, OrExit};
+use super::options::InspectArgs;
+use super::records::inert_json;
+use super::stdio;
+use super::units::display_size;
+
+/// Prints what the guest is; the exit code says whether it would be accepted.
+pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
+    let module = args.building.module(&args.guest)?;
+    let settings = Settings {
+        memory: args.memory,
+        max_table: args.max_table,
+        compile_timeout: args.compile_timeout,
+        ..Settings::default()
+    };
+    let info = mpwasm::inspect(&module, &settings).map_err(Failure::of_guest)?;
+    let text = if args.json {
+        let json = serde_json::to_string(&View::of(&info)).or_internal()?;
+        match io::stdout().is_terminal() {
+            true => inert_json(&json).into_owned() + "\n",
+            false => json + "\n",
+        }
+    } else {
+        describe(&info, &settings)
+    };
+    stdio::answer(text.as_bytes())?;
+    Ok(if info.refusals.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Usage
+    })
+}
+
+/// The JSON form.
+#[derive(Serialize)]
+struct View<'a> {
+    accepted: bool,
+    #[serde(flatten)]
+    info: &'a GuestInfo,
+}
+
+impl<'a> View<'a> {
+    fn of(info: &'a GuestInfo) -> Self {
+        let accepted = info.refusals.is_empty();
+        Self { accepted, info }
+    }
+}
+
+/// The form for people: a table with one subject per block. All names are made inert.
+fn describe(info: &GuestInfo, settings: &Settings) -> String {
+    let mut table = Table::default();
+    let verdict = match info.refusals.len() {
+        0 => "it would be accepted".to_owned(),
+        1 => "it would be refused, for 1 reason".to_owned(),
+        n => format!("it would be refused, for {n} reasons"),
+    };
+    table.block("verdict", [verdict]);
+    table.block("refused", &info.refusals);
+    table.block("warnings", &info.warnings);
+    if info.is_command {
+        table.block("command", ["_start, which takes arguments and stdin"]);
+    } else {
+        table.block("models", info.models.iter().map(describe_model));
+    }
+    let others = [("tasks", info.has_tasks), ("_initialize", info.has_initialize)];
+    let others: Vec<&str> = others
+        .into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| name)
+        .collect();
+    if !others.is_empty() {
+        table.block("exports", [others.join(", ")]);
+    }
+    table.block(
+        "memory",
+        [info.memory.as_ref().map_or("none".to_owned(), |memory| {
+            let initial = display_size(memory.initial);
+            let maximum = memory.maximum.map_or("no maximum".to_owned(), |maximum| {
+                format!("at most {}", display_size(maximum))
+            });
+            let cap = display_size(settings.memory);
+            format!("{initial} at the start, {maximum} of its own; capped at {cap} per task")
+        })],
+    );
+    let mut imports: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (module, name) in &info.imports {
+        imports.entry(module).or_default().push(name);
+    }
+    table.block(
+        "imports",
+        imports
+            .iter()
+            .map(|(module, names)| format!("{module}: {}", names.join(", "))),
+    );
+    table.0
+}
+
+fn describe_model(model: &ModelInfo) -> String {
+    let name = match model.name.as_str() {
+        "" => "(unnamed)",
+        name => name,
+    };
+    let exports: Vec<&str> = [
+        Some(&model.runnable),
+        model.callback.as_ref(),
+        model.error_callback.as_ref(),
+        model.final_callback.as_ref(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(String::as_str)
+    .collect();
+    format!("{name}: {}", exports.join(", "))
+}
+
+/// Text in two columns.
+#[derive(Default)]
+struct Table(String);
+
+impl Table {
+    /// The title beside the first line; nothing at all without lines.
+    fn block<L: AsRef<str>>(&mut self, title: &str, lines: impl IntoIterator<Item = L>) {
+        for (n, line) in lines.into_iter().enumerate() {
+            let title = if n == 0 { title } else { "" };
+            self.0 += &format!("{title:<10}{}\n", inert(line.as_ref()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mpwasm::{InitialSizes, MemoryInfo};
+
+    use super::*;
+
+    fn demo() -> GuestInfo {
+        GuestInfo {
+            models: vec![
+                ModelInfo {
+                    name: String::new(),
+                    runnable: "runnable".into(),
+                    callback: Some("callback".into()),
+                    error_callback: None,
+                    final_callback: Some("final_callback".into()),
+                },
+                ModelInfo {
+                    name: "Sum".into(),
+                    runnable: "Sum$runnable".into(),
+                    callback: None,
+                    error_callback: None,
+                    final_callback: None,
+                },
+            ],
+            has_tasks: true,
+            is_command: false,
+            has_initialize: true,
+            imports: vec![
+                ("wasi_snapshot_preview1".into(), "fd_write".into()),
+                ("mpwasm_v1".into(), "input_len".into()),
+                ("mpwasm_v1".into(), "input_read".into()),
+            ],
+            memory: Some(MemoryInfo {
+                initial: 1 << 20,
+                maximum: None,
+            }),
+            initial: InitialSizes {
+                memory: 1 << 20,
+                table_elements: 9,
+                tables: 1,
+            },
+            warnings: Vec::new(),
+            refusals: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_good_guest_is_described() {
+        let expected = "\
+verdict   it would be accepted
+models    (unnamed): runnable, callback, final_callback
+          Sum: Sum$runnable
+exports   tasks, _initialize
+memory    1.0 MiB at the start, no maximum of its own; capped at 256.0 MiB per task
+imports   mpwasm_v1: input_len, input_read
+          wasi_snapshot_preview1: fd_write
+";
+        assert_eq!(describe(&demo(), &Settings::default()), expected);
+    }
+
+    #[test]
+    fn every_reason_for_a_refusal_is_a_line() {
+        let mut info = demo();
+        info.refusals = vec!["no memory is exported".into(), "it imports env.\x1b[2J".into()];
+        info.warnings = vec!["its constructors never run".into()];
+        let text = describe(&info, &Settings::default());
+        assert!(
+            text.starts_with(
+                "verdict   it would be refused, for 2 reasons\nrefused   no memory is exported\n"
+            )
+        );
+        assert!(text.contains("\nwarnings  its constructors never run\n"));
+        assert!(!text.contains('\x1b'), "{text:?}");
+    }
+
+    #[test]
+    fn the_json_form_says_whether_the_guest_is_accepted() {
+        let json = serde_json::to_value(View::of(&demo())).unwrap();
+        assert_eq!(json["accepted"], true);
+        assert_eq!(json["models"][1]["name"], "Sum");
+        assert_eq!(json["memory"]["initial"], 1 << 20);
+    }
+}

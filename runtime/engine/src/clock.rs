@@ -1,0 +1,444 @@
+//! WASI's clocks and its one way to wait, `poll_oneoff`, in place of those of wasmtime-wasi.
+//!
+//! A wait has to end at the call's deadline and when the call is cancelled, on the thread that runs the guest;
+//! nothing interrupts a wait inside wasmtime-wasi. The clocks are here because absolute times in a wait must be
+//! on the clock that the guest reads, and because reading a clock should not build a WASI context.
+
+use mpwasm_system::clock;
+use nix::time::{ClockId, clock_gettime};
+use wasmtime::{Caller, Linker};
+
+use super::descriptors::{Descriptor, describe, left_in_file};
+use super::ending::Stop;
+use super::host::{memory_and_state, range};
+use super::state::State;
+use super::stdin::AtHand;
+use super::wasi::{MODULE, errno};
+use mpwasm_types::time::Time;
+
+/// More subscriptions than any program has; fewer than would take noticeable time.
+const MAX_SUBSCRIPTIONS: u32 = 4096;
+/// Bytes of a `subscription`.
+const SUBSCRIPTION: u32 = 48;
+/// Bytes of an `event`.
+const EVENT: u32 = 32;
+
+const REALTIME: u32 = 0;
+const MONOTONIC: u32 = 1;
+
+/// `eventtype`, and the tag of a subscription.
+const CLOCK: u8 = 0;
+const FD_READ: u8 = 1;
+const FD_WRITE: u8 = 2;
+
+/// `subclockflags`: the timeout is a moment, not a duration.
+const ABSOLUTE: u16 = 1;
+/// `eventrwflags`: the other side has hung up.
+const HANGUP: u16 = 1;
+
+/// Puts them over those of wasmtime-wasi.
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.func_wrap(MODULE, "clock_time_get", clock_time_get)?;
+    linker.func_wrap(MODULE, "poll_oneoff", poll_oneoff)?;
+    Ok(())
+}
+
+/// Nanoseconds since 1970.
+fn realtime() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME)
+        .expect("Linux has this clock, and the kernel can write to our stack");
+    // A clock before 1970 is a broken one: let it be 1970.
+    u64::try_from(now.tv_sec())
+        .unwrap_or(0)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec().unsigned_abs())
+}
+
+fn clock_time_get(
+    mut caller: Caller<'_, State>,
+    clock: i32,
+    _precision: i64,
+    result: i32,
+) -> wasmtime::Result<i32> {
+    let now = match clock.cast_unsigned() {
+        REALTIME => realtime(),
+        MONOTONIC => clock::now().0,
+        // The clocks of processor time, which wasmtime-wasi does not have either.
+        2 | 3 => return Ok(errno::BADF),
+        _ => return Ok(errno::INVAL),
+    };
+    let (memory, _) = memory_and_state(&mut caller)?;
+    let range = range(memory, "clock_time_get", result, 8)?;
+    memory[range].copy_from_slice(&now.to_le_bytes());
+    Ok(errno::SUCCESS)
+}
+
+/// What one subscription waits for.
+enum Wait {
+    Until(Time),
+    /// Ready when stdin is.
+    Read,
+    /// Ready at once: stdout and stderr are never full.
+    Write,
+    /// Ready at once, as files are: the event type, and the bytes of a file that are left to read.
+    File(u8, Option<u64>),
+    /// Fails at once, with this error number and event type.
+    Never(u16, u8),
+}
+
+impl Wait {
+    /// What it means to wait until `fd` can be read or written, as `tag` says.
+    fn on_descriptor(tag: u8, fd: i32, state: &mut State) -> wasmtime::Result<Self> {
+        Ok(match (tag, describe(state, fd)?) {
+            (FD_READ, Descriptor::Stdin) => Self::Read,
+            (FD_WRITE, Descriptor::Output) => Self::Write,
+            (FD_READ, Descriptor::File) => Self::File(tag, Some(left_in_file(state, fd)?)),
+            // A directory is ready as well, as on Linux: what can't be read from it says so when it is tried.
+            (_, Descriptor::File | Descriptor::Directory) => Self::File(tag, None),
+            (_, Descriptor::Closed | Descriptor::Stdin | Descriptor::Output) => {
+                Self::Never(errno::BADF as u16, tag)
+            }
+        })
+    }
+}
+
+struct Subscription {
+    userdata: [u8; 8],
+    wait: Wait,
+}
+
+fn poll_oneoff(
+    mut caller: Caller<'_, State>,
+    subscriptions: i32,
+    events: i32,
+    count: i32,
+    result: i32,
+) -> wasmtime::Result<i32> {
+    let count = count.cast_unsigned();
+    if count == 0 || count > MAX_SUBSCRIPTIONS {
+        return Ok(errno::INVAL);
+    }
+    let (memory, state) = memory_and_state(&mut caller)?;
+    let from = range(
+        memory,
+        "poll_oneoff",
+        subscriptions,
+        (count * SUBSCRIPTION).cast_signed(),
+    )?;
+    let to = range(memory, "poll_oneoff", events, (count * EVENT).cast_signed())?;
+    let result = range(memory, "poll_oneoff", result, 4)?;
+
+    let now = (clock::now(), realtime());
+    let mut waits = Vec::new();
+    for bytes in memory[from].chunks_exact(SUBSCRIPTION as usize) {
+        match Subscription::read(bytes, now, state)? {
+            Some(subscription) => waits.push(subscription),
+            None => return Ok(errno::INVAL),
+        }
+    }
+    // Whatever is ready at once makes this a look instead of a wait; the deadline counts in both.
+    let clocks = waits.iter().map(Subscription::due).min().unwrap_or(Time(0));
+    let stdin = if waits
+        .iter()
+        .any(|subscription| matches!(subscription.wait, Wait::Read))
+    {
+        state.stdin.wait_until(clocks)
+    } else {
+        state.deadline.sleep_until(clocks).map(|()| None)
+    };
+    let stdin = stdin.map_err(Stop::Interrupted)?;
+
+    let now = clock::now();
+    let mut written = 0_u32;
+    let ready = waits.iter().filter(|subscription| match subscription.wait {
+        Wait::Read => stdin.is_some(),
+        _ => subscription.due() <= now,
+    });
+    for (subscription, event) in ready.zip(memory[to].chunks_exact_mut(EVENT as usize)) {
+        subscription.write_event(event, stdin);
+        written += 1;
+    }
+    memory[result].copy_from_slice(&written.to_le_bytes());
+    Ok(errno::SUCCESS)
+}
+
+impl Subscription {
+    /// Reads a `subscription` of 48 bytes; `now` is the time on both clocks. `None` for a tag that does not
+    /// exist.
+    fn read(bytes: &[u8], now: (Time, u64), state: &mut State) -> wasmtime::Result<Option<Self>> {
+        let u64_at =
+            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a range of 8 bytes"));
+        let u32_at =
+            |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("a range of 4 bytes"));
+        let tag = bytes[8];
+        let wait = match tag {
+            CLOCK => {
+                let timeout = u64_at(24);
+                let absolute = u16::from_le_bytes([bytes[40], bytes[41]]) & ABSOLUTE != 0;
+                match (u32_at(16), absolute) {
+                    (MONOTONIC, true) => Wait::Until(Time(timeout)),
+                    (MONOTONIC | REALTIME, false) => Wait::Until(Time(now.0.0.saturating_add(timeout))),
+                    (REALTIME, true) => {
+                        Wait::Until(Time(now.0.0.saturating_add(timeout.saturating_sub(now.1))))
+                    }
+                    _ => Wait::Never(errno::INVAL as u16, tag),
+                }
+            }
+            FD_READ | FD_WRITE => Wait::on_descriptor(tag, u32_at(16).cast_signed(), state)?,
+            _ => return Ok(None),
+        };
+        Ok(Some(Self {
+            userdata: bytes[..8].try_into().expect("a range of 8 bytes"),
+            wait,
+        }))
+    }
+
+    /// When it is ready by itself.
+    fn due(&self) -> Time {
+        match self.wait {
+            Wait::Until(time) => time,
+            Wait::Read => Time::NEVER,
+            Wait::Write | Wait::File(..) | Wait::Never(..) => Time(0),
+        }
+    }
+
+    /// Writes an `event` of 32 bytes, with what is known of stdin.
+    fn write_event(&self, event: &mut [u8], stdin: Option<AtHand>) {
+        let (error, kind, bytes, flags) = match self.wait {
+            Wait::Until(_) => (0, CLOCK, 0, 0),
+            Wait::Read => match stdin {
+                Some(AtHand::Bytes(count)) => (0, FD_READ, count, 0),
+                Some(AtHand::End) | None => (0, FD_READ, 0, HANGUP),
+            },
+            Wait::Write => (0, FD_WRITE, 4096_u64, 0),
+            // At its end, as wasmtime says it.
+            Wait::File(kind, Some(0)) => (0, kind, 0, HANGUP),
+            Wait::File(kind, left) => (0, kind, left.unwrap_or(4096), 0),
+            Wait::Never(error, kind) => (error, kind, 0, 0),
+        };
+        event.fill(0);
+        event[..8].copy_from_slice(&self.userdata);
+        event[8..10].copy_from_slice(&error.to_le_bytes());
+        event[10] = kind;
+        event[16..24].copy_from_slice(&bytes.to_le_bytes());
+        event[24..26].copy_from_slice(&flags.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Export;
+    use crate::testing::{Rig, call, command, ended, fails, guest, invocation, run, runnable};
+    use mpwasm_types::outcome::Kind;
+    use std::time::Duration;
+
+    /// Fills subscription number `n` at address 0 and following with a clock.
+    fn clock(n: u32, id: u32, timeout: &str, flags: u16) -> String {
+        let at = n * SUBSCRIPTION;
+        format!(
+            "(i64.store (i32.const {at}) (i64.const {userdata}))
+             (i32.store8 (i32.const {tag}) (i32.const 0))
+             (i32.store (i32.const {clock}) (i32.const {id}))
+             (i64.store (i32.const {time}) {timeout})
+             (i32.store16 (i32.const {flag}) (i32.const {flags}))",
+            userdata = 100 + n,
+            tag = at + 8,
+            clock = at + 16,
+            time = at + 24,
+            flag = at + 40,
+        )
+    }
+
+    /// Fills subscription number `n` with a file descriptor.
+    fn descriptor(n: u32, tag: u8, fd: u32) -> String {
+        let at = n * SUBSCRIPTION;
+        format!(
+            "(i64.store (i32.const {at}) (i64.const {userdata}))
+             (i32.store8 (i32.const {tag_at}) (i32.const {tag}))
+             (i32.store (i32.const {fd_at}) (i32.const {fd}))",
+            userdata = 100 + n,
+            tag_at = at + 8,
+            fd_at = at + 16,
+        )
+    }
+
+    /// Events go to 1000 and following, their number to 2000.
+    fn poll(count: i32) -> String {
+        format!("(call $poll_oneoff (i32.const 0) (i32.const 1000) (i32.const {count}) (i32.const 2000))")
+    }
+
+    const MINUTE: &str = "(i64.const 60000000000)";
+    const MILLISECOND: &str = "(i64.const 1000000)";
+
+    /// Asserts that a poll of these subscriptions succeeds and gives events with this userdata and error.
+    fn gives(subscriptions: &[String], events: &[(u32, i32)]) {
+        let mut checks = format!(
+            "(if (i32.ne (i32.load (i32.const 2000)) (i32.const {})) (then (return (i32.const 1))))",
+            events.len()
+        );
+        for (i, (userdata, error)) in events.iter().enumerate() {
+            let at = 1000 + EVENT * i as u32;
+            checks += &format!(
+                "(if (i64.ne (i64.load (i32.const {at})) (i64.const {userdata}))
+                   (then (return (i32.const 2))))
+                 (if (i32.ne (i32.load16_u (i32.const {})) (i32.const {error}))
+                   (then (return (i32.const 3))))",
+                at + 8
+            );
+        }
+        let body = format!(
+            "{} (if {} (then (return (i32.const 4)))) {checks} (i32.const 0)",
+            subscriptions.concat(),
+            poll(subscriptions.len() as i32)
+        );
+        assert_eq!(run(&body).ending.as_deref(), Ok("null"));
+    }
+
+    #[test]
+    fn a_relative_clock_is_waited_for() {
+        let started = clock::now();
+        gives(&[clock(0, MONOTONIC, MILLISECOND, 0)], &[(100, 0)]);
+        gives(&[clock(0, REALTIME, MILLISECOND, 0)], &[(100, 0)]);
+        assert!(clock::now().since(started) >= Duration::from_millis(2));
+    }
+
+    #[test]
+    fn an_absolute_clock_is_the_one_that_the_guest_reads() {
+        for id in [REALTIME, MONOTONIC] {
+            let soon = format!(
+                "(block (result i64)
+                   (drop (call $clock_time_get (i32.const {id}) (i64.const 0) (i32.const 3000)))
+                   (i64.add (i64.load (i32.const 3000)) {MILLISECOND}))"
+            );
+            let started = clock::now();
+            gives(&[clock(0, id, &soon, ABSOLUTE)], &[(100, 0)]);
+            assert!(clock::now().since(started) >= Duration::from_millis(1));
+            gives(&[clock(0, id, "(i64.const 5)", ABSOLUTE)], &[(100, 0)]);
+        }
+    }
+
+    #[test]
+    fn the_earliest_clock_ends_the_wait() {
+        gives(
+            &[
+                clock(0, MONOTONIC, MINUTE, 0),
+                clock(1, MONOTONIC, "(i64.const 0)", 0),
+                clock(2, REALTIME, MILLISECOND, 0),
+            ],
+            &[(101, 0)],
+        );
+    }
+
+    #[test]
+    fn the_standard_streams_are_ready_at_once() {
+        gives(
+            &[
+                clock(0, MONOTONIC, MINUTE, 0),
+                descriptor(1, FD_READ, 0),
+                descriptor(2, FD_WRITE, 1),
+                descriptor(3, FD_WRITE, 2),
+            ],
+            &[(101, 0), (102, 0), (103, 0)],
+        );
+    }
+
+    #[test]
+    fn a_stdin_that_is_there_is_ready_with_its_size_and_hangs_up_at_its_end() {
+        let size_and_flags = "(i32.store8 (i32.const 4000)
+               (i32.add (i32.const 48) (i32.load (i32.const 1016))))
+             (i32.store8 (i32.const 4001) (i32.add (i32.const 48) (i32.load16_u (i32.const 1024))))
+             (i32.store (i32.const 3000) (i32.const 4000)) (i32.store (i32.const 3004) (i32.const 2))
+             (drop (call $fd_write (i32.const 1) (i32.const 3000) (i32.const 1) (i32.const 3008)))";
+        let body = descriptor(0, FD_READ, 0) + "(drop " + &poll(1) + ")" + size_and_flags;
+        for (stdin, printed) in [(&b"abc"[..], "30"), (b"", "01")] {
+            let report = Rig::new(&command(&body)).command(&invocation(&[], stdin));
+            let result = report.ending.unwrap();
+            assert!(result.contains(&format!("\"stdout\":\"{printed}\"")), "{result}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_waited_for_is_an_event_with_an_error() {
+        gives(
+            &[
+                descriptor(0, FD_READ, 3),
+                descriptor(1, FD_WRITE, 0),
+                clock(2, 2, "(i64.const 0)", 0),
+                clock(3, MONOTONIC, MINUTE, 0),
+            ],
+            &[(100, errno::BADF), (101, errno::BADF), (102, errno::INVAL)],
+        );
+    }
+
+    #[test]
+    fn nonsense_is_an_error_number() {
+        for body in [
+            poll(0),
+            poll(4097),
+            poll(-1),
+            descriptor(0, 3, 0) + &poll(1),
+            "(call $clock_time_get (i32.const 4) (i64.const 0) (i32.const 0))".to_owned(),
+        ] {
+            let code = fails(Kind::Error, &body).message;
+            assert_eq!(code, "the guest returned 28", "{body}");
+        }
+    }
+
+    #[test]
+    fn out_of_bounds_traps() {
+        for body in [
+            "(call $poll_oneoff (i32.const 65530) (i32.const 0) (i32.const 1) (i32.const 0))",
+            "(call $poll_oneoff (i32.const 0) (i32.const 65530) (i32.const 1) (i32.const 0))",
+            "(call $poll_oneoff (i32.const 0) (i32.const 0) (i32.const 1) (i32.const -1))",
+            "(call $poll_oneoff (i32.const 0) (i32.const 0) (i32.const 4096) (i32.const 0))",
+            "(call $clock_time_get (i32.const 0) (i64.const 0) (i32.const 65529))",
+        ] {
+            let message = fails(Kind::Trap, body).message;
+            assert!(message.contains("out of bounds"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_at_the_deadline() {
+        let forever = clock(0, MONOTONIC, "(i64.const -1)", 0) + &poll(1);
+        let mut rig = Rig::new(&runnable(&forever));
+        rig.timed_out("in `runnable`");
+        // And by itself, when the watchdog is late: nothing else wakes it here.
+        let at = clock::now() + Duration::from_millis(5);
+        rig.deadline.arm(at);
+        ended(Kind::Timeout, rig.executor.run(&call(Export::Runnable, 0, "[]")));
+        assert!(clock::now() >= at && rig.deadline.disarm());
+    }
+
+    #[test]
+    fn a_loop_of_polls_that_are_ready_ends_at_the_deadline() {
+        let body = format!(
+            "{} (loop $l (drop {}) (br $l)) (i32.const 0)",
+            descriptor(0, 2, 1),
+            poll(1)
+        );
+        ended(Kind::Timeout, Rig::new(&runnable(&body)).timed());
+    }
+
+    #[test]
+    fn a_wait_ends_when_the_call_is_cancelled() {
+        let forever = clock(0, MONOTONIC, "(i64.const -1)", 0) + &poll(1);
+        // It says when it is about to sleep.
+        let wat = guest(&format!(
+            "(func (export \"runnable\") (result i32)
+               (call $log (i32.const 3) (i32.const 0) (i32.const 0)) {forever})"
+        ));
+        let mut rig = Rig::new(&wat);
+        let (deadline, prints) = (rig.deadline.clone(), rig.prints.clone());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while prints.logs().is_empty() {
+                    std::thread::yield_now();
+                }
+                deadline.cancel_running();
+            });
+            ended(Kind::Cancelled, rig.call(Export::Runnable, "[]"));
+        });
+    }
+}

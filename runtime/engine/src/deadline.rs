@@ -1,0 +1,466 @@
+//! The deadline of the call that is running, shared by the thread that runs it and the watchdog.
+//!
+//! The task's thread [arms](Deadline::arm) it, runs the guest and [disarms](Deadline::disarm) it; the watchdog
+//! looks at it, wakes what sleeps, and may [condemn](Deadline::condemn) the call, which means that the process
+//! is about to end. It makes no system call unless something sleeps. What it does not do: bump the engine's
+//! epoch, or end anything; that is the watchdog's.
+//!
+//! # Memory orderings
+//!
+//! `word` is the only point of synchronisation. It holds `call number << 2 | state` and is written
+//! - by [`arm`](Deadline::arm) with `Release`, after `at` (which is stored with `Release` too): whoever reads the
+//!   word with `Acquire` and finds call N sees the deadline of call N or a later one, never an earlier one;
+//! - by [`disarm`](Deadline::disarm) and [`condemn`](Deadline::condemn) by compare-and-swap with `AcqRel`: of
+//!   two that want to move the same value, one wins, and what the loser did before is visible to what the
+//!   winner does next.
+//!
+//! `at` alone may be moved later ([`extend`](Deadline::extend)); a reader then sees the old or the new value,
+//! and both were right at some moment. `cancelled` is written with `Release` and read with `Acquire`; it holds
+//! the number of a call, so that a late request never hits the next call. The epoch counter inside the engine
+//! is accessed `Relaxed`, so [`cancel`](Deadline::cancel) and [`expire`](Deadline::expire) end with a fence
+//! that orders them before the caller's bump, and the executor has the fence that pairs with it
+//! ([`interrupted_before_start`](Deadline::interrupted_before_start)).
+
+use mpwasm_system::clock;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+
+use mpwasm_types::time::Time;
+
+const IDLE: u64 = 0;
+const RUNNING: u64 = 1;
+const CONDEMNED: u64 = 2;
+const STATE: u64 = 3;
+
+/// A call into a guest, numbered from 1 by the [`Deadline`] that watches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(u64);
+
+/// Why a call shall end before it has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupt {
+    /// Its deadline has passed.
+    Timeout,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Deadline {
+    /// `call number << 2 | state`
+    word: AtomicU64,
+    /// The deadline of the call in `word`, as [`Time`]; without meaning while it is idle.
+    at: AtomicU64,
+    /// The number of the call that shall end as cancelled; 0 is none.
+    cancelled: AtomicU64,
+    /// Guards nothing but the gap between a sleeper's last look and its sleep.
+    gate: Mutex<()>,
+    wake: Condvar,
+    /// Wakes who waits for a descriptor, where that is ever done.
+    waker: OnceLock<EventFd>,
+}
+
+impl Default for Deadline {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deadline {
+    /// A deadline that is not armed.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            word: AtomicU64::new(IDLE),
+            at: AtomicU64::new(u64::MAX),
+            cancelled: AtomicU64::new(0),
+            gate: Mutex::new(()),
+            wake: Condvar::new(),
+            waker: OnceLock::new(),
+        }
+    }
+
+    /// A new call begins, and shall end by `at`. A cancel request for the previous call is void.
+    ///
+    /// After a successful [`condemn`](Self::condemn) this does nothing: the process is about to end.
+    pub fn arm(&self, at: Time) {
+        // Only this thread moves the word out of idle, so a plain load sees the latest number.
+        let word = self.word.load(Ordering::Relaxed);
+        if word & STATE == CONDEMNED {
+            return;
+        }
+        debug_assert_eq!(word & STATE, IDLE, "one call at a time");
+        // `Release`, for `running()`: who sees this deadline also sees that the previous call has ended.
+        self.at.store(at.0, Ordering::Release);
+        self.word
+            .store(((word >> 2) + 1) << 2 | RUNNING, Ordering::Release);
+    }
+
+    /// The call has ended. `false` when it was condemned in time: then the process is about to end, and the
+    /// caller must not send an outcome but park for ever.
+    #[must_use = "after `false` nothing may be sent any more"]
+    pub fn disarm(&self) -> bool {
+        let word = self.word.load(Ordering::Relaxed);
+        match word & STATE {
+            IDLE => true,
+            RUNNING => self
+                .word
+                .compare_exchange(word, word & !STATE | IDLE, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok(),
+            _ => false,
+        }
+    }
+
+    /// The deadline of the running call; [`Time::NEVER`] when none is running.
+    #[must_use]
+    pub fn at(&self) -> Time {
+        match self.word.load(Ordering::Acquire) & STATE {
+            IDLE => Time::NEVER,
+            _ => Time(self.at.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The running call together with a deadline that was its own: what a watchdog should look at, since
+    /// [`call`](Self::call) and [`at`](Self::at) in a row may speak of two calls.
+    #[must_use]
+    pub fn running(&self) -> Option<(CallId, Time)> {
+        loop {
+            let call = self.call()?;
+            // `Acquire` keeps the second look at the word behind this one.
+            let at = Time(self.at.load(Ordering::Acquire));
+            if self.call() == Some(call) {
+                return Some((call, at));
+            }
+        }
+    }
+
+    /// How long the running call still has; zero when its deadline has passed.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.at().since(clock::now())
+    }
+
+    /// Moves the deadline of the running call.
+    pub fn extend(&self, at: Time) {
+        self.at.store(at.0, Ordering::Release);
+        self.wake_sleepers();
+    }
+
+    /// `call` shall end as cancelled, if it is still running. It does so at once when it sleeps in a host call; when
+    /// it computes, it needs a bump of the epoch, which is the caller's to make.
+    pub fn cancel(&self, call: CallId) {
+        self.cancelled.store(call.0, Ordering::Release);
+        self.wake_sleepers();
+        fence(Ordering::SeqCst);
+    }
+
+    /// Cancels whatever is running.
+    #[cfg(test)]
+    pub fn cancel_running(&self) {
+        if let Some(call) = self.call() {
+            self.cancel(call);
+        }
+    }
+
+    /// Whether the running call shall end now, and why. Past its deadline a cancelled call counts as cancelled.
+    #[must_use]
+    pub fn interrupted(&self) -> Option<Interrupt> {
+        let word = self.word.load(Ordering::Acquire);
+        if word & STATE == IDLE {
+            None
+        } else if self.cancelled.load(Ordering::Acquire) == word >> 2 {
+            Some(Interrupt::Cancelled)
+        } else if clock::now().0 >= self.at.load(Ordering::Acquire) {
+            Some(Interrupt::Timeout)
+        } else {
+            None
+        }
+    }
+
+    /// As [`interrupted`](Self::interrupted), for the moment between reading the engine's epoch and entering
+    /// the guest: a bump that came before that reading is lost, and what it announced must be seen here.
+    pub(super) fn interrupted_before_start(&self) -> Option<Interrupt> {
+        fence(Ordering::SeqCst);
+        self.interrupted()
+    }
+
+    /// Sleeps until `t`, for host calls.
+    ///
+    /// # Errors
+    ///
+    /// When the call's deadline passes or it is cancelled, before `t` or when `t` is reached.
+    pub fn sleep_until(&self, t: Time) -> Result<(), Interrupt> {
+        // A poisoned gate guards nothing that could be broken.
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(interrupt) = self.interrupted() {
+                return Err(interrupt);
+            }
+            let now = clock::now();
+            if now >= t {
+                return Ok(());
+            }
+            let until = t.min(self.at());
+            (gate, _) = self
+                .wake
+                .wait_timeout(gate, until.since(now))
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Prepares for [`wait_readable`](Self::wait_readable): behind the walls it would be too late.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(super) fn allow_waits(&self) -> io::Result<()> {
+        let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let _ = self.waker.set(waker); // one is enough
+        Ok(())
+    }
+
+    /// Waits until `descriptor` can be read or has ended, but not past `t`: what is the case then. For host calls, after
+    /// [`allow_waits`](Self::allow_waits).
+    ///
+    /// # Errors
+    ///
+    /// When the call's deadline passes or it is cancelled before.
+    pub(super) fn wait_readable(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, Interrupt> {
+        let waker = self
+            .waker
+            .get()
+            .expect("who waits for a descriptor has prepared for it");
+        loop {
+            if let Some(interrupt) = self.interrupted() {
+                return Err(interrupt);
+            }
+            let until = t.min(self.at());
+            let timeout = (until != Time::NEVER).then(|| TimeSpec::from(until.since(clock::now())));
+            let mut fds = [descriptor, waker.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match ppoll(&mut fds, timeout, None) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => panic!("the descriptors of a worker stay open: {errno}"),
+            }
+            if fds[1].any() == Some(true) {
+                let _ = waker.read(); // it was for this call or for an earlier one: the next look tells
+            }
+            let found = fds[0].revents().unwrap_or(PollFlags::empty());
+            if !found.is_empty() || clock::now() >= t {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The running call.
+    #[must_use]
+    pub fn call(&self) -> Option<CallId> {
+        let word = self.word.load(Ordering::Acquire);
+        (word & STATE != IDLE).then_some(CallId(word >> 2))
+    }
+
+    /// For the watchdog, at a deadline: wakes what sleeps in host calls, which then look at the clock
+    /// themselves. The caller bumps the epoch afterwards.
+    pub fn expire(&self) {
+        self.wake_sleepers();
+        fence(Ordering::SeqCst);
+    }
+
+    /// The third rung: `true` if `call` is still running. From then on [`disarm`](Self::disarm) returns
+    /// `false`, and the caller ends the process.
+    pub fn condemn(&self, call: CallId) -> bool {
+        let running = call.0 << 2 | RUNNING;
+        self.word
+            .compare_exchange(
+                running,
+                call.0 << 2 | CONDEMNED,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    fn wake_sleepers(&self) {
+        // Holding the gate once makes sure that a sleeper has either seen what was written before, or sleeps
+        // already and gets the notification.
+        drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake.notify_all();
+        if let Some(waker) = self.waker.get() {
+            let _ = waker.write(1); // it can only fail when it is awake already
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    fn soon() -> Time {
+        clock::now() + Duration::from_millis(20)
+    }
+
+    fn late() -> Time {
+        clock::now() + Duration::from_secs(600)
+    }
+
+    #[test]
+    fn nothing_is_interrupted_while_idle() {
+        let deadline = Deadline::new();
+        assert_eq!(
+            (deadline.at(), deadline.call(), deadline.interrupted()),
+            (Time::NEVER, None, None)
+        );
+        deadline.arm(Time(0));
+        assert_eq!(deadline.interrupted(), Some(Interrupt::Timeout));
+        assert_eq!(deadline.remaining(), Duration::ZERO);
+        assert!(deadline.disarm());
+        assert_eq!((deadline.at(), deadline.interrupted()), (Time::NEVER, None));
+        assert!(deadline.disarm(), "to disarm twice is harmless");
+    }
+
+    #[test]
+    fn a_cancel_request_hits_its_own_call_only() {
+        let deadline = Deadline::new();
+        deadline.cancel_running();
+        deadline.arm(late());
+        assert_eq!(deadline.interrupted(), None, "cancelled before it began");
+        let first = deadline.call().unwrap();
+        deadline.cancel_running();
+        assert_eq!(deadline.interrupted(), Some(Interrupt::Cancelled));
+        assert!(deadline.disarm());
+        deadline.arm(late());
+        assert_eq!(deadline.interrupted(), None);
+        deadline.cancel(first);
+        assert_eq!(deadline.interrupted(), None, "a late request");
+    }
+
+    #[test]
+    fn a_deadline_can_be_moved_while_the_call_runs() {
+        let deadline = Deadline::new();
+        deadline.arm(Time(0));
+        deadline.extend(late());
+        assert_eq!(deadline.interrupted(), None);
+        assert!(deadline.remaining() > Duration::from_secs(500));
+        let (call, at) = deadline.running().unwrap();
+        assert_eq!((Some(call), at), (deadline.call(), deadline.at()));
+    }
+
+    #[test]
+    fn a_sleeper_wakes_when_it_wanted_to_or_at_the_deadline() {
+        let deadline = Deadline::new();
+        deadline.arm(late());
+        let wanted = soon();
+        assert_eq!(deadline.sleep_until(wanted), Ok(()));
+        assert!(clock::now() >= wanted);
+        assert!(deadline.disarm());
+
+        let at = soon();
+        deadline.arm(at);
+        assert_eq!(deadline.sleep_until(Time::NEVER), Err(Interrupt::Timeout));
+        assert!(clock::now() >= at);
+    }
+
+    #[test]
+    fn a_sleeper_wakes_when_it_is_cancelled() {
+        let deadline = Deadline::new();
+        deadline.arm(Time::NEVER);
+        thread::scope(|scope| {
+            let sleeper = scope.spawn(|| deadline.sleep_until(Time::NEVER));
+            // Whether it sleeps already or not: it must not miss the request.
+            deadline.cancel_running();
+            assert_eq!(sleeper.join().unwrap(), Err(Interrupt::Cancelled));
+        });
+    }
+
+    #[test]
+    fn a_sleeper_notices_that_its_deadline_was_moved_to_an_earlier_moment() {
+        let deadline = Deadline::new();
+        deadline.arm(Time::NEVER);
+        thread::scope(|scope| {
+            let sleeper = scope.spawn(|| deadline.sleep_until(Time::NEVER));
+            deadline.extend(Time(0));
+            assert_eq!(sleeper.join().unwrap(), Err(Interrupt::Timeout));
+        });
+    }
+
+    #[test]
+    fn a_condemned_call_stays_condemned() {
+        let deadline = Deadline::new();
+        deadline.arm(Time(0));
+        let call = deadline.call().unwrap();
+        assert!(deadline.condemn(call));
+        assert!(!deadline.condemn(call), "only once");
+        assert!(!deadline.disarm());
+        assert!(!deadline.disarm());
+        deadline.arm(late());
+        assert!(!deadline.disarm(), "no new call begins");
+    }
+
+    #[test]
+    fn a_call_that_has_ended_cannot_be_condemned() {
+        let deadline = Deadline::new();
+        deadline.arm(Time(0));
+        let call = deadline.call().unwrap();
+        assert!(deadline.disarm());
+        assert!(!deadline.condemn(call));
+        deadline.arm(late());
+        assert!(!deadline.condemn(call), "the next call is another one");
+        assert!(deadline.disarm());
+    }
+
+    #[test]
+    fn of_disarm_and_condemn_exactly_one_wins() {
+        let mut wins = [0, 0];
+        for _ in 0..2000 {
+            let deadline = Deadline::new();
+            deadline.arm(Time(0));
+            let call = deadline.call().unwrap();
+            let start = Barrier::new(2);
+            let (disarmed, condemned) = thread::scope(|scope| {
+                let watchdog = scope.spawn(|| {
+                    start.wait();
+                    deadline.condemn(call)
+                });
+                start.wait();
+                (deadline.disarm(), watchdog.join().unwrap())
+            });
+            assert_ne!(disarmed, condemned);
+            wins[usize::from(condemned)] += 1;
+        }
+        assert_eq!(wins[0] + wins[1], 2000);
+    }
+
+    #[test]
+    fn a_watchdog_never_sees_an_earlier_deadline_than_the_calls_own() {
+        // Call number N gets deadline N, so a torn view would show.
+        let deadline = Deadline::new();
+        thread::scope(|scope| {
+            let watchdog = scope.spawn(|| {
+                loop {
+                    if let Some((call, at)) = deadline.running() {
+                        assert_eq!(at, Time(call.0));
+                        if call.0 == 100_000 {
+                            break;
+                        }
+                    }
+                }
+            });
+            for n in 1..100_000 {
+                deadline.arm(Time(n));
+                assert!(deadline.disarm());
+            }
+            deadline.arm(Time(100_000));
+            watchdog.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,270 @@
+//! What an instance may allocate, and the memory of what it was refused.
+//!
+//! The engine asks here before it makes or grows a memory or a table. The answer decides whether the guest may,
+//! and stays known until the call has ended: a guest that traps because its memory is full ended as `memory`,
+//! not as `trap`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wasmtime::ResourceLimiter;
+
+use mpwasm_types::settings::TABLE_ELEMENT;
+
+/// Linear memory and tables that the kept callback instances of one guest share, bytes.
+///
+/// Only the thread that owns the executor touches it; the atomic is there because stores must be `Send`, and
+/// `Relaxed` is enough.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    used: AtomicU64,
+}
+
+/// The limits of one instance.
+#[derive(Debug)]
+pub(super) struct Limits {
+    cap: u64,
+    max_table: u32,
+    shared: Option<Arc<Budget>>,
+    /// What the memory of this instance has taken from `shared`.
+    reserved: u64,
+    /// What its tables have.
+    tables: u64,
+    peak: u64,
+    refused: bool,
+    refused_last: bool,
+}
+
+impl Limits {
+    /// An instance that may use `cap` bytes of linear memory by itself, and tables of `max_table` elements each.
+    pub(super) fn new(cap: u64, max_table: u32) -> Self {
+        Self {
+            cap,
+            max_table,
+            shared: None,
+            reserved: 0,
+            tables: 0,
+            peak: 0,
+            refused: false,
+            refused_last: false,
+        }
+    }
+
+    /// An instance that may use what others left over of the `cap` bytes they share.
+    pub(super) fn sharing(cap: u64, max_table: u32, budget: Arc<Budget>) -> Self {
+        Self {
+            shared: Some(budget),
+            ..Self::new(cap, max_table)
+        }
+    }
+
+    /// A new call begins on an instance that lives on: its size stays, what it was refused is forgotten.
+    pub(super) fn begin(&mut self, cap: u64) {
+        self.cap = cap;
+        self.refused = false;
+        self.refused_last = false;
+    }
+
+    /// Bytes that the instance's memory may have.
+    pub(super) fn cap(&self) -> u64 {
+        self.cap
+    }
+
+    /// Largest size of the instance's memory so far, bytes.
+    pub(super) fn peak(&self) -> u64 {
+        self.peak
+    }
+
+    /// Whether the instance was refused memory in this call.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Whether the last time that the instance asked for memory in this call, it was refused.
+    pub(super) fn was_refused_last(&self) -> bool {
+        self.refused_last
+    }
+
+    fn allows(&mut self, current: u64, desired: u64) -> bool {
+        let Some(shared) = &self.shared else {
+            return desired <= self.cap;
+        };
+        // The reservation may be out of date by a growth that the system refused after we had allowed it:
+        // `current` is the truth.
+        let used = shared.used.load(Ordering::Relaxed) - self.reserved;
+        let allowed = used.checked_add(desired).is_some_and(|sum| sum <= self.cap);
+        self.reserved = if allowed { desired } else { current };
+        shared.used.store(used + self.reserved, Ordering::Relaxed);
+        allowed
+    }
+
+    /// Whether a table may grow by `more` elements. Those of a fresh instance are bounded by themselves; those of kept
+    /// ones, of which there can be many, also count as memory.
+    fn allows_elements(&mut self, more: usize) -> bool {
+        let Some(shared) = &self.shared else {
+            return true;
+        };
+        let bytes = TABLE_ELEMENT.saturating_mul(more as u64);
+        let used = shared.used.load(Ordering::Relaxed).saturating_add(bytes);
+        if used > self.cap {
+            self.refused = true;
+            return false;
+        }
+        self.tables += bytes;
+        shared.used.store(used, Ordering::Relaxed);
+        true
+    }
+}
+
+impl Drop for Limits {
+    /// The instance is gone: others may have what it had.
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared
+                .used
+                .fetch_sub(self.reserved + self.tables, Ordering::Relaxed);
+        }
+    }
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let within_type = maximum.is_none_or(|maximum| desired <= maximum);
+        let allowed = within_type && self.allows(current as u64, desired as u64);
+        if allowed {
+            self.peak = self.peak.max(desired as u64);
+        } else {
+            self.refused = true;
+        }
+        self.refused_last = !allowed;
+        Ok(allowed)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.refused = true;
+        self.refused_last = true;
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let within_limits =
+            desired <= self.max_table as usize && maximum.is_none_or(|maximum| desired <= maximum);
+        Ok(within_limits && self.allows_elements(desired.saturating_sub(current)))
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn memories(&self) -> usize {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 65536;
+
+    fn grow(limits: &mut Limits, current: usize, desired: usize) -> bool {
+        limits
+            .memory_growing(current * PAGE, desired * PAGE, None)
+            .expect("the limits never trap")
+    }
+
+    #[test]
+    fn memory_grows_up_to_the_cap() {
+        let mut limits = Limits::new(4 * PAGE as u64, 0);
+        assert!(grow(&mut limits, 0, 1));
+        assert!(grow(&mut limits, 1, 4));
+        assert!(!limits.was_refused());
+        assert!(!grow(&mut limits, 4, 5));
+        assert_eq!(limits.peak(), 4 * PAGE as u64);
+        assert!(limits.was_refused() && limits.was_refused_last());
+    }
+
+    #[test]
+    fn a_growth_that_is_allowed_after_a_refusal_is_remembered_as_such() {
+        let mut limits = Limits::new(4 * PAGE as u64, 0);
+        assert!(!grow(&mut limits, 1, 9));
+        assert!(grow(&mut limits, 1, 2));
+        assert!(limits.was_refused() && !limits.was_refused_last());
+        limits.begin(4 * PAGE as u64);
+        assert!(!limits.was_refused());
+    }
+
+    #[test]
+    fn the_memorys_own_maximum_refuses_too() {
+        let mut limits = Limits::new(u64::MAX, 0);
+        assert!(!limits.memory_growing(PAGE, 3 * PAGE, Some(2 * PAGE)).unwrap());
+        assert!(limits.was_refused());
+    }
+
+    #[test]
+    fn instances_share_a_budget_and_give_it_back() {
+        let budget = Arc::new(Budget::default());
+        let cap = 10 * PAGE as u64;
+        let mut first = Limits::sharing(cap, 0, budget.clone());
+        let mut second = Limits::sharing(cap, 0, budget.clone());
+        assert!(grow(&mut first, 0, 6));
+        assert!(!grow(&mut second, 0, 5));
+        assert!(grow(&mut second, 0, 4));
+        assert!(!grow(&mut first, 6, 7));
+        drop(second);
+        assert!(grow(&mut first, 6, 10));
+        drop(first);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_growth_that_the_system_refused_is_not_charged_for_ever() {
+        let budget = Arc::new(Budget::default());
+        let mut limits = Limits::sharing(10 * PAGE as u64, 0, budget.clone());
+        assert!(grow(&mut limits, 0, 1));
+        assert!(grow(&mut limits, 1, 9));
+        limits
+            .memory_grow_failed(wasmtime::Error::msg("no memory"))
+            .unwrap();
+        assert!(!grow(&mut limits, 1, 11));
+        assert_eq!(budget.used.load(Ordering::Relaxed), PAGE as u64);
+    }
+
+    #[test]
+    fn tables_of_kept_instances_count_as_their_memory() {
+        let budget = Arc::new(Budget::default());
+        let limits = || Limits::sharing(2 * PAGE as u64, 20_000, Arc::clone(&budget));
+        let (mut first, mut second) = (limits(), limits());
+        assert!(first.table_growing(0, 10_000, None).unwrap());
+        assert!(grow(&mut second, 0, 0) && !second.table_growing(0, 10_000, None).unwrap());
+        assert!(second.was_refused());
+        drop(first);
+        assert!(grow(&mut second, 0, 1) && second.table_growing(0, 8_000, None).unwrap());
+        assert!(!grow(&mut second, 1, 2));
+        drop(second);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn tables_have_a_cap_of_their_own() {
+        let mut limits = Limits::new(0, 1000);
+        assert!(limits.table_growing(0, 1000, None).unwrap());
+        assert!(!limits.table_growing(0, 1001, None).unwrap());
+        assert!(!limits.table_growing(0, 3, Some(2)).unwrap());
+        assert!(!limits.was_refused(), "a table is not linear memory");
+    }
+}

@@ -1,0 +1,130 @@
+//! What a module imports, exports and needs, read from its sections without compiling anything.
+
+use std::fmt;
+
+use wasmtime_environ::wasmparser::types::{EntityType, Types};
+use wasmtime_environ::wasmparser::{
+    BinaryReaderError, FuncType, MemoryType, Parser, Payload, ValType, ValidPayload, Validator, WasmFeatures,
+};
+
+use mpwasm_types::guest_info::InitialSizes;
+
+/// Bytes of a page of linear memory.
+pub(super) const PAGE: u64 = 65536;
+
+/// The types of a module.
+pub(super) struct ModuleTypes(Types);
+
+/// The type of an import or export.
+pub(super) enum Extern<'a> {
+    Func(&'a FuncType),
+    Memory(MemoryType),
+    Global,
+    Table,
+    Tag,
+}
+
+impl ModuleTypes {
+    /// Reads the types of a module that the engine has validated. The bodies of its functions are passed over.
+    ///
+    /// # Errors
+    /// When it is no valid module.
+    pub(super) fn read(binary: &[u8]) -> Result<Option<Self>, BinaryReaderError> {
+        // Which features are accepted, the engine has decided.
+        let mut validator = Validator::new_with_features(WasmFeatures::all());
+        for payload in Parser::new(0).parse_all(binary) {
+            if let ValidPayload::End(types) = validator.payload(&payload?)? {
+                return Ok(Some(Self(types)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Module, name and type of each import.
+    pub(super) fn imports(&self) -> impl Iterator<Item = (&str, &str, Extern<'_>)> {
+        let types = self.0.as_ref();
+        let imports: Vec<_> = types.core_imports().into_iter().flatten().collect();
+        imports
+            .into_iter()
+            .map(|(module, name, ty)| (module, name, self.shape(ty)))
+    }
+
+    /// Name and type of each export.
+    pub(super) fn exports(&self) -> impl Iterator<Item = (&str, Extern<'_>)> {
+        let types = self.0.as_ref();
+        let exports: Vec<_> = types.core_exports().into_iter().flatten().collect();
+        exports.into_iter().map(|(name, ty)| (name, self.shape(ty)))
+    }
+
+    /// What an instance has of its own before it runs.
+    pub(super) fn initial_sizes(&self) -> InitialSizes {
+        let types = self.0.as_ref();
+        let imported = |wanted: fn(&Extern<'_>) -> bool| {
+            let count = self.imports().filter(|(_, _, ty)| wanted(ty)).count();
+            u32::try_from(count).unwrap_or(u32::MAX)
+        };
+        let first_memory = imported(|ty| matches!(ty, Extern::Memory(_)));
+        let first_table = imported(|ty| matches!(ty, Extern::Table));
+        let memories = (first_memory..types.memory_count()).map(|index| types.memory_at(index).initial);
+        let tables = (first_table..types.table_count()).map(|index| types.table_at(index).initial);
+        InitialSizes {
+            memory: memories.max().unwrap_or(0).saturating_mul(PAGE),
+            table_elements: tables.max().unwrap_or(0),
+            tables: types.table_count() - first_table,
+        }
+    }
+
+    fn shape(&self, ty: EntityType) -> Extern<'_> {
+        match ty {
+            EntityType::Func(id) | EntityType::FuncExact(id) => Extern::Func(self.0[id].unwrap_func()),
+            EntityType::Memory(ty) => Extern::Memory(ty),
+            EntityType::Global(_) => Extern::Global,
+            EntityType::Table(_) => Extern::Table,
+            EntityType::Tag(_) => Extern::Tag,
+        }
+    }
+}
+
+/// Returns the sizes of the bodies of a module's functions, bytes; of those before the first error, if there is one.
+pub(super) fn body_sizes(binary: &[u8]) -> Vec<usize> {
+    let payloads = Parser::new(0).parse_all(binary).map_while(Result::ok);
+    let size = |payload| match payload {
+        Payload::CodeSectionEntry(body) => Some(body.range().len()),
+        _ => None,
+    };
+    payloads.filter_map(size).collect()
+}
+
+/// The type as it stands in a message.
+impl fmt::Display for Extern<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Func(ty) => signature(f, ty),
+            Self::Memory(_) => f.write_str("a memory"),
+            Self::Global => f.write_str("a global"),
+            Self::Table => f.write_str("a table"),
+            Self::Tag => f.write_str("a tag"),
+        }
+    }
+}
+
+fn signature(f: &mut fmt::Formatter<'_>, ty: &FuncType) -> fmt::Result {
+    f.write_str("a function ")?;
+    list(f, ty.params())?;
+    f.write_str(" -> ")?;
+    match ty.results() {
+        [one] => write!(f, "{one}"),
+        results => list(f, results),
+    }
+}
+
+/// `(i32, i64)`, with an end: a hostile guest's functions have a thousand parameters.
+fn list(f: &mut fmt::Formatter<'_>, types: &[ValType]) -> fmt::Result {
+    const SHOWN: usize = 16;
+    f.write_str("(")?;
+    for (i, ty) in types.iter().take(SHOWN).enumerate() {
+        let comma = if i == 0 { "" } else { ", " };
+        write!(f, "{comma}{ty}")?;
+    }
+    f.write_str(if types.len() > SHOWN { ", ...)" } else { ")" })
+}

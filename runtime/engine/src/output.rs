@@ -1,0 +1,285 @@
+//! What a guest prints and logs: counted, cut at the cap, and handed on, or captured for a command's result.
+//!
+//! A guest that prints past the cap loses what is more, and never notices: nothing closes, traps or blocks. Who
+//! takes the bytes, and how they travel, is behind [`Prints`].
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use super::command::Captured;
+use mpwasm_types::outcome::{LogLevel, Stream};
+use mpwasm_types::settings::{LOG_LINE_COST, MAX_LOG_LINE, log_cap};
+
+/// Takes what guests print. It must not fail, and should not block for long: it is called on the thread that
+/// runs the guest, within the guest's time.
+pub trait Prints: Send + Sync {
+    /// Bytes that a guest wrote to its stdout or stderr, as it wrote them, already capped.
+    fn print(&self, stream: Stream, bytes: &[u8]);
+    /// A log line without its newline, already capped. It may hold newlines of its own.
+    fn log(&self, level: LogLevel, text: &str);
+}
+
+/// The output of one call at a time.
+///
+/// It is shared with the streams inside the WASI context, hence the atomics; all of them are used by the thread
+/// that runs the guest, so `Relaxed` is enough.
+pub(super) struct Output {
+    prints: Arc<dyn Prints>,
+    /// Bytes that may still be handed on in this call.
+    left: AtomicU64,
+    /// And of these as log lines.
+    log_left: AtomicU64,
+    /// Bytes that were written to stdout in this call, with what was cut.
+    stdout: AtomicU64,
+    truncated: AtomicBool,
+    /// Whether what is written is kept here instead of being handed on.
+    captures: AtomicBool,
+    captured: Mutex<Captured>,
+}
+
+impl Output {
+    pub(super) fn new(prints: Arc<dyn Prints>) -> Self {
+        Self {
+            prints,
+            left: AtomicU64::new(0),
+            log_left: AtomicU64::new(0),
+            stdout: AtomicU64::new(0),
+            truncated: AtomicBool::new(false),
+            captures: AtomicBool::new(false),
+            captured: Mutex::default(),
+        }
+    }
+
+    /// A new call begins, which may hand on `max` bytes.
+    pub(super) fn begin(&self, max: u64) {
+        self.captures.store(false, Ordering::Relaxed);
+        self.left.store(max, Ordering::Relaxed);
+        self.log_left.store(log_cap(max), Ordering::Relaxed);
+        self.stdout.store(0, Ordering::Relaxed);
+        self.truncated.store(false, Ordering::Relaxed);
+    }
+
+    /// The call that has begun is a command's: its streams are kept here, and only its log lines are handed on.
+    pub(super) fn capture(&self) {
+        self.captures.store(true, Ordering::Relaxed);
+        *self.captured() = Captured::default();
+    }
+
+    /// What was captured in this call.
+    pub(super) fn captured(&self) -> MutexGuard<'_, Captured> {
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The call has ended, and what was captured was used.
+    pub(super) fn end(&self) {
+        if self.captures.load(Ordering::Relaxed) {
+            *self.captured() = Captured::default();
+        }
+    }
+
+    pub(super) fn print(&self, stream: Stream, bytes: &[u8]) {
+        if stream == Stream::Stdout {
+            self.stdout.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        let kept = self.take(bytes.len());
+        if kept == 0 {
+            return;
+        }
+        if self.captures.load(Ordering::Relaxed) {
+            let mut captured = self.captured();
+            match stream {
+                Stream::Stdout => captured.stdout.extend_from_slice(&bytes[..kept]),
+                Stream::Stderr => captured.stderr.extend_from_slice(&bytes[..kept]),
+            }
+        } else {
+            self.prints.print(stream, &bytes[..kept]);
+        }
+    }
+
+    /// Hands on a log line. It counts more than it has, so that a flood of empty lines ends too.
+    pub(super) fn log(&self, level: LogLevel, bytes: &[u8]) {
+        // Within the caps before it is decoded, so that what is dropped costs nothing; and what is counted is what
+        // travels, which for bytes that are no UTF-8 is more than was given.
+        let log_left = self.log_left.load(Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed).min(log_left);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let begun = &bytes[..bytes.len().min(MAX_LOG_LINE).min(left)];
+        let text = String::from_utf8_lossy(begun);
+        let wanted = text.len().saturating_add(LOG_LINE_COST);
+        let kept = self.take(wanted.min(left));
+        self.log_left.store(log_left - kept as u64, Ordering::Relaxed);
+        if begun.len() < bytes.len() || kept < wanted {
+            self.truncated.store(true, Ordering::Relaxed);
+        }
+        if kept >= LOG_LINE_COST {
+            let end = (kept - LOG_LINE_COST).min(MAX_LOG_LINE);
+            self.prints.log(level, &text[..text.floor_char_boundary(end)]);
+        }
+    }
+
+    /// How many of `wanted` bytes may be handed on. Flags what may not.
+    fn take(&self, wanted: usize) -> usize {
+        let left = self.left.load(Ordering::Relaxed);
+        let kept = left.min(wanted as u64);
+        self.left.store(left - kept, Ordering::Relaxed);
+        if kept < wanted as u64 {
+            self.truncated.store(true, Ordering::Relaxed);
+        }
+        // At most `wanted`, which is a `usize`.
+        kept as usize
+    }
+
+    pub(super) fn stdout_bytes(&self) -> u64 {
+        self.stdout.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn truncated(&self) -> bool {
+        self.truncated.load(Ordering::Relaxed)
+    }
+}
+
+/// One of a guest's streams, as wasmtime-wasi wants it: always ready, never full.
+#[derive(Clone)]
+pub(super) struct Printer {
+    pub(super) output: Arc<Output>,
+    pub(super) stream: Stream,
+    /// Whether the guest is told that it is a terminal.
+    pub(super) is_terminal: bool,
+}
+
+impl IsTerminal for Printer {
+    fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+}
+
+impl StdoutStream for Printer {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl Pollable for Printer {
+    fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl OutputStream for Printer {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.output.print(self.stream, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        // Also what a single `write_zeroes` may allocate.
+        Ok(64 << 10)
+    }
+
+    /// In one go: the provided method would ask for readiness before and after.
+    fn blocking_write_and_flush<'a, 'b>(
+        &'a mut self,
+        bytes: Bytes,
+    ) -> Pin<Box<dyn Future<Output = StreamResult<()>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        self.output.print(self.stream, &bytes);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl AsyncWrite for Printer {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.output.print(self.stream, bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Recorder;
+
+    fn output(max: u64) -> (Arc<Recorder>, Output) {
+        let recorder = Arc::new(Recorder::default());
+        let output = Output::new(recorder.clone());
+        output.begin(max);
+        (recorder, output)
+    }
+
+    #[test]
+    fn what_fits_is_handed_on_as_it_came() {
+        let (recorder, output) = output(6);
+        output.print(Stream::Stdout, b"abc");
+        output.print(Stream::Stderr, b"\xff\n");
+        assert_eq!(
+            (recorder.stdout(), recorder.stderr()),
+            (b"abc".to_vec(), b"\xff\n".to_vec())
+        );
+        assert_eq!((output.stdout_bytes(), output.truncated()), (3, false));
+    }
+
+    #[test]
+    fn the_streams_and_the_log_share_one_cap() {
+        let (recorder, output) = output(7 + LOG_LINE_COST as u64);
+        output.print(Stream::Stderr, b"abcd");
+        output.log(LogLevel::Info, b"x");
+        assert!(!output.truncated());
+        output.print(Stream::Stdout, b"efgh");
+        output.print(Stream::Stdout, b"ij");
+        assert_eq!(recorder.stdout(), b"ef");
+        assert_eq!((output.stdout_bytes(), output.truncated()), (6, true));
+        output.log(LogLevel::Info, b"");
+        assert_eq!(recorder.logs(), [(LogLevel::Info, "x".to_owned())]);
+    }
+
+    #[test]
+    fn empty_log_lines_use_up_the_cap_too() {
+        let (recorder, output) = output(3 * LOG_LINE_COST as u64);
+        for _ in 0..10 {
+            output.log(LogLevel::Warn, b"");
+        }
+        assert_eq!((recorder.logs().len(), output.truncated()), (3, true));
+    }
+
+    #[test]
+    fn the_next_call_starts_with_the_whole_cap() {
+        let (recorder, output) = output(2);
+        output.print(Stream::Stdout, b"abc");
+        output.begin(2);
+        assert_eq!((output.stdout_bytes(), output.truncated()), (0, false));
+        output.print(Stream::Stdout, b"de");
+        assert_eq!(recorder.stdout(), b"abde");
+    }
+}

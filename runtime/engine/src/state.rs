@@ -1,0 +1,198 @@
+//! What belongs to one instance while it runs: the data of its store.
+//!
+//! For fresh instances the same [`State`] serves one call after the other, so that its buffers are not
+//! allocated anew; a kept instance has one of its own. The imports in [`host`](super::host),
+//! [`clock`](super::clock) and [`wasi`](super::wasi) work on it.
+
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use wasmtime::Memory;
+use wasmtime_wasi::p1::WasiP1Ctx;
+
+use super::call::{Call, Export};
+use super::deadline::Deadline;
+use super::host::Pusher;
+use super::limits::Limits;
+use super::output::{Output, Prints};
+use super::stdin::Stdin;
+use super::wasi;
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::grants::Granted;
+use mpwasm_types::invocation::Invocation;
+use mpwasm_types::settings::{KEPT_BUFFER, Terminals};
+
+/// Buffers for the input and the output of calls. Between calls each has at most [`KEPT_BUFFER`] bytes.
+#[derive(Default)]
+pub(super) struct Buffers {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Buffers {
+    /// Bytes that they take.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+}
+
+pub(super) struct State {
+    /// This call's input.
+    pub(super) input: Vec<u8>,
+    /// This call's output so far.
+    pub(super) output: Vec<u8>,
+    /// Largest size of `output`.
+    pub(super) max_result: u64,
+    pub(super) task_id: u64,
+    pub(super) attempt: u32,
+    /// Whether `push` is allowed: in `tasks` only.
+    pub(super) pushes: bool,
+    pub(super) pusher: Option<Box<dyn Pusher>>,
+    /// The instance's memory, once an import has looked it up.
+    pub(super) memory: Option<Memory>,
+    pub(super) limits: Limits,
+    pub(super) deadline: Arc<Deadline>,
+    pub(super) printed: Arc<Output>,
+    /// Seeded once: no system call when a guest asks for random bytes.
+    /// Boxed because a state moves into a store and out again at each call.
+    pub(super) random: Box<StdRng>,
+    pub(super) pid: u32,
+    max_output: u64,
+    /// Whether a command's streams are captured.
+    captures: bool,
+    /// Whether the running call is a command's.
+    is_command: bool,
+    /// A command's arguments; none for others.
+    argv: Vec<String>,
+    pub(super) stdin: Arc<Stdin>,
+    /// Which of a command's streams are terminals.
+    terminals: Terminals,
+    /// What a task gets beside its input.
+    pub(super) granted: Arc<Granted>,
+    /// Made at the first WASI call that needs it, since most calls need none.
+    wasi: Option<Box<WasiP1Ctx>>,
+}
+
+impl State {
+    pub(super) fn new(settings: &EngineSettings, deadline: Arc<Deadline>, prints: Arc<dyn Prints>) -> Self {
+        Self {
+            input: Vec::new(),
+            output: Vec::new(),
+            max_result: settings.max_result,
+            task_id: 0,
+            attempt: 0,
+            pushes: false,
+            pusher: None,
+            memory: None,
+            limits: Limits::new(settings.memory, settings.max_table),
+            stdin: Arc::new(Stdin::new(deadline.clone())),
+            deadline,
+            printed: Arc::new(Output::new(prints)),
+            random: Box::new(StdRng::from_os_rng()),
+            pid: std::process::id(),
+            max_output: settings.max_output,
+            captures: settings.capture,
+            is_command: false,
+            argv: Vec::new(),
+            terminals: settings.terminals,
+            granted: Arc::default(),
+            wasi: None,
+        }
+    }
+
+    /// A new instance will be made: forgets what belonged to the previous one.
+    pub(super) fn renew(&mut self, limits: Limits) {
+        self.memory = None;
+        self.end_wasi();
+        self.limits = limits;
+    }
+
+    /// A new call begins.
+    pub(super) fn begin(&mut self, call: &Call<'_>) {
+        self.input.clear();
+        self.input.extend_from_slice(call.input);
+        self.output.clear();
+        self.task_id = call.task_id;
+        self.attempt = call.attempt;
+        self.pushes = call.export == Export::Tasks;
+        self.printed.begin(self.max_output);
+        self.end_command();
+    }
+
+    /// Exchanges the buffers of this state for others: those are used from now on.
+    pub(super) fn exchange(&mut self, buffers: &mut Buffers) {
+        std::mem::swap(&mut self.input, &mut buffers.input);
+        std::mem::swap(&mut self.output, &mut buffers.output);
+    }
+
+    /// Bytes that its buffers take.
+    #[cfg(test)]
+    pub(super) fn buffers(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+
+    /// The call that has begun is a command's. `false` when its input is no [`Invocation`].
+    pub(super) fn begin_command(&mut self) -> bool {
+        let input = std::mem::take(&mut self.input);
+        let Some(Invocation { argv, stdin }) = Invocation::decode(&input) else {
+            return false;
+        };
+        self.argv = argv;
+        self.stdin.open(stdin);
+        self.is_command = true;
+        if self.captures {
+            self.printed.capture();
+        }
+        true
+    }
+
+    /// Whether a command's streams are captured.
+    pub(super) fn captures(&self) -> bool {
+        self.captures
+    }
+
+    /// The call has ended, and its output was used.
+    pub(super) fn end(&mut self) {
+        self.printed.end();
+        self.end_command();
+        for buffer in [&mut self.input, &mut self.output] {
+            if buffer.capacity() > KEPT_BUFFER {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
+    /// What the call had as a command is gone.
+    fn end_command(&mut self) {
+        // Looked at first: this runs for every task, and few are commands.
+        if std::mem::take(&mut self.is_command) {
+            self.argv.clear();
+            self.stdin.close();
+        }
+    }
+
+    /// Whether the instance has a WASI context.
+    pub(super) fn has_wasi(&self) -> bool {
+        self.wasi.is_some()
+    }
+
+    /// The instance is gone, and so is its WASI context, with all files that are open in it.
+    pub(super) fn end_wasi(&mut self) {
+        self.wasi = None;
+    }
+
+    /// The instance's WASI context.
+    pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        self.wasi.get_or_insert_with(|| {
+            Box::new(wasi::context(
+                &self.printed,
+                &self.argv,
+                &self.stdin,
+                self.terminals,
+                &self.granted,
+            ))
+        })
+    }
+}

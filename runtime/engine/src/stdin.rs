@@ -1,0 +1,282 @@
+//! A command's stdin: what its task has, and then what comes through a pipe, where there is one. Other guests find its
+//! end at once.
+//!
+//! To read is to wait, on the thread that runs the guest, for as long as nothing comes: until the call's deadline.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use tokio::io::{AsyncRead, ReadBuf};
+use wasmtime_wasi::cli::{IsTerminal, StdinStream};
+use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
+
+use super::deadline::{Deadline, Interrupt};
+use super::ending::Stop;
+use mpwasm_types::time::Time;
+
+/// Most bytes that are taken from the pipe with one call.
+const PIECE: usize = 64 << 10;
+
+/// The stdin of one call at a time, shared with the stream inside the WASI context.
+#[derive(Debug)]
+pub(super) struct Stdin {
+    deadline: Arc<Deadline>,
+    pipe: OnceLock<OwnedFd>,
+    left: Mutex<Left>,
+}
+
+/// What the running call can still read.
+#[derive(Debug, Default)]
+struct Left {
+    own: Bytes,
+    /// Whether it may go on with the pipe, which has not ended yet.
+    pipe: bool,
+}
+
+/// What there is to be read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AtHand {
+    /// At least so many bytes.
+    Bytes(u64),
+    /// The end.
+    End,
+}
+
+impl Stdin {
+    pub(super) fn new(deadline: Arc<Deadline>) -> Self {
+        Self {
+            deadline,
+            pipe: OnceLock::new(),
+            left: Mutex::default(),
+        }
+    }
+
+    /// Commands may read this pipe. Its end does not block, and the deadline allows waits.
+    pub(super) fn connect(&self, pipe: OwnedFd) {
+        let _ = self.pipe.set(pipe); // there is one per process
+    }
+
+    /// A command begins, whose task has this stdin.
+    pub(super) fn open(&self, own: &[u8]) {
+        *self.left() = Left {
+            own: Bytes::copy_from_slice(own),
+            pipe: self.pipe.get().is_some(),
+        };
+    }
+
+    /// A call begins that has no stdin, or has ended.
+    pub(super) fn close(&self) {
+        *self.left() = Left::default();
+    }
+
+    /// Takes at most `size` bytes, and waits for the first of them. None at the end.
+    ///
+    /// # Errors
+    /// When the deadline passes meanwhile, or the call is cancelled.
+    fn take(&self, size: usize) -> Result<Bytes, Interrupt> {
+        let mut left = self.left();
+        if size == 0 || !left.own.is_empty() || !left.pipe {
+            let size = size.min(left.own.len());
+            return Ok(left.own.split_to(size));
+        }
+        let pipe = self.pipe.get().expect("it was there when the call began");
+        let mut piece = vec![0; size.min(PIECE)];
+        loop {
+            self.deadline.wait_readable(pipe.as_fd(), Time::NEVER)?;
+            match nix::unistd::read(pipe, &mut piece) {
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                // A pipe that can't be read has ended, for a guest.
+                Ok(0) | Err(_) => {
+                    left.pipe = false;
+                    return Ok(Bytes::new());
+                }
+                Ok(count) => {
+                    piece.truncate(count);
+                    return Ok(piece.into());
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to be read, or for the end, but not past `t`: `None` when there is nothing.
+    ///
+    /// # Errors
+    /// When the deadline passes meanwhile, or the call is cancelled.
+    pub(super) fn wait_until(&self, t: Time) -> Result<Option<AtHand>, Interrupt> {
+        let left = self.left();
+        if left.own.is_empty() && left.pipe {
+            let pipe = self.pipe.get().expect("it was there when the call began");
+            let found = self.deadline.wait_readable(pipe.as_fd(), t)?;
+            return Ok(match found {
+                found if found.contains(PollFlags::POLLIN) => Some(AtHand::Bytes(1)),
+                found if found.is_empty() => None,
+                _ => Some(AtHand::End),
+            });
+        }
+        if let Some(interrupt) = self.deadline.interrupted() {
+            return Err(interrupt);
+        }
+        Ok(Some(match left.own.len() {
+            0 => AtHand::End,
+            count => AtHand::Bytes(count as u64),
+        }))
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// It, as wasmtime-wasi wants it: always ready, since a read waits by itself.
+#[derive(Clone)]
+pub(super) struct Reader {
+    pub(super) stdin: Arc<Stdin>,
+    /// Whether the guest is told that it is a terminal.
+    pub(super) is_terminal: bool,
+}
+
+impl IsTerminal for Reader {
+    fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+}
+
+impl StdinStream for Reader {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl Pollable for Reader {
+    fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl InputStream for Reader {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        match self.stdin.take(size) {
+            Err(interrupt) => Err(StreamError::Trap(Stop::Interrupted(interrupt).into())),
+            Ok(bytes) if bytes.is_empty() && size > 0 => Err(StreamError::Closed),
+            Ok(bytes) => Ok(bytes),
+        }
+    }
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Poll::Ready(match self.stdin.take(buffer.remaining()) {
+            Err(_) => Err(std::io::ErrorKind::Interrupted.into()),
+            Ok(bytes) => {
+                buffer.put_slice(&bytes);
+                Ok(())
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::testing::{Rig, command, ended, invocation};
+    use mpwasm_types::outcome::Kind;
+
+    /// Copies stdin to stdout, in pieces of at most five bytes.
+    const CAT: &str = "(loop $more
+        (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 5))
+        (if (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)) (then unreachable))
+        (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (br_if $more (i32.load (i32.const 4))))";
+
+    fn connected(body: &str) -> (Rig, std::io::PipeWriter) {
+        let mut rig = Rig::new(&command(body));
+        let (reader, writer) = std::io::pipe().unwrap();
+        mpwasm_system::poll::set_nonblocking(reader.as_fd()).unwrap();
+        rig.executor.set_stdin(reader.into()).unwrap();
+        (rig, writer)
+    }
+
+    #[test]
+    fn the_pipe_is_read_after_the_tasks_own_until_both_have_ended() {
+        let (mut rig, mut writer) = connected(CAT);
+        let writes = std::thread::spawn(move || {
+            for part in ["and ", "then ", "more"] {
+                writer.write_all(part.as_bytes()).unwrap();
+            }
+        });
+        let report = rig.command(&invocation(&[], b"first "));
+        writes.join().unwrap();
+        assert_eq!(
+            report.ending.as_deref(),
+            Ok(r#"{"exit_code":0,"stdout":"first and then more","stderr":""}"#)
+        );
+    }
+
+    #[test]
+    fn a_read_of_what_does_not_come_ends_at_the_deadline() {
+        let (mut rig, _writer) = connected(CAT);
+        let failure = rig.command_timed_out(&invocation(&[], b"some"));
+        assert_eq!(failure.data.as_deref(), Some(r#"{"stdout":"some","stderr":""}"#));
+    }
+
+    #[test]
+    fn a_read_of_what_does_not_come_ends_when_the_call_is_cancelled() {
+        let body = format!("(call $log (i32.const 3) (i32.const 0) (i32.const 0)) {CAT}");
+        let (mut rig, _writer) = connected(&body);
+        let (deadline, prints) = (rig.deadline.clone(), rig.prints.clone());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while prints.logs().is_empty() {
+                    std::thread::yield_now();
+                }
+                deadline.cancel_running();
+            });
+            ended(Kind::Cancelled, rig.command(&invocation(&[], b"")));
+        });
+    }
+
+    #[test]
+    fn a_poll_waits_for_the_pipe_and_for_clocks() {
+        // Stdin, and the monotonic clock for an hour, or a millisecond when there is an argument.
+        let body = "(i32.store8 (i32.const 8) (i32.const 1))
+             (drop (call $args_sizes_get (i32.const 512) (i32.const 516)))
+             (i64.store (i32.const 48) (i64.const 7)) (i32.store (i32.const 64) (i32.const 1))
+             (i64.store (i32.const 72) (select (i64.const 1000000) (i64.const 3600000000000)
+               (i32.gt_u (i32.load (i32.const 512)) (i32.const 1))))
+             (drop (call $poll_oneoff (i32.const 0) (i32.const 1000) (i32.const 2) (i32.const 2000)))
+             (i32.store8 (i32.const 3000) (i32.add (i32.const 48) (i32.load (i32.const 2000))))
+             (i32.store8 (i32.const 3001) (i32.add (i32.const 48) (i32.load (i32.const 1000))))
+             (i32.store8 (i32.const 3002) (i32.add (i32.const 48) (i32.load16_u (i32.const 1024))))
+             (i32.store (i32.const 0) (i32.const 3000)) (i32.store (i32.const 4) (i32.const 3))
+             (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))";
+        let (mut rig, mut writer) = connected(body);
+        let mut polled = |args: &[&str]| {
+            let result = rig.command(&invocation(args, b"")).ending.unwrap();
+            result["{\"exit_code\":0,\"stdout\":\"".len()..][..3].to_owned()
+        };
+        assert_eq!(polled(&["soon"]), "170", "one event: the clock");
+        writer.write_all(b"x").unwrap();
+        assert_eq!(polled(&[]), "100", "one event: something to read");
+        drop(writer);
+        assert_eq!(polled(&[]), "100", "what was not read is still there");
+    }
+}

@@ -1,0 +1,133 @@
+//! The compiler: a process of its own that compiles one guest and exits.
+//!
+//! What it reads is untrusted, and what a compiler does with it is outside of what the engine promises: so it has a
+//! memory limit here, a time limit in the parent, a jail around it, and nothing else to lose. It runs no guest code. The artifact is
+//! data to the parent, which alone decides that it may be loaded.
+//!
+//! A large guest is compiled by several threads. They are started between the walls that stand around a thread and its
+//! children and those that stand around the process, before anything of the guest is read.
+
+use mpwasm_system::process;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use mpwasm_engine::{Compiled, compile};
+use mpwasm_protocol::messages::{FromCompiler, ToCompiler};
+use mpwasm_sandbox::child;
+use mpwasm_sandbox::jail;
+use mpwasm_system::poll::poll_until;
+use mpwasm_system::process::exit_now;
+use mpwasm_types::role::Role;
+use mpwasm_types::settings::{
+    COMPILER_MEMORY, COMPILER_STACK, COMPILER_THREAD_MEMORY, GUEST_PER_COMPILER_THREAD,
+};
+use mpwasm_types::time::Time;
+
+/// A re-executed copy of the binary becomes the compiler here.
+pub fn main() -> Result<(), String> {
+    let mut parent = child::enter()?;
+    let ToCompiler {
+        engine,
+        timeout,
+        jail,
+    } = parent.receive().map_err(|error| error.to_string())?;
+    let mut guest = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
+    let metadata = guest.metadata().map_err(|error| error.to_string())?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS).map_err(|error| error.to_string())?;
+    let memory_of = |threads: usize| COMPILER_MEMORY + threads as u64 * COMPILER_THREAD_MEMORY;
+    // Where the user has less, no thread takes a part of it.
+    let threads = match threads_for(metadata.len()) {
+        threads if memory_of(threads) <= hard => threads,
+        _ => 0,
+    };
+    let memory = memory_of(threads).min(hard);
+    setrlimit(Resource::RLIMIT_AS, memory, memory).map_err(|error| error.to_string())?;
+    if let Some(plan) = &jail {
+        // The kernel counts the time of all threads together.
+        let time = timeout.saturating_mul(u32::try_from(threads).unwrap_or(u32::MAX).max(1));
+        jail::shut_in(Role::Compiler, plan, [])
+            .and_then(|()| jail::processor_time(time))
+            .map_err(|error| error.to_string())?;
+    }
+    let life = parent
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| error.to_string())?;
+    let up = Arc::new(Barrier::new(2));
+    let watches = Arc::clone(&up);
+    thread::spawn(move || {
+        watches.wait();
+        // The parent sends nothing more: what can be read is the end.
+        let mut fds = [PollFd::new(life.as_fd(), PollFlags::POLLIN)];
+        let _ = poll_until(&mut fds, Time::NEVER);
+        exit_now(0);
+    });
+    process::never_shrink_heaps();
+    let threads = start(threads);
+    let mut bytes = Vec::new();
+    guest
+        .rewind()
+        .and_then(|()| guest.read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    // What a thread needs for its start is not in the jail's list.
+    up.wait();
+    if let Some(plan) = &jail {
+        jail::lock(Role::Compiler, plan).map_err(|error| error.to_string())?;
+    }
+    let compiled = compile(&bytes, &engine, threads.as_ref(), |info| {
+        // If it can't be sent, neither can what follows.
+        let _ = parent.send(&FromCompiler::Checked(info));
+    });
+    let answer = match &compiled {
+        Compiled::Accepted(artifact) => FromCompiler::Compiled(artifact),
+        Compiled::Refused(info) => FromCompiler::Refused(info.clone()),
+        Compiled::NotWasm(why) => FromCompiler::NotWasm(why),
+    };
+    parent.send(&answer).map_err(|error| error.to_string())
+}
+
+/// Returns how many threads compile a guest of this size: 0 if the first thread of the process does it alone.
+fn threads_for(guest: u64) -> usize {
+    let most = usize::try_from(guest / GUEST_PER_COMPILER_THREAD).unwrap_or(usize::MAX);
+    if most < 2 {
+        return 0;
+    }
+    match thread::available_parallelism().map_or(1, NonZeroUsize::get) {
+        1 => 0,
+        processors => processors.min(most),
+    }
+}
+
+/// Starts `threads` threads and waits until they are up. `None` if there are to be none, or the system gives no more: then
+/// the first thread of the process works alone.
+fn start(threads: usize) -> Option<ThreadPool> {
+    if threads == 0 {
+        return None;
+    }
+    let (up, started) = mpsc::channel();
+    let mut expected = 0;
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .spawn_handler(|worker| {
+            let up = up.clone();
+            let run = move || {
+                // The receiver waits for it.
+                let _ = up.send(());
+                worker.run();
+            };
+            thread::Builder::new().stack_size(COMPILER_STACK).spawn(run)?;
+            expected += 1;
+            Ok(())
+        })
+        .build();
+    for () in started.iter().take(expected) {}
+    pool.ok()
+}

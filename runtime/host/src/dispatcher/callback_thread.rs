@@ -1,0 +1,431 @@
+//! The thread that runs callbacks, and the watchdog beside it.
+//!
+//! A callback is guest code in the one process that must not die: it has an instance, a deadline, a memory cap and
+//! an output cap of its own, and the event loop never waits for it. What can block in it ends at the deadline by
+//! itself, and so do loops and calls. But the engine looks at the deadline at these only, and a guest can compute for
+//! minutes between two of them, or between two imports that each take a moment (on the way back out of a deep
+//! recursion). A thread can't be killed alone: one that does not end in time is abandoned, the event loop starts
+//! another, and what is left of the old one says nothing any more and ends with its call.
+
+use mpwasm_system::clock;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::GuestArtifact;
+use mpwasm_engine::watchdog;
+use mpwasm_engine::watchdog::{Alarm, Ward};
+use mpwasm_engine::{Call, Deadline, Executor, Export, Prints, Role};
+use mpwasm_protocol::messages::Source;
+use mpwasm_system::process::exact_timers;
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::final_budget::FinalBudget;
+use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
+use mpwasm_types::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, OUTPUT_PIECE, Settings, thread_stack};
+use mpwasm_types::time::Time;
+
+/// Memory that callbacks' prints and log lines may hold until the event loop takes them, bytes.
+const PRINTS_HIGH_WATER: usize = 4 << 20;
+/// What each of them holds besides its text: a guest can print a byte at a time, or log nothing at all.
+const EVENT_COST: usize = 128;
+
+/// From the event loop.
+#[derive(Debug)]
+pub enum Job {
+    /// The next guest, in the order of loading. It becomes code with its first callback.
+    Load(Arc<GuestArtifact>),
+    /// A callback to run.
+    Run {
+        /// The task's id.
+        id: u64,
+        /// Its guest.
+        guest: u32,
+        /// Its model.
+        model: u32,
+        /// The attempt that ended so.
+        attempt: u32,
+        /// Which of the model's two callbacks.
+        export: Export,
+        /// The result, or the error object.
+        input: Bytes,
+    },
+    /// The `final_callback` of this model of this guest.
+    Final(u32, u32),
+}
+
+/// To the event loop.
+#[derive(Debug)]
+pub enum Event {
+    /// A callback printed.
+    Output {
+        source: Source,
+        stream: Stream,
+        bytes: Box<[u8]>,
+    },
+    /// A callback logged.
+    Log {
+        source: Source,
+        level: LogLevel,
+        text: Box<str>,
+    },
+    /// The callback for this task has ended, well or not. `last` says that it was the timeout with which the model's
+    /// callbacks are switched off, `kept` that its instance lives on.
+    Ended {
+        id: u64,
+        failure: Option<Failure>,
+        last: bool,
+        kept: bool,
+    },
+    /// A final callback has ended, with its value if it went well.
+    Final(Result<String, Failure>),
+    /// The callback for this task was not run: the model's callbacks had been switched off.
+    Skipped { id: u64 },
+    /// This callback did not end in time: nothing more will come from this thread.
+    Stuck(Source),
+    /// No callback can ever run.
+    Unable(String),
+}
+
+/// The event loop's end.
+#[derive(Debug)]
+pub struct Link {
+    jobs: Sender<Job>,
+    events: Receiver<Event>,
+    mouth: Arc<Mouth>,
+}
+
+impl Link {
+    /// Starts the thread.
+    pub fn start(settings: &Settings) -> std::io::Result<Self> {
+        let (jobs, for_thread) = channel();
+        let (sender, events) = channel();
+        let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new()))?);
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let mouth = Arc::new(Mouth {
+            events: Mutex::new(sender),
+            wake,
+            is_woken: AtomicBool::new(false),
+            source: Mutex::new(Source::Callback(0)),
+            waiting: Mutex::new(0),
+            drained: Condvar::new(),
+            alarm: Arc::clone(&alarm),
+        });
+        let thread = Thread {
+            settings: settings.clone(),
+            mouth: Arc::clone(&mouth),
+            alarm,
+        };
+        std::thread::Builder::new()
+            .name("callbacks".to_owned())
+            .stack_size(thread_stack(settings.stack))
+            .spawn(move || thread.run(&for_thread))?;
+        Ok(Self { jobs, events, mouth })
+    }
+
+    /// Hands a job to the thread.
+    pub fn send(&self, job: Job) {
+        // It can only fail after `Event::Unable`, with which the pool fails.
+        let _ = self.jobs.send(job);
+    }
+
+    /// What the thread said next.
+    pub fn receive(&self) -> Option<Event> {
+        let event = self.events.try_recv().ok()?;
+        match &event {
+            Event::Output { bytes, .. } => self.mouth.taken(bytes.len()),
+            Event::Log { text, .. } => self.mouth.taken(text.len()),
+            _ => {}
+        }
+        Some(event)
+    }
+
+    /// The event loop is about to look.
+    pub fn clear_wake(&self) {
+        // It may not be readable yet: then it will be, and another look follows.
+        if self.mouth.is_woken.load(Ordering::Relaxed) && self.mouth.wake.read().is_ok() {
+            // In this order: what is said from here on wakes again, and what was said before is there to be seen.
+            self.mouth.is_woken.swap(false, Ordering::AcqRel);
+        }
+    }
+
+    /// The event loop has not heard all.
+    pub fn wake_again(&self) {
+        self.mouth.wake();
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.mouth.wake.as_fd()
+    }
+}
+
+/// Through which the thread speaks.
+#[derive(Debug)]
+struct Mouth {
+    events: Mutex<Sender<Event>>,
+    wake: EventFd,
+    /// `wake` is readable, or about to be: one is enough for all events until the event loop looks.
+    is_woken: AtomicBool,
+    /// The callback that runs.
+    source: Mutex<Source>,
+    /// Memory of prints and log lines that the event loop has not taken yet.
+    waiting: Mutex<usize>,
+    drained: Condvar,
+    alarm: Arc<Alarm>,
+}
+
+impl Mouth {
+    fn source(&self) -> Source {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on another callback runs.
+    fn begin(&self, source: Source) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
+    }
+
+    fn say(&self, event: Event) {
+        // It can only fail when the event loop is gone, and with it the process.
+        let _ = self
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .send(event);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
+            let _ = self.wake.write(1);
+        }
+    }
+
+    /// The event loop has taken a print or log line with so much text.
+    fn taken(&self, text: usize) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= text + EVENT_COST;
+        self.drained.notify_all();
+    }
+
+    /// Notes that a print or log line with so much text is about to be said. Waits until there is room for it: the
+    /// back-pressure of callbacks' output. The callback's clock stands still meanwhile, unless its time is over.
+    fn make_room(&self, text: usize) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |held: &mut usize| *held >= PRINTS_HIGH_WATER;
+        let deadline = self.alarm.deadline();
+        let left = deadline.remaining();
+        if full(&mut waiting) && !left.is_zero() {
+            deadline.extend(Time::NEVER);
+            waiting = self
+                .drained
+                .wait_while(waiting, full)
+                .unwrap_or_else(PoisonError::into_inner);
+            let at = clock::now() + left;
+            deadline.extend(at);
+            self.alarm.nudge(at);
+        }
+        *waiting += text + EVENT_COST;
+    }
+}
+
+impl Prints for Mouth {
+    fn print(&self, stream: Stream, bytes: &[u8]) {
+        for piece in bytes.chunks(OUTPUT_PIECE) {
+            self.make_room(piece.len());
+            self.say(Event::Output {
+                source: self.source(),
+                stream,
+                bytes: piece.into(),
+            });
+        }
+    }
+
+    fn log(&self, level: LogLevel, text: &str) {
+        self.make_room(text.len());
+        self.say(Event::Log {
+            source: self.source(),
+            level,
+            text: text.into(),
+        });
+    }
+}
+
+struct Thread {
+    settings: Settings,
+    mouth: Arc<Mouth>,
+    alarm: Arc<Alarm>,
+}
+
+impl Thread {
+    fn run(self, jobs: &Receiver<Job>) {
+        if let Err(why) = self.serve(jobs) {
+            self.mouth.say(Event::Unable(why));
+        }
+    }
+
+    fn serve(&self, jobs: &Receiver<Job>) -> Result<(), String> {
+        let engine = EngineSettings::from(&self.settings);
+        let prints: Arc<dyn Prints> = Arc::clone(&self.mouth) as _;
+        let deadline = Arc::clone(self.alarm.deadline());
+        let mut executor =
+            Executor::new(Role::Callbacks, &engine, deadline, prints).map_err(|error| error.to_string())?;
+        let (engine, alarm) = (executor.engine().clone(), Arc::clone(&self.alarm));
+        let mouth = Arc::clone(&self.mouth);
+        std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || {
+                exact_timers();
+                watchdog::watch(&engine, &alarm, &mut Callback { mouth })
+            })
+            .map_err(|error| error.to_string())?;
+        exact_timers();
+        // Timeouts in a row, by guest and model.
+        let mut strikes: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut budget = FinalBudget::new(self.settings.max_result);
+        let mut guests: Vec<Arc<GuestArtifact>> = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Load(guest) => guests.push(guest),
+                Job::Run {
+                    id,
+                    guest,
+                    model,
+                    attempt,
+                    export,
+                    input,
+                } => {
+                    let strikes = strikes.entry((guest, model)).or_default();
+                    if *strikes >= CALLBACK_STRIKES {
+                        self.mouth.say(Event::Skipped { id });
+                        continue;
+                    }
+                    load_once(&mut executor, &guests, guest)?;
+                    self.mouth.begin(Source::Callback(id));
+                    let call = Call {
+                        guest,
+                        model,
+                        export,
+                        input: &input,
+                        task_id: id,
+                        attempt,
+                    };
+                    let Ok(ending) = self.call(&mut executor, &call) else {
+                        return Ok(());
+                    };
+                    // Its data and backtrace are in no record: they do not wait for the event loop.
+                    let failure = ending
+                        .err()
+                        .map(|Failure { kind, message, .. }| Failure::new(kind, message));
+                    let timed_out = failure
+                        .as_ref()
+                        .is_some_and(|failure| failure.kind == Kind::Timeout);
+                    *strikes = if timed_out { *strikes + 1 } else { 0 };
+                    let last = *strikes == CALLBACK_STRIKES;
+                    let kept = executor.keeps(guest, model);
+                    self.mouth.say(Event::Ended {
+                        id,
+                        failure,
+                        last,
+                        kept,
+                    });
+                }
+                Job::Final(guest, model) => {
+                    load_once(&mut executor, &guests, guest)?;
+                    self.mouth.begin(Source::FinalCallback { guest, model });
+                    let call = Call {
+                        guest,
+                        model,
+                        export: Export::FinalCallback,
+                        input: b"null",
+                        task_id: u64::MAX,
+                        attempt: 0,
+                    };
+                    let Ok(ending) = self.call(&mut executor, &call) else {
+                        return Ok(());
+                    };
+                    self.mouth.say(Event::Final(budget.admit(ending)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// When this thread has been abandoned.
+    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<Ending, Abandoned> {
+        let at = clock::now() + self.settings.callback_timeout;
+        self.alarm.deadline().arm(at);
+        self.alarm.nudge(at);
+        let report = executor.run_kept(call, self.settings.callback_memory);
+        match self.alarm.deadline().disarm() {
+            true => Ok(report.ending),
+            false => Err(Abandoned),
+        }
+    }
+}
+
+/// Makes code of a guest before its first callback: most guests of a large pool have none to run.
+fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: u32) -> Result<(), String> {
+    if executor.has(number) {
+        return Ok(());
+    }
+    // What is not there is refused by the executor.
+    let Some(guest) = guests.get(number as usize) else {
+        return Ok(());
+    };
+    let artifact = guest.artifact.try_clone().map_err(|error| error.to_string())?;
+    executor
+        .load_as(number, artifact, &guest.info)
+        .map_err(|error| error.to_string())
+}
+
+/// How a callback ended.
+type Ending = Result<String, Failure>;
+
+/// Another thread has taken over.
+struct Abandoned;
+
+/// What the watchdog of callbacks guards: only their deadline.
+struct Callback {
+    mouth: Arc<Mouth>,
+}
+
+impl Ward for Callback {
+    fn grace(&self) -> Duration {
+        CALLBACK_GRACE
+    }
+
+    fn condemned(&self) -> ! {
+        self.mouth.say(Event::Stuck(self.mouth.source()));
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_between_the_two_steps_of_a_wake_up_leaves_nothing_to_read_for_ever() {
+        let link = Link::start(&Settings::default()).unwrap();
+        // The thread is about to write.
+        link.mouth.is_woken.store(true, Ordering::Relaxed);
+        link.clear_wake();
+        link.mouth.wake.write(1).unwrap();
+        link.clear_wake();
+        assert!(
+            link.mouth.wake.read().is_err(),
+            "it is readable, and nobody will read it"
+        );
+        link.mouth.wake();
+        assert_eq!(link.mouth.wake.read(), Ok(1), "what is said next wakes again");
+    }
+}

@@ -1,0 +1,594 @@
+//! The worker processes: what the scheduler decides is done to them here, and nothing is decided.
+//!
+//! Nothing here waits for a worker: what one does not read stays in its [`Outgoing`], what it has to know at its start is
+//! sent [in memory](in_memory), and a process that can't be reaped is set aside.
+
+use mpwasm_system::clock;
+use mpwasm_system::poll;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+
+use super::GuestArtifact;
+use super::callbacks::Finished;
+use super::pause::Pauses;
+use mpwasm_protocol::channel::Channel;
+use mpwasm_protocol::in_memory;
+use mpwasm_protocol::messages::{Event, Ran, ToCall, ToWorker, WorkerStart, control, worker_frame};
+use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_protocol::page::{Offer, Page, SLOTS, Slots};
+use mpwasm_sandbox::child;
+use mpwasm_sandbox::child::{Executable, Process};
+use mpwasm_sandbox::cpu_affinity;
+use mpwasm_sandbox::jail::{OomScore, violation};
+use mpwasm_scheduler::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Run, Task, WorkerId};
+use mpwasm_system::inherited::explained;
+use mpwasm_types::bounded::cut;
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::grants::{Grants, OpenDir};
+use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
+use mpwasm_types::outcome::{Attempt, Failure};
+use mpwasm_types::plan::Plan;
+use mpwasm_types::role::Role;
+use mpwasm_types::settings::{MAX_FILES, MAX_NOTE, MAX_TRIED_MESSAGE, Settings, Terminals};
+use mpwasm_types::time::Time;
+
+// Each offer of the scheduler has a slot of its own in the page.
+const _: () = assert!(MAX_UNREAD <= SLOTS);
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Started: its first frame must be the hello.
+    Silent,
+    /// It is our own build; it loads its guests.
+    Greeted,
+    /// It takes tasks.
+    Ready,
+}
+
+/// One worker process.
+#[derive(Debug)]
+pub struct Member {
+    /// The process.
+    pub process: Process,
+    /// Its socket.
+    pub channel: Channel,
+    /// What waits for it to read.
+    pub outgoing: Outgoing,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Whether its end of the socket is still open.
+    pub is_open: bool,
+    /// Why it can't begin to serve, if that is so.
+    pub unable: Option<String>,
+    /// Bytes that its running task has printed and logged.
+    pub printed: u64,
+    /// Whether its socket took no more when something was last sent.
+    is_full: bool,
+    /// Which tasks it claimed.
+    slots: Slots,
+    /// Orders to its watchdog. Closing it ends the worker.
+    control: Option<File>,
+}
+
+/// All of them, and what they are started with.
+#[derive(Debug)]
+pub struct Crew {
+    size: u32,
+    /// By slot.
+    members: Vec<Option<Member>>,
+    engine: EngineSettings,
+    /// What commands read, the worker's that runs one.
+    stdin: Option<OwnedFd>,
+    /// The walls around each worker.
+    jail: Option<Plan>,
+    /// With which workers are started such that they die first.
+    score: Option<OomScore>,
+    /// By number.
+    guests: Vec<Arc<GuestArtifact>>,
+    /// What tasks get beside their args.
+    grants: Grants,
+    /// The directories of these.
+    dirs: Dirs,
+    max_frame: usize,
+    max_args: u64,
+    max_files: u32,
+    /// The processors on which workers should keep apart.
+    homes: Vec<u32>,
+    /// Tasks that the scheduler ended; the event loop takes them.
+    pub finished: Vec<Finished>,
+    /// Attempts that the scheduler ended, with the ids of their tasks, which have not ended; the event loop takes them.
+    pub tried: Vec<(u64, Attempt)>,
+    /// Processes that could not be started, and why: as good as exited.
+    pub stillborn: Vec<(WorkerId, String)>,
+    /// What the parent should know.
+    pub notes: Vec<Note>,
+    /// Whether somebody wants to know what becomes of workers.
+    tells: bool,
+    /// Not reaped in time after SIGKILL.
+    abandoned: Vec<Process>,
+    pauses: Pauses,
+}
+
+/// Something to tell.
+#[derive(Debug)]
+pub enum Note {
+    /// To the user, once.
+    Warning(String),
+    /// To who asked what becomes of workers.
+    Event(Event),
+}
+
+/// Directories that are granted to tasks.
+#[derive(Debug)]
+pub struct Dirs {
+    /// To all of them.
+    pub granted: Vec<OpenDir>,
+    /// To those of a worker's slot; none where that is not granted.
+    pub scratch: Vec<OpenDir>,
+}
+
+impl Dirs {
+    /// Those of the worker in this slot. Its scratch directory is the last.
+    fn of(&self, worker: WorkerId) -> impl Iterator<Item = &OpenDir> {
+        self.granted.iter().chain(self.scratch.get(worker.0 as usize))
+    }
+}
+
+impl Crew {
+    /// No workers yet. What becomes of them is told if somebody wants to know: `tells`.
+    pub fn new(
+        settings: &Settings,
+        stdin: Option<OwnedFd>,
+        terminals: Terminals,
+        dirs: Dirs,
+        jail: Option<Plan>,
+        score: Option<OomScore>,
+        tells: bool,
+    ) -> Self {
+        Self {
+            size: settings.size,
+            members: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
+                .map(|_| None)
+                .collect(),
+            engine: EngineSettings {
+                terminals,
+                ..EngineSettings::from(settings)
+            },
+            stdin,
+            jail,
+            score,
+            guests: Vec::new(),
+            grants: settings.grants.clone(),
+            dirs,
+            max_frame: worker_frame(settings),
+            max_args: settings.max_args,
+            max_files: settings.max_files.unwrap_or(MAX_FILES),
+            homes: homes(settings),
+            finished: Vec::new(),
+            tried: Vec::new(),
+            stillborn: Vec::new(),
+            notes: Vec::new(),
+            tells,
+            abandoned: Vec::new(),
+            pauses: Pauses::default(),
+        }
+    }
+
+    /// Keeps a guest for the workers that will need it.
+    pub fn load(&mut self, guest: Arc<GuestArtifact>) {
+        self.guests.push(guest);
+    }
+
+    /// How many guests there are.
+    pub fn guests(&self) -> usize {
+        self.guests.len()
+    }
+
+    /// The workers that have a process.
+    pub fn members(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
+        self.members
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, member)| Some((WorkerId(slot as u32), member.as_ref()?)))
+    }
+
+    /// One of them.
+    pub fn member(&mut self, worker: WorkerId) -> Option<&mut Member> {
+        self.members[worker.0 as usize].as_mut()
+    }
+
+    /// The worker in this slot, as users know it.
+    pub fn seat(&self, worker: WorkerId) -> u32 {
+        worker.seat(self.size)
+    }
+
+    /// Sends what waits, as far as workers read. Returns those that have made room in a socket that was full.
+    pub fn flush(&mut self) -> Vec<WorkerId> {
+        let mut readers = Vec::new();
+        for (slot, member) in self.members.iter_mut().enumerate() {
+            let Some(member) = member.as_mut().filter(|member| !member.outgoing.is_empty()) else {
+                continue;
+            };
+            let waiting = member.outgoing.len();
+            if member.outgoing.flush(member.channel.as_fd()).is_err() {
+                // It is dying, or pretends to be: its exit or the scheduler's patience will tell.
+                member.outgoing.clear();
+                member.is_open = false;
+                continue;
+            }
+            if member.is_full && member.outgoing.len() < waiting {
+                readers.push(WorkerId(slot as u32));
+            }
+            member.is_full = !member.outgoing.is_empty();
+        }
+        readers
+    }
+
+    /// Reaps the worker if it has ended. Its page can still be read until it is buried.
+    pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, Exit)> {
+        let seat = self.seat(worker);
+        let member = self.member(worker)?;
+        let status = member.process.try_reap()?;
+        let pid = member.process.pid();
+        let exit = match member.unable.take() {
+            Some(why) => Exit::Unable(why),
+            None => exit(status, member.slots.violation()),
+        };
+        self.tell(seat, pid, None, || format!("reaped: it {exit}"));
+        Some((pid, exit))
+    }
+
+    /// Tells what became of a worker, if that is asked for.
+    pub fn tell(&mut self, worker: u32, pid: u32, task: Option<(u64, u32)>, what: impl FnOnce() -> String) {
+        if self.tells {
+            let what = cut(&what(), MAX_NOTE).to_owned();
+            self.notes.push(Note::Event(Event {
+                worker,
+                pid,
+                task,
+                what,
+            }));
+        }
+    }
+
+    /// Forgets the reaped process `pid`, unless another has already taken its slot.
+    pub fn bury(&mut self, worker: WorkerId, pid: u32) {
+        let slot = &mut self.members[worker.0 as usize];
+        slot.take_if(|member| member.process.pid() == pid);
+        self.abandoned.retain_mut(|process| process.try_reap().is_none());
+    }
+
+    /// The slot behind `offer` can be used again.
+    pub fn release(&mut self, worker: WorkerId, offer: Offer) {
+        if let Some(member) = self.member(worker) {
+            member.slots.release(offer);
+        }
+    }
+
+    /// Where and how a task ran, as far as it is known without the worker's report.
+    pub fn ran(&self, run: &Run) -> Option<Ran> {
+        let pid = self.members[run.worker.0 as usize].as_ref()?.process.pid();
+        let wall = clock::now().since(run.claimed);
+        Some(Ran {
+            worker: self.seat(run.worker),
+            pid,
+            claimed: self.pauses.for_parent(run.claimed),
+            run: wall,
+            measured: None,
+        })
+    }
+
+    fn start(&mut self, worker: WorkerId, guests: &[u32]) -> std::io::Result<Member> {
+        // All that can fail comes first: a process that is dropped is waited for, and nothing here may wait.
+        let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
+        poll::set_nonblocking(control.as_fd())?;
+        let (page, page_descriptor) = Page::create()?;
+        let slots = Slots::new(page);
+        slots.set_skipped(clock::skipped());
+        // The dispatcher's diagnostics are a pipe to the parent, and so are its workers'.
+        let spawn = || child::spawn(&Executable::Own, Role::Worker, None);
+        let (process, socket) = match &self.score {
+            Some(score) => score.start_expendable(spawn),
+            None => spawn(),
+        }?;
+        self.tell(self.seat(worker), process.pid(), None, || {
+            "started: the pool has a worker too few".to_owned()
+        });
+        let mut member = Member {
+            process,
+            channel: Channel::new(socket, self.max_frame),
+            outgoing: Outgoing::default(),
+            stage: Stage::Silent,
+            is_open: true,
+            unable: None,
+            printed: 0,
+            is_full: false,
+            slots,
+            control: Some(File::from(control)),
+        };
+        let mut descriptors = vec![theirs.as_fd(), page_descriptor.as_fd()];
+        descriptors.extend(self.dirs.of(worker).map(|dir| dir.fd.as_fd()));
+        descriptors.extend(self.stdin.as_ref().map(AsFd::as_fd));
+        descriptors.extend(
+            guests
+                .iter()
+                .map(|&guest| self.guests[guest as usize].artifact.as_fd()),
+        );
+        let introduction = self.introduction(worker, guests);
+        if let Err(error) = in_memory::send(member.channel.as_fd(), &introduction, &descriptors) {
+            member.process.kill();
+            // It is reaped later: nothing here may wait.
+            self.abandoned.push(member.process);
+            let why = format!("its settings and guests cannot be sent to it: {error}");
+            return Err(std::io::Error::other(why));
+        }
+        Ok(member)
+    }
+
+    /// Returns what a new worker is to know before the first task.
+    fn introduction(&self, worker: WorkerId, guests: &[u32]) -> WorkerStart<'_> {
+        let seat = self.seat(worker) as usize;
+        let guest = |&number: &u32| (number, Cow::Owned(for_worker(&self.guests[number as usize].info)));
+        WorkerStart {
+            stdin: self.stdin.is_some(),
+            engine: self.engine.clone(),
+            max_args: self.max_args,
+            home: self.homes.iter().cycle().nth(seat).copied(),
+            jail: self.jail.clone(),
+            grants: self.grants.clone(),
+            max_files: self.max_files,
+            guests: guests.iter().map(guest).collect(),
+        }
+    }
+
+    /// Whether the workers are stopped.
+    pub fn is_paused(&self) -> bool {
+        self.pauses.is_paused()
+    }
+
+    /// A time of the pool's clock as the parent knows it.
+    pub fn for_parent(&self, time: Time) -> Time {
+        self.pauses.for_parent(time)
+    }
+
+    /// Stops the workers.
+    pub fn pause(&mut self) {
+        if self.pauses.is_paused() {
+            return;
+        }
+        for member in self.members.iter().flatten() {
+            member.process.stop();
+        }
+        // Afterwards: a clock that was read must not go back.
+        self.pauses.begin(clock::now());
+    }
+
+    /// Lets them go on. Their clocks, and that of this process, have not counted the pause.
+    pub fn resume(&mut self) {
+        let Some(length) = self.pauses.end(clock::now()) else {
+            return;
+        };
+        clock::skip(length);
+        for member in self.members.iter().flatten() {
+            member.slots.set_skipped(clock::skipped());
+            member.process.resume();
+        }
+    }
+
+    /// Kills every worker and waits for them, but not for ever: the pool is over, in whatever way.
+    pub fn end(&mut self) {
+        for member in self.members.iter_mut().flatten() {
+            member.process.kill();
+        }
+        let until = clock::now() + std::time::Duration::from_millis(500);
+        for member in self.members.iter_mut().flatten() {
+            member.process.wait_until(until);
+        }
+    }
+}
+
+impl Io for Crew {
+    fn spawn(&mut self, worker: WorkerId, guests: &[u32]) {
+        match self.start(worker, guests) {
+            Ok(member) => self.members[worker.0 as usize] = Some(member),
+            Err(error) => self.stillborn.push((worker, explained(error).to_string())),
+        }
+    }
+
+    fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
+        let seat = self.seat(worker);
+        let member = self.members[worker.0 as usize]
+            .as_mut()
+            .expect("the scheduler offers to live workers");
+        let offer = member.slots.offer();
+        let message = |args| {
+            let call = ToCall {
+                offer,
+                id: task.first_id(),
+                guest: task.guest,
+                model: task.model,
+                timeout: task.timeout,
+                attempt: task.attempt,
+                args,
+            };
+            if task.is_chunk() {
+                ToWorker::Chunk(call)
+            } else {
+                ToWorker::Task(call)
+            }
+        };
+        member.outgoing.put_shared(&task.args, message);
+        let pid = member.process.pid();
+        self.tell(seat, pid, Some((task.first_id(), task.attempt)), || {
+            "assigned: it had the fewest tasks".to_owned()
+        });
+        OfferId(offer.to_bits())
+    }
+
+    fn revoke(&mut self, worker: WorkerId, offer: OfferId) -> bool {
+        // A worker without a process holds nothing that could start.
+        self.member(worker)
+            .is_none_or(|member| member.slots.revoke(Offer::from_bits(offer.0)))
+    }
+
+    fn claimed_at(&mut self, worker: WorkerId, offer: OfferId) -> Option<Time> {
+        self.member(worker)?.slots.claimed(Offer::from_bits(offer.0))
+    }
+
+    fn begun(&mut self, worker: WorkerId, offer: OfferId) -> u64 {
+        self.member(worker)
+            .map_or(0, |member| member.slots.begun(Offer::from_bits(offer.0)))
+    }
+
+    fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
+        if let Some(control) = self.member(worker).and_then(|member| member.control.as_mut()) {
+            // A pipe that is full belongs to a worker that does not read: it will be killed for that.
+            let _ = control.write(&control::cancel(Offer::from_bits(offer.0)));
+        }
+    }
+
+    fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
+        let seat = self.seat(worker);
+        if let Some(member) = self.member(worker) {
+            member.control = None;
+            let pid = member.process.pid();
+            self.tell(seat, pid, None, || format!("told to exit: {reason}"));
+        }
+    }
+
+    fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
+        let seat = self.seat(worker);
+        if let Some(member) = self.member(worker) {
+            member.process.kill();
+            let pid = member.process.pid();
+            self.tell(seat, pid, None, || format!("killed: {reason}"));
+        }
+    }
+
+    fn abandon(&mut self, worker: WorkerId) {
+        if let Some(member) = self.members[worker.0 as usize].take() {
+            let text = format!(
+                "worker {} (pid {}) did not end after SIGKILL",
+                self.seat(worker),
+                member.process.pid()
+            );
+            self.notes.push(Note::Warning(format!("{text}: it is given up")));
+            self.abandoned.push(member.process);
+        }
+    }
+
+    fn tried(&mut self, task: &Task, run: Run, failure: Failure) {
+        let ran = self.ran(&run).expect("a worker is buried after its tasks");
+        self.tried.push((task.id, attempt(task, &ran, &failure)));
+    }
+
+    fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
+        let ran = run.and_then(|run| self.ran(&run));
+        self.finished.extend(task.into_items().map(|task| Finished {
+            task,
+            ending: Err(failure.clone()),
+            ran,
+        }));
+    }
+}
+
+/// Returns the part of a guest's description that a worker needs: which exports it calls.
+fn for_worker(info: &GuestInfo) -> GuestInfo {
+    let models = info.models.iter().map(|model| ModelInfo {
+        name: String::new(),
+        runnable: model.runnable.clone(),
+        callback: None,
+        error_callback: None,
+        final_callback: None,
+    });
+    GuestInfo {
+        models: models.collect(),
+        is_command: info.is_command,
+        has_initialize: info.has_initialize,
+        ..GuestInfo::default()
+    }
+}
+
+/// A process that is for fewer tasks is not worth a home.
+const HOMELY_TASKS: u32 = 8;
+
+/// The processors that are the homes of workers, in the order of their seats: all that there are, and none when there
+/// are fewer workers, or their processes do not stay. The kernel finds a free one for each then, and another pool may
+/// be on any of them.
+fn homes(settings: &Settings) -> Vec<u32> {
+    let all = cpu_affinity::processors();
+    let stays = settings
+        .tasks_per_process()
+        .is_none_or(|most| most >= HOMELY_TASKS);
+    if stays && settings.size as usize >= all.len() {
+        all
+    } else {
+        Vec::new()
+    }
+}
+
+/// An attempt of a task that will have another.
+pub fn attempt(task: &Task, ran: &Ran, failure: &Failure) -> Attempt {
+    Attempt {
+        attempt: task.attempt,
+        kind: failure.kind,
+        message: cut(&failure.message, MAX_TRIED_MESSAGE).to_owned(),
+        worker: ran.worker,
+        pid: ran.pid,
+        run_us: u64::try_from(ran.run.as_micros()).unwrap_or(u64::MAX),
+    }
+}
+
+/// A worker's end, in the scheduler's words; with the system call that its jail did not let it make, if that ended it.
+/// Which one that was is the worker's own word, and only told to people.
+fn exit(status: ExitStatus, violation: Option<u64>) -> Exit {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(libc::SIGSYS)) => Exit::Forbidden(violation.map(violation::name)),
+        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mpwasm_types::settings::Isolation;
+
+    #[test]
+    fn workers_have_homes_where_their_processes_stay_and_no_processor_is_left_over() {
+        let processors = cpu_affinity::processors();
+        let size = u32::try_from(processors.len()).unwrap();
+        let enough = Settings {
+            size,
+            ..Settings::default()
+        };
+        let for_tasks = |tasks| Settings {
+            max_tasks_per_worker: Some(tasks),
+            ..enough.clone()
+        };
+        assert_eq!(homes(&enough), processors);
+        assert_eq!(homes(&for_tasks(HOMELY_TASKS)), processors);
+        for none in [
+            for_tasks(HOMELY_TASKS - 1),
+            Settings {
+                isolation: Isolation::Process,
+                ..enough.clone()
+            },
+            Settings {
+                size: size - 1,
+                ..enough.clone()
+            },
+        ] {
+            assert!(homes(&none).is_empty(), "{none:?}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What a worker says, checked: the border between two levels of trust.
+//!
+//! A worker that was taken over can send anything. What passes here is well-formed and within the caps: a result
+//! is one line of JSON, a failure is of a kind that a worker can know of, output belongs to a task that runs and
+//! stays below its cap. Whether it makes sense at this point is for the scheduler to say.
+
+use std::time::Duration;
+
+use mpwasm_protocol::frame::decode;
+use mpwasm_protocol::messages::{Ending, FromWorker, Hello, Measured};
+use mpwasm_protocol::page::Offer;
+use mpwasm_sandbox::child::check_hello;
+use mpwasm_types::json::one_line;
+use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
+use mpwasm_types::settings::{LOG_LINE_COST, MAX_JSON_DEPTH, Settings, log_cap};
+
+use super::crew::Stage;
+
+/// What a worker said.
+#[derive(Debug)]
+pub enum Said<'a> {
+    /// It is our own build.
+    Hello,
+    /// It takes tasks.
+    Ready,
+    /// It can't load a guest, and exits.
+    Unable(&'a str),
+    /// A task has ended.
+    Ended {
+        /// The offer by which it got the task.
+        offer: Offer,
+        /// The result, or why there is none.
+        ending: Result<&'a [u8], Failure>,
+        /// How long the task ran.
+        run: Duration,
+        /// What the task used.
+        measured: Measured,
+    },
+    /// It read an offer that had been revoked.
+    Skipped(Offer),
+    /// Its task printed.
+    Output {
+        /// Where to.
+        stream: Stream,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// Its task logged.
+    Log {
+        /// How important the guest says that it is.
+        level: LogLevel,
+        /// The line.
+        text: &'a str,
+    },
+}
+
+/// Reads one frame of a worker that has come as far as `stage`, and whose task has printed `printed` bytes.
+///
+/// # Errors
+/// With what it did that it may not do.
+pub fn read<'a>(
+    frame: &'a [u8],
+    stage: Stage,
+    printed: &mut u64,
+    limits: &Settings,
+) -> Result<Said<'a>, String> {
+    if stage == Stage::Silent {
+        let hello: Hello<'_> = decode(frame).map_err(|error| error.to_string())?;
+        return check_hello(hello)
+            .map(|()| Said::Hello)
+            .map_err(|error| error.to_string());
+    }
+    let message: FromWorker<'_> = decode(frame).map_err(|error| error.to_string())?;
+    match (message, stage) {
+        (FromWorker::Ready, Stage::Greeted) => Ok(Said::Ready),
+        (FromWorker::Unable(why), Stage::Greeted) => Ok(Said::Unable(why)),
+        (
+            FromWorker::Ended {
+                offer,
+                ending,
+                run,
+                measured,
+            },
+            Stage::Ready,
+        ) => {
+            *printed = 0;
+            let ending = check_ending(ending, limits.max_result)?;
+            Ok(Said::Ended {
+                offer,
+                ending,
+                run,
+                measured,
+            })
+        }
+        (FromWorker::Skipped(offer), Stage::Ready) => Ok(Said::Skipped(offer)),
+        (FromWorker::Output { stream, bytes }, Stage::Ready) => {
+            if bytes.is_empty() {
+                return Err("output that is none".to_owned());
+            }
+            // Without a cap only log lines are counted.
+            if limits.max_output != u64::MAX {
+                count(printed, bytes.len(), limits)?;
+            }
+            Ok(Said::Output { stream, bytes })
+        }
+        (FromWorker::Log { level, text }, Stage::Ready) => {
+            count(printed, text.len() + LOG_LINE_COST, limits)?;
+            Ok(Said::Log { level, text })
+        }
+        (_, stage) => Err(format!("a message that it may not send while it is {stage:?}")),
+    }
+}
+
+fn count(printed: &mut u64, bytes: usize, limits: &Settings) -> Result<(), String> {
+    *printed = printed.saturating_add(bytes as u64);
+    // The worker cuts at the cap. What it may send beyond it is nothing.
+    if *printed > log_cap(limits.max_output) {
+        Err("more output than the cap allows".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+fn check_ending(ending: Ending<'_>, max_result: u64) -> Result<Result<&[u8], Failure>, String> {
+    match ending {
+        Ending::Ok(json) => {
+            check_json(json, max_result)?;
+            Ok(Ok(json))
+        }
+        Ending::Failed(failure) => {
+            if matches!(failure.kind, Kind::Crash | Kind::Invalid) || failure.signal.is_some() {
+                return Err(format!(
+                    "an outcome that a worker can't know of: {}",
+                    failure.kind
+                ));
+            }
+            if let Some(data) = &failure.data {
+                check_json(data.as_bytes(), max_result)?;
+            }
+            Ok(Err(failure))
+        }
+    }
+}
+
+fn check_json(json: &[u8], max_result: u64) -> Result<(), String> {
+    if json.len() as u64 > max_result {
+        return Err(format!(
+            "a result of {} bytes; at most {max_result} are allowed",
+            json.len()
+        ));
+    }
+    match one_line(json, MAX_JSON_DEPTH) {
+        Ok(line) if line.len() == json.len() => Ok(()),
+        Ok(_) => Err("a result that is not on one line".to_owned()),
+        Err(error) => Err(format!("a result that is no JSON: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mpwasm_protocol::frame::put;
+    use serde::Serialize;
+
+    /// Lets a worker that is ready say `message`.
+    fn say<M: Serialize>(message: &M, stage: Stage) -> Result<String, String> {
+        let mut bytes = Vec::new();
+        put(&mut bytes, message);
+        let limits = Settings {
+            max_result: 10,
+            max_output: 10,
+            ..Settings::default()
+        };
+        read(&bytes[4..], stage, &mut 0, &limits).map(|said| format!("{said:?}"))
+    }
+
+    fn ended(ending: Ending<'_>) -> Result<String, String> {
+        let offer = Offer::from_bits(512);
+        say(
+            &FromWorker::Ended {
+                offer,
+                ending,
+                run: Duration::ZERO,
+                measured: Measured::default(),
+            },
+            Stage::Ready,
+        )
+    }
+
+    #[test]
+    fn a_result_is_one_line_of_json_within_the_cap() {
+        assert!(ended(Ending::Ok(b"[1,2]")).is_ok());
+        assert!(ended(Ending::Ok(b"[1,")).unwrap_err().contains("no JSON"));
+        assert!(ended(Ending::Ok(b"[1,\n2]")).unwrap_err().contains("one line"));
+        assert!(ended(Ending::Ok(b"\"\xff\"")).unwrap_err().contains("no JSON"));
+        assert!(
+            ended(Ending::Ok(b"[1,2,3,4,5]"))
+                .unwrap_err()
+                .contains("11 bytes")
+        );
+    }
+
+    #[test]
+    fn a_failure_is_of_a_kind_that_a_worker_can_know_of() {
+        assert!(ended(Ending::Failed(Failure::new(Kind::Trap, "x"))).is_ok());
+        assert!(ended(Ending::Failed(Failure::new(Kind::Crash, "x"))).is_err());
+        assert!(ended(Ending::Failed(Failure::new(Kind::Invalid, "x"))).is_err());
+        let lie = Failure {
+            data: Some("{".to_owned()),
+            ..Failure::new(Kind::Error, "x")
+        };
+        assert!(ended(Ending::Failed(lie)).is_err());
+        let long = Failure {
+            backtrace: vec![String::new(); 33],
+            ..Failure::new(Kind::Trap, "x")
+        };
+        assert!(ended(Ending::Failed(long)).is_err());
+    }
+
+    #[test]
+    fn output_past_the_cap_is_no_output_of_ours() {
+        let print = |bytes: &[u8]| {
+            say(
+                &FromWorker::Output {
+                    stream: Stream::Stdout,
+                    bytes,
+                },
+                Stage::Ready,
+            )
+        };
+        assert!(print(b"0123456789").is_ok());
+        assert!(print(b"0123456789x").is_err());
+    }
+
+    #[test]
+    fn messages_without_end_are_not_taken_however_small_they_are() {
+        let stream = Stream::Stdout;
+        assert!(say(&FromWorker::Output { stream, bytes: b"" }, Stage::Ready).is_err());
+        let (level, text) = (LogLevel::Trace, "");
+        assert!(say(&FromWorker::Log { level, text }, Stage::Ready).is_err());
+    }
+
+    #[test]
+    fn nothing_is_taken_from_a_worker_before_its_hello() {
+        assert!(say(&Hello::ours(), Stage::Silent).is_ok());
+        assert!(
+            say(
+                &Hello {
+                    version: "0.0.0",
+                    build: "x"
+                },
+                Stage::Silent
+            )
+            .unwrap_err()
+            .contains("0.0.0")
+        );
+        assert!(say(&FromWorker::Ready, Stage::Silent).is_err());
+    }
+
+    #[test]
+    fn a_message_out_of_its_time_is_refused() {
+        assert!(say(&FromWorker::Ready, Stage::Ready).is_err());
+        assert!(say(&FromWorker::Skipped(Offer::from_bits(1)), Stage::Greeted).is_err());
+    }
+}

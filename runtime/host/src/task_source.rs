@@ -1,0 +1,226 @@
+//! The process that runs one guest's `tasks`: its pushes reach the parent as data.
+//!
+//! Two threads, as in a worker: the main one loads the guest and becomes the watchdog, the other runs it. Each push gives the
+//! guest a new deadline; while the parent takes no more (the pool is busy), the clock stands still.
+
+use mpwasm_system::clock;
+use mpwasm_types::role;
+use std::borrow::Cow;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::guest_thread;
+use crate::message_batch::{Outbox, Voice};
+use mpwasm_engine::watchdog;
+use mpwasm_engine::watchdog::{Alarm, Orders, Ward};
+use mpwasm_engine::{Call, Deadline, Executor, Export, LoadError, Prints, Pusher, Role};
+use mpwasm_protocol::in_memory;
+use mpwasm_protocol::messages::{FromTasks, ToTasks, task_frame};
+use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_sandbox::child;
+use mpwasm_sandbox::child::EXIT_CONDEMNED;
+use mpwasm_sandbox::cpu_limit::Backstop;
+use mpwasm_sandbox::jail;
+use mpwasm_system::clock::thread_cpu;
+use mpwasm_system::process::exit_now;
+use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
+use mpwasm_types::settings::WATCHDOG_GRACE;
+use mpwasm_types::task_line::{TaskLine, check_input, find_model};
+use mpwasm_types::time::Time;
+
+#[derive(Debug)]
+struct TasksVoice;
+
+impl Voice for TasksVoice {
+    fn output(frames: &mut Outgoing, stream: Stream, bytes: &[u8]) {
+        frames.put(&FromTasks::Output { stream, bytes });
+    }
+
+    fn log(frames: &mut Outgoing, level: LogLevel, text: &str) {
+        frames.put(&FromTasks::Log { level, text });
+    }
+}
+
+/// A re-executed copy of the binary runs a guest's `tasks` here. Returns only when it can't: with the reason.
+pub fn main() -> String {
+    match start() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn start() -> Result<std::convert::Infallible, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut parent = child::enter()?;
+    let start: ToTasks = in_memory::receive(&mut parent).map_err(|error| error.to_string())?;
+    let artifact = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
+    let socket = parent.as_fd().try_clone_to_owned().map_err(text)?;
+    let life = parent.as_fd().try_clone_to_owned().map_err(text)?;
+    let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new())).map_err(text)?);
+    let outbox = Arc::new(Outbox::<TasksVoice>::new(socket, Arc::clone(&alarm)));
+    let prints: Arc<dyn Prints> = Arc::new(Unhurried {
+        alarm: Arc::clone(&alarm),
+        outbox: Arc::clone(&outbox),
+    });
+    let unable = |error: LoadError| -> ! {
+        let failure = Failure::new(Kind::Error, format!("it can't be loaded: {error}"));
+        outbox.put(&FromTasks::Ended(Some(failure)), clock::now());
+        outbox.flush();
+        exit_now(1);
+    };
+    let deadline = Arc::clone(alarm.deadline());
+    let mut executor =
+        Executor::new(Role::Tasks, &start.engine, deadline, prints).unwrap_or_else(|error| unable(error));
+    let engine = executor.engine().clone();
+    if let Some(plan) = &start.jail {
+        jail::shut_in(role::Role::Tasks, plan, []).map_err(|error| error.to_string())?;
+    }
+    // What a compiler made is only looked at behind walls.
+    if let Err(error) = executor.load(artifact, &start.info) {
+        unable(error);
+    }
+    let plan = start.jail.clone();
+    let (for_guest, printing) = (Arc::clone(&alarm), Arc::clone(&outbox));
+    let stack = start.engine.stack;
+    guest_thread::start(role::Role::Tasks, stack, plan.as_ref(), move || {
+        run(executor, &start, &for_guest, &printing);
+    })?;
+    watchdog::watch(&engine, &alarm, &mut Life { socket: life, outbox })
+}
+
+fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc<Outbox<TasksVoice>>) {
+    let mut backstop = Backstop::new(start.jail.is_some());
+    backstop.cover(start.timeout, thread_cpu());
+    executor.set_pusher(Box::new(ToParent {
+        start: start.clone(),
+        backstop,
+        pushed: 0,
+        alarm: Arc::clone(alarm),
+        outbox: Arc::clone(outbox),
+    }));
+    let deadline = clock::now() + start.timeout;
+    alarm.deadline().arm(deadline);
+    alarm.nudge(deadline);
+    let call = Call {
+        guest: 0,
+        model: 0,
+        export: Export::Tasks,
+        input: b"null",
+        task_id: 0,
+        attempt: 1,
+    };
+    let report = executor.run(&call);
+    if alarm.deadline().disarm() {
+        outbox.put(&FromTasks::Ended(report.ending.err()), clock::now());
+        outbox.flush();
+        exit_now(0);
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Prints while the clock stands still: the parent may be waiting for the pool, and not read.
+struct Unhurried {
+    alarm: Arc<Alarm>,
+    outbox: Arc<Outbox<TasksVoice>>,
+}
+
+impl Unhurried {
+    fn without_the_clock(&self, say: impl FnOnce()) {
+        let deadline = self.alarm.deadline();
+        let left = deadline.remaining();
+        deadline.extend(Time::NEVER);
+        say();
+        let at = clock::now() + left;
+        deadline.extend(at);
+        self.alarm.nudge(at.min(self.outbox.due()));
+    }
+}
+
+impl Prints for Unhurried {
+    fn print(&self, stream: Stream, bytes: &[u8]) {
+        self.without_the_clock(|| self.outbox.print(stream, bytes));
+    }
+
+    fn log(&self, level: LogLevel, text: &str) {
+        self.without_the_clock(|| self.outbox.log(level, text));
+    }
+}
+
+struct ToParent {
+    start: ToTasks,
+    backstop: Backstop,
+    pushed: u64,
+    alarm: Arc<Alarm>,
+    outbox: Arc<Outbox<TasksVoice>>,
+}
+
+impl Pusher for ToParent {
+    fn push(&mut self, task: &[u8]) -> Result<u64, String> {
+        if self.pushed == self.start.max_tasks {
+            return Err(format!(
+                "more than {} tasks are pushed (--max-tasks)",
+                self.pushed
+            ));
+        }
+        if task.len() > task_frame(self.start.max_args) {
+            return Err(format!("a task of {} bytes (--max-args)", task.len()));
+        }
+        let line = TaskLine::parse_pushed(task)?;
+        find_model(&self.start.info, line.model.as_deref().unwrap_or_default())?;
+        let stdin = line.stdin.as_deref();
+        check_input(
+            &self.start.info,
+            Cow::Owned(line.args),
+            stdin,
+            self.start.max_args,
+        )?;
+        // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
+        self.alarm.deadline().extend(Time::NEVER);
+        self.outbox.put(&FromTasks::Push(task), clock::now());
+        self.backstop.cover(self.start.timeout, thread_cpu());
+        let deadline = clock::now() + self.start.timeout;
+        self.alarm.deadline().extend(deadline);
+        self.alarm.nudge(deadline.min(self.outbox.due()));
+        let id = self.start.first + self.pushed;
+        self.pushed += 1;
+        Ok(id)
+    }
+}
+
+/// What the watchdog guards besides the deadline: the socket, whose end is the end of this process's life, and
+/// pushes and prints that have waited long enough.
+struct Life {
+    socket: OwnedFd,
+    outbox: Arc<Outbox<TasksVoice>>,
+}
+
+impl Ward for Life {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    fn readable(&mut self, _orders: &Orders<'_>) {
+        // The parent sends nothing after the start: what can be read is the end.
+        exit_now(0);
+    }
+
+    fn errand_due(&self) -> Time {
+        self.outbox.due()
+    }
+
+    fn run_errand(&mut self) {
+        self.outbox.flush_due();
+    }
+
+    fn grace(&self) -> Duration {
+        WATCHDOG_GRACE
+    }
+
+    fn condemned(&self) -> ! {
+        exit_now(EXIT_CONDEMNED);
+    }
+}

@@ -1,0 +1,269 @@
+//! Process 3 and up: a worker runs tasks, one at a time, each in a fresh instance.
+//!
+//! Two threads: the main one loads the guests and becomes the watchdog, the other runs them ([`run_loop`]). What either
+//! has to say to the dispatcher goes through the [`Outbox`]. The worker decides nothing about the pool: it claims what it
+//! is offered, in order, and reports how it ended.
+
+mod meter;
+mod run_loop;
+
+use mpwasm_system::clock;
+use mpwasm_system::poll;
+use mpwasm_system::process;
+use mpwasm_types::role;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+use crate::guest_thread;
+use crate::message_batch::{Outbox, Voice};
+use mpwasm_engine::watchdog;
+use mpwasm_engine::watchdog::{Alarm, Orders, Ward};
+use mpwasm_engine::{Deadline, Executor, Prints, Role};
+use mpwasm_protocol::channel::Channel;
+use mpwasm_protocol::in_memory;
+use mpwasm_protocol::messages::{FromWorker, WorkerStart, control, task_frame};
+use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_protocol::page::Page;
+use mpwasm_sandbox::child;
+use mpwasm_sandbox::child::{EXIT_CONDEMNED, EXIT_UNABLE};
+use mpwasm_sandbox::cpu_affinity::Home;
+use mpwasm_sandbox::cpu_limit::Backstop;
+use mpwasm_sandbox::jail;
+use mpwasm_sandbox::scratch::Scratch;
+use mpwasm_system::process::exit_now;
+use mpwasm_types::bounded::cut;
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::grants::Granted;
+use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::outcome::{LogLevel, Stream};
+use mpwasm_types::plan::Plan;
+use mpwasm_types::settings::{MAX_NOTE, OWN_FILES, WATCHDOG_GRACE};
+use mpwasm_types::time::Time;
+
+/// What the dispatcher sends before the first task.
+struct Start {
+    engine: EngineSettings,
+    home: Home,
+    jail: Option<Plan>,
+    control: OwnedFd,
+    page: Page,
+    stdin: Option<OwnedFd>,
+    granted: Granted,
+    max_files: u32,
+    /// With their numbers in the pool.
+    guests: Vec<(u32, File, GuestInfo)>,
+}
+
+/// The language of a worker.
+#[derive(Debug)]
+pub struct Worker;
+
+impl Voice for Worker {
+    fn output(frames: &mut Outgoing, stream: Stream, bytes: &[u8]) {
+        frames.put(&FromWorker::Output { stream, bytes });
+    }
+
+    fn log(frames: &mut Outgoing, level: LogLevel, text: &str) {
+        frames.put(&FromWorker::Log { level, text });
+    }
+}
+
+/// What both threads of a worker share.
+#[derive(Debug)]
+struct Shared {
+    alarm: Arc<Alarm>,
+    outbox: Arc<Outbox<Worker>>,
+    /// The offer whose task runs (or ran last), as bits: set before its deadline is armed, so that an offer and a
+    /// call that were read together belong together.
+    running: AtomicU64,
+    /// The offer that was cancelled last.
+    cancelled: AtomicU64,
+}
+
+/// A re-executed copy of the binary becomes a worker here. Returns only when it can't: with the reason.
+pub fn main() -> String {
+    let mut channel = match child::enter() {
+        Ok(channel) => channel,
+        Err(error) => return error,
+    };
+    match receive_start(&mut channel).and_then(|start| run(channel, start)) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn receive_start(channel: &mut Channel) -> Result<Start, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let WorkerStart {
+        stdin,
+        engine,
+        max_args,
+        home,
+        jail,
+        grants,
+        max_files,
+        guests,
+    } = in_memory::receive(channel).map_err(|error| text(&error))?;
+    let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
+    let control = descriptor()?;
+    let page = Page::map(descriptor()?).map_err(|error| text(&error))?;
+    let granted = Granted::of_worker(grants, &mut descriptor)?;
+    let stdin = stdin.then(&mut descriptor).transpose()?;
+    let mut loaded = Vec::new();
+    for (number, info) in guests {
+        let artifact = channel.take_descriptor().ok_or("an artifact is missing")?;
+        loaded.push((number, File::from(artifact), info.into_owned()));
+    }
+    // From here on come tasks, which may be larger than all that came before.
+    channel.inbox().set_max(task_frame(max_args));
+    Ok(Start {
+        engine,
+        home: Home::new(home),
+        jail,
+        control,
+        page,
+        stdin,
+        granted,
+        max_files,
+        guests: loaded,
+    })
+}
+
+/// Makes the engine, puts up the walls, loads the guests, starts the task thread; this thread becomes the watchdog.
+fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let socket = channel.as_fd().try_clone_to_owned().map_err(text)?;
+    let deadline = Arc::new(Deadline::new());
+    let alarm = Arc::new(Alarm::new(Arc::clone(&deadline)).map_err(text)?);
+    let outbox = Arc::new(Outbox::new(socket, Arc::clone(&alarm)));
+    let shared = Arc::new(Shared {
+        alarm,
+        outbox,
+        running: AtomicU64::new(0),
+        cancelled: AtomicU64::new(0),
+    });
+    let Start {
+        engine,
+        home,
+        jail,
+        control,
+        page,
+        stdin,
+        granted,
+        max_files,
+        guests,
+    } = start;
+    let unable = |error: String| -> ! {
+        shared
+            .outbox
+            .put(&FromWorker::Unable(cut(&error, MAX_NOTE)), clock::now());
+        shared.outbox.flush();
+        exit_now(EXIT_UNABLE)
+    };
+    // Both threads look at it until the process ends.
+    let page: &'static Page = Box::leak(Box::new(page));
+    clock::follow(page.skipped_cell());
+    let prints: Arc<dyn Prints> = Arc::clone(&shared.outbox) as _;
+    let deadline = Arc::clone(shared.alarm.deadline());
+    // The engine opens what it keeps open before the walls go up; what a compiler made is only looked at behind them.
+    let mut executor = Executor::new(Role::Worker, &engine, deadline, prints)
+        .unwrap_or_else(|error| unable(error.to_string()));
+    if let Some(stdin) = stdin {
+        executor.set_stdin(stdin).map_err(text)?;
+    }
+    let (stack, engine) = (engine.stack, executor.engine().clone());
+    poll::set_nonblocking(control.as_fd()).map_err(text)?;
+    let has_files = granted.all_dirs().next().is_some();
+    if let Some(plan) = &jail {
+        // SAFETY: the page stays until the process ends.
+        unsafe { jail::violation::leave_number_in(page.violation_cell()) };
+        jail::shut_in(role::Role::Worker, plan, granted.all_dirs())
+            .unwrap_or_else(|error| unable(error.to_string()));
+    }
+    // Behind the walls, as tasks will find it.
+    let scratch = Scratch::of(&granted).map_err(text)?;
+    // A process before this one may not have come to it.
+    scratch
+        .clear()
+        .unwrap_or_else(|error| unable(format!("the scratch directory can't be cleared: {error}")));
+    executor.grant(granted).unwrap_or_else(|error| unable(error));
+    for (number, artifact, info) in guests {
+        if let Err(error) = executor.load_as(number, artifact, &info) {
+            unable(error.to_string());
+        }
+    }
+    if has_files {
+        process::limit_files(u64::from(max_files) + u64::from(OWN_FILES)).map_err(text)?;
+    }
+    let for_tasks = Arc::clone(&shared);
+    let backstop = Backstop::new(jail.is_some());
+    guest_thread::start(role::Role::Worker, stack, jail.as_ref(), move || {
+        run_loop::run(channel, page, executor, &for_tasks, &home, backstop, &scratch);
+    })
+    .unwrap_or_else(|error| unable(error));
+    let mut ward = Life {
+        control: File::from(control),
+        orders: Vec::new(),
+        shared: Arc::clone(&shared),
+    };
+    watchdog::watch(&engine, &shared.alarm, &mut ward);
+}
+
+/// What the watchdog of a worker guards: the control pipe, whose end is the end of this process's life, and
+/// prints that have waited long enough.
+struct Life {
+    control: File,
+    /// Bytes of an order that has not fully arrived.
+    orders: Vec<u8>,
+    shared: Arc<Shared>,
+}
+
+impl Ward for Life {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.control.as_fd())
+    }
+
+    fn readable(&mut self, orders: &Orders<'_>) {
+        let mut bytes = [0; 64 * control::SIZE];
+        match self.control.read(&mut bytes) {
+            Ok(0) => exit_now(0),
+            Ok(count) => self.orders.extend_from_slice(&bytes[..count]),
+            Err(_) => return,
+        }
+        while let Some((order, rest)) = self.orders.split_first_chunk::<{ control::SIZE }>() {
+            let offer = control::parse(*order);
+            self.orders = rest.to_vec();
+            // Before the look: a task, or an item of a chunk, that is not seen to run sees this when it begins.
+            self.shared.cancelled.store(offer.to_bits(), Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            let before = orders.call();
+            let running = self.shared.running.load(Ordering::SeqCst);
+            if let Some(call) = before
+                && orders.call() == before
+                && running == offer.to_bits()
+            {
+                orders.cancel(call);
+            }
+        }
+    }
+
+    fn errand_due(&self) -> Time {
+        self.shared.outbox.due()
+    }
+
+    fn run_errand(&mut self) {
+        self.shared.outbox.flush_due();
+    }
+
+    fn grace(&self) -> Duration {
+        WATCHDOG_GRACE
+    }
+
+    fn condemned(&self) -> ! {
+        exit_now(EXIT_CONDEMNED);
+    }
+}

@@ -1,0 +1,258 @@
+//! What a child writes, on its way to where it shall go: the reporter of a child's pool.
+//!
+//! While nobody takes it, the thread that hears the dispatcher waits here, and so does in the end the child: that is the
+//! back-pressure. The wait ends when the child is killed, and some time after the child's deadline.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, PipeWriter, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::sync::Arc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{MsgFlags, send};
+
+use super::course::{Course, Cut};
+use super::journal::Journal;
+use super::screen::Screen;
+use crate::pool::{LogLine, Output, Reporter};
+use mpwasm_system::inherited::shielded;
+use mpwasm_system::poll::{PIPE_PIECE, poll_until, set_nonblocking};
+use mpwasm_types::outcome::{Outcome, Stream};
+
+/// Where one stream goes.
+#[derive(Debug)]
+pub struct Outlet {
+    /// Nowhere, if there is none (any more).
+    to: Option<Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    file: File,
+    pace: Pace,
+    screen: Option<Screen>,
+}
+
+/// How a write does not wait for who reads it.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// There is nobody to wait for.
+    Free,
+    /// After a wait for room, it is what there is room for: the descriptor does not block.
+    Whole,
+    /// After a wait for room, so many bytes: no more than there is room for, unless others write there, too.
+    Pieces(usize),
+    /// After a wait for room, it is what there is room for: a socket is told so each time, whatever it does for others.
+    Socket,
+}
+
+impl Outlet {
+    /// Nowhere.
+    pub fn null() -> Self {
+        Self { to: None }
+    }
+
+    /// A pipe that nobody else writes to.
+    pub fn pipe(pipe: PipeWriter) -> io::Result<Self> {
+        set_nonblocking(pipe.as_fd())?;
+        Ok(Self {
+            to: Some(Target {
+                file: OwnedFd::from(pipe).into(),
+                pace: Pace::Whole,
+                screen: None,
+            }),
+        })
+    }
+
+    /// What others may write to as well: whether it waits for room is theirs, too.
+    pub fn shared(file: File) -> Self {
+        let kind = file.metadata().map(|metadata| metadata.file_type());
+        let screen = file.is_terminal().then(Screen::default);
+        let (file, pace) = match kind {
+            Ok(kind) if kind.is_socket() => (file, Pace::Socket),
+            Ok(kind) if kind.is_fifo() || kind.is_char_device() => match of_our_own(&file) {
+                Some(own) => (own, Pace::Whole),
+                // A terminal has room as soon as it has any; a write of more would wait for the rest.
+                None if screen.is_some() => (file, Pace::Pieces(1)),
+                None => (file, Pace::Pieces(PIPE_PIECE)),
+            },
+            _ => (file, Pace::Free),
+        };
+        Self {
+            to: Some(Target { file, pace, screen }),
+        }
+    }
+
+    /// Whether a terminal shows it.
+    pub fn is_terminal(&self) -> bool {
+        self.to.as_ref().is_some_and(|target| target.screen.is_some())
+    }
+
+    fn write(&mut self, bytes: &[u8], course: &Course) -> Result<(), Trouble> {
+        let Some(target) = &mut self.to else {
+            return Ok(());
+        };
+        let result = match &mut target.screen {
+            None => target.write(bytes, course),
+            Some(screen) => {
+                let shown = screen.show(bytes);
+                target.write(&shown, course)
+            }
+        };
+        if result.is_err() {
+            self.to = None;
+        }
+        result
+    }
+
+    /// Nothing more comes: a pipe ends here.
+    fn finish(&mut self, course: &Course) -> Result<(), Trouble> {
+        let Some(mut target) = self.to.take() else {
+            return Ok(());
+        };
+        match target.screen.as_mut().map(Screen::finish) {
+            Some(rest) => target.write(&rest, course),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The same pipe or terminal, opened once more: here it does not wait, whatever it does for others. `None` for what can't
+/// be opened again: what is another user's; and for what is not open for writing, which stays so.
+fn of_our_own(file: &File) -> Option<File> {
+    let access = fcntl(file, FcntlArg::F_GETFL).ok()? & OFlag::O_ACCMODE.bits();
+    if access == OFlag::O_RDONLY.bits() {
+        return None;
+    }
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    File::options()
+        .write(true)
+        .custom_flags(flags.bits())
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .ok()
+}
+
+/// Why bytes were not delivered.
+enum Trouble {
+    Killed,
+    Late,
+    Failed(io::Error),
+}
+
+impl Target {
+    fn write(&mut self, mut bytes: &[u8], course: &Course) -> Result<(), Trouble> {
+        while !bytes.is_empty() {
+            if !matches!(self.pace, Pace::Free) {
+                let changes = course.pause_changes();
+                let mut fds = [
+                    PollFd::new(self.file.as_fd(), PollFlags::POLLOUT),
+                    PollFd::new(course.killed().as_fd(), PollFlags::POLLIN),
+                ];
+                poll_until(&mut fds, course.patience()).map_err(Trouble::Failed)?;
+                match fds.map(|fd| fd.any() == Some(true)) {
+                    // What fits goes out even after a kill.
+                    [true, _] => {}
+                    [false, true] => return Err(Trouble::Killed),
+                    [false, false] if course.pause_changes() != changes => continue,
+                    [false, false] => return Err(Trouble::Late),
+                }
+            }
+            match self.write_some(bytes) {
+                Ok(0) => return Err(Trouble::Failed(ErrorKind::WriteZero.into())),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(Trouble::Failed(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what goes without a wait, now that there is room.
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.pace {
+            Pace::Free | Pace::Whole => shielded(|| self.file.write(bytes)),
+            Pace::Pieces(most) => shielded(|| self.file.write(&bytes[..bytes.len().min(most)])),
+            Pace::Socket => {
+                // A datagram is a piece, too.
+                let piece = &bytes[..bytes.len().min(PIPE_PIECE)];
+                let how = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                Ok(send(self.file.as_raw_fd(), piece, how)?)
+            }
+        }
+    }
+}
+
+/// Both streams of a child.
+#[derive(Debug)]
+pub struct Delivery {
+    stdout: Outlet,
+    stderr: Outlet,
+    journal: Journal,
+    course: Arc<Course>,
+}
+
+impl Delivery {
+    pub fn new(stdout: Outlet, stderr: Outlet, course: &Arc<Course>) -> Self {
+        Self {
+            stdout,
+            stderr,
+            journal: Journal::default(),
+            course: Arc::clone(course),
+        }
+    }
+
+    /// What follows from it that bytes were not delivered.
+    ///
+    /// # Errors
+    /// When the child is to be ended for that. Nothing is delivered any more then.
+    fn settle(&mut self, stream: Stream, result: Result<(), Trouble>) -> io::Result<()> {
+        let (cut, error) = match result {
+            Ok(()) => return Ok(()),
+            Err(Trouble::Killed) => {
+                self.course.lose();
+                return Ok(());
+            }
+            // Nobody has to read what is written to stderr.
+            Err(Trouble::Failed(_)) if stream == Stream::Stderr => return Ok(()),
+            Err(Trouble::Late) => (Cut::Late, ErrorKind::TimedOut.into()),
+            Err(Trouble::Failed(error)) => {
+                let kind = error.kind();
+                (Cut::Unwritten(Arc::new(error)), kind.into())
+            }
+        };
+        self.course.cut_short(cut);
+        (self.stdout, self.stderr) = (Outlet::null(), Outlet::null());
+        Err(error)
+    }
+}
+
+impl Reporter for Delivery {
+    fn outcome(&mut self, _: &Outcome) -> io::Result<()> {
+        self.journal.finish();
+        let result = self.stderr.finish(&self.course);
+        self.settle(Stream::Stderr, result)?;
+        let result = self.stdout.finish(&self.course);
+        self.settle(Stream::Stdout, result)
+    }
+
+    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+        let outlet = match output.stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        let result = outlet.write(output.bytes, &self.course);
+        self.settle(output.stream, result)
+    }
+
+    fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
+        self.journal.log(line);
+        Ok(())
+    }
+
+    fn warning(&mut self, text: &str) -> io::Result<()> {
+        self.journal.warn(text);
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! A child's stdin from where this process reads it: a thread copies into the pipe that the child reads.
+//!
+//! The thread ends with its source, or with the child, also while it waits for the source: it reads no more of that than
+//! it must.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::thread;
+
+use nix::poll::{PollFd, PollFlags};
+
+use super::stdio::ChildStdin;
+use mpwasm_system::inherited::shielded;
+use mpwasm_system::poll::{PIPE_PIECE, poll_until};
+use mpwasm_types::time::Time;
+
+/// Bytes that are copied at once.
+const PIECE: usize = 16 << 10;
+
+/// A child's stdin, opened.
+#[derive(Debug, Default)]
+pub struct OpenInput {
+    /// What the child reads.
+    pub pipe: Option<PipeReader>,
+    /// This process's end of it.
+    pub ours: Option<ChildStdin>,
+    /// What this process copies into it.
+    pub feed: Feed,
+    /// Whether it comes from a terminal.
+    pub is_terminal: bool,
+}
+
+/// What is to be copied.
+#[derive(Debug)]
+pub enum Source {
+    /// All of it is there.
+    Bytes(Vec<u8>),
+    /// It comes.
+    Stream(File),
+}
+
+/// What is to be copied, and where to; nothing by default.
+#[derive(Debug, Default)]
+pub struct Feed(Option<(Source, PipeWriter)>);
+
+impl Feed {
+    pub fn new(source: Source, pipe: PipeWriter) -> Self {
+        Self(Some((source, pipe)))
+    }
+
+    /// Begins to copy. The thread is gone soon after the child.
+    ///
+    /// # Errors
+    /// When the system is out of threads.
+    pub fn start(self) -> io::Result<()> {
+        let Some((source, mut pipe)) = self.0 else {
+            return Ok(());
+        };
+        // A child that has ended, or ends before it has read all of it, does not want the rest.
+        if let Source::Bytes(bytes) = &source
+            && bytes.len() <= PIPE_PIECE
+        {
+            let _ = shielded(|| pipe.write_all(bytes));
+            return Ok(());
+        }
+        let feed = move || {
+            shielded(|| match source {
+                Source::Bytes(bytes) => drop(pipe.write_all(&bytes)),
+                Source::Stream(source) => copy(source, pipe),
+            });
+        };
+        let thread = thread::Builder::new().name("mpwasm-stdin".to_owned());
+        thread.spawn(feed).map(drop)
+    }
+}
+
+/// Copies until the source ends, or nobody reads the pipe any more. A full pipe waits for the child to read.
+fn copy(mut source: File, mut pipe: PipeWriter) {
+    let mut piece = vec![0; PIECE];
+    loop {
+        // A pipe that nobody reads any more says so unasked.
+        let mut fds = [
+            PollFd::new(source.as_fd(), PollFlags::POLLIN),
+            PollFd::new(pipe.as_fd(), PollFlags::empty()),
+        ];
+        if poll_until(&mut fds, Time::NEVER).is_err() || fds[1].any() == Some(true) {
+            return;
+        }
+        match source.read(&mut piece) {
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+            // What can't be read any more has ended, for the child.
+            Ok(0) | Err(_) => return,
+            Ok(count) => {
+                if pipe.write_all(&piece[..count]).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_silent_is_left_when_the_child_is_gone_and_nothing_of_it_is_taken() {
+        let (mut source, mut source_writer) = io::pipe().unwrap();
+        let (child, pipe) = io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(source.try_clone().unwrap()));
+        let copies = thread::spawn(move || copy(file, pipe));
+        drop(child);
+        copies.join().unwrap();
+        source_writer.write_all(b"x").unwrap();
+        drop(source_writer);
+        let mut left = Vec::new();
+        source.read_to_end(&mut left).unwrap();
+        assert_eq!(left, b"x");
+    }
+
+    #[test]
+    fn all_bytes_arrive_and_then_the_end() {
+        for count in [1, PIPE_PIECE, 1 << 20] {
+            let (mut child, pipe) = io::pipe().unwrap();
+            let bytes: Vec<u8> = (0..count).map(|n| n as u8).collect();
+            Feed::new(Source::Bytes(bytes.clone()), pipe).start().unwrap();
+            let mut read = Vec::new();
+            child.read_to_end(&mut read).unwrap();
+            assert!(read == bytes);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a child logs, and what mpwasm has to say about it, on its way to `tracing`.
+//!
+//! A subscriber may be slow, or write to what nobody reads; neither may keep the child from its end, or its owner from
+//! seeing that. So a thread of its own hands the lines on. Those that wait are bounded by [`MAX_UNTAKEN_LOG`]: a dispatcher
+//! that was taken over may warn without end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use crate::pool::{LogLine, Source};
+use mpwasm_types::escape::inert;
+use mpwasm_types::outcome::LogLevel;
+use mpwasm_types::settings::{MAX_UNTAKEN_LOG, UNTAKEN_OUTPUT};
+
+/// See the module. The thread is started with the first line.
+#[derive(Debug, Default)]
+pub struct Journal(Option<Thread>);
+
+/// What is handed on.
+#[derive(Debug)]
+enum Entry {
+    /// The command logged it.
+    Line(Line),
+    /// mpwasm warns of it.
+    Warning(String),
+}
+
+impl Entry {
+    /// What it takes while it waits.
+    fn cost(&self) -> usize {
+        let (Self::Line(Line { text, .. }) | Self::Warning(text)) = self;
+        text.len() + size_of::<Self>()
+    }
+}
+
+#[derive(Debug)]
+struct Thread {
+    entries: Sender<Entry>,
+    /// Bytes that wait for the thread.
+    waiting: Arc<AtomicUsize>,
+    /// Closed when all lines were handed on.
+    done: Receiver<()>,
+}
+
+#[derive(Debug)]
+struct Line {
+    source: Source,
+    level: LogLevel,
+    text: String,
+    worker: Option<u32>,
+    attempt: Option<u32>,
+}
+
+impl Line {
+    fn trace(&self) {
+        LogLine {
+            source: self.source,
+            level: self.level,
+            text: &self.text,
+            worker: self.worker,
+            attempt: self.attempt,
+        }
+        .trace();
+    }
+}
+
+impl Journal {
+    /// Hands on a line, some time.
+    pub fn log(&mut self, line: &LogLine<'_>) {
+        self.enter(Entry::Line(Line {
+            source: line.source,
+            level: line.level,
+            text: line.text.to_owned(),
+            worker: line.worker,
+            attempt: line.attempt,
+        }));
+    }
+
+    /// Warns, some time.
+    pub fn warn(&mut self, text: &str) {
+        self.enter(Entry::Warning(text.to_owned()));
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        if self.0.is_none() {
+            self.0 = start();
+        }
+        let Some(thread) = &self.0 else { return };
+        let cost = entry.cost();
+        if thread.waiting.load(Ordering::Relaxed) + cost > MAX_UNTAKEN_LOG {
+            return;
+        }
+        thread.waiting.fetch_add(cost, Ordering::Relaxed);
+        // It can't have ended: its end is ours to bring about.
+        let _ = thread.entries.send(entry);
+    }
+
+    /// No more lines come. Waits until all were handed on, but not for long.
+    pub fn finish(&mut self) {
+        if let Some(Thread { entries, done, .. }) = self.0.take() {
+            drop(entries);
+            let _ = done.recv_timeout(UNTAKEN_OUTPUT);
+        }
+    }
+}
+
+fn start() -> Option<Thread> {
+    let (entries, received) = mpsc::channel::<Entry>();
+    let (doing, done) = mpsc::channel();
+    let waiting = Arc::<AtomicUsize>::default();
+    let untaken = Arc::clone(&waiting);
+    let work = move || {
+        let _until_the_last = doing;
+        for entry in received {
+            let cost = entry.cost();
+            match entry {
+                Entry::Line(line) => line.trace(),
+                Entry::Warning(text) => tracing::warn!("{}", inert(&text)),
+            }
+            untaken.fetch_sub(cost, Ordering::Relaxed);
+        }
+    };
+    let started = thread::Builder::new()
+        .name("mpwasm-journal".to_owned())
+        .spawn(work);
+    started.ok().map(|_| Thread {
+        entries,
+        waiting,
+        done,
+    })
+}

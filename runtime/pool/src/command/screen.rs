@@ -1,0 +1,59 @@
+//! A child's output on a terminal: inert, and a character that comes in pieces is still one.
+
+use std::mem;
+
+use mpwasm_types::escape::inert_bytes;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Screen {
+    /// The beginning of a character whose rest has not come.
+    torn: Vec<u8>,
+}
+
+impl Screen {
+    /// What may be shown of what there is now.
+    pub fn show(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut text = mem::take(&mut self.torn);
+        text.extend_from_slice(bytes);
+        self.torn = text.split_off(text.len() - torn(&text));
+        inert_bytes(&text).into_owned()
+    }
+
+    /// What is left when nothing more comes.
+    pub fn finish(&mut self) -> Vec<u8> {
+        inert_bytes(&mem::take(&mut self.torn)).into_owned()
+    }
+}
+
+/// How many bytes at the end may become a character.
+fn torn(text: &[u8]) -> usize {
+    let last = text.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    match str::from_utf8(last) {
+        Err(error) if error.error_len().is_none() => last.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(pieces: &[&[u8]]) -> Vec<u8> {
+        let mut screen = Screen::default();
+        let mut shown: Vec<u8> = pieces.iter().flat_map(|piece| screen.show(piece)).collect();
+        shown.extend(screen.finish());
+        shown
+    }
+
+    #[test]
+    fn a_terminal_gets_what_can_not_harm_it() {
+        assert_eq!(shown(&[b"\x1b[2J\xff\r\nx"]), b"\\u{1b}[2J\\xff\\r\nx");
+    }
+
+    #[test]
+    fn a_character_may_come_in_pieces() {
+        assert_eq!(shown(&[b"a\xe2\x82", b"\xac", b"\xe2"]), "a€\\xe2".as_bytes());
+        assert_eq!(shown(&[b"\xff", b"\xc3", b"(\xc3"]), b"\\xff\\xc3(\\xc3");
+    }
+}

@@ -1,0 +1,220 @@
+//! How a child ended, and what is left of it.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::course::Cut;
+use crate::error::Error;
+use mpwasm_types::escape::Untrusted;
+use mpwasm_types::escape::inert_bytes;
+use mpwasm_types::outcome::{Failure, Kind, Outcome, TaskError, Usage};
+
+/// Bytes of the end of stderr that an error shows.
+const TAIL: usize = 1000;
+
+/// How a child ended.
+#[derive(Clone, Debug)]
+pub enum ExitStatus {
+    /// It came to its own end, with this exit code.
+    Exited(i32),
+    /// It was ended, because its stdout could not be written. With [`BrokenPipe`](io::ErrorKind::BrokenPipe) nobody reads
+    /// it any more: for which a program of this machine gets SIGPIPE, and which is no fault of its own.
+    Unwritten(Arc<io::Error>),
+    /// It ended in another way, and the kind says in which: `timeout`, `trap`, `memory`, `fuel`, `crash`, or `cancelled`
+    /// if it was killed.
+    Failed(Box<TaskError>),
+}
+
+impl ExitStatus {
+    /// What the outcome means for a child whose output was handed on so far. `args` are its arguments, as JSON.
+    pub(super) fn new(outcome: Outcome, cut: Option<Cut>, args: &str) -> Self {
+        let (id, attempt) = (outcome.id, outcome.attempts);
+        let instead = |kind, message: &str| {
+            let failure = Failure::new(kind, message);
+            Self::Failed(TaskError::new(failure, args, id, attempt).into())
+        };
+        match (cut, outcome.result) {
+            (Some(Cut::Unwritten(error)), _) => Self::Unwritten(error),
+            (Some(Cut::Late), Err(error)) if error.kind == Kind::Timeout => Self::Failed(error.into()),
+            (Some(Cut::Late), _) => instead(
+                Kind::Timeout,
+                "the deadline passed, and nobody took what it had written",
+            ),
+            (Some(Cut::Killed { lost: true }), _) => instead(Kind::Cancelled, "it was killed"),
+            (Some(Cut::Killed { .. }), Err(error)) if error.kind == Kind::Cancelled => {
+                instead(Kind::Cancelled, "it was killed")
+            }
+            (_, Ok(_)) => Self::Exited(0),
+            (_, Err(error)) => match (error.kind, error.code) {
+                (Kind::Exit, Some(code)) => Self::Exited(code),
+                _ => Self::Failed(error.into()),
+            },
+        }
+    }
+
+    /// Whether it exited with code 0.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        matches!(self, Self::Exited(0))
+    }
+
+    /// Its exit code, if it came to its own end. Any number: a process of this machine has codes up to 255.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Exited(code) => Some(*code),
+            Self::Unwritten(_) | Self::Failed(_) => None,
+        }
+    }
+
+    /// The kind of a task that ended so: `None` for success, [`Kind::Exit`] for another exit code, [`Kind::Cancelled`]
+    /// for one whose stdout could not be written.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Exited(0) => None,
+            Self::Exited(_) => Some(Kind::Exit),
+            Self::Unwritten(_) => Some(Kind::Cancelled),
+            Self::Failed(error) => Some(error.kind),
+        }
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit code {code}"),
+            Self::Unwritten(error) => write!(f, "its stdout can't be written: {error}"),
+            Self::Failed(error) => {
+                write!(f, "{}: {}", error.kind, Untrusted::from(&error.message))
+            }
+        }
+    }
+}
+
+/// What is left of a child that has ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to its stdout, if that was a pipe to here; empty otherwise.
+    pub stdout: Vec<u8>,
+    /// What it wrote to its stderr, likewise.
+    pub stderr: Vec<u8>,
+    /// Whether more was written than is kept: see [`Command::max_output`](super::Command::max_output).
+    pub truncated: bool,
+    /// What it used: time, processor time, the peak of its memory.
+    pub usage: Usage,
+    pub(super) program: String,
+}
+
+impl Output {
+    /// Itself if the command ended with exit code 0.
+    ///
+    /// ```no_run
+    /// # fn f(tool: mpwasm::Guest) -> Result<(), mpwasm::Error> {
+    /// use mpwasm::command::Command;
+    ///
+    /// match Command::new(&tool).arg("--check").output()?.check() {
+    ///     Ok(output) => println!("{} bytes", output.stdout.len()),
+    ///     Err(error) => println!("{error}"), // tool.wasm ended with exit code 2; its stderr ends with: no such option
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Any other end, with the end of what it wrote to stderr. `?` makes it an [`Error`].
+    pub fn check(self) -> Result<Self, CheckError> {
+        if self.status.success() {
+            return Ok(self);
+        }
+        Err(CheckError {
+            output: Box::new(self),
+        })
+    }
+}
+
+/// A command did not end well.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{} ended with {}{}", Untrusted::from(&output.program), output.status, tail(&output.stderr))]
+pub struct CheckError {
+    /// All that is left of it.
+    pub output: Box<Output>,
+}
+
+impl From<CheckError> for Error {
+    fn from(error: CheckError) -> Self {
+        Self::Command(error.to_string())
+    }
+}
+
+/// The end of a stream of output for people, on one line.
+fn tail(stderr: &[u8]) -> String {
+    let end = stderr.trim_ascii_end();
+    let end = &end[end.len().saturating_sub(TAIL)..];
+    if end.is_empty() {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(&inert_bytes(end)).replace('\n', "\\n");
+    format!("; its stderr ends with: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mpwasm_types::outcome::CallbackStatus;
+
+    fn outcome(result: Result<(), Failure>) -> Outcome {
+        Outcome {
+            id: 0,
+            key: None,
+            model: String::new(),
+            result: result
+                .map(|()| serde_json::value::RawValue::NULL.to_owned())
+                .map_err(|failure| TaskError::new(failure, "[]", 0, 1)),
+            attempts: 1,
+            tried: Vec::new(),
+            usage: Usage::default(),
+            callback: CallbackStatus::None,
+        }
+    }
+
+    fn status(result: Result<(), Failure>, cut: Option<Cut>) -> (Option<i32>, Option<Kind>) {
+        let status = ExitStatus::new(outcome(result), cut, "[]");
+        (status.code(), status.kind())
+    }
+
+    #[test]
+    fn after_its_end_a_child_is_cut_short_only_by_the_loss_of_what_it_wrote() {
+        let failed = |kind| Err(Failure::new(kind, ""));
+        let (kept, lost) = (Cut::Killed { lost: false }, Cut::Killed { lost: true });
+        let unwritten = Cut::Unwritten(Arc::new(io::ErrorKind::StorageFull.into()));
+        assert_eq!(status(Ok(()), Some(kept.clone())), (Some(0), None));
+        assert_eq!(status(Ok(()), Some(lost)), (None, Some(Kind::Cancelled)));
+        assert_eq!(status(Ok(()), Some(unwritten)), (None, Some(Kind::Cancelled)));
+        assert_eq!(status(Ok(()), Some(Cut::Late)), (None, Some(Kind::Timeout)));
+        assert_eq!(
+            status(failed(Kind::Cancelled), Some(Cut::Late)),
+            (None, Some(Kind::Timeout))
+        );
+        assert_eq!(
+            status(failed(Kind::Trap), Some(kept)),
+            (None, Some(Kind::Trap)),
+            "it had ended before the kill"
+        );
+    }
+
+    #[test]
+    fn the_end_of_stderr_is_shown_on_one_line_and_inert() {
+        assert_eq!(tail(b" \n"), "");
+        assert_eq!(
+            tail(b"one\n\x1b[2Jtwo\n"),
+            "; its stderr ends with: one\\n\\u{1b}[2Jtwo"
+        );
+        let long = tail(&[b'x'; 2 * TAIL]);
+        assert_eq!(long.len(), "; its stderr ends with: ".len() + TAIL);
+    }
+}

@@ -1,0 +1,166 @@
+//! What can go wrong with a pool: one enum, a variant per cause.
+//!
+//! A message says it all, with its cause: that is no [`source`](std::error::Error::source) as well, or it would be
+//! told twice. How a *task* ends is no error of the pool: that is an [`Outcome`](mpwasm_types::outcome::Outcome).
+
+use std::io;
+use std::path::PathBuf;
+
+use mpwasm_types::escape::Untrusted;
+
+/// What can go wrong with a pool.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A pool starts copies of this executable, and they would not know what they are: [`init`](crate::init) was
+    /// not called.
+    #[error("call mpwasm::init() first in main, or name an mpwasm executable in the builder")]
+    InitMissing,
+    /// This process had several threads, or ran a Tokio runtime, when it first called [`init`](crate::init). A jail is built
+    /// around the only thread of a process, and the pool's processes are copies that run what this one ran before `init`.
+    #[error(
+        "mpwasm::init() was called when {found} already: call it first in a main that is not async (see the \
+         documentation of mpwasm::init)"
+    )]
+    InitLate {
+        /// What was running by then: threads, or a Tokio runtime.
+        found: String,
+    },
+    /// A setting that makes no sense.
+    #[error("{0}")]
+    BadSetting(String),
+    /// A directory that can't be granted.
+    #[error("{} can't be granted: {}", Untrusted::from(path), Untrusted::from(why))]
+    Grant {
+        /// Its name here.
+        path: PathBuf,
+        /// What stands against it.
+        why: String,
+    },
+    /// The jail was asked to be strict, and this machine lacks mandatory layers of it.
+    #[error("the jail can't be strict here, for this machine lacks {0}; `mpwasm doctor` says more")]
+    Jail(String),
+    /// A process of the pool could not be started.
+    #[error("the {role} can't be started: {}", Untrusted::from(why))]
+    Start {
+        /// Which kind of process.
+        role: &'static str,
+        /// What went wrong.
+        why: String,
+    },
+    /// A guest's file can't be read.
+    #[error("{}: {error}", Untrusted::from(path))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// What should be a guest is no WebAssembly module.
+    #[error(
+        "{}: not a WebAssembly module: {}",
+        Untrusted::from(name),
+        Untrusted::from(why)
+    )]
+    NotWasm {
+        /// Its name.
+        name: String,
+        /// What the parser said.
+        why: String,
+    },
+    /// The guest may not run.
+    #[error("{}: {}", Untrusted::from(name), Untrusted::from(&reasons.join("; ")))]
+    Refused {
+        /// Its name.
+        name: String,
+        /// Everything that speaks against it.
+        reasons: Vec<String>,
+    },
+    /// The guest could not be compiled: the compiler took too long, needed too much memory, or died.
+    #[error("{}: it can't be compiled: {}", Untrusted::from(name), Untrusted::from(why))]
+    Compile {
+        /// Its name.
+        name: String,
+        /// What happened.
+        why: String,
+    },
+    /// The pool has as many guests as the limit of open files permits.
+    #[error(
+        "{name}: the pool cannot take another guest: each takes a descriptor, and {needed} are needed in all where a process \
+         may have {limit}; raise the hard limit of open files (RLIMIT_NOFILE, `ulimit -Hn`)"
+    )]
+    TooManyGuests {
+        /// The guest's name.
+        name: String,
+        /// Descriptors that a process of the pool needs with it.
+        needed: u64,
+        /// How many it may have.
+        limit: u64,
+    },
+    /// The cache's directory can't be used.
+    #[error("the cache {}: {source}", Untrusted::from(path))]
+    Cache {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said, or what is wrong with it.
+        source: io::Error,
+    },
+    /// A task with args that are no JSON array, too large, or nested too deeply.
+    #[error("{}", Untrusted::from(.0))]
+    InvalidArgs(String),
+    /// The guest has no model of this name.
+    #[error("{}", Untrusted::from(.0))]
+    UnknownModel(String),
+    /// The guest, or the task's guest, was loaded by another pool, or without one: each pool runs what it has loaded itself.
+    #[error("{} was not loaded by this pool", Untrusted::from(name))]
+    ForeignGuest {
+        /// The guest's name.
+        name: String,
+    },
+    /// The guest can't be run as a program: it is no command.
+    #[error("{} is no command: it exports no `_start`", Untrusted::from(name))]
+    NoCommand {
+        /// The guest's name.
+        name: String,
+    },
+    /// A child has not ended in time. It goes on.
+    #[error("the command has not ended in time; it goes on")]
+    TimedOut,
+    /// A command did not end well, in the words of its [`CheckError`](crate::command::CheckError).
+    #[error("{}", Untrusted::from(.0))]
+    Command(String),
+    /// The guest has no `tasks`.
+    #[error("the guest exports no `tasks`")]
+    NoTasks,
+    /// A guest's `tasks` failed. What it had pushed before runs all the same.
+    #[error("the guest's `tasks` failed: {}", Untrusted::from(why))]
+    Tasks {
+        /// How many tasks it had pushed.
+        pushed: u64,
+        /// What happened.
+        why: String,
+    },
+    /// The pool takes no more tasks: it was stopped, interrupted or terminated, or it failed.
+    #[error("the pool takes no more tasks")]
+    Closed,
+    /// This process is a fork of the one that started the pool, which alone can use it. Calls on the pool here have no effect on it
+    /// there.
+    #[error("this process is a fork of the one that started the pool, which alone can use it")]
+    Forked,
+    /// The dispatcher did not say in time what it is doing: nobody takes the outcomes that come before its answer, or the
+    /// machine is very busy.
+    #[error("the dispatcher did not answer: perhaps the outcomes that come before its answer are not taken")]
+    NoAnswer,
+    /// The pool's reporter failed or panicked; the run was ended for that.
+    #[error("the outcomes can't be written: {0}")]
+    Report(io::Error),
+    /// No worker can be kept alive.
+    #[error("the pool failed: {}", Untrusted::from(.0))]
+    PoolFailed(String),
+    /// The dispatcher died. Everything that had not ended is recorded as `crash`.
+    #[error("the dispatcher died: {}", Untrusted::from(.0))]
+    DispatcherDied(String),
+    /// The system refused something that it should not.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,53 @@
+//! Whether [`init`](crate::init) was called, and whether it came in time.
+
+use std::sync::OnceLock;
+
+use mpwasm_system::process::thread_count;
+use mpwasm_types::settings::Jail;
+
+use crate::error::Error;
+
+/// What the first call of `mpwasm::init` found; empty before that.
+static AT_INIT: OnceLock<AtInit> = OnceLock::new();
+
+/// What a process was doing when `mpwasm::init` was called. Its children do the same by then.
+enum AtInit {
+    /// Nothing yet.
+    Nothing,
+    /// It ran several threads.
+    Threads(usize),
+    /// It ran a Tokio runtime, which may have no threads, but uses system calls that a jail forbids.
+    Tokio,
+}
+
+/// Records that `mpwasm::init` has run: a copy of this executable can become a child. Only the first call counts, as a copy
+/// gets no further.
+pub fn set_initialised() {
+    AT_INIT.get_or_init(|| {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return AtInit::Tokio;
+        }
+        match thread_count() {
+            Ok(threads) if threads > 1 => AtInit::Threads(threads),
+            // A process that cannot count its threads leaves the check to its children, which refuse their jail.
+            _ => AtInit::Nothing,
+        }
+    });
+}
+
+/// Checks that a copy of this executable can become a child, in the jail where one is asked for.
+///
+/// # Errors
+/// [`Error::InitMissing`], or [`Error::InitLate`]: a jail is built around the only thread of a process.
+pub fn check_initialised(jail: Jail) -> Result<(), Error> {
+    let late = |found: String| match jail {
+        Jail::Off => Ok(()),
+        Jail::BestEffort | Jail::Strict => Err(Error::InitLate { found }),
+    };
+    match AT_INIT.get() {
+        None => Err(Error::InitMissing),
+        Some(AtInit::Nothing) => Ok(()),
+        Some(AtInit::Threads(count)) => late(format!("the program had {count} threads")),
+        Some(AtInit::Tokio) => late("the program ran a Tokio runtime".to_owned()),
+    }
+}

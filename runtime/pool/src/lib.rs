@@ -1,0 +1,137 @@
+//! A process pool for code that you do not trust.
+//!
+//! A *guest* is a WebAssembly module that exports `runnable`, `callback` and `error_callback`. Tasks are pushed from
+//! this process (the parent) through a pipe to a dispatcher process, which keeps a pool of worker processes busy. A
+//! worker runs `runnable` in a fresh sandboxed instance, while a watchdog enforces the task's timeout: first by
+//! interrupting the guest, and when that is not enough, by killing the process. The guest's callbacks then run in
+//! the dispatcher. Whatever a guest does, the pool neither hangs nor leaks nor lies.
+//!
+//! Start with [`Pool`]. A program that embeds the pool calls [`init`] first in `main`:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! fn main() -> Result<(), mpwasm::Error> {
+//!     mpwasm::init(); // a copy of this program becomes dispatcher or worker here
+//!
+//!     let pool = mpwasm::Pool::builder().size(5).start()?; // starts the dispatcher
+//!     let guest = pool.load("guest.wasm")?; // compiled once, checked now
+//!     for number in 0..10 {
+//!         // The args are a tuple, array or vector of what serde can write. Callbacks fire.
+//!         pool.push(guest.task((number, "text")).timeout(Duration::from_secs(1)))?;
+//!     }
+//!     let handle = pool.submit(guest.task((10, "text")))?; // a handle to wait for
+//!     match handle.wait().result {
+//!         Ok(json) => println!("{json}"),
+//!         Err(error) => println!("{}: {}", error.kind, error.message),
+//!     }
+//!     pool.stop() // no more tasks: waits for all of them, and leaves no process behind
+//! }
+//! ```
+//!
+//! A guest that is a program of its own, with argv and streams, can be a task like any other, or a child: see [`command`].
+//!
+//! How a task ends is an [`Outcome`], and no error of the pool: a guest can't make the calls here fail, but for those
+//! that load it or run its `tasks`. What can is in [`Error`].
+
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
+
+pub mod command;
+
+mod error;
+mod init;
+mod pool;
+
+pub use mpwasm_sandbox::jail::{Layer, LayerState};
+pub use mpwasm_types::grants::{Access, DirGrant, Grants};
+pub use mpwasm_types::guest_info::{GuestInfo, InitialSizes, MemoryInfo, ModelInfo};
+pub use mpwasm_types::outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
+pub use mpwasm_types::retry::{Backoff, Retry};
+pub use mpwasm_types::settings::{Isolation, Jail, Settings, User};
+pub use mpwasm_types::status::{Status, TaskStatus, WorkerState, WorkerStatus};
+pub use mpwasm_types::task_line::{TaskLine, duration, json_error};
+pub use mpwasm_types::{escape, settings};
+
+pub use error::Error;
+pub use pool::{
+    AsCompleted, AsCompletedStream, Builder, COMPILATION_TARGET, Cache, CacheStats, Callable,
+    CancellationToken, FinalError, FinalValue, Guest, LOG_TARGET, LogLine, Model, Output, Overlap, Pool,
+    Progress, Rejected, Reporter, Results, ResultsStream, Source, Stats, Task, TaskHandle, TaskParts,
+    Terminal, as_completed, inspect, prints, wait_all, wait_any,
+};
+
+/// The version of the engine, wasmtime, that guests run in.
+pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
+
+/// The examples of the page are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/coming-from-python.md")]
+mod coming_from_python {}
+
+/// Call this first in `main` of a program that embeds the pool.
+///
+/// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a
+/// worker or another of the pool's processes, and never returns. In the program itself it returns at once.
+///
+/// Nothing should come before it in `main`: a copy would do that, too. Without it, [`Builder::start`] returns
+/// [`Error::InitMissing`]; when the program had started a thread by then, [`Error::InitLate`], as a jail is built around
+/// the only thread of a process. Neither applies when [`Builder::executable`] names an mpwasm executable.
+///
+/// ```no_run
+/// # #[allow(clippy::needless_doctest_main)]
+/// fn main() {
+///     mpwasm::init();
+///     // the program
+/// }
+/// ```
+///
+/// # With Tokio
+///
+/// `#[tokio::main]` starts its runtime before the first line of `main`, so `init` comes too late there, whatever the
+/// runtime's flavor. Two ways work. Either build the runtime after `init`:
+///
+/// ```no_run
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     mpwasm::init();
+///     tokio::runtime::Runtime::new()?.block_on(async {
+///         // the program
+///         Ok(())
+///     })
+/// }
+/// ```
+///
+/// or let `mpwasm::tokio_main` do both, with this crate's feature `tokio`.
+///
+/// Calls of this crate that wait, such as [`Builder::start`] and [`Pool::push`] against a full pipe, block the thread: in async
+/// code they belong into `spawn_blocking`. [`TaskHandle`]s are futures, and [`Results::into_stream`] is a stream.
+pub fn init() {
+    init::set_initialised();
+    mpwasm_host::enter_role();
+}
+
+/// Calls [`init`], starts a multi-threaded Tokio runtime and runs `future` on it: `#[tokio::main]` for a program that embeds
+/// the pool.
+///
+/// ```no_run
+/// fn main() -> Result<(), mpwasm::Error> {
+///     mpwasm::tokio_main(async {
+///         let pool = mpwasm::Pool::builder().size(2).start()?;
+///         let guest = pool.load("guest.wasm")?;
+///         println!("{:?}", pool.submit(guest.task([1, 2]))?.await);
+///         pool.stop()
+///     })
+/// }
+/// ```
+///
+/// # Panics
+/// When the system refuses the runtime its threads or descriptors, as `#[tokio::main]` does.
+#[cfg(feature = "tokio")]
+pub fn tokio_main<F: Future>(future: F) -> F::Output {
+    init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("the system gives a Tokio runtime its threads and descriptors")
+        .block_on(future)
+}

@@ -1,0 +1,261 @@
+//! The directory of the cache: who may write there, and what is in it.
+//!
+//! What lies here becomes native code, so the directory has to be this user's alone: it is opened without following a
+//! link, its owner and mode are checked on the descriptor, and everything else goes through that descriptor. An entry
+//! is checked in the same way.
+//!
+//! A file appears under its name when it is whole, by being renamed. So two processes may write the same entry at the
+//! same time: either's is right. Nothing is flushed to the disk: what a power cut leaves is found out by its hash.
+
+use std::ffi::{CStr, CString};
+use std::fs::{DirBuilder, File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstatat, futimens};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use mpwasm_types::settings::CACHE_LEFTOVER;
+
+/// What an entry's name ends in.
+const ENTRY: &str = ".guest";
+/// What the name of a file ends in that is being written.
+const UNFINISHED: &str = ".new";
+
+/// The directory, checked and open.
+#[derive(Debug)]
+pub struct Directory(OwnedFd);
+
+/// An entry, or what could be one: it was not opened.
+#[derive(Debug)]
+pub struct Listed {
+    name: CString,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was last used or written, in nanoseconds.
+    used: (i64, i64),
+}
+
+impl Directory {
+    /// Opens what is there.
+    ///
+    /// # Errors
+    /// When it is not there, is no directory, is a link, or is not this user's alone.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        // Without a slash at the end, which would follow a link.
+        let path: std::path::PathBuf = path.components().collect();
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = match open(&path, flags, Mode::empty()) {
+            Err(Errno::ENOTDIR | Errno::ELOOP) if path.symlink_metadata().is_ok() => {
+                return Err(unsafe_place("it is no directory, or a symbolic link to one"));
+            }
+            result => result?,
+        };
+        let file = File::from(fd);
+        let metadata = file.metadata()?;
+        if !is_ours(&metadata) {
+            return Err(unsafe_place("it belongs to another user"));
+        }
+        if metadata.mode() & 0o077 != 0 {
+            return Err(unsafe_place("others have access to it: its mode should be 700"));
+        }
+        Ok(Self(file.into()))
+    }
+
+    /// Opens it, and makes it first if there is nothing.
+    ///
+    /// # Errors
+    /// As [`Directory::open`]; and when it can't be made.
+    pub fn make(path: &Path) -> io::Result<Self> {
+        match Self::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+                Self::open(path)
+            }
+            result => result,
+        }
+    }
+
+    /// The entry called `name`; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it can't be read, or could be written by others.
+    pub fn entry(&self, name: &str) -> io::Result<Option<File>> {
+        // A pipe in its place must not keep us waiting.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = match openat(&self.0, entry_name(name).as_str(), flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => return Err(unsafe_place("it is a symbolic link")),
+            result => File::from(result?),
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(unsafe_place("it is no regular file"));
+        }
+        if !is_ours(&metadata) {
+            return Err(unsafe_place("it belongs to another user"));
+        }
+        if metadata.mode() & 0o022 != 0 {
+            return Err(unsafe_place("others may write to it"));
+        }
+        // A writer may have taken its name meanwhile, so it can have none.
+        if metadata.nlink() > 1 {
+            return Err(unsafe_place("it has another name, somewhere else perhaps"));
+        }
+        Ok(Some(file))
+    }
+
+    /// The entry was used: it is the last to go.
+    pub fn touch(&self, entry: &File) {
+        // On a read-only file system nothing is evicted either.
+        let _ = futimens(entry, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW);
+    }
+
+    /// Writes the entry called `name`, in the place of what has that name.
+    ///
+    /// # Errors
+    /// When it can't be written. Then nothing is left of it.
+    pub fn write(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+        let unfinished = format!("{:016x}{UNFINISHED}", rand::random::<u64>());
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let mut file = File::from(openat(&self.0, unfinished.as_str(), flags, mode)?);
+        let name = entry_name(name);
+        let result = write(&mut file).and_then(|()| {
+            let rename = || renameat(&self.0, unfinished.as_str(), &self.0, name.as_str());
+            match rename() {
+                // A directory in its place can only be removed when it is empty; then the second attempt works.
+                Err(Errno::EISDIR) => {
+                    unlinkat(&self.0, name.as_str(), UnlinkatFlags::RemoveDir)?;
+                    rename()
+                }
+                result => result,
+            }
+            .map_err(io::Error::from)
+        });
+        if result.is_err() {
+            let _ = unlinkat(&self.0, unfinished.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        result
+    }
+
+    /// The entries, in no order.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn entries(&self) -> io::Result<Vec<Listed>> {
+        self.list(is_entry)
+    }
+
+    /// Removes the least recently used entries until those that are left, and `bytes` more in the place of `name`, are
+    /// at most `limit` bytes; and what writers left that died.
+    ///
+    /// # Errors
+    /// When the directory can't be read or changed.
+    pub fn make_room(&self, name: &str, bytes: u64, limit: u64) -> io::Result<()> {
+        let replaced = entry_name(name);
+        let mut entries = self.entries()?;
+        entries.retain(|entry| entry.name.as_bytes() != replaced.as_bytes());
+        entries.sort_by(|a, b| (a.used, &a.name).cmp(&(b.used, &b.name)));
+        let mut total = entries.iter().map(|entry| entry.bytes).sum::<u64>();
+        for oldest in &entries {
+            if total.saturating_add(bytes) <= limit {
+                break;
+            }
+            self.remove(oldest)?;
+            total -= oldest.bytes;
+        }
+        let leftover = SystemTime::now().checked_sub(CACHE_LEFTOVER);
+        let leftover = leftover.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let leftover = leftover.as_ref().map_or(0, Duration::as_secs);
+        for unfinished in self.list(is_unfinished)? {
+            if u64::try_from(unfinished.used.0).unwrap_or(0) < leftover {
+                self.remove(&unfinished)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all entries, finished or not, and nothing else that may be here. Returns the finished ones.
+    ///
+    /// # Errors
+    /// When the directory can't be read or changed.
+    pub fn clear(&self) -> io::Result<Vec<Listed>> {
+        for unfinished in self.list(is_unfinished)? {
+            self.remove(&unfinished)?;
+        }
+        let entries = self.entries()?;
+        for entry in &entries {
+            self.remove(entry)?;
+        }
+        Ok(entries)
+    }
+
+    /// Removes a file. That another process was faster is fine.
+    fn remove(&self, listed: &Listed) -> io::Result<()> {
+        match unlinkat(&self.0, listed.name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn list(&self, wanted: fn(&CStr) -> bool) -> io::Result<Vec<Listed>> {
+        // A descriptor of its own: the cursor belongs to it.
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut dir = Dir::openat(&self.0, ".", flags, Mode::empty())?;
+        let mut found = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry?;
+            if !wanted(entry.file_name()) {
+                continue;
+            }
+            // It may have gone meanwhile.
+            let Ok(stat) = fstatat(self.0.as_fd(), entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
+                continue;
+            }
+            found.push(Listed {
+                name: entry.file_name().to_owned(),
+                bytes: u64::try_from(stat.st_size).unwrap_or(0),
+                used: (stat.st_mtime, stat.st_mtime_nsec),
+            });
+        }
+        Ok(found)
+    }
+}
+
+fn entry_name(name: &str) -> String {
+    format!("{name}{ENTRY}")
+}
+
+fn is_entry(name: &CStr) -> bool {
+    is_hex_with(name, ENTRY)
+}
+
+fn is_unfinished(name: &CStr) -> bool {
+    is_hex_with(name, UNFINISHED)
+}
+
+/// The names that are given here, so that whatever else is in a directory that a user named stays as it is.
+fn is_hex_with(name: &CStr, suffix: &str) -> bool {
+    let stem = name.to_bytes().strip_suffix(suffix.as_bytes());
+    stem.is_some_and(|stem| !stem.is_empty() && stem.iter().all(u8::is_ascii_hexdigit))
+}
+
+fn is_ours(metadata: &Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// Somebody else could have put there what would become native code.
+fn unsafe_place(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}

@@ -1,0 +1,164 @@
+//! What a compiled guest is found by: a hash over everything that the compiler's answer depends on.
+//!
+//! An entry with the right key is used without asking anybody whether it is acceptable or loads, and a worker that
+//! can't load it would fail the pool. So the key has to be complete. The compiler's answer is a function of
+//!
+//! - its program: that is this build of mpwasm (a hash of its sources, which hold the engine's settings and the form
+//!   of an entry), and the size and time of the executable itself, for what it was built from besides;
+//! - the engine in it: its version, target, processor features and settings, as the engine itself hashes them for
+//!   this purpose ([`hash_compatibility`]): with equal hashes an artifact of one engine loads in another;
+//! - the guest's bytes.
+//!
+//! Limits are not among these. An entry says what an instance of its guest has before it runs, and the
+//! parent compares that with its limits when it loads the entry.
+//!
+//! It depends on nothing else: the compiler has no files, no environment, no clock, and no other message.
+
+use std::hash::Hasher;
+use std::os::unix::fs::MetadataExt;
+
+use sha2::{Digest, Sha256};
+
+use mpwasm_engine::hash_compatibility;
+use mpwasm_protocol::messages::Hello;
+use mpwasm_sandbox::child::Executable;
+use mpwasm_types::engine_settings::EngineSettings;
+
+/// Bytes of a hash.
+pub const HASH: usize = 32;
+
+/// What a compiled guest is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(pub [u8; HASH]);
+
+impl Key {
+    /// The key of the guest `bytes`, as compiled by `executable` with these settings.
+    ///
+    /// # Errors
+    /// With the reason why there is none: then nothing is cached.
+    pub fn of(executable: &Executable, settings: &EngineSettings, bytes: &[u8]) -> Result<Self, String> {
+        // A setting that is added has to be judged: does the compiler's answer depend on it?
+        let EngineSettings {
+            memory: _,    // compared with the entry when it is loaded
+            max_table: _, // likewise
+            stack: _,
+            fuel: _, // whether it is counted is in the engine's hash; the amount is a matter of running
+            max_result: _,
+            max_output: _,
+            capture: _,
+            terminals: _,
+        } = settings;
+        let file = std::fs::metadata(executable.path()).map_err(|error| error.to_string())?;
+        let Hello { version, build } = Hello::ours();
+        let mut hash = Fields::default();
+        hash.field(b"mpwasm compiled guest");
+        hash.field(version.as_bytes());
+        hash.field(build.as_bytes());
+        hash.number(file.len());
+        hash.number(file.mtime().cast_unsigned());
+        hash.number(file.mtime_nsec().cast_unsigned());
+        hash_compatibility(settings, &mut hash).map_err(|error| error.to_string())?;
+        hash.field(bytes);
+        Ok(Self(hash.0.finalize().into()))
+    }
+
+    /// It as text, to name a file by.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A cryptographic hash over fields, each with its length in front: no two lists of fields are the same bytes.
+#[derive(Default)]
+struct Fields(Sha256);
+
+impl Fields {
+    fn field(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
+    }
+}
+
+/// For what the engine hashes by itself.
+impl Hasher for Fields {
+    fn write(&mut self, bytes: &[u8]) {
+        self.field(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("the engine writes to the hash and does not ask for it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mpwasm_types::settings::Settings;
+
+    fn key(settings: &Settings, bytes: &[u8]) -> Key {
+        Key::of(&Executable::Own, &EngineSettings::from(settings), bytes).unwrap()
+    }
+
+    #[test]
+    fn the_same_guest_has_the_same_key() {
+        let settings = Settings::default();
+        assert_eq!(key(&settings, b"guest"), key(&settings, b"guest"));
+        assert_eq!(key(&settings, b"guest").hex().len(), 2 * HASH);
+    }
+
+    #[test]
+    fn what_does_not_concern_the_compiler_does_not_change_the_key() {
+        let others = Settings {
+            size: 77,
+            timeout: std::time::Duration::from_secs(77),
+            max_result: 77,
+            max_output: 77,
+            compile_timeout: std::time::Duration::from_secs(77),
+            memory: 77,
+            callback_memory: 77,
+            ..Settings::default()
+        };
+        assert_eq!(key(&others, b"guest"), key(&Settings::default(), b"guest"));
+        let fuel = |fuel| Settings {
+            fuel: Some(fuel),
+            ..Settings::default()
+        };
+        assert_eq!(key(&fuel(1), b"guest"), key(&fuel(2), b"guest"));
+    }
+
+    #[test]
+    fn what_the_answer_depends_on_changes_the_key() {
+        let settings = Settings::default();
+        let usual = key(&settings, b"guest");
+        let with_fuel = Settings {
+            fuel: Some(1),
+            ..settings.clone()
+        };
+        assert_ne!(key(&with_fuel, b"guest"), usual);
+        assert_ne!(key(&settings, b"guesT"), usual);
+        assert_ne!(key(&settings, b""), usual);
+    }
+
+    #[test]
+    fn another_executable_changes_the_key_and_one_that_is_not_there_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        let engine = EngineSettings::from(&Settings::default());
+        let key = || Key::of(&Executable::At(path.clone()), &engine, b"guest");
+        assert!(key().is_err());
+        std::fs::write(&path, "one").unwrap();
+        let one = key().unwrap();
+        assert_eq!(key().unwrap(), one);
+        std::fs::write(&path, "longer").unwrap();
+        let longer = key().unwrap();
+        assert_ne!(longer, one);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert_ne!(key().unwrap(), longer);
+    }
+}

@@ -1,0 +1,121 @@
+//! The parent's children: how each of them comes up.
+
+use mpwasm_system::clock;
+use std::io::{self, PipeReader, PipeWriter, Read};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use crate::error::Error;
+use mpwasm_protocol::channel::Channel;
+use mpwasm_sandbox::child;
+use mpwasm_sandbox::child::{Executable, HelloError, Process};
+use mpwasm_sandbox::jail::MemoryGroup;
+use mpwasm_system::inherited::explained;
+use mpwasm_system::limit_names::explain;
+use mpwasm_system::poll::set_nonblocking;
+use mpwasm_types::escape::inert;
+use mpwasm_types::exit_status::describe_exit;
+use mpwasm_types::role::Role;
+use mpwasm_types::settings::REAP_PATIENCE;
+
+/// How long a child may take to say hello.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Starts a child that has said hello. Frames of at most `max_frame` bytes are taken from it; what it has to say to
+/// people goes to `diagnostics`.
+///
+/// The calling thread must live as long as the child: the parent-death signal is tied to it.
+pub fn start(
+    executable: &Executable,
+    role: Role,
+    diagnostics: &PipeWriter,
+    max_frame: usize,
+) -> Result<(Process, Channel), Error> {
+    let failed = |why: String| Error::Start {
+        role: role.name(),
+        why,
+    };
+    let (mut process, socket) =
+        child::spawn(executable, role, Some(diagnostics)).map_err(|error| failed(explain(&error)))?;
+    tracing::debug!(pid = process.pid(), "{} started", role.name());
+    let mut channel = Channel::new(socket, max_frame);
+    match child::receive_hello(&mut channel, HELLO_PATIENCE) {
+        Ok(()) => {
+            tracing::debug!(pid = process.pid(), "{} ready: it has said hello", role.name());
+            Ok((process, channel))
+        }
+        Err(error @ HelloError::OtherBuild { .. }) => Err(failed(error.to_string())),
+        Err(HelloError::Silent(_)) => {
+            let end = process
+                .end(Duration::from_secs(1))
+                .map(describe_exit)
+                .unwrap_or_default();
+            Err(failed(format!(
+                "it is no copy of mpwasm, or ended at once ({end})"
+            )))
+        }
+    }
+}
+
+/// Puts a child that waits for its orders into the pool's group, with all that it will start.
+pub fn limit(process: &Process, memory: Option<&MemoryGroup>) {
+    if let Some(Err(why)) = memory.map(|memory| memory.add(process.pid())) {
+        tracing::debug!("no limit of memory around process {}: {why}", process.pid());
+    }
+}
+
+/// A child with one job. When this is dropped the child is reaped, and killed before that if it has not ended by itself.
+#[derive(Debug)]
+pub struct OneJob {
+    process: Process,
+    role: Role,
+}
+
+impl OneJob {
+    /// A child that has started.
+    pub fn new(process: Process, role: Role) -> Self {
+        Self { process, role }
+    }
+}
+
+impl Drop for OneJob {
+    fn drop(&mut self) {
+        let by_itself = self.process.try_reap().map(describe_exit);
+        let end = by_itself.unwrap_or_else(|| match self.process.end(REAP_PATIENCE) {
+            Some(status) => format!("its job was over, {}", describe_exit(status)),
+            None => "it did not end after SIGKILL".to_owned(),
+        });
+        tracing::debug!(pid = self.process.pid(), "{} reaped: {end}", self.role.name());
+    }
+}
+
+/// What a child that does one thing and exits has to say to people: nothing, as long as all is well. What it says is
+/// kept in the pipe, so it can't say much.
+#[derive(Debug)]
+pub struct LastWords(PipeReader);
+
+/// Bytes of them that are shown.
+const MAX_LAST_WORDS: u64 = 1000;
+
+impl LastWords {
+    /// Words, and the pipe to say them to.
+    pub fn new() -> io::Result<(Self, PipeWriter)> {
+        let (reader, writer) = io::pipe().map_err(explained)?;
+        set_nonblocking(reader.as_fd())?;
+        Ok((Self(reader), writer))
+    }
+
+    /// How a child ended that should not have: its status, and what it said.
+    pub fn describe(&self, child: &mut OneJob) -> String {
+        let status = child.process.wait_until(clock::now() + Duration::from_secs(1));
+        let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
+        let mut words = Vec::new();
+        // An error means that there is no more to be had now.
+        let _ = (&self.0).take(MAX_LAST_WORDS).read_to_end(&mut words);
+        let words = String::from_utf8_lossy(&words);
+        match words.trim() {
+            "" => end,
+            words => format!("{end}: {}", inert(words)),
+        }
+    }
+}

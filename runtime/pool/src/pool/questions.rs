@@ -1,0 +1,110 @@
+//! Questions to the dispatcher, and the threads that wait for the answers.
+//!
+//! An answer comes behind the outcomes that were on their way: when nobody takes those, it does not come, so nobody
+//! waits for ever.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use mpwasm_protocol::messages::Answer;
+use mpwasm_types::settings::ANSWER_PATIENCE;
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The pool has ended.
+    Ended,
+    /// It has not come in time.
+    Late,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Questions {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// The answers to the questions that somebody waits for.
+    open: HashMap<u64, Option<Answer>>,
+    ended: bool,
+}
+
+impl Questions {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks a question and waits for the answer. `tell` gives the question to the dispatcher.
+    pub fn ask(&self, tell: impl FnOnce(u64)) -> Result<Answer, NoAnswer> {
+        let mut state = self.state();
+        let question = state.next;
+        state.next += 1;
+        state.open.insert(question, None);
+        drop(state);
+        tell(question);
+        let waiting = |state: &mut State| !state.ended && matches!(state.open.get(&question), Some(None));
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(self.state(), ANSWER_PATIENCE, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        match state.open.remove(&question).flatten() {
+            Some(answer) => Ok(answer),
+            None if state.ended => Err(NoAnswer::Ended),
+            None => Err(NoAnswer::Late),
+        }
+    }
+
+    /// The answer to a question has come. It is dropped when nobody waits for it any more.
+    pub fn answer(&self, question: u64, answer: Answer) {
+        if let Some(open) = self.state().open.get_mut(&question) {
+            *open = Some(answer);
+        }
+        self.changed.notify_all();
+    }
+
+    /// No answer will come any more.
+    pub fn end(&self) {
+        self.state().ended = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mpwasm_types::status::Status;
+
+    fn pool(queued: u64) -> Answer {
+        Answer::Pool(Status {
+            queued,
+            ..Status::default()
+        })
+    }
+
+    #[test]
+    fn everybody_gets_the_answer_to_their_own_question() {
+        let questions = Questions::default();
+        let answer = questions.ask(|first| {
+            let second = questions.ask(|second| {
+                questions.answer(first, pool(1));
+                questions.answer(second, pool(2));
+            });
+            assert!(matches!(second, Ok(Answer::Pool(status)) if status.queued == 2));
+        });
+        assert!(matches!(answer, Ok(Answer::Pool(status)) if status.queued == 1));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_will_not_come_and_what_comes_too_late_is_dropped() {
+        let questions = Questions::default();
+        assert_eq!(questions.ask(|_| {}).unwrap_err(), NoAnswer::Late);
+        questions.answer(0, pool(0));
+        assert!(questions.state().open.is_empty());
+        questions.end();
+        assert_eq!(questions.ask(|_| {}).unwrap_err(), NoAnswer::Ended);
+    }
+}

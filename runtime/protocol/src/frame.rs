@@ -1,0 +1,137 @@
+//! Frames: a length (u32, little endian), then so many bytes of one postcard message.
+//!
+//! The reader of a frame does not trust its writer: a length past the cap is refused before anything is
+//! allocated for it, memory grows only as bytes really arrive, and a message that does not use up its frame is an
+//! error.
+
+use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of the length in front of a message.
+pub(super) const HEADER: usize = 4;
+
+/// Why a byte stream is no sequence of frames.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FrameError {
+    /// The length in front is over the cap.
+    #[error("a frame of {len} bytes; at most {max} are allowed")]
+    TooLarge {
+        /// What the header said.
+        len: usize,
+        /// The cap.
+        max: usize,
+    },
+    /// The bytes are no message of the expected type.
+    #[error("a frame that is no message: {0}")]
+    Malformed(postcard::Error),
+    /// A text or list is longer than its field may hold, or a value is none of its type.
+    #[error("a frame with a text, a list or a value that its message may not have")]
+    OutOfBounds,
+    /// There are bytes behind the message.
+    #[error("a frame with {0} bytes behind its message")]
+    Trailing(usize),
+}
+
+/// Appends `message` as one frame to `buffer`.
+///
+/// # Panics
+/// When the message is larger than 4 GiB: the caps of [`mpwasm_types::settings`] are far below.
+pub fn put<M: Serialize>(buffer: &mut Vec<u8>, message: &M) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; HEADER]);
+    write(buffer, message);
+    set_len(&mut buffer[start..], 0);
+}
+
+/// Gives the last message of `buffer`, which begins at `start`, the payload with which it ends and that is empty so far:
+/// one of so many bytes, which are sent from where they are, behind the buffer.
+///
+/// # Panics
+/// As [`put`], and when the message does not end with an empty byte string.
+pub fn announce(buffer: &mut Vec<u8>, start: usize, payload: usize) {
+    // A byte string is its length, a varint, and then so many bytes.
+    assert_eq!(buffer.pop(), Some(0), "the message ends with an empty payload");
+    write(buffer, &payload);
+    set_len(&mut buffer[start..], payload);
+}
+
+/// Encodes `message` without the length in front: for a file, which has one of its own.
+#[must_use]
+pub fn encode<M: Serialize>(message: &M) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, message);
+    bytes
+}
+
+fn write<M: Serialize>(buffer: &mut Vec<u8>, message: &M) {
+    postcard::serialize_with_flavor(message, Appender(buffer))
+        .expect("our messages serialize, and a Vec takes all bytes");
+}
+
+/// The frame has the bytes that are here, and so many elsewhere.
+fn set_len(frame: &mut [u8], elsewhere: usize) {
+    let len = u32::try_from(frame.len() - HEADER + elsewhere).expect("messages are capped far below 4 GiB");
+    frame[..HEADER].copy_from_slice(&len.to_le_bytes());
+}
+
+/// Where postcard writes to. Its own way to extend something goes through iterators, and costs twice as much.
+struct Appender<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Appender<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Decodes the message in a frame.
+///
+/// # Errors
+/// When the bytes are no such message, or more than it.
+pub fn decode<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<M, FrameError> {
+    let (message, rest) = postcard::take_from_bytes(frame).map_err(|error| match error {
+        // It is what decoders return that are not postcard's own. Their words don't come with it.
+        postcard::Error::SerdeDeCustom => FrameError::OutOfBounds,
+        error => FrameError::Malformed(error),
+    })?;
+    if rest.is_empty() {
+        Ok(message)
+    } else {
+        Err(FrameError::Trailing(rest.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_behind_a_message_are_an_error() {
+        assert_eq!(decode::<u8>(&[1, 2, 3]), Err(FrameError::Trailing(2)));
+    }
+
+    #[test]
+    fn a_payload_that_is_sent_from_elsewhere_makes_the_same_frame() {
+        for len in [1, 127, 128, 300, 1 << 20] {
+            let payload = vec![7; len];
+            let message = |payload| (1_u8, "before", serde_bytes::Bytes::new(payload));
+            let (mut whole, mut around) = (vec![9], vec![9]);
+            put(&mut whole, &message(&payload));
+            put(&mut around, &message(&[]));
+            announce(&mut around, 1, len);
+            around.extend(&payload);
+            assert!(around == whole, "{len}");
+        }
+    }
+}

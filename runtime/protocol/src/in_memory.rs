@@ -1,0 +1,123 @@
+//! Messages that travel in a sealed memory file.
+//!
+//! A process that was just started may not be reading yet, and its starter must not wait for it. How much a socket takes
+//! meanwhile depends on the system's settings, and a message with descriptions of guests can be of any size. So the socket
+//! carries a frame of a few bytes, and the message itself comes in a file whose descriptor goes along.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::channel::{Channel, ReceiveError, send_now};
+use super::frame::{decode, encode, put};
+use super::messages::MAX_SETUP;
+use mpwasm_system::memory_file::sealed_memory;
+
+/// What the files are called in `/proc`.
+const NAME: &CStr = c"mpwasm-message";
+
+/// The frame in place of the message.
+#[derive(Debug, Serialize, Deserialize)]
+struct InMemory {
+    /// Size of the file.
+    bytes: u64,
+}
+
+/// Writes a message into a memory file and seals it against changes.
+///
+/// # Errors
+/// When no memory or descriptor is left.
+pub fn write<M: Serialize>(message: &M) -> io::Result<File> {
+    sealed_memory(NAME, &encode(message))
+}
+
+/// Reads the message that [`write`](write()) has written.
+///
+/// # Errors
+/// When the file cannot be read, is larger than [`MAX_SETUP`], or holds another message.
+pub fn read<M: DeserializeOwned>(file: OwnedFd) -> Result<M, ReceiveError> {
+    let mut file = File::from(file);
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_SETUP as u64).read_to_end(&mut bytes)?;
+    Ok(decode(&bytes)?)
+}
+
+/// Sends a message and the descriptors that it speaks of to a process that may not be reading yet. Never waits, and is
+/// independent of the message's size. At most [`MAX_FDS`](super::channel::MAX_FDS) - 1 descriptors go along.
+///
+/// # Errors
+/// When no memory or descriptor is left, the other end is closed, or its socket is full: nothing else may have been sent
+/// before.
+pub fn send<M: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &M,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let bytes = encode(message);
+    let file = sealed_memory(NAME, &bytes)?;
+    let mut frame = Vec::new();
+    put(
+        &mut frame,
+        &InMemory {
+            bytes: bytes.len() as u64,
+        },
+    );
+    let mut all = vec![file.as_fd()];
+    all.extend_from_slice(descriptors);
+    // The kernel takes a few bytes as a whole or not at all.
+    match send_now(socket, &frame, &all)? {
+        sent if sent == frame.len() => Ok(()),
+        _ => Err(Errno::EAGAIN.into()),
+    }
+}
+
+/// Waits for a message that was sent with [`send`]. The descriptors that came with it can be
+/// [taken](Channel::take_descriptor) then.
+///
+/// # Errors
+/// When the other end is closed, or sent something else.
+pub fn receive<M: DeserializeOwned>(channel: &mut Channel) -> Result<M, ReceiveError> {
+    let InMemory { .. } = channel.receive()?;
+    let missing = || io::Error::other("the descriptor of a message in memory is missing");
+    read(channel.take_descriptor().ok_or_else(missing)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{MAX_FDS, pair};
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    #[test]
+    fn a_message_of_any_size_is_sent_to_a_process_that_does_not_read() {
+        let (ours, theirs) = pair().unwrap();
+        // The smallest buffer that the kernel gives.
+        setsockopt(&ours, sockopt::SndBuf, &1).unwrap();
+        let text = "x".repeat(20 << 20);
+        let (_reader, writer) = io::pipe().unwrap();
+        let descriptors = vec![writer.as_fd(); MAX_FDS - 1];
+        send(ours.as_fd(), &text, &descriptors).unwrap();
+        let mut receiver = Channel::with_descriptors(theirs, 100);
+        assert!(receive::<String>(&mut receiver).unwrap() == text);
+        for number in 1..MAX_FDS {
+            assert!(receiver.take_descriptor().is_some(), "descriptor {number}");
+        }
+        assert!(receiver.take_descriptor().is_none());
+    }
+
+    #[test]
+    fn what_is_not_the_expected_message_is_refused() {
+        let file = write(&"text").unwrap();
+        assert!(matches!(read::<u8>(file.into()), Err(ReceiveError::Frame(_))));
+        let (ours, theirs) = pair().unwrap();
+        Channel::new(ours, 100).send(&InMemory { bytes: 1 }).unwrap();
+        let error = receive::<String>(&mut Channel::with_descriptors(theirs, 100)).unwrap_err();
+        assert!(error.to_string().contains("descriptor"), "{error}");
+    }
+}

@@ -1,0 +1,379 @@
+//! What has arrived and was not handled yet, cut into frames.
+//!
+//! Small frames lie behind one another in one buffer. A large one has a buffer of its own, into which the kernel writes,
+//! and which is handed on as it is: its payload is not copied where it is only passed by.
+
+use bytes::{Bytes, BytesMut};
+
+use super::frame::{FrameError, HEADER};
+use mpwasm_types::settings::{KEPT_BUFFER, LARGE};
+
+/// What a reader asks the kernel for at once, at least.
+const CHUNK: usize = 64 << 10;
+
+/// A frame that has arrived: the bytes of one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// All of it.
+    pub bytes: &'a [u8],
+    /// Its buffer, where it has one of its own.
+    own: Option<&'a Bytes>,
+}
+
+impl Frame<'_> {
+    /// A part of it for who keeps that: a share in its buffer, if it is most of a large frame; else a copy.
+    ///
+    /// # Panics
+    /// When it is no part of this frame.
+    #[must_use]
+    pub fn keep(&self, part: &[u8]) -> Bytes {
+        match self.own {
+            Some(own) if part.len() > own.len() / 2 => own.slice_ref(part),
+            _ => Bytes::copy_from_slice(part),
+        }
+    }
+}
+
+/// Received bytes that are not yet handled.
+#[derive(Debug)]
+pub struct Inbox {
+    /// Small frames, and the beginning of the one that comes next.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    max: usize,
+    /// The large frame that was announced before anything in `bytes`.
+    large: Option<Large>,
+    /// The large frame that was handed out last. Its buffer is used again when nobody has kept a part.
+    last: Bytes,
+}
+
+/// A large frame, without its header.
+#[derive(Debug)]
+struct Large {
+    /// What is behind `filled` has no meaning yet.
+    bytes: BytesMut,
+    filled: usize,
+    len: usize,
+}
+
+impl Large {
+    /// It has `len` bytes, of which these came with its header.
+    fn new(begun: &[u8], len: usize, last: Bytes) -> Self {
+        // Who keeps a part of this frame keeps the buffer: it must not be much larger.
+        let fits = |bytes: &BytesMut| bytes.capacity() <= 2 * len;
+        let mut bytes = last.try_into_mut().ok().filter(fits).unwrap_or_default();
+        bytes.truncate(len);
+        // That is address space; memory it becomes as bytes arrive.
+        bytes.reserve(len.min(KEPT_BUFFER).saturating_sub(bytes.len()));
+        if bytes.len() < begun.len() {
+            bytes.resize(begun.len(), 0);
+        }
+        bytes[..begun.len()].copy_from_slice(begun);
+        Self {
+            bytes,
+            filled: begun.len(),
+            len,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.filled == self.len
+    }
+
+    /// At most twice what has already arrived, unless there was more before.
+    fn space(&mut self) -> &mut [u8] {
+        let wanted = (self.filled * 2).max(self.filled + CHUNK).min(self.len);
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted, 0);
+        }
+        &mut self.bytes[self.filled..]
+    }
+}
+
+impl Inbox {
+    /// An inbox that refuses frames of more than `max` bytes.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            start: 0,
+            end: 0,
+            max,
+            large: None,
+            last: Bytes::new(),
+        }
+    }
+
+    /// Takes out what is in it, for who gives it back: what has come to this one in between is lost.
+    #[must_use]
+    pub fn lend(&mut self) -> Self {
+        let max = self.max;
+        std::mem::replace(self, Self::new(max))
+    }
+
+    /// Bytes that have arrived and were not handed out: after [`Inbox::next_message`] had none, those of a frame that has begun.
+    #[must_use]
+    pub fn begun(&self) -> usize {
+        let large = self.large.as_ref().map_or(0, |large| HEADER + large.filled);
+        large + self.end - self.start
+    }
+
+    /// From now on frames of at most `max` bytes are accepted.
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
+    /// Room for more bytes, never empty. Say with [`Inbox::filled`] how many came.
+    ///
+    /// Whatever length a header announces: what is allocated for it at once is at most [`KEPT_BUFFER`], which becomes
+    /// memory as bytes arrive, and then at most twice what has.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.last.len() > KEPT_BUFFER {
+            self.last = Bytes::new();
+        }
+        if self.large.is_none() {
+            self.large = self.begin_large();
+        }
+        if let Some(large) = self.large.as_mut().filter(|large| !large.is_whole()) {
+            return large.space();
+        }
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+        if self.bytes.len() - self.end < CHUNK {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            let wanted = (self.end + CHUNK).max(self.end * 2);
+            if self.bytes.len() < self.end + CHUNK {
+                self.bytes.resize(wanted, 0);
+            }
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    /// Says that `count` bytes were written to [`Inbox::space`].
+    ///
+    /// # Panics
+    /// When that is more than there was space.
+    pub fn filled(&mut self, count: usize) {
+        let (filled, len) = match self.large.as_mut().filter(|large| !large.is_whole()) {
+            Some(large) => (&mut large.filled, large.bytes.len()),
+            None => (&mut self.end, self.bytes.len()),
+        };
+        *filled += count;
+        assert!(*filled <= len, "no more bytes than there was space");
+    }
+
+    /// The bytes of the next whole frame; `None` when more are needed.
+    ///
+    /// # Errors
+    /// When the next frame is over the cap: the stream can't be read any further.
+    pub fn next_message(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        Ok(self.next_frame()?.map(|frame| frame.bytes))
+    }
+
+    /// The next whole frame, for who keeps a part of it; `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// As [`Inbox::next_message`].
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        if let Some(large) = self.large.take_if(|large| large.is_whole()) {
+            self.last = large.bytes.freeze();
+            let bytes = &self.last;
+            let own = Some(bytes);
+            return Ok(Some(Frame { bytes, own }));
+        }
+        let Some(len) = self.announced()? else {
+            return Ok(None);
+        };
+        let from = self.start + HEADER;
+        if self.end - from < len {
+            return Ok(None);
+        }
+        self.start = from + len;
+        Ok(Some(Frame {
+            bytes: &self.bytes[from..from + len],
+            own: None,
+        }))
+    }
+
+    /// Whether a whole frame is waiting (or an error that [`Inbox::next_message`] will report).
+    #[must_use]
+    pub fn has_frame(&self) -> bool {
+        match (&self.large, self.announced()) {
+            (Some(large), _) => large.is_whole(),
+            (None, Ok(None)) => false,
+            (None, Ok(Some(len))) => self.end - self.start - HEADER >= len,
+            (None, Err(_)) => true,
+        }
+    }
+
+    /// The large frame that has begun to come in the common buffer: it goes on in one of its own.
+    fn begin_large(&mut self) -> Option<Large> {
+        // One that is over the cap is told by `next`.
+        let len = self.announced().ok()??;
+        let begun = self.start + HEADER..self.end;
+        if len < LARGE || begun.len() >= len {
+            return None;
+        }
+        self.start = self.end;
+        let last = std::mem::take(&mut self.last);
+        Some(Large::new(&self.bytes[begun], len, last))
+    }
+
+    /// The length of the frame that begins in the common buffer.
+    fn announced(&self) -> Result<Option<usize>, FrameError> {
+        let Some(header) = self.bytes[self.start..self.end].first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let len = u32::from_le_bytes(*header) as usize;
+        if len > self.max {
+            Err(FrameError::TooLarge { len, max: self.max })
+        } else {
+            Ok(Some(len))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{decode, put};
+    use proptest::prelude::*;
+
+    fn feed(inbox: &mut Inbox, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let space = inbox.space();
+            let count = space.len().min(bytes.len());
+            space[..count].copy_from_slice(&bytes[..count]);
+            inbox.filled(count);
+            bytes = &bytes[count..];
+        }
+    }
+
+    /// A message of so many bytes, all of them this one.
+    fn framed(payload: usize, byte: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put(&mut bytes, &vec![byte; payload]);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_over_the_cap_is_refused_before_it_arrives() {
+        let mut inbox = Inbox::new(100);
+        feed(&mut inbox, &101_u32.to_le_bytes());
+        assert!(inbox.has_frame());
+        assert_eq!(
+            inbox.next_message().unwrap_err(),
+            FrameError::TooLarge { len: 101, max: 100 }
+        );
+    }
+
+    #[test]
+    fn an_announced_giant_costs_no_memory_until_it_arrives() {
+        let mut inbox = Inbox::new(1 << 30);
+        feed(&mut inbox, &(1_u32 << 30).to_le_bytes());
+        assert!(inbox.next_message().unwrap().is_none());
+        assert!(inbox.space().len() <= CHUNK);
+        assert!(inbox.large.unwrap().bytes.capacity() <= KEPT_BUFFER);
+    }
+
+    #[test]
+    fn memory_of_a_giant_is_given_back() {
+        let mut inbox = Inbox::new(16 << 20);
+        feed(&mut inbox, &framed(8 << 20, 7));
+        assert!(inbox.next_message().unwrap().is_some());
+        inbox.space();
+        assert!(inbox.last.is_empty());
+        assert!(inbox.bytes.capacity() <= 4 * CHUNK);
+    }
+
+    #[test]
+    fn memory_of_a_payload_of_1_mib_is_kept_for_the_next_one() {
+        let mut inbox = Inbox::new(16 << 20);
+        let mut places = [1 << 20, 1 << 19, 1 << 20].map(|len| {
+            feed(&mut inbox, &framed(len, 7));
+            inbox.next_message().unwrap().unwrap().as_ptr()
+        });
+        places.sort_unstable();
+        assert_eq!(places[0], places[2]);
+    }
+
+    #[test]
+    fn what_somebody_keeps_is_no_copy_and_is_not_written_over() {
+        let mut inbox = Inbox::new(16 << 20);
+        let bytes = framed(1 << 20, 7);
+        feed(&mut inbox, &bytes);
+        let frame = inbox.next_frame().unwrap().unwrap();
+        let kept = frame.keep(&frame.bytes[3..]);
+        let little = frame.keep(&frame.bytes[..10]);
+        assert_eq!(kept.as_ptr(), frame.bytes[3..].as_ptr());
+        assert_ne!(little.as_ptr(), frame.bytes.as_ptr(), "it would hold all of it");
+        feed(&mut inbox, &framed(1 << 20, 8));
+        let next = inbox.next_frame().unwrap().unwrap();
+        assert!(decode::<&[u8]>(next.bytes).unwrap() == [8; 1 << 20]);
+        assert!(kept == decode::<&[u8]>(&bytes[HEADER..]).unwrap());
+        assert_eq!(little, bytes[HEADER..HEADER + 10]);
+    }
+
+    /// Who keeps it is held to account for its length only.
+    #[test]
+    fn what_somebody_keeps_is_not_in_a_buffer_that_is_much_larger() {
+        let mut inbox = Inbox::new(16 << 20);
+        for len in [4 << 20, 2 * LARGE] {
+            feed(&mut inbox, &framed(len - 9, 7));
+            let frame = inbox.next_frame().unwrap().unwrap();
+            assert!(frame.keep(&frame.bytes[3..]).len() > len / 2);
+        }
+        let buffer = inbox.last.try_into_mut().expect("nobody keeps it any more");
+        assert!(buffer.capacity() <= 4 * LARGE, "{}", buffer.capacity());
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive_any_fragmentation(
+            lengths in prop::collection::vec(prop_oneof![9 => 0..300_usize, 1 => LARGE - 9..3 * LARGE], 0..40),
+            cuts in prop::collection::vec(prop_oneof![1..500_usize, 1..200_000_usize], 1..50),
+        ) {
+            let messages: Vec<Vec<u8>> = lengths.iter().enumerate().map(|(i, &len)| vec![i as u8; len]).collect();
+            let mut stream = Vec::new();
+            for message in &messages {
+                put(&mut stream, message);
+            }
+            let mut inbox = Inbox::new(4 * LARGE);
+            let mut received = Vec::new();
+            let mut rest = &stream[..];
+            for cut in cuts.iter().cycle() {
+                let (now, later) = rest.split_at((*cut).min(rest.len()));
+                feed(&mut inbox, now);
+                rest = later;
+                loop {
+                    let has_frame = inbox.has_frame();
+                    let Some(frame) = inbox.next_message().unwrap() else {
+                        prop_assert!(!has_frame);
+                        break;
+                    };
+                    prop_assert!(has_frame);
+                    received.push(decode::<&[u8]>(frame).unwrap().to_vec());
+                }
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert!(received == messages);
+            prop_assert_eq!(inbox.begun(), 0);
+        }
+
+        #[test]
+        fn any_bytes_are_frames_or_an_error_but_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let mut inbox = Inbox::new(64);
+            feed(&mut inbox, &bytes);
+            while let Ok(Some(frame)) = inbox.next_message() {
+                let _ = decode::<(u64, String, Option<Vec<u8>>)>(frame);
+            }
+        }
+    }
+}

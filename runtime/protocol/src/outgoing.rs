@@ -1,0 +1,299 @@
+//! Messages on their way through a socket.
+//!
+//! They wait in one buffer, but for large payloads: these wait, and are sent, where they are.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use bytes::{Buf, Bytes};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, UnixAddr, send, sendmsg};
+use serde::Serialize;
+
+use super::channel;
+use super::frame::{announce, put};
+use mpwasm_types::settings::{KEPT_BUFFER, LARGE};
+
+/// Pieces that the kernel is given at once.
+const PIECES: usize = 8;
+
+/// Bytes on their way to a process that may not be reading: they wait here, and nobody needs to wait for them.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// What goes before `bytes`: large payloads, each behind what goes before it.
+    before: VecDeque<Bytes>,
+    /// Of `before`.
+    before_len: usize,
+    bytes: Vec<u8>,
+    /// Of `bytes`. None were while there is something before them.
+    sent: usize,
+}
+
+impl Outgoing {
+    /// Appends a message.
+    pub fn put<M: Serialize>(&mut self, message: &M) {
+        put(&mut self.bytes, message);
+    }
+
+    /// Appends the message that ends with this payload, in which it gets a share if it is large.
+    ///
+    /// # Panics
+    /// When the message does not end with what it is given.
+    pub fn put_shared<'a, M: Serialize>(&mut self, payload: &'a Bytes, message: impl FnOnce(&'a [u8]) -> M) {
+        let is_large = payload.len() >= LARGE;
+        let start = self.bytes.len();
+        self.put(&message(if is_large { &[] } else { payload }));
+        if is_large {
+            announce(&mut self.bytes, start, payload.len());
+            let mut before = Bytes::from(std::mem::take(&mut self.bytes));
+            before.advance(std::mem::take(&mut self.sent));
+            self.before_len += before.len() + payload.len();
+            self.before.extend([before, payload.clone()]);
+        }
+    }
+
+    /// What waits.
+    #[must_use]
+    pub fn unsent(&self) -> Vec<u8> {
+        let before = self.before.iter().map(|part| &part[..]);
+        before
+            .chain([&self.bytes[self.sent..]])
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    /// Forgets what waits.
+    pub fn clear(&mut self) {
+        self.advance(self.len());
+        self.reclaim();
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.before_len + self.bytes.len() - self.sent
+    }
+
+    /// Whether none do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sends as much as the other end takes now.
+    ///
+    /// # Errors
+    /// When the other end is closed or broken: what waits is lost.
+    pub fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.send(socket, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// Sends all, and waits until the kernel has it.
+    ///
+    /// # Errors
+    /// When the other end is closed or broken.
+    pub fn send_all(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.send(socket, MsgFlags::empty())
+    }
+
+    /// As [`Outgoing::send_all`], and behind what waits the message that ends with this payload, which is sent from where
+    /// it is.
+    ///
+    /// # Errors
+    /// When the other end is closed or broken.
+    ///
+    /// # Panics
+    /// When the message does not end with an empty payload.
+    pub fn send_payload<M: Serialize>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        message: &M,
+        payload: &[u8],
+    ) -> io::Result<()> {
+        let start = self.bytes.len();
+        self.put(message);
+        announce(&mut self.bytes, start, payload.len());
+        self.send_all(socket)?;
+        // By itself: a jailed worker has no call for several pieces, as that could carry descriptors.
+        channel::send_all(socket, payload)
+    }
+
+    fn send(&mut self, socket: BorrowedFd<'_>, flags: MsgFlags) -> io::Result<()> {
+        let flags = flags | MsgFlags::MSG_NOSIGNAL;
+        while !self.is_empty() {
+            let unsent = &self.bytes[self.sent..];
+            let sent = if self.before.is_empty() {
+                retried(|| send(socket.as_raw_fd(), unsent, flags))
+            } else {
+                let parts = self.before.iter().map(|part| &part[..]).chain([unsent]);
+                let pieces: Vec<IoSlice<'_>> = parts.take(PIECES).map(IoSlice::new).collect();
+                retried(|| sendmsg::<UnixAddr>(socket.as_raw_fd(), &pieces, &[], flags, None))
+            };
+            match sent {
+                Ok(count) => self.advance(count),
+                Err(Errno::EAGAIN) => break,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        self.reclaim();
+        Ok(())
+    }
+
+    /// So many of the bytes that wait are gone.
+    fn advance(&mut self, mut count: usize) {
+        while let Some(first) = self.before.front_mut() {
+            let part = count.min(first.len());
+            first.advance(part);
+            self.before_len -= part;
+            count -= part;
+            if first.has_remaining() {
+                return;
+            }
+            self.before.pop_front();
+        }
+        self.sent += count;
+    }
+
+    /// Gives the place of what is sent back: at once when it was all, else when it is the larger half, so that
+    /// each byte is moved at most once on average.
+    fn reclaim(&mut self) {
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+            if self.bytes.capacity() > KEPT_BUFFER {
+                self.bytes = Vec::new();
+            }
+        } else if self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
+/// Once more when a signal came between.
+fn retried(mut call: impl FnMut() -> nix::Result<usize>) -> nix::Result<usize> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    use crate::channel::{Channel, pair};
+    use serde_bytes::Bytes as Payload;
+
+    #[test]
+    fn a_reader_that_stops_blocks_nobody_and_loses_nothing() {
+        let (ours, theirs) = pair().unwrap();
+        let mut outgoing = Outgoing::default();
+        let message = vec![5_u8; 100_000];
+        for _ in 0..20 {
+            outgoing.put(&message);
+            outgoing.flush(ours.as_fd()).unwrap();
+        }
+        assert!(!outgoing.is_empty(), "the socket is full");
+        let mut receiver = Channel::new(theirs, 200_000);
+        for _ in 0..20 {
+            while !receiver.inbox().has_frame() {
+                outgoing.flush(ours.as_fd()).unwrap();
+                receiver.fill().unwrap();
+            }
+            assert_eq!(receiver.receive::<Vec<u8>>().unwrap(), message);
+        }
+        assert!(outgoing.is_empty());
+    }
+
+    #[test]
+    fn large_payloads_keep_their_place_among_small_messages() {
+        let (ours, theirs) = pair().unwrap();
+        let mut outgoing = Outgoing::default();
+        let payload = |i: usize| Bytes::from(vec![i as u8; if i.is_multiple_of(3) { 300_000 } else { i }]);
+        let mut waiting = 0;
+        for i in 0..30 {
+            let bytes = payload(i);
+            outgoing.put_shared(&bytes, |bytes| (i, Payload::new(bytes)));
+            outgoing.put(&(i, Payload::new(b"small")));
+            // Some goes at once, some waits.
+            waiting = waiting.max(outgoing.len());
+            if i % 7 == 0 {
+                outgoing.flush(ours.as_fd()).unwrap();
+            }
+        }
+        assert!(waiting > 2_000_000, "{waiting}");
+        let mut receiver = Channel::new(theirs, 400_000);
+        for i in 0..30 {
+            for bytes in [payload(i), Bytes::from_static(b"small")] {
+                while !receiver.inbox().has_frame() {
+                    outgoing.flush(ours.as_fd()).unwrap();
+                    receiver.fill().unwrap();
+                }
+                let message: (usize, &Payload) = receiver.receive().unwrap();
+                assert!(message == (i, Payload::new(&bytes)), "{i}");
+            }
+        }
+        assert!(outgoing.is_empty() && outgoing.before.is_empty());
+    }
+
+    #[test]
+    fn what_has_gone_already_does_not_go_again_with_a_payload() {
+        let (ours, theirs) = pair().unwrap();
+        let mut outgoing = Outgoing::default();
+        const SMALL: usize = 1000;
+        for number in 0..SMALL {
+            outgoing.put(&(number, Payload::new(&[1; 1000])));
+        }
+        outgoing.flush(ours.as_fd()).unwrap();
+        assert!(outgoing.sent > 0, "a part of the buffer has gone");
+        let large = Bytes::from(vec![2; 1 << 20]);
+        outgoing.put_shared(&large, |large| (SMALL, Payload::new(large)));
+        let mut receiver = Channel::new(theirs, 2 << 20);
+        for number in 0..=SMALL {
+            while !receiver.inbox().has_frame() {
+                outgoing.flush(ours.as_fd()).unwrap();
+                receiver.fill().unwrap();
+            }
+            let (read, payload): (usize, &Payload) = receiver.receive().unwrap();
+            let wanted: &[u8] = if number < SMALL { &[1; 1000] } else { &large };
+            assert!(read == number && **payload == *wanted, "{number} {read}");
+        }
+        assert!(outgoing.is_empty());
+    }
+
+    #[test]
+    fn what_is_sent_with_a_payload_goes_behind_what_waits() {
+        let (ours, theirs) = pair().unwrap();
+        let sender = std::thread::spawn(move || {
+            let mut outgoing = Outgoing::default();
+            outgoing.put(&"before");
+            let message = ("with", Payload::new(&[]));
+            let payload = vec![5; 1 << 20];
+            outgoing.send_payload(ours.as_fd(), &message, &payload).unwrap();
+            assert!(outgoing.is_empty());
+        });
+        let mut receiver = Channel::new(theirs, 2 << 20);
+        assert_eq!(receiver.receive::<&str>().unwrap(), "before");
+        let (with, payload): (&str, &Payload) = receiver.receive().unwrap();
+        assert!(payload.len() == 1 << 20 && payload.iter().all(|&byte| byte == 5));
+        assert_eq!(with, "with");
+        sender.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_whole() {
+        let mut outgoing = Outgoing::default();
+        let bytes = Bytes::from(vec![0; LARGE]);
+        outgoing.put_shared(&bytes, Payload::new);
+        outgoing.put(&"small");
+        outgoing.clear();
+        assert!(outgoing.is_empty());
+        assert!(bytes.is_unique());
+    }
+}

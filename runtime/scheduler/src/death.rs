@@ -1,0 +1,107 @@
+//! How a task ends that a worker did not bring to an end.
+
+use nix::sys::signal::Signal;
+
+use super::hand::Claim;
+use super::io::{Exit, KillReason};
+use super::task::Task;
+use mpwasm_types::outcome::{Failure, Kind};
+use mpwasm_types::time::Time;
+
+/// The end of a worker process, as far as its tasks are concerned.
+#[derive(Debug)]
+pub(super) struct Death<'a> {
+    /// Why the dispatcher killed it, if it did.
+    pub killed: Option<&'a KillReason>,
+    /// How it ended; `None` when it could not be reaped.
+    pub exit: Option<Exit>,
+    /// When that was known.
+    pub at: Time,
+}
+
+impl Death<'_> {
+    /// How a task ends that the worker had claimed: by the cause that came first.
+    pub fn of_claimed(&self, task: &Task, claim: &Claim) -> Failure {
+        let by = match self.killed {
+            Some(_) => "the dispatcher killed its worker",
+            None => "its worker ended its own process",
+        };
+        match self.killed {
+            Some(KillReason::Protocol(fault)) => {
+                self.crash(format!("its worker broke the protocol and was killed: {fault}"))
+            }
+            Some(KillReason::Terminated) => {
+                Failure::new(Kind::Cancelled, "the pool was terminated while it ran")
+            }
+            _ if claim.cancelled.is_some_and(|asked| asked < claim.deadline) => {
+                Failure::new(Kind::Cancelled, format!("cancelled while it ran; {by}"))
+            }
+            _ if self.at >= claim.deadline => {
+                let message = format!("it did not end within its timeout of {:?}; {by}", task.timeout);
+                Failure::new(Kind::Timeout, message)
+            }
+            Some(_) => self.crash("its worker was killed while it ran".to_owned()),
+            None => self.crash(format!("its worker {}", self.describe())),
+        }
+    }
+
+    /// How an item of a chunk ends that the worker may have run to its end, and had not told of.
+    pub fn of_untold(&self) -> Failure {
+        match self.killed {
+            Some(KillReason::Terminated) => {
+                Failure::new(Kind::Cancelled, "the pool was terminated while its chunk ran")
+            }
+            _ => self.crash(format!(
+                "its worker {} before it had told how it ended",
+                self.describe()
+            )),
+        }
+    }
+
+    /// How a task ends that was in too many hands.
+    pub fn of_exposed(&self, task: &Task) -> Failure {
+        let (deaths, last) = (task.deaths(), self.describe());
+        let when = match task.crashes {
+            0 => "before they could start it",
+            _ => "with it in hand",
+        };
+        self.crash(format!("{deaths} workers died {when}; the last one {last}"))
+    }
+
+    /// What to say of the worker.
+    pub fn describe(&self) -> String {
+        match (self.killed, &self.exit) {
+            (Some(KillReason::NotReady), _) => "was not ready in time".to_owned(),
+            (Some(KillReason::Protocol(fault)), _) => format!("broke the protocol: {fault}"),
+            (Some(_), Some(_)) => "was killed by the dispatcher".to_owned(),
+            (_, None) => "was killed and could not be reaped".to_owned(),
+            (None, Some(exit)) if exit.is_sigkill() => {
+                format!("{exit}: perhaps the system was out of memory")
+            }
+            (None, Some(exit)) => exit.to_string(),
+        }
+    }
+
+    fn crash(&self, message: String) -> Failure {
+        let (code, signal) = match &self.exit {
+            Some(Exit::Code(code)) => (Some(*code), None),
+            Some(Exit::Signal(signal)) => (None, Some(*signal)),
+            Some(Exit::Forbidden(_)) => (None, Some(Signal::SIGSYS as i32)),
+            Some(Exit::NeverStarted(_) | Exit::Unable(_)) | None => (None, None),
+        };
+        Failure {
+            code,
+            signal,
+            ..Failure::new(Kind::Crash, message)
+        }
+    }
+}
+
+/// How a task ends that never started, or never started again.
+pub(super) fn cancelled_before_start(task: &Task) -> Failure {
+    let message = match task.attempt {
+        1 => "cancelled before it started".to_owned(),
+        attempt => format!("cancelled before attempt {attempt} started"),
+    };
+    Failure::new(Kind::Cancelled, message)
+}

@@ -1,0 +1,206 @@
+//! Which guests a worker process has.
+//!
+//! A worker can load code at its start only. While a pool has few guests, each process gets all of them. In a larger one
+//! a process gets those that queued tasks need, the first tasks first, and those that were used last, up to a bound. When a
+//! task needs a guest that no process has or will have, an idle process makes way for one that has it.
+
+use super::Scheduler;
+use super::task::Task;
+use super::worker::{Process, Stage, Worker};
+use mpwasm_types::settings::RECENT_TASKS;
+
+/// A set of guests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct GuestSet {
+    /// A bit for each guest.
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl GuestSet {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn contains(&self, guest: u32) -> bool {
+        let word = self.words.get(guest as usize / 64);
+        word.is_some_and(|word| word >> (guest % 64) & 1 == 1)
+    }
+
+    /// Adds a guest. Returns whether it was not there before.
+    pub fn insert(&mut self, guest: u32) -> bool {
+        let index = guest as usize / 64;
+        if self.words.len() <= index {
+            self.words.resize(index + 1, 0);
+        }
+        let bit = 1 << (guest % 64);
+        let is_new = self.words[index] & bit == 0;
+        self.words[index] |= bit;
+        self.len += usize::from(is_new);
+        is_new
+    }
+
+    /// Whether no guest is in both sets.
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.words
+            .iter()
+            .zip(&other.words)
+            .all(|(one, two)| one & two == 0)
+    }
+
+    /// Adds all guests of another set.
+    pub fn extend(&mut self, other: &Self) {
+        if self.words.len() < other.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        for (word, more) in self.words.iter_mut().zip(&other.words) {
+            *word |= more;
+        }
+        self.len = self.words.iter().map(|word| word.count_ones() as usize).sum();
+    }
+}
+
+impl FromIterator<u32> for GuestSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(guests: I) -> Self {
+        let mut set = Self::default();
+        for guest in guests {
+            set.insert(guest);
+        }
+        set
+    }
+}
+
+/// When each guest was last needed, in accepted tasks.
+#[derive(Debug, Default)]
+pub(super) struct Recency {
+    /// By guest: how many tasks had been accepted with its last one; 0 for none.
+    last: Vec<u64>,
+    accepted: u64,
+}
+
+impl Recency {
+    /// Notes that a task of this guest was accepted.
+    pub fn note(&mut self, guest: u32) {
+        self.accepted += 1;
+        let index = guest as usize;
+        if self.last.len() <= index {
+            self.last.resize(index + 1, 0);
+        }
+        self.last[index] = self.accepted;
+    }
+
+    /// The guests of the last [`RECENT_TASKS`] tasks, the last one first.
+    fn latest(&self) -> impl Iterator<Item = u32> + use<> {
+        let since = self.accepted.saturating_sub(RECENT_TASKS);
+        let used = (0..).zip(&self.last).filter(|&(_, &last)| last > since);
+        let mut guests: Vec<(u32, u64)> = used.map(|(guest, &last)| (guest, last)).collect();
+        guests.sort_unstable_by_key(|&(_, last)| std::cmp::Reverse(last));
+        guests.into_iter().map(|(guest, _)| guest)
+    }
+}
+
+/// Guests that are chosen one by one, up to a bound.
+struct Choice {
+    guests: Vec<u32>,
+    set: GuestSet,
+    most: usize,
+}
+
+impl Choice {
+    fn add(&mut self, guests: impl Iterator<Item = u32>) {
+        for guest in guests {
+            if self.guests.len() >= self.most {
+                return;
+            }
+            if self.set.insert(guest) {
+                self.guests.push(guest);
+            }
+        }
+    }
+}
+
+impl Scheduler {
+    /// The guests of the process that is started next.
+    pub(super) fn guests_for_start(&self) -> Vec<u32> {
+        if self.guests as usize <= self.guests_per_process {
+            return (0..self.guests).collect();
+        }
+        // What a process for few tasks loads for other tasks is lost with it. While nothing waits, time is cheap.
+        let most = match self.tasks_per_process {
+            // One of the others may be what it can't load.
+            _ if self.failed_loads.is_some() && !self.queue.is_empty() => 1,
+            Some(tasks) if !self.queue.is_empty() => self.guests_per_process.min(tasks as usize),
+            _ => self.guests_per_process,
+        };
+        let mut choice = Choice {
+            guests: Vec::new(),
+            set: GuestSet::default(),
+            most,
+        };
+        let mut present = GuestSet::default();
+        for process in self.active() {
+            present.extend(&process.guests);
+        }
+        let queued = || self.queue.iter().map(|task| task.guest);
+        choice.add(self.uncovered().take(1).map(|task| task.guest));
+        // Workers that start together share the work.
+        choice.add(queued().filter(|&guest| !present.contains(guest)));
+        choice.add(queued());
+        choice.add(self.recency.latest());
+        choice.guests
+    }
+
+    /// Whether some process lacks some guest.
+    pub(super) fn is_partial(&self) -> bool {
+        self.active()
+            .any(|process| process.guests.len() < self.guests as usize)
+    }
+
+    /// Queued tasks that no starting process is for. Each is for one, whatever it can do beyond that.
+    pub(super) fn uncovered(&self) -> impl Iterator<Item = &Task> {
+        let is_starting = |process: &&Process| process.stage == Stage::Starting;
+        let mut starting: Vec<&Process> = self.active().filter(is_starting).collect();
+        self.queue.iter().filter(move |task| {
+            let found = starting
+                .iter()
+                .position(|process| process.guests.contains(task.guest));
+            found.map(|index| starting.swap_remove(index)).is_none()
+        })
+    }
+
+    /// Processes that serve, or will.
+    fn active(&self) -> impl Iterator<Item = &Process> {
+        let workers = self.workers.iter().filter(|worker| worker.is_active());
+        workers.filter_map(Worker::process)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_what_was_put_into_it() {
+        let mut set: GuestSet = [0, 63, 64, 999, 63].into_iter().collect();
+        assert_eq!(set.len(), 4);
+        assert!([0, 63, 64, 999].iter().all(|&guest| set.contains(guest)));
+        assert!(
+            [1, 62, 65, 998, 1000, u32::MAX]
+                .iter()
+                .all(|&guest| !set.contains(guest))
+        );
+        set.extend(&[1, 64, 2000].into_iter().collect());
+        assert_eq!(set.len(), 6);
+        assert!(set.contains(2000));
+    }
+
+    #[test]
+    fn the_guests_of_the_last_tasks_are_recent_and_the_last_one_comes_first() {
+        let mut recency = Recency::default();
+        assert_eq!(recency.latest().next(), None);
+        [7, 3, 7, 1].into_iter().for_each(|guest| recency.note(guest));
+        assert_eq!(recency.latest().collect::<Vec<_>>(), [1, 7, 3]);
+        (1..RECENT_TASKS).for_each(|_| recency.note(0));
+        assert_eq!(recency.latest().collect::<Vec<_>>(), [0, 1]);
+    }
+}

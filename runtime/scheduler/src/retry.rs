@@ -1,0 +1,126 @@
+//! Further attempts: whether a task whose attempt failed gets another, and the tasks that wait for theirs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Scheduler;
+use super::task::Task;
+use mpwasm_types::outcome::Kind;
+use mpwasm_types::retry::Retry;
+use mpwasm_types::settings::MAX_EXPOSURES;
+use mpwasm_types::time::Time;
+
+impl Scheduler {
+    /// Whether a task gets another attempt now that one has ended as `kind`. The caller then goes on with
+    /// [`try_again`](Self::try_again), or else the task has ended.
+    #[must_use]
+    pub fn tries_again(&self, task: &Task, kind: Kind) -> bool {
+        let Some(retry) = &task.retry else { return false };
+        let crashes = task.crashes + u32::from(kind == Kind::Crash);
+        self.refusal(task).is_none()
+            && retry.follows(task.attempt, kind)
+            && crashes < retry.crashes()
+            && crashes + task.exposures < task.deaths_allowed()
+    }
+
+    /// Takes back a task whose attempt ended as `kind`, for the next one: that begins after the pause of its policy.
+    pub fn try_again(&mut self, mut task: Task, kind: Kind, now: Time) {
+        let random = mixed(now.0 ^ mixed(task.id));
+        let pause = |retry: &Arc<Retry>| retry.pause(task.attempt, random);
+        let pause = task.retry.as_ref().map_or(Duration::ZERO, pause);
+        task.attempt += 1;
+        task.crashes += u32::from(kind == Kind::Crash);
+        if pause.is_zero() {
+            self.queue.push(task);
+        } else {
+            self.paused.push(now + pause, task);
+        }
+    }
+}
+
+impl Task {
+    /// Workers that may die with this task in hand, whether it had started or not.
+    fn deaths_allowed(&self) -> u32 {
+        let of_policy = self.retry.as_ref().map_or(0, |retry| retry.crashes());
+        of_policy.max(MAX_EXPOSURES)
+    }
+
+    /// A worker died that had it in hand and had not started it. Returns whether that was one too many.
+    pub(super) fn note_exposure(&mut self) -> bool {
+        self.exposures += 1;
+        self.deaths() >= self.deaths_allowed()
+    }
+
+    /// Workers that died with it in hand.
+    pub(super) fn deaths(&self) -> u32 {
+        self.exposures + self.crashes
+    }
+}
+
+/// A number that looks random, from one that need not: the finish of SplitMix64.
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// The tasks that wait for their next attempt, by the time at which that may begin.
+#[derive(Debug, Default)]
+pub(super) struct Paused {
+    tasks: BTreeMap<(Time, u64), Task>,
+    bytes: usize,
+}
+
+impl Paused {
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Bytes of args that wait here.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the first pause ends.
+    pub fn next(&self) -> Option<Time> {
+        let ((until, _), _) = self.tasks.first_key_value()?;
+        Some(*until)
+    }
+
+    pub fn push(&mut self, until: Time, task: Task) {
+        self.bytes += task.args.len();
+        self.tasks.insert((until, task.id), task);
+    }
+
+    /// Takes out the tasks whose pause is over.
+    pub fn due(&mut self, now: Time) -> Vec<Task> {
+        let mut due = Vec::new();
+        while let Some(first) = self.tasks.first_entry().filter(|first| first.key().0 <= now) {
+            due.push(first.remove());
+        }
+        self.bytes -= due.iter().map(|task| task.args.len()).sum::<usize>();
+        due
+    }
+
+    /// The task with this id, and when its pause ends.
+    pub fn get(&self, id: u64) -> Option<(Time, &Task)> {
+        let mut tasks = self.tasks.iter();
+        let ((until, _), task) = tasks.find(|((_, task), _)| *task == id)?;
+        Some((*until, task))
+    }
+
+    /// Takes out the task with this id.
+    pub fn remove(&mut self, id: u64) -> Option<Task> {
+        let (until, _) = self.get(id)?;
+        let task = self.tasks.remove(&(until, id))?;
+        self.bytes -= task.args.len();
+        Some(task)
+    }
+
+    /// Takes out all of them.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Task> + use<> {
+        self.bytes = 0;
+        std::mem::take(&mut self.tasks).into_values()
+    }
+}

@@ -1,0 +1,217 @@
+//! A task as the scheduler sees it, and the queue of those that no worker has.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::chunk::Items;
+use super::io::WorkerId;
+use mpwasm_types::retry::Retry;
+use mpwasm_types::settings::{CLAIM_PATIENCE, MAX_CLAIM_PATIENCE};
+use mpwasm_types::time::Time;
+
+/// An accepted task that has not ended. There is one value per task: whoever owns it decides about the task.
+#[derive(Debug)]
+pub struct Task {
+    /// Counts from 0 in the order of acceptance.
+    pub id: u64,
+    /// Index of the guest.
+    pub guest: u32,
+    /// Index of the model in the guest.
+    pub model: u32,
+    /// How long it may run, from the claim.
+    pub timeout: Duration,
+    /// Its args, one line of JSON. The scheduler looks at nothing but their size.
+    pub args: Bytes,
+    /// Which attempt this is, or will be, from 1.
+    pub attempt: u32,
+    /// When it is tried again; `None` for never.
+    pub(super) retry: Option<Arc<Retry>>,
+    /// Attempts that ended as `crash`.
+    pub(super) crashes: u32,
+    /// A chunk's items that are still together; the args are theirs then, see [`items`](mpwasm_types::items).
+    pub(super) items: Option<Items>,
+    /// Workers that died with this task in hand, unclaimed.
+    pub(super) exposures: u32,
+    /// Offers that were taken back because the worker did not claim the task in time.
+    lost: u32,
+    /// How long a worker may take to claim it.
+    pub(super) patience: Duration,
+}
+
+impl Task {
+    /// A task that no worker has seen yet.
+    #[must_use]
+    pub fn new(id: u64, guest: u32, model: u32, timeout: Duration, args: impl Into<Bytes>) -> Self {
+        Self {
+            id,
+            guest,
+            model,
+            timeout,
+            args: args.into(),
+            attempt: 1,
+            retry: None,
+            crashes: 0,
+            items: None,
+            exposures: 0,
+            lost: 0,
+            patience: CLAIM_PATIENCE,
+        }
+    }
+
+    /// It is tried again by this policy.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Option<Arc<Retry>>) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// It was not claimed in time, in a pool of so many workers. Stopped workers lose it one after the other; but
+    /// when it has gone round, then it is the machine that is slow, and nobody would ever start it in that time.
+    pub(super) fn note_lost(&mut self, workers: usize) {
+        self.lost += 1;
+        if (self.lost as usize).is_multiple_of(workers) {
+            self.patience = (2 * self.patience).min(MAX_CLAIM_PATIENCE);
+        }
+    }
+}
+
+/// Where a task ran, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The worker that claimed it.
+    pub worker: WorkerId,
+    /// When; never before the offer, never in the future.
+    pub claimed: Time,
+}
+
+/// The tasks that no worker has, in the order of their ids.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    tasks: VecDeque<Task>,
+    bytes: usize,
+}
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Bytes of args that wait here.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn front(&self) -> Option<&Task> {
+        self.tasks.front()
+    }
+
+    /// All of them, the first one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter()
+    }
+
+    /// Hands each task to `take`, in order, and keeps those that it returns.
+    pub fn retain_mut(&mut self, mut take: impl FnMut(Task) -> Option<Task>) {
+        let tasks = std::mem::take(&mut self.tasks);
+        self.tasks = tasks.into_iter().filter_map(&mut take).collect();
+        self.bytes = self.tasks.iter().map(|task| task.args.len()).sum();
+    }
+
+    /// Adds a task. A new one has the highest id so far; one that is tried again goes where it was.
+    pub fn push(&mut self, task: Task) {
+        if self.tasks.back().is_some_and(|last| task.id < last.id) {
+            return self.give_back(vec![task]);
+        }
+        self.bytes += task.args.len();
+        self.tasks.push_back(task);
+    }
+
+    pub fn pop(&mut self) -> Option<Task> {
+        let task = self.tasks.pop_front()?;
+        self.bytes -= task.args.len();
+        Some(task)
+    }
+
+    /// Puts tasks back where they were: before all those that were never offered, and in order among those that
+    /// came back earlier.
+    pub fn give_back(&mut self, mut tasks: Vec<Task>) {
+        let Some(last) = tasks.iter().map(|task| task.id).max() else {
+            return;
+        };
+        while self.front().is_some_and(|task| task.id < last) {
+            tasks.extend(self.pop());
+        }
+        tasks.sort_unstable_by_key(|task| task.id);
+        for task in tasks.into_iter().rev() {
+            self.bytes += task.args.len();
+            self.tasks.push_front(task);
+        }
+    }
+
+    /// The task with this id.
+    pub fn get(&self, id: u64) -> Option<&Task> {
+        self.tasks.get(self.find(id)?)
+    }
+
+    fn find(&self, id: u64) -> Option<usize> {
+        self.tasks.binary_search_by_key(&id, |task| task.id).ok()
+    }
+
+    /// Takes out the task with this id.
+    pub fn remove(&mut self, id: u64) -> Option<Task> {
+        let task = self.tasks.remove(self.find(id)?)?;
+        self.bytes -= task.args.len();
+        Some(task)
+    }
+
+    /// Empties the queue.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Task> + use<> {
+        self.bytes = 0;
+        std::mem::take(&mut self.tasks).into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(id: u64) -> Task {
+        Task::new(id, 0, 0, Duration::from_secs(1), vec![0; 10])
+    }
+
+    fn ids(queue: &Queue) -> Vec<u64> {
+        queue.tasks.iter().map(|task| task.id).collect()
+    }
+
+    #[test]
+    fn tasks_that_come_back_keep_their_old_order() {
+        let mut queue = Queue::default();
+        (0..10).for_each(|id| queue.push(task(id)));
+        let mut out: Vec<Task> = (0..8).filter_map(|_| queue.pop()).collect();
+        queue.give_back(vec![out.remove(5), out.remove(2)]);
+        assert_eq!(ids(&queue), [2, 5, 8, 9]);
+        queue.give_back(out.into_iter().rev().collect());
+        assert_eq!(ids(&queue), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        queue.give_back(Vec::new());
+        assert_eq!(queue.bytes(), 100);
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_tasks_that_wait() {
+        let mut queue = Queue::default();
+        (0..4).for_each(|id| queue.push(task(id)));
+        assert!(queue.remove(2).is_some());
+        assert!(queue.remove(2).is_none());
+        assert!(queue.pop().is_some());
+        assert_eq!((queue.len(), queue.bytes()), (2, 20));
+        assert_eq!(queue.take_all().count(), 2);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+    }
+}

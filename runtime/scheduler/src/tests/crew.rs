@@ -1,0 +1,449 @@
+//! A simulated crew: workers, their sockets and the shared page, without a process.
+//!
+//! The crew keeps the truth (what really started and ended where) and panics as soon as the scheduler does what
+//! it must not. Nothing happens in it by itself: a test lets a worker take a step, stop, die or lie.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::super::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Run, Task, WorkerId};
+use mpwasm_types::outcome::{Failure, Kind};
+use mpwasm_types::settings::MAX_LOADED_GUESTS;
+use mpwasm_types::time::Time;
+
+/// What a task does once a worker has claimed it.
+#[derive(Clone, Copy, Debug)]
+pub enum Behaviour {
+    /// It ends by itself, or at its timeout if that is earlier.
+    Runs(Duration),
+    /// Neither it nor its watchdog reacts to anything.
+    Hangs,
+    /// It takes its worker along.
+    Kills,
+    /// It fails at once, as a trap.
+    Fails,
+}
+
+/// What an action of the scheduler looked like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Did {
+    Spawn(u32),
+    Offer(u32, u64),
+    Revoke(u32, u64),
+    Cancel(u32, u64),
+    Retire(u32, RetireReason),
+    Kill(u32, KillReason),
+    Abandon(u32),
+    Try(u64, Kind),
+    Fail(u64, Kind),
+}
+
+/// The truth about a task.
+#[derive(Debug)]
+pub struct Truth {
+    /// In its first attempts; then it ends at once.
+    pub behaviour: Behaviour,
+    /// How many these are.
+    pub bad: u32,
+    /// Further attempts that it may have.
+    pub retries: u32,
+    pub timeout: Duration,
+    /// How often it was started.
+    pub claims: u32,
+    /// Attempts that failed and were not the last.
+    pub tried: u32,
+    /// Those of them that took a worker along.
+    pub crashes: u32,
+    /// Workers that died while they could have claimed it.
+    pub deaths: u32,
+    pub cancelled: bool,
+    /// `None` inside when a worker brought it to an end.
+    pub ended: Option<Option<Failure>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    Offered,
+    Revoked,
+    Claimed(Time),
+    Done(Time),
+    /// What no honest worker writes.
+    Nonsense,
+}
+
+#[derive(Debug)]
+pub struct Slot {
+    pub task: u64,
+    pub page: Page,
+    /// Bytes that the worker has not read.
+    pub unread: usize,
+}
+
+/// What a worker reads at once: no more fits into its socket.
+pub const SOCKET: usize = 100 << 10;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Frame {
+    Ready,
+    Ended(OfferId, Duration),
+    Skipped(OfferId),
+}
+
+#[derive(Debug, Default)]
+pub struct Process {
+    pub ready: bool,
+    pub guests: Vec<u32>,
+    /// Tasks that it has claimed.
+    pub claims: u32,
+    pub inbox: VecDeque<OfferId>,
+    /// What it needs to read as much as its socket holds.
+    pub pace: Duration,
+    /// When it will have read that.
+    pub reads_until: Option<Time>,
+    /// It has made room in a socket that was full.
+    pub made_room: bool,
+    pub running: Option<OfferId>,
+    pub outbox: VecDeque<Frame>,
+    /// SIGSTOP: it does nothing, and can still be killed.
+    pub stopped: bool,
+    /// It said something that is not so, and never does an honest thing again.
+    pub lying: bool,
+    /// State D: not even SIGKILL has an effect.
+    pub wedged: bool,
+    pub retiring: bool,
+    pub killed: bool,
+    pub exit: Option<Exit>,
+}
+
+#[derive(Debug)]
+pub struct Crew {
+    pub now: Time,
+    /// Tasks that a process is for.
+    pub most: Option<u32>,
+    /// Nothing may be started any more.
+    pub over: bool,
+    pub guests: u32,
+    /// Most guests that a process may load.
+    pub most_guests: usize,
+    /// Processes that were started.
+    pub starts: u32,
+    /// How fast new processes read.
+    pub pace: Duration,
+    pub processes: Vec<Option<Process>>,
+    /// By [`OfferId`]: the shared pages of all workers.
+    pub slots: Vec<Slot>,
+    /// By task id.
+    pub truth: Vec<Truth>,
+    pub log: Vec<Did>,
+    /// What the scheduler must respect in this turn.
+    pub rules: Rules,
+}
+
+/// When a worker may be offered something.
+#[derive(Debug, Default)]
+pub struct Rules {
+    pub held: bool,
+    pub window: usize,
+    /// By worker: it is stalled, retired or dead.
+    pub barred: Vec<bool>,
+}
+
+impl Io for Crew {
+    fn spawn(&mut self, worker: WorkerId, guests: &[u32]) {
+        let pace = self.pace;
+        assert!(self.guests > 0, "workers make sense only with a guest");
+        assert!(guests.iter().all(|&guest| guest < self.guests), "{guests:?}");
+        assert!(guests.len() <= self.most_guests, "it loads too many guests");
+        self.starts += 1;
+        let slot = self.process(worker);
+        assert!(slot.is_none(), "{worker:?} has a process");
+        *slot = Some(Process {
+            guests: guests.to_vec(),
+            pace,
+            ..Process::default()
+        });
+        self.log.push(Did::Spawn(worker.0));
+    }
+
+    fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
+        let offer = OfferId(self.slots.len() as u64);
+        let truth = &self.truth[task.id as usize];
+        assert!(
+            truth.ended.is_none() && truth.claims == truth.tried,
+            "task {} is offered too often",
+            task.id
+        );
+        assert!(!self.rules.held, "an offer while they are held back");
+        assert!(
+            !self.rules.barred[worker.0 as usize],
+            "{worker:?} must not get offers"
+        );
+        let in_hand = self.in_hand(worker);
+        let waiting = self.unclaimed(worker).len() as u32;
+        let (window, most) = (self.rules.window, self.most);
+        let process = self.process(worker).as_mut().expect("offered to nobody");
+        assert!(
+            in_hand < window || process.lying,
+            "{in_hand} in hand, window {window}"
+        );
+        assert!(process.ready && !process.killed && !process.retiring);
+        assert!(process.guests.contains(&task.guest), "it lacks the guest");
+        if let Some(most) = most {
+            assert!(process.claims + waiting < most, "a process is for {most} tasks");
+        }
+        assert!(process.inbox.len() < MAX_UNREAD);
+        process.inbox.push_back(offer);
+        self.slots.push(Slot {
+            task: task.id,
+            page: Page::Offered,
+            unread: task.args.len(),
+        });
+        self.log.push(Did::Offer(worker.0, task.id));
+        offer
+    }
+
+    fn revoke(&mut self, worker: WorkerId, offer: OfferId) -> bool {
+        let slot = &mut self.slots[offer.0 as usize];
+        assert_ne!(slot.page, Page::Revoked, "revoked twice");
+        let revoked = slot.page == Page::Offered;
+        if revoked {
+            slot.page = Page::Revoked;
+            self.log.push(Did::Revoke(worker.0, slot.task));
+        }
+        revoked
+    }
+
+    fn claimed_at(&mut self, _: WorkerId, offer: OfferId) -> Option<Time> {
+        match self.slots[offer.0 as usize].page {
+            Page::Claimed(at) | Page::Done(at) => Some(at),
+            Page::Offered | Page::Revoked | Page::Nonsense => None,
+        }
+    }
+
+    fn begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
+        0 // none of its tasks is a chunk
+    }
+
+    fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
+        let task = self.slots[offer.0 as usize].task;
+        self.log.push(Did::Cancel(worker.0, task));
+    }
+
+    fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
+        let in_hand = self.in_hand(worker);
+        let process = self.process(worker).as_mut().expect("nobody to retire");
+        assert!(in_hand == 0 || process.lying, "{worker:?} has work");
+        assert!(process.ready && !process.killed && !process.retiring);
+        process.retiring = true;
+        self.log.push(Did::Retire(worker.0, reason));
+    }
+
+    fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
+        let process = self.process(worker).as_mut().expect("nobody to kill");
+        assert!(!process.killed, "killed twice");
+        process.killed = true;
+        self.log.push(Did::Kill(worker.0, reason.clone()));
+    }
+
+    fn abandon(&mut self, worker: WorkerId) {
+        self.note_death(worker);
+        let process = self.process(worker).take().expect("nobody to abandon");
+        assert!(process.killed, "given up without a try");
+        self.log.push(Did::Abandon(worker.0));
+    }
+
+    fn tried(&mut self, task: &Task, run: Run, failure: Failure) {
+        self.log.push(Did::Try(task.id, failure.kind));
+        assert!(!self.over, "nothing is started any more");
+        assert!(run.claimed <= self.now);
+        self.truth[task.id as usize].try_again(failure.kind);
+    }
+
+    fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
+        self.log.push(Did::Fail(task.id, failure.kind));
+        let truth = &mut self.truth[task.id as usize];
+        assert!(truth.ended.is_none(), "task {} ended twice", task.id);
+        assert_eq!(
+            run.is_some(),
+            truth.claims > truth.tried,
+            "task {}: whether it ran",
+            task.id
+        );
+        match failure.kind {
+            Kind::Cancelled => assert!(truth.cancelled, "task {} was not cancelled", task.id),
+            Kind::Timeout => assert!(run.is_some_and(|run| run.claimed + task.timeout <= self.now)),
+            kind => assert_eq!(kind, Kind::Crash),
+        }
+        truth.ended = Some(Some(failure));
+    }
+}
+
+impl Crew {
+    pub fn new(size: u32, most: Option<u32>) -> Self {
+        Self {
+            now: Time(1_000_000_000),
+            most,
+            over: false,
+            guests: 0,
+            most_guests: MAX_LOADED_GUESTS,
+            starts: 0,
+            pace: Duration::ZERO,
+            processes: (0..WorkerId::slots(size, most)).map(|_| None).collect(),
+            slots: Vec::new(),
+            truth: Vec::new(),
+            log: Vec::new(),
+            rules: Rules::default(),
+        }
+    }
+
+    pub fn process(&mut self, worker: WorkerId) -> &mut Option<Process> {
+        &mut self.processes[worker.0 as usize]
+    }
+
+    /// Lets a worker do the next thing that it has to do by now. Returns whether there was one.
+    pub fn step(&mut self, worker: WorkerId) -> bool {
+        let now = self.now;
+        let Some(process) = &mut self.processes[worker.0 as usize] else {
+            return false;
+        };
+        if process.stopped || process.killed || process.lying || process.exit.is_some() {
+            return false;
+        }
+        if !process.ready {
+            process.ready = true;
+            process.outbox.push_back(Frame::Ready);
+            return true;
+        }
+        if let Some(offer) = process.running {
+            let slot = &mut self.slots[offer.0 as usize];
+            let Page::Claimed(claimed) = slot.page else {
+                panic!("it runs what it has not claimed")
+            };
+            match self.truth[slot.task as usize].ends_at(claimed) {
+                Some(end) if end <= now => {}
+                _ => return false,
+            }
+            if matches!(self.truth[slot.task as usize].behaviour(), Behaviour::Kills) {
+                process.exit = Some(Exit::Signal(11));
+                return true;
+            }
+            slot.page = Page::Done(claimed);
+            process.running = None;
+            process.outbox.push_back(Frame::Ended(offer, now.since(claimed)));
+            return true;
+        }
+        let Some(&offer) = process.inbox.front() else {
+            if process.retiring {
+                process.exit = Some(Exit::Code(0));
+            }
+            return process.retiring;
+        };
+        let slot = &mut self.slots[offer.0 as usize];
+        if *process.reads_until.get_or_insert(now + process.pace) > now {
+            return false;
+        }
+        process.reads_until = None;
+        process.made_room = slot.unread > SOCKET;
+        slot.unread = slot.unread.saturating_sub(SOCKET);
+        if slot.unread > 0 {
+            return true;
+        }
+        process.inbox.pop_front();
+        if slot.page == Page::Revoked {
+            process.outbox.push_back(Frame::Skipped(offer));
+        } else {
+            assert_eq!(slot.page, Page::Offered);
+            slot.page = Page::Claimed(now);
+            process.running = Some(offer);
+            process.claims += 1;
+            let has_room = self.most.is_none_or(|most| process.claims <= most);
+            assert!(has_room, "a process runs more tasks than it is for");
+            let truth = &mut self.truth[slot.task as usize];
+            truth.claims += 1;
+            assert_eq!(truth.claims, truth.tried + 1, "task {} runs twice", slot.task);
+        }
+        true
+    }
+
+    /// When the worker has its next thing to do, if it is not kept from it.
+    pub fn next_step(&self, worker: WorkerId) -> Option<Time> {
+        let process = self.processes[worker.0 as usize].as_ref()?;
+        if process.stopped || process.killed || process.lying || process.exit.is_some() {
+            return None;
+        }
+        if let Some(offer) = process.running {
+            let slot = &self.slots[offer.0 as usize];
+            let Page::Claimed(claimed) = slot.page else {
+                return None;
+            };
+            return self.truth[slot.task as usize].ends_at(claimed);
+        }
+        if process.ready && !process.inbox.is_empty() {
+            return process.reads_until.or(Some(self.now));
+        }
+        (!process.ready || process.retiring).then_some(self.now)
+    }
+
+    /// The worker is gone, and the tasks that it had not started have seen a death.
+    pub fn note_death(&mut self, worker: WorkerId) {
+        for id in self.unclaimed(worker) {
+            self.truth[id as usize].deaths += 1;
+        }
+    }
+
+    /// Tasks that a worker was given and has not started.
+    pub fn unclaimed(&self, worker: WorkerId) -> Vec<u64> {
+        let inbox = self.processes[worker.0 as usize]
+            .iter()
+            .flat_map(|process| &process.inbox);
+        let slots = inbox.map(|offer| &self.slots[offer.0 as usize]);
+        slots
+            .filter(|slot| slot.page == Page::Offered)
+            .map(|slot| slot.task)
+            .collect()
+    }
+
+    /// Tasks that a worker was given and that have not ended there, as far as it has said.
+    pub fn in_hand(&self, worker: WorkerId) -> usize {
+        let Some(process) = &self.processes[worker.0 as usize] else {
+            return 0;
+        };
+        let is_offered = |offer: &&OfferId| self.slots[offer.0 as usize].page != Page::Revoked;
+        let ended = process
+            .outbox
+            .iter()
+            .filter(|frame| matches!(frame, Frame::Ended(..)));
+        ended.count()
+            + usize::from(process.running.is_some())
+            + process.inbox.iter().filter(is_offered).count()
+    }
+}
+
+impl Truth {
+    /// What it does in the attempt that was started last.
+    pub fn behaviour(&self) -> Behaviour {
+        match self.claims {
+            claims if claims <= self.bad => self.behaviour,
+            _ => Behaviour::Runs(Duration::ZERO),
+        }
+    }
+
+    /// An attempt ended as `kind`, and another will follow.
+    pub fn try_again(&mut self, kind: Kind) {
+        assert!(self.ended.is_none(), "it had ended before");
+        assert!(!self.cancelled, "it was cancelled");
+        self.tried += 1;
+        assert_eq!(self.tried, self.claims, "an attempt ends that did not begin");
+        assert!(self.tried <= self.retries, "one attempt too many");
+        self.crashes += u32::from(kind == Kind::Crash);
+    }
+
+    fn ends_at(&self, claimed: Time) -> Option<Time> {
+        match self.behaviour() {
+            Behaviour::Runs(_) if self.cancelled => Some(claimed),
+            Behaviour::Runs(duration) => Some(claimed + duration.min(self.timeout)),
+            Behaviour::Kills | Behaviour::Fails => Some(claimed),
+            Behaviour::Hangs => None,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The rules for a pool whose worker processes are for one task each, or for some. The crew panics when one gets at
+//! more.
+
+use super::super::{KillReason, RETIRE_PATIENCE, RetireReason};
+use super::*;
+use Behaviour::{Hangs, Kills};
+use mpwasm_types::outcome::Kind;
+use mpwasm_types::settings::{DISPATCHER_GRACE, MAX_FAILED_STARTS, RESPAWN_DELAY};
+
+fn ready(size: u32) -> Pool {
+    Pool::replaced(size, Some(1)).made_ready()
+}
+
+#[test]
+fn a_process_is_replaced_as_soon_as_its_task_has_ended() {
+    let mut pool = ready(1);
+    pool.push_many(2);
+    pool.turn();
+    assert!(pool.crew.step(W0) && pool.crew.step(W0), "it claims and ends it");
+    assert!(pool.deliver(W0));
+    pool.turn();
+    assert_eq!(
+        pool.log(),
+        [
+            Did::Offer(0, 0),
+            Did::Retire(0, RetireReason::RanItsTasks),
+            Did::Spawn(1)
+        ]
+    );
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1]);
+    assert_eq!(
+        pool.log(),
+        [
+            Did::Offer(1, 1),
+            Did::Retire(1, RetireReason::RanItsTasks),
+            Did::Spawn(0)
+        ]
+    );
+    assert_eq!((W0.seat(1), W1.seat(1)), (0, 0), "it is the same worker");
+}
+
+#[test]
+fn replacing_them_takes_no_delay_and_is_no_failed_start() {
+    let mut pool = ready(2);
+    let tasks = 10 * MAX_FAILED_STARTS as usize;
+    pool.push_many(tasks);
+    let now = pool.crew.now;
+    pool.work_all();
+    assert_eq!((pool.ended.len(), pool.crew.now), (tasks, now));
+    assert_eq!(pool.scheduler.pool_failure(), None);
+}
+
+#[test]
+fn nothing_waits_behind_a_task() {
+    let mut pool = ready(2);
+    pool.accustom(Duration::ZERO);
+    pool.push(LONG);
+    pool.push_many(10);
+    pool.turn();
+    assert_eq!(pool.offered(), [(0, 0), (1, 1)]);
+    assert_eq!(pool.scheduler.queued().0, 9);
+    pool.work_all();
+    assert_eq!(pool.ended, Vec::from_iter(1..=10));
+}
+
+#[test]
+fn a_worker_from_which_its_task_was_taken_back_in_time_is_as_good_as_new() {
+    let mut pool = ready(1);
+    pool.push(SHORT);
+    pool.turn();
+    pool.hold(true);
+    pool.hold(false);
+    pool.work_all();
+    assert_eq!(pool.ended, [0]);
+    assert_eq!(
+        pool.log(),
+        [
+            Did::Offer(0, 0),
+            Did::Revoke(0, 0),
+            Did::Offer(0, 0),
+            Did::Retire(0, RetireReason::RanItsTasks),
+            Did::Spawn(1)
+        ]
+    );
+}
+
+#[test]
+fn a_worker_that_reports_a_second_ending_breaks_the_protocol() {
+    let mut pool = ready(1);
+    let task = pool.push(SHORT);
+    pool.turn();
+    assert!(pool.crew.step(W0) && pool.crew.step(W0), "it claims and ends it");
+    assert!(pool.deliver(W0));
+    assert_eq!(pool.stage(0), Some(&Stage::Retiring));
+    let again = Frame::Ended(OfferId(0), Duration::ZERO);
+    assert_eq!(pool.report(W0, again), Err(Fault::NotNext));
+    pool.crew
+        .process(W0)
+        .as_mut()
+        .expect("a process")
+        .outbox
+        .push_back(again);
+    pool.log();
+    assert!(pool.deliver(W0));
+    assert!(matches!(&pool.log()[..], [Did::Kill(0, KillReason::Protocol(_))]));
+    assert!(pool.succeeded(task), "what it reported first stands");
+}
+
+/// Lets the process in this slot claim its task and report the end, and then do nothing more.
+fn end_and_stay(pool: &mut Pool, slot: WorkerId) {
+    assert!(pool.crew.step(slot) && pool.crew.step(slot));
+    pool.stop(slot);
+    assert!(pool.deliver(slot));
+}
+
+#[test]
+fn a_process_that_does_not_go_holds_nobody_up_and_is_killed() {
+    let mut pool = ready(1);
+    pool.push_many(3);
+    pool.turn();
+    end_and_stay(&mut pool, W0);
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1, 2]);
+    pool.log();
+    pool.sleep(RETIRE_PATIENCE);
+    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Terminated)]);
+    pool.work_all();
+    assert_eq!(pool.scheduler.pool_failure(), None);
+}
+
+#[test]
+fn a_worker_has_at_most_two_processes() {
+    let mut pool = ready(1);
+    pool.push_many(3);
+    pool.turn();
+    end_and_stay(&mut pool, W0);
+    pool.turn();
+    assert!(pool.step(W1), "it becomes ready");
+    pool.turn();
+    end_and_stay(&mut pool, W1);
+    pool.turn();
+    assert_eq!(
+        (pool.stage(0), pool.stage(1)),
+        (Some(&Stage::Retiring), Some(&Stage::Retiring))
+    );
+    pool.sleep(RETIRE_PATIENCE);
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1, 2]);
+}
+
+#[test]
+fn a_process_that_dies_before_its_task_is_replaced_later_and_later() {
+    let mut pool = ready(1);
+    let mut delay = RESPAWN_DELAY;
+    for _ in 0..4 {
+        pool.die(W0);
+        pool.turn();
+        assert_eq!(pool.log(), [], "the other slot is no way round the delay");
+        assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + delay));
+        pool.sleep(delay);
+        assert_eq!(pool.log(), [Did::Spawn(0)]);
+        pool.work_all();
+        delay *= 2;
+    }
+}
+
+#[test]
+fn a_worker_that_dies_with_its_task_is_replaced_at_once() {
+    let mut pool = ready(1);
+    let task = pool.push(Kills);
+    pool.push(SHORT);
+    pool.work_all();
+    assert_eq!(pool.failure(task).kind, Kind::Crash);
+    assert_eq!(pool.ended, [1]);
+}
+
+#[test]
+fn an_ending_that_crosses_the_kill_changes_nothing_about_it() {
+    let mut pool = ready(1);
+    let task = pool.push(Hangs);
+    pool.work_all();
+    pool.log();
+    pool.sleep(MS * 1000 + DISPATCHER_GRACE);
+    pool.crew.process(W0).as_mut().expect("a process").running = None;
+    assert_eq!(pool.report(W0, Frame::Ended(OfferId(0), MS)), Ok(()));
+    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
+    pool.work_all();
+    assert!(pool.succeeded(task));
+}
+
+#[test]
+fn a_drained_pool_starts_no_more_workers_than_it_has_tasks() {
+    let mut pool = ready(3);
+    pool.push_many(5);
+    pool.scheduler.drain();
+    pool.finish();
+    assert_eq!(pool.ended.len(), 5);
+    let spawns = pool
+        .log()
+        .iter()
+        .filter(|did| matches!(did, Did::Spawn(_)))
+        .count();
+    assert_eq!(spawns, 2, "three were there");
+}
+
+// Processes for some tasks
+
+fn spawns(pool: &mut Pool) -> usize {
+    let log = pool.log();
+    log.iter().filter(|did| matches!(did, Did::Spawn(_))).count()
+}
+
+#[test]
+fn a_process_is_replaced_after_the_tasks_that_it_is_for() {
+    let mut pool = Pool::replaced(1, Some(3)).made_ready();
+    pool.accustom(Duration::ZERO);
+    pool.push_many(10);
+    pool.turn();
+    assert_eq!(
+        pool.offered(),
+        [(0, 0), (0, 1), (0, 2)],
+        "no more wait behind the first"
+    );
+    pool.work_all();
+    assert_eq!(pool.ended, Vec::from_iter(0..10));
+    assert_eq!(
+        spawns(&mut pool),
+        3,
+        "one was there, and the fourth one has two tasks to go"
+    );
+}
+
+#[test]
+fn the_next_process_starts_while_the_one_before_goes() {
+    let mut pool = Pool::replaced(1, Some(2)).made_ready();
+    pool.push_many(3);
+    pool.turn();
+    (0..4).for_each(|_| assert!(pool.crew.step(W0), "it claims and ends two tasks"));
+    pool.stop(W0);
+    assert!(pool.deliver(W0));
+    pool.log();
+    pool.work_all();
+    assert_eq!(pool.log(), [Did::Spawn(1), Did::Offer(1, 2)]);
+    assert_eq!(pool.stage(0), Some(&Stage::Retiring), "it still goes");
+    assert_eq!(pool.ended, [0, 1, 2]);
+}
+
+#[test]
+fn a_task_that_was_taken_back_does_not_count() {
+    let mut pool = Pool::replaced(1, Some(2)).made_ready();
+    pool.push_many(2);
+    for _ in 0..3 {
+        pool.turn();
+        pool.hold(true);
+        pool.hold(false);
+    }
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1]);
+    assert_eq!(spawns(&mut pool), 1, "after two that started");
+}

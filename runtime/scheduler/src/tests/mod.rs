@@ -1,0 +1,353 @@
+//! Tests of the scheduler: its rules one by one, and all of them at once against a random crew.
+
+mod chunks;
+mod crew;
+mod faults;
+mod guests;
+mod isolation;
+mod retry;
+mod rules;
+mod simulation;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Exit, Fault, OfferId, Phase, Process, Scheduler, Stage, Task, WorkerId};
+use crew::{
+    Behaviour::{self, Runs},
+    Crew, Did, Frame, Rules, Truth,
+};
+use mpwasm_types::outcome::{Failure, Kind};
+use mpwasm_types::retry::Retry;
+use mpwasm_types::time::Time;
+
+const W0: WorkerId = WorkerId(0);
+const W1: WorkerId = WorkerId(1);
+const SHORT: Behaviour = Runs(Duration::ZERO);
+const LONG: Behaviour = Runs(Duration::from_secs(1000));
+const MS: Duration = Duration::from_millis(1);
+
+/// A scheduler with its crew, and the part of the event loop between them.
+struct Pool {
+    scheduler: Scheduler,
+    crew: Crew,
+    /// In the order in which workers reported them.
+    ended: Vec<u64>,
+}
+
+impl Pool {
+    fn new(size: u32) -> Self {
+        Self::replaced(size, None)
+    }
+
+    /// A pool whose processes are replaced after so many tasks.
+    fn replaced(size: u32, most: Option<u32>) -> Self {
+        Self::with(size, most, false)
+    }
+
+    /// A pool whose tasks begin when all outcomes so far are confirmed.
+    fn confirming(size: u32, most: Option<u32>) -> Self {
+        Self::with(size, most, true)
+    }
+
+    fn with(size: u32, most: Option<u32>, confirms: bool) -> Self {
+        Self {
+            scheduler: Scheduler::new(size, most, confirms),
+            crew: Crew::new(size, most),
+            ended: Vec::new(),
+        }
+    }
+
+    /// A pool whose workers are ready, with one guest.
+    fn ready(size: u32) -> Self {
+        Self::new(size).made_ready()
+    }
+
+    fn made_ready(mut self) -> Self {
+        self.load();
+        self.turn();
+        self.work_all();
+        self.crew.log.clear();
+        self
+    }
+
+    fn workers(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        (0..self.crew.processes.len() as u32).map(WorkerId)
+    }
+
+    /// A pool with so many guests, whose processes load at most `most` of them.
+    fn with_guests(mut self, guests: u32, most: usize) -> Self {
+        (self.crew.most_guests, self.scheduler.guests_per_process) = (most, most);
+        (0..guests).for_each(|_| self.load());
+        self
+    }
+
+    fn load(&mut self) {
+        self.crew.guests += 1;
+        self.scheduler.guests_loaded(self.crew.guests);
+    }
+
+    fn push(&mut self, behaviour: Behaviour) -> u64 {
+        self.push_task(0, behaviour, Duration::from_secs(1), 10)
+    }
+
+    fn push_task(&mut self, guest: u32, behaviour: Behaviour, timeout: Duration, bytes: usize) -> u64 {
+        let task = Task::new(0, guest, 0, timeout, vec![0; bytes]);
+        self.accept(task, behaviour, u32::MAX, 0)
+    }
+
+    /// A task that does so in its first `bad` attempts and then ends at once, with this policy of so many retries.
+    fn push_retried(&mut self, behaviour: Behaviour, bad: u32, retry: Retry, retries: u32) -> u64 {
+        let task = Task::new(0, 0, 0, Duration::from_secs(1), vec![0; 10]);
+        self.accept(task.with_retry(Some(Arc::new(retry))), behaviour, bad, retries)
+    }
+
+    fn accept(&mut self, mut task: Task, behaviour: Behaviour, bad: u32, retries: u32) -> u64 {
+        let id = self.crew.truth.len() as u64;
+        self.crew.truth.push(Truth {
+            behaviour,
+            bad,
+            retries,
+            timeout: task.timeout,
+            claims: 0,
+            tried: 0,
+            crashes: 0,
+            deaths: 0,
+            cancelled: self.scheduler.phase >= Phase::Interrupted,
+            ended: None,
+        });
+        task.id = id;
+        self.scheduler.accept(task, &mut self.crew);
+        id
+    }
+
+    /// So many tasks that end as soon as they are looked at.
+    fn push_many(&mut self, count: usize) {
+        (0..count).for_each(|_| {
+            self.push(Runs(Duration::ZERO));
+        });
+    }
+
+    fn advance(&mut self, time: Duration) {
+        self.crew.now = self.crew.now + time;
+    }
+
+    /// The end of a turn of the event loop.
+    fn turn(&mut self) {
+        let now = self.crew.now;
+        self.scheduler.tick(now, now, &mut self.crew);
+        let serves = |process: &Process| process.stage == Stage::Serving;
+        self.crew.rules = Rules {
+            held: self.scheduler.held || self.scheduler.unconfirmed,
+            window: self.scheduler.window.tasks(),
+            barred: self
+                .scheduler
+                .workers
+                .iter()
+                .map(|worker| !worker.process().is_some_and(serves))
+                .collect(),
+        };
+        self.scheduler.assign(now, &mut self.crew);
+    }
+
+    /// Advances the time, step by step, and turns whenever the scheduler asked for it.
+    fn sleep(&mut self, time: Duration) {
+        let end = self.crew.now + time;
+        while let Some(wakeup) = self.scheduler.next_wakeup().filter(|&wakeup| wakeup <= end) {
+            self.crew.now = self.crew.now.max(wakeup);
+            self.turn();
+        }
+        self.crew.now = end;
+        self.turn();
+    }
+
+    /// Brings what the worker has reported to the scheduler. Returns whether there was anything.
+    fn deliver(&mut self, worker: WorkerId) -> bool {
+        if let Some(process) = self.crew.process(worker)
+            && std::mem::take(&mut process.made_room)
+        {
+            self.scheduler.made_room(worker, self.crew.now);
+        }
+        let outbox = self
+            .crew
+            .process(worker)
+            .as_mut()
+            .map(|process| std::mem::take(&mut process.outbox));
+        let frames = outbox.unwrap_or_default();
+        for &frame in &frames {
+            if let Err(fault) = self.report(worker, frame) {
+                let now = self.crew.now;
+                self.scheduler
+                    .protocol_broken(worker, fault.to_string(), now, &mut self.crew);
+            }
+        }
+        !frames.is_empty()
+    }
+
+    fn report(&mut self, worker: WorkerId, frame: Frame) -> Result<(), Fault> {
+        let now = self.crew.now;
+        match frame {
+            Frame::Ready => self.scheduler.worker_ready(worker, now),
+            Frame::Skipped(offer) => self.scheduler.skipped(worker, offer, now),
+            Frame::Ended(offer, run) => {
+                let ended = self.scheduler.ended(worker, offer, run, now, &mut self.crew)?;
+                let (task, run) = (ended.task, ended.run);
+                assert_eq!(run.worker, worker);
+                assert!(run.claimed <= now);
+                let truth = &mut self.crew.truth[task.id as usize];
+                assert!(truth.ended.is_none(), "task {} ended twice", task.id);
+                let failed = matches!(truth.behaviour(), Behaviour::Fails);
+                if failed && self.scheduler.tries_again(&task, Kind::Trap) {
+                    truth.try_again(Kind::Trap);
+                    assert!(!self.crew.over, "nothing is started any more");
+                    self.scheduler.try_again(task, Kind::Trap, now);
+                    return Ok(());
+                }
+                truth.ended = Some(failed.then(|| Failure::new(Kind::Trap, "it fails")));
+                self.ended.push(task.id);
+                Ok(())
+            }
+        }
+    }
+
+    /// The process is reaped, after what it sent has arrived.
+    fn exit(&mut self, worker: WorkerId, exit: Exit) {
+        self.deliver(worker);
+        self.crew.note_death(worker);
+        if self.crew.process(worker).take().is_some() {
+            let now = self.crew.now;
+            self.scheduler.worker_exited(worker, exit, now, &mut self.crew);
+        }
+    }
+
+    /// Lets a worker do one thing, and what follows from it.
+    fn step(&mut self, worker: WorkerId) -> bool {
+        let stepped = self.crew.step(worker);
+        let stepped = self.deliver(worker) || stepped;
+        if let Some(process) = self.crew.process(worker)
+            && let Some(exit) = process
+                .exit
+                .clone()
+                .or((process.killed && !process.wedged).then_some(Exit::Signal(9)))
+        {
+            self.exit(worker, exit);
+            return true;
+        }
+        stepped
+    }
+
+    /// Lets all workers do whatever they can do without the clock.
+    fn work_all(&mut self) {
+        loop {
+            self.turn();
+            let stepped = self.workers().filter(|&worker| self.step(worker)).count();
+            if stepped == 0 {
+                return;
+            }
+        }
+    }
+
+    fn cancel(&mut self, id: u64) -> bool {
+        let truth = &mut self.crew.truth[id as usize];
+        truth.cancelled = truth.cancelled || truth.ended.is_none();
+        self.scheduler.cancel(id, self.crew.now, &mut self.crew)
+    }
+
+    fn hold(&mut self, held: bool) {
+        self.scheduler.hold(held, self.crew.now, &mut self.crew);
+    }
+
+    fn interrupt(&mut self) {
+        self.crew
+            .truth
+            .iter_mut()
+            .for_each(|truth| truth.cancelled |= truth.claims == truth.tried);
+        self.crew.over = true;
+        self.scheduler.interrupt(self.crew.now, &mut self.crew);
+    }
+
+    fn terminate(&mut self) {
+        self.crew
+            .truth
+            .iter_mut()
+            .for_each(|truth| truth.cancelled = true);
+        self.crew.over = true;
+        self.scheduler.terminate(self.crew.now, &mut self.crew);
+    }
+
+    /// What the scheduler did since this was last asked.
+    fn log(&mut self) -> Vec<Did> {
+        std::mem::take(&mut self.crew.log)
+    }
+
+    fn stage(&self, worker: u32) -> Option<&Stage> {
+        Some(&self.scheduler.workers[worker as usize].process()?.stage)
+    }
+
+    /// Lets the time pass until the pool is finished. Whoever waits for ever fails the test.
+    fn finish(&mut self) {
+        for _ in 0..1_000_000 {
+            self.work_all();
+            if self.scheduler.is_finished() {
+                return;
+            }
+            let steps = self.workers().filter_map(|worker| self.crew.next_step(worker));
+            let next = steps
+                .chain(self.scheduler.next_wakeup())
+                .min()
+                .expect("the pool waits for nothing");
+            assert!(next > self.crew.now, "the pool spins");
+            self.crew.now = next;
+        }
+        panic!("the pool does not come to its end");
+    }
+
+    /// Lets a worker get to know tasks of this length: the window is set by them.
+    fn accustom(&mut self, run: Duration) {
+        for _ in 0..100 {
+            self.scheduler.window.observe(run);
+        }
+    }
+
+    fn offered(&mut self) -> Vec<(u32, u64)> {
+        let offers = self.log().into_iter().filter_map(|did| match did {
+            Did::Offer(worker, task) => Some((worker, task)),
+            _ => None,
+        });
+        offers.collect()
+    }
+
+    fn failure(&self, id: u64) -> &Failure {
+        let ended = self.crew.truth[id as usize].ended.as_ref().expect("it has ended");
+        ended.as_ref().expect("it has failed")
+    }
+
+    fn succeeded(&self, id: u64) -> bool {
+        matches!(self.crew.truth[id as usize].ended, Some(None))
+    }
+
+    fn stop(&mut self, worker: WorkerId) {
+        self.crew.process(worker).as_mut().expect("a process").stopped = true;
+    }
+
+    /// From now on the worker needs so long to read what its socket holds.
+    fn slow_down(&mut self, worker: WorkerId, pace: Duration) {
+        self.crew.process(worker).as_mut().expect("a process").pace = pace;
+    }
+
+    /// Lets the time pass until the pool is finished, but at most so long.
+    fn finish_within(&mut self, limit: Duration) {
+        let end = self.crew.now + limit;
+        self.finish();
+        assert!(self.crew.now <= end, "{:?} too late", self.crew.now.since(end));
+    }
+
+    fn resume(&mut self, worker: WorkerId) {
+        self.crew.process(worker).as_mut().expect("a process").stopped = false;
+    }
+
+    fn die(&mut self, worker: WorkerId) {
+        self.exit(worker, Exit::Signal(9));
+    }
+}

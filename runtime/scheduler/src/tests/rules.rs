@@ -1,0 +1,216 @@
+//! The rules for a pool in which all goes well: who is started, who gets what, and how it ends.
+
+use super::super::window::MAX_WINDOW;
+use super::super::{KillReason, MAX_BYTES_BEHIND, MAX_UNREAD, RETIRE_PATIENCE, RetireReason, STEAL_DELAY};
+use super::crew::Page;
+use super::*;
+use mpwasm_types::settings::{CLAIM_PATIENCE, MAX_FAILED_STARTS, START_PATIENCE};
+
+// Workers
+
+#[test]
+fn workers_start_with_the_first_guest() {
+    let mut pool = Pool::new(2);
+    pool.turn();
+    assert_eq!(pool.log(), []);
+    pool.load();
+    pool.turn();
+    assert_eq!(pool.log(), [Did::Spawn(0), Did::Spawn(1)]);
+    assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + START_PATIENCE));
+}
+
+#[test]
+fn a_drained_pool_retires_its_workers() {
+    let mut pool = Pool::ready(2);
+    pool.push(SHORT);
+    pool.scheduler.drain();
+    pool.turn();
+    assert!(!pool.scheduler.is_finished());
+    pool.stop(W1);
+    pool.work_all();
+    assert_eq!(
+        pool.log(),
+        [
+            Did::Offer(0, 0),
+            Did::Retire(0, RetireReason::NotNeeded),
+            Did::Retire(1, RetireReason::NotNeeded)
+        ]
+    );
+    pool.sleep(RETIRE_PATIENCE);
+    assert_eq!(pool.log(), [Did::Kill(1, KillReason::Terminated)]);
+    pool.work_all();
+    assert!(pool.scheduler.is_finished());
+}
+
+#[test]
+fn a_drained_pool_kills_workers_that_are_not_ready() {
+    let mut pool = Pool::new(MAX_FAILED_STARTS);
+    pool.load();
+    pool.turn();
+    pool.log();
+    pool.scheduler.drain();
+    pool.turn();
+    let killed = (0..MAX_FAILED_STARTS).map(|worker| Did::Kill(worker, KillReason::Terminated));
+    assert_eq!(pool.log(), Vec::from_iter(killed));
+    pool.finish();
+    assert_eq!(pool.scheduler.pool_failure(), None, "nobody failed");
+}
+
+// Offers
+
+#[test]
+fn a_task_goes_to_the_worker_that_has_the_fewest() {
+    let mut pool = Pool::ready(3);
+    pool.push_many(7);
+    pool.turn();
+    assert_eq!(
+        pool.offered(),
+        [(0, 0), (1, 1), (2, 2), (0, 3), (1, 4), (2, 5)],
+        "two each: nothing is known"
+    );
+    assert_eq!(pool.scheduler.queued(), (1, 10));
+    assert_eq!(pool.scheduler.open_tasks(), 7);
+}
+
+#[test]
+fn the_window_follows_the_run_times() {
+    let mut pool = Pool::ready(1);
+    pool.push_many(1000);
+    pool.accustom(Duration::ZERO);
+    pool.turn();
+    assert_eq!(pool.offered().len(), MAX_WINDOW);
+    let mut pool = Pool::ready(1);
+    pool.push_many(1000);
+    pool.accustom(50 * MS);
+    pool.turn();
+    assert_eq!(pool.offered().len(), 1);
+}
+
+#[test]
+fn the_window_opens_when_short_tasks_end() {
+    let mut pool = Pool::ready(1);
+    pool.push_many(1000);
+    pool.turn();
+    assert_eq!(pool.offered().len(), 2);
+    assert!(pool.step(W0) && pool.step(W0), "it claims and ends the first one");
+    pool.turn();
+    assert_eq!(pool.offered().len(), MAX_WINDOW - 1);
+}
+
+#[test]
+fn few_bytes_wait_behind_the_first_task() {
+    let mut pool = Pool::ready(1);
+    pool.accustom(Duration::ZERO);
+    for bytes in [16 << 20, MAX_BYTES_BEHIND, 1] {
+        pool.push_task(0, SHORT, MS, bytes);
+    }
+    pool.turn();
+    assert_eq!(pool.offered(), [(0, 0), (0, 1)]);
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1, 2]);
+}
+
+#[test]
+fn tasks_of_one_worker_run_in_order() {
+    let mut pool = Pool::ready(1);
+    pool.push_many(500);
+    pool.turn();
+    pool.hold(true);
+    pool.hold(false);
+    pool.work_all();
+    assert_eq!(pool.ended, Vec::from_iter(0..500));
+}
+
+#[test]
+fn what_was_taken_back_and_is_not_read_yet_fills_the_socket() {
+    let mut pool = Pool::ready(1);
+    pool.push(LONG);
+    pool.work_all();
+    pool.push(SHORT);
+    for _ in 0..2 * MAX_UNREAD {
+        pool.turn();
+        pool.hold(true);
+        pool.hold(false);
+    }
+    let inbox = &pool.crew.processes[0].as_ref().expect("a process").inbox;
+    assert_eq!(inbox.len(), MAX_UNREAD - 1, "the long one was read");
+    pool.advance(MS * 1000);
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1]);
+}
+
+#[test]
+fn while_offers_are_held_back_nothing_starts() {
+    let mut pool = Pool::ready(1);
+    pool.push_many(4);
+    pool.turn();
+    assert!(pool.crew.step(W0), "it claims the first one");
+    pool.hold(true);
+    pool.work_all();
+    assert_eq!(pool.ended, [0]);
+    assert_eq!(pool.scheduler.queued().0, 3);
+    pool.hold(false);
+    pool.work_all();
+    assert_eq!(pool.ended, [0, 1, 2, 3]);
+}
+
+// Stealing
+
+#[test]
+fn an_idle_worker_gets_what_waits_behind_a_long_task() {
+    let mut pool = Pool::ready(2);
+    pool.push(LONG);
+    pool.push(SHORT);
+    pool.push(SHORT);
+    pool.work_all();
+    pool.log();
+    assert_eq!(pool.ended, [1], "task 2 waits behind task 0");
+    assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + STEAL_DELAY));
+    pool.sleep(STEAL_DELAY);
+    assert_eq!(pool.log(), [Did::Revoke(0, 2), Did::Offer(1, 2)]);
+    pool.work_all();
+    assert_eq!(pool.ended, [1, 2]);
+}
+
+#[test]
+fn all_idle_workers_get_some() {
+    let mut pool = Pool::new(4);
+    pool.load();
+    pool.turn();
+    pool.step(W0);
+    pool.accustom(Duration::ZERO);
+    pool.push(LONG);
+    pool.push_many(40);
+    pool.turn();
+    pool.step(W0);
+    assert_eq!(pool.crew.in_hand(W0), 41);
+    pool.advance(STEAL_DELAY);
+    (1..4).for_each(|worker| assert!(pool.step(WorkerId(worker)), "it becomes ready"));
+    pool.turn();
+    assert_eq!(
+        [0, 1, 2, 3].map(|worker| pool.crew.in_hand(WorkerId(worker))),
+        [21, 7, 7, 6]
+    );
+}
+
+#[test]
+fn the_only_task_of_a_worker_is_not_taken_from_it() {
+    let mut pool = Pool::ready(2);
+    pool.push(SHORT);
+    pool.turn();
+    pool.log();
+    pool.sleep(CLAIM_PATIENCE - MS);
+    assert_eq!(pool.log(), []);
+}
+
+#[test]
+fn a_task_that_does_not_come_back_is_left_where_it_is() {
+    let mut pool = Pool::ready(2);
+    pool.push(LONG);
+    pool.push_many(2);
+    pool.work_all();
+    pool.crew.slots[2].page = Page::Nonsense;
+    pool.log();
+    pool.sleep(STEAL_DELAY);
+    assert_eq!(pool.log(), []);
+}

@@ -1,0 +1,47 @@
+//! Waiting for descriptors.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use mpwasm_types::time::Time;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::time::TimeSpec;
+
+use crate::clock;
+
+/// Bytes that can be written without a wait to a pipe that says that it can be written: there is a page free in it.
+pub const PIPE_PIECE: usize = 4 << 10;
+
+/// Waits for one of `fds`, at most until `until`. A signal is no reason to return early with an error.
+///
+/// # Errors
+/// When the descriptors are not valid.
+pub fn poll_until(fds: &mut [PollFd<'_>], until: Time) -> io::Result<()> {
+    loop {
+        let timeout = (until != Time::NEVER).then(|| TimeSpec::from(until.since(clock::now())));
+        match nix::poll::ppoll(fds, timeout, None) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Returns whether `fd` can be read without waiting.
+#[must_use]
+pub fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
+
+/// Makes reads and writes of `fd` return instead of waiting.
+///
+/// # Errors
+/// When the descriptor is not valid.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = nix::fcntl::OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok(())
+}

@@ -1,0 +1,378 @@
+//! What the user gives to guests beside their args: directories, a scratch directory and variables of the environment.
+//!
+//! Grants belong to a pool, are declared before it starts and hold for all tasks in its workers. Callbacks and `tasks` get
+//! none. Here is what a grant is and how it is written, and what of it reaches a worker: [`Granted`]. Who opens the
+//! directories is the parent (`pool/grants.rs`), and nobody after it uses their names.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::settings::{MAX_DIRS, MAX_ENVIRONMENT};
+
+/// All that is given to the tasks of a pool: nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    /// Directories, each under a name of its own.
+    pub dirs: Vec<DirGrant>,
+    /// The environment: values by name.
+    pub env: BTreeMap<String, String>,
+    /// Bytes of a scratch directory, `/tmp`, that each task has for itself: empty when it begins, gone when it ends.
+    pub tmp: Option<u64>,
+}
+
+/// The name that guests know their scratch directory by.
+pub const SCRATCH: &str = "/tmp";
+
+/// What tasks may do in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Access {
+    /// Look at what is there.
+    ReadOnly,
+    /// Change it, too.
+    ReadWrite,
+}
+
+/// A directory, with all that is beneath it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirGrant {
+    /// Where it is: the parent's business alone, which hands on what it has opened.
+    #[serde(skip)]
+    host: PathBuf,
+    guest: String,
+    access: Access,
+}
+
+impl DirGrant {
+    /// The directory `host`, which guests know as `guest`.
+    ///
+    /// # Errors
+    /// When `guest` is empty or holds a zero byte: a sentence that says so.
+    pub fn new(host: impl Into<PathBuf>, guest: impl Into<String>, access: Access) -> Result<Self, String> {
+        let (host, guest) = (host.into(), guest.into());
+        if host.as_os_str().is_empty() {
+            return Err("the directory has no name".to_owned());
+        }
+        if host.as_os_str().as_bytes().contains(&0) || guest.contains('\0') {
+            return Err("the name of a directory holds a zero byte".to_owned());
+        }
+        if guest.is_empty() {
+            return Err("the name that guests know the directory by is empty".to_owned());
+        }
+        Ok(Self { host, guest, access })
+    }
+
+    /// Reads `HOST[::GUEST][:ro]`. Without `GUEST`, guests know the directory by the name that it has here. `HOST` ends at
+    /// the first `::`: a directory with that in its name needs another name, such as a link, or [`DirGrant::new`].
+    ///
+    /// ```
+    /// use mpwasm::{Access, DirGrant};
+    ///
+    /// let data = DirGrant::parse("/srv/data::/data:ro").unwrap();
+    /// assert_eq!(data, DirGrant::new("/srv/data", "/data", Access::ReadOnly).unwrap());
+    /// assert_eq!(DirGrant::parse("out").unwrap().guest(), "out");
+    /// ```
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
+        let text = text.as_ref().as_bytes();
+        let (path, access) = match text.strip_suffix(b":ro") {
+            Some(path) => (path, Access::ReadOnly),
+            None => (text, Access::ReadWrite),
+        };
+        let (host, guest) = match path.windows(2).position(|pair| pair == b"::") {
+            Some(at) => (&path[..at], &path[at + 2..]),
+            None => (path, path),
+        };
+        let guest = str::from_utf8(guest)
+            .map_err(|_| "the name that guests know the directory by is not UTF-8".to_owned())?;
+        Self::new(OsStr::from_bytes(host), guest, access)
+    }
+
+    /// Where it is on this machine.
+    #[must_use]
+    pub fn host(&self) -> &Path {
+        &self.host
+    }
+
+    /// The name that guests know it by.
+    #[must_use]
+    pub fn guest(&self) -> &str {
+        &self.guest
+    }
+
+    /// What tasks may do there.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The name by which guests find it: they take a slash at the end for nothing.
+    fn found_as(&self) -> &str {
+        match self.guest.trim_end_matches('/') {
+            "" => "/",
+            name => name,
+        }
+    }
+}
+
+fn check_variable(name: &str, value: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a variable has no name".to_owned());
+    }
+    if name.contains(['\0', '=']) || value.contains('\0') {
+        return Err(format!(
+            "the variable {name:?} holds what no variable can: a zero byte, or = in its name"
+        ));
+    }
+    Ok(())
+}
+
+impl Grants {
+    /// Reads a variable: `NAME=VALUE`. The name is not empty, and neither has a zero byte.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn variable(text: &str) -> Result<(String, String), String> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| "a variable is written NAME=VALUE".to_owned())?;
+        check_variable(name, value)?;
+        Ok((name.to_owned(), value.to_owned()))
+    }
+
+    /// The most that any granted directory allows; `None` when there is none.
+    #[must_use]
+    pub fn files(&self) -> Option<Access> {
+        let scratch = self.tmp.map(|_| Access::ReadWrite);
+        self.dirs.iter().map(DirGrant::access).chain(scratch).max()
+    }
+
+    /// Whether they fit together.
+    ///
+    /// # Errors
+    /// A sentence that says which do not, and why.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, value) in &self.env {
+            check_variable(name, value)?;
+        }
+        let size: usize = self
+            .env
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        if size > MAX_ENVIRONMENT {
+            return Err(format!(
+                "the environment of guests is larger than {MAX_ENVIRONMENT} bytes"
+            ));
+        }
+        if self.dirs.len() > MAX_DIRS {
+            return Err(format!("a pool grants at most {MAX_DIRS} directories"));
+        }
+        for (number, dir) in self.dirs.iter().enumerate() {
+            if self.dirs[..number]
+                .iter()
+                .any(|other| other.found_as() == dir.found_as())
+            {
+                return Err(format!("two directories are granted as {:?}", dir.guest));
+            }
+            if self.tmp.is_some() && dir.found_as() == SCRATCH {
+                return Err(format!(
+                    "a directory and the scratch directory are both {SCRATCH}"
+                ));
+            }
+        }
+        if self.tmp == Some(0) {
+            return Err("a scratch directory has at least one byte".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A granted directory that is open: it stays this one, whatever becomes of its name.
+#[derive(Debug)]
+pub struct OpenDir {
+    /// The directory, open for nothing but to be the beginning of paths (`O_PATH`).
+    pub fd: OwnedFd,
+    /// The name that guests know it by.
+    pub guest: String,
+    /// What tasks may do there.
+    pub access: Access,
+}
+
+impl OpenDir {
+    /// A scratch directory.
+    #[must_use]
+    pub fn scratch(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            guest: SCRATCH.to_owned(),
+            access: Access::ReadWrite,
+        }
+    }
+}
+
+/// The grants as a process has them that starts workers, or is one.
+#[derive(Debug, Default)]
+pub struct Granted {
+    /// The directories.
+    pub dirs: Vec<OpenDir>,
+    /// The scratch directory, of a worker whose tasks are granted one.
+    pub scratch: Option<OpenDir>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Granted {
+    /// These grants, whose directories `next` gives in their order.
+    ///
+    /// # Errors
+    /// Whatever `next` returns.
+    pub fn new<E>(grants: Grants, mut next: impl FnMut() -> Result<OwnedFd, E>) -> Result<Self, E> {
+        let open = |DirGrant { guest, access, .. }| {
+            Ok(OpenDir {
+                fd: next()?,
+                guest,
+                access,
+            })
+        };
+        Ok(Self {
+            dirs: grants.dirs.into_iter().map(open).collect::<Result<_, E>>()?,
+            scratch: None,
+            env: grants.env,
+        })
+    }
+
+    /// As [`new`](Self::new), for a worker: with a scratch directory of its own, where that is granted.
+    ///
+    /// # Errors
+    /// Whatever `next` returns.
+    pub fn of_worker<E>(grants: Grants, mut next: impl FnMut() -> Result<OwnedFd, E>) -> Result<Self, E> {
+        let has_scratch = grants.tmp.is_some();
+        let mut granted = Self::new(grants, &mut next)?;
+        if has_scratch {
+            granted.scratch = Some(OpenDir::scratch(next()?));
+        }
+        Ok(granted)
+    }
+
+    /// All directories that tasks may use.
+    pub fn all_dirs(&self) -> impl Iterator<Item = &OpenDir> {
+        self.dirs.iter().chain(&self.scratch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> (String, String, Access) {
+        let dir = DirGrant::parse(text).unwrap();
+        (dir.host.display().to_string(), dir.guest, dir.access)
+    }
+
+    #[test]
+    fn a_directory_has_a_name_for_guests_and_may_be_read_only() {
+        use Access::{ReadOnly, ReadWrite};
+        for (text, host, guest, access) in [
+            ("data", "data", "data", ReadWrite),
+            ("data:ro", "data", "data", ReadOnly),
+            ("/srv/a b::/data", "/srv/a b", "/data", ReadWrite),
+            ("/srv::/data:ro", "/srv", "/data", ReadOnly),
+            (".::.", ".", ".", ReadWrite),
+            ("/srv::data", "/srv", "data", ReadWrite),
+            ("a:b::c:d:ro", "a:b", "c:d", ReadOnly),
+            // The first of them, and the last :ro.
+            ("a::b::c", "a", "b::c", ReadWrite),
+            ("a:::b", "a", ":b", ReadWrite),
+            ("a:ro:ro", "a:ro", "a:ro", ReadOnly),
+            ("a:ro::b", "a:ro", "b", ReadWrite),
+            ("a::b:ro:ro", "a", "b:ro", ReadOnly),
+            ("/", "/", "/", ReadWrite),
+            // A directory whose name ends in :ro is written with a slash.
+            ("a:ro/", "a:ro/", "a:ro/", ReadWrite),
+        ] {
+            assert_eq!(parse(text), (host.to_owned(), guest.to_owned(), access), "{text}");
+        }
+        let odd = OsStr::from_bytes(b"\xff::data");
+        assert_eq!(
+            DirGrant::parse(odd).unwrap().host().as_os_str().as_bytes(),
+            b"\xff"
+        );
+    }
+
+    #[test]
+    fn a_directory_with_colons_in_its_name_can_be_granted_by_a_program() {
+        let dir = DirGrant::new("a::b", "c", Access::ReadWrite).unwrap();
+        assert_eq!((dir.host(), dir.guest()), (Path::new("a::b"), "c"));
+    }
+
+    #[test]
+    fn what_is_no_directory_is_told() {
+        for (text, why) in [
+            (&b""[..], "no name"),
+            (b":ro", "no name"),
+            (b"::/data", "no name"),
+            (b"::", "no name"),
+            (b":::ro", "no name"),
+            (b"::a::b", "no name"),
+            (b"data::", "is empty"),
+            (b"data:::ro", "is empty"),
+            (b"\xff", "not UTF-8"),
+            (b"data::\xff", "not UTF-8"),
+            (b"da\0ta", "zero byte"),
+            (b"data::\0", "zero byte"),
+        ] {
+            let error = DirGrant::parse(OsStr::from_bytes(text)).unwrap_err();
+            assert!(error.contains(why), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_variable_has_a_name() {
+        assert_eq!(Grants::variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert_eq!(Grants::variable("A="), Ok(("A".to_owned(), String::new())));
+        for wrong in ["", "A", "=b", "A\0=b", "A=b\0"] {
+            assert!(Grants::variable(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn grants_fit_together() {
+        let dir = |guest: &str| DirGrant::new("/", guest, Access::ReadOnly).unwrap();
+        let dirs = |names: &[&str]| Grants {
+            dirs: names.iter().copied().map(dir).collect(),
+            ..Grants::default()
+        };
+        // The same directory under several names, also beneath one another.
+        dirs(&["/", "/a", "/a/b", "a", "."]).check().unwrap();
+        for twice in [["a", "a/"], ["/", "//"], ["b", "b"], ["/a/b", "/a/b//"]] {
+            assert!(
+                dirs(&twice).check().unwrap_err().contains("two directories"),
+                "{twice:?}"
+            );
+        }
+        let env = |name: &str, value: &str| Grants {
+            env: BTreeMap::from([(name.to_owned(), value.to_owned())]),
+            ..Grants::default()
+        };
+        env("A", "b").check().unwrap();
+        for (name, value) in [("", "b"), ("A=", "b"), ("A", "\0")] {
+            env(name, value).check().unwrap_err();
+        }
+        let scratch = |tmp, names: &[&str]| Grants {
+            tmp: Some(tmp),
+            ..dirs(names)
+        };
+        scratch(1, &["/", "/tmp2"]).check().unwrap();
+        assert!(scratch(0, &[]).check().unwrap_err().contains("at least one byte"));
+        assert!(scratch(1, &["/tmp/"]).check().unwrap_err().contains("both /tmp"));
+        let large = "x".repeat(MAX_ENVIRONMENT);
+        assert!(env("A", &large).check().unwrap_err().contains("larger than"));
+    }
+}

@@ -1,0 +1,181 @@
+//! What is known about a guest before it runs: the words in which the compiler process reports.
+//!
+//! Data only. The names in it are the guest's own, unchanged: [make them inert](crate::escape::inert) before they
+//! reach a terminal. The sentences in `warnings` and `refusals` are inert already.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bounded;
+use crate::engine_settings::EngineSettings;
+use crate::settings::{
+    MAX_EXPORT_NAME, MAX_IMPORT_NAME, MAX_IMPORTS, MAX_MODELS, MAX_NOTE, MAX_REFUSALS, MAX_TABLES,
+};
+
+/// A guest, as its exports and imports describe it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestInfo {
+    /// The models, the unnamed one first, then in the order of the guest's exports.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_MODELS>")]
+    pub models: Vec<ModelInfo>,
+    /// Whether there is an export `tasks`.
+    pub has_tasks: bool,
+    /// Whether it is a command: there is a `_start` and no `runnable`. Its one model is the unnamed one, whose
+    /// `runnable` is `_start`.
+    pub is_command: bool,
+    /// Whether there is an `_initialize`, which is called first in every instance.
+    pub has_initialize: bool,
+    /// Module and name of what the guest imports, each once.
+    #[serde(deserialize_with = "bounded::pairs::<_, MAX_IMPORTS, MAX_IMPORT_NAME>")]
+    pub imports: Vec<(String, String)>,
+    /// The exported memory.
+    pub memory: Option<MemoryInfo>,
+    /// What an instance has before it runs.
+    pub initial: InitialSizes,
+    /// What is suspicious, though no reason to refuse the guest: one line each.
+    #[serde(deserialize_with = "bounded::texts::<_, MAX_REFUSALS, MAX_NOTE>")]
+    pub warnings: Vec<String>,
+    /// Why the guest is not accepted: one line each, empty for a guest that is.
+    #[serde(deserialize_with = "bounded::texts::<_, { MAX_REFUSALS + 1 }, MAX_NOTE>")]
+    pub refusals: Vec<String>,
+}
+
+impl GuestInfo {
+    /// The index of the model called `name`, which is what a call names it by.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<usize> {
+        self.models.iter().position(|model| model.name == name)
+    }
+}
+
+/// One model and its exports, by the exact names that the guest gave them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Empty for the unnamed model.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_EXPORT_NAME>")]
+    pub name: String,
+    /// The export that a worker runs.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_EXPORT_NAME>")]
+    pub runnable: String,
+    /// The export that gets the result.
+    #[serde(deserialize_with = "bounded::optional_text::<_, MAX_EXPORT_NAME>")]
+    pub callback: Option<String>,
+    /// The export that gets the error.
+    #[serde(deserialize_with = "bounded::optional_text::<_, MAX_EXPORT_NAME>")]
+    pub error_callback: Option<String>,
+    /// The export that says in the end what the callbacks have made of all.
+    #[serde(deserialize_with = "bounded::optional_text::<_, MAX_EXPORT_NAME>")]
+    pub final_callback: Option<String>,
+}
+
+/// What an instance of a guest has before it runs, whether it is exported or not.
+///
+/// Limits are compared with it when a guest is loaded, and not when it is compiled: the code is the same for all of
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitialSizes {
+    /// Bytes of the memory.
+    pub memory: u64,
+    /// Elements of the largest table.
+    pub table_elements: u64,
+    /// Tables.
+    pub tables: u32,
+}
+
+impl InitialSizes {
+    /// Returns why an instance of these sizes is above the limits, one line for each limit.
+    pub fn above(&self, limits: &EngineSettings) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.memory > limits.memory {
+            lines.push(format!(
+                "the initial memory of {} bytes is above the cap of {} bytes",
+                self.memory, limits.memory
+            ));
+        }
+        if self.table_elements > u64::from(limits.max_table) {
+            lines.push(format!(
+                "a table of {} elements is above the limit of {} (--max-table)",
+                self.table_elements, limits.max_table
+            ));
+        }
+        if self.tables > MAX_TABLES {
+            lines.push(format!(
+                "{} tables are above the limit of {MAX_TABLES}",
+                self.tables
+            ));
+        }
+        lines
+    }
+}
+
+/// Sizes of a linear memory in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryInfo {
+    /// What an instance starts with.
+    pub initial: u64,
+    /// What the guest itself declares as the most.
+    pub maximum: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::MAX_DESCRIPTION;
+
+    /// Whether a process takes this description from another.
+    fn is_taken(info: &GuestInfo) -> bool {
+        let bytes = postcard::to_allocvec(info).unwrap();
+        match postcard::from_bytes::<GuestInfo>(&bytes) {
+            Ok(decoded) => decoded == *info,
+            Err(error) => {
+                assert_eq!(error, postcard::Error::SerdeDeCustom);
+                false
+            }
+        }
+    }
+
+    fn text(len: usize) -> String {
+        "x".repeat(len)
+    }
+
+    fn model(name: usize) -> ModelInfo {
+        ModelInfo {
+            name: text(name),
+            runnable: text(MAX_EXPORT_NAME),
+            callback: Some(text(MAX_EXPORT_NAME)),
+            error_callback: Some(text(MAX_EXPORT_NAME)),
+            final_callback: Some(text(MAX_EXPORT_NAME)),
+        }
+    }
+
+    fn import(name: usize) -> (String, String) {
+        (text(MAX_IMPORT_NAME), text(name))
+    }
+
+    #[test]
+    fn a_description_is_taken_within_its_bounds_and_refused_beyond_them() {
+        let most = || GuestInfo {
+            models: vec![model(MAX_EXPORT_NAME); MAX_MODELS],
+            imports: vec![import(MAX_IMPORT_NAME); MAX_IMPORTS],
+            warnings: vec![text(MAX_NOTE); MAX_REFUSALS],
+            refusals: vec![text(MAX_NOTE); MAX_REFUSALS + 1],
+            ..GuestInfo::default()
+        };
+        assert!(is_taken(&most()));
+        assert!(postcard::to_allocvec(&most()).unwrap().len() < MAX_DESCRIPTION);
+        let beyond: [fn(&mut GuestInfo); 8] = [
+            |info| info.models.push(model(1)),
+            |info| info.models[0] = model(MAX_EXPORT_NAME + 1),
+            |info| info.models[1].error_callback = Some(text(MAX_EXPORT_NAME + 1)),
+            |info| info.imports.push(import(1)),
+            |info| info.imports[0] = import(MAX_IMPORT_NAME + 1),
+            |info| info.warnings.push(text(1)),
+            |info| info.refusals.push(text(1)),
+            |info| info.refusals[0] = text(MAX_NOTE + 1),
+        ];
+        for (index, change) in beyond.into_iter().enumerate() {
+            let mut info = most();
+            change(&mut info);
+            assert!(!is_taken(&info), "change {index}");
+        }
+    }
+}

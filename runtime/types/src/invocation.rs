@@ -1,0 +1,99 @@
+//! What a command is started with: argv, and a stdin that is there from the beginning.
+//!
+//! To the processes between the parent and the worker it is a task's args like any other: bytes that nobody looks at.
+//! They are argv as one line of JSON, a newline, and stdin.
+
+use serde_json::value::RawValue;
+
+/// Bytes of `argv[0]` that are kept.
+const MAX_NAME: usize = 255;
+
+/// See the module.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Invocation<'a> {
+    /// The guest's name, and its arguments.
+    pub argv: Vec<String>,
+    /// All of its stdin.
+    pub stdin: &'a [u8],
+}
+
+impl<'a> Invocation<'a> {
+    /// A command's invocation with the args of a task, a JSON array.
+    ///
+    /// # Errors
+    /// When the args are not all strings that can be arguments: why not.
+    pub fn new(name: &str, args: &RawValue, stdin: &'a [u8]) -> Result<Self, String> {
+        let args: Vec<String> = serde_json::from_str(args.get())
+            .map_err(|_| "the args of a command are strings, and one is not".to_owned())?;
+        if args.iter().any(|arg| arg.contains('\0')) {
+            return Err("an argument of a command holds a zero byte".to_owned());
+        }
+        let name = &name[..name.floor_char_boundary(MAX_NAME)];
+        let mut argv = vec![name.replace('\0', "")];
+        argv.extend(args);
+        Ok(Self { argv, stdin })
+    }
+
+    /// As it travels to the worker.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(&self.argv).expect("strings can be written as JSON");
+        bytes.push(b'\n');
+        bytes.extend_from_slice(self.stdin);
+        bytes
+    }
+
+    /// What [`encode`](Self::encode) made; `None` for anything else.
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        // JSON on one line has no newline of its own.
+        let end = bytes.iter().position(|&byte| byte == b'\n')?;
+        Some(Self {
+            argv: serde_json::from_slice(&bytes[..end]).ok()?,
+            stdin: &bytes[end + 1..],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn it_arrives_as_it_left() {
+        let args = args(r#"["a\nb","","\u00e4 \u001b\""]"#);
+        let sent = Invocation::new("echo.wasm", &args, b"\xff\n\0").unwrap();
+        assert_eq!(sent.argv, ["echo.wasm", "a\nb", "", "ä \u{1b}\""]);
+        assert_eq!(Invocation::decode(&sent.encode()), Some(sent));
+    }
+
+    #[test]
+    fn an_argument_is_a_string_without_zero_bytes() {
+        for text in [
+            "[1]",
+            "[\"a\",null]",
+            "[[\"a\"]]",
+            r#"["\ud800"]"#,
+            r#"["a\u0000b"]"#,
+        ] {
+            assert!(Invocation::new("x", &args(text), b"").is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_cut_within_reason() {
+        let name = "ä".repeat(1000);
+        let sent = Invocation::new(&name, &args("[]"), b"").unwrap();
+        assert_eq!(sent.argv, ["ä".repeat(127)]);
+    }
+
+    #[test]
+    fn nonsense_is_nothing() {
+        for bytes in [&b""[..], b"[]", b"\n", b"[1]\n"] {
+            assert_eq!(Invocation::decode(bytes), None);
+        }
+    }
+}

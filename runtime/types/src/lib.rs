@@ -1,0 +1,32 @@
+//! What the processes of a pool call things. Nothing here does input or output.
+//!
+//! [`settings`] has every limit, timeout and default. [`task_line`] reads a task, [`outcome`] says how one ended, and [`retry`]
+//! when it is tried again. [`grants`] is what the user gives to guests. [`escape`] makes text of others harmless where it
+//! is shown.
+
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the documentation of this crate is for those who change it"
+)]
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
+
+pub mod bounded;
+pub mod engine_settings;
+pub mod escape;
+pub mod exit_status;
+pub mod final_budget;
+pub mod grants;
+pub mod guest_info;
+pub mod invocation;
+pub mod items;
+pub mod json;
+pub mod outcome;
+pub mod plan;
+pub mod record_line;
+pub mod retry;
+pub mod role;
+pub mod settings;
+pub mod status;
+pub mod task_line;
+pub mod time;

@@ -1,0 +1,451 @@
+//! The shared words: how a task ended, and what is said about it.
+//!
+//! Every process of the pool speaks in these types; the record that users read (DESIGN.md section 4) is the
+//! JSON form of [`Outcome`]. This file holds data only: who decides an outcome is the dispatcher's scheduler,
+//! who writes records is the command line.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::bounded;
+use crate::escape::Untrusted;
+use crate::escape::inert;
+use crate::settings::{MAX_BACKTRACE, MAX_BACKTRACE_FRAME, MAX_FAILURE_MESSAGE, MAX_TRIED_MESSAGE};
+
+/// The cause for which a task failed. A kind names the cause, not the symptom: a guest that traps because its
+/// memory is full ended as [`Kind::Memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The guest said so, or returned what is not JSON.
+    Error,
+    /// The deadline passed.
+    Timeout,
+    /// The guest trapped; the message names the trap.
+    Trap,
+    /// The guest called `proc_exit` inside a model's export.
+    Exit,
+    /// The memory cap stood in the way.
+    Memory,
+    /// The instruction budget was used up.
+    Fuel,
+    /// The result was larger than allowed.
+    Limit,
+    /// The worker process died under the task.
+    Crash,
+    /// The task was cancelled, alone or with the whole run.
+    Cancelled,
+    /// What was pushed is no task: a bad line, bad args, an unknown model.
+    Invalid,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Error,
+        Self::Timeout,
+        Self::Trap,
+        Self::Exit,
+        Self::Memory,
+        Self::Fuel,
+        Self::Limit,
+        Self::Crash,
+        Self::Cancelled,
+        Self::Invalid,
+    ];
+
+    /// The word that stands in a record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Trap => "trap",
+            Self::Exit => "exit",
+            Self::Memory => "memory",
+            Self::Fuel => "fuel",
+            Self::Limit => "limit",
+            Self::Crash => "crash",
+            Self::Cancelled => "cancelled",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a call into a guest (or the process around it) failed, before it is tied to a task.
+///
+/// This is what travels between the processes; [`TaskError`] is what users see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The cause.
+    pub kind: Kind,
+    /// One sentence for people. It may quote the guest: make it inert before it reaches a terminal.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_FAILURE_MESSAGE>")]
+    pub message: String,
+    /// What the guest gave besides a message: one line of JSON, checked where it was received.
+    pub data: Option<String>,
+    /// The exit code, for [`Kind::Exit`], and for a [`Kind::Crash`] of a worker that exited.
+    pub code: Option<i32>,
+    /// The signal that ended the worker, for [`Kind::Crash`].
+    pub signal: Option<i32>,
+    /// The guest's frames, innermost first, at most 32, for [`Kind::Trap`] and its relatives.
+    #[serde(deserialize_with = "bounded::texts::<_, MAX_BACKTRACE, MAX_BACKTRACE_FRAME>")]
+    pub backtrace: Vec<String>,
+}
+
+impl Failure {
+    /// A failure that has only a kind and a message.
+    #[must_use]
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            data: None,
+            code: None,
+            signal: None,
+            backtrace: Vec::new(),
+        }
+    }
+}
+
+/// The error object: what a record shows under `error`, and what a guest's `error_callback` receives.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskError {
+    /// The cause.
+    pub kind: Kind,
+    /// One sentence for people. It may quote the guest: make it inert before it reaches a terminal.
+    pub message: String,
+    /// What the guest gave besides a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+    /// The exit code, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that ended the worker, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The guest's frames, innermost first, at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backtrace: Vec<String>,
+    /// The task's args: a JSON array, or `null` when they are not known (an invalid line, a result that is not what was
+    /// asked for).
+    pub args: Box<RawValue>,
+    /// The task's id.
+    pub id: u64,
+    /// The attempt that ended so, from 1.
+    pub attempt: u32,
+}
+
+impl TaskError {
+    /// Ties a failure to its task. `args` is the task's JSON; what is none becomes `null`.
+    #[must_use]
+    pub fn new(failure: Failure, args: &str, id: u64, attempt: u32) -> Self {
+        let Failure {
+            kind,
+            message,
+            data,
+            code,
+            signal,
+            backtrace,
+        } = failure;
+        let json = |text: String| RawValue::from_string(text).ok();
+        Self {
+            kind,
+            message,
+            data: data.and_then(json),
+            code,
+            signal,
+            backtrace: backtrace.into_iter().map(readable).collect(),
+            args: json(args.to_owned()).unwrap_or_else(|| RawValue::NULL.to_owned()),
+            id,
+            attempt,
+        }
+    }
+}
+
+/// A frame with the name as its programmer wrote it, where that can be told; cut at [`MAX_NAME`] characters. A name
+/// that was inert need not be so in that spelling, which has escapes of its own.
+fn readable(frame: String) -> String {
+    let Some((name, place)) = frame.split_once(" @ ") else {
+        return frame;
+    };
+    match rustc_demangle::try_demangle(name) {
+        Ok(name) => format!(
+            "{} @ {place}",
+            inert(&format!("{name:#}"))
+                .chars()
+                .take(MAX_NAME)
+                .collect::<String>()
+        ),
+        Err(_) => frame,
+    }
+}
+
+/// A demangled name can be far longer than the mangled one.
+const MAX_NAME: usize = 256;
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = Untrusted::from(&self.message);
+        write!(f, "task {} ended as {}: {message}", self.id, self.kind)
+    }
+}
+
+impl std::error::Error for TaskError {}
+
+/// How a task's callback went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallbackStatus {
+    /// It ran and returned success.
+    Ok,
+    /// The model has none for this outcome.
+    None,
+    /// The model's callbacks were switched off, after three timeouts in a row or because the run was ended.
+    Skipped,
+    /// It failed, and this is the kind of its failure.
+    Failed(Kind),
+}
+
+impl CallbackStatus {
+    /// The word that stands in a record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::None => "none",
+            Self::Skipped => "skipped",
+            Self::Failed(kind) => kind.as_str(),
+        }
+    }
+}
+
+/// What a task used. The times are `None` for a task that never ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The worker's slot, from 0.
+    pub worker: Option<u32>,
+    /// The worker's process id.
+    pub pid: Option<u32>,
+    /// Microseconds from acceptance to the claim.
+    pub queued_us: Option<u64>,
+    /// Microseconds of wall time from the claim to the end.
+    pub run_us: Option<u64>,
+    /// Microseconds of processor time of the worker's task thread; of a task that ends within 20 microseconds, those that
+    /// passed on the clock. Unknown when the worker died.
+    pub cpu_us: Option<u64>,
+    /// Largest size of the instance's linear memory, bytes. Unknown when the worker died.
+    pub memory_peak: Option<u64>,
+    /// Bytes that the task wrote to its stdout, with what was cut.
+    pub stdout_bytes: u64,
+    /// Whether stdout, stderr or the log was cut at the output cap.
+    pub output_truncated: bool,
+}
+
+/// An attempt that failed and was followed by another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which one it was, from 1.
+    pub attempt: u32,
+    /// The cause of its failure.
+    pub kind: Kind,
+    /// One sentence for people; a long one is cut. It may quote the guest: make it inert before it reaches a terminal.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_TRIED_MESSAGE>")]
+    pub message: String,
+    /// The worker's slot, from 0.
+    pub worker: u32,
+    /// The worker's process id.
+    pub pid: u32,
+    /// Microseconds of wall time from the claim to the end.
+    pub run_us: u64,
+}
+
+/// How a task ended, and all that is known about it. Its JSON form is the record of DESIGN.md section 4.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The task's id: counts from 0 in the order of acceptance.
+    pub id: u64,
+    /// The key that the pusher gave.
+    pub key: Option<String>,
+    /// The model's name; empty for the unnamed one.
+    pub model: String,
+    /// The result, one line of JSON, or why there is none.
+    pub result: Result<Box<RawValue>, TaskError>,
+    /// How often the task was tried; the attempt that is told of, from 1.
+    pub attempts: u32,
+    /// The attempts before it, in order.
+    pub tried: Vec<Attempt>,
+    /// What the task used.
+    pub usage: Usage,
+    /// How its callback went.
+    pub callback: CallbackStatus,
+}
+
+impl Outcome {
+    /// Whether the task and its callback both went well: what decides between exit codes 0 and 1.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.result.is_ok()
+            && matches!(
+                self.callback,
+                CallbackStatus::Ok | CallbackStatus::None | CallbackStatus::Skipped
+            )
+    }
+
+    /// The result as a value, or why there is none.
+    ///
+    /// # Errors
+    /// The task's own error. A result that is no `T` is one of kind [`Kind::Error`], too.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, TaskError> {
+        let json = self.result.as_ref().map_err(TaskError::clone)?;
+        serde_json::from_str(json.get()).map_err(|error| {
+            let failure = Failure::new(
+                Kind::Error,
+                format!("the result is not what it should be: {error}"),
+            );
+            TaskError::new(failure, "null", self.id, self.attempts)
+        })
+    }
+
+    /// `ok`, or the kind of the error.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        match &self.result {
+            Ok(_) => "ok",
+            Err(error) => error.kind.as_str(),
+        }
+    }
+}
+
+/// Writes the record: the order of the fields is part of the contract.
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("key", &self.key)?;
+        map.serialize_entry("model", &self.model)?;
+        map.serialize_entry("status", self.status())?;
+        match &self.result {
+            Ok(result) => map.serialize_entry("result", result)?,
+            Err(error) => map.serialize_entry("error", error)?,
+        }
+        map.serialize_entry("attempts", &self.attempts)?;
+        if !self.tried.is_empty() {
+            map.serialize_entry("tried", &self.tried)?;
+        }
+        map.serialize_entry("worker", &self.usage.worker)?;
+        map.serialize_entry("pid", &self.usage.pid)?;
+        map.serialize_entry("queued_us", &self.usage.queued_us)?;
+        map.serialize_entry("run_us", &self.usage.run_us)?;
+        map.serialize_entry("cpu_us", &self.usage.cpu_us)?;
+        map.serialize_entry("memory_peak", &self.usage.memory_peak)?;
+        map.serialize_entry("stdout_bytes", &self.usage.stdout_bytes)?;
+        map.serialize_entry("output_truncated", &self.usage.output_truncated)?;
+        map.serialize_entry("callback", self.callback.as_str())?;
+        map.end()
+    }
+}
+
+/// One of a guest's two output streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// File descriptor 1.
+    Stdout,
+    /// File descriptor 2.
+    Stderr,
+}
+
+/// The level of a guest's log line: 1 to 5 in the guest ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LogLevel {
+    /// 1
+    Error,
+    /// 2
+    Warn,
+    /// 3
+    Info,
+    /// 4
+    Debug,
+    /// 5
+    Trace,
+}
+
+impl LogLevel {
+    /// The level for a number from a guest; numbers outside of 1 to 5 count as the nearest.
+    #[must_use]
+    pub const fn from_guest(level: i32) -> Self {
+        match level {
+            i32::MIN..=1 => Self::Error,
+            2 => Self::Warn,
+            3 => Self::Info,
+            4 => Self::Debug,
+            5.. => Self::Trace,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backtrace_names_functions_as_their_programmer_did() {
+        let frame = |frame: &str| readable(frame.to_owned());
+        assert_eq!(
+            frame("_ZN12mpwasm_guest4call8runnable17h9e71d11b23a318c9E @ 0xba41"),
+            "mpwasm_guest::call::runnable @ 0xba41"
+        );
+        assert_eq!(frame("spin.runnable @ 0x157c0"), "spin.runnable @ 0x157c0");
+        assert_eq!(frame("_ZN"), "_ZN");
+        assert_eq!(
+            frame("_ZN7$u202e$17h0123456789abcdefE @ 0x1"),
+            "\\u{202e} @ 0x1",
+            "inert in this spelling too"
+        );
+    }
+
+    #[test]
+    fn args_that_are_no_json_become_null() {
+        let error = TaskError::new(Failure::new(Kind::Invalid, "bad"), "[1,", 0, 1);
+        assert_eq!(error.args.get(), "null");
+    }
+
+    #[test]
+    fn a_record_has_the_fields_of_the_contract_in_their_order() {
+        let failure = Failure {
+            code: Some(3),
+            ..Failure::new(Kind::Exit, "proc_exit(3)")
+        };
+        let outcome = Outcome {
+            id: 7,
+            key: Some("k".to_owned()),
+            model: "m".to_owned(),
+            result: Err(TaskError::new(failure, "[1]", 7, 1)),
+            attempts: 1,
+            tried: Vec::new(),
+            usage: Usage {
+                worker: Some(0),
+                pid: Some(9),
+                run_us: Some(5),
+                stdout_bytes: 2,
+                ..Usage::default()
+            },
+            callback: CallbackStatus::Failed(Kind::Trap),
+        };
+        let expected = concat!(
+            r#"{"id":7,"key":"k","model":"m","status":"exit","error":{"kind":"exit","message":"proc_exit(3)","code":3,"#,
+            r#""args":[1],"id":7,"attempt":1},"attempts":1,"worker":0,"pid":9,"queued_us":null,"run_us":5,"cpu_us":null,"#,
+            r#""memory_peak":null,"stdout_bytes":2,"output_truncated":false,"callback":"trap"}"#
+        );
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), expected);
+    }
+}

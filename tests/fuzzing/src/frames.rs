@@ -1,0 +1,171 @@
+//! The bytes that come from another process: cut into frames, decoded and checked as the process does that gets them.
+//!
+//! The first byte of an input says whose bytes they are, the second in pieces of what size they come (0: all at once).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Verdict, lines};
+use mpwasm_host::dispatcher::{Said, Stage, read_worker};
+use mpwasm_protocol::ending::checked;
+use mpwasm_protocol::frame::decode;
+use mpwasm_protocol::inbox::Inbox;
+use mpwasm_protocol::messages::{
+    DispatcherStart, Ending, FromCompiler, FromDispatcher, FromTasks, Pushed, ToCompiler, ToDispatcher,
+    ToTasks, ToWorker, WorkerStart, worker_frame,
+};
+use mpwasm_types::outcome::{CallbackStatus, Outcome, TaskError, Usage};
+use mpwasm_types::settings::Settings;
+use mpwasm_types::task_line::{TaskLine, check_args};
+
+/// Small caps: what is over them is within reach of a fuzzer.
+pub(super) fn settings() -> Settings {
+    Settings {
+        max_result: 256,
+        max_output: 256,
+        max_args: 256,
+        ..Settings::default()
+    }
+}
+
+/// Takes `input` for what another process sent.
+///
+/// # Panics
+/// When something that was refused by no check breaks a promise, or the frames depend on the pieces.
+#[must_use]
+pub fn frames(input: &[u8]) -> Verdict {
+    let &[speaker, piece, ref bytes @ ..] = input else {
+        return Verdict::Refused;
+    };
+    let settings = settings();
+    let [mut silent, mut greeted, mut ready] =
+        [Stage::Silent, Stage::Greeted, Stage::Ready].map(|stage| Worker::new(stage, &settings));
+    let mut hear = |frame: &[u8]| match speaker % 13 {
+        0 => silent.hear(frame),
+        1 => greeted.hear(frame),
+        2 => ready.hear(frame),
+        3 => dispatcher(frame),
+        4 => decoded::<FromCompiler<'_>>(frame),
+        5 => tasks(frame, &settings),
+        // From here on the speaker is of the higher trust. Its word is taken, but for its form.
+        6 => decoded::<Pushed<'_>>(frame),
+        7 => decoded::<ToDispatcher>(frame),
+        8 => decoded::<ToWorker<'_>>(frame),
+        9 => decoded::<ToCompiler>(frame),
+        10 => decoded::<ToTasks>(frame),
+        11 => decoded::<DispatcherStart>(frame),
+        _ => decoded::<WorkerStart<'_>>(frame),
+    };
+    let result = cut(bytes, piece, worker_frame(&settings), &mut hear);
+    Verdict::from(&result)
+}
+
+/// Gives `bytes` to an inbox in pieces, and each frame to `hear`. Beside it the bytes are cut in the simplest way that
+/// there is, which has to come to the same.
+fn cut(
+    mut bytes: &[u8],
+    piece: u8,
+    max: usize,
+    hear: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut inbox = Inbox::new(max);
+    let mut rest = bytes;
+    while !bytes.is_empty() {
+        let space = inbox.space();
+        let wanted = if piece == 0 {
+            bytes.len()
+        } else {
+            usize::from(piece)
+        };
+        let count = wanted.min(bytes.len()).min(space.len());
+        space[..count].copy_from_slice(&bytes[..count]);
+        inbox.filled(count);
+        bytes = &bytes[count..];
+        while let Some(frame) = inbox.next_message().map_err(|error| error.to_string())? {
+            let (header, behind) = rest.split_first_chunk::<4>().expect("a frame has a header");
+            let len = u32::from_le_bytes(*header) as usize;
+            assert!(len <= max, "a frame over the cap");
+            assert_eq!(frame, &behind[..len]);
+            rest = &behind[len..];
+            hear(frame)?;
+        }
+        assert_eq!(inbox.begun() + bytes.len(), rest.len(), "bytes got lost");
+    }
+    match rest {
+        [] => Ok(()),
+        _ => Err("a frame that is cut".to_owned()),
+    }
+}
+
+fn decoded<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(), String> {
+    decode::<M>(frame).map(drop).map_err(|error| error.to_string())
+}
+
+/// A worker, as the dispatcher hears it.
+pub(super) struct Worker<'a> {
+    stage: Stage,
+    printed: u64,
+    settings: &'a Settings,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(stage: Stage, settings: &'a Settings) -> Self {
+        Self {
+            stage,
+            printed: 0,
+            settings,
+        }
+    }
+
+    /// Hears one frame; what passes the checks has to be what they promise.
+    pub(super) fn hear(&mut self, frame: &[u8]) -> Result<(), String> {
+        let limits = self.settings;
+        match read_worker(frame, self.stage, &mut self.printed, limits)? {
+            Said::Hello => self.stage = Stage::Greeted,
+            Said::Ready => self.stage = Stage::Ready,
+            Said::Ended { ending, .. } => {
+                tell(ending.map_or_else(Ending::Failed, Ending::Ok));
+            }
+            Said::Output { bytes, .. } => assert!(bytes.len() as u64 <= limits.max_output),
+            Said::Log { text, .. } => assert!(text.len() as u64 <= limits.max_output),
+            Said::Skipped(_) | Said::Unable(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The dispatcher, as the parent hears it.
+fn dispatcher(frame: &[u8]) -> Result<(), String> {
+    let message = decode(frame).map_err(|error| error.to_string())?;
+    if let FromDispatcher::Outcome { ending, .. } = message {
+        tell(ending);
+    }
+    Ok(())
+}
+
+/// What the parent makes of an ending.
+fn tell(ending: Ending<'_>) {
+    lines::record(&Outcome {
+        id: 1,
+        key: None,
+        model: String::new(),
+        result: checked(ending).map_err(|failure| TaskError::new(failure, "[1]", 1, 1)),
+        attempts: 1,
+        tried: Vec::new(),
+        usage: Usage::default(),
+        callback: CallbackStatus::None,
+    });
+}
+
+/// The process that runs a guest's `tasks`, as the parent hears it.
+fn tasks(frame: &[u8], settings: &Settings) -> Result<(), String> {
+    let message = decode(frame).map_err(|error| error.to_string())?;
+    if let FromTasks::Push(json) = message {
+        let line = TaskLine::parse_pushed(json)?;
+        assert!(line.timeout != Some(Duration::ZERO));
+        check_args(Cow::Owned(line.args), settings.max_args)?;
+    }
+    Ok(())
+}

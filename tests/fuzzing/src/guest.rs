@@ -1,0 +1,91 @@
+//! A file that is said to be a guest: compiled, judged, loaded, and its models run.
+
+use serde_json::value::RawValue;
+
+use super::Verdict;
+use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
+use mpwasm_engine::{Compiled, Export, Role, compile};
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::escape::inert;
+use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::invocation::Invocation;
+
+/// Models of a guest that are run: what differs between many is not worth the time.
+const MODELS: u32 = 3;
+/// Bytes of a sentence about a guest: it may quote the engine, which may quote the guest.
+const READABLE: usize = 16 << 10;
+
+/// Takes `input` for the file of a guest.
+///
+/// # Panics
+/// When the compiler accepts what a worker does not, or when the guest gets out of its bounds.
+#[must_use]
+pub fn guest(input: &[u8]) -> Verdict {
+    let limits = EngineSettings::from(&settings());
+    let mut info = GuestInfo::default();
+    let compiled = on_thread(COMPILER_STACK, || {
+        compile(input, &limits, None, |checked| info = checked)
+    });
+    match compiled {
+        Compiled::NotWasm(why) => {
+            assert_readable(&why);
+            Verdict::Refused
+        }
+        Compiled::Refused(info) => {
+            assert!(!info.refusals.is_empty(), "refused for no reason");
+            info.refusals
+                .iter()
+                .chain(&info.warnings)
+                .for_each(|line| assert_readable(line));
+            Verdict::Refused
+        }
+        Compiled::Accepted(_) if !info.initial.above(&limits).is_empty() => Verdict::Refused,
+        Compiled::Accepted(artifact) => {
+            info.warnings.iter().for_each(|line| assert_readable(line));
+            run(&info, &artifact);
+            Verdict::Taken
+        }
+    }
+}
+
+fn assert_readable(line: &str) {
+    assert_eq!(inert(line), line, "not inert");
+    assert!(line.len() <= READABLE, "a sentence of {} bytes", line.len());
+}
+
+/// Runs what the guest exports, each in the role that it is for.
+fn run(info: &GuestInfo, artifact: &[u8]) {
+    let models = || (0..MODELS).zip(&info.models);
+    let args = RawValue::from_string("[\"1\",\"two\"]".to_owned()).expect("it is JSON");
+    let input = match info.is_command {
+        false => args.get().as_bytes().to_vec(),
+        true => Invocation::new("guest", &args, b"some\nlines\n")
+            .expect("the args are strings")
+            .encode(),
+    };
+    let mut worker = Rig::new(Role::Worker, info, artifact);
+    for (index, _) in models() {
+        // Twice: the second time in the place of an instance that is gone.
+        for _ in 0..2 {
+            let _ = worker.call(Export::Runnable, index, &input);
+        }
+    }
+    if info
+        .models
+        .iter()
+        .any(|model| model.callback.is_some() || model.error_callback.is_some())
+    {
+        let mut callbacks = Rig::new(Role::Callbacks, info, artifact);
+        for (index, model) in models() {
+            if model.callback.is_some() {
+                let _ = callbacks.call(Export::Callback, index, b"{\"a\":1}");
+            }
+            if model.error_callback.is_some() {
+                let _ = callbacks.call(Export::ErrorCallback, index, b"{\"kind\":\"error\"}");
+            }
+        }
+    }
+    if info.has_tasks {
+        let _ = Rig::new(Role::Tasks, info, artifact).call(Export::Tasks, 0, b"null");
+    }
+}

@@ -1,0 +1,162 @@
+//! Text from task lines and guests: read, checked, and told in a record and on a terminal.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Verdict;
+use mpwasm_types::escape::{inert, inert_bytes};
+use mpwasm_types::json::one_line;
+use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
+use mpwasm_types::record_line::RecordLine;
+use mpwasm_types::settings::{MAX_JSON_DEPTH, MAX_KEY};
+use mpwasm_types::task_line::{TaskLine, check_args};
+
+/// Small enough that a fuzzer comes to larger args.
+const MAX_ARGS: u64 = 1000;
+
+/// Takes `input` for a task line, for what `tasks` pushed, for a guest's result and for everything that a record shows.
+///
+/// # Panics
+/// When one of them is not what it must be.
+#[must_use]
+pub fn lines(input: &[u8]) -> Verdict {
+    json(input);
+    let record = read_record(input);
+    shown(input);
+    outcome(input);
+    let line = TaskLine::parse(input).map(|line| line.map(|line| task(&line)));
+    let pushed = TaskLine::parse_pushed(input).map(|line| task(&line));
+    if line.is_ok() || pushed.is_ok() || record {
+        Verdict::Taken
+    } else {
+        Verdict::Refused
+    }
+}
+
+/// What a line of a task says is within the bounds, and its args are those that were written.
+fn task(line: &TaskLine) {
+    assert!(line.timeout != Some(Duration::ZERO), "it would never run");
+    assert!(line.key.as_ref().is_none_or(|key| key.len() <= MAX_KEY));
+    let Ok(args) = check_args(Cow::Borrowed(&line.args), MAX_ARGS) else {
+        return;
+    };
+    assert!(line.args.get().len() as u64 <= MAX_ARGS);
+    assert!(args.get().starts_with('['), "args are an array");
+    assert!(is_one_line(args.get()));
+    assert_same(args.get().as_bytes(), line.args.get().as_bytes());
+}
+
+/// Takes it for a line of a records file. Whether it is one.
+fn read_record(line: &[u8]) -> bool {
+    let Ok(record) = RecordLine::parse(line) else {
+        return false;
+    };
+    let whole: Value = serde_json::from_slice(line).unwrap_or_default();
+    // The parser of the whole line has a limit of depth.
+    assert!(whole.is_null() || whole["id"] == record.id && whole["key"].as_str() == record.key.as_deref());
+    assert!(record.failed() || record.status == "ok");
+    let _ = record.hashes();
+    true
+}
+
+/// JSON is accepted when it is JSON, and put on one line without becoming another.
+fn json(bytes: &[u8]) {
+    let ours = one_line(bytes, MAX_JSON_DEPTH);
+    // The parser has a depth of its own, which is not less than ours.
+    let theirs = serde_json::from_slice::<Value>(bytes);
+    match &ours {
+        Ok(line) => {
+            assert!(is_one_line(line));
+            assert_eq!(
+                one_line(line.as_bytes(), MAX_JSON_DEPTH).ok().as_deref(),
+                Some(&**line)
+            );
+            assert_same(line.as_bytes(), bytes);
+        }
+        Err(error) => assert!(theirs.is_err(), "refused, but JSON: {error}"),
+    }
+}
+
+/// Two JSON texts mean the same. Numbers beyond all bounds are JSON that the parser here can't read: then in neither.
+#[track_caller]
+fn assert_same(one: &[u8], other: &[u8]) {
+    let [one, other] = [one, other].map(|json| serde_json::from_slice::<Value>(json).ok());
+    assert_eq!(one, other);
+}
+
+/// Nothing that acts on a terminal is left, and no newline where one line is meant.
+fn shown(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let safe = inert(&text);
+    assert!(!safe.chars().any(char::is_control));
+    assert_eq!(inert(&safe), safe, "what is inert stays as it is");
+    let safe = inert_bytes(bytes);
+    let safe = std::str::from_utf8(&safe).expect("what was no UTF-8 is an escape");
+    assert!(!safe.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
+}
+
+/// A task whose every word is the input.
+fn outcome(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let json = one_line(bytes, MAX_JSON_DEPTH).ok();
+    let json = || json.as_ref().map(|json| json.clone().into_owned());
+    let failure = Failure {
+        data: json(),
+        backtrace: vec![
+            text.clone(),
+            format!("_ZN{text}E @ 0x1"),
+            format!("_R{text} @ 0x1"),
+        ],
+        ..Failure::new(Kind::Error, text.clone())
+    };
+    let args = RawValue::from_string(text.clone())
+        .ok()
+        .and_then(|args| check_args(Cow::Owned(args), MAX_ARGS).ok())
+        .map_or_else(|| "[]".to_owned(), |args| args.get().to_owned());
+    let error = TaskError::new(failure, &args, 1, 1);
+    let read: Option<TaskError> = serde_json::to_string(&error)
+        .ok()
+        .and_then(|json| serde_json::from_str(&json).ok());
+    let read = read.expect("what goes to `error_callback` can be read there");
+    assert_eq!((read.message.as_str(), read.args.get()), (text.as_str(), &*args));
+    let result = json().map(|json| RawValue::from_string(json).expect("it was checked"));
+    for result in [Some(Err(error)), result.map(Ok)].into_iter().flatten() {
+        record(&Outcome {
+            id: 1,
+            key: Some(text.clone()),
+            model: text.clone(),
+            result,
+            attempts: 1,
+            tried: Vec::new(),
+            usage: Usage::default(),
+            callback: CallbackStatus::None,
+        });
+    }
+}
+
+/// A record is one line, which is JSON and says what the outcome says.
+pub(super) fn record(outcome: &Outcome) {
+    let record = serde_json::to_string(outcome).expect("every outcome has a record");
+    assert!(is_one_line(&record), "a record of several lines: {record:?}");
+    let fields: HashMap<&str, &RawValue> = serde_json::from_str(&record).expect("a record is a JSON object");
+    let text = |field: &str| serde_json::from_str::<String>(fields[field].get()).expect("a string");
+    assert_eq!(fields["id"].get(), outcome.id.to_string());
+    let read = RecordLine::parse(record.as_bytes()).expect("a later run can read it");
+    assert_eq!(
+        (read.id, read.key.as_deref()),
+        (outcome.id, outcome.key.as_deref())
+    );
+    assert_eq!(read.status, outcome.status());
+    assert_eq!(text("model"), outcome.model);
+    assert_eq!(text("status"), outcome.status());
+    // Its own depth comes on top of what it holds.
+    one_line(record.as_bytes(), MAX_JSON_DEPTH + 2).expect("a record can be read by those who read ours");
+}
+
+fn is_one_line(text: &str) -> bool {
+    !text.contains(['\n', '\r'])
+}

@@ -1,0 +1,316 @@
+//! What processes say, most of them honest ones: inputs that a fuzzer of `frames` starts from. They stand in the corpus, and
+//! here, so that none is left behind when the messages change.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Verdict;
+use super::frames::settings;
+use mpwasm_protocol::frame::put;
+use mpwasm_protocol::messages::{
+    DispatcherStart, Ending, FromCompiler, FromDispatcher, FromTasks, FromWorker, Measured, Pushed, Ran,
+    Source, ToCall, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart,
+};
+use mpwasm_protocol::page::Offer;
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::items;
+use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
+use mpwasm_types::settings::{Settings, Terminals};
+use mpwasm_types::time::Time;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Each input with the name of its file, and what becomes of it.
+pub(super) fn inputs() -> Vec<(&'static str, Verdict, Vec<u8>)> {
+    let worker_says = |json| said(2, &ended(Ending::Ok(json)));
+    let dispatcher_says = |ending| said(3, &outcome(ending, CallbackStatus::None));
+    let data = Failure {
+        data: Some("[1,\n2]".to_owned()),
+        ..failure()
+    };
+    vec![
+        ("worker-task", Verdict::Taken, worker_task()),
+        (
+            "worker-failure",
+            Verdict::Taken,
+            said(2, &ended(Ending::Failed(failure()))),
+        ),
+        ("worker-two-lines", Verdict::Refused, worker_says(b"[1,\n2]")),
+        ("worker-too-much", Verdict::Refused, worker_says(&[b'1'; 257])),
+        ("dispatcher-all", Verdict::Taken, dispatcher_all()),
+        // What it should have refused is a crash of the task.
+        (
+            "dispatcher-no-json",
+            Verdict::Taken,
+            dispatcher_says(Ending::Ok(b"[1,")),
+        ),
+        (
+            "dispatcher-data-on-two-lines",
+            Verdict::Taken,
+            dispatcher_says(Ending::Failed(data)),
+        ),
+        ("compiler-accepted", Verdict::Taken, compiler_accepted()),
+        ("tasks-all", Verdict::Taken, tasks_all()),
+        (
+            "tasks-no-object",
+            Verdict::Refused,
+            said(5, &FromTasks::Push(b"[1]")),
+        ),
+        ("pushed", Verdict::Taken, pushed()),
+        ("to-dispatcher", Verdict::Taken, to_dispatcher()),
+        ("to-worker", Verdict::Taken, to_worker()),
+        ("dispatcher-start", Verdict::Taken, dispatcher_start()),
+        ("worker-start", Verdict::Taken, worker_start()),
+        ("to-compiler", Verdict::Taken, to_compiler()),
+        ("to-tasks", Verdict::Taken, to_tasks()),
+    ]
+}
+
+fn said(speaker: u8, message: &impl Serialize) -> Vec<u8> {
+    let mut input = said_by(speaker);
+    put(&mut input, message);
+    input
+}
+
+/// Who speaks, as the harness numbers them; whole frames at once.
+fn said_by(speaker: u8) -> Vec<u8> {
+    vec![speaker, 0]
+}
+
+fn failure() -> Failure {
+    Failure {
+        data: Some("{\"a\":[1,2]}".to_owned()),
+        backtrace: vec!["run @ 0x1".to_owned(), "_ZN1a1bE @ 0x1".to_owned()],
+        ..Failure::new(Kind::Trap, "trap in `runnable`: unreachable")
+    }
+}
+
+fn measured() -> Measured {
+    Measured {
+        cpu: SECOND,
+        memory_peak: 1 << 16,
+        stdout_bytes: 6,
+        output_truncated: false,
+    }
+}
+
+fn worker_task() -> Vec<u8> {
+    let mut input = said_by(2);
+    let (stream, bytes) = (Stream::Stdout, &b"hello\n"[..]);
+    put(&mut input, &FromWorker::Output { stream, bytes });
+    let (level, text) = (LogLevel::Debug, "log");
+    put(&mut input, &FromWorker::Log { level, text });
+    put(&mut input, &ended(Ending::Ok(b"{\"a\":1}")));
+    put(&mut input, &FromWorker::Skipped(Offer::from_bits(513)));
+    input
+}
+
+fn ended(ending: Ending<'_>) -> FromWorker<'_> {
+    FromWorker::Ended {
+        offer: Offer::from_bits(512),
+        run: SECOND,
+        measured: measured(),
+        ending,
+    }
+}
+
+fn outcome(ending: Ending<'_>, callback: CallbackStatus) -> FromDispatcher<'_> {
+    let ran = Ran {
+        worker: 0,
+        pid: 7,
+        claimed: Time(9),
+        run: SECOND,
+        measured: Some(measured()),
+    };
+    FromDispatcher::Outcome {
+        id: 5,
+        ran: Some(ran),
+        callback,
+        ending,
+    }
+}
+
+fn dispatcher_all() -> Vec<u8> {
+    let mut input = said_by(3);
+    let attempt = Attempt {
+        attempt: 1,
+        kind: Kind::Crash,
+        message: "it died".to_owned(),
+        worker: 0,
+        pid: 7,
+        run_us: 9,
+    };
+    let source = Source::Callback(5);
+    for message in [
+        FromDispatcher::Loaded,
+        FromDispatcher::Tried { id: 5, attempt },
+        outcome(Ending::Ok(b"[1]"), CallbackStatus::Ok),
+        outcome(Ending::Failed(failure()), CallbackStatus::Failed(Kind::Timeout)),
+        FromDispatcher::Final {
+            guest: 0,
+            model: 0,
+            ending: Ending::Ok(b"3"),
+        },
+        FromDispatcher::Output {
+            source,
+            stream: Stream::Stderr,
+            bytes: b"a",
+        },
+        FromDispatcher::OutputEnd { source },
+        FromDispatcher::Log {
+            source,
+            level: LogLevel::Warn,
+            text: "x",
+            at: Some((0, 1)),
+        },
+        FromDispatcher::Warning("w"),
+        FromDispatcher::Failed("f"),
+        FromDispatcher::Bye,
+    ] {
+        put(&mut input, &message);
+    }
+    input
+}
+
+fn compiler_accepted() -> Vec<u8> {
+    let mut input = said_by(4);
+    put(&mut input, &FromCompiler::Checked(GuestInfo::default()));
+    put(&mut input, &FromCompiler::Compiled(b"\0elf"));
+    input
+}
+
+fn tasks_all() -> Vec<u8> {
+    let mut input = said_by(5);
+    put(&mut input, &FromTasks::Push(b"{\"args\":[1]}"));
+    let (stream, bytes) = (Stream::Stdout, &b"hello\n"[..]);
+    put(&mut input, &FromTasks::Output { stream, bytes });
+    let (level, text) = (LogLevel::Info, "log");
+    put(&mut input, &FromTasks::Log { level, text });
+    put(&mut input, &FromTasks::Ended(None));
+    input
+}
+
+fn pushed() -> Vec<u8> {
+    let mut input = said_by(6);
+    let (id, guest, model, timeout) = (3, 0, 1, SECOND);
+    put(
+        &mut input,
+        &Pushed::Task {
+            id,
+            guest,
+            model,
+            timeout,
+            retry: None,
+            args: b"[1]",
+        },
+    );
+    put(
+        &mut input,
+        &Pushed::Chunk {
+            id,
+            guest,
+            model,
+            timeout,
+            items: 2,
+            args: &two_items(),
+        },
+    );
+    put(&mut input, &Pushed::Exit);
+    input
+}
+
+fn two_items() -> Vec<u8> {
+    let mut args = Vec::new();
+    items::put(&mut args, b"[1]");
+    items::put(&mut args, b"[2]");
+    args
+}
+
+fn to_dispatcher() -> Vec<u8> {
+    let mut input = said_by(7);
+    let (question, task) = (1, Some(3));
+    for message in [
+        ToDispatcher::Load,
+        ToDispatcher::Cancel { id: 3 },
+        ToDispatcher::Ask { question, task },
+        ToDispatcher::Confirm { outcomes: 1 },
+        ToDispatcher::Interrupt,
+        ToDispatcher::Terminate,
+        ToDispatcher::Pause,
+        ToDispatcher::Resume,
+    ] {
+        put(&mut input, &message);
+    }
+    input
+}
+
+fn to_worker() -> Vec<u8> {
+    let mut input = said_by(8);
+    let items = two_items();
+    let call = |args| ToCall {
+        offer: Offer::from_bits(512),
+        id: 3,
+        guest: 0,
+        model: 1,
+        timeout: SECOND,
+        attempt: 1,
+        args,
+    };
+    for message in [ToWorker::Task(call(b"[1]")), ToWorker::Chunk(call(&items))] {
+        put(&mut input, &message);
+    }
+    input
+}
+
+fn dispatcher_start() -> Vec<u8> {
+    let message = DispatcherStart {
+        settings: Settings {
+            size: 2,
+            ..settings()
+        },
+        stdin: false,
+        terminals: Terminals::default(),
+        jail: None,
+        events: true,
+    };
+    said(11, &message)
+}
+
+fn worker_start() -> Vec<u8> {
+    let message = WorkerStart {
+        stdin: false,
+        engine: EngineSettings::from(&settings()),
+        max_args: 256,
+        home: Some(1),
+        jail: None,
+        grants: settings().grants,
+        max_files: 64,
+        guests: vec![(1, Cow::Owned(GuestInfo::default()))],
+    };
+    said(12, &message)
+}
+
+fn to_compiler() -> Vec<u8> {
+    let message = ToCompiler {
+        engine: EngineSettings::from(&settings()),
+        timeout: SECOND,
+        jail: None,
+    };
+    said(9, &message)
+}
+
+fn to_tasks() -> Vec<u8> {
+    let message = ToTasks {
+        engine: EngineSettings::from(&settings()),
+        info: GuestInfo::default(),
+        timeout: SECOND,
+        first: 3,
+        max_tasks: 9,
+        max_args: 256,
+        jail: None,
+    };
+    said(10, &message)
+}
