@@ -51,7 +51,7 @@ fn run(guest: &str, numbers: &[u32]) -> Result<(), Error> {
             Err(error) => println!(
                 "{number}: {}: {}",
                 error.kind,
-                mpwasm::escape::inert(&error.message)
+                mpwasm::escape::escape(&error.message)
             ),
         }
     }

@@ -1,7 +1,7 @@
 //! What a dispatcher that was taken over can't do. What it can is in SECURITY.md: forge outcomes, and start processes
 //! inside its own jail.
 
-use mpwasm::settings::{MAX_RETRIES, MAX_TRIED_MESSAGE, MAX_TRIED_MESSAGES};
+use mpwasm::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_RETRIES};
 use mpwasm::{Error, Kind, Retry};
 
 use crate::attacker::{Attacked, Victim, in_time};
@@ -193,14 +193,14 @@ fn the_messages_of_attempts_that_it_tells_are_bounded_together() {
         let task = task.retry(Retry::times(MAX_RETRIES));
         attacked.pool.submit(task).unwrap()
     };
-    let tasks = MAX_TRIED_MESSAGES / (MAX_RETRIES as usize * MAX_TRIED_MESSAGE) + 10;
+    let tasks = MAX_ATTEMPT_MESSAGES / (MAX_RETRIES as usize * MAX_ATTEMPT_MESSAGE) + 10;
     let mut handles: Vec<_> = (0..tasks).map(|_| submit("all attempts and no end")).collect();
     handles.push(submit("the second attempt first")); // the pool ends
     let outcomes = handles.iter().map(in_time);
     let tried: Vec<_> = outcomes.flat_map(|outcome| outcome.tried).collect();
     assert_eq!(tried.len(), tasks * MAX_RETRIES as usize);
     let bytes: usize = tried.iter().map(|attempt| attempt.message.len()).sum();
-    assert_eq!(bytes, MAX_TRIED_MESSAGES);
+    assert_eq!(bytes, MAX_ATTEMPT_MESSAGES);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use comfy_table::{ContentArrangement, Table, presets};
-use mpwasm::escape::inert;
+use mpwasm::escape::escape;
 
 use crate::verdict::{Judged, Trial};
 
@@ -31,7 +31,7 @@ pub fn of(judged: &[Judged]) -> String {
             Err(_) => Vec::new(),
         };
         cells.resize(tests, String::new());
-        cells.insert(0, inert(&judged.name).into_owned());
+        cells.insert(0, escape(&judged.name).into_owned());
         cells.push(judged.verdict());
         table.add_row(cells);
     }

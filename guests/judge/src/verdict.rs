@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use mpwasm::escape::inert;
+use mpwasm::escape::escape;
 use mpwasm::{Kind, Outcome};
 use serde::Deserialize;
 
@@ -52,9 +52,9 @@ impl fmt::Display for Verdict {
             Self::Time(measure) => write!(f, "time limit ({measure})"),
             Self::Memory => f.write_str("memory limit"),
             // A message may quote the submission.
-            Self::Error(why) => write!(f, "runtime error ({})", inert(why)),
+            Self::Error(why) => write!(f, "runtime error ({})", escape(why)),
             Self::Output => f.write_str("output limit"),
-            Self::Unjudged(why) => write!(f, "not judged ({})", inert(why)),
+            Self::Unjudged(why) => write!(f, "not judged ({})", escape(why)),
         }
     }
 }
@@ -129,7 +129,7 @@ impl Judged {
     pub fn verdict(&self) -> String {
         let trials = match &self.trials {
             Ok(trials) => trials,
-            Err(why) => return format!("rejected ({})", inert(why)),
+            Err(why) => return format!("rejected ({})", escape(why)),
         };
         let failed = (1..)
             .zip(trials)

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
-use mpwasm::escape::{Untrusted, inert_bytes};
+use mpwasm::escape::{Untrusted, escape_bytes};
 use serde::Deserialize;
 
 use super::stdio;
@@ -184,7 +184,7 @@ fn cannot_start(program: &OsString, error: &io::Error) -> anyhow::Error {
 /// Returns where the stderr of a tool goes that names `dir` in its messages: to ours as it is, so that it can draw on a
 /// terminal, unless that name would act on the terminal. Then it is kept, to be escaped.
 fn stderr_of_tool(dir: &Path) -> Stdio {
-    match inert_bytes(dir.as_os_str().as_bytes()) {
+    match escape_bytes(dir.as_os_str().as_bytes()) {
         Cow::Borrowed(_) => Stdio::inherit(),
         Cow::Owned(_) => Stdio::piped(),
     }
@@ -205,7 +205,7 @@ fn run_cargo(dir: &Path) -> Result<Vec<u8>> {
     let mut stderr = io::stderr().lock();
     for line in printed.chain(lines(&output.stderr)) {
         // A stderr that cannot be written is no error.
-        let _ = stderr.write_all(&[&inert_bytes(line), &b"\n"[..]].concat());
+        let _ = stderr.write_all(&[&escape_bytes(line), &b"\n"[..]].concat());
     }
     drop(stderr);
     if !output.status.success() {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use mpwasm::settings::{HELD_BLOCK, HELD_IN_MEMORY};
+use mpwasm::settings::{ORDER_BLOCK, ORDER_MEMORY};
 use mpwasm::{LogLevel, Source, Stream};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ impl Store {
         let before = held.memory.len();
         held.memory.extend_from_slice(frame);
         self.memory += frame.len();
-        if self.memory > HELD_IN_MEMORY && held.memory.len() >= HELD_BLOCK {
+        if self.memory > ORDER_MEMORY && held.memory.len() >= ORDER_BLOCK {
             return self.file(held).inspect_err(|_| {
                 held.memory.truncate(before);
                 self.memory -= frame.len();
@@ -278,11 +278,7 @@ mod tests {
                 store.add(held, &print(&vec![b'x'; len])).unwrap();
             }
         }
-        assert!(
-            store.memory <= HELD_IN_MEMORY + 4 * HELD_BLOCK,
-            "{}",
-            store.memory
-        );
+        assert!(store.memory <= ORDER_MEMORY + 4 * ORDER_BLOCK, "{}", store.memory);
         assert!(store.filed >= 32 << 20, "{}", store.filed);
         for held in tasks {
             assert_eq!(lengths(store.release(held)), pieces);

@@ -3,7 +3,7 @@
 //! The processes of a pool do this for themselves, in the library.
 
 use anyhow::anyhow;
-use mpwasm::settings::{LEAST_MAIN_STACK, MAIN_STACK};
+use mpwasm::settings::{MAIN_STACK, MIN_MAIN_STACK};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
@@ -22,8 +22,8 @@ pub fn settle() -> anyhow::Result<()> {
     raise(Resource::RLIMIT_NOFILE, u64::MAX);
     raise(Resource::RLIMIT_STACK, MAIN_STACK);
     match getrlimit(Resource::RLIMIT_STACK) {
-        Ok((soft, _)) if soft < LEAST_MAIN_STACK => Err(anyhow!(
-            "the limit of the stack (ulimit -s) is {soft} bytes, and mpwasm needs {LEAST_MAIN_STACK}: raise it"
+        Ok((soft, _)) if soft < MIN_MAIN_STACK => Err(anyhow!(
+            "the limit of the stack (ulimit -s) is {soft} bytes, and mpwasm needs {MIN_MAIN_STACK}: raise it"
         )),
         _ => Ok(()),
     }

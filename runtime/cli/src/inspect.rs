@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
-use mpwasm::escape::inert;
+use mpwasm::escape::escape;
 use mpwasm::{GuestInfo, ModelInfo, Settings};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure, OrExit};
 use super::options::InspectArgs;
-use super::records::inert_json;
+use super::records::escape_json;
 use super::stdio;
 use super::units::display_size;
 
@@ -26,7 +26,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     let text = if args.json {
         let json = serde_json::to_string(&View::of(&info)).or_internal()?;
         match io::stdout().is_terminal() {
-            true => inert_json(&json).into_owned() + "\n",
+            true => escape_json(&json).into_owned() + "\n",
             false => json + "\n",
         }
     } else {
@@ -131,7 +131,7 @@ impl Table {
     fn block<L: AsRef<str>>(&mut self, title: &str, lines: impl IntoIterator<Item = L>) {
         for (n, line) in lines.into_iter().enumerate() {
             let title = if n == 0 { title } else { "" };
-            self.0 += &format!("{title:<10}{}\n", inert(line.as_ref()));
+            self.0 += &format!("{title:<10}{}\n", escape(line.as_ref()));
         }
     }
 }

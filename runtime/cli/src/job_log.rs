@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use mpwasm::escape::{Untrusted, inert};
+use mpwasm::escape::{Untrusted, escape};
 use mpwasm::settings::{MAX_LOG_GUESTS, MAX_LOG_RECORDS};
 use mpwasm::{Rejected, TaskParts};
 use sha2::{Digest, Sha256};
@@ -117,7 +117,7 @@ impl Name {
 pub fn described(position: u64, key: Option<&str>) -> String {
     match key {
         None | Some("") => format!("task {position}"),
-        Some(key) => format!("the task with the key {}", inert(key)),
+        Some(key) => format!("the task with the key {}", escape(key)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
-use mpwasm::settings::{MAX_KEYS, MAX_SHOWN_NAME};
+use mpwasm::settings::{MAX_DISPLAYED_NAME, MAX_KEYS};
 
 use super::stdio;
 
@@ -50,7 +50,7 @@ impl Keys {
         let count = self.seen.len();
         match self.seen.entry(hash) {
             Entry::Occupied(first) => {
-                let mut shown: String = key.chars().take(MAX_SHOWN_NAME).collect();
+                let mut shown: String = key.chars().take(MAX_DISPLAYED_NAME).collect();
                 if shown.len() < key.len() {
                     shown.push('\u{2026}');
                 }

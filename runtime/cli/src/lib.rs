@@ -65,7 +65,7 @@ use std::process;
 use anyhow::{Context, anyhow};
 
 use exit::{Exit, Failure, OrExit};
-use mpwasm::escape::{Untrusted, inert_bytes};
+use mpwasm::escape::{Untrusted, escape_bytes};
 use mpwasm_system::limit_names::limit_behind;
 use options::{Cli, Command};
 use stdio::Descriptor;
@@ -94,7 +94,7 @@ pub fn main() -> ! {
 /// files that a shell's pattern found: it is shown without colours where it has something to escape.
 fn show_usage_error(error: &clap::Error) {
     let plain = error.render().to_string();
-    let escaped = inert_bytes(plain.as_bytes());
+    let escaped = escape_bytes(plain.as_bytes());
     // What cannot be written is no error of its own: the exit code says it all.
     let _ = match escaped {
         Cow::Borrowed(_) => error.print(),

@@ -17,7 +17,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::records::inert_json;
+use super::records::escape_json;
 use super::voice::Voice;
 
 /// The form of log lines.
@@ -116,7 +116,7 @@ struct EscapedJson(Voice);
 impl Write for EscapedJson {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let line = inert_json(text.trim_end()).into_owned() + "\n";
+        let line = escape_json(text.trim_end()).into_owned() + "\n";
         self.0.write_all(line.as_bytes())?;
         Ok(bytes.len())
     }

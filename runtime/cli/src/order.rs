@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mpwasm::Outcome;
-use mpwasm::settings::HELD_IN_ORDER;
+use mpwasm::settings::ORDER_HIGH_WATER;
 
 use super::held::{Held, Released, Store};
 
@@ -85,12 +85,12 @@ impl Order {
     /// Whether what is pushed now might not find room once it has ended.
     fn is_full(&self, state: &State) -> bool {
         let running = state.tasks.len() - state.ended;
-        let each = state.largest.unwrap_or(HELD_IN_ORDER);
+        let each = state.largest.unwrap_or(ORDER_HIGH_WATER);
         let held = state.store.bytes();
         let may_come = running.saturating_mul(each).saturating_add(held);
         let is_full = state.tasks.len() >= self.ahead
-            || held >= HELD_IN_ORDER
-            || (running >= self.running && may_come >= HELD_IN_ORDER);
+            || held >= ORDER_HIGH_WATER
+            || (running >= self.running && may_come >= ORDER_HIGH_WATER);
         is_full && !state.over
     }
 
@@ -275,7 +275,7 @@ mod tests {
         let is_full = |order: &Order| order.is_full(&order.state());
         order.expect(0..4);
         assert!(is_full(&order), "nothing is known of their size yet");
-        assert!(!print(&order, 1, &"x".repeat(HELD_IN_ORDER / 16)) && !end(&order, 1));
+        assert!(!print(&order, 1, &"x".repeat(ORDER_HIGH_WATER / 16)) && !end(&order, 1));
         order.expect(100..110);
         assert!(!is_full(&order), "they are small enough");
         order.expect(200..204);
@@ -296,10 +296,10 @@ mod tests {
     fn the_feeder_waits_while_too_much_is_held() {
         let order = Order::new(1);
         order.expect(0..2);
-        assert!(!print(&order, 1, &"x".repeat(HELD_IN_ORDER)));
-        assert!(order.state().store.bytes() >= HELD_IN_ORDER);
+        assert!(!print(&order, 1, &"x".repeat(ORDER_HIGH_WATER)));
+        assert!(order.state().store.bytes() >= ORDER_HIGH_WATER);
         assert!(end(&order, 0));
-        assert_eq!(texts(order.next(0))[0].len(), HELD_IN_ORDER);
+        assert_eq!(texts(order.next(0))[0].len(), ORDER_HIGH_WATER);
         assert_eq!(order.state().store.bytes(), 0);
         order.expect(2..3);
     }

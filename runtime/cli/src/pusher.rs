@@ -18,7 +18,7 @@ use super::exit::{Exit, Failure};
 use super::job_log::Identity;
 use super::keys::Keys;
 use super::order::{self, Order};
-use super::records::inert_json;
+use super::records::escape_json;
 use super::resume::{Resume, Skipped, Step};
 use super::roll::{Listed, Roll};
 use super::stdio::{self, Descriptor};
@@ -344,7 +344,7 @@ impl DryRun {
         // The args stay as they were written, down to the digits of numbers.
         let line = format!("{fields},\"args\":{}}}", parts.args.unwrap_or("[]"));
         Ok(match self.terminal {
-            true => inert_json(&line).into_owned(),
+            true => escape_json(&line).into_owned(),
             false => line,
         })
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 
 use mpwasm::Outcome;
-use mpwasm::escape::inert;
+use mpwasm::escape::escape;
 
 use super::job_log::Identity;
 
@@ -62,7 +62,7 @@ impl Records {
         }
         if self.terminal {
             let text = String::from_utf8_lossy(&self.line);
-            self.writer.write_all(inert_json(&text).as_bytes())?;
+            self.writer.write_all(escape_json(&text).as_bytes())?;
             return self.writer.write_all(b"\n");
         }
         self.line.push(b'\n');
@@ -77,11 +77,11 @@ impl Records {
 
 /// JSON text with the characters that could act on a terminal written as `\u` escapes. Such characters occur only
 /// within the strings of valid JSON (below U+0020 it allows none), where the escape means the same.
-pub fn inert_json(text: &str) -> Cow<'_, str> {
+pub fn escape_json(text: &str) -> Cow<'_, str> {
     let acts = |c: char| {
         let mut buffer = [0; 4];
         let alone: &str = c.encode_utf8(&mut buffer);
-        !(' '..='~').contains(&c) && inert(alone) != alone
+        !(' '..='~').contains(&c) && escape(alone) != alone
     };
     if !text.contains(acts) {
         return Cow::Borrowed(text);

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use anyhow::{anyhow, bail};
-use mpwasm::settings::HELD_BEFORE_RESUME;
+use mpwasm::settings::RESUME_BUFFER;
 
 use super::job_log::{Entry, Identity, JobLog, Name, described};
 
@@ -87,7 +87,7 @@ impl<T> Resume<T> {
         let entry = self.entries.remove(&as_invalid);
         let Some(entry) = entry.or_else(|| self.entries.remove(&name)) else {
             self.bytes += bytes;
-            if self.bytes > HELD_BEFORE_RESUME {
+            if self.bytes > RESUME_BUFFER {
                 bail!(
                     "{} records of the log are of none of the first {} tasks, and those of these that have no record are \
                      more than can wait for that ({} MiB). If the log is of other tasks, name another file with \
@@ -95,7 +95,7 @@ impl<T> Resume<T> {
                      with a log each",
                     self.missing,
                     self.position,
-                    HELD_BEFORE_RESUME >> 20
+                    RESUME_BUFFER >> 20
                 );
             }
             self.held.push(Step::Run(task));
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_and_a_log_whose_records_do_not_come_is_refused() {
         let mut resume = log(&[(Name::new(9, None), Some(9), false)]);
-        let half = HELD_BEFORE_RESUME / 2;
+        let half = RESUME_BUFFER / 2;
         resume.take(None, identity(0), 0, half).unwrap();
         resume.take(None, identity(1), 1, half).unwrap();
         let why = resume.take(None, identity(2), 2, 1).unwrap_err().to_string();

@@ -10,13 +10,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::thread;
 
 use anyhow::Context;
-use mpwasm::escape::{inert, inert_bytes};
+use mpwasm::escape::{escape, escape_bytes};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::exit::{Failure, OrExit};
 use super::progress::{self, Above};
-use super::records::inert_json;
+use super::records::escape_json;
 
 /// Why nothing can be written to a descriptor that was closed at the start, or is open for reading only.
 pub const NOT_OPEN: &str = "it is closed, or not open for writing";
@@ -157,7 +157,7 @@ impl<W: Write> Write for Lenient<W> {
 /// no failure.
 pub fn answer(bytes: &[u8]) -> Result<(), Failure> {
     let write = |mut stdout: Descriptor| match stdout.is_terminal() {
-        true => stdout.write_all(&inert_bytes(bytes)),
+        true => stdout.write_all(&escape_bytes(bytes)),
         false => stdout.write_all(bytes),
     };
     match Descriptor::stdout().and_then(write) {
@@ -175,13 +175,13 @@ pub fn say(text: &str) {
 
 /// A line of mpwasm's own: `mpwasm: text`, made inert.
 pub fn own_line(text: &str) -> Vec<u8> {
-    format!("mpwasm: {}\n", inert(text)).into_bytes()
+    format!("mpwasm: {}\n", escape(text)).into_bytes()
 }
 
 /// One line of JSON on stderr, for programs; guests may have written of it.
 pub fn say_json(json: &str) {
     if let Ok(mut stderr) = Descriptor::stderr() {
-        let _ = stderr.write_all(format!("{}\n", inert_json(json)).as_bytes());
+        let _ = stderr.write_all(format!("{}\n", escape_json(json)).as_bytes());
     }
 }
 

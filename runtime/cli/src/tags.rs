@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use mpwasm::escape::inert;
+use mpwasm::escape::escape;
 use mpwasm::{Output, Source, Stream};
 
 use super::roll::Roll;
@@ -35,7 +35,7 @@ impl Tags {
         let mut tagged = Vec::with_capacity(output.bytes.len() + tag.len() + 1);
         for line in output.bytes.split_inclusive(|byte| *byte == b'\n') {
             if !self.begun.contains(&origin) {
-                tagged.extend_from_slice(inert(&tag).as_bytes());
+                tagged.extend_from_slice(escape(&tag).as_bytes());
                 tagged.push(b'\t');
             }
             tagged.extend_from_slice(line);

@@ -2,7 +2,7 @@
 //!
 //! That is for `exec`, whose end is its command's. The thread writes log lines, warnings and the last words in the order
 //! in which they were said. The last are waited for, as long as somebody takes them. What waits here is bounded by
-//! [`MAX_UNTAKEN_LOG`]: a dispatcher that was taken over may warn without end.
+//! [`MAX_UNREAD_LOG`]: a dispatcher that was taken over may warn without end.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 
-use mpwasm::settings::{MAX_UNTAKEN_LOG, UNTAKEN_OUTPUT};
+use mpwasm::settings::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
 
 use super::progress::Above;
 use super::stdio::{Descriptor, own_line};
@@ -106,7 +106,7 @@ impl Voice {
         let (until, all_taken): (_, Receiver<()>) = mpsc::channel();
         let _ = words.send(Words::Until(until));
         let mut before = steps.load(Ordering::Relaxed);
-        while all_taken.recv_timeout(UNTAKEN_OUTPUT) == Err(RecvTimeoutError::Timeout) {
+        while all_taken.recv_timeout(UNREAD_OUTPUT_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
             let now = steps.load(Ordering::Relaxed);
             // Not between two writes: there it is a busy machine that does not run the thread.
             if now == before && now % 2 == 1 {
@@ -123,7 +123,7 @@ impl Write for Voice {
         let Some(apart) = &self.0 else {
             return Above::new(io::stderr()).write(bytes);
         };
-        if apart.waiting.load(Ordering::Relaxed) + cost(bytes) <= MAX_UNTAKEN_LOG {
+        if apart.waiting.load(Ordering::Relaxed) + cost(bytes) <= MAX_UNREAD_LOG {
             apart.leave(bytes.to_vec());
         }
         Ok(bytes.len())
@@ -170,19 +170,19 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut voice = Voice::apart_to(writer).unwrap();
         let line = vec![b'x'; 1 << 20];
-        for _ in 0..2 * (MAX_UNTAKEN_LOG >> 20) {
+        for _ in 0..2 * (MAX_UNREAD_LOG >> 20) {
             voice.write_all(&line).unwrap();
         }
         voice.say("the end");
         let waiting = voice.0.as_ref().unwrap().waiting.load(Ordering::Relaxed);
         assert!(
-            waiting <= MAX_UNTAKEN_LOG + 100 && waiting > MAX_UNTAKEN_LOG - 2 * line.len(),
+            waiting <= MAX_UNREAD_LOG + 100 && waiting > MAX_UNREAD_LOG - 2 * line.len(),
             "{waiting}"
         );
         drop(voice);
         let mut heard = Vec::new();
         reader.read_to_end(&mut heard).unwrap();
-        assert!(heard.len() <= MAX_UNTAKEN_LOG + 100);
+        assert!(heard.len() <= MAX_UNREAD_LOG + 100);
         assert!(heard.ends_with(b"mpwasm: the end\n"));
     }
 
@@ -195,7 +195,7 @@ mod tests {
             voice.write_all(&[b'x'; 1000]).unwrap();
         }
         voice.finish();
-        assert!(started.elapsed() >= UNTAKEN_OUTPUT, "it has patience");
+        assert!(started.elapsed() >= UNREAD_OUTPUT_TIMEOUT, "it has patience");
         drop(reader);
         voice.finish();
     }

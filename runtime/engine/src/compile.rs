@@ -22,10 +22,10 @@ use super::output::Prints;
 use super::state::State;
 use crate::exports;
 use mpwasm_types::engine_settings::EngineSettings;
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::outcome::{LogLevel, Stream};
-use mpwasm_types::settings::{MAX_PARALLEL_BODIES, MAX_SHOWN_ERROR};
+use mpwasm_types::settings::{MAX_DISPLAYED_ERROR, MAX_PARALLEL_BODIES};
 
 /// What became of the bytes.
 #[derive(Debug)]
@@ -103,9 +103,9 @@ fn engine_message(error: &wasmtime::Error) -> String {
     let name = UNNAMED.iter().find(|(symptom, _)| message.contains(symptom));
     let named = name.map_or(String::new(), |(_, name)| format!("{name} are not accepted: "));
     let whole = format!("{named}{message}");
-    match whole.char_indices().nth(MAX_SHOWN_ERROR) {
-        Some((end, _)) => format!("{} [cut]", inert(&whole[..end])),
-        None => inert(&whole).into_owned(),
+    match whole.char_indices().nth(MAX_DISPLAYED_ERROR) {
+        Some((end, _)) => format!("{} [cut]", escape(&whole[..end])),
+        None => escape(&whole).into_owned(),
     }
 }
 

@@ -16,10 +16,10 @@ use wasmtime_wasi::I32Exit;
 use super::deadline::Interrupt;
 use super::limits::Limits;
 use super::state::State;
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::json::{into_line, one_line};
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{LARGE, MAX_JSON_DEPTH};
+use mpwasm_types::settings::{LARGE_PAYLOAD, MAX_JSON_DEPTH};
 
 /// Bytes of a guest's own message that are kept. Whoever has more to say returns JSON, which is kept whole.
 const MAX_MESSAGE: usize = 64 << 10;
@@ -116,7 +116,7 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     };
     let frame = |frame: &wasmtime::FrameInfo| {
         let mut line = match frame.func_name() {
-            Some(name) => inert(name).chars().take(MAX_NAME).collect(),
+            Some(name) => escape(name).chars().take(MAX_NAME).collect(),
             None => format!("<function {}>", frame.func_index()),
         };
         if let Some(offset) = frame.module_offset() {
@@ -135,7 +135,7 @@ pub(super) fn result(code: i32, state: &mut State) -> Result<String, Failure> {
     if state.output.is_empty() {
         return Ok("null".into());
     }
-    let line = if state.output.len() < LARGE {
+    let line = if state.output.len() < LARGE_PAYLOAD {
         // The buffer stays for the next call.
         one_line(&state.output, MAX_JSON_DEPTH).map(Cow::into_owned)
     } else {

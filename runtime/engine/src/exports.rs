@@ -8,9 +8,9 @@ use std::fmt;
 use wasmtime_environ::wasmparser::ValType;
 
 use super::module::{Extern, PAGE};
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::{GuestInfo, MemoryInfo, ModelInfo};
-use mpwasm_types::settings::{MAX_EXPORT_NAME, MAX_MODELS, MAX_REFUSALS, MAX_SHOWN_NAME};
+use mpwasm_types::settings::{MAX_DISPLAYED_NAME, MAX_EXPORT_NAME, MAX_MODELS, MAX_REFUSALS};
 
 /// What is wrong with a guest: one line each.
 #[derive(Default)]
@@ -38,9 +38,9 @@ impl Refusals {
 
 /// A name from a guest as it stands in a message: inert, and its beginning only, since a name has up to 100 000 bytes.
 pub(super) fn brief(name: &str) -> Cow<'_, str> {
-    match name.char_indices().nth(MAX_SHOWN_NAME) {
-        Some((end, _)) => Cow::Owned(format!("{}...", inert(&name[..end]))),
-        None => inert(name),
+    match name.char_indices().nth(MAX_DISPLAYED_NAME) {
+        Some((end, _)) => Cow::Owned(format!("{}...", escape(&name[..end]))),
+        None => escape(name),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
-use mpwasm_types::settings::TABLE_ELEMENT;
+use mpwasm_types::settings::TABLE_ELEMENT_SIZE;
 
 /// Linear memory and tables that the kept callback instances of one guest share, bytes.
 ///
@@ -104,7 +104,7 @@ impl Limits {
         let Some(shared) = &self.shared else {
             return true;
         };
-        let bytes = TABLE_ELEMENT.saturating_mul(more as u64);
+        let bytes = TABLE_ELEMENT_SIZE.saturating_mul(more as u64);
         let used = shared.used.load(Ordering::Relaxed).saturating_add(bytes);
         if used > self.cap {
             self.refused = true;

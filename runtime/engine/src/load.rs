@@ -15,7 +15,7 @@ use super::output::Prints;
 use super::state::State;
 use super::{host, wasi};
 use mpwasm_types::engine_settings::EngineSettings;
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 
 /// Why an engine cannot be made or an artifact not be loaded. For artifacts that this version of mpwasm has
@@ -74,7 +74,7 @@ impl Loaded {
         let entry = |name: &String| {
             Ok(Entry {
                 export: find(&module, name)?,
-                place: format!("in `{}`", inert(name)),
+                place: format!("in `{}`", escape(name)),
             })
         };
         let models = info.models.iter().map(|model| {
@@ -119,11 +119,11 @@ impl Loaded {
 fn find(module: &Module, name: &str) -> Result<ModuleExport, LoadError> {
     module
         .get_export_index(name)
-        .ok_or_else(|| LoadError::MissingExport(inert(name).into_owned()))
+        .ok_or_else(|| LoadError::MissingExport(escape(name).into_owned()))
 }
 
 fn artifact(error: wasmtime::Error) -> LoadError {
-    LoadError::Artifact(inert(&format!("{error:#}")).into_owned())
+    LoadError::Artifact(escape(&format!("{error:#}")).into_owned())
 }
 
 /// Everything that a guest may import.

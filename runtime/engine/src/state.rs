@@ -21,9 +21,9 @@ use super::wasi;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::invocation::Invocation;
-use mpwasm_types::settings::{KEPT_BUFFER, Terminals};
+use mpwasm_types::settings::{MAX_RETAINED_BUFFER, Terminals};
 
-/// Buffers for the input and the output of calls. Between calls each has at most [`KEPT_BUFFER`] bytes.
+/// Buffers for the input and the output of calls. Between calls each has at most [`MAX_RETAINED_BUFFER`] bytes.
 #[derive(Default)]
 pub(super) struct Buffers {
     input: Vec<u8>,
@@ -158,7 +158,7 @@ impl State {
         self.printed.end();
         self.end_command();
         for buffer in [&mut self.input, &mut self.output] {
-            if buffer.capacity() > KEPT_BUFFER {
+            if buffer.capacity() > MAX_RETAINED_BUFFER {
                 *buffer = Vec::new();
             }
         }

@@ -27,7 +27,7 @@ use mpwasm_system::poll::poll_until;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::{
-    COMPILER_MEMORY, COMPILER_STACK, COMPILER_THREAD_MEMORY, GUEST_PER_COMPILER_THREAD,
+    BYTES_PER_COMPILER_THREAD, COMPILER_MEMORY, COMPILER_STACK, COMPILER_THREAD_MEMORY,
 };
 use mpwasm_types::time::Time;
 
@@ -96,7 +96,7 @@ pub fn main() -> Result<(), String> {
 
 /// Returns how many threads compile a guest of this size: 0 if the first thread of the process does it alone.
 fn threads_for(guest: u64) -> usize {
-    let most = usize::try_from(guest / GUEST_PER_COMPILER_THREAD).unwrap_or(usize::MAX);
+    let most = usize::try_from(guest / BYTES_PER_COMPILER_THREAD).unwrap_or(usize::MAX);
     if most < 2 {
         return 0;
     }

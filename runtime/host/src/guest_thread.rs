@@ -8,8 +8,8 @@ use std::io;
 use std::sync::{Arc, Barrier};
 
 use mpwasm_sandbox::jail;
-use mpwasm_types::plan::Plan;
 use mpwasm_types::role::Role;
+use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::thread_stack;
 
 /// Starts the thread with room for a guest's `stack` of so many bytes, locks the jail (if there is one) around it and the calling thread, and lets it `run`. The
@@ -20,7 +20,7 @@ use mpwasm_types::settings::thread_stack;
 pub fn start(
     role: Role,
     stack: u64,
-    plan: Option<&Plan>,
+    plan: Option<&SandboxOptions>,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<(), String> {
     process::exact_timers();

@@ -21,7 +21,7 @@ use mpwasm_engine::watchdog::{ATTENTION, Alarm};
 use mpwasm_protocol::outgoing::Outgoing;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::outcome::{LogLevel, Stream};
-use mpwasm_types::settings::{OUTPUT_CHUNK, OUTPUT_DELAY, OUTPUT_PIECE};
+use mpwasm_types::settings::{OUTPUT_FLUSH_DELAY, OUTPUT_FLUSH_SIZE, OUTPUT_PIECE};
 use mpwasm_types::time::Time;
 
 /// The first message that comes so long after another takes it along.
@@ -176,7 +176,7 @@ impl<V: Voice> Outbox<V> {
         }
         let rest = waiting.lines.iter().any(|line| !line.is_empty());
         let due = if rest {
-            clock::now() + OUTPUT_DELAY
+            clock::now() + OUTPUT_FLUSH_DELAY
         } else {
             Time::NEVER
         };
@@ -199,12 +199,12 @@ impl<V: Voice> Prints for Outbox<V> {
             waiting.print::<V>(stream, now);
         }
         waiting.lines[stream as usize].extend_from_slice(later);
-        if waiting.lines[stream as usize].len() >= OUTPUT_CHUNK {
+        if waiting.lines[stream as usize].len() >= OUTPUT_FLUSH_SIZE {
             let line = std::mem::take(&mut waiting.lines[stream as usize]);
             waiting.print::<V>(stream, &line);
         }
         if waiting.frames.is_empty() {
-            self.schedule(clock::now() + OUTPUT_DELAY);
+            self.schedule(clock::now() + OUTPUT_FLUSH_DELAY);
         } else {
             self.send(&mut waiting);
         }
@@ -252,7 +252,7 @@ mod tests {
         let (outbox, mut dispatcher) = outbox();
         outbox.print(Stream::Stdout, b"one\ntwo\nthr");
         assert_eq!(received(&mut dispatcher), ["one\ntwo\n"]);
-        assert!(outbox.due() <= clock::now() + OUTPUT_DELAY);
+        assert!(outbox.due() <= clock::now() + OUTPUT_FLUSH_DELAY);
         outbox.print(Stream::Stdout, b"ee\n");
         assert_eq!(received(&mut dispatcher), ["thr", "ee\n"]);
         assert_eq!(outbox.due(), Time::NEVER);
@@ -261,8 +261,8 @@ mod tests {
     #[test]
     fn a_long_line_does_not_wait_for_its_end() {
         let (outbox, mut dispatcher) = outbox();
-        outbox.print(Stream::Stderr, &[b'x'; OUTPUT_CHUNK]);
-        assert_eq!(received(&mut dispatcher), ["x".repeat(OUTPUT_CHUNK)]);
+        outbox.print(Stream::Stderr, &[b'x'; OUTPUT_FLUSH_SIZE]);
+        assert_eq!(received(&mut dispatcher), ["x".repeat(OUTPUT_FLUSH_SIZE)]);
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
         outbox.print(Stream::Stdout, b"half");
         outbox.put(&FromWorker::Ready, clock::now());
         assert_eq!(received(&mut dispatcher), [""; 0]);
-        assert!(outbox.due() <= clock::now() + OUTPUT_DELAY);
+        assert!(outbox.due() <= clock::now() + OUTPUT_FLUSH_DELAY);
         outbox.flush();
         assert_eq!(received(&mut dispatcher), ["half", "Ready"]);
     }

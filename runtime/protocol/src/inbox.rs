@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{FrameError, HEADER};
-use mpwasm_types::settings::{KEPT_BUFFER, LARGE};
+use mpwasm_types::settings::{LARGE_PAYLOAD, MAX_RETAINED_BUFFER};
 
 /// What a reader asks the kernel for at once, at least.
 const CHUNK: usize = 64 << 10;
@@ -65,7 +65,7 @@ impl Large {
         let mut bytes = last.try_into_mut().ok().filter(fits).unwrap_or_default();
         bytes.truncate(len);
         // That is address space; memory it becomes as bytes arrive.
-        bytes.reserve(len.min(KEPT_BUFFER).saturating_sub(bytes.len()));
+        bytes.reserve(len.min(MAX_RETAINED_BUFFER).saturating_sub(bytes.len()));
         if bytes.len() < begun.len() {
             bytes.resize(begun.len(), 0);
         }
@@ -126,10 +126,10 @@ impl Inbox {
 
     /// Room for more bytes, never empty. Say with [`Inbox::filled`] how many came.
     ///
-    /// Whatever length a header announces: what is allocated for it at once is at most [`KEPT_BUFFER`], which becomes
+    /// Whatever length a header announces: what is allocated for it at once is at most [`MAX_RETAINED_BUFFER`], which becomes
     /// memory as bytes arrive, and then at most twice what has.
     pub fn space(&mut self) -> &mut [u8] {
-        if self.last.len() > KEPT_BUFFER {
+        if self.last.len() > MAX_RETAINED_BUFFER {
             self.last = Bytes::new();
         }
         if self.large.is_none() {
@@ -216,7 +216,7 @@ impl Inbox {
         // One that is over the cap is told by `next`.
         let len = self.announced().ok()??;
         let begun = self.start + HEADER..self.end;
-        if len < LARGE || begun.len() >= len {
+        if len < LARGE_PAYLOAD || begun.len() >= len {
             return None;
         }
         self.start = self.end;
@@ -278,7 +278,7 @@ mod tests {
         feed(&mut inbox, &(1_u32 << 30).to_le_bytes());
         assert!(inbox.next_message().unwrap().is_none());
         assert!(inbox.space().len() <= CHUNK);
-        assert!(inbox.large.unwrap().bytes.capacity() <= KEPT_BUFFER);
+        assert!(inbox.large.unwrap().bytes.capacity() <= MAX_RETAINED_BUFFER);
     }
 
     #[test]
@@ -323,19 +323,19 @@ mod tests {
     #[test]
     fn what_somebody_keeps_is_not_in_a_buffer_that_is_much_larger() {
         let mut inbox = Inbox::new(16 << 20);
-        for len in [4 << 20, 2 * LARGE] {
+        for len in [4 << 20, 2 * LARGE_PAYLOAD] {
             feed(&mut inbox, &framed(len - 9, 7));
             let frame = inbox.next_frame().unwrap().unwrap();
             assert!(frame.keep(&frame.bytes[3..]).len() > len / 2);
         }
         let buffer = inbox.last.try_into_mut().expect("nobody keeps it any more");
-        assert!(buffer.capacity() <= 4 * LARGE, "{}", buffer.capacity());
+        assert!(buffer.capacity() <= 4 * LARGE_PAYLOAD, "{}", buffer.capacity());
     }
 
     proptest! {
         #[test]
         fn messages_survive_any_fragmentation(
-            lengths in prop::collection::vec(prop_oneof![9 => 0..300_usize, 1 => LARGE - 9..3 * LARGE], 0..40),
+            lengths in prop::collection::vec(prop_oneof![9 => 0..300_usize, 1 => LARGE_PAYLOAD - 9..3 * LARGE_PAYLOAD], 0..40),
             cuts in prop::collection::vec(prop_oneof![1..500_usize, 1..200_000_usize], 1..50),
         ) {
             let messages: Vec<Vec<u8>> = lengths.iter().enumerate().map(|(i, &len)| vec![i as u8; len]).collect();
@@ -343,7 +343,7 @@ mod tests {
             for message in &messages {
                 put(&mut stream, message);
             }
-            let mut inbox = Inbox::new(4 * LARGE);
+            let mut inbox = Inbox::new(4 * LARGE_PAYLOAD);
             let mut received = Vec::new();
             let mut rest = &stream[..];
             for cut in cuts.iter().cycle() {

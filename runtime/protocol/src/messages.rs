@@ -25,8 +25,8 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Grants;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
-use mpwasm_types::plan::Plan;
 use mpwasm_types::retry::Retry;
+use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{MAX_HELLO, MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE, Settings, Terminals};
 use mpwasm_types::status::{Status, TaskStatus};
 use mpwasm_types::time::Time;
@@ -146,7 +146,7 @@ pub struct DispatcherStart {
     /// Which streams of commands are terminals.
     pub terminals: Terminals,
     /// The walls around it; `None` for none.
-    pub jail: Option<Plan>,
+    pub jail: Option<SandboxOptions>,
     /// Whether it reports what becomes of its workers ([`FromDispatcher::Event`]).
     pub events: bool,
 }
@@ -359,7 +359,7 @@ pub struct WorkerStart<'a> {
     /// The processor that it should be on while many tasks come.
     pub home: Option<u32>,
     /// The walls around it.
-    pub jail: Option<Plan>,
+    pub jail: Option<SandboxOptions>,
     /// What its tasks get beside their args.
     pub grants: Grants,
     /// Files that a task can have open.
@@ -473,7 +473,7 @@ pub struct ToCompiler {
     #[serde(with = "nanos")]
     pub timeout: Duration,
     /// The walls around it.
-    pub jail: Option<Plan>,
+    pub jail: Option<SandboxOptions>,
 }
 
 /// Compiler to parent: `Checked` and then `Compiled` or `Refused`, or one of the others alone.
@@ -507,7 +507,7 @@ pub struct ToTasks {
     /// Largest task, bytes.
     pub max_args: u64,
     /// The walls around it.
-    pub jail: Option<Plan>,
+    pub jail: Option<SandboxOptions>,
 }
 
 /// The process that runs a guest's `tasks`, to the parent.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::channel;
 use super::frame::{announce, put};
-use mpwasm_types::settings::{KEPT_BUFFER, LARGE};
+use mpwasm_types::settings::{LARGE_PAYLOAD, MAX_RETAINED_BUFFER};
 
 /// Pieces that the kernel is given at once.
 const PIECES: usize = 8;
@@ -41,7 +41,7 @@ impl Outgoing {
     /// # Panics
     /// When the message does not end with what it is given.
     pub fn put_shared<'a, M: Serialize>(&mut self, payload: &'a Bytes, message: impl FnOnce(&'a [u8]) -> M) {
-        let is_large = payload.len() >= LARGE;
+        let is_large = payload.len() >= LARGE_PAYLOAD;
         let start = self.bytes.len();
         self.put(&message(if is_large { &[] } else { payload }));
         if is_large {
@@ -162,7 +162,7 @@ impl Outgoing {
         if self.sent == self.bytes.len() {
             self.bytes.clear();
             self.sent = 0;
-            if self.bytes.capacity() > KEPT_BUFFER {
+            if self.bytes.capacity() > MAX_RETAINED_BUFFER {
                 self.bytes = Vec::new();
             }
         } else if self.sent > self.bytes.len() / 2 {
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_gone_whole() {
         let mut outgoing = Outgoing::default();
-        let bytes = Bytes::from(vec![0; LARGE]);
+        let bytes = Bytes::from(vec![0; LARGE_PAYLOAD]);
         outgoing.put_shared(&bytes, Payload::new);
         outgoing.put(&"small");
         outgoing.clear();

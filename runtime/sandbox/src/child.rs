@@ -34,7 +34,7 @@ use mpwasm_system::poll::{is_readable, poll_until};
 use mpwasm_system::process::die_with_starter;
 use mpwasm_system::process::{MARKER, exit_now, role, without_proc};
 pub use mpwasm_types::role::Role;
-use mpwasm_types::settings::REAP_PATIENCE;
+use mpwasm_types::settings::REAP_TIMEOUT;
 use mpwasm_types::time::Time;
 
 /// The binary that children are copies of.
@@ -167,7 +167,7 @@ impl AsFd for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.end(REAP_PATIENCE);
+        self.end(REAP_TIMEOUT);
     }
 }
 

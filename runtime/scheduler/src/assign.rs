@@ -5,7 +5,7 @@ use super::io::{Io, KillReason, RetireReason, WorkerId};
 use super::task::Task;
 use super::worker::{Process, Slot, Stage, Worker};
 use super::{Phase, STEAL_DELAY, Scheduler};
-use mpwasm_types::settings::{CLAIM_PATIENCE, MAX_OVERTAKING, SILENCE};
+use mpwasm_types::settings::{CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_OVERTAKING_TIME};
 use mpwasm_types::time::Time;
 
 impl Scheduler {
@@ -183,7 +183,7 @@ impl Scheduler {
         let offer = io.offer(worker, &task);
         let process = self.process(worker).expect("a taker is a live process");
         if process.hand.is_empty() {
-            process.check_by(now + CLAIM_PATIENCE);
+            process.check_by(now + CLAIM_TIMEOUT);
         }
         process.hand.push(offer, task, now);
     }
@@ -212,7 +212,7 @@ impl Scheduler {
             _ => now,
         };
         self.stranded = Some((id, since));
-        if now < since + MAX_OVERTAKING {
+        if now < since + MAX_OVERTAKING_TIME {
             return true;
         }
         let idle = self.workers.iter_mut().filter(|worker| {
@@ -337,7 +337,7 @@ impl Scheduler {
         }
         let delay = match process.hand.has_waiting_of(idle) {
             true => STEAL_DELAY,
-            false => SILENCE,
+            false => LONG_TASK_THRESHOLD,
         };
         Some(process.hand.since() + delay)
     }

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 
 use super::Task;
 use mpwasm_types::items;
-use mpwasm_types::settings::LARGE;
+use mpwasm_types::settings::LARGE_PAYLOAD;
 
 /// The items of a chunk, as far as they are still together.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +122,7 @@ impl Task {
 fn keep(all: &Bytes, args: &[u8]) -> Bytes {
     match args.len() {
         // The others are less: a chunk is full before.
-        LARGE.. => all.slice_ref(args),
+        LARGE_PAYLOAD.. => all.slice_ref(args),
         _ => Bytes::copy_from_slice(args),
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::guests::GuestSet;
 use super::io::{Fault, Io, OfferId, WorkerId};
 use super::task::{Run, Task};
-use super::{CANCEL_PATIENCE, MAX_BYTES_BEHIND, MAX_UNREAD};
-use mpwasm_types::settings::{CLAIM_PATIENCE, DISPATCHER_GRACE, LEAST_PROGRESS};
+use super::{CANCEL_TIMEOUT, MAX_BYTES_BEHIND, MAX_UNREAD};
+use mpwasm_types::settings::{CLAIM_TIMEOUT, DISPATCHER_GRACE, MIN_PROGRESS};
 use mpwasm_types::time::Time;
 
 /// The offers of one worker process.
@@ -140,7 +140,7 @@ impl Hand {
     /// Until when the worker may be silent: for so long since its last sign of life. Taking in what it was sent is one,
     /// but not as often as it likes, or a worker that was taken over could hold a task for ever.
     pub fn silent_until(&self, patience: Duration) -> Time {
-        let pieces = u32::try_from(self.bytes / LEAST_PROGRESS).unwrap_or(u32::MAX);
+        let pieces = u32::try_from(self.bytes / MIN_PROGRESS).unwrap_or(u32::MAX);
         let at_most = self.since + patience.saturating_mul(pieces.saturating_add(1));
         (self.since.max(self.made_room) + patience).min(at_most)
     }
@@ -229,7 +229,7 @@ impl Hand {
         let first = self.sent.iter_mut().find(|offer| offer.held.is_some());
         let Some(claim) = first.and_then(|offer| offer.look(self.worker, now, io)) else {
             let first = self.sent.iter().find_map(|offer| offer.held.as_ref());
-            let until = self.silent_until(first.map_or(CLAIM_PATIENCE, |held| held.task.patience));
+            let until = self.silent_until(first.map_or(CLAIM_TIMEOUT, |held| held.task.patience));
             return if heard < until {
                 Due::Later(until)
             } else {
@@ -238,7 +238,7 @@ impl Hand {
         };
         let overdue = claim.deadline + DISPATCHER_GRACE;
         let asked = claim.cancelled.unwrap_or(Time::NEVER);
-        let uncancelled = asked + CANCEL_PATIENCE;
+        let uncancelled = asked + CANCEL_TIMEOUT;
         if heard >= overdue {
             Due::Overdue
         } else if heard >= uncancelled {

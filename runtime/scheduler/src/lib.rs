@@ -63,7 +63,7 @@ pub use window::length;
 use worker::{Process, Progress, Slot, Stage, Worker};
 
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{MAX_FAILED_STARTS, MAX_LOADED_GUESTS, STALL_PATIENCE, WATCHDOG_GRACE};
+use mpwasm_types::settings::{MAX_FAILED_STARTS, MAX_LOADED_GUESTS, STALL_TIMEOUT, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
 
 /// Offers of one worker that it has not reported on, revoked ones included: the slots of its shared page.
@@ -74,10 +74,10 @@ const MAX_BYTES_BEHIND: usize = 256 << 10;
 /// than it gains while the worker goes through short ones.
 const STEAL_DELAY: Duration = Duration::from_micros(200);
 /// A worker that was told to exit and has not is killed after so long.
-const RETIRE_PATIENCE: Duration = Duration::from_secs(1);
+const RETIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A worker whose running task was cancelled and has not ended is killed after so long: a little more than what
 /// its watchdog takes.
-const CANCEL_PATIENCE: Duration = WATCHDOG_GRACE.saturating_add(Duration::from_millis(50));
+const CANCEL_TIMEOUT: Duration = WATCHDOG_GRACE.saturating_add(Duration::from_millis(50));
 
 /// The state of the pool's tasks and workers.
 #[derive(Debug)]
@@ -270,7 +270,7 @@ impl Scheduler {
                     io.failed(task, None, failure);
                 } else if let Some(offer) = process.hand.note_cancel(index, now) {
                     io.cancel(worker.id, offer);
-                    process.check_by(now + CANCEL_PATIENCE);
+                    process.check_by(now + CANCEL_TIMEOUT);
                 }
                 return true;
             }
@@ -339,7 +339,7 @@ impl Scheduler {
             match process.stage {
                 Stage::Starting => worker.kill(KillReason::NotReady, now, io),
                 Stage::Serving => self.check(id, heard, now, io),
-                Stage::Stalled => match process.hand.silent_until(STALL_PATIENCE) {
+                Stage::Stalled => match process.hand.silent_until(STALL_TIMEOUT) {
                     until if heard < until => process.due = until,
                     _ => worker.kill(KillReason::Stalled, now, io),
                 },
@@ -370,7 +370,7 @@ impl Scheduler {
                 }
                 let stalled = process.hand.outstanding() == 0;
                 if stalled {
-                    process.enter(Stage::Stalled, now, now + STALL_PATIENCE);
+                    process.enter(Stage::Stalled, now, now + STALL_TIMEOUT);
                 }
                 self.give_back(tasks, io);
                 if !stalled {

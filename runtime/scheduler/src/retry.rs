@@ -8,7 +8,7 @@ use super::Scheduler;
 use super::task::Task;
 use mpwasm_types::outcome::Kind;
 use mpwasm_types::retry::Retry;
-use mpwasm_types::settings::MAX_EXPOSURES;
+use mpwasm_types::settings::MAX_WORKER_DEATHS;
 use mpwasm_types::time::Time;
 
 impl Scheduler {
@@ -43,7 +43,7 @@ impl Task {
     /// Workers that may die with this task in hand, whether it had started or not.
     fn deaths_allowed(&self) -> u32 {
         let of_policy = self.retry.as_ref().map_or(0, |retry| retry.crashes());
-        of_policy.max(MAX_EXPOSURES)
+        of_policy.max(MAX_WORKER_DEATHS)
     }
 
     /// A worker died that had it in hand and had not started it. Returns whether that was one too many.

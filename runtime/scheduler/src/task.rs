@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::chunk::Items;
 use super::io::WorkerId;
 use mpwasm_types::retry::Retry;
-use mpwasm_types::settings::{CLAIM_PATIENCE, MAX_CLAIM_PATIENCE};
+use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_CLAIM_TIMEOUT};
 use mpwasm_types::time::Time;
 
 /// An accepted task that has not ended. There is one value per task: whoever owns it decides about the task.
@@ -57,7 +57,7 @@ impl Task {
             items: None,
             exposures: 0,
             lost: 0,
-            patience: CLAIM_PATIENCE,
+            patience: CLAIM_TIMEOUT,
         }
     }
 
@@ -73,7 +73,7 @@ impl Task {
     pub(super) fn note_lost(&mut self, workers: usize) {
         self.lost += 1;
         if (self.lost as usize).is_multiple_of(workers) {
-            self.patience = (2 * self.patience).min(MAX_CLAIM_PATIENCE);
+            self.patience = (2 * self.patience).min(MAX_CLAIM_TIMEOUT);
         }
     }
 }

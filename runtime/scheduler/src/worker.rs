@@ -3,12 +3,12 @@
 use std::mem;
 use std::time::Duration;
 
-use super::RETIRE_PATIENCE;
+use super::RETIRE_TIMEOUT;
 use super::guests::GuestSet;
 use super::hand::Hand;
 use super::io::{Fault, Io, KillReason, RetireReason, WorkerId};
 use mpwasm_types::settings::{
-    CLAIM_PATIENCE, MAX_RESPAWN_DELAY, REAP_PATIENCE, RESPAWN_DELAY, SILENCE, START_PATIENCE,
+    CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_RESPAWN_DELAY, REAP_TIMEOUT, RESPAWN_DELAY, START_TIMEOUT,
 };
 use mpwasm_types::time::Time;
 
@@ -112,7 +112,7 @@ impl Worker {
         self.slot = Slot::Live(Process {
             stage: Stage::Starting,
             since: now,
-            due: now + START_PATIENCE,
+            due: now + START_TIMEOUT,
             progress: Progress::Nothing,
             guests: guests.iter().copied().collect(),
             hand: Hand::new(self.id),
@@ -124,7 +124,7 @@ impl Worker {
     pub fn retire(&mut self, reason: RetireReason, now: Time, io: &mut impl Io) {
         if let Slot::Live(process) = &mut self.slot {
             io.retire(self.id, reason);
-            process.enter(Stage::Retiring, now, now + RETIRE_PATIENCE);
+            process.enter(Stage::Retiring, now, now + RETIRE_TIMEOUT);
         }
     }
 
@@ -134,7 +134,7 @@ impl Worker {
             && !matches!(process.stage, Stage::Killed(_))
         {
             io.kill(self.id, &reason);
-            process.enter(Stage::Killed(reason), now, now + REAP_PATIENCE);
+            process.enter(Stage::Killed(reason), now, now + REAP_TIMEOUT);
         }
     }
 
@@ -200,9 +200,9 @@ impl Process {
         matches!(self.stage, Stage::Serving | Stage::Stalled) && self.hand.outstanding() == 0
     }
 
-    /// Whether it has reported nothing for [`SILENCE`], so that what waits in its hand may wait for long.
+    /// Whether it has reported nothing for [`LONG_TASK_THRESHOLD`], so that what waits in its hand may wait for long.
     pub fn is_silent(&self, now: Time) -> bool {
-        !self.hand.is_empty() && self.hand.since() + SILENCE <= now
+        !self.hand.is_empty() && self.hand.since() + LONG_TASK_THRESHOLD <= now
     }
 
     /// Whether it may be offered one more task, when it is for so many.
@@ -225,7 +225,7 @@ impl Process {
             self.enter(Stage::Serving, now, Time::NEVER);
         }
         if !self.hand.is_empty() {
-            self.check_by(now + CLAIM_PATIENCE);
+            self.check_by(now + CLAIM_TIMEOUT);
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::KEPT_HEAP;
+use mpwasm_types::settings::RETAINED_HEAP;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// The marker in front of a child's role, as its first argument.
@@ -69,12 +69,12 @@ pub fn exact_timers() {
     let _ = nix::sys::prctl::set_timerslack(1);
 }
 
-/// Lets the process keep up to [`KEPT_HEAP`] bytes that were freed for what is allocated next.
+/// Lets the process keep up to [`RETAINED_HEAP`] bytes that were freed for what is allocated next.
 pub fn keep_heap() {
     #[cfg(target_env = "gnu")]
     for threshold in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
         // SAFETY: it sets a number of the allocator's.
-        let _ = unsafe { libc::mallopt(threshold, KEPT_HEAP) };
+        let _ = unsafe { libc::mallopt(threshold, RETAINED_HEAP) };
     }
 }
 
@@ -86,7 +86,7 @@ pub fn never_shrink_heaps() {
     for (option, bytes) in [
         (libc::M_TRIM_THRESHOLD, i32::MAX),
         // Fixed by the line above, at its small first value; this is what it becomes otherwise.
-        (libc::M_MMAP_THRESHOLD, KEPT_HEAP),
+        (libc::M_MMAP_THRESHOLD, RETAINED_HEAP),
     ] {
         // SAFETY: it sets a number of the allocator's.
         let _ = unsafe { libc::mallopt(option, bytes) };

@@ -10,13 +10,13 @@ use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 
 /// Text of others that is to be shown to people: a path, a guest's name for something, the reason of a process of lower
-/// trust. Its only [`Display`](fmt::Display) is [`inert`], so what is formatted through it can neither act on a terminal nor
+/// trust. Its only [`Display`](fmt::Display) is [`escape`], so what is formatted through it can neither act on a terminal nor
 /// add a line.
 ///
 /// The methods and macros that would show such text as it is are forbidden in this crate by its `clippy.toml`.
 ///
 /// ```
-/// use mpwasm::inert::Untrusted;
+/// use mpwasm::escape::Untrusted;
 ///
 /// let path = std::path::Path::new("a\u{1b}[2Jb");
 /// assert_eq!(format!("cannot read {}", Untrusted::from(path)), r"cannot read a\u{1b}[2Jb");
@@ -26,7 +26,7 @@ pub struct Untrusted<'a>(Cow<'a, str>);
 
 impl fmt::Display for Untrusted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&inert(&self.0))
+        f.pad(&escape(&self.0))
     }
 }
 
@@ -44,24 +44,24 @@ impl<'a, T: AsRef<OsStr> + ?Sized> From<&'a T> for Untrusted<'a> {
 /// For where one line is meant. Newline, carriage return and tab become `\n`, `\r`, `\t`, the others `\u{1b}`.
 /// Everything else stays as it is, backslashes too: the escapes are for people, not for parsing back.
 #[must_use]
-pub fn inert(text: &str) -> Cow<'_, str> {
+pub fn escape(text: &str) -> Cow<'_, str> {
     let Some(first) = text.find(is_harmful) else {
         return Cow::Borrowed(text);
     };
     let mut safe = String::with_capacity(text.len() + 16);
     safe.push_str(&text[..first]);
     for c in text[first..].chars() {
-        push_inert(&mut safe, c);
+        push_escaped(&mut safe, c);
     }
     Cow::Owned(safe)
 }
 
 /// `bytes` that a guest printed, fit for a terminal: newlines and tabs stay, every other character that
-/// [`inert`] escapes is escaped in the same way, and bytes that are not UTF-8 become `\xff`.
+/// [`escape`] escapes is escaped in the same way, and bytes that are not UTF-8 become `\xff`.
 ///
 /// A character that is cut at either end of `bytes` counts as not UTF-8: give it whole lines.
 #[must_use]
-pub fn inert_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub fn escape_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
     if let Ok(text) = std::str::from_utf8(bytes)
         && !text.contains(|c| is_harmful(c) && !matches!(c, '\n' | '\t'))
     {
@@ -72,7 +72,7 @@ pub fn inert_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
         for c in chunk.valid().chars() {
             match c {
                 '\n' | '\t' => safe.push(c),
-                _ => push_inert(&mut safe, c),
+                _ => push_escaped(&mut safe, c),
             }
         }
         for byte in chunk.invalid() {
@@ -82,7 +82,7 @@ pub fn inert_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(safe.into_bytes())
 }
 
-fn push_inert(safe: &mut String, c: char) {
+fn push_escaped(safe: &mut String, c: char) {
     match c {
         '\n' => safe.push_str("\\n"),
         '\r' => safe.push_str("\\r"),
@@ -133,31 +133,34 @@ mod tests {
             r"C:\temp\new {\u{1b}}",
             "a\"b'c",
         ] {
-            assert!(matches!(inert(text), Cow::Borrowed(t) if t == text), "{text}");
+            assert!(matches!(escape(text), Cow::Borrowed(t) if t == text), "{text}");
         }
     }
 
     #[test]
     fn one_line_stays_one_line() {
-        assert_eq!(inert("a\nb\r\nc\td"), r"a\nb\r\nc\td");
-        assert_eq!(inert("a\u{2028}b\u{2029}c\u{85}d"), r"a\u{2028}b\u{2029}c\u{85}d");
-        assert_eq!(inert("a\u{b}b\u{c}c"), r"a\u{b}b\u{c}c");
+        assert_eq!(escape("a\nb\r\nc\td"), r"a\nb\r\nc\td");
+        assert_eq!(
+            escape("a\u{2028}b\u{2029}c\u{85}d"),
+            r"a\u{2028}b\u{2029}c\u{85}d"
+        );
+        assert_eq!(escape("a\u{b}b\u{c}c"), r"a\u{b}b\u{c}c");
     }
 
     #[test]
     fn a_terminal_gets_no_control_sequences() {
-        assert_eq!(inert("\u{1b}]0;title\u{7}"), r"\u{1b}]0;title\u{7}");
-        assert_eq!(inert("\u{9b}2J\u{7f}\0"), r"\u{9b}2J\u{7f}\u{0}");
+        assert_eq!(escape("\u{1b}]0;title\u{7}"), r"\u{1b}]0;title\u{7}");
+        assert_eq!(escape("\u{9b}2J\u{7f}\0"), r"\u{9b}2J\u{7f}\u{0}");
     }
 
     #[test]
     fn what_deceives_readers_is_shown() {
-        assert_eq!(inert("safe\u{202e}cod.exe"), r"safe\u{202e}cod.exe");
+        assert_eq!(escape("safe\u{202e}cod.exe"), r"safe\u{202e}cod.exe");
         assert_eq!(
-            inert("a\u{200b}b\u{feff}c\u{2066}d"),
+            escape("a\u{200b}b\u{feff}c\u{2066}d"),
             r"a\u{200b}b\u{feff}c\u{2066}d"
         );
-        assert_eq!(inert("\u{e0041}\u{ad}\u{61c}"), r"\u{e0041}\u{ad}\u{61c}");
+        assert_eq!(escape("\u{e0041}\u{ad}\u{61c}"), r"\u{e0041}\u{ad}\u{61c}");
     }
 
     #[test]
@@ -166,21 +169,21 @@ mod tests {
             .filter_map(char::from_u32)
             .filter(|c| c.is_control())
         {
-            assert!(!inert(&c.to_string()).contains(c), "{:x}", u32::from(c));
+            assert!(!escape(&c.to_string()).contains(c), "{:x}", u32::from(c));
         }
     }
 
     #[test]
     fn printed_bytes_keep_their_lines() {
         let plain = "x\ty\nä\n".as_bytes();
-        assert!(matches!(inert_bytes(plain), Cow::Borrowed(b) if b == plain));
-        assert_eq!(&*inert_bytes(b"a\x1b[31mb\r\nc"), b"a\\u{1b}[31mb\\r\nc");
+        assert!(matches!(escape_bytes(plain), Cow::Borrowed(b) if b == plain));
+        assert_eq!(&*escape_bytes(b"a\x1b[31mb\r\nc"), b"a\\u{1b}[31mb\\r\nc");
     }
 
     #[test]
     fn bytes_that_are_not_utf8_are_shown_one_by_one() {
-        assert_eq!(&*inert_bytes(b"a\xff\xfeb\xc3"), b"a\\xff\\xfeb\\xc3");
+        assert_eq!(&*escape_bytes(b"a\xff\xfeb\xc3"), b"a\\xff\\xfeb\\xc3");
         // A C1 control as a single byte is no UTF-8, and as two bytes it is a control character.
-        assert_eq!(&*inert_bytes(b"\x9b2J\xc2\x9b2J"), b"\\x9b2J\\u{9b}2J");
+        assert_eq!(&*escape_bytes(b"\x9b2J\xc2\x9b2J"), b"\\x9b2J\\u{9b}2J");
     }
 }

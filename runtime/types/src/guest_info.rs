@@ -1,6 +1,6 @@
 //! What is known about a guest before it runs: the words in which the compiler process reports.
 //!
-//! Data only. The names in it are the guest's own, unchanged: [make them inert](crate::escape::inert) before they
+//! Data only. The names in it are the guest's own, unchanged: [escape them](crate::escape::escape) before they
 //! reach a terminal. The sentences in `warnings` and `refusals` are inert already.
 
 use serde::{Deserialize, Serialize};

@@ -22,10 +22,11 @@ pub mod invocation;
 pub mod items;
 pub mod json;
 pub mod outcome;
-pub mod plan;
+
 pub mod record_line;
 pub mod retry;
 pub mod role;
+pub mod sandbox_options;
 pub mod settings;
 pub mod status;
 pub mod task_line;

@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 
 use crate::bounded;
 use crate::escape::Untrusted;
-use crate::escape::inert;
-use crate::settings::{MAX_BACKTRACE, MAX_BACKTRACE_FRAME, MAX_FAILURE_MESSAGE, MAX_TRIED_MESSAGE};
+use crate::escape::escape;
+use crate::settings::{MAX_ATTEMPT_MESSAGE, MAX_BACKTRACE, MAX_BACKTRACE_FRAME, MAX_FAILURE_MESSAGE};
 
 /// The cause for which a task failed. A kind names the cause, not the symptom: a guest that traps because its
 /// memory is full ended as [`Kind::Memory`].
@@ -182,7 +182,7 @@ fn readable(frame: String) -> String {
     match rustc_demangle::try_demangle(name) {
         Ok(name) => format!(
             "{} @ {place}",
-            inert(&format!("{name:#}"))
+            escape(&format!("{name:#}"))
                 .chars()
                 .take(MAX_NAME)
                 .collect::<String>()
@@ -259,7 +259,7 @@ pub struct Attempt {
     /// The cause of its failure.
     pub kind: Kind,
     /// One sentence for people; a long one is cut. It may quote the guest: make it inert before it reaches a terminal.
-    #[serde(deserialize_with = "bounded::text::<_, MAX_TRIED_MESSAGE>")]
+    #[serde(deserialize_with = "bounded::text::<_, MAX_ATTEMPT_MESSAGE>")]
     pub message: String,
     /// The worker's slot, from 0.
     pub worker: u32,

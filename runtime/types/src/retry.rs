@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Kind;
-use crate::settings::{CRASH_LIMIT, MAX_RETRIES};
+use crate::settings::{DEFAULT_CRASH_LIMIT, MAX_RETRIES};
 use crate::task_line::duration;
 
 /// When a task that failed is tried again. By default it never is.
@@ -50,7 +50,7 @@ impl Retry {
             times: times.min(MAX_RETRIES),
             kinds: bit(Kind::Crash),
             backoff: Backoff::NONE,
-            crash_limit: CRASH_LIMIT,
+            crash_limit: DEFAULT_CRASH_LIMIT,
         }
     }
 

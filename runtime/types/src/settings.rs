@@ -79,10 +79,10 @@ pub struct Settings {
     pub callback_memory: u64,
     /// Instruction budget of a task; `None` counts nothing.
     pub fuel: Option<u64>,
-    /// Stack of a guest, bytes: how deep its calls can be. From [`LEAST_STACK`] to [`LARGEST_STACK`]. What a program
+    /// Stack of a guest, bytes: how deep its calls can be. From [`MIN_STACK`] to [`MAX_STACK`]. What a program
     /// keeps on a stack of its own in its linear memory is not in it: the program's linker has set the size of that.
     pub stack: u64,
-    /// Elements that each table of a guest may have, at the start and later; at most [`LARGEST_TABLE`].
+    /// Elements that each table of a guest may have, at the start and later; at most [`MAX_TABLE_ELEMENTS`].
     pub max_table: u32,
     /// Files that a task can have open at once. `None` for [`MAX_FILES`], or less where this process's own limit
     /// (`ulimit -Hn`) is lower.
@@ -116,7 +116,7 @@ impl Settings {
 
     /// What a task and its callback may print and log in one attempt, bytes: each has a cap of its own, and that a callback
     /// has failed is logged.
-    pub const fn told_cap(&self) -> u64 {
+    pub const fn attempt_output_cap(&self) -> u64 {
         let failure = (MAX_LOG_TEXT + LOG_LINE_COST) as u64;
         log_cap(self.max_output).saturating_mul(2).saturating_add(failure)
     }
@@ -163,7 +163,7 @@ impl Default for Settings {
 /// Bytes of compiled guests that are kept on disk, where the user does not say otherwise: some hundreds of them.
 pub const CACHE_LIMIT: u64 = 512 << 20;
 /// A file that a writer of the cache has not finished after so long is left over from one that died.
-pub const CACHE_LEFTOVER: Duration = Duration::from_secs(3600);
+pub const STALE_CACHE_FILE_AGE: Duration = Duration::from_secs(3600);
 /// Bytes of a task's key in a task line, or pushed by a guest: the parent keeps it for every task that is on its way.
 pub const MAX_KEY: usize = 4 << 10;
 /// Bytes of the names and values of all variables of guests' environment: it is copied for each instance that asks for it.
@@ -186,12 +186,12 @@ pub const COMPILER_THREAD_MEMORY: u64 = 256 << 20;
 pub const COMPILER_STACK: usize = 8 << 20;
 /// Bytes of a guest's file for each thread of its compiler: to compile these takes some hundred times as long as to start
 /// a thread.
-pub const GUEST_PER_COMPILER_THREAD: u64 = 32 << 10;
+pub const BYTES_PER_COMPILER_THREAD: u64 = 32 << 10;
 /// Bytes of functions that may be compiled at the same time, in the worst case: with more, [`COMPILER_MEMORY`] might be too
 /// little, and a guest is compiled by one thread.
 pub const MAX_PARALLEL_BODIES: usize = 4 << 20;
 /// Time after which a compilation is announced on the terminal: about as long as a person waits before wondering why.
-pub const ANNOUNCED_COMPILATION: Duration = Duration::from_secs(1);
+pub const COMPILE_NOTICE_DELAY: Duration = Duration::from_secs(1);
 /// Models that one guest may have.
 pub const MAX_MODELS: usize = 64;
 /// Frames of a guest's backtrace that are kept.
@@ -204,7 +204,7 @@ pub const MAX_FAILURE_MESSAGE: usize = 128 << 10;
 /// Bytes of a log line, as one process tells it another: the message of a callback's failure, and a sentence around it.
 pub const MAX_LOG_TEXT: usize = MAX_FAILURE_MESSAGE + (1 << 10);
 /// Bytes of what a process of the pool says about itself or a guest in one message: a warning, a reason, an event. Each is
-/// a sentence or two, which may quote [`MAX_SHOWN_ERROR`] characters, each escaped as ten bytes.
+/// a sentence or two, which may quote [`MAX_DISPLAYED_ERROR`] characters, each escaped as ten bytes.
 pub const MAX_NOTE: usize = 16 << 10;
 /// Bytes of the version and of the build in a child's hello: both are short, and a refused one is shown.
 pub const MAX_HELLO: usize = 128;
@@ -212,7 +212,7 @@ pub const MAX_HELLO: usize = 128;
 pub const OUTPUT_PIECE: usize = 64 << 10;
 /// Bytes of all lines of output that have begun and wait for their end, in the process that prints them. It is some
 /// thousand lines. What does not fit goes out as it comes.
-pub const MAX_UNFINISHED: usize = 16 << 20;
+pub const MAX_PARTIAL_LINES: usize = 16 << 20;
 /// Imports of a guest that its description names: mpwasm and WASI together have fewer than a hundred.
 pub const MAX_IMPORTS: usize = 256;
 /// Bytes of the module or name of an import in a guest's description: those that exist have fewer than fifty.
@@ -225,9 +225,9 @@ pub const MAX_DESCRIPTION: usize = 4 << 20;
 /// Bytes of the name of an export that mpwasm calls.
 pub const MAX_EXPORT_NAME: usize = 256;
 /// Characters of a guest's name for something, or of a task's key, that are shown in a message.
-pub const MAX_SHOWN_NAME: usize = 64;
+pub const MAX_DISPLAYED_NAME: usize = 64;
 /// Characters of what the engine says of a guest that it does not accept: it may quote the guest.
-pub const MAX_SHOWN_ERROR: usize = 1000;
+pub const MAX_DISPLAYED_ERROR: usize = 1000;
 /// What a log line takes of the most output besides its text, bytes: each is a message of its own.
 pub const LOG_LINE_COST: usize = 16;
 /// Bytes of one log line; the rest is cut.
@@ -239,7 +239,7 @@ pub const WORKER_OVERHEAD: u64 = 256 << 20;
 pub const DISPATCHER_MEMORY: u64 = 512 << 20;
 /// Workers that a pool may have: each takes three of the dispatcher's descriptors, and some more while one process
 /// takes the place of another.
-pub const MAX_SIZE: u32 = 4096;
+pub const MAX_WORKERS: u32 = 4096;
 /// Guests that a worker process loads at its start, at most: all of a pool's while there are no more. Each takes some 0.1 ms
 /// of the start and a descriptor of the one message in which the kernel lets 253 travel.
 pub const MAX_LOADED_GUESTS: usize = 64;
@@ -254,33 +254,33 @@ pub const SPARE_DESCRIPTORS: u64 = 512;
 pub const WORKER_DESCRIPTORS: u64 = 3;
 /// Time without a report after which a worker is taken to run a long task. A task that only this worker could run is then worth
 /// another process, whose start takes some milliseconds.
-pub const SILENCE: Duration = Duration::from_millis(20);
+pub const LONG_TASK_THRESHOLD: Duration = Duration::from_millis(20);
 /// Longest time for which tasks overtake one for whose guest there is no worker: long enough to be worth the start of a
 /// process for that guest.
-pub const MAX_OVERTAKING: Duration = Duration::from_millis(20);
+pub const MAX_OVERTAKING_TIME: Duration = Duration::from_millis(20);
 /// Nesting of JSON that is accepted from guests and task lines.
 pub const MAX_JSON_DEPTH: usize = 128;
 /// Tables that one guest may have: what a slot of a worker's pool holds. Compilers make one.
 pub const MAX_TABLES: u32 = 4;
 /// Largest value for the elements of a table: no module that the engine accepts starts with more.
-pub const LARGEST_TABLE: u32 = 10_000_000;
+pub const MAX_TABLE_ELEMENTS: u32 = 10_000_000;
 /// Bytes of an element of a table.
-pub const TABLE_ELEMENT: u64 = 8;
+pub const TABLE_ELEMENT_SIZE: u64 = 8;
 /// Smallest stack of a guest, bytes: a page more than the deepest frame of an import takes off it.
-pub const LEAST_STACK: u64 = 64 << 10;
+pub const MIN_STACK: u64 = 64 << 10;
 /// Largest stack of a guest, bytes: all of the 32-bit memory of a program that keeps everything on its stack.
-pub const LARGEST_STACK: u64 = 4 << 30;
+pub const MAX_STACK: u64 = 4 << 30;
 /// What a thread that runs guests has beside the guest's stack, bytes: for host calls.
 const HOST_STACK: u64 = 3 << 20;
 /// Files that a task can have open at once, where the user does not say: the usual limit of a process.
 pub const MAX_FILES: u32 = 1024;
 /// Descriptors of a process of the pool that opens none any more. It has about ten.
-pub const OWN_FILES: u32 = 64;
+pub const BASE_DESCRIPTORS: u32 = 64;
 
 /// Returns the stack of a thread that runs guests with this stack, bytes.
 #[must_use]
 pub const fn thread_stack(guest: u64) -> usize {
-    // No more than `LARGEST_STACK` and some MiB.
+    // No more than `MAX_STACK` and some MiB.
     guest.saturating_add(HOST_STACK) as usize
 }
 
@@ -290,36 +290,36 @@ pub const WATCHDOG_GRACE: Duration = Duration::from_millis(100);
 pub const DISPATCHER_GRACE: Duration = Duration::from_millis(150);
 /// An idle worker that has not claimed what it was offered for so long loses it to another.
 /// Large args take time to reach it: it has so long from the last time that it was seen to take some of them in.
-pub const CLAIM_PATIENCE: Duration = Duration::from_millis(100);
+pub const CLAIM_TIMEOUT: Duration = Duration::from_millis(100);
 /// The patience with a task doubles each time that all workers have lost it, up to this.
-pub const MAX_CLAIM_PATIENCE: Duration = Duration::from_secs(60);
+pub const MAX_CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes that a worker must at least have taken in for each time that it is given patience anew.
-pub const LEAST_PROGRESS: usize = 64 << 10;
+pub const MIN_PROGRESS: usize = 64 << 10;
 /// A worker that lost an offer so and shows no life for so much longer is killed.
-pub const STALL_PATIENCE: Duration = Duration::from_secs(2);
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// An answer of the dispatcher to what the pool is doing is waited for so long: it comes behind the outcomes. So is the
 /// rest of a compiler's answer, of which a part has come at its timeout.
-pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// A worker that is not ready so long after its start is killed.
-pub const START_PATIENCE: Duration = Duration::from_secs(10);
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A worker that is not reaped so long after SIGKILL (state D) is given up.
-pub const REAP_PATIENCE: Duration = Duration::from_secs(5);
+pub const REAP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Workers that die in a row before any becomes ready, until the pool fails.
 pub const MAX_FAILED_STARTS: u32 = 5;
 /// Workers that may die with a task in hand, claimed or not, before it ends as `crash`.
-pub const MAX_EXPOSURES: u32 = 3;
+pub const MAX_WORKER_DEATHS: u32 = 3;
 /// Workers that may die under a task that is tried again, where its policy does not say.
-pub const CRASH_LIMIT: u32 = 3;
+pub const DEFAULT_CRASH_LIMIT: u32 = 3;
 /// Attempts after the first that a task can have: each is kept until the task's record is written.
 pub const MAX_RETRIES: u32 = 100;
 /// Bytes of the message of an attempt that was not the last.
-pub const MAX_TRIED_MESSAGE: usize = 1000;
+pub const MAX_ATTEMPT_MESSAGE: usize = 1000;
 /// Bytes of the messages of all attempts that were not the last, of all tasks that have not ended: some ten thousand of the
 /// longest.
-pub const MAX_TRIED_MESSAGES: usize = 16 << 20;
+pub const MAX_ATTEMPT_MESSAGES: usize = 16 << 20;
 /// Bytes of the tasks without a record that wait until `--resume` has found all records. Nothing runs until then, so that
 /// they may be a quarter of what the parent may have, beside the records.
-pub const HELD_BEFORE_RESUME: usize = 64 << 20;
+pub const RESUME_BUFFER: usize = 64 << 20;
 /// Bytes of a record beside args and data, with all escapes: above all messages, of a hundred attempts at most, the key
 /// and a backtrace.
 const RECORD_OVERHEAD: u64 = 2 << 20;
@@ -339,7 +339,7 @@ pub const MAX_COMBINED_INPUTS: usize = 64 << 20;
 pub const MAIN_STACK: u64 = 8 << 20;
 /// Least stack with which the command line starts, bytes: twice as much as the deepest call of the command line or of a child
 /// was seen to take.
-pub const LEAST_MAIN_STACK: u64 = 512 << 10;
+pub const MIN_MAIN_STACK: u64 = 512 << 10;
 /// Characters of a task's input that `--tag` puts before its lines: it is kept for every task that is on its way, and
 /// written as often as the task begins a line.
 pub const MAX_TAG: usize = 256;
@@ -358,32 +358,32 @@ pub const CALLBACK_QUEUE_BYTES: usize = 8 << 20;
 /// only, so there is time for a thread that a busy machine does not run.
 pub const CALLBACK_GRACE: Duration = Duration::from_secs(1);
 /// Timeouts in a row after which a model's callbacks are switched off.
-pub const CALLBACK_STRIKES: u32 = 3;
+pub const MAX_CALLBACK_TIMEOUTS: u32 = 3;
 /// What a guest printed is sent on after so long, even without a newline.
-pub const OUTPUT_DELAY: Duration = Duration::from_millis(50);
+pub const OUTPUT_FLUSH_DELAY: Duration = Duration::from_millis(50);
 /// What a guest printed is sent on at this size, bytes, even without a newline.
-pub const OUTPUT_CHUNK: usize = 4 << 10;
+pub const OUTPUT_FLUSH_SIZE: usize = 4 << 10;
 /// Most files of running tasks that `--results-dir` holds open: enough for those that print at the same moment, and far
 /// below the descriptors that a process may usually have (1024).
 pub const MAX_OPEN_OUTPUTS: usize = 64;
 /// A payload of so many bytes is not copied where it only passes by: to copy what is smaller costs less than to keep
 /// account of it.
-pub const LARGE: usize = 64 << 10;
+pub const LARGE_PAYLOAD: usize = 64 << 10;
 /// A buffer that messages or payloads pass through is kept for the next one up to this size, bytes: to have its pages
 /// anew from the kernel costs more than to copy what goes into them.
-pub const KEPT_BUFFER: usize = 4 << 20;
+pub const MAX_RETAINED_BUFFER: usize = 4 << 20;
 /// What a process of the pool has allocated and freed is kept up to this size, bytes, at the end of its heap, for the same
 /// reason: payloads that are waiting or running come and go in it.
-pub const KEPT_HEAP: i32 = 16 << 20;
+pub const RETAINED_HEAP: i32 = 16 << 20;
 /// Bytes of results, prints and log lines that may wait for their turn with `--keep-order` before no more tasks are
 /// pushed. What the tasks in flight then add to it is bounded by their number.
-pub const HELD_IN_ORDER: usize = 64 << 20;
+pub const ORDER_HIGH_WATER: usize = 64 << 20;
 /// Bytes of them that wait in memory: a quarter of what the parent may have, as a buffer that grows can take twice as much.
 /// The others wait in a temporary file.
-pub const HELD_IN_MEMORY: usize = 32 << 20;
+pub const ORDER_MEMORY: usize = 32 << 20;
 /// Smallest block that is written to that file, bytes. Each task may have as much in memory in any case. The index of the
 /// blocks is small beside it.
-pub const HELD_BLOCK: usize = 32 << 10;
+pub const ORDER_BLOCK: usize = 32 << 10;
 /// Bytes of log of a command whose output has no cap: it is not streamed, and may go where it stays.
 pub const MAX_STREAMED_LOG: u64 = 1 << 20;
 
@@ -398,13 +398,13 @@ pub const fn log_cap(max_output: u64) -> u64 {
 
 /// Bytes of log lines and warnings that wait for who takes them, where a child waits for nobody: more than a command may
 /// log, with every byte escaped. What comes beyond that is dropped.
-pub const MAX_UNTAKEN_LOG: usize = 32 << 20;
+pub const MAX_UNREAD_LOG: usize = 32 << 20;
 
 /// Output of a child whose deadline has passed is dropped when nobody takes it for so long: longer than a worker may take
 /// to end.
-pub const UNTAKEN_OUTPUT: Duration = Duration::from_millis(250);
+pub const UNREAD_OUTPUT_TIMEOUT: Duration = Duration::from_millis(250);
 /// Inputs that a map pulls ahead of who takes its outcomes, however fast those are taken.
-pub const MAX_AHEAD: u64 = 4096;
+pub const MAX_INPUTS_AHEAD: u64 = 4096;
 /// Bytes of args with which a chunk is full, however few items they are: a chunk's frame is as large as a task's, and
 /// this.
 pub const CHUNK_BYTES: usize = 32 << 10;

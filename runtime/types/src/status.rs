@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
-use crate::settings::MAX_SIZE;
+use crate::settings::MAX_WORKERS;
 
 /// What a pool is doing at this moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct Status {
     /// Tasks that have ended but for their callbacks.
     pub callbacks: u64,
     /// The worker processes, by their worker. While one takes the place of another there are both.
-    #[serde(deserialize_with = "bounded::list::<_, _, { 2 * MAX_SIZE as usize }>")]
+    #[serde(deserialize_with = "bounded::list::<_, _, { 2 * MAX_WORKERS as usize }>")]
     pub workers: Vec<WorkerStatus>,
 }
 

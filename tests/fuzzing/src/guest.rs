@@ -6,7 +6,7 @@ use super::Verdict;
 use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
 use mpwasm_engine::{Compiled, Export, Role, compile};
 use mpwasm_types::engine_settings::EngineSettings;
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::invocation::Invocation;
 
@@ -49,7 +49,7 @@ pub fn guest(input: &[u8]) -> Verdict {
 }
 
 fn assert_readable(line: &str) {
-    assert_eq!(inert(line), line, "not inert");
+    assert_eq!(escape(line), line, "not inert");
     assert!(line.len() <= READABLE, "a sentence of {} bytes", line.len());
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Verdict;
-use mpwasm_types::escape::{inert, inert_bytes};
+use mpwasm_types::escape::{escape, escape_bytes};
 use mpwasm_types::json::one_line;
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use mpwasm_types::record_line::RecordLine;
@@ -91,10 +91,10 @@ fn assert_same(one: &[u8], other: &[u8]) {
 /// Nothing that acts on a terminal is left, and no newline where one line is meant.
 fn shown(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let safe = inert(&text);
+    let safe = escape(&text);
     assert!(!safe.chars().any(char::is_control));
-    assert_eq!(inert(&safe), safe, "what is inert stays as it is");
-    let safe = inert_bytes(bytes);
+    assert_eq!(escape(&safe), safe, "what is inert stays as it is");
+    let safe = escape_bytes(bytes);
     let safe = std::str::from_utf8(&safe).expect("what was no UTF-8 is an escape");
     assert!(!safe.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
 }

@@ -22,7 +22,7 @@ use mpwasm_types::grants::Granted;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::{
-    MAX_LOG_TEXT, MAX_NOTE, MAX_RETRIES, MAX_SIZE, MAX_TRIED_MESSAGE, OUTPUT_PIECE,
+    MAX_ATTEMPT_MESSAGE, MAX_LOG_TEXT, MAX_NOTE, MAX_RETRIES, MAX_WORKERS, OUTPUT_PIECE,
 };
 use mpwasm_types::status::{Status, WorkerState, WorkerStatus};
 
@@ -127,7 +127,7 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
         "the second attempt first" => say(parent, &tried(2, 1)),
         "attempts without end" => (1..).try_for_each(|attempt| say(parent, &tried(attempt, 1000))),
         "all attempts and no end" => {
-            (1..=MAX_RETRIES).try_for_each(|attempt| say(parent, &tried(attempt, MAX_TRIED_MESSAGE)))
+            (1..=MAX_RETRIES).try_for_each(|attempt| say(parent, &tried(attempt, MAX_ATTEMPT_MESSAGE)))
         }
         "an attempt with a long message" => say(parent, &tried(1, 1001)),
         "a fold of no guest" => say(parent, &fold(1, 0)),
@@ -234,7 +234,7 @@ fn flood(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
     let status = || FromDispatcher::Status {
         question: u64::MAX,
         answer: Answer::Pool(Status {
-            workers: vec![worker; 2 * MAX_SIZE as usize],
+            workers: vec![worker; 2 * MAX_WORKERS as usize],
             ..Status::default()
         }),
     };

@@ -21,8 +21,8 @@ mod file_calls;
 
 use mpwasm_host::{compiler, dispatcher, task_source, worker};
 use mpwasm_system::process;
-use mpwasm_types::plan::Plan;
 use mpwasm_types::role::Role;
+use mpwasm_types::sandbox_options::SandboxOptions;
 
 /// What this copy is for, as the name of its file says.
 struct Part {
@@ -49,8 +49,8 @@ impl Part {
     }
 
     /// The plan that this copy keeps to.
-    fn plan(&self, plan: Option<Plan>) -> Option<Plan> {
-        plan.map(|plan| Plan {
+    fn plan(&self, plan: Option<SandboxOptions>) -> Option<SandboxOptions> {
+        plan.map(|plan| SandboxOptions {
             seccomp: plan.seccomp && self.locks,
             ..plan
         })

@@ -27,7 +27,7 @@ use mpwasm_system::process::exact_timers;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::final_budget::FinalBudget;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
-use mpwasm_types::settings::{CALLBACK_GRACE, CALLBACK_STRIKES, OUTPUT_PIECE, Settings, thread_stack};
+use mpwasm_types::settings::{CALLBACK_GRACE, MAX_CALLBACK_TIMEOUTS, OUTPUT_PIECE, Settings, thread_stack};
 use mpwasm_types::time::Time;
 
 /// Memory that callbacks' prints and log lines may hold until the event loop takes them, bytes.
@@ -301,7 +301,7 @@ impl Thread {
                     input,
                 } => {
                     let strikes = strikes.entry((guest, model)).or_default();
-                    if *strikes >= CALLBACK_STRIKES {
+                    if *strikes >= MAX_CALLBACK_TIMEOUTS {
                         self.mouth.say(Event::Skipped { id });
                         continue;
                     }
@@ -326,7 +326,7 @@ impl Thread {
                         .as_ref()
                         .is_some_and(|failure| failure.kind == Kind::Timeout);
                     *strikes = if timed_out { *strikes + 1 } else { 0 };
-                    let last = *strikes == CALLBACK_STRIKES;
+                    let last = *strikes == MAX_CALLBACK_TIMEOUTS;
                     let kept = executor.keeps(guest, model);
                     self.mouth.say(Event::Ended {
                         id,

@@ -21,7 +21,7 @@ use mpwasm_protocol::outgoing::Outgoing;
 use mpwasm_scheduler::Task;
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
 use mpwasm_types::settings::{
-    CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, CALLBACK_STRIKES, LARGE, OUTCOME_HIGH_WATER, Settings,
+    CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, LARGE_PAYLOAD, MAX_CALLBACK_TIMEOUTS, OUTCOME_HIGH_WATER, Settings,
 };
 
 /// Callbacks that are with the thread at once: enough that it need not wait for the event loop.
@@ -205,7 +205,7 @@ impl Callbacks {
         let model = self.model(&task);
         let is_only_passed_on = model.callback.is_none() && model.final_callback.is_none();
         let ran = Some(ran);
-        if is_only_passed_on && result.len() < LARGE {
+        if is_only_passed_on && result.len() < LARGE_PAYLOAD {
             self.reported += 1;
             uplink.put(&FromDispatcher::Outcome {
                 id: task.id,
@@ -347,7 +347,7 @@ impl Callbacks {
         if last && self.switched_off.insert(model) {
             let name = &self.model(&finished.task).name;
             let text = format!(
-                "the callbacks of model {name:?} timed out {CALLBACK_STRIKES} times in a row: they are switched off"
+                "the callbacks of model {name:?} timed out {MAX_CALLBACK_TIMEOUTS} times in a row: they are switched off"
             );
             uplink.put(&FromDispatcher::Warning(&text));
         }
@@ -373,7 +373,7 @@ impl Callbacks {
         *abandoned += 1;
         let models = &self.guests[guest as usize].info.models;
         // Each costs a thread that may compute on, and its memory: so much harm a guest may do to itself.
-        let warning = if *abandoned == CALLBACK_STRIKES {
+        let warning = if *abandoned == MAX_CALLBACK_TIMEOUTS {
             let all = 0..models.len() as u32;
             self.switched_off.extend(all.map(|model| (guest, model)));
             "callbacks of one guest could not be ended, again and again: all of its callbacks are switched off"

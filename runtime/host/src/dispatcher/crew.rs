@@ -34,9 +34,9 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::{Grants, OpenDir};
 use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
 use mpwasm_types::outcome::{Attempt, Failure};
-use mpwasm_types::plan::Plan;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{MAX_FILES, MAX_NOTE, MAX_TRIED_MESSAGE, Settings, Terminals};
+use mpwasm_types::sandbox_options::SandboxOptions;
+use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_FILES, MAX_NOTE, Settings, Terminals};
 use mpwasm_types::time::Time;
 
 // Each offer of the scheduler has a slot of its own in the page.
@@ -88,7 +88,7 @@ pub struct Crew {
     /// What commands read, the worker's that runs one.
     stdin: Option<OwnedFd>,
     /// The walls around each worker.
-    jail: Option<Plan>,
+    jail: Option<SandboxOptions>,
     /// With which workers are started such that they die first.
     score: Option<OomScore>,
     /// By number.
@@ -149,7 +149,7 @@ impl Crew {
         stdin: Option<OwnedFd>,
         terminals: Terminals,
         dirs: Dirs,
-        jail: Option<Plan>,
+        jail: Option<SandboxOptions>,
         score: Option<OomScore>,
         tells: bool,
     ) -> Self {
@@ -540,7 +540,7 @@ pub fn attempt(task: &Task, ran: &Ran, failure: &Failure) -> Attempt {
     Attempt {
         attempt: task.attempt,
         kind: failure.kind,
-        message: cut(&failure.message, MAX_TRIED_MESSAGE).to_owned(),
+        message: cut(&failure.message, MAX_ATTEMPT_MESSAGE).to_owned(),
         worker: ran.worker,
         pid: ran.pid,
         run_us: u64::try_from(ran.run.as_micros()).unwrap_or(u64::MAX),

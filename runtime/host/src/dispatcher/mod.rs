@@ -38,8 +38,8 @@ use mpwasm_sandbox::jail::OomScore;
 use mpwasm_sandbox::scratch;
 use mpwasm_types::grants::{Granted, OpenDir};
 use mpwasm_types::guest_info::GuestInfo;
-use mpwasm_types::plan::Plan;
 use mpwasm_types::role::Role;
+use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Settings, Terminals};
 
 /// A re-executed copy of the binary becomes the dispatcher here. Returns when the pool is over: with the reason,
@@ -70,7 +70,7 @@ pub struct Start {
     /// What tasks get beside their args.
     granted: Granted,
     /// The walls to be built around this process and its workers.
-    pub jail: Option<Plan>,
+    pub jail: Option<SandboxOptions>,
     /// Whether the parent wants to know what becomes of workers.
     events: bool,
 }

@@ -40,15 +40,15 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::outcome::{LogLevel, Stream};
-use mpwasm_types::plan::Plan;
-use mpwasm_types::settings::{MAX_NOTE, OWN_FILES, WATCHDOG_GRACE};
+use mpwasm_types::sandbox_options::SandboxOptions;
+use mpwasm_types::settings::{BASE_DESCRIPTORS, MAX_NOTE, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
 
 /// What the dispatcher sends before the first task.
 struct Start {
     engine: EngineSettings,
     home: Home,
-    jail: Option<Plan>,
+    jail: Option<SandboxOptions>,
     control: OwnedFd,
     page: Page,
     stdin: Option<OwnedFd>,
@@ -197,7 +197,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         }
     }
     if has_files {
-        process::limit_files(u64::from(max_files) + u64::from(OWN_FILES)).map_err(text)?;
+        process::limit_files(u64::from(max_files) + u64::from(BASE_DESCRIPTORS)).map_err(text)?;
     }
     let for_tasks = Arc::clone(&shared);
     let backstop = Backstop::new(jail.is_some());

@@ -23,7 +23,7 @@ use mpwasm_system::clock::thread_cpu;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::LARGE;
+use mpwasm_types::settings::LARGE_PAYLOAD;
 use mpwasm_types::time::Time;
 
 /// The ending of a task that took so much of the processor is sent at once: a system call is nothing beside it. Shorter
@@ -184,7 +184,11 @@ impl Run<'_> {
             }
         }
         // It is sent from where it is.
-        let large = report.ending.as_ref().ok().filter(|json| json.len() >= LARGE);
+        let large = report
+            .ending
+            .as_ref()
+            .ok()
+            .filter(|json| json.len() >= LARGE_PAYLOAD);
         let ending = match &report.ending {
             Ok(_) if large.is_some() => Ending::Ok(&[]),
             Ok(json) => Ending::Ok(json.as_bytes()),

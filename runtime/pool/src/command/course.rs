@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use mpwasm_types::settings::UNTAKEN_OUTPUT;
+use mpwasm_types::settings::UNREAD_OUTPUT_TIMEOUT;
 use mpwasm_types::time::Time;
 
 /// Why the delivery of a child's output ended early.
@@ -66,7 +66,7 @@ impl Course {
     /// Until when a wait for somebody who takes its output may last, that begins now.
     pub fn patience(&self) -> Time {
         let deadline = self.deadline.get().copied().unwrap_or(Time::NEVER) + self.pauses().total;
-        deadline.max(clock::now()) + UNTAKEN_OUTPUT
+        deadline.max(clock::now()) + UNREAD_OUTPUT_TIMEOUT
     }
 
     /// Stops the clock of the deadline.

@@ -1,7 +1,7 @@
 //! What a child logs, and what mpwasm has to say about it, on its way to `tracing`.
 //!
 //! A subscriber may be slow, or write to what nobody reads; neither may keep the child from its end, or its owner from
-//! seeing that. So a thread of its own hands the lines on. Those that wait are bounded by [`MAX_UNTAKEN_LOG`]: a dispatcher
+//! seeing that. So a thread of its own hands the lines on. Those that wait are bounded by [`MAX_UNREAD_LOG`]: a dispatcher
 //! that was taken over may warn without end.
 
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use crate::pool::{LogLine, Source};
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::outcome::LogLevel;
-use mpwasm_types::settings::{MAX_UNTAKEN_LOG, UNTAKEN_OUTPUT};
+use mpwasm_types::settings::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
 
 /// See the module. The thread is started with the first line.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl Journal {
         }
         let Some(thread) = &self.0 else { return };
         let cost = entry.cost();
-        if thread.waiting.load(Ordering::Relaxed) + cost > MAX_UNTAKEN_LOG {
+        if thread.waiting.load(Ordering::Relaxed) + cost > MAX_UNREAD_LOG {
             return;
         }
         thread.waiting.fetch_add(cost, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl Journal {
     pub fn finish(&mut self) {
         if let Some(Thread { entries, done, .. }) = self.0.take() {
             drop(entries);
-            let _ = done.recv_timeout(UNTAKEN_OUTPUT);
+            let _ = done.recv_timeout(UNREAD_OUTPUT_TIMEOUT);
         }
     }
 }
@@ -117,7 +117,7 @@ fn start() -> Option<Thread> {
             let cost = entry.cost();
             match entry {
                 Entry::Line(line) => line.trace(),
-                Entry::Warning(text) => tracing::warn!("{}", inert(&text)),
+                Entry::Warning(text) => tracing::warn!("{}", escape(&text)),
             }
             untaken.fetch_sub(cost, Ordering::Relaxed);
         }

@@ -42,7 +42,7 @@
 //! written is no reason for that.
 //!
 //! A stream that is a terminal, inherited or as a file, is one for the child, too: most programs then write each line when
-//! it is whole, so that a dialogue works. What is written to a terminal is made [inert](mpwasm_types::escape) all the same.
+//! it is whole, so that a dialogue works. What is written to a terminal is [escaped](mpwasm_types::escape) all the same.
 
 mod child;
 mod course;

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use mpwasm_types::escape::inert_bytes;
+use mpwasm_types::escape::escape_bytes;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -17,12 +17,12 @@ impl Screen {
         let mut text = mem::take(&mut self.torn);
         text.extend_from_slice(bytes);
         self.torn = text.split_off(text.len() - torn(&text));
-        inert_bytes(&text).into_owned()
+        escape_bytes(&text).into_owned()
     }
 
     /// What is left when nothing more comes.
     pub fn finish(&mut self) -> Vec<u8> {
-        inert_bytes(&mem::take(&mut self.torn)).into_owned()
+        escape_bytes(&mem::take(&mut self.torn)).into_owned()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::course::Cut;
 use crate::error::Error;
 use mpwasm_types::escape::Untrusted;
-use mpwasm_types::escape::inert_bytes;
+use mpwasm_types::escape::escape_bytes;
 use mpwasm_types::outcome::{Failure, Kind, Outcome, TaskError, Usage};
 
 /// Bytes of the end of stderr that an error shows.
@@ -158,7 +158,7 @@ fn tail(stderr: &[u8]) -> String {
     if end.is_empty() {
         return String::new();
     }
-    let text = String::from_utf8_lossy(&inert_bytes(end)).replace('\n', "\\n");
+    let text = String::from_utf8_lossy(&escape_bytes(end)).replace('\n', "\\n");
     format!("; its stderr ends with: {text}")
 }
 

@@ -41,7 +41,7 @@ enum Origin {
 }
 
 /// Where a child's stdout or stderr goes. It is made `from` [`Stdio`], a file, or the writing end of a pipe. All of them get
-/// what the child wrote, byte for byte, but a terminal, which gets it made [inert](mpwasm_types::escape).
+/// what the child wrote, byte for byte, but a terminal, which gets it [escaped](mpwasm_types::escape).
 #[derive(Debug)]
 pub struct Sink(Destination);
 

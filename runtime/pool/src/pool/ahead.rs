@@ -1,7 +1,7 @@
 //! How far a map runs ahead of those who take its outcomes.
 
 use super::sorter::Sorter;
-use mpwasm_types::settings::MAX_AHEAD;
+use mpwasm_types::settings::MAX_INPUTS_AHEAD;
 
 /// Tasks that are pushed together, when there is enough to do meanwhile.
 const BATCH: usize = 64;
@@ -37,7 +37,7 @@ impl Ahead {
     fn limit(&self, sorter: &Sorter) -> u64 {
         match self.fixed {
             Some(fixed) => fixed.max(self.chunk_size) as u64,
-            None => (sorter.taken() / 4).min(MAX_AHEAD).max(self.busy()),
+            None => (sorter.taken() / 4).min(MAX_INPUTS_AHEAD).max(self.busy()),
         }
     }
 

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::error::Error;
 use mpwasm_host::guest_thread::no_stack;
 use mpwasm_types::settings::{
-    Jail, LARGEST_STACK, LARGEST_TABLE, LEAST_STACK, MAX_SIZE, OWN_FILES, Settings, thread_stack,
+    BASE_DESCRIPTORS, Jail, MAX_STACK, MAX_TABLE_ELEMENTS, MAX_WORKERS, MIN_STACK, Settings, thread_stack,
 };
 
 /// Checks settings: whether they make sense, and whether this process can have what they ask for.
@@ -49,8 +49,8 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
     }
     check_resources(settings)?;
     settings.grants.check().map_err(Error::BadSetting)?;
-    if settings.size > MAX_SIZE {
-        return bad(&format!("a pool has at most {MAX_SIZE} workers"));
+    if settings.size > MAX_WORKERS {
+        return bad(&format!("a pool has at most {MAX_WORKERS} workers"));
     }
     // What is printed as it comes is never in one place.
     let max_output = if settings.capture { settings.max_output } else { 0 };
@@ -65,7 +65,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
 fn check_resources(settings: &Settings) -> Result<(), Error> {
     let bad = |what: String| Err(Error::BadSetting(what));
     let stack = settings.stack;
-    if !(LEAST_STACK..=LARGEST_STACK).contains(&stack) {
+    if !(MIN_STACK..=MAX_STACK).contains(&stack) {
         return bad(format!(
             "a guest's stack of {stack} bytes (--stack) is not between 64 KiB and 4 GiB"
         ));
@@ -80,15 +80,15 @@ fn check_resources(settings: &Settings) -> Result<(), Error> {
             Err(error) => return bad(no_stack(stack, &error)),
         }
     }
-    if settings.max_table > LARGEST_TABLE {
+    if settings.max_table > MAX_TABLE_ELEMENTS {
         return bad(format!(
-            "tables of {} elements (--max-table) are larger than any that the engine has: {LARGEST_TABLE}",
+            "tables of {} elements (--max-table) are larger than any that the engine has: {MAX_TABLE_ELEMENTS}",
             settings.max_table
         ));
     }
     if let Some(files) = settings.max_files {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
-        let most = hard.saturating_sub(u64::from(OWN_FILES));
+        let most = hard.saturating_sub(u64::from(BASE_DESCRIPTORS));
         if u64::from(files) > most {
             return bad(format!(
                 "a task can't have {files} files open (--max-files): this process may have {hard} descriptors (ulimit \

@@ -13,10 +13,10 @@ use mpwasm_sandbox::jail::MemoryGroup;
 use mpwasm_system::inherited::explained;
 use mpwasm_system::limit_names::explain;
 use mpwasm_system::poll::set_nonblocking;
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::exit_status::describe_exit;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::REAP_PATIENCE;
+use mpwasm_types::settings::REAP_TIMEOUT;
 
 /// How long a child may take to say hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ impl OneJob {
 impl Drop for OneJob {
     fn drop(&mut self) {
         let by_itself = self.process.try_reap().map(describe_exit);
-        let end = by_itself.unwrap_or_else(|| match self.process.end(REAP_PATIENCE) {
+        let end = by_itself.unwrap_or_else(|| match self.process.end(REAP_TIMEOUT) {
             Some(status) => format!("its job was over, {}", describe_exit(status)),
             None => "it did not end after SIGKILL".to_owned(),
         });
@@ -115,7 +115,7 @@ impl LastWords {
         let words = String::from_utf8_lossy(&words);
         match words.trim() {
             "" => end,
-            words => format!("{end}: {}", inert(words)),
+            words => format!("{end}: {}", escape(words)),
         }
     }
 }

@@ -29,10 +29,10 @@ use mpwasm_system::memory_file::sealed_memory;
 use mpwasm_system::poll::poll_until;
 use mpwasm_system::standard_descriptors;
 use mpwasm_types::engine_settings::EngineSettings;
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{ANNOUNCED_COMPILATION, ANSWER_PATIENCE, MAX_GUEST_FILE, Settings};
+use mpwasm_types::settings::{COMPILE_NOTICE_DELAY, MAX_GUEST_FILE, REPLY_TIMEOUT, Settings};
 use mpwasm_types::time::Time;
 
 /// The target under which `tracing` knows of a compilation that takes longer than a second: one event at level `INFO`.
@@ -123,7 +123,7 @@ fn look_up_or_compile(
         let started = clock::now();
         let verdict = run_compiler(executable, settings, name, bytes, is_kept)?;
         let took = clock::now().since(started);
-        tracing::debug!("{}: compiled in {} ms", inert(name), took.as_millis());
+        tracing::debug!("{}: compiled in {} ms", escape(name), took.as_millis());
         Ok(verdict)
     };
     let Some(cache) = cache else {
@@ -132,12 +132,12 @@ fn look_up_or_compile(
     let key = match Key::of(executable, &engine, bytes) {
         Ok(key) => key,
         Err(why) => {
-            tracing::debug!("{}: the cache is not used: {why}", inert(name));
+            tracing::debug!("{}: the cache is not used: {why}", escape(name));
             return compile(false);
         }
     };
     if let Some(compiled) = cache.load(&key) {
-        tracing::debug!("{}: taken from the cache", inert(name));
+        tracing::debug!("{}: taken from the cache", escape(name));
         let info = with_limits(compiled.info.clone(), &engine);
         return Ok(match info.refusals.is_empty() {
             true => Verdict::Accepted(compiled),
@@ -263,7 +263,7 @@ impl<'a> Compiler<'a> {
     fn wait(&mut self) -> Result<(), String> {
         let mut until = self.started + self.timeout;
         let mut is_last = false;
-        let announce = self.started + ANNOUNCED_COMPILATION;
+        let announce = self.started + COMPILE_NOTICE_DELAY;
         while !self.channel.inbox().has_frame() {
             let wake = match self.is_to_be_announced {
                 true => until.min(announce),
@@ -282,7 +282,7 @@ impl<'a> Compiler<'a> {
                 Filled::Some if self.channel.inbox().has_frame() => {}
                 Filled::Some if !is_last && clock::now() >= until => {
                     is_last = true;
-                    until = clock::now() + ANSWER_PATIENCE;
+                    until = clock::now() + REPLY_TIMEOUT;
                 }
                 _ if clock::now() >= until => return Err(self.too_slow()),
                 _ if self.is_to_be_announced && clock::now() >= announce => self.announce(),
@@ -303,7 +303,7 @@ impl<'a> Compiler<'a> {
         tracing::info!(
             target: COMPILATION_TARGET,
             "compiling {} ({}) takes a while{kept}",
-            inert(name),
+            escape(name),
             ByteSize(bytes as u64)
         );
     }

@@ -23,7 +23,7 @@ use mpwasm_protocol::messages::Pushed;
 use mpwasm_system::inherited;
 use mpwasm_system::inherited::shielded;
 use mpwasm_system::poll::poll_until;
-use mpwasm_types::settings::KEPT_BUFFER;
+use mpwasm_types::settings::MAX_RETAINED_BUFFER;
 use mpwasm_types::time::Time;
 
 /// At this size a batch is written.
@@ -181,7 +181,7 @@ impl Feed {
             }
         }
         self.batch.clear();
-        if self.batch.capacity() > KEPT_BUFFER {
+        if self.batch.capacity() > MAX_RETAINED_BUFFER {
             self.batch = Vec::new();
         }
     }

@@ -21,7 +21,7 @@ use mpwasm_sandbox::jail;
 use mpwasm_sandbox::scratch;
 use mpwasm_types::escape::Untrusted;
 use mpwasm_types::grants::{Access, DirGrant, Grants};
-use mpwasm_types::plan::Plan;
+use mpwasm_types::sandbox_options::SandboxOptions;
 
 /// File systems whose files are the kernel itself: its processes, devices and settings, and those who can write there need
 /// no hole in any wall.
@@ -60,7 +60,11 @@ const KERNELS_OWN: [&str; 26] = [
 /// [`Error::Grant`] for one that is no directory, that these processes can't enter, that is on or with a file system of
 /// the kernel's own, or that lets tasks change what is trusted; [`Error::BadSetting`] when there can't be scratch directories;
 /// [`Error::Io`] when it can't be tried.
-pub fn open(grants: &Grants, plan: Option<&Plan>, trusted: &Trusted) -> Result<Vec<OwnedFd>, Error> {
+pub fn open(
+    grants: &Grants,
+    plan: Option<&SandboxOptions>,
+    trusted: &Trusted,
+) -> Result<Vec<OwnedFd>, Error> {
     if let Some(size) = grants.tmp {
         let tried = scratch::try_to_make(size, plan.and_then(|plan| plan.user))?;
         tried.map_err(|errno| {
@@ -153,7 +157,7 @@ fn may_not_mount(errno: Errno) -> bool {
 }
 
 /// Opens a directory. Returns the mounts by which it was judged, too.
-fn open_one(dir: &DirGrant, plan: Option<&Plan>) -> Result<(OwnedFd, Mounts), Error> {
+fn open_one(dir: &DirGrant, plan: Option<&SandboxOptions>) -> Result<(OwnedFd, Mounts), Error> {
     let refused = |why| refused(dir, why);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let fd = open_path(dir.host(), flags, Mode::empty()).map_err(|errno| refused(errno.desc().to_owned()))?;

@@ -20,7 +20,7 @@ use mpwasm_system::poll::poll_until;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::outcome::Stream;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{DISPATCHER_GRACE, LEAST_PROGRESS, LOG_LINE_COST};
+use mpwasm_types::settings::{DISPATCHER_GRACE, LOG_LINE_COST, MIN_PROGRESS};
 use mpwasm_types::task_line::TaskLine;
 use mpwasm_types::time::Time;
 
@@ -146,7 +146,7 @@ impl Run<'_> {
                     "it neither pushed nor returned within {timeout}, and was killed"
                 )));
             }
-            let pieces = channel.inbox().begun() / LEAST_PROGRESS;
+            let pieces = channel.inbox().begun() / MIN_PROGRESS;
             if channel.fill()? == Filled::Closed {
                 let end = words.describe(&mut process);
                 return Ok(Some(format!("its process ended early ({end})")));
@@ -156,7 +156,7 @@ impl Run<'_> {
                 return Ok(why);
             }
             let has_pushed = self.pushed > pushed;
-            let more_came = channel.inbox().begun() / LEAST_PROGRESS > pieces;
+            let more_came = channel.inbox().begun() / MIN_PROGRESS > pieces;
             late = clock.is_up_after(has_pushed, more_came, begin, clock::now());
         }
     }

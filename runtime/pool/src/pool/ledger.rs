@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::pool::chunk;
 use mpwasm_protocol::messages::Ran;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
-use mpwasm_types::settings::{MAX_EXPOSURES, MAX_TRIED_MESSAGE, MAX_TRIED_MESSAGES};
+use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_WORKER_DEATHS};
 use mpwasm_types::time::Time;
 
 /// A task that has not ended. There can be some hundred thousand of them, so what few have is behind a pointer.
@@ -203,14 +203,14 @@ impl Ledger {
         let mut entries = self.entries();
         let (told, runs) = if let Some(pending) = entries.pending.get_mut(id) {
             // A worker that dies may have run it, and that is no attempt.
-            let runs = 1 + u64::from(pending.retries) + u64::from(MAX_EXPOSURES);
+            let runs = 1 + u64::from(pending.retries) + u64::from(MAX_WORKER_DEATHS);
             (&mut pending.extras.get_or_insert_default().told, runs)
         } else {
             let (&first, chunk) = entries.chunks.range_mut(..=id).next_back()?;
             if !chunk.has(id - first) {
                 return None;
             }
-            let runs = (1 + u64::from(MAX_EXPOSURES)).saturating_mul(chunk.items());
+            let runs = (1 + u64::from(MAX_WORKER_DEATHS)).saturating_mul(chunk.items());
             (chunk.told(), runs)
         };
         *told = told.saturating_add(bytes);
@@ -221,14 +221,14 @@ impl Ledger {
     /// together have a bound: what is more of them is cut.
     pub fn tried(&self, id: u64, mut attempt: Attempt) -> bool {
         let mut entries = self.entries();
-        let room = MAX_TRIED_MESSAGES - entries.tried;
+        let room = MAX_ATTEMPT_MESSAGES - entries.tried;
         let Some(pending) = entries.pending.get_mut(id) else {
             return false;
         };
         let fits = attempt.attempt == pending.attempt() && attempt.attempt <= pending.retries;
         if fits {
             let message = &mut attempt.message;
-            message.truncate(message.floor_char_boundary(MAX_TRIED_MESSAGE.min(room)));
+            message.truncate(message.floor_char_boundary(MAX_ATTEMPT_MESSAGE.min(room)));
             message.shrink_to_fit();
             let bytes = message.len();
             pending.extras.get_or_insert_default().tried.push(attempt);

@@ -9,9 +9,9 @@ use std::fmt;
 use std::io::{self, BufWriter, Write};
 
 use super::report::{Output, Source};
-use mpwasm_types::escape::{inert, inert_bytes};
+use mpwasm_types::escape::{escape, escape_bytes};
 use mpwasm_types::outcome::Stream;
-use mpwasm_types::settings::MAX_UNFINISHED;
+use mpwasm_types::settings::MAX_PARTIAL_LINES;
 
 /// An unfinished line goes out in parts of this size, bytes, so that it cannot grow without bound.
 const PART: usize = 4 << 10;
@@ -61,8 +61,10 @@ impl Target {
         if self.terminal {
             for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                 match line.strip_suffix(b"\n") {
-                    Some(text) => self.writer.write_all(&[&inert_bytes(text)[..], b"\n"].concat())?,
-                    None => self.writer.write_all(&inert_bytes(line))?,
+                    Some(text) => self
+                        .writer
+                        .write_all(&[&escape_bytes(text)[..], b"\n"].concat())?,
+                    None => self.writer.write_all(&escape_bytes(line))?,
                 }
             }
         } else {
@@ -145,7 +147,7 @@ impl Prints {
         if !rest.is_empty() {
             let mut line = remove(&mut self.unfinished, &mut self.held, origin).unwrap_or_default();
             line.extend_from_slice(rest);
-            let part = if self.held + cost(&line) > MAX_UNFINISHED {
+            let part = if self.held + cost(&line) > MAX_PARTIAL_LINES {
                 line.len()
             } else if line.len() >= PART {
                 whole_characters(&line)
@@ -205,7 +207,7 @@ impl Prints {
     pub fn line(&mut self, text: &str) -> io::Result<()> {
         let target = self.targets.of(Stream::Stderr);
         target.end_line()?;
-        target.writer.write_all(format!("{}\n", inert(text)).as_bytes())
+        target.writer.write_all(format!("{}\n", escape(text)).as_bytes())
     }
 
     /// Hands on all that was gathered, finished lines or not.
@@ -474,11 +476,11 @@ mod tests {
     #[test]
     fn unfinished_lines_of_all_tasks_together_are_bounded() {
         let mut p = Printed::apart(false);
-        let tasks = (2 * MAX_UNFINISHED / 1000) as u64;
+        let tasks = (2 * MAX_PARTIAL_LINES / 1000) as u64;
         for id in 0..tasks {
             p.task(id, Stdout, &[b'x'; 1000]);
         }
-        assert!(p.prints.held <= MAX_UNFINISHED);
+        assert!(p.prints.held <= MAX_PARTIAL_LINES);
         let held: usize = p.prints.unfinished.values().map(cost).sum();
         assert_eq!(p.prints.held, held);
         p.prints.end_all().unwrap();

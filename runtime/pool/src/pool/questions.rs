@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use mpwasm_protocol::messages::Answer;
-use mpwasm_types::settings::ANSWER_PATIENCE;
+use mpwasm_types::settings::REPLY_TIMEOUT;
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Questions {
         let waiting = |state: &mut State| !state.ended && matches!(state.open.get(&question), Some(None));
         let (mut state, _) = self
             .changed
-            .wait_timeout_while(self.state(), ANSWER_PATIENCE, waiting)
+            .wait_timeout_while(self.state(), REPLY_TIMEOUT, waiting)
             .unwrap_or_else(PoisonError::into_inner);
         match state.open.remove(&question).flatten() {
             Some(answer) => Ok(answer),

@@ -30,7 +30,7 @@ use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::jail::MemoryGroup;
 use mpwasm_system::poll::poll_until;
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::exit_status::describe_exit;
 use mpwasm_types::outcome::{Failure, Kind, Outcome, Stream};
 use mpwasm_types::role::Role;
@@ -238,7 +238,7 @@ impl Hearing<'_> {
                     "task {id}: attempt {} ended as {}, and is followed by another: {}",
                     attempt.attempt,
                     attempt.kind,
-                    inert(&attempt.message)
+                    escape(&attempt.message)
                 );
                 // What it printed last ends here: the next attempt begins anew.
                 end_output(shared, Source::Task(id));
@@ -324,7 +324,7 @@ impl Hearing<'_> {
             FromDispatcher::Event(event) => {
                 let (task, attempt) = event.task.unzip();
                 let (worker, pid) = (event.worker, event.pid);
-                tracing::debug!(worker, pid, task, attempt, "worker {}", inert(&event.what));
+                tracing::debug!(worker, pid, task, attempt, "worker {}", escape(&event.what));
             }
             FromDispatcher::Failed(why) => {
                 self.failure.get_or_insert_with(|| why.to_owned());
@@ -339,7 +339,7 @@ impl Hearing<'_> {
     /// that of a source that has ended, or never existed, would be kept for ever. Output may also wait in a file
     /// (`--keep-order`) or stay in one (`--results-dir`), so the bytes of each source are bounded.
     fn check_told(&self, source: Source, bytes: usize) -> Result<(), String> {
-        let (bytes, cap) = (bytes as u64, self.shared.settings.told_cap());
+        let (bytes, cap) = (bytes as u64, self.shared.settings.attempt_output_cap());
         let of = match source {
             Source::Task(id) | Source::Callback(id) => self.shared.ledger.count_told(id, bytes, cap),
             Source::FinalCallback { guest, model } => {
@@ -452,7 +452,7 @@ pub fn pass_on_diagnostics(pipe: PipeReader) {
         }
         count += 1;
         if count <= DIAGNOSTICS_PER_SECOND {
-            tracing::warn!("{}", inert(String::from_utf8_lossy(&line).trim_end()));
+            tracing::warn!("{}", escape(String::from_utf8_lossy(&line).trim_end()));
         }
     }
 }

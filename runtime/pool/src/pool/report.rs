@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tracing::Level;
 
 pub use mpwasm_protocol::messages::Source;
-use mpwasm_types::escape::inert;
+use mpwasm_types::escape::escape;
 use mpwasm_types::outcome::{LogLevel, Outcome, Stream};
 
 /// A piece of what a guest printed, as it printed it.
@@ -47,7 +47,7 @@ impl LogLine<'_> {
     pub fn trace(&self) {
         macro_rules! at {
             ($level:ident) => {{
-                let text = &*inert(self.text);
+                let text = &*escape(self.text);
                 let (task, callback) = match self.source {
                     Source::Task(id) => (Some(id), None),
                     Source::Callback(id) => (None, Some(id)),
@@ -76,7 +76,7 @@ impl LogLine<'_> {
 /// call the pool or wait for one of its tasks: both may wait for it.
 ///
 /// What it is given comes from guests: make it inert before it reaches a terminal or a text log
-/// ([`inert`](mpwasm_types::escape)).
+/// ([escaped](mpwasm_types::escape)).
 ///
 /// ```no_run
 /// use std::io;

@@ -9,7 +9,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::JailError;
 use mpwasm_types::grants::Access;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{MAX_ENVIRONMENT, MAX_EXPORT_NAME, MAX_LOADED_GUESTS, MAX_MODELS, OWN_FILES};
+use mpwasm_types::settings::{
+    BASE_DESCRIPTORS, MAX_ENVIRONMENT, MAX_EXPORT_NAME, MAX_LOADED_GUESTS, MAX_MODELS,
+};
 
 /// Largest file that a dispatcher may make: the memory file with what a worker has to know at its start, which is mostly the
 /// names of its guests' exports and its environment.
@@ -55,7 +57,7 @@ pub fn no_more(role: Role, files: Option<Access>) -> Result<(), JailError> {
             // A worker whose tasks have files has set the limit for these itself, and can't raise it any more.
             let most = match files {
                 Some(_) => getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(now, _)| now),
-                None => u64::from(OWN_FILES),
+                None => u64::from(BASE_DESCRIPTORS),
             };
             limit("descriptors", Resource::RLIMIT_NOFILE, most)?;
             // For root the kernel does not count; then seccomp stands alone, which has no clone.

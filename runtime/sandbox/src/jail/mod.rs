@@ -28,7 +28,7 @@
 //! A worker is started by the dispatcher and so lives behind the dispatcher's walls too, which must therefore let
 //! through what a worker needs for its start. What that means for a dispatcher that was taken over is in SECURITY.md.
 //!
-//! The parent decides what is built ([`Plan`]). A child that can't build what the plan names does not run. What only a
+//! The parent decides what is built ([`SandboxOptions`]). A child that can't build what the plan names does not run. What only a
 //! child would find out otherwise, the parent has a copy of itself try before it starts one ([`probe`](mpwasm_system::probe)): whether a
 //! directory can be entered behind the walls, whether there can be scratch directories or namespaces. Around all of a pool's
 //! children it puts a limit of memory ([`MemoryGroup`]), where the machine lets it.
@@ -45,8 +45,8 @@ pub mod violation;
 use mpwasm_system::process;
 use mpwasm_system::process::die_with_starter;
 use mpwasm_types::grants::OpenDir;
-use mpwasm_types::plan::Plan;
 use mpwasm_types::role::Role;
+use mpwasm_types::sandbox_options::SandboxOptions;
 
 pub use limits::{OomScore, processor_time};
 pub use memory::MemoryGroup;
@@ -76,7 +76,7 @@ impl JailError {
 /// When a wall of the plan can't be built, or the process has more than one thread: it must not run anything then.
 pub fn shut_in<'a>(
     role: Role,
-    plan: &Plan,
+    plan: &SandboxOptions,
     dirs: impl IntoIterator<Item = &'a OpenDir>,
 ) -> Result<(), JailError> {
     one_thread()?;
@@ -112,7 +112,7 @@ fn one_thread() -> Result<(), JailError> {
 ///
 /// # Errors
 /// As [`shut_in`].
-pub fn lock(role: Role, plan: &Plan) -> Result<(), JailError> {
+pub fn lock(role: Role, plan: &SandboxOptions) -> Result<(), JailError> {
     limits::no_more(role, plan.files)?;
     privileges::not_dumpable()?;
     if plan.seccomp {

@@ -1,7 +1,7 @@
 //! Which walls there are, which of them this machine has, and which are to be built.
 
 use super::memory::MemoryGroup;
-use mpwasm_types::plan::Plan;
+use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Jail, User};
 
 /// One wall of the jail: what stands around each process of a pool beside WebAssembly.
@@ -119,8 +119,8 @@ impl Layer {
 
 /// Returns what this machine can build of what was asked for; `None` when nothing was.
 #[must_use]
-pub fn plan(jail: Jail, user: Option<User>) -> Option<Plan> {
-    (jail != Jail::Off).then(|| Plan {
+pub fn plan(jail: Jail, user: Option<User>) -> Option<SandboxOptions> {
+    (jail != Jail::Off).then(|| SandboxOptions {
         landlock: landlock_abi().is_some(),
         seccomp: has_seccomp(),
         user,

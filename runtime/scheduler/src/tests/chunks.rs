@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::super::{Exit, Fault, Io, KillReason, OfferId, RetireReason, Run, Scheduler, Task, WorkerId};
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{DISPATCHER_GRACE, LARGE};
+use mpwasm_types::settings::{DISPATCHER_GRACE, LARGE_PAYLOAD};
 use mpwasm_types::time::Time;
 
 const W0: WorkerId = WorkerId(0);
@@ -145,7 +145,7 @@ fn what_is_left_of_a_chunk_is_offered_again_with_its_own_args() {
     let (mut scheduler, mut io) = (Scheduler::new(1, None, false), OneWorker::new());
     scheduler.guests_loaded(1);
     start(&mut scheduler, &mut io);
-    let large = vec![b'x'; 3 * LARGE];
+    let large = vec![b'x'; 3 * LARGE_PAYLOAD];
     let each: [&[u8]; 5] = [b"[0]", b"[1]", b"[2]", b"[3]", &large];
     let mut args = Vec::new();
     each.iter().for_each(|item| items::put(&mut args, item));

@@ -1,13 +1,13 @@
 //! The rules for a pool in which something goes wrong: stalls, timeouts, deaths, cancelling and lies.
 
-use super::super::{CANCEL_PATIENCE, KillReason, RetireReason};
+use super::super::{CANCEL_TIMEOUT, KillReason, RetireReason};
 use super::crew::{Page, SOCKET};
 use super::*;
 use Behaviour::{Hangs, Kills, Runs};
 use mpwasm_types::outcome::Kind;
 use mpwasm_types::settings::{
-    CLAIM_PATIENCE, DISPATCHER_GRACE, LEAST_PROGRESS, MAX_EXPOSURES, MAX_FAILED_STARTS, REAP_PATIENCE,
-    RESPAWN_DELAY, STALL_PATIENCE, START_PATIENCE,
+    CLAIM_TIMEOUT, DISPATCHER_GRACE, MAX_FAILED_STARTS, MAX_WORKER_DEATHS, MIN_PROGRESS, REAP_TIMEOUT,
+    RESPAWN_DELAY, STALL_TIMEOUT, START_TIMEOUT,
 };
 
 // Workers that do not come up, or go
@@ -44,7 +44,7 @@ fn a_worker_that_is_not_ready_in_time_is_killed() {
     let mut pool = Pool::new(1);
     pool.load();
     pool.turn();
-    pool.sleep(START_PATIENCE);
+    pool.sleep(START_TIMEOUT);
     assert_eq!(pool.log(), [Did::Spawn(0), Did::Kill(0, KillReason::NotReady)]);
 }
 
@@ -104,7 +104,7 @@ fn a_worker_that_cannot_be_reaped_is_given_up() {
     pool.crew.process(W0).as_mut().expect("a process").wedged = true;
     pool.sleep(MS * 1000 + DISPATCHER_GRACE);
     pool.log();
-    pool.sleep(REAP_PATIENCE);
+    pool.sleep(REAP_TIMEOUT);
     assert_eq!(
         pool.log(),
         [Did::Fail(task, Kind::Timeout), Did::Abandon(0), Did::Spawn(0)]
@@ -122,7 +122,7 @@ fn a_worker_that_does_not_claim_loses_its_tasks_to_another() {
     pool.push(SHORT);
     pool.turn();
     pool.log();
-    pool.sleep(CLAIM_PATIENCE);
+    pool.sleep(CLAIM_TIMEOUT);
     assert_eq!(pool.log(), [Did::Revoke(0, 0), Did::Offer(1, 0)]);
     assert_eq!(pool.stage(0), Some(&Stage::Stalled));
     pool.work_all();
@@ -135,7 +135,7 @@ fn a_stalled_worker_serves_again_after_a_sign_of_life() {
     pool.stop(W0);
     pool.push(SHORT);
     pool.turn();
-    pool.sleep(CLAIM_PATIENCE);
+    pool.sleep(CLAIM_TIMEOUT);
     assert_eq!(pool.scheduler.queued().0, 1, "nobody else is there");
     pool.resume(W0);
     pool.work_all();
@@ -148,9 +148,9 @@ fn a_stalled_worker_without_a_sign_of_life_is_killed() {
     pool.stop(W0);
     pool.push(SHORT);
     pool.turn();
-    pool.sleep(CLAIM_PATIENCE);
+    pool.sleep(CLAIM_TIMEOUT);
     pool.log();
-    pool.sleep(STALL_PATIENCE);
+    pool.sleep(STALL_TIMEOUT);
     assert_eq!(pool.log(), [Did::Kill(0, KillReason::Stalled)]);
     pool.scheduler.drain();
     pool.finish();
@@ -163,7 +163,7 @@ fn a_stalled_worker_does_not_delay_the_end_of_the_pool() {
     pool.stop(W0);
     pool.push(SHORT);
     pool.turn();
-    pool.sleep(CLAIM_PATIENCE);
+    pool.sleep(CLAIM_TIMEOUT);
     pool.scheduler.drain();
     pool.work_all();
     assert!(pool.log().ends_with(&[
@@ -184,7 +184,7 @@ fn patience_begins_with_the_end_of_the_task_before() {
     pool.stop(W0);
     pool.turn();
     pool.log();
-    pool.sleep(CLAIM_PATIENCE - MS);
+    pool.sleep(CLAIM_TIMEOUT - MS);
     assert_eq!(pool.log(), []);
     pool.sleep(MS);
     assert_eq!(pool.log(), [Did::Revoke(0, 1)]);
@@ -204,7 +204,7 @@ fn a_worker_that_has_claimed_its_task_is_not_stalled() {
 #[test]
 fn a_worker_that_takes_large_args_in_is_waited_for() {
     let mut pool = Pool::ready(2);
-    pool.slow_down(W0, CLAIM_PATIENCE - MS);
+    pool.slow_down(W0, CLAIM_TIMEOUT - MS);
     pool.push_task(0, SHORT, MS, 16 << 20);
     pool.scheduler.drain();
     pool.finish();
@@ -223,7 +223,7 @@ fn a_worker_that_stops_while_it_takes_large_args_in_loses_them_as_soon_as_small_
     }
     pool.stop(W0);
     pool.log();
-    pool.sleep(CLAIM_PATIENCE - 50 * MS);
+    pool.sleep(CLAIM_TIMEOUT - 50 * MS);
     assert_eq!(pool.log(), [Did::Revoke(0, 0), Did::Offer(1, 0)]);
     pool.work_all();
     assert_eq!(pool.ended, [0]);
@@ -232,7 +232,7 @@ fn a_worker_that_stops_while_it_takes_large_args_in_loses_them_as_soon_as_small_
 #[test]
 fn a_worker_that_takes_args_in_as_slowly_as_it_may_does_not_hold_them_for_ever() {
     let mut pool = Pool::ready(1);
-    let bytes = 10 * LEAST_PROGRESS;
+    let bytes = 10 * MIN_PROGRESS;
     pool.push_task(0, SHORT, MS, bytes);
     pool.turn();
     pool.stop(W0);
@@ -244,20 +244,20 @@ fn a_worker_that_takes_args_in_as_slowly_as_it_may_does_not_hold_them_for_ever()
     }
     assert_eq!(pool.log(), [Did::Revoke(0, 0)]);
     let held = pool.crew.now.since(begin);
-    assert!(held <= 11 * CLAIM_PATIENCE + MS, "{held:?}");
+    assert!(held <= 11 * CLAIM_TIMEOUT + MS, "{held:?}");
     while pool.stage(0) == Some(&Stage::Stalled) {
         pool.scheduler.made_room(W0, pool.crew.now);
         pool.sleep(MS);
     }
     assert_eq!(pool.log(), [Did::Kill(0, KillReason::Stalled)]);
     let held = pool.crew.now.since(begin);
-    assert!(held <= 11 * STALL_PATIENCE + MS, "{held:?}");
+    assert!(held <= 11 * STALL_TIMEOUT + MS, "{held:?}");
 }
 
 #[test]
 fn a_stalled_worker_that_takes_in_what_was_taken_from_it_is_not_killed() {
     let mut pool = Pool::ready(1);
-    pool.slow_down(W0, CLAIM_PATIENCE + 50 * MS);
+    pool.slow_down(W0, CLAIM_TIMEOUT + 50 * MS);
     pool.push_task(0, SHORT, MS, 30 * SOCKET);
     pool.scheduler.drain();
     pool.finish();
@@ -272,7 +272,7 @@ fn stopped_workers_lose_a_task_one_after_the_other_in_no_more_than_the_usual_tim
     pool.push(SHORT);
     pool.scheduler.drain();
     pool.turn();
-    pool.sleep(7 * CLAIM_PATIENCE);
+    pool.sleep(7 * CLAIM_TIMEOUT);
     pool.work_all();
     assert_eq!(pool.ended, [0]);
 }
@@ -413,7 +413,7 @@ fn what_a_worker_sent_before_it_died_counts() {
 fn a_task_that_was_in_the_hands_of_workers_that_died_ends_as_crash() {
     let mut pool = Pool::ready(1);
     let task = pool.push(SHORT);
-    for _ in 0..MAX_EXPOSURES {
+    for _ in 0..MAX_WORKER_DEATHS {
         assert!(pool.crew.truth[task as usize].ended.is_none());
         pool.sleep(MS * 1000);
         while pool.crew.unclaimed(W0).is_empty() {
@@ -508,7 +508,7 @@ fn a_worker_whose_cancelled_task_does_not_end_is_killed() {
     pool.sleep(500 * MS);
     pool.cancel(task);
     pool.log();
-    pool.sleep(CANCEL_PATIENCE);
+    pool.sleep(CANCEL_TIMEOUT);
     assert_eq!(pool.log(), [Did::Kill(0, KillReason::Cancelled)]);
     pool.work_all();
     assert_eq!(pool.failure(task).kind, Kind::Cancelled);

@@ -2,7 +2,7 @@
 
 use super::super::RetireReason;
 use super::*;
-use mpwasm_types::settings::{MAX_OVERTAKING, RECENT_TASKS, SILENCE};
+use mpwasm_types::settings::{LONG_TASK_THRESHOLD, MAX_OVERTAKING_TIME, RECENT_TASKS};
 
 /// The guests of the worker's process, in the order in which they were chosen.
 fn guests(pool: &Pool, worker: u32) -> Vec<u32> {
@@ -150,7 +150,7 @@ fn no_stream_of_other_tasks_starves_a_task() {
     pool.load();
     let starved = push_of(&mut pool, 1, SHORT);
     let begin = pool.crew.now;
-    while pool.crew.now.since(begin) < 2 * MAX_OVERTAKING {
+    while pool.crew.now.since(begin) < 2 * MAX_OVERTAKING_TIME {
         push_all_of(&mut pool, [0, 0]);
         pool.advance(MS / 10);
         pool.turn();
@@ -175,7 +175,7 @@ fn what_waits_behind_a_long_task_gets_another_worker_with_its_guest() {
     let short = push_of(&mut pool, 5, SHORT);
     pool.work_all();
     assert!(!pool.succeeded(short), "it waits behind the long one");
-    pool.sleep(SILENCE);
+    pool.sleep(LONG_TASK_THRESHOLD);
     pool.work_all();
     assert!(pool.succeeded(short));
     assert!(!pool.succeeded(long));

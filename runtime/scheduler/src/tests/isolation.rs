@@ -1,7 +1,7 @@
 //! The rules for a pool whose worker processes are for one task each, or for some. The crew panics when one gets at
 //! more.
 
-use super::super::{KillReason, RETIRE_PATIENCE, RetireReason};
+use super::super::{KillReason, RETIRE_TIMEOUT, RetireReason};
 use super::*;
 use Behaviour::{Hangs, Kills};
 use mpwasm_types::outcome::Kind;
@@ -123,7 +123,7 @@ fn a_process_that_does_not_go_holds_nobody_up_and_is_killed() {
     pool.work_all();
     assert_eq!(pool.ended, [0, 1, 2]);
     pool.log();
-    pool.sleep(RETIRE_PATIENCE);
+    pool.sleep(RETIRE_TIMEOUT);
     assert_eq!(pool.log(), [Did::Kill(0, KillReason::Terminated)]);
     pool.work_all();
     assert_eq!(pool.scheduler.pool_failure(), None);
@@ -144,7 +144,7 @@ fn a_worker_has_at_most_two_processes() {
         (pool.stage(0), pool.stage(1)),
         (Some(&Stage::Retiring), Some(&Stage::Retiring))
     );
-    pool.sleep(RETIRE_PATIENCE);
+    pool.sleep(RETIRE_TIMEOUT);
     pool.work_all();
     assert_eq!(pool.ended, [0, 1, 2]);
 }

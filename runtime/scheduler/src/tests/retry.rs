@@ -1,6 +1,6 @@
 //! The rules for tasks that are tried again. The crew panics when one is that should not be.
 
-use super::super::CANCEL_PATIENCE;
+use super::super::CANCEL_TIMEOUT;
 use super::*;
 use Behaviour::{Fails, Hangs, Kills};
 use mpwasm_types::retry::Backoff;
@@ -230,7 +230,7 @@ fn a_running_task_that_was_cancelled_is_not_tried_again_however_it_ends() {
     });
     tasks.iter().for_each(|&task| assert!(pool.cancel(task)));
     pool.work_all();
-    pool.sleep(CANCEL_PATIENCE);
+    pool.sleep(CANCEL_TIMEOUT);
     pool.work_all();
     assert_eq!(tasks.map(|task| attempts(&pool, task)), [1, 1, 1]);
     assert_eq!(pool.scheduler.open_tasks(), 0);

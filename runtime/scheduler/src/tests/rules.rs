@@ -1,10 +1,10 @@
 //! The rules for a pool in which all goes well: who is started, who gets what, and how it ends.
 
 use super::super::window::MAX_WINDOW;
-use super::super::{KillReason, MAX_BYTES_BEHIND, MAX_UNREAD, RETIRE_PATIENCE, RetireReason, STEAL_DELAY};
+use super::super::{KillReason, MAX_BYTES_BEHIND, MAX_UNREAD, RETIRE_TIMEOUT, RetireReason, STEAL_DELAY};
 use super::crew::Page;
 use super::*;
-use mpwasm_types::settings::{CLAIM_PATIENCE, MAX_FAILED_STARTS, START_PATIENCE};
+use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_FAILED_STARTS, START_TIMEOUT};
 
 // Workers
 
@@ -16,7 +16,7 @@ fn workers_start_with_the_first_guest() {
     pool.load();
     pool.turn();
     assert_eq!(pool.log(), [Did::Spawn(0), Did::Spawn(1)]);
-    assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + START_PATIENCE));
+    assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + START_TIMEOUT));
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_drained_pool_retires_its_workers() {
             Did::Retire(1, RetireReason::NotNeeded)
         ]
     );
-    pool.sleep(RETIRE_PATIENCE);
+    pool.sleep(RETIRE_TIMEOUT);
     assert_eq!(pool.log(), [Did::Kill(1, KillReason::Terminated)]);
     pool.work_all();
     assert!(pool.scheduler.is_finished());
@@ -199,7 +199,7 @@ fn the_only_task_of_a_worker_is_not_taken_from_it() {
     pool.push(SHORT);
     pool.turn();
     pool.log();
-    pool.sleep(CLAIM_PATIENCE - MS);
+    pool.sleep(CLAIM_TIMEOUT - MS);
     assert_eq!(pool.log(), []);
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::crew::Page;
 use super::*;
 use mpwasm_types::retry::Backoff;
-use mpwasm_types::settings::{MAX_EXPOSURES, MAX_LOADED_GUESTS};
+use mpwasm_types::settings::{MAX_LOADED_GUESTS, MAX_WORKER_DEATHS};
 
 /// When tasks are tried again.
 #[derive(Clone, Debug)]
@@ -313,7 +313,7 @@ impl Pool {
                     continue;
                 }
                 let deaths = truth.deaths + truth.crashes;
-                assert!(deaths >= MAX_EXPOSURES, "task {id} was lost: {failure:?}");
+                assert!(deaths >= MAX_WORKER_DEATHS, "task {id} was lost: {failure:?}");
             }
         }
     }

@@ -4,7 +4,7 @@ use super::super::Place;
 use super::*;
 use Behaviour::{Fails, Hangs};
 use mpwasm_types::retry::Backoff;
-use mpwasm_types::settings::CLAIM_PATIENCE;
+use mpwasm_types::settings::CLAIM_TIMEOUT;
 use mpwasm_types::status::WorkerState;
 
 impl Pool {
@@ -55,7 +55,7 @@ fn a_worker_that_does_not_do_what_it_should_is_stalled_or_killed() {
     pool.stop(W0);
     pool.push(SHORT);
     pool.turn();
-    pool.sleep(CLAIM_PATIENCE);
+    pool.sleep(CLAIM_TIMEOUT);
     assert_eq!(pool.states(), [(WorkerState::Stalled, Duration::ZERO)]);
     pool.terminate();
     assert_eq!(pool.states(), [(WorkerState::Killed, Duration::ZERO)]);

@@ -22,7 +22,7 @@ use nix::sys::stat::{Mode, SFlag, fstatat, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use mpwasm_types::settings::CACHE_LEFTOVER;
+use mpwasm_types::settings::STALE_CACHE_FILE_AGE;
 
 /// What an entry's name ends in.
 const ENTRY: &str = ".guest";
@@ -172,7 +172,7 @@ impl Directory {
             self.remove(oldest)?;
             total -= oldest.bytes;
         }
-        let leftover = SystemTime::now().checked_sub(CACHE_LEFTOVER);
+        let leftover = SystemTime::now().checked_sub(STALE_CACHE_FILE_AGE);
         let leftover = leftover.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         let leftover = leftover.as_ref().map_or(0, Duration::as_secs);
         for unfinished in self.list(is_unfinished)? {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use mpwasm_system::memory_file::sealed_memory;
 use mpwasm_types::guest_info::GuestInfo;
-use mpwasm_types::settings::CACHE_LEFTOVER;
+use mpwasm_types::settings::STALE_CACHE_FILE_AGE;
 
 /// A cache in a directory that is not there yet.
 fn cache() -> (TempDir, Cache) {
@@ -280,7 +280,7 @@ fn what_a_writer_left_that_died_goes_when_it_is_old() {
     let [young, old] = ["0123456789abcdef.new", "fedcba9876543210.new"].map(|name| cache.path().join(name));
     fs::write(&young, "unfinished").unwrap();
     fs::write(&old, "unfinished").unwrap();
-    age(&old, CACHE_LEFTOVER + hours(1));
+    age(&old, STALE_CACHE_FILE_AGE + hours(1));
     cache.store(&key(2), &guest(b"two"));
     assert!(young.exists() && !old.exists());
 }

@@ -25,7 +25,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use self::place::Place;
-use mpwasm_types::settings::{DISPATCHER_MEMORY, MAX_TABLES, Settings, TABLE_ELEMENT, WORKER_OVERHEAD};
+use mpwasm_types::settings::{DISPATCHER_MEMORY, MAX_TABLES, Settings, TABLE_ELEMENT_SIZE, WORKER_OVERHEAD};
 
 /// The names of groups begin so; the process id of the parent and a number follow.
 const PREFIX: &str = "mpwasm-";
@@ -136,7 +136,7 @@ fn limit(settings: &Settings, guests: u32) -> u64 {
         .max_args
         .saturating_add(settings.max_result)
         .saturating_mul(4);
-    let tables = u64::from(settings.max_table) * u64::from(MAX_TABLES) * TABLE_ELEMENT;
+    let tables = u64::from(settings.max_table) * u64::from(MAX_TABLES) * TABLE_ELEMENT_SIZE;
     let share = settings
         .memory
         .saturating_add(settings.stack)

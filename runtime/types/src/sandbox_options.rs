@@ -7,7 +7,7 @@ use crate::settings::User;
 
 /// What is to be built around each child. The parent makes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct SandboxOptions {
     /// Whether the kernel has Landlock.
     pub landlock: bool,
     /// Whether the kernel has seccomp filters that can be put on all threads at once.
@@ -18,7 +18,7 @@ pub struct Plan {
     pub files: Option<Access>,
 }
 
-impl Plan {
+impl SandboxOptions {
     /// This plan, for the dispatcher of a pool and its workers, whose tasks may do this with files.
     #[must_use]
     pub fn with_files(self, files: Option<Access>) -> Self {
