@@ -8,18 +8,18 @@ use std::time::Duration;
 use divan::Bencher;
 
 use mpwasm_engine::Deadline;
-use mpwasm_engine::watchdog::Alarm;
+use mpwasm_engine::watchdog::WatchdogHandle;
 use mpwasm_types::time::Time;
 
 /// Arms the deadline, looks whether the watchdog has to be woken, and disarms it.
 #[divan::bench]
 fn watch(bencher: Bencher<'_, '_>) {
-    let alarm = Alarm::new(Arc::new(Deadline::new())).expect("a descriptor is left");
+    let watchdog = WatchdogHandle::new(Arc::new(Deadline::new())).expect("a descriptor is left");
     bencher.bench_local(|| {
         let at = clock::now() + Duration::from_secs(30);
-        alarm.deadline().arm(at);
-        alarm.nudge(at);
-        assert!(alarm.deadline().disarm());
+        watchdog.deadline().arm(at);
+        watchdog.wake_by(at);
+        assert!(watchdog.deadline().disarm());
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use divan::Bencher;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use mpwasm_engine::{Call, Compiled, Deadline, Executor, Export, Prints, Role, compile};
+use mpwasm_engine::{Call, Compiled, Deadline, EngineRole, Executor, Export, OutputSink, compile};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::outcome::{LogLevel, Stream};
@@ -18,7 +18,7 @@ const COPY: &str = include_str!("../pool/copy.wat");
 
 struct Nobody;
 
-impl Prints for Nobody {
+impl OutputSink for Nobody {
     fn print(&self, _: Stream, _: &[u8]) {}
     fn log(&self, _: LogLevel, _: &str) {}
 }
@@ -36,8 +36,13 @@ fn fresh_instance(bencher: Bencher<'_, '_>, bytes: usize) {
     let mut file = std::fs::File::from(file);
     file.write_all(&artifact).expect("memory");
     let deadline = Arc::new(Deadline::new());
-    let mut executor = Executor::new(Role::Worker, &settings, Arc::clone(&deadline), Arc::new(Nobody))
-        .expect("the settings are valid");
+    let mut executor = Executor::new(
+        EngineRole::Worker,
+        &settings,
+        Arc::clone(&deadline),
+        Arc::new(Nobody),
+    )
+    .expect("the settings are valid");
     executor.load(file, &info).expect("it was compiled just now");
     let input = format!("[\"{}\"]", "x".repeat(bytes));
     let call = Call {

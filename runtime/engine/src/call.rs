@@ -44,7 +44,7 @@ pub struct Call<'a> {
 
 /// How a call went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct CallReport {
     /// The result, one line of JSON (`null` for an export that has none), or why there is none.
     pub ending: Result<String, Failure>,
     /// Largest size of the instance's memory, bytes.
@@ -55,7 +55,7 @@ pub struct Report {
     pub output_truncated: bool,
 }
 
-impl Report {
+impl CallReport {
     /// The report on a call that ended so, from what its state has counted.
     pub(super) fn new(ending: Result<String, Failure>, state: &State) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Report {
     }
 
     /// The report on a call that did not even begin.
-    pub fn not_begun(failure: Failure) -> Self {
+    pub fn not_started(failure: Failure) -> Self {
         Self {
             ending: Err(failure),
             memory_peak: 0,
@@ -188,7 +188,7 @@ fn missing() -> wasmtime::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Role;
+    use crate::EngineRole;
     use crate::testing::{Rig, call, ended, guest, runnable, settings};
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::outcome::Kind;
@@ -274,7 +274,7 @@ mod tests {
             "(drop (memory.grow (i32.const 3200)))
              (loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.const 209715200)) (br $l)) (i32.const 0)",
         );
-        let mut rig = Rig::with(Role::Worker, &settings, &wat);
+        let mut rig = Rig::with(EngineRole::Worker, &settings, &wat);
         ended(Kind::Timeout, rig.timed());
     }
 

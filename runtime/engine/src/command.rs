@@ -119,11 +119,11 @@ fn named(failure: Failure) -> Failure {
 mod tests {
     use super::*;
     use crate::testing::{Rig, command, ended, invocation, settings};
-    use crate::{Report, Role};
+    use crate::{CallReport, EngineRole};
     use mpwasm_types::engine_settings::EngineSettings;
 
     /// Runs a command whose `_start` does `body`, with two arguments and five bytes of stdin.
-    fn run(body: &str) -> (Report, Rig) {
+    fn run(body: &str) -> (CallReport, Rig) {
         let mut rig = Rig::new(&command(body));
         let report = rig.command(&invocation(&["one", "two"], b"stdin"));
         (report, rig)
@@ -196,14 +196,14 @@ mod tests {
             max_output: 3,
             ..settings()
         };
-        let mut rig = Rig::with(Role::Worker, &settings, &command(&write(1, "aä€")));
+        let mut rig = Rig::with(EngineRole::Worker, &settings, &command(&write(1, "aä€")));
         let report = rig.command(&invocation(&[], b""));
         assert_eq!(
             report.ending.as_deref(),
             Ok(r#"{"exit_code":0,"stdout":"aä","stderr":""}"#)
         );
         assert!(report.output_truncated);
-        let mut rig = Rig::with(Role::Worker, &settings, &command(&write(1, "aa€")));
+        let mut rig = Rig::with(EngineRole::Worker, &settings, &command(&write(1, "aa€")));
         let report = rig.command(&invocation(&[], b""));
         assert_eq!(
             report.ending.as_deref(),
@@ -217,8 +217,9 @@ mod tests {
             max_result: 40,
             ..settings()
         };
-        let run =
-            |body: &str| Rig::with(Role::Worker, &settings, &command(body)).command(&invocation(&[], b""));
+        let run = |body: &str| {
+            Rig::with(EngineRole::Worker, &settings, &command(body)).command(&invocation(&[], b""))
+        };
         ended(Kind::Limit, run(&write(1, "twenty bytes or more")));
         ended(Kind::Limit, run(&write(1, &"x".repeat(50))));
         let failure = ended(Kind::Trap, run(&(write(1, &"x".repeat(50)) + "unreachable")));

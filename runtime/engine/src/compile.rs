@@ -18,7 +18,7 @@ use super::engine::compiler;
 use super::exports::{Refusals, brief};
 use super::load::linker;
 use super::module::{Extern, ModuleTypes, body_sizes};
-use super::output::Prints;
+use super::output::OutputSink;
 use super::state::State;
 use crate::exports;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -244,7 +244,7 @@ fn parsed(ty: &ExternType) -> FuncType {
 /// Nothing runs here, so nothing prints.
 struct NoPrints;
 
-impl Prints for NoPrints {
+impl OutputSink for NoPrints {
     fn print(&self, _: Stream, _: &[u8]) {}
     fn log(&self, _: LogLevel, _: &str) {}
 }

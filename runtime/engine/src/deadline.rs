@@ -275,7 +275,7 @@ impl Deadline {
 
     /// The third rung: `true` if `call` is still running. From then on [`disarm`](Self::disarm) returns
     /// `false`, and the caller ends the process.
-    pub fn condemn(&self, call: CallId) -> bool {
+    pub fn abandon(&self, call: CallId) -> bool {
         let running = call.0 << 2 | RUNNING;
         self.word
             .compare_exchange(
@@ -398,8 +398,8 @@ mod tests {
         let deadline = Deadline::new();
         deadline.arm(Time(0));
         let call = deadline.call().unwrap();
-        assert!(deadline.condemn(call));
-        assert!(!deadline.condemn(call), "only once");
+        assert!(deadline.abandon(call));
+        assert!(!deadline.abandon(call), "only once");
         assert!(!deadline.disarm());
         assert!(!deadline.disarm());
         deadline.arm(late());
@@ -412,9 +412,9 @@ mod tests {
         deadline.arm(Time(0));
         let call = deadline.call().unwrap();
         assert!(deadline.disarm());
-        assert!(!deadline.condemn(call));
+        assert!(!deadline.abandon(call));
         deadline.arm(late());
-        assert!(!deadline.condemn(call), "the next call is another one");
+        assert!(!deadline.abandon(call), "the next call is another one");
         assert!(deadline.disarm());
     }
 
@@ -429,7 +429,7 @@ mod tests {
             let (disarmed, condemned) = thread::scope(|scope| {
                 let watchdog = scope.spawn(|| {
                     start.wait();
-                    deadline.condemn(call)
+                    deadline.abandon(call)
                 });
                 start.wait();
                 (deadline.disarm(), watchdog.join().unwrap())

@@ -213,7 +213,7 @@ fn cut(mut text: String) -> String {
 mod tests {
     use super::*;
     use crate::testing::{Rig, ended, fails, guest, on_task_thread, run, runnable, settings};
-    use crate::{Export, Role};
+    use crate::{EngineRole, Export};
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::outcome::Kind;
     use mpwasm_types::settings::MAX_BACKTRACE;
@@ -268,7 +268,7 @@ mod tests {
              (memory.fill (i32.const 1000000) (i32.const 0x5d) (i32.const 1000000))
              (call $output_write (i32.const 0) (i32.const 2000000)) (i32.const 0)",
         );
-        let mut rig = Rig::with(Role::Worker, &settings, &wat);
+        let mut rig = Rig::with(EngineRole::Worker, &settings, &wat);
         let failure = ended(Kind::Error, rig.call(Export::Runnable, "[]"));
         assert!(failure.message.contains("nested deeper than 128"));
     }
@@ -446,7 +446,7 @@ mod tests {
                  (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 100000))))
                (i32.const 0))",
         );
-        let mut rig = Rig::with(Role::Worker, &settings, &wat);
+        let mut rig = Rig::with(EngineRole::Worker, &settings, &wat);
         let failure = ended(Kind::Fuel, rig.call(Export::Runnable, "[]"));
         assert_eq!(
             failure.message,

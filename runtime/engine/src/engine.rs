@@ -29,7 +29,7 @@ const INSTANCE_SIZE: usize = 128 << 20;
 
 /// What a process does with its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Role {
+pub enum EngineRole {
     /// Runs a fresh instance for each task, one at a time, as fast as possible. Reserves 17 GiB of address
     /// space.
     Worker,
@@ -46,11 +46,11 @@ pub(super) fn compiler(settings: &EngineSettings, parallel: bool) -> Result<Engi
 }
 
 /// The engine for `role`.
-pub(super) fn engine(role: Role, settings: &EngineSettings) -> Result<Engine, LoadError> {
+pub(super) fn engine(role: EngineRole, settings: &EngineSettings) -> Result<Engine, LoadError> {
     let mut config = config(settings);
     config.allocation_strategy(match role {
-        Role::Worker => InstanceAllocationStrategy::Pooling(pool(settings)),
-        Role::Callbacks | Role::Tasks => InstanceAllocationStrategy::OnDemand,
+        EngineRole::Worker => InstanceAllocationStrategy::Pooling(pool(settings)),
+        EngineRole::Callbacks | EngineRole::Tasks => InstanceAllocationStrategy::OnDemand,
     });
     new(&config)
 }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn every_role_has_an_engine() {
-        for role in [Role::Worker, Role::Callbacks, Role::Tasks] {
+        for role in [EngineRole::Worker, EngineRole::Callbacks, EngineRole::Tasks] {
             for fuel in [None, Some(1000)] {
                 engine(role, &EngineSettings { fuel, ..settings() })
                     .unwrap_or_else(|e| panic!("{role:?}: {e}"));

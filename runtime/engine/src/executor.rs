@@ -1,9 +1,9 @@
 //! Runs calls into guests, on the thread that owns the [`Executor`].
 //!
 //! Three ways: [`run`](Executor::run) gives every call an instance of its own, which nothing survives;
-//! [`run_item`](Executor::run_item) gives one to the items of a chunk, until one fails;
+//! [`run_chunk_item`](Executor::run_chunk_item) gives one to the items of a chunk, until one fails;
 //! [`run_kept`](Executor::run_kept) keeps one instance per model, for callbacks that accumulate state. Whatever a
-//! guest does, the answer is a [`Report`]. Who wants the guest to end at its deadline arms the [`Deadline`]
+//! guest does, the answer is a [`CallReport`]. Who wants the guest to end at its deadline arms the [`Deadline`]
 //! before the call and has a watchdog that bumps the engine's epoch; the executor only obeys.
 
 use std::collections::HashMap;
@@ -16,15 +16,15 @@ use tokio::runtime::Runtime;
 use wasmtime::{Engine, Instance, Linker, Store};
 use wasmtime_wasi::WasiCtxBuilder;
 
-use super::call::{Call, Callable, Export, Report};
+use super::call::{Call, CallReport, Callable, Export};
 use super::command;
 use super::deadline::Deadline;
 use super::ending;
-use super::engine::{Role, engine};
+use super::engine::{EngineRole, engine};
 use super::host::Pusher;
 use super::limits::{Budget, Limits};
 use super::load::{Entry, LoadError, Loaded, linker};
-use super::output::Prints;
+use super::output::OutputSink;
 use super::state::{Buffers, State};
 use super::wasi;
 use crate::call;
@@ -40,7 +40,7 @@ pub struct Executor {
     linker: Linker<State>,
     settings: EngineSettings,
     deadline: Arc<Deadline>,
-    prints: Arc<dyn Prints>,
+    prints: Arc<dyn OutputSink>,
     /// By number; `None` for those that this process was not given.
     guests: Vec<Option<Guest>>,
     /// The state that fresh instances use one after the other; away while one runs.
@@ -86,10 +86,10 @@ impl Executor {
     ///
     /// When the engine cannot be set up: mostly, when the address space is limited.
     pub fn new(
-        role: Role,
+        role: EngineRole,
         settings: &EngineSettings,
         deadline: Arc<Deadline>,
-        prints: Arc<dyn Prints>,
+        prints: Arc<dyn OutputSink>,
     ) -> Result<Self, LoadError> {
         let engine = engine(role, settings)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -150,7 +150,7 @@ impl Executor {
 
     /// Whether the guest with this number is loaded.
     #[must_use]
-    pub fn has(&self, number: u32) -> bool {
+    pub fn has_guest(&self, number: u32) -> bool {
         usize::try_from(number).is_ok_and(|index| self.guests.get(index).is_some_and(Option::is_some))
     }
 
@@ -170,7 +170,7 @@ impl Executor {
         Ok(())
     }
 
-    /// What the calls of [`run`](Self::run) and [`run_item`](Self::run_item) get beside their input; nothing until then.
+    /// What the calls of [`run`](Self::run) and [`run_chunk_item`](Self::run_chunk_item) get beside their input; nothing until then.
     /// Where there are directories, the working directory of this process changes with each instance.
     ///
     /// # Errors
@@ -184,10 +184,10 @@ impl Executor {
     }
 
     /// Runs `call` in an instance of its own. The caller has armed the deadline.
-    pub fn run(&mut self, call: &Call<'_>) -> Report {
+    pub fn run(&mut self, call: &Call<'_>) -> CallReport {
         self.idle_state();
         let Some((guest, entry)) = lookup(&self.guests, call) else {
-            return Report::not_begun(unknown());
+            return CallReport::not_started(unknown());
         };
         let Some(mut state) = self.state.take() else {
             unreachable!("`idle_state` has just put it there");
@@ -199,7 +199,7 @@ impl Executor {
         let is_command = guest.loaded.is_command && call.export == Export::Runnable;
         if is_command && !state.begin_command() {
             self.state = Some(state);
-            return Report::not_begun(unknown());
+            return CallReport::not_started(unknown());
         }
         let mut store = call::store(&self.engine, state);
         // The budget is a task's: `tasks` has a deadline instead.
@@ -220,7 +220,7 @@ impl Executor {
             true => command::ending(ran.map(drop), &state),
             false => ran.and_then(|code| end(code, call.export, &mut state)),
         };
-        let report = Report::new(ending, &state);
+        let report = CallReport::new(ending, &state);
         state.end();
         self.state = Some(state);
         report
@@ -228,13 +228,13 @@ impl Executor {
 
     /// Runs `call` as the next item of a chunk: in the instance of the one before, or in a fresh one if there is none that
     /// is in order. All calls until [`let_go`](Self::let_go) are of one model. The caller has armed the deadline.
-    pub fn run_item(&mut self, call: &Call<'_>) -> Report {
+    pub fn run_chunk_item(&mut self, call: &Call<'_>) -> CallReport {
         let chunk = self.chunk.take();
         if chunk.is_none() {
             self.idle_state();
         }
         let Some((guest, entry)) = lookup(&self.guests, call) else {
-            return Report::not_begun(unknown());
+            return CallReport::not_started(unknown());
         };
         let _entered = guest.loaded.uses_wasi.then(|| self.runtime.enter());
         let (mut store, export) = match chunk {
@@ -263,7 +263,7 @@ impl Executor {
         let done = done.and_then(|(export, code)| Ok((export, end(code, call.export, store.data_mut())?)));
         match done {
             Ok((export, result)) => {
-                let report = Report::new(Ok(result), store.data());
+                let report = CallReport::new(Ok(result), store.data());
                 store.data_mut().end();
                 self.chunk = Some((store, export));
                 report
@@ -271,7 +271,7 @@ impl Executor {
             // Whatever the item did wrong, the next one does not find what it left.
             Err(failure) => {
                 let mut state = store.into_data();
-                let report = Report::new(Err(failure), &state);
+                let report = CallReport::new(Err(failure), &state);
                 state.end();
                 self.state = Some(state);
                 report
@@ -281,13 +281,13 @@ impl Executor {
 
     /// Whether [`let_go`](Self::let_go) has anything to do.
     #[must_use]
-    pub fn holds_something(&self) -> bool {
+    pub fn holds_instance(&self) -> bool {
         self.chunk.is_some() || self.state.as_ref().is_some_and(State::has_wasi)
     }
 
     /// The task or the chunk has ended, and so has its time: its instance goes, with all files that it had open. To close
     /// them can take long, which is nobody else's to pay for.
-    pub fn let_go(&mut self) {
+    pub fn drop_instance(&mut self) {
         if let Some((store, _)) = self.chunk.take() {
             self.state = Some(store.into_data());
         }
@@ -301,9 +301,9 @@ impl Executor {
     /// of a guest share `memory` bytes. The caller has armed the deadline.
     ///
     /// Every failure discards the instance, except that the export returned failure: whoever returns is in order.
-    pub fn run_kept(&mut self, call: &Call<'_>, memory: u64) -> Report {
+    pub fn run_kept(&mut self, call: &Call<'_>, memory: u64) -> CallReport {
         let Some((guest, entry)) = lookup(&self.guests, call) else {
-            return Report::not_begun(unknown());
+            return CallReport::not_started(unknown());
         };
         let _entered = guest.loaded.uses_wasi.then(|| self.runtime.enter());
         // Callbacks have a deadline instead of a budget.
@@ -337,7 +337,7 @@ impl Executor {
             Err(failure) => (Err(failure), None),
             Ok((instance, code)) => (end(code, call.export, store.data_mut()), Some(instance)),
         };
-        let report = Report::new(ending, store.data());
+        let report = CallReport::new(ending, store.data());
         store.data_mut().end();
         // What an instance keeps is counted against `memory`; a buffer would not be.
         store.data_mut().exchange(&mut self.buffers);
@@ -349,7 +349,7 @@ impl Executor {
 
     /// Whether an instance is kept for this model: its last [`run_kept`](Self::run_kept) did not discard it.
     #[must_use]
-    pub fn keeps(&self, guest: u32, model: u32) -> bool {
+    pub fn has_kept_instance(&self, guest: u32, model: u32) -> bool {
         self.kept.contains_key(&(guest, model))
     }
 
@@ -395,7 +395,7 @@ mod tests {
           (call $output_write (i32.const 0) (i32.const 1)) (i32.const 0))
         (export "runnable" (func $count)) (export "b.runnable" (func $count))"#;
 
-    fn counted(report: &Report) -> u32 {
+    fn counted(report: &CallReport) -> u32 {
         report
             .ending
             .as_deref()
@@ -421,7 +421,7 @@ mod tests {
         let mut rig = Rig::new(&guest(&wat));
         let item = |rig: &mut Rig, input: &str| {
             rig.deadline.arm(Time::NEVER);
-            let report = rig.executor.run_item(&Call {
+            let report = rig.executor.run_chunk_item(&Call {
                 input: input.as_bytes(),
                 ..call(Export::Runnable, 0, "[]")
             });
@@ -434,15 +434,15 @@ mod tests {
         ended(Kind::Trap, item(&mut rig, "[1]"));
         assert_eq!(counted(&item(&mut rig, "[]")), 1, "a fresh one");
         assert_eq!(counted(&item(&mut rig, "[]")), 2);
-        rig.executor.let_go();
+        rig.executor.drop_instance();
         assert_eq!(counted(&item(&mut rig, "[]")), 1, "another chunk");
-        rig.executor.let_go();
+        rig.executor.drop_instance();
         assert_eq!(counted(&rig.call(Export::Runnable, "[]")), 1);
     }
 
     #[test]
     fn a_kept_instance_remembers_everything_and_there_is_one_per_model() {
-        let mut rig = Rig::with(Role::Callbacks, &settings(), &guest(COUNTER));
+        let mut rig = Rig::with(EngineRole::Callbacks, &settings(), &guest(COUNTER));
         for n in 1..4 {
             assert_eq!(counted(&rig.kept(Export::Runnable, 0)), n);
         }
@@ -480,7 +480,7 @@ mod tests {
                 Kind::Limit,
             ),
         ] {
-            let mut rig = Rig::with(Role::Callbacks, &settings(), &counting(body));
+            let mut rig = Rig::with(EngineRole::Callbacks, &settings(), &counting(body));
             // It fails twice, and lives: returning failure is in order.
             assert_eq!(count(&mut rig), "the guest returned 1");
             assert_eq!(count(&mut rig), "the guest returned 2");
@@ -492,7 +492,7 @@ mod tests {
     #[test]
     fn a_kept_instance_that_times_out_is_discarded() {
         let mut rig = Rig::with(
-            Role::Callbacks,
+            EngineRole::Callbacks,
             &settings(),
             &counting("(loop $l (br $l)) (i32.const 0)"),
         );
@@ -517,9 +517,9 @@ mod tests {
              (func (export \"b.callback\") (result i32) unreachable)
              (func (export \"callback\") (result i32) unreachable)",
         );
-        let mut rig = Rig::with(Role::Callbacks, &settings(), &wat);
+        let mut rig = Rig::with(EngineRole::Callbacks, &settings(), &wat);
         // 16 pages for both: 1 + 9 are taken, 1 + 9 more are refused, which returns -1.
-        let code = |report: Report| ended(Kind::Error, report).message;
+        let code = |report: CallReport| ended(Kind::Error, report).message;
         let first = rig.kept(Export::Runnable, 0);
         assert_eq!(first.memory_peak, 10 << 16);
         assert_eq!(code(first), "the guest returned 1");
@@ -545,7 +545,7 @@ mod tests {
                 "(table {elements} funcref) (func (export \"runnable\") (result i32) (i32.const 0))
                  (func (export \"callback\") (result i32) (i32.const 0))"
             ));
-            Rig::with(Role::Callbacks, &settings(), &wat).kept(Export::Callback, 0)
+            Rig::with(EngineRole::Callbacks, &settings(), &wat).kept(Export::Callback, 0)
         };
         assert_eq!(with(100_000).ending.as_deref(), Ok("null"));
         ended(Kind::Memory, with(131_072));
@@ -558,7 +558,7 @@ mod tests {
              (func (export \"callback\") (result i32)
                (call $output_write (i32.const 0) (i32.const 5)) (i32.sub (call $input_len) (i32.const 4)))",
         );
-        let mut rig = Rig::with(Role::Callbacks, &settings(), &wat);
+        let mut rig = Rig::with(EngineRole::Callbacks, &settings(), &wat);
         // What it wrote is no JSON, and nobody wants it.
         assert_eq!(rig.kept(Export::Callback, 0).ending.as_deref(), Ok("null"));
     }
@@ -639,7 +639,7 @@ mod tests {
             max_result: 16 << 20,
             ..settings()
         };
-        let mut rig = Rig::with(Role::Callbacks, &settings, &wat);
+        let mut rig = Rig::with(EngineRole::Callbacks, &settings, &wat);
         let input = "x".repeat(1 << 20);
         for model in 0..16 {
             rig.deadline.arm(Time::NEVER);
@@ -671,7 +671,7 @@ mod tests {
             ..settings()
         };
         let mut rig = Rig::with(
-            Role::Worker,
+            EngineRole::Worker,
             &settings,
             &wat.replace("\"memory\") 1", "\"memory\") 100"),
         );

@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{Rig, ended, fails, guest, run, runnable, settings};
-    use crate::{Export, Role};
+    use crate::{EngineRole, Export};
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::outcome::Kind;
 
@@ -311,7 +311,7 @@ mod tests {
              (memory.fill (i32.const 0) (i32.const 0x78) (i32.const 50000000))
              (call $fail (i32.const 0) (i32.const 50000000)) (i32.const 0)",
         );
-        let mut rig = Rig::with(Role::Worker, &settings, &wat);
+        let mut rig = Rig::with(EngineRole::Worker, &settings, &wat);
         let failure = ended(Kind::Error, rig.call(Export::Runnable, "[]"));
         assert_eq!(failure.message.len(), 65536 + " [cut]".len());
     }
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn tasks_are_pushed_and_get_ids() {
-        let mut rig = Rig::with(Role::Tasks, &settings(), &guest(PUSHES));
+        let mut rig = Rig::with(EngineRole::Tasks, &settings(), &guest(PUSHES));
         let pushed = Arc::new(Mutex::new(Vec::new()));
         rig.executor.set_pusher(Box::new(Tasks(pushed.clone())));
         let report = rig.call(Export::Tasks, "null");
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_push_that_is_not_accepted_traps_with_the_reason() {
-        let mut rig = Rig::with(Role::Tasks, &settings(), &guest(PUSHES));
+        let mut rig = Rig::with(EngineRole::Tasks, &settings(), &guest(PUSHES));
         let failure = ended(Kind::Trap, rig.call(Export::Tasks, ""));
         assert!(
             failure.message.ends_with("`push` was called outside of `tasks`"),

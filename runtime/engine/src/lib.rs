@@ -2,7 +2,7 @@
 //!
 //! The compiler process calls [`compile`]; workers, callbacks and the `tasks` process make an [`Executor`], which
 //! [loads](Executor::load) compiled guests and [runs](Executor::run) calls. A [`Deadline`] is shared with the
-//! watchdog, who bumps the epoch of [`Executor::engine`]. What a guest prints goes to [`Prints`], what it pushes
+//! watchdog, who bumps the epoch of [`Executor::engine`]. What a guest prints goes to [`OutputSink`], what it pushes
 //! to a [`Pusher`].
 //!
 //! Nothing here talks to other processes, starts a thread, or decides what becomes of a task whose process dies.
@@ -36,11 +36,11 @@ mod testing;
 mod wasi;
 pub mod watchdog;
 
-pub use call::{Call, Export, Report};
+pub use call::{Call, CallReport, Export};
 pub use compile::{Compiled, compile};
 pub use deadline::{CallId, Deadline};
-pub use engine::{Role, hash_compatibility};
+pub use engine::{EngineRole, hash_compatibility};
 pub use executor::Executor;
 pub use host::Pusher;
 pub use load::{LoadError, imports};
-pub use output::Prints;
+pub use output::OutputSink;

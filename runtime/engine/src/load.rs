@@ -10,8 +10,8 @@ use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, Store};
 
 use super::call::Export;
 use super::deadline::Deadline;
-use super::engine::{Role, engine};
-use super::output::Prints;
+use super::engine::{EngineRole, engine};
+use super::output::OutputSink;
 use super::state::State;
 use super::{host, wasi};
 use mpwasm_types::engine_settings::EngineSettings;
@@ -142,9 +142,9 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>, LoadError> {
 pub fn imports(
     settings: &EngineSettings,
     deadline: Arc<Deadline>,
-    prints: Arc<dyn Prints>,
+    prints: Arc<dyn OutputSink>,
 ) -> Result<Vec<String>, LoadError> {
-    let engine = engine(Role::Tasks, settings)?;
+    let engine = engine(EngineRole::Tasks, settings)?;
     let mut store = Store::new(&engine, State::new(settings, deadline, prints));
     let names = linker(&engine)?
         .iter(&mut store)

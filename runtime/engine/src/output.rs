@@ -1,7 +1,7 @@
 //! What a guest prints and logs: counted, cut at the cap, and handed on, or captured for a command's result.
 //!
 //! A guest that prints past the cap loses what is more, and never notices: nothing closes, traps or blocks. Who
-//! takes the bytes, and how they travel, is behind [`Prints`].
+//! takes the bytes, and how they travel, is behind [`OutputSink`].
 
 use std::future::Future;
 use std::io;
@@ -21,7 +21,7 @@ use mpwasm_types::settings::{LOG_LINE_COST, MAX_LOG_LINE, log_cap};
 
 /// Takes what guests print. It must not fail, and should not block for long: it is called on the thread that
 /// runs the guest, within the guest's time.
-pub trait Prints: Send + Sync {
+pub trait OutputSink: Send + Sync {
     /// Bytes that a guest wrote to its stdout or stderr, as it wrote them, already capped.
     fn print(&self, stream: Stream, bytes: &[u8]);
     /// A log line without its newline, already capped. It may hold newlines of its own.
@@ -33,7 +33,7 @@ pub trait Prints: Send + Sync {
 /// It is shared with the streams inside the WASI context, hence the atomics; all of them are used by the thread
 /// that runs the guest, so `Relaxed` is enough.
 pub(super) struct Output {
-    prints: Arc<dyn Prints>,
+    prints: Arc<dyn OutputSink>,
     /// Bytes that may still be handed on in this call.
     left: AtomicU64,
     /// And of these as log lines.
@@ -47,7 +47,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(prints: Arc<dyn Prints>) -> Self {
+    pub(super) fn new(prints: Arc<dyn OutputSink>) -> Self {
         Self {
             prints,
             left: AtomicU64::new(0),

@@ -15,7 +15,7 @@ use super::call::{Call, Export};
 use super::deadline::Deadline;
 use super::host::Pusher;
 use super::limits::Limits;
-use super::output::{Output, Prints};
+use super::output::{Output, OutputSink};
 use super::stdin::Stdin;
 use super::wasi;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -76,7 +76,11 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(settings: &EngineSettings, deadline: Arc<Deadline>, prints: Arc<dyn Prints>) -> Self {
+    pub(super) fn new(
+        settings: &EngineSettings,
+        deadline: Arc<Deadline>,
+        prints: Arc<dyn OutputSink>,
+    ) -> Self {
         Self {
             input: Vec::new(),
             output: Vec::new(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::{Call, Compiled, Deadline, Executor, Export, Prints, Report, Role, compile};
+use super::{Call, CallReport, Compiled, Deadline, EngineRole, Executor, Export, OutputSink, compile};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::invocation::Invocation;
@@ -38,7 +38,7 @@ impl Recorder {
     }
 }
 
-impl Prints for Recorder {
+impl OutputSink for Recorder {
     fn print(&self, stream: Stream, bytes: &[u8]) {
         let kept = match stream {
             Stream::Stdout => &self.stdout,
@@ -96,10 +96,10 @@ pub(crate) struct Rig {
 impl Rig {
     /// A worker with one guest of number 0.
     pub(crate) fn new(wat: &str) -> Self {
-        Self::with(Role::Worker, &settings(), wat)
+        Self::with(EngineRole::Worker, &settings(), wat)
     }
 
-    pub(crate) fn with(role: Role, settings: &EngineSettings, wat: &str) -> Self {
+    pub(crate) fn with(role: EngineRole, settings: &EngineSettings, wat: &str) -> Self {
         let (deadline, prints) = (Arc::new(Deadline::new()), Arc::new(Recorder::default()));
         let executor = Executor::new(role, settings, deadline.clone(), prints.clone()).unwrap();
         let mut rig = Self {
@@ -113,7 +113,7 @@ impl Rig {
     }
 
     /// Runs one call that must end within a minute by itself.
-    pub(crate) fn call(&mut self, export: Export, input: &str) -> Report {
+    pub(crate) fn call(&mut self, export: Export, input: &str) -> CallReport {
         self.deadline.arm(clock::now() + Duration::from_secs(60));
         let report = self.executor.run(&call(export, 0, input));
         assert!(self.deadline.disarm());
@@ -121,7 +121,7 @@ impl Rig {
     }
 
     /// As [`call`](Self::call), in the kept instance of `model`, which may have 1 MiB.
-    pub(crate) fn kept(&mut self, export: Export, model: u32) -> Report {
+    pub(crate) fn kept(&mut self, export: Export, model: u32) -> CallReport {
         self.deadline.arm(clock::now() + Duration::from_secs(60));
         let report = self.executor.run_kept(&call(export, model, "null"), 1 << 20);
         assert!(self.deadline.disarm());
@@ -129,7 +129,7 @@ impl Rig {
     }
 
     /// Runs a command with this [`invocation`], as [`call`](Self::call) runs an export.
-    pub(crate) fn command(&mut self, invocation: &[u8]) -> Report {
+    pub(crate) fn command(&mut self, invocation: &[u8]) -> CallReport {
         self.deadline.arm(clock::now() + Duration::from_secs(60));
         let report = self.executor.run(&command_call(invocation));
         assert!(self.deadline.disarm());
@@ -138,11 +138,11 @@ impl Rig {
 
     /// Runs `runnable` with a deadline in 100 ms and a watchdog that enforces it: long enough to get into the
     /// guest on a busy machine.
-    pub(crate) fn timed(&mut self) -> Report {
+    pub(crate) fn timed(&mut self) -> CallReport {
         self.timed_call(&call(Export::Runnable, 0, "[]"))
     }
 
-    fn timed_call(&mut self, call: &Call<'_>) -> Report {
+    fn timed_call(&mut self, call: &Call<'_>) -> CallReport {
         let at = clock::now() + Duration::from_millis(100);
         self.watched(at, |rig| {
             rig.deadline.arm(at);
@@ -283,7 +283,7 @@ pub(crate) fn runnable(body: &str) -> String {
 }
 
 /// Runs `body` as a `runnable` in a worker.
-pub(crate) fn run(body: &str) -> Report {
+pub(crate) fn run(body: &str) -> CallReport {
     Rig::new(&runnable(body)).call(Export::Runnable, "[1,2]")
 }
 
@@ -292,7 +292,7 @@ pub(crate) fn fails(kind: Kind, body: &str) -> Failure {
     ended(kind, run(body))
 }
 
-pub(crate) fn ended(kind: Kind, report: Report) -> Failure {
+pub(crate) fn ended(kind: Kind, report: CallReport) -> Failure {
     let failure = report.ending.expect_err("this must fail");
     assert_eq!(failure.kind, kind, "{failure:?}");
     failure

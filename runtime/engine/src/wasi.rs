@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{Rig, ended, fails, guest, run, runnable, settings};
-    use crate::{Export, Role};
+    use crate::{EngineRole, Export};
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::outcome::Kind;
 
@@ -352,7 +352,7 @@ mod tests {
             "(drop (memory.grow (i32.const 16383)))
              (loop $l (drop (call $random_get (i32.const 0) (i32.const 0x40000000))) (br $l)) (i32.const 0)",
         );
-        let mut rig = Rig::with(Role::Worker, &settings, &wat);
+        let mut rig = Rig::with(EngineRole::Worker, &settings, &wat);
         ended(Kind::Timeout, rig.timed());
     }
 

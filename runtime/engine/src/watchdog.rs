@@ -1,9 +1,9 @@
 //! The watchdog: the thread beside a guest that keeps its deadline (rungs 1 and 3 of the timeout ladder).
 //!
 //! The deadline stands in an atomic. The watchdog sleeps exactly to the one that it last saw and then looks again,
-//! so that a task costs no system call: the guest's thread only wakes it ([`Alarm::nudge`]) when something is due
+//! so that a task costs no system call: the guest's thread only wakes it ([`WatchdogHandle::nudge`]) when something is due
 //! earlier than it means to sleep. At the deadline it bumps the engine's epoch and wakes host calls that sleep; a
-//! call that has not ended a grace later is condemned, and what that means is for its [`Ward`] to say.
+//! call that has not ended a grace later is condemned, and what that means is for its [`WatchdogHandler`] to say.
 //!
 //! Used in each process that runs guests: a worker, the dispatcher (for callbacks), and the `tasks` process.
 
@@ -28,36 +28,36 @@ const BUMP_AGAIN: Duration = Duration::from_millis(5);
 /// After a nudge the next one is likely to come soon: the watchdog sleeps no longer than this, so that a thread which
 /// ends many short tasks need not wake it for each batch of them.
 /// Errands fall due no earlier after a thread gave them, or it would have to.
-pub const ATTENTION: Duration = Duration::from_millis(5);
+pub const RECHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What a watchdog guards besides the deadline.
-pub trait Ward {
+pub trait WatchdogHandler {
     /// A descriptor to watch: the life of this process, and orders.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
     /// The descriptor is readable. Does not return when this process's life has ended.
-    fn readable(&mut self, _orders: &Orders<'_>) {}
+    fn on_readable(&mut self, _orders: &WatchdogContext<'_>) {}
 
-    /// When [`Ward::run_errand`] is due.
-    fn errand_due(&self) -> Time {
+    /// When [`WatchdogHandler::on_timer`] is due.
+    fn timer_due(&self) -> Time {
         Time::NEVER
     }
 
     /// Does what is due. Must not wait for anything.
-    fn run_errand(&mut self) {}
+    fn on_timer(&mut self) {}
 
     /// From a deadline until its call is condemned.
     fn grace(&self) -> Duration;
 
     /// A call did not end in time, and can't any more: ends this process.
-    fn condemned(&self) -> !;
+    fn on_stuck(&self) -> !;
 }
 
 /// How the guest's thread reaches its watchdog.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct WatchdogHandle {
     deadline: Arc<Deadline>,
     wake: EventFd,
     /// Until when the watchdog sleeps; zero while it is awake or was nudged, and looks for itself before it sleeps
@@ -65,8 +65,8 @@ pub struct Alarm {
     sleeps_until: AtomicU64,
 }
 
-impl Alarm {
-    /// An alarm for the calls whose deadline stands in `deadline`.
+impl WatchdogHandle {
+    /// A handle for the calls whose deadline stands in `deadline`.
     ///
     /// # Errors
     /// When no descriptor is left.
@@ -86,7 +86,7 @@ impl Alarm {
     }
 
     /// Something became due at `at`. Call it after that was stored where the watchdog looks.
-    pub fn nudge(&self, at: Time) {
+    pub fn wake_by(&self, at: Time) {
         // With the fence in `sleep`: either we see until when the watchdog sleeps, or it sees what we stored.
         fence(Ordering::SeqCst);
         let until = self.sleeps_until.load(Ordering::Relaxed);
@@ -133,21 +133,21 @@ struct Woken {
 
 /// What a ward may order while it handles its descriptor.
 #[derive(Debug)]
-pub struct Orders<'a> {
-    alarm: &'a Alarm,
+pub struct WatchdogContext<'a> {
+    watchdog: &'a WatchdogHandle,
     engine: &'a Engine,
 }
 
-impl Orders<'_> {
+impl WatchdogContext<'_> {
     /// The call that is running.
     #[must_use]
     pub fn call(&self) -> Option<CallId> {
-        self.alarm.deadline.call()
+        self.watchdog.deadline.call()
     }
 
     /// `call` shall end as `cancelled`, as if its deadline were now. Does nothing when it is over.
     pub fn cancel(&self, call: CallId) {
-        self.alarm.deadline.cancel(call);
+        self.watchdog.deadline.cancel(call);
         self.engine.increment_epoch();
     }
 }
@@ -161,32 +161,32 @@ struct Expired {
 
 /// Watches over the calls of this process, for ever. The calling thread should have
 /// [`exact_timers`](mpwasm_system::process::exact_timers).
-pub fn watch(engine: &Engine, alarm: &Alarm, ward: &mut impl Ward) -> ! {
-    let deadline = &alarm.deadline;
+pub fn watch(engine: &Engine, watchdog: &WatchdogHandle, ward: &mut impl WatchdogHandler) -> ! {
+    let deadline = &watchdog.deadline;
     let mut expired: Option<Expired> = None;
     let mut attentive: Option<Time> = None;
     loop {
         let due = || {
-            let errand = ward.errand_due().min(attentive.unwrap_or(Time::NEVER));
+            let errand = ward.timer_due().min(attentive.unwrap_or(Time::NEVER));
             match &expired {
                 Some(expired) if deadline.call() == Some(expired.call) => errand.min(expired.bump_at),
                 _ => errand.min(deadline.at()),
             }
         };
-        let woken = alarm.sleep(ward.descriptor(), due);
+        let woken = watchdog.sleep(ward.descriptor(), due);
         if woken.readable {
-            ward.readable(&Orders { alarm, engine });
+            ward.on_readable(&WatchdogContext { watchdog, engine });
         }
         let now = clock::now();
-        attentive = woken.nudged.then(|| now + ATTENTION);
-        if ward.errand_due() <= now {
-            ward.run_errand();
+        attentive = woken.nudged.then(|| now + RECHECK_INTERVAL);
+        if ward.timer_due() <= now {
+            ward.on_timer();
         }
         expired = match (expired, deadline.running()) {
             (_, None) => None,
             (Some(mut late), Some((call, _))) if late.call == call => {
-                if late.condemned_at <= now && deadline.condemn(call) {
-                    ward.condemned();
+                if late.condemned_at <= now && deadline.abandon(call) {
+                    ward.on_stuck();
                 }
                 if late.bump_at <= now {
                     engine.increment_epoch();
@@ -214,23 +214,23 @@ mod tests {
 
     #[test]
     fn a_sleeper_is_nudged_once_and_only_for_what_comes_before_it_wakes_up() {
-        let alarm = Alarm::new(Arc::default()).unwrap();
-        alarm.nudge(Time(1));
-        assert!(alarm.wake.read().is_err(), "it is awake");
+        let watchdog = WatchdogHandle::new(Arc::default()).unwrap();
+        watchdog.wake_by(Time(1));
+        assert!(watchdog.wake.read().is_err(), "it is awake");
         for _ in 0..2 {
-            alarm.sleeps_until.store(1000, Ordering::Relaxed);
-            alarm.nudge(Time(1000));
-            assert!(alarm.wake.read().is_err(), "it wakes up in time");
-            alarm.nudge(Time(999));
-            alarm.nudge(Time(5));
-            assert_eq!(alarm.wake.read(), Ok(1));
+            watchdog.sleeps_until.store(1000, Ordering::Relaxed);
+            watchdog.wake_by(Time(1000));
+            assert!(watchdog.wake.read().is_err(), "it wakes up in time");
+            watchdog.wake_by(Time(999));
+            watchdog.wake_by(Time(5));
+            assert_eq!(watchdog.wake.read(), Ok(1));
         }
     }
 
     #[test]
     fn a_nudge_is_never_lost() {
         const ROUNDS: u64 = 20_000;
-        let alarm = Alarm::new(Arc::default()).unwrap();
+        let watchdog = WatchdogHandle::new(Arc::default()).unwrap();
         let (wanted, seen) = (AtomicU64::new(0), AtomicU64::new(0));
         // Something is due at once as long as it was not seen.
         let due = || match wanted.load(Ordering::Relaxed) == seen.load(Ordering::Relaxed) {
@@ -241,7 +241,7 @@ mod tests {
         let lost = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while seen.load(Ordering::Relaxed) < 2 * ROUNDS {
-                    alarm.sleep(None, due);
+                    watchdog.sleep(None, due);
                     seen.store(wanted.load(Ordering::Relaxed), Ordering::Release);
                 }
             });
@@ -250,7 +250,7 @@ mod tests {
                 let round = 2 * round;
                 for step in [round - 1, round] {
                     wanted.store(step, Ordering::Relaxed);
-                    alarm.nudge(Time(0));
+                    watchdog.wake_by(Time(0));
                 }
                 while seen.load(Ordering::Acquire) < round && clock::now() < patience {
                     std::thread::yield_now();
@@ -259,7 +259,7 @@ mod tests {
                 if is_lost {
                     // The other thread sleeps for ever: it is let go.
                     wanted.store(2 * ROUNDS, Ordering::Relaxed);
-                    let _ = alarm.wake.write(1);
+                    let _ = watchdog.wake.write(1);
                 }
                 is_lost
             })

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use mpwasm_engine::Prints;
-use mpwasm_engine::watchdog::{ATTENTION, Alarm};
+use mpwasm_engine::OutputSink;
+use mpwasm_engine::watchdog::{RECHECK_INTERVAL, WatchdogHandle};
 use mpwasm_protocol::outgoing::Outgoing;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::outcome::{LogLevel, Stream};
@@ -28,7 +28,7 @@ use mpwasm_types::time::Time;
 const COMPANY_DELAY: Duration = Duration::from_millis(2);
 /// A message waits so long if none comes. It is longer, as every time that the watchdog wakes up it takes the processor from
 /// the task, and where messages come one after the other it would find nothing to do.
-const ERRAND_DELAY: Duration = ATTENTION;
+const ERRAND_DELAY: Duration = RECHECK_INTERVAL;
 /// When the kernel does not take everything, the watchdog tries again so much later.
 const RETRY_DELAY: Duration = Duration::from_millis(1);
 /// At this size a batch of endings is sent.
@@ -47,7 +47,7 @@ pub trait Voice: Send + Sync {
 pub struct Outbox<V> {
     voice: PhantomData<V>,
     /// Wakes the watchdog for an unfinished line: the guest may be silent from now on.
-    alarm: Arc<Alarm>,
+    watchdog: Arc<WatchdogHandle>,
     socket: OwnedFd,
     waiting: Mutex<Waiting>,
     /// When the watchdog shall send what waits.
@@ -80,11 +80,11 @@ impl Waiting {
 }
 
 impl<V: Voice> Outbox<V> {
-    /// An outbox that sends through `socket`, and whose errands the watchdog behind `alarm` runs.
-    pub fn new(socket: OwnedFd, alarm: Arc<Alarm>) -> Self {
+    /// An outbox that sends through `socket`, and whose errands the watchdog runs.
+    pub fn new(socket: OwnedFd, watchdog: Arc<WatchdogHandle>) -> Self {
         Self {
             voice: PhantomData,
-            alarm,
+            watchdog,
             socket,
             waiting: Mutex::new(Waiting {
                 frames: Outgoing::default(),
@@ -184,7 +184,7 @@ impl<V: Voice> Outbox<V> {
     }
 }
 
-impl<V: Voice> Prints for Outbox<V> {
+impl<V: Voice> OutputSink for Outbox<V> {
     /// Whole lines are sent at once: what was printed before a kill is not lost.
     fn print(&self, stream: Stream, bytes: &[u8]) {
         let mut waiting = self.lock();
@@ -209,7 +209,7 @@ impl<V: Voice> Prints for Outbox<V> {
             self.send(&mut waiting);
         }
         // For what is left: no other message need come for as long as the task runs.
-        self.alarm.nudge(self.due());
+        self.watchdog.wake_by(self.due());
     }
 
     fn log(&self, level: LogLevel, text: &str) {
@@ -230,7 +230,7 @@ mod tests {
     fn outbox() -> (Outbox<Worker>, Channel) {
         let (ours, theirs) = pair().unwrap();
         (
-            Outbox::new(ours, Arc::new(Alarm::new(Arc::default()).unwrap())),
+            Outbox::new(ours, Arc::new(WatchdogHandle::new(Arc::default()).unwrap())),
             Channel::new(theirs, 1 << 20),
         )
     }

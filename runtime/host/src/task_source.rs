@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::guest_thread;
 use crate::message_batch::{Outbox, Voice};
 use mpwasm_engine::watchdog;
-use mpwasm_engine::watchdog::{Alarm, Orders, Ward};
-use mpwasm_engine::{Call, Deadline, Executor, Export, LoadError, Prints, Pusher, Role};
+use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
+use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, LoadError, OutputSink, Pusher};
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromTasks, ToTasks, task_frame};
 use mpwasm_protocol::outgoing::Outgoing;
@@ -58,10 +58,10 @@ fn start() -> Result<std::convert::Infallible, String> {
     let artifact = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
     let socket = parent.as_fd().try_clone_to_owned().map_err(text)?;
     let life = parent.as_fd().try_clone_to_owned().map_err(text)?;
-    let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new())).map_err(text)?);
-    let outbox = Arc::new(Outbox::<TasksVoice>::new(socket, Arc::clone(&alarm)));
-    let prints: Arc<dyn Prints> = Arc::new(Unhurried {
-        alarm: Arc::clone(&alarm),
+    let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new())).map_err(text)?);
+    let outbox = Arc::new(Outbox::<TasksVoice>::new(socket, Arc::clone(&watchdog)));
+    let prints: Arc<dyn OutputSink> = Arc::new(Unhurried {
+        watchdog: Arc::clone(&watchdog),
         outbox: Arc::clone(&outbox),
     });
     let unable = |error: LoadError| -> ! {
@@ -70,9 +70,9 @@ fn start() -> Result<std::convert::Infallible, String> {
         outbox.flush();
         exit_now(1);
     };
-    let deadline = Arc::clone(alarm.deadline());
-    let mut executor =
-        Executor::new(Role::Tasks, &start.engine, deadline, prints).unwrap_or_else(|error| unable(error));
+    let deadline = Arc::clone(watchdog.deadline());
+    let mut executor = Executor::new(EngineRole::Tasks, &start.engine, deadline, prints)
+        .unwrap_or_else(|error| unable(error));
     let engine = executor.engine().clone();
     if let Some(plan) = &start.jail {
         jail::shut_in(role::Role::Tasks, plan, []).map_err(|error| error.to_string())?;
@@ -82,27 +82,32 @@ fn start() -> Result<std::convert::Infallible, String> {
         unable(error);
     }
     let plan = start.jail.clone();
-    let (for_guest, printing) = (Arc::clone(&alarm), Arc::clone(&outbox));
+    let (for_guest, printing) = (Arc::clone(&watchdog), Arc::clone(&outbox));
     let stack = start.engine.stack;
     guest_thread::start(role::Role::Tasks, stack, plan.as_ref(), move || {
         run(executor, &start, &for_guest, &printing);
     })?;
-    watchdog::watch(&engine, &alarm, &mut Life { socket: life, outbox })
+    watchdog::watch(&engine, &watchdog, &mut Life { socket: life, outbox })
 }
 
-fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc<Outbox<TasksVoice>>) {
+fn run(
+    mut executor: Executor,
+    start: &ToTasks,
+    watchdog: &Arc<WatchdogHandle>,
+    outbox: &Arc<Outbox<TasksVoice>>,
+) {
     let mut backstop = Backstop::new(start.jail.is_some());
     backstop.cover(start.timeout, thread_cpu());
     executor.set_pusher(Box::new(ToParent {
         start: start.clone(),
         backstop,
         pushed: 0,
-        alarm: Arc::clone(alarm),
+        watchdog: Arc::clone(watchdog),
         outbox: Arc::clone(outbox),
     }));
     let deadline = clock::now() + start.timeout;
-    alarm.deadline().arm(deadline);
-    alarm.nudge(deadline);
+    watchdog.deadline().arm(deadline);
+    watchdog.wake_by(deadline);
     let call = Call {
         guest: 0,
         model: 0,
@@ -112,7 +117,7 @@ fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc
         attempt: 1,
     };
     let report = executor.run(&call);
-    if alarm.deadline().disarm() {
+    if watchdog.deadline().disarm() {
         outbox.put(&FromTasks::Ended(report.ending.err()), clock::now());
         outbox.flush();
         exit_now(0);
@@ -124,23 +129,23 @@ fn run(mut executor: Executor, start: &ToTasks, alarm: &Arc<Alarm>, outbox: &Arc
 
 /// Prints while the clock stands still: the parent may be waiting for the pool, and not read.
 struct Unhurried {
-    alarm: Arc<Alarm>,
+    watchdog: Arc<WatchdogHandle>,
     outbox: Arc<Outbox<TasksVoice>>,
 }
 
 impl Unhurried {
     fn without_the_clock(&self, say: impl FnOnce()) {
-        let deadline = self.alarm.deadline();
+        let deadline = self.watchdog.deadline();
         let left = deadline.remaining();
         deadline.extend(Time::NEVER);
         say();
         let at = clock::now() + left;
         deadline.extend(at);
-        self.alarm.nudge(at.min(self.outbox.due()));
+        self.watchdog.wake_by(at.min(self.outbox.due()));
     }
 }
 
-impl Prints for Unhurried {
+impl OutputSink for Unhurried {
     fn print(&self, stream: Stream, bytes: &[u8]) {
         self.without_the_clock(|| self.outbox.print(stream, bytes));
     }
@@ -154,7 +159,7 @@ struct ToParent {
     start: ToTasks,
     backstop: Backstop,
     pushed: u64,
-    alarm: Arc<Alarm>,
+    watchdog: Arc<WatchdogHandle>,
     outbox: Arc<Outbox<TasksVoice>>,
 }
 
@@ -179,12 +184,12 @@ impl Pusher for ToParent {
             self.start.max_args,
         )?;
         // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
-        self.alarm.deadline().extend(Time::NEVER);
+        self.watchdog.deadline().extend(Time::NEVER);
         self.outbox.put(&FromTasks::Push(task), clock::now());
         self.backstop.cover(self.start.timeout, thread_cpu());
         let deadline = clock::now() + self.start.timeout;
-        self.alarm.deadline().extend(deadline);
-        self.alarm.nudge(deadline.min(self.outbox.due()));
+        self.watchdog.deadline().extend(deadline);
+        self.watchdog.wake_by(deadline.min(self.outbox.due()));
         let id = self.start.first + self.pushed;
         self.pushed += 1;
         Ok(id)
@@ -198,21 +203,21 @@ struct Life {
     outbox: Arc<Outbox<TasksVoice>>,
 }
 
-impl Ward for Life {
+impl WatchdogHandler for Life {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
     }
 
-    fn readable(&mut self, _orders: &Orders<'_>) {
+    fn on_readable(&mut self, _orders: &WatchdogContext<'_>) {
         // The parent sends nothing after the start: what can be read is the end.
         exit_now(0);
     }
 
-    fn errand_due(&self) -> Time {
+    fn timer_due(&self) -> Time {
         self.outbox.due()
     }
 
-    fn run_errand(&mut self) {
+    fn on_timer(&mut self) {
         self.outbox.flush_due();
     }
 
@@ -220,7 +225,7 @@ impl Ward for Life {
         WATCHDOG_GRACE
     }
 
-    fn condemned(&self) -> ! {
+    fn on_stuck(&self) -> ! {
         exit_now(EXIT_CONDEMNED);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Verdict;
 use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
-use mpwasm_engine::{Compiled, Export, Report, Role, compile};
+use mpwasm_engine::{CallReport, Compiled, EngineRole, Export, compile};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 
@@ -31,9 +31,9 @@ pub fn calls(input: &[u8]) -> Verdict {
         return Verdict::Refused;
     };
     let report = match export % 3 {
-        0 => run(&WORKER, Role::Worker, Export::Runnable, script),
-        1 => run(&CALLBACKS, Role::Callbacks, Export::Callback, script),
-        _ => run(&TASKS, Role::Tasks, Export::Tasks, script),
+        0 => run(&WORKER, EngineRole::Worker, Export::Runnable, script),
+        1 => run(&CALLBACKS, EngineRole::Callbacks, Export::Callback, script),
+        _ => run(&TASKS, EngineRole::Tasks, Export::Tasks, script),
     };
     Verdict::from(&report.ending)
 }
@@ -42,18 +42,18 @@ static WORKER: Mutex<Option<Rig>> = Mutex::new(None);
 static CALLBACKS: Mutex<Option<Rig>> = Mutex::new(None);
 static TASKS: Mutex<Option<Rig>> = Mutex::new(None);
 
-fn run(rig: &Mutex<Option<Rig>>, role: Role, export: Export, script: &[u8]) -> Report {
+fn run(rig: &Mutex<Option<Rig>>, role: EngineRole, export: Export, script: &[u8]) -> CallReport {
     let mut rig = rig.lock().unwrap_or_else(PoisonError::into_inner);
     let rig = rig.get_or_insert_with(|| new(role));
     let report = rig.call(export, 0, script);
-    if role == Role::Callbacks {
+    if role == EngineRole::Callbacks {
         // It traps, so that the next input finds no instance that this one has touched.
         let _ = rig.call(Export::ErrorCallback, 0, b"null");
     }
     report
 }
 
-fn new(role: Role) -> Rig {
+fn new(role: EngineRole) -> Rig {
     let guest = interpreter();
     let mut info = GuestInfo::default();
     match on_thread(COMPILER_STACK, || {
@@ -180,7 +180,7 @@ mod tests {
     fn the_interpreter_does_what_its_input_says() {
         // `[1]` stands behind the call: 9 bytes of a call, and its place.
         let script = [call("output_write", &[9, 3]), b"[1]".to_vec()].concat();
-        let report = run(&Mutex::new(None), Role::Worker, Export::Runnable, &script);
+        let report = run(&Mutex::new(None), EngineRole::Worker, Export::Runnable, &script);
         assert_eq!(report.ending.as_deref(), Ok("[1]"));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::Verdict;
 use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
-use mpwasm_engine::{Compiled, Export, Role, compile};
+use mpwasm_engine::{Compiled, EngineRole, Export, compile};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
@@ -63,7 +63,7 @@ fn run(info: &GuestInfo, artifact: &[u8]) {
             .expect("the args are strings")
             .encode(),
     };
-    let mut worker = Rig::new(Role::Worker, info, artifact);
+    let mut worker = Rig::new(EngineRole::Worker, info, artifact);
     for (index, _) in models() {
         // Twice: the second time in the place of an instance that is gone.
         for _ in 0..2 {
@@ -75,7 +75,7 @@ fn run(info: &GuestInfo, artifact: &[u8]) {
         .iter()
         .any(|model| model.callback.is_some() || model.error_callback.is_some())
     {
-        let mut callbacks = Rig::new(Role::Callbacks, info, artifact);
+        let mut callbacks = Rig::new(EngineRole::Callbacks, info, artifact);
         for (index, model) in models() {
             if model.callback.is_some() {
                 let _ = callbacks.call(Export::Callback, index, b"{\"a\":1}");
@@ -86,6 +86,6 @@ fn run(info: &GuestInfo, artifact: &[u8]) {
         }
     }
     if info.has_tasks {
-        let _ = Rig::new(Role::Tasks, info, artifact).call(Export::Tasks, 0, b"null");
+        let _ = Rig::new(EngineRole::Tasks, info, artifact).call(Export::Tasks, 0, b"null");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::frames::Worker as Heard;
-use mpwasm_engine::{Call, Deadline, Executor, Export, Prints, Pusher, Report, Role};
+use mpwasm_engine::{Call, CallReport, Deadline, EngineRole, Executor, Export, OutputSink, Pusher};
 use mpwasm_host::dispatcher::Stage;
 use mpwasm_host::message_batch::Voice;
 use mpwasm_host::worker::Worker;
@@ -64,14 +64,14 @@ pub(super) fn import_names() -> Vec<String> {
 /// Executes calls of one guest.
 pub(super) struct Rig {
     executor: Executor,
-    role: Role,
+    role: EngineRole,
     deadline: Arc<Deadline>,
     frames: Arc<Frames>,
 }
 
 impl Rig {
     /// With a guest that was compiled with [`settings`].
-    pub(super) fn new(role: Role, info: &GuestInfo, artifact: &[u8]) -> Self {
+    pub(super) fn new(role: EngineRole, info: &GuestInfo, artifact: &[u8]) -> Self {
         let (deadline, frames) = (Arc::new(Deadline::new()), Arc::new(Frames::default()));
         let engine = EngineSettings::from(&settings());
         let mut executor = Executor::new(role, &engine, deadline.clone(), frames.clone())
@@ -93,7 +93,7 @@ impl Rig {
     ///
     /// # Panics
     /// When it is not so.
-    pub(super) fn call(&mut self, export: Export, model: u32, input: &[u8]) -> Report {
+    pub(super) fn call(&mut self, export: Export, model: u32, input: &[u8]) -> CallReport {
         self.frames
             .0
             .lock()
@@ -111,7 +111,7 @@ impl Rig {
         let report = self.watched(at, |rig| {
             rig.deadline.arm(at);
             let report = match rig.role {
-                Role::Callbacks => rig.executor.run_kept(&call, KEPT_MEMORY),
+                EngineRole::Callbacks => rig.executor.run_kept(&call, KEPT_MEMORY),
                 _ => rig.executor.run(&call),
             };
             assert!(rig.deadline.disarm(), "nobody condemns it");
@@ -119,7 +119,7 @@ impl Rig {
         });
         assert!(clock::now() < at + PATIENCE, "it ended too late: {report:?}");
         let cap = match self.role {
-            Role::Callbacks => KEPT_MEMORY,
+            EngineRole::Callbacks => KEPT_MEMORY,
             _ => settings().memory,
         };
         assert!(report.memory_peak <= cap);
@@ -178,7 +178,7 @@ struct Frames(Mutex<Outgoing>);
 
 impl Frames {
     /// Ends the call, and lets the dispatcher hear it all.
-    fn told(&self, report: &Report) {
+    fn told(&self, report: &CallReport) {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         frames.put(&FromWorker::Ended {
             offer: Offer::from_bits(0),
@@ -217,7 +217,7 @@ impl Frames {
     }
 }
 
-impl Prints for Frames {
+impl OutputSink for Frames {
     fn print(&self, stream: Stream, bytes: &[u8]) {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.chunks(PIECE) {

@@ -20,8 +20,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::GuestArtifact;
 use mpwasm_engine::watchdog;
-use mpwasm_engine::watchdog::{Alarm, Ward};
-use mpwasm_engine::{Call, Deadline, Executor, Export, Prints, Role};
+use mpwasm_engine::watchdog::{WatchdogHandle, WatchdogHandler};
+use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, OutputSink};
 use mpwasm_protocol::messages::Source;
 use mpwasm_system::process::exact_timers;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -105,7 +105,7 @@ impl Link {
     pub fn start(settings: &Settings) -> std::io::Result<Self> {
         let (jobs, for_thread) = channel();
         let (sender, events) = channel();
-        let alarm = Arc::new(Alarm::new(Arc::new(Deadline::new()))?);
+        let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let mouth = Arc::new(Mouth {
             events: Mutex::new(sender),
@@ -114,12 +114,12 @@ impl Link {
             source: Mutex::new(Source::Callback(0)),
             waiting: Mutex::new(0),
             drained: Condvar::new(),
-            alarm: Arc::clone(&alarm),
+            watchdog: Arc::clone(&watchdog),
         });
         let thread = Thread {
             settings: settings.clone(),
             mouth: Arc::clone(&mouth),
-            alarm,
+            watchdog,
         };
         std::thread::Builder::new()
             .name("callbacks".to_owned())
@@ -178,7 +178,7 @@ struct Mouth {
     /// Memory of prints and log lines that the event loop has not taken yet.
     waiting: Mutex<usize>,
     drained: Condvar,
-    alarm: Arc<Alarm>,
+    watchdog: Arc<WatchdogHandle>,
 }
 
 impl Mouth {
@@ -218,7 +218,7 @@ impl Mouth {
     fn make_room(&self, text: usize) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |held: &mut usize| *held >= PRINTS_HIGH_WATER;
-        let deadline = self.alarm.deadline();
+        let deadline = self.watchdog.deadline();
         let left = deadline.remaining();
         if full(&mut waiting) && !left.is_zero() {
             deadline.extend(Time::NEVER);
@@ -228,13 +228,13 @@ impl Mouth {
                 .unwrap_or_else(PoisonError::into_inner);
             let at = clock::now() + left;
             deadline.extend(at);
-            self.alarm.nudge(at);
+            self.watchdog.wake_by(at);
         }
         *waiting += text + EVENT_COST;
     }
 }
 
-impl Prints for Mouth {
+impl OutputSink for Mouth {
     fn print(&self, stream: Stream, bytes: &[u8]) {
         for piece in bytes.chunks(OUTPUT_PIECE) {
             self.make_room(piece.len());
@@ -259,7 +259,7 @@ impl Prints for Mouth {
 struct Thread {
     settings: Settings,
     mouth: Arc<Mouth>,
-    alarm: Arc<Alarm>,
+    watchdog: Arc<WatchdogHandle>,
 }
 
 impl Thread {
@@ -271,17 +271,17 @@ impl Thread {
 
     fn serve(&self, jobs: &Receiver<Job>) -> Result<(), String> {
         let engine = EngineSettings::from(&self.settings);
-        let prints: Arc<dyn Prints> = Arc::clone(&self.mouth) as _;
-        let deadline = Arc::clone(self.alarm.deadline());
-        let mut executor =
-            Executor::new(Role::Callbacks, &engine, deadline, prints).map_err(|error| error.to_string())?;
-        let (engine, alarm) = (executor.engine().clone(), Arc::clone(&self.alarm));
+        let prints: Arc<dyn OutputSink> = Arc::clone(&self.mouth) as _;
+        let deadline = Arc::clone(self.watchdog.deadline());
+        let mut executor = Executor::new(EngineRole::Callbacks, &engine, deadline, prints)
+            .map_err(|error| error.to_string())?;
+        let (engine, watchdog) = (executor.engine().clone(), Arc::clone(&self.watchdog));
         let mouth = Arc::clone(&self.mouth);
         std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn(move || {
                 exact_timers();
-                watchdog::watch(&engine, &alarm, &mut Callback { mouth })
+                watchdog::watch(&engine, &watchdog, &mut Callback { mouth })
             })
             .map_err(|error| error.to_string())?;
         exact_timers();
@@ -327,7 +327,7 @@ impl Thread {
                         .is_some_and(|failure| failure.kind == Kind::Timeout);
                     *strikes = if timed_out { *strikes + 1 } else { 0 };
                     let last = *strikes == MAX_CALLBACK_TIMEOUTS;
-                    let kept = executor.keeps(guest, model);
+                    let kept = executor.has_kept_instance(guest, model);
                     self.mouth.say(Event::Ended {
                         id,
                         failure,
@@ -360,10 +360,10 @@ impl Thread {
     /// When this thread has been abandoned.
     fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<Ending, Abandoned> {
         let at = clock::now() + self.settings.callback_timeout;
-        self.alarm.deadline().arm(at);
-        self.alarm.nudge(at);
+        self.watchdog.deadline().arm(at);
+        self.watchdog.wake_by(at);
         let report = executor.run_kept(call, self.settings.callback_memory);
-        match self.alarm.deadline().disarm() {
+        match self.watchdog.deadline().disarm() {
             true => Ok(report.ending),
             false => Err(Abandoned),
         }
@@ -372,7 +372,7 @@ impl Thread {
 
 /// Makes code of a guest before its first callback: most guests of a large pool have none to run.
 fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: u32) -> Result<(), String> {
-    if executor.has(number) {
+    if executor.has_guest(number) {
         return Ok(());
     }
     // What is not there is refused by the executor.
@@ -396,12 +396,12 @@ struct Callback {
     mouth: Arc<Mouth>,
 }
 
-impl Ward for Callback {
+impl WatchdogHandler for Callback {
     fn grace(&self) -> Duration {
         CALLBACK_GRACE
     }
 
-    fn condemned(&self) -> ! {
+    fn on_stuck(&self) -> ! {
         self.mouth.say(Event::Stuck(self.mouth.source()));
         loop {
             std::thread::park();

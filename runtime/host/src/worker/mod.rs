@@ -21,8 +21,8 @@ use std::time::Duration;
 use crate::guest_thread;
 use crate::message_batch::{Outbox, Voice};
 use mpwasm_engine::watchdog;
-use mpwasm_engine::watchdog::{Alarm, Orders, Ward};
-use mpwasm_engine::{Deadline, Executor, Prints, Role};
+use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
+use mpwasm_engine::{Deadline, EngineRole, Executor, OutputSink};
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromWorker, WorkerStart, control, task_frame};
@@ -75,7 +75,7 @@ impl Voice for Worker {
 /// What both threads of a worker share.
 #[derive(Debug)]
 struct Shared {
-    alarm: Arc<Alarm>,
+    watchdog: Arc<WatchdogHandle>,
     outbox: Arc<Outbox<Worker>>,
     /// The offer whose task runs (or ran last), as bits: set before its deadline is armed, so that an offer and a
     /// call that were read together belong together.
@@ -138,10 +138,10 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     let text = |error: std::io::Error| error.to_string();
     let socket = channel.as_fd().try_clone_to_owned().map_err(text)?;
     let deadline = Arc::new(Deadline::new());
-    let alarm = Arc::new(Alarm::new(Arc::clone(&deadline)).map_err(text)?);
-    let outbox = Arc::new(Outbox::new(socket, Arc::clone(&alarm)));
+    let watchdog = Arc::new(WatchdogHandle::new(Arc::clone(&deadline)).map_err(text)?);
+    let outbox = Arc::new(Outbox::new(socket, Arc::clone(&watchdog)));
     let shared = Arc::new(Shared {
-        alarm,
+        watchdog,
         outbox,
         running: AtomicU64::new(0),
         cancelled: AtomicU64::new(0),
@@ -167,10 +167,10 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     // Both threads look at it until the process ends.
     let page: &'static Page = Box::leak(Box::new(page));
     clock::follow(page.skipped_cell());
-    let prints: Arc<dyn Prints> = Arc::clone(&shared.outbox) as _;
-    let deadline = Arc::clone(shared.alarm.deadline());
+    let prints: Arc<dyn OutputSink> = Arc::clone(&shared.outbox) as _;
+    let deadline = Arc::clone(shared.watchdog.deadline());
     // The engine opens what it keeps open before the walls go up; what a compiler made is only looked at behind them.
-    let mut executor = Executor::new(Role::Worker, &engine, deadline, prints)
+    let mut executor = Executor::new(EngineRole::Worker, &engine, deadline, prints)
         .unwrap_or_else(|error| unable(error.to_string()));
     if let Some(stdin) = stdin {
         executor.set_stdin(stdin).map_err(text)?;
@@ -210,7 +210,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         orders: Vec::new(),
         shared: Arc::clone(&shared),
     };
-    watchdog::watch(&engine, &shared.alarm, &mut ward);
+    watchdog::watch(&engine, &shared.watchdog, &mut ward);
 }
 
 /// What the watchdog of a worker guards: the control pipe, whose end is the end of this process's life, and
@@ -222,12 +222,12 @@ struct Life {
     shared: Arc<Shared>,
 }
 
-impl Ward for Life {
+impl WatchdogHandler for Life {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.control.as_fd())
     }
 
-    fn readable(&mut self, orders: &Orders<'_>) {
+    fn on_readable(&mut self, orders: &WatchdogContext<'_>) {
         let mut bytes = [0; 64 * control::SIZE];
         match self.control.read(&mut bytes) {
             Ok(0) => exit_now(0),
@@ -251,11 +251,11 @@ impl Ward for Life {
         }
     }
 
-    fn errand_due(&self) -> Time {
+    fn timer_due(&self) -> Time {
         self.shared.outbox.due()
     }
 
-    fn run_errand(&mut self) {
+    fn on_timer(&mut self) {
         self.shared.outbox.flush_due();
     }
 
@@ -263,7 +263,7 @@ impl Ward for Life {
         WATCHDOG_GRACE
     }
 
-    fn condemned(&self) -> ! {
+    fn on_stuck(&self) -> ! {
         exit_now(EXIT_CONDEMNED);
     }
 }

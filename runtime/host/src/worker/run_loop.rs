@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::meter::Meter;
-use mpwasm_engine::{Call, Executor, Export, Report};
+use mpwasm_engine::{Call, CallReport, Executor, Export};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{Ending, FromWorker, Measured, ToCall, ToWorker};
@@ -104,7 +104,7 @@ impl Run<'_> {
     fn task(&mut self, to: &ToCall<'_>, claimed: Time) {
         let used = self.begin(to, claimed);
         let report = if self.is_cancelled(to) {
-            Report::not_begun(Failure::new(Kind::Cancelled, "cancelled as it began"))
+            CallReport::not_started(Failure::new(Kind::Cancelled, "cancelled as it began"))
         } else {
             self.executor.run(&call(to, to.id, to.args))
         };
@@ -119,9 +119,9 @@ impl Run<'_> {
             self.page.begin(to.offer, id);
             let used = self.begin(to, begun);
             let report = if self.is_cancelled(to) {
-                Report::not_begun(Failure::new(Kind::Cancelled, "cancelled with its chunk"))
+                CallReport::not_started(Failure::new(Kind::Cancelled, "cancelled with its chunk"))
             } else {
-                self.executor.run_item(&call(to, id, args))
+                self.executor.run_chunk_item(&call(to, id, args))
             };
             begun = self.end(to, begun, used, &report);
             if report.ending.is_err() {
@@ -135,11 +135,11 @@ impl Run<'_> {
 
     /// The last instance goes, with what it had open and what it has left. No task's clock runs meanwhile.
     fn let_go(&mut self) {
-        if self.executor.holds_something() || self.scratch.is_there() {
+        if self.executor.holds_instance() || self.scratch.is_there() {
             // It can take long, and what has just ended need not wait for that.
-            self.shared.alarm.nudge(self.shared.outbox.due());
+            self.shared.watchdog.wake_by(self.shared.outbox.due());
         }
-        self.executor.let_go();
+        self.executor.drop_instance();
         if let Err(why) = self.scratch.clear() {
             // The next task must not find it. Whoever comes after this process tries again.
             self.shared.outbox.flush();
@@ -158,9 +158,11 @@ impl Run<'_> {
     fn begin(&mut self, to: &ToCall<'_>, begun: Time) -> Duration {
         let deadline = begun + to.timeout;
         self.shared.running.store(to.offer.to_bits(), Ordering::Relaxed);
-        self.shared.alarm.deadline().arm(deadline);
+        self.shared.watchdog.deadline().arm(deadline);
         // It has a fence: see `is_cancelled`.
-        self.shared.alarm.nudge(deadline.min(self.shared.outbox.due()));
+        self.shared
+            .watchdog
+            .wake_by(deadline.min(self.shared.outbox.due()));
         let used = self.meter.start(begun);
         self.backstop.cover(to.timeout, used);
         used
@@ -174,10 +176,10 @@ impl Run<'_> {
     }
 
     /// It has ended, and this is told. Returns when it did.
-    fn end(&mut self, to: &ToCall<'_>, begun: Time, used: Duration, report: &Report) -> Time {
+    fn end(&mut self, to: &ToCall<'_>, begun: Time, used: Duration, report: &CallReport) -> Time {
         let now = clock::now();
         let cpu = self.meter.end(used, now);
-        if !self.shared.alarm.deadline().disarm() {
+        if !self.shared.watchdog.deadline().disarm() {
             // The watchdog is about to end this process; nothing that happens from here on may be seen.
             loop {
                 std::thread::park();
