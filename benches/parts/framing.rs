@@ -7,9 +7,9 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 
 use mpwasm_protocol::frame::{decode, put};
-use mpwasm_protocol::inbox::Inbox;
-use mpwasm_protocol::messages::{Ending, FromWorker, Measured, Pushed};
+use mpwasm_protocol::messages::{CallResult, FromWorker, ResourceUsage, Submission};
 use mpwasm_protocol::page::Offer;
+use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_types::json::one_line;
 use mpwasm_types::settings::MAX_JSON_DEPTH;
 
@@ -21,7 +21,7 @@ fn write_a_task(bencher: Bencher<'_, '_>) {
     let mut buffer = Vec::with_capacity(1 << 10);
     bencher.bench_local(|| {
         buffer.clear();
-        let task = Pushed::Task {
+        let task = Submission::Task {
             id: 1_000_000,
             guest: 0,
             model: 1,
@@ -41,13 +41,13 @@ fn read_128_endings(bencher: Bencher<'_, '_>) {
     for number in 0..FRAMES as u64 {
         let ended = FromWorker::Ended {
             offer: Offer::from_bits(1_000_000 + number),
-            ending: Ending::Ok(b"null"),
+            ending: CallResult::Ok(b"null"),
             run: Duration::from_micros(6),
-            measured: Measured::default(),
+            measured: ResourceUsage::default(),
         };
         put(&mut frames, &ended);
     }
-    let mut inbox = Inbox::new(1 << 20);
+    let mut inbox = ReceiveBuffer::new(1 << 20);
     bencher.bench_local(|| {
         inbox.space()[..frames.len()].copy_from_slice(&frames);
         inbox.filled(frames.len());

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::{Context, anyhow};
-use mpwasm::{Builder, Layer, LayerState, Pool};
+use mpwasm::{Builder, LayerState, Pool, SandboxLayer};
 
 use super::exit::{Exit, Failure};
 use super::stdio;
@@ -19,7 +19,7 @@ const SCRATCH: u64 = 64 << 10;
 
 /// Prints what there is to say.
 pub fn doctor() -> Result<Exit, Failure> {
-    let layers = Layer::ALL.map(|layer| (layer, layer.state()));
+    let layers = SandboxLayer::ALL.map(|layer| (layer, layer.state()));
     let mut text = table(&layers);
     let mut well = layers
         .iter()
@@ -45,7 +45,7 @@ pub fn doctor() -> Result<Exit, Failure> {
     Ok(if well { Exit::Success } else { Exit::Unwell })
 }
 
-fn table(layers: &[(Layer, LayerState)]) -> String {
+fn table(layers: &[(SandboxLayer, LayerState)]) -> String {
     let mut text = String::new();
     for (layer, state) in layers {
         let (mark, what) = match state {
@@ -112,8 +112,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_with_what_that_means() {
         let layers = [
-            (Layer::Seccomp, LayerState::Active("all of it".into())),
-            (Layer::Landlock, LayerState::Missing("an old kernel".into())),
+            (SandboxLayer::Seccomp, LayerState::Active("all of it".into())),
+            (
+                SandboxLayer::Landlock,
+                LayerState::Missing("an old kernel".into()),
+            ),
         ];
         let text = table(&layers);
         let lines: Vec<_> = text.lines().collect();

@@ -33,7 +33,7 @@ use mpwasm_types::time::Time;
 
 /// A re-executed copy of the binary becomes the compiler here.
 pub fn main() -> Result<(), String> {
-    let mut parent = child::enter()?;
+    let mut parent = child::start_up()?;
     let ToCompiler {
         engine,
         timeout,
@@ -53,7 +53,7 @@ pub fn main() -> Result<(), String> {
     if let Some(plan) = &jail {
         // The kernel counts the time of all threads together.
         let time = timeout.saturating_mul(u32::try_from(threads).unwrap_or(u32::MAX).max(1));
-        jail::shut_in(Role::Compiler, plan, [])
+        jail::isolate(Role::Compiler, plan, [])
             .and_then(|()| jail::processor_time(time))
             .map_err(|error| error.to_string())?;
     }
@@ -80,7 +80,7 @@ pub fn main() -> Result<(), String> {
     // What a thread needs for its start is not in the jail's list.
     up.wait();
     if let Some(plan) = &jail {
-        jail::lock(Role::Compiler, plan).map_err(|error| error.to_string())?;
+        jail::lock_down(Role::Compiler, plan).map_err(|error| error.to_string())?;
     }
     let compiled = compile(&bytes, &engine, threads.as_ref(), |info| {
         // If it can't be sent, neither can what follows.

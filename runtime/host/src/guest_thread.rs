@@ -40,7 +40,7 @@ pub fn start(
         .map_err(|error: io::Error| no_stack(stack, &error))?;
     barrier.wait();
     if let Some(plan) = plan {
-        jail::lock(role, plan).map_err(|error| error.to_string())?;
+        jail::lock_down(role, plan).map_err(|error| error.to_string())?;
     }
     barrier.wait();
     Ok(())

@@ -38,7 +38,7 @@ pub fn enter_role() {
             {
                 eprintln!("mpwasm {}: {why}", role.name());
             }
-            child::EXIT_UNABLE
+            child::EXIT_FAILURE
         }
     };
     process::exit_now(code);

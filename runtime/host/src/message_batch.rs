@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use mpwasm_engine::OutputSink;
 use mpwasm_engine::watchdog::{RECHECK_INTERVAL, WatchdogHandle};
-use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::{OUTPUT_FLUSH_DELAY, OUTPUT_FLUSH_SIZE, OUTPUT_PIECE};
@@ -37,9 +37,9 @@ const BATCH: usize = 64 << 10;
 /// The language of a process: how it says what a guest printed and logged.
 pub trait Voice: Send + Sync {
     /// A piece of what the guest printed.
-    fn output(frames: &mut Outgoing, stream: Stream, bytes: &[u8]);
+    fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]);
     /// A line that the guest logged.
-    fn log(frames: &mut Outgoing, level: LogLevel, text: &str);
+    fn log(frames: &mut SendBuffer, level: LogLevel, text: &str);
 }
 
 /// See the module.
@@ -56,7 +56,7 @@ pub struct Outbox<V> {
 
 #[derive(Debug)]
 struct Waiting {
-    frames: Outgoing,
+    frames: SendBuffer,
     /// When the first of `frames` came; without meaning while there is none.
     since: Time,
     /// The unfinished lines of stdout and stderr.
@@ -87,7 +87,7 @@ impl<V: Voice> Outbox<V> {
             watchdog,
             socket,
             waiting: Mutex::new(Waiting {
-                frames: Outgoing::default(),
+                frames: SendBuffer::default(),
                 since: Time(0),
                 lines: Default::default(),
             }),

@@ -18,10 +18,10 @@ use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, LoadError, OutputSink, Pusher};
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromTasks, ToTasks, task_frame};
-use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
-use mpwasm_sandbox::child::EXIT_CONDEMNED;
-use mpwasm_sandbox::cpu_limit::Backstop;
+use mpwasm_sandbox::child::EXIT_WATCHDOG;
+use mpwasm_sandbox::cpu_limit::CpuLimit;
 use mpwasm_sandbox::jail;
 use mpwasm_system::clock::thread_cpu;
 use mpwasm_system::process::exit_now;
@@ -34,11 +34,11 @@ use mpwasm_types::time::Time;
 struct TasksVoice;
 
 impl Voice for TasksVoice {
-    fn output(frames: &mut Outgoing, stream: Stream, bytes: &[u8]) {
+    fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]) {
         frames.put(&FromTasks::Output { stream, bytes });
     }
 
-    fn log(frames: &mut Outgoing, level: LogLevel, text: &str) {
+    fn log(frames: &mut SendBuffer, level: LogLevel, text: &str) {
         frames.put(&FromTasks::Log { level, text });
     }
 }
@@ -53,7 +53,7 @@ pub fn main() -> String {
 
 fn start() -> Result<std::convert::Infallible, String> {
     let text = |error: std::io::Error| error.to_string();
-    let mut parent = child::enter()?;
+    let mut parent = child::start_up()?;
     let start: ToTasks = in_memory::receive(&mut parent).map_err(|error| error.to_string())?;
     let artifact = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
     let socket = parent.as_fd().try_clone_to_owned().map_err(text)?;
@@ -75,7 +75,7 @@ fn start() -> Result<std::convert::Infallible, String> {
         .unwrap_or_else(|error| unable(error));
     let engine = executor.engine().clone();
     if let Some(plan) = &start.jail {
-        jail::shut_in(role::Role::Tasks, plan, []).map_err(|error| error.to_string())?;
+        jail::isolate(role::Role::Tasks, plan, []).map_err(|error| error.to_string())?;
     }
     // What a compiler made is only looked at behind walls.
     if let Err(error) = executor.load(artifact, &start.info) {
@@ -96,11 +96,11 @@ fn run(
     watchdog: &Arc<WatchdogHandle>,
     outbox: &Arc<Outbox<TasksVoice>>,
 ) {
-    let mut backstop = Backstop::new(start.jail.is_some());
-    backstop.cover(start.timeout, thread_cpu());
+    let mut cpu_limit = CpuLimit::new(start.jail.is_some());
+    cpu_limit.reserve(start.timeout, thread_cpu());
     executor.set_pusher(Box::new(ToParent {
         start: start.clone(),
-        backstop,
+        cpu_limit,
         pushed: 0,
         watchdog: Arc::clone(watchdog),
         outbox: Arc::clone(outbox),
@@ -157,7 +157,7 @@ impl OutputSink for Unhurried {
 
 struct ToParent {
     start: ToTasks,
-    backstop: Backstop,
+    cpu_limit: CpuLimit,
     pushed: u64,
     watchdog: Arc<WatchdogHandle>,
     outbox: Arc<Outbox<TasksVoice>>,
@@ -186,7 +186,7 @@ impl Pusher for ToParent {
         // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
         self.watchdog.deadline().extend(Time::NEVER);
         self.outbox.put(&FromTasks::Push(task), clock::now());
-        self.backstop.cover(self.start.timeout, thread_cpu());
+        self.cpu_limit.reserve(self.start.timeout, thread_cpu());
         let deadline = clock::now() + self.start.timeout;
         self.watchdog.deadline().extend(deadline);
         self.watchdog.wake_by(deadline.min(self.outbox.due()));
@@ -226,6 +226,6 @@ impl WatchdogHandler for Life {
     }
 
     fn on_stuck(&self) -> ! {
-        exit_now(EXIT_CONDEMNED);
+        exit_now(EXIT_WATCHDOG);
     }
 }

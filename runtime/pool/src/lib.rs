@@ -43,7 +43,7 @@ mod error;
 mod init;
 mod pool;
 
-pub use mpwasm_sandbox::jail::{Layer, LayerState};
+pub use mpwasm_sandbox::jail::{LayerState, SandboxLayer};
 pub use mpwasm_types::grants::{Access, DirGrant, Grants};
 pub use mpwasm_types::guest_info::{GuestInfo, InitialSizes, MemoryInfo, ModelInfo};
 pub use mpwasm_types::outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};

@@ -17,7 +17,7 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize};
 
 use super::frame::{FrameError, decode, put};
-use super::inbox::Inbox;
+use super::receive_buffer::ReceiveBuffer;
 
 /// Descriptors that one frame may carry: the kernel's limit (`SCM_MAX_FD`).
 pub const MAX_FDS: usize = 253;
@@ -48,11 +48,11 @@ pub enum Filled {
 }
 
 /// A connected socket with its unhandled input. Output is written by [`send_all`] or by an
-/// [`Outgoing`](super::outgoing::Outgoing).
+/// [`SendBuffer`](super::send_buffer::SendBuffer).
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
-    inbox: Inbox,
+    inbox: ReceiveBuffer,
     /// Descriptors that came and that no frame has claimed yet; `None` takes none.
     descriptors: Option<VecDeque<OwnedFd>>,
     /// Whether the last look found less than there was room for.
@@ -78,7 +78,7 @@ impl Channel {
     pub fn new(socket: OwnedFd, max: usize) -> Self {
         Self {
             socket,
-            inbox: Inbox::new(max),
+            inbox: ReceiveBuffer::new(max),
             descriptors: None,
             is_drained: true,
         }
@@ -89,14 +89,14 @@ impl Channel {
     pub fn with_descriptors(socket: OwnedFd, max: usize) -> Self {
         Self {
             socket,
-            inbox: Inbox::new(max),
+            inbox: ReceiveBuffer::new(max),
             descriptors: Some(VecDeque::new()),
             is_drained: true,
         }
     }
 
     /// The frames that have arrived.
-    pub fn inbox(&mut self) -> &mut Inbox {
+    pub fn inbox(&mut self) -> &mut ReceiveBuffer {
         &mut self.inbox
     }
 

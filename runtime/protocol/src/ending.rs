@@ -5,19 +5,19 @@ use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::MAX_JSON_DEPTH;
 use serde_json::value::RawValue;
 
-use crate::messages::Ending;
+use crate::messages::CallResult;
 
 /// The result of a task as one line of JSON, or its failure, whose data are so too. What the dispatcher should have
 /// refused is a crash.
-pub fn checked(ending: Ending<'_>) -> Result<Box<RawValue>, Failure> {
+pub fn checked(ending: CallResult<'_>) -> Result<Box<RawValue>, Failure> {
     let line = |json: &[u8]| kept_line(str::from_utf8(json).ok()?, MAX_JSON_DEPTH).ok();
     let crash = |what: &str| {
         let message = format!("the dispatcher passed on {what} no JSON");
         Failure::new(Kind::Crash, message)
     };
     match ending {
-        Ending::Ok(json) => line(json).ok_or_else(|| crash("a result that is")),
-        Ending::Failed(mut failure) => {
+        CallResult::Ok(json) => line(json).ok_or_else(|| crash("a result that is")),
+        CallResult::Failed(mut failure) => {
             if let Some(data) = &failure.data {
                 let data = line(data.as_bytes()).ok_or_else(|| crash("an error whose data are"))?;
                 failure.data = Some(Box::<str>::from(data).into_string());
@@ -37,7 +37,7 @@ mod tests {
             data: Some(data.to_owned()),
             ..Failure::new(Kind::Error, "said the guest")
         };
-        checked(Ending::Failed(failure)).expect_err("it is a failure")
+        checked(CallResult::Failed(failure)).expect_err("it is a failure")
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parent ──DispatcherStart────▶ dispatcher ──WorkerStart────────────▶ worker (start)
-//!        ──Pushed (pipe)──────▶             ──ToWorker (socket)──────▶ worker (task thread)
+//!        ──Submission (pipe)──────▶             ──ToWorker (socket)──────▶ worker (task thread)
 //!        ──ToDispatcher──────▶             ──Control (pipe)─────────▶ worker (watchdog)
 //!        ◀─FromDispatcher─────             ◀─FromWorker (socket)─────
 //! parent ──ToCompiler─▶ compiler ──FromCompiler─▶ parent
@@ -96,7 +96,7 @@ impl Hello<'static> {
 
 /// Parent to dispatcher, through the pipe: what may be held back.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Pushed<'a> {
+pub enum Submission<'a> {
     /// One more task.
     Task {
         /// Its id.
@@ -203,7 +203,7 @@ pub enum Source {
 
 /// Where and how a task ran. Absent for one that never did.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Ran {
+pub struct Execution {
     /// The worker's slot.
     pub worker: u32,
     /// The worker's process id.
@@ -214,12 +214,12 @@ pub struct Ran {
     #[serde(with = "nanos")]
     pub run: Duration,
     /// What the worker measured; `None` when it died.
-    pub measured: Option<Measured>,
+    pub measured: Option<ResourceUsage>,
 }
 
 /// What a worker measured of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct ResourceUsage {
     /// Processor time of the task thread.
     #[serde(with = "nanos")]
     pub cpu: Duration,
@@ -233,7 +233,7 @@ pub struct Measured {
 
 /// Something that became of a worker process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+pub struct WorkerEvent {
     /// The worker, as users know it.
     pub worker: u32,
     /// Its process id.
@@ -247,7 +247,7 @@ pub struct Event {
 
 /// The end of a call: one line of JSON, or the failure.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Ending<'a> {
+pub enum CallResult<'a> {
     /// The result.
     Ok(#[serde(with = "serde_bytes")] &'a [u8]),
     /// Why there is none.
@@ -256,7 +256,7 @@ pub enum Ending<'a> {
 
 /// The answer to [`ToDispatcher::Ask`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Answer {
+pub enum StatusReply {
     /// What the pool is doing.
     Pool(Status),
     /// Where the task is; `None` when it is not with the dispatcher.
@@ -278,12 +278,12 @@ pub enum FromDispatcher<'a> {
         /// The task's id.
         id: u64,
         /// Where it ran.
-        ran: Option<Ran>,
+        ran: Option<Execution>,
         /// How its callback went.
         callback: CallbackStatus,
         /// Its result or failure: last, as a large one is sent from where it is.
         #[serde(borrow)]
-        ending: Ending<'a>,
+        ending: CallResult<'a>,
     },
     /// The fold of a model's results, when all tasks have ended.
     Final {
@@ -293,7 +293,7 @@ pub enum FromDispatcher<'a> {
         model: u32,
         /// Its final value, or why there is none.
         #[serde(borrow)]
-        ending: Ending<'a>,
+        ending: CallResult<'a>,
     },
     /// A piece of what a guest printed.
     Output {
@@ -333,12 +333,12 @@ pub enum FromDispatcher<'a> {
         /// The question's.
         question: u64,
         /// What there is to say.
-        answer: Answer,
+        answer: StatusReply,
     },
     /// Something that the user should know once.
     Warning(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
     /// What became of a worker, for who asked for it.
-    Event(Event),
+    Event(WorkerEvent),
     /// The pool has failed; outcomes for everything accepted are on their way.
     Failed(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
     /// The last message.
@@ -357,7 +357,7 @@ pub struct WorkerStart<'a> {
     /// Largest args of a task, bytes.
     pub max_args: u64,
     /// The processor that it should be on while many tasks come.
-    pub home: Option<u32>,
+    pub cpu: Option<u32>,
     /// The walls around it.
     pub jail: Option<SandboxOptions>,
     /// What its tasks get beside their args.
@@ -373,15 +373,15 @@ pub struct WorkerStart<'a> {
 pub enum ToWorker<'a> {
     /// A task.
     #[serde(borrow)]
-    Task(ToCall<'a>),
+    Task(CallRequest<'a>),
     /// A chunk: each of its items is a call of its own, in the instance of the one before as long as that is in order.
     /// Each is answered by a [`FromWorker::Ended`].
-    Chunk(ToCall<'a>),
+    Chunk(CallRequest<'a>),
 }
 
 /// What a worker is to call.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ToCall<'a> {
+pub struct CallRequest<'a> {
     /// The offer to claim before it starts.
     pub offer: Offer,
     /// The task's id, or that of the chunk's first item.
@@ -436,10 +436,10 @@ pub enum FromWorker<'a> {
         #[serde(with = "nanos")]
         run: Duration,
         /// What else was measured.
-        measured: Measured,
+        measured: ResourceUsage,
         /// How: last, as a large result is sent from where it is.
         #[serde(borrow)]
-        ending: Ending<'a>,
+        ending: CallResult<'a>,
     },
     /// The offer had been revoked when its turn came.
     Skipped(Offer),

@@ -6,13 +6,13 @@
 //! process group of its own, a socket to its starter as descriptor 0, and a pipe for diagnostics as 1 and 2; every
 //! other descriptor comes later through the socket. The start of a child, in order:
 //!
-//! 1. close what was inherited by accident, and set signals and limits ([`enter`], [`inherited`]);
+//! 1. close what was inherited by accident, and set signals and limits ([`start_up`], [`inherited`]);
 //! 2. ask for a parent-death signal: only a second mechanism, the first is the end of the socket's file;
 //! 3. say hello ([`Hello`]), so that the starter knows that this is its own build;
 //! 4. receive settings, descriptors and guests; a worker's engine opens here what it keeps open;
-//! 5. [`jail::shut_in`](crate::jail::shut_in), before any thread exists;
+//! 5. [`jail::isolate`](crate::jail::isolate), before any thread exists;
 //! 6. start threads;
-//! 7. [`jail::lock`](crate::jail::lock), on all threads, when the guests are loaded; then run.
+//! 7. [`jail::lock_down`](crate::jail::lock_down), on all threads, when the guests are loaded; then run.
 
 use mpwasm_system::clock;
 use std::ffi::CString;
@@ -31,7 +31,7 @@ use mpwasm_protocol::messages::{Hello, MAX_SETUP};
 use mpwasm_system::inherited;
 use mpwasm_system::inherited::explained;
 use mpwasm_system::poll::{is_readable, poll_until};
-use mpwasm_system::process::die_with_starter;
+use mpwasm_system::process::set_parent_death_signal;
 use mpwasm_system::process::{MARKER, exit_now, role, without_proc};
 pub use mpwasm_types::role::Role;
 use mpwasm_types::settings::REAP_TIMEOUT;
@@ -229,7 +229,7 @@ pub fn check_hello(theirs: Hello<'_>) -> Result<(), HelloError> {
 ///
 /// # Errors
 /// With a sentence for the person who started this by hand.
-pub fn enter() -> Result<Channel, String> {
+pub fn start_up() -> Result<Channel, String> {
     let by_hand = "this is a part of mpwasm that only mpwasm itself can start";
     if let Some(role) = role() {
         // What `ps` and `top` show: the name of the file is `exe`.
@@ -247,7 +247,7 @@ pub fn enter() -> Result<Channel, String> {
     close_inherited(socket.as_fd());
     end_with_a_panic();
     inherited::settle_child().map_err(|error| format!("its signals can't be set: {error}"))?;
-    die_with_starter().map_err(|error| error.to_string())?;
+    set_parent_death_signal().map_err(|error| error.to_string())?;
     let channel = Channel::with_descriptors(socket, MAX_SETUP);
     channel.send(&Hello::ours()).map_err(|error| error.to_string())?;
     Ok(channel)
@@ -268,9 +268,9 @@ fn end_with_a_panic() {
 
 /// Exit code of a child whose watchdog had to end it: its guest did not end at its deadline (rung 3 of the timeout
 /// ladder). Who started it knows from a clock of its own; the code is for people who watch the process.
-pub const EXIT_CONDEMNED: i32 = 113;
+pub const EXIT_WATCHDOG: i32 = 113;
 /// Exit code of a child that could not do what it was started for.
-pub const EXIT_UNABLE: i32 = 112;
+pub const EXIT_FAILURE: i32 = 112;
 /// What Rust's own programs exit with after a panic.
 const EXIT_PANIC: i32 = 101;
 

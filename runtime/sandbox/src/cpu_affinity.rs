@@ -18,30 +18,30 @@ const SELF: Pid = Pid::from_raw(0);
 
 /// The processor that a worker should be on.
 #[derive(Debug)]
-pub struct Home {
+pub struct CpuAffinity {
     processor: Option<u32>,
 }
 
-impl Home {
+impl CpuAffinity {
     /// A home on this processor; `None` is anywhere.
     pub fn new(processor: Option<u32>) -> Self {
         Self { processor }
     }
 
     /// So many tasks are done, and the next ones are there: the calling thread goes home, if it is worth it.
-    pub fn look(&self, tasks: u32) {
+    pub fn restore(&self, tasks: u32) {
         if let Some(processor) = self.processor
             && tasks >= MANY
-            && here() != Some(processor)
+            && current_cpu() != Some(processor)
         {
             // Where it can't go, it is as well off here.
-            let _ = go(processor);
+            let _ = migrate(processor);
         }
     }
 }
 
 /// The processors of the machine that this process may use.
-pub fn processors() -> Vec<u32> {
+pub fn allowed_cpus() -> Vec<u32> {
     let Ok(allowed) = sched_getaffinity(SELF) else {
         return Vec::new();
     };
@@ -54,7 +54,7 @@ pub fn processors() -> Vec<u32> {
 ///
 /// # Errors
 /// When it may not be there: what it is allowed may have changed since it was given its home.
-fn go(processor: u32) -> nix::Result<Option<u32>> {
+fn migrate(processor: u32) -> nix::Result<Option<u32>> {
     let before = sched_getaffinity(SELF)?;
     if !before.is_set(processor as usize)? {
         return Err(Errno::EINVAL);
@@ -62,13 +62,13 @@ fn go(processor: u32) -> nix::Result<Option<u32>> {
     let mut there = CpuSet::new();
     there.set(processor as usize)?;
     sched_setaffinity(SELF, &there)?;
-    let arrived = here();
+    let arrived = current_cpu();
     sched_setaffinity(SELF, &before)?;
     Ok(arrived)
 }
 
 /// The processor that the calling thread is on; no system call, where the C library knows it.
-fn here() -> Option<u32> {
+fn current_cpu() -> Option<u32> {
     // SAFETY: it has no arguments and touches no memory of ours.
     u32::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
@@ -79,24 +79,24 @@ mod tests {
 
     #[test]
     fn a_thread_goes_to_any_processor_that_it_may_use_and_is_not_tied_to_it() {
-        let all = processors();
+        let all = allowed_cpus();
         assert!(!all.is_empty());
         for &processor in &all {
-            assert_eq!(go(processor), Ok(Some(processor)));
-            assert_eq!(processors(), all);
+            assert_eq!(migrate(processor), Ok(Some(processor)));
+            assert_eq!(allowed_cpus(), all);
         }
     }
 
     #[test]
     fn a_thread_stays_where_it_may_be() {
-        let all = processors();
+        let all = allowed_cpus();
         let mut one = CpuSet::new();
         one.set(all[0] as usize).unwrap();
         sched_setaffinity(SELF, &one).unwrap();
         for processor in [all.len() as u32 + all[0], 1023, 1_000_000] {
-            assert!(go(processor).is_err());
-            Home::new(Some(processor)).look(MANY);
-            assert_eq!(processors(), all[..1]);
+            assert!(migrate(processor).is_err());
+            CpuAffinity::new(Some(processor)).restore(MANY);
+            assert_eq!(allowed_cpus(), all[..1]);
         }
     }
 }

@@ -15,13 +15,13 @@ const SLACK: Duration = Duration::from_secs(600);
 
 /// The limit that stands.
 #[derive(Debug)]
-pub struct Backstop {
+pub struct CpuLimit {
     /// Without a jail there is none.
     is_kept: bool,
     limit: Duration,
 }
 
-impl Backstop {
+impl CpuLimit {
     /// No limit yet.
     pub fn new(is_kept: bool) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Backstop {
     }
 
     /// A task begins that may run for so long, on a thread that has `used` so much.
-    pub fn cover(&mut self, timeout: Duration, used: Duration) {
+    pub fn reserve(&mut self, timeout: Duration, used: Duration) {
         let needed = used.saturating_add(timeout).saturating_add(SLACK / 2);
         if !self.is_kept || needed <= self.limit {
             return;

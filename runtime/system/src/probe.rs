@@ -7,7 +7,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid};
 
-use crate::process::die_with_starter;
+use crate::process::set_parent_death_signal;
 
 /// Exit code of a copy that did not come to the end of its attempt: no error of the system's has this number.
 const BROKEN: i32 = 255;
@@ -59,7 +59,7 @@ fn try_and_end(attempt: impl FnOnce() -> io::Result<()>, parent: Pid) -> ! {
     }
     let _end = End;
     // When the parent was gone before that, nobody waits for the rest.
-    if die_with_starter().is_err() || getppid() != parent {
+    if set_parent_death_signal().is_err() || getppid() != parent {
         exit(BROKEN);
     }
     let number = |error: io::Error| error.raw_os_error().filter(|number| (1..BROKEN).contains(number));

@@ -116,6 +116,6 @@ pub fn share_one_heap() {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn die_with_starter() -> nix::Result<()> {
+pub fn set_parent_death_signal() -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
 }

@@ -11,11 +11,11 @@ use super::{Verdict, lines};
 use mpwasm_host::dispatcher::{Said, Stage, read_worker};
 use mpwasm_protocol::ending::checked;
 use mpwasm_protocol::frame::decode;
-use mpwasm_protocol::inbox::Inbox;
 use mpwasm_protocol::messages::{
-    DispatcherStart, Ending, FromCompiler, FromDispatcher, FromTasks, Pushed, ToCompiler, ToDispatcher,
-    ToTasks, ToWorker, WorkerStart, worker_frame,
+    CallResult, DispatcherStart, FromCompiler, FromDispatcher, FromTasks, Submission, ToCompiler,
+    ToDispatcher, ToTasks, ToWorker, WorkerStart, worker_frame,
 };
+use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_types::outcome::{CallbackStatus, Outcome, TaskError, Usage};
 use mpwasm_types::settings::Settings;
 use mpwasm_types::task_line::{TaskLine, check_args};
@@ -50,7 +50,7 @@ pub fn frames(input: &[u8]) -> Verdict {
         4 => decoded::<FromCompiler<'_>>(frame),
         5 => tasks(frame, &settings),
         // From here on the speaker is of the higher trust. Its word is taken, but for its form.
-        6 => decoded::<Pushed<'_>>(frame),
+        6 => decoded::<Submission<'_>>(frame),
         7 => decoded::<ToDispatcher>(frame),
         8 => decoded::<ToWorker<'_>>(frame),
         9 => decoded::<ToCompiler>(frame),
@@ -70,7 +70,7 @@ fn cut(
     max: usize,
     hear: &mut dyn FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<(), String> {
-    let mut inbox = Inbox::new(max);
+    let mut inbox = ReceiveBuffer::new(max);
     let mut rest = bytes;
     while !bytes.is_empty() {
         let space = inbox.space();
@@ -126,7 +126,7 @@ impl<'a> Worker<'a> {
             Said::Hello => self.stage = Stage::Greeted,
             Said::Ready => self.stage = Stage::Ready,
             Said::Ended { ending, .. } => {
-                tell(ending.map_or_else(Ending::Failed, Ending::Ok));
+                tell(ending.map_or_else(CallResult::Failed, CallResult::Ok));
             }
             Said::Output { bytes, .. } => assert!(bytes.len() as u64 <= limits.max_output),
             Said::Log { text, .. } => assert!(text.len() as u64 <= limits.max_output),
@@ -146,7 +146,7 @@ fn dispatcher(frame: &[u8]) -> Result<(), String> {
 }
 
 /// What the parent makes of an ending.
-fn tell(ending: Ending<'_>) {
+fn tell(ending: CallResult<'_>) {
     lines::record(&Outcome {
         id: 1,
         key: None,

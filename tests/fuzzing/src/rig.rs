@@ -14,10 +14,10 @@ use mpwasm_engine::{Call, CallReport, Deadline, EngineRole, Executor, Export, Ou
 use mpwasm_host::dispatcher::Stage;
 use mpwasm_host::message_batch::Voice;
 use mpwasm_host::worker::Worker;
-use mpwasm_protocol::inbox::Inbox;
-use mpwasm_protocol::messages::{Ending, FromWorker, Measured, worker_frame};
-use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_protocol::messages::{CallResult, FromWorker, ResourceUsage, worker_frame};
 use mpwasm_protocol::page::Offer;
+use mpwasm_protocol::receive_buffer::ReceiveBuffer;
+use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::clock;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
@@ -174,7 +174,7 @@ fn memory_file(bytes: &[u8]) -> File {
 
 /// What a worker would send.
 #[derive(Default)]
-struct Frames(Mutex<Outgoing>);
+struct Frames(Mutex<SendBuffer>);
 
 impl Frames {
     /// Ends the call, and lets the dispatcher hear it all.
@@ -183,11 +183,11 @@ impl Frames {
         frames.put(&FromWorker::Ended {
             offer: Offer::from_bits(0),
             ending: match &report.ending {
-                Ok(json) => Ending::Ok(json.as_bytes()),
-                Err(failure) => Ending::Failed(failure.clone()),
+                Ok(json) => CallResult::Ok(json.as_bytes()),
+                Err(failure) => CallResult::Failed(failure.clone()),
             },
             run: TIMEOUT,
-            measured: Measured {
+            measured: ResourceUsage {
                 cpu: TIMEOUT,
                 memory_peak: report.memory_peak,
                 stdout_bytes: report.stdout_bytes,
@@ -195,7 +195,7 @@ impl Frames {
             },
         });
         let settings = settings();
-        let mut inbox = Inbox::new(worker_frame(&settings));
+        let mut inbox = ReceiveBuffer::new(worker_frame(&settings));
         let mut dispatcher = Heard::new(Stage::Ready, &settings);
         let unsent = frames.unsent();
         let mut bytes = &unsent[..];

@@ -10,8 +10,8 @@ use super::Verdict;
 use super::frames::settings;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::{
-    DispatcherStart, Ending, FromCompiler, FromDispatcher, FromTasks, FromWorker, Measured, Pushed, Ran,
-    Source, ToCall, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart,
+    CallRequest, CallResult, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks, FromWorker,
+    ResourceUsage, Source, Submission, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart,
 };
 use mpwasm_protocol::page::Offer;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Each input with the name of its file, and what becomes of it.
 pub(super) fn inputs() -> Vec<(&'static str, Verdict, Vec<u8>)> {
-    let worker_says = |json| said(2, &ended(Ending::Ok(json)));
+    let worker_says = |json| said(2, &ended(CallResult::Ok(json)));
     let dispatcher_says = |ending| said(3, &outcome(ending, CallbackStatus::None));
     let data = Failure {
         data: Some("[1,\n2]".to_owned()),
@@ -36,7 +36,7 @@ pub(super) fn inputs() -> Vec<(&'static str, Verdict, Vec<u8>)> {
         (
             "worker-failure",
             Verdict::Taken,
-            said(2, &ended(Ending::Failed(failure()))),
+            said(2, &ended(CallResult::Failed(failure()))),
         ),
         ("worker-two-lines", Verdict::Refused, worker_says(b"[1,\n2]")),
         ("worker-too-much", Verdict::Refused, worker_says(&[b'1'; 257])),
@@ -45,12 +45,12 @@ pub(super) fn inputs() -> Vec<(&'static str, Verdict, Vec<u8>)> {
         (
             "dispatcher-no-json",
             Verdict::Taken,
-            dispatcher_says(Ending::Ok(b"[1,")),
+            dispatcher_says(CallResult::Ok(b"[1,")),
         ),
         (
             "dispatcher-data-on-two-lines",
             Verdict::Taken,
-            dispatcher_says(Ending::Failed(data)),
+            dispatcher_says(CallResult::Failed(data)),
         ),
         ("compiler-accepted", Verdict::Taken, compiler_accepted()),
         ("tasks-all", Verdict::Taken, tasks_all()),
@@ -88,8 +88,8 @@ fn failure() -> Failure {
     }
 }
 
-fn measured() -> Measured {
-    Measured {
+fn measured() -> ResourceUsage {
+    ResourceUsage {
         cpu: SECOND,
         memory_peak: 1 << 16,
         stdout_bytes: 6,
@@ -103,12 +103,12 @@ fn worker_task() -> Vec<u8> {
     put(&mut input, &FromWorker::Output { stream, bytes });
     let (level, text) = (LogLevel::Debug, "log");
     put(&mut input, &FromWorker::Log { level, text });
-    put(&mut input, &ended(Ending::Ok(b"{\"a\":1}")));
+    put(&mut input, &ended(CallResult::Ok(b"{\"a\":1}")));
     put(&mut input, &FromWorker::Skipped(Offer::from_bits(513)));
     input
 }
 
-fn ended(ending: Ending<'_>) -> FromWorker<'_> {
+fn ended(ending: CallResult<'_>) -> FromWorker<'_> {
     FromWorker::Ended {
         offer: Offer::from_bits(512),
         run: SECOND,
@@ -117,8 +117,8 @@ fn ended(ending: Ending<'_>) -> FromWorker<'_> {
     }
 }
 
-fn outcome(ending: Ending<'_>, callback: CallbackStatus) -> FromDispatcher<'_> {
-    let ran = Ran {
+fn outcome(ending: CallResult<'_>, callback: CallbackStatus) -> FromDispatcher<'_> {
+    let ran = Execution {
         worker: 0,
         pid: 7,
         claimed: Time(9),
@@ -147,12 +147,15 @@ fn dispatcher_all() -> Vec<u8> {
     for message in [
         FromDispatcher::Loaded,
         FromDispatcher::Tried { id: 5, attempt },
-        outcome(Ending::Ok(b"[1]"), CallbackStatus::Ok),
-        outcome(Ending::Failed(failure()), CallbackStatus::Failed(Kind::Timeout)),
+        outcome(CallResult::Ok(b"[1]"), CallbackStatus::Ok),
+        outcome(
+            CallResult::Failed(failure()),
+            CallbackStatus::Failed(Kind::Timeout),
+        ),
         FromDispatcher::Final {
             guest: 0,
             model: 0,
-            ending: Ending::Ok(b"3"),
+            ending: CallResult::Ok(b"3"),
         },
         FromDispatcher::Output {
             source,
@@ -198,7 +201,7 @@ fn pushed() -> Vec<u8> {
     let (id, guest, model, timeout) = (3, 0, 1, SECOND);
     put(
         &mut input,
-        &Pushed::Task {
+        &Submission::Task {
             id,
             guest,
             model,
@@ -209,7 +212,7 @@ fn pushed() -> Vec<u8> {
     );
     put(
         &mut input,
-        &Pushed::Chunk {
+        &Submission::Chunk {
             id,
             guest,
             model,
@@ -218,7 +221,7 @@ fn pushed() -> Vec<u8> {
             args: &two_items(),
         },
     );
-    put(&mut input, &Pushed::Exit);
+    put(&mut input, &Submission::Exit);
     input
 }
 
@@ -250,7 +253,7 @@ fn to_dispatcher() -> Vec<u8> {
 fn to_worker() -> Vec<u8> {
     let mut input = said_by(8);
     let items = two_items();
-    let call = |args| ToCall {
+    let call = |args| CallRequest {
         offer: Offer::from_bits(512),
         id: 3,
         guest: 0,
@@ -284,7 +287,7 @@ fn worker_start() -> Vec<u8> {
         stdin: false,
         engine: EngineSettings::from(&settings()),
         max_args: 256,
-        home: Some(1),
+        cpu: Some(1),
         jail: None,
         grants: settings().grants,
         max_files: 64,

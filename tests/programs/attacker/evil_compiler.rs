@@ -22,12 +22,12 @@ pub fn main(part: &Part) -> String {
 
 fn serve(part: &Part) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut parent = child::enter()?;
+    let mut parent = child::start_up()?;
     let ToCompiler { jail, .. } = parent.receive().map_err(|error| text(&error))?;
     let mut guest = File::from(parent.take_descriptor().ok_or("no guest came")?);
     let plan = part.plan(jail);
     if let Some(plan) = &plan {
-        jail::shut_in(Role::Compiler, plan, []).map_err(|error| text(&error))?;
+        jail::isolate(Role::Compiler, plan, []).map_err(|error| text(&error))?;
     }
     let mut bytes = String::new();
     guest
@@ -35,7 +35,7 @@ fn serve(part: &Part) -> Result<(), String> {
         .and_then(|()| guest.read_to_string(&mut bytes))
         .map_err(|error| text(&error))?;
     if let Some(plan) = &plan {
-        jail::lock(Role::Compiler, plan).map_err(|error| text(&error))?;
+        jail::lock_down(Role::Compiler, plan).map_err(|error| text(&error))?;
     }
     let order = bytes
         .lines()

@@ -12,10 +12,10 @@ use crate::calls::{Attempted, attempt};
 use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::inbox::Inbox;
 use mpwasm_protocol::messages::{
-    Answer, DispatcherStart, Ending, Event, FromDispatcher, Pushed, Source, ToDispatcher,
+    CallResult, DispatcherStart, FromDispatcher, Source, StatusReply, Submission, ToDispatcher, WorkerEvent,
 };
+use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
 use mpwasm_types::grants::Granted;
@@ -36,7 +36,7 @@ pub fn main(part: &Part) -> String {
 
 fn serve(part: &Part) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut parent = child::enter()?;
+    let mut parent = child::start_up()?;
     let DispatcherStart { jail, settings, .. } =
         in_memory::receive(&mut parent).map_err(|error| text(&error))?;
     let mut tasks = File::from(parent.take_descriptor().ok_or("no pipe came")?);
@@ -44,15 +44,15 @@ fn serve(part: &Part) -> Result<(), String> {
         parent.take_descriptor().ok_or("no directory came")
     })?;
     if let Some(plan) = part.plan(jail) {
-        jail::shut_in(Role::Dispatcher, &plan, &granted.dirs).map_err(|error| text(&error))?;
-        jail::lock(Role::Dispatcher, &plan).map_err(|error| text(&error))?;
+        jail::isolate(Role::Dispatcher, &plan, &granted.dirs).map_err(|error| text(&error))?;
+        jail::lock_down(Role::Dispatcher, &plan).map_err(|error| text(&error))?;
     }
     // The guest: the tests load one, and then push.
     let ToDispatcher::Load = parent.receive().map_err(|error| text(&error))? else {
         return Err("no guest came".to_owned());
     };
     say(&parent, &FromDispatcher::Loaded)?;
-    let mut inbox = Inbox::new(1 << 20);
+    let mut inbox = ReceiveBuffer::new(1 << 20);
     loop {
         let count = tasks.read(inbox.space()).map_err(|error| text(&error))?;
         if count == 0 {
@@ -61,9 +61,9 @@ fn serve(part: &Part) -> Result<(), String> {
         inbox.filled(count);
         while let Some(frame) = inbox.next_message().map_err(|error| text(&error))? {
             match decode(frame).map_err(|error| text(&error))? {
-                Pushed::Task { id, args, .. } => obey(&parent, id, args)?,
-                Pushed::Chunk { .. } => return Err("no test sends it a chunk".to_owned()),
-                Pushed::Exit => return say(&parent, &FromDispatcher::Bye),
+                Submission::Task { id, args, .. } => obey(&parent, id, args)?,
+                Submission::Chunk { .. } => return Err("no test sends it a chunk".to_owned()),
+                Submission::Exit => return say(&parent, &FromDispatcher::Bye),
             }
         }
     }
@@ -92,7 +92,7 @@ fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
         parent,
         &FromDispatcher::Outcome {
             id,
-            ending: Ending::Ok(format!("\"{told}\"").as_bytes()),
+            ending: CallResult::Ok(format!("\"{told}\"").as_bytes()),
             ran: None,
             callback: CallbackStatus::None,
         },
@@ -115,7 +115,7 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
     let fold = |guest: u32, model: u32| FromDispatcher::Final {
         guest,
         model,
-        ending: Ending::Ok(b"0"),
+        ending: CallResult::Ok(b"0"),
     };
     let outcome = |ending| FromDispatcher::Outcome {
         id,
@@ -138,7 +138,7 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
                 backtrace: vec![String::new(); 15 << 20],
                 ..Failure::new(Kind::Trap, "x")
             };
-            say(parent, &outcome(Ending::Failed(failure)))
+            say(parent, &outcome(CallResult::Failed(failure)))
         }
         "a warning without end" => say(parent, &FromDispatcher::Warning(&"x".repeat(1 << 20))),
         "output of tasks without end" => (id + 1..).try_for_each(|id| say(parent, &output(Source::Task(id)))),
@@ -200,7 +200,7 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
             say(parent, &log)
         }
         "output after the end" => {
-            say(parent, &outcome(Ending::Ok(b"0")))?;
+            say(parent, &outcome(CallResult::Ok(b"0")))?;
             say(parent, &output(Source::Task(id)))
         }
         other => Err(format!("unknown forgery {other:?}")),
@@ -233,12 +233,12 @@ fn flood(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
     };
     let status = || FromDispatcher::Status {
         question: u64::MAX,
-        answer: Answer::Pool(Status {
+        answer: StatusReply::Pool(Status {
             workers: vec![worker; 2 * MAX_WORKERS as usize],
             ..Status::default()
         }),
     };
-    let event = || Event {
+    let event = || WorkerEvent {
         worker: 0,
         pid: 1,
         task: None,

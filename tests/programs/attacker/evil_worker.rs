@@ -14,11 +14,11 @@ use mpwasm_host::guest_thread;
 use mpwasm_protocol::channel::{Channel, Filled, send_all};
 use mpwasm_protocol::frame::{decode, put};
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{Ending, FromWorker, Hello, Measured, ToWorker, WorkerStart};
+use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, ResourceUsage, ToWorker, WorkerStart};
 use mpwasm_protocol::page::{Offer, Page};
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
-use mpwasm_sandbox::scratch::Scratch;
+use mpwasm_sandbox::scratch::ScratchDir;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::items;
@@ -28,7 +28,7 @@ use mpwasm_types::time::Time;
 
 /// Becomes a worker that obeys its first task. Returns only when it can't.
 pub fn main(part: &Part) -> String {
-    let mut channel = match child::enter() {
+    let mut channel = match child::start_up() {
         Ok(channel) => channel,
         Err(error) => return error,
     };
@@ -49,13 +49,13 @@ pub fn main(part: &Part) -> String {
     if let Some(plan) = &jail {
         // SAFETY: the page goes to the thread below, which keeps it until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
-        if let Err(error) = jail::shut_in(Role::Worker, plan, granted.all_dirs()) {
+        if let Err(error) = jail::isolate(Role::Worker, plan, granted.all_dirs()) {
             return error.to_string();
         }
     }
     // As a worker does at its start. From here on a path that is not absolute begins in the scratch directory.
     if let Some(scratch) = &granted.scratch {
-        let cleared = Scratch::of(&granted).and_then(|scratch| Ok(scratch.clear()?));
+        let cleared = ScratchDir::of(&granted).and_then(|scratch| Ok(scratch.clear()?));
         if let Err(error) = cleared.and_then(|()| Ok(nix::unistd::fchdir(&scratch.fd)?)) {
             return format!("no scratch directory: {error}");
         }
@@ -112,7 +112,7 @@ impl Evil {
     fn obey(&self, offer: Offer, attack: &str, target: &str) {
         match attack {
             // It ends a task that it never claimed.
-            "unclaimed" => return self.end(offer, Ending::Ok(b"null")),
+            "unclaimed" => return self.end(offer, CallResult::Ok(b"null")),
             "claimed long ago" => drop(self.page.claim(offer, Time(0))),
             "claimed in the future" => drop(self.page.claim(offer, Time::NEVER)),
             _ => {
@@ -126,7 +126,7 @@ impl Evil {
 
     fn lie(&self, offer: Offer, attack: &str, target: &str) {
         match attack {
-            "none" => self.end(offer, Ending::Ok(b"null")),
+            "none" => self.end(offer, CallResult::Ok(b"null")),
             "claimed long ago" | "claimed in the future" | "silent" => hang(),
             "random" => {
                 // A hundred frames: should some of them be messages by chance, the others are none.
@@ -152,29 +152,32 @@ impl Evil {
                 self.send(&[b'x'; 100_000]);
                 hang()
             }
-            "one item too many" => (0..ITEMS + 1).for_each(|_| self.end(offer, Ending::Ok(b"null"))),
+            "one item too many" => (0..ITEMS + 1).for_each(|_| self.end(offer, CallResult::Ok(b"null"))),
             "one item too few" => {
-                (0..ITEMS - 1).for_each(|_| self.end(offer, Ending::Ok(b"null")));
+                (0..ITEMS - 1).for_each(|_| self.end(offer, CallResult::Ok(b"null")));
                 // Nor is its word on what it has begun worth anything.
                 self.page.begin(offer, u64::MAX);
                 hang()
             }
             "replayed" => {
-                self.end(offer, Ending::Ok(b"null"));
-                self.end(offer, Ending::Ok(b"\"again\""));
+                self.end(offer, CallResult::Ok(b"null"));
+                self.end(offer, CallResult::Ok(b"\"again\""));
             }
-            "foreign" => self.end(Offer::from_bits(offer.to_bits() + (1 << 20)), Ending::Ok(b"null")),
+            "foreign" => self.end(
+                Offer::from_bits(offer.to_bits() + (1 << 20)),
+                CallResult::Ok(b"null"),
+            ),
             "ready" => self.say(&FromWorker::Ready),
             "hello" => self.say(&Hello::ours()),
             "skipped" => self.say(&FromWorker::Skipped(offer)),
             "unable" => self.say(&FromWorker::Unable("no")),
-            "no json" => self.end(offer, Ending::Ok(b"[1,")),
-            "no utf-8" => self.end(offer, Ending::Ok(b"\"\xff\"")),
-            "two lines" => self.end(offer, Ending::Ok(b"[1,\n2]")),
-            "other kind" => self.end(offer, Ending::Failed(Failure::new(Kind::Crash, "x"))),
+            "no json" => self.end(offer, CallResult::Ok(b"[1,")),
+            "no utf-8" => self.end(offer, CallResult::Ok(b"\"\xff\"")),
+            "two lines" => self.end(offer, CallResult::Ok(b"[1,\n2]")),
+            "other kind" => self.end(offer, CallResult::Failed(Failure::new(Kind::Crash, "x"))),
             "long message" => {
                 let message = "x".repeat(1 << 20);
-                self.end(offer, Ending::Failed(Failure::new(Kind::Error, message)));
+                self.end(offer, CallResult::Failed(Failure::new(Kind::Error, message)));
             }
             "flood" => loop {
                 self.say(&FromWorker::Output {
@@ -196,7 +199,7 @@ impl Evil {
                     backtrace: vec![String::new(); 15 << 20],
                     ..Failure::new(Kind::Trap, "x")
                 };
-                self.end(offer, Ending::Failed(failure));
+                self.end(offer, CallResult::Failed(failure));
             }
             "half of a result" => {
                 self.send(&(16_u32 << 20).to_le_bytes());
@@ -213,22 +216,22 @@ impl Evil {
                 eprintln!("a line that nobody asked for");
             },
             call => match attempt(call, target) {
-                Attempted::Succeeded => self.end(offer, Ending::Ok(b"\"succeeded\"")),
+                Attempted::Succeeded => self.end(offer, CallResult::Ok(b"\"succeeded\"")),
                 Attempted::Refused(error) => {
                     let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
-                    self.end(offer, Ending::Ok(format!("\"{errno:?}\"").as_bytes()));
+                    self.end(offer, CallResult::Ok(format!("\"{errno:?}\"").as_bytes()));
                 }
-                Attempted::Unknown => self.end(offer, Ending::Ok(b"\"unknown\"")),
+                Attempted::Unknown => self.end(offer, CallResult::Ok(b"\"unknown\"")),
             },
         }
     }
 
-    fn end(&self, offer: Offer, ending: Ending<'_>) {
+    fn end(&self, offer: Offer, ending: CallResult<'_>) {
         self.say(&FromWorker::Ended {
             offer,
             ending,
             run: Duration::ZERO,
-            measured: Measured::default(),
+            measured: ResourceUsage::default(),
         });
         self.page.done(offer);
     }

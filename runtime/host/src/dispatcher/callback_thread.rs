@@ -358,7 +358,7 @@ impl Thread {
 
     /// # Errors
     /// When this thread has been abandoned.
-    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<Ending, Abandoned> {
+    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<CallbackResult, Abandoned> {
         let at = clock::now() + self.settings.callback_timeout;
         self.watchdog.deadline().arm(at);
         self.watchdog.wake_by(at);
@@ -386,7 +386,7 @@ fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: u32
 }
 
 /// How a callback ended.
-type Ending = Result<String, Failure>;
+type CallbackResult = Result<String, Failure>;
 
 /// Another thread has taken over.
 struct Abandoned;

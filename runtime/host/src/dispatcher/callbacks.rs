@@ -15,9 +15,9 @@ use super::GuestArtifact;
 use super::callback_thread::{Event, Job, Link};
 use super::folds::Folds;
 use mpwasm_engine::Export;
-use mpwasm_protocol::inbox::Frame;
-use mpwasm_protocol::messages::{Ending, FromDispatcher, Ran, Source};
-use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Source};
+use mpwasm_protocol::receive_buffer::Frame;
+use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::Task;
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
 use mpwasm_types::settings::{
@@ -38,7 +38,7 @@ pub struct Finished {
     /// Its result (one line of JSON), or why there is none.
     pub ending: Result<Bytes, Failure>,
     /// Where it ran.
-    pub ran: Option<Ran>,
+    pub ran: Option<Execution>,
 }
 
 impl Finished {
@@ -131,7 +131,7 @@ impl Callbacks {
     }
 
     /// No more callbacks: the outcomes that waited for one go to the parent now.
-    pub fn terminate(&mut self, uplink: &mut Outgoing) {
+    pub fn terminate(&mut self, uplink: &mut SendBuffer) {
         self.terminated = true;
         (self.bytes, self.running_bytes) = (0, 0);
         let (running, waiting) = (
@@ -146,7 +146,7 @@ impl Callbacks {
 
     /// Once all tasks have ended, and by themselves unless `early`: lets the models say what they have made of them.
     /// Returns whether they have.
-    pub fn conclude(&mut self, early: bool, uplink: &mut Outgoing) -> bool {
+    pub fn conclude(&mut self, early: bool, uplink: &mut SendBuffer) -> bool {
         if !self.concluded {
             self.concluded = true;
             if early || self.interrupted || self.terminated {
@@ -199,8 +199,8 @@ impl Callbacks {
         &mut self,
         task: Task,
         (frame, result): (Frame<'_>, &[u8]),
-        ran: Ran,
-        uplink: &mut Outgoing,
+        ran: Execution,
+        uplink: &mut SendBuffer,
     ) {
         let model = self.model(&task);
         let is_only_passed_on = model.callback.is_none() && model.final_callback.is_none();
@@ -211,7 +211,7 @@ impl Callbacks {
                 id: task.id,
                 ran,
                 callback: CallbackStatus::None,
-                ending: Ending::Ok(result),
+                ending: CallResult::Ok(result),
             });
         } else {
             let ending = Ok(frame.keep(result));
@@ -220,7 +220,7 @@ impl Callbacks {
     }
 
     /// A task has ended: its outcome goes to the parent, now or after its callback.
-    pub fn finish(&mut self, finished: Finished, uplink: &mut Outgoing) {
+    pub fn finish(&mut self, finished: Finished, uplink: &mut SendBuffer) {
         if self.model(&finished.task).final_callback.is_some() {
             self.folds.begin((finished.task.guest, finished.task.model));
         }
@@ -238,7 +238,7 @@ impl Callbacks {
     ///
     /// # Errors
     /// When the thread can't run callbacks at all: the pool fails.
-    pub fn receive(&mut self, uplink: &mut Outgoing) -> Result<(), String> {
+    pub fn receive(&mut self, uplink: &mut SendBuffer) -> Result<(), String> {
         let Some(thread) = &self.thread else { return Ok(()) };
         thread.clear_wake();
         while uplink.len() < OUTCOME_HIGH_WATER
@@ -318,7 +318,7 @@ impl Callbacks {
         id: u64,
         failure: Option<Failure>,
         (last, kept): (bool, bool),
-        uplink: &mut Outgoing,
+        uplink: &mut SendBuffer,
     ) {
         // After `terminate` its outcome has already gone.
         let Some(finished) = self.take_running(id) else {
@@ -364,7 +364,7 @@ impl Callbacks {
     ///
     /// # Errors
     /// When no other thread can be started.
-    fn stuck(&mut self, id: u64, uplink: &mut Outgoing) -> Result<(), String> {
+    fn stuck(&mut self, id: u64, uplink: &mut SendBuffer) -> Result<(), String> {
         let Some(task) = self.running.front().map(|finished| &finished.task) else {
             return Ok(()); // after `terminate` there is nothing to take over
         };
@@ -403,7 +403,7 @@ impl Callbacks {
     }
 
     /// Keeps the thread busy.
-    fn feed(&mut self, uplink: &mut Outgoing) {
+    fn feed(&mut self, uplink: &mut SendBuffer) {
         let room = |this: &Self| this.running.len() < IN_FLIGHT && this.running_bytes < CALLBACK_QUEUE_BYTES;
         while room(self)
             && let Some(finished) = self.waiting.pop_front()
@@ -441,7 +441,7 @@ impl Callbacks {
     }
 
     /// A task has its outcome without a callback.
-    fn skipped(&mut self, finished: &Finished, status: CallbackStatus, uplink: &mut Outgoing) {
+    fn skipped(&mut self, finished: &Finished, status: CallbackStatus, uplink: &mut SendBuffer) {
         let Task { id, guest, model, .. } = finished.task;
         if status == CallbackStatus::Skipped {
             self.folds.lose((guest, model), Kind::Error, || {
@@ -451,7 +451,7 @@ impl Callbacks {
         self.report(finished, status, uplink);
     }
 
-    fn report(&mut self, finished: &Finished, callback: CallbackStatus, uplink: &mut Outgoing) {
+    fn report(&mut self, finished: &Finished, callback: CallbackStatus, uplink: &mut SendBuffer) {
         self.reported += 1;
         report(finished, callback, uplink);
     }
@@ -508,7 +508,7 @@ fn error_object(task: &Task, failure: &Failure) -> Bytes {
         .into()
 }
 
-fn report(finished: &Finished, callback: CallbackStatus, uplink: &mut Outgoing) {
+fn report(finished: &Finished, callback: CallbackStatus, uplink: &mut SendBuffer) {
     let outcome = |ending| FromDispatcher::Outcome {
         id: finished.task.id,
         ran: finished.ran,
@@ -516,7 +516,7 @@ fn report(finished: &Finished, callback: CallbackStatus, uplink: &mut Outgoing) 
         ending,
     };
     match &finished.ending {
-        Ok(result) => uplink.put_shared(result, |result| outcome(Ending::Ok(result))),
-        Err(failure) => uplink.put(&outcome(Ending::Failed(failure.clone()))),
+        Ok(result) => uplink.put_shared(result, |result| outcome(CallResult::Ok(result))),
+        Err(failure) => uplink.put(&outcome(CallResult::Failed(failure.clone()))),
     }
 }

@@ -1,6 +1,6 @@
 //! The worker processes: what the scheduler decides is done to them here, and nothing is decided.
 //!
-//! Nothing here waits for a worker: what one does not read stays in its [`Outgoing`], what it has to know at its start is
+//! Nothing here waits for a worker: what one does not read stays in its [`SendBuffer`], what it has to know at its start is
 //! sent [in memory](in_memory), and a process that can't be reaped is set aside.
 
 use mpwasm_system::clock;
@@ -20,9 +20,11 @@ use super::callbacks::Finished;
 use super::pause::Pauses;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{Event, Ran, ToCall, ToWorker, WorkerStart, control, worker_frame};
-use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_protocol::messages::{
+    CallRequest, Execution, ToWorker, WorkerEvent, WorkerStart, control, worker_frame,
+};
 use mpwasm_protocol::page::{Offer, Page, SLOTS, Slots};
+use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::cpu_affinity;
@@ -61,7 +63,7 @@ pub struct Member {
     /// Its socket.
     pub channel: Channel,
     /// What waits for it to read.
-    pub outgoing: Outgoing,
+    pub outgoing: SendBuffer,
     /// How far it has come.
     pub stage: Stage,
     /// Whether its end of the socket is still open.
@@ -100,8 +102,8 @@ pub struct Crew {
     max_frame: usize,
     max_args: u64,
     max_files: u32,
-    /// The processors on which workers should keep apart.
-    homes: Vec<u32>,
+    /// CPUs over which the workers are spread.
+    worker_cpus: Vec<u32>,
     /// Tasks that the scheduler ended; the event loop takes them.
     pub finished: Vec<Finished>,
     /// Attempts that the scheduler ended, with the ids of their tasks, which have not ended; the event loop takes them.
@@ -123,7 +125,7 @@ pub enum Note {
     /// To the user, once.
     Warning(String),
     /// To who asked what becomes of workers.
-    Event(Event),
+    Event(WorkerEvent),
 }
 
 /// Directories that are granted to tasks.
@@ -171,7 +173,7 @@ impl Crew {
             max_frame: worker_frame(settings),
             max_args: settings.max_args,
             max_files: settings.max_files.unwrap_or(MAX_FILES),
-            homes: homes(settings),
+            worker_cpus: worker_cpus(settings),
             finished: Vec::new(),
             tried: Vec::new(),
             stillborn: Vec::new(),
@@ -250,7 +252,7 @@ impl Crew {
     pub fn tell(&mut self, worker: u32, pid: u32, task: Option<(u64, u32)>, what: impl FnOnce() -> String) {
         if self.tells {
             let what = cut(&what(), MAX_NOTE).to_owned();
-            self.notes.push(Note::Event(Event {
+            self.notes.push(Note::Event(WorkerEvent {
                 worker,
                 pid,
                 task,
@@ -274,10 +276,10 @@ impl Crew {
     }
 
     /// Where and how a task ran, as far as it is known without the worker's report.
-    pub fn ran(&self, run: &Run) -> Option<Ran> {
+    pub fn ran(&self, run: &Run) -> Option<Execution> {
         let pid = self.members[run.worker.0 as usize].as_ref()?.process.pid();
         let wall = clock::now().since(run.claimed);
-        Some(Ran {
+        Some(Execution {
             worker: self.seat(run.worker),
             pid,
             claimed: self.pauses.for_parent(run.claimed),
@@ -305,7 +307,7 @@ impl Crew {
         let mut member = Member {
             process,
             channel: Channel::new(socket, self.max_frame),
-            outgoing: Outgoing::default(),
+            outgoing: SendBuffer::default(),
             stage: Stage::Silent,
             is_open: true,
             unable: None,
@@ -341,7 +343,7 @@ impl Crew {
             stdin: self.stdin.is_some(),
             engine: self.engine.clone(),
             max_args: self.max_args,
-            home: self.homes.iter().cycle().nth(seat).copied(),
+            cpu: self.worker_cpus.iter().cycle().nth(seat).copied(),
             jail: self.jail.clone(),
             grants: self.grants.clone(),
             max_files: self.max_files,
@@ -410,7 +412,7 @@ impl Io for Crew {
             .expect("the scheduler offers to live workers");
         let offer = member.slots.offer();
         let message = |args| {
-            let call = ToCall {
+            let call = CallRequest {
                 offer,
                 id: task.first_id(),
                 guest: task.guest,
@@ -517,17 +519,17 @@ fn for_worker(info: &GuestInfo) -> GuestInfo {
     }
 }
 
-/// A process that is for fewer tasks is not worth a home.
-const HOMELY_TASKS: u32 = 8;
+/// Smallest number of tasks per process for which a CPU of its own pays off.
+const MIN_TASKS_FOR_AFFINITY: u32 = 8;
 
-/// The processors that are the homes of workers, in the order of their seats: all that there are, and none when there
-/// are fewer workers, or their processes do not stay. The kernel finds a free one for each then, and another pool may
-/// be on any of them.
-fn homes(settings: &Settings) -> Vec<u32> {
-    let all = cpu_affinity::processors();
+/// Returns the CPUs of the workers, in the order of their seats: all that this process may use. Returns none when there
+/// are fewer workers than CPUs, or when their processes are replaced often. The kernel then finds a free CPU for each,
+/// and another pool may be on any of them.
+fn worker_cpus(settings: &Settings) -> Vec<u32> {
+    let all = cpu_affinity::allowed_cpus();
     let stays = settings
         .tasks_per_process()
-        .is_none_or(|most| most >= HOMELY_TASKS);
+        .is_none_or(|most| most >= MIN_TASKS_FOR_AFFINITY);
     if stays && settings.size as usize >= all.len() {
         all
     } else {
@@ -536,7 +538,7 @@ fn homes(settings: &Settings) -> Vec<u32> {
 }
 
 /// An attempt of a task that will have another.
-pub fn attempt(task: &Task, ran: &Ran, failure: &Failure) -> Attempt {
+pub fn attempt(task: &Task, ran: &Execution, failure: &Failure) -> Attempt {
     Attempt {
         attempt: task.attempt,
         kind: failure.kind,
@@ -564,8 +566,8 @@ mod tests {
     use mpwasm_types::settings::Isolation;
 
     #[test]
-    fn workers_have_homes_where_their_processes_stay_and_no_processor_is_left_over() {
-        let processors = cpu_affinity::processors();
+    fn workers_have_cpus_of_their_own_where_their_processes_stay_and_no_cpu_is_left_over() {
+        let processors = cpu_affinity::allowed_cpus();
         let size = u32::try_from(processors.len()).unwrap();
         let enough = Settings {
             size,
@@ -575,10 +577,10 @@ mod tests {
             max_tasks_per_worker: Some(tasks),
             ..enough.clone()
         };
-        assert_eq!(homes(&enough), processors);
-        assert_eq!(homes(&for_tasks(HOMELY_TASKS)), processors);
+        assert_eq!(worker_cpus(&enough), processors);
+        assert_eq!(worker_cpus(&for_tasks(MIN_TASKS_FOR_AFFINITY)), processors);
         for none in [
-            for_tasks(HOMELY_TASKS - 1),
+            for_tasks(MIN_TASKS_FOR_AFFINITY - 1),
             Settings {
                 isolation: Isolation::Process,
                 ..enough.clone()
@@ -588,7 +590,7 @@ mod tests {
                 ..enough.clone()
             },
         ] {
-            assert!(homes(&none).is_empty(), "{none:?}");
+            assert!(worker_cpus(&none).is_empty(), "{none:?}");
         }
     }
 }

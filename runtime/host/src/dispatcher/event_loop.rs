@@ -22,9 +22,9 @@ use crate::dispatcher::frames;
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::inbox::Inbox;
-use mpwasm_protocol::messages::{FromDispatcher, Pushed, Ran, Source, ToDispatcher, task_frame};
-use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_protocol::messages::{Execution, FromDispatcher, Source, Submission, ToDispatcher, task_frame};
+use mpwasm_protocol::receive_buffer::ReceiveBuffer;
+use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::{Exit, OfferId, Scheduler, Task, WorkerId, length};
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::bounded::cut;
@@ -51,7 +51,7 @@ const MAX_REASON: usize = 1000;
 #[derive(Debug)]
 struct TaskPipe {
     file: File,
-    inbox: Inbox,
+    inbox: ReceiveBuffer,
     /// Until the exit message, or the end of the file.
     is_open: bool,
     /// Tasks with smaller ids have come: they come in order, though some ids are of no task.
@@ -67,7 +67,7 @@ pub struct EventLoop {
     /// When tasks that do not say are tried again.
     retry: Option<Arc<Retry>>,
     parent: Channel,
-    uplink: Outgoing,
+    uplink: SendBuffer,
     pipe: TaskPipe,
     scheduler: Scheduler,
     crew: Crew,
@@ -97,10 +97,10 @@ impl EventLoop {
     pub fn new(parent: Channel, tasks: OwnedFd, settings: Settings, crew: Crew) -> io::Result<Self> {
         Ok(Self {
             parent,
-            uplink: Outgoing::default(),
+            uplink: SendBuffer::default(),
             pipe: TaskPipe {
                 file: File::from(tasks),
-                inbox: Inbox::new(task_frame(settings.max_args)),
+                inbox: ReceiveBuffer::new(task_frame(settings.max_args)),
                 is_open: true,
                 next_id: 0,
                 cancelled: HashSet::new(),
@@ -387,7 +387,7 @@ impl EventLoop {
         let orphaned = |_: FrameError| Orphaned;
         while let Some(frame) = self.pipe.inbox.next_frame().map_err(orphaned)? {
             match decode(frame.bytes).map_err(orphaned)? {
-                Pushed::Task {
+                Submission::Task {
                     id,
                     guest,
                     model,
@@ -399,7 +399,7 @@ impl EventLoop {
                     let task = Task::new(id, guest, model, timeout, frame.keep(args)).with_retry(retry);
                     self.accept(task, id.saturating_add(1))?;
                 }
-                Pushed::Chunk {
+                Submission::Chunk {
                     id,
                     guest,
                     model,
@@ -411,7 +411,7 @@ impl EventLoop {
                     let task = Task::chunk(id, guest, model, timeout, items, args).ok_or(Orphaned)?;
                     self.accept(task, id.saturating_add(items.into()))?;
                 }
-                Pushed::Exit => {
+                Submission::Exit => {
                     self.pipe.is_open = false;
                     self.scheduler.drain();
                 }
@@ -486,7 +486,7 @@ impl EventLoop {
 
     /// # Errors
     /// When the worker broke the protocol: with how.
-    fn handle_inbox(&mut self, inbox: &mut Inbox, worker: WorkerId, now: Time) -> Result<(), String> {
+    fn handle_inbox(&mut self, inbox: &mut ReceiveBuffer, worker: WorkerId, now: Time) -> Result<(), String> {
         while let Some(frame) = inbox.next_frame().map_err(|error| error.to_string())? {
             let running = self.scheduler.running(worker);
             let seat = self.crew.seat(worker);
@@ -548,7 +548,7 @@ impl EventLoop {
                     }
                     let (task, claim) = (ended.task, ended.run);
                     let run = run.min(now.since(claim.claimed));
-                    let ran = Ran {
+                    let ran = Execution {
                         worker: seat,
                         pid,
                         claimed: self.crew.for_parent(claim.claimed),
@@ -566,7 +566,7 @@ impl EventLoop {
     }
 
     /// An attempt has failed in its worker. The task has another, or ends so.
-    fn failed(&mut self, task: Task, failure: Failure, ran: Ran, now: Time) {
+    fn failed(&mut self, task: Task, failure: Failure, ran: Execution, now: Time) {
         if self.scheduler.tries_again(&task, failure.kind) {
             let attempt = crew::attempt(&task, &ran, &failure);
             self.uplink.put(&FromDispatcher::Tried { id: task.id, attempt });

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use mpwasm_protocol::messages::{Ending, FromDispatcher, Source};
-use mpwasm_protocol::outgoing::Outgoing;
+use mpwasm_protocol::messages::{CallResult, FromDispatcher, Source};
+use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_types::outcome::{Failure, Kind};
 
 /// A model: its guest's number, and its own.
@@ -43,7 +43,7 @@ impl Folds {
 
     /// All tasks have ended. Returns the models whose final callbacks are to be called, in this order; the parent is told
     /// why there is nothing to be had of the others.
-    pub fn conclude(&mut self, uplink: &mut Outgoing) -> Vec<ModelId> {
+    pub fn conclude(&mut self, uplink: &mut SendBuffer) -> Vec<ModelId> {
         for (model, fold) in std::mem::take(&mut self.models) {
             match fold {
                 Ok(()) => self.running.push_back(model),
@@ -64,7 +64,7 @@ impl Folds {
     }
 
     /// The first final callback that is with the thread has ended.
-    pub fn ended(&mut self, ending: Result<String, Failure>, uplink: &mut Outgoing) {
+    pub fn ended(&mut self, ending: Result<String, Failure>, uplink: &mut SendBuffer) {
         // After `abandon` it was told already.
         if let Some((guest, model)) = self.running.pop_front() {
             let source = Source::FinalCallback { guest, model };
@@ -74,17 +74,17 @@ impl Folds {
     }
 
     /// Nothing will come of the final callbacks that are with the thread.
-    pub fn abandon(&mut self, failure: &Failure, uplink: &mut Outgoing) {
+    pub fn abandon(&mut self, failure: &Failure, uplink: &mut SendBuffer) {
         while !self.running.is_empty() {
             self.ended(Err(failure.clone()), uplink);
         }
     }
 }
 
-fn tell((guest, model): ModelId, ending: Result<String, Failure>, uplink: &mut Outgoing) {
+fn tell((guest, model): ModelId, ending: Result<String, Failure>, uplink: &mut SendBuffer) {
     let ending = match &ending {
-        Ok(value) => Ending::Ok(value.as_bytes()),
-        Err(failure) => Ending::Failed(failure.clone()),
+        Ok(value) => CallResult::Ok(value.as_bytes()),
+        Err(failure) => CallResult::Failed(failure.clone()),
     };
     uplink.put(&FromDispatcher::Final { guest, model, ending });
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use mpwasm_protocol::frame::decode;
-use mpwasm_protocol::messages::{Ending, FromWorker, Hello, Measured};
+use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, ResourceUsage};
 use mpwasm_protocol::page::Offer;
 use mpwasm_sandbox::child::check_hello;
 use mpwasm_types::json::one_line;
@@ -34,7 +34,7 @@ pub enum Said<'a> {
         /// How long the task ran.
         run: Duration,
         /// What the task used.
-        measured: Measured,
+        measured: ResourceUsage,
     },
     /// It read an offer that had been revoked.
     Skipped(Offer),
@@ -121,13 +121,13 @@ fn count(printed: &mut u64, bytes: usize, limits: &Settings) -> Result<(), Strin
     }
 }
 
-fn check_ending(ending: Ending<'_>, max_result: u64) -> Result<Result<&[u8], Failure>, String> {
+fn check_ending(ending: CallResult<'_>, max_result: u64) -> Result<Result<&[u8], Failure>, String> {
     match ending {
-        Ending::Ok(json) => {
+        CallResult::Ok(json) => {
             check_json(json, max_result)?;
             Ok(Ok(json))
         }
-        Ending::Failed(failure) => {
+        CallResult::Failed(failure) => {
             if matches!(failure.kind, Kind::Crash | Kind::Invalid) || failure.signal.is_some() {
                 return Err(format!(
                     "an outcome that a worker can't know of: {}",
@@ -174,14 +174,14 @@ mod tests {
         read(&bytes[4..], stage, &mut 0, &limits).map(|said| format!("{said:?}"))
     }
 
-    fn ended(ending: Ending<'_>) -> Result<String, String> {
+    fn ended(ending: CallResult<'_>) -> Result<String, String> {
         let offer = Offer::from_bits(512);
         say(
             &FromWorker::Ended {
                 offer,
                 ending,
                 run: Duration::ZERO,
-                measured: Measured::default(),
+                measured: ResourceUsage::default(),
             },
             Stage::Ready,
         )
@@ -189,12 +189,20 @@ mod tests {
 
     #[test]
     fn a_result_is_one_line_of_json_within_the_cap() {
-        assert!(ended(Ending::Ok(b"[1,2]")).is_ok());
-        assert!(ended(Ending::Ok(b"[1,")).unwrap_err().contains("no JSON"));
-        assert!(ended(Ending::Ok(b"[1,\n2]")).unwrap_err().contains("one line"));
-        assert!(ended(Ending::Ok(b"\"\xff\"")).unwrap_err().contains("no JSON"));
+        assert!(ended(CallResult::Ok(b"[1,2]")).is_ok());
+        assert!(ended(CallResult::Ok(b"[1,")).unwrap_err().contains("no JSON"));
         assert!(
-            ended(Ending::Ok(b"[1,2,3,4,5]"))
+            ended(CallResult::Ok(b"[1,\n2]"))
+                .unwrap_err()
+                .contains("one line")
+        );
+        assert!(
+            ended(CallResult::Ok(b"\"\xff\""))
+                .unwrap_err()
+                .contains("no JSON")
+        );
+        assert!(
+            ended(CallResult::Ok(b"[1,2,3,4,5]"))
                 .unwrap_err()
                 .contains("11 bytes")
         );
@@ -202,19 +210,19 @@ mod tests {
 
     #[test]
     fn a_failure_is_of_a_kind_that_a_worker_can_know_of() {
-        assert!(ended(Ending::Failed(Failure::new(Kind::Trap, "x"))).is_ok());
-        assert!(ended(Ending::Failed(Failure::new(Kind::Crash, "x"))).is_err());
-        assert!(ended(Ending::Failed(Failure::new(Kind::Invalid, "x"))).is_err());
+        assert!(ended(CallResult::Failed(Failure::new(Kind::Trap, "x"))).is_ok());
+        assert!(ended(CallResult::Failed(Failure::new(Kind::Crash, "x"))).is_err());
+        assert!(ended(CallResult::Failed(Failure::new(Kind::Invalid, "x"))).is_err());
         let lie = Failure {
             data: Some("{".to_owned()),
             ..Failure::new(Kind::Error, "x")
         };
-        assert!(ended(Ending::Failed(lie)).is_err());
+        assert!(ended(CallResult::Failed(lie)).is_err());
         let long = Failure {
             backtrace: vec![String::new(); 33],
             ..Failure::new(Kind::Trap, "x")
         };
-        assert!(ended(Ending::Failed(long)).is_err());
+        assert!(ended(CallResult::Failed(long)).is_err());
     }
 
     #[test]

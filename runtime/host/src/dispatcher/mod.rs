@@ -81,7 +81,7 @@ impl Start {
     /// # Errors
     /// With why it does not come.
     pub fn receive() -> Result<Self, String> {
-        let mut parent = child::enter()?;
+        let mut parent = child::start_up()?;
         let DispatcherStart {
             settings,
             stdin,
@@ -129,8 +129,8 @@ impl Start {
             score = OomScore::open();
             // What its workers have, it has to have.
             let dirs = self.granted.dirs.iter().chain(&scratch);
-            jail::shut_in(Role::Dispatcher, plan, dirs)
-                .and_then(|()| jail::lock(Role::Dispatcher, plan))
+            jail::isolate(Role::Dispatcher, plan, dirs)
+                .and_then(|()| jail::lock_down(Role::Dispatcher, plan))
                 .map_err(|error| error.to_string())?;
         }
         let crew = Crew::new(

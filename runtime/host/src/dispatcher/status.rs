@@ -2,21 +2,21 @@
 
 use super::callbacks::Callbacks;
 use super::crew::Crew;
-use mpwasm_protocol::messages::Answer;
+use mpwasm_protocol::messages::StatusReply;
 use mpwasm_scheduler::{Place, Scheduler};
 use mpwasm_types::status::{Status, TaskStatus, WorkerStatus};
 use mpwasm_types::time::Time;
 
 /// Where a task is that has not ended, or what the pool is doing when it is about none.
-pub fn answer(task: Option<u64>, all: (&mut Scheduler, &mut Crew, &Callbacks), now: Time) -> Answer {
+pub fn answer(task: Option<u64>, all: (&mut Scheduler, &mut Crew, &Callbacks), now: Time) -> StatusReply {
     let (scheduler, crew, callbacks) = all;
     match task {
-        Some(id) if callbacks.has(id) => Answer::Task(Some(TaskStatus::Callback)),
+        Some(id) if callbacks.has(id) => StatusReply::Task(Some(TaskStatus::Callback)),
         Some(id) => {
             let place = scheduler.place(id, now, crew);
-            Answer::Task(place.and_then(|place| of_task(place, crew, now)))
+            StatusReply::Task(place.and_then(|place| of_task(place, crew, now)))
         }
-        None => Answer::Pool(of_pool(scheduler, crew, callbacks, now)),
+        None => StatusReply::Pool(of_pool(scheduler, crew, callbacks, now)),
     }
 }
 

@@ -26,14 +26,14 @@ use mpwasm_engine::{Deadline, EngineRole, Executor, OutputSink};
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromWorker, WorkerStart, control, task_frame};
-use mpwasm_protocol::outgoing::Outgoing;
 use mpwasm_protocol::page::Page;
+use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
-use mpwasm_sandbox::child::{EXIT_CONDEMNED, EXIT_UNABLE};
-use mpwasm_sandbox::cpu_affinity::Home;
-use mpwasm_sandbox::cpu_limit::Backstop;
+use mpwasm_sandbox::child::{EXIT_FAILURE, EXIT_WATCHDOG};
+use mpwasm_sandbox::cpu_affinity::CpuAffinity;
+use mpwasm_sandbox::cpu_limit::CpuLimit;
 use mpwasm_sandbox::jail;
-use mpwasm_sandbox::scratch::Scratch;
+use mpwasm_sandbox::scratch::ScratchDir;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -47,7 +47,7 @@ use mpwasm_types::time::Time;
 /// What the dispatcher sends before the first task.
 struct Start {
     engine: EngineSettings,
-    home: Home,
+    cpu_affinity: CpuAffinity,
     jail: Option<SandboxOptions>,
     control: OwnedFd,
     page: Page,
@@ -63,11 +63,11 @@ struct Start {
 pub struct Worker;
 
 impl Voice for Worker {
-    fn output(frames: &mut Outgoing, stream: Stream, bytes: &[u8]) {
+    fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]) {
         frames.put(&FromWorker::Output { stream, bytes });
     }
 
-    fn log(frames: &mut Outgoing, level: LogLevel, text: &str) {
+    fn log(frames: &mut SendBuffer, level: LogLevel, text: &str) {
         frames.put(&FromWorker::Log { level, text });
     }
 }
@@ -86,7 +86,7 @@ struct Shared {
 
 /// A re-executed copy of the binary becomes a worker here. Returns only when it can't: with the reason.
 pub fn main() -> String {
-    let mut channel = match child::enter() {
+    let mut channel = match child::start_up() {
         Ok(channel) => channel,
         Err(error) => return error,
     };
@@ -102,7 +102,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         stdin,
         engine,
         max_args,
-        home,
+        cpu,
         jail,
         grants,
         max_files,
@@ -122,7 +122,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     channel.inbox().set_max(task_frame(max_args));
     Ok(Start {
         engine,
-        home: Home::new(home),
+        cpu_affinity: CpuAffinity::new(cpu),
         jail,
         control,
         page,
@@ -148,7 +148,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     });
     let Start {
         engine,
-        home,
+        cpu_affinity,
         jail,
         control,
         page,
@@ -162,7 +162,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
             .outbox
             .put(&FromWorker::Unable(cut(&error, MAX_NOTE)), clock::now());
         shared.outbox.flush();
-        exit_now(EXIT_UNABLE)
+        exit_now(EXIT_FAILURE)
     };
     // Both threads look at it until the process ends.
     let page: &'static Page = Box::leak(Box::new(page));
@@ -181,11 +181,11 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     if let Some(plan) = &jail {
         // SAFETY: the page stays until the process ends.
         unsafe { jail::violation::leave_number_in(page.violation_cell()) };
-        jail::shut_in(role::Role::Worker, plan, granted.all_dirs())
+        jail::isolate(role::Role::Worker, plan, granted.all_dirs())
             .unwrap_or_else(|error| unable(error.to_string()));
     }
     // Behind the walls, as tasks will find it.
-    let scratch = Scratch::of(&granted).map_err(text)?;
+    let scratch = ScratchDir::of(&granted).map_err(text)?;
     // A process before this one may not have come to it.
     scratch
         .clear()
@@ -200,9 +200,17 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         process::limit_files(u64::from(max_files) + u64::from(BASE_DESCRIPTORS)).map_err(text)?;
     }
     let for_tasks = Arc::clone(&shared);
-    let backstop = Backstop::new(jail.is_some());
+    let cpu_limit = CpuLimit::new(jail.is_some());
     guest_thread::start(role::Role::Worker, stack, jail.as_ref(), move || {
-        run_loop::run(channel, page, executor, &for_tasks, &home, backstop, &scratch);
+        run_loop::run(
+            channel,
+            page,
+            executor,
+            &for_tasks,
+            &cpu_affinity,
+            cpu_limit,
+            &scratch,
+        );
     })
     .unwrap_or_else(|error| unable(error));
     let mut ward = Life {
@@ -264,6 +272,6 @@ impl WatchdogHandler for Life {
     }
 
     fn on_stuck(&self) -> ! {
-        exit_now(EXIT_CONDEMNED);
+        exit_now(EXIT_WATCHDOG);
     }
 }

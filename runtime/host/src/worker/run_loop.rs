@@ -13,12 +13,12 @@ use super::meter::Meter;
 use mpwasm_engine::{Call, CallReport, Executor, Export};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
-use mpwasm_protocol::messages::{Ending, FromWorker, Measured, ToCall, ToWorker};
+use mpwasm_protocol::messages::{CallRequest, CallResult, FromWorker, ResourceUsage, ToWorker};
 use mpwasm_protocol::page::Page;
-use mpwasm_sandbox::child::EXIT_UNABLE;
-use mpwasm_sandbox::cpu_affinity::Home;
-use mpwasm_sandbox::cpu_limit::Backstop;
-use mpwasm_sandbox::scratch::Scratch;
+use mpwasm_sandbox::child::EXIT_FAILURE;
+use mpwasm_sandbox::cpu_affinity::CpuAffinity;
+use mpwasm_sandbox::cpu_limit::CpuLimit;
+use mpwasm_sandbox::scratch::ScratchDir;
 use mpwasm_system::clock::thread_cpu;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::items;
@@ -39,9 +39,9 @@ pub fn run(
     page: &'static Page,
     mut executor: Executor,
     shared: &Shared,
-    home: &Home,
-    mut backstop: Backstop,
-    scratch: &Scratch,
+    cpu_affinity: &CpuAffinity,
+    mut cpu_limit: CpuLimit,
+    scratch: &ScratchDir,
 ) {
     let mut meter = Meter::new(thread_cpu);
     let mut tasks = 0;
@@ -53,7 +53,7 @@ pub fn run(
             exit_now(0)
         };
         meter.waited();
-        home.look(std::mem::take(&mut tasks));
+        cpu_affinity.restore(std::mem::take(&mut tasks));
         loop {
             let Ok(frame) = channel.inbox().next_message() else {
                 exit_now(0)
@@ -70,7 +70,7 @@ pub fn run(
             if page.claim(offer, claimed) {
                 let mut run = Run {
                     executor: &mut executor,
-                    backstop: &mut backstop,
+                    cpu_limit: &mut cpu_limit,
                     shared,
                     page,
                     meter: &mut meter,
@@ -92,16 +92,16 @@ pub fn run(
 /// What runs a task that this worker has claimed.
 struct Run<'a> {
     executor: &'a mut Executor,
-    backstop: &'a mut Backstop,
+    cpu_limit: &'a mut CpuLimit,
     meter: &'a mut Meter,
     shared: &'a Shared,
     page: &'a Page,
-    scratch: &'a Scratch,
+    scratch: &'a ScratchDir,
 }
 
 impl Run<'_> {
     /// A task, in an instance of its own.
-    fn task(&mut self, to: &ToCall<'_>, claimed: Time) {
+    fn task(&mut self, to: &CallRequest<'_>, claimed: Time) {
         let used = self.begin(to, claimed);
         let report = if self.is_cancelled(to) {
             CallReport::not_started(Failure::new(Kind::Cancelled, "cancelled as it began"))
@@ -113,7 +113,7 @@ impl Run<'_> {
     }
 
     /// A chunk: its items in one instance, or a fresh one after one that failed.
-    fn chunk(&mut self, to: &ToCall<'_>, claimed: Time) {
+    fn chunk(&mut self, to: &CallRequest<'_>, claimed: Time) {
         let mut begun = claimed;
         for (id, args) in (to.id..).zip(items::iter(to.args)) {
             self.page.begin(to.offer, id);
@@ -150,12 +150,12 @@ impl Run<'_> {
             {
                 eprintln!("a worker ends, as it can't clear its scratch directory: {why}");
             }
-            exit_now(EXIT_UNABLE);
+            exit_now(EXIT_FAILURE);
         }
     }
 
     /// A call begins, whose clock runs since `begun`. Returns the processor time that was used up to here.
-    fn begin(&mut self, to: &ToCall<'_>, begun: Time) -> Duration {
+    fn begin(&mut self, to: &CallRequest<'_>, begun: Time) -> Duration {
         let deadline = begun + to.timeout;
         self.shared.running.store(to.offer.to_bits(), Ordering::Relaxed);
         self.shared.watchdog.deadline().arm(deadline);
@@ -164,19 +164,19 @@ impl Run<'_> {
             .watchdog
             .wake_by(deadline.min(self.shared.outbox.due()));
         let used = self.meter.start(begun);
-        self.backstop.cover(to.timeout, used);
+        self.cpu_limit.reserve(to.timeout, used);
         used
     }
 
     /// Whether what has just [begun](Self::begin) was cancelled before the watchdog could see it run.
-    fn is_cancelled(&self, to: &ToCall<'_>) -> bool {
+    fn is_cancelled(&self, to: &CallRequest<'_>) -> bool {
         // With the fence between what `begin` has stored and this: either this sees the order to cancel, or the watchdog
         // sees the call that it is to end.
         self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits()
     }
 
     /// It has ended, and this is told. Returns when it did.
-    fn end(&mut self, to: &ToCall<'_>, begun: Time, used: Duration, report: &CallReport) -> Time {
+    fn end(&mut self, to: &CallRequest<'_>, begun: Time, used: Duration, report: &CallReport) -> Time {
         let now = clock::now();
         let cpu = self.meter.end(used, now);
         if !self.shared.watchdog.deadline().disarm() {
@@ -192,11 +192,11 @@ impl Run<'_> {
             .ok()
             .filter(|json| json.len() >= LARGE_PAYLOAD);
         let ending = match &report.ending {
-            Ok(_) if large.is_some() => Ending::Ok(&[]),
-            Ok(json) => Ending::Ok(json.as_bytes()),
-            Err(failure) => Ending::Failed(failure.clone()),
+            Ok(_) if large.is_some() => CallResult::Ok(&[]),
+            Ok(json) => CallResult::Ok(json.as_bytes()),
+            Err(failure) => CallResult::Failed(failure.clone()),
         };
-        let measured = Measured {
+        let measured = ResourceUsage {
             cpu,
             memory_peak: report.memory_peak,
             stdout_bytes: report.stdout_bytes,
@@ -221,7 +221,7 @@ impl Run<'_> {
     }
 }
 
-fn call<'a>(to: &ToCall<'_>, id: u64, args: &'a [u8]) -> Call<'a> {
+fn call<'a>(to: &CallRequest<'_>, id: u64, args: &'a [u8]) -> Call<'a> {
     Call {
         guest: to.guest,
         model: to.model,

@@ -35,7 +35,7 @@ use crate::error::Error;
 use crate::pool::receiver;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail;
-use mpwasm_sandbox::jail::{Layer, MemoryGroup};
+use mpwasm_sandbox::jail::{MemoryCgroup, SandboxLayer};
 use mpwasm_system::inherited::explained;
 use mpwasm_system::poll::set_nonblocking;
 use mpwasm_system::standard_descriptors;
@@ -523,16 +523,16 @@ fn missing_layers(jail: Jail) -> Option<String> {
         Jail::Off => Vec::new(),
         Jail::Strict | Jail::BestEffort => jail::missing(),
     };
-    let names: Vec<_> = missing.into_iter().map(Layer::name).collect();
+    let names: Vec<_> = missing.into_iter().map(SandboxLayer::name).collect();
     (!names.is_empty()).then(|| names.join(" and "))
 }
 
 /// The limit of memory around the pool's processes: where the machine has none, `mpwasm doctor` says why.
-fn memory_group(settings: &Settings) -> Option<MemoryGroup> {
+fn memory_group(settings: &Settings) -> Option<MemoryCgroup> {
     if settings.jail == Jail::Off {
         return None;
     }
-    let made = MemoryGroup::create(settings);
+    let made = MemoryCgroup::create(settings);
     made.inspect_err(|why| tracing::debug!("no limit of memory around the pool: {why}"))
         .ok()
 }

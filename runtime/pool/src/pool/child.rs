@@ -9,7 +9,7 @@ use crate::error::Error;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, HelloError, Process};
-use mpwasm_sandbox::jail::MemoryGroup;
+use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_system::inherited::explained;
 use mpwasm_system::limit_names::explain;
 use mpwasm_system::poll::set_nonblocking;
@@ -58,7 +58,7 @@ pub fn start(
 }
 
 /// Puts a child that waits for its orders into the pool's group, with all that it will start.
-pub fn limit(process: &Process, memory: Option<&MemoryGroup>) {
+pub fn limit(process: &Process, memory: Option<&MemoryCgroup>) {
     if let Some(Err(why)) = memory.map(|memory| memory.add(process.pid())) {
         tracing::debug!("no limit of memory around process {}: {why}", process.pid());
     }

@@ -19,7 +19,7 @@ use super::ledger::{Extras, Pending, Recipient};
 use super::map::Letters;
 use crate::error::Error;
 use mpwasm_protocol::frame::put;
-use mpwasm_protocol::messages::Pushed;
+use mpwasm_protocol::messages::Submission;
 use mpwasm_system::inherited;
 use mpwasm_system::inherited::shielded;
 use mpwasm_system::poll::poll_until;
@@ -76,7 +76,7 @@ impl Feed {
         let entry = |id| {
             put(
                 batch,
-                &Pushed::Task {
+                &Submission::Task {
                     id,
                     guest: guest.index(),
                     model,
@@ -143,7 +143,7 @@ impl Feed {
         }
         put(
             &mut self.batch,
-            &Pushed::Chunk {
+            &Submission::Chunk {
                 id: first,
                 guest: chunk.guest.index(),
                 model,
@@ -157,7 +157,7 @@ impl Feed {
 
     /// The exit message.
     pub fn exit(&mut self) {
-        put(&mut self.batch, &Pushed::Exit);
+        put(&mut self.batch, &Submission::Exit);
         self.flush();
     }
 

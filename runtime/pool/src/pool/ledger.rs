@@ -16,7 +16,7 @@ use super::waiter::Waiter;
 use super::window::Window;
 use crate::error::Error;
 use crate::pool::chunk;
-use mpwasm_protocol::messages::Ran;
+use mpwasm_protocol::messages::Execution;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_WORKER_DEATHS};
 use mpwasm_types::time::Time;
@@ -315,7 +315,7 @@ impl Ended {
         &mut self,
         id: u64,
         ending: Result<Box<RawValue>, Failure>,
-        ran: Option<Ran>,
+        ran: Option<Execution>,
         callback: CallbackStatus,
     ) -> Outcome {
         let about = self.about(ending.is_err());

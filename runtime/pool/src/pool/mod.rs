@@ -78,7 +78,7 @@ use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::ToDispatcher;
 use mpwasm_sandbox::child::Executable;
-use mpwasm_sandbox::jail::MemoryGroup;
+use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::outcome::Outcome;
 use mpwasm_types::settings::Settings;
@@ -140,7 +140,7 @@ struct Shared {
     trusted: Trusted,
     cache: Option<Cache>,
     /// Around the pool's processes, where there is one.
-    memory: Option<MemoryGroup>,
+    memory: Option<MemoryCgroup>,
     ledger: Ledger,
     counters: Counters,
     questions: Questions,

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use mpwasm_protocol::messages::Answer;
+use mpwasm_protocol::messages::StatusReply;
 use mpwasm_types::settings::REPLY_TIMEOUT;
 
 /// Why there is no answer.
@@ -29,7 +29,7 @@ pub struct Questions {
 struct State {
     next: u64,
     /// The answers to the questions that somebody waits for.
-    open: HashMap<u64, Option<Answer>>,
+    open: HashMap<u64, Option<StatusReply>>,
     ended: bool,
 }
 
@@ -39,7 +39,7 @@ impl Questions {
     }
 
     /// Asks a question and waits for the answer. `tell` gives the question to the dispatcher.
-    pub fn ask(&self, tell: impl FnOnce(u64)) -> Result<Answer, NoAnswer> {
+    pub fn ask(&self, tell: impl FnOnce(u64)) -> Result<StatusReply, NoAnswer> {
         let mut state = self.state();
         let question = state.next;
         state.next += 1;
@@ -59,7 +59,7 @@ impl Questions {
     }
 
     /// The answer to a question has come. It is dropped when nobody waits for it any more.
-    pub fn answer(&self, question: u64, answer: Answer) {
+    pub fn answer(&self, question: u64, answer: StatusReply) {
         if let Some(open) = self.state().open.get_mut(&question) {
             *open = Some(answer);
         }
@@ -78,8 +78,8 @@ mod tests {
     use super::*;
     use mpwasm_types::status::Status;
 
-    fn pool(queued: u64) -> Answer {
-        Answer::Pool(Status {
+    fn pool(queued: u64) -> StatusReply {
+        StatusReply::Pool(Status {
             queued,
             ..Status::default()
         })
@@ -93,9 +93,9 @@ mod tests {
                 questions.answer(first, pool(1));
                 questions.answer(second, pool(2));
             });
-            assert!(matches!(second, Ok(Answer::Pool(status)) if status.queued == 2));
+            assert!(matches!(second, Ok(StatusReply::Pool(status)) if status.queued == 2));
         });
-        assert!(matches!(answer, Ok(Answer::Pool(status)) if status.queued == 1));
+        assert!(matches!(answer, Ok(StatusReply::Pool(status)) if status.queued == 1));
     }
 
     #[test]

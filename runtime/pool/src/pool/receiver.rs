@@ -24,11 +24,11 @@ use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::ending;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::inbox::Inbox;
 use mpwasm_protocol::messages::{DispatcherStart, FromDispatcher, ToDispatcher, dispatcher_frame};
+use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail;
-use mpwasm_sandbox::jail::MemoryGroup;
+use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::escape::escape;
 use mpwasm_types::exit_status::describe_exit;
@@ -55,7 +55,7 @@ impl Dispatcher {
     pub fn start(
         executable: &Executable,
         settings: &Settings,
-        memory: Option<&MemoryGroup>,
+        memory: Option<&MemoryCgroup>,
         tasks: OwnedFd,
         dirs: &[OwnedFd],
         streams: CommandStreams,
@@ -223,7 +223,7 @@ impl Hearing<'_> {
     }
 
     /// Handles the messages that have arrived.
-    fn handle(&mut self, inbox: &mut Inbox) -> Result<(), String> {
+    fn handle(&mut self, inbox: &mut ReceiveBuffer) -> Result<(), String> {
         while let Some(frame) = inbox.next_message().map_err(|error| error.to_string())? {
             self.message(decode(frame).map_err(|error| error.to_string())?)?;
         }

@@ -3,7 +3,7 @@
 use super::questions::NoAnswer;
 use super::{Pool, Shared, TaskHandle};
 use crate::error::Error;
-use mpwasm_protocol::messages::{Answer, ToDispatcher};
+use mpwasm_protocol::messages::{StatusReply, ToDispatcher};
 use mpwasm_types::status::{Status, TaskStatus};
 
 impl Pool {
@@ -17,7 +17,7 @@ impl Pool {
         let shared = &self.shared;
         shared.owner.check()?;
         match shared.ask(None) {
-            Ok(Answer::Pool(status)) => {
+            Ok(StatusReply::Pool(status)) => {
                 let known = status.running() + status.paused + status.callbacks;
                 Ok(Status {
                     queued: shared.stats().open().saturating_sub(known),
@@ -25,7 +25,7 @@ impl Pool {
                 })
             }
             Err(NoAnswer::Ended) => Ok(Status::default()),
-            Ok(Answer::Task(_)) | Err(NoAnswer::Late) => Err(Error::NoAnswer),
+            Ok(StatusReply::Task(_)) | Err(NoAnswer::Late) => Err(Error::NoAnswer),
         }
     }
 }
@@ -47,15 +47,15 @@ impl Shared {
             return Ok(TaskStatus::Done);
         }
         match self.ask(Some(id)) {
-            Ok(Answer::Task(Some(status))) => Ok(status),
+            Ok(StatusReply::Task(Some(status))) => Ok(status),
             // It is in the pipe, or else its outcome came before the answer.
-            Ok(Answer::Task(None)) if self.ledger.is_open(id) => Ok(TaskStatus::Queued { attempt: 1 }),
-            Ok(Answer::Task(None)) | Err(NoAnswer::Ended) => Ok(TaskStatus::Done),
-            Ok(Answer::Pool(_)) | Err(NoAnswer::Late) => Err(Error::NoAnswer),
+            Ok(StatusReply::Task(None)) if self.ledger.is_open(id) => Ok(TaskStatus::Queued { attempt: 1 }),
+            Ok(StatusReply::Task(None)) | Err(NoAnswer::Ended) => Ok(TaskStatus::Done),
+            Ok(StatusReply::Pool(_)) | Err(NoAnswer::Late) => Err(Error::NoAnswer),
         }
     }
 
-    fn ask(&self, task: Option<u64>) -> Result<Answer, NoAnswer> {
+    fn ask(&self, task: Option<u64>) -> Result<StatusReply, NoAnswer> {
         self.questions
             .ask(|question| self.tell(&ToDispatcher::Ask { question, task }))
     }

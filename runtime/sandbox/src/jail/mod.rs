@@ -3,7 +3,7 @@
 //! One sequence, the same for every child, in this order. What stands in front of it, at the start of a process, is
 //! in `process.rs`: an empty environment, a process group of its own, no descriptor but the ones it needs.
 //!
-//! [`shut_in`], while the process has one thread, since these walls stand around threads and not processes; with more it
+//! [`isolate`], while the process has one thread, since these walls stand around threads and not processes; with more it
 //! refuses:
 //!
 //! 1. no core dumps ([`limits`]): they write what a guest knows to disk;
@@ -17,7 +17,7 @@
 //! 7. the parent-death signal, anew: 3 to 5 clear it;
 //! 8. Landlock ([`files`]): no files but what is granted, no TCP, no signals to others, no abstract sockets of others.
 //!
-//! [`lock`], when the guests are loaded and the threads are there:
+//! [`lock_down`], when the guests are loaded and the threads are there:
 //!
 //! 9. no further process, thread, descriptor, or byte in a file ([`limits`]);
 //! 10. not dumpable ([`privileges`]): nobody of the same user may attach to it. After the engine has opened what it
@@ -31,7 +31,7 @@
 //! The parent decides what is built ([`SandboxOptions`]). A child that can't build what the plan names does not run. What only a
 //! child would find out otherwise, the parent has a copy of itself try before it starts one ([`probe`](mpwasm_system::probe)): whether a
 //! directory can be entered behind the walls, whether there can be scratch directories or namespaces. Around all of a pool's
-//! children it puts a limit of memory ([`MemoryGroup`]), where the machine lets it.
+//! children it puts a limit of memory ([`MemoryCgroup`]), where the machine lets it.
 
 mod allowed;
 mod files;
@@ -43,14 +43,14 @@ mod syscalls;
 pub mod violation;
 
 use mpwasm_system::process;
-use mpwasm_system::process::die_with_starter;
+use mpwasm_system::process::set_parent_death_signal;
 use mpwasm_types::grants::OpenDir;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 
 pub use limits::{OomScore, processor_time};
-pub use memory::MemoryGroup;
-pub use plan::{Layer, LayerState, missing, plan};
+pub use memory::MemoryCgroup;
+pub use plan::{LayerState, SandboxLayer, missing, plan};
 pub use privileges::try_to_enter;
 
 /// What stands in the way of a wall.
@@ -74,7 +74,7 @@ impl JailError {
 ///
 /// # Errors
 /// When a wall of the plan can't be built, or the process has more than one thread: it must not run anything then.
-pub fn shut_in<'a>(
+pub fn isolate<'a>(
     role: Role,
     plan: &SandboxOptions,
     dirs: impl IntoIterator<Item = &'a OpenDir>,
@@ -90,7 +90,7 @@ pub fn shut_in<'a>(
     }
     privileges::drop_capabilities()?;
     privileges::no_new_privileges()?;
-    die_with_starter().map_err(|error| JailError::new("the parent-death signal", error))?;
+    set_parent_death_signal().map_err(|error| JailError::new("the parent-death signal", error))?;
     if plan.landlock {
         files::shut(role, dirs)?;
     }
@@ -111,8 +111,8 @@ fn one_thread() -> Result<(), JailError> {
 /// Steps 9 to 11. All threads that the process will have are there, but in the dispatcher.
 ///
 /// # Errors
-/// As [`shut_in`].
-pub fn lock(role: Role, plan: &SandboxOptions) -> Result<(), JailError> {
+/// As [`isolate`].
+pub fn lock_down(role: Role, plan: &SandboxOptions) -> Result<(), JailError> {
     limits::no_more(role, plan.files)?;
     privileges::not_dumpable()?;
     if plan.seccomp {

@@ -1,12 +1,12 @@
 //! Which walls there are, which of them this machine has, and which are to be built.
 
-use super::memory::MemoryGroup;
+use super::memory::MemoryCgroup;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Jail, User};
 
 /// One wall of the jail: what stands around each process of a pool beside WebAssembly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
+pub enum SandboxLayer {
     /// Only the system calls that a process needs.
     Seccomp,
     /// No program can give more rights than there are.
@@ -32,7 +32,7 @@ pub enum LayerState {
     Missing(String),
 }
 
-impl Layer {
+impl SandboxLayer {
     /// All of them, in the order in which people should read of them.
     pub const ALL: [Self; 7] = [
         Self::Seccomp,
@@ -78,7 +78,7 @@ impl Layer {
         }
     }
 
-    /// What this machine has of it. For [`Layer::Namespaces`] a process of its own tries.
+    /// What this machine has of it. For [`SandboxLayer::Namespaces`] a process of its own tries.
     #[must_use]
     pub fn state(self) -> LayerState {
         match self {
@@ -105,7 +105,7 @@ impl Layer {
                 Ok(how) => LayerState::Active(how.to_owned()),
                 Err(why) => LayerState::Missing(why),
             },
-            Self::MemoryLimit => match MemoryGroup::probe() {
+            Self::MemoryLimit => match MemoryCgroup::probe() {
                 Ok(()) => LayerState::Active("a control group for each pool".into()),
                 Err(why) => LayerState::Missing(why),
             },
@@ -130,9 +130,10 @@ pub fn plan(jail: Jail, user: Option<User>) -> Option<SandboxOptions> {
 
 /// The mandatory layers that this machine does not have.
 #[must_use]
-pub fn missing() -> Vec<Layer> {
-    let is_missing = |layer: &Layer| layer.is_mandatory() && matches!(layer.state(), LayerState::Missing(_));
-    Layer::ALL.into_iter().filter(is_missing).collect()
+pub fn missing() -> Vec<SandboxLayer> {
+    let is_missing =
+        |layer: &SandboxLayer| layer.is_mandatory() && matches!(layer.state(), LayerState::Missing(_));
+    SandboxLayer::ALL.into_iter().filter(is_missing).collect()
 }
 
 /// The first ABI with TCP: what `mpwasm doctor` asks for.

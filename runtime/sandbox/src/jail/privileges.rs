@@ -13,7 +13,7 @@ use rustix::thread::{
 
 use super::JailError;
 use mpwasm_system::probe::in_a_copy;
-use mpwasm_system::process::die_with_starter;
+use mpwasm_system::process::set_parent_death_signal;
 use mpwasm_types::settings::User;
 
 /// A network without any device but a loopback that is down, and no System V objects.
@@ -84,7 +84,7 @@ pub fn try_to_enter(dir: BorrowedFd<'_>, user: Option<User>) -> io::Result<nix::
         }
         set_capabilities(None, NONE)?;
         // Anew, as for any child. A directory of somebody else's file system may keep whoever asks waiting.
-        die_with_starter()?;
+        set_parent_death_signal()?;
         Ok(enter()?)
     };
     // SAFETY: these are system calls and nothing else.

@@ -14,9 +14,9 @@ use mpwasm_types::grants::Granted;
 
 /// The scratch directory of this worker's tasks, where they are granted one.
 #[derive(Debug)]
-pub struct Scratch(Option<OwnedFd>);
+pub struct ScratchDir(Option<OwnedFd>);
 
-impl Scratch {
+impl ScratchDir {
     /// That of these grants.
     ///
     /// # Errors

@@ -5,11 +5,11 @@
 //! holds it, however that ends: nothing of it is on a disk, but in swap. Nothing in it is executed, and no device in it works.
 //!
 //! The dispatcher [makes](make()) them all while it still has the right to; the parent [tries](try_to_make) that before it
-//! starts one. Each worker has one among its [grants](mpwasm_types::grants), and [clears](Scratch) it after each task. That tasks
+//! starts one. Each worker has one among its [grants](mpwasm_types::grants), and [clears](ScratchDir) it after each task. That tasks
 //! reach nothing else from there is the affair of `guest/wasi.rs`, and of the jail.
 
 mod clear;
 mod make;
 
-pub use clear::Scratch;
+pub use clear::ScratchDir;
 pub use make::{make, try_to_make};

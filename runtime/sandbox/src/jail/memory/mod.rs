@@ -34,7 +34,7 @@ const LEAVING: Duration = Duration::from_secs(2);
 
 /// A pool's group. It is removed when this is dropped, or before.
 #[derive(Debug)]
-pub struct MemoryGroup {
+pub struct MemoryCgroup {
     path: PathBuf,
     place: Place,
     is_removed: Mutex<bool>,
@@ -46,7 +46,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// How many this process has made.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-impl MemoryGroup {
+impl MemoryCgroup {
     /// A group for a pool with these settings.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl MemoryGroup {
         fs::create_dir(&self.path).map_err(|error| format!("no group can be made: {error}"))
     }
 
-    /// What this machine would say to [`MemoryGroup::create`]; nothing is changed.
+    /// What this machine would say to [`MemoryCgroup::create`]; nothing is changed.
     ///
     /// # Errors
     /// Why there would be none.
@@ -124,7 +124,7 @@ impl MemoryGroup {
     }
 }
 
-impl Drop for MemoryGroup {
+impl Drop for MemoryCgroup {
     fn drop(&mut self) {
         self.remove();
     }
@@ -208,12 +208,12 @@ mod tests {
         }
     }
 
-    fn made(folder: &tempfile::TempDir) -> MemoryGroup {
-        MemoryGroup::create_at(place(folder), &settings()).unwrap()
+    fn made(folder: &tempfile::TempDir) -> MemoryCgroup {
+        MemoryCgroup::create_at(place(folder), &settings()).unwrap()
     }
 
     /// Removes it. In a real tree a group's files go with it.
-    fn end(group: MemoryGroup) {
+    fn end(group: MemoryCgroup) {
         for file in fs::read_dir(&group.path).unwrap() {
             fs::remove_file(file.unwrap().path()).unwrap();
         }
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn where_others_are_nothing_is_touched() {
         let folder = tree("memory\n", "77\n78\n");
-        let why = MemoryGroup::create_at(place(&folder), &settings()).unwrap_err();
+        let why = MemoryCgroup::create_at(place(&folder), &settings()).unwrap_err();
         assert!(why.contains("other processes"), "{why}");
         assert_eq!(read(&folder, "cgroup.procs"), "77\n78\n");
         assert_eq!(read(&folder, "cgroup.subtree_control"), "");
@@ -277,7 +277,7 @@ mod tests {
         // A controller that can't be had.
         fs::remove_file(own.join("cgroup.subtree_control")).unwrap();
         fs::create_dir(own.join("cgroup.subtree_control")).unwrap();
-        let why = MemoryGroup::create_at(place(&folder), &settings()).unwrap_err();
+        let why = MemoryCgroup::create_at(place(&folder), &settings()).unwrap_err();
         assert!(why.contains("subtree_control"), "{why}");
         assert_eq!(read(&folder, "cgroup.procs"), "77\n");
         assert_eq!(groups(&own).count(), 0);
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn without_the_controller_there_is_none() {
         let folder = tree("cpu pids\n", "77\n");
-        let why = MemoryGroup::create_at(place(&folder), &settings()).unwrap_err();
+        let why = MemoryCgroup::create_at(place(&folder), &settings()).unwrap_err();
         assert!(why.contains("memory"), "{why}");
     }
 
@@ -300,7 +300,7 @@ mod tests {
         .unwrap();
         fs::create_dir(folder.path().join("user/service/mpwasm.parent")).unwrap();
         let place = Place::at(folder.path(), "/user/service/mpwasm.parent", 77);
-        let group = MemoryGroup::create_at(place, &settings()).unwrap();
+        let group = MemoryCgroup::create_at(place, &settings()).unwrap();
         assert_eq!(group.path.parent(), Some(&*folder.path().join("user/service")));
         assert_eq!(read(&folder, "cgroup.subtree_control"), "memory\n");
         end(group);

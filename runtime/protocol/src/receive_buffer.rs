@@ -36,7 +36,7 @@ impl Frame<'_> {
 
 /// Received bytes that are not yet handled.
 #[derive(Debug)]
-pub struct Inbox {
+pub struct ReceiveBuffer {
     /// Small frames, and the beginning of the one that comes next.
     bytes: Vec<u8>,
     start: usize,
@@ -91,7 +91,7 @@ impl Large {
     }
 }
 
-impl Inbox {
+impl ReceiveBuffer {
     /// An inbox that refuses frames of more than `max` bytes.
     #[must_use]
     pub fn new(max: usize) -> Self {
@@ -112,7 +112,7 @@ impl Inbox {
         std::mem::replace(self, Self::new(max))
     }
 
-    /// Bytes that have arrived and were not handed out: after [`Inbox::next_message`] had none, those of a frame that has begun.
+    /// Bytes that have arrived and were not handed out: after [`ReceiveBuffer::next_message`] had none, those of a frame that has begun.
     #[must_use]
     pub fn begun(&self) -> usize {
         let large = self.large.as_ref().map_or(0, |large| HEADER + large.filled);
@@ -124,7 +124,7 @@ impl Inbox {
         self.max = max;
     }
 
-    /// Room for more bytes, never empty. Say with [`Inbox::filled`] how many came.
+    /// Room for more bytes, never empty. Say with [`ReceiveBuffer::filled`] how many came.
     ///
     /// Whatever length a header announces: what is allocated for it at once is at most [`MAX_RETAINED_BUFFER`], which becomes
     /// memory as bytes arrive, and then at most twice what has.
@@ -154,7 +154,7 @@ impl Inbox {
         &mut self.bytes[self.end..]
     }
 
-    /// Says that `count` bytes were written to [`Inbox::space`].
+    /// Says that `count` bytes were written to [`ReceiveBuffer::space`].
     ///
     /// # Panics
     /// When that is more than there was space.
@@ -178,7 +178,7 @@ impl Inbox {
     /// The next whole frame, for who keeps a part of it; `None` when more bytes are needed.
     ///
     /// # Errors
-    /// As [`Inbox::next_message`].
+    /// As [`ReceiveBuffer::next_message`].
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         if let Some(large) = self.large.take_if(|large| large.is_whole()) {
             self.last = large.bytes.freeze();
@@ -200,7 +200,7 @@ impl Inbox {
         }))
     }
 
-    /// Whether a whole frame is waiting (or an error that [`Inbox::next_message`] will report).
+    /// Whether a whole frame is waiting (or an error that [`ReceiveBuffer::next_message`] will report).
     #[must_use]
     pub fn has_frame(&self) -> bool {
         match (&self.large, self.announced()) {
@@ -244,7 +244,7 @@ mod tests {
     use crate::frame::{decode, put};
     use proptest::prelude::*;
 
-    fn feed(inbox: &mut Inbox, mut bytes: &[u8]) {
+    fn feed(inbox: &mut ReceiveBuffer, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let space = inbox.space();
             let count = space.len().min(bytes.len());
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_frame_over_the_cap_is_refused_before_it_arrives() {
-        let mut inbox = Inbox::new(100);
+        let mut inbox = ReceiveBuffer::new(100);
         feed(&mut inbox, &101_u32.to_le_bytes());
         assert!(inbox.has_frame());
         assert_eq!(
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn an_announced_giant_costs_no_memory_until_it_arrives() {
-        let mut inbox = Inbox::new(1 << 30);
+        let mut inbox = ReceiveBuffer::new(1 << 30);
         feed(&mut inbox, &(1_u32 << 30).to_le_bytes());
         assert!(inbox.next_message().unwrap().is_none());
         assert!(inbox.space().len() <= CHUNK);
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn memory_of_a_giant_is_given_back() {
-        let mut inbox = Inbox::new(16 << 20);
+        let mut inbox = ReceiveBuffer::new(16 << 20);
         feed(&mut inbox, &framed(8 << 20, 7));
         assert!(inbox.next_message().unwrap().is_some());
         inbox.space();
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn memory_of_a_payload_of_1_mib_is_kept_for_the_next_one() {
-        let mut inbox = Inbox::new(16 << 20);
+        let mut inbox = ReceiveBuffer::new(16 << 20);
         let mut places = [1 << 20, 1 << 19, 1 << 20].map(|len| {
             feed(&mut inbox, &framed(len, 7));
             inbox.next_message().unwrap().unwrap().as_ptr()
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_somebody_keeps_is_no_copy_and_is_not_written_over() {
-        let mut inbox = Inbox::new(16 << 20);
+        let mut inbox = ReceiveBuffer::new(16 << 20);
         let bytes = framed(1 << 20, 7);
         feed(&mut inbox, &bytes);
         let frame = inbox.next_frame().unwrap().unwrap();
@@ -322,7 +322,7 @@ mod tests {
     /// Who keeps it is held to account for its length only.
     #[test]
     fn what_somebody_keeps_is_not_in_a_buffer_that_is_much_larger() {
-        let mut inbox = Inbox::new(16 << 20);
+        let mut inbox = ReceiveBuffer::new(16 << 20);
         for len in [4 << 20, 2 * LARGE_PAYLOAD] {
             feed(&mut inbox, &framed(len - 9, 7));
             let frame = inbox.next_frame().unwrap().unwrap();
@@ -343,7 +343,7 @@ mod tests {
             for message in &messages {
                 put(&mut stream, message);
             }
-            let mut inbox = Inbox::new(4 * LARGE_PAYLOAD);
+            let mut inbox = ReceiveBuffer::new(4 * LARGE_PAYLOAD);
             let mut received = Vec::new();
             let mut rest = &stream[..];
             for cut in cuts.iter().cycle() {
@@ -369,7 +369,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_frames_or_an_error_but_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-            let mut inbox = Inbox::new(64);
+            let mut inbox = ReceiveBuffer::new(64);
             feed(&mut inbox, &bytes);
             while let Ok(Some(frame)) = inbox.next_message() {
                 let _ = decode::<(u64, String, Option<Vec<u8>>)>(frame);

@@ -20,7 +20,7 @@ const PIECES: usize = 8;
 
 /// Bytes on their way to a process that may not be reading: they wait here, and nobody needs to wait for them.
 #[derive(Debug, Default)]
-pub struct Outgoing {
+pub struct SendBuffer {
     /// What goes before `bytes`: large payloads, each behind what goes before it.
     before: VecDeque<Bytes>,
     /// Of `before`.
@@ -30,7 +30,7 @@ pub struct Outgoing {
     sent: usize,
 }
 
-impl Outgoing {
+impl SendBuffer {
     /// Appends a message.
     pub fn put<M: Serialize>(&mut self, message: &M) {
         put(&mut self.bytes, message);
@@ -98,7 +98,7 @@ impl Outgoing {
         self.send(socket, MsgFlags::empty())
     }
 
-    /// As [`Outgoing::send_all`], and behind what waits the message that ends with this payload, which is sent from where
+    /// As [`SendBuffer::send_all`], and behind what waits the message that ends with this payload, which is sent from where
     /// it is.
     ///
     /// # Errors
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_reader_that_stops_blocks_nobody_and_loses_nothing() {
         let (ours, theirs) = pair().unwrap();
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = SendBuffer::default();
         let message = vec![5_u8; 100_000];
         for _ in 0..20 {
             outgoing.put(&message);
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn large_payloads_keep_their_place_among_small_messages() {
         let (ours, theirs) = pair().unwrap();
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = SendBuffer::default();
         let payload = |i: usize| Bytes::from(vec![i as u8; if i.is_multiple_of(3) { 300_000 } else { i }]);
         let mut waiting = 0;
         for i in 0..30 {
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn what_has_gone_already_does_not_go_again_with_a_payload() {
         let (ours, theirs) = pair().unwrap();
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = SendBuffer::default();
         const SMALL: usize = 1000;
         for number in 0..SMALL {
             outgoing.put(&(number, Payload::new(&[1; 1000])));
@@ -271,7 +271,7 @@ mod tests {
     fn what_is_sent_with_a_payload_goes_behind_what_waits() {
         let (ours, theirs) = pair().unwrap();
         let sender = std::thread::spawn(move || {
-            let mut outgoing = Outgoing::default();
+            let mut outgoing = SendBuffer::default();
             outgoing.put(&"before");
             let message = ("with", Payload::new(&[]));
             let payload = vec![5; 1 << 20];
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_gone_whole() {
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = SendBuffer::default();
         let bytes = Bytes::from(vec![0; LARGE_PAYLOAD]);
         outgoing.put_shared(&bytes, Payload::new);
         outgoing.put(&"small");
