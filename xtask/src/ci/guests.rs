@@ -1,0 +1,101 @@
+//! Guests of other compilers, and the example that judges programs.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use super::Context;
+use super::checks::install_packages;
+use crate::command::{Run as _, cargo, command};
+
+/// What Debian's clang needs for WebAssembly.
+const CLANG: &[&str] = &["clang", "lld", "wasi-libc", "libclang-rt-dev-wasm32"];
+
+/// The tests of C guests with Debian's clang, where it can be had. The step `tests` compiles them with Zig's.
+pub fn c_guests(context: &Context) -> Result<()> {
+    if !is_root()? || !command("apt-get").arg("--version").succeeds() {
+        context.not_checked("C guests with Debian's clang; that of Zig has compiled them");
+        return Ok(());
+    }
+    if !command("dpkg").arg("-s").args(CLANG).succeeds() {
+        install_packages(CLANG)?;
+    }
+    let tests = [
+        "test",
+        "--release",
+        "--test",
+        "languages",
+        "--",
+        "wordcount::c_",
+        "header::",
+    ];
+    context
+        .cargo_with_own_cache(&tests)
+        .env("MPWASM_TEST_CC", "clang")
+        .run()
+}
+
+/// The submissions of `guests/judge` and their verdicts (`guests/judge/README.md`).
+pub fn judge(context: &Context) -> Result<()> {
+    build_submissions()?;
+    let judge = [
+        "run",
+        "--release",
+        "-p",
+        "judge",
+        "--",
+        "guests/judge/problems/change",
+    ];
+    let table = context
+        .cargo_with_own_cache(&judge)
+        .args(submissions(context)?)
+        .stdout_of()?;
+    print!("{table}");
+    let accepted = table.lines().filter(|line| line.ends_with(" accepted")).count();
+    ensure!(accepted == 3, "{accepted} submissions were accepted, not 3");
+    Ok(())
+}
+
+/// Builds the submissions for WebAssembly.
+pub fn build_submissions() -> Result<()> {
+    cargo(&[
+        "build",
+        "--release",
+        "--target",
+        "wasm32-wasip1",
+        "-p",
+        "submissions",
+    ])
+    .run()
+}
+
+/// The files of the submissions, in the order of their names.
+pub fn submissions(context: &Context) -> Result<Vec<PathBuf>> {
+    wasm_files(context, "change-")
+}
+
+/// The WebAssembly programs in the target folder whose names begin so, in the order of their names.
+pub fn wasm_files(context: &Context, beginning: &str) -> Result<Vec<PathBuf>> {
+    let folder = context.repository.target.join("wasm32-wasip1/release");
+    let mut files = Vec::new();
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(beginning) && name.ends_with(".wasm") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    ensure!(
+        !files.is_empty(),
+        "there is no {beginning}*.wasm in {}",
+        folder.display()
+    );
+    Ok(files)
+}
+
+/// Whether this process runs as root.
+pub fn is_root() -> Result<bool> {
+    Ok(std::fs::metadata("/proc/self")?.uid() == 0)
+}

@@ -1,0 +1,185 @@
+//! `cargo xtask ci`: the checks that a change has to pass, as named steps.
+//!
+//! The steps run one after the other, since tests and benchmarks measure time.
+
+mod checks;
+mod demo;
+mod guests;
+mod memory;
+mod ordinary_user;
+
+use std::cell::RefCell;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::command::cargo;
+use crate::repository::Repository;
+use crate::structure;
+
+/// A named check.
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    check: fn(&Context) -> Result<()>,
+}
+
+/// All steps, in the order in which they run: those that say soon what is wrong come first.
+const STEPS: &[Step] = &[
+    step("format", "rustfmt, and the lock file of fuzz/", checks::format),
+    step(
+        "dependencies",
+        "licences, bans, sources and advisories of dependencies",
+        checks::dependencies,
+    ),
+    step("structure", "arrows between crates, length of files", |context| {
+        structure::check(&context.repository)
+    }),
+    step("clippy", "lints of host and guest code", checks::clippy),
+    step("documentation", "rustdoc without warnings", checks::documentation),
+    step("tests", "all tests (README)", checks::tests),
+    step(
+        "memory",
+        "the most memory of each process over the hostile corpus (SECURITY.md)",
+        memory::show,
+    ),
+    step("demo", "the demo of the README", demo::check),
+    step("c-guests", "C guests with Debian's clang", guests::c_guests),
+    step("judge", "the example guests/judge", guests::judge),
+    step(
+        "ordinary-user",
+        "the tests of processes again, as a user who owns nothing",
+        ordinary_user::check,
+    ),
+    step("counts", "bounds on system calls per task", checks::counts),
+    step("benchmarks", "that the benchmarks run", checks::benchmarks),
+];
+
+const fn step(name: &'static str, about: &'static str, check: fn(&Context) -> Result<()>) -> Step {
+    Step { name, about, check }
+}
+
+/// Which steps to run.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Steps to run, in their usual order; all of them if none is named.
+    steps: Vec<String>,
+    /// Show the steps instead of running them.
+    #[arg(long)]
+    list: bool,
+}
+
+/// What the steps share.
+struct Context {
+    repository: Repository,
+    /// Removed at the end.
+    scratch: TempDir,
+    /// What a step had to leave out on this machine.
+    not_checked: RefCell<Vec<String>>,
+}
+
+impl Context {
+    /// Records that something could not be checked on this machine. The summary repeats it.
+    fn not_checked(&self, what: &str) {
+        println!("NOT CHECKED: {what}");
+        self.not_checked.borrow_mut().push(what.to_owned());
+    }
+
+    /// `cargo ARGS...` with an empty cache of compiled guests in place of the user's own.
+    fn cargo_with_own_cache(&self, args: &[&str]) -> Command {
+        let mut command = cargo(args);
+        command.env("MPWASM_CACHE_DIR", self.scratch.path().join("cache"));
+        command
+    }
+}
+
+/// Runs the steps up to the first that fails, and shows how long each took.
+pub fn run(repository: Repository, options: &Options) -> Result<()> {
+    if options.list {
+        STEPS
+            .iter()
+            .for_each(|step| println!("{:14} {}", step.name, step.about));
+        return Ok(());
+    }
+    let steps = selected(&options.steps)?;
+    std::env::set_current_dir(&repository.root)?;
+    let context = Context {
+        repository,
+        scratch: tempfile::tempdir()?,
+        not_checked: RefCell::default(),
+    };
+    let mut passed: Vec<(&str, Duration)> = Vec::new();
+    for step in steps {
+        println!("\n== {}: {}", step.name, step.about);
+        let started = Instant::now();
+        let result = (step.check)(&context);
+        let took = started.elapsed();
+        if let Err(error) = result {
+            let passed: Vec<_> = passed
+                .iter()
+                .map(|(name, took)| format!("{name} {:.0} s", took.as_secs_f64()))
+                .collect();
+            if !passed.is_empty() {
+                eprintln!("\npassed: {}", passed.join(", "));
+            }
+            return Err(error)
+                .with_context(|| format!("the step {} failed after {:.0} s", step.name, took.as_secs_f64()));
+        }
+        passed.push((step.name, took));
+    }
+    println!("\n{}", summary(&passed));
+    for what in context.not_checked.borrow().iter() {
+        println!("NOT CHECKED: {what}");
+    }
+    println!("\n== all passed");
+    Ok(())
+}
+
+/// The named steps in the order of [`STEPS`].
+fn selected(names: &[String]) -> Result<Vec<&'static Step>> {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| STEPS.iter().all(|step| step.name != **name))
+    {
+        bail!("there is no step {unknown}: `cargo xtask ci --list` shows all");
+    }
+    let is_wanted = |step: &&Step| names.is_empty() || names.iter().any(|name| name == step.name);
+    Ok(STEPS.iter().filter(is_wanted).collect())
+}
+
+/// A table of the steps and their times.
+fn summary(passed: &[(&str, Duration)]) -> String {
+    let total = passed.iter().map(|(_, took)| took).sum();
+    let rows = passed.iter().copied().chain([("total", total)]);
+    let row = |(name, took): (&str, Duration)| format!("| {name:14} | {:>8.1} |\n", took.as_secs_f64());
+    format!(
+        "| step           |  seconds |\n|----------------|----------|\n{}",
+        rows.map(row).collect::<String>()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_steps_run_in_their_usual_order() {
+        let names = |steps: Vec<&Step>| steps.iter().map(|step| step.name).collect::<Vec<_>>();
+        let wanted = ["demo".to_owned(), "format".to_owned()];
+        assert_eq!(names(selected(&wanted).unwrap()), ["format", "demo"]);
+        assert_eq!(selected(&[]).unwrap().len(), STEPS.len());
+        assert!(selected(&["fromat".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn the_summary_has_a_row_for_each_step_and_the_total() {
+        let table = summary(&[
+            ("format", Duration::from_secs(2)),
+            ("clippy", Duration::from_millis(500)),
+        ]);
+        assert!(table.contains("| format         |      2.0 |\n"), "{table}");
+        assert!(table.ends_with("| total          |      2.5 |\n"), "{table}");
+    }
+}

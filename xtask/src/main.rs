@@ -1,0 +1,50 @@
+//! Tasks of this repository that are not part of the product, each a subcommand of `cargo xtask`.
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")
+)]
+
+mod ci;
+mod command;
+mod repository;
+mod structure;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use command::{Run as _, cargo};
+use repository::Repository;
+
+/// Tasks of this repository.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Task {
+    /// Runs the checks that a change has to pass, one after the other, up to the first that fails.
+    Ci(ci::Options),
+    /// Measures the pool: `cargo bench --bench pool`.
+    Bench {
+        /// Arguments of the benchmark, such as `--rounds 1`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let task = Task::parse();
+    let result = Repository::find().and_then(|repository| match task {
+        Task::Ci(options) => ci::run(repository, &options),
+        Task::Bench { args } => cargo(&["bench", "--bench", "pool", "--"])
+            .args(args)
+            .current_dir(&repository.root)
+            .run(),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
