@@ -22,14 +22,14 @@ const TEMPLATE: [(&str, &str); 3] = [
 /// Where the SDK goes in the new crate; the template's manifest names it.
 const SDK: &str = "mpwasm-guest";
 
-const SDK_MANIFEST: &str = include_str!("../../../guest-sdk/Cargo.toml");
-const WORKSPACE_MANIFEST: &str = include_str!("../../../Cargo.toml");
+const SDK_MANIFEST: &str = include_str!("template/sdk.toml.in");
+const WORKSPACE_MANIFEST: &str = include_str!("template/workspace.toml.in");
 /// Goes along, so that `cargo fmt` in the new crate leaves the SDK as it is.
-const RUSTFMT: &str = include_str!("../../../rustfmt.toml");
+const RUSTFMT: &str = include_str!("template/rustfmt.toml.in");
 
 macro_rules! sdk_sources {
     ($($file:literal),* $(,)?) => {
-        [$(($file, include_str!(concat!("../../../guest-sdk/src/", $file)))),*]
+        [$(($file, include_str!(concat!("template/sdk/", $file)))),*]
     };
 }
 
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_sdk_comes_along_whole() {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/src");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/template/sdk");
         let there: BTreeSet<_> = fs::read_dir(sources)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

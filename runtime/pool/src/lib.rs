@@ -66,7 +66,7 @@ pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
 
 /// The examples of the page are compiled.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/coming-from-python.md")]
+#[doc = include_str!("../coming-from-python.md")]
 mod coming_from_python {}
 
 /// Call this first in `main` of a program that embeds the pool.
