@@ -1,33 +1,65 @@
-//! What the documents claim: each test that they name is there.
+//! What the documents claim: each test and file that they name is there.
+
+use std::path::{Path, PathBuf};
 
 use crate::support::repository;
 
-/// The names of tests in a document: what stands between backticks and begins with the name of a test binary.
+/// Test programs, whose names begin the names of their tests.
+const PROGRAMS: [&str; 5] = ["faults", "hostile", "jail", "library", "run"];
+
+/// Returns the names of tests in a document: the text between backticks that begins with a test program or a crate.
 fn tests(text: &str) -> Vec<&str> {
-    let binaries = ["faults::", "hostile::", "jail::", "library::", "run::"];
     let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
     quoted
-        .filter(|name| binaries.iter().any(|binary| name.starts_with(binary)))
+        .filter(|name| {
+            let first = name.split("::").next().unwrap_or_default();
+            name.contains("::")
+                && (PROGRAMS.contains(&first) || (sources(first).is_some() && name.contains("::tests::")))
+        })
         .collect()
 }
 
-/// Whether there is a test `binary::module::name`, or one that begins so before a `*`. Modules can be in modules.
+/// Returns the folder with the sources of a crate, by its name in Rust.
+fn sources(name: &str) -> Option<PathBuf> {
+    let folder = match name {
+        "mpwasm" => "runtime/pool".to_owned(),
+        "mpwasm_fuzzing" => "tests/fuzzing".to_owned(),
+        _ => format!("runtime/{}", name.strip_prefix("mpwasm_")?),
+    };
+    Some(repository().join(folder).join("src")).filter(|sources| sources.is_dir())
+}
+
+/// Returns the file of a module. A module `tests` may stand in the file of the module above it.
+fn module(folder: &Path, modules: &[&str]) -> Option<PathBuf> {
+    let path = folder.join(modules.join("/"));
+    let own = [path.with_extension("rs"), path.join("mod.rs")];
+    own.into_iter()
+        .find(|file| file.is_file())
+        .or_else(|| match modules {
+            ["tests"] => Some(folder.join("lib.rs")),
+            [above @ .., "tests"] => module(folder, above),
+            _ => None,
+        })
+}
+
+/// Returns whether a test `first::module::name` exists, or one that begins with what stands before a `*`.
 fn exists(test: &str) -> bool {
     let parts: Vec<_> = test.split("::").collect();
-    let tests = repository().join("tests");
-    match parts[..] {
-        [binary, "*"] => tests.join(binary).is_dir(),
-        [ref modules @ .., name] if modules.len() >= 2 => {
-            let source = tests.join(modules.join("/")).with_extension("rs");
-            let function = match name.strip_suffix('*') {
-                Some("") => String::new(),
-                Some(beginning) => format!("fn {beginning}"),
-                None => format!("fn {name}("),
-            };
-            std::fs::read_to_string(source).is_ok_and(|source| source.contains(&function))
-        }
-        _ => false,
+    let [first, ref modules @ .., name] = parts[..] else {
+        return false;
+    };
+    let folder = sources(first).unwrap_or_else(|| repository().join("tests").join(first));
+    if modules.is_empty() {
+        return name == "*" && folder.is_dir();
     }
+    let function = match name.strip_suffix('*') {
+        Some("") => String::new(),
+        Some(beginning) => format!("fn {beginning}"),
+        None => format!("fn {name}("),
+    };
+    module(&folder, modules)
+        .and_then(|file| std::fs::read_to_string(file).ok())
+        .is_some_and(|source| source.contains(&function))
 }
 
 #[test]
@@ -45,6 +77,8 @@ fn every_test_that_a_document_names_exists() {
         "library::documents::no_such_test",
         "library::nothing::*",
         "nothing::*",
+        "mpwasm_engine::wasi::tests::no_such_test",
+        "mpwasm_engine::nothing::tests::*",
     ] {
         assert!(!exists(nothing), "{nothing}");
     }
