@@ -39,9 +39,18 @@
 
 pub mod command;
 
+mod builder;
+mod cache;
+mod completion;
 mod error;
+mod fork;
+mod grants;
+mod guest;
 mod init;
+mod local;
+mod maps;
 mod pool;
+mod report;
 
 pub use mpwasm_sandbox::jail::{LayerState, SandboxLayer};
 pub use mpwasm_types::grants::{Access, DirGrant, Grants};
@@ -53,13 +62,21 @@ pub use mpwasm_types::status::{Status, TaskStatus, WorkerState, WorkerStatus};
 pub use mpwasm_types::task_line::{TaskLine, duration, json_error};
 pub use mpwasm_types::{escape, settings};
 
+pub use builder::Builder;
+pub use cache::{Cache, CacheStats};
+pub use completion::cancellation::CancellationToken;
+pub use completion::handle::TaskHandle;
+pub use completion::wait::{AsCompleted, AsCompletedStream, as_completed, wait_all, wait_any};
 pub use error::Error;
-pub use pool::{
-    AsCompleted, AsCompletedStream, Builder, COMPILATION_TARGET, Cache, CacheStats, Callable,
-    CancellationToken, FinalError, FinalValue, Guest, LOG_TARGET, LogLine, Model, Output, Overlap, Pool,
-    Progress, Rejected, Reporter, Results, ResultsStream, Source, Stats, Task, TaskHandle, TaskParts,
-    Terminal, as_completed, inspect, prints, wait_all, wait_any,
-};
+pub use grants::trusted_paths::Overlap;
+pub use guest::{Callable, Guest, Model, Task, TaskParts};
+pub use local::compile::{COMPILATION_TARGET, inspect};
+pub use local::final_values::{FinalError, FinalValue};
+pub use local::stats::{Progress, Stats};
+pub use maps::{Results, ResultsStream};
+pub use pool::{Pool, Rejected};
+pub use report::terminal::Terminal;
+pub use report::{LOG_TARGET, LogLine, Output, Reporter, Source, prints};
 
 /// The version of the engine, wasmtime, that guests run in.
 pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;

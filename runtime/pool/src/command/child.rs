@@ -7,8 +7,9 @@ use super::course::Course;
 use super::exchange::Exchange;
 use super::status::{ExitStatus, Output};
 use super::stdio::{ChildStderr, ChildStdin, ChildStdout, Opened};
+use crate::completion::handle::TaskHandle;
 use crate::error::Error;
-use crate::pool::{Pool, TaskHandle};
+use crate::pool::Pool;
 use mpwasm_types::outcome::{Outcome, Usage};
 
 /// A command that runs, in a dispatcher and a worker of its own.

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use crate::pool::{LogLine, Source};
+use crate::report::LogLine;
+use crate::report::Source;
 use mpwasm_types::escape::escape;
 use mpwasm_types::outcome::LogLevel;
 use mpwasm_types::settings::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};

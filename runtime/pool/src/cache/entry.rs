@@ -1,0 +1,283 @@
+//! The form of an entry, and the check that it is whole.
+//!
+//! ```text
+//! magic (16) │ key (32) │ length of the description (8) │ length of the artifact (8)
+//! description (postcard) │ artifact │ SHA-256 of all that (32)
+//! ```
+//!
+//! The engine accepts an artifact with a flipped byte and runs it, so an entry carries a hash of its own. It protects
+//! against damage (a torn write, a bad disk, a file of something else) and not against an attacker, who would compute
+//! it anew: that nobody else can write here is the [directory's](super::directory) matter.
+//!
+//! The artifact is copied into a sealed memory file first, and hashed and later mapped from there: what was checked is
+//! what is run, whatever becomes of the file.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+
+use sha2::{Digest, Sha256};
+
+use super::key::{HASH, Key};
+use crate::local::compile::CompiledGuest;
+use mpwasm_protocol::frame::decode;
+use mpwasm_protocol::messages::MAX_ARTIFACT;
+use mpwasm_system::memory_file::sealed_memory_of;
+use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::settings::MAX_DESCRIPTION;
+
+const MAGIC: &[u8; 16] = b"mpwasm compiled\n";
+/// Bytes in front of the description.
+const HEADER: usize = MAGIC.len() + HASH + 8 + 8;
+/// Bytes that are copied at once.
+const CHUNK: usize = 64 << 10;
+
+/// Why an entry is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    #[error("it is no compiled guest")]
+    Foreign,
+    #[error("it is the compiled form of another guest")]
+    OtherKey,
+    #[error("it is not as long as it says")]
+    WrongLength,
+    #[error("its hash is another")]
+    WrongHash,
+    #[error("its description can't be read")]
+    Description,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// How long the entry of a guest is.
+///
+/// # Errors
+/// When the artifact's length can't be told.
+pub fn length(compiled: &CompiledGuest) -> io::Result<u64> {
+    let description = describe(&compiled.info).len() as u64;
+    Ok(description + compiled.artifact.metadata()?.len() + (HEADER + HASH) as u64)
+}
+
+/// Writes an entry.
+///
+/// # Errors
+/// Whatever writing returns.
+pub fn write(out: &mut impl Write, key: &Key, compiled: &CompiledGuest) -> io::Result<()> {
+    let description = describe(&compiled.info);
+    let artifact = compiled.artifact.metadata()?.len();
+    let mut out = Hashing {
+        out,
+        hash: Sha256::new(),
+    };
+    out.write_all(MAGIC)?;
+    out.write_all(&key.0)?;
+    out.write_all(&(description.len() as u64).to_le_bytes())?;
+    out.write_all(&artifact.to_le_bytes())?;
+    out.write_all(&description)?;
+    in_chunks(&compiled.artifact, artifact, |chunk| out.write_all(chunk))?;
+    let Hashing { out, hash } = out;
+    out.write_all(&hash.finalize())
+}
+
+/// Reads the entry for `key`, and checks it.
+///
+/// # Errors
+/// When it is not whole, or not that entry.
+pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, Unfit> {
+    let length = file.metadata()?.len();
+    let mut hash = Sha256::new();
+    let mut header = [0; HEADER];
+    take(&mut file, &mut header)?;
+    hash.update(header);
+    let (magic, rest) = header.split_at(MAGIC.len());
+    let (of, lengths) = rest.split_at(HASH);
+    if magic != MAGIC {
+        return Err(Unfit::Foreign);
+    }
+    if of != key.0 {
+        return Err(Unfit::OtherKey);
+    }
+    let (description, artifact) = lengths.split_at(8);
+    let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
+    let (description, artifact) = (number(description), number(artifact));
+    let whole = (description.checked_add(artifact)).and_then(|sum| sum.checked_add((HEADER + HASH) as u64));
+    if whole != Some(length) || description > MAX_DESCRIPTION as u64 || artifact > MAX_ARTIFACT as u64 {
+        return Err(Unfit::WrongLength);
+    }
+    let mut info = vec![0; description as usize];
+    take(&mut file, &mut info)?;
+    hash.update(&info);
+    let copy = |memory: &mut File| io::copy(&mut file.take(artifact), memory).map(drop);
+    let memory = sealed_memory_of(c"mpwasm-artifact", copy)?;
+    if memory.metadata()?.len() != artifact {
+        return Err(Unfit::WrongLength);
+    }
+    in_chunks(&memory, artifact, |chunk| {
+        hash.update(chunk);
+        Ok(())
+    })?;
+    let mut expected = [0; HASH];
+    take(&mut file, &mut expected)?;
+    if hash.finalize().as_slice() != expected {
+        return Err(Unfit::WrongHash);
+    }
+    let info = decode(&info).map_err(|_| Unfit::Description)?;
+    Ok(CompiledGuest {
+        info,
+        artifact: memory,
+    })
+}
+
+fn describe(info: &GuestInfo) -> Vec<u8> {
+    postcard::to_allocvec(info).expect("names and numbers serialize, and a Vec takes all bytes")
+}
+
+/// The next bytes of `file`, all of them.
+fn take(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), Unfit> {
+    file.read_exact(bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => Unfit::WrongLength,
+        _ => error.into(),
+    })
+}
+
+/// All of `file`, from its start and wherever its cursor is: processes share that with the descriptor.
+fn in_chunks(file: &File, length: u64, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0;
+    while at < length {
+        let chunk = &mut buffer[..CHUNK.min(usize::try_from(length - at).unwrap_or(CHUNK))];
+        file.read_exact_at(chunk, at)?;
+        each(chunk)?;
+        at += chunk.len() as u64;
+    }
+    Ok(())
+}
+
+/// Hashes what is written.
+struct Hashing<'a, W> {
+    out: &'a mut W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+
+    use super::*;
+    use mpwasm_system::memory_file::sealed_memory;
+
+    const KEY: Key = Key([7; HASH]);
+
+    fn guest(artifact: &[u8]) -> CompiledGuest {
+        CompiledGuest {
+            info: GuestInfo {
+                has_tasks: true,
+                warnings: vec!["a warning".to_owned()],
+                ..GuestInfo::default()
+            },
+            artifact: sealed_memory(c"test", artifact).unwrap(),
+        }
+    }
+
+    fn written(compiled: &CompiledGuest) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(&mut bytes, &KEY, compiled).unwrap();
+        bytes
+    }
+
+    fn read_bytes(bytes: &[u8], key: &Key) -> Result<CompiledGuest, Unfit> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file.rewind().unwrap();
+        read(&file, key)
+    }
+
+    fn artifact(compiled: &CompiledGuest) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let length = compiled.artifact.metadata().unwrap().len();
+        in_chunks(&compiled.artifact, length, |chunk| bytes.write_all(chunk)).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for length in [0, 1, CHUNK - 1, CHUNK, 3 * CHUNK + 5] {
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let compiled = guest(&bytes);
+            let entry = written(&compiled);
+            assert_eq!(entry.len() as u64, super::length(&compiled).unwrap());
+            let again = read_bytes(&entry, &KEY).unwrap();
+            assert_eq!(again.info, compiled.info);
+            assert!(artifact(&again) == bytes, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_can_not_be_changed_any_more() {
+        let compiled = read_bytes(&written(&guest(b"artifact")), &KEY).unwrap();
+        assert!(compiled.artifact.write_at(b"x", 0).is_err());
+        assert!(compiled.artifact.set_len(0).is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let entry = written(&guest(b"the artifact"));
+        for at in 0..entry.len() {
+            for bit in [0, 7] {
+                let mut damaged = entry.clone();
+                damaged[at] ^= 1 << bit;
+                let read = read_bytes(&damaged, &KEY);
+                assert!(read.is_err(), "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_length_but_the_right_one_is_noticed() {
+        let mut entry = written(&guest(b"the artifact"));
+        for length in 0..entry.len() {
+            assert!(read_bytes(&entry[..length], &KEY).is_err(), "{length}");
+        }
+        entry.push(0);
+        assert!(matches!(read_bytes(&entry, &KEY), Err(Unfit::WrongLength)));
+    }
+
+    #[test]
+    fn lengths_that_can_not_be_are_refused_before_there_is_memory_for_them() {
+        let entry = written(&guest(b"the artifact"));
+        let lengths = [
+            (u64::MAX, 1),
+            (1, u64::MAX),
+            (1 << 62, 1 << 62),
+            (u64::MAX, u64::MAX),
+        ];
+        for (description, artifact) in lengths {
+            let mut damaged = entry.clone();
+            damaged[HEADER - 16..HEADER - 8].copy_from_slice(&description.to_le_bytes());
+            damaged[HEADER - 8..HEADER].copy_from_slice(&artifact.to_le_bytes());
+            assert!(matches!(read_bytes(&damaged, &KEY), Err(Unfit::WrongLength)));
+        }
+    }
+
+    #[test]
+    fn an_entry_of_another_guest_is_not_used() {
+        let entry = written(&guest(b"the artifact"));
+        assert!(matches!(
+            read_bytes(&entry, &Key([8; HASH])),
+            Err(Unfit::OtherKey)
+        ));
+        assert!(matches!(read_bytes(&[b' '; 200], &KEY), Err(Unfit::Foreign)));
+    }
+}

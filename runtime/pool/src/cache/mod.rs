@@ -1,0 +1,210 @@
+//! The cache of compiled guests: what makes the second start of a guest quick.
+//!
+//! The parent looks a guest up before it starts a compiler, and writes down what the compiler answered; nobody else
+//! touches the cache. What it is for decides what it does when something is wrong: it never fails a pool. An entry
+//! that is damaged, of something else, or not this user's own is compiled anew and replaced, and where nothing can be
+//! read or written everything is compiled, as if there were no cache.
+//!
+//! [`key`] says when an entry is the right one, [`entry`] whether it is whole, [`directory`] who could have written it.
+
+mod directory;
+mod entry;
+mod key;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use self::directory::Directory;
+pub(crate) use self::key::Key;
+use crate::error::Error;
+use crate::local::compile::CompiledGuest;
+use mpwasm_system::inherited::shielded;
+use mpwasm_types::escape::Untrusted;
+use mpwasm_types::settings::CACHE_LIMIT;
+
+/// A directory in which compiled guests are kept, for [`Builder::cache`](crate::Builder::cache).
+///
+/// A pool that has one compiles a guest once for all pools to come. A guest is found again by a hash of its bytes, of
+/// this build of mpwasm, the engine, the settings that matter, and the processor. The directory is made when it is
+/// needed, for this user alone; one that others can write to or read is not used. When it is full, what was not used
+/// for longest goes.
+///
+/// ```no_run
+/// # fn main() -> Result<(), mpwasm::Error> {
+/// use mpwasm::Cache;
+///
+/// let cache = Cache::at("/var/lib/judge/compiled").limit(64 << 20);
+/// let pool = mpwasm::Pool::builder().cache(cache.clone()).start()?;
+/// # pool.stop()?;
+/// println!("{} guests", cache.stats()?.entries);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Cache {
+    path: PathBuf,
+    limit: u64,
+    /// Somebody asked for this very directory, and would like to know when it is of no use.
+    is_named: bool,
+    /// What is wrong with it is said once.
+    has_complained: Arc<AtomicBool>,
+}
+
+/// What is in a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// How many guests.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Cache {
+    /// The cache in this directory, which need not be there yet.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            limit: CACHE_LIMIT,
+            is_named: true,
+            has_complained: Arc::default(),
+        }
+    }
+
+    /// The user's cache, which the command line uses: in the directory that the variable `MPWASM_CACHE_DIR` names, or
+    /// else `mpwasm` in the user's cache directory (`XDG_CACHE_HOME`, or `.cache` at home). `None` when the user has
+    /// neither.
+    #[must_use]
+    pub fn of_user() -> Option<Self> {
+        Self::by(|name| std::env::var_os(name), std::env::home_dir())
+    }
+
+    fn by(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<Self> {
+        let path = |name| {
+            variable(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        if let Some(named) = path("MPWASM_CACHE_DIR") {
+            return Some(Self::at(named));
+        }
+        let absolute = |path: &PathBuf| path.is_absolute();
+        let base = path("XDG_CACHE_HOME").filter(absolute);
+        let base = base.or_else(|| Some(home.filter(absolute)?.join(".cache")))?;
+        Some(Self {
+            is_named: false,
+            ..Self::at(base.join("mpwasm"))
+        })
+    }
+
+    /// With another bound for all entries together, bytes. It is 512 MiB otherwise.
+    #[must_use]
+    pub fn limit(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bound for all entries together, bytes.
+    #[must_use]
+    pub fn size_limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// What is in it.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] when the directory can't be read, or is not this user's alone.
+    pub fn stats(&self) -> Result<CacheStats, Error> {
+        self.counted(|directory| directory.entries())
+    }
+
+    /// Removes all guests from it, and leaves anything else that may be in the directory. Returns what was removed.
+    ///
+    /// # Errors
+    /// [`Error::Cache`] when the directory can't be read or changed, or is not this user's alone.
+    pub fn clear(&self) -> Result<CacheStats, Error> {
+        self.counted(Directory::clear)
+    }
+
+    fn counted(
+        &self,
+        list: impl FnOnce(&Directory) -> io::Result<Vec<directory::Listed>>,
+    ) -> Result<CacheStats, Error> {
+        let entries = match Directory::open(&self.path).and_then(|directory| list(&directory)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            result => result.map_err(|source| Error::Cache {
+                path: self.path.clone(),
+                source,
+            })?,
+        };
+        Ok(CacheStats {
+            entries: entries.len() as u64,
+            bytes: entries.iter().map(|entry| entry.bytes).sum(),
+        })
+    }
+
+    /// The guest with this key, if it is here and whole.
+    pub(crate) fn load(&self, key: &Key) -> Option<CompiledGuest> {
+        let directory = match Directory::open(&self.path) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                self.complain("is not used", &error);
+                return None;
+            }
+        };
+        let found = directory.entry(&key.hex()).transpose()?;
+        let read = found.map_err(entry::Unfit::from).and_then(|file| {
+            let compiled = entry::read(&file, key)?;
+            directory.touch(&file);
+            Ok(compiled)
+        });
+        read.inspect_err(|why| tracing::debug!("an entry of the cache is not used: {why}"))
+            .ok()
+    }
+
+    /// Keeps a guest, in the place of what is there with this key.
+    pub(crate) fn store(&self, key: &Key, compiled: &CompiledGuest) {
+        let stored = || {
+            let bytes = entry::length(compiled)?;
+            if bytes > self.limit {
+                tracing::debug!("the compiled guest is not kept: it is larger than the cache");
+                return Ok(());
+            }
+            let directory = Directory::make(&self.path)?;
+            let name = key.hex();
+            directory.make_room(&name, bytes, self.limit)?;
+            directory.write(&name, |file| shielded(|| entry::write(file, key, compiled)))
+        };
+        if let Err(error) = stored() {
+            self.complain("keeps nothing", &error);
+        }
+    }
+
+    /// Says once what is wrong. Those who asked for nothing are not bothered with a home directory that they can't
+    /// write to; but they are when somebody else could write to theirs.
+    fn complain(&self, what: &str, error: &io::Error) {
+        if self.has_complained.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let is_our_own_finding = error.raw_os_error().is_none();
+        let path = Untrusted::from(&self.path);
+        if self.is_named || is_our_own_finding {
+            tracing::warn!("the cache {path} {what}: {error}");
+        } else {
+            tracing::debug!("the cache {path} {what}: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

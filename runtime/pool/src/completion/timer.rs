@@ -1,0 +1,83 @@
+//! One thread for all that is to happen later: the end of each [`CancellationToken::cancel_after`].
+//!
+//! It is started when there is something to wait for, and ends when there is nothing more.
+//!
+//! [`CancellationToken::cancel_after`]: crate::completion::cancellation::CancellationToken::cancel_after
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::fork::Owner;
+
+type Call = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Timer {
+    /// By when they are due; the number keeps apart what is due at the same time.
+    waiting: BTreeMap<(Instant, u64), Call>,
+    next: u64,
+    /// The process that has the thread. A fork has none.
+    runs_in: Option<Owner>,
+}
+
+static TIMER: Mutex<Timer> = Mutex::new(Timer {
+    waiting: BTreeMap::new(),
+    next: 0,
+    runs_in: None,
+});
+static CHANGED: Condvar = Condvar::new();
+
+fn lock() -> MutexGuard<'static, Timer> {
+    TIMER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is to happen. Dropping it calls it off.
+#[derive(Debug)]
+pub struct Appointment(Instant, u64);
+
+impl Drop for Appointment {
+    fn drop(&mut self) {
+        let called_off = lock().waiting.remove(&(self.0, self.1));
+        CHANGED.notify_one();
+        drop(called_off);
+    }
+}
+
+/// Calls `call` at `at`, on the timer's thread: it must not wait, and not panic.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn at(at: Instant, call: impl FnOnce() + Send + 'static) -> std::io::Result<Appointment> {
+    let mut timer = lock();
+    if !timer.runs_in.as_ref().is_some_and(Owner::is_here) {
+        std::thread::Builder::new()
+            .name("mpwasm-timer".to_owned())
+            .spawn(run)?;
+        timer.runs_in = Some(Owner::this());
+    }
+    let number = timer.next;
+    timer.next += 1;
+    timer.waiting.insert((at, number), Box::new(call));
+    CHANGED.notify_one();
+    Ok(Appointment(at, number))
+}
+
+fn run() {
+    let mut timer = lock();
+    while let Some(first) = timer.waiting.first_entry() {
+        let left = first.key().0.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let call = first.remove();
+            drop(timer);
+            call();
+            timer = lock();
+        } else {
+            timer = CHANGED
+                .wait_timeout(timer, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+    timer.runs_in = None;
+}

@@ -1,0 +1,145 @@
+//! Where the receiver leaves the outcome of a submitted task, and how it reaches those who wait for it.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::completion::done_callbacks::Hook;
+use crate::completion::queue::Mailbox;
+use mpwasm_types::outcome::Outcome;
+
+/// A letter that says which one of several tasks has ended.
+pub type News = Mailbox<usize>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Waiter {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    outcome: Option<Outcome>,
+    waker: Option<Waker>,
+    listeners: Vec<Listener>,
+}
+
+/// Who else is told that the task has ended.
+pub enum Listener {
+    /// Somebody who waits for several tasks, of which this is the one with that number.
+    News(Arc<News>, usize),
+    /// Is called, on the receiver's thread: it must not wait.
+    Call(Hook),
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").finish_non_exhaustive()
+    }
+}
+
+impl Listener {
+    /// Whether it wants the outcome itself.
+    fn wants_outcome(&self) -> bool {
+        matches!(self, Self::Call(_))
+    }
+
+    /// The task has ended so: one who does not want the outcome need not be given it.
+    fn tell(self, outcome: Option<Outcome>) {
+        match self {
+            Self::News(news, number) => {
+                if news.leave(number) {
+                    news.wake();
+                }
+            }
+            Self::Call(call) => outcome.map_or((), call),
+        }
+    }
+}
+
+impl Waiter {
+    /// The task has ended.
+    pub fn fulfil(&self, outcome: Outcome) {
+        let mut state = self.lock();
+        let listeners = std::mem::take(&mut state.listeners);
+        let copy = listeners
+            .iter()
+            .any(Listener::wants_outcome)
+            .then(|| outcome.clone());
+        state.outcome = Some(outcome);
+        let waker = state.waker.take();
+        drop(state);
+        self.arrived.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        for listener in listeners {
+            listener.tell(copy.clone());
+        }
+    }
+
+    /// The outcome, if it has come.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.lock().outcome.clone()
+    }
+
+    /// Whether the outcome has come.
+    pub fn is_ready(&self) -> bool {
+        self.lock().outcome.is_some()
+    }
+
+    /// As [`Waiter::outcome`]; when it has not come, `waker` is woken once it has.
+    pub fn poll(&self, waker: &Waker) -> Option<Outcome> {
+        let mut state = self.lock();
+        if state.outcome.is_none() {
+            state.waker = Some(waker.clone());
+        }
+        state.outcome.clone()
+    }
+
+    /// Waits for the outcome, until `until` if that is given. False when it has not come by then.
+    pub fn wait(&self, until: Option<Instant>) -> bool {
+        let mut state = self.lock();
+        while state.outcome.is_none() {
+            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => return false,
+                Some(left) => {
+                    self.arrived
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+        true
+    }
+
+    /// The outcome, once it has come, for the last one who asks.
+    pub fn take(&self) -> Option<Outcome> {
+        self.lock().outcome.take()
+    }
+
+    /// Tells `listener` when the task ends: now, if it has.
+    pub fn listen(&self, listener: Listener) {
+        let mut state = self.lock();
+        if state.outcome.is_none() {
+            return state.listeners.push(listener);
+        }
+        let copy = state.outcome.clone().filter(|_| listener.wants_outcome());
+        drop(state);
+        listener.tell(copy);
+    }
+
+    /// Takes away what [`Waiter::listen`] was given.
+    pub fn ignore(&self, news: &Arc<News>) {
+        let is_it =
+            |listener: &Listener| matches!(listener, Listener::News(other, _) if Arc::ptr_eq(other, news));
+        self.lock().listeners.retain(|listener| !is_it(listener));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

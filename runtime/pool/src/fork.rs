@@ -1,0 +1,52 @@
+//! Tells the process that started a pool from its forks.
+//!
+//! A fork has copies of the pool's handles and descriptors, but none of its threads, and any lock may be held for ever
+//! by a thread that it doesn't have. So each use of a pool asks first ([`Owner::is_here`]), and a fork touches nothing.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::Error;
+use crate::local::ledger::cancelled;
+use mpwasm_types::outcome::Outcome;
+
+/// How often this process was forked from the one that it began as. Only the fork itself counts.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// The process that a pool belongs to.
+#[derive(Debug)]
+pub struct Owner(u64);
+
+impl Owner {
+    /// This process.
+    pub fn this() -> Self {
+        static WATCH: Once = Once::new();
+        extern "C" fn in_the_fork() {
+            GENERATION.fetch_add(1, Ordering::Relaxed);
+        }
+        WATCH.call_once(|| {
+            // SAFETY: the function adds to a number, which is safe in a fork of a process with many threads.
+            let _ = unsafe { libc::pthread_atfork(None, None, Some(in_the_fork)) };
+        });
+        Self(GENERATION.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is the process that asks. Costs no system call.
+    pub fn is_here(&self) -> bool {
+        self.0 == GENERATION.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// [`Error::Forked`], when a fork asks.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.is_here() {
+            true => Ok(()),
+            false => Err(Error::Forked),
+        }
+    }
+}
+
+/// The outcome of a task as a fork gets it.
+pub fn outcome(id: u64, model: &str) -> Outcome {
+    cancelled(id, model, &Error::Forked.to_string())
+}

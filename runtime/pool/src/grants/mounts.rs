@@ -1,0 +1,228 @@
+//! Which file systems are mounted where, as the kernel tells this process (`/proc/self/mountinfo`).
+//!
+//! A path is not the only name of a file: a bind mount gives a folder a second one. A [`Location`] is the same under all of
+//! them: the file system, and the path within it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// A mount: one line of `mountinfo` (proc_pid_mountinfo(5)).
+#[derive(Debug)]
+pub(crate) struct Mount {
+    /// Its number, which `fdinfo` has as `mnt_id`.
+    pub number: u64,
+    /// The numbers of the file system's device, as they are written there.
+    device: Vec<u8>,
+    /// What of the file system is mounted.
+    root: PathBuf,
+    /// Where it is mounted.
+    pub place: PathBuf,
+    /// The kind of file system.
+    pub kind: Vec<u8>,
+}
+
+/// Where a file is: the same for all paths that lead to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    device: Vec<u8>,
+    /// In the file system, not below its mount point.
+    path: PathBuf,
+}
+
+impl Location {
+    /// Whether this is `other`, or in it.
+    pub fn is_in(&self, other: &Self) -> bool {
+        self.device == other.device && self.path.starts_with(&other.path)
+    }
+
+    /// What has this name in there.
+    pub fn join(&self, name: &Path) -> Self {
+        Self {
+            device: self.device.clone(),
+            path: self.path.join(name),
+        }
+    }
+}
+
+/// All mounts of this process.
+#[derive(Debug)]
+pub(crate) struct Mounts(Vec<Mount>);
+
+impl Mounts {
+    /// Asks the kernel.
+    pub fn read() -> io::Result<Self> {
+        Ok(Self::parse(&fs::read("/proc/self/mountinfo")?))
+    }
+
+    /// All lines that are some.
+    pub fn parse(mounts: &[u8]) -> Self {
+        Self(
+            mounts
+                .split(|&byte| byte == b'\n')
+                .filter_map(Mount::parse)
+                .collect(),
+        )
+    }
+
+    /// Each mount.
+    pub fn iter(&self) -> impl Iterator<Item = &Mount> {
+        self.0.iter()
+    }
+
+    /// The one with this number.
+    pub fn get(&self, number: u64) -> Option<&Mount> {
+        self.iter().find(|mount| mount.number == number)
+    }
+
+    /// Where an open file is. `None` when it is on no mount of this process, and so has no path here.
+    pub fn locate(&self, fd: impl AsFd) -> io::Result<Option<Location>> {
+        let OpenPath { mount, path } = OpenPath::new(fd)?;
+        Ok(mount
+            .and_then(|number| self.get(number))
+            .and_then(|mount| mount.locate(&path)))
+    }
+
+    /// All that an open folder holds: the folder, and what is mounted beneath it. Nothing when it is on no mount of this
+    /// process.
+    pub fn trees(&self, folder: impl AsFd) -> io::Result<Vec<Location>> {
+        let Some(own) = self.locate(&folder)? else {
+            return Ok(Vec::new());
+        };
+        let OpenPath { path, .. } = OpenPath::new(folder)?;
+        let beneath = self
+            .iter()
+            .filter(|mount| mount.place != path && mount.place.starts_with(&path));
+        Ok(std::iter::once(own).chain(beneath.map(Mount::location)).collect())
+    }
+}
+
+impl Mount {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let number = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let device = fields.nth(1)?.to_owned();
+        let root = unescaped(fields.next()?);
+        let place = unescaped(fields.next()?);
+        // Optional fields end with a dash.
+        fields.find(|field| field == b"-")?;
+        Some(Self {
+            number,
+            device,
+            root: PathBuf::from(OsString::from_vec(root)),
+            place: PathBuf::from(OsString::from_vec(place)),
+            kind: fields.next()?.to_owned(),
+        })
+    }
+
+    fn location(&self) -> Location {
+        Location {
+            device: self.device.clone(),
+            path: self.root.clone(),
+        }
+    }
+
+    fn locate(&self, path: &Path) -> Option<Location> {
+        let below = path.strip_prefix(&self.place).ok()?;
+        Some(self.location().join(below))
+    }
+}
+
+/// What the kernel says of a descriptor.
+#[derive(Debug)]
+pub(crate) struct OpenPath {
+    /// The number of its mount; `None` when the kernel does not say.
+    pub mount: Option<u64>,
+    /// Its path.
+    pub path: PathBuf,
+}
+
+impl OpenPath {
+    /// Asks the kernel.
+    pub fn new(fd: impl AsFd) -> io::Result<Self> {
+        let number = fd.as_fd().as_raw_fd();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+        Ok(Self {
+            mount: mount_of(&info),
+            path: fs::read_link(format!("/proc/self/fd/{number}"))?,
+        })
+    }
+}
+
+/// The number of the mount, in what `/proc/.../fdinfo/...` says of a descriptor.
+fn mount_of(info: &str) -> Option<u64> {
+    let value = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    value.trim().parse().ok()
+}
+
+/// A field without its escapes: a backslash and three octal digits for a byte that would end the field, or a backslash.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = (byte == b'\\')
+            .then(|| after.first_chunk::<3>())
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+        match code {
+            Some(code) => {
+                bytes.push(code);
+                rest = &after[3..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_on_which_mount_a_descriptor_is() {
+        assert_eq!(
+            mount_of("pos:\t0\nflags:\t012300000\nmnt_id:\t21\nino:\t2\n"),
+            Some(21)
+        );
+        assert_eq!(mount_of("pos:\t0\n"), None);
+    }
+
+    #[test]
+    fn a_folder_has_one_location_under_all_its_names() {
+        let mounts = Mounts::parse(
+            b"21 1 254:0 / / rw - ext4 /dev/vda rw\n\
+            22 21 254:0 /home/me /mnt/a\\040name rw - ext4 /dev/vda rw\n\
+            23 21 0:9 / /home/me/disk rw - tmpfs tmpfs rw\n",
+        );
+        let at = |mount: u64, path: &str| mounts.get(mount).unwrap().locate(Path::new(path)).unwrap();
+        let home = at(21, "/home/me");
+        assert_eq!(home, at(22, "/mnt/a name"));
+        assert!(at(22, "/mnt/a name/x").is_in(&home) && home.is_in(&at(21, "/home")));
+        assert!(!at(21, "/home/meander").is_in(&home));
+        assert!(
+            !at(23, "/home/me/disk/home/me").is_in(&home),
+            "it is another file system"
+        );
+        assert!(mounts.get(22).unwrap().locate(Path::new("/mnt/b")).is_none());
+    }
+
+    #[test]
+    fn what_has_no_path_here_has_no_location() {
+        let mounts = Mounts::read().unwrap();
+        let (pipe, _other) = io::pipe().unwrap();
+        assert_eq!(mounts.locate(&pipe).unwrap(), None);
+        let folder = tempfile::tempdir().unwrap();
+        let open = |path: &Path| fs::File::open(path).unwrap();
+        let outer = mounts.locate(open(folder.path())).unwrap().unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        let inner = mounts.locate(open(&folder.path().join("in"))).unwrap().unwrap();
+        assert!(inner.is_in(&outer) && !outer.is_in(&inner));
+    }
+}

@@ -1,0 +1,155 @@
+//! How a guest gets into a pool: read, compiled or taken from the cache, or from a pool that has it, and given to the
+//! dispatcher.
+
+use mpwasm_system::process;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use crate::builder::Builder;
+use crate::builder::Parts;
+use crate::error::Error;
+use crate::guest::Guest;
+use crate::local::compile;
+use crate::local::compile::CompiledGuest;
+use crate::local::state::Life;
+use crate::pool::Pool;
+use mpwasm_protocol::in_memory;
+use mpwasm_protocol::messages::ToDispatcher;
+use mpwasm_scheduler::WorkerId;
+use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::settings::{OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
+
+impl Pool {
+    /// Reads, compiles and checks a guest: a `.wasm` or `.wat` file. Returns when the pool can run its tasks; that
+    /// may be when others are running already.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::NotWasm`], [`Error::Refused`], [`Error::Compile`], [`Error::Start`] (the compiler
+    /// is a process of its own), [`Error::Io`], or [`Error::Closed`] when the pool has ended.
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<Guest, Error> {
+        let path = path.as_ref();
+        let bytes = compile::read(path)?;
+        self.load_bytes(&path.to_string_lossy(), &bytes)
+    }
+
+    /// As [`Pool::load`], for a guest in memory. `name` stands in messages.
+    ///
+    /// # Errors
+    /// As [`Pool::load`].
+    pub fn load_bytes(&self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
+        let shared = &self.shared;
+        shared.owner.check()?;
+        let cache = shared.cache.as_ref();
+        let loaded = shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded;
+        allow_guests(name, loaded + 1, &shared.settings)?;
+        let compiled = compile::compile(&shared.executable, &shared.settings, cache, name, bytes)?;
+        self.take_in(name, Sha256::digest(bytes).into(), Arc::new(compiled))
+    }
+
+    /// Takes in a guest as it was compiled elsewhere, with the same executable and settings that lead to the same code.
+    pub(crate) fn adopt(&self, guest: &Guest) -> Result<Guest, Error> {
+        self.take_in(guest.name(), *guest.hash(), Arc::clone(guest.compiled()))
+    }
+
+    /// Gives the dispatcher what was compiled, and waits until it has it.
+    fn take_in(&self, name: &str, hash: [u8; 32], compiled: Arc<CompiledGuest>) -> Result<Guest, Error> {
+        let shared = &self.shared;
+        shared.owner.check()?;
+        let one_at_a_time = shared.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let guest = shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded;
+        if let Some(memory) = &shared.memory {
+            memory.grow(&shared.settings, guest + 1);
+        }
+        let info = in_memory::write(&for_dispatcher(&compiled.info))?;
+        shared.tell_with(&ToDispatcher::Load, &[info.as_fd(), compiled.artifact.as_fd()])?;
+        drop(info);
+        let life = shared.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |life: &mut Life| life.loaded == guest && life.end.is_none();
+        let life = shared
+            .changed
+            .wait_while(life, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        let loaded = life.loaded > guest;
+        drop(life);
+        if !loaded {
+            return Err(Error::Closed);
+        }
+        let guest = Guest::new(guest, name, hash, compiled, shared);
+        shared.folds.load(guest.clone());
+        drop(one_at_a_time);
+        Ok(guest)
+    }
+}
+
+impl Builder {
+    /// Reads, compiles and checks a guest for [commands](crate::command::Command), without a pool: no other process is
+    /// left when this returns. No pool runs its tasks. Directories are opened by each command that starts.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), mpwasm::Error> {
+    /// use mpwasm::command::Command;
+    ///
+    /// mpwasm::init();
+    /// let sort = mpwasm::Pool::builder().load("sort.wasm")?;
+    /// let output = Command::new(&sort).arg("-r").stdin("1\n2\n").output()?;
+    /// assert_eq!(output.stdout, b"2\n1\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Builder::start`] and [`Pool::load`].
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Guest, Error> {
+        let path = path.as_ref();
+        let bytes = compile::read(path)?;
+        self.load_bytes(&path.to_string_lossy(), &bytes)
+    }
+
+    /// As [`Builder::load`], for a guest in memory. `name` stands in messages, and its last part is `argv[0]`.
+    ///
+    /// # Errors
+    /// As [`Builder::load`].
+    pub fn load_bytes(self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
+        let Parts {
+            settings,
+            executable,
+            cache,
+            trusted,
+        } = self.checked()?;
+        let compiled = compile::compile(&executable, &settings, cache.as_ref(), name, bytes)?;
+        let hash = Sha256::digest(bytes).into();
+        let compiled = Arc::new(compiled);
+        Ok(Guest::alone(name, hash, compiled, settings, executable, trusted))
+    }
+}
+
+/// Makes sure that the pool's processes may have the descriptors for so many guests.
+fn allow_guests(name: &str, guests: u32, settings: &Settings) -> Result<(), Error> {
+    let needed = u64::from(guests) + OTHER_DESCRIPTORS;
+    let limit = process::allow_descriptors(needed + SPARE_DESCRIPTORS);
+    let slots = WorkerId::slots(settings.size, settings.tasks_per_process());
+    // A pool with more workers than there can be runs with fewer.
+    let needed = needed + (u64::from(slots) * WORKER_DESCRIPTORS).min(limit / 2);
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(Error::TooManyGuests {
+        name: name.to_owned(),
+        needed,
+        limit,
+    })
+}
+
+/// Returns a guest's description without what is only said to people.
+fn for_dispatcher(info: &GuestInfo) -> GuestInfo {
+    GuestInfo {
+        models: info.models.clone(),
+        imports: Vec::new(),
+        warnings: Vec::new(),
+        refusals: Vec::new(),
+        ..*info
+    }
+}

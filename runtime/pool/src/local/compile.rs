@@ -1,0 +1,389 @@
+//! Compiling a guest: the parent's side. The compiler is a process of its own, with a time limit here; what the cache
+//! has is not compiled again.
+
+use crate::init;
+use mpwasm_system::clock;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use nix::poll::{PollFd, PollFlags};
+
+use crate::cache::{Cache, Key};
+use crate::error::Error;
+use crate::local::child_process;
+use crate::local::child_process::{LastWords, OneJob};
+use mpwasm_protocol::channel::{Channel, Filled};
+use mpwasm_protocol::frame::decode;
+use mpwasm_protocol::messages::{FromCompiler, ToCompiler, compiler_frame};
+use mpwasm_sandbox::child::Executable;
+use mpwasm_sandbox::jail;
+use mpwasm_system::limit_names::limit_behind;
+use mpwasm_system::memory_file::sealed_memory;
+use mpwasm_system::poll::poll_until;
+use mpwasm_system::standard_descriptors;
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::escape::escape;
+use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::role::Role;
+use mpwasm_types::settings::{COMPILE_NOTICE_DELAY, MAX_GUEST_FILE, REPLY_TIMEOUT, Settings};
+use mpwasm_types::time::Time;
+
+/// The target under which `tracing` knows of a compilation that takes longer than a second: one event at level `INFO`.
+pub const COMPILATION_TARGET: &str = "mpwasm::compilation";
+
+/// What the compiler says of a guest.
+enum Verdict {
+    Accepted(CompiledGuest),
+    Refused(GuestInfo),
+}
+
+/// Compiles a guest and says what is in it, and what would be refused and why. Needs no pool, and uses no cache.
+///
+/// ```no_run
+/// # fn main() -> Result<(), mpwasm::Error> {
+/// mpwasm::init();
+/// let info = mpwasm::inspect("guest.wasm", &mpwasm::Settings::default())?;
+/// for model in &info.models {
+///     println!("model {:?}, with a callback: {}", model.name, model.callback.is_some());
+/// }
+/// println!("refused for: {:?}", info.refusals);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::InitMissing`], [`Error::InitLate`], [`Error::Read`], [`Error::NotWasm`], [`Error::Compile`], [`Error::Start`] or
+/// [`Error::Io`].
+pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo, Error> {
+    let path = path.as_ref();
+    init::check_initialised(settings.jail)?;
+    let bytes = read(path)?;
+    let verdict = run_compiler(&Executable::Own, settings, &path.to_string_lossy(), &bytes, false)?;
+    Ok(match verdict {
+        Verdict::Accepted(compiled) => compiled.info,
+        Verdict::Refused(info) => info,
+    })
+}
+
+/// Reads a guest's file, but not to its end wherever that is: a device has none, and this process must not die of one.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let begin = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let most = File::open(path)?
+            .take(MAX_GUEST_FILE + 1)
+            .read_to_end(&mut bytes)?;
+        if most as u64 > MAX_GUEST_FILE {
+            let limit = MAX_GUEST_FILE >> 20;
+            return Err(io::Error::other(format!(
+                "it is larger than the {limit} MiB that a guest may have"
+            )));
+        }
+        Ok(bytes)
+    };
+    begin().map_err(|error| Error::Read {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Compiles a guest that is to run, unless the cache has it.
+pub(crate) fn compile(
+    executable: &Executable,
+    settings: &Settings,
+    cache: Option<&Cache>,
+    name: &str,
+    bytes: &[u8],
+) -> Result<CompiledGuest, Error> {
+    match look_up_or_compile(executable, settings, cache, name, bytes)? {
+        Verdict::Refused(info) => Err(Error::Refused {
+            name: name.to_owned(),
+            reasons: info.refusals,
+        }),
+        Verdict::Accepted(compiled) => Ok(compiled),
+    }
+}
+
+/// Only what the compiler accepted is kept: to refuse a guest takes no time worth saving, and the reasons may change.
+fn look_up_or_compile(
+    executable: &Executable,
+    settings: &Settings,
+    cache: Option<&Cache>,
+    name: &str,
+    bytes: &[u8],
+) -> Result<Verdict, Error> {
+    let engine = EngineSettings::from(settings);
+    let compile = |is_kept| {
+        let started = clock::now();
+        let verdict = run_compiler(executable, settings, name, bytes, is_kept)?;
+        let took = clock::now().since(started);
+        tracing::debug!("{}: compiled in {} ms", escape(name), took.as_millis());
+        Ok(verdict)
+    };
+    let Some(cache) = cache else {
+        return compile(false);
+    };
+    let key = match Key::of(executable, &engine, bytes) {
+        Ok(key) => key,
+        Err(why) => {
+            tracing::debug!("{}: the cache is not used: {why}", escape(name));
+            return compile(false);
+        }
+    };
+    if let Some(compiled) = cache.load(&key) {
+        tracing::debug!("{}: taken from the cache", escape(name));
+        let info = with_limits(compiled.info.clone(), &engine);
+        return Ok(match info.refusals.is_empty() {
+            true => Verdict::Accepted(compiled),
+            false => Verdict::Refused(info),
+        });
+    }
+    let verdict = compile(true)?;
+    if let Verdict::Accepted(compiled) = &verdict {
+        cache.store(&key, compiled);
+    }
+    Ok(verdict)
+}
+
+/// Lets a compiler compile a guest. `is_kept` says whether the cache will have it.
+fn run_compiler(
+    executable: &Executable,
+    settings: &Settings,
+    name: &str,
+    bytes: &[u8],
+    is_kept: bool,
+) -> Result<Verdict, Error> {
+    let failed = |why: String| Error::Compile {
+        name: name.to_owned(),
+        why,
+    };
+    let engine = EngineSettings::from(settings);
+    let mut compiler = Compiler::start(executable, settings, &engine, name, bytes, is_kept)?;
+    let mut checked = None;
+    loop {
+        compiler.wait().map_err(failed)?;
+        let unreadable = |error| failed(format!("the compiler's answer can't be read: {error}"));
+        let frame = compiler.channel.inbox().next_message().map_err(unreadable)?;
+        match decode(frame.unwrap_or_default()).map_err(unreadable)? {
+            FromCompiler::NotWasm(why) => {
+                return Err(Error::NotWasm {
+                    name: name.to_owned(),
+                    why: why.to_owned(),
+                });
+            }
+            FromCompiler::Refused(info) => return Ok(Verdict::Refused(with_limits(info, &engine))),
+            FromCompiler::Checked(info) => {
+                let info = with_limits(info, &engine);
+                if !info.refusals.is_empty() {
+                    return Ok(Verdict::Refused(info));
+                }
+                compiler.checked = Some(clock::now());
+                checked = Some(info);
+            }
+            FromCompiler::Compiled(artifact) => {
+                let info =
+                    checked.ok_or_else(|| failed("the compiler did not say what it compiled".to_owned()))?;
+                let artifact = sealed_memory(c"mpwasm-artifact", artifact)?;
+                Took::note(clock::now().since(compiler.started));
+                return Ok(Verdict::Accepted(CompiledGuest { info, artifact }));
+            }
+        }
+    }
+}
+
+/// Adds the limits that the guest is above to the reasons why it is refused.
+fn with_limits(mut info: GuestInfo, limits: &EngineSettings) -> GuestInfo {
+    info.refusals.extend(info.initial.above(limits));
+    info
+}
+
+/// A compiler at work.
+struct Compiler<'a> {
+    process: OneJob,
+    channel: Channel,
+    words: LastWords,
+    /// The guest's name, and the size of its file in bytes.
+    guest: (&'a str, usize),
+    timeout: Duration,
+    started: Time,
+    /// When the guest had passed the checks.
+    checked: Option<Time>,
+    /// Whether it is still to be announced that this takes long.
+    is_to_be_announced: bool,
+    is_kept: bool,
+}
+
+impl<'a> Compiler<'a> {
+    fn start(
+        executable: &Executable,
+        settings: &Settings,
+        engine: &EngineSettings,
+        name: &'a str,
+        bytes: &[u8],
+        is_kept: bool,
+    ) -> Result<Self, Error> {
+        standard_descriptors::fill();
+        let (words, diagnostics) = LastWords::new()?;
+        let most = compiler_frame(bytes.len());
+        let (process, channel) = child_process::start(executable, Role::Compiler, &diagnostics, most)?;
+        let process = OneJob::new(process, Role::Compiler);
+        drop(diagnostics);
+        let guest = sealed_memory(c"mpwasm-guest", bytes)?;
+        let message = ToCompiler {
+            engine: engine.clone(),
+            timeout: settings.compile_timeout,
+            jail: jail::plan(settings.jail, settings.user),
+        };
+        channel
+            .send_with(&message, &[guest.as_fd()])
+            .map_err(|error| Error::Compile {
+                name: name.to_owned(),
+                why: error.to_string(),
+            })?;
+        Ok(Self {
+            process,
+            channel,
+            words,
+            guest: (name, bytes.len()),
+            timeout: settings.compile_timeout,
+            started: clock::now(),
+            checked: None,
+            is_to_be_announced: true,
+            is_kept,
+        })
+    }
+
+    /// Waits for the next message, which is in the channel's inbox then. Says why none will come.
+    fn wait(&mut self) -> Result<(), String> {
+        let mut until = self.started + self.timeout;
+        let mut is_last = false;
+        let announce = self.started + COMPILE_NOTICE_DELAY;
+        while !self.channel.inbox().has_frame() {
+            let wake = match self.is_to_be_announced {
+                true => until.min(announce),
+                false => until,
+            };
+            match receive_until(&mut self.channel, wake).map_err(|error| error.to_string())? {
+                Filled::Closed => {
+                    let end = self.words.describe(&mut self.process);
+                    let limit =
+                        limit_behind(libc::ENOMEM).map_or_else(String::new, |limit| format!("; {limit}"));
+                    return Err(format!(
+                        "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have{limit}"
+                    ));
+                }
+                // It may have come while this process was stopped, which the compiler was not.
+                Filled::Some if self.channel.inbox().has_frame() => {}
+                Filled::Some if !is_last && clock::now() >= until => {
+                    is_last = true;
+                    until = clock::now() + REPLY_TIMEOUT;
+                }
+                _ if clock::now() >= until => return Err(self.too_slow()),
+                _ if self.is_to_be_announced && clock::now() >= announce => self.announce(),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self) {
+        self.is_to_be_announced = false;
+        let (name, bytes) = self.guest;
+        let kept = if self.is_kept {
+            "; it goes into the cache for the next time"
+        } else {
+            ""
+        };
+        tracing::info!(
+            target: COMPILATION_TARGET,
+            "compiling {} ({}) takes a while{kept}",
+            escape(name),
+            ByteSize(bytes as u64)
+        );
+    }
+
+    /// What is said of a guest that was not compiled in time.
+    fn too_slow(&self) -> String {
+        let timeout = humantime::format_duration(self.timeout);
+        let reached = self.checked.map_or_else(
+            || "its checks had not ended".to_owned(),
+            |at| {
+                format!(
+                    "it had passed its checks after {}",
+                    rounded(at.since(self.started))
+                )
+            },
+        );
+        let size = ByteSize(self.guest.1 as u64);
+        let others = Took::of_others().map_or_else(String::new, |others| format!("; {others}"));
+        format!(
+            "it takes longer than {timeout}, which --compile-timeout (in Rust Builder::compile_timeout) changes: of {size}, \
+             {reached}{others}"
+        )
+    }
+}
+
+/// How long the compilations of this program took that came to an end.
+#[derive(Clone, Copy, Debug)]
+struct Took {
+    count: u64,
+    shortest: Duration,
+    longest: Duration,
+}
+
+static TOOK: Mutex<Option<Took>> = Mutex::new(None);
+
+impl Took {
+    fn note(time: Duration) {
+        let mut took = TOOK.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = took.unwrap_or(Self {
+            count: 0,
+            shortest: time,
+            longest: time,
+        });
+        *took = Some(Self {
+            count: before.count + 1,
+            shortest: before.shortest.min(time),
+            longest: before.longest.max(time),
+        });
+    }
+
+    fn of_others() -> Option<Self> {
+        *TOOK.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shortest, longest) = (rounded(self.shortest), rounded(self.longest));
+        match self.count {
+            1 => write!(f, "1 other guest took {longest}"),
+            count => write!(f, "{count} other guests took {shortest} to {longest}"),
+        }
+    }
+}
+
+/// A time to the millisecond, for people.
+fn rounded(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+    ))
+}
+
+fn receive_until(channel: &mut Channel, until: Time) -> io::Result<Filled> {
+    let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+    poll_until(&mut fds, until)?;
+    channel.fill()
+}
+
+/// What a guest's file holds, ready to be loaded.
+#[derive(Debug)]
+pub(crate) struct CompiledGuest {
+    pub(crate) info: GuestInfo,
+    pub(crate) artifact: File,
+}

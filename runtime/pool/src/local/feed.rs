@@ -1,0 +1,196 @@
+//! The parent's end of the pipe: tasks leave in the order in which they were accepted.
+//!
+//! A full pipe blocks whoever pushes: that is the back-pressure of tasks. Many tasks that are pushed together
+//! travel in one write.
+
+use mpwasm_system::clock;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags};
+
+use crate::error::Error;
+use crate::guest::Task;
+use crate::local::chunk::Chunk;
+use crate::local::ledger::{Extras, Pending, Recipient};
+use crate::local::state::PoolState;
+use crate::maps::Letters;
+use crate::maps::batch::ChunkTask;
+use mpwasm_protocol::frame::put;
+use mpwasm_protocol::messages::Submission;
+use mpwasm_system::inherited;
+use mpwasm_system::inherited::shielded;
+use mpwasm_system::poll::poll_until;
+use mpwasm_types::settings::MAX_RETAINED_BUFFER;
+use mpwasm_types::time::Time;
+
+/// At this size a batch is written.
+const BATCH: usize = 64 << 10;
+
+/// See the module. The pool's lock around it keeps ids and pipe in one order.
+#[derive(Debug)]
+pub struct Feed {
+    pipe: File,
+    batch: Vec<u8>,
+    /// SIGPIPE has its default action in this program, which must not end with its dispatcher. Asked once: it costs each
+    /// write two system calls.
+    is_shielded: bool,
+}
+
+impl Feed {
+    /// A feed into the pipe, whose end does not block.
+    pub fn new(pipe: OwnedFd) -> Self {
+        Self {
+            pipe: File::from(pipe),
+            batch: Vec::new(),
+            is_shielded: inherited::writes_need_a_shield(),
+        }
+    }
+
+    /// Accepts a task; [`Feed::flush`] sends it. Waits when there is a batch to be sent.
+    pub fn add(&mut self, task: Task, recipient: Recipient, shared: &Arc<PoolState>) -> Result<u64, Error> {
+        let Task {
+            guest,
+            model,
+            key,
+            timeout,
+            retry,
+            args,
+            token,
+            stdin,
+        } = task;
+        let args = guest
+            .belongs_to(shared)
+            .and_then(|()| args.map_err(Error::from))
+            .inspect_err(|_| self.flush())?;
+        if self.batch.len() + args.get().len() + stdin.len() > BATCH {
+            self.flush();
+        }
+        // Tasks of a batch are accepted together; only the first can find the pipe full.
+        self.wait_for_room();
+        let accepted = clock::now();
+        let batch = &mut self.batch;
+        let cancels = token.clone();
+        let entry = |id| {
+            put(
+                batch,
+                &Submission::Task {
+                    id,
+                    guest: guest.index(),
+                    model,
+                    timeout,
+                    retry,
+                    args: &guest.input(&args, &stdin),
+                },
+            );
+            let extras = Extras {
+                key,
+                recipient,
+                token,
+                ..Extras::default()
+            };
+            Pending {
+                guest,
+                model,
+                retries: retry.unwrap_or(shared.settings.retry).most(),
+                args,
+                accepted,
+                extras: extras.boxed(),
+            }
+        };
+        let id = shared.ledger.accept(entry).inspect_err(|_| self.flush())?;
+        if let Some(token) = cancels {
+            token.enter(shared, id);
+        }
+        Ok(id)
+    }
+
+    /// Accepts the items of a chunk, whose outcomes go there; [`Feed::flush`] sends it. Waits when there is a batch to
+    /// be sent. Returns the first item's id; the others follow in order.
+    pub fn add_chunk(
+        &mut self,
+        task: ChunkTask,
+        results: (Arc<Letters>, u64),
+        shared: &Arc<PoolState>,
+    ) -> Result<u64, Error> {
+        let ChunkTask {
+            model,
+            timeout,
+            token,
+            args,
+            items,
+        } = task;
+        let (guest, model) = model.place();
+        guest.belongs_to(shared).inspect_err(|_| self.flush())?;
+        if self.batch.len() + args.len() > BATCH {
+            self.flush();
+        }
+        self.wait_for_room();
+        let chunk = Chunk {
+            guest: guest.clone(),
+            model,
+            args,
+            items,
+            accepted: clock::now(),
+            results,
+            token: token.clone(),
+        };
+        let (first, chunk) = shared.ledger.accept_chunk(chunk).inspect_err(|_| self.flush())?;
+        if let Some(token) = token {
+            token.enter(shared, first);
+        }
+        put(
+            &mut self.batch,
+            &Submission::Chunk {
+                id: first,
+                guest: chunk.guest.index(),
+                model,
+                timeout,
+                items,
+                args: &chunk.args,
+            },
+        );
+        Ok(first)
+    }
+
+    /// The exit message.
+    pub fn exit(&mut self) {
+        put(&mut self.batch, &Submission::Exit);
+        self.flush();
+    }
+
+    /// Sends what was accepted.
+    pub fn flush(&mut self) {
+        let mut rest = &self.batch[..];
+        while !rest.is_empty() {
+            let written = match self.is_shielded {
+                true => shielded(|| self.pipe.write(rest)),
+                false => self.pipe.write(rest),
+            };
+            match written {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLOUT)];
+                    let _ = poll_until(&mut fds, Time::NEVER);
+                }
+                // The dispatcher is gone. The tasks were accepted: the receiver will record how they ended.
+                Err(_) => break,
+            }
+        }
+        self.batch.clear();
+        if self.batch.capacity() > MAX_RETAINED_BUFFER {
+            self.batch = Vec::new();
+        }
+    }
+
+    /// Waits until the pipe takes something: a task that has to wait for that is not accepted before.
+    fn wait_for_room(&self) {
+        if self.batch.is_empty() {
+            let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLOUT)];
+            let _ = poll_until(&mut fds, Time::NEVER);
+        }
+    }
+}

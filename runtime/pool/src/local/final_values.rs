@@ -1,0 +1,174 @@
+//! What the guests' callbacks have made of all results: the final values of a pool.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+use crate::guest::Guest;
+use crate::pool::Pool;
+use mpwasm_types::escape::Untrusted;
+use mpwasm_types::final_budget::FinalBudget;
+use mpwasm_types::outcome::{Failure, Kind};
+
+/// What a model's callbacks have made of all results of a pool: what its `final_callback` said.
+#[derive(Clone, Debug)]
+pub struct FinalValue {
+    /// The name by which the guest was loaded.
+    pub guest: String,
+    /// The model's name; empty for the unnamed one.
+    pub model: String,
+    /// The value, one line of JSON, or why there is none.
+    pub result: Result<Box<RawValue>, FinalError>,
+}
+
+/// Why there is no final value: the final callback failed, or it could not have told the truth.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FinalError {
+    /// The cause.
+    pub kind: Kind,
+    /// One sentence for people. It may quote the guest: make it inert before it reaches a terminal.
+    pub message: String,
+}
+
+impl fmt::Display for FinalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, Untrusted::from(&self.message))
+    }
+}
+
+impl std::error::Error for FinalError {}
+
+/// The guests that can have some, and those that were told.
+#[derive(Debug)]
+pub struct Folds(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// In the order of loading.
+    guests: Vec<Guest>,
+    /// How many models they have.
+    models: u64,
+    /// Bytes that the dispatcher has told of the output and log of all final callbacks.
+    output: u64,
+    told: Vec<((u32, u32), FinalValue)>,
+    /// What those that were told may have together.
+    budget: FinalBudget,
+}
+
+/// A value, for [`FinalBudget`].
+struct Value(Box<RawValue>);
+
+impl AsRef<str> for Value {
+    fn as_ref(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl Folds {
+    /// None were told, of a pool with this `--max-result`.
+    pub fn new(max_result: u64) -> Self {
+        Self(Mutex::new(State {
+            guests: Vec::new(),
+            models: 0,
+            output: 0,
+            told: Vec::new(),
+            budget: FinalBudget::new(max_result),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next guest was loaded.
+    pub fn load(&self, guest: Guest) {
+        let mut state = self.state();
+        state.models += guest.info().models.len() as u64;
+        state.guests.push(guest);
+    }
+
+    /// A fold was told. False when it can't be, or was told before.
+    pub fn tell(&self, guest: u32, model: u32, result: Result<Box<RawValue>, Failure>) -> bool {
+        let mut state = self.state();
+        let Some(of) = state.open(guest, model).cloned() else {
+            return false;
+        };
+        let admitted = state.budget.admit(result.map(Value));
+        let value = FinalValue {
+            guest: of.name().to_owned(),
+            model: of.model_name(model).to_owned(),
+            result: admitted
+                .map(|Value(json)| json)
+                .map_err(|Failure { kind, message, .. }| FinalError { kind, message }),
+        };
+        state.told.push(((guest, model), value));
+        true
+    }
+
+    /// Counts bytes of output and log that the dispatcher tells of the final callback of this model. `cap` is what each may
+    /// have. `None` when its fold can't be told: there is no such model, or it has been. False when all final callbacks
+    /// together can't have so much.
+    pub fn count_output(&self, guest: u32, model: u32, bytes: u64, cap: u64) -> Option<bool> {
+        let mut state = self.state();
+        state.open(guest, model)?;
+        state.output = state.output.saturating_add(bytes);
+        Some(state.output <= cap.saturating_mul(state.models))
+    }
+
+    fn values(&self) -> Vec<FinalValue> {
+        let mut told = self.state().told.clone();
+        told.sort_by_key(|(of, _)| *of);
+        told.into_iter().map(|(_, value)| value).collect()
+    }
+}
+
+impl State {
+    /// The guest of a model whose fold was not told.
+    fn open(&self, guest: u32, model: u32) -> Option<&Guest> {
+        let is_told = self.told.iter().any(|(of, _)| *of == (guest, model));
+        let of = self.guests.get(guest as usize)?;
+        (!is_told && (model as usize) < of.info().models.len()).then_some(of)
+    }
+}
+
+impl Pool {
+    /// What the callbacks of each model have made of all results, once the pool has ended: one for each model with a
+    /// `final_callback` of which tasks were run, in the order of the guests and their models. Until then there are none.
+    ///
+    /// All of them together have no more bytes than one result may have ([`Settings::max_result`](mpwasm_types::settings::Settings::max_result)):
+    /// one that does not fit beside those before it is a [`FinalError`] of the kind [`Kind::Limit`].
+    #[must_use]
+    pub fn final_values(&self) -> Vec<FinalValue> {
+        match self.shared.owner.is_here() && self.shared.has_ended() {
+            true => self.shared.folds.values(),
+            false => Vec::new(),
+        }
+    }
+
+    /// As [`Pool::stop`], and returns the [final values](Pool::final_values): for a fold over all results.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), mpwasm::Error> {
+    /// # let pool = mpwasm::Pool::builder().start()?;
+    /// # let guest = pool.load("sum.wasm")?;
+    /// pool.push_all((0..100).map(|number| guest.task([number])))?;
+    /// for sum in pool.stop_with_values()? {
+    ///     match sum.result {
+    ///         Ok(json) => println!("{json}"),
+    ///         Err(error) => println!("the sum is lost: {error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pool::join`].
+    pub fn stop_with_values(self) -> Result<Vec<FinalValue>, Error> {
+        self.shutdown(true, false)?;
+        Ok(self.final_values())
+    }
+}

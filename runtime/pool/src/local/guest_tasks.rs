@@ -1,0 +1,297 @@
+//! Running a guest's `tasks`: the parent's side. What it pushes is data from a process of lower trust.
+
+use mpwasm_sandbox::jail;
+use mpwasm_system::clock;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags};
+
+use crate::error::Error;
+use crate::guest::Guest;
+use crate::guest::Task;
+use crate::local::child_process;
+use crate::local::child_process::{LastWords, OneJob};
+use crate::pool::Pool;
+use crate::report::{LogLine, Output, Reporter, Source};
+use mpwasm_protocol::channel::{Channel, Filled};
+use mpwasm_protocol::frame::decode;
+use mpwasm_protocol::in_memory;
+use mpwasm_protocol::messages::{FromTasks, OVERHEAD, ToTasks, task_frame};
+use mpwasm_system::poll::poll_until;
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::outcome::Stream;
+use mpwasm_types::role::Role;
+use mpwasm_types::settings::{DISPATCHER_GRACE, LOG_LINE_COST, MIN_PROGRESS};
+use mpwasm_types::task_line::TaskLine;
+use mpwasm_types::time::Time;
+
+/// What a round of messages led to.
+enum Heard {
+    /// There is more to come.
+    More,
+    /// It has ended, well or with this reason.
+    Ended(Option<String>),
+}
+
+/// What becomes of the tasks that it pushes.
+type Take<'a> = dyn FnMut(Vec<Task>) -> Result<(), Error> + 'a;
+
+/// Runs the guest's `tasks` to its end.
+pub fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
+    guest.belongs_to(&pool.shared)?;
+    if !guest.info().has_tasks {
+        return Err(Error::NoTasks);
+    }
+    let mut run = Run {
+        pool,
+        guest,
+        take,
+        pushed: 0,
+        printed: 0,
+    };
+    let result = run.drive();
+    let end = Output {
+        source: Source::Tasks,
+        stream: Stream::Stdout,
+        bytes: b"",
+        end: true,
+    };
+    pool.shared.report(|reporter| reporter.output(&end));
+    pool.shared.report(Reporter::flush);
+    match result {
+        Ok(None) => Ok(run.pushed),
+        Ok(Some(why)) => Err(Error::Tasks {
+            pushed: run.pushed,
+            why,
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+/// The time of a `tasks`, as the parent keeps it: more leniently than the watchdog in the process itself, which a
+/// guest that has taken it over does not obey.
+struct Clock {
+    timeout: Duration,
+    until: Time,
+}
+
+impl Clock {
+    /// A clock that begins at `from`.
+    fn new(timeout: Duration, from: Time) -> Self {
+        let until = from + timeout + DISPATCHER_GRACE;
+        Self { timeout, until }
+    }
+
+    /// Whether the time is up after something was heard, from `begin` to `now`. What was pushed may wait for the pool,
+    /// and what was printed for its reader; only then does the time go on. It begins anew with a push, and with
+    /// nothing else. But a large task whose frame grows is on its way for a while: not for ever, a frame has an end.
+    fn is_up_after(&mut self, has_pushed: bool, more_came: bool, begin: Time, now: Time) -> bool {
+        if has_pushed {
+            *self = Self::new(self.timeout, now);
+        } else {
+            self.until = self.until + now.since(begin);
+        }
+        if more_came {
+            self.until = self.until.max(now + DISPATCHER_GRACE);
+        }
+        now >= self.until
+    }
+}
+
+struct Run<'a> {
+    pool: &'a Pool,
+    guest: &'a Guest,
+    take: &'a mut Take<'a>,
+    pushed: u64,
+    printed: u64,
+}
+
+impl Run<'_> {
+    /// Returns why it failed, if it did. When this returns, the process is gone.
+    fn drive(&mut self) -> Result<Option<String>, Error> {
+        let shared = &self.pool.shared;
+        let settings = &shared.settings;
+        let largest = task_frame(settings.max_args).saturating_add(OVERHEAD);
+        let (words, diagnostics) = LastWords::new()?;
+        let (process, mut channel) =
+            child_process::start(&shared.executable, Role::Tasks, &diagnostics, largest)?;
+        drop(diagnostics);
+        child_process::limit(&process, shared.memory.as_ref());
+        let mut process = OneJob::new(process, Role::Tasks);
+        let message = ToTasks {
+            engine: EngineSettings::from(settings),
+            info: self.guest.info().clone(),
+            timeout: settings.timeout,
+            first: shared.ledger.next_id(),
+            max_tasks: settings.max_tasks,
+            max_args: settings.max_args,
+            jail: jail::plan(settings.jail, settings.user),
+        };
+        in_memory::send(channel.as_fd(), &message, &[self.guest.artifact().as_fd()])?;
+        // Loading the guest takes a moment that is not the guest's.
+        let mut clock = Clock::new(settings.timeout, clock::now() + Duration::from_secs(1));
+        // Whether its time was up when all was heard that it had said.
+        let mut late = false;
+        loop {
+            let mut fds = [
+                PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+                PollFd::new(shared.closing.as_fd(), PollFlags::POLLIN),
+            ];
+            poll_until(&mut fds, clock.until)?;
+            let [readable, closing] = [fds[0].any(), fds[1].any()].map(|any| any == Some(true));
+            if closing {
+                return Err(Error::Closed);
+            }
+            if late || !readable {
+                let timeout = humantime::format_duration(settings.timeout);
+                return Ok(Some(format!(
+                    "it neither pushed nor returned within {timeout}, and was killed"
+                )));
+            }
+            let pieces = channel.inbox().begun() / MIN_PROGRESS;
+            if channel.fill()? == Filled::Closed {
+                let end = words.describe(&mut process);
+                return Ok(Some(format!("its process ended early ({end})")));
+            }
+            let (pushed, begin) = (self.pushed, clock::now());
+            if let Heard::Ended(why) = self.hear(&mut channel)? {
+                return Ok(why);
+            }
+            let has_pushed = self.pushed > pushed;
+            let more_came = channel.inbox().begun() / MIN_PROGRESS > pieces;
+            late = clock.is_up_after(has_pushed, more_came, begin, clock::now());
+        }
+    }
+
+    /// Handles what has arrived. Many pushes become one.
+    fn hear(&mut self, channel: &mut Channel) -> Result<Heard, Error> {
+        let mut tasks = Vec::new();
+        let broken = loop {
+            match self.next(channel, &mut tasks) {
+                Ok(None) => break None,
+                Ok(Some(Heard::More)) => {}
+                Ok(Some(Heard::Ended(why))) => break Some(why),
+                Err(why) => break Some(Some(why)),
+            }
+        };
+        self.pushed += tasks.len() as u64;
+        if !tasks.is_empty() {
+            (self.take)(tasks)?;
+        }
+        self.pool.shared.report(Reporter::flush);
+        Ok(broken.map_or(Heard::More, Heard::Ended))
+    }
+
+    /// The next message, if one is there.
+    ///
+    /// # Errors
+    /// When it is none that may come: why.
+    fn next(&mut self, channel: &mut Channel, tasks: &mut Vec<Task>) -> Result<Option<Heard>, String> {
+        let shared = &self.pool.shared;
+        let Some(frame) = channel
+            .inbox()
+            .next_message()
+            .map_err(|error| error.to_string())?
+        else {
+            return Ok(None);
+        };
+        match decode(frame).map_err(|error| error.to_string())? {
+            FromTasks::Push(json) => {
+                if self.pushed + tasks.len() as u64 >= shared.settings.max_tasks {
+                    return Err("it pushed more tasks than it may".to_owned());
+                }
+                let line = TaskLine::parse_pushed(json)?;
+                tasks.push(
+                    self.guest
+                        .line_task(&line, "")
+                        .map_err(|error| error.to_string())?,
+                );
+            }
+            FromTasks::Output { stream, bytes } => {
+                if bytes.is_empty() {
+                    return Err("it printed nothing, and said so".to_owned());
+                }
+                self.count(bytes.len())?;
+                let output = Output {
+                    source: Source::Tasks,
+                    stream,
+                    bytes,
+                    end: false,
+                };
+                shared.report(|reporter| reporter.output(&output));
+            }
+            FromTasks::Log { level, text } => {
+                self.count(text.len() + LOG_LINE_COST)?;
+                let line = LogLine {
+                    source: Source::Tasks,
+                    level,
+                    text,
+                    worker: None,
+                    attempt: None,
+                };
+                shared.report(|reporter| reporter.log(&line));
+            }
+            FromTasks::Ended(failure) => {
+                let why = failure.map(|failure| format!("{}: {}", failure.kind, failure.message));
+                return Ok(Some(Heard::Ended(why)));
+            }
+        }
+        Ok(Some(Heard::More))
+    }
+
+    /// The process cuts what its guest prints at the cap; more than that is not the guest's.
+    fn count(&mut self, bytes: usize) -> Result<(), String> {
+        self.printed += bytes as u64;
+        let within = self.printed <= self.pool.shared.settings.max_output;
+        within
+            .then_some(())
+            .ok_or_else(|| "it printed more than it may".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Hears something every millisecond; when the time is up.
+    fn up_after(clock: &mut Clock, mut hear: impl FnMut(u64) -> (bool, bool)) -> Duration {
+        for at in 0..10_000 {
+            let now = Time(at * 1_000_000);
+            let (has_pushed, more_came) = hear(at);
+            if clock.is_up_after(has_pushed, more_came, now, now) {
+                return now.since(Time(0));
+            }
+        }
+        panic!("it is never up");
+    }
+
+    #[test]
+    fn only_a_push_begins_the_time_of_tasks_anew() {
+        let clock = || Clock::new(100 * MS, Time(0));
+        let time = 100 * MS + DISPATCHER_GRACE;
+        assert_eq!(
+            up_after(&mut clock(), |_| (false, false)),
+            time,
+            "whatever it says"
+        );
+        assert_eq!(up_after(&mut clock(), |at| (at == 50, false)), 50 * MS + time);
+    }
+
+    #[test]
+    fn a_task_on_its_way_is_waited_for_as_long_as_it_grows() {
+        let mut clock = Clock::new(100 * MS, Time(0));
+        let up = up_after(&mut clock, |at| (false, at <= 2000 && at % 100 == 0));
+        assert_eq!(up, 2000 * MS + DISPATCHER_GRACE);
+    }
+
+    #[test]
+    fn what_waits_for_the_pool_or_a_reader_costs_no_time() {
+        let mut clock = Clock::new(100 * MS, Time(0));
+        let now = Time(0) + 5000 * MS;
+        assert!(!clock.is_up_after(false, false, Time(0), now));
+        assert!(clock.is_up_after(false, false, now + 250 * MS, now + 250 * MS));
+    }
+}

@@ -1,0 +1,460 @@
+//! The parent's thread for the dispatcher: starts it, hears the outcomes, and knows when the pool is over.
+//!
+//! The dispatcher is of a lower level of trust: an outcome counts once and only for a task that was accepted, and a
+//! result is checked before anybody sees it. Whatever becomes of the dispatcher, this thread ends by giving every
+//! accepted task its outcome, reaping the dispatcher, and saying how the pool ended.
+
+use mpwasm_system::clock;
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags};
+use tracing::Level;
+
+use crate::builder::CommandStreams;
+use crate::error::Error;
+use crate::local::child_process;
+use crate::local::ledger::{Ended, Recipient};
+use crate::local::state::End;
+use crate::local::state::PoolState;
+use crate::maps::Letters;
+use crate::report::{LogLine, Output, Reporter, Source};
+use mpwasm_protocol::channel::{Channel, Filled};
+use mpwasm_protocol::ending;
+use mpwasm_protocol::frame::decode;
+use mpwasm_protocol::in_memory;
+use mpwasm_protocol::messages::{DispatcherStart, FromDispatcher, ToDispatcher, dispatcher_frame};
+use mpwasm_protocol::receive_buffer::ReceiveBuffer;
+use mpwasm_sandbox::child::{Executable, Process};
+use mpwasm_sandbox::jail;
+use mpwasm_sandbox::jail::MemoryCgroup;
+use mpwasm_system::poll::poll_until;
+use mpwasm_types::escape::escape;
+use mpwasm_types::exit_status::describe_exit;
+use mpwasm_types::outcome::{Failure, Kind, Outcome, Stream};
+use mpwasm_types::role::Role;
+use mpwasm_types::settings::{LOG_LINE_COST, Settings};
+use mpwasm_types::time::Time;
+
+/// How long a dispatcher may take to exit once it has said goodbye.
+const EXIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long workers may take to end after their dispatcher.
+const WORKERS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The dispatcher, as the parent sees it.
+#[derive(Debug)]
+pub struct Dispatcher {
+    process: Process,
+    channel: Channel,
+}
+
+impl Dispatcher {
+    /// Starts it.
+    pub fn start(
+        executable: &Executable,
+        settings: &Settings,
+        memory: Option<&MemoryCgroup>,
+        tasks: OwnedFd,
+        dirs: &[OwnedFd],
+        streams: CommandStreams,
+        diagnostics: PipeWriter,
+    ) -> Result<Self, Error> {
+        let largest = dispatcher_frame(settings);
+        let (process, channel) = child_process::start(executable, Role::Dispatcher, &diagnostics, largest)?;
+        child_process::limit(&process, memory);
+        let mut descriptors = vec![tasks.as_fd()];
+        descriptors.extend(dirs.iter().map(AsFd::as_fd));
+        descriptors.extend(streams.stdin.as_ref().map(AsFd::as_fd));
+        in_memory::send(
+            channel.as_fd(),
+            &DispatcherStart {
+                settings: settings.clone(),
+                stdin: streams.stdin.is_some(),
+                terminals: streams.terminals,
+                jail: jail::plan(settings.jail, settings.user)
+                    .map(|plan| plan.with_files(settings.grants.files())),
+                events: tracing::enabled!(Level::DEBUG),
+            },
+            &descriptors,
+        )?;
+        Ok(Self { process, channel })
+    }
+
+    /// A second descriptor of its socket, for those who tell it something.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        self.channel.as_fd().try_clone_to_owned()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Hears it out, until the pool has ended. `gone` ends with the last of the pool's processes.
+    pub fn hear(mut self, shared: &Arc<PoolState>, gone: &mpsc::Receiver<()>) {
+        let mut hearing = Hearing {
+            shared,
+            said_goodbye: false,
+            failure: None,
+            awaited: Awaited::default(),
+            outcomes: 0,
+            confirmed: 0,
+        };
+        let broken = loop {
+            let handled = hearing.handle(self.channel.inbox());
+            hearing.awaited.wake();
+            match handled {
+                Err(why) => break Some(why),
+                Ok(()) if hearing.said_goodbye => break None,
+                Ok(()) => {}
+            }
+            shared.report(Reporter::flush);
+            shared.counters.publish();
+            hearing.confirm();
+            match self.receive(shared) {
+                Ok(Filled::Closed) => break None,
+                Ok(_) => {}
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        let (said_goodbye, failure) = (hearing.said_goodbye, hearing.failure.take());
+        let end = self.end(said_goodbye);
+        // Workers that lost their dispatcher end by themselves, a moment later.
+        let _ = gone.recv_timeout(WORKERS_PATIENCE);
+        if let Some(memory) = &shared.memory {
+            memory.remove();
+        }
+        let why = broken.map_or_else(|| end.clone(), |why| format!("{why} ({end})"));
+        // One that had to be killed because it did not obey did not die of anything else.
+        let obeyed = said_goodbye || shared.kill_at() != Time::NEVER;
+        shared.conclude(if obeyed { None } else { Some(why) }, failure);
+    }
+
+    /// Waits for messages. A dispatcher that was told to end everything, and is not through with it in time, is
+    /// killed.
+    fn receive(&mut self, shared: &PoolState) -> io::Result<Filled> {
+        let kill_at = shared.kill_at();
+        if clock::now() >= kill_at {
+            self.process.kill();
+            return Ok(Filled::Closed);
+        }
+        let mut fds =
+            [self.channel.as_fd(), shared.killing.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // Once the order to kill was seen, it stays readable: the clock takes its place.
+        let watched = if kill_at == Time::NEVER {
+            &mut fds[..]
+        } else {
+            &mut fds[..1]
+        };
+        poll_until(watched, kill_at)?;
+        if watched[0].any() == Some(true) {
+            return self.channel.fill();
+        }
+        Ok(Filled::Nothing)
+    }
+
+    /// Reaps the dispatcher: one that said goodbye exits by itself.
+    fn end(mut self, said_goodbye: bool) -> String {
+        let status = if said_goodbye {
+            self.process.wait_until(clock::now() + EXIT_PATIENCE)
+        } else {
+            None
+        };
+        // One that closed its socket is dying; what it dies of shows if it is given a moment.
+        let status = status.or_else(|| self.process.wait_until(clock::now() + Duration::from_millis(500)));
+        let status = status.or_else(|| self.process.end(Duration::from_secs(1)));
+        let end = status.map_or_else(|| "it did not end after SIGKILL".to_owned(), describe_exit);
+        tracing::debug!(pid = self.process.pid(), "dispatcher reaped: {end}");
+        end
+    }
+}
+
+/// What was heard so far.
+struct Hearing<'a> {
+    shared: &'a PoolState,
+    said_goodbye: bool,
+    /// Why the pool failed, in the dispatcher's words.
+    failure: Option<String>,
+    awaited: Awaited,
+    /// Outcomes that the dispatcher told.
+    outcomes: u64,
+    /// How many of them it knows to be reported.
+    confirmed: u64,
+}
+
+/// Mailboxes that somebody waits at, and that have letters now. Those who wait are woken once for all that came
+/// together, and whatever happens.
+#[derive(Default)]
+struct Awaited(Vec<Arc<Letters>>);
+
+impl Awaited {
+    fn add(&mut self, letters: Arc<Letters>) {
+        if !self.0.iter().any(|other| Arc::ptr_eq(other, &letters)) {
+            self.0.push(letters);
+        }
+    }
+
+    fn wake(&mut self) {
+        while let Some(letters) = self.0.pop() {
+            letters.wake();
+        }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
+impl Hearing<'_> {
+    /// Tells the dispatcher that all outcomes so far were reported, if it waits for that. When the pool was ended
+    /// meanwhile, the order to end it takes its place: nothing is to begin before that arrives.
+    fn confirm(&mut self) {
+        let is_awaited = self.shared.settings.confirm_outcomes && self.confirmed < self.outcomes;
+        if is_awaited && !self.shared.cancelling.load(Ordering::SeqCst) {
+            self.confirmed = self.outcomes;
+            self.shared.tell(&ToDispatcher::Confirm {
+                outcomes: self.outcomes,
+            });
+        }
+    }
+
+    /// Handles the messages that have arrived.
+    fn handle(&mut self, inbox: &mut ReceiveBuffer) -> Result<(), String> {
+        while let Some(frame) = inbox.next_message().map_err(|error| error.to_string())? {
+            self.message(decode(frame).map_err(|error| error.to_string())?)?;
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: FromDispatcher<'_>) -> Result<(), String> {
+        let shared = self.shared;
+        match message {
+            FromDispatcher::Tried { id, attempt } => {
+                tracing::info!(
+                    "task {id}: attempt {} ended as {}, and is followed by another: {}",
+                    attempt.attempt,
+                    attempt.kind,
+                    escape(&attempt.message)
+                );
+                // What it printed last ends here: the next attempt begins anew.
+                end_output(shared, Source::Task(id));
+                if !shared.ledger.tried(id, attempt) {
+                    return Err(format!("it told an attempt of task {id} that can't have been"));
+                }
+                shared.counters.count_retry();
+            }
+            FromDispatcher::Outcome {
+                id,
+                ending,
+                ran,
+                callback,
+            } => {
+                let Some(mut ended) = shared.ledger.end(id) else {
+                    return Err(format!("it told the end of task {id}, which is not running"));
+                };
+                self.outcomes += 1;
+                let outcome = ended.outcome(id, ending::checked(ending), ran, callback);
+                end_output(shared, Source::Task(id));
+                shared.report_outcome(&outcome);
+                if let Some(letters) = shared.hand_over(id, ended, outcome) {
+                    self.awaited.add(letters);
+                }
+            }
+            FromDispatcher::Output {
+                source,
+                stream,
+                bytes,
+            } => {
+                if bytes.is_empty() {
+                    return Err(format!("it told output of {source:?} that is none"));
+                }
+                // Without a cap it is streamed, and who takes it sets the pace.
+                let counted = match shared.settings.max_output {
+                    u64::MAX => 0,
+                    _ => bytes.len(),
+                };
+                self.check_told(source, counted)?;
+                shared.report(|reporter| {
+                    reporter.output(&Output {
+                        source,
+                        stream,
+                        bytes,
+                        end: false,
+                    })
+                });
+            }
+            FromDispatcher::OutputEnd { source } => {
+                self.check_told(source, LOG_LINE_COST)?;
+                end_output(shared, source);
+            }
+            FromDispatcher::Log {
+                source,
+                level,
+                text,
+                at,
+            } => {
+                self.check_told(source, text.len() + LOG_LINE_COST)?;
+                let (worker, attempt) = at.unzip();
+                let line = LogLine {
+                    source,
+                    level,
+                    text,
+                    worker,
+                    attempt,
+                };
+                shared.report(|reporter| reporter.log(&line));
+            }
+            FromDispatcher::Final { guest, model, ending } => {
+                if !shared.folds.tell(guest, model, ending::checked(ending)) {
+                    return Err(format!(
+                        "it told a fold of model {model} of guest {guest} that can't be"
+                    ));
+                }
+            }
+            FromDispatcher::Loaded => {
+                shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded += 1;
+                shared.changed.notify_all();
+            }
+            FromDispatcher::Status { question, answer } => shared.questions.answer(question, answer),
+            FromDispatcher::Warning(text) => shared.report(|reporter| reporter.warning(text)),
+            FromDispatcher::Event(event) => {
+                let (task, attempt) = event.task.unzip();
+                let (worker, pid) = (event.worker, event.pid);
+                tracing::debug!(worker, pid, task, attempt, "worker {}", escape(&event.what));
+            }
+            FromDispatcher::Failed(why) => {
+                self.failure.get_or_insert_with(|| why.to_owned());
+                shared.close();
+            }
+            FromDispatcher::Bye => self.said_goodbye = true,
+        }
+        Ok(())
+    }
+
+    /// Checks that output or a log line of this many bytes can come from this source. Output is kept until its source ends:
+    /// that of a source that has ended, or never existed, would be kept for ever. Output may also wait in a file
+    /// (`--keep-order`) or stay in one (`--results-dir`), so the bytes of each source are bounded.
+    fn check_told(&self, source: Source, bytes: usize) -> Result<(), String> {
+        let (bytes, cap) = (bytes as u64, self.shared.settings.attempt_output_cap());
+        let of = match source {
+            Source::Task(id) | Source::Callback(id) => self.shared.ledger.count_told(id, bytes, cap),
+            Source::FinalCallback { guest, model } => {
+                self.shared.folds.count_output(guest, model, bytes, cap)
+            }
+            Source::Tasks => return Err("it told output of `tasks`, which it does not run".to_owned()),
+        };
+        if of == Some(true) {
+            return Ok(());
+        }
+        let whose = match source {
+            Source::Task(id) | Source::Callback(id) => format!("task {id}"),
+            Source::FinalCallback { guest, model } => {
+                format!("a final callback of model {model} of guest {guest}")
+            }
+            Source::Tasks => "`tasks`".to_owned(),
+        };
+        Err(match (of, source) {
+            (Some(_), _) => format!("it told more output of {whose} than that can have"),
+            (None, Source::FinalCallback { .. }) => format!("it told output of {whose} that can't be"),
+            (None, _) => format!("it told output of {whose}, which is not running"),
+        })
+    }
+}
+
+/// The source prints no more.
+fn end_output(shared: &PoolState, source: Source) {
+    let end = Output {
+        source,
+        stream: Stream::Stdout,
+        bytes: b"",
+        end: true,
+    };
+    shared.report(|reporter| reporter.output(&end));
+}
+
+impl PoolState {
+    /// Gives an outcome to who gets it. The mailbox in which it was left, if somebody waits there.
+    fn hand_over(&self, id: u64, ended: Ended, outcome: Outcome) -> Option<Arc<Letters>> {
+        if let Some((token, order)) = ended.token(id) {
+            token.leave(self, order);
+        }
+        match ended.recipient() {
+            Recipient::None => None,
+            Recipient::Handle(waiter) => {
+                waiter.fulfil(outcome);
+                None
+            }
+            Recipient::Results(letters, number) => letters.leave((number, outcome)).then_some(letters),
+        }
+    }
+
+    /// The pool is over. What has no outcome gets one; then everybody is told.
+    pub(crate) fn conclude(&self, died: Option<String>, failure: Option<String>) {
+        self.close();
+        let cancelled = self.cancelling.load(Ordering::SeqCst);
+        let lost = match &died {
+            Some(why) => Failure::new(Kind::Crash, format!("the dispatcher died: {why}")),
+            None if cancelled => Failure::new(
+                Kind::Cancelled,
+                "the run was interrupted before the task had started",
+            ),
+            None => Failure::new(Kind::Crash, "the pool failed before the task had started"),
+        };
+        let mut awaited = Awaited::default();
+        for (id, mut ended) in self.ledger.end_all() {
+            let outcome = ended.lost(id, lost.clone());
+            self.report_outcome(&outcome);
+            if let Some(letters) = self.hand_over(id, ended, outcome) {
+                awaited.add(letters);
+            }
+        }
+        drop(awaited);
+        self.report(Reporter::flush);
+        let error = if let Some(error) = self.reporter.take_failure() {
+            Some(Error::Report(error))
+        } else if let Some(why) = failure {
+            Some(Error::PoolFailed(why))
+        } else {
+            died.map(Error::DispatcherDied)
+        };
+        let end = error.map_or(End::Well, |error| End::Failed(Some(error)));
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).end = Some(end);
+        self.changed.notify_all();
+        self.questions.end();
+        self.counters.publish();
+    }
+}
+
+/// Lines of the children's diagnostics that are passed on in a second. A worker that was taken over could write
+/// without end; all of it is read, so that nobody ever waits for the pipe.
+const DIAGNOSTICS_PER_SECOND: u32 = 50;
+/// A diagnostic line is cut at this length, bytes.
+const MAX_DIAGNOSTIC: u64 = 4 << 10;
+
+/// Passes on what the pool's processes write to their stderr (nothing, as long as all is well), until the last of
+/// them has ended.
+pub fn pass_on_diagnostics(pipe: PipeReader) {
+    let mut lines = BufReader::new(pipe);
+    let (mut second, mut count) = (Instant::now(), 0);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match lines.by_ref().take(MAX_DIAGNOSTIC).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        if second.elapsed() >= Duration::from_secs(1) {
+            (second, count) = (Instant::now(), 0);
+        }
+        count += 1;
+        if count <= DIAGNOSTICS_PER_SECOND {
+            tracing::warn!("{}", escape(String::from_utf8_lossy(&line).trim_end()));
+        }
+    }
+}

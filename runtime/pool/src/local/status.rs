@@ -1,0 +1,64 @@
+//! What the pool is doing and where a task is, asked of the dispatcher.
+
+use crate::completion::handle::TaskHandle;
+use crate::error::Error;
+use crate::local::state::PoolState;
+use crate::local::status_requests::NoAnswer;
+use crate::pool::Pool;
+use mpwasm_protocol::messages::{StatusReply, ToDispatcher};
+use mpwasm_types::status::{Status, TaskStatus};
+
+impl Pool {
+    /// What the pool and each of its workers are doing right now. Nothing, once it has ended.
+    ///
+    /// It costs nothing while nobody asks, and then a message each way.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`], after a second.
+    pub fn status(&self) -> Result<Status, Error> {
+        let shared = &self.shared;
+        shared.owner.check()?;
+        match shared.ask(None) {
+            Ok(StatusReply::Pool(status)) => {
+                let known = status.running() + status.paused + status.callbacks;
+                Ok(Status {
+                    queued: shared.stats().open().saturating_sub(known),
+                    ..status
+                })
+            }
+            Err(NoAnswer::Ended) => Ok(Status::default()),
+            Ok(StatusReply::Task(_)) | Err(NoAnswer::Late) => Err(Error::NoAnswer),
+        }
+    }
+}
+
+impl TaskHandle {
+    /// Where the task is: queued, in which attempt with which worker, or done.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`], after a second.
+    pub fn status(&self) -> Result<TaskStatus, Error> {
+        self.shared.task_status(self.id)
+    }
+}
+
+impl PoolState {
+    fn task_status(&self, id: u64) -> Result<TaskStatus, Error> {
+        self.owner.check()?;
+        if !self.ledger.is_open(id) {
+            return Ok(TaskStatus::Done);
+        }
+        match self.ask(Some(id)) {
+            Ok(StatusReply::Task(Some(status))) => Ok(status),
+            // It is in the pipe, or else its outcome came before the answer.
+            Ok(StatusReply::Task(None)) if self.ledger.is_open(id) => Ok(TaskStatus::Queued { attempt: 1 }),
+            Ok(StatusReply::Task(None)) | Err(NoAnswer::Ended) => Ok(TaskStatus::Done),
+            Ok(StatusReply::Pool(_)) | Err(NoAnswer::Late) => Err(Error::NoAnswer),
+        }
+    }
+
+    fn ask(&self, task: Option<u64>) -> Result<StatusReply, NoAnswer> {
+        self.questions
+            .ask(|question| self.tell(&ToDispatcher::Ask { question, task }))
+    }
+}

@@ -1,0 +1,219 @@
+//! Inputs of a map on their way into the pool: as tasks of their own, or as a chunk.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::completion::cancellation::CancellationToken;
+use crate::error::Error;
+use crate::guest::{Model, Task};
+use crate::local::ledger;
+use crate::local::ledger::{Recipient, Rejection};
+use crate::local::state::PoolState;
+use crate::maps::Letters;
+use crate::maps::reorder::Sorter;
+use mpwasm_types::items;
+use mpwasm_types::outcome::Outcome;
+use mpwasm_types::settings::CHUNK_BYTES;
+use mpwasm_types::task_line::{check_args, write_args};
+
+/// How an input becomes args.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// It is the one argument.
+    One,
+    /// It is all of them.
+    Star,
+}
+
+/// What is done with each input.
+#[derive(Debug)]
+pub struct Work {
+    model: Model,
+    shape: Shape,
+    pub timeout: Duration,
+    pub token: Option<CancellationToken>,
+    pub chunk_size: usize,
+}
+
+impl Work {
+    pub fn new(model: Model, shape: Shape) -> Self {
+        Self {
+            timeout: model.timeout(),
+            model,
+            shape,
+            token: None,
+            chunk_size: 1,
+        }
+    }
+
+    /// Whether it is for a command, which runs once in an instance.
+    pub fn is_of_command(&self) -> bool {
+        self.model.place().0.info().is_command
+    }
+
+    /// Whether no more inputs are wanted.
+    pub fn is_cancelled(&self) -> bool {
+        self.token.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    fn task(&self, input: &impl Serialize) -> Task {
+        let task = match self.shape {
+            Shape::One => self.model.task((input,)),
+            Shape::Star => self.model.task(input),
+        };
+        let task = task.timeout(self.timeout);
+        match &self.token {
+            Some(token) => task.token(token),
+            None => task,
+        }
+    }
+
+    /// Appends the input's args to those of a chunk.
+    fn append(&self, input: &impl Serialize, args: &mut Vec<u8>) -> Result<(), String> {
+        let written = match self.shape {
+            Shape::One => write_args(&(input,)),
+            Shape::Star => write_args(input),
+        };
+        let line = check_args(Cow::Owned(written?), self.model.max_args())?;
+        items::put(args, line.get().as_bytes());
+        Ok(())
+    }
+}
+
+/// What travels together.
+#[derive(Debug)]
+pub struct ChunkTask {
+    /// Of which model.
+    pub model: Model,
+    /// How long each item may run.
+    pub timeout: Duration,
+    /// What cancels it.
+    pub token: Option<CancellationToken>,
+    /// The args of each item, see [`items`].
+    pub args: Vec<u8>,
+    /// How many they are.
+    pub items: u32,
+}
+
+/// Inputs that were pulled and not pushed.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    work: &'a Work,
+    room: usize,
+    tasks: Vec<Task>,
+    args: Vec<u8>,
+    items: u32,
+    /// What is wrong with the last input, if it can't be an item of a chunk.
+    flaw: Option<String>,
+}
+
+impl<'a> Batch<'a> {
+    /// For so many inputs.
+    pub fn new(work: &'a Work, room: usize) -> Self {
+        Self {
+            work,
+            room,
+            tasks: Vec::new(),
+            args: Vec::new(),
+            items: 0,
+            flaw: None,
+        }
+    }
+
+    /// Whether one more may be pulled.
+    pub fn has_room(&self) -> bool {
+        self.room > 0 && self.args.len() < CHUNK_BYTES && self.flaw.is_none()
+    }
+
+    /// Adds an input.
+    pub fn add(&mut self, input: &impl Serialize) {
+        self.room -= 1;
+        if self.work.chunk_size == 1 {
+            self.tasks.push(self.work.task(input));
+            return;
+        }
+        match self.work.append(input, &mut self.args) {
+            Ok(()) => self.items += 1,
+            Err(flaw) => self.flaw = Some(flaw),
+        }
+    }
+
+    /// Gives them to the feed, which is yet to be flushed: each is numbered by the sorter, and gets its outcome in
+    /// `letters`.
+    ///
+    /// # Errors
+    /// When the pool takes no more tasks; those that came too late have their outcomes all the same.
+    pub fn push(
+        self,
+        pool: &Arc<PoolState>,
+        letters: &Arc<Letters>,
+        sorter: &mut Sorter,
+    ) -> Result<(), Error> {
+        let Self {
+            work,
+            tasks,
+            args,
+            items,
+            flaw,
+            ..
+        } = self;
+        let leave = |number: u64, outcome: Outcome| {
+            // Nobody waits: it is the caller's mailbox.
+            let _ = letters.leave((number, outcome));
+        };
+        let mut closed = Ok(());
+        // What was refused has an outcome too, and the order of pushing is that of the inputs.
+        let mut feed = pool.feed();
+        for task in tasks {
+            let number = sorter.pull(1);
+            let recipient = Recipient::Results(Arc::clone(letters), number);
+            match feed.add(task, recipient, pool) {
+                Ok(_) => {}
+                Err(Error::Closed) => {
+                    closed = Err(Error::Closed);
+                    leave(number, pool.too_late(&work.model));
+                }
+                Err(error) => leave(number, work.invalid(pool, error.to_string())),
+            }
+        }
+        if items > 0 {
+            let first = sorter.pull(items.into());
+            let task = ChunkTask {
+                model: work.model.clone(),
+                timeout: work.timeout,
+                token: work.token.clone(),
+                args,
+                items,
+            };
+            if let Err(error) = feed.add_chunk(task, (Arc::clone(letters), first), pool) {
+                closed = Err(error);
+                let all = first..first + u64::from(items);
+                all.for_each(|number| leave(number, pool.too_late(&work.model)));
+            }
+        }
+        if let Some(flaw) = flaw {
+            leave(sorter.pull(1), work.invalid(pool, flaw));
+        }
+        closed
+    }
+}
+
+impl Work {
+    /// The outcome of an input that is no task. The feed is the caller's: ids and pipe stay in one order.
+    fn invalid(&self, pool: &PoolState, message: String) -> Outcome {
+        let rejection = |id| Rejection {
+            id,
+            key: None,
+            model: self.model.name().to_owned(),
+            args: None,
+            message,
+        };
+        match pool.ledger.take_id() {
+            Ok(id) => pool.tell_invalid(rejection(id)),
+            Err(_) => ledger::invalid(rejection(pool.ledger.next_id())),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The reporter of a pool that was given none: guests' prints go where this process's own go.
+
+use std::io::{self, IsTerminal};
+
+use crate::report::prints::{Prints, Target, Targets};
+use crate::report::{Output, Reporter, Source};
+use mpwasm_types::outcome::Outcome;
+
+/// Writes guests' prints to this process's stdout and stderr, in whole lines that are never mixed, and their log lines
+/// to `tracing`. What reaches a terminal is made inert. Outcomes are left to whoever waits for them.
+pub struct Terminal(Prints);
+
+impl std::fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terminal").finish_non_exhaustive()
+    }
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let (on_stdout, on_stderr) = (stdout.is_terminal(), stderr.is_terminal());
+        Self(Prints::new(Targets::Apart {
+            stdout: Target::new(Box::new(stdout), on_stdout),
+            stderr: Target::new(Box::new(stderr), on_stderr),
+        }))
+    }
+}
+
+impl Reporter for Terminal {
+    fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.0.end(Source::Task(outcome.id))
+    }
+
+    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+        self.0.print(output)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
