@@ -33,7 +33,7 @@ use mpwasm_types::time::Time;
 
 /// A re-executed copy of the binary becomes the compiler here.
 pub fn main() -> Result<(), String> {
-    let mut parent = child::start_up()?;
+    let mut parent = child::start_up().map_err(|error| error.to_string())?;
     let ToCompiler {
         engine,
         timeout,

@@ -53,7 +53,7 @@ pub fn main() -> String {
 
 fn start() -> Result<std::convert::Infallible, String> {
     let text = |error: std::io::Error| error.to_string();
-    let mut parent = child::start_up()?;
+    let mut parent = child::start_up().map_err(|error| error.to_string())?;
     let start: ToTasks = in_memory::receive(&mut parent).map_err(|error| error.to_string())?;
     let artifact = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
     let socket = parent.as_fd().try_clone_to_owned().map_err(text)?;

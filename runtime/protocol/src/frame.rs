@@ -100,16 +100,28 @@ impl Flavor for Appender<'_> {
 /// # Errors
 /// When the bytes are no such message, or more than it.
 pub fn decode<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<M, FrameError> {
-    let (message, rest) = postcard::take_from_bytes(frame).map_err(|error| match error {
-        // It is what decoders return that are not postcard's own. Their words don't come with it.
-        postcard::Error::SerdeDeCustom => FrameError::OutOfBounds,
-        error => FrameError::Malformed(error),
-    })?;
+    let (message, rest) = take(frame)?;
     if rest.is_empty() {
         Ok(message)
     } else {
         Err(FrameError::Trailing(rest.len()))
     }
+}
+
+/// Decodes the value with which a frame begins, whatever follows it.
+///
+/// # Errors
+/// When the bytes do not begin with such a value.
+pub(super) fn decode_prefix<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<M, FrameError> {
+    take(frame).map(|(value, _)| value)
+}
+
+fn take<'a, M: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(M, &'a [u8]), FrameError> {
+    postcard::take_from_bytes(bytes).map_err(|error| match error {
+        // Only decoders that are not postcard's own return it. Their message does not come with it.
+        postcard::Error::SerdeDeCustom => FrameError::OutOfBounds,
+        error => FrameError::Malformed(error),
+    })
 }
 
 #[cfg(test)]

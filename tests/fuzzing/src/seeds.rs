@@ -146,7 +146,7 @@ fn dispatcher_all() -> Vec<u8> {
     let source = Source::Callback(5);
     for message in [
         FromDispatcher::Loaded,
-        FromDispatcher::Tried { id: 5, attempt },
+        FromDispatcher::AttemptFailed { id: 5, attempt },
         outcome(CallResult::Ok(b"[1]"), CallbackStatus::Ok),
         outcome(
             CallResult::Failed(failure()),
@@ -171,7 +171,7 @@ fn dispatcher_all() -> Vec<u8> {
         },
         FromDispatcher::Warning("w"),
         FromDispatcher::Failed("f"),
-        FromDispatcher::Bye,
+        FromDispatcher::Finished,
     ] {
         put(&mut input, &message);
     }
@@ -234,11 +234,11 @@ fn two_items() -> Vec<u8> {
 
 fn to_dispatcher() -> Vec<u8> {
     let mut input = said_by(7);
-    let (question, task) = (1, Some(3));
+    let (request, task) = (1, Some(3));
     for message in [
         ToDispatcher::Load,
         ToDispatcher::Cancel { id: 3 },
-        ToDispatcher::Ask { question, task },
+        ToDispatcher::GetStatus { request, task },
         ToDispatcher::Confirm { outcomes: 1 },
         ToDispatcher::Interrupt,
         ToDispatcher::Terminate,

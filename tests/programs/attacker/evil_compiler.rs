@@ -22,7 +22,7 @@ pub fn main(part: &Part) -> String {
 
 fn serve(part: &Part) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut parent = child::start_up()?;
+    let mut parent = child::start_up().map_err(|error| error.to_string())?;
     let ToCompiler { jail, .. } = parent.receive().map_err(|error| text(&error))?;
     let mut guest = File::from(parent.take_descriptor().ok_or("no guest came")?);
     let plan = part.plan(jail);

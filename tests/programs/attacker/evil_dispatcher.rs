@@ -36,7 +36,7 @@ pub fn main(part: &Part) -> String {
 
 fn serve(part: &Part) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut parent = child::start_up()?;
+    let mut parent = child::start_up().map_err(|error| error.to_string())?;
     let DispatcherStart { jail, settings, .. } =
         in_memory::receive(&mut parent).map_err(|error| text(&error))?;
     let mut tasks = File::from(parent.take_descriptor().ok_or("no pipe came")?);
@@ -63,7 +63,7 @@ fn serve(part: &Part) -> Result<(), String> {
             match decode(frame).map_err(|error| text(&error))? {
                 Submission::Task { id, args, .. } => obey(&parent, id, args)?,
                 Submission::Chunk { .. } => return Err("no test sends it a chunk".to_owned()),
-                Submission::Exit => return say(&parent, &FromDispatcher::Bye),
+                Submission::Exit => return say(&parent, &FromDispatcher::Finished),
             }
         }
     }
@@ -101,7 +101,7 @@ fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
 
 /// Tells what can't be.
 fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
-    let tried = |attempt: u32, message: usize| FromDispatcher::Tried {
+    let tried = |attempt: u32, message: usize| FromDispatcher::AttemptFailed {
         id,
         attempt: Attempt {
             attempt,
@@ -232,8 +232,8 @@ fn flood(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
         since: Duration::ZERO,
     };
     let status = || FromDispatcher::Status {
-        question: u64::MAX,
-        answer: StatusReply::Pool(Status {
+        request: u64::MAX,
+        reply: StatusReply::Pool(Status {
             workers: vec![worker; 2 * MAX_WORKERS as usize],
             ..Status::default()
         }),

@@ -30,7 +30,7 @@ use mpwasm_types::time::Time;
 pub fn main(part: &Part) -> String {
     let mut channel = match child::start_up() {
         Ok(channel) => channel,
-        Err(error) => return error,
+        Err(error) => return error.to_string(),
     };
     let Ok(WorkerStart {
         jail, grants, engine, ..
@@ -170,7 +170,7 @@ impl Evil {
             "ready" => self.say(&FromWorker::Ready),
             "hello" => self.say(&Hello::ours()),
             "skipped" => self.say(&FromWorker::Skipped(offer)),
-            "unable" => self.say(&FromWorker::Unable("no")),
+            "unable" => self.say(&FromWorker::LoadFailed("no")),
             "no json" => self.end(offer, CallResult::Ok(b"[1,")),
             "no utf-8" => self.end(offer, CallResult::Ok(b"\"\xff\"")),
             "two lines" => self.end(offer, CallResult::Ok(b"[1,\n2]")),

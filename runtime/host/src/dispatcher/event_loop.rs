@@ -152,7 +152,7 @@ impl EventLoop {
             && self.callbacks.is_idle()
             && self.callbacks.conclude(self.told_failure, &mut self.uplink);
         if over {
-            self.uplink.put(&FromDispatcher::Bye);
+            self.uplink.put(&FromDispatcher::Finished);
         }
         self.send(now);
         self.uplink.flush(self.parent.as_fd()).map_err(|_| Orphaned)?;
@@ -222,7 +222,7 @@ impl EventLoop {
     /// What the scheduler has ended goes to the callbacks; what is worth telling is told.
     fn settle(&mut self) {
         for (id, attempt) in std::mem::take(&mut self.crew.tried) {
-            self.uplink.put(&FromDispatcher::Tried { id, attempt });
+            self.uplink.put(&FromDispatcher::AttemptFailed { id, attempt });
         }
         for finished in std::mem::take(&mut self.crew.finished) {
             self.callbacks.finish(finished, &mut self.uplink);
@@ -330,10 +330,10 @@ impl EventLoop {
                 ToDispatcher::Cancel { id } => {
                     self.scheduler.cancel(id, now, &mut self.crew);
                 }
-                ToDispatcher::Ask { question, task } => {
+                ToDispatcher::GetStatus { request, task } => {
                     let all = (&mut self.scheduler, &mut self.crew, &self.callbacks);
-                    let answer = status::answer(task, all, now);
-                    self.uplink.put(&FromDispatcher::Status { question, answer });
+                    let reply = status::answer(task, all, now);
+                    self.uplink.put(&FromDispatcher::Status { request, reply });
                 }
                 ToDispatcher::Confirm { outcomes } => self.confirmed = outcomes,
                 ToDispatcher::Pause => self.crew.pause(),
@@ -569,7 +569,8 @@ impl EventLoop {
     fn failed(&mut self, task: Task, failure: Failure, ran: Execution, now: Time) {
         if self.scheduler.tries_again(&task, failure.kind) {
             let attempt = crew::attempt(&task, &ran, &failure);
-            self.uplink.put(&FromDispatcher::Tried { id: task.id, attempt });
+            self.uplink
+                .put(&FromDispatcher::AttemptFailed { id: task.id, attempt });
             self.scheduler.try_again(task, failure.kind, now);
             return;
         }

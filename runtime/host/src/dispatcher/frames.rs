@@ -9,7 +9,6 @@ use std::time::Duration;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, ResourceUsage};
 use mpwasm_protocol::page::Offer;
-use mpwasm_sandbox::child::check_hello;
 use mpwasm_types::json::one_line;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{LOG_LINE_COST, MAX_JSON_DEPTH, Settings, log_cap};
@@ -65,15 +64,14 @@ pub fn read<'a>(
     limits: &Settings,
 ) -> Result<Said<'a>, String> {
     if stage == Stage::Silent {
-        let hello: Hello<'_> = decode(frame).map_err(|error| error.to_string())?;
-        return check_hello(hello)
+        return Hello::check(frame)
             .map(|()| Said::Hello)
             .map_err(|error| error.to_string());
     }
     let message: FromWorker<'_> = decode(frame).map_err(|error| error.to_string())?;
     match (message, stage) {
         (FromWorker::Ready, Stage::Greeted) => Ok(Said::Ready),
-        (FromWorker::Unable(why), Stage::Greeted) => Ok(Said::Unable(why)),
+        (FromWorker::LoadFailed(why), Stage::Greeted) => Ok(Said::Unable(why)),
         (
             FromWorker::Ended {
                 offer,
@@ -255,7 +253,8 @@ mod tests {
             say(
                 &Hello {
                     version: "0.0.0",
-                    build: "x"
+                    build: "x",
+                    ..Hello::ours()
                 },
                 Stage::Silent
             )

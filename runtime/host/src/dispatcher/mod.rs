@@ -81,7 +81,7 @@ impl Start {
     /// # Errors
     /// With why it does not come.
     pub fn receive() -> Result<Self, String> {
-        let mut parent = child::start_up()?;
+        let mut parent = child::start_up().map_err(|error| error.to_string())?;
         let DispatcherStart {
             settings,
             stdin,

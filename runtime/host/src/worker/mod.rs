@@ -88,7 +88,7 @@ struct Shared {
 pub fn main() -> String {
     let mut channel = match child::start_up() {
         Ok(channel) => channel,
-        Err(error) => return error,
+        Err(error) => return error.to_string(),
     };
     match receive_start(&mut channel).and_then(|start| run(channel, start)) {
         Ok(never) => match never {},
@@ -160,7 +160,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     let unable = |error: String| -> ! {
         shared
             .outbox
-            .put(&FromWorker::Unable(cut(&error, MAX_NOTE)), clock::now());
+            .put(&FromWorker::LoadFailed(cut(&error, MAX_NOTE)), clock::now());
         shared.outbox.flush();
         exit_now(EXIT_FAILURE)
     };

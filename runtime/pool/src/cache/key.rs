@@ -49,7 +49,7 @@ impl Key {
             terminals: _,
         } = settings;
         let file = std::fs::metadata(executable.path()).map_err(|error| error.to_string())?;
-        let Hello { version, build } = Hello::ours();
+        let Hello { version, build, .. } = Hello::ours();
         let mut hash = Fields::default();
         hash.field(b"mpwasm compiled guest");
         hash.field(version.as_bytes());

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::error::Error;
 use mpwasm_protocol::channel::Channel;
+use mpwasm_protocol::messages::HelloError;
 use mpwasm_sandbox::child;
-use mpwasm_sandbox::child::{Executable, HelloError, Process};
+use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_system::inherited::explained;
 use mpwasm_system::limit_names::explain;
@@ -44,16 +45,16 @@ pub fn start(
             tracing::debug!(pid = process.pid(), "{} ready: it has said hello", role.name());
             Ok((process, channel))
         }
-        Err(error @ HelloError::OtherBuild { .. }) => Err(failed(error.to_string())),
         Err(HelloError::Silent(_)) => {
             let end = process
-                .end(Duration::from_secs(1))
+                .kill_and_reap(Duration::from_secs(1))
                 .map(describe_exit)
                 .unwrap_or_default();
             Err(failed(format!(
                 "it is no copy of mpwasm, or ended at once ({end})"
             )))
         }
+        Err(error) => Err(failed(error.to_string())),
     }
 }
 
@@ -81,7 +82,7 @@ impl OneJob {
 impl Drop for OneJob {
     fn drop(&mut self) {
         let by_itself = self.process.try_reap().map(describe_exit);
-        let end = by_itself.unwrap_or_else(|| match self.process.end(REAP_TIMEOUT) {
+        let end = by_itself.unwrap_or_else(|| match self.process.kill_and_reap(REAP_TIMEOUT) {
             Some(status) => format!("its job was over, {}", describe_exit(status)),
             None => "it did not end after SIGKILL".to_owned(),
         });

@@ -166,7 +166,7 @@ impl Dispatcher {
         };
         // One that closed its socket is dying; what it dies of shows if it is given a moment.
         let status = status.or_else(|| self.process.wait_until(clock::now() + Duration::from_millis(500)));
-        let status = status.or_else(|| self.process.end(Duration::from_secs(1)));
+        let status = status.or_else(|| self.process.kill_and_reap(Duration::from_secs(1)));
         let end = status.map_or_else(|| "it did not end after SIGKILL".to_owned(), describe_exit);
         tracing::debug!(pid = self.process.pid(), "dispatcher reaped: {end}");
         end
@@ -235,7 +235,7 @@ impl Hearing<'_> {
     fn message(&mut self, message: FromDispatcher<'_>) -> Result<(), String> {
         let shared = self.shared;
         match message {
-            FromDispatcher::Tried { id, attempt } => {
+            FromDispatcher::AttemptFailed { id, attempt } => {
                 tracing::info!(
                     "task {id}: attempt {} ended as {}, and is followed by another: {}",
                     attempt.attempt,
@@ -321,7 +321,7 @@ impl Hearing<'_> {
                 shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded += 1;
                 shared.changed.notify_all();
             }
-            FromDispatcher::Status { question, answer } => shared.questions.answer(question, answer),
+            FromDispatcher::Status { request, reply } => shared.questions.answer(request, reply),
             FromDispatcher::Warning(text) => shared.report(|reporter| reporter.warning(text)),
             FromDispatcher::Event(event) => {
                 let (task, attempt) = event.task.unzip();
@@ -332,7 +332,7 @@ impl Hearing<'_> {
                 self.failure.get_or_insert_with(|| why.to_owned());
                 shared.close();
             }
-            FromDispatcher::Bye => self.said_goodbye = true,
+            FromDispatcher::Finished => self.said_goodbye = true,
         }
         Ok(())
     }

@@ -59,6 +59,6 @@ impl PoolState {
 
     fn ask(&self, task: Option<u64>) -> Result<StatusReply, NoAnswer> {
         self.questions
-            .ask(|question| self.tell(&ToDispatcher::Ask { question, task }))
+            .ask(|request| self.tell(&ToDispatcher::GetStatus { request, task }))
     }
 }

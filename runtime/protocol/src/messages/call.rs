@@ -1,0 +1,66 @@
+//! What several messages say about a call of a guest: where it ran, what it used, how it ended, who printed.
+
+use std::time::Duration;
+
+use mpwasm_types::outcome::Failure;
+use mpwasm_types::time::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::nanos;
+
+/// Names the call that a print or a log line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// The task with this id, in a worker.
+    Task(u64),
+    /// The callback for the task with this id, in the dispatcher.
+    Callback(u64),
+    /// The `final_callback` of a model, in the dispatcher.
+    FinalCallback {
+        /// The guest, in the order of loading.
+        guest: u32,
+        /// The model, in the order of [`GuestInfo::models`](mpwasm_types::guest_info::GuestInfo::models).
+        model: u32,
+    },
+    /// A guest's `tasks`.
+    Tasks,
+}
+
+/// Tells where and how long a task ran. A task that never ran has none.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Execution {
+    /// The worker's slot.
+    pub worker: u32,
+    /// The worker's process id.
+    pub pid: u32,
+    /// When it was claimed.
+    pub claimed: Time,
+    /// Wall time from the claim to the end.
+    #[serde(with = "nanos")]
+    pub run: Duration,
+    /// What the worker measured; `None` when it died.
+    pub measured: Option<ResourceUsage>,
+}
+
+/// Counts what a call used, as its worker measured it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceUsage {
+    /// CPU time of the task's thread.
+    #[serde(with = "nanos")]
+    pub cpu: Duration,
+    /// Largest size of the linear memory, bytes.
+    pub memory_peak: u64,
+    /// Bytes written to stdout, including those past the cap.
+    pub stdout_bytes: u64,
+    /// Whether output was cut at the cap.
+    pub output_truncated: bool,
+}
+
+/// Carries the result of a call, or its failure.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum CallResult<'a> {
+    /// The result: one line of JSON.
+    Ok(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// Why there is none.
+    Failed(Failure),
+}

@@ -1,0 +1,114 @@
+//! Messages from the dispatcher to the parent.
+
+use mpwasm_types::bounded;
+use mpwasm_types::outcome::{Attempt, CallbackStatus, LogLevel, Stream};
+use mpwasm_types::settings::{MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE};
+use mpwasm_types::status::{Status, TaskStatus};
+use serde::{Deserialize, Serialize};
+
+use super::call::{CallResult, Execution, Source};
+
+/// Reports to the parent what becomes of tasks, guests and workers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromDispatcher<'a> {
+    /// An attempt of a task has failed, and another will follow.
+    AttemptFailed {
+        /// The task's id.
+        id: u64,
+        /// How it failed.
+        attempt: Attempt,
+    },
+    /// A task has ended, and its callback has run.
+    Outcome {
+        /// The task's id.
+        id: u64,
+        /// Where it ran.
+        ran: Option<Execution>,
+        /// How its callback ended.
+        callback: CallbackStatus,
+        /// Its result or failure. The last field, since a large payload is sent without copying it.
+        #[serde(borrow)]
+        ending: CallResult<'a>,
+    },
+    /// All tasks have ended, and this is what a model's callbacks have made of their results.
+    Final {
+        /// The guest, in the order of loading.
+        guest: u32,
+        /// The model.
+        model: u32,
+        /// Its final value, or why there is none.
+        #[serde(borrow)]
+        ending: CallResult<'a>,
+    },
+    /// A guest has printed.
+    Output {
+        /// The call that printed.
+        source: Source,
+        /// The stream.
+        stream: Stream,
+        /// A piece of its output.
+        #[serde(
+            serialize_with = "serde_bytes::serialize",
+            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
+        )]
+        bytes: &'a [u8],
+    },
+    /// A callback that has printed, or a `final_callback`, will print no more. The output of a task ends with its
+    /// outcome.
+    OutputEnd {
+        /// The call whose output has ended.
+        source: Source,
+    },
+    /// A guest has logged a line.
+    Log {
+        /// The call that logged it.
+        source: Source,
+        /// Its level.
+        level: LogLevel,
+        /// The line.
+        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
+        text: &'a str,
+        /// The number of the worker that it came from, and of the task's attempt; `None` when it came from a callback.
+        at: Option<(u32, u32)>,
+    },
+    /// A guest is loaded: the reply to [`ToDispatcher::Load`](super::ToDispatcher::Load).
+    Loaded,
+    /// The reply to [`ToDispatcher::GetStatus`](super::ToDispatcher::GetStatus).
+    Status {
+        /// Number of the request.
+        request: u64,
+        /// The status.
+        reply: StatusReply,
+    },
+    /// Something that the user should know once.
+    Warning(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
+    /// The state of a worker process has changed. Sent with [`DispatcherStart::events`](super::DispatcherStart::events).
+    Event(WorkerEvent),
+    /// The pool has failed. The outcomes of all accepted tasks follow.
+    Failed(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
+    /// The last message: the dispatcher exits.
+    Finished,
+}
+
+/// Answers a [`ToDispatcher::GetStatus`](super::ToDispatcher::GetStatus).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum StatusReply {
+    /// The status of the pool.
+    Pool(Status),
+    /// The status of a task; `None` when the dispatcher does not have it.
+    Task(Option<TaskStatus>),
+}
+
+/// Reports a change of state of a worker process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerEvent {
+    /// The number of the worker, as shown to users.
+    pub worker: u32,
+    /// Its process id.
+    pub pid: u32,
+    /// The task that it is about, and its attempt.
+    pub task: Option<(u64, u32)>,
+    /// What happened, and why.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_NOTE>")]
+    pub what: String,
+}

@@ -1,0 +1,55 @@
+//! Messages from a worker to the dispatcher.
+
+use std::time::Duration;
+
+use mpwasm_types::bounded;
+use mpwasm_types::outcome::{LogLevel, Stream};
+use mpwasm_types::settings::{MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE};
+use serde::{Deserialize, Serialize};
+
+use super::call::{CallResult, ResourceUsage};
+use crate::nanos;
+use crate::page::Offer;
+
+/// Reports to the dispatcher what a worker does.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromWorker<'a> {
+    /// Its guests are loaded.
+    Ready,
+    /// A guest can't be loaded, and the worker exits. Holds the reason.
+    LoadFailed(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
+    /// The task of this offer has ended, or the next item of its chunk.
+    Ended {
+        /// The offer of the task.
+        offer: Offer,
+        /// Wall time from the claim to the end.
+        #[serde(with = "nanos")]
+        run: Duration,
+        /// What the call used.
+        measured: ResourceUsage,
+        /// Its result or failure. The last field, since a large payload is sent without copying it.
+        #[serde(borrow)]
+        ending: CallResult<'a>,
+    },
+    /// The offer had been revoked before the worker could claim it.
+    Skipped(Offer),
+    /// The running task has printed.
+    Output {
+        /// The stream.
+        stream: Stream,
+        /// A piece of its output.
+        #[serde(
+            serialize_with = "serde_bytes::serialize",
+            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
+        )]
+        bytes: &'a [u8],
+    },
+    /// The running task has logged a line.
+    Log {
+        /// Its level.
+        level: LogLevel,
+        /// The line.
+        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
+        text: &'a str,
+    },
+}

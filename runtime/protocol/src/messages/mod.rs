@@ -1,0 +1,40 @@
+//! The messages between the processes of a pool, one file per pair or direction.
+//!
+//! ```text
+//! parent ──DispatcherStart───▶ dispatcher ──WorkerStart──────▶ worker
+//!        ──Submission (pipe)─▶            ──ToWorker─────────▶
+//!        ──ToDispatcher──────▶            ──control (pipe)───▶ (its watchdog)
+//!        ◀─FromDispatcher─────            ◀─FromWorker────────
+//! parent ──ToCompiler────────▶ compiler   ──FromCompiler──────▶ parent
+//! parent ──ToTasks───────────▶ `tasks`    ──FromTasks─────────▶ parent
+//! ```
+//!
+//! The first frame of each child is a [`Hello`]. Where no pipe is named, a message travels through the socket between
+//! the two processes.
+//!
+//! Args, results and prints are borrowed from the frame that carries them. They are copied only where they are kept, and
+//! a large payload shares the buffer of its frame even there. Such a payload is the last field of its message, so that
+//! [`SendBuffer`](super::send_buffer::SendBuffer) can send it without copying it.
+
+mod call;
+mod compiler;
+mod from_dispatcher;
+mod from_worker;
+mod hello;
+mod limits;
+mod tasks;
+mod to_dispatcher;
+mod to_worker;
+
+pub use call::{CallResult, Execution, ResourceUsage, Source};
+pub use compiler::{FromCompiler, ToCompiler};
+pub use from_dispatcher::{FromDispatcher, StatusReply, WorkerEvent};
+pub use from_worker::FromWorker;
+pub use hello::{Hello, HelloError, PROTOCOL_VERSION};
+pub use limits::{
+    MAX_ARTIFACT, MAX_PAYLOAD, MAX_SETUP, OVERHEAD, compiler_frame, dispatcher_frame, task_frame,
+    worker_frame,
+};
+pub use tasks::{FromTasks, ToTasks};
+pub use to_dispatcher::{DispatcherStart, Submission, ToDispatcher};
+pub use to_worker::{CallRequest, ToWorker, WorkerStart, control};

@@ -1,0 +1,61 @@
+//! Messages between the parent and the process that runs a guest's `tasks`.
+
+use std::time::Duration;
+
+use mpwasm_types::bounded;
+use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::outcome::{Failure, LogLevel, Stream};
+use mpwasm_types::sandbox_options::SandboxOptions;
+use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
+use serde::{Deserialize, Serialize};
+
+use crate::nanos;
+
+/// Starts the process: its only message, in a [memory file](crate::in_memory). The sealed artifact comes with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ToTasks {
+    /// Settings of the engine.
+    pub engine: EngineSettings,
+    /// The description of the guest.
+    pub info: GuestInfo,
+    /// Longest time until the first push, and between two pushes.
+    #[serde(with = "nanos")]
+    pub timeout: Duration,
+    /// The id of the first push, unless another push comes in between.
+    pub first: u64,
+    /// Largest number of pushes.
+    pub max_tasks: u64,
+    /// Largest task, bytes.
+    pub max_args: u64,
+    /// Options of its sandbox; `None` for no sandbox.
+    pub jail: Option<SandboxOptions>,
+}
+
+/// Reports to the parent what a guest's `tasks` does.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromTasks<'a> {
+    /// It has pushed a task: JSON, unchecked.
+    Push(#[serde(with = "serde_bytes")] &'a [u8]),
+    /// It has printed.
+    Output {
+        /// The stream.
+        stream: Stream,
+        /// A piece of its output.
+        #[serde(
+            serialize_with = "serde_bytes::serialize",
+            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
+        )]
+        bytes: &'a [u8],
+    },
+    /// It has logged a line.
+    Log {
+        /// Its level.
+        level: LogLevel,
+        /// The line.
+        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
+        text: &'a str,
+    },
+    /// It has ended; `None` when it returned without a failure.
+    Ended(Option<Failure>),
+}
