@@ -4,10 +4,10 @@ use anyhow::anyhow;
 use mpwasm::escape::Untrusted;
 use mpwasm::{Cache, CacheStats};
 
-use super::exit::{Exit, Failure, OrExit};
-use super::options::CacheCommand;
-use super::stdio;
-use super::units::display_size;
+use crate::command_line::CacheCommand;
+use crate::options::units::display_size;
+use crate::process::exit::{Exit, Failure, OrExit};
+use crate::terminal::stdio;
 
 /// Does it, and says on stdout what there is or was.
 pub fn run(command: &CacheCommand) -> Result<Exit, Failure> {

@@ -7,8 +7,8 @@ use std::fs;
 use anyhow::{Context, anyhow};
 use mpwasm::{Builder, LayerState, Pool, SandboxLayer};
 
-use super::exit::{Exit, Failure};
-use super::stdio;
+use crate::process::exit::{Exit, Failure};
+use crate::terminal::stdio;
 
 /// The smallest guest: a task that does nothing.
 const GUEST: &str =

@@ -14,15 +14,14 @@ use anyhow::{Context, anyhow};
 use mpwasm::command::{Command, ExitStatus, Killer, Stdio};
 use mpwasm::{Cache, Guest, Kind, Pool, TaskError};
 
-use super::exit::{Exit, Failure, OrExit, Signal};
-use super::one_line;
-use super::options::ExecArgs;
-use super::places::{self, TrustedPlace};
-use super::readers;
-use super::reporter::Place;
-use super::signals::{self, Wish};
-use super::stdio::Descriptor;
-use super::voice::Voice;
+use crate::command_line::ExecArgs;
+use crate::process::exit::{Exit, Failure, OrExit, Signal, one_line};
+use crate::process::readers;
+use crate::process::signals::{self, Wish};
+use crate::run::output::reporter::Place;
+use crate::terminal::stderr_writer::Voice;
+use crate::terminal::stdio::Descriptor;
+use crate::trusted_places::{self, TrustedPlace};
 
 /// How long the command may take to end after a signal: then this process ends all the same, and takes it along.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -81,7 +80,7 @@ fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
     let mut builder = Pool::builder().settings(args.settings());
     let cache = Cache::of_user().filter(|_| !args.instances.no_cache);
     let trusted = TrustedPlace::executables().chain(cache.as_ref().map(TrustedPlace::cache));
-    places::check(&args.instances.dir, trusted)?;
+    trusted_places::check(&args.instances.dir, trusted)?;
     if let Some(cache) = cache {
         builder = builder.cache(cache);
     }

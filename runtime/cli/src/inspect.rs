@@ -7,11 +7,11 @@ use mpwasm::escape::escape;
 use mpwasm::{GuestInfo, ModelInfo, Settings};
 use serde::Serialize;
 
-use super::exit::{Exit, Failure, OrExit};
-use super::options::InspectArgs;
-use super::records::escape_json;
-use super::stdio;
-use super::units::display_size;
+use crate::command_line::InspectArgs;
+use crate::options::units::display_size;
+use crate::process::exit::{Exit, Failure, OrExit};
+use crate::run::output::records::escape_json;
+use crate::terminal::stdio;
 
 /// Prints what the guest is; the exit code says whether it would be accepted.
 pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {

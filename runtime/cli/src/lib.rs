@@ -6,70 +6,34 @@
     reason = "the documentation of this crate is for those who change it"
 )]
 
-mod batches;
 mod build;
 mod cache;
-mod combinations;
-mod crates;
+mod command_line;
 mod doctor;
-mod ending;
 mod exec;
-mod exit;
-mod feed;
-mod guests;
-mod halt;
-mod held;
-mod inherited;
-mod inputs;
 mod inspect;
-mod instances;
-mod job_log;
-mod keys;
-mod lines;
-mod log_file;
-mod logging;
 mod manual;
 mod new;
 mod options;
-mod order;
-mod places;
-mod progress;
-mod pusher;
-mod readers;
-mod records;
-mod reporter;
-mod results;
-mod results_dir;
-mod resume;
-mod retry;
-mod roll;
+mod process;
 mod run;
-mod sayings;
-mod showing;
-mod signals;
-mod status;
-mod stdio;
-mod summary;
-mod tags;
-mod units;
-mod voice;
-mod walls;
+mod terminal;
+mod trusted_places;
 
 use std::borrow::Cow;
 use std::env;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process;
 
 use anyhow::{Context, anyhow};
 
-use exit::{Exit, Failure, OrExit};
+use command_line::{Cli, Command};
 use mpwasm::escape::{Untrusted, escape_bytes};
-use mpwasm_system::limit_names::limit_behind;
-use options::{Cli, Command};
-use stdio::Descriptor;
-use voice::Voice;
+use process::exit::{self, Exit, Failure, OrExit, one_line};
+use process::inherited;
+use terminal::stderr_writer::Voice;
+use terminal::stdio::{self, Descriptor};
 
 /// The whole command line. Threads that still run when it ends are left behind.
 pub fn main() -> ! {
@@ -77,17 +41,17 @@ pub fn main() -> ! {
         stdio::say(&one_line(&error));
         // What it was asked for can't be read without a stack.
         let is_exec = env::args_os().nth(1).is_some_and(|command| command == "exec");
-        process::exit(if is_exec { Exit::ExecFailed } else { Exit::Failed }.code());
+        std::process::exit(if is_exec { Exit::ExecFailed } else { Exit::Failed }.code());
     }
     let cli = Cli::read(env::args_os()).unwrap_or_else(|error| {
         show_usage_error(&error);
-        process::exit(exit::of_usage(&error, options::is_exec(env::args_os())))
+        std::process::exit(exit::of_usage(&error, command_line::is_exec(env::args_os())))
     });
     let exit = dispatch(cli).unwrap_or_else(|failure| {
         stdio::say(&one_line(&failure.error));
         failure.exit
     });
-    process::exit(exit.code())
+    std::process::exit(exit.code())
 }
 
 /// Prints what is wrong with the arguments, or the help that they ask for. An error quotes arguments, which may be names of
@@ -108,7 +72,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Exec(_) => Voice::apart().unwrap_or_default(),
         _ => Voice::default(),
     };
-    let guests = logging::begin(cli.verbose, cli.log_format, voice.clone());
+    let guests = terminal::logging::begin(cli.verbose, cli.log_format, voice.clone());
     match cli.command {
         Command::Run(args) => run::run(*args, guests),
         Command::Exec(args) => Ok(exec::exec(&args, &voice)),
@@ -145,30 +109,4 @@ fn new_guest(path: &Path) -> anyhow::Result<PathBuf> {
 fn print_path(path: &Path) -> Result<Exit, Failure> {
     stdio::answer(&[path.as_os_str().as_bytes(), b"\n"].concat())?;
     Ok(Exit::Success)
-}
-
-/// An error and its causes in one line, with the limit that may be behind it.
-fn one_line(error: &anyhow::Error) -> String {
-    let errno = error.chain().find_map(|cause| {
-        let of_pool = cause.downcast_ref().and_then(|error| match error {
-            mpwasm::Error::Io(error) | mpwasm::Error::Read { error, .. } => Some(error),
-            _ => None,
-        });
-        of_pool.or(cause.downcast_ref::<io::Error>())?.raw_os_error()
-    });
-    match errno.and_then(limit_behind) {
-        Some(limit) => format!("{error:#}; {limit}"),
-        None => format!("{error:#}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_told_with_its_causes() {
-        let error = anyhow!("cause").context("what was attempted");
-        assert_eq!(one_line(&error), "what was attempted: cause");
-    }
 }

@@ -5,9 +5,9 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::exit::{Exit, Failure, OrExit};
-use super::options::Cli;
-use super::stdio;
+use crate::command_line::Cli;
+use crate::process::exit::{Exit, Failure, OrExit};
+use crate::terminal::stdio;
 
 /// Prints a script for this shell.
 pub fn completions(shell: Shell) -> Result<Exit, Failure> {

@@ -1,0 +1,120 @@
+//! What the build of a guest crate reads and runs: native code, outside of every wall.
+//!
+//! cargo says where it builds and which crates are read from this machine. What it reads before that (its configuration, its
+//! own files) and the compilers are found in the same way as it finds them.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::build::{command, crate_directory, program, sysroot};
+use crate::process::exit::{Failure, OrExit};
+use crate::trusted_places::{self, TrustedPlace};
+use mpwasm::DirGrant;
+use mpwasm::escape::Untrusted;
+
+/// Refuses directories that tasks may change where that would change what a build of this crate reads or runs.
+///
+/// # Errors
+/// A usage error that names the directory and the place; or what is wrong with the crate.
+pub fn check(dirs: &[DirGrant], krate: &Path) -> Result<(), Failure> {
+    if !dirs.iter().any(trusted_places::may_be_changed) {
+        return Ok(());
+    }
+    let krate = crate_directory(krate).or_usage()?;
+    trusted_places::check(dirs, known(&krate))?;
+    // Only now may cargo have a look at it.
+    trusted_places::check(dirs, told_by_cargo(&krate).or_usage()?)
+}
+
+fn place(what: &'static str) -> impl Fn(PathBuf) -> TrustedPlace {
+    move |path| TrustedPlace {
+        what,
+        path,
+        way_out: "or build the crate before, with `mpwasm build`, and name the .wasm that it prints",
+    }
+}
+
+/// What can be known without cargo.
+fn known(krate: &Path) -> Vec<TrustedPlace> {
+    let mut all = vec![place("the crate to be built")(krate.to_owned())];
+    let configurations = krate.ancestors().map(|folder| folder.join(".cargo"));
+    all.extend(configurations.map(place("the configuration of cargo")));
+    let homes = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")].map(|(variable, folder)| {
+        let named = env::var_os(variable).filter(|value| !value.is_empty());
+        named
+            .map(PathBuf::from)
+            .or_else(|| env::home_dir().map(|home| home.join(folder)))
+    });
+    all.extend(
+        homes
+            .into_iter()
+            .flatten()
+            .map(place("a folder of cargo's or rustup's own")),
+    );
+    let programs = [("CARGO", "cargo"), ("RUSTC", "rustc")].map(|(variable, name)| program(variable, name));
+    let found = programs
+        .into_iter()
+        .filter_map(|program| match Path::new(&program).components().count() {
+            1 => trusted_places::in_path(&program),
+            _ => Some(program.into()),
+        });
+    all.extend(found.map(place("a program that builds the crate")));
+    all
+}
+
+/// What matters of the answer to `cargo metadata`.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+    build_directory: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    manifest_path: PathBuf,
+    /// Where it comes from, if not from this machine.
+    source: Option<String>,
+}
+
+fn told_by_cargo(krate: &Path) -> Result<Vec<TrustedPlace>> {
+    let shown = Untrusted::from(&krate);
+    let output = command(program("CARGO", "cargo"), krate)
+        .args(["metadata", "--format-version", "1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cargo cannot be asked what the build of {shown} reads"))?;
+    if !output.status.success() {
+        bail!("cargo does not say what the build of {shown} reads; its messages are above");
+    }
+    let metadata: Metadata = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("cargo does not say what the build of {shown} reads"))?;
+    let local = metadata
+        .packages
+        .iter()
+        .filter(|package| package.source.is_none());
+    let folders: BTreeSet<_> = local
+        .filter_map(|package| package.manifest_path.parent())
+        .collect();
+    let mut all: Vec<_> = folders
+        .into_iter()
+        .map(|folder| place("a crate that the build reads")(folder.to_owned()))
+        .collect();
+    let root = ["Cargo.toml", "Cargo.lock"].map(|file| metadata.workspace_root.join(file));
+    all.extend(root.map(place("the workspace of the crate to be built")));
+    let built = [Some(metadata.target_directory), metadata.build_directory];
+    all.extend(
+        built
+            .into_iter()
+            .flatten()
+            .map(place("the folder that cargo builds into")),
+    );
+    all.extend(sysroot(krate).ok().flatten().map(place("the compiler's folder")));
+    Ok(all)
+}

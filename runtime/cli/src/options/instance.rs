@@ -1,0 +1,97 @@
+//! The options of what `run` and `exec` give an instance of a guest: memory and fuel, how it is compiled, and grants.
+
+use std::env::{self, VarError};
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use mpwasm::{DirGrant, Grants, Settings, duration};
+
+use crate::options::units::size;
+
+/// What an instance may use, and what its compilation may.
+#[derive(Debug, Args)]
+pub struct Instances {
+    /// Cap of the linear memory of a task or command; growing past it fails in the guest.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
+    pub memory: u64,
+
+    /// Instruction budget of a task or command, counted deterministically [default: not counted].
+    #[arg(long, value_name = "N")]
+    pub fuel: Option<u64>,
+
+    /// Stack of a task or command: how deep its calls can be nested. (What a program keeps on a stack in its linear memory
+    /// is its linker's business.)
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1MiB")]
+    pub stack: u64,
+
+    /// Elements that each table of a guest may have: functions that are called through pointers, for the most part.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub max_table: u32,
+
+    /// Files that a task, or the command, can have open at once [default: 1024, or what `ulimit -Hn` leaves].
+    #[arg(long, value_name = "N")]
+    pub max_files: Option<u32>,
+
+    /// Let tasks, or the command, use this directory, as GUEST if that is given; with :ro only to look at it. Callbacks
+    /// get none. Repeatable.
+    #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = OsStringValueParser::new().try_map(DirGrant::parse))]
+    pub dir: Vec<DirGrant>,
+
+    /// Give each task, or the command, a scratch directory of this size, /tmp: in memory, and gone with the task.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub tmp: Option<u64>,
+
+    /// Set a variable of the environment of tasks, or of the command; they have no other. NAME alone passes on the value
+    /// that it has here. Repeatable.
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = variable)]
+    pub env: Vec<(String, String)>,
+
+    /// Longest time that the compilation of the guest may take.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    pub compile_timeout: Duration,
+
+    /// Compile the guest even if the cache has it, and leave the cache as it is.
+    #[arg(long)]
+    pub no_cache: bool,
+}
+
+impl Instances {
+    /// These settings with what an instance may use.
+    pub fn settings(&self, settings: Settings) -> Settings {
+        Settings {
+            memory: self.memory,
+            fuel: self.fuel,
+            stack: self.stack,
+            max_table: self.max_table,
+            max_files: self.max_files,
+            compile_timeout: self.compile_timeout,
+            grants: self.grants(),
+            ..settings
+        }
+    }
+
+    fn grants(&self) -> Grants {
+        Grants {
+            dirs: self.dir.clone(),
+            env: self.env.iter().cloned().collect(),
+            tmp: self.tmp,
+        }
+    }
+}
+
+/// Reads `NAME=VALUE`, or `NAME` for a variable of mpwasm's own environment.
+fn variable(text: &str) -> Result<(String, String), String> {
+    if text.is_empty() || text.contains('=') {
+        return Grants::variable(text);
+    }
+    match env::var(text) {
+        Ok(value) => Grants::variable(&format!("{text}={value}")),
+        Err(VarError::NotPresent) => Err(format!(
+            "{text} is not set in the environment of mpwasm: set it, or write {text}=VALUE"
+        )),
+        Err(VarError::NotUnicode(_)) => Err(format!(
+            "the value of {text} is not UTF-8, as guests' variables have to be"
+        )),
+    }
+}

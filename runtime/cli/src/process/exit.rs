@@ -1,0 +1,214 @@
+//! Exit codes, in one place (DESIGN.md section 3), and errors that know theirs.
+
+use std::{fmt, io};
+
+use mpwasm_system::limit_names::limit_behind;
+
+/// How mpwasm ends, as its exit code tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: every task and callback went well.
+    Success,
+    /// 1: some task or callback failed, the guest's `tasks` failed, or the run took too long.
+    TasksFailed,
+    /// 1, of `doctor`: a mandatory layer of the jail does not hold.
+    Unwell,
+    /// 2: wrong usage or a bad guest; nothing ran.
+    Usage,
+    /// 3: mpwasm itself failed.
+    Failed,
+    /// 129, 130 or 143: a signal ended the run.
+    Interrupted(Signal),
+    /// Of `exec`: the command's own exit code.
+    Command(i32),
+    /// 124, of `exec`: the command ran out of time.
+    TimedOut,
+    /// 125, of `exec`: mpwasm itself failed, or was used wrongly.
+    ExecFailed,
+    /// 126, of `exec`: a bad guest.
+    BadCommand,
+    /// 134, of `exec`: the command trapped, or what comes to the same.
+    Trapped,
+    /// 141: the reader of stdout or of the records' pipe left before all was written. It is the code of a program that
+    /// SIGPIPE ended.
+    Unread,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Success => 0,
+            Self::TasksFailed | Self::Unwell => 1,
+            Self::Usage => 2,
+            Self::Failed => 3,
+            Self::Interrupted(Signal::Hangup) => 129,
+            Self::Interrupted(Signal::Interrupt) => 130,
+            Self::Interrupted(Signal::Terminate) => 143,
+            Self::Command(code @ 0..=255) => code,
+            // A process has no such code. Its lowest bits may be those of success.
+            Self::Command(_) => 255,
+            Self::TimedOut => 124,
+            Self::ExecFailed => 125,
+            Self::BadCommand => 126,
+            Self::Trapped => 134,
+            Self::Unread => 141,
+        }
+    }
+}
+
+/// A signal that asks mpwasm to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGHUP.
+    Hangup,
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hangup => "SIGHUP",
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        })
+    }
+}
+
+/// An error, and the exit code that it leads to.
+#[derive(Debug)]
+pub struct Failure {
+    /// How mpwasm ends because of it.
+    pub exit: Exit,
+    /// What went wrong.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    /// Wrong usage or a bad guest.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            error: error.into(),
+        }
+    }
+
+    /// mpwasm itself failed.
+    pub fn internal(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            error: error.into(),
+        }
+    }
+
+    /// What came out of loading or inspecting a guest: the guest's fault, but for what says otherwise.
+    pub fn of_guest(error: mpwasm::Error) -> Self {
+        use mpwasm::Error;
+        match error {
+            Error::InitMissing
+            | Error::Jail { .. }
+            | Error::Start { .. }
+            | Error::Io(_)
+            | Error::TooManyGuests { .. }
+            | Error::Closed
+            | Error::PoolFailed { .. }
+            | Error::DispatcherDied { .. }
+            | Error::Report { .. } => Self::internal(error),
+            _ => Self::usage(error),
+        }
+    }
+}
+
+/// The exit code of a command line that could not be read, or that asked for help.
+pub fn of_usage(error: &clap::Error, is_exec: bool) -> i32 {
+    let exit = match error.exit_code() {
+        0 => Exit::Success,
+        // Not to be taken for a code of the command.
+        _ if is_exec => Exit::ExecFailed,
+        _ => Exit::Usage,
+    };
+    exit.code()
+}
+
+/// Says at the place where an error is passed on which exit code it means.
+pub trait OrExit<T> {
+    /// An error here is wrong usage: exit code 2.
+    fn or_usage(self) -> Result<T, Failure>;
+    /// An error here is mpwasm's: exit code 3.
+    fn or_internal(self) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_usage(self) -> Result<T, Failure> {
+        self.map_err(Failure::usage)
+    }
+
+    fn or_internal(self) -> Result<T, Failure> {
+        self.map_err(Failure::internal)
+    }
+}
+
+/// An error and its causes in one line, with the limit that may be behind it.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let errno = error.chain().find_map(|cause| {
+        let of_pool = cause.downcast_ref().and_then(|error| match error {
+            mpwasm::Error::Io(error) | mpwasm::Error::Read { error, .. } => Some(error),
+            _ => None,
+        });
+        of_pool.or(cause.downcast_ref::<io::Error>())?.raw_os_error()
+    });
+    match errno.and_then(limit_behind) {
+        Some(limit) => format!("{error:#}; {limit}"),
+        None => format!("{error:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn every_ending_has_the_code_that_the_contract_names() {
+        let endings = [
+            (Exit::Success, 0),
+            (Exit::TasksFailed, 1),
+            (Exit::Unwell, 1),
+            (Exit::Usage, 2),
+            (Exit::Failed, 3),
+            (Exit::Interrupted(Signal::Hangup), 129),
+            (Exit::Interrupted(Signal::Interrupt), 130),
+            (Exit::Interrupted(Signal::Terminate), 143),
+            (Exit::Command(0), 0),
+            (Exit::Command(255), 255),
+            (Exit::Command(256), 255),
+            (Exit::Command(-1), 255),
+            (Exit::TimedOut, 124),
+            (Exit::ExecFailed, 125),
+            (Exit::BadCommand, 126),
+            (Exit::Trapped, 134),
+            (Exit::Unread, 141),
+        ];
+        for (exit, code) in endings {
+            assert_eq!(exit.code(), code, "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_cannot_be_loaded_is_a_usage_error_and_a_dead_dispatcher_is_not() {
+        let bad = mpwasm::Error::InvalidArgs("x".into());
+        assert_eq!(Failure::of_guest(bad).exit, Exit::Usage);
+        let dead = mpwasm::Error::DispatcherDied("signal 9".into());
+        assert_eq!(Failure::of_guest(dead).exit, Exit::Failed);
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let error = anyhow!("cause").context("what was attempted");
+        assert_eq!(one_line(&error), "what was attempted: cause");
+    }
+}

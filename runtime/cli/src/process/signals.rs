@@ -1,0 +1,94 @@
+//! SIGINT, SIGTERM, SIGHUP, SIGUSR1 and what stops a process as events. What they mean for a run is decided in `ending.rs`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal as Number, raise, sigaction};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use crate::process::exit::Signal;
+use crate::process::inherited::is_ignored;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The end of the run.
+    End(Signal),
+    /// To be told what it is doing.
+    Status,
+    /// To stop: this process stops when the call returns.
+    Stop,
+    /// SIGCONT, after the process was stopped for this time.
+    Continue(Duration),
+}
+
+/// Signals by which a terminal stops a process: for Ctrl-Z, and for a read or write in the background.
+const STOPS: [Number; 3] = [Number::SIGTSTP, Number::SIGTTIN, Number::SIGTTOU];
+
+/// Takes the signals over for the rest of the process's life. `on_signal` is called once for each, on a thread of its
+/// own, so it may block, but it must not write to a terminal. SIGHUP and the signals that stop stay ignored where they
+/// were when this process started, as `nohup` leaves them.
+pub fn listen(mut on_signal: impl FnMut(Wish) + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
+    let stops: Vec<Number> = STOPS
+        .into_iter()
+        .filter(|&signal| !is_ignored(signal as i32))
+        .collect();
+    for &signal in &stops {
+        signals.add_signal(signal as i32)?;
+    }
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        let stop_of = |number| stops.iter().copied().find(|&stop| stop as i32 == number);
+        loop {
+            let mut due: VecDeque<i32> = signals.wait().collect();
+            while let Some(number) = due.pop_front() {
+                let wish = match number {
+                    SIGHUP => Wish::End(Signal::Hangup),
+                    SIGINT => Wish::End(Signal::Interrupt),
+                    SIGUSR1 => Wish::Status,
+                    _ => match stop_of(number) {
+                        Some(stop) => {
+                            on_signal(Wish::Stop);
+                            let stopped = stop_by(stop, &stops, || due.extend(signals.pending()));
+                            // A second Ctrl-Z, or a read that was tried again, before this process had stopped.
+                            due.retain(|&number| stop_of(number).is_none());
+                            Wish::Continue(stopped)
+                        }
+                        None => Wish::End(Signal::Terminate),
+                    },
+                };
+                on_signal(wish);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Does what this signal does by default: stops this process, unless nobody could continue it. Returns how long it was
+/// stopped. `collect` is called when it goes on, before the handlers of the signals that stop are back.
+fn stop_by(signal: Number, stops: &[Number], collect: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    let ours: Vec<_> = stops
+        .iter()
+        .map(|&stop| {
+            // SAFETY: the default action runs no code of this process.
+            (stop, unsafe { sigaction(stop, &default) })
+        })
+        .collect();
+    let _ = raise(signal);
+    collect();
+    for (stop, ours) in ours {
+        if let Ok(ours) = ours {
+            // SAFETY: it is the handler that was there before.
+            let _ = unsafe { sigaction(stop, &ours) };
+        }
+    }
+    started.elapsed()
+}

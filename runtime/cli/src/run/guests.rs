@@ -1,0 +1,226 @@
+//! The guests of a run: as they were named, and by which names task lines may name them.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, bail};
+use mpwasm::escape::Untrusted;
+use mpwasm::{Guest, Pool, Rejected, Task, TaskLine};
+
+use crate::command_line::Building;
+use crate::process::exit::{Failure, OrExit};
+use crate::run::input::feed::has_ended;
+use crate::run::output::job_log::guest_number;
+
+/// A guest as the command line names it.
+#[derive(Debug)]
+pub struct Named {
+    /// By which names a task line may mean it: as it was given, its file's name, that without the ending.
+    names: Vec<String>,
+    /// Its module.
+    module: PathBuf,
+    /// The model of tasks that name none.
+    model: Option<String>,
+}
+
+impl Named {
+    /// Splits `GUEST[#MODEL]`, and builds a crate.
+    pub fn find(given: &OsString, building: &Building) -> Result<Self, Failure> {
+        let (path, model) = split_model(given).or_usage()?;
+        let module = building.module(&path)?;
+        let text = |name: &OsStr| name.to_string_lossy().into_owned();
+        let mut names = vec![text(given), text(path.as_os_str())];
+        names.extend(path.file_name().map(text));
+        names.extend(path.file_stem().map(text));
+        names.dedup();
+        Ok(Self { names, module, model })
+    }
+}
+
+/// The crate directories among guests as the command line names them.
+pub fn crates(given: &[OsString]) -> impl Iterator<Item = PathBuf> {
+    let paths = given.iter().filter_map(|guest| split_model(guest).ok());
+    paths.map(|(path, _)| path).filter(|path| path.is_dir())
+}
+
+/// Splits `GUEST[#MODEL]`. What exists in the file system wins over a `#`, the longest such path over the others.
+fn split_model(guest: &OsStr) -> anyhow::Result<(PathBuf, Option<String>)> {
+    if Path::new(guest).exists() {
+        return Ok((guest.into(), None));
+    }
+    let bytes = guest.as_bytes();
+    let hashes = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'#');
+    for (at, _) in hashes {
+        let path = Path::new(OsStr::from_bytes(&bytes[..at]));
+        if !path.exists() {
+            continue;
+        }
+        return match str::from_utf8(&bytes[at + 1..]) {
+            Ok("") => bail!("no model is named after the # of {}", Untrusted::from(guest)),
+            Ok(model) => Ok((path.to_owned(), Some(model.to_owned()))),
+            Err(_) => bail!("the model named after the # is not UTF-8"),
+        };
+    }
+    bail!("no such guest: {}", Untrusted::from(guest))
+}
+
+/// A guest that the pool has loaded.
+#[derive(Debug)]
+pub struct Loaded {
+    names: Vec<String>,
+    /// The guest.
+    pub guest: Guest,
+    /// The model of tasks that name none, where the command line says which.
+    pub model: Option<String>,
+}
+
+/// All guests of a run, at least one.
+#[derive(Debug)]
+pub struct Guests(Vec<Loaded>);
+
+impl Guests {
+    /// Loads them all, so that a bad one is refused before anything runs. `None` when the pool has ended meanwhile.
+    /// All failures are a guest's or mpwasm's own.
+    pub fn load(named: Vec<Named>, pool: &Pool) -> Result<Option<Self>, Failure> {
+        let mut all = Vec::new();
+        for Named { names, module, model } in named {
+            let guest = match pool.load(&module) {
+                Ok(guest) => guest,
+                Err(error) if has_ended(&error) => return Ok(None),
+                Err(error) => return Err(Failure::of_guest(error)),
+            };
+            if let Some(name) = &model {
+                guest
+                    .model(name)
+                    .map_err(|why| Failure::usage(anyhow!("{}: {why}", names[0])))?;
+            }
+            all.push(Loaded { names, guest, model });
+        }
+        Ok(Some(Self(all)))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Loaded] {
+        &self.0
+    }
+
+    /// The hash of the first.
+    pub fn first(&self) -> [u8; 32] {
+        *self.0[0].guest.hash()
+    }
+
+    /// All of them, as a log names them.
+    pub fn numbers(&self) -> Vec<u64> {
+        self.0.iter().map(|one| guest_number(one.guest.hash())).collect()
+    }
+
+    /// The only one; `None` when there are several.
+    pub fn only(&self) -> Option<&Loaded> {
+        match &self.0[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// By which name a task line can mean a guest with this hash, whatever others are called; `None` when there are not
+    /// several.
+    pub fn line_names(&self) -> Option<HashMap<[u8; 32], String>> {
+        let name = |one: &Loaded| (*one.guest.hash(), one.names[0].clone());
+        match self.only() {
+            Some(_) => None,
+            None => Some(self.0.iter().map(name).collect()),
+        }
+    }
+
+    /// The one that a task line means.
+    fn meant(&self, name: Option<&str>) -> Result<&Loaded, String> {
+        let list = |found: &[&Loaded]| {
+            let names: Vec<_> = found.iter().map(|one| format!("`{}`", one.names[0])).collect();
+            names.join(", ")
+        };
+        let all: Vec<_> = self.0.iter().collect();
+        let Some(name) = name else {
+            return self
+                .only()
+                .ok_or_else(|| format!("it names no `guest`, and there are {}", list(&all)));
+        };
+        // What the user wrote means that guest, whatever others are called.
+        if let Some(exactly) = self.0.iter().find(|one| one.names[0] == name) {
+            return Ok(exactly);
+        }
+        let found: Vec<_> = self
+            .0
+            .iter()
+            .filter(|one| one.names.iter().any(|known| known == name))
+            .collect();
+        match found[..] {
+            [one] => Ok(one),
+            [] => Err(format!("there is no guest `{name}`; there are {}", list(&all))),
+            _ => Err(format!("the guest `{name}` could be {}", list(&found))),
+        }
+    }
+
+    /// The task that a line asks for, or why it is none.
+    pub fn task(&self, line: TaskLine) -> Result<Task, Rejected> {
+        let rejected = |message: String, line: TaskLine, model: &str| Rejected {
+            key: line.key,
+            model: line.model.unwrap_or_else(|| model.to_owned()),
+            args: Some(line.args),
+            message,
+        };
+        let one = match self.meant(line.guest.as_deref()) {
+            Ok(one) => one,
+            Err(message) => return Err(rejected(message, line, "")),
+        };
+        let model = one.model.as_deref().unwrap_or_default();
+        one.guest
+            .line_task(&line, model)
+            .map_err(|error| rejected(error.to_string(), line, model))
+    }
+
+    /// What is said of a line that can't be read at all: of which model it would have been.
+    pub fn rejected(&self, message: String) -> Rejected {
+        let model = self.only().and_then(|one| one.model.clone());
+        Rejected {
+            key: None,
+            model: model.unwrap_or_default(),
+            args: None,
+            message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_existing_file_wins_over_a_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let split = |name: &str| split_model(path(name).as_os_str());
+        fs::write(path("g.wasm"), "").unwrap();
+        fs::write(path("g.wasm#A"), "").unwrap();
+        assert_eq!(split("g.wasm").unwrap(), (path("g.wasm"), None));
+        assert_eq!(split("g.wasm#A").unwrap(), (path("g.wasm#A"), None));
+        assert_eq!(split("g.wasm#B").unwrap(), (path("g.wasm"), Some("B".into())));
+        assert_eq!(split("g.wasm#A#B").unwrap(), (path("g.wasm#A"), Some("B".into())));
+        assert_eq!(split("g.wasm#C#D").unwrap(), (path("g.wasm"), Some("C#D".into())));
+        assert!(
+            split("g.wasm#")
+                .unwrap_err()
+                .to_string()
+                .contains("no model is named")
+        );
+        assert!(
+            split("h.wasm#A")
+                .unwrap_err()
+                .to_string()
+                .contains("no such guest")
+        );
+    }
+}

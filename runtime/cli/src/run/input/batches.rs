@@ -1,0 +1,367 @@
+//! Makes tasks of lines, and of combinations of inputs, in batches.
+//!
+//! Where lines come from and what tasks are pushed to is in `feed.rs`.
+
+use std::io::{self, Read};
+use std::mem;
+
+use mpwasm::{Rejected, TaskLine};
+
+use crate::run::input::lines::{Line, Lines};
+use crate::run::input::options::{Form, Inputting, input};
+
+/// Most tasks that are pushed with one call.
+const BATCH_TASKS: usize = 1024;
+/// Most bytes of task lines that are pushed with one call.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// What lines become: tasks of the pool, or something that a test can look at.
+pub trait Sink {
+    type Item;
+    type Error;
+    /// What becomes of a line's task. `input` is the line, where that is an input.
+    fn task(&mut self, line: TaskLine, input: Option<&str>) -> Result<Self::Item, Rejected>;
+    /// What becomes of a line that is none.
+    fn rejected(&mut self, message: String) -> Rejected;
+    /// What becomes of it then.
+    fn reject(&self, rejected: Rejected) -> Self::Item;
+    /// Takes them.
+    fn push(&mut self, items: Vec<Self::Item>) -> Result<(), Self::Error>;
+}
+
+/// Why feeding lines ended before the lines did.
+#[derive(Debug)]
+pub enum FeedError<E> {
+    /// They can't be read.
+    Read(io::Error),
+    /// Their tasks can't be pushed.
+    Push(E),
+}
+
+/// Gathers what is to be pushed with one call.
+struct Batch<'a, S: Sink> {
+    sink: &'a mut S,
+    items: Vec<S::Item>,
+    bytes: usize,
+}
+
+impl<'a, S: Sink> Batch<'a, S> {
+    fn new(sink: &'a mut S) -> Self {
+        Self {
+            sink,
+            items: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Adds a task, or a line that is not one. `place` says where it stood.
+    fn add(
+        &mut self,
+        task: Result<S::Item, Rejected>,
+        bytes: usize,
+        place: impl FnOnce() -> String,
+    ) -> Result<(), S::Error> {
+        self.items.push(task.unwrap_or_else(|mut rejected| {
+            rejected.message = format!("{}: {}", place(), rejected.message);
+            self.sink.reject(rejected)
+        }));
+        self.bytes += bytes;
+        if self.items.len() >= BATCH_TASKS || self.bytes >= BATCH_BYTES {
+            self.push()?;
+        }
+        Ok(())
+    }
+
+    /// Adds the tasks for an input of the first list, which stands in this place.
+    fn add_input(
+        &mut self,
+        inputs: &Inputting,
+        at: u64,
+        first: &str,
+        place: impl Fn() -> String,
+    ) -> Result<(), S::Error> {
+        for combination in inputs.others.of(at, first) {
+            let mut bytes = combination.iter().map(|input| input.len()).sum();
+            let task = match inputs.template.task(&combination) {
+                Ok(line) => {
+                    bytes += line.stdin.as_ref().map_or(0, Vec::len);
+                    self.sink.task(line, Some(&combination.join(" ")))
+                }
+                Err(why) => Err(self.sink.rejected(why)),
+            };
+            self.add(task, bytes, &place)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self) -> Result<(), S::Error> {
+        self.bytes = 0;
+        match mem::take(&mut self.items) {
+            none if none.is_empty() => Ok(()),
+            items => self.sink.push(items),
+        }
+    }
+}
+
+/// Pushes all combinations of inputs from the command line.
+pub fn feed_combined<S: Sink>(first: &[String], inputs: &Inputting, sink: &mut S) -> Result<(), S::Error> {
+    let mut batch = Batch::new(sink);
+    for (at, input) in (0..inputs.others.most()).zip(first) {
+        batch.add_input(inputs, at, input, || format!("with the input {input:?}"))?;
+    }
+    batch.push()
+}
+
+/// Whether a stream that begins so is UTF-16, by its byte-order mark.
+fn is_utf16(first_line: &[u8]) -> bool {
+    first_line.starts_with(b"\xff\xfe") || first_line.starts_with(b"\xfe\xff")
+}
+
+/// Pushes what the lines say, in their order: many with one call when they are at hand, but never waiting for more
+/// input while something is.
+pub fn feed_lines<S: Sink>(
+    lines: &mut Lines<impl Read>,
+    name: &str,
+    form: &Form,
+    sink: &mut S,
+) -> Result<(), FeedError<S::Error>> {
+    let mut batch = Batch::new(sink);
+    loop {
+        while let Some((number, line)) = lines.next_at_hand() {
+            if feed_line(&mut batch, (number, line), name, form).map_err(FeedError::Push)? == Then::End {
+                return batch.push().map_err(FeedError::Push);
+            }
+        }
+        batch.push().map_err(FeedError::Push)?;
+        if !lines.read_more().map_err(FeedError::Read)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether lines after this one are of use.
+#[derive(PartialEq, Eq)]
+enum Then {
+    GoOn,
+    /// No further line has a combination: the lists that are linked with the lines have ended.
+    End,
+}
+
+/// Adds what a line says.
+fn feed_line<S: Sink>(
+    batch: &mut Batch<'_, S>,
+    (number, line): (u64, Line<'_>),
+    name: &str,
+    form: &Form,
+) -> Result<Then, S::Error> {
+    let noun = match form {
+        Form::Input(inputs) if inputs.null => "input",
+        _ => "line",
+    };
+    let place = || format!("{noun} {number} of {name}");
+    let bytes = match &line {
+        Line::Bytes(line) => line.len(),
+        Line::TooLong => 0,
+    };
+    let text = match line {
+        Line::Bytes(line) if number == 1 && is_utf16(line) => {
+            Err("it begins with the byte-order mark of UTF-16: tasks have to be UTF-8".into())
+        }
+        Line::Bytes(line) => Ok(line),
+        Line::TooLong => Err("longer than --max-args allows".into()),
+    };
+    let bad = match (form, text) {
+        (Form::Input(inputs), _) if number > inputs.others.most() => return Ok(Then::End),
+        (Form::Input(inputs), Ok(line)) => match input(line, inputs.null) {
+            Ok(first) => {
+                batch.add_input(inputs, number - 1, first, place)?;
+                return Ok(Then::GoOn);
+            }
+            Err(why) => why,
+        },
+        (Form::Task, Ok(line)) => match TaskLine::parse(line) {
+            Ok(None) => return Ok(Then::GoOn),
+            Ok(Some(line)) => {
+                let task = batch.sink.task(line, None);
+                batch.add(task, bytes, place)?;
+                return Ok(Then::GoOn);
+            }
+            Err(why) => why,
+        },
+        (_, Err(why)) => why,
+    };
+    let rejected = batch.sink.rejected(bad);
+    batch.add(Err(rejected), bytes, place)?;
+    Ok(Then::GoOn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::input::combinations::{Combinations, List};
+    use crate::run::input::options::Template;
+
+    /// Writes down what happens. It accepts args of one digit.
+    #[derive(Default)]
+    struct Diary {
+        entries: Vec<String>,
+        closed_after: Option<usize>,
+    }
+
+    impl Sink for Diary {
+        type Item = String;
+        type Error = &'static str;
+
+        fn task(&mut self, line: TaskLine, input: Option<&str>) -> Result<String, Rejected> {
+            if line.args.get().len() == 3 || input.is_some() {
+                let model = line.model.unwrap_or_default();
+                return Ok(format!("{model}{}{}", line.args, input.unwrap_or_default()));
+            }
+            Err(self.rejected("no".into()))
+        }
+
+        fn rejected(&mut self, message: String) -> Rejected {
+            Rejected {
+                message,
+                ..Rejected::default()
+            }
+        }
+
+        fn reject(&self, rejected: Rejected) -> String {
+            format!("({})", rejected.message)
+        }
+
+        fn push(&mut self, items: Vec<String>) -> Result<(), &'static str> {
+            if self.closed_after == Some(self.entries.len()) {
+                return Err("closed");
+            }
+            self.entries.push(items.join(" "));
+            Ok(())
+        }
+    }
+
+    fn fed(input: impl Read, form: &Form) -> Vec<String> {
+        let mut diary = Diary::default();
+        feed_lines(&mut Lines::new(input, 1000), "f", form, &mut diary).unwrap();
+        diary.entries
+    }
+
+    fn inputs(words: &[&str], others: Vec<List>) -> Form {
+        let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+        let others = Combinations::new(others);
+        Form::Input(Inputting {
+            template: Template::arg(&words, others.lists()),
+            others,
+            null: false,
+        })
+    }
+
+    #[test]
+    fn each_line_is_combined_with_other_lists_and_a_linked_list_ends_the_lines() {
+        let list = |linked, inputs: &[&str]| List {
+            linked,
+            inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
+        };
+        let form = inputs(&["{2}{1}"], vec![list(false, &["x", "y"])]);
+        assert_eq!(
+            fed(&b"a\nb\n"[..], &form),
+            [r#"["xa"]a x ["ya"]a y ["xb"]b x ["yb"]b y"#]
+        );
+        let form = inputs(&[], vec![list(true, &["x", "y"])]);
+        let endless = io::repeat(b'\n');
+        assert_eq!(fed(endless, &form), [r#"["","x"] x ["","y"] y"#]);
+    }
+
+    #[test]
+    fn lines_at_hand_are_pushed_together_and_bad_ones_keep_their_place() {
+        let input = "[1]\n\n{\"args\":[2],\"model\":\"M\"}\r\nbad\n[3]\n{\"args\":[44]}\n[5]";
+        let what = "neither a JSON array of args nor an object with `args`";
+        assert_eq!(
+            fed(input.as_bytes(), &Form::Task).join(" "),
+            format!("[1] M[2] (line 4 of f: {what}) [3] (line 6 of f: no) [5]")
+        );
+    }
+
+    #[test]
+    fn an_input_is_a_line_as_it_stands() {
+        let form = inputs(&["-x"], Vec::new());
+        let entries = fed(&b"a b\r\n\n[1]\n\xff\n"[..], &form);
+        assert_eq!(
+            entries,
+            [r#"["-x","a b"]a b ["-x",""] ["-x","[1]"][1] (line 4 of f: not UTF-8 at byte 1)"#]
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_rejected_and_the_next_one_runs() {
+        let long = format!("[{}]\n[1]\n", "1".repeat(100_000));
+        assert_eq!(
+            fed(long.as_bytes(), &Form::Task).join(" "),
+            "(line 1 of f: longer than --max-args allows) [1]"
+        );
+    }
+
+    #[test]
+    fn batches_are_bounded() {
+        let many = "[1]\n".repeat(3000);
+        let pushes: Vec<usize> = fed(many.as_bytes(), &Form::Task)
+            .iter()
+            .map(|push| push.matches("[1]").count())
+            .collect();
+        assert_eq!(pushes, [1024, 1024, 952]);
+    }
+
+    #[test]
+    fn what_is_there_is_pushed_before_more_input_is_waited_for() {
+        /// One line per read; each read looks at how much was pushed before it.
+        struct OneByOne<'a>(&'a std::cell::Cell<usize>, usize);
+        impl Read for OneByOne<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                assert_eq!(self.0.get(), self.1, "all lines so far were pushed");
+                if self.1 == 3 {
+                    return Ok(0);
+                }
+                self.1 += 1;
+                buffer[..4].copy_from_slice(b"[1]\n");
+                Ok(4)
+            }
+        }
+        struct Counter<'a>(&'a std::cell::Cell<usize>);
+        impl Sink for Counter<'_> {
+            type Item = ();
+            type Error = ();
+            fn task(&mut self, _: TaskLine, _: Option<&str>) -> Result<(), Rejected> {
+                Ok(())
+            }
+            fn rejected(&mut self, _: String) -> Rejected {
+                unreachable!("all lines are tasks")
+            }
+            fn reject(&self, _: Rejected) {}
+            fn push(&mut self, items: Vec<()>) -> Result<(), ()> {
+                self.0.set(self.0.get() + items.len());
+                Ok(())
+            }
+        }
+        let pushed = std::cell::Cell::new(0);
+        let mut lines = Lines::new(OneByOne(&pushed, 0), 1000);
+        feed_lines(&mut lines, "f", &Form::Task, &mut Counter(&pushed)).unwrap();
+        assert_eq!(pushed.get(), 3);
+    }
+
+    #[test]
+    fn a_closed_pool_ends_the_feeding() {
+        let mut diary = Diary {
+            closed_after: Some(1),
+            ..Diary::default()
+        };
+        let many = "[1]\n".repeat(2000);
+        let result = feed_lines(
+            &mut Lines::new(many.as_bytes(), 1000),
+            "f",
+            &Form::Task,
+            &mut diary,
+        );
+        assert!(matches!(result, Err(FeedError::Push("closed"))), "{result:?}");
+        assert_eq!(diary.entries.len(), 1);
+    }
+}

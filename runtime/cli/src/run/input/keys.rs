@@ -1,0 +1,115 @@
+//! The keys of a run's tasks: each may come once, as `--resume` knows tasks by them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
+
+use mpwasm::settings::{MAX_DISPLAYED_NAME, MAX_KEYS};
+
+use crate::terminal::stdio;
+
+/// The keys of the tasks so far, as hashes. A key takes 30 to 60 bytes, however long it is.
+#[derive(Debug)]
+pub struct Keys {
+    /// The position of the task with the key of this hash. 128 bits of keyed hashes: two keys with the same hash
+    /// cannot be chosen, and come by chance once in 10^25 runs.
+    seen: HashMap<[u64; 2], u64>,
+    hashes: [RandomState; 2],
+    most: usize,
+    /// The position of the next task.
+    position: u64,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self::remembering(MAX_KEYS)
+    }
+}
+
+impl Keys {
+    fn remembering(most: usize) -> Self {
+        Self {
+            seen: HashMap::new(),
+            hashes: [RandomState::new(), RandomState::new()],
+            most,
+            position: 0,
+        }
+    }
+
+    /// Notes the key of the next task or invalid line. An empty key counts as none.
+    ///
+    /// # Errors
+    /// When an earlier task has the same key. The message names both tasks.
+    pub fn note(&mut self, key: Option<&str>) -> Result<(), String> {
+        let position = self.position;
+        self.position += 1;
+        let Some(key) = key.filter(|key| !key.is_empty()) else {
+            return Ok(());
+        };
+        let hash = [self.hashes[0].hash_one(key), self.hashes[1].hash_one(key)];
+        let count = self.seen.len();
+        match self.seen.entry(hash) {
+            Entry::Occupied(first) => {
+                let mut shown: String = key.chars().take(MAX_DISPLAYED_NAME).collect();
+                if shown.len() < key.len() {
+                    shown.push('\u{2026}');
+                }
+                Err(format!(
+                    "the key {shown:?} of task {position} is that of task {} already: keys have to differ",
+                    first.get()
+                ))
+            }
+            Entry::Vacant(_) if count >= self.most => Ok(()),
+            Entry::Vacant(place) => {
+                place.insert(position);
+                if count + 1 == self.most {
+                    stdio::say(&format!(
+                        "warning: {} tasks have keys; whether later keys differ from them is not checked any more",
+                        self.most
+                    ));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_once_and_no_key_as_often_as_one_likes() {
+        let mut keys = Keys::default();
+        for key in [None, Some("a"), Some(""), None, Some(""), Some("b")] {
+            keys.note(key).unwrap();
+        }
+        let why = keys.note(Some("a")).unwrap_err();
+        assert_eq!(
+            why,
+            "the key \"a\" of task 6 is that of task 1 already: keys have to differ"
+        );
+        keys.note(Some("c")).unwrap();
+        assert!(keys.note(Some("a")).is_err(), "each time");
+        let long = "\u{1b}".repeat(100);
+        keys.note(Some(&long)).unwrap();
+        let why = keys.note(Some(&long)).unwrap_err();
+        assert!(
+            why.contains("of task 10 is that of task 9") && why.len() < 700,
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn keys_take_bounded_memory() {
+        let mut keys = Keys::remembering(2);
+        for key in ["a", "b", "c", "c"] {
+            keys.note(Some(key)).unwrap();
+        }
+        assert!(
+            keys.note(Some("b")).is_err(),
+            "those that are remembered are compared"
+        );
+        assert_eq!(keys.seen.len(), 2);
+    }
+}

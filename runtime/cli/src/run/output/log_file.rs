@@ -1,0 +1,333 @@
+//! Opens the place of `--results`: a file of this user's own, or what records can only flow into.
+//!
+//! The last part of the path is never followed where it is a link, and a file is looked at before it is opened: to open a
+//! device may already do something. What was made for this process, as `/dev/stdout` and `/dev/fd/63` are, is not opened
+//! anew: it is the descriptor itself.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, open, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, major, minor};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// The place of `--results`, open.
+pub enum Destination {
+    /// A regular file of this user's.
+    File(LogFile),
+    /// A descriptor that this process was started with, a FIFO, or one of the usual devices.
+    Stream(File),
+}
+
+/// A regular file, with the folder that it is in: whatever becomes of the folder's path, it stays this one.
+pub struct LogFile {
+    file: File,
+    folder: OwnedFd,
+    name: OsString,
+    path: PathBuf,
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenFor {
+    /// To write records.
+    Write,
+    /// To read those that are there, too.
+    ReadWrite,
+}
+
+/// Flags with which all files are opened. O_APPEND: writes go to the end, also when another process writes.
+const FLAGS: OFlag = OFlag::O_APPEND.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY);
+
+/// Opens the place, and makes a file where there is nothing. What is there stays as it is.
+pub fn open_destination(path: &Path, how: OpenFor) -> Result<Destination> {
+    if let Some(number) = descriptor_number(path) {
+        return duplicate(number).map(Destination::Stream);
+    }
+    let (folder, name) = split(path)?;
+    let flags = FLAGS
+        | match how {
+            OpenFor::Write => OFlag::O_WRONLY,
+            OpenFor::ReadWrite => OFlag::O_RDWR,
+        };
+    let make = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+    let is_new = openat(&folder, name, make, Mode::from_bits_truncate(0o666));
+    let fd = match is_new {
+        Err(Errno::EEXIST) => {
+            let found = openat(
+                &folder,
+                name,
+                OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            )?;
+            let is_stream = check(&fstat(&found)?)?;
+            // What was looked at, and nothing that has taken its name since.
+            let fd = open(
+                &*format!("/proc/self/fd/{}", found.as_raw_fd()),
+                flags,
+                Mode::empty(),
+            )?;
+            if is_stream {
+                return Ok(Destination::Stream(fd.into()));
+            }
+            fd
+        }
+        result => result?,
+    };
+    Ok(Destination::File(LogFile {
+        file: fd.into(),
+        folder,
+        name: name.to_owned(),
+        path: path.to_owned(),
+    }))
+}
+
+/// The folder of a path, open, and the name in it.
+fn split(path: &Path) -> Result<(OwnedFd, &OsStr)> {
+    let name = path.file_name().context("it names no file")?;
+    if path.as_os_str().as_bytes().ends_with(b"/") {
+        bail!("it names a folder");
+    }
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok((openat(AT_FDCWD, folder, flags, Mode::empty())?, name))
+}
+
+/// Whether what is there is a stream, and no regular file. An error for what it must not be.
+fn check(found: &FileStat) -> Result<bool> {
+    let is_ours = found.st_uid == nix::unistd::geteuid().as_raw();
+    let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
+    match kind {
+        SFlag::S_IFLNK => bail!("it is a symbolic link: name the file itself, which may have to be replaced"),
+        SFlag::S_IFREG | SFlag::S_IFIFO if !is_ours => {
+            bail!("it belongs to another user: name a file of your own, or one that is not there yet")
+        }
+        SFlag::S_IFREG => Ok(false),
+        SFlag::S_IFIFO => Ok(true),
+        SFlag::S_IFCHR if is_usual(found) => Ok(true),
+        SFlag::S_IFCHR | SFlag::S_IFBLK => {
+            bail!("it is a device: of these, records are written to /dev/null and terminals only")
+        }
+        SFlag::S_IFDIR => bail!("it is a folder"),
+        _ => bail!("it is no file"),
+    }
+}
+
+/// Whether a character device is one that people write output to: `/dev/null`, `/dev/full` and terminals.
+fn is_usual(device: &FileStat) -> bool {
+    // The kernel's Documentation/admin-guide/devices.txt has these numbers.
+    match (major(device.st_rdev), minor(device.st_rdev)) {
+        (1, minor) => [3, 7].contains(&minor),
+        (4, minor) => minor < 64, // virtual consoles; those above are serial lines
+        (5, minor) => minor == 0,
+        (136..=143, _) => true, // pseudo-terminals
+        _ => false,
+    }
+}
+
+/// The number of a descriptor of this process, if the path is a name of one.
+fn descriptor_number(path: &Path) -> Option<i32> {
+    let path: PathBuf = path.components().collect();
+    match path.to_str()? {
+        "/dev/stdin" => return Some(0),
+        "/dev/stdout" => return Some(1),
+        "/dev/stderr" => return Some(2),
+        _ => {}
+    }
+    let number = path
+        .strip_prefix("/dev/fd")
+        .or_else(|_| path.strip_prefix("/proc/self/fd"));
+    let number = number.ok()?.to_str()?;
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| number.parse().ok()).flatten()
+}
+
+/// Whether a path is a name of a descriptor that this process was started with.
+pub fn is_descriptor(path: &Path) -> bool {
+    descriptor_number(path).is_some()
+}
+
+fn duplicate(number: i32) -> Result<File> {
+    // SAFETY: the call takes two numbers, and its result is a new descriptor that has no other owner.
+    let file = unsafe {
+        let copy = libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3);
+        Errno::result(copy).map(|copy| File::from_raw_fd(copy))?
+    };
+    let mode = OFlag::from_bits_truncate(fcntl(&file, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
+    if mode == OFlag::O_RDONLY {
+        bail!("it is not open for writing");
+    }
+    Ok(file)
+}
+
+impl LogFile {
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The path under which it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file alone.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    /// Puts what `write` writes into a new file in the place of this one, and returns it: until it is whole, the old one
+    /// stands.
+    ///
+    /// # Errors
+    /// When another process has replaced the file, or it can't be written.
+    pub fn replace(&self, write: impl FnOnce(&File) -> Result<()>) -> Result<File> {
+        let folder = self.folder.as_fd();
+        let ours = fstat(&self.file)?;
+        // A file that another process has put in its place meanwhile is not overwritten.
+        let there = fstatat(
+            folder,
+            self.name.as_os_str(),
+            nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
+        )?;
+        if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino) {
+            bail!("somebody has replaced it");
+        }
+        let name = format!(".mpwasm-{:016x}.new", rand::random::<u64>());
+        let flags = FLAGS | OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let copy = File::from(openat(folder, &*name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        let replace = || {
+            fchmod(&copy, Mode::from_bits_truncate(ours.st_mode & 0o777))?;
+            write(&copy)?;
+            copy.sync_all()?;
+            crate::run::output::results::lock(&copy)?;
+            Ok(renameat(folder, &*name, folder, self.name.as_os_str())?)
+        };
+        if let Err(error) = replace() {
+            let _ = unlinkat(folder, &*name, UnlinkatFlags::NoRemoveDir);
+            return Err(error);
+        }
+        flush_folder(folder)?;
+        Ok(copy)
+    }
+}
+
+/// Writes the names in a folder to the disk.
+fn flush_folder(folder: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    File::from(openat(folder, ".", flags, Mode::empty())?).sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        match open_destination(path, OpenFor::Write) {
+            Ok(_) => panic!("{} was opened", path.display()),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn a_file_is_made_or_written_to_at_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        for expected in ["x", "xx"] {
+            let Ok(Destination::File(file)) = open_destination(&path, OpenFor::Write) else {
+                panic!("it is a file");
+            };
+            file.file().write_all(b"x").unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn no_link_is_followed_and_no_odd_file_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), "text").unwrap();
+        symlink("file", path("link")).unwrap();
+        symlink("nothing", path("dangling")).unwrap();
+        symlink("/dev/null", path("to a device")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        for (name, why) in [
+            ("link", "symbolic link"),
+            ("dangling", "symbolic link"),
+            ("to a device", "symbolic link"),
+            ("socket", "no file"),
+            (".", "folder"),
+            ("..", "names no file"),
+            ("none/", "folder"),
+            ("none/log", "No such file"),
+        ] {
+            assert!(
+                refusal(&path(name)).contains(why),
+                "{name}: {}",
+                refusal(&path(name))
+            );
+        }
+        assert!(!path("nothing").exists() && !path("none").exists());
+        for device in ["/dev/zero", "/dev/random"] {
+            assert!(refusal(Path::new(device)).contains("device"), "{device}");
+        }
+        assert!(matches!(
+            open_destination(Path::new("/dev/null"), OpenFor::Write),
+            Ok(Destination::Stream(_))
+        ));
+    }
+
+    /// Only root can give a file away; an ordinary user meets one that is root's.
+    #[test]
+    fn another_users_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        if !nix::unistd::geteuid().is_root() {
+            assert!(refusal(Path::new("/etc/passwd")).contains("another user"));
+            return;
+        }
+        fs::write(&path, "").unwrap();
+        chown(&path, Some(1234), None).unwrap();
+        assert!(refusal(&path).contains("another user"), "{}", refusal(&path));
+    }
+
+    #[test]
+    fn descriptors_are_known_by_their_names() {
+        for (path, number) in [
+            ("/dev/stdout", Some(1)),
+            ("/dev//stderr", Some(2)),
+            ("/dev/fd/63", Some(63)),
+            ("/proc/self/fd/7", Some(7)),
+            ("/dev/fd", None),
+            ("/dev/fd/", None),
+            ("/dev/fd/-1", None),
+            ("/dev/fd/x", None),
+            ("/dev/fd/99999999999", None),
+            ("/dev/null", None),
+            ("stdout", None),
+        ] {
+            assert_eq!(descriptor_number(Path::new(path)), number, "{path}");
+        }
+        let (read, write) = io::pipe().unwrap();
+        let path = |fd: i32| PathBuf::from(format!("/dev/fd/{fd}"));
+        assert!(matches!(
+            open_destination(&path(write.as_raw_fd()), OpenFor::Write),
+            Ok(Destination::Stream(_))
+        ));
+        assert!(refusal(&path(read.as_raw_fd())).contains("not open for writing"));
+        assert!(refusal(Path::new("/dev/fd/1000000")).contains("EBADF"));
+    }
+}

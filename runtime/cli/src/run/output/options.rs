@@ -1,0 +1,83 @@
+//! The options that say what is shown and kept of a run, and how an earlier one is gone on with.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, ValueEnum};
+
+use crate::run::end::halt::Halt;
+use crate::run::output::results::Earlier;
+use crate::terminal::progress::Progress;
+
+/// See the module.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("kept").args(["results", "results_dir"]).multiple(true))]
+pub struct Showing {
+    /// Write a record per outcome to this file, or to stdout for `-`, as tasks end; guests' prints then go to stderr. A file
+    /// that is not empty needs --resume, --retry-failed or --overwrite.
+    #[arg(long, value_name = "FILE|-")]
+    pub results: Option<PathBuf>,
+
+    /// Go on with the run whose records are in the file of --results: tasks that have a record there are skipped, and
+    /// their callbacks are not run again. Tasks that were cancelled run. The guests and the tasks have to be the same.
+    #[arg(long, requires = "results")]
+    pub resume: bool,
+
+    /// As --resume, but what failed there is run again, and its record replaced.
+    #[arg(long, requires = "results")]
+    pub retry_failed: bool,
+
+    /// Replace the results of an earlier run: those in the file of --results, and the folders of tasks in --results-dir.
+    #[arg(long, requires = "kept", conflicts_with_all = ["resume", "retry_failed"])]
+    pub overwrite: bool,
+
+    /// Write what each task prints and its record into files of this folder: ID/stdout, ID/stderr and ID/record.json. One that
+    /// has folders of tasks in it needs --resume, --retry-failed or --overwrite.
+    #[arg(long, value_name = "DIR")]
+    pub results_dir: Option<PathBuf>,
+
+    /// Write records and what tasks print in the order in which the tasks were pushed.
+    #[arg(short = 'k', long)]
+    pub keep_order: bool,
+
+    /// Begin each line that a task prints with its input (of -a or :::), else its key, else its id, and a tab.
+    #[arg(long)]
+    pub tag: bool,
+
+    /// End the run when so many tasks have failed or gone well: now (running tasks are killed) or soon (they may end),
+    /// as in now,fail=1 or soon,success=10 or soon,fail=25%.
+    #[arg(long, value_name = "WHEN,WHY")]
+    pub halt: Option<Halt>,
+
+    /// Print the tasks that would run, as task lines, and run none.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// A bar on the terminal: how many tasks have ended and failed, how fast, and how long it will take.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    pub progress: Progress,
+
+    /// What the last line on stderr is.
+    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
+    pub summary: Summary,
+}
+
+impl Showing {
+    /// What the run does with the results of an earlier one.
+    pub fn earlier(&self) -> Earlier {
+        match (self.retry_failed, self.resume, self.overwrite) {
+            (true, ..) => Earlier::RetryFailed,
+            (_, true, _) => Earlier::Resume,
+            (_, _, true) => Earlier::Overwrite,
+            _ => Earlier::Refuse,
+        }
+    }
+}
+
+/// The form of the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Summary {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}

@@ -1,0 +1,191 @@
+//! Writes records: one JSON line per outcome (DESIGN.md section 4), as tasks end.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Write};
+
+use mpwasm::Outcome;
+use mpwasm::escape::escape;
+
+use crate::run::output::job_log::Identity;
+
+/// Bytes that are gathered into one write.
+const BATCH: usize = 64 << 10;
+/// A line's buffer larger than this is not kept for the next record.
+const KEEP: usize = 1 << 20;
+
+/// Where records go.
+pub struct Records {
+    writer: BufWriter<Box<dyn Write + Send>>,
+    terminal: bool,
+    /// The record in the making, kept for its memory: each goes out in one piece, so that only the last line of a
+    /// file can be torn.
+    line: Vec<u8>,
+}
+
+impl Records {
+    /// A writer of records; for a `terminal` they are made inert without ceasing to be the same JSON.
+    pub fn new(writer: Box<dyn Write + Send>, terminal: bool) -> Self {
+        Self {
+            writer: BufWriter::with_capacity(BATCH, writer),
+            terminal,
+            line: Vec::new(),
+        }
+    }
+
+    /// Adds the record of this outcome; with the identity of its task, where a later run is to know it again.
+    pub fn write(&mut self, outcome: &Outcome, identity: Option<Identity>) -> io::Result<()> {
+        self.line.clear();
+        self.line.shrink_to(KEEP);
+        serde_json::to_writer(&mut self.line, outcome)?;
+        self.put(identity)
+    }
+
+    /// What [`write_rendered`](Self::write_rendered) takes for the record of this outcome.
+    pub fn render(outcome: &Outcome) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(outcome)?)
+    }
+
+    /// As [`write`](Self::write), for a record that was rendered earlier.
+    pub fn write_rendered(&mut self, record: &[u8], identity: Option<Identity>) -> io::Result<()> {
+        self.line.clear();
+        self.line.shrink_to(KEEP);
+        self.line.extend_from_slice(record);
+        self.put(identity)
+    }
+
+    /// Writes the record in `line`.
+    fn put(&mut self, identity: Option<Identity>) -> io::Result<()> {
+        if let Some(identity) = identity {
+            self.line.pop(); // the brace that ends the record
+            write!(self.line, ",{identity}}}")?;
+        }
+        if self.terminal {
+            let text = String::from_utf8_lossy(&self.line);
+            self.writer.write_all(escape_json(&text).as_bytes())?;
+            return self.writer.write_all(b"\n");
+        }
+        self.line.push(b'\n');
+        self.writer.write_all(&self.line)
+    }
+
+    /// Hands on all that was gathered.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// JSON text with the characters that could act on a terminal written as `\u` escapes. Such characters occur only
+/// within the strings of valid JSON (below U+0020 it allows none), where the escape means the same.
+pub fn escape_json(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| {
+        let mut buffer = [0; 4];
+        let alone: &str = c.encode_utf8(&mut buffer);
+        !(' '..='~').contains(&c) && escape(alone) != alone
+    };
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if !acts(c) {
+            out.push(c);
+        } else if c.is_ascii_whitespace() {
+            out.push(' '); // between the tokens; within a string it cannot be
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use mpwasm::{CallbackStatus, Kind, Usage};
+
+    use super::*;
+    use crate::run::output::reporter::tests::{Shared, failed, ok};
+
+    fn written(outcomes: &[Outcome], terminal: bool) -> String {
+        let shared = Shared::default();
+        let mut records = Records::new(Box::new(shared.clone()), terminal);
+        for outcome in outcomes {
+            records.write(outcome, None).unwrap();
+        }
+        assert_eq!(shared.text(), "", "gathered until the flush");
+        records.flush().unwrap();
+        shared.text()
+    }
+
+    #[test]
+    fn a_record_is_one_line_with_the_fields_in_their_order() {
+        let mut outcome = failed(3, Kind::Timeout, "too late");
+        outcome.key = Some("a".into());
+        outcome.callback = CallbackStatus::Ok;
+        outcome.usage = Usage {
+            worker: Some(2),
+            pid: Some(4711),
+            queued_us: Some(120),
+            run_us: Some(1_000_213),
+            cpu_us: Some(812),
+            memory_peak: Some(1_179_648),
+            stdout_bytes: 40,
+            output_truncated: false,
+        };
+        assert_eq!(
+            written(&[outcome], false),
+            concat!(
+                r#"{"id":3,"key":"a","model":"","status":"timeout","error":{"kind":"timeout","message":"too late","#,
+                r#""args":[1],"id":3,"attempt":1},"attempts":1,"worker":2,"pid":4711,"queued_us":120,"#,
+                r#""run_us":1000213,"cpu_us":812,"memory_peak":1179648,"stdout_bytes":40,"#,
+                r#""output_truncated":false,"callback":"ok"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_result_is_written_as_the_guest_wrote_it_and_what_never_ran_has_nulls() {
+        let outcomes = [ok(0, r#"{"b":1.0,"a":1e2}"#), ok(1, "null")];
+        let tail = concat!(
+            r#","attempts":1,"worker":null,"pid":null,"queued_us":null,"run_us":null,"cpu_us":null,"#,
+            r#""memory_peak":null,"stdout_bytes":0,"output_truncated":false,"callback":"none"}"#
+        );
+        assert_eq!(
+            written(&outcomes, false),
+            [
+                r#"{"id":0,"key":null,"model":"","status":"ok","result":{"b":1.0,"a":1e2}"#,
+                tail,
+                "\n",
+                r#"{"id":1,"key":null,"model":"","status":"ok","result":null"#,
+                tail,
+                "\n"
+            ]
+            .concat()
+        );
+    }
+
+    #[test]
+    fn a_record_that_is_to_be_known_again_says_of_what_it_is() {
+        let shared = Shared::default();
+        let mut records = Records::new(Box::new(shared.clone()), false);
+        let identity = Identity { guest: 0xa1, task: 2 };
+        records.write(&ok(0, "1"), Some(identity)).unwrap();
+        records.flush().unwrap();
+        let tail = ",\"callback\":\"none\",\"guest\":\"00000000000000a1\",\"task\":\"0000000000000002\"}\n";
+        assert!(shared.text().ends_with(tail), "{}", shared.text());
+    }
+
+    #[test]
+    fn a_terminal_gets_the_same_json_without_characters_that_act() {
+        let outcome = ok(0, "\"\u{9b}31m and \u{e9}\"");
+        let raw = written(std::slice::from_ref(&outcome), false);
+        let safe = written(&[outcome], true);
+        assert!(raw.contains('\u{9b}') && !safe.contains('\u{9b}'), "{safe}");
+        assert!(safe.contains("\\u009b31m"), "{safe}");
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parse(&raw), parse(&safe));
+    }
+}

@@ -1,0 +1,202 @@
+//! Where `--results` go: stdout, a file that is written anew, or the log of an earlier run that is resumed.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::process::exit::{Failure, OrExit};
+use crate::run::output::job_log::JobLog;
+use crate::run::output::log_file::{Destination, LogFile, OpenFor, open_destination};
+use crate::run::output::records::Records;
+use crate::terminal::stdio::{Descriptor, NOT_OPEN};
+use mpwasm::escape::Untrusted;
+
+/// What a run does with the results that an earlier run left in the same place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Earlier {
+    /// Refuses to run, so that they are not lost.
+    #[default]
+    Refuse,
+    /// Replaces them.
+    Overwrite,
+    /// Skips tasks that have a record.
+    Resume,
+    /// Skips tasks that have a record, but for those that failed.
+    RetryFailed,
+}
+
+/// Where records go.
+pub enum Results {
+    /// To stdout.
+    Stdout,
+    /// Into a pipe, a device, or what else is written to as it is.
+    Stream(File),
+    /// To a file, which is empty or written anew.
+    File(LogFile, Earlier),
+    /// To the log of an earlier run.
+    Log(JobLog),
+}
+
+impl Results {
+    /// Opens the place, but leaves what is there until [`begin`](Self::begin). Failures are wrong usage, but for a closed stdout.
+    /// The records of a log have at most `longest` bytes.
+    pub fn open(path: &Path, earlier: Earlier, longest: u64) -> Result<Self, Failure> {
+        let resumes = matches!(earlier, Earlier::Resume | Earlier::RetryFailed);
+        if path == Path::new("-") {
+            return match resumes {
+                false => match Descriptor::stdout().or_internal()?.is_writable() {
+                    true => Ok(Self::Stdout),
+                    false => Err(Failure::internal(anyhow!(
+                        "cannot write records to stdout: {NOT_OPEN}"
+                    ))),
+                },
+                true => Err(Failure::usage(anyhow!(
+                    "there is no log on stdout to go on with: name a file with --results"
+                ))),
+            };
+        }
+        if resumes {
+            return JobLog::open(path, earlier == Earlier::RetryFailed, longest)
+                .map(Self::Log)
+                .with_context(|| format!("cannot go on with the log {}", Untrusted::from(&path)))
+                .or_usage();
+        }
+        let open = || -> anyhow::Result<Self> {
+            let file = match open_destination(path, OpenFor::Write)? {
+                Destination::Stream(file) => return Ok(Self::Stream(file)),
+                Destination::File(file) => file,
+            };
+            lock(file.file())?;
+            Ok(Self::File(file, earlier))
+        };
+        open()
+            .with_context(|| format!("cannot write results to {}", Untrusted::from(&path)))
+            .or_usage()
+    }
+
+    /// Whether the records are in a file that a later run can go on with.
+    pub fn is_log(&self) -> bool {
+        self.file()
+            .is_some_and(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()))
+    }
+
+    /// Whether they go into this regular file.
+    pub fn is_same_as(&self, other: &Metadata) -> bool {
+        let metadata = self.file().and_then(|file| file.metadata().ok());
+        metadata.is_some_and(|ours| ours.is_file() && (ours.dev(), ours.ino()) == (other.dev(), other.ino()))
+    }
+
+    /// The file, where they go to one.
+    pub fn file(&self) -> Option<&File> {
+        match self {
+            Self::Stdout => None,
+            Self::Stream(file) => Some(file),
+            Self::File(file, _) => Some(file.file()),
+            Self::Log(log) => Some(log.file()),
+        }
+    }
+
+    /// Begins the records of a run, and removes those of an earlier run that are to be replaced. Returns the writer of the
+    /// new ones.
+    pub fn begin(self) -> Result<Records, Failure> {
+        let file = match self {
+            Self::Stdout => {
+                let stdout = Descriptor::stdout().or_internal()?;
+                let terminal = stdout.is_terminal();
+                return Ok(Records::new(stdout.writer(), terminal));
+            }
+            Self::Stream(file) => file,
+            Self::File(file, earlier) => empty(file, earlier)?,
+            Self::Log(log) => log.begin().or_usage()?,
+        };
+        let file = Descriptor::from(file);
+        let terminal = file.is_terminal();
+        Ok(Records::new(file.writer(), terminal))
+    }
+}
+
+/// Makes a file ready for the records of a run that is not resumed.
+fn empty(log: LogFile, earlier: Earlier) -> Result<File, Failure> {
+    let path = Untrusted::from(log.path()).to_string();
+    let file = log.into_file();
+    let empty = || -> anyhow::Result<()> {
+        if earlier != Earlier::Overwrite && file.metadata()?.len() > 0 {
+            bail!(
+                "the file of --results, {path}, is not empty: continue its run with --resume or --retry-failed, replace its \
+                 records with --overwrite, or name another file"
+            );
+        }
+        Ok(file.set_len(0)?)
+    };
+    empty().or_usage()?;
+    Ok(file)
+}
+
+/// Keeps other runs off a file of records, until it is closed.
+///
+/// # Errors
+/// When another run has it. That a file system has no locks is none.
+pub fn lock(file: &File) -> anyhow::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => bail!("another run is writing it"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::process::exit::Exit;
+
+    fn refusal(path: &Path, earlier: Earlier) -> String {
+        let begun = Results::open(path, earlier, 0).and_then(Results::begin);
+        match begun.map(drop) {
+            Ok(()) => panic!("it began"),
+            Err(failure) => {
+                assert_eq!(failure.exit, Exit::Usage);
+                format!("{:#}", failure.error)
+            }
+        }
+    }
+
+    #[test]
+    fn an_earlier_runs_results_stay_until_a_run_begins_that_may_overwrite_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results");
+        fs::write(&path, "old").unwrap();
+        let results = Results::open(&path, Earlier::Overwrite, 0).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        drop(results);
+        assert!(refusal(&path, Earlier::Refuse).contains("--overwrite"));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        let results = Results::open(&path, Earlier::Overwrite, 0).unwrap();
+        results.begin().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        Results::open(&path, Earlier::Refuse, 0).unwrap().begin().unwrap();
+        let none = dir.path().join("none/results");
+        assert!(Results::open(&none, Earlier::Refuse, 0).is_err_and(|f| f.exit == Exit::Usage));
+    }
+
+    #[test]
+    fn results_to_what_is_no_regular_file_are_not_emptied() {
+        let null = Path::new("/dev/null");
+        Results::open(null, Earlier::Refuse, 0).unwrap().begin().unwrap();
+        assert!(!Results::open(null, Earlier::Overwrite, 0).unwrap().is_log());
+    }
+
+    #[test]
+    fn two_runs_do_not_write_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results");
+        let records = Results::open(&path, Earlier::Refuse, 0).unwrap().begin().unwrap();
+        assert!(refusal(&path, Earlier::Refuse).contains("another run"));
+        drop(records);
+        Results::open(&path, Earlier::Refuse, 0).unwrap();
+    }
+}

@@ -1,0 +1,469 @@
+//! `--results-dir`: a folder per task, with what it printed and its record in files.
+//!
+//! `DIR/ID/stdout` and `DIR/ID/stderr` are there for a task, or its callback, that printed something, and hold exactly
+//! that; `DIR/ID/record.json` for every task. What a command printed comes with its outcome, and is
+//! written from there.
+//!
+//! All that is written is reached from the open `DIR`, one name at a time, and no link is followed: a folder is this user's
+//! own, and each file is made anew, in the place of one that an earlier run left.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use mpwasm::escape::Untrusted;
+use mpwasm::settings::MAX_OPEN_OUTPUTS;
+use mpwasm::{Outcome, Output, Source, Stream};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use serde::Deserialize;
+
+use crate::run::output::results::Earlier;
+
+/// The name of the file with a task's record.
+const RECORD: &str = "record.json";
+
+/// A stream of a task: its id, and whether it is stderr.
+type StreamOf = (u64, bool);
+
+/// Writes the files. Of those of running tasks at most [`MAX_OPEN_OUTPUTS`] are open.
+#[derive(Debug)]
+pub struct ResultsDir {
+    path: PathBuf,
+    root: OwnedFd,
+    /// The files of running tasks that have printed, by file system and inode.
+    begun: HashMap<StreamOf, (u64, u64)>,
+    /// The open ones of them. In order, as the file of the oldest task is closed when there are too many.
+    open: BTreeMap<StreamOf, File>,
+}
+
+impl ResultsDir {
+    /// Opens the folder, and makes it if it is not there.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        // Without a slash at the end, which would follow a link.
+        let path: PathBuf = path.components().collect();
+        let made = match fs::create_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()), // opening it says what is there
+            made => made,
+        };
+        let root = made.and_then(|()| open_folder(AT_FDCWD, &path));
+        Ok(Self {
+            root: root.with_context(|| Untrusted::from(&path).to_string())?,
+            path,
+            begun: HashMap::new(),
+            open: BTreeMap::new(),
+        })
+    }
+
+    /// Prepares the folder for a run. With [`Earlier::Overwrite`] it removes the results of an earlier run.
+    ///
+    /// # Errors
+    /// When there are such results, and they are to be neither resumed nor overwritten.
+    pub fn begin(&mut self, earlier: Earlier) -> io::Result<()> {
+        if matches!(earlier, Earlier::Resume | Earlier::RetryFailed) {
+            return Ok(());
+        }
+        let listed = File::from(openat(&self.root, ".", FOLDER, Mode::empty())?);
+        let mut listed = Dir::from_fd(listed.into())?;
+        for entry in listed.iter() {
+            let entry = entry?;
+            let Some(id) = task_id(entry.file_name()) else {
+                continue;
+            };
+            if earlier != Earlier::Overwrite {
+                let path = Untrusted::from(&self.path);
+                return Err(io::Error::other(format!(
+                    "there are results of an earlier run in {path}, such as {id}: continue it with --resume or --retry-failed, \
+                     replace its results with --overwrite, or name another folder"
+                )));
+            }
+            self.clear(id)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier run left of a task, and nothing else. What is no folder of this user's stays, and is an
+    /// error once a task is to be written there.
+    fn clear(&self, id: u64) -> io::Result<()> {
+        let name = id.to_string();
+        let Ok(folder) = self.task_folder(&name) else {
+            return Ok(());
+        };
+        for file in [stream_name(false), stream_name(true), RECORD] {
+            remove(&folder, file)?;
+        }
+        match unlinkat(&self.root, name.as_str(), UnlinkatFlags::RemoveDir) {
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()), // the user's own
+            result => Ok(result?),
+        }
+    }
+
+    /// Opens the folder of a task, and makes it if it is not there.
+    fn folder(&self, id: u64) -> io::Result<OwnedFd> {
+        let name = id.to_string();
+        match mkdirat(&self.root, name.as_str(), Mode::from_bits_truncate(0o777)) {
+            Ok(()) => open_folder(&self.root, Path::new(&name)),
+            Err(Errno::EEXIST) => self.task_folder(&name),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Opens a folder of a task that is there.
+    fn task_folder(&self, name: &str) -> io::Result<OwnedFd> {
+        let refused = |why: &dyn std::fmt::Display| {
+            let path = self.path.join(name);
+            io::Error::other(format!("{}: {why}", Untrusted::from(&path)))
+        };
+        let folder = open_folder(&self.root, Path::new(name)).map_err(|error| refused(&error))?;
+        match fstat(&folder)?.st_uid == geteuid().as_raw() {
+            true => Ok(folder),
+            false => Err(refused(&"it belongs to another user")),
+        }
+    }
+
+    /// Takes what a task printed.
+    pub fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+        let (Source::Task(id) | Source::Callback(id)) = output.source else {
+            return Ok(());
+        };
+        if output.bytes.is_empty() {
+            return Ok(());
+        }
+        let of = (id, output.stream == Stream::Stderr);
+        if !self.open.contains_key(&of) {
+            if self.open.len() >= MAX_OPEN_OUTPUTS {
+                self.open.pop_first();
+            }
+            let file = self.open_stream(of)?;
+            self.open.insert(of, file);
+        }
+        match self.open.get_mut(&of) {
+            Some(file) => file.write_all(output.bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the file of a stream, or opens the one that was made before to add to it.
+    fn open_stream(&mut self, of: StreamOf) -> io::Result<File> {
+        let folder = self.folder(of.0)?;
+        let name = stream_name(of.1);
+        let Some(made) = self.begun.get(&of) else {
+            let file = create(&folder, name)?;
+            self.begun.insert(of, identity(&file)?);
+            return Ok(file);
+        };
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = File::from(openat(&folder, name, flags, Mode::empty())?);
+        match identity(&file)? == *made {
+            true => Ok(file),
+            false => {
+                let path = self.path.join(of.0.to_string()).join(name);
+                Err(io::Error::other(format!(
+                    "somebody has replaced {}",
+                    Untrusted::from(&path)
+                )))
+            }
+        }
+    }
+
+    /// A task has ended. What an earlier run left of a stream in which it printed nothing goes.
+    pub fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
+        let mut record = serde_json::to_vec(outcome)?;
+        record.push(b'\n');
+        let folder = self.folder(outcome.id)?;
+        create(&folder, RECORD)?.write_all(&record)?;
+        let told = [false, true].map(|is_stderr| {
+            let of = (outcome.id, is_stderr);
+            self.open.remove(&of);
+            self.begun.remove(&of).is_some()
+        });
+        let captured = match told {
+            [false, false] => Captured::of(outcome),
+            _ => Captured::default(), // a command tells nothing
+        };
+        for (told, name, bytes) in [
+            (told[0], stream_name(false), captured.stdout()),
+            (told[1], stream_name(true), captured.stderr()),
+        ] {
+            match bytes {
+                _ if told => {}
+                Some(bytes) if !bytes.is_empty() => create(&folder, name)?.write_all(&bytes)?,
+                _ => remove(&folder, name)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stream_name(is_stderr: bool) -> &'static str {
+    match is_stderr {
+        false => "stdout",
+        true => "stderr",
+    }
+}
+
+/// Returns the file system and inode of a file.
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// What a folder is opened with.
+const FOLDER: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// Opens a folder that is none by a link.
+fn open_folder(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    openat(at, path, FOLDER, Mode::empty()).map_err(|errno| match errno {
+        Errno::ELOOP | Errno::ENOTDIR => {
+            io::Error::other("it is no folder, or a symbolic link to one, and no link is followed")
+        }
+        errno => errno.into(),
+    })
+}
+
+/// Makes a file, in the place of what has its name.
+fn create(folder: &OwnedFd, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let make = || openat(folder, name, flags, Mode::from_bits_truncate(0o666));
+    let made = match make() {
+        Err(Errno::EEXIST) => {
+            remove(folder, name)?;
+            make()
+        }
+        made => made,
+    };
+    Ok(made?.into())
+}
+
+/// Removes a file, if it is there.
+fn remove(folder: &OwnedFd, name: &str) -> io::Result<()> {
+    match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The id of the task whose folder has this name.
+fn task_id(name: &CStr) -> Option<u64> {
+    let name = name.to_str().ok()?;
+    name.parse().ok().filter(|id: &u64| id.to_string() == name)
+}
+
+/// What a command printed, as its result, or the `data` of its error, has it. The result of another guest that looks
+/// just like that is taken for it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Captured {
+    #[serde(rename = "exit_code")]
+    _exit_code: Option<i32>,
+    stdout: Option<String>,
+    stdout_base64: Option<String>,
+    stderr: Option<String>,
+    stderr_base64: Option<String>,
+}
+
+impl Captured {
+    /// Nothing, where the outcome is none of a command.
+    fn of(outcome: &Outcome) -> Self {
+        let json = match &outcome.result {
+            Ok(json) => Some(json),
+            Err(error) => error.data.as_ref(),
+        };
+        json.filter(|_| outcome.model.is_empty())
+            .and_then(|json| serde_json::from_str(json.get()).ok())
+            .unwrap_or_default()
+    }
+
+    fn stdout(&self) -> Option<Cow<'_, [u8]>> {
+        bytes(self.stdout.as_deref(), self.stdout_base64.as_deref())
+    }
+
+    fn stderr(&self) -> Option<Cow<'_, [u8]>> {
+        bytes(self.stderr.as_deref(), self.stderr_base64.as_deref())
+    }
+}
+
+fn bytes<'a>(text: Option<&'a str>, base64: Option<&str>) -> Option<Cow<'a, [u8]>> {
+    match (text, base64) {
+        (Some(text), _) => Some(Cow::Borrowed(text.as_bytes())),
+        (None, Some(base64)) => STANDARD.decode(base64).ok().map(Cow::Owned),
+        (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::output::reporter::tests::ok;
+
+    /// A run of task 7, which prints this.
+    fn run(path: &Path, earlier: Earlier, text: &str) -> anyhow::Result<()> {
+        let mut dir = ResultsDir::open(path)?;
+        dir.begin(earlier)?;
+        for bytes in text.as_bytes().chunks(1) {
+            let output = Output {
+                source: Source::Task(7),
+                stream: Stream::Stdout,
+                bytes,
+                end: false,
+            };
+            dir.output(&output)?;
+        }
+        dir.outcome(&ok(7, "1"))?;
+        assert!(dir.open.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_task_has_a_folder_with_what_it_printed_last() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        let read = |name: &str| fs::read_to_string(path.join(name)).ok();
+        for (how, text, expected) in [
+            (Earlier::Refuse, "x\ny", Some("x\ny")),
+            (Earlier::Resume, "other", Some("other")),
+            (Earlier::Overwrite, "", None),
+        ] {
+            run(&path, how, text).unwrap();
+            assert_eq!(read("7/stdout").as_deref(), expected);
+            assert_eq!(read("7/stderr"), None);
+            assert!(read("7/record.json").unwrap().starts_with("{\"id\":7,"));
+        }
+    }
+
+    #[test]
+    fn results_of_an_earlier_run_are_not_lost_in_silence() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::write(path("notes"), "").unwrap();
+        fs::create_dir(path("07")).unwrap();
+        run(root.path(), Earlier::Refuse, "old").unwrap();
+        let why = run(root.path(), Earlier::Refuse, "new").unwrap_err().to_string();
+        assert!(why.contains("--overwrite"), "{why}");
+        assert_eq!(fs::read(path("7/stdout")).unwrap(), b"old");
+        // Of a task that the new run has not.
+        fs::create_dir(path("8")).unwrap();
+        fs::write(path("8/stdout"), "").unwrap();
+        fs::create_dir(path("9")).unwrap();
+        fs::write(path("9/of the user"), "").unwrap();
+        run(root.path(), Earlier::Overwrite, "").unwrap();
+        assert!(!path("7/stdout").exists() && !path("8").exists());
+        assert!(path("9/of the user").exists() && path("notes").exists() && path("07").exists());
+    }
+
+    #[test]
+    fn no_link_is_followed_wherever_it_stands() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::create_dir_all(path("results/7")).unwrap();
+        fs::create_dir(path("victim")).unwrap();
+        fs::write(path("victim/file"), "text").unwrap();
+        for name in ["stdout", "stderr", "record.json"] {
+            symlink("../../victim/file", path("results/7").join(name)).unwrap();
+        }
+        run(&path("results"), Earlier::Resume, "new").unwrap();
+        assert_eq!(fs::read(path("results/7/stdout")).unwrap(), b"new");
+        fs::remove_dir_all(path("results/7")).unwrap();
+        symlink("../victim", path("results/7")).unwrap();
+        for how in [Earlier::Resume, Earlier::Overwrite] {
+            let why = run(&path("results"), how, "new").unwrap_err().to_string();
+            assert!(
+                why.contains("results/7") && why.contains("symbolic link"),
+                "{why}"
+            );
+        }
+        symlink("victim", path("link")).unwrap();
+        for name in ["link", "link/", "link/."] {
+            let why = format!("{:#}", run(&path(name), Earlier::Refuse, "new").unwrap_err());
+            assert!(why.contains("symbolic link"), "{why}");
+        }
+        assert_eq!(fs::read(path("victim/file")).unwrap(), b"text");
+        assert_eq!(fs::read_dir(path("victim")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_an_error() {
+        if !geteuid().is_root() {
+            return; // only root can give one away
+        }
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("7");
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::chown(&folder, Some(1234), None).unwrap();
+        let why = run(root.path(), Earlier::Resume, "new").unwrap_err().to_string();
+        assert!(why.contains("another user"), "{why}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn few_files_are_open_however_many_tasks_print_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut dir = ResultsDir::open(root.path()).unwrap();
+        let tasks = 3 * MAX_OPEN_OUTPUTS as u64;
+        for piece in ["one ", "two ", "three"] {
+            for id in 0..tasks {
+                for stream in [Stream::Stdout, Stream::Stderr] {
+                    print(&mut dir, id, stream, piece);
+                    assert!(dir.open.len() <= MAX_OPEN_OUTPUTS);
+                }
+            }
+        }
+        for id in 0..tasks {
+            dir.outcome(&ok(id, "1")).unwrap();
+            for name in ["stdout", "stderr"] {
+                let text = fs::read_to_string(root.path().join(format!("{id}/{name}"))).unwrap();
+                assert_eq!(text, "one two three", "{id}/{name}");
+            }
+        }
+        assert!(dir.open.is_empty() && dir.begun.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_while_it_was_closed_is_not_written() {
+        let root = tempfile::tempdir().unwrap();
+        let mut dir = ResultsDir::open(root.path()).unwrap();
+        for id in 0..=MAX_OPEN_OUTPUTS as u64 {
+            print(&mut dir, id, Stream::Stdout, "mine");
+        }
+        let (file, victim) = (root.path().join("0/stdout"), root.path().join("victim"));
+        fs::write(&victim, "").unwrap();
+        for link in [true, false] {
+            fs::remove_file(&file).unwrap();
+            match link {
+                true => std::os::unix::fs::symlink(&victim, &file).unwrap(),
+                false => fs::hard_link(&victim, &file).unwrap(),
+            }
+            assert!(try_print(&mut dir, 0, Stream::Stdout, "more").is_err());
+            assert_eq!(fs::read(&victim).unwrap(), b"");
+        }
+    }
+
+    fn try_print(dir: &mut ResultsDir, id: u64, stream: Stream, text: &str) -> io::Result<()> {
+        dir.output(&Output {
+            source: Source::Task(id),
+            stream,
+            bytes: text.as_bytes(),
+            end: false,
+        })
+    }
+
+    fn print(dir: &mut ResultsDir, id: u64, stream: Stream, text: &str) {
+        try_print(dir, id, stream, text).unwrap();
+    }
+}

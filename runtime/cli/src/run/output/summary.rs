@@ -1,0 +1,376 @@
+//! Counts how tasks ended, and says it in the last line on stderr.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use mpwasm::{CallbackStatus, FinalError, FinalValue, Kind, Outcome};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::run::resume::Skipped;
+
+/// The kinds in the order in which the summary names them.
+const KINDS: [Kind; 10] = [
+    Kind::Error,
+    Kind::Timeout,
+    Kind::Trap,
+    Kind::Exit,
+    Kind::Memory,
+    Kind::Fuel,
+    Kind::Limit,
+    Kind::Crash,
+    Kind::Cancelled,
+    Kind::Invalid,
+];
+
+/// How many tasks ended how.
+#[derive(Debug, Default)]
+pub struct Tally {
+    ok: u64,
+    failed: [u64; KINDS.len()],
+    callbacks_failed: u64,
+    any_failure: bool,
+    /// Tasks that failed, or their callback.
+    ill: u64,
+    skipped: Skipped,
+    /// Whether the records are in a log, which `--resume` can continue.
+    has_log: bool,
+    /// Whether the run ended before all tasks were read.
+    cut_short: bool,
+}
+
+impl Tally {
+    /// Counts one outcome.
+    pub fn count(&mut self, outcome: &Outcome) {
+        match &outcome.result {
+            Ok(_) => self.ok += 1,
+            Err(error) => self.failed[error.kind as usize] += 1,
+        }
+        if let CallbackStatus::Failed(_) = outcome.callback {
+            self.callbacks_failed += 1;
+        }
+        self.any_failure |= !outcome.is_success();
+        self.ill += u64::from(!outcome.is_success());
+    }
+
+    /// The records go into a log: the summary says what `--resume` will run.
+    pub fn set_log(&mut self) {
+        self.has_log = true;
+    }
+
+    /// The run ended before all tasks were read: these have no record, and are not counted.
+    pub fn set_cut_short(&mut self) {
+        self.cut_short = true;
+    }
+
+    /// Tasks with a record that `--resume` will run.
+    fn resumable(&self) -> u64 {
+        match self.has_log {
+            true => self.failed[Kind::Cancelled as usize],
+            false => 0,
+        }
+    }
+
+    /// These were left out.
+    pub fn skip(&mut self, skipped: Skipped) {
+        self.skipped = skipped;
+    }
+
+    /// How many tasks ended well, and how many failed or their callback did.
+    pub fn ended(&self) -> (u64, u64) {
+        (self.total() - self.ill, self.ill)
+    }
+
+    fn total(&self) -> u64 {
+        self.ok + self.failed.iter().sum::<u64>()
+    }
+
+    /// Whether some task or callback failed: what decides between exit codes 0 and 1.
+    pub fn any_failure(&self) -> bool {
+        self.any_failure
+    }
+
+    /// The summary of a run that took so long, without mpwasm's name and the newline.
+    pub fn summary(&self, wall: Duration) -> String {
+        let total = self.total();
+        let mut line = match total {
+            0 => "no tasks".to_owned(),
+            1 => "1 task: ".to_owned(),
+            _ => format!("{total} tasks: "),
+        };
+        let failed = KINDS
+            .iter()
+            .map(|kind| (kind.as_str(), self.failed[*kind as usize]));
+        let counts: Vec<String> = std::iter::once(("ok", self.ok))
+            .chain(failed)
+            .filter(|(_, count)| *count > 0)
+            .map(|(status, count)| format!("{count} {status}"))
+            .collect();
+        line += &counts.join(", ");
+        match self.callbacks_failed {
+            0 => {}
+            1 => line += "; 1 callback failed",
+            count => _ = write!(line, "; {count} callbacks failed"),
+        }
+        match self.skipped {
+            Skipped { tasks: 0, .. } => {}
+            Skipped { tasks, failed: 0 } => _ = write!(line, "; {tasks} skipped, as they have a record"),
+            Skipped { tasks, failed } => {
+                _ = write!(
+                    line,
+                    "; {tasks} skipped, as they have a record ({failed} of a failure: --retry-failed runs them again)"
+                );
+            }
+        }
+        let unread = self.has_log && self.cut_short;
+        match self.resumable() {
+            0 if unread => line += "; what was not read waits for --resume",
+            0 => {}
+            1 => line += "; 1 waits for --resume",
+            count => _ = write!(line, "; {count} wait for --resume"),
+        }
+        if unread && self.resumable() > 0 {
+            line += ", with what was not read";
+        }
+        let seconds = wall.as_secs_f64();
+        _ = write!(line, "; {seconds:.2} s");
+        if total > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
+            let rate = total as f64 / seconds.max(1e-6);
+            let digits = usize::from(rate < 100.0);
+            _ = write!(line, ", {rate:.digits$} tasks/s");
+        }
+        line
+    }
+
+    /// The final values, a line each.
+    pub fn final_values(&self, values: &[FinalValue]) -> impl Iterator<Item = String> {
+        values.iter().map(|value| final_value(value, self.skipped))
+    }
+
+    /// As [`summary`](Self::summary), as one JSON object, with the final values if there are some. Kinds that did not
+    /// occur are 0.
+    pub fn json(&self, wall: Duration, values: &[FinalValue]) -> String {
+        let mut fields = serde_json::Map::new();
+        fields.insert("tasks".into(), self.total().into());
+        fields.insert("ok".into(), self.ok.into());
+        for kind in KINDS {
+            fields.insert(kind.as_str().into(), self.failed[kind as usize].into());
+        }
+        fields.insert("callbacks_failed".into(), self.callbacks_failed.into());
+        fields.insert("skipped".into(), self.skipped.tasks.into());
+        fields.insert("skipped_failed".into(), self.skipped.failed.into());
+        fields.insert("resumable".into(), self.resumable().into());
+        fields.insert("seconds".into(), wall.as_secs_f64().into());
+        let values = values.iter().map(Told::of).collect();
+        let object = Json { fields, values };
+        serde_json::to_string(&object).expect("an object of fields, numbers and JSON text")
+    }
+}
+
+/// The summary as JSON.
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    fields: serde_json::Map<String, serde_json::Value>,
+    #[serde(rename = "final_values", skip_serializing_if = "Vec::is_empty")]
+    values: Vec<Told<'a>>,
+}
+
+/// A final value in it: with `value`, or with `error` where there is none.
+#[derive(Serialize)]
+struct Told<'a> {
+    guest: &'a str,
+    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a FinalError>,
+}
+
+impl<'a> Told<'a> {
+    fn of(value: &'a FinalValue) -> Self {
+        Self {
+            guest: &value.guest,
+            model: &value.model,
+            value: value.result.as_deref().ok(),
+            error: value.result.as_ref().err(),
+        }
+    }
+}
+
+/// What the callbacks of a model have made of the results of this run, in one line.
+fn final_value(value: &FinalValue, skipped: Skipped) -> String {
+    let model = match value.model.as_str() {
+        "" => "the unnamed model".to_owned(),
+        name => format!("model {name:?}"),
+    };
+    match &value.result {
+        Ok(json) if skipped.tasks > 0 => {
+            format!("the final value of {model}, without the tasks that were skipped: {json}")
+        }
+        Ok(json) => format!("the final value of {model}: {json}"),
+        Err(error) => format!("there is no final value of {model}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::output::reporter::tests::{failed, ok};
+
+    fn tally(outcomes: &[Outcome]) -> Tally {
+        let mut tally = Tally::default();
+        outcomes.iter().for_each(|outcome| tally.count(outcome));
+        tally
+    }
+
+    #[test]
+    fn the_summary_names_what_occurred_and_ok_first() {
+        let mut outcomes: Vec<Outcome> = (0..4).map(|id| failed(id, Kind::Timeout, "late")).collect();
+        outcomes.extend((4..10).map(|id| ok(id, "1")));
+        assert_eq!(
+            tally(&outcomes).summary(Duration::from_millis(2010)),
+            "10 tasks: 6 ok, 4 timeout; 2.01 s, 5.0 tasks/s"
+        );
+    }
+
+    #[test]
+    fn one_task_and_one_callback_are_singular_and_none_has_no_rate() {
+        let mut outcome = ok(0, "1");
+        outcome.callback = CallbackStatus::Failed(Kind::Trap);
+        assert_eq!(
+            tally(&[outcome]).summary(Duration::from_millis(500)),
+            "1 task: 1 ok; 1 callback failed; 0.50 s, 2.0 tasks/s"
+        );
+        assert_eq!(tally(&[]).summary(Duration::ZERO), "no tasks; 0.00 s");
+    }
+
+    #[test]
+    fn what_was_skipped_is_said_and_is_no_task_of_this_run() {
+        let mut tally = tally(&[ok(3, "1")]);
+        tally.skip(Skipped { tasks: 3, failed: 0 });
+        let line = tally.summary(Duration::from_secs(1));
+        assert_eq!(
+            line,
+            "1 task: 1 ok; 3 skipped, as they have a record; 1.00 s, 1.0 tasks/s"
+        );
+        tally.skip(Skipped { tasks: 3, failed: 2 });
+        let line = tally.summary(Duration::from_secs(1));
+        assert!(
+            line.contains("3 skipped") && line.contains("2 of a failure: --retry-failed"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn cancelled_tasks_wait_for_resume_where_there_is_a_log() {
+        let mut tally = tally(&[failed(0, Kind::Cancelled, ""), failed(1, Kind::Cancelled, "")]);
+        let line = |tally: &Tally| tally.summary(Duration::from_secs(1));
+        assert_eq!(line(&tally), "2 tasks: 2 cancelled; 1.00 s, 2.0 tasks/s");
+        tally.set_log();
+        assert_eq!(
+            line(&tally),
+            "2 tasks: 2 cancelled; 2 wait for --resume; 1.00 s, 2.0 tasks/s"
+        );
+        assert!(tally.json(Duration::ZERO, &[]).contains("\"resumable\":2,"));
+        tally.set_cut_short();
+        assert!(line(&tally).contains("; 2 wait for --resume, with what was not read; "));
+        let mut none = Tally::default();
+        none.set_cut_short();
+        assert_eq!(line(&none), "no tasks; 1.00 s");
+        none.set_log();
+        assert_eq!(
+            line(&none),
+            "no tasks; what was not read waits for --resume; 1.00 s"
+        );
+    }
+
+    #[test]
+    fn the_json_form_has_every_count() {
+        let mut callback = ok(1, "1");
+        callback.callback = CallbackStatus::Failed(Kind::Trap);
+        let json = tally(&[failed(0, Kind::Timeout, ""), callback]).json(Duration::from_millis(1500), &[]);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&value["tasks"], &value["ok"]), (&2.into(), &1.into()));
+        assert_eq!((&value["timeout"], &value["trap"]), (&1.into(), &0.into()));
+        assert_eq!(
+            (&value["callbacks_failed"], &value["seconds"]),
+            (&1.into(), &1.5.into())
+        );
+        assert_eq!(
+            (&value["skipped"], &value["skipped_failed"]),
+            (&0.into(), &0.into())
+        );
+    }
+
+    #[test]
+    fn high_rates_have_no_fraction() {
+        let outcomes: Vec<Outcome> = (0..1000).map(|id| ok(id, "1")).collect();
+        assert_eq!(
+            tally(&outcomes).summary(Duration::from_secs(2)),
+            "1000 tasks: 1000 ok; 2.00 s, 500 tasks/s"
+        );
+    }
+
+    #[test]
+    fn every_kind_is_counted_in_its_own_place() {
+        for kind in KINDS {
+            let line = tally(&[failed(0, kind, "")]).summary(Duration::from_secs(1));
+            assert_eq!(line, format!("1 task: 1 {kind}; 1.00 s, 1.0 tasks/s"));
+        }
+    }
+
+    fn value(result: Result<&str, &str>) -> FinalValue {
+        FinalValue {
+            guest: "sum.wasm".into(),
+            model: "sum".into(),
+            result: match result {
+                Ok(json) => Ok(RawValue::from_string(json.into()).unwrap()),
+                Err(message) => Err(FinalError {
+                    kind: Kind::Trap,
+                    message: message.into(),
+                }),
+            },
+        }
+    }
+
+    #[test]
+    fn final_values_are_told_and_said_to_be_without_what_was_skipped() {
+        let values = [value(Ok("[1]")), value(Err("lost"))];
+        let mut tally = Tally::default();
+        let lines = |tally: &Tally| tally.final_values(&values).collect::<Vec<_>>();
+        assert_eq!(
+            lines(&tally),
+            [
+                "the final value of model \"sum\": [1]",
+                "there is no final value of model \"sum\": trap: lost"
+            ]
+        );
+        tally.skip(Skipped { tasks: 3, failed: 0 });
+        assert!(lines(&tally)[0].ends_with(", without the tasks that were skipped: [1]"));
+    }
+
+    #[test]
+    fn final_values_stand_in_the_json_as_they_are() {
+        let json = Tally::default().json(Duration::ZERO, &[value(Ok("1.0e2")), value(Err("lost"))]);
+        let expected = concat!(
+            r#","final_values":[{"guest":"sum.wasm","model":"sum","value":1.0e2},"#,
+            r#"{"guest":"sum.wasm","model":"sum","error":{"kind":"trap","message":"lost"}}]}"#
+        );
+        assert!(json.ends_with(expected), "{json}");
+    }
+
+    #[test]
+    fn a_failed_callback_is_a_failure_and_a_skipped_one_is_none() {
+        let with = |callback| {
+            let mut outcome = ok(0, "1");
+            outcome.callback = callback;
+            tally(&[outcome]).any_failure()
+        };
+        assert!(with(CallbackStatus::Failed(Kind::Timeout)));
+        assert!(!with(CallbackStatus::Skipped));
+        assert!(!with(CallbackStatus::None));
+        assert!(tally(&[failed(0, Kind::Cancelled, "")]).any_failure());
+    }
+}

@@ -1,0 +1,136 @@
+//! `-v` and `--log-format`: what of mpwasm's own events and of guests' log lines goes to stderr, and in which form.
+
+use std::io::{self, IsTerminal, Write};
+use std::{env, fmt};
+
+use clap::ValueEnum;
+use mpwasm::escape::Untrusted;
+use mpwasm::{COMPILATION_TARGET, LOG_TARGET, LogLevel};
+use tracing::field::Field;
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{self, Format, FormatEvent, FormatFields, Writer};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::run::output::records::escape_json;
+use crate::terminal::stderr_writer::Voice;
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object each, with the time.
+    Json,
+}
+
+/// Lines for people: a warning of mpwasm's own and the announcement of a long compilation look as all that it says itself, the
+/// others have their level in front.
+struct ForPeople(Format<format::Full, ()>);
+
+impl<S, N> FormatEvent<S, N> for ForPeople
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        let start = match (level, target) {
+            (_, LOG_TARGET) => None,
+            (Level::INFO, COMPILATION_TARGET) => Some("mpwasm: "),
+            (Level::WARN, target) => target.starts_with("mpwasm").then_some("mpwasm: warning: "),
+            _ => None,
+        };
+        let Some(start) = start else {
+            return self.0.format_event(context, writer, event);
+        };
+        writer.write_str(start)?;
+        context.format_fields(writer.by_ref(), event)?;
+        writer.write_char('\n')
+    }
+}
+
+/// Sets up the log of this process, which this voice says. Returns the least important lines of guests that are to be
+/// logged.
+pub fn begin(verbose: u8, format: LogFormat, voice: Voice) -> LogLevel {
+    let (own, guests, least) = levels(verbose);
+    let is_terminal = io::stderr().is_terminal();
+    // On a terminal, a person waits for the compilation. In a pipe or a file the line would be noise.
+    let compilations = if is_terminal {
+        own.max(LevelFilter::INFO)
+    } else {
+        own
+    };
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("mpwasm", own)
+        .with_target(COMPILATION_TARGET, compilations)
+        .with_target(LOG_TARGET, guests);
+    let colours = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = match format {
+        LogFormat::Text => {
+            let as_ever = format::format().without_time().with_target(false);
+            tracing_subscriber::fmt::layer()
+                .with_writer(move || voice.clone())
+                .with_ansi(colours)
+                .fmt_fields(format::debug_fn(write_field).delimited(" "))
+                .event_format(ForPeople(as_ever))
+                .boxed()
+        }
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .with_writer(move || EscapedJson(voice.clone()))
+            .with_ansi(false)
+            .json()
+            .flatten_event(true)
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .init();
+    least
+}
+
+/// Writes a field of a log line, escaped, as any field may contain untrusted text.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = Untrusted::from(&value);
+    match field.name() {
+        "message" => write!(writer, "{value}"),
+        name => write!(writer, "{name}={value}"),
+    }
+}
+
+/// Writes log lines in JSON with what would act on a terminal as escapes of JSON.
+struct EscapedJson(Voice);
+
+impl Write for EscapedJson {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = escape_json(text.trim_end()).into_owned() + "\n";
+        self.0.write_all(line.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// What is let through: of mpwasm's own events, and of guests' log lines, in both words.
+fn levels(verbose: u8) -> (LevelFilter, LevelFilter, LogLevel) {
+    match verbose {
+        0 => (LevelFilter::WARN, LevelFilter::INFO, LogLevel::Info),
+        1 => (LevelFilter::DEBUG, LevelFilter::DEBUG, LogLevel::Debug),
+        _ => (LevelFilter::TRACE, LevelFilter::TRACE, LogLevel::Trace),
+    }
+}

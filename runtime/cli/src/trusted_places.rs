@@ -1,0 +1,135 @@
+//! What a run or a command trusts beside its guest, and must not be granted to tasks as a directory that they may change.
+//!
+//! The library refuses a grant over its cache and its executable. The command line reads and writes more: records, results,
+//! and crates that it builds. It refuses all of them here, before anything is built, made or started, and says what to do.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use mpwasm::escape::Untrusted;
+use mpwasm::{Access, Cache, DirGrant, Error, Overlap};
+
+use crate::process::exit::{Failure, OrExit};
+
+/// Something that mpwasm trusts.
+#[derive(Debug)]
+pub struct TrustedPlace {
+    /// What it is: a noun with its article.
+    pub what: &'static str,
+    /// Where it is. It need not be there yet.
+    pub path: PathBuf,
+    /// What the user can do beside granting the directory with `:ro`: the rest of a sentence.
+    pub way_out: &'static str,
+}
+
+impl TrustedPlace {
+    /// Where compiled guests come from.
+    pub fn cache(cache: &Cache) -> Self {
+        Self {
+            what: "the cache of compiled guests",
+            path: cache.path().to_owned(),
+            way_out: "use --no-cache, or keep the cache in another place with MPWASM_CACHE_DIR",
+        }
+    }
+
+    /// Where records are written.
+    pub fn records(path: &Path) -> Self {
+        Self {
+            what: "the file of --results",
+            path: path.to_owned(),
+            way_out: "or write the records to another place",
+        }
+    }
+
+    /// Where the folders of tasks are written.
+    pub fn folders(path: &Path) -> Self {
+        Self {
+            what: "the folder of --results-dir",
+            path: path.to_owned(),
+            way_out: "or write the results to another place",
+        }
+    }
+
+    /// mpwasm itself, by the names that it has.
+    pub fn executables() -> impl Iterator<Item = Self> {
+        let own = Some(PathBuf::from("/proc/self/exe"));
+        own.into_iter().chain(invoked_as()).map(|path| Self {
+            what: "mpwasm's own executable",
+            path,
+            way_out: "or run an mpwasm that is in another place",
+        })
+    }
+}
+
+/// The path by which the shell found this program, which may be a link to it.
+fn invoked_as() -> Option<PathBuf> {
+    let name = env::args_os().next()?;
+    if name.as_bytes().contains(&b'/') {
+        return Some(name.into());
+    }
+    in_path(&name)
+}
+
+/// The first file of this name in the folders of `PATH`.
+pub fn in_path(name: &OsStr) -> Option<PathBuf> {
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// Refuses a directory that tasks may change, when they could change one of these places through it.
+///
+/// # Errors
+/// A usage error that names the directory, the place, and the ways out.
+pub fn check(dirs: &[DirGrant], places: impl IntoIterator<Item = TrustedPlace>) -> Result<(), Failure> {
+    if !dirs.iter().any(may_be_changed) {
+        return Ok(());
+    }
+    for place in places {
+        for dir in dirs {
+            let Some(overlap) = Overlap::between(dir, &place.path).or_usage()? else {
+                continue;
+            };
+            let TrustedPlace { what, path, way_out } = &place;
+            let shown = match path.as_os_str().as_bytes() {
+                b"/proc/self/exe" => env::current_exe().unwrap_or_else(|_| path.clone()),
+                _ => path.clone(),
+            };
+            return Err(Failure::usage(Error::Grant {
+                path: dir.host().to_owned(),
+                why: format!(
+                    "it {overlap} {what}, {}, which tasks must not be able to change: grant it with :ro, {way_out}",
+                    Untrusted::from(&shown)
+                ),
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a file of records that has several names, when tasks may change some directory: one of the names may be there.
+///
+/// # Errors
+/// A usage error that says so.
+pub fn check_links(dirs: &[DirGrant], records: &Path) -> Result<(), Failure> {
+    let has_several = fs::symlink_metadata(records).is_ok_and(|file| file.is_file() && file.nlink() > 1);
+    if !has_several || !dirs.iter().any(may_be_changed) {
+        return Ok(());
+    }
+    Err(Failure::usage(anyhow!(
+        "the file {} has other names (hard links), which may be in a directory that tasks may change: grant directories with \
+         :ro, or write the records to another file",
+        Untrusted::from(&records)
+    )))
+}
+
+/// Whether tasks may change any of these directories.
+pub fn may_be_changed(dir: &DirGrant) -> bool {
+    dir.access() == Access::ReadWrite
+}
