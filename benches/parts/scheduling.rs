@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use divan::Bencher;
 
-use mpwasm_scheduler::{Io, KillReason, OfferId, RetireReason, Run, Scheduler, Task, WorkerId};
+use mpwasm_scheduler::{Claim, Io, KillReason, OfferId, RetireReason, Scheduler, Task, WorkerId};
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
 
@@ -36,7 +36,7 @@ impl Io for Crew {
         Some(Time(0))
     }
 
-    fn begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
+    fn last_begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
         0
     }
 
@@ -44,8 +44,8 @@ impl Io for Crew {
     fn retire(&mut self, _: WorkerId, _: RetireReason) {}
     fn kill(&mut self, _: WorkerId, _: &KillReason) {}
     fn abandon(&mut self, _: WorkerId) {}
-    fn tried(&mut self, _: &Task, _: Run, _: Failure) {}
-    fn failed(&mut self, _: Task, _: Option<Run>, _: Failure) {}
+    fn attempt_failed(&mut self, _: &Task, _: Run, _: Failure) {}
+    fn task_failed(&mut self, _: Task, _: Option<Claim>, _: Failure) {}
 }
 
 /// The time is that of 128 tasks, in so many workers.

@@ -2,8 +2,8 @@
 
 use super::guests::GuestSet;
 use super::io::{Io, KillReason, RetireReason, WorkerId};
+use super::slot::{Lifecycle, Process, SlotState, WorkerSlot};
 use super::task::Task;
-use super::worker::{Process, Slot, Stage, Worker};
 use super::{Phase, STEAL_DELAY, Scheduler};
 use mpwasm_types::settings::{CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_OVERTAKING_TIME};
 use mpwasm_types::time::Time;
@@ -12,15 +12,15 @@ impl Scheduler {
     /// Brings the workers to what is wanted now and gives them what they can take. To be called once per turn of
     /// the event loop, after everything else.
     pub fn assign(&mut self, now: Time, io: &mut impl Io) {
-        self.dismiss(now, io);
-        if !self.is_holding() {
+        self.retire_all(now, io);
+        if !self.is_withholding() {
             self.offer(now, io);
             while self.steal(now, io) {
                 self.offer(now, io);
             }
             self.replace_idle(now, io);
         }
-        self.refill(now, io);
+        self.spawn_missing(now, io);
     }
 
     /// When [`tick`](Self::tick) and [`assign`](Self::assign) have something to do, if no event comes before.
@@ -29,10 +29,12 @@ impl Scheduler {
         let is_missing = self.missing() > 0;
         let starts = self.vacancies().filter(|_| is_missing).map(|(_, from)| from);
         let idle = self.guests_of_idle();
-        let looks = self.live().map(|process| match self.takable_at(process, &idle) {
-            Some(time) => process.due.min(time),
-            None => process.due,
-        });
+        let looks = self
+            .live()
+            .map(|process| match self.stealable_at(process, &idle) {
+                Some(time) => process.due.min(time),
+                None => process.due,
+            });
         let pauses = self.paused.next();
         starts
             .chain(looks)
@@ -57,7 +59,7 @@ impl Scheduler {
             + self.paused.len()
             + self
                 .live()
-                .map(|process| process.hand.outstanding())
+                .map(|process| process.in_flight.outstanding())
                 .sum::<usize>()
     }
 
@@ -79,21 +81,21 @@ impl Scheduler {
     }
 
     /// Whether nothing may be offered now.
-    pub(super) fn is_holding(&self) -> bool {
-        self.held || self.unconfirmed
+    pub(super) fn is_withholding(&self) -> bool {
+        self.backpressure || self.unconfirmed
     }
 
     /// Lets all workers go once none will be needed again.
-    fn dismiss(&mut self, now: Time, io: &mut impl Io) {
+    fn retire_all(&mut self, now: Time, io: &mut impl Io) {
         if !self.is_over() {
             return;
         }
         for worker in &mut self.workers {
             match worker.process() {
-                Some(process) if process.stage == Stage::Starting => {
+                Some(process) if process.lifecycle == Lifecycle::Starting => {
                     worker.kill(KillReason::Terminated, now, io);
                 }
-                Some(process) if process.is_dispensable() => {
+                Some(process) if process.can_retire() => {
                     worker.retire(RetireReason::NotNeeded, now, io);
                 }
                 _ => {}
@@ -102,7 +104,7 @@ impl Scheduler {
     }
 
     /// Starts the workers that are missing, in slots that may be filled by now.
-    fn refill(&mut self, now: Time, io: &mut impl Io) {
+    fn spawn_missing(&mut self, now: Time, io: &mut impl Io) {
         let due = self.vacancies().filter(|&(_, from)| from <= now);
         let slots: Vec<usize> = due.take(self.missing()).map(|(slot, _)| slot).collect();
         for slot in slots {
@@ -120,9 +122,9 @@ impl Scheduler {
             if slots().any(|slot| self.workers[slot].is_taken()) {
                 return None;
             }
-            let vacant = |slot: usize| match self.workers[slot].slot {
-                Slot::Vacant { from } => Some((slot, from)),
-                Slot::Live(_) => None,
+            let vacant = |slot: usize| match self.workers[slot].state {
+                SlotState::Vacant { from } => Some((slot, from)),
+                SlotState::Live(_) => None,
             };
             // A start that failed delays the next one, in whichever slot that will be.
             let from = slots().filter_map(vacant).map(|(_, from)| from).max()?;
@@ -153,10 +155,10 @@ impl Scheduler {
     }
 
     /// How many of the missing workers can be started as soon as those in their places have exited, if any are there.
-    fn coming(&self) -> usize {
+    fn startable(&self) -> usize {
         let size = self.size as usize;
-        let is_free = |seat: &usize| {
-            let mut slots = (*seat..self.workers.len()).step_by(size);
+        let is_free = |worker_number: &usize| {
+            let mut slots = (*worker_number..self.workers.len()).step_by(size);
             !slots.any(|slot| self.workers[slot].is_taken())
         };
         self.missing().min((0..size).filter(is_free).count())
@@ -169,55 +171,55 @@ impl Scheduler {
         while let Some(worker) = self
             .queue
             .front()
-            .and_then(|task| self.taker(task, (window, partial), now, &[]))
+            .and_then(|task| self.best_worker(task, (window, partial), now, &[]))
         {
-            let task = self.queue.pop().expect("a taker was found for it");
+            let task = self.queue.pop().expect("a best_worker was found for it");
             self.give(worker, task, now, io);
         }
-        if partial && self.make_way(now, io) {
-            self.offer_others(window, now, io);
+        if partial && self.may_overtake(now, io) {
+            self.offer_behind_first(window, now, io);
         }
     }
 
     fn give(&mut self, worker: WorkerId, task: Task, now: Time, io: &mut impl Io) {
         let offer = io.offer(worker, &task);
-        let process = self.process(worker).expect("a taker is a live process");
-        if process.hand.is_empty() {
+        let process = self.process(worker).expect("a best_worker is a live process");
+        if process.in_flight.is_empty() {
             process.check_by(now + CLAIM_TIMEOUT);
         }
-        process.hand.push(offer, task, now);
+        process.in_flight.push(offer, task, now);
     }
 
     /// Whether later tasks may overtake the first one. They may while some worker will take it soon, and for a while if
     /// none has its guest: a worker that was started for its guests runs more than one task. After that, the next worker
     /// to be idle makes way for one that has the guest.
-    fn make_way(&mut self, now: Time, io: &mut impl Io) -> bool {
+    fn may_overtake(&mut self, now: Time, io: &mut impl Io) -> bool {
         let Some((id, guest)) = self.queue.front().map(|task| (task.id, task.guest)) else {
             return false;
         };
         let will_take = |process: &Process| {
             process.guests.contains(guest)
-                && match process.stage {
-                    Stage::Starting => true,
-                    Stage::Serving => !process.is_silent(now),
+                && match process.lifecycle {
+                    Lifecycle::Starting => true,
+                    Lifecycle::Serving => !process.is_silent(now),
                     _ => false,
                 }
         };
-        if self.live().any(will_take) || self.coming() > 0 {
-            self.stranded = None;
+        if self.live().any(will_take) || self.startable() > 0 {
+            self.unserved = None;
             return true;
         }
-        let since = match self.stranded {
-            Some((stranded, since)) if stranded == id => since,
+        let since = match self.unserved {
+            Some((unserved, since)) if unserved == id => since,
             _ => now,
         };
-        self.stranded = Some((id, since));
+        self.unserved = Some((id, since));
         if now < since + MAX_OVERTAKING_TIME {
             return true;
         }
         let idle = self.workers.iter_mut().filter(|worker| {
             let mut process = worker.process().into_iter();
-            process.any(|process| process.is_dispensable() && !process.guests.contains(guest))
+            process.any(|process| process.can_retire() && !process.guests.contains(guest))
         });
         match idle.min_by_key(|worker| worker.process().map(|process| process.guests.len())) {
             Some(worker) => worker.retire(RetireReason::LacksGuest, now, io),
@@ -228,7 +230,7 @@ impl Scheduler {
 
     /// Offers tasks behind the first one to workers that lack its guest. No worker takes a task before an older one
     /// that it could run.
-    fn offer_others(&mut self, window: usize, now: Time, io: &mut impl Io) {
+    fn offer_behind_first(&mut self, window: usize, now: Time, io: &mut impl Io) {
         // By slot: whether the worker takes nothing more.
         let mut closed: Vec<bool> = self
             .workers
@@ -236,7 +238,7 @@ impl Scheduler {
             .map(|worker| {
                 !worker
                     .process()
-                    .is_some_and(|process| process.stage == Stage::Serving)
+                    .is_some_and(|process| process.lifecycle == Lifecycle::Serving)
             })
             .collect();
         let mut open = GuestSet::default();
@@ -254,7 +256,7 @@ impl Scheduler {
             if !open.contains(task.guest) {
                 return Some(task);
             }
-            if let Some(worker) = self.taker(&task, (window, true), now, &closed) {
+            if let Some(worker) = self.best_worker(&task, (window, true), now, &closed) {
                 self.give(worker, task, now, io);
                 return None;
             }
@@ -270,22 +272,22 @@ impl Scheduler {
 
     /// The worker that should have the task. Where some lack guests (`partial`), a task does not go behind one that runs for
     /// long: another worker may get its guest. Those in slots that are `closed` take nothing.
-    fn taker(
+    fn best_worker(
         &self,
         task: &Task,
         (window, partial): (usize, bool),
         now: Time,
         closed: &[bool],
     ) -> Option<WorkerId> {
-        let mut best: Option<(&Worker, (usize, usize))> = None;
+        let mut best: Option<(&WorkerSlot, (usize, usize))> = None;
         for (slot, worker) in self.workers.iter().enumerate() {
             let Some(process) = worker.process().filter(|process| process.serves(task.guest)) else {
                 continue;
             };
             // What is cheap comes first: this runs for every worker and task.
-            let load = process.hand.load();
+            let load = process.in_flight.load();
             if best.is_none_or(|(_, least)| load < least)
-                && process.hand.admits(task, window)
+                && process.in_flight.admits(task, window)
                 && process.has_room(self.tasks_per_process)
                 && !(partial && (process.is_silent(now) || closed.get(slot) == Some(&true)))
             {
@@ -300,20 +302,22 @@ impl Scheduler {
     /// may be started. Returns false when no worker has a task to give, or none can take one.
     fn steal(&mut self, now: Time, io: &mut impl Io) -> bool {
         let idle = self.guests_of_idle();
-        let is_takable = |process: &&Process| self.takable_at(process, &idle).is_some_and(|time| time <= now);
+        let is_stealable =
+            |process: &&Process| self.stealable_at(process, &idle).is_some_and(|time| time <= now);
         let silent = self.workers.iter().filter(|worker| {
             let mut process = worker.process().into_iter();
-            process.any(|process| is_takable(&process))
+            process.any(|process| is_stealable(&process))
         });
-        let richest = silent.max_by_key(|worker| worker.process().map(|process| process.hand.outstanding()));
+        let richest =
+            silent.max_by_key(|worker| worker.process().map(|process| process.in_flight.outstanding()));
         let Some(richest) = richest.map(|worker| worker.id).and_then(|id| self.process(id)) else {
             return false;
         };
-        let tasks = match richest.hand.has_waiting_of(&idle) {
-            true => richest.hand.revoke_half(&idle, now, io),
-            false => richest.hand.revoke_all(now, io),
+        let tasks = match richest.in_flight.has_waiting_of(&idle) {
+            true => richest.in_flight.revoke_half(&idle, now, io),
+            false => richest.in_flight.revoke_all(now, io),
         };
-        self.give_back(tasks, io);
+        self.requeue(tasks, io);
         true
     }
 
@@ -322,7 +326,7 @@ impl Scheduler {
         let mut guests = GuestSet::default();
         for process in self
             .live()
-            .filter(|process| process.is_idle() && !self.is_holding())
+            .filter(|process| process.is_idle() && !self.is_withholding())
         {
             guests.extend(&process.guests);
         }
@@ -331,15 +335,15 @@ impl Scheduler {
 
     /// From when on tasks may be taken from a worker, for idle ones that have these guests, if any wait there. A task that
     /// fails to come back counts as claimed, so it is not tried again.
-    fn takable_at(&self, process: &Process, idle: &GuestSet) -> Option<Time> {
-        if idle.len() == 0 || process.stage != Stage::Serving || !process.hand.has_waiting() {
+    fn stealable_at(&self, process: &Process, idle: &GuestSet) -> Option<Time> {
+        if idle.len() == 0 || process.lifecycle != Lifecycle::Serving || !process.in_flight.has_waiting() {
             return None;
         }
-        let delay = match process.hand.has_waiting_of(idle) {
+        let delay = match process.in_flight.has_waiting_of(idle) {
             true => STEAL_DELAY,
             false => LONG_TASK_THRESHOLD,
         };
-        Some(process.hand.since() + delay)
+        Some(process.in_flight.since() + delay)
     }
 
     /// Lets idle workers go that can run nothing of what waits, as many as are needed for others to take their places.
@@ -351,7 +355,7 @@ impl Scheduler {
         self.queue.iter().for_each(|task| {
             queued.insert(task.guest);
         });
-        let is_useless = |process: &Process| process.is_dispensable() && process.guests.is_disjoint(&queued);
+        let is_useless = |process: &Process| process.can_retire() && process.guests.is_disjoint(&queued);
         let mut useless: Vec<usize> = (0..self.workers.len())
             .filter(|&slot| self.workers[slot].process().is_some_and(is_useless))
             .collect();
@@ -359,14 +363,14 @@ impl Scheduler {
             return;
         }
         useless.sort_by_key(|&slot| self.workers[slot].process().map(|process| process.guests.len()));
-        let coming = self.coming();
-        let waiting = self.uncovered().take(coming + useless.len()).count();
-        for slot in useless.into_iter().take(waiting.saturating_sub(coming)) {
+        let startable = self.startable();
+        let waiting = self.uncovered().take(startable + useless.len()).count();
+        for slot in useless.into_iter().take(waiting.saturating_sub(startable)) {
             self.workers[slot].retire(RetireReason::LacksGuest, now, io);
         }
     }
 
     fn live(&self) -> impl Iterator<Item = &Process> {
-        self.workers.iter().filter_map(Worker::process)
+        self.workers.iter().filter_map(WorkerSlot::process)
     }
 }

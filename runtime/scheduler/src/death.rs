@@ -2,8 +2,8 @@
 
 use nix::sys::signal::Signal;
 
-use super::hand::Claim;
-use super::io::{Exit, KillReason};
+use super::in_flight::ClaimState;
+use super::io::{KillReason, WorkerExit};
 use super::task::Task;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::time::Time;
@@ -14,14 +14,14 @@ pub(super) struct Death<'a> {
     /// Why the dispatcher killed it, if it did.
     pub killed: Option<&'a KillReason>,
     /// How it ended; `None` when it could not be reaped.
-    pub exit: Option<Exit>,
+    pub exit: Option<WorkerExit>,
     /// When that was known.
     pub at: Time,
 }
 
 impl Death<'_> {
     /// How a task ends that the worker had claimed: by the cause that came first.
-    pub fn of_claimed(&self, task: &Task, claim: &Claim) -> Failure {
+    pub fn of_claimed(&self, task: &Task, claim: &ClaimState) -> Failure {
         let by = match self.killed {
             Some(_) => "the dispatcher killed its worker",
             None => "its worker ended its own process",
@@ -46,7 +46,7 @@ impl Death<'_> {
     }
 
     /// How an item of a chunk ends that the worker may have run to its end, and had not told of.
-    pub fn of_untold(&self) -> Failure {
+    pub fn of_unreported(&self) -> Failure {
         match self.killed {
             Some(KillReason::Terminated) => {
                 Failure::new(Kind::Cancelled, "the pool was terminated while its chunk ran")
@@ -59,7 +59,7 @@ impl Death<'_> {
     }
 
     /// How a task ends that was in too many hands.
-    pub fn of_exposed(&self, task: &Task) -> Failure {
+    pub fn of_unclaimed(&self, task: &Task) -> Failure {
         let (deaths, last) = (task.deaths(), self.describe());
         let when = match task.crashes {
             0 => "before they could start it",
@@ -84,10 +84,10 @@ impl Death<'_> {
 
     fn crash(&self, message: String) -> Failure {
         let (code, signal) = match &self.exit {
-            Some(Exit::Code(code)) => (Some(*code), None),
-            Some(Exit::Signal(signal)) => (None, Some(*signal)),
-            Some(Exit::Forbidden(_)) => (None, Some(Signal::SIGSYS as i32)),
-            Some(Exit::NeverStarted(_) | Exit::Unable(_)) | None => (None, None),
+            Some(WorkerExit::Code(code)) => (Some(*code), None),
+            Some(WorkerExit::Signal(signal)) => (None, Some(*signal)),
+            Some(WorkerExit::Forbidden(_)) => (None, Some(Signal::SIGSYS as i32)),
+            Some(WorkerExit::NeverStarted(_) | WorkerExit::Unable(_)) | None => (None, None),
         };
         Failure {
             code,

@@ -5,8 +5,8 @@
 //! task needs a guest that no process has or will have, an idle process makes way for one that has it.
 
 use super::Scheduler;
+use super::slot::{Lifecycle, Process, WorkerSlot};
 use super::task::Task;
-use super::worker::{Process, Stage, Worker};
 use mpwasm_types::settings::RECENT_TASKS;
 
 /// A set of guests.
@@ -100,13 +100,13 @@ impl Recency {
 }
 
 /// Guests that are chosen one by one, up to a bound.
-struct Choice {
+struct GuestSelection {
     guests: Vec<u32>,
     set: GuestSet,
     most: usize,
 }
 
-impl Choice {
+impl GuestSelection {
     fn add(&mut self, guests: impl Iterator<Item = u32>) {
         for guest in guests {
             if self.guests.len() >= self.most {
@@ -132,7 +132,7 @@ impl Scheduler {
             Some(tasks) if !self.queue.is_empty() => self.guests_per_process.min(tasks as usize),
             _ => self.guests_per_process,
         };
-        let mut choice = Choice {
+        let mut choice = GuestSelection {
             guests: Vec::new(),
             set: GuestSet::default(),
             most,
@@ -158,7 +158,7 @@ impl Scheduler {
 
     /// Queued tasks that no starting process is for. Each is for one, whatever it can do beyond that.
     pub(super) fn uncovered(&self) -> impl Iterator<Item = &Task> {
-        let is_starting = |process: &&Process| process.stage == Stage::Starting;
+        let is_starting = |process: &&Process| process.lifecycle == Lifecycle::Starting;
         let mut starting: Vec<&Process> = self.active().filter(is_starting).collect();
         self.queue.iter().filter(move |task| {
             let found = starting
@@ -171,7 +171,7 @@ impl Scheduler {
     /// Processes that serve, or will.
     fn active(&self) -> impl Iterator<Item = &Process> {
         let workers = self.workers.iter().filter(|worker| worker.is_active());
-        workers.filter_map(Worker::process)
+        workers.filter_map(WorkerSlot::process)
     }
 }
 

@@ -1,13 +1,13 @@
 //! What the scheduler asks of the world, and the words in which the world answers.
 //!
 //! [`Io`] is all that the scheduler can do: the event loop implements it with processes, sockets and the shared
-//! page, the tests with a simulated crew.
+//! page, the tests with a simulated simulator.
 
 use std::fmt;
 
 use nix::sys::signal::Signal;
 
-use super::task::{Run, Task};
+use super::task::{Claim, Task};
 use mpwasm_types::exit_status::signal_name;
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
@@ -29,7 +29,7 @@ impl WorkerId {
 
     /// The worker, as users know it, in a pool of `size`: from 0. Its slots are so many apart.
     #[must_use]
-    pub fn seat(self, size: u32) -> u32 {
+    pub fn worker_number(self, size: u32) -> u32 {
         self.0 % size
     }
 }
@@ -58,7 +58,7 @@ pub trait Io {
 
     /// The id of the last item of a claimed chunk that the worker says it has begun. A hint from a lower level of trust,
     /// and without meaning for a task that is no chunk.
-    fn begun(&mut self, worker: WorkerId, offer: OfferId) -> u64;
+    fn last_begun(&mut self, worker: WorkerId, offer: OfferId) -> u64;
 
     /// Tells the worker's watchdog to end the running task as cancelled.
     fn cancel(&mut self, worker: WorkerId, offer: OfferId);
@@ -74,10 +74,10 @@ pub trait Io {
     fn abandon(&mut self, worker: WorkerId);
 
     /// An attempt ended here, by the scheduler's decision, and the task will have another.
-    fn tried(&mut self, task: &Task, run: Run, failure: Failure);
+    fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure);
 
     /// The task, or each item of a chunk, ends here, by the scheduler's decision. `run` is `None` when it never started.
-    fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure);
+    fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure);
 }
 
 /// Why a worker is told to exit.
@@ -133,7 +133,7 @@ impl fmt::Display for KillReason {
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum WorkerExit {
     /// It exited with this code.
     Code(i32),
     /// This signal ended it.
@@ -146,7 +146,7 @@ pub enum Exit {
     Forbidden(Option<String>),
 }
 
-impl Exit {
+impl WorkerExit {
     /// Whether it is what the kernel's out-of-memory killer does.
     #[must_use]
     pub fn is_sigkill(&self) -> bool {
@@ -154,7 +154,7 @@ impl Exit {
     }
 }
 
-impl fmt::Display for Exit {
+impl fmt::Display for WorkerExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
@@ -172,7 +172,7 @@ impl fmt::Display for Exit {
 
 /// How a worker broke the protocol: it must report on what it was sent, in the order in which it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum ProtocolFault {
     /// It reported to be ready when it was so already.
     #[error("it reported to be ready twice")]
     ReadyTwice,

@@ -6,7 +6,7 @@
 //!
 //! - **Every accepted task ends exactly once.** A [`Task`] is one value that moves: from the queue into the hand of
 //!   a worker and back, until it leaves, either by [`Scheduler::ended`] (the worker reported its end) or by
-//!   [`Io::failed`] (the scheduler decided it).
+//!   [`Io::task_failed`] (the scheduler decided it).
 //! - **No attempt runs twice.** What a worker has claimed is never taken from it. It ends with the worker. Another
 //!   attempt begins only when the one before has failed, and the task's [`Retry`](mpwasm_types::retry::Retry) wants it.
 //! - **No process runs more tasks than it is for**, which is one with [`Isolation::Process`](mpwasm_types::settings::Isolation). It has
@@ -23,7 +23,7 @@
 //! then [`tick`](Scheduler::tick), then [`assign`](Scheduler::assign), then sleep until
 //! [`next_wakeup`](Scheduler::next_wakeup) or the next event.
 //!
-//! What a worker says is checked: a report that an honest worker cannot make is a [`Fault`], changes nothing, and
+//! What a worker says is checked: a report that an honest worker cannot make is a [`ProtocolFault`], changes nothing, and
 //! should be answered by [`protocol_broken`](Scheduler::protocol_broken).
 
 #![allow(
@@ -37,33 +37,33 @@ mod assign;
 mod chunk;
 mod death;
 mod guests;
-mod hand;
+mod in_flight;
 mod io;
 mod retry;
+mod slot;
 mod status;
 mod task;
 #[cfg(test)]
 mod tests;
 mod window;
-mod worker;
 
 use std::time::Duration;
 
 use death::{Death, cancelled_before_start};
 use guests::{GuestSet, Recency};
-pub use hand::Ended;
-use hand::{Due, Held};
-pub use io::{Exit, Fault, Io, KillReason, OfferId, RetireReason, WorkerId};
-use retry::Paused;
-pub use status::Place;
+pub use in_flight::EndedTask;
+use in_flight::{Due, OfferedTask};
+pub use io::{Io, KillReason, OfferId, ProtocolFault, RetireReason, WorkerExit, WorkerId};
+use retry::RetryQueue;
+use slot::{Lifecycle, Milestone, Process, SlotState, WorkerSlot};
+pub use status::TaskPlace;
 use task::Queue;
-pub use task::{Run, Task};
+pub use task::{Claim, Task};
 use window::Window;
-pub use window::length;
-use worker::{Process, Progress, Slot, Stage, Worker};
+pub use window::counted_length;
 
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{MAX_FAILED_STARTS, MAX_LOADED_GUESTS, STALL_TIMEOUT, WATCHDOG_GRACE};
+use mpwasm_types::settings::{MAX_FAILED_SPAWNS, MAX_LOADED_GUESTS, STALL_TIMEOUT, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
 
 /// Offers of one worker that it has not reported on, revoked ones included: the slots of its shared page.
@@ -83,17 +83,17 @@ const CANCEL_TIMEOUT: Duration = WATCHDOG_GRACE.saturating_add(Duration::from_mi
 #[derive(Debug)]
 pub struct Scheduler {
     /// The slots, one or two for each of [`size`](Self::size) workers.
-    workers: Vec<Worker>,
+    workers: Vec<WorkerSlot>,
     size: u32,
     /// After so many a process is replaced.
     tasks_per_process: Option<u32>,
     queue: Queue,
     /// Tasks between two attempts.
-    paused: Paused,
+    paused: RetryQueue,
     window: Window,
     phase: Phase,
     /// No offers: the outcomes or the callbacks cannot keep up.
-    held: bool,
+    backpressure: bool,
     /// No offers: a task has ended whose outcome the parent has not confirmed.
     unconfirmed: bool,
     /// Guests that were loaded so far.
@@ -103,9 +103,9 @@ pub struct Scheduler {
     /// Which of them were used last.
     recency: Recency,
     /// The first task in the queue, if no worker has or will have its guest, and since when that is so.
-    stranded: Option<(u64, Time)>,
+    unserved: Option<(u64, Time)>,
     /// Processes that ended before they were ready, since one was.
-    failed_starts: u32,
+    failed_spawns: u32,
     /// A guest that was to be loaded by such processes and that no other has, and how many these were.
     failed_loads: Option<(u32, u32)>,
     failure: Option<String>,
@@ -125,26 +125,26 @@ enum Phase {
 
 impl Scheduler {
     /// A pool of `size` workers, none of which is started before there is a guest, with processes that are replaced
-    /// after so many tasks. Where outcomes are confirmed, a worker has no more than one task in hand: what waits behind it
+    /// after so many tasks. Where outcomes are confirmed, a worker has no more than one task in in_flight: what waits behind it
     /// would begin as soon as it ends.
     #[must_use]
     pub fn new(size: u32, tasks_per_process: Option<u32>, confirms: bool) -> Self {
         let slots = 0..WorkerId::slots(size, tasks_per_process);
         Self {
-            workers: slots.map(|slot| Worker::new(WorkerId(slot))).collect(),
+            workers: slots.map(|slot| WorkerSlot::new(WorkerId(slot))).collect(),
             size,
             tasks_per_process,
             queue: Queue::default(),
-            paused: Paused::default(),
+            paused: RetryQueue::default(),
             window: Window::new(if confirms { Some(1) } else { tasks_per_process }),
             phase: Phase::Open,
-            held: false,
+            backpressure: false,
             unconfirmed: false,
             guests: 0,
             guests_per_process: MAX_LOADED_GUESTS,
             recency: Recency::default(),
-            stranded: None,
-            failed_starts: 0,
+            unserved: None,
+            failed_spawns: 0,
             failed_loads: None,
             failure: None,
         }
@@ -162,7 +162,7 @@ impl Scheduler {
             "a task names a guest that was loaded before"
         );
         match self.refusal(&task) {
-            Some(refusal) => io.failed(task, None, refusal),
+            Some(refusal) => io.task_failed(task, None, refusal),
             None => {
                 self.recency.note(task.guest);
                 self.queue.push(task);
@@ -174,19 +174,19 @@ impl Scheduler {
     ///
     /// # Errors
     /// When it had done so before.
-    pub fn worker_ready(&mut self, worker: WorkerId, now: Time) -> Result<(), Fault> {
+    pub fn worker_ready(&mut self, worker: WorkerId, now: Time) -> Result<(), ProtocolFault> {
         if let Some(process) = self.process(worker) {
             process.ready(now)?;
-            if process.stage == Stage::Serving {
+            if process.lifecycle == Lifecycle::Serving {
                 let loaded = process.guests.clone();
-                self.failed_starts = 0;
+                self.failed_spawns = 0;
                 self.failed_loads.take_if(|(guest, _)| loaded.contains(*guest));
             }
         }
         Ok(())
     }
 
-    /// A worker reported the end of the task, or item of a chunk, that it ran, whose [`length`] was this. It is the
+    /// A worker reported the end of the task, or item of a chunk, that it ran, whose [`counted_length`] was this. It is the
     /// caller's now, who makes the outcome, or asks whether the task is to be [tried again](Self::tries_again).
     ///
     /// # Errors
@@ -198,15 +198,15 @@ impl Scheduler {
         length: Duration,
         now: Time,
         io: &mut impl Io,
-    ) -> Result<Ended, Fault> {
-        let process = self.process(worker).ok_or(Fault::NotNext)?;
-        let ended = process.hand.end(offer, length, now, io)?;
-        process.progress = Progress::Useful;
+    ) -> Result<EndedTask, ProtocolFault> {
+        let process = self.process(worker).ok_or(ProtocolFault::NotNext)?;
+        let ended = process.in_flight.end(offer, length, now, io)?;
+        process.milestone = Milestone::RanTask;
         // A chunk is offered as one, and counts as one.
         process.ended += u32::from(ended.whole.is_some());
         let count = process.ended;
         process.reported(now);
-        let is_serving = process.stage == Stage::Serving;
+        let is_serving = process.lifecycle == Lifecycle::Serving;
         if let Some(whole) = ended.whole {
             self.window.observe(whole.min(now.since(ended.run.claimed)));
             // One that was killed in the meantime stays killed.
@@ -221,25 +221,25 @@ impl Scheduler {
     /// when it goes on to the next.
     #[must_use]
     pub fn running(&self, worker: WorkerId) -> Option<(u64, u32)> {
-        self.workers[worker.0 as usize].process()?.hand.first()
+        self.workers[worker.0 as usize].process()?.in_flight.first()
     }
 
     /// A worker read an offer that had been revoked.
     ///
     /// # Errors
     /// When it had not been.
-    pub fn skipped(&mut self, worker: WorkerId, offer: OfferId, now: Time) -> Result<(), Fault> {
-        let process = self.process(worker).ok_or(Fault::NotNext)?;
-        process.hand.skip(offer, now)?;
+    pub fn skipped(&mut self, worker: WorkerId, offer: OfferId, now: Time) -> Result<(), ProtocolFault> {
+        let process = self.process(worker).ok_or(ProtocolFault::NotNext)?;
+        process.in_flight.skip(offer, now)?;
         process.reported(now);
         Ok(())
     }
 
     /// A worker took in some of what it was sent, and there is more: a sign of life. What goes into its socket at
     /// once is none.
-    pub fn made_room(&mut self, worker: WorkerId, now: Time) {
+    pub fn note_read(&mut self, worker: WorkerId, now: Time) {
         if let Some(process) = self.process(worker) {
-            process.hand.made_room(now);
+            process.in_flight.note_read(now);
         }
     }
 
@@ -250,25 +250,25 @@ impl Scheduler {
 
     /// A worker was reaped. Everything that it had sent was reported before. Its slot of the shared page is
     /// looked at for the last time.
-    pub fn worker_exited(&mut self, worker: WorkerId, exit: Exit, now: Time, io: &mut impl Io) {
-        self.bury(worker, Some(exit), now, io);
+    pub fn worker_exited(&mut self, worker: WorkerId, exit: WorkerExit, now: Time, io: &mut impl Io) {
+        self.remove(worker, Some(exit), now, io);
     }
 
     /// Cancels a task wherever it is. Returns whether it was there; when it runs, it ends soon.
     pub fn cancel(&mut self, id: u64, now: Time, io: &mut impl Io) -> bool {
         if let Some(task) = self.queue.remove(id).or_else(|| self.paused.remove(id)) {
             let failure = cancelled_before_start(&task);
-            io.failed(task, None, failure);
+            io.task_failed(task, None, failure);
             return true;
         }
         for worker in &mut self.workers {
-            if let Slot::Live(process) = &mut worker.slot
-                && let Some(index) = process.hand.find(id)
+            if let SlotState::Live(process) = &mut worker.state
+                && let Some(index) = process.in_flight.find(id)
             {
-                if let Some(task) = process.hand.revoke(index, now, io) {
+                if let Some(task) = process.in_flight.revoke(index, now, io) {
                     let failure = cancelled_before_start(&task);
-                    io.failed(task, None, failure);
-                } else if let Some(offer) = process.hand.note_cancel(index, now) {
+                    io.task_failed(task, None, failure);
+                } else if let Some(offer) = process.in_flight.note_cancel(index, now) {
                     io.cancel(worker.id, offer);
                     process.check_by(now + CANCEL_TIMEOUT);
                 }
@@ -288,12 +288,12 @@ impl Scheduler {
         self.phase = self.phase.max(Phase::Interrupted);
         let offered = self
             .processes()
-            .flat_map(|process| process.hand.revoke_all(now, io));
+            .flat_map(|process| process.in_flight.revoke_all(now, io));
         let offered: Vec<Task> = offered.collect();
         let waiting = self.queue.take_all().chain(self.paused.take_all());
         for task in offered.into_iter().chain(waiting) {
             let failure = cancelled_before_start(&task);
-            io.failed(task, None, failure);
+            io.task_failed(task, None, failure);
         }
     }
 
@@ -308,15 +308,17 @@ impl Scheduler {
 
     /// Holds offers back, or lets them go again: the back-pressure of outcomes and callbacks. What had been offered
     /// and has not started returns to the queue, but for large args that are on their way.
-    pub fn hold(&mut self, held: bool, now: Time, io: &mut impl Io) {
-        if held && !self.held {
-            let serving = self.processes().filter(|process| process.stage == Stage::Serving);
+    pub fn set_backpressure(&mut self, on: bool, now: Time, io: &mut impl Io) {
+        if on && !self.backpressure {
+            let serving = self
+                .processes()
+                .filter(|process| process.lifecycle == Lifecycle::Serving);
             let offered = serving
-                .flat_map(|process| process.hand.revoke_small(now, io))
+                .flat_map(|process| process.in_flight.revoke_small(now, io))
                 .collect();
-            self.give_back(offered, io);
+            self.requeue(offered, io);
         }
-        self.held = held;
+        self.backpressure = on;
     }
 
     /// Holds offers back while the outcome of a task that has ended is not confirmed. What was offered before stays with its
@@ -329,23 +331,23 @@ impl Scheduler {
     /// `heard` was among them, so nobody is late before that: it may be this process that was not run since.
     pub fn tick(&mut self, heard: Time, now: Time, io: &mut impl Io) {
         let due = self.paused.due(now);
-        self.give_back(due, io);
+        self.requeue(due, io);
         for index in 0..self.workers.len() {
             let worker = &mut self.workers[index];
             let id = worker.id;
             let Some(process) = worker.process_mut().filter(|process| process.due <= heard) else {
                 continue;
             };
-            match process.stage {
-                Stage::Starting => worker.kill(KillReason::NotReady, now, io),
-                Stage::Serving => self.check(id, heard, now, io),
-                Stage::Stalled => match process.hand.silent_until(STALL_TIMEOUT) {
+            match process.lifecycle {
+                Lifecycle::Starting => worker.kill(KillReason::NotReady, now, io),
+                Lifecycle::Serving => self.check(id, heard, now, io),
+                Lifecycle::Stalled => match process.in_flight.silent_until(STALL_TIMEOUT) {
                     until if heard < until => process.due = until,
                     _ => worker.kill(KillReason::Stalled, now, io),
                 },
-                Stage::Retiring => worker.kill(KillReason::Terminated, now, io),
-                Stage::Killed(_) => {
-                    self.bury(id, None, now, io);
+                Lifecycle::Retiring => worker.kill(KillReason::Terminated, now, io),
+                Lifecycle::Killed(_) => {
+                    self.remove(id, None, now, io);
                     io.abandon(id);
                 }
             }
@@ -358,21 +360,21 @@ impl Scheduler {
         let Some(process) = self.process(worker) else {
             return;
         };
-        match process.hand.due(heard, now, io) {
+        match process.in_flight.due(heard, now, io) {
             Due::Later(time) => process.due = time,
             Due::Overdue => self.slot(worker).kill(KillReason::Overdue, now, io),
             Due::Uncancelled => self.slot(worker).kill(KillReason::Cancelled, now, io),
             Due::Unclaimed => {
-                let mut tasks = process.hand.revoke_all(now, io);
+                let mut tasks = process.in_flight.revoke_all(now, io);
                 // The others only stood behind it.
                 if let Some(first) = tasks.first_mut() {
                     first.note_lost(workers);
                 }
-                let stalled = process.hand.outstanding() == 0;
+                let stalled = process.in_flight.outstanding() == 0;
                 if stalled {
-                    process.enter(Stage::Stalled, now, now + STALL_TIMEOUT);
+                    process.enter(Lifecycle::Stalled, now, now + STALL_TIMEOUT);
                 }
-                self.give_back(tasks, io);
+                self.requeue(tasks, io);
                 if !stalled {
                     // What remains was claimed at this very moment: now there is a deadline.
                     self.check(worker, heard, now, io);
@@ -382,12 +384,12 @@ impl Scheduler {
     }
 
     /// Ends or gives back what a worker had in hand that is no more, and frees its slot.
-    fn bury(&mut self, worker: WorkerId, exit: Option<Exit>, now: Time, io: &mut impl Io) {
+    fn remove(&mut self, worker: WorkerId, exit: Option<WorkerExit>, now: Time, io: &mut impl Io) {
         let Some(mut process) = self.slot(worker).vacate(now) else {
             return;
         };
-        let killed = match &process.stage {
-            Stage::Killed(reason) => Some(reason),
+        let killed = match &process.lifecycle {
+            Lifecycle::Killed(reason) => Some(reason),
             _ => None,
         };
         let death = Death {
@@ -396,69 +398,70 @@ impl Scheduler {
             at: now,
         };
         let mut unharmed = Vec::new();
-        for Held { mut task, claim } in process.hand.take_all(now, io) {
+        for OfferedTask { mut task, claim } in process.in_flight.take_all(now, io) {
             if let Some(claim) = claim {
-                process.progress = Progress::Useful;
+                process.milestone = Milestone::RanTask;
                 let (mut begun, rest) = task.split_begun(claim.begun);
                 if let Some(last) = begun.pop() {
                     for task in begun {
-                        io.failed(task, Some(claim.run), death.of_untold());
+                        io.task_failed(task, Some(claim.run), death.of_unreported());
                     }
                     let failure = death.of_claimed(&last, &claim);
                     let kind = failure.kind;
                     if self.tries_again(&last, kind) {
-                        io.tried(&last, claim.run, failure);
+                        io.attempt_failed(&last, claim.run, failure);
                         self.try_again(last, kind, now);
                     } else {
-                        io.failed(last, Some(claim.run), failure);
+                        io.task_failed(last, Some(claim.run), failure);
                     }
                 }
                 match rest {
                     Some(rest) if claim.cancelled.is_some() => {
                         let failure = cancelled_before_start(&rest);
-                        io.failed(rest, None, failure)
+                        io.task_failed(rest, None, failure)
                     }
                     rest => unharmed.extend(rest),
                 }
                 continue;
             }
-            if task.note_exposure() {
-                let failure = death.of_exposed(&task);
-                io.failed(task, None, failure);
+            if task.note_death_before_claim() {
+                let failure = death.of_unclaimed(&task);
+                io.task_failed(task, None, failure);
             } else {
                 unharmed.push(task);
             }
         }
-        self.give_back(unharmed, io);
+        self.requeue(unharmed, io);
         self.slot(worker).pause_after(&process, now);
-        if process.progress == Progress::Nothing && !process.was_dismissed() {
+        if process.milestone == Milestone::Spawned && !process.exited_on_request() {
             let is_partial = process.guests.len() < self.guests as usize;
             if is_partial {
-                self.load_failed(&process.guests, &death.describe(), io);
+                self.note_failed_load(&process.guests, &death.describe(), io);
             }
-            self.start_failed(is_partial, &death.describe(), now, io);
+            self.note_failed_spawn(is_partial, &death.describe(), now, io);
         }
     }
 
     /// A process ended before it was ready. When that was so too often, and no other one is ready, the pool has
     /// failed. Where the processes had not all guests, one guest may have been the reason: others get a chance after it.
-    fn start_failed(&mut self, is_partial: bool, how: &str, now: Time, io: &mut impl Io) {
-        self.failed_starts += 1;
-        let ready = |process: &mut Process| matches!(process.stage, Stage::Serving | Stage::Stalled);
+    fn note_failed_spawn(&mut self, is_partial: bool, how: &str, now: Time, io: &mut impl Io) {
+        self.failed_spawns += 1;
+        let ready =
+            |process: &mut Process| matches!(process.lifecycle, Lifecycle::Serving | Lifecycle::Stalled);
         let most = if is_partial {
-            2 * MAX_FAILED_STARTS
+            2 * MAX_FAILED_SPAWNS
         } else {
-            MAX_FAILED_STARTS
+            MAX_FAILED_SPAWNS
         };
-        if self.failed_starts < most || self.failure.is_some() || self.processes().any(ready) {
+        if self.failed_spawns < most || self.failure.is_some() || self.processes().any(ready) {
             return;
         }
-        let starts = self.failed_starts;
+        let starts = self.failed_spawns;
         self.failure = Some(format!(
             "{starts} workers in a row ended before they were ready; the last one {how}"
         ));
         let tasks = self.queue.take_all().chain(self.paused.take_all()).collect();
-        self.give_back(tasks, io);
+        self.requeue(tasks, io);
         for worker in &mut self.workers {
             worker.kill(KillReason::Terminated, now, io);
         }
@@ -466,7 +469,7 @@ impl Scheduler {
 
     /// A process ended before it was ready, and was to load these guests. When that was so too often for the first task's
     /// guest, the guest's tasks end: other guests may have workers.
-    fn load_failed(&mut self, guests: &GuestSet, how: &str, io: &mut impl Io) {
+    fn note_failed_load(&mut self, guests: &GuestSet, how: &str, io: &mut impl Io) {
         let Some(guest) = self
             .queue
             .front()
@@ -476,7 +479,8 @@ impl Scheduler {
             return;
         };
         let has_it = |process: &mut Process| {
-            matches!(process.stage, Stage::Serving | Stage::Stalled) && process.guests.contains(guest)
+            matches!(process.lifecycle, Lifecycle::Serving | Lifecycle::Stalled)
+                && process.guests.contains(guest)
         };
         if self.failure.is_some() || self.processes().any(has_it) {
             return;
@@ -484,7 +488,7 @@ impl Scheduler {
         let before = self.failed_loads.filter(|&(other, _)| other == guest);
         let count = before.map_or(0, |(_, count)| count) + 1;
         self.failed_loads = Some((guest, count));
-        if count < MAX_FAILED_STARTS {
+        if count < MAX_FAILED_SPAWNS {
             return;
         }
         self.failed_loads = None;
@@ -495,21 +499,21 @@ impl Scheduler {
             if task.guest != guest {
                 return Some(task);
             }
-            io.failed(task, None, Failure::new(Kind::Crash, message.clone()));
+            io.task_failed(task, None, Failure::new(Kind::Crash, message.clone()));
             None
         });
     }
 
     /// Puts tasks that have not started back where they were, or ends them when nothing is started any more.
-    fn give_back(&mut self, tasks: Vec<Task>, io: &mut impl Io) {
+    fn requeue(&mut self, tasks: Vec<Task>, io: &mut impl Io) {
         let mut kept = Vec::with_capacity(tasks.len());
         for task in tasks {
             match self.refusal(&task) {
-                Some(refusal) => io.failed(task, None, refusal),
+                Some(refusal) => io.task_failed(task, None, refusal),
                 None => kept.push(task),
             }
         }
-        self.queue.give_back(kept);
+        self.queue.requeue(kept);
     }
 
     /// How a task ends that is not to be started any more.
@@ -522,7 +526,7 @@ impl Scheduler {
     }
 
     /// Panics when there is no such slot: ids come from [`Io::spawn`], not from workers.
-    fn slot(&mut self, worker: WorkerId) -> &mut Worker {
+    fn slot(&mut self, worker: WorkerId) -> &mut WorkerSlot {
         &mut self.workers[worker.0 as usize]
     }
 
@@ -531,6 +535,6 @@ impl Scheduler {
     }
 
     fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
-        self.workers.iter_mut().filter_map(Worker::process_mut)
+        self.workers.iter_mut().filter_map(WorkerSlot::process_mut)
     }
 }

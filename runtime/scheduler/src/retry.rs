@@ -21,7 +21,7 @@ impl Scheduler {
         self.refusal(task).is_none()
             && retry.follows(task.attempt, kind)
             && crashes < retry.crashes()
-            && crashes + task.exposures < task.deaths_allowed()
+            && crashes + task.deaths_before_claim < task.deaths_allowed()
     }
 
     /// Takes back a task whose attempt ended as `kind`, for the next one: that begins after the pause of its policy.
@@ -47,14 +47,14 @@ impl Task {
     }
 
     /// A worker died that had it in hand and had not started it. Returns whether that was one too many.
-    pub(super) fn note_exposure(&mut self) -> bool {
-        self.exposures += 1;
+    pub(super) fn note_death_before_claim(&mut self) -> bool {
+        self.deaths_before_claim += 1;
         self.deaths() >= self.deaths_allowed()
     }
 
     /// Workers that died with it in hand.
     pub(super) fn deaths(&self) -> u32 {
-        self.exposures + self.crashes
+        self.deaths_before_claim + self.crashes
     }
 }
 
@@ -67,12 +67,12 @@ fn mixed(number: u64) -> u64 {
 
 /// The tasks that wait for their next attempt, by the time at which that may begin.
 #[derive(Debug, Default)]
-pub(super) struct Paused {
+pub(super) struct RetryQueue {
     tasks: BTreeMap<(Time, u64), Task>,
     bytes: usize,
 }
 
-impl Paused {
+impl RetryQueue {
     pub fn len(&self) -> usize {
         self.tasks.len()
     }

@@ -1,15 +1,15 @@
 //! What the workers are doing and where a task is, for who asks. Nothing here changes anything.
 
 use super::Scheduler;
-use super::hand::Running;
+use super::in_flight::RunningTask;
 use super::io::{Io, WorkerId};
-use super::worker::{Process, Stage};
+use super::slot::{Lifecycle, Process};
 use mpwasm_types::status::WorkerState;
 use mpwasm_types::time::Time;
 
 /// Where a task is that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum TaskPlace {
     /// No worker runs it.
     Queued {
         /// The attempt that will be made, from 1.
@@ -45,26 +45,26 @@ impl Scheduler {
     }
 
     /// Where a task is; `None` when it is not here.
-    pub fn place(&mut self, id: u64, now: Time, io: &mut impl Io) -> Option<Place> {
+    pub fn place(&mut self, id: u64, now: Time, io: &mut impl Io) -> Option<TaskPlace> {
         if let Some(task) = self.queue.get(id) {
             let attempt = task.attempt;
-            return Some(Place::Queued { attempt });
+            return Some(TaskPlace::Queued { attempt });
         }
         if let Some((until, task)) = self.paused.get(id) {
             let attempt = task.attempt;
-            return Some(Place::Paused { attempt, until });
+            return Some(TaskPlace::Paused { attempt, until });
         }
         self.workers.iter_mut().find_map(|worker| {
-            let hand = &mut worker.process_mut()?.hand;
-            let attempt = hand.attempt(id)?;
-            let running = hand.running(now, io).filter(|running| running.task == id);
+            let in_flight = &mut worker.process_mut()?.in_flight;
+            let attempt = in_flight.attempt(id)?;
+            let running = in_flight.running(now, io).filter(|running| running.task == id);
             Some(match running {
-                Some(Running { since, .. }) => Place::Running {
+                Some(RunningTask { since, .. }) => TaskPlace::Running {
                     attempt,
                     worker: worker.id,
                     since,
                 },
-                None => Place::Queued { attempt },
+                None => TaskPlace::Queued { attempt },
             })
         })
     }
@@ -78,15 +78,17 @@ impl Scheduler {
 
 impl Process {
     fn state(&mut self, now: Time, io: &mut impl Io) -> (WorkerState, Time) {
-        let state = match self.stage {
-            Stage::Starting => WorkerState::Starting,
-            Stage::Stalled => WorkerState::Stalled,
-            Stage::Retiring => WorkerState::Leaving,
-            Stage::Killed(_) => WorkerState::Killed,
-            Stage::Serving => {
-                return match self.hand.running(now, io) {
-                    Some(Running { task, attempt, since }) => (WorkerState::Running { task, attempt }, since),
-                    None => (WorkerState::Idle, self.since.max(self.hand.since())),
+        let state = match self.lifecycle {
+            Lifecycle::Starting => WorkerState::Starting,
+            Lifecycle::Stalled => WorkerState::Stalled,
+            Lifecycle::Retiring => WorkerState::Leaving,
+            Lifecycle::Killed(_) => WorkerState::Killed,
+            Lifecycle::Serving => {
+                return match self.in_flight.running(now, io) {
+                    Some(RunningTask { task, attempt, since }) => {
+                        (WorkerState::Running { task, attempt }, since)
+                    }
+                    None => (WorkerState::Idle, self.since.max(self.in_flight.since())),
                 };
             }
         };

@@ -34,11 +34,11 @@ pub struct Task {
     /// A chunk's items that are still together; the args are theirs then, see [`items`](mpwasm_types::items).
     pub(super) items: Option<Items>,
     /// Workers that died with this task in hand, unclaimed.
-    pub(super) exposures: u32,
+    pub(super) deaths_before_claim: u32,
     /// Offers that were taken back because the worker did not claim the task in time.
     lost: u32,
     /// How long a worker may take to claim it.
-    pub(super) patience: Duration,
+    pub(super) claim_timeout: Duration,
 }
 
 impl Task {
@@ -55,9 +55,9 @@ impl Task {
             retry: None,
             crashes: 0,
             items: None,
-            exposures: 0,
+            deaths_before_claim: 0,
             lost: 0,
-            patience: CLAIM_TIMEOUT,
+            claim_timeout: CLAIM_TIMEOUT,
         }
     }
 
@@ -73,14 +73,14 @@ impl Task {
     pub(super) fn note_lost(&mut self, workers: usize) {
         self.lost += 1;
         if (self.lost as usize).is_multiple_of(workers) {
-            self.patience = (2 * self.patience).min(MAX_CLAIM_TIMEOUT);
+            self.claim_timeout = (2 * self.claim_timeout).min(MAX_CLAIM_TIMEOUT);
         }
     }
 }
 
 /// Where a task ran, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct Claim {
     /// The worker that claimed it.
     pub worker: WorkerId,
     /// When; never before the offer, never in the future.
@@ -127,7 +127,7 @@ impl Queue {
     /// Adds a task. A new one has the highest id so far; one that is tried again goes where it was.
     pub fn push(&mut self, task: Task) {
         if self.tasks.back().is_some_and(|last| task.id < last.id) {
-            return self.give_back(vec![task]);
+            return self.requeue(vec![task]);
         }
         self.bytes += task.args.len();
         self.tasks.push_back(task);
@@ -141,7 +141,7 @@ impl Queue {
 
     /// Puts tasks back where they were: before all those that were never offered, and in order among those that
     /// came back earlier.
-    pub fn give_back(&mut self, mut tasks: Vec<Task>) {
+    pub fn requeue(&mut self, mut tasks: Vec<Task>) {
         let Some(last) = tasks.iter().map(|task| task.id).max() else {
             return;
         };
@@ -195,11 +195,11 @@ mod tests {
         let mut queue = Queue::default();
         (0..10).for_each(|id| queue.push(task(id)));
         let mut out: Vec<Task> = (0..8).filter_map(|_| queue.pop()).collect();
-        queue.give_back(vec![out.remove(5), out.remove(2)]);
+        queue.requeue(vec![out.remove(5), out.remove(2)]);
         assert_eq!(ids(&queue), [2, 5, 8, 9]);
-        queue.give_back(out.into_iter().rev().collect());
+        queue.requeue(out.into_iter().rev().collect());
         assert_eq!(ids(&queue), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        queue.give_back(Vec::new());
+        queue.requeue(Vec::new());
         assert_eq!(queue.bytes(), 100);
     }
 

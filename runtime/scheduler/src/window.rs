@@ -1,9 +1,9 @@
-//! How many tasks a worker may have in hand: enough that it never idles, few enough that none of them waits long, and
+//! How many tasks a worker may have in in_flight: enough that it never idles, few enough that none of them waits long, and
 //! no more than a worker process is for.
 
 use std::time::Duration;
 
-/// The work that a worker should have in hand: several times what a turn of the event loop takes.
+/// The work that a worker should have in in_flight: several times what a turn of the event loop takes.
 const AHEAD: Duration = Duration::from_millis(4);
 /// Tasks that a worker may have in hand, however short they are.
 pub(super) const MAX_WINDOW: usize = 512;
@@ -21,7 +21,7 @@ const NO_WAIT: Duration = Duration::from_millis(1);
 
 /// How long a task counts as, that took `run` on the clock and `cpu` of a processor, as its worker says.
 #[must_use]
-pub fn length(run: Duration, cpu: Duration) -> Duration {
+pub fn counted_length(run: Duration, cpu: Duration) -> Duration {
     if run < NO_WAIT { cpu.min(run) } else { run }
 }
 
@@ -42,7 +42,7 @@ impl Window {
         }
     }
 
-    /// Takes the [`length`] of a task that ended into account.
+    /// Takes the [`counted_length`] of a task that ended into account.
     pub fn observe(&mut self, length: Duration) {
         let length = nanos(length.min(LONG));
         self.average = Some(match self.average {
@@ -89,11 +89,11 @@ mod tests {
     #[test]
     fn a_short_task_that_waited_for_a_processor_is_short_and_one_that_sleeps_is_not() {
         let (micros, millis) = (Duration::from_micros, Duration::from_millis);
-        assert_eq!(length(micros(6), micros(6)), micros(6));
-        assert_eq!(length(micros(900), micros(7)), micros(7));
-        assert_eq!(length(millis(50), micros(7)), millis(50));
+        assert_eq!(counted_length(micros(6), micros(6)), micros(6));
+        assert_eq!(counted_length(micros(900), micros(7)), micros(7));
+        assert_eq!(counted_length(millis(50), micros(7)), millis(50));
         assert_eq!(
-            length(micros(6), Duration::MAX),
+            counted_length(micros(6), Duration::MAX),
             micros(6),
             "who says so can't be believed"
         );

@@ -305,7 +305,7 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A worker that is not reaped so long after SIGKILL (state D) is given up.
 pub const REAP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Workers that die in a row before any becomes ready, until the pool fails.
-pub const MAX_FAILED_STARTS: u32 = 5;
+pub const MAX_FAILED_SPAWNS: u32 = 5;
 /// Workers that may die with a task in hand, claimed or not, before it ends as `crash`.
 pub const MAX_WORKER_DEATHS: u32 = 3;
 /// Workers that may die under a task that is tried again, where its policy does not say.

@@ -29,7 +29,9 @@ use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::cpu_affinity;
 use mpwasm_sandbox::jail::{OomScore, violation};
-use mpwasm_scheduler::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Run, Task, WorkerId};
+use mpwasm_scheduler::{
+    Claim, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Task, WorkerExit, WorkerId,
+};
 use mpwasm_system::inherited::explained;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -208,8 +210,8 @@ impl Crew {
     }
 
     /// The worker in this slot, as users know it.
-    pub fn seat(&self, worker: WorkerId) -> u32 {
-        worker.seat(self.size)
+    pub fn worker_number(&self, worker: WorkerId) -> u32 {
+        worker.worker_number(self.size)
     }
 
     /// Sends what waits, as far as workers read. Returns those that have made room in a socket that was full.
@@ -235,13 +237,13 @@ impl Crew {
     }
 
     /// Reaps the worker if it has ended. Its page can still be read until it is buried.
-    pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, Exit)> {
-        let seat = self.seat(worker);
+    pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, WorkerExit)> {
+        let seat = self.worker_number(worker);
         let member = self.member(worker)?;
         let status = member.process.try_reap()?;
         let pid = member.process.pid();
         let exit = match member.unable.take() {
-            Some(why) => Exit::Unable(why),
+            Some(why) => WorkerExit::Unable(why),
             None => exit(status, member.slots.violation()),
         };
         self.tell(seat, pid, None, || format!("reaped: it {exit}"));
@@ -276,11 +278,11 @@ impl Crew {
     }
 
     /// Where and how a task ran, as far as it is known without the worker's report.
-    pub fn ran(&self, run: &Run) -> Option<Execution> {
+    pub fn ran(&self, run: &Claim) -> Option<Execution> {
         let pid = self.members[run.worker.0 as usize].as_ref()?.process.pid();
         let wall = clock::now().since(run.claimed);
         Some(Execution {
-            worker: self.seat(run.worker),
+            worker: self.worker_number(run.worker),
             pid,
             claimed: self.pauses.for_parent(run.claimed),
             run: wall,
@@ -301,7 +303,7 @@ impl Crew {
             Some(score) => score.start_expendable(spawn),
             None => spawn(),
         }?;
-        self.tell(self.seat(worker), process.pid(), None, || {
+        self.tell(self.worker_number(worker), process.pid(), None, || {
             "started: the pool has a worker too few".to_owned()
         });
         let mut member = Member {
@@ -337,7 +339,7 @@ impl Crew {
 
     /// Returns what a new worker is to know before the first task.
     fn introduction(&self, worker: WorkerId, guests: &[u32]) -> WorkerStart<'_> {
-        let seat = self.seat(worker) as usize;
+        let seat = self.worker_number(worker) as usize;
         let guest = |&number: &u32| (number, Cow::Owned(for_worker(&self.guests[number as usize].info)));
         WorkerStart {
             stdin: self.stdin.is_some(),
@@ -406,7 +408,7 @@ impl Io for Crew {
     }
 
     fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
-        let seat = self.seat(worker);
+        let seat = self.worker_number(worker);
         let member = self.members[worker.0 as usize]
             .as_mut()
             .expect("the scheduler offers to live workers");
@@ -445,7 +447,7 @@ impl Io for Crew {
         self.member(worker)?.slots.claimed(Offer::from_bits(offer.0))
     }
 
-    fn begun(&mut self, worker: WorkerId, offer: OfferId) -> u64 {
+    fn last_begun(&mut self, worker: WorkerId, offer: OfferId) -> u64 {
         self.member(worker)
             .map_or(0, |member| member.slots.begun(Offer::from_bits(offer.0)))
     }
@@ -458,7 +460,7 @@ impl Io for Crew {
     }
 
     fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
-        let seat = self.seat(worker);
+        let seat = self.worker_number(worker);
         if let Some(member) = self.member(worker) {
             member.control = None;
             let pid = member.process.pid();
@@ -467,7 +469,7 @@ impl Io for Crew {
     }
 
     fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
-        let seat = self.seat(worker);
+        let seat = self.worker_number(worker);
         if let Some(member) = self.member(worker) {
             member.process.kill();
             let pid = member.process.pid();
@@ -479,7 +481,7 @@ impl Io for Crew {
         if let Some(member) = self.members[worker.0 as usize].take() {
             let text = format!(
                 "worker {} (pid {}) did not end after SIGKILL",
-                self.seat(worker),
+                self.worker_number(worker),
                 member.process.pid()
             );
             self.notes.push(Note::Warning(format!("{text}: it is given up")));
@@ -487,12 +489,12 @@ impl Io for Crew {
         }
     }
 
-    fn tried(&mut self, task: &Task, run: Run, failure: Failure) {
+    fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure) {
         let ran = self.ran(&run).expect("a worker is buried after its tasks");
         self.tried.push((task.id, attempt(task, &ran, &failure)));
     }
 
-    fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
+    fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
         let ran = run.and_then(|run| self.ran(&run));
         self.finished.extend(task.into_items().map(|task| Finished {
             task,
@@ -551,12 +553,12 @@ pub fn attempt(task: &Task, ran: &Execution, failure: &Failure) -> Attempt {
 
 /// A worker's end, in the scheduler's words; with the system call that its jail did not let it make, if that ended it.
 /// Which one that was is the worker's own word, and only told to people.
-fn exit(status: ExitStatus, violation: Option<u64>) -> Exit {
+fn exit(status: ExitStatus, violation: Option<u64>) -> WorkerExit {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, Some(libc::SIGSYS)) => Exit::Forbidden(violation.map(violation::name)),
-        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+        (Some(code), _) => WorkerExit::Code(code),
+        (None, Some(libc::SIGSYS)) => WorkerExit::Forbidden(violation.map(violation::name)),
+        (None, signal) => WorkerExit::Signal(signal.unwrap_or_default()),
     }
 }
 

@@ -25,7 +25,7 @@ use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{Execution, FromDispatcher, Source, Submission, ToDispatcher, task_frame};
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_protocol::send_buffer::SendBuffer;
-use mpwasm_scheduler::{Exit, OfferId, Scheduler, Task, WorkerId, length};
+use mpwasm_scheduler::{OfferId, Scheduler, Task, WorkerExit, WorkerId, counted_length};
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::outcome::Failure;
@@ -138,10 +138,10 @@ impl EventLoop {
         self.scheduler.tick(self.heard, now, &mut self.crew);
         for (worker, why) in std::mem::take(&mut self.crew.stillborn) {
             self.scheduler
-                .worker_exited(worker, Exit::NeverStarted(why), now, &mut self.crew);
+                .worker_exited(worker, WorkerExit::NeverStarted(why), now, &mut self.crew);
         }
         let held = self.is_held();
-        self.scheduler.hold(held, now, &mut self.crew);
+        self.scheduler.set_backpressure(held, now, &mut self.crew);
         if self.settings.confirm_outcomes {
             let confirmed = self.callbacks.are_confirmed(self.confirmed);
             self.scheduler.await_confirmation(!confirmed);
@@ -201,7 +201,7 @@ impl EventLoop {
     /// Sends workers what waits for them.
     fn send(&mut self, now: Time) {
         for worker in self.crew.flush() {
-            self.scheduler.made_room(worker, now);
+            self.scheduler.note_read(worker, now);
         }
     }
 
@@ -489,7 +489,7 @@ impl EventLoop {
     fn handle_inbox(&mut self, inbox: &mut ReceiveBuffer, worker: WorkerId, now: Time) -> Result<(), String> {
         while let Some(frame) = inbox.next_frame().map_err(|error| error.to_string())? {
             let running = self.scheduler.running(worker);
-            let seat = self.crew.seat(worker);
+            let seat = self.crew.worker_number(worker);
             let Some(member) = self.crew.member(worker) else {
                 return Ok(());
             };
@@ -541,7 +541,7 @@ impl EventLoop {
                     let id = OfferId(offer.to_bits());
                     let ended = self
                         .scheduler
-                        .ended(worker, id, length(run, measured.cpu), now, &mut self.crew)
+                        .ended(worker, id, counted_length(run, measured.cpu), now, &mut self.crew)
                         .map_err(|fault| fault.to_string())?;
                     if ended.whole.is_some() {
                         self.crew.release(worker, offer);

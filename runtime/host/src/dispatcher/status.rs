@@ -3,7 +3,7 @@
 use super::callbacks::Callbacks;
 use super::crew::Crew;
 use mpwasm_protocol::messages::StatusReply;
-use mpwasm_scheduler::{Place, Scheduler};
+use mpwasm_scheduler::{Scheduler, TaskPlace};
 use mpwasm_types::status::{Status, TaskStatus, WorkerStatus};
 use mpwasm_types::time::Time;
 
@@ -25,7 +25,7 @@ fn of_pool(scheduler: &mut Scheduler, crew: &mut Crew, callbacks: &Callbacks, no
     let workers = scheduler.workers(now, crew);
     let workers = workers.into_iter().filter_map(|(worker, state, since)| {
         Some(WorkerStatus {
-            worker: crew.seat(worker),
+            worker: crew.worker_number(worker),
             pid: crew.member(worker)?.process.pid(),
             state,
             since: now.since(since),
@@ -41,20 +41,20 @@ fn of_pool(scheduler: &mut Scheduler, crew: &mut Crew, callbacks: &Callbacks, no
     }
 }
 
-fn of_task(place: Place, crew: &mut Crew, now: Time) -> Option<TaskStatus> {
+fn of_task(place: TaskPlace, crew: &mut Crew, now: Time) -> Option<TaskStatus> {
     Some(match place {
-        Place::Queued { attempt } => TaskStatus::Queued { attempt },
-        Place::Paused { attempt, until } => TaskStatus::Paused {
+        TaskPlace::Queued { attempt } => TaskStatus::Queued { attempt },
+        TaskPlace::Paused { attempt, until } => TaskStatus::Paused {
             attempt,
             left: until.since(now),
         },
-        Place::Running {
+        TaskPlace::Running {
             attempt,
             worker,
             since,
         } => TaskStatus::Running {
             attempt,
-            worker: crew.seat(worker),
+            worker: crew.worker_number(worker),
             pid: crew.member(worker)?.process.pid(),
             since: now.since(since),
         },

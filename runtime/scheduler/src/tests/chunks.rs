@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::{Exit, Fault, Io, KillReason, OfferId, RetireReason, Run, Scheduler, Task, WorkerId};
+use super::super::{
+    Claim, Io, KillReason, OfferId, ProtocolFault, RetireReason, Scheduler, Task, WorkerExit, WorkerId,
+};
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::{DISPATCHER_GRACE, LARGE_PAYLOAD};
@@ -61,7 +63,7 @@ impl Io for OneWorker {
         Some(self.now)
     }
 
-    fn begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
+    fn last_begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
         self.begun
     }
 
@@ -75,11 +77,11 @@ impl Io for OneWorker {
 
     fn abandon(&mut self, _: WorkerId) {}
 
-    fn tried(&mut self, task: &Task, _: Run, _: Failure) {
+    fn attempt_failed(&mut self, task: &Task, _: Claim, _: Failure) {
         panic!("task {} has no policy", task.id)
     }
 
-    fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
+    fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
         let ends = task
             .into_items()
             .map(|item| (item.id, failure.kind, run.is_some()));
@@ -111,7 +113,7 @@ fn start(scheduler: &mut Scheduler, io: &mut OneWorker) {
 }
 
 /// The worker tells the end of the next item: its id and args.
-fn end(scheduler: &mut Scheduler, io: &mut OneWorker, offer: u64) -> Result<(u64, String), Fault> {
+fn end(scheduler: &mut Scheduler, io: &mut OneWorker, offer: u64) -> Result<(u64, String), ProtocolFault> {
     let ended = scheduler.ended(W0, OfferId(offer), RUN, io.now, io)?;
     let args = String::from_utf8(ended.task.args.to_vec()).expect("as they were given");
     Ok((ended.task.id, args))
@@ -120,7 +122,7 @@ fn end(scheduler: &mut Scheduler, io: &mut OneWorker, offer: u64) -> Result<(u64
 #[test]
 fn each_item_of_a_chunk_ends_once_with_its_own_args() {
     let (mut scheduler, mut io) = with_chunk(6);
-    assert_eq!(end(&mut scheduler, &mut io, 1), Err(Fault::NotNext));
+    assert_eq!(end(&mut scheduler, &mut io, 1), Err(ProtocolFault::NotNext));
     assert_eq!(scheduler.open_tasks(), 0);
 }
 
@@ -130,7 +132,7 @@ fn a_worker_that_dies_costs_what_had_begun_and_was_not_told() {
     // Items 12 and 13 have ended, untold, and 14 runs.
     io.begun = 14;
     let now = io.now;
-    scheduler.worker_exited(W0, Exit::Signal(9), now, &mut io);
+    scheduler.worker_exited(W0, WorkerExit::Signal(9), now, &mut io);
     assert_eq!(io.failed, [12, 13, 14].map(|id| (id, Kind::Crash, true)));
     start(&mut scheduler, &mut io);
     let now = io.now;
@@ -161,7 +163,7 @@ fn what_is_left_of_a_chunk_is_offered_again_with_its_own_args() {
     for (begun, next) in [(0, 1), (2, 3)] {
         io.begun = begun;
         let now = io.now;
-        scheduler.worker_exited(W0, Exit::Signal(9), now, &mut io);
+        scheduler.worker_exited(W0, WorkerExit::Signal(9), now, &mut io);
         start(&mut scheduler, &mut io);
         let now = io.now;
         scheduler.assign(now, &mut io);
@@ -180,7 +182,7 @@ fn lies_about_what_has_begun_end_no_item_that_was_told_and_none_twice() {
         let (mut scheduler, mut io) = with_chunk(2);
         io.begun = begun;
         let now = io.now;
-        scheduler.worker_exited(W0, Exit::Code(1), now, &mut io);
+        scheduler.worker_exited(W0, WorkerExit::Code(1), now, &mut io);
         let expected: Vec<_> = crashed.map(|id| (id, Kind::Crash, true)).collect();
         assert_eq!(io.failed, expected);
     }
@@ -201,7 +203,7 @@ fn the_clock_begins_anew_with_each_item() {
     let now = io.now;
     scheduler.tick(now, now, &mut io);
     assert_eq!(io.killed, [KillReason::Overdue]);
-    scheduler.worker_exited(W0, Exit::Signal(9), now, &mut io);
+    scheduler.worker_exited(W0, WorkerExit::Signal(9), now, &mut io);
     assert_eq!(io.failed, [(14, Kind::Timeout, true)]);
     assert_eq!(scheduler.open_tasks(), 1, "the last one had not begun");
 }
@@ -235,7 +237,7 @@ fn what_is_left_of_a_cancelled_chunk_does_not_run() {
     let now = io.now;
     assert!(scheduler.cancel(10, now, &mut io));
     io.begun = 12;
-    scheduler.worker_exited(W0, Exit::Signal(9), now, &mut io);
+    scheduler.worker_exited(W0, WorkerExit::Signal(9), now, &mut io);
     let cancelled = |id| (id, Kind::Cancelled, id == 12);
     assert_eq!(io.failed, [12, 13, 14, 15].map(cancelled));
     assert_eq!(scheduler.open_tasks(), 0);

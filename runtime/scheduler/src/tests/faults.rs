@@ -1,12 +1,12 @@
 //! The rules for a pool in which something goes wrong: stalls, timeouts, deaths, cancelling and lies.
 
 use super::super::{CANCEL_TIMEOUT, KillReason, RetireReason};
-use super::crew::{Page, SOCKET};
+use super::simulator::{Page, SOCKET};
 use super::*;
 use Behaviour::{Hangs, Kills, Runs};
 use mpwasm_types::outcome::Kind;
 use mpwasm_types::settings::{
-    CLAIM_TIMEOUT, DISPATCHER_GRACE, MAX_FAILED_STARTS, MAX_WORKER_DEATHS, MIN_PROGRESS, REAP_TIMEOUT,
+    CLAIM_TIMEOUT, DISPATCHER_GRACE, MAX_FAILED_SPAWNS, MAX_WORKER_DEATHS, MIN_PROGRESS, REAP_TIMEOUT,
     RESPAWN_DELAY, STALL_TIMEOUT, START_TIMEOUT,
 };
 
@@ -31,7 +31,7 @@ fn a_worker_that_dies_without_having_done_anything_is_replaced_later_and_later()
         pool.die(W0);
         pool.turn();
         assert_eq!(pool.log(), []);
-        assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + delay));
+        assert_eq!(pool.scheduler.next_wakeup(), Some(pool.simulator.now + delay));
         pool.sleep(delay);
         assert_eq!(pool.log(), [Did::Spawn(0)]);
         pool.work_all();
@@ -53,10 +53,10 @@ fn the_pool_fails_when_no_worker_becomes_ready() {
     let mut pool = Pool::new(2);
     pool.load();
     pool.push(SHORT);
-    for start in 0..MAX_FAILED_STARTS {
+    for start in 0..MAX_FAILED_SPAWNS {
         assert_eq!(pool.scheduler.pool_failure(), None, "after {start} starts");
         pool.sleep(MS * 1000);
-        pool.exit(WorkerId(start % 2), Exit::Code(71));
+        pool.exit(WorkerId(start % 2), WorkerExit::Code(71));
     }
     let failure = "5 workers in a row ended before they were ready; the last one exited with code 71";
     assert_eq!(pool.scheduler.pool_failure(), Some(failure));
@@ -71,9 +71,9 @@ fn the_pool_fails_when_no_worker_becomes_ready() {
 fn a_worker_that_becomes_ready_ends_the_row_of_failed_starts() {
     let mut pool = Pool::new(1);
     pool.load();
-    for start in 1..3 * MAX_FAILED_STARTS {
+    for start in 1..3 * MAX_FAILED_SPAWNS {
         pool.sleep(MS * 1000);
-        if start % MAX_FAILED_STARTS == 0 {
+        if start % MAX_FAILED_SPAWNS == 0 {
             pool.work_all();
         }
         pool.die(W0);
@@ -84,7 +84,7 @@ fn a_worker_that_becomes_ready_ends_the_row_of_failed_starts() {
 #[test]
 fn the_pool_does_not_fail_while_one_worker_serves() {
     let mut pool = Pool::ready(2);
-    for _ in 0..2 * MAX_FAILED_STARTS {
+    for _ in 0..2 * MAX_FAILED_SPAWNS {
         pool.die(W1);
         pool.sleep(MS * 1000);
     }
@@ -101,7 +101,7 @@ fn a_worker_that_cannot_be_reaped_is_given_up() {
     let task = pool.push(Hangs);
     let unharmed = pool.push(SHORT);
     pool.work_all();
-    pool.crew.process(W0).as_mut().expect("a process").wedged = true;
+    pool.simulator.process(W0).as_mut().expect("a process").wedged = true;
     pool.sleep(MS * 1000 + DISPATCHER_GRACE);
     pool.log();
     pool.sleep(REAP_TIMEOUT);
@@ -124,7 +124,7 @@ fn a_worker_that_does_not_claim_loses_its_tasks_to_another() {
     pool.log();
     pool.sleep(CLAIM_TIMEOUT);
     assert_eq!(pool.log(), [Did::Revoke(0, 0), Did::Offer(1, 0)]);
-    assert_eq!(pool.stage(0), Some(&Stage::Stalled));
+    assert_eq!(pool.lifecycle(0), Some(&Lifecycle::Stalled));
     pool.work_all();
     assert_eq!(pool.ended, [0]);
 }
@@ -179,7 +179,7 @@ fn patience_begins_with_the_end_of_the_task_before() {
     pool.push(SHORT);
     pool.work_all();
     pool.advance(500 * MS);
-    assert!(pool.crew.step(W0), "it ends the first");
+    assert!(pool.simulator.step(W0), "it ends the first");
     pool.deliver(W0);
     pool.stop(W0);
     pool.turn();
@@ -196,7 +196,7 @@ fn a_worker_that_has_claimed_its_task_is_not_stalled() {
     pool.push(Runs(900 * MS));
     pool.work_all();
     pool.sleep(800 * MS);
-    assert_eq!(pool.stage(0), Some(&Stage::Serving));
+    assert_eq!(pool.lifecycle(0), Some(&Lifecycle::Serving));
 }
 
 // Args that take long to reach their worker
@@ -237,20 +237,20 @@ fn a_worker_that_takes_args_in_as_slowly_as_it_may_does_not_hold_them_for_ever()
     pool.turn();
     pool.stop(W0);
     pool.log();
-    let begin = pool.crew.now;
-    while pool.stage(0) == Some(&Stage::Serving) {
-        pool.scheduler.made_room(W0, pool.crew.now);
+    let begin = pool.simulator.now;
+    while pool.lifecycle(0) == Some(&Lifecycle::Serving) {
+        pool.scheduler.note_read(W0, pool.simulator.now);
         pool.sleep(MS);
     }
     assert_eq!(pool.log(), [Did::Revoke(0, 0)]);
-    let held = pool.crew.now.since(begin);
+    let held = pool.simulator.now.since(begin);
     assert!(held <= 11 * CLAIM_TIMEOUT + MS, "{held:?}");
-    while pool.stage(0) == Some(&Stage::Stalled) {
-        pool.scheduler.made_room(W0, pool.crew.now);
+    while pool.lifecycle(0) == Some(&Lifecycle::Stalled) {
+        pool.scheduler.note_read(W0, pool.simulator.now);
         pool.sleep(MS);
     }
     assert_eq!(pool.log(), [Did::Kill(0, KillReason::Stalled)]);
-    let held = pool.crew.now.since(begin);
+    let held = pool.simulator.now.since(begin);
     assert!(held <= 11 * STALL_TIMEOUT + MS, "{held:?}");
 }
 
@@ -281,7 +281,7 @@ fn stopped_workers_lose_a_task_one_after_the_other_in_no_more_than_the_usual_tim
 fn on_a_machine_that_starts_nothing_in_the_usual_time_tasks_start_all_the_same() {
     for (bytes, pace) in [(0, 150 * MS), (0, 5000 * MS), (2 << 20, 1000 * MS)] {
         let mut pool = Pool::new(3);
-        pool.crew.pace = pace;
+        pool.simulator.pace = pace;
         pool.load();
         for _ in 0..5 {
             pool.push_task(0, SHORT, MS, bytes);
@@ -300,9 +300,9 @@ fn large_args_on_their_way_are_not_sent_anew_when_offers_are_held_back() {
     pool.push_task(0, SHORT, MS, 16 << 20);
     pool.push(SHORT);
     while pool.ended.is_empty() {
-        pool.hold(true);
+        pool.set_backpressure(true);
         pool.work_all();
-        pool.hold(false);
+        pool.set_backpressure(false);
         pool.work_all();
         pool.advance(10 * MS);
     }
@@ -346,7 +346,7 @@ fn a_worker_that_ended_itself_at_the_deadline_is_a_timeout() {
     let task = pool.push(Hangs);
     pool.work_all();
     pool.advance(1100 * MS);
-    pool.exit(W0, Exit::Code(70));
+    pool.exit(W0, WorkerExit::Code(70));
     assert_eq!(pool.failure(task).kind, Kind::Timeout);
     assert!(
         pool.failure(task)
@@ -361,10 +361,10 @@ fn a_claim_that_moves_does_not_move_the_deadline() {
     pool.push(Hangs);
     pool.work_all();
     pool.log();
-    while pool.stage(0) == Some(&Stage::Serving) {
-        let now = pool.crew.now;
+    while pool.lifecycle(0) == Some(&Lifecycle::Serving) {
+        let now = pool.simulator.now;
         assert!(now.since(Time(1_000_000_000)) < 2000 * MS, "it holds the pool up");
-        pool.crew.slots[0].page = Page::Claimed(now + MS * 5000);
+        pool.simulator.slots[0].page = Page::Claimed(now + MS * 5000);
         pool.sleep(MS);
     }
     assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
@@ -375,7 +375,7 @@ fn a_claim_before_the_offer_counts_as_at_the_offer() {
     let mut pool = Pool::ready(1);
     let task = pool.push(Hangs);
     pool.work_all();
-    pool.crew.slots[0].page = Page::Claimed(Time(0));
+    pool.simulator.slots[0].page = Page::Claimed(Time(0));
     pool.sleep(900 * MS);
     assert_eq!(pool.log(), [Did::Offer(0, task)]);
 }
@@ -404,7 +404,7 @@ fn what_a_worker_sent_before_it_died_counts() {
     let mut pool = Pool::ready(1);
     let task = pool.push(SHORT);
     pool.turn();
-    assert!(pool.crew.step(W0) && pool.crew.step(W0));
+    assert!(pool.simulator.step(W0) && pool.simulator.step(W0));
     pool.die(W0);
     assert!(pool.succeeded(task));
 }
@@ -414,9 +414,9 @@ fn a_task_that_was_in_the_hands_of_workers_that_died_ends_as_crash() {
     let mut pool = Pool::ready(1);
     let task = pool.push(SHORT);
     for _ in 0..MAX_WORKER_DEATHS {
-        assert!(pool.crew.truth[task as usize].ended.is_none());
+        assert!(pool.simulator.truth[task as usize].ended.is_none());
         pool.sleep(MS * 1000);
-        while pool.crew.unclaimed(W0).is_empty() {
+        while pool.simulator.unclaimed(W0).is_empty() {
             pool.step(W0);
             pool.turn();
         }
@@ -519,7 +519,7 @@ fn an_interrupt_lets_running_tasks_end() {
     let mut pool = Pool::ready(1);
     pool.push_many(4);
     pool.turn();
-    assert!(pool.crew.step(W0));
+    assert!(pool.simulator.step(W0));
     pool.interrupt();
     let late = pool.push(SHORT);
     assert!((1..=late).all(|id| pool.failure(id).kind == Kind::Cancelled));
@@ -533,7 +533,7 @@ fn a_termination_kills_everything() {
     let running = pool.push(LONG);
     pool.push_many(4);
     pool.turn();
-    pool.crew.step(W0);
+    pool.simulator.step(W0);
     pool.terminate();
     let log = pool.log();
     assert!((0..2).all(|worker| log.contains(&Did::Kill(worker, KillReason::Terminated))));
@@ -548,25 +548,31 @@ fn a_termination_kills_everything() {
 #[test]
 fn a_report_that_an_honest_worker_cannot_make_is_a_fault() {
     let mut pool = Pool::ready(1);
-    assert_eq!(pool.report(W0, Frame::Ready), Err(Fault::ReadyTwice));
+    assert_eq!(pool.report(W0, Frame::Ready), Err(ProtocolFault::ReadyTwice));
     assert_eq!(
         pool.report(W0, Frame::Ended(OfferId(0), MS)),
-        Err(Fault::NotNext),
+        Err(ProtocolFault::NotNext),
         "it has nothing"
     );
     pool.push_many(2);
     pool.turn();
-    assert_eq!(pool.report(W0, Frame::Ended(OfferId(1), MS)), Err(Fault::NotNext));
+    assert_eq!(
+        pool.report(W0, Frame::Ended(OfferId(1), MS)),
+        Err(ProtocolFault::NotNext)
+    );
     assert_eq!(
         pool.report(W0, Frame::Ended(OfferId(0), MS)),
-        Err(Fault::NotClaimed)
+        Err(ProtocolFault::NotClaimed)
     );
     assert_eq!(
         pool.report(W0, Frame::Skipped(OfferId(0))),
-        Err(Fault::NotRevoked)
+        Err(ProtocolFault::NotRevoked)
     );
     pool.cancel(0);
-    assert_eq!(pool.report(W0, Frame::Ended(OfferId(0), MS)), Err(Fault::Revoked));
+    assert_eq!(
+        pool.report(W0, Frame::Ended(OfferId(0), MS)),
+        Err(ProtocolFault::Revoked)
+    );
     pool.work_all();
     assert_eq!(pool.ended, [1], "a fault changes nothing");
 }
@@ -576,12 +582,12 @@ fn a_worker_that_breaks_the_protocol_is_killed() {
     let mut pool = Pool::ready(1);
     let task = pool.push(LONG);
     pool.work_all();
-    let now = pool.crew.now;
+    let now = pool.simulator.now;
     pool.scheduler.protocol_broken(
         W0,
         "it sent a frame that is too long".to_owned(),
         now,
-        &mut pool.crew,
+        &mut pool.simulator,
     );
     pool.work_all();
     let message = "its worker broke the protocol and was killed: it sent a frame that is too long";

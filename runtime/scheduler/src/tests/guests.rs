@@ -6,7 +6,7 @@ use mpwasm_types::settings::{LONG_TASK_THRESHOLD, MAX_OVERTAKING_TIME, RECENT_TA
 
 /// The guests of the worker's process, in the order in which they were chosen.
 fn guests(pool: &Pool, worker: u32) -> Vec<u32> {
-    let process = pool.crew.processes[worker as usize].as_ref();
+    let process = pool.simulator.processes[worker as usize].as_ref();
     process.expect("a process").guests.clone()
 }
 
@@ -64,7 +64,7 @@ fn a_process_for_one_task_loads_its_guest_alone() {
     assert_eq!(guests(&pool, 0), [7]);
     pool.work_all();
     assert_eq!(pool.ended, [0, 1, 2]);
-    assert!(pool.crew.starts <= 4, "{} starts", pool.crew.starts);
+    assert!(pool.simulator.starts <= 4, "{} starts", pool.simulator.starts);
 }
 
 #[test]
@@ -149,8 +149,8 @@ fn no_stream_of_other_tasks_starves_a_task() {
     pool.turn();
     pool.load();
     let starved = push_of(&mut pool, 1, SHORT);
-    let begin = pool.crew.now;
-    while pool.crew.now.since(begin) < 2 * MAX_OVERTAKING_TIME {
+    let begin = pool.simulator.now;
+    while pool.simulator.now.since(begin) < 2 * MAX_OVERTAKING_TIME {
         push_all_of(&mut pool, [0, 0]);
         pool.advance(MS / 10);
         pool.turn();
@@ -190,7 +190,7 @@ fn many_guests_in_rotation_take_few_starts() {
     pool.scheduler.drain();
     pool.finish();
     assert_eq!(pool.ended.len(), 4000);
-    assert!(pool.crew.starts <= 20, "{} starts", pool.crew.starts);
+    assert!(pool.simulator.starts <= 20, "{} starts", pool.simulator.starts);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn guests_that_fit_into_the_workers_are_not_exchanged() {
         pool.work_all();
     }
     assert_eq!(pool.ended.len(), 5000);
-    assert!(pool.crew.starts <= 8, "{} starts", pool.crew.starts);
+    assert!(pool.simulator.starts <= 8, "{} starts", pool.simulator.starts);
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn tasks_of_a_guest_that_no_worker_can_load_end() {
     for _ in 0..1000 {
         // A process that is to load guest 7 dies of it.
         for worker in 0..2 {
-            if pool.stage(worker) == Some(&Stage::Starting) && guests(&pool, worker).contains(&7) {
+            if pool.lifecycle(worker) == Some(&Lifecycle::Starting) && guests(&pool, worker).contains(&7) {
                 pool.die(WorkerId(worker));
             } else {
                 pool.step(WorkerId(worker));

@@ -1,26 +1,26 @@
-//! Tests of the scheduler: its rules one by one, and all of them at once against a random crew.
+//! Tests of the scheduler: its rules one by one, and all of them at once against a random simulator.
 
+mod assignment;
 mod chunks;
-mod crew;
 mod faults;
 mod guests;
-mod isolation;
+mod process_replacement;
+mod random_events;
 mod retry;
-mod rules;
-mod simulation;
+mod simulator;
 mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Exit, Fault, OfferId, Phase, Process, Scheduler, Stage, Task, WorkerId};
-use crew::{
-    Behaviour::{self, Runs},
-    Crew, Did, Frame, Rules, Truth,
-};
+use super::{Lifecycle, OfferId, Phase, Process, ProtocolFault, Scheduler, Task, WorkerExit, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::time::Time;
+use simulator::{
+    Behaviour::{self, Runs},
+    Did, Frame, Rules, Simulator, Truth,
+};
 
 const W0: WorkerId = WorkerId(0);
 const W1: WorkerId = WorkerId(1);
@@ -28,10 +28,10 @@ const SHORT: Behaviour = Runs(Duration::ZERO);
 const LONG: Behaviour = Runs(Duration::from_secs(1000));
 const MS: Duration = Duration::from_millis(1);
 
-/// A scheduler with its crew, and the part of the event loop between them.
+/// A scheduler with its simulator, and the part of the event loop between them.
 struct Pool {
     scheduler: Scheduler,
-    crew: Crew,
+    simulator: Simulator,
     /// In the order in which workers reported them.
     ended: Vec<u64>,
 }
@@ -54,7 +54,7 @@ impl Pool {
     fn with(size: u32, most: Option<u32>, confirms: bool) -> Self {
         Self {
             scheduler: Scheduler::new(size, most, confirms),
-            crew: Crew::new(size, most),
+            simulator: Simulator::new(size, most),
             ended: Vec::new(),
         }
     }
@@ -68,24 +68,24 @@ impl Pool {
         self.load();
         self.turn();
         self.work_all();
-        self.crew.log.clear();
+        self.simulator.log.clear();
         self
     }
 
     fn workers(&self) -> impl Iterator<Item = WorkerId> + use<> {
-        (0..self.crew.processes.len() as u32).map(WorkerId)
+        (0..self.simulator.processes.len() as u32).map(WorkerId)
     }
 
     /// A pool with so many guests, whose processes load at most `most` of them.
     fn with_guests(mut self, guests: u32, most: usize) -> Self {
-        (self.crew.most_guests, self.scheduler.guests_per_process) = (most, most);
+        (self.simulator.most_guests, self.scheduler.guests_per_process) = (most, most);
         (0..guests).for_each(|_| self.load());
         self
     }
 
     fn load(&mut self) {
-        self.crew.guests += 1;
-        self.scheduler.guests_loaded(self.crew.guests);
+        self.simulator.guests += 1;
+        self.scheduler.guests_loaded(self.simulator.guests);
     }
 
     fn push(&mut self, behaviour: Behaviour) -> u64 {
@@ -104,8 +104,8 @@ impl Pool {
     }
 
     fn accept(&mut self, mut task: Task, behaviour: Behaviour, bad: u32, retries: u32) -> u64 {
-        let id = self.crew.truth.len() as u64;
-        self.crew.truth.push(Truth {
+        let id = self.simulator.truth.len() as u64;
+        self.simulator.truth.push(Truth {
             behaviour,
             bad,
             retries,
@@ -118,7 +118,7 @@ impl Pool {
             ended: None,
         });
         task.id = id;
-        self.scheduler.accept(task, &mut self.crew);
+        self.scheduler.accept(task, &mut self.simulator);
         id
     }
 
@@ -130,16 +130,16 @@ impl Pool {
     }
 
     fn advance(&mut self, time: Duration) {
-        self.crew.now = self.crew.now + time;
+        self.simulator.now = self.simulator.now + time;
     }
 
     /// The end of a turn of the event loop.
     fn turn(&mut self) {
-        let now = self.crew.now;
-        self.scheduler.tick(now, now, &mut self.crew);
-        let serves = |process: &Process| process.stage == Stage::Serving;
-        self.crew.rules = Rules {
-            held: self.scheduler.held || self.scheduler.unconfirmed,
+        let now = self.simulator.now;
+        self.scheduler.tick(now, now, &mut self.simulator);
+        let serves = |process: &Process| process.lifecycle == Lifecycle::Serving;
+        self.simulator.rules = Rules {
+            held: self.scheduler.backpressure || self.scheduler.unconfirmed,
             window: self.scheduler.window.tasks(),
             barred: self
                 .scheduler
@@ -148,59 +148,61 @@ impl Pool {
                 .map(|worker| !worker.process().is_some_and(serves))
                 .collect(),
         };
-        self.scheduler.assign(now, &mut self.crew);
+        self.scheduler.assign(now, &mut self.simulator);
     }
 
     /// Advances the time, step by step, and turns whenever the scheduler asked for it.
     fn sleep(&mut self, time: Duration) {
-        let end = self.crew.now + time;
+        let end = self.simulator.now + time;
         while let Some(wakeup) = self.scheduler.next_wakeup().filter(|&wakeup| wakeup <= end) {
-            self.crew.now = self.crew.now.max(wakeup);
+            self.simulator.now = self.simulator.now.max(wakeup);
             self.turn();
         }
-        self.crew.now = end;
+        self.simulator.now = end;
         self.turn();
     }
 
     /// Brings what the worker has reported to the scheduler. Returns whether there was anything.
     fn deliver(&mut self, worker: WorkerId) -> bool {
-        if let Some(process) = self.crew.process(worker)
-            && std::mem::take(&mut process.made_room)
+        if let Some(process) = self.simulator.process(worker)
+            && std::mem::take(&mut process.note_read)
         {
-            self.scheduler.made_room(worker, self.crew.now);
+            self.scheduler.note_read(worker, self.simulator.now);
         }
         let outbox = self
-            .crew
+            .simulator
             .process(worker)
             .as_mut()
             .map(|process| std::mem::take(&mut process.outbox));
         let frames = outbox.unwrap_or_default();
         for &frame in &frames {
             if let Err(fault) = self.report(worker, frame) {
-                let now = self.crew.now;
+                let now = self.simulator.now;
                 self.scheduler
-                    .protocol_broken(worker, fault.to_string(), now, &mut self.crew);
+                    .protocol_broken(worker, fault.to_string(), now, &mut self.simulator);
             }
         }
         !frames.is_empty()
     }
 
-    fn report(&mut self, worker: WorkerId, frame: Frame) -> Result<(), Fault> {
-        let now = self.crew.now;
+    fn report(&mut self, worker: WorkerId, frame: Frame) -> Result<(), ProtocolFault> {
+        let now = self.simulator.now;
         match frame {
             Frame::Ready => self.scheduler.worker_ready(worker, now),
             Frame::Skipped(offer) => self.scheduler.skipped(worker, offer, now),
             Frame::Ended(offer, run) => {
-                let ended = self.scheduler.ended(worker, offer, run, now, &mut self.crew)?;
+                let ended = self
+                    .scheduler
+                    .ended(worker, offer, run, now, &mut self.simulator)?;
                 let (task, run) = (ended.task, ended.run);
                 assert_eq!(run.worker, worker);
                 assert!(run.claimed <= now);
-                let truth = &mut self.crew.truth[task.id as usize];
+                let truth = &mut self.simulator.truth[task.id as usize];
                 assert!(truth.ended.is_none(), "task {} ended twice", task.id);
                 let failed = matches!(truth.behaviour(), Behaviour::Fails);
                 if failed && self.scheduler.tries_again(&task, Kind::Trap) {
                     truth.try_again(Kind::Trap);
-                    assert!(!self.crew.over, "nothing is started any more");
+                    assert!(!self.simulator.over, "nothing is started any more");
                     self.scheduler.try_again(task, Kind::Trap, now);
                     return Ok(());
                 }
@@ -212,24 +214,25 @@ impl Pool {
     }
 
     /// The process is reaped, after what it sent has arrived.
-    fn exit(&mut self, worker: WorkerId, exit: Exit) {
+    fn exit(&mut self, worker: WorkerId, exit: WorkerExit) {
         self.deliver(worker);
-        self.crew.note_death(worker);
-        if self.crew.process(worker).take().is_some() {
-            let now = self.crew.now;
-            self.scheduler.worker_exited(worker, exit, now, &mut self.crew);
+        self.simulator.note_death(worker);
+        if self.simulator.process(worker).take().is_some() {
+            let now = self.simulator.now;
+            self.scheduler
+                .worker_exited(worker, exit, now, &mut self.simulator);
         }
     }
 
     /// Lets a worker do one thing, and what follows from it.
     fn step(&mut self, worker: WorkerId) -> bool {
-        let stepped = self.crew.step(worker);
+        let stepped = self.simulator.step(worker);
         let stepped = self.deliver(worker) || stepped;
-        if let Some(process) = self.crew.process(worker)
+        if let Some(process) = self.simulator.process(worker)
             && let Some(exit) = process
                 .exit
                 .clone()
-                .or((process.killed && !process.wedged).then_some(Exit::Signal(9)))
+                .or((process.killed && !process.wedged).then_some(WorkerExit::Signal(9)))
         {
             self.exit(worker, exit);
             return true;
@@ -249,40 +252,41 @@ impl Pool {
     }
 
     fn cancel(&mut self, id: u64) -> bool {
-        let truth = &mut self.crew.truth[id as usize];
+        let truth = &mut self.simulator.truth[id as usize];
         truth.cancelled = truth.cancelled || truth.ended.is_none();
-        self.scheduler.cancel(id, self.crew.now, &mut self.crew)
+        self.scheduler.cancel(id, self.simulator.now, &mut self.simulator)
     }
 
-    fn hold(&mut self, held: bool) {
-        self.scheduler.hold(held, self.crew.now, &mut self.crew);
+    fn set_backpressure(&mut self, held: bool) {
+        self.scheduler
+            .set_backpressure(held, self.simulator.now, &mut self.simulator);
     }
 
     fn interrupt(&mut self) {
-        self.crew
+        self.simulator
             .truth
             .iter_mut()
             .for_each(|truth| truth.cancelled |= truth.claims == truth.tried);
-        self.crew.over = true;
-        self.scheduler.interrupt(self.crew.now, &mut self.crew);
+        self.simulator.over = true;
+        self.scheduler.interrupt(self.simulator.now, &mut self.simulator);
     }
 
     fn terminate(&mut self) {
-        self.crew
+        self.simulator
             .truth
             .iter_mut()
             .for_each(|truth| truth.cancelled = true);
-        self.crew.over = true;
-        self.scheduler.terminate(self.crew.now, &mut self.crew);
+        self.simulator.over = true;
+        self.scheduler.terminate(self.simulator.now, &mut self.simulator);
     }
 
     /// What the scheduler did since this was last asked.
     fn log(&mut self) -> Vec<Did> {
-        std::mem::take(&mut self.crew.log)
+        std::mem::take(&mut self.simulator.log)
     }
 
-    fn stage(&self, worker: u32) -> Option<&Stage> {
-        Some(&self.scheduler.workers[worker as usize].process()?.stage)
+    fn lifecycle(&self, worker: u32) -> Option<&Lifecycle> {
+        Some(&self.scheduler.workers[worker as usize].process()?.lifecycle)
     }
 
     /// Lets the time pass until the pool is finished. Whoever waits for ever fails the test.
@@ -292,13 +296,15 @@ impl Pool {
             if self.scheduler.is_finished() {
                 return;
             }
-            let steps = self.workers().filter_map(|worker| self.crew.next_step(worker));
+            let steps = self
+                .workers()
+                .filter_map(|worker| self.simulator.next_step(worker));
             let next = steps
                 .chain(self.scheduler.next_wakeup())
                 .min()
                 .expect("the pool waits for nothing");
-            assert!(next > self.crew.now, "the pool spins");
-            self.crew.now = next;
+            assert!(next > self.simulator.now, "the pool spins");
+            self.simulator.now = next;
         }
         panic!("the pool does not come to its end");
     }
@@ -319,35 +325,50 @@ impl Pool {
     }
 
     fn failure(&self, id: u64) -> &Failure {
-        let ended = self.crew.truth[id as usize].ended.as_ref().expect("it has ended");
+        let ended = self.simulator.truth[id as usize]
+            .ended
+            .as_ref()
+            .expect("it has ended");
         ended.as_ref().expect("it has failed")
     }
 
     fn succeeded(&self, id: u64) -> bool {
-        matches!(self.crew.truth[id as usize].ended, Some(None))
+        matches!(self.simulator.truth[id as usize].ended, Some(None))
     }
 
     fn stop(&mut self, worker: WorkerId) {
-        self.crew.process(worker).as_mut().expect("a process").stopped = true;
+        self.simulator
+            .process(worker)
+            .as_mut()
+            .expect("a process")
+            .stopped = true;
     }
 
     /// From now on the worker needs so long to read what its socket holds.
     fn slow_down(&mut self, worker: WorkerId, pace: Duration) {
-        self.crew.process(worker).as_mut().expect("a process").pace = pace;
+        self.simulator.process(worker).as_mut().expect("a process").pace = pace;
     }
 
     /// Lets the time pass until the pool is finished, but at most so long.
     fn finish_within(&mut self, limit: Duration) {
-        let end = self.crew.now + limit;
+        let end = self.simulator.now + limit;
         self.finish();
-        assert!(self.crew.now <= end, "{:?} too late", self.crew.now.since(end));
+        assert!(
+            self.simulator.now <= end,
+            "{:?} too late",
+            self.simulator.now.since(end)
+        );
     }
 
     fn resume(&mut self, worker: WorkerId) {
-        self.crew.process(worker).as_mut().expect("a process").stopped = false;
+        self.simulator
+            .process(worker)
+            .as_mut()
+            .expect("a process")
+            .stopped = false;
     }
 
     fn die(&mut self, worker: WorkerId) {
-        self.exit(worker, Exit::Signal(9));
+        self.exit(worker, WorkerExit::Signal(9));
     }
 }

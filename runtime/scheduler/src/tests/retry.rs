@@ -1,4 +1,4 @@
-//! The rules for tasks that are tried again. The crew panics when one is that should not be.
+//! The rules for tasks that are tried again. The simulator panics when one is that should not be.
 
 use super::super::CANCEL_TIMEOUT;
 use super::*;
@@ -16,7 +16,7 @@ fn paused(times: u32) -> Retry {
 }
 
 fn attempts(pool: &Pool, task: u64) -> u32 {
-    pool.crew.truth[task as usize].claims
+    pool.simulator.truth[task as usize].claims
 }
 
 // What is tried again
@@ -93,14 +93,14 @@ fn deaths_before_and_after_its_start_count_together() {
     let task = pool.push_retried(Kills, 2, Retry::times(9), 9);
     pool.turn();
     (0..2).for_each(|_| {
-        while attempts(&pool, task) == pool.crew.truth[task as usize].tried {
+        while attempts(&pool, task) == pool.simulator.truth[task as usize].tried {
             pool.step(W0);
             pool.turn();
         }
         pool.step(W0);
         pool.turn();
     });
-    while pool.crew.unclaimed(W0).is_empty() {
+    while pool.simulator.unclaimed(W0).is_empty() {
         pool.step(W0);
         pool.turn();
     }
@@ -119,7 +119,7 @@ fn a_task_that_killed_a_worker_has_its_next_one_for_itself() {
     pool.scheduler.drain();
     pool.finish();
     assert!(pool.succeeded(killer));
-    let deaths: Vec<u32> = pool.crew.truth.iter().map(|truth| truth.deaths).collect();
+    let deaths: Vec<u32> = pool.simulator.truth.iter().map(|truth| truth.deaths).collect();
     assert!(
         deaths.iter().all(|&deaths| deaths <= 1),
         "only the first death was shared: {deaths:?}"
@@ -135,7 +135,7 @@ fn a_task_waits_out_its_pause_and_holds_nobody_up() {
     pool.push_many(3);
     pool.work_all();
     assert_eq!(pool.ended, [1, 2, 3]);
-    assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + 100 * MS));
+    assert_eq!(pool.scheduler.next_wakeup(), Some(pool.simulator.now + 100 * MS));
     pool.sleep(99 * MS);
     pool.work_all();
     assert_eq!(attempts(&pool, task), 1);
@@ -169,10 +169,10 @@ fn a_pool_that_drains_waits_for_the_pauses() {
     let mut pool = Pool::ready(2);
     let task = pool.push_retried(Fails, 3, paused(3), 3);
     pool.scheduler.drain();
-    let begin = pool.crew.now;
+    let begin = pool.simulator.now;
     pool.finish();
     assert!(pool.succeeded(task));
-    assert_eq!(pool.crew.now.since(begin), 300 * MS);
+    assert_eq!(pool.simulator.now.since(begin), 300 * MS);
 }
 
 // Who does not want the task any more
@@ -196,9 +196,9 @@ fn an_interrupt_or_a_termination_ends_tasks_that_wait_at_once() {
         pool.work_all();
         end(&mut pool);
         assert_eq!(pool.failure(task).kind, Kind::Cancelled);
-        let begin = pool.crew.now;
+        let begin = pool.simulator.now;
         pool.finish();
-        assert_eq!(pool.crew.now, begin);
+        assert_eq!(pool.simulator.now, begin);
     }
 }
 
@@ -210,7 +210,7 @@ fn what_fails_after_an_interrupt_is_not_tried_again() {
         pool.push_retried(Kills, 9, Retry::times(9), 0),
     ];
     pool.turn();
-    assert!(pool.crew.step(W0) && pool.crew.step(W1), "they start");
+    assert!(pool.simulator.step(W0) && pool.simulator.step(W1), "they start");
     pool.interrupt();
     pool.finish();
     assert_eq!(
@@ -226,7 +226,7 @@ fn a_running_task_that_was_cancelled_is_not_tried_again_however_it_ends() {
     let tasks = [Fails, Kills, Hangs].map(|behaviour| pool.push_retried(behaviour, 9, retry(), 0));
     pool.turn();
     pool.workers().for_each(|worker| {
-        pool.crew.step(worker);
+        pool.simulator.step(worker);
     });
     tasks.iter().for_each(|&task| assert!(pool.cancel(task)));
     pool.work_all();

@@ -1,6 +1,6 @@
 //! What is told to who asks what the workers are doing and where a task is.
 
-use super::super::Place;
+use super::super::TaskPlace;
 use super::*;
 use Behaviour::{Fails, Hangs};
 use mpwasm_types::retry::Backoff;
@@ -9,17 +9,17 @@ use mpwasm_types::status::WorkerState;
 
 impl Pool {
     fn states(&mut self) -> Vec<(WorkerState, Duration)> {
-        let now = self.crew.now;
-        let workers = self.scheduler.workers(now, &mut self.crew);
+        let now = self.simulator.now;
+        let workers = self.scheduler.workers(now, &mut self.simulator);
         let states = workers
             .into_iter()
             .map(|(_, state, since)| (state, now.since(since)));
         states.collect()
     }
 
-    fn place(&mut self, task: u64) -> Option<Place> {
-        let now = self.crew.now;
-        self.scheduler.place(task, now, &mut self.crew)
+    fn place(&mut self, task: u64) -> Option<TaskPlace> {
+        let now = self.simulator.now;
+        self.scheduler.place(task, now, &mut self.simulator)
     }
 }
 
@@ -65,15 +65,15 @@ fn a_worker_that_does_not_do_what_it_should_is_stalled_or_killed() {
 fn a_task_is_queued_until_its_worker_claims_it() {
     let mut pool = Pool::ready(1);
     let [first, behind, last] = [Hangs, SHORT, SHORT].map(|behaviour| pool.push(behaviour));
-    let queued = Some(Place::Queued { attempt: 1 });
+    let queued = Some(TaskPlace::Queued { attempt: 1 });
     assert_eq!(pool.place(first), queued);
     pool.turn();
     assert_eq!(pool.place(first), queued, "it was offered");
     pool.work_all();
-    let running = Place::Running {
+    let running = TaskPlace::Running {
         attempt: 1,
         worker: W0,
-        since: pool.crew.now,
+        since: pool.simulator.now,
     };
     assert_eq!(pool.place(first), Some(running));
     assert_eq!([pool.place(behind), pool.place(last)], [queued; 2]);
@@ -88,13 +88,13 @@ fn a_task_that_waits_to_be_tried_again_says_so() {
         .backoff(Backoff::fixed(100 * MS));
     let task = pool.push_retried(Fails, 1, policy, 1);
     pool.work_all();
-    let until = pool.crew.now + 100 * MS;
-    assert_eq!(pool.place(task), Some(Place::Paused { attempt: 2, until }));
+    let until = pool.simulator.now + 100 * MS;
+    assert_eq!(pool.place(task), Some(TaskPlace::Paused { attempt: 2, until }));
     assert_eq!(pool.scheduler.paused(), 1);
-    pool.hold(true);
+    pool.set_backpressure(true);
     pool.sleep(100 * MS);
-    assert_eq!(pool.place(task), Some(Place::Queued { attempt: 2 }));
-    pool.hold(false);
+    assert_eq!(pool.place(task), Some(TaskPlace::Queued { attempt: 2 }));
+    pool.set_backpressure(false);
     pool.work_all();
     assert_eq!(pool.place(task), None);
 }

@@ -1,4 +1,4 @@
-//! What one worker has in hand: the offers that it was sent and has not reported on, in order.
+//! What one worker has in in_flight: the offers that it was sent and has not reported on, in order.
 //!
 //! An honest worker ends or skips its offers in the order in which they were sent, so every report is about the
 //! first of them, and handling it takes the same time however many there are. What the worker wrote into the
@@ -9,15 +9,15 @@ use std::mem;
 use std::time::Duration;
 
 use super::guests::GuestSet;
-use super::io::{Fault, Io, OfferId, WorkerId};
-use super::task::{Run, Task};
+use super::io::{Io, OfferId, ProtocolFault, WorkerId};
+use super::task::{Claim, Task};
 use super::{CANCEL_TIMEOUT, MAX_BYTES_BEHIND, MAX_UNREAD};
 use mpwasm_types::settings::{CLAIM_TIMEOUT, DISPATCHER_GRACE, MIN_PROGRESS};
 use mpwasm_types::time::Time;
 
 /// The offers of one worker process.
 #[derive(Debug)]
-pub(super) struct Hand {
+pub(super) struct InFlight {
     worker: WorkerId,
     /// Sent and not reported on, in order, with those that were revoked.
     sent: VecDeque<Offer>,
@@ -28,7 +28,7 @@ pub(super) struct Hand {
     /// The last report: since then the worker could have taken the first of `sent`.
     since: Time,
     /// When it last made room for what waits to be sent to it.
-    made_room: Time,
+    note_read: Time,
 }
 
 #[derive(Debug)]
@@ -37,22 +37,22 @@ struct Offer {
     offered: Time,
     bytes: usize,
     /// `None` when it was revoked and the worker has not said that it knows.
-    held: Option<Held>,
+    held: Option<OfferedTask>,
 }
 
 /// A task in a worker's hand.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct OfferedTask {
     pub task: Task,
     /// `None` until the worker was seen to have claimed it. The first sight counts: a worker that writes a
     /// later time into the page every time that it is looked at gains nothing.
-    pub claim: Option<Claim>,
+    pub claim: Option<ClaimState>,
 }
 
 /// That a task has started.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Claim {
-    pub run: Run,
+pub(super) struct ClaimState {
+    pub run: Claim,
     /// When it must have ended.
     pub deadline: Time,
     /// When the task was asked to end as cancelled.
@@ -63,18 +63,18 @@ pub(super) struct Claim {
 
 /// What has ended in a hand.
 #[derive(Debug)]
-pub struct Ended {
+pub struct EndedTask {
     /// The task, or the item of a chunk.
     pub task: Task,
     /// Where it ran.
-    pub run: Run,
+    pub run: Claim,
     /// The length of all that was behind its offer; `None` when there is more.
     pub whole: Option<Duration>,
 }
 
 /// The task that a worker runs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Running {
+pub(super) struct RunningTask {
     pub task: u64,
     pub attempt: u32,
     pub since: Time,
@@ -93,7 +93,7 @@ pub(super) enum Due {
     Uncancelled,
 }
 
-impl Hand {
+impl InFlight {
     pub fn new(worker: WorkerId) -> Self {
         Self {
             worker,
@@ -101,7 +101,7 @@ impl Hand {
             outstanding: 0,
             bytes: 0,
             since: Time(0),
-            made_room: Time(0),
+            note_read: Time(0),
         }
     }
 
@@ -133,16 +133,16 @@ impl Hand {
     }
 
     /// The worker took in some of what it was sent, and there is more.
-    pub fn made_room(&mut self, now: Time) {
-        self.made_room = now;
+    pub fn note_read(&mut self, now: Time) {
+        self.note_read = now;
     }
 
     /// Until when the worker may be silent: for so long since its last sign of life. Taking in what it was sent is one,
     /// but not as often as it likes, or a worker that was taken over could hold a task for ever.
-    pub fn silent_until(&self, patience: Duration) -> Time {
+    pub fn silent_until(&self, claim_timeout: Duration) -> Time {
         let pieces = u32::try_from(self.bytes / MIN_PROGRESS).unwrap_or(u32::MAX);
-        let at_most = self.since + patience.saturating_mul(pieces.saturating_add(1));
-        (self.since.max(self.made_room) + patience).min(at_most)
+        let at_most = self.since + claim_timeout.saturating_mul(pieces.saturating_add(1));
+        (self.since.max(self.note_read) + claim_timeout).min(at_most)
     }
 
     /// Whether the task may be offered, with this window. A worker with an empty hand may have any task.
@@ -174,7 +174,7 @@ impl Hand {
             id,
             offered: now,
             bytes,
-            held: Some(Held { task, claim: None }),
+            held: Some(OfferedTask { task, claim: None }),
         });
     }
 
@@ -185,25 +185,25 @@ impl Hand {
         length: Duration,
         now: Time,
         io: &mut impl Io,
-    ) -> Result<Ended, Fault> {
+    ) -> Result<EndedTask, ProtocolFault> {
         let worker = self.worker;
         let offer = self.next(id)?;
         offer.look(worker, now, io);
-        let held = offer.held.as_mut().ok_or(Fault::Revoked)?;
-        let claim = held.claim.as_mut().ok_or(Fault::NotClaimed)?;
+        let held = offer.held.as_mut().ok_or(ProtocolFault::Revoked)?;
+        let claim = held.claim.as_mut().ok_or(ProtocolFault::NotClaimed)?;
         let (claimed, whole) = (claim.run, held.task.note_length(length));
         if let Some(item) = held.task.split_first() {
             // The next one has begun since.
             claim.deadline = now + item.timeout;
             self.since = now;
-            return Ok(Ended {
+            return Ok(EndedTask {
                 task: item,
                 run: claimed,
                 whole: None,
             });
         }
         let held = self.pop(now).expect("`held` was looked at above");
-        Ok(Ended {
+        Ok(EndedTask {
             task: held.task.into_last(),
             run: claimed,
             whole: Some(whole),
@@ -211,9 +211,9 @@ impl Hand {
     }
 
     /// The worker read an offer that had been revoked.
-    pub fn skip(&mut self, id: OfferId, now: Time) -> Result<(), Fault> {
+    pub fn skip(&mut self, id: OfferId, now: Time) -> Result<(), ProtocolFault> {
         if self.next(id)?.held.is_some() {
-            return Err(Fault::NotRevoked);
+            return Err(ProtocolFault::NotRevoked);
         }
         self.pop(now);
         Ok(())
@@ -229,7 +229,7 @@ impl Hand {
         let first = self.sent.iter_mut().find(|offer| offer.held.is_some());
         let Some(claim) = first.and_then(|offer| offer.look(self.worker, now, io)) else {
             let first = self.sent.iter().find_map(|offer| offer.held.as_ref());
-            let until = self.silent_until(first.map_or(CLAIM_TIMEOUT, |held| held.task.patience));
+            let until = self.silent_until(first.map_or(CLAIM_TIMEOUT, |held| held.task.claim_timeout));
             return if heard < until {
                 Due::Later(until)
             } else {
@@ -249,11 +249,11 @@ impl Hand {
     }
 
     /// The task that the worker runs, as far as it says so itself.
-    pub fn running(&mut self, now: Time, io: &mut impl Io) -> Option<Running> {
+    pub fn running(&mut self, now: Time, io: &mut impl Io) -> Option<RunningTask> {
         let first = self.sent.iter_mut().find(|offer| offer.held.is_some())?;
         let claim = first.look(self.worker, now, io)?;
         let task = &first.held.as_ref()?.task;
-        Some(Running {
+        Some(RunningTask {
             task: task.first_id(),
             attempt: task.attempt,
             since: claim.run.claimed,
@@ -301,7 +301,7 @@ impl Hand {
 
     /// Whether a task of these guests waits here behind another one, as far as is known.
     pub fn has_waiting_of(&self, guests: &GuestSet) -> bool {
-        let waits = |held: &&Held| held.claim.is_none() && guests.contains(held.task.guest);
+        let waits = |held: &&OfferedTask| held.claim.is_none() && guests.contains(held.task.guest);
         let mut held = self.sent.iter().rev().filter_map(|offer| offer.held.as_ref());
         self.has_waiting() && held.any(|held| waits(&held))
     }
@@ -351,25 +351,25 @@ impl Hand {
     }
 
     /// The tasks of a worker that died, in order, with what it had claimed.
-    pub fn take_all(&mut self, now: Time, io: &mut impl Io) -> Vec<Held> {
+    pub fn take_all(&mut self, now: Time, io: &mut impl Io) -> Vec<OfferedTask> {
         let mut sent = mem::replace(self, Self::new(self.worker)).sent;
         for offer in &mut sent {
             offer.look(self.worker, now, io);
             if let Some(claim) = offer.held.as_mut().and_then(|held| held.claim.as_mut()) {
-                claim.begun = io.begun(self.worker, offer.id);
+                claim.begun = io.last_begun(self.worker, offer.id);
             }
         }
         sent.into_iter().filter_map(|offer| offer.held).collect()
     }
 
     /// The offer that the worker has to report on next, if that is `id`.
-    fn next(&mut self, id: OfferId) -> Result<&mut Offer, Fault> {
+    fn next(&mut self, id: OfferId) -> Result<&mut Offer, ProtocolFault> {
         let first = self.sent.front_mut();
-        first.filter(|offer| offer.id == id).ok_or(Fault::NotNext)
+        first.filter(|offer| offer.id == id).ok_or(ProtocolFault::NotNext)
     }
 
     /// The worker reported on its first offer.
-    fn pop(&mut self, now: Time) -> Option<Held> {
+    fn pop(&mut self, now: Time) -> Option<OfferedTask> {
         let offer = self.sent.pop_front()?;
         self.since = now;
         self.bytes -= offer.bytes;
@@ -380,7 +380,7 @@ impl Hand {
 
 impl Offer {
     /// The claim, if there is one; asks the shared page until there is.
-    fn look(&mut self, worker: WorkerId, now: Time, io: &mut impl Io) -> Option<Claim> {
+    fn look(&mut self, worker: WorkerId, now: Time, io: &mut impl Io) -> Option<ClaimState> {
         let held = self.held.as_ref()?;
         if held.claim.is_none() {
             let claimed = io.claimed_at(worker, self.id)?;
@@ -394,8 +394,8 @@ impl Offer {
             return;
         };
         let claimed = at.max(self.offered);
-        held.claim = Some(Claim {
-            run: Run { worker, claimed },
+        held.claim = Some(ClaimState {
+            run: Claim { worker, claimed },
             deadline: claimed + held.task.timeout,
             cancelled: None,
             begun: held.task.first_id(),

@@ -1,12 +1,12 @@
-//! A simulated crew: workers, their sockets and the shared page, without a process.
+//! A simulated simulator: workers, their sockets and the shared page, without a process.
 //!
-//! The crew keeps the truth (what really started and ended where) and panics as soon as the scheduler does what
+//! The simulator keeps the truth (what really started and ended where) and panics as soon as the scheduler does what
 //! it must not. Nothing happens in it by itself: a test lets a worker take a step, stop, die or lie.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::{Exit, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Run, Task, WorkerId};
+use super::super::{Claim, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Task, WorkerExit, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::MAX_LOADED_GUESTS;
 use mpwasm_types::time::Time;
@@ -101,7 +101,7 @@ pub struct Process {
     /// When it will have read that.
     pub reads_until: Option<Time>,
     /// It has made room in a socket that was full.
-    pub made_room: bool,
+    pub note_read: bool,
     pub running: Option<OfferId>,
     pub outbox: VecDeque<Frame>,
     /// SIGSTOP: it does nothing, and can still be killed.
@@ -112,11 +112,11 @@ pub struct Process {
     pub wedged: bool,
     pub retiring: bool,
     pub killed: bool,
-    pub exit: Option<Exit>,
+    pub exit: Option<WorkerExit>,
 }
 
 #[derive(Debug)]
-pub struct Crew {
+pub struct Simulator {
     pub now: Time,
     /// Tasks that a process is for.
     pub most: Option<u32>,
@@ -148,7 +148,7 @@ pub struct Rules {
     pub barred: Vec<bool>,
 }
 
-impl Io for Crew {
+impl Io for Simulator {
     fn spawn(&mut self, worker: WorkerId, guests: &[u32]) {
         let pace = self.pace;
         assert!(self.guests > 0, "workers make sense only with a guest");
@@ -220,7 +220,7 @@ impl Io for Crew {
         }
     }
 
-    fn begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
+    fn last_begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
         0 // none of its tasks is a chunk
     }
 
@@ -252,14 +252,14 @@ impl Io for Crew {
         self.log.push(Did::Abandon(worker.0));
     }
 
-    fn tried(&mut self, task: &Task, run: Run, failure: Failure) {
+    fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure) {
         self.log.push(Did::Try(task.id, failure.kind));
         assert!(!self.over, "nothing is started any more");
         assert!(run.claimed <= self.now);
         self.truth[task.id as usize].try_again(failure.kind);
     }
 
-    fn failed(&mut self, task: Task, run: Option<Run>, failure: Failure) {
+    fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
         self.log.push(Did::Fail(task.id, failure.kind));
         let truth = &mut self.truth[task.id as usize];
         assert!(truth.ended.is_none(), "task {} ended twice", task.id);
@@ -278,7 +278,7 @@ impl Io for Crew {
     }
 }
 
-impl Crew {
+impl Simulator {
     pub fn new(size: u32, most: Option<u32>) -> Self {
         Self {
             now: Time(1_000_000_000),
@@ -324,7 +324,7 @@ impl Crew {
                 _ => return false,
             }
             if matches!(self.truth[slot.task as usize].behaviour(), Behaviour::Kills) {
-                process.exit = Some(Exit::Signal(11));
+                process.exit = Some(WorkerExit::Signal(11));
                 return true;
             }
             slot.page = Page::Done(claimed);
@@ -334,7 +334,7 @@ impl Crew {
         }
         let Some(&offer) = process.inbox.front() else {
             if process.retiring {
-                process.exit = Some(Exit::Code(0));
+                process.exit = Some(WorkerExit::Code(0));
             }
             return process.retiring;
         };
@@ -343,7 +343,7 @@ impl Crew {
             return false;
         }
         process.reads_until = None;
-        process.made_room = slot.unread > SOCKET;
+        process.note_read = slot.unread > SOCKET;
         slot.unread = slot.unread.saturating_sub(SOCKET);
         if slot.unread > 0 {
             return true;

@@ -1,11 +1,11 @@
-//! The rules for a pool whose worker processes are for one task each, or for some. The crew panics when one gets at
+//! The rules for a pool whose worker processes are for one task each, or for some. The simulator panics when one gets at
 //! more.
 
 use super::super::{KillReason, RETIRE_TIMEOUT, RetireReason};
 use super::*;
 use Behaviour::{Hangs, Kills};
 use mpwasm_types::outcome::Kind;
-use mpwasm_types::settings::{DISPATCHER_GRACE, MAX_FAILED_STARTS, RESPAWN_DELAY};
+use mpwasm_types::settings::{DISPATCHER_GRACE, MAX_FAILED_SPAWNS, RESPAWN_DELAY};
 
 fn ready(size: u32) -> Pool {
     Pool::replaced(size, Some(1)).made_ready()
@@ -16,7 +16,10 @@ fn a_process_is_replaced_as_soon_as_its_task_has_ended() {
     let mut pool = ready(1);
     pool.push_many(2);
     pool.turn();
-    assert!(pool.crew.step(W0) && pool.crew.step(W0), "it claims and ends it");
+    assert!(
+        pool.simulator.step(W0) && pool.simulator.step(W0),
+        "it claims and ends it"
+    );
     assert!(pool.deliver(W0));
     pool.turn();
     assert_eq!(
@@ -37,17 +40,21 @@ fn a_process_is_replaced_as_soon_as_its_task_has_ended() {
             Did::Spawn(0)
         ]
     );
-    assert_eq!((W0.seat(1), W1.seat(1)), (0, 0), "it is the same worker");
+    assert_eq!(
+        (W0.worker_number(1), W1.worker_number(1)),
+        (0, 0),
+        "it is the same worker"
+    );
 }
 
 #[test]
 fn replacing_them_takes_no_delay_and_is_no_failed_start() {
     let mut pool = ready(2);
-    let tasks = 10 * MAX_FAILED_STARTS as usize;
+    let tasks = 10 * MAX_FAILED_SPAWNS as usize;
     pool.push_many(tasks);
-    let now = pool.crew.now;
+    let now = pool.simulator.now;
     pool.work_all();
-    assert_eq!((pool.ended.len(), pool.crew.now), (tasks, now));
+    assert_eq!((pool.ended.len(), pool.simulator.now), (tasks, now));
     assert_eq!(pool.scheduler.pool_failure(), None);
 }
 
@@ -69,8 +76,8 @@ fn a_worker_from_which_its_task_was_taken_back_in_time_is_as_good_as_new() {
     let mut pool = ready(1);
     pool.push(SHORT);
     pool.turn();
-    pool.hold(true);
-    pool.hold(false);
+    pool.set_backpressure(true);
+    pool.set_backpressure(false);
     pool.work_all();
     assert_eq!(pool.ended, [0]);
     assert_eq!(
@@ -90,12 +97,15 @@ fn a_worker_that_reports_a_second_ending_breaks_the_protocol() {
     let mut pool = ready(1);
     let task = pool.push(SHORT);
     pool.turn();
-    assert!(pool.crew.step(W0) && pool.crew.step(W0), "it claims and ends it");
+    assert!(
+        pool.simulator.step(W0) && pool.simulator.step(W0),
+        "it claims and ends it"
+    );
     assert!(pool.deliver(W0));
-    assert_eq!(pool.stage(0), Some(&Stage::Retiring));
+    assert_eq!(pool.lifecycle(0), Some(&Lifecycle::Retiring));
     let again = Frame::Ended(OfferId(0), Duration::ZERO);
-    assert_eq!(pool.report(W0, again), Err(Fault::NotNext));
-    pool.crew
+    assert_eq!(pool.report(W0, again), Err(ProtocolFault::NotNext));
+    pool.simulator
         .process(W0)
         .as_mut()
         .expect("a process")
@@ -109,7 +119,7 @@ fn a_worker_that_reports_a_second_ending_breaks_the_protocol() {
 
 /// Lets the process in this slot claim its task and report the end, and then do nothing more.
 fn end_and_stay(pool: &mut Pool, slot: WorkerId) {
-    assert!(pool.crew.step(slot) && pool.crew.step(slot));
+    assert!(pool.simulator.step(slot) && pool.simulator.step(slot));
     pool.stop(slot);
     assert!(pool.deliver(slot));
 }
@@ -141,8 +151,8 @@ fn a_worker_has_at_most_two_processes() {
     end_and_stay(&mut pool, W1);
     pool.turn();
     assert_eq!(
-        (pool.stage(0), pool.stage(1)),
-        (Some(&Stage::Retiring), Some(&Stage::Retiring))
+        (pool.lifecycle(0), pool.lifecycle(1)),
+        (Some(&Lifecycle::Retiring), Some(&Lifecycle::Retiring))
     );
     pool.sleep(RETIRE_TIMEOUT);
     pool.work_all();
@@ -157,7 +167,7 @@ fn a_process_that_dies_before_its_task_is_replaced_later_and_later() {
         pool.die(W0);
         pool.turn();
         assert_eq!(pool.log(), [], "the other slot is no way round the delay");
-        assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + delay));
+        assert_eq!(pool.scheduler.next_wakeup(), Some(pool.simulator.now + delay));
         pool.sleep(delay);
         assert_eq!(pool.log(), [Did::Spawn(0)]);
         pool.work_all();
@@ -182,7 +192,7 @@ fn an_ending_that_crosses_the_kill_changes_nothing_about_it() {
     pool.work_all();
     pool.log();
     pool.sleep(MS * 1000 + DISPATCHER_GRACE);
-    pool.crew.process(W0).as_mut().expect("a process").running = None;
+    pool.simulator.process(W0).as_mut().expect("a process").running = None;
     assert_eq!(pool.report(W0, Frame::Ended(OfferId(0), MS)), Ok(()));
     assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
     pool.work_all();
@@ -236,13 +246,13 @@ fn the_next_process_starts_while_the_one_before_goes() {
     let mut pool = Pool::replaced(1, Some(2)).made_ready();
     pool.push_many(3);
     pool.turn();
-    (0..4).for_each(|_| assert!(pool.crew.step(W0), "it claims and ends two tasks"));
+    (0..4).for_each(|_| assert!(pool.simulator.step(W0), "it claims and ends two tasks"));
     pool.stop(W0);
     assert!(pool.deliver(W0));
     pool.log();
     pool.work_all();
     assert_eq!(pool.log(), [Did::Spawn(1), Did::Offer(1, 2)]);
-    assert_eq!(pool.stage(0), Some(&Stage::Retiring), "it still goes");
+    assert_eq!(pool.lifecycle(0), Some(&Lifecycle::Retiring), "it still goes");
     assert_eq!(pool.ended, [0, 1, 2]);
 }
 
@@ -252,8 +262,8 @@ fn a_task_that_was_taken_back_does_not_count() {
     pool.push_many(2);
     for _ in 0..3 {
         pool.turn();
-        pool.hold(true);
-        pool.hold(false);
+        pool.set_backpressure(true);
+        pool.set_backpressure(false);
     }
     pool.work_all();
     assert_eq!(pool.ended, [0, 1]);

@@ -1,11 +1,11 @@
-//! All rules at once: a crew whose members stop, die, lie and hang at random, and users who do what they like.
+//! All rules at once: a simulator whose members stop, die, lie and hang at random, and users who do what they like.
 //!
-//! The crew itself checks every action of the scheduler; here stands what must hold after each step and at the end.
+//! The simulator itself checks every action of the scheduler; here stands what must hold after each step and at the end.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::crew::Page;
+use super::simulator::Page;
 use super::*;
 use mpwasm_types::retry::Backoff;
 use mpwasm_types::settings::{MAX_LOADED_GUESTS, MAX_WORKER_DEATHS};
@@ -80,7 +80,7 @@ enum Event {
     },
     Die {
         worker: u32,
-        exit: Exit,
+        exit: WorkerExit,
     },
     /// The worker claims in the page everything that it was sent, and sends a frame of its own invention.
     Lie {
@@ -135,7 +135,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => worker().prop_map(Event::Resume),
         1 => worker().prop_map(Event::Wedge),
         3 => (worker(), duration()).prop_map(|(worker, pace)| Event::SlowDown { worker, pace }),
-        3 => (worker(), prop_oneof![Just(Exit::Signal(9)), Just(Exit::Code(1))])
+        3 => (worker(), prop_oneof![Just(WorkerExit::Signal(9)), Just(WorkerExit::Code(1))])
             .prop_map(|(worker, exit)| Event::Die { worker, exit }),
         1 => (worker(), any::<prop::sample::Index>(), any::<bool>(), any::<bool>())
             .prop_map(|(worker, offer, skip, claim)| Event::Lie { worker, offer, skip, claim }),
@@ -145,7 +145,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 impl Pool {
     fn happen(&mut self, event: Event) {
-        let worker = |index: u32| WorkerId(index % self.crew.processes.len() as u32);
+        let worker = |index: u32| WorkerId(index % self.simulator.processes.len() as u32);
         match event {
             Event::Push {
                 behaviour,
@@ -156,8 +156,8 @@ impl Pool {
                 bad,
                 policy,
             } => {
-                if self.crew.guests > 0 && self.scheduler.phase != Phase::Draining {
-                    let all = self.crew.guests as usize;
+                if self.simulator.guests > 0 && self.scheduler.phase != Phase::Draining {
+                    let all = self.simulator.guests as usize;
                     let first = guest.index(all);
                     (0..count).for_each(|number| {
                         // Some pushes are of one guest, others of one after the other.
@@ -170,14 +170,14 @@ impl Pool {
                 }
             }
             Event::Cancel(index) => {
-                if !self.crew.truth.is_empty() {
-                    let id = index.index(self.crew.truth.len());
-                    let open = self.crew.truth[id].ended.is_none();
+                if !self.simulator.truth.is_empty() {
+                    let id = index.index(self.simulator.truth.len());
+                    let open = self.simulator.truth[id].ended.is_none();
                     assert_eq!(self.cancel(id as u64), open);
                 }
             }
             Event::Load => self.load(),
-            Event::Hold(held) => self.hold(held),
+            Event::Hold(held) => self.set_backpressure(held),
             Event::Await(unconfirmed) => self.scheduler.await_confirmation(unconfirmed),
             Event::Drain => self.scheduler.drain(),
             Event::Interrupt => self.interrupt(),
@@ -193,7 +193,7 @@ impl Pool {
                     if deliver {
                         self.step(worker)
                     } else {
-                        self.crew.step(worker)
+                        self.simulator.step(worker)
                     };
                 }
             }
@@ -216,29 +216,29 @@ impl Pool {
         }
     }
 
-    fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut crew::Process)) {
-        self.crew.process(worker).as_mut().map(change);
+    fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut simulator::Process)) {
+        self.simulator.process(worker).as_mut().map(change);
     }
 
     fn lie(&mut self, worker: WorkerId, offer: prop::sample::Index, skip: bool, claim: bool) {
-        let now = self.crew.now;
-        let Some(process) = &mut self.crew.processes[worker.0 as usize] else {
+        let now = self.simulator.now;
+        let Some(process) = &mut self.simulator.processes[worker.0 as usize] else {
             return;
         };
         if claim {
             for offer in &process.inbox {
-                let slot = &mut self.crew.slots[offer.0 as usize];
+                let slot = &mut self.simulator.slots[offer.0 as usize];
                 if slot.page == Page::Offered {
                     slot.page = Page::Claimed(now + Duration::from_secs(9));
                     process.claims += 1;
-                    self.crew.truth[slot.task as usize].claims += 1;
+                    self.simulator.truth[slot.task as usize].claims += 1;
                 }
             }
         }
-        let has_room = self.crew.most.is_none_or(|most| process.claims <= most);
+        let has_room = self.simulator.most.is_none_or(|most| process.claims <= most);
         assert!(has_room, "not even a liar gets at more tasks than it is for");
         process.lying = true;
-        let offer = OfferId(offer.index(self.crew.slots.len() + 1) as u64);
+        let offer = OfferId(offer.index(self.simulator.slots.len() + 1) as u64);
         let frame = if skip {
             Frame::Skipped(offer)
         } else {
@@ -251,7 +251,7 @@ impl Pool {
     /// What holds after each turn.
     fn check(&self) {
         let open = self
-            .crew
+            .simulator
             .truth
             .iter()
             .filter(|truth| truth.ended.is_none())
@@ -267,31 +267,37 @@ impl Pool {
             .iter()
             .filter_map(|worker| worker.process());
         assert!(
-            self.scheduler.is_holding() || !processes.any(could_run),
+            self.scheduler.is_withholding() || !processes.any(could_run),
             "a worker idles while a task waits that it could run"
         );
         self.check_first();
-        let runs = |process: &&crew::Process| process.running.is_some() && !process.lying;
-        let running = self.crew.processes.iter().flatten().filter(runs).count();
+        let runs = |process: &&simulator::Process| process.running.is_some() && !process.lying;
+        let running = self.simulator.processes.iter().flatten().filter(runs).count();
         assert!(
             running <= self.scheduler.size as usize,
             "{running} tasks run at once"
         );
         if let Some(wakeup) = self.scheduler.next_wakeup() {
-            assert!(wakeup > self.crew.now, "the pool spins");
+            assert!(wakeup > self.simulator.now, "the pool spins");
         }
     }
 
     /// Checks that a worker can take the first task, or that no worker gets a later one before it.
     fn check_first(&self) {
         let scheduler = &self.scheduler;
-        let Some(first) = scheduler.queue.iter().next().filter(|_| !scheduler.is_holding()) else {
+        let Some(first) = scheduler
+            .queue
+            .iter()
+            .next()
+            .filter(|_| !scheduler.is_withholding())
+        else {
             return;
         };
         let has_guest = |process: &&Process| process.guests.contains(first.guest);
         let processes = || scheduler.workers.iter().filter_map(|worker| worker.process());
         let idle = processes().any(|process| process.is_idle());
-        let missing = processes().filter(|process| matches!(process.stage, Stage::Starting | Stage::Serving));
+        let missing = processes()
+            .filter(|process| matches!(process.lifecycle, Lifecycle::Starting | Lifecycle::Serving));
         assert!(
             !idle
                 || missing.count() < scheduler.size as usize
@@ -302,7 +308,7 @@ impl Pool {
 
     fn check_end(&self) {
         let pool_failed = self.scheduler.pool_failure().is_some();
-        for (id, truth) in self.crew.truth.iter().enumerate() {
+        for (id, truth) in self.simulator.truth.iter().enumerate() {
             let ended = truth.ended.as_ref().expect("every task ends");
             if let Some(failure) = ended
                 && failure.kind == Kind::Crash
@@ -356,7 +362,7 @@ proptest! {
             pool.turn();
             pool.check();
         }
-        pool.hold(false);
+        pool.set_backpressure(false);
         pool.scheduler.await_confirmation(false);
         pool.scheduler.drain();
         pool.finish();
@@ -379,7 +385,7 @@ proptest! {
         }
         for worker in order {
             let ended = pool.ended.len();
-            pool.step(WorkerId(worker % pool.crew.processes.len() as u32));
+            pool.step(WorkerId(worker % pool.simulator.processes.len() as u32));
             pool.scheduler.await_confirmation(pool.ended.len() > ended);
             pool.turn();
             if pool.ended.len() >= decides {
@@ -401,7 +407,7 @@ proptest! {
         pool.interrupt();
         pool.scheduler.drain();
         pool.finish();
-        let begun = pool.crew.truth.iter().filter(|truth| truth.claims > 0).count();
+        let begun = pool.simulator.truth.iter().filter(|truth| truth.claims > 0).count();
         let others = size as usize - usize::from(ended >= decides);
         prop_assert!(begun <= ended + others, "{} began, {} had ended", begun, ended);
     }
@@ -414,7 +420,7 @@ proptest! {
         tasks in vec((duration(), prop_oneof![0..100usize, 0..2_000_000usize]), 1..20),
     ) {
         let mut pool = Pool::new(size);
-        pool.crew.pace = pace;
+        pool.simulator.pace = pace;
         pool.load();
         for &(run, bytes) in &tasks {
             pool.push_task(0, Runs(run), Duration::from_secs(9), bytes);
@@ -435,11 +441,11 @@ proptest! {
         for (id, &run) in runs.iter().enumerate() {
             pool.push_task(0, Runs(run), Duration::from_secs(9), 100);
             if holds.contains(&id) {
-                pool.hold(true);
+                pool.set_backpressure(true);
             }
             pool.step(WorkerId(0));
             pool.turn();
-            pool.hold(false);
+            pool.set_backpressure(false);
         }
         pool.scheduler.drain();
         pool.finish();

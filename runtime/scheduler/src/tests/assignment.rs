@@ -2,9 +2,9 @@
 
 use super::super::window::MAX_WINDOW;
 use super::super::{KillReason, MAX_BYTES_BEHIND, MAX_UNREAD, RETIRE_TIMEOUT, RetireReason, STEAL_DELAY};
-use super::crew::Page;
+use super::simulator::Page;
 use super::*;
-use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_FAILED_STARTS, START_TIMEOUT};
+use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_FAILED_SPAWNS, START_TIMEOUT};
 
 // Workers
 
@@ -16,7 +16,10 @@ fn workers_start_with_the_first_guest() {
     pool.load();
     pool.turn();
     assert_eq!(pool.log(), [Did::Spawn(0), Did::Spawn(1)]);
-    assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + START_TIMEOUT));
+    assert_eq!(
+        pool.scheduler.next_wakeup(),
+        Some(pool.simulator.now + START_TIMEOUT)
+    );
 }
 
 #[test]
@@ -44,13 +47,13 @@ fn a_drained_pool_retires_its_workers() {
 
 #[test]
 fn a_drained_pool_kills_workers_that_are_not_ready() {
-    let mut pool = Pool::new(MAX_FAILED_STARTS);
+    let mut pool = Pool::new(MAX_FAILED_SPAWNS);
     pool.load();
     pool.turn();
     pool.log();
     pool.scheduler.drain();
     pool.turn();
-    let killed = (0..MAX_FAILED_STARTS).map(|worker| Did::Kill(worker, KillReason::Terminated));
+    let killed = (0..MAX_FAILED_SPAWNS).map(|worker| Did::Kill(worker, KillReason::Terminated));
     assert_eq!(pool.log(), Vec::from_iter(killed));
     pool.finish();
     assert_eq!(pool.scheduler.pool_failure(), None, "nobody failed");
@@ -115,8 +118,8 @@ fn tasks_of_one_worker_run_in_order() {
     let mut pool = Pool::ready(1);
     pool.push_many(500);
     pool.turn();
-    pool.hold(true);
-    pool.hold(false);
+    pool.set_backpressure(true);
+    pool.set_backpressure(false);
     pool.work_all();
     assert_eq!(pool.ended, Vec::from_iter(0..500));
 }
@@ -129,10 +132,10 @@ fn what_was_taken_back_and_is_not_read_yet_fills_the_socket() {
     pool.push(SHORT);
     for _ in 0..2 * MAX_UNREAD {
         pool.turn();
-        pool.hold(true);
-        pool.hold(false);
+        pool.set_backpressure(true);
+        pool.set_backpressure(false);
     }
-    let inbox = &pool.crew.processes[0].as_ref().expect("a process").inbox;
+    let inbox = &pool.simulator.processes[0].as_ref().expect("a process").inbox;
     assert_eq!(inbox.len(), MAX_UNREAD - 1, "the long one was read");
     pool.advance(MS * 1000);
     pool.work_all();
@@ -144,12 +147,12 @@ fn while_offers_are_held_back_nothing_starts() {
     let mut pool = Pool::ready(1);
     pool.push_many(4);
     pool.turn();
-    assert!(pool.crew.step(W0), "it claims the first one");
-    pool.hold(true);
+    assert!(pool.simulator.step(W0), "it claims the first one");
+    pool.set_backpressure(true);
     pool.work_all();
     assert_eq!(pool.ended, [0]);
     assert_eq!(pool.scheduler.queued().0, 3);
-    pool.hold(false);
+    pool.set_backpressure(false);
     pool.work_all();
     assert_eq!(pool.ended, [0, 1, 2, 3]);
 }
@@ -165,7 +168,10 @@ fn an_idle_worker_gets_what_waits_behind_a_long_task() {
     pool.work_all();
     pool.log();
     assert_eq!(pool.ended, [1], "task 2 waits behind task 0");
-    assert_eq!(pool.scheduler.next_wakeup(), Some(pool.crew.now + STEAL_DELAY));
+    assert_eq!(
+        pool.scheduler.next_wakeup(),
+        Some(pool.simulator.now + STEAL_DELAY)
+    );
     pool.sleep(STEAL_DELAY);
     assert_eq!(pool.log(), [Did::Revoke(0, 2), Did::Offer(1, 2)]);
     pool.work_all();
@@ -183,12 +189,12 @@ fn all_idle_workers_get_some() {
     pool.push_many(40);
     pool.turn();
     pool.step(W0);
-    assert_eq!(pool.crew.in_hand(W0), 41);
+    assert_eq!(pool.simulator.in_hand(W0), 41);
     pool.advance(STEAL_DELAY);
     (1..4).for_each(|worker| assert!(pool.step(WorkerId(worker)), "it becomes ready"));
     pool.turn();
     assert_eq!(
-        [0, 1, 2, 3].map(|worker| pool.crew.in_hand(WorkerId(worker))),
+        [0, 1, 2, 3].map(|worker| pool.simulator.in_hand(WorkerId(worker))),
         [21, 7, 7, 6]
     );
 }
@@ -209,7 +215,7 @@ fn a_task_that_does_not_come_back_is_left_where_it_is() {
     pool.push(LONG);
     pool.push_many(2);
     pool.work_all();
-    pool.crew.slots[2].page = Page::Nonsense;
+    pool.simulator.slots[2].page = Page::Nonsense;
     pool.log();
     pool.sleep(STEAL_DELAY);
     assert_eq!(pool.log(), []);
