@@ -14,7 +14,7 @@
 //!   two that want to move the same value, one wins, and what the loser did before is visible to what the
 //!   winner does next.
 //!
-//! `at` alone may be moved later ([`extend`](Deadline::extend)); a reader then sees the old or the new value,
+//! `at` alone may be moved later ([`set`](Deadline::set)); a reader then sees the old or the new value,
 //! and both were right at some moment. `cancelled` is written with `Release` and read with `Acquire`; it holds
 //! the number of a call, so that a late request never hits the next call. The epoch counter inside the engine
 //! is accessed `Relaxed`, so [`cancel`](Deadline::cancel) and [`expire`](Deadline::expire) end with a fence
@@ -150,7 +150,7 @@ impl Deadline {
     }
 
     /// Moves the deadline of the running call.
-    pub fn extend(&self, at: Time) {
+    pub fn set(&self, at: Time) {
         self.at.store(at.0, Ordering::Release);
         self.wake_sleepers();
     }
@@ -348,7 +348,7 @@ mod tests {
     fn a_deadline_can_be_moved_while_the_call_runs() {
         let deadline = Deadline::new();
         deadline.arm(Time(0));
-        deadline.extend(late());
+        deadline.set(late());
         assert_eq!(deadline.interrupted(), None);
         assert!(deadline.remaining() > Duration::from_secs(500));
         let (call, at) = deadline.running().unwrap();
@@ -388,7 +388,7 @@ mod tests {
         deadline.arm(Time::NEVER);
         thread::scope(|scope| {
             let sleeper = scope.spawn(|| deadline.sleep_until(Time::NEVER));
-            deadline.extend(Time(0));
+            deadline.set(Time(0));
             assert_eq!(sleeper.join().unwrap(), Err(Interrupt::Timeout));
         });
     }

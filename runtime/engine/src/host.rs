@@ -20,7 +20,7 @@ pub trait Pusher: Send {
     /// Accepts one task, the JSON object of the guest ABI as the guest wrote it, and returns its id.
     ///
     /// May block for back-pressure; who implements it gives the call a new deadline
-    /// ([`Deadline::extend`](super::Deadline::extend)).
+    /// ([`Deadline::set`](super::Deadline::set)).
     ///
     /// # Errors
     ///

@@ -1,11 +1,14 @@
-//! The watchdog: the thread beside a guest that keeps its deadline (rungs 1 and 3 of the timeout ladder).
+//! The watchdog thread, which enforces the deadline of the call that runs on another thread (rungs 1 and 3 of the timeout
+//! ladder).
 //!
-//! The deadline stands in an atomic. The watchdog sleeps exactly to the one that it last saw and then looks again,
-//! so that a task costs no system call: the guest's thread only wakes it ([`WatchdogHandle::nudge`]) when something is due
-//! earlier than it means to sleep. At the deadline it bumps the engine's epoch and wakes host calls that sleep; a
-//! call that has not ended a grace later is condemned, and what that means is for its [`WatchdogHandler`] to say.
+//! At the deadline the watchdog increments the engine's epoch, which traps the guest, and wakes host calls that sleep. A
+//! call that has still not ended after a grace period is abandoned: its [`WatchdogHandler`] ends the process.
 //!
-//! Used in each process that runs guests: a worker, the dispatcher (for callbacks), and the `tasks` process.
+//! The deadline is an atomic. The watchdog sleeps until the deadline that it last read and then reads it again, so that a
+//! task costs no system call. The guest's thread wakes it ([`WatchdogHandle::wake_by`]) only when something becomes due
+//! earlier than the end of its sleep.
+//!
+//! Each process that runs guests has one: workers, the dispatcher (for callbacks) and the `tasks` process.
 
 use mpwasm_system::clock;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,55 +24,55 @@ use crate::{CallId, Deadline};
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::time::Time;
 
-/// A bump of the epoch that falls between the arming of a deadline and the entry into the guest is lost, so it is
-/// repeated so often until the call has ended.
-const BUMP_AGAIN: Duration = Duration::from_millis(5);
+/// Interval at which the epoch is incremented while a call is past its deadline: 5 ms. An increment that falls between
+/// arming the deadline and entering the guest is lost, so one is not enough.
+const EPOCH_INTERVAL: Duration = Duration::from_millis(5);
 
-/// After a nudge the next one is likely to come soon: the watchdog sleeps no longer than this, so that a thread which
-/// ends many short tasks need not wake it for each batch of them.
-/// Errands fall due no earlier after a thread gave them, or it would have to.
+/// Longest sleep of the watchdog after a wake-up: 5 ms. The next wake-up is likely to follow soon, and a thread that ends
+/// many short tasks then need not make a system call for each batch of messages. A timer of a [`WatchdogHandler`] should
+/// therefore be set at least this far ahead.
 pub const RECHECK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What a watchdog guards besides the deadline.
+/// What a process adds to its watchdog: a file descriptor, a timer, and how the process ends when a call is stuck.
 pub trait WatchdogHandler {
-    /// A descriptor to watch: the life of this process, and orders.
+    /// Returns the file descriptor to poll: the control channel, whose end is the end of this process.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// The descriptor is readable. Does not return when this process's life has ended.
-    fn on_readable(&mut self, _orders: &WatchdogContext<'_>) {}
+    /// Handles the descriptor when it is readable. Does not return if the process has to end.
+    fn on_readable(&mut self, _context: &WatchdogContext<'_>) {}
 
-    /// When [`WatchdogHandler::on_timer`] is due.
+    /// Returns the time at which [`WatchdogHandler::on_timer`] is due.
     fn timer_due(&self) -> Time {
         Time::NEVER
     }
 
-    /// Does what is due. Must not wait for anything.
+    /// Does the work that is due. Must not block.
     fn on_timer(&mut self) {}
 
-    /// From a deadline until its call is condemned.
+    /// Returns the time between a deadline and the moment at which its call counts as stuck.
     fn grace(&self) -> Duration;
 
-    /// A call did not end in time, and can't any more: ends this process.
+    /// Ends this process, because a call neither ended in time nor can be interrupted.
     fn on_stuck(&self) -> !;
 }
 
-/// How the guest's thread reaches its watchdog.
+/// Handle of the watchdog, for the thread that runs guests.
 #[derive(Debug)]
 pub struct WatchdogHandle {
     deadline: Arc<Deadline>,
     wake: EventFd,
-    /// Until when the watchdog sleeps; zero while it is awake or was nudged, and looks for itself before it sleeps
+    /// End of the watchdog's sleep. Zero while it is awake or about to wake up: it then looks for itself before it sleeps
     /// again.
     sleeps_until: AtomicU64,
 }
 
 impl WatchdogHandle {
-    /// A handle for the calls whose deadline stands in `deadline`.
+    /// Creates a handle for the calls that `deadline` covers.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// Returns an error if the process has no file descriptor left.
     pub fn new(deadline: Arc<Deadline>) -> std::io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Self {
@@ -79,59 +82,95 @@ impl WatchdogHandle {
         })
     }
 
-    /// The deadline that it keeps.
+    /// Returns the deadline that the watchdog enforces.
     #[must_use]
     pub fn deadline(&self) -> &Arc<Deadline> {
         &self.deadline
     }
 
-    /// Something became due at `at`. Call it after that was stored where the watchdog looks.
+    /// Makes sure that the watchdog is awake at `at`. Call it after what is due then was stored where the watchdog looks.
     pub fn wake_by(&self, at: Time) {
-        // With the fence in `sleep`: either we see until when the watchdog sleeps, or it sees what we stored.
+        // Pairs with the fence in `sleep`: either this thread sees the end of the sleep, or the watchdog sees what was stored.
         fence(Ordering::SeqCst);
         let until = self.sleeps_until.load(Ordering::Relaxed);
-        // One nudge is enough: until it has woken up, which can take a while, it counts as awake. Should somebody else have
-        // moved the time meanwhile, then it was nudged, or it has woken up and looks after the fence above.
+        // One wake-up is enough: until the watchdog runs, which can take a while, it counts as awake. If the exchange fails,
+        // another thread has woken it, or it has woken up by itself and looks after the fence above.
         if at.0 < until
             && self
                 .sleeps_until
                 .compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         {
-            // It can only fail when the counter is full of nudges that nobody has read: it is awake then.
+            // Fails only if the counter is full of wake-ups that were not read. The watchdog is awake then.
             let _ = self.wake.write(1);
         }
     }
 
-    /// Sleeps until `due()`, a nudge, or something to read from `descriptor`.
-    fn sleep(&self, descriptor: Option<BorrowedFd<'_>>, due: impl Fn() -> Time) -> Woken {
+    /// Pauses the deadline of the running call until the returned guard is dropped. The call then has as much time left as
+    /// when it was paused.
+    ///
+    /// For host calls that wait for another process, whose delay the guest must not pay for.
+    #[must_use = "the deadline resumes when the guard is dropped"]
+    pub fn pause(&self) -> DeadlinePause<'_> {
+        let remaining = self.deadline.remaining();
+        self.deadline.set(Time::NEVER);
+        DeadlinePause {
+            watchdog: self,
+            remaining,
+        }
+    }
+
+    /// Sleeps until `due()`, until a wake-up, or until `descriptor` is readable.
+    fn sleep(&self, descriptor: Option<BorrowedFd<'_>>, due: impl Fn() -> Time) -> WakeReasons {
         let until = due();
         self.sleeps_until.store(until.0, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let mut woken = Woken::default();
+        let mut reasons = WakeReasons::default();
         if due() >= until {
             let own = self.wake.as_fd();
             let mut fds = [own, descriptor.unwrap_or(own)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             poll_until(&mut fds, until).expect("the descriptors of a watchdog stay open");
             if fds[0].any() == Some(true) {
                 let _ = self.wake.read();
-                woken.nudged = true;
+                reasons.woken = true;
             }
-            woken.readable = descriptor.is_some() && fds[1].any() == Some(true);
+            reasons.readable = descriptor.is_some() && fds[1].any() == Some(true);
         }
         self.sleeps_until.store(0, Ordering::Relaxed);
-        woken
+        reasons
     }
 }
 
-/// Why a watchdog woke up, when it was not for what is due.
+/// Guard of a paused deadline, made by [`WatchdogHandle::pause`]. The deadline resumes when it is dropped.
+#[derive(Debug)]
+pub struct DeadlinePause<'a> {
+    watchdog: &'a WatchdogHandle,
+    remaining: Duration,
+}
+
+impl DeadlinePause<'_> {
+    /// Resumes the deadline with `remaining` time left, instead of what was left when it was paused.
+    pub fn resume_with(mut self, remaining: Duration) {
+        self.remaining = remaining;
+    }
+}
+
+impl Drop for DeadlinePause<'_> {
+    fn drop(&mut self) {
+        let at = clock::now() + self.remaining;
+        self.watchdog.deadline.set(at);
+        self.watchdog.wake_by(at);
+    }
+}
+
+/// Why a watchdog woke up, apart from what is due.
 #[derive(Debug, Default)]
-struct Woken {
-    nudged: bool,
+struct WakeReasons {
+    woken: bool,
     readable: bool,
 }
 
-/// What a ward may order while it handles its descriptor.
+/// What a [`WatchdogHandler`] can do while it handles its descriptor.
 #[derive(Debug)]
 pub struct WatchdogContext<'a> {
     watchdog: &'a WatchdogHandle,
@@ -139,13 +178,13 @@ pub struct WatchdogContext<'a> {
 }
 
 impl WatchdogContext<'_> {
-    /// The call that is running.
+    /// Returns the running call.
     #[must_use]
     pub fn call(&self) -> Option<CallId> {
         self.watchdog.deadline.call()
     }
 
-    /// `call` shall end as `cancelled`, as if its deadline were now. Does nothing when it is over.
+    /// Ends `call` as `cancelled`, as if its deadline were now. Does nothing if the call is over.
     pub fn cancel(&self, call: CallId) {
         self.watchdog.deadline.cancel(call);
         self.engine.increment_epoch();
@@ -153,54 +192,54 @@ impl WatchdogContext<'_> {
 }
 
 /// A call past its deadline.
-struct Expired {
+struct ExpiredCall {
     call: CallId,
-    condemned_at: Time,
-    bump_at: Time,
+    stuck_at: Time,
+    next_epoch_at: Time,
 }
 
-/// Watches over the calls of this process, for ever. The calling thread should have
+/// Runs the watchdog on the calling thread, for the rest of the process's life. The thread should have
 /// [`exact_timers`](mpwasm_system::process::exact_timers).
-pub fn watch(engine: &Engine, watchdog: &WatchdogHandle, ward: &mut impl WatchdogHandler) -> ! {
+pub fn watch(engine: &Engine, watchdog: &WatchdogHandle, handler: &mut impl WatchdogHandler) -> ! {
     let deadline = &watchdog.deadline;
-    let mut expired: Option<Expired> = None;
-    let mut attentive: Option<Time> = None;
+    let mut expired: Option<ExpiredCall> = None;
+    let mut recheck_at: Option<Time> = None;
     loop {
         let due = || {
-            let errand = ward.timer_due().min(attentive.unwrap_or(Time::NEVER));
+            let timer = handler.timer_due().min(recheck_at.unwrap_or(Time::NEVER));
             match &expired {
-                Some(expired) if deadline.call() == Some(expired.call) => errand.min(expired.bump_at),
-                _ => errand.min(deadline.at()),
+                Some(expired) if deadline.call() == Some(expired.call) => timer.min(expired.next_epoch_at),
+                _ => timer.min(deadline.at()),
             }
         };
-        let woken = watchdog.sleep(ward.descriptor(), due);
-        if woken.readable {
-            ward.on_readable(&WatchdogContext { watchdog, engine });
+        let reasons = watchdog.sleep(handler.descriptor(), due);
+        if reasons.readable {
+            handler.on_readable(&WatchdogContext { watchdog, engine });
         }
         let now = clock::now();
-        attentive = woken.nudged.then(|| now + RECHECK_INTERVAL);
-        if ward.timer_due() <= now {
-            ward.on_timer();
+        recheck_at = reasons.woken.then(|| now + RECHECK_INTERVAL);
+        if handler.timer_due() <= now {
+            handler.on_timer();
         }
         expired = match (expired, deadline.running()) {
             (_, None) => None,
             (Some(mut late), Some((call, _))) if late.call == call => {
-                if late.condemned_at <= now && deadline.abandon(call) {
-                    ward.on_stuck();
+                if late.stuck_at <= now && deadline.abandon(call) {
+                    handler.on_stuck();
                 }
-                if late.bump_at <= now {
+                if late.next_epoch_at <= now {
                     engine.increment_epoch();
-                    late.bump_at = now + BUMP_AGAIN;
+                    late.next_epoch_at = now + EPOCH_INTERVAL;
                 }
                 Some(late)
             }
             (_, Some((call, at))) if at <= now || deadline.interrupted().is_some() => {
                 deadline.expire();
                 engine.increment_epoch();
-                Some(Expired {
+                Some(ExpiredCall {
                     call,
-                    condemned_at: now + ward.grace(),
-                    bump_at: now + BUMP_AGAIN,
+                    stuck_at: now + handler.grace(),
+                    next_epoch_at: now + EPOCH_INTERVAL,
                 })
             }
             _ => None,
@@ -213,14 +252,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sleeper_is_nudged_once_and_only_for_what_comes_before_it_wakes_up() {
+    fn a_sleeping_watchdog_is_woken_once_and_only_for_what_is_due_before_the_end_of_its_sleep() {
         let watchdog = WatchdogHandle::new(Arc::default()).unwrap();
         watchdog.wake_by(Time(1));
-        assert!(watchdog.wake.read().is_err(), "it is awake");
+        assert!(watchdog.wake.read().is_err(), "the watchdog is awake");
         for _ in 0..2 {
             watchdog.sleeps_until.store(1000, Ordering::Relaxed);
             watchdog.wake_by(Time(1000));
-            assert!(watchdog.wake.read().is_err(), "it wakes up in time");
+            assert!(
+                watchdog.wake.read().is_err(),
+                "the watchdog wakes up in time by itself"
+            );
             watchdog.wake_by(Time(999));
             watchdog.wake_by(Time(5));
             assert_eq!(watchdog.wake.read(), Ok(1));
@@ -228,11 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn a_nudge_is_never_lost() {
+    fn a_wake_up_is_never_lost() {
         const ROUNDS: u64 = 20_000;
         let watchdog = WatchdogHandle::new(Arc::default()).unwrap();
         let (wanted, seen) = (AtomicU64::new(0), AtomicU64::new(0));
-        // Something is due at once as long as it was not seen.
+        // Something is due at once until it was seen.
         let due = || match wanted.load(Ordering::Relaxed) == seen.load(Ordering::Relaxed) {
             true => Time::NEVER,
             false => Time(0),
@@ -246,7 +288,7 @@ mod tests {
                 }
             });
             (1..=ROUNDS).find(|&round| {
-                // The second comes while the first may not have woken anybody yet.
+                // The second wake-up comes while the first may not have had an effect yet.
                 let round = 2 * round;
                 for step in [round - 1, round] {
                     wanted.store(step, Ordering::Relaxed);
@@ -257,7 +299,7 @@ mod tests {
                 }
                 let is_lost = seen.load(Ordering::Acquire) < round;
                 if is_lost {
-                    // The other thread sleeps for ever: it is let go.
+                    // The other thread would sleep for ever: end it.
                     wanted.store(2 * ROUNDS, Ordering::Relaxed);
                     let _ = watchdog.wake.write(1);
                 }
@@ -265,5 +307,22 @@ mod tests {
             })
         });
         assert_eq!(lost, None);
+    }
+
+    #[test]
+    fn a_paused_deadline_resumes_with_what_was_left_or_with_what_it_is_given() {
+        let watchdog = WatchdogHandle::new(Arc::default()).unwrap();
+        let deadline = watchdog.deadline();
+        deadline.arm(clock::now() + Duration::from_secs(60));
+        {
+            let _pause = watchdog.pause();
+            assert_eq!(deadline.at(), Time::NEVER);
+            watchdog.sleeps_until.store(u64::MAX, Ordering::Relaxed);
+        }
+        assert!(deadline.remaining() <= Duration::from_secs(60));
+        assert!(deadline.remaining() > Duration::from_secs(30));
+        assert_eq!(watchdog.wake.read(), Ok(1), "the watchdog learns of the deadline");
+        watchdog.pause().resume_with(Duration::from_secs(600));
+        assert!(deadline.remaining() > Duration::from_secs(500));
     }
 }

@@ -135,13 +135,10 @@ struct Unhurried {
 
 impl Unhurried {
     fn without_the_clock(&self, say: impl FnOnce()) {
-        let deadline = self.watchdog.deadline();
-        let left = deadline.remaining();
-        deadline.extend(Time::NEVER);
+        let pause = self.watchdog.pause();
         say();
-        let at = clock::now() + left;
-        deadline.extend(at);
-        self.watchdog.wake_by(at.min(self.outbox.due()));
+        drop(pause);
+        self.watchdog.wake_by(self.outbox.due());
     }
 }
 
@@ -184,12 +181,11 @@ impl Pusher for ToParent {
             self.start.max_args,
         )?;
         // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
-        self.watchdog.deadline().extend(Time::NEVER);
+        let pause = self.watchdog.pause();
         self.outbox.put(&FromTasks::Push(task), clock::now());
         self.cpu_limit.reserve(self.start.timeout, thread_cpu());
-        let deadline = clock::now() + self.start.timeout;
-        self.watchdog.deadline().extend(deadline);
-        self.watchdog.wake_by(deadline.min(self.outbox.due()));
+        pause.resume_with(self.start.timeout);
+        self.watchdog.wake_by(self.outbox.due());
         let id = self.start.first + self.pushed;
         self.pushed += 1;
         Ok(id)

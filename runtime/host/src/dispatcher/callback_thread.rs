@@ -28,7 +28,6 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::final_budget::FinalBudget;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{CALLBACK_GRACE, MAX_CALLBACK_TIMEOUTS, OUTPUT_PIECE, Settings, thread_stack};
-use mpwasm_types::time::Time;
 
 /// Memory that callbacks' prints and log lines may hold until the event loop takes them, bytes.
 const PRINTS_HIGH_WATER: usize = 4 << 20;
@@ -218,17 +217,12 @@ impl Mouth {
     fn make_room(&self, text: usize) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |held: &mut usize| *held >= PRINTS_HIGH_WATER;
-        let deadline = self.watchdog.deadline();
-        let left = deadline.remaining();
-        if full(&mut waiting) && !left.is_zero() {
-            deadline.extend(Time::NEVER);
+        if full(&mut waiting) && !self.watchdog.deadline().remaining().is_zero() {
+            let _pause = self.watchdog.pause();
             waiting = self
                 .drained
                 .wait_while(waiting, full)
                 .unwrap_or_else(PoisonError::into_inner);
-            let at = clock::now() + left;
-            deadline.extend(at);
-            self.watchdog.wake_by(at);
         }
         *waiting += text + EVENT_COST;
     }
