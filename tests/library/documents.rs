@@ -85,3 +85,69 @@ fn every_test_that_a_document_names_exists() {
         assert!(!exists(nothing), "{nothing}");
     }
 }
+
+#[test]
+fn every_stop_of_a_task_is_a_function_in_a_file() {
+    let text = std::fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
+    let stops = text.lines().filter(|line| {
+        line.split_once(". `")
+            .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    });
+    let mut count = 0;
+    for stop in stops {
+        let quoted: Vec<_> = stop.split('`').skip(1).step_by(2).collect();
+        let source = std::fs::read_to_string(repository().join(quoted[0])).unwrap_or_default();
+        let function = quoted[1];
+        assert!(
+            source.contains(&format!("fn {function}(")) || source.contains(&format!("fn {function}<")),
+            "{stop}"
+        );
+        count += 1;
+    }
+    assert!((5..=10).contains(&count), "{count}");
+}
+
+#[test]
+fn every_file_that_a_document_names_exists() {
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "PERFORMANCE.md",
+        "SECURITY.md",
+        "SUPPORT.md",
+        "fuzz/README.md",
+    ];
+    for document in documents {
+        let text = std::fs::read_to_string(repository().join(document)).unwrap();
+        let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+        let paths = quoted.filter(|text| {
+            let folders = [
+                "runtime/",
+                "tests/",
+                "guest-sdk/",
+                "guests/",
+                "fuzz/",
+                "docs/",
+                "benches/",
+            ];
+            folders.iter().any(|folder| text.starts_with(folder)) && !text.contains([' ', '*'])
+        });
+        let linked = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next());
+        // `cargo xtask docs` generates the reference.
+        let linked = linked
+            .filter(|link| !link.is_empty() && !link.contains("://") && *link != "docs/reference/cli.md");
+        let folder = repository().join(document).parent().unwrap().to_owned();
+        let missing: Vec<_> = paths
+            .filter(|path| !repository().join(path).exists())
+            .chain(linked.filter(|link| !folder.join(link).exists()))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{document} names files that do not exist: {missing:#?}"
+        );
+    }
+}
