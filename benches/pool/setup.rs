@@ -15,7 +15,7 @@ pub const COPY: &str = include_str!("copy.wat");
 /// Workers of the pools that throughput is measured with.
 pub const WORKERS: u32 = 2;
 
-/// See the module.
+/// The guests, the cache and the peers of all measurements.
 pub struct Setup {
     scratch: TempDir,
     /// The models that the tests use too.

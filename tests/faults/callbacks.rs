@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::session::{Ended, HANGS, Session, assert_accounted, task_file};
+use crate::session::{EndedSession, HANGS, Session, assert_accounted, task_file};
 use crate::support::{fixture, records};
 
 /// Far more than a callback takes that is not to time out, however busy the machine is.
@@ -13,7 +13,7 @@ const AMPLE: [&str; 2] = ["--callback-timeout", "60s"];
 
 /// Twenty tasks of `model` with these args in turn, each among ten of a model without callbacks. Returns the records
 /// of the twenty.
-fn run(model: &str, args: &[&str], options: &[&str]) -> (Ended, Vec<Value>) {
+fn run(model: &str, args: &[&str], options: &[&str]) -> (EndedSession, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let line = |index: usize| match index % 11 {
         0 => format!(

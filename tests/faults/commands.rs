@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use mpwasm::command::{Command, Stdio};
 use mpwasm::{Kind, Pool};
 
-use crate::session::{HANGS, Session, assert_accounted, resident, task_file, within};
+use crate::session::{HANGS, Session, assert_accounted, task_file, within};
 use crate::support::{
-    assert_all_end, binary, descendants, mpwasm, pidfd, pidfd_if_there, run_within, wait_readable,
+    assert_all_end, binary, descendants, mpwasm, pidfd, pidfd_if_there, resident, run_within, wait_readable,
 };
 
-const TOOL: &str = include_str!("../support/command.wat");
+const TOOL: &str = crate::support::COMMAND;
 
 /// All hundred, from the first start to the last end: ten rounds of half a second, and what processes cost.
 const ALL: Duration = Duration::from_secs(8);
@@ -26,10 +26,10 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 /// about as long as to start one of these, and is no part of what is measured.
 const LOOK: Duration = Duration::from_millis(400);
 
-/// What one process may hold, KiB: 8 MiB of output on its way, the engine, the executable.
-const MOST_RESIDENT: u64 = 100 << 10;
+/// What one process may hold, in bytes: 8 MiB of output on its way, the engine, the executable.
+const MOST_RESIDENT: u64 = 100 << 20;
 
-/// The most memory that was seen: of one process, and of all of one run, exec or child at one time. KiB.
+/// The most memory that was seen: of one process, and of all of one run, exec or child at one time. Bytes.
 #[derive(Debug, Default)]
 struct Peak {
     one: u64,
@@ -38,7 +38,7 @@ struct Peak {
 
 impl Peak {
     fn look(&mut self, processes: &[u32]) {
-        let sizes: Vec<_> = processes.iter().map(|&pid| resident(pid)).collect();
+        let sizes: Vec<_> = processes.iter().map(|&pid| resident(pid).unwrap_or(0)).collect();
         self.one = self.one.max(sizes.iter().copied().max().unwrap_or(0));
         self.all = self.all.max(sizes.iter().sum());
     }

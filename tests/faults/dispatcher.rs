@@ -7,18 +7,19 @@ use nix::sys::signal::Signal;
 use rand::Rng;
 
 use crate::session::{
-    BUSY, Ended, Session, assert_accounted, chance, offer, random_moment, spinning, wait_until_busy, within,
+    BUSY, EndedSession, Session, assert_accounted, chance, offer, random_moment, spinning, wait_until_busy,
+    within,
 };
 use crate::support::{fixture, send};
 
 /// Kills it, and waits for what must follow.
-fn kill_dispatcher(mut run: Session) -> Ended {
+fn kill_dispatcher(mut run: Session) -> EndedSession {
     let stdout = run.read();
     send(run.one("dispatcher"), Signal::SIGKILL);
     finish(run, stdout)
 }
 
-fn finish(run: Session, stdout: crate::session::Lines) -> Ended {
+fn finish(run: Session, stdout: crate::session::Lines) -> EndedSession {
     let ended = run.finish_killed(stdout, within(Duration::from_secs(2)));
     ended.assert_code(3);
     assert!(

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::pressure::wait_until_stuck;
-use crate::session::{Ended, HANGS, Lines, Session};
+use crate::session::{EndedSession, HANGS, Lines, Session};
 use crate::support::{
     binary, descendants, guest, mpwasm, pidfd, run_within, wait_readable, without_landlock,
 };
@@ -28,7 +28,7 @@ impl Tool {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("command.wat");
-        std::fs::write(&path, include_str!("../support/command.wat")).unwrap();
+        std::fs::write(&path, crate::support::COMMAND).unwrap();
         Self {
             _folder: folder,
             path,
@@ -45,7 +45,7 @@ impl Tool {
     }
 
     /// Runs it to its end, with this stdin.
-    fn run(&self, stdin: &[u8], options: &[&str], args: &[&str]) -> Ended {
+    fn run(&self, stdin: &[u8], options: &[&str], args: &[&str]) -> EndedSession {
         let mut run = self.start(options, args);
         let stdout = run.read();
         let mut pipe = run.stdin.take().unwrap();

@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::parent::bulky_guest;
-use crate::session::{Ended, HANGS, Session, assert_accounted, task_file, within};
-use crate::support::{fixture, once_in_three};
+use crate::session::{EndedSession, HANGS, Session, assert_accounted, task_file, within};
+use crate::support::{fixture, retry_when_late};
 
 /// From the claim to the end of a task with a timeout of 200 ms, whatever it does.
 const LATEST: Duration = Duration::from_millis(400);
 
-fn run(lines: Vec<String>, size: &str) -> (Ended, Vec<Value>) {
+fn run(lines: Vec<String>, size: &str) -> (EndedSession, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let tasks = task_file(folder.path(), lines);
     let args = [
@@ -55,7 +55,7 @@ fn among_neighbours(bad: &str, args: &str) {
         7 => format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
         _ => r#"{"model":"busy","args":[1000]}"#.to_owned(),
     };
-    once_in_three(|| {
+    retry_when_late(|| {
         let (ended, records) = run((0..300).map(line).collect(), "3");
         assert_eq!(records.len(), 300);
         ended.assert_code(1);
@@ -69,7 +69,7 @@ fn then_the_slot_is_free(bad: &str, args: &str) {
         format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
         r#"{"model":"pid","args":[]}"#.to_owned(),
     ];
-    once_in_three(|| {
+    retry_when_late(|| {
         let (_, records) = run(lines.clone(), "1");
         assert_eq!(records.len(), 2);
         assert_eq!(records[0]["worker"], records[1]["worker"]);
@@ -101,7 +101,7 @@ fn one_that_prints_for_ever() {
         r#"{"model":"flood","args":[],"timeout":"200ms"}"#.to_owned(),
         r#"{"model":"noop","args":[]}"#.to_owned(),
     ];
-    once_in_three(|| {
+    retry_when_late(|| {
         let (_, records) = run(lines.clone(), "1");
         timeouts(&records, "flood")?;
         // Of a worker that did not end its task in time, and was killed, nobody knows it.
@@ -120,7 +120,7 @@ fn many_that_spin_at_once() {
         .chain((0..100).map(|_| noop))
         .map(str::to_owned);
     let lines: Vec<_> = lines.collect();
-    once_in_three(|| {
+    retry_when_late(|| {
         let (ended, records) = run(lines.clone(), "8");
         assert_eq!(records.len(), 124);
         ended.assert_code(1);

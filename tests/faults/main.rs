@@ -4,12 +4,11 @@
 //!
 //! Real processes and real signals on the real binary. `MPWASM_FAULT_TASKS` is the size of the long runs (5 000 if it
 //! is not set; 20 000 is an acceptance figure). `MPWASM_FAULT_SLACK` is the factor by which a machine that is busy
-//! with other things may be slower than DESIGN.md's bounds; see [`session::within`].
+//! with other things may be slower than the bounds of the contract; see [`session::within`].
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
-#[path = "../support/mod.rs"]
-mod support;
+use mpwasm_test_support::{self as support, session};
 
 mod callbacks;
 mod commands;
@@ -21,7 +20,6 @@ mod parent;
 mod pipes;
 mod pressure;
 mod resume;
-mod session;
 mod signals;
 mod stopped;
 mod terminal;

@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::session::{
-    HANGS, Lines, Session, assert_accounted, cpu, offer, resident, rests, task_file, within,
-};
-use crate::support::{fixture, until};
+use crate::session::{HANGS, Lines, Session, assert_accounted, cpu, offer, rests, task_file, within};
+use crate::support::{fixture, resident, until};
 
-/// What parent or dispatcher may hold while a reader does not read, KiB: outcomes of 8 MiB and what a process has.
-const MOST_RESIDENT: u64 = 100 << 10;
+/// What parent or dispatcher may hold while a reader does not read, in bytes: outcomes of 8 MiB and what a process has.
+const MOST_RESIDENT: u64 = 100 << 20;
 
 /// The first byte of the first record: the run has begun.
 fn read_a_byte(run: &mut Session) -> [u8; 1] {
@@ -43,10 +41,10 @@ pub fn wait_until_stuck(run: &Session) {
 
 fn assert_memory(run: &Session) {
     for pid in [run.pid(), run.one("dispatcher")] {
-        let resident = resident(pid);
+        let resident = resident(pid).unwrap_or(0);
         assert!(
             resident < MOST_RESIDENT,
-            "{resident} KiB in {:?}",
+            "{resident} bytes in {:?}",
             crate::support::role(pid)
         );
     }
@@ -84,15 +82,15 @@ fn with_keep_order_a_slow_first_task_holds_back_the_others_in_bounded_memory() {
     until(|| {
         // Of what waits there may be 64 MiB, beside what a process has.
         assert!(
-            resident(run.pid()) < MOST_RESIDENT + (64 << 10),
-            "{} KiB",
+            resident(run.pid()).unwrap() < MOST_RESIDENT + (64 << 20),
+            "{:?} bytes",
             resident(run.pid())
         );
         let now = (used(), offered.load(Ordering::SeqCst));
         if now.0 > last + 1 || now.1 > offers || now.1 == 0 {
             (last, offers, since) = (now.0, now.1, Instant::now());
         }
-        (since.elapsed() > Duration::from_secs(1) && resident(run.pid()) > 40 << 10).then_some(())
+        (since.elapsed() > Duration::from_secs(1) && resident(run.pid()).unwrap() > 40 << 20).then_some(())
     });
     assert_eq!(
         rustix::io::ioctl_fionread(run.stdout.as_ref().unwrap()).unwrap(),
@@ -160,7 +158,7 @@ fn a_reader_that_never_reads_again_does_not_keep_a_third_signal_waiting() {
 
 fn assert_memory_if_running(run: &Session) {
     for pid in run.processes() {
-        assert!(resident(pid) < MOST_RESIDENT);
+        assert!(resident(pid).unwrap_or(0) < MOST_RESIDENT);
     }
 }
 
@@ -202,7 +200,10 @@ fn tasks_stream_in_flat_memory() {
             );
             std::thread::park_timeout(Duration::from_millis(1));
         }
-        let measured = run.processes().into_iter().map(|pid| (pid, resident(pid)));
+        let measured = run
+            .processes()
+            .into_iter()
+            .map(|pid| (pid, resident(pid).unwrap_or(0)));
         measured.collect::<BTreeMap<_, _>>()
     };
     let early = at(20_000);
@@ -220,8 +221,8 @@ fn tasks_stream_in_flat_memory() {
         };
         // What the allocator keeps comes and goes: 100 000 tasks that were kept would be more than this.
         assert!(
-            *after < before + (6 << 10),
-            "{before} KiB -> {after} KiB in {:?}",
+            *after < before + (6 << 20),
+            "{before} bytes -> {after} bytes in {:?}",
             crate::support::role(*pid)
         );
     }

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::session::{
-    Ended, HANGS, Lines, Session, announcing_guest, assert_accounted, spinning, task_file, within,
+    EndedSession, HANGS, Lines, Session, announcing_guest, assert_accounted, spinning, task_file, within,
 };
 use crate::support::{fixture, records};
 
@@ -55,13 +55,13 @@ impl Announced {
     }
 
     /// Waits for the end of a run that ends by itself: it must come within `limit`.
-    fn end(self, limit: Duration) -> (Ended, Vec<Value>) {
+    fn end(self, limit: Duration) -> (EndedSession, Vec<Value>) {
         let ended = self.run.finish(self.stdout, limit);
         (ended, read_records(&self.results))
     }
 
     /// Waits for the end of a run that is killed.
-    fn end_killed(self, limit: Duration) -> (Ended, Vec<Value>) {
+    fn end_killed(self, limit: Duration) -> (EndedSession, Vec<Value>) {
         let ended = self.run.finish_killed(self.stdout, limit);
         (ended, read_records(&self.results))
     }

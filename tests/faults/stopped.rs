@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::session::{
     GONE, HANGS, Lines, Session, announcing_guest, assert_accounted, state, stop, task_file, within,
 };
-use crate::support::{fixture, once_in_three, send, until};
+use crate::support::{fixture, retry_when_late, send, until};
 
 /// What a task of the announcing guest leaves of its time.
 const LEFT: Duration = Duration::from_secs(20);
@@ -16,7 +16,7 @@ const LEFT: Duration = Duration::from_secs(20);
 #[test]
 fn a_task_in_a_stopped_worker_ends_as_timeout_and_the_next_one_runs_in_another() {
     // Only how soon after its timeout it ends depends on real time.
-    once_in_three(|| {
+    retry_when_late(|| {
         let folder = tempfile::tempdir().unwrap();
         // It would compute to its deadline, if nothing stopped it.
         let guest = announcing_guest(folder.path(), Duration::ZERO);
@@ -76,7 +76,7 @@ fn what_a_stopped_idle_worker_is_offered_goes_to_another() {
     let stdout = run.read();
     let mut stdin = run.stdin.take().unwrap();
     let mut sent = 0;
-    once_in_three(|| {
+    retry_when_late(|| {
         let stopped = wait_until_all_serve(&run, &mut stdin, &stdout, &mut sent)[0];
         stop(stopped);
         let begin = Instant::now();
@@ -119,7 +119,7 @@ fn a_run_ends_while_an_idle_worker_is_stopped() {
 #[test]
 fn a_worker_that_is_stopped_and_goes_on_in_time_has_lost_nothing() {
     // That the next task finds it idle and at once awake is what depends on real time.
-    once_in_three(|| {
+    retry_when_late(|| {
         let folder = tempfile::tempdir().unwrap();
         let guest = announcing_guest(folder.path(), LEFT);
         let lines = [r#"{"args":[],"timeout":"25s"}"#, r#"{"model":"next","args":[]}"#];

@@ -12,7 +12,7 @@ use crate::session::HANGS;
 use crate::support::{mpwasm, pidfd, wait_readable};
 
 /// The command's file; see the file itself for what it does.
-const COMMAND: &str = include_str!("../support/terminal.wat");
+const COMMAND: &str = crate::support::TERMINAL;
 
 /// A folder with the command, and `mpwasm exec` with these arguments for it.
 fn exec(args: &[&str]) -> (TempDir, Command) {

@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use serde_json::Value;
 
 use crate::session::{BUSY, HANGS, Session, assert_accounted, chance, many, random_moment, state, task_file};
-use crate::support::{assert_each_id_once, fixture, once_in_three, until};
+use crate::support::{assert_each_id_once, fixture, retry_when_late, until};
 
 #[test]
 fn only_what_ran_in_a_killed_worker_is_lost() {
@@ -159,7 +159,7 @@ const TOO_SMALL_FOR_WORKERS: u64 = 8 << 30;
 #[test]
 fn workers_that_never_become_ready_fail_the_pool_and_every_task_is_recorded() {
     // Should the pool fail before all tasks are accepted, because this machine was busy, there are fewer records.
-    once_in_three(|| {
+    retry_when_late(|| {
         let folder = tempfile::tempdir().unwrap();
         let tasks = task_file(folder.path(), (0..1000).map(|_| "[60000]".to_owned()));
         let args = [

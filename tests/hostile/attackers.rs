@@ -3,7 +3,7 @@
 
 use crate::bounds;
 use crate::corpus::{Scratch, options};
-use crate::session::{Ended, HANGS, Session};
+use crate::session::{EndedSession, HANGS, Session};
 use crate::support;
 
 /// A guest that the attackers do not run.
@@ -11,7 +11,7 @@ const GUEST: &str =
     r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
 
 /// Runs the command line of the attacker under this name: all processes of the run are made from it.
-fn run(name: &str, guest: &str, args: &[&str]) -> Ended {
+fn run(name: &str, guest: &str, args: &[&str]) -> EndedSession {
     let folder = tempfile::tempdir().unwrap();
     let attacker = support::attacker(folder.path(), name);
     let guest = Scratch::file("guest.wat", guest);

@@ -74,7 +74,7 @@ impl Sampler {
             }
             if let Some(Some(seen)) = self.processes.get_mut(&pid) {
                 seen.look(pid);
-                if let (Some(name), Some(peak)) = (&seen.name, peak(pid)) {
+                if let (Some(name), Some(peak)) = (&seen.name, support::peak_resident(pid)) {
                     let most = self.peaks.entry((seen.root, name.clone())).or_default();
                     *most = peak.max(*most);
                 }
@@ -110,14 +110,6 @@ impl Seen {
 fn has_executed(pid: u32) -> bool {
     let line = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line(&pid.to_string()) != line("self")
-}
-
-/// The largest resident memory that a process has had since it executed its program, in bytes.
-fn peak(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }
 
 fn sampler() -> &'static Mutex<Sampler> {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::bounds;
-use crate::session::{Ended, HANGS, Session, task_file, within};
+use crate::session::{EndedSession, HANGS, Session, task_file, within};
 use crate::support::{self, mpwasm, run_within};
 
 /// The options that every run of the corpus has: two workers, and the strictest jail that the machine can build.
@@ -137,12 +137,12 @@ pub fn assert_inert(text: &str) {
 }
 
 /// Runs `mpwasm run` on a guest to its end, with two workers. Returns how it ended, and the records.
-pub fn run(path: &Path, options: &[&str]) -> (Ended, Vec<Record>) {
+pub fn run(path: &Path, options: &[&str]) -> (EndedSession, Vec<Record>) {
     run_with("2", path, options)
 }
 
 /// As [`run`], with so many workers.
-pub fn run_with(size: &str, path: &Path, options: &[&str]) -> (Ended, Vec<Record>) {
+pub fn run_with(size: &str, path: &Path, options: &[&str]) -> (EndedSession, Vec<Record>) {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
     let own = ["--results", results.to_str().unwrap(), path.to_str().unwrap()];
@@ -233,7 +233,7 @@ impl Bad {
     }
 
     /// As [`check`](Self::check), for a whole guest.
-    pub fn judge(self, guest: &str) -> (Ended, Vec<Record>) {
+    pub fn judge(self, guest: &str) -> (EndedSession, Vec<Record>) {
         let guest = Scratch::file("guest.wat", guest);
         let bad_line = self.line("", "[]");
         let args = |id: usize| format!(r#"["good",{id}]"#);

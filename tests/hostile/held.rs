@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::corpus::{Scratch, guest, options};
-use crate::support::{descendants, mpwasm, pidfd, role, wait_readable};
+use crate::support::{descendants, mpwasm, peak_resident, pidfd, role, wait_readable};
 
 /// The most that the parent of a run with default limits may hold.
 const PARENT: u64 = 256 << 20;
@@ -19,21 +19,13 @@ struct Peaks {
 
 impl Peaks {
     fn look(&mut self, parent: u32) {
-        self.parent = self.parent.max(high_water(parent));
+        self.parent = self.parent.max(peak_resident(parent).unwrap_or(0));
         for pid in descendants(parent) {
             if role(pid).as_deref() == Some("dispatcher") {
-                self.dispatcher = self.dispatcher.max(high_water(pid));
+                self.dispatcher = self.dispatcher.max(peak_resident(pid).unwrap_or(0));
             }
         }
     }
-}
-
-/// The high-water mark of a process; 0 when it has ended.
-fn high_water(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    number.unwrap_or(0) << 10
 }
 
 fn start(args: &[&str]) -> Child {
@@ -122,7 +114,7 @@ fn all_final_values_of_a_pool_together_are_no_larger_than_one_result() {
     let mut first = [0];
     stderr.read_exact(&mut first).unwrap();
     // It has all values now, and waits until this one is read, which is more than a pipe holds.
-    let peak = high_water(child.id());
+    let peak = peak_resident(child.id()).unwrap_or(0);
     let mut said = text(&first);
     stderr.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));

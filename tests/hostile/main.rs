@@ -7,11 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
-#[path = "../faults/session.rs"]
-#[allow(dead_code, reason = "this binary uses a part of it")]
-mod session;
-#[path = "../support/mod.rs"]
-mod support;
+use mpwasm_test_support::{self as support, session};
 
 #[macro_use]
 mod corpus;

@@ -6,8 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
-#[path = "../support/mod.rs"]
-mod support;
+use mpwasm_test_support as support;
 
 mod attacker;
 mod dispatcher;

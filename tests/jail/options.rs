@@ -110,7 +110,7 @@ fn what_can_not_be_tried_is_no_usage_error() {
 fn a_run_and_an_exec_say_alike_what_the_machine_lacks() {
     let folder = tempfile::tempdir().unwrap();
     let tool = folder.path().join("command.wat");
-    std::fs::write(&tool, include_str!("../support/command.wat")).unwrap();
+    std::fs::write(&tool, crate::support::COMMAND).unwrap();
     let tool = tool.to_str().unwrap();
     let expected =
         "mpwasm: warning: the jail has holes: this machine lacks Landlock; `mpwasm doctor` says more";

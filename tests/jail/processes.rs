@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::Write;
 
-use crate::support::{Run, fixture, records, role, until};
+use crate::support::{BackgroundRun, fixture, records, role, until};
 
 /// A run that waits for tasks, with two workers of which each has run one at least; a callback has run too.
-fn warm(options: &[&str]) -> Run {
+fn warm(options: &[&str]) -> BackgroundRun {
     let more = [
         "--results",
         "-",
@@ -17,7 +17,7 @@ fn warm(options: &[&str]) -> Run {
         "--tasks",
         "-",
     ];
-    let mut run = Run::start(&[&more[..], options, &[&fixture("pid")]].concat());
+    let mut run = BackgroundRun::start(&[&more[..], options, &[&fixture("pid")]].concat());
     let mut seen = std::collections::BTreeSet::new();
     until(|| {
         let stdin = run.child.stdin.as_mut().unwrap();
@@ -89,7 +89,7 @@ fn jailed_child(guest: &str, wanted: &str, count: usize) -> Result<(), String> {
         "--timeout",
         "60s",
     ];
-    let run = Run::start(&[&args[..], &[path.to_str().unwrap()]].concat());
+    let run = BackgroundRun::start(&[&args[..], &[path.to_str().unwrap()]].concat());
     let mut seen = None;
     until(|| {
         let all = crate::support::descendants(run.pid());
@@ -128,7 +128,7 @@ fn the_compiler_of_a_large_guest_uses_all_processors_and_is_jailed() {
         r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) i32.const 0) {})"#,
         function.repeat(8000)
     );
-    crate::support::once_in_three(|| jailed_child(&guest, "compiler", count));
+    crate::support::retry_when_late(|| jailed_child(&guest, "compiler", count));
 }
 
 /// Whether this machine has the layer, as the doctor says.
@@ -265,7 +265,7 @@ fn root_can_have_another_user_for_them() {
 #[test]
 fn without_a_jail_there_is_none() {
     let args = ["--jail", "off", "--results", "-", "--size", "1", "--tasks", "-"];
-    let mut run = Run::start(&[&args[..], &[&fixture("pid")]].concat());
+    let mut run = BackgroundRun::start(&[&args[..], &[&fixture("pid")]].concat());
     run.child.stdin.as_mut().unwrap().write_all(b"[]\n").unwrap();
     let record = records(run.line().as_bytes()).remove(0);
     let pid = record["pid"].as_u64().unwrap();

@@ -9,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
+use mpwasm_test_support::peak_resident;
+
 /// What a submission has to get in each of the four tests, and its final verdict up to what is in parentheses.
 const CORPUS: [(&str, [&str; 4], &str); 12] = [
     ("blanks", ["ok", "ok", "ok", "ok"], "accepted"),
@@ -64,13 +66,6 @@ fn watched(args: &[&OsStr], mut look: impl FnMut(u32)) -> Output {
         assert!(Instant::now() < hang, "it took longer than {LIMIT:?}");
         look(pid);
     }
-}
-
-/// The most memory, in bytes, that a process has had so far, as long as it is there.
-fn peak(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
 fn problem() -> PathBuf {
@@ -203,7 +198,7 @@ fn results_do_not_wait_in_memory_for_a_slow_test() {
     args.push(folder.path().as_os_str());
     args.extend([&sleeper, &blanks, &blanks].map(|path| path.as_os_str()));
     let mut most = 0;
-    let output = watched(&args, |pid| most = most.max(peak(pid).unwrap_or(0)));
+    let output = watched(&args, |pid| most = most.max(peak_resident(pid).unwrap_or(0)));
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(table.matches("ok, ").count(), 3 * TESTS - 1, "{table}");
     // A mebibyte each.

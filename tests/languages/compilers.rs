@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use crate::bench::LIMIT;
+use crate::completed::LIMIT;
 use crate::support::{repository, run_within};
 
 /// Each release of Zig has a language of its own.

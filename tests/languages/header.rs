@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, LIMIT, run, run_lines};
 use crate::compilers::{assert_compiled, caches, cc};
+use crate::completed::{CompletedRun, LIMIT, run, run_lines};
 use crate::support::{repository, run_within};
 
 /// Compiles `header.c` for a language, with all warnings as errors.
@@ -38,7 +38,7 @@ fn compile(language: &str, standard: &str, to: &Path) {
     assert_compiled(&run_within(LIMIT * 6, caches(&mut command)));
 }
 
-fn of(guest: &Path, tasks: &[Value]) -> Ended {
+fn of(guest: &Path, tasks: &[Value]) -> CompletedRun {
     let lines: String = tasks.iter().map(|task| format!("{task}\n")).collect();
     run_lines(lines, &[guest.to_str().unwrap()])
 }

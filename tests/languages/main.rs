@@ -5,11 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
-#[allow(dead_code, reason = "each test binary uses a part of it")]
-#[path = "../run/bench.rs"]
-mod bench;
-#[path = "../support/mod.rs"]
-mod support;
+use mpwasm_test_support::{self as support, completed};
 
 mod compilers;
 mod header;

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::bench::LIMIT;
 use crate::compilers::{caches, zig};
+use crate::completed::LIMIT;
 use crate::support::page::{Block, blocks, prepare, printed, script};
 use crate::support::{repository, run_within};
 

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, run_lines};
 use crate::compilers::build;
+use crate::completed::{CompletedRun, run_lines};
 use crate::support::mpwasm;
 
 fn c() -> &'static Path {
@@ -21,7 +21,7 @@ fn zig() -> &'static Path {
     BUILT.get_or_init(|| build("zig-wordcount"))
 }
 
-fn run_model(folder: &Path, tasks: &[Value], options: &[&str]) -> Ended {
+fn run_model(folder: &Path, tasks: &[Value], options: &[&str]) -> CompletedRun {
     let model = folder.join("model.wasm");
     let lines: String = tasks.iter().map(|task| format!("{task}\n")).collect();
     run_lines(lines, &[&[model.to_str().unwrap()], options].concat())

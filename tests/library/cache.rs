@@ -7,8 +7,8 @@ use mpwasm::command::Command;
 use mpwasm::{Access, Builder, Cache, DirGrant, Error, Overlap};
 use tempfile::TempDir;
 
-use crate::common::{GUEST, builder, outcome, pool_and_guest, script, status};
-use crate::support::binary;
+use crate::common::{GUEST, builder, outcome, pool_and_guest, status};
+use crate::support::{binary, script};
 
 /// An executable that becomes mpwasm, but no compiler any more once `forbid` was called.
 struct Wrapper {

@@ -11,7 +11,7 @@ use mpwasm::{Access, DirGrant, Error, Guest, Kind};
 use crate::common::{GUEST, PATIENCE, builder, in_time};
 use crate::support::{self, until};
 
-pub const TOOL: &str = include_str!("../support/command.wat");
+pub const TOOL: &str = support::COMMAND;
 
 /// A command that prints its environment, each variable with a zero byte behind it.
 const ENVIRONMENT: &str = r#"(module

@@ -5,7 +5,7 @@ use mpwasm::Kind;
 
 use crate::common::{GUEST, builder, outcome};
 
-const COMMAND: &str = include_str!("../support/command.wat");
+const COMMAND: &str = crate::support::COMMAND;
 
 #[test]
 fn a_command_gets_its_arguments_and_its_stdin() {

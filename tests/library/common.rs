@@ -271,17 +271,3 @@ impl Processes {
         assert!(!left, "the dispatcher was not reaped");
     }
 }
-
-/// An executable script. Written by a process of its own: while this one has it open for writing, another test's child
-/// could inherit that, and the script could not be executed.
-pub fn script(dir: &tempfile::TempDir, text: &str) -> std::path::PathBuf {
-    let path = dir.path().join("script");
-    let write = "printf '%s' \"$1\" > \"$2\" && chmod 755 \"$2\" && chmod 755 \"${2%/*}\"";
-    let status = std::process::Command::new("/bin/sh")
-        .args(["-c", write, "sh", text])
-        .arg(&path)
-        .status()
-        .unwrap();
-    assert!(status.success());
-    path
-}

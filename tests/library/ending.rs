@@ -227,7 +227,7 @@ fn dropping_the_pool_ends_everything_and_leaves_no_process() {
 #[test]
 fn dropping_the_pool_does_not_wait_for_callbacks() {
     // A dispatcher that is so late that it is killed has not told the end of the task.
-    support::once_in_three(|| {
+    support::retry_when_late(|| {
         let (pool, guest, record) = recorded(builder());
         let stuck = pool.submit(task(&guest, "stuck")).unwrap();
         record.wait_for_log(Source::Callback(stuck.id()), "stuck");

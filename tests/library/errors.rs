@@ -9,9 +9,9 @@ use std::time::Duration;
 use mpwasm::{Access, DirGrant, Error, Outcome, Pool, Reporter, Settings};
 
 use crate::common::{
-    GUEST, PATIENCE, Processes, builder, in_time, outcome, pool_and_guest, recorded, script, status, task,
+    GUEST, PATIENCE, Processes, builder, in_time, outcome, pool_and_guest, recorded, status, task,
 };
-use crate::support::binary;
+use crate::support::{binary, script};
 
 #[test]
 fn settings_that_make_no_sense_are_refused() {

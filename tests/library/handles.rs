@@ -7,7 +7,7 @@ use std::time::Duration;
 use mpwasm::{CallbackStatus, Kind, Pool, Source, TaskHandle};
 
 use crate::common::{block_on, builder, in_time, outcome, pool_and_guest, recorded, status, task};
-use crate::support::once_in_three;
+use crate::support::retry_when_late;
 
 #[test]
 fn pools_and_handles_can_go_to_any_thread() {
@@ -124,7 +124,7 @@ fn a_task_can_be_cancelled_at_once() {
 #[test]
 fn a_task_that_runs_can_be_cancelled() {
     for model in ["spin", "sleep"] {
-        once_in_three(|| {
+        retry_when_late(|| {
             let (pool, guest, record) = recorded(builder().size(1));
             let handle = pool.submit(task(&guest, model)).unwrap();
             record.wait_until_running(&[&handle]);

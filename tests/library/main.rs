@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
+use mpwasm_test_support as support;
+
 mod cache;
 mod children;
 mod commands;
@@ -25,7 +27,5 @@ mod retries;
 mod scratch;
 mod status;
 mod streams;
-#[path = "../support/mod.rs"]
-mod support;
 mod tokens;
 mod waiting;

@@ -249,7 +249,7 @@ fn a_reporter_that_blocks_holds_pushing_back_and_then_all_goes_on() {
     assert!(count < TASKS, "nothing held pushing back");
     // What is on the way: 8 MiB of outcomes, 4 MiB of tasks, a pipe, and what workers and callbacks hold.
     assert!(count * ARGS as u64 <= 48 << 20, "{count} tasks were taken in");
-    let resident = support::resident(dispatcher);
+    let resident = support::resident(dispatcher).unwrap();
     assert!(resident < 192 << 20, "the dispatcher has {resident} bytes");
     open.send(()).unwrap();
     let pool = in_time(|| pusher.join().unwrap());

@@ -12,7 +12,7 @@ use crate::support;
 fn pool(retry: Retry) -> (Pool, Guest, Record) {
     let (recorder, record) = recorder();
     let pool = builder().size(1).retry(retry).reporter(recorder).start().unwrap();
-    let guest = include_str!("../support/attempts.wat");
+    let guest = support::ATTEMPTS;
     let guest = pool.load_bytes("attempts.wat", guest.as_bytes()).unwrap();
     (pool, guest, record)
 }

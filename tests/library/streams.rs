@@ -15,7 +15,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::children::{assert_kind, assert_unread, command, large, piped};
 use crate::common::in_time;
-use crate::support::once_in_three;
+use crate::support::retry_when_late;
 
 #[test]
 fn a_child_that_reads_nothing_gets_no_more_than_a_pipe_of_input() {
@@ -60,7 +60,7 @@ fn a_terminal_gets_what_can_not_harm_it() {
 #[test]
 fn a_child_is_told_which_of_its_streams_are_terminals() {
     let guest = crate::common::builder()
-        .load_bytes("terminal.wat", include_bytes!("../support/terminal.wat"))
+        .load_bytes("terminal.wat", crate::support::TERMINAL.as_bytes())
         .unwrap();
     let pty = nix::pty::openpty(None, None).unwrap();
     let terminal = File::from(pty.slave);
@@ -103,7 +103,7 @@ fn a_flood_that_nobody_reads_waits_and_ends_at_its_timeout_all_the_same() {
 fn who_reads_slowly_gets_all_of_it_also_after_the_deadline() {
     // All that the child writes is on its way at once, and more than a pipe holds.
     let bytes = large()[..300_000].to_vec();
-    once_in_three(|| {
+    retry_when_late(|| {
         let mut child = piped(command("cat").timeout(Duration::from_millis(500)));
         child.stdin.take().unwrap().write_all(&bytes).unwrap();
         let mut stdout = child.stdout.take().unwrap();

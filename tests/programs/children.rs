@@ -2,7 +2,7 @@
 //! descriptors, threads or processes of this program. Its arguments are the command, how often, and the command's own.
 //!
 //! ```text
-//! cargo run --release --example children -- tests/support/command.wat 200 args
+//! cargo run --release --example children -- tests/support/guests/command.wat 200 args
 //! ```
 
 use std::fs;

@@ -13,15 +13,15 @@ use std::time::{Duration, SystemTime};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::bench::{Ended, Guest, starts_and_spins, to_the_end};
+use crate::completed::{CompletedRun, GuestFile, starts_and_spins, to_the_end};
 use crate::support::mpwasm;
 
 /// No compilation is so fast.
 const DO_NOT_COMPILE: [&str; 2] = ["--compile-timeout", "1ns"];
 
 /// A guest whose unnamed model returns 42. Its memory is four pages.
-fn answer() -> Guest {
-    Guest::wat(
+fn answer() -> GuestFile {
+    GuestFile::wat(
         r#"(module (import "mpwasm_v1" "output_write" (func $out (param i32 i32)))
             (memory (export "memory") 4) (data (i32.const 0) "42")
             (func (export "runnable") (result i32) (call $out (i32.const 0) (i32.const 2)) (i32.const 0)))"#,
@@ -42,12 +42,12 @@ impl Cache {
     }
 
     /// Runs `mpwasm ARGS...` with this cache.
-    fn mpwasm(&self, args: &[&str]) -> Ended {
+    fn mpwasm(&self, args: &[&str]) -> CompletedRun {
         to_the_end(mpwasm().env("MPWASM_CACHE_DIR", &self.path).args(args))
     }
 
     /// Runs one task of the guest, with the records on stdout.
-    fn run(&self, guest: &Guest, options: &[&str]) -> Ended {
+    fn run(&self, guest: &GuestFile, options: &[&str]) -> CompletedRun {
         let task = [
             "run",
             guest.path(),
@@ -76,14 +76,14 @@ impl Cache {
 }
 
 #[track_caller]
-fn assert_answered(ended: &Ended) {
+fn assert_answered(ended: &CompletedRun) {
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.stdout.contains(r#""result":42"#), "{ended:#?}");
 }
 
 /// The run had to compile, and could not.
 #[track_caller]
-fn assert_compiled(ended: &Ended) {
+fn assert_compiled(ended: &CompletedRun) {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:#?}");
     assert!(ended.stderr.contains("it takes longer than 1ns"), "{ended:#?}");
 }
@@ -116,7 +116,7 @@ fn a_guest_is_compiled_once() {
 fn it_is_the_guests_bytes_that_count_and_not_its_name() {
     let (cache, guest) = (Cache::new(), answer());
     assert_answered(&cache.run(&guest, &[]));
-    let copy = Guest::file("copy.wasm", &fs::read(guest.path()).unwrap());
+    let copy = GuestFile::file("copy.wasm", &fs::read(guest.path()).unwrap());
     assert_answered(&cache.run(&copy, &DO_NOT_COMPILE));
     let text = fs::read_to_string(guest.path()).unwrap() + " ;; another";
     fs::write(guest.path(), text).unwrap();
@@ -220,7 +220,7 @@ fn an_entry_that_others_could_have_written_is_compiled_anew() {
 #[test]
 fn a_cache_that_can_not_be_written_is_said_once_and_fails_nothing() {
     let (mut cache, guest) = (Cache::new(), answer());
-    let file = Guest::file("file", b"");
+    let file = GuestFile::file("file", b"");
     cache.path = Path::new(file.path()).join("cache");
     let ended = cache.run(&guest, &[]);
     assert_answered(&ended);

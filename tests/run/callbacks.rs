@@ -1,7 +1,7 @@
 //! Callbacks: they run in the dispatcher, keep their state, and whatever they do harms nothing else.
 
-use crate::bench::{Guest, fixture, line, run_lines};
-use crate::support::{assert_each_id_once, once_in_three};
+use crate::completed::{GuestFile, fixture, line, run_lines};
+use crate::support::{assert_each_id_once, retry_when_late};
 
 #[test]
 fn a_callback_gets_the_result_and_an_error_callback_the_error() {
@@ -109,7 +109,7 @@ fn after_a_trap_the_next_callback_gets_a_fresh_instance() {
 fn after_three_timeouts_in_a_row_a_models_callbacks_are_switched_off() {
     let spins = line("", "cb_spin", "[true,null]").repeat(6);
     let lines = [spins, line("", "cb_count", "[true,null]")].concat();
-    once_in_three(|| {
+    retry_when_late(|| {
         let ended = run_lines(&lines, &[fixture(), "--size", "1", "--callback-timeout", "200ms"]);
         assert_eq!(ended.column("status"), ["ok"; 7]);
         let callbacks = ended.column("callback");
@@ -198,7 +198,7 @@ const SLOW: &str = r#"(module
 
 #[test]
 fn callbacks_that_are_slower_than_their_tasks_hold_them_back_and_all_run() {
-    let guest = Guest::wat(SLOW);
+    let guest = GuestFile::wat(SLOW);
     let ended = run_lines("[]\n".repeat(4000), &[guest.path(), "--size", "2"]);
     assert_each_id_once(&ended.records, 4000);
     assert!(ended.column("callback").iter().all(|callback| *callback == "ok"));
@@ -207,7 +207,7 @@ fn callbacks_that_are_slower_than_their_tasks_hold_them_back_and_all_run() {
 
 #[test]
 fn a_long_log_line_is_cut_and_costs_neither_the_worker_nor_the_dispatcher() {
-    let guest = Guest::wat(SLOW);
+    let guest = GuestFile::wat(SLOW);
     let ended = run_lines(
         "{\"args\":[],\"model\":\"talks\"}\n".repeat(3),
         &[guest.path(), "--size", "1", "--max-result", "64KiB"],
@@ -225,7 +225,7 @@ fn a_long_log_line_is_cut_and_costs_neither_the_worker_nor_the_dispatcher() {
 #[test]
 fn log_lines_that_are_no_utf8_count_as_what_they_become() {
     // Each byte becomes three; a worker that sent more than the cap would be taken for one that was taken over.
-    let guest = Guest::wat(
+    let guest = GuestFile::wat(
         r#"(module
             (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
             (memory (export "memory") 8)

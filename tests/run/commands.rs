@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, TasksFile, fixture, run, run_lines, to_the_end};
-use crate::support::{mpwasm, once_in_three};
+use crate::completed::{CompletedRun, GuestFile, TasksFile, fixture, run, run_lines, to_the_end};
+use crate::support::{mpwasm, retry_when_late};
 
-const COMMAND: &str = include_str!("../support/command.wat");
+const COMMAND: &str = crate::support::COMMAND;
 
-fn command() -> Guest {
-    Guest::file("command.wat", COMMAND.as_bytes())
+fn command() -> GuestFile {
+    GuestFile::file("command.wat", COMMAND.as_bytes())
 }
 
-fn ran(lines: impl AsRef<[u8]>, options: &[&str]) -> Ended {
+fn ran(lines: impl AsRef<[u8]>, options: &[&str]) -> CompletedRun {
     let guest = command();
     run_lines(lines, &[&[guest.path(), "--size", "2"], options].concat())
 }
@@ -168,7 +168,7 @@ fn a_run_with_files_is_resumed_by_what_is_in_them() {
     assert!(refused.stderr.contains("stdin"), "{}", refused.stderr);
 }
 
-fn results(ended: &Ended) -> Vec<&Value> {
+fn results(ended: &CompletedRun) -> Vec<&Value> {
     ended.records.iter().map(|record| &record["result"]).collect()
 }
 
@@ -287,7 +287,7 @@ fn an_exit_code_and_a_trap_keep_what_was_written() {
 #[test]
 fn whatever_a_command_waits_for_it_ends_at_its_deadline_with_what_it_had_written() {
     // A busy machine may let the deadline pass before the command has begun, or kill its process: that has no data.
-    once_in_three(|| {
+    retry_when_late(|| {
         let ended = ran(
             "[\"loop\"]\n[\"flood\"]\n",
             &["--timeout", "1s", "--max-output", "1000"],

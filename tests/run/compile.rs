@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use nix::pty::openpty;
 
-use crate::bench::{Ended, Guest, to_the_end};
+use crate::completed::{CompletedRun, GuestFile, to_the_end};
 use crate::support::mpwasm;
 
 /// Too short to compile the guests here, and long enough to check them on a busy machine.
@@ -19,7 +19,7 @@ const RUNNABLE: &str = r#"(func (export "runnable") (result i32) (i32.const 0))"
 const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 
 /// A guest of these fields, in the binary form, with a function that is large to compile.
-fn bulky(first: &str, fields: &str) -> Guest {
+fn bulky(first: &str, fields: &str) -> GuestFile {
     let mut body = String::new();
     for n in 0..120_000 {
         write!(
@@ -31,10 +31,10 @@ fn bulky(first: &str, fields: &str) -> Guest {
         .unwrap();
     }
     let text = format!("(module {first} (func (param i32) (local i32 i32) {body}) {fields})");
-    Guest::file("bulky.wasm", &wat::parse_str(text).unwrap())
+    GuestFile::file("bulky.wasm", &wat::parse_str(text).unwrap())
 }
 
-fn run(guests: &[&Guest], options: &[&str]) -> Ended {
+fn run(guests: &[&GuestFile], options: &[&str]) -> CompletedRun {
     let guests: Vec<_> = guests.iter().map(|guest| guest.path()).collect();
     to_the_end(
         mpwasm().args(
@@ -49,7 +49,7 @@ fn run(guests: &[&Guest], options: &[&str]) -> Ended {
 }
 
 #[track_caller]
-fn assert_refused(guest: &Guest, options: &[&str], why: &str) {
+fn assert_refused(guest: &GuestFile, options: &[&str], why: &str) {
     let ended = run(&[guest], options);
     assert_eq!(ended.code, Some(2), "{ended:#?}");
     assert!(ended.stderr.contains(why), "{ended:#?}");
@@ -107,7 +107,7 @@ fn the_end_at_the_timeout_names_the_option_and_how_far_it_came_and_what_others_t
         assert!(alone.stderr.contains(part), "{alone:#?}");
     }
     assert!(!alone.stderr.contains("other guest"), "{alone:#?}");
-    let small = Guest::wat(&format!("(module {MEMORY} {RUNNABLE})"));
+    let small = GuestFile::wat(&format!("(module {MEMORY} {RUNNABLE})"));
     let with_another = run(&[&small, &guest], &[]);
     assert!(
         with_another.stderr.contains("; 1 other guest took "),

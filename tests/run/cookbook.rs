@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::bench::LIMIT;
+use crate::completed::LIMIT;
 use crate::support::page::{blocks, prepare, printed, script};
 use crate::support::{guest, run_within};
 

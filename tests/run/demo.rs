@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::bench::{Ended, run};
-use crate::support::{assert_each_id_once, guest, once_in_three};
+use crate::completed::{CompletedRun, run};
+use crate::support::{assert_each_id_once, guest, retry_when_late};
 
 /// The pids in the lines that begin so.
-fn pids(ended: &Ended, beginning: &str) -> BTreeSet<u64> {
+fn pids(ended: &CompletedRun, beginning: &str) -> BTreeSet<u64> {
     let rest = ended
         .prints()
         .into_iter()
@@ -20,7 +20,7 @@ fn pids(ended: &Ended, beginning: &str) -> BTreeSet<u64> {
 fn the_demo_runs_ten_tasks_in_five_workers_and_their_callbacks_in_a_sixth_process() {
     // What is true of a machine that keeps up is asked of one run out of three: that it is swift, that every worker gets a
     // task and its word in, and that none is replaced but for a task that it did not end in time.
-    once_in_three(|| {
+    retry_when_late(|| {
         let demo = run(&["--size", "5", guest("demo").to_str().unwrap()]);
         assert_each_id_once(&demo.records, 10);
         let statuses = demo.column("status");

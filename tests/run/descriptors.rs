@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, run, to_the_end};
+use crate::completed::{CompletedRun, GuestFile, run, to_the_end};
 use crate::grants::{Folder, files};
 use crate::support::mpwasm;
 
 /// Takes these steps in a granted directory with a file, an inner directory and links.
 #[track_caller]
-fn steps(steps: &Value) -> Ended {
+fn steps(steps: &Value) -> CompletedRun {
     let folder = Folder::new();
     let dir = format!("{}::/d", folder.granted().display());
     let ended = run(&[
@@ -142,7 +142,7 @@ const HALVES: &str = r#"(module
 #[test]
 fn a_read_of_a_stream_takes_what_is_there_and_does_not_wait_for_more() {
     use std::io::{Read as _, Write as _};
-    let guest = Guest::file("halves.wat", HALVES.as_bytes());
+    let guest = GuestFile::file("halves.wat", HALVES.as_bytes());
     let mut child = mpwasm()
         .args(["exec", "--timeout", "100s", guest.path()])
         .stdin(std::process::Stdio::piped())

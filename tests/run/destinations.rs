@@ -9,8 +9,8 @@ use std::process::Command;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::bench::{Ended, LIMIT, fixture, to_the_end};
-use crate::support::{Run, binary, mpwasm, records, until};
+use crate::completed::{CompletedRun, LIMIT, fixture, to_the_end};
+use crate::support::{BackgroundRun, binary, mpwasm, records, until};
 
 /// A task that prints its name.
 const TASK: &str = r#"["task\n",""]"#;
@@ -25,13 +25,13 @@ fn command(option: &str, path: &Path, more: &[&str]) -> Command {
     command
 }
 
-fn run_to(option: &str, path: &Path, more: &[&str]) -> Ended {
+fn run_to(option: &str, path: &Path, more: &[&str]) -> CompletedRun {
     to_the_end(&mut command(option, path, more))
 }
 
 /// Nothing has run, for this reason.
 #[track_caller]
-fn assert_refused(ended: &Ended, words: &[&str]) {
+fn assert_refused(ended: &CompletedRun, words: &[&str]) {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:#?}");
     for word in words {
         assert!(ended.stderr.contains(word), "{word:?} is not in {}", ended.stderr);
@@ -198,7 +198,7 @@ fn records_go_to_the_end_of_the_file_wherever_that_is() {
     for how in ["--resume", "--overwrite"] {
         fs::write(&path, "").unwrap();
         let guest = format!("{}#echo", fixture());
-        let mut run = Run::start(&[&guest, how, "--tasks=-", "--results", path.to_str().unwrap()]);
+        let mut run = BackgroundRun::start(&[&guest, how, "--tasks=-", "--results", path.to_str().unwrap()]);
         let mut tasks = run.child.stdin.take().unwrap();
         let all = || fs::read(&path).unwrap();
         tasks.write_all(b"[1]\n").unwrap();

@@ -12,12 +12,12 @@ use nix::unistd::dup2_stdin;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use serde_json::json;
 
-use crate::bench::{Ended, Guest, run, to_the_end};
+use crate::completed::{CompletedRun, GuestFile, run, to_the_end};
 use crate::grants::{CAT, Folder, files};
 use crate::support::{binary, mpwasm, records};
 
 #[track_caller]
-fn assert_refused(ended: &Ended, code: i32, words: &str) {
+fn assert_refused(ended: &CompletedRun, code: i32, words: &str) {
     assert_eq!((ended.code, ended.records.len()), (Some(code), 0), "{ended:#?}");
     assert!(
         ended.stderr.contains(words),
@@ -28,7 +28,7 @@ fn assert_refused(ended: &Ended, code: i32, words: &str) {
 
 #[test]
 fn what_can_not_be_granted_is_a_usage_error_before_anything_runs() {
-    let (folder, cat) = (Folder::new(), Guest::file("cat.wat", CAT.as_bytes()));
+    let (folder, cat) = (Folder::new(), GuestFile::file("cat.wat", CAT.as_bytes()));
     for (grant, words) in [
         ("/", "beneath it, with"),
         ("/proc", "it is on proc"),
@@ -86,7 +86,7 @@ fn a_directory_on_a_mount_that_is_nobodys_is_a_usage_error() {
 }
 
 /// A run of a copy of the binary, which any user may execute. The records go to stdout.
-fn run_as(user: Option<&str>, args: &[&str]) -> Ended {
+fn run_as(user: Option<&str>, args: &[&str]) -> CompletedRun {
     let folder = tempfile::tempdir().unwrap();
     set_mode(folder.path(), 0o755);
     let copy = folder.path().join("mpwasm");

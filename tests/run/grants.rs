@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bench::{Guest, run, to_the_end, within};
-use crate::support::{Run, binary, guest, mpwasm, records};
+use crate::completed::{GuestFile, run, to_the_end, within};
+use crate::support::{BackgroundRun, binary, guest, mpwasm, records};
 
 /// A command that prints its environment, each variable with a zero byte behind it.
 const ENVIRONMENT: &str = r#"(module
@@ -28,7 +28,7 @@ const ENVIRONMENT: &str = r#"(module
 
 #[test]
 fn the_environment_of_guests_is_what_was_granted_and_nothing_else() {
-    let guest = Guest::file("env.wat", ENVIRONMENT.as_bytes());
+    let guest = GuestFile::file("env.wat", ENVIRONMENT.as_bytes());
     let printed = |options: &[&str]| {
         let ended = run(&[&[guest.path()], options].concat());
         assert_eq!(ended.code, Some(0), "{ended:#?}");
@@ -51,7 +51,7 @@ fn the_environment_of_guests_is_what_was_granted_and_nothing_else() {
 
 #[test]
 fn a_variable_without_a_value_is_passed_on() {
-    let guest = Guest::file("env.wat", ENVIRONMENT.as_bytes());
+    let guest = GuestFile::file("env.wat", ENVIRONMENT.as_bytes());
     let exec = |options: &[&str]| {
         let mut command = mpwasm();
         command.arg("exec").args(options).arg(guest.path());
@@ -78,7 +78,7 @@ fn a_variable_without_a_value_is_passed_on() {
 
 #[test]
 fn a_variable_that_can_be_none_is_a_usage_error() {
-    let guest = Guest::file("env.wat", ENVIRONMENT.as_bytes());
+    let guest = GuestFile::file("env.wat", ENVIRONMENT.as_bytes());
     let large = format!("A={}", "x".repeat(100_000));
     let other = format!("B{large}");
     for (options, words) in [
@@ -214,7 +214,7 @@ pub const CAT: &str = r#"(module
 
 #[test]
 fn a_command_reads_a_file_of_a_directory() {
-    let (folder, cat) = (Folder::new(), Guest::file("cat.wat", CAT.as_bytes()));
+    let (folder, cat) = (Folder::new(), GuestFile::file("cat.wat", CAT.as_bytes()));
     let exec = to_the_end(mpwasm().args(["exec", "--dir", &folder.grant(":ro"), cat.path()]));
     assert_eq!((exec.code, exec.stdout.as_str()), (Some(0), "text"), "{exec:#?}");
     let without = to_the_end(mpwasm().args(["exec", cat.path()]));
@@ -331,7 +331,7 @@ fn callbacks_and_tasks_are_given_nothing() {
     assert_eq!(ended.records[0]["result"], json!(["d"]), "{ended:#?}");
     assert_eq!(ended.stdout, "a callback finds []\n");
     // A `tasks` that fails when it finds a directory or a variable.
-    let guest = Guest::wat(
+    let guest = GuestFile::wat(
         r#"(import "wasi_snapshot_preview1" "fd_prestat_get" (func $dir (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "environ_sizes_get" (func $env (param i32 i32) (result i32)))
         (memory (export "memory") 1)
@@ -384,7 +384,7 @@ fn who_replaces_a_directory_changes_nothing_for_those_who_have_it() {
         "--tasks",
         "-",
     ];
-    let mut run = Run::start(&[&options[..], &["--results", "-", files()]].concat());
+    let mut run = BackgroundRun::start(&[&options[..], &["--results", "-", files()]].concat());
     let mut read = || {
         let step = br#"[["open","/data","file","read"],["read","@0"]]"#;
         let stdin = run.child.stdin.as_mut().unwrap();

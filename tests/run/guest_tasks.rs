@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::bench::{CLOCK, Guest, WAIT, run};
-use crate::support::{guest, once_in_three};
+use crate::completed::{CLOCK, GuestFile, WAIT, run};
+use crate::support::{guest, retry_when_late};
 
 const PUSH: &str = r#"
     (import "mpwasm_v1" "push" (func $push (param i32 i32) (result i64)))
@@ -31,7 +31,7 @@ fn what_was_pushed_before_tasks_failed_runs_and_the_run_exits_with_1() {
 
 #[test]
 fn tasks_that_loops_for_ever_ends_after_the_timeout() {
-    let guest = Guest::wat(&format!(
+    let guest = GuestFile::wat(&format!(
         r#"(module {PUSH} (func (export "tasks") (result i32)
             (drop (call $push (i32.const 16) (i32.const 2)))
             (loop $again (br $again))
@@ -49,7 +49,7 @@ fn tasks_that_loops_for_ever_ends_after_the_timeout() {
 #[test]
 fn each_push_gives_tasks_its_time_anew() {
     // Ten pushes, about 600 ms apart: more than the timeout all in all, each well within it.
-    let guest = Guest::wat(&format!(
+    let guest = GuestFile::wat(&format!(
         r#"(module {CLOCK} {PUSH} {WAIT}
             (func (export "tasks") (result i32) (local $n i32)
                 (loop $next
@@ -70,7 +70,7 @@ fn each_push_gives_tasks_its_time_anew() {
 
 #[test]
 fn tasks_may_push_no_more_than_max_tasks() {
-    let guest = Guest::wat(&format!(
+    let guest = GuestFile::wat(&format!(
         r#"(module {PUSH} (func (export "tasks") (result i32)
             (loop $again (drop (call $push (i32.const 16) (i32.const 2))) (br $again))
             (unreachable)))"#
@@ -83,7 +83,7 @@ fn tasks_may_push_no_more_than_max_tasks() {
 
 #[test]
 fn a_push_of_what_is_no_task_ends_tasks() {
-    let guest = Guest::wat(&format!(
+    let guest = GuestFile::wat(&format!(
         r#"(module {PUSH} (data (i32.const 32) "{{\"arg\":[]}}") (func (export "tasks") (result i32)
             (drop (call $push (i32.const 16) (i32.const 2)))
             (drop (call $push (i32.const 32) (i32.const 10)))
@@ -101,7 +101,7 @@ fn a_push_of_what_is_no_task_ends_tasks() {
 
 #[test]
 fn a_key_that_tasks_pushes_twice_is_an_invalid_task() {
-    let guest = Guest::wat(
+    let guest = GuestFile::wat(
         r#"(module
             (import "mpwasm_v1" "push" (func $push (param i32 i32) (result i64)))
             (memory (export "memory") 1)
@@ -121,7 +121,7 @@ fn a_key_that_tasks_pushes_twice_is_an_invalid_task() {
 
 #[test]
 fn tasks_that_pushes_nothing_is_a_run_without_tasks() {
-    let guest = Guest::wat(&format!(
+    let guest = GuestFile::wat(&format!(
         r#"(module {PUSH} (func (export "tasks") (result i32) (i32.const 0)))"#
     ));
     let ended = run(&[guest.path()]);
@@ -132,7 +132,7 @@ fn tasks_that_pushes_nothing_is_a_run_without_tasks() {
 #[test]
 fn what_waits_for_the_pool_costs_tasks_no_time_neither_pushes_nor_log_lines() {
     // Args of a megabyte fill every buffer on the way; each task takes longer than `tasks` may take between two pushes.
-    let guest = Guest::wat(&format!(
+    let guest = GuestFile::wat(&format!(
         r#"(module {CLOCK}
             (import "mpwasm_v1" "push" (func $push (param i32 i32) (result i64)))
             (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
@@ -151,7 +151,7 @@ fn what_waits_for_the_pool_costs_tasks_no_time_neither_pushes_nor_log_lines() {
                 (i32.const 0)))"#
     ));
     // It must be short for the waiting to be longer; between two pushes its process may stand still for longer, too.
-    once_in_three(|| {
+    retry_when_late(|| {
         let ended = run(&[guest.path(), "--size", "2", "--timeout", "250ms"]);
         let well = (ended.column("status"), ended.code) == (vec!["ok"; 14], Some(0));
         well.then_some(()).ok_or(ended.stderr)

@@ -3,14 +3,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
-use crate::bench::{Guest, LIMIT, TasksFile, fixture, run, run_lines, to_the_end};
-use crate::support::{self, Run, mpwasm};
+use crate::completed::{GuestFile, LIMIT, TasksFile, fixture, run, run_lines, to_the_end};
+use crate::support::{self, BackgroundRun, mpwasm};
 
 fn echo() -> String {
     support::fixture("echo")
 }
 
-fn results(ended: &crate::bench::Ended) -> Vec<String> {
+fn results(ended: &crate::completed::CompletedRun) -> Vec<String> {
     ended
         .records
         .iter()
@@ -104,7 +104,7 @@ fn a_list_that_is_linked_with_a_stream_ends_it() {
     stdin.write_all(b"a\nb\nc\n").unwrap(); // and it stays open
     let stdout = BufReader::new(child.stdout.take().unwrap());
     assert_eq!(stdout.lines().count(), 2);
-    let mut run = Run { child, stdout: None };
+    let mut run = BackgroundRun { child, stdout: None };
     assert_eq!(run.wait(LIMIT).code(), Some(0));
     drop(stdin);
 }
@@ -152,11 +152,11 @@ fn combinations_are_made_as_they_are_run() {
     let guest = echo();
     let mut args: Vec<_> = vec![guest.as_str(), "--size=1", "--results", "-"];
     args.extend(lists.iter().map(String::as_str));
-    let mut run = Run::start(&args);
+    let mut run = BackgroundRun::start(&args);
     for _ in 0..10_000 {
         assert!(run.line().contains("\"status\":\"ok\""));
     }
-    let memory = support::resident(run.pid());
+    let memory = support::resident(run.pid()).unwrap();
     assert!(memory < 200 << 20, "{memory} bytes");
     drop(run.stdout.take());
     assert_eq!(run.wait(LIMIT).code(), Some(141));
@@ -205,7 +205,7 @@ fn a_run_starts_with_the_first_line_and_ends_with_its_reader() {
     let mut first = String::new();
     stdout.read_line(&mut first).unwrap();
     assert!(first.contains("\"status\":\"ok\""), "{first}");
-    let mut run = Run { child, stdout: None };
+    let mut run = BackgroundRun { child, stdout: None };
     let children: Vec<_> = support::descendants(run.pid())
         .into_iter()
         .filter_map(support::pidfd_if_there)
@@ -218,12 +218,12 @@ fn a_run_starts_with_the_first_line_and_ends_with_its_reader() {
 }
 
 /// A guest whose result is this number.
-fn answers(number: u32) -> Guest {
+fn answers(number: u32) -> GuestFile {
     answers_as(&format!("answer{number}.wat"), number)
 }
 
-fn answers_as(file: &str, number: u32) -> Guest {
-    Guest::file(
+fn answers_as(file: &str, number: u32) -> GuestFile {
+    GuestFile::file(
         file,
         format!(
             r#"(module (import "mpwasm_v1" "output_write" (func $out (param i32 i32)))
@@ -269,7 +269,7 @@ fn a_name_that_could_mean_two_guests_means_none() {
 
 #[test]
 fn a_bad_guest_is_refused_before_a_good_one_runs() {
-    let bad = Guest::wat("(module)");
+    let bad = GuestFile::wat("(module)");
     let lines = TasksFile::new(format!(
         "{{\"guest\":\"{}\",\"model\":\"noop\",\"args\":[]}}\n",
         fixture()

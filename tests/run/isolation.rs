@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::bench::{Ended, fixture, line, run_lines};
+use crate::completed::{CompletedRun, fixture, line, run_lines};
 
 /// The processes in which tasks ran.
-fn pids(ended: &Ended) -> BTreeSet<u64> {
+fn pids(ended: &CompletedRun) -> BTreeSet<u64> {
     let pid = |record: &Value| record["pid"].as_u64().unwrap_or_else(|| panic!("{record}"));
     ended.records.iter().map(pid).collect()
 }

@@ -1,14 +1,12 @@
 //! `mpwasm run` and its sister commands, from the outside: the real binary, real guests, real processes.
 //!
-//! Every module here is one subject of the contract. What they share is in `bench.rs` and `../support`. Faults of
-//! the processes themselves (who is killed, stopped or signalled when) have a test binary of their own.
+//! Every module here is one subject of the contract. Most tests run `mpwasm run` to its end by
+//! [`completed::run`]. Faults of the processes themselves (kills, stops, signals) are in `tests/faults`.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
-#[path = "../support/mod.rs"]
-mod support;
+use mpwasm_test_support::{self as support, completed};
 
-mod bench;
 mod cache;
 mod callbacks;
 mod commands;

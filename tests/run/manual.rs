@@ -1,6 +1,6 @@
 //! What mpwasm says of itself: its version, its manual, and what shells complete.
 
-use crate::bench::to_the_end;
+use crate::completed::to_the_end;
 use crate::support::mpwasm;
 
 fn said(args: &[&str]) -> String {

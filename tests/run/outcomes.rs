@@ -5,14 +5,14 @@ use std::sync::OnceLock;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::bench::{
-    Ended, Guest, LIMIT, TasksFile, fixture, line, run, run_lines, starts_and_spins, to_the_end,
+use crate::completed::{
+    CompletedRun, GuestFile, LIMIT, TasksFile, fixture, line, run, run_lines, starts_and_spins, to_the_end,
 };
-use crate::support::{Run, mpwasm, records, send, statuses};
+use crate::support::{BackgroundRun, mpwasm, records, send, statuses};
 
 /// One run with a task of many kinds, each under its key.
-fn zoo() -> &'static Ended {
-    static RUN: OnceLock<Ended> = OnceLock::new();
+fn zoo() -> &'static CompletedRun {
+    static RUN: OnceLock<CompletedRun> = OnceLock::new();
     RUN.get_or_init(|| {
         let tasks = [
             ("echo", "echo", r#"[1,"two",{"a":null}]"#),
@@ -193,7 +193,7 @@ fn a_guest_that_aborts_because_its_memory_is_full_ends_as_memory() {
 
 #[test]
 fn the_kind_tells_the_cause_in_guests_of_any_language() {
-    let guest = Guest::wat(
+    let guest = GuestFile::wat(
         r#"(module
             (memory (export "memory") 1)
             (global $zero (mut i32) (i32.const 0))
@@ -288,7 +288,7 @@ fn a_worker_that_dies_ends_its_task_as_crash_and_its_slot_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let results = dir.path().join("results");
     let tasks = TasksFile::new("[]\n{\"model\":\"next\",\"args\":[]}\n");
-    let mut run = Run::start(&[
+    let mut run = BackgroundRun::start(&[
         guest.path(),
         "--size=1",
         "--results",
@@ -328,7 +328,7 @@ fn an_interrupt_lets_the_running_task_end_and_cancels_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let results = dir.path().join("results");
     let tasks = TasksFile::new("[]\n".repeat(100));
-    let mut run = Run::start(&[
+    let mut run = BackgroundRun::start(&[
         guest.path(),
         "--size=1",
         // Longer than the signal takes, should this thread or the run stand still.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::bench::{
-    CLOCK, Guest, LIMIT, PRINT, TasksFile, WAIT, fixture, line, run, run_lines, starts_and_spins, to_the_end,
+use crate::completed::{
+    CLOCK, GuestFile, LIMIT, PRINT, TasksFile, WAIT, fixture, line, run, run_lines, starts_and_spins,
+    to_the_end,
 };
-use crate::support::{self, Run, mpwasm, once_in_three, send};
+use crate::support::{self, BackgroundRun, mpwasm, retry_when_late, send};
 
 #[test]
 fn lines_of_many_tasks_on_several_workers_never_mix() {
@@ -62,7 +63,7 @@ fn a_line_longer_than_4_kib_may_be_broken_but_nothing_comes_between_within_a_lin
 #[test]
 fn an_unfinished_line_waits_for_its_end() {
     // Longer than the 50 ms after which pieces are sent on, two at a time.
-    let guest = Guest::wat(&format!(
+    let guest = GuestFile::wat(&format!(
         r#"(module {CLOCK} {PRINT}
             (data (i32.const 16) "one half, other half\n")
             {WAIT}
@@ -95,7 +96,7 @@ fn the_end_of_a_task_ends_its_line() {
 #[test]
 fn what_was_printed_before_a_timeout_is_not_lost() {
     // A worker that stands still may not come to print in its time, or be killed before it says how much that was.
-    once_in_three(|| {
+    retry_when_late(|| {
         let ended = run_lines(
             "[]\n[]\n",
             &[starts_and_spins().path(), "--size", "1", "--timeout", "500ms"],
@@ -111,7 +112,7 @@ fn what_was_printed_before_a_timeout_is_not_lost() {
 fn what_was_printed_before_the_worker_was_killed_is_not_lost() {
     let guest = starts_and_spins();
     let tasks = TasksFile::new("[]\n");
-    let mut run = Run::start(&[guest.path(), "--size=1", "--tasks", tasks.path()]);
+    let mut run = BackgroundRun::start(&[guest.path(), "--size=1", "--tasks", tasks.path()]);
     assert_eq!(run.line(), "started\n", "a line is there while its task runs");
     send(run.workers(1)[0], nix::sys::signal::Signal::SIGKILL);
     assert_eq!(run.wait(LIMIT).code(), Some(1));
@@ -164,7 +165,7 @@ fn a_flood_is_cut_and_flagged() {
     ]
     .concat();
     // A worker that stands still may not come to print so much in its time, or be killed before it says how much that was.
-    once_in_three(|| {
+    retry_when_late(|| {
         let ended = run_lines(&lines, &[fixture(), "--size", "1", "--max-output", "10000"]);
         let flood = ended.record("flood");
         assert_eq!(flood["status"], "timeout", "{flood}");
@@ -239,7 +240,7 @@ fn log_lines_are_one_line_each_with_their_level_and_debug_is_shown_when_asked_fo
 
 #[test]
 fn names_in_a_backtrace_are_inert() {
-    let guest = Guest::wat(
+    let guest = GuestFile::wat(
         r#"(module (memory (export "memory") 1)
             (func $deep (@name "\1b[31mred\nline") (unreachable))
             (func (export "runnable") (result i32) (call $deep) (i32.const 0)))"#,
@@ -301,8 +302,8 @@ fn a_worker_that_is_killed_is_said_to_be_and_why() {
     }
 
     let lines = [
-        crate::bench::line("", "spin", "[]"),
-        crate::bench::line("", "noop", "[]"),
+        crate::completed::line("", "spin", "[]"),
+        crate::completed::line("", "noop", "[]"),
     ];
     let ended = run_lines(
         lines.concat(),

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
-use crate::bench::{LIMIT, TasksFile, fixture, line, run, run_lines, to_the_end};
-use crate::support::{Run, mpwasm, once_in_three, run_records};
+use crate::completed::{LIMIT, TasksFile, fixture, line, run, run_lines, to_the_end};
+use crate::support::{BackgroundRun, mpwasm, retry_when_late, run_records};
 
 /// The names of an object's fields, in their order.
 struct Fields(Vec<String>);
@@ -117,7 +117,7 @@ fn the_figures_of_a_record_are_those_of_its_task() {
         line("big", "big", "[10000000]"),
         line("small", "noop", "[]"),
     ];
-    once_in_three(|| {
+    retry_when_late(|| {
         let ended = run_lines(lines.concat(), &[fixture(), "--size", "1"]);
         assert_eq!(ended.code, Some(0), "{ended:#?}");
         let figure = |key: &str, field: &str| ended.record(key)[field].as_u64().unwrap();
@@ -193,14 +193,14 @@ fn a_full_disk_ends_the_run_with_3_and_is_told() {
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"[]\n").unwrap();
-    let mut run = Run { child, stdout: None };
+    let mut run = BackgroundRun { child, stdout: None };
     assert_eq!(run.wait(LIMIT).code(), Some(3));
     drop(stdin);
 }
 
 /// Runs tasks from stdin, which stays open, and closes the records' pipe after the first. The exit code.
 fn closed_after_one_record(first: &str) -> Option<i32> {
-    let mut run = Run::start(&[fixture(), "--size=1", "--tasks", "-", "--results", "-"]);
+    let mut run = BackgroundRun::start(&[fixture(), "--size=1", "--tasks", "-", "--results", "-"]);
     let mut stdin = run.child.stdin.take().unwrap();
     stdin.write_all(first.as_bytes()).unwrap();
     assert!(run.line().contains("\"id\":0"));
@@ -222,7 +222,7 @@ fn a_results_pipe_that_is_closed_ends_the_run_with_141() {
     let fifo = folder.path().join("results");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
     let results = fifo.to_str().unwrap();
-    let mut run = Run::start(&[fixture(), "--size=1", "--tasks", "-", "--results", results]);
+    let mut run = BackgroundRun::start(&[fixture(), "--size=1", "--tasks", "-", "--results", results]);
     let mut stdin = run.child.stdin.take().unwrap();
     let mut reader = BufReader::new(fs::File::open(&fifo).unwrap());
     stdin.write_all(line("", "noop", "[]").as_bytes()).unwrap();
@@ -239,7 +239,7 @@ fn a_reader_that_leaves_when_all_is_written_changes_nothing() {
     for (model, code) in [("print", 0), ("fail", 1)] {
         let tasks = TasksFile::new(line("", model, r#"["out\n",""]"#));
         let results = ["--results", "-", "--tasks", tasks.path()];
-        let mut run = Run::start(&[&[fixture(), "--size=1"], &results[..]].concat());
+        let mut run = BackgroundRun::start(&[&[fixture(), "--size=1"], &results[..]].concat());
         assert!(run.line().contains("\"id\":0"));
         drop(run.stdout.take());
         assert_eq!(run.wait(LIMIT).code(), Some(code), "{model}");
@@ -251,7 +251,7 @@ fn a_dry_run_whose_reader_leaves_exits_with_141_and_one_that_cannot_write_with_3
     let lines: String = (0..100_000).map(|number| format!("[{number}]\n")).collect();
     let tasks = TasksFile::new(lines);
     let guest = format!("{}#echo", fixture());
-    let mut run = Run::start(&[&guest, "--dry-run", "--tasks", tasks.path()]);
+    let mut run = BackgroundRun::start(&[&guest, "--dry-run", "--tasks", tasks.path()]);
     run.line();
     drop(run.stdout.take());
     assert_eq!(run.wait(LIMIT).code(), Some(141));
@@ -268,7 +268,7 @@ fn a_dry_run_whose_reader_leaves_exits_with_141_and_one_that_cannot_write_with_3
 
 #[test]
 fn a_reader_of_prints_that_went_away_ends_the_run_too() {
-    let mut run = Run::start(&[fixture(), "--size=1", "--tasks", "-"]);
+    let mut run = BackgroundRun::start(&[fixture(), "--size=1", "--tasks", "-"]);
     let mut stdin = run.child.stdin.take().unwrap();
     stdin
         .write_all(line("", "print", r#"["first\n",""]"#).as_bytes())
@@ -297,6 +297,6 @@ fn a_closed_stderr_is_no_failure() {
         .stderr(writer)
         .spawn()
         .unwrap();
-    let mut run = Run { child, stdout: None };
+    let mut run = BackgroundRun { child, stdout: None };
     assert_eq!(run.wait(LIMIT).code(), Some(0));
 }

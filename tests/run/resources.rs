@@ -4,7 +4,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use std::os::unix::process::CommandExt as _;
 
-use crate::bench::{Ended, Guest, run, to_the_end};
+use crate::completed::{CompletedRun, GuestFile, run, to_the_end};
 use crate::grants::{Folder, files};
 use crate::support::mpwasm;
 
@@ -27,9 +27,9 @@ const DEEP: &str = r#"(module
 
 /// Runs it to this depth in thousands, and with these options. The status of its task, and the message if it has failed.
 fn depth(thousands: usize, options: &[&str]) -> (String, String) {
-    let guest = Guest::file("deep.wat", DEEP.as_bytes());
+    let guest = GuestFile::file("deep.wat", DEEP.as_bytes());
     let line = json!({"args": [], "stdin": "x".repeat(thousands)}).to_string();
-    let tasks = crate::bench::TasksFile::new(line);
+    let tasks = crate::completed::TasksFile::new(line);
     let ended = run(&[&[guest.path(), "--tasks", tasks.path()], options].concat());
     let record = &ended.records[0];
     (
@@ -54,7 +54,7 @@ fn the_stack_is_as_large_as_it_is_said_to_be() {
 
 #[test]
 fn endless_recursion_is_a_trap_with_a_large_stack_as_well() {
-    let guest = Guest::file(
+    let guest = GuestFile::file(
         "endless.wat",
         br#"(module (memory (export "memory") 1)
           (func $f (param i32) (result i32) (i32.add (call $f (i32.add (local.get 0) (i32.const 1))) (i32.const 1)))
@@ -70,7 +70,7 @@ fn endless_recursion_is_a_trap_with_a_large_stack_as_well() {
 
 #[test]
 fn exec_has_a_stack_of_this_size() {
-    let guest = Guest::file("deep.wat", DEEP.as_bytes());
+    let guest = GuestFile::file("deep.wat", DEEP.as_bytes());
     let exec = |options: &[&str]| {
         let stdin = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(stdin.path(), "x".repeat(1000)).unwrap();
@@ -87,7 +87,7 @@ fn exec_has_a_stack_of_this_size() {
 }
 
 /// A command with a table of so many elements, which grows it by one and calls through the last of the first ones.
-fn table(elements: u32) -> Guest {
+fn table(elements: u32) -> GuestFile {
     let wat = format!(
         r#"(module
           (type $f (func (result i32)))
@@ -100,7 +100,7 @@ fn table(elements: u32) -> Guest {
             (if (i32.lt_s (table.grow $t (ref.null func) (i32.const 1)) (i32.const 0)) (then unreachable))))"#,
         last = elements - 1,
     );
-    Guest::file("table.wat", wat.as_bytes())
+    GuestFile::file("table.wat", wat.as_bytes())
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_task_has_as_many_files_open_as_it_is_granted() {
 }
 
 /// A command whose processes may have so many descriptors.
-fn with_descriptors(most: u64, args: &[&str]) -> Ended {
+fn with_descriptors(most: u64, args: &[&str]) -> CompletedRun {
     let mut command = mpwasm();
     command.args(args);
     let limit = move || Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?);

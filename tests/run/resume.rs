@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, LIMIT, fixture, line, to_the_end};
+use crate::completed::{CompletedRun, LIMIT, fixture, line, to_the_end};
 use crate::support::{self, mpwasm};
 
 /// A folder with task lines and the log of their runs.
@@ -46,7 +46,7 @@ impl Place {
         command
     }
 
-    fn run(&self, options: &[&str]) -> Ended {
+    fn run(&self, options: &[&str]) -> CompletedRun {
         to_the_end(&mut self.command(options))
     }
 }
@@ -346,7 +346,7 @@ fn a_log_that_another_run_writes_is_refused() {
         (ended.code == Some(2) && ended.stderr.contains("another run")).then_some(())
     });
     drop(first.stdin.take());
-    let mut run = support::Run {
+    let mut run = support::BackgroundRun {
         child: first,
         stdout: None,
     };

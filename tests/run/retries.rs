@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, fixture, line, run, run_lines};
+use crate::completed::{CompletedRun, GuestFile, fixture, line, run, run_lines};
 
 /// Runs the guest whose first two attempts print and trap.
-fn attempts(options: &[&str]) -> Ended {
-    let guest = Guest::wat(include_str!("../support/attempts.wat"));
+fn attempts(options: &[&str]) -> CompletedRun {
+    let guest = GuestFile::wat(crate::support::ATTEMPTS);
     // One worker, so that it is known which.
     let tasks = ["--size", "1", "--args", "[]", guest.path()];
     run(&[options, &tasks].concat())

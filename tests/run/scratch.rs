@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, run};
+use crate::completed::{CompletedRun, run};
 use crate::grants::files;
 
 /// Runs tasks that take these steps, with a scratch directory of this size.
 #[track_caller]
-fn scratch(size: &str, options: &[&str], tasks: &[Value]) -> Ended {
+fn scratch(size: &str, options: &[&str], tasks: &[Value]) -> CompletedRun {
     let args: Vec<String> = tasks.iter().map(Value::to_string).collect();
     let mut all = vec![files(), "--jail", "strict", "--tmp", size];
     all.extend(options);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::{Guest, TasksFile, fixture, line, run, run_lines, to_the_end};
+use crate::completed::{GuestFile, TasksFile, fixture, line, run, run_lines, to_the_end};
 use crate::support::{self, mpwasm};
 
 fn prints(text: &str) -> String {
@@ -120,7 +120,7 @@ const LEAVES_A_FILE: &str = r#"(module
 
 #[test]
 fn no_task_begins_after_the_one_that_decided_to_halt() {
-    let guest = Guest::wat(LEAVES_A_FILE);
+    let guest = GuestFile::wat(LEAVES_A_FILE);
     let inputs: Vec<_> = (0..2000).map(|number| number.to_string()).collect();
     let lines = TasksFile::new(inputs.join("\n"));
     for (size, more) in [
@@ -174,7 +174,7 @@ fn a_bad_line_decides_to_halt_as_a_failed_task_does() {
 
 #[test]
 fn callbacks_that_fail_decide_to_halt_and_no_task_begins_meanwhile() {
-    let guest = Guest::wat(
+    let guest = GuestFile::wat(
         r#"(module
             (memory (export "memory") 1)
             (func (export "runnable") (result i32) (i32.const 0))
@@ -281,11 +281,11 @@ fn a_folder_of_results_that_can_not_be_written_ends_the_run_with_a_record_for_ea
     }
 }
 
-/// Runs `mpwasm run ARGS...` with stderr, and stdout if that is asked for, on a terminal, as [`crate::bench::on_a_terminal`].
+/// Runs `mpwasm run ARGS...` with stderr, and stdout if that is asked for, on a terminal, as [`crate::completed::on_a_terminal`].
 fn on_a_terminal(both: bool, args: &[&str]) -> (String, String) {
     let mut command = mpwasm();
     command.arg("run").args(args);
-    crate::bench::on_a_terminal(both, command)
+    crate::completed::on_a_terminal(both, command)
 }
 
 #[test]

@@ -5,16 +5,18 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, LIMIT, TasksFile, fixture, line, run, run_lines, to_the_end};
-use crate::support::{self, Run, assert_each_id_once, binary, mpwasm};
+use crate::completed::{
+    CompletedRun, GuestFile, LIMIT, TasksFile, fixture, line, run, run_lines, to_the_end,
+};
+use crate::support::{self, BackgroundRun, assert_each_id_once, binary, mpwasm};
 
-fn echo(lines: impl AsRef<[u8]>, args: &[&str]) -> Ended {
+fn echo(lines: impl AsRef<[u8]>, args: &[&str]) -> CompletedRun {
     let guest = format!("{}#echo", fixture());
     run_lines(lines, &[&[guest.as_str(), "--size", "1"], args].concat())
 }
 
 /// Asserts that the record with this id is `invalid`, with a message that names the line and contains these words.
-fn assert_invalid(ended: &Ended, id: usize, line: u32, words: &str) {
+fn assert_invalid(ended: &CompletedRun, id: usize, line: u32, words: &str) {
     let record = &ended.records[id];
     assert_eq!(record["status"], "invalid", "{record}");
     let message = record["error"]["message"].as_str().unwrap();
@@ -162,7 +164,7 @@ fn args_larger_than_max_args_are_invalid_however_long_the_line() {
 
 #[test]
 fn a_task_from_stdin_starts_before_stdin_ends() {
-    let mut run = Run::start(&[
+    let mut run = BackgroundRun::start(&[
         &format!("{}#echo", fixture()),
         "--size=1",
         "--tasks",
@@ -213,7 +215,7 @@ fn seconds(text: &str) -> f64 {
 /// More than all other messages may be, and more than a worker takes in within the time in which it has to claim a task.
 #[test]
 fn args_of_a_hundred_mebibytes_reach_their_task() {
-    let guest = Guest::wat(
+    let guest = GuestFile::wat(
         r#"(module (memory (export "memory") 1)
             (func (export "runnable") (result i32) (i32.const 0)))"#,
     );

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::bench::{Guest, fixture, line, run_lines};
-use crate::support::once_in_three;
+use crate::completed::{GuestFile, fixture, line, run_lines};
+use crate::support::retry_when_late;
 
 /// Three times a task that does not end by itself, and after each a task that does nothing, on one worker; all of it again
 /// when no one was in time, up to three times. `stays`: the worker is not replaced.
 fn thrice(model: &str, args: &str, stays: bool) {
-    once_in_three(|| {
+    retry_when_late(|| {
         let pairs = three_pairs(model, args);
         // On a loaded machine nothing runs when it should: the bound of the contract is asked of the best.
         let in_time = |late: &Value| late["run_us"].as_u64().unwrap() < 400_000;
@@ -104,7 +104,7 @@ fn the_clock_covers_instantiation_and_initialize() {
         r#"(func (export "_initialize") (loop $again (br $again)))"#,
         r#"(func $start (loop $again (br $again))) (start $start)"#,
     ] {
-        let guest = Guest::wat(&format!(
+        let guest = GuestFile::wat(&format!(
             r#"(module (memory (export "memory") 1) {looping}
                 (func (export "runnable") (result i32) (i32.const 0)))"#
         ));

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use serde_json::json;
 
-use crate::bench::{Ended, Guest, to_the_end};
+use crate::completed::{CompletedRun, GuestFile, to_the_end};
 use crate::grants::files;
 use crate::support::{binary, mpwasm};
 
@@ -22,14 +22,14 @@ const NOTHING: &str = r#"(module (memory (export "memory") 1) (func (export "_st
 /// A folder with all that mpwasm can be told to trust: nothing of it is there yet, but for an executable.
 struct Folder {
     dir: tempfile::TempDir,
-    command: Guest,
+    command: GuestFile,
 }
 
 impl Folder {
     fn new() -> Self {
         let folder = Self {
             dir: tempfile::tempdir().unwrap(),
-            command: Guest::file("nothing.wat", NOTHING.as_bytes()),
+            command: GuestFile::file("nothing.wat", NOTHING.as_bytes()),
         };
         fs::create_dir(folder.path("work")).unwrap();
         folder
@@ -97,7 +97,7 @@ impl Folder {
 }
 
 #[track_caller]
-fn assert_runs(command: &mut Command) -> Ended {
+fn assert_runs(command: &mut Command) -> CompletedRun {
     let ended = to_the_end(command);
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     ended

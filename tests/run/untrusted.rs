@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench::on_a_terminal;
+use crate::completed::on_a_terminal;
 use crate::support::mpwasm;
 
 /// A name that would set a terminal's title, and show what follows it reversed.

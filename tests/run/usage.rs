@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Ended, Guest, TasksFile, fixture, run, to_the_end, within};
+use crate::completed::{CompletedRun, GuestFile, TasksFile, fixture, run, to_the_end, within};
 use crate::support::{self, guest, mpwasm, repository};
 
 /// Runs `mpwasm ARGS...` and asserts that it exits with 2, says one of these words on stderr, and nothing on stdout.
@@ -147,7 +147,7 @@ fn what_is_no_webassembly_is_refused() {
         b"\0asm",
         b"(module",
     ] {
-        let file = Guest::file("guest.wasm", bytes);
+        let file = GuestFile::file("guest.wasm", bytes);
         let ended = to_the_end(mpwasm().args(["run", file.path(), "--args", "[]"]));
         assert_eq!(
             (ended.code, ended.stdout.as_str()),
@@ -156,7 +156,7 @@ fn what_is_no_webassembly_is_refused() {
         );
         assert!(ended.stderr.contains("guest.wasm"), "{bytes:?}: {}", ended.stderr);
     }
-    let file = Guest::file("guest.wasm", b"#!/bin/sh\n");
+    let file = GuestFile::file("guest.wasm", b"#!/bin/sh\n");
     refused_run(
         &[file.path(), "--args", "[]"],
         "neither WebAssembly nor its text form",
@@ -214,7 +214,7 @@ fn a_bad_guest_is_refused_by_name_before_anything_runs() {
     let results = dir.path().join("results");
     fs::write(&results, "records of an earlier run\n").unwrap();
     for (body, reasons) in REFUSED {
-        let guest = Guest::wat(&format!("(module {body})"));
+        let guest = GuestFile::wat(&format!("(module {body})"));
         let ended = to_the_end(
             mpwasm()
                 .args(["run", guest.path(), "--args", "[]"])
@@ -239,7 +239,7 @@ fn a_bad_guest_is_refused_by_name_before_anything_runs() {
 
 #[test]
 fn names_of_refused_imports_are_inert() {
-    let guest = Guest::wat(
+    let guest = GuestFile::wat(
         r#"(module (import "env" "\1b[2J\n" (func)) (memory (export "memory") 1)
             (func (export "runnable") (result i32) (i32.const 0)))"#,
     );
@@ -250,7 +250,7 @@ fn names_of_refused_imports_are_inert() {
     assert!(!ended.stderr.contains('\u{1b}'));
 }
 
-fn inspect(args: &[&str]) -> Ended {
+fn inspect(args: &[&str]) -> CompletedRun {
     to_the_end(mpwasm().arg("inspect").args(args))
 }
 
@@ -296,7 +296,7 @@ fn inspect_names_the_models_of_a_guest() {
 
 #[test]
 fn inspect_says_all_that_would_be_refused_and_why() {
-    let bad = Guest::wat(
+    let bad = GuestFile::wat(
         r#"(module (import "env" "a" (func)) (import "env" "b" (func)) (func (export "runnable")))"#,
     );
     let ended = inspect(&[bad.path()]);
@@ -322,7 +322,7 @@ fn inspect_says_all_that_would_be_refused_and_why() {
         (&json!(false), 4)
     );
 
-    let large = Guest::wat(&format!("(module {})", REFUSED[9].0));
+    let large = GuestFile::wat(&format!("(module {})", REFUSED[9].0));
     assert_eq!(inspect(&[large.path()]).code, Some(2));
     assert_eq!(
         inspect(&[large.path(), "--memory", "1GiB"]).code,
@@ -330,7 +330,7 @@ fn inspect_says_all_that_would_be_refused_and_why() {
         "the cap is the user's"
     );
     assert_refused(&["inspect", "/nowhere/guest.wasm"], "guest.wasm");
-    let text = Guest::file("guest.txt", b"hello");
+    let text = GuestFile::file("guest.txt", b"hello");
     assert_refused(&["inspect", text.path()], "neither WebAssembly nor its text form");
 }
 
@@ -438,7 +438,7 @@ fn new_writes_a_guest_that_builds_and_runs_at_once() {
 #[test]
 fn a_guest_with_an_endless_export_name_is_refused() {
     let name = "x".repeat(300);
-    let guest = Guest::wat(&format!(
+    let guest = GuestFile::wat(&format!(
         r#"(module (memory (export "memory") 1)
             (func (export "runnable") (result i32) (i32.const 0))
             (func (export "{name}.runnable") (result i32) (i32.const 0)))"#

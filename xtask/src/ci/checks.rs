@@ -110,6 +110,7 @@ pub fn tests(context: &Context) -> Result<()> {
     }
     cargo(&["test", "--release"])
         .env("MPWASM_TEST_MEMORY", memory)
+        .env("MPWASM_TEST_RETRIES", context.retries())
         .run()
 }
 

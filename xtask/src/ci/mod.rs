@@ -9,6 +9,9 @@ mod memory;
 mod ordinary_user;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -87,6 +90,22 @@ impl Context {
         self.not_checked.borrow_mut().push(what.to_owned());
     }
 
+    /// The file to which tests append the name of each check that they tried again, as this user and as an ordinary one.
+    fn retries(&self) -> PathBuf {
+        self.scratch.path().join("retries")
+    }
+
+    /// Shows how often which test tried a check again.
+    fn show_retries(&self) {
+        for path in [self.retries(), self.scratch.path().join("tmp/retries")] {
+            // Without retries there is no such file.
+            let text = fs::read_to_string(path).unwrap_or_default();
+            for (test, count) in counted(&text) {
+                println!("RETRIED: {test}, {count} of its tries failed");
+            }
+        }
+    }
+
     /// `cargo ARGS...` with an empty cache of compiled guests in place of the user's own.
     fn cargo_with_own_cache(&self, args: &[&str]) -> Command {
         let mut command = cargo(args);
@@ -133,6 +152,7 @@ pub fn run(repository: Repository, options: &Options) -> Result<()> {
     for what in context.not_checked.borrow().iter() {
         println!("NOT CHECKED: {what}");
     }
+    context.show_retries();
     println!("\n== all passed");
     Ok(())
 }
@@ -147,6 +167,15 @@ fn selected(names: &[String]) -> Result<Vec<&'static Step>> {
     }
     let is_wanted = |step: &&Step| names.is_empty() || names.iter().any(|name| name == step.name);
     Ok(STEPS.iter().filter(is_wanted).collect())
+}
+
+/// Each line, and how often it is there.
+fn counted(text: &str) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for line in text.lines() {
+        *counts.entry(line).or_default() += 1;
+    }
+    counts
 }
 
 /// A table of the steps and their times.
@@ -171,6 +200,15 @@ mod tests {
         assert_eq!(names(selected(&wanted).unwrap()), ["format", "demo"]);
         assert_eq!(selected(&[]).unwrap().len(), STEPS.len());
         assert!(selected(&["fromat".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn retries_are_counted_by_test() {
+        let counts = counted("a::one\nb::two\na::one\n");
+        assert_eq!(
+            counts.into_iter().collect::<Vec<_>>(),
+            [("a::one", 2), ("b::two", 1)]
+        );
     }
 
     #[test]

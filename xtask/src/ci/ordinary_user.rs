@@ -122,6 +122,7 @@ fn run_as_nobody(scratch: &Path, test: &Path) -> Result<()> {
         .env("MPWASM_TEST_CORPUS", scratch.join("corpus"))
         .env("MPWASM_TEST_JUDGE", scratch.join("judge"))
         .env("MPWASM_TEST_MEMORY", scratch.join("tmp/memory"))
+        .env("MPWASM_TEST_RETRIES", scratch.join("tmp/retries"))
         .stdin(std::process::Stdio::null())
         .current_dir(scratch.join("tmp"))
         .run()

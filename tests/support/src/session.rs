@@ -1,14 +1,11 @@
-//! A run in a session of its own, so that all of its processes can be found, orphans as well; and the waiting for
-//! events around it.
+//! A run in a session of its own, so that all of its processes can be found, orphans as well.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, setrlimit};
@@ -17,14 +14,19 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
-use crate::support::{
-    binary, fixture, like_mpwasm, mpwasm, pidfd, records, role, send, statuses, until, wait_readable,
-};
+pub use crate::files::{BUSY, announcing_guest, busy_tasks, task_file};
+pub use crate::lines::Lines;
+pub use crate::processes::{cpu, rests, state, stop, wait_until_busy};
+use crate::processes::{pidfd, processes, role, send};
+use crate::programs::{binary, fixture, like_mpwasm, mpwasm};
+use crate::records::records;
+pub use crate::records::{assert_accounted, surviving_records};
+use crate::waiting::{until, wait_readable};
 
 /// Longer than any run here takes on a machine that is busy with other things: a run that hangs.
 pub const HANGS: Duration = Duration::from_secs(60);
 
-/// Between a kill and the end of all processes of the run (DESIGN.md, section 1).
+/// Longest time from a kill to the end of all processes of the run, on an idle machine (SECURITY.md).
 pub const GONE: Duration = Duration::from_secs(1);
 
 /// A bound of the contract, with slack. The bounds are for a machine that is idle; tests run beside each other and
@@ -61,96 +63,6 @@ pub fn random_moment(chance: &mut StdRng, longest: Duration) {
     std::thread::sleep(wait);
 }
 
-/// The lines of a stream, as a thread reads them.
-#[derive(Debug)]
-pub struct Lines {
-    seen: Arc<(Mutex<Seen>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    bytes: Vec<u8>,
-    lines: usize,
-    ended: bool,
-}
-
-impl Lines {
-    /// Starts to read.
-    pub fn read(stream: impl Read + Send + 'static) -> Self {
-        let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
-        let sees = Arc::clone(&seen);
-        let thread = std::thread::spawn(move || {
-            let mut stream = BufReader::new(stream);
-            let mut line = Vec::new();
-            loop {
-                line.clear();
-                let count = stream.read_until(b'\n', &mut line).unwrap();
-                let mut seen = sees.0.lock().unwrap();
-                seen.bytes.extend_from_slice(&line);
-                seen.lines += usize::from(line.ends_with(b"\n"));
-                seen.ended = count == 0;
-                sees.1.notify_all();
-                if count == 0 {
-                    return;
-                }
-            }
-        });
-        Self {
-            seen,
-            thread: Some(thread),
-        }
-    }
-
-    /// Waits until there are `count` lines, or the end.
-    pub fn wait_for(&self, count: usize) {
-        self.wait("lines", |seen| seen.lines >= count);
-    }
-
-    /// How many lines there are so far.
-    pub fn count(&self) -> usize {
-        self.seen.0.lock().unwrap().lines
-    }
-
-    /// Waits until `text` was read.
-    pub fn wait_for_text(&self, text: &str) {
-        let found = |seen: &Seen| {
-            seen.bytes
-                .windows(text.len())
-                .any(|window| window == text.as_bytes())
-        };
-        self.wait(text, found);
-        let seen = self.seen.0.lock().unwrap();
-        assert!(
-            found(&seen),
-            "no {text:?} in {:?}",
-            String::from_utf8_lossy(&seen.bytes)
-        );
-    }
-
-    /// What was read so far.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.seen.0.lock().unwrap().bytes).into_owned()
-    }
-
-    fn wait(&self, what: &str, enough: impl Fn(&Seen) -> bool) {
-        let seen = self.seen.0.lock().unwrap();
-        let waiting = |seen: &mut Seen| !seen.ended && !enough(seen);
-        let (seen, timeout) = self.seen.1.wait_timeout_while(seen, HANGS, waiting).unwrap();
-        assert!(
-            !timeout.timed_out(),
-            "no {what} in {:?}",
-            String::from_utf8_lossy(&seen.bytes)
-        );
-    }
-
-    /// All of it, at the stream's end.
-    pub fn all(mut self) -> Vec<u8> {
-        self.thread.take().unwrap().join().unwrap();
-        std::mem::take(&mut self.seen.0.lock().unwrap().bytes)
-    }
-}
-
 /// A run in the background, with its records on stdout unless its args say otherwise. Dropping it kills what is left.
 #[derive(Debug)]
 pub struct Session {
@@ -162,13 +74,13 @@ pub struct Session {
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct EndedSession {
     pub status: ExitStatus,
     pub stdout: Vec<u8>,
     pub stderr: String,
 }
 
-impl Ended {
+impl EndedSession {
     /// The records on stdout.
     pub fn records(&self) -> Vec<Value> {
         records(&self.stdout)
@@ -299,14 +211,14 @@ impl Session {
     }
 
     /// Waits for the end of a run that ends by itself: nothing is left of it at that moment, no zombie either.
-    pub fn finish(mut self, stdout: Lines, limit: Duration) -> Ended {
+    pub fn finish(mut self, stdout: Lines, limit: Duration) -> EndedSession {
         let status = self.wait(limit);
         assert_eq!(
             processes(self.pid(), true),
             [0; 0],
             "processes or zombies are left: {status:?}"
         );
-        Ended {
+        EndedSession {
             status,
             stdout: stdout.all(),
             stderr: self.stderr_text(),
@@ -316,10 +228,10 @@ impl Session {
     /// Waits for the end of a run after a kill, be it of the whole run by its parent (a second signal, the total
     /// timeout, a reader that has left): nothing is left of it soon. A dispatcher that is not through with that in
     /// time is killed, and what was an orphan is for init to reap.
-    pub fn finish_killed(mut self, stdout: Lines, limit: Duration) -> Ended {
+    pub fn finish_killed(mut self, stdout: Lines, limit: Duration) -> EndedSession {
         let status = self.wait(limit);
         self.assert_gone();
-        Ended {
+        EndedSession {
             status,
             stdout: stdout.all(),
             stderr: self.stderr_text(),
@@ -374,99 +286,6 @@ impl Drop for Session {
     }
 }
 
-/// The processes of a session, with or without those that have ended and wait to be reaped.
-fn processes(session: u32, zombies: bool) -> Vec<u32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let belongs = |pid: &u32| {
-        let fields = stat(*pid).unwrap_or_default();
-        let ended = fields
-            .first()
-            .is_none_or(|state| ["Z", "X"].contains(&state.as_str()));
-        fields.get(3) == Some(&session.to_string()) && (zombies || !ended)
-    };
-    pids.filter(belongs).collect()
-}
-
-/// The fields of `/proc/PID/stat` behind the name, beginning with the state.
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(
-        text.rsplit_once(')')?
-            .1
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect(),
-    )
-}
-
-/// The state of a process: `R`, `S`, `T`, `Z` and so on; `None` when it has ended and was reaped.
-pub fn state(pid: u32) -> Option<char> {
-    stat(pid)?[0].chars().next()
-}
-
-/// Processor time of a process, in ticks of 10 ms.
-pub fn cpu(pid: u32) -> u64 {
-    stat(pid).map_or(0, |fields| {
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    })
-}
-
-/// Resident memory of a process, KiB; 0 when it has ended.
-pub fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.map_or(0, |rest| rest.trim().trim_end_matches(" kB").parse().unwrap())
-}
-
-/// Whether every thread of the process waits for something. One that only does not get its turn does not.
-pub fn rests(pid: u32) -> bool {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return true;
-    };
-    threads.flatten().all(|thread| {
-        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        stat.rsplit_once(')')
-            .is_none_or(|(_, rest)| rest.trim_start().starts_with(['S', 'Z', 'X']))
-    })
-}
-
-/// Waits until all of these spin: 200 ms of processor time from now are more than any start takes.
-pub fn wait_until_busy(pids: &[u32]) {
-    let before: Vec<_> = pids.iter().map(|&pid| cpu(pid)).collect();
-    until(|| {
-        pids.iter()
-            .zip(&before)
-            .all(|(&pid, before)| cpu(pid) >= before + 20)
-            .then_some(())
-    });
-}
-
-/// Stops a process, and waits until it stands.
-pub fn stop(pid: u32) {
-    send(pid, Signal::SIGSTOP);
-    until(|| (state(pid) == Some('T')).then_some(()));
-}
-
-/// A file of task lines.
-pub fn task_file(folder: &Path, lines: impl IntoIterator<Item = String>) -> PathBuf {
-    let path = folder.join("tasks");
-    fs::write(
-        &path,
-        lines.into_iter().map(|line| line + "\n").collect::<String>(),
-    )
-    .unwrap();
-    path
-}
-
-/// A task of the fixture that computes for a millisecond.
-pub const BUSY: &str = r#"{"model":"busy","args":[1000]}"#;
-
-/// A file of `count` of them.
-pub fn busy_tasks(folder: &Path, count: u64) -> PathBuf {
-    task_file(folder, (0..count).map(|_| BUSY.to_owned()))
-}
-
 /// Writes task lines without end to stdin, or `count` of them; counts them.
 pub fn offer(run: &mut Session, line: impl Into<String>, count: u64) -> Arc<AtomicU64> {
     let offered = Arc::new(AtomicU64::new(0));
@@ -482,7 +301,7 @@ pub fn offer(run: &mut Session, line: impl Into<String>, count: u64) -> Arc<Atom
     offered
 }
 
-/// A run with ten tasks that never end, and so many workers, all of which spin.
+/// A run of ten tasks that never end, whose `size` workers all spin.
 pub fn spinning(size: u32, options: &[&str]) -> Session {
     let folder = tempfile::tempdir().unwrap();
     let tasks = task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));
@@ -499,58 +318,4 @@ pub fn spinning(size: u32, options: &[&str]) -> Session {
     let run = Session::start(&[options, &args].concat());
     wait_until_busy(&run.workers(size as usize));
     run
-}
-
-/// A guest whose `runnable` prints `started` and then computes until so much is left to its deadline. Its model `next`
-/// returns at once.
-pub fn announcing_guest(folder: &Path, left: Duration) -> PathBuf {
-    let path = folder.join("announcing.wat");
-    let left = left.as_millis();
-    let text = format!(
-        r#"(module
-        (import "mpwasm_v1" "remaining_ms" (func $remaining_ms (result i64)))
-        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 1)
-        (data (i32.const 0) "\10\00\00\00\08\00\00\00")
-        (data (i32.const 16) "started\n")
-        (func (export "runnable") (result i32)
-            (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
-            (loop $again (br_if $again (i64.gt_s (call $remaining_ms) (i64.const {left}))))
-            (i32.const 0))
-        (func (export "next.runnable") (result i32) (i32.const 0)))"#
-    );
-    fs::write(&path, text).unwrap();
-    path
-}
-
-/// Every id from 0 on exactly once, however many were accepted; and no status but these. Returns how many there are
-/// of each.
-pub fn assert_accounted<'a>(
-    records: &'a [Value],
-    allowed: &[&str],
-) -> std::collections::BTreeMap<&'a str, usize> {
-    crate::support::assert_each_id_once(records, records.len() as u64);
-    let counts = statuses(records);
-    assert!(
-        counts.iter().all(|(status, _)| allowed.contains(status)),
-        "{counts:?}"
-    );
-    counts.into_iter().collect()
-}
-
-/// The records that a run left in a file when it was killed: at most the last line is torn.
-pub fn surviving_records(path: &Path) -> Vec<Value> {
-    let text = fs::read(path).unwrap();
-    let whole = text
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |newline| newline + 1);
-    let all = records(&text[..whole]);
-    let mut ids: Vec<_> = all.iter().map(|record| record["id"].as_u64().unwrap()).collect();
-    ids.sort_unstable();
-    assert!(
-        ids.windows(2).all(|pair| pair[0] < pair[1]),
-        "a task has two records"
-    );
-    all
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::{binary, mpwasm, repository};
+use crate::{binary, mpwasm, repository};
 
 /// A piece of a page between fences.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub fn prepare(folder: &Path) {
     std::os::unix::fs::symlink(binary(), folder.join("mpwasm")).unwrap();
 }
 
-/// A shell block of a page as a script that ends at the first command that fails. What is in the folder can be called
-/// by its name.
+/// A shell block of a page as a script that ends at the first command that fails. The programs in the folder can be
+/// called by their names.
 pub fn script(folder: &Path, block: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("bash");
@@ -51,7 +51,7 @@ pub fn script(folder: &Path, block: &str) -> Command {
     command
 }
 
-/// What a script printed, with what it says when it failed.
+/// The stdout of a script. Panics with all that it wrote if it failed.
 pub fn printed(block: &str, output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);

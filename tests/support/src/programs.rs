@@ -1,0 +1,147 @@
+//! The programs under test: the binary, the attackers, the guests, and kernels that refuse a system call.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+/// The binary under test, which cargo builds for the tests of `mpwasm-cli`. `MPWASM_TEST_BINARY` names another: CI tests as
+/// a user who can't reach this one.
+pub fn binary() -> PathBuf {
+    std::env::var_os("MPWASM_TEST_BINARY").map_or_else(|| built_beside_the_tests("mpwasm"), PathBuf::from)
+}
+
+/// A program that cargo has built for the test programs: `../NAME` from the folder of the test program.
+fn built_beside_the_tests(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.parent().unwrap().parent().unwrap().join(name);
+    assert!(path.exists(), "{} is not built", path.display());
+    path
+}
+
+/// A command that runs the binary under test. It has no cache of compiled guests, neither the user's own nor one that
+/// would make the second run of a test another than the first; a test that wants one names it in `MPWASM_CACHE_DIR`.
+/// SIGHUP ends it, also where `nohup` runs the tests.
+pub fn mpwasm() -> Command {
+    like_mpwasm(&binary())
+}
+
+/// As [`mpwasm`], for another program with its command line.
+pub fn like_mpwasm(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_remove("MPWASM_CACHE_DIR")
+        .env("XDG_CACHE_HOME", "/dev/null/no-cache");
+    let heeds_hangup = || {
+        // SAFETY: the default action runs no code of this process.
+        unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) }?;
+        Ok(())
+    };
+    // SAFETY: a system call, which is safe between fork and exec.
+    unsafe { command.pre_exec(heeds_hangup) };
+    command
+}
+
+/// A copy of the tests' attacker in `folder`, which is what this name says (`tests/programs/attacker`). A copy, since a
+/// link would lead to the file's own name.
+pub fn attacker(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    // By a program of its own: while this process has the copy open for writing, another test's child could inherit
+    // that, and the copy could not be executed.
+    let status = Command::new("cp")
+        .arg(built_beside_the_tests("examples/attacker"))
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    // The attackers run it as another user in some tests.
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    path
+}
+
+/// Lets the command run as on a machine whose kernel has no Landlock.
+pub fn without_landlock(command: &mut Command) {
+    refusing(command, libc::SYS_landlock_create_ruleset, libc::ENOSYS);
+}
+
+/// Lets `command` run on a kernel that answers this system call with this error.
+pub fn refusing(command: &mut Command, call: libc::c_long, errno: i32) {
+    refusing_some(command, call, Vec::new(), errno);
+}
+
+/// As [`refusing`], with arguments for which one of the rules holds.
+pub fn refusing_some(
+    command: &mut Command,
+    call: libc::c_long,
+    rules: Vec<seccompiler::SeccompRule>,
+    errno: i32,
+) {
+    let filter = seccompiler::SeccompFilter::new(
+        [(call, rules)].into(),
+        seccompiler::SeccompAction::Allow,
+        seccompiler::SeccompAction::Errno(errno as u32),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let filter: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
+    let apply = move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other);
+    // SAFETY: it makes two system calls, and allocates only if they fail.
+    unsafe { command.pre_exec(apply) };
+}
+
+/// The guest in `guests/NAME`, built once per test binary, as users build theirs.
+pub fn guest(name: &'static str) -> &'static Path {
+    static DEMO: OnceLock<PathBuf> = OnceLock::new();
+    static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
+    static PUSHER: OnceLock<PathBuf> = OnceLock::new();
+    static FILES: OnceLock<PathBuf> = OnceLock::new();
+    let cell = match name {
+        "demo" => &DEMO,
+        "fixture" => &FIXTURE,
+        "pusher" => &PUSHER,
+        "files" => &FILES,
+        _ => panic!("there is no guest {name}"),
+    };
+    cell.get_or_init(|| {
+        // Built in advance, for a user who can't build: see `.ci/run`.
+        if let Some(built) = std::env::var_os("MPWASM_TEST_GUESTS") {
+            return PathBuf::from(built).join(name).with_extension("wasm");
+        }
+        let output = mpwasm()
+            .args(["build"])
+            .arg(repository().join("guests").join(name))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end())
+    })
+}
+
+/// The fixture's model NAME, as `mpwasm run` takes it.
+pub fn fixture(model: &str) -> String {
+    format!("{}#{model}", guest("fixture").display())
+}
+
+/// The top folder of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// An executable script. Written by a process of its own: while this one has it open for writing, another test's child
+/// could inherit that, and the script could not be executed.
+pub fn script(dir: &tempfile::TempDir, text: &str) -> PathBuf {
+    let path = dir.path().join("script");
+    let write = "printf '%s' \"$1\" > \"$2\" && chmod 755 \"$2\" && chmod 755 \"${2%/*}\"";
+    let status = Command::new("/bin/sh")
+        .args(["-c", write, "sh", text])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    path
+}
