@@ -44,7 +44,7 @@ impl Io for Crew {
     fn retire(&mut self, _: WorkerId, _: RetireReason) {}
     fn kill(&mut self, _: WorkerId, _: &KillReason) {}
     fn abandon(&mut self, _: WorkerId) {}
-    fn attempt_failed(&mut self, _: &Task, _: Run, _: Failure) {}
+    fn attempt_failed(&mut self, _: &Task, _: Claim, _: Failure) {}
     fn task_failed(&mut self, _: Task, _: Option<Claim>, _: Failure) {}
 }
 
