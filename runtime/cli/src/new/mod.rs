@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_sdk_comes_along_whole() {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/template/sdk");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/new/template/sdk");
         let there: BTreeSet<_> = fs::read_dir(sources)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
