@@ -13,14 +13,14 @@ use mpwasm::escape::Untrusted;
 use mpwasm::{Settings, duration};
 
 use crate::build;
-use crate::options::instance::Instances;
-use crate::options::sandbox::Walls;
+use crate::options::instance::InstanceOptions;
+use crate::options::sandbox::SandboxOptions;
 use crate::options::units::size;
 use crate::process::exit::{Failure, OrExit};
-use crate::run::input::combinations::{self, List};
-use crate::run::input::options::Inputs;
-use crate::run::output::options::Showing;
-use crate::run::retry::Retries;
+use crate::run::input::combinations::{self, InputList};
+use crate::run::input::options::InputOptions;
+use crate::run::output::options::OutputOptions;
+use crate::run::retry::RetryOptions;
 use crate::terminal::logging::LogFormat;
 
 /// A process pool for code that you do not trust: runs tasks in sandboxed WebAssembly guests.
@@ -92,7 +92,7 @@ impl Cli {
 }
 
 /// Inputs after `:::` that look like options, the first few: perhaps they were meant to be some.
-fn options_among(lists: &[List]) -> Vec<String> {
+fn options_among(lists: &[InputList]) -> Vec<String> {
     const SHOWN: usize = 3;
     let definition = Cli::command();
     let run = definition.find_subcommand("run").into_iter();
@@ -210,29 +210,29 @@ pub struct RunArgs {
     pub guests: Vec<OsString>,
 
     #[command(flatten)]
-    pub building: Building,
+    pub building: BuildOptions,
 
     #[command(flatten)]
-    pub inputs: Inputs,
+    pub inputs: InputOptions,
 
     #[command(flatten)]
-    pub showing: Showing,
+    pub showing: OutputOptions,
 
     /// End the run after so long: running tasks are killed, the others cancelled [default: none].
     #[arg(long, value_name = "DUR", value_parser = duration)]
     pub total_timeout: Option<Duration>,
 
     #[command(flatten)]
-    pub limits: Limits,
+    pub limits: LimitOptions,
 
     #[command(flatten)]
-    pub instances: Instances,
+    pub instances: InstanceOptions,
 
     #[command(flatten)]
-    pub retries: Retries,
+    pub retries: RetryOptions,
 
     #[command(flatten)]
-    pub walls: Walls,
+    pub walls: SandboxOptions,
 
     /// Inputs that look like options.
     #[arg(skip)]
@@ -264,10 +264,10 @@ pub struct ExecArgs {
     pub timeout: Option<Duration>,
 
     #[command(flatten)]
-    pub instances: Instances,
+    pub instances: InstanceOptions,
 
     #[command(flatten)]
-    pub walls: Walls,
+    pub walls: SandboxOptions,
 }
 
 impl ExecArgs {
@@ -288,7 +288,7 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What a run's tasks may use.
 #[derive(Debug, Args)]
-pub struct Limits {
+pub struct LimitOptions {
     /// Worker processes [default: the CPUs available].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub size: Option<u32>,
@@ -330,7 +330,7 @@ pub struct Limits {
     pub callback_memory: u64,
 }
 
-impl Limits {
+impl LimitOptions {
     /// The pool's settings, as far as they are limits.
     fn settings(&self) -> Settings {
         Settings {
@@ -375,7 +375,7 @@ pub struct InspectArgs {
     pub guest: PathBuf,
 
     #[command(flatten)]
-    pub building: Building,
+    pub building: BuildOptions,
 
     /// Print one JSON object.
     #[arg(long)]
@@ -396,13 +396,13 @@ pub struct InspectArgs {
 
 /// Whether a crate directory may be built.
 #[derive(Debug, Args)]
-pub struct Building {
+pub struct BuildOptions {
     /// Refuse to build: a crate's build scripts and macros run outside of every sandbox.
     #[arg(long)]
     pub no_build: bool,
 }
 
-impl Building {
+impl BuildOptions {
     /// The module to load for what the user named: the file itself, or what a crate directory is built to.
     pub fn module(&self, guest: &Path) -> Result<PathBuf, Failure> {
         if !guest.is_dir() {

@@ -15,11 +15,11 @@ use mpwasm::command::{Command, ExitStatus, Killer, Stdio};
 use mpwasm::{Cache, Guest, Kind, Pool, TaskError};
 
 use crate::command_line::ExecArgs;
-use crate::process::exit::{Exit, Failure, OrExit, Signal, one_line};
+use crate::process::exit::{EndSignal, Exit, Failure, OrExit, one_line};
 use crate::process::readers;
-use crate::process::signals::{self, Wish};
-use crate::run::output::reporter::Place;
-use crate::terminal::stderr_writer::Voice;
+use crate::process::signals::{self, SignalRequest};
+use crate::run::output::reporter::OutputKind;
+use crate::terminal::stderr_writer::StderrWriter;
 use crate::terminal::stdio::Descriptor;
 use crate::trusted_places::{self, TrustedPlace};
 
@@ -27,7 +27,7 @@ use crate::trusted_places::{self, TrustedPlace};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs the command to its end. The process should exit with the returned code whatever threads are left.
-pub fn exec(args: &ExecArgs, voice: &Voice) -> Exit {
+pub fn exec(args: &ExecArgs, voice: &StderrWriter) -> Exit {
     let mut voice = voice.clone();
     let mut ended = None;
     let exit = exec_or_fail(args, &mut ended, &mut voice).unwrap_or_else(|failure| {
@@ -48,7 +48,7 @@ pub fn exec(args: &ExecArgs, voice: &Voice) -> Exit {
 fn exec_or_fail(
     args: &ExecArgs,
     ended: &mut Option<mpsc::Sender<()>>,
-    voice: &mut Voice,
+    voice: &mut StderrWriter,
 ) -> Result<Exit, Failure> {
     let (path, arguments) = args.command.split_first().expect("clap wants a guest");
     let arguments = arguments
@@ -60,7 +60,7 @@ fn exec_or_fail(
         })
         .collect::<anyhow::Result<Vec<_>>>()
         .or_usage()?;
-    let running = Running::default();
+    let running = RunningCommand::default();
     *ended = Some(listen(&running).or_internal()?);
     let guest = load(args, Path::new(path))?;
     let mut child = Command::new(&guest)
@@ -104,21 +104,21 @@ fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
 }
 
 /// Ends the command on a signal. All is over, its last words too, when what this returns is dropped.
-fn listen(running: &Running) -> anyhow::Result<mpsc::Sender<()>> {
+fn listen(running: &RunningCommand) -> anyhow::Result<mpsc::Sender<()>> {
     let (ended, waits) = mpsc::channel::<()>();
     let mut waits = Some(waits);
     let running = running.clone();
     signals::listen(move |wish| {
         let signal = match wish {
-            Wish::End(signal) => signal,
+            SignalRequest::End(signal) => signal,
             // One command has no status worth the telling.
-            Wish::Status => return,
-            Wish::Stop => return running.with(Killer::pause),
-            Wish::Continue(_) => return running.with(Killer::resume),
+            SignalRequest::Status => return,
+            SignalRequest::Stop => return running.with(Killer::pause),
+            SignalRequest::Continue(_) => return running.with(Killer::resume),
         };
         let leave = move || process::exit(Exit::Interrupted(signal).code());
         // Before there is a command, there is nothing but a compiler, which ends with this process.
-        match waits.take().filter(|_| running.end(Cause::Signal(signal))) {
+        match waits.take().filter(|_| running.end(KillCause::Signal(signal))) {
             Some(waits) => drop(thread::spawn(move || {
                 if waits.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
                     leave();
@@ -132,34 +132,34 @@ fn listen(running: &Running) -> anyhow::Result<mpsc::Sender<()>> {
 }
 
 /// Ends the command when nobody reads stdout any more, also while it writes nothing.
-fn watch(running: &Running) -> anyhow::Result<()> {
+fn watch(running: &RunningCommand) -> anyhow::Result<()> {
     let running = running.clone();
-    let stdout = vec![(Descriptor::stdout()?, Place::Prints)];
+    let stdout = vec![(Descriptor::stdout()?, OutputKind::Prints)];
     let unread = move |_| {
-        running.end(Cause::Unread);
+        running.end(KillCause::Unread);
     };
     readers::watch(stdout, unread).context("cannot watch the reader of stdout")
 }
 
 /// What the end of the command means. Says what a command can't say itself.
-fn exit_of(status: ExitStatus, cause: Option<Cause>, voice: &mut Voice) -> Result<Exit, Failure> {
+fn exit_of(status: ExitStatus, cause: Option<KillCause>, voice: &mut StderrWriter) -> Result<Exit, Failure> {
     match (status, cause) {
         (ExitStatus::Exited(code), _) => Ok(Exit::Command(code)),
-        (ExitStatus::Unwritten(_), Some(Cause::Signal(signal))) => Ok(Exit::Interrupted(signal)),
+        (ExitStatus::Unwritten(_), Some(KillCause::Signal(signal))) => Ok(Exit::Interrupted(signal)),
         (ExitStatus::Unwritten(error), _) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Unread),
         (ExitStatus::Unwritten(error), _) => {
             let error = anyhow!("{error}").context("cannot write what the command prints");
             Err(Failure::internal(error))
         }
         (ExitStatus::Failed(error), Some(cause)) if error.kind == Kind::Cancelled => Ok(match cause {
-            Cause::Signal(signal) => Exit::Interrupted(signal),
-            Cause::Unread => Exit::Unread,
+            KillCause::Signal(signal) => Exit::Interrupted(signal),
+            KillCause::Unread => Exit::Unread,
         }),
         (ExitStatus::Failed(error), _) => Ok(failed(&error, voice)),
     }
 }
 
-fn failed(error: &TaskError, voice: &mut Voice) -> Exit {
+fn failed(error: &TaskError, voice: &mut StderrWriter) -> Exit {
     let exit = match error.kind {
         Kind::Timeout => Exit::TimedOut,
         Kind::Trap | Kind::Memory | Kind::Fuel | Kind::Error => Exit::Trapped,
@@ -176,17 +176,17 @@ fn failed(error: &TaskError, voice: &mut Voice) -> Exit {
 
 /// Why the command was ended before its own end.
 #[derive(Clone, Copy, Debug)]
-enum Cause {
-    Signal(Signal),
+enum KillCause {
+    Signal(EndSignal),
     /// Nobody reads its stdout any more.
     Unread,
 }
 
 /// The command, as those see it who end it.
 #[derive(Clone, Debug, Default)]
-struct Running(Arc<Mutex<(Option<Killer>, Option<Cause>)>>);
+struct RunningCommand(Arc<Mutex<(Option<Killer>, Option<KillCause>)>>);
 
-impl Running {
+impl RunningCommand {
     /// There is a command now.
     fn begins(&self, killer: Killer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(killer);
@@ -199,7 +199,7 @@ impl Running {
     }
 
     /// Ends the command, the first time for this cause. False when there is none yet.
-    fn end(&self, cause: Cause) -> bool {
+    fn end(&self, cause: KillCause) -> bool {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(killer), first) = &mut *running else {
             return false;
@@ -210,7 +210,7 @@ impl Running {
     }
 
     /// The first cause, if there was one.
-    fn cause(&self) -> Option<Cause> {
+    fn cause(&self) -> Option<KillCause> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 }

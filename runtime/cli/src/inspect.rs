@@ -24,7 +24,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     };
     let info = mpwasm::inspect(&module, &settings).map_err(Failure::of_guest)?;
     let text = if args.json {
-        let json = serde_json::to_string(&View::of(&info)).or_internal()?;
+        let json = serde_json::to_string(&InspectJson::of(&info)).or_internal()?;
         match io::stdout().is_terminal() {
             true => escape_json(&json).into_owned() + "\n",
             false => json + "\n",
@@ -42,13 +42,13 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
 
 /// The JSON form.
 #[derive(Serialize)]
-struct View<'a> {
+struct InspectJson<'a> {
     accepted: bool,
     #[serde(flatten)]
     info: &'a GuestInfo,
 }
 
-impl<'a> View<'a> {
+impl<'a> InspectJson<'a> {
     fn of(info: &'a GuestInfo) -> Self {
         let accepted = info.refusals.is_empty();
         Self { accepted, info }
@@ -213,7 +213,7 @@ imports   mpwasm_v1: input_len, input_read
 
     #[test]
     fn the_json_form_says_whether_the_guest_is_accepted() {
-        let json = serde_json::to_value(View::of(&demo())).unwrap();
+        let json = serde_json::to_value(InspectJson::of(&demo())).unwrap();
         assert_eq!(json["accepted"], true);
         assert_eq!(json["models"][1]["name"], "Sum");
         assert_eq!(json["memory"]["initial"], 1 << 20);

@@ -32,7 +32,7 @@ use command_line::{Cli, Command};
 use mpwasm::escape::{Untrusted, escape_bytes};
 use process::exit::{self, Exit, Failure, OrExit, one_line};
 use process::inherited;
-use terminal::stderr_writer::Voice;
+use terminal::stderr_writer::StderrWriter;
 use terminal::stdio::{self, Descriptor};
 
 /// The whole command line. Threads that still run when it ends are left behind.
@@ -69,8 +69,8 @@ fn show_usage_error(error: &clap::Error) {
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let voice = match cli.command {
         // Without a thread to be had, it speaks all the same.
-        Command::Exec(_) => Voice::apart().unwrap_or_default(),
-        _ => Voice::default(),
+        Command::Exec(_) => StderrWriter::apart().unwrap_or_default(),
+        _ => StderrWriter::default(),
     };
     let guests = terminal::logging::begin(cli.verbose, cli.log_format, voice.clone());
     match cli.command {

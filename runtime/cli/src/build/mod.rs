@@ -226,22 +226,22 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// What matters of a line that cargo writes to stdout.
 #[derive(Deserialize)]
-struct Message {
+struct CargoMessage {
     reason: String,
     #[serde(default)]
     manifest_path: PathBuf,
     #[serde(default)]
-    target: Target,
+    target: CargoTarget,
     #[serde(default)]
     filenames: Vec<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
-struct Target {
+struct CargoTarget {
     kind: Vec<String>,
 }
 
-impl Message {
+impl CargoMessage {
     /// The modules that a guest could be. Examples and the like are not built, so are not asked for.
     fn modules(self) -> impl Iterator<Item = PathBuf> {
         let is_guest = self.reason == "compiler-artifact"
@@ -262,7 +262,7 @@ fn the_module(dir: &Path, messages: &[u8]) -> Result<PathBuf> {
     // Not a set: a library and a program of one name overwrite each other's module, and count as two.
     let mut modules = Vec::new();
     let mut elsewhere = BTreeSet::new();
-    for message in lines(messages).filter_map(|line| serde_json::from_slice::<Message>(line).ok()) {
+    for message in lines(messages).filter_map(|line| serde_json::from_slice::<CargoMessage>(line).ok()) {
         let package = message.manifest_path.clone();
         // cargo writes the path that it went by, which may contain symbolic links.
         let is_ours = package == manifest || fs::canonicalize(&package).is_ok_and(|path| path == manifest);

@@ -69,15 +69,15 @@ fn known(krate: &Path) -> Vec<TrustedPlace> {
 
 /// What matters of the answer to `cargo metadata`.
 #[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
+struct CargoMetadata {
+    packages: Vec<CargoPackage>,
     workspace_root: PathBuf,
     target_directory: PathBuf,
     build_directory: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct CargoPackage {
     manifest_path: PathBuf,
     /// Where it comes from, if not from this machine.
     source: Option<String>,
@@ -93,7 +93,7 @@ fn told_by_cargo(krate: &Path) -> Result<Vec<TrustedPlace>> {
     if !output.status.success() {
         bail!("cargo does not say what the build of {shown} reads; its messages are above");
     }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout)
+    let metadata: CargoMetadata = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("cargo does not say what the build of {shown} reads"))?;
     let local = metadata
         .packages

@@ -3,7 +3,7 @@
 use mpwasm::{Access, DirGrant, Grants, Jail, User};
 
 use super::*;
-use crate::run::output::results::Earlier;
+use crate::run::output::results::EarlierResults;
 
 fn run(args: &[&str]) -> Result<RunArgs, ErrorKind> {
     let line = ["mpwasm", "run"].iter().chain(args).map(Into::into);
@@ -249,10 +249,10 @@ fn a_run_goes_on_only_with_a_log() {
         );
     }
     let how = |args: &[&str]| run(args).unwrap().showing.earlier();
-    assert_eq!(how(&["g", "--results", "f"]), Earlier::Refuse);
-    assert_eq!(how(&["g", "--results", "f", "--resume"]), Earlier::Resume);
+    assert_eq!(how(&["g", "--results", "f"]), EarlierResults::Refuse);
+    assert_eq!(how(&["g", "--results", "f", "--resume"]), EarlierResults::Resume);
     let both = ["g", "--results", "f", "--resume", "--retry-failed"];
-    assert_eq!(how(&both), Earlier::RetryFailed);
+    assert_eq!(how(&both), EarlierResults::RetryFailed);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn only_results_that_are_kept_are_overwritten() {
     );
     for option in ["--results", "--results-dir"] {
         let showing = run(&["g", option, "f", "--overwrite"]).unwrap().showing;
-        assert_eq!(showing.earlier(), Earlier::Overwrite);
+        assert_eq!(showing.earlier(), EarlierResults::Overwrite);
     }
     for how in ["--resume", "--retry-failed"] {
         let both = ["g", "--results", "f", "--results-dir", "d", "--overwrite", how];

@@ -11,7 +11,7 @@ use crate::options::units::size;
 
 /// What an instance may use, and what its compilation may.
 #[derive(Debug, Args)]
-pub struct Instances {
+pub struct InstanceOptions {
     /// Cap of the linear memory of a task or command; growing past it fails in the guest.
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
     pub memory: u64,
@@ -56,7 +56,7 @@ pub struct Instances {
     pub no_cache: bool,
 }
 
-impl Instances {
+impl InstanceOptions {
     /// These settings with what an instance may use.
     pub fn settings(&self, settings: Settings) -> Settings {
         Settings {

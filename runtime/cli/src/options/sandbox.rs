@@ -8,24 +8,24 @@ use nix::unistd;
 
 /// What stands around guests beside WebAssembly.
 #[derive(Debug, Args)]
-pub struct Walls {
+pub struct SandboxOptions {
     /// The jail around each process: seccomp, Landlock and what else the machine has (see `mpwasm doctor`).
-    #[arg(long, value_enum, default_value_t = Mode::BestEffort)]
-    pub jail: Mode,
+    #[arg(long, value_enum, default_value_t = JailMode::BestEffort)]
+    pub jail: JailMode,
 
     /// Run the pool's processes as this user instead of root: a name, or UID:GID.
     #[arg(long, value_name = "USER")]
     pub user: Option<UserArg>,
 }
 
-impl Walls {
+impl SandboxOptions {
     /// These settings with the walls.
     pub fn settings(&self, settings: Settings) -> Settings {
         Settings {
             jail: match self.jail {
-                Mode::Strict => Jail::Strict,
-                Mode::BestEffort => Jail::BestEffort,
-                Mode::Off => Jail::Off,
+                JailMode::Strict => Jail::Strict,
+                JailMode::BestEffort => Jail::BestEffort,
+                JailMode::Off => Jail::Off,
             },
             user: self.user.map(|user| user.0),
             ..settings
@@ -35,7 +35,7 @@ impl Walls {
 
 /// How much of the jail must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
+pub enum JailMode {
     /// Refuse to start where a mandatory layer is missing.
     Strict,
     /// Warn once, by name, of what is missing.

@@ -18,7 +18,7 @@ pub enum Exit {
     /// 3: mpwasm itself failed.
     Failed,
     /// 129, 130 or 143: a signal ended the run.
-    Interrupted(Signal),
+    Interrupted(EndSignal),
     /// Of `exec`: the command's own exit code.
     Command(i32),
     /// 124, of `exec`: the command ran out of time.
@@ -42,9 +42,9 @@ impl Exit {
             Self::TasksFailed | Self::Unwell => 1,
             Self::Usage => 2,
             Self::Failed => 3,
-            Self::Interrupted(Signal::Hangup) => 129,
-            Self::Interrupted(Signal::Interrupt) => 130,
-            Self::Interrupted(Signal::Terminate) => 143,
+            Self::Interrupted(EndSignal::Hangup) => 129,
+            Self::Interrupted(EndSignal::Interrupt) => 130,
+            Self::Interrupted(EndSignal::Terminate) => 143,
             Self::Command(code @ 0..=255) => code,
             // A process has no such code. Its lowest bits may be those of success.
             Self::Command(_) => 255,
@@ -59,7 +59,7 @@ impl Exit {
 
 /// A signal that asks mpwasm to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub enum EndSignal {
     /// SIGHUP.
     Hangup,
     /// SIGINT.
@@ -68,7 +68,7 @@ pub enum Signal {
     Terminate,
 }
 
-impl fmt::Display for Signal {
+impl fmt::Display for EndSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hangup => "SIGHUP",
@@ -180,9 +180,9 @@ mod tests {
             (Exit::Unwell, 1),
             (Exit::Usage, 2),
             (Exit::Failed, 3),
-            (Exit::Interrupted(Signal::Hangup), 129),
-            (Exit::Interrupted(Signal::Interrupt), 130),
-            (Exit::Interrupted(Signal::Terminate), 143),
+            (Exit::Interrupted(EndSignal::Hangup), 129),
+            (Exit::Interrupted(EndSignal::Interrupt), 130),
+            (Exit::Interrupted(EndSignal::Terminate), 143),
             (Exit::Command(0), 0),
             (Exit::Command(255), 255),
             (Exit::Command(256), 255),

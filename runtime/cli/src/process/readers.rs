@@ -10,14 +10,14 @@ use std::thread;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::run::output::reporter::Place;
+use crate::run::output::reporter::OutputKind;
 use crate::terminal::stdio::Descriptor;
 
 /// Watches what leads into pipes and sockets, for the rest of the process's life. `on_left` is called once for each that
 /// has lost its last reader, on a thread of its own, so it may block.
 pub fn watch(
-    outputs: Vec<(Descriptor, Place)>,
-    on_left: impl FnMut(Place) + Send + 'static,
+    outputs: Vec<(Descriptor, OutputKind)>,
+    on_left: impl FnMut(OutputKind) + Send + 'static,
 ) -> io::Result<()> {
     let pipes: Vec<_> = outputs
         .into_iter()
@@ -31,7 +31,7 @@ pub fn watch(
     Ok(())
 }
 
-fn wait_for_all(mut pipes: Vec<(Descriptor, Place)>, mut on_left: impl FnMut(Place)) {
+fn wait_for_all(mut pipes: Vec<(Descriptor, OutputKind)>, mut on_left: impl FnMut(OutputKind)) {
     while !pipes.is_empty() {
         // Whether it can be written is not asked for: an error is told unasked, and that is what a pipe without a
         // reader has; a socket whose other end is closed hangs up. One that was only shut in one direction may well be
@@ -81,16 +81,16 @@ mod tests {
         let (two, to_two) = pipe();
         let (sender, left) = mpsc::channel();
         watch(
-            vec![(to_one, Place::Prints), (to_two, Place::Records)],
+            vec![(to_one, OutputKind::Prints), (to_two, OutputKind::Records)],
             move |place| {
                 sender.send(place).unwrap();
             },
         )
         .unwrap();
         drop(two);
-        assert_eq!(left.recv().unwrap(), Place::Records);
+        assert_eq!(left.recv().unwrap(), OutputKind::Records);
         drop(one);
-        assert_eq!(left.recv().unwrap(), Place::Prints);
+        assert_eq!(left.recv().unwrap(), OutputKind::Prints);
         assert!(left.recv().is_err(), "the watch has ended");
     }
 
@@ -102,23 +102,26 @@ mod tests {
         let socket = |socket: UnixStream| File::from(OwnedFd::from(socket)).into();
         one.shutdown(Shutdown::Write).unwrap();
         watch(
-            vec![(socket(to_one), Place::Prints), (socket(to_two), Place::Records)],
+            vec![
+                (socket(to_one), OutputKind::Prints),
+                (socket(to_two), OutputKind::Records),
+            ],
             move |place| {
                 sender.send(place).unwrap();
             },
         )
         .unwrap();
         drop(two);
-        assert_eq!(left.recv().unwrap(), Place::Records);
+        assert_eq!(left.recv().unwrap(), OutputKind::Records);
         drop(one);
-        assert_eq!(left.recv().unwrap(), Place::Prints);
+        assert_eq!(left.recv().unwrap(), OutputKind::Prints);
     }
 
     #[test]
     fn what_is_no_pipe_is_not_watched() {
-        let (sender, left) = mpsc::channel::<Place>();
+        let (sender, left) = mpsc::channel::<OutputKind>();
         let file = tempfile::tempfile().unwrap();
-        watch(vec![(file.into(), Place::Records)], move |place| {
+        watch(vec![(file.into(), OutputKind::Records)], move |place| {
             sender.send(place).unwrap();
         })
         .unwrap();

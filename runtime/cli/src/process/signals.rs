@@ -9,14 +9,14 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal as Number,
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use crate::process::exit::Signal;
+use crate::process::exit::EndSignal;
 use crate::process::inherited::is_ignored;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum SignalRequest {
     /// The end of the run.
-    End(Signal),
+    End(EndSignal),
     /// To be told what it is doing.
     Status,
     /// To stop: this process stops when the call returns.
@@ -31,7 +31,7 @@ const STOPS: [Number; 3] = [Number::SIGTSTP, Number::SIGTTIN, Number::SIGTTOU];
 /// Takes the signals over for the rest of the process's life. `on_signal` is called once for each, on a thread of its
 /// own, so it may block, but it must not write to a terminal. SIGHUP and the signals that stop stay ignored where they
 /// were when this process started, as `nohup` leaves them.
-pub fn listen(mut on_signal: impl FnMut(Wish) + Send + 'static) -> io::Result<()> {
+pub fn listen(mut on_signal: impl FnMut(SignalRequest) + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
     if !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP)?;
@@ -49,18 +49,18 @@ pub fn listen(mut on_signal: impl FnMut(Wish) + Send + 'static) -> io::Result<()
             let mut due: VecDeque<i32> = signals.wait().collect();
             while let Some(number) = due.pop_front() {
                 let wish = match number {
-                    SIGHUP => Wish::End(Signal::Hangup),
-                    SIGINT => Wish::End(Signal::Interrupt),
-                    SIGUSR1 => Wish::Status,
+                    SIGHUP => SignalRequest::End(EndSignal::Hangup),
+                    SIGINT => SignalRequest::End(EndSignal::Interrupt),
+                    SIGUSR1 => SignalRequest::Status,
                     _ => match stop_of(number) {
                         Some(stop) => {
-                            on_signal(Wish::Stop);
+                            on_signal(SignalRequest::Stop);
                             let stopped = stop_by(stop, &stops, || due.extend(signals.pending()));
                             // A second Ctrl-Z, or a read that was tried again, before this process had stopped.
                             due.retain(|&number| stop_of(number).is_none());
-                            Wish::Continue(stopped)
+                            SignalRequest::Continue(stopped)
                         }
-                        None => Wish::End(Signal::Terminate),
+                        None => SignalRequest::End(EndSignal::Terminate),
                     },
                 };
                 on_signal(wish);

@@ -9,14 +9,14 @@ use anyhow::{anyhow, bail};
 use mpwasm::escape::Untrusted;
 use mpwasm::{Guest, Pool, Rejected, Task, TaskLine};
 
-use crate::command_line::Building;
+use crate::command_line::BuildOptions;
 use crate::process::exit::{Failure, OrExit};
 use crate::run::input::feed::has_ended;
 use crate::run::output::job_log::guest_number;
 
 /// A guest as the command line names it.
 #[derive(Debug)]
-pub struct Named {
+pub struct GuestArg {
     /// By which names a task line may mean it: as it was given, its file's name, that without the ending.
     names: Vec<String>,
     /// Its module.
@@ -25,9 +25,9 @@ pub struct Named {
     model: Option<String>,
 }
 
-impl Named {
+impl GuestArg {
     /// Splits `GUEST[#MODEL]`, and builds a crate.
-    pub fn find(given: &OsString, building: &Building) -> Result<Self, Failure> {
+    pub fn find(given: &OsString, building: &BuildOptions) -> Result<Self, Failure> {
         let (path, model) = split_model(given).or_usage()?;
         let module = building.module(&path)?;
         let text = |name: &OsStr| name.to_string_lossy().into_owned();
@@ -68,7 +68,7 @@ fn split_model(guest: &OsStr) -> anyhow::Result<(PathBuf, Option<String>)> {
 
 /// A guest that the pool has loaded.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedGuest {
     names: Vec<String>,
     /// The guest.
     pub guest: Guest,
@@ -78,14 +78,14 @@ pub struct Loaded {
 
 /// All guests of a run, at least one.
 #[derive(Debug)]
-pub struct Guests(Vec<Loaded>);
+pub struct LoadedGuests(Vec<LoadedGuest>);
 
-impl Guests {
+impl LoadedGuests {
     /// Loads them all, so that a bad one is refused before anything runs. `None` when the pool has ended meanwhile.
     /// All failures are a guest's or mpwasm's own.
-    pub fn load(named: Vec<Named>, pool: &Pool) -> Result<Option<Self>, Failure> {
+    pub fn load(named: Vec<GuestArg>, pool: &Pool) -> Result<Option<Self>, Failure> {
         let mut all = Vec::new();
-        for Named { names, module, model } in named {
+        for GuestArg { names, module, model } in named {
             let guest = match pool.load(&module) {
                 Ok(guest) => guest,
                 Err(error) if has_ended(&error) => return Ok(None),
@@ -96,13 +96,13 @@ impl Guests {
                     .model(name)
                     .map_err(|why| Failure::usage(anyhow!("{}: {why}", names[0])))?;
             }
-            all.push(Loaded { names, guest, model });
+            all.push(LoadedGuest { names, guest, model });
         }
         Ok(Some(Self(all)))
     }
 
     /// All of them.
-    pub fn all(&self) -> &[Loaded] {
+    pub fn all(&self) -> &[LoadedGuest] {
         &self.0
     }
 
@@ -117,7 +117,7 @@ impl Guests {
     }
 
     /// The only one; `None` when there are several.
-    pub fn only(&self) -> Option<&Loaded> {
+    pub fn only(&self) -> Option<&LoadedGuest> {
         match &self.0[..] {
             [only] => Some(only),
             _ => None,
@@ -127,7 +127,7 @@ impl Guests {
     /// By which name a task line can mean a guest with this hash, whatever others are called; `None` when there are not
     /// several.
     pub fn line_names(&self) -> Option<HashMap<[u8; 32], String>> {
-        let name = |one: &Loaded| (*one.guest.hash(), one.names[0].clone());
+        let name = |one: &LoadedGuest| (*one.guest.hash(), one.names[0].clone());
         match self.only() {
             Some(_) => None,
             None => Some(self.0.iter().map(name).collect()),
@@ -135,8 +135,8 @@ impl Guests {
     }
 
     /// The one that a task line means.
-    fn meant(&self, name: Option<&str>) -> Result<&Loaded, String> {
-        let list = |found: &[&Loaded]| {
+    fn meant(&self, name: Option<&str>) -> Result<&LoadedGuest, String> {
+        let list = |found: &[&LoadedGuest]| {
             let names: Vec<_> = found.iter().map(|one| format!("`{}`", one.names[0])).collect();
             names.join(", ")
         };

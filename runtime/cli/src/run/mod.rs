@@ -26,27 +26,27 @@ use mpwasm::prints::{Prints, Target, Targets};
 use mpwasm::{Cache, DirGrant, LogLevel, Pool, Settings};
 
 use crate::build;
-use crate::command_line::{Building, RunArgs};
+use crate::command_line::{BuildOptions, RunArgs};
 use crate::process::exit::{Exit, Failure, OrExit};
 use crate::process::readers;
-use crate::process::signals::{self, Wish};
-use crate::run::end::halt::{Halt, When};
-use crate::run::end::{self as ending, Event, Fed, Limit};
-use crate::run::guests::{Guests, Named};
-use crate::run::input::feed::Feed;
-use crate::run::input::options::Origin;
-use crate::run::input::pusher::{DryRun, Fitting, Pusher};
+use crate::process::signals::{self, SignalRequest};
+use crate::run::end::halt::{Halt, HaltMode};
+use crate::run::end::{self as ending, FeedEnd, RunDeadline, RunEvent};
+use crate::run::guests::{GuestArg, LoadedGuests};
+use crate::run::input::feed::TaskFeed;
+use crate::run::input::options::TaskSource;
+use crate::run::input::pusher::{DryRunSink, PendingResume, TaskPusher};
 use crate::run::output::log_file::is_descriptor;
-use crate::run::output::options::{Showing, Summary};
-use crate::run::output::order::Order;
-use crate::run::output::reporter::{Halting, Place, RunReporter, SharedReporter, Wishes};
-use crate::run::output::results::{Earlier, Results};
+use crate::run::output::options::{OutputOptions, SummaryFormat};
+use crate::run::output::order::OutputOrder;
+use crate::run::output::reporter::{HaltHook, OutputKind, ReporterOptions, RunReporter, SharedReporter};
+use crate::run::output::results::{EarlierResults, ResultsTarget};
 use crate::run::output::results_dir::ResultsDir;
-use crate::run::output::tags::Tags;
-use crate::run::output::task_metadata::Roll;
-use crate::run::resume::{Resume, Skipped};
-use crate::terminal::progress::{self, Counter};
-use crate::terminal::stdio::{self, Descriptor, Lenient};
+use crate::run::output::tags::LineTagger;
+use crate::run::output::task_metadata::TaskMetadata;
+use crate::run::resume::{ResumeCheck, SkippedTasks};
+use crate::terminal::progress::{self, ProgressCounter};
+use crate::terminal::stdio::{self, BestEffort, Descriptor};
 use crate::trusted_places::{self, TrustedPlace};
 
 /// Runs it all, and says on stderr what there is to say but for a failure that it returns: then nothing ran.
@@ -81,13 +81,13 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     check_grants(&instances.dir, &guests, &building, &showing, cache.as_ref())?;
     let named = guests
         .iter()
-        .map(|given| Named::find(given, &building))
+        .map(|given| GuestArg::find(given, &building))
         .collect::<Result<Vec<_>, _>>()?;
     let earlier = showing.earlier();
     let results = showing
         .results
         .as_deref()
-        .map(|path| Results::open(path, earlier, settings.longest_record()))
+        .map(|path| ResultsTarget::open(path, earlier, settings.longest_record()))
         .transpose()?;
     let origin = inputs.open(&settings, results.as_ref())?;
     let folder = showing.results_dir.as_deref().map(ResultsDir::open).transpose();
@@ -106,12 +106,16 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         .or_internal()?;
 
     let started = Instant::now();
-    let limit = total_timeout.map(|total| Limit::new(started, total));
-    let is_log = results.as_ref().is_some_and(Results::is_log);
-    let roll = (is_log || showing.tag).then(|| Arc::new(Roll::new(is_log, showing.tag)));
-    let order = showing.keep_order.then(|| Order::new(settings.size));
-    let counter = if bar { Counter::show() } else { Counter::default() };
-    let wishes = Wishes {
+    let limit = total_timeout.map(|total| RunDeadline::new(started, total));
+    let is_log = results.as_ref().is_some_and(ResultsTarget::is_log);
+    let roll = (is_log || showing.tag).then(|| Arc::new(TaskMetadata::new(is_log, showing.tag)));
+    let order = showing.keep_order.then(|| OutputOrder::new(settings.size));
+    let counter = if bar {
+        ProgressCounter::show()
+    } else {
+        ProgressCounter::default()
+    };
+    let wishes = ReporterOptions {
         folder,
         counter: counter.clone(),
         ..wishes(
@@ -143,7 +147,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     running.get_or_init(|| Arc::downgrade(&pool));
 
     let waiter = Arc::clone(&pool);
-    spawn("waiter", &events, move || Event::Ended(waiter.join())).or_internal()?;
+    spawn("waiter", &events, move || RunEvent::PoolEnded(waiter.join())).or_internal()?;
     let feeder = Feeder {
         pool: Arc::clone(&pool),
         named,
@@ -156,7 +160,10 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         counter,
     };
     let dry_run = showing.dry_run;
-    spawn("feeder", &events, move || Event::Fed(feeder.feed(dry_run))).or_internal()?;
+    spawn("feeder", &events, move || {
+        RunEvent::FeedEnded(feeder.feed(dry_run))
+    })
+    .or_internal()?;
 
     let end = ending::wait(&pool, &inbox, limit);
     let wall = started.elapsed();
@@ -164,7 +171,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
 
     let mut reporter = reporter.lock();
     reporter.finish();
-    if !end.fed_all && end.feeder.is_none() {
+    if !end.all_pushed && end.feeder.is_none() {
         reporter.cut_short();
     }
     let broken = reporter.broken();
@@ -181,13 +188,13 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
     }
     match showing.summary {
         _ if dry_run => {}
-        Summary::Text => {
+        SummaryFormat::Text => {
             for line in reporter.tally().final_values(&values) {
                 stdio::say(&line);
             }
             stdio::say(&reporter.tally().summary(wall));
         }
-        Summary::Json => stdio::say_json(&reporter.tally().json(wall, &values)),
+        SummaryFormat::Json => stdio::say_json(&reporter.tally().json(wall, &values)),
     }
     Ok(exit)
 }
@@ -196,8 +203,8 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
 fn check_grants(
     dirs: &[DirGrant],
     guests: &[OsString],
-    building: &Building,
-    showing: &Showing,
+    building: &BuildOptions,
+    showing: &OutputOptions,
     cache: Option<&Cache>,
 ) -> Result<(), Failure> {
     let records = showing.results.as_deref().filter(|path| is_path(path));
@@ -223,20 +230,20 @@ fn is_path(results: &Path) -> bool {
 /// Handles a signal. An event that cannot be sent is dropped: the run is over, and nothing is left to end.
 fn on_signal(
     running: &Arc<OnceLock<Weak<Pool>>>,
-    events: &Sender<Event>,
-) -> impl FnMut(Wish) + Send + 'static {
+    events: &Sender<RunEvent>,
+) -> impl FnMut(SignalRequest) + Send + 'static {
     let (running, events) = (Arc::clone(running), events.clone());
     let pool = move || running.get().and_then(Weak::upgrade);
     move |wish| match wish {
-        Wish::End(signal) => drop(events.send(Event::Signal(signal))),
-        Wish::Status => drop(events.send(Event::Asked)),
-        Wish::Stop => {
-            drop(events.send(Event::Stopping));
+        SignalRequest::End(signal) => drop(events.send(RunEvent::Signal(signal))),
+        SignalRequest::Status => drop(events.send(RunEvent::StatusRequested)),
+        SignalRequest::Stop => {
+            drop(events.send(RunEvent::Stopping));
             pool().iter().for_each(|pool| pool.pause());
         }
-        Wish::Continue(stopped) => {
+        SignalRequest::Continue(stopped) => {
             pool().iter().for_each(|pool| pool.resume());
-            drop(events.send(Event::Continued(stopped)));
+            drop(events.send(RunEvent::Continued(stopped)));
         }
     }
 }
@@ -244,33 +251,33 @@ fn on_signal(
 /// What the thread needs that brings tasks to the pool.
 struct Feeder {
     pool: Arc<Pool>,
-    named: Vec<Named>,
-    origin: Origin,
-    results: Option<Results>,
-    roll: Option<Arc<Roll>>,
-    order: Option<Order>,
-    earlier: Earlier,
+    named: Vec<GuestArg>,
+    origin: TaskSource,
+    results: Option<ResultsTarget>,
+    roll: Option<Arc<TaskMetadata>>,
+    order: Option<OutputOrder>,
+    earlier: EarlierResults,
     reporter: SharedReporter,
-    counter: Counter,
+    counter: ProgressCounter,
 }
 
 impl Feeder {
     /// Loads the guests and pushes the tasks, or only shows them.
-    fn feed(mut self, dry_run: bool) -> Result<Fed, Failure> {
-        let Some(guests) = Guests::load(self.named, &self.pool)? else {
-            return Ok(Fed::CutShort);
+    fn feed(mut self, dry_run: bool) -> Result<FeedEnd, Failure> {
+        let Some(guests) = LoadedGuests::load(self.named, &self.pool)? else {
+            return Ok(FeedEnd::CutShort);
         };
-        let feed = Feed::prepare(&guests, self.origin)?;
+        let feed = TaskFeed::prepare(&guests, self.origin)?;
         feed.announce(&self.counter);
         let resume = match &mut self.results {
-            Some(Results::Log(log)) => Some(Resume::new(log, &guests.numbers()).or_usage()?),
+            Some(ResultsTarget::Log(log)) => Some(ResumeCheck::new(log, &guests.numbers()).or_usage()?),
             _ => None,
         };
         if dry_run {
             let out = Descriptor::stdout().or_internal()?;
-            let shown = DryRun::new(out, guests.line_names());
-            let fitting = resume.map(|resume| Fitting::new(resume, |_| Ok(())));
-            return feed.push_to(&self.pool, &mut Pusher::new(&shown, guests.first(), fitting));
+            let shown = DryRunSink::new(out, guests.line_names());
+            let fitting = resume.map(|resume| PendingResume::new(resume, |_| Ok(())));
+            return feed.push_to(&self.pool, &mut TaskPusher::new(&shown, guests.first(), fitting));
         }
         let (results, earlier, reporter) = (self.results, self.earlier, self.reporter);
         let begin = |skipped| {
@@ -280,15 +287,15 @@ impl Feeder {
                     .context("cannot use the folder of --results-dir")
                     .or_usage()?;
             }
-            let records = results.map(Results::begin).transpose()?;
+            let records = results.map(ResultsTarget::begin).transpose()?;
             reporter.lock().begin(records, skipped);
             Ok(())
         };
         let fitting = match resume {
-            Some(resume) => Some(Fitting::new(resume, begin)),
-            None => begin(Skipped::default()).map(|()| None)?,
+            Some(resume) => Some(PendingResume::new(resume, begin)),
+            None => begin(SkippedTasks::default()).map(|()| None)?,
         };
-        let mut pusher = Pusher::new(&*self.pool, guests.first(), fitting).telling(self.roll, self.order);
+        let mut pusher = TaskPusher::new(&*self.pool, guests.first(), fitting).telling(self.roll, self.order);
         let fed = feed.push_to(&self.pool, &mut pusher)?;
         self.counter.total(pusher.pushed());
         Ok(fed)
@@ -297,84 +304,87 @@ impl Feeder {
 
 /// What the options ask of the reporter.
 fn wishes(
-    showing: &Showing,
-    roll: Option<&Arc<Roll>>,
-    order: Option<&Order>,
+    showing: &OutputOptions,
+    roll: Option<&Arc<TaskMetadata>>,
+    order: Option<&OutputOrder>,
     tell: impl FnOnce(Halt) + Send + 'static,
-) -> Wishes {
-    Wishes {
+) -> ReporterOptions {
+    ReporterOptions {
         order: order.cloned(),
         roll: roll.cloned(),
-        tags: roll.filter(|_| showing.tag).cloned().map(Tags::new),
-        halt: showing.halt.map(|halt| Halting {
+        tags: roll.filter(|_| showing.tag).cloned().map(LineTagger::new),
+        halt: showing.halt.map(|halt| HaltHook {
             halt,
             tell: Box::new(tell),
         }),
-        ..Wishes::default()
+        ..ReporterOptions::default()
     }
 }
 
 /// Ends this pool, once it is there, and reports that to main. The reporter calls it before it confirms the outcome that
 /// decided, so no further task begins.
-fn halting(pool: &Arc<OnceLock<Weak<Pool>>>, events: &Sender<Event>) -> impl FnOnce(Halt) + Send + 'static {
+fn halting(
+    pool: &Arc<OnceLock<Weak<Pool>>>,
+    events: &Sender<RunEvent>,
+) -> impl FnOnce(Halt) + Send + 'static {
     let (pool, events) = (Arc::clone(pool), events.clone());
     move |halt| {
         if let Some(pool) = pool.get().and_then(Weak::upgrade) {
             match halt.when {
-                When::Now => pool.terminate(),
-                When::Soon => pool.interrupt(),
+                HaltMode::Now => pool.terminate(),
+                HaltMode::Soon => pool.interrupt(),
             }
         }
-        drop(events.send(Event::Halted(halt))); // without a receiver the run is over already
+        drop(events.send(RunEvent::Halted(halt))); // without a receiver the run is over already
     }
 }
 
 /// Starts a thread that ends with an event, whatever happens in it.
 fn spawn(
     name: &str,
-    events: &Sender<Event>,
-    work: impl FnOnce() -> Event + Send + 'static,
+    events: &Sender<RunEvent>,
+    work: impl FnOnce() -> RunEvent + Send + 'static,
 ) -> io::Result<()> {
     let events = events.clone();
     thread::Builder::new().name(name.into()).spawn(move || {
-        let event = panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Event::Panicked);
+        let event = panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(RunEvent::Panicked);
         drop(events.send(event)); // without a receiver the run is over already
     })?;
     Ok(())
 }
 
 /// What a reader could be waiting for.
-fn outputs(results: Option<&Results>) -> io::Result<Vec<(Descriptor, Place)>> {
+fn outputs(results: Option<&ResultsTarget>) -> io::Result<Vec<(Descriptor, OutputKind)>> {
     let stdout = Descriptor::stdout()?;
-    if matches!(results, Some(Results::Stdout)) {
-        return Ok(vec![(stdout, Place::Records)]);
+    if matches!(results, Some(ResultsTarget::Stdout)) {
+        return Ok(vec![(stdout, OutputKind::Records)]);
     }
-    let mut outputs = vec![(stdout, Place::Prints)];
-    if let Some(file) = results.and_then(Results::file) {
-        outputs.push((file.try_clone()?.into(), Place::Records));
+    let mut outputs = vec![(stdout, OutputKind::Prints)];
+    if let Some(file) = results.and_then(ResultsTarget::file) {
+        outputs.push((file.try_clone()?.into(), OutputKind::Records));
     }
     Ok(outputs)
 }
 
 /// Decides what goes where: see DESIGN.md section 3.
 fn reporter(
-    results: Option<&Results>,
+    results: Option<&ResultsTarget>,
     least_log: LogLevel,
-    events: &Sender<Event>,
+    events: &Sender<RunEvent>,
 ) -> io::Result<RunReporter> {
     let (stdout, stderr) = (Descriptor::stdout()?, Descriptor::stderr()?);
     let (on_stdout, on_stderr) = (stdout.is_terminal(), stderr.is_terminal());
-    let prints = if matches!(results, Some(Results::Stdout)) {
-        Targets::One(Target::new(Box::new(Lenient(stderr.writer())), on_stderr))
+    let prints = if matches!(results, Some(ResultsTarget::Stdout)) {
+        Targets::One(Target::new(Box::new(BestEffort(stderr.writer())), on_stderr))
     } else if stdout.is_same_as(&stderr) {
         Targets::One(Target::new(stdout.writer(), on_stdout))
     } else {
         Targets::Apart {
             stdout: Target::new(stdout.writer(), on_stdout),
-            stderr: Target::new(Box::new(Lenient(stderr.writer())), on_stderr),
+            stderr: Target::new(Box::new(BestEffort(stderr.writer())), on_stderr),
         }
     };
     let events = events.clone();
-    let on_broken = move || drop(events.send(Event::Broken));
+    let on_broken = move || drop(events.send(RunEvent::OutputFailed));
     Ok(RunReporter::new(Prints::new(prints), least_log, on_broken))
 }

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use anyhow::{anyhow, bail};
 use mpwasm::settings::RESUME_BUFFER;
 
-use crate::run::output::job_log::{Entry, Identity, JobLog, Name, described};
+use crate::run::output::job_log::{JobLog, LogEntry, RecordKey, TaskIdentity, described};
 
 /// The tasks that were skipped, as having a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Skipped {
+pub struct SkippedTasks {
     /// How many.
     pub tasks: u64,
     /// How many of them had failed, or their callback.
@@ -22,7 +22,7 @@ pub struct Skipped {
 
 /// Something that comes from where tasks come from, in its place.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step<T> {
+pub enum ResumeStep<T> {
     /// So many tasks that have a record.
     Skip(u64),
     /// What has none.
@@ -31,19 +31,19 @@ pub enum Step<T> {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Resume<T> {
-    entries: HashMap<Name, Entry>,
+pub struct ResumeCheck<T> {
+    entries: HashMap<RecordKey, LogEntry>,
     /// Records of tasks that were not found yet. Those of what was no task need not be.
     missing: usize,
     /// How many tasks there were so far.
     position: u64,
-    skipped: Skipped,
-    held: Vec<Step<T>>,
+    skipped: SkippedTasks,
+    held: Vec<ResumeStep<T>>,
     /// Bytes of what is held.
     bytes: usize,
 }
 
-impl<T> Resume<T> {
+impl<T> ResumeCheck<T> {
     /// A run of these guests, which goes on with this log.
     ///
     /// # Errors
@@ -58,13 +58,13 @@ impl<T> Resume<T> {
         Ok(Self::of(std::mem::take(&mut log.entries)))
     }
 
-    fn of(entries: HashMap<Name, Entry>) -> Self {
+    fn of(entries: HashMap<RecordKey, LogEntry>) -> Self {
         let missing = entries.values().filter(|entry| entry.is_task).count();
         Self {
             entries,
             missing,
             position: 0,
-            skipped: Skipped::default(),
+            skipped: SkippedTasks::default(),
             held: Vec::new(),
             bytes: 0,
         }
@@ -77,12 +77,12 @@ impl<T> Resume<T> {
     pub fn take(
         &mut self,
         key: Option<&str>,
-        identity: Identity,
+        identity: TaskIdentity,
         task: T,
         bytes: usize,
     ) -> anyhow::Result<()> {
-        let name = Name::new(self.position, key);
-        let as_invalid = Name::invalid(self.position, key);
+        let name = RecordKey::new(self.position, key);
+        let as_invalid = RecordKey::invalid(self.position, key);
         self.position += 1;
         let entry = self.entries.remove(&as_invalid);
         let Some(entry) = entry.or_else(|| self.entries.remove(&name)) else {
@@ -98,7 +98,7 @@ impl<T> Resume<T> {
                     RESUME_BUFFER >> 20
                 );
             }
-            self.held.push(Step::Run(task));
+            self.held.push(ResumeStep::Run(task));
             return Ok(());
         };
         if entry.is_task {
@@ -106,7 +106,7 @@ impl<T> Resume<T> {
             if entry.task != identity.task {
                 let name = described(self.position - 1, key);
                 bail!(
-                    "the log is of other tasks: the record of {name} is of another guest, model, args or stdin. Name another \
+                    "the log is of other tasks: the record of {name} is of another guest, model, args or stdin. RecordKey another \
                      file with --results, or write it anew with --overwrite"
                 );
             }
@@ -115,10 +115,10 @@ impl<T> Resume<T> {
         self.skipped.tasks += 1;
         self.skipped.failed += u64::from(entry.failed);
         match self.held.last_mut() {
-            Some(Step::Skip(count)) => *count += 1,
+            Some(ResumeStep::Skip(count)) => *count += 1,
             _ => {
-                self.bytes += size_of::<Step<T>>();
-                self.held.push(Step::Skip(1));
+                self.bytes += size_of::<ResumeStep<T>>();
+                self.held.push(ResumeStep::Skip(1));
             }
         }
         Ok(())
@@ -130,12 +130,12 @@ impl<T> Resume<T> {
     }
 
     /// The tasks so far, in their order.
-    pub fn held(&mut self) -> Vec<Step<T>> {
+    pub fn held(&mut self) -> Vec<ResumeStep<T>> {
         std::mem::take(&mut self.held)
     }
 
     /// What is skipped.
-    pub fn skipped(&self) -> Skipped {
+    pub fn skipped(&self) -> SkippedTasks {
         self.skipped
     }
 
@@ -149,7 +149,7 @@ impl<T> Resume<T> {
             return Ok(());
         };
         Err(anyhow!(
-            "the log is of other tasks: it has {} records of tasks that this run has not, such as that in line {line}. Name another \
+            "the log is of other tasks: it has {} records of tasks that this run has not, such as that in line {line}. RecordKey another \
              file with --results, or write it anew with --overwrite",
             self.missing
         ))
@@ -160,15 +160,15 @@ impl<T> Resume<T> {
 mod tests {
     use super::*;
 
-    fn identity(task: u64) -> Identity {
-        Identity { guest: 1, task }
+    fn identity(task: u64) -> TaskIdentity {
+        TaskIdentity { guest: 1, task }
     }
 
-    fn log(records: &[(Name, Option<u64>, bool)]) -> Resume<u64> {
-        let entry = |(name, task, failed): &(Name, Option<u64>, bool)| {
+    fn log(records: &[(RecordKey, Option<u64>, bool)]) -> ResumeCheck<u64> {
+        let entry = |(name, task, failed): &(RecordKey, Option<u64>, bool)| {
             (
                 *name,
-                Entry {
+                LogEntry {
                     task: task.unwrap_or_default(),
                     line: 17,
                     is_task: task.is_some(),
@@ -176,45 +176,50 @@ mod tests {
                 },
             )
         };
-        Resume::of(records.iter().map(entry).collect())
+        ResumeCheck::of(records.iter().map(entry).collect())
     }
 
     #[test]
     fn tasks_without_a_record_wait_until_all_records_were_found() {
         let mut resume = log(&[
-            (Name::new(1, None), Some(11), false),
-            (Name::new(0, Some("k")), Some(13), true),
+            (RecordKey::new(1, None), Some(11), false),
+            (RecordKey::new(0, Some("k")), Some(13), true),
         ]);
         for (key, task) in [(None, 10), (None, 11), (None, 12), (Some("k"), 13)] {
             assert!(!resume.is_complete());
             resume.take(key, identity(task), task, 1).unwrap();
         }
         assert!(resume.is_complete());
-        let steps = [Step::Run(10), Step::Skip(1), Step::Run(12), Step::Skip(1)];
+        let steps = [
+            ResumeStep::Run(10),
+            ResumeStep::Skip(1),
+            ResumeStep::Run(12),
+            ResumeStep::Skip(1),
+        ];
         assert_eq!(resume.held(), steps);
-        assert_eq!(resume.skipped(), Skipped { tasks: 2, failed: 1 });
+        assert_eq!(resume.skipped(), SkippedTasks { tasks: 2, failed: 1 });
         resume.end().unwrap();
     }
 
     #[test]
     fn a_key_finds_its_record_wherever_the_task_stands() {
-        let mut resume = log(&[(Name::new(0, Some("k")), Some(1), false)]);
+        let mut resume = log(&[(RecordKey::new(0, Some("k")), Some(1), false)]);
         resume.take(None, identity(5), 5, 1).unwrap();
         resume.take(Some("k"), identity(1), 1, 1).unwrap();
-        assert_eq!(resume.held(), [Step::Run(5), Step::Skip(1)]);
+        assert_eq!(resume.held(), [ResumeStep::Run(5), ResumeStep::Skip(1)]);
     }
 
     #[test]
     fn a_log_of_other_tasks_is_refused() {
-        let mut resume = log(&[(Name::new(0, None), Some(1), false)]);
+        let mut resume = log(&[(RecordKey::new(0, None), Some(1), false)]);
         let other = resume.take(None, identity(2), 2, 1).unwrap_err().to_string();
         assert!(
             other.contains("other tasks") && other.contains("task 0"),
             "{other}"
         );
         let mut short = log(&[
-            (Name::new(0, None), Some(1), false),
-            (Name::new(7, None), Some(2), false),
+            (RecordKey::new(0, None), Some(1), false),
+            (RecordKey::new(7, None), Some(2), false),
         ]);
         short.take(None, identity(1), 1, 1).unwrap();
         let why = short.end().unwrap_err().to_string();
@@ -223,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_a_log_whose_records_do_not_come_is_refused() {
-        let mut resume = log(&[(Name::new(9, None), Some(9), false)]);
+        let mut resume = log(&[(RecordKey::new(9, None), Some(9), false)]);
         let half = RESUME_BUFFER / 2;
         resume.take(None, identity(0), 0, half).unwrap();
         resume.take(None, identity(1), 1, half).unwrap();
@@ -237,20 +242,20 @@ mod tests {
     #[test]
     fn what_was_no_task_is_skipped_whatever_it_is_now_and_need_not_be_there() {
         let mut resume = log(&[
-            (Name::invalid(0, None), None, true),
-            (Name::invalid(9, None), None, true),
+            (RecordKey::invalid(0, None), None, true),
+            (RecordKey::invalid(9, None), None, true),
         ]);
         assert!(resume.is_complete());
         resume.take(None, identity(1), 1, 1).unwrap();
-        assert_eq!(resume.held(), [Step::Skip(1)]);
+        assert_eq!(resume.held(), [ResumeStep::Skip(1)]);
         resume.end().unwrap();
     }
 
     #[test]
     fn the_second_task_with_a_key_does_not_stand_for_the_first() {
-        let mut resume = log(&[(Name::invalid(1, Some("k")), None, true)]);
+        let mut resume = log(&[(RecordKey::invalid(1, Some("k")), None, true)]);
         resume.take(Some("k"), identity(1), 1, 1).unwrap();
         resume.take(Some("k"), identity(2), 2, 1).unwrap();
-        assert_eq!(resume.held(), [Step::Run(1), Step::Skip(1)]);
+        assert_eq!(resume.held(), [ResumeStep::Run(1), ResumeStep::Skip(1)]);
     }
 }

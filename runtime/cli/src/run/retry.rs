@@ -5,7 +5,7 @@ use mpwasm::{Backoff, Kind, Retry};
 
 /// When a task that failed is tried again.
 #[derive(Debug, Args)]
-pub struct Retries {
+pub struct RetryOptions {
     /// Try a task again, up to so many times, when its worker process died (`crash`).
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub retries: u32,
@@ -25,7 +25,7 @@ pub struct Retries {
     pub crash_limit: u32,
 }
 
-impl Retries {
+impl RetryOptions {
     /// As the library has it.
     pub fn policy(&self) -> Retry {
         let retry = Retry::times(self.retries)
@@ -60,7 +60,7 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        retries: Retries,
+        retries: RetryOptions,
     }
 
     fn policy(line: &str) -> Result<Retry, String> {

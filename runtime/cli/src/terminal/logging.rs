@@ -18,7 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::run::output::records::escape_json;
-use crate::terminal::stderr_writer::Voice;
+use crate::terminal::stderr_writer::StderrWriter;
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,9 +31,9 @@ pub enum LogFormat {
 
 /// Lines for people: a warning of mpwasm's own and the announcement of a long compilation look as all that it says itself, the
 /// others have their level in front.
-struct ForPeople(Format<format::Full, ()>);
+struct TextFormat(Format<format::Full, ()>);
 
-impl<S, N> FormatEvent<S, N> for ForPeople
+impl<S, N> FormatEvent<S, N> for TextFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -62,7 +62,7 @@ where
 
 /// Sets up the log of this process, which this voice says. Returns the least important lines of guests that are to be
 /// logged.
-pub fn begin(verbose: u8, format: LogFormat, voice: Voice) -> LogLevel {
+pub fn begin(verbose: u8, format: LogFormat, voice: StderrWriter) -> LogLevel {
     let (own, guests, least) = levels(verbose);
     let is_terminal = io::stderr().is_terminal();
     // On a terminal, a person waits for the compilation. In a pipe or a file the line would be noise.
@@ -84,11 +84,11 @@ pub fn begin(verbose: u8, format: LogFormat, voice: Voice) -> LogLevel {
                 .with_writer(move || voice.clone())
                 .with_ansi(colours)
                 .fmt_fields(format::debug_fn(write_field).delimited(" "))
-                .event_format(ForPeople(as_ever))
+                .event_format(TextFormat(as_ever))
                 .boxed()
         }
         LogFormat::Json => tracing_subscriber::fmt::layer()
-            .with_writer(move || EscapedJson(voice.clone()))
+            .with_writer(move || JsonEscaping(voice.clone()))
             .with_ansi(false)
             .json()
             .flatten_event(true)
@@ -111,9 +111,9 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
 }
 
 /// Writes log lines in JSON with what would act on a terminal as escapes of JSON.
-struct EscapedJson(Voice);
+struct JsonEscaping(StderrWriter);
 
-impl Write for EscapedJson {
+impl Write for JsonEscaping {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let line = escape_json(text.trim_end()).into_owned() + "\n";

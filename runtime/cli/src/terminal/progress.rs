@@ -1,6 +1,6 @@
 //! `--progress`: a bar at the bottom of the terminal, on stderr, and what it takes that nothing else is garbled by it.
 //!
-//! There is one terminal, and so one bar. All that goes to the terminal while it is there goes through [`Above`], which
+//! There is one terminal, and so one bar. All that goes to the terminal while it is there goes through [`AboveBar`], which
 //! takes the bar away, writes whole lines, and lets it come back.
 
 use std::fs::File;
@@ -23,7 +23,7 @@ const LONGEST: usize = 64 << 10;
 
 /// Whether a bar is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Progress {
+pub enum ProgressMode {
     /// On a terminal that can show one.
     Auto,
     /// Refuse to run without one: stderr has to be a terminal.
@@ -32,7 +32,7 @@ pub enum Progress {
     Never,
 }
 
-impl Progress {
+impl ProgressMode {
     /// Whether there is to be a bar.
     ///
     /// # Errors
@@ -53,12 +53,12 @@ impl Progress {
 
 /// What is counted. Without a bar it counts nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Counter {
+pub struct ProgressCounter {
     bar: Option<ProgressBar>,
     failed: u64,
 }
 
-impl Counter {
+impl ProgressCounter {
     /// Shows the bar.
     pub fn show() -> Self {
         let bar = BAR.get_or_init(|| {
@@ -134,12 +134,12 @@ pub fn is_shown() -> bool {
 /// Writes to a terminal above the bar, where there is one: in whole lines, or else the bar would stand in the middle of
 /// one.
 #[derive(Debug)]
-pub struct Above<W: Write> {
+pub struct AboveBar<W: Write> {
     inner: W,
     line: Vec<u8>,
 }
 
-impl<W: Write> Above<W> {
+impl<W: Write> AboveBar<W> {
     /// Writes there.
     pub fn new(inner: W) -> Self {
         let line = Vec::new();
@@ -147,7 +147,7 @@ impl<W: Write> Above<W> {
     }
 }
 
-impl<W: Write> Write for Above<W> {
+impl<W: Write> Write for AboveBar<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(bar) = BAR.get() else {
             return self.inner.write(bytes);

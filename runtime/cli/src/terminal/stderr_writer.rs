@@ -12,7 +12,7 @@ use std::thread;
 
 use mpwasm::settings::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
 
-use crate::terminal::progress::Above;
+use crate::terminal::progress::AboveBar;
 use crate::terminal::stdio::{Descriptor, own_line};
 
 /// Who takes so many bytes now and then takes what is said.
@@ -20,41 +20,41 @@ const PIECE: usize = 4 << 10;
 
 /// See the module. It is cloned for each who has something to say. By default it speaks directly.
 #[derive(Clone, Debug, Default)]
-pub struct Voice(Option<Apart>);
+pub struct StderrWriter(Option<Background>);
 
 /// The thread.
 #[derive(Clone, Debug)]
-struct Apart {
-    words: Sender<Words>,
+struct Background {
+    words: Sender<QueuedWrite>,
     /// Counts up when the thread begins to write a piece, and again when all of that was taken.
     steps: Arc<AtomicU64>,
     /// Bytes that wait for the thread.
     waiting: Arc<AtomicUsize>,
 }
 
-impl Apart {
+impl Background {
     /// Leaves words for the thread, however many wait.
     fn leave(&self, bytes: Vec<u8>) {
         self.waiting.fetch_add(cost(&bytes), Ordering::Relaxed);
         // The thread can't have ended: this is one of those with whom it does.
-        let _ = self.words.send(Words::Bytes(bytes));
+        let _ = self.words.send(QueuedWrite::Bytes(bytes));
     }
 }
 
 /// What words take while they wait.
 fn cost(bytes: &[u8]) -> usize {
-    bytes.len() + size_of::<Words>()
+    bytes.len() + size_of::<QueuedWrite>()
 }
 
 /// What is said.
 #[derive(Debug)]
-enum Words {
+enum QueuedWrite {
     Bytes(Vec<u8>),
     /// Dropped when all that was said before was taken: so whoever waits for that is told.
     Until(#[allow(dead_code, reason = "it is only dropped")] Sender<()>),
 }
 
-impl Voice {
+impl StderrWriter {
     /// One that nobody waits for. Its thread ends with the last clone, or with the process.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Voice {
         let untaken = Arc::clone(&waiting);
         thread::Builder::new().name("voice".into()).spawn(move || {
             for words in said {
-                if let Words::Bytes(bytes) = words {
+                if let QueuedWrite::Bytes(bytes) = words {
                     for piece in bytes.chunks(PIECE) {
                         counts.fetch_add(1, Ordering::Relaxed);
                         // A stderr that can't be written is no error.
@@ -82,7 +82,7 @@ impl Voice {
                 }
             }
         })?;
-        Ok(Self(Some(Apart {
+        Ok(Self(Some(Background {
             words,
             steps,
             waiting,
@@ -100,11 +100,11 @@ impl Voice {
 
     /// Waits until all was taken that was said so far, or nobody has taken anything for a while.
     pub fn finish(&self) {
-        let Some(Apart { words, steps, .. }) = &self.0 else {
+        let Some(Background { words, steps, .. }) = &self.0 else {
             return;
         };
         let (until, all_taken): (_, Receiver<()>) = mpsc::channel();
-        let _ = words.send(Words::Until(until));
+        let _ = words.send(QueuedWrite::Until(until));
         let mut before = steps.load(Ordering::Relaxed);
         while all_taken.recv_timeout(UNREAD_OUTPUT_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
             let now = steps.load(Ordering::Relaxed);
@@ -118,10 +118,10 @@ impl Voice {
 }
 
 /// For who says whole lines with one write each. Those for which there is no room are dropped.
-impl Write for Voice {
+impl Write for StderrWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(apart) = &self.0 else {
-            return Above::new(io::stderr()).write(bytes);
+            return AboveBar::new(io::stderr()).write(bytes);
         };
         if apart.waiting.load(Ordering::Relaxed) + cost(bytes) <= MAX_UNREAD_LOG {
             apart.leave(bytes.to_vec());
@@ -145,7 +145,7 @@ mod tests {
     fn all_is_waited_for_while_somebody_takes_it() {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut end = writer.try_clone().unwrap();
-        let mut voice = Voice::apart_to(writer).unwrap();
+        let mut voice = StderrWriter::apart_to(writer).unwrap();
         let lines = 2000;
         for _ in 0..lines {
             voice.write_all(&[b'x'; 1000]).unwrap();
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn lines_that_nobody_takes_are_bounded_and_the_last_words_are_kept() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut voice = Voice::apart_to(writer).unwrap();
+        let mut voice = StderrWriter::apart_to(writer).unwrap();
         let line = vec![b'x'; 1 << 20];
         for _ in 0..2 * (MAX_UNREAD_LOG >> 20) {
             voice.write_all(&line).unwrap();
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_long_when_nobody_reads() {
         let (reader, writer) = io::pipe().unwrap();
-        let mut voice = Voice::apart_to(writer).unwrap();
+        let mut voice = StderrWriter::apart_to(writer).unwrap();
         let started = Instant::now();
         for _ in 0..200 {
             voice.write_all(&[b'x'; 1000]).unwrap();

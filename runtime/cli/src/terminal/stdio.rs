@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::process::exit::{Failure, OrExit};
 use crate::run::output::records::escape_json;
-use crate::terminal::progress::{self, Above};
+use crate::terminal::progress::{self, AboveBar};
 
 /// Why nothing can be written to a descriptor that was closed at the start, or is open for reading only.
 pub const NOT_OPEN: &str = "it is closed, or not open for writing";
@@ -71,7 +71,7 @@ impl Descriptor {
     /// What writes there, and lets a bar on a terminal be.
     pub fn writer(self) -> Box<dyn Write + Send> {
         if self.is_terminal() {
-            Box::new(Above::new(self))
+            Box::new(AboveBar::new(self))
         } else {
             Box::new(self)
         }
@@ -137,9 +137,9 @@ impl Write for Descriptor {
 
 /// A writer whose failures are nobody's concern: what cannot be written is dropped. For stderr, which nobody has to
 /// read.
-pub struct Lenient<W>(pub W);
+pub struct BestEffort<W>(pub W);
 
-impl<W: Write> Write for Lenient<W> {
+impl<W: Write> Write for BestEffort<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.write(bytes) {
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
@@ -169,7 +169,7 @@ pub fn answer(bytes: &[u8]) -> Result<(), Failure> {
 /// One line of mpwasm's own on stderr: `mpwasm: text`, made inert. A stderr that cannot be written is no error.
 pub fn say(text: &str) {
     if let Ok(stderr) = Descriptor::stderr() {
-        let _ = Above::new(stderr).write_all(&own_line(text));
+        let _ = AboveBar::new(stderr).write_all(&own_line(text));
     }
 }
 

@@ -8,7 +8,7 @@ const LEAST_FOR_PERCENT: u64 = 3;
 
 /// How a run ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
+pub enum HaltMode {
     /// Running tasks are killed.
     Now,
     /// Running tasks may end.
@@ -17,7 +17,7 @@ pub enum When {
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
+pub enum HaltCount {
     /// Tasks that failed, or their callback.
     Fail,
     /// The others.
@@ -26,7 +26,7 @@ pub enum Of {
 
 /// How many are enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Bound {
+enum HaltThreshold {
     Count(u64),
     /// Of all that have ended.
     Percent(f64),
@@ -36,24 +36,24 @@ enum Bound {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Halt {
     /// How.
-    pub when: When,
+    pub when: HaltMode,
     /// Because of which.
-    pub of: Of,
-    bound: Bound,
+    pub of: HaltCount,
+    bound: HaltThreshold,
 }
 
 impl Halt {
     /// Whether it is time, when so many tasks have ended well and ill.
     pub fn is_reached(&self, ok: u64, failed: u64) -> bool {
         let counted = match self.of {
-            Of::Fail => failed,
-            Of::Success => ok,
+            HaltCount::Fail => failed,
+            HaltCount::Success => ok,
         };
         let ended = ok + failed;
         match self.bound {
-            Bound::Count(count) => counted >= count,
+            HaltThreshold::Count(count) => counted >= count,
             #[expect(clippy::cast_precision_loss, reason = "a percentage needs no more")]
-            Bound::Percent(percent) => {
+            HaltThreshold::Percent(percent) => {
                 ended >= LEAST_FOR_PERCENT && counted as f64 * 100.0 >= percent * ended as f64
             }
         }
@@ -67,24 +67,24 @@ impl FromStr for Halt {
         let form = || "write when and why, as in now,fail=1 or soon,success=10 or soon,fail=25%".to_owned();
         let (when, why) = text.split_once(',').ok_or_else(form)?;
         let when = match when {
-            "now" => When::Now,
-            "soon" => When::Soon,
+            "now" => HaltMode::Now,
+            "soon" => HaltMode::Soon,
             _ => return Err(form()),
         };
         let (of, bound) = why.split_once('=').ok_or_else(form)?;
         let of = match of {
-            "fail" => Of::Fail,
-            "success" => Of::Success,
+            "fail" => HaltCount::Fail,
+            "success" => HaltCount::Success,
             _ => return Err(form()),
         };
         let bound = match bound.strip_suffix('%') {
             Some(percent) => match percent.parse() {
-                Ok(percent) if percent > 0.0 && percent <= 100.0 => Bound::Percent(percent),
+                Ok(percent) if percent > 0.0 && percent <= 100.0 => HaltThreshold::Percent(percent),
                 _ => return Err("a percentage is above 0 and at most 100".into()),
             },
             None => match bound.parse() {
                 Ok(0) => return Err("none are no reason: write at least 1".into()),
-                Ok(count) => Bound::Count(count),
+                Ok(count) => HaltThreshold::Count(count),
                 Err(_) => return Err(form()),
             },
         };
@@ -95,16 +95,16 @@ impl FromStr for Halt {
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let when = match self.when {
-            When::Now => "now",
-            When::Soon => "soon",
+            HaltMode::Now => "now",
+            HaltMode::Soon => "soon",
         };
         let of = match self.of {
-            Of::Fail => "fail",
-            Of::Success => "success",
+            HaltCount::Fail => "fail",
+            HaltCount::Success => "success",
         };
         match self.bound {
-            Bound::Count(count) => write!(f, "{when},{of}={count}"),
-            Bound::Percent(percent) => write!(f, "{when},{of}={percent}%"),
+            HaltThreshold::Count(count) => write!(f, "{when},{of}={count}"),
+            HaltThreshold::Percent(percent) => write!(f, "{when},{of}={percent}%"),
         }
     }
 }
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn enough_are_a_number_or_a_part_of_those_that_ended() {
         let one = halt("now,fail=2");
-        assert_eq!((one.when, one.of), (When::Now, Of::Fail));
+        assert_eq!((one.when, one.of), (HaltMode::Now, HaltCount::Fail));
         assert!(!one.is_reached(100, 1) && one.is_reached(0, 2));
         let success = halt("soon,success=1");
         assert!(!success.is_reached(0, 50) && success.is_reached(1, 50));

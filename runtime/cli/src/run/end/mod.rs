@@ -11,39 +11,39 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use mpwasm::Pool;
 
-use crate::process::exit::{Exit, Failure, Signal, one_line};
-use crate::run::end::halt::{Halt, Of};
-use crate::run::output::reporter::{Broken, Place};
+use crate::process::exit::{EndSignal, Exit, Failure, one_line};
+use crate::run::end::halt::{Halt, HaltCount};
+use crate::run::output::reporter::{OutputFailure, OutputKind};
 use crate::run::status;
 use crate::terminal::stdio;
 use mpwasm_system::limit_names::explain;
 
 /// What the main thread waits for.
 #[derive(Debug)]
-pub enum Event {
+pub enum RunEvent {
     /// No more tasks will be pushed.
-    Fed(Result<Fed, Failure>),
+    FeedEnded(Result<FeedEnd, Failure>),
     /// The user wants the run to end.
-    Signal(Signal),
+    Signal(EndSignal),
     /// The user wants to know what the run is doing.
-    Asked,
+    StatusRequested,
     /// This process is about to be stopped.
     Stopping,
     /// The run continues after a stop of this length.
     Continued(Duration),
     /// Prints or records can't be written any more.
-    Broken,
+    OutputFailed,
     /// Enough tasks went well or ill. The pool was told to end before any further task could begin.
     Halted(Halt),
     /// The pool has ended, and all its outcomes were reported.
-    Ended(Result<(), mpwasm::Error>),
+    PoolEnded(Result<(), mpwasm::Error>),
     /// A thread of the command line panicked.
     Panicked,
 }
 
 /// How far the feeder came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fed {
+pub enum FeedEnd {
     /// All tasks were pushed.
     All,
     /// The pool took no more tasks before the last one was pushed.
@@ -52,13 +52,13 @@ pub enum Fed {
 
 /// The total timeout of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Limit {
+pub struct RunDeadline {
     total: Duration,
     /// `None` when it is too far away to be a moment.
     at: Option<Instant>,
 }
 
-impl Limit {
+impl RunDeadline {
     /// The run may take `total` from `started` on.
     pub fn new(started: Instant, total: Duration) -> Self {
         let at = started.checked_add(total);
@@ -72,7 +72,7 @@ impl Limit {
 }
 
 /// The ways in which main ends a pool. All return at once.
-pub trait Control {
+pub trait PoolControl {
     /// No more tasks come: all that were accepted run.
     fn finish(&self);
     /// Running tasks end, the others are cancelled.
@@ -83,7 +83,7 @@ pub trait Control {
     fn say_status(&self);
 }
 
-impl Control for Arc<Pool> {
+impl PoolControl for Arc<Pool> {
     fn finish(&self) {
         // It waits while the pipe of tasks is full, which can be as long as a reader does not read.
         let pool = Self::clone(self);
@@ -107,15 +107,15 @@ impl Control for Arc<Pool> {
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct End {
+pub struct RunEnd {
     /// What the pool said.
     pub pool: Result<(), mpwasm::Error>,
     /// Whether all tasks were pushed.
-    pub fed_all: bool,
+    pub all_pushed: bool,
     /// Why the feeder could not go on.
     pub feeder: Option<Failure>,
     /// The first signal.
-    pub signal: Option<Signal>,
+    pub signal: Option<EndSignal>,
     /// The total timeout, if it passed.
     pub timed_out: Option<Duration>,
     /// Why it ended early.
@@ -123,10 +123,10 @@ pub struct End {
 }
 
 /// Waits until the pool has ended, and sees to it that it does.
-pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limit>) -> End {
-    let mut end = End {
+pub fn wait(pool: &impl PoolControl, inbox: &Receiver<RunEvent>, mut limit: Option<RunDeadline>) -> RunEnd {
+    let mut end = RunEnd {
         pool: Ok(()),
-        fed_all: false,
+        all_pushed: false,
         feeder: None,
         signal: None,
         timed_out: None,
@@ -141,37 +141,37 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
             None => inbox.recv().map_err(RecvTimeoutError::from),
         };
         match event {
-            Ok(Event::Fed(Ok(fed))) => {
-                end.fed_all = fed == Fed::All;
+            Ok(RunEvent::FeedEnded(Ok(fed))) => {
+                end.all_pushed = fed == FeedEnd::All;
                 pool.finish();
             }
-            Ok(Event::Fed(Err(failure))) => {
+            Ok(RunEvent::FeedEnded(Err(failure))) => {
                 match failure.exit {
                     Exit::Usage | Exit::Unread => pool.kill(), // nothing was pushed
                     _ => pool.finish(),                        // what was pushed still runs
                 }
                 end.feeder = Some(failure);
             }
-            Ok(Event::Signal(signal)) => {
+            Ok(RunEvent::Signal(signal)) => {
                 let first = *end.signal.get_or_insert(signal);
                 signals += 1;
                 on_signal(pool, signals, signal, first);
             }
-            Ok(Event::Asked) => pool.say_status(),
-            Ok(Event::Stopping) => is_stopped = true,
-            Ok(Event::Continued(stopped)) => {
+            Ok(RunEvent::StatusRequested) => pool.say_status(),
+            Ok(RunEvent::Stopping) => is_stopped = true,
+            Ok(RunEvent::Continued(stopped)) => {
                 is_stopped = false;
                 if let Some(limit) = &mut limit {
                     limit.extend(stopped);
                 }
             }
-            Ok(Event::Broken) => pool.kill(),
-            Ok(Event::Halted(halt)) => end.halted = Some(halt),
-            Ok(Event::Ended(result)) => {
+            Ok(RunEvent::OutputFailed) => pool.kill(),
+            Ok(RunEvent::Halted(halt)) => end.halted = Some(halt),
+            Ok(RunEvent::PoolEnded(result)) => {
                 end.pool = result;
                 return end;
             }
-            Ok(Event::Panicked) | Err(RecvTimeoutError::Disconnected) => {
+            Ok(RunEvent::Panicked) | Err(RecvTimeoutError::Disconnected) => {
                 pool.kill();
                 end.feeder = Some(Failure::internal(anyhow!("a thread of mpwasm panicked")));
                 return end;
@@ -184,7 +184,7 @@ pub fn wait(pool: &impl Control, inbox: &Receiver<Event>, mut limit: Option<Limi
     }
 }
 
-fn on_signal(pool: &impl Control, count: u32, signal: Signal, first: Signal) {
+fn on_signal(pool: &impl PoolControl, count: u32, signal: EndSignal, first: EndSignal) {
     match count {
         1 => {
             pool.interrupt();
@@ -203,10 +203,10 @@ fn on_signal(pool: &impl Control, count: u32, signal: Signal, first: Signal) {
     }
 }
 
-impl End {
+impl RunEnd {
     /// The exit code. mpwasm's own failures come before everything else, a signal before what follows from it.
     /// `any_failure` says whether a task or callback failed, `lost_values` whether a final value was lost.
-    pub fn exit(&self, broken: Option<&Broken>, any_failure: bool, lost_values: bool) -> Exit {
+    pub fn exit(&self, broken: Option<&OutputFailure>, any_failure: bool, lost_values: bool) -> Exit {
         let of_tasks = |failed| if failed { Exit::TasksFailed } else { Exit::Success };
         let feeder = self.feeder.as_ref().map(|failure| failure.exit);
         if broken.is_some_and(|broken| !broken.is_closed_pipe()) || feeder == Some(Exit::Failed) {
@@ -220,7 +220,7 @@ impl End {
         }
         // A reader that leaves when all is done takes nothing away.
         if let Some(broken) = broken
-            && (broken.lost || !self.fed_all || lost_values)
+            && (broken.lost || !self.all_pushed || lost_values)
         {
             return Exit::Unread;
         }
@@ -229,19 +229,19 @@ impl End {
         if let Some(halt) = self.halted
             && self.timed_out.is_none()
         {
-            return of_tasks(halt.of == Of::Fail);
+            return of_tasks(halt.of == HaltCount::Fail);
         }
         feeder.unwrap_or(of_tasks(any_failure || lost_values || self.timed_out.is_some()))
     }
 
     /// What went wrong apart from tasks, a line each.
-    pub fn problems(&self, broken: Option<&Broken>) -> Vec<String> {
+    pub fn problems(&self, broken: Option<&OutputFailure>) -> Vec<String> {
         let mut problems = Vec::new();
         if let Some(broken) = broken.filter(|broken| !broken.is_closed_pipe()) {
             let what = match broken.place {
-                Place::Prints => "what guests print",
-                Place::Records => "records",
-                Place::Held => {
+                OutputKind::Prints => "what guests print",
+                OutputKind::Records => "records",
+                OutputKind::OrderBuffer => {
                     "what waits for its turn to a temporary file (leave out --keep-order, or set TMPDIR to another folder)"
                 }
             };
@@ -284,7 +284,7 @@ mod tests {
     #[derive(Default)]
     struct Calls(RefCell<Vec<&'static str>>);
 
-    impl Control for Calls {
+    impl PoolControl for Calls {
         fn finish(&self) {
             self.0.borrow_mut().push("finish");
         }
@@ -299,7 +299,7 @@ mod tests {
         }
     }
 
-    fn play(events: Vec<Event>, limit: Option<Limit>) -> (Vec<&'static str>, End) {
+    fn play(events: Vec<RunEvent>, limit: Option<RunDeadline>) -> (Vec<&'static str>, RunEnd) {
         let (sender, inbox) = mpsc::channel();
         events.into_iter().for_each(|event| sender.send(event).unwrap());
         let calls = Calls::default();
@@ -316,7 +316,10 @@ mod tests {
 
     #[test]
     fn when_all_is_pushed_the_pool_drains() {
-        let (calls, end) = play(vec![Event::Fed(Ok(Fed::All)), Event::Ended(Ok(()))], None);
+        let (calls, end) = play(
+            vec![RunEvent::FeedEnded(Ok(FeedEnd::All)), RunEvent::PoolEnded(Ok(()))],
+            None,
+        );
         assert_eq!(calls, ["finish"]);
         assert_eq!(end.exit(None, false, false), Exit::Success);
         assert_eq!(end.exit(None, true, false), Exit::TasksFailed);
@@ -330,7 +333,13 @@ mod tests {
             (Exit::TasksFailed, "finish"),
             (Exit::Failed, "finish"),
         ] {
-            let (calls, end) = play(vec![Event::Fed(Err(failure(exit))), Event::Ended(Ok(()))], None);
+            let (calls, end) = play(
+                vec![
+                    RunEvent::FeedEnded(Err(failure(exit))),
+                    RunEvent::PoolEnded(Ok(())),
+                ],
+                None,
+            );
             assert_eq!(calls, [call], "{exit:?}");
             assert_eq!(end.exit(None, false, false), exit);
             assert_eq!(end.problems(None), ["because"]);
@@ -340,19 +349,29 @@ mod tests {
     #[test]
     fn the_first_signal_interrupts_the_second_kills_and_the_first_decides_the_code() {
         let events = vec![
-            Event::Signal(Signal::Terminate),
-            Event::Signal(Signal::Interrupt),
-            Event::Fed(Ok(Fed::All)),
-            Event::Ended(Ok(())),
+            RunEvent::Signal(EndSignal::Terminate),
+            RunEvent::Signal(EndSignal::Interrupt),
+            RunEvent::FeedEnded(Ok(FeedEnd::All)),
+            RunEvent::PoolEnded(Ok(())),
         ];
         let (calls, end) = play(events, None);
         assert_eq!(calls, ["interrupt", "kill", "finish"]);
-        assert_eq!(end.exit(None, true, false), Exit::Interrupted(Signal::Terminate));
+        assert_eq!(
+            end.exit(None, true, false),
+            Exit::Interrupted(EndSignal::Terminate)
+        );
     }
 
     #[test]
     fn a_question_changes_nothing() {
-        let (calls, end) = play(vec![Event::Asked, Event::Asked, Event::Ended(Ok(()))], None);
+        let (calls, end) = play(
+            vec![
+                RunEvent::StatusRequested,
+                RunEvent::StatusRequested,
+                RunEvent::PoolEnded(Ok(())),
+            ],
+            None,
+        );
         assert_eq!(calls, ["status", "status"]);
         assert_eq!(end.exit(None, false, false), Exit::Success);
     }
@@ -360,7 +379,7 @@ mod tests {
     #[test]
     fn a_pool_that_ends_does_not_wait_for_the_feeder() {
         let died = mpwasm::Error::DispatcherDied("signal 9".into());
-        let (calls, end) = play(vec![Event::Ended(Err(died))], None);
+        let (calls, end) = play(vec![RunEvent::PoolEnded(Err(died))], None);
         assert!(calls.is_empty());
         assert_eq!(end.exit(None, true, false), Exit::Failed);
         assert_eq!(end.problems(None).len(), 1);
@@ -369,16 +388,16 @@ mod tests {
     #[test]
     fn the_total_timeout_kills_once_and_fails_the_run() {
         let (sender, inbox) = mpsc::channel();
-        struct EndsWhenKilled(mpsc::Sender<Event>);
-        impl Control for EndsWhenKilled {
+        struct EndsWhenKilled(mpsc::Sender<RunEvent>);
+        impl PoolControl for EndsWhenKilled {
             fn finish(&self) {}
             fn interrupt(&self) {}
             fn kill(&self) {
-                self.0.send(Event::Ended(Ok(()))).unwrap();
+                self.0.send(RunEvent::PoolEnded(Ok(()))).unwrap();
             }
             fn say_status(&self) {}
         }
-        let limit = Limit::new(Instant::now(), Duration::from_millis(1));
+        let limit = RunDeadline::new(Instant::now(), Duration::from_millis(1));
         let end = wait(&EndsWhenKilled(sender), &inbox, Some(limit));
         assert_eq!(end.exit(None, false, false), Exit::TasksFailed);
         assert!(end.problems(None)[0].contains("--total-timeout 1ms"));
@@ -387,16 +406,20 @@ mod tests {
     #[test]
     fn while_this_process_is_stopped_the_total_timeout_does_not_pass() {
         let hour = Duration::from_secs(3600);
-        let limit = Limit::new(Instant::now().checked_sub(hour).unwrap(), hour);
-        let events = vec![Event::Stopping, Event::Continued(hour), Event::Ended(Ok(()))];
+        let limit = RunDeadline::new(Instant::now().checked_sub(hour).unwrap(), hour);
+        let events = vec![
+            RunEvent::Stopping,
+            RunEvent::Continued(hour),
+            RunEvent::PoolEnded(Ok(())),
+        ];
         let (calls, end) = play(events, Some(limit));
         assert!(calls.is_empty() && end.timed_out.is_none());
     }
 
     #[test]
     fn a_total_timeout_beyond_all_time_never_comes() {
-        let limit = Limit::new(Instant::now(), Duration::MAX);
-        let (calls, end) = play(vec![Event::Ended(Ok(()))], Some(limit));
+        let limit = RunDeadline::new(Instant::now(), Duration::MAX);
+        let (calls, end) = play(vec![RunEvent::PoolEnded(Ok(()))], Some(limit));
         assert!(calls.is_empty() && end.timed_out.is_none());
     }
 
@@ -407,16 +430,19 @@ mod tests {
             ("soon,fail=1", Exit::TasksFailed),
             ("soon,success=1", Exit::Success),
         ] {
-            let events = vec![Event::Halted(halt.parse().unwrap()), Event::Ended(Ok(()))];
+            let events = vec![
+                RunEvent::Halted(halt.parse().unwrap()),
+                RunEvent::PoolEnded(Ok(())),
+            ];
             let (_, end) = play(events, None);
             assert_eq!(end.exit(None, true, false), exit);
             assert!(end.problems(None)[0].contains(halt));
         }
     }
 
-    fn broken(kind: ErrorKind, lost: bool) -> Broken {
-        Broken {
-            place: Place::Records,
+    fn broken(kind: ErrorKind, lost: bool) -> OutputFailure {
+        OutputFailure {
+            place: OutputKind::Records,
             error: kind.into(),
             lost,
         }
@@ -429,12 +455,18 @@ mod tests {
     #[test]
     fn a_reader_that_leaves_early_makes_141_whatever_failed_until_then() {
         let closed = broken(ErrorKind::BrokenPipe, true);
-        let (_, end) = play(vec![Event::Fed(Ok(Fed::All)), Event::Ended(report_error())], None);
+        let (_, end) = play(
+            vec![
+                RunEvent::FeedEnded(Ok(FeedEnd::All)),
+                RunEvent::PoolEnded(report_error()),
+            ],
+            None,
+        );
         for any_failure in [false, true] {
             assert_eq!(end.exit(Some(&closed), any_failure, false), Exit::Unread);
         }
         assert!(end.problems(Some(&closed)).is_empty());
-        let (calls, end) = play(vec![Event::Broken, Event::Ended(Ok(()))], None);
+        let (calls, end) = play(vec![RunEvent::OutputFailed, RunEvent::PoolEnded(Ok(()))], None);
         assert_eq!(calls, ["kill"]);
         let closed = broken(ErrorKind::BrokenPipe, false);
         assert_eq!(
@@ -447,7 +479,11 @@ mod tests {
     #[test]
     fn a_reader_that_leaves_when_all_is_done_changes_nothing() {
         let closed = broken(ErrorKind::BrokenPipe, false);
-        let events = vec![Event::Broken, Event::Fed(Ok(Fed::All)), Event::Ended(Ok(()))];
+        let events = vec![
+            RunEvent::OutputFailed,
+            RunEvent::FeedEnded(Ok(FeedEnd::All)),
+            RunEvent::PoolEnded(Ok(())),
+        ];
         let (_, end) = play(events, None);
         assert_eq!(end.exit(Some(&closed), false, false), Exit::Success);
         assert_eq!(end.exit(Some(&closed), true, false), Exit::TasksFailed);
@@ -461,21 +497,24 @@ mod tests {
     #[test]
     fn a_signal_comes_before_a_reader_that_leaves() {
         let events = vec![
-            Event::Signal(Signal::Interrupt),
-            Event::Broken,
-            Event::Ended(Ok(())),
+            RunEvent::Signal(EndSignal::Interrupt),
+            RunEvent::OutputFailed,
+            RunEvent::PoolEnded(Ok(())),
         ];
         let (_, end) = play(events, None);
         let closed = broken(ErrorKind::BrokenPipe, true);
         assert_eq!(
             end.exit(Some(&closed), false, false),
-            Exit::Interrupted(Signal::Interrupt)
+            Exit::Interrupted(EndSignal::Interrupt)
         );
     }
 
     #[test]
     fn a_full_disk_is_a_failure_of_mpwasm_even_after_a_signal_and_says_so() {
-        let events = vec![Event::Signal(Signal::Interrupt), Event::Ended(report_error())];
+        let events = vec![
+            RunEvent::Signal(EndSignal::Interrupt),
+            RunEvent::PoolEnded(report_error()),
+        ];
         let (_, end) = play(events, None);
         let full = broken(ErrorKind::StorageFull, false);
         assert_eq!(end.exit(Some(&full), false, false), Exit::Failed);
@@ -489,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_failure_of_mpwasm() {
-        let (calls, end) = play(vec![Event::Panicked], None);
+        let (calls, end) = play(vec![RunEvent::Panicked], None);
         assert_eq!(calls, ["kill"]);
         assert_eq!(end.exit(None, false, false), Exit::Failed);
     }

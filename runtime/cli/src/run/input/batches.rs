@@ -8,7 +8,7 @@ use std::mem;
 use mpwasm::{Rejected, TaskLine};
 
 use crate::run::input::lines::{Line, Lines};
-use crate::run::input::options::{Form, Inputting, input};
+use crate::run::input::options::{InputExpansion, LineFormat, input};
 
 /// Most tasks that are pushed with one call.
 const BATCH_TASKS: usize = 1024;
@@ -16,7 +16,7 @@ const BATCH_TASKS: usize = 1024;
 const BATCH_BYTES: usize = 256 << 10;
 
 /// What lines become: tasks of the pool, or something that a test can look at.
-pub trait Sink {
+pub trait ItemSink {
     type Item;
     type Error;
     /// What becomes of a line's task. `input` is the line, where that is an input.
@@ -39,13 +39,13 @@ pub enum FeedError<E> {
 }
 
 /// Gathers what is to be pushed with one call.
-struct Batch<'a, S: Sink> {
+struct TaskBatch<'a, S: ItemSink> {
     sink: &'a mut S,
     items: Vec<S::Item>,
     bytes: usize,
 }
 
-impl<'a, S: Sink> Batch<'a, S> {
+impl<'a, S: ItemSink> TaskBatch<'a, S> {
     fn new(sink: &'a mut S) -> Self {
         Self {
             sink,
@@ -75,7 +75,7 @@ impl<'a, S: Sink> Batch<'a, S> {
     /// Adds the tasks for an input of the first list, which stands in this place.
     fn add_input(
         &mut self,
-        inputs: &Inputting,
+        inputs: &InputExpansion,
         at: u64,
         first: &str,
         place: impl Fn() -> String,
@@ -104,8 +104,12 @@ impl<'a, S: Sink> Batch<'a, S> {
 }
 
 /// Pushes all combinations of inputs from the command line.
-pub fn feed_combined<S: Sink>(first: &[String], inputs: &Inputting, sink: &mut S) -> Result<(), S::Error> {
-    let mut batch = Batch::new(sink);
+pub fn feed_combined<S: ItemSink>(
+    first: &[String],
+    inputs: &InputExpansion,
+    sink: &mut S,
+) -> Result<(), S::Error> {
+    let mut batch = TaskBatch::new(sink);
     for (at, input) in (0..inputs.others.most()).zip(first) {
         batch.add_input(inputs, at, input, || format!("with the input {input:?}"))?;
     }
@@ -119,16 +123,16 @@ fn is_utf16(first_line: &[u8]) -> bool {
 
 /// Pushes what the lines say, in their order: many with one call when they are at hand, but never waiting for more
 /// input while something is.
-pub fn feed_lines<S: Sink>(
+pub fn feed_lines<S: ItemSink>(
     lines: &mut Lines<impl Read>,
     name: &str,
-    form: &Form,
+    form: &LineFormat,
     sink: &mut S,
 ) -> Result<(), FeedError<S::Error>> {
-    let mut batch = Batch::new(sink);
+    let mut batch = TaskBatch::new(sink);
     loop {
         while let Some((number, line)) = lines.next_at_hand() {
-            if feed_line(&mut batch, (number, line), name, form).map_err(FeedError::Push)? == Then::End {
+            if feed_line(&mut batch, (number, line), name, form).map_err(FeedError::Push)? == NextLine::End {
                 return batch.push().map_err(FeedError::Push);
             }
         }
@@ -141,21 +145,21 @@ pub fn feed_lines<S: Sink>(
 
 /// Whether lines after this one are of use.
 #[derive(PartialEq, Eq)]
-enum Then {
+enum NextLine {
     GoOn,
     /// No further line has a combination: the lists that are linked with the lines have ended.
     End,
 }
 
 /// Adds what a line says.
-fn feed_line<S: Sink>(
-    batch: &mut Batch<'_, S>,
+fn feed_line<S: ItemSink>(
+    batch: &mut TaskBatch<'_, S>,
     (number, line): (u64, Line<'_>),
     name: &str,
-    form: &Form,
-) -> Result<Then, S::Error> {
+    form: &LineFormat,
+) -> Result<NextLine, S::Error> {
     let noun = match form {
-        Form::Input(inputs) if inputs.null => "input",
+        LineFormat::Input(inputs) if inputs.null => "input",
         _ => "line",
     };
     let place = || format!("{noun} {number} of {name}");
@@ -171,20 +175,20 @@ fn feed_line<S: Sink>(
         Line::TooLong => Err("longer than --max-args allows".into()),
     };
     let bad = match (form, text) {
-        (Form::Input(inputs), _) if number > inputs.others.most() => return Ok(Then::End),
-        (Form::Input(inputs), Ok(line)) => match input(line, inputs.null) {
+        (LineFormat::Input(inputs), _) if number > inputs.others.most() => return Ok(NextLine::End),
+        (LineFormat::Input(inputs), Ok(line)) => match input(line, inputs.null) {
             Ok(first) => {
                 batch.add_input(inputs, number - 1, first, place)?;
-                return Ok(Then::GoOn);
+                return Ok(NextLine::GoOn);
             }
             Err(why) => why,
         },
-        (Form::Task, Ok(line)) => match TaskLine::parse(line) {
-            Ok(None) => return Ok(Then::GoOn),
+        (LineFormat::Task, Ok(line)) => match TaskLine::parse(line) {
+            Ok(None) => return Ok(NextLine::GoOn),
             Ok(Some(line)) => {
                 let task = batch.sink.task(line, None);
                 batch.add(task, bytes, place)?;
-                return Ok(Then::GoOn);
+                return Ok(NextLine::GoOn);
             }
             Err(why) => why,
         },
@@ -192,23 +196,23 @@ fn feed_line<S: Sink>(
     };
     let rejected = batch.sink.rejected(bad);
     batch.add(Err(rejected), bytes, place)?;
-    Ok(Then::GoOn)
+    Ok(NextLine::GoOn)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::input::combinations::{Combinations, List};
-    use crate::run::input::options::Template;
+    use crate::run::input::combinations::{Combinations, InputList};
+    use crate::run::input::options::TaskTemplate;
 
     /// Writes down what happens. It accepts args of one digit.
     #[derive(Default)]
-    struct Diary {
+    struct RecordingSink {
         entries: Vec<String>,
         closed_after: Option<usize>,
     }
 
-    impl Sink for Diary {
+    impl ItemSink for RecordingSink {
         type Item = String;
         type Error = &'static str;
 
@@ -240,17 +244,17 @@ mod tests {
         }
     }
 
-    fn fed(input: impl Read, form: &Form) -> Vec<String> {
-        let mut diary = Diary::default();
+    fn fed(input: impl Read, form: &LineFormat) -> Vec<String> {
+        let mut diary = RecordingSink::default();
         feed_lines(&mut Lines::new(input, 1000), "f", form, &mut diary).unwrap();
         diary.entries
     }
 
-    fn inputs(words: &[&str], others: Vec<List>) -> Form {
+    fn inputs(words: &[&str], others: Vec<InputList>) -> LineFormat {
         let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
         let others = Combinations::new(others);
-        Form::Input(Inputting {
-            template: Template::arg(&words, others.lists()),
+        LineFormat::Input(InputExpansion {
+            template: TaskTemplate::arg(&words, others.lists()),
             others,
             null: false,
         })
@@ -258,7 +262,7 @@ mod tests {
 
     #[test]
     fn each_line_is_combined_with_other_lists_and_a_linked_list_ends_the_lines() {
-        let list = |linked, inputs: &[&str]| List {
+        let list = |linked, inputs: &[&str]| InputList {
             linked,
             inputs: inputs.iter().map(|&input| input.to_owned()).collect(),
         };
@@ -277,7 +281,7 @@ mod tests {
         let input = "[1]\n\n{\"args\":[2],\"model\":\"M\"}\r\nbad\n[3]\n{\"args\":[44]}\n[5]";
         let what = "neither a JSON array of args nor an object with `args`";
         assert_eq!(
-            fed(input.as_bytes(), &Form::Task).join(" "),
+            fed(input.as_bytes(), &LineFormat::Task).join(" "),
             format!("[1] M[2] (line 4 of f: {what}) [3] (line 6 of f: no) [5]")
         );
     }
@@ -296,7 +300,7 @@ mod tests {
     fn a_line_that_is_too_long_is_rejected_and_the_next_one_runs() {
         let long = format!("[{}]\n[1]\n", "1".repeat(100_000));
         assert_eq!(
-            fed(long.as_bytes(), &Form::Task).join(" "),
+            fed(long.as_bytes(), &LineFormat::Task).join(" "),
             "(line 1 of f: longer than --max-args allows) [1]"
         );
     }
@@ -304,7 +308,7 @@ mod tests {
     #[test]
     fn batches_are_bounded() {
         let many = "[1]\n".repeat(3000);
-        let pushes: Vec<usize> = fed(many.as_bytes(), &Form::Task)
+        let pushes: Vec<usize> = fed(many.as_bytes(), &LineFormat::Task)
             .iter()
             .map(|push| push.matches("[1]").count())
             .collect();
@@ -327,7 +331,7 @@ mod tests {
             }
         }
         struct Counter<'a>(&'a std::cell::Cell<usize>);
-        impl Sink for Counter<'_> {
+        impl ItemSink for Counter<'_> {
             type Item = ();
             type Error = ();
             fn task(&mut self, _: TaskLine, _: Option<&str>) -> Result<(), Rejected> {
@@ -344,21 +348,21 @@ mod tests {
         }
         let pushed = std::cell::Cell::new(0);
         let mut lines = Lines::new(OneByOne(&pushed, 0), 1000);
-        feed_lines(&mut lines, "f", &Form::Task, &mut Counter(&pushed)).unwrap();
+        feed_lines(&mut lines, "f", &LineFormat::Task, &mut Counter(&pushed)).unwrap();
         assert_eq!(pushed.get(), 3);
     }
 
     #[test]
     fn a_closed_pool_ends_the_feeding() {
-        let mut diary = Diary {
+        let mut diary = RecordingSink {
             closed_after: Some(1),
-            ..Diary::default()
+            ..RecordingSink::default()
         };
         let many = "[1]\n".repeat(2000);
         let result = feed_lines(
             &mut Lines::new(many.as_bytes(), 1000),
             "f",
-            &Form::Task,
+            &LineFormat::Task,
             &mut diary,
         );
         assert!(matches!(result, Err(FeedError::Push("closed"))), "{result:?}");

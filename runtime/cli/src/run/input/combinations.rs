@@ -13,14 +13,14 @@ pub const LINKED_SEPARATOR: &str = ":::+";
 
 /// A list of inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct List {
+pub struct InputList {
     /// Whether it is linked with the list before it: the inputs in the same place go together, as far as both have one.
     pub linked: bool,
     /// Its inputs.
     pub inputs: Vec<String>,
 }
 
-impl List {
+impl InputList {
     /// A list that is combined with the others.
     pub fn new(inputs: Vec<String>) -> Self {
         Self {
@@ -34,12 +34,12 @@ impl List {
 ///
 /// # Errors
 /// When an input is not UTF-8.
-pub fn split_listed(line: &mut Vec<OsString>) -> Result<Option<Vec<List>>, String> {
+pub fn split_listed(line: &mut Vec<OsString>) -> Result<Option<Vec<InputList>>, String> {
     let is_separator = |word: &OsString| word == SEPARATOR || word == LINKED_SEPARATOR;
     let Some(at) = line.iter().position(is_separator) else {
         return Ok(None);
     };
-    let mut lists: Vec<List> = Vec::new();
+    let mut lists: Vec<InputList> = Vec::new();
     for word in line.split_off(at) {
         let word = word.into_string().map_err(|word| {
             format!(
@@ -48,7 +48,7 @@ pub fn split_listed(line: &mut Vec<OsString>) -> Result<Option<Vec<List>>, Strin
             )
         })?;
         match (word.as_str(), lists.last_mut()) {
-            (SEPARATOR | LINKED_SEPARATOR, _) | (_, None) => lists.push(List {
+            (SEPARATOR | LINKED_SEPARATOR, _) | (_, None) => lists.push(InputList {
                 linked: word == LINKED_SEPARATOR,
                 inputs: Vec::new(),
             }),
@@ -63,14 +63,14 @@ pub fn split_listed(line: &mut Vec<OsString>) -> Result<Option<Vec<List>>, Strin
 pub struct Combinations {
     /// The lists that are linked with the first one.
     linked: Vec<Vec<String>>,
-    groups: Vec<Group>,
+    groups: Vec<LinkedLists>,
 }
 
 /// Lists that are linked with one another.
 #[derive(Clone, Debug)]
-struct Group(Vec<Vec<String>>);
+struct LinkedLists(Vec<Vec<String>>);
 
-impl Group {
+impl LinkedLists {
     /// The number of inputs of the shortest list.
     fn len(&self) -> usize {
         shortest(&self.0).unwrap_or(0)
@@ -83,13 +83,13 @@ fn shortest(lists: &[Vec<String>]) -> Option<usize> {
 
 impl Combinations {
     /// The lists after the first one, in their order.
-    pub fn new(lists: impl IntoIterator<Item = List>) -> Self {
+    pub fn new(lists: impl IntoIterator<Item = InputList>) -> Self {
         let mut all = Self::default();
-        for List { linked, inputs } in lists {
+        for InputList { linked, inputs } in lists {
             match all.groups.last_mut() {
                 Some(group) if linked => group.0.push(inputs),
                 None if linked => all.linked.push(inputs),
-                _ => all.groups.push(Group(vec![inputs])),
+                _ => all.groups.push(LinkedLists(vec![inputs])),
             }
         }
         all
@@ -142,13 +142,13 @@ impl Combinations {
 mod tests {
     use super::*;
 
-    fn split(words: &str) -> (usize, Option<Vec<List>>) {
+    fn split(words: &str) -> (usize, Option<Vec<InputList>>) {
         let mut line: Vec<OsString> = words.split(' ').map(Into::into).collect();
         let lists = split_listed(&mut line).unwrap();
         (line.len(), lists)
     }
 
-    fn lists(words: &str) -> Vec<List> {
+    fn lists(words: &str) -> Vec<InputList> {
         split(words).1.unwrap()
     }
 
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(split("run g"), (2, None));
         assert_eq!(split("run g ::: -a --size").0, 2);
         assert_eq!(lists("::: -a --size")[0].inputs, ["-a", "--size"]);
-        assert_eq!(lists("g :::"), [List::default()]);
+        assert_eq!(lists("g :::"), [InputList::default()]);
         let several = lists("::: a b ::: :::+ c");
         let linked: Vec<_> = several
             .iter()
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn more_combinations_than_can_be_counted_are_made_one_by_one() {
-        let list = List::new((0..100_000).map(|number| number.to_string()).collect());
+        let list = InputList::new((0..100_000).map(|number| number.to_string()).collect());
         let rest = Combinations::new([list.clone(), list.clone(), list.clone(), list]);
         assert_eq!((rest.each(), rest.lists()), (u64::MAX, 5));
         let second = rest.of(0, "a").nth(1).unwrap();

@@ -8,42 +8,42 @@ use mpwasm::{Guest, Pool, Rejected, TaskLine};
 use serde_json::value::RawValue;
 
 use crate::process::exit::{Exit, Failure};
-use crate::run::end::Fed;
-use crate::run::guests::{Guests, Loaded};
-use crate::run::input::batches::{FeedError, Sink, feed_combined, feed_lines};
+use crate::run::end::FeedEnd;
+use crate::run::guests::{LoadedGuest, LoadedGuests};
+use crate::run::input::batches::{FeedError, ItemSink, feed_combined, feed_lines};
 use crate::run::input::lines::Lines;
-use crate::run::input::options::{Form, Inputting, Origin, Template};
-use crate::run::input::pusher::{Item, PushError, Pusher, Taker};
-use crate::terminal::progress::Counter;
+use crate::run::input::options::{InputExpansion, LineFormat, TaskSource, TaskTemplate};
+use crate::run::input::pusher::{FeedItem, PushError, TaskPusher, TaskSink};
+use crate::terminal::progress::ProgressCounter;
 use crate::terminal::stdio::Descriptor;
 
 /// Tasks that have passed every check that can be made before anything runs.
-pub enum Feed<'a> {
+pub enum TaskFeed<'a> {
     /// Lines for these guests.
     Lines {
-        guests: &'a Guests,
+        guests: &'a LoadedGuests,
         lines: Lines<Descriptor>,
         name: String,
-        form: Form,
+        form: LineFormat,
     },
     /// Combinations of inputs for these guests.
     Combined {
-        guests: &'a Guests,
+        guests: &'a LoadedGuests,
         first: Vec<String>,
-        inputs: Inputting,
+        inputs: InputExpansion,
     },
     /// The tasks themselves.
-    Tasks(Vec<Item>),
+    Tasks(Vec<FeedItem>),
     /// The `tasks` exports of these guests.
-    Guests(Vec<&'a Guest>),
+    GuestExports(Vec<&'a Guest>),
 }
 
-impl<'a> Feed<'a> {
+impl<'a> TaskFeed<'a> {
     /// Checks what can be checked now. All failures are [`Exit::Usage`].
-    pub fn prepare(guests: &'a Guests, origin: Origin) -> Result<Self, Failure> {
+    pub fn prepare(guests: &'a LoadedGuests, origin: TaskSource) -> Result<Self, Failure> {
         match origin {
-            Origin::Lines { lines, name, form } => {
-                if let Form::Input(inputs) = &form {
+            TaskSource::Lines { lines, name, form } => {
+                if let LineFormat::Input(inputs) = &form {
                     takes_inputs(guests, &inputs.template)?;
                 }
                 Ok(Self::Lines {
@@ -54,8 +54,8 @@ impl<'a> Feed<'a> {
                 })
             }
             // What is large is not kept until all have been pushed: combinations, and the content of files.
-            Origin::Listed(first, inputs)
-                if inputs.others.lists() > 1 || matches!(inputs.template, Template::File(..)) =>
+            TaskSource::Listed(first, inputs)
+                if inputs.others.lists() > 1 || matches!(inputs.template, TaskTemplate::File(..)) =>
             {
                 takes_inputs(guests, &inputs.template)?;
                 Ok(Self::Combined {
@@ -64,9 +64,9 @@ impl<'a> Feed<'a> {
                     inputs,
                 })
             }
-            Origin::Listed(listed, inputs) => {
+            TaskSource::Listed(listed, inputs) => {
                 takes_inputs(guests, &inputs.template)?;
-                let task = |input: String| -> Result<Item, Failure> {
+                let task = |input: String| -> Result<FeedItem, Failure> {
                     let line = inputs
                         .template
                         .task(&[&input])
@@ -74,7 +74,7 @@ impl<'a> Feed<'a> {
                     let task = guests
                         .task(line)
                         .map_err(|why| Failure::usage(anyhow!(why.message)))?;
-                    Ok(Item::Task(task, Some(input)))
+                    Ok(FeedItem::Task(task, Some(input)))
                 };
                 listed
                     .into_iter()
@@ -82,13 +82,13 @@ impl<'a> Feed<'a> {
                     .collect::<Result<_, _>>()
                     .map(Self::Tasks)
             }
-            Origin::Args(all) => {
+            TaskSource::Args(all) => {
                 one_model(guests)?;
-                let task = |args: Box<RawValue>| -> Result<Item, Failure> {
+                let task = |args: Box<RawValue>| -> Result<FeedItem, Failure> {
                     let task = guests
                         .task(TaskLine::of(args))
                         .map_err(|why| Failure::usage(anyhow!(why.message)))?;
-                    Ok(Item::Task(task, None))
+                    Ok(FeedItem::Task(task, None))
                 };
                 all.into_iter()
                     .map(task)
@@ -96,10 +96,10 @@ impl<'a> Feed<'a> {
                     .map(Self::Tasks)
             }
             // As a shell would run it: once, without arguments.
-            Origin::Guest if let Some(one) = guests.only().filter(|one| runs_by_itself(one)) => {
-                Ok(Self::Tasks(vec![Item::Task(one.guest.task(()), None)]))
+            TaskSource::GuestExport if let Some(one) = guests.only().filter(|one| runs_by_itself(one)) => {
+                Ok(Self::Tasks(vec![FeedItem::Task(one.guest.task(()), None)]))
             }
-            Origin::Guest => {
+            TaskSource::GuestExport => {
                 let pushing = guests.all().iter().map(|one| {
                     if let Some(name) = &one.model {
                         return Err(Failure::usage(anyhow!(
@@ -116,18 +116,18 @@ impl<'a> Feed<'a> {
                     }
                     Ok(&one.guest)
                 });
-                pushing.collect::<Result<_, _>>().map(Self::Guests)
+                pushing.collect::<Result<_, _>>().map(Self::GuestExports)
             }
         }
     }
 
     /// Says how many tasks there are, where that is known before they are pushed.
-    pub fn announce(&self, counter: &Counter) {
+    pub fn announce(&self, counter: &ProgressCounter) {
         match self {
             Self::Lines { lines, form, .. } => {
                 let (most, each) = match form {
-                    Form::Task => (u64::MAX, 1),
-                    Form::Input(inputs) => (inputs.others.most(), inputs.others.each()),
+                    LineFormat::Task => (u64::MAX, 1),
+                    LineFormat::Input(inputs) => (inputs.others.most(), inputs.others.each()),
                 };
                 let tasks = move |lines: u64| lines.min(most).saturating_mul(each);
                 if let Ok(file) = lines.source().file() {
@@ -136,20 +136,24 @@ impl<'a> Feed<'a> {
             }
             Self::Combined { first, inputs, .. } => counter.total(inputs.others.count(first.len() as u64)),
             Self::Tasks(items) => counter.total(items.len() as u64),
-            Self::Guests(_) => {}
+            Self::GuestExports(_) => {}
         }
     }
 
     /// Pushes everything, and waits for room in the pool as long as it takes. `pool` runs guests' `tasks`. That it has
     /// ended in the meantime is no failure here: whoever waits for it learns why.
-    pub fn push_to(self, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>) -> Result<Fed, Failure> {
+    pub fn push_to(
+        self,
+        pool: &Pool,
+        pusher: &mut TaskPusher<'_, impl TaskSink>,
+    ) -> Result<FeedEnd, Failure> {
         let pushed = match self {
             Self::Lines {
                 guests,
                 mut lines,
                 name,
                 form,
-            } => match feed_lines(&mut lines, &name, &form, &mut ToPool { guests, pusher }) {
+            } => match feed_lines(&mut lines, &name, &form, &mut FeedSink { guests, pusher }) {
                 Err(FeedError::Read(error)) => {
                     let why = format!("cannot read more tasks from {name}");
                     return Err(Failure::internal(anyhow::Error::new(error).context(why)));
@@ -161,9 +165,9 @@ impl<'a> Feed<'a> {
                 guests,
                 first,
                 inputs,
-            } => feed_combined(&first, &inputs, &mut ToPool { guests, pusher }),
+            } => feed_combined(&first, &inputs, &mut FeedSink { guests, pusher }),
             Self::Tasks(items) => pusher.push(items),
-            Self::Guests(guests) => guests
+            Self::GuestExports(guests) => guests
                 .into_iter()
                 .try_for_each(|guest| push_tasks_of(guest, pool, pusher)),
         };
@@ -174,24 +178,28 @@ impl<'a> Feed<'a> {
         };
         match ended.and(pushed) {
             Err(PushError::Refused(failure)) => Err(failure),
-            Err(PushError::Pool(error)) if has_ended(&error) => Ok(Fed::CutShort),
+            Err(PushError::Pool(error)) if has_ended(&error) => Ok(FeedEnd::CutShort),
             Err(PushError::Pool(error @ mpwasm::Error::Tasks { .. })) => Err(Failure {
                 exit: Exit::TasksFailed,
                 error: error.into(),
             }),
             Err(PushError::Pool(error)) => Err(Failure::internal(error)),
-            Ok(()) => Ok(Fed::All),
+            Ok(()) => Ok(FeedEnd::All),
         }
     }
 }
 
 /// Pushes what a guest's `tasks` pushes.
-fn push_tasks_of(guest: &Guest, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>) -> Result<(), PushError> {
+fn push_tasks_of(
+    guest: &Guest,
+    pool: &Pool,
+    pusher: &mut TaskPusher<'_, impl TaskSink>,
+) -> Result<(), PushError> {
     let mut refused = None;
     let ended = pool.tasks_of(guest, |tasks| {
         let mut item = |task| {
-            let item = pusher.with_new_key(Item::Task(task, None));
-            item.unwrap_or_else(Item::Rejected)
+            let item = pusher.with_new_key(FeedItem::Task(task, None));
+            item.unwrap_or_else(FeedItem::Rejected)
         };
         let items = tasks.into_iter().map(&mut item).collect();
         match pusher.push(items) {
@@ -210,7 +218,7 @@ fn push_tasks_of(guest: &Guest, pool: &Pool, pusher: &mut Pusher<'_, impl Taker>
 }
 
 /// Whether inputs can be tasks of these guests.
-fn takes_inputs(guests: &Guests, template: &Template) -> Result<(), Failure> {
+fn takes_inputs(guests: &LoadedGuests, template: &TaskTemplate) -> Result<(), Failure> {
     let only = one_model(guests)?;
     if template.is_stdin() && !only.guest.info().is_command {
         return Err(Failure::usage(anyhow!(
@@ -222,7 +230,7 @@ fn takes_inputs(guests: &Guests, template: &Template) -> Result<(), Failure> {
 }
 
 /// Whether tasks that name neither a guest nor a model are for one, and for which.
-fn one_model(guests: &Guests) -> Result<&Loaded, Failure> {
+fn one_model(guests: &LoadedGuests) -> Result<&LoadedGuest, Failure> {
     let Some(only) = guests.only() else {
         return Err(Failure::usage(anyhow!(
             "there are several guests: give tasks with --tasks FILE, where each names its `guest`"
@@ -236,7 +244,7 @@ fn one_model(guests: &Guests) -> Result<&Loaded, Failure> {
 }
 
 /// Whether this guest is run without being given tasks: a command that has no `tasks`.
-fn runs_by_itself(one: &Loaded) -> bool {
+fn runs_by_itself(one: &LoadedGuest) -> bool {
     let info = one.guest.info();
     info.is_command && !info.has_tasks && one.model.is_none()
 }
@@ -251,39 +259,39 @@ pub fn has_ended(error: &mpwasm::Error) -> bool {
 }
 
 /// Checks tasks against the guests, and pushes them.
-struct ToPool<'a, 'p, T> {
-    guests: &'a Guests,
-    pusher: &'a mut Pusher<'p, T>,
+struct FeedSink<'a, 'p, T> {
+    guests: &'a LoadedGuests,
+    pusher: &'a mut TaskPusher<'p, T>,
 }
 
-impl<T: Taker> Sink for ToPool<'_, '_, T> {
-    type Item = Item;
+impl<T: TaskSink> ItemSink for FeedSink<'_, '_, T> {
+    type Item = FeedItem;
     type Error = PushError;
 
-    fn task(&mut self, line: TaskLine, input: Option<&str>) -> Result<Item, Rejected> {
+    fn task(&mut self, line: TaskLine, input: Option<&str>) -> Result<FeedItem, Rejected> {
         let item = match self.guests.task(line) {
-            Ok(task) => Item::Task(task, input.map(str::to_owned)),
-            Err(rejected) => Item::Rejected(rejected),
+            Ok(task) => FeedItem::Task(task, input.map(str::to_owned)),
+            Err(rejected) => FeedItem::Rejected(rejected),
         };
         match self.pusher.with_new_key(item)? {
-            Item::Rejected(rejected) => Err(rejected),
+            FeedItem::Rejected(rejected) => Err(rejected),
             task => Ok(task),
         }
     }
 
     fn rejected(&mut self, message: String) -> Rejected {
         let rejected = self.guests.rejected(message);
-        match self.pusher.with_new_key(Item::Rejected(rejected)) {
-            Ok(Item::Rejected(rejected)) | Err(rejected) => rejected,
-            Ok(Item::Task(..)) => unreachable!("what is no task does not become one"),
+        match self.pusher.with_new_key(FeedItem::Rejected(rejected)) {
+            Ok(FeedItem::Rejected(rejected)) | Err(rejected) => rejected,
+            Ok(FeedItem::Task(..)) => unreachable!("what is no task does not become one"),
         }
     }
 
-    fn reject(&self, rejected: Rejected) -> Item {
-        Item::Rejected(rejected)
+    fn reject(&self, rejected: Rejected) -> FeedItem {
+        FeedItem::Rejected(rejected)
     }
 
-    fn push(&mut self, items: Vec<Item>) -> Result<(), PushError> {
+    fn push(&mut self, items: Vec<FeedItem>) -> Result<(), PushError> {
         self.pusher.push(items)
     }
 }

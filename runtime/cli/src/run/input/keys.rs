@@ -10,7 +10,7 @@ use crate::terminal::stdio;
 
 /// The keys of the tasks so far, as hashes. A key takes 30 to 60 bytes, however long it is.
 #[derive(Debug)]
-pub struct Keys {
+pub struct SeenKeys {
     /// The position of the task with the key of this hash. 128 bits of keyed hashes: two keys with the same hash
     /// cannot be chosen, and come by chance once in 10^25 runs.
     seen: HashMap<[u64; 2], u64>,
@@ -20,13 +20,13 @@ pub struct Keys {
     position: u64,
 }
 
-impl Default for Keys {
+impl Default for SeenKeys {
     fn default() -> Self {
         Self::remembering(MAX_KEYS)
     }
 }
 
-impl Keys {
+impl SeenKeys {
     fn remembering(most: usize) -> Self {
         Self {
             seen: HashMap::new(),
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_key_comes_once_and_no_key_as_often_as_one_likes() {
-        let mut keys = Keys::default();
+        let mut keys = SeenKeys::default();
         for key in [None, Some("a"), Some(""), None, Some(""), Some("b")] {
             keys.note(key).unwrap();
         }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn keys_take_bounded_memory() {
-        let mut keys = Keys::remembering(2);
+        let mut keys = SeenKeys::remembering(2);
         for key in ["a", "b", "c", "c"] {
             keys.note(Some(key)).unwrap();
         }

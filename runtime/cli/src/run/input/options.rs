@@ -16,14 +16,14 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::options::units::{JsonArgs, display_size};
 use crate::process::exit::{Failure, OrExit};
-use crate::run::input::combinations::{Combinations, List};
+use crate::run::input::combinations::{Combinations, InputList};
 use crate::run::input::lines::{Line, Lines};
-use crate::run::output::results::Results;
+use crate::run::output::results::ResultsTarget;
 use crate::terminal::stdio::Descriptor;
 
 /// The options that say where tasks come from.
 #[derive(Debug, Args)]
-pub struct Inputs {
+pub struct InputOptions {
     /// Read tasks from this file, or from stdin for `-`: one per line, a JSON array of args or an object
     /// {"args", "key"?, "guest"?, "model"?, "timeout"?, "stdin"? or "stdin_base64"?} [default: the guest's `tasks` export; a command
     /// without one runs once].
@@ -60,11 +60,11 @@ pub struct Inputs {
 
     /// What stood behind `:::` and `:::+`.
     #[arg(skip)]
-    pub listed: Vec<List>,
+    pub listed: Vec<InputList>,
 }
 
 /// Where a run's tasks come from.
-pub enum Origin {
+pub enum TaskSource {
     /// Lines of a stream.
     Lines {
         /// The lines.
@@ -72,30 +72,30 @@ pub enum Origin {
         /// What people call the place they come from.
         name: String,
         /// What a line is.
-        form: Form,
+        form: LineFormat,
     },
     /// Inputs from the command line, and what becomes of them.
-    Listed(Vec<String>, Inputting),
+    Listed(Vec<String>, InputExpansion),
     /// The args of each task, from the command line.
     Args(Vec<Box<RawValue>>),
     /// The guests' `tasks` exports.
-    Guest,
+    GuestExport,
 }
 
 /// What a line of a stream is.
 #[derive(Debug)]
-pub enum Form {
+pub enum LineFormat {
     /// A task line.
     Task,
     /// An input.
-    Input(Inputting),
+    Input(InputExpansion),
 }
 
 /// What becomes of the inputs of the first list.
 #[derive(Clone, Debug)]
-pub struct Inputting {
+pub struct InputExpansion {
     /// What the task for a combination of inputs is.
-    pub template: Template,
+    pub template: TaskTemplate,
     /// The other lists.
     pub others: Combinations,
     /// Whether an input ends with a zero byte.
@@ -104,9 +104,9 @@ pub struct Inputting {
 
 /// What the task for an input is, or for a combination of inputs.
 #[derive(Clone, Debug)]
-pub enum Template {
+pub enum TaskTemplate {
     /// The words of its args, with the places where inputs go.
-    Arg(Vec<Word>),
+    Arg(Vec<ArgTemplate>),
     /// The words of its args; the input is its stdin.
     Stdin(Vec<String>),
     /// The words of its args; the input names the file that is its stdin, of so many bytes at most.
@@ -115,18 +115,18 @@ pub enum Template {
 
 /// A word with places for inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word(Vec<Part>);
+pub struct ArgTemplate(Vec<ArgPart>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum ArgPart {
     Text(String),
     /// `{}`: all inputs.
     All,
     /// `{1}`: that of one list, counted from 0.
-    Of(usize),
+    Input(usize),
 }
 
-impl Word {
+impl ArgTemplate {
     /// Reads a word, for this number of lists. A `{N}` that names none of them is plain text.
     fn new(word: &str, lists: usize) -> Self {
         let mut parts = Vec::new();
@@ -136,17 +136,17 @@ impl Word {
             text += before;
             let name = from.find('}').map(|close| &from[1..close]);
             let place = match name {
-                Some("") => Some(Part::All),
+                Some("") => Some(ArgPart::All),
                 Some(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => {
                     let number = name.parse().ok().filter(|number| (1..=lists).contains(number));
-                    number.map(|number| Part::Of(number - 1))
+                    number.map(|number| ArgPart::Input(number - 1))
                 }
                 _ => None,
             };
             match (place, name) {
                 (Some(place), Some(name)) => {
                     if !text.is_empty() {
-                        parts.push(Part::Text(std::mem::take(&mut text)));
+                        parts.push(ArgPart::Text(std::mem::take(&mut text)));
                     }
                     parts.push(place);
                     rest = &from[name.len() + 2..];
@@ -159,38 +159,38 @@ impl Word {
         }
         text += rest;
         if !text.is_empty() || parts.is_empty() {
-            parts.push(Part::Text(text));
+            parts.push(ArgPart::Text(text));
         }
         Self(parts)
     }
 
     fn has_place(&self) -> bool {
-        self.0.iter().any(|part| !matches!(part, Part::Text(_)))
+        self.0.iter().any(|part| !matches!(part, ArgPart::Text(_)))
     }
 
     /// The args that it stands for: one, but for `{}`, which is an arg for each input.
     fn fill(&self, inputs: &[&str], args: &mut Vec<String>) {
-        if self.0 == [Part::All] {
+        if self.0 == [ArgPart::All] {
             return args.extend(inputs.iter().map(|&input| input.to_owned()));
         }
         let mut arg = String::new();
         for part in &self.0 {
             match part {
-                Part::Text(text) => arg += text,
-                Part::All => arg += &inputs.join(" "),
-                Part::Of(list) => arg += inputs[*list],
+                ArgPart::Text(text) => arg += text,
+                ArgPart::All => arg += &inputs.join(" "),
+                ArgPart::Input(list) => arg += inputs[*list],
             }
         }
         args.push(arg);
     }
 }
 
-impl Template {
+impl TaskTemplate {
     /// Reads the words after `--`, for this number of lists. Words without a place get a `{}` behind them.
     pub fn arg(words: &[String], lists: usize) -> Self {
-        let mut words: Vec<_> = words.iter().map(|word| Word::new(word, lists)).collect();
-        if !words.iter().any(Word::has_place) {
-            words.push(Word(vec![Part::All]));
+        let mut words: Vec<_> = words.iter().map(|word| ArgTemplate::new(word, lists)).collect();
+        if !words.iter().any(ArgTemplate::has_place) {
+            words.push(ArgTemplate(vec![ArgPart::All]));
         }
         Self::Arg(words)
     }
@@ -240,12 +240,12 @@ fn strings(words: &[String]) -> Box<RawValue> {
     to_raw_value(words).expect("strings can be written as JSON")
 }
 
-impl Inputs {
+impl InputOptions {
     /// Adds what stood behind `:::`.
     ///
     /// # Errors
     /// When these options take no lists.
-    pub fn add_lists(&mut self, lists: Vec<List>) -> Result<(), (ErrorKind, &'static str)> {
+    pub fn add_lists(&mut self, lists: Vec<InputList>) -> Result<(), (ErrorKind, &'static str)> {
         if self.tasks.is_some() || !self.args.is_empty() {
             let why = "inputs behind ::: can't be used with --tasks or --args";
             return Err((ErrorKind::ArgumentConflict, why));
@@ -289,7 +289,11 @@ impl Inputs {
     }
 
     /// Opens the place where tasks come from. All failures are wrong usage.
-    pub fn open(mut self, settings: &Settings, results: Option<&Results>) -> Result<Origin, Failure> {
+    pub fn open(
+        mut self,
+        settings: &Settings,
+        results: Option<&ResultsTarget>,
+    ) -> Result<TaskSource, Failure> {
         let lines = |path: &Path| -> Result<_, Failure> {
             let (input, name) = if Self::from_stdin(path) {
                 (Descriptor::stdin().or_internal()?, "standard input".to_owned())
@@ -303,8 +307,8 @@ impl Inputs {
         };
         if let Some(path) = &self.tasks {
             let (lines, name) = lines(path)?;
-            let form = Form::Task;
-            return Ok(Origin::Lines { lines, name, form });
+            let form = LineFormat::Task;
+            return Ok(TaskSource::Lines { lines, name, form });
         }
         let mut files = std::mem::take(&mut self.arg_file).into_iter();
         if let Some(first) = files.next() {
@@ -314,11 +318,11 @@ impl Inputs {
             for file in files {
                 let (mut lines, name) = lines(&file)?;
                 lines.end_with(self.delimiter());
-                others.push(List::new(read_all(lines, &name, &mut kept).or_usage()?));
+                others.push(InputList::new(read_all(lines, &name, &mut kept).or_usage()?));
             }
             others.append(&mut self.listed);
-            let form = Form::Input(self.inputting(others, settings.max_args));
-            return Ok(Origin::Lines {
+            let form = LineFormat::Input(self.inputting(others, settings.max_args));
+            return Ok(TaskSource::Lines {
                 lines: lines_of_first,
                 name,
                 form,
@@ -326,18 +330,20 @@ impl Inputs {
         }
         let mut lists = std::mem::take(&mut self.listed).into_iter();
         if let Some(first) = lists.next() {
-            return Ok(Origin::Listed(
+            return Ok(TaskSource::Listed(
                 first.inputs,
                 self.inputting(lists, settings.max_args),
             ));
         }
         if !self.args.is_empty() {
-            return Ok(Origin::Args(self.args.into_iter().map(|args| args.0).collect()));
+            return Ok(TaskSource::Args(
+                self.args.into_iter().map(|args| args.0).collect(),
+            ));
         }
         if !self.words.is_empty() {
-            return Ok(Origin::Args(vec![strings(&self.words)]));
+            return Ok(TaskSource::Args(vec![strings(&self.words)]));
         }
-        Ok(Origin::Guest)
+        Ok(TaskSource::GuestExport)
     }
 
     /// With which byte an input of a file ends.
@@ -346,14 +352,14 @@ impl Inputs {
     }
 
     /// What becomes of the inputs of the first list.
-    fn inputting(&self, others: impl IntoIterator<Item = List>, max_args: u64) -> Inputting {
+    fn inputting(&self, others: impl IntoIterator<Item = InputList>, max_args: u64) -> InputExpansion {
         let others = Combinations::new(others);
         let template = match (self.stdin, self.stdin_files) {
-            (true, _) => Template::Stdin(self.words.clone()),
-            (_, true) => Template::File(self.words.clone(), max_args),
-            _ => Template::arg(&self.words, others.lists()),
+            (true, _) => TaskTemplate::Stdin(self.words.clone()),
+            (_, true) => TaskTemplate::File(self.words.clone(), max_args),
+            _ => TaskTemplate::arg(&self.words, others.lists()),
         };
-        Inputting {
+        InputExpansion {
             template,
             others,
             null: self.null,
@@ -399,7 +405,7 @@ fn read_all(mut lines: Lines<Descriptor>, name: &str, kept: &mut usize) -> anyho
     }
 }
 
-fn open(path: &Path, results: Option<&Results>) -> anyhow::Result<Descriptor> {
+fn open(path: &Path, results: Option<&ResultsTarget>) -> anyhow::Result<Descriptor> {
     let read = || -> io::Result<(File, Metadata)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -424,11 +430,11 @@ fn open(path: &Path, results: Option<&Results>) -> anyhow::Result<Descriptor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::output::results::Earlier;
+    use crate::run::output::results::EarlierResults;
 
     fn args(words: &[&str], inputs: &[&str]) -> String {
         let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
-        let task = Template::arg(&words, inputs.len()).task(inputs).unwrap();
+        let task = TaskTemplate::arg(&words, inputs.len()).task(inputs).unwrap();
         assert_eq!(task.stdin, None);
         task.args.get().to_owned()
     }
@@ -468,7 +474,7 @@ mod tests {
 
     #[test]
     fn an_input_that_is_a_stdin_is_a_line_and_leaves_the_words_as_they_are() {
-        let template = Template::Stdin(vec!["{}".into(), "x".into()]);
+        let template = TaskTemplate::Stdin(vec!["{}".into(), "x".into()]);
         let task = template.task(&["a {}"]).unwrap();
         assert_eq!(
             (
@@ -477,7 +483,7 @@ mod tests {
             ),
             (r#"["{}","x"]"#, Some("a {}\n"))
         );
-        let task = Template::Stdin(Vec::new()).task(&[""]).unwrap();
+        let task = TaskTemplate::Stdin(Vec::new()).task(&[""]).unwrap();
         assert_eq!(
             (
                 task.args.get(),
@@ -494,7 +500,7 @@ mod tests {
         let why = |path: &Path, results| open(path, results).map(drop).unwrap_err();
         assert!(why(&path, None).to_string().contains("cannot read tasks"));
         assert!(why(dir.path(), None).to_string().contains("cannot read tasks"));
-        let results = Results::open(&path, Earlier::Refuse, 0).unwrap();
+        let results = ResultsTarget::open(&path, EarlierResults::Refuse, 0).unwrap();
         assert!(why(&path, Some(&results)).to_string().contains("the same file"));
         assert!(open(&path, None).is_ok());
     }

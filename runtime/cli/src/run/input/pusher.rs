@@ -15,24 +15,24 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::process::exit::{Exit, Failure};
-use crate::run::input::keys::Keys;
-use crate::run::output::job_log::Identity;
-use crate::run::output::order::{self, Order};
+use crate::run::input::keys::SeenKeys;
+use crate::run::output::job_log::TaskIdentity;
+use crate::run::output::order::{self, OutputOrder};
 use crate::run::output::records::escape_json;
-use crate::run::output::task_metadata::{Listed, Roll};
-use crate::run::resume::{Resume, Skipped, Step};
+use crate::run::output::task_metadata::{TaskEntry, TaskMetadata};
+use crate::run::resume::{ResumeCheck, ResumeStep, SkippedTasks};
 use crate::terminal::stdio::{self, Descriptor};
 
 /// What comes to be pushed.
 #[derive(Debug)]
-pub enum Item {
+pub enum FeedItem {
     /// A task, and the input that it is for.
     Task(Task, Option<String>),
     /// What is none.
     Rejected(Rejected),
 }
 
-impl Item {
+impl FeedItem {
     /// The key, if it has one.
     fn key(&self) -> Option<&str> {
         match self {
@@ -71,7 +71,7 @@ impl From<mpwasm::Error> for PushError {
 }
 
 /// What takes tasks: the pool, or who only shows them. Ids count up from 0.
-pub trait Taker {
+pub trait TaskSink {
     /// Takes tasks.
     fn push_all(&self, tasks: Vec<Task>) -> Result<(), PushError>;
     /// Takes what is no task.
@@ -80,7 +80,7 @@ pub trait Taker {
     fn skip(&self, count: u64) -> Result<(), PushError>;
 }
 
-impl Taker for Pool {
+impl TaskSink for Pool {
     fn push_all(&self, tasks: Vec<Task>) -> Result<(), PushError> {
         Self::push_all(self, tasks)?;
         Ok(())
@@ -98,14 +98,17 @@ impl Taker for Pool {
 }
 
 /// A log that is not known yet to fit the tasks of the run that goes on with it.
-pub struct Fitting<'a> {
-    resume: Resume<Item>,
-    begin: Box<dyn FnOnce(Skipped) -> Result<(), Failure> + 'a>,
+pub struct PendingResume<'a> {
+    resume: ResumeCheck<FeedItem>,
+    begin: Box<dyn FnOnce(SkippedTasks) -> Result<(), Failure> + 'a>,
 }
 
-impl<'a> Fitting<'a> {
+impl<'a> PendingResume<'a> {
     /// `begin` is called once the log was found to fit, before anything is pushed.
-    pub fn new(resume: Resume<Item>, begin: impl FnOnce(Skipped) -> Result<(), Failure> + 'a) -> Self {
+    pub fn new(
+        resume: ResumeCheck<FeedItem>,
+        begin: impl FnOnce(SkippedTasks) -> Result<(), Failure> + 'a,
+    ) -> Self {
         let begin = Box::new(begin);
         Self { resume, begin }
     }
@@ -115,12 +118,12 @@ impl<'a> Fitting<'a> {
 const BATCH: usize = 1024;
 
 /// See the module.
-pub struct Pusher<'a, T> {
+pub struct TaskPusher<'a, T> {
     taker: &'a T,
-    fitting: Option<Fitting<'a>>,
-    roll: Option<Arc<Roll>>,
-    order: Option<Order>,
-    keys: Keys,
+    fitting: Option<PendingResume<'a>>,
+    roll: Option<Arc<TaskMetadata>>,
+    order: Option<OutputOrder>,
+    keys: SeenKeys,
     /// The hash of the first guest: what is no task counts as its.
     guest: [u8; 32],
     /// The id of the next task.
@@ -129,15 +132,15 @@ pub struct Pusher<'a, T> {
     skipped: u64,
 }
 
-impl<'a, T: Taker> Pusher<'a, T> {
+impl<'a, T: TaskSink> TaskPusher<'a, T> {
     /// Pushes to `taker`, but for what has a record in a log.
-    pub fn new(taker: &'a T, guest: [u8; 32], fitting: Option<Fitting<'a>>) -> Self {
+    pub fn new(taker: &'a T, guest: [u8; 32], fitting: Option<PendingResume<'a>>) -> Self {
         Self {
             taker,
             fitting,
             roll: None,
             order: None,
-            keys: Keys::default(),
+            keys: SeenKeys::default(),
             guest,
             next: 0,
             skipped: 0,
@@ -145,25 +148,25 @@ impl<'a, T: Taker> Pusher<'a, T> {
     }
 
     /// Tells these of each task before it is pushed.
-    pub fn telling(self, roll: Option<Arc<Roll>>, order: Option<Order>) -> Self {
+    pub fn telling(self, roll: Option<Arc<TaskMetadata>>, order: Option<OutputOrder>) -> Self {
         Self { roll, order, ..self }
     }
 
     /// The next task, or what is none, unless its key is that of an earlier one. To be called for all that is pushed, in
     /// its order.
-    pub fn with_new_key(&mut self, item: Item) -> Result<Item, Rejected> {
+    pub fn with_new_key(&mut self, item: FeedItem) -> Result<FeedItem, Rejected> {
         let noted = self.keys.note(item.key());
         match (noted, item) {
             (Ok(()), item) => Ok(item),
             // It has a reason already.
-            (Err(_), item @ Item::Rejected(_)) => Ok(item),
-            (Err(why), Item::Task(task, _)) => Err(rejected(&task.parts(), why)),
+            (Err(_), item @ FeedItem::Rejected(_)) => Ok(item),
+            (Err(why), FeedItem::Task(task, _)) => Err(rejected(&task.parts(), why)),
         }
     }
 
     /// Pushes these, in their order, and waits for room as long as it takes.
-    pub fn push(&mut self, items: Vec<Item>) -> Result<(), PushError> {
-        let Some(Fitting { resume, .. }) = &mut self.fitting else {
+    pub fn push(&mut self, items: Vec<FeedItem>) -> Result<(), PushError> {
+        let Some(PendingResume { resume, .. }) = &mut self.fitting else {
             return self.send(items);
         };
         for item in items {
@@ -179,7 +182,7 @@ impl<'a, T: Taker> Pusher<'a, T> {
 
     /// Nothing more is to be pushed.
     pub fn end(&mut self) -> Result<(), PushError> {
-        if let Some(Fitting { resume, .. }) = &self.fitting {
+        if let Some(PendingResume { resume, .. }) = &self.fitting {
             resume
                 .end()
                 .map_err(|why| PushError::Refused(Failure::usage(why)))?;
@@ -193,21 +196,21 @@ impl<'a, T: Taker> Pusher<'a, T> {
     }
 
     fn begin_if_complete(&mut self) -> Result<(), PushError> {
-        let complete = |fitting: &mut Fitting<'_>| fitting.resume.is_complete();
-        let Some(Fitting { mut resume, begin }) = self.fitting.take_if(complete) else {
+        let complete = |fitting: &mut PendingResume<'_>| fitting.resume.is_complete();
+        let Some(PendingResume { mut resume, begin }) = self.fitting.take_if(complete) else {
             return Ok(());
         };
         begin(resume.skipped()).map_err(PushError::Refused)?;
         let mut run = Vec::new();
         for step in resume.held() {
             match step {
-                Step::Run(item) => {
+                ResumeStep::Run(item) => {
                     run.push(item);
                     if run.len() == BATCH {
                         self.send(std::mem::take(&mut run))?;
                     }
                 }
-                Step::Skip(count) => {
+                ResumeStep::Skip(count) => {
                     self.send(std::mem::take(&mut run))?;
                     self.taker.skip(count)?;
                     self.next += count;
@@ -218,19 +221,22 @@ impl<'a, T: Taker> Pusher<'a, T> {
         self.send(run)
     }
 
-    fn send(&mut self, items: Vec<Item>) -> Result<(), PushError> {
+    fn send(&mut self, items: Vec<FeedItem>) -> Result<(), PushError> {
         if let Some(roll) = &self.roll {
-            let listed = |(id, item): (u64, &Item)| {
+            let listed = |(id, item): (u64, &FeedItem)| {
                 let identity = roll.has_identities().then(|| identity(item, &self.guest));
-                (id, Listed::new(identity, roll.has_tags().then(|| tag(id, item))))
+                (
+                    id,
+                    TaskEntry::new(identity, roll.has_tags().then(|| tag(id, item))),
+                )
             };
             roll.add((self.next..).zip(&items).map(listed));
         }
         let mut tasks = Vec::with_capacity(items.len());
         for item in items {
             match item {
-                Item::Task(task, _) => tasks.push(task),
-                Item::Rejected(rejected) => {
+                FeedItem::Task(task, _) => tasks.push(task),
+                FeedItem::Rejected(rejected) => {
                     self.send_tasks(std::mem::take(&mut tasks))?;
                     self.expect(1);
                     self.next += 1;
@@ -266,49 +272,49 @@ impl<'a, T: Taker> Pusher<'a, T> {
     }
 }
 
-fn identity(item: &Item, guest: &[u8; 32]) -> Identity {
+fn identity(item: &FeedItem, guest: &[u8; 32]) -> TaskIdentity {
     match item {
-        Item::Task(task, _) => Identity::of(&task.parts()),
-        Item::Rejected(rejected) => Identity::of_rejected(guest, rejected),
+        FeedItem::Task(task, _) => TaskIdentity::of(&task.parts()),
+        FeedItem::Rejected(rejected) => TaskIdentity::of_rejected(guest, rejected),
     }
 }
 
 /// Bytes that an item takes while it waits, about.
-fn bytes(item: &Item) -> usize {
+fn bytes(item: &FeedItem) -> usize {
     let beside = match item {
-        Item::Task(task, input) => {
+        FeedItem::Task(task, input) => {
             let parts = task.parts();
             let args = parts.args.map_or(0, str::len) + parts.stdin.len();
             args + parts.key.map_or(0, str::len) + input.as_ref().map_or(0, String::len)
         }
-        Item::Rejected(rejected) => {
+        FeedItem::Rejected(rejected) => {
             let args = rejected.args.as_ref().map_or(0, |args| args.get().len());
             let key = rejected.key.as_ref().map_or(0, String::len);
             args + key + rejected.model.len() + rejected.message.len()
         }
     };
     // A place in the list, and what the allocator takes for each part.
-    size_of::<Step<Item>>() + 4 * size_of::<usize>() + beside
+    size_of::<ResumeStep<FeedItem>>() + 4 * size_of::<usize>() + beside
 }
 
 /// What stands before the lines of a task: the beginning of its input, else its key, else its id.
-fn tag(id: u64, item: &Item) -> String {
+fn tag(id: u64, item: &FeedItem) -> String {
     let named = match item {
-        Item::Task(task, input) => input.as_deref().or(task.parts().key),
-        Item::Rejected(rejected) => rejected.key.as_deref(),
+        FeedItem::Task(task, input) => input.as_deref().or(task.parts().key),
+        FeedItem::Rejected(rejected) => rejected.key.as_deref(),
     };
     named.map_or_else(|| id.to_string(), |named| named.chars().take(MAX_TAG).collect())
 }
 
 /// Writes what would run to stdout, as task lines.
-pub struct DryRun {
+pub struct DryRunSink {
     out: Mutex<BufWriter<Descriptor>>,
     terminal: bool,
     /// How lines name the guest with a hash, where they have to.
     names: Option<HashMap<[u8; 32], String>>,
 }
 
-impl DryRun {
+impl DryRunSink {
     /// Writes there; with the `names` of several guests, by their hash, each line names its own.
     pub fn new(out: Descriptor, names: Option<HashMap<[u8; 32], String>>) -> Self {
         Self {
@@ -350,7 +356,7 @@ impl DryRun {
     }
 }
 
-impl Taker for DryRun {
+impl TaskSink for DryRunSink {
     fn push_all(&self, tasks: Vec<Task>) -> Result<(), PushError> {
         let write = || -> io::Result<()> {
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,20 +17,20 @@ use mpwasm::{Rejected, TaskParts};
 use sha2::{Digest, Sha256};
 
 use crate::run::input::lines::BYTE_ORDER_MARK;
-use crate::run::output::log_file::{Destination, LogFile, OpenFor, open_destination};
+use crate::run::output::log_file::{OpenFor, OpenedResults, ResultsFile, open_destination};
 use crate::run::output::results::lock;
 use mpwasm_types::record_line::RecordLine;
 
 /// What a task is, whenever it is run: of which guest, and with which args for which model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct TaskIdentity {
     /// Of the guest's bytes.
     pub guest: u64,
     /// Of guest, model, args and stdin.
     pub task: u64,
 }
 
-impl Identity {
+impl TaskIdentity {
     /// A task's.
     pub fn of(parts: &TaskParts<'_>) -> Self {
         Self::new(
@@ -63,13 +63,13 @@ impl Identity {
 }
 
 /// The fields that a record has more in a file: it goes behind the others.
-impl fmt::Display for Identity {
+impl fmt::Display for TaskIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, r#""guest":"{:016x}","task":"{:016x}""#, self.guest, self.task)
     }
 }
 
-/// A guest as [`Identity`] knows it.
+/// A guest as [`TaskIdentity`] knows it.
 pub fn guest_number(hash: &[u8; 32]) -> u64 {
     first_bytes(hash)
 }
@@ -82,12 +82,12 @@ fn first_bytes(hash: &[u8]) -> u64 {
 
 /// By what a task is found again: its place among all tasks, or a hash of its key. A log can have millions of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Name(u128);
+pub struct RecordKey(u128);
 
 /// Set in names that are hashes: they are those of no place.
 const HASHED: u128 = 1 << 127;
 
-impl Name {
+impl RecordKey {
     /// That of the task in this place. An empty key names nothing.
     pub fn new(position: u64, key: Option<&str>) -> Self {
         match key {
@@ -123,7 +123,7 @@ pub fn described(position: u64, key: Option<&str>) -> String {
 
 /// A record that stays.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry {
+pub struct LogEntry {
     /// The hash of guest, model, args and stdin.
     pub task: u64,
     /// The line in which it is, where that has a number of 32 bits.
@@ -137,9 +137,9 @@ pub struct Entry {
 /// A file of records, as an earlier run left it.
 pub struct JobLog {
     path: PathBuf,
-    file: LogFile,
+    file: ResultsFile,
     /// The records that stay.
-    pub entries: HashMap<Name, Entry>,
+    pub entries: HashMap<RecordKey, LogEntry>,
     /// The guests that records that stay are of.
     pub guests: Vec<u64>,
     /// Where lines are that will go, as offsets of their beginnings and ends, in order.
@@ -162,7 +162,7 @@ impl JobLog {
 
     /// As [`open`](Self::open), for a log of at most so many records.
     fn open_with(path: &Path, retry_failed: bool, longest: u64, most: usize) -> anyhow::Result<Self> {
-        let Destination::File(file) = open_destination(path, OpenFor::ReadWrite)? else {
+        let OpenedResults::File(file) = open_destination(path, OpenFor::ReadWrite)? else {
             bail!("it is no regular file");
         };
         lock(file.file())?;
@@ -251,8 +251,8 @@ impl JobLog {
         let is_task = line.status != "invalid";
         let key = line.key.as_deref();
         let name = match is_task {
-            true => Name::new(line.id, key),
-            false => Name::invalid(line.id, key),
+            true => RecordKey::new(line.id, key),
+            false => RecordKey::invalid(line.id, key),
         };
         if is_task && self.entries.contains_key(&name) {
             bail!(
@@ -260,7 +260,7 @@ impl JobLog {
                 described(line.id, key)
             );
         }
-        let entry = Entry {
+        let entry = LogEntry {
             task,
             line: u32::try_from(number).unwrap_or(u32::MAX),
             is_task,
@@ -362,11 +362,11 @@ mod tests {
         let log = Folder::with(&(ok.join("\n") + "\n")).open(false).unwrap();
         assert_eq!(log.entries.len(), 3);
         assert!(
-            log.entries.contains_key(&Name::new(8, None)),
+            log.entries.contains_key(&RecordKey::new(8, None)),
             "an empty key is none"
         );
-        assert!(!log.entries[&Name::new(0, None)].failed);
-        let keyed = log.entries[&Name::new(9, Some("k"))];
+        assert!(!log.entries[&RecordKey::new(0, None)].failed);
+        let keyed = log.entries[&RecordKey::new(9, Some("k"))];
         assert!(keyed.failed);
         assert_eq!((keyed.is_task, keyed.task, keyed.line), (true, 7, 2));
         assert_eq!(log.guests, [0xa1]);
@@ -381,8 +381,8 @@ mod tests {
         ];
         let log = Folder::with(&(lines.join("\n") + "\n")).open(false).unwrap();
         assert_eq!(log.entries.len(), 3);
-        assert!(log.entries[&Name::new(9, Some("k"))].is_task);
-        assert!(log.entries.contains_key(&Name::invalid(2, Some("k"))));
+        assert!(log.entries[&RecordKey::new(9, Some("k"))].is_task);
+        assert!(log.entries.contains_key(&RecordKey::invalid(2, Some("k"))));
     }
 
     #[test]
@@ -480,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_record_takes_32_bytes() {
-        assert_eq!(size_of::<(Name, Entry)>(), 32);
+        assert_eq!(size_of::<(RecordKey, LogEntry)>(), 32);
     }
 
     #[test]

@@ -18,15 +18,15 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, major, minor
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// The place of `--results`, open.
-pub enum Destination {
+pub enum OpenedResults {
     /// A regular file of this user's.
-    File(LogFile),
+    File(ResultsFile),
     /// A descriptor that this process was started with, a FIFO, or one of the usual devices.
     Stream(File),
 }
 
 /// A regular file, with the folder that it is in: whatever becomes of the folder's path, it stays this one.
-pub struct LogFile {
+pub struct ResultsFile {
     file: File,
     folder: OwnedFd,
     name: OsString,
@@ -46,9 +46,9 @@ pub enum OpenFor {
 const FLAGS: OFlag = OFlag::O_APPEND.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY);
 
 /// Opens the place, and makes a file where there is nothing. What is there stays as it is.
-pub fn open_destination(path: &Path, how: OpenFor) -> Result<Destination> {
+pub fn open_destination(path: &Path, how: OpenFor) -> Result<OpenedResults> {
     if let Some(number) = descriptor_number(path) {
-        return duplicate(number).map(Destination::Stream);
+        return duplicate(number).map(OpenedResults::Stream);
     }
     let (folder, name) = split(path)?;
     let flags = FLAGS
@@ -74,13 +74,13 @@ pub fn open_destination(path: &Path, how: OpenFor) -> Result<Destination> {
                 Mode::empty(),
             )?;
             if is_stream {
-                return Ok(Destination::Stream(fd.into()));
+                return Ok(OpenedResults::Stream(fd.into()));
             }
             fd
         }
         result => result?,
     };
-    Ok(Destination::File(LogFile {
+    Ok(OpenedResults::File(ResultsFile {
         file: fd.into(),
         folder,
         name: name.to_owned(),
@@ -169,7 +169,7 @@ fn duplicate(number: i32) -> Result<File> {
     Ok(file)
 }
 
-impl LogFile {
+impl ResultsFile {
     /// The file.
     pub fn file(&self) -> &File {
         &self.file
@@ -247,7 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         for expected in ["x", "xx"] {
-            let Ok(Destination::File(file)) = open_destination(&path, OpenFor::Write) else {
+            let Ok(OpenedResults::File(file)) = open_destination(&path, OpenFor::Write) else {
                 panic!("it is a file");
             };
             file.file().write_all(b"x").unwrap();
@@ -286,7 +286,7 @@ mod tests {
         }
         assert!(matches!(
             open_destination(Path::new("/dev/null"), OpenFor::Write),
-            Ok(Destination::Stream(_))
+            Ok(OpenedResults::Stream(_))
         ));
     }
 
@@ -325,7 +325,7 @@ mod tests {
         let path = |fd: i32| PathBuf::from(format!("/dev/fd/{fd}"));
         assert!(matches!(
             open_destination(&path(write.as_raw_fd()), OpenFor::Write),
-            Ok(Destination::Stream(_))
+            Ok(OpenedResults::Stream(_))
         ));
         assert!(refusal(&path(read.as_raw_fd())).contains("not open for writing"));
         assert!(refusal(Path::new("/dev/fd/1000000")).contains("EBADF"));

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::run::end::halt::Halt;
-use crate::run::output::results::Earlier;
-use crate::terminal::progress::Progress;
+use crate::run::output::results::EarlierResults;
+use crate::terminal::progress::ProgressMode;
 
 /// See the module.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("kept").args(["results", "results_dir"]).multiple(true))]
-pub struct Showing {
+pub struct OutputOptions {
     /// Write a record per outcome to this file, or to stdout for `-`, as tasks end; guests' prints then go to stderr. A file
     /// that is not empty needs --resume, --retry-failed or --overwrite.
     #[arg(long, value_name = "FILE|-")]
@@ -54,28 +54,28 @@ pub struct Showing {
 
     /// A bar on the terminal: how many tasks have ended and failed, how fast, and how long it will take.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
-    pub progress: Progress,
+    pub progress: ProgressMode,
 
     /// What the last line on stderr is.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
-    pub summary: Summary,
+    pub summary: SummaryFormat,
 }
 
-impl Showing {
+impl OutputOptions {
     /// What the run does with the results of an earlier one.
-    pub fn earlier(&self) -> Earlier {
+    pub fn earlier(&self) -> EarlierResults {
         match (self.retry_failed, self.resume, self.overwrite) {
-            (true, ..) => Earlier::RetryFailed,
-            (_, true, _) => Earlier::Resume,
-            (_, _, true) => Earlier::Overwrite,
-            _ => Earlier::Refuse,
+            (true, ..) => EarlierResults::RetryFailed,
+            (_, true, _) => EarlierResults::Resume,
+            (_, _, true) => EarlierResults::Overwrite,
+            _ => EarlierResults::Refuse,
         }
     }
 }
 
 /// The form of the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Summary {
+pub enum SummaryFormat {
     /// For people.
     Text,
     /// One JSON object.

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use mpwasm::Outcome;
 use mpwasm::escape::escape;
 
-use crate::run::output::job_log::Identity;
+use crate::run::output::job_log::TaskIdentity;
 
 /// Bytes that are gathered into one write.
 const BATCH: usize = 64 << 10;
@@ -15,7 +15,7 @@ const BATCH: usize = 64 << 10;
 const KEEP: usize = 1 << 20;
 
 /// Where records go.
-pub struct Records {
+pub struct RecordWriter {
     writer: BufWriter<Box<dyn Write + Send>>,
     terminal: bool,
     /// The record in the making, kept for its memory: each goes out in one piece, so that only the last line of a
@@ -23,7 +23,7 @@ pub struct Records {
     line: Vec<u8>,
 }
 
-impl Records {
+impl RecordWriter {
     /// A writer of records; for a `terminal` they are made inert without ceasing to be the same JSON.
     pub fn new(writer: Box<dyn Write + Send>, terminal: bool) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl Records {
     }
 
     /// Adds the record of this outcome; with the identity of its task, where a later run is to know it again.
-    pub fn write(&mut self, outcome: &Outcome, identity: Option<Identity>) -> io::Result<()> {
+    pub fn write(&mut self, outcome: &Outcome, identity: Option<TaskIdentity>) -> io::Result<()> {
         self.line.clear();
         self.line.shrink_to(KEEP);
         serde_json::to_writer(&mut self.line, outcome)?;
@@ -47,7 +47,7 @@ impl Records {
     }
 
     /// As [`write`](Self::write), for a record that was rendered earlier.
-    pub fn write_rendered(&mut self, record: &[u8], identity: Option<Identity>) -> io::Result<()> {
+    pub fn write_rendered(&mut self, record: &[u8], identity: Option<TaskIdentity>) -> io::Result<()> {
         self.line.clear();
         self.line.shrink_to(KEEP);
         self.line.extend_from_slice(record);
@@ -55,7 +55,7 @@ impl Records {
     }
 
     /// Writes the record in `line`.
-    fn put(&mut self, identity: Option<Identity>) -> io::Result<()> {
+    fn put(&mut self, identity: Option<TaskIdentity>) -> io::Result<()> {
         if let Some(identity) = identity {
             self.line.pop(); // the brace that ends the record
             write!(self.line, ",{identity}}}")?;
@@ -110,7 +110,7 @@ mod tests {
 
     fn written(outcomes: &[Outcome], terminal: bool) -> String {
         let shared = Shared::default();
-        let mut records = Records::new(Box::new(shared.clone()), terminal);
+        let mut records = RecordWriter::new(Box::new(shared.clone()), terminal);
         for outcome in outcomes {
             records.write(outcome, None).unwrap();
         }
@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn a_record_that_is_to_be_known_again_says_of_what_it_is() {
         let shared = Shared::default();
-        let mut records = Records::new(Box::new(shared.clone()), false);
-        let identity = Identity { guest: 0xa1, task: 2 };
+        let mut records = RecordWriter::new(Box::new(shared.clone()), false);
+        let identity = TaskIdentity { guest: 0xa1, task: 2 };
         records.write(&ok(0, "1"), Some(identity)).unwrap();
         records.flush().unwrap();
         let tail = ",\"callback\":\"none\",\"guest\":\"00000000000000a1\",\"task\":\"0000000000000002\"}\n";

@@ -11,16 +11,16 @@ use mpwasm::{LogLevel, LogLine, Outcome, Output, Source};
 
 use crate::run::end::halt::Halt;
 use crate::run::output::failure_line::failure_line;
-use crate::run::output::job_log::Identity;
-use crate::run::output::order::buffer::{Released, Told};
-use crate::run::output::order::{self, Order};
-use crate::run::output::records::Records;
+use crate::run::output::job_log::TaskIdentity;
+use crate::run::output::order::buffer::{ReleasedReports, TaskReport};
+use crate::run::output::order::{self, OutputOrder};
+use crate::run::output::records::RecordWriter;
 use crate::run::output::results_dir::ResultsDir;
-use crate::run::output::summary::Tally;
-use crate::run::output::tags::Tags;
-use crate::run::output::task_metadata::Roll;
-use crate::run::resume::Skipped;
-use crate::terminal::progress::Counter;
+use crate::run::output::summary::OutcomeCounts;
+use crate::run::output::tags::LineTagger;
+use crate::run::output::task_metadata::TaskMetadata;
+use crate::run::resume::SkippedTasks;
+use crate::terminal::progress::ProgressCounter;
 
 /// Failures that are shown as lines of their own.
 const SHOWN_FAILURES: u32 = 10;
@@ -30,27 +30,27 @@ const TAGGED_AT_ONCE: usize = 4 << 10;
 
 /// What could not be written any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum OutputKind {
     /// Guests' prints.
     Prints,
     /// Records.
     Records,
     /// What waits for its turn.
-    Held,
+    OrderBuffer,
 }
 
 /// The first write that failed: it ended the run.
 #[derive(Debug)]
-pub struct Broken {
+pub struct OutputFailure {
     /// What could not be written.
-    pub place: Place,
+    pub place: OutputKind,
     /// Why.
     pub error: io::Error,
     /// Whether something was reported that was not written any more.
     pub lost: bool,
 }
 
-impl Broken {
+impl OutputFailure {
     /// Whether the reader went away, which is its right.
     pub fn is_closed_pipe(&self) -> bool {
         // A socket is reset when its other end is closed before all was read.
@@ -63,23 +63,23 @@ impl Broken {
 
 /// What a run may want of its reporter beyond the ordinary.
 #[derive(Default)]
-pub struct Wishes {
+pub struct ReporterOptions {
     /// What is reported goes on in the order in which tasks were pushed.
-    pub order: Option<Order>,
+    pub order: Option<OutputOrder>,
     /// What the feeder knows of tasks.
-    pub roll: Option<Arc<Roll>>,
+    pub roll: Option<Arc<TaskMetadata>>,
     /// Lines of tasks have tags.
-    pub tags: Option<Tags>,
+    pub tags: Option<LineTagger>,
     /// The run may end early.
-    pub halt: Option<Halting>,
+    pub halt: Option<HaltHook>,
     /// Each task has files of its own.
     pub folder: Option<ResultsDir>,
     /// What a bar on the terminal shows.
-    pub counter: Counter,
+    pub counter: ProgressCounter,
 }
 
 /// When a run ends early.
-pub struct Halting {
+pub struct HaltHook {
     /// When.
     pub halt: Halt,
     /// Ends the pool, so that no further task begins. Called once; it must not wait for anything.
@@ -89,15 +89,15 @@ pub struct Halting {
 /// Takes all that a run reports.
 pub struct RunReporter {
     prints: Prints,
-    records: Option<Records>,
+    records: Option<RecordWriter>,
     least_log: LogLevel,
-    tally: Tally,
+    tally: OutcomeCounts,
     shown: u32,
-    broken: Option<Broken>,
+    broken: Option<OutputFailure>,
     on_broken: Box<dyn FnMut() + Send>,
     prints_broken: bool,
     records_broken: bool,
-    wishes: Wishes,
+    wishes: ReporterOptions,
 }
 
 impl RunReporter {
@@ -109,24 +109,24 @@ impl RunReporter {
             prints,
             records: None,
             least_log,
-            tally: Tally::default(),
+            tally: OutcomeCounts::default(),
             shown: 0,
             broken: None,
             on_broken: Box::new(on_broken),
             prints_broken: false,
             records_broken: false,
-            wishes: Wishes::default(),
+            wishes: ReporterOptions::default(),
         }
     }
 
     /// With this, too.
-    pub fn with(mut self, wishes: Wishes) -> Self {
+    pub fn with(mut self, wishes: ReporterOptions) -> Self {
         self.wishes = wishes;
         self
     }
 
     /// The run begins: records go there, and so many tasks are left out.
-    pub fn begin(&mut self, records: Option<Records>, skipped: Skipped) {
+    pub fn begin(&mut self, records: Option<RecordWriter>, skipped: SkippedTasks) {
         if self
             .wishes
             .roll
@@ -150,12 +150,12 @@ impl RunReporter {
     }
 
     /// The counts.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &OutcomeCounts {
         &self.tally
     }
 
     /// What broke in the course of the run.
-    pub fn broken(&self) -> Option<&Broken> {
+    pub fn broken(&self) -> Option<&OutputFailure> {
         self.broken.as_ref()
     }
 
@@ -170,11 +170,11 @@ impl RunReporter {
     }
 
     /// Nobody reads what is written there any more. Nothing more is, and the run is to be killed.
-    fn reader_left(&mut self, place: Place) {
+    fn reader_left(&mut self, place: OutputKind) {
         let is_broken = match place {
-            Place::Prints => &mut self.prints_broken,
-            Place::Records => &mut self.records_broken,
-            Place::Held => return, // only this process reads it
+            OutputKind::Prints => &mut self.prints_broken,
+            OutputKind::Records => &mut self.records_broken,
+            OutputKind::OrderBuffer => return, // only this process reads it
         };
         if !std::mem::replace(is_broken, true) {
             self.break_off(place, ErrorKind::BrokenPipe.into());
@@ -183,8 +183,8 @@ impl RunReporter {
     }
 
     /// Remembers the first failure of all.
-    fn break_off(&mut self, place: Place, error: io::Error) -> &mut Broken {
-        self.broken.get_or_insert(Broken {
+    fn break_off(&mut self, place: OutputKind, error: io::Error) -> &mut OutputFailure {
+        self.broken.get_or_insert(OutputFailure {
             place,
             error,
             lost: false,
@@ -192,7 +192,7 @@ impl RunReporter {
     }
 
     /// Remembers a write that failed, and returns its error.
-    fn failed(&mut self, place: Place, error: io::Error) -> io::Error {
+    fn failed(&mut self, place: OutputKind, error: io::Error) -> io::Error {
         let told = io::Error::new(error.kind(), error.to_string());
         self.break_off(place, error).lost = true;
         told
@@ -213,21 +213,21 @@ impl RunReporter {
             return Ok(());
         };
         self.prints_broken = true;
-        self.failed(Place::Prints, error);
+        self.failed(OutputKind::Prints, error);
         // The pool reports nothing more to a reporter that failed, and every accepted task has a right to its record
         // and to be counted.
         (self.on_broken)();
         Ok(())
     }
 
-    fn recording(&mut self, write: impl FnOnce(&mut Records) -> io::Result<()>) -> io::Result<()> {
+    fn recording(&mut self, write: impl FnOnce(&mut RecordWriter) -> io::Result<()>) -> io::Result<()> {
         if self.records_broken {
             return Ok(());
         }
         match self.records.as_mut().map(write) {
             Some(Err(error)) => {
                 self.records_broken = true;
-                Err(self.failed(Place::Records, error))
+                Err(self.failed(OutputKind::Records, error))
             }
             _ => Ok(()),
         }
@@ -237,7 +237,7 @@ impl RunReporter {
     fn filing(&mut self, write: impl FnOnce(&mut ResultsDir) -> io::Result<()>) {
         if let Some(Err(error)) = self.wishes.folder.as_mut().map(write) {
             self.wishes.folder = None;
-            self.failed(Place::Records, error);
+            self.failed(OutputKind::Records, error);
             // Not by an error of the call, after which nothing more would be reported: see `printing`.
             (self.on_broken)();
         }
@@ -250,7 +250,7 @@ impl RunReporter {
 
     fn flush_all(&mut self) -> io::Result<()> {
         let prints = self.printing(Prints::flush);
-        self.recording(Records::flush).and(prints)
+        self.recording(RecordWriter::flush).and(prints)
     }
 
     fn show_failure(&mut self, line: Option<&str>) -> io::Result<()> {
@@ -278,8 +278,8 @@ impl RunReporter {
         self.wishes.counter.ended(outcome.is_success());
         self.filing(|folder| folder.outcome(outcome));
         let (ok, failed) = self.tally.ended();
-        let reached = |halting: &mut Halting| halting.halt.is_reached(ok, failed);
-        if let Some(Halting { halt, tell }) = self.wishes.halt.take_if(reached) {
+        let reached = |halting: &mut HaltHook| halting.halt.is_reached(ok, failed);
+        if let Some(HaltHook { halt, tell }) = self.wishes.halt.take_if(reached) {
             tell(halt);
         }
         let Some(order) = self.wishes.order.clone() else {
@@ -287,9 +287,9 @@ impl RunReporter {
         };
         let has_records = self.records.is_some() && !self.records_broken;
         let frame = || {
-            let record = has_records.then(|| Records::render(outcome)).transpose()?;
+            let record = has_records.then(|| RecordWriter::render(outcome)).transpose()?;
             let failure = failure_line(outcome);
-            let told = Told::Ended {
+            let told = TaskReport::Ended {
                 id: outcome.id,
                 failure: failure.as_deref(),
                 record: record.as_deref(),
@@ -323,7 +323,7 @@ impl RunReporter {
 
     /// What waits for its turn can't be kept: nothing waits any more, and the run is to be killed.
     fn give_up_order(&mut self, error: io::Error) {
-        self.failed(Place::Held, error);
+        self.failed(OutputKind::OrderBuffer, error);
         if let Some(order) = self.wishes.order.take() {
             // What fails now is not the first failure.
             order.rest().into_iter().for_each(|held| drop(self.release(held)));
@@ -332,13 +332,13 @@ impl RunReporter {
     }
 
     /// It is the turn of what waited.
-    fn release(&mut self, held: Released) -> io::Result<()> {
+    fn release(&mut self, held: ReleasedReports) -> io::Result<()> {
         held.each(|told| self.told(told))
     }
 
-    fn told(&mut self, told: Told<'_>) -> io::Result<()> {
+    fn told(&mut self, told: TaskReport<'_>) -> io::Result<()> {
         match told {
-            Told::Output {
+            TaskReport::Output {
                 source,
                 stream,
                 bytes,
@@ -349,7 +349,7 @@ impl RunReporter {
                 bytes,
                 end,
             }),
-            Told::Log {
+            TaskReport::Log {
                 source,
                 level,
                 text,
@@ -362,7 +362,7 @@ impl RunReporter {
                 worker,
                 attempt,
             }),
-            Told::Ended { id, failure, record } => self.finished(id, failure, |records, identity| {
+            TaskReport::Ended { id, failure, record } => self.finished(id, failure, |records, identity| {
                 record.map_or(Ok(()), |record| records.write_rendered(record, identity))
             }),
         }
@@ -421,7 +421,7 @@ impl RunReporter {
         &mut self,
         id: u64,
         failure: Option<&str>,
-        record: impl FnOnce(&mut Records, Option<Identity>) -> io::Result<()>,
+        record: impl FnOnce(&mut RecordWriter, Option<TaskIdentity>) -> io::Result<()>,
     ) -> io::Result<()> {
         // Whatever these printed ended before; should its end have got lost, nothing of it may stay behind.
         let ended = self
@@ -453,7 +453,7 @@ impl SharedReporter {
 
 impl SharedReporter {
     /// The reader of this pipe went away. Waits, as [`lock`](Self::lock) does.
-    pub fn reader_left(&self, place: Place) {
+    pub fn reader_left(&self, place: OutputKind) {
         self.lock().reader_left(place);
     }
 }
@@ -469,7 +469,7 @@ impl mpwasm::Reporter for SharedReporter {
             reporter.note_report();
         }
         reporter.filing(|folder| folder.output(output));
-        let told = Told::Output {
+        let told = TaskReport::Output {
             source: output.source,
             stream: output.stream,
             bytes: output.bytes,
@@ -486,7 +486,7 @@ impl mpwasm::Reporter for SharedReporter {
         if line.level > reporter.least_log {
             return Ok(());
         }
-        let told = Told::Log {
+        let told = TaskReport::Log {
             source: line.source,
             level: line.level,
             text: line.text,

@@ -10,14 +10,14 @@ use rustix::io::Errno;
 
 use crate::process::exit::{Failure, OrExit};
 use crate::run::output::job_log::JobLog;
-use crate::run::output::log_file::{Destination, LogFile, OpenFor, open_destination};
-use crate::run::output::records::Records;
+use crate::run::output::log_file::{OpenFor, OpenedResults, ResultsFile, open_destination};
+use crate::run::output::records::RecordWriter;
 use crate::terminal::stdio::{Descriptor, NOT_OPEN};
 use mpwasm::escape::Untrusted;
 
 /// What a run does with the results that an earlier run left in the same place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Earlier {
+pub enum EarlierResults {
     /// Refuses to run, so that they are not lost.
     #[default]
     Refuse,
@@ -30,22 +30,22 @@ pub enum Earlier {
 }
 
 /// Where records go.
-pub enum Results {
+pub enum ResultsTarget {
     /// To stdout.
     Stdout,
     /// Into a pipe, a device, or what else is written to as it is.
     Stream(File),
     /// To a file, which is empty or written anew.
-    File(LogFile, Earlier),
+    File(ResultsFile, EarlierResults),
     /// To the log of an earlier run.
     Log(JobLog),
 }
 
-impl Results {
+impl ResultsTarget {
     /// Opens the place, but leaves what is there until [`begin`](Self::begin). Failures are wrong usage, but for a closed stdout.
     /// The records of a log have at most `longest` bytes.
-    pub fn open(path: &Path, earlier: Earlier, longest: u64) -> Result<Self, Failure> {
-        let resumes = matches!(earlier, Earlier::Resume | Earlier::RetryFailed);
+    pub fn open(path: &Path, earlier: EarlierResults, longest: u64) -> Result<Self, Failure> {
+        let resumes = matches!(earlier, EarlierResults::Resume | EarlierResults::RetryFailed);
         if path == Path::new("-") {
             return match resumes {
                 false => match Descriptor::stdout().or_internal()?.is_writable() {
@@ -60,15 +60,15 @@ impl Results {
             };
         }
         if resumes {
-            return JobLog::open(path, earlier == Earlier::RetryFailed, longest)
+            return JobLog::open(path, earlier == EarlierResults::RetryFailed, longest)
                 .map(Self::Log)
                 .with_context(|| format!("cannot go on with the log {}", Untrusted::from(&path)))
                 .or_usage();
         }
         let open = || -> anyhow::Result<Self> {
             let file = match open_destination(path, OpenFor::Write)? {
-                Destination::Stream(file) => return Ok(Self::Stream(file)),
-                Destination::File(file) => file,
+                OpenedResults::Stream(file) => return Ok(Self::Stream(file)),
+                OpenedResults::File(file) => file,
             };
             lock(file.file())?;
             Ok(Self::File(file, earlier))
@@ -102,12 +102,12 @@ impl Results {
 
     /// Begins the records of a run, and removes those of an earlier run that are to be replaced. Returns the writer of the
     /// new ones.
-    pub fn begin(self) -> Result<Records, Failure> {
+    pub fn begin(self) -> Result<RecordWriter, Failure> {
         let file = match self {
             Self::Stdout => {
                 let stdout = Descriptor::stdout().or_internal()?;
                 let terminal = stdout.is_terminal();
-                return Ok(Records::new(stdout.writer(), terminal));
+                return Ok(RecordWriter::new(stdout.writer(), terminal));
             }
             Self::Stream(file) => file,
             Self::File(file, earlier) => empty(file, earlier)?,
@@ -115,16 +115,16 @@ impl Results {
         };
         let file = Descriptor::from(file);
         let terminal = file.is_terminal();
-        Ok(Records::new(file.writer(), terminal))
+        Ok(RecordWriter::new(file.writer(), terminal))
     }
 }
 
 /// Makes a file ready for the records of a run that is not resumed.
-fn empty(log: LogFile, earlier: Earlier) -> Result<File, Failure> {
+fn empty(log: ResultsFile, earlier: EarlierResults) -> Result<File, Failure> {
     let path = Untrusted::from(log.path()).to_string();
     let file = log.into_file();
     let empty = || -> anyhow::Result<()> {
-        if earlier != Earlier::Overwrite && file.metadata()?.len() > 0 {
+        if earlier != EarlierResults::Overwrite && file.metadata()?.len() > 0 {
             bail!(
                 "the file of --results, {path}, is not empty: continue its run with --resume or --retry-failed, replace its \
                  records with --overwrite, or name another file"
@@ -154,8 +154,8 @@ mod tests {
     use super::*;
     use crate::process::exit::Exit;
 
-    fn refusal(path: &Path, earlier: Earlier) -> String {
-        let begun = Results::open(path, earlier, 0).and_then(Results::begin);
+    fn refusal(path: &Path, earlier: EarlierResults) -> String {
+        let begun = ResultsTarget::open(path, earlier, 0).and_then(ResultsTarget::begin);
         match begun.map(drop) {
             Ok(()) => panic!("it began"),
             Err(failure) => {
@@ -170,33 +170,46 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results");
         fs::write(&path, "old").unwrap();
-        let results = Results::open(&path, Earlier::Overwrite, 0).unwrap();
+        let results = ResultsTarget::open(&path, EarlierResults::Overwrite, 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         drop(results);
-        assert!(refusal(&path, Earlier::Refuse).contains("--overwrite"));
+        assert!(refusal(&path, EarlierResults::Refuse).contains("--overwrite"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        let results = Results::open(&path, Earlier::Overwrite, 0).unwrap();
+        let results = ResultsTarget::open(&path, EarlierResults::Overwrite, 0).unwrap();
         results.begin().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
-        Results::open(&path, Earlier::Refuse, 0).unwrap().begin().unwrap();
+        ResultsTarget::open(&path, EarlierResults::Refuse, 0)
+            .unwrap()
+            .begin()
+            .unwrap();
         let none = dir.path().join("none/results");
-        assert!(Results::open(&none, Earlier::Refuse, 0).is_err_and(|f| f.exit == Exit::Usage));
+        assert!(ResultsTarget::open(&none, EarlierResults::Refuse, 0).is_err_and(|f| f.exit == Exit::Usage));
     }
 
     #[test]
     fn results_to_what_is_no_regular_file_are_not_emptied() {
         let null = Path::new("/dev/null");
-        Results::open(null, Earlier::Refuse, 0).unwrap().begin().unwrap();
-        assert!(!Results::open(null, Earlier::Overwrite, 0).unwrap().is_log());
+        ResultsTarget::open(null, EarlierResults::Refuse, 0)
+            .unwrap()
+            .begin()
+            .unwrap();
+        assert!(
+            !ResultsTarget::open(null, EarlierResults::Overwrite, 0)
+                .unwrap()
+                .is_log()
+        );
     }
 
     #[test]
     fn two_runs_do_not_write_one_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results");
-        let records = Results::open(&path, Earlier::Refuse, 0).unwrap().begin().unwrap();
-        assert!(refusal(&path, Earlier::Refuse).contains("another run"));
+        let records = ResultsTarget::open(&path, EarlierResults::Refuse, 0)
+            .unwrap()
+            .begin()
+            .unwrap();
+        assert!(refusal(&path, EarlierResults::Refuse).contains("another run"));
         drop(records);
-        Results::open(&path, Earlier::Refuse, 0).unwrap();
+        ResultsTarget::open(&path, EarlierResults::Refuse, 0).unwrap();
     }
 }

@@ -29,13 +29,13 @@ use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use serde::Deserialize;
 
-use crate::run::output::results::Earlier;
+use crate::run::output::results::EarlierResults;
 
 /// The name of the file with a task's record.
 const RECORD: &str = "record.json";
 
 /// A stream of a task: its id, and whether it is stderr.
-type StreamOf = (u64, bool);
+type StreamId = (u64, bool);
 
 /// Writes the files. Of those of running tasks at most [`MAX_OPEN_OUTPUTS`] are open.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ pub struct ResultsDir {
     path: PathBuf,
     root: OwnedFd,
     /// The files of running tasks that have printed, by file system and inode.
-    begun: HashMap<StreamOf, (u64, u64)>,
+    begun: HashMap<StreamId, (u64, u64)>,
     /// The open ones of them. In order, as the file of the oldest task is closed when there are too many.
-    open: BTreeMap<StreamOf, File>,
+    open: BTreeMap<StreamId, File>,
 }
 
 impl ResultsDir {
@@ -66,12 +66,12 @@ impl ResultsDir {
         })
     }
 
-    /// Prepares the folder for a run. With [`Earlier::Overwrite`] it removes the results of an earlier run.
+    /// Prepares the folder for a run. With [`EarlierResults::Overwrite`] it removes the results of an earlier run.
     ///
     /// # Errors
     /// When there are such results, and they are to be neither resumed nor overwritten.
-    pub fn begin(&mut self, earlier: Earlier) -> io::Result<()> {
-        if matches!(earlier, Earlier::Resume | Earlier::RetryFailed) {
+    pub fn begin(&mut self, earlier: EarlierResults) -> io::Result<()> {
+        if matches!(earlier, EarlierResults::Resume | EarlierResults::RetryFailed) {
             return Ok(());
         }
         let listed = File::from(openat(&self.root, ".", FOLDER, Mode::empty())?);
@@ -81,7 +81,7 @@ impl ResultsDir {
             let Some(id) = task_id(entry.file_name()) else {
                 continue;
             };
-            if earlier != Earlier::Overwrite {
+            if earlier != EarlierResults::Overwrite {
                 let path = Untrusted::from(&self.path);
                 return Err(io::Error::other(format!(
                     "there are results of an earlier run in {path}, such as {id}: continue it with --resume or --retry-failed, \
@@ -155,7 +155,7 @@ impl ResultsDir {
     }
 
     /// Makes the file of a stream, or opens the one that was made before to add to it.
-    fn open_stream(&mut self, of: StreamOf) -> io::Result<File> {
+    fn open_stream(&mut self, of: StreamId) -> io::Result<File> {
         let folder = self.folder(of.0)?;
         let name = stream_name(of.1);
         let Some(made) = self.begun.get(&of) else {
@@ -190,8 +190,8 @@ impl ResultsDir {
             self.begun.remove(&of).is_some()
         });
         let captured = match told {
-            [false, false] => Captured::of(outcome),
-            _ => Captured::default(), // a command tells nothing
+            [false, false] => CommandOutput::of(outcome),
+            _ => CommandOutput::default(), // a command tells nothing
         };
         for (told, name, bytes) in [
             (told[0], stream_name(false), captured.stdout()),
@@ -268,7 +268,7 @@ fn task_id(name: &CStr) -> Option<u64> {
 /// just like that is taken for it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Captured {
+struct CommandOutput {
     #[serde(rename = "exit_code")]
     _exit_code: Option<i32>,
     stdout: Option<String>,
@@ -277,7 +277,7 @@ struct Captured {
     stderr_base64: Option<String>,
 }
 
-impl Captured {
+impl CommandOutput {
     /// Nothing, where the outcome is none of a command.
     fn of(outcome: &Outcome) -> Self {
         let json = match &outcome.result {
@@ -312,7 +312,7 @@ mod tests {
     use crate::run::output::reporter::tests::ok;
 
     /// A run of task 7, which prints this.
-    fn run(path: &Path, earlier: Earlier, text: &str) -> anyhow::Result<()> {
+    fn run(path: &Path, earlier: EarlierResults, text: &str) -> anyhow::Result<()> {
         let mut dir = ResultsDir::open(path)?;
         dir.begin(earlier)?;
         for bytes in text.as_bytes().chunks(1) {
@@ -335,9 +335,9 @@ mod tests {
         let path = root.path().join("a/b");
         let read = |name: &str| fs::read_to_string(path.join(name)).ok();
         for (how, text, expected) in [
-            (Earlier::Refuse, "x\ny", Some("x\ny")),
-            (Earlier::Resume, "other", Some("other")),
-            (Earlier::Overwrite, "", None),
+            (EarlierResults::Refuse, "x\ny", Some("x\ny")),
+            (EarlierResults::Resume, "other", Some("other")),
+            (EarlierResults::Overwrite, "", None),
         ] {
             run(&path, how, text).unwrap();
             assert_eq!(read("7/stdout").as_deref(), expected);
@@ -352,8 +352,10 @@ mod tests {
         let path = |name: &str| root.path().join(name);
         fs::write(path("notes"), "").unwrap();
         fs::create_dir(path("07")).unwrap();
-        run(root.path(), Earlier::Refuse, "old").unwrap();
-        let why = run(root.path(), Earlier::Refuse, "new").unwrap_err().to_string();
+        run(root.path(), EarlierResults::Refuse, "old").unwrap();
+        let why = run(root.path(), EarlierResults::Refuse, "new")
+            .unwrap_err()
+            .to_string();
         assert!(why.contains("--overwrite"), "{why}");
         assert_eq!(fs::read(path("7/stdout")).unwrap(), b"old");
         // Of a task that the new run has not.
@@ -361,7 +363,7 @@ mod tests {
         fs::write(path("8/stdout"), "").unwrap();
         fs::create_dir(path("9")).unwrap();
         fs::write(path("9/of the user"), "").unwrap();
-        run(root.path(), Earlier::Overwrite, "").unwrap();
+        run(root.path(), EarlierResults::Overwrite, "").unwrap();
         assert!(!path("7/stdout").exists() && !path("8").exists());
         assert!(path("9/of the user").exists() && path("notes").exists() && path("07").exists());
     }
@@ -377,11 +379,11 @@ mod tests {
         for name in ["stdout", "stderr", "record.json"] {
             symlink("../../victim/file", path("results/7").join(name)).unwrap();
         }
-        run(&path("results"), Earlier::Resume, "new").unwrap();
+        run(&path("results"), EarlierResults::Resume, "new").unwrap();
         assert_eq!(fs::read(path("results/7/stdout")).unwrap(), b"new");
         fs::remove_dir_all(path("results/7")).unwrap();
         symlink("../victim", path("results/7")).unwrap();
-        for how in [Earlier::Resume, Earlier::Overwrite] {
+        for how in [EarlierResults::Resume, EarlierResults::Overwrite] {
             let why = run(&path("results"), how, "new").unwrap_err().to_string();
             assert!(
                 why.contains("results/7") && why.contains("symbolic link"),
@@ -390,7 +392,10 @@ mod tests {
         }
         symlink("victim", path("link")).unwrap();
         for name in ["link", "link/", "link/."] {
-            let why = format!("{:#}", run(&path(name), Earlier::Refuse, "new").unwrap_err());
+            let why = format!(
+                "{:#}",
+                run(&path(name), EarlierResults::Refuse, "new").unwrap_err()
+            );
             assert!(why.contains("symbolic link"), "{why}");
         }
         assert_eq!(fs::read(path("victim/file")).unwrap(), b"text");
@@ -406,7 +411,9 @@ mod tests {
         let folder = root.path().join("7");
         fs::create_dir(&folder).unwrap();
         std::os::unix::fs::chown(&folder, Some(1234), None).unwrap();
-        let why = run(root.path(), Earlier::Resume, "new").unwrap_err().to_string();
+        let why = run(root.path(), EarlierResults::Resume, "new")
+            .unwrap_err()
+            .to_string();
         assert!(why.contains("another user"), "{why}");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }

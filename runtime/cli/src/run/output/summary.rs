@@ -7,7 +7,7 @@ use mpwasm::{CallbackStatus, FinalError, FinalValue, Kind, Outcome};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::run::resume::Skipped;
+use crate::run::resume::SkippedTasks;
 
 /// The kinds in the order in which the summary names them.
 const KINDS: [Kind; 10] = [
@@ -25,21 +25,21 @@ const KINDS: [Kind; 10] = [
 
 /// How many tasks ended how.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct OutcomeCounts {
     ok: u64,
     failed: [u64; KINDS.len()],
     callbacks_failed: u64,
     any_failure: bool,
     /// Tasks that failed, or their callback.
     ill: u64,
-    skipped: Skipped,
+    skipped: SkippedTasks,
     /// Whether the records are in a log, which `--resume` can continue.
     has_log: bool,
     /// Whether the run ended before all tasks were read.
     cut_short: bool,
 }
 
-impl Tally {
+impl OutcomeCounts {
     /// Counts one outcome.
     pub fn count(&mut self, outcome: &Outcome) {
         match &outcome.result {
@@ -72,7 +72,7 @@ impl Tally {
     }
 
     /// These were left out.
-    pub fn skip(&mut self, skipped: Skipped) {
+    pub fn skip(&mut self, skipped: SkippedTasks) {
         self.skipped = skipped;
     }
 
@@ -113,9 +113,9 @@ impl Tally {
             count => _ = write!(line, "; {count} callbacks failed"),
         }
         match self.skipped {
-            Skipped { tasks: 0, .. } => {}
-            Skipped { tasks, failed: 0 } => _ = write!(line, "; {tasks} skipped, as they have a record"),
-            Skipped { tasks, failed } => {
+            SkippedTasks { tasks: 0, .. } => {}
+            SkippedTasks { tasks, failed: 0 } => _ = write!(line, "; {tasks} skipped, as they have a record"),
+            SkippedTasks { tasks, failed } => {
                 _ = write!(
                     line,
                     "; {tasks} skipped, as they have a record ({failed} of a failure: --retry-failed runs them again)"
@@ -162,24 +162,24 @@ impl Tally {
         fields.insert("skipped_failed".into(), self.skipped.failed.into());
         fields.insert("resumable".into(), self.resumable().into());
         fields.insert("seconds".into(), wall.as_secs_f64().into());
-        let values = values.iter().map(Told::of).collect();
-        let object = Json { fields, values };
+        let values = values.iter().map(FinalValueJson::of).collect();
+        let object = SummaryJson { fields, values };
         serde_json::to_string(&object).expect("an object of fields, numbers and JSON text")
     }
 }
 
 /// The summary as JSON.
 #[derive(Serialize)]
-struct Json<'a> {
+struct SummaryJson<'a> {
     #[serde(flatten)]
     fields: serde_json::Map<String, serde_json::Value>,
     #[serde(rename = "final_values", skip_serializing_if = "Vec::is_empty")]
-    values: Vec<Told<'a>>,
+    values: Vec<FinalValueJson<'a>>,
 }
 
 /// A final value in it: with `value`, or with `error` where there is none.
 #[derive(Serialize)]
-struct Told<'a> {
+struct FinalValueJson<'a> {
     guest: &'a str,
     model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,7 +188,7 @@ struct Told<'a> {
     error: Option<&'a FinalError>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> FinalValueJson<'a> {
     fn of(value: &'a FinalValue) -> Self {
         Self {
             guest: &value.guest,
@@ -200,7 +200,7 @@ impl<'a> Told<'a> {
 }
 
 /// What the callbacks of a model have made of the results of this run, in one line.
-fn final_value(value: &FinalValue, skipped: Skipped) -> String {
+fn final_value(value: &FinalValue, skipped: SkippedTasks) -> String {
     let model = match value.model.as_str() {
         "" => "the unnamed model".to_owned(),
         name => format!("model {name:?}"),
@@ -219,8 +219,8 @@ mod tests {
     use super::*;
     use crate::run::output::reporter::tests::{failed, ok};
 
-    fn tally(outcomes: &[Outcome]) -> Tally {
-        let mut tally = Tally::default();
+    fn tally(outcomes: &[Outcome]) -> OutcomeCounts {
+        let mut tally = OutcomeCounts::default();
         outcomes.iter().for_each(|outcome| tally.count(outcome));
         tally
     }
@@ -249,13 +249,13 @@ mod tests {
     #[test]
     fn what_was_skipped_is_said_and_is_no_task_of_this_run() {
         let mut tally = tally(&[ok(3, "1")]);
-        tally.skip(Skipped { tasks: 3, failed: 0 });
+        tally.skip(SkippedTasks { tasks: 3, failed: 0 });
         let line = tally.summary(Duration::from_secs(1));
         assert_eq!(
             line,
             "1 task: 1 ok; 3 skipped, as they have a record; 1.00 s, 1.0 tasks/s"
         );
-        tally.skip(Skipped { tasks: 3, failed: 2 });
+        tally.skip(SkippedTasks { tasks: 3, failed: 2 });
         let line = tally.summary(Duration::from_secs(1));
         assert!(
             line.contains("3 skipped") && line.contains("2 of a failure: --retry-failed"),
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn cancelled_tasks_wait_for_resume_where_there_is_a_log() {
         let mut tally = tally(&[failed(0, Kind::Cancelled, ""), failed(1, Kind::Cancelled, "")]);
-        let line = |tally: &Tally| tally.summary(Duration::from_secs(1));
+        let line = |tally: &OutcomeCounts| tally.summary(Duration::from_secs(1));
         assert_eq!(line(&tally), "2 tasks: 2 cancelled; 1.00 s, 2.0 tasks/s");
         tally.set_log();
         assert_eq!(
@@ -276,7 +276,7 @@ mod tests {
         assert!(tally.json(Duration::ZERO, &[]).contains("\"resumable\":2,"));
         tally.set_cut_short();
         assert!(line(&tally).contains("; 2 wait for --resume, with what was not read; "));
-        let mut none = Tally::default();
+        let mut none = OutcomeCounts::default();
         none.set_cut_short();
         assert_eq!(line(&none), "no tasks; 1.00 s");
         none.set_log();
@@ -338,8 +338,8 @@ mod tests {
     #[test]
     fn final_values_are_told_and_said_to_be_without_what_was_skipped() {
         let values = [value(Ok("[1]")), value(Err("lost"))];
-        let mut tally = Tally::default();
-        let lines = |tally: &Tally| tally.final_values(&values).collect::<Vec<_>>();
+        let mut tally = OutcomeCounts::default();
+        let lines = |tally: &OutcomeCounts| tally.final_values(&values).collect::<Vec<_>>();
         assert_eq!(
             lines(&tally),
             [
@@ -347,13 +347,13 @@ mod tests {
                 "there is no final value of model \"sum\": trap: lost"
             ]
         );
-        tally.skip(Skipped { tasks: 3, failed: 0 });
+        tally.skip(SkippedTasks { tasks: 3, failed: 0 });
         assert!(lines(&tally)[0].ends_with(", without the tasks that were skipped: [1]"));
     }
 
     #[test]
     fn final_values_stand_in_the_json_as_they_are() {
-        let json = Tally::default().json(Duration::ZERO, &[value(Ok("1.0e2")), value(Err("lost"))]);
+        let json = OutcomeCounts::default().json(Duration::ZERO, &[value(Ok("1.0e2")), value(Err("lost"))]);
         let expected = concat!(
             r#","final_values":[{"guest":"sum.wasm","model":"sum","value":1.0e2},"#,
             r#"{"guest":"sum.wasm","model":"sum","error":{"kind":"trap","message":"lost"}}]}"#

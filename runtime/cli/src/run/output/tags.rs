@@ -6,19 +6,19 @@ use std::sync::Arc;
 use mpwasm::escape::escape;
 use mpwasm::{Output, Source, Stream};
 
-use crate::run::output::task_metadata::Roll;
+use crate::run::output::task_metadata::TaskMetadata;
 
 /// Puts tags before lines.
 #[derive(Debug)]
-pub struct Tags {
-    roll: Arc<Roll>,
+pub struct LineTagger {
+    roll: Arc<TaskMetadata>,
     /// Whose line was begun and has not ended.
     begun: HashSet<(Source, Stream)>,
 }
 
-impl Tags {
+impl LineTagger {
     /// Tags of the tasks on this roll.
-    pub fn new(roll: Arc<Roll>) -> Self {
+    pub fn new(roll: Arc<TaskMetadata>) -> Self {
         Self {
             roll,
             begun: HashSet::new(),
@@ -59,13 +59,13 @@ impl Tags {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::output::task_metadata::Listed;
+    use crate::run::output::task_metadata::TaskEntry;
 
     #[test]
     fn each_line_begins_with_the_tag_however_it_comes() {
-        let roll = Arc::new(Roll::new(false, true));
-        roll.add([(3, Listed::new(None, Some("a\nb".into())))]);
-        let mut tags = Tags::new(roll);
+        let roll = Arc::new(TaskMetadata::new(false, true));
+        roll.add([(3, TaskEntry::new(None, Some("a\nb".into())))]);
+        let mut tags = LineTagger::new(roll);
         let mut print = |source, bytes: &[u8]| {
             let output = Output {
                 source,

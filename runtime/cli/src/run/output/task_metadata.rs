@@ -4,20 +4,20 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::run::output::job_log::Identity;
+use crate::run::output::job_log::TaskIdentity;
 
 /// A task on the roll.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct TaskEntry {
     /// What it is, if its record is to say so.
-    pub identity: Option<Identity>,
+    pub identity: Option<TaskIdentity>,
     /// What stands before its lines.
     pub tag: Option<Box<str>>,
 }
 
-impl Listed {
+impl TaskEntry {
     /// A task.
-    pub fn new(identity: Option<Identity>, tag: Option<String>) -> Self {
+    pub fn new(identity: Option<TaskIdentity>, tag: Option<String>) -> Self {
         let tag = tag.map(String::into_boxed_str);
         Self { identity, tag }
     }
@@ -25,13 +25,13 @@ impl Listed {
 
 /// All tasks that have been pushed and have not ended.
 #[derive(Debug, Default)]
-pub struct Roll {
-    tasks: Mutex<HashMap<u64, Listed>>,
+pub struct TaskMetadata {
+    tasks: Mutex<HashMap<u64, TaskEntry>>,
     identities: bool,
     tags: bool,
 }
 
-impl Roll {
+impl TaskMetadata {
     /// An empty roll, with or without the identities of tasks, and their tags.
     pub fn new(identities: bool, tags: bool) -> Self {
         Self {
@@ -51,12 +51,12 @@ impl Roll {
         self.tags
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<u64, Listed>> {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<u64, TaskEntry>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// These are about to be pushed.
-    pub fn add(&self, tasks: impl IntoIterator<Item = (u64, Listed)>) {
+    pub fn add(&self, tasks: impl IntoIterator<Item = (u64, TaskEntry)>) {
         self.tasks().extend(tasks);
     }
 
@@ -66,7 +66,7 @@ impl Roll {
     }
 
     /// A task has ended.
-    pub fn remove(&self, id: u64) -> Option<Listed> {
+    pub fn remove(&self, id: u64) -> Option<TaskEntry> {
         self.tasks().remove(&id)
     }
 }

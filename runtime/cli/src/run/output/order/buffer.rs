@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// Something that was reported of a task.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub enum Told<'a> {
+pub enum TaskReport<'a> {
     /// It printed.
     Output {
         source: Source,
@@ -44,7 +44,7 @@ pub enum Told<'a> {
 /// Bytes of the length in front of a frame.
 const HEADER: usize = 8;
 
-impl Told<'_> {
+impl TaskReport<'_> {
     /// Returns its frame.
     pub fn frame(&self) -> Vec<u8> {
         let frame = postcard::to_extend(self, vec![0; HEADER]);
@@ -56,7 +56,7 @@ impl Told<'_> {
 }
 
 /// Calls `take` with each report in these frames, in order.
-fn each(mut frames: &[u8], take: &mut impl FnMut(Told<'_>) -> io::Result<()>) -> io::Result<()> {
+fn each(mut frames: &[u8], take: &mut impl FnMut(TaskReport<'_>) -> io::Result<()>) -> io::Result<()> {
     while let Some((header, rest)) = frames.split_first_chunk::<HEADER>() {
         let len = usize::try_from(u64::from_le_bytes(*header)).map_err(io::Error::other)?;
         let (frame, rest) = rest.split_at_checked(len).ok_or(io::ErrorKind::InvalidData)?;
@@ -75,7 +75,7 @@ struct Block {
 
 /// The reports of one task.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct BufferedReports {
     /// The first of them.
     blocks: Vec<Block>,
     /// Those behind.
@@ -84,7 +84,7 @@ pub struct Held {
 
 /// What the reports of all tasks take.
 #[derive(Debug, Default)]
-pub struct Store {
+pub struct ReportBuffer {
     file: Option<Arc<File>>,
     /// Where the next block goes.
     end: u64,
@@ -94,7 +94,7 @@ pub struct Store {
     memory: usize,
 }
 
-impl Store {
+impl ReportBuffer {
     /// Bytes of all reports, wherever they are.
     pub fn bytes(&self) -> usize {
         self.filed + self.memory
@@ -104,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// When the file can't be written. The report is lost then.
-    pub fn add(&mut self, held: &mut Held, frame: &[u8]) -> io::Result<()> {
+    pub fn add(&mut self, held: &mut BufferedReports, frame: &[u8]) -> io::Result<()> {
         let before = held.memory.len();
         held.memory.extend_from_slice(frame);
         self.memory += frame.len();
@@ -118,7 +118,7 @@ impl Store {
     }
 
     /// Moves what a task has in memory to the file.
-    fn file(&mut self, held: &mut Held) -> io::Result<()> {
+    fn file(&mut self, held: &mut BufferedReports) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(Arc::new(tempfile::tempfile()?)),
@@ -139,10 +139,10 @@ impl Store {
     }
 
     /// Removes and returns the reports of a task. They are to be read before others are added.
-    pub fn release(&mut self, held: Held) -> Released {
+    pub fn release(&mut self, held: BufferedReports) -> ReleasedReports {
         self.memory -= held.memory.len();
         self.filed -= held.blocks.iter().map(|block| block.len).sum::<usize>();
-        Released {
+        ReleasedReports {
             file: self.file.clone().filter(|_| !held.blocks.is_empty()),
             held,
         }
@@ -151,17 +151,17 @@ impl Store {
 
 /// The reports of a task whose turn it is.
 #[derive(Debug)]
-pub struct Released {
+pub struct ReleasedReports {
     file: Option<Arc<File>>,
-    held: Held,
+    held: BufferedReports,
 }
 
-impl Released {
+impl ReleasedReports {
     /// Calls `take` with each report, in order.
     ///
     /// # Errors
     /// When the file can't be read; and the first error of `take`.
-    pub fn each(self, mut take: impl FnMut(Told<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub fn each(self, mut take: impl FnMut(TaskReport<'_>) -> io::Result<()>) -> io::Result<()> {
         if let Some(file) = &self.file {
             let mut bytes = Vec::new();
             for Block { offset, len } in self.held.blocks {
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn print(bytes: &[u8]) -> Vec<u8> {
-        let told = Told::Output {
+        let told = TaskReport::Output {
             source: Source::Task(7),
             stream: Stream::Stdout,
             bytes,
@@ -191,11 +191,11 @@ mod tests {
         told.frame()
     }
 
-    fn lengths(released: Released) -> Vec<usize> {
+    fn lengths(released: ReleasedReports) -> Vec<usize> {
         let mut lengths = Vec::new();
-        let take = |told: Told<'_>| {
+        let take = |told: TaskReport<'_>| {
             match told {
-                Told::Output { bytes, .. } => lengths.push(bytes.len()),
+                TaskReport::Output { bytes, .. } => lengths.push(bytes.len()),
                 other => panic!("{other:?}"),
             }
             Ok(())
@@ -207,27 +207,27 @@ mod tests {
     #[test]
     fn a_report_is_what_it_was() {
         let reports = [
-            Told::Log {
+            TaskReport::Log {
                 source: Source::Callback(u64::MAX),
                 level: LogLevel::Debug,
                 text: "",
                 worker: Some(3),
                 attempt: None,
             },
-            Told::Ended {
+            TaskReport::Ended {
                 id: 1,
                 failure: None,
                 record: Some(b"{}"),
             },
-            Told::Ended {
+            TaskReport::Ended {
                 id: 2,
                 failure: Some("x"),
                 record: None,
             },
         ];
-        let frames = reports.iter().flat_map(Told::frame).collect::<Vec<_>>();
+        let frames = reports.iter().flat_map(TaskReport::frame).collect::<Vec<_>>();
         let mut index = 0;
-        let take = |told: Told<'_>| {
+        let take = |told: TaskReport<'_>| {
             assert_eq!(told, reports[index]);
             index += 1;
             Ok(())
@@ -238,8 +238,8 @@ mod tests {
 
     #[test]
     fn a_log_line_without_text_counts() {
-        let (mut store, mut held) = (Store::default(), Held::default());
-        let line = Told::Log {
+        let (mut store, mut held) = (ReportBuffer::default(), BufferedReports::default());
+        let line = TaskReport::Log {
             source: Source::Task(1),
             level: LogLevel::Info,
             text: "",
@@ -254,11 +254,11 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_not_among_what_was_kept() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut store = Store {
+        let mut store = ReportBuffer {
             file: Some(Arc::new(full)),
-            ..Store::default()
+            ..ReportBuffer::default()
         };
-        let mut held = Held::default();
+        let mut held = BufferedReports::default();
         let mut kept = 0;
         // What is refused is not kept: the caller reports it in another way.
         while store.add(&mut held, &print(&[b'x'; 1 << 20])).is_ok() {
@@ -270,8 +270,8 @@ mod tests {
 
     #[test]
     fn what_is_too_much_for_memory_waits_in_a_file_and_keeps_its_order() {
-        let mut store = Store::default();
-        let mut tasks: Vec<_> = (0..4).map(|_| Held::default()).collect();
+        let mut store = ReportBuffer::default();
+        let mut tasks: Vec<_> = (0..4).map(|_| BufferedReports::default()).collect();
         let pieces = [4 << 20, 1, 4 << 20, 2, 8 << 20, 3];
         for len in pieces {
             for held in &mut tasks {

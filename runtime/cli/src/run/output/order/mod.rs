@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use mpwasm::Outcome;
 use mpwasm::settings::ORDER_HIGH_WATER;
 
-use crate::run::output::order::buffer::{Held, Released, Store};
+use crate::run::output::order::buffer::{BufferedReports, ReleasedReports, ReportBuffer};
 
 /// Tasks that may be ahead of the first one that has not ended, for each worker.
 const AHEAD_PER_WORKER: usize = 16;
@@ -39,12 +39,12 @@ pub fn size(outcome: &Outcome) -> usize {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    tasks: VecDeque<Waiting>,
+struct OrderState {
+    tasks: VecDeque<PendingTask>,
     /// How many of them have ended.
     ended: usize,
     /// What is held of all of them.
-    store: Store,
+    store: ReportBuffer,
     /// Nothing waits any more.
     over: bool,
     /// The most that a task has brought forth; `None` while none has ended.
@@ -53,9 +53,9 @@ struct State {
 
 /// A task that was pushed and whose outcome was not reported yet.
 #[derive(Debug)]
-struct Waiting {
+struct PendingTask {
     id: u64,
-    held: Held,
+    held: BufferedReports,
     /// Bytes of all that it has brought forth.
     size: usize,
     ended: bool,
@@ -63,13 +63,13 @@ struct Waiting {
 
 /// See the module. The feeder and the reporter share it.
 #[derive(Clone, Debug)]
-pub struct Order {
-    shared: Arc<(Mutex<State>, Condvar)>,
+pub struct OutputOrder {
+    shared: Arc<(Mutex<OrderState>, Condvar)>,
     ahead: usize,
     running: usize,
 }
 
-impl Order {
+impl OutputOrder {
     /// For a pool of so many workers.
     pub fn new(size: u32) -> Self {
         let workers = usize::try_from(size).unwrap_or(usize::MAX);
@@ -80,12 +80,12 @@ impl Order {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OrderState> {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what is pushed now might not find room once it has ended.
-    fn is_full(&self, state: &State) -> bool {
+    fn is_full(&self, state: &OrderState) -> bool {
         let running = state.tasks.len() - state.ended;
         let each = state.largest.unwrap_or(ORDER_HIGH_WATER);
         let held = state.store.bytes();
@@ -98,15 +98,15 @@ impl Order {
 
     /// These are about to be pushed. Waits while there is no room.
     pub fn expect(&self, ids: Range<u64>) {
-        let full = |state: &mut State| self.is_full(state);
+        let full = |state: &mut OrderState| self.is_full(state);
         let mut state = self
             .shared
             .1
             .wait_while(self.state(), full)
             .unwrap_or_else(PoisonError::into_inner);
-        state.tasks.extend(ids.map(|id| Waiting {
+        state.tasks.extend(ids.map(|id| PendingTask {
             id,
-            held: Held::default(),
+            held: BufferedReports::default(),
             size: 0,
             ended: false,
         }));
@@ -147,7 +147,7 @@ impl Order {
     }
 
     /// The first task has ended, and its outcome was reported. Returns what has its turn now, in order.
-    pub fn next(&self, id: u64) -> Vec<Released> {
+    pub fn next(&self, id: u64) -> Vec<ReleasedReports> {
         let mut released = Vec::new();
         let mut state = self.state();
         let Some(ended) = state.tasks.pop_front_if(|first| first.id == id) else {
@@ -172,7 +172,7 @@ impl Order {
     }
 
     /// Everything that still waits, in order. From now on nothing waits.
-    pub fn rest(&self) -> Vec<Released> {
+    pub fn rest(&self) -> Vec<ReleasedReports> {
         let mut state = self.state();
         let state = &mut *state;
         state.over = true;
@@ -193,10 +193,10 @@ mod tests {
     use mpwasm::{Source, Stream};
 
     use super::*;
-    use crate::run::output::order::buffer::Told;
+    use crate::run::output::order::buffer::TaskReport;
 
-    fn print(order: &Order, id: u64, text: &str) -> bool {
-        let told = Told::Output {
+    fn print(order: &OutputOrder, id: u64, text: &str) -> bool {
+        let told = TaskReport::Output {
             source: Source::Task(id),
             stream: Stream::Stdout,
             bytes: text.as_bytes(),
@@ -205,8 +205,8 @@ mod tests {
         order.turn(id, text.len(), false, || Ok(told.frame())).unwrap()
     }
 
-    fn end(order: &Order, id: u64) -> bool {
-        let told = Told::Ended {
+    fn end(order: &OutputOrder, id: u64) -> bool {
+        let told = TaskReport::Ended {
             id,
             failure: None,
             record: None,
@@ -214,14 +214,14 @@ mod tests {
         order.turn(id, 1, true, || Ok(told.frame())).unwrap()
     }
 
-    fn texts(released: Vec<Released>) -> Vec<String> {
+    fn texts(released: Vec<ReleasedReports>) -> Vec<String> {
         let mut texts = Vec::new();
         for released in released {
-            let take = |told: Told<'_>| {
+            let take = |told: TaskReport<'_>| {
                 texts.push(match told {
-                    Told::Output { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
-                    Told::Log { text, .. } => text.to_owned(),
-                    Told::Ended { id, .. } => format!("end {id}"),
+                    TaskReport::Output { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
+                    TaskReport::Log { text, .. } => text.to_owned(),
+                    TaskReport::Ended { id, .. } => format!("end {id}"),
                 });
                 Ok(())
             };
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_first_passes_and_the_others_wait_for_their_turn() {
-        let order = Order::new(2);
+        let order = OutputOrder::new(2);
         order.expect(0..2);
         order.expect(5..7); // 2, 3 and 4 have a record
         assert!(print(&order, 0, "a"));
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_never_had_its_turn_comes_at_the_end() {
-        let order = Order::new(2);
+        let order = OutputOrder::new(2);
         order.expect(0..3);
         assert!(!end(&order, 2) && !print(&order, 1, "x"));
         assert_eq!(texts(order.rest()), ["x", "end 2"]);
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_feeder_waits_for_the_first_while_too_many_are_ahead() {
-        let order = Order::new(1);
+        let order = OutputOrder::new(1);
         order.expect(0..AHEAD as u64);
         let (sender, pushed) = mpsc::channel();
         let feeder = order.clone();
@@ -273,8 +273,8 @@ mod tests {
 
     #[test]
     fn so_many_run_as_can_end_as_large_as_the_largest() {
-        let order = Order::new(1);
-        let is_full = |order: &Order| order.is_full(&order.state());
+        let order = OutputOrder::new(1);
+        let is_full = |order: &OutputOrder| order.is_full(&order.state());
         order.expect(0..4);
         assert!(is_full(&order), "nothing is known of their size yet");
         assert!(!print(&order, 1, &"x".repeat(ORDER_HIGH_WATER / 16)) && !end(&order, 1));
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn one_that_ends_out_of_turn_makes_room() {
-        let order = Order::new(1);
+        let order = OutputOrder::new(1);
         order.expect(0..4);
         let feeder = order.clone();
         let thread = thread::spawn(move || feeder.expect(4..5));
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_feeder_waits_while_too_much_is_held() {
-        let order = Order::new(1);
+        let order = OutputOrder::new(1);
         order.expect(0..2);
         assert!(!print(&order, 1, &"x".repeat(ORDER_HIGH_WATER)));
         assert!(order.state().store.bytes() >= ORDER_HIGH_WATER);

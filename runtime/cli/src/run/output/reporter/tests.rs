@@ -8,7 +8,7 @@ use mpwasm::{CallbackStatus, Kind, Reporter as _, Stream, TaskError, Usage};
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::terminal::stdio::Lenient;
+use crate::terminal::stdio::BestEffort;
 use mpwasm::prints::{Target, Targets};
 
 /// A file that tests can look into, and that can be made to fail.
@@ -87,14 +87,14 @@ fn run() -> Run {
     let (stdout, stderr, results) = (Shared::default(), Shared::default(), Shared::default());
     let prints = Prints::new(Targets::Apart {
         stdout: Target::new(Box::new(stdout.clone()), false),
-        stderr: Target::new(Box::new(Lenient(stderr.clone())), false),
+        stderr: Target::new(Box::new(BestEffort(stderr.clone())), false),
     });
-    let records = Records::new(Box::new(results.clone()), false);
+    let records = RecordWriter::new(Box::new(results.clone()), false);
     let kills = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&kills);
     let on_broken = move || _ = counter.fetch_add(1, Ordering::Relaxed);
     let mut reporter = RunReporter::new(prints, LogLevel::Info, on_broken);
-    reporter.begin(Some(records), Skipped::default());
+    reporter.begin(Some(records), SkippedTasks::default());
     Run {
         reporter: SharedReporter::new(reporter),
         stdout,
@@ -166,7 +166,7 @@ fn a_closed_stdout_ends_the_run_from_outside_and_loses_no_record() {
     let mut reporter = run.reporter.lock();
     reporter.finish();
     let broken = reporter.broken().unwrap();
-    assert!(broken.is_closed_pipe() && broken.place == Place::Prints && broken.lost);
+    assert!(broken.is_closed_pipe() && broken.place == OutputKind::Prints && broken.lost);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_closed_stdout_without_records_ends_the_run_and_tasks_are_counted_on() {
 
 #[test]
 fn a_reader_that_left_ends_the_run_once_and_what_is_reported_after_it_is_lost() {
-    for place in [Place::Prints, Place::Records] {
+    for place in [OutputKind::Prints, OutputKind::Records] {
         let mut run = run();
         for _ in 0..2 {
             run.reporter.reader_left(place);
@@ -202,7 +202,7 @@ fn a_reader_that_left_ends_the_run_once_and_what_is_reported_after_it_is_lost() 
         let broken = reporter.broken().unwrap();
         assert!(broken.is_closed_pipe() && broken.place == place && broken.lost);
         let records = run.results.text().lines().count();
-        assert_eq!(records, usize::from(place == Place::Prints));
+        assert_eq!(records, usize::from(place == OutputKind::Prints));
     }
 }
 
@@ -217,7 +217,7 @@ fn a_full_disk_breaks_the_records() {
     let mut reporter = run.reporter.lock();
     reporter.finish();
     let broken = reporter.broken().unwrap();
-    assert!(!broken.is_closed_pipe() && broken.place == Place::Records && broken.lost);
+    assert!(!broken.is_closed_pipe() && broken.place == OutputKind::Records && broken.lost);
 }
 
 #[test]
