@@ -4,7 +4,7 @@
 //! Many small messages travel in one write while more tasks are at hand: for some milliseconds, after which the next one
 //! takes them along. But none waits for the next task to end: what has waited some milliseconds is sent by the watchdog.
 //! The same errand carries prints that have no newline yet. The watchdog never waits, neither for the socket nor for the
-//! lock. What the messages look like is for the [`Voice`] to say.
+//! lock. What the messages look like is for the [`MessageEncoder`] to say.
 
 use mpwasm_system::clock;
 use std::io;
@@ -25,17 +25,17 @@ use mpwasm_types::settings::{OUTPUT_FLUSH_DELAY, OUTPUT_FLUSH_SIZE, OUTPUT_PIECE
 use mpwasm_types::time::Time;
 
 /// The first message that comes so long after another takes it along.
-const COMPANY_DELAY: Duration = Duration::from_millis(2);
+const MAX_BATCH_AGE: Duration = Duration::from_millis(2);
 /// A message waits so long if none comes. It is longer, as every time that the watchdog wakes up it takes the processor from
 /// the task, and where messages come one after the other it would find nothing to do.
-const ERRAND_DELAY: Duration = RECHECK_INTERVAL;
+const WATCHDOG_FLUSH_DELAY: Duration = RECHECK_INTERVAL;
 /// When the kernel does not take everything, the watchdog tries again so much later.
 const RETRY_DELAY: Duration = Duration::from_millis(1);
 /// At this size a batch of endings is sent.
-const BATCH: usize = 64 << 10;
+const MAX_BATCH_SIZE: usize = 64 << 10;
 
 /// The language of a process: how it says what a guest printed and logged.
-pub trait Voice: Send + Sync {
+pub trait MessageEncoder: Send + Sync {
     /// A piece of what the guest printed.
     fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]);
     /// A line that the guest logged.
@@ -44,18 +44,18 @@ pub trait Voice: Send + Sync {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Outbox<V> {
-    voice: PhantomData<V>,
+pub struct MessageBatch<E> {
+    encoder: PhantomData<E>,
     /// Wakes the watchdog for an unfinished line: the guest may be silent from now on.
     watchdog: Arc<WatchdogHandle>,
     socket: OwnedFd,
-    waiting: Mutex<Waiting>,
+    pending: Mutex<Pending>,
     /// When the watchdog shall send what waits.
     due: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Pending {
     frames: SendBuffer,
     /// When the first of `frames` came; without meaning while there is none.
     since: Time,
@@ -63,30 +63,30 @@ struct Waiting {
     lines: [Vec<u8>; 2],
 }
 
-impl Waiting {
-    fn print<V: Voice>(&mut self, stream: Stream, bytes: &[u8]) {
+impl Pending {
+    fn print<E: MessageEncoder>(&mut self, stream: Stream, bytes: &[u8]) {
         for bytes in bytes.chunks(OUTPUT_PIECE) {
-            V::output(&mut self.frames, stream, bytes);
+            E::output(&mut self.frames, stream, bytes);
         }
     }
 
     /// Turns unfinished lines into messages.
-    fn finish_lines<V: Voice>(&mut self) {
+    fn finish_lines<E: MessageEncoder>(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = std::mem::take(&mut self.lines[stream as usize]);
-            self.print::<V>(stream, &line);
+            self.print::<E>(stream, &line);
         }
     }
 }
 
-impl<V: Voice> Outbox<V> {
-    /// An outbox that sends through `socket`, and whose errands the watchdog runs.
+impl<E: MessageEncoder> MessageBatch<E> {
+    /// A batch that sends through `socket`, and whose errands the watchdog runs.
     pub fn new(socket: OwnedFd, watchdog: Arc<WatchdogHandle>) -> Self {
         Self {
-            voice: PhantomData,
+            encoder: PhantomData,
             watchdog,
             socket,
-            waiting: Mutex::new(Waiting {
+            pending: Mutex::new(Pending {
                 frames: SendBuffer::default(),
                 since: Time(0),
                 lines: Default::default(),
@@ -98,26 +98,26 @@ impl<V: Voice> Outbox<V> {
     /// Adds a message, behind everything that was printed before; `now` is the time, which whoever has something to say
     /// has mostly just looked at.
     pub fn put<M: Serialize>(&self, message: &M, now: Time) {
-        let mut waiting = self.lock();
-        if waiting.frames.is_empty() {
-            waiting.since = now;
+        let mut pending = self.lock();
+        if pending.frames.is_empty() {
+            pending.since = now;
         }
-        waiting.finish_lines::<V>();
-        waiting.frames.put(message);
-        if waiting.frames.len() >= BATCH || now.since(waiting.since) >= COMPANY_DELAY {
-            self.send(&mut waiting);
+        pending.finish_lines::<E>();
+        pending.frames.put(message);
+        if pending.frames.len() >= MAX_BATCH_SIZE || now.since(pending.since) >= MAX_BATCH_AGE {
+            self.send(&mut pending);
         } else {
-            self.schedule(now + ERRAND_DELAY);
+            self.schedule(now + WATCHDOG_FLUSH_DELAY);
         }
     }
 
     /// As [`put`](Self::put), but for a message that ends with a payload, empty so far, that is worth calls of its own: it
     /// is sent at once, from where it is.
     pub fn send_payload<M: Serialize>(&self, message: &M, payload: &[u8]) {
-        let mut waiting = self.lock();
-        waiting.finish_lines::<V>();
-        let sent = waiting.frames.send_payload(self.socket.as_fd(), message, payload);
-        self.has_sent(&waiting, sent);
+        let mut pending = self.lock();
+        pending.finish_lines::<E>();
+        let sent = pending.frames.send_payload(self.socket.as_fd(), message, payload);
+        self.after_send(&pending, sent);
     }
 
     /// Sends all that waits, and waits for the kernel to take it.
@@ -134,17 +134,17 @@ impl<V: Voice> Outbox<V> {
 
     /// For the watchdog: sends what the kernel takes now.
     pub fn flush_due(&self) {
-        let Ok(mut waiting) = self.waiting.try_lock() else {
+        let Ok(mut pending) = self.pending.try_lock() else {
             // The task thread is at it. If it stays at it, because the starter does not read, there is nothing
             // to be done here either.
             self.due.store((clock::now() + RETRY_DELAY).0, Ordering::Relaxed);
             return;
         };
-        waiting.finish_lines::<V>();
-        if waiting.frames.flush(self.socket.as_fd()).is_err() {
+        pending.finish_lines::<E>();
+        if pending.frames.flush(self.socket.as_fd()).is_err() {
             exit_now(0);
         }
-        let due = if waiting.frames.is_empty() {
+        let due = if pending.frames.is_empty() {
             Time::NEVER
         } else {
             clock::now() + RETRY_DELAY
@@ -152,8 +152,8 @@ impl<V: Voice> Outbox<V> {
         self.due.store(due.0, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What waits is due then, if it is not due before.
@@ -163,18 +163,18 @@ impl<V: Voice> Outbox<V> {
         }
     }
 
-    fn send(&self, waiting: &mut Waiting) {
-        let sent = waiting.frames.send_all(self.socket.as_fd());
-        self.has_sent(waiting, sent);
+    fn send(&self, pending: &mut Pending) {
+        let sent = pending.frames.send_all(self.socket.as_fd());
+        self.after_send(pending, sent);
     }
 
     /// Nothing waits any more, but for what is in unfinished lines.
-    fn has_sent(&self, waiting: &Waiting, sent: io::Result<()>) {
+    fn after_send(&self, pending: &Pending, sent: io::Result<()>) {
         if sent.is_err() {
             // The starter is gone: nobody will ever want to know.
             exit_now(0);
         }
-        let rest = waiting.lines.iter().any(|line| !line.is_empty());
+        let rest = pending.lines.iter().any(|line| !line.is_empty());
         let due = if rest {
             clock::now() + OUTPUT_FLUSH_DELAY
         } else {
@@ -184,53 +184,53 @@ impl<V: Voice> Outbox<V> {
     }
 }
 
-impl<V: Voice> OutputSink for Outbox<V> {
+impl<E: MessageEncoder> OutputSink for MessageBatch<E> {
     /// Whole lines are sent at once: what was printed before a kill is not lost.
     fn print(&self, stream: Stream, bytes: &[u8]) {
-        let mut waiting = self.lock();
+        let mut pending = self.lock();
         let whole = bytes
             .iter()
             .rposition(|&byte| byte == b'\n')
             .map_or(0, |newline| newline + 1);
         let (now, later) = bytes.split_at(whole);
         if !now.is_empty() {
-            let line = std::mem::take(&mut waiting.lines[stream as usize]);
-            waiting.print::<V>(stream, &line);
-            waiting.print::<V>(stream, now);
+            let line = std::mem::take(&mut pending.lines[stream as usize]);
+            pending.print::<E>(stream, &line);
+            pending.print::<E>(stream, now);
         }
-        waiting.lines[stream as usize].extend_from_slice(later);
-        if waiting.lines[stream as usize].len() >= OUTPUT_FLUSH_SIZE {
-            let line = std::mem::take(&mut waiting.lines[stream as usize]);
-            waiting.print::<V>(stream, &line);
+        pending.lines[stream as usize].extend_from_slice(later);
+        if pending.lines[stream as usize].len() >= OUTPUT_FLUSH_SIZE {
+            let line = std::mem::take(&mut pending.lines[stream as usize]);
+            pending.print::<E>(stream, &line);
         }
-        if waiting.frames.is_empty() {
+        if pending.frames.is_empty() {
             self.schedule(clock::now() + OUTPUT_FLUSH_DELAY);
         } else {
-            self.send(&mut waiting);
+            self.send(&mut pending);
         }
         // For what is left: no other message need come for as long as the task runs.
         self.watchdog.wake_by(self.due());
     }
 
     fn log(&self, level: LogLevel, text: &str) {
-        let mut waiting = self.lock();
-        waiting.finish_lines::<V>();
-        V::log(&mut waiting.frames, level, text);
-        self.send(&mut waiting);
+        let mut pending = self.lock();
+        pending.finish_lines::<E>();
+        E::log(&mut pending.frames, level, text);
+        self.send(&mut pending);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::Worker;
+    use crate::worker::WorkerEncoder;
     use mpwasm_protocol::channel::{Channel, Filled, pair};
     use mpwasm_protocol::messages::FromWorker;
 
-    fn outbox() -> (Outbox<Worker>, Channel) {
+    fn batch() -> (MessageBatch<WorkerEncoder>, Channel) {
         let (ours, theirs) = pair().unwrap();
         (
-            Outbox::new(ours, Arc::new(WatchdogHandle::new(Arc::default()).unwrap())),
+            MessageBatch::new(ours, Arc::new(WatchdogHandle::new(Arc::default()).unwrap())),
             Channel::new(theirs, 1 << 20),
         )
     }
@@ -249,71 +249,71 @@ mod tests {
 
     #[test]
     fn a_whole_line_is_sent_at_once_and_the_rest_waits() {
-        let (outbox, mut dispatcher) = outbox();
-        outbox.print(Stream::Stdout, b"one\ntwo\nthr");
+        let (batch, mut dispatcher) = batch();
+        batch.print(Stream::Stdout, b"one\ntwo\nthr");
         assert_eq!(received(&mut dispatcher), ["one\ntwo\n"]);
-        assert!(outbox.due() <= clock::now() + OUTPUT_FLUSH_DELAY);
-        outbox.print(Stream::Stdout, b"ee\n");
+        assert!(batch.due() <= clock::now() + OUTPUT_FLUSH_DELAY);
+        batch.print(Stream::Stdout, b"ee\n");
         assert_eq!(received(&mut dispatcher), ["thr", "ee\n"]);
-        assert_eq!(outbox.due(), Time::NEVER);
+        assert_eq!(batch.due(), Time::NEVER);
     }
 
     #[test]
     fn a_long_line_does_not_wait_for_its_end() {
-        let (outbox, mut dispatcher) = outbox();
-        outbox.print(Stream::Stderr, &[b'x'; OUTPUT_FLUSH_SIZE]);
+        let (batch, mut dispatcher) = batch();
+        batch.print(Stream::Stderr, &[b'x'; OUTPUT_FLUSH_SIZE]);
         assert_eq!(received(&mut dispatcher), ["x".repeat(OUTPUT_FLUSH_SIZE)]);
     }
 
     #[test]
     fn the_watchdog_sends_a_line_without_end() {
-        let (outbox, mut dispatcher) = outbox();
-        outbox.print(Stream::Stdout, b"prompt> ");
+        let (batch, mut dispatcher) = batch();
+        batch.print(Stream::Stdout, b"prompt> ");
         assert_eq!(received(&mut dispatcher), [""; 0]);
-        outbox.flush_due();
+        batch.flush_due();
         assert_eq!(received(&mut dispatcher), ["prompt> "]);
-        assert_eq!(outbox.due(), Time::NEVER);
+        assert_eq!(batch.due(), Time::NEVER);
     }
 
     #[test]
     fn endings_wait_for_company_but_not_for_long() {
-        let (outbox, mut dispatcher) = outbox();
-        outbox.print(Stream::Stdout, b"half");
-        outbox.put(&FromWorker::Ready, clock::now());
+        let (batch, mut dispatcher) = batch();
+        batch.print(Stream::Stdout, b"half");
+        batch.put(&FromWorker::Ready, clock::now());
         assert_eq!(received(&mut dispatcher), [""; 0]);
-        assert!(outbox.due() <= clock::now() + OUTPUT_FLUSH_DELAY);
-        outbox.flush();
+        assert!(batch.due() <= clock::now() + OUTPUT_FLUSH_DELAY);
+        batch.flush();
         assert_eq!(received(&mut dispatcher), ["half", "Ready"]);
     }
 
     #[test]
     fn a_message_that_has_waited_goes_with_the_next_one() {
-        let (outbox, mut dispatcher) = outbox();
+        let (batch, mut dispatcher) = batch();
         let now = clock::now();
-        outbox.put(&FromWorker::Ready, now);
-        outbox.put(&FromWorker::Ready, now + COMPANY_DELAY / 2);
+        batch.put(&FromWorker::Ready, now);
+        batch.put(&FromWorker::Ready, now + MAX_BATCH_AGE / 2);
         assert_eq!(received(&mut dispatcher), [""; 0]);
-        assert_eq!(outbox.due(), now + ERRAND_DELAY, "should no other come");
-        outbox.put(&FromWorker::Ready, now + COMPANY_DELAY);
+        assert_eq!(batch.due(), now + WATCHDOG_FLUSH_DELAY, "should no other come");
+        batch.put(&FromWorker::Ready, now + MAX_BATCH_AGE);
         assert_eq!(received(&mut dispatcher), ["Ready"; 3]);
-        assert_eq!(outbox.due(), Time::NEVER);
+        assert_eq!(batch.due(), Time::NEVER);
     }
 
     #[test]
     fn the_watchdog_never_waits_for_a_dispatcher_that_does_not_read() {
-        let (outbox, mut dispatcher) = outbox();
+        let (batch, mut dispatcher) = batch();
         let bytes = vec![b'x'; 30_000];
         for _ in 0..100 {
-            let mut waiting = outbox.lock();
-            waiting.print::<Worker>(Stream::Stdout, &bytes);
+            let mut pending = batch.lock();
+            pending.print::<WorkerEncoder>(Stream::Stdout, &bytes);
         }
-        outbox.schedule(clock::now() + ERRAND_DELAY);
-        outbox.flush_due();
-        assert_ne!(outbox.due(), Time::NEVER, "not all of it fits");
+        batch.schedule(clock::now() + WATCHDOG_FLUSH_DELAY);
+        batch.flush_due();
+        assert_ne!(batch.due(), Time::NEVER, "not all of it fits");
         let mut total = 0;
         while total < 3_000_000 {
             total += received(&mut dispatcher).iter().map(String::len).sum::<usize>();
-            outbox.flush_due();
+            batch.flush_due();
         }
         assert_eq!(total, 3_000_000);
     }

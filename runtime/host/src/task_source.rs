@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::guest_thread;
-use crate::message_batch::{Outbox, Voice};
+use crate::message_batch::{MessageBatch, MessageEncoder};
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, LoadError, OutputSink, Pusher};
@@ -31,9 +31,9 @@ use mpwasm_types::task_line::{TaskLine, check_input, find_model};
 use mpwasm_types::time::Time;
 
 #[derive(Debug)]
-struct TasksVoice;
+struct TaskSourceEncoder;
 
-impl Voice for TasksVoice {
+impl MessageEncoder for TaskSourceEncoder {
     fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]) {
         frames.put(&FromTasks::Output { stream, bytes });
     }
@@ -59,15 +59,18 @@ fn start() -> Result<std::convert::Infallible, String> {
     let socket = parent.as_fd().try_clone_to_owned().map_err(text)?;
     let life = parent.as_fd().try_clone_to_owned().map_err(text)?;
     let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new())).map_err(text)?);
-    let outbox = Arc::new(Outbox::<TasksVoice>::new(socket, Arc::clone(&watchdog)));
-    let prints: Arc<dyn OutputSink> = Arc::new(Unhurried {
+    let batch = Arc::new(MessageBatch::<TaskSourceEncoder>::new(
+        socket,
+        Arc::clone(&watchdog),
+    ));
+    let prints: Arc<dyn OutputSink> = Arc::new(UntimedPrints {
         watchdog: Arc::clone(&watchdog),
-        outbox: Arc::clone(&outbox),
+        batch: Arc::clone(&batch),
     });
     let unable = |error: LoadError| -> ! {
         let failure = Failure::new(Kind::Error, format!("it can't be loaded: {error}"));
-        outbox.put(&FromTasks::Ended(Some(failure)), clock::now());
-        outbox.flush();
+        batch.put(&FromTasks::Ended(Some(failure)), clock::now());
+        batch.flush();
         exit_now(1);
     };
     let deadline = Arc::clone(watchdog.deadline());
@@ -82,28 +85,32 @@ fn start() -> Result<std::convert::Infallible, String> {
         unable(error);
     }
     let plan = start.jail.clone();
-    let (for_guest, printing) = (Arc::clone(&watchdog), Arc::clone(&outbox));
+    let (for_guest, printing) = (Arc::clone(&watchdog), Arc::clone(&batch));
     let stack = start.engine.stack;
     guest_thread::start(role::Role::Tasks, stack, plan.as_ref(), move || {
         run(executor, &start, &for_guest, &printing);
     })?;
-    watchdog::watch(&engine, &watchdog, &mut Life { socket: life, outbox })
+    watchdog::watch(
+        &engine,
+        &watchdog,
+        &mut TaskSourceWatchdog { socket: life, batch },
+    )
 }
 
 fn run(
     mut executor: Executor,
     start: &ToTasks,
     watchdog: &Arc<WatchdogHandle>,
-    outbox: &Arc<Outbox<TasksVoice>>,
+    batch: &Arc<MessageBatch<TaskSourceEncoder>>,
 ) {
     let mut cpu_limit = CpuLimit::new(start.jail.is_some());
     cpu_limit.reserve(start.timeout, thread_cpu());
-    executor.set_pusher(Box::new(ToParent {
+    executor.set_pusher(Box::new(TaskPusher {
         start: start.clone(),
         cpu_limit,
         pushed: 0,
         watchdog: Arc::clone(watchdog),
-        outbox: Arc::clone(outbox),
+        batch: Arc::clone(batch),
     }));
     let deadline = clock::now() + start.timeout;
     watchdog.deadline().arm(deadline);
@@ -118,8 +125,8 @@ fn run(
     };
     let report = executor.run(&call);
     if watchdog.deadline().disarm() {
-        outbox.put(&FromTasks::Ended(report.ending.err()), clock::now());
-        outbox.flush();
+        batch.put(&FromTasks::Ended(report.ending.err()), clock::now());
+        batch.flush();
         exit_now(0);
     }
     loop {
@@ -128,39 +135,39 @@ fn run(
 }
 
 /// Prints while the clock stands still: the parent may be waiting for the pool, and not read.
-struct Unhurried {
+struct UntimedPrints {
     watchdog: Arc<WatchdogHandle>,
-    outbox: Arc<Outbox<TasksVoice>>,
+    batch: Arc<MessageBatch<TaskSourceEncoder>>,
 }
 
-impl Unhurried {
-    fn without_the_clock(&self, say: impl FnOnce()) {
+impl UntimedPrints {
+    fn with_deadline_paused(&self, say: impl FnOnce()) {
         let pause = self.watchdog.pause();
         say();
         drop(pause);
-        self.watchdog.wake_by(self.outbox.due());
+        self.watchdog.wake_by(self.batch.due());
     }
 }
 
-impl OutputSink for Unhurried {
+impl OutputSink for UntimedPrints {
     fn print(&self, stream: Stream, bytes: &[u8]) {
-        self.without_the_clock(|| self.outbox.print(stream, bytes));
+        self.with_deadline_paused(|| self.batch.print(stream, bytes));
     }
 
     fn log(&self, level: LogLevel, text: &str) {
-        self.without_the_clock(|| self.outbox.log(level, text));
+        self.with_deadline_paused(|| self.batch.log(level, text));
     }
 }
 
-struct ToParent {
+struct TaskPusher {
     start: ToTasks,
     cpu_limit: CpuLimit,
     pushed: u64,
     watchdog: Arc<WatchdogHandle>,
-    outbox: Arc<Outbox<TasksVoice>>,
+    batch: Arc<MessageBatch<TaskSourceEncoder>>,
 }
 
-impl Pusher for ToParent {
+impl Pusher for TaskPusher {
     fn push(&mut self, task: &[u8]) -> Result<u64, String> {
         if self.pushed == self.start.max_tasks {
             return Err(format!(
@@ -182,10 +189,10 @@ impl Pusher for ToParent {
         )?;
         // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
         let pause = self.watchdog.pause();
-        self.outbox.put(&FromTasks::Push(task), clock::now());
+        self.batch.put(&FromTasks::Push(task), clock::now());
         self.cpu_limit.reserve(self.start.timeout, thread_cpu());
         pause.resume_with(self.start.timeout);
-        self.watchdog.wake_by(self.outbox.due());
+        self.watchdog.wake_by(self.batch.due());
         let id = self.start.first + self.pushed;
         self.pushed += 1;
         Ok(id)
@@ -194,12 +201,12 @@ impl Pusher for ToParent {
 
 /// What the watchdog guards besides the deadline: the socket, whose end is the end of this process's life, and
 /// pushes and prints that have waited long enough.
-struct Life {
+struct TaskSourceWatchdog {
     socket: OwnedFd,
-    outbox: Arc<Outbox<TasksVoice>>,
+    batch: Arc<MessageBatch<TaskSourceEncoder>>,
 }
 
-impl WatchdogHandler for Life {
+impl WatchdogHandler for TaskSourceWatchdog {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
     }
@@ -210,11 +217,11 @@ impl WatchdogHandler for Life {
     }
 
     fn timer_due(&self) -> Time {
-        self.outbox.due()
+        self.batch.due()
     }
 
     fn on_timer(&mut self) {
-        self.outbox.flush_due();
+        self.batch.flush_due();
     }
 
     fn grace(&self) -> Duration {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Verdict, lines};
-use mpwasm_host::dispatcher::{Said, Stage, read_worker};
+use mpwasm_host::dispatcher::{WorkerMessage, WorkerPhase, parse_worker_message};
 use mpwasm_protocol::ending::checked;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{
@@ -41,7 +41,8 @@ pub fn frames(input: &[u8]) -> Verdict {
     };
     let settings = settings();
     let [mut silent, mut greeted, mut ready] =
-        [Stage::Silent, Stage::Greeted, Stage::Ready].map(|stage| Worker::new(stage, &settings));
+        [WorkerPhase::Started, WorkerPhase::Loading, WorkerPhase::Ready]
+            .map(|phase| Worker::new(phase, &settings));
     let mut hear = |frame: &[u8]| match speaker % 13 {
         0 => silent.hear(frame),
         1 => greeted.hear(frame),
@@ -105,15 +106,15 @@ fn decoded<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(), String> {
 
 /// A worker, as the dispatcher hears it.
 pub(super) struct Worker<'a> {
-    stage: Stage,
+    phase: WorkerPhase,
     printed: u64,
     settings: &'a Settings,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(stage: Stage, settings: &'a Settings) -> Self {
+    pub(super) fn new(phase: WorkerPhase, settings: &'a Settings) -> Self {
         Self {
-            stage,
+            phase,
             printed: 0,
             settings,
         }
@@ -122,15 +123,15 @@ impl<'a> Worker<'a> {
     /// Hears one frame; what passes the checks has to be what they promise.
     pub(super) fn hear(&mut self, frame: &[u8]) -> Result<(), String> {
         let limits = self.settings;
-        match read_worker(frame, self.stage, &mut self.printed, limits)? {
-            Said::Hello => self.stage = Stage::Greeted,
-            Said::Ready => self.stage = Stage::Ready,
-            Said::Ended { ending, .. } => {
+        match parse_worker_message(frame, self.phase, &mut self.printed, limits)? {
+            WorkerMessage::Hello => self.phase = WorkerPhase::Loading,
+            WorkerMessage::Ready => self.phase = WorkerPhase::Ready,
+            WorkerMessage::Ended { ending, .. } => {
                 tell(ending.map_or_else(CallResult::Failed, CallResult::Ok));
             }
-            Said::Output { bytes, .. } => assert!(bytes.len() as u64 <= limits.max_output),
-            Said::Log { text, .. } => assert!(text.len() as u64 <= limits.max_output),
-            Said::Skipped(_) | Said::Unable(_) => {}
+            WorkerMessage::Output { bytes, .. } => assert!(bytes.len() as u64 <= limits.max_output),
+            WorkerMessage::Log { text, .. } => assert!(text.len() as u64 <= limits.max_output),
+            WorkerMessage::Skipped(_) | WorkerMessage::Unable(_) => {}
         }
         Ok(())
     }

@@ -11,9 +11,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::frames::Worker as Heard;
 use mpwasm_engine::{Call, CallReport, Deadline, EngineRole, Executor, Export, OutputSink, Pusher};
-use mpwasm_host::dispatcher::Stage;
-use mpwasm_host::message_batch::Voice;
-use mpwasm_host::worker::Worker;
+use mpwasm_host::dispatcher::WorkerPhase;
+use mpwasm_host::message_batch::MessageEncoder;
+use mpwasm_host::worker::WorkerEncoder;
 use mpwasm_protocol::messages::{CallResult, FromWorker, ResourceUsage, worker_frame};
 use mpwasm_protocol::page::Offer;
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
@@ -39,7 +39,7 @@ pub(super) const COMPILER_STACK: usize = 32 << 20;
 const GUEST_STACK: usize = 2 * thread_stack(1 << 20);
 /// Stack of the other one: to make a large stack takes the sanitizer longer than a call.
 const WATCHDOG_STACK: usize = 256 << 10;
-/// The largest piece of print in one message, as a worker's outbox makes it.
+/// The largest piece of print in one message, as a worker's message batch makes it.
 const PIECE: usize = 64 << 10;
 
 /// Small caps: what is over them is within reach of a guest of some bytes.
@@ -196,7 +196,7 @@ impl Frames {
         });
         let settings = settings();
         let mut inbox = ReceiveBuffer::new(worker_frame(&settings));
-        let mut dispatcher = Heard::new(Stage::Ready, &settings);
+        let mut dispatcher = Heard::new(WorkerPhase::Ready, &settings);
         let unsent = frames.unsent();
         let mut bytes = &unsent[..];
         while !bytes.is_empty() {
@@ -221,12 +221,12 @@ impl OutputSink for Frames {
     fn print(&self, stream: Stream, bytes: &[u8]) {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.chunks(PIECE) {
-            Worker::output(&mut frames, stream, piece);
+            WorkerEncoder::output(&mut frames, stream, piece);
         }
     }
 
     fn log(&self, level: LogLevel, text: &str) {
-        Worker::log(
+        WorkerEncoder::log(
             &mut self.0.lock().unwrap_or_else(PoisonError::into_inner),
             level,
             text,

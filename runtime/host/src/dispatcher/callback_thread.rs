@@ -36,7 +36,7 @@ const EVENT_COST: usize = 128;
 
 /// From the event loop.
 #[derive(Debug)]
-pub enum Job {
+pub enum CallbackJob {
     /// The next guest, in the order of loading. It becomes code with its first callback.
     Load(Arc<GuestArtifact>),
     /// A callback to run.
@@ -60,7 +60,7 @@ pub enum Job {
 
 /// To the event loop.
 #[derive(Debug)]
-pub enum Event {
+pub enum CallbackEvent {
     /// A callback printed.
     Output {
         source: Source,
@@ -93,21 +93,21 @@ pub enum Event {
 
 /// The event loop's end.
 #[derive(Debug)]
-pub struct Link {
-    jobs: Sender<Job>,
-    events: Receiver<Event>,
-    mouth: Arc<Mouth>,
+pub struct CallbackThread {
+    jobs: Sender<CallbackJob>,
+    events: Receiver<CallbackEvent>,
+    sender: Arc<EventSender>,
 }
 
-impl Link {
+impl CallbackThread {
     /// Starts the thread.
     pub fn start(settings: &Settings) -> std::io::Result<Self> {
         let (jobs, for_thread) = channel();
-        let (sender, events) = channel();
+        let (events_in, events) = channel();
         let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let mouth = Arc::new(Mouth {
-            events: Mutex::new(sender),
+        let sender = Arc::new(EventSender {
+            events: Mutex::new(events_in),
             wake,
             is_woken: AtomicBool::new(false),
             source: Mutex::new(Source::Callback(0)),
@@ -115,30 +115,30 @@ impl Link {
             drained: Condvar::new(),
             watchdog: Arc::clone(&watchdog),
         });
-        let thread = Thread {
+        let thread = CallbackRunner {
             settings: settings.clone(),
-            mouth: Arc::clone(&mouth),
+            sender: Arc::clone(&sender),
             watchdog,
         };
         std::thread::Builder::new()
             .name("callbacks".to_owned())
             .stack_size(thread_stack(settings.stack))
             .spawn(move || thread.run(&for_thread))?;
-        Ok(Self { jobs, events, mouth })
+        Ok(Self { jobs, events, sender })
     }
 
     /// Hands a job to the thread.
-    pub fn send(&self, job: Job) {
-        // It can only fail after `Event::Unable`, with which the pool fails.
+    pub fn send(&self, job: CallbackJob) {
+        // It can only fail after `CallbackEvent::Unable`, with which the pool fails.
         let _ = self.jobs.send(job);
     }
 
     /// What the thread said next.
-    pub fn receive(&self) -> Option<Event> {
+    pub fn receive(&self) -> Option<CallbackEvent> {
         let event = self.events.try_recv().ok()?;
         match &event {
-            Event::Output { bytes, .. } => self.mouth.taken(bytes.len()),
-            Event::Log { text, .. } => self.mouth.taken(text.len()),
+            CallbackEvent::Output { bytes, .. } => self.sender.release(bytes.len()),
+            CallbackEvent::Log { text, .. } => self.sender.release(text.len()),
             _ => {}
         }
         Some(event)
@@ -147,28 +147,28 @@ impl Link {
     /// The event loop is about to look.
     pub fn clear_wake(&self) {
         // It may not be readable yet: then it will be, and another look follows.
-        if self.mouth.is_woken.load(Ordering::Relaxed) && self.mouth.wake.read().is_ok() {
+        if self.sender.is_woken.load(Ordering::Relaxed) && self.sender.wake.read().is_ok() {
             // In this order: what is said from here on wakes again, and what was said before is there to be seen.
-            self.mouth.is_woken.swap(false, Ordering::AcqRel);
+            self.sender.is_woken.swap(false, Ordering::AcqRel);
         }
     }
 
     /// The event loop has not heard all.
     pub fn wake_again(&self) {
-        self.mouth.wake();
+        self.sender.wake();
     }
 }
 
-impl AsFd for Link {
+impl AsFd for CallbackThread {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.mouth.wake.as_fd()
+        self.sender.wake.as_fd()
     }
 }
 
 /// Through which the thread speaks.
 #[derive(Debug)]
-struct Mouth {
-    events: Mutex<Sender<Event>>,
+struct EventSender {
+    events: Mutex<Sender<CallbackEvent>>,
     wake: EventFd,
     /// `wake` is readable, or about to be: one is enough for all events until the event loop looks.
     is_woken: AtomicBool,
@@ -180,7 +180,7 @@ struct Mouth {
     watchdog: Arc<WatchdogHandle>,
 }
 
-impl Mouth {
+impl EventSender {
     fn source(&self) -> Source {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,7 +190,7 @@ impl Mouth {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
     }
 
-    fn say(&self, event: Event) {
+    fn send(&self, event: CallbackEvent) {
         // It can only fail when the event loop is gone, and with it the process.
         let _ = self
             .events
@@ -207,7 +207,7 @@ impl Mouth {
     }
 
     /// The event loop has taken a print or log line with so much text.
-    fn taken(&self, text: usize) {
+    fn release(&self, text: usize) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= text + EVENT_COST;
         self.drained.notify_all();
     }
@@ -228,11 +228,11 @@ impl Mouth {
     }
 }
 
-impl OutputSink for Mouth {
+impl OutputSink for EventSender {
     fn print(&self, stream: Stream, bytes: &[u8]) {
         for piece in bytes.chunks(OUTPUT_PIECE) {
             self.make_room(piece.len());
-            self.say(Event::Output {
+            self.send(CallbackEvent::Output {
                 source: self.source(),
                 stream,
                 bytes: piece.into(),
@@ -242,7 +242,7 @@ impl OutputSink for Mouth {
 
     fn log(&self, level: LogLevel, text: &str) {
         self.make_room(text.len());
-        self.say(Event::Log {
+        self.send(CallbackEvent::Log {
             source: self.source(),
             level,
             text: text.into(),
@@ -250,32 +250,32 @@ impl OutputSink for Mouth {
     }
 }
 
-struct Thread {
+struct CallbackRunner {
     settings: Settings,
-    mouth: Arc<Mouth>,
+    sender: Arc<EventSender>,
     watchdog: Arc<WatchdogHandle>,
 }
 
-impl Thread {
-    fn run(self, jobs: &Receiver<Job>) {
+impl CallbackRunner {
+    fn run(self, jobs: &Receiver<CallbackJob>) {
         if let Err(why) = self.serve(jobs) {
-            self.mouth.say(Event::Unable(why));
+            self.sender.send(CallbackEvent::Unable(why));
         }
     }
 
-    fn serve(&self, jobs: &Receiver<Job>) -> Result<(), String> {
+    fn serve(&self, jobs: &Receiver<CallbackJob>) -> Result<(), String> {
         let engine = EngineSettings::from(&self.settings);
-        let prints: Arc<dyn OutputSink> = Arc::clone(&self.mouth) as _;
+        let prints: Arc<dyn OutputSink> = Arc::clone(&self.sender) as _;
         let deadline = Arc::clone(self.watchdog.deadline());
         let mut executor = Executor::new(EngineRole::Callbacks, &engine, deadline, prints)
             .map_err(|error| error.to_string())?;
         let (engine, watchdog) = (executor.engine().clone(), Arc::clone(&self.watchdog));
-        let mouth = Arc::clone(&self.mouth);
+        let sender = Arc::clone(&self.sender);
         std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn(move || {
                 exact_timers();
-                watchdog::watch(&engine, &watchdog, &mut Callback { mouth })
+                watchdog::watch(&engine, &watchdog, &mut CallbackWatchdog { sender })
             })
             .map_err(|error| error.to_string())?;
         exact_timers();
@@ -285,8 +285,8 @@ impl Thread {
         let mut guests: Vec<Arc<GuestArtifact>> = Vec::new();
         for job in jobs {
             match job {
-                Job::Load(guest) => guests.push(guest),
-                Job::Run {
+                CallbackJob::Load(guest) => guests.push(guest),
+                CallbackJob::Run {
                     id,
                     guest,
                     model,
@@ -296,11 +296,11 @@ impl Thread {
                 } => {
                     let strikes = strikes.entry((guest, model)).or_default();
                     if *strikes >= MAX_CALLBACK_TIMEOUTS {
-                        self.mouth.say(Event::Skipped { id });
+                        self.sender.send(CallbackEvent::Skipped { id });
                         continue;
                     }
                     load_once(&mut executor, &guests, guest)?;
-                    self.mouth.begin(Source::Callback(id));
+                    self.sender.begin(Source::Callback(id));
                     let call = Call {
                         guest,
                         model,
@@ -322,16 +322,16 @@ impl Thread {
                     *strikes = if timed_out { *strikes + 1 } else { 0 };
                     let last = *strikes == MAX_CALLBACK_TIMEOUTS;
                     let kept = executor.has_kept_instance(guest, model);
-                    self.mouth.say(Event::Ended {
+                    self.sender.send(CallbackEvent::Ended {
                         id,
                         failure,
                         last,
                         kept,
                     });
                 }
-                Job::Final(guest, model) => {
+                CallbackJob::Final(guest, model) => {
                     load_once(&mut executor, &guests, guest)?;
-                    self.mouth.begin(Source::FinalCallback { guest, model });
+                    self.sender.begin(Source::FinalCallback { guest, model });
                     let call = Call {
                         guest,
                         model,
@@ -343,7 +343,7 @@ impl Thread {
                     let Ok(ending) = self.call(&mut executor, &call) else {
                         return Ok(());
                     };
-                    self.mouth.say(Event::Final(budget.admit(ending)));
+                    self.sender.send(CallbackEvent::Final(budget.admit(ending)));
                 }
             }
         }
@@ -386,17 +386,17 @@ type CallbackResult = Result<String, Failure>;
 struct Abandoned;
 
 /// What the watchdog of callbacks guards: only their deadline.
-struct Callback {
-    mouth: Arc<Mouth>,
+struct CallbackWatchdog {
+    sender: Arc<EventSender>,
 }
 
-impl WatchdogHandler for Callback {
+impl WatchdogHandler for CallbackWatchdog {
     fn grace(&self) -> Duration {
         CALLBACK_GRACE
     }
 
     fn on_stuck(&self) -> ! {
-        self.mouth.say(Event::Stuck(self.mouth.source()));
+        self.sender.send(CallbackEvent::Stuck(self.sender.source()));
         loop {
             std::thread::park();
         }
@@ -409,17 +409,17 @@ mod tests {
 
     #[test]
     fn a_look_between_the_two_steps_of_a_wake_up_leaves_nothing_to_read_for_ever() {
-        let link = Link::start(&Settings::default()).unwrap();
+        let thread = CallbackThread::start(&Settings::default()).unwrap();
         // The thread is about to write.
-        link.mouth.is_woken.store(true, Ordering::Relaxed);
-        link.clear_wake();
-        link.mouth.wake.write(1).unwrap();
-        link.clear_wake();
+        thread.sender.is_woken.store(true, Ordering::Relaxed);
+        thread.clear_wake();
+        thread.sender.wake.write(1).unwrap();
+        thread.clear_wake();
         assert!(
-            link.mouth.wake.read().is_err(),
+            thread.sender.wake.read().is_err(),
             "it is readable, and nobody will read it"
         );
-        link.mouth.wake();
-        assert_eq!(link.mouth.wake.read(), Ok(1), "what is said next wakes again");
+        thread.sender.wake();
+        assert_eq!(thread.sender.wake.read(), Ok(1), "what is said next wakes again");
     }
 }

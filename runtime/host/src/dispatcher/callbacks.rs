@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::GuestArtifact;
-use super::callback_thread::{Event, Job, Link};
+use super::callback_thread::{CallbackEvent, CallbackJob, CallbackThread};
 use super::folds::Folds;
 use mpwasm_engine::Export;
 use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Source};
@@ -62,7 +62,7 @@ pub struct Callbacks {
     /// By number.
     guests: Vec<Arc<GuestArtifact>>,
     /// The thread, from the first guest on.
-    thread: Option<Link>,
+    thread: Option<CallbackThread>,
     waiting: VecDeque<Finished>,
     /// Of what waits.
     bytes: usize,
@@ -118,9 +118,9 @@ impl Callbacks {
     pub fn load(&mut self, guest: &Arc<GuestArtifact>) -> std::io::Result<()> {
         let thread = match &mut self.thread {
             Some(thread) => thread,
-            none => none.insert(Link::start(&self.settings)?),
+            none => none.insert(CallbackThread::start(&self.settings)?),
         };
-        thread.send(Job::Load(Arc::clone(guest)));
+        thread.send(CallbackJob::Load(Arc::clone(guest)));
         self.guests.push(Arc::clone(guest));
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Callbacks {
             }
             for (guest, model) in self.folds.conclude(uplink) {
                 if let Some(thread) = &self.thread {
-                    thread.send(Job::Final(guest, model));
+                    thread.send(CallbackJob::Final(guest, model));
                 }
             }
         }
@@ -242,12 +242,13 @@ impl Callbacks {
         let Some(thread) = &self.thread else { return Ok(()) };
         thread.clear_wake();
         while uplink.len() < OUTCOME_HIGH_WATER
-            && let Some(event) = self.thread.as_ref().and_then(Link::receive)
+            && let Some(event) = self.thread.as_ref().and_then(CallbackThread::receive)
         {
             match event {
                 // What ended its task has also ended what its callback prints: the parent takes no more of it.
-                Event::Output { source, .. } | Event::Log { source, .. } if !self.is_running(source) => {}
-                Event::Output {
+                CallbackEvent::Output { source, .. } | CallbackEvent::Log { source, .. }
+                    if !self.is_running(source) => {}
+                CallbackEvent::Output {
                     source,
                     stream,
                     bytes,
@@ -259,7 +260,7 @@ impl Callbacks {
                         bytes: &bytes,
                     });
                 }
-                Event::Log { source, level, text } => {
+                CallbackEvent::Log { source, level, text } => {
                     uplink.put(&FromDispatcher::Log {
                         source,
                         level,
@@ -267,25 +268,25 @@ impl Callbacks {
                         at: None,
                     });
                 }
-                Event::Ended {
+                CallbackEvent::Ended {
                     id,
                     failure,
                     last,
                     kept,
                 } => self.ended(id, failure, (last, kept), uplink),
-                Event::Final(ending) => self.folds.ended(ending, uplink),
-                Event::Skipped { id } => {
+                CallbackEvent::Final(ending) => self.folds.ended(ending, uplink),
+                CallbackEvent::Skipped { id } => {
                     if let Some(finished) = self.take_running(id) {
                         self.skipped(&finished, CallbackStatus::Skipped, uplink);
                     }
                 }
-                Event::Stuck(Source::Callback(id)) => self.stuck(id, uplink)?,
-                Event::Stuck(_) => {
+                CallbackEvent::Stuck(Source::Callback(id)) => self.stuck(id, uplink)?,
+                CallbackEvent::Stuck(_) => {
                     self.folds.ended(Err(thread_lost()), uplink);
                     self.folds
                         .abandon(&Failure::new(Kind::Timeout, LOST_WITH_THREAD), uplink);
                 }
-                Event::Unable(why) => return Err(why),
+                CallbackEvent::Unable(why) => return Err(why),
             }
         }
         if uplink.len() >= OUTCOME_HIGH_WATER
@@ -392,9 +393,9 @@ impl Callbacks {
         }
         self.running_bytes = 0;
         let start = || {
-            let thread = Link::start(&self.settings)?;
+            let thread = CallbackThread::start(&self.settings)?;
             for guest in &self.guests {
-                thread.send(Job::Load(Arc::clone(guest)));
+                thread.send(CallbackJob::Load(Arc::clone(guest)));
             }
             Ok(thread)
         };
@@ -426,7 +427,7 @@ impl Callbacks {
                 Err(failure) => (Export::ErrorCallback, error_object(&finished.task, failure)),
             };
             if let Some(thread) = &self.thread {
-                thread.send(Job::Run {
+                thread.send(CallbackJob::Run {
                     id,
                     guest,
                     model,

@@ -14,11 +14,11 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::GuestArtifact;
 use super::callbacks::{Callbacks, Finished};
-use super::crew::{Crew, Note, Stage};
-use super::frames::Said;
 use super::status;
-use crate::dispatcher::crew;
-use crate::dispatcher::frames;
+use super::worker_messages::WorkerMessage;
+use super::worker_set::{Notice, WorkerPhase, WorkerSet};
+use crate::dispatcher::worker_messages;
+use crate::dispatcher::worker_set;
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::in_memory;
@@ -39,10 +39,10 @@ const MAX_QUEUED: usize = 1024;
 const MAX_QUEUED_BYTES: usize = 4 << 20;
 /// What is read from the pipe at once, bytes: some hundred tasks. More of them would not stay in the cache until they are sent
 /// on. What has begun to come is read in pieces that double, as payloads are worth it.
-const PIECE: usize = 16 << 10;
+const READ_SIZE: usize = 16 << 10;
 
 /// Looks for what one worker says in one turn. Each finds 64 KiB if they are there, and a socket holds some 200.
-const LOOKS: u32 = 8;
+const MAX_READS: u32 = 8;
 
 /// Characters of a worker's reason why it can't start.
 const MAX_REASON: usize = 1000;
@@ -70,22 +70,22 @@ pub struct EventLoop {
     uplink: SendBuffer,
     pipe: TaskPipe,
     scheduler: Scheduler,
-    crew: Crew,
+    workers: WorkerSet,
     callbacks: Callbacks,
     /// Outcomes that the parent has confirmed, where it does.
     confirmed: u64,
     /// What had been said by then was heard.
-    heard: Time,
+    polled_at: Time,
     /// The pool's failure has been told.
-    told_failure: bool,
+    failure_reported: bool,
 }
 
 /// The parent is gone, or talks nonsense: there is nobody left to work for.
-struct Orphaned;
+struct ParentLost;
 
 /// What poll found.
 #[derive(Debug, Default)]
-struct Found {
+struct ReadyDescriptors {
     parent: bool,
     tasks: bool,
     /// Workers with something to read, and workers that have ended.
@@ -94,7 +94,7 @@ struct Found {
 
 impl EventLoop {
     /// A pool without guests: its workers are started with the first one.
-    pub fn new(parent: Channel, tasks: OwnedFd, settings: Settings, crew: Crew) -> io::Result<Self> {
+    pub fn new(parent: Channel, tasks: OwnedFd, settings: Settings, workers: WorkerSet) -> io::Result<Self> {
         Ok(Self {
             parent,
             uplink: SendBuffer::default(),
@@ -110,54 +110,54 @@ impl EventLoop {
                 settings.tasks_per_process(),
                 settings.confirm_outcomes,
             ),
-            crew,
+            workers,
             callbacks: Callbacks::new(settings.clone()),
             retry: policy(settings.retry),
             confirmed: 0,
-            heard: clock::now(),
+            polled_at: clock::now(),
             settings,
-            told_failure: false,
+            failure_reported: false,
         })
     }
 
     /// Runs until the pool is over or the parent is gone; no worker is left then.
     pub fn run(mut self) {
         mpwasm_system::process::exact_timers();
-        let mut found = Found::default();
+        let mut found = ReadyDescriptors::default();
         while let Ok(false) = self.turn(&mut found) {}
-        self.crew.end();
+        self.workers.end();
     }
 
     /// One turn. True when the pool is over and the parent knows it all.
-    fn turn(&mut self, found: &mut Found) -> Result<bool, Orphaned> {
-        if self.crew.is_paused() {
-            return self.rest();
+    fn turn(&mut self, found: &mut ReadyDescriptors) -> Result<bool, ParentLost> {
+        if self.workers.is_paused() {
+            return self.turn_while_paused();
         }
         let now = clock::now();
         self.send(now);
-        self.scheduler.tick(self.heard, now, &mut self.crew);
-        for (worker, why) in std::mem::take(&mut self.crew.stillborn) {
+        self.scheduler.tick(self.polled_at, now, &mut self.workers);
+        for (worker, why) in std::mem::take(&mut self.workers.failed_spawns) {
             self.scheduler
-                .worker_exited(worker, WorkerExit::NeverStarted(why), now, &mut self.crew);
+                .worker_exited(worker, WorkerExit::NeverStarted(why), now, &mut self.workers);
         }
         let held = self.is_held();
-        self.scheduler.set_backpressure(held, now, &mut self.crew);
+        self.scheduler.set_backpressure(held, now, &mut self.workers);
         if self.settings.confirm_outcomes {
             let confirmed = self.callbacks.are_confirmed(self.confirmed);
             self.scheduler.await_confirmation(!confirmed);
         }
-        self.scheduler.assign(now, &mut self.crew);
-        self.settle();
+        self.scheduler.assign(now, &mut self.workers);
+        self.forward_decisions();
         let over = self.scheduler.is_finished()
             && self.callbacks.is_idle()
-            && self.callbacks.conclude(self.told_failure, &mut self.uplink);
+            && self.callbacks.conclude(self.failure_reported, &mut self.uplink);
         if over {
             self.uplink.put(&FromDispatcher::Finished);
         }
         self.send(now);
-        self.uplink.flush(self.parent.as_fd()).map_err(|_| Orphaned)?;
+        self.uplink.flush(self.parent.as_fd()).map_err(|_| ParentLost)?;
         if over {
-            return self.say_the_rest();
+            return self.flush_uplink();
         }
         if held && !self.is_held() {
             // What was held back may go on, and nothing that poll could tell will say so.
@@ -166,10 +166,10 @@ impl EventLoop {
         self.wait(found);
         let now = clock::now();
         if found.parent {
-            self.hear_parent()?;
+            self.handle_parent()?;
         }
         for (worker, readable, ended) in std::mem::take(&mut found.workers) {
-            self.hear_worker(worker, readable, ended, now);
+            self.handle_worker(worker, readable, ended, now);
         }
         if found.tasks {
             self.read_tasks()?;
@@ -183,24 +183,24 @@ impl EventLoop {
     }
 
     /// One turn while the pool is paused: nothing is heard but the parent.
-    fn rest(&mut self) -> Result<bool, Orphaned> {
-        self.uplink.flush(self.parent.as_fd()).map_err(|_| Orphaned)?;
+    fn turn_while_paused(&mut self) -> Result<bool, ParentLost> {
+        self.uplink.flush(self.parent.as_fd()).map_err(|_| ParentLost)?;
         let interest = match self.uplink.is_empty() {
             true => PollFlags::POLLIN,
             false => PollFlags::POLLIN | PollFlags::POLLOUT,
         };
         let mut fds = [PollFd::new(self.parent.as_fd(), interest)];
-        poll_until(&mut fds, Time::NEVER).map_err(|_| Orphaned)?;
+        poll_until(&mut fds, Time::NEVER).map_err(|_| ParentLost)?;
         let found = fds[0].revents().unwrap_or(PollFlags::empty());
         if found.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
-            self.hear_parent()?;
+            self.handle_parent()?;
         }
         Ok(false)
     }
 
     /// Sends workers what waits for them.
     fn send(&mut self, now: Time) {
-        for worker in self.crew.flush() {
+        for worker in self.workers.flush() {
             self.scheduler.note_read(worker, now);
         }
     }
@@ -220,23 +220,23 @@ impl EventLoop {
     }
 
     /// What the scheduler has ended goes to the callbacks; what is worth telling is told.
-    fn settle(&mut self) {
-        for (id, attempt) in std::mem::take(&mut self.crew.tried) {
+    fn forward_decisions(&mut self) {
+        for (id, attempt) in std::mem::take(&mut self.workers.tried) {
             self.uplink.put(&FromDispatcher::AttemptFailed { id, attempt });
         }
-        for finished in std::mem::take(&mut self.crew.finished) {
+        for finished in std::mem::take(&mut self.workers.finished) {
             self.callbacks.finish(finished, &mut self.uplink);
         }
-        for note in std::mem::take(&mut self.crew.notes) {
-            match note {
-                Note::Warning(text) => self.uplink.put(&FromDispatcher::Warning(cut(&text, MAX_NOTE))),
-                Note::Event(event) => self.uplink.put(&FromDispatcher::Event(event)),
+        for notice in std::mem::take(&mut self.workers.notices) {
+            match notice {
+                Notice::Warning(text) => self.uplink.put(&FromDispatcher::Warning(cut(&text, MAX_NOTE))),
+                Notice::Event(event) => self.uplink.put(&FromDispatcher::Event(event)),
             }
         }
         if let Some(why) = self.scheduler.pool_failure()
-            && !self.told_failure
+            && !self.failure_reported
         {
-            self.told_failure = true;
+            self.failure_reported = true;
             self.uplink.put(&FromDispatcher::Failed(cut(why, MAX_NOTE)));
             // Nothing will run any more: nobody needs to say so before the dispatcher ends. What is still in the pipe
             // gets its outcome from the parent.
@@ -244,7 +244,7 @@ impl EventLoop {
         }
     }
 
-    fn wait(&mut self, found: &mut Found) {
+    fn wait(&mut self, found: &mut ReadyDescriptors) {
         let interest = |writes: bool| {
             if writes {
                 PollFlags::POLLIN | PollFlags::POLLOUT
@@ -270,24 +270,24 @@ impl EventLoop {
         // What commands print as it comes has no cap: while the parent has enough to read, it waits in the socket, and
         // then the command does.
         let hears = self.settings.capture || !self.uplink_is_full();
-        for (worker, member) in self.crew.members() {
-            let socket = (member.is_open && hears).then_some(fds.len());
+        for (worker, process) in self.workers.processes() {
+            let socket = (process.is_open && hears).then_some(fds.len());
             if socket.is_some() {
                 fds.push(PollFd::new(
-                    member.channel.as_fd(),
-                    interest(!member.outgoing.is_empty()),
+                    process.channel.as_fd(),
+                    interest(!process.outgoing.is_empty()),
                 ));
             }
             workers.push((worker, socket, fds.len()));
-            fds.push(PollFd::new(member.process.as_fd(), PollFlags::POLLIN));
+            fds.push(PollFd::new(process.child.as_fd(), PollFlags::POLLIN));
         }
         // A process that could not be started has ended already.
-        let until = match self.crew.stillborn.is_empty() {
+        let until = match self.workers.failed_spawns.is_empty() {
             true => self.scheduler.next_wakeup().unwrap_or(Time::NEVER),
             false => clock::now(),
         };
         // Before, not after: it may take long to come back. What is due then is done after another look, which does not wait.
-        self.heard = clock::now();
+        self.polled_at = clock::now();
         poll_until(&mut fds, until).expect("the dispatcher's descriptors are open");
         let readable = |index: usize| {
             let flags = fds[index].revents().unwrap_or(PollFlags::empty());
@@ -303,23 +303,23 @@ impl EventLoop {
             .extend(workers.filter(|&(_, readable, ended)| readable || ended));
     }
 
-    fn hear_parent(&mut self) -> Result<(), Orphaned> {
-        if self.parent.fill().map_err(|_| Orphaned)? == Filled::Closed {
-            return Err(Orphaned);
+    fn handle_parent(&mut self) -> Result<(), ParentLost> {
+        if self.parent.fill().map_err(|_| ParentLost)? == Filled::Closed {
+            return Err(ParentLost);
         }
-        while let Some(frame) = self.parent.inbox().next_message().map_err(|_| Orphaned)? {
-            let message = decode(frame).map_err(|_| Orphaned)?;
+        while let Some(frame) = self.parent.inbox().next_message().map_err(|_| ParentLost)? {
+            let message = decode(frame).map_err(|_| ParentLost)?;
             if matches!(message, ToDispatcher::Interrupt | ToDispatcher::Terminate) {
-                self.crew.resume();
+                self.workers.resume();
             }
             // The end of a pause sets the clock back.
             let now = clock::now();
             match message {
                 ToDispatcher::Load => {
-                    let info = self.parent.take_descriptor().ok_or(Orphaned)?;
-                    let artifact = self.parent.take_descriptor().ok_or(Orphaned)?;
+                    let info = self.parent.take_descriptor().ok_or(ParentLost)?;
+                    let artifact = self.parent.take_descriptor().ok_or(ParentLost)?;
                     let guest = GuestArtifact {
-                        info: in_memory::read(info).map_err(|_| Orphaned)?,
+                        info: in_memory::read(info).map_err(|_| ParentLost)?,
                         artifact: File::from(artifact),
                     };
                     self.load(Arc::new(guest), now);
@@ -328,23 +328,23 @@ impl EventLoop {
                     self.pipe.cancelled.insert(id);
                 }
                 ToDispatcher::Cancel { id } => {
-                    self.scheduler.cancel(id, now, &mut self.crew);
+                    self.scheduler.cancel(id, now, &mut self.workers);
                 }
                 ToDispatcher::GetStatus { request, task } => {
-                    let all = (&mut self.scheduler, &mut self.crew, &self.callbacks);
+                    let all = (&mut self.scheduler, &mut self.workers, &self.callbacks);
                     let reply = status::answer(task, all, now);
                     self.uplink.put(&FromDispatcher::Status { request, reply });
                 }
                 ToDispatcher::Confirm { outcomes } => self.confirmed = outcomes,
-                ToDispatcher::Pause => self.crew.pause(),
-                ToDispatcher::Resume => self.crew.resume(),
+                ToDispatcher::Pause => self.workers.pause(),
+                ToDispatcher::Resume => self.workers.resume(),
                 ToDispatcher::Interrupt => {
                     self.callbacks.interrupt();
-                    self.scheduler.interrupt(now, &mut self.crew);
+                    self.scheduler.interrupt(now, &mut self.workers);
                 }
                 ToDispatcher::Terminate => {
                     self.callbacks.terminate(&mut self.uplink);
-                    self.scheduler.terminate(now, &mut self.crew);
+                    self.scheduler.terminate(now, &mut self.workers);
                 }
             }
         }
@@ -358,33 +358,33 @@ impl EventLoop {
                 now,
             );
         }
-        self.crew.load(guest);
-        self.scheduler.guests_loaded(self.crew.guests() as u32);
+        self.workers.load(guest);
+        self.scheduler.guests_loaded(self.workers.guests() as u32);
         self.uplink.put(&FromDispatcher::Loaded);
     }
 
     /// The pool can't go on, for a reason that the scheduler does not know.
     fn fail(&mut self, why: &str, now: Time) {
-        if !self.told_failure {
-            self.told_failure = true;
+        if !self.failure_reported {
+            self.failure_reported = true;
             self.uplink.put(&FromDispatcher::Failed(cut(why, MAX_NOTE)));
         }
         self.callbacks.terminate(&mut self.uplink);
-        self.scheduler.terminate(now, &mut self.crew);
+        self.scheduler.terminate(now, &mut self.workers);
     }
 
-    fn read_tasks(&mut self) -> Result<(), Orphaned> {
+    fn read_tasks(&mut self) -> Result<(), ParentLost> {
         let begun = self.pipe.inbox.begun();
         let space = self.pipe.inbox.space();
-        let len = space.len().min(begun.max(PIECE));
+        let len = space.len().min(begun.max(READ_SIZE));
         match self.pipe.file.read(&mut space[..len]) {
             // Without an exit message that is a parent that died; the socket says so as well.
-            Ok(0) => return Err(Orphaned),
+            Ok(0) => return Err(ParentLost),
             Ok(count) => self.pipe.inbox.filled(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(_) => return Err(Orphaned),
+            Err(_) => return Err(ParentLost),
         }
-        let orphaned = |_: FrameError| Orphaned;
+        let orphaned = |_: FrameError| ParentLost;
         while let Some(frame) = self.pipe.inbox.next_frame().map_err(orphaned)? {
             match decode(frame.bytes).map_err(orphaned)? {
                 Submission::Task {
@@ -408,7 +408,7 @@ impl EventLoop {
                     args,
                 } => {
                     let args = frame.keep(args);
-                    let task = Task::chunk(id, guest, model, timeout, items, args).ok_or(Orphaned)?;
+                    let task = Task::chunk(id, guest, model, timeout, items, args).ok_or(ParentLost)?;
                     self.accept(task, id.saturating_add(items.into()))?;
                 }
                 Submission::Exit => {
@@ -421,65 +421,66 @@ impl EventLoop {
     }
 
     /// A task has come, or a chunk; the next one's id will be `next`.
-    fn accept(&mut self, task: Task, next: u64) -> Result<(), Orphaned> {
-        if task.guest as usize >= self.crew.guests() {
-            return Err(Orphaned);
+    fn accept(&mut self, task: Task, next: u64) -> Result<(), ParentLost> {
+        if task.guest as usize >= self.workers.guests() {
+            return Err(ParentLost);
         }
         let id = task.id;
-        self.scheduler.accept(task, &mut self.crew);
+        self.scheduler.accept(task, &mut self.workers);
         self.pipe.next_id = next;
         // Looked up only when there are some: this runs for every task.
         if !self.pipe.cancelled.is_empty() && self.pipe.cancelled.remove(&id) {
-            self.scheduler.cancel(id, clock::now(), &mut self.crew);
+            self.scheduler.cancel(id, clock::now(), &mut self.workers);
         }
         Ok(())
     }
 
     /// Handles what a worker said, and then its end. What it had said before it died counts.
-    fn hear_worker(&mut self, worker: WorkerId, readable: bool, ended: bool, now: Time) {
+    fn handle_worker(&mut self, worker: WorkerId, readable: bool, ended: bool, now: Time) {
         if readable || ended {
-            let mut looks = 0;
-            while let Some(member) = self.crew.member(worker).filter(|member| member.is_open) {
-                match member.channel.fill() {
+            let mut reads = 0;
+            while let Some(process) = self.workers.process(worker).filter(|process| process.is_open) {
+                match process.channel.fill() {
                     Ok(Filled::Some) => {}
                     Ok(Filled::Nothing) => break,
-                    Ok(Filled::Closed) | Err(_) => member.is_open = false,
+                    Ok(Filled::Closed) | Err(_) => process.is_open = false,
                 }
                 if let Err(why) = self.handle_frames(worker, now) {
-                    self.scheduler.protocol_broken(worker, why, now, &mut self.crew);
-                    if let Some(member) = self.crew.member(worker) {
-                        member.is_open = false;
+                    self.scheduler
+                        .protocol_broken(worker, why, now, &mut self.workers);
+                    if let Some(process) = self.workers.process(worker) {
+                        process.is_open = false;
                     }
                 }
                 // All that was there when poll began: its end may be what is waited for. But one that goes on and on does
                 // not keep the others waiting.
-                looks += 1;
+                reads += 1;
                 let is_drained = self
-                    .crew
-                    .member(worker)
-                    .is_none_or(|member| member.channel.is_drained());
-                if !ended && (is_drained || looks == LOOKS) {
+                    .workers
+                    .process(worker)
+                    .is_none_or(|process| process.channel.is_drained());
+                if !ended && (is_drained || reads == MAX_READS) {
                     break;
                 }
             }
         }
-        if ended && let Some((pid, exit)) = self.crew.reap(worker) {
-            self.scheduler.worker_exited(worker, exit, now, &mut self.crew);
-            self.crew.bury(worker, pid);
+        if ended && let Some((pid, exit)) = self.workers.reap(worker) {
+            self.scheduler.worker_exited(worker, exit, now, &mut self.workers);
+            self.workers.remove(worker, pid);
         }
     }
 
     /// # Errors
     /// When the worker broke the protocol: with how.
     fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), String> {
-        let Some(member) = self.crew.member(worker) else {
+        let Some(process) = self.workers.process(worker) else {
             return Ok(());
         };
-        // It is lent to this call: what a frame says is handled where it lies, while the crew is needed, too.
-        let mut inbox = member.channel.inbox().lend();
+        // It is lent to this call: what a frame says is handled where it lies, while the worker set is used, too.
+        let mut inbox = process.channel.inbox().lend();
         let handled = self.handle_inbox(&mut inbox, worker, now);
-        if let Some(member) = self.crew.member(worker) {
-            *member.channel.inbox() = inbox;
+        if let Some(process) = self.workers.process(worker) {
+            *process.channel.inbox() = inbox;
         }
         handled
     }
@@ -489,28 +490,29 @@ impl EventLoop {
     fn handle_inbox(&mut self, inbox: &mut ReceiveBuffer, worker: WorkerId, now: Time) -> Result<(), String> {
         while let Some(frame) = inbox.next_frame().map_err(|error| error.to_string())? {
             let running = self.scheduler.running(worker);
-            let seat = self.crew.worker_number(worker);
-            let Some(member) = self.crew.member(worker) else {
+            let seat = self.workers.worker_number(worker);
+            let Some(process) = self.workers.process(worker) else {
                 return Ok(());
             };
-            let pid = member.process.pid();
-            let said = frames::read(frame.bytes, member.stage, &mut member.printed, &self.settings)?;
+            let pid = process.child.pid();
+            let message =
+                worker_messages::parse(frame.bytes, process.phase, &mut process.printed, &self.settings)?;
             let task = || {
                 running
                     .map(|(id, _)| Source::Task(id))
                     .ok_or("output without a running task")
             };
-            match said {
-                Said::Hello => member.stage = Stage::Greeted,
-                Said::Unable(why) => member.unable = Some(why.chars().take(MAX_REASON).collect()),
-                Said::Output { stream, bytes } => {
+            match message {
+                WorkerMessage::Hello => process.phase = WorkerPhase::Loading,
+                WorkerMessage::Unable(why) => process.unable = Some(why.chars().take(MAX_REASON).collect()),
+                WorkerMessage::Output { stream, bytes } => {
                     self.uplink.put(&FromDispatcher::Output {
                         source: task()?,
                         stream,
                         bytes,
                     });
                 }
-                Said::Log { level, text } => {
+                WorkerMessage::Log { level, text } => {
                     self.uplink.put(&FromDispatcher::Log {
                         source: task()?,
                         level,
@@ -518,21 +520,21 @@ impl EventLoop {
                         at: running.map(|(_, attempt)| (seat, attempt)),
                     });
                 }
-                Said::Ready => {
-                    member.stage = Stage::Ready;
-                    self.crew
-                        .tell(seat, pid, None, || "ready: it has loaded its guests".to_owned());
+                WorkerMessage::Ready => {
+                    process.phase = WorkerPhase::Ready;
+                    self.workers
+                        .report_event(seat, pid, None, || "ready: it has loaded its guests".to_owned());
                     self.scheduler
                         .worker_ready(worker, now)
                         .map_err(|fault| fault.to_string())?;
                 }
-                Said::Skipped(offer) => {
+                WorkerMessage::Skipped(offer) => {
                     let offer = OfferId(offer.to_bits());
                     self.scheduler
                         .skipped(worker, offer, now)
                         .map_err(|fault| fault.to_string())?;
                 }
-                Said::Ended {
+                WorkerMessage::Ended {
                     offer,
                     ending,
                     run,
@@ -541,17 +543,23 @@ impl EventLoop {
                     let id = OfferId(offer.to_bits());
                     let ended = self
                         .scheduler
-                        .ended(worker, id, counted_length(run, measured.cpu), now, &mut self.crew)
+                        .ended(
+                            worker,
+                            id,
+                            counted_length(run, measured.cpu),
+                            now,
+                            &mut self.workers,
+                        )
                         .map_err(|fault| fault.to_string())?;
                     if ended.whole.is_some() {
-                        self.crew.release(worker, offer);
+                        self.workers.release(worker, offer);
                     }
                     let (task, claim) = (ended.task, ended.run);
                     let run = run.min(now.since(claim.claimed));
                     let ran = Execution {
                         worker: seat,
                         pid,
-                        claimed: self.crew.for_parent(claim.claimed),
+                        claimed: self.workers.for_parent(claim.claimed),
                         run,
                         measured: Some(measured),
                     };
@@ -568,7 +576,7 @@ impl EventLoop {
     /// An attempt has failed in its worker. The task has another, or ends so.
     fn failed(&mut self, task: Task, failure: Failure, ran: Execution, now: Time) {
         if self.scheduler.tries_again(&task, failure.kind) {
-            let attempt = crew::attempt(&task, &ran, &failure);
+            let attempt = worker_set::attempt(&task, &ran, &failure);
             self.uplink
                 .put(&FromDispatcher::AttemptFailed { id: task.id, attempt });
             self.scheduler.try_again(task, failure.kind, now);
@@ -580,11 +588,11 @@ impl EventLoop {
     }
 
     /// The pool is over; what the parent has not read yet is all that is left to do.
-    fn say_the_rest(&mut self) -> Result<bool, Orphaned> {
+    fn flush_uplink(&mut self) -> Result<bool, ParentLost> {
         while !self.uplink.is_empty() {
             let mut fds = [PollFd::new(self.parent.as_fd(), PollFlags::POLLOUT)];
-            poll_until(&mut fds, Time::NEVER).map_err(|_| Orphaned)?;
-            self.uplink.flush(self.parent.as_fd()).map_err(|_| Orphaned)?;
+            poll_until(&mut fds, Time::NEVER).map_err(|_| ParentLost)?;
+            self.uplink.flush(self.parent.as_fd()).map_err(|_| ParentLost)?;
         }
         Ok(true)
     }

@@ -1,6 +1,6 @@
 //! Folds: the state that a model's callbacks accumulate, told in the end by its `final_callback`.
 //!
-//! A fold tells the truth or why it can't: when a callback was lost, or the instance with what it had accumulated, then
+//! A fold reports_events the truth or why it can't: when a callback was lost, or the instance with what it had accumulated, then
 //! the final callback is not asked.
 
 use std::collections::{BTreeMap, VecDeque};

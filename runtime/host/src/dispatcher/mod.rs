@@ -1,22 +1,22 @@
 //! Process 2: the dispatcher keeps the workers busy, and runs the guests' callbacks.
 //!
 //! One thread owns all state and never waits for anybody: [`event_loop`] turns what the parent, the workers and the
-//! callback thread say into events of the [scheduler](mpwasm_scheduler), which decides; [`crew`] does to the worker processes what
+//! callback thread say into events of the [scheduler](mpwasm_scheduler), which decides; [`worker_set`] does to the worker processes what
 //! it decided; [`callbacks`] runs guests' callbacks on a thread of its own and then lets the outcome go to the
 //! parent. When the parent dies, the dispatcher takes its workers along.
 
 mod callback_thread;
 mod callbacks;
-mod crew;
 mod event_loop;
 mod folds;
-mod frames;
 mod pause;
 mod status;
+mod worker_messages;
+mod worker_set;
 
 pub use self::{
-    crew::Stage,
-    frames::{Said, read as read_worker},
+    worker_messages::{WorkerMessage, parse as parse_worker_message},
+    worker_set::WorkerPhase,
 };
 
 use mpwasm_system::poll;
@@ -25,9 +25,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crew::{Crew, Dirs};
 use mpwasm_scheduler::WorkerId;
 use nix::sys::stat::{Mode, umask};
+use worker_set::{Dirs, WorkerSet};
 
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
@@ -133,7 +133,7 @@ impl Start {
                 .and_then(|()| jail::lock_down(Role::Dispatcher, plan))
                 .map_err(|error| error.to_string())?;
         }
-        let crew = Crew::new(
+        let worker_set = WorkerSet::new(
             &self.settings,
             self.stdin,
             self.terminals,
@@ -145,7 +145,7 @@ impl Start {
             score,
             self.events,
         );
-        event_loop::EventLoop::new(self.parent, self.tasks, self.settings, crew)
+        event_loop::EventLoop::new(self.parent, self.tasks, self.settings, worker_set)
             .map_err(|error| error.to_string())?
             .run();
         Ok(())

@@ -1,32 +1,41 @@
 //! The answers to who asks what is going on, put together from those who know.
 
 use super::callbacks::Callbacks;
-use super::crew::Crew;
+use super::worker_set::WorkerSet;
 use mpwasm_protocol::messages::StatusReply;
 use mpwasm_scheduler::{Scheduler, TaskPlace};
 use mpwasm_types::status::{Status, TaskStatus, WorkerStatus};
 use mpwasm_types::time::Time;
 
 /// Where a task is that has not ended, or what the pool is doing when it is about none.
-pub fn answer(task: Option<u64>, all: (&mut Scheduler, &mut Crew, &Callbacks), now: Time) -> StatusReply {
-    let (scheduler, crew, callbacks) = all;
+pub fn answer(
+    task: Option<u64>,
+    all: (&mut Scheduler, &mut WorkerSet, &Callbacks),
+    now: Time,
+) -> StatusReply {
+    let (scheduler, worker_set, callbacks) = all;
     match task {
         Some(id) if callbacks.has(id) => StatusReply::Task(Some(TaskStatus::Callback)),
         Some(id) => {
-            let place = scheduler.place(id, now, crew);
-            StatusReply::Task(place.and_then(|place| of_task(place, crew, now)))
+            let place = scheduler.place(id, now, worker_set);
+            StatusReply::Task(place.and_then(|place| of_task(place, worker_set, now)))
         }
-        None => StatusReply::Pool(of_pool(scheduler, crew, callbacks, now)),
+        None => StatusReply::Pool(of_pool(scheduler, worker_set, callbacks, now)),
     }
 }
 
 /// How many tasks are queued is for the parent to say: some are in the pipe.
-fn of_pool(scheduler: &mut Scheduler, crew: &mut Crew, callbacks: &Callbacks, now: Time) -> Status {
-    let workers = scheduler.workers(now, crew);
+fn of_pool(
+    scheduler: &mut Scheduler,
+    worker_set: &mut WorkerSet,
+    callbacks: &Callbacks,
+    now: Time,
+) -> Status {
+    let workers = scheduler.workers(now, worker_set);
     let workers = workers.into_iter().filter_map(|(worker, state, since)| {
         Some(WorkerStatus {
-            worker: crew.worker_number(worker),
-            pid: crew.member(worker)?.process.pid(),
+            worker: worker_set.worker_number(worker),
+            pid: worker_set.process(worker)?.child.pid(),
             state,
             since: now.since(since),
         })
@@ -41,7 +50,7 @@ fn of_pool(scheduler: &mut Scheduler, crew: &mut Crew, callbacks: &Callbacks, no
     }
 }
 
-fn of_task(place: TaskPlace, crew: &mut Crew, now: Time) -> Option<TaskStatus> {
+fn of_task(place: TaskPlace, worker_set: &mut WorkerSet, now: Time) -> Option<TaskStatus> {
     Some(match place {
         TaskPlace::Queued { attempt } => TaskStatus::Queued { attempt },
         TaskPlace::Paused { attempt, until } => TaskStatus::Paused {
@@ -54,8 +63,8 @@ fn of_task(place: TaskPlace, crew: &mut Crew, now: Time) -> Option<TaskStatus> {
             since,
         } => TaskStatus::Running {
             attempt,
-            worker: crew.worker_number(worker),
-            pid: crew.member(worker)?.process.pid(),
+            worker: worker_set.worker_number(worker),
+            pid: worker_set.process(worker)?.child.pid(),
             since: now.since(since),
         },
     })

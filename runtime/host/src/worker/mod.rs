@@ -1,7 +1,7 @@
 //! Process 3 and up: a worker runs tasks, one at a time, each in a fresh instance.
 //!
 //! Two threads: the main one loads the guests and becomes the watchdog, the other runs them ([`run_loop`]). What either
-//! has to say to the dispatcher goes through the [`Outbox`]. The worker decides nothing about the pool: it claims what it
+//! has to say to the dispatcher goes through the [`MessageBatch`]. The worker decides nothing about the pool: it claims what it
 //! is offered, in order, and reports how it ended.
 
 mod meter;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::guest_thread;
-use crate::message_batch::{Outbox, Voice};
+use crate::message_batch::{MessageBatch, MessageEncoder};
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Deadline, EngineRole, Executor, OutputSink};
@@ -60,9 +60,9 @@ struct Start {
 
 /// The language of a worker.
 #[derive(Debug)]
-pub struct Worker;
+pub struct WorkerEncoder;
 
-impl Voice for Worker {
+impl MessageEncoder for WorkerEncoder {
     fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]) {
         frames.put(&FromWorker::Output { stream, bytes });
     }
@@ -76,7 +76,7 @@ impl Voice for Worker {
 #[derive(Debug)]
 struct Shared {
     watchdog: Arc<WatchdogHandle>,
-    outbox: Arc<Outbox<Worker>>,
+    batch: Arc<MessageBatch<WorkerEncoder>>,
     /// The offer whose task runs (or ran last), as bits: set before its deadline is armed, so that an offer and a
     /// call that were read together belong together.
     running: AtomicU64,
@@ -139,10 +139,10 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     let socket = channel.as_fd().try_clone_to_owned().map_err(text)?;
     let deadline = Arc::new(Deadline::new());
     let watchdog = Arc::new(WatchdogHandle::new(Arc::clone(&deadline)).map_err(text)?);
-    let outbox = Arc::new(Outbox::new(socket, Arc::clone(&watchdog)));
+    let batch = Arc::new(MessageBatch::new(socket, Arc::clone(&watchdog)));
     let shared = Arc::new(Shared {
         watchdog,
-        outbox,
+        batch,
         running: AtomicU64::new(0),
         cancelled: AtomicU64::new(0),
     });
@@ -159,15 +159,15 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     } = start;
     let unable = |error: String| -> ! {
         shared
-            .outbox
+            .batch
             .put(&FromWorker::LoadFailed(cut(&error, MAX_NOTE)), clock::now());
-        shared.outbox.flush();
+        shared.batch.flush();
         exit_now(EXIT_FAILURE)
     };
     // Both threads look at it until the process ends.
     let page: &'static Page = Box::leak(Box::new(page));
     clock::follow(page.skipped_cell());
-    let prints: Arc<dyn OutputSink> = Arc::clone(&shared.outbox) as _;
+    let prints: Arc<dyn OutputSink> = Arc::clone(&shared.batch) as _;
     let deadline = Arc::clone(shared.watchdog.deadline());
     // The engine opens what it keeps open before the walls go up; what a compiler made is only looked at behind them.
     let mut executor = Executor::new(EngineRole::Worker, &engine, deadline, prints)
@@ -213,24 +213,24 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         );
     })
     .unwrap_or_else(|error| unable(error));
-    let mut ward = Life {
+    let mut handler = WorkerWatchdog {
         control: File::from(control),
         orders: Vec::new(),
         shared: Arc::clone(&shared),
     };
-    watchdog::watch(&engine, &shared.watchdog, &mut ward);
+    watchdog::watch(&engine, &shared.watchdog, &mut handler);
 }
 
 /// What the watchdog of a worker guards: the control pipe, whose end is the end of this process's life, and
 /// prints that have waited long enough.
-struct Life {
+struct WorkerWatchdog {
     control: File,
     /// Bytes of an order that has not fully arrived.
     orders: Vec<u8>,
     shared: Arc<Shared>,
 }
 
-impl WatchdogHandler for Life {
+impl WatchdogHandler for WorkerWatchdog {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.control.as_fd())
     }
@@ -260,11 +260,11 @@ impl WatchdogHandler for Life {
     }
 
     fn timer_due(&self) -> Time {
-        self.shared.outbox.due()
+        self.shared.batch.due()
     }
 
     fn on_timer(&mut self) {
-        self.shared.outbox.flush_due();
+        self.shared.batch.flush_due();
     }
 
     fn grace(&self) -> Duration {

@@ -45,9 +45,9 @@ pub fn run(
 ) {
     let mut meter = Meter::new(thread_cpu);
     let mut tasks = 0;
-    shared.outbox.put(&FromWorker::Ready, clock::now());
+    shared.batch.put(&FromWorker::Ready, clock::now());
     loop {
-        shared.outbox.flush();
+        shared.batch.flush();
         // The dispatcher is gone or talks nonsense: either way this process has no purpose any more.
         let Ok(Filled::Some | Filled::Nothing) = channel.wait() else {
             exit_now(0)
@@ -83,7 +83,7 @@ pub fn run(
                 }
                 page.done(offer);
             } else {
-                shared.outbox.put(&FromWorker::Skipped(offer), claimed);
+                shared.batch.put(&FromWorker::Skipped(offer), claimed);
             }
         }
     }
@@ -137,12 +137,12 @@ impl Run<'_> {
     fn let_go(&mut self) {
         if self.executor.holds_instance() || self.scratch.is_there() {
             // It can take long, and what has just ended need not wait for that.
-            self.shared.watchdog.wake_by(self.shared.outbox.due());
+            self.shared.watchdog.wake_by(self.shared.batch.due());
         }
         self.executor.drop_instance();
         if let Err(why) = self.scratch.clear() {
             // The next task must not find it. Whoever comes after this process tries again.
-            self.shared.outbox.flush();
+            self.shared.batch.flush();
             #[expect(
                 clippy::disallowed_macros,
                 reason = "a pipe to the parent, which escapes what it shows"
@@ -162,7 +162,7 @@ impl Run<'_> {
         // It has a fence: see `is_cancelled`.
         self.shared
             .watchdog
-            .wake_by(deadline.min(self.shared.outbox.due()));
+            .wake_by(deadline.min(self.shared.batch.due()));
         let used = self.meter.start(begun);
         self.cpu_limit.reserve(to.timeout, used);
         used
@@ -210,12 +210,12 @@ impl Run<'_> {
             ending,
         };
         if let Some(json) = large {
-            self.shared.outbox.send_payload(&ended, json.as_bytes());
+            self.shared.batch.send_payload(&ended, json.as_bytes());
             return now;
         }
-        self.shared.outbox.put(&ended, now);
+        self.shared.batch.put(&ended, now);
         if cpu >= WORTH_A_CALL || run >= WORTH_A_CALL_ON_THE_CLOCK {
-            self.shared.outbox.flush();
+            self.shared.batch.flush();
         }
         now
     }

@@ -13,11 +13,11 @@ use mpwasm_types::json::one_line;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{LOG_LINE_COST, MAX_JSON_DEPTH, Settings, log_cap};
 
-use super::crew::Stage;
+use super::worker_set::WorkerPhase;
 
 /// What a worker said.
 #[derive(Debug)]
-pub enum Said<'a> {
+pub enum WorkerMessage<'a> {
     /// It is our own build.
     Hello,
     /// It takes tasks.
@@ -53,25 +53,25 @@ pub enum Said<'a> {
     },
 }
 
-/// Reads one frame of a worker that has come as far as `stage`, and whose task has printed `printed` bytes.
+/// Reads one frame of a worker that has come as far as `phase`, and whose task has printed `printed` bytes.
 ///
 /// # Errors
 /// With what it did that it may not do.
-pub fn read<'a>(
+pub fn parse<'a>(
     frame: &'a [u8],
-    stage: Stage,
+    phase: WorkerPhase,
     printed: &mut u64,
     limits: &Settings,
-) -> Result<Said<'a>, String> {
-    if stage == Stage::Silent {
+) -> Result<WorkerMessage<'a>, String> {
+    if phase == WorkerPhase::Started {
         return Hello::check(frame)
-            .map(|()| Said::Hello)
+            .map(|()| WorkerMessage::Hello)
             .map_err(|error| error.to_string());
     }
     let message: FromWorker<'_> = decode(frame).map_err(|error| error.to_string())?;
-    match (message, stage) {
-        (FromWorker::Ready, Stage::Greeted) => Ok(Said::Ready),
-        (FromWorker::LoadFailed(why), Stage::Greeted) => Ok(Said::Unable(why)),
+    match (message, phase) {
+        (FromWorker::Ready, WorkerPhase::Loading) => Ok(WorkerMessage::Ready),
+        (FromWorker::LoadFailed(why), WorkerPhase::Loading) => Ok(WorkerMessage::Unable(why)),
         (
             FromWorker::Ended {
                 offer,
@@ -79,19 +79,19 @@ pub fn read<'a>(
                 run,
                 measured,
             },
-            Stage::Ready,
+            WorkerPhase::Ready,
         ) => {
             *printed = 0;
             let ending = check_ending(ending, limits.max_result)?;
-            Ok(Said::Ended {
+            Ok(WorkerMessage::Ended {
                 offer,
                 ending,
                 run,
                 measured,
             })
         }
-        (FromWorker::Skipped(offer), Stage::Ready) => Ok(Said::Skipped(offer)),
-        (FromWorker::Output { stream, bytes }, Stage::Ready) => {
+        (FromWorker::Skipped(offer), WorkerPhase::Ready) => Ok(WorkerMessage::Skipped(offer)),
+        (FromWorker::Output { stream, bytes }, WorkerPhase::Ready) => {
             if bytes.is_empty() {
                 return Err("output that is none".to_owned());
             }
@@ -99,13 +99,13 @@ pub fn read<'a>(
             if limits.max_output != u64::MAX {
                 count(printed, bytes.len(), limits)?;
             }
-            Ok(Said::Output { stream, bytes })
+            Ok(WorkerMessage::Output { stream, bytes })
         }
-        (FromWorker::Log { level, text }, Stage::Ready) => {
+        (FromWorker::Log { level, text }, WorkerPhase::Ready) => {
             count(printed, text.len() + LOG_LINE_COST, limits)?;
-            Ok(Said::Log { level, text })
+            Ok(WorkerMessage::Log { level, text })
         }
-        (_, stage) => Err(format!("a message that it may not send while it is {stage:?}")),
+        (_, phase) => Err(format!("a message that it may not send while it is {phase:?}")),
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
     use serde::Serialize;
 
     /// Lets a worker that is ready say `message`.
-    fn say<M: Serialize>(message: &M, stage: Stage) -> Result<String, String> {
+    fn say<M: Serialize>(message: &M, phase: WorkerPhase) -> Result<String, String> {
         let mut bytes = Vec::new();
         put(&mut bytes, message);
         let limits = Settings {
@@ -169,7 +169,7 @@ mod tests {
             max_output: 10,
             ..Settings::default()
         };
-        read(&bytes[4..], stage, &mut 0, &limits).map(|said| format!("{said:?}"))
+        parse(&bytes[4..], phase, &mut 0, &limits).map(|message| format!("{message:?}"))
     }
 
     fn ended(ending: CallResult<'_>) -> Result<String, String> {
@@ -181,7 +181,7 @@ mod tests {
                 run: Duration::ZERO,
                 measured: ResourceUsage::default(),
             },
-            Stage::Ready,
+            WorkerPhase::Ready,
         )
     }
 
@@ -231,7 +231,7 @@ mod tests {
                     stream: Stream::Stdout,
                     bytes,
                 },
-                Stage::Ready,
+                WorkerPhase::Ready,
             )
         };
         assert!(print(b"0123456789").is_ok());
@@ -241,14 +241,14 @@ mod tests {
     #[test]
     fn messages_without_end_are_not_taken_however_small_they_are() {
         let stream = Stream::Stdout;
-        assert!(say(&FromWorker::Output { stream, bytes: b"" }, Stage::Ready).is_err());
+        assert!(say(&FromWorker::Output { stream, bytes: b"" }, WorkerPhase::Ready).is_err());
         let (level, text) = (LogLevel::Trace, "");
-        assert!(say(&FromWorker::Log { level, text }, Stage::Ready).is_err());
+        assert!(say(&FromWorker::Log { level, text }, WorkerPhase::Ready).is_err());
     }
 
     #[test]
     fn nothing_is_taken_from_a_worker_before_its_hello() {
-        assert!(say(&Hello::ours(), Stage::Silent).is_ok());
+        assert!(say(&Hello::ours(), WorkerPhase::Started).is_ok());
         assert!(
             say(
                 &Hello {
@@ -256,17 +256,17 @@ mod tests {
                     build: "x",
                     ..Hello::ours()
                 },
-                Stage::Silent
+                WorkerPhase::Started
             )
             .unwrap_err()
             .contains("0.0.0")
         );
-        assert!(say(&FromWorker::Ready, Stage::Silent).is_err());
+        assert!(say(&FromWorker::Ready, WorkerPhase::Started).is_err());
     }
 
     #[test]
     fn a_message_out_of_its_time_is_refused() {
-        assert!(say(&FromWorker::Ready, Stage::Ready).is_err());
-        assert!(say(&FromWorker::Skipped(Offer::from_bits(1)), Stage::Greeted).is_err());
+        assert!(say(&FromWorker::Ready, WorkerPhase::Ready).is_err());
+        assert!(say(&FromWorker::Skipped(Offer::from_bits(1)), WorkerPhase::Loading).is_err());
     }
 }

@@ -48,26 +48,26 @@ const _: () = assert!(MAX_UNREAD <= SLOTS);
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum WorkerPhase {
     /// Started: its first frame must be the hello.
-    Silent,
+    Started,
     /// It is our own build; it loads its guests.
-    Greeted,
+    Loading,
     /// It takes tasks.
     Ready,
 }
 
 /// One worker process.
 #[derive(Debug)]
-pub struct Member {
+pub struct WorkerProcess {
     /// The process.
-    pub process: Process,
+    pub child: Process,
     /// Its socket.
     pub channel: Channel,
     /// What waits for it to read.
     pub outgoing: SendBuffer,
     /// How far it has come.
-    pub stage: Stage,
+    pub phase: WorkerPhase,
     /// Whether its end of the socket is still open.
     pub is_open: bool,
     /// Why it can't begin to serve, if that is so.
@@ -84,10 +84,10 @@ pub struct Member {
 
 /// All of them, and what they are started with.
 #[derive(Debug)]
-pub struct Crew {
+pub struct WorkerSet {
     size: u32,
     /// By slot.
-    members: Vec<Option<Member>>,
+    processes: Vec<Option<WorkerProcess>>,
     engine: EngineSettings,
     /// What commands read, the worker's that runs one.
     stdin: Option<OwnedFd>,
@@ -111,19 +111,19 @@ pub struct Crew {
     /// Attempts that the scheduler ended, with the ids of their tasks, which have not ended; the event loop takes them.
     pub tried: Vec<(u64, Attempt)>,
     /// Processes that could not be started, and why: as good as exited.
-    pub stillborn: Vec<(WorkerId, String)>,
+    pub failed_spawns: Vec<(WorkerId, String)>,
     /// What the parent should know.
-    pub notes: Vec<Note>,
+    pub notices: Vec<Notice>,
     /// Whether somebody wants to know what becomes of workers.
-    tells: bool,
+    reports_events: bool,
     /// Not reaped in time after SIGKILL.
-    abandoned: Vec<Process>,
+    unreaped: Vec<Process>,
     pauses: Pauses,
 }
 
 /// Something to tell.
 #[derive(Debug)]
-pub enum Note {
+pub enum Notice {
     /// To the user, once.
     Warning(String),
     /// To who asked what becomes of workers.
@@ -146,8 +146,8 @@ impl Dirs {
     }
 }
 
-impl Crew {
-    /// No workers yet. What becomes of them is told if somebody wants to know: `tells`.
+impl WorkerSet {
+    /// No workers yet. What becomes of them is told if somebody wants to know: `reports_events`.
     pub fn new(
         settings: &Settings,
         stdin: Option<OwnedFd>,
@@ -155,11 +155,11 @@ impl Crew {
         dirs: Dirs,
         jail: Option<SandboxOptions>,
         score: Option<OomScore>,
-        tells: bool,
+        reports_events: bool,
     ) -> Self {
         Self {
             size: settings.size,
-            members: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
+            processes: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
                 .map(|_| None)
                 .collect(),
             engine: EngineSettings {
@@ -178,10 +178,10 @@ impl Crew {
             worker_cpus: worker_cpus(settings),
             finished: Vec::new(),
             tried: Vec::new(),
-            stillborn: Vec::new(),
-            notes: Vec::new(),
-            tells,
-            abandoned: Vec::new(),
+            failed_spawns: Vec::new(),
+            notices: Vec::new(),
+            reports_events,
+            unreaped: Vec::new(),
             pauses: Pauses::default(),
         }
     }
@@ -197,16 +197,16 @@ impl Crew {
     }
 
     /// The workers that have a process.
-    pub fn members(&self) -> impl Iterator<Item = (WorkerId, &Member)> {
-        self.members
+    pub fn processes(&self) -> impl Iterator<Item = (WorkerId, &WorkerProcess)> {
+        self.processes
             .iter()
             .enumerate()
-            .filter_map(|(slot, member)| Some((WorkerId(slot as u32), member.as_ref()?)))
+            .filter_map(|(slot, process)| Some((WorkerId(slot as u32), process.as_ref()?)))
     }
 
     /// One of them.
-    pub fn member(&mut self, worker: WorkerId) -> Option<&mut Member> {
-        self.members[worker.0 as usize].as_mut()
+    pub fn process(&mut self, worker: WorkerId) -> Option<&mut WorkerProcess> {
+        self.processes[worker.0 as usize].as_mut()
     }
 
     /// The worker in this slot, as users know it.
@@ -217,21 +217,21 @@ impl Crew {
     /// Sends what waits, as far as workers read. Returns those that have made room in a socket that was full.
     pub fn flush(&mut self) -> Vec<WorkerId> {
         let mut readers = Vec::new();
-        for (slot, member) in self.members.iter_mut().enumerate() {
-            let Some(member) = member.as_mut().filter(|member| !member.outgoing.is_empty()) else {
+        for (slot, process) in self.processes.iter_mut().enumerate() {
+            let Some(process) = process.as_mut().filter(|process| !process.outgoing.is_empty()) else {
                 continue;
             };
-            let waiting = member.outgoing.len();
-            if member.outgoing.flush(member.channel.as_fd()).is_err() {
+            let waiting = process.outgoing.len();
+            if process.outgoing.flush(process.channel.as_fd()).is_err() {
                 // It is dying, or pretends to be: its exit or the scheduler's patience will tell.
-                member.outgoing.clear();
-                member.is_open = false;
+                process.outgoing.clear();
+                process.is_open = false;
                 continue;
             }
-            if member.is_full && member.outgoing.len() < waiting {
+            if process.is_full && process.outgoing.len() < waiting {
                 readers.push(WorkerId(slot as u32));
             }
-            member.is_full = !member.outgoing.is_empty();
+            process.is_full = !process.outgoing.is_empty();
         }
         readers
     }
@@ -239,22 +239,28 @@ impl Crew {
     /// Reaps the worker if it has ended. Its page can still be read until it is buried.
     pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, WorkerExit)> {
         let seat = self.worker_number(worker);
-        let member = self.member(worker)?;
-        let status = member.process.try_reap()?;
-        let pid = member.process.pid();
-        let exit = match member.unable.take() {
+        let process = self.process(worker)?;
+        let status = process.child.try_reap()?;
+        let pid = process.child.pid();
+        let exit = match process.unable.take() {
             Some(why) => WorkerExit::Unable(why),
-            None => exit(status, member.slots.violation()),
+            None => exit(status, process.slots.violation()),
         };
-        self.tell(seat, pid, None, || format!("reaped: it {exit}"));
+        self.report_event(seat, pid, None, || format!("reaped: it {exit}"));
         Some((pid, exit))
     }
 
     /// Tells what became of a worker, if that is asked for.
-    pub fn tell(&mut self, worker: u32, pid: u32, task: Option<(u64, u32)>, what: impl FnOnce() -> String) {
-        if self.tells {
+    pub fn report_event(
+        &mut self,
+        worker: u32,
+        pid: u32,
+        task: Option<(u64, u32)>,
+        what: impl FnOnce() -> String,
+    ) {
+        if self.reports_events {
             let what = cut(&what(), MAX_NOTE).to_owned();
-            self.notes.push(Note::Event(WorkerEvent {
+            self.notices.push(Notice::Event(WorkerEvent {
                 worker,
                 pid,
                 task,
@@ -264,22 +270,22 @@ impl Crew {
     }
 
     /// Forgets the reaped process `pid`, unless another has already taken its slot.
-    pub fn bury(&mut self, worker: WorkerId, pid: u32) {
-        let slot = &mut self.members[worker.0 as usize];
-        slot.take_if(|member| member.process.pid() == pid);
-        self.abandoned.retain_mut(|process| process.try_reap().is_none());
+    pub fn remove(&mut self, worker: WorkerId, pid: u32) {
+        let slot = &mut self.processes[worker.0 as usize];
+        slot.take_if(|process| process.child.pid() == pid);
+        self.unreaped.retain_mut(|process| process.try_reap().is_none());
     }
 
     /// The slot behind `offer` can be used again.
     pub fn release(&mut self, worker: WorkerId, offer: Offer) {
-        if let Some(member) = self.member(worker) {
-            member.slots.release(offer);
+        if let Some(process) = self.process(worker) {
+            process.slots.release(offer);
         }
     }
 
     /// Where and how a task ran, as far as it is known without the worker's report.
     pub fn ran(&self, run: &Claim) -> Option<Execution> {
-        let pid = self.members[run.worker.0 as usize].as_ref()?.process.pid();
+        let pid = self.processes[run.worker.0 as usize].as_ref()?.child.pid();
         let wall = clock::now().since(run.claimed);
         Some(Execution {
             worker: self.worker_number(run.worker),
@@ -290,7 +296,7 @@ impl Crew {
         })
     }
 
-    fn start(&mut self, worker: WorkerId, guests: &[u32]) -> std::io::Result<Member> {
+    fn start(&mut self, worker: WorkerId, guests: &[u32]) -> std::io::Result<WorkerProcess> {
         // All that can fail comes first: a process that is dropped is waited for, and nothing here may wait.
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         poll::set_nonblocking(control.as_fd())?;
@@ -299,18 +305,18 @@ impl Crew {
         slots.set_skipped(clock::skipped());
         // The dispatcher's diagnostics are a pipe to the parent, and so are its workers'.
         let spawn = || child::spawn(&Executable::Own, Role::Worker, None);
-        let (process, socket) = match &self.score {
+        let (child, socket) = match &self.score {
             Some(score) => score.start_expendable(spawn),
             None => spawn(),
         }?;
-        self.tell(self.worker_number(worker), process.pid(), None, || {
+        self.report_event(self.worker_number(worker), child.pid(), None, || {
             "started: the pool has a worker too few".to_owned()
         });
-        let mut member = Member {
-            process,
+        let mut process = WorkerProcess {
+            child,
             channel: Channel::new(socket, self.max_frame),
             outgoing: SendBuffer::default(),
-            stage: Stage::Silent,
+            phase: WorkerPhase::Started,
             is_open: true,
             unable: None,
             printed: 0,
@@ -326,19 +332,19 @@ impl Crew {
                 .iter()
                 .map(|&guest| self.guests[guest as usize].artifact.as_fd()),
         );
-        let introduction = self.introduction(worker, guests);
-        if let Err(error) = in_memory::send(member.channel.as_fd(), &introduction, &descriptors) {
-            member.process.kill();
+        let start_message = self.start_message(worker, guests);
+        if let Err(error) = in_memory::send(process.channel.as_fd(), &start_message, &descriptors) {
+            process.child.kill();
             // It is reaped later: nothing here may wait.
-            self.abandoned.push(member.process);
+            self.unreaped.push(process.child);
             let why = format!("its settings and guests cannot be sent to it: {error}");
             return Err(std::io::Error::other(why));
         }
-        Ok(member)
+        Ok(process)
     }
 
     /// Returns what a new worker is to know before the first task.
-    fn introduction(&self, worker: WorkerId, guests: &[u32]) -> WorkerStart<'_> {
+    fn start_message(&self, worker: WorkerId, guests: &[u32]) -> WorkerStart<'_> {
         let seat = self.worker_number(worker) as usize;
         let guest = |&number: &u32| (number, Cow::Owned(for_worker(&self.guests[number as usize].info)));
         WorkerStart {
@@ -368,8 +374,8 @@ impl Crew {
         if self.pauses.is_paused() {
             return;
         }
-        for member in self.members.iter().flatten() {
-            member.process.stop();
+        for process in self.processes.iter().flatten() {
+            process.child.stop();
         }
         // Afterwards: a clock that was read must not go back.
         self.pauses.begin(clock::now());
@@ -381,38 +387,38 @@ impl Crew {
             return;
         };
         clock::skip(length);
-        for member in self.members.iter().flatten() {
-            member.slots.set_skipped(clock::skipped());
-            member.process.resume();
+        for process in self.processes.iter().flatten() {
+            process.slots.set_skipped(clock::skipped());
+            process.child.resume();
         }
     }
 
     /// Kills every worker and waits for them, but not for ever: the pool is over, in whatever way.
     pub fn end(&mut self) {
-        for member in self.members.iter_mut().flatten() {
-            member.process.kill();
+        for process in self.processes.iter_mut().flatten() {
+            process.child.kill();
         }
         let until = clock::now() + std::time::Duration::from_millis(500);
-        for member in self.members.iter_mut().flatten() {
-            member.process.wait_until(until);
+        for process in self.processes.iter_mut().flatten() {
+            process.child.wait_until(until);
         }
     }
 }
 
-impl Io for Crew {
+impl Io for WorkerSet {
     fn spawn(&mut self, worker: WorkerId, guests: &[u32]) {
         match self.start(worker, guests) {
-            Ok(member) => self.members[worker.0 as usize] = Some(member),
-            Err(error) => self.stillborn.push((worker, explained(error).to_string())),
+            Ok(process) => self.processes[worker.0 as usize] = Some(process),
+            Err(error) => self.failed_spawns.push((worker, explained(error).to_string())),
         }
     }
 
     fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
         let seat = self.worker_number(worker);
-        let member = self.members[worker.0 as usize]
+        let process = self.processes[worker.0 as usize]
             .as_mut()
             .expect("the scheduler offers to live workers");
-        let offer = member.slots.offer();
+        let offer = process.slots.offer();
         let message = |args| {
             let call = CallRequest {
                 offer,
@@ -429,9 +435,9 @@ impl Io for Crew {
                 ToWorker::Task(call)
             }
         };
-        member.outgoing.put_shared(&task.args, message);
-        let pid = member.process.pid();
-        self.tell(seat, pid, Some((task.first_id(), task.attempt)), || {
+        process.outgoing.put_shared(&task.args, message);
+        let pid = process.child.pid();
+        self.report_event(seat, pid, Some((task.first_id(), task.attempt)), || {
             "assigned: it had the fewest tasks".to_owned()
         });
         OfferId(offer.to_bits())
@@ -439,21 +445,21 @@ impl Io for Crew {
 
     fn revoke(&mut self, worker: WorkerId, offer: OfferId) -> bool {
         // A worker without a process holds nothing that could start.
-        self.member(worker)
-            .is_none_or(|member| member.slots.revoke(Offer::from_bits(offer.0)))
+        self.process(worker)
+            .is_none_or(|process| process.slots.revoke(Offer::from_bits(offer.0)))
     }
 
     fn claimed_at(&mut self, worker: WorkerId, offer: OfferId) -> Option<Time> {
-        self.member(worker)?.slots.claimed(Offer::from_bits(offer.0))
+        self.process(worker)?.slots.claimed(Offer::from_bits(offer.0))
     }
 
     fn last_begun(&mut self, worker: WorkerId, offer: OfferId) -> u64 {
-        self.member(worker)
-            .map_or(0, |member| member.slots.begun(Offer::from_bits(offer.0)))
+        self.process(worker)
+            .map_or(0, |process| process.slots.begun(Offer::from_bits(offer.0)))
     }
 
     fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
-        if let Some(control) = self.member(worker).and_then(|member| member.control.as_mut()) {
+        if let Some(control) = self.process(worker).and_then(|process| process.control.as_mut()) {
             // A pipe that is full belongs to a worker that does not read: it will be killed for that.
             let _ = control.write(&control::cancel(Offer::from_bits(offer.0)));
         }
@@ -461,31 +467,32 @@ impl Io for Crew {
 
     fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
         let seat = self.worker_number(worker);
-        if let Some(member) = self.member(worker) {
-            member.control = None;
-            let pid = member.process.pid();
-            self.tell(seat, pid, None, || format!("told to exit: {reason}"));
+        if let Some(process) = self.process(worker) {
+            process.control = None;
+            let pid = process.child.pid();
+            self.report_event(seat, pid, None, || format!("told to exit: {reason}"));
         }
     }
 
     fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
         let seat = self.worker_number(worker);
-        if let Some(member) = self.member(worker) {
-            member.process.kill();
-            let pid = member.process.pid();
-            self.tell(seat, pid, None, || format!("killed: {reason}"));
+        if let Some(process) = self.process(worker) {
+            process.child.kill();
+            let pid = process.child.pid();
+            self.report_event(seat, pid, None, || format!("killed: {reason}"));
         }
     }
 
     fn abandon(&mut self, worker: WorkerId) {
-        if let Some(member) = self.members[worker.0 as usize].take() {
+        if let Some(process) = self.processes[worker.0 as usize].take() {
             let text = format!(
                 "worker {} (pid {}) did not end after SIGKILL",
                 self.worker_number(worker),
-                member.process.pid()
+                process.child.pid()
             );
-            self.notes.push(Note::Warning(format!("{text}: it is given up")));
-            self.abandoned.push(member.process);
+            self.notices
+                .push(Notice::Warning(format!("{text}: it is given up")));
+            self.unreaped.push(process.child);
         }
     }
 
