@@ -1,8 +1,8 @@
 //! Decodes texts and lists with a bound on their length, for `#[serde(deserialize_with = "...")]`.
 //!
-//! A length that is over its bound is refused before anything is allocated for it. Every text and list that a process of
-//! lower trust sends is decoded by one of these functions. Two kinds of fields are not: what is borrowed from its frame
-//! and never copied, and a failure's data, which are no larger than the frame that carries them.
+//! A length over its bound is rejected before anything is allocated for it. These functions decode every text and list from a
+//! process of lower trust, with two exceptions: fields that are borrowed from their frame and never copied, and a failure's
+//! data, which is never larger than its frame.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,7 +22,7 @@ pub fn optional_text<'de, D: Deserializer<'de>, const MAX: usize>(
     Ok(Option::<Text<MAX>>::deserialize(deserializer)?.map(|text| text.0))
 }
 
-/// Decodes a text of at most `MAX` bytes that stays in its frame.
+/// Decodes a text of at most `MAX` bytes, borrowed from its frame.
 pub fn borrowed_text<'de: 'a, 'a, D: Deserializer<'de>, const MAX: usize>(
     deserializer: D,
 ) -> Result<&'a str, D::Error> {
@@ -31,7 +31,7 @@ pub fn borrowed_text<'de: 'a, 'a, D: Deserializer<'de>, const MAX: usize>(
     Ok(text)
 }
 
-/// Decodes at most `MAX` bytes that stay in their frame.
+/// Decodes at most `MAX` bytes, borrowed from their frame.
 pub fn borrowed_bytes<'de: 'a, 'a, D: Deserializer<'de>, const MAX: usize>(
     deserializer: D,
 ) -> Result<&'a [u8], D::Error> {
@@ -61,7 +61,7 @@ pub fn pairs<'de, D: Deserializer<'de>, const COUNT: usize, const MAX: usize>(
     collect::<D, (Text<MAX>, Text<MAX>), _, COUNT>(deserializer, |(first, second)| (first.0, second.0))
 }
 
-/// The beginning of `text` that a message may carry: at most `max` bytes, in whole characters.
+/// Returns the longest beginning of `text` that has at most `max` bytes and ends between two characters.
 #[must_use]
 pub fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
@@ -76,7 +76,7 @@ fn check<E: Error>(len: usize, max: usize) -> Result<(), E> {
     Ok(())
 }
 
-/// A text that was decoded within its bound.
+/// A decoded text of at most `MAX` bytes.
 struct Text<const MAX: usize>(String);
 
 impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
@@ -118,7 +118,7 @@ fn collect<'de, D: Deserializer<'de>, E: Deserialize<'de>, T, const MAX: usize>(
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-            // What is announced is refused before anything is decoded. Elements are allocated as they come.
+            // The announced length is checked before anything is decoded. Elements are allocated as they come.
             check(elements.size_hint().unwrap_or(0), MAX)?;
             let mut list = Vec::new();
             while let Some(element) = elements.next_element()? {
@@ -163,7 +163,7 @@ mod tests {
         pairs: Vec<(String, String)>,
     }
 
-    fn is_taken(message: &Message<'_>) -> bool {
+    fn is_accepted(message: &Message<'_>) -> bool {
         let bytes = postcard::to_allocvec(message).unwrap();
         match postcard::from_bytes::<Message<'_>>(&bytes) {
             Ok(decoded) => {
@@ -178,9 +178,9 @@ mod tests {
     }
 
     #[test]
-    fn each_field_takes_what_its_bound_allows_and_no_more() {
+    fn each_field_accepts_its_bound_and_rejects_more() {
         let (most, long) = ("1234".to_owned(), "12345".to_owned());
-        assert!(is_taken(&Message {
+        assert!(is_accepted(&Message {
             text: most.clone(),
             optional: Some(most.clone()),
             borrowed: &most,
@@ -228,13 +228,12 @@ mod tests {
             },
         ];
         for message in &too_much {
-            assert!(!is_taken(message), "{message:?}");
+            assert!(!is_accepted(message), "{message:?}");
         }
     }
 
-    /// A count that is over its bound is an error even if the frame could hold no such list.
     #[test]
-    fn a_count_without_elements_is_refused() {
+    fn a_count_over_its_bound_is_rejected_even_without_elements() {
         let bytes = postcard::to_allocvec(&(u64::MAX, 0_u8)).unwrap();
         let mut deserializer = postcard::Deserializer::from_bytes(&bytes);
         assert!(list::<_, u64, 1000>(&mut deserializer).is_err());

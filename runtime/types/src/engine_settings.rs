@@ -1,27 +1,27 @@
-//! The settings of an engine: a part of those of the pool.
+//! Settings of an engine, a subset of the pool's.
 
 use serde::{Deserialize, Serialize};
 
 use crate::settings::{Settings, Terminals};
 
-/// The settings that shape compiled code and stores. They travel to every process that makes an engine.
+/// Settings that affect compiled code and stores. They are sent to every process that creates an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineSettings {
-    /// Cap of an instance's linear memory, bytes.
+    /// Largest linear memory of an instance, bytes.
     pub memory: u64,
-    /// Instruction budget of a task; `None` counts nothing.
+    /// Instruction budget of a task. `None` counts no instructions.
     pub fuel: Option<u64>,
-    /// Stack of a guest, bytes. It does not shape the code.
+    /// Stack of a guest, bytes. Compiled code does not depend on it.
     pub stack: u64,
-    /// Elements that a table may have. They do not shape the code either.
+    /// Largest number of elements of a table. Compiled code does not depend on it.
     pub max_table: u32,
     /// Largest output of a call, bytes.
     pub max_result: u64,
-    /// Most bytes of stdout, stderr and log of one call; more is cut and flagged.
+    /// Bytes of stdout, stderr and log of one call. More is cut and flagged.
     pub max_output: u64,
-    /// Whether what a command writes is its result, instead of being handed on.
+    /// Whether a command's output becomes its result instead of being streamed.
     pub capture: bool,
-    /// Which streams of commands are terminals.
+    /// Streams of commands that are terminals.
     pub terminals: Terminals,
 }
 

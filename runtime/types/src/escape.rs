@@ -1,21 +1,20 @@
-//! Makes text from guests and task lines harmless to look at.
+//! Escapes text from guests and task lines before it is displayed.
 //!
-//! A guest chooses its export names, its log lines and what it prints. Shown as they are, they could move a
-//! terminal's cursor, set its title, reorder a line (bidirectional overrides) or hide in it (zero-width
-//! characters). Here every such character becomes a visible escape. JSON that is written to a file needs none
-//! of this: JSON has its own escapes.
+//! A guest chooses its export names, its log lines and its output. Unescaped, they could move a terminal's cursor, set its
+//! title, reorder a line (bidirectional overrides) or hide in it (zero-width characters). Here every such character becomes a
+//! visible escape sequence. JSON that is written to a file has its own escapes.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 
-/// Text of others that is to be shown to people: a path, a guest's name for something, the reason of a process of lower
-/// trust. Its only [`Display`](fmt::Display) is [`escape`], so what is formatted through it can neither act on a terminal nor
-/// add a line.
+/// Untrusted text for display: a path, a name from a guest, a message from a process of lower trust. It is formatted with
+/// [`escape`], so it can neither control a terminal nor add a line.
 ///
-/// The methods and macros that would show such text as it is are forbidden in this crate by its `clippy.toml`.
+/// `clippy.toml` disallows the methods and macros that would display such text unescaped.
 ///
 /// ```
+/// # use mpwasm_types as mpwasm;
 /// use mpwasm::escape::Untrusted;
 ///
 /// let path = std::path::Path::new("a\u{1b}[2Jb");
@@ -30,19 +29,18 @@ impl fmt::Display for Untrusted<'_> {
     }
 }
 
-/// Of text, a path, or an operating system's string. Bytes that are not UTF-8 are shown as U+FFFD.
+/// Wraps text, a path, or an operating system's string. Bytes that are not UTF-8 become U+FFFD.
 impl<'a, T: AsRef<OsStr> + ?Sized> From<&'a T> for Untrusted<'a> {
     fn from(text: &'a T) -> Self {
         Self(text.as_ref().to_string_lossy())
     }
 }
 
-/// `text` with every character that a terminal or a reader could be deceived by written as an escape: control
-/// characters (newlines, tabs and ESC among them), bidirectional controls, zero-width and other invisible
-/// format characters, line and paragraph separators.
+/// Escapes the characters of `text` that could deceive a terminal or a reader: control characters (including newline, tab and
+/// ESC), bidirectional controls, zero-width and other invisible format characters, line and paragraph separators.
 ///
-/// For where one line is meant. Newline, carriage return and tab become `\n`, `\r`, `\t`, the others `\u{1b}`.
-/// Everything else stays as it is, backslashes too: the escapes are for people, not for parsing back.
+/// The result is one line. Newline, carriage return and tab become `\n`, `\r`, `\t`, the others `\u{1b}`. Other characters,
+/// including backslashes, are unchanged: the result is for people and cannot be parsed back.
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
     let Some(first) = text.find(is_harmful) else {
@@ -56,10 +54,10 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// `bytes` that a guest printed, fit for a terminal: newlines and tabs stay, every other character that
-/// [`escape`] escapes is escaped in the same way, and bytes that are not UTF-8 become `\xff`.
+/// Escapes output of a guest for a terminal. Newlines and tabs are kept, the other characters are escaped as by [`escape`], and
+/// bytes that are not UTF-8 become `\xff`.
 ///
-/// A character that is cut at either end of `bytes` counts as not UTF-8: give it whole lines.
+/// A character that is cut at either end of `bytes` counts as not UTF-8, so pass whole lines.
 #[must_use]
 pub fn escape_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
     if let Ok(text) = std::str::from_utf8(bytes)
@@ -94,9 +92,9 @@ fn push_escaped(safe: &mut String, c: char) {
     }
 }
 
-/// Whether `c` is a control character, or one that is invisible or changes how others are shown.
+/// Returns whether `c` is a control character, is invisible, or changes how other characters are displayed.
 fn is_harmful(c: char) -> bool {
-    // Most of what guests write is ASCII: decide that first.
+    // Fast path: most output is ASCII.
     if c.is_ascii() {
         return c.is_ascii_control();
     }
@@ -116,7 +114,7 @@ fn is_harmful(c: char) -> bool {
         | '\u{fff0}'..='\u{fffb}'         // interlinear annotations
         | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
         | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e0fff}'       // tags and further variation selectors: text that nobody sees
+        | '\u{e0000}'..='\u{e0fff}'       // tags and further variation selectors: invisible text
     )
 }
 
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_deceives_readers_is_shown() {
+    fn characters_that_deceive_readers_are_escaped() {
         assert_eq!(escape("safe\u{202e}cod.exe"), r"safe\u{202e}cod.exe");
         assert_eq!(
             escape("a\u{200b}b\u{feff}c\u{2066}d"),
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf8_are_shown_one_by_one() {
+    fn bytes_that_are_not_utf8_are_escaped_one_by_one() {
         assert_eq!(&*escape_bytes(b"a\xff\xfeb\xc3"), b"a\\xff\\xfeb\\xc3");
         // A C1 control as a single byte is no UTF-8, and as two bytes it is a control character.
         assert_eq!(&*escape_bytes(b"\x9b2J\xc2\x9b2J"), b"\\x9b2J\\u{9b}2J");

@@ -1,11 +1,11 @@
-//! Names how a process ended.
+//! Describes how a process ended.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
 
-/// Says in words how a process ended.
+/// Describes how a process ended: `exit code 1`, `SIGKILL`.
 #[must_use]
 pub fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
@@ -15,7 +15,7 @@ pub fn describe_exit(status: ExitStatus) -> String {
     }
 }
 
-/// `SIGKILL` for 9, and so on.
+/// Returns the name of a signal, such as `SIGKILL` for 9.
 #[must_use]
 pub fn signal_name(signal: i32) -> String {
     Signal::try_from(signal).map_or_else(

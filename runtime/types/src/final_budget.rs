@@ -1,11 +1,11 @@
-//! The bound of what all final values of a pool take together.
+//! Bounds the total size of a pool's final values.
 //!
-//! The dispatcher's callback thread applies it where values are made, and the parent, which does not believe the
-//! dispatcher, where they are kept.
+//! The dispatcher's callback thread applies the bound to the values that it produces. The parent, which does not trust the
+//! dispatcher, applies it again to those that it keeps.
 
 use crate::outcome::{Failure, Kind};
 
-/// Counts the bytes of final values, and of the messages of those that failed.
+/// Counts the bytes of final values and of the messages of failed ones.
 #[derive(Debug)]
 pub struct FinalBudget {
     limit: u64,
@@ -13,7 +13,8 @@ pub struct FinalBudget {
 }
 
 impl FinalBudget {
-    /// A budget of `max_result` bytes, as for a single result.
+    /// Creates a budget of `max_result` bytes, as for a single result.
+    #[must_use]
     pub fn new(max_result: u64) -> Self {
         Self {
             limit: max_result,
@@ -21,8 +22,10 @@ impl FinalBudget {
         }
     }
 
-    /// Returns the ending of a final callback if it fits into what is left, and a failure that says so otherwise. Of a
-    /// failure the kind and the message are kept.
+    /// Takes the ending of a final callback from the budget. Of a failure, only kind and message are kept.
+    ///
+    /// # Errors
+    /// Returns the callback's own failure, or one of kind [`Kind::Limit`] if the ending exceeds the budget.
     pub fn admit<V: AsRef<str>>(&mut self, ending: Result<V, Failure>) -> Result<V, Failure> {
         let bytes = match &ending {
             Ok(value) => value.as_ref().len(),

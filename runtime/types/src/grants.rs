@@ -1,8 +1,8 @@
-//! What the user gives to guests beside their args: directories, a scratch directory and variables of the environment.
+//! Grants of a pool: directories, a scratch directory and environment variables for guests.
 //!
-//! Grants belong to a pool, are declared before it starts and hold for all tasks in its workers. Callbacks and `tasks` get
-//! none. Here is what a grant is and how it is written, and what of it reaches a worker: [`Granted`]. Who opens the
-//! directories is the parent (`pool/grants.rs`), and nobody after it uses their names.
+//! Grants are declared before a pool starts and hold for all tasks in its workers. Callbacks and `tasks` get none. [`Grants`] is
+//! what the user declares, [`Granted`] what a worker receives. The parent opens the directories, and no other process uses
+//! their host paths.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,33 +14,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{MAX_DIRS, MAX_ENVIRONMENT};
 
-/// All that is given to the tasks of a pool: nothing by default.
+/// Grants for the tasks of a pool. Empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
     /// Directories, each under a name of its own.
     pub dirs: Vec<DirGrant>,
-    /// The environment: values by name.
+    /// Environment variables: values by name.
     pub env: BTreeMap<String, String>,
-    /// Bytes of a scratch directory, `/tmp`, that each task has for itself: empty when it begins, gone when it ends.
+    /// Size in bytes of a scratch directory, `/tmp`, that each task has for itself. It is empty when the task begins and is
+    /// removed when it ends.
     pub tmp: Option<u64>,
 }
 
-/// The name that guests know their scratch directory by.
+/// Path of the scratch directory for guests.
 pub const SCRATCH: &str = "/tmp";
 
-/// What tasks may do in a directory.
+/// Access of tasks to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Access {
-    /// Look at what is there.
+    /// List directories and read files.
     ReadOnly,
-    /// Change it, too.
+    /// Also create, change and remove them.
     ReadWrite,
 }
 
-/// A directory, with all that is beneath it.
+/// Grants a directory and everything beneath it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirGrant {
-    /// Where it is: the parent's business alone, which hands on what it has opened.
+    /// Path on this machine. Only the parent uses it: it opens the directory and passes the descriptor on.
     #[serde(skip)]
     host: PathBuf,
     guest: String,
@@ -48,10 +49,10 @@ pub struct DirGrant {
 }
 
 impl DirGrant {
-    /// The directory `host`, which guests know as `guest`.
+    /// Grants the directory `host` under the name `guest`.
     ///
     /// # Errors
-    /// When `guest` is empty or holds a zero byte: a sentence that says so.
+    /// Fails if a name is empty or contains a zero byte.
     pub fn new(host: impl Into<PathBuf>, guest: impl Into<String>, access: Access) -> Result<Self, String> {
         let (host, guest) = (host.into(), guest.into());
         if host.as_os_str().is_empty() {
@@ -66,10 +67,11 @@ impl DirGrant {
         Ok(Self { host, guest, access })
     }
 
-    /// Reads `HOST[::GUEST][:ro]`. Without `GUEST`, guests know the directory by the name that it has here. `HOST` ends at
-    /// the first `::`: a directory with that in its name needs another name, such as a link, or [`DirGrant::new`].
+    /// Parses `HOST[::GUEST][:ro]`. Without `GUEST`, the directory has the same name for guests. `HOST` ends at the first `::`.
+    /// For a directory with `::` in its name, use a symbolic link or [`DirGrant::new`].
     ///
     /// ```
+    /// # mod mpwasm { pub use mpwasm_types::grants::{Access, DirGrant}; }
     /// use mpwasm::{Access, DirGrant};
     ///
     /// let data = DirGrant::parse("/srv/data::/data:ro").unwrap();
@@ -78,7 +80,7 @@ impl DirGrant {
     /// ```
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
+    /// Fails if the text is malformed, or a name is empty, not UTF-8 or contains a zero byte.
     pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
         let text = text.as_ref().as_bytes();
         let (path, access) = match text.strip_suffix(b":ro") {
@@ -94,25 +96,25 @@ impl DirGrant {
         Self::new(OsStr::from_bytes(host), guest, access)
     }
 
-    /// Where it is on this machine.
+    /// Returns the path on this machine.
     #[must_use]
     pub fn host(&self) -> &Path {
         &self.host
     }
 
-    /// The name that guests know it by.
+    /// Returns the name for guests.
     #[must_use]
     pub fn guest(&self) -> &str {
         &self.guest
     }
 
-    /// What tasks may do there.
+    /// Returns the access of tasks.
     #[must_use]
     pub fn access(&self) -> Access {
         self.access
     }
 
-    /// The name by which guests find it: they take a slash at the end for nothing.
+    /// Returns the name without trailing slashes, which guests ignore.
     fn found_as(&self) -> &str {
         match self.guest.trim_end_matches('/') {
             "" => "/",
@@ -134,10 +136,10 @@ fn check_variable(name: &str, value: &str) -> Result<(), String> {
 }
 
 impl Grants {
-    /// Reads a variable: `NAME=VALUE`. The name is not empty, and neither has a zero byte.
+    /// Parses a variable: `NAME=VALUE`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
+    /// Fails if the name is empty, or either contains a zero byte.
     pub fn variable(text: &str) -> Result<(String, String), String> {
         let (name, value) = text
             .split_once('=')
@@ -146,17 +148,17 @@ impl Grants {
         Ok((name.to_owned(), value.to_owned()))
     }
 
-    /// The most that any granted directory allows; `None` when there is none.
+    /// Returns the widest access to any granted directory. `None` if there is none.
     #[must_use]
     pub fn files(&self) -> Option<Access> {
         let scratch = self.tmp.map(|_| Access::ReadWrite);
         self.dirs.iter().map(DirGrant::access).chain(scratch).max()
     }
 
-    /// Whether they fit together.
+    /// Checks the grants as a whole.
     ///
     /// # Errors
-    /// A sentence that says which do not, and why.
+    /// Fails if two directories have the same name, or a limit is exceeded.
     pub fn check(&self) -> Result<(), String> {
         for (name, value) in &self.env {
             check_variable(name, value)?;
@@ -194,19 +196,19 @@ impl Grants {
     }
 }
 
-/// A granted directory that is open: it stays this one, whatever becomes of its name.
+/// An open granted directory. It stays the same directory if its path is renamed.
 #[derive(Debug)]
 pub struct OpenDir {
-    /// The directory, open for nothing but to be the beginning of paths (`O_PATH`).
+    /// Descriptor of the directory, opened with `O_PATH`.
     pub fd: OwnedFd,
-    /// The name that guests know it by.
+    /// Its name for guests.
     pub guest: String,
-    /// What tasks may do there.
+    /// Access of tasks.
     pub access: Access,
 }
 
 impl OpenDir {
-    /// A scratch directory.
+    /// Creates a scratch directory.
     #[must_use]
     pub fn scratch(fd: OwnedFd) -> Self {
         Self {
@@ -217,22 +219,22 @@ impl OpenDir {
     }
 }
 
-/// The grants as a process has them that starts workers, or is one.
+/// Grants with open directories, as the dispatcher and its workers have them.
 #[derive(Debug, Default)]
 pub struct Granted {
     /// The directories.
     pub dirs: Vec<OpenDir>,
-    /// The scratch directory, of a worker whose tasks are granted one.
+    /// The scratch directory of a worker, if granted.
     pub scratch: Option<OpenDir>,
     /// The environment.
     pub env: BTreeMap<String, String>,
 }
 
 impl Granted {
-    /// These grants, whose directories `next` gives in their order.
+    /// Combines grants with their descriptors, which `next` returns in order.
     ///
     /// # Errors
-    /// Whatever `next` returns.
+    /// Fails if `next` does.
     pub fn new<E>(grants: Grants, mut next: impl FnMut() -> Result<OwnedFd, E>) -> Result<Self, E> {
         let open = |DirGrant { guest, access, .. }| {
             Ok(OpenDir {
@@ -248,10 +250,10 @@ impl Granted {
         })
     }
 
-    /// As [`new`](Self::new), for a worker: with a scratch directory of its own, where that is granted.
+    /// Like [`new`](Self::new), for a worker: with its scratch directory, if granted, after the others.
     ///
     /// # Errors
-    /// Whatever `next` returns.
+    /// Fails if `next` does.
     pub fn of_worker<E>(grants: Grants, mut next: impl FnMut() -> Result<OwnedFd, E>) -> Result<Self, E> {
         let has_scratch = grants.tmp.is_some();
         let mut granted = Self::new(grants, &mut next)?;
@@ -261,7 +263,7 @@ impl Granted {
         Ok(granted)
     }
 
-    /// All directories that tasks may use.
+    /// Iterates over all directories of tasks, including the scratch directory.
     pub fn all_dirs(&self) -> impl Iterator<Item = &OpenDir> {
         self.dirs.iter().chain(&self.scratch)
     }
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_is_told() {
+    fn malformed_directories_are_rejected_with_a_reason() {
         for (text, why) in [
             (&b""[..], "no name"),
             (b":ro", "no name"),
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_has_a_name() {
+    fn variables_need_a_name() {
         assert_eq!(Grants::variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
         assert_eq!(Grants::variable("A="), Ok(("A".to_owned(), String::new())));
         for wrong in ["", "A", "=b", "A\0=b", "A=b\0"] {
@@ -343,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_fit_together() {
+    fn grants_are_checked_as_a_whole() {
         let dir = |guest: &str| DirGrant::new("/", guest, Access::ReadOnly).unwrap();
         let dirs = |names: &[&str]| Grants {
             dirs: names.iter().copied().map(dir).collect(),

@@ -1,7 +1,7 @@
-//! What is known about a guest before it runs: the words in which the compiler process reports.
+//! Describes a guest before it runs. The compiler process sends this description.
 //!
-//! Data only. The names in it are the guest's own, unchanged: [escape them](crate::escape::escape) before they
-//! reach a terminal. The sentences in `warnings` and `refusals` are inert already.
+//! The names are the guest's own, unchanged: [escape them](crate::escape::escape) before they are displayed. The sentences in
+//! `warnings` and `refusals` are already escaped.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,73 +11,72 @@ use crate::settings::{
     MAX_EXPORT_NAME, MAX_IMPORT_NAME, MAX_IMPORTS, MAX_MODELS, MAX_NOTE, MAX_REFUSALS, MAX_TABLES,
 };
 
-/// A guest, as its exports and imports describe it.
+/// Description of a guest, from its exports and imports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestInfo {
-    /// The models, the unnamed one first, then in the order of the guest's exports.
+    /// The models: the unnamed one first, then those in the order of the guest's exports.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_MODELS>")]
     pub models: Vec<ModelInfo>,
-    /// Whether there is an export `tasks`.
+    /// Whether the guest exports `tasks`.
     pub has_tasks: bool,
-    /// Whether it is a command: there is a `_start` and no `runnable`. Its one model is the unnamed one, whose
+    /// Whether the guest is a command: it exports `_start` and no `runnable`. Its only model is the unnamed one, whose
     /// `runnable` is `_start`.
     pub is_command: bool,
-    /// Whether there is an `_initialize`, which is called first in every instance.
+    /// Whether the guest exports `_initialize`, which is called first in every instance.
     pub has_initialize: bool,
-    /// Module and name of what the guest imports, each once.
+    /// Module and name of each import, without duplicates.
     #[serde(deserialize_with = "bounded::pairs::<_, MAX_IMPORTS, MAX_IMPORT_NAME>")]
     pub imports: Vec<(String, String)>,
     /// The exported memory.
     pub memory: Option<MemoryInfo>,
-    /// What an instance has before it runs.
+    /// Sizes of an instance before it runs.
     pub initial: InitialSizes,
-    /// What is suspicious, though no reason to refuse the guest: one line each.
+    /// Suspicious properties that are no reason to refuse the guest, one line each.
     #[serde(deserialize_with = "bounded::texts::<_, MAX_REFUSALS, MAX_NOTE>")]
     pub warnings: Vec<String>,
-    /// Why the guest is not accepted: one line each, empty for a guest that is.
+    /// Reasons to refuse the guest, one line each. Empty for an accepted guest.
     #[serde(deserialize_with = "bounded::texts::<_, { MAX_REFUSALS + 1 }, MAX_NOTE>")]
     pub refusals: Vec<String>,
 }
 
 impl GuestInfo {
-    /// The index of the model called `name`, which is what a call names it by.
+    /// Returns the index of the model called `name`, by which calls refer to it.
     #[must_use]
     pub fn model(&self, name: &str) -> Option<usize> {
         self.models.iter().position(|model| model.name == name)
     }
 }
 
-/// One model and its exports, by the exact names that the guest gave them.
+/// A model and the exact names of its exports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// Empty for the unnamed model.
     #[serde(deserialize_with = "bounded::text::<_, MAX_EXPORT_NAME>")]
     pub name: String,
-    /// The export that a worker runs.
+    /// Export that a worker runs.
     #[serde(deserialize_with = "bounded::text::<_, MAX_EXPORT_NAME>")]
     pub runnable: String,
-    /// The export that gets the result.
+    /// Export that receives the result.
     #[serde(deserialize_with = "bounded::optional_text::<_, MAX_EXPORT_NAME>")]
     pub callback: Option<String>,
-    /// The export that gets the error.
+    /// Export that receives the error.
     #[serde(deserialize_with = "bounded::optional_text::<_, MAX_EXPORT_NAME>")]
     pub error_callback: Option<String>,
-    /// The export that says in the end what the callbacks have made of all.
+    /// Export that returns the final value of all callbacks.
     #[serde(deserialize_with = "bounded::optional_text::<_, MAX_EXPORT_NAME>")]
     pub final_callback: Option<String>,
 }
 
-/// What an instance of a guest has before it runs, whether it is exported or not.
+/// Sizes of an instance before it runs, exported or not.
 ///
-/// Limits are compared with it when a guest is loaded, and not when it is compiled: the code is the same for all of
-/// them.
+/// They are compared with the limits when a guest is loaded. Compiled code does not depend on the limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InitialSizes {
     /// Bytes of the memory.
     pub memory: u64,
     /// Elements of the largest table.
     pub table_elements: u64,
-    /// Tables.
+    /// Number of tables.
     pub tables: u32,
 }
 
@@ -110,9 +109,9 @@ impl InitialSizes {
 /// Sizes of a linear memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryInfo {
-    /// What an instance starts with.
+    /// Initial size.
     pub initial: u64,
-    /// What the guest itself declares as the most.
+    /// Largest size that the guest declares.
     pub maximum: Option<u64>,
 }
 
@@ -121,8 +120,8 @@ mod tests {
     use super::*;
     use crate::settings::MAX_DESCRIPTION;
 
-    /// Whether a process takes this description from another.
-    fn is_taken(info: &GuestInfo) -> bool {
+    /// Returns whether a process accepts this description from another.
+    fn is_accepted(info: &GuestInfo) -> bool {
         let bytes = postcard::to_allocvec(info).unwrap();
         match postcard::from_bytes::<GuestInfo>(&bytes) {
             Ok(decoded) => decoded == *info,
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_is_taken_within_its_bounds_and_refused_beyond_them() {
+    fn a_description_is_accepted_up_to_its_bounds() {
         let most = || GuestInfo {
             models: vec![model(MAX_EXPORT_NAME); MAX_MODELS],
             imports: vec![import(MAX_IMPORT_NAME); MAX_IMPORTS],
@@ -160,7 +159,7 @@ mod tests {
             refusals: vec![text(MAX_NOTE); MAX_REFUSALS + 1],
             ..GuestInfo::default()
         };
-        assert!(is_taken(&most()));
+        assert!(is_accepted(&most()));
         assert!(postcard::to_allocvec(&most()).unwrap().len() < MAX_DESCRIPTION);
         let beyond: [fn(&mut GuestInfo); 8] = [
             |info| info.models.push(model(1)),
@@ -175,7 +174,7 @@ mod tests {
         for (index, change) in beyond.into_iter().enumerate() {
             let mut info = most();
             change(&mut info);
-            assert!(!is_taken(&info), "change {index}");
+            assert!(!is_accepted(&info), "change {index}");
         }
     }
 }

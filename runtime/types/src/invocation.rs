@@ -1,27 +1,27 @@
-//! What a command is started with: argv, and a stdin that is there from the beginning.
+//! Encodes argv and stdin of a command guest as the args of a task.
 //!
-//! To the processes between the parent and the worker it is a task's args like any other: bytes that nobody looks at.
-//! They are argv as one line of JSON, a newline, and stdin.
+//! The encoding is argv as one line of JSON, a newline, and stdin. The processes between the parent and the worker pass it on
+//! unread, like the args of any task.
 
 use serde_json::value::RawValue;
 
-/// Bytes of `argv[0]` that are kept.
+/// Longest `argv[0]`, bytes. The rest of a guest's name is cut.
 const MAX_NAME: usize = 255;
 
-/// See the module.
+/// Arguments and stdin of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invocation<'a> {
     /// The guest's name, and its arguments.
     pub argv: Vec<String>,
-    /// All of its stdin.
+    /// The whole stdin.
     pub stdin: &'a [u8],
 }
 
 impl<'a> Invocation<'a> {
-    /// A command's invocation with the args of a task, a JSON array.
+    /// Creates the invocation of a command from the args of a task, a JSON array.
     ///
     /// # Errors
-    /// When the args are not all strings that can be arguments: why not.
+    /// Fails if an arg is not a string, or contains a zero byte.
     pub fn new(name: &str, args: &RawValue, stdin: &'a [u8]) -> Result<Self, String> {
         let args: Vec<String> = serde_json::from_str(args.get())
             .map_err(|_| "the args of a command are strings, and one is not".to_owned())?;
@@ -34,7 +34,7 @@ impl<'a> Invocation<'a> {
         Ok(Self { argv, stdin })
     }
 
-    /// As it travels to the worker.
+    /// Encodes the invocation for the worker.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec(&self.argv).expect("strings can be written as JSON");
@@ -43,7 +43,8 @@ impl<'a> Invocation<'a> {
         bytes
     }
 
-    /// What [`encode`](Self::encode) made; `None` for anything else.
+    /// Decodes the bytes of [`encode`](Self::encode). `None` for any other bytes.
+    #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         // JSON on one line has no newline of its own.
         let end = bytes.iter().position(|&byte| byte == b'\n')?;
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn it_arrives_as_it_left() {
+    fn an_invocation_round_trips() {
         let args = args(r#"["a\nb","","\u00e4 \u001b\""]"#);
         let sent = Invocation::new("echo.wasm", &args, b"\xff\n\0").unwrap();
         assert_eq!(sent.argv, ["echo.wasm", "a\nb", "", "ä \u{1b}\""]);
@@ -84,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_cut_within_reason() {
+    fn a_long_name_is_cut() {
         let name = "ä".repeat(1000);
         let sent = Invocation::new(&name, &args("[]"), b"").unwrap();
         assert_eq!(sent.argv, ["ä".repeat(127)]);
     }
 
     #[test]
-    fn nonsense_is_nothing() {
+    fn malformed_bytes_are_not_decoded() {
         for bytes in [&b""[..], b"[]", b"\n", b"[1]\n"] {
             assert_eq!(Invocation::decode(bytes), None);
         }

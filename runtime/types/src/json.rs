@@ -1,8 +1,7 @@
-//! Checks JSON that came from a guest and puts it on one line.
+//! Checks JSON from a guest and puts it on one line.
 //!
-//! Records are JSON lines, so a result must be valid UTF-8, valid JSON, not nested too deeply for the parsers of
-//! those who read it, and free of raw newlines. Nothing here recurses: nesting of a million is refused, not
-//! followed. What the JSON means is nobody's business here.
+//! Records are JSON lines, so a result must be valid UTF-8, valid JSON, not nested too deeply for other parsers, and free of raw
+//! newlines. Nothing here recurses, so deep nesting is rejected without using the stack.
 
 use std::borrow::Cow;
 
@@ -11,34 +10,32 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// Why bytes are not JSON that mpwasm hands on.
+/// The error for bytes that are not acceptable JSON.
 #[derive(Debug, Error)]
 pub enum JsonError {
     /// The bytes are not UTF-8.
     #[error("not UTF-8 at byte {0}")]
     NotUtf8(usize),
-    /// The text is not JSON; the message of the parser names line and column.
+    /// The text is not JSON. The parser's message names line and column.
     #[error("not JSON: {0}")]
     NotJson(#[from] serde_json::Error),
     /// Arrays and objects are nested too deeply.
     #[error("JSON nested deeper than {max} at byte {at}")]
     TooDeep {
-        /// The depth that is allowed.
+        /// Largest allowed depth.
         max: usize,
-        /// Where the first bracket stands that goes deeper.
+        /// Index of the first bracket that goes deeper.
         at: usize,
     },
 }
 
-/// The JSON value in `bytes` without whitespace between its tokens, hence on one line; borrowed when there was
-/// none to remove.
+/// Returns the JSON value in `bytes` without whitespace between its tokens, hence on one line. Borrowed if there is no such
+/// whitespace.
 ///
-/// Numbers stay as they are written, however large: `1e999` is valid JSON. An array or object at the top is
-/// nested 1 deep.
+/// Numbers are kept as written: `1e999` is valid JSON. An array or object at the top has depth 1.
 ///
 /// # Errors
-///
-/// When `bytes` are not UTF-8, not exactly one JSON value, or nested deeper than `max_depth`.
+/// Fails if `bytes` are not UTF-8, not exactly one JSON value, or nested deeper than `max_depth`.
 pub fn one_line(bytes: &[u8], max_depth: usize) -> Result<Cow<'_, str>, JsonError> {
     let text = std::str::from_utf8(bytes).map_err(|error| JsonError::NotUtf8(error.valid_up_to()))?;
     Ok(match check(text, max_depth)? {
@@ -47,11 +44,10 @@ pub fn one_line(bytes: &[u8], max_depth: usize) -> Result<Cow<'_, str>, JsonErro
     })
 }
 
-/// As [`one_line`], for who gives the bytes away: they are moved where they may be.
+/// Like [`one_line`], for owned bytes, which are not copied unless whitespace is removed.
 ///
 /// # Errors
-///
-/// As [`one_line`].
+/// Fails like [`one_line`].
 pub fn into_line(bytes: Vec<u8>, max_depth: usize) -> Result<String, JsonError> {
     let text =
         String::from_utf8(bytes).map_err(|error| JsonError::NotUtf8(error.utf8_error().valid_up_to()))?;
@@ -61,17 +57,16 @@ pub fn into_line(bytes: Vec<u8>, max_depth: usize) -> Result<String, JsonError> 
     })
 }
 
-/// As [`one_line`], for who keeps the value: the text is parsed once.
+/// Like [`one_line`], but returns an owned value. The text is parsed once.
 ///
 /// # Errors
-///
-/// When `text` is not exactly one JSON value, or nested deeper than `max_depth`.
+/// Fails if `text` is not exactly one JSON value, or nested deeper than `max_depth`.
 pub fn kept_line(text: &str, max_depth: usize) -> Result<Box<RawValue>, JsonError> {
-    // To make a value of it is to check it, too.
+    // Creating the value also checks the text.
     let value = match scan(text.as_bytes(), max_depth)? {
         None => RawValue::from_string(text.to_owned()),
         Some(at) => {
-            // Before the spaces go: without them two numbers are one.
+            // Check before the spaces are removed: without them, two numbers become one.
             serde_json::from_str::<IgnoredAny>(text)?;
             RawValue::from_string(without_spaces(text, at))
         }
@@ -79,11 +74,10 @@ pub fn kept_line(text: &str, max_depth: usize) -> Result<Box<RawValue>, JsonErro
     Ok(value?)
 }
 
-/// As [`one_line`], for what is JSON by its type, and is moved where it may be.
+/// Like [`one_line`], for a JSON value, which is not copied unless it is borrowed or whitespace is removed.
 ///
 /// # Errors
-///
-/// When it is nested deeper than `max_depth`, or is no JSON after all and stands on several lines.
+/// Fails if the value is nested deeper than `max_depth`.
 pub fn value_line(value: Cow<'_, RawValue>, max_depth: usize) -> Result<Box<RawValue>, JsonError> {
     Ok(match scan(value.get().as_bytes(), max_depth)? {
         None => value.into_owned(),
@@ -93,15 +87,15 @@ pub fn value_line(value: Cow<'_, RawValue>, max_depth: usize) -> Result<Box<RawV
 
 /// Checks that `text` is JSON, not nested too deeply, and finds the first whitespace between tokens.
 fn check(text: &str, max_depth: usize) -> Result<Option<usize>, JsonError> {
-    // Before the parser, which would keep a byte for each level.
+    // First, since the parser keeps a byte for each level.
     let first_space = scan(text.as_bytes(), max_depth)?;
-    // `IgnoredAny` is skipped in a loop with a stack of its own on the heap, so depth costs no stack here.
+    // The parser skips `IgnoredAny` with a stack on the heap, so depth uses no stack here.
     serde_json::from_str::<IgnoredAny>(text)?;
     Ok(first_space)
 }
 
-/// Checks the nesting of `bytes` and finds the first whitespace between tokens. For bytes that are not JSON the
-/// answer means nothing, but it is given in linear time all the same.
+/// Checks the nesting of `bytes` and finds the first whitespace between tokens, in linear time. The result is meaningless for
+/// bytes that are not JSON.
 fn scan(bytes: &[u8], max_depth: usize) -> Result<Option<usize>, JsonError> {
     let (mut depth, mut first_space, mut i) = (0_usize, None, 0);
     while let Some(byte) = bytes.get(i) {
@@ -125,10 +119,10 @@ fn scan(bytes: &[u8], max_depth: usize) -> Result<Option<usize>, JsonError> {
     Ok(first_space)
 }
 
-/// The index of the quote that ends the string which begins at `start`, or of the last byte.
+/// Returns the index of the quote that ends the string which begins at `start`, or `bytes.len()`.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut i = start + 1;
-    // Strings are most of what is large, and this search goes through many bytes at a time.
+    // Large values mostly consist of strings, and this search handles many bytes at a time.
     while let Some(skipped) = bytes.get(i..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
         i += skipped;
         if bytes[i] == b'"' {
@@ -139,7 +133,7 @@ fn string_end(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-/// Valid JSON `text` without its whitespace; the first of it is at `at`.
+/// Removes the whitespace from valid JSON `text`. The first of it is at `at`.
 fn without_spaces(text: &str, at: usize) -> String {
     let bytes = text.as_bytes();
     let mut line = String::with_capacity(text.len());

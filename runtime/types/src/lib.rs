@@ -1,8 +1,8 @@
-//! What the processes of a pool call things. Nothing here does input or output.
+//! Types that the processes of a pool share. Nothing here does input or output.
 //!
-//! [`settings`] has every limit, timeout and default. [`task_line`] reads a task, [`outcome`] says how one ended, and [`retry`]
-//! when it is tried again. [`grants`] is what the user gives to guests. [`escape`] makes text of others harmless where it
-//! is shown.
+//! [`settings`] has every limit, timeout and default. [`task_line`] parses tasks, [`outcome`] describes how they end, and
+//! [`retry`] when they are tried again. [`grants`] describes the directories and variables that guests get. [`escape`] escapes
+//! untrusted text before it is displayed.
 
 #![allow(
     rustdoc::private_intra_doc_links,

@@ -1,8 +1,6 @@
-//! The shared words: how a task ended, and what is said about it.
+//! Describes how a task ended.
 //!
-//! Every process of the pool speaks in these types; the record that users read (DESIGN.md section 4) is the
-//! JSON form of [`Outcome`]. This file holds data only: who decides an outcome is the dispatcher's scheduler,
-//! who writes records is the command line.
+//! Every process of the pool uses these types. The JSON form of [`Outcome`] is the record that users read.
 
 use std::fmt;
 
@@ -16,20 +14,20 @@ use crate::escape::Untrusted;
 use crate::escape::escape;
 use crate::settings::{MAX_ATTEMPT_MESSAGE, MAX_BACKTRACE, MAX_BACKTRACE_FRAME, MAX_FAILURE_MESSAGE};
 
-/// The cause for which a task failed. A kind names the cause, not the symptom: a guest that traps because its
-/// memory is full ended as [`Kind::Memory`].
+/// The cause of a failed task. It is the cause and not the symptom: a guest that traps because its memory is full ended as
+/// [`Kind::Memory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// The guest said so, or returned what is not JSON.
+    /// The guest reported an error, or its result is not JSON.
     Error,
     /// The deadline passed.
     Timeout,
-    /// The guest trapped; the message names the trap.
+    /// The guest trapped. The message names the trap.
     Trap,
     /// The guest called `proc_exit` inside a model's export.
     Exit,
-    /// The memory cap stood in the way.
+    /// The guest needed more memory than allowed.
     Memory,
     /// The instruction budget was used up.
     Fuel,
@@ -39,12 +37,12 @@ pub enum Kind {
     Crash,
     /// The task was cancelled, alone or with the whole run.
     Cancelled,
-    /// What was pushed is no task: a bad line, bad args, an unknown model.
+    /// The input is not a task: a malformed line, wrong args, an unknown model.
     Invalid,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 10] = [
         Self::Error,
         Self::Timeout,
@@ -58,7 +56,7 @@ impl Kind {
         Self::Invalid,
     ];
 
-    /// The word that stands in a record.
+    /// Returns the word that records use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,19 +80,19 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Why a call into a guest (or the process around it) failed, before it is tied to a task.
+/// Why a call into a guest, or the process around it, failed.
 ///
-/// This is what travels between the processes; [`TaskError`] is what users see.
+/// It is sent between the processes. [`TaskError`] is what users see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The cause.
     pub kind: Kind,
-    /// One sentence for people. It may quote the guest: make it inert before it reaches a terminal.
+    /// One sentence for people. It may quote the guest: escape it before it is displayed.
     #[serde(deserialize_with = "bounded::text::<_, MAX_FAILURE_MESSAGE>")]
     pub message: String,
-    /// What the guest gave besides a message: one line of JSON, checked where it was received.
+    /// Data from the guest: one line of JSON, checked on receipt.
     pub data: Option<String>,
-    /// The exit code, for [`Kind::Exit`], and for a [`Kind::Crash`] of a worker that exited.
+    /// The exit code, for [`Kind::Exit`] and for a [`Kind::Crash`] of a worker that exited.
     pub code: Option<i32>,
     /// The signal that ended the worker, for [`Kind::Crash`].
     pub signal: Option<i32>,
@@ -104,7 +102,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that has only a kind and a message.
+    /// Creates a failure with only a kind and a message.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
@@ -118,36 +116,35 @@ impl Failure {
     }
 }
 
-/// The error object: what a record shows under `error`, and what a guest's `error_callback` receives.
+/// The error of a task: `error` in its record, and the input of the guest's `error_callback`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TaskError {
     /// The cause.
     pub kind: Kind,
-    /// One sentence for people. It may quote the guest: make it inert before it reaches a terminal.
+    /// One sentence for people. It may quote the guest: escape it before it is displayed.
     pub message: String,
-    /// What the guest gave besides a message.
+    /// Data from the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
-    /// The exit code, where there is one.
+    /// The exit code, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<i32>,
-    /// The signal that ended the worker, where there is one.
+    /// The signal that ended the worker, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     /// The guest's frames, innermost first, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backtrace: Vec<String>,
-    /// The task's args: a JSON array, or `null` when they are not known (an invalid line, a result that is not what was
-    /// asked for).
+    /// The task's args: a JSON array, or `null` if they are unknown (an invalid line, a result of an unexpected type).
     pub args: Box<RawValue>,
     /// The task's id.
     pub id: u64,
-    /// The attempt that ended so, from 1.
+    /// The attempt that failed, from 1.
     pub attempt: u32,
 }
 
 impl TaskError {
-    /// Ties a failure to its task. `args` is the task's JSON; what is none becomes `null`.
+    /// Combines a failure with its task. `args` is JSON, or becomes `null`.
     #[must_use]
     pub fn new(failure: Failure, args: &str, id: u64, attempt: u32) -> Self {
         let Failure {
@@ -165,7 +162,7 @@ impl TaskError {
             data: data.and_then(json),
             code,
             signal,
-            backtrace: backtrace.into_iter().map(readable).collect(),
+            backtrace: backtrace.into_iter().map(demangle).collect(),
             args: json(args.to_owned()).unwrap_or_else(|| RawValue::NULL.to_owned()),
             id,
             attempt,
@@ -173,9 +170,9 @@ impl TaskError {
     }
 }
 
-/// A frame with the name as its programmer wrote it, where that can be told; cut at [`MAX_NAME`] characters. A name
-/// that was inert need not be so in that spelling, which has escapes of its own.
-fn readable(frame: String) -> String {
+/// Demangles the name in a frame, if it is a mangled one, and cuts it at [`MAX_DEMANGLED_NAME`] characters. It is escaped again,
+/// since mangled names have escapes of their own.
+fn demangle(frame: String) -> String {
     let Some((name, place)) = frame.split_once(" @ ") else {
         return frame;
     };
@@ -184,15 +181,15 @@ fn readable(frame: String) -> String {
             "{} @ {place}",
             escape(&format!("{name:#}"))
                 .chars()
-                .take(MAX_NAME)
+                .take(MAX_DEMANGLED_NAME)
                 .collect::<String>()
         ),
         Err(_) => frame,
     }
 }
 
-/// A demangled name can be far longer than the mangled one.
-const MAX_NAME: usize = 256;
+/// Longest demangled name, in characters. It can be far longer than the mangled one.
+const MAX_DEMANGLED_NAME: usize = 256;
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,21 +200,21 @@ impl fmt::Display for TaskError {
 
 impl std::error::Error for TaskError {}
 
-/// How a task's callback went.
+/// How a task's callback ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallbackStatus {
-    /// It ran and returned success.
+    /// It succeeded.
     Ok,
-    /// The model has none for this outcome.
+    /// The model has no callback for this outcome.
     None,
-    /// The model's callbacks were switched off, after three timeouts in a row or because the run was ended.
+    /// The model's callbacks were off: after three timeouts in a row, or because the run was terminated.
     Skipped,
-    /// It failed, and this is the kind of its failure.
+    /// It failed with this kind.
     Failed(Kind),
 }
 
 impl CallbackStatus {
-    /// The word that stands in a record.
+    /// Returns the word that records use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -229,7 +226,7 @@ impl CallbackStatus {
     }
 }
 
-/// What a task used. The times are `None` for a task that never ran.
+/// Resources that a task used. The times are `None` for a task that never ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// The worker's slot, from 0.
@@ -240,12 +237,12 @@ pub struct Usage {
     pub queued_us: Option<u64>,
     /// Microseconds of wall time from the claim to the end.
     pub run_us: Option<u64>,
-    /// Microseconds of processor time of the worker's task thread; of a task that ends within 20 microseconds, those that
-    /// passed on the clock. Unknown when the worker died.
+    /// Microseconds of CPU time of the worker's task thread. For a task shorter than 20 microseconds it is the wall time.
+    /// Unknown if the worker died.
     pub cpu_us: Option<u64>,
-    /// Largest size of the instance's linear memory, bytes. Unknown when the worker died.
+    /// Largest size of the instance's linear memory, bytes. Unknown if the worker died.
     pub memory_peak: Option<u64>,
-    /// Bytes that the task wrote to its stdout, with what was cut.
+    /// Bytes that the task wrote to its stdout, including those that were cut.
     pub stdout_bytes: u64,
     /// Whether stdout, stderr or the log was cut at the output cap.
     pub output_truncated: bool,
@@ -254,11 +251,11 @@ pub struct Usage {
 /// An attempt that failed and was followed by another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Which one it was, from 1.
+    /// Its number, from 1.
     pub attempt: u32,
-    /// The cause of its failure.
+    /// Why it failed.
     pub kind: Kind,
-    /// One sentence for people; a long one is cut. It may quote the guest: make it inert before it reaches a terminal.
+    /// One sentence for people, cut if it is long. It may quote the guest: escape it before it is displayed.
     #[serde(deserialize_with = "bounded::text::<_, MAX_ATTEMPT_MESSAGE>")]
     pub message: String,
     /// The worker's slot, from 0.
@@ -269,29 +266,29 @@ pub struct Attempt {
     pub run_us: u64,
 }
 
-/// How a task ended, and all that is known about it. Its JSON form is the record of DESIGN.md section 4.
+/// How a task ended. Its JSON form is the task's record.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The task's id: counts from 0 in the order of acceptance.
+    /// The task's id, from 0 in the order of acceptance.
     pub id: u64,
-    /// The key that the pusher gave.
+    /// The task's key, if it has one.
     pub key: Option<String>,
     /// The model's name; empty for the unnamed one.
     pub model: String,
-    /// The result, one line of JSON, or why there is none.
+    /// The result, one line of JSON, or the error.
     pub result: Result<Box<RawValue>, TaskError>,
-    /// How often the task was tried; the attempt that is told of, from 1.
+    /// Number of attempts. The outcome is that of the last one.
     pub attempts: u32,
-    /// The attempts before it, in order.
+    /// The attempts before the last one, in order.
     pub tried: Vec<Attempt>,
-    /// What the task used.
+    /// Resources of the last attempt.
     pub usage: Usage,
-    /// How its callback went.
+    /// How the callback ended.
     pub callback: CallbackStatus,
 }
 
 impl Outcome {
-    /// Whether the task and its callback both went well: what decides between exit codes 0 and 1.
+    /// Returns whether the task and its callback succeeded, which decides between exit codes 0 and 1.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.result.is_ok()
@@ -301,10 +298,10 @@ impl Outcome {
             )
     }
 
-    /// The result as a value, or why there is none.
+    /// Deserializes the result.
     ///
     /// # Errors
-    /// The task's own error. A result that is no `T` is one of kind [`Kind::Error`], too.
+    /// Returns the task's own error, or one of kind [`Kind::Error`] if the result is not a `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, TaskError> {
         let json = self.result.as_ref().map_err(TaskError::clone)?;
         serde_json::from_str(json.get()).map_err(|error| {
@@ -316,7 +313,7 @@ impl Outcome {
         })
     }
 
-    /// `ok`, or the kind of the error.
+    /// Returns `ok`, or the kind of the error.
     #[must_use]
     pub fn status(&self) -> &'static str {
         match &self.result {
@@ -326,7 +323,7 @@ impl Outcome {
     }
 }
 
-/// Writes the record: the order of the fields is part of the contract.
+/// Writes the record. The order of its fields is part of the public contract.
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -355,7 +352,7 @@ impl Serialize for Outcome {
     }
 }
 
-/// One of a guest's two output streams.
+/// An output stream of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Stream {
     /// File descriptor 1.
@@ -364,23 +361,23 @@ pub enum Stream {
     Stderr,
 }
 
-/// The level of a guest's log line: 1 to 5 in the guest ABI.
+/// The level of a guest's log line, 1 to 5 in the guest ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LogLevel {
-    /// 1
+    /// Level 1.
     Error,
-    /// 2
+    /// Level 2.
     Warn,
-    /// 3
+    /// Level 3.
     Info,
-    /// 4
+    /// Level 4.
     Debug,
-    /// 5
+    /// Level 5.
     Trace,
 }
 
 impl LogLevel {
-    /// The level for a number from a guest; numbers outside of 1 to 5 count as the nearest.
+    /// Returns the level for a number from a guest. Numbers outside of 1 to 5 count as the nearest level.
     #[must_use]
     pub const fn from_guest(level: i32) -> Self {
         match level {
@@ -399,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_backtrace_names_functions_as_their_programmer_did() {
-        let frame = |frame: &str| readable(frame.to_owned());
+        let frame = |frame: &str| demangle(frame.to_owned());
         assert_eq!(
             frame("_ZN12mpwasm_guest4call8runnable17h9e71d11b23a318c9E @ 0xba41"),
             "mpwasm_guest::call::runnable @ 0xba41"
@@ -409,12 +406,12 @@ mod tests {
         assert_eq!(
             frame("_ZN7$u202e$17h0123456789abcdefE @ 0x1"),
             "\\u{202e} @ 0x1",
-            "inert in this spelling too"
+            "escaped after demangling"
         );
     }
 
     #[test]
-    fn args_that_are_no_json_become_null() {
+    fn args_that_are_not_json_become_null() {
         let error = TaskError::new(Failure::new(Kind::Invalid, "bad"), "[1,", 0, 1);
         assert_eq!(error.args.get(), "null");
     }

@@ -1,6 +1,4 @@
-//! When a task whose attempt failed is tried again: the policy, and how long the pauses are.
-//!
-//! Data only, with the text form that the command line has for it. Who decides by it is the dispatcher's scheduler.
+//! Retry policy and backoff of tasks, with the text form for the command line. The dispatcher's scheduler applies them.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,17 +9,18 @@ use crate::outcome::Kind;
 use crate::settings::{DEFAULT_CRASH_LIMIT, MAX_RETRIES};
 use crate::task_line::duration;
 
-/// When a task that failed is tried again. By default it never is.
+/// Retry policy of a task. By default, a failed task is not tried again.
 ///
-/// What is tried again begins anew: a fresh instance, the whole timeout. Callbacks hear of the last attempt only, and
-/// so does the [`Outcome`](crate::outcome::Outcome), which lists those before it as [`tried`](crate::outcome::Outcome::tried). The items of
-/// a chunk are not tried again: they share an instance, and none of them can begin anew.
+/// Each attempt has a fresh instance and the whole timeout. Callbacks receive the last attempt only. The
+/// [`Outcome`](crate::outcome::Outcome) describes the last attempt too, and lists the others as
+/// [`tried`](crate::outcome::Outcome::tried). Items of a chunk are not tried again, since they share an instance.
 ///
 /// ```
+/// # mod mpwasm { pub use mpwasm_types::{outcome::Kind, retry::{Backoff, Retry}}; }
 /// use std::time::Duration;
 /// use mpwasm::{Backoff, Kind, Retry};
 ///
-/// // Up to five more attempts after a crash or a timeout; the pauses double from 100 ms to 10 s.
+/// // Up to five more attempts after a crash or a timeout. The backoff doubles from 100 ms to 10 s.
 /// let pauses = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10));
 /// let retry = Retry::times(5).also_on(Kind::Timeout).backoff(pauses);
 /// assert!(retry.covers(Kind::Crash) && !retry.covers(Kind::Trap));
@@ -29,7 +28,7 @@ use crate::task_line::duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     times: u32,
-    /// A bit for each kind.
+    /// One bit per kind.
     kinds: u16,
     backoff: Backoff,
     crash_limit: u32,
@@ -42,8 +41,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// So many attempts after the first, at once, each when the one before ended as `crash`. At most 100; more counts
-    /// as that.
+    /// Retries a task that ended as `crash` up to `times` times (at most 100), without backoff.
     #[must_use]
     pub fn times(times: u32) -> Self {
         Self {
@@ -54,62 +52,65 @@ impl Retry {
         }
     }
 
-    /// Also when an attempt ended as `kind`. A task that was cancelled, and what is no task, is never tried again,
-    /// whatever is said here.
+    /// Also retries after an attempt that ended as `kind`. [`Kind::Cancelled`] and [`Kind::Invalid`] have no effect.
     #[must_use]
     pub fn also_on(mut self, kind: Kind) -> Self {
         self.kinds |= bit(kind);
         self
     }
 
-    /// With these pauses before the further attempts.
+    /// Sets the backoff before further attempts.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// A task under which so many workers died is not tried again, however many attempts are left: 3 by default. Zero
-    /// counts as one.
+    /// Sets how many workers may die under a task before it is not tried again: 3 by default, at least 1.
     #[must_use]
     pub fn crash_limit(mut self, limit: u32) -> Self {
         self.crash_limit = limit.max(1);
         self
     }
 
-    /// Whether an attempt that ended as `kind` can be followed by another.
+    /// Returns whether another attempt can follow one that ended as `kind`.
     #[must_use]
     pub fn covers(&self, kind: Kind) -> bool {
         self.kinds & bit(kind) != 0 && Self::can_cover(kind)
     }
 
-    /// Whether there are policies that cover `kind`.
+    /// Returns whether any policy can cover `kind`.
     #[must_use]
     pub fn can_cover(kind: Kind) -> bool {
         !matches!(kind, Kind::Cancelled | Kind::Invalid)
     }
 
-    /// Attempts after the first, at most.
+    /// Returns the largest number of attempts after the first.
+    #[must_use]
     pub fn most(&self) -> u32 {
         self.times
     }
 
-    /// Whether there is ever a second attempt.
+    /// Returns whether there can be a second attempt.
+    #[must_use]
     pub fn is_any(&self) -> bool {
         self.times > 0
     }
 
-    /// Whether another attempt may follow this one, counted from 1, which ended as `kind`.
+    /// Returns whether another attempt may follow this one, counted from 1, which ended as `kind`.
+    #[must_use]
     pub fn follows(&self, attempt: u32, kind: Kind) -> bool {
         attempt <= self.times && self.covers(kind)
     }
 
-    /// Workers that may die under a task.
+    /// Returns the number of workers that may die under a task.
+    #[must_use]
     pub fn crashes(&self) -> u32 {
         self.crash_limit
     }
 
-    /// The pause after this attempt. See [`Backoff`].
+    /// Returns the backoff after this attempt, counted from 1. `random` sets the jitter.
+    #[must_use]
     pub fn pause(&self, attempt: u32, random: u64) -> Duration {
         self.backoff.pause(attempt, random)
     }
@@ -119,16 +120,16 @@ fn bit(kind: Kind) -> u16 {
     1 << kind as u16
 }
 
-/// The pauses between the attempts of a task.
+/// Pauses between the attempts of a task.
 ///
-/// As text: `100ms` is the same pause each time, `100ms..10s` one that doubles each time, up to the second duration, and
-/// `~50%` behind either shortens each pause by a random part of up to so much, so that tasks which failed together are
-/// not tried again together.
+/// As text: `100ms` is a fixed pause, and `100ms..10s` doubles from the first duration up to the second. `~50%` after either
+/// shortens each pause by a random part of up to 50 %, so that tasks which failed together are not tried again together.
 ///
-/// A task that waits is one of the 4096 at most that the dispatcher has read: while all of them wait, no other task is
-/// run before the first of the pauses ends. So long pauses are for tasks that fail seldom.
+/// A waiting task is one of at most 4096 that the dispatcher has read. While all of them wait, no other task runs, so use long
+/// pauses only for tasks that seldom fail.
 ///
 /// ```
+/// # mod mpwasm { pub use mpwasm_types::retry::Backoff; }
 /// use std::time::Duration;
 /// use mpwasm::Backoff;
 ///
@@ -140,20 +141,20 @@ fn bit(kind: Kind) -> u16 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
     first: Duration,
-    /// The longest one; a fixed pause is its own.
+    /// Longest pause. Equal to `first` for a fixed pause.
     longest: Duration,
     /// Percent.
     jitter: u8,
 }
 
-/// Longer pauses count as this: 136 years. Shortened by a part, it still is a duration.
+/// Longest pause: 136 years. Jitter can be computed without overflow.
 const LONGEST_PAUSE: Duration = Duration::from_secs(u32::MAX as u64);
 
 impl Backoff {
-    /// No pauses: a task is tried again at once.
+    /// No pauses.
     pub const NONE: Self = Self::fixed(Duration::ZERO);
 
-    /// The same pause each time. One of more than `u32::MAX` seconds counts as that.
+    /// Uses the same pause each time, at most `u32::MAX` seconds.
     #[must_use]
     pub const fn fixed(pause: Duration) -> Self {
         let pause = if pause.as_secs() < LONGEST_PAUSE.as_secs() {
@@ -168,7 +169,7 @@ impl Backoff {
         }
     }
 
-    /// A pause that doubles each time, but gets no longer than `longest`, nor than `u32::MAX` seconds.
+    /// Doubles the pause each time up to `longest`, at most `u32::MAX` seconds.
     #[must_use]
     pub fn exponential(first: Duration, longest: Duration) -> Self {
         let longest = longest.min(LONGEST_PAUSE);
@@ -179,14 +180,14 @@ impl Backoff {
         }
     }
 
-    /// Each pause is shorter by a random part of up to so many percent. More than 100 counts as that.
+    /// Shortens each pause by a random part of up to `percent` percent, at most 100.
     #[must_use]
     pub fn jitter(mut self, percent: u8) -> Self {
         self.jitter = percent.min(100);
         self
     }
 
-    /// The pause after this attempt, counted from 1. `random` is any number.
+    /// Returns the pause after this attempt, counted from 1. `random` sets the jitter.
     fn pause(&self, attempt: u32, random: u64) -> Duration {
         let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         let pause = self.first.saturating_mul(factor).min(self.longest);
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pause_is_too_long_to_be_reckoned_with() {
+    fn the_longest_pauses_do_not_overflow() {
         for backoff in [
             Backoff::fixed(Duration::MAX),
             Backoff::exponential(Duration::MAX, Duration::MAX),
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_backoff_is_told_why() {
+    fn malformed_backoffs_are_rejected_with_a_reason() {
         for (text, why) in [
             ("100", "no unit"),
             ("0s", "longer than zero"),

@@ -1,11 +1,11 @@
-//! What the processes of a pool are for, but for the parent.
+//! Roles of a pool's child processes.
 
-/// What a re-executed copy of the binary is for.
+/// The role of a child process, which is a re-executed copy of the binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Process 2 of the topology.
+    /// Schedules tasks and runs callbacks. One per pool.
     Dispatcher,
-    /// Processes 3 and up.
+    /// Runs tasks.
     Worker,
     /// Compiles one guest.
     Compiler,
@@ -17,7 +17,7 @@ impl Role {
     /// All of them, in the order of their declaration.
     pub const ALL: [Self; 4] = [Self::Dispatcher, Self::Worker, Self::Compiler, Self::Tasks];
 
-    /// The role's name, as it stands in the list of processes.
+    /// Returns the role's name, as the list of processes shows it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

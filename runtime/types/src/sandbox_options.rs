@@ -1,25 +1,25 @@
-//! Which parts of the jail are built around each child.
+//! Selects the layers of the sandbox around each child.
 
 use serde::{Deserialize, Serialize};
 
 use crate::grants::Access;
 use crate::settings::User;
 
-/// What is to be built around each child. The parent makes it.
+/// Layers of the sandbox around each child. The parent decides, and the children apply them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxOptions {
     /// Whether the kernel has Landlock.
     pub landlock: bool,
     /// Whether the kernel has seccomp filters that can be put on all threads at once.
     pub seccomp: bool,
-    /// Who the children shall be.
+    /// User that the children switch to.
     pub user: Option<User>,
-    /// What workers may do with files, where a directory is granted to their tasks.
+    /// Access of workers to files, if their tasks are granted a directory.
     pub files: Option<Access>,
 }
 
 impl SandboxOptions {
-    /// This plan, for the dispatcher of a pool and its workers, whose tasks may do this with files.
+    /// Returns these options with this access to files, for a pool's dispatcher and its workers.
     #[must_use]
     pub fn with_files(self, files: Option<Access>) -> Self {
         Self { files, ..self }

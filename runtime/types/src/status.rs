@@ -1,5 +1,4 @@
-//! The words in which it is told what a pool is doing, while it does it. Data only: the dispatcher knows, and
-//! `mpwasm::Pool` asks.
+//! Reports what a running pool is doing. The dispatcher fills in these types, and `mpwasm::Pool` requests them.
 
 use std::time::Duration;
 
@@ -8,22 +7,22 @@ use serde::{Deserialize, Serialize};
 use crate::bounded;
 use crate::settings::MAX_WORKERS;
 
-/// What a pool is doing at this moment.
+/// A snapshot of what a pool is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// Tasks that were accepted and have not started, but for those that count as paused.
+    /// Tasks that were accepted and have not started, without the paused ones.
     pub queued: u64,
-    /// Tasks that wait to be tried again.
+    /// Tasks that wait for their next attempt.
     pub paused: u64,
-    /// Tasks that have ended but for their callbacks.
+    /// Tasks that have ended and wait for their callbacks.
     pub callbacks: u64,
-    /// The worker processes, by their worker. While one takes the place of another there are both.
+    /// The worker processes, ordered by worker. While a process is replaced, both are listed.
     #[serde(deserialize_with = "bounded::list::<_, _, { 2 * MAX_WORKERS as usize }>")]
     pub workers: Vec<WorkerStatus>,
 }
 
 impl Status {
-    /// How many tasks run.
+    /// Returns the number of running tasks.
     #[must_use]
     pub fn running(&self) -> u64 {
         let runs = |worker: &&WorkerStatus| matches!(worker.state, WorkerState::Running { .. });
@@ -31,68 +30,68 @@ impl Status {
     }
 }
 
-/// What a worker process is doing.
+/// A snapshot of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// The worker's slot, from 0.
     pub worker: u32,
     /// The process id.
     pub pid: u32,
-    /// What it is doing.
+    /// Its state.
     pub state: WorkerState,
-    /// For how long.
+    /// For how long it has been in this state.
     pub since: Duration,
 }
 
-/// What a worker process is doing.
+/// The state of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerState {
-    /// It was started and is not ready yet.
+    /// It was spawned and is not ready yet.
     Starting,
-    /// It has nothing to do.
+    /// It is ready and has no task.
     Idle,
     /// It runs a task.
     Running {
         /// The task's id.
         task: u64,
-        /// Which attempt it is, from 1.
+        /// The attempt, from 1.
         attempt: u32,
     },
-    /// It did not take the task that it was offered. Others have it now.
+    /// It did not claim its offers in time. Other workers have them now.
     Stalled,
-    /// It was told to exit: it is not needed, or has run as many tasks as it may.
+    /// It was asked to exit: it is not needed, or has run its number of tasks.
     Leaving,
     /// It was killed and has not been reaped.
     Killed,
 }
 
-/// Where a task is.
+/// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskStatus {
-    /// It was accepted, and this attempt (from 1) has not started.
+    /// It waits for a worker.
     Queued {
-        /// Which attempt it will be.
+        /// The next attempt, from 1.
         attempt: u32,
     },
     /// It runs.
     Running {
-        /// Which attempt it is.
+        /// The attempt, from 1.
         attempt: u32,
         /// The worker's slot, from 0.
         worker: u32,
         /// The worker's process id.
         pid: u32,
-        /// For how long.
+        /// For how long it has been in this state.
         since: Duration,
     },
-    /// It waits to be tried again.
+    /// It waits for its next attempt.
     Paused {
-        /// Which attempt it will be.
+        /// The next attempt, from 1.
         attempt: u32,
-        /// For how long it will still wait.
+        /// The rest of its backoff.
         left: Duration,
     },
-    /// It has ended but for its callback.
+    /// It has ended and waits for its callback.
     Callback,
     /// It has its outcome.
     Done,

@@ -1,7 +1,7 @@
-//! Tasks as text: a task line (DESIGN.md section 3, `--tasks`), and what a guest's `tasks` pushes (section 2).
+//! Parses tasks: the lines of `--tasks`, and what a guest's `tasks` export pushes.
 //!
-//! Both are untrusted input: every error says in one sentence what was wrong and where. Nothing here knows the
-//! pool; whether the args fit it is checked by [`check_args`].
+//! Both are untrusted input. Every error is one sentence that says what is wrong and where. [`check_args`] checks the args
+//! against the limits of a pool.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,24 +16,24 @@ use crate::invocation::Invocation;
 use crate::json::value_line;
 use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
 
-/// What a task line says.
+/// A parsed task line.
 #[derive(Debug)]
 pub struct TaskLine {
-    /// The args as they were written: JSON, of which nothing else is known.
+    /// The args as written: any JSON value.
     pub args: Box<RawValue>,
-    /// The key, if it names one.
+    /// The key, if given.
     pub key: Option<String>,
-    /// The guest, if it names one: which of several is meant is for the reader of the line to say.
+    /// The name of the guest, if given. The caller resolves it.
     pub guest: Option<String>,
-    /// The model, if it names one.
+    /// The name of the model, if given.
     pub model: Option<String>,
-    /// The timeout, if it names one.
+    /// The timeout, if given.
     pub timeout: Option<Duration>,
-    /// The stdin, if it has one, from `stdin` or `stdin_base64`: for command guests only, which nobody has checked.
+    /// The stdin from `stdin` or `stdin_base64`, if given. Only command guests have one, which [`check_input`] checks.
     pub stdin: Option<Vec<u8>>,
 }
 
-/// The object form, of both.
+/// The object form of both kinds of input.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Object {
@@ -57,7 +57,7 @@ enum Seconds {
 }
 
 impl TaskLine {
-    /// A line that says nothing but the args.
+    /// Creates a task line with only args.
     #[must_use]
     pub fn of(args: Box<RawValue>) -> Self {
         Self {
@@ -70,14 +70,14 @@ impl TaskLine {
         }
     }
 
-    /// Reads one line. `None` is a blank line.
+    /// Parses one line. Returns `None` for a blank line.
     ///
     /// # Errors
-    /// When the line is no task: why not.
+    /// Returns a sentence that says why the line is not a task.
     pub fn parse(line: &[u8]) -> Result<Option<Self>, String> {
         let text =
             str::from_utf8(line).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))?;
-        // JSON's white space: a carriage return before the newline goes with it.
+        // JSON's whitespace, which includes the carriage return before a newline.
         let text = text.trim_matches([' ', '\t', '\r', '\n']);
         match text.bytes().next() {
             None => Ok(None),
@@ -92,7 +92,7 @@ impl TaskLine {
                 }
                 object.into_line().map(Some)
             }
-            // The reader of a file skips the one at its start.
+            // The reader of a file skips the mark at its start.
             Some(_) if text.starts_with('\u{feff}') => Err(
                 "it begins with a byte-order mark (U+FEFF), which only the first line of a file may have"
                     .into(),
@@ -101,10 +101,10 @@ impl TaskLine {
         }
     }
 
-    /// Reads what a guest's `tasks` pushed: an object, whose args may be missing (there are none then).
+    /// Parses what a guest's `tasks` pushed: an object. Missing args are an empty array.
     ///
     /// # Errors
-    /// When it is no task: why not.
+    /// Returns a sentence that says why it is not a task.
     pub fn parse_pushed(pushed: &[u8]) -> Result<Self, String> {
         let text = str::from_utf8(pushed)
             .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))?;
@@ -160,10 +160,10 @@ fn no_args() -> Box<RawValue> {
     RawValue::from_string("[]".to_owned()).expect("an empty array is JSON")
 }
 
-/// A duration greater than zero: `250ms`, `1s`, `1m30s`. A number without a unit is refused.
+/// Parses a duration greater than zero: `250ms`, `1s`, `1m30s`. A number without a unit is rejected.
 ///
 /// # Errors
-/// When it is none: why not, and what to write.
+/// Returns a sentence that says what is wrong and what to write instead.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if text.parse::<f64>().is_ok() {
@@ -179,7 +179,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration greater than zero from a number of seconds.
+/// Converts a number of seconds to a duration greater than zero.
 fn seconds(seconds: f64) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
@@ -188,10 +188,11 @@ fn seconds(seconds: f64) -> Result<Duration, String> {
     }
 }
 
-/// The args of a task on one line: a JSON array of at most `max` bytes, nested at most 128 deep.
+/// Checks that the args of a task are a JSON array of at most `max` bytes, nested at most [`MAX_JSON_DEPTH`] deep, and returns
+/// them on one line.
 ///
 /// # Errors
-/// When they are something else: what.
+/// Returns a sentence that says what is wrong.
 pub fn check_args(args: Cow<'_, RawValue>, max: u64) -> Result<Box<RawValue>, String> {
     let len = args.get().len();
     if len as u64 > max {
@@ -206,24 +207,25 @@ pub fn check_args(args: Cow<'_, RawValue>, max: u64) -> Result<Box<RawValue>, St
     }
 }
 
-/// The args that a program gives, as JSON: whether they are what args have to be is checked by [`check_args`]. That they
-/// are JSON at all is the word of their [`Serialize`], which the program is trusted with.
+/// Serializes the args of a program. [`check_args`] checks the result. Its syntax is not checked: the program's [`Serialize`]
+/// is trusted to produce JSON.
 ///
 /// # Errors
-/// When they can't be written as JSON: why.
+/// Fails if serialization does.
 pub fn write_args(args: &impl Serialize) -> Result<Box<RawValue>, String> {
     let args = to_raw_value(args).map_err(|error| format!("the args can't be written as JSON: {error}"))?;
     Ok(match args.get() {
-        // The empty tuple is serde's unit: no args.
+        // The empty tuple serializes as null: no args.
         "null" => no_args(),
         _ => args,
     })
 }
 
-/// The args and the stdin that the task of a line has, checked against the guest: [`check_args`], and more for commands.
+/// Checks args and stdin of a task against its guest: like [`check_args`], and for a command that the args are strings and that
+/// args and stdin together have at most `max` bytes.
 ///
 /// # Errors
-/// When they are none that the guest can be given: why.
+/// Returns a sentence that says what is wrong.
 pub fn check_input(
     info: &GuestInfo,
     args: Cow<'_, RawValue>,
@@ -246,10 +248,10 @@ pub fn check_input(
     Ok(checked)
 }
 
-/// The place of the model with this name in the guest.
+/// Returns the index of the model with this name.
 ///
 /// # Errors
-/// When it has none: what it has.
+/// Returns a sentence that lists the models of the guest.
 pub fn find_model(info: &GuestInfo, name: &str) -> Result<u32, String> {
     let found = info.models.iter().position(|model| model.name == name);
     found
@@ -275,7 +277,7 @@ fn no_such_model(info: &GuestInfo, name: &str) -> String {
     }
 }
 
-/// The message of a JSON error in one line of text: its column, without a line number that would always be 1.
+/// Formats an error in one line of JSON: with its column, without a line number that would always be 1.
 #[must_use]
 pub fn json_error(error: &serde_json::Error) -> String {
     let message = error.to_string();
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_no_tasks_say_why() {
+    fn lines_that_are_not_tasks_are_rejected_with_a_reason() {
         let table = [
             ("7", "neither a JSON array"),
             ("nonsense", "neither a JSON array"),
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_guest_is_given_depends_on_what_it_is() {
+    fn input_is_checked_against_the_kind_of_guest() {
         let model = GuestInfo::default();
         let command = GuestInfo {
             is_command: true,
@@ -433,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_number_is_refused_with_a_hint() {
+    fn a_number_without_a_unit_is_rejected_with_a_hint() {
         for text in ["5", "0", "1.5"] {
             let refusal = duration(text).unwrap_err();
             assert!(refusal.contains(&format!("write {text}s")), "{refusal}");
@@ -441,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_negative_and_nonsense_durations_are_refused() {
+    fn zero_negative_and_malformed_durations_are_rejected() {
         for text in ["0s", "0ms", "-1s", "", "s", "1 parsec", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text:?}");
         }

@@ -1,22 +1,22 @@
-//! A moment on the clock of a pool.
+//! A point in time that the processes of a pool share.
 //!
-//! `CLOCK_MONOTONIC` counts alike in every process of a machine, so a [`Time`] may travel in a message or stand
-//! in the shared page. `std::time::Instant` can do neither.
+//! `CLOCK_MONOTONIC` is the same in every process of a machine, so a [`Time`] can be sent in a message or stored in the shared
+//! page. `std::time::Instant` can not.
 
 use std::ops::Add;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds on `CLOCK_MONOTONIC`, without those during which the pool was paused: in the dispatcher and its workers.
+/// Nanoseconds on `CLOCK_MONOTONIC`. The clocks of the dispatcher and its workers leave out the time for which the pool was paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// Later than every moment that will come: a deadline that does not exist.
+    /// The end of time: no deadline.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// Time from `earlier` to `self`; zero when `earlier` is the later one.
+    /// Returns the time from `earlier` to `self`, or zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
