@@ -14,8 +14,8 @@ use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::guest::{Guest, Task};
 use crate::local::guest_tasks;
-use crate::local::ledger::{Recipient, Rejection};
-use crate::local::state::{End, Life, PoolState};
+use crate::local::ledger::{InvalidTask, Recipient};
+use crate::local::state::{PoolEnd, PoolLifecycle, PoolState};
 
 /// A line that is no task, for [`Pool::reject`].
 #[derive(Debug, Default)]
@@ -88,13 +88,13 @@ impl Pool {
     /// As [`Pool::push`]; tasks in front of the one that is refused are accepted.
     pub fn push_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<u64, Error> {
         self.shared.owner.check()?;
-        let mut feed = self.shared.feed();
+        let mut task_pipe = self.shared.task_pipe();
         let mut first = None;
         for task in tasks {
-            let id = feed.add(task, Recipient::None, &self.shared)?;
+            let id = task_pipe.add(task, Recipient::None, &self.shared)?;
             first.get_or_insert(id);
         }
-        feed.flush();
+        task_pipe.flush();
         Ok(first.unwrap_or_else(|| self.shared.ledger.next_id()))
     }
 
@@ -105,11 +105,11 @@ impl Pool {
     /// As [`Pool::push`].
     pub fn submit(&self, task: Task) -> Result<TaskHandle, Error> {
         self.shared.owner.check()?;
-        let waiter = Arc::default();
-        let mut feed = self.shared.feed();
-        let id = feed.add(task, Recipient::Handle(Arc::clone(&waiter)), &self.shared)?;
-        feed.flush();
-        Ok(TaskHandle::new(id, waiter, Arc::clone(&self.shared)))
+        let slot = Arc::default();
+        let mut task_pipe = self.shared.task_pipe();
+        let id = task_pipe.add(task, Recipient::Handle(Arc::clone(&slot)), &self.shared)?;
+        task_pipe.flush();
+        Ok(TaskHandle::new(id, slot, Arc::clone(&self.shared)))
     }
 
     /// Takes the next id for something that is no task, and ends it as `invalid`: so that a bad line in the middle
@@ -126,9 +126,9 @@ impl Pool {
             message,
         } = rejected;
         let args = args.and_then(|args| check_args(Cow::Owned(args), self.shared.settings.max_args).ok());
-        let _in_order = self.shared.feed();
+        let _in_order = self.shared.task_pipe();
         let id = self.shared.ledger.take_id()?;
-        self.shared.tell_invalid(Rejection {
+        self.shared.report_invalid(InvalidTask {
             id,
             key,
             model,
@@ -145,7 +145,7 @@ impl Pool {
     /// [`Error::Closed`].
     pub fn skip(&self, count: u64) -> Result<u64, Error> {
         self.shared.owner.check()?;
-        let _in_order = self.shared.feed();
+        let _in_order = self.shared.task_pipe();
         self.shared.ledger.skip(count)
     }
 
@@ -187,7 +187,7 @@ impl Pool {
     /// [paused](Self::pause) pool stays so.
     pub fn close(&self) {
         if self.shared.owner.is_here() && self.shared.close() {
-            self.shared.feed().exit();
+            self.shared.task_pipe().exit();
         }
     }
 
@@ -233,15 +233,19 @@ impl Pool {
     /// [`Error::Forked`] in a fork, always.
     pub fn join(&self) -> Result<(), Error> {
         self.shared.owner.check()?;
-        let life = self.shared.life.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = |life: &mut Life| life.end.is_none();
-        let mut life = self
+        let lifecycle = self
+            .shared
+            .lifecycle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let running = |lifecycle: &mut PoolLifecycle| lifecycle.end.is_none();
+        let mut lifecycle = self
             .shared
             .changed
-            .wait_while(life, running)
+            .wait_while(lifecycle, running)
             .unwrap_or_else(PoisonError::into_inner);
-        match &mut life.end {
-            Some(End::Failed(error)) => error.take().map_or(Ok(()), Err),
+        match &mut lifecycle.end {
+            Some(PoolEnd::Failed(error)) => error.take().map_or(Ok(()), Err),
             _ => Ok(()),
         }
     }
@@ -253,14 +257,18 @@ impl Pool {
 
     /// Waits for the pool's end, as [`Pool::join`] does, but no longer than until then. Whether it has ended.
     pub(crate) fn has_ended_by(&self, until: Option<Instant>) -> bool {
-        let mut life = self.shared.life.lock().unwrap_or_else(PoisonError::into_inner);
-        while life.end.is_none() {
+        let mut lifecycle = self
+            .shared
+            .lifecycle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while lifecycle.end.is_none() {
             let changed = &self.shared.changed;
-            life = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                None => changed.wait(life).unwrap_or_else(PoisonError::into_inner),
+            lifecycle = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => changed.wait(lifecycle).unwrap_or_else(PoisonError::into_inner),
                 Some(Duration::ZERO) => return false,
                 Some(left) => {
-                    let woken = changed.wait_timeout(life, left);
+                    let woken = changed.wait_timeout(lifecycle, left);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
             };

@@ -20,24 +20,24 @@ use nix::unistd::pipe2;
 
 use crate::builder::checks::check;
 use crate::cache::Cache;
-use crate::completion::done_callbacks::Hooks;
+use crate::completion::done_callbacks::DoneCallbacks;
 use crate::error::Error;
 use crate::fork::Owner;
 use crate::grants;
-use crate::grants::trusted_paths::Trusted;
+use crate::grants::trusted_paths::TrustedPaths;
 use crate::guest::Guest;
-use crate::local::feed::Feed;
-use crate::local::final_values::Folds;
+use crate::local::final_values::FinalValues;
 use crate::local::ledger::Ledger;
 use crate::local::receiver;
 use crate::local::receiver::Dispatcher;
-use crate::local::state::Life;
+use crate::local::state::PoolLifecycle;
 use crate::local::state::PoolState;
 use crate::local::stats::Counters;
-use crate::local::status_requests::Questions;
+use crate::local::status_requests::StatusRequests;
+use crate::local::task_pipe::TaskPipe;
 use crate::pool::Pool;
 use crate::report::terminal::Terminal;
-use crate::report::{Locked, Reporter};
+use crate::report::{Reporter, SharedReporter};
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::jail::{MemoryCgroup, SandboxLayer};
@@ -58,7 +58,7 @@ static POOLS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether it was told in this process what the machine lacks: each pool tells it, but its children, of which there may be
 /// thousands, do so only when nobody has.
-static HOLES_TOLD: AtomicBool = AtomicBool::new(false);
+static GAPS_REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Builds a [`Pool`]. What is not set has the default of the command line; see [`Settings`].
 ///
@@ -91,7 +91,7 @@ pub struct Builder {
     /// What it starts is a child, which lacks what all others lack.
     is_child: bool,
     /// What its tasks must not be able to change, beside its own cache and executable.
-    trusted: Trusted,
+    trusted: TrustedPaths,
 }
 
 /// The streams of a pool's commands.
@@ -330,7 +330,7 @@ impl Builder {
         let (reporter, streams) = (self.reporter.take(), mem::take(&mut self.streams));
         let is_child = self.is_child;
         let lacking = missing_layers(self.settings.jail);
-        let Parts {
+        let CheckedSettings {
             settings,
             executable,
             cache,
@@ -350,7 +350,7 @@ impl Builder {
         }
         let make_shared = {
             let (settings, executable) = (settings.clone(), executable.clone());
-            let folds = Folds::new(settings.max_result);
+            let final_values = FinalValues::new(settings.max_result);
             move |socket, dispatcher, memory| -> Result<Arc<PoolState>, Error> {
                 Ok(Arc::new(PoolState {
                     number: POOLS.fetch_add(1, Ordering::Relaxed),
@@ -362,14 +362,14 @@ impl Builder {
                     memory,
                     ledger: Ledger::default(),
                     counters: Counters::default(),
-                    questions: Questions::default(),
-                    folds,
-                    feed: Mutex::new(Feed::new(pipe)),
+                    status_requests: StatusRequests::default(),
+                    final_values,
+                    task_pipe: Mutex::new(TaskPipe::new(pipe)),
                     socket: Mutex::new(socket),
-                    reporter: Locked::new(reporter),
-                    hooks: Hooks::default(),
+                    reporter: SharedReporter::new(reporter),
+                    done_callbacks: DoneCallbacks::default(),
                     loading: Mutex::default(),
-                    life: Mutex::<Life>::default(),
+                    lifecycle: Mutex::<PoolLifecycle>::default(),
                     changed: Condvar::new(),
                     closing: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(io::Error::from)?,
                     killing: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(io::Error::from)?,
@@ -410,8 +410,8 @@ impl Builder {
                         if started.send(Ok(Arc::clone(&shared))).is_ok() {
                             // User code runs on this thread too (wakers, for one). Whatever it does, nobody may wait
                             // for ever.
-                            let hear = AssertUnwindSafe(|| dispatcher.hear(&shared, &gone));
-                            if panic::catch_unwind(hear).is_err() {
+                            let receive_all = AssertUnwindSafe(|| dispatcher.receive_all(&shared, &gone));
+                            if panic::catch_unwind(receive_all).is_err() {
                                 shared.conclude(Some("the pool's own thread panicked".to_owned()), None);
                             }
                         }
@@ -422,7 +422,7 @@ impl Builder {
         match outcome.recv() {
             Ok(Ok(shared)) => {
                 if let Some(lacking) = lacking
-                    && (!HOLES_TOLD.swap(true, Ordering::Relaxed) || !is_child)
+                    && (!GAPS_REPORTED.swap(true, Ordering::Relaxed) || !is_child)
                 {
                     let text = format!(
                         "the jail has holes: this machine lacks {lacking}; `mpwasm doctor` says more"
@@ -440,7 +440,7 @@ impl Builder {
     }
 
     /// For a child: as the guest's pool was built, but with other settings, which must lead to the same code.
-    pub(crate) fn like_that_of(guest: &Guest, settings: Settings) -> Self {
+    pub(crate) fn for_child_of(guest: &Guest, settings: Settings) -> Self {
         let executable = match guest.executable() {
             Executable::Own => None,
             Executable::At(path) => Some(path.clone()),
@@ -455,7 +455,7 @@ impl Builder {
     }
 
     /// Checks what can be checked before any process is started.
-    pub(crate) fn checked(self) -> Result<Parts, Error> {
+    pub(crate) fn checked(self) -> Result<CheckedSettings, Error> {
         standard_descriptors::fill();
         let settings = self.settings;
         check(&settings)?;
@@ -485,7 +485,7 @@ impl Builder {
         let trusted = self
             .trusted
             .with(self.cache.as_ref(), &executable, self.executable);
-        Ok(Parts {
+        Ok(CheckedSettings {
             settings,
             executable,
             cache: self.cache,
@@ -515,11 +515,11 @@ fn check_user(executable: &Executable, user: User) -> Result<(), Error> {
 }
 
 /// What is left of a builder whose settings make sense, on a machine that has what they ask for.
-pub(crate) struct Parts {
+pub(crate) struct CheckedSettings {
     pub settings: Settings,
     pub executable: Executable,
     pub cache: Option<Cache>,
-    pub trusted: Trusted,
+    pub trusted: TrustedPaths,
 }
 
 /// The names of the mandatory layers that this machine lacks, if any is.

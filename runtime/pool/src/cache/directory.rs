@@ -31,11 +31,11 @@ const UNFINISHED: &str = ".new";
 
 /// The directory, checked and open.
 #[derive(Debug)]
-pub struct Directory(OwnedFd);
+pub struct CacheDirectory(OwnedFd);
 
 /// An entry, or what could be one: it was not opened.
 #[derive(Debug)]
-pub struct Listed {
+pub struct ListedEntry {
     name: CString,
     /// Its length.
     pub bytes: u64,
@@ -43,7 +43,7 @@ pub struct Listed {
     used: (i64, i64),
 }
 
-impl Directory {
+impl CacheDirectory {
     /// Opens what is there.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Directory {
     /// Opens it, and makes it first if there is nothing.
     ///
     /// # Errors
-    /// As [`Directory::open`]; and when it can't be made.
+    /// As [`CacheDirectory::open`]; and when it can't be made.
     pub fn make(path: &Path) -> io::Result<Self> {
         match Self::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -150,7 +150,7 @@ impl Directory {
     ///
     /// # Errors
     /// When the directory can't be read.
-    pub fn entries(&self) -> io::Result<Vec<Listed>> {
+    pub fn entries(&self) -> io::Result<Vec<ListedEntry>> {
         self.list(is_entry)
     }
 
@@ -187,7 +187,7 @@ impl Directory {
     ///
     /// # Errors
     /// When the directory can't be read or changed.
-    pub fn clear(&self) -> io::Result<Vec<Listed>> {
+    pub fn clear(&self) -> io::Result<Vec<ListedEntry>> {
         for unfinished in self.list(is_unfinished)? {
             self.remove(&unfinished)?;
         }
@@ -199,14 +199,14 @@ impl Directory {
     }
 
     /// Removes a file. That another process was faster is fine.
-    fn remove(&self, listed: &Listed) -> io::Result<()> {
+    fn remove(&self, listed: &ListedEntry) -> io::Result<()> {
         match unlinkat(&self.0, listed.name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    fn list(&self, wanted: fn(&CStr) -> bool) -> io::Result<Vec<Listed>> {
+    fn list(&self, wanted: fn(&CStr) -> bool) -> io::Result<Vec<ListedEntry>> {
         // A descriptor of its own: the cursor belongs to it.
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = Dir::openat(&self.0, ".", flags, Mode::empty())?;
@@ -223,7 +223,7 @@ impl Directory {
             if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
                 continue;
             }
-            found.push(Listed {
+            found.push(ListedEntry {
                 name: entry.file_name().to_owned(),
                 bytes: u64::try_from(stat.st_size).unwrap_or(0),
                 used: (stat.st_mtime, stat.st_mtime_nsec),

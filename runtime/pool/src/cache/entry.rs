@@ -34,7 +34,7 @@ const CHUNK: usize = 64 << 10;
 
 /// Why an entry is not used.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfit {
+pub enum EntryError {
     #[error("it is no compiled guest")]
     Foreign,
     #[error("it is the compiled form of another guest")]
@@ -83,7 +83,7 @@ pub fn write(out: &mut impl Write, key: &Key, compiled: &CompiledGuest) -> io::R
 ///
 /// # Errors
 /// When it is not whole, or not that entry.
-pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, Unfit> {
+pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, EntryError> {
     let length = file.metadata()?.len();
     let mut hash = Sha256::new();
     let mut header = [0; HEADER];
@@ -92,17 +92,17 @@ pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, Unfit> {
     let (magic, rest) = header.split_at(MAGIC.len());
     let (of, lengths) = rest.split_at(HASH);
     if magic != MAGIC {
-        return Err(Unfit::Foreign);
+        return Err(EntryError::Foreign);
     }
     if of != key.0 {
-        return Err(Unfit::OtherKey);
+        return Err(EntryError::OtherKey);
     }
     let (description, artifact) = lengths.split_at(8);
     let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
     let (description, artifact) = (number(description), number(artifact));
     let whole = (description.checked_add(artifact)).and_then(|sum| sum.checked_add((HEADER + HASH) as u64));
     if whole != Some(length) || description > MAX_DESCRIPTION as u64 || artifact > MAX_ARTIFACT as u64 {
-        return Err(Unfit::WrongLength);
+        return Err(EntryError::WrongLength);
     }
     let mut info = vec![0; description as usize];
     take(&mut file, &mut info)?;
@@ -110,7 +110,7 @@ pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, Unfit> {
     let copy = |memory: &mut File| io::copy(&mut file.take(artifact), memory).map(drop);
     let memory = sealed_memory_of(c"mpwasm-artifact", copy)?;
     if memory.metadata()?.len() != artifact {
-        return Err(Unfit::WrongLength);
+        return Err(EntryError::WrongLength);
     }
     in_chunks(&memory, artifact, |chunk| {
         hash.update(chunk);
@@ -119,9 +119,9 @@ pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, Unfit> {
     let mut expected = [0; HASH];
     take(&mut file, &mut expected)?;
     if hash.finalize().as_slice() != expected {
-        return Err(Unfit::WrongHash);
+        return Err(EntryError::WrongHash);
     }
-    let info = decode(&info).map_err(|_| Unfit::Description)?;
+    let info = decode(&info).map_err(|_| EntryError::Description)?;
     Ok(CompiledGuest {
         info,
         artifact: memory,
@@ -133,9 +133,9 @@ fn describe(info: &GuestInfo) -> Vec<u8> {
 }
 
 /// The next bytes of `file`, all of them.
-fn take(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), Unfit> {
+fn take(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), EntryError> {
     file.read_exact(bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => Unfit::WrongLength,
+        io::ErrorKind::UnexpectedEof => EntryError::WrongLength,
         _ => error.into(),
     })
 }
@@ -197,7 +197,7 @@ mod tests {
         bytes
     }
 
-    fn read_bytes(bytes: &[u8], key: &Key) -> Result<CompiledGuest, Unfit> {
+    fn read_bytes(bytes: &[u8], key: &Key) -> Result<CompiledGuest, EntryError> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         file.rewind().unwrap();
@@ -251,7 +251,7 @@ mod tests {
             assert!(read_bytes(&entry[..length], &KEY).is_err(), "{length}");
         }
         entry.push(0);
-        assert!(matches!(read_bytes(&entry, &KEY), Err(Unfit::WrongLength)));
+        assert!(matches!(read_bytes(&entry, &KEY), Err(EntryError::WrongLength)));
     }
 
     #[test]
@@ -267,7 +267,7 @@ mod tests {
             let mut damaged = entry.clone();
             damaged[HEADER - 16..HEADER - 8].copy_from_slice(&description.to_le_bytes());
             damaged[HEADER - 8..HEADER].copy_from_slice(&artifact.to_le_bytes());
-            assert!(matches!(read_bytes(&damaged, &KEY), Err(Unfit::WrongLength)));
+            assert!(matches!(read_bytes(&damaged, &KEY), Err(EntryError::WrongLength)));
         }
     }
 
@@ -276,8 +276,8 @@ mod tests {
         let entry = written(&guest(b"the artifact"));
         assert!(matches!(
             read_bytes(&entry, &Key([8; HASH])),
-            Err(Unfit::OtherKey)
+            Err(EntryError::OtherKey)
         ));
-        assert!(matches!(read_bytes(&[b' '; 200], &KEY), Err(Unfit::Foreign)));
+        assert!(matches!(read_bytes(&[b' '; 200], &KEY), Err(EntryError::Foreign)));
     }
 }

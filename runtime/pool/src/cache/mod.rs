@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use self::directory::Directory;
+use self::directory::CacheDirectory;
 pub(crate) use self::key::Key;
 use crate::error::Error;
 use crate::local::compile::CompiledGuest;
@@ -132,14 +132,14 @@ impl Cache {
     /// # Errors
     /// [`Error::Cache`] when the directory can't be read or changed, or is not this user's alone.
     pub fn clear(&self) -> Result<CacheStats, Error> {
-        self.counted(Directory::clear)
+        self.counted(CacheDirectory::clear)
     }
 
     fn counted(
         &self,
-        list: impl FnOnce(&Directory) -> io::Result<Vec<directory::Listed>>,
+        list: impl FnOnce(&CacheDirectory) -> io::Result<Vec<directory::ListedEntry>>,
     ) -> Result<CacheStats, Error> {
-        let entries = match Directory::open(&self.path).and_then(|directory| list(&directory)) {
+        let entries = match CacheDirectory::open(&self.path).and_then(|directory| list(&directory)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             result => result.map_err(|source| Error::Cache {
                 path: self.path.clone(),
@@ -154,7 +154,7 @@ impl Cache {
 
     /// The guest with this key, if it is here and whole.
     pub(crate) fn load(&self, key: &Key) -> Option<CompiledGuest> {
-        let directory = match Directory::open(&self.path) {
+        let directory = match CacheDirectory::open(&self.path) {
             Ok(directory) => directory,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -163,7 +163,7 @@ impl Cache {
             }
         };
         let found = directory.entry(&key.hex()).transpose()?;
-        let read = found.map_err(entry::Unfit::from).and_then(|file| {
+        let read = found.map_err(entry::EntryError::from).and_then(|file| {
             let compiled = entry::read(&file, key)?;
             directory.touch(&file);
             Ok(compiled)
@@ -180,7 +180,7 @@ impl Cache {
                 tracing::debug!("the compiled guest is not kept: it is larger than the cache");
                 return Ok(());
             }
-            let directory = Directory::make(&self.path)?;
+            let directory = CacheDirectory::make(&self.path)?;
             let name = key.hex();
             directory.make_room(&name, bytes, self.limit)?;
             directory.write(&name, |file| shielded(|| entry::write(file, key, compiled)))

@@ -328,7 +328,7 @@ fn many_writers_and_readers_of_one_entry_only_ever_see_it_whole() {
 #[test]
 fn a_writer_that_fails_leaves_nothing_behind() {
     let (_dir, cache) = cache();
-    let directory = Directory::make(cache.path()).unwrap();
+    let directory = CacheDirectory::make(cache.path()).unwrap();
     let result = directory.write("00", |file| {
         file.write_all(b"a part")?;
         Err(io::Error::other("the disk is full"))

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::course::Course;
-use super::exchange::Exchange;
+use super::child_state::ChildState;
+use super::communicate::Communication;
 use super::status::{ExitStatus, Output};
-use super::stdio::{ChildStderr, ChildStdin, ChildStdout, Opened};
+use super::stdio::{ChildStderr, ChildStdin, ChildStdout, ParentEnds};
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::pool::Pool;
@@ -40,37 +40,37 @@ pub struct Child {
     pub stdout: Option<ChildStdout>,
     /// What it writes to its stderr, likewise.
     pub stderr: Option<ChildStderr>,
-    exchange: Exchange,
-    life: Arc<Life>,
+    communication: Communication,
+    running: Arc<RunningChild>,
 }
 
 /// The child's processes.
 #[derive(Debug)]
-struct Life {
+struct RunningChild {
     pool: Pool,
     handle: TaskHandle,
-    course: Arc<Course>,
+    state: Arc<ChildState>,
     program: String,
     /// Its arguments, as JSON.
     args: String,
 }
 
-impl Life {
+impl RunningChild {
     fn pause(&self) {
-        self.course.pause();
+        self.state.pause();
         self.pool.pause();
     }
 
     fn resume(&self) {
         self.pool.resume();
-        self.course.resume();
+        self.state.resume();
     }
 
     fn kill(&self) {
         if !self.pool.is_owned() {
             return;
         }
-        self.course.kill();
+        self.state.kill();
         self.pool.terminate();
     }
 
@@ -84,7 +84,7 @@ impl Life {
     }
 
     fn status(&self, outcome: Outcome) -> ExitStatus {
-        let cut = self.pool.is_owned().then(|| self.course.how_cut()).flatten();
+        let cut = self.pool.is_owned().then(|| self.state.output_cut()).flatten();
         ExitStatus::new(outcome, cut, &self.args)
     }
 }
@@ -93,27 +93,27 @@ impl Child {
     pub(super) fn new(
         pool: Pool,
         handle: TaskHandle,
-        course: Arc<Course>,
-        ours: Opened,
+        state: Arc<ChildState>,
+        parent_ends: ParentEnds,
         program: &str,
         args: String,
         max_output: u64,
     ) -> Self {
-        let Opened {
+        let ParentEnds {
             stdin,
             stdout,
             stderr,
-        } = ours;
+        } = parent_ends;
         let program = program.to_owned();
         Self {
             stdin,
             stdout,
             stderr,
-            exchange: Exchange::new(max_output),
-            life: Arc::new(Life {
+            communication: Communication::new(max_output),
+            running: Arc::new(RunningChild {
                 pool,
                 handle,
-                course,
+                state,
                 program,
                 args,
             }),
@@ -124,7 +124,7 @@ impl Child {
     /// more.
     #[must_use]
     pub fn dispatcher_pid(&self) -> u32 {
-        self.life.pool.dispatcher_pid()
+        self.running.pool.dispatcher_pid()
     }
 
     /// Waits for its end: then no process of it is left. Its stdin is closed first, if that was not taken. May be called
@@ -137,8 +137,8 @@ impl Child {
     /// Never: what has ended has an outcome.
     pub fn wait(&mut self) -> ExitStatus {
         self.stdin = None;
-        let outcome = self.life.outcome(None);
-        self.life
+        let outcome = self.running.outcome(None);
+        self.running
             .status(outcome.expect("the pool gives each task its outcome before it ends"))
     }
 
@@ -146,8 +146,8 @@ impl Child {
     /// then. It goes on.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<ExitStatus> {
-        let outcome = self.life.outcome(Instant::now().checked_add(timeout))?;
-        Some(self.life.status(outcome))
+        let outcome = self.running.outcome(Instant::now().checked_add(timeout))?;
+        Some(self.running.status(outcome))
     }
 
     /// How it ended, if it has. Does not wait.
@@ -159,19 +159,19 @@ impl Child {
     /// What it used, once it has ended.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        Some(self.life.outcome(Some(Instant::now()))?.usage)
+        Some(self.running.outcome(Some(Instant::now()))?.usage)
     }
 
     /// Ends it now; what it had written and does not fit into a pipe to its reader is dropped. Returns at once. Does
     /// nothing when it has ended.
     pub fn kill(&self) {
-        self.life.kill();
+        self.running.kill();
     }
 
     /// What kills it from elsewhere: another thread, or a signal's.
     #[must_use]
     pub fn killer(&self) -> Killer {
-        Killer(Arc::downgrade(&self.life))
+        Killer(Arc::downgrade(&self.running))
     }
 
     /// Writes `input` to its stdin and closes that, reads its stdout and stderr to their ends, all at the same time, so
@@ -189,25 +189,25 @@ impl Child {
         input: impl Into<Vec<u8>>,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Output, Error> {
-        if !self.life.pool.is_owned() {
+        if !self.running.pool.is_owned() {
             return Err(Error::Forked);
         }
         let until = timeout
             .into()
             .and_then(|timeout| Instant::now().checked_add(timeout));
-        self.exchange.add(input.into(), self.stdin.as_ref())?;
+        self.communication.add(input.into(), self.stdin.as_ref())?;
         let (stdin, stdout, stderr) = (&mut self.stdin, &mut self.stdout, &mut self.stderr);
-        self.exchange.run(stdin, stdout, stderr, until)?;
-        let outcome = self.life.outcome(until).ok_or(Error::TimedOut)?;
+        self.communication.run(stdin, stdout, stderr, until)?;
+        let outcome = self.running.outcome(until).ok_or(Error::TimedOut)?;
         let usage = outcome.usage;
-        let (stdout, stderr, truncated) = self.exchange.take();
+        let (stdout, stderr, truncated) = self.communication.take();
         Ok(Output {
-            status: self.life.status(outcome),
+            status: self.running.status(outcome),
             stdout,
             stderr,
             truncated,
             usage,
-            program: self.life.program.clone(),
+            program: self.running.program.clone(),
         })
     }
 
@@ -222,36 +222,36 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.life.kill();
+        self.running.kill();
         // How it ends is nobody's concern any more.
-        let _ = self.life.pool.join();
+        let _ = self.running.pool.join();
     }
 }
 
 /// Kills, or pauses, a child from wherever it is needed. It does not keep the child alive.
 #[derive(Clone, Debug)]
-pub struct Killer(Weak<Life>);
+pub struct Killer(Weak<RunningChild>);
 
 impl Killer {
     /// As [`Child::kill`]. Does nothing when the child is gone.
     pub fn kill(&self) {
-        if let Some(life) = self.0.upgrade() {
-            life.kill();
+        if let Some(running) = self.0.upgrade() {
+            running.kill();
         }
     }
 
     /// Stops the child, and the clock of its timeout, until [`Killer::resume`]. Returns at once. Does nothing when it is
     /// gone.
     pub fn pause(&self) {
-        if let Some(life) = self.0.upgrade() {
-            life.pause();
+        if let Some(running) = self.0.upgrade() {
+            running.pause();
         }
     }
 
     /// Lets a child go on that was [paused](Killer::pause).
     pub fn resume(&self) {
-        if let Some(life) = self.0.upgrade() {
-            life.resume();
+        if let Some(running) = self.0.upgrade() {
+            running.resume();
         }
     }
 }

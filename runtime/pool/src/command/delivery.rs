@@ -13,9 +13,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{MsgFlags, send};
 
-use super::course::{Course, Cut};
-use super::journal::Journal;
-use super::screen::Screen;
+use super::child_state::{ChildState, OutputCut};
+use super::log_thread::LogThread;
+use super::terminal_escape::TerminalEscape;
 use crate::report::LogLine;
 use crate::report::Output;
 use crate::report::Reporter;
@@ -27,23 +27,23 @@ use mpwasm_types::outcome::{Outcome, Stream};
 #[derive(Debug)]
 pub struct Outlet {
     /// Nowhere, if there is none (any more).
-    to: Option<Target>,
+    to: Option<OutletFile>,
 }
 
 #[derive(Debug)]
-struct Target {
+struct OutletFile {
     file: File,
-    pace: Pace,
-    screen: Option<Screen>,
+    mode: WriteMode,
+    terminal_escape: Option<TerminalEscape>,
 }
 
 /// How a write does not wait for who reads it.
 #[derive(Clone, Copy, Debug)]
-enum Pace {
+enum WriteMode {
     /// There is nobody to wait for.
-    Free,
+    Blocking,
     /// After a wait for room, it is what there is room for: the descriptor does not block.
-    Whole,
+    Nonblocking,
     /// After a wait for room, so many bytes: no more than there is room for, unless others write there, too.
     Pieces(usize),
     /// After a wait for room, it is what there is room for: a socket is told so each time, whatever it does for others.
@@ -60,10 +60,10 @@ impl Outlet {
     pub fn pipe(pipe: PipeWriter) -> io::Result<Self> {
         set_nonblocking(pipe.as_fd())?;
         Ok(Self {
-            to: Some(Target {
+            to: Some(OutletFile {
                 file: OwnedFd::from(pipe).into(),
-                pace: Pace::Whole,
-                screen: None,
+                mode: WriteMode::Nonblocking,
+                terminal_escape: None,
             }),
         })
     }
@@ -71,36 +71,42 @@ impl Outlet {
     /// What others may write to as well: whether it waits for room is theirs, too.
     pub fn shared(file: File) -> Self {
         let kind = file.metadata().map(|metadata| metadata.file_type());
-        let screen = file.is_terminal().then(Screen::default);
-        let (file, pace) = match kind {
-            Ok(kind) if kind.is_socket() => (file, Pace::Socket),
-            Ok(kind) if kind.is_fifo() || kind.is_char_device() => match of_our_own(&file) {
-                Some(own) => (own, Pace::Whole),
+        let terminal_escape = file.is_terminal().then(TerminalEscape::default);
+        let (file, mode) = match kind {
+            Ok(kind) if kind.is_socket() => (file, WriteMode::Socket),
+            Ok(kind) if kind.is_fifo() || kind.is_char_device() => match reopen_nonblocking(&file) {
+                Some(own) => (own, WriteMode::Nonblocking),
                 // A terminal has room as soon as it has any; a write of more would wait for the rest.
-                None if screen.is_some() => (file, Pace::Pieces(1)),
-                None => (file, Pace::Pieces(PIPE_PIECE)),
+                None if terminal_escape.is_some() => (file, WriteMode::Pieces(1)),
+                None => (file, WriteMode::Pieces(PIPE_PIECE)),
             },
-            _ => (file, Pace::Free),
+            _ => (file, WriteMode::Blocking),
         };
         Self {
-            to: Some(Target { file, pace, screen }),
+            to: Some(OutletFile {
+                file,
+                mode,
+                terminal_escape,
+            }),
         }
     }
 
     /// Whether a terminal shows it.
     pub fn is_terminal(&self) -> bool {
-        self.to.as_ref().is_some_and(|target| target.screen.is_some())
+        self.to
+            .as_ref()
+            .is_some_and(|target| target.terminal_escape.is_some())
     }
 
-    fn write(&mut self, bytes: &[u8], course: &Course) -> Result<(), Trouble> {
+    fn write(&mut self, bytes: &[u8], state: &ChildState) -> Result<(), WriteError> {
         let Some(target) = &mut self.to else {
             return Ok(());
         };
-        let result = match &mut target.screen {
-            None => target.write(bytes, course),
-            Some(screen) => {
-                let shown = screen.show(bytes);
-                target.write(&shown, course)
+        let result = match &mut target.terminal_escape {
+            None => target.write(bytes, state),
+            Some(terminal_escape) => {
+                let shown = terminal_escape.escape(bytes);
+                target.write(&shown, state)
             }
         };
         if result.is_err() {
@@ -110,12 +116,12 @@ impl Outlet {
     }
 
     /// Nothing more comes: a pipe ends here.
-    fn finish(&mut self, course: &Course) -> Result<(), Trouble> {
+    fn finish(&mut self, state: &ChildState) -> Result<(), WriteError> {
         let Some(mut target) = self.to.take() else {
             return Ok(());
         };
-        match target.screen.as_mut().map(Screen::finish) {
-            Some(rest) => target.write(&rest, course),
+        match target.terminal_escape.as_mut().map(TerminalEscape::finish) {
+            Some(rest) => target.write(&rest, state),
             None => Ok(()),
         }
     }
@@ -123,7 +129,7 @@ impl Outlet {
 
 /// The same pipe or terminal, opened once more: here it does not wait, whatever it does for others. `None` for what can't
 /// be opened again: what is another user's; and for what is not open for writing, which stays so.
-fn of_our_own(file: &File) -> Option<File> {
+fn reopen_nonblocking(file: &File) -> Option<File> {
     let access = fcntl(file, FcntlArg::F_GETFL).ok()? & OFlag::O_ACCMODE.bits();
     if access == OFlag::O_RDONLY.bits() {
         return None;
@@ -137,35 +143,35 @@ fn of_our_own(file: &File) -> Option<File> {
 }
 
 /// Why bytes were not delivered.
-enum Trouble {
+enum WriteError {
     Killed,
     Late,
     Failed(io::Error),
 }
 
-impl Target {
-    fn write(&mut self, mut bytes: &[u8], course: &Course) -> Result<(), Trouble> {
+impl OutletFile {
+    fn write(&mut self, mut bytes: &[u8], state: &ChildState) -> Result<(), WriteError> {
         while !bytes.is_empty() {
-            if !matches!(self.pace, Pace::Free) {
-                let changes = course.pause_changes();
+            if !matches!(self.mode, WriteMode::Blocking) {
+                let changes = state.pause_changes();
                 let mut fds = [
                     PollFd::new(self.file.as_fd(), PollFlags::POLLOUT),
-                    PollFd::new(course.killed().as_fd(), PollFlags::POLLIN),
+                    PollFd::new(state.killed().as_fd(), PollFlags::POLLIN),
                 ];
-                poll_until(&mut fds, course.patience()).map_err(Trouble::Failed)?;
+                poll_until(&mut fds, state.write_deadline()).map_err(WriteError::Failed)?;
                 match fds.map(|fd| fd.any() == Some(true)) {
                     // What fits goes out even after a kill.
                     [true, _] => {}
-                    [false, true] => return Err(Trouble::Killed),
-                    [false, false] if course.pause_changes() != changes => continue,
-                    [false, false] => return Err(Trouble::Late),
+                    [false, true] => return Err(WriteError::Killed),
+                    [false, false] if state.pause_changes() != changes => continue,
+                    [false, false] => return Err(WriteError::Late),
                 }
             }
             match self.write_some(bytes) {
-                Ok(0) => return Err(Trouble::Failed(ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(WriteError::Failed(ErrorKind::WriteZero.into())),
                 Ok(count) => bytes = &bytes[count..],
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-                Err(error) => return Err(Trouble::Failed(error)),
+                Err(error) => return Err(WriteError::Failed(error)),
             }
         }
         Ok(())
@@ -173,10 +179,10 @@ impl Target {
 
     /// Writes what goes without a wait, now that there is room.
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.pace {
-            Pace::Free | Pace::Whole => shielded(|| self.file.write(bytes)),
-            Pace::Pieces(most) => shielded(|| self.file.write(&bytes[..bytes.len().min(most)])),
-            Pace::Socket => {
+        match self.mode {
+            WriteMode::Blocking | WriteMode::Nonblocking => shielded(|| self.file.write(bytes)),
+            WriteMode::Pieces(most) => shielded(|| self.file.write(&bytes[..bytes.len().min(most)])),
+            WriteMode::Socket => {
                 // A datagram is a piece, too.
                 let piece = &bytes[..bytes.len().min(PIPE_PIECE)];
                 let how = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
@@ -191,17 +197,17 @@ impl Target {
 pub struct Delivery {
     stdout: Outlet,
     stderr: Outlet,
-    journal: Journal,
-    course: Arc<Course>,
+    log_thread: LogThread,
+    state: Arc<ChildState>,
 }
 
 impl Delivery {
-    pub fn new(stdout: Outlet, stderr: Outlet, course: &Arc<Course>) -> Self {
+    pub fn new(stdout: Outlet, stderr: Outlet, state: &Arc<ChildState>) -> Self {
         Self {
             stdout,
             stderr,
-            journal: Journal::default(),
-            course: Arc::clone(course),
+            log_thread: LogThread::default(),
+            state: Arc::clone(state),
         }
     }
 
@@ -209,22 +215,22 @@ impl Delivery {
     ///
     /// # Errors
     /// When the child is to be ended for that. Nothing is delivered any more then.
-    fn settle(&mut self, stream: Stream, result: Result<(), Trouble>) -> io::Result<()> {
+    fn settle(&mut self, stream: Stream, result: Result<(), WriteError>) -> io::Result<()> {
         let (cut, error) = match result {
             Ok(()) => return Ok(()),
-            Err(Trouble::Killed) => {
-                self.course.lose();
+            Err(WriteError::Killed) => {
+                self.state.note_lost_output();
                 return Ok(());
             }
             // Nobody has to read what is written to stderr.
-            Err(Trouble::Failed(_)) if stream == Stream::Stderr => return Ok(()),
-            Err(Trouble::Late) => (Cut::Late, ErrorKind::TimedOut.into()),
-            Err(Trouble::Failed(error)) => {
+            Err(WriteError::Failed(_)) if stream == Stream::Stderr => return Ok(()),
+            Err(WriteError::Late) => (OutputCut::Late, ErrorKind::TimedOut.into()),
+            Err(WriteError::Failed(error)) => {
                 let kind = error.kind();
-                (Cut::Unwritten(Arc::new(error)), kind.into())
+                (OutputCut::Unwritten(Arc::new(error)), kind.into())
             }
         };
-        self.course.cut_short(cut);
+        self.state.cut_output(cut);
         (self.stdout, self.stderr) = (Outlet::null(), Outlet::null());
         Err(error)
     }
@@ -232,10 +238,10 @@ impl Delivery {
 
 impl Reporter for Delivery {
     fn outcome(&mut self, _: &Outcome) -> io::Result<()> {
-        self.journal.finish();
-        let result = self.stderr.finish(&self.course);
+        self.log_thread.finish();
+        let result = self.stderr.finish(&self.state);
         self.settle(Stream::Stderr, result)?;
-        let result = self.stdout.finish(&self.course);
+        let result = self.stdout.finish(&self.state);
         self.settle(Stream::Stdout, result)
     }
 
@@ -244,17 +250,17 @@ impl Reporter for Delivery {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         };
-        let result = outlet.write(output.bytes, &self.course);
+        let result = outlet.write(output.bytes, &self.state);
         self.settle(output.stream, result)
     }
 
     fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
-        self.journal.log(line);
+        self.log_thread.log(line);
         Ok(())
     }
 
     fn warning(&mut self, text: &str) -> io::Result<()> {
-        self.journal.warn(text);
+        self.log_thread.warn(text);
         Ok(())
     }
 }

@@ -45,26 +45,26 @@
 //! it is whole, so that a dialogue works. What is written to a terminal is [escaped](mpwasm_types::escape) all the same.
 
 mod child;
-mod course;
+mod child_state;
+mod communicate;
 mod delivery;
-mod exchange;
-mod feeding;
-mod journal;
+mod log_thread;
 mod pipeline;
-mod screen;
 mod status;
+mod stdin_copy;
 mod stdio;
+mod terminal_escape;
 
 use mpwasm_system::clock;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::child::{Child, Killer};
-use self::course::Course;
+use self::child_state::ChildState;
 use self::delivery::Delivery;
 pub use self::pipeline::Pipeline;
 pub use self::status::{CheckError, ExitStatus, Output};
-use self::stdio::Opened;
+use self::stdio::ParentEnds;
 pub use self::stdio::{ChildStderr, ChildStdin, ChildStdout, Input, Sink, Stdio};
 use crate::builder::Builder;
 use crate::error::Error;
@@ -270,7 +270,7 @@ impl Command {
         let stdin = stdin.open()?;
         let stdout = stdout.unwrap_or_else(|| Stdio::Inherit.into()).open_stdout()?;
         let stderr = stderr.unwrap_or_else(|| Stdio::Inherit.into()).open_stderr()?;
-        let course = Arc::new(Course::new()?);
+        let state = Arc::new(ChildState::new()?);
         let settings = Settings {
             capture: false,
             max_output: u64::MAX,
@@ -281,28 +281,34 @@ impl Command {
             stdout: stdout.outlet.is_terminal(),
             stderr: stderr.outlet.is_terminal(),
         };
-        let mut builder = Builder::like_that_of(&guest, settings)
+        let mut builder = Builder::for_child_of(&guest, settings)
             .terminals(terminals)
-            .reporter(Delivery::new(stdout.outlet, stderr.outlet, &course));
+            .reporter(Delivery::new(stdout.outlet, stderr.outlet, &state));
         if let Some(pipe) = stdin.pipe {
             builder = builder.stdin(pipe);
         }
         let pool = builder.start()?;
         let task = pool.adopt(&guest)?.task(&args).timeout(timeout);
-        course.begin(clock::now() + timeout);
+        state.set_deadline(clock::now() + timeout);
         let arguments = task.parts().args.unwrap_or("null").to_owned();
         let handle = pool.submit(task)?;
         // The pool is for this one task, and ends with it.
         pool.close();
-        stdin.feed.start()?;
-        let ours = Opened {
-            stdin: stdin.ours,
-            stdout: stdout.ours.map(ChildStdout),
-            stderr: stderr.ours.map(ChildStderr),
+        stdin.copy.start()?;
+        let parent_ends = ParentEnds {
+            stdin: stdin.parent_end,
+            stdout: stdout.parent_end.map(ChildStdout),
+            stderr: stderr.parent_end.map(ChildStderr),
         };
         let program = guest.program();
         Ok(Child::new(
-            pool, handle, course, ours, program, arguments, max_output,
+            pool,
+            handle,
+            state,
+            parent_ends,
+            program,
+            arguments,
+            max_output,
         ))
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::course::Cut;
+use super::child_state::OutputCut;
 use crate::error::Error;
 use mpwasm_types::escape::Untrusted;
 use mpwasm_types::escape::escape_bytes;
@@ -28,21 +28,21 @@ pub enum ExitStatus {
 
 impl ExitStatus {
     /// What the outcome means for a child whose output was handed on so far. `args` are its arguments, as JSON.
-    pub(super) fn new(outcome: Outcome, cut: Option<Cut>, args: &str) -> Self {
+    pub(super) fn new(outcome: Outcome, cut: Option<OutputCut>, args: &str) -> Self {
         let (id, attempt) = (outcome.id, outcome.attempts);
         let instead = |kind, message: &str| {
             let failure = Failure::new(kind, message);
             Self::Failed(TaskError::new(failure, args, id, attempt).into())
         };
         match (cut, outcome.result) {
-            (Some(Cut::Unwritten(error)), _) => Self::Unwritten(error),
-            (Some(Cut::Late), Err(error)) if error.kind == Kind::Timeout => Self::Failed(error.into()),
-            (Some(Cut::Late), _) => instead(
+            (Some(OutputCut::Unwritten(error)), _) => Self::Unwritten(error),
+            (Some(OutputCut::Late), Err(error)) if error.kind == Kind::Timeout => Self::Failed(error.into()),
+            (Some(OutputCut::Late), _) => instead(
                 Kind::Timeout,
                 "the deadline passed, and nobody took what it had written",
             ),
-            (Some(Cut::Killed { lost: true }), _) => instead(Kind::Cancelled, "it was killed"),
-            (Some(Cut::Killed { .. }), Err(error)) if error.kind == Kind::Cancelled => {
+            (Some(OutputCut::Killed { lost: true }), _) => instead(Kind::Cancelled, "it was killed"),
+            (Some(OutputCut::Killed { .. }), Err(error)) if error.kind == Kind::Cancelled => {
                 instead(Kind::Cancelled, "it was killed")
             }
             (_, Ok(_)) => Self::Exited(0),
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    fn status(result: Result<(), Failure>, cut: Option<Cut>) -> (Option<i32>, Option<Kind>) {
+    fn status(result: Result<(), Failure>, cut: Option<OutputCut>) -> (Option<i32>, Option<Kind>) {
         let status = ExitStatus::new(outcome(result), cut, "[]");
         (status.code(), status.kind())
     }
@@ -190,14 +190,17 @@ mod tests {
     #[test]
     fn after_its_end_a_child_is_cut_short_only_by_the_loss_of_what_it_wrote() {
         let failed = |kind| Err(Failure::new(kind, ""));
-        let (kept, lost) = (Cut::Killed { lost: false }, Cut::Killed { lost: true });
-        let unwritten = Cut::Unwritten(Arc::new(io::ErrorKind::StorageFull.into()));
+        let (kept, lost) = (
+            OutputCut::Killed { lost: false },
+            OutputCut::Killed { lost: true },
+        );
+        let unwritten = OutputCut::Unwritten(Arc::new(io::ErrorKind::StorageFull.into()));
         assert_eq!(status(Ok(()), Some(kept.clone())), (Some(0), None));
         assert_eq!(status(Ok(()), Some(lost)), (None, Some(Kind::Cancelled)));
         assert_eq!(status(Ok(()), Some(unwritten)), (None, Some(Kind::Cancelled)));
-        assert_eq!(status(Ok(()), Some(Cut::Late)), (None, Some(Kind::Timeout)));
+        assert_eq!(status(Ok(()), Some(OutputCut::Late)), (None, Some(Kind::Timeout)));
         assert_eq!(
-            status(failed(Kind::Cancelled), Some(Cut::Late)),
+            status(failed(Kind::Cancelled), Some(OutputCut::Late)),
             (None, Some(Kind::Timeout))
         );
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Where a child's streams come from and go to, and this process's ends of those that are pipes.
 //!
-//! How bytes get from a source into the child's stdin is [`feeding`](super::feeding), and from the child to where they
+//! How bytes get from a source into the child's stdin is [`stdin_copy`](super::stdin_copy), and from the child to where they
 //! shall go [`delivery`](super::delivery).
 
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::delivery::Outlet;
-use super::feeding::{Feed, OpenInput, Source};
+use super::stdin_copy::{OpenStdin, StdinCopy, StdinSource};
 use mpwasm_system::inherited::shielded;
 
 /// What a stream of a child is connected to.
@@ -30,10 +30,10 @@ pub enum Stdio {
 ///
 /// The end of a pipe is handed over as it is: nobody else should read it, and it is non-blocking from then on.
 #[derive(Debug)]
-pub struct Input(Origin);
+pub struct Input(InputKind);
 
 #[derive(Debug)]
-enum Origin {
+enum InputKind {
     Stdio(Stdio),
     Bytes(Vec<u8>),
     Pipe(PipeReader),
@@ -43,23 +43,23 @@ enum Origin {
 /// Where a child's stdout or stderr goes. It is made `from` [`Stdio`], a file, or the writing end of a pipe. All of them get
 /// what the child wrote, byte for byte, but a terminal, which gets it [escaped](mpwasm_types::escape).
 #[derive(Debug)]
-pub struct Sink(Destination);
+pub struct Sink(SinkKind);
 
 #[derive(Debug)]
-enum Destination {
+enum SinkKind {
     Stdio(Stdio),
     File(File),
 }
 
 impl From<Stdio> for Input {
     fn from(stdio: Stdio) -> Self {
-        Self(Origin::Stdio(stdio))
+        Self(InputKind::Stdio(stdio))
     }
 }
 
 impl From<Vec<u8>> for Input {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Origin::Bytes(bytes))
+        Self(InputKind::Bytes(bytes))
     }
 }
 
@@ -89,7 +89,7 @@ impl From<String> for Input {
 
 impl From<PipeReader> for Input {
     fn from(pipe: PipeReader) -> Self {
-        Self(Origin::Pipe(pipe))
+        Self(InputKind::Pipe(pipe))
     }
 }
 
@@ -101,65 +101,65 @@ impl From<ChildStdout> for Input {
 
 impl From<File> for Input {
     fn from(file: File) -> Self {
-        Self(Origin::File(file))
+        Self(InputKind::File(file))
     }
 }
 
 impl From<Stdio> for Sink {
     fn from(stdio: Stdio) -> Self {
-        Self(Destination::Stdio(stdio))
+        Self(SinkKind::Stdio(stdio))
     }
 }
 
 impl From<File> for Sink {
     fn from(file: File) -> Self {
-        Self(Destination::File(file))
+        Self(SinkKind::File(file))
     }
 }
 
 impl From<PipeWriter> for Sink {
     fn from(pipe: PipeWriter) -> Self {
-        Self(Destination::File(OwnedFd::from(pipe).into()))
+        Self(SinkKind::File(OwnedFd::from(pipe).into()))
     }
 }
 
 impl Input {
     /// Opens it: what the child gets, and what this process has to do with it.
-    pub(super) fn open(self) -> io::Result<OpenInput> {
-        let fed = |source| -> io::Result<OpenInput> {
+    pub(super) fn open(self) -> io::Result<OpenStdin> {
+        let fed = |source| -> io::Result<OpenStdin> {
             let (reader, writer) = io::pipe()?;
-            let is_terminal = matches!(&source, Source::Stream(file) if file.is_terminal());
-            Ok(OpenInput {
+            let is_terminal = matches!(&source, StdinSource::Stream(file) if file.is_terminal());
+            Ok(OpenStdin {
                 pipe: Some(reader),
-                ours: None,
-                feed: Feed::new(source, writer),
+                parent_end: None,
+                copy: StdinCopy::new(source, writer),
                 is_terminal,
             })
         };
         match self.0 {
-            Origin::Stdio(Stdio::Null) => Ok(OpenInput::default()),
-            Origin::Stdio(Stdio::Inherit) => {
+            InputKind::Stdio(Stdio::Null) => Ok(OpenStdin::default()),
+            InputKind::Stdio(Stdio::Inherit) => {
                 let stdin = io::stdin().as_fd().try_clone_to_owned()?;
-                fed(Source::Stream(stdin.into()))
+                fed(StdinSource::Stream(stdin.into()))
             }
-            Origin::Stdio(Stdio::Piped) => {
+            InputKind::Stdio(Stdio::Piped) => {
                 let (reader, writer) = io::pipe()?;
-                Ok(OpenInput {
+                Ok(OpenStdin {
                     pipe: Some(reader),
-                    ours: Some(ChildStdin(writer)),
-                    feed: Feed::default(),
+                    parent_end: Some(ChildStdin(writer)),
+                    copy: StdinCopy::default(),
                     is_terminal: false,
                 })
             }
-            Origin::Bytes(bytes) if bytes.is_empty() => Ok(OpenInput::default()),
-            Origin::Bytes(bytes) => fed(Source::Bytes(bytes)),
-            Origin::Pipe(pipe) => Ok(OpenInput {
+            InputKind::Bytes(bytes) if bytes.is_empty() => Ok(OpenStdin::default()),
+            InputKind::Bytes(bytes) => fed(StdinSource::Bytes(bytes)),
+            InputKind::Pipe(pipe) => Ok(OpenStdin {
                 pipe: Some(pipe),
-                ours: None,
-                feed: Feed::default(),
+                parent_end: None,
+                copy: StdinCopy::default(),
                 is_terminal: false,
             }),
-            Origin::File(file) => fed(Source::Stream(file)),
+            InputKind::File(file) => fed(StdinSource::Stream(file)),
         }
     }
 }
@@ -167,7 +167,7 @@ impl Input {
 /// A stream of output, ready to be written, and this process's end of it if it is a pipe to here.
 pub(super) struct OpenSink {
     pub(super) outlet: Outlet,
-    pub(super) ours: Option<PipeReader>,
+    pub(super) parent_end: Option<PipeReader>,
 }
 
 impl Sink {
@@ -181,32 +181,32 @@ impl Sink {
 
     fn open(self, own: BorrowedFd<'_>) -> io::Result<OpenSink> {
         let file = match self.0 {
-            Destination::Stdio(Stdio::Null) => {
+            SinkKind::Stdio(Stdio::Null) => {
                 return Ok(OpenSink {
                     outlet: Outlet::null(),
-                    ours: None,
+                    parent_end: None,
                 });
             }
-            Destination::Stdio(Stdio::Piped) => {
+            SinkKind::Stdio(Stdio::Piped) => {
                 let (reader, writer) = io::pipe()?;
                 return Ok(OpenSink {
                     outlet: Outlet::pipe(writer)?,
-                    ours: Some(reader),
+                    parent_end: Some(reader),
                 });
             }
-            Destination::Stdio(Stdio::Inherit) => own.try_clone_to_owned()?.into(),
-            Destination::File(file) => file,
+            SinkKind::Stdio(Stdio::Inherit) => own.try_clone_to_owned()?.into(),
+            SinkKind::File(file) => file,
         };
         Ok(OpenSink {
             outlet: Outlet::shared(file),
-            ours: None,
+            parent_end: None,
         })
     }
 }
 
 /// This process's ends of the pipes to a child.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct ParentEnds {
     pub(super) stdin: Option<ChildStdin>,
     pub(super) stdout: Option<ChildStdout>,
     pub(super) stderr: Option<ChildStderr>,

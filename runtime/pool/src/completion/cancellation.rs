@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::completion::timer;
-use crate::completion::timer::Appointment;
+use crate::completion::timer::ScheduledCall;
 use crate::local::state::PoolState;
 
 /// Ends a group of tasks as `cancelled`: all those that were made with it ([`Task::token`](crate::guest::Task::token),
@@ -32,19 +32,19 @@ use crate::local::state::PoolState;
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct CancellationToken(Arc<Inner>);
+pub struct CancellationToken(Arc<CancellationGroup>);
 
 #[derive(Debug, Default)]
-struct Inner {
-    state: Mutex<State>,
+struct CancellationGroup {
+    state: Mutex<GroupState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct GroupState {
     is_cancelled: bool,
     /// The tasks that have it and have not ended: by the numbers of their pools, and their ids.
     tasks: HashMap<(u64, u64), Weak<PoolState>>,
-    later: Option<Appointment>,
+    scheduled: Option<ScheduledCall>,
 }
 
 impl CancellationToken {
@@ -60,18 +60,18 @@ impl CancellationToken {
         let mut state = self.0.lock();
         state.is_cancelled = true;
         let tasks = std::mem::take(&mut state.tasks);
-        let later = state.later.take();
+        let scheduled = state.scheduled.take();
         // Without the lock: a task that ends meanwhile takes it.
         drop(state);
-        drop(later);
+        drop(scheduled);
         for ((_, id), pool) in tasks {
             if let Some(pool) = pool.upgrade() {
-                pool.cancel_order(id);
+                pool.cancel_dispatched(id);
             }
         }
     }
 
-    /// As [`CancellationToken::cancel`], so much later: a deadline for the group. A second call takes the place of the
+    /// As [`CancellationToken::cancel`], so much scheduled: a deadline for the group. A second call takes the place of the
     /// first. A task ends by whatever comes first, this or its own timeout.
     ///
     /// # Panics
@@ -80,7 +80,7 @@ impl CancellationToken {
         match Instant::now().checked_add(delay) {
             Some(at) => self.cancel_at(at),
             // Beyond what the clock can express.
-            None => drop(self.0.lock().later.take()),
+            None => drop(self.0.lock().scheduled.take()),
         }
     }
 
@@ -95,8 +95,8 @@ impl CancellationToken {
                 Self(token).cancel();
             }
         };
-        let appointment = timer::at(at, cancel).expect("the system has a thread to give");
-        let before = self.0.lock().later.replace(appointment);
+        let scheduled = timer::at(at, cancel).expect("the system has a thread to give");
+        let before = self.0.lock().scheduled.replace(scheduled);
         drop(before);
     }
 
@@ -107,24 +107,24 @@ impl CancellationToken {
     }
 
     /// The task was accepted with this token, and has not been sent yet.
-    pub(crate) fn enter(&self, pool: &Arc<PoolState>, id: u64) {
+    pub(crate) fn add_task(&self, pool: &Arc<PoolState>, id: u64) {
         let mut state = self.0.lock();
         if state.is_cancelled {
             drop(state);
-            pool.cancel_order(id);
+            pool.cancel_dispatched(id);
         } else {
             state.tasks.insert((pool.number, id), Arc::downgrade(pool));
         }
     }
 
     /// The task has ended.
-    pub(crate) fn leave(&self, pool: &PoolState, id: u64) {
+    pub(crate) fn remove_task(&self, pool: &PoolState, id: u64) {
         self.0.lock().tasks.remove(&(pool.number, id));
     }
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl CancellationGroup {
+    fn lock(&self) -> MutexGuard<'_, GroupState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

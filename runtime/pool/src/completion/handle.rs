@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::completion::waiter::{Listener, News, Waiter};
+use crate::completion::slot::{Listener, OutcomeSlot, ReadyQueue};
 use crate::fork;
 use crate::local::state::PoolState;
 use mpwasm_types::outcome::Outcome;
@@ -37,16 +37,16 @@ use mpwasm_types::outcome::Outcome;
 #[derive(Debug)]
 pub struct TaskHandle {
     pub(crate) id: u64,
-    waiter: Arc<Waiter>,
+    slot: Arc<OutcomeSlot>,
     pub(crate) shared: Arc<PoolState>,
     cancels_on_drop: bool,
 }
 
 impl TaskHandle {
-    pub(crate) fn new(id: u64, waiter: Arc<Waiter>, shared: Arc<PoolState>) -> Self {
+    pub(crate) fn new(id: u64, slot: Arc<OutcomeSlot>, shared: Arc<PoolState>) -> Self {
         Self {
             id,
-            waiter,
+            slot,
             shared,
             cancels_on_drop: false,
         }
@@ -67,8 +67,8 @@ impl TaskHandle {
         if let Some(outcome) = self.forked() {
             return outcome;
         }
-        self.waiter.wait(None);
-        self.waiter
+        self.slot.wait(None);
+        self.slot
             .take()
             .expect("it was waited for, and only this call takes it")
     }
@@ -84,13 +84,13 @@ impl TaskHandle {
     /// The outcome, if it has come. Does not wait.
     #[must_use]
     pub fn try_get(&self) -> Option<Outcome> {
-        self.forked().or_else(|| self.waiter.outcome())
+        self.forked().or_else(|| self.slot.outcome())
     }
 
     /// Whether the outcome has come: the task has ended, and its callback has run.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.shared.owner.is_here() || self.waiter.is_ready()
+        !self.shared.owner.is_here() || self.slot.is_ready()
     }
 
     /// Ends the task as `cancelled`: at once when it has not started, and then it never will; through the timeout
@@ -125,28 +125,28 @@ impl TaskHandle {
             return call(outcome);
         }
         let shared = Arc::clone(&self.shared);
-        let hook = move |outcome| shared.hooks.call(Box::new(call), outcome);
-        self.waiter.listen(Listener::Call(Box::new(hook)));
+        let callback = move |outcome| shared.done_callbacks.call(Box::new(call), outcome);
+        self.slot.add_listener(Listener::Callback(Box::new(callback)));
     }
 
     /// Waits until the outcome has come; false when it has not by then.
     pub(crate) fn wait_until(&self, until: Option<Instant>) -> bool {
-        !self.shared.owner.is_here() || self.waiter.wait(until)
+        !self.shared.owner.is_here() || self.slot.wait(until)
     }
 
     /// Leaves `number` in the mailbox when the task has ended.
-    pub(crate) fn listen(&self, news: &Arc<News>, number: usize) {
+    pub(crate) fn add_listener(&self, ready: &Arc<ReadyQueue>, number: usize) {
         if self.shared.owner.is_here() {
-            self.waiter.listen(Listener::News(Arc::clone(news), number));
+            self.slot.add_listener(Listener::Queue(Arc::clone(ready), number));
         } else {
-            let _nobody_waits_yet = news.leave(number);
+            let _nobody_waits_yet = ready.push(number);
         }
     }
 
-    /// Ends what [`TaskHandle::listen`] began.
-    pub(crate) fn ignore(&self, news: &Arc<News>) {
+    /// Ends what [`TaskHandle::add_listener`] began.
+    pub(crate) fn remove_listener(&self, ready: &Arc<ReadyQueue>) {
         if self.shared.owner.is_here() {
-            self.waiter.ignore(news);
+            self.slot.remove_listener(ready);
         }
     }
 
@@ -176,7 +176,7 @@ impl Future for TaskHandle {
         if let Some(outcome) = self.forked() {
             return Poll::Ready(outcome);
         }
-        match self.waiter.poll(context.waker()) {
+        match self.slot.poll(context.waker()) {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         }

@@ -4,6 +4,6 @@ pub(crate) mod cancellation;
 pub(crate) mod done_callbacks;
 pub(crate) mod handle;
 pub(crate) mod queue;
+pub(crate) mod slot;
 pub(crate) mod timer;
 pub(crate) mod wait;
-pub(crate) mod waiter;

@@ -1,7 +1,7 @@
 //! Where outcomes, or news of them, wait for one who takes them: what is behind every iterator of results.
 //!
-//! The receiver leaves letters and never waits for who takes them. Whoever takes them takes all that are there at
-//! once: a busy reader costs the receiver no system call per letter.
+//! The receiver leaves items and never waits for who takes them. Whoever takes them takes all that are there at
+//! once: a busy reader costs the receiver no system call per item.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
@@ -9,29 +9,29 @@ use std::time::Instant;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Mailbox<T> {
-    state: Mutex<State<T>>,
+pub struct CompletionQueue<T> {
+    state: Mutex<QueueState<T>>,
     arrived: Condvar,
 }
 
 #[derive(Debug)]
-struct State<T> {
-    letters: Vec<T>,
-    /// A thread waits for a letter.
-    awaited: bool,
+struct QueueState<T> {
+    items: Vec<T>,
+    /// A thread waits for a item.
+    thread_waits: bool,
     /// A task of some executor does.
     waker: Option<Waker>,
-    /// Nobody will ever take a letter again.
-    abandoned: bool,
+    /// Nobody will ever take a item again.
+    is_closed: bool,
 }
 
-impl<T> Default for Mailbox<T> {
+impl<T> Default for CompletionQueue<T> {
     fn default() -> Self {
-        let state = State {
-            letters: Vec::new(),
-            awaited: false,
+        let state = QueueState {
+            items: Vec::new(),
+            thread_waits: false,
             waker: None,
-            abandoned: false,
+            is_closed: false,
         };
         Self {
             state: Mutex::new(state),
@@ -40,22 +40,22 @@ impl<T> Default for Mailbox<T> {
     }
 }
 
-impl<T> Mailbox<T> {
-    /// Leaves a letter. True when somebody waits for it: [`Mailbox::wake`] is to follow soon, perhaps after more letters.
+impl<T> CompletionQueue<T> {
+    /// Leaves a item. True when somebody waits for it: [`CompletionQueue::wake`] is to follow soon, perhaps after more items.
     #[must_use = "somebody may wait"]
-    pub fn leave(&self, letter: T) -> bool {
+    pub fn push(&self, item: T) -> bool {
         let mut state = self.lock();
-        if state.abandoned {
+        if state.is_closed {
             return false;
         }
-        state.letters.push(letter);
-        state.awaited || state.waker.is_some()
+        state.items.push(item);
+        state.thread_waits || state.waker.is_some()
     }
 
     /// Wakes who waits.
     pub fn wake(&self) {
         let mut state = self.lock();
-        state.awaited = false;
+        state.thread_waits = false;
         let waker = state.waker.take();
         drop(state);
         self.arrived.notify_all();
@@ -64,22 +64,22 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Takes all letters that are there, behind those in `into`. False when there is none.
+    /// Takes all items that are there, behind those in `into`. False when there is none.
     pub fn take(&self, into: &mut Vec<T>) -> bool {
-        let letters = &mut self.lock().letters;
-        into.append(letters);
+        let items = &mut self.lock().items;
+        into.append(items);
         !into.is_empty()
     }
 
-    /// As [`Mailbox::take`], but waits for a letter, until `until` if that is given. False when none has come by then.
+    /// As [`CompletionQueue::take`], but waits for a item, until `until` if that is given. False when none has come by then.
     pub fn wait(&self, into: &mut Vec<T>, until: Option<Instant>) -> bool {
         let mut state = self.lock();
-        while state.letters.is_empty() {
+        while state.items.is_empty() {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return false;
             }
-            state.awaited = true;
+            state.thread_waits = true;
             state = match left {
                 Some(left) => {
                     self.arrived
@@ -90,31 +90,31 @@ impl<T> Mailbox<T> {
                 None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        state.awaited = false;
-        into.append(&mut state.letters);
+        state.thread_waits = false;
+        into.append(&mut state.items);
         true
     }
 
-    /// As [`Mailbox::take`]; when there is no letter, the context's waker is woken for the next one.
+    /// As [`CompletionQueue::take`]; when there is no item, the context's waker is woken for the next one.
     pub fn poll(&self, into: &mut Vec<T>, context: &Context<'_>) -> bool {
         let mut state = self.lock();
-        if state.letters.is_empty() {
+        if state.items.is_empty() {
             state.waker = Some(context.waker().clone());
             return false;
         }
-        into.append(&mut state.letters);
+        into.append(&mut state.items);
         true
     }
 
-    /// Nobody will take a letter any more: what comes is dropped.
-    pub fn abandon(&self) {
+    /// Nobody will take a item any more: what comes is dropped.
+    pub fn close(&self) {
         let mut state = self.lock();
-        state.abandoned = true;
-        let letters = std::mem::take(&mut state.letters);
-        drop((state, letters));
+        state.is_closed = true;
+        let items = std::mem::take(&mut state.items);
+        drop((state, items));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -34,9 +34,9 @@ fn lock() -> MutexGuard<'static, Timer> {
 
 /// What is to happen. Dropping it calls it off.
 #[derive(Debug)]
-pub struct Appointment(Instant, u64);
+pub struct ScheduledCall(Instant, u64);
 
-impl Drop for Appointment {
+impl Drop for ScheduledCall {
     fn drop(&mut self) {
         let called_off = lock().waiting.remove(&(self.0, self.1));
         CHANGED.notify_one();
@@ -48,7 +48,7 @@ impl Drop for Appointment {
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub fn at(at: Instant, call: impl FnOnce() + Send + 'static) -> std::io::Result<Appointment> {
+pub fn at(at: Instant, call: impl FnOnce() + Send + 'static) -> std::io::Result<ScheduledCall> {
     let mut timer = lock();
     if !timer.runs_in.as_ref().is_some_and(Owner::is_here) {
         std::thread::Builder::new()
@@ -60,7 +60,7 @@ pub fn at(at: Instant, call: impl FnOnce() + Send + 'static) -> std::io::Result<
     timer.next += 1;
     timer.waiting.insert((at, number), Box::new(call));
     CHANGED.notify_one();
-    Ok(Appointment(at, number))
+    Ok(ScheduledCall(at, number))
 }
 
 fn run() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_core::Stream;
 
 use crate::completion::handle::{TaskHandle, until};
-use crate::completion::waiter::News;
+use crate::completion::slot::ReadyQueue;
 use mpwasm_types::outcome::Outcome;
 
 /// Waits until all of these tasks have ended, but no longer than `timeout` if one is given. Whether they have.
@@ -36,13 +36,13 @@ pub fn wait_any(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) ->
     if handles.is_empty() {
         return None;
     }
-    let news = Arc::new(News::default());
+    let ready = Arc::new(ReadyQueue::default());
     for (number, handle) in handles.iter().enumerate() {
-        handle.listen(&news, number);
+        handle.add_listener(&ready, number);
     }
     let mut ended = Vec::new();
-    news.wait(&mut ended, until);
-    handles.iter().for_each(|handle| handle.ignore(&news));
+    ready.wait(&mut ended, until);
+    handles.iter().for_each(|handle| handle.remove_listener(&ready));
     ended.first().copied()
 }
 
@@ -52,14 +52,14 @@ pub fn wait_any(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) ->
 /// Dropping it does not cancel them, unless their handles [cancel on drop](TaskHandle::cancel_on_drop).
 pub fn as_completed(handles: impl IntoIterator<Item = TaskHandle>) -> AsCompleted {
     let handles: Vec<_> = handles.into_iter().map(Some).collect();
-    let news = Arc::new(News::default());
+    let ready = Arc::new(ReadyQueue::default());
     for (number, handle) in handles.iter().flatten().enumerate() {
-        handle.listen(&news, number);
+        handle.add_listener(&ready, number);
     }
     AsCompleted {
         left: handles.len(),
         handles,
-        news,
+        ready,
         ended: Vec::new(),
     }
 }
@@ -68,7 +68,7 @@ pub fn as_completed(handles: impl IntoIterator<Item = TaskHandle>) -> AsComplete
 #[derive(Debug)]
 pub struct AsCompleted {
     handles: Vec<Option<TaskHandle>>,
-    news: Arc<News>,
+    ready: Arc<ReadyQueue>,
     /// Those that have ended and were not handed out, the next one last.
     ended: Vec<usize>,
     /// How many were not handed out.
@@ -83,8 +83,8 @@ impl AsCompleted {
     }
 
     /// Takes over what has ended, which `receive` puts behind what is there.
-    fn next_ended(&mut self, receive: impl FnOnce(&News, &mut Vec<usize>) -> bool) -> Option<Outcome> {
-        if self.ended.is_empty() && receive(&self.news, &mut self.ended) {
+    fn next_ended(&mut self, receive: impl FnOnce(&ReadyQueue, &mut Vec<usize>) -> bool) -> Option<Outcome> {
+        if self.ended.is_empty() && receive(&self.ready, &mut self.ended) {
             self.ended.reverse();
         }
         let handle = self.handles[self.ended.pop()?].take()?;
@@ -111,7 +111,7 @@ impl Iterator for AsCompleted {
         if let Some(outcome) = self.forked() {
             return Some(outcome);
         }
-        self.next_ended(|news, ended| news.wait(ended, None))
+        self.next_ended(|ready, ended| ready.wait(ended, None))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -136,7 +136,7 @@ impl Stream for AsCompletedStream {
         if let Some(outcome) = self.0.forked() {
             return Poll::Ready(Some(outcome));
         }
-        match self.0.next_ended(|news, ended| news.poll(ended, context)) {
+        match self.0.next_ended(|ready, ended| ready.poll(ended, context)) {
             Some(outcome) => Poll::Ready(Some(outcome)),
             None => Poll::Pending,
         }

@@ -18,7 +18,7 @@ use nix::unistd::{AccessFlags, faccessat};
 
 use crate::error::Error;
 use crate::grants::mounts::{Mounts, OpenPath};
-use crate::grants::trusted_paths::{Overlap, ResolvedPath, Trusted};
+use crate::grants::trusted_paths::{Overlap, ResolvedPath, TrustedPaths};
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::scratch;
@@ -28,7 +28,7 @@ use mpwasm_types::sandbox_options::SandboxOptions;
 
 /// File systems whose files are the kernel itself: its processes, devices and settings, and those who can write there need
 /// no hole in any wall.
-const KERNELS_OWN: [&str; 26] = [
+const KERNEL_FILE_SYSTEMS: [&str; 26] = [
     "binder",
     "binfmt_misc",
     "bpf",
@@ -66,7 +66,7 @@ const KERNELS_OWN: [&str; 26] = [
 pub fn open(
     grants: &Grants,
     plan: Option<&SandboxOptions>,
-    trusted: &Trusted,
+    trusted: &TrustedPaths,
 ) -> Result<Vec<OwnedFd>, Error> {
     if let Some(size) = grants.tmp {
         let tried = scratch::try_to_make(size, plan.and_then(|plan| plan.user))?;
@@ -88,7 +88,7 @@ pub fn open(
 }
 
 /// Refuses a directory through which tasks could change what is trusted.
-fn check_trusted(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, trusted: &Trusted) -> Result<(), Error> {
+fn check_trusted(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, trusted: &TrustedPaths) -> Result<(), Error> {
     if dir.access() == Access::ReadOnly {
         return Ok(());
     }
@@ -190,9 +190,9 @@ fn against(dir: &OpenPath, mounts: &Mounts) -> Option<String> {
     if mounts.get(mount).is_none() {
         return Some("it is on a mount that is not one of this process's".to_owned());
     }
-    kernels_own(mounts, mount, &dir.path).map(|found| match found {
-        Kernels { kind, place: None } => format!("it is on {kind}, which is the kernel's own"),
-        Kernels {
+    kernel_fs(mounts, mount, &dir.path).map(|found| match found {
+        KernelFs { kind, place: None } => format!("it is on {kind}, which is the kernel's own"),
+        KernelFs {
             kind,
             place: Some(place),
         } => format!(
@@ -204,7 +204,7 @@ fn against(dir: &OpenPath, mounts: &Mounts) -> Option<String> {
 
 /// A file system of the kernel's own that a directory has.
 #[derive(Debug, PartialEq, Eq)]
-struct Kernels {
+struct KernelFs {
     kind: &'static str,
     /// Where it is mounted, if that is beneath the directory.
     place: Option<PathBuf>,
@@ -212,16 +212,16 @@ struct Kernels {
 
 /// The first file system of the kernel's own that the directory at `path` is on, or that is mounted beneath it. `mount` is
 /// the number of the directory's own.
-fn kernels_own(mounts: &Mounts, mount: u64, path: &Path) -> Option<Kernels> {
+fn kernel_fs(mounts: &Mounts, mount: u64, path: &Path) -> Option<KernelFs> {
     mounts.iter().find_map(|line| {
-        let kind = KERNELS_OWN
+        let kind = KERNEL_FILE_SYSTEMS
             .into_iter()
             .find(|kind| kind.as_bytes() == line.kind)?;
         if line.number == mount {
-            return Some(Kernels { kind, place: None });
+            return Some(KernelFs { kind, place: None });
         }
         let is_beneath = line.place != path && line.place.starts_with(path);
-        is_beneath.then(|| Kernels {
+        is_beneath.then(|| KernelFs {
             kind,
             place: Some(line.place.clone()),
         })
@@ -241,9 +241,9 @@ mod tests {
 
     #[test]
     fn what_is_the_kernels_own_is_found_on_and_beneath_a_directory() {
-        let on = |kind| Some(Kernels { kind, place: None });
+        let on = |kind| Some(KernelFs { kind, place: None });
         let beneath = |kind, place: &str| {
-            Some(Kernels {
+            Some(KernelFs {
                 kind,
                 place: Some(place.into()),
             })
@@ -262,7 +262,7 @@ mod tests {
             (21, "/proc", None),
         ] {
             let mounts = Mounts::parse(MOUNTS);
-            assert_eq!(kernels_own(&mounts, mount, Path::new(path)), found, "{path}");
+            assert_eq!(kernel_fs(&mounts, mount, Path::new(path)), found, "{path}");
         }
     }
 

@@ -156,14 +156,14 @@ fn step(folder: &OwnedFd, name: &OsString) -> Result<Step, Errno> {
 
 /// What a pool takes for its own, which tasks must not be able to change.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Trusted {
+pub(crate) struct TrustedPaths {
     /// Where compiled guests come from.
     cache: Option<PathBuf>,
     /// What its processes are copies of, under each name that was used for it.
     executables: Vec<PathBuf>,
 }
 
-impl Trusted {
+impl TrustedPaths {
     /// With these, too. `named` is how the user named the executable.
     pub fn with(mut self, cache: Option<&Cache>, executable: &Executable, named: Option<PathBuf>) -> Self {
         self.cache = cache.map(|cache| cache.path().to_owned()).or(self.cache);

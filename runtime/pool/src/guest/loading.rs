@@ -9,12 +9,12 @@ use std::sync::{Arc, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::builder::Builder;
-use crate::builder::Parts;
+use crate::builder::CheckedSettings;
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::local::compile;
 use crate::local::compile::CompiledGuest;
-use crate::local::state::Life;
+use crate::local::state::PoolLifecycle;
 use crate::pool::Pool;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::ToDispatcher;
@@ -43,7 +43,11 @@ impl Pool {
         let shared = &self.shared;
         shared.owner.check()?;
         let cache = shared.cache.as_ref();
-        let loaded = shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded;
+        let loaded = shared
+            .lifecycle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .loaded;
         allow_guests(name, loaded + 1, &shared.settings)?;
         let compiled = compile::compile(&shared.executable, &shared.settings, cache, name, bytes)?;
         self.take_in(name, Sha256::digest(bytes).into(), Arc::new(compiled))
@@ -59,26 +63,30 @@ impl Pool {
         let shared = &self.shared;
         shared.owner.check()?;
         let one_at_a_time = shared.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let guest = shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded;
+        let guest = shared
+            .lifecycle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .loaded;
         if let Some(memory) = &shared.memory {
             memory.grow(&shared.settings, guest + 1);
         }
         let info = in_memory::write(&for_dispatcher(&compiled.info))?;
         shared.tell_with(&ToDispatcher::Load, &[info.as_fd(), compiled.artifact.as_fd()])?;
         drop(info);
-        let life = shared.life.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = |life: &mut Life| life.loaded == guest && life.end.is_none();
-        let life = shared
+        let lifecycle = shared.lifecycle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |lifecycle: &mut PoolLifecycle| lifecycle.loaded == guest && lifecycle.end.is_none();
+        let lifecycle = shared
             .changed
-            .wait_while(life, waiting)
+            .wait_while(lifecycle, waiting)
             .unwrap_or_else(PoisonError::into_inner);
-        let loaded = life.loaded > guest;
-        drop(life);
+        let loaded = lifecycle.loaded > guest;
+        drop(lifecycle);
         if !loaded {
             return Err(Error::Closed);
         }
         let guest = Guest::new(guest, name, hash, compiled, shared);
-        shared.folds.load(guest.clone());
+        shared.final_values.load(guest.clone());
         drop(one_at_a_time);
         Ok(guest)
     }
@@ -113,7 +121,7 @@ impl Builder {
     /// # Errors
     /// As [`Builder::load`].
     pub fn load_bytes(self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
-        let Parts {
+        let CheckedSettings {
             settings,
             executable,
             cache,

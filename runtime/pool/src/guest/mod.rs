@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::completion::cancellation::CancellationToken;
 use crate::error::Error;
-use crate::grants::trusted_paths::Trusted;
+use crate::grants::trusted_paths::TrustedPaths;
 use crate::local::compile::CompiledGuest;
 use crate::local::state::PoolState;
 use mpwasm_sandbox::child::Executable;
@@ -26,10 +26,10 @@ use mpwasm_types::task_line::{TaskLine, check_input, find_model, write_args};
 /// A guest that was loaded. Cheap to clone. Only the pool that has loaded it runs its tasks; a
 /// [`Command`](crate::command::Command) runs it in processes of its own.
 #[derive(Clone, Debug)]
-pub struct Guest(Arc<Inner>);
+pub struct Guest(Arc<LoadedGuest>);
 
 #[derive(Debug)]
-struct Inner {
+struct LoadedGuest {
     /// The pool that has loaded it, if one has.
     pool: Option<u64>,
     /// Its number: guests count in the order of loading.
@@ -42,7 +42,7 @@ struct Inner {
     settings: Settings,
     executable: Executable,
     /// Where it and the executable come from.
-    trusted: Trusted,
+    trusted: TrustedPaths,
 }
 
 /// A model of a guest.
@@ -62,7 +62,7 @@ pub struct Task {
     /// `None` for what the pool has.
     pub(crate) retry: Option<Retry>,
     /// One line of JSON: an array. Or what is wrong with the task, which `push` returns.
-    pub(crate) args: Result<Box<RawValue>, Flaw>,
+    pub(crate) args: Result<Box<RawValue>, InvalidCall>,
     /// What cancels it.
     pub(crate) token: Option<CancellationToken>,
     /// All that a command can read; empty for other guests.
@@ -98,18 +98,18 @@ impl Callable for Model {
 
 /// Why a task can't be pushed.
 #[derive(Clone, Debug)]
-pub(crate) enum Flaw {
+pub(crate) enum InvalidCall {
     /// There is no such model.
     Model(String),
     /// The args are none.
     Args(String),
 }
 
-impl From<Flaw> for Error {
-    fn from(flaw: Flaw) -> Self {
+impl From<InvalidCall> for Error {
+    fn from(flaw: InvalidCall) -> Self {
         match flaw {
-            Flaw::Model(why) => Self::UnknownModel(why),
-            Flaw::Args(why) => Self::InvalidArgs(why),
+            InvalidCall::Model(why) => Self::UnknownModel(why),
+            InvalidCall::Args(why) => Self::InvalidArgs(why),
         }
     }
 }
@@ -122,7 +122,7 @@ impl Guest {
         compiled: Arc<CompiledGuest>,
         shared: &PoolState,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(LoadedGuest {
             pool: Some(shared.number),
             index,
             name: name.to_owned(),
@@ -141,9 +141,9 @@ impl Guest {
         compiled: Arc<CompiledGuest>,
         settings: Settings,
         executable: Executable,
-        trusted: Trusted,
+        trusted: TrustedPaths,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(LoadedGuest {
             pool: None,
             index: 0,
             name: name.to_owned(),
@@ -214,7 +214,7 @@ impl Guest {
                 key: None,
                 timeout: self.0.settings.timeout,
                 retry: None,
-                args: Err(Flaw::Model(why)),
+                args: Err(InvalidCall::Model(why)),
                 token: None,
                 stdin: Box::default(),
             },
@@ -293,7 +293,7 @@ impl Guest {
         &self.0.executable
     }
 
-    pub(crate) fn trusted(&self) -> &Trusted {
+    pub(crate) fn trusted(&self) -> &TrustedPaths {
         &self.0.trusted
     }
 }
@@ -306,7 +306,7 @@ impl Model {
     pub fn task(&self, args: impl Serialize) -> Task {
         let args = write_args(&args)
             .and_then(|args| self.guest.checked(Cow::Owned(args), None))
-            .map_err(Flaw::Args);
+            .map_err(InvalidCall::Args);
         Task {
             guest: self.guest.clone(),
             model: self.index,
@@ -414,7 +414,7 @@ impl Task {
         if let Ok(args) = &self.args
             && let Err(why) = self.guest.checked(Cow::Borrowed(args), Some(&bytes))
         {
-            self.args = Err(Flaw::Args(why));
+            self.args = Err(InvalidCall::Args(why));
         }
         self.stdin = bytes.into();
         self

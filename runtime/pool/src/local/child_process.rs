@@ -20,7 +20,7 @@ use mpwasm_types::role::Role;
 use mpwasm_types::settings::REAP_TIMEOUT;
 
 /// How long a child may take to say hello.
-const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts a child that has said hello. Frames of at most `max_frame` bytes are taken from it; what it has to say to
 /// people goes to `diagnostics`.
@@ -40,7 +40,7 @@ pub fn start(
         child::spawn(executable, role, Some(diagnostics)).map_err(|error| failed(explain(&error)))?;
     tracing::debug!(pid = process.pid(), "{} started", role.name());
     let mut channel = Channel::new(socket, max_frame);
-    match child::receive_hello(&mut channel, HELLO_PATIENCE) {
+    match child::receive_hello(&mut channel, HELLO_TIMEOUT) {
         Ok(()) => {
             tracing::debug!(pid = process.pid(), "{} ready: it has said hello", role.name());
             Ok((process, channel))
@@ -67,19 +67,19 @@ pub fn limit(process: &Process, memory: Option<&MemoryCgroup>) {
 
 /// A child with one job. When this is dropped the child is reaped, and killed before that if it has not ended by itself.
 #[derive(Debug)]
-pub struct OneJob {
+pub struct TransientChild {
     process: Process,
     role: Role,
 }
 
-impl OneJob {
+impl TransientChild {
     /// A child that has started.
     pub fn new(process: Process, role: Role) -> Self {
         Self { process, role }
     }
 }
 
-impl Drop for OneJob {
+impl Drop for TransientChild {
     fn drop(&mut self) {
         let by_itself = self.process.try_reap().map(describe_exit);
         let end = by_itself.unwrap_or_else(|| match self.process.kill_and_reap(REAP_TIMEOUT) {
@@ -93,12 +93,12 @@ impl Drop for OneJob {
 /// What a child that does one thing and exits has to say to people: nothing, as long as all is well. What it says is
 /// kept in the pipe, so it can't say much.
 #[derive(Debug)]
-pub struct LastWords(PipeReader);
+pub struct Diagnostics(PipeReader);
 
 /// Bytes of them that are shown.
-const MAX_LAST_WORDS: u64 = 1000;
+const MAX_DIAGNOSTICS: u64 = 1000;
 
-impl LastWords {
+impl Diagnostics {
     /// Words, and the pipe to say them to.
     pub fn new() -> io::Result<(Self, PipeWriter)> {
         let (reader, writer) = io::pipe().map_err(explained)?;
@@ -107,12 +107,12 @@ impl LastWords {
     }
 
     /// How a child ended that should not have: its status, and what it said.
-    pub fn describe(&self, child: &mut OneJob) -> String {
+    pub fn describe(&self, child: &mut TransientChild) -> String {
         let status = child.process.wait_until(clock::now() + Duration::from_secs(1));
         let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
         let mut words = Vec::new();
         // An error means that there is no more to be had now.
-        let _ = (&self.0).take(MAX_LAST_WORDS).read_to_end(&mut words);
+        let _ = (&self.0).take(MAX_DIAGNOSTICS).read_to_end(&mut words);
         let words = String::from_utf8_lossy(&words);
         match words.trim() {
             "" => end,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::completion::cancellation::CancellationToken;
 use crate::guest::Guest;
-use crate::local::ledger::{About, Recipient};
-use crate::maps::Letters;
+use crate::local::ledger::{Recipient, TaskContext};
+use crate::maps::ResultQueue;
 use mpwasm_types::items;
 use mpwasm_types::time::Time;
 
@@ -24,38 +24,38 @@ pub struct Chunk {
     /// When they were accepted.
     pub accepted: Time,
     /// Who takes their outcomes, and the first one's place there.
-    pub results: (Arc<Letters>, u64),
+    pub results: (Arc<ResultQueue>, u64),
     /// What cancels them.
     pub token: Option<CancellationToken>,
 }
 
 /// A chunk in the ledger.
 #[derive(Debug)]
-pub struct Open {
+pub struct OpenChunk {
     chunk: Arc<Chunk>,
     /// By item: whether it has ended.
     ended: Box<[bool]>,
     left: u32,
-    /// Bytes that the dispatcher has told of the output and log of all items.
-    told: u64,
+    /// Bytes that the dispatcher has output_bytes of the output and log of all items.
+    output_bytes: u64,
 }
 
 /// An item that ends.
 #[derive(Debug)]
-pub struct Item {
+pub struct ChunkItem {
     chunk: Arc<Chunk>,
     index: u32,
     /// The others had ended before.
     is_last: bool,
 }
 
-impl Open {
+impl OpenChunk {
     /// None of its items has ended.
     pub fn new(chunk: Arc<Chunk>) -> Self {
         Self {
             ended: vec![false; chunk.items as usize].into(),
             left: chunk.items,
-            told: 0,
+            output_bytes: 0,
             chunk,
         }
     }
@@ -70,24 +70,24 @@ impl Open {
         self.ended.len() as u64
     }
 
-    /// Bytes that the dispatcher has told of the output and log of all items.
-    pub fn told(&mut self) -> &mut u64 {
-        &mut self.told
+    /// Bytes that the dispatcher has output_bytes of the output and log of all items.
+    pub fn output_bytes(&mut self) -> &mut u64 {
+        &mut self.output_bytes
     }
 
     /// Whether its outcomes go there.
-    pub fn is_for(&self, results: &Arc<Letters>) -> bool {
+    pub fn is_for(&self, results: &Arc<ResultQueue>) -> bool {
         Arc::ptr_eq(&self.chunk.results.0, results)
     }
 
     /// The item ends. `None` when there is no such one, or it has ended before.
-    pub fn end(&mut self, index: u64) -> Option<Item> {
+    pub fn end(&mut self, index: u64) -> Option<ChunkItem> {
         let ended = self.ended.get_mut(usize::try_from(index).ok()?)?;
         if std::mem::replace(ended, true) {
             return None;
         }
         self.left -= 1;
-        Some(Item {
+        Some(ChunkItem {
             chunk: Arc::clone(&self.chunk),
             index: u32::try_from(index).ok()?,
             is_last: self.left == 0,
@@ -95,20 +95,20 @@ impl Open {
     }
 
     /// All items that have not ended do now.
-    pub fn end_all(mut self) -> Vec<(u64, Item)> {
+    pub fn end_all(mut self) -> Vec<(u64, ChunkItem)> {
         let all = 0..u64::from(self.chunk.items);
         all.filter_map(|index| Some((index, self.end(index)?))).collect()
     }
 }
 
-impl Item {
+impl ChunkItem {
     /// Whether its chunk has ended with it.
     pub fn is_last(&self) -> bool {
         self.is_last
     }
 
     /// What its outcome says of it.
-    pub fn about(&self, is_error: bool) -> About<'_> {
+    pub fn context(&self, is_error: bool) -> TaskContext<'_> {
         let Chunk {
             guest,
             model,
@@ -120,7 +120,7 @@ impl Item {
         let args = is_error
             .then(|| items::iter(args).nth(self.index as usize))
             .flatten();
-        About {
+        TaskContext {
             guest,
             model: *model,
             key: None,

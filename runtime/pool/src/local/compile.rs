@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags};
 use crate::cache::{Cache, Key};
 use crate::error::Error;
 use crate::local::child_process;
-use crate::local::child_process::{LastWords, OneJob};
+use crate::local::child_process::{Diagnostics, TransientChild};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{FromCompiler, ToCompiler, compiler_frame};
@@ -38,7 +38,7 @@ use mpwasm_types::time::Time;
 pub const COMPILATION_TARGET: &str = "mpwasm::compilation";
 
 /// What the compiler says of a guest.
-enum Verdict {
+enum CompileResult {
     Accepted(CompiledGuest),
     Refused(GuestInfo),
 }
@@ -64,10 +64,10 @@ pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo,
     let path = path.as_ref();
     init::check_initialised(settings.jail)?;
     let bytes = read(path)?;
-    let verdict = run_compiler(&Executable::Own, settings, &path.to_string_lossy(), &bytes, false)?;
-    Ok(match verdict {
-        Verdict::Accepted(compiled) => compiled.info,
-        Verdict::Refused(info) => info,
+    let result = run_compiler(&Executable::Own, settings, &path.to_string_lossy(), &bytes, false)?;
+    Ok(match result {
+        CompileResult::Accepted(compiled) => compiled.info,
+        CompileResult::Refused(info) => info,
     })
 }
 
@@ -101,11 +101,11 @@ pub(crate) fn compile(
     bytes: &[u8],
 ) -> Result<CompiledGuest, Error> {
     match look_up_or_compile(executable, settings, cache, name, bytes)? {
-        Verdict::Refused(info) => Err(Error::Refused {
+        CompileResult::Refused(info) => Err(Error::Refused {
             name: name.to_owned(),
             reasons: info.refusals,
         }),
-        Verdict::Accepted(compiled) => Ok(compiled),
+        CompileResult::Accepted(compiled) => Ok(compiled),
     }
 }
 
@@ -116,14 +116,14 @@ fn look_up_or_compile(
     cache: Option<&Cache>,
     name: &str,
     bytes: &[u8],
-) -> Result<Verdict, Error> {
+) -> Result<CompileResult, Error> {
     let engine = EngineSettings::from(settings);
     let compile = |is_kept| {
         let started = clock::now();
-        let verdict = run_compiler(executable, settings, name, bytes, is_kept)?;
+        let result = run_compiler(executable, settings, name, bytes, is_kept)?;
         let took = clock::now().since(started);
         tracing::debug!("{}: compiled in {} ms", escape(name), took.as_millis());
-        Ok(verdict)
+        Ok(result)
     };
     let Some(cache) = cache else {
         return compile(false);
@@ -139,15 +139,15 @@ fn look_up_or_compile(
         tracing::debug!("{}: taken from the cache", escape(name));
         let info = with_limits(compiled.info.clone(), &engine);
         return Ok(match info.refusals.is_empty() {
-            true => Verdict::Accepted(compiled),
-            false => Verdict::Refused(info),
+            true => CompileResult::Accepted(compiled),
+            false => CompileResult::Refused(info),
         });
     }
-    let verdict = compile(true)?;
-    if let Verdict::Accepted(compiled) = &verdict {
+    let result = compile(true)?;
+    if let CompileResult::Accepted(compiled) = &result {
         cache.store(&key, compiled);
     }
-    Ok(verdict)
+    Ok(result)
 }
 
 /// Lets a compiler compile a guest. `is_kept` says whether the cache will have it.
@@ -157,7 +157,7 @@ fn run_compiler(
     name: &str,
     bytes: &[u8],
     is_kept: bool,
-) -> Result<Verdict, Error> {
+) -> Result<CompileResult, Error> {
     let failed = |why: String| Error::Compile {
         name: name.to_owned(),
         why,
@@ -176,11 +176,11 @@ fn run_compiler(
                     why: why.to_owned(),
                 });
             }
-            FromCompiler::Refused(info) => return Ok(Verdict::Refused(with_limits(info, &engine))),
+            FromCompiler::Refused(info) => return Ok(CompileResult::Refused(with_limits(info, &engine))),
             FromCompiler::Checked(info) => {
                 let info = with_limits(info, &engine);
                 if !info.refusals.is_empty() {
-                    return Ok(Verdict::Refused(info));
+                    return Ok(CompileResult::Refused(info));
                 }
                 compiler.checked = Some(clock::now());
                 checked = Some(info);
@@ -189,8 +189,8 @@ fn run_compiler(
                 let info =
                     checked.ok_or_else(|| failed("the compiler did not say what it compiled".to_owned()))?;
                 let artifact = sealed_memory(c"mpwasm-artifact", artifact)?;
-                Took::note(clock::now().since(compiler.started));
-                return Ok(Verdict::Accepted(CompiledGuest { info, artifact }));
+                CompileTimes::note(clock::now().since(compiler.started));
+                return Ok(CompileResult::Accepted(CompiledGuest { info, artifact }));
             }
         }
     }
@@ -204,9 +204,9 @@ fn with_limits(mut info: GuestInfo, limits: &EngineSettings) -> GuestInfo {
 
 /// A compiler at work.
 struct Compiler<'a> {
-    process: OneJob,
+    process: TransientChild,
     channel: Channel,
-    words: LastWords,
+    diagnostics: Diagnostics,
     /// The guest's name, and the size of its file in bytes.
     guest: (&'a str, usize),
     timeout: Duration,
@@ -228,11 +228,11 @@ impl<'a> Compiler<'a> {
         is_kept: bool,
     ) -> Result<Self, Error> {
         standard_descriptors::fill();
-        let (words, diagnostics) = LastWords::new()?;
+        let (diagnostics, diagnostics_writer) = Diagnostics::new()?;
         let most = compiler_frame(bytes.len());
-        let (process, channel) = child_process::start(executable, Role::Compiler, &diagnostics, most)?;
-        let process = OneJob::new(process, Role::Compiler);
-        drop(diagnostics);
+        let (process, channel) = child_process::start(executable, Role::Compiler, &diagnostics_writer, most)?;
+        let process = TransientChild::new(process, Role::Compiler);
+        drop(diagnostics_writer);
         let guest = sealed_memory(c"mpwasm-guest", bytes)?;
         let message = ToCompiler {
             engine: engine.clone(),
@@ -248,7 +248,7 @@ impl<'a> Compiler<'a> {
         Ok(Self {
             process,
             channel,
-            words,
+            diagnostics,
             guest: (name, bytes.len()),
             timeout: settings.compile_timeout,
             started: clock::now(),
@@ -270,7 +270,7 @@ impl<'a> Compiler<'a> {
             };
             match receive_until(&mut self.channel, wake).map_err(|error| error.to_string())? {
                 Filled::Closed => {
-                    let end = self.words.describe(&mut self.process);
+                    let end = self.diagnostics.describe(&mut self.process);
                     let limit =
                         limit_behind(libc::ENOMEM).map_or_else(String::new, |limit| format!("; {limit}"));
                     return Err(format!(
@@ -320,7 +320,7 @@ impl<'a> Compiler<'a> {
             },
         );
         let size = ByteSize(self.guest.1 as u64);
-        let others = Took::of_others().map_or_else(String::new, |others| format!("; {others}"));
+        let others = CompileTimes::of_others().map_or_else(String::new, |others| format!("; {others}"));
         format!(
             "it takes longer than {timeout}, which --compile-timeout (in Rust Builder::compile_timeout) changes: of {size}, \
              {reached}{others}"
@@ -330,17 +330,17 @@ impl<'a> Compiler<'a> {
 
 /// How long the compilations of this program took that came to an end.
 #[derive(Clone, Copy, Debug)]
-struct Took {
+struct CompileTimes {
     count: u64,
     shortest: Duration,
     longest: Duration,
 }
 
-static TOOK: Mutex<Option<Took>> = Mutex::new(None);
+static COMPILE_TIMES: Mutex<Option<CompileTimes>> = Mutex::new(None);
 
-impl Took {
+impl CompileTimes {
     fn note(time: Duration) {
-        let mut took = TOOK.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut took = COMPILE_TIMES.lock().unwrap_or_else(PoisonError::into_inner);
         let before = took.unwrap_or(Self {
             count: 0,
             shortest: time,
@@ -354,11 +354,11 @@ impl Took {
     }
 
     fn of_others() -> Option<Self> {
-        *TOOK.lock().unwrap_or_else(PoisonError::into_inner)
+        *COMPILE_TIMES.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Display for Took {
+impl fmt::Display for CompileTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (shortest, longest) = (rounded(self.shortest), rounded(self.longest));
         match self.count {

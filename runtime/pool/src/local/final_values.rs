@@ -24,7 +24,7 @@ pub struct FinalValue {
     pub result: Result<Box<RawValue>, FinalError>,
 }
 
-/// Why there is no final value: the final callback failed, or it could not have told the truth.
+/// Why there is no final value: the final callback failed, or it could not have received the truth.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FinalError {
     /// The cause.
@@ -41,20 +41,20 @@ impl fmt::Display for FinalError {
 
 impl std::error::Error for FinalError {}
 
-/// The guests that can have some, and those that were told.
+/// The guests that can have some, and those that were received.
 #[derive(Debug)]
-pub struct Folds(Mutex<State>);
+pub struct FinalValues(Mutex<FinalState>);
 
 #[derive(Debug)]
-struct State {
+struct FinalState {
     /// In the order of loading.
     guests: Vec<Guest>,
     /// How many models they have.
     models: u64,
-    /// Bytes that the dispatcher has told of the output and log of all final callbacks.
+    /// Bytes that the dispatcher has received of the output and log of all final callbacks.
     output: u64,
-    told: Vec<((u32, u32), FinalValue)>,
-    /// What those that were told may have together.
+    received: Vec<((u32, u32), FinalValue)>,
+    /// What those that were received may have together.
     budget: FinalBudget,
 }
 
@@ -67,19 +67,19 @@ impl AsRef<str> for Value {
     }
 }
 
-impl Folds {
-    /// None were told, of a pool with this `--max-result`.
+impl FinalValues {
+    /// None were received, of a pool with this `--max-result`.
     pub fn new(max_result: u64) -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(FinalState {
             guests: Vec::new(),
             models: 0,
             output: 0,
-            told: Vec::new(),
+            received: Vec::new(),
             budget: FinalBudget::new(max_result),
         }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FinalState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,8 +90,8 @@ impl Folds {
         state.guests.push(guest);
     }
 
-    /// A fold was told. False when it can't be, or was told before.
-    pub fn tell(&self, guest: u32, model: u32, result: Result<Box<RawValue>, Failure>) -> bool {
+    /// A fold was received. False when it can't be, or was received before.
+    pub fn receive(&self, guest: u32, model: u32, result: Result<Box<RawValue>, Failure>) -> bool {
         let mut state = self.state();
         let Some(of) = state.open(guest, model).cloned() else {
             return false;
@@ -104,12 +104,12 @@ impl Folds {
                 .map(|Value(json)| json)
                 .map_err(|Failure { kind, message, .. }| FinalError { kind, message }),
         };
-        state.told.push(((guest, model), value));
+        state.received.push(((guest, model), value));
         true
     }
 
     /// Counts bytes of output and log that the dispatcher tells of the final callback of this model. `cap` is what each may
-    /// have. `None` when its fold can't be told: there is no such model, or it has been. False when all final callbacks
+    /// have. `None` when its fold can't be received: there is no such model, or it has been. False when all final callbacks
     /// together can't have so much.
     pub fn count_output(&self, guest: u32, model: u32, bytes: u64, cap: u64) -> Option<bool> {
         let mut state = self.state();
@@ -119,16 +119,16 @@ impl Folds {
     }
 
     fn values(&self) -> Vec<FinalValue> {
-        let mut told = self.state().told.clone();
-        told.sort_by_key(|(of, _)| *of);
-        told.into_iter().map(|(_, value)| value).collect()
+        let mut received = self.state().received.clone();
+        received.sort_by_key(|(of, _)| *of);
+        received.into_iter().map(|(_, value)| value).collect()
     }
 }
 
-impl State {
-    /// The guest of a model whose fold was not told.
+impl FinalState {
+    /// The guest of a model whose fold was not received.
     fn open(&self, guest: u32, model: u32) -> Option<&Guest> {
-        let is_told = self.told.iter().any(|(of, _)| *of == (guest, model));
+        let is_told = self.received.iter().any(|(of, _)| *of == (guest, model));
         let of = self.guests.get(guest as usize)?;
         (!is_told && (model as usize) < of.info().models.len()).then_some(of)
     }
@@ -143,7 +143,7 @@ impl Pool {
     #[must_use]
     pub fn final_values(&self) -> Vec<FinalValue> {
         match self.shared.owner.is_here() && self.shared.has_ended() {
-            true => self.shared.folds.values(),
+            true => self.shared.final_values.values(),
             false => Vec::new(),
         }
     }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::guest::Guest;
 use crate::guest::Task;
 use crate::local::child_process;
-use crate::local::child_process::{LastWords, OneJob};
+use crate::local::child_process::{Diagnostics, TransientChild};
 use crate::pool::Pool;
 use crate::report::{LogLine, Output, Reporter, Source};
 use mpwasm_protocol::channel::{Channel, Filled};
@@ -27,7 +27,7 @@ use mpwasm_types::task_line::TaskLine;
 use mpwasm_types::time::Time;
 
 /// What a round of messages led to.
-enum Heard {
+enum TasksProgress {
     /// There is more to come.
     More,
     /// It has ended, well or with this reason.
@@ -43,7 +43,7 @@ pub fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error
     if !guest.info().has_tasks {
         return Err(Error::NoTasks);
     }
-    let mut run = Run {
+    let mut run = TasksRun {
         pool,
         guest,
         take,
@@ -71,12 +71,12 @@ pub fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error
 
 /// The time of a `tasks`, as the parent keeps it: more leniently than the watchdog in the process itself, which a
 /// guest that has taken it over does not obey.
-struct Clock {
+struct PushDeadline {
     timeout: Duration,
     until: Time,
 }
 
-impl Clock {
+impl PushDeadline {
     /// A clock that begins at `from`.
     fn new(timeout: Duration, from: Time) -> Self {
         let until = from + timeout + DISPATCHER_GRACE;
@@ -99,7 +99,7 @@ impl Clock {
     }
 }
 
-struct Run<'a> {
+struct TasksRun<'a> {
     pool: &'a Pool,
     guest: &'a Guest,
     take: &'a mut Take<'a>,
@@ -107,18 +107,18 @@ struct Run<'a> {
     printed: u64,
 }
 
-impl Run<'_> {
+impl TasksRun<'_> {
     /// Returns why it failed, if it did. When this returns, the process is gone.
     fn drive(&mut self) -> Result<Option<String>, Error> {
         let shared = &self.pool.shared;
         let settings = &shared.settings;
         let largest = task_frame(settings.max_args).saturating_add(OVERHEAD);
-        let (words, diagnostics) = LastWords::new()?;
+        let (diagnostics, diagnostics_writer) = Diagnostics::new()?;
         let (process, mut channel) =
-            child_process::start(&shared.executable, Role::Tasks, &diagnostics, largest)?;
-        drop(diagnostics);
+            child_process::start(&shared.executable, Role::Tasks, &diagnostics_writer, largest)?;
+        drop(diagnostics_writer);
         child_process::limit(&process, shared.memory.as_ref());
-        let mut process = OneJob::new(process, Role::Tasks);
+        let mut process = TransientChild::new(process, Role::Tasks);
         let message = ToTasks {
             engine: EngineSettings::from(settings),
             info: self.guest.info().clone(),
@@ -130,7 +130,7 @@ impl Run<'_> {
         };
         in_memory::send(channel.as_fd(), &message, &[self.guest.artifact().as_fd()])?;
         // Loading the guest takes a moment that is not the guest's.
-        let mut clock = Clock::new(settings.timeout, clock::now() + Duration::from_secs(1));
+        let mut clock = PushDeadline::new(settings.timeout, clock::now() + Duration::from_secs(1));
         // Whether its time was up when all was heard that it had said.
         let mut late = false;
         loop {
@@ -151,11 +151,11 @@ impl Run<'_> {
             }
             let pieces = channel.inbox().begun() / MIN_PROGRESS;
             if channel.fill()? == Filled::Closed {
-                let end = words.describe(&mut process);
+                let end = diagnostics.describe(&mut process);
                 return Ok(Some(format!("its process ended early ({end})")));
             }
             let (pushed, begin) = (self.pushed, clock::now());
-            if let Heard::Ended(why) = self.hear(&mut channel)? {
+            if let TasksProgress::Ended(why) = self.handle_messages(&mut channel)? {
                 return Ok(why);
             }
             let has_pushed = self.pushed > pushed;
@@ -165,13 +165,13 @@ impl Run<'_> {
     }
 
     /// Handles what has arrived. Many pushes become one.
-    fn hear(&mut self, channel: &mut Channel) -> Result<Heard, Error> {
+    fn handle_messages(&mut self, channel: &mut Channel) -> Result<TasksProgress, Error> {
         let mut tasks = Vec::new();
         let broken = loop {
             match self.next(channel, &mut tasks) {
                 Ok(None) => break None,
-                Ok(Some(Heard::More)) => {}
-                Ok(Some(Heard::Ended(why))) => break Some(why),
+                Ok(Some(TasksProgress::More)) => {}
+                Ok(Some(TasksProgress::Ended(why))) => break Some(why),
                 Err(why) => break Some(Some(why)),
             }
         };
@@ -180,14 +180,18 @@ impl Run<'_> {
             (self.take)(tasks)?;
         }
         self.pool.shared.report(Reporter::flush);
-        Ok(broken.map_or(Heard::More, Heard::Ended))
+        Ok(broken.map_or(TasksProgress::More, TasksProgress::Ended))
     }
 
     /// The next message, if one is there.
     ///
     /// # Errors
     /// When it is none that may come: why.
-    fn next(&mut self, channel: &mut Channel, tasks: &mut Vec<Task>) -> Result<Option<Heard>, String> {
+    fn next(
+        &mut self,
+        channel: &mut Channel,
+        tasks: &mut Vec<Task>,
+    ) -> Result<Option<TasksProgress>, String> {
         let shared = &self.pool.shared;
         let Some(frame) = channel
             .inbox()
@@ -234,10 +238,10 @@ impl Run<'_> {
             }
             FromTasks::Ended(failure) => {
                 let why = failure.map(|failure| format!("{}: {}", failure.kind, failure.message));
-                return Ok(Some(Heard::Ended(why)));
+                return Ok(Some(TasksProgress::Ended(why)));
             }
         }
-        Ok(Some(Heard::More))
+        Ok(Some(TasksProgress::More))
     }
 
     /// The process cuts what its guest prints at the cap; more than that is not the guest's.
@@ -257,10 +261,10 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Hears something every millisecond; when the time is up.
-    fn up_after(clock: &mut Clock, mut hear: impl FnMut(u64) -> (bool, bool)) -> Duration {
+    fn up_after(clock: &mut PushDeadline, mut handle_messages: impl FnMut(u64) -> (bool, bool)) -> Duration {
         for at in 0..10_000 {
             let now = Time(at * 1_000_000);
-            let (has_pushed, more_came) = hear(at);
+            let (has_pushed, more_came) = handle_messages(at);
             if clock.is_up_after(has_pushed, more_came, now, now) {
                 return now.since(Time(0));
             }
@@ -270,7 +274,7 @@ mod tests {
 
     #[test]
     fn only_a_push_begins_the_time_of_tasks_anew() {
-        let clock = || Clock::new(100 * MS, Time(0));
+        let clock = || PushDeadline::new(100 * MS, Time(0));
         let time = 100 * MS + DISPATCHER_GRACE;
         assert_eq!(
             up_after(&mut clock(), |_| (false, false)),
@@ -282,14 +286,14 @@ mod tests {
 
     #[test]
     fn a_task_on_its_way_is_waited_for_as_long_as_it_grows() {
-        let mut clock = Clock::new(100 * MS, Time(0));
+        let mut clock = PushDeadline::new(100 * MS, Time(0));
         let up = up_after(&mut clock, |at| (false, at <= 2000 && at % 100 == 0));
         assert_eq!(up, 2000 * MS + DISPATCHER_GRACE);
     }
 
     #[test]
     fn what_waits_for_the_pool_or_a_reader_costs_no_time() {
-        let mut clock = Clock::new(100 * MS, Time(0));
+        let mut clock = PushDeadline::new(100 * MS, Time(0));
         let now = Time(0) + 5000 * MS;
         assert!(!clock.is_up_after(false, false, Time(0), now));
         assert!(clock.is_up_after(false, false, now + 250 * MS, now + 250 * MS));

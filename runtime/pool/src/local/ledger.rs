@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::value::RawValue;
 
 use crate::completion::cancellation::CancellationToken;
-use crate::completion::waiter::Waiter;
+use crate::completion::slot::OutcomeSlot;
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::local::chunk;
 use crate::local::chunk::Chunk;
-use crate::local::window::Window;
-use crate::maps::Letters;
+use crate::local::id_map::IdMap;
+use crate::maps::ResultQueue;
 use mpwasm_protocol::messages::Execution;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_WORKER_DEATHS};
@@ -23,7 +23,7 @@ use mpwasm_types::time::Time;
 
 /// A task that has not ended. There can be some hundred thousand of them, so what few have is behind a pointer.
 #[derive(Debug)]
-pub struct Pending {
+pub struct PendingTask {
     /// Its guest.
     pub guest: Guest,
     /// Its model, in the order of the guest's.
@@ -49,8 +49,8 @@ pub struct Extras {
     pub token: Option<CancellationToken>,
     /// Its attempts so far, which all failed.
     pub tried: Vec<Attempt>,
-    /// Bytes that the dispatcher has told of its output and log.
-    pub told: u64,
+    /// Bytes that the dispatcher has output_bytes of its output and log.
+    pub output_bytes: u64,
 }
 
 /// Who gets an outcome, besides the reporter.
@@ -60,21 +60,21 @@ pub enum Recipient {
     #[default]
     None,
     /// A task handle.
-    Handle(Arc<Waiter>),
+    Handle(Arc<OutcomeSlot>),
     /// An iterator of results, which knows it by this number.
-    Results(Arc<Letters>, u64),
+    Results(Arc<ResultQueue>, u64),
 }
 
 /// What ends: a task of its own, or an item of a chunk.
 #[derive(Debug)]
-pub enum Ended {
-    Task(Pending),
-    Item(chunk::Item),
+pub enum EndedTask {
+    Task(PendingTask),
+    Item(chunk::ChunkItem),
 }
 
 /// What an outcome says of the task itself.
 #[derive(Debug)]
-pub struct About<'a> {
+pub struct TaskContext<'a> {
     pub guest: &'a Guest,
     pub model: u32,
     pub key: Option<&'a String>,
@@ -89,11 +89,11 @@ pub struct Ledger(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    pending: Window<Pending>,
+    pending: IdMap<PendingTask>,
     /// By the ids of their first items.
-    chunks: BTreeMap<u64, chunk::Open>,
+    chunks: BTreeMap<u64, chunk::OpenChunk>,
     /// Bytes of the messages of attempts of all that are pending.
-    tried: usize,
+    attempt_bytes: usize,
     next_id: u64,
     /// Ids that were taken for nothing.
     skipped: u64,
@@ -106,7 +106,7 @@ impl Ledger {
     }
 
     /// Accepts a task: gives it an id, and remembers what `pending` makes of that.
-    pub fn accept(&self, pending: impl FnOnce(u64) -> Pending) -> Result<u64, Error> {
+    pub fn accept(&self, pending: impl FnOnce(u64) -> PendingTask) -> Result<u64, Error> {
         let mut entries = self.entries();
         let id = entries.take_id()?;
         entries.pending.insert(id, pending(id));
@@ -142,13 +142,15 @@ impl Ledger {
         let mut entries = self.entries();
         let first = entries.take_ids(u64::from(chunk.items))?;
         let chunk = Arc::new(chunk);
-        entries.chunks.insert(first, chunk::Open::new(Arc::clone(&chunk)));
+        entries
+            .chunks
+            .insert(first, chunk::OpenChunk::new(Arc::clone(&chunk)));
         Ok((first, chunk))
     }
 
     /// By which id the dispatcher knows a task that was accepted and has not ended: its own, or that of the first item
     /// of its chunk.
-    pub fn order_of(&self, id: u64) -> Option<u64> {
+    pub fn dispatcher_id_of(&self, id: u64) -> Option<u64> {
         let entries = self.entries();
         if entries.pending.contains(id) {
             return Some(id);
@@ -164,9 +166,9 @@ impl Ledger {
     }
 
     /// What has not ended of that whose outcomes go there: by which ids the dispatcher knows it.
-    pub fn orders_for(&self, results: &Arc<Letters>) -> Vec<u64> {
+    pub fn dispatcher_ids_for(&self, results: &Arc<ResultQueue>) -> Vec<u64> {
         let entries = self.entries();
-        let is_for = |pending: &Pending| {
+        let is_for = |pending: &PendingTask| {
             pending
                 .extras
                 .as_ref()
@@ -183,45 +185,45 @@ impl Ledger {
     }
 
     /// The task ends. `None` when there is no such task: it was never accepted, or it has ended before.
-    pub fn end(&self, id: u64) -> Option<Ended> {
+    pub fn end(&self, id: u64) -> Option<EndedTask> {
         let mut entries = self.entries();
         if let Some(pending) = entries.pending.remove(id) {
-            entries.tried -= pending.tried_bytes();
-            return Some(Ended::Task(pending));
+            entries.attempt_bytes -= pending.attempt_bytes();
+            return Some(EndedTask::Task(pending));
         }
         let (&first, chunk) = entries.chunks.range_mut(..=id).next_back()?;
         let item = chunk.end(id - first)?;
         if item.is_last() {
             entries.chunks.remove(&first);
         }
-        Some(Ended::Item(item))
+        Some(EndedTask::Item(item))
     }
 
     /// Counts bytes of output and log that the dispatcher tells of a task. `cap` is what one attempt may have. `None` when
     /// there is no such task. False when it can't have so much.
-    pub fn count_told(&self, id: u64, bytes: u64, cap: u64) -> Option<bool> {
+    pub fn count_output(&self, id: u64, bytes: u64, cap: u64) -> Option<bool> {
         let mut entries = self.entries();
-        let (told, runs) = if let Some(pending) = entries.pending.get_mut(id) {
+        let (output_bytes, runs) = if let Some(pending) = entries.pending.get_mut(id) {
             // A worker that dies may have run it, and that is no attempt.
             let runs = 1 + u64::from(pending.retries) + u64::from(MAX_WORKER_DEATHS);
-            (&mut pending.extras.get_or_insert_default().told, runs)
+            (&mut pending.extras.get_or_insert_default().output_bytes, runs)
         } else {
             let (&first, chunk) = entries.chunks.range_mut(..=id).next_back()?;
             if !chunk.has(id - first) {
                 return None;
             }
             let runs = (1 + u64::from(MAX_WORKER_DEATHS)).saturating_mul(chunk.items());
-            (chunk.told(), runs)
+            (chunk.output_bytes(), runs)
         };
-        *told = told.saturating_add(bytes);
-        Some(*told <= cap.saturating_mul(runs))
+        *output_bytes = output_bytes.saturating_add(bytes);
+        Some(*output_bytes <= cap.saturating_mul(runs))
     }
 
     /// An attempt of the task failed, and another will follow. False when that can't be. The messages of all attempts
     /// together have a bound: what is more of them is cut.
-    pub fn tried(&self, id: u64, mut attempt: Attempt) -> bool {
+    pub fn record_attempt(&self, id: u64, mut attempt: Attempt) -> bool {
         let mut entries = self.entries();
-        let room = MAX_ATTEMPT_MESSAGES - entries.tried;
+        let room = MAX_ATTEMPT_MESSAGES - entries.attempt_bytes;
         let Some(pending) = entries.pending.get_mut(id) else {
             return false;
         };
@@ -232,23 +234,23 @@ impl Ledger {
             message.shrink_to_fit();
             let bytes = message.len();
             pending.extras.get_or_insert_default().tried.push(attempt);
-            entries.tried += bytes;
+            entries.attempt_bytes += bytes;
         }
         fits
     }
 
     /// The pool ends: nothing more is accepted, and this is what has not ended, in order.
-    pub fn end_all(&self) -> Vec<(u64, Ended)> {
+    pub fn end_all(&self) -> Vec<(u64, EndedTask)> {
         let mut entries = self.entries();
         entries.closed = true;
-        entries.tried = 0;
+        entries.attempt_bytes = 0;
         let tasks = std::mem::take(&mut entries.pending).into_all();
         let chunks = std::mem::take(&mut entries.chunks);
         let items = chunks.into_iter().flat_map(|(first, chunk)| {
             let items = chunk.end_all().into_iter();
-            items.map(move |(index, item)| (first + index, Ended::Item(item)))
+            items.map(move |(index, item)| (first + index, EndedTask::Item(item)))
         });
-        let tasks = tasks.map(|(id, task)| (id, Ended::Task(task)));
+        let tasks = tasks.map(|(id, task)| (id, EndedTask::Task(task)));
         let mut left: Vec<_> = tasks.chain(items).collect();
         left.sort_unstable_by_key(|(id, _)| *id);
         left
@@ -279,19 +281,19 @@ impl Extras {
     }
 
     /// Whether its outcome goes there.
-    fn is_for(&self, results: &Arc<Letters>) -> bool {
+    fn is_for(&self, results: &Arc<ResultQueue>) -> bool {
         matches!(&self.recipient, Recipient::Results(to, _) if Arc::ptr_eq(to, results))
     }
 }
 
-impl Pending {
-    /// The attempt that it is in, as far as the dispatcher has told, from 1.
+impl PendingTask {
+    /// The attempt that it is in, as far as the dispatcher has output_bytes, from 1.
     pub fn attempt(&self) -> u32 {
         self.extras.as_ref().map_or(0, |extras| extras.tried.len() as u32) + 1
     }
 
     /// Bytes of the messages of its attempts.
-    fn tried_bytes(&self) -> usize {
+    fn attempt_bytes(&self) -> usize {
         let tried = self.extras.as_ref().map(|extras| extras.tried.iter());
         tried
             .into_iter()
@@ -301,7 +303,7 @@ impl Pending {
     }
 }
 
-impl Ended {
+impl EndedTask {
     /// The attempt that it is in, from 1. Items of chunks are not tried again.
     fn attempt(&self) -> u32 {
         match self {
@@ -310,7 +312,7 @@ impl Ended {
         }
     }
 
-    /// The outcome of this task, as the dispatcher told it.
+    /// The outcome of this task, as the dispatcher output_bytes it.
     pub fn outcome(
         &mut self,
         id: u64,
@@ -318,13 +320,13 @@ impl Ended {
         ran: Option<Execution>,
         callback: CallbackStatus,
     ) -> Outcome {
-        let about = self.about(ending.is_err());
+        let context = self.context(ending.is_err());
         let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let measured = ran.and_then(|ran| ran.measured);
         let usage = Usage {
             worker: ran.map(|ran| ran.worker),
             pid: ran.map(|ran| ran.pid),
-            queued_us: ran.map(|ran| micros(ran.claimed.since(about.accepted))),
+            queued_us: ran.map(|ran| micros(ran.claimed.since(context.accepted))),
             run_us: ran.map(|ran| micros(ran.run)),
             cpu_us: measured.map(|measured| micros(measured.cpu)),
             memory_peak: measured.map(|measured| measured.memory_peak),
@@ -334,9 +336,9 @@ impl Ended {
         let attempts = self.attempt();
         let mut outcome = Outcome {
             id,
-            key: about.key.cloned(),
-            model: about.guest.model_name(about.model).to_owned(),
-            result: ending.map_err(|failure| TaskError::new(failure, about.args, id, attempts)),
+            key: context.key.cloned(),
+            model: context.guest.model_name(context.model).to_owned(),
+            result: ending.map_err(|failure| TaskError::new(failure, context.args, id, attempts)),
             attempts,
             tried: Vec::new(),
             usage,
@@ -352,7 +354,7 @@ impl Ended {
 
     /// The outcome of this task when the pool has ended without telling: its callback did not run.
     pub fn lost(&mut self, id: u64, failure: Failure) -> Outcome {
-        let About { guest, model, .. } = self.about(true);
+        let TaskContext { guest, model, .. } = self.context(true);
         let model = &guest.info().models[model as usize];
         let callback = if model.error_callback.is_some() {
             CallbackStatus::Skipped
@@ -381,23 +383,23 @@ impl Ended {
         }
     }
 
-    fn about(&self, is_error: bool) -> About<'_> {
+    fn context(&self, is_error: bool) -> TaskContext<'_> {
         match self {
-            Self::Task(pending) => About {
+            Self::Task(pending) => TaskContext {
                 guest: &pending.guest,
                 model: pending.model,
                 key: pending.extras.as_ref().and_then(|extras| extras.key.as_ref()),
                 args: pending.args.get(),
                 accepted: pending.accepted,
             },
-            Self::Item(item) => item.about(is_error),
+            Self::Item(item) => item.context(is_error),
         }
     }
 }
 
 /// Something that took an id and is no task.
 #[derive(Debug)]
-pub struct Rejection {
+pub struct InvalidTask {
     /// Its id.
     pub id: u64,
     /// Its key, if it has one.
@@ -431,8 +433,8 @@ pub fn cancelled(id: u64, model: &str, why: &str) -> Outcome {
 }
 
 /// Its outcome.
-pub fn invalid(rejection: Rejection) -> Outcome {
-    let Rejection {
+pub fn invalid(rejection: InvalidTask) -> Outcome {
+    let InvalidTask {
         id,
         key,
         model,

@@ -17,10 +17,10 @@ use tracing::Level;
 use crate::builder::CommandStreams;
 use crate::error::Error;
 use crate::local::child_process;
-use crate::local::ledger::{Ended, Recipient};
-use crate::local::state::End;
+use crate::local::ledger::{EndedTask, Recipient};
+use crate::local::state::PoolEnd;
 use crate::local::state::PoolState;
-use crate::maps::Letters;
+use crate::maps::ResultQueue;
 use crate::report::{LogLine, Output, Reporter, Source};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::ending;
@@ -40,10 +40,10 @@ use mpwasm_types::settings::{LOG_LINE_COST, Settings};
 use mpwasm_types::time::Time;
 
 /// How long a dispatcher may take to exit once it has said goodbye.
-const EXIT_PATIENCE: Duration = Duration::from_secs(10);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long workers may take to end after their dispatcher.
-const WORKERS_PATIENCE: Duration = Duration::from_secs(1);
+const WORKERS_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The dispatcher, as the parent sees it.
 #[derive(Debug)]
@@ -95,42 +95,42 @@ impl Dispatcher {
     }
 
     /// Hears it out, until the pool has ended. `gone` ends with the last of the pool's processes.
-    pub fn hear(mut self, shared: &Arc<PoolState>, gone: &mpsc::Receiver<()>) {
-        let mut hearing = Hearing {
+    pub fn receive_all(mut self, shared: &Arc<PoolState>, gone: &mpsc::Receiver<()>) {
+        let mut handler = MessageHandler {
             shared,
-            said_goodbye: false,
+            finished: false,
             failure: None,
-            awaited: Awaited::default(),
+            wakeups: PendingWakeups::default(),
             outcomes: 0,
             confirmed: 0,
         };
         let broken = loop {
-            let handled = hearing.handle(self.channel.inbox());
-            hearing.awaited.wake();
+            let handled = handler.handle(self.channel.inbox());
+            handler.wakeups.wake();
             match handled {
                 Err(why) => break Some(why),
-                Ok(()) if hearing.said_goodbye => break None,
+                Ok(()) if handler.finished => break None,
                 Ok(()) => {}
             }
             shared.report(Reporter::flush);
             shared.counters.publish();
-            hearing.confirm();
+            handler.confirm();
             match self.receive(shared) {
                 Ok(Filled::Closed) => break None,
                 Ok(_) => {}
                 Err(error) => break Some(error.to_string()),
             }
         };
-        let (said_goodbye, failure) = (hearing.said_goodbye, hearing.failure.take());
-        let end = self.end(said_goodbye);
+        let (finished, failure) = (handler.finished, handler.failure.take());
+        let end = self.end(finished);
         // Workers that lost their dispatcher end by themselves, a moment later.
-        let _ = gone.recv_timeout(WORKERS_PATIENCE);
+        let _ = gone.recv_timeout(WORKERS_EXIT_TIMEOUT);
         if let Some(memory) = &shared.memory {
             memory.remove();
         }
         let why = broken.map_or_else(|| end.clone(), |why| format!("{why} ({end})"));
         // One that had to be killed because it did not obey did not die of anything else.
-        let obeyed = said_goodbye || shared.kill_at() != Time::NEVER;
+        let obeyed = finished || shared.kill_at() != Time::NEVER;
         shared.conclude(if obeyed { None } else { Some(why) }, failure);
     }
 
@@ -158,9 +158,9 @@ impl Dispatcher {
     }
 
     /// Reaps the dispatcher: one that said goodbye exits by itself.
-    fn end(mut self, said_goodbye: bool) -> String {
-        let status = if said_goodbye {
-            self.process.wait_until(clock::now() + EXIT_PATIENCE)
+    fn end(mut self, finished: bool) -> String {
+        let status = if finished {
+            self.process.wait_until(clock::now() + EXIT_TIMEOUT)
         } else {
             None
         };
@@ -174,44 +174,44 @@ impl Dispatcher {
 }
 
 /// What was heard so far.
-struct Hearing<'a> {
+struct MessageHandler<'a> {
     shared: &'a PoolState,
-    said_goodbye: bool,
+    finished: bool,
     /// Why the pool failed, in the dispatcher's words.
     failure: Option<String>,
-    awaited: Awaited,
+    wakeups: PendingWakeups,
     /// Outcomes that the dispatcher told.
     outcomes: u64,
     /// How many of them it knows to be reported.
     confirmed: u64,
 }
 
-/// Mailboxes that somebody waits at, and that have letters now. Those who wait are woken once for all that came
+/// Mailboxes that somebody waits at, and that have queue now. Those who wait are woken once for all that came
 /// together, and whatever happens.
 #[derive(Default)]
-struct Awaited(Vec<Arc<Letters>>);
+struct PendingWakeups(Vec<Arc<ResultQueue>>);
 
-impl Awaited {
-    fn add(&mut self, letters: Arc<Letters>) {
-        if !self.0.iter().any(|other| Arc::ptr_eq(other, &letters)) {
-            self.0.push(letters);
+impl PendingWakeups {
+    fn add(&mut self, queue: Arc<ResultQueue>) {
+        if !self.0.iter().any(|other| Arc::ptr_eq(other, &queue)) {
+            self.0.push(queue);
         }
     }
 
     fn wake(&mut self) {
-        while let Some(letters) = self.0.pop() {
-            letters.wake();
+        while let Some(queue) = self.0.pop() {
+            queue.wake();
         }
     }
 }
 
-impl Drop for Awaited {
+impl Drop for PendingWakeups {
     fn drop(&mut self) {
         self.wake();
     }
 }
 
-impl Hearing<'_> {
+impl MessageHandler<'_> {
     /// Tells the dispatcher that all outcomes so far were reported, if it waits for that. When the pool was ended
     /// meanwhile, the order to end it takes its place: nothing is to begin before that arrives.
     fn confirm(&mut self) {
@@ -244,7 +244,7 @@ impl Hearing<'_> {
                 );
                 // What it printed last ends here: the next attempt begins anew.
                 end_output(shared, Source::Task(id));
-                if !shared.ledger.tried(id, attempt) {
+                if !shared.ledger.record_attempt(id, attempt) {
                     return Err(format!("it told an attempt of task {id} that can't have been"));
                 }
                 shared.counters.count_retry();
@@ -262,8 +262,8 @@ impl Hearing<'_> {
                 let outcome = ended.outcome(id, ending::checked(ending), ran, callback);
                 end_output(shared, Source::Task(id));
                 shared.report_outcome(&outcome);
-                if let Some(letters) = shared.hand_over(id, ended, outcome) {
-                    self.awaited.add(letters);
+                if let Some(queue) = shared.deliver(id, ended, outcome) {
+                    self.wakeups.add(queue);
                 }
             }
             FromDispatcher::Output {
@@ -279,7 +279,7 @@ impl Hearing<'_> {
                     u64::MAX => 0,
                     _ => bytes.len(),
                 };
-                self.check_told(source, counted)?;
+                self.check_output(source, counted)?;
                 shared.report(|reporter| {
                     reporter.output(&Output {
                         source,
@@ -290,7 +290,7 @@ impl Hearing<'_> {
                 });
             }
             FromDispatcher::OutputEnd { source } => {
-                self.check_told(source, LOG_LINE_COST)?;
+                self.check_output(source, LOG_LINE_COST)?;
                 end_output(shared, source);
             }
             FromDispatcher::Log {
@@ -299,7 +299,7 @@ impl Hearing<'_> {
                 text,
                 at,
             } => {
-                self.check_told(source, text.len() + LOG_LINE_COST)?;
+                self.check_output(source, text.len() + LOG_LINE_COST)?;
                 let (worker, attempt) = at.unzip();
                 let line = LogLine {
                     source,
@@ -311,17 +311,21 @@ impl Hearing<'_> {
                 shared.report(|reporter| reporter.log(&line));
             }
             FromDispatcher::Final { guest, model, ending } => {
-                if !shared.folds.tell(guest, model, ending::checked(ending)) {
+                if !shared.final_values.receive(guest, model, ending::checked(ending)) {
                     return Err(format!(
                         "it told a fold of model {model} of guest {guest} that can't be"
                     ));
                 }
             }
             FromDispatcher::Loaded => {
-                shared.life.lock().unwrap_or_else(PoisonError::into_inner).loaded += 1;
+                shared
+                    .lifecycle
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .loaded += 1;
                 shared.changed.notify_all();
             }
-            FromDispatcher::Status { request, reply } => shared.questions.answer(request, reply),
+            FromDispatcher::Status { request, reply } => shared.status_requests.answer(request, reply),
             FromDispatcher::Warning(text) => shared.report(|reporter| reporter.warning(text)),
             FromDispatcher::Event(event) => {
                 let (task, attempt) = event.task.unzip();
@@ -332,7 +336,7 @@ impl Hearing<'_> {
                 self.failure.get_or_insert_with(|| why.to_owned());
                 shared.close();
             }
-            FromDispatcher::Finished => self.said_goodbye = true,
+            FromDispatcher::Finished => self.finished = true,
         }
         Ok(())
     }
@@ -340,12 +344,12 @@ impl Hearing<'_> {
     /// Checks that output or a log line of this many bytes can come from this source. Output is kept until its source ends:
     /// that of a source that has ended, or never existed, would be kept for ever. Output may also wait in a file
     /// (`--keep-order`) or stay in one (`--results-dir`), so the bytes of each source are bounded.
-    fn check_told(&self, source: Source, bytes: usize) -> Result<(), String> {
+    fn check_output(&self, source: Source, bytes: usize) -> Result<(), String> {
         let (bytes, cap) = (bytes as u64, self.shared.settings.attempt_output_cap());
         let of = match source {
-            Source::Task(id) | Source::Callback(id) => self.shared.ledger.count_told(id, bytes, cap),
+            Source::Task(id) | Source::Callback(id) => self.shared.ledger.count_output(id, bytes, cap),
             Source::FinalCallback { guest, model } => {
-                self.shared.folds.count_output(guest, model, bytes, cap)
+                self.shared.final_values.count_output(guest, model, bytes, cap)
             }
             Source::Tasks => return Err("it told output of `tasks`, which it does not run".to_owned()),
         };
@@ -380,17 +384,17 @@ fn end_output(shared: &PoolState, source: Source) {
 
 impl PoolState {
     /// Gives an outcome to who gets it. The mailbox in which it was left, if somebody waits there.
-    fn hand_over(&self, id: u64, ended: Ended, outcome: Outcome) -> Option<Arc<Letters>> {
+    fn deliver(&self, id: u64, ended: EndedTask, outcome: Outcome) -> Option<Arc<ResultQueue>> {
         if let Some((token, order)) = ended.token(id) {
-            token.leave(self, order);
+            token.remove_task(self, order);
         }
         match ended.recipient() {
             Recipient::None => None,
-            Recipient::Handle(waiter) => {
-                waiter.fulfil(outcome);
+            Recipient::Handle(slot) => {
+                slot.fulfil(outcome);
                 None
             }
-            Recipient::Results(letters, number) => letters.leave((number, outcome)).then_some(letters),
+            Recipient::Results(queue, number) => queue.push((number, outcome)).then_some(queue),
         }
     }
 
@@ -406,15 +410,15 @@ impl PoolState {
             ),
             None => Failure::new(Kind::Crash, "the pool failed before the task had started"),
         };
-        let mut awaited = Awaited::default();
+        let mut wakeups = PendingWakeups::default();
         for (id, mut ended) in self.ledger.end_all() {
             let outcome = ended.lost(id, lost.clone());
             self.report_outcome(&outcome);
-            if let Some(letters) = self.hand_over(id, ended, outcome) {
-                awaited.add(letters);
+            if let Some(queue) = self.deliver(id, ended, outcome) {
+                wakeups.add(queue);
             }
         }
-        drop(awaited);
+        drop(wakeups);
         self.report(Reporter::flush);
         let error = if let Some(error) = self.reporter.take_failure() {
             Some(Error::Report(error))
@@ -423,10 +427,10 @@ impl PoolState {
         } else {
             died.map(Error::DispatcherDied)
         };
-        let end = error.map_or(End::Well, |error| End::Failed(Some(error)));
-        self.life.lock().unwrap_or_else(PoisonError::into_inner).end = Some(end);
+        let end = error.map_or(PoolEnd::Well, |error| PoolEnd::Failed(Some(error)));
+        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner).end = Some(end);
         self.changed.notify_all();
-        self.questions.end();
+        self.status_requests.end();
         self.counters.publish();
     }
 }

@@ -18,16 +18,16 @@ use mpwasm_types::time::Time;
 use nix::sys::eventfd::EventFd;
 
 use crate::cache::Cache;
-use crate::completion::done_callbacks::Hooks;
+use crate::completion::done_callbacks::DoneCallbacks;
 use crate::error::Error;
 use crate::fork::Owner;
-use crate::grants::trusted_paths::Trusted;
+use crate::grants::trusted_paths::TrustedPaths;
 use crate::guest::Model;
-use crate::local::feed::Feed;
-use crate::local::final_values::Folds;
-use crate::local::ledger::{self, Ledger, Rejection};
+use crate::local::final_values::FinalValues;
+use crate::local::ledger::{self, InvalidTask, Ledger};
 use crate::local::stats::Counters;
-use crate::local::status_requests::Questions;
+use crate::local::status_requests::StatusRequests;
+use crate::local::task_pipe::TaskPipe;
 use crate::report::{self, Reporter};
 
 /// What the pool's handle, its threads and its task handles share.
@@ -38,22 +38,22 @@ pub(crate) struct PoolState {
     pub(crate) owner: Owner,
     pub(crate) settings: Settings,
     pub(crate) executable: Executable,
-    pub(crate) trusted: Trusted,
+    pub(crate) trusted: TrustedPaths,
     pub(crate) cache: Option<Cache>,
     /// Around the pool's processes, where there is one.
     pub(crate) memory: Option<MemoryCgroup>,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
-    pub(crate) questions: Questions,
-    pub(crate) folds: Folds,
-    pub(crate) feed: Mutex<Feed>,
+    pub(crate) status_requests: StatusRequests,
+    pub(crate) final_values: FinalValues,
+    pub(crate) task_pipe: Mutex<TaskPipe>,
     /// Messages to the dispatcher that are not held back.
     pub(crate) socket: Mutex<OwnedFd>,
-    pub(crate) reporter: report::Locked,
-    pub(crate) hooks: Hooks,
+    pub(crate) reporter: report::SharedReporter,
+    pub(crate) done_callbacks: DoneCallbacks,
     /// One guest is loaded at a time: their order is their number.
     pub(crate) loading: Mutex<()>,
-    pub(crate) life: Mutex<Life>,
+    pub(crate) lifecycle: Mutex<PoolLifecycle>,
     pub(crate) changed: Condvar,
     /// Readable once the pool takes no more tasks.
     pub(crate) closing: EventFd,
@@ -65,23 +65,23 @@ pub(crate) struct PoolState {
     pub(crate) dispatcher: u32,
 }
 
-/// What the receiver knows of the dispatcher's life.
+/// What the receiver knows of the dispatcher's lifecycle.
 #[derive(Debug, Default)]
-pub(crate) struct Life {
+pub(crate) struct PoolLifecycle {
     /// Guests that the dispatcher says it has.
     pub(crate) loaded: u32,
-    pub(crate) end: Option<End>,
+    pub(crate) end: Option<PoolEnd>,
 }
 
 /// How the pool ended.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(crate) enum PoolEnd {
     Well,
     Failed(Option<Error>),
 }
 impl PoolState {
-    pub(crate) fn feed(&self) -> std::sync::MutexGuard<'_, Feed> {
-        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn task_pipe(&self) -> std::sync::MutexGuard<'_, TaskPipe> {
+        self.task_pipe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the dispatcher something. When it is gone, the receiver finds out and says so.
@@ -107,7 +107,7 @@ impl PoolState {
     /// Cancels a task, or the chunk of which it is an item.
     pub(crate) fn cancel(&self, id: u64) {
         if self.owner.is_here()
-            && let Some(order) = self.ledger.order_of(id)
+            && let Some(order) = self.ledger.dispatcher_id_of(id)
         {
             self.tell(&ToDispatcher::Cancel { id: order });
         }
@@ -115,14 +115,14 @@ impl PoolState {
 
     /// Cancels what the dispatcher knows by this id: a task or a chunk. The dispatcher keeps orders for those that it does
     /// not know yet, so it is only given some for those that it knows or will know.
-    pub(crate) fn cancel_order(&self, order: u64) {
+    pub(crate) fn cancel_dispatched(&self, order: u64) {
         if self.owner.is_here() && self.ledger.is_open(order) {
             self.tell(&ToDispatcher::Cancel { id: order });
         }
     }
 
     /// The outcome of what is no task: it is told like any other.
-    pub(crate) fn tell_invalid(&self, rejection: Rejection) -> Outcome {
+    pub(crate) fn report_invalid(&self, rejection: InvalidTask) -> Outcome {
         let outcome = ledger::invalid(rejection);
         self.report_outcome(&outcome);
         self.report(Reporter::flush);
@@ -156,7 +156,7 @@ impl PoolState {
         }
         self.cancelling.store(true, Ordering::SeqCst);
         self.close();
-        let at = (clock::now() + KILL_PATIENCE).0;
+        let at = (clock::now() + KILL_TIMEOUT).0;
         // A second order does not give the dispatcher more time.
         let _ = self
             .kill_at
@@ -167,8 +167,8 @@ impl PoolState {
 
     /// Whether the pool has ended.
     pub(crate) fn has_ended(&self) -> bool {
-        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        life.end.is_some()
+        let lifecycle = self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner);
+        lifecycle.end.is_some()
     }
 
     /// Until when a dispatcher that was told to end everything may take.
@@ -178,4 +178,4 @@ impl PoolState {
 }
 
 /// A dispatcher that was told to end everything, and is not through with it so much later, is killed.
-pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(2);

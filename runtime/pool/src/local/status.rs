@@ -3,7 +3,7 @@
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::local::state::PoolState;
-use crate::local::status_requests::NoAnswer;
+use crate::local::status_requests::StatusError;
 use crate::pool::Pool;
 use mpwasm_protocol::messages::{StatusReply, ToDispatcher};
 use mpwasm_types::status::{Status, TaskStatus};
@@ -26,8 +26,8 @@ impl Pool {
                     ..status
                 })
             }
-            Err(NoAnswer::Ended) => Ok(Status::default()),
-            Ok(StatusReply::Task(_)) | Err(NoAnswer::Late) => Err(Error::NoAnswer),
+            Err(StatusError::Ended) => Ok(Status::default()),
+            Ok(StatusReply::Task(_)) | Err(StatusError::Late) => Err(Error::NoAnswer),
         }
     }
 }
@@ -52,13 +52,13 @@ impl PoolState {
             Ok(StatusReply::Task(Some(status))) => Ok(status),
             // It is in the pipe, or else its outcome came before the answer.
             Ok(StatusReply::Task(None)) if self.ledger.is_open(id) => Ok(TaskStatus::Queued { attempt: 1 }),
-            Ok(StatusReply::Task(None)) | Err(NoAnswer::Ended) => Ok(TaskStatus::Done),
-            Ok(StatusReply::Pool(_)) | Err(NoAnswer::Late) => Err(Error::NoAnswer),
+            Ok(StatusReply::Task(None)) | Err(StatusError::Ended) => Ok(TaskStatus::Done),
+            Ok(StatusReply::Pool(_)) | Err(StatusError::Late) => Err(Error::NoAnswer),
         }
     }
 
-    fn ask(&self, task: Option<u64>) -> Result<StatusReply, NoAnswer> {
-        self.questions
+    fn ask(&self, task: Option<u64>) -> Result<StatusReply, StatusError> {
+        self.status_requests
             .ask(|request| self.tell(&ToDispatcher::GetStatus { request, task }))
     }
 }

@@ -1,4 +1,4 @@
-//! Questions to the dispatcher, and the threads that wait for the answers.
+//! StatusRequests to the dispatcher, and the threads that wait for the answers.
 //!
 //! An answer comes behind the outcomes that were on their way: when nobody takes those, it does not come, so nobody
 //! waits for ever.
@@ -11,7 +11,7 @@ use mpwasm_types::settings::REPLY_TIMEOUT;
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum NoAnswer {
+pub enum StatusError {
     /// The pool has ended.
     Ended,
     /// It has not come in time.
@@ -20,41 +20,42 @@ pub enum NoAnswer {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Questions {
-    state: Mutex<State>,
+pub struct StatusRequests {
+    state: Mutex<OpenRequests>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct OpenRequests {
     next: u64,
-    /// The answers to the questions that somebody waits for.
+    /// The answers to the status_requests that somebody waits for.
     open: HashMap<u64, Option<StatusReply>>,
     ended: bool,
 }
 
-impl Questions {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl StatusRequests {
+    fn state(&self) -> MutexGuard<'_, OpenRequests> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks a question and waits for the answer. `tell` gives the question to the dispatcher.
-    pub fn ask(&self, tell: impl FnOnce(u64)) -> Result<StatusReply, NoAnswer> {
+    pub fn ask(&self, tell: impl FnOnce(u64)) -> Result<StatusReply, StatusError> {
         let mut state = self.state();
         let question = state.next;
         state.next += 1;
         state.open.insert(question, None);
         drop(state);
         tell(question);
-        let waiting = |state: &mut State| !state.ended && matches!(state.open.get(&question), Some(None));
+        let waiting =
+            |state: &mut OpenRequests| !state.ended && matches!(state.open.get(&question), Some(None));
         let (mut state, _) = self
             .changed
             .wait_timeout_while(self.state(), REPLY_TIMEOUT, waiting)
             .unwrap_or_else(PoisonError::into_inner);
         match state.open.remove(&question).flatten() {
             Some(answer) => Ok(answer),
-            None if state.ended => Err(NoAnswer::Ended),
-            None => Err(NoAnswer::Late),
+            None if state.ended => Err(StatusError::Ended),
+            None => Err(StatusError::Late),
         }
     }
 
@@ -87,11 +88,11 @@ mod tests {
 
     #[test]
     fn everybody_gets_the_answer_to_their_own_question() {
-        let questions = Questions::default();
-        let answer = questions.ask(|first| {
-            let second = questions.ask(|second| {
-                questions.answer(first, pool(1));
-                questions.answer(second, pool(2));
+        let status_requests = StatusRequests::default();
+        let answer = status_requests.ask(|first| {
+            let second = status_requests.ask(|second| {
+                status_requests.answer(first, pool(1));
+                status_requests.answer(second, pool(2));
             });
             assert!(matches!(second, Ok(StatusReply::Pool(status)) if status.queued == 2));
         });
@@ -100,11 +101,11 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_what_will_not_come_and_what_comes_too_late_is_dropped() {
-        let questions = Questions::default();
-        assert_eq!(questions.ask(|_| {}).unwrap_err(), NoAnswer::Late);
-        questions.answer(0, pool(0));
-        assert!(questions.state().open.is_empty());
-        questions.end();
-        assert_eq!(questions.ask(|_| {}).unwrap_err(), NoAnswer::Ended);
+        let status_requests = StatusRequests::default();
+        assert_eq!(status_requests.ask(|_| {}).unwrap_err(), StatusError::Late);
+        status_requests.answer(0, pool(0));
+        assert!(status_requests.state().open.is_empty());
+        status_requests.end();
+        assert_eq!(status_requests.ask(|_| {}).unwrap_err(), StatusError::Ended);
     }
 }

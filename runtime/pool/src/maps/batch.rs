@@ -10,10 +10,10 @@ use crate::completion::cancellation::CancellationToken;
 use crate::error::Error;
 use crate::guest::{Model, Task};
 use crate::local::ledger;
-use crate::local::ledger::{Recipient, Rejection};
+use crate::local::ledger::{InvalidTask, Recipient};
 use crate::local::state::PoolState;
-use crate::maps::Letters;
-use crate::maps::reorder::Sorter;
+use crate::maps::ResultQueue;
+use crate::maps::reorder::ReorderBuffer;
 use mpwasm_types::items;
 use mpwasm_types::outcome::Outcome;
 use mpwasm_types::settings::CHUNK_BYTES;
@@ -21,7 +21,7 @@ use mpwasm_types::task_line::{check_args, write_args};
 
 /// How an input becomes args.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum ArgShape {
     /// It is the one argument.
     One,
     /// It is all of them.
@@ -30,16 +30,16 @@ pub enum Shape {
 
 /// What is done with each input.
 #[derive(Debug)]
-pub struct Work {
+pub struct MapCall {
     model: Model,
-    shape: Shape,
+    shape: ArgShape,
     pub timeout: Duration,
     pub token: Option<CancellationToken>,
     pub chunk_size: usize,
 }
 
-impl Work {
-    pub fn new(model: Model, shape: Shape) -> Self {
+impl MapCall {
+    pub fn new(model: Model, shape: ArgShape) -> Self {
         Self {
             timeout: model.timeout(),
             model,
@@ -61,8 +61,8 @@ impl Work {
 
     fn task(&self, input: &impl Serialize) -> Task {
         let task = match self.shape {
-            Shape::One => self.model.task((input,)),
-            Shape::Star => self.model.task(input),
+            ArgShape::One => self.model.task((input,)),
+            ArgShape::Star => self.model.task(input),
         };
         let task = task.timeout(self.timeout);
         match &self.token {
@@ -74,8 +74,8 @@ impl Work {
     /// Appends the input's args to those of a chunk.
     fn append(&self, input: &impl Serialize, args: &mut Vec<u8>) -> Result<(), String> {
         let written = match self.shape {
-            Shape::One => write_args(&(input,)),
-            Shape::Star => write_args(input),
+            ArgShape::One => write_args(&(input,)),
+            ArgShape::Star => write_args(input),
         };
         let line = check_args(Cow::Owned(written?), self.model.max_args())?;
         items::put(args, line.get().as_bytes());
@@ -101,110 +101,110 @@ pub struct ChunkTask {
 /// Inputs that were pulled and not pushed.
 #[derive(Debug)]
 pub struct Batch<'a> {
-    work: &'a Work,
+    call: &'a MapCall,
     room: usize,
     tasks: Vec<Task>,
     args: Vec<u8>,
     items: u32,
     /// What is wrong with the last input, if it can't be an item of a chunk.
-    flaw: Option<String>,
+    invalid_input: Option<String>,
 }
 
 impl<'a> Batch<'a> {
     /// For so many inputs.
-    pub fn new(work: &'a Work, room: usize) -> Self {
+    pub fn new(call: &'a MapCall, room: usize) -> Self {
         Self {
-            work,
+            call,
             room,
             tasks: Vec::new(),
             args: Vec::new(),
             items: 0,
-            flaw: None,
+            invalid_input: None,
         }
     }
 
     /// Whether one more may be pulled.
     pub fn has_room(&self) -> bool {
-        self.room > 0 && self.args.len() < CHUNK_BYTES && self.flaw.is_none()
+        self.room > 0 && self.args.len() < CHUNK_BYTES && self.invalid_input.is_none()
     }
 
     /// Adds an input.
     pub fn add(&mut self, input: &impl Serialize) {
         self.room -= 1;
-        if self.work.chunk_size == 1 {
-            self.tasks.push(self.work.task(input));
+        if self.call.chunk_size == 1 {
+            self.tasks.push(self.call.task(input));
             return;
         }
-        match self.work.append(input, &mut self.args) {
+        match self.call.append(input, &mut self.args) {
             Ok(()) => self.items += 1,
-            Err(flaw) => self.flaw = Some(flaw),
+            Err(invalid_input) => self.invalid_input = Some(invalid_input),
         }
     }
 
-    /// Gives them to the feed, which is yet to be flushed: each is numbered by the sorter, and gets its outcome in
-    /// `letters`.
+    /// Gives them to the task_pipe, which is yet to be flushed: each is numbered by the reorder, and gets its outcome in
+    /// `queue`.
     ///
     /// # Errors
     /// When the pool takes no more tasks; those that came too late have their outcomes all the same.
     pub fn push(
         self,
         pool: &Arc<PoolState>,
-        letters: &Arc<Letters>,
-        sorter: &mut Sorter,
+        queue: &Arc<ResultQueue>,
+        reorder: &mut ReorderBuffer,
     ) -> Result<(), Error> {
         let Self {
-            work,
+            call,
             tasks,
             args,
             items,
-            flaw,
+            invalid_input,
             ..
         } = self;
         let leave = |number: u64, outcome: Outcome| {
             // Nobody waits: it is the caller's mailbox.
-            let _ = letters.leave((number, outcome));
+            let _ = queue.push((number, outcome));
         };
         let mut closed = Ok(());
         // What was refused has an outcome too, and the order of pushing is that of the inputs.
-        let mut feed = pool.feed();
+        let mut task_pipe = pool.task_pipe();
         for task in tasks {
-            let number = sorter.pull(1);
-            let recipient = Recipient::Results(Arc::clone(letters), number);
-            match feed.add(task, recipient, pool) {
+            let number = reorder.pull(1);
+            let recipient = Recipient::Results(Arc::clone(queue), number);
+            match task_pipe.add(task, recipient, pool) {
                 Ok(_) => {}
                 Err(Error::Closed) => {
                     closed = Err(Error::Closed);
-                    leave(number, pool.too_late(&work.model));
+                    leave(number, pool.too_late(&call.model));
                 }
-                Err(error) => leave(number, work.invalid(pool, error.to_string())),
+                Err(error) => leave(number, call.invalid(pool, error.to_string())),
             }
         }
         if items > 0 {
-            let first = sorter.pull(items.into());
+            let first = reorder.pull(items.into());
             let task = ChunkTask {
-                model: work.model.clone(),
-                timeout: work.timeout,
-                token: work.token.clone(),
+                model: call.model.clone(),
+                timeout: call.timeout,
+                token: call.token.clone(),
                 args,
                 items,
             };
-            if let Err(error) = feed.add_chunk(task, (Arc::clone(letters), first), pool) {
+            if let Err(error) = task_pipe.add_chunk(task, (Arc::clone(queue), first), pool) {
                 closed = Err(error);
                 let all = first..first + u64::from(items);
-                all.for_each(|number| leave(number, pool.too_late(&work.model)));
+                all.for_each(|number| leave(number, pool.too_late(&call.model)));
             }
         }
-        if let Some(flaw) = flaw {
-            leave(sorter.pull(1), work.invalid(pool, flaw));
+        if let Some(invalid_input) = invalid_input {
+            leave(reorder.pull(1), call.invalid(pool, invalid_input));
         }
         closed
     }
 }
 
-impl Work {
-    /// The outcome of an input that is no task. The feed is the caller's: ids and pipe stay in one order.
+impl MapCall {
+    /// The outcome of an input that is no task. The task_pipe is the caller's: ids and pipe stay in one order.
     fn invalid(&self, pool: &PoolState, message: String) -> Outcome {
-        let rejection = |id| Rejection {
+        let rejection = |id| InvalidTask {
             id,
             key: None,
             model: self.model.name().to_owned(),
@@ -212,7 +212,7 @@ impl Work {
             message,
         };
         match pool.ledger.take_id() {
-            Ok(id) => pool.tell_invalid(rejection(id)),
+            Ok(id) => pool.report_invalid(rejection(id)),
             Err(_) => ledger::invalid(rejection(pool.ledger.next_id())),
         }
     }

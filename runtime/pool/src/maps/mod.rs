@@ -1,8 +1,8 @@
 //! [`Pool::map`] and its relatives, and the iterators that they return.
 //!
 //! There is no thread: inputs are pulled and pushed by whoever asks for the next outcome, and so never faster than
-//! outcomes are taken. How far ahead is decided in [`Ahead`]; what becomes of outcomes that come out of order, in
-//! [`Sorter`]; how inputs become tasks or chunks, in [`batch`](crate::maps::batch).
+//! outcomes are taken. How far prefetch is decided in [`Prefetch`]; what becomes of outcomes that come out of order, in
+//! [`ReorderBuffer`]; how inputs become tasks or chunks, in [`batch`](crate::maps::batch).
 
 pub(crate) mod batch;
 pub(crate) mod prefetch;
@@ -19,26 +19,26 @@ use futures_core::Stream;
 use serde::Serialize;
 
 use crate::completion::cancellation::CancellationToken;
-use crate::completion::queue::Mailbox;
+use crate::completion::queue::CompletionQueue;
 use crate::error::Error;
 use crate::fork;
 use crate::guest::{Callable, Model};
 use crate::local::state::PoolState;
-use crate::maps::batch::{Batch, Shape, Work};
-use crate::maps::prefetch::Ahead;
-use crate::maps::reorder::{Order, Sorter};
+use crate::maps::batch::{ArgShape, Batch, MapCall};
+use crate::maps::prefetch::Prefetch;
+use crate::maps::reorder::{ReorderBuffer, ResultOrder};
 use crate::pool::Pool;
 use mpwasm_types::outcome::Outcome;
 
 /// Outcomes on their way to an iterator, each with its place among the inputs.
-pub type Letters = Mailbox<(u64, Outcome)>;
+pub type ResultQueue = CompletionQueue<(u64, Outcome)>;
 
 /// The outcomes of a model over many inputs: what [`Pool::map`](crate::Pool::map),
 /// [`imap`](crate::Pool::imap), [`imap_unordered`](crate::Pool::imap_unordered) and
 /// [`starmap`](crate::Pool::starmap) return. A blocking iterator; [`Results::into_stream`] makes it
 /// a [`Stream`] for any executor.
 ///
-/// It is lazy. Inputs are pulled while somebody takes outcomes, and only so many ahead
+/// It is lazy. Inputs are pulled while somebody takes outcomes, and only so many prefetch
 /// ([`Results::buffer_size`]): an endless iterator is in order, and nothing happens before the first outcome is asked
 /// for. As a stream it does not wait for outcomes, but a pool whose pipe is full makes it wait like any push.
 ///
@@ -49,16 +49,16 @@ pub type Letters = Mailbox<(u64, Outcome)>;
 /// **Dropping it half-way cancels what it has in flight**, and returns at once.
 pub struct Results<I: Iterator> {
     pool: Arc<PoolState>,
-    work: Work,
-    ahead: Ahead,
+    call: MapCall,
+    prefetch: Prefetch,
     /// `None` once there are no more.
     inputs: Option<I>,
-    sorter: Sorter,
-    letters: Arc<Letters>,
-    /// Room for letters that were just taken.
+    reorder: ReorderBuffer,
+    queue: Arc<ResultQueue>,
+    /// Room for queue that were just taken.
     taken: Vec<(u64, Outcome)>,
     /// Set once the outcome that says that this process is a fork has been returned.
-    told_of_fork: bool,
+    fork_reported: bool,
 }
 
 impl Pool {
@@ -84,7 +84,7 @@ impl Pool {
         I: IntoIterator,
         I::Item: Serialize,
     {
-        self.results(callee, Shape::One, Order::Inputs, inputs)
+        self.results(callee, ArgShape::One, ResultOrder::Inputs, inputs)
     }
 
     /// As [`Pool::map`], which is as lazy: the name that Python's `multiprocessing` has for it.
@@ -108,7 +108,7 @@ impl Pool {
         I: IntoIterator,
         I::Item: Serialize,
     {
-        self.results(callee, Shape::One, Order::Ends, inputs)
+        self.results(callee, ArgShape::One, ResultOrder::Ends, inputs)
     }
 
     /// As [`Pool::map`], but each input is all of the args: a tuple, array or vector.
@@ -120,14 +120,14 @@ impl Pool {
         I: IntoIterator,
         I::Item: Serialize,
     {
-        self.results(callee, Shape::Star, Order::Inputs, inputs)
+        self.results(callee, ArgShape::Star, ResultOrder::Inputs, inputs)
     }
 
     fn results<I>(
         &self,
         callee: &impl Callable,
-        shape: Shape,
-        order: Order,
+        shape: ArgShape,
+        order: ResultOrder,
         inputs: I,
     ) -> Result<Results<I::IntoIter>, Error>
     where
@@ -152,16 +152,22 @@ where
     I: Iterator,
     I::Item: Serialize,
 {
-    pub(crate) fn new(pool: &Arc<PoolState>, model: Model, shape: Shape, order: Order, inputs: I) -> Self {
+    pub(crate) fn new(
+        pool: &Arc<PoolState>,
+        model: Model,
+        shape: ArgShape,
+        order: ResultOrder,
+        inputs: I,
+    ) -> Self {
         Self {
             pool: Arc::clone(pool),
-            work: Work::new(model, shape),
-            ahead: Ahead::new(pool.settings.size),
+            call: MapCall::new(model, shape),
+            prefetch: Prefetch::new(pool.settings.size),
             inputs: Some(inputs),
-            sorter: Sorter::new(order),
-            letters: Arc::default(),
+            reorder: ReorderBuffer::new(order),
+            queue: Arc::default(),
             taken: Vec::new(),
-            told_of_fork: false,
+            fork_reported: false,
         }
     }
 
@@ -185,9 +191,9 @@ where
     #[must_use]
     pub fn chunk_size(mut self, size: usize) -> Self {
         assert!(size > 0, "a chunk has at least one item");
-        let size = if self.work.is_of_command() { 1 } else { size };
-        self.work.chunk_size = size;
-        self.ahead.chunk_size = size;
+        let size = if self.call.is_of_command() { 1 } else { size };
+        self.call.chunk_size = size;
+        self.prefetch.chunk_size = size;
         self
     }
 
@@ -197,14 +203,14 @@ where
     /// taken so far, up to 4096. So what `take(100)` needs costs not much more than 100 inputs.
     #[must_use]
     pub fn buffer_size(mut self, size: usize) -> Self {
-        self.ahead.fixed = Some(size);
+        self.prefetch.fixed = Some(size);
         self
     }
 
     /// The timeout of each item; the pool's otherwise. See [`Task::timeout`](crate::Task::timeout).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.work.timeout = timeout;
+        self.call.timeout = timeout;
         self
     }
 
@@ -212,7 +218,7 @@ where
     /// with the outcomes of those that were.
     #[must_use]
     pub fn token(mut self, token: &CancellationToken) -> Self {
-        self.work.token = Some(token.clone());
+        self.call.token = Some(token.clone());
         self
     }
 
@@ -223,20 +229,20 @@ where
     }
 
     /// Takes what has come, and pushes more if there is room. Whether an outcome can be handed out.
-    fn go_on(&mut self) -> bool {
+    fn advance(&mut self) -> bool {
         loop {
-            if !self.sorter.is_ready() {
-                self.letters.take(&mut self.taken);
-                self.sorter.sort(&mut self.taken);
+            if !self.reorder.is_ready() {
+                self.queue.take(&mut self.taken);
+                self.reorder.sort(&mut self.taken);
             }
-            let is_ready = self.sorter.is_ready();
-            if self.work.is_cancelled() {
+            let is_ready = self.reorder.is_ready();
+            if self.call.is_cancelled() {
                 self.inputs = None;
             }
-            if self.inputs.is_none() || !self.ahead.wants_more(&self.sorter) {
+            if self.inputs.is_none() || !self.prefetch.wants_more(&self.reorder) {
                 return is_ready;
             }
-            self.push_some();
+            self.push_batches();
             if is_ready {
                 return true;
             }
@@ -244,10 +250,10 @@ where
     }
 
     /// Pulls a few inputs, and pushes them together.
-    fn push_some(&mut self) {
-        let (batches, size) = self.ahead.batches(&self.sorter);
+    fn push_batches(&mut self) {
+        let (batches, size) = self.prefetch.batches(&self.reorder);
         for _ in 0..batches {
-            let mut batch = Batch::new(&self.work, size);
+            let mut batch = Batch::new(&self.call, size);
             while batch.has_room() {
                 // While the user's iterator runs, nobody is kept from pushing: it may use the pool.
                 match self.inputs.as_mut().and_then(Iterator::next) {
@@ -258,25 +264,25 @@ where
                     }
                 }
             }
-            if batch.push(&self.pool, &self.letters, &mut self.sorter).is_err() {
+            if batch.push(&self.pool, &self.queue, &mut self.reorder).is_err() {
                 self.inputs = None;
             }
             if self.inputs.is_none() {
                 break;
             }
         }
-        self.pool.feed().flush();
+        self.pool.task_pipe().flush();
     }
 
     /// What a fork gets: one outcome that says so, and no more.
     fn forked(&mut self) -> Option<Outcome> {
-        let is_first = !std::mem::replace(&mut self.told_of_fork, true);
+        let is_first = !std::mem::replace(&mut self.fork_reported, true);
         is_first.then(|| fork::outcome(0, ""))
     }
 
     /// Whether nothing will come any more.
     fn is_over(&self) -> bool {
-        self.inputs.is_none() && self.sorter.outstanding() == 0
+        self.inputs.is_none() && self.reorder.outstanding() == 0
     }
 }
 
@@ -291,13 +297,13 @@ where
         if !self.pool.owner.is_here() {
             return self.forked();
         }
-        while !self.go_on() {
+        while !self.advance() {
             if self.is_over() {
                 return None;
             }
-            self.letters.wait(&mut self.taken, None);
+            self.queue.wait(&mut self.taken, None);
         }
-        self.sorter.next()
+        self.reorder.next()
     }
 }
 
@@ -325,15 +331,15 @@ where
         if !this.pool.owner.is_here() {
             return Poll::Ready(this.forked());
         }
-        while !this.go_on() {
+        while !this.advance() {
             if this.is_over() {
                 return Poll::Ready(None);
             }
-            if !this.letters.poll(&mut this.taken, context) {
+            if !this.queue.poll(&mut this.taken, context) {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(this.sorter.next())
+        Poll::Ready(this.reorder.next())
     }
 }
 
@@ -348,10 +354,10 @@ impl<I: Iterator> Drop for Results<I> {
         if !self.pool.owner.is_here() {
             return;
         }
-        self.letters.abandon();
-        if self.sorter.in_flight() > 0 {
-            for order in self.pool.ledger.orders_for(&self.letters) {
-                self.pool.cancel_order(order);
+        self.queue.close();
+        if self.reorder.in_flight() > 0 {
+            for order in self.pool.ledger.dispatcher_ids_for(&self.queue) {
+                self.pool.cancel_dispatched(order);
             }
         }
     }
@@ -360,7 +366,7 @@ impl<I: Iterator> Drop for Results<I> {
 impl<I: Iterator> fmt::Debug for Results<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Results")
-            .field("sorter", &self.sorter)
+            .field("reorder", &self.reorder)
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use mpwasm_types::outcome::Outcome;
 
 /// In which order outcomes are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum ResultOrder {
     /// As the inputs came.
     Inputs,
     /// As the tasks end.
@@ -15,18 +15,18 @@ pub enum Order {
 
 /// See the module. Inputs are numbered from 0.
 #[derive(Debug)]
-pub struct Sorter {
-    order: Order,
-    /// Outcomes that have come: with [`Order::Inputs`], the first one is that of input number `taken`.
+pub struct ReorderBuffer {
+    order: ResultOrder,
+    /// Outcomes that have come: with [`ResultOrder::Inputs`], the first one is that of input number `taken`.
     waiting: VecDeque<Option<Outcome>>,
     pulled: u64,
     come: u64,
     taken: u64,
 }
 
-impl Sorter {
+impl ReorderBuffer {
     /// Nothing was pulled.
-    pub fn new(order: Order) -> Self {
+    pub fn new(order: ResultOrder) -> Self {
         Self {
             order,
             waiting: VecDeque::new(),
@@ -44,12 +44,12 @@ impl Sorter {
     }
 
     /// Takes outcomes in that have come; each input has exactly one.
-    pub fn sort(&mut self, letters: &mut Vec<(u64, Outcome)>) {
-        self.come += letters.len() as u64;
-        for (number, outcome) in letters.drain(..) {
+    pub fn sort(&mut self, outcomes: &mut Vec<(u64, Outcome)>) {
+        self.come += outcomes.len() as u64;
+        for (number, outcome) in outcomes.drain(..) {
             match self.order {
-                Order::Ends => self.waiting.push_back(Some(outcome)),
-                Order::Inputs => {
+                ResultOrder::Ends => self.waiting.push_back(Some(outcome)),
+                ResultOrder::Inputs => {
                     let place =
                         usize::try_from(number - self.taken).expect("what is in flight fits in memory");
                     if self.waiting.len() <= place {

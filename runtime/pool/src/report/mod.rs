@@ -147,37 +147,37 @@ pub trait Reporter: Send {
 }
 
 /// A reporter that several threads call, until its first failure.
-pub(crate) struct Locked(Mutex<State>);
+pub(crate) struct SharedReporter(Mutex<ReporterState>);
 
-struct State {
+struct ReporterState {
     reporter: Box<dyn Reporter>,
-    failure: Failure,
+    failure: ReporterFailure,
 }
 
-enum Failure {
+enum ReporterFailure {
     None,
     New(io::Error),
-    Told,
+    Taken,
 }
 
-impl std::fmt::Debug for Locked {
+impl std::fmt::Debug for SharedReporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Locked").finish_non_exhaustive()
+        f.debug_struct("SharedReporter").finish_non_exhaustive()
     }
 }
 
-impl Locked {
+impl SharedReporter {
     pub fn new(reporter: Box<dyn Reporter>) -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(ReporterState {
             reporter,
-            failure: Failure::None,
+            failure: ReporterFailure::None,
         }))
     }
 
     /// Makes a call, if none has failed yet. True when this one did.
     pub fn call(&self, call: impl FnOnce(&mut (dyn Reporter + 'static)) -> io::Result<()>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(state.failure, Failure::None) {
+        if !matches!(state.failure, ReporterFailure::None) {
             return false;
         }
         // A panic must not take the pool's threads along: who waits for the pool would wait for ever. The reporter is
@@ -186,7 +186,7 @@ impl Locked {
         match result.unwrap_or_else(|_| Err(io::Error::other("the reporter panicked"))) {
             Ok(()) => false,
             Err(error) => {
-                state.failure = Failure::New(error);
+                state.failure = ReporterFailure::New(error);
                 true
             }
         }
@@ -195,13 +195,13 @@ impl Locked {
     /// The failure, once.
     pub fn take_failure(&self) -> Option<io::Error> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut state.failure, Failure::Told) {
-            Failure::New(error) => Some(error),
-            Failure::None => {
-                state.failure = Failure::None;
+        match std::mem::replace(&mut state.failure, ReporterFailure::Taken) {
+            ReporterFailure::New(error) => Some(error),
+            ReporterFailure::None => {
+                state.failure = ReporterFailure::None;
                 None
             }
-            Failure::Told => None,
+            ReporterFailure::Taken => None,
         }
     }
 }

@@ -14,21 +14,21 @@ use mpwasm_types::outcome::Stream;
 use mpwasm_types::settings::MAX_PARTIAL_LINES;
 
 /// An unfinished line goes out in parts of this size, bytes, so that it cannot grow without bound.
-const PART: usize = 4 << 10;
+const PART_SIZE: usize = 4 << 10;
 /// Bytes that an unfinished line takes beside its text.
 const LINE_COST: usize = 128;
 /// Bytes that are gathered into one write.
 const BATCH: usize = 64 << 10;
 
 /// One stream of one source: what lines are assembled for.
-type Origin = (Source, Stream);
+type PrintOrigin = (Source, Stream);
 
 /// A place that prints go to.
 pub struct Target {
     writer: BufWriter<Box<dyn Write + Send>>,
     terminal: bool,
     /// Whose line stands there unfinished: only that origin may go on without a newline.
-    open: Option<Origin>,
+    open: Option<PrintOrigin>,
 }
 
 impl fmt::Debug for Target {
@@ -51,7 +51,7 @@ impl Target {
     }
 
     /// Writes bytes of this origin, after a newline if somebody else's line stands open.
-    fn write(&mut self, origin: Origin, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, origin: PrintOrigin, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl Targets {
 #[derive(Debug)]
 pub struct Prints {
     targets: Targets,
-    unfinished: HashMap<Origin, Vec<u8>>,
+    unfinished: HashMap<PrintOrigin, Vec<u8>>,
     /// Bytes that the unfinished lines take.
     held: usize,
 }
@@ -149,7 +149,7 @@ impl Prints {
             line.extend_from_slice(rest);
             let part = if self.held + cost(&line) > MAX_PARTIAL_LINES {
                 line.len()
-            } else if line.len() >= PART {
+            } else if line.len() >= PART_SIZE {
                 whole_characters(&line)
             } else {
                 0
@@ -225,7 +225,11 @@ fn cost(line: &Vec<u8>) -> usize {
 }
 
 /// Takes out the unfinished line of this origin.
-fn remove(unfinished: &mut HashMap<Origin, Vec<u8>>, held: &mut usize, origin: Origin) -> Option<Vec<u8>> {
+fn remove(
+    unfinished: &mut HashMap<PrintOrigin, Vec<u8>>,
+    held: &mut usize,
+    origin: PrintOrigin,
+) -> Option<Vec<u8>> {
     let line = unfinished.remove(&origin)?;
     *held -= cost(&line);
     Some(line)
@@ -398,23 +402,23 @@ mod tests {
     #[test]
     fn a_long_line_goes_out_in_parts_and_stays_one_line_while_nobody_else_prints() {
         let mut p = Printed::apart(false);
-        let long = vec![b'x'; 3 * PART];
+        let long = vec![b'x'; 3 * PART_SIZE];
         for piece in long.chunks(1000) {
             p.task(1, Stdout, piece);
         }
         assert!(
-            p.stdout.text().len() >= 2 * PART,
+            p.stdout.text().len() >= 2 * PART_SIZE,
             "parts went out before the end of the line"
         );
-        assert!(p.prints.unfinished.values().all(|line| line.len() < PART));
+        assert!(p.prints.unfinished.values().all(|line| line.len() < PART_SIZE));
         p.task(1, Stdout, b"\n");
-        assert_eq!(p.stdout.text(), "x".repeat(3 * PART) + "\n");
+        assert_eq!(p.stdout.text(), "x".repeat(3 * PART_SIZE) + "\n");
     }
 
     #[test]
     fn another_task_never_continues_the_line_of_a_long_one() {
         let mut p = Printed::apart(false);
-        let long = "x".repeat(PART);
+        let long = "x".repeat(PART_SIZE);
         p.task(1, Stdout, long.as_bytes());
         p.task(2, Stdout, b"two\n");
         p.task(1, Stdout, b"rest\n");
@@ -424,7 +428,7 @@ mod tests {
     #[test]
     fn in_one_place_neither_stream_continues_the_line_of_the_other() {
         let mut p = Printed::one();
-        let long = "x".repeat(PART);
+        let long = "x".repeat(PART_SIZE);
         p.task(1, Stdout, long.as_bytes());
         p.task(1, Stderr, b"err\n");
         p.prints.line("mpwasm: a line").unwrap();
@@ -465,10 +469,10 @@ mod tests {
             assert_eq!(whole_characters(line), whole, "{line:?}");
         }
         let mut p = Printed::apart(true);
-        let mut line = vec![b'x'; PART - 1];
+        let mut line = vec![b'x'; PART_SIZE - 1];
         line.extend_from_slice("é\n".as_bytes());
-        p.task(1, Stdout, &line[..PART]);
-        p.task(1, Stdout, &line[PART..]);
+        p.task(1, Stdout, &line[..PART_SIZE]);
+        p.task(1, Stdout, &line[PART_SIZE..]);
         assert!(p.stdout.text().ends_with("xé\n"));
     }
 

@@ -6,14 +6,14 @@ use mpwasm_types::escape::escape_bytes;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Screen {
+pub struct TerminalEscape {
     /// The beginning of a character whose rest has not come.
     torn: Vec<u8>,
 }
 
-impl Screen {
+impl TerminalEscape {
     /// What may be shown of what there is now.
-    pub fn show(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub fn escape(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut text = mem::take(&mut self.torn);
         text.extend_from_slice(bytes);
         self.torn = text.split_off(text.len() - torn(&text));
@@ -40,9 +40,12 @@ mod tests {
     use super::*;
 
     fn shown(pieces: &[&[u8]]) -> Vec<u8> {
-        let mut screen = Screen::default();
-        let mut shown: Vec<u8> = pieces.iter().flat_map(|piece| screen.show(piece)).collect();
-        shown.extend(screen.finish());
+        let mut terminal_escape = TerminalEscape::default();
+        let mut shown: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| terminal_escape.escape(piece))
+            .collect();
+        shown.extend(terminal_escape.finish());
         shown
     }
 

@@ -14,9 +14,9 @@ use nix::poll::{PollFd, PollFlags};
 use crate::error::Error;
 use crate::guest::Task;
 use crate::local::chunk::Chunk;
-use crate::local::ledger::{Extras, Pending, Recipient};
+use crate::local::ledger::{Extras, PendingTask, Recipient};
 use crate::local::state::PoolState;
-use crate::maps::Letters;
+use crate::maps::ResultQueue;
 use crate::maps::batch::ChunkTask;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::Submission;
@@ -31,7 +31,7 @@ const BATCH: usize = 64 << 10;
 
 /// See the module. The pool's lock around it keeps ids and pipe in one order.
 #[derive(Debug)]
-pub struct Feed {
+pub struct TaskPipe {
     pipe: File,
     batch: Vec<u8>,
     /// SIGPIPE has its default action in this program, which must not end with its dispatcher. Asked once: it costs each
@@ -39,8 +39,8 @@ pub struct Feed {
     is_shielded: bool,
 }
 
-impl Feed {
-    /// A feed into the pipe, whose end does not block.
+impl TaskPipe {
+    /// A task_pipe into the pipe, whose end does not block.
     pub fn new(pipe: OwnedFd) -> Self {
         Self {
             pipe: File::from(pipe),
@@ -49,7 +49,7 @@ impl Feed {
         }
     }
 
-    /// Accepts a task; [`Feed::flush`] sends it. Waits when there is a batch to be sent.
+    /// Accepts a task; [`TaskPipe::flush`] sends it. Waits when there is a batch to be sent.
     pub fn add(&mut self, task: Task, recipient: Recipient, shared: &Arc<PoolState>) -> Result<u64, Error> {
         let Task {
             guest,
@@ -91,7 +91,7 @@ impl Feed {
                 token,
                 ..Extras::default()
             };
-            Pending {
+            PendingTask {
                 guest,
                 model,
                 retries: retry.unwrap_or(shared.settings.retry).most(),
@@ -102,17 +102,17 @@ impl Feed {
         };
         let id = shared.ledger.accept(entry).inspect_err(|_| self.flush())?;
         if let Some(token) = cancels {
-            token.enter(shared, id);
+            token.add_task(shared, id);
         }
         Ok(id)
     }
 
-    /// Accepts the items of a chunk, whose outcomes go there; [`Feed::flush`] sends it. Waits when there is a batch to
+    /// Accepts the items of a chunk, whose outcomes go there; [`TaskPipe::flush`] sends it. Waits when there is a batch to
     /// be sent. Returns the first item's id; the others follow in order.
     pub fn add_chunk(
         &mut self,
         task: ChunkTask,
-        results: (Arc<Letters>, u64),
+        results: (Arc<ResultQueue>, u64),
         shared: &Arc<PoolState>,
     ) -> Result<u64, Error> {
         let ChunkTask {
@@ -139,7 +139,7 @@ impl Feed {
         };
         let (first, chunk) = shared.ledger.accept_chunk(chunk).inspect_err(|_| self.flush())?;
         if let Some(token) = token {
-            token.enter(shared, first);
+            token.add_task(shared, first);
         }
         put(
             &mut self.batch,

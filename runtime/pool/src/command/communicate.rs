@@ -19,7 +19,7 @@ const PIECE: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct Communication {
     input: Vec<u8>,
     written: usize,
     stdout: Vec<u8>,
@@ -29,7 +29,7 @@ pub struct Exchange {
     truncated: bool,
 }
 
-impl Exchange {
+impl Communication {
     /// One that keeps at most `max` bytes of what it reads.
     pub fn new(max: u64) -> Self {
         Self {

@@ -20,20 +20,20 @@ const PIECE: usize = 16 << 10;
 
 /// A child's stdin, opened.
 #[derive(Debug, Default)]
-pub struct OpenInput {
+pub struct OpenStdin {
     /// What the child reads.
     pub pipe: Option<PipeReader>,
     /// This process's end of it.
-    pub ours: Option<ChildStdin>,
+    pub parent_end: Option<ChildStdin>,
     /// What this process copies into it.
-    pub feed: Feed,
+    pub copy: StdinCopy,
     /// Whether it comes from a terminal.
     pub is_terminal: bool,
 }
 
 /// What is to be copied.
 #[derive(Debug)]
-pub enum Source {
+pub enum StdinSource {
     /// All of it is there.
     Bytes(Vec<u8>),
     /// It comes.
@@ -42,10 +42,10 @@ pub enum Source {
 
 /// What is to be copied, and where to; nothing by default.
 #[derive(Debug, Default)]
-pub struct Feed(Option<(Source, PipeWriter)>);
+pub struct StdinCopy(Option<(StdinSource, PipeWriter)>);
 
-impl Feed {
-    pub fn new(source: Source, pipe: PipeWriter) -> Self {
+impl StdinCopy {
+    pub fn new(source: StdinSource, pipe: PipeWriter) -> Self {
         Self(Some((source, pipe)))
     }
 
@@ -58,7 +58,7 @@ impl Feed {
             return Ok(());
         };
         // A child that has ended, or ends before it has read all of it, does not want the rest.
-        if let Source::Bytes(bytes) = &source
+        if let StdinSource::Bytes(bytes) = &source
             && bytes.len() <= PIPE_PIECE
         {
             let _ = shielded(|| pipe.write_all(bytes));
@@ -66,8 +66,8 @@ impl Feed {
         }
         let feed = move || {
             shielded(|| match source {
-                Source::Bytes(bytes) => drop(pipe.write_all(&bytes)),
-                Source::Stream(source) => copy(source, pipe),
+                StdinSource::Bytes(bytes) => drop(pipe.write_all(&bytes)),
+                StdinSource::Stream(source) => copy(source, pipe),
             });
         };
         let thread = thread::Builder::new().name("mpwasm-stdin".to_owned());
@@ -124,7 +124,9 @@ mod tests {
         for count in [1, PIPE_PIECE, 1 << 20] {
             let (mut child, pipe) = io::pipe().unwrap();
             let bytes: Vec<u8> = (0..count).map(|n| n as u8).collect();
-            Feed::new(Source::Bytes(bytes.clone()), pipe).start().unwrap();
+            StdinCopy::new(StdinSource::Bytes(bytes.clone()), pipe)
+                .start()
+                .unwrap();
             let mut read = Vec::new();
             child.read_to_end(&mut read).unwrap();
             assert!(read == bytes);

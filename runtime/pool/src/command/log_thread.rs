@@ -17,28 +17,28 @@ use mpwasm_types::settings::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
 
 /// See the module. The thread is started with the first line.
 #[derive(Debug, Default)]
-pub struct Journal(Option<Thread>);
+pub struct LogThread(Option<RunningLogThread>);
 
 /// What is handed on.
 #[derive(Debug)]
-enum Entry {
+enum LogMessage {
     /// The command logged it.
-    Line(Line),
+    Line(OwnedLogLine),
     /// mpwasm warns of it.
     Warning(String),
 }
 
-impl Entry {
+impl LogMessage {
     /// What it takes while it waits.
     fn cost(&self) -> usize {
-        let (Self::Line(Line { text, .. }) | Self::Warning(text)) = self;
+        let (Self::Line(OwnedLogLine { text, .. }) | Self::Warning(text)) = self;
         text.len() + size_of::<Self>()
     }
 }
 
 #[derive(Debug)]
-struct Thread {
-    entries: Sender<Entry>,
+struct RunningLogThread {
+    messages: Sender<LogMessage>,
     /// Bytes that wait for the thread.
     waiting: Arc<AtomicUsize>,
     /// Closed when all lines were handed on.
@@ -46,7 +46,7 @@ struct Thread {
 }
 
 #[derive(Debug)]
-struct Line {
+struct OwnedLogLine {
     source: Source,
     level: LogLevel,
     text: String,
@@ -54,7 +54,7 @@ struct Line {
     attempt: Option<u32>,
 }
 
-impl Line {
+impl OwnedLogLine {
     fn trace(&self) {
         LogLine {
             source: self.source,
@@ -67,10 +67,10 @@ impl Line {
     }
 }
 
-impl Journal {
+impl LogThread {
     /// Hands on a line, some time.
     pub fn log(&mut self, line: &LogLine<'_>) {
-        self.enter(Entry::Line(Line {
+        self.send(LogMessage::Line(OwnedLogLine {
             source: line.source,
             level: line.level,
             text: line.text.to_owned(),
@@ -81,53 +81,51 @@ impl Journal {
 
     /// Warns, some time.
     pub fn warn(&mut self, text: &str) {
-        self.enter(Entry::Warning(text.to_owned()));
+        self.send(LogMessage::Warning(text.to_owned()));
     }
 
-    fn enter(&mut self, entry: Entry) {
+    fn send(&mut self, message: LogMessage) {
         if self.0.is_none() {
             self.0 = start();
         }
         let Some(thread) = &self.0 else { return };
-        let cost = entry.cost();
+        let cost = message.cost();
         if thread.waiting.load(Ordering::Relaxed) + cost > MAX_UNREAD_LOG {
             return;
         }
         thread.waiting.fetch_add(cost, Ordering::Relaxed);
         // It can't have ended: its end is ours to bring about.
-        let _ = thread.entries.send(entry);
+        let _ = thread.messages.send(message);
     }
 
     /// No more lines come. Waits until all were handed on, but not for long.
     pub fn finish(&mut self) {
-        if let Some(Thread { entries, done, .. }) = self.0.take() {
-            drop(entries);
+        if let Some(RunningLogThread { messages, done, .. }) = self.0.take() {
+            drop(messages);
             let _ = done.recv_timeout(UNREAD_OUTPUT_TIMEOUT);
         }
     }
 }
 
-fn start() -> Option<Thread> {
-    let (entries, received) = mpsc::channel::<Entry>();
+fn start() -> Option<RunningLogThread> {
+    let (messages, received) = mpsc::channel::<LogMessage>();
     let (doing, done) = mpsc::channel();
     let waiting = Arc::<AtomicUsize>::default();
     let untaken = Arc::clone(&waiting);
     let work = move || {
         let _until_the_last = doing;
-        for entry in received {
-            let cost = entry.cost();
-            match entry {
-                Entry::Line(line) => line.trace(),
-                Entry::Warning(text) => tracing::warn!("{}", escape(&text)),
+        for message in received {
+            let cost = message.cost();
+            match message {
+                LogMessage::Line(line) => line.trace(),
+                LogMessage::Warning(text) => tracing::warn!("{}", escape(&text)),
             }
             untaken.fetch_sub(cost, Ordering::Relaxed);
         }
     };
-    let started = thread::Builder::new()
-        .name("mpwasm-journal".to_owned())
-        .spawn(work);
-    started.ok().map(|_| Thread {
-        entries,
+    let started = thread::Builder::new().name("mpwasm-log".to_owned()).spawn(work);
+    started.ok().map(|_| RunningLogThread {
+        messages,
         waiting,
         done,
     })

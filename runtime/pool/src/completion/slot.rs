@@ -4,22 +4,22 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::completion::done_callbacks::Hook;
-use crate::completion::queue::Mailbox;
+use crate::completion::done_callbacks::DoneCallback;
+use crate::completion::queue::CompletionQueue;
 use mpwasm_types::outcome::Outcome;
 
 /// A letter that says which one of several tasks has ended.
-pub type News = Mailbox<usize>;
+pub type ReadyQueue = CompletionQueue<usize>;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Waiter {
-    state: Mutex<State>,
+pub struct OutcomeSlot {
+    state: Mutex<SlotState>,
     arrived: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SlotState {
     outcome: Option<Outcome>,
     waker: Option<Waker>,
     listeners: Vec<Listener>,
@@ -28,9 +28,9 @@ struct State {
 /// Who else is told that the task has ended.
 pub enum Listener {
     /// Somebody who waits for several tasks, of which this is the one with that number.
-    News(Arc<News>, usize),
+    Queue(Arc<ReadyQueue>, usize),
     /// Is called, on the receiver's thread: it must not wait.
-    Call(Hook),
+    Callback(DoneCallback),
 }
 
 impl std::fmt::Debug for Listener {
@@ -42,23 +42,23 @@ impl std::fmt::Debug for Listener {
 impl Listener {
     /// Whether it wants the outcome itself.
     fn wants_outcome(&self) -> bool {
-        matches!(self, Self::Call(_))
+        matches!(self, Self::Callback(_))
     }
 
     /// The task has ended so: one who does not want the outcome need not be given it.
-    fn tell(self, outcome: Option<Outcome>) {
+    fn notify(self, outcome: Option<Outcome>) {
         match self {
-            Self::News(news, number) => {
-                if news.leave(number) {
-                    news.wake();
+            Self::Queue(ready, number) => {
+                if ready.push(number) {
+                    ready.wake();
                 }
             }
-            Self::Call(call) => outcome.map_or((), call),
+            Self::Callback(call) => outcome.map_or((), call),
         }
     }
 }
 
-impl Waiter {
+impl OutcomeSlot {
     /// The task has ended.
     pub fn fulfil(&self, outcome: Outcome) {
         let mut state = self.lock();
@@ -75,7 +75,7 @@ impl Waiter {
             waker.wake();
         }
         for listener in listeners {
-            listener.tell(copy.clone());
+            listener.notify(copy.clone());
         }
     }
 
@@ -89,7 +89,7 @@ impl Waiter {
         self.lock().outcome.is_some()
     }
 
-    /// As [`Waiter::outcome`]; when it has not come, `waker` is woken once it has.
+    /// As [`OutcomeSlot::outcome`]; when it has not come, `waker` is woken once it has.
     pub fn poll(&self, waker: &Waker) -> Option<Outcome> {
         let mut state = self.lock();
         if state.outcome.is_none() {
@@ -122,24 +122,24 @@ impl Waiter {
     }
 
     /// Tells `listener` when the task ends: now, if it has.
-    pub fn listen(&self, listener: Listener) {
+    pub fn add_listener(&self, listener: Listener) {
         let mut state = self.lock();
         if state.outcome.is_none() {
             return state.listeners.push(listener);
         }
         let copy = state.outcome.clone().filter(|_| listener.wants_outcome());
         drop(state);
-        listener.tell(copy);
+        listener.notify(copy);
     }
 
-    /// Takes away what [`Waiter::listen`] was given.
-    pub fn ignore(&self, news: &Arc<News>) {
+    /// Takes away what [`OutcomeSlot::add_listener`] was given.
+    pub fn remove_listener(&self, ready: &Arc<ReadyQueue>) {
         let is_it =
-            |listener: &Listener| matches!(listener, Listener::News(other, _) if Arc::ptr_eq(other, news));
+            |listener: &Listener| matches!(listener, Listener::Queue(other, _) if Arc::ptr_eq(other, ready));
         self.lock().listeners.retain(|listener| !is_it(listener));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,7 +12,7 @@ use mpwasm_types::time::Time;
 
 /// Why the delivery of a child's output ended early.
 #[derive(Clone, Debug)]
-pub enum Cut {
+pub enum OutputCut {
     /// It was killed.
     Killed {
         /// Whether anything that it had written was dropped.
@@ -26,7 +26,7 @@ pub enum Cut {
 
 /// How long the child was paused: its clock did not run then.
 #[derive(Debug, Default)]
-struct Pauses {
+struct ChildPauses {
     /// When the current pause began.
     since: Option<Time>,
     total: Duration,
@@ -36,16 +36,16 @@ struct Pauses {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Course {
+pub struct ChildState {
     /// When it ends at the latest.
     deadline: OnceLock<Time>,
-    pauses: Mutex<Pauses>,
-    cut: Mutex<Option<Cut>>,
+    pauses: Mutex<ChildPauses>,
+    cut: Mutex<Option<OutputCut>>,
     /// Readable once it was killed.
     killed: EventFd,
 }
 
-impl Course {
+impl ChildState {
     /// # Errors
     /// When the system is out of descriptors.
     pub fn new() -> io::Result<Self> {
@@ -58,13 +58,13 @@ impl Course {
     }
 
     /// It is given to its worker, and ends by then. That is by the clock of who waits here: its own begins when the worker
-    /// has started, some milliseconds later, which is nothing beside the patience that comes on top.
-    pub fn begin(&self, deadline: Time) {
+    /// has started, some milliseconds later, which is nothing beside the write_deadline that comes on top.
+    pub fn set_deadline(&self, deadline: Time) {
         let _ = self.deadline.set(deadline); // there is one start
     }
 
     /// Until when a wait for somebody who takes its output may last, that begins now.
-    pub fn patience(&self) -> Time {
+    pub fn write_deadline(&self) -> Time {
         let deadline = self.deadline.get().copied().unwrap_or(Time::NEVER) + self.pauses().total;
         deadline.max(clock::now()) + UNREAD_OUTPUT_TIMEOUT
     }
@@ -90,7 +90,7 @@ impl Course {
         self.pauses().changes
     }
 
-    fn pauses(&self) -> MutexGuard<'_, Pauses> {
+    fn pauses(&self) -> MutexGuard<'_, ChildPauses> {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -101,30 +101,30 @@ impl Course {
 
     /// It shall end: nobody waits any more for those who take its output.
     pub fn kill(&self) {
-        self.cut().get_or_insert(Cut::Killed { lost: false });
+        self.cut().get_or_insert(OutputCut::Killed { lost: false });
         let _ = self.killed.write(1);
     }
 
     /// Some of its output was dropped, because it was killed.
-    pub fn lose(&self) {
-        if let Some(Cut::Killed { lost }) = &mut *self.cut() {
+    pub fn note_lost_output(&self) {
+        if let Some(OutputCut::Killed { lost }) = &mut *self.cut() {
             *lost = true;
         }
     }
 
     /// Its output is not delivered any more, and it is ended for that, if it was not killed before.
-    pub fn cut_short(&self, cut: Cut) {
-        if let Cut::Killed { lost } = self.cut().get_or_insert(cut) {
+    pub fn cut_output(&self, cut: OutputCut) {
+        if let OutputCut::Killed { lost } = self.cut().get_or_insert(cut) {
             *lost = true;
         }
     }
 
     /// Why the delivery of its output ended early, if it did.
-    pub fn how_cut(&self) -> Option<Cut> {
+    pub fn output_cut(&self) -> Option<OutputCut> {
         self.cut().clone()
     }
 
-    fn cut(&self) -> MutexGuard<'_, Option<Cut>> {
+    fn cut(&self) -> MutexGuard<'_, Option<OutputCut>> {
         self.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

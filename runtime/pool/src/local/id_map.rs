@@ -1,23 +1,23 @@
 //! A map for ids that count up, in which most do not stay long: those of the tasks that have not ended.
 //!
-//! A task ends not long after those that were accepted just before it, so most ids stand in one short row, where finding,
+//! A task ends not long after those that were accepted just before it, so most ids stand in one short dense, where finding,
 //! adding and removing touch the memory that the one before has touched. The few that stay when many others pass by are
-//! strays: they go to a map, and the row goes on without them.
+//! stragglers: they go to a map, and the dense goes on without them.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Ids in the row: somewhat more than there are tasks on their way when a pool is busy with small ones.
-const ROW: usize = 1 << 16;
+/// Ids in the dense: somewhat more than there are tasks on their way when a pool is busy with small ones.
+const MAX_DENSE: usize = 1 << 16;
 
 /// See the module. Ids are added in rising order, with gaps.
 #[derive(Debug)]
-pub struct Window<T> {
-    /// The id of the row's first place.
+pub struct IdMap<T> {
+    /// The id of the dense's first place.
     first: u64,
     /// Its first place is mostly taken.
-    row: VecDeque<Option<T>>,
-    strays: HashMap<u64, T, BuildHasherDefault<IdHasher>>,
+    dense: VecDeque<Option<T>>,
+    stragglers: HashMap<u64, T, BuildHasherDefault<IdHasher>>,
 }
 
 /// Hashes ids. They are our own and count up, so nobody can make them collide, and one multiplication spreads them.
@@ -40,88 +40,89 @@ impl Hasher for IdHasher {
     }
 }
 
-impl<T> Default for Window<T> {
+impl<T> Default for IdMap<T> {
     fn default() -> Self {
         Self {
             first: 0,
-            row: VecDeque::new(),
-            strays: HashMap::default(),
+            dense: VecDeque::new(),
+            stragglers: HashMap::default(),
         }
     }
 }
 
-impl<T> Window<T> {
+impl<T> IdMap<T> {
     /// Adds `value` under an id above all that were added before.
     pub fn insert(&mut self, id: u64, value: T) {
-        while !self.row.is_empty() && id - self.first >= ROW as u64 {
-            self.leave_first();
+        while !self.dense.is_empty() && id - self.first >= MAX_DENSE as u64 {
+            self.evict_first();
         }
-        if self.row.is_empty() {
+        if self.dense.is_empty() {
             self.first = id;
         }
-        let place = usize::try_from(id - self.first).expect("the row is short");
-        self.row.resize_with(place, || None);
-        self.row.push_back(Some(value));
+        let place = usize::try_from(id - self.first).expect("the dense part is short");
+        self.dense.resize_with(place, || None);
+        self.dense.push_back(Some(value));
     }
 
     /// What was added under this id, if it is still there.
     pub fn get_mut(&mut self, id: u64) -> Option<&mut T> {
         match self.place(id) {
-            Some(place) => self.row.get_mut(place)?.as_mut(),
-            None => self.strays.get_mut(&id),
+            Some(place) => self.dense.get_mut(place)?.as_mut(),
+            None => self.stragglers.get_mut(&id),
         }
     }
 
     /// Whether something is there under this id.
     pub fn contains(&self, id: u64) -> bool {
         match self.place(id) {
-            Some(place) => self.row.get(place).is_some_and(Option::is_some),
-            None => self.strays.contains_key(&id),
+            Some(place) => self.dense.get(place).is_some_and(Option::is_some),
+            None => self.stragglers.contains_key(&id),
         }
     }
 
     /// Takes out what is there under this id.
     pub fn remove(&mut self, id: u64) -> Option<T> {
         let Some(place) = self.place(id) else {
-            return self.strays.remove(&id);
+            return self.stragglers.remove(&id);
         };
-        let value = self.row.get_mut(place)?.take();
+        let value = self.dense.get_mut(place)?.take();
         self.skip_empty();
         value
     }
 
     /// All that is there, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        let row = (self.first..).zip(&self.row);
-        let row = row.filter_map(|(id, value)| Some((id, value.as_ref()?)));
-        row.chain(self.strays.iter().map(|(&id, value)| (id, value)))
+        let dense = (self.first..).zip(&self.dense);
+        let dense = dense.filter_map(|(id, value)| Some((id, value.as_ref()?)));
+        dense.chain(self.stragglers.iter().map(|(&id, value)| (id, value)))
     }
 
     /// All that is there, in no order.
     pub fn into_all(self) -> impl Iterator<Item = (u64, T)> {
-        let row = (self.first..).zip(self.row);
-        row.filter_map(|(id, value)| Some((id, value?)))
-            .chain(self.strays)
+        let dense = (self.first..).zip(self.dense);
+        dense
+            .filter_map(|(id, value)| Some((id, value?)))
+            .chain(self.stragglers)
     }
 
-    /// The id's place in the row; `None` for one before it.
+    /// The id's place in the dense; `None` for one before it.
     fn place(&self, id: u64) -> Option<usize> {
         usize::try_from(id.checked_sub(self.first)?).ok()
     }
 
-    /// The row begins one place later; what is there becomes a stray.
-    fn leave_first(&mut self) {
-        if let Some(value) = self.row.pop_front() {
+    /// The dense begins one place later; what is there becomes a stray.
+    fn evict_first(&mut self) {
+        if let Some(value) = self.dense.pop_front() {
             if let Some(value) = value {
-                self.strays.insert(self.first, value);
+                self.stragglers.insert(self.first, value);
             }
             self.first += 1;
         }
     }
 
     fn skip_empty(&mut self) {
-        while let Some(None) = self.row.front() {
-            self.row.pop_front();
+        while let Some(None) = self.dense.front() {
+            self.dense.pop_front();
             self.first += 1;
         }
     }
@@ -146,58 +147,58 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let gap = prop_oneof![8 => Just(0), 1 => 0..200_u64, 1 => Just(ROW as u64 + 7)];
+        let gap = prop_oneof![8 => Just(0), 1 => 0..200_u64, 1 => Just(MAX_DENSE as u64 + 7)];
         let step = prop_oneof![
             3 => gap.prop_map(Step::Add),
             2 => any::<usize>().prop_map(Step::Remove),
-            1 => (0..2 * ROW as u64).prop_map(Step::Look),
+            1 => (0..2 * MAX_DENSE as u64).prop_map(Step::Look),
         ];
         prop::collection::vec(step, 1..300)
     }
 
     proptest! {
         #[test]
-        fn it_is_a_map(steps in steps()) {
-            let (mut window, mut map, mut next) = (Window::default(), BTreeMap::new(), 0);
+        fn it_behaves_like_a_map(steps in steps()) {
+            let (mut ids, mut map, mut next) = (IdMap::default(), BTreeMap::new(), 0);
             for step in steps {
                 match step {
                     Step::Add(gap) => {
                         next += gap;
-                        window.insert(next, next);
+                        ids.insert(next, next);
                         map.insert(next, next);
                         next += 1;
                     }
                     Step::Remove(which) if !map.is_empty() => {
                         let id = *map.keys().nth(which % map.len()).unwrap();
-                        prop_assert_eq!(window.remove(id), map.remove(&id));
+                        prop_assert_eq!(ids.remove(id), map.remove(&id));
                     }
                     Step::Remove(_) => {}
                     Step::Look(below) => {
                         let id = next.saturating_sub(below);
-                        prop_assert_eq!(window.contains(id), map.contains_key(&id));
-                        prop_assert_eq!(window.get_mut(id), map.get_mut(&id));
+                        prop_assert_eq!(ids.contains(id), map.contains_key(&id));
+                        prop_assert_eq!(ids.get_mut(id), map.get_mut(&id));
                         if !map.contains_key(&id) {
-                            prop_assert_eq!(window.remove(id), None);
+                            prop_assert_eq!(ids.remove(id), None);
                         }
                     }
                 }
-                prop_assert_eq!(window.iter().count(), map.len());
-                prop_assert!(window.row.len() <= ROW);
+                prop_assert_eq!(ids.iter().count(), map.len());
+                prop_assert!(ids.dense.len() <= MAX_DENSE);
             }
-            let all: BTreeMap<_, _> = window.into_all().collect();
+            let all: BTreeMap<_, _> = ids.into_all().collect();
             prop_assert_eq!(all, map);
         }
     }
 
     #[test]
-    fn the_row_stays_short_while_one_task_stays_and_a_million_pass() {
-        let mut window = Window::default();
-        window.insert(0, "slow");
+    fn the_dense_part_stays_short_while_one_task_stays_and_a_million_pass() {
+        let mut ids = IdMap::default();
+        ids.insert(0, "slow");
         for id in 1..1_000_000 {
-            window.insert(id, "fast");
-            assert_eq!(window.remove(id), Some("fast"));
+            ids.insert(id, "fast");
+            assert_eq!(ids.remove(id), Some("fast"));
         }
-        assert!(window.row.capacity() <= 2 * ROW, "{}", window.row.capacity());
-        assert_eq!(window.remove(0), Some("slow"));
+        assert!(ids.dense.capacity() <= 2 * MAX_DENSE, "{}", ids.dense.capacity());
+        assert_eq!(ids.remove(0), Some("slow"));
     }
 }
