@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-use crate::support::{repository, run_within, until};
+use crate::common::{builder, pool_and_guest, status};
+use crate::support::{binary, repository, run_within, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -20,16 +21,35 @@ pub fn example(name: &str) -> PathBuf {
     let built = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
     let library = built(&target.join("libmpwasm.rlib")).unwrap_or(SystemTime::UNIX_EPOCH);
     if built(&path).is_none_or(|example| example < library) {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "mpwasm", "--example", name]);
-        match target.file_name().and_then(|profile| profile.to_str()) {
-            Some("debug") | None => {}
-            Some(profile) => drop(cargo.args(["--profile", profile])),
-        }
-        cargo.arg("--target-dir").arg(target.parent().unwrap());
-        assert!(cargo.current_dir(repository()).status().unwrap().success());
+        build(target, &["--package", "mpwasm", "--example", name]);
     }
     path
+}
+
+/// The binary `mpwasm-host` of this build, beside the binary under test. `cargo test` has built it, unless only the tests of
+/// another package were asked for.
+fn host() -> PathBuf {
+    let binary = binary();
+    let path = binary.with_file_name("mpwasm-host");
+    let built = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let is_stale = built(&path) < built(&binary);
+    if is_stale && std::env::var_os("MPWASM_TEST_BINARY").is_none() {
+        let package = ["--package", "mpwasm-host", "--bin", "mpwasm-host"];
+        build(binary.parent().unwrap(), &package);
+    }
+    path
+}
+
+/// Builds something into the folder `target`, which is TARGET/PROFILE.
+fn build(target: &Path, what: &[&str]) {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet"]).args(what);
+    match target.file_name().and_then(|profile| profile.to_str()) {
+        Some("debug") | None => {}
+        Some(profile) => drop(cargo.args(["--profile", profile])),
+    }
+    cargo.arg("--target-dir").arg(target.parent().unwrap());
+    assert!(cargo.current_dir(repository()).status().unwrap().success());
 }
 
 /// A program under a name of its own: so that its processes can be told from those of another test.
@@ -79,6 +99,16 @@ fn a_program_that_calls_init_is_all_that_the_pool_needs() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(stdout(&output), ["1: 1", "12: 144", "65536: 4294967296"]);
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_program_may_name_the_host_binary_for_its_pools_processes() {
+    let (pool, guest) = pool_and_guest(builder().executable(host()));
+    let tasks = [1, 2, 3].map(|number| pool.submit(guest.task([number])).unwrap());
+    for task in tasks {
+        assert_eq!(status(&task), "ok");
+    }
+    pool.stop().unwrap();
 }
 
 /// The ends of a pool under load: so many, or 36 if `MPWASM_ENDINGS` is not set.

@@ -65,7 +65,10 @@ fn hand_over(context: &Context) -> Result<()> {
         fs::create_dir_all(scratch.join(folder))?;
     }
     copy(["fuzz/corpus".into()], scratch)?;
-    copy([release.join("mpwasm")], &scratch.join("run"))?;
+    copy(
+        [release.join("mpwasm"), release.join("mpwasm-host")],
+        &scratch.join("run"),
+    )?;
     copy(
         PROGRAMS.iter().map(|name| release.join("examples").join(name)),
         &scratch.join("run/examples"),

@@ -255,12 +255,17 @@ impl Builder {
         self
     }
 
-    /// An `mpwasm` executable of the same build, of which the pool's processes shall be copies: for programs that
-    /// can't call [`mpwasm::init`](crate::init) first in `main`, such as tests.
+    /// Sets the executable that the pool's processes run: `mpwasm-host` or `mpwasm`, of the same version and build as this
+    /// library. It is for programs that can't call [`mpwasm::init`](crate::init) first in `main`, such as tests, and for
+    /// those that are not to be executed again.
+    ///
+    /// `mpwasm-host` is the smaller one. It contains the child processes only. The crate `mpwasm-host` builds it.
+    ///
+    /// [`start`](Self::start) fails when the executable is of another build.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mpwasm::Error> {
-    /// let pool = mpwasm::Pool::builder().executable("/usr/local/bin/mpwasm").start()?;
+    /// let pool = mpwasm::Pool::builder().executable("/usr/local/bin/mpwasm-host").start()?;
     /// # pool.stop()
     /// # }
     /// ```

@@ -1,0 +1,18 @@
+//! The binary `mpwasm-host`: the child processes of a pool without the command line.
+//!
+//! A pool whose builder names this executable starts it instead of a copy of the program itself.
+//! Its standard descriptors are always open then, as the pool sets them.
+
+use std::process::ExitCode;
+
+/// Exit code of a process that was not started by a pool.
+const USAGE_ERROR: u8 = 2;
+
+fn main() -> ExitCode {
+    mpwasm_host::enter_role();
+    eprintln!(
+        "mpwasm-host {}: runs the child processes of an mpwasm pool, which starts it itself",
+        env!("CARGO_PKG_VERSION")
+    );
+    ExitCode::from(USAGE_ERROR)
+}
