@@ -1,4 +1,4 @@
-//! Who gets what: workers are started and retired, tasks are offered, and taken from those that have too many.
+//! Assigns tasks: spawns and retires workers, offers tasks to them, and steals waiting tasks for idle ones.
 
 use super::guests::GuestSet;
 use super::io::{Io, KillReason, RetireReason, WorkerId};
@@ -9,8 +9,8 @@ use mpwasm_types::settings::{CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_OVERTAKING_
 use mpwasm_types::time::Time;
 
 impl Scheduler {
-    /// Brings the workers to what is wanted now and gives them what they can take. To be called once per turn of
-    /// the event loop, after everything else.
+    /// Spawns and retires workers as needed and offers tasks to them. Call it once per turn of the event loop, after everything
+    /// else.
     pub fn assign(&mut self, now: Time, io: &mut impl Io) {
         self.retire_all(now, io);
         if !self.is_withholding() {
@@ -23,7 +23,7 @@ impl Scheduler {
         self.spawn_missing(now, io);
     }
 
-    /// When [`tick`](Self::tick) and [`assign`](Self::assign) have something to do, if no event comes before.
+    /// Returns when [`tick`](Self::tick) and [`assign`](Self::assign) must be called if no event comes before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Time> {
         let is_missing = self.missing() > 0;
@@ -43,7 +43,7 @@ impl Scheduler {
             .filter(|&time| time != Time::NEVER)
     }
 
-    /// Tasks that no worker has, and the bytes of their args: the event loop reads on while these are few.
+    /// Returns the number of tasks without a worker and the bytes of their args. The event loop reads tasks while both are small.
     #[must_use]
     pub fn queued(&self) -> (usize, usize) {
         (
@@ -52,7 +52,7 @@ impl Scheduler {
         )
     }
 
-    /// Tasks that were accepted and have not ended.
+    /// Returns the number of accepted tasks that have not ended.
     #[must_use]
     pub fn open_tasks(&self) -> usize {
         self.queue.len()
@@ -63,29 +63,29 @@ impl Scheduler {
                 .sum::<usize>()
     }
 
-    /// Whether no task will come, every one has ended, and every worker was reaped or given up.
+    /// Returns whether no task will come, all have ended, and all workers were reaped or abandoned.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.is_over() && self.live().next().is_none()
     }
 
-    /// Why the pool failed, once it has: it could not start workers. Every task ends as `crash` then.
+    /// Returns why the pool could not spawn workers, if it failed. All its tasks end as `crash`.
     #[must_use]
     pub fn pool_failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 
-    /// Whether no worker will be needed again.
+    /// Returns whether no worker will be needed again.
     fn is_over(&self) -> bool {
         self.phase > Phase::Open && self.open_tasks() == 0
     }
 
-    /// Whether nothing may be offered now.
+    /// Returns whether offers are withheld now.
     pub(super) fn is_withholding(&self) -> bool {
         self.backpressure || self.unconfirmed
     }
 
-    /// Lets all workers go once none will be needed again.
+    /// Retires all workers once none will be needed again.
     fn retire_all(&mut self, now: Time, io: &mut impl Io) {
         if !self.is_over() {
             return;
@@ -103,7 +103,7 @@ impl Scheduler {
         }
     }
 
-    /// Starts the workers that are missing, in slots that may be filled by now.
+    /// Spawns the missing workers in slots whose backoff has ended.
     fn spawn_missing(&mut self, now: Time, io: &mut impl Io) {
         let due = self.vacancies().filter(|&(_, from)| from <= now);
         let slots: Vec<usize> = due.take(self.missing()).map(|(slot, _)| slot).collect();
@@ -113,8 +113,8 @@ impl Scheduler {
         }
     }
 
-    /// The slots in which processes may be started, and from when on: one for each worker that has no process, or
-    /// only one that goes.
+    /// Iterates over the slots in which processes may be spawned, and the time from which on. There is one for each worker without
+    /// a process, or with a retiring one.
     fn vacancies(&self) -> impl Iterator<Item = (usize, Time)> {
         let size = self.size as usize;
         (0..size).filter_map(move |worker| {
@@ -126,13 +126,13 @@ impl Scheduler {
                 SlotState::Vacant { from } => Some((slot, from)),
                 SlotState::Live(_) => None,
             };
-            // A start that failed delays the next one, in whichever slot that will be.
+            // A failed spawn delays the next one in either slot.
             let from = slots().filter_map(vacant).map(|(_, from)| from).max()?;
             slots().find_map(vacant).map(|(slot, _)| (slot, from))
         })
     }
 
-    /// How many workers should be there and are not.
+    /// Returns the number of missing workers.
     fn missing(&self) -> usize {
         let size = self.size as usize;
         let active = self.workers.iter().filter(|worker| worker.is_active()).count();
@@ -142,7 +142,7 @@ impl Scheduler {
             Phase::Draining => {
                 let room = size.saturating_sub(active);
                 let wanted = self.open_tasks().min(size).saturating_sub(active);
-                // Those that are there may lack the guests of what is left.
+                // The present workers may lack the guests of the remaining tasks.
                 let lacking = if self.is_partial() {
                     self.uncovered().take(room).count()
                 } else {
@@ -154,7 +154,7 @@ impl Scheduler {
         }
     }
 
-    /// How many of the missing workers can be started as soon as those in their places have exited, if any are there.
+    /// Returns how many missing workers can be spawned now or after their backoff, without waiting for another process to exit.
     fn startable(&self) -> usize {
         let size = self.size as usize;
         let is_free = |worker_number: &usize| {
@@ -164,7 +164,7 @@ impl Scheduler {
         self.missing().min((0..size).filter(is_free).count())
     }
 
-    /// Offers the queue's first tasks, each to the worker that has the fewest of those that have its guest.
+    /// Offers the first tasks in the queue, each to the least loaded worker that has its guest.
     fn offer(&mut self, now: Time, io: &mut impl Io) {
         let window = self.window.tasks();
         let partial = self.is_partial();
@@ -190,9 +190,9 @@ impl Scheduler {
         process.in_flight.push(offer, task, now);
     }
 
-    /// Whether later tasks may overtake the first one. They may while some worker will take it soon, and for a while if
-    /// none has its guest: a worker that was started for its guests runs more than one task. After that, the next worker
-    /// to be idle makes way for one that has the guest.
+    /// Returns whether later tasks may overtake the first one. They may while a worker will take it soon. If no worker has its guest,
+    /// they may for [`MAX_OVERTAKING_TIME`], so that workers run more than one task. After that, the next idle worker is replaced
+    /// by one that has the guest.
     fn may_overtake(&mut self, now: Time, io: &mut impl Io) -> bool {
         let Some((id, guest)) = self.queue.front().map(|task| (task.id, task.guest)) else {
             return false;
@@ -228,10 +228,10 @@ impl Scheduler {
         true
     }
 
-    /// Offers tasks behind the first one to workers that lack its guest. No worker takes a task before an older one
-    /// that it could run.
+    /// Offers tasks behind the first one to workers that lack its guest. No worker gets a task before an older one that it could
+    /// run.
     fn offer_behind_first(&mut self, window: usize, now: Time, io: &mut impl Io) {
-        // By slot: whether the worker takes nothing more.
+        // By slot: whether the worker gets no more tasks in this turn.
         let mut closed: Vec<bool> = self
             .workers
             .iter()
@@ -270,8 +270,8 @@ impl Scheduler {
         self.queue = queue;
     }
 
-    /// The worker that should have the task. Where some lack guests (`partial`), a task does not go behind one that runs for
-    /// long: another worker may get its guest. Those in slots that are `closed` take nothing.
+    /// Returns the worker that should get the task. If some workers lack guests (`partial`), a task is not offered behind one that
+    /// runs for long, since another worker may get its guest. Workers in `closed` slots get nothing.
     fn best_worker(
         &self,
         task: &Task,
@@ -284,7 +284,7 @@ impl Scheduler {
             let Some(process) = worker.process().filter(|process| process.serves(task.guest)) else {
                 continue;
             };
-            // What is cheap comes first: this runs for every worker and task.
+            // Cheap checks first: this runs for every worker and task.
             let load = process.in_flight.load();
             if best.is_none_or(|(_, least)| load < least)
                 && process.in_flight.admits(task, window)
@@ -297,9 +297,9 @@ impl Scheduler {
         best.map(|(worker, _)| worker.id)
     }
 
-    /// Takes back into the queue what waits behind the task of another worker, for a worker that has nothing: half of what
-    /// that can run. If it can run none of it, all goes back once the other is silent, and a worker that has the guest
-    /// may be started. Returns false when no worker has a task to give, or none can take one.
+    /// Requeues tasks that wait behind another worker's task, for an idle worker: half of those that it can run. If it can run none,
+    /// all are requeued once the other worker runs a long task, so that a worker with the guest may be spawned. Returns false if
+    /// there is nothing to steal.
     fn steal(&mut self, now: Time, io: &mut impl Io) -> bool {
         let idle = self.guests_of_idle();
         let is_stealable =
@@ -321,7 +321,7 @@ impl Scheduler {
         true
     }
 
-    /// The guests of the workers that have nothing to do, and for which nothing waits.
+    /// Returns the guests of idle workers.
     fn guests_of_idle(&self) -> GuestSet {
         let mut guests = GuestSet::default();
         for process in self
@@ -333,8 +333,8 @@ impl Scheduler {
         guests
     }
 
-    /// From when on tasks may be taken from a worker, for idle ones that have these guests, if any wait there. A task that
-    /// fails to come back counts as claimed, so it is not tried again.
+    /// Returns the time from which on tasks may be stolen from a worker for idle ones with these guests, if any wait. A task that
+    /// cannot be revoked counts as claimed, so it is not tried twice.
     fn stealable_at(&self, process: &Process, idle: &GuestSet) -> Option<Time> {
         if idle.len() == 0 || process.lifecycle != Lifecycle::Serving || !process.in_flight.has_waiting() {
             return None;
@@ -346,7 +346,7 @@ impl Scheduler {
         Some(process.in_flight.since() + delay)
     }
 
-    /// Lets idle workers go that can run nothing of what waits, as many as are needed for others to take their places.
+    /// Retires idle workers that can run no queued task, as many as are needed to make room for others.
     fn replace_idle(&mut self, now: Time, io: &mut impl Io) {
         if self.queue.is_empty() || !self.is_partial() {
             return;

@@ -1,5 +1,5 @@
-//! Chunks: tasks that travel together. To the scheduler a chunk is one task that ends step by step: each item that
-//! comes out of it is a [`Task`] like any other, with an id and args of its own.
+//! Chunks: tasks that are offered together. The scheduler treats a chunk as one task that ends item by item. Each item that ends
+//! becomes a [`Task`] with its own id and args.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use super::Task;
 use mpwasm_types::items;
 use mpwasm_types::settings::LARGE_PAYLOAD;
 
-/// The items of a chunk, as far as they are still together.
+/// The items of a chunk that have not ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Items {
-    /// The first one's id.
+    /// Id of the first item.
     next: u64,
-    /// How many they are.
+    /// Number of items.
     left: u32,
-    /// The length of those that ended, since the chunk was offered.
+    /// Total run time of the items that ended since the chunk was offered.
     length: Duration,
 }
 
 impl Task {
-    /// A chunk of so many items, whose ids count from `id`. `None` when the args are not those of so many.
+    /// Creates a chunk of `count` items with ids from `id`. `None` if the args do not have exactly `count` items.
     #[must_use]
     pub fn chunk(
         id: u64,
@@ -46,19 +46,19 @@ impl Task {
         Some(chunk)
     }
 
-    /// Whether it is a chunk.
+    /// Returns whether this is a chunk.
     #[must_use]
     pub fn is_chunk(&self) -> bool {
         self.items.is_some()
     }
 
-    /// The id of what runs first: its own, or that of its first item.
+    /// Returns the id of its first item, or its own id if it is not a chunk.
     #[must_use]
     pub fn first_id(&self) -> u64 {
         self.items.map_or(self.id, |items| items.next)
     }
 
-    /// Takes the first item out of a chunk that has others.
+    /// Removes the first item from a chunk that has at least two.
     pub(super) fn split_first(&mut self) -> Option<Self> {
         let left = self.items.as_mut().filter(|items| items.left > 1)?;
         let (args, _) = items::split_first(&self.args)?;
@@ -70,7 +70,7 @@ impl Task {
         Some(item)
     }
 
-    /// A task, or the items of a chunk.
+    /// Splits a chunk into its items. A task that is not a chunk is the only item.
     pub fn into_items(self) -> impl Iterator<Item = Self> {
         let mut rest = Some(self);
         std::iter::from_fn(move || match rest.as_mut()?.split_first() {
@@ -79,7 +79,7 @@ impl Task {
         })
     }
 
-    /// The last item of a chunk; a task that is none as it is.
+    /// Converts a chunk to its last item. A task that is not a chunk is returned unchanged.
     pub(super) fn into_last(self) -> Self {
         if !self.is_chunk() {
             return self;
@@ -89,8 +89,8 @@ impl Task {
         Self::new(self.first_id(), self.guest, self.model, self.timeout, args)
     }
 
-    /// What may have begun of a task that was claimed, and what has not: `begun` is the last item of a chunk that has, if
-    /// the worker says so. The first one has in any case.
+    /// Splits a claimed task into the items that may have begun and the rest. `begun` is the last item that has begun, as the
+    /// worker claims. The first item has begun in any case.
     pub(super) fn split_begun(mut self, begun: u64) -> (Vec<Self>, Option<Self>) {
         let mut items = Vec::new();
         loop {
@@ -106,7 +106,7 @@ impl Task {
         }
     }
 
-    /// An item of this length ended. The length of all that ended since the chunk was offered.
+    /// Adds the run time of an item that ended, and returns the total since the chunk was offered.
     pub(super) fn note_length(&mut self, length: Duration) -> Duration {
         match &mut self.items {
             Some(items) => {
@@ -118,10 +118,10 @@ impl Task {
     }
 }
 
-/// The args of one item. It is held to account for these only, so it does not hold the others.
+/// Returns the args of one item without keeping the chunk's other args in memory.
 fn keep(all: &Bytes, args: &[u8]) -> Bytes {
     match args.len() {
-        // The others are less: a chunk is full before.
+        // A chunk is full at less, so the other items are smaller than this one.
         LARGE_PAYLOAD.. => all.slice_ref(args),
         _ => Bytes::copy_from_slice(args),
     }

@@ -1,4 +1,4 @@
-//! How a task ends that a worker did not bring to an end.
+//! Decides how tasks end when their worker ends, and replaces the worker.
 
 use nix::sys::signal::Signal;
 
@@ -8,19 +8,19 @@ use super::task::Task;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::time::Time;
 
-/// The end of a worker process, as far as its tasks are concerned.
+/// How and when a worker process ended.
 #[derive(Debug)]
 pub(super) struct Death<'a> {
     /// Why the dispatcher killed it, if it did.
     pub killed: Option<&'a KillReason>,
-    /// How it ended; `None` when it could not be reaped.
+    /// Its exit. `None` if it could not be reaped.
     pub exit: Option<WorkerExit>,
-    /// When that was known.
+    /// When the dispatcher noticed.
     pub at: Time,
 }
 
 impl Death<'_> {
-    /// How a task ends that the worker had claimed: by the cause that came first.
+    /// Returns the failure of a task that the worker had claimed. The earliest cause counts.
     pub fn of_claimed(&self, task: &Task, claim: &ClaimState) -> Failure {
         let by = match self.killed {
             Some(_) => "the dispatcher killed its worker",
@@ -45,7 +45,7 @@ impl Death<'_> {
         }
     }
 
-    /// How an item of a chunk ends that the worker may have run to its end, and had not told of.
+    /// Returns the failure of an item that the worker may have completed and did not report.
     pub fn of_unreported(&self) -> Failure {
         match self.killed {
             Some(KillReason::Terminated) => {
@@ -58,7 +58,7 @@ impl Death<'_> {
         }
     }
 
-    /// How a task ends that was in too many hands.
+    /// Returns the failure of a task that was in flight in too many workers that died.
     pub fn of_unclaimed(&self, task: &Task) -> Failure {
         let (deaths, last) = (task.deaths(), self.describe());
         let when = match task.crashes {
@@ -68,7 +68,7 @@ impl Death<'_> {
         self.crash(format!("{deaths} workers died {when}; the last one {last}"))
     }
 
-    /// What to say of the worker.
+    /// Describes how the worker ended, after its subject.
     pub fn describe(&self) -> String {
         match (self.killed, &self.exit) {
             (Some(KillReason::NotReady), _) => "was not ready in time".to_owned(),
@@ -97,7 +97,7 @@ impl Death<'_> {
     }
 }
 
-/// How a task ends that never started, or never started again.
+/// Returns the failure of a task that is cancelled before its next attempt.
 pub(super) fn cancelled_before_start(task: &Task) -> Failure {
     let message = match task.attempt {
         1 => "cancelled before it started".to_owned(),

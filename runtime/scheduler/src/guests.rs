@@ -1,8 +1,8 @@
-//! Which guests a worker process has.
+//! Selects the guests of each worker process.
 //!
-//! A worker can load code at its start only. While a pool has few guests, each process gets all of them. In a larger one
-//! a process gets those that queued tasks need, the first tasks first, and those that were used last, up to a bound. When a
-//! task needs a guest that no process has or will have, an idle process makes way for one that has it.
+//! A worker loads code only at its start. In a pool with few guests, each process gets all of them. In a larger pool, a process
+//! gets those of the first queued tasks and those that were used last, up to a bound. If a task needs a guest that no process
+//! has or will have, an idle process is replaced by one that has it.
 
 use super::Scheduler;
 use super::slot::{Lifecycle, Process, WorkerSlot};
@@ -12,7 +12,7 @@ use mpwasm_types::settings::RECENT_TASKS;
 /// A set of guests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct GuestSet {
-    /// A bit for each guest.
+    /// One bit per guest.
     words: Vec<u64>,
     len: usize,
 }
@@ -27,7 +27,7 @@ impl GuestSet {
         word.is_some_and(|word| word >> (guest % 64) & 1 == 1)
     }
 
-    /// Adds a guest. Returns whether it was not there before.
+    /// Adds a guest. Returns whether it was new.
     pub fn insert(&mut self, guest: u32) -> bool {
         let index = guest as usize / 64;
         if self.words.len() <= index {
@@ -40,7 +40,7 @@ impl GuestSet {
         is_new
     }
 
-    /// Whether no guest is in both sets.
+    /// Returns whether no guest is in both sets.
     pub fn is_disjoint(&self, other: &Self) -> bool {
         self.words
             .iter()
@@ -70,16 +70,16 @@ impl FromIterator<u32> for GuestSet {
     }
 }
 
-/// When each guest was last needed, in accepted tasks.
+/// Remembers when each guest was last used, counted in accepted tasks.
 #[derive(Debug, Default)]
 pub(super) struct Recency {
-    /// By guest: how many tasks had been accepted with its last one; 0 for none.
+    /// By guest: the number of accepted tasks up to its last one. 0 if it was not used.
     last: Vec<u64>,
     accepted: u64,
 }
 
 impl Recency {
-    /// Notes that a task of this guest was accepted.
+    /// Records that a task of this guest was accepted.
     pub fn note(&mut self, guest: u32) {
         self.accepted += 1;
         let index = guest as usize;
@@ -89,7 +89,7 @@ impl Recency {
         self.last[index] = self.accepted;
     }
 
-    /// The guests of the last [`RECENT_TASKS`] tasks, the last one first.
+    /// Returns the guests of the last [`RECENT_TASKS`] tasks, the most recent first.
     fn latest(&self) -> impl Iterator<Item = u32> + use<> {
         let since = self.accepted.saturating_sub(RECENT_TASKS);
         let used = (0..).zip(&self.last).filter(|&(_, &last)| last > since);
@@ -99,7 +99,7 @@ impl Recency {
     }
 }
 
-/// Guests that are chosen one by one, up to a bound.
+/// Collects distinct guests in order, up to a bound.
 struct GuestSelection {
     guests: Vec<u32>,
     set: GuestSet,
@@ -120,14 +120,14 @@ impl GuestSelection {
 }
 
 impl Scheduler {
-    /// The guests of the process that is started next.
+    /// Returns the guests of the process that is spawned next.
     pub(super) fn guests_for_start(&self) -> Vec<u32> {
         if self.guests as usize <= self.guests_per_process {
             return (0..self.guests).collect();
         }
-        // What a process for few tasks loads for other tasks is lost with it. While nothing waits, time is cheap.
+        // A process for few tasks loads further guests in vain. While nothing waits, that costs nothing.
         let most = match self.tasks_per_process {
-            // One of the others may be what it can't load.
+            // One of the other guests may be the reason why processes fail to load.
             _ if self.failed_loads.is_some() && !self.queue.is_empty() => 1,
             Some(tasks) if !self.queue.is_empty() => self.guests_per_process.min(tasks as usize),
             _ => self.guests_per_process,
@@ -143,20 +143,20 @@ impl Scheduler {
         }
         let queued = || self.queue.iter().map(|task| task.guest);
         choice.add(self.uncovered().take(1).map(|task| task.guest));
-        // Workers that start together share the work.
+        // Workers that start together load different guests.
         choice.add(queued().filter(|&guest| !present.contains(guest)));
         choice.add(queued());
         choice.add(self.recency.latest());
         choice.guests
     }
 
-    /// Whether some process lacks some guest.
+    /// Returns whether any process lacks any guest.
     pub(super) fn is_partial(&self) -> bool {
         self.active()
             .any(|process| process.guests.len() < self.guests as usize)
     }
 
-    /// Queued tasks that no starting process is for. Each is for one, whatever it can do beyond that.
+    /// Iterates over queued tasks without a starting process. Each starting process counts for one task.
     pub(super) fn uncovered(&self) -> impl Iterator<Item = &Task> {
         let is_starting = |process: &&Process| process.lifecycle == Lifecycle::Starting;
         let mut starting: Vec<&Process> = self.active().filter(is_starting).collect();
@@ -168,7 +168,7 @@ impl Scheduler {
         })
     }
 
-    /// Processes that serve, or will.
+    /// Iterates over the processes that serve or are starting.
     fn active(&self) -> impl Iterator<Item = &Process> {
         let workers = self.workers.iter().filter(|worker| worker.is_active());
         workers.filter_map(WorkerSlot::process)

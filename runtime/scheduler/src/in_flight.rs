@@ -1,8 +1,8 @@
-//! What one worker has in in_flight: the offers that it was sent and has not reported on, in order.
+//! The offers of one worker that are in flight: sent and not reported on, in order.
 //!
-//! An honest worker ends or skips its offers in the order in which they were sent, so every report is about the
-//! first of them, and handling it takes the same time however many there are. What the worker wrote into the
-//! shared page is asked for through [`Io`] and never believed beyond the offer that it is about.
+//! An honest worker ends or skips its offers in the order in which they were sent. So every report is about the first one, and
+//! handling it takes constant time. [`Io`] reads what the worker wrote into the shared page. It is trusted only for the offer
+//! that it is about.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -19,60 +19,59 @@ use mpwasm_types::time::Time;
 #[derive(Debug)]
 pub(super) struct InFlight {
     worker: WorkerId,
-    /// Sent and not reported on, in order, with those that were revoked.
+    /// Offers in order, including revoked ones.
     sent: VecDeque<Offer>,
-    /// How many of `sent` were not revoked.
+    /// Number of offers in `sent` that were not revoked.
     outstanding: usize,
-    /// Bytes of args of all that was sent: what is revoked still fills the socket until it is read.
+    /// Bytes of args of all offers. Revoked ones fill the socket until they are read.
     bytes: usize,
-    /// The last report: since then the worker could have taken the first of `sent`.
+    /// Time of the last report. Since then, the worker could have claimed the first offer.
     since: Time,
-    /// When it last made room for what waits to be sent to it.
-    note_read: Time,
+    /// When the worker last read from its full socket.
+    last_read: Time,
 }
 
 #[derive(Debug)]
 struct Offer {
     id: OfferId,
-    offered: Time,
+    offered_at: Time,
     bytes: usize,
-    /// `None` when it was revoked and the worker has not said that it knows.
-    held: Option<OfferedTask>,
+    /// `None` after it was revoked, until the worker reports that it skipped it.
+    task: Option<OfferedTask>,
 }
 
-/// A task in a worker's hand.
+/// A task that was offered to a worker.
 #[derive(Debug)]
 pub(super) struct OfferedTask {
     pub task: Task,
-    /// `None` until the worker was seen to have claimed it. The first sight counts: a worker that writes a
-    /// later time into the page every time that it is looked at gains nothing.
+    /// `None` until the claim was seen. It is read only once, so a worker cannot move its deadline by writing later times.
     pub claim: Option<ClaimState>,
 }
 
-/// That a task has started.
+/// State of a claimed task.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClaimState {
     pub run: Claim,
     /// When it must have ended.
     pub deadline: Time,
-    /// When the task was asked to end as cancelled.
+    /// When its cancellation was requested.
     pub cancelled: Option<Time>,
-    /// The id of the last item of a chunk that had begun, as the worker says, when it was last looked at.
+    /// Id of the last item of a chunk that has begun, as the worker reports.
     pub begun: u64,
 }
 
-/// What has ended in a hand.
+/// A task that ended in a worker.
 #[derive(Debug)]
 pub struct EndedTask {
     /// The task, or the item of a chunk.
     pub task: Task,
-    /// Where it ran.
+    /// Where and since when it ran.
     pub run: Claim,
-    /// The length of all that was behind its offer; `None` when there is more.
-    pub whole: Option<Duration>,
+    /// Run time of the whole offer. `None` if the chunk has more items.
+    pub offer_length: Option<Duration>,
 }
 
-/// The task that a worker runs.
+/// The running task of a worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunningTask {
     pub task: u64,
@@ -80,17 +79,17 @@ pub(super) struct RunningTask {
     pub since: Time,
 }
 
-/// What is to be done about the first task of a hand.
+/// Whether the first task of a worker makes progress.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Due {
-    /// Nothing until then.
-    Later(Time),
-    /// It was not taken in time.
+pub(super) enum ProgressCheck {
+    /// It need not be checked before then.
+    NotDue(Time),
+    /// It was not claimed in time.
     Unclaimed,
-    /// It should have ended by its timeout.
-    Overdue,
-    /// It should have ended after it was cancelled.
-    Uncancelled,
+    /// It did not end at its deadline.
+    DeadlineMissed,
+    /// It did not end after it was cancelled.
+    CancelTimedOut,
 }
 
 impl InFlight {
@@ -101,54 +100,53 @@ impl InFlight {
             outstanding: 0,
             bytes: 0,
             since: Time(0),
-            note_read: Time(0),
+            last_read: Time(0),
         }
     }
 
-    /// Tasks that will end here if nothing happens.
+    /// Returns the number of offers that were not revoked.
     pub fn outstanding(&self) -> usize {
         self.outstanding
     }
 
-    /// Whether the worker has reported on everything that it was sent.
+    /// Returns whether the worker has reported on all its offers.
     pub fn is_empty(&self) -> bool {
         self.sent.is_empty()
     }
 
-    /// What the worker has to do before it could come to another task: the tasks, and the offers to read.
+    /// Returns what the worker must do before another task: the number of tasks, then that of offers to read.
     pub fn load(&self) -> (usize, usize) {
         (self.outstanding, self.sent.len())
     }
 
-    /// The id of the task, or item of a chunk, that the worker has to report on next, and its attempt; `None` when that
-    /// was taken from it, or is none.
+    /// Returns id and attempt of the task, or item of a chunk, that the worker must report on next. `None` if its offer was revoked
+    /// or there is none.
     pub fn first(&self) -> Option<(u64, u32)> {
-        let task = &self.sent.front()?.held.as_ref()?.task;
+        let task = &self.sent.front()?.task.as_ref()?.task;
         Some((task.first_id(), task.attempt))
     }
 
-    /// When the first offer became the first, which is also when the worker last reported something.
+    /// Returns when the first offer became the first: the time of the last report.
     pub fn since(&self) -> Time {
         self.since
     }
 
-    /// The worker took in some of what it was sent, and there is more.
+    /// Records that the worker read from its full socket.
     pub fn note_read(&mut self, now: Time) {
-        self.note_read = now;
+        self.last_read = now;
     }
 
-    /// Until when the worker may be silent: for so long since its last sign of life. Taking in what it was sent is one,
-    /// but not as often as it likes, or a worker that was taken over could hold a task for ever.
+    /// Returns the time until which the worker may give no sign of life. Reading from its socket extends it, once per
+    /// [`MIN_PROGRESS`] bytes, so that a compromised worker cannot hold a task forever.
     pub fn silent_until(&self, claim_timeout: Duration) -> Time {
         let pieces = u32::try_from(self.bytes / MIN_PROGRESS).unwrap_or(u32::MAX);
         let at_most = self.since + claim_timeout.saturating_mul(pieces.saturating_add(1));
-        (self.since.max(self.note_read) + claim_timeout).min(at_most)
+        (self.since.max(self.last_read) + claim_timeout).min(at_most)
     }
 
-    /// Whether the task may be offered, with this window. A worker with an empty hand may have any task.
+    /// Returns whether the task may be offered with this window. A worker without offers admits any task.
     ///
-    /// A task in whose presence, or under which, a worker died has the hand for itself: should it be the one that kills, it takes
-    /// no others along and brings none under suspicion.
+    /// A task that was in flight when a worker died is offered alone. If it kills workers, it affects no other tasks.
     pub fn admits(&self, task: &Task, window: usize) -> bool {
         if self.sent.is_empty() {
             return true;
@@ -157,12 +155,12 @@ impl InFlight {
             return false;
         }
         let bytes = |offer: &Offer| offer.bytes;
-        let is_suspect = |offer: &Offer| offer.held.as_ref().is_some_and(|held| held.task.deaths() > 0);
+        let is_suspect = |offer: &Offer| offer.task.as_ref().is_some_and(|held| held.task.deaths() > 0);
         let behind = self.bytes - self.sent.front().map_or(0, bytes);
         behind + task.args.len() <= MAX_BYTES_BEHIND && !self.sent.back().is_some_and(is_suspect)
     }
 
-    /// Adds an offer that was made now.
+    /// Adds an offer.
     pub fn push(&mut self, id: OfferId, task: Task, now: Time) {
         if self.sent.is_empty() {
             self.since = now;
@@ -172,13 +170,13 @@ impl InFlight {
         self.bytes += bytes;
         self.sent.push_back(Offer {
             id,
-            offered: now,
+            offered_at: now,
             bytes,
-            held: Some(OfferedTask { task, claim: None }),
+            task: Some(OfferedTask { task, claim: None }),
         });
     }
 
-    /// The worker reported the end of the task that it ran, or of the next item of a chunk.
+    /// Handles the report that the first task, or the next item of its chunk, ended.
     pub fn end(
         &mut self,
         id: OfferId,
@@ -189,70 +187,69 @@ impl InFlight {
         let worker = self.worker;
         let offer = self.next(id)?;
         offer.look(worker, now, io);
-        let held = offer.held.as_mut().ok_or(ProtocolFault::Revoked)?;
+        let held = offer.task.as_mut().ok_or(ProtocolFault::Revoked)?;
         let claim = held.claim.as_mut().ok_or(ProtocolFault::NotClaimed)?;
-        let (claimed, whole) = (claim.run, held.task.note_length(length));
+        let (claimed, total) = (claim.run, held.task.note_length(length));
         if let Some(item) = held.task.split_first() {
-            // The next one has begun since.
+            // The next item has begun.
             claim.deadline = now + item.timeout;
             self.since = now;
             return Ok(EndedTask {
                 task: item,
                 run: claimed,
-                whole: None,
+                offer_length: None,
             });
         }
-        let held = self.pop(now).expect("`held` was looked at above");
+        let held = self.pop(now).expect("the first offer was checked above");
         Ok(EndedTask {
             task: held.task.into_last(),
             run: claimed,
-            whole: Some(whole),
+            offer_length: Some(total),
         })
     }
 
-    /// The worker read an offer that had been revoked.
+    /// Handles the report that a revoked offer was skipped.
     pub fn skip(&mut self, id: OfferId, now: Time) -> Result<(), ProtocolFault> {
-        if self.next(id)?.held.is_some() {
+        if self.next(id)?.task.is_some() {
             return Err(ProtocolFault::NotRevoked);
         }
         self.pop(now);
         Ok(())
     }
 
-    /// Looks whether the worker does with its first task what it should, or else reads what it was sent, as far as was
-    /// heard.
-    pub fn due(&mut self, heard: Time, now: Time, io: &mut impl Io) -> Due {
+    /// Checks whether the worker ends or claims its first task in time, given that its events up to `heard` were handled.
+    pub fn check(&mut self, heard: Time, now: Time, io: &mut impl Io) -> ProgressCheck {
         if self.sent.is_empty() {
-            return Due::Later(Time::NEVER);
+            return ProgressCheck::NotDue(Time::NEVER);
         }
-        // What was revoked before it may have been skipped, and the report be on its way.
-        let first = self.sent.iter_mut().find(|offer| offer.held.is_some());
+        // The report that a revoked offer before it was skipped may be on its way.
+        let first = self.sent.iter_mut().find(|offer| offer.task.is_some());
         let Some(claim) = first.and_then(|offer| offer.look(self.worker, now, io)) else {
-            let first = self.sent.iter().find_map(|offer| offer.held.as_ref());
+            let first = self.sent.iter().find_map(|offer| offer.task.as_ref());
             let until = self.silent_until(first.map_or(CLAIM_TIMEOUT, |held| held.task.claim_timeout));
             return if heard < until {
-                Due::Later(until)
+                ProgressCheck::NotDue(until)
             } else {
-                Due::Unclaimed
+                ProgressCheck::Unclaimed
             };
         };
         let overdue = claim.deadline + DISPATCHER_GRACE;
         let asked = claim.cancelled.unwrap_or(Time::NEVER);
         let uncancelled = asked + CANCEL_TIMEOUT;
         if heard >= overdue {
-            Due::Overdue
+            ProgressCheck::DeadlineMissed
         } else if heard >= uncancelled {
-            Due::Uncancelled
+            ProgressCheck::CancelTimedOut
         } else {
-            Due::Later(overdue.min(uncancelled))
+            ProgressCheck::NotDue(overdue.min(uncancelled))
         }
     }
 
-    /// The task that the worker runs, as far as it says so itself.
+    /// Returns the task that the worker runs, as it reports.
     pub fn running(&mut self, now: Time, io: &mut impl Io) -> Option<RunningTask> {
-        let first = self.sent.iter_mut().find(|offer| offer.held.is_some())?;
+        let first = self.sent.iter_mut().find(|offer| offer.task.is_some())?;
         let claim = first.look(self.worker, now, io)?;
-        let task = &first.held.as_ref()?.task;
+        let task = &first.task.as_ref()?.task;
         Some(RunningTask {
             task: task.first_id(),
             attempt: task.attempt,
@@ -260,21 +257,20 @@ impl InFlight {
         })
     }
 
-    /// The attempt in which a task is, if it is in this hand.
+    /// Returns the attempt of a task, if it is in flight here.
     pub fn attempt(&self, task: u64) -> Option<u32> {
-        let held = self.sent[self.find(task)?].held.as_ref()?;
+        let held = self.sent[self.find(task)?].task.as_ref()?;
         Some(held.task.attempt)
     }
 
-    /// Takes back everything that has not started.
+    /// Revokes all offers that have not started.
     pub fn revoke_all(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
         (0..self.sent.len())
             .filter_map(|index| self.revoke(index, now, io))
             .collect()
     }
 
-    /// Takes back what has not started, but for args that may be on their way for a while: they would have to be sent
-    /// anew, and again when that happens once more.
+    /// Revokes all offers that have not started, except for large args, which would have to be sent again each time.
     pub fn revoke_small(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
         (0..self.sent.len())
             .filter_map(|index| {
@@ -284,13 +280,13 @@ impl InFlight {
             .collect()
     }
 
-    /// Takes half of the tasks back, from the tail, as far as they have not started and are of these guests.
+    /// Revokes up to half of the offers from the tail, if they have not started and are of these guests.
     pub fn revoke_half(&mut self, guests: &GuestSet, now: Time, io: &mut impl Io) -> Vec<Task> {
         let half = self.outstanding / 2;
         let from_tail = (0..self.sent.len()).rev();
         from_tail
             .filter_map(|index| {
-                let held = self.sent[index].held.as_ref()?;
+                let held = self.sent[index].task.as_ref()?;
                 guests
                     .contains(held.task.guest)
                     .then(|| self.revoke(index, now, io))?
@@ -299,36 +295,36 @@ impl InFlight {
             .collect()
     }
 
-    /// Whether a task of these guests waits here behind another one, as far as is known.
+    /// Returns whether a task of these guests waits behind another one, as far as is known.
     pub fn has_waiting_of(&self, guests: &GuestSet) -> bool {
         let waits = |held: &&OfferedTask| held.claim.is_none() && guests.contains(held.task.guest);
-        let mut held = self.sent.iter().rev().filter_map(|offer| offer.held.as_ref());
+        let mut held = self.sent.iter().rev().filter_map(|offer| offer.task.as_ref());
         self.has_waiting() && held.any(|held| waits(&held))
     }
 
-    /// Whether tasks wait here behind another one, as far as is known.
+    /// Returns whether tasks wait behind another one, as far as is known.
     pub fn has_waiting(&self) -> bool {
         // Workers claim in order: if the last one was claimed, all were.
-        let last = self.sent.iter().rev().find_map(|offer| offer.held.as_ref());
+        let last = self.sent.iter().rev().find_map(|offer| offer.task.as_ref());
         self.outstanding > 1 && last.is_some_and(|held| held.claim.is_none())
     }
 
-    /// The place of a task in this hand.
+    /// Returns the index of a task's offer.
     pub fn find(&self, task: u64) -> Option<usize> {
-        let is_it = |offer: &Offer| offer.held.as_ref().is_some_and(|held| held.task.id == task);
+        let is_it = |offer: &Offer| offer.task.as_ref().is_some_and(|held| held.task.id == task);
         self.sent.iter().position(is_it)
     }
 
-    /// Takes the task at this place back; `None` when that cannot be, and then it counts as claimed.
+    /// Revokes the offer at this index. `None` if the worker has claimed it, which is recorded.
     pub fn revoke(&mut self, index: usize, now: Time, io: &mut impl Io) -> Option<Task> {
         let worker = self.worker;
         let offer = &mut self.sent[index];
-        if offer.held.as_ref()?.claim.is_some() {
+        if offer.task.as_ref()?.claim.is_some() {
             return None;
         }
         if io.revoke(worker, offer.id) {
             self.outstanding -= 1;
-            return offer.held.take().map(|held| held.task);
+            return offer.task.take().map(|held| held.task);
         }
         if offer.look(worker, now, io).is_none() {
             offer.claim(worker, now);
@@ -336,11 +332,10 @@ impl InFlight {
         None
     }
 
-    /// Notes that the claimed task at this place was asked to end, however that will be: it is not tried again. Returns
-    /// its offer, the first time.
+    /// Records that the claimed task at this index is cancelled, so that it is not tried again. Returns its offer the first time.
     pub fn note_cancel(&mut self, index: usize, now: Time) -> Option<OfferId> {
         let offer = &mut self.sent[index];
-        let held = offer.held.as_mut()?;
+        let held = offer.task.as_mut()?;
         let claim = held.claim.as_mut()?;
         if claim.cancelled.is_some() {
             return None;
@@ -350,50 +345,50 @@ impl InFlight {
         Some(offer.id)
     }
 
-    /// The tasks of a worker that died, in order, with what it had claimed.
+    /// Removes the tasks of a worker that ended, in order, with their claims.
     pub fn take_all(&mut self, now: Time, io: &mut impl Io) -> Vec<OfferedTask> {
         let mut sent = mem::replace(self, Self::new(self.worker)).sent;
         for offer in &mut sent {
             offer.look(self.worker, now, io);
-            if let Some(claim) = offer.held.as_mut().and_then(|held| held.claim.as_mut()) {
+            if let Some(claim) = offer.task.as_mut().and_then(|held| held.claim.as_mut()) {
                 claim.begun = io.last_begun(self.worker, offer.id);
             }
         }
-        sent.into_iter().filter_map(|offer| offer.held).collect()
+        sent.into_iter().filter_map(|offer| offer.task).collect()
     }
 
-    /// The offer that the worker has to report on next, if that is `id`.
+    /// Returns the first offer if its id is `id`.
     fn next(&mut self, id: OfferId) -> Result<&mut Offer, ProtocolFault> {
         let first = self.sent.front_mut();
         first.filter(|offer| offer.id == id).ok_or(ProtocolFault::NotNext)
     }
 
-    /// The worker reported on its first offer.
+    /// Removes the first offer after a report.
     fn pop(&mut self, now: Time) -> Option<OfferedTask> {
         let offer = self.sent.pop_front()?;
         self.since = now;
         self.bytes -= offer.bytes;
-        self.outstanding -= usize::from(offer.held.is_some());
-        offer.held
+        self.outstanding -= usize::from(offer.task.is_some());
+        offer.task
     }
 }
 
 impl Offer {
-    /// The claim, if there is one; asks the shared page until there is.
+    /// Returns the claim, if any. Reads the shared page until there is one.
     fn look(&mut self, worker: WorkerId, now: Time, io: &mut impl Io) -> Option<ClaimState> {
-        let held = self.held.as_ref()?;
+        let held = self.task.as_ref()?;
         if held.claim.is_none() {
             let claimed = io.claimed_at(worker, self.id)?;
             self.claim(worker, claimed.min(now));
         }
-        self.held.as_ref()?.claim
+        self.task.as_ref()?.claim
     }
 
     fn claim(&mut self, worker: WorkerId, at: Time) {
-        let Some(held) = &mut self.held else {
+        let Some(held) = &mut self.task else {
             return;
         };
-        let claimed = at.max(self.offered);
+        let claimed = at.max(self.offered_at);
         held.claim = Some(ClaimState {
             run: Claim { worker, claimed },
             deadline: claimed + held.task.timeout,

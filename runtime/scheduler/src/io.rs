@@ -1,7 +1,7 @@
-//! What the scheduler asks of the world, and the words in which the world answers.
+//! The interface between the scheduler and its environment.
 //!
-//! [`Io`] is all that the scheduler can do: the event loop implements it with processes, sockets and the shared
-//! page, the tests with a simulated simulator.
+//! [`Io`] has all actions of the scheduler. The event loop implements it with processes, sockets and the shared page, the tests
+//! with a simulator.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use mpwasm_types::exit_status::signal_name;
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
 
-/// A worker's slot, from 0. Its process changes, the slot stays.
+/// Index of a worker slot, from 0. The slot stays when its process is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WorkerId(pub u32);
 
 impl WorkerId {
-    /// How many slots a pool of `size` workers has. When a process is for so many tasks only, a worker has two of them,
-    /// so that the next process can be started while the one before goes.
+    /// Returns the number of slots in a pool of `size` workers. If processes are replaced after a number of tasks, each worker
+    /// has two slots, so that the next process can start while the previous one exits.
     #[must_use]
     pub fn slots(size: u32, tasks_per_process: Option<u32>) -> u32 {
         match tasks_per_process {
@@ -27,60 +27,60 @@ impl WorkerId {
         }
     }
 
-    /// The worker, as users know it, in a pool of `size`: from 0. Its slots are so many apart.
+    /// Returns the number of the worker that users see, from 0. The two slots of a worker are `size` apart.
     #[must_use]
     pub fn worker_number(self, size: u32) -> u32 {
         self.0 % size
     }
 }
 
-/// One offer of one task to one worker. [`Io`] makes the ids; two offers to one slot never have the same.
+/// Id of an offer of one task to one worker. [`Io`] assigns it, unique per slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OfferId(pub u64);
 
-/// The actions of the scheduler. None of them may call back into it, block or fail.
+/// The actions of the scheduler. They must not call back into it, block or fail.
 pub trait Io {
-    /// Starts a process in the slot, with these guests. Answered by `worker_ready` or `worker_exited`, in a later turn even when
-    /// the process could not be made.
+    /// Spawns a process with these guests in the slot. `worker_ready` or `worker_exited` follows in a later turn, even if the spawn
+    /// fails.
     fn spawn(&mut self, worker: WorkerId, guests: &[u32]);
 
-    /// Marks a slot of the shared page as offered and queues the task's frame to the worker. At most
-    /// [`MAX_UNREAD`](super::MAX_UNREAD) offers of one worker are in use at any time.
+    /// Marks an entry of the shared page as offered and queues the task's frame to the worker. At most
+    /// [`MAX_UNREAD`](super::MAX_UNREAD) offers of one worker are in flight at any time.
     fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId;
 
-    /// Compare-and-swap from offered to revoked in the shared page. When it returns true, the task will never
-    /// start there, and the worker reports the offer as skipped once it has read it.
+    /// Swaps offered for revoked in the shared page. If it returns true, the task will never start there, and the worker reports
+    /// the offer as skipped once it has read it.
     fn revoke(&mut self, worker: WorkerId, offer: OfferId) -> bool;
 
-    /// When the worker claimed the offer, as it wrote into the shared page. A hint from a lower level of
-    /// trust: the scheduler clamps it, and believes the first answer that it got.
+    /// Returns when the worker claimed the offer, as it wrote into the shared page. The worker is not trusted: the scheduler
+    /// clamps the time and keeps the first one that it gets.
     fn claimed_at(&mut self, worker: WorkerId, offer: OfferId) -> Option<Time>;
 
-    /// The id of the last item of a claimed chunk that the worker says it has begun. A hint from a lower level of trust,
-    /// and without meaning for a task that is no chunk.
+    /// Returns the id of the last item of a claimed chunk that has begun, as the worker wrote. The worker is not trusted.
+    /// Meaningless for a task that is not a chunk.
     fn last_begun(&mut self, worker: WorkerId, offer: OfferId) -> u64;
 
-    /// Tells the worker's watchdog to end the running task as cancelled.
+    /// Requests that the worker's watchdog ends the running task as cancelled.
     fn cancel(&mut self, worker: WorkerId, offer: OfferId);
 
-    /// Tells a worker that has nothing to run to exit by itself.
+    /// Requests that a worker without tasks exits.
     fn retire(&mut self, worker: WorkerId, reason: RetireReason);
 
-    /// SIGKILL. Answered by `worker_exited`.
+    /// Sends SIGKILL. `worker_exited` follows.
     fn kill(&mut self, worker: WorkerId, reason: &KillReason);
 
-    /// The process cannot be reaped: warn with its pid, close what belongs to it, and never report it again.
-    /// The slot is free for a new process.
+    /// Abandons a process that cannot be reaped: warns with its pid, closes its descriptors and never reports it again. The slot
+    /// is free for a new process.
     fn abandon(&mut self, worker: WorkerId);
 
-    /// An attempt ended here, by the scheduler's decision, and the task will have another.
+    /// Reports that an attempt failed and the task will be tried again.
     fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure);
 
-    /// The task, or each item of a chunk, ends here, by the scheduler's decision. `run` is `None` when it never started.
+    /// Reports the failure of a task, or of each item of a chunk. `run` is `None` if it never started.
     fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure);
 }
 
-/// Why a worker is told to exit.
+/// Why a worker is asked to exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetireReason {
     /// No task will come any more, and all have ended.
@@ -106,15 +106,15 @@ impl fmt::Display for RetireReason {
 pub enum KillReason {
     /// It was not ready in time.
     NotReady,
-    /// It did not claim what it was offered, and showed no life after that.
+    /// It did not claim its offers and gave no sign of life afterwards.
     Stalled,
-    /// Its task did not end at its deadline: rung 4 of the timeout ladder.
+    /// Its task did not end at its deadline.
     Overdue,
     /// Its task was cancelled and did not end.
     Cancelled,
-    /// It broke the protocol, and how.
+    /// It broke the protocol in this way.
     Protocol(String),
-    /// It is not needed any more, and did not or shall not wait to exit by itself.
+    /// It is not needed any more, and does not or should not exit by itself.
     Terminated,
 }
 
@@ -138,16 +138,16 @@ pub enum WorkerExit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
-    /// It never was one, and why.
+    /// It could not be spawned, for this reason.
     NeverStarted(String),
-    /// It could not begin to serve, and why.
+    /// It could not become ready, for this reason.
     Unable(String),
-    /// Its jail ended it (SIGSYS), for this system call if that is known.
+    /// The sandbox ended it with SIGSYS, for this system call if known.
     Forbidden(Option<String>),
 }
 
 impl WorkerExit {
-    /// Whether it is what the kernel's out-of-memory killer does.
+    /// Returns whether SIGKILL ended it, as the kernel's out-of-memory killer does.
     #[must_use]
     pub fn is_sigkill(&self) -> bool {
         *self == Self::Signal(Signal::SIGKILL as i32)
@@ -170,7 +170,7 @@ impl fmt::Display for WorkerExit {
     }
 }
 
-/// How a worker broke the protocol: it must report on what it was sent, in the order in which it was sent.
+/// How a worker broke the protocol. It must report on its offers in the order in which they were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolFault {
     /// It reported to be ready when it was so already.

@@ -1,30 +1,25 @@
-//! The scheduler: which worker runs which task, and what happens when one does not do what it should.
+//! Decides which worker runs which task, and handles workers that fail.
 //!
-//! It is a state machine without processes, sockets, clocks or threads. The event loop reports to it what
-//! happened and what time it is; it acts through the small trait [`Io`]. So a test can drive it through millions
-//! of random faults, and the rules of DESIGN.md section 1 stand in one place:
+//! The scheduler is a state machine without processes, sockets, clocks or threads. The event loop reports events and the time,
+//! and the scheduler acts through the trait [`Io`]. So tests can drive it through millions of random faults. Its invariants:
 //!
-//! - **Every accepted task ends exactly once.** A [`Task`] is one value that moves: from the queue into the hand of
-//!   a worker and back, until it leaves, either by [`Scheduler::ended`] (the worker reported its end) or by
-//!   [`Io::task_failed`] (the scheduler decided it).
-//! - **No attempt runs twice.** What a worker has claimed is never taken from it. It ends with the worker. Another
-//!   attempt begins only when the one before has failed, and the task's [`Retry`](mpwasm_types::retry::Retry) wants it.
-//! - **No process runs more tasks than it is for**, which is one with [`Isolation::Process`](mpwasm_types::settings::Isolation). It has
-//!   never more in hand than it may still run, and when the last has ended it is retired, before anything else can be
-//!   decided about it.
-//! - **Nobody waits for a worker for ever.** Each process has a time at which somebody looks at it again.
-//! - **No task waits for ever for its guest.** A worker has the guests that it was started with. The first task in the
-//!   queue always has one that takes it soon, or is starting for it, or else the next worker to be idle makes way.
-//!   No worker takes a task before an older one that it could run.
-//! - **Live state decides, not counters.** How many workers are missing, idle or outdated is computed from the
-//!   slots whenever it is asked for.
+//! - **Every accepted task ends exactly once.** A [`Task`] is one value that moves between the queue and the offers of workers
+//!   until it leaves by [`Scheduler::ended`] (the worker reported its end) or [`Io::task_failed`] (the scheduler ended it).
+//! - **No attempt runs twice.** A claimed task is never offered to another worker. If its worker ends, the attempt has failed. Another
+//!   attempt follows only if the task's [`Retry`](mpwasm_types::retry::Retry) policy allows it.
+//! - **No process runs more tasks than it may**, which is one with [`Isolation::Process`](mpwasm_types::settings::Isolation). It never
+//!   has more in flight than it may still run, and is retired as soon as the last one ends.
+//! - **No worker is waited for forever.** Each process has a time at which it is checked again.
+//! - **No task waits forever for its guest.** A worker has the guests that it was spawned with. For the first task in the queue, a
+//!   worker will take it soon or is starting, or else the next idle worker is replaced. No worker gets a task before an older
+//!   one that it could run.
+//! - **State is computed, not counted.** The numbers of missing and idle workers are computed from the slots when needed.
 //!
-//! A turn of the event loop: report all events that are at hand (with the frames of a worker before its exit),
-//! then [`tick`](Scheduler::tick), then [`assign`](Scheduler::assign), then sleep until
+//! A turn of the event loop: report all pending events (the frames of a worker before its exit), then [`tick`](Scheduler::tick), then [`assign`](Scheduler::assign), then sleep until
 //! [`next_wakeup`](Scheduler::next_wakeup) or the next event.
 //!
-//! What a worker says is checked: a report that an honest worker cannot make is a [`ProtocolFault`], changes nothing, and
-//! should be answered by [`protocol_broken`](Scheduler::protocol_broken).
+//! Workers are not trusted. A report that an honest worker cannot make is a [`ProtocolFault`] and changes nothing. The caller then
+//! calls [`protocol_broken`](Scheduler::protocol_broken).
 
 #![allow(
     rustdoc::private_intra_doc_links,
@@ -52,7 +47,7 @@ use std::time::Duration;
 use death::{Death, cancelled_before_start};
 use guests::{GuestSet, Recency};
 pub use in_flight::EndedTask;
-use in_flight::{Due, OfferedTask};
+use in_flight::{OfferedTask, ProgressCheck};
 pub use io::{Io, KillReason, OfferId, ProtocolFault, RetireReason, WorkerExit, WorkerId};
 use retry::RetryQueue;
 use slot::{Lifecycle, Milestone, Process, SlotState, WorkerSlot};
@@ -66,17 +61,16 @@ use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::{MAX_FAILED_SPAWNS, MAX_LOADED_GUESTS, STALL_TIMEOUT, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
 
-/// Offers of one worker that it has not reported on, revoked ones included: the slots of its shared page.
+/// Largest number of offers of one worker in flight, including revoked ones: the entries of its shared page.
 pub const MAX_UNREAD: usize = 2 * window::MAX_WINDOW;
-/// Bytes of args that wait in one worker's socket behind its first task.
+/// Bytes of args that may wait in a worker's socket behind its first task.
 const MAX_BYTES_BEHIND: usize = 256 << 10;
-/// Tasks are taken from a worker for an idle one only if it has not reported anything for so long: it costs more
-/// than it gains while the worker goes through short ones.
+/// Time without a report after which tasks may be stolen from a worker. While it runs short tasks, stealing costs more than it
+/// gains.
 const STEAL_DELAY: Duration = Duration::from_micros(200);
-/// A worker that was told to exit and has not is killed after so long.
+/// Time in which a retired worker must exit before it is killed.
 const RETIRE_TIMEOUT: Duration = Duration::from_secs(1);
-/// A worker whose running task was cancelled and has not ended is killed after so long: a little more than what
-/// its watchdog takes.
+/// Time in which a cancelled task must end before its worker is killed: slightly longer than its watchdog takes.
 const CANCEL_TIMEOUT: Duration = WATCHDOG_GRACE.saturating_add(Duration::from_millis(50));
 
 /// The state of the pool's tasks and workers.
@@ -85,48 +79,48 @@ pub struct Scheduler {
     /// The slots, one or two for each of [`size`](Self::size) workers.
     workers: Vec<WorkerSlot>,
     size: u32,
-    /// After so many a process is replaced.
+    /// Number of tasks after which a process is replaced.
     tasks_per_process: Option<u32>,
     queue: Queue,
-    /// Tasks between two attempts.
+    /// Tasks that wait for their next attempt.
     paused: RetryQueue,
     window: Window,
     phase: Phase,
-    /// No offers: the outcomes or the callbacks cannot keep up.
+    /// Withholds offers because outcomes or callbacks cannot keep up.
     backpressure: bool,
-    /// No offers: a task has ended whose outcome the parent has not confirmed.
+    /// Withholds offers because the parent has not confirmed an outcome.
     unconfirmed: bool,
-    /// Guests that were loaded so far.
+    /// Number of guests of the pool.
     guests: u32,
-    /// Most guests of one process, if its pool has more.
+    /// Largest number of guests of one process.
     guests_per_process: usize,
-    /// Which of them were used last.
+    /// When each guest was last used.
     recency: Recency,
-    /// The first task in the queue, if no worker has or will have its guest, and since when that is so.
+    /// The first task in the queue and since when no worker has or will have its guest.
     unserved: Option<(u64, Time)>,
-    /// Processes that ended before they were ready, since one was.
+    /// Processes in a row that ended before they were ready.
     failed_spawns: u32,
-    /// A guest that was to be loaded by such processes and that no other has, and how many these were.
+    /// A guest that no ready process has, and how many processes in a row failed to load it.
     failed_loads: Option<(u32, u32)>,
     failure: Option<String>,
 }
 
-/// How the pool comes to its end; it never goes back.
+/// Phase of the pool. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Open,
-    /// No more tasks will come.
+    /// No more tasks will be accepted.
     Draining,
-    /// Nothing is started any more.
+    /// No task starts any more.
     Interrupted,
-    /// Nothing runs any more.
+    /// All workers are killed.
     Terminated,
 }
 
 impl Scheduler {
-    /// A pool of `size` workers, none of which is started before there is a guest, with processes that are replaced
-    /// after so many tasks. Where outcomes are confirmed, a worker has no more than one task in in_flight: what waits behind it
-    /// would begin as soon as it ends.
+    /// Creates a pool of `size` workers. None is spawned before a guest is loaded. Processes are replaced after `tasks_per_process`
+    /// tasks. If outcomes are confirmed (`confirms`), a worker has at most one task in flight, since the next one would begin as
+    /// soon as it ends.
     #[must_use]
     pub fn new(size: u32, tasks_per_process: Option<u32>, confirms: bool) -> Self {
         let slots = 0..WorkerId::slots(size, tasks_per_process);
@@ -150,12 +144,12 @@ impl Scheduler {
         }
     }
 
-    /// Sets the number of loaded guests. Workers that are started from now on can have them.
+    /// Sets the number of guests. Workers that are spawned from now on can load them.
     pub fn guests_loaded(&mut self, count: u32) {
         self.guests = self.guests.max(count);
     }
 
-    /// A task was accepted. It is queued, or ends at once when nothing is started any more.
+    /// Queues a task, or fails it at once if no task starts any more.
     pub fn accept(&mut self, task: Task, io: &mut impl Io) {
         debug_assert!(
             task.guest < self.guests,
@@ -170,10 +164,10 @@ impl Scheduler {
         }
     }
 
-    /// A worker reported to be ready.
+    /// Handles the report of a worker that it is ready.
     ///
     /// # Errors
-    /// When it had done so before.
+    /// Fails if it was ready before.
     pub fn worker_ready(&mut self, worker: WorkerId, now: Time) -> Result<(), ProtocolFault> {
         if let Some(process) = self.process(worker) {
             process.ready(now)?;
@@ -186,11 +180,11 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A worker reported the end of the task, or item of a chunk, that it ran, whose [`counted_length`] was this. It is the
-    /// caller's now, who makes the outcome, or asks whether the task is to be [tried again](Self::tries_again).
+    /// Handles the report that a task, or item of a chunk, ended after `length` (see [`counted_length`]). Returns the task. The caller
+    /// creates the outcome, or [tries it again](Self::tries_again).
     ///
     /// # Errors
-    /// When the worker cannot have run it.
+    /// Fails if the worker cannot have run it.
     pub fn ended(
         &mut self,
         worker: WorkerId,
@@ -202,14 +196,14 @@ impl Scheduler {
         let process = self.process(worker).ok_or(ProtocolFault::NotNext)?;
         let ended = process.in_flight.end(offer, length, now, io)?;
         process.milestone = Milestone::RanTask;
-        // A chunk is offered as one, and counts as one.
-        process.ended += u32::from(ended.whole.is_some());
+        // A chunk counts as one task.
+        process.ended += u32::from(ended.offer_length.is_some());
         let count = process.ended;
         process.reported(now);
         let is_serving = process.lifecycle == Lifecycle::Serving;
-        if let Some(whole) = ended.whole {
-            self.window.observe(whole.min(now.since(ended.run.claimed)));
-            // One that was killed in the meantime stays killed.
+        if let Some(length) = ended.offer_length {
+            self.window.observe(length.min(now.since(ended.run.claimed)));
+            // A worker that was killed in the meantime stays killed.
             if is_serving && self.tasks_per_process.is_some_and(|most| count >= most) {
                 self.slot(worker).retire(RetireReason::RanItsTasks, now, io);
             }
@@ -217,17 +211,16 @@ impl Scheduler {
         Ok(ended)
     }
 
-    /// The id and the attempt of the task that a worker runs, if it runs one: it handles what it was sent in order, and says so
-    /// when it goes on to the next.
+    /// Returns id and attempt of the task that a worker runs, if any: that of its first offer.
     #[must_use]
     pub fn running(&self, worker: WorkerId) -> Option<(u64, u32)> {
         self.workers[worker.0 as usize].process()?.in_flight.first()
     }
 
-    /// A worker read an offer that had been revoked.
+    /// Handles the report that a worker skipped a revoked offer.
     ///
     /// # Errors
-    /// When it had not been.
+    /// Fails if the offer was not revoked.
     pub fn skipped(&mut self, worker: WorkerId, offer: OfferId, now: Time) -> Result<(), ProtocolFault> {
         let process = self.process(worker).ok_or(ProtocolFault::NotNext)?;
         process.in_flight.skip(offer, now)?;
@@ -235,26 +228,25 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A worker took in some of what it was sent, and there is more: a sign of life. What goes into its socket at
-    /// once is none.
+    /// Records that a worker read from its full socket, which is a sign of life.
     pub fn note_read(&mut self, worker: WorkerId, now: Time) {
         if let Some(process) = self.process(worker) {
             process.in_flight.note_read(now);
         }
     }
 
-    /// A worker did what an honest one does not. It is killed, and `fault` says why in what becomes of its task.
+    /// Kills a worker that broke the protocol. `fault` is part of its task's failure.
     pub fn protocol_broken(&mut self, worker: WorkerId, fault: String, now: Time, io: &mut impl Io) {
         self.slot(worker).kill(KillReason::Protocol(fault), now, io);
     }
 
-    /// A worker was reaped. Everything that it had sent was reported before. Its slot of the shared page is
-    /// looked at for the last time.
+    /// Handles the exit of a worker that was reaped. All its frames must have been reported before. Its shared page is read for the
+    /// last time.
     pub fn worker_exited(&mut self, worker: WorkerId, exit: WorkerExit, now: Time, io: &mut impl Io) {
         self.remove(worker, Some(exit), now, io);
     }
 
-    /// Cancels a task wherever it is. Returns whether it was there; when it runs, it ends soon.
+    /// Cancels a task. Returns whether it had not ended. A running task ends soon.
     pub fn cancel(&mut self, id: u64, now: Time, io: &mut impl Io) -> bool {
         if let Some(task) = self.queue.remove(id).or_else(|| self.paused.remove(id)) {
             let failure = cancelled_before_start(&task);
@@ -278,12 +270,12 @@ impl Scheduler {
         false
     }
 
-    /// No more tasks will come. When all have ended, the workers are retired.
+    /// Ends the acceptance of tasks. When all have ended, the workers are retired.
     pub fn drain(&mut self) {
         self.phase = self.phase.max(Phase::Draining);
     }
 
-    /// Cancels what has not started, now and whatever is accepted later. What runs may end.
+    /// Cancels all tasks that have not started, and all that are accepted later. Running tasks may end.
     pub fn interrupt(&mut self, now: Time, io: &mut impl Io) {
         self.phase = self.phase.max(Phase::Interrupted);
         let offered = self
@@ -297,7 +289,7 @@ impl Scheduler {
         }
     }
 
-    /// Cancels everything and kills all workers. What they run ends when they are reaped.
+    /// Cancels all tasks and kills all workers. Running tasks end when their workers are reaped.
     pub fn terminate(&mut self, now: Time, io: &mut impl Io) {
         self.interrupt(now, io);
         self.phase = Phase::Terminated;
@@ -306,8 +298,8 @@ impl Scheduler {
         }
     }
 
-    /// Holds offers back, or lets them go again: the back-pressure of outcomes and callbacks. What had been offered
-    /// and has not started returns to the queue, but for large args that are on their way.
+    /// Sets whether offers are withheld because outcomes or callbacks cannot keep up. Offers that have not started return to the
+    /// queue, except for large args that are on their way.
     pub fn set_backpressure(&mut self, on: bool, now: Time, io: &mut impl Io) {
         if on && !self.backpressure {
             let serving = self
@@ -321,14 +313,13 @@ impl Scheduler {
         self.backpressure = on;
     }
 
-    /// Holds offers back while the outcome of a task that has ended is not confirmed. What was offered before stays with its
-    /// worker.
+    /// Sets whether offers are withheld because an outcome is not confirmed. Offers in flight stay with their workers.
     pub fn await_confirmation(&mut self, unconfirmed: bool) {
         self.unconfirmed = unconfirmed;
     }
 
-    /// Does what has become due. To be called after the events of the turn: they may be signs of life. What had come by
-    /// `heard` was among them, so nobody is late before that: it may be this process that was not run since.
+    /// Handles timeouts. Call it after the events of the turn, which may be signs of life. All events up to `heard` must have been
+    /// reported: a worker is late only before `heard`, since this process itself may not have run since.
     pub fn tick(&mut self, heard: Time, now: Time, io: &mut impl Io) {
         let due = self.paused.due(now);
         self.requeue(due, io);
@@ -354,19 +345,19 @@ impl Scheduler {
         }
     }
 
-    /// Looks whether a worker does with what it was offered what it should.
+    /// Checks whether a worker claims and ends its tasks in time.
     fn check(&mut self, worker: WorkerId, heard: Time, now: Time, io: &mut impl Io) {
         let workers = self.workers.len();
         let Some(process) = self.process(worker) else {
             return;
         };
-        match process.in_flight.due(heard, now, io) {
-            Due::Later(time) => process.due = time,
-            Due::Overdue => self.slot(worker).kill(KillReason::Overdue, now, io),
-            Due::Uncancelled => self.slot(worker).kill(KillReason::Cancelled, now, io),
-            Due::Unclaimed => {
+        match process.in_flight.check(heard, now, io) {
+            ProgressCheck::NotDue(time) => process.due = time,
+            ProgressCheck::DeadlineMissed => self.slot(worker).kill(KillReason::Overdue, now, io),
+            ProgressCheck::CancelTimedOut => self.slot(worker).kill(KillReason::Cancelled, now, io),
+            ProgressCheck::Unclaimed => {
                 let mut tasks = process.in_flight.revoke_all(now, io);
-                // The others only stood behind it.
+                // The other tasks only waited behind it.
                 if let Some(first) = tasks.first_mut() {
                     first.note_lost(workers);
                 }
@@ -376,14 +367,14 @@ impl Scheduler {
                 }
                 self.requeue(tasks, io);
                 if !stalled {
-                    // What remains was claimed at this very moment: now there is a deadline.
+                    // The remaining task was claimed in this moment, so it has a deadline now.
                     self.check(worker, heard, now, io);
                 }
             }
         }
     }
 
-    /// Ends or gives back what a worker had in hand that is no more, and frees its slot.
+    /// Removes a worker that has exited: fails or requeues its tasks and frees its slot.
     fn remove(&mut self, worker: WorkerId, exit: Option<WorkerExit>, now: Time, io: &mut impl Io) {
         let Some(mut process) = self.slot(worker).vacate(now) else {
             return;
@@ -442,8 +433,8 @@ impl Scheduler {
         }
     }
 
-    /// A process ended before it was ready. When that was so too often, and no other one is ready, the pool has
-    /// failed. Where the processes had not all guests, one guest may have been the reason: others get a chance after it.
+    /// Counts a process that ended before it was ready. After too many in a row, while none is ready, the pool fails. If processes do
+    /// not load all guests (`is_partial`), the limit is higher, since one guest may be the reason.
     fn note_failed_spawn(&mut self, is_partial: bool, how: &str, now: Time, io: &mut impl Io) {
         self.failed_spawns += 1;
         let ready =
@@ -467,8 +458,8 @@ impl Scheduler {
         }
     }
 
-    /// A process ended before it was ready, and was to load these guests. When that was so too often for the first task's
-    /// guest, the guest's tasks end: other guests may have workers.
+    /// Counts a process that ended before it was ready while it loaded these guests. After too many in a row for the first task's
+    /// guest, that guest's tasks fail. Other guests may have workers.
     fn note_failed_load(&mut self, guests: &GuestSet, how: &str, io: &mut impl Io) {
         let Some(guest) = self
             .queue
@@ -504,7 +495,7 @@ impl Scheduler {
         });
     }
 
-    /// Puts tasks that have not started back where they were, or ends them when nothing is started any more.
+    /// Puts tasks that have not started back into the queue, or fails them if no task starts any more.
     fn requeue(&mut self, tasks: Vec<Task>, io: &mut impl Io) {
         let mut kept = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -516,7 +507,7 @@ impl Scheduler {
         self.queue.requeue(kept);
     }
 
-    /// How a task ends that is not to be started any more.
+    /// Returns the failure of a task if no task starts any more.
     fn refusal(&self, task: &Task) -> Option<Failure> {
         if self.phase >= Phase::Interrupted {
             return Some(cancelled_before_start(task));
@@ -525,7 +516,7 @@ impl Scheduler {
         Some(Failure::new(Kind::Crash, format!("the pool failed: {failure}")))
     }
 
-    /// Panics when there is no such slot: ids come from [`Io::spawn`], not from workers.
+    /// Panics if there is no such slot. Ids come from [`Io::spawn`] and not from workers.
     fn slot(&mut self, worker: WorkerId) -> &mut WorkerSlot {
         &mut self.workers[worker.0 as usize]
     }

@@ -1,4 +1,4 @@
-//! Further attempts: whether a task whose attempt failed gets another, and the tasks that wait for theirs.
+//! Further attempts of failed tasks, and the tasks that wait for theirs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use mpwasm_types::settings::MAX_WORKER_DEATHS;
 use mpwasm_types::time::Time;
 
 impl Scheduler {
-    /// Whether a task gets another attempt now that one has ended as `kind`. The caller then goes on with
-    /// [`try_again`](Self::try_again), or else the task has ended.
+    /// Returns whether a task gets another attempt after one that ended as `kind`. If so, the caller continues with
+    /// [`try_again`](Self::try_again). Otherwise the task has ended.
     #[must_use]
     pub fn tries_again(&self, task: &Task, kind: Kind) -> bool {
         let Some(retry) = &task.retry else { return false };
@@ -24,7 +24,7 @@ impl Scheduler {
             && crashes + task.deaths_before_claim < task.deaths_allowed()
     }
 
-    /// Takes back a task whose attempt ended as `kind`, for the next one: that begins after the pause of its policy.
+    /// Schedules the next attempt of a task whose last one ended as `kind`, after the backoff of its policy.
     pub fn try_again(&mut self, mut task: Task, kind: Kind, now: Time) {
         let random = mixed(now.0 ^ mixed(task.id));
         let pause = |retry: &Arc<Retry>| retry.pause(task.attempt, random);
@@ -40,32 +40,32 @@ impl Scheduler {
 }
 
 impl Task {
-    /// Workers that may die with this task in hand, whether it had started or not.
+    /// Returns how many workers may die with this task in flight, started or not.
     fn deaths_allowed(&self) -> u32 {
         let of_policy = self.retry.as_ref().map_or(0, |retry| retry.crashes());
         of_policy.max(MAX_WORKER_DEATHS)
     }
 
-    /// A worker died that had it in hand and had not started it. Returns whether that was one too many.
+    /// Records that a worker died before it claimed this task. Returns whether that was one too many.
     pub(super) fn note_death_before_claim(&mut self) -> bool {
         self.deaths_before_claim += 1;
         self.deaths() >= self.deaths_allowed()
     }
 
-    /// Workers that died with it in hand.
+    /// Returns how many workers died with this task in flight.
     pub(super) fn deaths(&self) -> u32 {
         self.deaths_before_claim + self.crashes
     }
 }
 
-/// A number that looks random, from one that need not: the finish of SplitMix64.
+/// Hashes a number to pseudo-random bits: the finalizer of SplitMix64.
 fn mixed(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
-/// The tasks that wait for their next attempt, by the time at which that may begin.
+/// The tasks that wait for their next attempt, ordered by its time.
 #[derive(Debug, Default)]
 pub(super) struct RetryQueue {
     tasks: BTreeMap<(Time, u64), Task>,
@@ -77,12 +77,12 @@ impl RetryQueue {
         self.tasks.len()
     }
 
-    /// Bytes of args that wait here.
+    /// Returns the bytes of args in the queue.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// When the first pause ends.
+    /// Returns when the first pause ends.
     pub fn next(&self) -> Option<Time> {
         let ((until, _), _) = self.tasks.first_key_value()?;
         Some(*until)
@@ -93,7 +93,7 @@ impl RetryQueue {
         self.tasks.insert((until, task.id), task);
     }
 
-    /// Takes out the tasks whose pause is over.
+    /// Removes and returns the tasks whose pause has ended.
     pub fn due(&mut self, now: Time) -> Vec<Task> {
         let mut due = Vec::new();
         while let Some(first) = self.tasks.first_entry().filter(|first| first.key().0 <= now) {
@@ -103,14 +103,14 @@ impl RetryQueue {
         due
     }
 
-    /// The task with this id, and when its pause ends.
+    /// Returns the task with this id and when its pause ends.
     pub fn get(&self, id: u64) -> Option<(Time, &Task)> {
         let mut tasks = self.tasks.iter();
         let ((until, _), task) = tasks.find(|((_, task), _)| *task == id)?;
         Some((*until, task))
     }
 
-    /// Takes out the task with this id.
+    /// Removes the task with this id.
     pub fn remove(&mut self, id: u64) -> Option<Task> {
         let (until, _) = self.get(id)?;
         let task = self.tasks.remove(&(until, id))?;
@@ -118,7 +118,7 @@ impl RetryQueue {
         Some(task)
     }
 
-    /// Takes out all of them.
+    /// Removes all tasks.
     pub fn take_all(&mut self) -> impl Iterator<Item = Task> + use<> {
         self.bytes = 0;
         std::mem::take(&mut self.tasks).into_values()

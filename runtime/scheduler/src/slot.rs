@@ -1,4 +1,4 @@
-//! One slot of the pool and the process in it.
+//! A slot of the pool and the worker process in it.
 
 use std::mem;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use mpwasm_types::settings::{
 };
 use mpwasm_types::time::Time;
 
-/// A slot. It has at most one process, and remembers how its processes fared.
+/// A slot with at most one process.
 #[derive(Debug)]
 pub(super) struct WorkerSlot {
     pub id: WorkerId,
     pub state: SlotState,
-    /// What the next process has to wait if this one comes to nothing.
+    /// Backoff before the next spawn if this process fails.
     delay: Duration,
 }
 
 #[derive(Debug)]
 pub(super) enum SlotState {
-    /// No process; a new one may be started from then on.
+    /// No process. The next one may be spawned at this time.
     Vacant { from: Time },
     /// A process that has not been reaped.
     Live(Process),
@@ -33,29 +33,29 @@ pub(super) enum SlotState {
 #[derive(Debug)]
 pub(super) struct Process {
     pub lifecycle: Lifecycle,
-    /// When that began.
+    /// When its state began.
     pub since: Time,
-    /// When somebody must look at it again: the end of the lifecycle, or for [`Lifecycle::Serving`] the next check.
+    /// When `tick` checks it again.
     pub due: Time,
-    /// What came of it so far.
+    /// How far it has come, which decides about the backoff of the next spawn.
     pub milestone: Milestone,
-    /// The guests that it loads at its start: it can run these and no others.
+    /// The guests that it loads at its start. It can run no others.
     pub guests: GuestSet,
-    /// What it was sent. It is kept to the end: reports may arrive from a process that was killed.
+    /// Its offers. They are kept until it is reaped, since reports may arrive from a killed process.
     pub in_flight: InFlight,
-    /// Tasks and whole chunks that ended in it.
+    /// Tasks and whole chunks that it has completed.
     pub ended: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lifecycle {
-    /// Started, and not ready until `due` at the latest.
+    /// Spawned and not ready yet. Must be ready at `due`.
     Starting,
-    /// It takes offers.
+    /// Takes offers.
     Serving,
-    /// It did not take what it was offered. All of it was revoked, and it gets no more until it shows life.
+    /// Did not claim its offers in time. They were revoked, and it gets no more until its next report.
     Stalled,
-    /// It was told to exit.
+    /// Asked to exit.
     Retiring,
     /// SIGKILL was sent.
     Killed(KillReason),
@@ -65,7 +65,7 @@ pub(super) enum Lifecycle {
 pub(super) enum Milestone {
     Spawned,
     Ready,
-    /// A task ended in it, or with it.
+    /// A task ended in it, if only with the process.
     RanTask,
 }
 
@@ -92,20 +92,20 @@ impl WorkerSlot {
         }
     }
 
-    /// Whether it is there to serve: now, or once it is ready.
+    /// Returns whether its process serves or is starting.
     pub fn is_active(&self) -> bool {
         self.process()
             .is_some_and(|process| matches!(process.lifecycle, Lifecycle::Starting | Lifecycle::Serving))
     }
 
-    /// Whether there is a process in whose place no other may come yet. One that was told to exit has nothing in hand,
-    /// and never will.
+    /// Returns whether it has a process that no other may replace yet. A retiring process has nothing in flight and gets no more
+    /// offers, so it does not count.
     pub fn is_taken(&self) -> bool {
         self.process()
             .is_some_and(|process| process.lifecycle != Lifecycle::Retiring)
     }
 
-    /// Starts a process in a vacant slot.
+    /// Spawns a process in a vacant slot.
     pub fn spawn(&mut self, guests: &[u32], now: Time, io: &mut impl Io) {
         debug_assert!(self.process().is_none(), "one process per slot");
         io.spawn(self.id, guests);
@@ -120,7 +120,7 @@ impl WorkerSlot {
         });
     }
 
-    /// Lets a process that has nothing to run exit.
+    /// Asks a process without tasks to exit.
     pub fn retire(&mut self, reason: RetireReason, now: Time, io: &mut impl Io) {
         if let SlotState::Live(process) = &mut self.state {
             io.retire(self.id, reason);
@@ -128,7 +128,7 @@ impl WorkerSlot {
         }
     }
 
-    /// Kills the process, if there is one and it was not killed before: the first reason stands.
+    /// Kills the process, unless it was killed before. The first reason is kept.
     pub fn kill(&mut self, reason: KillReason, now: Time, io: &mut impl Io) {
         if let SlotState::Live(process) = &mut self.state
             && !matches!(process.lifecycle, Lifecycle::Killed(_))
@@ -138,7 +138,7 @@ impl WorkerSlot {
         }
     }
 
-    /// The process is gone, if there was one.
+    /// Removes the process, if any.
     pub fn vacate(&mut self, now: Time) -> Option<Process> {
         match mem::replace(&mut self.state, SlotState::Vacant { from: now }) {
             SlotState::Live(process) => Some(process),
@@ -149,8 +149,8 @@ impl WorkerSlot {
         }
     }
 
-    /// A slot whose processes come to nothing is filled again after a growing delay. One in which tasks end, if
-    /// only by crashing, is filled at once: the tasks bound how often that happens.
+    /// Sets the backoff before the next spawn. It grows while processes end without a task. After a process in which a task ended,
+    /// even by a crash, there is none: the number of tasks bounds how often that happens.
     pub fn pause_after(&mut self, process: &Process, now: Time) {
         if process.milestone == Milestone::RanTask {
             self.delay = RESPAWN_DELAY;
@@ -164,14 +164,14 @@ impl WorkerSlot {
 }
 
 impl Process {
-    /// It begins a lifecycle, and is looked at again when that is `due`.
+    /// Enters a state that is checked again at `due`.
     pub fn enter(&mut self, lifecycle: Lifecycle, now: Time, due: Time) {
         self.lifecycle = lifecycle;
         self.since = now;
         self.due = due;
     }
 
-    /// It reported to be ready.
+    /// Handles the report that it is ready.
     pub fn ready(&mut self, now: Time) -> Result<(), ProtocolFault> {
         match self.lifecycle {
             Lifecycle::Starting => {
@@ -179,39 +179,39 @@ impl Process {
                 self.milestone = Milestone::Ready;
                 Ok(())
             }
-            // The report and the signal crossed.
+            // The report was sent before the signal arrived.
             Lifecycle::Killed(_) => Ok(()),
             Lifecycle::Serving | Lifecycle::Stalled | Lifecycle::Retiring => Err(ProtocolFault::ReadyTwice),
         }
     }
 
-    /// Whether it may be offered tasks of this guest.
+    /// Returns whether it may be offered tasks of this guest.
     pub fn serves(&self, guest: u32) -> bool {
         self.lifecycle == Lifecycle::Serving && self.guests.contains(guest)
     }
 
-    /// Whether it serves, and has nothing in hand.
+    /// Returns whether it serves and has nothing in flight.
     pub fn is_idle(&self) -> bool {
         self.lifecycle == Lifecycle::Serving && self.in_flight.is_empty()
     }
 
-    /// Whether it has nothing to run, so that it may be told to exit.
+    /// Returns whether it has no tasks, so that it may be asked to exit.
     pub fn can_retire(&self) -> bool {
         matches!(self.lifecycle, Lifecycle::Serving | Lifecycle::Stalled) && self.in_flight.outstanding() == 0
     }
 
-    /// Whether it has reported nothing for [`LONG_TASK_THRESHOLD`], so that what waits in its hand may wait for long.
+    /// Returns whether it has reported nothing for [`LONG_TASK_THRESHOLD`], so that its waiting tasks may wait for long.
     pub fn is_silent(&self, now: Time) -> bool {
         !self.in_flight.is_empty() && self.in_flight.since() + LONG_TASK_THRESHOLD <= now
     }
 
-    /// Whether it may be offered one more task, when it is for so many.
+    /// Returns whether it may be offered another task before it has had `tasks_per_process`.
     pub fn has_room(&self, tasks_per_process: Option<u32>) -> bool {
         tasks_per_process
             .is_none_or(|most| self.ended as usize + self.in_flight.outstanding() < most as usize)
     }
 
-    /// Whether it was told to go because it was not needed, so that its exit says nothing against it.
+    /// Returns whether it was asked to exit or terminated, so that its exit is no failure.
     pub fn exited_on_request(&self) -> bool {
         matches!(
             self.lifecycle,
@@ -219,8 +219,7 @@ impl Process {
         )
     }
 
-    /// It reported on an offer. What is now its first offer has to be taken in time, and it may be one with a
-    /// shorter timeout than the one before.
+    /// Handles a report on an offer. The next offer must now be claimed in time, and may have a shorter timeout than the last.
     pub fn reported(&mut self, now: Time) {
         if self.lifecycle == Lifecycle::Stalled {
             self.enter(Lifecycle::Serving, now, Time::NEVER);
@@ -230,7 +229,7 @@ impl Process {
         }
     }
 
-    /// Makes sure that its first offer is checked no later than then.
+    /// Ensures that its first offer is checked no later than at `time`.
     pub fn check_by(&mut self, time: Time) {
         if self.lifecycle == Lifecycle::Serving {
             self.due = self.due.min(time);

@@ -1,4 +1,4 @@
-//! What the workers are doing and where a task is, for who asks. Nothing here changes anything.
+//! Reports the state of workers and tasks.
 
 use super::Scheduler;
 use super::in_flight::RunningTask;
@@ -7,17 +7,17 @@ use super::slot::{Lifecycle, Process};
 use mpwasm_types::status::WorkerState;
 use mpwasm_types::time::Time;
 
-/// Where a task is that has not ended.
+/// The place of a task that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskPlace {
-    /// No worker runs it.
+    /// It waits for a worker.
     Queued {
-        /// The attempt that will be made, from 1.
+        /// The next attempt, from 1.
         attempt: u32,
     },
-    /// It waits out the pause before its next attempt.
+    /// It waits for its next attempt.
     Paused {
-        /// The attempt that will be made, from 1.
+        /// The next attempt, from 1.
         attempt: u32,
         /// When the pause ends.
         until: Time,
@@ -34,7 +34,7 @@ pub enum TaskPlace {
 }
 
 impl Scheduler {
-    /// What each worker process is doing, and since when.
+    /// Returns the state of each worker process and since when it has it.
     pub fn workers(&mut self, now: Time, io: &mut impl Io) -> Vec<(WorkerId, WorkerState, Time)> {
         let workers = self.workers.iter_mut().filter_map(|worker| {
             let id = worker.id;
@@ -44,7 +44,7 @@ impl Scheduler {
         workers.collect()
     }
 
-    /// Where a task is; `None` when it is not here.
+    /// Returns where a task is. `None` if it has ended or is unknown.
     pub fn place(&mut self, id: u64, now: Time, io: &mut impl Io) -> Option<TaskPlace> {
         if let Some(task) = self.queue.get(id) {
             let attempt = task.attempt;
@@ -69,7 +69,7 @@ impl Scheduler {
         })
     }
 
-    /// Tasks that wait to be tried again.
+    /// Returns the number of tasks that wait for their next attempt.
     #[must_use]
     pub fn paused(&self) -> usize {
         self.paused.len()

@@ -1,4 +1,4 @@
-//! A task as the scheduler sees it, and the queue of those that no worker has.
+//! A task in the scheduler, and the queue of tasks without a worker.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,37 +12,37 @@ use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_CLAIM_TIMEOUT};
 use mpwasm_types::time::Time;
 
-/// An accepted task that has not ended. There is one value per task: whoever owns it decides about the task.
+/// An accepted task that has not ended. There is exactly one value per task, and its owner decides about the task.
 #[derive(Debug)]
 pub struct Task {
-    /// Counts from 0 in the order of acceptance.
+    /// Id, from 0 in the order of acceptance.
     pub id: u64,
     /// Index of the guest.
     pub guest: u32,
     /// Index of the model in the guest.
     pub model: u32,
-    /// How long it may run, from the claim.
+    /// Timeout from the claim on.
     pub timeout: Duration,
-    /// Its args, one line of JSON. The scheduler looks at nothing but their size.
+    /// Its args, one line of JSON. The scheduler only uses their size.
     pub args: Bytes,
-    /// Which attempt this is, or will be, from 1.
+    /// The current or next attempt, from 1.
     pub attempt: u32,
-    /// When it is tried again; `None` for never.
+    /// Retry policy. `None` never tries again.
     pub(super) retry: Option<Arc<Retry>>,
     /// Attempts that ended as `crash`.
     pub(super) crashes: u32,
-    /// A chunk's items that are still together; the args are theirs then, see [`items`](mpwasm_types::items).
+    /// The items of a chunk, whose args are encoded as [`items`](mpwasm_types::items).
     pub(super) items: Option<Items>,
-    /// Workers that died with this task in hand, unclaimed.
+    /// Workers that died before they claimed this task.
     pub(super) deaths_before_claim: u32,
-    /// Offers that were taken back because the worker did not claim the task in time.
+    /// Offers that were revoked because the worker did not claim the task in time.
     lost: u32,
-    /// How long a worker may take to claim it.
+    /// Time in which a worker must claim it.
     pub(super) claim_timeout: Duration,
 }
 
 impl Task {
-    /// A task that no worker has seen yet.
+    /// Creates a task that no worker has had.
     #[must_use]
     pub fn new(id: u64, guest: u32, model: u32, timeout: Duration, args: impl Into<Bytes>) -> Self {
         Self {
@@ -61,15 +61,15 @@ impl Task {
         }
     }
 
-    /// It is tried again by this policy.
+    /// Sets the retry policy.
     #[must_use]
     pub fn with_retry(mut self, retry: Option<Arc<Retry>>) -> Self {
         self.retry = retry;
         self
     }
 
-    /// It was not claimed in time, in a pool of so many workers. Stopped workers lose it one after the other; but
-    /// when it has gone round, then it is the machine that is slow, and nobody would ever start it in that time.
+    /// Records that it was not claimed in time. Stopped workers lose the task one after another. When all `workers` have lost it,
+    /// the machine is too slow for the claim timeout, which is then doubled.
     pub(super) fn note_lost(&mut self, workers: usize) {
         self.lost += 1;
         if (self.lost as usize).is_multiple_of(workers) {
@@ -78,16 +78,16 @@ impl Task {
     }
 }
 
-/// Where a task ran, and since when.
+/// The claim of a task by a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The worker that claimed it.
     pub worker: WorkerId,
-    /// When; never before the offer, never in the future.
+    /// When it was claimed: not before the offer and not in the future.
     pub claimed: Time,
 }
 
-/// The tasks that no worker has, in the order of their ids.
+/// The tasks without a worker, in the order of their ids.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     tasks: VecDeque<Task>,
@@ -103,7 +103,7 @@ impl Queue {
         self.tasks.is_empty()
     }
 
-    /// Bytes of args that wait here.
+    /// Returns the bytes of args in the queue.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -112,19 +112,19 @@ impl Queue {
         self.tasks.front()
     }
 
-    /// All of them, the first one first.
+    /// Iterates over the tasks in order.
     pub fn iter(&self) -> impl Iterator<Item = &Task> {
         self.tasks.iter()
     }
 
-    /// Hands each task to `take`, in order, and keeps those that it returns.
+    /// Calls `take` with each task in order and keeps those that it returns.
     pub fn retain_mut(&mut self, mut take: impl FnMut(Task) -> Option<Task>) {
         let tasks = std::mem::take(&mut self.tasks);
         self.tasks = tasks.into_iter().filter_map(&mut take).collect();
         self.bytes = self.tasks.iter().map(|task| task.args.len()).sum();
     }
 
-    /// Adds a task. A new one has the highest id so far; one that is tried again goes where it was.
+    /// Adds a task at the place of its id: a new task at the end, one that is tried again where it was.
     pub fn push(&mut self, task: Task) {
         if self.tasks.back().is_some_and(|last| task.id < last.id) {
             return self.requeue(vec![task]);
@@ -139,8 +139,7 @@ impl Queue {
         Some(task)
     }
 
-    /// Puts tasks back where they were: before all those that were never offered, and in order among those that
-    /// came back earlier.
+    /// Puts tasks back in the order of their ids.
     pub fn requeue(&mut self, mut tasks: Vec<Task>) {
         let Some(last) = tasks.iter().map(|task| task.id).max() else {
             return;
@@ -155,7 +154,7 @@ impl Queue {
         }
     }
 
-    /// The task with this id.
+    /// Returns the task with this id.
     pub fn get(&self, id: u64) -> Option<&Task> {
         self.tasks.get(self.find(id)?)
     }
@@ -164,7 +163,7 @@ impl Queue {
         self.tasks.binary_search_by_key(&id, |task| task.id).ok()
     }
 
-    /// Takes out the task with this id.
+    /// Removes the task with this id.
     pub fn remove(&mut self, id: u64) -> Option<Task> {
         let task = self.tasks.remove(self.find(id)?)?;
         self.bytes -= task.args.len();
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_that_come_back_keep_their_old_order() {
+    fn requeued_tasks_keep_their_order() {
         let mut queue = Queue::default();
         (0..10).for_each(|id| queue.push(task(id)));
         let mut out: Vec<Task> = (0..8).filter_map(|_| queue.pop()).collect();
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_those_of_the_tasks_that_wait() {
+    fn bytes_count_the_queued_tasks() {
         let mut queue = Queue::default();
         (0..4).for_each(|id| queue.push(task(id)));
         assert!(queue.remove(2).is_some());

@@ -1,36 +1,36 @@
-//! How many tasks a worker may have in in_flight: enough that it never idles, few enough that none of them waits long, and
-//! no more than a worker process is for.
+//! Limits the tasks in flight per worker: enough that it never idles, few enough that none waits long, and no more than a worker
+//! process may run.
 
 use std::time::Duration;
 
-/// The work that a worker should have in in_flight: several times what a turn of the event loop takes.
+/// Run time that a worker should have in flight: several times a turn of the event loop.
 const AHEAD: Duration = Duration::from_millis(4);
-/// Tasks that a worker may have in hand, however short they are.
+/// Largest number of tasks in flight per worker, however short they are.
 pub(super) const MAX_WINDOW: usize = 512;
-/// The window while nothing is known.
+/// Initial window, before any task has ended.
 const FIRST_WINDOW: usize = 2;
-/// A run counts by one part in so many towards the average.
+/// A run counts with one part in `WEIGHT` towards the average.
 const WEIGHT: u64 = 8;
-/// A longer run counts as this long. One such run brings the average to twice [`AHEAD`] and so the window to 1;
-/// a cap keeps the time short in which the average recovers from it.
+/// Longest run time that is counted. One such run raises the average to twice [`AHEAD`], which closes the window to 1. The cap
+/// lets the average recover quickly.
 const LONG: Duration = AHEAD.saturating_mul(2 * WEIGHT as u32);
 
-/// What takes less on the clock counts with its processor time: the rest it mostly waited for a processor, since other
-/// processes of the pool need one, too. Were it counted, the window would close whenever that happens.
+/// A run shorter than this counts with its CPU time. The rest is mostly time in which it waited for a CPU, which would close the
+/// window on a busy machine.
 const NO_WAIT: Duration = Duration::from_millis(1);
 
-/// How long a task counts as, that took `run` on the clock and `cpu` of a processor, as its worker says.
+/// Returns the run time that counts for a task with this wall time and, as its worker reports, CPU time.
 #[must_use]
 pub fn counted_length(run: Duration, cpu: Duration) -> Duration {
     if run < NO_WAIT { cpu.min(run) } else { run }
 }
 
-/// A moving average of the lengths of tasks over the whole pool.
+/// Computes the window from a moving average of run times in the whole pool.
 #[derive(Debug)]
 pub(super) struct Window {
     /// Nanoseconds.
     average: Option<u64>,
-    /// It never opens wider.
+    /// Upper bound of the window.
     widest: usize,
 }
 
@@ -51,7 +51,7 @@ impl Window {
         });
     }
 
-    /// The tasks that a worker may have in hand, the running one among them.
+    /// Returns how many tasks a worker may have in flight, including the running one.
     pub fn tasks(&self) -> usize {
         let Some(average) = self.average else {
             return FIRST_WINDOW.min(self.widest);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_four_milliseconds_of_work() {
+    fn the_window_holds_four_milliseconds_of_work() {
         assert_eq!(after([]), 2);
         assert_eq!(after([Duration::ZERO; 9]), 512);
         assert_eq!(after([Duration::from_micros(1); 9]), 512);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_task_that_waited_for_a_processor_is_short_and_one_that_sleeps_is_not() {
+    fn a_short_task_counts_with_its_cpu_time_and_a_long_one_with_its_wall_time() {
         let (micros, millis) = (Duration::from_micros, Duration::from_millis);
         assert_eq!(counted_length(micros(6), micros(6)), micros(6));
         assert_eq!(counted_length(micros(900), micros(7)), micros(7));
@@ -95,12 +95,12 @@ mod tests {
         assert_eq!(
             counted_length(micros(6), Duration::MAX),
             micros(6),
-            "who says so can't be believed"
+            "the worker is not trusted"
         );
     }
 
     #[test]
-    fn a_process_for_one_task_has_one() {
+    fn a_process_for_one_task_has_one_in_flight() {
         let mut window = Window::new(Some(1));
         assert_eq!(window.tasks(), 1);
         window.observe(Duration::ZERO);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn one_long_run_closes_it_and_short_ones_open_it_again() {
+    fn one_long_run_closes_the_window_and_short_ones_open_it_again() {
         let short = [Duration::from_micros(5); 100];
         let long = [Duration::from_secs(60)];
         assert_eq!(after(short.into_iter().chain(long)), 1);

@@ -1,4 +1,4 @@
-//! Small wrappers of Linux system calls that every process of a pool uses.
+//! Wrappers of Linux system calls for every process of a pool.
 
 #![allow(
     rustdoc::private_intra_doc_links,

@@ -1,10 +1,11 @@
-//! Names the resource limit behind an error of the system. Part of the library and of the command line.
+//! Names the resource limit behind a system error.
 
 use std::io;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
-/// An error, with the limit of this process that may have caused it.
+/// Formats an error with the limit of this process that may have caused it.
+#[must_use]
 pub fn explain(error: &io::Error) -> String {
     match error.raw_os_error().and_then(limit_behind) {
         Some(limit) => format!("{error}; {limit}"),
@@ -12,7 +13,9 @@ pub fn explain(error: &io::Error) -> String {
     }
 }
 
-/// The limit that leads to this error where it is reached: with the option of `ulimit` that sets it, and its value.
+/// Describes the limit that causes this error when it is reached, with its `ulimit` option and its value. `None` if there is no
+/// such limit.
+#[must_use]
 pub fn limit_behind(errno: i32) -> Option<String> {
     let (resource, what, unit) = match errno {
         libc::EMFILE => (Resource::RLIMIT_NOFILE, "open files (ulimit -n)", ""),

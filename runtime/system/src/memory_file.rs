@@ -1,4 +1,4 @@
-//! Memory files that nobody can change any more.
+//! Sealed memory files (memfd_create(2)).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,18 +9,18 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use crate::inherited::{self, explained};
 use crate::process::role;
 
-/// Makes a sealed memory file of `bytes`: nobody can change it any more, who maps it may rely on that.
+/// Creates a sealed memory file of `bytes`. No process can change it, so it can be mapped safely.
 ///
 /// # Errors
-/// When there is no memory or descriptor for it.
+/// Fails without memory or a descriptor for the file.
 pub fn sealed_memory(name: &std::ffi::CStr, bytes: &[u8]) -> io::Result<File> {
     sealed_memory_of(name, |file| file.write_all(bytes))
 }
 
-/// As [`sealed_memory`], with what `fill` writes.
+/// Like [`sealed_memory`], with the contents that `fill` writes.
 ///
 /// # Errors
-/// When there is no memory or descriptor for it, and whatever `fill` returns.
+/// Fails without memory or a descriptor for the file, or if `fill` does.
 pub fn sealed_memory_of(
     name: &std::ffi::CStr,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
@@ -28,10 +28,10 @@ pub fn sealed_memory_of(
     let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
         .map_err(|errno| explained(errno.into()))?;
     let mut file = File::from(fd);
-    // A memory file counts against the limit of the size of files. Children ignore the signal of that, and the jail of
-    // most lacks the system calls of a shield.
+    // The limit of file sizes (RLIMIT_FSIZE) covers memory files. Children ignore its signal, and most sandboxes forbid the system
+    // calls to block it.
     let filled = match role() {
-        None => inherited::shielded(|| fill(&mut file)),
+        None => inherited::without_signals(|| fill(&mut file)),
         Some(_) => fill(&mut file),
     };
     filled.map_err(|error| {

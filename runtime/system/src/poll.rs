@@ -1,4 +1,4 @@
-//! Waiting for descriptors.
+//! Waits for file descriptors.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -11,13 +11,13 @@ use nix::sys::time::TimeSpec;
 
 use crate::clock;
 
-/// Bytes that can be written without a wait to a pipe that says that it can be written: there is a page free in it.
+/// Bytes that can be written without blocking to a pipe that polls as writable: one page.
 pub const PIPE_PIECE: usize = 4 << 10;
 
-/// Waits for one of `fds`, at most until `until`. A signal is no reason to return early with an error.
+/// Waits until one of `fds` is ready, at most until `until`. A signal does not end the wait.
 ///
 /// # Errors
-/// When the descriptors are not valid.
+/// Fails if a descriptor is invalid.
 pub fn poll_until(fds: &mut [PollFd<'_>], until: Time) -> io::Result<()> {
     loop {
         let timeout = (until != Time::NEVER).then(|| TimeSpec::from(until.since(clock::now())));
@@ -29,17 +29,17 @@ pub fn poll_until(fds: &mut [PollFd<'_>], until: Time) -> io::Result<()> {
     }
 }
 
-/// Returns whether `fd` can be read without waiting.
+/// Returns whether `fd` can be read without blocking.
 #[must_use]
 pub fn is_readable(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
-/// Makes reads and writes of `fd` return instead of waiting.
+/// Sets `O_NONBLOCK` on `fd`.
 ///
 /// # Errors
-/// When the descriptor is not valid.
+/// Fails if the descriptor is invalid.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     let flags = nix::fcntl::OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;

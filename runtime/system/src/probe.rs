@@ -1,4 +1,4 @@
-//! What can't be undone is tried by a copy of this process, which ends with it.
+//! Tries operations that cannot be undone in a forked process.
 
 use std::io;
 
@@ -9,30 +9,30 @@ use nix::unistd::{Pid, getppid};
 
 use crate::process::set_parent_death_signal;
 
-/// Exit code of a copy that did not come to the end of its attempt: no error of the system's has this number.
-const BROKEN: i32 = 255;
+/// Exit code of a fork that did not complete its attempt. No errno has this value.
+const INCOMPLETE: i32 = 255;
 
-/// Lets a copy of this process make an attempt. Nobody hears of it but the caller: its end raises no SIGCHLD, and no signal
-/// reaches it, whose handler would tell this process's own threads. It dies with this thread, until the attempt changes its
-/// rights.
+/// Calls `attempt` in a fork of this process and returns its result. An error without an errno becomes `EIO`.
 ///
-/// What is returned within is how the attempt ended: a failure that has no number is EIO.
+/// The rest of the program does not notice: the end of the fork raises no SIGCHLD, and all signals are blocked in it, whose
+/// handlers could write to descriptors of this process. The fork dies with the calling thread, unless `attempt` changes its
+/// credentials.
 ///
 /// # Safety
-/// The copy has one thread, and in its memory the others stand still wherever they were. So `attempt` makes system calls,
-/// and takes no lock and no memory.
+/// The fork has one thread, and its memory is a copy in which other threads may hold locks. So `attempt` must make system calls
+/// only, and must neither lock nor allocate.
 ///
 /// # Errors
-/// Why there was no copy, or why it did not come to the attempt's end.
-pub unsafe fn in_a_copy(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<nix::Result<()>> {
+/// Fails if the fork cannot be created, or does not complete the attempt.
+pub unsafe fn in_fork(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<nix::Result<()>> {
     let this = Pid::this();
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-    // Not the C library's fork: that runs what other parts of this program have registered for it.
-    // SAFETY: like a fork, with all of the process's memory copied. Of what the child does the caller vouches for the
-    // attempt, and the rest are numbers and system calls.
+    // The C library's fork would run handlers that other parts of this program have registered (pthread_atfork(3)).
+    // SAFETY: without flags, clone copies the memory like fork. The caller guarantees that the attempt neither locks nor allocates,
+    // and the rest of the child's code only makes system calls.
     let pid = unsafe { libc::syscall(libc::SYS_clone, 0_usize, 0_usize, 0_usize, 0_usize, 0_usize) };
     if pid == 0 {
-        try_and_end(attempt, this);
+        run_and_exit(attempt, this);
     }
     let error = io::Error::last_os_error();
     mask.thread_set_mask()?;
@@ -43,41 +43,45 @@ pub unsafe fn in_a_copy(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<
         )),
         pid => match wait_for(Pid::from_raw(pid as i32))? {
             0 => Ok(Ok(())),
-            BROKEN => Err(io::Error::other("a copy of this process broke down")),
+            INCOMPLETE => Err(io::Error::other("a copy of this process broke down")),
             number => Ok(Err(Errno::from_raw(number))),
         },
     }
 }
 
-/// What the copy of `parent` does. It never returns to what this process would go on with, not even by a panic.
-fn try_and_end(attempt: impl FnOnce() -> io::Result<()>, parent: Pid) -> ! {
+/// Runs the attempt in the fork of `parent`. Never returns into the caller's code, not even by a panic.
+fn run_and_exit(attempt: impl FnOnce() -> io::Result<()>, parent: Pid) -> ! {
     struct End;
     impl Drop for End {
         fn drop(&mut self) {
-            exit(BROKEN);
+            exit(INCOMPLETE);
         }
     }
     let _end = End;
-    // When the parent was gone before that, nobody waits for the rest.
+    // The parent may have died before the signal was requested.
     if set_parent_death_signal().is_err() || getppid() != parent {
-        exit(BROKEN);
+        exit(INCOMPLETE);
     }
-    let number = |error: io::Error| error.raw_os_error().filter(|number| (1..BROKEN).contains(number));
+    let number = |error: io::Error| {
+        error
+            .raw_os_error()
+            .filter(|number| (1..INCOMPLETE).contains(number))
+    };
     exit(attempt().map_or_else(|error| number(error).unwrap_or(libc::EIO), |()| 0))
 }
 
 fn exit(code: i32) -> ! {
-    // SAFETY: _exit takes any code and has no precondition.
+    // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(code) }
 }
 
-/// Waits for a copy's exit code.
+/// Waits for the fork and returns its exit code.
 fn wait_for(child: Pid) -> io::Result<i32> {
     loop {
-        // A child without a signal is found in this way only.
+        // Only __WALL finds a child without an exit signal.
         match waitpid(child, Some(WaitPidFlag::__WALL)) {
             Ok(WaitStatus::Exited(_, code)) => return Ok(code),
-            Ok(_) => return Ok(BROKEN),
+            Ok(_) => return Ok(INCOMPLETE),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -97,51 +101,54 @@ mod tests {
     use super::*;
 
     /// # Safety
-    /// As [`in_a_copy`].
-    unsafe fn ended(attempt: impl FnOnce() -> io::Result<()>) -> nix::Result<()> {
-        // SAFETY: the caller's.
-        unsafe { in_a_copy(attempt) }.unwrap()
+    /// Same as [`in_fork`].
+    unsafe fn result_of(attempt: impl FnOnce() -> io::Result<()>) -> nix::Result<()> {
+        // SAFETY: guaranteed by the caller.
+        unsafe { in_fork(attempt) }.unwrap()
     }
 
     #[test]
-    fn what_a_copy_does_is_told_and_changes_nothing_here() {
+    fn a_fork_returns_its_result_and_changes_nothing_in_this_process() {
         let here = std::env::current_dir().unwrap();
         let mask = SigSet::thread_get_mask().unwrap();
-        // SAFETY: it is a system call.
-        assert_eq!(unsafe { ended(|| Ok(chdir(c"/")?)) }, Ok(()));
+        // SAFETY: the attempt is a system call.
+        assert_eq!(unsafe { result_of(|| Ok(chdir(c"/")?)) }, Ok(()));
         assert_eq!(std::env::current_dir().unwrap(), here);
-        // SAFETY: it is none.
-        assert_eq!(unsafe { ended(|| Err(Errno::EXDEV.into())) }, Err(Errno::EXDEV));
+        // SAFETY: the attempt does nothing.
+        assert_eq!(
+            unsafe { result_of(|| Err(Errno::EXDEV.into())) },
+            Err(Errno::EXDEV)
+        );
         assert_eq!(SigSet::thread_get_mask().unwrap(), mask);
     }
 
     #[test]
-    fn a_failure_without_a_number_is_one_all_the_same() {
-        for error in [0, -1, BROKEN, 256] {
-            // SAFETY: it is no system call.
-            let told = unsafe { ended(|| Err(io::Error::from_raw_os_error(error))) };
+    fn an_error_without_an_errno_is_eio() {
+        for error in [0, -1, INCOMPLETE, 256] {
+            // SAFETY: the attempt neither locks nor allocates.
+            let told = unsafe { result_of(|| Err(io::Error::from_raw_os_error(error))) };
             assert_eq!(told, Err(Errno::EIO), "{error}");
         }
-        // SAFETY: likewise.
-        let told = unsafe { ended(|| Err(io::ErrorKind::InvalidInput.into())) };
+        // SAFETY: the attempt neither locks nor allocates.
+        let told = unsafe { result_of(|| Err(io::ErrorKind::InvalidInput.into())) };
         assert_eq!(told, Err(Errno::EIO));
     }
 
     #[test]
-    fn a_copy_that_does_not_come_to_the_end_has_not_tried_it() {
+    fn a_fork_that_does_not_complete_is_an_error() {
         let panic = || resume_unwind(Box::new(()));
-        // The memory that a panic takes, so that the copy finds it where this thread left it, and takes no lock.
+        // Makes the allocations of a panic in this thread first, so that the fork needs no lock.
         catch_unwind(panic).unwrap_err();
-        // SAFETY: see above.
-        let panicked = unsafe { in_a_copy(panic) }.unwrap_err();
-        // SAFETY: it is a system call.
-        let killed = unsafe { in_a_copy(|| Ok(kill(Pid::this(), Signal::SIGKILL)?)) }.unwrap_err();
+        // SAFETY: the panic neither locks nor allocates, as prepared above.
+        let panicked = unsafe { in_fork(panic) }.unwrap_err();
+        // SAFETY: the attempt is a system call.
+        let killed = unsafe { in_fork(|| Ok(kill(Pid::this(), Signal::SIGKILL)?)) }.unwrap_err();
         for error in [panicked, killed] {
             assert_eq!(error.to_string(), "a copy of this process broke down");
         }
     }
 
-    /// Whether all who could write to it are gone, soon.
+    /// Returns whether all writers of the pipe are closed within 20 s.
     fn ends(mut reader: PipeReader) -> bool {
         let (sender, ended) = mpsc::channel();
         std::thread::spawn(move || sender.send(reader.read(&mut [0]).is_ok()));
@@ -149,17 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_waits_does_not_outlive_who_started_it() {
+    fn a_fork_does_not_outlive_its_parent() {
         let (reader, writer) = io::pipe().unwrap();
         let kill_starter_and_wait = || {
             kill(getppid(), Signal::SIGKILL)?;
             sleep(60);
             Ok(())
         };
-        // SAFETY: these are system calls.
-        let starter = || unsafe { in_a_copy(kill_starter_and_wait) }.map(drop);
-        // SAFETY: likewise; it does not come to the end, where it would take memory.
-        unsafe { in_a_copy(starter) }.unwrap_err();
+        // SAFETY: the attempt makes system calls only.
+        let starter = || unsafe { in_fork(kill_starter_and_wait) }.map(drop);
+        // SAFETY: likewise. It dies before it would allocate.
+        unsafe { in_fork(starter) }.unwrap_err();
         drop(writer);
         assert!(ends(reader));
     }

@@ -1,4 +1,4 @@
-//! This process: what it is for, how it ends, its threads, its heap and its descriptors.
+//! Queries and configures this process: role, exit, threads, heap and descriptors.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -8,10 +8,10 @@ use mpwasm_types::role::Role;
 use mpwasm_types::settings::RETAINED_HEAP;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// The marker in front of a child's role, as its first argument.
+/// Prefix of a child's first argument, before its role.
 pub const MARKER: &str = "--mpwasm-child=";
 
-/// The role that this process was started for: `None` in a parent.
+/// Returns the role of this process. `None` in a parent.
 #[must_use]
 pub fn role() -> Option<Role> {
     let first = std::env::args_os().nth(1)?;
@@ -22,16 +22,16 @@ pub fn role() -> Option<Role> {
 /// Returns the number of this process's threads.
 ///
 /// # Errors
-/// When there is no `/proc`.
+/// Fails without `/proc`.
 pub fn thread_count() -> io::Result<usize> {
-    // As every folder it counts itself, its name above, and those that are in it, which may not be listed in a jail.
+    // The link count of a directory is that of its subdirectories plus two. The sandbox may forbid listing it.
     let links = std::fs::metadata("/proc/self/task")
         .map_err(without_proc)?
         .nlink();
     Ok(usize::try_from(links.saturating_sub(2)).unwrap_or(usize::MAX))
 }
 
-/// Returns the error, or what it comes from where something was not found because there is no `/proc`.
+/// Explains an error that something was not found if the reason is a missing `/proc`.
 #[must_use]
 pub fn without_proc(error: io::Error) -> io::Error {
     match error.kind() {
@@ -43,71 +43,70 @@ pub fn without_proc(error: io::Error) -> io::Error {
     }
 }
 
-/// Ends this process at once, running nothing: for a watchdog, beside a thread that may be anywhere.
+/// Ends this process immediately, without exit handlers. For a watchdog, since another thread may be in any state.
 pub fn exit_now(code: i32) -> ! {
-    // SAFETY: _exit takes any code and has no precondition.
+    // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(code) }
 }
 
-/// Raises this process's soft limit of open descriptors to `count`, as far as the hard limit allows, which is returned. A
-/// soft limit that is high enough stays: programs that use `select` rely on the usual one.
+/// Raises the soft limit of open descriptors to at least `count`, as far as the hard limit allows, and returns the hard limit. A
+/// sufficient soft limit is kept, since programs that use `select` rely on it.
 pub fn allow_descriptors(count: u64) -> u64 {
-    // If the limits can't be read, the error of a refused descriptor tells what they are.
+    // If the limits cannot be read, the error of a refused descriptor names them.
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return u64::MAX;
     };
     if soft < count {
-        // Twice as much, so that this happens seldom.
+        // Twice as many, so that this call is rare.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, count.saturating_mul(2).min(hard), hard);
     }
     hard
 }
 
-/// Timers of the calling thread fire when they are due, not up to 50 µs later as is the default: for threads that
-/// keep deadlines.
+/// Sets the timer slack of the calling thread to 1 ns instead of 50 µs. For threads that enforce deadlines.
 pub fn exact_timers() {
     let _ = nix::sys::prctl::set_timerslack(1);
 }
 
-/// Lets the process keep up to [`RETAINED_HEAP`] bytes that were freed for what is allocated next.
+/// Makes the allocator retain up to [`RETAINED_HEAP`] freed bytes.
 pub fn keep_heap() {
     #[cfg(target_env = "gnu")]
     for threshold in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
-        // SAFETY: it sets a number of the allocator's.
+        // SAFETY: mallopt only sets a parameter of the allocator.
         let _ = unsafe { libc::mallopt(threshold, RETAINED_HEAP) };
     }
 }
 
-/// Keeps the heaps of all threads as large as they have become. glibc gives each thread a heap of its own, and the first one
-/// that shrinks reads /proc/sys/vm/overcommit_memory: at any time, and a jailed process may open nothing. For a process
-/// with one job, whose threads should not wait for each other as they would with [`share_one_heap`].
+/// Makes the heaps of all threads never shrink. glibc gives each thread a heap of its own, and the first one that shrinks reads
+/// /proc/sys/vm/overcommit_memory, which the sandbox forbids. For a process with one job, whose threads would wait for each
+/// other with [`share_one_heap`].
 pub fn never_shrink_heaps() {
     #[cfg(target_env = "gnu")]
     for (option, bytes) in [
         (libc::M_TRIM_THRESHOLD, i32::MAX),
-        // Fixed by the line above, at its small first value; this is what it becomes otherwise.
+        // Setting the other option freezes this one at its small initial value.
         (libc::M_MMAP_THRESHOLD, RETAINED_HEAP),
     ] {
-        // SAFETY: it sets a number of the allocator's.
+        // SAFETY: mallopt only sets a parameter of the allocator.
         let _ = unsafe { libc::mallopt(option, bytes) };
     }
 }
 
-/// Limits the descriptors of this process: to `most`, or less where it may not have so many.
+/// Sets the soft and hard limit of descriptors to `most`, or to the hard limit if that is lower.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// Fails if the kernel refuses.
 pub fn limit_files(most: u64) -> io::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let most = most.min(hard);
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
-/// Lets all threads that are started from now on allocate from one heap. glibc gives each its own, and the first one that
-/// shrinks reads /proc/sys/vm/overcommit_memory: at any time, and a jailed process may open nothing.
+/// Makes all threads that start from now on share one heap. glibc gives each thread its own, and the first one that shrinks reads
+/// /proc/sys/vm/overcommit_memory, which the sandbox forbids.
 pub fn share_one_heap() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it sets a number of the allocator's, which takes effect when a thread first allocates.
+    // SAFETY: mallopt only sets a parameter of the allocator, which takes effect when a thread first allocates.
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 

@@ -21,7 +21,7 @@ use self::directory::CacheDirectory;
 pub(crate) use self::key::Key;
 use crate::error::Error;
 use crate::local::compile::CompiledGuest;
-use mpwasm_system::inherited::shielded;
+use mpwasm_system::inherited::without_signals;
 use mpwasm_types::escape::Untrusted;
 use mpwasm_types::settings::CACHE_LIMIT;
 
@@ -183,7 +183,9 @@ impl Cache {
             let directory = CacheDirectory::make(&self.path)?;
             let name = key.hex();
             directory.make_room(&name, bytes, self.limit)?;
-            directory.write(&name, |file| shielded(|| entry::write(file, key, compiled)))
+            directory.write(&name, |file| {
+                without_signals(|| entry::write(file, key, compiled))
+            })
         };
         if let Err(error) = stored() {
             self.complain("keeps nothing", &error);

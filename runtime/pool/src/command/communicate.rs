@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::stdio::{ChildStderr, ChildStdin, ChildStdout};
 use crate::error::Error;
-use mpwasm_system::inherited::shielded;
+use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until};
 use mpwasm_types::time::Time;
 
@@ -88,7 +88,7 @@ impl Communication {
             let [to_write, to_read, to_read_too] = ready(stdin, stdout, stderr, until)?;
             if let Some(pipe) = stdin.as_mut().filter(|_| to_write) {
                 let rest = &self.input[self.written..];
-                match shielded(|| pipe.write(&rest[..rest.len().min(PIPE_PIECE)])) {
+                match without_signals(|| pipe.write(&rest[..rest.len().min(PIPE_PIECE)])) {
                     Ok(count) => self.written += count,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     // A child that reads no more does not want the rest.

@@ -19,7 +19,7 @@ use super::terminal_escape::TerminalEscape;
 use crate::report::LogLine;
 use crate::report::Output;
 use crate::report::Reporter;
-use mpwasm_system::inherited::shielded;
+use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until, set_nonblocking};
 use mpwasm_types::outcome::{Outcome, Stream};
 
@@ -180,8 +180,8 @@ impl OutletFile {
     /// Writes what goes without a wait, now that there is room.
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.mode {
-            WriteMode::Blocking | WriteMode::Nonblocking => shielded(|| self.file.write(bytes)),
-            WriteMode::Pieces(most) => shielded(|| self.file.write(&bytes[..bytes.len().min(most)])),
+            WriteMode::Blocking | WriteMode::Nonblocking => without_signals(|| self.file.write(bytes)),
+            WriteMode::Pieces(most) => without_signals(|| self.file.write(&bytes[..bytes.len().min(most)])),
             WriteMode::Socket => {
                 // A datagram is a piece, too.
                 let piece = &bytes[..bytes.len().min(PIPE_PIECE)];

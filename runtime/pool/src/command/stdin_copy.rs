@@ -11,7 +11,7 @@ use std::thread;
 use nix::poll::{PollFd, PollFlags};
 
 use super::stdio::ChildStdin;
-use mpwasm_system::inherited::shielded;
+use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until};
 use mpwasm_types::time::Time;
 
@@ -61,11 +61,11 @@ impl StdinCopy {
         if let StdinSource::Bytes(bytes) = &source
             && bytes.len() <= PIPE_PIECE
         {
-            let _ = shielded(|| pipe.write_all(bytes));
+            let _ = without_signals(|| pipe.write_all(bytes));
             return Ok(());
         }
         let feed = move || {
-            shielded(|| match source {
+            without_signals(|| match source {
                 StdinSource::Bytes(bytes) => drop(pipe.write_all(&bytes)),
                 StdinSource::Stream(source) => copy(source, pipe),
             });

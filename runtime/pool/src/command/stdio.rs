@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::delivery::Outlet;
 use super::stdin_copy::{OpenStdin, StdinCopy, StdinSource};
-use mpwasm_system::inherited::shielded;
+use mpwasm_system::inherited::without_signals;
 
 /// What a stream of a child is connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +229,7 @@ pub struct ChildStderr(pub(super) PipeReader);
 
 impl Write for ChildStdin {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        shielded(|| self.0.write(bytes))
+        without_signals(|| self.0.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

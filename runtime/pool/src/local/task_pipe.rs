@@ -21,7 +21,7 @@ use crate::maps::batch::ChunkTask;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::Submission;
 use mpwasm_system::inherited;
-use mpwasm_system::inherited::shielded;
+use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::settings::MAX_RETAINED_BUFFER;
 use mpwasm_types::time::Time;
@@ -36,7 +36,7 @@ pub struct TaskPipe {
     batch: Vec<u8>,
     /// SIGPIPE has its default action in this program, which must not end with its dispatcher. Asked once: it costs each
     /// write two system calls.
-    is_shielded: bool,
+    blocks_signals: bool,
 }
 
 impl TaskPipe {
@@ -45,7 +45,7 @@ impl TaskPipe {
         Self {
             pipe: File::from(pipe),
             batch: Vec::new(),
-            is_shielded: inherited::writes_need_a_shield(),
+            blocks_signals: inherited::writes_raise_sigpipe(),
         }
     }
 
@@ -165,8 +165,8 @@ impl TaskPipe {
     pub fn flush(&mut self) {
         let mut rest = &self.batch[..];
         while !rest.is_empty() {
-            let written = match self.is_shielded {
-                true => shielded(|| self.pipe.write(rest)),
+            let written = match self.blocks_signals {
+                true => without_signals(|| self.pipe.write(rest)),
                 false => self.pipe.write(rest),
             };
             match written {

@@ -54,7 +54,7 @@ pub fn start_up() -> Result<Channel, StartUpError> {
     nix::unistd::dup2_stdin(io::stderr()).map_err(StartUpError::Stdin)?;
     close_inherited(socket.as_fd());
     exit_on_panic();
-    inherited::settle_child().map_err(StartUpError::Signals)?;
+    inherited::reset().map_err(StartUpError::Signals)?;
     set_parent_death_signal().map_err(StartUpError::ParentDeathSignal)?;
     let channel = Channel::with_descriptors(socket, MAX_SETUP);
     channel.send(&Hello::ours()).map_err(StartUpError::Hello)?;

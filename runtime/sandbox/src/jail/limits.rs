@@ -94,7 +94,7 @@ fn limit_for_now(what: &'static str, resource: Resource, most: u64) -> Result<()
 }
 
 /// Files may be as large as the user's own limit lets them be. A write past it fails for the guest: no child of the pool
-/// is ended by SIGXFSZ ([`settle_child`](mpwasm_system::inherited::settle_child)).
+/// is ended by SIGXFSZ ([`reset`](mpwasm_system::inherited::reset)).
 fn files_as_large_as_can_be() -> Result<(), JailError> {
     limit_for_now("the size of files", Resource::RLIMIT_FSIZE, u64::MAX)
 }

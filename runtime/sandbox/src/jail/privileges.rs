@@ -12,7 +12,7 @@ use rustix::thread::{
 };
 
 use super::JailError;
-use mpwasm_system::probe::in_a_copy;
+use mpwasm_system::probe::in_fork;
 use mpwasm_system::process::set_parent_death_signal;
 use mpwasm_types::settings::User;
 
@@ -39,7 +39,7 @@ pub fn enter_namespaces(user: Option<User>) -> nix::Result<()> {
 /// With why it does not.
 pub fn try_namespaces() -> Result<&'static str, String> {
     // SAFETY: these are system calls and nothing else.
-    match unsafe { in_a_copy(|| Ok(enter_namespaces(None)?)) } {
+    match unsafe { in_fork(|| Ok(enter_namespaces(None)?)) } {
         Ok(Ok(())) => Ok("network and ipc"),
         Ok(Err(errno)) => Err(errno.desc().to_owned()),
         Err(error) => Err(error.to_string()),
@@ -88,7 +88,7 @@ pub fn try_to_enter(dir: BorrowedFd<'_>, user: Option<User>) -> io::Result<nix::
         Ok(enter()?)
     };
     // SAFETY: these are system calls and nothing else.
-    unsafe { in_a_copy(as_they_are) }
+    unsafe { in_fork(as_they_are) }
 }
 
 const NONE: CapabilitySets = CapabilitySets {

@@ -10,7 +10,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
 
-use mpwasm_system::probe::in_a_copy;
+use mpwasm_system::probe::in_fork;
 use mpwasm_types::settings::User;
 
 /// Entries that it can have, besides one for each [`BYTES_PER_ENTRY`] of its size: each costs memory that does not count
@@ -40,7 +40,7 @@ pub fn make(count: u32, size: u64, user: Option<User>) -> io::Result<Vec<OwnedFd
 pub fn try_to_make(size: u64, user: Option<User>) -> io::Result<nix::Result<()>> {
     let (options, own) = (Options::new(size, user), Namespace::of_this_user());
     // SAFETY: these are system calls and nothing else.
-    unsafe { in_a_copy(|| one(&options, &own).map(drop)) }
+    unsafe { in_fork(|| one(&options, &own).map(drop)) }
 }
 
 /// Makes one, and where this process may not, enters a namespace of its own for that. These are system calls and nothing
