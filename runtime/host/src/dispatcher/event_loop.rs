@@ -551,7 +551,7 @@ impl EventLoop {
                             &mut self.workers,
                         )
                         .map_err(|fault| fault.to_string())?;
-                    if ended.whole.is_some() {
+                    if ended.offer_length.is_some() {
                         self.workers.release(worker, offer);
                     }
                     let (task, claim) = (ended.task, ended.run);
