@@ -2,7 +2,7 @@
 
 use super::guests::GuestSet;
 use super::io::{Io, KillReason, RetireReason, WorkerId};
-use super::slot::{Lifecycle, Process, SlotState, WorkerSlot};
+use super::slot::{Lifecycle, ProcessState, SlotState, WorkerSlot};
 use super::task::Task;
 use super::{Phase, STEAL_DELAY, Scheduler};
 use mpwasm_types::settings::{CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_OVERTAKING_TIME};
@@ -197,7 +197,7 @@ impl Scheduler {
         let Some((id, guest)) = self.queue.front().map(|task| (task.id, task.guest)) else {
             return false;
         };
-        let will_take = |process: &Process| {
+        let will_take = |process: &ProcessState| {
             process.guests.contains(guest)
                 && match process.lifecycle {
                     Lifecycle::Starting => true,
@@ -303,7 +303,7 @@ impl Scheduler {
     fn steal(&mut self, now: Time, io: &mut impl Io) -> bool {
         let idle = self.guests_of_idle();
         let is_stealable =
-            |process: &&Process| self.stealable_at(process, &idle).is_some_and(|time| time <= now);
+            |process: &&ProcessState| self.stealable_at(process, &idle).is_some_and(|time| time <= now);
         let silent = self.workers.iter().filter(|worker| {
             let mut process = worker.process().into_iter();
             process.any(|process| is_stealable(&process))
@@ -335,7 +335,7 @@ impl Scheduler {
 
     /// Returns the time from which on tasks may be stolen from a worker for idle ones with these guests, if any wait. A task that
     /// cannot be revoked counts as claimed, so it is not tried twice.
-    fn stealable_at(&self, process: &Process, idle: &GuestSet) -> Option<Time> {
+    fn stealable_at(&self, process: &ProcessState, idle: &GuestSet) -> Option<Time> {
         if idle.len() == 0 || process.lifecycle != Lifecycle::Serving || !process.in_flight.has_waiting() {
             return None;
         }
@@ -355,7 +355,7 @@ impl Scheduler {
         self.queue.iter().for_each(|task| {
             queued.insert(task.guest);
         });
-        let is_useless = |process: &Process| process.can_retire() && process.guests.is_disjoint(&queued);
+        let is_useless = |process: &ProcessState| process.can_retire() && process.guests.is_disjoint(&queued);
         let mut useless: Vec<usize> = (0..self.workers.len())
             .filter(|&slot| self.workers[slot].process().is_some_and(is_useless))
             .collect();
@@ -370,7 +370,7 @@ impl Scheduler {
         }
     }
 
-    fn live(&self) -> impl Iterator<Item = &Process> {
+    fn live(&self) -> impl Iterator<Item = &ProcessState> {
         self.workers.iter().filter_map(WorkerSlot::process)
     }
 }

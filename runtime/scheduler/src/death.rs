@@ -1,4 +1,4 @@
-//! Decides how tasks end when their worker ends, and replaces the worker.
+//! Decides how the tasks of a worker that has ended fail.
 
 use nix::sys::signal::Signal;
 
@@ -63,7 +63,7 @@ impl Death<'_> {
         let (deaths, last) = (task.deaths(), self.describe());
         let when = match task.crashes {
             0 => "before they could start it",
-            _ => "with it in hand",
+            _ => "with it in flight",
         };
         self.crash(format!("{deaths} workers died {when}; the last one {last}"))
     }

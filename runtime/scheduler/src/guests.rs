@@ -5,7 +5,7 @@
 //! has or will have, an idle process is replaced by one that has it.
 
 use super::Scheduler;
-use super::slot::{Lifecycle, Process, WorkerSlot};
+use super::slot::{Lifecycle, ProcessState, WorkerSlot};
 use super::task::Task;
 use mpwasm_types::settings::RECENT_TASKS;
 
@@ -158,8 +158,8 @@ impl Scheduler {
 
     /// Iterates over queued tasks without a starting process. Each starting process counts for one task.
     pub(super) fn uncovered(&self) -> impl Iterator<Item = &Task> {
-        let is_starting = |process: &&Process| process.lifecycle == Lifecycle::Starting;
-        let mut starting: Vec<&Process> = self.active().filter(is_starting).collect();
+        let is_starting = |process: &&ProcessState| process.lifecycle == Lifecycle::Starting;
+        let mut starting: Vec<&ProcessState> = self.active().filter(is_starting).collect();
         self.queue.iter().filter(move |task| {
             let found = starting
                 .iter()
@@ -169,7 +169,7 @@ impl Scheduler {
     }
 
     /// Iterates over the processes that serve or are starting.
-    fn active(&self) -> impl Iterator<Item = &Process> {
+    fn active(&self) -> impl Iterator<Item = &ProcessState> {
         let workers = self.workers.iter().filter(|worker| worker.is_active());
         workers.filter_map(WorkerSlot::process)
     }

@@ -34,6 +34,7 @@ mod death;
 mod guests;
 mod in_flight;
 mod io;
+mod removal;
 mod retry;
 mod slot;
 mod status;
@@ -44,13 +45,13 @@ mod window;
 
 use std::time::Duration;
 
-use death::{Death, cancelled_before_start};
-use guests::{GuestSet, Recency};
+use death::cancelled_before_start;
+use guests::Recency;
 pub use in_flight::EndedTask;
-use in_flight::{OfferedTask, ProgressCheck};
+use in_flight::ProgressCheck;
 pub use io::{Io, KillReason, OfferId, ProtocolFault, RetireReason, WorkerExit, WorkerId};
 use retry::RetryQueue;
-use slot::{Lifecycle, Milestone, Process, SlotState, WorkerSlot};
+use slot::{Lifecycle, Milestone, ProcessState, SlotState, WorkerSlot};
 pub use status::TaskPlace;
 use task::Queue;
 pub use task::{Claim, Task};
@@ -58,7 +59,7 @@ use window::Window;
 pub use window::counted_length;
 
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{MAX_FAILED_SPAWNS, MAX_LOADED_GUESTS, STALL_TIMEOUT, WATCHDOG_GRACE};
+use mpwasm_types::settings::{MAX_LOADED_GUESTS, STALL_TIMEOUT, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
 
 /// Largest number of offers of one worker in flight, including revoked ones: the entries of its shared page.
@@ -374,127 +375,6 @@ impl Scheduler {
         }
     }
 
-    /// Removes a worker that has exited: fails or requeues its tasks and frees its slot.
-    fn remove(&mut self, worker: WorkerId, exit: Option<WorkerExit>, now: Time, io: &mut impl Io) {
-        let Some(mut process) = self.slot(worker).vacate(now) else {
-            return;
-        };
-        let killed = match &process.lifecycle {
-            Lifecycle::Killed(reason) => Some(reason),
-            _ => None,
-        };
-        let death = Death {
-            killed,
-            exit,
-            at: now,
-        };
-        let mut unharmed = Vec::new();
-        for OfferedTask { mut task, claim } in process.in_flight.take_all(now, io) {
-            if let Some(claim) = claim {
-                process.milestone = Milestone::RanTask;
-                let (mut begun, rest) = task.split_begun(claim.begun);
-                if let Some(last) = begun.pop() {
-                    for task in begun {
-                        io.task_failed(task, Some(claim.run), death.of_unreported());
-                    }
-                    let failure = death.of_claimed(&last, &claim);
-                    let kind = failure.kind;
-                    if self.tries_again(&last, kind) {
-                        io.attempt_failed(&last, claim.run, failure);
-                        self.try_again(last, kind, now);
-                    } else {
-                        io.task_failed(last, Some(claim.run), failure);
-                    }
-                }
-                match rest {
-                    Some(rest) if claim.cancelled.is_some() => {
-                        let failure = cancelled_before_start(&rest);
-                        io.task_failed(rest, None, failure)
-                    }
-                    rest => unharmed.extend(rest),
-                }
-                continue;
-            }
-            if task.note_death_before_claim() {
-                let failure = death.of_unclaimed(&task);
-                io.task_failed(task, None, failure);
-            } else {
-                unharmed.push(task);
-            }
-        }
-        self.requeue(unharmed, io);
-        self.slot(worker).pause_after(&process, now);
-        if process.milestone == Milestone::Spawned && !process.exited_on_request() {
-            let is_partial = process.guests.len() < self.guests as usize;
-            if is_partial {
-                self.note_failed_load(&process.guests, &death.describe(), io);
-            }
-            self.note_failed_spawn(is_partial, &death.describe(), now, io);
-        }
-    }
-
-    /// Counts a process that ended before it was ready. After too many in a row, while none is ready, the pool fails. If processes do
-    /// not load all guests (`is_partial`), the limit is higher, since one guest may be the reason.
-    fn note_failed_spawn(&mut self, is_partial: bool, how: &str, now: Time, io: &mut impl Io) {
-        self.failed_spawns += 1;
-        let ready =
-            |process: &mut Process| matches!(process.lifecycle, Lifecycle::Serving | Lifecycle::Stalled);
-        let most = if is_partial {
-            2 * MAX_FAILED_SPAWNS
-        } else {
-            MAX_FAILED_SPAWNS
-        };
-        if self.failed_spawns < most || self.failure.is_some() || self.processes().any(ready) {
-            return;
-        }
-        let starts = self.failed_spawns;
-        self.failure = Some(format!(
-            "{starts} workers in a row ended before they were ready; the last one {how}"
-        ));
-        let tasks = self.queue.take_all().chain(self.paused.take_all()).collect();
-        self.requeue(tasks, io);
-        for worker in &mut self.workers {
-            worker.kill(KillReason::Terminated, now, io);
-        }
-    }
-
-    /// Counts a process that ended before it was ready while it loaded these guests. After too many in a row for the first task's
-    /// guest, that guest's tasks fail. Other guests may have workers.
-    fn note_failed_load(&mut self, guests: &GuestSet, how: &str, io: &mut impl Io) {
-        let Some(guest) = self
-            .queue
-            .front()
-            .map(|task| task.guest)
-            .filter(|&guest| guests.contains(guest))
-        else {
-            return;
-        };
-        let has_it = |process: &mut Process| {
-            matches!(process.lifecycle, Lifecycle::Serving | Lifecycle::Stalled)
-                && process.guests.contains(guest)
-        };
-        if self.failure.is_some() || self.processes().any(has_it) {
-            return;
-        }
-        let before = self.failed_loads.filter(|&(other, _)| other == guest);
-        let count = before.map_or(0, |(_, count)| count) + 1;
-        self.failed_loads = Some((guest, count));
-        if count < MAX_FAILED_SPAWNS {
-            return;
-        }
-        self.failed_loads = None;
-        let message = format!(
-            "{count} workers in a row that were to load its guest ended before they were ready; the last one {how}"
-        );
-        self.queue.retain_mut(|task| {
-            if task.guest != guest {
-                return Some(task);
-            }
-            io.task_failed(task, None, Failure::new(Kind::Crash, message.clone()));
-            None
-        });
-    }
-
     /// Puts tasks that have not started back into the queue, or fails them if no task starts any more.
     fn requeue(&mut self, tasks: Vec<Task>, io: &mut impl Io) {
         let mut kept = Vec::with_capacity(tasks.len());
@@ -521,11 +401,11 @@ impl Scheduler {
         &mut self.workers[worker.0 as usize]
     }
 
-    fn process(&mut self, worker: WorkerId) -> Option<&mut Process> {
+    fn process(&mut self, worker: WorkerId) -> Option<&mut ProcessState> {
         self.slot(worker).process_mut()
     }
 
-    fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+    fn processes(&mut self) -> impl Iterator<Item = &mut ProcessState> {
         self.workers.iter_mut().filter_map(WorkerSlot::process_mut)
     }
 }

@@ -26,12 +26,12 @@ pub(super) enum SlotState {
     /// No process. The next one may be spawned at this time.
     Vacant { from: Time },
     /// A process that has not been reaped.
-    Live(Process),
+    Live(ProcessState),
 }
 
 /// A worker process.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ProcessState {
     pub lifecycle: Lifecycle,
     /// When its state began.
     pub since: Time,
@@ -78,14 +78,14 @@ impl WorkerSlot {
         }
     }
 
-    pub fn process(&self) -> Option<&Process> {
+    pub fn process(&self) -> Option<&ProcessState> {
         match &self.state {
             SlotState::Live(process) => Some(process),
             SlotState::Vacant { .. } => None,
         }
     }
 
-    pub fn process_mut(&mut self) -> Option<&mut Process> {
+    pub fn process_mut(&mut self) -> Option<&mut ProcessState> {
         match &mut self.state {
             SlotState::Live(process) => Some(process),
             SlotState::Vacant { .. } => None,
@@ -109,7 +109,7 @@ impl WorkerSlot {
     pub fn spawn(&mut self, guests: &[u32], now: Time, io: &mut impl Io) {
         debug_assert!(self.process().is_none(), "one process per slot");
         io.spawn(self.id, guests);
-        self.state = SlotState::Live(Process {
+        self.state = SlotState::Live(ProcessState {
             lifecycle: Lifecycle::Starting,
             since: now,
             due: now + START_TIMEOUT,
@@ -139,7 +139,7 @@ impl WorkerSlot {
     }
 
     /// Removes the process, if any.
-    pub fn vacate(&mut self, now: Time) -> Option<Process> {
+    pub fn vacate(&mut self, now: Time) -> Option<ProcessState> {
         match mem::replace(&mut self.state, SlotState::Vacant { from: now }) {
             SlotState::Live(process) => Some(process),
             vacant @ SlotState::Vacant { .. } => {
@@ -151,7 +151,7 @@ impl WorkerSlot {
 
     /// Sets the backoff before the next spawn. It grows while processes end without a task. After a process in which a task ended,
     /// even by a crash, there is none: the number of tasks bounds how often that happens.
-    pub fn pause_after(&mut self, process: &Process, now: Time) {
+    pub fn pause_after(&mut self, process: &ProcessState, now: Time) {
         if process.milestone == Milestone::RanTask {
             self.delay = RESPAWN_DELAY;
         } else if !process.exited_on_request() {
@@ -163,7 +163,7 @@ impl WorkerSlot {
     }
 }
 
-impl Process {
+impl ProcessState {
     /// Enters a state that is checked again at `due`.
     pub fn enter(&mut self, lifecycle: Lifecycle, now: Time, due: Time) {
         self.lifecycle = lifecycle;

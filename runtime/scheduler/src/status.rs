@@ -3,7 +3,7 @@
 use super::Scheduler;
 use super::in_flight::RunningTask;
 use super::io::{Io, WorkerId};
-use super::slot::{Lifecycle, Process};
+use super::slot::{Lifecycle, ProcessState};
 use mpwasm_types::status::WorkerState;
 use mpwasm_types::time::Time;
 
@@ -76,7 +76,7 @@ impl Scheduler {
     }
 }
 
-impl Process {
+impl ProcessState {
     fn state(&mut self, now: Time, io: &mut impl Io) -> (WorkerState, Time) {
         let state = match self.lifecycle {
             Lifecycle::Starting => WorkerState::Starting,

@@ -1,19 +1,23 @@
-//! Tests of the scheduler: its rules one by one, and all of them at once against a random simulator.
+//! Tests of the scheduler: its rules one by one, and all of them against random events.
 
 mod assignment;
+mod cancellation;
 mod chunks;
-mod faults;
 mod guests;
 mod process_replacement;
+mod protocol_faults;
 mod random_events;
 mod retry;
 mod simulator;
+mod stalls;
 mod status;
+mod timeouts;
+mod worker_exits;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Lifecycle, OfferId, Phase, Process, ProtocolFault, Scheduler, Task, WorkerExit, WorkerId};
+use super::{Lifecycle, OfferId, Phase, ProcessState, ProtocolFault, Scheduler, Task, WorkerExit, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::time::Time;
@@ -137,7 +141,7 @@ impl Pool {
     fn turn(&mut self) {
         let now = self.simulator.now;
         self.scheduler.tick(now, now, &mut self.simulator);
-        let serves = |process: &Process| process.lifecycle == Lifecycle::Serving;
+        let serves = |process: &ProcessState| process.lifecycle == Lifecycle::Serving;
         self.simulator.rules = Rules {
             held: self.scheduler.backpressure || self.scheduler.unconfirmed,
             window: self.scheduler.window.tasks(),

@@ -216,7 +216,7 @@ impl Pool {
         }
     }
 
-    fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut simulator::Process)) {
+    fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut simulator::SimulatedProcess)) {
         self.simulator.process(worker).as_mut().map(change);
     }
 
@@ -257,7 +257,7 @@ impl Pool {
             .filter(|truth| truth.ended.is_none())
             .count();
         assert_eq!(self.scheduler.open_tasks(), open, "every task is somewhere, once");
-        let could_run = |process: &Process| {
+        let could_run = |process: &ProcessState| {
             let mut queued = self.scheduler.queue.iter();
             process.is_idle() && queued.any(|task| process.guests.contains(task.guest))
         };
@@ -271,7 +271,7 @@ impl Pool {
             "a worker idles while a task waits that it could run"
         );
         self.check_first();
-        let runs = |process: &&simulator::Process| process.running.is_some() && !process.lying;
+        let runs = |process: &&simulator::SimulatedProcess| process.running.is_some() && !process.lying;
         let running = self.simulator.processes.iter().flatten().filter(runs).count();
         assert!(
             running <= self.scheduler.size as usize,
@@ -293,7 +293,7 @@ impl Pool {
         else {
             return;
         };
-        let has_guest = |process: &&Process| process.guests.contains(first.guest);
+        let has_guest = |process: &&ProcessState| process.guests.contains(first.guest);
         let processes = || scheduler.workers.iter().filter_map(|worker| worker.process());
         let idle = processes().any(|process| process.is_idle());
         let missing = processes()
@@ -370,7 +370,7 @@ proptest! {
     }
 
     /// Where outcomes are confirmed, nothing begins after a task that ended before that is confirmed, but for what the other
-    /// workers have in hand.
+    /// workers have in flight.
     #[test]
     fn no_task_begins_before_the_outcomes_so_far_are_confirmed(
         most in most(),

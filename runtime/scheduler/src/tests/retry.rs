@@ -105,7 +105,7 @@ fn deaths_before_and_after_its_start_count_together() {
         pool.turn();
     }
     pool.die(W0);
-    let message = "3 workers died with it in hand; the last one was ended by SIGKILL: perhaps the system was out of \
+    let message = "3 workers died with it in flight; the last one was ended by SIGKILL: perhaps the system was out of \
                    memory";
     assert_eq!(pool.failure(task).message, message);
 }

@@ -90,7 +90,7 @@ pub enum Frame {
 }
 
 #[derive(Debug, Default)]
-pub struct Process {
+pub struct SimulatedProcess {
     pub ready: bool,
     pub guests: Vec<u32>,
     /// Tasks that it has claimed.
@@ -129,7 +129,7 @@ pub struct Simulator {
     pub starts: u32,
     /// How fast new processes read.
     pub pace: Duration,
-    pub processes: Vec<Option<Process>>,
+    pub processes: Vec<Option<SimulatedProcess>>,
     /// By [`OfferId`]: the shared pages of all workers.
     pub slots: Vec<Slot>,
     /// By task id.
@@ -157,10 +157,10 @@ impl Io for Simulator {
         self.starts += 1;
         let slot = self.process(worker);
         assert!(slot.is_none(), "{worker:?} has a process");
-        *slot = Some(Process {
+        *slot = Some(SimulatedProcess {
             guests: guests.to_vec(),
             pace,
-            ..Process::default()
+            ..SimulatedProcess::default()
         });
         self.log.push(Did::Spawn(worker.0));
     }
@@ -184,7 +184,7 @@ impl Io for Simulator {
         let process = self.process(worker).as_mut().expect("offered to nobody");
         assert!(
             in_hand < window || process.lying,
-            "{in_hand} in hand, window {window}"
+            "{in_hand} in flight, window {window}"
         );
         assert!(process.ready && !process.killed && !process.retiring);
         assert!(process.guests.contains(&task.guest), "it lacks the guest");
@@ -296,7 +296,7 @@ impl Simulator {
         }
     }
 
-    pub fn process(&mut self, worker: WorkerId) -> &mut Option<Process> {
+    pub fn process(&mut self, worker: WorkerId) -> &mut Option<SimulatedProcess> {
         &mut self.processes[worker.0 as usize]
     }
 

@@ -1,0 +1,199 @@
+//! Workers that do not claim their offers in time, and large args.
+
+use super::super::{KillReason, RetireReason};
+use super::simulator::SOCKET;
+use super::*;
+use Behaviour::Runs;
+use mpwasm_types::settings::{CLAIM_TIMEOUT, MIN_PROGRESS, STALL_TIMEOUT};
+
+#[test]
+fn a_worker_that_does_not_claim_loses_its_tasks_to_another() {
+    let mut pool = Pool::ready(2);
+    pool.stop(W0);
+    pool.push(SHORT);
+    pool.turn();
+    pool.log();
+    pool.sleep(CLAIM_TIMEOUT);
+    assert_eq!(pool.log(), [Did::Revoke(0, 0), Did::Offer(1, 0)]);
+    assert_eq!(pool.lifecycle(0), Some(&Lifecycle::Stalled));
+    pool.work_all();
+    assert_eq!(pool.ended, [0]);
+}
+
+#[test]
+fn a_stalled_worker_serves_again_after_a_sign_of_life() {
+    let mut pool = Pool::ready(1);
+    pool.stop(W0);
+    pool.push(SHORT);
+    pool.turn();
+    pool.sleep(CLAIM_TIMEOUT);
+    assert_eq!(pool.scheduler.queued().0, 1, "nobody else is there");
+    pool.resume(W0);
+    pool.work_all();
+    assert_eq!(pool.ended, [0]);
+}
+
+#[test]
+fn a_stalled_worker_without_a_sign_of_life_is_killed() {
+    let mut pool = Pool::ready(1);
+    pool.stop(W0);
+    pool.push(SHORT);
+    pool.turn();
+    pool.sleep(CLAIM_TIMEOUT);
+    pool.log();
+    pool.sleep(STALL_TIMEOUT);
+    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Stalled)]);
+    pool.scheduler.drain();
+    pool.finish();
+    assert_eq!(pool.ended, [0]);
+}
+
+#[test]
+fn a_stalled_worker_does_not_delay_the_end_of_the_pool() {
+    let mut pool = Pool::ready(2);
+    pool.stop(W0);
+    pool.push(SHORT);
+    pool.turn();
+    pool.sleep(CLAIM_TIMEOUT);
+    pool.scheduler.drain();
+    pool.work_all();
+    assert!(pool.log().ends_with(&[
+        Did::Retire(0, RetireReason::NotNeeded),
+        Did::Retire(1, RetireReason::NotNeeded)
+    ]));
+}
+
+#[test]
+fn patience_begins_with_the_end_of_the_task_before() {
+    let mut pool = Pool::ready(1);
+    pool.push(Runs(500 * MS));
+    pool.push(SHORT);
+    pool.work_all();
+    pool.advance(500 * MS);
+    assert!(pool.simulator.step(W0), "it ends the first");
+    pool.deliver(W0);
+    pool.stop(W0);
+    pool.turn();
+    pool.log();
+    pool.sleep(CLAIM_TIMEOUT - MS);
+    assert_eq!(pool.log(), []);
+    pool.sleep(MS);
+    assert_eq!(pool.log(), [Did::Revoke(0, 1)]);
+}
+
+#[test]
+fn a_worker_that_has_claimed_its_task_is_not_stalled() {
+    let mut pool = Pool::ready(1);
+    pool.push(Runs(900 * MS));
+    pool.work_all();
+    pool.sleep(800 * MS);
+    assert_eq!(pool.lifecycle(0), Some(&Lifecycle::Serving));
+}
+
+#[test]
+fn a_worker_that_takes_large_args_in_is_waited_for() {
+    let mut pool = Pool::ready(2);
+    pool.slow_down(W0, CLAIM_TIMEOUT - MS);
+    pool.push_task(0, SHORT, MS, 16 << 20);
+    pool.scheduler.drain();
+    pool.finish();
+    assert_eq!(pool.ended, [0]);
+    assert!(!pool.log().iter().any(|did| matches!(did, Did::Revoke(..))));
+}
+
+#[test]
+fn a_worker_that_stops_while_it_takes_large_args_in_loses_them_as_soon_as_small_ones() {
+    let mut pool = Pool::ready(2);
+    pool.slow_down(W0, 50 * MS);
+    pool.push_task(0, SHORT, MS, 16 << 20);
+    for _ in 0..10 {
+        pool.work_all();
+        pool.sleep(50 * MS);
+    }
+    pool.stop(W0);
+    pool.log();
+    pool.sleep(CLAIM_TIMEOUT - 50 * MS);
+    assert_eq!(pool.log(), [Did::Revoke(0, 0), Did::Offer(1, 0)]);
+    pool.work_all();
+    assert_eq!(pool.ended, [0]);
+}
+
+#[test]
+fn a_worker_that_takes_args_in_as_slowly_as_it_may_does_not_hold_them_for_ever() {
+    let mut pool = Pool::ready(1);
+    let bytes = 10 * MIN_PROGRESS;
+    pool.push_task(0, SHORT, MS, bytes);
+    pool.turn();
+    pool.stop(W0);
+    pool.log();
+    let begin = pool.simulator.now;
+    while pool.lifecycle(0) == Some(&Lifecycle::Serving) {
+        pool.scheduler.note_read(W0, pool.simulator.now);
+        pool.sleep(MS);
+    }
+    assert_eq!(pool.log(), [Did::Revoke(0, 0)]);
+    let held = pool.simulator.now.since(begin);
+    assert!(held <= 11 * CLAIM_TIMEOUT + MS, "{held:?}");
+    while pool.lifecycle(0) == Some(&Lifecycle::Stalled) {
+        pool.scheduler.note_read(W0, pool.simulator.now);
+        pool.sleep(MS);
+    }
+    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Stalled)]);
+    let held = pool.simulator.now.since(begin);
+    assert!(held <= 11 * STALL_TIMEOUT + MS, "{held:?}");
+}
+
+#[test]
+fn a_stalled_worker_that_takes_in_what_was_taken_from_it_is_not_killed() {
+    let mut pool = Pool::ready(1);
+    pool.slow_down(W0, CLAIM_TIMEOUT + 50 * MS);
+    pool.push_task(0, SHORT, MS, 30 * SOCKET);
+    pool.scheduler.drain();
+    pool.finish();
+    assert_eq!(pool.ended, [0]);
+    assert!(!pool.log().iter().any(|did| matches!(did, Did::Kill(..))));
+}
+
+#[test]
+fn stopped_workers_lose_a_task_one_after_the_other_in_no_more_than_the_usual_time() {
+    let mut pool = Pool::ready(8);
+    (0..7).for_each(|worker| pool.stop(WorkerId(worker)));
+    pool.push(SHORT);
+    pool.scheduler.drain();
+    pool.turn();
+    pool.sleep(7 * CLAIM_TIMEOUT);
+    pool.work_all();
+    assert_eq!(pool.ended, [0]);
+}
+
+#[test]
+fn on_a_machine_that_starts_nothing_in_the_usual_time_tasks_start_all_the_same() {
+    for (bytes, pace) in [(0, 150 * MS), (0, 5000 * MS), (2 << 20, 1000 * MS)] {
+        let mut pool = Pool::new(3);
+        pool.simulator.pace = pace;
+        pool.load();
+        for _ in 0..5 {
+            pool.push_task(0, SHORT, MS, bytes);
+        }
+        pool.scheduler.drain();
+        pool.finish_within(Duration::from_secs(600));
+        assert_eq!(pool.ended.len(), 5, "{bytes} bytes, {pace:?}");
+    }
+}
+
+/// A reader that reads now and then lets offers go as often.
+#[test]
+fn large_args_on_their_way_are_not_sent_anew_when_offers_are_held_back() {
+    let mut pool = Pool::ready(1);
+    pool.slow_down(W0, 10 * MS);
+    pool.push_task(0, SHORT, MS, 16 << 20);
+    pool.push(SHORT);
+    while pool.ended.is_empty() {
+        pool.set_backpressure(true);
+        pool.work_all();
+        pool.set_backpressure(false);
+        pool.work_all();
+        pool.advance(10 * MS);
+    }
+    assert!(!pool.log().contains(&Did::Revoke(0, 0)));
+}

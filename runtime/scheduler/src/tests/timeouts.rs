@@ -1,0 +1,77 @@
+//! Tasks that do not end at their deadline.
+
+use super::super::KillReason;
+use super::simulator::Page;
+use super::*;
+use Behaviour::{Hangs, Runs};
+use mpwasm_types::outcome::Kind;
+use mpwasm_types::settings::DISPATCHER_GRACE;
+
+#[test]
+fn a_worker_whose_task_is_overdue_is_killed() {
+    let mut pool = Pool::ready(1);
+    let task = pool.push(Hangs);
+    pool.work_all();
+    pool.log();
+    pool.sleep(MS * 1000 + DISPATCHER_GRACE - MS);
+    assert_eq!(pool.log(), []);
+    pool.sleep(MS);
+    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
+    pool.work_all();
+    assert_eq!(pool.failure(task).kind, Kind::Timeout);
+    let message = "it did not end within its timeout of 1s; the dispatcher killed its worker";
+    assert_eq!(pool.failure(task).message, message);
+}
+
+#[test]
+fn a_short_timeout_behind_a_long_one_is_seen_in_time() {
+    let mut pool = Pool::ready(1);
+    pool.push_task(0, Runs(MS), 1000 * MS * 3600, 0);
+    pool.push_task(0, Hangs, MS, 0);
+    pool.work_all();
+    pool.sleep(MS);
+    pool.work_all();
+    pool.log();
+    pool.sleep(MS + DISPATCHER_GRACE);
+    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
+}
+
+#[test]
+fn a_worker_that_ended_itself_at_the_deadline_is_a_timeout() {
+    let mut pool = Pool::ready(1);
+    let task = pool.push(Hangs);
+    pool.work_all();
+    pool.advance(1100 * MS);
+    pool.exit(W0, WorkerExit::Code(70));
+    assert_eq!(pool.failure(task).kind, Kind::Timeout);
+    assert!(
+        pool.failure(task)
+            .message
+            .ends_with("its worker ended its own process")
+    );
+}
+
+#[test]
+fn a_claim_that_moves_does_not_move_the_deadline() {
+    let mut pool = Pool::ready(1);
+    pool.push(Hangs);
+    pool.work_all();
+    pool.log();
+    while pool.lifecycle(0) == Some(&Lifecycle::Serving) {
+        let now = pool.simulator.now;
+        assert!(now.since(Time(1_000_000_000)) < 2000 * MS, "it holds the pool up");
+        pool.simulator.slots[0].page = Page::Claimed(now + MS * 5000);
+        pool.sleep(MS);
+    }
+    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
+}
+
+#[test]
+fn a_claim_before_the_offer_counts_as_at_the_offer() {
+    let mut pool = Pool::ready(1);
+    let task = pool.push(Hangs);
+    pool.work_all();
+    pool.simulator.slots[0].page = Page::Claimed(Time(0));
+    pool.sleep(900 * MS);
+    assert_eq!(pool.log(), [Did::Offer(0, task)]);
+}
