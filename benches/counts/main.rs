@@ -119,7 +119,7 @@ fn guest() -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }
 
-/// How many of these calls a run of so many tasks makes, from its start to its end.
+/// Counts these calls of a run of `tasks` tasks, from its start to its end.
 fn calls_of(scratch: &Path, guest: &Path, model: &str, calls: &str, tasks: u64) -> Result<u64> {
     let summary = scratch.join("summary");
     let output = Command::new("strace")

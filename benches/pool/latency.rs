@@ -1,4 +1,4 @@
-//! How long somebody waits: for one task, for the first result of a new process, for a worker that takes the place of one
+//! Latencies: for one task, for the first result of a new process, for a worker that takes the place of one
 //! that was killed, and for a task that does not end by itself.
 
 use std::io::{BufRead, BufReader};

@@ -32,7 +32,7 @@ pub fn throughput(setup: &Setup) -> Result<Samples> {
     ])
 }
 
-/// What the slowest of some processes took.
+/// The time of the slowest of some processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Took {
     /// On the clock.
@@ -41,7 +41,7 @@ pub struct Took {
     pub processor_seconds: f64,
 }
 
-/// What `processes` of them take for `tasks` tasks each, beside one another.
+/// The time that `processes` of them take for `tasks` tasks each, beside one another.
 pub fn run(setup: &Setup, export: &str, args: &str, tasks: u64, processes: u32) -> Result<Took> {
     let start = |_| {
         Command::new(std::env::current_exe()?)

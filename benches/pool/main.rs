@@ -44,7 +44,7 @@ struct Options {
     /// Stream one and ten million tasks, and show the memory of each process; takes some minutes.
     #[arg(long)]
     stream: bool,
-    /// What cargo passes on.
+    /// Passed on by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }

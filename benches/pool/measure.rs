@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What one run of a measurement gives: values by name.
+/// Results of one run of a measurement: values by name.
 pub type Samples = Vec<(&'static str, f64)>;
 
 /// All samples so far.
@@ -32,7 +32,7 @@ impl Measured {
     }
 }
 
-/// The value below which so many per cent are. Panics without values.
+/// The value below which `percent` per cent of the values are. Panics without values.
 pub fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -31,7 +31,7 @@ pub fn idle(setup: &Setup) -> Result<Samples> {
     )])
 }
 
-/// Starts a process, gives it its input, waits for so many lines, and looks at its memory while it idles: MiB.
+/// Starts a process, gives it its input, waits for a number of lines, and returns its memory while it idles, in MiB.
 pub fn idle_memory(command: &mut Command, input: String, lines: usize) -> Result<f64> {
     let mut child = command
         .stdin(Stdio::piped())
@@ -56,7 +56,7 @@ pub fn idle_memory(command: &mut Command, input: String, lines: usize) -> Result
     Ok(bytes as f64 / f64::from(1 << 20))
 }
 
-/// The largest memory that each process had while so many tasks streamed from stdin to a pipe of records: MiB.
+/// The largest memory of each process while `tasks` tasks stream from stdin to a pipe of records, in MiB.
 pub fn streamed(setup: &Setup, tasks: u64) -> Result<BTreeMap<String, f64>> {
     let mut child = setup
         .mpwasm()

@@ -1,5 +1,5 @@
 //! The pools that people use, on the same work: Python's multiprocessing and concurrent.futures, pebble, and
-//! `wasmtime run` as a process per task. What is not installed is left out.
+//! `wasmtime run` as a process per task. Peers that are not installed are left out.
 
 use std::process::{Command, Stdio};
 
@@ -65,7 +65,7 @@ pub fn payload(setup: &Setup) -> Result<Samples> {
     number(setup, "concurrent.futures: 1 MiB, MB/s", &["payload", "300"])
 }
 
-/// What a task takes longer in pebble than it may.
+/// How much later than its timeout a task ends in pebble.
 pub fn overshoot(setup: &Setup) -> Result<Samples> {
     number(setup, "pebble: overshoot p50, ms", &["overshoot", "5"])
 }

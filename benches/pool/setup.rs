@@ -1,4 +1,4 @@
-//! What every measurement uses: the guests, a cache that is warm after the first round, and pools.
+//! The set-up of every measurement: the guests, a cache that is warm after the first round, and pools.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -74,7 +74,7 @@ impl Setup {
         format!("{}#{name}", self.fixture.display())
     }
 
-    /// A pool of so many workers with the fixture loaded, and what counts its outcomes.
+    /// A pool of `size` workers with the fixture loaded, and the counter of its outcomes.
     pub fn pool(&self, size: u32) -> Result<(Pool, Guest, Counter)> {
         let counter = Counter::default();
         let pool = Pool::builder()
@@ -119,14 +119,14 @@ impl Setup {
     }
 }
 
-/// Counts outcomes, and wakes who waits for so many.
+/// Counts outcomes, and wakes the thread that waits for a number of them.
 #[derive(Clone, Default)]
 pub struct Counter(Arc<Counted>);
 
 struct Counted {
     ended: AtomicU64,
     failed: AtomicU64,
-    /// Who waits is woken when so many have ended, and not before: to wake somebody costs a system call.
+    /// The waiting thread is woken when this many have ended, and not before: waking it costs a system call.
     target: AtomicU64,
     gate: Mutex<()>,
     reached: Condvar,
@@ -145,7 +145,7 @@ impl Default for Counted {
 }
 
 impl Counter {
-    /// Waits until so many tasks have ended since the pool's start, all of them well.
+    /// Waits until `count` tasks have ended since the pool's start. It is an error if one failed.
     pub fn wait_for(&self, count: u64) -> Result<()> {
         let counted = &self.0;
         counted.target.store(count, Ordering::SeqCst);

@@ -90,7 +90,7 @@ pub fn through_library(setup: &Setup, model: &str, size: u32, count: u64) -> Res
     Ok(per_second(count, seconds))
 }
 
-/// A file of so many task lines.
+/// A file of `count` task lines.
 pub fn write_tasks(path: &std::path::Path, count: u64) -> Result<()> {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
     for _ in 0..count {

@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 /// about as long as to start one of these, and is no part of what is measured.
 const LOOK: Duration = Duration::from_millis(400);
 
-/// What one process may hold, in bytes: 8 MiB of output on its way, the engine, the executable.
+/// Most resident memory of one process, in bytes: 8 MiB of output on its way, the engine, the executable.
 const MOST_RESIDENT: u64 = 100 << 20;
 
 /// The most memory that was seen: of one process, and of all of one run, exec or child at one time. Bytes.

@@ -45,7 +45,7 @@ fn at_a_random_moment_what_had_not_ended_is_a_crash() {
         let ended = finish(run, stdout);
         let records = ended.records();
         assert_accounted(&records, &["ok", "crash"]);
-        // What came through before the kill is not forgotten, and the summary counts the same.
+        // Outcomes that arrived before the kill are kept, and the summary counts the same.
         assert!(
             ended
                 .stderr

@@ -219,7 +219,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// It ends by itself, though nobody reads what it says.
+/// It ends by itself, although its output is not read.
 #[track_caller]
 fn assert_ends(command: &mut Command, code: i32) {
     let mut run = command
@@ -249,7 +249,7 @@ fn its_last_words_do_not_wait_for_a_reader_for_long() {
         let stderr = stderr.try_clone().unwrap();
         assert_ends(mpwasm().args(args).stderr(stderr), code);
     }
-    // What it has to say of the machine does not keep the command from its start, either.
+    // Its warnings about the machine do not keep the command from its start, either.
     let mut exec = mpwasm();
     without_landlock(&mut exec);
     assert_ends(exec.args(["exec", tool.path()]).stderr(stderr), 0);
@@ -320,7 +320,7 @@ fn no_other_process_holds_the_stdin_and_stdout_of_the_parent() {
     let parents = [0, 1].map(|fd| std::fs::read_link(format!("/proc/{}/fd/{fd}", run.pid())).unwrap());
     for pid in [run.one("dispatcher"), run.one("worker")] {
         if !nix::unistd::geteuid().is_root() {
-            // They are not dumpable: nobody else may look.
+            // They are not dumpable: no other user may look.
             assert!(std::fs::read_dir(format!("/proc/{pid}/fd")).is_err());
             continue;
         }

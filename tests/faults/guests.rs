@@ -104,7 +104,7 @@ fn one_that_prints_for_ever() {
     retry_when_late(|| {
         let (_, records) = run(lines.clone(), "1");
         timeouts(&records, "flood")?;
-        // Of a worker that did not end its task in time, and was killed, nobody knows it.
+        // It is unknown for a worker that did not end its task in time and was killed.
         let printed = records[0]["stdout_bytes"].as_u64();
         let some = printed.is_some_and(|bytes| bytes > 0);
         some.then_some(()).ok_or_else(|| records[0].to_string())

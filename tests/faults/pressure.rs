@@ -11,7 +11,8 @@ use nix::sys::signal::Signal;
 use crate::session::{HANGS, Lines, Session, assert_accounted, cpu, offer, rests, task_file, within};
 use crate::support::{fixture, resident, until};
 
-/// What parent or dispatcher may hold while a reader does not read, in bytes: outcomes of 8 MiB and what a process has.
+/// Most resident memory of parent and dispatcher while a reader does not read, in bytes: 8 MiB of outcomes, and the rest of
+/// a process.
 const MOST_RESIDENT: u64 = 100 << 20;
 
 /// The first byte of the first record: the run has begun.
@@ -176,7 +177,7 @@ fn a_reader_that_never_reads_does_not_keep_processes_alive() {
 fn tasks_stream_in_flat_memory() {
     let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("noop")]);
     offer(&mut run, "[]\n", u64::MAX);
-    // Nobody reads yet: everything between the two ends fills up, so that there is nothing left that may grow later.
+    // There is no reader yet: everything between the two ends fills up, so that there is nothing left that may grow later.
     read_a_byte(&mut run);
     wait_until_stuck(&run);
     let mut stdout = run.stdout.take().unwrap();
@@ -219,7 +220,7 @@ fn tasks_stream_in_flat_memory() {
         let Some(after) = late.get(pid).filter(|after| **after > 0) else {
             continue;
         };
-        // What the allocator keeps comes and goes: 100 000 tasks that were kept would be more than this.
+        // The memory that the allocator keeps varies. 100 000 tasks that were kept would be more than this.
         assert!(
             *after < before + (6 << 20),
             "{before} bytes -> {after} bytes in {:?}",

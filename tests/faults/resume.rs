@@ -113,7 +113,7 @@ fn each_task_has_one_record_however_often_the_run_is_killed() {
         "{:?}",
         statuses(&records)
     );
-    // What was in the hands of a dispatcher that was killed has failed, and is run again when that is asked for.
+    // Tasks that a killed dispatcher had in flight have failed, and are run again on request.
     let (run, stdout, open) = go_on(&log, "--retry-failed", total);
     drop(open);
     run.finish(stdout, HANGS).assert_code(0);

@@ -13,7 +13,7 @@ use crate::session::{
 };
 use crate::support::{fixture, records};
 
-/// What a task of the announcing guest leaves of its time: enough for a machine on which a thread stands still.
+/// Time to its deadline at which a task of the announcing guest returns: enough for a machine on which a thread stands still.
 const LEFT: Duration = Duration::from_secs(20);
 
 /// So each takes four seconds.

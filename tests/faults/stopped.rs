@@ -10,7 +10,7 @@ use crate::session::{
 };
 use crate::support::{fixture, retry_when_late, send, until};
 
-/// What a task of the announcing guest leaves of its time.
+/// Time to its deadline at which a task of the announcing guest returns.
 const LEFT: Duration = Duration::from_secs(20);
 
 #[test]

@@ -1,4 +1,4 @@
-//! `mpwasm exec` in a terminal: the command is told, so that a dialogue works, and what it writes stays inert.
+//! `mpwasm exec` in a terminal: the command sees a terminal, so that a dialogue works, and its output is escaped.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -81,7 +81,7 @@ fn a_dialogue_program_answers_before_the_next_input() {
         person.sees(answer);
     }
     person.types("7\n");
-    // What would clear the screen is written out.
+    // A sequence that would clear the screen is escaped.
     person.sees("Right.\\u{1b}[2J\r\n");
     assert_eq!(code(child), Some(0));
 }

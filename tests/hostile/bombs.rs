@@ -130,7 +130,7 @@ fn data_at_both_ends_of_a_memory() {
     );
 }
 
-/// Every instance traps, so nobody here is good: the run ends all the same, as it should.
+/// Every instance traps, so there is no good task here: the run ends all the same, as it should.
 #[test]
 fn data_beyond_a_memory() {
     let fields = format!(r#"{} (data (i32.const 65535) "xx")"#, runnable(""));
@@ -182,7 +182,7 @@ fn sixty_three_models_beside_the_good_one() {
 
 #[test]
 fn sections_that_lie_about_the_source() {
-    // What a debugger would read: nobody does, not even when there is a backtrace.
+    // Debug information: it is not read, not even when there is a backtrace.
     let junk = r"\ff\ff\ff\7f\00\1b[2J".repeat(1000);
     let sections = [
         ".debug_info",

@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// Looks after which a process is taken for what it is: before, it may not have executed its program yet.
 const LOOKS: u32 = 20;
 
-/// What the parent may have at most with default limits, bytes.
+/// Most resident memory of the parent with default limits, in bytes.
 const PARENT: u64 = 256 << 20;
 
 /// Address space of the compiler, bytes.
@@ -43,7 +43,7 @@ fn bound(process: &str) -> u64 {
 struct Seen {
     /// The direct child of the tests from which it descends.
     root: u32,
-    /// What it is, once that is known.
+    /// Its role, once that is known.
     name: Option<String>,
     looks: u32,
 }
@@ -129,7 +129,7 @@ fn lock() -> std::sync::MutexGuard<'static, Sampler> {
     sampler().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts to look, if nobody has.
+/// Starts to look, once.
 pub fn watch() {
     drop(lock());
 }

@@ -25,7 +25,7 @@ pub fn options() -> Vec<&'static str> {
     options_with("2")
 }
 
-/// As [`options`], with so many workers.
+/// As [`options`], with a number of workers.
 fn options_with(size: &str) -> Vec<&str> {
     static IS_WELL: OnceLock<bool> = OnceLock::new();
     let is_well = || run_within(HANGS, mpwasm().arg("doctor")).status.success();
@@ -44,7 +44,7 @@ const GRACE: Duration = Duration::from_millis(200);
 /// The timeout of bad tasks that end in another way, however busy the machine is.
 const LATE: Duration = Duration::from_secs(20);
 
-/// What a refusal may say at most, bytes: it is for people.
+/// Longest message of a refusal, in bytes: it is for people.
 const READABLE: usize = 64 << 10;
 
 /// A test for each line, of the guest in `guests/NAME.wat`.
@@ -130,7 +130,7 @@ fn records(path: &Path) -> Vec<Record> {
     all
 }
 
-/// What the parent and a terminal behind it were told.
+/// All that the parent and a terminal behind it received.
 pub fn assert_inert(text: &str) {
     let harmful = text.chars().find(|&c| c.is_control() && c != '\n');
     assert_eq!(harmful, None, "{text:?}");
@@ -141,7 +141,7 @@ pub fn run(path: &Path, options: &[&str]) -> (EndedSession, Vec<Record>) {
     run_with("2", path, options)
 }
 
-/// As [`run`], with so many workers.
+/// As [`run`], with a number of workers.
 pub fn run_with(size: &str, path: &Path, options: &[&str]) -> (EndedSession, Vec<Record>) {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
@@ -180,10 +180,10 @@ fn count_good(stdout: &[u8]) -> usize {
 #[derive(Clone, Copy)]
 pub struct Bad {
     status: &'static str,
-    /// What the error's message holds, or all of the result's JSON.
+    /// Text that the error's message contains, or all of the result's JSON.
     words: &'static str,
     options: &'static [&'static str],
-    /// What becomes of the callbacks, in whatever order; as many as there are tasks.
+    /// The statuses of the callbacks, in any order; as many as there are tasks.
     callbacks: &'static [&'static str],
 }
 
@@ -211,7 +211,7 @@ pub const fn fails(kind: &'static str, words: &'static str) -> Bad {
     bad(kind, words)
 }
 
-/// Well, with exactly this JSON: what it tried was refused, or harms nobody.
+/// Well, with exactly this JSON: what it tried was refused, or is harmless.
 pub const fn returns(json: &'static str) -> Bad {
     bad("ok", json)
 }
@@ -327,7 +327,7 @@ pub struct Pushing {
     options: &'static [&'static str],
 }
 
-/// As a failure, with these words on stderr, after it has pushed so many tasks of the good model.
+/// As a failure, with these words on stderr, after it has pushed a number of tasks of the good model.
 pub const fn pushes(pushed: usize, words: &'static str) -> Pushing {
     Pushing {
         pushed,
@@ -361,7 +361,7 @@ impl Pushing {
     }
 }
 
-/// What must be said of a guest that is refused.
+/// The message about a guest that is refused.
 #[derive(Clone, Copy)]
 pub struct Refusal {
     words: &'static [&'static str],

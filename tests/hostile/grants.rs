@@ -24,7 +24,7 @@ fn is_bad(record: &Value) -> bool {
     record["id"].as_u64().unwrap() % 4 == 3
 }
 
-/// Takes bad steps among good tasks, with so many workers, in a directory that `prepare` has had its way with. Returns all
+/// Takes bad steps among good tasks, with a number of workers, in a directory that `prepare` has had its way with. Returns all
 /// records, in the order of their tasks.
 #[track_caller]
 fn records(

@@ -1,4 +1,4 @@
-//! What parent and dispatcher hold for guests, task lines and logs: never more than the bounds in SECURITY.md.
+//! Memory of parent and dispatcher for guests, task lines and logs: never more than the bounds in SECURITY.md.
 
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
@@ -65,7 +65,7 @@ fn path(file: &Scratch) -> String {
     file.path().to_str().unwrap().to_owned()
 }
 
-/// A guest with so many models `m0`, `m1`, ..., each with these exports, functions of the guest.
+/// A guest with a number of models `m0`, `m1`, ..., each with these exports, functions of the guest.
 fn models(count: usize, fields: &str, exports: &[(&str, &str)]) -> String {
     let one = |n: usize| -> String {
         let export =
@@ -76,7 +76,7 @@ fn models(count: usize, fields: &str, exports: &[(&str, &str)]) -> String {
     guest(&format!("(memory (export \"memory\") 1)\n{fields}\n{all}"))
 }
 
-/// A function that puts out a string of so many pages, less two bytes, and returns `code`.
+/// A function that puts out a string of a number of pages, less two bytes, and returns `code`.
 fn puts_out(name: &str, pages: usize, code: i32) -> String {
     format!(
         r#"(func {name} (result i32) (local $n i32)

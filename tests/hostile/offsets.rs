@@ -4,7 +4,7 @@
 use crate::corpus::{returns, trap};
 
 const OUT: &str = "out of bounds of a memory of 65536 bytes";
-/// What wasmtime-wasi says.
+/// The error of wasmtime-wasi.
 const WASI: &str = "ointer out of bounds";
 
 corpus! {

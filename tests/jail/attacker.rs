@@ -51,7 +51,7 @@ impl Attacked {
         Self::built(builder, name, size)
     }
 
-    /// As [`start`](Self::start), with scratch directories of so many bytes.
+    /// As [`start`](Self::start), with scratch directories of `bytes` bytes.
     pub fn with_tmp(name: &str, bytes: u64) -> Self {
         Self::built(Pool::builder().tmp(bytes), name, 1)
     }
@@ -84,7 +84,7 @@ impl Attacked {
         self.pool.submit(task).unwrap()
     }
 
-    /// What came of an attack.
+    /// The outcome of an attack.
     pub fn outcome(&self, attack: &str, target: &str) -> Outcome {
         in_time(&self.attack(attack, target))
     }
@@ -128,7 +128,7 @@ impl Victim {
         self.0.id().to_string()
     }
 
-    /// Nobody has killed it: it ends by itself when there is nothing left to read.
+    /// It was not killed: it ends by itself when there is nothing left to read.
     #[track_caller]
     pub fn assert_unharmed(mut self) {
         drop(self.0.stdin.take());

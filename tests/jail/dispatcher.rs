@@ -1,4 +1,4 @@
-//! What a dispatcher that was taken over can't do. What it can is in SECURITY.md: forge outcomes, and start processes
+//! Limits of a dispatcher that was taken over. SECURITY.md says what it can do: forge outcomes, and start processes
 //! inside its own jail.
 
 use mpwasm::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_RETRIES};
@@ -45,7 +45,7 @@ fn it_reads_no_file_of_others() {
     }
 }
 
-/// What /proc shows of processes to everybody can be seen; what is in them can't.
+/// It sees what /proc shows of processes to every user, but not their contents.
 #[test]
 fn it_looks_into_no_other_process() {
     let victim = Victim::new();
@@ -132,10 +132,10 @@ fn it_sends_and_receives_with_no_flags_but_those_in_use() {
     }
 }
 
-/// What the pool says of a message that has more in it than it may.
+/// Error of the pool for a message that is too large.
 const TOO_LONG: &str = "a frame with a text, a list or a value that its message may not have";
 
-/// What the pool says of output beyond all caps.
+/// Error of the pool for output beyond all caps.
 const MORE_THAN_IT_MAY: &str = "more output of task 0 than that can have";
 
 /// Attempts, folds and output that it tells are looked at before they are kept.

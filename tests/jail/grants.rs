@@ -105,7 +105,7 @@ fn forbidden(folder: &Folder, attacked: Attacked, attack: &str, names: &str, cal
 }
 
 const EACCES: &[&str] = &["EACCES"];
-/// What Landlock says of a file that is to get from one directory into another with other rights.
+/// Landlock's error for a file that is moved from one directory into another with other rights.
 const ELSEWHERE: &[&str] = &["EACCES", "EXDEV"];
 
 /// Two tests for each attack on what may only be read: behind all walls, and behind Landlock alone, where another directory

@@ -34,7 +34,7 @@ fn the_doctor_names_each_layer_and_tries_them() {
     assert_eq!(output.status.code(), Some(i32::from(!is_well)), "{text}");
 }
 
-/// What a run with `--tmp` comes to, and what the doctor says of it.
+/// Output of a run with `--tmp`, and of the doctor about it.
 fn scratch(prepare: impl Fn(&mut Command)) -> (Output, String) {
     let ran = |args: &[&str]| {
         let mut command = mpwasm();
@@ -86,7 +86,7 @@ fn a_scratch_directory_that_fails_for_another_reason_is_told_without_a_hint() {
     assert!(text.contains(why) && said.contains(why), "{text}{said}");
 }
 
-/// Nobody knows then whether it can be granted: that is no wrong usage.
+/// It is unknown then whether it can be granted, so that is no usage error.
 #[test]
 fn what_can_not_be_tried_is_no_usage_error() {
     let no_copy = |command: &mut Command| {

@@ -155,7 +155,7 @@ fn all_children_are_in_a_control_group_of_their_own_where_there_can_be_one() {
 #[test]
 fn all_children_share_a_network_that_is_not_the_machines() {
     if !nix::unistd::geteuid().is_root() {
-        // They are not dumpable: nobody else may look, and that is as good.
+        // They are not dumpable: no other user may look, and that is as good.
         let run = warm(&[]);
         assert!(fs::read_link(format!("/proc/{}/ns/net", run.dispatcher())).is_err());
         return;
@@ -230,7 +230,7 @@ fn a_worker_has_sockets_pipes_and_memory_and_its_own_page_map() {
     let run = warm(&[]);
     for pid in run.workers(2) {
         if !nix::unistd::geteuid().is_root() {
-            // It is not dumpable: nobody else may look.
+            // It is not dumpable: no other user may look.
             assert!(fs::read_dir(format!("/proc/{pid}/fd")).is_err());
             continue;
         }

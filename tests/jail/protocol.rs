@@ -1,4 +1,4 @@
-//! What a worker that was taken over tells its dispatcher: lies, nonsense, too much and nothing.
+//! Messages of a worker that was taken over to its dispatcher: lies, nonsense, too much and nothing.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ fn more_output_than_the_cap_allows_is_a_crash() {
     breaks_the_protocol("flood");
 }
 
-/// The first one counts. The second one costs the worker its life, and nobody else anything.
+/// The first one counts. For the second one the worker is killed, and others are unharmed.
 #[test]
 fn a_task_ends_once_however_often_it_is_told() {
     let attacked = Attacked::start("attacker", 1);
@@ -113,7 +113,7 @@ fn an_item_of_a_chunk_that_is_never_told_is_a_timeout() {
     assert_eq!(statuses, ["ok", "ok", "timeout"]);
 }
 
-/// Nobody knows that it started, so it goes to others; after three deaths it is at its end.
+/// It is not known to have started, so it goes to other workers. After three deaths it fails.
 #[test]
 fn the_end_of_a_task_that_it_did_not_claim_is_believed_of_nobody() {
     let outcome = outcome("unclaimed");
@@ -150,7 +150,7 @@ fn a_claim_before_the_offer_does_not_end_the_task_early() {
     times_out("claimed long ago");
 }
 
-/// All of it is read, so that nobody ever waits for the pipe, and most of it is dropped.
+/// All of it is read, so that no process waits for the pipe, and most of it is dropped.
 #[test]
 fn a_flood_of_diagnostics_holds_up_nobody() {
     let attacked = Attacked::start("attacker", 2);
@@ -162,7 +162,7 @@ fn a_flood_of_diagnostics_holds_up_nobody() {
     attacked.assert_in_order();
 }
 
-/// Nobody prints nothing: it would be a message that counts towards no cap.
+/// An empty print is refused: it would be a message that counts towards no cap.
 #[test]
 fn a_flood_of_nothing_ends_its_task_as_a_crash() {
     breaks_the_protocol("empty flood");

@@ -31,7 +31,7 @@ fn a_worker_has_no_more_than_its_size() {
         &[
             ("fill", "a\t65536", "succeeded"),
             ("fill", "b\t1", "ENOSPC"),
-            // What is open is still there.
+            // An open file is still there.
             ("unlink", "a", "succeeded"),
             ("fill", "c\t1", "ENOSPC"),
         ],

@@ -1,4 +1,4 @@
-//! What a worker that was taken over asks of the kernel, behind all walls and behind all but the last.
+//! System calls of a worker that was taken over, behind all layers of the sandbox and behind all but the last.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -34,7 +34,7 @@ fn refused(attack: &str, target: &str, errno: &str) {
     assert_eq!(result, format!("\"{errno}\""), "{attack}");
 }
 
-/// What came of an attack behind the other walls alone.
+/// The outcome of an attack behind the other layers alone.
 #[track_caller]
 fn behind_the_others(attack: &str, target: &str) -> String {
     let attacked = Attacked::start("attacker-without-seccomp", 1);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mpwasm_test_support::peak_resident;
 
-/// What a submission has to get in each of the four tests, and its final verdict up to what is in parentheses.
+/// The verdicts of each submission in the four tests, and its final one without the words in parentheses.
 const CORPUS: [(&str, [&str; 4], &str); 12] = [
     ("blanks", ["ok", "ok", "ok", "ok"], "accepted"),
     ("broken", ["ok", "ok", "error", "ok"], "test 3: runtime error"),
@@ -40,7 +40,7 @@ fn handed_over(name: &str) -> Option<PathBuf> {
     std::env::var_os("MPWASM_TEST_JUDGE").map(|folder| Path::new(&folder).join(name))
 }
 
-/// What the judge does not take with any of these submissions, unless it hangs.
+/// Longest time of the judge with these submissions. If it takes longer, it hangs.
 const LIMIT: Duration = Duration::from_secs(300);
 
 fn judge(args: &[&OsStr]) -> Output {
@@ -95,7 +95,7 @@ fn submission(name: &str) -> PathBuf {
     folder.join(format!("change-{name}.wasm"))
 }
 
-/// What the judge prints about these submissions: a row of cells for each, without the header.
+/// The table that the judge prints about these submissions: a row of cells for each, without the header.
 fn rows(submissions: &[PathBuf], options: &[&str]) -> Vec<Vec<String>> {
     let problem = problem();
     let mut args: Vec<&OsStr> = options.iter().map(OsStr::new).collect();

@@ -31,7 +31,7 @@ pub fn cc() -> String {
     std::env::var("MPWASM_TEST_CC").unwrap_or_else(|_| format!("{} cc", zig().display()))
 }
 
-/// What they keep between runs is kept in the build's folder.
+/// Their caches are in the build's folder.
 pub fn caches(command: &mut Command) -> &mut Command {
     let cache = Path::new(TMP).join("zig");
     command
@@ -109,7 +109,7 @@ fn compilers(cc: Option<String>) -> String {
     )
 }
 
-/// What a `zig` says of itself.
+/// The version of a `zig`.
 fn version(zig: &Path) -> Result<String, String> {
     let output = Command::new(zig)
         .arg("version")

@@ -59,7 +59,7 @@ fn the_examples_of_the_page_do_what_it_says() {
 
 fn run(here: &Path, block: &str) -> String {
     let mut command = script(here, block);
-    // What the crate depends on is built once, not for every run of the tests, in the versions of this repository.
+    // The dependencies of the crate are built once, not for every run of the tests, in the versions of this repository.
     command.env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/new"));
     let output = run_within(LIMIT * 6, caches(&mut command));
     let made = here.join("square");

@@ -90,7 +90,7 @@ pub fn assert_kind(status: &ExitStatus, kind: Kind) {
     assert!(!status.success() && status.code().is_none(), "{status}");
 }
 
-/// It was ended because nobody reads its stdout.
+/// It was ended because its stdout has no reader.
 #[track_caller]
 pub fn assert_unread(status: &ExitStatus) {
     match status {

@@ -1,4 +1,4 @@
-//! What the tests of the library share: pools, a guest, a reporter to wait for, and patience that ends.
+//! Pools, a guest, a reporter to wait for and time limits, which the tests of the library share.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use mpwasm::{Builder, Guest, LogLine, Outcome, Pool, Reporter, Source, Task, Tas
 
 use crate::support;
 
-/// How long anything may take that should be over at once: much, for a machine with much to do.
+/// Longest time that anything immediate may take: much, for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longer than any test: what has this timeout does not time out, however busy the machine is.
@@ -23,7 +23,7 @@ pub const LONG: Duration = Duration::from_secs(3600);
 /// The guest of these tests; it says itself what its models do.
 pub const GUEST: &str = include_str!("guest.wat");
 
-/// A pool of two workers that nobody listens to, in which nothing times out by itself.
+/// A pool of two workers whose reporter ignores everything, in which nothing times out by itself.
 pub fn builder() -> Builder {
     struct Deaf;
     impl Reporter for Deaf {}
@@ -42,7 +42,7 @@ pub fn pool_and_guest(builder: Builder) -> (Pool, Guest) {
     (pool, guest)
 }
 
-/// A pool with the guest, and what its reporter hears.
+/// A pool with the guest, and the events of its reporter.
 pub fn recorded(builder: Builder) -> (Pool, Guest, Record) {
     let (recorder, record) = recorder();
     let (pool, guest) = pool_and_guest(builder.reporter(recorder));
@@ -59,17 +59,17 @@ pub fn task(guest: &Guest, model: &str) -> Task {
     guest.model(model).unwrap().task(())
 }
 
-/// What a reporter heard.
+/// An event of a reporter.
 #[derive(Debug)]
 pub enum Heard {
     Outcome(Box<Outcome>),
     Log(Source, String),
 }
 
-/// A reporter that passes on all that it hears.
+/// A reporter that sends all its events to a channel.
 pub struct Recorder(Sender<Heard>);
 
-/// What it heard. What one wait was not for is kept for the others.
+/// The events that it received. Those that one wait did not look for are kept for the others.
 pub struct Record {
     receiver: Receiver<Heard>,
     kept: RefCell<VecDeque<Heard>>,
@@ -97,7 +97,7 @@ impl Reporter for Recorder {
 }
 
 impl Record {
-    /// Waits for the first thing heard for which there is an answer; `None` when it does not come.
+    /// Waits for the first event for which there is an answer; `None` when it does not come.
     fn wait_for<T>(&self, mut answer: impl FnMut(&Heard) -> Option<T>) -> Option<T> {
         let mut kept = self.kept.borrow_mut();
         if let Some((index, found)) = kept
@@ -148,7 +148,7 @@ impl Record {
         self.wait_for(outcome).expect("a task ends")
     }
 
-    /// The outcomes that were heard so far and not asked for, in the order of their ids.
+    /// The outcomes so far that no wait has taken, in the order of their ids.
     pub fn outcomes(&self) -> Vec<Outcome> {
         let outcome = |heard| match heard {
             Heard::Outcome(outcome) => Some(*outcome),
@@ -159,7 +159,7 @@ impl Record {
         outcomes
     }
 
-    /// What was heard so far and not asked for.
+    /// The events so far that no wait has taken.
     pub fn rest(&self) -> Vec<Heard> {
         let kept = self.kept.take();
         kept.into_iter().chain(self.receiver.try_iter()).collect()
@@ -187,7 +187,7 @@ pub fn status(handle: &TaskHandle) -> &'static str {
     outcome(handle).status()
 }
 
-/// What `call` returns, which must not take for ever: a test fails rather than hang.
+/// Returns what `call` returns. Panics when that takes too long, so that a test fails rather than hangs.
 #[track_caller]
 pub fn in_time<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();

@@ -267,7 +267,7 @@ fn a_model_that_is_not_there_is_told_with_those_that_are() {
         panic!("there is one")
     };
     assert!(why.contains("`nobody`") && why.contains("`spin`"), "{why}");
-    // Without an unnamed model, a task for it is told when it is pushed.
+    // Without an unnamed model, a push of a task for it is an error.
     let text =
         r#"(module (memory (export "memory") 1) (func (export "a.runnable") (result i32) (i32.const 0)))"#;
     let named = pool.load_bytes("named.wat", text.as_bytes()).unwrap();

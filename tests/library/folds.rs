@@ -1,4 +1,4 @@
-//! Folds: what callbacks have accumulated is told in the end, or why it can't be.
+//! Folds: what callbacks have accumulated is returned in the end, or why it is lost.
 
 use std::time::Duration;
 

@@ -167,7 +167,7 @@ fn a_guest_is_loaded_from_a_file() {
     let pool = builder().start().unwrap();
     let guest = pool.load(&path).unwrap();
     assert_eq!(guest.name(), path.display().to_string());
-    // What happens to the file then is nobody's concern.
+    // A later change of the file has no effect.
     std::fs::remove_file(&path).unwrap();
     assert_eq!(status(&pool.submit(guest.task([1])).unwrap()), "ok");
 }

@@ -70,7 +70,7 @@ fn items_of_all_sizes_come_back_whole() {
     in_time(|| pool.stop()).unwrap();
 }
 
-/// What is tried again is sent again, and a failure shows what its task was given.
+/// Args are sent again for each attempt, and a failure shows the args of its task.
 #[test]
 fn args_of_all_sizes_survive_attempts_that_fail() {
     let (pool, guest) = pool_and_guest(builder());

@@ -45,7 +45,7 @@ fn a_pipeline_whose_second_can_not_be_started_leaves_nothing_of_the_first() {
     let (stdin, mut writer) = io::pipe().unwrap();
     let refused = in_time(|| command("zzz").stdin(stdin).pipe(command("a\0b")).output());
     assert!(matches!(refused, Err(Error::InvalidArgs(_))), "{refused:?}");
-    // It held the other end of this pipe, which nobody has any more.
+    // It held the other end of this pipe, which is closed everywhere.
     // (But for a child that another test is just starting, which has it until it is what it becomes.)
     let unread = in_time(move || {
         loop {

@@ -1,4 +1,4 @@
-//! What a pool is doing, for who asks: the state of workers and tasks, the counts, and progress.
+//! The status of a pool: the state of workers and tasks, the counts, and progress.
 
 use std::time::{Duration, Instant};
 

@@ -93,7 +93,7 @@ fn a_flood_that_nobody_reads_waits_and_ends_at_its_timeout_all_the_same() {
     let mut stdout = child.stdout.take().unwrap();
     let status = in_time(move || child.wait());
     assert_kind(&status, Kind::Timeout);
-    // What is in the pipe can be read, and then it ends.
+    // The rest of the pipe can be read, and then it ends.
     let mut left = Vec::new();
     stdout.read_to_end(&mut left).unwrap();
     assert!(left.starts_with(b"none\nnone\n") && left.len() <= 1 << 20);

@@ -131,7 +131,7 @@ fn on_done_may_use_the_pool_and_panic_and_wedges_nothing() {
     first.on_done(|_| panic!("on purpose: this is shown, and nothing else happens"));
     let (in_call, next) = (Arc::clone(&pool), guest.task(["next"]));
     first.on_done(move |_| {
-        // It submits, and even waits, which would wedge a pool that calls from the thread that hears outcomes.
+        // It submits, and even waits, which would deadlock a pool that calls from the thread that receives outcomes.
         sender
             .send(in_call.submit(next).unwrap().wait().status())
             .unwrap();

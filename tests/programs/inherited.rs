@@ -40,7 +40,7 @@ fn model(guest: &Guest, name: &str) -> mpwasm::Task {
     guest.model(name).expect("it has this model").task(())
 }
 
-/// A fork. What it may not use is what this program is about.
+/// A fork. This program shows which parts of the library it must not use.
 fn forked() -> ForkResult {
     // SAFETY: the fork allocates, as glibc lets it, and takes no lock that another thread may have held.
     unsafe { fork() }.expect("a fork")

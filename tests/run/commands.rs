@@ -78,7 +78,7 @@ fn a_task_line_gives_a_stdin_of_any_bytes() {
         .collect();
     assert!(whys[0].contains("both `stdin` and `stdin_base64`"), "{whys:?}");
     assert!(whys[1].contains("bad `stdin_base64`"), "{whys:?}");
-    // What a dry run prints are the same tasks.
+    // A dry run prints the same tasks.
     let good: Vec<_> = lines.lines().take(2).collect();
     let dry = ran(good.join("\n"), &["--dry-run"]);
     let again = ran(&dry.stdout, &[]);

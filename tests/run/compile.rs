@@ -136,7 +136,7 @@ fn on_a_terminal(options: &[&str]) -> String {
         .spawn()
         .unwrap();
     let mut text = Vec::new();
-    // It ends with an error, when nobody holds the other end any more.
+    // It ends with an error, when the other end is closed everywhere.
     let _ = std::fs::File::from(terminal.master).read_to_end(&mut text);
     assert_eq!(run.wait().unwrap().code(), Some(2));
     String::from_utf8(text).unwrap()

@@ -18,8 +18,8 @@ fn pids(ended: &CompletedRun, beginning: &str) -> BTreeSet<u64> {
 
 #[test]
 fn the_demo_runs_ten_tasks_in_five_workers_and_their_callbacks_in_a_sixth_process() {
-    // What is true of a machine that keeps up is asked of one run out of three: that it is swift, that every worker gets a
-    // task and its word in, and that none is replaced but for a task that it did not end in time.
+    // Only a machine that keeps up is swift, gives every worker a task, lets it print in time, and replaces none but for a
+    // task that it did not end in time.
     retry_when_late(|| {
         let demo = run(&["--size", "5", guest("demo").to_str().unwrap()]);
         assert_each_id_once(&demo.records, 10);

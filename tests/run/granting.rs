@@ -53,7 +53,7 @@ fn what_can_not_be_granted_is_a_usage_error_before_anything_runs() {
     assert_refused(&behind_a_link, 2, "it is on proc");
 }
 
-/// As another process may have handed it over. Nobody could say what is mounted beneath it.
+/// As another process may have handed it over. It is unknown what is mounted beneath it.
 #[test]
 fn a_directory_on_a_mount_that_is_nobodys_is_a_usage_error() {
     let mount = || {
@@ -91,7 +91,7 @@ fn run_as(user: Option<&str>, args: &[&str]) -> CompletedRun {
     set_mode(folder.path(), 0o755);
     let copy = folder.path().join("mpwasm");
     // By a program of its own: what this process has open for writing another test's child could have as well, and then
-    // nobody could execute it.
+    // it could not be executed.
     let copied = Command::new("install")
         .args(["-m", "755"])
         .arg(binary())

@@ -1,4 +1,4 @@
-//! What the user gives to guests, `--dir` and `--env`: what they can do with it. What can be given is in `granting.rs`.
+//! Use of directories and variables that are granted by `--dir` and `--env`. Which can be granted is in `granting.rs`.
 
 use std::fs;
 use std::io::Write;
@@ -196,7 +196,7 @@ fn a_directory_can_be_read_and_written() {
     assert_eq!(fs::metadata(made.join("link")).unwrap().mtime(), 1);
 }
 
-/// What a command of any language does: reads a file of the first directory.
+/// Reads a file of the first directory, as a command of any language does.
 pub const CAT: &str = r#"(module
   (import "wasi_snapshot_preview1" "path_open"
     (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))

@@ -196,7 +196,7 @@ fn a_run_starts_with_the_first_line_and_ends_with_its_reader() {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // Lines without end, as of `seq 1000000`; it stops when nobody takes them any more.
+    // Lines without end, as of `seq 1000000`; it stops when they are not read any more.
     let writer = std::thread::spawn(move || {
         let written = (0_u64..).take_while(|number| writeln!(stdin, "{number}").is_ok());
         written.count()

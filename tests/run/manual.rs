@@ -1,4 +1,4 @@
-//! What mpwasm says of itself: its version, its manual, and what shells complete.
+//! The version, the manual, and the completions of shells.
 
 use crate::completed::to_the_end;
 use crate::support::mpwasm;

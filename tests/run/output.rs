@@ -1,4 +1,4 @@
-//! What guests print and log: whole lines, nothing lost, nothing that acts on a terminal.
+//! Prints and logs of guests: whole lines, nothing lost, nothing that acts on a terminal.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What real programs need and judges have to set: deep stacks, large tables, many open files.
+//! Limits that real programs need to have raised: deep stacks, large tables, many open files.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
@@ -86,7 +86,7 @@ fn exec_has_a_stack_of_this_size() {
     assert_eq!(exec(&["--stack", "128MiB"]), Some(0));
 }
 
-/// A command with a table of so many elements, which grows it by one and calls through the last of the first ones.
+/// A command with a table of `elements` elements, which grows it by one and calls through the last of the first ones.
 fn table(elements: u32) -> GuestFile {
     let wat = format!(
         r#"(module
@@ -140,7 +140,7 @@ fn a_table_is_as_large_as_it_may_be() {
     assert_eq!(inspected.code, Some(2), "{inspected:#?}");
 }
 
-/// Opens a file so many times in one task: how many of these are open at once.
+/// Opens a file many times in one task. Returns how many of these are open at once.
 #[track_caller]
 fn open(count: u32, options: &[&str]) -> u32 {
     let folder = Folder::new();
@@ -162,7 +162,7 @@ fn a_task_has_as_many_files_open_as_it_is_granted() {
     }
 }
 
-/// A command whose processes may have so many descriptors.
+/// A command whose processes may have a number of descriptors.
 fn with_descriptors(most: u64, args: &[&str]) -> CompletedRun {
     let mut command = mpwasm();
     command.args(args);

@@ -53,7 +53,7 @@ fn it_has_its_size_and_no_more() {
         ["open", "/tmp", "b", "write create"],
         ["fill", "@1", "1"],
         ["unlink", "/tmp", "a"],
-        // What is open is still there.
+        // An open file is still there.
         ["fill", "@1", "1"],
     ]);
     let result = json!(["ok", "65536", "NOSPC", "ok", "NOSPC", "ok", "NOSPC"]);
@@ -70,7 +70,7 @@ fn it_has_no_more_entries_than_its_size_allows() {
     assert_eq!(ended.records[0]["result"], json!(["ok", "NOSPC"]));
 }
 
-/// What clears it up has to get along with all of this, and the worker with it.
+/// The clearing up has to cope with all of this, and the worker with it.
 #[test]
 fn whatever_a_task_leaves_costs_no_worker_and_no_other_task() {
     let leaves = [

@@ -1,4 +1,4 @@
-//! What is shown of a run: order, tags, an early end, the summary.
+//! The display of a run: order, tags, an early end, the summary.
 
 use serde_json::{Value, json};
 
@@ -141,7 +141,7 @@ fn no_task_begins_after_the_one_that_decided_to_halt() {
             let ended = run(&[&args[..], more].concat());
             assert_eq!(ended.code, Some(1), "{ended:#?}");
             let begun = std::fs::read_dir(folder.path()).unwrap().count();
-            // What the other workers run at that moment goes on.
+            // Tasks in flight in the other workers go on.
             let most = 3 + size - 1;
             assert!(
                 (3..=most).contains(&begun),

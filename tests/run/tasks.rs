@@ -206,7 +206,7 @@ fn tasks_that_do_nothing_pass_at_a_rate_that_lets_100_000_end_in_seconds() {
     assert!(used > 0.0 && used < 10.0, "{used} s of processor time");
 }
 
-/// What `times` writes as `0m1.5s`.
+/// A time that `times` writes as `0m1.5s`.
 fn seconds(text: &str) -> f64 {
     let (minutes, seconds) = text.strip_suffix('s').unwrap().split_once('m').unwrap();
     60.0 * minutes.parse::<f64>().unwrap() + seconds.parse::<f64>().unwrap()

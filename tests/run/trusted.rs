@@ -256,7 +256,7 @@ fn a_directory_with_the_records_or_the_results_is_refused() {
         assert_runs(&mut folder.run(&format!("{grant}:ro"), &[option, path, "--overwrite"]));
         fs::remove_dir_all(folder.path("work/a")).unwrap_or_default();
     }
-    // Beside one another, they are nobody's business.
+    // Beside one another, they are allowed.
     assert_runs(&mut folder.run("{}/work/in", &["--results", "{}/work/log", "--overwrite"]));
     // A second name of the file may be in the directory.
     fs::hard_link(folder.path("work/log"), folder.path("work/in/second name")).unwrap();

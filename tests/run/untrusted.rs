@@ -112,7 +112,7 @@ fn log_lines_are_escaped_in_both_forms() {
     let path = format!("{NAME}/good.wat");
     fs::write(folder.path().join(&path), guest).unwrap();
     for form in ["text", "json"] {
-        // What `-v` says of the compilation names the guest.
+        // The messages of `-v` about the compilation name the guest.
         let args = [
             "-v",
             "--log-format",

@@ -334,7 +334,7 @@ fn inspect_says_all_that_would_be_refused_and_why() {
     assert_refused(&["inspect", text.path()], "neither WebAssembly nor its text form");
 }
 
-/// What a build takes that has to wait for others: cargo builds one thing at a time.
+/// Longest time of a build, which may have to wait for others: cargo builds one thing at a time.
 const BUILDS: Duration = Duration::from_secs(300);
 
 /// These build. Where tests run with guests that were built before, by a user who can't, there is nothing to test.
@@ -401,7 +401,7 @@ fn new_writes_a_guest_that_builds_and_runs_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let mpwasm = || {
         let mut command = mpwasm();
-        // What it depends on is built once, not for every run of the tests.
+        // Its dependencies are built once, not for every run of the tests.
         command
             .current_dir(dir.path())
             .env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/new"));

@@ -2,7 +2,7 @@
 //!
 //! `WASI_TESTSUITE` names a checkout of the suite with its compiled programs (its branch `prod/testsuite-base`), and then they
 //! are run as well. `WASI_WASMTIME` names a `wasmtime` of the version that mpwasm has within, and then each program is to
-//! end there as it does here. What of that is not run is said on stderr.
+//! end there as it does here. Stderr names what of that is not run.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
@@ -21,7 +21,7 @@ use suites::Program;
 use support::mpwasm;
 
 /// The calls of WASI preview 1 that the own commands make, so that all tests pass without the suite: all that there are,
-/// but for those that send signals, and those of sockets, which nobody can be granted.
+/// but for those that send signals, and those of sockets, which cannot be granted.
 const CALLS: &str = "args_get args_sizes_get clock_res_get clock_time_get environ_get environ_sizes_get fd_advise \
     fd_allocate fd_close fd_datasync fd_fdstat_get fd_fdstat_set_flags fd_fdstat_set_rights fd_filestat_get \
     fd_filestat_set_size fd_filestat_set_times fd_pread fd_prestat_dir_name fd_prestat_get fd_pwrite fd_read fd_readdir \

@@ -1,4 +1,4 @@
-//! What a program is started with, and how it is to end: the suite's format, as its `doc/specification.md` has it.
+//! How a program is started and how it has to end: the suite's format, as its `doc/specification.md` has it.
 
 use std::collections::BTreeMap;
 use std::fs;

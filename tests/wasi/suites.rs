@@ -76,7 +76,7 @@ fn built() -> &'static Path {
     })
 }
 
-/// What is in a checkout of the public suite.
+/// The programs in a checkout of the public suite.
 pub fn public(checkout: &Path) -> Suite {
     let mut suite = Suite::default();
     find(&checkout.join("tests"), &mut suite);

@@ -14,7 +14,7 @@ fn closing(which: u8) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
     move || {
         for descriptor in 0..3 {
             if which >> descriptor & 1 == 1 {
-                // SAFETY: between fork and exec the number belongs to nobody else.
+                // SAFETY: between fork and exec the number is not used otherwise.
                 unsafe { libc::close(descriptor) };
             }
         }
@@ -121,7 +121,7 @@ fn records_for_a_stdout_that_is_open_for_reading_are_an_error() {
     let file = fs::File::open("/dev/null").unwrap();
     let number = file.as_raw_fd();
     let read_only = move || {
-        // SAFETY: between fork and exec both numbers are open, and nobody else uses them.
+        // SAFETY: between fork and exec both numbers are open, and not used otherwise.
         match unsafe { libc::dup2(number, 1) } {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),

@@ -18,7 +18,7 @@ use crate::support::{mpwasm, run_within};
 /// Longer than any run here takes: a run that hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What is done to a process between fork and exec; it makes system calls only.
+/// A change to a process between fork and exec. It makes system calls only.
 type Legacy = fn() -> io::Result<()>;
 
 /// `mpwasm` with arguments, started by a process that has done this before.

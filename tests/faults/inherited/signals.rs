@@ -118,7 +118,7 @@ fn a_worker_that_is_killed_is_a_crash_that_names_the_signal_when_sigchld_was_ign
     assert_eq!(records[0]["error"]["signal"], 10, "{records:?}");
 }
 
-/// What the children start with: nothing is blocked, and nothing is ignored but what a write raises.
+/// The signal state with which children start: none is blocked, and only SIGPIPE is ignored.
 #[test]
 fn no_process_of_the_pool_has_a_blocked_signal_or_an_ignored_one_but_those_of_writes() {
     for legacy in HOSTILE {
@@ -135,7 +135,7 @@ fn no_process_of_the_pool_has_a_blocked_signal_or_an_ignored_one_but_those_of_wr
             let of = |signal: Signal| 1_u64 << (signal as u64 - 1);
             assert_eq!(mask("SigBlk:"), 0, "{status}");
             let ignored = of(Signal::SIGPIPE) | of(Signal::SIGXFSZ);
-            // Numbers above 31 are of real-time signals, which nobody sends.
+            // Numbers above 31 are of real-time signals, which are not used.
             assert_eq!(mask("SigIgn:") & 0x7fff_ffff, ignored, "{status}");
         }
         run.signal(Signal::SIGTERM);

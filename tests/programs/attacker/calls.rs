@@ -6,7 +6,7 @@ use std::mem;
 
 use crate::file_calls;
 
-/// What an attempt came to.
+/// The result of an attempt.
 pub enum Attempted {
     /// The kernel did it.
     Succeeded,

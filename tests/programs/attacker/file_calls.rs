@@ -73,7 +73,7 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
     }
 }
 
-/// What the library can do as well.
+/// Calls that the library makes as well.
 fn attempt_safely(attack: &str, target: &str) -> Option<Attempted> {
     let (path, rest) = target.split_once('\t').unwrap_or((target, ""));
     let done = match attack {
@@ -95,7 +95,7 @@ fn attempt_safely(attack: &str, target: &str) -> Option<Attempted> {
     })
 }
 
-/// Writes so many bytes to a file, and keeps it open.
+/// Writes a number of bytes to a file, and keeps it open.
 fn fill(path: &str, bytes: usize) -> io::Result<()> {
     let mut file = ManuallyDrop::new(fs::File::create(path)?);
     file.write_all(&vec![b'x'; bytes])

@@ -24,7 +24,7 @@ use mpwasm_system::process;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 
-/// What this copy is for, as the name of its file says.
+/// The attack of this copy, by the name of its file.
 struct Part {
     /// The role that misbehaves.
     evil: Role,
