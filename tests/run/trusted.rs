@@ -194,62 +194,65 @@ fn a_directory_with_the_cache_is_refused_wherever_they_meet() {
     folder.assert_refused(&mut command, 2, &["a link in it that leads to the cache"]);
 }
 
+/// A grant, an option with a destination that it reaches, and words of the error. `{}` is the folder of the test.
+const GRANTS_AND_DESTINATIONS: &[(&str, &str, &str, &str)] = &[
+    (
+        "{}/work",
+        "--results",
+        "{}/work/log",
+        "contains the file of --results",
+    ),
+    (
+        "{}/work",
+        "--results",
+        "{}/work/in/log",
+        "contains the file of --results",
+    ),
+    (
+        "{}/other",
+        "--results",
+        "{}/work/in/../log",
+        "contains the file of --results",
+    ),
+    (
+        "{}/work",
+        "--results",
+        "{}/other/log",
+        "contains the file of --results",
+    ),
+    (
+        "{}/work",
+        "--results-dir",
+        "{}/work",
+        "is the folder of --results-dir",
+    ),
+    (
+        "{}/work",
+        "--results-dir",
+        "{}/work/a/b",
+        "contains the folder of --results-dir",
+    ),
+    (
+        "{}/results/in",
+        "--results-dir",
+        "{}/results",
+        "lies in the folder of --results-dir",
+    ),
+    (
+        "{}",
+        "--results-dir",
+        "{}/results",
+        "contains the folder of --results-dir",
+    ),
+];
+
 #[test]
 fn a_directory_with_the_records_or_the_results_is_refused() {
     let folder = Folder::new();
     fs::create_dir_all(folder.path("results/in")).unwrap();
     fs::create_dir(folder.path("work/in")).unwrap();
     symlink("work", folder.path("other")).unwrap();
-    for (grant, option, path, words) in [
-        (
-            "{}/work",
-            "--results",
-            "{}/work/log",
-            "contains the file of --results",
-        ),
-        (
-            "{}/work",
-            "--results",
-            "{}/work/in/log",
-            "contains the file of --results",
-        ),
-        (
-            "{}/other",
-            "--results",
-            "{}/work/in/../log",
-            "contains the file of --results",
-        ),
-        (
-            "{}/work",
-            "--results",
-            "{}/other/log",
-            "contains the file of --results",
-        ),
-        (
-            "{}/work",
-            "--results-dir",
-            "{}/work",
-            "is the folder of --results-dir",
-        ),
-        (
-            "{}/work",
-            "--results-dir",
-            "{}/work/a/b",
-            "contains the folder of --results-dir",
-        ),
-        (
-            "{}/results/in",
-            "--results-dir",
-            "{}/results",
-            "lies in the folder of --results-dir",
-        ),
-        (
-            "{}",
-            "--results-dir",
-            "{}/results",
-            "contains the folder of --results-dir",
-        ),
-    ] {
+    for &(grant, option, path, words) in GRANTS_AND_DESTINATIONS {
         let options = [option, path];
         let words = [words, ":ro", "another place"];
         folder.assert_refused(&mut folder.run(grant, &options), 2, &words);

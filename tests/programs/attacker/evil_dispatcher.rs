@@ -100,6 +100,7 @@ fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
 }
 
 /// Tells what can't be.
+#[expect(clippy::too_many_lines, reason = "one arm for each attack")]
 fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
     let tried = |attempt: u32, message: usize| FromDispatcher::AttemptFailed {
         id,

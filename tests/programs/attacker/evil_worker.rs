@@ -124,6 +124,7 @@ impl Evil {
         self.lie(offer, attack, target);
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each attack")]
     fn lie(&self, offer: Offer, attack: &str, target: &str) {
         match attack {
             "none" => self.end(offer, CallResult::Ok(b"null")),
