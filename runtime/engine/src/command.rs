@@ -6,15 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::state::State;
+use crate::output::CapturedOutput;
+use crate::state::InstanceState;
 use mpwasm_types::outcome::{Failure, Kind};
-
-/// What a command wrote to its two streams, as far as the output cap allowed.
-#[derive(Debug, Default)]
-pub(super) struct Captured {
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: Vec<u8>,
-}
 
 /// The JSON form of a result, or of a failure's data.
 #[derive(Serialize)]
@@ -33,7 +27,7 @@ struct Streams<'a> {
 
 impl<'a> Streams<'a> {
     /// `truncated` says that the streams were cut, perhaps within a character: then that character goes.
-    fn new(exit_code: Option<i32>, captured: &'a Captured, truncated: bool) -> Self {
+    fn new(exit_code: Option<i32>, captured: &'a CapturedOutput, truncated: bool) -> Self {
         let (stdout, stdout_base64) = text_or_base64(&captured.stdout, truncated);
         let (stderr, stderr_base64) = text_or_base64(&captured.stderr, truncated);
         Self {
@@ -61,7 +55,7 @@ fn text_or_base64(bytes: &[u8], truncated: bool) -> (Option<&str>, Option<Cow<'_
 }
 
 /// The end of a command: `_start` returned, or the call failed. To exit with code 0 is to return.
-pub(super) fn ending(done: Result<(), Failure>, state: &State) -> Result<String, Failure> {
+pub(crate) fn result(done: Result<(), Failure>, state: &InstanceState) -> Result<String, Failure> {
     let max = state.max_result;
     if !state.captures() {
         return printed(done);
@@ -149,7 +143,7 @@ mod tests {
         for end in ["", "(call $proc_exit (i32.const 0))"] {
             let (report, rig) = run(&format!("{body}{end}"));
             assert_eq!(
-                report.ending.as_deref(),
+                report.result.as_deref(),
                 Ok(r#"{"exit_code":0,"stdout":"to \"out\"\n","stderr":"to err"}"#)
             );
             assert_eq!((report.stdout_bytes, report.output_truncated), (9, false));
@@ -185,7 +179,7 @@ mod tests {
              (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 3))
              (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))");
         assert_eq!(
-            report.ending.as_deref(),
+            report.result.as_deref(),
             Ok(r#"{"exit_code":0,"stdout_base64":"/wAA","stderr":""}"#)
         );
     }
@@ -199,14 +193,14 @@ mod tests {
         let mut rig = Rig::with(EngineRole::Worker, &settings, &command(&write(1, "aä€")));
         let report = rig.command(&invocation(&[], b""));
         assert_eq!(
-            report.ending.as_deref(),
+            report.result.as_deref(),
             Ok(r#"{"exit_code":0,"stdout":"aä","stderr":""}"#)
         );
         assert!(report.output_truncated);
         let mut rig = Rig::with(EngineRole::Worker, &settings, &command(&write(1, "aa€")));
         let report = rig.command(&invocation(&[], b""));
         assert_eq!(
-            report.ending.as_deref(),
+            report.result.as_deref(),
             Ok(r#"{"exit_code":0,"stdout":"aa","stderr":""}"#)
         );
     }
@@ -234,7 +228,7 @@ mod tests {
              (i32.store (i32.const 8) (i32.const 256)) (i32.store (i32.const 12) (i32.load (i32.const 4)))
              (drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)))");
         assert_eq!(
-            report.ending.as_deref(),
+            report.result.as_deref(),
             Ok(r#"{"exit_code":0,"stdout":"guest.wasm\u0000one\u0000two\u0000","stderr":""}"#)
         );
     }
@@ -248,7 +242,7 @@ mod tests {
                (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
                (br_if $more (i32.load (i32.const 4))))");
         assert_eq!(
-            report.ending.as_deref(),
+            report.result.as_deref(),
             Ok(r#"{"exit_code":0,"stdout":"stdin","stderr":""}"#)
         );
     }
@@ -265,7 +259,7 @@ mod tests {
         for _ in 0..2 {
             let report = rig.command(&invocation(&[], b""));
             assert_eq!(
-                report.ending.as_deref(),
+                report.result.as_deref(),
                 Ok(r#"{"exit_code":0,"stdout":"x","stderr":""}"#)
             );
         }

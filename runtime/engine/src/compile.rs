@@ -13,14 +13,14 @@ use rayon::ThreadPool;
 use wasmtime::{Engine, ExternType, Linker, Module, Store, ValType};
 use wasmtime_environ::wasmparser::{self, FuncType};
 
-use super::deadline::Deadline;
-use super::engine::compiler;
-use super::exports::{Refusals, brief};
-use super::load::linker;
-use super::module::{Extern, ModuleTypes, body_sizes};
-use super::output::OutputSink;
-use super::state::State;
-use crate::exports;
+use crate::abi::exports;
+use crate::abi::exports::{Refusals, brief};
+use crate::config::compiler;
+use crate::deadline::Deadline;
+use crate::linker::linker;
+use crate::module_types::{ItemType, ModuleTypes, body_sizes};
+use crate::output::OutputSink;
+use crate::state::InstanceState;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
@@ -184,13 +184,13 @@ fn fits_on(binary: &[u8], threads: usize) -> bool {
 /// Checks every import against what there is.
 fn read_imports(
     types: &ModuleTypes,
-    linker: &Linker<State>,
+    linker: &Linker<InstanceState>,
     settings: &EngineSettings,
     info: &mut GuestInfo,
     refusals: &mut Refusals,
 ) {
     // A store is only needed to ask for the types of what the linker holds.
-    let state = State::new(settings, Arc::new(Deadline::new()), Arc::new(NoPrints));
+    let state = InstanceState::new(settings, Arc::new(Deadline::new()), Arc::new(NoPrints));
     let mut store = Store::new(linker.engine(), state);
     for (module, name, wanted) in types.imports() {
         if let Err(reason) = check_import(module, name, &wanted, linker, &mut store) {
@@ -209,9 +209,9 @@ fn read_imports(
 fn check_import(
     module: &str,
     name: &str,
-    wanted: &Extern<'_>,
-    linker: &Linker<State>,
-    store: &mut Store<State>,
+    wanted: &ItemType<'_>,
+    linker: &Linker<InstanceState>,
+    store: &mut Store<InstanceState>,
 ) -> Result<(), String> {
     let known = linker.get(&mut *store, module, name);
     let (module, name) = (brief(module), brief(name));
@@ -220,10 +220,10 @@ fn check_import(
     };
     let known = parsed(&known.ty(&*store));
     match wanted {
-        Extern::Func(wanted) if **wanted == known => Ok(()),
+        ItemType::Func(wanted) if **wanted == known => Ok(()),
         _ => Err(format!(
             "the import `{module}.{name}` is {}, not {wanted}",
-            Extern::Func(&known)
+            ItemType::Func(&known)
         )),
     }
 }

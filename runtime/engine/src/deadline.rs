@@ -188,7 +188,7 @@ impl Deadline {
 
     /// As [`interrupted`](Self::interrupted), for the moment between reading the engine's epoch and entering
     /// the guest: a bump that came before that reading is lost, and what it announced must be seen here.
-    pub(super) fn interrupted_before_start(&self) -> Option<Interrupt> {
+    pub(crate) fn interrupted_before_start(&self) -> Option<Interrupt> {
         fence(Ordering::SeqCst);
         self.interrupted()
     }
@@ -221,7 +221,7 @@ impl Deadline {
     ///
     /// # Errors
     /// When no descriptor is left.
-    pub(super) fn allow_waits(&self) -> io::Result<()> {
+    pub(crate) fn allow_waits(&self) -> io::Result<()> {
         let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let _ = self.waker.set(waker); // one is enough
         Ok(())
@@ -233,7 +233,7 @@ impl Deadline {
     /// # Errors
     ///
     /// When the call's deadline passes or it is cancelled before.
-    pub(super) fn wait_readable(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, Interrupt> {
+    pub(crate) fn wait_readable(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, Interrupt> {
         let waker = self
             .waker
             .get()

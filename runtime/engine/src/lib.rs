@@ -1,11 +1,12 @@
-//! Everything that touches WebAssembly: compiling a guest, loading what was compiled, and running its exports.
+//! Everything that touches WebAssembly: compiling a guest, loading the compiled artifact, and running its exports.
 //!
-//! The compiler process calls [`compile`]; workers, callbacks and the `tasks` process make an [`Executor`], which
-//! [loads](Executor::load) compiled guests and [runs](Executor::run) calls. A [`Deadline`] is shared with the
-//! watchdog, who bumps the epoch of [`Executor::engine`]. What a guest prints goes to [`OutputSink`], what it pushes
-//! to a [`Pusher`].
+//! The compiler process calls [`compile`]. Workers, the dispatcher (for callbacks) and the `tasks` process create an
+//! [`Executor`], which [loads](Executor::load) compiled guests and [runs](Executor::run) calls. The thread that runs calls
+//! shares a [`Deadline`] with a [watchdog], which increments the epoch of [`Executor::engine`] when the deadline has passed.
+//! An [`OutputSink`] takes what guests print, a [`Pusher`] takes the tasks that they push.
 //!
-//! Nothing here talks to other processes, starts a thread, or decides what becomes of a task whose process dies.
+//! This crate does not talk to other processes, does not start threads, and does not decide what happens to a task whose
+//! process dies.
 
 #![allow(
     rustdoc::private_intra_doc_links,
@@ -14,33 +15,33 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
 
-mod call;
-mod clock;
+mod abi;
 mod command;
 mod compile;
+mod config;
 mod deadline;
-mod descriptors;
-mod ending;
-mod engine;
+mod error;
 mod executor;
-mod exports;
-mod host;
+mod failure;
+mod instance;
 mod limits;
+mod linker;
 mod load;
-mod module;
+mod module_types;
 mod output;
+mod pusher;
 mod state;
-mod stdin;
 #[cfg(test)]
 mod testing;
 mod wasi;
 pub mod watchdog;
 
-pub use call::{Call, CallReport, Export};
+pub use abi::call::{Call, CallReport, Export};
 pub use compile::{Compiled, compile};
+pub use config::{EngineRole, hash_compatibility};
 pub use deadline::{CallId, Deadline};
-pub use engine::{EngineRole, hash_compatibility};
+pub use error::{GrantError, LoadError};
 pub use executor::Executor;
-pub use host::Pusher;
-pub use load::{LoadError, imports};
+pub use linker::imports;
 pub use output::OutputSink;
+pub use pusher::Pusher;

@@ -16,16 +16,16 @@ use mpwasm_types::settings::TABLE_ELEMENT_SIZE;
 /// Only the thread that owns the executor touches it; the atomic is there because stores must be `Send`, and
 /// `Relaxed` is enough.
 #[derive(Debug, Default)]
-pub(super) struct Budget {
+pub(crate) struct SharedBudget {
     used: AtomicU64,
 }
 
 /// The limits of one instance.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(crate) struct InstanceLimits {
     cap: u64,
     max_table: u32,
-    shared: Option<Arc<Budget>>,
+    shared: Option<Arc<SharedBudget>>,
     /// What the memory of this instance has taken from `shared`.
     reserved: u64,
     /// What its tables have.
@@ -35,9 +35,9 @@ pub(super) struct Limits {
     refused_last: bool,
 }
 
-impl Limits {
+impl InstanceLimits {
     /// An instance that may use `cap` bytes of linear memory by itself, and tables of `max_table` elements each.
-    pub(super) fn new(cap: u64, max_table: u32) -> Self {
+    pub(crate) fn new(cap: u64, max_table: u32) -> Self {
         Self {
             cap,
             max_table,
@@ -51,7 +51,7 @@ impl Limits {
     }
 
     /// An instance that may use what others left over of the `cap` bytes they share.
-    pub(super) fn sharing(cap: u64, max_table: u32, budget: Arc<Budget>) -> Self {
+    pub(crate) fn sharing(cap: u64, max_table: u32, budget: Arc<SharedBudget>) -> Self {
         Self {
             shared: Some(budget),
             ..Self::new(cap, max_table)
@@ -59,29 +59,29 @@ impl Limits {
     }
 
     /// A new call begins on an instance that lives on: its size stays, what it was refused is forgotten.
-    pub(super) fn begin(&mut self, cap: u64) {
+    pub(crate) fn begin(&mut self, cap: u64) {
         self.cap = cap;
         self.refused = false;
         self.refused_last = false;
     }
 
     /// Bytes that the instance's memory may have.
-    pub(super) fn cap(&self) -> u64 {
+    pub(crate) fn cap(&self) -> u64 {
         self.cap
     }
 
     /// Largest size of the instance's memory so far, bytes.
-    pub(super) fn peak(&self) -> u64 {
+    pub(crate) fn peak(&self) -> u64 {
         self.peak
     }
 
     /// Whether the instance was refused memory in this call.
-    pub(super) fn was_refused(&self) -> bool {
+    pub(crate) fn was_refused(&self) -> bool {
         self.refused
     }
 
     /// Whether the last time that the instance asked for memory in this call, it was refused.
-    pub(super) fn was_refused_last(&self) -> bool {
+    pub(crate) fn was_refused_last(&self) -> bool {
         self.refused_last
     }
 
@@ -116,7 +116,7 @@ impl Limits {
     }
 }
 
-impl Drop for Limits {
+impl Drop for InstanceLimits {
     /// The instance is gone: others may have what it had.
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
@@ -127,7 +127,7 @@ impl Drop for Limits {
     }
 }
 
-impl ResourceLimiter for Limits {
+impl ResourceLimiter for InstanceLimits {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -181,7 +181,7 @@ mod tests {
 
     const PAGE: usize = 65536;
 
-    fn grow(limits: &mut Limits, current: usize, desired: usize) -> bool {
+    fn grow(limits: &mut InstanceLimits, current: usize, desired: usize) -> bool {
         limits
             .memory_growing(current * PAGE, desired * PAGE, None)
             .expect("the limits never trap")
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn memory_grows_up_to_the_cap() {
-        let mut limits = Limits::new(4 * PAGE as u64, 0);
+        let mut limits = InstanceLimits::new(4 * PAGE as u64, 0);
         assert!(grow(&mut limits, 0, 1));
         assert!(grow(&mut limits, 1, 4));
         assert!(!limits.was_refused());
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_growth_that_is_allowed_after_a_refusal_is_remembered_as_such() {
-        let mut limits = Limits::new(4 * PAGE as u64, 0);
+        let mut limits = InstanceLimits::new(4 * PAGE as u64, 0);
         assert!(!grow(&mut limits, 1, 9));
         assert!(grow(&mut limits, 1, 2));
         assert!(limits.was_refused() && !limits.was_refused_last());
@@ -210,17 +210,17 @@ mod tests {
 
     #[test]
     fn the_memorys_own_maximum_refuses_too() {
-        let mut limits = Limits::new(u64::MAX, 0);
+        let mut limits = InstanceLimits::new(u64::MAX, 0);
         assert!(!limits.memory_growing(PAGE, 3 * PAGE, Some(2 * PAGE)).unwrap());
         assert!(limits.was_refused());
     }
 
     #[test]
     fn instances_share_a_budget_and_give_it_back() {
-        let budget = Arc::new(Budget::default());
+        let budget = Arc::new(SharedBudget::default());
         let cap = 10 * PAGE as u64;
-        let mut first = Limits::sharing(cap, 0, budget.clone());
-        let mut second = Limits::sharing(cap, 0, budget.clone());
+        let mut first = InstanceLimits::sharing(cap, 0, budget.clone());
+        let mut second = InstanceLimits::sharing(cap, 0, budget.clone());
         assert!(grow(&mut first, 0, 6));
         assert!(!grow(&mut second, 0, 5));
         assert!(grow(&mut second, 0, 4));
@@ -233,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_growth_that_the_system_refused_is_not_charged_for_ever() {
-        let budget = Arc::new(Budget::default());
-        let mut limits = Limits::sharing(10 * PAGE as u64, 0, budget.clone());
+        let budget = Arc::new(SharedBudget::default());
+        let mut limits = InstanceLimits::sharing(10 * PAGE as u64, 0, budget.clone());
         assert!(grow(&mut limits, 0, 1));
         assert!(grow(&mut limits, 1, 9));
         limits
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn tables_of_kept_instances_count_as_their_memory() {
-        let budget = Arc::new(Budget::default());
-        let limits = || Limits::sharing(2 * PAGE as u64, 20_000, Arc::clone(&budget));
+        let budget = Arc::new(SharedBudget::default());
+        let limits = || InstanceLimits::sharing(2 * PAGE as u64, 20_000, Arc::clone(&budget));
         let (mut first, mut second) = (limits(), limits());
         assert!(first.table_growing(0, 10_000, None).unwrap());
         assert!(grow(&mut second, 0, 0) && !second.table_growing(0, 10_000, None).unwrap());
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn tables_have_a_cap_of_their_own() {
-        let mut limits = Limits::new(0, 1000);
+        let mut limits = InstanceLimits::new(0, 1000);
         assert!(limits.table_growing(0, 1000, None).unwrap());
         assert!(!limits.table_growing(0, 1001, None).unwrap());
         assert!(!limits.table_growing(0, 3, Some(2)).unwrap());

@@ -1,70 +1,51 @@
-//! From a compiled artifact to something that can be instantiated quickly.
+//! Compiled guests, prepared for instantiation.
 //!
-//! All that depends only on the guest is done here, once: imports are resolved, exports are found.
+//! Work that depends only on the guest is done here, once: imports are resolved and exports are found.
 
 use std::fs::File;
-use std::sync::Arc;
 
-use thiserror::Error;
-use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, Store};
+use wasmtime::{InstancePre, Linker, Module, ModuleExport};
 
-use super::call::Export;
-use super::deadline::Deadline;
-use super::engine::{EngineRole, engine};
-use super::output::OutputSink;
-use super::state::State;
-use super::{host, wasi};
-use mpwasm_types::engine_settings::EngineSettings;
+use crate::abi::call::Export;
+use crate::error::LoadError;
+use crate::state::InstanceState;
+use crate::wasi;
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 
-/// Why an engine cannot be made or an artifact not be loaded. For artifacts that this version of mpwasm has
-/// compiled with the same settings, none of this happens.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// The engine refused its settings, or the system refused it the address space.
-    #[error("the WebAssembly engine cannot be set up: {0}")]
-    Engine(String),
-    /// The artifact is damaged, or was made by another version or with other settings.
-    #[error("the compiled guest cannot be loaded: {0}")]
-    Artifact(String),
-    /// The artifact does not fit what was said about it.
-    #[error("the compiled guest has no export `{0}`")]
-    MissingExport(String),
-    /// More guests than can be counted.
-    #[error("too many guests")]
-    TooMany,
-}
-
 /// A guest that is ready to be instantiated.
-pub(super) struct Loaded {
-    pub(super) pre: InstancePre<State>,
-    pub(super) initialize: Option<ModuleExport>,
+pub(crate) struct LoadedGuest {
+    pub(crate) pre: InstancePre<InstanceState>,
+    pub(crate) initialize: Option<ModuleExport>,
     /// Whether wasmtime-wasi may be entered, which needs a tokio runtime.
-    pub(super) uses_wasi: bool,
+    pub(crate) uses_wasi: bool,
     /// Whether its only model is a command: `_start`, of type `() -> ()`.
-    pub(super) is_command: bool,
-    tasks: Option<Entry>,
-    models: Vec<Model>,
+    pub(crate) is_command: bool,
+    tasks: Option<EntryPoint>,
+    models: Vec<ModelEntries>,
 }
 
-struct Model {
-    runnable: Entry,
-    callback: Option<Entry>,
-    error_callback: Option<Entry>,
-    final_callback: Option<Entry>,
+struct ModelEntries {
+    runnable: EntryPoint,
+    callback: Option<EntryPoint>,
+    error_callback: Option<EntryPoint>,
+    final_callback: Option<EntryPoint>,
 }
 
 /// An export that can be called.
-pub(super) struct Entry {
-    pub(super) export: ModuleExport,
+pub(crate) struct EntryPoint {
+    pub(crate) export: ModuleExport,
     /// For messages: "in `runnable`".
-    pub(super) place: String,
+    pub(crate) place: String,
 }
 
-impl Loaded {
+impl LoadedGuest {
     /// Loads the artifact in `file`.
-    pub(super) fn new(linker: &Linker<State>, file: File, info: &GuestInfo) -> Result<Self, LoadError> {
+    pub(crate) fn new(
+        linker: &Linker<InstanceState>,
+        file: File,
+        info: &GuestInfo,
+    ) -> Result<Self, LoadError> {
         // SAFETY: the bytes must come from `Module::serialize` of a trusted process, unchanged, and must not
         // change while the module lives. They were compiled by the pool's own compiler process; the parent, which
         // is trusted by all others, vouches for them and hands them on in a sealed memory file that nobody can
@@ -72,13 +53,13 @@ impl Loaded {
         let module = unsafe { Module::deserialize_open_file(linker.engine(), file) }.map_err(artifact)?;
         let pre = linker.instantiate_pre(&module).map_err(artifact)?;
         let entry = |name: &String| {
-            Ok(Entry {
+            Ok(EntryPoint {
                 export: find(&module, name)?,
                 place: format!("in `{}`", escape(name)),
             })
         };
         let models = info.models.iter().map(|model| {
-            Ok(Model {
+            Ok(ModelEntries {
                 runnable: entry(&model.runnable)?,
                 callback: model.callback.as_ref().map(entry).transpose()?,
                 error_callback: model.error_callback.as_ref().map(entry).transpose()?,
@@ -101,7 +82,7 @@ impl Loaded {
     }
 
     /// The export that a call means; `None` when the guest does not have it.
-    pub(super) fn entry(&self, model: u32, export: Export) -> Option<&Entry> {
+    pub(crate) fn entry(&self, model: u32, export: Export) -> Option<&EntryPoint> {
         if export == Export::Tasks {
             return self.tasks.as_ref();
         }
@@ -124,31 +105,4 @@ fn find(module: &Module, name: &str) -> Result<ModuleExport, LoadError> {
 
 fn artifact(error: wasmtime::Error) -> LoadError {
     LoadError::Artifact(escape(&format!("{error:#}")).into_owned())
-}
-
-/// Everything that a guest may import.
-pub(super) fn linker(engine: &Engine) -> Result<Linker<State>, LoadError> {
-    let mut linker = Linker::new(engine);
-    wasi::add_to_linker(&mut linker)
-        .and_then(|()| host::add_to_linker(&mut linker))
-        .map_err(|error| LoadError::Engine(format!("{error:#}")))?;
-    Ok(linker)
-}
-
-/// Returns the names of all functions that guests may import. `prints` gets nothing.
-///
-/// # Errors
-/// When the engine refuses `settings`.
-pub fn imports(
-    settings: &EngineSettings,
-    deadline: Arc<Deadline>,
-    prints: Arc<dyn OutputSink>,
-) -> Result<Vec<String>, LoadError> {
-    let engine = engine(EngineRole::Tasks, settings)?;
-    let mut store = Store::new(&engine, State::new(settings, deadline, prints));
-    let names = linker(&engine)?
-        .iter(&mut store)
-        .map(|(_, name, _)| name.to_owned())
-        .collect();
-    Ok(names)
 }

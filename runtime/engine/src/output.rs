@@ -15,7 +15,6 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use super::command::Captured;
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::{LOG_LINE_COST, MAX_LOG_LINE, log_cap};
 
@@ -28,11 +27,18 @@ pub trait OutputSink: Send + Sync {
     fn log(&self, level: LogLevel, text: &str);
 }
 
+/// What a command wrote to its two streams, as far as the output cap allowed.
+#[derive(Debug, Default)]
+pub(crate) struct CapturedOutput {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
 /// The output of one call at a time.
 ///
 /// It is shared with the streams inside the WASI context, hence the atomics; all of them are used by the thread
 /// that runs the guest, so `Relaxed` is enough.
-pub(super) struct Output {
+pub(crate) struct CallOutput {
     prints: Arc<dyn OutputSink>,
     /// Bytes that may still be handed on in this call.
     left: AtomicU64,
@@ -43,11 +49,11 @@ pub(super) struct Output {
     truncated: AtomicBool,
     /// Whether what is written is kept here instead of being handed on.
     captures: AtomicBool,
-    captured: Mutex<Captured>,
+    captured: Mutex<CapturedOutput>,
 }
 
-impl Output {
-    pub(super) fn new(prints: Arc<dyn OutputSink>) -> Self {
+impl CallOutput {
+    pub(crate) fn new(prints: Arc<dyn OutputSink>) -> Self {
         Self {
             prints,
             left: AtomicU64::new(0),
@@ -60,7 +66,7 @@ impl Output {
     }
 
     /// A new call begins, which may hand on `max` bytes.
-    pub(super) fn begin(&self, max: u64) {
+    pub(crate) fn begin(&self, max: u64) {
         self.captures.store(false, Ordering::Relaxed);
         self.left.store(max, Ordering::Relaxed);
         self.log_left.store(log_cap(max), Ordering::Relaxed);
@@ -69,24 +75,24 @@ impl Output {
     }
 
     /// The call that has begun is a command's: its streams are kept here, and only its log lines are handed on.
-    pub(super) fn capture(&self) {
+    pub(crate) fn capture(&self) {
         self.captures.store(true, Ordering::Relaxed);
-        *self.captured() = Captured::default();
+        *self.captured() = CapturedOutput::default();
     }
 
     /// What was captured in this call.
-    pub(super) fn captured(&self) -> MutexGuard<'_, Captured> {
+    pub(crate) fn captured(&self) -> MutexGuard<'_, CapturedOutput> {
         self.captured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The call has ended, and what was captured was used.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         if self.captures.load(Ordering::Relaxed) {
-            *self.captured() = Captured::default();
+            *self.captured() = CapturedOutput::default();
         }
     }
 
-    pub(super) fn print(&self, stream: Stream, bytes: &[u8]) {
+    pub(crate) fn print(&self, stream: Stream, bytes: &[u8]) {
         if stream == Stream::Stdout {
             self.stdout.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
@@ -106,7 +112,7 @@ impl Output {
     }
 
     /// Hands on a log line. It counts more than it has, so that a flood of empty lines ends too.
-    pub(super) fn log(&self, level: LogLevel, bytes: &[u8]) {
+    pub(crate) fn log(&self, level: LogLevel, bytes: &[u8]) {
         // Within the caps before it is decoded, so that what is dropped costs nothing; and what is counted is what
         // travels, which for bytes that are no UTF-8 is more than was given.
         let log_left = self.log_left.load(Ordering::Relaxed);
@@ -138,31 +144,31 @@ impl Output {
         kept as usize
     }
 
-    pub(super) fn stdout_bytes(&self) -> u64 {
+    pub(crate) fn stdout_bytes(&self) -> u64 {
         self.stdout.load(Ordering::Relaxed)
     }
 
-    pub(super) fn truncated(&self) -> bool {
+    pub(crate) fn truncated(&self) -> bool {
         self.truncated.load(Ordering::Relaxed)
     }
 }
 
 /// One of a guest's streams, as wasmtime-wasi wants it: always ready, never full.
 #[derive(Clone)]
-pub(super) struct Printer {
-    pub(super) output: Arc<Output>,
-    pub(super) stream: Stream,
+pub(crate) struct OutputWriter {
+    pub(crate) output: Arc<CallOutput>,
+    pub(crate) stream: Stream,
     /// Whether the guest is told that it is a terminal.
-    pub(super) is_terminal: bool,
+    pub(crate) is_terminal: bool,
 }
 
-impl IsTerminal for Printer {
+impl IsTerminal for OutputWriter {
     fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 }
 
-impl StdoutStream for Printer {
+impl StdoutStream for OutputWriter {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
@@ -172,7 +178,7 @@ impl StdoutStream for Printer {
     }
 }
 
-impl Pollable for Printer {
+impl Pollable for OutputWriter {
     fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
     where
         'a: 'b,
@@ -182,7 +188,7 @@ impl Pollable for Printer {
     }
 }
 
-impl OutputStream for Printer {
+impl OutputStream for OutputWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.output.print(self.stream, &bytes);
         Ok(())
@@ -211,7 +217,7 @@ impl OutputStream for Printer {
     }
 }
 
-impl AsyncWrite for Printer {
+impl AsyncWrite for OutputWriter {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.output.print(self.stream, bytes);
         Poll::Ready(Ok(bytes.len()))
@@ -231,9 +237,9 @@ mod tests {
     use super::*;
     use crate::testing::Recorder;
 
-    fn output(max: u64) -> (Arc<Recorder>, Output) {
+    fn output(max: u64) -> (Arc<Recorder>, CallOutput) {
         let recorder = Arc::new(Recorder::default());
-        let output = Output::new(recorder.clone());
+        let output = CallOutput::new(recorder.clone());
         output.begin(max);
         (recorder, output)
     }

@@ -1,8 +1,8 @@
 //! What belongs to one instance while it runs: the data of its store.
 //!
-//! For fresh instances the same [`State`] serves one call after the other, so that its buffers are not
-//! allocated anew; a kept instance has one of its own. The imports in [`host`](super::host),
-//! [`clock`](super::clock) and [`wasi`](super::wasi) work on it.
+//! For fresh instances the same [`InstanceState`] serves one call after the other, so that its buffers are not
+//! allocated anew; a kept instance has one of its own. The imports in [`host`](crate::abi::host) and
+//! [`wasi`](crate::wasi) work on it.
 
 use std::sync::Arc;
 
@@ -11,54 +11,55 @@ use rand::rngs::StdRng;
 use wasmtime::Memory;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
-use super::call::{Call, Export};
-use super::deadline::Deadline;
-use super::host::Pusher;
-use super::limits::Limits;
-use super::output::{Output, OutputSink};
-use super::stdin::Stdin;
-use super::wasi;
+use crate::abi::call::{Call, CallReport, Export};
+use crate::deadline::Deadline;
+use crate::limits::InstanceLimits;
+use crate::output::{CallOutput, OutputSink};
+use crate::pusher::Pusher;
+use crate::wasi::context;
+use crate::wasi::stdin::Stdin;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::invocation::Invocation;
+use mpwasm_types::outcome::Failure;
 use mpwasm_types::settings::{MAX_RETAINED_BUFFER, Terminals};
 
-/// Buffers for the input and the output of calls. Between calls each has at most [`MAX_RETAINED_BUFFER`] bytes.
+/// CallBuffers for the input and the output of calls. Between calls each has at most [`MAX_RETAINED_BUFFER`] bytes.
 #[derive(Default)]
-pub(super) struct Buffers {
+pub(crate) struct CallBuffers {
     input: Vec<u8>,
     output: Vec<u8>,
 }
 
-impl Buffers {
+impl CallBuffers {
     /// Bytes that they take.
     #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.input.capacity() + self.output.capacity()
     }
 }
 
-pub(super) struct State {
+pub(crate) struct InstanceState {
     /// This call's input.
-    pub(super) input: Vec<u8>,
+    pub(crate) input: Vec<u8>,
     /// This call's output so far.
-    pub(super) output: Vec<u8>,
+    pub(crate) output: Vec<u8>,
     /// Largest size of `output`.
-    pub(super) max_result: u64,
-    pub(super) task_id: u64,
-    pub(super) attempt: u32,
+    pub(crate) max_result: u64,
+    pub(crate) task_id: u64,
+    pub(crate) attempt: u32,
     /// Whether `push` is allowed: in `tasks` only.
-    pub(super) pushes: bool,
-    pub(super) pusher: Option<Box<dyn Pusher>>,
+    pub(crate) pushes: bool,
+    pub(crate) pusher: Option<Box<dyn Pusher>>,
     /// The instance's memory, once an import has looked it up.
-    pub(super) memory: Option<Memory>,
-    pub(super) limits: Limits,
-    pub(super) deadline: Arc<Deadline>,
-    pub(super) printed: Arc<Output>,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) limits: InstanceLimits,
+    pub(crate) deadline: Arc<Deadline>,
+    pub(crate) printed: Arc<CallOutput>,
     /// Seeded once: no system call when a guest asks for random bytes.
     /// Boxed because a state moves into a store and out again at each call.
-    pub(super) random: Box<StdRng>,
-    pub(super) pid: u32,
+    pub(crate) random: Box<StdRng>,
+    pub(crate) pid: u32,
     max_output: u64,
     /// Whether a command's streams are captured.
     captures: bool,
@@ -66,17 +67,17 @@ pub(super) struct State {
     is_command: bool,
     /// A command's arguments; none for others.
     argv: Vec<String>,
-    pub(super) stdin: Arc<Stdin>,
+    pub(crate) stdin: Arc<Stdin>,
     /// Which of a command's streams are terminals.
     terminals: Terminals,
     /// What a task gets beside its input.
-    pub(super) granted: Arc<Granted>,
+    pub(crate) granted: Arc<Granted>,
     /// Made at the first WASI call that needs it, since most calls need none.
     wasi: Option<Box<WasiP1Ctx>>,
 }
 
-impl State {
-    pub(super) fn new(
+impl InstanceState {
+    pub(crate) fn new(
         settings: &EngineSettings,
         deadline: Arc<Deadline>,
         prints: Arc<dyn OutputSink>,
@@ -90,10 +91,10 @@ impl State {
             pushes: false,
             pusher: None,
             memory: None,
-            limits: Limits::new(settings.memory, settings.max_table),
+            limits: InstanceLimits::new(settings.memory, settings.max_table),
             stdin: Arc::new(Stdin::new(deadline.clone())),
             deadline,
-            printed: Arc::new(Output::new(prints)),
+            printed: Arc::new(CallOutput::new(prints)),
             random: Box::new(StdRng::from_os_rng()),
             pid: std::process::id(),
             max_output: settings.max_output,
@@ -107,14 +108,14 @@ impl State {
     }
 
     /// A new instance will be made: forgets what belonged to the previous one.
-    pub(super) fn renew(&mut self, limits: Limits) {
+    pub(crate) fn renew(&mut self, limits: InstanceLimits) {
         self.memory = None;
         self.end_wasi();
         self.limits = limits;
     }
 
     /// A new call begins.
-    pub(super) fn begin(&mut self, call: &Call<'_>) {
+    pub(crate) fn begin(&mut self, call: &Call<'_>) {
         self.input.clear();
         self.input.extend_from_slice(call.input);
         self.output.clear();
@@ -126,19 +127,19 @@ impl State {
     }
 
     /// Exchanges the buffers of this state for others: those are used from now on.
-    pub(super) fn exchange(&mut self, buffers: &mut Buffers) {
+    pub(crate) fn exchange(&mut self, buffers: &mut CallBuffers) {
         std::mem::swap(&mut self.input, &mut buffers.input);
         std::mem::swap(&mut self.output, &mut buffers.output);
     }
 
     /// Bytes that its buffers take.
     #[cfg(test)]
-    pub(super) fn buffers(&self) -> usize {
+    pub(crate) fn buffers(&self) -> usize {
         self.input.capacity() + self.output.capacity()
     }
 
     /// The call that has begun is a command's. `false` when its input is no [`Invocation`].
-    pub(super) fn begin_command(&mut self) -> bool {
+    pub(crate) fn begin_command(&mut self) -> bool {
         let input = std::mem::take(&mut self.input);
         let Some(Invocation { argv, stdin }) = Invocation::decode(&input) else {
             return false;
@@ -153,12 +154,22 @@ impl State {
     }
 
     /// Whether a command's streams are captured.
-    pub(super) fn captures(&self) -> bool {
+    pub(crate) fn captures(&self) -> bool {
         self.captures
     }
 
+    /// Returns the report on the call, which ended with this result.
+    pub(crate) fn report(&self, result: Result<String, Failure>) -> CallReport {
+        CallReport {
+            result,
+            memory_peak: self.limits.peak(),
+            stdout_bytes: self.printed.stdout_bytes(),
+            output_truncated: self.printed.truncated(),
+        }
+    }
+
     /// The call has ended, and its output was used.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.printed.end();
         self.end_command();
         for buffer in [&mut self.input, &mut self.output] {
@@ -178,19 +189,19 @@ impl State {
     }
 
     /// Whether the instance has a WASI context.
-    pub(super) fn has_wasi(&self) -> bool {
+    pub(crate) fn has_wasi(&self) -> bool {
         self.wasi.is_some()
     }
 
     /// The instance is gone, and so is its WASI context, with all files that are open in it.
-    pub(super) fn end_wasi(&mut self) {
+    pub(crate) fn end_wasi(&mut self) {
         self.wasi = None;
     }
 
     /// The instance's WASI context.
-    pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
+    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
         self.wasi.get_or_insert_with(|| {
-            Box::new(wasi::context(
+            Box::new(context::context(
                 &self.printed,
                 &self.argv,
                 &self.stdin,

@@ -293,7 +293,7 @@ pub(crate) fn fails(kind: Kind, body: &str) -> Failure {
 }
 
 pub(crate) fn ended(kind: Kind, report: CallReport) -> Failure {
-    let failure = report.ending.expect_err("this must fail");
+    let failure = report.result.expect_err("this must fail");
     assert_eq!(failure.kind, kind, "{failure:?}");
     failure
 }

@@ -125,7 +125,7 @@ fn run(
     };
     let report = executor.run(&call);
     if watchdog.deadline().disarm() {
-        batch.put(&FromTasks::Ended(report.ending.err()), clock::now());
+        batch.put(&FromTasks::Ended(report.result.err()), clock::now());
         batch.flush();
         exit_now(0);
     }

@@ -35,7 +35,7 @@ pub fn calls(input: &[u8]) -> Verdict {
         1 => run(&CALLBACKS, EngineRole::Callbacks, Export::Callback, script),
         _ => run(&TASKS, EngineRole::Tasks, Export::Tasks, script),
     };
-    Verdict::from(&report.ending)
+    Verdict::from(&report.result)
 }
 
 static WORKER: Mutex<Option<Rig>> = Mutex::new(None);
@@ -181,6 +181,6 @@ mod tests {
         // `[1]` stands behind the call: 9 bytes of a call, and its place.
         let script = [call("output_write", &[9, 3]), b"[1]".to_vec()].concat();
         let report = run(&Mutex::new(None), EngineRole::Worker, Export::Runnable, &script);
-        assert_eq!(report.ending.as_deref(), Ok("[1]"));
+        assert_eq!(report.result.as_deref(), Ok("[1]"));
     }
 }

@@ -123,7 +123,7 @@ impl Rig {
             _ => settings().memory,
         };
         assert!(report.memory_peak <= cap);
-        let is_known = !matches!(report.ending, Err(ref failure) if failure.kind == Kind::Invalid);
+        let is_known = !matches!(report.result, Err(ref failure) if failure.kind == Kind::Invalid);
         assert!(is_known, "there is such an export: {report:?}");
         self.frames.told(&report);
         report
@@ -182,7 +182,7 @@ impl Frames {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         frames.put(&FromWorker::Ended {
             offer: Offer::from_bits(0),
-            ending: match &report.ending {
+            ending: match &report.result {
                 Ok(json) => CallResult::Ok(json.as_bytes()),
                 Err(failure) => CallResult::Failed(failure.clone()),
             },

@@ -358,7 +358,7 @@ impl CallbackRunner {
         self.watchdog.wake_by(at);
         let report = executor.run_kept(call, self.settings.callback_memory);
         match self.watchdog.deadline().disarm() {
-            true => Ok(report.ending),
+            true => Ok(report.result),
             false => Err(Abandoned),
         }
     }

@@ -190,7 +190,9 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     scratch
         .clear()
         .unwrap_or_else(|error| unable(format!("the scratch directory can't be cleared: {error}")));
-    executor.grant(granted).unwrap_or_else(|error| unable(error));
+    executor
+        .grant(granted)
+        .unwrap_or_else(|error| unable(error.to_string()));
     for (number, artifact, info) in guests {
         if let Err(error) = executor.load_as(number, artifact, &info) {
             unable(error.to_string());

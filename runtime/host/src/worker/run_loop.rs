@@ -124,7 +124,7 @@ impl Run<'_> {
                 self.executor.run_chunk_item(&call(to, id, args))
             };
             begun = self.end(to, begun, used, &report);
-            if report.ending.is_err() {
+            if report.result.is_err() {
                 // The next item has another instance, and its time does not begin before.
                 self.let_go();
                 begun = clock::now();
@@ -187,11 +187,11 @@ impl Run<'_> {
         }
         // It is sent from where it is.
         let large = report
-            .ending
+            .result
             .as_ref()
             .ok()
             .filter(|json| json.len() >= LARGE_PAYLOAD);
-        let ending = match &report.ending {
+        let ending = match &report.result {
             Ok(_) if large.is_some() => CallResult::Ok(&[]),
             Ok(json) => CallResult::Ok(json.as_bytes()),
             Err(failure) => CallResult::Failed(failure.clone()),

@@ -1,34 +1,26 @@
-//! How a call ended: from what the engine says to a result or a [`Failure`].
+//! Why a call did not return: from an error of the engine to a [`Failure`].
 //!
-//! The kind names the cause, not the symptom. What a guest wrote is checked and bounded here, so that the message
-//! of a failure is never much longer than [`MAX_MESSAGE`]; it still is the guest's text, to be made inert by who
-//! shows it.
+//! The kind of a failure names the cause, not the symptom. Text from a guest is bounded here. It has yet to be escaped before it
+//! is shown.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::deadline::Interrupt;
-use super::limits::Limits;
-use super::state::State;
+use crate::abi::json::truncate;
+use crate::deadline::Interrupt;
+use crate::limits::InstanceLimits;
 use mpwasm_types::escape::escape;
-use mpwasm_types::json::{into_line, one_line};
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{LARGE_PAYLOAD, MAX_JSON_DEPTH};
 
-/// Bytes of a guest's own message that are kept. Whoever has more to say returns JSON, which is kept whole.
-const MAX_MESSAGE: usize = 64 << 10;
-/// Characters of a function's name that are kept in a backtrace.
+/// Largest number of characters of a function's name in a backtrace.
 const MAX_NAME: usize = 256;
 
 /// Why an import of ours ended the call: the error that it hands to the engine.
 #[derive(Debug, Error)]
-pub(super) enum Stop {
+pub(crate) enum StopReason {
     /// The deadline passed, or the call was cancelled.
     #[error("interrupted")]
     Interrupted(Interrupt),
@@ -50,15 +42,18 @@ pub(super) enum Stop {
 }
 
 /// The failure of a call that did not return. `place` says where it was, as in "in `runnable`".
-pub(super) fn failure(error: &wasmtime::Error, state: &State, place: &str) -> Failure {
-    let limits = &state.limits;
-    let mut failure = match error.downcast_ref::<Stop>() {
-        Some(Stop::Interrupted(interrupt)) => interrupted(*interrupt, place),
-        Some(Stop::Failed(message)) if limits.was_refused_last() => out_of_memory(limits, place, message),
-        Some(Stop::Failed(message)) => return Failure::new(Kind::Error, message.clone()),
-        Some(stop @ Stop::TooLarge { .. }) => return Failure::new(Kind::Limit, format!("{stop} {place}")),
-        Some(Stop::Exit(code)) => return exited(*code, place),
-        Some(Stop::Misuse(message)) => trapped(limits, place, message),
+pub(crate) fn failure(error: &wasmtime::Error, limits: &InstanceLimits, place: &str) -> Failure {
+    let mut failure = match error.downcast_ref::<StopReason>() {
+        Some(StopReason::Interrupted(interrupt)) => interrupted(*interrupt, place),
+        Some(StopReason::Failed(message)) if limits.was_refused_last() => {
+            out_of_memory(limits, place, message)
+        }
+        Some(StopReason::Failed(message)) => return Failure::new(Kind::Error, message.clone()),
+        Some(stop @ StopReason::TooLarge { .. }) => {
+            return Failure::new(Kind::Limit, format!("{stop} {place}"));
+        }
+        Some(StopReason::Exit(code)) => return exited(*code, place),
+        Some(StopReason::Misuse(message)) => trapped(limits, place, message),
         None => {
             if let Some(exit) = error.downcast_ref::<I32Exit>() {
                 return exited(exit.0, place);
@@ -67,7 +62,7 @@ pub(super) fn failure(error: &wasmtime::Error, state: &State, place: &str) -> Fa
                 Some(Trap::OutOfFuel) => {
                     Failure::new(Kind::Fuel, format!("the instruction budget was used up {place}"))
                 }
-                // Ours interrupt with `Stop`; this would be the engine's own.
+                // Ours interrupt with `StopReason`; this would be the engine's own.
                 Some(Trap::Interrupt) => interrupted(Interrupt::Timeout, place),
                 Some(trap) => trapped(limits, place, &trap.to_string()),
                 // The engine's own refusal, or an error from WASI.
@@ -80,21 +75,21 @@ pub(super) fn failure(error: &wasmtime::Error, state: &State, place: &str) -> Fa
 }
 
 /// The failure of a call that was interrupted.
-pub(super) fn interrupted(interrupt: Interrupt, place: &str) -> Failure {
+pub(crate) fn interrupted(interrupt: Interrupt, place: &str) -> Failure {
     match interrupt {
         Interrupt::Timeout => Failure::new(Kind::Timeout, format!("the deadline passed {place}")),
         Interrupt::Cancelled => Failure::new(Kind::Cancelled, format!("cancelled {place}")),
     }
 }
 
-fn trapped(limits: &Limits, place: &str, what: &str) -> Failure {
+fn trapped(limits: &InstanceLimits, place: &str, what: &str) -> Failure {
     if limits.was_refused() {
         return out_of_memory(limits, place, what);
     }
-    Failure::new(Kind::Trap, format!("trap {place}: {}", cut(what.to_owned())))
+    Failure::new(Kind::Trap, format!("trap {place}: {}", truncate(what.to_owned())))
 }
 
-fn out_of_memory(limits: &Limits, place: &str, what: &str) -> Failure {
+fn out_of_memory(limits: &InstanceLimits, place: &str, what: &str) -> Failure {
     let cap = limits.cap();
     Failure::new(
         Kind::Memory,
@@ -127,179 +122,14 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     backtrace.frames().iter().map(frame).collect()
 }
 
-/// The end of a `runnable` that returned `code`.
-pub(super) fn result(code: i32, state: &mut State) -> Result<String, Failure> {
-    if code != 0 {
-        return Err(reported(code, &state.output));
-    }
-    if state.output.is_empty() {
-        return Ok("null".into());
-    }
-    let line = if state.output.len() < LARGE_PAYLOAD {
-        // The buffer stays for the next call.
-        one_line(&state.output, MAX_JSON_DEPTH).map(Cow::into_owned)
-    } else {
-        into_line(std::mem::take(&mut state.output), MAX_JSON_DEPTH)
-    };
-    line.map_err(|error| Failure::new(Kind::Error, format!("the result is {error}")))
-}
-
-/// The end of an export without a result (`callback`, `error_callback`, `tasks`) that returned `code`.
-pub(super) fn no_result(code: i32, state: &State) -> Result<String, Failure> {
-    match code {
-        0 => Ok("null".into()),
-        _ => Err(reported(code, &state.output)),
-    }
-}
-
-/// An error that a guest reports with a message and data.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MessageAndData<'a> {
-    message: String,
-    #[serde(borrow)]
-    data: &'a RawValue,
-}
-
-/// The failure that a guest reported. A JSON string or plain text is its message, an object of exactly `message` (a
-/// string) and `data` is both, any other JSON is its data.
-fn reported(code: i32, output: &[u8]) -> Failure {
-    let bare = || format!("the guest returned {code}");
-    if output.is_empty() {
-        return Failure::new(Kind::Error, bare());
-    }
-    match one_line(output, MAX_JSON_DEPTH) {
-        Ok(line) => match serde_json::from_str::<String>(&line) {
-            Ok(text) => Failure::new(Kind::Error, cut(text)),
-            // A string that is valid JSON and no valid text (a lone surrogate) is shown as it was written.
-            Err(_) if line.starts_with('"') => Failure::new(Kind::Error, cut(line.into_owned())),
-            Err(_) => match serde_json::from_str::<MessageAndData<'_>>(&line) {
-                Ok(MessageAndData { message, data }) => Failure {
-                    data: Some(data.get().to_owned()),
-                    ..Failure::new(Kind::Error, cut(message))
-                },
-                Err(_) => Failure {
-                    data: Some(line.into_owned()),
-                    ..Failure::new(Kind::Error, bare())
-                },
-            },
-        },
-        Err(_) => Failure::new(Kind::Error, message(output)),
-    }
-}
-
-/// A guest's message as text, whatever bytes it is; cut at [`MAX_MESSAGE`].
-pub(super) fn message(bytes: &[u8]) -> String {
-    // Decode little more than what is kept.
-    let head = &bytes[..bytes.len().min(MAX_MESSAGE + 4)];
-    let text = cut(String::from_utf8_lossy(head).into_owned());
-    if head.len() < bytes.len() && !text.ends_with(CUT) {
-        return text + CUT;
-    }
-    text
-}
-
-const CUT: &str = " [cut]";
-
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_MESSAGE {
-        text.truncate(text.floor_char_boundary(MAX_MESSAGE));
-        text.push_str(CUT);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Rig, ended, fails, guest, on_task_thread, run, runnable, settings};
-    use crate::{EngineRole, Export};
+    use crate::abi::call::Export;
+    use crate::config::EngineRole;
+    use crate::testing::{Rig, ended, fails, guest, on_task_thread, run, settings};
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::outcome::Kind;
     use mpwasm_types::settings::MAX_BACKTRACE;
-
-    /// How a `runnable` ends that outputs `output` and returns `code`.
-    fn returned(code: i32, output: &[u8]) -> Result<String, Failure> {
-        let data: String = output.iter().map(|byte| format!("\\{byte:02x}")).collect();
-        let wat = guest(&format!(
-            "(data (i32.const 0) \"{data}\")
-             (func (export \"runnable\") (result i32)
-               (call $output_write (i32.const 0) (i32.const {})) (i32.const {code}))",
-            output.len()
-        ));
-        Rig::new(&wat).call(Export::Runnable, "[]").ending
-    }
-
-    fn refused(output: &[u8]) -> String {
-        let failure = returned(0, output).expect_err("this is no result");
-        assert_eq!(failure.kind, Kind::Error);
-        failure.message
-    }
-
-    #[test]
-    fn a_result_is_one_line_of_json() {
-        assert_eq!(
-            returned(0, b"{\n \"a\" : 1e999\n}").as_deref(),
-            Ok("{\"a\":1e999}")
-        );
-    }
-
-    #[test]
-    fn a_result_that_is_not_json_is_an_error_that_says_why() {
-        assert_eq!(refused(b"[1,\"\xff\"]"), "the result is not UTF-8 at byte 4");
-        assert!(refused(b"hello").starts_with("the result is not JSON: expected value at line 1"));
-        assert!(refused(b"\"a\nb\"").contains("control character"));
-        assert_eq!(
-            refused(&[b'['; 200]),
-            "the result is JSON nested deeper than 128 at byte 128"
-        );
-    }
-
-    #[test]
-    fn a_result_that_is_nested_a_million_deep_is_an_error() {
-        let settings = EngineSettings {
-            memory: 4 << 20,
-            max_result: 4 << 20,
-            ..settings()
-        };
-        let wat = runnable(
-            "(drop (memory.grow (i32.const 32)))
-             (memory.fill (i32.const 0) (i32.const 0x5b) (i32.const 1000000))
-             (memory.fill (i32.const 1000000) (i32.const 0x5d) (i32.const 1000000))
-             (call $output_write (i32.const 0) (i32.const 2000000)) (i32.const 0)",
-        );
-        let mut rig = Rig::with(EngineRole::Worker, &settings, &wat);
-        let failure = ended(Kind::Error, rig.call(Export::Runnable, "[]"));
-        assert!(failure.message.contains("nested deeper than 128"));
-    }
-
-    #[test]
-    fn what_a_failed_guest_returned_is_its_message_or_its_data() {
-        let failed = |output: &[u8]| {
-            let failure = returned(3, output).expect_err("it returned 3");
-            assert_eq!(failure.kind, Kind::Error);
-            (failure.message, failure.data)
-        };
-        let bare = || "the guest returned 3".to_owned();
-        assert_eq!(failed(b""), (bare(), None));
-        assert_eq!(failed(b" \"quoted \\u00e4\" "), ("quoted ä".to_owned(), None));
-        assert_eq!(failed(b"plain text"), ("plain text".to_owned(), None));
-        assert_eq!(failed(b"{\"a\":\n[1]}"), (bare(), Some("{\"a\":[1]}".to_owned())));
-        assert_eq!(failed(b"null"), (bare(), Some("null".to_owned())));
-        let both = br#"{"data": [1], "message": "taken"}"#;
-        assert_eq!(failed(both), ("taken".to_owned(), Some("[1]".to_owned())));
-        // Data that only resembles it stays what it is.
-        for data in [
-            r#"{"message":"taken"}"#,
-            r#"{"message":1,"data":2}"#,
-            r#"{"message":"a","data":1,"x":2}"#,
-        ] {
-            assert_eq!(failed(data.as_bytes()), (bare(), Some(data.to_owned())));
-        }
-        assert_eq!(failed(b"\"\\ud800\""), ("\"\\ud800\"".to_owned(), None));
-        assert_eq!(failed(b"\xff!"), ("\u{fffd}!".to_owned(), None));
-        assert_eq!(failed(&[b'['; 200]).0.len(), 200);
-    }
 
     #[test]
     fn traps_are_named_with_their_place_and_the_guests_frames() {
@@ -402,7 +232,7 @@ mod tests {
     fn a_guest_that_copes_with_a_refusal_is_ok_and_its_peak_is_known() {
         let report =
             run("(drop (memory.grow (i32.const 7))) (drop (memory.grow (i32.const 100))) (i32.const 0)");
-        assert_eq!(report.ending.as_deref(), Ok("null"));
+        assert_eq!(report.result.as_deref(), Ok("null"));
         assert_eq!(report.memory_peak, 8 << 16);
     }
 
@@ -428,7 +258,7 @@ mod tests {
             grow(999_999),
             grow(1)
         ));
-        assert_eq!(report.ending.as_deref(), Ok("null"));
+        assert_eq!(report.result.as_deref(), Ok("null"));
         fails(Kind::Trap, &format!("(drop {}) unreachable", grow(3_000_000)));
     }
 
@@ -453,7 +283,7 @@ mod tests {
             "the instruction budget was used up in `runnable`"
         );
         // The next call has its own, and callbacks have none.
-        assert!(rig.kept(Export::Runnable, 1).ending.is_ok());
-        assert!(rig.kept(Export::Callback, 1).ending.is_ok());
+        assert!(rig.kept(Export::Runnable, 1).result.is_ok());
+        assert!(rig.kept(Export::Callback, 1).result.is_ok());
     }
 }

@@ -1,11 +1,8 @@
-//! A guest's open descriptors: what each of them is, and reads and writes that use every buffer of a call.
+//! Reads and writes that use every buffer of a call.
 //!
-//! wasmtime-wasi moves the bytes of the first buffer of a call only, and `fd_pread` no more than 64 KiB of it. Both are
-//! short transfers, which are legal, but a program that prints with `writev` and does not look at the count loses
-//! output. The functions here call wasmtime-wasi as often as it takes.
-//!
-//! The table of descriptors belongs to wasmtime-wasi. It is asked through its own calls, with a small memory of ours in
-//! place of the guest's.
+//! wasmtime-wasi moves the bytes of the first buffer of a call only, and `fd_pread` no more than 64 KiB of it. Both are short
+//! transfers, which are legal, but a program that prints with `writev` and does not check the count loses output. The
+//! functions here call wasmtime-wasi as often as needed.
 
 use std::ops::Range;
 
@@ -14,10 +11,11 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as p1, WasiSnapshotPreview1
 use wasmtime_wasi::runtime::in_tokio;
 use wiggle::GuestMemory;
 
-use super::ending::Stop;
-use super::host::{memory_and_state, range};
-use super::state::State;
-use super::wasi::{MODULE, errno};
+use super::descriptors::{Descriptor, aligned, describe, u32_at};
+use super::preview1::{MODULE, errno};
+use crate::abi::memory::{memory_and_state, range};
+use crate::failure::StopReason;
+use crate::state::InstanceState;
 
 /// Largest number of buffers in one call: far more than `IOV_MAX`, which is 1024.
 const MAX_BUFFERS: u32 = 1 << 20;
@@ -39,17 +37,6 @@ const HOSTCALL_FUEL: usize = DIRECT + IOVEC * MAX_BUFFERS as usize + (1 << 20);
 const SCRATCH_RESULT: usize = 8;
 const SCRATCH_DATA: usize = 16;
 
-/// What a descriptor of a guest is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Descriptor {
-    Closed,
-    Stdin,
-    /// Stdout or stderr.
-    Output,
-    Directory,
-    File,
-}
-
 /// Which transfer a call asks for.
 #[derive(Clone, Copy)]
 enum Transfer {
@@ -60,25 +47,25 @@ enum Transfer {
 }
 
 /// Defines reads and writes in place of those of wasmtime-wasi.
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
     linker.func_wrap(
         MODULE,
         "fd_read",
-        |caller: Caller<'_, State>, fd: i32, buffers: i32, count: i32, result: i32| {
+        |caller: Caller<'_, InstanceState>, fd: i32, buffers: i32, count: i32, result: i32| {
             transfer(caller, Transfer::Read, fd, (buffers, count), result)
         },
     )?;
     linker.func_wrap(
         MODULE,
         "fd_write",
-        |caller: Caller<'_, State>, fd: i32, buffers: i32, count: i32, result: i32| {
+        |caller: Caller<'_, InstanceState>, fd: i32, buffers: i32, count: i32, result: i32| {
             transfer(caller, Transfer::Write, fd, (buffers, count), result)
         },
     )?;
     linker.func_wrap(
         MODULE,
         "fd_pread",
-        |caller: Caller<'_, State>, fd: i32, buffers: i32, count: i32, at: i64, result: i32| {
+        |caller: Caller<'_, InstanceState>, fd: i32, buffers: i32, count: i32, at: i64, result: i32| {
             let at = Transfer::ReadAt(at.cast_unsigned());
             transfer(caller, at, fd, (buffers, count), result)
         },
@@ -86,7 +73,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     linker.func_wrap(
         MODULE,
         "fd_pwrite",
-        |caller: Caller<'_, State>, fd: i32, buffers: i32, count: i32, at: i64, result: i32| {
+        |caller: Caller<'_, InstanceState>, fd: i32, buffers: i32, count: i32, at: i64, result: i32| {
             let at = Transfer::WriteAt(at.cast_unsigned());
             transfer(caller, at, fd, (buffers, count), result)
         },
@@ -136,7 +123,7 @@ impl Transfer {
     /// Calls wasmtime-wasi with arguments that are addresses in `memory`. Returns the error number.
     fn call(
         self,
-        state: &mut State,
+        state: &mut InstanceState,
         memory: &mut [u8],
         fd: i32,
         (buffers, count): (i32, i32),
@@ -162,7 +149,7 @@ impl Transfer {
 
 /// Moves bytes between a descriptor and all buffers of a call.
 fn transfer(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, InstanceState>,
     transfer: Transfer,
     fd: i32,
     (buffers, count): (i32, i32),
@@ -190,7 +177,12 @@ fn transfer(
 }
 
 /// The buffers of a call that are not empty.
-fn read_buffers(memory: &[u8], name: &str, buffers: i32, count: i32) -> Result<Vec<Range<usize>>, Stop> {
+fn read_buffers(
+    memory: &[u8],
+    name: &str,
+    buffers: i32,
+    count: i32,
+) -> Result<Vec<Range<usize>>, StopReason> {
     // At most `MAX_BUFFERS`, so that this does not overflow.
     let table = range(memory, name, buffers, count * IOVEC as i32)?;
     let number = |bytes: &[u8]| i32::from_le_bytes(bytes.try_into().expect("a range of 4 bytes"));
@@ -204,7 +196,7 @@ fn read_buffers(memory: &[u8], name: &str, buffers: i32, count: i32) -> Result<V
 /// Moves bytes in pieces, through a copy, until all buffers are done or a piece comes out shorter. Returns the count, or
 /// the error number of the first piece: where bytes have been moved before a failure, they count and it does not.
 fn transfer_all(
-    state: &mut State,
+    state: &mut InstanceState,
     memory: &mut [u8],
     transfer: Transfer,
     fd: i32,
@@ -215,7 +207,7 @@ fn transfer_all(
     let mut done = 0;
     loop {
         if let Some(interrupt) = state.deadline.interrupted() {
-            return Err(Stop::Interrupted(interrupt).into());
+            return Err(StopReason::Interrupted(interrupt).into());
         }
         let parts = next_piece(&mut rest, transfer.piece().min(MAX_TRANSFER - done));
         let wanted = parts.iter().map(Range::len).sum();
@@ -262,7 +254,7 @@ fn next_piece(
 
 /// Moves one piece of a transfer: gathered from, or scattered over, these parts of the guest's memory.
 fn move_piece(
-    state: &mut State,
+    state: &mut InstanceState,
     memory: &mut [u8],
     transfer: Transfer,
     fd: i32,
@@ -294,75 +286,6 @@ fn move_piece(
         }
     }
     Ok(Ok(moved))
-}
-
-/// `len` bytes of `scratch`, aligned as wasmtime-wasi wants a memory to be.
-fn aligned(scratch: &mut Vec<u8>, len: usize) -> &mut [u8] {
-    scratch.resize(scratch.len().max(len + 8), 0);
-    let from = scratch.as_ptr().align_offset(8).min(8);
-    &mut scratch[from..from + len]
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("a range of 4 bytes"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a range of 8 bytes"))
-}
-
-/// `filetype`.
-const DIRECTORY: u8 = 3;
-/// `rights`: those of stdin, and of stdout and stderr, which have no other. Files and directories have many.
-const FD_READ: u64 = 1 << 1;
-const FD_WRITE: u64 = 1 << 6;
-/// Bytes of an `fdstat` and of a `filestat`.
-const FDSTAT: usize = 24;
-const FILESTAT: usize = 64;
-
-/// What `fd` is. Needs no WASI context: before the first call that makes one, the descriptors are those of the beginning.
-///
-/// # Errors
-/// When wasmtime-wasi fails, which only ends the call.
-pub(super) fn describe(state: &mut State, fd: i32) -> wasmtime::Result<Descriptor> {
-    if !state.has_wasi() {
-        let directories = state.granted.all_dirs().count();
-        return Ok(match fd.cast_unsigned() as usize {
-            0 => Descriptor::Stdin,
-            1 | 2 => Descriptor::Output,
-            other if other - 3 < directories => Descriptor::Directory,
-            _ => Descriptor::Closed,
-        });
-    }
-    let mut scratch = Vec::new();
-    let own = aligned(&mut scratch, FDSTAT);
-    let ctx = state.wasi();
-    let errno = in_tokio(p1::fd_fdstat_get(ctx, &mut GuestMemory::Unshared(own), fd, 0))?;
-    Ok(match (errno, own[0], u64_at(own, 8)) {
-        (errno::BADF, ..) => Descriptor::Closed,
-        (errno::SUCCESS, DIRECTORY, _) => Descriptor::Directory,
-        (errno::SUCCESS, _, FD_READ) => Descriptor::Stdin,
-        (errno::SUCCESS, _, FD_WRITE) => Descriptor::Output,
-        // Also a file that can't be looked at.
-        _ => Descriptor::File,
-    })
-}
-
-/// Bytes of the file `fd` that are behind its position: 0 where that can't be told.
-///
-/// # Errors
-/// As [`describe`].
-pub(super) fn left_in_file(state: &mut State, fd: i32) -> wasmtime::Result<u64> {
-    let mut scratch = Vec::new();
-    let own = aligned(&mut scratch, FILESTAT + 8);
-    let memory = &mut GuestMemory::Unshared(own);
-    let ctx = state.wasi();
-    let size = in_tokio(p1::fd_filestat_get(ctx, memory, fd, 0))?;
-    let position = p1::fd_tell(ctx, memory, fd, FILESTAT as i32)?;
-    if (size, position) != (errno::SUCCESS, errno::SUCCESS) {
-        return Ok(0);
-    }
-    Ok(u64_at(own, 32).saturating_sub(u64_at(own, FILESTAT)))
 }
 
 #[cfg(test)]

@@ -7,20 +7,20 @@ use std::fmt;
 
 use wasmtime_environ::wasmparser::ValType;
 
-use super::module::{Extern, PAGE};
+use crate::module_types::{ItemType, PAGE};
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::{GuestInfo, MemoryInfo, ModelInfo};
 use mpwasm_types::settings::{MAX_DISPLAYED_NAME, MAX_EXPORT_NAME, MAX_MODELS, MAX_REFUSALS};
 
 /// What is wrong with a guest: one line each.
 #[derive(Default)]
-pub(super) struct Refusals {
+pub(crate) struct Refusals {
     lines: Vec<String>,
     more: usize,
 }
 
 impl Refusals {
-    pub(super) fn push(&mut self, line: String) {
+    pub(crate) fn push(&mut self, line: String) {
         if self.lines.len() < MAX_REFUSALS {
             self.lines.push(line);
         } else {
@@ -28,7 +28,7 @@ impl Refusals {
         }
     }
 
-    pub(super) fn into_lines(mut self) -> Vec<String> {
+    pub(crate) fn into_lines(mut self) -> Vec<String> {
         if self.more > 0 {
             self.lines.push(format!("and {} more problems", self.more));
         }
@@ -37,7 +37,7 @@ impl Refusals {
 }
 
 /// A name from a guest as it stands in a message: inert, and its beginning only, since a name has up to 100 000 bytes.
-pub(super) fn brief(name: &str) -> Cow<'_, str> {
+pub(crate) fn brief(name: &str) -> Cow<'_, str> {
     match name.char_indices().nth(MAX_DISPLAYED_NAME) {
         Some((end, _)) => Cow::Owned(format!("{}...", escape(&name[..end]))),
         None => escape(name),
@@ -46,35 +46,35 @@ pub(super) fn brief(name: &str) -> Cow<'_, str> {
 
 /// The exports of a model.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ExportKind {
     Runnable,
     Callback,
     ErrorCallback,
     FinalCallback,
 }
 
-const PARTS: [(Part, &str); 4] = [
+const EXPORT_KINDS: [(ExportKind, &str); 4] = [
     // The longer names first: they end with the shorter one.
-    (Part::ErrorCallback, "error_callback"),
-    (Part::FinalCallback, "final_callback"),
-    (Part::Callback, "callback"),
-    (Part::Runnable, "runnable"),
+    (ExportKind::ErrorCallback, "error_callback"),
+    (ExportKind::FinalCallback, "final_callback"),
+    (ExportKind::Callback, "callback"),
+    (ExportKind::Runnable, "runnable"),
 ];
 
 /// A model while its exports are being found.
 #[derive(Default)]
-struct Draft {
+struct ModelDraft {
     name: String,
-    exports: [Option<String>; PARTS.len()],
+    exports: [Option<String>; EXPORT_KINDS.len()],
 }
 
 /// Fills `info` from the guest's exports.
-pub(super) fn read<'a>(
-    exports: impl Iterator<Item = (&'a str, Extern<'a>)>,
+pub(crate) fn read<'a>(
+    exports: impl Iterator<Item = (&'a str, ItemType<'a>)>,
     info: &mut GuestInfo,
     refusals: &mut Refusals,
 ) {
-    let mut drafts: Vec<Draft> = Vec::new();
+    let mut drafts: Vec<ModelDraft> = Vec::new();
     let mut has_start = false;
     for (name, ty) in exports {
         if name.len() > MAX_EXPORT_NAME && model_part(name).is_some() {
@@ -87,7 +87,7 @@ pub(super) fn read<'a>(
         let expected = match name {
             "memory" => {
                 match ty {
-                    Extern::Memory(memory) => {
+                    ItemType::Memory(memory) => {
                         let bytes = |pages: u64| pages.saturating_mul(PAGE);
                         info.memory = Some(MemoryInfo {
                             initial: bytes(memory.initial),
@@ -104,20 +104,20 @@ pub(super) fn read<'a>(
             }
             "_initialize" => {
                 info.has_initialize = true;
-                Expected::Nothing
+                ExpectedType::Nothing
             }
             "_start" => {
                 has_start = true;
-                Expected::Nothing
+                ExpectedType::Nothing
             }
             "tasks" => {
                 info.has_tasks = true;
-                Expected::Status
+                ExpectedType::Status
             }
             _ => match model_part(name) {
                 Some((model, part)) => {
                     add(&mut drafts, model, part, name, refusals);
-                    Expected::Status
+                    ExpectedType::Status
                 }
                 None => continue,
             },
@@ -153,8 +153,8 @@ pub(super) fn read<'a>(
 }
 
 /// Which model and export of it `name` means: `runnable`, `Name.runnable`, `Name$runnable` and so on.
-fn model_part(name: &str) -> Option<(&str, Part)> {
-    PARTS.iter().find_map(|&(part, suffix)| {
+fn model_part(name: &str) -> Option<(&str, ExportKind)> {
+    EXPORT_KINDS.iter().find_map(|&(part, suffix)| {
         let rest = name.strip_suffix(suffix)?;
         if rest.is_empty() {
             return Some(("", part));
@@ -165,15 +165,15 @@ fn model_part(name: &str) -> Option<(&str, Part)> {
     })
 }
 
-fn add(drafts: &mut Vec<Draft>, model: &str, part: Part, export: &str, refusals: &mut Refusals) {
+fn add(drafts: &mut Vec<ModelDraft>, model: &str, part: ExportKind, export: &str, refusals: &mut Refusals) {
     let index = match drafts.iter().position(|draft| draft.name == model) {
         Some(index) => index,
         // One more than allowed shows that there are too many; a hostile guest has a million.
         None if drafts.len() > MAX_MODELS => return,
         None => {
-            drafts.push(Draft {
+            drafts.push(ModelDraft {
                 name: model.to_owned(),
-                ..Draft::default()
+                ..ModelDraft::default()
             });
             drafts.len() - 1
         }
@@ -189,14 +189,14 @@ fn add(drafts: &mut Vec<Draft>, model: &str, part: Part, export: &str, refusals:
 }
 
 /// Makes models of the drafts.
-fn models(mut drafts: Vec<Draft>, info: &mut GuestInfo, refusals: &mut Refusals) {
+fn models(mut drafts: Vec<ModelDraft>, info: &mut GuestInfo, refusals: &mut Refusals) {
     if drafts.len() > MAX_MODELS {
         refusals.push(format!("there are more than {MAX_MODELS} models"));
         drafts.truncate(MAX_MODELS);
     }
     // Stable, so the others keep their order.
     drafts.sort_by_key(|draft| !draft.name.is_empty());
-    for Draft { name, exports } in drafts {
+    for ModelDraft { name, exports } in drafts {
         if name == "initializer" {
             refusals.push("the model name `initializer` is reserved".to_owned());
         }
@@ -224,16 +224,16 @@ fn models(mut drafts: Vec<Draft>, info: &mut GuestInfo, refusals: &mut Refusals)
 
 /// The type that an export must have.
 #[derive(Clone, Copy)]
-enum Expected {
+enum ExpectedType {
     /// `() -> i32`
     Status,
     /// `() -> ()`
     Nothing,
 }
 
-impl Expected {
-    fn fits(self, ty: &Extern<'_>) -> bool {
-        let Extern::Func(ty) = ty else { return false };
+impl ExpectedType {
+    fn fits(self, ty: &ItemType<'_>) -> bool {
+        let ItemType::Func(ty) = ty else { return false };
         let results: &[ValType] = match self {
             Self::Status => &[ValType::I32],
             Self::Nothing => &[],
@@ -242,7 +242,7 @@ impl Expected {
     }
 }
 
-impl fmt::Display for Expected {
+impl fmt::Display for ExpectedType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Status => "a function () -> i32",

@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream};
 use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
-use super::deadline::{Deadline, Interrupt};
-use super::ending::Stop;
+use crate::deadline::{Deadline, Interrupt};
+use crate::failure::StopReason;
 use mpwasm_types::time::Time;
 
 /// Most bytes that are taken from the pipe with one call.
@@ -24,15 +24,15 @@ const PIECE: usize = 64 << 10;
 
 /// The stdin of one call at a time, shared with the stream inside the WASI context.
 #[derive(Debug)]
-pub(super) struct Stdin {
+pub(crate) struct Stdin {
     deadline: Arc<Deadline>,
     pipe: OnceLock<OwnedFd>,
-    left: Mutex<Left>,
+    left: Mutex<Unread>,
 }
 
 /// What the running call can still read.
 #[derive(Debug, Default)]
-struct Left {
+struct Unread {
     own: Bytes,
     /// Whether it may go on with the pipe, which has not ended yet.
     pipe: bool,
@@ -40,7 +40,7 @@ struct Left {
 
 /// What there is to be read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AtHand {
+pub(crate) enum Readiness {
     /// At least so many bytes.
     Bytes(u64),
     /// The end.
@@ -48,7 +48,7 @@ pub(super) enum AtHand {
 }
 
 impl Stdin {
-    pub(super) fn new(deadline: Arc<Deadline>) -> Self {
+    pub(crate) fn new(deadline: Arc<Deadline>) -> Self {
         Self {
             deadline,
             pipe: OnceLock::new(),
@@ -57,21 +57,21 @@ impl Stdin {
     }
 
     /// Commands may read this pipe. Its end does not block, and the deadline allows waits.
-    pub(super) fn connect(&self, pipe: OwnedFd) {
+    pub(crate) fn connect(&self, pipe: OwnedFd) {
         let _ = self.pipe.set(pipe); // there is one per process
     }
 
     /// A command begins, whose task has this stdin.
-    pub(super) fn open(&self, own: &[u8]) {
-        *self.left() = Left {
+    pub(crate) fn open(&self, own: &[u8]) {
+        *self.left() = Unread {
             own: Bytes::copy_from_slice(own),
             pipe: self.pipe.get().is_some(),
         };
     }
 
     /// A call begins that has no stdin, or has ended.
-    pub(super) fn close(&self) {
-        *self.left() = Left::default();
+    pub(crate) fn close(&self) {
+        *self.left() = Unread::default();
     }
 
     /// Takes at most `size` bytes, and waits for the first of them. None at the end.
@@ -107,46 +107,46 @@ impl Stdin {
     ///
     /// # Errors
     /// When the deadline passes meanwhile, or the call is cancelled.
-    pub(super) fn wait_until(&self, t: Time) -> Result<Option<AtHand>, Interrupt> {
+    pub(crate) fn wait_until(&self, t: Time) -> Result<Option<Readiness>, Interrupt> {
         let left = self.left();
         if left.own.is_empty() && left.pipe {
             let pipe = self.pipe.get().expect("it was there when the call began");
             let found = self.deadline.wait_readable(pipe.as_fd(), t)?;
             return Ok(match found {
-                found if found.contains(PollFlags::POLLIN) => Some(AtHand::Bytes(1)),
+                found if found.contains(PollFlags::POLLIN) => Some(Readiness::Bytes(1)),
                 found if found.is_empty() => None,
-                _ => Some(AtHand::End),
+                _ => Some(Readiness::End),
             });
         }
         if let Some(interrupt) = self.deadline.interrupted() {
             return Err(interrupt);
         }
         Ok(Some(match left.own.len() {
-            0 => AtHand::End,
-            count => AtHand::Bytes(count as u64),
+            0 => Readiness::End,
+            count => Readiness::Bytes(count as u64),
         }))
     }
 
-    fn left(&self) -> MutexGuard<'_, Left> {
+    fn left(&self) -> MutexGuard<'_, Unread> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// It, as wasmtime-wasi wants it: always ready, since a read waits by itself.
 #[derive(Clone)]
-pub(super) struct Reader {
-    pub(super) stdin: Arc<Stdin>,
+pub(crate) struct StdinReader {
+    pub(crate) stdin: Arc<Stdin>,
     /// Whether the guest is told that it is a terminal.
-    pub(super) is_terminal: bool,
+    pub(crate) is_terminal: bool,
 }
 
-impl IsTerminal for Reader {
+impl IsTerminal for StdinReader {
     fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 }
 
-impl StdinStream for Reader {
+impl StdinStream for StdinReader {
     fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
         Box::new(self.clone())
     }
@@ -156,7 +156,7 @@ impl StdinStream for Reader {
     }
 }
 
-impl Pollable for Reader {
+impl Pollable for StdinReader {
     fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
     where
         'a: 'b,
@@ -166,17 +166,17 @@ impl Pollable for Reader {
     }
 }
 
-impl InputStream for Reader {
+impl InputStream for StdinReader {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         match self.stdin.take(size) {
-            Err(interrupt) => Err(StreamError::Trap(Stop::Interrupted(interrupt).into())),
+            Err(interrupt) => Err(StreamError::Trap(StopReason::Interrupted(interrupt).into())),
             Ok(bytes) if bytes.is_empty() && size > 0 => Err(StreamError::Closed),
             Ok(bytes) => Ok(bytes),
         }
     }
 }
 
-impl AsyncRead for Reader {
+impl AsyncRead for StdinReader {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -226,7 +226,7 @@ mod tests {
         let report = rig.command(&invocation(&[], b"first "));
         writes.join().unwrap();
         assert_eq!(
-            report.ending.as_deref(),
+            report.result.as_deref(),
             Ok(r#"{"exit_code":0,"stdout":"first and then more","stderr":""}"#)
         );
     }
@@ -270,7 +270,7 @@ mod tests {
              (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))";
         let (mut rig, mut writer) = connected(body);
         let mut polled = |args: &[&str]| {
-            let result = rig.command(&invocation(args, b"")).ending.unwrap();
+            let result = rig.command(&invocation(args, b"")).result.unwrap();
             result["{\"exit_code\":0,\"stdout\":\"".len()..][..3].to_owned()
         };
         assert_eq!(polled(&["soon"]), "170", "one event: the clock");

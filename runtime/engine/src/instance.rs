@@ -1,119 +1,60 @@
-//! One call into a guest: what goes in, what comes out, and the steps in between.
+//! The life of an instance: its store, how it is made and initialised, and how its exports are called.
 //!
-//! The executor decides which instance a call runs in; here the instance is made, initialised and called.
+//! The executor decides in which instance a call runs.
 
 use wasmtime::{Engine, Instance, ModuleExport, Store, TypedFunc, UpdateDeadline};
 
-use super::ending::Stop;
-use super::load::Loaded;
-use super::state::State;
-use crate::ending;
+use crate::failure::{self, StopReason};
+use crate::load::LoadedGuest;
+use crate::state::InstanceState;
 use mpwasm_types::outcome::Failure;
 
-/// Which of a guest's exports is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Export {
-    /// A model's `runnable`.
-    Runnable,
-    /// A model's `callback`.
-    Callback,
-    /// A model's `error_callback`.
-    ErrorCallback,
-    /// A model's `final_callback`.
-    FinalCallback,
-    /// The guest's `tasks`; the call's model means nothing.
-    Tasks,
-}
-
-/// A call to be made.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// What [`load`](super::Executor::load) returned.
-    pub guest: u32,
-    /// Index into [`GuestInfo::models`](mpwasm_types::guest_info::GuestInfo::models).
-    pub model: u32,
-    /// What is called.
-    pub export: Export,
-    /// JSON: the args, the result, the error, or `null`. Or a command's [`Invocation`](mpwasm_types::invocation::Invocation), encoded.
-    pub input: &'a [u8],
-    /// Id of the task that this belongs to; all ones, which the guest sees as -1, for none.
-    pub task_id: u64,
-    /// Its attempt, from 1; 0 for none.
-    pub attempt: u32,
-}
-
-/// How a call went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallReport {
-    /// The result, one line of JSON (`null` for an export that has none), or why there is none.
-    pub ending: Result<String, Failure>,
-    /// Largest size of the instance's memory, bytes.
-    pub memory_peak: u64,
-    /// Bytes that the call wrote to stdout, with what was cut.
-    pub stdout_bytes: u64,
-    /// Whether stdout, stderr or the log was cut.
-    pub output_truncated: bool,
-}
-
-impl CallReport {
-    /// The report on a call that ended so, from what its state has counted.
-    pub(super) fn new(ending: Result<String, Failure>, state: &State) -> Self {
-        Self {
-            ending,
-            memory_peak: state.limits.peak(),
-            stdout_bytes: state.printed.stdout_bytes(),
-            output_truncated: state.printed.truncated(),
-        }
-    }
-
-    /// The report on a call that did not even begin.
-    pub fn not_started(failure: Failure) -> Self {
-        Self {
-            ending: Err(failure),
-            memory_peak: 0,
-            stdout_bytes: 0,
-            output_truncated: false,
-        }
-    }
-}
-
 /// An export of type `() -> i32`.
-pub(super) type Callable = TypedFunc<(), i32>;
+pub(crate) type StatusFunc = TypedFunc<(), i32>;
 
-/// An empty store around `state`, with all that keeps a guest within its bounds.
-pub(super) fn store(engine: &Engine, state: State) -> Store<State> {
+/// Creates an empty store around `state`, with the limits and the deadline that a guest is subject to.
+pub(crate) fn store(engine: &Engine, state: InstanceState) -> Store<InstanceState> {
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limits);
-    // A bump that comes late may have been meant for the previous call: the deadline decides.
+    // A late increment of the epoch may have been meant for the previous call, so the deadline decides.
     store.epoch_deadline_callback(|context| match context.data().deadline.interrupted() {
-        Some(interrupt) => Err(Stop::Interrupted(interrupt).into()),
+        Some(interrupt) => Err(StopReason::Interrupted(interrupt).into()),
         None => Ok(UpdateDeadline::Continue(1)),
     });
     store
 }
 
-/// The last thing before the guest may run: from here on a bump of the epoch is seen.
-pub(super) fn start_clock(store: &mut Store<State>, fuel: Option<u64>, place: &str) -> Result<(), Failure> {
+/// Sets the instruction budget and the epoch deadline. From here on an increment of the epoch interrupts the guest.
+///
+/// The last step before guest code may run.
+pub(crate) fn start_clock(
+    store: &mut Store<InstanceState>,
+    fuel: Option<u64>,
+    place: &str,
+) -> Result<(), Failure> {
     if let Some(fuel) = fuel {
-        // Fails only for engines that do not count, and ours counts when there is a budget.
+        // Fails only for engines that do not count instructions. Ours counts them if there is a budget.
         store
             .set_fuel(fuel)
-            .map_err(|error| ending::failure(&error, store.data(), place))?;
+            .map_err(|error| failure::failure(&error, &store.data().limits, place))?;
     }
     store.set_epoch_deadline(1);
-    // What was bumped before that line is no longer seen by the guest, so look here.
+    // An increment before that line does not interrupt the guest any more, so check the deadline here.
     match store.data().deadline.interrupted_before_start() {
         None => Ok(()),
-        Some(interrupt) => Err(ending::interrupted(interrupt, place)),
+        Some(interrupt) => Err(failure::interrupted(interrupt, place)),
     }
 }
 
-/// Makes an instance of `guest` in `store` and initialises it.
-pub(super) fn instantiate(store: &mut Store<State>, guest: &Loaded) -> Result<Instance, Failure> {
+/// Makes an instance of `guest` in `store` and runs its `_initialize`.
+pub(crate) fn instantiate(
+    store: &mut Store<InstanceState>,
+    guest: &LoadedGuest,
+) -> Result<Instance, Failure> {
     let instance = guest
         .pre
         .instantiate(&mut *store)
-        .map_err(|error| ending::failure(&error, store.data(), "while it was instantiated"))?;
+        .map_err(|error| failure::failure(&error, &store.data().limits, "while it was instantiated"))?;
     if let Some(initialize) = &guest.initialize {
         let done = match function(store, instance, initialize) {
             Some(function) => function
@@ -121,14 +62,14 @@ pub(super) fn instantiate(store: &mut Store<State>, guest: &Loaded) -> Result<In
                 .and_then(|f| f.call(&mut *store, ())),
             None => Err(missing()),
         };
-        done.map_err(|error| ending::failure(&error, store.data(), "in `_initialize`"))?;
+        done.map_err(|error| failure::failure(&error, &store.data().limits, "in `_initialize`"))?;
     }
     Ok(instance)
 }
 
-/// Calls a command's `_start`, of type `() -> ()`. `place` says so.
-pub(super) fn start(
-    store: &mut Store<State>,
+/// Calls a command's `_start`, of type `() -> ()`. `place` is for messages.
+pub(crate) fn start(
+    store: &mut Store<InstanceState>,
     instance: Instance,
     export: &ModuleExport,
     place: &str,
@@ -139,63 +80,67 @@ pub(super) fn start(
             .and_then(|f| f.call(&mut *store, ())),
         None => Err(missing()),
     };
-    done.map_err(|error| ending::failure(&error, store.data(), place))
+    done.map_err(|error| failure::failure(&error, &store.data().limits, place))
 }
 
-/// Calls an export of type `() -> i32`. `place` says which, as in "in `runnable`".
-pub(super) fn invoke(
-    store: &mut Store<State>,
+/// Calls an export of type `() -> i32`. `place` is for messages, such as "in `runnable`".
+pub(crate) fn invoke(
+    store: &mut Store<InstanceState>,
     instance: Instance,
     export: &ModuleExport,
     place: &str,
 ) -> Result<i32, Failure> {
-    let function = callable(store, instance, export, place)?;
-    invoke_again(store, &function, place)
+    let function = status_func(store, instance, export, place)?;
+    call_status(store, &function, place)
 }
 
-/// The export that [`invoke`] calls, to be called more than once.
-pub(super) fn callable(
-    store: &mut Store<State>,
+/// Returns an export of type `() -> i32`, to be called more than once.
+pub(crate) fn status_func(
+    store: &mut Store<InstanceState>,
     instance: Instance,
     export: &ModuleExport,
     place: &str,
-) -> Result<Callable, Failure> {
+) -> Result<StatusFunc, Failure> {
     let function = function(store, instance, export).ok_or_else(missing);
     function
         .and_then(|function| function.typed(&*store))
-        .map_err(|error| ending::failure(&error, store.data(), place))
+        .map_err(|error| failure::failure(&error, &store.data().limits, place))
 }
 
-/// Calls what [`callable`] found.
-pub(super) fn invoke_again(
-    store: &mut Store<State>,
-    function: &Callable,
+/// Calls a function that [`status_func`] returned.
+pub(crate) fn call_status(
+    store: &mut Store<InstanceState>,
+    function: &StatusFunc,
     place: &str,
 ) -> Result<i32, Failure> {
     let code = function.call(&mut *store, ());
-    code.map_err(|error| ending::failure(&error, store.data(), place))
+    code.map_err(|error| failure::failure(&error, &store.data().limits, place))
 }
 
-fn function(store: &mut Store<State>, instance: Instance, export: &ModuleExport) -> Option<wasmtime::Func> {
+fn function(
+    store: &mut Store<InstanceState>,
+    instance: Instance,
+    export: &ModuleExport,
+) -> Option<wasmtime::Func> {
     instance.get_module_export(store, export)?.into_func()
 }
 
-/// What was loaded has been checked against the module, so nobody sees this.
+/// The error for an export that is missing. Exports were checked when the guest was loaded, so this does not happen.
 fn missing() -> wasmtime::Error {
     wasmtime::Error::msg("the guest lost an export since it was loaded")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::EngineRole;
+    use crate::abi::call::Export;
     use crate::testing::{Rig, call, ended, guest, runnable, settings};
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::outcome::Kind;
     use mpwasm_types::time::Time;
 
     #[test]
-    fn an_endless_loop_ends_at_its_deadline_and_the_next_call_is_in_order() {
+    fn an_endless_loop_ends_at_its_deadline_and_the_next_call_succeeds() {
         let wat = guest(
             "(func (export \"runnable\") (result i32)
                (if (i32.gt_u (call $input_len) (i32.const 2)) (then (return (i32.const 0))))
@@ -205,13 +150,13 @@ mod tests {
         for _ in 0..3 {
             let failure = rig.timed_out("in `runnable`");
             assert_eq!(failure.backtrace.len(), 1, "where it was when it was stopped");
-            assert!(rig.call(Export::Runnable, "[1,2]").ending.is_ok());
+            assert!(rig.call(Export::Runnable, "[1,2]").result.is_ok());
         }
     }
 
     #[test]
-    fn a_bump_that_comes_late_does_not_hit_the_next_call() {
-        // Long enough that bumps arrive while it runs: the watchdog bumps all the time, for nobody.
+    fn a_late_increment_of_the_epoch_does_not_interrupt_the_next_call() {
+        // Runs long enough that the epoch is incremented meanwhile: the watchdog does so all the time.
         let wat = runnable(
             "(local $n i32) (loop $l (br_if $l (i32.lt_u
                (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 30000000))))
@@ -220,7 +165,7 @@ mod tests {
         let mut rig = Rig::new(&wat);
         rig.watched(Time(0), |rig| {
             for _ in 0..3 {
-                assert!(rig.call(Export::Runnable, "[]").ending.is_ok());
+                assert!(rig.call(Export::Runnable, "[]").result.is_ok());
             }
         });
     }
@@ -287,8 +232,8 @@ mod tests {
         );
         let mut rig = Rig::new(&wat);
         for _ in 0..3 {
-            assert!(rig.call(Export::Runnable, "[]").ending.is_ok());
-            assert!(rig.kept(Export::Runnable, 0).ending.is_ok());
+            assert!(rig.call(Export::Runnable, "[]").result.is_ok());
+            assert!(rig.kept(Export::Runnable, 0).result.is_ok());
         }
     }
 

@@ -13,7 +13,7 @@ use wasmtime::{
     WasmBacktraceDetails, WasmFeatures,
 };
 
-use super::load::LoadError;
+use crate::error::LoadError;
 use mpwasm_system::limit_names::limit_behind;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::settings::{MAX_BACKTRACE, MAX_TABLES};
@@ -41,12 +41,12 @@ pub enum EngineRole {
 
 /// The engine of the compiler. A `parallel` one compiles functions on the threads of the rayon pool that it is called
 /// in; the code is the same.
-pub(super) fn compiler(settings: &EngineSettings, parallel: bool) -> Result<Engine, LoadError> {
+pub(crate) fn compiler(settings: &EngineSettings, parallel: bool) -> Result<Engine, LoadError> {
     new(config(settings).parallel_compilation(parallel))
 }
 
 /// The engine for `role`.
-pub(super) fn engine(role: EngineRole, settings: &EngineSettings) -> Result<Engine, LoadError> {
+pub(crate) fn engine(role: EngineRole, settings: &EngineSettings) -> Result<Engine, LoadError> {
     let mut config = config(settings);
     config.allocation_strategy(match role {
         EngineRole::Worker => InstanceAllocationStrategy::Pooling(pool(settings)),

@@ -1,36 +1,21 @@
-//! The imports of module `mpwasm_v1`: how a guest gets its input and gives its output.
+//! The imports of module `mpwasm_v1`, through which a guest gets its input and gives its output.
 //!
-//! Pointers and lengths are `i32` in WebAssembly and unsigned offsets in meaning, so that guests may use all of a
-//! memory of 4 GiB; a negative number is therefore a very large one, and out of bounds. Every range is checked
-//! against the memory that is there before anything is copied or allocated.
+//! Every range of memory is checked before anything is copied or allocated.
 
-use std::ops::Range;
+use wasmtime::{Caller, Linker};
 
-use wasmtime::{Caller, Extern, Linker};
-
-use super::ending::Stop;
-use super::state::State;
+use super::json;
+use super::memory::{memory_and_state, range};
+use crate::failure::StopReason;
+use crate::state::InstanceState;
 use mpwasm_types::outcome::LogLevel;
 
 /// The module of these imports.
-pub(super) const MODULE: &str = "mpwasm_v1";
-
-/// Takes the tasks that a guest's `tasks` pushes.
-pub trait Pusher: Send {
-    /// Accepts one task, the JSON object of the guest ABI as the guest wrote it, and returns its id.
-    ///
-    /// May block for back-pressure; who implements it gives the call a new deadline
-    /// ([`Deadline::set`](super::Deadline::set)).
-    ///
-    /// # Errors
-    ///
-    /// When this is no task, or no more are taken: the guest traps with that text.
-    fn push(&mut self, task: &[u8]) -> Result<u64, String>;
-}
+pub(crate) const MODULE: &str = "mpwasm_v1";
 
 /// Defines all of them.
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(MODULE, "input_len", |caller: Caller<'_, State>| {
+pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+    linker.func_wrap(MODULE, "input_len", |caller: Caller<'_, InstanceState>| {
         // Larger inputs than an i32 can tell do not exist: args are capped long before.
         i32::try_from(caller.data().input.len()).unwrap_or(i32::MAX)
     })?;
@@ -38,23 +23,28 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     linker.func_wrap(MODULE, "output_write", output_write)?;
     linker.func_wrap(MODULE, "fail", fail)?;
     linker.func_wrap(MODULE, "push", push)?;
-    linker.func_wrap(MODULE, "pid", |caller: Caller<'_, State>| {
+    linker.func_wrap(MODULE, "pid", |caller: Caller<'_, InstanceState>| {
         caller.data().pid.cast_signed()
     })?;
-    linker.func_wrap(MODULE, "task_id", |caller: Caller<'_, State>| {
+    linker.func_wrap(MODULE, "task_id", |caller: Caller<'_, InstanceState>| {
         caller.data().task_id.cast_signed()
     })?;
-    linker.func_wrap(MODULE, "attempt", |caller: Caller<'_, State>| {
+    linker.func_wrap(MODULE, "attempt", |caller: Caller<'_, InstanceState>| {
         caller.data().attempt.cast_signed()
     })?;
-    linker.func_wrap(MODULE, "remaining_ms", |caller: Caller<'_, State>| {
+    linker.func_wrap(MODULE, "remaining_ms", |caller: Caller<'_, InstanceState>| {
         i64::try_from(caller.data().deadline.remaining().as_millis()).unwrap_or(i64::MAX)
     })?;
     linker.func_wrap(MODULE, "log", log)?;
     Ok(())
 }
 
-fn input_read(mut caller: Caller<'_, State>, ptr: i32, offset: i32, len: i32) -> wasmtime::Result<i32> {
+fn input_read(
+    mut caller: Caller<'_, InstanceState>,
+    ptr: i32,
+    offset: i32,
+    len: i32,
+) -> wasmtime::Result<i32> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let range = range(memory, "input_read", ptr, len)?;
     let start = (offset.cast_unsigned() as usize).min(state.input.len());
@@ -65,80 +55,47 @@ fn input_read(mut caller: Caller<'_, State>, ptr: i32, offset: i32, len: i32) ->
     Ok((count as u32).cast_signed())
 }
 
-fn output_write(mut caller: Caller<'_, State>, ptr: i32, len: i32) -> wasmtime::Result<()> {
+fn output_write(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> wasmtime::Result<()> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let part = &memory[range(memory, "output_write", ptr, len)?];
     let limit = state.max_result;
     if state.output.len() as u64 + part.len() as u64 > limit {
-        return Err(Stop::TooLarge { limit }.into());
+        return Err(StopReason::TooLarge { limit }.into());
     }
     state.output.extend_from_slice(part);
     Ok(())
 }
 
-fn fail(mut caller: Caller<'_, State>, ptr: i32, len: i32) -> wasmtime::Result<()> {
+fn fail(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> wasmtime::Result<()> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let message = &memory[range(memory, "fail", ptr, len)?];
-    let message = super::ending::message(message);
+    let message = json::message(message);
     state.output.clear();
-    Err(Stop::Failed(message).into())
+    Err(StopReason::Failed(message).into())
 }
 
-fn push(mut caller: Caller<'_, State>, ptr: i32, len: i32) -> wasmtime::Result<i64> {
+fn push(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> wasmtime::Result<i64> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let task = &memory[range(memory, "push", ptr, len)?];
     let Some(pusher) = state.pusher.as_mut().filter(|_| state.pushes) else {
-        return Err(Stop::Misuse("`push` was called outside of `tasks`".to_owned()).into());
+        return Err(StopReason::Misuse("`push` was called outside of `tasks`".to_owned()).into());
     };
     match pusher.push(task) {
         Ok(id) => Ok(id.cast_signed()),
         // A pusher that gave up because the call is over does not make it a trap.
         Err(text) => Err(match state.deadline.interrupted() {
-            Some(interrupt) => Stop::Interrupted(interrupt),
-            None => Stop::Misuse(text),
+            Some(interrupt) => StopReason::Interrupted(interrupt),
+            None => StopReason::Misuse(text),
         }
         .into()),
     }
 }
 
-fn log(mut caller: Caller<'_, State>, level: i32, ptr: i32, len: i32) -> wasmtime::Result<()> {
+fn log(mut caller: Caller<'_, InstanceState>, level: i32, ptr: i32, len: i32) -> wasmtime::Result<()> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let text = &memory[range(memory, "log", ptr, len)?];
     state.printed.log(LogLevel::from_guest(level), text);
     Ok(())
-}
-
-/// The guest's memory and the state of its instance. Works in a `start` function too, when the instance is not
-/// complete yet.
-pub(super) fn memory_and_state<'a>(
-    caller: &'a mut Caller<'_, State>,
-) -> Result<(&'a mut [u8], &'a mut State), Stop> {
-    let memory = match caller.data().memory {
-        Some(memory) => memory,
-        None => {
-            let found = caller.get_export("memory").and_then(Extern::into_memory);
-            let Some(memory) = found else {
-                return Err(Stop::Misuse("the guest exports no memory".to_owned()));
-            };
-            caller.data_mut().memory = Some(memory);
-            memory
-        }
-    };
-    Ok(memory.data_and_store_mut(caller))
-}
-
-/// The bytes that `ptr` and `len` name in `memory`.
-pub(super) fn range(memory: &[u8], import: &str, ptr: i32, len: i32) -> Result<Range<usize>, Stop> {
-    let (ptr, len) = (u64::from(ptr.cast_unsigned()), u64::from(len.cast_unsigned()));
-    let end = ptr + len; // of two u32
-    if end > memory.len() as u64 {
-        return Err(Stop::Misuse(format!(
-            "`{import}` was given {len} bytes at {ptr}, which is out of bounds of a memory of {} bytes",
-            memory.len()
-        )));
-    }
-    // Not beyond the memory's length, which is a usize.
-    Ok(ptr as usize..end as usize)
 }
 
 #[cfg(test)]
@@ -146,6 +103,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::pusher::Pusher;
     use crate::testing::{Rig, ended, fails, guest, run, runnable, settings};
     use crate::{EngineRole, Export};
     use mpwasm_types::engine_settings::EngineSettings;
@@ -170,7 +128,7 @@ mod tests {
 
     fn number_of(call: &str, input: &str) -> u64 {
         let report = Rig::new(&number(call)).call(Export::Runnable, input);
-        report.ending.expect("this succeeds").parse().expect("digits")
+        report.result.expect("this succeeds").parse().expect("digits")
     }
 
     #[test]
@@ -180,7 +138,7 @@ mod tests {
                (call $input_read (i32.const 8) (i32.const 0) (call $input_len))) (i32.const 0)",
         );
         let report = Rig::new(&wat).call(Export::Runnable, "[1, {\"a\":\"ä\"}]");
-        assert_eq!(report.ending.as_deref(), Ok("[1,{\"a\":\"ä\"}]"));
+        assert_eq!(report.result.as_deref(), Ok("[1,{\"a\":\"ä\"}]"));
     }
 
     #[test]
@@ -200,12 +158,12 @@ mod tests {
              (call $output_write (i32.const 0) (i32.const 2))
              (call $output_write (i32.const 3) (i32.const 0))
              (call $output_write (i32.const 2) (i32.const 2)) (i32.const 0)");
-        assert_eq!(report.ending.as_deref(), Ok("[21]"));
+        assert_eq!(report.result.as_deref(), Ok("[21]"));
     }
 
     #[test]
     fn no_output_means_null() {
-        assert_eq!(run("(i32.const 0)").ending.as_deref(), Ok("null"));
+        assert_eq!(run("(i32.const 0)").result.as_deref(), Ok("null"));
     }
 
     #[test]
@@ -263,7 +221,7 @@ mod tests {
         let report = run("(call $output_write (i32.const 65536) (i32.const 0))
              (i32.store8 (i32.const 65535) (i32.const 0x37))
              (call $output_write (i32.const 65535) (i32.const 1)) (i32.const 0)");
-        assert_eq!(report.ending.as_deref(), Ok("7"));
+        assert_eq!(report.result.as_deref(), Ok("7"));
     }
 
     #[test]
@@ -272,7 +230,7 @@ mod tests {
              (call $output_write (i32.const 0) (i32.const 1000))
              (call $output_write (i32.const 0) (i32.const 24))";
         assert_eq!(
-            run(&format!("{exactly} (i32.const 0)")).ending.unwrap().len(),
+            run(&format!("{exactly} (i32.const 0)")).result.unwrap().len(),
             1024
         );
         let failure = fails(
@@ -328,7 +286,7 @@ mod tests {
         );
         let mut rig = Rig::new(&wat);
         let report = rig.call(Export::Runnable, "[]");
-        assert!(report.ending.is_ok() && report.output_truncated);
+        assert!(report.result.is_ok() && report.output_truncated);
         assert_eq!(report.stdout_bytes, 0);
         let logs = rig.prints.logs();
         assert_eq!(logs.len(), 3);
@@ -366,7 +324,7 @@ mod tests {
         let pushed = Arc::new(Mutex::new(Vec::new()));
         rig.executor.set_pusher(Box::new(Tasks(pushed.clone())));
         let report = rig.call(Export::Tasks, "null");
-        assert_eq!(report.ending.as_deref(), Ok("null"));
+        assert_eq!(report.result.as_deref(), Ok("null"));
         assert_eq!(*pushed.lock().unwrap(), [b"{}", b"{}"]);
         // Outside of `tasks` it traps, pusher or not.
         let failure = ended(Kind::Trap, rig.call(Export::Runnable, "[]"));
@@ -398,6 +356,6 @@ mod tests {
              (func (export \"runnable\") (result i32) (i32.const 0))",
         );
         let report = Rig::new(&wat).call(Export::Runnable, "[]");
-        assert_eq!(report.ending.as_deref(), Ok("5"));
+        assert_eq!(report.result.as_deref(), Ok("5"));
     }
 }

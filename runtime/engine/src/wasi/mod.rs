@@ -1,46 +1,34 @@
-//! WASI preview 1 for guests: wasmtime-wasi with what is granted, and our own versions of what must not come
-//! from there.
+//! WASI preview 1 for guests: wasmtime-wasi, except for the imports that must not come from there.
 //!
-//! Ours are the imports that can block (they would not see the deadline), that end the instance (every exit code
-//! counts), that take long (random bytes, in pieces between which the deadline is looked at), those of
-//! sockets, which would let a guest write into mpwasm's own log, and reads and writes, which are to use all buffers of
-//! a call. All others go to wasmtime-wasi, whose context is
-//! built at the first call that needs one.
+//! These imports are our own:
+//! - those that can block (`poll_oneoff`, reads of stdin), because they must wake at the deadline;
+//! - `proc_exit`, because every exit code counts;
+//! - `random_get`, because it must check the deadline between pieces;
+//! - sockets, because wasmtime-wasi would let a guest write into mpwasm's own log;
+//! - reads and writes, because they must use all buffers of a call.
 //!
-//! wasmtime-wasi waits on futures through tokio, and starts a multi-threaded runtime if none is entered. Whoever
-//! calls into a guest that [uses WASI](uses_context) therefore enters a runtime of the calling thread first; see
-//! the executor.
+//! All others go to wasmtime-wasi, whose context is built at the first call that needs one.
+//!
+//! wasmtime-wasi waits on futures through tokio, and starts a multi-threaded runtime if none is entered. So before a guest
+//! that [uses WASI](uses_context) is called, the executor enters a runtime of the calling thread.
 
-use std::sync::Arc;
+pub(crate) mod clock;
+pub(crate) mod context;
+pub(crate) mod descriptors;
+pub(crate) mod poll;
+pub(crate) mod preview1;
+pub(crate) mod stdin;
+pub(crate) mod transfer;
 
 use rand::RngCore;
 use wasmtime::{Caller, Linker};
-use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi::filesystem::FsPerms;
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p1;
 
-use super::clock;
-use super::descriptors::Descriptor;
-use super::ending::Stop;
-use super::host::{memory_and_state, range};
-use super::output::{Output, Printer};
-use super::state::State;
-use super::stdin::{Reader, Stdin};
-use crate::descriptors;
-use mpwasm_types::grants::{Access, Granted, OpenDir};
-use mpwasm_types::outcome::{LogLevel, Stream};
-use mpwasm_types::settings::Terminals;
-
-/// The module of these imports.
-pub(super) const MODULE: &str = "wasi_snapshot_preview1";
-
-/// Error numbers of WASI preview 1.
-pub(super) mod errno {
-    pub(crate) const SUCCESS: i32 = 0;
-    pub(crate) const BADF: i32 = 8;
-    pub(crate) const INVAL: i32 = 28;
-    pub(crate) const NOTSOCK: i32 = 57;
-}
+use crate::abi::memory::{memory_and_state, range};
+use crate::failure::StopReason;
+use crate::state::InstanceState;
+use descriptors::Descriptor;
+use preview1::{MODULE, errno};
 
 /// Random bytes between two looks at the deadline: well below a millisecond.
 const RANDOM_CHUNK: usize = 64 << 10;
@@ -59,120 +47,73 @@ const OURS: [&str; 9] = [
 ];
 
 /// Whether a guest that imports `module.name` needs a tokio runtime to be entered.
-pub(super) fn uses_context(module: &str, name: &str) -> bool {
+pub(crate) fn uses_context(module: &str, name: &str) -> bool {
     module == MODULE && !OURS.contains(&name)
 }
 
 /// Defines all of preview 1.
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    p1::add_to_linker_sync(linker, State::wasi)?;
+pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+    p1::add_to_linker_sync(linker, InstanceState::wasi)?;
     linker.allow_shadowing(true);
     clock::add_to_linker(linker)?;
-    descriptors::add_to_linker(linker)?;
+    poll::add_to_linker(linker)?;
+    transfer::add_to_linker(linker)?;
     linker.func_wrap(
         MODULE,
         "proc_exit",
-        |_: Caller<'_, State>, code: i32| -> wasmtime::Result<()> { Err(Stop::Exit(code).into()) },
+        |_: Caller<'_, InstanceState>, code: i32| -> wasmtime::Result<()> {
+            Err(StopReason::Exit(code).into())
+        },
     )?;
     linker.func_wrap(MODULE, "random_get", random_get)?;
     linker.func_wrap(MODULE, "sched_yield", sched_yield)?;
     linker.func_wrap(
         MODULE,
         "sock_accept",
-        |caller: Caller<'_, State>, fd: i32, _: i32, _: i32| no_socket(caller, fd),
+        |caller: Caller<'_, InstanceState>, fd: i32, _: i32, _: i32| no_socket(caller, fd),
     )?;
     linker.func_wrap(
         MODULE,
         "sock_recv",
-        |caller: Caller<'_, State>, fd: i32, _: i32, _: i32, _: i32, _: i32, _: i32| no_socket(caller, fd),
+        |caller: Caller<'_, InstanceState>, fd: i32, _: i32, _: i32, _: i32, _: i32, _: i32| {
+            no_socket(caller, fd)
+        },
     )?;
     linker.func_wrap(
         MODULE,
         "sock_send",
-        |caller: Caller<'_, State>, fd: i32, _: i32, _: i32, _: i32, _: i32| no_socket(caller, fd),
+        |caller: Caller<'_, InstanceState>, fd: i32, _: i32, _: i32, _: i32, _: i32| no_socket(caller, fd),
     )?;
     linker.func_wrap(
         MODULE,
         "sock_shutdown",
-        |caller: Caller<'_, State>, fd: i32, _: i32| no_socket(caller, fd),
+        |caller: Caller<'_, InstanceState>, fd: i32, _: i32| no_socket(caller, fd),
     )?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-/// The context of one instance: a command's arguments and stdin, stdout and stderr that go to `output`, what is granted,
-/// and nothing else.
-pub(super) fn context(
-    output: &Arc<Output>,
-    argv: &[String],
-    stdin: &Arc<Stdin>,
-    terminals: Terminals,
-    granted: &Granted,
-) -> WasiP1Ctx {
-    let printer = |stream, is_terminal| Printer {
-        output: output.clone(),
-        stream,
-        is_terminal,
-    };
-    let reader = Reader {
-        stdin: stdin.clone(),
-        is_terminal: terminals.stdin,
-    };
-    let env: Vec<_> = granted.env.iter().collect();
-    let mut builder = WasiCtxBuilder::new();
-    builder
-        .args(argv)
-        .envs(&env)
-        .stdin(reader)
-        .stdout(printer(Stream::Stdout, terminals.stdout))
-        .stderr(printer(Stream::Stderr, terminals.stderr))
-        .allow_blocking_current_thread(true);
-    for dir in granted.all_dirs() {
-        // It could be opened when the worker started. What its owner has closed since then is not there.
-        if let Err(why) = preopen(&mut builder, dir) {
-            output.log(LogLevel::Warn, why.as_bytes());
-        }
-    }
-    builder.build_p1()
-}
-
-/// Adds a granted directory. wasmtime-wasi takes a path only, so the directory becomes the working directory of this
-/// process, which means nothing to anybody else: its name, which may stand for another one by now, is never used.
-pub(super) fn preopen(builder: &mut WasiCtxBuilder, dir: &OpenDir) -> Result<(), String> {
-    let perms = match dir.access {
-        Access::ReadOnly => FsPerms::ReadOnly,
-        Access::ReadWrite => FsPerms::ReadWrite,
-    };
-    let entered = nix::unistd::fchdir(&dir.fd).map_err(|errno| errno.desc().to_owned());
-    entered
-        .and_then(|()| match builder.preopened_dir(".", &dir.guest, perms) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        })
-        .map_err(|why| format!("the granted directory {:?} can't be used: {why}", dir.guest))
-}
-
-fn random_get(mut caller: Caller<'_, State>, ptr: i32, len: i32) -> wasmtime::Result<i32> {
+fn random_get(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> wasmtime::Result<i32> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let range = range(memory, "random_get", ptr, len)?;
     for chunk in memory[range].chunks_mut(RANDOM_CHUNK) {
         if let Some(interrupt) = state.deadline.interrupted() {
-            return Err(Stop::Interrupted(interrupt).into());
+            return Err(StopReason::Interrupted(interrupt).into());
         }
         state.random.fill_bytes(chunk);
     }
     Ok(errno::SUCCESS)
 }
 
-fn sched_yield(caller: Caller<'_, State>) -> wasmtime::Result<i32> {
+fn sched_yield(caller: Caller<'_, InstanceState>) -> wasmtime::Result<i32> {
     if let Some(interrupt) = caller.data().deadline.interrupted() {
-        return Err(Stop::Interrupted(interrupt).into());
+        return Err(StopReason::Interrupted(interrupt).into());
     }
     std::thread::yield_now();
     Ok(errno::SUCCESS)
 }
 
-fn no_socket(mut caller: Caller<'_, State>, fd: i32) -> wasmtime::Result<i32> {
+fn no_socket(mut caller: Caller<'_, InstanceState>, fd: i32) -> wasmtime::Result<i32> {
     Ok(match descriptors::describe(caller.data_mut(), fd)? {
         Descriptor::Closed => errno::BADF,
         _ => errno::NOTSOCK,
@@ -231,7 +172,7 @@ mod tests {
         );
         let mut rig = Rig::new(&runnable(&body));
         let report = rig.call(Export::Runnable, "[]");
-        assert_eq!(report.ending.as_deref(), Ok("null"));
+        assert_eq!(report.result.as_deref(), Ok("null"));
         assert_eq!((report.stdout_bytes, report.output_truncated), (32 << 20, true));
         assert_eq!(rig.prints.stdout().len(), 100);
     }
@@ -254,7 +195,7 @@ mod tests {
                (then (return (i32.const 1))))
              (i32.load (i32.const 8))",
         );
-        assert_eq!(report.ending.as_deref(), Ok("null"));
+        assert_eq!(report.result.as_deref(), Ok("null"));
     }
 
     #[test]
@@ -264,7 +205,7 @@ mod tests {
                        (call $args_sizes_get (i32.const 8) (i32.const 12)))
                (i32.or (i32.or (i32.load (i32.const 0)) (i32.load (i32.const 4)))
                        (i32.or (i32.load (i32.const 8)) (i32.load (i32.const 12)))))");
-        assert_eq!(report.ending.as_deref(), Ok("null"));
+        assert_eq!(report.result.as_deref(), Ok("null"));
     }
 
     #[test]
@@ -289,7 +230,7 @@ mod tests {
             assert_eq!(failure.message, "the guest returned 8");
         }
         let mut rig = Rig::new(&runnable(&write(1, 1)));
-        assert!(rig.call(Export::Runnable, "[]").ending.is_ok());
+        assert!(rig.call(Export::Runnable, "[]").result.is_ok());
     }
 
     #[test]
@@ -412,8 +353,8 @@ mod tests {
         );
         let mut rig = Rig::new(&runnable(&body));
         for _ in 0..3 {
-            assert_eq!(rig.call(Export::Runnable, "[]").ending.as_deref(), Ok("null"));
-            assert_eq!(rig.kept(Export::Runnable, 0).ending.as_deref(), Ok("null"));
+            assert_eq!(rig.call(Export::Runnable, "[]").result.as_deref(), Ok("null"));
+            assert_eq!(rig.kept(Export::Runnable, 0).result.as_deref(), Ok("null"));
         }
         assert_eq!(threads(), before);
     }

@@ -10,13 +10,13 @@ use wasmtime_environ::wasmparser::{
 use mpwasm_types::guest_info::InitialSizes;
 
 /// Bytes of a page of linear memory.
-pub(super) const PAGE: u64 = 65536;
+pub(crate) const PAGE: u64 = 65536;
 
 /// The types of a module.
-pub(super) struct ModuleTypes(Types);
+pub(crate) struct ModuleTypes(Types);
 
 /// The type of an import or export.
-pub(super) enum Extern<'a> {
+pub(crate) enum ItemType<'a> {
     Func(&'a FuncType),
     Memory(MemoryType),
     Global,
@@ -29,7 +29,7 @@ impl ModuleTypes {
     ///
     /// # Errors
     /// When it is no valid module.
-    pub(super) fn read(binary: &[u8]) -> Result<Option<Self>, BinaryReaderError> {
+    pub(crate) fn read(binary: &[u8]) -> Result<Option<Self>, BinaryReaderError> {
         // Which features are accepted, the engine has decided.
         let mut validator = Validator::new_with_features(WasmFeatures::all());
         for payload in Parser::new(0).parse_all(binary) {
@@ -41,7 +41,7 @@ impl ModuleTypes {
     }
 
     /// Module, name and type of each import.
-    pub(super) fn imports(&self) -> impl Iterator<Item = (&str, &str, Extern<'_>)> {
+    pub(crate) fn imports(&self) -> impl Iterator<Item = (&str, &str, ItemType<'_>)> {
         let types = self.0.as_ref();
         let imports: Vec<_> = types.core_imports().into_iter().flatten().collect();
         imports
@@ -50,21 +50,21 @@ impl ModuleTypes {
     }
 
     /// Name and type of each export.
-    pub(super) fn exports(&self) -> impl Iterator<Item = (&str, Extern<'_>)> {
+    pub(crate) fn exports(&self) -> impl Iterator<Item = (&str, ItemType<'_>)> {
         let types = self.0.as_ref();
         let exports: Vec<_> = types.core_exports().into_iter().flatten().collect();
         exports.into_iter().map(|(name, ty)| (name, self.shape(ty)))
     }
 
     /// What an instance has of its own before it runs.
-    pub(super) fn initial_sizes(&self) -> InitialSizes {
+    pub(crate) fn initial_sizes(&self) -> InitialSizes {
         let types = self.0.as_ref();
-        let imported = |wanted: fn(&Extern<'_>) -> bool| {
+        let imported = |wanted: fn(&ItemType<'_>) -> bool| {
             let count = self.imports().filter(|(_, _, ty)| wanted(ty)).count();
             u32::try_from(count).unwrap_or(u32::MAX)
         };
-        let first_memory = imported(|ty| matches!(ty, Extern::Memory(_)));
-        let first_table = imported(|ty| matches!(ty, Extern::Table));
+        let first_memory = imported(|ty| matches!(ty, ItemType::Memory(_)));
+        let first_table = imported(|ty| matches!(ty, ItemType::Table));
         let memories = (first_memory..types.memory_count()).map(|index| types.memory_at(index).initial);
         let tables = (first_table..types.table_count()).map(|index| types.table_at(index).initial);
         InitialSizes {
@@ -74,19 +74,19 @@ impl ModuleTypes {
         }
     }
 
-    fn shape(&self, ty: EntityType) -> Extern<'_> {
+    fn shape(&self, ty: EntityType) -> ItemType<'_> {
         match ty {
-            EntityType::Func(id) | EntityType::FuncExact(id) => Extern::Func(self.0[id].unwrap_func()),
-            EntityType::Memory(ty) => Extern::Memory(ty),
-            EntityType::Global(_) => Extern::Global,
-            EntityType::Table(_) => Extern::Table,
-            EntityType::Tag(_) => Extern::Tag,
+            EntityType::Func(id) | EntityType::FuncExact(id) => ItemType::Func(self.0[id].unwrap_func()),
+            EntityType::Memory(ty) => ItemType::Memory(ty),
+            EntityType::Global(_) => ItemType::Global,
+            EntityType::Table(_) => ItemType::Table,
+            EntityType::Tag(_) => ItemType::Tag,
         }
     }
 }
 
 /// Returns the sizes of the bodies of a module's functions, bytes; of those before the first error, if there is one.
-pub(super) fn body_sizes(binary: &[u8]) -> Vec<usize> {
+pub(crate) fn body_sizes(binary: &[u8]) -> Vec<usize> {
     let payloads = Parser::new(0).parse_all(binary).map_while(Result::ok);
     let size = |payload| match payload {
         Payload::CodeSectionEntry(body) => Some(body.range().len()),
@@ -96,7 +96,7 @@ pub(super) fn body_sizes(binary: &[u8]) -> Vec<usize> {
 }
 
 /// The type as it stands in a message.
-impl fmt::Display for Extern<'_> {
+impl fmt::Display for ItemType<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Func(ty) => signature(f, ty),

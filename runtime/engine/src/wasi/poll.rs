@@ -1,19 +1,18 @@
-//! WASI's clocks and its one way to wait, `poll_oneoff`, in place of those of wasmtime-wasi.
+//! `poll_oneoff`, the one way in which WASI waits, in place of that of wasmtime-wasi.
 //!
-//! A wait has to end at the call's deadline and when the call is cancelled, on the thread that runs the guest;
-//! nothing interrupts a wait inside wasmtime-wasi. The clocks are here because absolute times in a wait must be
-//! on the clock that the guest reads, and because reading a clock should not build a WASI context.
+//! A wait has to end at the call's deadline and when the call is cancelled, on the thread that runs the guest. Nothing
+//! interrupts a wait inside wasmtime-wasi.
 
 use mpwasm_system::clock;
-use nix::time::{ClockId, clock_gettime};
 use wasmtime::{Caller, Linker};
 
+use super::clock::{MONOTONIC, REALTIME, realtime};
 use super::descriptors::{Descriptor, describe, left_in_file};
-use super::ending::Stop;
-use super::host::{memory_and_state, range};
-use super::state::State;
-use super::stdin::AtHand;
-use super::wasi::{MODULE, errno};
+use super::preview1::{MODULE, errno};
+use crate::abi::memory::{memory_and_state, range};
+use crate::failure::StopReason;
+use crate::state::InstanceState;
+use crate::wasi::stdin::Readiness;
 use mpwasm_types::time::Time;
 
 /// More subscriptions than any program has; fewer than would take noticeable time.
@@ -22,9 +21,6 @@ const MAX_SUBSCRIPTIONS: u32 = 4096;
 const SUBSCRIPTION: u32 = 48;
 /// Bytes of an `event`.
 const EVENT: u32 = 32;
-
-const REALTIME: u32 = 0;
-const MONOTONIC: u32 = 1;
 
 /// `eventtype`, and the tag of a subscription.
 const CLOCK: u8 = 0;
@@ -36,45 +32,14 @@ const ABSOLUTE: u16 = 1;
 /// `eventrwflags`: the other side has hung up.
 const HANGUP: u16 = 1;
 
-/// Puts them over those of wasmtime-wasi.
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(MODULE, "clock_time_get", clock_time_get)?;
+/// Defines `poll_oneoff`.
+pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
     linker.func_wrap(MODULE, "poll_oneoff", poll_oneoff)?;
     Ok(())
 }
 
-/// Nanoseconds since 1970.
-fn realtime() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_REALTIME)
-        .expect("Linux has this clock, and the kernel can write to our stack");
-    // A clock before 1970 is a broken one: let it be 1970.
-    u64::try_from(now.tv_sec())
-        .unwrap_or(0)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(now.tv_nsec().unsigned_abs())
-}
-
-fn clock_time_get(
-    mut caller: Caller<'_, State>,
-    clock: i32,
-    _precision: i64,
-    result: i32,
-) -> wasmtime::Result<i32> {
-    let now = match clock.cast_unsigned() {
-        REALTIME => realtime(),
-        MONOTONIC => clock::now().0,
-        // The clocks of processor time, which wasmtime-wasi does not have either.
-        2 | 3 => return Ok(errno::BADF),
-        _ => return Ok(errno::INVAL),
-    };
-    let (memory, _) = memory_and_state(&mut caller)?;
-    let range = range(memory, "clock_time_get", result, 8)?;
-    memory[range].copy_from_slice(&now.to_le_bytes());
-    Ok(errno::SUCCESS)
-}
-
 /// What one subscription waits for.
-enum Wait {
+enum WaitFor {
     Until(Time),
     /// Ready when stdin is.
     Read,
@@ -86,9 +51,9 @@ enum Wait {
     Never(u16, u8),
 }
 
-impl Wait {
+impl WaitFor {
     /// What it means to wait until `fd` can be read or written, as `tag` says.
-    fn on_descriptor(tag: u8, fd: i32, state: &mut State) -> wasmtime::Result<Self> {
+    fn on_descriptor(tag: u8, fd: i32, state: &mut InstanceState) -> wasmtime::Result<Self> {
         Ok(match (tag, describe(state, fd)?) {
             (FD_READ, Descriptor::Stdin) => Self::Read,
             (FD_WRITE, Descriptor::Output) => Self::Write,
@@ -104,11 +69,11 @@ impl Wait {
 
 struct Subscription {
     userdata: [u8; 8],
-    wait: Wait,
+    wait: WaitFor,
 }
 
 fn poll_oneoff(
-    mut caller: Caller<'_, State>,
+    mut caller: Caller<'_, InstanceState>,
     subscriptions: i32,
     events: i32,
     count: i32,
@@ -140,18 +105,18 @@ fn poll_oneoff(
     let clocks = waits.iter().map(Subscription::due).min().unwrap_or(Time(0));
     let stdin = if waits
         .iter()
-        .any(|subscription| matches!(subscription.wait, Wait::Read))
+        .any(|subscription| matches!(subscription.wait, WaitFor::Read))
     {
         state.stdin.wait_until(clocks)
     } else {
         state.deadline.sleep_until(clocks).map(|()| None)
     };
-    let stdin = stdin.map_err(Stop::Interrupted)?;
+    let stdin = stdin.map_err(StopReason::Interrupted)?;
 
     let now = clock::now();
     let mut written = 0_u32;
     let ready = waits.iter().filter(|subscription| match subscription.wait {
-        Wait::Read => stdin.is_some(),
+        WaitFor::Read => stdin.is_some(),
         _ => subscription.due() <= now,
     });
     for (subscription, event) in ready.zip(memory[to].chunks_exact_mut(EVENT as usize)) {
@@ -165,7 +130,7 @@ fn poll_oneoff(
 impl Subscription {
     /// Reads a `subscription` of 48 bytes; `now` is the time on both clocks. `None` for a tag that does not
     /// exist.
-    fn read(bytes: &[u8], now: (Time, u64), state: &mut State) -> wasmtime::Result<Option<Self>> {
+    fn read(bytes: &[u8], now: (Time, u64), state: &mut InstanceState) -> wasmtime::Result<Option<Self>> {
         let u64_at =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a range of 8 bytes"));
         let u32_at =
@@ -176,15 +141,15 @@ impl Subscription {
                 let timeout = u64_at(24);
                 let absolute = u16::from_le_bytes([bytes[40], bytes[41]]) & ABSOLUTE != 0;
                 match (u32_at(16), absolute) {
-                    (MONOTONIC, true) => Wait::Until(Time(timeout)),
-                    (MONOTONIC | REALTIME, false) => Wait::Until(Time(now.0.0.saturating_add(timeout))),
+                    (MONOTONIC, true) => WaitFor::Until(Time(timeout)),
+                    (MONOTONIC | REALTIME, false) => WaitFor::Until(Time(now.0.0.saturating_add(timeout))),
                     (REALTIME, true) => {
-                        Wait::Until(Time(now.0.0.saturating_add(timeout.saturating_sub(now.1))))
+                        WaitFor::Until(Time(now.0.0.saturating_add(timeout.saturating_sub(now.1))))
                     }
-                    _ => Wait::Never(errno::INVAL as u16, tag),
+                    _ => WaitFor::Never(errno::INVAL as u16, tag),
                 }
             }
-            FD_READ | FD_WRITE => Wait::on_descriptor(tag, u32_at(16).cast_signed(), state)?,
+            FD_READ | FD_WRITE => WaitFor::on_descriptor(tag, u32_at(16).cast_signed(), state)?,
             _ => return Ok(None),
         };
         Ok(Some(Self {
@@ -196,25 +161,25 @@ impl Subscription {
     /// When it is ready by itself.
     fn due(&self) -> Time {
         match self.wait {
-            Wait::Until(time) => time,
-            Wait::Read => Time::NEVER,
-            Wait::Write | Wait::File(..) | Wait::Never(..) => Time(0),
+            WaitFor::Until(time) => time,
+            WaitFor::Read => Time::NEVER,
+            WaitFor::Write | WaitFor::File(..) | WaitFor::Never(..) => Time(0),
         }
     }
 
     /// Writes an `event` of 32 bytes, with what is known of stdin.
-    fn write_event(&self, event: &mut [u8], stdin: Option<AtHand>) {
+    fn write_event(&self, event: &mut [u8], stdin: Option<Readiness>) {
         let (error, kind, bytes, flags) = match self.wait {
-            Wait::Until(_) => (0, CLOCK, 0, 0),
-            Wait::Read => match stdin {
-                Some(AtHand::Bytes(count)) => (0, FD_READ, count, 0),
-                Some(AtHand::End) | None => (0, FD_READ, 0, HANGUP),
+            WaitFor::Until(_) => (0, CLOCK, 0, 0),
+            WaitFor::Read => match stdin {
+                Some(Readiness::Bytes(count)) => (0, FD_READ, count, 0),
+                Some(Readiness::End) | None => (0, FD_READ, 0, HANGUP),
             },
-            Wait::Write => (0, FD_WRITE, 4096_u64, 0),
+            WaitFor::Write => (0, FD_WRITE, 4096_u64, 0),
             // At its end, as wasmtime says it.
-            Wait::File(kind, Some(0)) => (0, kind, 0, HANGUP),
-            Wait::File(kind, left) => (0, kind, left.unwrap_or(4096), 0),
-            Wait::Never(error, kind) => (error, kind, 0, 0),
+            WaitFor::File(kind, Some(0)) => (0, kind, 0, HANGUP),
+            WaitFor::File(kind, left) => (0, kind, left.unwrap_or(4096), 0),
+            WaitFor::Never(error, kind) => (error, kind, 0, 0),
         };
         event.fill(0);
         event[..8].copy_from_slice(&self.userdata);
@@ -292,7 +257,7 @@ mod tests {
             subscriptions.concat(),
             poll(subscriptions.len() as i32)
         );
-        assert_eq!(run(&body).ending.as_deref(), Ok("null"));
+        assert_eq!(run(&body).result.as_deref(), Ok("null"));
     }
 
     #[test]
@@ -353,7 +318,7 @@ mod tests {
         let body = descriptor(0, FD_READ, 0) + "(drop " + &poll(1) + ")" + size_and_flags;
         for (stdin, printed) in [(&b"abc"[..], "30"), (b"", "01")] {
             let report = Rig::new(&command(&body)).command(&invocation(&[], stdin));
-            let result = report.ending.unwrap();
+            let result = report.result.unwrap();
             assert!(result.contains(&format!("\"stdout\":\"{printed}\"")), "{result}");
         }
     }
