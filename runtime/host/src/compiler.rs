@@ -54,7 +54,7 @@ pub fn main() -> Result<(), String> {
         // The kernel counts the time of all threads together.
         let time = timeout.saturating_mul(u32::try_from(threads).unwrap_or(u32::MAX).max(1));
         jail::isolate(Role::Compiler, plan, [])
-            .and_then(|()| jail::processor_time(time))
+            .and_then(|()| jail::set_cpu_limit(time))
             .map_err(|error| error.to_string())?;
     }
     let life = parent

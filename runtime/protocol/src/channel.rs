@@ -1,9 +1,9 @@
-//! Moving frames and descriptors over a Unix stream socket or a pipe.
+//! Moves frames and file descriptors over a Unix stream socket.
 //!
-//! A [`Channel`] is used in one of two ways: a child that has nothing else to do blocks in [`Channel::receive`];
-//! an event loop calls [`Channel::fill`] when poll says so, and never waits. Descriptors travel with the frame
-//! that speaks of them (`SCM_RIGHTS`), and only a channel that was made for it takes any: what an untrusted
-//! process sends unasked is closed by the kernel.
+//! A [`Channel`] is used in one of two ways. A child that has nothing else to do blocks in [`Channel::receive`]. An event
+//! loop calls [`Channel::fill`] when the socket is readable, and never waits. File descriptors travel with the frame that
+//! refers to them (`SCM_RIGHTS`). Only a channel that was created for it accepts any; otherwise the kernel closes those
+//! that an untrusted process sends.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -19,50 +19,51 @@ use serde::{Deserialize, Serialize};
 use super::frame::{FrameError, decode, put};
 use super::receive_buffer::ReceiveBuffer;
 
-/// Descriptors that one frame may carry: the kernel's limit (`SCM_MAX_FD`).
+/// Largest number of file descriptors with a frame: 253, the limit of the kernel (`SCM_MAX_FD`).
 pub const MAX_FDS: usize = 253;
 
-/// Why nothing (more) can be received.
+/// Reports why no message can be received.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReceiveError {
-    /// The other process closed its end or died.
+    /// The other process has closed its end or ended.
     #[error("the other end was closed")]
     Closed,
-    /// The other process does not speak our language.
+    /// The other process has sent an invalid frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The kernel said no.
+    /// A system call has failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// What a look for new bytes found.
+/// The result of reading from a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
-    /// Something came.
+    /// Bytes were read.
     Some,
-    /// Nothing is there right now.
+    /// There are no bytes at present.
     Nothing,
-    /// The other end is closed; nothing will ever come again.
+    /// The other end is closed, and all bytes were read.
     Closed,
 }
 
-/// A connected socket with its unhandled input. Output is written by [`send_all`] or by an
+/// A connected socket with a buffer of received frames. Frames are sent directly, by [`send_all`], or by a
 /// [`SendBuffer`](super::send_buffer::SendBuffer).
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
     inbox: ReceiveBuffer,
-    /// Descriptors that came and that no frame has claimed yet; `None` takes none.
+    /// File descriptors that were received but not taken; `None` if none are accepted.
     descriptors: Option<VecDeque<OwnedFd>>,
-    /// Whether the last look found less than there was room for.
+    /// Whether the last read returned less than the buffer had room for.
     is_drained: bool,
 }
 
-/// Two connected stream sockets, closed on exec.
+/// Returns two connected stream sockets, which are closed on exec.
 ///
 /// # Errors
-/// When no descriptors are left.
+/// When no file descriptors are left.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(
         AddressFamily::Unix,
@@ -73,7 +74,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 impl Channel {
-    /// A channel that accepts frames of at most `max` bytes, and no descriptors.
+    /// Creates a channel that accepts frames of at most `max` bytes, and no file descriptors.
     #[must_use]
     pub fn new(socket: OwnedFd, max: usize) -> Self {
         Self {
@@ -84,7 +85,7 @@ impl Channel {
         }
     }
 
-    /// A channel to a process of higher trust: descriptors may come with frames.
+    /// Creates a channel to a process of higher trust: it accepts file descriptors, too.
     #[must_use]
     pub fn with_descriptors(socket: OwnedFd, max: usize) -> Self {
         Self {
@@ -95,34 +96,34 @@ impl Channel {
         }
     }
 
-    /// The frames that have arrived.
+    /// Returns the buffer of received frames.
     pub fn inbox(&mut self) -> &mut ReceiveBuffer {
         &mut self.inbox
     }
 
-    /// Whether the last look found all that was there.
+    /// Returns whether the last read returned all bytes that had arrived.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.is_drained
     }
 
-    /// The next descriptor that came; the frame that speaks of it has been read.
+    /// Returns the next file descriptor that was received. Call it after reading the frame that refers to it.
     pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.as_mut()?.pop_front()
     }
 
-    /// Reads what is there, once, without waiting.
+    /// Reads the bytes that have arrived, once, without waiting.
     ///
     /// # Errors
-    /// Whatever the kernel says, but for an end of file and for nothing to read.
+    /// When the socket is broken. An end of file is no error, nor are missing bytes.
     pub fn fill(&mut self) -> io::Result<Filled> {
         self.read(MsgFlags::MSG_DONTWAIT)
     }
 
-    /// Waits for bytes.
+    /// Waits until bytes arrive, and reads them.
     ///
     /// # Errors
-    /// Whatever the kernel says, but for an end of file.
+    /// When the socket is broken. An end of file is no error.
     pub fn wait(&mut self) -> io::Result<Filled> {
         self.read(MsgFlags::empty())
     }
@@ -130,7 +131,7 @@ impl Channel {
     /// Waits for the next message.
     ///
     /// # Errors
-    /// When the other end is closed, broken, or does not speak our language.
+    /// When the other end is closed or broken, or has sent an invalid frame.
     pub fn receive<'a, M: Deserialize<'a>>(&'a mut self) -> Result<M, ReceiveError> {
         while !self.inbox.has_frame() {
             if self.wait()? == Filled::Closed {
@@ -141,7 +142,7 @@ impl Channel {
         Ok(decode(frame)?)
     }
 
-    /// Sends one message and waits until the kernel has all of it.
+    /// Sends one message, and waits until the kernel has accepted all of it.
     ///
     /// # Errors
     /// When the other end is closed or broken.
@@ -151,7 +152,7 @@ impl Channel {
         send_all(self.socket.as_fd(), &bytes)
     }
 
-    /// Sends one message with the descriptors that it speaks of.
+    /// Sends one message with the file descriptors that it refers to.
     ///
     /// # Errors
     /// When the other end is closed or broken.
@@ -159,7 +160,7 @@ impl Channel {
         Self::send_over(self.socket.as_fd(), message, descriptors)
     }
 
-    /// As [`Channel::send_with`], by who has only the socket.
+    /// Does the same as [`Channel::send_with`] over a socket without a channel.
     ///
     /// # Errors
     /// When the other end is closed or broken.
@@ -183,7 +184,7 @@ impl Channel {
         };
         self.is_drained = received.is_ok_and(|count| count < room) || received.is_err();
         match received {
-            // What a killed process leaves behind when it had unread input is a reset, not an end of file.
+            // A process that is killed while it has unread input causes a reset instead of an end of file.
             Ok(0) | Err(Errno::ECONNRESET) => Ok(Filled::Closed),
             Ok(count) => {
                 self.inbox.filled(count);
@@ -201,10 +202,10 @@ impl AsFd for Channel {
     }
 }
 
-/// Sends as much of `bytes` as the kernel takes at once, and all descriptors, without waiting. Returns how much.
+/// Sends as many of `bytes` as the kernel accepts, and all file descriptors, without waiting. Returns the number of bytes.
 ///
 /// # Errors
-/// When the kernel takes nothing, and when the other end is closed.
+/// When the kernel accepts none, and when the other end is closed.
 pub(super) fn send_now(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -213,14 +214,17 @@ pub(super) fn send_now(
     send_first(socket, bytes, descriptors, MsgFlags::MSG_DONTWAIT)
 }
 
-/// Sends as much of `bytes` as the kernel takes in one call, and all descriptors.
+/// Sends as many of `bytes` as the kernel accepts in one call, and all file descriptors.
 fn send_first(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
     flags: MsgFlags,
 ) -> io::Result<usize> {
-    assert!(descriptors.len() <= MAX_FDS, "a frame carries few descriptors");
+    assert!(
+        descriptors.len() <= MAX_FDS,
+        "a frame carries at most MAX_FDS file descriptors"
+    );
     let raw: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let flags = flags | MsgFlags::MSG_NOSIGNAL;
@@ -246,7 +250,7 @@ fn receive_with(
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = control {
             for descriptor in descriptors {
-                // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+                // SAFETY: the kernel has just created this file descriptor, and nothing else owns it.
                 queue.push_back(unsafe { OwnedFd::from_raw_fd(descriptor) });
             }
         }
@@ -254,7 +258,7 @@ fn receive_with(
     Ok(message.bytes)
 }
 
-/// Writes all of `bytes`, waiting where it must. A closed other end is an error, never a signal.
+/// Sends all of `bytes`, and waits until the kernel has accepted them. A closed other end raises no signal.
 ///
 /// # Errors
 /// When the other end is closed or broken.
@@ -280,7 +284,7 @@ mod tests {
     #[test]
     fn messages_and_their_descriptors_arrive_together() {
         let (ours, theirs) = pair().unwrap();
-        // Closed on exec: a child of another test must not hold it.
+        // They are closed on exec, so that a child of another test does not hold them.
         let (mut reader, writer) = io::pipe().unwrap();
         let sender = Channel::new(ours, 100);
         sender.send_with(&"take this", &[writer.as_fd()]).unwrap();
@@ -297,9 +301,9 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_that_nobody_asked_for_are_not_kept() {
+    fn descriptors_are_not_kept_by_a_channel_that_accepts_none() {
         let (ours, theirs) = pair().unwrap();
-        // Closed on exec: a child of another test must not hold it.
+        // They are closed on exec, so that a child of another test does not hold them.
         let (mut reader, writer) = io::pipe().unwrap();
         Channel::new(ours, 100)
             .send_with(&1_u8, &[writer.as_fd()])
@@ -315,7 +319,7 @@ mod tests {
     #[test]
     fn a_closed_end_is_an_error_and_not_a_signal() {
         let (ours, theirs) = pair().unwrap();
-        // Before it is dropped: a child of another test has a copy of it, until it executes something.
+        // Dropping it is not enough: a child of another test has a copy of it until its exec.
         shutdown(theirs.as_raw_fd(), Shutdown::Both).unwrap();
         drop(theirs);
         let mut channel = Channel::new(ours, 100);

@@ -1,33 +1,33 @@
-//! Frames: a length (u32, little endian), then so many bytes of one postcard message.
+//! Encodes messages as frames: a length (u32, little endian), followed by one message in postcard's format.
 //!
-//! The reader of a frame does not trust its writer: a length past the cap is refused before anything is
-//! allocated for it, memory grows only as bytes really arrive, and a message that does not use up its frame is an
-//! error.
+//! The reader of a frame does not trust its writer. It refuses a length over the limit before it allocates anything. Its
+//! memory grows only as bytes arrive. A message that does not use its whole frame is an error.
 
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of the length in front of a message.
+/// Bytes of the length in front of a message: 4.
 pub(super) const HEADER: usize = 4;
 
-/// Why a byte stream is no sequence of frames.
+/// Reports why received bytes are no valid frame.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FrameError {
-    /// The length in front is over the cap.
+    /// The length in front is over the limit.
     #[error("a frame of {len} bytes; at most {max} are allowed")]
     TooLarge {
-        /// What the header said.
+        /// The length in the header.
         len: usize,
-        /// The cap.
+        /// The limit.
         max: usize,
     },
     /// The bytes are no message of the expected type.
     #[error("a frame that is no message: {0}")]
     Malformed(postcard::Error),
-    /// A text or list is longer than its field may hold, or a value is none of its type.
+    /// A text or list is longer than its bound, or a value is not allowed by its type.
     #[error("a frame with a text, a list or a value that its message may not have")]
     OutOfBounds,
-    /// There are bytes behind the message.
+    /// Bytes follow the message.
     #[error("a frame with {0} bytes behind its message")]
     Trailing(usize),
 }
@@ -35,7 +35,7 @@ pub enum FrameError {
 /// Appends `message` as one frame to `buffer`.
 ///
 /// # Panics
-/// When the message is larger than 4 GiB: the caps of [`mpwasm_types::settings`] are far below.
+/// When the message is larger than 4 GiB. The limits of [`mpwasm_types::settings`] are far below.
 pub fn put<M: Serialize>(buffer: &mut Vec<u8>, message: &M) {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; HEADER]);
@@ -43,19 +43,19 @@ pub fn put<M: Serialize>(buffer: &mut Vec<u8>, message: &M) {
     set_len(&mut buffer[start..], 0);
 }
 
-/// Gives the last message of `buffer`, which begins at `start`, the payload with which it ends and that is empty so far:
-/// one of so many bytes, which are sent from where they are, behind the buffer.
+/// Announces a payload of `payload` bytes in the last message of `buffer`, which begins at `start` and ends with an empty
+/// payload. The caller sends the payload itself after the buffer, without copying it.
 ///
 /// # Panics
 /// As [`put`], and when the message does not end with an empty byte string.
 pub fn announce(buffer: &mut Vec<u8>, start: usize, payload: usize) {
-    // A byte string is its length, a varint, and then so many bytes.
+    // A byte string is encoded as its length, a varint, followed by its bytes.
     assert_eq!(buffer.pop(), Some(0), "the message ends with an empty payload");
     write(buffer, &payload);
     set_len(&mut buffer[start..], payload);
 }
 
-/// Encodes `message` without the length in front: for a file, which has one of its own.
+/// Encodes `message` without the length in front, for a file, which has a length of its own.
 #[must_use]
 pub fn encode<M: Serialize>(message: &M) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -64,20 +64,21 @@ pub fn encode<M: Serialize>(message: &M) -> Vec<u8> {
 }
 
 fn write<M: Serialize>(buffer: &mut Vec<u8>, message: &M) {
-    postcard::serialize_with_flavor(message, Appender(buffer))
-        .expect("our messages serialize, and a Vec takes all bytes");
+    postcard::serialize_with_flavor(message, VecWriter(buffer))
+        .expect("all messages can be serialized, and a Vec accepts all bytes");
 }
 
-/// The frame has the bytes that are here, and so many elsewhere.
-fn set_len(frame: &mut [u8], elsewhere: usize) {
-    let len = u32::try_from(frame.len() - HEADER + elsewhere).expect("messages are capped far below 4 GiB");
+/// Writes the length of a frame that has `payload` more bytes than are in `frame`.
+fn set_len(frame: &mut [u8], payload: usize) {
+    let len =
+        u32::try_from(frame.len() - HEADER + payload).expect("the limits of messages are far below 4 GiB");
     frame[..HEADER].copy_from_slice(&len.to_le_bytes());
 }
 
-/// Where postcard writes to. Its own way to extend something goes through iterators, and costs twice as much.
-struct Appender<'a>(&'a mut Vec<u8>);
+/// Lets postcard append to a `Vec`. Its own flavor for that goes through iterators, and takes twice as long.
+struct VecWriter<'a>(&'a mut Vec<u8>);
 
-impl Flavor for Appender<'_> {
+impl Flavor for VecWriter<'_> {
     type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_is_sent_from_elsewhere_makes_the_same_frame() {
+    fn an_announced_payload_makes_the_same_frame() {
         for len in [1, 127, 128, 300, 1 << 20] {
             let payload = vec![7; len];
             let message = |payload| (1_u8, "before", serde_bytes::Bytes::new(payload));

@@ -1,8 +1,8 @@
-//! Messages that travel in a sealed memory file.
+//! Sends messages in a sealed memory file.
 //!
-//! A process that was just started may not be reading yet, and its starter must not wait for it. How much a socket takes
-//! meanwhile depends on the system's settings, and a message with descriptions of guests can be of any size. So the socket
-//! carries a frame of a few bytes, and the message itself comes in a file whose descriptor goes along.
+//! A process that was just spawned may not be reading yet, and its starter must not wait for it. The capacity of a socket
+//! depends on the settings of the system, and a message with descriptions of guests can have any size. So only a frame of a
+//! few bytes goes through the socket, and the file descriptor of a file with the message goes along.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -18,25 +18,25 @@ use super::frame::{decode, encode, put};
 use super::messages::MAX_SETUP;
 use mpwasm_system::memory_file::sealed_memory;
 
-/// What the files are called in `/proc`.
+/// Name of the files, shown in `/proc`.
 const NAME: &CStr = c"mpwasm-message";
 
-/// The frame in place of the message.
+/// Announces the file, in place of the message.
 #[derive(Debug, Serialize, Deserialize)]
-struct InMemory {
+struct FileAnnouncement {
     /// Size of the file.
     bytes: u64,
 }
 
-/// Writes a message into a memory file and seals it against changes.
+/// Writes a message to a memory file, and seals the file against changes.
 ///
 /// # Errors
-/// When no memory or descriptor is left.
+/// When no memory or file descriptor is left.
 pub fn write<M: Serialize>(message: &M) -> io::Result<File> {
     sealed_memory(NAME, &encode(message))
 }
 
-/// Reads the message that [`write`](write()) has written.
+/// Reads a message that [`write`](write()) has written.
 ///
 /// # Errors
 /// When the file cannot be read, is larger than [`MAX_SETUP`], or holds another message.
@@ -48,12 +48,11 @@ pub fn read<M: DeserializeOwned>(file: OwnedFd) -> Result<M, ReceiveError> {
     Ok(decode(&bytes)?)
 }
 
-/// Sends a message and the descriptors that it speaks of to a process that may not be reading yet. Never waits, and is
-/// independent of the message's size. At most [`MAX_FDS`](super::channel::MAX_FDS) - 1 descriptors go along.
+/// Sends a message of any size, and file descriptors, to a process that may not be reading yet. Never waits. At most [`MAX_FDS`](super::channel::MAX_FDS) - 1 file descriptors go along.
 ///
 /// # Errors
-/// When no memory or descriptor is left, the other end is closed, or its socket is full: nothing else may have been sent
-/// before.
+/// When no memory or file descriptor is left, the other end is closed, or the socket is full. It is not full if nothing
+/// was sent before.
 pub fn send<M: Serialize>(
     socket: BorrowedFd<'_>,
     message: &M,
@@ -64,26 +63,26 @@ pub fn send<M: Serialize>(
     let mut frame = Vec::new();
     put(
         &mut frame,
-        &InMemory {
+        &FileAnnouncement {
             bytes: bytes.len() as u64,
         },
     );
     let mut all = vec![file.as_fd()];
     all.extend_from_slice(descriptors);
-    // The kernel takes a few bytes as a whole or not at all.
+    // The kernel accepts so few bytes as a whole or not at all.
     match send_now(socket, &frame, &all)? {
         sent if sent == frame.len() => Ok(()),
         _ => Err(Errno::EAGAIN.into()),
     }
 }
 
-/// Waits for a message that was sent with [`send`]. The descriptors that came with it can be
-/// [taken](Channel::take_descriptor) then.
+/// Waits for a message that was sent with [`send`]. Then [`Channel::take_descriptor`] returns the file descriptors that came
+/// with it.
 ///
 /// # Errors
 /// When the other end is closed, or sent something else.
 pub fn receive<M: DeserializeOwned>(channel: &mut Channel) -> Result<M, ReceiveError> {
-    let InMemory { .. } = channel.receive()?;
+    let FileAnnouncement { .. } = channel.receive()?;
     let missing = || io::Error::other("the descriptor of a message in memory is missing");
     read(channel.take_descriptor().ok_or_else(missing)?)
 }
@@ -116,7 +115,9 @@ mod tests {
         let file = write(&"text").unwrap();
         assert!(matches!(read::<u8>(file.into()), Err(ReceiveError::Frame(_))));
         let (ours, theirs) = pair().unwrap();
-        Channel::new(ours, 100).send(&InMemory { bytes: 1 }).unwrap();
+        Channel::new(ours, 100)
+            .send(&FileAnnouncement { bytes: 1 })
+            .unwrap();
         let error = receive::<String>(&mut Channel::with_descriptors(theirs, 100)).unwrap_err();
         assert!(error.to_string().contains("descriptor"), "{error}");
     }

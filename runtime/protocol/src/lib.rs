@@ -1,11 +1,13 @@
-//! What the processes of a pool say to each other, and how.
+//! The protocol between the processes of a pool: frames, messages, buffers and shared memory.
 //!
-//! [`frame`] makes bytes of messages, [`messages`] says what they mean ([`nanos`] how durations stand in them,
-//! [`items`](mpwasm_types::items) what a chunk holds, [`bounded`](mpwasm_types::bounded) how long a text or list from a lower level of trust may be). An [`receive_buffer`] cuts what arrives into frames, an [`send_buffer`] has what is to be sent;
-//! [`channel`] moves it (and descriptors) over a socket, and [`in_memory`] what must not depend on the
-//! room in one. [`page`] is the memory that a worker and the dispatcher share.
-//! Nothing here knows what a message leads to: that is for the two processes at its ends. What arrives from a lower
-//! level of trust is checked for its form here and for its sense where it is handled.
+//! [`frame`] encodes a message as a frame, and [`messages`] defines the messages ([`nanos`] their durations,
+//! [`items`](mpwasm_types::items) the contents of a chunk, [`bounded`](mpwasm_types::bounded) the bounds of texts and lists).
+//! A [`receive_buffer`] divides received bytes into frames, and a [`send_buffer`] holds frames to be sent. A [`channel`]
+//! moves frames and file descriptors over a socket. [`in_memory`] sends a message that must not depend on the capacity of
+//! a socket. [`page`] is the memory that a worker shares with the dispatcher, and [`call_result`] checks a result.
+//!
+//! What a message leads to is the matter of the two processes at its ends. The form of a message from a lower level of trust
+//! is checked here, its sense where it is handled.
 
 #![allow(
     rustdoc::private_intra_doc_links,
@@ -14,8 +16,8 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
 
+pub mod call_result;
 pub mod channel;
-pub mod ending;
 pub mod frame;
 pub mod in_memory;
 pub mod messages;

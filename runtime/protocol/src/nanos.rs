@@ -1,18 +1,18 @@
-//! Durations as one number, for `#[serde(with = "nanos")]`: they stand in every message about a task, and serde's own two
-//! fields cost several times as much.
+//! Encodes a duration as one number, for `#[serde(with = "nanos")]`. Each message about a task has durations, and serde's own
+//! two fields take several times as long.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Writes it in nanoseconds. More than five hundred years become that much.
+/// Encodes a duration in nanoseconds. One that is longer than 584 years is encoded as that.
 pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     u64::try_from(duration.as_nanos())
         .unwrap_or(u64::MAX)
         .serialize(serializer)
 }
 
-/// Reads what [`serialize`] wrote.
+/// Decodes a duration that [`serialize`] has encoded.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_nanos)
 }

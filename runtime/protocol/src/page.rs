@@ -1,11 +1,11 @@
 //! The page that a worker and the dispatcher share: which of the offered tasks have been claimed.
 //!
-//! A slot stands for one task sent to the worker. Its word holds the offer's number and its state, and both sides
-//! move it by compare-and-swap: `offered → claimed → done` by the worker, `offered → revoked` by the dispatcher.
-//! So "the worker starts it" and "the dispatcher takes it back" can't both happen, and no timing is trusted.
+//! A slot belongs to one task that was sent to the worker. Its word holds the number of the offer and a state. Both sides
+//! change it by compare-and-swap: the worker `offered → claimed → done`, the dispatcher `offered → revoked`. So a task is
+//! either started by the worker or taken back by the dispatcher, never both, whatever the timing.
 //!
-//! To the dispatcher the page is a hint from a lower level of trust: a worker that was taken over can write what
-//! it likes into it. Every index is checked, and what a slot says is believed for no task but the one in it.
+//! The dispatcher does not trust the page, since a worker that was taken over can write anything into it. Each index is
+//! checked, and the state of a slot is used only for the task in it.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -21,11 +21,11 @@ use serde::{Deserialize, Serialize};
 use mpwasm_system::inherited::explained;
 use mpwasm_types::time::Time;
 
-/// Slots of a page: more than the largest window, so that one is free whenever a task may be offered.
+/// Number of slots of a page: 1024. It exceeds the largest window, so that a slot is free whenever a task may be offered.
 pub const SLOTS: usize = 1024;
 
-/// The offer of a task to a worker: the slot it occupies, and a number that no other offer to the same worker
-/// ever had. Opaque to the scheduler and to the worker.
+/// Identifies the offer of a task to a worker: the slot that it occupies, and a number that no other offer to the same
+/// worker has. Opaque to the scheduler and the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Offer(u64);
 
@@ -34,13 +34,14 @@ const SLOT_BITS: u32 = 10;
 const _: () = assert!(SLOTS == 1 << SLOT_BITS);
 
 impl Offer {
-    /// As a number, for a message of fixed size.
+    /// Returns it as a number, for a message of fixed size.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
         self.0
     }
 
-    /// The offer behind a number. Any number is one: the slot is masked, and no swap succeeds with a wrong one.
+    /// Returns the offer of a number. Each number is an offer: its slot is masked, and no transition succeeds with a wrong
+    /// one.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -60,7 +61,7 @@ enum State {
     Revoked = 4,
 }
 
-/// A slot's word: `offer << 3 | state`. Offers count up from zero, so the three bits on top are never missed.
+/// Returns the word of a slot: `offer << 3 | state`. Offers count up from zero, so none ever has the highest three bits set.
 fn word(offer: Offer, state: State) -> u64 {
     offer.0 << 3 | state as u64
 }
@@ -68,17 +69,17 @@ fn word(offer: Offer, state: State) -> u64 {
 #[repr(C)]
 struct Slot {
     word: AtomicU64,
-    /// When the worker claimed the task. Written before the word, read after it.
+    /// The time at which the worker claimed the task. Written before the word, read after it.
     claimed: AtomicU64,
-    /// The id of the item of a chunk that it began last.
+    /// The id of the item of a chunk that the worker began last.
     begun: AtomicU64,
 }
 
-/// What the mapping holds.
+/// The contents of the mapping.
 #[repr(C)]
 struct Shared {
     slots: [Slot; SLOTS],
-    /// The system call for which the worker's jail ended it, plus one; zero before that.
+    /// The number of the forbidden system call that ended the worker, plus one; zero before that.
     violation: AtomicU64,
     /// Nanoseconds that the clocks of the dispatcher and its workers do not count ([`mpwasm_types::time`]). The dispatcher writes it,
     /// and never reads it.
@@ -87,13 +88,13 @@ struct Shared {
 
 const BYTES: NonZeroUsize = NonZeroUsize::new(size_of::<Shared>()).expect("a page is not empty");
 
-/// A mapping of the shared page, in either of the two processes.
+/// Maps the shared page into one of the two processes.
 #[derive(Debug)]
 pub struct Page {
     shared: NonNull<Shared>,
 }
 
-// SAFETY: the mapping is shared memory that is only ever accessed through atomics, from any thread.
+// SAFETY: the mapping is shared memory, which all threads access through atomics only.
 unsafe impl Send for Page {}
 // SAFETY: as above.
 unsafe impl Sync for Page {}
@@ -105,11 +106,11 @@ impl std::fmt::Debug for Slot {
 }
 
 impl Page {
-    /// A new page, and the descriptor with which a worker maps it. Its size is sealed: a worker could otherwise
-    /// truncate it, and the dispatcher's next access would be a SIGBUS.
+    /// Creates a page. Returns it with the file descriptor by which a worker maps it. Its size is sealed: otherwise a worker
+    /// could truncate it, and the next access of the dispatcher would raise SIGBUS.
     ///
     /// # Errors
-    /// When the kernel has no memory or descriptor to give.
+    /// When no memory or file descriptor is left.
     pub fn create() -> std::io::Result<(Self, OwnedFd)> {
         let fd = memfd_create(
             c"mpwasm-page",
@@ -123,10 +124,10 @@ impl Page {
         Ok((page, file.into()))
     }
 
-    /// Maps the page behind a descriptor that [`Page::create`] made.
+    /// Maps the page of a file descriptor that [`Page::create`] has returned.
     ///
     /// # Errors
-    /// When it is none, or can't be mapped.
+    /// When the descriptor is not that of a page, or can't be mapped.
     pub fn map(fd: impl AsFd) -> std::io::Result<Self> {
         let len = nix::sys::stat::fstat(fd.as_fd())?.st_size;
         if usize::try_from(len) != Ok(BYTES.get()) {
@@ -160,67 +161,67 @@ impl Page {
         &self.shared().slots[offer.slot()]
     }
 
-    /// Worker: where the jail leaves the system call for which it ends the process.
+    /// Returns the cell in which the worker's sandbox stores the number of a forbidden system call.
     #[must_use]
     pub fn violation_cell(&self) -> &AtomicU64 {
         &self.shared().violation
     }
 
-    /// Worker: what its clock does not count.
+    /// Returns the cell with the nanoseconds that the worker's clock does not count.
     #[must_use]
     pub fn skipped_cell(&self) -> &AtomicU64 {
         &self.shared().skipped
     }
 
-    /// Dispatcher: the task behind `offer` is about to be sent.
+    /// Marks the slot of `offer` as offered. The dispatcher calls it before it sends the task.
     fn offer(&self, offer: Offer) {
         let slot = self.slot(offer);
-        // Release is not needed for what the worker reads: the frame itself arrives later, through the kernel.
+        // Relaxed is enough: the worker reads the word after it has received the frame, through the kernel.
         slot.begun.store(0, Ordering::Relaxed);
         slot.word.store(word(offer, State::Offered), Ordering::Relaxed);
     }
 
-    /// Dispatcher: takes the task back. True when the worker has not claimed it and now never can.
+    /// Takes the task back, for the dispatcher. Returns true if the worker has not claimed it, which it can't do any more.
     #[must_use]
     pub fn revoke(&self, offer: Offer) -> bool {
-        self.swap(offer, State::Offered, State::Revoked)
+        self.transition(offer, State::Offered, State::Revoked)
     }
 
-    /// Dispatcher: when the worker says it claimed the task; `None` when it did not.
+    /// Returns when the worker has claimed the task; `None` if it has not. The time is the worker's claim, not a fact.
     #[must_use]
     pub fn claimed(&self, offer: Offer) -> Option<Time> {
         let slot = self.slot(offer);
-        // Acquire pairs with the swap in `claim`: the time that was stored before it is visible.
+        // Acquire pairs with the transition in `claim`, which makes the time visible that was stored before it.
         let now = slot.word.load(Ordering::Acquire);
         let claimed = now == word(offer, State::Claimed) || now == word(offer, State::Done);
         claimed.then(|| Time(slot.claimed.load(Ordering::Relaxed)))
     }
 
-    /// Dispatcher: the id of the item of a claimed chunk that the worker says it began last.
+    /// Returns the id of the item of a claimed chunk that the worker began last. The dispatcher does not trust it.
     #[must_use]
     pub fn begun(&self, offer: Offer) -> u64 {
-        // Acquire pairs with the store in `begin`. It is asked for when the worker is dead, or of no other use.
+        // Acquire pairs with the store in `begin`.
         self.slot(offer).begun.load(Ordering::Acquire)
     }
 
-    /// Worker: is about to begin this item of a chunk that it has claimed.
+    /// Stores the item of a claimed chunk that the worker is about to begin.
     pub fn begin(&self, offer: Offer, id: u64) {
         self.slot(offer).begun.store(id, Ordering::Release);
     }
 
-    /// Worker: claims the task at time `now`. False when it has been revoked.
+    /// Claims the task at time `now`, for the worker. Returns false if it was revoked.
     #[must_use]
     pub fn claim(&self, offer: Offer, now: Time) -> bool {
         self.slot(offer).claimed.store(now.0, Ordering::Relaxed);
-        self.swap(offer, State::Offered, State::Claimed)
+        self.transition(offer, State::Offered, State::Claimed)
     }
 
-    /// Worker: the task has ended. What it reports follows in a frame.
+    /// Marks a claimed task as done, for the worker, which then reports the result in a frame.
     pub fn done(&self, offer: Offer) {
-        let _ = self.swap(offer, State::Claimed, State::Done);
+        let _ = self.transition(offer, State::Claimed, State::Done);
     }
 
-    fn swap(&self, offer: Offer, from: State, to: State) -> bool {
+    fn transition(&self, offer: Offer, from: State, to: State) -> bool {
         self.slot(offer)
             .word
             .compare_exchange(
@@ -235,12 +236,12 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // SAFETY: the mapping that `map` made, of this length; nothing borrows from it any more.
+        // SAFETY: `map` has created the mapping with this length, and nothing borrows from it any more.
         let _ = unsafe { munmap(self.shared.cast(), BYTES.get()) };
     }
 }
 
-/// The dispatcher's side of a page: it hands out the slots.
+/// Allocates the slots of a page, for the dispatcher.
 #[derive(Debug)]
 pub struct Slots {
     page: Page,
@@ -249,7 +250,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// All slots of `page`, free.
+    /// Starts with all slots of `page` free.
     #[must_use]
     pub fn new(page: Page) -> Self {
         Self {
@@ -259,10 +260,10 @@ impl Slots {
         }
     }
 
-    /// Marks a slot as offered.
+    /// Allocates a slot, and marks it as offered.
     ///
     /// # Panics
-    /// When none is free: the scheduler's window is smaller than the page.
+    /// When no slot is free, which can't be, since the scheduler's window is smaller than a page.
     pub fn offer(&mut self) -> Offer {
         let slot = self.free.pop().expect("the window is smaller than the page");
         let offer = Offer(self.next << SLOT_BITS | u64::from(slot));
@@ -271,7 +272,7 @@ impl Slots {
         offer
     }
 
-    /// See [`Page::revoke`]; a slot that was revoked is free again at once, as no other offer has its number.
+    /// Takes the task back, see [`Page::revoke`]. Its slot is free at once, as no other offer has its number.
     pub fn revoke(&mut self, offer: Offer) -> bool {
         let revoked = self.page.revoke(offer);
         if revoked {
@@ -280,29 +281,29 @@ impl Slots {
         revoked
     }
 
-    /// The task behind the offer has ended: its slot is free again.
+    /// Frees the slot of a task that has ended.
     pub fn release(&mut self, offer: Offer) {
         self.free.push(offer.slot() as u16);
     }
 
-    /// See [`Page::claimed`].
+    /// Returns when the worker has claimed the task, see [`Page::claimed`].
     #[must_use]
     pub fn claimed(&self, offer: Offer) -> Option<Time> {
         self.page.claimed(offer)
     }
 
-    /// See [`Page::begun`].
+    /// Returns the item that the worker began last, see [`Page::begun`].
     #[must_use]
     pub fn begun(&self, offer: Offer) -> u64 {
         self.page.begun(offer)
     }
 
-    /// The worker's clock does not count these nanoseconds.
+    /// Sets the nanoseconds that the worker's clock does not count.
     pub fn set_skipped(&self, nanos: u64) {
         self.page.skipped_cell().store(nanos, Ordering::Relaxed);
     }
 
-    /// The system call for which the worker's jail ended it, as the worker has it.
+    /// Returns the number of the forbidden system call that ended the worker. The dispatcher does not trust it.
     #[must_use]
     pub fn violation(&self) -> Option<u64> {
         self.page.violation_cell().load(Ordering::Acquire).checked_sub(1)
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claimed_task_can_not_be_revoked_and_says_when_it_was_claimed() {
+    fn a_claimed_task_can_not_be_revoked_and_has_the_time_of_its_claim() {
         let (mut dispatcher, worker) = shared();
         let offer = dispatcher.offer();
         assert_eq!(dispatcher.claimed(offer), None);
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_a_page_can_not_be_changed_by_who_maps_it() {
+    fn the_size_of_a_page_can_not_be_changed() {
         let (_page, fd) = Page::create().unwrap();
         assert!(File::from(fd).set_len(0).is_err());
     }

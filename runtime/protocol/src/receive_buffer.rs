@@ -1,30 +1,30 @@
-//! What has arrived and was not handled yet, cut into frames.
+//! Divides received bytes into frames.
 //!
-//! Small frames lie behind one another in one buffer. A large one has a buffer of its own, into which the kernel writes,
-//! and which is handed on as it is: its payload is not copied where it is only passed by.
+//! Small frames follow one another in one buffer. A large frame gets a buffer of its own, which the kernel writes to. A
+//! reader that keeps its payload shares that buffer, so that the payload is not copied.
 
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{FrameError, HEADER};
 use mpwasm_types::settings::{LARGE_PAYLOAD, MAX_RETAINED_BUFFER};
 
-/// What a reader asks the kernel for at once, at least.
+/// Smallest number of bytes to request from the kernel at once: 64 KiB.
 const CHUNK: usize = 64 << 10;
 
-/// A frame that has arrived: the bytes of one message.
+/// A received frame: the bytes of one message.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// All of it.
+    /// All of its bytes.
     pub bytes: &'a [u8],
-    /// Its buffer, where it has one of its own.
+    /// Its buffer, if it has one of its own.
     own: Option<&'a Bytes>,
 }
 
 impl Frame<'_> {
-    /// A part of it for who keeps that: a share in its buffer, if it is most of a large frame; else a copy.
+    /// Returns a part of it that outlives the frame. It shares the buffer if it is most of a large frame; else it is a copy.
     ///
     /// # Panics
-    /// When it is no part of this frame.
+    /// When `part` is no part of this frame.
     #[must_use]
     pub fn keep(&self, part: &[u8]) -> Bytes {
         match self.own {
@@ -34,37 +34,37 @@ impl Frame<'_> {
     }
 }
 
-/// Received bytes that are not yet handled.
+/// Holds received bytes until they are handled.
 #[derive(Debug)]
 pub struct ReceiveBuffer {
-    /// Small frames, and the beginning of the one that comes next.
+    /// Small frames, and the beginning of the next one.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
     max: usize,
-    /// The large frame that was announced before anything in `bytes`.
-    large: Option<Large>,
-    /// The large frame that was handed out last. Its buffer is used again when nobody has kept a part.
+    /// A large frame that is being received. It precedes all in `bytes`.
+    large: Option<LargeFrame>,
+    /// The large frame that was returned last. Its buffer is reused unless a reader has kept a part of it.
     last: Bytes,
 }
 
 /// A large frame, without its header.
 #[derive(Debug)]
-struct Large {
-    /// What is behind `filled` has no meaning yet.
+struct LargeFrame {
+    /// Only the first `filled` bytes are received.
     bytes: BytesMut,
     filled: usize,
     len: usize,
 }
 
-impl Large {
-    /// It has `len` bytes, of which these came with its header.
+impl LargeFrame {
+    /// Starts a frame of `len` bytes, of which `begun` were received with its header. Reuses the buffer of `last`.
     fn new(begun: &[u8], len: usize, last: Bytes) -> Self {
-        // Who keeps a part of this frame keeps the buffer: it must not be much larger.
+        // A reader that keeps a part of this frame keeps the buffer, so it must not be much larger than the frame.
         let fits = |bytes: &BytesMut| bytes.capacity() <= 2 * len;
         let mut bytes = last.try_into_mut().ok().filter(fits).unwrap_or_default();
         bytes.truncate(len);
-        // That is address space; memory it becomes as bytes arrive.
+        // This reserves address space. The kernel provides memory as bytes arrive.
         bytes.reserve(len.min(MAX_RETAINED_BUFFER).saturating_sub(bytes.len()));
         if bytes.len() < begun.len() {
             bytes.resize(begun.len(), 0);
@@ -81,7 +81,7 @@ impl Large {
         self.filled == self.len
     }
 
-    /// At most twice what has already arrived, unless there was more before.
+    /// Returns room for more bytes. The buffer grows to at most twice what has arrived.
     fn space(&mut self) -> &mut [u8] {
         let wanted = (self.filled * 2).max(self.filled + CHUNK).min(self.len);
         if self.bytes.len() < wanted {
@@ -92,7 +92,7 @@ impl Large {
 }
 
 impl ReceiveBuffer {
-    /// An inbox that refuses frames of more than `max` bytes.
+    /// Creates a buffer that refuses frames of more than `max` bytes.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
@@ -105,29 +105,30 @@ impl ReceiveBuffer {
         }
     }
 
-    /// Takes out what is in it, for who gives it back: what has come to this one in between is lost.
+    /// Moves its contents to a new buffer. The caller puts that back later; bytes that are received meanwhile are lost.
     #[must_use]
     pub fn lend(&mut self) -> Self {
         let max = self.max;
         std::mem::replace(self, Self::new(max))
     }
 
-    /// Bytes that have arrived and were not handed out: after [`ReceiveBuffer::next_message`] had none, those of a frame that has begun.
+    /// Returns the number of bytes that were received and not returned: after [`ReceiveBuffer::next_message`] returned `None`,
+    /// those of an incomplete frame.
     #[must_use]
     pub fn begun(&self) -> usize {
         let large = self.large.as_ref().map_or(0, |large| HEADER + large.filled);
         large + self.end - self.start
     }
 
-    /// From now on frames of at most `max` bytes are accepted.
+    /// Accepts frames of at most `max` bytes from now on.
     pub fn set_max(&mut self, max: usize) {
         self.max = max;
     }
 
-    /// Room for more bytes, never empty. Say with [`ReceiveBuffer::filled`] how many came.
+    /// Returns room for more bytes, which is never empty. Call [`ReceiveBuffer::filled`] with the number of received bytes.
     ///
-    /// Whatever length a header announces: what is allocated for it at once is at most [`MAX_RETAINED_BUFFER`], which becomes
-    /// memory as bytes arrive, and then at most twice what has.
+    /// Whatever length a header announces, at most [`MAX_RETAINED_BUFFER`] bytes of address space are allocated at once, and then at
+    /// most twice what has arrived.
     pub fn space(&mut self) -> &mut [u8] {
         if self.last.len() > MAX_RETAINED_BUFFER {
             self.last = Bytes::new();
@@ -154,28 +155,28 @@ impl ReceiveBuffer {
         &mut self.bytes[self.end..]
     }
 
-    /// Says that `count` bytes were written to [`ReceiveBuffer::space`].
+    /// Marks the first `count` bytes of [`ReceiveBuffer::space`] as received.
     ///
     /// # Panics
-    /// When that is more than there was space.
+    /// When there was less space.
     pub fn filled(&mut self, count: usize) {
         let (filled, len) = match self.large.as_mut().filter(|large| !large.is_whole()) {
             Some(large) => (&mut large.filled, large.bytes.len()),
             None => (&mut self.end, self.bytes.len()),
         };
         *filled += count;
-        assert!(*filled <= len, "no more bytes than there was space");
+        assert!(*filled <= len, "there was space for all received bytes");
     }
 
-    /// The bytes of the next whole frame; `None` when more are needed.
+    /// Returns the bytes of the next frame; `None` when it is incomplete.
     ///
     /// # Errors
-    /// When the next frame is over the cap: the stream can't be read any further.
+    /// When the next frame is over the limit. No further frame can be read then.
     pub fn next_message(&mut self) -> Result<Option<&[u8]>, FrameError> {
         Ok(self.next_frame()?.map(|frame| frame.bytes))
     }
 
-    /// The next whole frame, for who keeps a part of it; `None` when more bytes are needed.
+    /// Returns the next frame, of which a part can be kept; `None` when it is incomplete.
     ///
     /// # Errors
     /// As [`ReceiveBuffer::next_message`].
@@ -200,7 +201,7 @@ impl ReceiveBuffer {
         }))
     }
 
-    /// Whether a whole frame is waiting (or an error that [`ReceiveBuffer::next_message`] will report).
+    /// Returns whether [`ReceiveBuffer::next_message`] would return a frame or an error.
     #[must_use]
     pub fn has_frame(&self) -> bool {
         match (&self.large, self.announced()) {
@@ -211,9 +212,9 @@ impl ReceiveBuffer {
         }
     }
 
-    /// The large frame that has begun to come in the common buffer: it goes on in one of its own.
-    fn begin_large(&mut self) -> Option<Large> {
-        // One that is over the cap is told by `next`.
+    /// Moves the beginning of a large frame from the common buffer to a buffer of its own.
+    fn begin_large(&mut self) -> Option<LargeFrame> {
+        // An error is ignored here, since `next_frame` will return it.
         let len = self.announced().ok()??;
         let begun = self.start + HEADER..self.end;
         if len < LARGE_PAYLOAD || begun.len() >= len {
@@ -221,10 +222,10 @@ impl ReceiveBuffer {
         }
         self.start = self.end;
         let last = std::mem::take(&mut self.last);
-        Some(Large::new(&self.bytes[begun], len, last))
+        Some(LargeFrame::new(&self.bytes[begun], len, last))
     }
 
-    /// The length of the frame that begins in the common buffer.
+    /// Returns the length of the frame that begins in the common buffer.
     fn announced(&self) -> Result<Option<usize>, FrameError> {
         let Some(header) = self.bytes[self.start..self.end].first_chunk::<HEADER>() else {
             return Ok(None);
@@ -254,7 +255,7 @@ mod tests {
         }
     }
 
-    /// A message of so many bytes, all of them this one.
+    /// Encodes a message of `payload` bytes.
     fn framed(payload: usize, byte: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
         put(&mut bytes, &vec![byte; payload]);
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_over_the_cap_is_refused_before_it_arrives() {
+    fn a_frame_over_the_limit_is_refused_before_it_arrives() {
         let mut inbox = ReceiveBuffer::new(100);
         feed(&mut inbox, &101_u32.to_le_bytes());
         assert!(inbox.has_frame());
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announced_giant_costs_no_memory_until_it_arrives() {
+    fn an_announced_large_frame_takes_no_memory_until_it_arrives() {
         let mut inbox = ReceiveBuffer::new(1 << 30);
         feed(&mut inbox, &(1_u32 << 30).to_le_bytes());
         assert!(inbox.next_message().unwrap().is_none());
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_a_giant_is_given_back() {
+    fn the_memory_of_a_large_frame_is_freed() {
         let mut inbox = ReceiveBuffer::new(16 << 20);
         feed(&mut inbox, &framed(8 << 20, 7));
         assert!(inbox.next_message().unwrap().is_some());
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_a_payload_of_1_mib_is_kept_for_the_next_one() {
+    fn the_memory_of_a_payload_of_1_mib_is_reused() {
         let mut inbox = ReceiveBuffer::new(16 << 20);
         let mut places = [1 << 20, 1 << 19, 1 << 20].map(|len| {
             feed(&mut inbox, &framed(len, 7));
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_keeps_is_no_copy_and_is_not_written_over() {
+    fn a_kept_part_is_no_copy_and_is_not_overwritten() {
         let mut inbox = ReceiveBuffer::new(16 << 20);
         let bytes = framed(1 << 20, 7);
         feed(&mut inbox, &bytes);
@@ -311,7 +312,11 @@ mod tests {
         let kept = frame.keep(&frame.bytes[3..]);
         let little = frame.keep(&frame.bytes[..10]);
         assert_eq!(kept.as_ptr(), frame.bytes[3..].as_ptr());
-        assert_ne!(little.as_ptr(), frame.bytes.as_ptr(), "it would hold all of it");
+        assert_ne!(
+            little.as_ptr(),
+            frame.bytes.as_ptr(),
+            "a small part must not keep the whole buffer"
+        );
         feed(&mut inbox, &framed(1 << 20, 8));
         let next = inbox.next_frame().unwrap().unwrap();
         assert!(decode::<&[u8]>(next.bytes).unwrap() == [8; 1 << 20]);
@@ -319,16 +324,16 @@ mod tests {
         assert_eq!(little, bytes[HEADER..HEADER + 10]);
     }
 
-    /// Who keeps it is held to account for its length only.
+    /// A part is charged by its length, so it must not keep much more memory.
     #[test]
-    fn what_somebody_keeps_is_not_in_a_buffer_that_is_much_larger() {
+    fn a_kept_part_is_not_in_a_much_larger_buffer() {
         let mut inbox = ReceiveBuffer::new(16 << 20);
         for len in [4 << 20, 2 * LARGE_PAYLOAD] {
             feed(&mut inbox, &framed(len - 9, 7));
             let frame = inbox.next_frame().unwrap().unwrap();
             assert!(frame.keep(&frame.bytes[3..]).len() > len / 2);
         }
-        let buffer = inbox.last.try_into_mut().expect("nobody keeps it any more");
+        let buffer = inbox.last.try_into_mut().expect("no part of it is kept any more");
         assert!(buffer.capacity() <= 4 * LARGE_PAYLOAD, "{}", buffer.capacity());
     }
 

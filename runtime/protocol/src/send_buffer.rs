@@ -1,6 +1,7 @@
-//! Messages on their way through a socket.
+//! Buffers messages that are to be sent through a socket.
 //!
-//! They wait in one buffer, but for large payloads: these wait, and are sent, where they are.
+//! Messages are encoded into one buffer. Large payloads are not copied into it: the buffer shares them, and sends them from
+//! where they are.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -15,18 +16,18 @@ use super::channel;
 use super::frame::{announce, put};
 use mpwasm_types::settings::{LARGE_PAYLOAD, MAX_RETAINED_BUFFER};
 
-/// Pieces that the kernel is given at once.
+/// Largest number of pieces in one system call: 8.
 const PIECES: usize = 8;
 
-/// Bytes on their way to a process that may not be reading: they wait here, and nobody needs to wait for them.
+/// Holds the bytes that are to be sent to a process that may not be reading, so that the sender need not wait.
 #[derive(Debug, Default)]
 pub struct SendBuffer {
-    /// What goes before `bytes`: large payloads, each behind what goes before it.
+    /// Pieces to be sent before `bytes`: large payloads, each after the bytes that precede it.
     before: VecDeque<Bytes>,
-    /// Of `before`.
+    /// Number of bytes in `before`.
     before_len: usize,
     bytes: Vec<u8>,
-    /// Of `bytes`. None were while there is something before them.
+    /// Number of bytes of `bytes` that were sent; zero unless `before` is empty.
     sent: usize,
 }
 
@@ -36,10 +37,10 @@ impl SendBuffer {
         put(&mut self.bytes, message);
     }
 
-    /// Appends the message that ends with this payload, in which it gets a share if it is large.
+    /// Appends the message that ends with this payload. A large payload is shared, not copied.
     ///
     /// # Panics
-    /// When the message does not end with what it is given.
+    /// When the message that `message` returns does not end with the payload that it gets.
     pub fn put_shared<'a, M: Serialize>(&mut self, payload: &'a Bytes, message: impl FnOnce(&'a [u8]) -> M) {
         let is_large = payload.len() >= LARGE_PAYLOAD;
         let start = self.bytes.len();
@@ -53,7 +54,7 @@ impl SendBuffer {
         }
     }
 
-    /// What waits.
+    /// Returns a copy of the bytes that are not sent.
     #[must_use]
     pub fn unsent(&self) -> Vec<u8> {
         let before = self.before.iter().map(|part| &part[..]);
@@ -64,33 +65,33 @@ impl SendBuffer {
             .collect()
     }
 
-    /// Forgets what waits.
+    /// Discards the bytes that are not sent.
     pub fn clear(&mut self) {
         self.advance(self.len());
         self.reclaim();
     }
 
-    /// Bytes that wait.
+    /// Returns the number of bytes that are not sent.
     #[must_use]
     pub fn len(&self) -> usize {
         self.before_len + self.bytes.len() - self.sent
     }
 
-    /// Whether none do.
+    /// Returns whether all bytes are sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Sends as much as the other end takes now.
+    /// Sends as many bytes as the socket accepts without waiting.
     ///
     /// # Errors
-    /// When the other end is closed or broken: what waits is lost.
+    /// When the other end is closed or broken. The remaining bytes are lost.
     pub fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         self.send(socket, MsgFlags::MSG_DONTWAIT)
     }
 
-    /// Sends all, and waits until the kernel has it.
+    /// Sends all bytes, and waits until the kernel has accepted them.
     ///
     /// # Errors
     /// When the other end is closed or broken.
@@ -98,8 +99,8 @@ impl SendBuffer {
         self.send(socket, MsgFlags::empty())
     }
 
-    /// As [`SendBuffer::send_all`], and behind what waits the message that ends with this payload, which is sent from where
-    /// it is.
+    /// Sends all bytes, and then the message that ends with this payload, which is not copied. Waits until the kernel has
+    /// accepted them.
     ///
     /// # Errors
     /// When the other end is closed or broken.
@@ -116,7 +117,7 @@ impl SendBuffer {
         self.put(message);
         announce(&mut self.bytes, start, payload.len());
         self.send_all(socket)?;
-        // By itself: a jailed worker has no call for several pieces, as that could carry descriptors.
+        // In a call of its own: a sandboxed worker may not call sendmsg, which could carry file descriptors.
         channel::send_all(socket, payload)
     }
 
@@ -125,11 +126,11 @@ impl SendBuffer {
         while !self.is_empty() {
             let unsent = &self.bytes[self.sent..];
             let sent = if self.before.is_empty() {
-                retried(|| send(socket.as_raw_fd(), unsent, flags))
+                retry_on_signal(|| send(socket.as_raw_fd(), unsent, flags))
             } else {
                 let parts = self.before.iter().map(|part| &part[..]).chain([unsent]);
                 let pieces: Vec<IoSlice<'_>> = parts.take(PIECES).map(IoSlice::new).collect();
-                retried(|| sendmsg::<UnixAddr>(socket.as_raw_fd(), &pieces, &[], flags, None))
+                retry_on_signal(|| sendmsg::<UnixAddr>(socket.as_raw_fd(), &pieces, &[], flags, None))
             };
             match sent {
                 Ok(count) => self.advance(count),
@@ -141,7 +142,7 @@ impl SendBuffer {
         Ok(())
     }
 
-    /// So many of the bytes that wait are gone.
+    /// Removes `count` bytes, which were sent.
     fn advance(&mut self, mut count: usize) {
         while let Some(first) = self.before.front_mut() {
             let part = count.min(first.len());
@@ -156,8 +157,8 @@ impl SendBuffer {
         self.sent += count;
     }
 
-    /// Gives the place of what is sent back: at once when it was all, else when it is the larger half, so that
-    /// each byte is moved at most once on average.
+    /// Frees the space of sent bytes: when all are sent, or when more than half are, so that each byte is moved at most once
+    /// on average.
     fn reclaim(&mut self) {
         if self.sent == self.bytes.len() {
             self.bytes.clear();
@@ -172,8 +173,8 @@ impl SendBuffer {
     }
 }
 
-/// Once more when a signal came between.
-fn retried(mut call: impl FnMut() -> nix::Result<usize>) -> nix::Result<usize> {
+/// Repeats a system call that a signal has interrupted.
+fn retry_on_signal(mut call: impl FnMut() -> nix::Result<usize>) -> nix::Result<usize> {
     loop {
         match call() {
             Err(Errno::EINTR) => {}
@@ -191,7 +192,7 @@ mod tests {
     use serde_bytes::Bytes as Payload;
 
     #[test]
-    fn a_reader_that_stops_blocks_nobody_and_loses_nothing() {
+    fn a_reader_that_stops_neither_blocks_the_sender_nor_loses_messages() {
         let (ours, theirs) = pair().unwrap();
         let mut outgoing = SendBuffer::default();
         let message = vec![5_u8; 100_000];
@@ -221,7 +222,7 @@ mod tests {
             let bytes = payload(i);
             outgoing.put_shared(&bytes, |bytes| (i, Payload::new(bytes)));
             outgoing.put(&(i, Payload::new(b"small")));
-            // Some goes at once, some waits.
+            // Some bytes are sent at once, some later.
             waiting = waiting.max(outgoing.len());
             if i % 7 == 0 {
                 outgoing.flush(ours.as_fd()).unwrap();
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_gone_already_does_not_go_again_with_a_payload() {
+    fn sent_bytes_are_not_sent_again_with_a_payload() {
         let (ours, theirs) = pair().unwrap();
         let mut outgoing = SendBuffer::default();
         const SMALL: usize = 1000;
@@ -251,7 +252,7 @@ mod tests {
             outgoing.put(&(number, Payload::new(&[1; 1000])));
         }
         outgoing.flush(ours.as_fd()).unwrap();
-        assert!(outgoing.sent > 0, "a part of the buffer has gone");
+        assert!(outgoing.sent > 0, "a part of the buffer is sent");
         let large = Bytes::from(vec![2; 1 << 20]);
         outgoing.put_shared(&large, |large| (SMALL, Payload::new(large)));
         let mut receiver = Channel::new(theirs, 2 << 20);
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_with_a_payload_goes_behind_what_waits() {
+    fn a_message_with_a_payload_is_sent_after_those_before_it() {
         let (ours, theirs) = pair().unwrap();
         let sender = std::thread::spawn(move || {
             let mut outgoing = SendBuffer::default();
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_gone_whole() {
+    fn clear_discards_all_messages() {
         let mut outgoing = SendBuffer::default();
         let bytes = Bytes::from(vec![0; LARGE_PAYLOAD]);
         outgoing.put_shared(&bytes, Payload::new);

@@ -1,43 +1,44 @@
-//! The last backstop behind the timeout ladder: should all who watch a process that runs guests fail, the kernel ends it
-//! when it has used far more processor time than its tasks may.
+//! Limits the CPU time of a process that runs guests, as a last resort behind the timeout ladder.
 //!
-//! The limit is one of the whole process and counts from its start, so it has to grow as tasks come. It grows by much
-//! at once, so that it costs a task no system call.
+//! Should all watchdogs fail, the kernel ends the process when it has used far more CPU time than its tasks may. The limit
+//! holds for the whole process and counts from its start, so it has to grow with each task. It grows in large steps, so
+//! that most tasks cost no system call.
 
 use std::time::Duration;
 
 use crate::jail;
 use mpwasm_system::clock::process_cpu;
 
-/// Processor time that the limit leaves beyond what the next task may use. Half of it may go to other tasks, and to
-/// the watchdog, before the limit grows again.
+/// CPU time by which the limit exceeds what the next task may use: 10 minutes. Tasks and the watchdog may use half of it
+/// before the limit has to be raised again.
 const SLACK: Duration = Duration::from_secs(600);
 
-/// The limit that stands.
+/// The current limit of CPU time of this process.
 #[derive(Debug)]
 pub struct CpuLimit {
-    /// Without a jail there is none.
-    is_kept: bool,
+    /// Whether a limit is set. It is set only in a sandboxed process.
+    is_enabled: bool,
     limit: Duration,
 }
 
 impl CpuLimit {
-    /// No limit yet.
-    pub fn new(is_kept: bool) -> Self {
+    /// Starts without a limit. The limit is never set unless it `is_enabled`.
+    pub fn new(is_enabled: bool) -> Self {
         Self {
-            is_kept,
+            is_enabled,
             limit: Duration::ZERO,
         }
     }
 
-    /// A task begins that may run for so long, on a thread that has `used` so much.
+    /// Raises the limit, if it must be, for a task that may run for `timeout`, on a thread that has `used` this much CPU
+    /// time.
     pub fn reserve(&mut self, timeout: Duration, used: Duration) {
         let needed = used.saturating_add(timeout).saturating_add(SLACK / 2);
-        if !self.is_kept || needed <= self.limit {
+        if !self.is_enabled || needed <= self.limit {
             return;
         }
         self.limit = process_cpu().saturating_add(timeout).saturating_add(SLACK);
-        // A limit that can't be set is one that the kernel does not keep: the ladder's other rungs stand.
-        let _ = jail::processor_time(self.limit);
+        // If it can't be set, the other rungs of the timeout ladder still hold.
+        let _ = jail::set_cpu_limit(self.limit);
     }
 }

@@ -1,4 +1,4 @@
-//! Starts, jails, limits and reaps the child processes of a pool.
+//! Spawns, sandboxes, limits and reaps the child processes of a pool.
 
 #![allow(
     rustdoc::private_intra_doc_links,

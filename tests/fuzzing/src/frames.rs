@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{Verdict, lines};
 use mpwasm_host::dispatcher::{WorkerMessage, WorkerPhase, parse_worker_message};
-use mpwasm_protocol::ending::checked;
+use mpwasm_protocol::call_result;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{
     CallResult, DispatcherStart, FromCompiler, FromDispatcher, FromTasks, Submission, ToCompiler,
@@ -152,7 +152,7 @@ fn tell(ending: CallResult<'_>) {
         id: 1,
         key: None,
         model: String::new(),
-        result: checked(ending).map_err(|failure| TaskError::new(failure, "[1]", 1, 1)),
+        result: call_result::check(ending).map_err(|failure| TaskError::new(failure, "[1]", 1, 1)),
         attempts: 1,
         tried: Vec::new(),
         usage: Usage::default(),

@@ -48,7 +48,7 @@ pub fn main(part: &Part) -> String {
     };
     if let Some(plan) = &jail {
         // SAFETY: the page goes to the thread below, which keeps it until the process ends.
-        unsafe { jail::violation::leave_number_in(page.violation_cell()) };
+        unsafe { jail::violation::report_in(page.violation_cell()) };
         if let Err(error) = jail::isolate(Role::Worker, plan, granted.all_dirs()) {
             return error.to_string();
         }

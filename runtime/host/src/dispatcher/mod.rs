@@ -161,7 +161,7 @@ impl Start {
         umask(mask - Mode::S_IRWXU);
         let count = WorkerId::slots(self.settings.size, self.settings.tasks_per_process());
         let user = self.jail.as_ref().and_then(|plan| plan.user);
-        let made = scratch::make(count, size, user)?;
+        let made = scratch::create(count, size, user)?;
         Ok(made.into_iter().map(OpenDir::scratch).collect())
     }
 }

@@ -180,7 +180,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     let has_files = granted.all_dirs().next().is_some();
     if let Some(plan) = &jail {
         // SAFETY: the page stays until the process ends.
-        unsafe { jail::violation::leave_number_in(page.violation_cell()) };
+        unsafe { jail::violation::report_in(page.violation_cell()) };
         jail::isolate(role::Role::Worker, plan, granted.all_dirs())
             .unwrap_or_else(|error| unable(error.to_string()));
     }

@@ -341,7 +341,7 @@ impl Builder {
             cache,
             trusted,
         } = self.checked()?;
-        let plan = jail::plan(settings.jail, settings.user);
+        let plan = jail::available_options(settings.jail, settings.user);
         let dirs = grants::open(&settings.grants, plan.as_ref(), &trusted)?;
         let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
         let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| explained(errno.into()))?;
@@ -531,7 +531,7 @@ pub(crate) struct CheckedSettings {
 fn missing_layers(jail: Jail) -> Option<String> {
     let missing = match jail {
         Jail::Off => Vec::new(),
-        Jail::Strict | Jail::BestEffort => jail::missing(),
+        Jail::Strict | Jail::BestEffort => jail::missing_layers(),
     };
     let names: Vec<_> = missing.into_iter().map(SandboxLayer::name).collect();
     (!names.is_empty()).then(|| names.join(" and "))

@@ -69,7 +69,7 @@ pub fn open(
     trusted: &TrustedPaths,
 ) -> Result<Vec<OwnedFd>, Error> {
     if let Some(size) = grants.tmp {
-        let tried = scratch::try_to_make(size, plan.and_then(|plan| plan.user))?;
+        let tried = scratch::probe_create(size, plan.and_then(|plan| plan.user))?;
         tried.map_err(|errno| {
             let hint = match may_not_mount(errno) {
                 true => " (that takes root, or a machine with user namespaces)",
@@ -166,7 +166,7 @@ fn open_one(dir: &DirGrant, plan: Option<&SandboxOptions>) -> Result<(OwnedFd, M
     let fd = open_path(dir.host(), flags, Mode::empty()).map_err(|errno| refused(errno.desc().to_owned()))?;
     // Else it would only be found out when a worker starts.
     let entered = match plan {
-        Some(plan) => jail::try_to_enter(fd.as_fd(), plan.user)?,
+        Some(plan) => jail::probe_access(fd.as_fd(), plan.user)?,
         None => faccessat(&fd, ".", AccessFlags::X_OK, AtFlags::AT_EACCESS),
     };
     entered.map_err(|errno| {

@@ -69,7 +69,7 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
             .loaded;
         if let Some(memory) = &shared.memory {
-            memory.grow(&shared.settings, guest + 1);
+            memory.raise_for_guests(&shared.settings, guest + 1);
         }
         let info = in_memory::write(&for_dispatcher(&compiled.info))?;
         shared.tell_with(&ToDispatcher::Load, &[info.as_fd(), compiled.artifact.as_fd()])?;

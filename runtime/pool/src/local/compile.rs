@@ -237,7 +237,7 @@ impl<'a> Compiler<'a> {
         let message = ToCompiler {
             engine: engine.clone(),
             timeout: settings.compile_timeout,
-            jail: jail::plan(settings.jail, settings.user),
+            jail: jail::available_options(settings.jail, settings.user),
         };
         channel
             .send_with(&message, &[guest.as_fd()])

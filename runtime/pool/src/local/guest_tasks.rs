@@ -126,7 +126,7 @@ impl TasksRun<'_> {
             first: shared.ledger.next_id(),
             max_tasks: settings.max_tasks,
             max_args: settings.max_args,
-            jail: jail::plan(settings.jail, settings.user),
+            jail: jail::available_options(settings.jail, settings.user),
         };
         in_memory::send(channel.as_fd(), &message, &[self.guest.artifact().as_fd()])?;
         // Loading the guest takes a moment that is not the guest's.

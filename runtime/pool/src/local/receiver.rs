@@ -22,8 +22,8 @@ use crate::local::state::PoolEnd;
 use crate::local::state::PoolState;
 use crate::maps::ResultQueue;
 use crate::report::{LogLine, Output, Reporter, Source};
+use mpwasm_protocol::call_result;
 use mpwasm_protocol::channel::{Channel, Filled};
-use mpwasm_protocol::ending;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{DispatcherStart, FromDispatcher, ToDispatcher, dispatcher_frame};
@@ -75,7 +75,7 @@ impl Dispatcher {
                 settings: settings.clone(),
                 stdin: streams.stdin.is_some(),
                 terminals: streams.terminals,
-                jail: jail::plan(settings.jail, settings.user)
+                jail: jail::available_options(settings.jail, settings.user)
                     .map(|plan| plan.with_files(settings.grants.files())),
                 events: tracing::enabled!(Level::DEBUG),
             },
@@ -259,7 +259,7 @@ impl MessageHandler<'_> {
                     return Err(format!("it told the end of task {id}, which is not running"));
                 };
                 self.outcomes += 1;
-                let outcome = ended.outcome(id, ending::checked(ending), ran, callback);
+                let outcome = ended.outcome(id, call_result::check(ending), ran, callback);
                 end_output(shared, Source::Task(id));
                 shared.report_outcome(&outcome);
                 if let Some(queue) = shared.deliver(id, ended, outcome) {
@@ -311,7 +311,10 @@ impl MessageHandler<'_> {
                 shared.report(|reporter| reporter.log(&line));
             }
             FromDispatcher::Final { guest, model, ending } => {
-                if !shared.final_values.receive(guest, model, ending::checked(ending)) {
+                if !shared
+                    .final_values
+                    .receive(guest, model, call_result::check(ending))
+                {
                     return Err(format!(
                         "it told a fold of model {model} of guest {guest} that can't be"
                     ));

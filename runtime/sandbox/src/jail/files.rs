@@ -1,13 +1,13 @@
-//! Landlock: the file system, TCP, and other processes.
+//! Landlock: restricts the file system, TCP, signals and abstract sockets.
 //!
-//! Everything that the kernel can deny is denied, but what is granted to tasks: the directories that the parent opened,
-//! by their descriptors, and nothing is executed there. Only a dispatcher has further exceptions, since whoever it starts
-//! lives behind its wall: the files that a copy of this executable consists of, and /proc, to read, for a worker's engine
-//! looks at the worker's own page map there. What is in other processes is not to be seen there: for that the kernel
-//! asks whether they could be attached to.
+//! Everything that the kernel can deny is denied, except for the directories that are granted to tasks. The parent has
+//! opened these, and nothing in them can be executed. A dispatcher has further exceptions, since the workers that it spawns
+//! inherit its rules: the files of which a copy of this executable consists; and reading /proc, where a worker's engine
+//! opens its own page map. The kernel denies access to the data of other processes below /proc, unless the reader could
+//! attach to them.
 //!
-//! A rule stands for a file or folder, not for its name. Libraries of the system are replaced while pools run, so their
-//! folders may be read; of all others exactly the files.
+//! A rule applies to a file or directory, not to its name. Libraries of the system may be replaced while a pool runs, so
+//! their directories may be read. Of all others only the files may be read.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -22,11 +22,11 @@ use super::JailError;
 use mpwasm_types::grants::{Access, OpenDir};
 use mpwasm_types::role::Role;
 
-/// The newest version that this code knows. What an older kernel does not have, it can't deny.
+/// Newest ABI that this code supports. An older kernel denies what its own ABI can deny.
 const NEWEST: ABI = ABI::V6;
 
-/// Step 8.
-pub fn shut<'a>(role: Role, dirs: impl IntoIterator<Item = &'a OpenDir>) -> Result<(), JailError> {
+/// Applies step 8.
+pub fn restrict<'a>(role: Role, dirs: impl IntoIterator<Item = &'a OpenDir>) -> Result<(), JailError> {
     let fail = |error: landlock::RulesetError| JailError::new("Landlock", error);
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -50,12 +50,12 @@ pub fn shut<'a>(role: Role, dirs: impl IntoIterator<Item = &'a OpenDir>) -> Resu
     Ok(())
 }
 
+/// Adds a rule for a path. A path that does not exist needs none.
 fn allow(
     ruleset: RulesetCreated,
     path: &Path,
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, JailError> {
-    // What is not there need not be allowed.
     let Ok(opened) = PathFd::new(path) else {
         return Ok(ruleset);
     };
@@ -64,7 +64,7 @@ fn allow(
         .map_err(|error| JailError::new("Landlock", error))
 }
 
-/// What tasks may do in a directory. No devices, pipes or sockets are made there, whoever asks.
+/// Returns what tasks may do in a directory. They can't create device files, pipes or sockets.
 fn granted(access: Access) -> BitFlags<AccessFs> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     match access {
@@ -82,11 +82,11 @@ fn granted(access: Access) -> BitFlags<AccessFs> {
     }
 }
 
-/// Folders in which only the system's own libraries are.
-const SYSTEM_FOLDERS: [&str; 4] = ["/usr/lib", "/usr/local/lib", "/lib", "/lib64"];
+/// Directories that hold only libraries of the system.
+const SYSTEM_DIRS: [&str; 4] = ["/usr/lib", "/usr/local/lib", "/lib", "/lib64"];
 
-/// This executable, its loader and its libraries: the files that are mapped as code into this process, which is a
-/// copy of what it will start.
+/// Returns this executable, its loader and its libraries, with the required access. They are the files that are mapped as
+/// code into this process, and workers are copies of it.
 fn own_files() -> BTreeMap<PathBuf, BitFlags<AccessFs>> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let executable = std::fs::read_link("/proc/self/exe").unwrap_or_default();
@@ -97,28 +97,28 @@ fn own_files() -> BTreeMap<PathBuf, BitFlags<AccessFs>> {
             *files.entry(path.to_owned()).or_default() |= access;
         }
     }
-    // Even if its file was replaced in the meantime, and the name stands for another one.
+    // This is the right file, even if another one has replaced it under its name.
     files.insert("/proc/self/exe".into(), AccessFs::Execute | AccessFs::ReadFile);
-    // Where the loader looks first for libraries.
+    // The loader reads it to find libraries.
     files.insert("/etc/ld.so.cache".into(), AccessFs::ReadFile.into());
     files
 }
 
-/// What has to be allowed for a library; the loader is one that is executed.
+/// Returns the path and the access to allow for a library. The loader is the one that is executed.
 fn library(file: &Path) -> (&Path, BitFlags<AccessFs>) {
     let name = file.file_name().unwrap_or_default();
     let access = match name.as_bytes().starts_with(b"ld-") {
         true => AccessFs::Execute | AccessFs::ReadFile,
         false => AccessFs::ReadFile.into(),
     };
-    let is_systems = SYSTEM_FOLDERS.iter().any(|folder| file.starts_with(folder));
+    let is_system = SYSTEM_DIRS.iter().any(|dir| file.starts_with(dir));
     match file.parent() {
-        Some(folder) if is_systems => (folder, access),
+        Some(dir) if is_system => (dir, access),
         _ => (file, access),
     }
 }
 
-/// The file of a line of `/proc/PID/maps`, if code is mapped from one.
+/// Returns the file of a line of `/proc/PID/maps`, if it maps code from a file.
 fn code_file(line: &str) -> Option<&str> {
     let mut fields = line.splitn(6, ' ');
     let permissions = fields.nth(1)?;
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_is_what_is_mapped_executable_from_a_file() {
+    fn code_files_are_those_that_are_mapped_executable() {
         let line = "7f1a-7f1b r-xp 00001000 fe:00 123   /usr/lib/libc.so.6";
         assert_eq!(code_file(line), Some("/usr/lib/libc.so.6"));
         let spaced = "7f1a-7f1b r-xp 00001000 fe:00 123   /a folder/mpwasm";
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_the_system_may_be_read_and_of_others_only_the_library() {
+    fn directories_of_the_system_may_be_read_and_of_others_only_the_library() {
         let read = BitFlags::from(AccessFs::ReadFile);
         let execute = AccessFs::Execute | AccessFs::ReadFile;
         for (file, path, access) in [
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_knows_what_it_is_made_of() {
+    fn the_files_of_this_process_are_its_executable_its_libraries_and_one_loader() {
         let files = own_files();
         let own = files[Path::new("/proc/self/exe")];
         assert_eq!(own, AccessFs::Execute | AccessFs::ReadFile);
@@ -169,6 +169,6 @@ mod tests {
         let executed = loader
             .filter(|(_, access)| access.contains(AccessFs::Execute))
             .count();
-        assert!(executed <= 1, "the loader's folder alone: {files:?}");
+        assert!(executed <= 1, "only the directory of the loader: {files:?}");
     }
 }

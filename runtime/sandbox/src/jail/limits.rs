@@ -1,4 +1,4 @@
-//! What a process may use: resource limits, and who dies first when the machine is out of memory.
+//! Resource limits, and the out-of-memory score, by which the kernel chooses the process to kill.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,19 +13,20 @@ use mpwasm_types::settings::{
     BASE_DESCRIPTORS, MAX_ENVIRONMENT, MAX_EXPORT_NAME, MAX_LOADED_GUESTS, MAX_MODELS,
 };
 
-/// Largest file that a dispatcher may make: the memory file with what a worker has to know at its start, which is mostly the
-/// names of its guests' exports and its environment.
+/// Largest file that a dispatcher may write: 4 MiB. It writes the memory file with a worker's first message, most of which
+/// is the names of guests' exports and the environment.
 const LARGEST_FILE: u64 = 4 << 20;
 const _: () = assert!(
     MAX_LOADED_GUESTS * MAX_MODELS * (MAX_EXPORT_NAME + 16) + 4 * MAX_ENVIRONMENT < LARGEST_FILE as usize
 );
-/// What is added to the score of a process that may die, in thousandths of the machine's memory: far above those that
-/// look after it, which are small.
+/// Added to the score of a process that the kernel should kill first, in thousandths of the machine's memory: 500, more
+/// than the memory of the processes that manage it.
 const EXPENDABLE: i32 = 500;
-/// The highest score that there is.
-const HIGHEST: i32 = 1000;
+/// Highest score, see proc(5).
+const MAX_SCORE: i32 = 1000;
 
-/// Steps 1 and 2, but for the workers' score: those can't write it any more, so the dispatcher starts them with it.
+/// Applies steps 1 and 2. Workers can't write their score any more, so they inherit it
+/// ([`OomScore::start_expendable`]).
 pub fn apply(role: Role) -> Result<(), JailError> {
     limit("core dumps", Resource::RLIMIT_CORE, 0)?;
     if matches!(role, Role::Compiler | Role::Tasks)
@@ -36,49 +37,49 @@ pub fn apply(role: Role) -> Result<(), JailError> {
     Ok(())
 }
 
-/// Step 9.
-pub fn no_more(role: Role, files: Option<Access>) -> Result<(), JailError> {
+/// Applies step 9.
+pub fn forbid_new_resources(role: Role, files: Option<Access>) -> Result<(), JailError> {
     match role {
-        // It starts workers and threads; its descriptors are some for each worker. And for an ordinary user all processes
-        // count, of everybody.
-        // Where its workers' tasks may write, these must be able to raise the limit again.
+        // It spawns workers and threads, and opens file descriptors for each worker. For processes the kernel counts all
+        // of a user. So only the size of files is limited. If the tasks of its workers may write files, the workers must
+        // be able to raise that limit again.
         Role::Dispatcher => match files {
             Some(Access::ReadWrite) => {
-                limit_for_now("the size of files", Resource::RLIMIT_FSIZE, LARGEST_FILE)
+                limit_softly("the size of files", Resource::RLIMIT_FSIZE, LARGEST_FILE)
             }
             _ => limit("the size of files", Resource::RLIMIT_FSIZE, LARGEST_FILE),
         },
         Role::Worker | Role::Compiler | Role::Tasks => {
             let files = files.filter(|_| role == Role::Worker);
             match files {
-                Some(Access::ReadWrite) => files_as_large_as_can_be()?,
+                Some(Access::ReadWrite) => allow_largest_files()?,
                 _ => limit("the size of files", Resource::RLIMIT_FSIZE, 0)?,
             }
-            // A worker whose tasks have files has set the limit for these itself, and can't raise it any more.
+            // A worker whose tasks may open files has lowered this limit at its start, by the number of those.
             let most = match files {
                 Some(_) => getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(now, _)| now),
                 None => u64::from(BASE_DESCRIPTORS),
             };
             limit("descriptors", Resource::RLIMIT_NOFILE, most)?;
-            // For root the kernel does not count; then seccomp stands alone, which has no clone.
+            // The kernel does not apply it to root. Then only seccomp, which allows no clone, prevents new processes.
             limit("processes", Resource::RLIMIT_NPROC, 0)
         }
     }
 }
 
-/// The last backstop of a process whose time is up: the kernel ends it when it has used so much processor time from
-/// its start. May be called again, with more.
+/// Limits the CPU time that this process may use from its start on: the kernel ends it when it has used more. May be called
+/// again to raise the limit.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn processor_time(most: Duration) -> Result<(), JailError> {
-    let fail = |error| JailError::new("the limit of processor time", error);
+pub fn set_cpu_limit(most: Duration) -> Result<(), JailError> {
+    let fail = |error| JailError::new("the limit of CPU time", error);
     let (_, hard) = getrlimit(Resource::RLIMIT_CPU).map_err(fail)?;
     let seconds = most.as_secs().saturating_add(1).min(hard);
     setrlimit(Resource::RLIMIT_CPU, seconds, hard).map_err(fail)
 }
 
-/// Lowers a limit for good; one that is lower already stays.
+/// Lowers the soft and hard limit to `most`. The process can't raise them again.
 fn limit(what: &'static str, resource: Resource, most: u64) -> Result<(), JailError> {
     let fail = |error| JailError::new(what, error);
     let (_, hard) = getrlimit(resource).map_err(fail)?;
@@ -86,20 +87,20 @@ fn limit(what: &'static str, resource: Resource, most: u64) -> Result<(), JailEr
     setrlimit(resource, most, most).map_err(fail)
 }
 
-/// As [`limit`], but this process and its children may raise it again.
-fn limit_for_now(what: &'static str, resource: Resource, most: u64) -> Result<(), JailError> {
+/// Lowers the soft limit only, which this process and its children can raise again.
+fn limit_softly(what: &'static str, resource: Resource, most: u64) -> Result<(), JailError> {
     let fail = |error| JailError::new(what, error);
     let (_, hard) = getrlimit(resource).map_err(fail)?;
     setrlimit(resource, most.min(hard), hard).map_err(fail)
 }
 
-/// Files may be as large as the user's own limit lets them be. A write past it fails for the guest: no child of the pool
-/// is ended by SIGXFSZ ([`reset`](mpwasm_system::inherited::reset)).
-fn files_as_large_as_can_be() -> Result<(), JailError> {
-    limit_for_now("the size of files", Resource::RLIMIT_FSIZE, u64::MAX)
+/// Raises the limit of file sizes to the hard limit of the user. A larger write fails for the guest; SIGXFSZ ends no child
+/// of the pool ([`reset`](mpwasm_system::inherited::reset)).
+fn allow_largest_files() -> Result<(), JailError> {
+    limit_softly("the size of files", Resource::RLIMIT_FSIZE, u64::MAX)
 }
 
-/// The score of this process, held open from before its walls go up: children inherit it at their start.
+/// The out-of-memory score of this process, opened before Landlock applies. Children inherit it when they are spawned.
 #[derive(Debug)]
 pub struct OomScore {
     file: File,
@@ -107,7 +108,7 @@ pub struct OomScore {
 }
 
 impl OomScore {
-    /// Opens it. `None` where there is none: then all processes are alike to the kernel.
+    /// Opens it. Returns `None` where there is no such file: then the kernel chooses a process by its memory alone.
     #[must_use]
     pub fn open() -> Option<Self> {
         let file = File::options()
@@ -121,7 +122,7 @@ impl OomScore {
         Some(Self { file, own })
     }
 
-    /// Starts a child that dies before its starter.
+    /// Calls `start`, which spawns a child. The kernel kills that child before its starter.
     pub fn start_expendable<T>(&self, start: impl FnOnce() -> T) -> T {
         self.write(self.expendable());
         let started = start();
@@ -130,10 +131,10 @@ impl OomScore {
     }
 
     fn expendable(&self) -> i32 {
-        (self.own + EXPENDABLE).min(HIGHEST)
+        (self.own + EXPENDABLE).min(MAX_SCORE)
     }
 
-    /// Where it can't be written the kernel chooses as it does among all others: no wall, and no reason to fail.
+    /// Errors are ignored: the score only improves the kernel's choice, and is no layer of the sandbox.
     fn write(&self, score: i32) {
         let _ = self.file.write_all_at(score.to_string().as_bytes(), 0);
     }

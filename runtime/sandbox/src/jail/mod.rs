@@ -1,45 +1,48 @@
-//! The second wall: what a child process can still ask of the kernel when a guest has broken out of WebAssembly.
+//! The sandbox of a child process: what it can still request from the kernel when a guest has broken out of WebAssembly.
 //!
-//! One sequence, the same for every child, in this order. What stands in front of it, at the start of a process, is
-//! in `process.rs`: an empty environment, a process group of its own, no descriptor but the ones it needs.
+//! It consists of layers, which every child applies in the same order. What comes before them, at the start of a process,
+//! is in [`child`](crate::child): an empty environment, a process group of its own, no file descriptor but the ones it
+//! needs.
 //!
-//! [`isolate`], while the process has one thread, since these walls stand around threads and not processes; with more it
-//! refuses:
+//! [`isolate`] is called while the process has one thread, since these layers apply to a thread and not to a process. It
+//! fails if there are more threads:
 //!
-//! 1. no core dumps ([`limits`]): they write what a guest knows to disk;
-//! 2. the out-of-memory score ([`limits`]): a worker dies before those that look after it. It is a file, so it comes
-//!    before the file system goes; workers can't write theirs any more and are started with it;
-//! 3. namespaces ([`privileges`]): a network and System V objects of its own, empty both. Workers are born in their
-//!    dispatcher's. It takes a capability, so it comes before those go;
-//! 4. another user, where one was asked for ([`privileges`]);
-//! 5. no capabilities, and none to be had again ([`privileges`]);
-//! 6. no new privileges, which the next ones need ([`privileges`]);
-//! 7. the parent-death signal, anew: 3 to 5 clear it;
-//! 8. Landlock ([`files`]): no files but what is granted, no TCP, no signals to others, no abstract sockets of others.
+//! 1. no core dumps ([`limits`]), since they would write a guest's data to disk;
+//! 2. the out-of-memory score ([`limits`]), so that the kernel kills a worker before the processes that manage it. The
+//!    score is a file, so it is set before Landlock. Workers can't write theirs any more, and inherit it;
+//! 3. namespaces ([`privileges`]): an empty network, and no System V objects. Workers inherit those of the dispatcher. It
+//!    needs a capability, so it comes before step 5;
+//! 4. another user, if requested ([`privileges`]);
+//! 5. no capabilities, and no way to gain them again ([`privileges`]);
+//! 6. no new privileges ([`privileges`]), on which steps 8 and 11 depend;
+//! 7. the parent-death signal once more, since steps 3 to 5 clear it;
+//! 8. Landlock ([`files`]): no files but those that are granted, no TCP, no signals to processes outside, no abstract
+//!    sockets of processes outside.
 //!
-//! [`lock_down`], when the guests are loaded and the threads are there:
+//! [`lock_down`] is called when the guests are loaded and all threads are running:
 //!
-//! 9. no further process, thread, descriptor, or byte in a file ([`limits`]);
-//! 10. not dumpable ([`privileges`]): nobody of the same user may attach to it. After the engine has opened what it
-//!     opens below /proc/self, which is root's from here on;
-//! 11. seccomp, on all threads at once ([`syscalls`]): only the system calls that the role still needs, and no new
-//!     executable memory. A forbidden one ends the process with SIGSYS, and [`violation`] says which one it was.
+//! 9. no further process, thread, file descriptor, or byte in a file ([`limits`]);
+//! 10. not dumpable ([`privileges`]), so that no process of the same user can attach to it. After this step root owns the
+//!     files below /proc/self, so it comes after the engine has opened some;
+//! 11. seccomp, on all threads at once ([`seccomp`]): only the system calls that the role still needs, and no new
+//!     executable memory. Any other system call ends the process with SIGSYS, and [`violation`] reports its number.
 //!
-//! A worker is started by the dispatcher and so lives behind the dispatcher's walls too, which must therefore let
-//! through what a worker needs for its start. What that means for a dispatcher that was taken over is in SECURITY.md.
+//! A worker is spawned by the dispatcher and inherits its sandbox. So the dispatcher's layers allow what a worker needs to
+//! start. SECURITY.md says what that means for a dispatcher that was taken over.
 //!
-//! The parent decides what is built ([`SandboxOptions`]). A child that can't build what the plan names does not run. What only a
-//! child would find out otherwise, the parent has a copy of itself try before it starts one ([`probe`](mpwasm_system::probe)): whether a
-//! directory can be entered behind the walls, whether there can be scratch directories or namespaces. Around all of a pool's
-//! children it puts a limit of memory ([`MemoryCgroup`]), where the machine lets it.
+//! The parent decides which layers are applied ([`SandboxOptions`]). A child that can't apply one of them does not run.
+//! What only a child would find out otherwise, the parent probes with a copy of itself before it spawns a child
+//! ([`probe`](mpwasm_system::probe)): whether a directory can be entered from the sandbox, and whether scratch directories
+//! and namespaces can be created. In addition, the parent limits the memory of all children together ([`MemoryCgroup`]),
+//! if the machine permits it.
 
-mod allowed;
+mod allow_list;
+mod cgroup;
 mod files;
+mod layers;
 mod limits;
-mod memory;
-mod plan;
 mod privileges;
-mod syscalls;
+mod seccomp;
 pub mod violation;
 
 use mpwasm_system::process;
@@ -48,12 +51,12 @@ use mpwasm_types::grants::OpenDir;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 
-pub use limits::{OomScore, processor_time};
-pub use memory::MemoryCgroup;
-pub use plan::{LayerState, SandboxLayer, missing, plan};
-pub use privileges::try_to_enter;
+pub use cgroup::MemoryCgroup;
+pub use layers::{LayerState, SandboxLayer, available_options, missing_layers};
+pub use limits::{OomScore, set_cpu_limit};
+pub use privileges::probe_access;
 
-/// What stands in the way of a wall.
+/// Reports the step at which a sandbox could not be applied, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("the jail can't be built: {step}: {why}")]
 pub struct JailError {
@@ -70,19 +73,20 @@ impl JailError {
     }
 }
 
-/// Steps 1 to 8. The process has one thread. `dirs` are what is granted to its tasks, or to those of its workers.
+/// Applies steps 1 to 8. The process must have one thread. `dirs` are the directories that are granted to its tasks, or to
+/// those of its workers.
 ///
 /// # Errors
-/// When a wall of the plan can't be built, or the process has more than one thread: it must not run anything then.
+/// When a layer of the options can't be applied, or the process has more than one thread. It must not run a guest then.
 pub fn isolate<'a>(
     role: Role,
     plan: &SandboxOptions,
     dirs: impl IntoIterator<Item = &'a OpenDir>,
 ) -> Result<(), JailError> {
-    one_thread()?;
+    require_one_thread()?;
     limits::apply(role)?;
     if role != Role::Worker {
-        // Its absence is told by `mpwasm doctor`; a worker is in its dispatcher's.
+        // Optional: `mpwasm doctor` reports when they are missing. A worker inherits those of its dispatcher.
         let _ = privileges::enter_namespaces(plan.user);
         if let Some(user) = plan.user {
             privileges::become_user(user)?;
@@ -92,13 +96,13 @@ pub fn isolate<'a>(
     privileges::no_new_privileges()?;
     set_parent_death_signal().map_err(|error| JailError::new("the parent-death signal", error))?;
     if plan.landlock {
-        files::shut(role, dirs)?;
+        files::restrict(role, dirs)?;
     }
     Ok(())
 }
 
-/// That there is no thread but this one, around which the walls will not stand.
-fn one_thread() -> Result<(), JailError> {
+/// Checks that this is the only thread, since the layers would not apply to others.
+fn require_one_thread() -> Result<(), JailError> {
     let fail = |why: String| JailError::new("its threads", why);
     match process::thread_count().map_err(|error| fail(error.to_string()))? {
         1 => Ok(()),
@@ -108,16 +112,16 @@ fn one_thread() -> Result<(), JailError> {
     }
 }
 
-/// Steps 9 to 11. All threads that the process will have are there, but in the dispatcher.
+/// Applies steps 9 to 11. All threads must be running, except in the dispatcher, which may start more.
 ///
 /// # Errors
-/// As [`isolate`].
+/// When a layer of the options can't be applied. The process must not run a guest then.
 pub fn lock_down(role: Role, plan: &SandboxOptions) -> Result<(), JailError> {
-    limits::no_more(role, plan.files)?;
+    limits::forbid_new_resources(role, plan.files)?;
     privileges::not_dumpable()?;
     if plan.seccomp {
-        violation::tell_of_violations(role)?;
-        syscalls::restrict(role, plan.files)?;
+        violation::install_handler(role)?;
+        seccomp::restrict(role, plan.files)?;
     }
     Ok(())
 }

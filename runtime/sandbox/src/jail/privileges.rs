@@ -1,4 +1,4 @@
-//! Rights that a process gives up: capabilities, its user, the ways to get rights back, and what others may do to it.
+//! Drops the privileges of a process: capabilities, its user, the ways to gain privileges again, and access by others.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -16,29 +16,29 @@ use mpwasm_system::probe::in_fork;
 use mpwasm_system::process::set_parent_death_signal;
 use mpwasm_types::settings::User;
 
-/// A network without any device but a loopback that is down, and no System V objects.
+/// Namespaces with no network device but a loopback that is down, and without System V objects.
 const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNET.union(CloneFlags::CLONE_NEWIPC);
 
-/// Step 3. Where the machine does not permit it, seccomp and Landlock stand alone: no role has a socket call that could
-/// reach a network.
+/// Applies step 3. Where the machine does not permit it, seccomp and Landlock still hold: no role may make a system call
+/// that connects to a network.
 ///
 /// # Errors
-/// With why the machine does not.
+/// When the machine does not permit it.
 pub fn enter_namespaces(user: Option<User>) -> nix::Result<()> {
     match unshare(NAMESPACES) {
-        // Root can; whoever else must be root of a user namespace of their own, in which they are nobody. Those rights
-        // go with step 5. But nobody can become another user in there.
+        // Root may do this directly. Any other user needs a user namespace, which gives the process capabilities until
+        // step 5. A process can't change to another user in such a namespace.
         Err(_) if user.is_none() => unshare(NAMESPACES | CloneFlags::CLONE_NEWUSER),
         result => result,
     }
 }
 
-/// Whether [`enter_namespaces`] does something here: tried by a copy of this process.
+/// Probes, in a copy of this process, whether [`enter_namespaces`] succeeds. Returns the names of the namespaces.
 ///
 /// # Errors
-/// With why it does not.
-pub fn try_namespaces() -> Result<&'static str, String> {
-    // SAFETY: these are system calls and nothing else.
+/// With the reason why it fails.
+pub fn probe_namespaces() -> Result<&'static str, String> {
+    // SAFETY: the closure makes system calls only, and allocates nothing.
     match unsafe { in_fork(|| Ok(enter_namespaces(None)?)) } {
         Ok(Ok(())) => Ok("network and ipc"),
         Ok(Err(errno)) => Err(errno.desc().to_owned()),
@@ -46,30 +46,30 @@ pub fn try_namespaces() -> Result<&'static str, String> {
     }
 }
 
-/// Step 4.
+/// Applies step 4.
 pub fn become_user(user: User) -> Result<(), JailError> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    // In this order: whoever is no longer root can't change groups. These are the C library's, which ask it of every thread.
+    // This order is required: only root can change groups. The functions of the C library apply to all threads.
     setgroups(&[])
         .and_then(|()| setresgid(gid, gid, gid))
         .and_then(|()| setresuid(uid, uid, uid))
         .map_err(|errno| JailError::new("the change of the user", errno))
 }
 
-/// As [`become_user`], of the calling thread alone, by system calls and nothing else: for a copy of this process, in which
-/// the C library would wait for threads that are not there.
-fn become_user_in_a_copy(uid: rustix::process::Uid, gid: rustix::process::Gid) -> rustix::io::Result<()> {
+/// Does the same as [`become_user`] for the calling thread alone, by system calls only. In a copy of this process the C
+/// library would wait for threads that do not exist there.
+fn become_user_in_fork(uid: rustix::process::Uid, gid: rustix::process::Gid) -> rustix::io::Result<()> {
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
 }
 
-/// Whether the pool's processes can enter this directory when they have taken steps 4 and 5: tried by a copy of this
-/// process, where it has rights to give up. What is returned within is whether they can.
+/// Probes whether the processes of a pool can enter this directory after steps 4 and 5. Returns the result of the probe.
+/// It is made in a copy of this process, unless this process has no privileges to drop.
 ///
 /// # Errors
-/// With why it can't be tried.
-pub fn try_to_enter(dir: BorrowedFd<'_>, user: Option<User>) -> io::Result<nix::Result<()>> {
+/// When the probe can't be made.
+pub fn probe_access(dir: BorrowedFd<'_>, user: Option<User>) -> io::Result<nix::Result<()>> {
     let enter = || faccessat(dir, c".", AccessFlags::X_OK, AtFlags::AT_EACCESS);
     if user.is_none() && capabilities(None)?.effective.is_empty() {
         return Ok(enter());
@@ -78,47 +78,48 @@ pub fn try_to_enter(dir: BorrowedFd<'_>, user: Option<User>) -> io::Result<nix::
         let uid = rustix::process::Uid::from_raw(user.uid);
         (uid, rustix::process::Gid::from_raw(user.gid))
     });
-    let as_they_are = || {
+    let drop_and_enter = || {
         if let Some((uid, gid)) = ids {
-            become_user_in_a_copy(uid, gid)?;
+            become_user_in_fork(uid, gid)?;
         }
-        set_capabilities(None, NONE)?;
-        // Anew, as for any child. A directory of somebody else's file system may keep whoever asks waiting.
+        set_capabilities(None, NO_CAPABILITIES)?;
+        // The changes above have cleared it. A directory of a network file system may block this copy forever.
         set_parent_death_signal()?;
         Ok(enter()?)
     };
-    // SAFETY: these are system calls and nothing else.
-    unsafe { in_fork(as_they_are) }
+    // SAFETY: the closure makes system calls only, and allocates nothing.
+    unsafe { in_fork(drop_and_enter) }
 }
 
-const NONE: CapabilitySets = CapabilitySets {
+const NO_CAPABILITIES: CapabilitySets = CapabilitySets {
     effective: CapabilitySet::empty(),
     permitted: CapabilitySet::empty(),
     inheritable: CapabilitySet::empty(),
 };
 
-/// Step 5. The bounding set goes too: with it a program started by root would get all of them again.
+/// Applies step 5. The bounding set is cleared, too: otherwise a program that root executes would gain all capabilities
+/// again.
 pub fn drop_capabilities() -> Result<(), JailError> {
     let fail = |errno| JailError::new("the capabilities", errno);
     for number in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
-            // The kernel has no more; or this is an ordinary user, who has none and, with the next step, gets none.
+            // The kernel knows no higher number. Or the user has no capabilities, and can gain none after step 6.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM) => break,
             Err(errno) => return Err(fail(errno)),
         }
     }
     rustix::thread::clear_ambient_capability_set().map_err(fail)?;
-    set_capabilities(None, NONE).map_err(fail)
+    set_capabilities(None, NO_CAPABILITIES).map_err(fail)
 }
 
-/// Step 6.
+/// Applies step 6.
 pub fn no_new_privileges() -> Result<(), JailError> {
     rustix::thread::set_no_new_privs(true).map_err(|errno| JailError::new("no new privileges", errno))
 }
 
-/// Step 10.
+/// Applies step 10.
 pub fn not_dumpable() -> Result<(), JailError> {
     nix::sys::prctl::set_dumpable(false).map_err(|errno| JailError::new("not dumpable", errno))
 }

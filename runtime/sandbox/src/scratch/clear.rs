@@ -1,8 +1,8 @@
-//! Clears the scratch directory after a task: nothing of it is there for the next one.
+//! Clears the scratch directory after a task, so that the next task finds nothing of it.
 //!
-//! What a guest leaves there is arranged as it likes: deeper than any stack or table of descriptors, and with links
-//! between all of it. So the way down is kept as names, and the way up is `..`; no more than three directories are open at
-//! a time.
+//! A guest can arrange it as it likes: deeper than any stack or table of file descriptors allows, with links between all
+//! of its parts. So the way down is kept as a list of names, and the way up is `..`. At most three directories are open
+//! at a time.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,51 +12,54 @@ use rustix::io::{Errno, Result};
 
 use mpwasm_types::grants::Granted;
 
-/// The scratch directory of this worker's tasks, where they are granted one.
+/// The scratch directory of a worker's tasks, if one is granted.
 #[derive(Debug)]
 pub struct ScratchDir(Option<OwnedFd>);
 
 impl ScratchDir {
-    /// That of these grants.
+    /// Returns the scratch directory of these grants.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// When no file descriptor is left.
     pub fn of(granted: &Granted) -> std::io::Result<Self> {
         let dir = granted.scratch.as_ref();
         Ok(Self(dir.map(|dir| dir.fd.try_clone()).transpose()?))
     }
 
-    /// Whether there is one.
+    /// Returns whether there is one.
     pub fn is_there(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Removes all that is in it, where there is one.
+    /// Removes its contents, if there is one.
     ///
     /// # Errors
-    /// When something can't be removed: it must not be used any more.
+    /// When an entry can't be removed. The directory must not be used any more then.
     pub fn clear(&self) -> Result<()> {
         self.0.as_ref().map_or(Ok(()), clear)
     }
 }
 
-/// Removes all that is in `root`.
+/// Removes the contents of `root`.
 fn clear(root: impl AsFd) -> Result<()> {
     let mut dir = open(root.as_fd(), c".")?;
-    // What is left to be removed in each directory on the way down to `dir`; the last of all but the lowest is the next.
+    // The names that remain in each directory on the way down to `dir`. The last name of each level but the lowest is
+    // that of the directory below it.
     let mut levels = vec![names(&dir)?];
     while let Some(left) = levels.last_mut() {
         let Some(name) = left.last() else {
             levels.pop();
             if let Some(above) = levels.last_mut() {
                 dir = open(dir.as_fd(), c"..")?;
-                let name = above.pop().expect("it is there until it is removed");
+                let name = above
+                    .pop()
+                    .expect("a directory is in the list of its parent until it is removed");
                 unlinkat(&dir, &name, AtFlags::REMOVEDIR)?;
             }
             continue;
         };
         match unlinkat(&dir, name, AtFlags::empty()) {
-            // Linux says the first, POSIX the second.
+            // Both mean a directory: the first on Linux, the second by POSIX.
             Err(Errno::ISDIR | Errno::PERM) => {
                 dir = open(dir.as_fd(), name)?;
                 levels.push(names(&dir)?);
@@ -70,13 +73,13 @@ fn clear(root: impl AsFd) -> Result<()> {
     Ok(())
 }
 
-/// Opens a directory, no link.
+/// Opens a directory, without following a link.
 fn open(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(dir, name, flags, Mode::empty())
 }
 
-/// What is in a directory.
+/// Returns the names of the entries of a directory.
 fn names(dir: &OwnedFd) -> Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::new(open(dir.as_fd(), c".")?)? {

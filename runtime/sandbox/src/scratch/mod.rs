@@ -1,15 +1,16 @@
-//! Scratch directories: for each worker process that there can be at once, a file system of its own, in memory, which is
-//! mounted nowhere.
+//! Scratch directories: one file system in memory for each worker process, mounted nowhere.
 //!
-//! The kernel keeps it to its size, whatever a worker does that was taken over, and it is gone with the last process that
-//! holds it, however that ends: nothing of it is on a disk, but in swap. Nothing in it is executed, and no device in it works.
+//! The kernel enforces its size, even against a worker that was taken over. The kernel frees it when the last process that
+//! holds its descriptor has ended. Its contents never reach a disk, except for swap. Nothing in it can be executed, and
+//! device files in it don't work.
 //!
-//! The dispatcher [makes](make()) them all while it still has the right to; the parent [tries](try_to_make) that before it
-//! starts one. Each worker has one among its [grants](mpwasm_types::grants), and [clears](ScratchDir) it after each task. That tasks
-//! reach nothing else from there is the affair of `guest/wasi.rs`, and of the jail.
+//! The dispatcher [creates](create()) all of them before it gives up the right to mount. The parent [probes](probe_create)
+//! beforehand, with a copy of itself, whether that works. Each worker gets one with its [grants](mpwasm_types::grants), and
+//! [clears](ScratchDir) it after each task. The engine's WASI and Landlock keep tasks from reaching anything else through
+//! it.
 
 mod clear;
-mod make;
+mod create;
 
 pub use clear::ScratchDir;
-pub use make::{make, try_to_make};
+pub use create::{create, probe_create};

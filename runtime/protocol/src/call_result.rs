@@ -1,4 +1,4 @@
-//! The check of how a task ended, as the dispatcher reports it to the parent.
+//! Checks the result of a call that the dispatcher reports to the parent.
 
 use mpwasm_types::json::kept_line;
 use mpwasm_types::outcome::{Failure, Kind};
@@ -7,15 +7,18 @@ use serde_json::value::RawValue;
 
 use crate::messages::CallResult;
 
-/// The result of a task as one line of JSON, or its failure, whose data are so too. What the dispatcher should have
-/// refused is a crash.
-pub fn checked(ending: CallResult<'_>) -> Result<Box<RawValue>, Failure> {
+/// Returns the result of a call as one line of JSON, or its failure, whose data are one line of JSON, too.
+///
+/// # Errors
+/// With the failure of the call; or with a crash, if the result or the data are no JSON, which the dispatcher should have
+/// refused.
+pub fn check(result: CallResult<'_>) -> Result<Box<RawValue>, Failure> {
     let line = |json: &[u8]| kept_line(str::from_utf8(json).ok()?, MAX_JSON_DEPTH).ok();
     let crash = |what: &str| {
         let message = format!("the dispatcher passed on {what} no JSON");
         Failure::new(Kind::Crash, message)
     };
-    match ending {
+    match result {
         CallResult::Ok(json) => line(json).ok_or_else(|| crash("a result that is")),
         CallResult::Failed(mut failure) => {
             if let Some(data) = &failure.data {
@@ -31,21 +34,21 @@ pub fn checked(ending: CallResult<'_>) -> Result<Box<RawValue>, Failure> {
 mod tests {
     use super::*;
 
-    /// What a user sees of the data of an error that the dispatcher tells.
-    fn told(data: &str) -> Failure {
+    /// Returns the failure that a user sees, if the dispatcher reports an error with these data.
+    fn reported(data: &str) -> Failure {
         let failure = Failure {
             data: Some(data.to_owned()),
             ..Failure::new(Kind::Error, "said the guest")
         };
-        checked(CallResult::Failed(failure)).expect_err("it is a failure")
+        check(CallResult::Failed(failure)).expect_err("it is a failure")
     }
 
     #[test]
-    fn the_data_of_an_error_are_one_line_whatever_the_dispatcher_says() {
-        assert_eq!(told("[1,\n2]").data.as_deref(), Some("[1,2]"));
+    fn the_data_of_an_error_are_one_line_whatever_the_dispatcher_reports() {
+        assert_eq!(reported("[1,\n2]").data.as_deref(), Some("[1,2]"));
         let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
         for data in ["[1,", "", "1}\n{\"id\":1}", &deep] {
-            let failure = told(data);
+            let failure = reported(data);
             assert_eq!((failure.kind, failure.data), (Kind::Crash, None), "{data}");
         }
     }

@@ -1,4 +1,4 @@
-//! seccomp: from the lists in [`allowed`](super::allowed) to filters, on all threads of the process.
+//! Builds seccomp filters from the [allow-lists](super::allow_list), and applies them to all threads of the process.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,17 @@ use seccompiler::{
 };
 
 use super::JailError;
-use super::allowed::{Allowed, When};
-use crate::jail::allowed;
+use super::allow_list::{self, Condition, Rule};
 use mpwasm_types::grants::Access;
 use mpwasm_types::role::Role;
 
-/// Step 11.
+/// Applies step 11.
 pub fn restrict(role: Role, files: Option<Access>) -> Result<(), JailError> {
     let fail = |error: &dyn std::fmt::Display| JailError::new("seccomp", error);
     if role == Role::Dispatcher {
-        // Of two filters the kernel takes the stricter verdict: what the list lets through does not exist all the same.
+        // The kernel applies the stricter of two filters, so these fail although the list below allows them.
         let absent = program(
-            allowed::ABSENT.iter(),
+            allow_list::ABSENT.iter(),
             SeccompAction::Allow,
             SeccompAction::Errno(libc::ENOSYS.cast_unsigned()),
         );
@@ -27,7 +26,7 @@ pub fn restrict(role: Role, files: Option<Access>) -> Result<(), JailError> {
         apply_filter_all_threads(&absent).map_err(|error| fail(&error))?;
     }
     let list = program(
-        allowed::of(role, files),
+        allow_list::rules(role, files),
         SeccompAction::Trap,
         SeccompAction::Allow,
     );
@@ -35,39 +34,41 @@ pub fn restrict(role: Role, files: Option<Access>) -> Result<(), JailError> {
 }
 
 fn program<'a>(
-    list: impl Iterator<Item = &'a Allowed>,
+    list: impl Iterator<Item = &'a Rule>,
     otherwise: SeccompAction,
     listed: SeccompAction,
 ) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules = BTreeMap::<i64, Vec<SeccompRule>>::new();
-    for Allowed { call, when } in list {
+    for Rule { call, condition } in list {
         let entry = rules.entry(*call).or_default();
-        if let Some(conditions) = conditions(when)? {
+        if let Some(conditions) = seccomp_conditions(condition)? {
             entry.push(SeccompRule::new(conditions)?);
         }
     }
     SeccompFilter::new(rules, otherwise, listed, std::env::consts::ARCH.try_into()?)?.try_into()
 }
 
-/// `None` stands for always.
-fn conditions(when: &When) -> Result<Option<Vec<SeccompCondition>>, seccompiler::BackendError> {
+/// Translates a condition. `None` stands for no condition.
+fn seccomp_conditions(
+    condition: &Condition,
+) -> Result<Option<Vec<SeccompCondition>>, seccompiler::BackendError> {
     use SeccompCmpArgLen::Dword;
     let equal = |argument, value: u32| SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value.into());
-    Ok(match *when {
-        When::Always => None,
-        When::Equal(argument, value) => Some(vec![equal(argument, value)?]),
-        When::Except(argument, value) => {
+    Ok(match *condition {
+        Condition::Always => None,
+        Condition::Equal(argument, value) => Some(vec![equal(argument, value)?]),
+        Condition::Except(argument, value) => {
             let op = SeccompCmpOp::Ne;
             Some(vec![SeccompCondition::new(argument, Dword, op, value.into())?])
         }
-        When::BothEqual((first, value), (second, other)) => {
+        Condition::BothEqual((first, value), (second, other)) => {
             Some(vec![equal(first, value)?, equal(second, other)?])
         }
-        When::Without(argument, bits) => {
+        Condition::Without(argument, bits) => {
             let op = SeccompCmpOp::MaskedEq(bits.into());
             Some(vec![SeccompCondition::new(argument, Dword, op, 0)?])
         }
-        When::OwnProcess(argument) => Some(vec![equal(argument, std::process::id())?]),
+        Condition::OwnProcess(argument) => Some(vec![equal(argument, std::process::id())?]),
     })
 }
 
@@ -75,8 +76,8 @@ fn conditions(when: &When) -> Result<Option<Vec<SeccompCondition>>, seccompiler:
 mod tests {
     use super::*;
 
-    /// All roles, with all grants.
-    fn everyone() -> impl Iterator<Item = (Role, Option<Access>)> {
+    /// Returns all roles with all kinds of access to files.
+    fn all_roles() -> impl Iterator<Item = (Role, Option<Access>)> {
         let files = [None, Some(Access::ReadOnly), Some(Access::ReadWrite)];
         Role::ALL
             .into_iter()
@@ -84,10 +85,10 @@ mod tests {
     }
 
     #[test]
-    fn every_roles_filter_compiles_and_fits_into_the_kernels_limit() {
-        for (role, files) in everyone() {
+    fn the_filter_of_every_role_compiles_and_is_within_the_limit_of_the_kernel() {
+        for (role, files) in all_roles() {
             let program = program(
-                allowed::of(role, files),
+                allow_list::rules(role, files),
                 SeccompAction::Trap,
                 SeccompAction::Allow,
             );
@@ -96,13 +97,13 @@ mod tests {
         }
     }
 
-    /// A condition beside an "always" for the same call would widen the list to always, unseen.
+    /// A rule without a condition would make another rule for the same system call ineffective.
     #[test]
-    fn no_call_is_listed_with_and_without_a_condition() {
-        for (role, files) in everyone() {
+    fn no_system_call_is_listed_with_and_without_a_condition() {
+        for (role, files) in all_roles() {
             let mut always = BTreeMap::new();
-            for Allowed { call, when } in allowed::of(role, files) {
-                let is_always = matches!(when, When::Always);
+            for Rule { call, condition } in allow_list::rules(role, files) {
+                let is_always = matches!(condition, Condition::Always);
                 assert_eq!(
                     *always.entry(*call).or_insert(is_always),
                     is_always,

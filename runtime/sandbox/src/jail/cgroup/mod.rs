@@ -1,20 +1,20 @@
-//! The limit of memory around all processes of a pool: a control group of its own (version 2), where the machine lets the
-//! user have one.
+//! Limits the memory of all processes of a pool together, by a control group (version 2), if the machine delegates one to
+//! the user.
 //!
-//! The parent makes the group and puts the dispatcher and the process that runs `tasks` into it, before these are told
-//! what to do; workers are born in their dispatcher's. Nothing behind a wall has a descriptor of the group. (The
-//! compiler stays outside: it has a limit of its own.)
+//! The parent creates the group. It adds the dispatcher and the process that runs `tasks` to it before they get their first
+//! message. Workers inherit the group of their dispatcher. No sandboxed process has a file descriptor of the group. The
+//! compiler stays outside, since it has a limit of its own.
 //!
-//! One group is enough. Its limit is the sum of the shares of all processes, so when it is reached, some process is beyond
-//! its share; the kernel then ends the largest one that the out-of-memory score says may die, which is a worker that had
-//! more than others may have. There is no swap in it.
+//! One group is enough. Its limit is the sum of the shares of all processes, so when the limit is reached, some process
+//! exceeds its share. The kernel then kills the largest process that the out-of-memory score permits, which is a worker
+//! that exceeds its share. The group has no swap.
 //!
-//! When the pool ends, the kernel kills what is left in the group, however it came there. What a parent left behind that
-//! was killed itself is removed by the next one that comes here.
+//! When the pool ends, the kernel kills all processes that remain in the group. If a parent was killed, the next parent
+//! removes its group.
 //!
-//! Where groups may be made is for [`place`] to say.
+//! [`delegation`] decides where groups can be created.
 
-mod place;
+mod delegation;
 
 use mpwasm_system::clock;
 use std::fs::{self, File};
@@ -24,69 +24,69 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use self::place::Place;
+use self::delegation::DelegatedCgroup;
 use mpwasm_types::settings::{DISPATCHER_MEMORY, MAX_TABLES, Settings, TABLE_ELEMENT_SIZE, WORKER_OVERHEAD};
 
-/// The names of groups begin so; the process id of the parent and a number follow.
+/// Prefix of the names of groups. The process id of the parent and a number follow.
 const PREFIX: &str = "mpwasm-";
-/// Processes that were killed take a moment to leave their group.
-const LEAVING: Duration = Duration::from_secs(2);
+/// Longest time to wait until killed processes have left their group: 2 s.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A pool's group. It is removed when this is dropped, or before.
+/// The control group of a pool. It is removed when this is dropped, or by [`MemoryCgroup::remove`].
 #[derive(Debug)]
 pub struct MemoryCgroup {
     path: PathBuf,
-    place: Place,
+    parent: DelegatedCgroup,
     is_removed: Mutex<bool>,
 }
 
-/// Groups of this process are made and removed one at a time: its own place changes with the first and the last.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Held while a group is created or removed, since this process changes its own group with the first and the last one.
+static LOCK: Mutex<()> = Mutex::new(());
 
-/// How many this process has made.
+/// Number of groups that this process has created.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 impl MemoryCgroup {
-    /// A group for a pool with these settings.
+    /// Creates a group for a pool with these settings.
     ///
     /// # Errors
-    /// When the machine lets this process have none: why not.
+    /// With the reason why this process can't create groups.
     pub fn create(settings: &Settings) -> Result<Self, String> {
-        Self::create_at(Place::find()?, settings)
+        Self::create_in(DelegatedCgroup::find()?, settings)
     }
 
-    fn create_at(place: Place, settings: &Settings) -> Result<Self, String> {
+    fn create_in(parent: DelegatedCgroup, settings: &Settings) -> Result<Self, String> {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{number}", place.pid());
-        // When one of the steps below fails, this is dropped, and what was done is undone.
+        let name = format!("{PREFIX}{}-{number}", parent.pid());
+        // If one of the steps below fails, this is dropped, which undoes the others.
         let group = Self {
-            path: place.base().join(name),
-            place,
+            path: parent.path().join(name),
+            parent,
             is_removed: Mutex::new(false),
         };
-        group.make()?;
+        group.create_dir()?;
         group.write("memory.max", &limit(settings, 0).to_string())?;
-        // A kernel that can't count swap has no such file.
+        // The file does not exist if the kernel does not account swap.
         let _ = group.write("memory.swap.max", "0");
         Ok(group)
     }
 
-    fn make(&self) -> Result<(), String> {
-        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        self.place.settle()?;
-        sweep(self.place.base());
+    fn create_dir(&self) -> Result<(), String> {
+        let _guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        self.parent.prepare()?;
+        remove_orphans(self.parent.path());
         fs::create_dir(&self.path).map_err(|error| format!("no group can be made: {error}"))
     }
 
-    /// What this machine would say to [`MemoryCgroup::create`]; nothing is changed.
+    /// Checks whether [`MemoryCgroup::create`] would succeed. Changes nothing.
     ///
     /// # Errors
-    /// Why there would be none.
+    /// With the reason why it would not.
     pub fn probe() -> Result<(), String> {
-        Place::find()?.check().map(drop)
+        DelegatedCgroup::find()?.check().map(drop)
     }
 
-    /// Puts a process into it, with what it will start.
+    /// Adds a process, and all processes that it will spawn.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -94,28 +94,28 @@ impl MemoryCgroup {
         self.write("cgroup.procs", &pid.to_string())
     }
 
-    /// The pool has so many guests now: each has callbacks of its own.
-    pub fn grow(&self, settings: &Settings, guests: u32) {
-        // Where it can't be, callbacks of many guests have less memory than they might.
+    /// Raises the limit for a pool that has loaded `guests`, since each has callbacks of its own.
+    pub fn raise_for_guests(&self, settings: &Settings, guests: u32) {
+        // If it fails, callbacks of many guests have less memory.
         let _ = self.write("memory.max", &limit(settings, guests).to_string());
     }
 
-    /// The pool is over: kills what is left in it, and removes it.
+    /// Kills all processes that remain in it, and removes it.
     pub fn remove(&self) {
         let mut is_removed = self.is_removed.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut is_removed, true) {
             return;
         }
-        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        // Before Linux 5.14 there is no such file, and then what is left keeps the group.
+        let _guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        // The file exists since Linux 5.14. Without it a remaining process keeps the group.
         let kill = File::options().write(true).open(self.path.join("cgroup.kill"));
         let _ = kill.and_then(|mut kill| kill.write_all(b"1"));
-        let until = clock::now() + LEAVING;
+        let until = clock::now() + LEAVE_TIMEOUT;
         while fs::remove_dir(&self.path).is_err() && self.path.exists() && clock::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
-        if groups(self.place.base()).next().is_none() {
-            self.place.leave();
+        if groups(self.parent.path()).next().is_none() {
+            self.parent.restore();
         }
     }
 
@@ -130,7 +130,7 @@ impl Drop for MemoryCgroup {
     }
 }
 
-/// The limit of a group, bytes: what all processes of the pool may need at most, together.
+/// Returns the limit of a group, bytes: the sum of what each process of the pool may need.
 fn limit(settings: &Settings, guests: u32) -> u64 {
     let buffers = settings
         .max_args
@@ -144,7 +144,7 @@ fn limit(settings: &Settings, guests: u32) -> u64 {
         .saturating_add(buffers)
         .saturating_add(settings.grants.tmp.unwrap_or(0))
         .saturating_add(WORKER_OVERHEAD);
-    // With a process for each task, the next one comes while one goes. And one runs a guest's `tasks`.
+    // With a process per task, the next process is spawned while the last one exits. One more runs a guest's `tasks`.
     let processes = u64::from(settings.size) * 2 + 1;
     let callbacks = settings.callback_memory.saturating_mul(u64::from(guests));
     share
@@ -154,7 +154,7 @@ fn limit(settings: &Settings, guests: u32) -> u64 {
         .saturating_add(callbacks)
 }
 
-/// The groups of pools below `base`, with the process ids of their parents.
+/// Returns the groups of pools below `base`, with the process ids of their parents.
 fn groups(base: &Path) -> impl Iterator<Item = (PathBuf, u32)> {
     let entries = fs::read_dir(base).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
@@ -164,8 +164,8 @@ fn groups(base: &Path) -> impl Iterator<Item = (PathBuf, u32)> {
     })
 }
 
-/// Removes what parents that were killed have left behind. The kernel removes no group that has a process.
-fn sweep(base: &Path) {
+/// Removes the groups of parents that were killed. The kernel keeps a group that still has a process.
+fn remove_orphans(base: &Path) {
     for (path, pid) in groups(base) {
         if !Path::new(&format!("/proc/{pid}")).exists() {
             let _ = fs::remove_dir(path);
@@ -177,7 +177,7 @@ fn sweep(base: &Path) {
 mod tests {
     use super::*;
 
-    /// A folder that looks like the control group of process 77, with these controllers, and processes.
+    /// Creates a directory that looks like the control group of process 77, with these controllers and processes.
     fn tree(controllers: &str, processes: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("user/service");
@@ -193,8 +193,8 @@ mod tests {
         folder
     }
 
-    fn place(folder: &tempfile::TempDir) -> Place {
-        Place::at(folder.path(), "/user/service", 77)
+    fn parent(folder: &tempfile::TempDir) -> DelegatedCgroup {
+        DelegatedCgroup::at(folder.path(), "/user/service", 77)
     }
 
     fn read(folder: &tempfile::TempDir, file: &str) -> String {
@@ -208,12 +208,12 @@ mod tests {
         }
     }
 
-    fn made(folder: &tempfile::TempDir) -> MemoryCgroup {
-        MemoryCgroup::create_at(place(folder), &settings()).unwrap()
+    fn created(folder: &tempfile::TempDir) -> MemoryCgroup {
+        MemoryCgroup::create_in(parent(folder), &settings()).unwrap()
     }
 
-    /// Removes it. In a real tree a group's files go with it.
-    fn end(group: MemoryCgroup) {
+    /// Removes the group. In a real tree the kernel removes its files.
+    fn remove(group: MemoryCgroup) {
         for file in fs::read_dir(&group.path).unwrap() {
             fs::remove_file(file.unwrap().path()).unwrap();
         }
@@ -221,9 +221,9 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_alone_in_its_group_makes_way_for_the_pools() {
+    fn a_process_that_is_alone_in_its_group_moves_aside_and_back() {
         let folder = tree("cpu memory pids\n", "77\n");
-        let group = made(&folder);
+        let group = created(&folder);
         assert_eq!(read(&folder, "mpwasm.parent/cgroup.procs"), "77");
         assert_eq!(read(&folder, "cgroup.subtree_control"), "+memory");
         let name = group.path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -236,31 +236,31 @@ mod tests {
         assert_eq!(read(&folder, &format!("{name}/memory.swap.max")), "0");
         group.add(4711).unwrap();
         assert_eq!(read(&folder, &format!("{name}/cgroup.procs")), "4711");
-        group.grow(&settings(), 10);
+        group.raise_for_guests(&settings(), 10);
         let more: u64 = read(&folder, &format!("{name}/memory.max")).parse().unwrap();
         assert_eq!(more, max + 10 * settings().callback_memory);
 
-        end(group);
+        remove(group);
         assert_eq!(groups(&folder.path().join("user/service")).count(), 0);
         assert_eq!(read(&folder, "cgroup.subtree_control"), "-memory");
-        assert_eq!(read(&folder, "cgroup.procs"), "77", "it has stepped back");
+        assert_eq!(read(&folder, "cgroup.procs"), "77", "it has moved back");
     }
 
     #[test]
-    fn the_parent_steps_back_after_its_last_pool_only() {
+    fn the_parent_moves_back_only_after_its_last_pool() {
         let folder = tree("memory\n", "77\n");
-        let [one, other] = [made(&folder), made(&folder)];
+        let [one, other] = [created(&folder), created(&folder)];
         assert_ne!(one.path, other.path);
-        end(one);
+        remove(one);
         assert_eq!(read(&folder, "cgroup.subtree_control"), "+memory");
-        end(other);
+        remove(other);
         assert_eq!(read(&folder, "cgroup.subtree_control"), "-memory");
     }
 
     #[test]
-    fn where_others_are_nothing_is_touched() {
+    fn a_group_with_other_processes_is_not_changed() {
         let folder = tree("memory\n", "77\n78\n");
-        let why = MemoryCgroup::create_at(place(&folder), &settings()).unwrap_err();
+        let why = MemoryCgroup::create_in(parent(&folder), &settings()).unwrap_err();
         assert!(why.contains("other processes"), "{why}");
         assert_eq!(read(&folder, "cgroup.procs"), "77\n78\n");
         assert_eq!(read(&folder, "cgroup.subtree_control"), "");
@@ -271,27 +271,27 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_to_nothing_leaves_nothing_behind() {
+    fn a_failed_creation_is_undone() {
         let folder = tree("memory\n", "77\n");
         let own = folder.path().join("user/service");
-        // A controller that can't be had.
+        // The controller can't be enabled.
         fs::remove_file(own.join("cgroup.subtree_control")).unwrap();
         fs::create_dir(own.join("cgroup.subtree_control")).unwrap();
-        let why = MemoryCgroup::create_at(place(&folder), &settings()).unwrap_err();
+        let why = MemoryCgroup::create_in(parent(&folder), &settings()).unwrap_err();
         assert!(why.contains("subtree_control"), "{why}");
         assert_eq!(read(&folder, "cgroup.procs"), "77\n");
         assert_eq!(groups(&own).count(), 0);
     }
 
     #[test]
-    fn without_the_controller_there_is_none() {
+    fn no_group_is_created_without_the_memory_controller() {
         let folder = tree("cpu pids\n", "77\n");
-        let why = MemoryCgroup::create_at(place(&folder), &settings()).unwrap_err();
+        let why = MemoryCgroup::create_in(parent(&folder), &settings()).unwrap_err();
         assert!(why.contains("memory"), "{why}");
     }
 
     #[test]
-    fn the_next_pool_of_a_process_finds_its_place_made() {
+    fn the_next_pool_of_a_process_uses_the_prepared_group() {
         let folder = tree("memory\n", "");
         fs::write(
             folder.path().join("user/service/cgroup.subtree_control"),
@@ -299,24 +299,24 @@ mod tests {
         )
         .unwrap();
         fs::create_dir(folder.path().join("user/service/mpwasm.parent")).unwrap();
-        let place = Place::at(folder.path(), "/user/service/mpwasm.parent", 77);
-        let group = MemoryCgroup::create_at(place, &settings()).unwrap();
+        let parent = DelegatedCgroup::at(folder.path(), "/user/service/mpwasm.parent", 77);
+        let group = MemoryCgroup::create_in(parent, &settings()).unwrap();
         assert_eq!(group.path.parent(), Some(&*folder.path().join("user/service")));
         assert_eq!(read(&folder, "cgroup.subtree_control"), "memory\n");
-        end(group);
+        remove(group);
     }
 
     #[test]
-    fn what_the_dead_left_is_removed_and_what_the_living_have_is_not() {
+    fn groups_of_ended_parents_are_removed_and_those_of_running_ones_are_kept() {
         let folder = tree("memory\n", "77\n");
         let own = folder.path().join("user/service");
-        // No process has such a number: it is above the kernel's limit.
-        let [dead, living] = [4_194_305, std::process::id()].map(|pid| own.join(format!("mpwasm-{pid}-0")));
-        for group in [&dead, &living] {
+        // No process has the first number: it is above the limit of the kernel.
+        let [ended, running] = [4_194_305, std::process::id()].map(|pid| own.join(format!("mpwasm-{pid}-0")));
+        for group in [&ended, &running] {
             fs::create_dir(group).unwrap();
         }
-        let group = made(&folder);
-        assert!(!dead.exists() && living.exists());
-        end(group);
+        let group = created(&folder);
+        assert!(!ended.exists() && running.exists());
+        remove(group);
     }
 }

@@ -1,39 +1,39 @@
-//! Which walls there are, which of them this machine has, and which are to be built.
+//! The layers of the sandbox: which ones this machine supports, and which ones are to be applied.
 
-use super::memory::MemoryCgroup;
+use super::cgroup::MemoryCgroup;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Jail, User};
 
-/// One wall of the jail: what stands around each process of a pool beside WebAssembly.
+/// A layer of the sandbox that surrounds each process of a pool, in addition to WebAssembly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SandboxLayer {
-    /// Only the system calls that a process needs.
+    /// Only the system calls that the process needs.
     Seccomp,
-    /// No program can give more rights than there are.
+    /// No privileges are gained by executing a program.
     NoNewPrivileges,
     /// No files and no TCP.
     Landlock,
-    /// No signals to other processes, and no abstract sockets of theirs.
+    /// No signals to processes outside, and no abstract sockets of theirs.
     LandlockScopes,
-    /// An empty network and empty System V objects.
+    /// An empty network, and no System V objects.
     Namespaces,
-    /// A limit of memory around all of a pool's processes.
+    /// A limit of memory for all processes of a pool together.
     MemoryLimit,
-    /// A user of their own.
+    /// Another user than that of the parent.
     OtherUser,
 }
 
-/// What is known of a layer on this machine.
+/// Tells whether this machine supports a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LayerState {
-    /// It stands, and what of it.
+    /// It is supported, in this way.
     Active(String),
-    /// It does not, and why.
+    /// It is not supported, for this reason.
     Missing(String),
 }
 
 impl SandboxLayer {
-    /// All of them, in the order in which people should read of them.
+    /// All layers, in the order in which `mpwasm doctor` shows them.
     pub const ALL: [Self; 7] = [
         Self::Seccomp,
         Self::NoNewPrivileges,
@@ -44,7 +44,7 @@ impl SandboxLayer {
         Self::OtherUser,
     ];
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,13 +58,13 @@ impl SandboxLayer {
         }
     }
 
-    /// Whether a run without it has no second wall to speak of.
+    /// Returns whether `--jail strict` refuses to run without it.
     #[must_use]
     pub const fn is_mandatory(self) -> bool {
         matches!(self, Self::Seccomp | Self::NoNewPrivileges | Self::Landlock)
     }
 
-    /// What it keeps a process from that was taken over.
+    /// Returns what it prevents a process that was taken over from doing.
     #[must_use]
     pub const fn stops(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl SandboxLayer {
         }
     }
 
-    /// What this machine has of it. For [`SandboxLayer::Namespaces`] a process of its own tries.
+    /// Returns whether this machine supports it. [`SandboxLayer::Namespaces`] is probed in a copy of this process.
     #[must_use]
     pub fn state(self) -> LayerState {
         match self {
@@ -101,7 +101,7 @@ impl SandboxLayer {
                 Some(abi) if abi >= SCOPES_ABI => LayerState::Active(format!("ABI {abi}")),
                 _ => LayerState::Missing(format!("Landlock ABI {SCOPES_ABI} has them (Linux 6.12)")),
             },
-            Self::Namespaces => match super::privileges::try_namespaces() {
+            Self::Namespaces => match super::privileges::probe_namespaces() {
                 Ok(how) => LayerState::Active(how.to_owned()),
                 Err(why) => LayerState::Missing(why),
             },
@@ -117,9 +117,9 @@ impl SandboxLayer {
     }
 }
 
-/// Returns what this machine can build of what was asked for; `None` when nothing was.
+/// Returns the options of a sandbox with all layers that this machine supports; `None` when the sandbox is off.
 #[must_use]
-pub fn plan(jail: Jail, user: Option<User>) -> Option<SandboxOptions> {
+pub fn available_options(jail: Jail, user: Option<User>) -> Option<SandboxOptions> {
     (jail != Jail::Off).then(|| SandboxOptions {
         landlock: landlock_abi().is_some(),
         seccomp: has_seccomp(),
@@ -128,29 +128,29 @@ pub fn plan(jail: Jail, user: Option<User>) -> Option<SandboxOptions> {
     })
 }
 
-/// The mandatory layers that this machine does not have.
+/// Returns the mandatory layers that this machine does not support.
 #[must_use]
-pub fn missing() -> Vec<SandboxLayer> {
+pub fn missing_layers() -> Vec<SandboxLayer> {
     let is_missing =
         |layer: &SandboxLayer| layer.is_mandatory() && matches!(layer.state(), LayerState::Missing(_));
     SandboxLayer::ALL.into_iter().filter(is_missing).collect()
 }
 
-/// The first ABI with TCP: what `mpwasm doctor` asks for.
+/// First ABI of Landlock that can deny TCP, which `mpwasm doctor` requires.
 const MANDATORY_ABI: u32 = 4;
-/// The first ABI with scopes.
+/// First ABI of Landlock with scopes.
 const SCOPES_ABI: u32 = 6;
 
-/// The version of Landlock that the kernel offers.
+/// Returns the ABI version of Landlock that the kernel supports.
 fn landlock_abi() -> Option<u32> {
     /// `LANDLOCK_CREATE_RULESET_VERSION` of `linux/landlock.h`.
     const VERSION: u32 = 1;
-    // SAFETY: with this flag the call takes no ruleset, makes nothing, and returns a number.
+    // SAFETY: with this flag the call takes no ruleset, creates nothing, and returns a number.
     let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0_usize, 0_usize, VERSION) };
     u32::try_from(abi).ok().filter(|&abi| abi > 0)
 }
 
-/// Whether the kernel knows the action that the filters use.
+/// Returns whether the kernel supports the action that the filters use.
 fn has_seccomp() -> bool {
     let action = libc::SECCOMP_RET_TRAP;
     // SAFETY: the call reads the action from the pointer, which is valid, and changes nothing.
