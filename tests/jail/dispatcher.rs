@@ -1,8 +1,8 @@
 //! Limits of a dispatcher that was taken over. SECURITY.md says what it can do: forge outcomes, and start processes
 //! inside its own jail.
 
-use mpwasm::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_RETRIES};
 use mpwasm::{Error, Kind, Retry};
+use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_RETRIES};
 
 use crate::attacker::{Attacked, Victim, in_time};
 

@@ -55,7 +55,7 @@ impl Busy {
         assert!(matches!(pool.push_all([guest.task([1])]), Err(Error::Closed)));
         assert!(matches!(pool.submit(guest.task([1])), Err(Error::Closed)));
         assert!(matches!(
-            pool.reject(mpwasm::Rejected::default()),
+            pool.reject(mpwasm::internal::Rejected::default()),
             Err(Error::Closed)
         ));
     }

@@ -368,7 +368,7 @@ fn a_reporter_that_fails_in_a_call_of_the_pool_ends_the_run_as_well() {
         panics: false,
     };
     let (pool, guest) = pool_and_guest(builder().reporter(failing));
-    assert_eq!(pool.reject(mpwasm::Rejected::default()).unwrap(), 0);
+    assert_eq!(pool.reject(mpwasm::internal::Rejected::default()).unwrap(), 0);
     assert!(matches!(pool.push(guest.task([1])), Err(Error::Closed)));
     assert!(matches!(in_time(|| pool.stop()), Err(Error::Report(_))));
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use mpwasm::{CallbackStatus, Isolation, Outcome, Rejected, Reporter};
+use mpwasm::internal::Rejected;
+use mpwasm::{CallbackStatus, Isolation, Outcome, Reporter};
 use serde_json::value::to_raw_value;
 
 use crate::common::{

@@ -133,7 +133,7 @@ fn the_counts_are_those_of_the_outcomes() {
     for model in ["", "", "trap"] {
         outcome(&pool.submit(task(&guest, model)).unwrap());
     }
-    pool.reject(mpwasm::Rejected::default()).unwrap();
+    pool.reject(mpwasm::internal::Rejected::default()).unwrap();
     let stats = pool.stats();
     assert_eq!(
         (stats.accepted, stats.ok, stats.ended(), stats.open()),

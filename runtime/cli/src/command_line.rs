@@ -9,8 +9,9 @@ use anyhow::anyhow;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use mpwasm::Settings;
 use mpwasm::escape::Untrusted;
-use mpwasm::{Settings, duration};
+use mpwasm_types::task_line::duration;
 
 use crate::build;
 use crate::options::instance::InstanceOptions;

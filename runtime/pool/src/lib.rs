@@ -4,7 +4,7 @@
 //! this process (the parent) through a pipe to a dispatcher process, which keeps a pool of worker processes busy. A
 //! worker runs `runnable` in a fresh sandboxed instance, while a watchdog enforces the task's timeout: first by
 //! interrupting the guest, and when that is not enough, by killing the process. The guest's callbacks then run in
-//! the dispatcher. Whatever a guest does, the pool neither hangs nor leaks nor lies.
+//! the dispatcher. Whatever a guest does, each task gets exactly one outcome, and no process is left behind.
 //!
 //! Start with [`Pool`]. A program that embeds the pool calls [`init`] first in `main`:
 //!
@@ -31,8 +31,7 @@
 //!
 //! A guest that is a program of its own, with argv and streams, can be a task like any other, or a child: see [`command`].
 //!
-//! How a task ends is an [`Outcome`], and no error of the pool: a guest can't make the calls here fail, but for those
-//! that load it or run its `tasks`. What can is in [`Error`].
+//! How a task ends is an [`Outcome`], not an [`Error`]. A guest can make only those calls fail that load it or run its `tasks`.
 
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
@@ -53,14 +52,13 @@ mod pool;
 mod report;
 
 pub use mpwasm_sandbox::jail::{LayerState, SandboxLayer};
+pub use mpwasm_types::escape;
 pub use mpwasm_types::grants::{Access, DirGrant, Grants};
 pub use mpwasm_types::guest_info::{GuestInfo, InitialSizes, MemoryInfo, ModelInfo};
 pub use mpwasm_types::outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use mpwasm_types::retry::{Backoff, Retry};
 pub use mpwasm_types::settings::{Isolation, Jail, Settings, User};
 pub use mpwasm_types::status::{Status, TaskStatus, WorkerState, WorkerStatus};
-pub use mpwasm_types::task_line::{TaskLine, duration, json_error};
-pub use mpwasm_types::{escape, settings};
 
 pub use builder::Builder;
 pub use cache::{Cache, CacheStats};
@@ -69,19 +67,27 @@ pub use completion::handle::TaskHandle;
 pub use completion::wait::{AsCompleted, AsCompletedStream, as_completed, wait_all, wait_any};
 pub use error::Error;
 pub use grants::trusted_paths::Overlap;
-pub use guest::{Callable, Guest, Model, Task, TaskParts};
+pub use guest::{Callable, Guest, Model, Task};
 pub use local::compile::{COMPILATION_TARGET, inspect};
 pub use local::final_values::{FinalError, FinalValue};
 pub use local::stats::{Progress, Stats};
 pub use maps::{Results, ResultsStream};
-pub use pool::{Pool, Rejected};
+pub use pool::Pool;
 pub use report::terminal::Terminal;
-pub use report::{LOG_TARGET, LogLine, Output, Reporter, Source, prints};
+pub use report::{LOG_TARGET, LogLine, Output, Reporter, Source};
+
+/// Items that only the command line uses. They are not part of the stable API.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::guest::TaskParts;
+    pub use crate::pool::Rejected;
+    pub use crate::report::prints;
+}
 
 /// The version of the engine, wasmtime, that guests run in.
 pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
 
-/// The examples of the page are compiled.
+/// Compiles the examples of the page.
 #[cfg(doctest)]
 #[doc = include_str!("../coming-from-python.md")]
 mod coming_from_python {}

@@ -17,7 +17,7 @@ use crate::local::guest_tasks;
 use crate::local::ledger::{InvalidTask, Recipient};
 use crate::local::state::{PoolEnd, PoolLifecycle, PoolState};
 
-/// A line that is no task, for [`Pool::reject`].
+/// Input that is not a valid task, for [`Pool::reject`].
 #[derive(Debug, Default)]
 pub struct Rejected {
     /// The key, if one could be read.
@@ -62,30 +62,29 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A builder with the defaults.
+    /// Returns a builder with the default settings.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Gives a task to the pool. Its callbacks fire, and its outcome goes to the reporter. Returns its id.
+    /// Submits a task and returns its id. Its callbacks run, and its outcome goes to the reporter.
     ///
-    /// Waits while the pool has enough to do: that is the back-pressure of tasks.
+    /// Blocks while the pipe to the dispatcher is full: that is the backpressure of tasks.
     ///
     /// # Errors
-    /// [`Error::InvalidArgs`], [`Error::UnknownModel`] or [`Error::ForeignGuest`], when it is no task of this pool's;
+    /// [`Error::InvalidArgs`], [`Error::UnknownModel`] or [`Error::ForeignGuest`] when the task does not fit this pool;
     /// [`Error::Closed`].
     pub fn push(&self, task: Task) -> Result<u64, Error> {
         self.push_all([task])
     }
 
-    /// As [`Pool::push`] for many tasks at once, which costs less than one by one. Returns the first one's id; the
-    /// others follow in order.
+    /// Submits many tasks at once, which costs less than one by one. Returns the id of the first; the others follow in order.
     ///
-    /// Nobody else can push meanwhile: the iterator must not use the pool, or wait for one of its tasks.
+    /// The pool is locked for other pushes meanwhile: the iterator must not use the pool or wait for one of its tasks.
     ///
     /// # Errors
-    /// As [`Pool::push`]; tasks in front of the one that is refused are accepted.
+    /// As [`Pool::push`]. Tasks before the one that is refused are accepted.
     pub fn push_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<u64, Error> {
         self.shared.owner.check()?;
         let mut task_pipe = self.shared.task_pipe();
@@ -98,8 +97,7 @@ impl Pool {
         Ok(first.unwrap_or_else(|| self.shared.ledger.next_id()))
     }
 
-    /// Gives a task to the pool and returns a handle with which its outcome can be waited for. Otherwise as
-    /// [`Pool::push`].
+    /// Submits a task and returns a handle that waits for its outcome. Otherwise as [`Pool::push`].
     ///
     /// # Errors
     /// As [`Pool::push`].
@@ -112,11 +110,11 @@ impl Pool {
         Ok(TaskHandle::new(id, slot, Arc::clone(&self.shared)))
     }
 
-    /// Takes the next id for something that is no task, and ends it as `invalid`: so that a bad line in the middle
-    /// of good ones has a place and a record like they have.
+    /// Records an `invalid` outcome under the next id, so that a bad line between good ones has an id and a record of its own.
     ///
     /// # Errors
     /// [`Error::Closed`].
+    #[doc(hidden)]
     pub fn reject(&self, rejected: Rejected) -> Result<u64, Error> {
         self.shared.owner.check()?;
         let Rejected {
@@ -138,19 +136,20 @@ impl Pool {
         Ok(id)
     }
 
-    /// Takes the next `count` ids for tasks that are not to run: an earlier run has their outcomes. So a task keeps its
-    /// id, which is its position among all, in a run that goes on where another was ended. Returns the first of them.
+    /// Reserves the next `count` ids for tasks that an earlier run has finished, and returns the first of them. A task keeps its
+    /// id, its position among all tasks, when an earlier run is resumed.
     ///
     /// # Errors
     /// [`Error::Closed`].
+    #[doc(hidden)]
     pub fn skip(&self, count: u64) -> Result<u64, Error> {
         self.shared.owner.check()?;
         let _in_order = self.shared.task_pipe();
         self.shared.ledger.skip(count)
     }
 
-    /// Runs the guest's `tasks` in a process of its own, until it has ended, and pushes what it pushes. Returns how
-    /// many tasks that were.
+    /// Runs the guest's `tasks` in a process of its own, submits the tasks that it pushes, and returns their number when it has
+    /// ended.
     ///
     /// # Errors
     /// [`Error::NoTasks`]; [`Error::Tasks`] when it trapped, took longer than the pool's timeout between two pushes,
@@ -160,9 +159,8 @@ impl Pool {
         self.tasks_of(guest, |tasks| self.push_all(tasks).map(drop))
     }
 
-    /// As [`Pool::push_from_guest`], for who wants to look at the tasks first: instead of being pushed they are handed
-    /// to `take`, in their order and as they come. It may push them, and wait for room; its first error ends the
-    /// guest's `tasks` and is returned.
+    /// Runs the guest's `tasks` and passes the tasks to `take` instead of submitting them, in order and as they arrive. `take` may
+    /// push them and block. Its first error ends the guest's `tasks` and is returned.
     ///
     /// # Errors
     /// As [`Pool::push_from_guest`], and what `take` returns.
@@ -175,23 +173,22 @@ impl Pool {
         guest_tasks::run(self, guest, &mut take)
     }
 
-    /// Ends one task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Does
-    /// nothing when it has ended, or when there is no such task. Returns at once. An item of a chunk takes the others of its
-    /// chunk along, as far as they have not ended.
+    /// Ends one task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Returns at once.
+    /// Does nothing when the task has ended or does not exist. Cancelling an item of a chunk cancels all items of the chunk that
+    /// have not ended.
     pub fn cancel(&self, id: u64) {
         self.shared.cancel(id);
     }
 
-    /// Accepts no more tasks. What was accepted runs to its end. Waits until the pool has room for the order, as a push
-    /// would; [`Pool::join`] waits for the end. A map that goes on after this ends with what it had in flight. A
-    /// [paused](Self::pause) pool stays so.
+    /// Stops accepting tasks; accepted tasks run to their end. Blocks while the pipe is full, as a push does; [`Pool::join`] waits
+    /// for the end. A map that is still iterated ends with the inputs in flight. A [paused](Self::pause) pool stays paused.
     pub fn close(&self) {
         if self.shared.owner.is_here() && self.shared.close() {
             self.shared.task_pipe().exit();
         }
     }
 
-    /// Accepts no more tasks. What runs may end, with its callback; what has not started ends as `cancelled`.
+    /// Stops accepting tasks. Running tasks end normally, with their callbacks; tasks that have not started end as `cancelled`.
     /// Returns at once; [`Pool::join`] waits.
     pub fn interrupt(&self) {
         if !self.shared.owner.is_here() {
@@ -202,34 +199,33 @@ impl Pool {
         self.shared.tell(&ToDispatcher::Interrupt);
     }
 
-    /// Accepts no more tasks and ends everything now: what has not ended is `cancelled`, and no callback runs any
-    /// more. Returns at once; [`Pool::join`] waits.
+    /// Stops accepting tasks and kills the running ones: each task that has not ended is `cancelled`, and no further callback
+    /// runs. Returns at once; [`Pool::join`] waits.
     pub fn terminate(&self) {
         self.shared.kill();
     }
 
-    /// Stops the workers until [`Pool::resume`]. The clocks of tasks stand still meanwhile, and nothing is started. Returns at
-    /// once; a callback that runs goes on. For programs that are stopped themselves, by Ctrl-Z say.
+    /// Pauses the workers until [`Pool::resume`]. Deadlines do not run meanwhile, and no task is started. Returns at once; a
+    /// running callback continues. It is for programs that are stopped themselves, for example by Ctrl-Z.
     pub fn pause(&self) {
         if self.shared.owner.is_here() {
             self.shared.tell(&ToDispatcher::Pause);
         }
     }
 
-    /// Lets workers go on that were stopped by [`Pool::pause`]. Returns at once. The end of the pool, by whatever call but
-    /// [`Pool::close`], ends a pause, too.
+    /// Resumes the workers after [`Pool::pause`]. Returns at once. Every call that ends the pool, except [`Pool::close`], also
+    /// resumes them.
     pub fn resume(&self) {
         if self.shared.owner.is_here() {
             self.shared.tell(&ToDispatcher::Resume);
         }
     }
 
-    /// Waits until the pool has ended: every accepted task has its outcome, and every process is gone. Something
-    /// must have brought its end about: [`Pool::close`], [`Pool::interrupt`], [`Pool::terminate`] or a failure. May be
-    /// called again, and from many threads.
+    /// Waits until the pool has ended: every accepted task has its outcome, and every process is reaped. The pool ends after
+    /// [`Pool::close`], [`Pool::interrupt`], [`Pool::terminate`] or a failure. May be called repeatedly and from many threads.
     ///
     /// # Errors
-    /// [`Error::Report`], [`Error::PoolFailed`] or [`Error::DispatcherDied`], once; later calls return well.
+    /// [`Error::Report`], [`Error::PoolFailed`] or [`Error::DispatcherDied`], once; later calls return `Ok`.
     /// [`Error::Forked`] in a fork, always.
     pub fn join(&self) -> Result<(), Error> {
         self.shared.owner.check()?;
@@ -250,12 +246,12 @@ impl Pool {
         }
     }
 
-    /// Whether this process has started it, and is no fork of that one.
+    /// Whether this process started the pool, rather than a fork of it.
     pub(crate) fn is_owned(&self) -> bool {
         self.shared.owner.is_here()
     }
 
-    /// Waits for the pool's end, as [`Pool::join`] does, but no longer than until then. Whether it has ended.
+    /// Waits for the pool's end, at most until `until`. Returns whether it has ended.
     pub(crate) fn has_ended_by(&self, until: Option<Instant>) -> bool {
         let mut lifecycle = self
             .shared
@@ -276,8 +272,8 @@ impl Pool {
         true
     }
 
-    /// The end in the words of `concurrent.futures`: [`Pool::interrupt`] when what is pending is to be cancelled, or else
-    /// [`Pool::close`]; and then [`Pool::join`] if it is to wait.
+    /// Ends the pool as `Executor.shutdown` of Python's `concurrent.futures` does: calls [`Pool::interrupt`] with
+    /// `cancel_pending`, otherwise [`Pool::close`], and then [`Pool::join`] with `wait`.
     ///
     /// # Errors
     /// As [`Pool::join`], if it waits.
@@ -291,7 +287,7 @@ impl Pool {
         if wait { self.join() } else { Ok(()) }
     }
 
-    /// No more tasks: runs what was accepted to its end, then ends the pool.
+    /// Stops accepting tasks, runs the accepted ones to their end and waits until the pool has ended.
     ///
     /// # Errors
     /// As [`Pool::join`].
@@ -299,13 +295,13 @@ impl Pool {
         self.shutdown(true, false)
     }
 
-    /// The dispatcher's process id. Once the pool has ended it means nothing any more.
+    /// Returns the dispatcher's process id. It is meaningless once the pool has ended.
     #[must_use]
     pub fn dispatcher_pid(&self) -> u32 {
         self.shared.dispatcher
     }
 
-    /// The settings that the pool was built with.
+    /// Returns the settings that the pool was built with.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
@@ -315,7 +311,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if !self.shared.owner.is_here() {
-            // The thread is the owner's: there is none here that could be let go.
+            // The thread exists only in the owner's process: there is nothing to join here.
             let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(receiver.take());
             return;

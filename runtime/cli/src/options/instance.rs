@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use mpwasm::{DirGrant, Grants, Settings, duration};
+use mpwasm::{DirGrant, Grants, Settings};
+use mpwasm_types::task_line::duration;
 
 use crate::options::units::size;
 

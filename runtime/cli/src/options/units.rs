@@ -4,7 +4,7 @@ use std::num::IntErrorKind;
 use std::str::FromStr;
 
 use bytesize::ByteSize;
-use mpwasm::json_error;
+use mpwasm_types::task_line::json_error;
 use serde_json::value::RawValue;
 
 /// A number of bytes: `4096`, `64k` (thousands), `256MiB` (powers of 1024).

@@ -3,7 +3,7 @@
 //! The processes of a pool do this for themselves, in the library.
 
 use anyhow::anyhow;
-use mpwasm::settings::{MAIN_STACK, MIN_MAIN_STACK};
+use mpwasm_types::settings::{MAIN_STACK, MIN_MAIN_STACK};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 

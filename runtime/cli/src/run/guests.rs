@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use mpwasm::escape::Untrusted;
-use mpwasm::{Guest, Pool, Rejected, Task, TaskLine};
+use mpwasm::internal::Rejected;
+use mpwasm::{Guest, Pool, Task};
+use mpwasm_types::task_line::TaskLine;
 
 use crate::command_line::BuildOptions;
 use crate::process::exit::{Failure, OrExit};

@@ -22,7 +22,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
-use mpwasm::prints::{Prints, Target, Targets};
+use mpwasm::internal::prints::{Prints, Target, Targets};
 use mpwasm::{Cache, DirGrant, LogLevel, Pool, Settings};
 
 use crate::build;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use anyhow::{anyhow, bail};
-use mpwasm::settings::RESUME_BUFFER;
+use mpwasm_types::settings::RESUME_BUFFER;
 
 use crate::run::output::job_log::{JobLog, LogEntry, RecordKey, TaskIdentity, described};
 

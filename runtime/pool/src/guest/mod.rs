@@ -221,10 +221,11 @@ impl Guest {
         }
     }
 
-    /// The task that a task line asks for. `default_model` is meant where the line names none.
+    /// Makes the task that a task line describes. `default_model` is meant where the line names none.
     ///
     /// # Errors
     /// [`Error::UnknownModel`], or [`Error::InvalidArgs`].
+    #[doc(hidden)]
     pub fn line_task(&self, line: &TaskLine, default_model: &str) -> Result<Task, Error> {
         let model = self.model(line.model.as_deref().unwrap_or(default_model))?;
         let stdin = line.stdin.as_deref();
@@ -358,7 +359,8 @@ pub struct TaskParts<'a> {
 }
 
 impl Task {
-    /// What it is made of, for who wants to know tasks again or to show them.
+    /// Returns the parts of the task, to recognise or show it.
+    #[doc(hidden)]
     #[must_use]
     pub fn parts(&self) -> TaskParts<'_> {
         TaskParts {

@@ -1,5 +1,5 @@
-//! A chunk: many items of a map that travel as one message and share an instance. Each item is a task with an id and
-//! an outcome of its own; here is what the ledger knows of those that have not ended.
+//! Chunks in the ledger: many items of a map that are sent as one message and share an instance. Each item is a task with an id
+//! and an outcome of its own.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ pub struct Chunk {
     pub guest: Guest,
     /// Their model, in the order of the guest's.
     pub model: u32,
-    /// The args of each, see [`items`].
+    /// The args of each item, see [`items`].
     pub args: Vec<u8>,
-    /// How many they are.
+    /// Number of items.
     pub items: u32,
     /// When they were accepted.
     pub accepted: Time,
-    /// Who takes their outcomes, and the first one's place there.
+    /// Queue for their outcomes, and the first item's number there.
     pub results: (Arc<ResultQueue>, u64),
     /// What cancels them.
     pub token: Option<CancellationToken>,
@@ -33,7 +33,7 @@ pub struct Chunk {
 #[derive(Debug)]
 pub struct OpenChunk {
     chunk: Arc<Chunk>,
-    /// By item: whether it has ended.
+    /// Whether each item has ended.
     ended: Box<[bool]>,
     left: u32,
     /// Bytes that the dispatcher has output_bytes of the output and log of all items.
@@ -45,12 +45,12 @@ pub struct OpenChunk {
 pub struct ChunkItem {
     chunk: Arc<Chunk>,
     index: u32,
-    /// The others had ended before.
+    /// All other items had ended before.
     is_last: bool,
 }
 
 impl OpenChunk {
-    /// None of its items has ended.
+    /// A chunk of which no item has ended.
     pub fn new(chunk: Arc<Chunk>) -> Self {
         Self {
             ended: vec![false; chunk.items as usize].into(),
@@ -60,12 +60,12 @@ impl OpenChunk {
         }
     }
 
-    /// Whether this item is one of the chunk's and has not ended.
+    /// Whether the chunk has this item and it has not ended.
     pub fn has(&self, index: u64) -> bool {
         usize::try_from(index).is_ok_and(|index| self.ended.get(index) == Some(&false))
     }
 
-    /// How many items it has, with those that have ended.
+    /// Number of items, including ended ones.
     pub fn items(&self) -> u64 {
         self.ended.len() as u64
     }
@@ -75,12 +75,12 @@ impl OpenChunk {
         &mut self.output_bytes
     }
 
-    /// Whether its outcomes go there.
+    /// Whether its outcomes go to `results`.
     pub fn is_for(&self, results: &Arc<ResultQueue>) -> bool {
         Arc::ptr_eq(&self.chunk.results.0, results)
     }
 
-    /// The item ends. `None` when there is no such one, or it has ended before.
+    /// Ends an item. Returns `None` when it does not exist or has ended before.
     pub fn end(&mut self, index: u64) -> Option<ChunkItem> {
         let ended = self.ended.get_mut(usize::try_from(index).ok()?)?;
         if std::mem::replace(ended, true) {
@@ -94,7 +94,7 @@ impl OpenChunk {
         })
     }
 
-    /// All items that have not ended do now.
+    /// Ends all items that have not ended.
     pub fn end_all(mut self) -> Vec<(u64, ChunkItem)> {
         let all = 0..u64::from(self.chunk.items);
         all.filter_map(|index| Some((index, self.end(index)?))).collect()
@@ -102,12 +102,12 @@ impl OpenChunk {
 }
 
 impl ChunkItem {
-    /// Whether its chunk has ended with it.
+    /// Whether it is the last item of its chunk to end.
     pub fn is_last(&self) -> bool {
         self.is_last
     }
 
-    /// What its outcome says of it.
+    /// Returns what the outcome says about the item. Args only for an error.
     pub fn context(&self, is_error: bool) -> TaskContext<'_> {
         let Chunk {
             guest,
@@ -116,7 +116,7 @@ impl ChunkItem {
             accepted,
             ..
         } = &*self.chunk;
-        // They are looked for only where they are shown: their place is behind all those before.
+        // Found by a scan over all items before it, so only where they are shown.
         let args = is_error
             .then(|| items::iter(args).nth(self.index as usize))
             .flatten();
@@ -131,18 +131,18 @@ impl ChunkItem {
         }
     }
 
-    /// Who takes its outcome.
+    /// Returns the recipient of the outcome.
     pub fn recipient(&self) -> Recipient {
         let (results, first) = &self.chunk.results;
         Recipient::Results(Arc::clone(results), first + u64::from(self.index))
     }
 
-    /// What cancels its chunk.
+    /// Returns the token that cancels its chunk.
     pub fn token(&self) -> Option<&CancellationToken> {
         self.chunk.token.as_ref()
     }
 
-    /// The id of its chunk's first item, when its own is `id`.
+    /// Returns the id of the chunk's first item, given the item's own.
     pub fn first(&self, id: u64) -> u64 {
         id - u64::from(self.index)
     }

@@ -1,26 +1,25 @@
 //! A map for ids that count up, in which most do not stay long: those of the tasks that have not ended.
 //!
-//! A task ends not long after those that were accepted just before it, so most ids stand in one short dense, where finding,
-//! adding and removing touch the memory that the one before has touched. The few that stay when many others pass by are
-//! stragglers: they go to a map, and the dense goes on without them.
+//! A task ends not long after those that were accepted just before it, so most ids are in one dense range, where finding,
+//! adding and removing touch memory that is in the cache. The few ids that fall behind are stragglers: they move to a hash map.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Ids in the dense: somewhat more than there are tasks on their way when a pool is busy with small ones.
+/// Most ids in the dense range: somewhat more than the tasks in flight of a pool that is busy with small ones.
 const MAX_DENSE: usize = 1 << 16;
 
-/// See the module. Ids are added in rising order, with gaps.
+/// Maps ids to values. Ids are added in rising order, with gaps.
 #[derive(Debug)]
 pub struct IdMap<T> {
-    /// The id of the dense's first place.
+    /// Id of the first place in `dense`.
     first: u64,
-    /// Its first place is mostly taken.
+    /// Values by id, from `first`. The first place is occupied, except within a call.
     dense: VecDeque<Option<T>>,
     stragglers: HashMap<u64, T, BuildHasherDefault<IdHasher>>,
 }
 
-/// Hashes ids. They are our own and count up, so nobody can make them collide, and one multiplication spreads them.
+/// Hashes ids by one multiplication. Ids are assigned by the ledger, so untrusted code cannot choose colliding ones.
 #[derive(Debug, Default)]
 struct IdHasher(u64);
 
@@ -64,7 +63,7 @@ impl<T> IdMap<T> {
         self.dense.push_back(Some(value));
     }
 
-    /// What was added under this id, if it is still there.
+    /// Returns the value with this id.
     pub fn get_mut(&mut self, id: u64) -> Option<&mut T> {
         match self.place(id) {
             Some(place) => self.dense.get_mut(place)?.as_mut(),
@@ -72,7 +71,7 @@ impl<T> IdMap<T> {
         }
     }
 
-    /// Whether something is there under this id.
+    /// Whether there is a value with this id.
     pub fn contains(&self, id: u64) -> bool {
         match self.place(id) {
             Some(place) => self.dense.get(place).is_some_and(Option::is_some),
@@ -80,7 +79,7 @@ impl<T> IdMap<T> {
         }
     }
 
-    /// Takes out what is there under this id.
+    /// Removes and returns the value with this id.
     pub fn remove(&mut self, id: u64) -> Option<T> {
         let Some(place) = self.place(id) else {
             return self.stragglers.remove(&id);
@@ -90,14 +89,14 @@ impl<T> IdMap<T> {
         value
     }
 
-    /// All that is there, in no order.
+    /// Iterates over all values, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         let dense = (self.first..).zip(&self.dense);
         let dense = dense.filter_map(|(id, value)| Some((id, value.as_ref()?)));
         dense.chain(self.stragglers.iter().map(|(&id, value)| (id, value)))
     }
 
-    /// All that is there, in no order.
+    /// Returns all values, in no order.
     pub fn into_all(self) -> impl Iterator<Item = (u64, T)> {
         let dense = (self.first..).zip(self.dense);
         dense
@@ -105,12 +104,12 @@ impl<T> IdMap<T> {
             .chain(self.stragglers)
     }
 
-    /// The id's place in the dense; `None` for one before it.
+    /// Returns the id's place in the dense range; `None` for an id before it.
     fn place(&self, id: u64) -> Option<usize> {
         usize::try_from(id.checked_sub(self.first)?).ok()
     }
 
-    /// The dense begins one place later; what is there becomes a stray.
+    /// Moves the start of the dense range by one place; what is there becomes a stray.
     fn evict_first(&mut self) {
         if let Some(value) = self.dense.pop_front() {
             if let Some(value) = value {

@@ -1,7 +1,7 @@
 //! The ledger: every task that was accepted and has not ended.
 //!
-//! Being in here is what "accepted" means: whatever dies afterwards, what is still in here at the pool's end gets
-//! its outcome then. So each task has exactly one.
+//! A task is accepted once it is in the ledger. A task that is still in the ledger when the pool ends gets its outcome then,
+//! whichever process died. So each task has exactly one outcome.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,58 +21,58 @@ use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, Tas
 use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_WORKER_DEATHS};
 use mpwasm_types::time::Time;
 
-/// A task that has not ended. There can be some hundred thousand of them, so what few have is behind a pointer.
+/// A task that has not ended. There can be hundreds of thousands, so the fields that few tasks have are boxed.
 #[derive(Debug)]
 pub struct PendingTask {
-    /// Its guest.
+    /// The guest.
     pub guest: Guest,
-    /// Its model, in the order of the guest's.
+    /// Index of the model in the guest.
     pub model: u32,
-    /// Attempts after the first that it may have.
+    /// Most attempts after the first.
     pub retries: u32,
-    /// One line of JSON: an array. An outcome that is an error shows them.
+    /// A JSON array on one line, which the outcome contains if it is an error.
     pub args: Box<RawValue>,
     /// When it was accepted.
     pub accepted: Time,
-    /// What else it has, if anything.
+    /// Fields that few tasks have.
     pub extras: Option<Box<Extras>>,
 }
 
-/// What few tasks have.
+/// Fields that few tasks have.
 #[derive(Debug, Default)]
 pub struct Extras {
     /// The key that the pusher gave.
     pub key: Option<String>,
-    /// Who gets its outcome, besides the reporter.
+    /// Recipient of the outcome, besides the reporter.
     pub recipient: Recipient,
-    /// What cancels it.
+    /// The token that cancels it.
     pub token: Option<CancellationToken>,
-    /// Its attempts so far, which all failed.
+    /// Failed attempts so far.
     pub tried: Vec<Attempt>,
     /// Bytes that the dispatcher has output_bytes of its output and log.
     pub output_bytes: u64,
 }
 
-/// Who gets an outcome, besides the reporter.
+/// Recipient of an outcome, besides the reporter.
 #[derive(Debug, Default)]
 pub enum Recipient {
-    /// Nobody does.
+    /// Only the reporter.
     #[default]
     None,
     /// A task handle.
     Handle(Arc<OutcomeSlot>),
-    /// An iterator of results, which knows it by this number.
+    /// The queue of a map, with the input's number.
     Results(Arc<ResultQueue>, u64),
 }
 
-/// What ends: a task of its own, or an item of a chunk.
+/// A task that ends: one of its own, or an item of a chunk.
 #[derive(Debug)]
 pub enum EndedTask {
     Task(PendingTask),
     Item(chunk::ChunkItem),
 }
 
-/// What an outcome says of the task itself.
+/// The parts of an outcome that describe the task itself.
 #[derive(Debug)]
 pub struct TaskContext<'a> {
     pub guest: &'a Guest,
@@ -83,19 +83,19 @@ pub struct TaskContext<'a> {
     pub accepted: Time,
 }
 
-/// See the module.
+/// Keeps every task that was accepted and has not ended.
 #[derive(Debug, Default)]
 pub struct Ledger(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
     pending: IdMap<PendingTask>,
-    /// By the ids of their first items.
+    /// Chunks by the id of their first item.
     chunks: BTreeMap<u64, chunk::OpenChunk>,
-    /// Bytes of the messages of attempts of all that are pending.
+    /// Bytes of the attempts' messages of all pending tasks.
     attempt_bytes: usize,
     next_id: u64,
-    /// Ids that were taken for nothing.
+    /// Number of ids that were skipped.
     skipped: u64,
     closed: bool,
 }
@@ -105,7 +105,7 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts a task: gives it an id, and remembers what `pending` makes of that.
+    /// Accepts a task: assigns an id and stores what `pending` returns for it.
     pub fn accept(&self, pending: impl FnOnce(u64) -> PendingTask) -> Result<u64, Error> {
         let mut entries = self.entries();
         let id = entries.take_id()?;
@@ -113,12 +113,12 @@ impl Ledger {
         Ok(id)
     }
 
-    /// An id for what is no task.
+    /// Assigns an id to input that is not a valid task.
     pub fn take_id(&self) -> Result<u64, Error> {
         self.entries().take_id()
     }
 
-    /// Takes so many ids for nothing. The first of them.
+    /// Skips `count` ids. Returns the first of them.
     pub fn skip(&self, count: u64) -> Result<u64, Error> {
         let mut entries = self.entries();
         let first = entries.take_ids(count)?;
@@ -126,18 +126,18 @@ impl Ledger {
         Ok(first)
     }
 
-    /// The id that the next task will have.
+    /// Returns the id of the next task.
     pub fn next_id(&self) -> u64 {
         self.entries().next_id
     }
 
-    /// How many tasks were accepted, with what was no task.
+    /// Returns the number of accepted tasks, including invalid ones.
     pub fn accepted(&self) -> u64 {
         let entries = self.entries();
         entries.next_id - entries.skipped
     }
 
-    /// Accepts the items of a chunk: their ids follow one another, from the one that is returned.
+    /// Accepts the items of a chunk. Their ids are consecutive, from the one that is returned.
     pub fn accept_chunk(&self, chunk: Chunk) -> Result<(u64, Arc<Chunk>), Error> {
         let mut entries = self.entries();
         let first = entries.take_ids(u64::from(chunk.items))?;
@@ -148,8 +148,7 @@ impl Ledger {
         Ok((first, chunk))
     }
 
-    /// By which id the dispatcher knows a task that was accepted and has not ended: its own, or that of the first item
-    /// of its chunk.
+    /// Returns the id by which the dispatcher knows a pending task: its own, or that of the first item of its chunk.
     pub fn dispatcher_id_of(&self, id: u64) -> Option<u64> {
         let entries = self.entries();
         if entries.pending.contains(id) {
@@ -159,13 +158,13 @@ impl Ledger {
         chunk.has(id - first).then_some(first)
     }
 
-    /// Whether something has not ended that the dispatcher knows by this id.
+    /// Whether a task or chunk is pending that the dispatcher knows by this id.
     pub fn is_open(&self, order: u64) -> bool {
         let entries = self.entries();
         entries.pending.contains(order) || entries.chunks.contains_key(&order)
     }
 
-    /// What has not ended of that whose outcomes go there: by which ids the dispatcher knows it.
+    /// Returns the dispatcher's ids of all pending tasks and chunks whose outcomes go to `results`.
     pub fn dispatcher_ids_for(&self, results: &Arc<ResultQueue>) -> Vec<u64> {
         let entries = self.entries();
         let is_for = |pending: &PendingTask| {
@@ -179,12 +178,12 @@ impl Ledger {
         tasks.map(|(id, _)| id).chain(chunks.map(|(id, _)| *id)).collect()
     }
 
-    /// Accepts nothing more. False when it was so already.
+    /// Stops accepting. Returns false when it was closed before.
     pub fn close(&self) -> bool {
         !std::mem::replace(&mut self.entries().closed, true)
     }
 
-    /// The task ends. `None` when there is no such task: it was never accepted, or it has ended before.
+    /// Removes a task that has ended. Returns `None` when it was never accepted or has ended before.
     pub fn end(&self, id: u64) -> Option<EndedTask> {
         let mut entries = self.entries();
         if let Some(pending) = entries.pending.remove(id) {
@@ -204,7 +203,7 @@ impl Ledger {
     pub fn count_output(&self, id: u64, bytes: u64, cap: u64) -> Option<bool> {
         let mut entries = self.entries();
         let (output_bytes, runs) = if let Some(pending) = entries.pending.get_mut(id) {
-            // A worker that dies may have run it, and that is no attempt.
+            // A run in a worker that died is not counted as an attempt.
             let runs = 1 + u64::from(pending.retries) + u64::from(MAX_WORKER_DEATHS);
             (&mut pending.extras.get_or_insert_default().output_bytes, runs)
         } else {
@@ -219,8 +218,8 @@ impl Ledger {
         Some(*output_bytes <= cap.saturating_mul(runs))
     }
 
-    /// An attempt of the task failed, and another will follow. False when that can't be. The messages of all attempts
-    /// together have a bound: what is more of them is cut.
+    /// Records a failed attempt that another will follow. Returns false when there is no such attempt. Messages are truncated to
+    /// the bound for the attempts of all pending tasks together.
     pub fn record_attempt(&self, id: u64, mut attempt: Attempt) -> bool {
         let mut entries = self.entries();
         let room = MAX_ATTEMPT_MESSAGES - entries.attempt_bytes;
@@ -239,7 +238,7 @@ impl Ledger {
         fits
     }
 
-    /// The pool ends: nothing more is accepted, and this is what has not ended, in order.
+    /// Closes the ledger and returns all pending tasks, in order of ids.
     pub fn end_all(&self) -> Vec<(u64, EndedTask)> {
         let mut entries = self.entries();
         entries.closed = true;
@@ -273,14 +272,14 @@ impl Entries {
 }
 
 impl Extras {
-    /// Behind a pointer; `None` when there is nothing.
+    /// Boxes the fields; `None` when all are empty.
     pub fn boxed(self) -> Option<Box<Self>> {
         let is_some =
             self.key.is_some() || self.token.is_some() || !matches!(self.recipient, Recipient::None);
         is_some.then(|| Box::new(self))
     }
 
-    /// Whether its outcome goes there.
+    /// Whether the outcome goes to `results`.
     fn is_for(&self, results: &Arc<ResultQueue>) -> bool {
         matches!(&self.recipient, Recipient::Results(to, _) if Arc::ptr_eq(to, results))
     }
@@ -352,7 +351,7 @@ impl EndedTask {
         outcome
     }
 
-    /// The outcome of this task when the pool has ended without telling: its callback did not run.
+    /// Returns the outcome of a task that the pool's end left without one: its callback did not run.
     pub fn lost(&mut self, id: u64, failure: Failure) -> Outcome {
         let TaskContext { guest, model, .. } = self.context(true);
         let model = &guest.info().models[model as usize];
@@ -364,7 +363,7 @@ impl EndedTask {
         self.outcome(id, Err(failure), None, callback)
     }
 
-    /// What cancels it, and by which id it is known there. None when others still are known by that.
+    /// Returns the token and the id registered there. `None` while other items of the chunk are registered under that id.
     pub fn token(&self, id: u64) -> Option<(&CancellationToken, u64)> {
         match self {
             Self::Task(pending) => Some((pending.extras.as_ref()?.token.as_ref()?, id)),
@@ -373,7 +372,7 @@ impl EndedTask {
         }
     }
 
-    /// Who gets its outcome.
+    /// Returns the recipient of the outcome.
     pub fn recipient(self) -> Recipient {
         match self {
             Self::Task(pending) => pending
@@ -397,7 +396,7 @@ impl EndedTask {
     }
 }
 
-/// Something that took an id and is no task.
+/// Input that has an id but is not a valid task.
 #[derive(Debug)]
 pub struct InvalidTask {
     /// Its id.
@@ -412,12 +411,12 @@ pub struct InvalidTask {
     pub message: String,
 }
 
-/// The outcome of an input that came when nothing was accepted any more: it has the id that it would have had.
+/// Returns the outcome of an input that came after the ledger was closed, with the id that it would have had.
 pub fn too_late(id: u64, model: &str) -> Outcome {
     cancelled(id, model, "the pool took no more tasks when this one came")
 }
 
-/// The outcome of a task of which only the reason why it did not run is known.
+/// Returns a `cancelled` outcome for a task that did not run.
 pub fn cancelled(id: u64, model: &str, why: &str) -> Outcome {
     let error = TaskError::new(Failure::new(Kind::Cancelled, why), "null", id, 1);
     Outcome {
@@ -432,7 +431,7 @@ pub fn cancelled(id: u64, model: &str, why: &str) -> Outcome {
     }
 }
 
-/// Its outcome.
+/// Returns the outcome of an invalid task.
 pub fn invalid(rejection: InvalidTask) -> Outcome {
     let InvalidTask {
         id,

@@ -1,8 +1,8 @@
-//! The parent's thread for the dispatcher: starts it, hears the outcomes, and knows when the pool is over.
+//! The receiver: the parent's thread that starts the dispatcher, receives its messages and ends the pool.
 //!
-//! The dispatcher is of a lower level of trust: an outcome counts once and only for a task that was accepted, and a
-//! result is checked before anybody sees it. Whatever becomes of the dispatcher, this thread ends by giving every
-//! accepted task its outcome, reaping the dispatcher, and saying how the pool ended.
+//! The dispatcher is less trusted than the parent. An outcome counts once and only for an accepted task, and a result is checked
+//! before it is passed on. However the dispatcher ends, this thread gives every accepted task its outcome, reaps the dispatcher
+//! and records how the pool ended.
 
 use mpwasm_system::clock;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
@@ -39,13 +39,13 @@ use mpwasm_types::role::Role;
 use mpwasm_types::settings::{LOG_LINE_COST, Settings};
 use mpwasm_types::time::Time;
 
-/// How long a dispatcher may take to exit once it has said goodbye.
+/// Longest time that a dispatcher may take to exit after its last message.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long workers may take to end after their dispatcher.
+/// Longest time that workers may take to exit after their dispatcher.
 const WORKERS_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The dispatcher, as the parent sees it.
+/// The dispatcher process and the channel to it.
 #[derive(Debug)]
 pub struct Dispatcher {
     process: Process,
@@ -53,7 +53,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Starts it.
+    /// Starts the dispatcher and sends its configuration.
     pub fn start(
         executable: &Executable,
         settings: &Settings,
@@ -84,12 +84,12 @@ impl Dispatcher {
         Ok(Self { process, channel })
     }
 
-    /// A second descriptor of its socket, for those who tell it something.
+    /// Returns a duplicate of its socket, for sending.
     pub fn socket(&self) -> io::Result<OwnedFd> {
         self.channel.as_fd().try_clone_to_owned()
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -123,19 +123,18 @@ impl Dispatcher {
         };
         let (finished, failure) = (handler.finished, handler.failure.take());
         let end = self.end(finished);
-        // Workers that lost their dispatcher end by themselves, a moment later.
+        // Workers that lost their dispatcher exit by themselves.
         let _ = gone.recv_timeout(WORKERS_EXIT_TIMEOUT);
         if let Some(memory) = &shared.memory {
             memory.remove();
         }
         let why = broken.map_or_else(|| end.clone(), |why| format!("{why} ({end})"));
-        // One that had to be killed because it did not obey did not die of anything else.
+        // A dispatcher that was killed for missing the deadline of a termination did not crash.
         let obeyed = finished || shared.kill_at() != Time::NEVER;
         shared.conclude(if obeyed { None } else { Some(why) }, failure);
     }
 
-    /// Waits for messages. A dispatcher that was told to end everything, and is not through with it in time, is
-    /// killed.
+    /// Waits for messages. Kills a dispatcher that was told to terminate and has missed its deadline.
     fn receive(&mut self, shared: &PoolState) -> io::Result<Filled> {
         let kill_at = shared.kill_at();
         if clock::now() >= kill_at {
@@ -144,7 +143,7 @@ impl Dispatcher {
         }
         let mut fds =
             [self.channel.as_fd(), shared.killing.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        // Once the order to kill was seen, it stays readable: the clock takes its place.
+        // The event stays readable once it was set: from then on only the deadline matters.
         let watched = if kill_at == Time::NEVER {
             &mut fds[..]
         } else {
@@ -164,7 +163,7 @@ impl Dispatcher {
         } else {
             None
         };
-        // One that closed its socket is dying; what it dies of shows if it is given a moment.
+        // A dispatcher that closed its socket is exiting: wait briefly for its status.
         let status = status.or_else(|| self.process.wait_until(clock::now() + Duration::from_millis(500)));
         let status = status.or_else(|| self.process.kill_and_reap(Duration::from_secs(1)));
         let end = status.map_or_else(|| "it did not end after SIGKILL".to_owned(), describe_exit);
@@ -173,16 +172,16 @@ impl Dispatcher {
     }
 }
 
-/// What was heard so far.
+/// Handles the dispatcher's messages.
 struct MessageHandler<'a> {
     shared: &'a PoolState,
     finished: bool,
-    /// Why the pool failed, in the dispatcher's words.
+    /// Why the pool failed, as the dispatcher reported it.
     failure: Option<String>,
     wakeups: PendingWakeups,
-    /// Outcomes that the dispatcher told.
+    /// Number of outcomes received.
     outcomes: u64,
-    /// How many of them it knows to be reported.
+    /// Number of outcomes confirmed to the dispatcher.
     confirmed: u64,
 }
 
@@ -212,8 +211,8 @@ impl Drop for PendingWakeups {
 }
 
 impl MessageHandler<'_> {
-    /// Tells the dispatcher that all outcomes so far were reported, if it waits for that. When the pool was ended
-    /// meanwhile, the order to end it takes its place: nothing is to begin before that arrives.
+    /// Confirms to the dispatcher that all outcomes so far were reported, if the pool is configured so. A pool that is ending
+    /// confirms nothing: no task may start before the dispatcher receives the message that ends the pool.
     fn confirm(&mut self) {
         let is_awaited = self.shared.settings.confirm_outcomes && self.confirmed < self.outcomes;
         if is_awaited && !self.shared.cancelling.load(Ordering::SeqCst) {
@@ -242,7 +241,7 @@ impl MessageHandler<'_> {
                     attempt.kind,
                     escape(&attempt.message)
                 );
-                // What it printed last ends here: the next attempt begins anew.
+                // An unfinished line ends with its attempt.
                 end_output(shared, Source::Task(id));
                 if !shared.ledger.record_attempt(id, attempt) {
                     return Err(format!("it told an attempt of task {id} that can't have been"));
@@ -274,7 +273,7 @@ impl MessageHandler<'_> {
                 if bytes.is_empty() {
                     return Err(format!("it told output of {source:?} that is none"));
                 }
-                // Without a cap it is streamed, and who takes it sets the pace.
+                // Output without a cap is streamed, with backpressure from its reader.
                 let counted = match shared.settings.max_output {
                     u64::MAX => 0,
                     _ => bytes.len(),
@@ -344,9 +343,9 @@ impl MessageHandler<'_> {
         Ok(())
     }
 
-    /// Checks that output or a log line of this many bytes can come from this source. Output is kept until its source ends:
-    /// that of a source that has ended, or never existed, would be kept for ever. Output may also wait in a file
-    /// (`--keep-order`) or stay in one (`--results-dir`), so the bytes of each source are bounded.
+    /// Checks that the source may print or log this many more bytes. Output is kept until its source ends, so output of a source
+    /// that has ended or never existed would leak. The bytes of each source are bounded, as output may also be kept in files
+    /// (`--keep-order`, `--results-dir`).
     fn check_output(&self, source: Source, bytes: usize) -> Result<(), String> {
         let (bytes, cap) = (bytes as u64, self.shared.settings.attempt_output_cap());
         let of = match source {
@@ -374,7 +373,7 @@ impl MessageHandler<'_> {
     }
 }
 
-/// The source prints no more.
+/// Reports the end of a source's output.
 fn end_output(shared: &PoolState, source: Source) {
     let end = Output {
         source,
@@ -401,7 +400,7 @@ impl PoolState {
         }
     }
 
-    /// The pool is over. What has no outcome gets one; then everybody is told.
+    /// Ends the pool: gives each pending task its outcome, then wakes all waiting threads.
     pub(crate) fn conclude(&self, died: Option<String>, failure: Option<String>) {
         self.close();
         let cancelled = self.cancelling.load(Ordering::SeqCst);
@@ -438,14 +437,13 @@ impl PoolState {
     }
 }
 
-/// Lines of the children's diagnostics that are passed on in a second. A worker that was taken over could write
-/// without end; all of it is read, so that nobody ever waits for the pipe.
+/// Most lines of the children's diagnostics that are logged per second. A compromised worker could write without end. The pipe is
+/// drained all the same, so that no process blocks on it.
 const DIAGNOSTICS_PER_SECOND: u32 = 50;
-/// A diagnostic line is cut at this length, bytes.
+/// Longest diagnostic line, bytes; longer lines are split.
 const MAX_DIAGNOSTIC: u64 = 4 << 10;
 
-/// Passes on what the pool's processes write to their stderr (nothing, as long as all is well), until the last of
-/// them has ended.
+/// Logs what the pool's processes write to their stderr, until the last of them has exited. They write only when something fails.
 pub fn pass_on_diagnostics(pipe: PipeReader) {
     let mut lines = BufReader::new(pipe);
     let (mut second, mut count) = (Instant::now(), 0);

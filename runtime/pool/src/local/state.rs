@@ -30,37 +30,37 @@ use crate::local::status_requests::StatusRequests;
 use crate::local::task_pipe::TaskPipe;
 use crate::report::{self, Reporter};
 
-/// What the pool's handle, its threads and its task handles share.
+/// State that the pool's handle, its threads and its task handles share.
 #[derive(Debug)]
 pub(crate) struct PoolState {
-    /// Which of this process's pools it is.
+    /// Number of the pool among those of this process.
     pub(crate) number: u64,
     pub(crate) owner: Owner,
     pub(crate) settings: Settings,
     pub(crate) executable: Executable,
     pub(crate) trusted: TrustedPaths,
     pub(crate) cache: Option<Cache>,
-    /// Around the pool's processes, where there is one.
+    /// The memory cgroup around the pool's processes, if one could be created.
     pub(crate) memory: Option<MemoryCgroup>,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
     pub(crate) status_requests: StatusRequests,
     pub(crate) final_values: FinalValues,
     pub(crate) task_pipe: Mutex<TaskPipe>,
-    /// Messages to the dispatcher that are not held back.
+    /// Socket to the dispatcher, for messages that must not wait behind tasks.
     pub(crate) socket: Mutex<OwnedFd>,
     pub(crate) reporter: report::SharedReporter,
     pub(crate) done_callbacks: DoneCallbacks,
-    /// One guest is loaded at a time: their order is their number.
+    /// Serialises loading: a guest's index is its position in the order of loading.
     pub(crate) loading: Mutex<()>,
     pub(crate) lifecycle: Mutex<PoolLifecycle>,
     pub(crate) changed: Condvar,
-    /// Readable once the pool takes no more tasks.
+    /// Readable once the pool accepts no more tasks.
     pub(crate) closing: EventFd,
-    /// Readable once everything shall end now, and until when the dispatcher may take for that.
+    /// Readable once the pool was terminated; `kill_at` is when the dispatcher is killed then.
     pub(crate) killing: EventFd,
     pub(crate) kill_at: AtomicU64,
-    /// Nothing new is accepted, and why what has not started ends does not matter any more: it is cancelled.
+    /// Set once the pool was interrupted or terminated: tasks that have not started end as `cancelled`.
     pub(crate) cancelling: AtomicBool,
     pub(crate) dispatcher: u32,
 }
@@ -68,7 +68,7 @@ pub(crate) struct PoolState {
 /// What the receiver knows of the dispatcher's lifecycle.
 #[derive(Debug, Default)]
 pub(crate) struct PoolLifecycle {
-    /// Guests that the dispatcher says it has.
+    /// Number of guests that the dispatcher has loaded.
     pub(crate) loaded: u32,
     pub(crate) end: Option<PoolEnd>,
 }
@@ -84,7 +84,7 @@ impl PoolState {
         self.task_pipe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the dispatcher something. When it is gone, the receiver finds out and says so.
+    /// Sends a message to the dispatcher. Errors are ignored: the receiver notices a dead dispatcher.
     pub(crate) fn tell(&self, message: &ToDispatcher) {
         let mut bytes = Vec::new();
         put(&mut bytes, message);
@@ -113,15 +113,15 @@ impl PoolState {
         }
     }
 
-    /// Cancels what the dispatcher knows by this id: a task or a chunk. The dispatcher keeps orders for those that it does
-    /// not know yet, so it is only given some for those that it knows or will know.
+    /// Cancels the task or chunk that the dispatcher knows by this id. The dispatcher remembers cancellations of ids that it has
+    /// not received yet, so only ids that are pending are sent.
     pub(crate) fn cancel_dispatched(&self, order: u64) {
         if self.owner.is_here() && self.ledger.is_open(order) {
             self.tell(&ToDispatcher::Cancel { id: order });
         }
     }
 
-    /// The outcome of what is no task: it is told like any other.
+    /// Reports the outcome of input that is not a valid task, and returns it.
     pub(crate) fn report_invalid(&self, rejection: InvalidTask) -> Outcome {
         let outcome = ledger::invalid(rejection);
         self.report_outcome(&outcome);
@@ -130,26 +130,26 @@ impl PoolState {
         outcome
     }
 
-    /// The outcome of an input of a map that nobody accepted any more.
+    /// Returns the outcome of a map's input that came after the pool was closed.
     pub(crate) fn too_late(&self, model: &Model) -> Outcome {
         ledger::too_late(self.ledger.next_id(), model.name())
     }
 
-    /// No more tasks. False when it was so already.
+    /// Stops accepting tasks. Returns false when it was closed before.
     pub(crate) fn close(&self) -> bool {
         let closed = self.ledger.close();
         let _ = self.closing.write(1);
         closed
     }
 
-    /// Calls the reporter, unless it has failed before. Its first failure ends the run.
+    /// Calls the reporter, unless it has failed before. The first failure terminates the pool.
     pub(crate) fn report(&self, call: impl FnOnce(&mut (dyn Reporter + 'static)) -> io::Result<()>) {
         if self.reporter.call(call) {
             self.kill();
         }
     }
 
-    /// Ends everything now.
+    /// Terminates the pool.
     pub(crate) fn kill(&self) {
         if !self.owner.is_here() {
             return;
@@ -157,7 +157,7 @@ impl PoolState {
         self.cancelling.store(true, Ordering::SeqCst);
         self.close();
         let at = (clock::now() + KILL_TIMEOUT).0;
-        // A second order does not give the dispatcher more time.
+        // A second call does not extend the dispatcher's deadline.
         let _ = self
             .kill_at
             .compare_exchange(Time::NEVER.0, at, Ordering::SeqCst, Ordering::SeqCst);
@@ -171,11 +171,11 @@ impl PoolState {
         lifecycle.end.is_some()
     }
 
-    /// Until when a dispatcher that was told to end everything may take.
+    /// When a dispatcher that was told to terminate is killed.
     pub(crate) fn kill_at(&self) -> Time {
         Time(self.kill_at.load(Ordering::SeqCst))
     }
 }
 
-/// A dispatcher that was told to end everything, and is not through with it so much later, is killed.
+/// Longest time that a dispatcher may take to terminate before it is killed. Killing workers and reporting takes milliseconds.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,7 +1,6 @@
-//! The parent's end of the pipe: tasks leave in the order in which they were accepted.
+//! The writing end of the pipe to the dispatcher: tasks are sent in the order in which they were accepted.
 //!
-//! A full pipe blocks whoever pushes: that is the back-pressure of tasks. Many tasks that are pushed together
-//! travel in one write.
+//! A full pipe blocks the pushing thread: that is the backpressure of tasks. Tasks that are pushed together are sent in one write.
 
 use mpwasm_system::clock;
 use std::fs::File;
@@ -26,16 +25,16 @@ use mpwasm_system::poll::poll_until;
 use mpwasm_types::settings::MAX_RETAINED_BUFFER;
 use mpwasm_types::time::Time;
 
-/// At this size a batch is written.
+/// Size at which a batch is written, bytes: the default capacity of a pipe.
 const BATCH: usize = 64 << 10;
 
-/// See the module. The pool's lock around it keeps ids and pipe in one order.
+/// Writes tasks into the pipe in batches. The pool's lock around it keeps the order of ids and of the pipe the same.
 #[derive(Debug)]
 pub struct TaskPipe {
     pipe: File,
     batch: Vec<u8>,
-    /// SIGPIPE has its default action in this program, which must not end with its dispatcher. Asked once: it costs each
-    /// write two system calls.
+    /// SIGPIPE has its default action in this program and must be blocked during writes, or a dead dispatcher would end the
+    /// program. Looked up once, as blocking it costs two system calls per write.
     blocks_signals: bool,
 }
 
@@ -49,7 +48,7 @@ impl TaskPipe {
         }
     }
 
-    /// Accepts a task; [`TaskPipe::flush`] sends it. Waits when there is a batch to be sent.
+    /// Accepts a task and adds it to the batch; [`TaskPipe::flush`] sends it. Blocks when a full batch must be sent first.
     pub fn add(&mut self, task: Task, recipient: Recipient, shared: &Arc<PoolState>) -> Result<u64, Error> {
         let Task {
             guest,
@@ -68,7 +67,7 @@ impl TaskPipe {
         if self.batch.len() + args.get().len() + stdin.len() > BATCH {
             self.flush();
         }
-        // Tasks of a batch are accepted together; only the first can find the pipe full.
+        // Only the first task of a batch can find the pipe full.
         self.wait_for_room();
         let accepted = clock::now();
         let batch = &mut self.batch;
@@ -107,8 +106,8 @@ impl TaskPipe {
         Ok(id)
     }
 
-    /// Accepts the items of a chunk, whose outcomes go there; [`TaskPipe::flush`] sends it. Waits when there is a batch to
-    /// be sent. Returns the first item's id; the others follow in order.
+    /// Accepts the items of a chunk and adds it to the batch; [`TaskPipe::flush`] sends it. Outcomes go to `results`. Returns the
+    /// first item's id; the others follow in order.
     pub fn add_chunk(
         &mut self,
         task: ChunkTask,
@@ -155,13 +154,13 @@ impl TaskPipe {
         Ok(first)
     }
 
-    /// The exit message.
+    /// Sends the exit message.
     pub fn exit(&mut self) {
         put(&mut self.batch, &Submission::Exit);
         self.flush();
     }
 
-    /// Sends what was accepted.
+    /// Sends the batch.
     pub fn flush(&mut self) {
         let mut rest = &self.batch[..];
         while !rest.is_empty() {
@@ -176,7 +175,7 @@ impl TaskPipe {
                     let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLOUT)];
                     let _ = poll_until(&mut fds, Time::NEVER);
                 }
-                // The dispatcher is gone. The tasks were accepted: the receiver will record how they ended.
+                // The dispatcher is gone. The receiver gives the accepted tasks their outcomes.
                 Err(_) => break,
             }
         }
@@ -186,7 +185,7 @@ impl TaskPipe {
         }
     }
 
-    /// Waits until the pipe takes something: a task that has to wait for that is not accepted before.
+    /// Waits until the pipe has room, so that a task that has to wait is not accepted yet.
     fn wait_for_room(&self) {
         if self.batch.is_empty() {
             let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLOUT)];

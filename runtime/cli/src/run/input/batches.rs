@@ -5,7 +5,8 @@
 use std::io::{self, Read};
 use std::mem;
 
-use mpwasm::{Rejected, TaskLine};
+use mpwasm::internal::Rejected;
+use mpwasm_types::task_line::TaskLine;
 
 use crate::run::input::lines::{Line, Lines};
 use crate::run::input::options::{InputExpansion, LineFormat, input};

@@ -4,7 +4,9 @@
 //! task gets into the pool is in `pusher.rs`.
 
 use anyhow::anyhow;
-use mpwasm::{Guest, Pool, Rejected, TaskLine};
+use mpwasm::internal::Rejected;
+use mpwasm::{Guest, Pool};
+use mpwasm_types::task_line::TaskLine;
 use serde_json::value::RawValue;
 
 use crate::process::exit::{Exit, Failure};

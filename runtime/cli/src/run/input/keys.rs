@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
-use mpwasm::settings::{MAX_DISPLAYED_NAME, MAX_KEYS};
+use mpwasm_types::settings::{MAX_DISPLAYED_NAME, MAX_KEYS};
 
 use crate::terminal::stdio;
 

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use clap::error::ErrorKind;
+use mpwasm::Settings;
 use mpwasm::escape::Untrusted;
-use mpwasm::settings::MAX_COMBINED_INPUTS;
-use mpwasm::{Settings, TaskLine};
+use mpwasm_types::settings::MAX_COMBINED_INPUTS;
+use mpwasm_types::task_line::TaskLine;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::options::units::{JsonArgs, display_size};

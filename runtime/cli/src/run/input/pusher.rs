@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mpwasm::settings::MAX_TAG;
-use mpwasm::{Pool, Rejected, Task, TaskParts};
+use mpwasm::internal::{Rejected, TaskParts};
+use mpwasm::{Pool, Task};
+use mpwasm_types::settings::MAX_TAG;
 use serde_json::json;
 use serde_json::value::RawValue;
 

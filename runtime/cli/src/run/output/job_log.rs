@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mpwasm::escape::{Untrusted, escape};
-use mpwasm::settings::{MAX_LOG_GUESTS, MAX_LOG_RECORDS};
-use mpwasm::{Rejected, TaskParts};
+use mpwasm::internal::{Rejected, TaskParts};
+use mpwasm_types::settings::{MAX_LOG_GUESTS, MAX_LOG_RECORDS};
 use sha2::{Digest, Sha256};
 
 use crate::run::input::lines::BYTE_ORDER_MARK;

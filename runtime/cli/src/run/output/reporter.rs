@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mpwasm::prints::Prints;
+use mpwasm::internal::prints::Prints;
 use mpwasm::{LogLevel, LogLine, Outcome, Output, Source};
 
 use crate::run::end::halt::Halt;

@@ -8,8 +8,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use mpwasm::settings::{ORDER_BLOCK, ORDER_MEMORY};
 use mpwasm::{LogLevel, Source, Stream};
+use mpwasm_types::settings::{ORDER_BLOCK, ORDER_MEMORY};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mpwasm::Outcome;
-use mpwasm::settings::ORDER_HIGH_WATER;
+use mpwasm_types::settings::ORDER_HIGH_WATER;
 
 use crate::run::output::order::buffer::{BufferedReports, ReleasedReports, ReportBuffer};
 

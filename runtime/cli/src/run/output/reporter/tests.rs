@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::terminal::stdio::BestEffort;
-use mpwasm::prints::{Target, Targets};
+use mpwasm::internal::prints::{Target, Targets};
 
 /// A file that tests can look into, and that can be made to fail.
 #[derive(Clone, Default)]
