@@ -1,7 +1,7 @@
-//! Tells the process that started a pool from its forks.
+//! Distinguishes the process that started a pool from its forks.
 //!
 //! A fork has copies of the pool's handles and descriptors, but none of its threads, and any lock may be held for ever
-//! by a thread that it doesn't have. So each use of a pool asks first ([`Owner::is_here`]), and a fork touches nothing.
+//! by a thread that it doesn't have. So each call checks [`Owner::is_here`] first, and a fork touches nothing.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::local::ledger::cancelled;
 use mpwasm_types::outcome::Outcome;
 
-/// How often this process was forked from the one that it began as. Only the fork itself counts.
+/// Number of forks between the original process and this one.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// The process that a pool belongs to.
@@ -31,13 +31,15 @@ impl Owner {
         Self(GENERATION.load(Ordering::Relaxed))
     }
 
-    /// Whether it is the process that asks. Costs no system call.
+    /// Whether this process is the owner. Makes no system call.
     pub fn is_here(&self) -> bool {
         self.0 == GENERATION.load(Ordering::Relaxed)
     }
 
+    /// Checks that this process is the owner.
+    ///
     /// # Errors
-    /// [`Error::Forked`], when a fork asks.
+    /// [`Error::Forked`] in a fork.
     pub fn check(&self) -> Result<(), Error> {
         match self.is_here() {
             true => Ok(()),
@@ -46,7 +48,7 @@ impl Owner {
     }
 }
 
-/// The outcome of a task as a fork gets it.
+/// Returns the outcome of a task in a fork.
 pub fn outcome(id: u64, model: &str) -> Outcome {
     cancelled(id, model, &Error::Forked.to_string())
 }

@@ -1,4 +1,4 @@
-//! A command that runs, and who ends it.
+//! [`Child`]: a command that runs, and [`Killer`], which ends it from elsewhere.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use mpwasm_types::outcome::{Outcome, Usage};
 /// A command that runs, in a dispatcher and a worker of its own.
 ///
 /// Dropping it kills it, and returns when no process of it is left. In that it differs from
-/// [`std::process::Child`], and from Python's `Popen`: what was started here never goes on unseen.
+/// [`std::process::Child`] and from Python's `Popen`: a child never outlives its handle.
 ///
 /// ```no_run
 /// use std::io::{BufRead, BufReader, Write};
@@ -34,17 +34,17 @@ use mpwasm_types::outcome::{Outcome, Usage};
 /// ```
 #[derive(Debug)]
 pub struct Child {
-    /// What it reads, if that is [piped](super::Stdio::Piped) and was not taken.
+    /// Its stdin, if that is [piped](super::Stdio::Piped) and was not taken.
     pub stdin: Option<ChildStdin>,
-    /// What it writes to its stdout, likewise.
+    /// Its stdout, likewise.
     pub stdout: Option<ChildStdout>,
-    /// What it writes to its stderr, likewise.
+    /// Its stderr, likewise.
     pub stderr: Option<ChildStderr>,
     communication: Communication,
     running: Arc<RunningChild>,
 }
 
-/// The child's processes.
+/// The child's pool and its one task.
 #[derive(Debug)]
 struct RunningChild {
     pool: Pool,
@@ -74,9 +74,9 @@ impl RunningChild {
         self.pool.terminate();
     }
 
-    /// How its task ended; `None` before the last process is gone.
+    /// Returns the outcome of its task; `None` before all its processes are reaped.
     fn outcome(&self, until: Option<Instant>) -> Option<Outcome> {
-        // To a fork the handle says that it is one.
+        // In a fork the handle returns an outcome that reports the fork.
         if self.pool.is_owned() && !self.pool.has_ended_by(until) {
             return None;
         }
@@ -120,18 +120,16 @@ impl Child {
         }
     }
 
-    /// The process id of its dispatcher, whose child the worker is that runs it. Once it has ended it means nothing any
-    /// more.
+    /// Returns the process id of its dispatcher, the parent of its worker. It is meaningless once the child has ended.
     #[must_use]
     pub fn dispatcher_pid(&self) -> u32 {
         self.running.pool.dispatcher_pid()
     }
 
-    /// Waits for its end: then no process of it is left. Its stdin is closed first, if that was not taken. May be called
-    /// again.
+    /// Waits until the child has ended and all its processes are reaped. Closes its stdin first, if that was not taken. May be
+    /// called again.
     ///
-    /// A child that writes more than somebody reads waits, and ends at its timeout;
-    /// [`communicate`](Child::communicate) reads while it waits.
+    /// A child whose output is not read blocks and ends at its timeout; [`communicate`](Child::communicate) reads while it waits.
     ///
     /// # Panics
     /// Never: what has ended has an outcome.
@@ -142,33 +140,33 @@ impl Child {
             .status(outcome.expect("the pool gives each task its outcome before it ends"))
     }
 
-    /// As [`wait`](Child::wait), but no longer than `timeout`, and with stdin as it is: `None` when it has not ended by
-    /// then. It goes on.
+    /// Waits for its end, at most for `timeout`, and leaves stdin open. Returns `None` when the child has not ended by then; it
+    /// continues to run.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<ExitStatus> {
         let outcome = self.running.outcome(Instant::now().checked_add(timeout))?;
         Some(self.running.status(outcome))
     }
 
-    /// How it ended, if it has. Does not wait.
+    /// Returns how it ended, if it has, without blocking.
     #[must_use]
     pub fn try_wait(&self) -> Option<ExitStatus> {
         self.wait_timeout(Duration::ZERO)
     }
 
-    /// What it used, once it has ended.
+    /// Returns its resource usage, once it has ended.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         Some(self.running.outcome(Some(Instant::now()))?.usage)
     }
 
-    /// Ends it now; what it had written and does not fit into a pipe to its reader is dropped. Returns at once. Does
-    /// nothing when it has ended.
+    /// Kills the child. Output that does not fit into the pipe to its reader is dropped. Returns at once. Does nothing when the child
+    /// has ended.
     pub fn kill(&self) {
         self.running.kill();
     }
 
-    /// What kills it from elsewhere: another thread, or a signal's.
+    /// Returns a handle that kills it from elsewhere, for example from a thread that handles signals.
     #[must_use]
     pub fn killer(&self) -> Killer {
         Killer(Arc::downgrade(&self.running))
@@ -223,12 +221,12 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.running.kill();
-        // How it ends is nobody's concern any more.
+        // The handle is gone: how the child ended can't be asked any more.
         let _ = self.running.pool.join();
     }
 }
 
-/// Kills, or pauses, a child from wherever it is needed. It does not keep the child alive.
+/// Kills or pauses a child from elsewhere. It does not keep the child alive.
 #[derive(Clone, Debug)]
 pub struct Killer(Weak<RunningChild>);
 
@@ -240,15 +238,14 @@ impl Killer {
         }
     }
 
-    /// Stops the child, and the clock of its timeout, until [`Killer::resume`]. Returns at once. Does nothing when it is
-    /// gone.
+    /// Pauses the child and its timeout until [`Killer::resume`]. Returns at once. Does nothing when the child is gone.
     pub fn pause(&self) {
         if let Some(running) = self.0.upgrade() {
             running.pause();
         }
     }
 
-    /// Lets a child go on that was [paused](Killer::pause).
+    /// Resumes a child that was [paused](Killer::pause).
     pub fn resume(&self) {
         if let Some(running) = self.0.upgrade() {
             running.resume();

@@ -1,4 +1,4 @@
-//! How far a child is, as those see it who hand on its output, wait for it or kill it; and why it was ended, if it was.
+//! Shared state of a child: deadline, pauses, kill request, and why its output was cut.
 
 use mpwasm_system::clock;
 use std::io;
@@ -15,29 +15,29 @@ use mpwasm_types::time::Time;
 pub enum OutputCut {
     /// It was killed.
     Killed {
-        /// Whether anything that it had written was dropped.
+        /// Whether some of its output was dropped.
         lost: bool,
     },
-    /// Its deadline had passed, and nobody took what it had written.
+    /// Its deadline had passed, and its output was not read.
     Late,
     /// Its stdout could not be written.
     Unwritten(Arc<io::Error>),
 }
 
-/// How long the child was paused: its clock did not run then.
+/// Time during which the child was paused: its deadline did not run.
 #[derive(Debug, Default)]
 struct ChildPauses {
     /// When the current pause began.
     since: Option<Time>,
     total: Duration,
-    /// Begins and ends so far.
+    /// Number of pauses and resumes.
     changes: u64,
 }
 
-/// See the module.
+/// State that the delivery of a child's output, its handle and its killers share.
 #[derive(Debug)]
 pub struct ChildState {
-    /// When it ends at the latest.
+    /// The deadline, without pauses.
     deadline: OnceLock<Time>,
     pauses: Mutex<ChildPauses>,
     cut: Mutex<Option<OutputCut>>,
@@ -63,7 +63,7 @@ impl ChildState {
         let _ = self.deadline.set(deadline); // there is one start
     }
 
-    /// Until when a wait for somebody who takes its output may last, that begins now.
+    /// Returns how long a write that begins now may wait for a reader.
     pub fn write_deadline(&self) -> Time {
         let deadline = self.deadline.get().copied().unwrap_or(Time::NEVER) + self.pauses().total;
         deadline.max(clock::now()) + UNREAD_OUTPUT_TIMEOUT
@@ -94,32 +94,32 @@ impl ChildState {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What becomes readable when it is killed.
+    /// Returns the event that is readable once the child was killed.
     pub fn killed(&self) -> &EventFd {
         &self.killed
     }
 
-    /// It shall end: nobody waits any more for those who take its output.
+    /// Records that the child was killed, which ends all waits for readers of its output.
     pub fn kill(&self) {
         self.cut().get_or_insert(OutputCut::Killed { lost: false });
         let _ = self.killed.write(1);
     }
 
-    /// Some of its output was dropped, because it was killed.
+    /// Records that a kill dropped some of the output.
     pub fn note_lost_output(&self) {
         if let Some(OutputCut::Killed { lost }) = &mut *self.cut() {
             *lost = true;
         }
     }
 
-    /// Its output is not delivered any more, and it is ended for that, if it was not killed before.
+    /// Stops the delivery of output. The child is ended for this reason, unless it was killed before.
     pub fn cut_output(&self, cut: OutputCut) {
         if let OutputCut::Killed { lost } = self.cut().get_or_insert(cut) {
             *lost = true;
         }
     }
 
-    /// Why the delivery of its output ended early, if it did.
+    /// Returns why the delivery of output ended early, if it did.
     pub fn output_cut(&self) -> Option<OutputCut> {
         self.cut().clone()
     }

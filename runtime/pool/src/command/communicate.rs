@@ -1,4 +1,4 @@
-//! Talking to a child on three streams at once: what is written and read so far, over as many calls as it takes.
+//! Writes to and reads from a child's three streams at once. Its state survives a timeout, so that the call can be repeated.
 
 use mpwasm_system::clock;
 use std::io::{ErrorKind, Read, Write};
@@ -14,23 +14,23 @@ use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until};
 use mpwasm_types::time::Time;
 
-/// Bytes that are read at once.
+/// Bytes per read: the default capacity of a pipe.
 const PIECE: usize = 64 << 10;
 
-/// See the module.
+/// Input that was not written yet and output that was read so far.
 #[derive(Debug)]
 pub struct Communication {
     input: Vec<u8>,
     written: usize,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// Bytes that may still be kept.
+    /// Bytes that may still be stored.
     room: u64,
     truncated: bool,
 }
 
 impl Communication {
-    /// One that keeps at most `max` bytes of what it reads.
+    /// Stores at most `max` bytes of output.
     pub fn new(max: u64) -> Self {
         Self {
             input: Vec::new(),
@@ -42,7 +42,7 @@ impl Communication {
         }
     }
 
-    /// More to be written, if anything is.
+    /// Adds input.
     ///
     /// # Errors
     /// [`Error::BadSetting`] when there is no stdin (any more).
@@ -60,7 +60,7 @@ impl Communication {
         Ok(())
     }
 
-    /// Writes and reads until each of the three is at its end; then they are gone.
+    /// Writes and reads until each of the three streams is at its end and closed.
     ///
     /// # Errors
     /// [`Error::TimedOut`] when they are not by then; [`Error::Io`].
@@ -80,7 +80,7 @@ impl Communication {
             if stdin.is_none() && stdout.is_none() && stderr.is_none() {
                 return Ok(());
             }
-            // Also while there is always something to be read.
+            // Checked here as well, as a child may write without pause.
             if passed && until.is_some_and(|until| Instant::now() >= until) {
                 return Err(Error::TimedOut);
             }
@@ -91,7 +91,7 @@ impl Communication {
                 match without_signals(|| pipe.write(&rest[..rest.len().min(PIPE_PIECE)])) {
                     Ok(count) => self.written += count,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    // A child that reads no more does not want the rest.
+                    // The child has closed its stdin: drop the rest.
                     Err(_) => self.written = self.input.len(),
                 }
             }
@@ -114,7 +114,7 @@ impl Communication {
         }
     }
 
-    /// How many of the bytes that were read are kept.
+    /// Returns how many of the bytes read are stored.
     fn keep(&mut self, count: Option<usize>) -> usize {
         let count = count.unwrap_or(0);
         let kept = self.room.min(count as u64);
@@ -124,7 +124,7 @@ impl Communication {
         kept as usize
     }
 
-    /// What was read of stdout and of stderr, and whether there was more.
+    /// Takes what was read of stdout and stderr, and whether it was truncated.
     pub fn take(&mut self) -> (Vec<u8>, Vec<u8>, bool) {
         (
             mem::take(&mut self.stdout),
@@ -134,7 +134,7 @@ impl Communication {
     }
 }
 
-/// Which of them can be written or read without a wait; waits until one can.
+/// Waits until a stream is ready. Returns which of them are.
 fn ready(
     stdin: &Option<ChildStdin>,
     stdout: &Option<ChildStdout>,
@@ -163,7 +163,7 @@ fn ready(
     Ok(ready)
 }
 
-/// Reads from a pipe that is ready; `None` when it was not after all.
+/// Reads from a pipe. Returns `None` when it was not ready after all.
 fn read(pipe: &mut impl Read, piece: &mut [u8]) -> Result<Option<usize>, Error> {
     match pipe.read(piece) {
         Ok(count) => Ok(Some(count)),

@@ -1,7 +1,7 @@
-//! What a child writes, on its way to where it shall go: the reporter of a child's pool.
+//! Delivers a child's output to its destinations: the reporter of a child's pool.
 //!
-//! While nobody takes it, the thread that hears the dispatcher waits here, and so does in the end the child: that is the
-//! back-pressure. The wait ends when the child is killed, and some time after the child's deadline.
+//! While the output is not read, the receiver thread waits here, and eventually so does the child: that is the backpressure. The
+//! wait ends when the child is killed, and a short time after its deadline.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, PipeWriter, Write};
@@ -23,10 +23,10 @@ use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until, set_nonblocking};
 use mpwasm_types::outcome::{Outcome, Stream};
 
-/// Where one stream goes.
+/// Destination of one stream.
 #[derive(Debug)]
 pub struct Outlet {
-    /// Nowhere, if there is none (any more).
+    /// `None` when the output is dropped.
     to: Option<OutletFile>,
 }
 
@@ -37,26 +37,26 @@ struct OutletFile {
     terminal_escape: Option<TerminalEscape>,
 }
 
-/// How a write does not wait for who reads it.
+/// How a write avoids blocking on a slow reader.
 #[derive(Clone, Copy, Debug)]
 enum WriteMode {
-    /// There is nobody to wait for.
+    /// A regular file: a write does not wait for a reader.
     Blocking,
-    /// After a wait for room, it is what there is room for: the descriptor does not block.
+    /// The descriptor is non-blocking: a write takes what there is room for.
     Nonblocking,
-    /// After a wait for room, so many bytes: no more than there is room for, unless others write there, too.
+    /// A blocking descriptor: after a poll, at most this many bytes are written, for which there is room unless others write too.
     Pieces(usize),
-    /// After a wait for room, it is what there is room for: a socket is told so each time, whatever it does for others.
+    /// A socket: each write passes `MSG_DONTWAIT`, as others share the descriptor's flags.
     Socket,
 }
 
 impl Outlet {
-    /// Nowhere.
+    /// An outlet that drops all output.
     pub fn null() -> Self {
         Self { to: None }
     }
 
-    /// A pipe that nobody else writes to.
+    /// An outlet into a pipe with no other writers.
     pub fn pipe(pipe: PipeWriter) -> io::Result<Self> {
         set_nonblocking(pipe.as_fd())?;
         Ok(Self {
@@ -68,7 +68,7 @@ impl Outlet {
         })
     }
 
-    /// What others may write to as well: whether it waits for room is theirs, too.
+    /// An outlet into a file that others may write to as well, and whose flags they share.
     pub fn shared(file: File) -> Self {
         let kind = file.metadata().map(|metadata| metadata.file_type());
         let terminal_escape = file.is_terminal().then(TerminalEscape::default);
@@ -76,7 +76,7 @@ impl Outlet {
             Ok(kind) if kind.is_socket() => (file, WriteMode::Socket),
             Ok(kind) if kind.is_fifo() || kind.is_char_device() => match reopen_nonblocking(&file) {
                 Some(own) => (own, WriteMode::Nonblocking),
-                // A terminal has room as soon as it has any; a write of more would wait for the rest.
+                // A terminal polls as writable with room for one byte; a longer write could block.
                 None if terminal_escape.is_some() => (file, WriteMode::Pieces(1)),
                 None => (file, WriteMode::Pieces(PIPE_PIECE)),
             },
@@ -91,7 +91,7 @@ impl Outlet {
         }
     }
 
-    /// Whether a terminal shows it.
+    /// Whether the destination is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.to
             .as_ref()
@@ -115,7 +115,7 @@ impl Outlet {
         result
     }
 
-    /// Nothing more comes: a pipe ends here.
+    /// Ends the stream: closes a pipe.
     fn finish(&mut self, state: &ChildState) -> Result<(), WriteError> {
         let Some(mut target) = self.to.take() else {
             return Ok(());
@@ -127,8 +127,8 @@ impl Outlet {
     }
 }
 
-/// The same pipe or terminal, opened once more: here it does not wait, whatever it does for others. `None` for what can't
-/// be opened again: what is another user's; and for what is not open for writing, which stays so.
+/// Opens the same pipe or terminal again, non-blocking and independent of others' flags. Returns `None` when that fails, as for
+/// another user's, and for a descriptor that is not open for writing.
 fn reopen_nonblocking(file: &File) -> Option<File> {
     let access = fcntl(file, FcntlArg::F_GETFL).ok()? & OFlag::O_ACCMODE.bits();
     if access == OFlag::O_RDONLY.bits() {
@@ -160,7 +160,7 @@ impl OutletFile {
                 ];
                 poll_until(&mut fds, state.write_deadline()).map_err(WriteError::Failed)?;
                 match fds.map(|fd| fd.any() == Some(true)) {
-                    // What fits goes out even after a kill.
+                    // Bytes that fit are written even after a kill.
                     [true, _] => {}
                     [false, true] => return Err(WriteError::Killed),
                     [false, false] if state.pause_changes() != changes => continue,
@@ -177,7 +177,7 @@ impl OutletFile {
         Ok(())
     }
 
-    /// Writes what goes without a wait, now that there is room.
+    /// Writes what fits without blocking.
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.mode {
             WriteMode::Blocking | WriteMode::Nonblocking => without_signals(|| self.file.write(bytes)),
@@ -192,7 +192,7 @@ impl OutletFile {
     }
 }
 
-/// Both streams of a child.
+/// Delivers both streams of a child, and logs its lines.
 #[derive(Debug)]
 pub struct Delivery {
     stdout: Outlet,
@@ -211,10 +211,10 @@ impl Delivery {
         }
     }
 
-    /// What follows from it that bytes were not delivered.
+    /// Handles the result of a write.
     ///
     /// # Errors
-    /// When the child is to be ended for that. Nothing is delivered any more then.
+    /// When the child must be ended because of it. Further output is dropped then.
     fn settle(&mut self, stream: Stream, result: Result<(), WriteError>) -> io::Result<()> {
         let (cut, error) = match result {
             Ok(()) => return Ok(()),
@@ -222,7 +222,7 @@ impl Delivery {
                 self.state.note_lost_output();
                 return Ok(());
             }
-            // Nobody has to read what is written to stderr.
+            // A closed stderr does not end the child.
             Err(WriteError::Failed(_)) if stream == Stream::Stderr => return Ok(()),
             Err(WriteError::Late) => (OutputCut::Late, ErrorKind::TimedOut.into()),
             Err(WriteError::Failed(error)) => {

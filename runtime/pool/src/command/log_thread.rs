@@ -1,8 +1,7 @@
-//! What a child logs, and what mpwasm has to say about it, on its way to `tracing`.
+//! Sends a child's log lines and mpwasm's warnings about it to `tracing`, on a thread of their own.
 //!
-//! A subscriber may be slow, or write to what nobody reads; neither may keep the child from its end, or its owner from
-//! seeing that. So a thread of its own hands the lines on. Those that wait are bounded by [`MAX_UNREAD_LOG`]: a dispatcher
-//! that was taken over may warn without end.
+//! A subscriber may block, which must not delay the end of the child. Waiting lines are bounded by [`MAX_UNREAD_LOG`], as a
+//! compromised dispatcher may send warnings without end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,21 +14,21 @@ use mpwasm_types::escape::escape;
 use mpwasm_types::outcome::LogLevel;
 use mpwasm_types::settings::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
 
-/// See the module. The thread is started with the first line.
+/// Sends messages to the log thread, which is started with the first one.
 #[derive(Debug, Default)]
 pub struct LogThread(Option<RunningLogThread>);
 
-/// What is handed on.
+/// A message for the log thread.
 #[derive(Debug)]
 enum LogMessage {
-    /// The command logged it.
+    /// A line that the command logged.
     Line(OwnedLogLine),
-    /// mpwasm warns of it.
+    /// A warning of mpwasm.
     Warning(String),
 }
 
 impl LogMessage {
-    /// What it takes while it waits.
+    /// Returns the bytes that it takes while it waits.
     fn cost(&self) -> usize {
         let (Self::Line(OwnedLogLine { text, .. }) | Self::Warning(text)) = self;
         text.len() + size_of::<Self>()
@@ -41,7 +40,7 @@ struct RunningLogThread {
     messages: Sender<LogMessage>,
     /// Bytes that wait for the thread.
     waiting: Arc<AtomicUsize>,
-    /// Closed when all lines were handed on.
+    /// Closed when all messages were logged.
     done: Receiver<()>,
 }
 
@@ -68,7 +67,7 @@ impl OwnedLogLine {
 }
 
 impl LogThread {
-    /// Hands on a line, some time.
+    /// Queues a line.
     pub fn log(&mut self, line: &LogLine<'_>) {
         self.send(LogMessage::Line(OwnedLogLine {
             source: line.source,
@@ -79,7 +78,7 @@ impl LogThread {
         }));
     }
 
-    /// Warns, some time.
+    /// Queues a warning.
     pub fn warn(&mut self, text: &str) {
         self.send(LogMessage::Warning(text.to_owned()));
     }
@@ -94,11 +93,11 @@ impl LogThread {
             return;
         }
         thread.waiting.fetch_add(cost, Ordering::Relaxed);
-        // It can't have ended: its end is ours to bring about.
+        // The thread runs until `finish` drops the sender.
         let _ = thread.messages.send(message);
     }
 
-    /// No more lines come. Waits until all were handed on, but not for long.
+    /// Waits until all messages were logged, at most for [`UNREAD_OUTPUT_TIMEOUT`].
     pub fn finish(&mut self) {
         if let Some(RunningLogThread { messages, done, .. }) = self.0.take() {
             drop(messages);

@@ -1,4 +1,4 @@
-//! How a child ended, and what is left of it.
+//! [`ExitStatus`]: how a child ended, and [`Output`]: what it wrote.
 
 use std::fmt;
 use std::io;
@@ -10,13 +10,13 @@ use mpwasm_types::escape::Untrusted;
 use mpwasm_types::escape::escape_bytes;
 use mpwasm_types::outcome::{Failure, Kind, Outcome, TaskError, Usage};
 
-/// Bytes of the end of stderr that an error shows.
+/// Most bytes of the end of stderr that an error shows: a few lines.
 const TAIL: usize = 1000;
 
 /// How a child ended.
 #[derive(Clone, Debug)]
 pub enum ExitStatus {
-    /// It came to its own end, with this exit code.
+    /// It exited with this code.
     Exited(i32),
     /// It was ended, because its stdout could not be written. With [`BrokenPipe`](io::ErrorKind::BrokenPipe) nobody reads
     /// it any more: for which a program of this machine gets SIGPIPE, and which is no fault of its own.
@@ -27,7 +27,7 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
-    /// What the outcome means for a child whose output was handed on so far. `args` are its arguments, as JSON.
+    /// Derives the status from the task's outcome and from how its output was cut. `args` are its arguments, as JSON.
     pub(super) fn new(outcome: Outcome, cut: Option<OutputCut>, args: &str) -> Self {
         let (id, attempt) = (outcome.id, outcome.attempts);
         let instead = |kind, message: &str| {
@@ -59,7 +59,7 @@ impl ExitStatus {
         matches!(self, Self::Exited(0))
     }
 
-    /// Its exit code, if it came to its own end. Any number: a process of this machine has codes up to 255.
+    /// Returns the exit code, if it exited. WASI allows any `i32`, unlike processes of Linux, whose codes end at 255.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         match self {
@@ -93,25 +93,25 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// What is left of a child that has ended.
+/// Status, output and resource usage of a child that has ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Output {
     /// How it ended.
     pub status: ExitStatus,
-    /// What it wrote to its stdout, if that was a pipe to here; empty otherwise.
+    /// Its stdout, if that was piped; empty otherwise.
     pub stdout: Vec<u8>,
-    /// What it wrote to its stderr, likewise.
+    /// Its stderr, likewise.
     pub stderr: Vec<u8>,
-    /// Whether more was written than is kept: see [`Command::max_output`](super::Command::max_output).
+    /// Whether output was dropped beyond [`Command::max_output`](super::Command::max_output).
     pub truncated: bool,
-    /// What it used: time, processor time, the peak of its memory.
+    /// Its resource usage: wall time, CPU time, peak memory.
     pub usage: Usage,
     pub(super) program: String,
 }
 
 impl Output {
-    /// Itself if the command ended with exit code 0.
+    /// Returns the output if the command exited with code 0.
     ///
     /// ```no_run
     /// # fn f(tool: mpwasm::Guest) -> Result<(), mpwasm::Error> {
@@ -137,11 +137,11 @@ impl Output {
     }
 }
 
-/// A command did not end well.
+/// A command ended with anything but exit code 0.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} ended with {}{}", Untrusted::from(&output.program), output.status, tail(&output.stderr))]
 pub struct CheckError {
-    /// All that is left of it.
+    /// The output of the command.
     pub output: Box<Output>,
 }
 

@@ -1,7 +1,7 @@
-//! A child's stdin from where this process reads it: a thread copies into the pipe that the child reads.
+//! Copies a source of this process into the pipe that is a child's stdin, on a thread of its own.
 //!
-//! The thread ends with its source, or with the child, also while it waits for the source: it reads no more of that than
-//! it must.
+//! The thread ends with its source or with the child, also while it waits for the source, and does not read ahead more than one
+//! piece.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
@@ -15,32 +15,32 @@ use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until};
 use mpwasm_types::time::Time;
 
-/// Bytes that are copied at once.
+/// Bytes per copy: a quarter of a pipe, so that little is read ahead.
 const PIECE: usize = 16 << 10;
 
 /// A child's stdin, opened.
 #[derive(Debug, Default)]
 pub struct OpenStdin {
-    /// What the child reads.
+    /// The end that the child reads.
     pub pipe: Option<PipeReader>,
-    /// This process's end of it.
+    /// This process's end, if it is piped.
     pub parent_end: Option<ChildStdin>,
-    /// What this process copies into it.
+    /// The source that is copied into it.
     pub copy: StdinCopy,
     /// Whether it comes from a terminal.
     pub is_terminal: bool,
 }
 
-/// What is to be copied.
+/// A source of stdin.
 #[derive(Debug)]
 pub enum StdinSource {
-    /// All of it is there.
+    /// Bytes in memory.
     Bytes(Vec<u8>),
-    /// It comes.
+    /// A file that is read until its end.
     Stream(File),
 }
 
-/// What is to be copied, and where to; nothing by default.
+/// A source and the pipe into which it is copied; nothing by default.
 #[derive(Debug, Default)]
 pub struct StdinCopy(Option<(StdinSource, PipeWriter)>);
 
@@ -49,7 +49,7 @@ impl StdinCopy {
         Self(Some((source, pipe)))
     }
 
-    /// Begins to copy. The thread is gone soon after the child.
+    /// Starts to copy. The thread ends soon after the child.
     ///
     /// # Errors
     /// When the system is out of threads.
@@ -57,7 +57,7 @@ impl StdinCopy {
         let Some((source, mut pipe)) = self.0 else {
             return Ok(());
         };
-        // A child that has ended, or ends before it has read all of it, does not want the rest.
+        // A write error means that the child no longer reads.
         if let StdinSource::Bytes(bytes) = &source
             && bytes.len() <= PIPE_PIECE
         {
@@ -75,11 +75,11 @@ impl StdinCopy {
     }
 }
 
-/// Copies until the source ends, or nobody reads the pipe any more. A full pipe waits for the child to read.
+/// Copies until the source ends or the pipe's reader is gone. Blocks while the pipe is full.
 fn copy(mut source: File, mut pipe: PipeWriter) {
     let mut piece = vec![0; PIECE];
     loop {
-        // A pipe that nobody reads any more says so unasked.
+        // POLLERR reports a pipe without readers, whatever is polled for.
         let mut fds = [
             PollFd::new(source.as_fd(), PollFlags::POLLIN),
             PollFd::new(pipe.as_fd(), PollFlags::empty()),
@@ -89,7 +89,7 @@ fn copy(mut source: File, mut pipe: PipeWriter) {
         }
         match source.read(&mut piece) {
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-            // What can't be read any more has ended, for the child.
+            // A read error ends the child's stdin.
             Ok(0) | Err(_) => return,
             Ok(count) => {
                 if pipe.write_all(&piece[..count]).is_err() {

@@ -1,7 +1,7 @@
-//! Where a child's streams come from and go to, and this process's ends of those that are pipes.
+//! Sources and destinations of a child's streams, and this process's ends of those that are pipes.
 //!
-//! How bytes get from a source into the child's stdin is [`stdin_copy`](super::stdin_copy), and from the child to where they
-//! shall go [`delivery`](super::delivery).
+//! [`stdin_copy`](super::stdin_copy) copies a source into the child's stdin; [`delivery`](super::delivery) writes the child's
+//! output to its destinations.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write};
@@ -11,7 +11,7 @@ use super::delivery::Outlet;
 use super::stdin_copy::{OpenStdin, StdinCopy, StdinSource};
 use mpwasm_system::inherited::without_signals;
 
-/// What a stream of a child is connected to.
+/// Connection of a child's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdio {
     /// Nothing: stdin is at its end at once, what is written is dropped.
@@ -25,7 +25,7 @@ pub enum Stdio {
     Piped,
 }
 
-/// What a child reads. It is made `from` [`Stdio`], bytes or text, a file (or anything else that is read like one), the
+/// Source of a child's stdin. It is made `from` [`Stdio`], bytes or text, a file (or anything else that is read like one), the
 /// reading end of a pipe, or a [`ChildStdout`].
 ///
 /// The end of a pipe is handed over as it is: nobody else should read it, and it is non-blocking from then on.
@@ -124,7 +124,7 @@ impl From<PipeWriter> for Sink {
 }
 
 impl Input {
-    /// Opens it: what the child gets, and what this process has to do with it.
+    /// Opens the source: the child's end and, where needed, this process's end or copy.
     pub(super) fn open(self) -> io::Result<OpenStdin> {
         let fed = |source| -> io::Result<OpenStdin> {
             let (reader, writer) = io::pipe()?;
@@ -164,7 +164,7 @@ impl Input {
     }
 }
 
-/// A stream of output, ready to be written, and this process's end of it if it is a pipe to here.
+/// An opened destination, and this process's end if it is piped.
 pub(super) struct OpenSink {
     pub(super) outlet: Outlet,
     pub(super) parent_end: Option<PipeReader>,
@@ -219,11 +219,11 @@ pub(super) struct ParentEnds {
 #[derive(Debug)]
 pub struct ChildStdin(PipeWriter);
 
-/// The reading end of a child's stdout. It ends when the child does. Who drops it ends the child with its next write.
+/// The reading end of a child's stdout. It ends when the child does. After it is dropped, the child's next write ends the child.
 #[derive(Debug)]
 pub struct ChildStdout(pub(super) PipeReader);
 
-/// The reading end of a child's stderr. It ends when the child does. What nobody reads any more is dropped.
+/// The reading end of a child's stderr. It ends when the child does. After it is dropped, further output is dropped.
 #[derive(Debug)]
 pub struct ChildStderr(pub(super) PipeReader);
 

@@ -1,18 +1,18 @@
-//! A child's output on a terminal: inert, and a character that comes in pieces is still one.
+//! Escapes a child's output for a terminal, and keeps characters whole that arrive in pieces.
 
 use std::mem;
 
 use mpwasm_types::escape::escape_bytes;
 
-/// See the module.
+/// Escapes a stream piece by piece.
 #[derive(Debug, Default)]
 pub struct TerminalEscape {
-    /// The beginning of a character whose rest has not come.
+    /// Beginning of a character whose rest has not arrived.
     torn: Vec<u8>,
 }
 
 impl TerminalEscape {
-    /// What may be shown of what there is now.
+    /// Returns the escaped form of what is complete.
     pub fn escape(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut text = mem::take(&mut self.torn);
         text.extend_from_slice(bytes);
@@ -20,13 +20,13 @@ impl TerminalEscape {
         escape_bytes(&text).into_owned()
     }
 
-    /// What is left when nothing more comes.
+    /// Returns the escaped rest at the end of the stream.
     pub fn finish(&mut self) -> Vec<u8> {
         escape_bytes(&mem::take(&mut self.torn)).into_owned()
     }
 }
 
-/// How many bytes at the end may become a character.
+/// Returns the length of an incomplete character at the end.
 fn torn(text: &[u8]) -> usize {
     let last = text.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
     match str::from_utf8(last) {

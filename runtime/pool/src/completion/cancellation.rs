@@ -1,4 +1,4 @@
-//! Cancelling groups of tasks: by a word, or at a time.
+//! [`CancellationToken`]: cancels a group of tasks, at once or at a deadline.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,12 +8,12 @@ use crate::completion::timer;
 use crate::completion::timer::ScheduledCall;
 use crate::local::state::PoolState;
 
-/// Ends a group of tasks as `cancelled`: all those that were made with it ([`Task::token`](crate::guest::Task::token),
+/// Cancels a group of tasks: all tasks that were made with it ([`Task::token`](crate::guest::Task::token),
 /// [`Results::token`](crate::maps::Results::token)), of any pool.
 ///
-/// Cloning it gives another handle of the same token. A task that is pushed with a token that is cancelled already never
-/// runs: it has its outcome, as `cancelled`. Dropping a token cancels nothing; what [`cancel_after`] began is called off
-/// when no handle of it is left, and no task that has it.
+/// Cloning it gives another handle of the same token. A task that is pushed with a cancelled token
+/// never runs and ends as `cancelled`. Dropping a token cancels nothing. A deadline set by [`cancel_after`] is dropped with the
+/// last handle of the token and the last task that has it.
 ///
 /// [`cancel_after`]: CancellationToken::cancel_after
 ///
@@ -42,26 +42,26 @@ struct CancellationGroup {
 #[derive(Debug, Default)]
 struct GroupState {
     is_cancelled: bool,
-    /// The tasks that have it and have not ended: by the numbers of their pools, and their ids.
+    /// Pending tasks of the group, by the number of their pool and their id.
     tasks: HashMap<(u64, u64), Weak<PoolState>>,
     scheduled: Option<ScheduledCall>,
 }
 
 impl CancellationToken {
-    /// A token that is not cancelled.
+    /// Creates a token that is not cancelled.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Ends all tasks that have it as `cancelled`: at once those that have not started, through the timeout ladder those
-    /// that run, within 100 ms. Returns at once. A token stays cancelled.
+    /// Cancels all tasks of the group: at once those that have not started, within 100 ms, through the timeout ladder, those that
+    /// run. Returns at once. A token stays cancelled.
     pub fn cancel(&self) {
         let mut state = self.0.lock();
         state.is_cancelled = true;
         let tasks = std::mem::take(&mut state.tasks);
         let scheduled = state.scheduled.take();
-        // Without the lock: a task that ends meanwhile takes it.
+        // Unlocked: a task that ends meanwhile takes the lock.
         drop(state);
         drop(scheduled);
         for ((_, id), pool) in tasks {
@@ -75,7 +75,7 @@ impl CancellationToken {
     /// first. A task ends by whatever comes first, this or its own timeout.
     ///
     /// # Panics
-    /// When the system has no thread to give.
+    /// When the timer's thread can't be started.
     pub fn cancel_after(&self, delay: Duration) {
         match Instant::now().checked_add(delay) {
             Some(at) => self.cancel_at(at),
@@ -84,10 +84,10 @@ impl CancellationToken {
         }
     }
 
-    /// As [`CancellationToken::cancel_after`], with the time itself.
+    /// Cancels the group at `at`. Otherwise as [`CancellationToken::cancel_after`].
     ///
     /// # Panics
-    /// When the system has no thread to give.
+    /// When the timer's thread can't be started.
     pub fn cancel_at(&self, at: Instant) {
         let token = Arc::downgrade(&self.0);
         let cancel = move || {
@@ -100,13 +100,13 @@ impl CancellationToken {
         drop(before);
     }
 
-    /// Whether it was cancelled.
+    /// Returns whether the token was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.lock().is_cancelled
     }
 
-    /// The task was accepted with this token, and has not been sent yet.
+    /// Adds a task that was accepted and not sent yet; cancels it when the token is cancelled.
     pub(crate) fn add_task(&self, pool: &Arc<PoolState>, id: u64) {
         let mut state = self.0.lock();
         if state.is_cancelled {
@@ -117,7 +117,7 @@ impl CancellationToken {
         }
     }
 
-    /// The task has ended.
+    /// Removes a task that has ended.
     pub(crate) fn remove_task(&self, pool: &PoolState, id: u64) {
         self.0.lock().tasks.remove(&(pool.number, id));
     }

@@ -8,15 +8,15 @@ use std::sync::{Mutex, PoisonError, mpsc};
 
 use mpwasm_types::outcome::Outcome;
 
-/// A user's function.
+/// A function that the user passed to `on_done`.
 pub type DoneCallback = Box<dyn FnOnce(Outcome) + Send>;
 
-/// See the module. The thread ends with the pool's last handle.
+/// Sends `on_done` functions to their thread, which ends with the pool's last handle.
 #[derive(Debug, Default)]
 pub struct DoneCallbacks(Mutex<Option<mpsc::Sender<(DoneCallback, Outcome)>>>);
 
 impl DoneCallbacks {
-    /// Calls `callback`, after those that were given before it.
+    /// Queues `callback` behind earlier ones.
     pub fn call(&self, callback: DoneCallback, outcome: Outcome) {
         let mut thread = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = match &mut *thread {
@@ -38,7 +38,7 @@ fn start() -> std::io::Result<mpsc::Sender<(DoneCallback, Outcome)>> {
     let (sender, calls) = mpsc::channel::<(DoneCallback, Outcome)>();
     let run = move || {
         for (callback, outcome) in calls {
-            // The panic was printed where it happened; the functions of other tasks are called all the same.
+            // The panic hook has printed it. It must not keep other functions from being called.
             let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));
         }
     };

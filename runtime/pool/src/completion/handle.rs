@@ -1,4 +1,4 @@
-//! The handle of a submitted task: its outcome can be waited for, with or without a timeout, or awaited.
+//! [`TaskHandle`]: waits for the outcome of a submitted task.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::fork;
 use crate::local::state::PoolState;
 use mpwasm_types::outcome::Outcome;
 
-/// A submitted task. Every handle gets its outcome, whatever dies.
+/// Handle of a submitted task. It always gets an outcome, whichever process of the pool dies.
 ///
 /// It is also a [`Future`], for any executor. **Dropping it, also as a future that a timeout or `select!` gives up, does not
 /// cancel the task**: that is what [`cancel_on_drop`](Self::cancel_on_drop) is for. For several handles there are
@@ -52,7 +52,7 @@ impl TaskHandle {
         }
     }
 
-    /// The task's id.
+    /// Returns the task's id.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
@@ -73,35 +73,34 @@ impl TaskHandle {
             .expect("it was waited for, and only this call takes it")
     }
 
-    /// Waits for the outcome, but no longer than `timeout`: `None` when it has not come by then. The handle can be
-    /// waited for again, also after it has.
+    /// Waits for the outcome, at most for `timeout`. Returns `None` when the task has not ended by then. May be called again, also
+    /// after the task has ended.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Outcome> {
         self.wait_until(until(timeout));
         self.try_get()
     }
 
-    /// The outcome, if it has come. Does not wait.
+    /// Returns the outcome if the task has ended, without blocking.
     #[must_use]
     pub fn try_get(&self) -> Option<Outcome> {
         self.forked().or_else(|| self.slot.outcome())
     }
 
-    /// Whether the outcome has come: the task has ended, and its callback has run.
+    /// Returns whether the task has ended and its callback has run.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.shared.owner.is_here() || self.slot.is_ready()
     }
 
-    /// Ends the task as `cancelled`: at once when it has not started, and then it never will; through the timeout
-    /// ladder when it runs, within 100 ms. No other task is harmed. Does nothing when it has ended. Returns at once: the
-    /// outcome comes as ever, and says how the task has ended after all.
+    /// Cancels the task: at once when it has not started, within 100 ms, through the timeout ladder, when it runs. No other task is
+    /// affected. Does nothing when it has ended. Returns at once; the outcome says how the task ended.
     pub fn cancel(&self) {
         self.shared.cancel(self.id);
     }
 
-    /// Makes the handle [`cancel`](Self::cancel) its task when it is dropped before the task has ended: for async code, in which
-    /// a future that is not needed any more is dropped.
+    /// Makes the handle [cancel](Self::cancel) its task when it is dropped before the task has ended. Async code drops futures
+    /// that it no longer needs.
     ///
     /// ```no_run
     /// # async fn f(pool: &mpwasm::Pool, guest: &mpwasm::Guest) -> Result<(), mpwasm::Error> {
@@ -115,11 +114,10 @@ impl TaskHandle {
         self
     }
 
-    /// Calls `call` with the outcome once it has come, or soon, if it has come already.
+    /// Calls `call` with the outcome once the task has ended.
     ///
-    /// It is called on a thread that the pool has for this and nothing else, one call after the other: so it may use the
-    /// pool, and while it takes its time, other such calls wait and nothing else does. A panic in it ends this call only. The
-    /// end of the pool does not wait for it.
+    /// All such calls run one after the other on a thread of their own: they may use the pool, and a slow one delays only the
+    /// others. A panic ends only its own call. The end of the pool does not wait for them.
     pub fn on_done(&self, call: impl FnOnce(Outcome) + Send + 'static) {
         if let Some(outcome) = self.forked() {
             return call(outcome);
@@ -129,12 +127,12 @@ impl TaskHandle {
         self.slot.add_listener(Listener::Callback(Box::new(callback)));
     }
 
-    /// Waits until the outcome has come; false when it has not by then.
+    /// Waits for the outcome, at most until `until`. Returns whether it has come.
     pub(crate) fn wait_until(&self, until: Option<Instant>) -> bool {
         !self.shared.owner.is_here() || self.slot.wait(until)
     }
 
-    /// Leaves `number` in the mailbox when the task has ended.
+    /// Pushes `number` to the queue when the task has ended.
     pub(crate) fn add_listener(&self, ready: &Arc<ReadyQueue>, number: usize) {
         if self.shared.owner.is_here() {
             self.slot.add_listener(Listener::Queue(Arc::clone(ready), number));
@@ -150,13 +148,13 @@ impl TaskHandle {
         }
     }
 
-    /// The outcome that a fork of the pool's process gets.
+    /// Returns the outcome for a fork of the pool's process.
     fn forked(&self) -> Option<Outcome> {
         (!self.shared.owner.is_here()).then(|| fork::outcome(self.id, ""))
     }
 }
 
-/// So long from now. A timeout beyond what the clock can express is none.
+/// Returns the deadline of a timeout that starts now; `None` when the clock can't express it.
 pub(crate) fn until(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }

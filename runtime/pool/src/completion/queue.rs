@@ -1,13 +1,13 @@
-//! Where outcomes, or news of them, wait for one who takes them: what is behind every iterator of results.
+//! [`CompletionQueue`]: the queue between the receiver and an iterator of results.
 //!
-//! The receiver leaves items and never waits for who takes them. Whoever takes them takes all that are there at
-//! once: a busy reader costs the receiver no system call per item.
+//! The receiver pushes and never waits. The consumer takes all items at once, so a busy consumer costs the receiver no system
+//! call per item.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-/// See the module.
+/// Holds outcomes, or numbers of ended tasks, until their one consumer takes them.
 #[derive(Debug)]
 pub struct CompletionQueue<T> {
     state: Mutex<QueueState<T>>,
@@ -17,11 +17,11 @@ pub struct CompletionQueue<T> {
 #[derive(Debug)]
 struct QueueState<T> {
     items: Vec<T>,
-    /// A thread waits for a item.
+    /// A thread waits for an item.
     thread_waits: bool,
-    /// A task of some executor does.
+    /// Waker of an async task that waits for an item.
     waker: Option<Waker>,
-    /// Nobody will ever take a item again.
+    /// The consumer is gone: further items are dropped.
     is_closed: bool,
 }
 
@@ -41,8 +41,9 @@ impl<T> Default for CompletionQueue<T> {
 }
 
 impl<T> CompletionQueue<T> {
-    /// Leaves a item. True when somebody waits for it: [`CompletionQueue::wake`] is to follow soon, perhaps after more items.
-    #[must_use = "somebody may wait"]
+    /// Appends an item. Returns true when the consumer waits: the caller then calls [`CompletionQueue::wake`], perhaps after more
+    /// items.
+    #[must_use = "the consumer may have to be woken"]
     pub fn push(&self, item: T) -> bool {
         let mut state = self.lock();
         if state.is_closed {
@@ -52,7 +53,7 @@ impl<T> CompletionQueue<T> {
         state.thread_waits || state.waker.is_some()
     }
 
-    /// Wakes who waits.
+    /// Wakes the waiting consumer.
     pub fn wake(&self) {
         let mut state = self.lock();
         state.thread_waits = false;
@@ -64,7 +65,7 @@ impl<T> CompletionQueue<T> {
         }
     }
 
-    /// Takes all items that are there, behind those in `into`. False when there is none.
+    /// Moves all items to the end of `into`. Returns false when `into` is empty afterwards.
     pub fn take(&self, into: &mut Vec<T>) -> bool {
         let items = &mut self.lock().items;
         into.append(items);

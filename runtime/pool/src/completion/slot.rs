@@ -25,11 +25,11 @@ struct SlotState {
     listeners: Vec<Listener>,
 }
 
-/// Who else is told that the task has ended.
+/// Is notified when the task ends.
 pub enum Listener {
-    /// Somebody who waits for several tasks, of which this is the one with that number.
+    /// A queue of a wait for several tasks, and this task's number there.
     Queue(Arc<ReadyQueue>, usize),
-    /// Is called, on the receiver's thread: it must not wait.
+    /// A function that is called on the receiver's thread: it must not block.
     Callback(DoneCallback),
 }
 
@@ -45,7 +45,7 @@ impl Listener {
         matches!(self, Self::Callback(_))
     }
 
-    /// The task has ended so: one who does not want the outcome need not be given it.
+    /// Notifies the listener that the task has ended. `outcome` is `None` for one that does not want it.
     fn notify(self, outcome: Option<Outcome>) {
         match self {
             Self::Queue(ready, number) => {
@@ -59,7 +59,7 @@ impl Listener {
 }
 
 impl OutcomeSlot {
-    /// The task has ended.
+    /// Stores the outcome and wakes all waiters.
     pub fn fulfil(&self, outcome: Outcome) {
         let mut state = self.lock();
         let listeners = std::mem::take(&mut state.listeners);
@@ -116,12 +116,12 @@ impl OutcomeSlot {
         true
     }
 
-    /// The outcome, once it has come, for the last one who asks.
+    /// Takes the outcome out of the slot.
     pub fn take(&self) -> Option<Outcome> {
         self.lock().outcome.take()
     }
 
-    /// Tells `listener` when the task ends: now, if it has.
+    /// Notifies `listener` when the task ends: now, if it has ended.
     pub fn add_listener(&self, listener: Listener) {
         let mut state = self.lock();
         if state.outcome.is_none() {

@@ -1,6 +1,6 @@
-//! One thread for all that is to happen later: the end of each [`CancellationToken::cancel_after`].
+//! A process-wide thread that makes scheduled calls: those of [`CancellationToken::cancel_after`].
 //!
-//! It is started when there is something to wait for, and ends when there is nothing more.
+//! It is started with the first scheduled call and ends when none is left.
 //!
 //! [`CancellationToken::cancel_after`]: crate::completion::cancellation::CancellationToken::cancel_after
 
@@ -14,10 +14,10 @@ type Call = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Timer {
-    /// By when they are due; the number keeps apart what is due at the same time.
+    /// Calls by the time at which they are due. The number distinguishes calls that are due at the same time.
     waiting: BTreeMap<(Instant, u64), Call>,
     next: u64,
-    /// The process that has the thread. A fork has none.
+    /// The process in which the thread runs: a fork does not inherit it.
     runs_in: Option<Owner>,
 }
 
@@ -32,7 +32,7 @@ fn lock() -> MutexGuard<'static, Timer> {
     TIMER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is to happen. Dropping it calls it off.
+/// A scheduled call. Dropping it cancels the call.
 #[derive(Debug)]
 pub struct ScheduledCall(Instant, u64);
 
@@ -44,10 +44,10 @@ impl Drop for ScheduledCall {
     }
 }
 
-/// Calls `call` at `at`, on the timer's thread: it must not wait, and not panic.
+/// Schedules `call` for the time `at`, on the timer's thread. It must neither block nor panic.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// When the thread can't be started.
 pub fn at(at: Instant, call: impl FnOnce() + Send + 'static) -> std::io::Result<ScheduledCall> {
     let mut timer = lock();
     if !timer.runs_in.as_ref().is_some_and(Owner::is_here) {

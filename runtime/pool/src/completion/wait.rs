@@ -1,4 +1,4 @@
-//! Waiting for several submitted tasks: for all, for the first, or for one after the other as they end.
+//! Waits for several submitted tasks: for all, for the first, or for each as it ends.
 
 use std::iter::FusedIterator;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use crate::completion::handle::{TaskHandle, until};
 use crate::completion::slot::ReadyQueue;
 use mpwasm_types::outcome::Outcome;
 
-/// Waits until all of these tasks have ended, but no longer than `timeout` if one is given. Whether they have.
+/// Waits until all tasks have ended, at most for `timeout` if one is given. Returns whether they have.
 ///
 /// ```no_run
 /// # fn f(handles: Vec<mpwasm::TaskHandle>) {
@@ -29,8 +29,8 @@ pub fn wait_all(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) ->
     handles.iter().all(|handle| handle.wait_until(until))
 }
 
-/// Waits until one of these tasks has ended, but no longer than `timeout` if one is given. The place of one that has;
-/// `None` when none has by then, or there is none.
+/// Waits until one of the tasks has ended, at most for `timeout` if one is given. Returns the index of one that has; `None` when
+/// none has by then, or `handles` is empty.
 pub fn wait_any(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) -> Option<usize> {
     let until = timeout.into().and_then(until);
     if handles.is_empty() {
@@ -46,7 +46,7 @@ pub fn wait_any(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) ->
     ended.first().copied()
 }
 
-/// The outcomes of these tasks, in the order in which they end: an iterator that waits; [`AsCompleted::into_stream`] makes it a
+/// Returns a blocking iterator over the outcomes, in the order in which the tasks end. [`AsCompleted::into_stream`] makes it a
 /// [`Stream`].
 ///
 /// Dropping it does not cancel them, unless their handles [cancel on drop](TaskHandle::cancel_on_drop).
@@ -64,14 +64,14 @@ pub fn as_completed(handles: impl IntoIterator<Item = TaskHandle>) -> AsComplete
     }
 }
 
-/// What [`as_completed`] returns.
+/// Iterator over outcomes as their tasks end, from [`as_completed`].
 #[derive(Debug)]
 pub struct AsCompleted {
     handles: Vec<Option<TaskHandle>>,
     ready: Arc<ReadyQueue>,
-    /// Those that have ended and were not handed out, the next one last.
+    /// Indices of ended tasks that were not returned, the next one last.
     ended: Vec<usize>,
-    /// How many were not handed out.
+    /// Number of outcomes that were not returned.
     left: usize,
 }
 
@@ -82,7 +82,7 @@ impl AsCompleted {
         AsCompletedStream(self)
     }
 
-    /// Takes over what has ended, which `receive` puts behind what is there.
+    /// Returns the next outcome. `receive` appends the indices of ended tasks.
     fn next_ended(&mut self, receive: impl FnOnce(&ReadyQueue, &mut Vec<usize>) -> bool) -> Option<Outcome> {
         if self.ended.is_empty() && receive(&self.ready, &mut self.ended) {
             self.ended.reverse();
@@ -92,7 +92,7 @@ impl AsCompleted {
         Some(handle.wait())
     }
 
-    /// The next outcome in a fork, where none will come: that of a handle, which says so.
+    /// Returns the next outcome in a fork, where tasks never end: that of a handle, which reports the fork.
     fn forked(&mut self) -> Option<Outcome> {
         let handle = self.handles.iter_mut().find(|handle| handle.is_some())?;
         let forked = handle.take_if(|handle| !handle.shared.owner.is_here())?;

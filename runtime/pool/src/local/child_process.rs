@@ -1,4 +1,4 @@
-//! The parent's children: how each of them comes up.
+//! Starts the parent's child processes, up to their handshake.
 
 use mpwasm_system::clock;
 use std::io::{self, PipeReader, PipeWriter, Read};
@@ -65,7 +65,7 @@ pub fn limit(process: &Process, memory: Option<&MemoryCgroup>) {
     }
 }
 
-/// A child with one job. When this is dropped the child is reaped, and killed before that if it has not ended by itself.
+/// A child process for a single request. Dropping it reaps the process, and kills it first if it has not exited.
 #[derive(Debug)]
 pub struct TransientChild {
     process: Process,
@@ -73,7 +73,7 @@ pub struct TransientChild {
 }
 
 impl TransientChild {
-    /// A child that has started.
+    /// Wraps a child that has started.
     pub fn new(process: Process, role: Role) -> Self {
         Self { process, role }
     }
@@ -90,23 +90,22 @@ impl Drop for TransientChild {
     }
 }
 
-/// What a child that does one thing and exits has to say to people: nothing, as long as all is well. What it says is
-/// kept in the pipe, so it can't say much.
+/// Stderr of a transient child, which writes only when something fails. It stays in the pipe until it is read, so it is bounded.
 #[derive(Debug)]
 pub struct Diagnostics(PipeReader);
 
-/// Bytes of them that are shown.
+/// Most bytes of a child's diagnostics that an error shows.
 const MAX_DIAGNOSTICS: u64 = 1000;
 
 impl Diagnostics {
-    /// Words, and the pipe to say them to.
+    /// Returns the reading side, and the pipe for the child.
     pub fn new() -> io::Result<(Self, PipeWriter)> {
         let (reader, writer) = io::pipe().map_err(explained)?;
         set_nonblocking(reader.as_fd())?;
         Ok((Self(reader), writer))
     }
 
-    /// How a child ended that should not have: its status, and what it said.
+    /// Describes how a child ended unexpectedly: its status and its diagnostics.
     pub fn describe(&self, child: &mut TransientChild) -> String {
         let status = child.process.wait_until(clock::now() + Duration::from_secs(1));
         let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);

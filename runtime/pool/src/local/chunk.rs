@@ -36,7 +36,7 @@ pub struct OpenChunk {
     /// Whether each item has ended.
     ended: Box<[bool]>,
     left: u32,
-    /// Bytes that the dispatcher has output_bytes of the output and log of all items.
+    /// Bytes of output and log received for all items.
     output_bytes: u64,
 }
 
@@ -70,7 +70,7 @@ impl OpenChunk {
         self.ended.len() as u64
     }
 
-    /// Bytes that the dispatcher has output_bytes of the output and log of all items.
+    /// Bytes of output and log received for all items.
     pub fn output_bytes(&mut self) -> &mut u64 {
         &mut self.output_bytes
     }

@@ -1,5 +1,4 @@
-//! Compiling a guest: the parent's side. The compiler is a process of its own, with a time limit here; what the cache
-//! has is not compiled again.
+//! Compiles a guest in a process of its own, with a time limit, unless the cache has it.
 
 use crate::init;
 use mpwasm_system::clock;
@@ -34,16 +33,16 @@ use mpwasm_types::role::Role;
 use mpwasm_types::settings::{COMPILE_NOTICE_DELAY, MAX_GUEST_FILE, REPLY_TIMEOUT, Settings};
 use mpwasm_types::time::Time;
 
-/// The target under which `tracing` knows of a compilation that takes longer than a second: one event at level `INFO`.
+/// `tracing` target of the event, at level `INFO`, that reports a compilation that takes longer than a second.
 pub const COMPILATION_TARGET: &str = "mpwasm::compilation";
 
-/// What the compiler says of a guest.
+/// Result of a compilation: the compiled guest, or why it is refused.
 enum CompileResult {
     Accepted(CompiledGuest),
     Refused(GuestInfo),
 }
 
-/// Compiles a guest and says what is in it, and what would be refused and why. Needs no pool, and uses no cache.
+/// Compiles a guest and returns its contents and the reasons for which a pool would refuse it. Needs no pool and uses no cache.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), mpwasm::Error> {
@@ -71,7 +70,7 @@ pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo,
     })
 }
 
-/// Reads a guest's file, but not to its end wherever that is: a device has none, and this process must not die of one.
+/// Reads a guest's file, at most [`MAX_GUEST_FILE`] bytes: a device may have no end.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let begin = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -92,7 +91,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Compiles a guest that is to run, unless the cache has it.
+/// Returns the compiled guest, from the cache or from a compiler.
 pub(crate) fn compile(
     executable: &Executable,
     settings: &Settings,
@@ -109,7 +108,8 @@ pub(crate) fn compile(
     }
 }
 
-/// Only what the compiler accepted is kept: to refuse a guest takes no time worth saving, and the reasons may change.
+/// Looks a guest up in the cache, or compiles and stores it. Refused guests are not stored: refusing is fast, and the reasons may
+/// change.
 fn look_up_or_compile(
     executable: &Executable,
     settings: &Settings,
@@ -150,7 +150,7 @@ fn look_up_or_compile(
     Ok(result)
 }
 
-/// Lets a compiler compile a guest. `is_kept` says whether the cache will have it.
+/// Compiles a guest in a compiler process. `is_kept` says whether the result will be cached.
 fn run_compiler(
     executable: &Executable,
     settings: &Settings,
@@ -202,7 +202,7 @@ fn with_limits(mut info: GuestInfo, limits: &EngineSettings) -> GuestInfo {
     info
 }
 
-/// A compiler at work.
+/// A running compiler process.
 struct Compiler<'a> {
     process: TransientChild,
     channel: Channel,
@@ -258,7 +258,7 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// Waits for the next message, which is in the channel's inbox then. Says why none will come.
+    /// Waits until the channel's inbox has a message. Returns why none will come.
     fn wait(&mut self) -> Result<(), String> {
         let mut until = self.started + self.timeout;
         let mut is_last = false;
@@ -277,7 +277,7 @@ impl<'a> Compiler<'a> {
                         "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have{limit}"
                     ));
                 }
-                // It may have come while this process was stopped, which the compiler was not.
+                // It may have arrived while this process was stopped and the compiler was not.
                 Filled::Some if self.channel.inbox().has_frame() => {}
                 Filled::Some if !is_last && clock::now() >= until => {
                     is_last = true;
@@ -307,7 +307,7 @@ impl<'a> Compiler<'a> {
         );
     }
 
-    /// What is said of a guest that was not compiled in time.
+    /// Describes a compilation that exceeded its timeout.
     fn too_slow(&self) -> String {
         let timeout = humantime::format_duration(self.timeout);
         let reached = self.checked.map_or_else(
@@ -328,7 +328,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// How long the compilations of this program took that came to an end.
+/// Durations of this program's finished compilations.
 #[derive(Clone, Copy, Debug)]
 struct CompileTimes {
     count: u64,
@@ -368,7 +368,7 @@ impl fmt::Display for CompileTimes {
     }
 }
 
-/// A time to the millisecond, for people.
+/// Formats a duration, to the millisecond.
 fn rounded(time: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(
         u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
@@ -381,7 +381,7 @@ fn receive_until(channel: &mut Channel, until: Time) -> io::Result<Filled> {
     channel.fill()
 }
 
-/// What a guest's file holds, ready to be loaded.
+/// A compiled guest, ready to be loaded.
 #[derive(Debug)]
 pub(crate) struct CompiledGuest {
     pub(crate) info: GuestInfo,

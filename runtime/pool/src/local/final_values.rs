@@ -1,4 +1,4 @@
-//! What the guests' callbacks have made of all results: the final values of a pool.
+//! The final values of a pool: what each model's `final_callback` returned.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use mpwasm_types::escape::Untrusted;
 use mpwasm_types::final_budget::FinalBudget;
 use mpwasm_types::outcome::{Failure, Kind};
 
-/// What a model's callbacks have made of all results of a pool: what its `final_callback` said.
+/// The value that a model's `final_callback` returned for all results of a pool.
 #[derive(Clone, Debug)]
 pub struct FinalValue {
     /// The name by which the guest was loaded.
@@ -29,7 +29,7 @@ pub struct FinalValue {
 pub struct FinalError {
     /// The cause.
     pub kind: Kind,
-    /// One sentence for people. It may quote the guest: make it inert before it reaches a terminal.
+    /// One sentence. It may quote the guest: [escape](mpwasm_types::escape) it before it reaches a terminal.
     pub message: String,
 }
 
@@ -83,7 +83,7 @@ impl FinalValues {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next guest was loaded.
+    /// Adds a guest that was loaded.
     pub fn load(&self, guest: Guest) {
         let mut state = self.state();
         state.models += guest.info().models.len() as u64;

@@ -1,4 +1,4 @@
-//! Running a guest's `tasks`: the parent's side. What it pushes is data from a process of lower trust.
+//! Runs a guest's `tasks` in a process of its own and receives the tasks that it pushes, which are untrusted data.
 
 use mpwasm_sandbox::jail;
 use mpwasm_system::clock;
@@ -26,18 +26,18 @@ use mpwasm_types::settings::{DISPATCHER_GRACE, LOG_LINE_COST, MIN_PROGRESS};
 use mpwasm_types::task_line::TaskLine;
 use mpwasm_types::time::Time;
 
-/// What a round of messages led to.
+/// Result of handling messages.
 enum TasksProgress {
-    /// There is more to come.
+    /// More messages will come.
     More,
-    /// It has ended, well or with this reason.
+    /// `tasks` has ended: successfully, or with this reason.
     Ended(Option<String>),
 }
 
-/// What becomes of the tasks that it pushes.
+/// Takes the tasks that were pushed.
 type Take<'a> = dyn FnMut(Vec<Task>) -> Result<(), Error> + 'a;
 
-/// Runs the guest's `tasks` to its end.
+/// Runs the guest's `tasks` to its end. Returns the number of tasks pushed.
 pub fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
     guest.belongs_to(&pool.shared)?;
     if !guest.info().has_tasks {
@@ -69,23 +69,23 @@ pub fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error
     }
 }
 
-/// The time of a `tasks`, as the parent keeps it: more leniently than the watchdog in the process itself, which a
-/// guest that has taken it over does not obey.
+/// The parent's deadline for the next push. It is later than that of the process's own watchdog, which a guest that escaped into
+/// the process could disable.
 struct PushDeadline {
     timeout: Duration,
     until: Time,
 }
 
 impl PushDeadline {
-    /// A clock that begins at `from`.
+    /// A deadline that starts at `from`.
     fn new(timeout: Duration, from: Time) -> Self {
         let until = from + timeout + DISPATCHER_GRACE;
         Self { timeout, until }
     }
 
-    /// Whether the time is up after something was heard, from `begin` to `now`. What was pushed may wait for the pool,
-    /// and what was printed for its reader; only then does the time go on. It begins anew with a push, and with
-    /// nothing else. But a large task whose frame grows is on its way for a while: not for ever, a frame has an end.
+    /// Whether the deadline has passed after messages were handled from `begin` to `now`. Time spent handling them is not counted:
+    /// a push may wait for the pool, and output for its reader. Only a push restarts the deadline. A frame that is still growing
+    /// extends it, which is bounded by the size of a frame.
     fn is_up_after(&mut self, has_pushed: bool, more_came: bool, begin: Time, now: Time) -> bool {
         if has_pushed {
             *self = Self::new(self.timeout, now);
@@ -108,7 +108,7 @@ struct TasksRun<'a> {
 }
 
 impl TasksRun<'_> {
-    /// Returns why it failed, if it did. When this returns, the process is gone.
+    /// Runs `tasks` until it has ended and its process is reaped. Returns why it failed, if it did.
     fn drive(&mut self) -> Result<Option<String>, Error> {
         let shared = &self.pool.shared;
         let settings = &shared.settings;
@@ -129,9 +129,9 @@ impl TasksRun<'_> {
             jail: jail::available_options(settings.jail, settings.user),
         };
         in_memory::send(channel.as_fd(), &message, &[self.guest.artifact().as_fd()])?;
-        // Loading the guest takes a moment that is not the guest's.
+        // Loading the guest does not count against the guest's time.
         let mut clock = PushDeadline::new(settings.timeout, clock::now() + Duration::from_secs(1));
-        // Whether its time was up when all was heard that it had said.
+        // Whether the deadline had passed when all messages were handled.
         let mut late = false;
         loop {
             let mut fds = [
@@ -164,7 +164,7 @@ impl TasksRun<'_> {
         }
     }
 
-    /// Handles what has arrived. Many pushes become one.
+    /// Handles all messages that have arrived. Their tasks are passed on together.
     fn handle_messages(&mut self, channel: &mut Channel) -> Result<TasksProgress, Error> {
         let mut tasks = Vec::new();
         let broken = loop {
@@ -183,10 +183,10 @@ impl TasksRun<'_> {
         Ok(broken.map_or(TasksProgress::More, TasksProgress::Ended))
     }
 
-    /// The next message, if one is there.
+    /// Handles the next message, if one has arrived.
     ///
     /// # Errors
-    /// When it is none that may come: why.
+    /// Why the message is invalid.
     fn next(
         &mut self,
         channel: &mut Channel,
@@ -244,7 +244,7 @@ impl TasksRun<'_> {
         Ok(Some(TasksProgress::More))
     }
 
-    /// The process cuts what its guest prints at the cap; more than that is not the guest's.
+    /// Counts output. The process truncates a guest's output at the cap, so more than that is an error.
     fn count(&mut self, bytes: usize) -> Result<(), String> {
         self.printed += bytes as u64;
         let within = self.printed <= self.pool.shared.settings.max_output;

@@ -185,8 +185,7 @@ struct MessageHandler<'a> {
     confirmed: u64,
 }
 
-/// Mailboxes that somebody waits at, and that have queue now. Those who wait are woken once for all that came
-/// together, and whatever happens.
+/// Queues with new outcomes that a thread or task waits for. Each is woken once per batch of messages, also on a panic.
 #[derive(Default)]
 struct PendingWakeups(Vec<Arc<ResultQueue>>);
 

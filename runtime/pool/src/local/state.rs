@@ -65,7 +65,7 @@ pub(crate) struct PoolState {
     pub(crate) dispatcher: u32,
 }
 
-/// What the receiver knows of the dispatcher's lifecycle.
+/// Guests loaded and the end of the pool, as the receiver knows them.
 #[derive(Debug, Default)]
 pub(crate) struct PoolLifecycle {
     /// Number of guests that the dispatcher has loaded.

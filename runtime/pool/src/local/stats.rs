@@ -1,4 +1,4 @@
-//! How many tasks ended how: counted where outcomes are reported, and read or waited for by whoever wants to know.
+//! Counts how tasks ended: [`Stats`], and [`Progress`], which waits for changes.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -7,12 +7,12 @@ use crate::local::state::PoolState;
 use crate::pool::Pool;
 use mpwasm_types::outcome::{Kind, Outcome};
 
-/// How far a pool has come.
+/// Number of tasks of a pool, by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Tasks that were accepted, with what was no task.
+    /// Accepted tasks, including invalid ones.
     pub accepted: u64,
-    /// Those that ended well.
+    /// Tasks that succeeded.
     pub ok: u64,
     /// Attempts that failed and were followed by another.
     pub retried: u64,
@@ -20,40 +20,40 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Tasks that ended as `kind`.
+    /// Returns the number of tasks that ended as `kind`.
     #[must_use]
     pub fn failed(&self, kind: Kind) -> u64 {
         self.failed[kind as usize]
     }
 
-    /// Tasks that have their outcome.
+    /// Returns the number of tasks that have an outcome.
     #[must_use]
     pub fn ended(&self) -> u64 {
         self.ok + self.failed.iter().sum::<u64>()
     }
 
-    /// Tasks that have none.
+    /// Returns the number of tasks that have no outcome yet.
     #[must_use]
     pub fn open(&self) -> u64 {
         self.accepted.saturating_sub(self.ended())
     }
 }
 
-/// The counts, as the pool's threads write them.
+/// The counters that the pool's threads update.
 #[derive(Debug, Default)]
 pub struct Counters {
     ok: AtomicU64,
     retried: AtomicU64,
     failed: [AtomicU64; Kind::ALL.len()],
-    /// Who wants to be woken when they change.
+    /// Number of [`Progress`] iterators to be woken on changes.
     subscribers: AtomicUsize,
-    /// How often they were told to have changed.
+    /// Number of published changes.
     version: Mutex<u64>,
     changed: Condvar,
 }
 
 impl Counters {
-    /// A task has ended.
+    /// Counts an outcome.
     pub fn count(&self, outcome: &Outcome) {
         let counter = match &outcome.result {
             Ok(_) => &self.ok,
@@ -62,12 +62,12 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A task is tried again.
+    /// Counts a retry.
     pub fn count_retry(&self) {
         self.retried.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Wakes those who wait, if there are any. To be called when no more is at hand.
+    /// Wakes all waiting iterators. Called after each batch of messages.
     pub fn publish(&self) {
         // Either this thread sees the subscriber, or the subscriber sees what was counted.
         fence(Ordering::SeqCst);
@@ -91,7 +91,7 @@ impl Counters {
 /// The progress of a pool, from [`Pool::progress`]: an iterator that waits until something has changed. It ends after the
 /// pool.
 ///
-/// Whoever looks seldom gets the latest counts and not each in between; whoever does not look costs the pool nothing.
+/// A slow consumer gets the latest counts and skips those between. Without a consumer, it costs the pool nothing.
 #[derive(Debug)]
 pub struct Progress {
     shared: Arc<PoolState>,
@@ -115,7 +115,7 @@ impl Iterator for Progress {
             .wait_while(version, unchanged)
             .unwrap_or_else(PoisonError::into_inner);
         self.seen = Some(*version);
-        // Looked at before the counts, so that the last ones are told.
+        // Read before the counts, so that the last item has the final counts.
         self.ended = self.shared.has_ended();
         drop(version);
         Some(self.shared.stats())
@@ -138,7 +138,7 @@ impl PoolState {
         }
     }
 
-    /// A task has its outcome: it is counted, and the reporter hears of it.
+    /// Counts an outcome and passes it to the reporter.
     pub(crate) fn report_outcome(&self, outcome: &Outcome) {
         self.counters.count(outcome);
         self.report(|reporter| reporter.outcome(outcome));
@@ -146,14 +146,14 @@ impl PoolState {
 }
 
 impl Pool {
-    /// How many tasks were accepted, and how many of them ended how. Costs next to nothing.
+    /// Returns how many tasks were accepted and how they ended. Reads a few atomics.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
 
-    /// Follows how many tasks have ended: the iterator's first item comes at once, each further one when there is more
-    /// to tell, the last one when the pool has ended.
+    /// Returns an iterator over the pool's counts: the first item at once, further ones when the counts have changed, the last one
+    /// when the pool has ended.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mpwasm::Error> {

@@ -1,4 +1,4 @@
-//! What the pool is doing and where a task is, asked of the dispatcher.
+//! Requests the status of the pool or of a task from the dispatcher.
 
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
@@ -9,9 +9,9 @@ use mpwasm_protocol::messages::{StatusReply, ToDispatcher};
 use mpwasm_types::status::{Status, TaskStatus};
 
 impl Pool {
-    /// What the pool and each of its workers are doing right now. Nothing, once it has ended.
+    /// Returns what the pool and each of its workers are doing now; an empty status once the pool has ended.
     ///
-    /// It costs nothing while nobody asks, and then a message each way.
+    /// It costs one message each way, and nothing otherwise.
     ///
     /// # Errors
     /// [`Error::NoAnswer`], after a second.
@@ -33,7 +33,7 @@ impl Pool {
 }
 
 impl TaskHandle {
-    /// Where the task is: queued, in which attempt with which worker, or done.
+    /// Returns whether the task is queued, running (in which attempt and worker), or done.
     ///
     /// # Errors
     /// [`Error::NoAnswer`], after a second.

@@ -9,16 +9,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use mpwasm_protocol::messages::StatusReply;
 use mpwasm_types::settings::REPLY_TIMEOUT;
 
-/// Why there is no answer.
+/// Why there is no reply.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StatusError {
     /// The pool has ended.
     Ended,
-    /// It has not come in time.
+    /// It has not come within [`REPLY_TIMEOUT`].
     Late,
 }
 
-/// See the module.
+/// Requests that wait for their replies.
 #[derive(Debug, Default)]
 pub struct StatusRequests {
     state: Mutex<OpenRequests>,

@@ -39,7 +39,7 @@ pub struct TaskPipe {
 }
 
 impl TaskPipe {
-    /// A task_pipe into the pipe, whose end does not block.
+    /// Writes into `pipe`, which is non-blocking.
     pub fn new(pipe: OwnedFd) -> Self {
         Self {
             pipe: File::from(pipe),

@@ -1,4 +1,4 @@
-//! Inputs of a map on their way into the pool: as tasks of their own, or as a chunk.
+//! Turns inputs of a map into tasks or chunks and submits them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use mpwasm_types::task_line::{check_args, write_args};
 /// How an input becomes args.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArgShape {
-    /// It is the one argument.
+    /// The input is the only argument.
     One,
-    /// It is all of them.
+    /// The input is the tuple of all arguments.
     Star,
 }
 
-/// What is done with each input.
+/// The model and options that a map applies to each input.
 #[derive(Debug)]
 pub struct MapCall {
     model: Model,
@@ -49,12 +49,12 @@ impl MapCall {
         }
     }
 
-    /// Whether it is for a command, which runs once in an instance.
+    /// Whether the guest is a command, which runs once per instance.
     pub fn is_of_command(&self) -> bool {
         self.model.place().0.info().is_command
     }
 
-    /// Whether no more inputs are wanted.
+    /// Whether its token was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.token.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
@@ -83,22 +83,22 @@ impl MapCall {
     }
 }
 
-/// What travels together.
+/// A chunk to be submitted.
 #[derive(Debug)]
 pub struct ChunkTask {
-    /// Of which model.
+    /// The model of all items.
     pub model: Model,
-    /// How long each item may run.
+    /// Timeout of each item.
     pub timeout: Duration,
-    /// What cancels it.
+    /// The token that cancels the chunk.
     pub token: Option<CancellationToken>,
     /// The args of each item, see [`items`].
     pub args: Vec<u8>,
-    /// How many they are.
+    /// Number of items.
     pub items: u32,
 }
 
-/// Inputs that were pulled and not pushed.
+/// Inputs that were pulled and not submitted yet.
 #[derive(Debug)]
 pub struct Batch<'a> {
     call: &'a MapCall,
@@ -111,7 +111,7 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// For so many inputs.
+    /// A batch for at most `room` inputs.
     pub fn new(call: &'a MapCall, room: usize) -> Self {
         Self {
             call,

@@ -30,7 +30,7 @@ use crate::maps::reorder::{ReorderBuffer, ResultOrder};
 use crate::pool::Pool;
 use mpwasm_types::outcome::Outcome;
 
-/// Outcomes on their way to an iterator, each with its place among the inputs.
+/// Queue of outcomes for an iterator of results, each with the number of its input.
 pub type ResultQueue = CompletionQueue<(u64, Outcome)>;
 
 /// The outcomes of a model over many inputs: what [`Pool::map`](crate::Pool::map),
@@ -55,7 +55,7 @@ pub struct Results<I: Iterator> {
     inputs: Option<I>,
     reorder: ReorderBuffer,
     queue: Arc<ResultQueue>,
-    /// Room for queue that were just taken.
+    /// Buffer for outcomes that were just taken from the queue.
     taken: Vec<(u64, Outcome)>,
     /// Set once the outcome that says that this process is a fork has been returned.
     fork_reported: bool,
@@ -228,7 +228,7 @@ where
         ResultsStream(self)
     }
 
-    /// Takes what has come, and pushes more if there is room. Whether an outcome can be handed out.
+    /// Takes arrived outcomes, and pushes more inputs if there is room. Returns whether an outcome can be returned.
     fn advance(&mut self) -> bool {
         loop {
             if !self.reorder.is_ready() {
@@ -249,13 +249,13 @@ where
         }
     }
 
-    /// Pulls a few inputs, and pushes them together.
+    /// Pulls inputs and pushes them in batches.
     fn push_batches(&mut self) {
         let (batches, size) = self.prefetch.batches(&self.reorder);
         for _ in 0..batches {
             let mut batch = Batch::new(&self.call, size);
             while batch.has_room() {
-                // While the user's iterator runs, nobody is kept from pushing: it may use the pool.
+                // The pool is not locked while the user's iterator runs: it may use the pool.
                 match self.inputs.as_mut().and_then(Iterator::next) {
                     Some(input) => batch.add(&input),
                     None => {
@@ -274,13 +274,13 @@ where
         self.pool.task_pipe().flush();
     }
 
-    /// What a fork gets: one outcome that says so, and no more.
+    /// Returns the only outcome in a fork, which reports the fork.
     fn forked(&mut self) -> Option<Outcome> {
         let is_first = !std::mem::replace(&mut self.fork_reported, true);
         is_first.then(|| fork::outcome(0, ""))
     }
 
-    /// Whether nothing will come any more.
+    /// Whether all outcomes were returned.
     fn is_over(&self) -> bool {
         self.inputs.is_none() && self.reorder.outstanding() == 0
     }

@@ -1,25 +1,25 @@
-//! How far a map runs ahead of those who take its outcomes.
+//! Decides how many inputs a map pulls ahead of the consumer of its outcomes.
 
 use crate::maps::reorder::ReorderBuffer;
 use mpwasm_types::settings::MAX_INPUTS_AHEAD;
 
-/// Tasks that are pushed together, when there is enough to do meanwhile.
+/// Most tasks that are pushed together while the workers are busy. A larger batch would not save measurable time.
 const BATCH: usize = 64;
-/// Chunks that are.
+/// Most chunks that are pushed together.
 const CHUNKS: usize = 8;
 
-/// See the module.
+/// The number of inputs that a map may have outstanding.
 #[derive(Debug)]
 pub struct Prefetch {
     workers: u64,
-    /// Inputs that travel together.
+    /// Inputs per chunk.
     pub chunk_size: usize,
-    /// What the user chose.
+    /// The bound that the user set.
     pub fixed: Option<usize>,
 }
 
 impl Prefetch {
-    /// For a pool of so many workers.
+    /// The default for a pool of `workers` workers.
     pub fn new(workers: u32) -> Self {
         Self {
             workers: workers.into(),
@@ -28,12 +28,12 @@ impl Prefetch {
         }
     }
 
-    /// What keeps all workers busy: a chunk that each runs, and one that waits for it.
+    /// Inputs that keep all workers busy: one running and one waiting chunk for each.
     fn busy(&self) -> u64 {
         2 * self.workers * self.chunk_size as u64
     }
 
-    /// Inputs that may be outstanding. Who has taken many outcomes will take more.
+    /// Most outstanding inputs. It grows with the outcomes taken, as a consumer that took many will take more.
     fn limit(&self, reorder: &ReorderBuffer) -> u64 {
         match self.fixed {
             Some(fixed) => fixed.max(self.chunk_size) as u64,

@@ -1,19 +1,19 @@
-//! Outcomes of a map, in the order in which they are handed out: that of the inputs, or as they come.
+//! Returns the outcomes of a map in the order of the inputs, or as they arrive.
 
 use std::collections::VecDeque;
 
 use mpwasm_types::outcome::Outcome;
 
-/// In which order outcomes are handed out.
+/// Order in which outcomes are returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultOrder {
-    /// As the inputs came.
+    /// The order of the inputs.
     Inputs,
-    /// As the tasks end.
+    /// The order in which the tasks end.
     Ends,
 }
 
-/// See the module. Inputs are numbered from 0.
+/// Holds outcomes that arrived before their turn. Inputs are numbered from 0.
 #[derive(Debug)]
 pub struct ReorderBuffer {
     order: ResultOrder,
@@ -25,7 +25,7 @@ pub struct ReorderBuffer {
 }
 
 impl ReorderBuffer {
-    /// Nothing was pulled.
+    /// An empty buffer.
     pub fn new(order: ResultOrder) -> Self {
         Self {
             order,
@@ -36,14 +36,14 @@ impl ReorderBuffer {
         }
     }
 
-    /// So many inputs were pulled. Returns the first one's number.
+    /// Records that `count` inputs were pulled. Returns the number of the first.
     pub fn pull(&mut self, count: u64) -> u64 {
         let first = self.pulled;
         self.pulled += count;
         first
     }
 
-    /// Takes outcomes in that have come; each input has exactly one.
+    /// Adds outcomes that have arrived; each input has exactly one.
     pub fn sort(&mut self, outcomes: &mut Vec<(u64, Outcome)>) {
         self.come += outcomes.len() as u64;
         for (number, outcome) in outcomes.drain(..) {
@@ -61,12 +61,12 @@ impl ReorderBuffer {
         }
     }
 
-    /// Whether an outcome can be handed out.
+    /// Whether an outcome can be returned.
     pub fn is_ready(&self) -> bool {
         matches!(self.waiting.front(), Some(Some(_)))
     }
 
-    /// The next outcome, if it can be handed out.
+    /// Returns the next outcome, if it has arrived.
     pub fn next(&mut self) -> Option<Outcome> {
         let outcome = self.waiting.front_mut()?.take()?;
         self.waiting.pop_front();
@@ -74,17 +74,17 @@ impl ReorderBuffer {
         Some(outcome)
     }
 
-    /// How many inputs were pulled whose outcomes were not handed out.
+    /// Returns the number of pulled inputs whose outcomes were not returned.
     pub fn outstanding(&self) -> u64 {
         self.pulled - self.taken
     }
 
-    /// How many inputs were pulled whose outcomes have not come.
+    /// Returns the number of pulled inputs whose outcomes have not arrived.
     pub fn in_flight(&self) -> u64 {
         self.pulled - self.come
     }
 
-    /// How many outcomes were handed out.
+    /// Returns the number of outcomes returned.
     pub fn taken(&self) -> u64 {
         self.taken
     }

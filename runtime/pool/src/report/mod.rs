@@ -1,4 +1,4 @@
-//! Who hears of outcomes and prints: the [`Reporter`].
+//! [`Reporter`]: receives the outcomes, output and log lines of a pool.
 
 pub mod prints;
 pub(crate) mod terminal;
@@ -13,40 +13,40 @@ pub use mpwasm_protocol::messages::Source;
 use mpwasm_types::escape::escape;
 use mpwasm_types::outcome::{LogLevel, Outcome, Stream};
 
-/// A piece of what a guest printed, as it printed it.
+/// A piece of a guest's output.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'a> {
-    /// Who printed it.
+    /// The source of the output.
     pub source: Source,
-    /// Where to.
+    /// The stream that it was written to.
     pub stream: Stream,
-    /// What: any bytes, with or without newlines.
+    /// The bytes, with or without newlines.
     pub bytes: &'a [u8],
-    /// The source prints no more: an unfinished line of either stream ends here.
+    /// Whether the source writes no more: an unfinished line of either stream ends here.
     pub end: bool,
 }
 
 /// A line that a guest logged.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLine<'a> {
-    /// Who logged it.
+    /// The source of the line.
     pub source: Source,
-    /// How bad it is.
+    /// The severity.
     pub level: LogLevel,
     /// The line, as the guest gave it.
     pub text: &'a str,
-    /// The worker that the task ran in, from 0.
+    /// Index of the worker that ran the task, from 0.
     pub worker: Option<u32>,
-    /// Which try of the task it was, from 1.
+    /// The attempt, from 1.
     pub attempt: Option<u32>,
 }
 
-/// The target under which `tracing` knows guests' log lines.
+/// `tracing` target of guests' log lines.
 pub const LOG_TARGET: &str = "mpwasm::guest";
 
 impl LogLine<'_> {
-    /// Hands it to `tracing`: under the target [`LOG_TARGET`], with the fields `task` (or `callback`, the task that a
-    /// callback was for, or `final_callback`), `attempt`, `worker` and `text`, made inert.
+    /// Emits the line as a `tracing` event: under the target [`LOG_TARGET`], with the fields `task` (or `callback`, the task that a
+    /// callback was for, or `final_callback`), `attempt`, `worker` and the escaped `text`.
     pub fn trace(&self) {
         macro_rules! at {
             ($level:ident) => {{
@@ -71,15 +71,14 @@ impl LogLine<'_> {
     }
 }
 
-/// Hears of everything that a run brings forth.
+/// Receives the outcomes, output, log lines and warnings of a pool.
 ///
-/// It is called from the pool's threads, one call at a time. While it blocks, so do the outcomes, and soon
-/// assignment: that is the back-pressure of outcomes. An error that it returns ends the run
+/// The pool's threads call it, one call at a time. While it blocks, outcomes wait, and soon no task is assigned: that is the
+/// backpressure of outcomes. An error that it returns ends the run
 /// ([`Error::Report`](crate::error::Error::Report)), and it is not called again; a panic counts as an error. It must not
 /// call the pool or wait for one of its tasks: both may wait for it.
 ///
-/// What it is given comes from guests: make it inert before it reaches a terminal or a text log
-/// ([escaped](mpwasm_types::escape)).
+/// Its arguments contain text of guests: [escape](mpwasm_types::escape) it before it reaches a terminal or a text log.
 ///
 /// ```no_run
 /// use std::io;
@@ -101,7 +100,7 @@ impl LogLine<'_> {
 /// # }
 /// ```
 pub trait Reporter: Send {
-    /// A task has ended, and so has its callback. Called exactly once for each accepted task.
+    /// Receives the outcome of a task whose callback has ended too. Called exactly once for each accepted task.
     ///
     /// # Errors
     /// End the run.
@@ -110,7 +109,7 @@ pub trait Reporter: Send {
         Ok(())
     }
 
-    /// A guest printed.
+    /// Receives a piece of a guest's output.
     ///
     /// # Errors
     /// End the run.
@@ -119,7 +118,7 @@ pub trait Reporter: Send {
         Ok(())
     }
 
-    /// A guest logged a line; mpwasm itself says so why a callback failed. It goes to `tracing`, if not overridden.
+    /// Receives a line that a guest logged, or why a callback failed. The default emits it to `tracing`.
     ///
     /// # Errors
     /// End the run.
@@ -128,7 +127,7 @@ pub trait Reporter: Send {
         Ok(())
     }
 
-    /// mpwasm itself has something to say about this run, once: callbacks were switched off, a worker was given up.
+    /// Receives a warning of mpwasm: for example, callbacks were disabled, or a worker is not restarted any more.
     ///
     /// # Errors
     /// End the run.
@@ -137,7 +136,7 @@ pub trait Reporter: Send {
         Ok(())
     }
 
-    /// Nothing more is at hand right now: what is buffered should go out.
+    /// Flushes buffers. Called when no further message is waiting.
     ///
     /// # Errors
     /// End the run.
@@ -146,7 +145,7 @@ pub trait Reporter: Send {
     }
 }
 
-/// A reporter that several threads call, until its first failure.
+/// Serialises calls of a reporter by several threads, until its first failure.
 pub(crate) struct SharedReporter(Mutex<ReporterState>);
 
 struct ReporterState {
@@ -174,14 +173,14 @@ impl SharedReporter {
         }))
     }
 
-    /// Makes a call, if none has failed yet. True when this one did.
+    /// Makes a call, if none has failed yet. Returns true when this one failed.
     pub fn call(&self, call: impl FnOnce(&mut (dyn Reporter + 'static)) -> io::Result<()>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(state.failure, ReporterFailure::None) {
             return false;
         }
-        // A panic must not take the pool's threads along: who waits for the pool would wait for ever. The reporter is
-        // not called again, so nobody sees what it left half-done.
+        // A panic must not end the pool's threads, or calls that wait for the pool would never return. The reporter is not called
+        // again, so its broken invariants are not observed.
         let result = catch_unwind(AssertUnwindSafe(|| call(state.reporter.as_mut())));
         match result.unwrap_or_else(|_| Err(io::Error::other("the reporter panicked"))) {
             Ok(()) => false,
@@ -192,7 +191,7 @@ impl SharedReporter {
         }
     }
 
-    /// The failure, once.
+    /// Takes the failure.
     pub fn take_failure(&self) -> Option<io::Error> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut state.failure, ReporterFailure::Taken) {

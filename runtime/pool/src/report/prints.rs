@@ -1,8 +1,8 @@
-//! Guests' prints in whole lines, never mixed within a line.
+//! Writes guests' output in whole lines, so that lines of different tasks do not mix.
 //!
 //! Prints arrive in pieces, from many tasks at once. For each source and stream an unfinished line waits here for
-//! its end, for 4 KiB more, or for the end of its source. What comes to a terminal is made inert; to a file or
-//! a pipe goes exactly what the guest wrote, plus a newline where a line would otherwise run into another's.
+//! its end, for 4 KiB more, or for the end of its source. Output to a terminal is escaped. A file or a
+//! pipe gets exactly what the guest wrote, plus a newline where a line would otherwise run into another's.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The reporter of a pool that was given none: guests' prints go where this process's own go.
+//! [`Terminal`]: the default reporter, which writes guests' output to this process's stdout and stderr.
 
 use std::io::{self, IsTerminal};
 
@@ -7,7 +7,7 @@ use crate::report::{Output, Reporter, Source};
 use mpwasm_types::outcome::Outcome;
 
 /// Writes guests' prints to this process's stdout and stderr, in whole lines that are never mixed, and their log lines
-/// to `tracing`. What reaches a terminal is made inert. Outcomes are left to whoever waits for them.
+/// to `tracing`. Output to a terminal is escaped. Outcomes go to the task handles only.
 pub struct Terminal(Prints);
 
 impl std::fmt::Debug for Terminal {
