@@ -52,7 +52,7 @@ impl Death<'_> {
                 Failure::new(Kind::Cancelled, "the pool was terminated while its chunk ran")
             }
             _ => self.crash(format!(
-                "its worker {} before it had told how it ended",
+                "its worker {} before it reported how it ended",
                 self.describe()
             )),
         }

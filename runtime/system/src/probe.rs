@@ -115,10 +115,8 @@ mod tests {
         assert_eq!(unsafe { result_of(|| Ok(chdir(c"/")?)) }, Ok(()));
         assert_eq!(std::env::current_dir().unwrap(), here);
         // SAFETY: the attempt does nothing.
-        assert_eq!(
-            unsafe { result_of(|| Err(Errno::EXDEV.into())) },
-            Err(Errno::EXDEV)
-        );
+        let refused = unsafe { result_of(|| Err(Errno::EXDEV.into())) };
+        assert_eq!(refused, Err(Errno::EXDEV));
         assert_eq!(SigSet::thread_get_mask().unwrap(), mask);
     }
 
@@ -126,12 +124,12 @@ mod tests {
     fn an_error_without_an_errno_is_eio() {
         for error in [0, -1, INCOMPLETE, 256] {
             // SAFETY: the attempt neither locks nor allocates.
-            let told = unsafe { result_of(|| Err(io::Error::from_raw_os_error(error))) };
-            assert_eq!(told, Err(Errno::EIO), "{error}");
+            let result = unsafe { result_of(|| Err(io::Error::from_raw_os_error(error))) };
+            assert_eq!(result, Err(Errno::EIO), "{error}");
         }
         // SAFETY: the attempt neither locks nor allocates.
-        let told = unsafe { result_of(|| Err(io::ErrorKind::InvalidInput.into())) };
-        assert_eq!(told, Err(Errno::EIO));
+        let result = unsafe { result_of(|| Err(io::ErrorKind::InvalidInput.into())) };
+        assert_eq!(result, Err(Errno::EIO));
     }
 
     #[test]

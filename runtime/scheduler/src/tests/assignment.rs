@@ -56,7 +56,7 @@ fn a_drained_pool_kills_workers_that_are_not_ready() {
     let killed = (0..MAX_FAILED_SPAWNS).map(|worker| Did::Kill(worker, KillReason::Terminated));
     assert_eq!(pool.log(), Vec::from_iter(killed));
     pool.finish();
-    assert_eq!(pool.scheduler.pool_failure(), None, "nobody failed");
+    assert_eq!(pool.scheduler.pool_failure(), None, "no worker failed");
 }
 
 // Offers
@@ -125,7 +125,7 @@ fn tasks_of_one_worker_run_in_order() {
 }
 
 #[test]
-fn what_was_taken_back_and_is_not_read_yet_fills_the_socket() {
+fn revoked_offers_fill_the_socket_until_they_are_read() {
     let mut pool = Pool::ready(1);
     pool.push(LONG);
     pool.work_all();
@@ -143,7 +143,7 @@ fn what_was_taken_back_and_is_not_read_yet_fills_the_socket() {
 }
 
 #[test]
-fn while_offers_are_held_back_nothing_starts() {
+fn nothing_starts_under_backpressure() {
     let mut pool = Pool::ready(1);
     pool.push_many(4);
     pool.turn();
@@ -210,7 +210,7 @@ fn the_only_task_of_a_worker_is_not_taken_from_it() {
 }
 
 #[test]
-fn a_task_that_does_not_come_back_is_left_where_it_is() {
+fn a_task_that_cannot_be_revoked_stays_with_its_worker() {
     let mut pool = Pool::ready(2);
     pool.push(LONG);
     pool.push_many(2);

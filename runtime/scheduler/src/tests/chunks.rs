@@ -210,7 +210,7 @@ fn the_clock_begins_anew_with_each_item() {
 
 /// Whoever was not run may be the dispatcher: what came in the meantime is unread, and may be the end that it waits for.
 #[test]
-fn nobody_is_late_before_the_time_up_to_which_all_was_heard() {
+fn no_task_is_late_before_the_time_up_to_which_events_were_handled() {
     let (mut scheduler, mut io) = with_chunk(0);
     let heard = io.now;
     io.now = io.now + 2 * (TIMEOUT + DISPATCHER_GRACE);

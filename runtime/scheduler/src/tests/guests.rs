@@ -112,7 +112,7 @@ fn as_many_workers_are_replaced_as_have_tasks_to_run() {
 }
 
 #[test]
-fn busy_workers_run_their_tasks_before_they_make_way() {
+fn busy_workers_run_their_tasks_before_they_are_replaced() {
     let mut pool = Pool::ready(1);
     let old = pool.push(Runs(10 * MS));
     pool.work_all();
@@ -142,7 +142,7 @@ fn a_task_without_a_worker_does_not_hold_up_others() {
 }
 
 #[test]
-fn no_stream_of_other_tasks_starves_a_task() {
+fn a_stream_of_other_tasks_does_not_starve_a_task() {
     let mut pool = Pool::ready(2);
     pool.accustom(MS);
     push_all_of(&mut pool, [0; 10]);

@@ -45,7 +45,7 @@ impl Pool {
         Self::replaced(size, None)
     }
 
-    /// A pool whose processes are replaced after so many tasks.
+    /// A pool whose processes are replaced after `most` tasks.
     fn replaced(size: u32, most: Option<u32>) -> Self {
         Self::with(size, most, false)
     }
@@ -80,7 +80,7 @@ impl Pool {
         (0..self.simulator.processes.len() as u32).map(WorkerId)
     }
 
-    /// A pool with so many guests, whose processes load at most `most` of them.
+    /// Adds guests, of which each process loads at most `most`.
     fn with_guests(mut self, guests: u32, most: usize) -> Self {
         (self.simulator.most_guests, self.scheduler.guests_per_process) = (most, most);
         (0..guests).for_each(|_| self.load());
@@ -101,7 +101,7 @@ impl Pool {
         self.accept(task, behaviour, u32::MAX, 0)
     }
 
-    /// A task that does so in its first `bad` attempts and then ends at once, with this policy of so many retries.
+    /// Pushes a task with this behaviour in its first `bad` attempts, after which it ends at once.
     fn push_retried(&mut self, behaviour: Behaviour, bad: u32, retry: Retry, retries: u32) -> u64 {
         let task = Task::new(0, 0, 0, Duration::from_secs(1), vec![0; 10]);
         self.accept(task.with_retry(Some(Arc::new(retry))), behaviour, bad, retries)
@@ -293,7 +293,7 @@ impl Pool {
         Some(&self.scheduler.workers[worker as usize].process()?.lifecycle)
     }
 
-    /// Lets the time pass until the pool is finished. Whoever waits for ever fails the test.
+    /// Lets time pass until the pool is finished. Fails if the pool waits forever.
     fn finish(&mut self) {
         for _ in 0..1_000_000 {
             self.work_all();
@@ -348,12 +348,12 @@ impl Pool {
             .stopped = true;
     }
 
-    /// From now on the worker needs so long to read what its socket holds.
+    /// Makes the worker take `pace` to read a full socket.
     fn slow_down(&mut self, worker: WorkerId, pace: Duration) {
         self.simulator.process(worker).as_mut().expect("a process").pace = pace;
     }
 
-    /// Lets the time pass until the pool is finished, but at most so long.
+    /// Lets time pass until the pool is finished, at most `limit`.
     fn finish_within(&mut self, limit: Duration) {
         let end = self.simulator.now + limit;
         self.finish();

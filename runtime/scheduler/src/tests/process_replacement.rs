@@ -125,7 +125,7 @@ fn end_and_stay(pool: &mut Pool, slot: WorkerId) {
 }
 
 #[test]
-fn a_process_that_does_not_go_holds_nobody_up_and_is_killed() {
+fn a_retired_process_that_does_not_exit_delays_no_task_and_is_killed() {
     let mut pool = ready(1);
     pool.push_many(3);
     pool.turn();
@@ -160,7 +160,7 @@ fn a_worker_has_at_most_two_processes() {
 }
 
 #[test]
-fn a_process_that_dies_before_its_task_is_replaced_later_and_later() {
+fn a_process_that_dies_before_its_task_is_replaced_with_growing_backoff() {
     let mut pool = ready(1);
     let mut delay = RESPAWN_DELAY;
     for _ in 0..4 {

@@ -1,6 +1,6 @@
-//! All rules at once: a simulator whose members stop, die, lie and hang at random, and users who do what they like.
+//! All rules under random events: workers that stop, die, lie and hang, and random requests of users.
 //!
-//! The simulator itself checks every action of the scheduler; here stands what must hold after each step and at the end.
+//! The simulator checks every action of the scheduler. Here are the invariants after each step and at the end.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -64,7 +64,7 @@ enum Event {
     Interrupt,
     Terminate,
     Pass(Duration),
-    /// The worker does so many things, and reports them now or later.
+    /// The worker does `steps` steps and reports them now or later.
     Work {
         worker: u32,
         steps: usize,
@@ -73,7 +73,7 @@ enum Event {
     Stop(u32),
     Resume(u32),
     Wedge(u32),
-    /// From now on the worker needs so long to read what its socket holds.
+    /// The worker takes `pace` to read a full socket.
     SlowDown {
         worker: u32,
         pace: Duration,
@@ -82,7 +82,7 @@ enum Event {
         worker: u32,
         exit: WorkerExit,
     },
-    /// The worker claims in the page everything that it was sent, and sends a frame of its own invention.
+    /// The worker claims all its offers in the page and sends a wrong frame.
     Lie {
         worker: u32,
         offer: prop::sample::Index,
@@ -344,10 +344,9 @@ fn cases(default: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(cases(6000))]
 
-    /// Whatever happens, every accepted task ends exactly once, none runs twice, or in a process that is not for it, and
-    /// the pool comes to its end.
+    /// Every accepted task ends exactly once, no attempt runs twice or in a process without its guest, and the pool ends.
     #[test]
-    fn the_pool_survives_its_crew(
+    fn every_task_ends_once_under_random_events(
         most in most(),
         size in 1..5u32,
         confirms in prop::bool::weighted(0.2),
@@ -412,9 +411,8 @@ proptest! {
         prop_assert!(begun <= ended + others, "{} began, {} had ended", begun, ended);
     }
 
-    /// However long its processes take to read what they are sent, every task runs in the end.
     #[test]
-    fn no_task_goes_round_for_ever(
+    fn every_task_runs_however_slowly_workers_read(
         size in 1..5u32,
         pace in (1..4000u64).prop_map(Duration::from_millis),
         tasks in vec((duration(), prop_oneof![0..100usize, 0..2_000_000usize]), 1..20),

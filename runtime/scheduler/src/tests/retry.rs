@@ -111,7 +111,7 @@ fn deaths_before_and_after_its_start_count_together() {
 }
 
 #[test]
-fn a_task_that_killed_a_worker_has_its_next_one_for_itself() {
+fn a_task_that_killed_a_worker_is_offered_alone() {
     let mut pool = Pool::ready(1);
     pool.accustom(Duration::ZERO);
     let killer = pool.push_retried(Kills, 2, Retry::times(2), 2);
@@ -129,7 +129,7 @@ fn a_task_that_killed_a_worker_has_its_next_one_for_itself() {
 // Pauses
 
 #[test]
-fn a_task_waits_out_its_pause_and_holds_nobody_up() {
+fn a_task_waits_out_its_pause_and_delays_no_other_task() {
     let mut pool = Pool::ready(1);
     let task = pool.push_retried(Fails, 1, paused(1), 1);
     pool.push_many(3);
@@ -175,7 +175,7 @@ fn a_pool_that_drains_waits_for_the_pauses() {
     assert_eq!(pool.simulator.now.since(begin), 300 * MS);
 }
 
-// Who does not want the task any more
+// Cancelled tasks
 
 #[test]
 fn a_task_that_waits_is_cancelled_at_once() {

@@ -1,7 +1,7 @@
-//! A simulated simulator: workers, their sockets and the shared page, without a process.
+//! Simulates workers, their sockets and the shared page without processes.
 //!
-//! The simulator keeps the truth (what really started and ended where) and panics as soon as the scheduler does what
-//! it must not. Nothing happens in it by itself: a test lets a worker take a step, stop, die or lie.
+//! The simulator records what really started and ended where, and panics when the scheduler breaks a rule. Nothing happens by
+//! itself: a test makes a worker take a step, stop, die or lie.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -181,7 +181,7 @@ impl Io for Simulator {
         let in_hand = self.in_hand(worker);
         let waiting = self.unclaimed(worker).len() as u32;
         let (window, most) = (self.rules.window, self.most);
-        let process = self.process(worker).as_mut().expect("offered to nobody");
+        let process = self.process(worker).as_mut().expect("an offer needs a process");
         assert!(
             in_hand < window || process.lying,
             "{in_hand} in flight, window {window}"
@@ -231,7 +231,7 @@ impl Io for Simulator {
 
     fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
         let in_hand = self.in_hand(worker);
-        let process = self.process(worker).as_mut().expect("nobody to retire");
+        let process = self.process(worker).as_mut().expect("only a process is retired");
         assert!(in_hand == 0 || process.lying, "{worker:?} has work");
         assert!(process.ready && !process.killed && !process.retiring);
         process.retiring = true;
@@ -239,7 +239,7 @@ impl Io for Simulator {
     }
 
     fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
-        let process = self.process(worker).as_mut().expect("nobody to kill");
+        let process = self.process(worker).as_mut().expect("only a process is killed");
         assert!(!process.killed, "killed twice");
         process.killed = true;
         self.log.push(Did::Kill(worker.0, reason.clone()));
@@ -247,8 +247,8 @@ impl Io for Simulator {
 
     fn abandon(&mut self, worker: WorkerId) {
         self.note_death(worker);
-        let process = self.process(worker).take().expect("nobody to abandon");
-        assert!(process.killed, "given up without a try");
+        let process = self.process(worker).take().expect("only a process is abandoned");
+        assert!(process.killed, "abandoned without a kill");
         self.log.push(Did::Abandon(worker.0));
     }
 

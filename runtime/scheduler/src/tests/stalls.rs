@@ -27,7 +27,7 @@ fn a_stalled_worker_serves_again_after_a_sign_of_life() {
     pool.push(SHORT);
     pool.turn();
     pool.sleep(CLAIM_TIMEOUT);
-    assert_eq!(pool.scheduler.queued().0, 1, "nobody else is there");
+    assert_eq!(pool.scheduler.queued().0, 1, "there is no other worker");
     pool.resume(W0);
     pool.work_all();
     assert_eq!(pool.ended, [0]);
@@ -64,7 +64,7 @@ fn a_stalled_worker_does_not_delay_the_end_of_the_pool() {
 }
 
 #[test]
-fn patience_begins_with_the_end_of_the_task_before() {
+fn the_claim_timeout_begins_with_the_end_of_the_previous_task() {
     let mut pool = Pool::ready(1);
     pool.push(Runs(500 * MS));
     pool.push(SHORT);
@@ -91,7 +91,7 @@ fn a_worker_that_has_claimed_its_task_is_not_stalled() {
 }
 
 #[test]
-fn a_worker_that_takes_large_args_in_is_waited_for() {
+fn a_worker_that_reads_large_args_is_waited_for() {
     let mut pool = Pool::ready(2);
     pool.slow_down(W0, CLAIM_TIMEOUT - MS);
     pool.push_task(0, SHORT, MS, 16 << 20);
@@ -102,7 +102,7 @@ fn a_worker_that_takes_large_args_in_is_waited_for() {
 }
 
 #[test]
-fn a_worker_that_stops_while_it_takes_large_args_in_loses_them_as_soon_as_small_ones() {
+fn a_worker_that_stops_reading_large_args_loses_them_as_soon_as_small_ones() {
     let mut pool = Pool::ready(2);
     pool.slow_down(W0, 50 * MS);
     pool.push_task(0, SHORT, MS, 16 << 20);
@@ -119,7 +119,7 @@ fn a_worker_that_stops_while_it_takes_large_args_in_loses_them_as_soon_as_small_
 }
 
 #[test]
-fn a_worker_that_takes_args_in_as_slowly_as_it_may_does_not_hold_them_for_ever() {
+fn a_worker_that_reads_as_slowly_as_allowed_does_not_keep_args_forever() {
     let mut pool = Pool::ready(1);
     let bytes = 10 * MIN_PROGRESS;
     pool.push_task(0, SHORT, MS, bytes);
@@ -144,7 +144,7 @@ fn a_worker_that_takes_args_in_as_slowly_as_it_may_does_not_hold_them_for_ever()
 }
 
 #[test]
-fn a_stalled_worker_that_takes_in_what_was_taken_from_it_is_not_killed() {
+fn a_stalled_worker_that_reads_its_revoked_offers_is_not_killed() {
     let mut pool = Pool::ready(1);
     pool.slow_down(W0, CLAIM_TIMEOUT + 50 * MS);
     pool.push_task(0, SHORT, MS, 30 * SOCKET);
@@ -155,7 +155,7 @@ fn a_stalled_worker_that_takes_in_what_was_taken_from_it_is_not_killed() {
 }
 
 #[test]
-fn stopped_workers_lose_a_task_one_after_the_other_in_no_more_than_the_usual_time() {
+fn each_stopped_worker_loses_a_task_after_one_claim_timeout() {
     let mut pool = Pool::ready(8);
     (0..7).for_each(|worker| pool.stop(WorkerId(worker)));
     pool.push(SHORT);
@@ -167,7 +167,7 @@ fn stopped_workers_lose_a_task_one_after_the_other_in_no_more_than_the_usual_tim
 }
 
 #[test]
-fn on_a_machine_that_starts_nothing_in_the_usual_time_tasks_start_all_the_same() {
+fn tasks_start_on_a_machine_that_is_slower_than_the_claim_timeout() {
     for (bytes, pace) in [(0, 150 * MS), (0, 5000 * MS), (2 << 20, 1000 * MS)] {
         let mut pool = Pool::new(3);
         pool.simulator.pace = pace;
@@ -183,7 +183,7 @@ fn on_a_machine_that_starts_nothing_in_the_usual_time_tasks_start_all_the_same()
 
 /// A reader that reads now and then lets offers go as often.
 #[test]
-fn large_args_on_their_way_are_not_sent_anew_when_offers_are_held_back() {
+fn large_args_on_their_way_are_not_revoked_by_backpressure() {
     let mut pool = Pool::ready(1);
     pool.slow_down(W0, 10 * MS);
     pool.push_task(0, SHORT, MS, 16 << 20);

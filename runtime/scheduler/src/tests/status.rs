@@ -1,4 +1,4 @@
-//! What is told to who asks what the workers are doing and where a task is.
+//! The reported state of workers and tasks.
 
 use super::super::TaskPlace;
 use super::*;

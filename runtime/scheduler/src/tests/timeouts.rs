@@ -24,7 +24,7 @@ fn a_worker_whose_task_is_overdue_is_killed() {
 }
 
 #[test]
-fn a_short_timeout_behind_a_long_one_is_seen_in_time() {
+fn a_short_timeout_behind_a_long_one_is_enforced() {
     let mut pool = Pool::ready(1);
     pool.push_task(0, Runs(MS), 1000 * MS * 3600, 0);
     pool.push_task(0, Hangs, MS, 0);

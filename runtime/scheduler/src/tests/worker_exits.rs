@@ -20,7 +20,7 @@ fn a_worker_that_dies_is_replaced_at_once() {
 }
 
 #[test]
-fn a_worker_that_dies_without_having_done_anything_is_replaced_later_and_later() {
+fn a_worker_that_dies_without_a_task_is_replaced_with_growing_backoff() {
     let mut pool = Pool::ready(1);
     let mut delay = RESPAWN_DELAY;
     for _ in 0..4 {
@@ -64,7 +64,7 @@ fn the_pool_fails_when_no_worker_becomes_ready() {
 }
 
 #[test]
-fn a_worker_that_becomes_ready_ends_the_row_of_failed_starts() {
+fn a_ready_worker_resets_the_count_of_failed_spawns() {
     let mut pool = Pool::new(1);
     pool.load();
     for start in 1..3 * MAX_FAILED_SPAWNS {
@@ -92,7 +92,7 @@ fn the_pool_does_not_fail_while_one_worker_serves() {
 }
 
 #[test]
-fn a_worker_that_cannot_be_reaped_is_given_up() {
+fn a_worker_that_cannot_be_reaped_is_abandoned() {
     let mut pool = Pool::ready(1);
     let task = pool.push(Hangs);
     let unharmed = pool.push(SHORT);
@@ -127,7 +127,7 @@ fn a_claimed_task_ends_with_its_worker_and_the_others_go_on() {
 }
 
 #[test]
-fn what_a_worker_sent_before_it_died_counts() {
+fn reports_before_a_worker_died_count() {
     let mut pool = Pool::ready(1);
     let task = pool.push(SHORT);
     pool.turn();
@@ -137,7 +137,7 @@ fn what_a_worker_sent_before_it_died_counts() {
 }
 
 #[test]
-fn a_task_that_was_in_the_hands_of_workers_that_died_ends_as_crash() {
+fn a_task_in_flight_in_workers_that_died_ends_as_crash() {
     let mut pool = Pool::ready(1);
     let task = pool.push(SHORT);
     for _ in 0..MAX_WORKER_DEATHS {
@@ -158,7 +158,7 @@ fn a_task_that_was_in_the_hands_of_workers_that_died_ends_as_crash() {
 }
 
 #[test]
-fn a_task_that_saw_a_death_has_its_next_worker_for_itself() {
+fn a_task_in_flight_at_a_death_is_offered_alone() {
     let mut pool = Pool::ready(2);
     pool.accustom(Duration::ZERO);
     pool.push(LONG);
@@ -182,7 +182,7 @@ fn a_task_that_saw_a_death_has_its_next_worker_for_itself() {
 }
 
 #[test]
-fn tasks_do_not_suffer_from_their_neighbours() {
+fn a_task_that_kills_workers_does_not_fail_others() {
     let mut pool = Pool::ready(1);
     pool.accustom(Duration::ZERO);
     for id in 0..100 {
