@@ -48,7 +48,9 @@ pub fn read<M: DeserializeOwned>(file: OwnedFd) -> Result<M, ReceiveError> {
     Ok(decode(&bytes)?)
 }
 
-/// Sends a message of any size, and file descriptors, to a process that may not be reading yet. Never waits. At most [`MAX_FDS`](super::channel::MAX_FDS) - 1 file descriptors go along.
+/// Sends a message of any size, and file descriptors, to a process that may not be reading yet. Never waits.
+///
+/// At most [`MAX_FDS`](super::channel::MAX_FDS) - 1 file descriptors can go along.
 ///
 /// # Errors
 /// When no memory or file descriptor is left, the other end is closed, or the socket is full. It is not full if nothing

@@ -81,8 +81,8 @@ struct Shared {
     slots: [Slot; SLOTS],
     /// The number of the forbidden system call that ended the worker, plus one; zero before that.
     violation: AtomicU64,
-    /// Nanoseconds that the clocks of the dispatcher and its workers do not count ([`mpwasm_types::time`]). The dispatcher writes it,
-    /// and never reads it.
+    /// Nanoseconds that the clocks of the dispatcher and its workers do not count ([`mpwasm_types::time`]). Only the
+    /// dispatcher writes it, and it never reads it.
     skipped: AtomicU64,
 }
 

@@ -127,8 +127,8 @@ impl ReceiveBuffer {
 
     /// Returns room for more bytes, which is never empty. Call [`ReceiveBuffer::filled`] with the number of received bytes.
     ///
-    /// Whatever length a header announces, at most [`MAX_RETAINED_BUFFER`] bytes of address space are allocated at once, and then at
-    /// most twice what has arrived.
+    /// Whatever length a header announces, at most [`MAX_RETAINED_BUFFER`] bytes of address space are allocated at once,
+    /// and then at most twice what has arrived.
     pub fn space(&mut self) -> &mut [u8] {
         if self.last.len() > MAX_RETAINED_BUFFER {
             self.last = Bytes::new();

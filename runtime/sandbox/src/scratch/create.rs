@@ -31,8 +31,8 @@ pub fn create(count: u32, size: u64, user: Option<User>) -> io::Result<Vec<Owned
     (0..count).map(|_| create_one(&options, &own)).collect()
 }
 
-/// Probes, in a copy of this process, whether it could [`create`](create()) a scratch directory for this user. Returns the result of
-/// the probe.
+/// Probes, in a copy of this process, whether it could [`create`](create()) a scratch directory for this user. Returns the
+/// result of the probe.
 ///
 /// # Errors
 /// When the probe can't be made.
