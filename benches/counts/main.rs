@@ -6,7 +6,7 @@
 //! ```
 //!
 //! strace counts only the calls that it is asked for, and the rest runs at full speed; so each kind has a run of its own.
-//! A run of few tasks is taken off a run of many: what remains is what the tasks cost.
+//! A run of few tasks is subtracted from a run of many. The rest is the cost of the tasks.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A call in a fresh instance, from its input to its result: what a worker does for each task besides messages.
+//! A call in a fresh instance, from its input to its result: a worker's work for each task, apart from messages.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::task_error::TaskError;
 use crate::{Model, fit, host, raw};
 
-/// What an export returns when all went well; anything else is a failure.
+/// Code that an export returns on success. Any other code is a failure.
 const OK: i32 = 0;
 const FAILED: i32 = 1;
 
@@ -88,7 +88,7 @@ fn ended(result: Result<(), Error>) -> i32 {
 
 fn failed(error: &Error) -> i32 {
     if raw::take_written() {
-        // Nothing but `fail` takes back what was put out, and it takes a message only.
+        // Only `fail` discards the output, and it takes a message only.
         raw::fail(&error.to_string());
     }
     host::output(error.as_json().as_bytes());

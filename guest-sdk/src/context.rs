@@ -1,4 +1,4 @@
-//! What a guest may ask and tell about the call that runs: its process, its task, its deadline, its log.
+//! The context of the running call: its process, its task, its deadline, its log.
 
 use std::fmt;
 use std::time::Duration;
@@ -53,9 +53,9 @@ pub enum Level {
     Error = 1,
     /// Something is wrong, or soon will be.
     Warn = 2,
-    /// What an operator wants to know.
+    /// Information for operators.
     Info = 3,
-    /// What helps to find a fault.
+    /// Information for finding a fault.
     Debug = 4,
     /// Every step.
     Trace = 5,

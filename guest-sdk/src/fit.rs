@@ -1,7 +1,7 @@
 //! From the JSON of a call's input to the types of a model, and from serde's errors to messages that say which
 //! of the args did not fit.
 //!
-//! What fits costs nothing but serde's own work: all else in this file happens when something did not.
+//! Input that fits costs only serde's own work. The rest of this file runs when something did not fit.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -40,7 +40,7 @@ fn misfit(json: &[u8], error: &serde_json::Error) -> String {
     let Ok(all) = serde_json::from_slice::<Vec<IgnoredAny>>(json) else {
         return format!("the args are no JSON array: {}", cut(&text));
     };
-    // In valid JSON serde_json stumbles only over elements that nobody asked for.
+    // In valid JSON, serde_json fails only at elements that were not asked for.
     let reason = if error.is_syntax() {
         "too many elements"
     } else {

@@ -48,7 +48,7 @@ mod wasm {
     pub(crate) fn input() -> Vec<u8> {
         let len = import::input_len() as usize;
         let mut input = Vec::with_capacity(len);
-        // SAFETY: the vector owns `len` bytes; the host writes at most so many, and returns how many it wrote.
+        // SAFETY: the vector owns `len` bytes. The host writes at most `len` bytes and returns how many it wrote.
         unsafe {
             let read = import::input_read(input.as_mut_ptr(), 0, len) as usize;
             input.set_len(read.min(len));

@@ -97,14 +97,14 @@ pub use crate::task_error::{Kind, TaskError};
 pub use serde;
 pub use serde_json::{self, Value, json};
 
-/// What the expansion of [`export!`] calls; no part of the public interface.
+/// Used by the expansion of [`export!`]. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::call::{State, callback, error_callback, final_callback, runnable, tasks};
     pub use crate::export::check_name;
 }
 
-/// A model: what a task runs, and what follows when it has ended.
+/// A model: the function that a task runs, and the callbacks that follow its end.
 ///
 /// [`export!`](crate::export!) makes its functions exports of the guest. The value of the type itself is the state of the
 /// callbacks; `runnable` has none, because every task starts from nothing.
@@ -206,7 +206,7 @@ pub trait Model: Default + 'static {
     ///
     /// # Errors
     ///
-    /// The pool then has no final value of this model, and its user is told why.
+    /// The pool then has no final value of this model, and its user gets the reason.
     fn final_callback(&mut self) -> Result<Value, Error> {
         Ok(Value::Null)
     }

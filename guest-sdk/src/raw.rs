@@ -39,7 +39,7 @@ pub fn input() -> Vec<u8> {
 /// Appends to this call's output, which together should be one piece of JSON: the host checks it.
 ///
 /// When `runnable` has called this and returns `Ok`, what it returns is dropped; when it returns an [`Error`]
-/// or panics, what was put out is dropped.
+/// or panics, the output is dropped.
 ///
 /// [`Error`]: crate::Error
 pub fn output(bytes: &[u8]) {
@@ -49,7 +49,7 @@ pub fn output(bytes: &[u8]) {
 
 /// Ends this call here and now as `error` with this message; a panic ends here as well.
 ///
-/// What the call put out is dropped, what it printed is not, and in a callback the state is lost.
+/// The call's output is dropped, its prints are not, and in a callback the state is lost.
 ///
 /// # Panics
 ///

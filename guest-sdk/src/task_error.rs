@@ -29,7 +29,7 @@ pub struct TaskError {
     /// One sentence for people.
     #[serde(default)]
     pub message: String,
-    /// What the guest gave besides a message: the data of an [`Error::with_data`].
+    /// Data that the guest gave besides a message, from an [`Error::with_data`].
     #[serde(default)]
     pub data: Option<Value>,
     /// The exit code of the guest ([`Kind::Exit`]), or of a worker that died ([`Kind::Crash`]).
@@ -41,7 +41,7 @@ pub struct TaskError {
     /// The guest's frames, innermost first, where it trapped.
     #[serde(default)]
     pub backtrace: Vec<String>,
-    /// The task's args: a JSON array, or null for what was no task at all.
+    /// The task's args: a JSON array, or null if the line was no task at all.
     #[serde(default)]
     pub args: Value,
     /// The task's id.
@@ -116,7 +116,7 @@ pub enum Kind {
     Crash,
     /// The task was cancelled, alone or with the whole run.
     Cancelled,
-    /// What was pushed is no task.
+    /// The line or the pushed value is no task.
     Invalid,
     /// A kind that this version of the crate does not know.
     #[serde(other)]

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::{Model, call};
 
-/// What the host would know of this thread's call.
+/// The host's state of this thread's call.
 struct Host {
     input: Vec<u8>,
     output: Vec<u8>,
@@ -53,7 +53,7 @@ thread_local! {
 ///
 /// # Panics
 ///
-/// When the model panics, and when it puts out what is no JSON.
+/// Panics if the model panics, or if its output is not JSON.
 pub fn run<M: Model>(args: &str) -> Result<Value, Error> {
     match call(args, call::runnable::<M>) {
         (0, result) if result.is_empty() => Ok(Value::Null),

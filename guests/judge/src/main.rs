@@ -1,4 +1,4 @@
-//! A small judge of programming contests: programs that nobody trusts, times the tests of a problem.
+//! A small judge of programming contests: untrusted programs, times the tests of a problem.
 //!
 //! ```text
 //! judge PROBLEM SUBMISSION.wasm...

@@ -1,4 +1,4 @@
-//! A problem: inputs, and the outputs that are expected. Who gives what to a submission is not known here.
+//! A problem: inputs, and the outputs that are expected. How a submission gets its input is not known here.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub struct Problem {
 /// An input, and the output that is expected.
 #[derive(Debug)]
 pub struct Test {
-    /// What the submission reads.
+    /// The input of the submission.
     pub input: Vec<u8>,
     expected: String,
 }

@@ -47,7 +47,7 @@ pub fn trials(
         .collect())
 }
 
-/// What was started and not looked at: the one place for each handle.
+/// Tests that were started and not looked at: the one place for each handle.
 #[derive(Default)]
 struct Running {
     handles: Vec<TaskHandle>,

@@ -1,4 +1,4 @@
-//! What an outcome says of a submission.
+//! The verdict on a submission, from the outcome of its task.
 
 use std::fmt;
 use std::path::Path;
@@ -69,7 +69,7 @@ pub struct Trial {
     pub memory: Option<u64>,
 }
 
-/// What is of interest in a command's result.
+/// The part of a command's result that matters here.
 #[derive(Deserialize)]
 struct Written {
     /// Not there when it is no text.
@@ -88,7 +88,7 @@ impl Trial {
 }
 
 fn verdict(outcome: &Outcome, test: &Test) -> Verdict {
-    // Whatever became of it afterwards: what it wrote was cut, so nobody can say whether it was right.
+    // Its output was cut, so whether it was right is not known, however it ended.
     if outcome.usage.output_truncated {
         return Verdict::Output;
     }

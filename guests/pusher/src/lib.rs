@@ -1,4 +1,4 @@
-//! A guest whose `tasks` hook fails half-way: it pushes five tasks and panics. They shall run all the same.
+//! A guest whose `tasks` hook fails half-way: it pushes five tasks and panics. They must run all the same.
 
 #![forbid(unsafe_code)]
 

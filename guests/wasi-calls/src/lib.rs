@@ -1,4 +1,4 @@
-//! What the commands share: granted directories, files in them, and bytes.
+//! Code that the commands share: granted directories, files in them, and bytes.
 
 use wasi::{Ciovec, Errno, Fd, Iovec, Oflags, Rights};
 
@@ -41,7 +41,7 @@ pub fn write(fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
 /// WASI's.
 pub fn read(fd: Fd) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0; 100];
-    // SAFETY: the buffer is valid while the call takes, and nobody else uses it.
+    // SAFETY: the buffer is valid during the call, and nothing else uses it.
     let len = unsafe { wasi::fd_read(fd, &[into(&mut bytes)])? };
     bytes.truncate(len);
     Ok(bytes)

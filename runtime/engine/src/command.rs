@@ -1,4 +1,4 @@
-//! How a command ended: what it wrote and its exit code become the task's result, or the data of its failure.
+//! The result of a command: its streams and exit code become the task's result, or the data of its failure.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ struct Streams<'a> {
 }
 
 impl<'a> Streams<'a> {
-    /// `truncated` says that the streams were cut, perhaps within a character: then that character goes.
+    /// `truncated` says that the streams were cut. A character that was cut in two is removed.
     fn new(exit_code: Option<i32>, captured: &'a CapturedOutput, truncated: bool) -> Self {
         let (stdout, stdout_base64) = text_or_base64(&captured.stdout, truncated);
         let (stderr, stderr_base64) = text_or_base64(&captured.stderr, truncated);
@@ -54,7 +54,7 @@ fn text_or_base64(bytes: &[u8], truncated: bool) -> (Option<&str>, Option<Cow<'_
     }
 }
 
-/// The end of a command: `_start` returned, or the call failed. To exit with code 0 is to return.
+/// Returns the result of a command whose `_start` returned or failed. Exit code 0 counts as a return.
 pub(crate) fn result(done: Result<(), Failure>, state: &InstanceState) -> Result<String, Failure> {
     let max = state.max_result;
     if !state.captures() {
@@ -62,7 +62,7 @@ pub(crate) fn result(done: Result<(), Failure>, state: &InstanceState) -> Result
     }
     let json = |exit_code| {
         let captured = state.printed.captured();
-        // Its JSON is no smaller: what can't fit need not be written.
+        // The JSON is at least as large as the streams, so do not write it if they do not fit.
         if (captured.stdout.len() + captured.stderr.len()) as u64 > max {
             return None;
         }
@@ -86,7 +86,7 @@ pub(crate) fn result(done: Result<(), Failure>, state: &InstanceState) -> Result
     })
 }
 
-/// The end of a command whose streams went elsewhere.
+/// Returns the result of a command whose streams were not captured.
 fn printed(done: Result<(), Failure>) -> Result<String, Failure> {
     match done {
         Err(failure) if !is_success(&failure) => Err(named(failure)),
@@ -98,7 +98,7 @@ fn is_success(failure: &Failure) -> bool {
     failure.kind == Kind::Exit && failure.code == Some(0)
 }
 
-/// A command exits where a model's call ends early: it is the code that matters.
+/// Returns the failure with the exit code as its message, if it has one.
 fn named(failure: Failure) -> Failure {
     match failure.code {
         Some(code) => Failure {
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_command_sees_its_arguments() {
-        // Prints the buffer of all arguments, each with a zero byte behind it.
+        // Prints the buffer of all arguments, each followed by a zero byte.
         let (report, _) = run("(drop (call $args_sizes_get (i32.const 0) (i32.const 4)))
              (drop (call $args_get (i32.const 128) (i32.const 256)))
              (i32.store (i32.const 8) (i32.const 256)) (i32.store (i32.const 12) (i32.load (i32.const 4)))

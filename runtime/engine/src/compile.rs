@@ -1,9 +1,8 @@
-//! From the bytes of a `.wasm` or `.wat` file to a compiled artifact, or to the reasons why not.
+//! Compiles the bytes of a `.wasm` or `.wat` file, or says why they are refused.
 //!
-//! Runs in the compiler process only, which has limits of time and memory of its own: the engine does not
-//! promise to compile every module quickly. No code of the guest runs here. Everything that can be known about
-//! a guest before it runs is checked here, so that workers find nothing to object to. It is checked before any code is
-//! compiled, so that a guest that is refused is refused at once.
+//! Runs in the compiler process only, which has time and memory limits of its own: the engine does not promise to compile every
+//! module quickly. No code of the guest runs here. All that can be known about a guest before it runs is checked here, so that
+//! workers need not check it. The checks come before compilation, so that a bad guest is refused at once.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,16 +26,16 @@ use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::{MAX_DISPLAYED_ERROR, MAX_PARALLEL_BODIES};
 
-/// What became of the bytes.
+/// The result of [`compile`].
 #[derive(Debug)]
 pub enum Compiled {
     /// A guest, or a command: the artifact, for [`Executor::load`](super::Executor::load) in any process with the same
     /// settings.
     Accepted(Vec<u8>),
-    /// WebAssembly that mpwasm does not accept; [`GuestInfo::refusals`] says why. Where the engine itself
-    /// refused it, nothing else is known about it.
+    /// WebAssembly that mpwasm does not accept. [`GuestInfo::refusals`] says why. If the engine itself refused it, nothing
+    /// else is known about it.
     Refused(GuestInfo),
-    /// Neither WebAssembly nor its text form; the sentence says what it looks like.
+    /// Neither WebAssembly nor its text form. The sentence says what the bytes look like.
     NotWasm(String),
 }
 
@@ -48,10 +47,10 @@ struct Checked<'a> {
     engine: Engine,
 }
 
-/// Checks the binary or text form of a module, then compiles it. `checked` is called between the two, with what is in the
-/// guest. How that compares with the limits is not checked here ([`InitialSizes`](mpwasm_types::guest_info::InitialSizes)).
+/// Checks the binary or text form of a module, then compiles it. `checked` is called in between, with the description of the
+/// guest. The caller compares it with the limits ([`InitialSizes`](mpwasm_types::guest_info::InitialSizes)).
 ///
-/// Uses `threads`, or else the calling thread alone. Deeply nested code takes much stack: give them some megabytes.
+/// Uses `threads`, or else the calling thread alone. The threads need a stack of some megabytes for deeply nested code.
 #[must_use]
 pub fn compile(
     bytes: &[u8],
@@ -68,7 +67,7 @@ pub fn compile(
             Err(info) => return Compiled::Refused(*info),
         };
         checked(info);
-        // Nothing is loaded: this process makes no executable memory.
+        // The module is not loaded: this process makes no executable memory.
         match engine.precompile_module(&binary) {
             Ok(artifact) => Compiled::Accepted(artifact),
             Err(error) => Compiled::Refused(*refusal(engine_message(&error))),
@@ -78,7 +77,7 @@ pub fn compile(
         Some(threads) => threads.install(work),
         None => work(),
     };
-    // The engine should not panic on any input. If it does, that is a refusal and no reason to fall over.
+    // The engine should not panic on any input. If it does, the guest is refused.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         Compiled::Refused(*refusal(
             "the WebAssembly engine failed on this module".to_owned(),
@@ -86,7 +85,7 @@ pub fn compile(
     })
 }
 
-/// What is known of a guest that is refused for one reason.
+/// Returns the description of a guest that is refused for one reason.
 fn refusal(reason: String) -> Box<GuestInfo> {
     Box::new(GuestInfo {
         refusals: vec![reason],
@@ -94,10 +93,10 @@ fn refusal(reason: String) -> Box<GuestInfo> {
     })
 }
 
-/// An error of the engine on one line, with its beginning if it is long: it may quote names and whole lines.
+/// Returns an error of the engine on one line, cut if it is long: it may quote names and whole lines.
 fn engine_message(error: &wasmtime::Error) -> String {
     let message = format!("{error:#}");
-    // The text form's parser draws its errors over several lines; elsewhere only guests' names hold newlines.
+    // The parser of the text form writes its errors over several lines. Elsewhere only guests' names contain newlines.
     let words = message.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = words.collect::<Vec<_>>().join(" ");
     let name = UNNAMED.iter().find(|(symptom, _)| message.contains(symptom));
@@ -109,10 +108,10 @@ fn engine_message(error: &wasmtime::Error) -> String {
     }
 }
 
-/// Features that the engine refuses without saying their names: what it says, and what is meant.
+/// Features that the engine refuses without naming them: its message, and the name.
 const UNNAMED: [(&str, &str); 3] = [
     ("encoded as a component", "components"),
-    // Nothing could give a guest an `externref` but null, so the engine is built without them.
+    // The engine is built without `externref`: a guest could never get one that is not null.
     (
         "found type which requires gc",
         "`externref` and garbage-collected types",
@@ -130,8 +129,8 @@ fn looks_like_wasm(bytes: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// Whether the first thing that is neither whitespace nor a comment is a parenthesis. A block comment begins with
-/// one, which is just as good.
+/// Returns whether the first character outside of whitespace and line comments is a parenthesis. A block comment starts with
+/// one too.
 fn text_begins_with_parenthesis(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     loop {
@@ -173,7 +172,8 @@ fn check<'a>(
     }
 }
 
-/// Whether this number of threads may compile functions of this module at the same time: in the worst case the largest ones.
+/// Returns whether this number of threads may compile functions of this module at the same time. In the worst case these are the
+/// largest ones.
 fn fits_on(binary: &[u8], threads: usize) -> bool {
     let mut sizes = body_sizes(binary);
     sizes.sort_unstable_by(|a, b| b.cmp(a));
@@ -181,7 +181,7 @@ fn fits_on(binary: &[u8], threads: usize) -> bool {
     at_once <= MAX_PARALLEL_BODIES
 }
 
-/// Checks every import against what there is.
+/// Checks every import against the linker.
 fn read_imports(
     types: &ModuleTypes,
     linker: &Linker<InstanceState>,
@@ -189,8 +189,8 @@ fn read_imports(
     info: &mut GuestInfo,
     refusals: &mut Refusals,
 ) {
-    // A store is only needed to ask for the types of what the linker holds.
-    let state = InstanceState::new(settings, Arc::new(Deadline::new()), Arc::new(NoPrints));
+    // The store is only needed to ask for the types of the linker's items.
+    let state = InstanceState::new(settings, Arc::new(Deadline::new()), Arc::new(NoOutput));
     let mut store = Store::new(linker.engine(), state);
     for (module, name, wanted) in types.imports() {
         if let Err(reason) = check_import(module, name, &wanted, linker, &mut store) {
@@ -200,7 +200,7 @@ fn read_imports(
             .last()
             .is_none_or(|(m, n)| (&**m, &**n) != (module, name))
         {
-            // Imports of one name stand together.
+            // Imports of one name are adjacent.
             info.imports.push((module.to_owned(), name.to_owned()));
         }
     }
@@ -228,7 +228,7 @@ fn check_import(
     }
 }
 
-/// A type of what the linker holds, which are functions of numbers, as the parser knows it.
+/// Returns the type of a function of the linker as a type of the parser. All of them take and return numbers.
 fn parsed(ty: &ExternType) -> FuncType {
     let number = |ty| match ty {
         ValType::I32 => wasmparser::ValType::I32,
@@ -241,10 +241,10 @@ fn parsed(ty: &ExternType) -> FuncType {
     FuncType::new(ty.params().map(number), ty.results().map(number))
 }
 
-/// Nothing runs here, so nothing prints.
-struct NoPrints;
+/// The output of guests, none of which run here.
+struct NoOutput;
 
-impl OutputSink for NoPrints {
+impl OutputSink for NoOutput {
     fn print(&self, _: Stream, _: &[u8]) {}
     fn log(&self, _: LogLevel, _: &str) {}
 }
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wasm_is_said_to_be_none() {
+    fn bytes_that_are_not_wasm_are_named() {
         assert_eq!(not_wasm(b""), "the file is empty");
         assert_eq!(
             not_wasm(b"\x7fELF\x02\x01"),

@@ -1,8 +1,7 @@
-//! The engine's settings: which WebAssembly is accepted, how code is compiled, where instances live.
+//! The engine's configuration: which WebAssembly is accepted, how code is compiled, where instances live.
 //!
-//! Whatever shapes compiled code is the same in every process of a pool, since an artifact is only accepted by
-//! an engine with the settings of the one that made it. Only the allocator differs. The numbers were measured;
-//! the table in the project's engine notes says what each of them is worth.
+//! Settings that shape compiled code are the same in every process of a pool, since an engine only accepts artifacts of an
+//! engine with equal settings. Only the allocator differs between processes. The numbers were measured.
 
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
@@ -18,16 +17,16 @@ use mpwasm_system::limit_names::limit_behind;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::settings::{MAX_BACKTRACE, MAX_TABLES};
 
-/// Slots of a worker's pool. A worker runs one instance at a time; the others keep the images of further guests
-/// mapped, so that several guests in rotation stay fast.
+/// Number of memory slots of a worker: 4. A worker runs one instance at a time. The other slots keep the images of further
+/// guests mapped, so that several guests in rotation stay fast.
 const SLOTS: u32 = 4;
-/// Core instances of a worker's pool, see [`SLOTS`].
+/// Number of core instances of a worker, more than the slots of [`SLOTS`] can need.
 const INSTANCES: u32 = 32;
-/// Bytes of the engine's own bookkeeping for one instance. The engine's limits for modules keep every guest
-/// below it, so that what the compiler process accepts, a worker can instantiate.
+/// Largest size of the engine's own bookkeeping for one instance: 128 MiB. The engine's limits for modules keep every guest
+/// below it, so that a worker can instantiate every guest that the compiler process accepts.
 const INSTANCE_SIZE: usize = 128 << 20;
 
-/// What a process does with its engine.
+/// How a process uses its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EngineRole {
     /// Runs a fresh instance for each task, one at a time, as fast as possible. Reserves 17 GiB of address
@@ -39,13 +38,13 @@ pub enum EngineRole {
     Tasks,
 }
 
-/// The engine of the compiler. A `parallel` one compiles functions on the threads of the rayon pool that it is called
-/// in; the code is the same.
+/// Returns the engine of the compiler process. With `parallel` it compiles functions on the threads of the current rayon pool.
+/// The code is the same.
 pub(crate) fn compiler(settings: &EngineSettings, parallel: bool) -> Result<Engine, LoadError> {
     new(config(settings).parallel_compilation(parallel))
 }
 
-/// The engine for `role`.
+/// Returns the engine for `role`.
 pub(crate) fn engine(role: EngineRole, settings: &EngineSettings) -> Result<Engine, LoadError> {
     let mut config = config(settings);
     config.allocation_strategy(match role {
@@ -55,17 +54,16 @@ pub(crate) fn engine(role: EngineRole, settings: &EngineSettings) -> Result<Engi
     new(&config)
 }
 
-/// Hashes what an engine checks before it loads an artifact: its version, the target, what this processor can do,
-/// and how code is compiled. Artifacts of engines with equal hashes load in each other, provided that it is the same
-/// build of mpwasm that asks.
+/// Hashes what an engine checks before it loads an artifact: its version, the target, the features of this processor, and how
+/// code is compiled. Engines with equal hashes load each other's artifacts, within one build of mpwasm.
 ///
-/// The engine that this makes takes about 0.1 ms, compiles nothing and sees nothing of a guest.
+/// Makes an engine, which takes about 0.1 ms. It compiles nothing and reads nothing of a guest.
 ///
 /// # Errors
-/// When the engine refuses its settings.
+/// Returns an error if the engine refuses its settings.
 pub fn hash_compatibility(settings: &EngineSettings, hasher: &mut impl Hasher) -> Result<(), LoadError> {
     let mut config = config(settings);
-    // This may run in anybody's program, whose signal handlers are not ours to replace. The one setting that this
+    // This may run in a program that embeds the pool, whose signal handlers must not be replaced. The setting that this
     // takes out of the hash is the same wherever this build compiles or loads anything.
     config.signals_based_traps(false);
     new(&config)?.precompile_compatibility_hash().hash(hasher);
@@ -74,13 +72,13 @@ pub fn hash_compatibility(settings: &EngineSettings, hasher: &mut impl Hasher) -
 
 fn new(config: &Config) -> Result<Engine, LoadError> {
     Engine::new(config).map_err(|error| {
-        // Each worker reserves the address space of its tasks' memories once.
+        // Mostly the address space is limited: each worker reserves that of its tasks' memories once.
         let limit = limit_behind(libc::ENOMEM).map_or_else(String::new, |limit| format!("; {limit}"));
         LoadError::Engine(format!("{error:#}{limit}"))
     })
 }
 
-/// What shapes compiled code, and what goes with it.
+/// Returns the settings that are the same in every process.
 fn config(settings: &EngineSettings) -> Config {
     let mut config = Config::new();
     features(&mut config);
@@ -93,19 +91,19 @@ fn config(settings: &EngineSettings) -> Config {
         .memory_init_cow(true)
         .signals_based_traps(true)
         .max_wasm_stack(stack)
-        // Not used, but it has to be as large.
+        // Not used, but it must not be smaller.
         .async_stack_size(stack)
         .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_BACKTRACE))
-        // The guest's debug information is never read: parsing it is more attack surface than it is worth.
+        // The guest's debug information is never read: parsing it would add attack surface.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .debug_info(false)
-        // No process but the compiler starts threads for its engine.
+        // Only the compiler process starts threads for its engine.
         .parallel_compilation(false);
     config
 }
 
-/// WebAssembly as the guest ABI lists it. The engine starts from all that it has, so everything else is switched
-/// off here by name.
+/// Sets the features of WebAssembly that the guest ABI lists. The engine starts with all features that it has, so every other
+/// one is switched off here by name.
 fn features(config: &mut Config) {
     let off = WasmFeatures::THREADS
         | WasmFeatures::SHARED_EVERYTHING_THREADS
@@ -133,9 +131,9 @@ fn features(config: &mut Config) {
     config.wasm_features(on, true);
 }
 
-/// A worker's pool of slots, which are reset instead of unmapped.
+/// Returns the configuration of a worker's pooling allocator, whose slots are reset instead of unmapped.
 ///
-/// Room for tables is address space: an instance pays for the elements that its tables have.
+/// Room for tables costs address space only: an instance pays for the elements that its tables have.
 fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_memories(SLOTS)
@@ -150,9 +148,9 @@ fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
         .max_unused_warm_slots(SLOTS)
         .decommit_batch_size(1)
         .table_keep_resident(64 << 10);
-    // The scan finds the pages that an instance has written, but only among those that are present: a dirty page
-    // that was swapped out would survive into the next instance. Without the scan all that is kept resident is
-    // rewritten, so that should be little.
+    // The scan finds the pages that an instance has written, but only among those that are present. A dirty page that was
+    // swapped out would survive into the next instance. Without the scan, all that is kept resident is rewritten, so keep
+    // little.
     if !swaps() && PoolingAllocationConfig::is_pagemap_scan_available() {
         pool.pagemap_scan(Enabled::Yes)
             .linear_memory_keep_resident(1 << 20);
@@ -163,9 +161,9 @@ fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
     pool
 }
 
-/// Whether this machine may swap; `true` when that cannot be told.
+/// Returns whether this machine may swap, and `true` if that is not known.
 fn swaps() -> bool {
-    // One line of headings, then one per device.
+    // A line of headings, then a line per device.
     std::fs::read_to_string("/proc/swaps").map_or(true, |table| table.lines().count() > 1)
 }
 

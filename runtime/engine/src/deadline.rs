@@ -1,24 +1,24 @@
-//! The deadline of the call that is running, shared by the thread that runs it and the watchdog.
+//! The deadline of the running call, shared by the thread that runs it and the watchdog.
 //!
-//! The task's thread [arms](Deadline::arm) it, runs the guest and [disarms](Deadline::disarm) it; the watchdog
-//! looks at it, wakes what sleeps, and may [condemn](Deadline::condemn) the call, which means that the process
-//! is about to end. It makes no system call unless something sleeps. What it does not do: bump the engine's
-//! epoch, or end anything; that is the watchdog's.
+//! The task's thread [arms](Deadline::arm) the deadline, runs the guest and [disarms](Deadline::disarm) it. The watchdog reads
+//! it, wakes sleeping host calls, and may [abandon](Deadline::abandon) the call, after which the process is about to end. No
+//! system call is made unless a host call sleeps. Incrementing the engine's epoch and ending the process is the watchdog's
+//! part.
 //!
 //! # Memory orderings
 //!
 //! `word` is the only point of synchronisation. It holds `call number << 2 | state` and is written
-//! - by [`arm`](Deadline::arm) with `Release`, after `at` (which is stored with `Release` too): whoever reads the
-//!   word with `Acquire` and finds call N sees the deadline of call N or a later one, never an earlier one;
-//! - by [`disarm`](Deadline::disarm) and [`condemn`](Deadline::condemn) by compare-and-swap with `AcqRel`: of
+//! - by [`arm`](Deadline::arm) with `Release`, after `at` (which is stored with `Release` too): a reader of the
+//!   word with `Acquire` that finds call N sees the deadline of call N or a later one, never an earlier one;
+//! - by [`disarm`](Deadline::disarm) and [`abandon`](Deadline::abandon) by compare-and-swap with `AcqRel`: of
 //!   two that want to move the same value, one wins, and what the loser did before is visible to what the
 //!   winner does next.
 //!
-//! `at` alone may be moved later ([`set`](Deadline::set)); a reader then sees the old or the new value,
-//! and both were right at some moment. `cancelled` is written with `Release` and read with `Acquire`; it holds
+//! `at` alone may be changed during a call ([`set`](Deadline::set)). A reader then sees the old or the new value, and both
+//! were right at some moment. `cancelled` is written with `Release` and read with `Acquire`. It holds
 //! the number of a call, so that a late request never hits the next call. The epoch counter inside the engine
 //! is accessed `Relaxed`, so [`cancel`](Deadline::cancel) and [`expire`](Deadline::expire) end with a fence
-//! that orders them before the caller's bump, and the executor has the fence that pairs with it
+//! that orders them before the caller's increment, and the executor has the fence that pairs with it
 //! ([`interrupted_before_start`](Deadline::interrupted_before_start)).
 
 use mpwasm_system::clock;
@@ -37,14 +37,14 @@ use mpwasm_types::time::Time;
 
 const IDLE: u64 = 0;
 const RUNNING: u64 = 1;
-const CONDEMNED: u64 = 2;
+const ABANDONED: u64 = 2;
 const STATE: u64 = 3;
 
 /// A call into a guest, numbered from 1 by the [`Deadline`] that watches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(u64);
 
-/// Why a call shall end before it has returned.
+/// Why a call has to end before it has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interrupt {
     /// Its deadline has passed.
@@ -53,19 +53,20 @@ pub enum Interrupt {
     Cancelled,
 }
 
-/// See the [module](self).
+/// The deadline of the running call, shared by the thread that runs it and the watchdog. The [module](self) describes the
+/// memory orderings.
 #[derive(Debug)]
 pub struct Deadline {
     /// `call number << 2 | state`
     word: AtomicU64,
-    /// The deadline of the call in `word`, as [`Time`]; without meaning while it is idle.
+    /// The deadline of the call in `word`, as [`Time`]. Meaningless while the state is idle.
     at: AtomicU64,
-    /// The number of the call that shall end as cancelled; 0 is none.
+    /// Number of the call that has to end as cancelled, or 0.
     cancelled: AtomicU64,
-    /// Guards nothing but the gap between a sleeper's last look and its sleep.
+    /// Closes the gap between a sleeper's last check and its sleep. Guards no data.
     gate: Mutex<()>,
     wake: Condvar,
-    /// Wakes who waits for a descriptor, where that is ever done.
+    /// Wakes a wait for a file descriptor. Set only in processes with such waits.
     waker: OnceLock<EventFd>,
 }
 
@@ -76,7 +77,7 @@ impl Default for Deadline {
 }
 
 impl Deadline {
-    /// A deadline that is not armed.
+    /// Creates a deadline that is not armed.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -89,24 +90,24 @@ impl Deadline {
         }
     }
 
-    /// A new call begins, and shall end by `at`. A cancel request for the previous call is void.
+    /// Starts a new call, which has to end by `at`. A cancel request for the previous call has no effect on it.
     ///
-    /// After a successful [`condemn`](Self::condemn) this does nothing: the process is about to end.
+    /// After a successful [`abandon`](Self::abandon) this does nothing, since the process is about to end.
     pub fn arm(&self, at: Time) {
         // Only this thread moves the word out of idle, so a plain load sees the latest number.
         let word = self.word.load(Ordering::Relaxed);
-        if word & STATE == CONDEMNED {
+        if word & STATE == ABANDONED {
             return;
         }
         debug_assert_eq!(word & STATE, IDLE, "one call at a time");
-        // `Release`, for `running()`: who sees this deadline also sees that the previous call has ended.
+        // `Release`, for `running()`: a thread that sees this deadline also sees that the previous call has ended.
         self.at.store(at.0, Ordering::Release);
         self.word
             .store(((word >> 2) + 1) << 2 | RUNNING, Ordering::Release);
     }
 
-    /// The call has ended. `false` when it was condemned in time: then the process is about to end, and the
-    /// caller must not send an outcome but park for ever.
+    /// Ends the call. Returns `false` if it was abandoned before. The process is then about to end, and the caller must not send
+    /// an outcome but park for ever.
     #[must_use = "after `false` nothing may be sent any more"]
     pub fn disarm(&self) -> bool {
         let word = self.word.load(Ordering::Relaxed);
@@ -120,7 +121,7 @@ impl Deadline {
         }
     }
 
-    /// The deadline of the running call; [`Time::NEVER`] when none is running.
+    /// Returns the deadline of the running call, or [`Time::NEVER`] if none is running.
     #[must_use]
     pub fn at(&self) -> Time {
         match self.word.load(Ordering::Acquire) & STATE {
@@ -129,13 +130,13 @@ impl Deadline {
         }
     }
 
-    /// The running call together with a deadline that was its own: what a watchdog should look at, since
-    /// [`call`](Self::call) and [`at`](Self::at) in a row may speak of two calls.
+    /// Returns the running call and its deadline. [`call`](Self::call) and [`at`](Self::at) in a row might be about two
+    /// different calls.
     #[must_use]
     pub fn running(&self) -> Option<(CallId, Time)> {
         loop {
             let call = self.call()?;
-            // `Acquire` keeps the second look at the word behind this one.
+            // `Acquire` keeps the second load of the word after this one.
             let at = Time(self.at.load(Ordering::Acquire));
             if self.call() == Some(call) {
                 return Some((call, at));
@@ -143,27 +144,27 @@ impl Deadline {
         }
     }
 
-    /// How long the running call still has; zero when its deadline has passed.
+    /// Returns the time until the deadline of the running call, or zero if it has passed.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.at().since(clock::now())
     }
 
-    /// Moves the deadline of the running call.
+    /// Changes the deadline of the running call.
     pub fn set(&self, at: Time) {
         self.at.store(at.0, Ordering::Release);
         self.wake_sleepers();
     }
 
-    /// `call` shall end as cancelled, if it is still running. It does so at once when it sleeps in a host call; when
-    /// it computes, it needs a bump of the epoch, which is the caller's to make.
+    /// Cancels `call` if it is still running. A host call that sleeps wakes at once. To interrupt guest code, the caller has to
+    /// increment the epoch afterwards.
     pub fn cancel(&self, call: CallId) {
         self.cancelled.store(call.0, Ordering::Release);
         self.wake_sleepers();
         fence(Ordering::SeqCst);
     }
 
-    /// Cancels whatever is running.
+    /// Cancels the running call.
     #[cfg(test)]
     pub fn cancel_running(&self) {
         if let Some(call) = self.call() {
@@ -171,7 +172,8 @@ impl Deadline {
         }
     }
 
-    /// Whether the running call shall end now, and why. Past its deadline a cancelled call counts as cancelled.
+    /// Returns why the running call has to end now, or `None` if it may go on. A call that was cancelled counts as cancelled even
+    /// past its deadline.
     #[must_use]
     pub fn interrupted(&self) -> Option<Interrupt> {
         let word = self.word.load(Ordering::Acquire);
@@ -186,8 +188,8 @@ impl Deadline {
         }
     }
 
-    /// As [`interrupted`](Self::interrupted), for the moment between reading the engine's epoch and entering
-    /// the guest: a bump that came before that reading is lost, and what it announced must be seen here.
+    /// Returns the same as [`interrupted`](Self::interrupted), for the moment between reading the engine's epoch and entering the
+    /// guest. An increment before that read does not interrupt the guest, so its cause must be visible here.
     pub(crate) fn interrupted_before_start(&self) -> Option<Interrupt> {
         fence(Ordering::SeqCst);
         self.interrupted()
@@ -196,10 +198,9 @@ impl Deadline {
     /// Sleeps until `t`, for host calls.
     ///
     /// # Errors
-    ///
-    /// When the call's deadline passes or it is cancelled, before `t` or when `t` is reached.
+    /// Returns an error if the call's deadline passes or the call is cancelled before `t`, or by the time `t` is reached.
     pub fn sleep_until(&self, t: Time) -> Result<(), Interrupt> {
-        // A poisoned gate guards nothing that could be broken.
+        // The gate guards no data, so a poisoned one is as good.
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(interrupt) = self.interrupted() {
@@ -217,27 +218,24 @@ impl Deadline {
         }
     }
 
-    /// Prepares for [`wait_readable`](Self::wait_readable): behind the walls it would be too late.
+    /// Prepares for [`wait_readable`](Self::wait_readable). In the sandbox it would be too late.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// Returns an error if the process has no file descriptor left.
     pub(crate) fn allow_waits(&self) -> io::Result<()> {
         let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let _ = self.waker.set(waker); // one is enough
         Ok(())
     }
 
-    /// Waits until `descriptor` can be read or has ended, but not past `t`: what is the case then. For host calls, after
-    /// [`allow_waits`](Self::allow_waits).
+    /// Waits until `descriptor` is readable or at its end, but not past `t`. Returns which of these is the case. For host calls,
+    /// after [`allow_waits`](Self::allow_waits).
     ///
     /// # Errors
     ///
-    /// When the call's deadline passes or it is cancelled before.
+    /// Returns an error if the call's deadline passes or the call is cancelled before.
     pub(crate) fn wait_readable(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, Interrupt> {
-        let waker = self
-            .waker
-            .get()
-            .expect("who waits for a descriptor has prepared for it");
+        let waker = self.waker.get().expect("`allow_waits` comes before a wait");
         loop {
             if let Some(interrupt) = self.interrupted() {
                 return Err(interrupt);
@@ -250,7 +248,7 @@ impl Deadline {
                 Err(errno) => panic!("the descriptors of a worker stay open: {errno}"),
             }
             if fds[1].any() == Some(true) {
-                let _ = waker.read(); // it was for this call or for an earlier one: the next look tells
+                let _ = waker.read(); // it was for this call or for an earlier one: the next check tells
             }
             let found = fds[0].revents().unwrap_or(PollFlags::empty());
             if !found.is_empty() || clock::now() >= t {
@@ -259,28 +257,28 @@ impl Deadline {
         }
     }
 
-    /// The running call.
+    /// Returns the running call.
     #[must_use]
     pub fn call(&self) -> Option<CallId> {
         let word = self.word.load(Ordering::Acquire);
         (word & STATE != IDLE).then_some(CallId(word >> 2))
     }
 
-    /// For the watchdog, at a deadline: wakes what sleeps in host calls, which then look at the clock
-    /// themselves. The caller bumps the epoch afterwards.
+    /// Wakes host calls that sleep, which then check the deadline themselves. For the watchdog, at a deadline. The caller
+    /// increments the epoch afterwards.
     pub fn expire(&self) {
         self.wake_sleepers();
         fence(Ordering::SeqCst);
     }
 
-    /// The third rung: `true` if `call` is still running. From then on [`disarm`](Self::disarm) returns
-    /// `false`, and the caller ends the process.
+    /// Abandons `call`. Returns whether it was still running. If so, [`disarm`](Self::disarm) returns `false` from then on, and
+    /// the caller has to end the process.
     pub fn abandon(&self, call: CallId) -> bool {
         let running = call.0 << 2 | RUNNING;
         self.word
             .compare_exchange(
                 running,
-                call.0 << 2 | CONDEMNED,
+                call.0 << 2 | ABANDONED,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             )
@@ -288,12 +286,12 @@ impl Deadline {
     }
 
     fn wake_sleepers(&self) {
-        // Holding the gate once makes sure that a sleeper has either seen what was written before, or sleeps
-        // already and gets the notification.
+        // Holding the gate once makes sure that a sleeper has either seen what was written before, or already sleeps and
+        // gets the notification.
         drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
         self.wake.notify_all();
         if let Some(waker) = self.waker.get() {
-            let _ = waker.write(1); // it can only fail when it is awake already
+            let _ = waker.write(1); // fails only if wake-ups are pending already
         }
     }
 }
@@ -394,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condemned_call_stays_condemned() {
+    fn an_abandoned_call_stays_abandoned() {
         let deadline = Deadline::new();
         deadline.arm(Time(0));
         let call = deadline.call().unwrap();
@@ -407,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_has_ended_cannot_be_condemned() {
+    fn a_call_that_has_ended_cannot_be_abandoned() {
         let deadline = Deadline::new();
         deadline.arm(Time(0));
         let call = deadline.call().unwrap();
@@ -419,14 +417,14 @@ mod tests {
     }
 
     #[test]
-    fn of_disarm_and_condemn_exactly_one_wins() {
+    fn of_disarm_and_abandon_exactly_one_wins() {
         let mut wins = [0, 0];
         for _ in 0..2000 {
             let deadline = Deadline::new();
             deadline.arm(Time(0));
             let call = deadline.call().unwrap();
             let start = Barrier::new(2);
-            let (disarmed, condemned) = thread::scope(|scope| {
+            let (disarmed, abandoned) = thread::scope(|scope| {
                 let watchdog = scope.spawn(|| {
                     start.wait();
                     deadline.abandon(call)
@@ -434,8 +432,8 @@ mod tests {
                 start.wait();
                 (deadline.disarm(), watchdog.join().unwrap())
             });
-            assert_ne!(disarmed, condemned);
-            wins[usize::from(condemned)] += 1;
+            assert_ne!(disarmed, abandoned);
+            wins[usize::from(abandoned)] += 1;
         }
         assert_eq!(wins[0] + wins[1], 2000);
     }

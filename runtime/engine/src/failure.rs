@@ -18,7 +18,7 @@ use mpwasm_types::outcome::{Failure, Kind};
 /// Largest number of characters of a function's name in a backtrace.
 const MAX_NAME: usize = 256;
 
-/// Why an import of ours ended the call: the error that it hands to the engine.
+/// Why one of our imports ended the call: the error that it returns to the engine.
 #[derive(Debug, Error)]
 pub(crate) enum StopReason {
     /// The deadline passed, or the call was cancelled.
@@ -27,10 +27,10 @@ pub(crate) enum StopReason {
     /// The guest called `fail`.
     #[error("{0}")]
     Failed(String),
-    /// The output went past the limit.
+    /// The output exceeded the limit.
     #[error("the result is larger than the limit of {limit} bytes")]
     TooLarge {
-        /// In bytes.
+        /// The limit, in bytes.
         limit: u64,
     },
     /// The guest called `proc_exit`.
@@ -41,7 +41,7 @@ pub(crate) enum StopReason {
     Misuse(String),
 }
 
-/// The failure of a call that did not return. `place` says where it was, as in "in `runnable`".
+/// Returns the failure of a call that did not return. `place` says where it was, such as "in `runnable`".
 pub(crate) fn failure(error: &wasmtime::Error, limits: &InstanceLimits, place: &str) -> Failure {
     let mut failure = match error.downcast_ref::<StopReason>() {
         Some(StopReason::Interrupted(interrupt)) => interrupted(*interrupt, place),
@@ -62,10 +62,10 @@ pub(crate) fn failure(error: &wasmtime::Error, limits: &InstanceLimits, place: &
                 Some(Trap::OutOfFuel) => {
                     Failure::new(Kind::Fuel, format!("the instruction budget was used up {place}"))
                 }
-                // Ours interrupt with `StopReason`; this would be the engine's own.
+                // Our own interrupts are a `StopReason`. This one would be the engine's.
                 Some(Trap::Interrupt) => interrupted(Interrupt::Timeout, place),
                 Some(trap) => trapped(limits, place, &trap.to_string()),
-                // The engine's own refusal, or an error from WASI.
+                // A refusal of the engine, or an error of WASI.
                 None => trapped(limits, place, &error.root_cause().to_string()),
             }
         }
@@ -74,7 +74,7 @@ pub(crate) fn failure(error: &wasmtime::Error, limits: &InstanceLimits, place: &
     failure
 }
 
-/// The failure of a call that was interrupted.
+/// Returns the failure of a call that was interrupted.
 pub(crate) fn interrupted(interrupt: Interrupt, place: &str) -> Failure {
     match interrupt {
         Interrupt::Timeout => Failure::new(Kind::Timeout, format!("the deadline passed {place}")),
@@ -104,7 +104,7 @@ fn exited(code: i32, place: &str) -> Failure {
     }
 }
 
-/// The guest's frames, innermost first; names are inert and bounded.
+/// Returns the guest's frames, innermost first. Names are escaped and bounded.
 fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return Vec::new();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backtrace_shows_names_inert_and_bounded() {
+    fn a_backtrace_shows_names_escaped_and_bounded() {
         let wat = guest(&format!(
             "(func $inner unreachable)
              (func $\"esc\\1b[2J{}\" (call $inner))

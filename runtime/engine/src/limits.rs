@@ -1,8 +1,7 @@
-//! What an instance may allocate, and the memory of what it was refused.
+//! Limits of memory and tables of an instance.
 //!
-//! The engine asks here before it makes or grows a memory or a table. The answer decides whether the guest may,
-//! and stays known until the call has ended: a guest that traps because its memory is full ended as `memory`,
-//! not as `trap`.
+//! The engine calls [`InstanceLimits`] before it makes or grows a memory or a table. A refusal is remembered until the call has
+//! ended: a guest that traps because its memory is full ends as `memory`, not as `trap`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +10,9 @@ use wasmtime::ResourceLimiter;
 
 use mpwasm_types::settings::TABLE_ELEMENT_SIZE;
 
-/// Linear memory and tables that the kept callback instances of one guest share, bytes.
+/// Bytes of linear memory and tables that the kept callback instances of one guest use together.
 ///
-/// Only the thread that owns the executor touches it; the atomic is there because stores must be `Send`, and
-/// `Relaxed` is enough.
+/// Only the thread that owns the executor accesses it. It is atomic because stores must be `Send`. `Relaxed` is enough.
 #[derive(Debug, Default)]
 pub(crate) struct SharedBudget {
     used: AtomicU64,
@@ -26,9 +24,9 @@ pub(crate) struct InstanceLimits {
     cap: u64,
     max_table: u32,
     shared: Option<Arc<SharedBudget>>,
-    /// What the memory of this instance has taken from `shared`.
+    /// Bytes of `shared` that the memory of this instance uses.
     reserved: u64,
-    /// What its tables have.
+    /// Bytes of `shared` that its tables use.
     tables: u64,
     peak: u64,
     refused: bool,
@@ -36,7 +34,7 @@ pub(crate) struct InstanceLimits {
 }
 
 impl InstanceLimits {
-    /// An instance that may use `cap` bytes of linear memory by itself, and tables of `max_table` elements each.
+    /// Creates limits for an instance that may use `cap` bytes of linear memory, and tables of `max_table` elements each.
     pub(crate) fn new(cap: u64, max_table: u32) -> Self {
         Self {
             cap,
@@ -50,7 +48,7 @@ impl InstanceLimits {
         }
     }
 
-    /// An instance that may use what others left over of the `cap` bytes they share.
+    /// Creates limits for an instance that shares `cap` bytes with others.
     pub(crate) fn sharing(cap: u64, max_table: u32, budget: Arc<SharedBudget>) -> Self {
         Self {
             shared: Some(budget),
@@ -58,29 +56,29 @@ impl InstanceLimits {
         }
     }
 
-    /// A new call begins on an instance that lives on: its size stays, what it was refused is forgotten.
+    /// Starts a new call on an instance that lives on. Its size stays, refusals are forgotten.
     pub(crate) fn begin(&mut self, cap: u64) {
         self.cap = cap;
         self.refused = false;
         self.refused_last = false;
     }
 
-    /// Bytes that the instance's memory may have.
+    /// Returns the largest size that the instance's memory may have, in bytes.
     pub(crate) fn cap(&self) -> u64 {
         self.cap
     }
 
-    /// Largest size of the instance's memory so far, bytes.
+    /// Returns the largest size of the instance's memory so far, in bytes.
     pub(crate) fn peak(&self) -> u64 {
         self.peak
     }
 
-    /// Whether the instance was refused memory in this call.
+    /// Returns whether the instance was refused memory in this call.
     pub(crate) fn was_refused(&self) -> bool {
         self.refused
     }
 
-    /// Whether the last time that the instance asked for memory in this call, it was refused.
+    /// Returns whether the instance's last request for memory in this call was refused.
     pub(crate) fn was_refused_last(&self) -> bool {
         self.refused_last
     }
@@ -89,8 +87,7 @@ impl InstanceLimits {
         let Some(shared) = &self.shared else {
             return desired <= self.cap;
         };
-        // The reservation may be out of date by a growth that the system refused after we had allowed it:
-        // `current` is the truth.
+        // The reservation may include a growth that the system refused after it was allowed here. `current` is right.
         let used = shared.used.load(Ordering::Relaxed) - self.reserved;
         let allowed = used.checked_add(desired).is_some_and(|sum| sum <= self.cap);
         self.reserved = if allowed { desired } else { current };
@@ -98,8 +95,8 @@ impl InstanceLimits {
         allowed
     }
 
-    /// Whether a table may grow by `more` elements. Those of a fresh instance are bounded by themselves; those of kept
-    /// ones, of which there can be many, also count as memory.
+    /// Returns whether a table may grow by `more` elements. Tables of a fresh instance have a cap of their own. Those of kept
+    /// instances, of which there can be many, also count as memory.
     fn allows_elements(&mut self, more: usize) -> bool {
         let Some(shared) = &self.shared else {
             return true;
@@ -117,7 +114,7 @@ impl InstanceLimits {
 }
 
 impl Drop for InstanceLimits {
-    /// The instance is gone: others may have what it had.
+    /// Returns the bytes of the instance to the shared budget.
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
             shared

@@ -17,7 +17,7 @@ use mpwasm_types::guest_info::GuestInfo;
 pub(crate) struct LoadedGuest {
     pub(crate) pre: InstancePre<InstanceState>,
     pub(crate) initialize: Option<ModuleExport>,
-    /// Whether wasmtime-wasi may be entered, which needs a tokio runtime.
+    /// Whether the guest may call wasmtime-wasi, which needs a tokio runtime.
     pub(crate) uses_wasi: bool,
     /// Whether its only model is a command: `_start`, of type `() -> ()`.
     pub(crate) is_command: bool,
@@ -47,9 +47,8 @@ impl LoadedGuest {
         info: &GuestInfo,
     ) -> Result<Self, LoadError> {
         // SAFETY: the bytes must come from `Module::serialize` of a trusted process, unchanged, and must not
-        // change while the module lives. They were compiled by the pool's own compiler process; the parent, which
-        // is trusted by all others, vouches for them and hands them on in a sealed memory file that nobody can
-        // write to any more.
+        // change while the module lives. They were compiled by the pool's own compiler process. The parent, which all others
+        // trust, vouches for them and passes them on in a sealed memory file, which cannot be written to any more.
         let module = unsafe { Module::deserialize_open_file(linker.engine(), file) }.map_err(artifact)?;
         let pre = linker.instantiate_pre(&module).map_err(artifact)?;
         let entry = |name: &String| {
@@ -81,7 +80,7 @@ impl LoadedGuest {
         })
     }
 
-    /// The export that a call means; `None` when the guest does not have it.
+    /// Returns the export of a call, or `None` if the guest does not have it.
     pub(crate) fn entry(&self, model: u32, export: Export) -> Option<&EntryPoint> {
         if export == Export::Tasks {
             return self.tasks.as_ref();

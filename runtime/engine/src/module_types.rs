@@ -1,4 +1,4 @@
-//! What a module imports, exports and needs, read from its sections without compiling anything.
+//! Imports, exports and initial sizes of a module, read from its sections without compiling anything.
 
 use std::fmt;
 
@@ -25,12 +25,12 @@ pub(crate) enum ItemType<'a> {
 }
 
 impl ModuleTypes {
-    /// Reads the types of a module that the engine has validated. The bodies of its functions are passed over.
+    /// Reads the types of a module that the engine has validated. Bodies of functions are skipped.
     ///
     /// # Errors
-    /// When it is no valid module.
+    /// Returns an error if the module is not valid.
     pub(crate) fn read(binary: &[u8]) -> Result<Option<Self>, BinaryReaderError> {
-        // Which features are accepted, the engine has decided.
+        // The engine has already checked which features are used.
         let mut validator = Validator::new_with_features(WasmFeatures::all());
         for payload in Parser::new(0).parse_all(binary) {
             if let ValidPayload::End(types) = validator.payload(&payload?)? {
@@ -40,7 +40,7 @@ impl ModuleTypes {
         Ok(None)
     }
 
-    /// Module, name and type of each import.
+    /// Returns the module, name and type of each import.
     pub(crate) fn imports(&self) -> impl Iterator<Item = (&str, &str, ItemType<'_>)> {
         let types = self.0.as_ref();
         let imports: Vec<_> = types.core_imports().into_iter().flatten().collect();
@@ -49,14 +49,14 @@ impl ModuleTypes {
             .map(|(module, name, ty)| (module, name, self.shape(ty)))
     }
 
-    /// Name and type of each export.
+    /// Returns the name and type of each export.
     pub(crate) fn exports(&self) -> impl Iterator<Item = (&str, ItemType<'_>)> {
         let types = self.0.as_ref();
         let exports: Vec<_> = types.core_exports().into_iter().flatten().collect();
         exports.into_iter().map(|(name, ty)| (name, self.shape(ty)))
     }
 
-    /// What an instance has of its own before it runs.
+    /// Returns the sizes of the memory and the tables that an instance starts with.
     pub(crate) fn initial_sizes(&self) -> InitialSizes {
         let types = self.0.as_ref();
         let imported = |wanted: fn(&ItemType<'_>) -> bool| {
@@ -85,7 +85,7 @@ impl ModuleTypes {
     }
 }
 
-/// Returns the sizes of the bodies of a module's functions, bytes; of those before the first error, if there is one.
+/// Returns the sizes of the bodies of a module's functions, in bytes. After an error in the module the rest is missing.
 pub(crate) fn body_sizes(binary: &[u8]) -> Vec<usize> {
     let payloads = Parser::new(0).parse_all(binary).map_while(Result::ok);
     let size = |payload| match payload {
@@ -95,7 +95,7 @@ pub(crate) fn body_sizes(binary: &[u8]) -> Vec<usize> {
     payloads.filter_map(size).collect()
 }
 
-/// The type as it stands in a message.
+/// Writes the type as it stands in a message.
 impl fmt::Display for ItemType<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -118,7 +118,7 @@ fn signature(f: &mut fmt::Formatter<'_>, ty: &FuncType) -> fmt::Result {
     }
 }
 
-/// `(i32, i64)`, with an end: a hostile guest's functions have a thousand parameters.
+/// Writes types as `(i32, i64)`, and no more than some: a hostile guest's functions have a thousand parameters.
 fn list(f: &mut fmt::Formatter<'_>, types: &[ValType]) -> fmt::Result {
     const SHOWN: usize = 16;
     f.write_str("(")?;

@@ -1,7 +1,6 @@
-//! What a guest prints and logs: counted, cut at the cap, and handed on, or captured for a command's result.
+//! Output of guests: counted, cut at the cap, and passed to an [`OutputSink`], or captured for a command's result.
 //!
-//! A guest that prints past the cap loses what is more, and never notices: nothing closes, traps or blocks. Who
-//! takes the bytes, and how they travel, is behind [`OutputSink`].
+//! A guest that prints more than the cap loses the rest without noticing: nothing closes, traps or blocks.
 
 use std::future::Future;
 use std::io;
@@ -18,12 +17,12 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::{LOG_LINE_COST, MAX_LOG_LINE, log_cap};
 
-/// Takes what guests print. It must not fail, and should not block for long: it is called on the thread that
-/// runs the guest, within the guest's time.
+/// Takes what guests print. It must not fail, and should not block for long: it is called on the thread that runs the guest,
+/// and its time counts as the guest's.
 pub trait OutputSink: Send + Sync {
-    /// Bytes that a guest wrote to its stdout or stderr, as it wrote them, already capped.
+    /// Takes bytes that a guest wrote to stdout or stderr, within the cap.
     fn print(&self, stream: Stream, bytes: &[u8]);
-    /// A log line without its newline, already capped. It may hold newlines of its own.
+    /// Takes a log line without its final newline, within the cap. It may contain further newlines.
     fn log(&self, level: LogLevel, text: &str);
 }
 
@@ -34,28 +33,28 @@ pub(crate) struct CapturedOutput {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// The output of one call at a time.
+/// Counts and passes on the output of one call at a time.
 ///
-/// It is shared with the streams inside the WASI context, hence the atomics; all of them are used by the thread
-/// that runs the guest, so `Relaxed` is enough.
+/// It is shared with the streams inside the WASI context, hence the atomics. Only the thread that runs the guest uses them, so
+/// `Relaxed` is enough.
 pub(crate) struct CallOutput {
-    prints: Arc<dyn OutputSink>,
-    /// Bytes that may still be handed on in this call.
+    sink: Arc<dyn OutputSink>,
+    /// Number of bytes that this call may still pass on.
     left: AtomicU64,
-    /// And of these as log lines.
+    /// Number of these that may be log lines.
     log_left: AtomicU64,
-    /// Bytes that were written to stdout in this call, with what was cut.
+    /// Number of bytes written to stdout in this call, including those cut.
     stdout: AtomicU64,
     truncated: AtomicBool,
-    /// Whether what is written is kept here instead of being handed on.
+    /// Whether output is kept here instead of being passed on.
     captures: AtomicBool,
     captured: Mutex<CapturedOutput>,
 }
 
 impl CallOutput {
-    pub(crate) fn new(prints: Arc<dyn OutputSink>) -> Self {
+    pub(crate) fn new(sink: Arc<dyn OutputSink>) -> Self {
         Self {
-            prints,
+            sink,
             left: AtomicU64::new(0),
             log_left: AtomicU64::new(0),
             stdout: AtomicU64::new(0),
@@ -65,7 +64,7 @@ impl CallOutput {
         }
     }
 
-    /// A new call begins, which may hand on `max` bytes.
+    /// Starts a new call, which may pass on `max` bytes.
     pub(crate) fn begin(&self, max: u64) {
         self.captures.store(false, Ordering::Relaxed);
         self.left.store(max, Ordering::Relaxed);
@@ -74,18 +73,18 @@ impl CallOutput {
         self.truncated.store(false, Ordering::Relaxed);
     }
 
-    /// The call that has begun is a command's: its streams are kept here, and only its log lines are handed on.
+    /// Captures the streams of the call, a command's. Only its log lines are passed on.
     pub(crate) fn capture(&self) {
         self.captures.store(true, Ordering::Relaxed);
         *self.captured() = CapturedOutput::default();
     }
 
-    /// What was captured in this call.
+    /// Returns the captured output of this call.
     pub(crate) fn captured(&self) -> MutexGuard<'_, CapturedOutput> {
         self.captured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The call has ended, and what was captured was used.
+    /// Ends the call and drops its captured output.
     pub(crate) fn end(&self) {
         if self.captures.load(Ordering::Relaxed) {
             *self.captured() = CapturedOutput::default();
@@ -107,14 +106,14 @@ impl CallOutput {
                 Stream::Stderr => captured.stderr.extend_from_slice(&bytes[..kept]),
             }
         } else {
-            self.prints.print(stream, &bytes[..kept]);
+            self.sink.print(stream, &bytes[..kept]);
         }
     }
 
-    /// Hands on a log line. It counts more than it has, so that a flood of empty lines ends too.
+    /// Passes on a log line. It counts as more bytes than it has, so that a flood of empty lines ends too.
     pub(crate) fn log(&self, level: LogLevel, bytes: &[u8]) {
-        // Within the caps before it is decoded, so that what is dropped costs nothing; and what is counted is what
-        // travels, which for bytes that are no UTF-8 is more than was given.
+        // Cut before decoding, so that dropped bytes cost nothing. The decoded text is what counts: for invalid UTF-8 it is
+        // longer than the bytes.
         let log_left = self.log_left.load(Ordering::Relaxed);
         let left = self.left.load(Ordering::Relaxed).min(log_left);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
@@ -128,11 +127,11 @@ impl CallOutput {
         }
         if kept >= LOG_LINE_COST {
             let end = (kept - LOG_LINE_COST).min(MAX_LOG_LINE);
-            self.prints.log(level, &text[..text.floor_char_boundary(end)]);
+            self.sink.log(level, &text[..text.floor_char_boundary(end)]);
         }
     }
 
-    /// How many of `wanted` bytes may be handed on. Flags what may not.
+    /// Returns how many of `wanted` bytes may be passed on. Sets the flag if that is fewer.
     fn take(&self, wanted: usize) -> usize {
         let left = self.left.load(Ordering::Relaxed);
         let kept = left.min(wanted as u64);
@@ -153,12 +152,12 @@ impl CallOutput {
     }
 }
 
-/// One of a guest's streams, as wasmtime-wasi wants it: always ready, never full.
+/// Writes one of a guest's streams, for wasmtime-wasi. It is always ready and never full.
 #[derive(Clone)]
 pub(crate) struct OutputWriter {
     pub(crate) output: Arc<CallOutput>,
     pub(crate) stream: Stream,
-    /// Whether the guest is told that it is a terminal.
+    /// Whether the stream is a terminal for the guest.
     pub(crate) is_terminal: bool,
 }
 
@@ -199,11 +198,11 @@ impl OutputStream for OutputWriter {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        // Also what a single `write_zeroes` may allocate.
+        // This also bounds the allocation of a `write_zeroes`.
         Ok(64 << 10)
     }
 
-    /// In one go: the provided method would ask for readiness before and after.
+    /// Writes at once. The provided method would wait for readiness before and after.
     fn blocking_write_and_flush<'a, 'b>(
         &'a mut self,
         bytes: Bytes,
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_handed_on_as_it_came() {
+    fn output_within_the_cap_is_passed_on_unchanged() {
         let (recorder, output) = output(6);
         output.print(Stream::Stdout, b"abc");
         output.print(Stream::Stderr, b"\xff\n");

@@ -1,7 +1,7 @@
-//! What belongs to one instance while it runs: the data of its store.
+//! The data of an instance's store.
 //!
-//! For fresh instances the same [`InstanceState`] serves one call after the other, so that its buffers are not
-//! allocated anew; a kept instance has one of its own. The imports in [`host`](crate::abi::host) and
+//! For fresh instances the same [`InstanceState`] serves one call after the other, so that its buffers are not allocated anew.
+//! A kept instance has one of its own. The imports in [`host`](crate::abi::host) and
 //! [`wasi`](crate::wasi) work on it.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use mpwasm_types::invocation::Invocation;
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::settings::{MAX_RETAINED_BUFFER, Terminals};
 
-/// CallBuffers for the input and the output of calls. Between calls each has at most [`MAX_RETAINED_BUFFER`] bytes.
+/// Buffers for the input and the output of calls. Between calls each has at most [`MAX_RETAINED_BUFFER`] bytes.
 #[derive(Default)]
 pub(crate) struct CallBuffers {
     input: Vec<u8>,
@@ -32,13 +32,14 @@ pub(crate) struct CallBuffers {
 }
 
 impl CallBuffers {
-    /// Bytes that they take.
+    /// Returns their capacity, in bytes.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.input.capacity() + self.output.capacity()
     }
 }
 
+/// State of an instance and of the call that runs in it.
 pub(crate) struct InstanceState {
     /// This call's input.
     pub(crate) input: Vec<u8>,
@@ -56,8 +57,8 @@ pub(crate) struct InstanceState {
     pub(crate) limits: InstanceLimits,
     pub(crate) deadline: Arc<Deadline>,
     pub(crate) printed: Arc<CallOutput>,
-    /// Seeded once: no system call when a guest asks for random bytes.
-    /// Boxed because a state moves into a store and out again at each call.
+    /// Seeded once, so that random bytes for a guest cost no system call. Boxed because the state moves into a store and out
+    /// again at each call.
     pub(crate) random: Box<StdRng>,
     pub(crate) pid: u32,
     max_output: u64,
@@ -65,14 +66,14 @@ pub(crate) struct InstanceState {
     captures: bool,
     /// Whether the running call is a command's.
     is_command: bool,
-    /// A command's arguments; none for others.
+    /// Arguments of a command. Empty for other calls.
     argv: Vec<String>,
     pub(crate) stdin: Arc<Stdin>,
     /// Which of a command's streams are terminals.
     terminals: Terminals,
-    /// What a task gets beside its input.
+    /// Directories and variables that a task gets beside its input.
     pub(crate) granted: Arc<Granted>,
-    /// Made at the first WASI call that needs it, since most calls need none.
+    /// WASI context, made at the first WASI call that needs it. Most calls need none.
     wasi: Option<Box<WasiP1Ctx>>,
 }
 
@@ -107,14 +108,14 @@ impl InstanceState {
         }
     }
 
-    /// A new instance will be made: forgets what belonged to the previous one.
+    /// Prepares for a new instance. Drops what belonged to the previous one.
     pub(crate) fn renew(&mut self, limits: InstanceLimits) {
         self.memory = None;
         self.end_wasi();
         self.limits = limits;
     }
 
-    /// A new call begins.
+    /// Starts a new call.
     pub(crate) fn begin(&mut self, call: &Call<'_>) {
         self.input.clear();
         self.input.extend_from_slice(call.input);
@@ -126,19 +127,19 @@ impl InstanceState {
         self.end_command();
     }
 
-    /// Exchanges the buffers of this state for others: those are used from now on.
+    /// Swaps the buffers of this state with others.
     pub(crate) fn exchange(&mut self, buffers: &mut CallBuffers) {
         std::mem::swap(&mut self.input, &mut buffers.input);
         std::mem::swap(&mut self.output, &mut buffers.output);
     }
 
-    /// Bytes that its buffers take.
+    /// Returns the capacity of its buffers, in bytes.
     #[cfg(test)]
     pub(crate) fn buffers(&self) -> usize {
         self.input.capacity() + self.output.capacity()
     }
 
-    /// The call that has begun is a command's. `false` when its input is no [`Invocation`].
+    /// Prepares the call to run a command. Returns `false` if its input is no [`Invocation`].
     pub(crate) fn begin_command(&mut self) -> bool {
         let input = std::mem::take(&mut self.input);
         let Some(Invocation { argv, stdin }) = Invocation::decode(&input) else {
@@ -153,7 +154,7 @@ impl InstanceState {
         true
     }
 
-    /// Whether a command's streams are captured.
+    /// Returns whether a command's streams are captured.
     pub(crate) fn captures(&self) -> bool {
         self.captures
     }
@@ -168,7 +169,7 @@ impl InstanceState {
         }
     }
 
-    /// The call has ended, and its output was used.
+    /// Ends the call, whose output was used. Frees large buffers.
     pub(crate) fn end(&mut self) {
         self.printed.end();
         self.end_command();
@@ -179,26 +180,26 @@ impl InstanceState {
         }
     }
 
-    /// What the call had as a command is gone.
+    /// Drops what the call had as a command.
     fn end_command(&mut self) {
-        // Looked at first: this runs for every task, and few are commands.
+        // Checked first: this runs for every task, and few are commands.
         if std::mem::take(&mut self.is_command) {
             self.argv.clear();
             self.stdin.close();
         }
     }
 
-    /// Whether the instance has a WASI context.
+    /// Returns whether the instance has a WASI context.
     pub(crate) fn has_wasi(&self) -> bool {
         self.wasi.is_some()
     }
 
-    /// The instance is gone, and so is its WASI context, with all files that are open in it.
+    /// Drops the WASI context of an instance that is gone, with all files that are open in it.
     pub(crate) fn end_wasi(&mut self) {
         self.wasi = None;
     }
 
-    /// The instance's WASI context.
+    /// Returns the instance's WASI context. Makes it if there is none yet.
     pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
         self.wasi.get_or_insert_with(|| {
             Box::new(context::context(

@@ -1,4 +1,4 @@
-//! What the submissions share: reading the input, and an answer that is right.
+//! Code that the submissions share: reading the input, and an answer that is right.
 
 #![forbid(unsafe_code)]
 

@@ -11,7 +11,7 @@ fn now() -> u64 {
 }
 
 fn main() {
-    // SAFETY: buffers are valid, and have the lengths that are told.
+    // SAFETY: the buffers are valid, and have the given lengths.
     unsafe {
         for clock in [CLOCKID_MONOTONIC, CLOCKID_REALTIME] {
             assert!(wasi::clock_res_get(clock).expect("there is a clock") > 0);

@@ -5,7 +5,7 @@ use wasi_calls::{BOTH, ROOT, file, open};
 /// The names in the granted directory, sorted.
 fn names() -> Vec<String> {
     let mut bytes = vec![0; 4096];
-    // SAFETY: the buffer is valid, and has the length that is told.
+    // SAFETY: the buffer is valid, and has the given length.
     let len = unsafe { wasi::fd_readdir(ROOT, bytes.as_mut_ptr(), bytes.len(), 0) };
     bytes.truncate(len.expect("it can be listed"));
     let mut names = Vec::new();
@@ -24,7 +24,7 @@ fn names() -> Vec<String> {
 fn main() {
     // SAFETY: paths and buffers are valid while the calls take.
     unsafe {
-        // What was granted.
+        // The granted directory.
         let prestat = wasi::fd_prestat_get(ROOT).expect("a directory was granted");
         let mut name = vec![0; prestat.u.dir.pr_name_len];
         wasi::fd_prestat_dir_name(ROOT, name.as_mut_ptr(), name.len()).expect("it has a name");
@@ -63,7 +63,7 @@ fn main() {
         );
         assert_eq!(open("l", 0, BOTH), Err(wasi::ERRNO_LOOP));
 
-        // What is outside.
+        // Outside of the granted directory.
         for path in ["..", "../a", "d/../../a", "/"] {
             assert_eq!(open(path, 0, BOTH), Err(wasi::ERRNO_PERM), "{path}");
         }

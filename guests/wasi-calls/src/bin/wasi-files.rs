@@ -20,7 +20,7 @@ fn main() {
 
         // Sizes.
         wasi::fd_filestat_set_size(fd, 4).expect("it can be cut");
-        // What newer systems for WASI don't have, the engine does not have either.
+        // Newer WASI systems don't have these calls, and neither does the engine.
         assert_eq!(wasi::fd_allocate(fd, 0, 6), Err(wasi::ERRNO_NOTSUP));
         wasi::fd_advise(fd, 0, 4, wasi::ADVICE_SEQUENTIAL).expect("advice is heard");
         assert_eq!(wasi::fd_seek(fd, 0, wasi::WHENCE_SET), Ok(0));

@@ -1,4 +1,4 @@
-//! Finds the models among a guest's exports, and what is wrong with them.
+//! Finds the models among a guest's exports, and the reasons to refuse the guest.
 //!
 //! Works on names and types alone. All problems are collected, so that the author of a guest sees them at once.
 
@@ -12,7 +12,7 @@ use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::{GuestInfo, MemoryInfo, ModelInfo};
 use mpwasm_types::settings::{MAX_DISPLAYED_NAME, MAX_EXPORT_NAME, MAX_MODELS, MAX_REFUSALS};
 
-/// What is wrong with a guest: one line each.
+/// The reasons to refuse a guest, one line each.
 #[derive(Default)]
 pub(crate) struct Refusals {
     lines: Vec<String>,
@@ -36,7 +36,7 @@ impl Refusals {
     }
 }
 
-/// A name from a guest as it stands in a message: inert, and its beginning only, since a name has up to 100 000 bytes.
+/// Returns a guest's name for a message: escaped, and its beginning only, since a name has up to 100 000 bytes.
 pub(crate) fn brief(name: &str) -> Cow<'_, str> {
     match name.char_indices().nth(MAX_DISPLAYED_NAME) {
         Some((end, _)) => Cow::Owned(format!("{}...", escape(&name[..end]))),
@@ -44,7 +44,7 @@ pub(crate) fn brief(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The exports of a model.
+/// Which export of a model an export is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ExportKind {
     Runnable,
@@ -54,21 +54,21 @@ enum ExportKind {
 }
 
 const EXPORT_KINDS: [(ExportKind, &str); 4] = [
-    // The longer names first: they end with the shorter one.
+    // Longer names first: they end with the shorter one.
     (ExportKind::ErrorCallback, "error_callback"),
     (ExportKind::FinalCallback, "final_callback"),
     (ExportKind::Callback, "callback"),
     (ExportKind::Runnable, "runnable"),
 ];
 
-/// A model while its exports are being found.
+/// A model whose exports are still being collected.
 #[derive(Default)]
 struct ModelDraft {
     name: String,
     exports: [Option<String>; EXPORT_KINDS.len()],
 }
 
-/// Fills `info` from the guest's exports.
+/// Fills `info` from the guest's exports, and collects the reasons to refuse the guest.
 pub(crate) fn read<'a>(
     exports: impl Iterator<Item = (&'a str, ItemType<'a>)>,
     info: &mut GuestInfo,
@@ -86,16 +86,7 @@ pub(crate) fn read<'a>(
         }
         let expected = match name {
             "memory" => {
-                match ty {
-                    ItemType::Memory(memory) => {
-                        let bytes = |pages: u64| pages.saturating_mul(PAGE);
-                        info.memory = Some(MemoryInfo {
-                            initial: bytes(memory.initial),
-                            maximum: memory.maximum.map(bytes),
-                        });
-                    }
-                    other => refusals.push(format!("the export `memory` is {other}, not a memory")),
-                }
+                read_memory(&ty, info, refusals);
                 continue;
             }
             "initializer" => {
@@ -129,10 +120,29 @@ pub(crate) fn read<'a>(
     if info.memory.is_none() {
         refusals.push("there is no exported memory named `memory`".to_owned());
     }
-    models(drafts, info, refusals);
+    finish_models(drafts, info, refusals);
     if info.models.is_empty() && !has_start {
         refusals.push("there is neither an export `runnable` nor `_start`".to_owned());
     }
+    classify(has_start, info);
+}
+
+/// Reads the type of the export `memory`.
+fn read_memory(ty: &ItemType<'_>, info: &mut GuestInfo, refusals: &mut Refusals) {
+    match ty {
+        ItemType::Memory(memory) => {
+            let bytes = |pages: u64| pages.saturating_mul(PAGE);
+            info.memory = Some(MemoryInfo {
+                initial: bytes(memory.initial),
+                maximum: memory.maximum.map(bytes),
+            });
+        }
+        other => refusals.push(format!("the export `memory` is {other}, not a memory")),
+    }
+}
+
+/// Decides whether the guest is a command, and warns if its `_start` never runs.
+fn classify(has_start: bool, info: &mut GuestInfo) {
     info.is_command = has_start && info.models.is_empty();
     if info.is_command {
         info.models.push(ModelInfo {
@@ -152,7 +162,7 @@ pub(crate) fn read<'a>(
     }
 }
 
-/// Which model and export of it `name` means: `runnable`, `Name.runnable`, `Name$runnable` and so on.
+/// Returns the model and the export that `name` stands for: `runnable`, `Name.runnable`, `Name$runnable` and so on.
 fn model_part(name: &str) -> Option<(&str, ExportKind)> {
     EXPORT_KINDS.iter().find_map(|&(part, suffix)| {
         let rest = name.strip_suffix(suffix)?;
@@ -168,7 +178,7 @@ fn model_part(name: &str) -> Option<(&str, ExportKind)> {
 fn add(drafts: &mut Vec<ModelDraft>, model: &str, part: ExportKind, export: &str, refusals: &mut Refusals) {
     let index = match drafts.iter().position(|draft| draft.name == model) {
         Some(index) => index,
-        // One more than allowed shows that there are too many; a hostile guest has a million.
+        // One more than allowed is enough to refuse the guest. A hostile guest has a million.
         None if drafts.len() > MAX_MODELS => return,
         None => {
             drafts.push(ModelDraft {
@@ -188,13 +198,13 @@ fn add(drafts: &mut Vec<ModelDraft>, model: &str, part: ExportKind, export: &str
     }
 }
 
-/// Makes models of the drafts.
-fn models(mut drafts: Vec<ModelDraft>, info: &mut GuestInfo, refusals: &mut Refusals) {
+/// Turns the drafts into the models of `info`.
+fn finish_models(mut drafts: Vec<ModelDraft>, info: &mut GuestInfo, refusals: &mut Refusals) {
     if drafts.len() > MAX_MODELS {
         refusals.push(format!("there are more than {MAX_MODELS} models"));
         drafts.truncate(MAX_MODELS);
     }
-    // Stable, so the others keep their order.
+    // The sort is stable, so the other models keep their order.
     drafts.sort_by_key(|draft| !draft.name.is_empty());
     for ModelDraft { name, exports } in drafts {
         if name == "initializer" {
@@ -330,7 +340,7 @@ mod tests {
     #[test]
     fn a_model_name_may_hold_separators() {
         assert_eq!(info(&exporting(&["a.b$c.runnable"])).models[0].name, "a.b$c");
-        // These are ordinary exports.
+        // These are exports of no model.
         let others = ["runnable", ".runnable", "$callback", "xrunnable", "runnable.x"];
         assert_eq!(info(&exporting(&others)).models.len(), 1);
     }
@@ -445,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_messages_are_inert() {
+    fn names_in_messages_are_escaped() {
         let refused = refusals(exporting(&["runnable", "\u{1b}[2J\n\u{202e}.callback"]));
         assert_eq!(refused.len(), 1);
         assert!(

@@ -13,10 +13,10 @@ use mpwasm_types::outcome::LogLevel;
 /// The module of these imports.
 pub(crate) const MODULE: &str = "mpwasm_v1";
 
-/// Defines all of them.
+/// Defines all imports of the module.
 pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
     linker.func_wrap(MODULE, "input_len", |caller: Caller<'_, InstanceState>| {
-        // Larger inputs than an i32 can tell do not exist: args are capped long before.
+        // Larger inputs do not exist: args are capped far below.
         i32::try_from(caller.data().input.len()).unwrap_or(i32::MAX)
     })?;
     linker.func_wrap(MODULE, "input_read", input_read)?;
@@ -51,7 +51,7 @@ fn input_read(
     let part = &state.input[start..];
     let count = part.len().min(range.len());
     memory[range][..count].copy_from_slice(&part[..count]);
-    // At most `len`, which was an i32: the bits are what the guest expects.
+    // At most `len`, so it fits an i32 when read as unsigned.
     Ok((count as u32).cast_signed())
 }
 
@@ -82,7 +82,7 @@ fn push(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> wasmtime::
     };
     match pusher.push(task) {
         Ok(id) => Ok(id.cast_signed()),
-        // A pusher that gave up because the call is over does not make it a trap.
+        // If the pusher gave up because the call is over, the call did not trap.
         Err(text) => Err(match state.deadline.interrupted() {
             Some(interrupt) => StopReason::Interrupted(interrupt),
             None => StopReason::Misuse(text),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_call_tells_who_and_when_it_is() {
+    fn a_guest_can_read_its_process_task_attempt_and_remaining_time() {
         assert_eq!(
             number_of("(i64.extend_i32_u (call $pid))", "[]"),
             u64::from(std::process::id())
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn fail_discards_the_output_and_does_not_return() {
+    fn fail_discards_the_output_and_ends_the_call() {
         let wat = guest(
             "(data (i32.const 0) \"oh \\ff no\")
              (func (export \"runnable\") (result i32)

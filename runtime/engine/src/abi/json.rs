@@ -12,7 +12,7 @@ use mpwasm_types::settings::{LARGE_PAYLOAD, MAX_JSON_DEPTH};
 /// Largest size of a guest's own message, 64 KiB. A guest with more to say returns JSON, which is not cut.
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// The end of a `runnable` that returned `code`.
+/// Returns the result of a `runnable` that returned `code` and wrote `output`.
 pub(crate) fn result(code: i32, output: &mut Vec<u8>) -> Result<String, Failure> {
     if code != 0 {
         return Err(reported(code, output));
@@ -21,7 +21,7 @@ pub(crate) fn result(code: i32, output: &mut Vec<u8>) -> Result<String, Failure>
         return Ok("null".into());
     }
     let line = if output.len() < LARGE_PAYLOAD {
-        // The buffer stays for the next call.
+        // A copy, so that the buffer can serve the next call.
         one_line(output, MAX_JSON_DEPTH).map(Cow::into_owned)
     } else {
         into_line(std::mem::take(output), MAX_JSON_DEPTH)
@@ -29,7 +29,7 @@ pub(crate) fn result(code: i32, output: &mut Vec<u8>) -> Result<String, Failure>
     line.map_err(|error| Failure::new(Kind::Error, format!("the result is {error}")))
 }
 
-/// The end of an export without a result (`callback`, `error_callback`, `tasks`) that returned `code`.
+/// Returns the result of an export without one (`callback`, `error_callback`, `tasks`) that returned `code`: `null`.
 pub(crate) fn no_result(code: i32, output: &[u8]) -> Result<String, Failure> {
     match code {
         0 => Ok("null".into()),
@@ -46,8 +46,8 @@ struct MessageAndData<'a> {
     data: &'a RawValue,
 }
 
-/// The failure that a guest reported. A JSON string or plain text is its message, an object of exactly `message` (a
-/// string) and `data` is both, any other JSON is its data.
+/// Returns the failure that a guest reported. A JSON string or plain text is its message. An object of exactly `message` (a
+/// string) and `data` is both. Any other JSON is its data.
 fn reported(code: i32, output: &[u8]) -> Failure {
     let bare = || format!("the guest returned {code}");
     if output.is_empty() {
@@ -56,7 +56,7 @@ fn reported(code: i32, output: &[u8]) -> Failure {
     match one_line(output, MAX_JSON_DEPTH) {
         Ok(line) => match serde_json::from_str::<String>(&line) {
             Ok(text) => Failure::new(Kind::Error, truncate(text)),
-            // A string that is valid JSON and no valid text (a lone surrogate) is shown as it was written.
+            // A string that is valid JSON but not valid text (a lone surrogate) is shown as it was written.
             Err(_) if line.starts_with('"') => Failure::new(Kind::Error, truncate(line.into_owned())),
             Err(_) => match serde_json::from_str::<MessageAndData<'_>>(&line) {
                 Ok(MessageAndData { message, data }) => Failure {
@@ -73,9 +73,9 @@ fn reported(code: i32, output: &[u8]) -> Failure {
     }
 }
 
-/// A guest's message as text, whatever bytes it is; cut at [`MAX_MESSAGE`].
+/// Returns a guest's message as text. Invalid UTF-8 is replaced, and the text is cut at [`MAX_MESSAGE`].
 pub(crate) fn message(bytes: &[u8]) -> String {
-    // Decode little more than what is kept.
+    // Decode little more than is kept.
     let head = &bytes[..bytes.len().min(MAX_MESSAGE + 4)];
     let text = truncate(String::from_utf8_lossy(head).into_owned());
     if head.len() < bytes.len() && !text.ends_with(CUT) {
@@ -84,8 +84,10 @@ pub(crate) fn message(bytes: &[u8]) -> String {
     text
 }
 
+/// Stands at the end of a text that was cut.
 const CUT: &str = " [cut]";
 
+/// Cuts a text at [`MAX_MESSAGE`].
 pub(crate) fn truncate(mut text: String) -> String {
     if text.len() > MAX_MESSAGE {
         text.truncate(text.floor_char_boundary(MAX_MESSAGE));

@@ -104,7 +104,7 @@ fn every_failure_but_a_returned_one_discards_the_kept_instance() {
         ),
     ] {
         let mut rig = Rig::with(EngineRole::Callbacks, &settings(), &counting(body));
-        // It fails twice, and lives: returning failure is in order.
+        // It fails twice and is kept: an error code does not discard the instance.
         assert_eq!(count(&mut rig), "the guest returned 1");
         assert_eq!(count(&mut rig), "the guest returned 2");
         ended(kind, rig.kept(Export::ErrorCallback, 0));
@@ -182,7 +182,7 @@ fn callbacks_get_the_input_and_need_no_output() {
            (call $output_write (i32.const 0) (i32.const 5)) (i32.sub (call $input_len) (i32.const 4)))",
     );
     let mut rig = Rig::with(EngineRole::Callbacks, &settings(), &wat);
-    // What it wrote is no JSON, and nobody wants it.
+    // The output is no JSON, and is ignored.
     assert_eq!(rig.kept(Export::Callback, 0).result.as_deref(), Ok("null"));
 }
 

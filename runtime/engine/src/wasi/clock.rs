@@ -20,11 +20,11 @@ pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
     Ok(())
 }
 
-/// Nanoseconds since 1970.
+/// Returns the nanoseconds since 1970.
 pub(crate) fn realtime() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_REALTIME)
         .expect("Linux has this clock, and the kernel can write to our stack");
-    // A clock before 1970 is a broken one: let it be 1970.
+    // A clock before 1970 is wrong. It reads as 1970.
     u64::try_from(now.tv_sec())
         .unwrap_or(0)
         .saturating_mul(1_000_000_000)
@@ -40,7 +40,7 @@ fn clock_time_get(
     let now = match clock.cast_unsigned() {
         REALTIME => realtime(),
         MONOTONIC => clock::now().0,
-        // The clocks of processor time, which wasmtime-wasi does not have either.
+        // The clocks of CPU time, which wasmtime-wasi does not have either.
         2 | 3 => return Ok(errno::BADF),
         _ => return Ok(errno::INVAL),
     };

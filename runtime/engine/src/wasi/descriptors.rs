@@ -10,7 +10,7 @@ use wiggle::GuestMemory;
 use super::preview1::errno;
 use crate::state::InstanceState;
 
-/// What a descriptor of a guest is.
+/// The kind of a guest's file descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Descriptor {
     Closed,
@@ -21,7 +21,7 @@ pub(crate) enum Descriptor {
     File,
 }
 
-/// `len` bytes of `scratch`, aligned as wasmtime-wasi wants a memory to be.
+/// Returns `len` bytes of `scratch`, with the alignment that wasmtime-wasi needs.
 pub(crate) fn aligned(scratch: &mut Vec<u8>, len: usize) -> &mut [u8] {
     scratch.resize(scratch.len().max(len + 8), 0);
     let from = scratch.as_ptr().align_offset(8).min(8);
@@ -45,10 +45,10 @@ const FD_WRITE: u64 = 1 << 6;
 const FDSTAT: usize = 24;
 const FILESTAT: usize = 64;
 
-/// What `fd` is. Needs no WASI context: before the first call that makes one, the descriptors are those of the beginning.
+/// Returns the kind of `fd`. Needs no WASI context: before the first call that makes one, the descriptors are the initial ones.
 ///
 /// # Errors
-/// When wasmtime-wasi fails, which only ends the call.
+/// Returns an error if wasmtime-wasi fails, which only ends the call.
 pub(crate) fn describe(state: &mut InstanceState, fd: i32) -> wasmtime::Result<Descriptor> {
     if !state.has_wasi() {
         let directories = state.granted.all_dirs().count();
@@ -73,7 +73,7 @@ pub(crate) fn describe(state: &mut InstanceState, fd: i32) -> wasmtime::Result<D
     })
 }
 
-/// Bytes of the file `fd` that are behind its position: 0 where that can't be told.
+/// Returns the number of bytes of the file `fd` after its position, or 0 if that is not known.
 ///
 /// # Errors
 /// As [`describe`].

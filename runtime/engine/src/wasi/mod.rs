@@ -30,10 +30,10 @@ use crate::state::InstanceState;
 use descriptors::Descriptor;
 use preview1::{MODULE, errno};
 
-/// Random bytes between two looks at the deadline: well below a millisecond.
+/// Number of random bytes between two checks of the deadline: 64 KiB, which take well below a millisecond.
 const RANDOM_CHUNK: usize = 64 << 10;
 
-/// Imports for which no context is built, and no tokio runtime is needed.
+/// Imports that need neither a WASI context nor a tokio runtime.
 const OURS: [&str; 9] = [
     "clock_time_get",
     "poll_oneoff",
@@ -46,7 +46,7 @@ const OURS: [&str; 9] = [
     "sock_shutdown",
 ];
 
-/// Whether a guest that imports `module.name` needs a tokio runtime to be entered.
+/// Returns whether a guest that imports `module.name` needs a tokio runtime to be entered.
 pub(crate) fn uses_context(module: &str, name: &str) -> bool {
     module == MODULE && !OURS.contains(&name)
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn stdout_and_stderr_are_handed_on() {
+    fn stdout_and_stderr_are_passed_on() {
         let wat = guest(&format!(
             "(data (i32.const 64) \"hello\\n\")
              (func (export \"runnable\") (result i32)

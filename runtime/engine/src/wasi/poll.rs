@@ -15,21 +15,21 @@ use crate::state::InstanceState;
 use crate::wasi::stdin::Readiness;
 use mpwasm_types::time::Time;
 
-/// More subscriptions than any program has; fewer than would take noticeable time.
+/// Largest number of subscriptions of a call: 4096, more than any program has, and few enough to take no noticeable time.
 const MAX_SUBSCRIPTIONS: u32 = 4096;
-/// Bytes of a `subscription`.
+/// Size of a `subscription`, in bytes.
 const SUBSCRIPTION: u32 = 48;
-/// Bytes of an `event`.
+/// Size of an `event`, in bytes.
 const EVENT: u32 = 32;
 
-/// `eventtype`, and the tag of a subscription.
+/// Values of `eventtype`, which is also the tag of a subscription.
 const CLOCK: u8 = 0;
 const FD_READ: u8 = 1;
 const FD_WRITE: u8 = 2;
 
-/// `subclockflags`: the timeout is a moment, not a duration.
+/// Flag of `subclockflags`: the timeout is a point in time, not a duration.
 const ABSOLUTE: u16 = 1;
-/// `eventrwflags`: the other side has hung up.
+/// Flag of `eventrwflags`: the peer has closed its end.
 const HANGUP: u16 = 1;
 
 /// Defines `poll_oneoff`.
@@ -38,7 +38,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
     Ok(())
 }
 
-/// What one subscription waits for.
+/// The event that a subscription waits for.
 enum WaitFor {
     Until(Time),
     /// Ready when stdin is.
@@ -52,13 +52,13 @@ enum WaitFor {
 }
 
 impl WaitFor {
-    /// What it means to wait until `fd` can be read or written, as `tag` says.
+    /// Returns the event of `fd` being readable or writable, as `tag` says.
     fn on_descriptor(tag: u8, fd: i32, state: &mut InstanceState) -> wasmtime::Result<Self> {
         Ok(match (tag, describe(state, fd)?) {
             (FD_READ, Descriptor::Stdin) => Self::Read,
             (FD_WRITE, Descriptor::Output) => Self::Write,
             (FD_READ, Descriptor::File) => Self::File(tag, Some(left_in_file(state, fd)?)),
-            // A directory is ready as well, as on Linux: what can't be read from it says so when it is tried.
+            // A directory is ready as well, as on Linux. An attempt to read it fails.
             (_, Descriptor::File | Descriptor::Directory) => Self::File(tag, None),
             (_, Descriptor::Closed | Descriptor::Stdin | Descriptor::Output) => {
                 Self::Never(errno::BADF as u16, tag)
@@ -101,7 +101,7 @@ fn poll_oneoff(
             None => return Ok(errno::INVAL),
         }
     }
-    // Whatever is ready at once makes this a look instead of a wait; the deadline counts in both.
+    // If something is ready at once, this does not wait. The deadline is checked in both cases.
     let clocks = waits.iter().map(Subscription::due).min().unwrap_or(Time(0));
     let stdin = if waits
         .iter()
@@ -128,8 +128,8 @@ fn poll_oneoff(
 }
 
 impl Subscription {
-    /// Reads a `subscription` of 48 bytes; `now` is the time on both clocks. `None` for a tag that does not
-    /// exist.
+    /// Reads a `subscription` of 48 bytes; `now` is the time on both clocks. Returns `None` for an
+    /// unknown tag.
     fn read(bytes: &[u8], now: (Time, u64), state: &mut InstanceState) -> wasmtime::Result<Option<Self>> {
         let u64_at =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a range of 8 bytes"));
@@ -158,7 +158,7 @@ impl Subscription {
         }))
     }
 
-    /// When it is ready by itself.
+    /// Returns the time at which it is ready, apart from stdin.
     fn due(&self) -> Time {
         match self.wait {
             WaitFor::Until(time) => time,
@@ -167,7 +167,7 @@ impl Subscription {
         }
     }
 
-    /// Writes an `event` of 32 bytes, with what is known of stdin.
+    /// Writes an `event` of 32 bytes. `stdin` is the state of stdin, if it is ready.
     fn write_event(&self, event: &mut [u8], stdin: Option<Readiness>) {
         let (error, kind, bytes, flags) = match self.wait {
             WaitFor::Until(_) => (0, CLOCK, 0, 0),
@@ -176,7 +176,7 @@ impl Subscription {
                 Some(Readiness::End) | None => (0, FD_READ, 0, HANGUP),
             },
             WaitFor::Write => (0, FD_WRITE, 4096_u64, 0),
-            // At its end, as wasmtime says it.
+            // The end of a file, reported as wasmtime reports it.
             WaitFor::File(kind, Some(0)) => (0, kind, 0, HANGUP),
             WaitFor::File(kind, left) => (0, kind, left.unwrap_or(4096), 0),
             WaitFor::Never(error, kind) => (error, kind, 0, 0),

@@ -1,7 +1,6 @@
-//! A command's stdin: what its task has, and then what comes through a pipe, where there is one. Other guests find its
-//! end at once.
+//! A command's stdin: the stdin of its task, followed by a pipe, if there is one. For other guests it is empty.
 //!
-//! To read is to wait, on the thread that runs the guest, for as long as nothing comes: until the call's deadline.
+//! A read blocks the thread that runs the guest until there is something to read, or until the call's deadline.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
@@ -19,7 +18,7 @@ use crate::deadline::{Deadline, Interrupt};
 use crate::failure::StopReason;
 use mpwasm_types::time::Time;
 
-/// Most bytes that are taken from the pipe with one call.
+/// Largest number of bytes read from the pipe at once: 64 KiB, its usual capacity.
 const PIECE: usize = 64 << 10;
 
 /// The stdin of one call at a time, shared with the stream inside the WASI context.
@@ -30,18 +29,18 @@ pub(crate) struct Stdin {
     left: Mutex<Unread>,
 }
 
-/// What the running call can still read.
+/// The part of stdin that the running call has not read.
 #[derive(Debug, Default)]
 struct Unread {
     own: Bytes,
-    /// Whether it may go on with the pipe, which has not ended yet.
+    /// Whether the call may also read the pipe, which has not ended yet.
     pipe: bool,
 }
 
-/// What there is to be read at once.
+/// What a read would return at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// At least so many bytes.
+    /// At least this number of bytes.
     Bytes(u64),
     /// The end.
     End,
@@ -56,12 +55,12 @@ impl Stdin {
         }
     }
 
-    /// Commands may read this pipe. Its end does not block, and the deadline allows waits.
+    /// Sets the pipe that commands read. It must be non-blocking, and the deadline must allow waits.
     pub(crate) fn connect(&self, pipe: OwnedFd) {
-        let _ = self.pipe.set(pipe); // there is one per process
+        let _ = self.pipe.set(pipe); // set once per process
     }
 
-    /// A command begins, whose task has this stdin.
+    /// Opens stdin for a command whose task has the stdin `own`.
     pub(crate) fn open(&self, own: &[u8]) {
         *self.left() = Unread {
             own: Bytes::copy_from_slice(own),
@@ -69,15 +68,15 @@ impl Stdin {
         };
     }
 
-    /// A call begins that has no stdin, or has ended.
+    /// Closes stdin, which is empty until it is opened again.
     pub(crate) fn close(&self) {
         *self.left() = Unread::default();
     }
 
-    /// Takes at most `size` bytes, and waits for the first of them. None at the end.
+    /// Reads at most `size` bytes. Waits for the first of them. Returns none at the end.
     ///
     /// # Errors
-    /// When the deadline passes meanwhile, or the call is cancelled.
+    /// Returns an error if the deadline passes meanwhile, or the call is cancelled.
     fn take(&self, size: usize) -> Result<Bytes, Interrupt> {
         let mut left = self.left();
         if size == 0 || !left.own.is_empty() || !left.pipe {
@@ -90,7 +89,7 @@ impl Stdin {
             self.deadline.wait_readable(pipe.as_fd(), Time::NEVER)?;
             match nix::unistd::read(pipe, &mut piece) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
-                // A pipe that can't be read has ended, for a guest.
+                // For the guest, a pipe that cannot be read is at its end.
                 Ok(0) | Err(_) => {
                     left.pipe = false;
                     return Ok(Bytes::new());
@@ -103,10 +102,10 @@ impl Stdin {
         }
     }
 
-    /// Waits until there is something to be read, or for the end, but not past `t`: `None` when there is nothing.
+    /// Waits until there is something to read or the end is reached, but not past `t`. Returns `None` if neither is the case.
     ///
     /// # Errors
-    /// When the deadline passes meanwhile, or the call is cancelled.
+    /// Returns an error if the deadline passes meanwhile, or the call is cancelled.
     pub(crate) fn wait_until(&self, t: Time) -> Result<Option<Readiness>, Interrupt> {
         let left = self.left();
         if left.own.is_empty() && left.pipe {
@@ -132,11 +131,11 @@ impl Stdin {
     }
 }
 
-/// It, as wasmtime-wasi wants it: always ready, since a read waits by itself.
+/// Stdin, for wasmtime-wasi. It is always ready, since a read blocks by itself.
 #[derive(Clone)]
 pub(crate) struct StdinReader {
     pub(crate) stdin: Arc<Stdin>,
-    /// Whether the guest is told that it is a terminal.
+    /// Whether stdin is a terminal for the guest.
     pub(crate) is_terminal: bool,
 }
 

@@ -21,23 +21,23 @@ use crate::state::InstanceState;
 const MAX_BUFFERS: u32 = 1 << 20;
 /// Bytes of an `iovec`: a pointer and a length.
 const IOVEC: usize = 8;
-/// Most bytes that one call moves, the limit of Linux. It keeps the sum of overlapping buffers within a count.
+/// Largest number of bytes that one call moves: the limit of Linux. It keeps the sum of overlapping buffers within an `i32`.
 const MAX_TRANSFER: usize = 0x7fff_f000;
-/// Largest single buffer that is moved without a copy, in one step between two looks at the deadline.
+/// Largest single buffer that is moved without a copy, in one step between two checks of the deadline: 16 MiB.
 const DIRECT: usize = 16 << 20;
-/// Bytes that are copied between two looks at the deadline, where there are several buffers or a very large one.
+/// Number of bytes copied between two checks of the deadline, for several buffers or a very large one: 256 KiB.
 const PIECE: usize = 256 << 10;
-/// Bytes that wasmtime-wasi moves with one `fd_pread`.
+/// Number of bytes that wasmtime-wasi moves with one `fd_pread`.
 const PREAD_PIECE: usize = 64 << 10;
-/// What wasmtime-wasi may take from the guest's memory in one call, bytes: more than [`DIRECT`] and [`MAX_BUFFERS`]
-/// buffers, so that its own limit is never the reason of a failure.
+/// Number of bytes that wasmtime-wasi may copy from the guest's memory in one call: more than [`DIRECT`] and
+/// [`MAX_BUFFERS`] buffers, so that its own limit is never the cause of a failure.
 const HOSTCALL_FUEL: usize = DIRECT + IOVEC * MAX_BUFFERS as usize + (1 << 20);
 
-/// Where in a scratch memory the `iovec` stands, the result, and the data.
+/// Addresses of the result and of the data in a scratch memory, which starts with an `iovec`.
 const SCRATCH_RESULT: usize = 8;
 const SCRATCH_DATA: usize = 16;
 
-/// Which transfer a call asks for.
+/// The transfer that a call asks for.
 #[derive(Clone, Copy)]
 enum Transfer {
     Read,
@@ -95,7 +95,7 @@ impl Transfer {
         matches!(self, Self::Read | Self::ReadAt(_))
     }
 
-    /// The transfer that goes on `done` bytes later. `None` when no file can be that large.
+    /// Returns the transfer that continues after `done` bytes, or `None` if no file can be that large.
     fn after(self, done: usize) -> Option<Self> {
         Some(match self {
             Self::ReadAt(at) => Self::ReadAt(at.checked_add(done as u64)?),
@@ -104,7 +104,7 @@ impl Transfer {
         })
     }
 
-    /// Bytes that one step moves through a copy.
+    /// Returns the number of bytes that one step moves through a copy.
     fn piece(self) -> usize {
         match self {
             Self::ReadAt(_) => PREAD_PIECE,
@@ -112,7 +112,7 @@ impl Transfer {
         }
     }
 
-    /// Whether wasmtime-wasi moves all of a single buffer of `len` bytes with one call.
+    /// Returns whether wasmtime-wasi moves all of a single buffer of `len` bytes with one call.
     fn is_whole(self, len: usize) -> bool {
         match self {
             Self::ReadAt(_) => len <= PREAD_PIECE,
@@ -176,7 +176,7 @@ fn transfer(
     }
 }
 
-/// The buffers of a call that are not empty.
+/// Returns the buffers of a call that are not empty.
 fn read_buffers(
     memory: &[u8],
     name: &str,
@@ -193,8 +193,8 @@ fn read_buffers(
         .collect()
 }
 
-/// Moves bytes in pieces, through a copy, until all buffers are done or a piece comes out shorter. Returns the count, or
-/// the error number of the first piece: where bytes have been moved before a failure, they count and it does not.
+/// Moves bytes in pieces, through a copy, until all buffers are done or a piece is moved only in part. Returns the
+/// count, or the error number if the first piece fails. A later failure is not reported: the bytes moved before count.
 fn transfer_all(
     state: &mut InstanceState,
     memory: &mut [u8],
@@ -220,7 +220,7 @@ fn transfer_all(
             Err(_) => return Ok(Ok(done)),
         };
         done += moved;
-        // What comes through a stream is not waited for a second time: more may never come.
+        // Do not wait for a stream a second time: more may never come.
         let is_over = moved < wanted
             || matches!(transfer, Transfer::Read)
                 && rest.peek().is_some()
@@ -252,7 +252,7 @@ fn next_piece(
     parts
 }
 
-/// Moves one piece of a transfer: gathered from, or scattered over, these parts of the guest's memory.
+/// Moves one piece of a transfer, gathered from or scattered over these parts of the guest's memory.
 fn move_piece(
     state: &mut InstanceState,
     memory: &mut [u8],
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn buffers_that_are_the_same_are_moved_piece_by_piece_and_end_at_the_deadline() {
-        // Nearly 256 MiB for each call, out of one page: the count is written behind the last buffer that is used.
+        // Nearly 256 MiB for each call, out of one page: the count is written after the last buffer that is used.
         let body = overlapping(8192)
             + "(loop $l (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 8191) (i32.const 65528)))
                (br $l)) (i32.const 0)";
