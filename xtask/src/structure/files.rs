@@ -18,8 +18,6 @@ const EXCEPTIONS: &[(&str, usize)] = &[
     ("runtime/cli/src/reporter.rs", 512),
     ("runtime/engine/src/executor.rs", 683),
     ("runtime/host/src/dispatcher/callbacks.rs", 522),
-    ("runtime/host/src/dispatcher/crew.rs", 594),
-    ("runtime/host/src/dispatcher/event_loop.rs", 595),
     ("runtime/pool/src/pool/builder.rs", 538),
     ("runtime/pool/src/pool/mod.rs", 551),
     ("runtime/pool/src/pool/prints.rs", 502),

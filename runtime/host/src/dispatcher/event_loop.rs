@@ -1,70 +1,45 @@
 //! The event loop: the one thread that owns the dispatcher's state.
 //!
-//! What to wait for follows from the state each time anew, so that no flag can go stale: tasks are only read while
-//! there is room for them and for their outcomes, and nobody is ever waited for but in the one poll.
+//! The descriptors to poll are derived from the state in each turn, so that no flag can go stale. Tasks are read only while
+//! there is room for them and for their outcomes. The loop waits in its one call of poll and nowhere else.
+
+mod tasks;
+mod workers;
 
 use mpwasm_system::clock;
-use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags};
 
 use super::GuestArtifact;
-use super::callbacks::{Callbacks, Finished};
+use super::callbacks::Callbacks;
 use super::status;
-use super::worker_messages::WorkerMessage;
-use super::worker_set::{Notice, WorkerPhase, WorkerSet};
-use crate::dispatcher::worker_messages;
-use crate::dispatcher::worker_set;
+use super::worker_set::{Notice, WorkerSet};
 use mpwasm_protocol::channel::{Channel, Filled};
-use mpwasm_protocol::frame::{FrameError, decode};
+use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{Execution, FromDispatcher, Source, Submission, ToDispatcher, task_frame};
-use mpwasm_protocol::receive_buffer::ReceiveBuffer;
+use mpwasm_protocol::messages::{FromDispatcher, ToDispatcher, task_frame};
 use mpwasm_protocol::send_buffer::SendBuffer;
-use mpwasm_scheduler::{OfferId, Scheduler, Task, WorkerExit, WorkerId, counted_length};
+use mpwasm_scheduler::{Scheduler, WorkerExit, WorkerId};
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::bounded::cut;
-use mpwasm_types::outcome::Failure;
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{MAX_NOTE, OUTCOME_HIGH_WATER, Settings};
 use mpwasm_types::time::Time;
+use tasks::TaskPipe;
 
-/// Tasks that may wait for a worker in here; the pipe holds the rest back.
+/// Most tasks that are queued in the dispatcher. The rest stays in the pipe, which is the backpressure of tasks.
 const MAX_QUEUED: usize = 1024;
-/// Bytes of args that may.
+/// Most bytes of args that are queued in the dispatcher.
 const MAX_QUEUED_BYTES: usize = 4 << 20;
-/// What is read from the pipe at once, bytes: some hundred tasks. More of them would not stay in the cache until they are sent
-/// on. What has begun to come is read in pieces that double, as payloads are worth it.
-const READ_SIZE: usize = 16 << 10;
-
-/// Looks for what one worker says in one turn. Each finds 64 KiB if they are there, and a socket holds some 200.
-const MAX_READS: u32 = 8;
-
-/// Characters of a worker's reason why it can't start.
-const MAX_REASON: usize = 1000;
-
-/// The pipe through which tasks come.
-#[derive(Debug)]
-struct TaskPipe {
-    file: File,
-    inbox: ReceiveBuffer,
-    /// Until the exit message, or the end of the file.
-    is_open: bool,
-    /// Tasks with smaller ids have come: they come in order, though some ids are of no task.
-    next_id: u64,
-    /// Tasks that were cancelled before they came: orders overtake the pipe.
-    cancelled: HashSet<u64>,
-}
-
-/// See the module.
+/// Turns what the parent, the workers and the callback thread send into events of the scheduler.
 #[derive(Debug)]
 pub struct EventLoop {
     settings: Settings,
-    /// When tasks that do not say are tried again.
+    /// Retry policy of the tasks that have none of their own.
     retry: Option<Arc<Retry>>,
     parent: Channel,
     uplink: SendBuffer,
@@ -74,16 +49,16 @@ pub struct EventLoop {
     callbacks: Callbacks,
     /// Outcomes that the parent has confirmed, where it does.
     confirmed: u64,
-    /// What had been said by then was heard.
+    /// Start of the last call of poll. What was sent before is handled.
     polled_at: Time,
-    /// The pool's failure has been told.
+    /// Whether the pool's failure was sent to the parent.
     failure_reported: bool,
 }
 
-/// The parent is gone, or talks nonsense: there is nobody left to work for.
+/// The parent has ended or has broken the protocol. The dispatcher ends.
 struct ParentLost;
 
-/// What poll found.
+/// The descriptors that are ready after a call of poll.
 #[derive(Debug, Default)]
 struct ReadyDescriptors {
     parent: bool,
@@ -93,18 +68,12 @@ struct ReadyDescriptors {
 }
 
 impl EventLoop {
-    /// A pool without guests: its workers are started with the first one.
+    /// Creates the loop of a pool without guests. The workers are started with the first guest.
     pub fn new(parent: Channel, tasks: OwnedFd, settings: Settings, workers: WorkerSet) -> io::Result<Self> {
         Ok(Self {
             parent,
             uplink: SendBuffer::default(),
-            pipe: TaskPipe {
-                file: File::from(tasks),
-                inbox: ReceiveBuffer::new(task_frame(settings.max_args)),
-                is_open: true,
-                next_id: 0,
-                cancelled: HashSet::new(),
-            },
+            pipe: TaskPipe::new(File::from(tasks), task_frame(settings.max_args)),
             scheduler: Scheduler::new(
                 settings.size,
                 settings.tasks_per_process(),
@@ -112,7 +81,7 @@ impl EventLoop {
             ),
             workers,
             callbacks: Callbacks::new(settings.clone()),
-            retry: policy(settings.retry),
+            retry: tasks::policy(settings.retry),
             confirmed: 0,
             polled_at: clock::now(),
             settings,
@@ -120,7 +89,7 @@ impl EventLoop {
         })
     }
 
-    /// Runs until the pool is over or the parent is gone; no worker is left then.
+    /// Runs until the pool or its parent has ended, then ends all workers.
     pub fn run(mut self) {
         mpwasm_system::process::exact_timers();
         let mut found = ReadyDescriptors::default();
@@ -128,7 +97,7 @@ impl EventLoop {
         self.workers.end();
     }
 
-    /// One turn. True when the pool is over and the parent knows it all.
+    /// Runs one turn. Returns true when the pool is over and all its messages were sent.
     fn turn(&mut self, found: &mut ReadyDescriptors) -> Result<bool, ParentLost> {
         if self.workers.is_paused() {
             return self.turn_while_paused();
@@ -160,7 +129,7 @@ impl EventLoop {
             return self.flush_uplink();
         }
         if held && !self.is_held() {
-            // What was held back may go on, and nothing that poll could tell will say so.
+            // Assigned tasks may go on, and no descriptor will become ready for that.
             return Ok(false);
         }
         self.wait(found);
@@ -182,7 +151,7 @@ impl EventLoop {
         Ok(false)
     }
 
-    /// One turn while the pool is paused: nothing is heard but the parent.
+    /// Runs one turn while the pool is paused: only the parent is polled.
     fn turn_while_paused(&mut self) -> Result<bool, ParentLost> {
         self.uplink.flush(self.parent.as_fd()).map_err(|_| ParentLost)?;
         let interest = match self.uplink.is_empty() {
@@ -198,14 +167,14 @@ impl EventLoop {
         Ok(false)
     }
 
-    /// Sends workers what waits for them.
+    /// Sends the workers their pending messages, as far as their sockets take them.
     fn send(&mut self, now: Time) {
         for worker in self.workers.flush() {
             self.scheduler.note_read(worker, now);
         }
     }
 
-    /// Back-pressure: no task is assigned while the parent has enough to read, or callbacks pile up.
+    /// Whether backpressure holds tasks back: too many outcomes are unread or wait for their callbacks.
     fn is_held(&self) -> bool {
         self.uplink_is_full() || self.callbacks.is_full()
     }
@@ -219,7 +188,7 @@ impl EventLoop {
         self.pipe.is_open && !self.is_held() && tasks < MAX_QUEUED && bytes < MAX_QUEUED_BYTES
     }
 
-    /// What the scheduler has ended goes to the callbacks; what is worth telling is told.
+    /// Passes ended tasks to the callbacks, and failed attempts, notices and a failure of the pool to the parent.
     fn forward_decisions(&mut self) {
         for (id, attempt) in std::mem::take(&mut self.workers.tried) {
             self.uplink.put(&FromDispatcher::AttemptFailed { id, attempt });
@@ -238,8 +207,8 @@ impl EventLoop {
         {
             self.failure_reported = true;
             self.uplink.put(&FromDispatcher::Failed(cut(why, MAX_NOTE)));
-            // Nothing will run any more: nobody needs to say so before the dispatcher ends. What is still in the pipe
-            // gets its outcome from the parent.
+            // Nothing will run any more, so the dispatcher ends without an exit message. Tasks that are still in the pipe
+            // get their outcomes from the parent.
             self.scheduler.drain();
         }
     }
@@ -260,18 +229,18 @@ impl EventLoop {
         if tasks.is_some() {
             fds.push(PollFd::new(self.pipe.file.as_fd(), PollFlags::POLLIN));
         }
-        // While the parent has enough to read, what callbacks have to say waits.
+        // Events of callbacks wait while the uplink is full.
         if let Some(callbacks) = self.callbacks.descriptor()
             && !self.uplink_is_full()
         {
             fds.push(PollFd::new(callbacks, PollFlags::POLLIN));
         }
         let mut workers = Vec::new();
-        // What commands print as it comes has no cap: while the parent has enough to read, it waits in the socket, and
-        // then the command does.
-        let hears = self.settings.capture || !self.uplink_is_full();
+        // Streamed output of commands has no cap. While the uplink is full it stays in the socket, and then the command
+        // waits.
+        let reads_workers = self.settings.capture || !self.uplink_is_full();
         for (worker, process) in self.workers.processes() {
-            let socket = (process.is_open && hears).then_some(fds.len());
+            let socket = (process.is_open && reads_workers).then_some(fds.len());
             if socket.is_some() {
                 fds.push(PollFd::new(
                     process.channel.as_fd(),
@@ -281,12 +250,12 @@ impl EventLoop {
             workers.push((worker, socket, fds.len()));
             fds.push(PollFd::new(process.child.as_fd(), PollFlags::POLLIN));
         }
-        // A process that could not be started has ended already.
+        // A failed spawn is handled in the next turn, which must not wait.
         let until = match self.workers.failed_spawns.is_empty() {
             true => self.scheduler.next_wakeup().unwrap_or(Time::NEVER),
             false => clock::now(),
         };
-        // Before, not after: it may take long to come back. What is due then is done after another look, which does not wait.
+        // Before the call, as it may return late. What is due by then is handled after another call, which does not wait.
         self.polled_at = clock::now();
         poll_until(&mut fds, until).expect("the dispatcher's descriptors are open");
         let readable = |index: usize| {
@@ -312,7 +281,7 @@ impl EventLoop {
             if matches!(message, ToDispatcher::Interrupt | ToDispatcher::Terminate) {
                 self.workers.resume();
             }
-            // The end of a pause sets the clock back.
+            // After the end of a pause, which sets the clock back.
             let now = clock::now();
             match message {
                 ToDispatcher::Load => {
@@ -363,7 +332,7 @@ impl EventLoop {
         self.uplink.put(&FromDispatcher::Loaded);
     }
 
-    /// The pool can't go on, for a reason that the scheduler does not know.
+    /// Ends the pool for a reason that the scheduler does not know.
     fn fail(&mut self, why: &str, now: Time) {
         if !self.failure_reported {
             self.failure_reported = true;
@@ -373,221 +342,7 @@ impl EventLoop {
         self.scheduler.terminate(now, &mut self.workers);
     }
 
-    fn read_tasks(&mut self) -> Result<(), ParentLost> {
-        let begun = self.pipe.inbox.begun();
-        let space = self.pipe.inbox.space();
-        let len = space.len().min(begun.max(READ_SIZE));
-        match self.pipe.file.read(&mut space[..len]) {
-            // Without an exit message that is a parent that died; the socket says so as well.
-            Ok(0) => return Err(ParentLost),
-            Ok(count) => self.pipe.inbox.filled(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(_) => return Err(ParentLost),
-        }
-        let orphaned = |_: FrameError| ParentLost;
-        while let Some(frame) = self.pipe.inbox.next_frame().map_err(orphaned)? {
-            match decode(frame.bytes).map_err(orphaned)? {
-                Submission::Task {
-                    id,
-                    guest,
-                    model,
-                    timeout,
-                    retry,
-                    args,
-                } => {
-                    let retry = retry.map_or_else(|| self.retry.clone(), policy);
-                    let task = Task::new(id, guest, model, timeout, frame.keep(args)).with_retry(retry);
-                    self.accept(task, id.saturating_add(1))?;
-                }
-                Submission::Chunk {
-                    id,
-                    guest,
-                    model,
-                    timeout,
-                    items,
-                    args,
-                } => {
-                    let args = frame.keep(args);
-                    let task = Task::chunk(id, guest, model, timeout, items, args).ok_or(ParentLost)?;
-                    self.accept(task, id.saturating_add(items.into()))?;
-                }
-                Submission::Exit => {
-                    self.pipe.is_open = false;
-                    self.scheduler.drain();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A task has come, or a chunk; the next one's id will be `next`.
-    fn accept(&mut self, task: Task, next: u64) -> Result<(), ParentLost> {
-        if task.guest as usize >= self.workers.guests() {
-            return Err(ParentLost);
-        }
-        let id = task.id;
-        self.scheduler.accept(task, &mut self.workers);
-        self.pipe.next_id = next;
-        // Looked up only when there are some: this runs for every task.
-        if !self.pipe.cancelled.is_empty() && self.pipe.cancelled.remove(&id) {
-            self.scheduler.cancel(id, clock::now(), &mut self.workers);
-        }
-        Ok(())
-    }
-
-    /// Handles what a worker said, and then its end. What it had said before it died counts.
-    fn handle_worker(&mut self, worker: WorkerId, readable: bool, ended: bool, now: Time) {
-        if readable || ended {
-            let mut reads = 0;
-            while let Some(process) = self.workers.process(worker).filter(|process| process.is_open) {
-                match process.channel.fill() {
-                    Ok(Filled::Some) => {}
-                    Ok(Filled::Nothing) => break,
-                    Ok(Filled::Closed) | Err(_) => process.is_open = false,
-                }
-                if let Err(why) = self.handle_frames(worker, now) {
-                    self.scheduler
-                        .protocol_broken(worker, why, now, &mut self.workers);
-                    if let Some(process) = self.workers.process(worker) {
-                        process.is_open = false;
-                    }
-                }
-                // All that was there when poll began: its end may be what is waited for. But one that goes on and on does
-                // not keep the others waiting.
-                reads += 1;
-                let is_drained = self
-                    .workers
-                    .process(worker)
-                    .is_none_or(|process| process.channel.is_drained());
-                if !ended && (is_drained || reads == MAX_READS) {
-                    break;
-                }
-            }
-        }
-        if ended && let Some((pid, exit)) = self.workers.reap(worker) {
-            self.scheduler.worker_exited(worker, exit, now, &mut self.workers);
-            self.workers.remove(worker, pid);
-        }
-    }
-
-    /// # Errors
-    /// When the worker broke the protocol: with how.
-    fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), String> {
-        let Some(process) = self.workers.process(worker) else {
-            return Ok(());
-        };
-        // It is lent to this call: what a frame says is handled where it lies, while the worker set is used, too.
-        let mut inbox = process.channel.inbox().lend();
-        let handled = self.handle_inbox(&mut inbox, worker, now);
-        if let Some(process) = self.workers.process(worker) {
-            *process.channel.inbox() = inbox;
-        }
-        handled
-    }
-
-    /// # Errors
-    /// When the worker broke the protocol: with how.
-    fn handle_inbox(&mut self, inbox: &mut ReceiveBuffer, worker: WorkerId, now: Time) -> Result<(), String> {
-        while let Some(frame) = inbox.next_frame().map_err(|error| error.to_string())? {
-            let running = self.scheduler.running(worker);
-            let seat = self.workers.worker_number(worker);
-            let Some(process) = self.workers.process(worker) else {
-                return Ok(());
-            };
-            let pid = process.child.pid();
-            let message =
-                worker_messages::parse(frame.bytes, process.phase, &mut process.printed, &self.settings)?;
-            let task = || {
-                running
-                    .map(|(id, _)| Source::Task(id))
-                    .ok_or("output without a running task")
-            };
-            match message {
-                WorkerMessage::Hello => process.phase = WorkerPhase::Loading,
-                WorkerMessage::Unable(why) => process.unable = Some(why.chars().take(MAX_REASON).collect()),
-                WorkerMessage::Output { stream, bytes } => {
-                    self.uplink.put(&FromDispatcher::Output {
-                        source: task()?,
-                        stream,
-                        bytes,
-                    });
-                }
-                WorkerMessage::Log { level, text } => {
-                    self.uplink.put(&FromDispatcher::Log {
-                        source: task()?,
-                        level,
-                        text,
-                        at: running.map(|(_, attempt)| (seat, attempt)),
-                    });
-                }
-                WorkerMessage::Ready => {
-                    process.phase = WorkerPhase::Ready;
-                    self.workers
-                        .report_event(seat, pid, None, || "ready: it has loaded its guests".to_owned());
-                    self.scheduler
-                        .worker_ready(worker, now)
-                        .map_err(|fault| fault.to_string())?;
-                }
-                WorkerMessage::Skipped(offer) => {
-                    let offer = OfferId(offer.to_bits());
-                    self.scheduler
-                        .skipped(worker, offer, now)
-                        .map_err(|fault| fault.to_string())?;
-                }
-                WorkerMessage::Ended {
-                    offer,
-                    ending,
-                    run,
-                    measured,
-                } => {
-                    let id = OfferId(offer.to_bits());
-                    let ended = self
-                        .scheduler
-                        .ended(
-                            worker,
-                            id,
-                            counted_length(run, measured.cpu),
-                            now,
-                            &mut self.workers,
-                        )
-                        .map_err(|fault| fault.to_string())?;
-                    if ended.offer_length.is_some() {
-                        self.workers.release(worker, offer);
-                    }
-                    let (task, claim) = (ended.task, ended.run);
-                    let run = run.min(now.since(claim.claimed));
-                    let ran = Execution {
-                        worker: seat,
-                        pid,
-                        claimed: self.workers.for_parent(claim.claimed),
-                        run,
-                        measured: Some(measured),
-                    };
-                    match ending {
-                        Ok(json) => self.callbacks.succeed(task, (frame, json), ran, &mut self.uplink),
-                        Err(failure) => self.failed(task, failure, ran, now),
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// An attempt has failed in its worker. The task has another, or ends so.
-    fn failed(&mut self, task: Task, failure: Failure, ran: Execution, now: Time) {
-        if self.scheduler.tries_again(&task, failure.kind) {
-            let attempt = worker_set::attempt(&task, &ran, &failure);
-            self.uplink
-                .put(&FromDispatcher::AttemptFailed { id: task.id, attempt });
-            self.scheduler.try_again(task, failure.kind, now);
-            return;
-        }
-        let (ending, ran) = (Err(failure), Some(ran));
-        self.callbacks
-            .finish(Finished { task, ending, ran }, &mut self.uplink);
-    }
-
-    /// The pool is over; what the parent has not read yet is all that is left to do.
+    /// Sends the rest of the messages to the parent after the end of the pool, and waits for it to read them.
     fn flush_uplink(&mut self) -> Result<bool, ParentLost> {
         while !self.uplink.is_empty() {
             let mut fds = [PollFd::new(self.parent.as_fd(), PollFlags::POLLOUT)];
@@ -596,9 +351,4 @@ impl EventLoop {
         }
         Ok(true)
     }
-}
-
-/// What the scheduler needs to know of a policy: nothing, when it never tries again.
-fn policy(retry: Retry) -> Option<Arc<Retry>> {
-    retry.is_any().then(|| Arc::new(retry))
 }

@@ -1,7 +1,15 @@
-//! The worker processes: what the scheduler decides is done to them here, and nothing is decided.
+//! The worker processes of a pool: carries out what the scheduler decides, and decides nothing itself.
 //!
-//! Nothing here waits for a worker: what one does not read stays in its [`SendBuffer`], what it has to know at its start is
-//! sent [in memory](in_memory), and a process that can't be reaped is set aside.
+//! Nothing here waits for a worker. What a worker does not read stays in its [`SendBuffer`]. Its start message is sent
+//! [in memory](in_memory). A process that can't be reaped is set aside.
+
+mod cpus;
+mod process;
+
+pub use process::{WorkerPhase, WorkerProcess};
+
+use cpus::worker_cpus;
+use process::{exit, for_worker};
 
 use mpwasm_system::clock;
 use mpwasm_system::poll;
@@ -9,7 +17,6 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::ExitStatus;
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
@@ -27,8 +34,7 @@ use mpwasm_protocol::page::{Offer, Page, SLOTS, Slots};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
-use mpwasm_sandbox::cpu_affinity;
-use mpwasm_sandbox::jail::{OomScore, violation};
+use mpwasm_sandbox::jail::OomScore;
 use mpwasm_scheduler::{
     Claim, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Task, WorkerExit, WorkerId,
 };
@@ -36,7 +42,6 @@ use mpwasm_system::inherited::explained;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::{Grants, OpenDir};
-use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
 use mpwasm_types::outcome::{Attempt, Failure};
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
@@ -46,108 +51,72 @@ use mpwasm_types::time::Time;
 // Each offer of the scheduler has a slot of its own in the page.
 const _: () = assert!(MAX_UNREAD <= SLOTS);
 
-/// How far a worker has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerPhase {
-    /// Started: its first frame must be the hello.
-    Started,
-    /// It is our own build; it loads its guests.
-    Loading,
-    /// It takes tasks.
-    Ready,
-}
-
-/// One worker process.
-#[derive(Debug)]
-pub struct WorkerProcess {
-    /// The process.
-    pub child: Process,
-    /// Its socket.
-    pub channel: Channel,
-    /// What waits for it to read.
-    pub outgoing: SendBuffer,
-    /// How far it has come.
-    pub phase: WorkerPhase,
-    /// Whether its end of the socket is still open.
-    pub is_open: bool,
-    /// Why it can't begin to serve, if that is so.
-    pub unable: Option<String>,
-    /// Bytes that its running task has printed and logged.
-    pub printed: u64,
-    /// Whether its socket took no more when something was last sent.
-    is_full: bool,
-    /// Which tasks it claimed.
-    slots: Slots,
-    /// Orders to its watchdog. Closing it ends the worker.
-    control: Option<File>,
-}
-
-/// All of them, and what they are started with.
+/// The worker processes, and what they are started with.
 #[derive(Debug)]
 pub struct WorkerSet {
     size: u32,
-    /// By slot.
+    /// The processes, by slot.
     processes: Vec<Option<WorkerProcess>>,
     engine: EngineSettings,
-    /// What commands read, the worker's that runs one.
+    /// Stdin of the worker that runs a command.
     stdin: Option<OwnedFd>,
-    /// The walls around each worker.
+    /// The sandbox of each worker.
     jail: Option<SandboxOptions>,
-    /// With which workers are started such that they die first.
+    /// Makes workers the first victims of the OOM killer.
     score: Option<OomScore>,
-    /// By number.
+    /// The guests, by number.
     guests: Vec<Arc<GuestArtifact>>,
-    /// What tasks get beside their args.
+    /// What is granted to tasks.
     grants: Grants,
-    /// The directories of these.
+    /// The granted directories.
     dirs: Dirs,
     max_frame: usize,
     max_args: u64,
     max_files: u32,
     /// CPUs over which the workers are spread.
     worker_cpus: Vec<u32>,
-    /// Tasks that the scheduler ended; the event loop takes them.
+    /// Tasks that the scheduler has ended. The event loop takes them.
     pub finished: Vec<Finished>,
-    /// Attempts that the scheduler ended, with the ids of their tasks, which have not ended; the event loop takes them.
+    /// Failed attempts of tasks that will be retried, with the tasks' ids. The event loop takes them.
     pub tried: Vec<(u64, Attempt)>,
-    /// Processes that could not be started, and why: as good as exited.
+    /// Workers whose spawn failed, and why. The event loop reports them as exited.
     pub failed_spawns: Vec<(WorkerId, String)>,
-    /// What the parent should know.
+    /// Messages for the parent. The event loop takes them.
     pub notices: Vec<Notice>,
-    /// Whether somebody wants to know what becomes of workers.
+    /// Whether the parent wants events of workers.
     reports_events: bool,
-    /// Not reaped in time after SIGKILL.
+    /// Processes that were not reaped in time after SIGKILL.
     unreaped: Vec<Process>,
     pauses: Pauses,
 }
 
-/// Something to tell.
+/// A message for the parent.
 #[derive(Debug)]
 pub enum Notice {
-    /// To the user, once.
+    /// A warning for the user.
     Warning(String),
-    /// To who asked what becomes of workers.
+    /// An event of a worker, if the parent asked for these.
     Event(WorkerEvent),
 }
 
-/// Directories that are granted to tasks.
+/// The directories that are granted to tasks.
 #[derive(Debug)]
 pub struct Dirs {
-    /// To all of them.
+    /// Granted to all tasks.
     pub granted: Vec<OpenDir>,
-    /// To those of a worker's slot; none where that is not granted.
+    /// Scratch directories, by slot. Empty if none are granted.
     pub scratch: Vec<OpenDir>,
 }
 
 impl Dirs {
-    /// Those of the worker in this slot. Its scratch directory is the last.
+    /// Returns the directories of the worker in this slot. The scratch directory is the last.
     fn of(&self, worker: WorkerId) -> impl Iterator<Item = &OpenDir> {
         self.granted.iter().chain(self.scratch.get(worker.0 as usize))
     }
 }
 
 impl WorkerSet {
-    /// No workers yet. What becomes of them is told if somebody wants to know: `reports_events`.
+    /// Creates a set without processes. `reports_events` says whether the parent wants events of workers.
     pub fn new(
         settings: &Settings,
         stdin: Option<OwnedFd>,
@@ -186,17 +155,17 @@ impl WorkerSet {
         }
     }
 
-    /// Keeps a guest for the workers that will need it.
+    /// Adds a guest for the workers to come.
     pub fn load(&mut self, guest: Arc<GuestArtifact>) {
         self.guests.push(guest);
     }
 
-    /// How many guests there are.
+    /// Returns the number of guests.
     pub fn guests(&self) -> usize {
         self.guests.len()
     }
 
-    /// The workers that have a process.
+    /// Returns the workers that have a process.
     pub fn processes(&self) -> impl Iterator<Item = (WorkerId, &WorkerProcess)> {
         self.processes
             .iter()
@@ -204,7 +173,7 @@ impl WorkerSet {
             .filter_map(|(slot, process)| Some((WorkerId(slot as u32), process.as_ref()?)))
     }
 
-    /// One of them.
+    /// Returns the process of a worker, if it has one.
     pub fn process(&mut self, worker: WorkerId) -> Option<&mut WorkerProcess> {
         self.processes[worker.0 as usize].as_mut()
     }
@@ -214,7 +183,7 @@ impl WorkerSet {
         worker.worker_number(self.size)
     }
 
-    /// Sends what waits, as far as workers read. Returns those that have made room in a socket that was full.
+    /// Sends pending messages, as far as the sockets take them. Returns the workers whose socket was full and has taken some.
     pub fn flush(&mut self) -> Vec<WorkerId> {
         let mut readers = Vec::new();
         for (slot, process) in self.processes.iter_mut().enumerate() {
@@ -223,7 +192,7 @@ impl WorkerSet {
             };
             let waiting = process.outgoing.len();
             if process.outgoing.flush(process.channel.as_fd()).is_err() {
-                // It is dying, or pretends to be: its exit or the scheduler's patience will tell.
+                // It is about to exit, or has closed its socket: the scheduler's timeout ends it then.
                 process.outgoing.clear();
                 process.is_open = false;
                 continue;
@@ -236,7 +205,7 @@ impl WorkerSet {
         readers
     }
 
-    /// Reaps the worker if it has ended. Its page can still be read until it is buried.
+    /// Reaps the worker if it has ended. Its page can be read until [`remove`](Self::remove).
     pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, WorkerExit)> {
         let seat = self.worker_number(worker);
         let process = self.process(worker)?;
@@ -250,7 +219,7 @@ impl WorkerSet {
         Some((pid, exit))
     }
 
-    /// Tells what became of a worker, if that is asked for.
+    /// Adds an event of a worker, if the parent wants these.
     pub fn report_event(
         &mut self,
         worker: u32,
@@ -269,21 +238,21 @@ impl WorkerSet {
         }
     }
 
-    /// Forgets the reaped process `pid`, unless another has already taken its slot.
+    /// Removes the reaped process `pid`, unless another has already taken its slot.
     pub fn remove(&mut self, worker: WorkerId, pid: u32) {
         let slot = &mut self.processes[worker.0 as usize];
         slot.take_if(|process| process.child.pid() == pid);
         self.unreaped.retain_mut(|process| process.try_reap().is_none());
     }
 
-    /// The slot behind `offer` can be used again.
+    /// Frees the slot of `offer`.
     pub fn release(&mut self, worker: WorkerId, offer: Offer) {
         if let Some(process) = self.process(worker) {
             process.slots.release(offer);
         }
     }
 
-    /// Where and how a task ran, as far as it is known without the worker's report.
+    /// Returns where and how long a task ran, as far as it is known without the worker's report.
     pub fn ran(&self, run: &Claim) -> Option<Execution> {
         let pid = self.processes[run.worker.0 as usize].as_ref()?.child.pid();
         let wall = clock::now().since(run.claimed);
@@ -297,13 +266,13 @@ impl WorkerSet {
     }
 
     fn start(&mut self, worker: WorkerId, guests: &[u32]) -> std::io::Result<WorkerProcess> {
-        // All that can fail comes first: a process that is dropped is waited for, and nothing here may wait.
+        // All that can fail comes before the spawn: dropping a process waits for it, and nothing here may wait.
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         poll::set_nonblocking(control.as_fd())?;
         let (page, page_descriptor) = Page::create()?;
         let slots = Slots::new(page);
         slots.set_skipped(clock::skipped());
-        // The dispatcher's diagnostics are a pipe to the parent, and so are its workers'.
+        // Workers inherit the dispatcher's diagnostics, a pipe to the parent.
         let spawn = || child::spawn(&Executable::Own, Role::Worker, None);
         let (child, socket) = match &self.score {
             Some(score) => score.start_expendable(spawn),
@@ -335,7 +304,7 @@ impl WorkerSet {
         let start_message = self.start_message(worker, guests);
         if let Err(error) = in_memory::send(process.channel.as_fd(), &start_message, &descriptors) {
             process.child.kill();
-            // It is reaped later: nothing here may wait.
+            // It is reaped later, as nothing here may wait.
             self.unreaped.push(process.child);
             let why = format!("its settings and guests cannot be sent to it: {error}");
             return Err(std::io::Error::other(why));
@@ -343,7 +312,7 @@ impl WorkerSet {
         Ok(process)
     }
 
-    /// Returns what a new worker is to know before the first task.
+    /// Returns the first message to a new worker.
     fn start_message(&self, worker: WorkerId, guests: &[u32]) -> WorkerStart<'_> {
         let seat = self.worker_number(worker) as usize;
         let guest = |&number: &u32| (number, Cow::Owned(for_worker(&self.guests[number as usize].info)));
@@ -359,17 +328,17 @@ impl WorkerSet {
         }
     }
 
-    /// Whether the workers are stopped.
+    /// Whether the workers are stopped by a pause.
     pub fn is_paused(&self) -> bool {
         self.pauses.is_paused()
     }
 
-    /// A time of the pool's clock as the parent knows it.
+    /// Converts a time of the pool's clock to the parent's clock.
     pub fn for_parent(&self, time: Time) -> Time {
         self.pauses.for_parent(time)
     }
 
-    /// Stops the workers.
+    /// Stops the workers and begins a pause.
     pub fn pause(&mut self) {
         if self.pauses.is_paused() {
             return;
@@ -377,11 +346,11 @@ impl WorkerSet {
         for process in self.processes.iter().flatten() {
             process.child.stop();
         }
-        // Afterwards: a clock that was read must not go back.
+        // After the workers have stopped: a clock that was read must not go back.
         self.pauses.begin(clock::now());
     }
 
-    /// Lets them go on. Their clocks, and that of this process, have not counted the pause.
+    /// Ends the pause. The clocks of the workers and of this process do not count it.
     pub fn resume(&mut self) {
         let Some(length) = self.pauses.end(clock::now()) else {
             return;
@@ -393,7 +362,7 @@ impl WorkerSet {
         }
     }
 
-    /// Kills every worker and waits for them, but not for ever: the pool is over, in whatever way.
+    /// Kills every worker, and waits for their ends for at most 500 ms.
     pub fn end(&mut self) {
         for process in self.processes.iter_mut().flatten() {
             process.child.kill();
@@ -444,7 +413,7 @@ impl Io for WorkerSet {
     }
 
     fn revoke(&mut self, worker: WorkerId, offer: OfferId) -> bool {
-        // A worker without a process holds nothing that could start.
+        // Without a process no task can start.
         self.process(worker)
             .is_none_or(|process| process.slots.revoke(Offer::from_bits(offer.0)))
     }
@@ -460,7 +429,7 @@ impl Io for WorkerSet {
 
     fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
         if let Some(control) = self.process(worker).and_then(|process| process.control.as_mut()) {
-            // A pipe that is full belongs to a worker that does not read: it will be killed for that.
+            // The pipe is full only if the worker does not read. Its timeout ends it then.
             let _ = control.write(&control::cancel(Offer::from_bits(offer.0)));
         }
     }
@@ -497,7 +466,7 @@ impl Io for WorkerSet {
     }
 
     fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure) {
-        let ran = self.ran(&run).expect("a worker is buried after its tasks");
+        let ran = self.ran(&run).expect("a worker is removed after its tasks");
         self.tried.push((task.id, attempt(task, &ran, &failure)));
     }
 
@@ -511,42 +480,7 @@ impl Io for WorkerSet {
     }
 }
 
-/// Returns the part of a guest's description that a worker needs: which exports it calls.
-fn for_worker(info: &GuestInfo) -> GuestInfo {
-    let models = info.models.iter().map(|model| ModelInfo {
-        name: String::new(),
-        runnable: model.runnable.clone(),
-        callback: None,
-        error_callback: None,
-        final_callback: None,
-    });
-    GuestInfo {
-        models: models.collect(),
-        is_command: info.is_command,
-        has_initialize: info.has_initialize,
-        ..GuestInfo::default()
-    }
-}
-
-/// Smallest number of tasks per process for which a CPU of its own pays off.
-const MIN_TASKS_FOR_AFFINITY: u32 = 8;
-
-/// Returns the CPUs of the workers, in the order of their seats: all that this process may use. Returns none when there
-/// are fewer workers than CPUs, or when their processes are replaced often. The kernel then finds a free CPU for each,
-/// and another pool may be on any of them.
-fn worker_cpus(settings: &Settings) -> Vec<u32> {
-    let all = cpu_affinity::allowed_cpus();
-    let stays = settings
-        .tasks_per_process()
-        .is_none_or(|most| most >= MIN_TASKS_FOR_AFFINITY);
-    if stays && settings.size as usize >= all.len() {
-        all
-    } else {
-        Vec::new()
-    }
-}
-
-/// An attempt of a task that will have another.
+/// Returns the record of a failed attempt.
 pub fn attempt(task: &Task, ran: &Execution, failure: &Failure) -> Attempt {
     Attempt {
         attempt: task.attempt,
@@ -555,51 +489,5 @@ pub fn attempt(task: &Task, ran: &Execution, failure: &Failure) -> Attempt {
         worker: ran.worker,
         pid: ran.pid,
         run_us: u64::try_from(ran.run.as_micros()).unwrap_or(u64::MAX),
-    }
-}
-
-/// A worker's end, in the scheduler's words; with the system call that its jail did not let it make, if that ended it.
-/// Which one that was is the worker's own word, and only told to people.
-fn exit(status: ExitStatus, violation: Option<u64>) -> WorkerExit {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => WorkerExit::Code(code),
-        (None, Some(libc::SIGSYS)) => WorkerExit::Forbidden(violation.map(violation::name)),
-        (None, signal) => WorkerExit::Signal(signal.unwrap_or_default()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use mpwasm_types::settings::Isolation;
-
-    #[test]
-    fn workers_have_cpus_of_their_own_where_their_processes_stay_and_no_cpu_is_left_over() {
-        let processors = cpu_affinity::allowed_cpus();
-        let size = u32::try_from(processors.len()).unwrap();
-        let enough = Settings {
-            size,
-            ..Settings::default()
-        };
-        let for_tasks = |tasks| Settings {
-            max_tasks_per_worker: Some(tasks),
-            ..enough.clone()
-        };
-        assert_eq!(worker_cpus(&enough), processors);
-        assert_eq!(worker_cpus(&for_tasks(MIN_TASKS_FOR_AFFINITY)), processors);
-        for none in [
-            for_tasks(MIN_TASKS_FOR_AFFINITY - 1),
-            Settings {
-                isolation: Isolation::Process,
-                ..enough.clone()
-            },
-            Settings {
-                size: size - 1,
-                ..enough.clone()
-            },
-        ] {
-            assert!(worker_cpus(&none).is_empty(), "{none:?}");
-        }
     }
 }

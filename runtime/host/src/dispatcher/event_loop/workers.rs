@@ -1,0 +1,176 @@
+//! What workers send to the event loop, and their ends.
+
+use super::EventLoop;
+use crate::dispatcher::callbacks::Finished;
+use crate::dispatcher::worker_messages::{self, WorkerMessage};
+use crate::dispatcher::worker_set::{self, WorkerPhase};
+use mpwasm_protocol::channel::Filled;
+use mpwasm_protocol::messages::{Execution, FromDispatcher, Source};
+use mpwasm_protocol::receive_buffer::ReceiveBuffer;
+use mpwasm_scheduler::{OfferId, Task, WorkerId, counted_length};
+use mpwasm_types::outcome::Failure;
+use mpwasm_types::time::Time;
+
+/// Most reads of one worker's socket in one turn. Each takes up to 64 KiB, and a socket holds about 200 KiB.
+const MAX_READS: u32 = 8;
+
+/// Most characters of the reason that a worker gives why it can't start.
+const MAX_REASON: usize = 1000;
+
+impl EventLoop {
+    /// Handles the messages of a worker, and then its end. Messages that it sent before its end count.
+    pub(super) fn handle_worker(&mut self, worker: WorkerId, readable: bool, ended: bool, now: Time) {
+        if readable || ended {
+            let mut reads = 0;
+            while let Some(process) = self.workers.process(worker).filter(|process| process.is_open) {
+                match process.channel.fill() {
+                    Ok(Filled::Some) => {}
+                    Ok(Filled::Nothing) => break,
+                    Ok(Filled::Closed) | Err(_) => process.is_open = false,
+                }
+                if let Err(why) = self.handle_frames(worker, now) {
+                    self.scheduler
+                        .protocol_broken(worker, why, now, &mut self.workers);
+                    if let Some(process) = self.workers.process(worker) {
+                        process.is_open = false;
+                    }
+                }
+                // All that had arrived when poll began is read, as a later message may be overdue by then. The number of
+                // reads is bounded, so that one worker does not keep the others waiting.
+                reads += 1;
+                let is_drained = self
+                    .workers
+                    .process(worker)
+                    .is_none_or(|process| process.channel.is_drained());
+                if !ended && (is_drained || reads == MAX_READS) {
+                    break;
+                }
+            }
+        }
+        if ended && let Some((pid, exit)) = self.workers.reap(worker) {
+            self.scheduler.worker_exited(worker, exit, now, &mut self.workers);
+            self.workers.remove(worker, pid);
+        }
+    }
+
+    /// Handles all complete frames of a worker.
+    ///
+    /// # Errors
+    /// Returns how the worker broke the protocol.
+    fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), String> {
+        let Some(process) = self.workers.process(worker) else {
+            return Ok(());
+        };
+        // The buffer is taken out during the call: frames are handled in place, while the worker set is borrowed, too.
+        let mut inbox = process.channel.inbox().lend();
+        let handled = self.handle_inbox(&mut inbox, worker, now);
+        if let Some(process) = self.workers.process(worker) {
+            *process.channel.inbox() = inbox;
+        }
+        handled
+    }
+
+    /// Handles all complete frames in `inbox`.
+    ///
+    /// # Errors
+    /// Returns how the worker broke the protocol.
+    fn handle_inbox(&mut self, inbox: &mut ReceiveBuffer, worker: WorkerId, now: Time) -> Result<(), String> {
+        while let Some(frame) = inbox.next_frame().map_err(|error| error.to_string())? {
+            let running = self.scheduler.running(worker);
+            let number = self.workers.worker_number(worker);
+            let Some(process) = self.workers.process(worker) else {
+                return Ok(());
+            };
+            let pid = process.child.pid();
+            let message =
+                worker_messages::parse(frame.bytes, process.phase, &mut process.printed, &self.settings)?;
+            let task = || {
+                running
+                    .map(|(id, _)| Source::Task(id))
+                    .ok_or("output without a running task")
+            };
+            match message {
+                WorkerMessage::Hello => process.phase = WorkerPhase::Loading,
+                WorkerMessage::Unable(why) => process.unable = Some(why.chars().take(MAX_REASON).collect()),
+                WorkerMessage::Output { stream, bytes } => {
+                    let source = task()?;
+                    self.uplink.put(&FromDispatcher::Output {
+                        source,
+                        stream,
+                        bytes,
+                    });
+                }
+                WorkerMessage::Log { level, text } => {
+                    let source = task()?;
+                    let at = running.map(|(_, attempt)| (number, attempt));
+                    self.uplink.put(&FromDispatcher::Log {
+                        source,
+                        level,
+                        text,
+                        at,
+                    });
+                }
+                WorkerMessage::Ready => {
+                    process.phase = WorkerPhase::Ready;
+                    self.workers
+                        .report_event(number, pid, None, || "ready: it has loaded its guests".to_owned());
+                    self.scheduler
+                        .worker_ready(worker, now)
+                        .map_err(|fault| fault.to_string())?;
+                }
+                WorkerMessage::Skipped(offer) => {
+                    let offer = OfferId(offer.to_bits());
+                    self.scheduler
+                        .skipped(worker, offer, now)
+                        .map_err(|fault| fault.to_string())?;
+                }
+                WorkerMessage::Ended {
+                    offer,
+                    ending,
+                    run,
+                    measured,
+                } => {
+                    let id = OfferId(offer.to_bits());
+                    let length = counted_length(run, measured.cpu);
+                    let ended = self
+                        .scheduler
+                        .ended(worker, id, length, now, &mut self.workers)
+                        .map_err(|fault| fault.to_string())?;
+                    if ended.offer_length.is_some() {
+                        self.workers.release(worker, offer);
+                    }
+                    let claimed = ended.run.claimed;
+                    let ran = Execution {
+                        worker: number,
+                        pid,
+                        claimed: self.workers.for_parent(claimed),
+                        run: run.min(now.since(claimed)),
+                        measured: Some(measured),
+                    };
+                    match ending {
+                        Ok(json) => {
+                            let result = (frame, json);
+                            self.callbacks.succeed(ended.task, result, ran, &mut self.uplink);
+                        }
+                        Err(failure) => self.failed(ended.task, failure, ran, now),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles a failed attempt: the task is retried, or ends with this failure.
+    fn failed(&mut self, task: Task, failure: Failure, ran: Execution, now: Time) {
+        if self.scheduler.tries_again(&task, failure.kind) {
+            let attempt = worker_set::attempt(&task, &ran, &failure);
+            self.uplink
+                .put(&FromDispatcher::AttemptFailed { id: task.id, attempt });
+            self.scheduler.try_again(task, failure.kind, now);
+            return;
+        }
+        let (ending, ran) = (Err(failure), Some(ran));
+        self.callbacks
+            .finish(Finished { task, ending, ran }, &mut self.uplink);
+    }
+}

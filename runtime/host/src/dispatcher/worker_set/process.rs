@@ -1,0 +1,76 @@
+//! One worker process: its socket, its page and the phases of its start.
+
+use std::fs::File;
+use std::process::ExitStatus;
+
+use mpwasm_protocol::channel::Channel;
+use mpwasm_protocol::page::Slots;
+use mpwasm_protocol::send_buffer::SendBuffer;
+use mpwasm_sandbox::child::Process;
+use mpwasm_sandbox::jail::violation;
+use mpwasm_scheduler::WorkerExit;
+use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
+
+/// The phases of a worker's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerPhase {
+    /// The process was spawned. Its first frame must be the hello.
+    Started,
+    /// The handshake is done, and it loads its guests.
+    Loading,
+    /// It runs tasks.
+    Ready,
+}
+
+/// A worker process, as the dispatcher sees it.
+#[derive(Debug)]
+pub struct WorkerProcess {
+    /// The child process.
+    pub child: Process,
+    /// Its socket.
+    pub channel: Channel,
+    /// Messages that its socket has not taken yet.
+    pub outgoing: SendBuffer,
+    /// The phase of its start.
+    pub phase: WorkerPhase,
+    /// Whether more can be read from its socket.
+    pub is_open: bool,
+    /// The reason that it gave why it can't start.
+    pub unable: Option<String>,
+    /// Bytes that the running task has printed and logged.
+    pub printed: u64,
+    /// Whether its socket was full after the last send.
+    pub(super) is_full: bool,
+    /// The slots of the page through which it claims tasks.
+    pub(super) slots: Slots,
+    /// The pipe of cancellations to its watchdog. Closing it ends the worker.
+    pub(super) control: Option<File>,
+}
+
+/// Returns how a worker ended. `violation` is the number of the forbidden system call that ended it. The worker itself
+/// reports the number, so it is used in messages only.
+pub(super) fn exit(status: ExitStatus, violation: Option<u64>) -> WorkerExit {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => WorkerExit::Code(code),
+        (None, Some(libc::SIGSYS)) => WorkerExit::Forbidden(violation.map(violation::name)),
+        (None, signal) => WorkerExit::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// Returns the part of a guest's description that a worker needs: which exports it calls.
+pub(super) fn for_worker(info: &GuestInfo) -> GuestInfo {
+    let models = info.models.iter().map(|model| ModelInfo {
+        name: String::new(),
+        runnable: model.runnable.clone(),
+        callback: None,
+        error_callback: None,
+        final_callback: None,
+    });
+    GuestInfo {
+        models: models.collect(),
+        is_command: info.is_command,
+        has_initialize: info.has_initialize,
+        ..GuestInfo::default()
+    }
+}
