@@ -1,19 +1,18 @@
-//! What can go wrong with a pool: one enum, a variant per cause.
+//! [`Error`]: why a call of this library failed.
 //!
-//! A message says it all, with its cause: that is no [`source`](std::error::Error::source) as well, or it would be
-//! told twice. How a *task* ends is no error of the pool: that is an [`Outcome`](mpwasm_types::outcome::Outcome).
+//! A message includes its cause, which is therefore not a [`source`](std::error::Error::source) as well. How a *task* ends is not an
+//! error of the pool but an [`Outcome`](mpwasm_types::outcome::Outcome).
 
 use std::io;
 use std::path::PathBuf;
 
 use mpwasm_types::escape::Untrusted;
 
-/// What can go wrong with a pool.
+/// Why a call of this library failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A pool starts copies of this executable, and they would not know what they are: [`init`](crate::init) was
-    /// not called.
+    /// [`init`](crate::init) was not called. The pool's processes are copies of this executable, which take their role there.
     #[error("call mpwasm::init() first in main, or name an mpwasm executable in the builder")]
     InitMissing,
     /// This process had several threads, or ran a Tokio runtime, when it first called [`init`](crate::init). A jail is built
@@ -26,7 +25,7 @@ pub enum Error {
         /// What was running by then: threads, or a Tokio runtime.
         found: String,
     },
-    /// A setting that makes no sense.
+    /// A setting is invalid.
     #[error("{0}")]
     BadSetting(String),
     /// A directory that can't be granted.
@@ -34,10 +33,10 @@ pub enum Error {
     Grant {
         /// Its name here.
         path: PathBuf,
-        /// What stands against it.
+        /// Why it is refused.
         why: String,
     },
-    /// The jail was asked to be strict, and this machine lacks mandatory layers of it.
+    /// The jail is [`Strict`](mpwasm_types::settings::Jail::Strict), and this machine lacks mandatory layers of it.
     #[error("the jail can't be strict here, for this machine lacks {0}; `mpwasm doctor` says more")]
     Jail(String),
     /// A process of the pool could not be started.
@@ -53,10 +52,10 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// What should be a guest is no WebAssembly module.
+    /// The file is not a WebAssembly module.
     #[error(
         "{}: not a WebAssembly module: {}",
         Untrusted::from(name),
@@ -65,15 +64,15 @@ pub enum Error {
     NotWasm {
         /// Its name.
         name: String,
-        /// What the parser said.
+        /// The parser's error.
         why: String,
     },
-    /// The guest may not run.
+    /// The guest is not allowed to run.
     #[error("{}: {}", Untrusted::from(name), Untrusted::from(&reasons.join("; ")))]
     Refused {
         /// Its name.
         name: String,
-        /// Everything that speaks against it.
+        /// All reasons why it is refused.
         reasons: Vec<String>,
     },
     /// The guest could not be compiled: the compiler took too long, needed too much memory, or died.
@@ -94,7 +93,7 @@ pub enum Error {
         name: String,
         /// Descriptors that a process of the pool needs with it.
         needed: u64,
-        /// How many it may have.
+        /// The limit of descriptors per process.
         limit: u64,
     },
     /// The cache's directory can't be used.
@@ -102,16 +101,16 @@ pub enum Error {
     Cache {
         /// The directory.
         path: PathBuf,
-        /// What the system said, or what is wrong with it.
+        /// The system's error, or why the directory is unsafe.
         source: io::Error,
     },
-    /// A task with args that are no JSON array, too large, or nested too deeply.
+    /// A task's args are not a JSON array, too large, or nested too deeply.
     #[error("{}", Untrusted::from(.0))]
     InvalidArgs(String),
     /// The guest has no model of this name.
     #[error("{}", Untrusted::from(.0))]
     UnknownModel(String),
-    /// The guest, or the task's guest, was loaded by another pool, or without one: each pool runs what it has loaded itself.
+    /// The guest was loaded by another pool, or without one. A pool runs only guests that it loaded itself.
     #[error("{} was not loaded by this pool", Untrusted::from(name))]
     ForeignGuest {
         /// The guest's name.
@@ -123,16 +122,16 @@ pub enum Error {
         /// The guest's name.
         name: String,
     },
-    /// A child has not ended in time. It goes on.
+    /// A child has not ended in time. It continues to run.
     #[error("the command has not ended in time; it goes on")]
     TimedOut,
-    /// A command did not end well, in the words of its [`CheckError`](crate::command::CheckError).
+    /// A command ended with anything but exit code 0: the message of its [`CheckError`](crate::command::CheckError).
     #[error("{}", Untrusted::from(.0))]
     Command(String),
     /// The guest has no `tasks`.
     #[error("the guest exports no `tasks`")]
     NoTasks,
-    /// A guest's `tasks` failed. What it had pushed before runs all the same.
+    /// A guest's `tasks` failed. The tasks that it had pushed before run nevertheless.
     #[error("the guest's `tasks` failed: {}", Untrusted::from(why))]
     Tasks {
         /// How many tasks it had pushed.
@@ -140,27 +139,26 @@ pub enum Error {
         /// What happened.
         why: String,
     },
-    /// The pool takes no more tasks: it was stopped, interrupted or terminated, or it failed.
+    /// The pool accepts no more tasks: it was closed, interrupted or terminated, or it failed.
     #[error("the pool takes no more tasks")]
     Closed,
     /// This process is a fork of the one that started the pool, which alone can use it. Calls on the pool here have no effect on it
     /// there.
     #[error("this process is a fork of the one that started the pool, which alone can use it")]
     Forked,
-    /// The dispatcher did not say in time what it is doing: nobody takes the outcomes that come before its answer, or the
-    /// machine is very busy.
+    /// The dispatcher did not reply in time: the outcomes before its reply are not being taken, or the machine is overloaded.
     #[error("the dispatcher did not answer: perhaps the outcomes that come before its answer are not taken")]
     NoAnswer,
-    /// The pool's reporter failed or panicked; the run was ended for that.
+    /// The pool's reporter failed or panicked, which ended the pool.
     #[error("the outcomes can't be written: {0}")]
     Report(io::Error),
     /// No worker can be kept alive.
     #[error("the pool failed: {}", Untrusted::from(.0))]
     PoolFailed(String),
-    /// The dispatcher died. Everything that had not ended is recorded as `crash`.
+    /// The dispatcher died. Tasks that had not ended are recorded as `crash`.
     #[error("the dispatcher died: {}", Untrusted::from(.0))]
     DispatcherDied(String),
-    /// The system refused something that it should not.
+    /// A system call failed unexpectedly.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

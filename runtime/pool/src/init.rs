@@ -7,12 +7,12 @@ use mpwasm_types::settings::Jail;
 
 use crate::error::Error;
 
-/// What the first call of `mpwasm::init` found; empty before that.
+/// State of the process at the first call of `mpwasm::init`; empty before it.
 static AT_INIT: OnceLock<AtInit> = OnceLock::new();
 
-/// What a process was doing when `mpwasm::init` was called. Its children do the same by then.
+/// State of a process when it called `mpwasm::init`. Its children are in the same state by then.
 enum AtInit {
-    /// Nothing yet.
+    /// One thread and no runtime.
     Nothing,
     /// It ran several threads.
     Threads(usize),

@@ -1,66 +1,22 @@
-//! Settings, and the start of a pool.
+//! [`Builder`]: the settings of a pool.
 
 mod checks;
+mod start;
 
-use crate::init;
-use mpwasm_system::process;
-use std::io::{self, PipeReader};
-use std::mem;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::panic::{self, AssertUnwindSafe};
+use std::io::PipeReader;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::unistd::pipe2;
-
-use crate::builder::checks::check;
-use crate::cache::Cache;
-use crate::completion::done_callbacks::DoneCallbacks;
-use crate::error::Error;
-use crate::fork::Owner;
-use crate::grants;
-use crate::grants::trusted_paths::TrustedPaths;
-use crate::guest::Guest;
-use crate::local::final_values::FinalValues;
-use crate::local::ledger::Ledger;
-use crate::local::receiver;
-use crate::local::receiver::Dispatcher;
-use crate::local::state::PoolLifecycle;
-use crate::local::state::PoolState;
-use crate::local::stats::Counters;
-use crate::local::status_requests::StatusRequests;
-use crate::local::task_pipe::TaskPipe;
-use crate::pool::Pool;
-use crate::report::terminal::Terminal;
-use crate::report::{Reporter, SharedReporter};
-use mpwasm_sandbox::child::Executable;
-use mpwasm_sandbox::jail;
-use mpwasm_sandbox::jail::{MemoryCgroup, SandboxLayer};
-use mpwasm_system::inherited::explained;
-use mpwasm_system::poll::set_nonblocking;
-use mpwasm_system::standard_descriptors;
 use mpwasm_types::grants::DirGrant;
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{Isolation, Jail, Settings, Terminals, User};
-use mpwasm_types::time::Time;
 
-/// Bytes that the pipe of tasks should hold: some thousands of small tasks. With more of them on their way the parent's
-/// own memory of them no longer fits into the processor's caches, with less there are more writes.
-const PIPE_SIZE: i32 = 256 << 10;
+pub(crate) use self::start::CheckedSettings;
+use crate::cache::Cache;
+use crate::grants::trusted_paths::TrustedPaths;
+use crate::report::Reporter;
 
-/// Pools that were started in this process: a guest remembers which of them loaded it.
-static POOLS: AtomicU64 = AtomicU64::new(0);
-
-/// Whether it was told in this process what the machine lacks: each pool tells it, but its children, of which there may be
-/// thousands, do so only when nobody has.
-static GAPS_REPORTED: AtomicBool = AtomicBool::new(false);
-
-/// Builds a [`Pool`]. What is not set has the default of the command line; see [`Settings`].
+/// Builds a [`Pool`](crate::Pool). Settings have the defaults of the command line; see [`Settings`].
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -75,7 +31,7 @@ static GAPS_REPORTED: AtomicBool = AtomicBool::new(false);
 /// # }
 /// ```
 ///
-/// Settings that make no sense are told by [`Builder::start`], before any process is started:
+/// [`Builder::start`] returns an error for invalid settings before it starts any process:
 ///
 /// ```
 /// let refused = mpwasm::Pool::builder().size(0).start();
@@ -88,16 +44,16 @@ pub struct Builder {
     cache: Option<Cache>,
     reporter: Option<Box<dyn Reporter>>,
     streams: CommandStreams,
-    /// What it starts is a child, which lacks what all others lack.
+    /// Whether the pool belongs to a child: missing layers are reported only once for all children.
     is_child: bool,
-    /// What its tasks must not be able to change, beside its own cache and executable.
+    /// Paths that its tasks must not be able to change, beside its cache and executable.
     trusted: TrustedPaths,
 }
 
-/// The streams of a pool's commands.
+/// Streams of a pool's commands.
 #[derive(Debug, Default)]
 pub(crate) struct CommandStreams {
-    /// What they read after the stdin of their own.
+    /// Read by commands after their own stdin.
     pub stdin: Option<PipeReader>,
     pub terminals: Terminals,
 }
@@ -111,7 +67,7 @@ impl std::fmt::Debug for Builder {
     }
 }
 
-/// A setter for a setting.
+/// Defines a setter for each setting.
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $type:ty),* $(,)?) => {
         $($(#[$doc])*
@@ -164,7 +120,7 @@ impl Builder {
         /// it never is.
         retry: Retry,
         /// Whether no task begins before the [`Reporter`] has returned from the outcomes of all tasks that ended before it, their
-        /// callbacks included. A reporter that calls [`Pool::interrupt`] or [`Pool::terminate`] then decides exactly which
+        /// callbacks included. A reporter that calls [`Pool::interrupt`](crate::Pool::interrupt) or [`Pool::terminate`](crate::Pool::terminate) then decides exactly which
         /// task was the last to begin, but for those that other workers run at that moment. Each outcome costs a round trip
         /// between the dispatcher and this process, in which no task begins.
         confirm_outcomes: bool,
@@ -178,7 +134,7 @@ impl Builder {
         self
     }
 
-    /// Who the pool's processes shall be, when this process is root's. It takes a jail.
+    /// User and group of the pool's processes, if this process is root. Requires a jail.
     #[must_use]
     pub fn user(mut self, user: User) -> Self {
         self.settings.user = Some(user);
@@ -248,7 +204,7 @@ impl Builder {
         self
     }
 
-    /// All settings at once.
+    /// Sets all settings at once.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -299,8 +255,8 @@ impl Builder {
         self
     }
 
-    /// Who hears of outcomes and prints. By default that is a [`Terminal`]: guests' prints go to this process's
-    /// stdout and stderr, and outcomes only to those who wait for them.
+    /// Sets the reporter, which receives outcomes and output. By default a [`Terminal`](crate::Terminal): guests' output goes to this process's stdout
+    /// and stderr, and outcomes only to task handles.
     #[must_use]
     pub fn reporter(mut self, reporter: impl Reporter + 'static) -> Self {
         self.reporter = Some(Box::new(reporter));
@@ -321,228 +277,4 @@ impl Builder {
         self.streams.terminals = terminals;
         self
     }
-
-    /// Starts the dispatcher. The workers are started when the first guest is loaded.
-    ///
-    /// The thread that calls this may end before the pool does.
-    ///
-    /// # Errors
-    /// [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no
-    /// executable and [`init`](crate::init) was not called; [`Error::Read`] when the executable is not there; [`Error::Start`] when
-    /// it can't be started, does not behave like mpwasm, or is of another build; [`Error::Io`] when the system is
-    /// out of descriptors, memory or threads.
-    pub fn start(mut self) -> Result<Pool, Error> {
-        let (reporter, streams) = (self.reporter.take(), mem::take(&mut self.streams));
-        let is_child = self.is_child;
-        let lacking = missing_layers(self.settings.jail);
-        let CheckedSettings {
-            settings,
-            executable,
-            cache,
-            trusted,
-        } = self.checked()?;
-        let plan = jail::available_options(settings.jail, settings.user);
-        let dirs = grants::open(&settings.grants, plan.as_ref(), &trusted)?;
-        let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
-        let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| explained(errno.into()))?;
-        set_nonblocking(pipe.as_fd())?;
-        let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
-        let (diagnostics, for_children) = io::pipe().map_err(explained)?;
-        // The thread that starts the dispatcher must live as long as it does: its death signal is tied to it.
-        let (started, outcome) = mpsc::channel();
-        if let Some(stdin) = &streams.stdin {
-            set_nonblocking(stdin.as_fd())?;
-        }
-        let make_shared = {
-            let (settings, executable) = (settings.clone(), executable.clone());
-            let final_values = FinalValues::new(settings.max_result);
-            move |socket, dispatcher, memory| -> Result<Arc<PoolState>, Error> {
-                Ok(Arc::new(PoolState {
-                    number: POOLS.fetch_add(1, Ordering::Relaxed),
-                    owner: Owner::this(),
-                    settings,
-                    executable,
-                    cache,
-                    trusted,
-                    memory,
-                    ledger: Ledger::default(),
-                    counters: Counters::default(),
-                    status_requests: StatusRequests::default(),
-                    final_values,
-                    task_pipe: Mutex::new(TaskPipe::new(pipe)),
-                    socket: Mutex::new(socket),
-                    reporter: SharedReporter::new(reporter),
-                    done_callbacks: DoneCallbacks::default(),
-                    loading: Mutex::default(),
-                    lifecycle: Mutex::<PoolLifecycle>::default(),
-                    changed: Condvar::new(),
-                    closing: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(io::Error::from)?,
-                    killing: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(io::Error::from)?,
-                    kill_at: AtomicU64::new(Time::NEVER.0),
-                    cancelling: AtomicBool::new(false),
-                    dispatcher,
-                }))
-            }
-        };
-        let (alive, gone) = mpsc::channel();
-        std::thread::Builder::new()
-            .name("mpwasm-diagnostics".to_owned())
-            .spawn(move || {
-                let _until_the_last_has_ended = alive;
-                receiver::pass_on_diagnostics(diagnostics);
-            })
-            .map_err(explained)?;
-        let receiver = std::thread::Builder::new()
-            .name("mpwasm-receiver".to_owned())
-            .spawn(move || {
-                let start = || {
-                    let memory = memory_group(&settings);
-                    let dispatcher = Dispatcher::start(
-                        &executable,
-                        &settings,
-                        memory.as_ref(),
-                        for_dispatcher,
-                        &dirs,
-                        streams,
-                        for_children,
-                    )?;
-                    let shared = make_shared(dispatcher.socket()?, dispatcher.pid(), memory)?;
-                    Ok((dispatcher, shared))
-                };
-                match start() {
-                    Err(error) => drop(started.send(Err(error))),
-                    Ok((dispatcher, shared)) => {
-                        if started.send(Ok(Arc::clone(&shared))).is_ok() {
-                            // User code runs on this thread too (wakers, for one). Whatever it does, nobody may wait
-                            // for ever.
-                            let receive_all = AssertUnwindSafe(|| dispatcher.receive_all(&shared, &gone));
-                            if panic::catch_unwind(receive_all).is_err() {
-                                shared.conclude(Some("the pool's own thread panicked".to_owned()), None);
-                            }
-                        }
-                    }
-                }
-            })
-            .map_err(explained)?;
-        match outcome.recv() {
-            Ok(Ok(shared)) => {
-                if let Some(lacking) = lacking
-                    && (!GAPS_REPORTED.swap(true, Ordering::Relaxed) || !is_child)
-                {
-                    let text = format!(
-                        "the jail has holes: this machine lacks {lacking}; `mpwasm doctor` says more"
-                    );
-                    shared.report(|reporter| reporter.warning(&text));
-                }
-                Ok(Pool {
-                    shared,
-                    receiver: Mutex::new(Some(receiver)),
-                })
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::Io(io::Error::other("the receiver's thread ended"))),
-        }
-    }
-
-    /// For a child: as the guest's pool was built, but with other settings, which must lead to the same code.
-    pub(crate) fn for_child_of(guest: &Guest, settings: Settings) -> Self {
-        let executable = match guest.executable() {
-            Executable::Own => None,
-            Executable::At(path) => Some(path.clone()),
-        };
-        Self {
-            settings,
-            executable,
-            is_child: true,
-            trusted: guest.trusted().clone(),
-            ..Self::default()
-        }
-    }
-
-    /// Checks what can be checked before any process is started.
-    pub(crate) fn checked(self) -> Result<CheckedSettings, Error> {
-        standard_descriptors::fill();
-        let settings = self.settings;
-        check(&settings)?;
-        if settings.jail == Jail::Strict
-            && let Some(lacking) = missing_layers(settings.jail)
-        {
-            return Err(Error::Jail(lacking));
-        }
-        // A copy that got here did not know what it is. Without this, a program that names itself as the executable
-        // and does not call `init` would start itself without end.
-        if process::role().is_some() {
-            return Err(Error::InitMissing);
-        }
-        let executable = match self.executable.clone() {
-            Some(path) => {
-                Executable::At(std::fs::canonicalize(&path).map_err(|error| Error::Read { path, error })?)
-            }
-            // A copy of this executable must know what it is.
-            None => {
-                init::check_initialised(settings.jail)?;
-                Executable::Own
-            }
-        };
-        if let Some(user) = settings.user {
-            check_user(&executable, user)?;
-        }
-        let trusted = self
-            .trusted
-            .with(self.cache.as_ref(), &executable, self.executable);
-        Ok(CheckedSettings {
-            settings,
-            executable,
-            cache: self.cache,
-            trusted,
-        })
-    }
-}
-
-/// Checks that children that run as `user` can become copies of `executable` in their turn.
-///
-/// # Errors
-/// [`Error::BadSetting`] when they can't.
-fn check_user(executable: &Executable, user: User) -> Result<(), Error> {
-    let metadata = std::fs::metadata(executable.path())?;
-    let shift = match (metadata.uid() == user.uid, metadata.gid() == user.gid) {
-        (true, _) => 6,
-        (false, true) => 3,
-        (false, false) => 0,
-    };
-    if metadata.mode() >> shift & 1 == 1 {
-        return Ok(());
-    }
-    let (uid, gid) = (user.uid, user.gid);
-    Err(Error::BadSetting(format!(
-        "user {uid}:{gid} may not execute this executable, of which the pool's processes are copies"
-    )))
-}
-
-/// What is left of a builder whose settings make sense, on a machine that has what they ask for.
-pub(crate) struct CheckedSettings {
-    pub settings: Settings,
-    pub executable: Executable,
-    pub cache: Option<Cache>,
-    pub trusted: TrustedPaths,
-}
-
-/// The names of the mandatory layers that this machine lacks, if any is.
-fn missing_layers(jail: Jail) -> Option<String> {
-    let missing = match jail {
-        Jail::Off => Vec::new(),
-        Jail::Strict | Jail::BestEffort => jail::missing_layers(),
-    };
-    let names: Vec<_> = missing.into_iter().map(SandboxLayer::name).collect();
-    (!names.is_empty()).then(|| names.join(" and "))
-}
-
-/// The limit of memory around the pool's processes: where the machine has none, `mpwasm doctor` says why.
-fn memory_group(settings: &Settings) -> Option<MemoryCgroup> {
-    if settings.jail == Jail::Off {
-        return None;
-    }
-    let made = MemoryCgroup::create(settings);
-    made.inspect_err(|why| tracing::debug!("no limit of memory around the pool: {why}"))
-        .ok()
 }

@@ -1,4 +1,4 @@
-//! The form of an entry, and the check that it is whole.
+//! The format of a cache entry, and the check that it is intact.
 //!
 //! ```text
 //! magic (16) │ key (32) │ length of the description (8) │ length of the artifact (8)
@@ -29,7 +29,7 @@ use mpwasm_types::settings::MAX_DESCRIPTION;
 const MAGIC: &[u8; 16] = b"mpwasm compiled\n";
 /// Bytes in front of the description.
 const HEADER: usize = MAGIC.len() + HASH + 8 + 8;
-/// Bytes that are copied at once.
+/// Bytes per copy: the default capacity of a pipe.
 const CHUNK: usize = 64 << 10;
 
 /// Why an entry is not used.
@@ -49,7 +49,7 @@ pub enum EntryError {
     Io(#[from] io::Error),
 }
 
-/// How long the entry of a guest is.
+/// Returns the length of a guest's entry.
 ///
 /// # Errors
 /// When the artifact's length can't be told.

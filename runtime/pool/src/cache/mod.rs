@@ -1,11 +1,11 @@
-//! The cache of compiled guests: what makes the second start of a guest quick.
+//! The cache of compiled guests: a guest is compiled once per machine.
 //!
-//! The parent looks a guest up before it starts a compiler, and writes down what the compiler answered; nobody else
-//! touches the cache. What it is for decides what it does when something is wrong: it never fails a pool. An entry
+//! The parent looks a guest up before it starts a compiler, and stores the result. No other process touches the cache. A problem
+//! with the cache never fails a pool. An entry
 //! that is damaged, of something else, or not this user's own is compiled anew and replaced, and where nothing can be
 //! read or written everything is compiled, as if there were no cache.
 //!
-//! [`key`] says when an entry is the right one, [`entry`] whether it is whole, [`directory`] who could have written it.
+//! [`key`] identifies an entry, [`entry`] checks that it is intact, [`directory`] that no other user can have written it.
 
 mod directory;
 mod entry;
@@ -47,23 +47,24 @@ use mpwasm_types::settings::CACHE_LIMIT;
 pub struct Cache {
     path: PathBuf,
     limit: u64,
-    /// Somebody asked for this very directory, and would like to know when it is of no use.
+    /// The user named this directory: problems are logged as warnings.
     is_named: bool,
-    /// What is wrong with it is said once.
+    /// Set once a problem was logged, so that it is logged only once.
     has_complained: Arc<AtomicBool>,
 }
 
-/// What is in a cache.
+/// Number and size of a cache's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheStats {
-    /// How many guests.
+    /// Number of guests.
     pub entries: u64,
-    /// Their bytes.
+    /// Size of all entries, bytes.
     pub bytes: u64,
 }
 
 impl Cache {
-    /// The cache in this directory, which need not be there yet.
+    /// Returns the cache in this directory, which need not exist yet.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -74,7 +75,7 @@ impl Cache {
         }
     }
 
-    /// The user's cache, which the command line uses: in the directory that the variable `MPWASM_CACHE_DIR` names, or
+    /// Returns the user's cache, which the command line uses: in the directory that the variable `MPWASM_CACHE_DIR` names, or
     /// else `mpwasm` in the user's cache directory (`XDG_CACHE_HOME`, or `.cache` at home). `None` when the user has
     /// neither.
     #[must_use]
@@ -100,20 +101,20 @@ impl Cache {
         })
     }
 
-    /// With another bound for all entries together, bytes. It is 512 MiB otherwise.
+    /// Sets the bound for all entries together, bytes; 512 MiB by default.
     #[must_use]
     pub fn limit(mut self, bytes: u64) -> Self {
         self.limit = bytes;
         self
     }
 
-    /// Its directory.
+    /// Returns its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The bound for all entries together, bytes.
+    /// Returns the bound for all entries together, bytes.
     #[must_use]
     pub fn size_limit(&self) -> u64 {
         self.limit

@@ -75,10 +75,10 @@ use mpwasm_types::grants::DirGrant;
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{Isolation, Settings, Terminals};
 
-/// What a child is started with.
+/// Builds and starts a child.
 ///
-/// The guest brings along the settings with which it was loaded: limits, timeout, grants, jail, user and executable. What
-/// is said here is for this child alone. A child is never tried again, whatever the pool's policy.
+/// The settings with which the guest was loaded apply: limits, timeout, grants, jail, user and executable. Settings made here apply
+/// to this child alone. A child is never retried, whatever the pool's policy.
 ///
 /// An untrusted program gets nothing to read unless it is given something: its stdin is [`Stdio::Null`]. What it writes
 /// goes where this process's own output goes ([`Stdio::Inherit`]; a terminal gets it inert), or for
@@ -94,7 +94,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// The guest as a program without arguments. That it is a command is checked when it is started.
+    /// Creates a command without arguments. [`spawn`](Self::spawn) checks that the guest is a command.
     #[must_use]
     pub fn new(guest: &Guest) -> Self {
         Self {
@@ -113,29 +113,28 @@ impl Command {
         }
     }
 
-    /// One more argument. `argv[0]` is the name that the guest was loaded by, without the folder.
+    /// Adds an argument. `argv[0]` is the name that the guest was loaded by, without the folder.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     #[must_use]
     pub fn args<A: Into<String>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
         self
     }
 
-    /// A variable of its environment, as [`Builder::env`] says. It also has those with which the guest was loaded, and no
-    /// other.
+    /// Sets an environment variable, as [`Builder::env`] does. Beside these the child has those with which the guest was loaded.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.grants.env.insert(name.into(), value.into());
         self
     }
 
-    /// More variables.
+    /// Sets environment variables.
     #[must_use]
     pub fn envs<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
     where
@@ -148,7 +147,7 @@ impl Command {
         self
     }
 
-    /// No variables, but those that are set after this call.
+    /// Removes all environment variables that were set so far, those of the guest included.
     #[must_use]
     pub fn env_clear(mut self) -> Self {
         self.settings.grants.env.clear();
@@ -250,7 +249,7 @@ impl Command {
         Pipeline::new(self, next)
     }
 
-    /// Starts it. It runs when this returns, or is about to.
+    /// Starts the child.
     ///
     /// # Errors
     /// [`Error::NoCommand`]; [`Error::InvalidArgs`]; [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Refused`] for a guest that starts
@@ -312,7 +311,7 @@ impl Command {
         ))
     }
 
-    /// Starts it, and waits for its end.
+    /// Starts the child and waits for its end.
     ///
     /// # Errors
     /// As [`spawn`](Command::spawn). How the command ends is no error.
@@ -320,8 +319,7 @@ impl Command {
         Ok(self.spawn()?.wait())
     }
 
-    /// Starts it, waits for its end, and returns what it wrote to its stdout and stderr, where nothing else was said of
-    /// them.
+    /// Starts the child, waits for its end, and returns its output. Stdout and stderr are piped unless they were set.
     ///
     /// # Errors
     /// As [`spawn`](Command::spawn). How the command ends is no error; see [`Output::check`].
@@ -331,7 +329,7 @@ impl Command {
         self.spawn()?.communicate("", None)
     }
 
-    /// What the worker would stumble over.
+    /// Checks what would fail in the worker.
     fn check(&self) -> Result<(), Error> {
         let name = || self.guest.name().to_owned();
         let info = self.guest.info();

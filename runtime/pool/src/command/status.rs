@@ -140,6 +140,7 @@ impl Output {
 /// A command ended with anything but exit code 0.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} ended with {}{}", Untrusted::from(&output.program), output.status, tail(&output.stderr))]
+#[non_exhaustive]
 pub struct CheckError {
     /// The output of the command.
     pub output: Box<Output>,

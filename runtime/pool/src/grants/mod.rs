@@ -1,8 +1,8 @@
-//! The parent opens the directories that are granted, once, and refuses those that would give the kernel away, and what
-//! this machine or the pool's user can't have.
+//! Opens granted directories once, and refuses those that expose the kernel, that tasks could use to change trusted files, or
+//! that this machine or the pool's user can't provide.
 //!
-//! What is opened here is all that anybody uses afterwards: the descriptors travel to the dispatcher and to each worker, and
-//! Landlock's rules are made from them. Who replaces a name later changes nothing.
+//! The descriptors that are opened here are sent to the dispatcher and the workers, and Landlock's rules are made from them.
+//! Replacing a path later changes nothing.
 
 pub(crate) mod mounts;
 pub(crate) mod trusted_paths;
@@ -57,7 +57,7 @@ const KERNEL_FILE_SYSTEMS: [&str; 26] = [
     "xenfs",
 ];
 
-/// Opens the directories, in their order, for processes that are jailed as the plan says.
+/// Opens the directories, in their order, for processes with the sandbox of `plan`.
 ///
 /// # Errors
 /// [`Error::Grant`] for one that is no directory, that these processes can't enter, that is on or with a file system of
@@ -96,7 +96,7 @@ fn check_trusted(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, trusted: &Truste
         let Some(overlap) = overlap(dir, fd, mounts, place)? else {
             continue;
         };
-        // The path of a link of the kernel's says nothing to the user.
+        // Show the executable's path rather than /proc/self/exe.
         let is_own = place == Executable::Own.path();
         let own = is_own.then(|| std::env::current_exe().ok()).flatten();
         let shown = Untrusted::from(own.as_deref().unwrap_or(place));
@@ -159,12 +159,12 @@ fn may_not_mount(errno: Errno) -> bool {
     matches!(errno, EPERM | EACCES | ENOSPC | EUSERS) || errno == EINVAL && !has_rights
 }
 
-/// Opens a directory. Returns the mounts by which it was judged, too.
+/// Opens and checks a directory. Also returns the mounts by which it was checked.
 fn open_one(dir: &DirGrant, plan: Option<&SandboxOptions>) -> Result<(OwnedFd, Mounts), Error> {
     let refused = |why| refused(dir, why);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let fd = open_path(dir.host(), flags, Mode::empty()).map_err(|errno| refused(errno.desc().to_owned()))?;
-    // Else it would only be found out when a worker starts.
+    // Checked here, as a failure at the start of a worker would come too late.
     let entered = match plan {
         Some(plan) => jail::probe_access(fd.as_fd(), plan.user)?,
         None => faccessat(&fd, ".", AccessFlags::X_OK, AtFlags::AT_EACCESS),
@@ -182,7 +182,7 @@ fn open_one(dir: &DirGrant, plan: Option<&SandboxOptions>) -> Result<(OwnedFd, M
     }
 }
 
-/// What speaks against a directory, by what the kernel says of its descriptor and of the mounts of this process.
+/// Returns why a directory is refused, from its descriptor and this process's mounts.
 fn against(dir: &OpenPath, mounts: &Mounts) -> Option<String> {
     let Some(mount) = dir.mount else {
         return Some("the kernel does not say on which mount it is".to_owned());

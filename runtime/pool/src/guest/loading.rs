@@ -1,5 +1,4 @@
-//! How a guest gets into a pool: read, compiled or taken from the cache, or from a pool that has it, and given to the
-//! dispatcher.
+//! Loads a guest into a pool: reads it, compiles it or takes it from the cache, and sends it to the dispatcher.
 
 use mpwasm_system::process;
 use std::os::fd::AsFd;
@@ -35,7 +34,7 @@ impl Pool {
         self.load_bytes(&path.to_string_lossy(), &bytes)
     }
 
-    /// As [`Pool::load`], for a guest in memory. `name` stands in messages.
+    /// Loads a guest from memory. `name` is used in messages. Otherwise as [`Pool::load`].
     ///
     /// # Errors
     /// As [`Pool::load`].
@@ -53,12 +52,12 @@ impl Pool {
         self.take_in(name, Sha256::digest(bytes).into(), Arc::new(compiled))
     }
 
-    /// Takes in a guest as it was compiled elsewhere, with the same executable and settings that lead to the same code.
+    /// Loads a guest that was compiled elsewhere, by the same executable and with settings that lead to the same code.
     pub(crate) fn adopt(&self, guest: &Guest) -> Result<Guest, Error> {
         self.take_in(guest.name(), *guest.hash(), Arc::clone(guest.compiled()))
     }
 
-    /// Gives the dispatcher what was compiled, and waits until it has it.
+    /// Sends a compiled guest to the dispatcher and waits until it is loaded.
     fn take_in(&self, name: &str, hash: [u8; 32], compiled: Arc<CompiledGuest>) -> Result<Guest, Error> {
         let shared = &self.shared;
         shared.owner.check()?;
@@ -134,7 +133,7 @@ impl Builder {
     }
 }
 
-/// Makes sure that the pool's processes may have the descriptors for so many guests.
+/// Raises the limit of open files for this number of guests, or fails.
 fn allow_guests(name: &str, guests: u32, settings: &Settings) -> Result<(), Error> {
     let needed = u64::from(guests) + OTHER_DESCRIPTORS;
     let limit = process::allow_descriptors(needed + SPARE_DESCRIPTORS);

@@ -1,4 +1,4 @@
-//! Loaded guests, their models, and the tasks that are made from them.
+//! [`Guest`], [`Model`] and [`Task`]: loaded guests and the calls that are made with them.
 
 mod loading;
 
@@ -23,25 +23,25 @@ use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::Settings;
 use mpwasm_types::task_line::{TaskLine, check_input, find_model, write_args};
 
-/// A guest that was loaded. Cheap to clone. Only the pool that has loaded it runs its tasks; a
-/// [`Command`](crate::command::Command) runs it in processes of its own.
+/// A loaded guest. Cheap to clone. Only the pool that loaded it runs its tasks; a [`Command`](crate::command::Command) runs it in
+/// processes of its own.
 #[derive(Clone, Debug)]
 pub struct Guest(Arc<LoadedGuest>);
 
 #[derive(Debug)]
 struct LoadedGuest {
-    /// The pool that has loaded it, if one has.
+    /// Number of the pool that loaded it, if one did.
     pool: Option<u64>,
-    /// Its number: guests count in the order of loading.
+    /// Its index in the pool, in the order of loading.
     index: u32,
     name: String,
     /// SHA-256 of its bytes.
     hash: [u8; 32],
     compiled: Arc<CompiledGuest>,
-    /// What it was compiled with, and its tasks run with.
+    /// The settings that it was compiled with and its tasks run with.
     settings: Settings,
     executable: Executable,
-    /// Where it and the executable come from.
+    /// Paths that its tasks must not be able to change.
     trusted: TrustedPaths,
 }
 
@@ -59,19 +59,19 @@ pub struct Task {
     pub(crate) model: u32,
     pub(crate) key: Option<String>,
     pub(crate) timeout: Duration,
-    /// `None` for what the pool has.
+    /// `None` for the pool's policy.
     pub(crate) retry: Option<Retry>,
-    /// One line of JSON: an array. Or what is wrong with the task, which `push` returns.
+    /// The args, a JSON array on one line, or the error that `push` returns.
     pub(crate) args: Result<Box<RawValue>, InvalidCall>,
-    /// What cancels it.
+    /// The token that cancels it.
     pub(crate) token: Option<CancellationToken>,
-    /// All that a command can read; empty for other guests.
+    /// The stdin of a command; empty for other guests.
     pub(crate) stdin: Box<[u8]>,
 }
 
-/// What can be called: a [`Model`], or a [`Guest`] for its unnamed one.
+/// A [`Model`], or a [`Guest`] for its unnamed model.
 pub trait Callable: sealed::Sealed {
-    /// The model.
+    /// Returns the model.
     ///
     /// # Errors
     /// [`Error::UnknownModel`], for a guest without an unnamed one.
@@ -99,9 +99,9 @@ impl Callable for Model {
 /// Why a task can't be pushed.
 #[derive(Clone, Debug)]
 pub(crate) enum InvalidCall {
-    /// There is no such model.
+    /// The guest has no such model.
     Model(String),
-    /// The args are none.
+    /// The args are invalid.
     Args(String),
 }
 
@@ -134,7 +134,7 @@ impl Guest {
         }))
     }
 
-    /// One that no pool has.
+    /// A guest that belongs to no pool.
     pub(crate) fn alone(
         name: &str,
         hash: [u8; 32],
@@ -155,8 +155,10 @@ impl Guest {
         }))
     }
 
+    /// Checks that this pool loaded the guest: its index would mean another guest elsewhere.
+    ///
     /// # Errors
-    /// [`Error::ForeignGuest`], when this pool has not loaded it: its number would mean another guest here.
+    /// [`Error::ForeignGuest`].
     pub(crate) fn belongs_to(&self, shared: &PoolState) -> Result<(), Error> {
         if self.0.pool == Some(shared.number) {
             return Ok(());
@@ -165,28 +167,28 @@ impl Guest {
         Err(Error::ForeignGuest { name })
     }
 
-    /// What is in the guest.
+    /// Returns the guest's models, exports and initial sizes.
     #[must_use]
     pub fn info(&self) -> &GuestInfo {
         &self.0.compiled.info
     }
 
-    /// The name that it was loaded by.
+    /// Returns the name that it was loaded by.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// SHA-256 of the guest's bytes, as they were read: the same guest in another run has the same.
+    /// Returns the SHA-256 hash of the guest's file.
     #[must_use]
     pub fn hash(&self) -> &[u8; 32] {
         &self.0.hash
     }
 
-    /// The model with this name; the unnamed one is `""`.
+    /// Returns the model with this name; the unnamed one is `""`.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`]: it names those that there are.
+    /// [`Error::UnknownModel`], which lists the guest's models.
     pub fn model(&self, name: &str) -> Result<Model, Error> {
         let index = find_model(self.info(), name).map_err(Error::UnknownModel)?;
         Ok(Model {
@@ -195,10 +197,10 @@ impl Guest {
         })
     }
 
-    /// A task for the unnamed model: a tuple, array or vector of what serde can write as JSON is the positional
-    /// args, `()` is none.
+    /// Makes a task for the unnamed model. `args` is a tuple, array or vector that serde can write as JSON, the positional args; `()`
+    /// is none.
     ///
-    /// Args that are no JSON array, and a guest without an unnamed model, are told when the task is pushed.
+    /// Invalid args, and a guest without an unnamed model, are reported when the task is pushed.
     #[must_use]
     pub fn task(&self, args: impl Serialize) -> Task {
         let unnamed = find_model(self.info(), "");
@@ -245,12 +247,12 @@ impl Guest {
         })
     }
 
-    /// The args of a task on one line.
+    /// Checks the args and returns them on one line.
     fn checked(&self, args: Cow<'_, RawValue>, stdin: Option<&[u8]>) -> Result<Box<RawValue>, String> {
         check_input(self.info(), args, stdin, self.0.settings.max_args)
     }
 
-    /// What a task's worker is given: the args, or for a command all that it is started with.
+    /// Returns the input for the worker: the args, or for a command its encoded invocation.
     pub(crate) fn input<'a>(&self, args: &'a RawValue, stdin: &[u8]) -> Cow<'a, [u8]> {
         if !self.info().is_command {
             return Cow::Borrowed(args.get().as_bytes());
@@ -263,7 +265,7 @@ impl Guest {
         )
     }
 
-    /// A command's `argv[0]`: the name that it was loaded by, without the folder.
+    /// Returns a command's `argv[0]`: the guest's name without its directory.
     pub(crate) fn program(&self) -> &str {
         let name = Path::new(&self.0.name).file_name();
         name.and_then(OsStr::to_str).unwrap_or(&self.0.name)
@@ -285,7 +287,7 @@ impl Guest {
         &self.0.compiled
     }
 
-    /// What it was compiled with.
+    /// Returns the settings that it was compiled with.
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
     }
@@ -300,9 +302,9 @@ impl Guest {
 }
 
 impl Model {
-    /// A task for this model: a tuple, array or vector is the positional args, `()` is none.
+    /// Makes a task for this model. `args` is a tuple, array or vector, the positional args; `()` is none.
     ///
-    /// Args that are no JSON array are told when the task is pushed.
+    /// Invalid args are reported when the task is pushed.
     #[must_use]
     pub fn task(&self, args: impl Serialize) -> Task {
         let args = write_args(&args)
@@ -320,13 +322,13 @@ impl Model {
         }
     }
 
-    /// Its name; empty for the unnamed one.
+    /// Returns its name; empty for the unnamed one.
     #[must_use]
     pub fn name(&self) -> &str {
         self.guest.model_name(self.index)
     }
 
-    /// Its guest, and its place among the guest's models.
+    /// Returns its guest and its index there.
     pub(crate) fn place(&self) -> (&Guest, u32) {
         (&self.guest, self.index)
     }
@@ -340,7 +342,7 @@ impl Model {
     }
 }
 
-/// What a task is made of. See [`Task::parts`].
+/// The parts of a task, from [`Task::parts`].
 #[derive(Clone, Copy, Debug)]
 pub struct TaskParts<'a> {
     /// Its guest.
@@ -373,7 +375,7 @@ impl Task {
         }
     }
 
-    /// Itself, or already now what pushing it would tell.
+    /// Returns the task, or the error that pushing it would return.
     pub(crate) fn checked(self) -> Result<Self, Error> {
         match self.args {
             Ok(_) => Ok(self),
@@ -381,24 +383,24 @@ impl Task {
         }
     }
 
-    /// How long it may run, from the moment a worker claims it; instantiation counts. The pool's timeout otherwise.
-    /// With zero it ends as `timeout`.
+    /// Sets how long it may run, from the moment a worker claims it, instantiation included. By default the pool's timeout. With
+    /// zero it ends as `timeout`.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// When it is tried again after it failed. The pool's policy otherwise, which is never if the builder was not told.
+    /// Sets when it is retried after a failure. By default the pool's policy, which is never unless the builder sets one.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = Some(retry);
         self
     }
 
-    /// What a command can read from its stdin. Without this call it is empty.
+    /// Sets the stdin of a command; empty by default.
     ///
-    /// A guest that is no command has none: that is told when the task is pushed. Args and stdin together may have as
+    /// For a guest that is no command, pushing the task returns an error. Args and stdin together may have as
     /// many bytes as [`Settings::max_args`](mpwasm_types::settings::Settings::max_args) says.
     ///
     /// ```no_run
@@ -422,14 +424,14 @@ impl Task {
         self
     }
 
-    /// A name by which the pusher knows it: it stands in the task's record.
+    /// Sets the key: a name of the caller's choice, which the task's record contains.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Makes it part of the token's group.
+    /// Adds it to the token's group.
     #[must_use]
     pub fn token(mut self, token: &CancellationToken) -> Self {
         self.token = Some(token.clone());
