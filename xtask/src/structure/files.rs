@@ -16,7 +16,6 @@ const EXCEPTIONS: &[(&str, usize)] = &[
     ("runtime/cli/src/inputs.rs", 501),
     ("runtime/cli/src/job_log.rs", 517),
     ("runtime/cli/src/reporter.rs", 512),
-    ("runtime/host/src/dispatcher/callbacks.rs", 522),
     ("runtime/pool/src/pool/builder.rs", 538),
     ("runtime/pool/src/pool/mod.rs", 551),
     ("runtime/pool/src/pool/prints.rs", 502),

@@ -1,98 +1,82 @@
-//! The last step of a task: its callback, then its outcome goes to the parent.
+//! Runs the callbacks of tasks that have ended, then sends the outcomes to the parent.
 //!
-//! This is the side of the event loop: it keeps the queue, hands a few tasks at a time to the
-//! [`callback_thread`](super::callback_thread), and knows whose callbacks are switched off: after three timeouts in a
-//! row, or after one that could not be ended and left its thread behind. Nothing that a callback does can change the
-//! outcome but for its `callback` field.
+//! This is the event loop's side. It keeps the queue and passes some tasks at a time to the
+//! [`callback_thread`](super::callback_thread). It switches the callbacks of a model off after three timeouts in a row, or
+//! after one that could not be ended and left its thread behind. A callback changes nothing of an outcome but its field
+//! `callback`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::GuestArtifact;
 use super::callback_thread::{CallbackEvent, CallbackJob, CallbackThread};
+use super::finished::{Finished, error_object, report};
 use super::folds::Folds;
 use mpwasm_engine::Export;
 use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Source};
 use mpwasm_protocol::receive_buffer::Frame;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::Task;
-use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, LogLevel, TaskError};
+use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, LogLevel};
 use mpwasm_types::settings::{
     CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, LARGE_PAYLOAD, MAX_CALLBACK_TIMEOUTS, OUTCOME_HIGH_WATER, Settings,
 };
 
-/// Callbacks that are with the thread at once: enough that it need not wait for the event loop.
+/// Most callbacks that are in flight to the thread: enough that it need not wait for the event loop.
 const IN_FLIGHT: usize = 256;
 
-/// So many failures of callbacks are told in full.
+/// Most failures of callbacks that are logged with their messages. A record has the kind of failure only.
 const MAX_EXPLAINED: u32 = 10;
 
-/// A task that has ended, but for its callback.
-#[derive(Debug)]
-pub struct Finished {
-    /// The task.
-    pub task: Task,
-    /// Its result (one line of JSON), or why there is none.
-    pub ending: Result<Bytes, Failure>,
-    /// Where it ran.
-    pub ran: Option<Execution>,
+/// The phases of a pool's callbacks, in their order. A pool may skip some of them, and never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Each task gets its callback.
+    Open,
+    /// The pool was interrupted: tasks that never started get no callback.
+    Interrupted,
+    /// The pool was terminated: no callback runs.
+    Terminated,
+    /// All tasks have ended: only the final callbacks that were asked for run.
+    Concluding,
 }
 
-impl Finished {
-    /// Bytes that it holds.
-    fn bytes(&self) -> usize {
-        let ending = match &self.ending {
-            Ok(result) => result.len(),
-            Err(failure) => {
-                let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
-                failure.message.len() + failure.data.as_ref().map_or(0, String::len) + backtrace
-            }
-        };
-        ending + self.task.args.len()
-    }
-}
-
-/// See the module.
+/// Runs the callbacks of a pool, and sends outcomes.
 #[derive(Debug)]
 pub struct Callbacks {
     settings: Settings,
-    /// By number.
+    phase: Phase,
+    /// The guests, by number.
     guests: Vec<Arc<GuestArtifact>>,
     /// The thread, from the first guest on.
     thread: Option<CallbackThread>,
     waiting: VecDeque<Finished>,
-    /// Of what waits.
+    /// Bytes of `waiting`.
     bytes: usize,
-    /// With the thread, in its order.
+    /// Tasks whose callbacks are in flight to the thread, in its order.
     running: VecDeque<Finished>,
-    /// Of what is with the thread.
+    /// Bytes of `running`.
     running_bytes: usize,
     /// Whether the first of `running` has printed.
     printed: bool,
+    /// Models whose callbacks are switched off.
     switched_off: HashSet<(u32, u32)>,
     folds: Folds,
-    /// The final callbacks were asked for: nothing else will be.
-    concluded: bool,
-    /// Threads that each guest has left behind.
+    /// Number of threads that each guest has left behind.
     abandoned: HashMap<u32, u32>,
-    /// Failures of callbacks that were told in full: a record has only their kind.
+    /// Number of failures that were logged.
     explained: u32,
-    /// Outcomes that were sent to the parent.
+    /// Number of outcomes that were sent to the parent.
     reported: u64,
-    /// Tasks that never started are not worth a callback: the run was interrupted.
-    interrupted: bool,
-    /// No callback runs any more.
-    terminated: bool,
 }
 
 impl Callbacks {
-    /// None are waiting.
+    /// Creates the state of a pool without guests.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
+            phase: Phase::Open,
             guests: Vec::new(),
             thread: None,
             waiting: VecDeque::new(),
@@ -102,16 +86,13 @@ impl Callbacks {
             printed: false,
             switched_off: HashSet::new(),
             folds: Folds::default(),
-            concluded: false,
             abandoned: HashMap::new(),
             explained: 0,
             reported: 0,
-            interrupted: false,
-            terminated: false,
         }
     }
 
-    /// A guest was loaded.
+    /// Adds a guest.
     ///
     /// # Errors
     /// When the thread can't be started.
@@ -125,14 +106,14 @@ impl Callbacks {
         Ok(())
     }
 
-    /// What has not started will not get a callback.
+    /// Ends the callbacks of tasks that never started.
     pub fn interrupt(&mut self) {
-        self.interrupted = true;
+        self.phase = self.phase.max(Phase::Interrupted);
     }
 
-    /// No more callbacks: the outcomes that waited for one go to the parent now.
+    /// Ends all callbacks, and sends the outcomes that waited for one.
     pub fn terminate(&mut self, uplink: &mut SendBuffer) {
-        self.terminated = true;
+        self.phase = self.phase.max(Phase::Terminated);
         (self.bytes, self.running_bytes) = (0, 0);
         let (running, waiting) = (
             std::mem::take(&mut self.running),
@@ -144,12 +125,13 @@ impl Callbacks {
         self.folds.abandon(&ended_early(), uplink);
     }
 
-    /// Once all tasks have ended, and by themselves unless `early`: lets the models say what they have made of them.
-    /// Returns whether they have.
+    /// Starts the final callbacks, once all tasks have ended. With `early` some were ended by force, and no final callback
+    /// runs. Returns whether all final callbacks have ended.
     pub fn conclude(&mut self, early: bool, uplink: &mut SendBuffer) -> bool {
-        if !self.concluded {
-            self.concluded = true;
-            if early || self.interrupted || self.terminated {
+        if self.phase < Phase::Concluding {
+            let was_open = self.phase == Phase::Open;
+            self.phase = Phase::Concluding;
+            if early || !was_open {
                 let Failure { kind, message, .. } = ended_early();
                 self.folds.lose_all(kind, &message);
             }
@@ -162,39 +144,39 @@ impl Callbacks {
         self.folds.is_idle()
     }
 
-    /// Whether so many wait that no further task should be assigned.
+    /// Whether so many tasks wait that no further task should be assigned.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= CALLBACK_QUEUE || self.bytes >= CALLBACK_QUEUE_BYTES
     }
 
-    /// Tasks that have ended but for their callbacks.
+    /// Returns the number of tasks whose callbacks have not ended.
     pub fn len(&self) -> usize {
         self.waiting.len() + self.running.len()
     }
 
-    /// Whether this task has ended but for its callback.
+    /// Whether the callback of this task has not ended.
     pub fn has(&self, id: u64) -> bool {
         let mut all = self.running.iter().chain(&self.waiting);
         all.any(|finished| finished.task.id == id)
     }
 
-    /// Whether the parent has confirmed the outcomes of all tasks that have ended: `confirmed` of them, as it says.
+    /// Whether the parent has confirmed the outcomes of all tasks that have ended. It has confirmed `confirmed`.
     pub fn are_confirmed(&self, confirmed: u64) -> bool {
         self.is_idle() && self.reported <= confirmed
     }
 
-    /// Whether every outcome is on its way to the parent.
+    /// Whether every outcome was sent.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// Readable when the thread has something to say.
+    /// Returns the descriptor that is readable when the thread has sent events.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.thread.as_ref().map(AsFd::as_fd)
     }
 
-    /// A worker has given this result of a task, a part of that frame: [`finish`](Self::finish), but for a copy of what is
-    /// only passed on.
+    /// Handles a task's result, a part of the worker's frame. It is as [`finish`](Self::finish), without a copy of results
+    /// that are only passed on.
     pub fn succeed(
         &mut self,
         task: Task,
@@ -219,7 +201,7 @@ impl Callbacks {
         }
     }
 
-    /// A task has ended: its outcome goes to the parent, now or after its callback.
+    /// Sends the outcome of a task that has ended, now or after its callback.
     pub fn finish(&mut self, finished: Finished, uplink: &mut SendBuffer) {
         if self.model(&finished.task).final_callback.is_some() {
             self.folds.begin((finished.task.guest, finished.task.model));
@@ -234,10 +216,10 @@ impl Callbacks {
         }
     }
 
-    /// Handles what the thread said, as far as the parent has not enough to read.
+    /// Handles the events of the thread, until the uplink is full.
     ///
     /// # Errors
-    /// When the thread can't run callbacks at all: the pool fails.
+    /// Returns why the thread can't run callbacks at all. The pool fails then.
     pub fn receive(&mut self, uplink: &mut SendBuffer) -> Result<(), String> {
         let Some(thread) = &self.thread else { return Ok(()) };
         thread.clear_wake();
@@ -245,7 +227,7 @@ impl Callbacks {
             && let Some(event) = self.thread.as_ref().and_then(CallbackThread::receive)
         {
             match event {
-                // What ended its task has also ended what its callback prints: the parent takes no more of it.
+                // After the outcome of a task the parent takes no output of its callback.
                 CallbackEvent::Output { source, .. } | CallbackEvent::Log { source, .. }
                     if !self.is_running(source) => {}
                 CallbackEvent::Output {
@@ -298,7 +280,7 @@ impl Callbacks {
         Ok(())
     }
 
-    /// Whether this is the callback that runs, and its end has not been told.
+    /// Whether this callback runs, and its end was not sent.
     fn is_running(&self, source: Source) -> bool {
         match source {
             Source::Callback(id) => self.running.front().is_some_and(|first| first.task.id == id),
@@ -307,13 +289,14 @@ impl Callbacks {
         }
     }
 
-    /// The task whose callback is the first with the thread, if it is this one.
+    /// Takes the first task that is in flight to the thread, if it has this id.
     fn take_running(&mut self, id: u64) -> Option<Finished> {
         let finished = self.running.pop_front_if(|finished| finished.task.id == id)?;
         self.running_bytes -= finished.bytes();
         Some(finished)
     }
 
+    /// Handles the end of a callback.
     fn ended(
         &mut self,
         id: u64,
@@ -321,7 +304,7 @@ impl Callbacks {
         (last, kept): (bool, bool),
         uplink: &mut SendBuffer,
     ) {
-        // After `terminate` its outcome has already gone.
+        // After `terminate` its outcome was already sent.
         let Some(finished) = self.take_running(id) else {
             return;
         };
@@ -360,20 +343,20 @@ impl Callbacks {
         self.report(&finished, status, uplink);
     }
 
-    /// The callback of this task can't be ended, and nothing else can run on its thread: another thread takes over. The
-    /// instances of other models are lost with the old one, and begin anew.
+    /// Replaces the thread, after the callback of this task could not be ended. The instances of all models are lost with
+    /// the old thread.
     ///
     /// # Errors
-    /// When no other thread can be started.
+    /// Returns why no other thread can be started.
     fn stuck(&mut self, id: u64, uplink: &mut SendBuffer) -> Result<(), String> {
         let Some(task) = self.running.front().map(|finished| &finished.task) else {
-            return Ok(()); // after `terminate` there is nothing to take over
+            return Ok(()); // after `terminate` nothing is in flight
         };
         let (guest, model) = (task.guest, task.model);
         let abandoned = self.abandoned.entry(guest).or_default();
         *abandoned += 1;
         let models = &self.guests[guest as usize].info.models;
-        // Each costs a thread that may compute on, and its memory: so much harm a guest may do to itself.
+        // Each costs a thread that may compute on, and its memory. So the number is bounded for each guest.
         let warning = if *abandoned == MAX_CALLBACK_TIMEOUTS {
             let all = 0..models.len() as u32;
             self.switched_off.extend(all.map(|model| (guest, model)));
@@ -403,14 +386,14 @@ impl Callbacks {
         Ok(())
     }
 
-    /// Keeps the thread busy.
+    /// Passes waiting tasks to the thread, up to the bounds of what is in flight.
     fn feed(&mut self, uplink: &mut SendBuffer) {
         let room = |this: &Self| this.running.len() < IN_FLIGHT && this.running_bytes < CALLBACK_QUEUE_BYTES;
         while room(self)
             && let Some(finished) = self.waiting.pop_front()
         {
             self.bytes -= finished.bytes();
-            // It may have been switched off while this one waited.
+            // The callbacks may have been switched off since.
             if let Some(status) = self.skip(&finished) {
                 self.skipped(&finished, status, uplink);
                 continue;
@@ -441,7 +424,7 @@ impl Callbacks {
         }
     }
 
-    /// A task has its outcome without a callback.
+    /// Sends the outcome of a task that gets no callback.
     fn skipped(&mut self, finished: &Finished, status: CallbackStatus, uplink: &mut SendBuffer) {
         let Task { id, guest, model, .. } = finished.task;
         if status == CallbackStatus::Skipped {
@@ -452,12 +435,13 @@ impl Callbacks {
         self.report(finished, status, uplink);
     }
 
+    /// Counts and sends an outcome.
     fn report(&mut self, finished: &Finished, callback: CallbackStatus, uplink: &mut SendBuffer) {
         self.reported += 1;
         report(finished, callback, uplink);
     }
 
-    /// The status of a task that gets no callback, `None` for one that does.
+    /// Returns the callback status of a task that gets no callback, or `None` if it gets one.
     fn skip(&self, finished: &Finished) -> Option<CallbackStatus> {
         let model = self.model(&finished.task);
         let (export, never_ran) = match &finished.ending {
@@ -472,10 +456,12 @@ impl Callbacks {
             .contains(&(finished.task.guest, finished.task.model));
         match export {
             None => Some(CallbackStatus::None),
-            Some(_) if off || self.terminated || (self.interrupted && never_ran) => {
-                Some(CallbackStatus::Skipped)
-            }
-            Some(_) => None,
+            Some(_) if off => Some(CallbackStatus::Skipped),
+            Some(_) => match self.phase {
+                Phase::Open => None,
+                Phase::Interrupted if !never_ran => None,
+                Phase::Interrupted | Phase::Terminated | Phase::Concluding => Some(CallbackStatus::Skipped),
+            },
         }
     }
 
@@ -484,40 +470,18 @@ impl Callbacks {
     }
 }
 
-/// What became of the other folds then.
+/// Why the folds of other models are lost with an abandoned thread.
 const LOST_WITH_THREAD: &str =
     "what it had accumulated was lost with the thread, on which another callback could not be ended";
 
-/// How a callback ended whose thread is given up.
+/// Returns the failure of a callback whose thread is abandoned.
 fn thread_lost() -> Failure {
     let why = "it did not end within its timeout; its thread was abandoned";
     Failure::new(Kind::Timeout, why)
 }
 
-/// Why a fold is not told that is no fold of all tasks.
+/// Returns the failure of a final callback when the pool was ended early.
 fn ended_early() -> Failure {
     let why = "the pool was ended before all of its tasks had ended by themselves";
     Failure::new(Kind::Cancelled, why)
-}
-
-/// The error object of DESIGN.md section 4, as the guest's `error_callback` reads it.
-fn error_object(task: &Task, failure: &Failure) -> Bytes {
-    let args = String::from_utf8_lossy(&task.args);
-    let error = TaskError::new(failure.clone(), &args, task.id, task.attempt);
-    serde_json::to_vec(&error)
-        .expect("an error object has only string keys")
-        .into()
-}
-
-fn report(finished: &Finished, callback: CallbackStatus, uplink: &mut SendBuffer) {
-    let outcome = |ending| FromDispatcher::Outcome {
-        id: finished.task.id,
-        ran: finished.ran,
-        callback,
-        ending,
-    };
-    match &finished.ending {
-        Ok(result) => uplink.put_shared(result, |result| outcome(CallResult::Ok(result))),
-        Err(failure) => uplink.put(&outcome(CallResult::Failed(failure.clone()))),
-    }
 }

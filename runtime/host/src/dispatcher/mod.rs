@@ -8,6 +8,7 @@
 mod callback_thread;
 mod callbacks;
 mod event_loop;
+mod finished;
 mod folds;
 mod pause;
 mod status;

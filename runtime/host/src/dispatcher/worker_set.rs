@@ -23,7 +23,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use super::GuestArtifact;
-use super::callbacks::Finished;
+use super::finished::Finished;
 use super::pause::Pauses;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;

@@ -1,7 +1,7 @@
 //! What workers send to the event loop, and their ends.
 
 use super::EventLoop;
-use crate::dispatcher::callbacks::Finished;
+use crate::dispatcher::finished::Finished;
 use crate::dispatcher::worker_messages::{self, WorkerMessage};
 use crate::dispatcher::worker_set::{self, WorkerPhase};
 use mpwasm_protocol::channel::Filled;
