@@ -15,7 +15,6 @@ use mpwasm_types::outcome::{Failure, Kind};
 
 /// The value that a model's `final_callback` returned for all results of a pool.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct FinalValue {
     /// The name by which the guest was loaded.
     pub guest: String,
