@@ -24,17 +24,17 @@ use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::{OUTPUT_FLUSH_DELAY, OUTPUT_FLUSH_SIZE, OUTPUT_PIECE};
 use mpwasm_types::time::Time;
 
-/// The first message that comes so long after another takes it along.
+/// Longest time the first message of a batch waits for others: the next message after that sends the batch.
 const MAX_BATCH_AGE: Duration = Duration::from_millis(2);
 /// A message waits so long if none comes. It is longer, as every time that the watchdog wakes up it takes the processor from
 /// the task, and where messages come one after the other it would find nothing to do.
 const WATCHDOG_FLUSH_DELAY: Duration = RECHECK_INTERVAL;
-/// When the kernel does not take everything, the watchdog tries again so much later.
+/// Time until the watchdog tries again, after the socket did not take everything.
 const RETRY_DELAY: Duration = Duration::from_millis(1);
-/// At this size a batch of endings is sent.
+/// Size at which a batch is sent at once, bytes.
 const MAX_BATCH_SIZE: usize = 64 << 10;
 
-/// The language of a process: how it says what a guest printed and logged.
+/// Encodes output and log lines of a guest as messages of a process.
 pub trait MessageEncoder: Send + Sync {
     /// A piece of what the guest printed.
     fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]);
@@ -42,7 +42,7 @@ pub trait MessageEncoder: Send + Sync {
     fn log(frames: &mut SendBuffer, level: LogLevel, text: &str);
 }
 
-/// See the module.
+/// Batches messages from a process that runs guests to its parent.
 #[derive(Debug)]
 pub struct MessageBatch<E> {
     encoder: PhantomData<E>,
@@ -50,7 +50,7 @@ pub struct MessageBatch<E> {
     watchdog: Arc<WatchdogHandle>,
     socket: OwnedFd,
     pending: Mutex<Pending>,
-    /// When the watchdog shall send what waits.
+    /// When the watchdog sends the pending messages.
     due: AtomicU64,
 }
 
@@ -120,19 +120,19 @@ impl<E: MessageEncoder> MessageBatch<E> {
         self.after_send(&pending, sent);
     }
 
-    /// Sends all that waits, and waits for the kernel to take it.
+    /// Sends all pending messages, and waits until the socket has taken them.
     pub fn flush(&self) {
         if self.due() != Time::NEVER {
             self.send(&mut self.lock());
         }
     }
 
-    /// When what waits is due.
+    /// Returns when the pending messages are due.
     pub fn due(&self) -> Time {
         Time(self.due.load(Ordering::Relaxed))
     }
 
-    /// For the watchdog: sends what the kernel takes now.
+    /// Sends what the socket takes without waiting. The watchdog calls it.
     pub fn flush_due(&self) {
         let Ok(mut pending) = self.pending.try_lock() else {
             // The task thread is at it. If it stays at it, because the starter does not read, there is nothing
@@ -171,7 +171,7 @@ impl<E: MessageEncoder> MessageBatch<E> {
     /// Nothing waits any more, but for what is in unfinished lines.
     fn after_send(&self, pending: &Pending, sent: io::Result<()>) {
         if sent.is_err() {
-            // The starter is gone: nobody will ever want to know.
+            // The parent has ended.
             exit_now(0);
         }
         let rest = pending.lines.iter().any(|line| !line.is_empty());

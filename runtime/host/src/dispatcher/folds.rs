@@ -1,4 +1,4 @@
-//! Folds: the state that a model's callbacks accumulate, told in the end by its `final_callback`.
+//! Folds: the state that a model's callbacks accumulate, and that its `final_callback` returns in the end.
 //!
 //! A fold reports_events the truth or why it can't: when a callback was lost, or the instance with what it had accumulated, then
 //! the final callback is not asked.

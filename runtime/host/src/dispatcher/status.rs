@@ -1,4 +1,4 @@
-//! The answers to who asks what is going on, put together from those who know.
+//! Replies to status requests, from the state of the scheduler, the workers and the callbacks.
 
 use super::callbacks::Callbacks;
 use super::worker_set::WorkerSet;

@@ -1,4 +1,4 @@
-//! What a worker says, checked: the border between two levels of trust.
+//! Checks the messages of workers, which are not trusted.
 //!
 //! A worker that was taken over can send anything. What passes here is well-formed and within the caps: a result
 //! is one line of JSON, a failure is of a kind that a worker can know of, output belongs to a task that runs and
@@ -15,7 +15,7 @@ use mpwasm_types::settings::{LOG_LINE_COST, MAX_JSON_DEPTH, Settings, log_cap};
 
 use super::worker_set::WorkerPhase;
 
-/// What a worker said.
+/// A message of a worker that has passed the checks.
 #[derive(Debug)]
 pub enum WorkerMessage<'a> {
     /// It is our own build.
