@@ -1,4 +1,4 @@
-//! `mpwasm cache`: what is in the user's cache of compiled guests, and its end.
+//! `mpwasm cache`: shows or clears the user's cache of compiled guests.
 
 use anyhow::anyhow;
 use mpwasm::escape::Untrusted;
@@ -9,7 +9,7 @@ use crate::options::units::display_size;
 use crate::process::exit::{Exit, Failure, OrExit};
 use crate::terminal::stdio;
 
-/// Does it, and says on stdout what there is or was.
+/// Runs `mpwasm cache` and prints the cache's content, or what was removed.
 pub fn run(command: &CacheCommand) -> Result<Exit, Failure> {
     let cache = Cache::of_user()
         .ok_or_else(|| anyhow!("there is no directory for a cache: name one in MPWASM_CACHE_DIR"))
@@ -18,7 +18,7 @@ pub fn run(command: &CacheCommand) -> Result<Exit, Failure> {
         CacheCommand::Stats => describe(&cache, cache.stats().or_usage()?),
         CacheCommand::Clear => removed(cache.clear().or_usage()?),
     };
-    stdio::answer(text.as_bytes())?;
+    stdio::write_result(text.as_bytes())?;
     Ok(Exit::Success)
 }
 
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_told_with_its_bound() {
+    fn stats_show_the_size_and_its_limit() {
         let stats = CacheStats {
             entries: 3,
             bytes: 3 << 19,
@@ -61,7 +61,7 @@ size      1.5 MiB of at most 64.0 MiB
     }
 
     #[test]
-    fn what_was_removed_is_told() {
+    fn clear_reports_what_was_removed() {
         let one = CacheStats {
             entries: 1,
             bytes: 2048,

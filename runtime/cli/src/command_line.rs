@@ -1,4 +1,4 @@
-//! The command line as clap reads it. What an option does is in the file of its command.
+//! The definition of the command line, which clap parses.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub struct Cli {
     pub log_format: LogFormat,
 }
 
-/// mpwasm's version and the engine's.
+/// The versions of mpwasm and of its engine.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} (wasmtime {})",
@@ -52,7 +52,10 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl Cli {
-    /// Reads a command line, with the inputs behind `:::` that clap does not know.
+    /// Parses a command line, with the inputs after `:::`, which clap does not support.
+    ///
+    /// # Errors
+    /// When the arguments are wrong, or ask for help.
     pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let wrong = |kind, why: &str| {
             let mut definition = Self::command();
@@ -63,7 +66,7 @@ impl Cli {
             }
         };
         let mut line: Vec<_> = line.into_iter().collect();
-        // The arguments of a command are its own, whatever they are.
+        // In the arguments of `exec`, `:::` has no meaning.
         let listed = match is_exec(line.iter().cloned()) {
             true => None,
             false => {
@@ -92,7 +95,7 @@ impl Cli {
     }
 }
 
-/// Inputs after `:::` that look like options, the first few: perhaps they were meant to be some.
+/// Returns the first inputs after `:::` that look like options, which the user may have misplaced.
 fn options_among(lists: &[InputList]) -> Vec<String> {
     const SHOWN: usize = 3;
     let definition = Cli::command();
@@ -111,7 +114,7 @@ fn options_among(lists: &[InputList]) -> Vec<String> {
     inputs.filter(looks_so).take(SHOWN).cloned().collect()
 }
 
-/// Whether this command line is one of `mpwasm exec`, as far as that can be said of one that may be wrong.
+/// Returns whether a command line, which may be wrong, is one of `mpwasm exec`.
 pub fn is_exec(line: impl IntoIterator<Item = OsString>) -> bool {
     let definition = Cli::command();
     let value_follows = |word: &OsString| {
@@ -241,7 +244,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// The pool's settings.
+    /// Returns the settings of the pool.
     pub fn settings(&self) -> Settings {
         Settings {
             retry: self.retries.policy(),
@@ -272,7 +275,7 @@ pub struct ExecArgs {
 }
 
 impl ExecArgs {
-    /// The settings of a pool for this one command.
+    /// Returns the settings of the pool for this one command.
     pub fn settings(&self) -> Settings {
         self.walls.settings(self.instances.settings(Settings {
             size: 1,
@@ -284,10 +287,10 @@ impl ExecArgs {
     }
 }
 
-/// A timeout that never comes: a century.
+/// A timeout that never expires: 100 years.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// What a run's tasks may use.
+/// Limits of a run's tasks and callbacks.
 #[derive(Debug, Args)]
 pub struct LimitOptions {
     /// Worker processes [default: the CPUs available].
@@ -332,7 +335,7 @@ pub struct LimitOptions {
 }
 
 impl LimitOptions {
-    /// The pool's settings, as far as they are limits.
+    /// Returns the default settings with these limits.
     fn settings(&self) -> Settings {
         Settings {
             size: self.size.unwrap_or_else(|| Settings::default().size),
@@ -350,7 +353,7 @@ impl LimitOptions {
     }
 }
 
-/// [`mpwasm::Isolation`], as it is written here.
+/// [`mpwasm::Isolation`] as a value of an option.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Isolation {
     /// A fresh instance per task, in a warm worker process.
@@ -395,7 +398,7 @@ pub struct InspectArgs {
     pub compile_timeout: Duration,
 }
 
-/// Whether a crate directory may be built.
+/// Options of building a crate directory.
 #[derive(Debug, Args)]
 pub struct BuildOptions {
     /// Refuse to build: a crate's build scripts and macros run outside of every sandbox.
@@ -404,7 +407,10 @@ pub struct BuildOptions {
 }
 
 impl BuildOptions {
-    /// The module to load for what the user named: the file itself, or what a crate directory is built to.
+    /// Returns the module of a guest: the file itself, or the result of building a crate directory.
+    ///
+    /// # Errors
+    /// When the build fails, or is needed but not allowed.
     pub fn module(&self, guest: &Path) -> Result<PathBuf, Failure> {
         if !guest.is_dir() {
             return Ok(guest.to_owned());

@@ -1,5 +1,4 @@
-//! `mpwasm doctor`: which layers of the jail this machine has, whether they stand around a real worker, and whether a task
-//! can have a scratch directory.
+//! `mpwasm doctor`: shows which layers of the jail this machine supports, and tries them and a scratch directory on a worker.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,20 +13,20 @@ use crate::terminal::stdio;
 const GUEST: &str =
     r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
 
-/// Bytes of the scratch directory that is tried.
+/// Size of the scratch directory that is tried: 64 KiB, enough for any file system's minimum.
 const SCRATCH: u64 = 64 << 10;
 
-/// Prints what there is to say.
+/// Prints the report. The exit code says whether all mandatory layers are active.
 pub fn doctor() -> Result<Exit, Failure> {
     let layers = SandboxLayer::ALL.map(|layer| (layer, layer.state()));
     let mut text = table(&layers);
     let mut well = layers
         .iter()
         .all(|(layer, state)| !layer.is_mandatory() || matches!(state, LayerState::Active(_)));
-    match examine() {
+    match describe_worker() {
         Ok(found) => {
             _ = writeln!(text, "\nA task ran behind them: {found}.");
-            // Nothing is missing without.
+            // A missing scratch directory does not change the exit code.
             _ = writeln!(text, "{}.", scratch());
         }
         Err(error) => {
@@ -41,7 +40,7 @@ pub fn doctor() -> Result<Exit, Failure> {
         "A mandatory layer is missing: guests are held by WebAssembly and by what is active above."
     };
     _ = writeln!(text, "{verdict}");
-    stdio::answer(text.as_bytes())?;
+    stdio::write_result(text.as_bytes())?;
     Ok(if well { Exit::Success } else { Exit::Unwell })
 }
 
@@ -61,7 +60,7 @@ fn table(layers: &[(SandboxLayer, LayerState)]) -> String {
     text
 }
 
-/// Runs a task. Returns the pool, and which process of it ran the task.
+/// Runs a task. Returns the pool and the id of the process that ran the task.
 fn run_task(builder: Builder) -> anyhow::Result<(Pool, u32)> {
     let pool = builder.size(1).start()?;
     let guest = pool.load_bytes("the doctor's guest", GUEST.as_bytes())?;
@@ -72,8 +71,8 @@ fn run_task(builder: Builder) -> anyhow::Result<(Pool, u32)> {
     Ok((pool, outcome.usage.pid.context("no worker ran it")?))
 }
 
-/// Runs a task in a pool and looks at the worker from outside.
-fn examine() -> anyhow::Result<String> {
+/// Runs a task and describes the worker's state by its `/proc` entry.
+fn describe_worker() -> anyhow::Result<String> {
     let (pool, pid) = run_task(Pool::builder())?;
     let status =
         fs::read_to_string(format!("/proc/{pid}/status")).context("its worker can't be looked at")?;
@@ -93,7 +92,7 @@ fn examine() -> anyhow::Result<String> {
     ))
 }
 
-/// Runs a task with a scratch directory. Returns what is to be said of it.
+/// Runs a task with a scratch directory and describes the result.
 fn scratch() -> String {
     let ran = run_task(Pool::builder().tmp(SCRATCH)).and_then(|(pool, _)| Ok(pool.stop()?));
     match ran {
@@ -110,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_told_with_what_that_means() {
+    fn a_missing_layer_is_listed_with_its_purpose() {
         let layers = [
             (SandboxLayer::Seccomp, LayerState::Active("all of it".into())),
             (

@@ -1,7 +1,7 @@
-//! `mpwasm exec`: one command, as if it were a program of this machine.
+//! `mpwasm exec`: runs one command like a native program.
 //!
-//! It is a child of the library ([`mpwasm::command`]) with this process's streams, which the library copies. What is
-//! left for here is what a program of a shell has besides: signals, a reader that goes away, and the exit code.
+//! The command is a child of the library ([`mpwasm::command`]) with this process's streams, which the library copies. This file
+//! adds signals, the detection of a closed stdout, and the exit code.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -15,42 +15,41 @@ use mpwasm::command::{Command, ExitStatus, Killer, Stdio};
 use mpwasm::{Cache, Guest, Kind, Pool, TaskError};
 
 use crate::command_line::ExecArgs;
-use crate::process::exit::{EndSignal, Exit, Failure, OrExit, one_line};
+use crate::process::exit::{EndSignal, Exit, Failure, OrExit, error_line};
 use crate::process::readers;
 use crate::process::signals::{self, SignalRequest};
-use crate::run::output::reporter::OutputKind;
 use crate::terminal::stderr_writer::StderrWriter;
 use crate::terminal::stdio::Descriptor;
 use crate::trusted_places::{self, TrustedPlace};
 
-/// How long the command may take to end after a signal: then this process ends all the same, and takes it along.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest time that the command may take to end after a signal: 3 s. Then this process exits, which kills the command.
+const KILL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Runs the command to its end. The process should exit with the returned code whatever threads are left.
-pub fn exec(args: &ExecArgs, voice: &StderrWriter) -> Exit {
-    let mut voice = voice.clone();
-    let mut ended = None;
-    let exit = exec_or_fail(args, &mut ended, &mut voice).unwrap_or_else(|failure| {
-        voice.say(&one_line(&failure.error));
-        // A command has codes of its own: 1 to 3 would be taken for them.
+/// Runs the command until it ends. The process should then exit with the returned code, even if threads still run.
+pub fn exec(args: &ExecArgs, stderr: &StderrWriter) -> Exit {
+    let mut stderr = stderr.clone();
+    let mut handler = None;
+    let exit = exec_or_fail(args, &mut handler, &mut stderr).unwrap_or_else(|failure| {
+        stderr.print_message(&error_line(&failure.error));
+        // 1 to 3 could be exit codes of the command.
         match failure.exit {
             Exit::BadCommand => Exit::BadCommand,
             _ => Exit::ExecFailed,
         }
     });
-    voice.finish();
-    // Until here a signal ends all that is waited for.
-    drop(ended);
+    stderr.drain();
+    // Until here, a signal ends the process within the timeout.
+    drop(handler);
     exit
 }
 
-/// `ended` becomes what [`listen`] returns.
+/// Sets `handler` to the result of [`listen`].
 fn exec_or_fail(
     args: &ExecArgs,
-    ended: &mut Option<mpsc::Sender<()>>,
-    voice: &mut StderrWriter,
+    handler: &mut Option<mpsc::Sender<()>>,
+    stderr: &mut StderrWriter,
 ) -> Result<Exit, Failure> {
-    let (path, arguments) = args.command.split_first().expect("clap wants a guest");
+    let (path, arguments) = args.command.split_first().expect("clap requires a guest");
     let arguments = arguments
         .iter()
         .map(|argument| {
@@ -61,7 +60,7 @@ fn exec_or_fail(
         .collect::<anyhow::Result<Vec<_>>>()
         .or_usage()?;
     let running = RunningCommand::default();
-    *ended = Some(listen(&running).or_internal()?);
+    *handler = Some(listen(&running).or_internal()?);
     let guest = load(args, Path::new(path))?;
     let mut child = Command::new(&guest)
         .args(arguments)
@@ -69,13 +68,13 @@ fn exec_or_fail(
         .spawn()
         .context("cannot start the command")
         .or_internal()?;
-    running.begins(child.killer());
+    running.set_killer(child.killer());
     watch(&running).or_internal()?;
     let status = child.wait();
-    exit_of(status, running.cause(), voice)
+    exit_of(status, running.cause(), stderr)
 }
 
-/// The guest, compiled or from the user's cache.
+/// Loads the guest: compiles it, or reads it from the user's cache.
 fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
     let mut builder = Pool::builder().settings(args.settings());
     let cache = Cache::of_user().filter(|_| !args.instances.no_cache);
@@ -85,7 +84,7 @@ fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
         builder = builder.cache(cache);
     }
     let guest = builder.load(path).map_err(|error| match error {
-        // Not the guest's fault.
+        // The setting is mpwasm's own.
         mpwasm::Error::BadSetting(_) => Failure::internal(error),
         error => Failure::of_guest(error),
     });
@@ -103,7 +102,7 @@ fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
     }
 }
 
-/// Ends the command on a signal. All is over, its last words too, when what this returns is dropped.
+/// Handles signals: ends, pauses or resumes the command. Dropping the returned sender stops the timeout after a signal.
 fn listen(running: &RunningCommand) -> anyhow::Result<mpsc::Sender<()>> {
     let (ended, waits) = mpsc::channel::<()>();
     let mut waits = Some(waits);
@@ -111,38 +110,38 @@ fn listen(running: &RunningCommand) -> anyhow::Result<mpsc::Sender<()>> {
     signals::listen(move |wish| {
         let signal = match wish {
             SignalRequest::End(signal) => signal,
-            // One command has no status worth the telling.
+            // A single command has no status to show.
             SignalRequest::Status => return,
             SignalRequest::Stop => return running.with(Killer::pause),
             SignalRequest::Continue(_) => return running.with(Killer::resume),
         };
-        let leave = move || process::exit(Exit::Interrupted(signal).code());
-        // Before there is a command, there is nothing but a compiler, which ends with this process.
-        match waits.take().filter(|_| running.end(KillCause::Signal(signal))) {
+        let exit = move || process::exit(Exit::Interrupted(signal).code());
+        // Before the command is started there is only a compiler, which ends with this process.
+        match waits.take().filter(|_| running.kill(KillCause::Signal(signal))) {
             Some(waits) => drop(thread::spawn(move || {
-                if waits.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    leave();
+                if waits.recv_timeout(KILL_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    exit();
                 }
             })),
-            None => leave(),
+            None => exit(),
         }
     })
     .context("cannot listen for signals")?;
     Ok(ended)
 }
 
-/// Ends the command when nobody reads stdout any more, also while it writes nothing.
+/// Ends the command when the reader of stdout closes it, also while nothing is written.
 fn watch(running: &RunningCommand) -> anyhow::Result<()> {
     let running = running.clone();
-    let stdout = vec![(Descriptor::stdout()?, OutputKind::Prints)];
-    let unread = move |_| {
-        running.end(KillCause::Unread);
+    let stdout = vec![(Descriptor::stdout()?, ())];
+    let on_closed = move |()| {
+        running.kill(KillCause::Unread);
     };
-    readers::watch(stdout, unread).context("cannot watch the reader of stdout")
+    readers::watch(stdout, on_closed).context("cannot watch the reader of stdout")
 }
 
-/// What the end of the command means. Says what a command can't say itself.
-fn exit_of(status: ExitStatus, cause: Option<KillCause>, voice: &mut StderrWriter) -> Result<Exit, Failure> {
+/// Returns the exit code for the status of the command. Prints the error of a command that did not exit by itself.
+fn exit_of(status: ExitStatus, cause: Option<KillCause>, stderr: &mut StderrWriter) -> Result<Exit, Failure> {
     match (status, cause) {
         (ExitStatus::Exited(code), _) => Ok(Exit::Command(code)),
         (ExitStatus::Unwritten(_), Some(KillCause::Signal(signal))) => Ok(Exit::Interrupted(signal)),
@@ -155,51 +154,51 @@ fn exit_of(status: ExitStatus, cause: Option<KillCause>, voice: &mut StderrWrite
             KillCause::Signal(signal) => Exit::Interrupted(signal),
             KillCause::Unread => Exit::Unread,
         }),
-        (ExitStatus::Failed(error), _) => Ok(failed(&error, voice)),
+        (ExitStatus::Failed(error), _) => Ok(print_failure(&error, stderr)),
     }
 }
 
-fn failed(error: &TaskError, voice: &mut StderrWriter) -> Exit {
+fn print_failure(error: &TaskError, stderr: &mut StderrWriter) -> Exit {
     let exit = match error.kind {
         Kind::Timeout => Exit::TimedOut,
         Kind::Trap | Kind::Memory | Kind::Fuel | Kind::Error => Exit::Trapped,
         _ => Exit::ExecFailed,
     };
-    voice.say(&format!("{}: {}", error.kind, error.message));
+    stderr.print_message(&format!("{}: {}", error.kind, error.message));
     if exit == Exit::Trapped {
         for frame in &error.backtrace {
-            voice.say(&format!("  at {frame}"));
+            stderr.print_message(&format!("  at {frame}"));
         }
     }
     exit
 }
 
-/// Why the command was ended before its own end.
+/// Why the command was killed.
 #[derive(Clone, Copy, Debug)]
 enum KillCause {
     Signal(EndSignal),
-    /// Nobody reads its stdout any more.
+    /// The reader of its stdout closed it.
     Unread,
 }
 
-/// The command, as those see it who end it.
+/// The running command, shared by the threads that can kill it.
 #[derive(Clone, Debug, Default)]
 struct RunningCommand(Arc<Mutex<(Option<Killer>, Option<KillCause>)>>);
 
 impl RunningCommand {
-    /// There is a command now.
-    fn begins(&self, killer: Killer) {
+    /// Notes that the command has been started.
+    fn set_killer(&self, killer: Killer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(killer);
     }
 
-    /// Does something with the command, if there is one yet.
+    /// Calls `act` for the command, if it has been started.
     fn with(&self, act: impl Fn(&Killer)) {
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         running.0.iter().for_each(act);
     }
 
-    /// Ends the command, the first time for this cause. False when there is none yet.
-    fn end(&self, cause: KillCause) -> bool {
+    /// Kills the command and notes the first cause. Returns false if it has not been started.
+    fn kill(&self, cause: KillCause) -> bool {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(killer), first) = &mut *running else {
             return false;
@@ -209,7 +208,7 @@ impl RunningCommand {
         true
     }
 
-    /// The first cause, if there was one.
+    /// Returns why the command was killed, if it was.
     fn cause(&self) -> Option<KillCause> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).1
     }

@@ -1,4 +1,4 @@
-//! `mpwasm inspect`: what a guest has, what it asks for, and what would be refused.
+//! `mpwasm inspect`: shows a guest's exports, imports and memory, and why it would be refused.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
@@ -10,10 +10,10 @@ use serde::Serialize;
 use crate::command_line::InspectArgs;
 use crate::options::units::display_size;
 use crate::process::exit::{Exit, Failure, OrExit};
-use crate::run::output::records::escape_json;
+use crate::terminal::escape::escape_json;
 use crate::terminal::stdio;
 
-/// Prints what the guest is; the exit code says whether it would be accepted.
+/// Prints a description of the guest. The exit code says whether it would be accepted.
 pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     let module = args.building.module(&args.guest)?;
     let settings = Settings {
@@ -32,7 +32,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     } else {
         describe(&info, &settings)
     };
-    stdio::answer(text.as_bytes())?;
+    stdio::write_result(text.as_bytes())?;
     Ok(if info.refusals.is_empty() {
         Exit::Success
     } else {
@@ -40,7 +40,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// The JSON form.
+/// The description as JSON.
 #[derive(Serialize)]
 struct InspectJson<'a> {
     accepted: bool,
@@ -55,7 +55,7 @@ impl<'a> InspectJson<'a> {
     }
 }
 
-/// The form for people: a table with one subject per block. All names are made inert.
+/// Returns the description as a table with one subject per block. All names are escaped.
 fn describe(info: &GuestInfo, settings: &Settings) -> String {
     let mut table = Table::default();
     let verdict = match info.refusals.len() {
@@ -127,7 +127,7 @@ fn describe_model(model: &ModelInfo) -> String {
 struct Table(String);
 
 impl Table {
-    /// The title beside the first line; nothing at all without lines.
+    /// Adds lines, with the title beside the first one. Without lines it adds nothing.
     fn block<L: AsRef<str>>(&mut self, title: &str, lines: impl IntoIterator<Item = L>) {
         for (n, line) in lines.into_iter().enumerate() {
             let title = if n == 0 { title } else { "" };

@@ -1,5 +1,7 @@
-//! The command line (DESIGN.md section 3): reads the arguments, hands over to a sub-command's file, and turns what
-//! comes back into an exit code.
+//! The command line of mpwasm: reads the arguments, calls the sub-command and turns its result into an exit code.
+//!
+//! Each sub-command is a module of its own. [`terminal`] has the standard streams, [`process`] exit codes and signals,
+//! [`options`] the options that several sub-commands share.
 
 #![allow(
     rustdoc::private_intra_doc_links,
@@ -30,16 +32,16 @@ use anyhow::{Context, anyhow};
 
 use command_line::{Cli, Command};
 use mpwasm::escape::{Untrusted, escape_bytes};
-use process::exit::{self, Exit, Failure, OrExit, one_line};
+use process::exit::{self, Exit, Failure, OrExit, error_line};
 use process::inherited;
 use terminal::stderr_writer::StderrWriter;
 use terminal::stdio::{self, Descriptor};
 
-/// The whole command line. Threads that still run when it ends are left behind.
+/// Runs the command line and exits with its code. Threads that still run are not waited for.
 pub fn main() -> ! {
-    if let Err(error) = inherited::settle() {
-        stdio::say(&one_line(&error));
-        // What it was asked for can't be read without a stack.
+    if let Err(error) = inherited::normalize() {
+        stdio::print_message(&error_line(&error));
+        // With too small a stack, clap can't read the arguments.
         let is_exec = env::args_os().nth(1).is_some_and(|command| command == "exec");
         std::process::exit(if is_exec { Exit::ExecFailed } else { Exit::Failed }.code());
     }
@@ -48,18 +50,20 @@ pub fn main() -> ! {
         std::process::exit(exit::of_usage(&error, command_line::is_exec(env::args_os())))
     });
     let exit = dispatch(cli).unwrap_or_else(|failure| {
-        stdio::say(&one_line(&failure.error));
+        stdio::print_message(&error_line(&failure.error));
         failure.exit
     });
     std::process::exit(exit.code())
 }
 
-/// Prints what is wrong with the arguments, or the help that they ask for. An error quotes arguments, which may be names of
-/// files that a shell's pattern found: it is shown without colours where it has something to escape.
+/// Prints a usage error, or the requested help.
+///
+/// An error quotes arguments, which can be file names that a shell's pattern matched. If there is something to escape in it,
+/// it is printed without colours.
 fn show_usage_error(error: &clap::Error) {
     let plain = error.render().to_string();
     let escaped = escape_bytes(plain.as_bytes());
-    // What cannot be written is no error of its own: the exit code says it all.
+    // A failure to write is ignored: the exit code tells the result.
     let _ = match escaped {
         Cow::Borrowed(_) => error.print(),
         Cow::Owned(escaped) => Descriptor::stderr().and_then(|mut stderr| stderr.write_all(&escaped)),
@@ -67,15 +71,15 @@ fn show_usage_error(error: &clap::Error) {
 }
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
-    let voice = match cli.command {
-        // Without a thread to be had, it speaks all the same.
-        Command::Exec(_) => StderrWriter::apart().unwrap_or_default(),
+    let stderr = match cli.command {
+        // If no thread can be started, it writes directly.
+        Command::Exec(_) => StderrWriter::in_background().unwrap_or_default(),
         _ => StderrWriter::default(),
     };
-    let guests = terminal::logging::begin(cli.verbose, cli.log_format, voice.clone());
+    let min_level = terminal::logging::begin(cli.verbose, cli.log_format, stderr.clone());
     match cli.command {
-        Command::Run(args) => run::run(*args, guests),
-        Command::Exec(args) => Ok(exec::exec(&args, &voice)),
+        Command::Run(args) => run::run(*args, min_level),
+        Command::Exec(args) => Ok(exec::exec(&args, &stderr)),
         Command::Build { dir } => {
             let module = build::build(&dir).or_usage()?;
             print_path(&module)
@@ -92,7 +96,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     }
 }
 
-/// Writes a new guest crate; `path` is its name, or a path that ends in it.
+/// Creates a guest crate at `path`, whose last part is the crate's name.
 fn new_guest(path: &Path) -> anyhow::Result<PathBuf> {
     let name = path
         .file_name()
@@ -105,8 +109,8 @@ fn new_guest(path: &Path) -> anyhow::Result<PathBuf> {
     new::new(name, parent)
 }
 
-/// Prints a path on stdout: byte for byte, but escaped on a terminal.
+/// Prints a path on stdout: its bytes, or escaped on a terminal.
 fn print_path(path: &Path) -> Result<Exit, Failure> {
-    stdio::answer(&[path.as_os_str().as_bytes(), b"\n"].concat())?;
+    stdio::write_result(&[path.as_os_str().as_bytes(), b"\n"].concat())?;
     Ok(Exit::Success)
 }

@@ -1,9 +1,11 @@
-//! The binary `mpwasm`. A copy that the pool re-executed becomes a dispatcher, a worker, a compiler or a `tasks`
-//! process inside [`mpwasm::init`] and never returns from it; everything else is the command line.
+//! The binary `mpwasm`.
+//!
+//! The pool re-executes it. Such a process becomes a dispatcher, a worker, a compiler or a `tasks` process in
+//! [`mpwasm::init`], which then never returns. Otherwise the command line runs.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
 
-/// Runs before Rust's runtime, which would open /dev/null for a closed stdout: then records would get lost without a word.
+/// Runs before Rust's runtime, which opens /dev/null for a closed stdout. Records written there would be lost silently.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_START: extern "C" fn() = {

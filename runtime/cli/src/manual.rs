@@ -1,4 +1,4 @@
-//! `mpwasm completions` and `mpwasm man`: what shells and `man` know of the command line, from its own definitions.
+//! `mpwasm completions` and `mpwasm man`: shell completions and manual pages, generated from clap's definitions.
 
 use anyhow::{Context, anyhow};
 use clap::CommandFactory;
@@ -9,15 +9,15 @@ use crate::command_line::Cli;
 use crate::process::exit::{Exit, Failure, OrExit};
 use crate::terminal::stdio;
 
-/// Prints a script for this shell.
+/// Prints the completion script for a shell.
 pub fn completions(shell: Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "mpwasm", &mut script);
-    stdio::answer(&script)?;
+    stdio::write_result(&script)?;
     Ok(Exit::Success)
 }
 
-/// Prints the manual page of a sub-command, or of mpwasm.
+/// Prints the manual page of a sub-command, or of mpwasm as a whole.
 pub fn man(name: Option<&str>) -> Result<Exit, Failure> {
     let mut whole = Cli::command();
     whole.build();
@@ -34,6 +34,6 @@ pub fn man(name: Option<&str>) -> Result<Exit, Failure> {
         .render(&mut page)
         .context("cannot write the manual page")
         .or_internal()?;
-    stdio::answer(&page)?;
+    stdio::write_result(&page)?;
     Ok(Exit::Success)
 }

@@ -1,7 +1,7 @@
-//! What a run or a command trusts beside its guest, and must not be granted to tasks as a directory that they may change.
+//! Refuses to grant tasks write access to places that mpwasm trusts.
 //!
-//! The library refuses a grant over its cache and its executable. The command line reads and writes more: records, results,
-//! and crates that it builds. It refuses all of them here, before anything is built, made or started, and says what to do.
+//! The library refuses a grant over its cache and its executable. The command line also trusts records, results and the crates
+//! that it builds. It checks all of them here before anything is built or started, and says what to do instead.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,19 +16,19 @@ use mpwasm::{Access, Cache, DirGrant, Error, Overlap};
 
 use crate::process::exit::{Failure, OrExit};
 
-/// Something that mpwasm trusts.
+/// A file or directory that mpwasm trusts.
 #[derive(Debug)]
 pub struct TrustedPlace {
-    /// What it is: a noun with its article.
+    /// Its description: a noun with its article.
     pub what: &'static str,
-    /// Where it is. It need not be there yet.
+    /// Its path, which may not exist yet.
     pub path: PathBuf,
-    /// What the user can do beside granting the directory with `:ro`: the rest of a sentence.
+    /// What the user can do besides granting the directory with `:ro`: the rest of a sentence.
     pub way_out: &'static str,
 }
 
 impl TrustedPlace {
-    /// Where compiled guests come from.
+    /// Returns the cache of compiled guests.
     pub fn cache(cache: &Cache) -> Self {
         Self {
             what: "the cache of compiled guests",
@@ -37,7 +37,7 @@ impl TrustedPlace {
         }
     }
 
-    /// Where records are written.
+    /// Returns the file of records.
     pub fn records(path: &Path) -> Self {
         Self {
             what: "the file of --results",
@@ -46,7 +46,7 @@ impl TrustedPlace {
         }
     }
 
-    /// Where the folders of tasks are written.
+    /// Returns the folder of `--results-dir`.
     pub fn folders(path: &Path) -> Self {
         Self {
             what: "the folder of --results-dir",
@@ -55,7 +55,7 @@ impl TrustedPlace {
         }
     }
 
-    /// mpwasm itself, by the names that it has.
+    /// Returns mpwasm's executable, by all paths that are known of it.
     pub fn executables() -> impl Iterator<Item = Self> {
         let own = Some(PathBuf::from("/proc/self/exe"));
         own.into_iter().chain(invoked_as()).map(|path| Self {
@@ -66,29 +66,29 @@ impl TrustedPlace {
     }
 }
 
-/// The path by which the shell found this program, which may be a link to it.
+/// Returns the path by which the shell found this program, which may be a link.
 fn invoked_as() -> Option<PathBuf> {
     let name = env::args_os().next()?;
     if name.as_bytes().contains(&b'/') {
         return Some(name.into());
     }
-    in_path(&name)
+    find_in_path(&name)
 }
 
-/// The first file of this name in the folders of `PATH`.
-pub fn in_path(name: &OsStr) -> Option<PathBuf> {
+/// Returns the first file of this name in the folders of `PATH`.
+pub fn find_in_path(name: &OsStr) -> Option<PathBuf> {
     let folders = env::var_os("PATH")?;
     env::split_paths(&folders)
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
 }
 
-/// Refuses a directory that tasks may change, when they could change one of these places through it.
+/// Refuses writable directories through which tasks could change one of these places.
 ///
 /// # Errors
-/// A usage error that names the directory, the place, and the ways out.
+/// A usage error that names the directory, the place and the alternatives.
 pub fn check(dirs: &[DirGrant], places: impl IntoIterator<Item = TrustedPlace>) -> Result<(), Failure> {
-    if !dirs.iter().any(may_be_changed) {
+    if !dirs.iter().any(is_writable) {
         return Ok(());
     }
     for place in places {
@@ -113,13 +113,13 @@ pub fn check(dirs: &[DirGrant], places: impl IntoIterator<Item = TrustedPlace>) 
     Ok(())
 }
 
-/// Refuses a file of records that has several names, when tasks may change some directory: one of the names may be there.
+/// Refuses a file of records with several hard links if a directory is writable: one of the links may be in it.
 ///
 /// # Errors
-/// A usage error that says so.
+/// A usage error that names the file.
 pub fn check_links(dirs: &[DirGrant], records: &Path) -> Result<(), Failure> {
     let has_several = fs::symlink_metadata(records).is_ok_and(|file| file.is_file() && file.nlink() > 1);
-    if !has_several || !dirs.iter().any(may_be_changed) {
+    if !has_several || !dirs.iter().any(is_writable) {
         return Ok(());
     }
     Err(Failure::usage(anyhow!(
@@ -129,7 +129,7 @@ pub fn check_links(dirs: &[DirGrant], records: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Whether tasks may change any of these directories.
-pub fn may_be_changed(dir: &DirGrant) -> bool {
+/// Returns whether tasks may change this directory.
+pub fn is_writable(dir: &DirGrant) -> bool {
     dir.access() == Access::ReadWrite
 }

@@ -1,8 +1,7 @@
-//! `mpwasm build DIR`: builds a guest crate for `wasm32-wasip1` with cargo and finds the module it made.
+//! `mpwasm build DIR`: builds a guest crate for `wasm32-wasip1` with cargo and finds its module.
 //!
-//! This is the one thing that mpwasm does outside of every wall: cargo runs the build scripts and macros of the
-//! crate and of all that it depends on. A line on stderr says so each time; refusing it (`--no-build`) is the
-//! caller's part, as is printing the path.
+//! The build is the only code that mpwasm runs outside of the sandbox: cargo runs the build scripts and macros of the crate and
+//! of its dependencies. A message on stderr says so each time. With `--no-build`, the caller does not call this.
 
 pub mod trusted_places;
 
@@ -22,30 +21,33 @@ use serde::Deserialize;
 
 use crate::terminal::stdio;
 
-/// What guests are built for.
+/// The Rust target of guests.
 const TARGET: &str = "wasm32-wasip1";
 
-/// Builds the crate in `dir` in cargo's release profile; the canonical path of its only module.
+/// Builds the crate in `dir` in cargo's release profile and returns the canonical path of its only module.
 ///
-/// cargo's messages go to stderr, nothing goes to stdout. The target is added with rustup when it is missing.
+/// cargo's messages go to stderr, nothing goes to stdout. If the target is missing, rustup adds it.
 ///
 /// # Errors
 ///
-/// `dir` is no crate, cargo or the target is not there, the build fails, or the crate makes no module or several.
+/// When `dir` is no crate, cargo or the target is missing, the build fails, or the crate has no module or several.
 pub fn build(dir: &Path) -> Result<PathBuf> {
     let dir = crate_directory(dir)?;
-    stdio::say(&format!(
+    stdio::print_message(&format!(
         "building {} with cargo: build scripts and macros run outside of every wall",
         Untrusted::from(&dir)
     ));
     ensure_target(&dir)?;
     let messages = run_cargo(&dir)?;
-    let module = the_module(&dir, &messages)?;
+    let module = only_module(&dir, &messages)?;
     fs::canonicalize(&module)
         .with_context(|| format!("cargo says that it built {}", Untrusted::from(&module)))
 }
 
-/// The canonical path of a directory that holds a crate.
+/// Returns the canonical path of a directory that has a crate.
+///
+/// # Errors
+/// When it has none.
 pub fn crate_directory(dir: &Path) -> Result<PathBuf> {
     let shown = Untrusted::from(&dir);
     let canonical = fs::canonicalize(dir).with_context(|| format!("{shown} cannot be built"))?;
@@ -63,8 +65,8 @@ pub fn crate_directory(dir: &Path) -> Result<PathBuf> {
     Ok(canonical)
 }
 
-/// Whether a manifest is that of a workspace without a package. cargo would build the whole workspace for
-/// [`TARGET`], which takes long and makes nothing that could be meant.
+/// Returns whether a manifest is that of a workspace without a package. cargo would build the whole workspace for [`TARGET`],
+/// which takes long and yields no single module.
 fn is_virtual(manifest: &str) -> bool {
     let starts = |starts: &[&str]| {
         manifest.lines().any(|line| {
@@ -75,27 +77,26 @@ fn is_virtual(manifest: &str) -> bool {
     starts(&["[workspace]", "[workspace."]) && !starts(&["[package]", "[package.", "package.", "package="])
 }
 
-/// The program that the variable names, as cargo would have it, or else the one in the PATH.
+/// Returns the program that an environment variable names, as cargo does, or else its name for a search in the PATH.
 pub fn program(variable: &str, name: &str) -> OsString {
     env::var_os(variable)
         .filter(|value| !value.is_empty())
         .unwrap_or_else(|| name.into())
 }
 
-/// A command that runs in the crate's directory, where its `rust-toolchain.toml` and `.cargo/config.toml` count.
+/// Returns a command that runs in the crate's directory, so that its `rust-toolchain.toml` and `.cargo/config.toml` apply.
 ///
-/// mpwasm may itself run under `cargo run` or `cargo test`, and in shells and CI jobs that are set up for another
-/// build. What they say about *how to build for the host* must not reach a build for another target:
+/// mpwasm may itself run under `cargo run` or `cargo test`, or in a shell or CI job that is set up for another build. Settings
+/// for the host must not reach a build for another target, so these variables are removed:
 ///
-/// - `RUSTFLAGS` and its relatives name linkers, CPUs and instrumentation of the host. Flags that are meant for
-///   guests have a variable of their own, which stays: `CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS`.
-/// - `RUSTC_WORKSPACE_WRAPPER` is how clippy and coverage tools get between cargo and the compiler, for the
-///   outer build. `RUSTC_WRAPPER`, a compiler cache as a rule, stays.
+/// - `RUSTFLAGS` and its variants, which name linkers, CPUs and instrumentation of the host. Flags for guests have a variable
+///   of their own, which stays: `CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS`.
+/// - `RUSTC_WORKSPACE_WRAPPER`, by which clippy and coverage tools wrap the compiler of the outer build. `RUSTC_WRAPPER`,
+///   usually a compiler cache, stays.
 ///
-/// All else stays. `CARGO` and `RUSTUP_TOOLCHAIN`, which an outer cargo sets together, choose the same toolchain as
-/// out there; `CARGO_TARGET_DIR` moves the output, which is found all the same, but when it is relative it has
-/// to go on meaning the directory that the user is in; `CARGO_BUILD_TARGET` gives way to our `--target`; what
-/// cargo tells about the outer package (`CARGO_PKG_...`, `CARGO_MANIFEST_DIR`) is overwritten for every compiler.
+/// All other variables stay. `CARGO` and `RUSTUP_TOOLCHAIN`, which an outer cargo sets together, choose the same toolchain. A
+/// relative `CARGO_TARGET_DIR` is made absolute, as it is relative to the user's working directory. `--target` overrides
+/// `CARGO_BUILD_TARGET`. cargo sets `CARGO_PKG_...` and `CARGO_MANIFEST_DIR` anew for every compiler.
 pub fn command(program: OsString, dir: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(dir).stdin(Stdio::null());
@@ -121,13 +122,13 @@ pub fn command(program: OsString, dir: &Path) -> Command {
 /// Makes sure that the toolchain of `dir` can compile for [`TARGET`].
 fn ensure_target(dir: &Path) -> Result<()> {
     let Some(sysroot) = sysroot(dir)? else {
-        // There is a compiler, but it does not say where it lives: let cargo find out.
+        // The compiler does not print its sysroot. cargo reports what is wrong.
         return Ok(());
     };
     if has_target(&sysroot) {
         return Ok(());
     }
-    stdio::say(&format!("adding the Rust target {TARGET} with rustup"));
+    stdio::print_message(&format!("adding the Rust target {TARGET} with rustup"));
     let added = command("rustup".into(), dir)
         .args(["target", "add", TARGET])
         .stdout(io::stderr())
@@ -151,7 +152,7 @@ fn ensure_target(dir: &Path) -> Result<()> {
     }
 }
 
-/// Where the compiler that cargo would use for `dir` keeps its libraries.
+/// Returns the sysroot of the compiler that cargo uses for `dir`, if the compiler prints it.
 pub fn sysroot(dir: &Path) -> Result<Option<PathBuf>> {
     let rustc = program("RUSTC", "rustc");
     let output = command(rustc.clone(), dir)
@@ -183,8 +184,9 @@ fn cannot_start(program: &OsString, error: &io::Error) -> anyhow::Error {
     }
 }
 
-/// Returns where the stderr of a tool goes that names `dir` in its messages: to ours as it is, so that it can draw on a
-/// terminal, unless that name would act on the terminal. Then it is kept, to be escaped.
+/// Returns the stderr of a tool whose messages contain `dir`.
+///
+/// It is inherited, so that the tool can draw on a terminal. If `dir` has control characters it is captured, to be escaped.
 fn stderr_of_tool(dir: &Path) -> Stdio {
     match escape_bytes(dir.as_os_str().as_bytes()) {
         Cow::Borrowed(_) => Stdio::inherit(),
@@ -192,21 +194,21 @@ fn stderr_of_tool(dir: &Path) -> Stdio {
     }
 }
 
-/// Runs the build; what cargo wrote to its stdout.
+/// Runs the build and returns the stdout of cargo.
 fn run_cargo(dir: &Path) -> Result<Vec<u8>> {
     let cargo = program("CARGO", "cargo");
     let output = command(cargo.clone(), dir)
         .args(["build", "--release", "--target", TARGET])
-        // Messages for us on stdout, and those of the compiler as people know them on stderr.
+        // JSON messages go to stdout, and the compiler's diagnostics to stderr.
         .arg("--message-format=json-render-diagnostics")
         .stderr(stderr_of_tool(dir))
         .output()
         .map_err(|error| cannot_start(&cargo, &error))?;
-    // What is no message of cargo was printed by something that the build ran.
+    // Lines that are no JSON were printed by build scripts or macros.
     let printed = lines(&output.stdout).filter(|line| line.first() != Some(&b'{'));
     let mut stderr = io::stderr().lock();
     for line in printed.chain(lines(&output.stderr)) {
-        // A stderr that cannot be written is no error.
+        // A failure to write to stderr is ignored.
         let _ = stderr.write_all(&[&escape_bytes(line), &b"\n"[..]].concat());
     }
     drop(stderr);
@@ -224,7 +226,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
 }
 
-/// What matters of a line that cargo writes to stdout.
+/// The relevant fields of a JSON message of cargo.
 #[derive(Deserialize)]
 struct CargoMessage {
     reason: String,
@@ -242,7 +244,7 @@ struct CargoTarget {
 }
 
 impl CargoMessage {
-    /// The modules that a guest could be. Examples and the like are not built, so are not asked for.
+    /// Returns the .wasm files of libraries and programs. Examples and tests are not built.
     fn modules(self) -> impl Iterator<Item = PathBuf> {
         let is_guest = self.reason == "compiler-artifact"
             && self
@@ -256,18 +258,18 @@ impl CargoMessage {
     }
 }
 
-/// The only module that the package in `dir` makes, according to cargo's messages.
-fn the_module(dir: &Path, messages: &[u8]) -> Result<PathBuf> {
+/// Returns the only module of the package in `dir`, according to cargo's messages.
+fn only_module(dir: &Path, messages: &[u8]) -> Result<PathBuf> {
     let manifest = dir.join("Cargo.toml");
-    // Not a set: a library and a program of one name overwrite each other's module, and count as two.
+    // Not a set: a library and a program of the same name have the same path, but are two modules.
     let mut modules = Vec::new();
     let mut elsewhere = BTreeSet::new();
     for message in lines(messages).filter_map(|line| serde_json::from_slice::<CargoMessage>(line).ok()) {
         let package = message.manifest_path.clone();
-        // cargo writes the path that it went by, which may contain symbolic links.
-        let is_ours = package == manifest || fs::canonicalize(&package).is_ok_and(|path| path == manifest);
+        // cargo's path may contain symbolic links.
+        let is_package = package == manifest || fs::canonicalize(&package).is_ok_and(|path| path == manifest);
         for module in message.modules() {
-            if is_ours {
+            if is_package {
                 modules.push(module);
             } else if let Some(package) = package.parent() {
                 elsewhere.insert(package.to_owned());
@@ -315,7 +317,7 @@ mod tests {
     }
 
     fn module(messages: &[String]) -> Result<PathBuf> {
-        the_module(Path::new("/g"), messages.join("\n").as_bytes())
+        only_module(Path::new("/g"), messages.join("\n").as_bytes())
     }
 
     #[test]
@@ -366,13 +368,13 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_library_is_told_what_it_lacks() {
+    fn a_plain_library_is_refused_with_the_missing_crate_type() {
         let messages = [artifact("/g/Cargo.toml", "lib", &["/t/libg.rlib"])];
         assert!(module(&messages).unwrap_err().to_string().contains("cdylib"));
     }
 
     #[test]
-    fn what_is_no_crate_is_refused_before_anything_runs() {
+    fn a_directory_without_a_crate_is_refused_before_anything_runs() {
         let dir = tempfile::tempdir().unwrap();
         let refusal = |path: &Path| format!("{:#}", build(path).unwrap_err());
         assert!(refusal(dir.path()).ends_with("there is no Cargo.toml in it"));

@@ -1,7 +1,7 @@
-//! What the build of a guest crate reads and runs: native code, outside of every wall.
+//! The files that the build of a guest crate reads and runs, outside of the sandbox.
 //!
-//! cargo says where it builds and which crates are read from this machine. What it reads before that (its configuration, its
-//! own files) and the compilers are found in the same way as it finds them.
+//! `cargo metadata` lists the local crates and the target directory. The files that cargo reads before that (its configuration
+//! and its own files) and the compilers are found by cargo's rules.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -17,20 +17,21 @@ use crate::trusted_places::{self, TrustedPlace};
 use mpwasm::DirGrant;
 use mpwasm::escape::Untrusted;
 
-/// Refuses directories that tasks may change where that would change what a build of this crate reads or runs.
+/// Refuses to grant write access to directories that the build of this crate reads or runs.
 ///
 /// # Errors
-/// A usage error that names the directory and the place; or what is wrong with the crate.
+/// A usage error that names the directory and the place, or the crate's error.
 pub fn check(dirs: &[DirGrant], krate: &Path) -> Result<(), Failure> {
-    if !dirs.iter().any(trusted_places::may_be_changed) {
+    if !dirs.iter().any(trusted_places::is_writable) {
         return Ok(());
     }
     let krate = crate_directory(krate).or_usage()?;
-    trusted_places::check(dirs, known(&krate))?;
-    // Only now may cargo have a look at it.
-    trusted_places::check(dirs, told_by_cargo(&krate).or_usage()?)
+    trusted_places::check(dirs, places_without_cargo(&krate))?;
+    // cargo reads the crate only after this check.
+    trusted_places::check(dirs, places_from_cargo(&krate).or_usage()?)
 }
 
+/// Returns a constructor of places of one kind.
 fn place(what: &'static str) -> impl Fn(PathBuf) -> TrustedPlace {
     move |path| TrustedPlace {
         what,
@@ -39,8 +40,8 @@ fn place(what: &'static str) -> impl Fn(PathBuf) -> TrustedPlace {
     }
 }
 
-/// What can be known without cargo.
-fn known(krate: &Path) -> Vec<TrustedPlace> {
+/// Returns the places that are known before cargo runs.
+fn places_without_cargo(krate: &Path) -> Vec<TrustedPlace> {
     let mut all = vec![place("the crate to be built")(krate.to_owned())];
     let configurations = krate.ancestors().map(|folder| folder.join(".cargo"));
     all.extend(configurations.map(place("the configuration of cargo")));
@@ -60,14 +61,14 @@ fn known(krate: &Path) -> Vec<TrustedPlace> {
     let found = programs
         .into_iter()
         .filter_map(|program| match Path::new(&program).components().count() {
-            1 => trusted_places::in_path(&program),
+            1 => trusted_places::find_in_path(&program),
             _ => Some(program.into()),
         });
     all.extend(found.map(place("a program that builds the crate")));
     all
 }
 
-/// What matters of the answer to `cargo metadata`.
+/// The relevant fields of the output of `cargo metadata`.
 #[derive(Deserialize)]
 struct CargoMetadata {
     packages: Vec<CargoPackage>,
@@ -79,11 +80,12 @@ struct CargoMetadata {
 #[derive(Deserialize)]
 struct CargoPackage {
     manifest_path: PathBuf,
-    /// Where it comes from, if not from this machine.
+    /// The registry or repository of a package that is not local.
     source: Option<String>,
 }
 
-fn told_by_cargo(krate: &Path) -> Result<Vec<TrustedPlace>> {
+/// Returns the places that `cargo metadata` names.
+fn places_from_cargo(krate: &Path) -> Result<Vec<TrustedPlace>> {
     let shown = Untrusted::from(&krate);
     let output = command(program("CARGO", "cargo"), krate)
         .args(["metadata", "--format-version", "1"])

@@ -1,7 +1,7 @@
-//! `mpwasm new NAME`: writes a guest crate that builds and runs at once, wherever it is put.
+//! `mpwasm new NAME`: creates a guest crate that builds and runs without further files.
 //!
-//! The crate is made from the files in `template/`. The SDK, which no registry has, comes along as a path
-//! dependency: its sources are those of `guest-sdk/`, as they were when this binary was built.
+//! Its files come from `template/`. The SDK is copied as a path dependency, as no registry has it: `template/sdk` links to the
+//! sources in `guest-sdk/`, which are compiled into this binary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use mpwasm::escape::Untrusted;
 
-/// What stands for the crate's name in the template.
+/// Placeholder of the crate's name in the template.
 const NAME: &str = "{{name}}";
 
-/// The files of the new crate. A template ends in `.in`, lest cargo takes its directory for a crate.
+/// The files of the new crate. A template's name ends in `.in`, so that cargo does not take its directory for a crate.
 const TEMPLATE: [(&str, &str); 3] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
     (".gitignore", include_str!("template/gitignore.in")),
     ("src/lib.rs", include_str!("template/lib.rs.in")),
 ];
 
-/// Where the SDK goes in the new crate; the template's manifest names it.
+/// The folder of the SDK in the new crate, which the template's manifest names.
 const SDK: &str = "mpwasm-guest";
 
 const SDK_MANIFEST: &str = include_str!("template/sdk.toml.in");
 const WORKSPACE_MANIFEST: &str = include_str!("template/workspace.toml.in");
-/// Goes along, so that `cargo fmt` in the new crate leaves the SDK as it is.
+/// Copied too, so that `cargo fmt` in the new crate does not change the SDK.
 const RUSTFMT: &str = include_str!("template/rustfmt.toml.in");
 
 macro_rules! sdk_sources {
@@ -33,7 +33,7 @@ macro_rules! sdk_sources {
     };
 }
 
-/// The SDK's sources: every file of `guest-sdk/src/`, which a test makes sure of.
+/// The SDK's sources: every file of `guest-sdk/src/`. A test checks that none is missing.
 const SDK_SOURCES: [(&str, &str); 11] = sdk_sources![
     "call.rs",
     "context.rs",
@@ -48,20 +48,19 @@ const SDK_SOURCES: [(&str, &str); 11] = sdk_sources![
     "testing.rs",
 ];
 
-/// Writes the guest crate `name` into the directory `parent`; the crate's directory.
+/// Creates the guest crate `name` in the directory `parent` and returns its directory.
 ///
 /// # Errors
 ///
-/// `name` is no name that cargo takes, there is something of that name already, or it cannot be written. What
-/// was written until then is removed.
+/// When `name` is no valid name, exists already, or a file can't be written. Files written until then are removed.
 pub fn new(name: &str, parent: &Path) -> Result<PathBuf> {
     check_name(name)?;
     let dir = parent.join(name);
     let shown = Untrusted::from(&dir);
-    // Not `create_dir_all`: that it is not there yet must hold at the moment when it is made.
+    // Not `create_dir_all`, which accepts a directory that exists.
     fs::create_dir(&dir).with_context(|| format!("{shown} cannot be made"))?;
     if let Err(error) = write_crate(name, &dir) {
-        // Whether this works or not, the error that counts is the first one.
+        // The first error is reported, whether or not this succeeds.
         let _ = fs::remove_dir_all(&dir);
         return Err(error).with_context(|| format!("{shown} cannot be written"));
     }
@@ -86,7 +85,7 @@ fn write_crate(name: &str, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what cargo would refuse as the name of a package, or what would not build as this one.
+/// Refuses a name that cargo refuses for a package, or with which this crate would not build.
 fn check_name(name: &str) -> Result<()> {
     let refuse = |why: &str| bail!("{name:?} cannot be the name of a guest crate: {why}");
     if !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
@@ -110,7 +109,7 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Rust's keywords, reserved ones included, so far as they are lower-case ASCII.
+/// Rust's keywords, including reserved ones.
 const KEYWORDS: [&str; 53] = [
     "_", "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do",
     "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
@@ -119,7 +118,7 @@ const KEYWORDS: [&str; 53] = [
     "virtual", "where", "while", "yield",
 ];
 
-/// Crates that every guest of the template sees under these names, and directories that cargo makes.
+/// Names of crates that the template's guest depends on, and of directories that cargo creates.
 const TAKEN: [&str; 14] = [
     "alloc",
     "build",
@@ -137,8 +136,9 @@ const TAKEN: [&str; 14] = [
     "test",
 ];
 
-/// The manifest of a workspace's member as that of a crate for itself: what it inherits is spelled out, and the
-/// workspace's lints, which are for those who work on the SDK, are left out.
+/// Converts the manifest of a workspace's member to one that stands alone.
+///
+/// Inherited values are written out. The workspace's lints are removed, as they are for the development of the SDK.
 fn standalone(member: &str, workspace: &str) -> Result<String> {
     let mut manifest = String::with_capacity(member.len() + 128);
     let mut section = "";
@@ -164,7 +164,7 @@ fn standalone(member: &str, workspace: &str) -> Result<String> {
     Ok(manifest)
 }
 
-/// The value of a key, as it is written, in `[workspace.package]`.
+/// Returns the value of a key in `[workspace.package]`, as it is written.
 fn workspace_value<'a>(key: &str, workspace: &'a str) -> Option<&'a str> {
     workspace
         .lines()
@@ -182,7 +182,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn the_sdk_comes_along_whole() {
+    fn every_file_of_the_sdk_is_embedded() {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/new/template/sdk");
         let there: BTreeSet<_> = fs::read_dir(sources)
             .unwrap()
@@ -191,13 +191,13 @@ mod tests {
         let embedded: BTreeSet<_> = SDK_SOURCES.iter().map(|(file, _)| (*file).to_owned()).collect();
         assert_eq!(there, embedded, "SDK_SOURCES lists every file of guest-sdk/src");
         for (file, text) in SDK_SOURCES {
-            // A file that the SDK includes from elsewhere would be missing in the new crate.
+            // A file that the SDK includes from another folder would be missing in the new crate.
             assert!(!text.contains(concat!("include", "_")), "{file}");
         }
     }
 
     #[test]
-    fn the_sdks_manifest_stands_for_itself() {
+    fn the_sdks_manifest_stands_alone() {
         let manifest = standalone(SDK_MANIFEST, WORKSPACE_MANIFEST).unwrap();
         assert!(!manifest.contains("workspace ="), "{manifest}");
         assert!(!manifest.contains(".workspace"), "{manifest}");
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_inherited_is_spelled_out() {
+    fn inherited_values_are_written_out() {
         let member = "[package]\nname = \"m\"\nedition.workspace = true\n\n[lints]\nworkspace = true\n\n[dependencies]\n";
         let workspace = "edition = \"no\"\n[workspace.package]\n edition = \"2024\" \n[x]\nversion = \"1\"\n";
         assert_eq!(
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_stays_as_it_is() {
+    fn an_existing_file_is_not_replaced() {
         let parent = tempfile::tempdir().unwrap();
         fs::write(parent.path().join("taken"), "mine").unwrap();
         let error = format!("{:#}", new("taken", parent.path()).unwrap_err());

@@ -1,4 +1,4 @@
-//! The options of what `run` and `exec` give an instance of a guest: memory and fuel, how it is compiled, and grants.
+//! Options of `run` and `exec` for instances of guests: limits, compilation and grants.
 
 use std::env::{self, VarError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use mpwasm_types::task_line::duration;
 
 use crate::options::units::size;
 
-/// What an instance may use, and what its compilation may.
+/// Limits and grants of an instance, and limits of its compilation.
 #[derive(Debug, Args)]
 pub struct InstanceOptions {
     /// Cap of the linear memory of a task or command; growing past it fails in the guest.
@@ -58,7 +58,7 @@ pub struct InstanceOptions {
 }
 
 impl InstanceOptions {
-    /// These settings with what an instance may use.
+    /// Returns `settings` with these options applied.
     pub fn settings(&self, settings: Settings) -> Settings {
         Settings {
             memory: self.memory,
@@ -81,7 +81,7 @@ impl InstanceOptions {
     }
 }
 
-/// Reads `NAME=VALUE`, or `NAME` for a variable of mpwasm's own environment.
+/// Parses `NAME=VALUE`, or `NAME` for a variable of mpwasm's own environment.
 fn variable(text: &str) -> Result<(String, String), String> {
     if text.is_empty() || text.contains('=') {
         return Grants::variable(text);

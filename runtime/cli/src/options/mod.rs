@@ -1,4 +1,4 @@
-//! Options that several sub-commands share, and how their values are written.
+//! Options that several sub-commands share, and the parsers of their values.
 
 pub mod instance;
 pub mod sandbox;

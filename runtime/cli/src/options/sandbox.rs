@@ -1,4 +1,4 @@
-//! The options of the second wall: how much of it must hold, and who the pool's processes are.
+//! Options of the sandbox around the pool's processes: which layers are required, and the user.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use mpwasm::{Jail, Settings, User};
 use nix::unistd;
 
-/// What stands around guests beside WebAssembly.
+/// Options of the operating system's sandbox, which is there beside WebAssembly's own.
 #[derive(Debug, Args)]
 pub struct SandboxOptions {
     /// The jail around each process: seccomp, Landlock and what else the machine has (see `mpwasm doctor`).
@@ -19,7 +19,7 @@ pub struct SandboxOptions {
 }
 
 impl SandboxOptions {
-    /// These settings with the walls.
+    /// Returns `settings` with these options applied.
     pub fn settings(&self, settings: Settings) -> Settings {
         Settings {
             jail: match self.jail {
@@ -33,7 +33,7 @@ impl SandboxOptions {
     }
 }
 
-/// How much of the jail must hold.
+/// Which layers of the jail are required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum JailMode {
     /// Refuse to start where a mandatory layer is missing.
@@ -44,7 +44,7 @@ pub enum JailMode {
     Off,
 }
 
-/// A user as people name one.
+/// A user: a name, a number, or UID:GID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserArg(pub User);
 

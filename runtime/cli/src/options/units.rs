@@ -1,4 +1,4 @@
-//! Sizes and JSON args as people write them on the command line.
+//! Parses and formats sizes and JSON args of the command line.
 
 use std::num::IntErrorKind;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use mpwasm_types::task_line::json_error;
 use serde_json::value::RawValue;
 
-/// A number of bytes: `4096`, `64k` (thousands), `256MiB` (powers of 1024).
+/// Parses a number of bytes: `4096`, `64k` (thousands), `256MiB` (powers of 1024).
 pub fn size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     if is_too_large(text) {
@@ -21,7 +21,7 @@ pub fn size(text: &str) -> Result<u64, String> {
         .map_err(|error| format!("{error}; write bytes, or a size such as 64KiB or 1.5GiB"))
 }
 
-/// Whether this is a size of more than 64 bits. [`ByteSize`] reads most of these as the largest one.
+/// Returns whether a size has more than 64 bits. [`ByteSize`] parses most of these as the largest size.
 fn is_too_large(size: &str) -> bool {
     /// 2^64: the first number of bytes that is too large.
     const LIMIT: f64 = 18_446_744_073_709_551_616.0;
@@ -45,12 +45,12 @@ fn is_too_large(size: &str) -> bool {
     }
 }
 
-/// A number of bytes for people.
+/// Formats a number of bytes, with a binary unit.
 pub fn display_size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
-/// The args of one task as the user wrote them: the text of a JSON array.
+/// The args of a task: the text of a JSON array, unchanged.
 #[derive(Clone, Debug)]
 pub struct JsonArgs(pub Box<RawValue>);
 

@@ -1,13 +1,13 @@
-//! Exit codes, in one place (DESIGN.md section 3), and errors that know theirs.
+//! Exit codes, and errors with the exit code that they lead to.
 
 use std::{fmt, io};
 
 use mpwasm_system::limit_names::limit_behind;
 
-/// How mpwasm ends, as its exit code tells it.
+/// The result of a command line, which is its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: every task and callback went well.
+    /// 0: every task and callback succeeded.
     Success,
     /// 1: some task or callback failed, the guest's `tasks` failed, or the run took too long.
     TasksFailed,
@@ -19,7 +19,7 @@ pub enum Exit {
     Failed,
     /// 129, 130 or 143: a signal ended the run.
     Interrupted(EndSignal),
-    /// Of `exec`: the command's own exit code.
+    /// The exit code of the command of `exec`.
     Command(i32),
     /// 124, of `exec`: the command ran out of time.
     TimedOut,
@@ -27,15 +27,15 @@ pub enum Exit {
     ExecFailed,
     /// 126, of `exec`: a bad guest.
     BadCommand,
-    /// 134, of `exec`: the command trapped, or what comes to the same.
+    /// 134, of `exec`: the command trapped, or ran out of memory or fuel.
     Trapped,
-    /// 141: the reader of stdout or of the records' pipe left before all was written. It is the code of a program that
-    /// SIGPIPE ended.
+    /// 141: the reader of stdout or of the records' pipe closed it before everything was written. A shell reports the same
+    /// code for a program that SIGPIPE ended.
     Unread,
 }
 
 impl Exit {
-    /// The number that the shell sees.
+    /// Returns the number that the shell sees.
     pub const fn code(self) -> i32 {
         match self {
             Self::Success => 0,
@@ -46,7 +46,7 @@ impl Exit {
             Self::Interrupted(EndSignal::Interrupt) => 130,
             Self::Interrupted(EndSignal::Terminate) => 143,
             Self::Command(code @ 0..=255) => code,
-            // A process has no such code. Its lowest bits may be those of success.
+            // An exit code has 8 bits. Truncated, this one could become that of success.
             Self::Command(_) => 255,
             Self::TimedOut => 124,
             Self::ExecFailed => 125,
@@ -57,7 +57,7 @@ impl Exit {
     }
 }
 
-/// A signal that asks mpwasm to end.
+/// A signal that ends mpwasm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndSignal {
     /// SIGHUP.
@@ -78,17 +78,17 @@ impl fmt::Display for EndSignal {
     }
 }
 
-/// An error, and the exit code that it leads to.
+/// An error with the exit code that it leads to.
 #[derive(Debug)]
 pub struct Failure {
-    /// How mpwasm ends because of it.
+    /// The exit code.
     pub exit: Exit,
-    /// What went wrong.
+    /// The error.
     pub error: anyhow::Error,
 }
 
 impl Failure {
-    /// Wrong usage or a bad guest.
+    /// Returns a failure for wrong usage or a bad guest: exit code 2.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit: Exit::Usage,
@@ -96,7 +96,7 @@ impl Failure {
         }
     }
 
-    /// mpwasm itself failed.
+    /// Returns a failure of mpwasm itself: exit code 3.
     pub fn internal(error: impl Into<anyhow::Error>) -> Self {
         Self {
             exit: Exit::Failed,
@@ -104,7 +104,8 @@ impl Failure {
         }
     }
 
-    /// What came out of loading or inspecting a guest: the guest's fault, but for what says otherwise.
+    /// Returns the failure for an error of loading or inspecting a guest: wrong usage, or mpwasm's own failure for errors that
+    /// are not the guest's fault.
     pub fn of_guest(error: mpwasm::Error) -> Self {
         use mpwasm::Error;
         match error {
@@ -122,22 +123,22 @@ impl Failure {
     }
 }
 
-/// The exit code of a command line that could not be read, or that asked for help.
+/// Returns the exit code of a command line that could not be parsed, or that asked for help.
 pub fn of_usage(error: &clap::Error, is_exec: bool) -> i32 {
     let exit = match error.exit_code() {
         0 => Exit::Success,
-        // Not to be taken for a code of the command.
+        // 2 could be the exit code of the command.
         _ if is_exec => Exit::ExecFailed,
         _ => Exit::Usage,
     };
     exit.code()
 }
 
-/// Says at the place where an error is passed on which exit code it means.
+/// Converts errors to [`Failure`]s with an exit code.
 pub trait OrExit<T> {
-    /// An error here is wrong usage: exit code 2.
+    /// Marks an error as wrong usage: exit code 2.
     fn or_usage(self) -> Result<T, Failure>;
-    /// An error here is mpwasm's: exit code 3.
+    /// Marks an error as a failure of mpwasm: exit code 3.
     fn or_internal(self) -> Result<T, Failure>;
 }
 
@@ -151,14 +152,16 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     }
 }
 
-/// An error and its causes in one line, with the limit that may be behind it.
-pub fn one_line(error: &anyhow::Error) -> String {
+/// Returns an error and its causes in one line, with the resource limit that may have caused it.
+pub fn error_line(error: &anyhow::Error) -> String {
     let errno = error.chain().find_map(|cause| {
-        let of_pool = cause.downcast_ref().and_then(|error| match error {
+        let in_pool_error = cause.downcast_ref().and_then(|error| match error {
             mpwasm::Error::Io(error) | mpwasm::Error::Read { error, .. } => Some(error),
             _ => None,
         });
-        of_pool.or(cause.downcast_ref::<io::Error>())?.raw_os_error()
+        in_pool_error
+            .or(cause.downcast_ref::<io::Error>())?
+            .raw_os_error()
     });
     match errno.and_then(limit_behind) {
         Some(limit) => format!("{error:#}; {limit}"),
@@ -173,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_ending_has_the_code_that_the_contract_names() {
+    fn every_exit_has_its_documented_code() {
         let endings = [
             (Exit::Success, 0),
             (Exit::TasksFailed, 1),
@@ -207,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_with_its_causes() {
+    fn an_error_line_has_all_causes() {
         let error = anyhow!("cause").context("what was attempted");
-        assert_eq!(one_line(&error), "what was attempted: cause");
+        assert_eq!(error_line(&error), "what was attempted: cause");
     }
 }

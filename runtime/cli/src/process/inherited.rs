@@ -1,24 +1,24 @@
-//! Sets the signal mask, dispositions and limits that the command line relies on, whatever the process inherited.
+//! Normalizes the inherited signal mask, signal dispositions and resource limits.
 //!
-//! The processes of a pool do this for themselves, in the library.
+//! In the processes of a pool, the library does this.
 
 use anyhow::anyhow;
 use mpwasm_types::settings::{MAIN_STACK, MIN_MAIN_STACK};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Sets them for this process. Must be called before it has threads.
+/// Sets the signal mask, dispositions and limits that the command line relies on. Must be called before there are threads.
 ///
 /// # Errors
 /// When the limit of the stack is too low and cannot be raised.
-pub fn settle() -> anyhow::Result<()> {
+pub fn normalize() -> anyhow::Result<()> {
     // A blocked SIGTERM or SIGINT would not end a run.
     let _ = SigSet::empty().thread_set_mask();
-    // How children end is hidden by an ignored SIGCHLD.
+    // With SIGCHLD ignored, the exit status of children is lost.
     set(Signal::SIGCHLD, SigHandler::SigDfl);
-    // A file that would grow past its limit is an error that names the file, and not the end of the run.
+    // With SIGXFSZ ignored, a write beyond the file size limit fails with an error instead of ending the run.
     set(Signal::SIGXFSZ, SigHandler::SigIgn);
-    // The usual soft limit is for programs that use `select`.
+    // The usual soft limit only protects programs that use `select`.
     raise(Resource::RLIMIT_NOFILE, u64::MAX);
     raise(Resource::RLIMIT_STACK, MAIN_STACK);
     match getrlimit(Resource::RLIMIT_STACK) {
@@ -29,11 +29,11 @@ pub fn settle() -> anyhow::Result<()> {
     }
 }
 
-/// Whether a signal is ignored, as it is when the starter of this process ignored it.
+/// Returns whether a signal is ignored. A process inherits this from its parent.
 pub fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action the call only writes the current one to where the pointer leads, and it is read only
-    // when the call has succeeded.
+    // SAFETY: without a new action, the call only writes the current one through the valid pointer, and it is read only if the
+    // call succeeded.
     unsafe {
         libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_IGN
@@ -42,11 +42,11 @@ pub fn is_ignored(signal: i32) -> bool {
 
 fn set(signal: Signal, handler: SigHandler) {
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
-    // SAFETY: to ignore a signal, or its default action, runs no code of this process.
+    // SAFETY: ignoring a signal and its default action run no code of this process.
     let _ = unsafe { sigaction(signal, &action) };
 }
 
-/// Raises a soft limit to `least`, or as far as the hard limit lets it be.
+/// Raises a soft limit to `least`, or to the hard limit if that is lower.
 fn raise(resource: Resource, least: u64) {
     if let Ok((soft, hard)) = getrlimit(resource) {
         let least = least.min(hard);

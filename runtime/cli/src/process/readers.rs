@@ -1,7 +1,6 @@
-//! Notices when the reader of a pipe or a socket goes away, also while there is nothing to write: a run whose output nobody will
-//! read shall end at once, and not with the next record.
+//! Detects when the reader of a pipe or a socket closes it, also while nothing is written.
 //!
-//! What follows from it is for the reporter to say.
+//! A run whose output is no longer read thus ends at once instead of at the next write.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,14 +9,14 @@ use std::thread;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::run::output::reporter::OutputKind;
 use crate::terminal::stdio::Descriptor;
 
-/// Watches what leads into pipes and sockets, for the rest of the process's life. `on_left` is called once for each that
-/// has lost its last reader, on a thread of its own, so it may block.
-pub fn watch(
-    outputs: Vec<(Descriptor, OutputKind)>,
-    on_left: impl FnMut(OutputKind) + Send + 'static,
+/// Watches the pipes and sockets among `outputs` for the rest of the process's life.
+///
+/// `on_closed` is called once for each that has lost its last reader, with its label, on a separate thread. It may block.
+pub fn watch<L: Copy + Send + 'static>(
+    outputs: Vec<(Descriptor, L)>,
+    on_closed: impl FnMut(L) + Send + 'static,
 ) -> io::Result<()> {
     let pipes: Vec<_> = outputs
         .into_iter()
@@ -26,36 +25,35 @@ pub fn watch(
     if !pipes.is_empty() {
         thread::Builder::new()
             .name("readers".into())
-            .spawn(move || wait_for_all(pipes, on_left))?;
+            .spawn(move || wait_for_all(pipes, on_closed))?;
     }
     Ok(())
 }
 
-fn wait_for_all(mut pipes: Vec<(Descriptor, OutputKind)>, mut on_left: impl FnMut(OutputKind)) {
+fn wait_for_all<L: Copy>(mut pipes: Vec<(Descriptor, L)>, mut on_closed: impl FnMut(L)) {
     while !pipes.is_empty() {
-        // Whether it can be written is not asked for: an error is told unasked, and that is what a pipe without a
-        // reader has; a socket whose other end is closed hangs up. One that was only shut in one direction may well be
-        // read on (that it is not shows with the next write).
+        // No events are requested. POLLERR (a pipe without readers) and POLLHUP (a closed socket) are always reported. A
+        // socket that was shut down in one direction may still be read; if it is not, the next write fails.
         let mut fds: Vec<_> = pipes
             .iter()
             .map(|(pipe, _)| PollFd::new(pipe.as_fd(), PollFlags::empty()))
             .collect();
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
-            // Then the next write tells.
+            // Without poll, the next write reports a closed reader.
             Err(_) => return,
         }
-        let mut left = fds
+        let mut closed = fds
             .iter()
             .map(|fd| fd.any() == Some(true))
             .collect::<Vec<_>>()
             .into_iter();
-        pipes.retain(|&(_, place)| {
-            let left = left.next() == Some(true);
-            if left {
-                on_left(place);
+        pipes.retain(|&(_, label)| {
+            let is_closed = closed.next() == Some(true);
+            if is_closed {
+                on_closed(label);
             }
-            !left
+            !is_closed
         });
     }
 }
@@ -76,53 +74,47 @@ mod tests {
     }
 
     #[test]
-    fn each_pipe_is_told_of_once_when_its_reader_goes_away() {
+    fn each_pipe_is_reported_once_when_its_reader_closes_it() {
         let (one, to_one) = pipe();
         let (two, to_two) = pipe();
         let (sender, left) = mpsc::channel();
-        watch(
-            vec![(to_one, OutputKind::Prints), (to_two, OutputKind::Records)],
-            move |place| {
-                sender.send(place).unwrap();
-            },
-        )
+        watch(vec![(to_one, "stdout"), (to_two, "records")], move |label| {
+            sender.send(label).unwrap();
+        })
         .unwrap();
         drop(two);
-        assert_eq!(left.recv().unwrap(), OutputKind::Records);
+        assert_eq!(left.recv().unwrap(), "records");
         drop(one);
-        assert_eq!(left.recv().unwrap(), OutputKind::Prints);
+        assert_eq!(left.recv().unwrap(), "stdout");
         assert!(left.recv().is_err(), "the watch has ended");
     }
 
     #[test]
-    fn a_socket_is_told_of_when_its_other_end_is_closed_and_not_when_it_only_sends_no_more() {
+    fn a_socket_is_reported_when_its_other_end_is_closed_but_not_when_only_shut_down() {
         let (one, to_one) = UnixStream::pair().unwrap();
         let (two, to_two) = UnixStream::pair().unwrap();
         let (sender, left) = mpsc::channel();
         let socket = |socket: UnixStream| File::from(OwnedFd::from(socket)).into();
         one.shutdown(Shutdown::Write).unwrap();
         watch(
-            vec![
-                (socket(to_one), OutputKind::Prints),
-                (socket(to_two), OutputKind::Records),
-            ],
-            move |place| {
-                sender.send(place).unwrap();
+            vec![(socket(to_one), "stdout"), (socket(to_two), "records")],
+            move |label| {
+                sender.send(label).unwrap();
             },
         )
         .unwrap();
         drop(two);
-        assert_eq!(left.recv().unwrap(), OutputKind::Records);
+        assert_eq!(left.recv().unwrap(), "records");
         drop(one);
-        assert_eq!(left.recv().unwrap(), OutputKind::Prints);
+        assert_eq!(left.recv().unwrap(), "stdout");
     }
 
     #[test]
     fn what_is_no_pipe_is_not_watched() {
-        let (sender, left) = mpsc::channel::<OutputKind>();
+        let (sender, left) = mpsc::channel::<&str>();
         let file = tempfile::tempfile().unwrap();
-        watch(vec![(file.into(), OutputKind::Records)], move |place| {
-            sender.send(place).unwrap();
+        watch(vec![(file.into(), "records")], move |label| {
+            sender.send(label).unwrap();
         })
         .unwrap();
         assert!(left.recv().is_err());

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM, SIGHUP, SIGUSR1 and what stops a process as events. What they mean for a run is decided in `ending.rs`.
+//! Delivers SIGINT, SIGTERM, SIGHUP, SIGUSR1 and the signals of job control as calls on a thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,25 +12,26 @@ use signal_hook::iterator::Signals;
 use crate::process::exit::EndSignal;
 use crate::process::inherited::is_ignored;
 
-/// What a signal asks for.
+/// The request that a signal makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalRequest {
-    /// The end of the run.
+    /// End the run or the command.
     End(EndSignal),
-    /// To be told what it is doing.
+    /// Print the status.
     Status,
-    /// To stop: this process stops when the call returns.
+    /// Pause everything: this process stops when the call returns.
     Stop,
-    /// SIGCONT, after the process was stopped for this time.
+    /// Resume after SIGCONT. The process was stopped for this time.
     Continue(Duration),
 }
 
-/// Signals by which a terminal stops a process: for Ctrl-Z, and for a read or write in the background.
+/// Signals by which a terminal stops a process: on Ctrl-Z, and on a read or write in the background.
 const STOPS: [Number; 3] = [Number::SIGTSTP, Number::SIGTTIN, Number::SIGTTOU];
 
-/// Takes the signals over for the rest of the process's life. `on_signal` is called once for each, on a thread of its
-/// own, so it may block, but it must not write to a terminal. SIGHUP and the signals that stop stay ignored where they
-/// were when this process started, as `nohup` leaves them.
+/// Handles these signals for the rest of the process's life.
+///
+/// `on_signal` is called for each signal on a separate thread. It may block, but it must not write to a terminal. SIGHUP and
+/// the stop signals stay ignored if they were ignored when this process started, as under `nohup`.
 pub fn listen(mut on_signal: impl FnMut(SignalRequest) + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
     if !is_ignored(SIGHUP) {
@@ -56,7 +57,7 @@ pub fn listen(mut on_signal: impl FnMut(SignalRequest) + Send + 'static) -> io::
                         Some(stop) => {
                             on_signal(SignalRequest::Stop);
                             let stopped = stop_by(stop, &stops, || due.extend(signals.pending()));
-                            // A second Ctrl-Z, or a read that was tried again, before this process had stopped.
+                            // Drops a second Ctrl-Z, or a repeated read, from before this process had stopped.
                             due.retain(|&number| stop_of(number).is_none());
                             SignalRequest::Continue(stopped)
                         }
@@ -70,8 +71,10 @@ pub fn listen(mut on_signal: impl FnMut(SignalRequest) + Send + 'static) -> io::
     Ok(())
 }
 
-/// Does what this signal does by default: stops this process, unless nobody could continue it. Returns how long it was
-/// stopped. `collect` is called when it goes on, before the handlers of the signals that stop are back.
+/// Stops this process by the default action of `signal`, and returns how long it was stopped.
+///
+/// The kernel does not stop an orphaned process group, which no shell could continue. `collect` is called after SIGCONT,
+/// before the handlers of the stop signals are restored.
 fn stop_by(signal: Number, stops: &[Number], collect: impl FnOnce()) -> Duration {
     let started = Instant::now();
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
@@ -86,7 +89,7 @@ fn stop_by(signal: Number, stops: &[Number], collect: impl FnOnce()) -> Duration
     collect();
     for (stop, ours) in ours {
         if let Ok(ours) = ours {
-            // SAFETY: it is the handler that was there before.
+            // SAFETY: it is the handler that was installed before.
             let _ = unsafe { sigaction(stop, &ours) };
         }
     }

@@ -68,7 +68,7 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         ..
     } = args;
     if !like_options.is_empty() {
-        stdio::say(&format!(
+        stdio::print_message(&format!(
             "warning: all words after ::: are inputs, also {}: options stand before :::",
             like_options.join(" and ")
         ));
@@ -184,17 +184,17 @@ pub fn run(args: RunArgs, least_log: LogLevel) -> Result<Exit, Failure> {
         return Err(failure);
     }
     for problem in end.problems(broken) {
-        stdio::say(&problem);
+        stdio::print_message(&problem);
     }
     match showing.summary {
         _ if dry_run => {}
         SummaryFormat::Text => {
             for line in reporter.tally().final_values(&values) {
-                stdio::say(&line);
+                stdio::print_message(&line);
             }
-            stdio::say(&reporter.tally().summary(wall));
+            stdio::print_message(&reporter.tally().summary(wall));
         }
-        SummaryFormat::Json => stdio::say_json(&reporter.tally().json(wall, &values)),
+        SummaryFormat::Json => stdio::print_json(&reporter.tally().json(wall, &values)),
     }
     Ok(exit)
 }

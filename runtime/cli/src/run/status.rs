@@ -11,14 +11,14 @@ pub fn say(pool: &Pool) {
     let stats = pool.stats();
     match pool.status() {
         Ok(status) => {
-            stdio::say_without_waiting(&overview(&stats, Some(&status)));
+            stdio::try_print_message(&overview(&stats, Some(&status)));
             for worker in &status.workers {
-                stdio::say_without_waiting(&line(worker));
+                stdio::try_print_message(&line(worker));
             }
         }
         Err(error) => {
-            stdio::say_without_waiting(&overview(&stats, None));
-            stdio::say_without_waiting(&error.to_string());
+            stdio::try_print_message(&overview(&stats, None));
+            stdio::try_print_message(&error.to_string());
         }
     }
 }

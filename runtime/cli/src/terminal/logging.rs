@@ -1,4 +1,4 @@
-//! `-v` and `--log-format`: what of mpwasm's own events and of guests' log lines goes to stderr, and in which form.
+//! `-v` and `--log-format`: which of mpwasm's events and of guests' log lines go to stderr, and in which format.
 
 use std::io::{self, IsTerminal, Write};
 use std::{env, fmt};
@@ -17,7 +17,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::run::output::records::escape_json;
+use crate::terminal::escape::escape_json;
 use crate::terminal::stderr_writer::StderrWriter;
 
 /// The form of log lines.
@@ -29,8 +29,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Lines for people: a warning of mpwasm's own and the announcement of a long compilation look as all that it says itself, the
-/// others have their level in front.
+/// Formats log lines as text.
+///
+/// A warning of mpwasm and the notice of a long compilation look like its other messages. All other lines begin with their level.
 struct TextFormat(Format<format::Full, ()>);
 
 impl<S, N> FormatEvent<S, N> for TextFormat
@@ -60,12 +61,11 @@ where
     }
 }
 
-/// Sets up the log of this process, which this voice says. Returns the least important lines of guests that are to be
-/// logged.
-pub fn begin(verbose: u8, format: LogFormat, voice: StderrWriter) -> LogLevel {
-    let (own, guests, least) = levels(verbose);
+/// Sets up logging to `stderr`. Returns the least important level of guests' log lines that is logged.
+pub fn begin(verbose: u8, format: LogFormat, stderr: StderrWriter) -> LogLevel {
+    let (own, guests, min_level) = levels(verbose);
     let is_terminal = io::stderr().is_terminal();
-    // On a terminal, a person waits for the compilation. In a pipe or a file the line would be noise.
+    // On a terminal, a person waits for the compilation. In a pipe or a file the notice is not useful.
     let compilations = if is_terminal {
         own.max(LevelFilter::INFO)
     } else {
@@ -79,16 +79,16 @@ pub fn begin(verbose: u8, format: LogFormat, voice: StderrWriter) -> LogLevel {
     let colours = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = match format {
         LogFormat::Text => {
-            let as_ever = format::format().without_time().with_target(false);
+            let default = format::format().without_time().with_target(false);
             tracing_subscriber::fmt::layer()
-                .with_writer(move || voice.clone())
+                .with_writer(move || stderr.clone())
                 .with_ansi(colours)
                 .fmt_fields(format::debug_fn(write_field).delimited(" "))
-                .event_format(TextFormat(as_ever))
+                .event_format(TextFormat(default))
                 .boxed()
         }
         LogFormat::Json => tracing_subscriber::fmt::layer()
-            .with_writer(move || JsonEscaping(voice.clone()))
+            .with_writer(move || JsonEscaping(stderr.clone()))
             .with_ansi(false)
             .json()
             .flatten_event(true)
@@ -97,10 +97,10 @@ pub fn begin(verbose: u8, format: LogFormat, voice: StderrWriter) -> LogLevel {
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .init();
-    least
+    min_level
 }
 
-/// Writes a field of a log line, escaped, as any field may contain untrusted text.
+/// Writes a field of a log line, escaped, as every field can contain untrusted text.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = format!("{value:?}");
     let value = Untrusted::from(&value);
@@ -110,7 +110,7 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     }
 }
 
-/// Writes log lines in JSON with what would act on a terminal as escapes of JSON.
+/// Writes log lines in JSON, with terminal control characters as JSON escapes.
 struct JsonEscaping(StderrWriter);
 
 impl Write for JsonEscaping {
@@ -126,7 +126,7 @@ impl Write for JsonEscaping {
     }
 }
 
-/// What is let through: of mpwasm's own events, and of guests' log lines, in both words.
+/// Returns the levels that are logged: of mpwasm's events, and of guests' log lines as a filter and as a [`LogLevel`].
 fn levels(verbose: u8) -> (LevelFilter, LevelFilter, LogLevel) {
     match verbose {
         0 => (LevelFilter::WARN, LevelFilter::INFO, LogLevel::Info),

@@ -1,5 +1,6 @@
-//! The standard streams: reading and writing them, mpwasm's own messages, log lines and the progress bar.
+//! The standard streams: unbuffered access, mpwasm's own messages, log lines, the progress bar and escaping.
 
+pub mod escape;
 pub mod logging;
 pub mod progress;
 pub mod stderr_writer;

@@ -1,7 +1,7 @@
-//! `--progress`: a bar at the bottom of the terminal, on stderr, and what it takes that nothing else is garbled by it.
+//! `--progress`: a progress bar at the bottom of the terminal, on stderr.
 //!
-//! There is one terminal, and so one bar. All that goes to the terminal while it is there goes through [`AboveBar`], which
-//! takes the bar away, writes whole lines, and lets it come back.
+//! There is one terminal, and so one bar. While it is shown, everything that is written to the terminal goes through
+//! [`AboveBar`], which hides the bar, writes whole lines and shows it again.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -13,13 +13,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// The bar, once there is one.
+/// The bar, once it is shown.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
-/// How often the bar is drawn again though nothing has happened.
+/// Interval at which the bar is redrawn without new events: 200 ms, so that its clock runs smoothly.
 const TICK: Duration = Duration::from_millis(200);
-/// Bytes of a line that wait for its end, where a bar is below it.
-const LONGEST: usize = 64 << 10;
+/// Most bytes of an incomplete line that are buffered above the bar: 64 KiB. A longer line is broken.
+const MAX_LINE: usize = 64 << 10;
 
 /// Whether a bar is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,10 +33,10 @@ pub enum ProgressMode {
 }
 
 impl ProgressMode {
-    /// Whether there is to be a bar.
+    /// Returns whether to show a bar.
     ///
     /// # Errors
-    /// When there is to be one where there is no terminal: a bar is never written into a pipe or a file.
+    /// With `Always`, when stderr is no terminal: a bar is never written into a pipe or a file.
     pub fn wanted(self) -> Result<bool, &'static str> {
         let terminal = io::stderr().is_terminal();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -51,7 +51,7 @@ impl ProgressMode {
     }
 }
 
-/// What is counted. Without a bar it counts nothing.
+/// Counts tasks for the bar. Without a bar it does nothing.
 #[derive(Clone, Debug, Default)]
 pub struct ProgressCounter {
     bar: Option<ProgressBar>,
@@ -74,7 +74,7 @@ impl ProgressCounter {
         }
     }
 
-    /// A task has ended.
+    /// Counts a task that has ended.
     pub fn ended(&mut self, success: bool) {
         let Some(bar) = &self.bar else { return };
         if !success {
@@ -84,7 +84,7 @@ impl ProgressCounter {
         bar.inc(1);
     }
 
-    /// There are so many tasks, about.
+    /// Sets the number of tasks, which may be an estimate.
     pub fn total(&self, total: u64) {
         let Some(bar) = &self.bar else { return };
         bar.set_style(style(
@@ -93,8 +93,8 @@ impl ProgressCounter {
         bar.set_length(total);
     }
 
-    /// Starts a thread that counts the lines of a file, which end with `delimiter`. `tasks` computes the number of tasks from
-    /// that of lines.
+    /// Starts a thread that counts the lines of a file, each ended by `delimiter`. `tasks` computes the number of tasks from
+    /// the number of lines.
     pub fn total_of_lines(&self, file: File, delimiter: u8, tasks: impl FnOnce(u64) -> u64 + Send + 'static) {
         if self.bar.is_none() || !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return;
@@ -119,20 +119,19 @@ fn failures(count: u64) -> String {
     format!("{count} failed")
 }
 
-/// Takes the bar away for good: the run is over.
+/// Removes the bar at the end of a run.
 pub fn clear() {
     if let Some(bar) = BAR.get() {
         bar.finish_and_clear();
     }
 }
 
-/// Whether there is a bar, for which who writes to the terminal may have to wait.
+/// Returns whether a bar is shown. A writer to the terminal may then have to wait for it.
 pub fn is_shown() -> bool {
     BAR.get().is_some_and(|bar| !bar.is_finished())
 }
 
-/// Writes to a terminal above the bar, where there is one: in whole lines, or else the bar would stand in the middle of
-/// one.
+/// Writes to a terminal, above the bar if there is one. It then writes whole lines, so that the bar never breaks a line.
 #[derive(Debug)]
 pub struct AboveBar<W: Write> {
     inner: W,
@@ -140,7 +139,7 @@ pub struct AboveBar<W: Write> {
 }
 
 impl<W: Write> AboveBar<W> {
-    /// Writes there.
+    /// Wraps a writer.
     pub fn new(inner: W) -> Self {
         let line = Vec::new();
         Self { inner, line }
@@ -153,7 +152,7 @@ impl<W: Write> Write for AboveBar<W> {
             return self.inner.write(bytes);
         };
         self.line.extend_from_slice(bytes);
-        if self.line.len() > LONGEST {
+        if self.line.len() > MAX_LINE {
             self.line.push(b'\n');
         }
         if let Some(last) = self.line.iter().rposition(|byte| *byte == b'\n') {

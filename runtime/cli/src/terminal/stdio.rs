@@ -1,7 +1,6 @@
-//! The three standard descriptors, without the buffers that Rust's own handles put around them, and mpwasm's own
-//! lines on stderr.
+//! Unbuffered access to the standard streams, and mpwasm's own messages on stderr.
 //!
-//! A descriptor that somebody else made non-blocking (they share it with us) is waited for, as if it blocked.
+//! Another process that shares a descriptor may have made it non-blocking. Reads and writes then wait until it is ready.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
@@ -15,27 +14,27 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::process::exit::{Failure, OrExit};
-use crate::run::output::records::escape_json;
+use crate::terminal::escape::escape_json;
 use crate::terminal::progress::{self, AboveBar};
 
-/// Why nothing can be written to a descriptor that was closed at the start, or is open for reading only.
+/// Error for a descriptor that was closed at the start, or is open for reading only.
 pub const NOT_OPEN: &str = "it is closed, or not open for writing";
 
-/// A file, pipe or terminal that is read and written without a buffer, and always blocks.
+/// An unbuffered file, pipe or terminal whose reads and writes block.
 pub struct Descriptor(File);
 
 impl Descriptor {
-    /// A duplicate of standard input.
+    /// Duplicates standard input.
     pub fn stdin() -> io::Result<Self> {
         Self::duplicate(io::stdin().as_fd())
     }
 
-    /// A duplicate of standard output.
+    /// Duplicates standard output.
     pub fn stdout() -> io::Result<Self> {
         Self::duplicate(io::stdout().as_fd())
     }
 
-    /// A duplicate of standard error.
+    /// Duplicates standard error.
     pub fn stderr() -> io::Result<Self> {
         Self::duplicate(io::stderr().as_fd())
     }
@@ -44,18 +43,18 @@ impl Descriptor {
         Ok(Self(File::from(fd.try_clone_to_owned()?)))
     }
 
-    /// Whether a terminal interprets what is written here.
+    /// Returns whether it is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.0.is_terminal()
     }
 
-    /// Whether it is open for writing.
+    /// Returns whether it is open for writing.
     pub fn is_writable(&self) -> bool {
-        // Of a descriptor that can't be asked, the first write tells.
+        // If the flags can't be read, the first write fails instead.
         fcntl(&self.0, FcntlArg::F_GETFL).map_or(true, |flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
     }
 
-    /// Whether it leads to somebody who can go away: through a pipe or a socket.
+    /// Returns whether it is a pipe or a socket, whose reader can close it.
     pub fn has_other_end(&self) -> bool {
         self.0.metadata().is_ok_and(|metadata| {
             let kind = metadata.file_type();
@@ -63,12 +62,12 @@ impl Descriptor {
         })
     }
 
-    /// A second handle of the open file.
+    /// Duplicates the open file.
     pub fn file(&self) -> io::Result<File> {
         self.0.try_clone()
     }
 
-    /// What writes there, and lets a bar on a terminal be.
+    /// Returns a writer to it. On a terminal the writer keeps the progress bar intact.
     pub fn writer(self) -> Box<dyn Write + Send> {
         if self.is_terminal() {
             Box::new(AboveBar::new(self))
@@ -77,7 +76,7 @@ impl Descriptor {
         }
     }
 
-    /// Whether both lead to the same file, pipe or terminal.
+    /// Returns whether both refer to the same file, pipe or terminal.
     pub fn is_same_as(&self, other: &Self) -> bool {
         match (self.0.metadata(), other.0.metadata()) {
             (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
@@ -85,7 +84,7 @@ impl Descriptor {
         }
     }
 
-    /// Repeats `transfer` until the descriptor is ready for it.
+    /// Calls `transfer` again whenever the descriptor becomes ready, until it no longer returns `WouldBlock`.
     fn when_ready(
         &self,
         ready: PollFlags,
@@ -94,7 +93,7 @@ impl Descriptor {
         loop {
             match transfer(&self.0) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // An interrupted wait only leads to one more attempt.
+                    // After EINTR, the transfer is tried once more.
                     let _ = poll(&mut [PollFd::new(self.0.as_fd(), ready)], PollTimeout::NONE);
                 }
                 result => return result,
@@ -135,8 +134,7 @@ impl Write for Descriptor {
     }
 }
 
-/// A writer whose failures are nobody's concern: what cannot be written is dropped. For stderr, which nobody has to
-/// read.
+/// A writer that drops what it can't write, for stderr: a closed stderr must not end a run.
 pub struct BestEffort<W>(pub W);
 
 impl<W: Write> Write for BestEffort<W> {
@@ -153,9 +151,8 @@ impl<W: Write> Write for BestEffort<W> {
     }
 }
 
-/// Writes what a sub-command was asked for to stdout: byte for byte, but escaped on a terminal. A reader that went away is
-/// no failure.
-pub fn answer(bytes: &[u8]) -> Result<(), Failure> {
+/// Writes the result of a sub-command to stdout: its bytes, or escaped on a terminal. A closed pipe is no error.
+pub fn write_result(bytes: &[u8]) -> Result<(), Failure> {
     let write = |mut stdout: Descriptor| match stdout.is_terminal() {
         true => stdout.write_all(&escape_bytes(bytes)),
         false => stdout.write_all(bytes),
@@ -166,37 +163,37 @@ pub fn answer(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// One line of mpwasm's own on stderr: `mpwasm: text`, made inert. A stderr that cannot be written is no error.
-pub fn say(text: &str) {
+/// Prints `mpwasm: text` on stderr, escaped. A failure to write is ignored.
+pub fn print_message(text: &str) {
     if let Ok(stderr) = Descriptor::stderr() {
-        let _ = AboveBar::new(stderr).write_all(&own_line(text));
+        let _ = AboveBar::new(stderr).write_all(&message_line(text));
     }
 }
 
-/// A line of mpwasm's own: `mpwasm: text`, made inert.
-pub fn own_line(text: &str) -> Vec<u8> {
+/// Returns the line `mpwasm: text`, escaped.
+pub fn message_line(text: &str) -> Vec<u8> {
     format!("mpwasm: {}\n", escape(text)).into_bytes()
 }
 
-/// One line of JSON on stderr, for programs; guests may have written of it.
-pub fn say_json(json: &str) {
+/// Prints one line of JSON on stderr, escaped, as parts of it may come from guests.
+pub fn print_json(json: &str) {
     if let Ok(mut stderr) = Descriptor::stderr() {
         let _ = stderr.write_all(format!("{}\n", escape_json(json)).as_bytes());
     }
 }
 
-/// As [`say`], but says nothing where it would have to wait for a reader of stderr: for the thread that must go on
-/// answering signals.
-pub fn say_without_waiting(text: &str) {
+/// Like [`print_message`], but drops the message instead of waiting for the reader of stderr. For the thread that handles
+/// signals.
+pub fn try_print_message(text: &str) {
     if progress::is_shown() {
-        // Whoever draws the bar may wait for the terminal.
+        // Drawing the bar can block on the terminal.
         let text = text.to_owned();
-        thread::spawn(move || say(&text));
+        thread::spawn(move || print_message(&text));
         return;
     }
     let stderr = io::stderr();
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     if poll(&mut ready, PollTimeout::ZERO).is_ok_and(|n| n > 0) {
-        say(text);
+        print_message(text);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use mpwasm::Pool;
 
-use crate::process::exit::{EndSignal, Exit, Failure, one_line};
+use crate::process::exit::{EndSignal, Exit, Failure, error_line};
 use crate::run::end::halt::{Halt, HaltCount};
 use crate::run::output::reporter::{OutputFailure, OutputKind};
 use crate::run::status;
@@ -188,13 +188,13 @@ fn on_signal(pool: &impl PoolControl, count: u32, signal: EndSignal, first: EndS
     match count {
         1 => {
             pool.interrupt();
-            stdio::say_without_waiting(&format!(
+            stdio::try_print_message(&format!(
                 "{signal}: running tasks may end, the others are cancelled; a second signal kills all"
             ));
         }
         2 => {
             pool.kill();
-            stdio::say_without_waiting(&format!(
+            stdio::try_print_message(&format!(
                 "{signal}: all is killed; a third signal does not wait for records"
             ));
         }
@@ -259,7 +259,7 @@ impl RunEnd {
             .feeder
             .as_ref()
             .filter(|failure| failure.exit != Exit::Unread);
-        problems.extend(feeder.map(|failure| one_line(&failure.error)));
+        problems.extend(feeder.map(|failure| error_line(&failure.error)));
         if let Some(halt) = self.halted {
             problems.push(format!("the run was ended early: --halt {halt}"));
         }

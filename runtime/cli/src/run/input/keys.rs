@@ -63,7 +63,7 @@ impl SeenKeys {
             Entry::Vacant(place) => {
                 place.insert(position);
                 if count + 1 == self.most {
-                    stdio::say(&format!(
+                    stdio::print_message(&format!(
                         "warning: {} tasks have keys; whether later keys differ from them is not checked any more",
                         self.most
                     ));

@@ -19,9 +19,9 @@ use crate::process::exit::{Exit, Failure};
 use crate::run::input::keys::SeenKeys;
 use crate::run::output::job_log::TaskIdentity;
 use crate::run::output::order::{self, OutputOrder};
-use crate::run::output::records::escape_json;
 use crate::run::output::task_metadata::{TaskEntry, TaskMetadata};
 use crate::run::resume::{ResumeCheck, ResumeStep, SkippedTasks};
+use crate::terminal::escape::escape_json;
 use crate::terminal::stdio::{self, Descriptor};
 
 /// What comes to be pushed.
@@ -370,7 +370,7 @@ impl TaskSink for DryRunSink {
     }
 
     fn reject(&self, rejected: Rejected) -> Result<(), PushError> {
-        stdio::say(&rejected.message);
+        stdio::print_message(&rejected.message);
         Ok(())
     }
 

@@ -1,13 +1,11 @@
 //! Writes records: one JSON line per outcome (DESIGN.md section 4), as tasks end.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 
 use mpwasm::Outcome;
-use mpwasm::escape::escape;
 
 use crate::run::output::job_log::TaskIdentity;
+use crate::terminal::escape::escape_json;
 
 /// Bytes that are gathered into one write.
 const BATCH: usize = 64 << 10;
@@ -73,32 +71,6 @@ impl RecordWriter {
     pub fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
-}
-
-/// JSON text with the characters that could act on a terminal written as `\u` escapes. Such characters occur only
-/// within the strings of valid JSON (below U+0020 it allows none), where the escape means the same.
-pub fn escape_json(text: &str) -> Cow<'_, str> {
-    let acts = |c: char| {
-        let mut buffer = [0; 4];
-        let alone: &str = c.encode_utf8(&mut buffer);
-        !(' '..='~').contains(&c) && escape(alone) != alone
-    };
-    if !text.contains(acts) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if !acts(c) {
-            out.push(c);
-        } else if c.is_ascii_whitespace() {
-            out.push(' '); // between the tokens; within a string it cannot be
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                _ = write!(out, "\\u{unit:04x}");
-            }
-        }
-    }
-    Cow::Owned(out)
 }
 
 #[cfg(test)]
