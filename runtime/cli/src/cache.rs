@@ -1,13 +1,22 @@
 //! `mpwasm cache`: shows or clears the user's cache of compiled guests.
 
 use anyhow::anyhow;
+use clap::Subcommand;
 use mpwasm::escape::Untrusted;
 use mpwasm::{Cache, CacheStats};
 
-use crate::command_line::CacheCommand;
 use crate::options::units::display_size;
 use crate::process::exit::{Exit, Failure, OrExit};
 use crate::terminal::stdio;
+
+/// `mpwasm cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Show where the cache is, and how much is in it.
+    Stats,
+    /// Remove all compiled guests.
+    Clear,
+}
 
 /// Runs `mpwasm cache` and prints the cache's content, or what was removed.
 pub fn run(command: &CacheCommand) -> Result<Exit, Failure> {

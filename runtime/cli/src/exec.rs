@@ -3,6 +3,7 @@
 //! The command is a child of the library ([`mpwasm::command`]) with this process's streams, which the library copies. This file
 //! adds signals, the detection of a closed stdout, and the exit code.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process;
@@ -11,10 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use clap::Args;
 use mpwasm::command::{Command, ExitStatus, Killer, Stdio};
-use mpwasm::{Cache, Guest, Kind, Pool, TaskError};
+use mpwasm::{Cache, Guest, Kind, Pool, Settings, TaskError};
+use mpwasm_types::task_line::duration;
 
-use crate::command_line::ExecArgs;
+use crate::options::instance::InstanceOptions;
+use crate::options::sandbox::SandboxOptions;
 use crate::process::exit::{EndSignal, Exit, Failure, OrExit, error_line};
 use crate::process::readers;
 use crate::process::signals::{self, SignalRequest};
@@ -24,6 +28,41 @@ use crate::trusted_places::{self, TrustedPlace};
 
 /// Longest time that the command may take to end after a signal: 3 s. Then this process exits, which kills the command.
 const KILL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// `mpwasm exec`.
+#[derive(Debug, Args)]
+#[command(override_usage = "mpwasm exec [OPTIONS] <GUEST> [ARG]...")]
+pub struct ExecArgs {
+    /// A .wasm or .wat file, and the command's arguments: all that follows, options too.
+    #[arg(value_name = "GUEST [ARG]", trailing_var_arg = true, required = true)]
+    pub command: Vec<OsString>,
+
+    /// End the command after this time [default: never].
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub instances: InstanceOptions,
+
+    #[command(flatten)]
+    pub sandbox: SandboxOptions,
+}
+
+impl ExecArgs {
+    /// Returns the settings of the pool for this one command.
+    pub fn settings(&self) -> Settings {
+        self.sandbox.settings(self.instances.settings(Settings {
+            size: 1,
+            timeout: self.timeout.unwrap_or(NEVER),
+            capture: false,
+            max_output: u64::MAX,
+            ..Settings::default()
+        }))
+    }
+}
+
+/// A timeout that never expires: 100 years.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Runs the command until it ends. The process should then exit with the returned code, even if threads still run.
 pub fn exec(args: &ExecArgs, stderr: &StderrWriter) -> Exit {

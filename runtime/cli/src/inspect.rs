@@ -2,16 +2,47 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::time::Duration;
 
+use clap::Args;
 use mpwasm::escape::escape;
 use mpwasm::{GuestInfo, ModelInfo, Settings};
+use mpwasm_types::task_line::duration;
 use serde::Serialize;
 
-use crate::command_line::InspectArgs;
-use crate::options::units::display_size;
+use crate::build::BuildOptions;
+use crate::options::units::{display_size, size};
 use crate::process::exit::{Exit, Failure, OrExit};
 use crate::terminal::escape::escape_json;
 use crate::terminal::stdio;
+
+/// `mpwasm inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A .wasm or .wat file, or the directory of a guest crate (which is built first).
+    #[arg(value_name = "GUEST")]
+    pub guest: PathBuf,
+
+    #[command(flatten)]
+    pub building: BuildOptions,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+
+    /// The cap of linear memory that the guest's initial memory is held against.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256MiB")]
+    pub memory: u64,
+
+    /// The elements of a table that the guest's tables are held against.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub max_table: u32,
+
+    /// Longest time that the compilation of the guest may take.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    pub compile_timeout: Duration,
+}
 
 /// Prints a description of the guest. The exit code says whether it would be accepted.
 pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {

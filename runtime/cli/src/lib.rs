@@ -18,6 +18,8 @@ mod manual;
 mod new;
 mod options;
 mod process;
+#[cfg(test)]
+mod reference;
 mod run;
 mod terminal;
 mod trusted_places;

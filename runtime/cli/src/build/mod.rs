@@ -16,13 +16,43 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
 use mpwasm::escape::{Untrusted, escape_bytes};
 use serde::Deserialize;
 
+use crate::process::exit::{Failure, OrExit};
 use crate::terminal::stdio;
 
 /// The Rust target of guests.
 const TARGET: &str = "wasm32-wasip1";
+
+/// Options of building a crate directory.
+#[derive(Debug, Args)]
+pub struct BuildOptions {
+    /// Refuse to build: a crate's build scripts and macros run outside of every sandbox.
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+impl BuildOptions {
+    /// Returns the module of a guest: the file itself, or the result of building a crate directory.
+    ///
+    /// # Errors
+    /// When the build fails, or is needed but not allowed.
+    pub fn module(&self, guest: &Path) -> std::result::Result<PathBuf, Failure> {
+        if !guest.is_dir() {
+            return Ok(guest.to_owned());
+        }
+        if self.no_build {
+            let dir = Untrusted::from(guest);
+            return Err(Failure::usage(anyhow!(
+                "{dir} is a crate directory, which --no-build forbids to build: run `mpwasm build {dir}` and name \
+                 the .wasm that it prints"
+            )));
+        }
+        build(guest).or_usage()
+    }
+}
 
 /// Builds the crate in `dir` in cargo's release profile and returns the canonical path of its only module.
 ///

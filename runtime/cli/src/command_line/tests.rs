@@ -1,6 +1,9 @@
 //! Tests of how command lines are read.
 
-use mpwasm::{Access, DirGrant, Grants, Jail, User};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mpwasm::{Access, DirGrant, Grants, Jail, Settings, User};
 
 use super::*;
 use crate::run::output::results::EarlierResults;
@@ -248,7 +251,7 @@ fn a_run_goes_on_only_with_a_log() {
             ErrorKind::MissingRequiredArgument
         );
     }
-    let how = |args: &[&str]| run(args).unwrap().showing.earlier();
+    let how = |args: &[&str]| run(args).unwrap().output.earlier();
     assert_eq!(how(&["g", "--results", "f"]), EarlierResults::Refuse);
     assert_eq!(how(&["g", "--results", "f", "--resume"]), EarlierResults::Resume);
     let both = ["g", "--results", "f", "--resume", "--retry-failed"];
@@ -262,8 +265,8 @@ fn only_results_that_are_kept_are_overwritten() {
         ErrorKind::MissingRequiredArgument
     );
     for option in ["--results", "--results-dir"] {
-        let showing = run(&["g", option, "f", "--overwrite"]).unwrap().showing;
-        assert_eq!(showing.earlier(), EarlierResults::Overwrite);
+        let output = run(&["g", option, "f", "--overwrite"]).unwrap().output;
+        assert_eq!(output.earlier(), EarlierResults::Overwrite);
     }
     for how in ["--resume", "--retry-failed"] {
         let both = ["g", "--results", "f", "--results-dir", "d", "--overwrite", how];

@@ -152,6 +152,15 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     }
 }
 
+/// Returns whether an error only means that the pool has ended.
+pub fn has_pool_ended(error: &mpwasm::Error) -> bool {
+    use mpwasm::Error;
+    matches!(
+        error,
+        Error::Closed | Error::PoolFailed { .. } | Error::DispatcherDied { .. } | Error::Report { .. }
+    )
+}
+
 /// Returns an error and its causes in one line, with the resource limit that may have caused it.
 pub fn error_line(error: &anyhow::Error) -> String {
     let errno = error.chain().find_map(|cause| {

@@ -1,4 +1,4 @@
-//! The guests of a run: as they were named, and by which names task lines may name them.
+//! The guests of a run, and the names by which task lines refer to them.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -11,24 +11,27 @@ use mpwasm::internal::Rejected;
 use mpwasm::{Guest, Pool, Task};
 use mpwasm_types::task_line::TaskLine;
 
-use crate::command_line::BuildOptions;
+use crate::build::BuildOptions;
+use crate::process::exit::has_pool_ended;
 use crate::process::exit::{Failure, OrExit};
-use crate::run::input::feed::has_ended;
-use crate::run::output::job_log::guest_number;
+use crate::run::output::task_identity::guest_number;
 
-/// A guest as the command line names it.
+/// A guest that the command line names.
 #[derive(Debug)]
 pub struct GuestArg {
-    /// By which names a task line may mean it: as it was given, its file's name, that without the ending.
+    /// Names for task lines: the argument, its path, its file name, and the file name without extension.
     names: Vec<String>,
-    /// Its module.
+    /// The path of its module.
     module: PathBuf,
     /// The model of tasks that name none.
     model: Option<String>,
 }
 
 impl GuestArg {
-    /// Splits `GUEST[#MODEL]`, and builds a crate.
+    /// Splits `GUEST[#MODEL]`, and builds a crate directory.
+    ///
+    /// # Errors
+    /// When there is no such guest, or its crate can't be built.
     pub fn find(given: &OsString, building: &BuildOptions) -> Result<Self, Failure> {
         let (path, model) = split_model(given).or_usage()?;
         let module = building.module(&path)?;
@@ -41,13 +44,13 @@ impl GuestArg {
     }
 }
 
-/// The crate directories among guests as the command line names them.
+/// Returns the crate directories among the guests that the command line names.
 pub fn crates(given: &[OsString]) -> impl Iterator<Item = PathBuf> {
     let paths = given.iter().filter_map(|guest| split_model(guest).ok());
     paths.map(|(path, _)| path).filter(|path| path.is_dir())
 }
 
-/// Splits `GUEST[#MODEL]`. What exists in the file system wins over a `#`, the longest such path over the others.
+/// Splits `GUEST[#MODEL]`. The longest existing path is the guest, even if it contains a `#`.
 fn split_model(guest: &OsStr) -> anyhow::Result<(PathBuf, Option<String>)> {
     if Path::new(guest).exists() {
         return Ok((guest.into(), None));
@@ -74,7 +77,7 @@ pub struct LoadedGuest {
     names: Vec<String>,
     /// The guest.
     pub guest: Guest,
-    /// The model of tasks that name none, where the command line says which.
+    /// The model of tasks that name none, if the command line names it.
     pub model: Option<String>,
 }
 
@@ -83,14 +86,16 @@ pub struct LoadedGuest {
 pub struct LoadedGuests(Vec<LoadedGuest>);
 
 impl LoadedGuests {
-    /// Loads them all, so that a bad one is refused before anything runs. `None` when the pool has ended meanwhile.
-    /// All failures are a guest's or mpwasm's own.
+    /// Loads all guests, so that a bad one is refused before any task runs. Returns `None` if the pool has ended meanwhile.
+    ///
+    /// # Errors
+    /// When a guest can't be loaded.
     pub fn load(named: Vec<GuestArg>, pool: &Pool) -> Result<Option<Self>, Failure> {
         let mut all = Vec::new();
         for GuestArg { names, module, model } in named {
             let guest = match pool.load(&module) {
                 Ok(guest) => guest,
-                Err(error) if has_ended(&error) => return Ok(None),
+                Err(error) if has_pool_ended(&error) => return Ok(None),
                 Err(error) => return Err(Failure::of_guest(error)),
             };
             if let Some(name) = &model {
@@ -103,22 +108,22 @@ impl LoadedGuests {
         Ok(Some(Self(all)))
     }
 
-    /// All of them.
+    /// Returns all guests.
     pub fn all(&self) -> &[LoadedGuest] {
         &self.0
     }
 
-    /// The hash of the first.
+    /// Returns the hash of the first guest.
     pub fn first(&self) -> [u8; 32] {
         *self.0[0].guest.hash()
     }
 
-    /// All of them, as a log names them.
+    /// Returns the hashes of all guests as in a log.
     pub fn numbers(&self) -> Vec<u64> {
         self.0.iter().map(|one| guest_number(one.guest.hash())).collect()
     }
 
-    /// The only one; `None` when there are several.
+    /// Returns the only guest, or `None` if there are several.
     pub fn only(&self) -> Option<&LoadedGuest> {
         match &self.0[..] {
             [only] => Some(only),
@@ -126,8 +131,7 @@ impl LoadedGuests {
         }
     }
 
-    /// By which name a task line can mean a guest with this hash, whatever others are called; `None` when there are not
-    /// several.
+    /// Returns unambiguous names for task lines, by the guest's hash, or `None` if there is only one guest.
     pub fn line_names(&self) -> Option<HashMap<[u8; 32], String>> {
         let name = |one: &LoadedGuest| (*one.guest.hash(), one.names[0].clone());
         match self.only() {
@@ -136,8 +140,8 @@ impl LoadedGuests {
         }
     }
 
-    /// The one that a task line means.
-    fn meant(&self, name: Option<&str>) -> Result<&LoadedGuest, String> {
+    /// Returns the guest that a task line names.
+    fn find(&self, name: Option<&str>) -> Result<&LoadedGuest, String> {
         let list = |found: &[&LoadedGuest]| {
             let names: Vec<_> = found.iter().map(|one| format!("`{}`", one.names[0])).collect();
             names.join(", ")
@@ -148,7 +152,7 @@ impl LoadedGuests {
                 .only()
                 .ok_or_else(|| format!("it names no `guest`, and there are {}", list(&all)));
         };
-        // What the user wrote means that guest, whatever others are called.
+        // The argument itself takes precedence over other names.
         if let Some(exactly) = self.0.iter().find(|one| one.names[0] == name) {
             return Ok(exactly);
         }
@@ -164,7 +168,7 @@ impl LoadedGuests {
         }
     }
 
-    /// The task that a line asks for, or why it is none.
+    /// Returns the task of a line, or why it is none.
     pub fn task(&self, line: TaskLine) -> Result<Task, Rejected> {
         let rejected = |message: String, line: TaskLine, model: &str| Rejected {
             key: line.key,
@@ -172,7 +176,7 @@ impl LoadedGuests {
             args: Some(line.args),
             message,
         };
-        let one = match self.meant(line.guest.as_deref()) {
+        let one = match self.find(line.guest.as_deref()) {
             Ok(one) => one,
             Err(message) => return Err(rejected(message, line, "")),
         };
@@ -182,7 +186,7 @@ impl LoadedGuests {
             .map_err(|error| rejected(error.to_string(), line, model))
     }
 
-    /// What is said of a line that can't be read at all: of which model it would have been.
+    /// Rejects a line that can't be parsed.
     pub fn rejected(&self, message: String) -> Rejected {
         let model = self.only().and_then(|one| one.model.clone());
         Rejected {

@@ -1,50 +1,50 @@
-//! Which tasks of a run have a record in the log that it goes on with.
+//! Matches the tasks of a run with the records of the log that it resumes.
 //!
-//! Nothing runs, and the log stays as it is, until every record in it was found again among the tasks: a log of
-//! another guest or of other tasks is refused, and never mixed with this run's records. Tasks without a record that come
-//! before the last one with a record wait here for that. Which records a log has is in `job_log.rs`.
+//! No task runs, and the log is not changed, until every record in it is matched with a task. So a log of another guest or of
+//! other tasks is refused, and never mixed with this run's records. Until then, tasks without a record are buffered here.
 
 use std::collections::HashMap;
 
 use anyhow::{anyhow, bail};
 use mpwasm_types::settings::RESUME_BUFFER;
 
-use crate::run::output::job_log::{JobLog, LogEntry, RecordKey, TaskIdentity, described};
+use crate::run::output::job_log::{JobLog, LogEntry};
+use crate::run::output::task_identity::{RecordKey, TaskIdentity, described};
 
-/// The tasks that were skipped, as having a record.
+/// Numbers of tasks that were skipped because they have a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SkippedTasks {
-    /// How many.
+    /// All skipped tasks.
     pub tasks: u64,
-    /// How many of them had failed, or their callback.
+    /// Those that had failed, or whose callback had.
     pub failed: u64,
 }
 
-/// Something that comes from where tasks come from, in its place.
+/// A step of the run, in the order of tasks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ResumeStep<T> {
-    /// So many tasks that have a record.
+    /// Skips this number of tasks, which have a record.
     Skip(u64),
-    /// What has none.
+    /// Runs a task that has none.
     Run(T),
 }
 
-/// See the module.
+/// Matches tasks with the records of a log.
 #[derive(Debug)]
 pub struct ResumeCheck<T> {
     entries: HashMap<RecordKey, LogEntry>,
-    /// Records of tasks that were not found yet. Those of what was no task need not be.
+    /// Number of records that are not matched yet. Records of invalid tasks don't count.
     missing: usize,
-    /// How many tasks there were so far.
+    /// Number of tasks so far.
     position: u64,
     skipped: SkippedTasks,
-    held: Vec<ResumeStep<T>>,
-    /// Bytes of what is held.
+    steps: Vec<ResumeStep<T>>,
+    /// Size of the buffered steps.
     bytes: usize,
 }
 
 impl<T> ResumeCheck<T> {
-    /// A run of these guests, which goes on with this log.
+    /// Returns a check for a run of these guests that resumes `log`.
     ///
     /// # Errors
     /// When a record in it is of another guest.
@@ -65,16 +65,16 @@ impl<T> ResumeCheck<T> {
             missing,
             position: 0,
             skipped: SkippedTasks::default(),
-            held: Vec::new(),
+            steps: Vec::new(),
             bytes: 0,
         }
     }
 
-    /// Takes the next task, which takes so many bytes while it waits.
+    /// Adds the next task, which takes `bytes` while it is buffered.
     ///
     /// # Errors
-    /// When its record is one of another task, and when too much waits.
-    pub fn take(
+    /// When its record is of another task, or too much is buffered.
+    pub fn add(
         &mut self,
         key: Option<&str>,
         identity: TaskIdentity,
@@ -98,11 +98,11 @@ impl<T> ResumeCheck<T> {
                     RESUME_BUFFER >> 20
                 );
             }
-            self.held.push(ResumeStep::Run(task));
+            self.steps.push(ResumeStep::Run(task));
             return Ok(());
         };
         if entry.is_task {
-            // It is of the guest, too.
+            // This hash includes the guest.
             if entry.task != identity.task {
                 let name = described(self.position - 1, key);
                 bail!(
@@ -114,36 +114,36 @@ impl<T> ResumeCheck<T> {
         }
         self.skipped.tasks += 1;
         self.skipped.failed += u64::from(entry.failed);
-        match self.held.last_mut() {
+        match self.steps.last_mut() {
             Some(ResumeStep::Skip(count)) => *count += 1,
             _ => {
                 self.bytes += size_of::<ResumeStep<T>>();
-                self.held.push(ResumeStep::Skip(1));
+                self.steps.push(ResumeStep::Skip(1));
             }
         }
         Ok(())
     }
 
-    /// Whether all records were found: the run may begin.
+    /// Returns whether all records are matched, so that the run may begin.
     pub fn is_complete(&self) -> bool {
         self.missing == 0
     }
 
-    /// The tasks so far, in their order.
-    pub fn held(&mut self) -> Vec<ResumeStep<T>> {
-        std::mem::take(&mut self.held)
+    /// Removes and returns the buffered steps.
+    pub fn take_steps(&mut self) -> Vec<ResumeStep<T>> {
+        std::mem::take(&mut self.steps)
     }
 
-    /// What is skipped.
+    /// Returns the numbers of skipped tasks.
     pub fn skipped(&self) -> SkippedTasks {
         self.skipped
     }
 
-    /// There are no more tasks.
+    /// Checks the remaining records after the last task.
     ///
     /// # Errors
-    /// When there are records of others.
-    pub fn end(&self) -> anyhow::Result<()> {
+    /// When there are records of tasks that this run does not have.
+    pub fn finish(&self) -> anyhow::Result<()> {
         let missing = self.entries.values().filter(|entry| entry.is_task);
         let Some(line) = missing.map(|entry| entry.line).min() else {
             return Ok(());
@@ -187,7 +187,7 @@ mod tests {
         ]);
         for (key, task) in [(None, 10), (None, 11), (None, 12), (Some("k"), 13)] {
             assert!(!resume.is_complete());
-            resume.take(key, identity(task), task, 1).unwrap();
+            resume.add(key, identity(task), task, 1).unwrap();
         }
         assert!(resume.is_complete());
         let steps = [
@@ -196,23 +196,23 @@ mod tests {
             ResumeStep::Run(12),
             ResumeStep::Skip(1),
         ];
-        assert_eq!(resume.held(), steps);
+        assert_eq!(resume.take_steps(), steps);
         assert_eq!(resume.skipped(), SkippedTasks { tasks: 2, failed: 1 });
-        resume.end().unwrap();
+        resume.finish().unwrap();
     }
 
     #[test]
     fn a_key_finds_its_record_wherever_the_task_stands() {
         let mut resume = log(&[(RecordKey::new(0, Some("k")), Some(1), false)]);
-        resume.take(None, identity(5), 5, 1).unwrap();
-        resume.take(Some("k"), identity(1), 1, 1).unwrap();
-        assert_eq!(resume.held(), [ResumeStep::Run(5), ResumeStep::Skip(1)]);
+        resume.add(None, identity(5), 5, 1).unwrap();
+        resume.add(Some("k"), identity(1), 1, 1).unwrap();
+        assert_eq!(resume.take_steps(), [ResumeStep::Run(5), ResumeStep::Skip(1)]);
     }
 
     #[test]
     fn a_log_of_other_tasks_is_refused() {
         let mut resume = log(&[(RecordKey::new(0, None), Some(1), false)]);
-        let other = resume.take(None, identity(2), 2, 1).unwrap_err().to_string();
+        let other = resume.add(None, identity(2), 2, 1).unwrap_err().to_string();
         assert!(
             other.contains("other tasks") && other.contains("task 0"),
             "{other}"
@@ -221,18 +221,18 @@ mod tests {
             (RecordKey::new(0, None), Some(1), false),
             (RecordKey::new(7, None), Some(2), false),
         ]);
-        short.take(None, identity(1), 1, 1).unwrap();
-        let why = short.end().unwrap_err().to_string();
+        short.add(None, identity(1), 1, 1).unwrap();
+        let why = short.finish().unwrap_err().to_string();
         assert!(why.contains("1 records") && why.contains("line 17"), "{why}");
     }
 
     #[test]
-    fn what_waits_is_bounded_and_a_log_whose_records_do_not_come_is_refused() {
+    fn the_buffer_is_bounded_and_a_log_with_unmatched_records_is_refused() {
         let mut resume = log(&[(RecordKey::new(9, None), Some(9), false)]);
         let half = RESUME_BUFFER / 2;
-        resume.take(None, identity(0), 0, half).unwrap();
-        resume.take(None, identity(1), 1, half).unwrap();
-        let why = resume.take(None, identity(2), 2, 1).unwrap_err().to_string();
+        resume.add(None, identity(0), 0, half).unwrap();
+        resume.add(None, identity(1), 1, half).unwrap();
+        let why = resume.add(None, identity(2), 2, 1).unwrap_err().to_string();
         assert!(
             why.contains("1 records") && why.contains("the first 3 tasks") && why.contains("64 MiB"),
             "{why}"
@@ -240,22 +240,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_no_task_is_skipped_whatever_it_is_now_and_need_not_be_there() {
+    fn an_invalid_task_is_skipped_and_may_be_missing() {
         let mut resume = log(&[
             (RecordKey::invalid(0, None), None, true),
             (RecordKey::invalid(9, None), None, true),
         ]);
         assert!(resume.is_complete());
-        resume.take(None, identity(1), 1, 1).unwrap();
-        assert_eq!(resume.held(), [ResumeStep::Skip(1)]);
-        resume.end().unwrap();
+        resume.add(None, identity(1), 1, 1).unwrap();
+        assert_eq!(resume.take_steps(), [ResumeStep::Skip(1)]);
+        resume.finish().unwrap();
     }
 
     #[test]
-    fn the_second_task_with_a_key_does_not_stand_for_the_first() {
+    fn the_second_task_with_a_key_is_not_taken_for_the_first() {
         let mut resume = log(&[(RecordKey::invalid(1, Some("k")), None, true)]);
-        resume.take(Some("k"), identity(1), 1, 1).unwrap();
-        resume.take(Some("k"), identity(2), 2, 1).unwrap();
-        assert_eq!(resume.held(), [ResumeStep::Run(1), ResumeStep::Skip(1)]);
+        resume.add(Some("k"), identity(1), 1, 1).unwrap();
+        resume.add(Some("k"), identity(2), 2, 1).unwrap();
+        assert_eq!(resume.take_steps(), [ResumeStep::Run(1), ResumeStep::Skip(1)]);
     }
 }

@@ -1,12 +1,12 @@
-//! `--retries` and what belongs to it.
+//! `--retries` and the other options of further attempts.
 
 use clap::Args;
 use mpwasm::{Backoff, Kind, Retry};
 
-/// When a task that failed is tried again.
+/// Options of further attempts.
 #[derive(Debug, Args)]
 pub struct RetryOptions {
-    /// Try a task again, up to so many times, when its worker process died (`crash`).
+    /// Try a task again, up to N times, when its worker process died (`crash`).
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub retries: u32,
 
@@ -15,18 +15,18 @@ pub struct RetryOptions {
     pub retry_on: Vec<Kind>,
 
     /// The pause before each further attempt: 100ms for the same each time, 100ms..10s for one that doubles up to the
-    /// second; with ~50% behind it, each is shorter by a random part of up to so much. While 4096 tasks wait so, no
+    /// second; with ~50% behind it, each is shorter by a random part of up to this much. While 4096 tasks wait so, no
     /// other is run [default: none].
     #[arg(long, value_name = "DUR[..DUR][~P%]", requires = "retries")]
     pub backoff: Option<Backoff>,
 
-    /// Do not try a task again under which so many workers died.
+    /// Do not try a task again under which N workers have died.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub crash_limit: u32,
 }
 
 impl RetryOptions {
-    /// As the library has it.
+    /// Returns the retry policy of the library.
     pub fn policy(&self) -> Retry {
         let retry = Retry::times(self.retries)
             .backoff(self.backoff.unwrap_or(Backoff::NONE))
@@ -35,7 +35,7 @@ impl RetryOptions {
     }
 }
 
-/// A kind that a task can be tried again for.
+/// Parses a kind for which a task can be retried.
 fn kind(text: &str) -> Result<Kind, String> {
     let covered = || Kind::ALL.into_iter().filter(|&kind| Retry::can_cover(kind));
     covered()
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_told_why() {
+    fn a_wrong_value_is_refused_with_a_reason() {
         for (line, why) in [
             ("--retries 101", "not in"),
             (

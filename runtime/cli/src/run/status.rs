@@ -1,4 +1,4 @@
-//! What a run is doing, in lines for people: the answer to SIGUSR1.
+//! Prints the status of a run on SIGUSR1.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use mpwasm::{Kind, Pool, Stats, Status, WorkerState, WorkerStatus};
 
 use crate::terminal::stdio;
 
-/// Says on stderr what the pool and each of its workers are doing.
-pub fn say(pool: &Pool) {
+/// Prints the state of the pool and of each worker on stderr.
+pub fn print(pool: &Pool) {
     let stats = pool.stats();
     match pool.status() {
         Ok(status) => {
@@ -61,7 +61,7 @@ fn line(status: &WorkerStatus) -> String {
         WorkerState::Leaving => "exiting".to_owned(),
         WorkerState::Killed => "killed, and not gone".to_owned(),
     };
-    // Milliseconds are enough for people.
+    // Rounded to milliseconds.
     let since = Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
     let since = humantime::format_duration(since);
     format!("worker {worker} (pid {pid}): {doing} for {since}")

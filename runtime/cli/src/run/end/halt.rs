@@ -1,10 +1,10 @@
-//! `--halt`: a run that ends early, because enough tasks went well or ill.
+//! `--halt`: ends a run early once enough tasks have failed or succeeded.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Percentages count from so many ended tasks on: one failure of one task is no trend.
-const LEAST_FOR_PERCENT: u64 = 3;
+/// Fewest ended tasks for which a percentage is compared: 3, as one failure of one task says little.
+const MIN_TASKS_FOR_PERCENT: u64 = 3;
 
 /// How a run ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,46 +15,46 @@ pub enum HaltMode {
     Soon,
 }
 
-/// What is counted.
+/// Which tasks are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HaltCount {
-    /// Tasks that failed, or their callback.
+    /// Tasks that failed, or whose callback failed.
     Fail,
     /// The others.
     Success,
 }
 
-/// How many are enough.
+/// The number of counted tasks that ends the run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum HaltThreshold {
     Count(u64),
-    /// Of all that have ended.
+    /// Percentage of all tasks that have ended.
     Percent(f64),
 }
 
-/// When a run ends early.
+/// The condition of `--halt`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Halt {
-    /// How.
+    /// How the run ends.
     pub when: HaltMode,
-    /// Because of which.
-    pub of: HaltCount,
-    bound: HaltThreshold,
+    /// Which tasks are counted.
+    pub counted: HaltCount,
+    threshold: HaltThreshold,
 }
 
 impl Halt {
-    /// Whether it is time, when so many tasks have ended well and ill.
+    /// Returns whether the condition is met after these numbers of successful and failed tasks.
     pub fn is_reached(&self, ok: u64, failed: u64) -> bool {
-        let counted = match self.of {
+        let counted = match self.counted {
             HaltCount::Fail => failed,
             HaltCount::Success => ok,
         };
         let ended = ok + failed;
-        match self.bound {
+        match self.threshold {
             HaltThreshold::Count(count) => counted >= count,
             #[expect(clippy::cast_precision_loss, reason = "a percentage needs no more")]
             HaltThreshold::Percent(percent) => {
-                ended >= LEAST_FOR_PERCENT && counted as f64 * 100.0 >= percent * ended as f64
+                ended >= MIN_TASKS_FOR_PERCENT && counted as f64 * 100.0 >= percent * ended as f64
             }
         }
     }
@@ -88,7 +88,11 @@ impl FromStr for Halt {
                 Err(_) => return Err(form()),
             },
         };
-        Ok(Self { when, of, bound })
+        Ok(Self {
+            when,
+            counted: of,
+            threshold: bound,
+        })
     }
 }
 
@@ -98,11 +102,11 @@ impl fmt::Display for Halt {
             HaltMode::Now => "now",
             HaltMode::Soon => "soon",
         };
-        let of = match self.of {
+        let of = match self.counted {
             HaltCount::Fail => "fail",
             HaltCount::Success => "success",
         };
-        match self.bound {
+        match self.threshold {
             HaltThreshold::Count(count) => write!(f, "{when},{of}={count}"),
             HaltThreshold::Percent(percent) => write!(f, "{when},{of}={percent}%"),
         }
@@ -122,7 +126,7 @@ mod tests {
     #[test]
     fn enough_are_a_number_or_a_part_of_those_that_ended() {
         let one = halt("now,fail=2");
-        assert_eq!((one.when, one.of), (HaltMode::Now, HaltCount::Fail));
+        assert_eq!((one.when, one.counted), (HaltMode::Now, HaltCount::Fail));
         assert!(!one.is_reached(100, 1) && one.is_reached(0, 2));
         let success = halt("soon,success=1");
         assert!(!success.is_reached(0, 50) && success.is_reached(1, 50));

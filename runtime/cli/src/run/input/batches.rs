@@ -1,6 +1,4 @@
 //! Makes tasks of lines, and of combinations of inputs, in batches.
-//!
-//! Where lines come from and what tasks are pushed to is in `feed.rs`.
 
 use std::io::{self, Read};
 use std::mem;
@@ -9,37 +7,39 @@ use mpwasm::internal::Rejected;
 use mpwasm_types::task_line::TaskLine;
 
 use crate::run::input::lines::{Line, Lines};
-use crate::run::input::options::{InputExpansion, LineFormat, input};
+use crate::run::input::source::{InputExpansion, LineError, LineFormat, input};
 
-/// Most tasks that are pushed with one call.
+/// Most tasks in a batch: 1024, so that the cost of a call is shared.
 const BATCH_TASKS: usize = 1024;
-/// Most bytes of task lines that are pushed with one call.
+/// Most bytes of task lines in a batch: 256 KiB, one read of [`Lines`].
 const BATCH_BYTES: usize = 256 << 10;
 
-/// What lines become: tasks of the pool, or something that a test can look at.
+/// Converts lines to items, and takes batches of these: the pool, or a test's recorder.
 pub trait ItemSink {
+    /// A task, or a line that is none.
     type Item;
+    /// Why items can't be pushed.
     type Error;
-    /// What becomes of a line's task. `input` is the line, where that is an input.
+    /// Converts a task line. `input` is the input, if the line is one.
     fn task(&mut self, line: TaskLine, input: Option<&str>) -> Result<Self::Item, Rejected>;
-    /// What becomes of a line that is none.
+    /// Describes a line that is no task.
     fn rejected(&mut self, message: String) -> Rejected;
-    /// What becomes of it then.
+    /// Converts a rejected line.
     fn reject(&self, rejected: Rejected) -> Self::Item;
-    /// Takes them.
+    /// Pushes a batch.
     fn push(&mut self, items: Vec<Self::Item>) -> Result<(), Self::Error>;
 }
 
-/// Why feeding lines ended before the lines did.
+/// Why feeding lines stopped before the last line.
 #[derive(Debug)]
 pub enum FeedError<E> {
-    /// They can't be read.
+    /// The lines can't be read.
     Read(io::Error),
-    /// Their tasks can't be pushed.
+    /// The tasks can't be pushed.
     Push(E),
 }
 
-/// Gathers what is to be pushed with one call.
+/// Collects items for one call of [`ItemSink::push`].
 struct TaskBatch<'a, S: ItemSink> {
     sink: &'a mut S,
     items: Vec<S::Item>,
@@ -55,7 +55,7 @@ impl<'a, S: ItemSink> TaskBatch<'a, S> {
         }
     }
 
-    /// Adds a task, or a line that is not one. `place` says where it stood.
+    /// Adds a task, or a line that is none. `place` describes its position for messages.
     fn add(
         &mut self,
         task: Result<S::Item, Rejected>,
@@ -73,7 +73,7 @@ impl<'a, S: ItemSink> TaskBatch<'a, S> {
         Ok(())
     }
 
-    /// Adds the tasks for an input of the first list, which stands in this place.
+    /// Adds the tasks for the input of the first list at index `at`.
     fn add_input(
         &mut self,
         inputs: &InputExpansion,
@@ -88,7 +88,7 @@ impl<'a, S: ItemSink> TaskBatch<'a, S> {
                     bytes += line.stdin.as_ref().map_or(0, Vec::len);
                     self.sink.task(line, Some(&combination.join(" ")))
                 }
-                Err(why) => Err(self.sink.rejected(why)),
+                Err(why) => Err(self.sink.rejected(why.to_string())),
             };
             self.add(task, bytes, &place)?;
         }
@@ -111,19 +111,23 @@ pub fn feed_combined<S: ItemSink>(
     sink: &mut S,
 ) -> Result<(), S::Error> {
     let mut batch = TaskBatch::new(sink);
-    for (at, input) in (0..inputs.others.most()).zip(first) {
+    for (at, input) in (0..inputs.others.max_first()).zip(first) {
         batch.add_input(inputs, at, input, || format!("with the input {input:?}"))?;
     }
     batch.push()
 }
 
-/// Whether a stream that begins so is UTF-16, by its byte-order mark.
+/// Returns whether a stream is UTF-16, by the byte-order mark in its first line.
 fn is_utf16(first_line: &[u8]) -> bool {
     first_line.starts_with(b"\xff\xfe") || first_line.starts_with(b"\xfe\xff")
 }
 
-/// Pushes what the lines say, in their order: many with one call when they are at hand, but never waiting for more
-/// input while something is.
+/// Pushes the tasks of lines, in their order.
+///
+/// Lines that are read already are pushed in batches. All of them are pushed before more input is waited for.
+///
+/// # Errors
+/// When lines can't be read, or tasks can't be pushed.
 pub fn feed_lines<S: ItemSink>(
     lines: &mut Lines<impl Read>,
     name: &str,
@@ -132,8 +136,8 @@ pub fn feed_lines<S: ItemSink>(
 ) -> Result<(), FeedError<S::Error>> {
     let mut batch = TaskBatch::new(sink);
     loop {
-        while let Some((number, line)) = lines.next_at_hand() {
-            if feed_line(&mut batch, (number, line), name, form).map_err(FeedError::Push)? == NextLine::End {
+        while let Some((number, line)) = lines.next_buffered() {
+            if feed_line(&mut batch, (number, line), name, form).map_err(FeedError::Push)? == NextLine::Stop {
                 return batch.push().map_err(FeedError::Push);
             }
         }
@@ -144,15 +148,15 @@ pub fn feed_lines<S: ItemSink>(
     }
 }
 
-/// Whether lines after this one are of use.
+/// Whether to continue with the next line.
 #[derive(PartialEq, Eq)]
 enum NextLine {
-    GoOn,
-    /// No further line has a combination: the lists that are linked with the lines have ended.
-    End,
+    Continue,
+    /// No: a list that is linked with the lines has ended.
+    Stop,
 }
 
-/// Adds what a line says.
+/// Adds the tasks of a line.
 fn feed_line<S: ItemSink>(
     batch: &mut TaskBatch<'_, S>,
     (number, line): (u64, Line<'_>),
@@ -169,44 +173,42 @@ fn feed_line<S: ItemSink>(
         Line::TooLong => 0,
     };
     let text = match line {
-        Line::Bytes(line) if number == 1 && is_utf16(line) => {
-            Err("it begins with the byte-order mark of UTF-16: tasks have to be UTF-8".into())
-        }
+        Line::Bytes(line) if number == 1 && is_utf16(line) => Err(LineError::Utf16),
         Line::Bytes(line) => Ok(line),
-        Line::TooLong => Err("longer than --max-args allows".into()),
+        Line::TooLong => Err(LineError::TooLong),
     };
     let bad = match (form, text) {
-        (LineFormat::Input(inputs), _) if number > inputs.others.most() => return Ok(NextLine::End),
+        (LineFormat::Input(inputs), _) if number > inputs.others.max_first() => return Ok(NextLine::Stop),
         (LineFormat::Input(inputs), Ok(line)) => match input(line, inputs.null) {
             Ok(first) => {
                 batch.add_input(inputs, number - 1, first, place)?;
-                return Ok(NextLine::GoOn);
+                return Ok(NextLine::Continue);
             }
-            Err(why) => why,
+            Err(why) => why.to_string(),
         },
         (LineFormat::Task, Ok(line)) => match TaskLine::parse(line) {
-            Ok(None) => return Ok(NextLine::GoOn),
+            Ok(None) => return Ok(NextLine::Continue),
             Ok(Some(line)) => {
                 let task = batch.sink.task(line, None);
                 batch.add(task, bytes, place)?;
-                return Ok(NextLine::GoOn);
+                return Ok(NextLine::Continue);
             }
             Err(why) => why,
         },
-        (_, Err(why)) => why,
+        (_, Err(why)) => why.to_string(),
     };
     let rejected = batch.sink.rejected(bad);
     batch.add(Err(rejected), bytes, place)?;
-    Ok(NextLine::GoOn)
+    Ok(NextLine::Continue)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::run::input::combinations::{Combinations, InputList};
-    use crate::run::input::options::TaskTemplate;
+    use crate::run::input::task_template::TaskTemplate;
 
-    /// Writes down what happens. It accepts args of one digit.
+    /// Records calls. It accepts args of one digit.
     #[derive(Default)]
     struct RecordingSink {
         entries: Vec<String>,
@@ -246,9 +248,9 @@ mod tests {
     }
 
     fn fed(input: impl Read, form: &LineFormat) -> Vec<String> {
-        let mut diary = RecordingSink::default();
-        feed_lines(&mut Lines::new(input, 1000), "f", form, &mut diary).unwrap();
-        diary.entries
+        let mut sink = RecordingSink::default();
+        feed_lines(&mut Lines::new(input, 1000), "f", form, &mut sink).unwrap();
+        sink.entries
     }
 
     fn inputs(words: &[&str], others: Vec<InputList>) -> LineFormat {
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_at_hand_are_pushed_together_and_bad_ones_keep_their_place() {
+    fn lines_are_pushed_in_batches_and_bad_ones_keep_their_position() {
         let input = "[1]\n\n{\"args\":[2],\"model\":\"M\"}\r\nbad\n[3]\n{\"args\":[44]}\n[5]";
         let what = "neither a JSON array of args nor an object with `args`";
         assert_eq!(
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_is_a_line_as_it_stands() {
+    fn an_input_is_an_unchanged_line() {
         let form = inputs(&["-x"], Vec::new());
         let entries = fed(&b"a b\r\n\n[1]\n\xff\n"[..], &form);
         assert_eq!(
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_pushed_before_more_input_is_waited_for() {
+    fn lines_are_pushed_before_more_input_is_waited_for() {
         /// One line per read; each read looks at how much was pushed before it.
         struct OneByOne<'a>(&'a std::cell::Cell<usize>, usize);
         impl Read for OneByOne<'_> {
@@ -355,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_closed_pool_ends_the_feeding() {
-        let mut diary = RecordingSink {
+        let mut sink = RecordingSink {
             closed_after: Some(1),
             ..RecordingSink::default()
         };
@@ -364,9 +366,9 @@ mod tests {
             &mut Lines::new(many.as_bytes(), 1000),
             "f",
             &LineFormat::Task,
-            &mut diary,
+            &mut sink,
         );
         assert!(matches!(result, Err(FeedError::Push("closed"))), "{result:?}");
-        assert_eq!(diary.entries.len(), 1);
+        assert_eq!(sink.entries.len(), 1);
     }
 }

@@ -1,27 +1,27 @@
-//! Several lists of inputs, as GNU parallel has them: all combinations of lists after `:::`, the last list varying fastest,
-//! and lists after `:::+`, which are linked with the list before them.
+//! Combines lists of inputs as GNU parallel does.
 //!
-//! Combinations are made one by one. The first list may be a stream; the others are kept.
+//! Lists after `:::` give all combinations, and the last list varies fastest. A list after `:::+` is linked with the list before
+//! it. Combinations are computed one by one. The first list may be a stream; the others are in memory.
 
 use mpwasm::escape::Untrusted;
 use std::ffi::OsString;
 
-/// What stands between a command line and a list of inputs.
+/// Separator before a list of inputs.
 pub const SEPARATOR: &str = ":::";
-/// What stands before a list that is linked with the one before it.
+/// Separator before a list that is linked with the one before it.
 pub const LINKED_SEPARATOR: &str = ":::+";
 
 /// A list of inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputList {
-    /// Whether it is linked with the list before it: the inputs in the same place go together, as far as both have one.
+    /// Whether it is linked with the list before it: inputs at the same index belong together.
     pub linked: bool,
     /// Its inputs.
     pub inputs: Vec<String>,
 }
 
 impl InputList {
-    /// A list that is combined with the others.
+    /// Returns a list that is not linked.
     pub fn new(inputs: Vec<String>) -> Self {
         Self {
             linked: false,
@@ -30,7 +30,7 @@ impl InputList {
     }
 }
 
-/// Cuts the lists of inputs off a command line. What follows a separator may begin with a dash, so clap is not to see it.
+/// Removes the lists of inputs from a command line. Inputs can begin with a dash, so clap must not parse them.
 ///
 /// # Errors
 /// When an input is not UTF-8.
@@ -82,7 +82,7 @@ fn shortest(lists: &[Vec<String>]) -> Option<usize> {
 }
 
 impl Combinations {
-    /// The lists after the first one, in their order.
+    /// Returns the combinations of the lists after the first one, in their order.
     pub fn new(lists: impl IntoIterator<Item = InputList>) -> Self {
         let mut all = Self::default();
         for InputList { linked, inputs } in lists {
@@ -101,8 +101,8 @@ impl Combinations {
         1 + self.linked.len() + grouped
     }
 
-    /// How many inputs of the first list have combinations at most: the shortest list that is linked with it says so.
-    pub fn most(&self) -> u64 {
+    /// Returns the limit on inputs of the first list: the length of the shortest list that is linked with it.
+    pub fn max_first(&self) -> u64 {
         shortest(&self.linked).map_or(u64::MAX, |most| most as u64)
     }
 
@@ -114,26 +114,26 @@ impl Combinations {
 
     /// Returns the number of combinations when the first list has `inputs` inputs.
     pub fn count(&self, inputs: u64) -> u64 {
-        inputs.min(self.most()).saturating_mul(self.each())
+        inputs.min(self.max_first()).saturating_mul(self.each())
     }
 
-    /// The combinations with an input of the first list, which stands in this place.
-    pub fn of<'a>(&'a self, place: u64, first: &'a str) -> impl Iterator<Item = Vec<&'a str>> {
-        let count = if place < self.most() { self.each() } else { 0 };
-        (0..count).map(move |number| self.combination(place, first, number))
+    /// Returns the combinations with the input of the first list at this index.
+    pub fn of<'a>(&'a self, index: u64, first: &'a str) -> impl Iterator<Item = Vec<&'a str>> {
+        let count = if index < self.max_first() { self.each() } else { 0 };
+        (0..count).map(move |number| self.combination(index, first, number))
     }
 
-    fn combination<'a>(&'a self, place: u64, first: &'a str, mut number: u64) -> Vec<&'a str> {
-        // The last list varies fastest: its place is the last digit of the number.
-        let mut places = Vec::with_capacity(self.groups.len());
+    fn combination<'a>(&'a self, index: u64, first: &'a str, mut number: u64) -> Vec<&'a str> {
+        // The last list varies fastest: its index is the lowest digit of the number.
+        let mut indices = Vec::with_capacity(self.groups.len());
         for group in self.groups.iter().rev() {
             let len = group.len() as u64;
-            places.push((number % len) as usize);
+            indices.push((number % len) as usize);
             number /= len;
         }
-        let linked = self.linked.iter().map(|list| list[place as usize].as_str());
-        let grouped = self.groups.iter().zip(places.into_iter().rev());
-        let grouped = grouped.flat_map(|(group, place)| group.0.iter().map(move |list| list[place].as_str()));
+        let linked = self.linked.iter().map(|list| list[index as usize].as_str());
+        let grouped = self.groups.iter().zip(indices.into_iter().rev());
+        let grouped = grouped.flat_map(|(group, index)| group.0.iter().map(move |list| list[index].as_str()));
         std::iter::once(first).chain(linked).chain(grouped).collect()
     }
 }
@@ -157,13 +157,13 @@ mod tests {
         let mut lists = lists(words).into_iter();
         let first = lists.next().unwrap();
         let rest = Combinations::new(lists);
-        let of = |(place, first)| rest.of(place, first).map(|one| one.concat()).collect::<Vec<_>>();
+        let of = |(index, first)| rest.of(index, first).map(|one| one.concat()).collect::<Vec<_>>();
         let inputs = first.inputs.iter().map(String::as_str);
         (0..).zip(inputs).flat_map(of).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn what_follows_the_separator_is_no_option() {
+    fn words_after_the_separator_are_no_options() {
         assert_eq!(split("run g"), (2, None));
         assert_eq!(split("run g ::: -a --size").0, 2);
         assert_eq!(lists("::: -a --size")[0].inputs, ["-a", "--size"]);

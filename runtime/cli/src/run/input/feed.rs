@@ -1,47 +1,57 @@
-//! Brings tasks to the pool: from lines, from the command line, or from the guests' `tasks` exports.
+//! Feeds the pool with tasks from lines, from the command line, or from the guests' `tasks` exports.
 //!
-//! This runs on a thread of its own, which may wait for input or for room in the pool for as long as it takes. How a
-//! task gets into the pool is in `pusher.rs`.
+//! It runs on a separate thread, which can block on input and on a full pool.
 
 use anyhow::anyhow;
 use mpwasm::internal::Rejected;
-use mpwasm::{Guest, Pool};
+use mpwasm::{Guest, Pool, Task};
 use mpwasm_types::task_line::TaskLine;
-use serde_json::value::RawValue;
 
-use crate::process::exit::{Exit, Failure};
-use crate::run::end::FeedEnd;
+use crate::process::exit::{Exit, Failure, has_pool_ended};
 use crate::run::guests::{LoadedGuest, LoadedGuests};
 use crate::run::input::batches::{FeedError, ItemSink, feed_combined, feed_lines};
 use crate::run::input::lines::Lines;
-use crate::run::input::options::{InputExpansion, LineFormat, TaskSource, TaskTemplate};
 use crate::run::input::pusher::{FeedItem, PushError, TaskPusher, TaskSink};
+use crate::run::input::source::{InputExpansion, LineFormat, TaskSource};
+use crate::run::input::task_template::TaskTemplate;
 use crate::terminal::progress::ProgressCounter;
 use crate::terminal::stdio::Descriptor;
 
-/// Tasks that have passed every check that can be made before anything runs.
+/// How the feeder ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedEnd {
+    /// All tasks were pushed.
+    All,
+    /// The pool closed before the last task was pushed.
+    CutShort,
+}
+
+/// Tasks that have passed all checks that are possible before a task runs.
 pub enum TaskFeed<'a> {
-    /// Lines for these guests.
+    /// Lines of a stream.
     Lines {
         guests: &'a LoadedGuests,
         lines: Lines<Descriptor>,
         name: String,
         form: LineFormat,
     },
-    /// Combinations of inputs for these guests.
+    /// Combinations of inputs.
     Combined {
         guests: &'a LoadedGuests,
         first: Vec<String>,
         inputs: InputExpansion,
     },
-    /// The tasks themselves.
+    /// All tasks.
     Tasks(Vec<FeedItem>),
     /// The `tasks` exports of these guests.
     GuestExports(Vec<&'a Guest>),
 }
 
 impl<'a> TaskFeed<'a> {
-    /// Checks what can be checked now. All failures are [`Exit::Usage`].
+    /// Checks what can be checked before a task runs.
+    ///
+    /// # Errors
+    /// Usage errors.
     pub fn prepare(guests: &'a LoadedGuests, origin: TaskSource) -> Result<Self, Failure> {
         match origin {
             TaskSource::Lines { lines, name, form } => {
@@ -55,7 +65,7 @@ impl<'a> TaskFeed<'a> {
                     form,
                 })
             }
-            // What is large is not kept until all have been pushed: combinations, and the content of files.
+            // Combinations and contents of files can be large: they are made one by one.
             TaskSource::Listed(first, inputs)
                 if inputs.others.lists() > 1 || matches!(inputs.template, TaskTemplate::File(..)) =>
             {
@@ -68,68 +78,39 @@ impl<'a> TaskFeed<'a> {
             }
             TaskSource::Listed(listed, inputs) => {
                 takes_inputs(guests, &inputs.template)?;
-                let task = |input: String| -> Result<FeedItem, Failure> {
-                    let line = inputs
-                        .template
-                        .task(&[&input])
-                        .map_err(|why| Failure::usage(anyhow!(why)))?;
-                    let task = guests
-                        .task(line)
-                        .map_err(|why| Failure::usage(anyhow!(why.message)))?;
-                    Ok(FeedItem::Task(task, Some(input)))
+                let task = |input: String| {
+                    let line = inputs.template.task(&[&input]).map_err(Failure::usage)?;
+                    Ok(FeedItem::Task(task_of(guests, line)?, Some(input)))
                 };
-                listed
-                    .into_iter()
-                    .map(task)
-                    .collect::<Result<_, _>>()
-                    .map(Self::Tasks)
+                let tasks = listed.into_iter().map(task).collect::<Result<_, _>>();
+                tasks.map(Self::Tasks)
             }
             TaskSource::Args(all) => {
                 one_model(guests)?;
-                let task = |args: Box<RawValue>| -> Result<FeedItem, Failure> {
-                    let task = guests
-                        .task(TaskLine::of(args))
-                        .map_err(|why| Failure::usage(anyhow!(why.message)))?;
-                    Ok(FeedItem::Task(task, None))
-                };
-                all.into_iter()
-                    .map(task)
-                    .collect::<Result<_, _>>()
-                    .map(Self::Tasks)
+                let task = |args| Ok(FeedItem::Task(task_of(guests, TaskLine::of(args))?, None));
+                let tasks = all.into_iter().map(task).collect::<Result<_, _>>();
+                tasks.map(Self::Tasks)
             }
-            // As a shell would run it: once, without arguments.
-            TaskSource::GuestExport if let Some(one) = guests.only().filter(|one| runs_by_itself(one)) => {
+            // Like a shell: once, without arguments.
+            TaskSource::GuestExport
+                if let Some(one) = guests.only().filter(|one| runs_without_tasks(one)) =>
+            {
                 Ok(Self::Tasks(vec![FeedItem::Task(one.guest.task(()), None)]))
             }
             TaskSource::GuestExport => {
-                let pushing = guests.all().iter().map(|one| {
-                    if let Some(name) = &one.model {
-                        return Err(Failure::usage(anyhow!(
-                            "what the guest's `tasks` export pushes names its own models: leave out #{name}, or give \
-                             tasks with --tasks FILE, -a FILE, --args JSON, -- ARG... or ::: INPUT..."
-                        )));
-                    }
-                    if !one.guest.info().has_tasks {
-                        return Err(Failure::usage(anyhow!(
-                            "no tasks: the guest {} has no `tasks` export, so give it some with --tasks FILE, -a FILE, \
-                             --args JSON, -- ARG... or ::: INPUT...",
-                            one.guest.name()
-                        )));
-                    }
-                    Ok(&one.guest)
-                });
-                pushing.collect::<Result<_, _>>().map(Self::GuestExports)
+                let exports = guests.all().iter().map(check_tasks_export);
+                exports.collect::<Result<_, _>>().map(Self::GuestExports)
             }
         }
     }
 
-    /// Says how many tasks there are, where that is known before they are pushed.
+    /// Sets the number of tasks of the progress bar, if it is known.
     pub fn announce(&self, counter: &ProgressCounter) {
         match self {
             Self::Lines { lines, form, .. } => {
                 let (most, each) = match form {
                     LineFormat::Task => (u64::MAX, 1),
-                    LineFormat::Input(inputs) => (inputs.others.most(), inputs.others.each()),
+                    LineFormat::Input(inputs) => (inputs.others.max_first(), inputs.others.each()),
                 };
                 let tasks = move |lines: u64| lines.min(most).saturating_mul(each);
                 if let Ok(file) = lines.source().file() {
@@ -142,8 +123,10 @@ impl<'a> TaskFeed<'a> {
         }
     }
 
-    /// Pushes everything, and waits for room in the pool as long as it takes. `pool` runs guests' `tasks`. That it has
-    /// ended in the meantime is no failure here: whoever waits for it learns why.
+    /// Pushes all tasks, and waits while the pool is full. `pool` runs guests' `tasks` exports.
+    ///
+    /// # Errors
+    /// When tasks can't be read or are refused. A pool that has ended is no error here: its waiter reports it.
     pub fn push_to(
         self,
         pool: &Pool,
@@ -173,14 +156,14 @@ impl<'a> TaskFeed<'a> {
                 .into_iter()
                 .try_for_each(|guest| push_tasks_of(guest, pool, pusher)),
         };
-        // What a guest's `tasks` pushed before it failed still runs.
+        // Tasks that a guest's `tasks` pushed before it failed still run.
         let ended = match &pushed {
             Ok(()) | Err(PushError::Pool(mpwasm::Error::Tasks { .. })) => pusher.end(),
             Err(_) => Ok(()),
         };
         match ended.and(pushed) {
             Err(PushError::Refused(failure)) => Err(failure),
-            Err(PushError::Pool(error)) if has_ended(&error) => Ok(FeedEnd::CutShort),
+            Err(PushError::Pool(error)) if has_pool_ended(&error) => Ok(FeedEnd::CutShort),
             Err(PushError::Pool(error @ mpwasm::Error::Tasks { .. })) => Err(Failure {
                 exit: Exit::TasksFailed,
                 error: error.into(),
@@ -191,7 +174,32 @@ impl<'a> TaskFeed<'a> {
     }
 }
 
-/// Pushes what a guest's `tasks` pushes.
+/// Returns the task of a line. A rejected line is a usage error.
+fn task_of(guests: &LoadedGuests, line: TaskLine) -> Result<Task, Failure> {
+    guests
+        .task(line)
+        .map_err(|rejected| Failure::usage(anyhow!(rejected.message)))
+}
+
+/// Checks that a guest has a `tasks` export, and returns the guest.
+fn check_tasks_export(one: &LoadedGuest) -> Result<&Guest, Failure> {
+    if let Some(name) = &one.model {
+        return Err(Failure::usage(anyhow!(
+            "what the guest's `tasks` export pushes names its own models: leave out #{name}, or give \
+             tasks with --tasks FILE, -a FILE, --args JSON, -- ARG... or ::: INPUT..."
+        )));
+    }
+    if !one.guest.info().has_tasks {
+        return Err(Failure::usage(anyhow!(
+            "no tasks: the guest {} has no `tasks` export, so give it some with --tasks FILE, -a FILE, \
+             --args JSON, -- ARG... or ::: INPUT...",
+            one.guest.name()
+        )));
+    }
+    Ok(&one.guest)
+}
+
+/// Pushes the tasks of a guest's `tasks` export.
 fn push_tasks_of(
     guest: &Guest,
     pool: &Pool,
@@ -209,7 +217,7 @@ fn push_tasks_of(
             Err(PushError::Pool(error)) => Err(error),
             Err(error) => {
                 refused = Some(error);
-                Err(mpwasm::Error::Closed) // it ends the guest's `tasks`
+                Err(mpwasm::Error::Closed) // this ends the guest's `tasks`
             }
         }
     });
@@ -219,7 +227,7 @@ fn push_tasks_of(
     }
 }
 
-/// Whether inputs can be tasks of these guests.
+/// Checks that inputs can be tasks of these guests.
 fn takes_inputs(guests: &LoadedGuests, template: &TaskTemplate) -> Result<(), Failure> {
     let only = one_model(guests)?;
     if template.is_stdin() && !only.guest.info().is_command {
@@ -231,7 +239,7 @@ fn takes_inputs(guests: &LoadedGuests, template: &TaskTemplate) -> Result<(), Fa
     Ok(())
 }
 
-/// Whether tasks that name neither a guest nor a model are for one, and for which.
+/// Returns the guest of tasks that name neither guest nor model.
 fn one_model(guests: &LoadedGuests) -> Result<&LoadedGuest, Failure> {
     let Some(only) = guests.only() else {
         return Err(Failure::usage(anyhow!(
@@ -245,22 +253,13 @@ fn one_model(guests: &LoadedGuests) -> Result<&LoadedGuest, Failure> {
     Ok(only)
 }
 
-/// Whether this guest is run without being given tasks: a command that has no `tasks`.
-fn runs_by_itself(one: &LoadedGuest) -> bool {
+/// Returns whether a guest runs once if no tasks are given: a command without a `tasks` export.
+fn runs_without_tasks(one: &LoadedGuest) -> bool {
     let info = one.guest.info();
     info.is_command && !info.has_tasks && one.model.is_none()
 }
 
-/// Whether this error only says that the pool has ended.
-pub fn has_ended(error: &mpwasm::Error) -> bool {
-    use mpwasm::Error;
-    matches!(
-        error,
-        Error::Closed | Error::PoolFailed { .. } | Error::DispatcherDied { .. } | Error::Report { .. }
-    )
-}
-
-/// Checks tasks against the guests, and pushes them.
+/// Makes tasks of lines, and pushes them.
 struct FeedSink<'a, 'p, T> {
     guests: &'a LoadedGuests,
     pusher: &'a mut TaskPusher<'p, T>,
@@ -285,7 +284,7 @@ impl<T: TaskSink> ItemSink for FeedSink<'_, '_, T> {
         let rejected = self.guests.rejected(message);
         match self.pusher.with_new_key(FeedItem::Rejected(rejected)) {
             Ok(FeedItem::Rejected(rejected)) | Err(rejected) => rejected,
-            Ok(FeedItem::Task(..)) => unreachable!("what is no task does not become one"),
+            Ok(FeedItem::Task(..)) => unreachable!("a rejected item stays rejected"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The keys of a run's tasks: each may come once, as `--resume` knows tasks by them.
+//! Refuses duplicate keys, as `--resume` identifies tasks by their keys.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,11 +8,11 @@ use mpwasm_types::settings::{MAX_DISPLAYED_NAME, MAX_KEYS};
 
 use crate::terminal::stdio;
 
-/// The keys of the tasks so far, as hashes. A key takes 30 to 60 bytes, however long it is.
+/// Hashes of the keys of all tasks so far. Each takes 30 to 60 bytes, whatever the length of the key.
 #[derive(Debug)]
 pub struct SeenKeys {
-    /// The position of the task with the key of this hash. 128 bits of keyed hashes: two keys with the same hash
-    /// cannot be chosen, and come by chance once in 10^25 runs.
+    /// Positions of tasks by the hash of their key. The hash is keyed and has 128 bits: nobody can choose colliding keys, and a
+    /// chance collision occurs once in 10^25 runs.
     seen: HashMap<[u64; 2], u64>,
     hashes: [RandomState; 2],
     most: usize,
@@ -36,7 +36,7 @@ impl SeenKeys {
         }
     }
 
-    /// Notes the key of the next task or invalid line. An empty key counts as none.
+    /// Adds the key of the next task or invalid line. An empty key counts as none.
     ///
     /// # Errors
     /// When an earlier task has the same key. The message names both tasks.
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_comes_once_and_no_key_as_often_as_one_likes() {
+    fn a_key_occurs_once_and_tasks_without_a_key_are_not_limited() {
         let mut keys = SeenKeys::default();
         for key in [None, Some("a"), Some(""), None, Some(""), Some("b")] {
             keys.note(key).unwrap();

@@ -1,47 +1,45 @@
-//! Reading a stream of task lines in bounded memory.
-//!
-//! What a line means is for the library's `TaskLine` to say; `feed.rs` brings lines, guest and pool together.
+//! Reads a stream of lines in bounded memory.
 
 use std::io::{self, ErrorKind, Read};
 use std::mem;
 
-/// Bytes that are asked for with one read.
+/// Size of one read: 256 KiB.
 const CHUNK: usize = 256 << 10;
-/// What a line may have beyond the args: the other fields of its object.
+/// Most bytes of a line besides the args: 64 KiB for the other fields of its object.
 const SLACK: u64 = 64 << 10;
 
-/// The UTF-8 byte-order mark, with which some editors begin a file. It is no part of the first line.
+/// The UTF-8 byte-order mark, which some editors put at the start of a file. It is no part of the first line.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A stream of lines, in memory bounded by the longest line allowed.
+/// A stream of lines. Its memory is bounded by the longest allowed line.
 pub struct Lines<R> {
     source: R,
     delimiter: u8,
     buffer: Vec<u8>,
-    /// Where the first line that was not yet given out begins in `buffer`.
+    /// Start of the next line in `buffer`.
     start: usize,
-    /// Up to here no newline is in that line.
+    /// End of the part of that line that has no newline.
     scanned: usize,
-    /// Whether that line is too long, and its beginning already gone.
+    /// Whether that line is too long, and its beginning was dropped.
     skipping: bool,
     longest: usize,
     number: u64,
     at_end: bool,
-    /// Whether the stream's first bytes were seen: a byte-order mark is gone then.
+    /// Whether the stream's first bytes were read, and a byte-order mark was skipped.
     begun: bool,
 }
 
-/// One line, without its newline or what it ends with instead.
+/// A line, without its delimiter.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// Its bytes.
     Bytes(&'a [u8]),
-    /// It was longer than allowed, and is gone.
+    /// It was longer than allowed, and was dropped.
     TooLong,
 }
 
 impl<R: Read> Lines<R> {
-    /// Lines for tasks whose args have at most `max_args` bytes.
+    /// Returns the lines of `source`, for tasks whose args have at most `max_args` bytes.
     pub fn new(source: R, max_args: u64) -> Self {
         Self::with_longest(
             source,
@@ -64,23 +62,23 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Lets a line end with this byte instead of a newline. To be called before anything is read.
-    pub fn end_with(&mut self, delimiter: u8) {
+    /// Sets the delimiter. Must be called before the first read.
+    pub fn set_delimiter(&mut self, delimiter: u8) {
         self.delimiter = delimiter;
     }
 
-    /// With which byte a line ends.
+    /// Returns the delimiter.
     pub fn delimiter(&self) -> u8 {
         self.delimiter
     }
 
-    /// Where they come from.
+    /// Returns the source.
     pub fn source(&self) -> &R {
         &self.source
     }
 
-    /// The next line out of what has been read, with its number counted from 1; `None` when more has to be read.
-    pub fn next_at_hand(&mut self) -> Option<(u64, Line<'_>)> {
+    /// Returns the next line that was read, with its number from 1; `None` if more must be read.
+    pub fn next_buffered(&mut self) -> Option<(u64, Line<'_>)> {
         self.skip_byte_order_mark();
         let delimiter = self.delimiter;
         let newline = self.buffer[self.scanned..]
@@ -94,8 +92,8 @@ impl<R: Read> Lines<R> {
                     self.skipping = true;
                     self.start = self.scanned;
                 }
-                let something_left = self.skipping || self.start < self.buffer.len();
-                if !(self.at_end && something_left) {
+                let has_rest = self.skipping || self.start < self.buffer.len();
+                if !(self.at_end && has_rest) {
                     return None;
                 }
                 self.buffer.len()
@@ -126,7 +124,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Reads once, and waits if it must. False when the stream has ended (and all lines have been given out).
+    /// Reads once, which may block. Returns false at the end of the stream, if all lines were returned.
     pub fn read_more(&mut self) -> io::Result<bool> {
         if self.at_end {
             return Ok(false);
@@ -136,7 +134,7 @@ impl<R: Read> Lines<R> {
         self.start = 0;
         let kept = self.buffer.len();
         if kept == 0 {
-            self.buffer.shrink_to(CHUNK); // a long line has passed
+            self.buffer.shrink_to(CHUNK); // after a long line
         }
         self.buffer.resize(kept + CHUNK, 0);
         let read = loop {
@@ -155,7 +153,7 @@ impl<R: Read> Lines<R> {
 mod tests {
     use super::*;
 
-    /// Gives out one piece per read.
+    /// Returns one piece per read.
     pub struct Pieces(pub Vec<&'static [u8]>);
 
     impl Read for Pieces {
@@ -173,7 +171,7 @@ mod tests {
         let mut lines = Lines::with_longest(source, longest);
         let mut all = Vec::new();
         loop {
-            while let Some((number, line)) = lines.next_at_hand() {
+            while let Some((number, line)) = lines.next_buffered() {
                 all.push((
                     number,
                     match line {
@@ -226,10 +224,10 @@ mod tests {
     #[test]
     fn a_line_may_end_with_another_byte() {
         let mut lines = Lines::with_longest(&b"a\nb\0\0c"[..], 10);
-        lines.end_with(b'\0');
+        lines.set_delimiter(b'\0');
         let mut all = Vec::new();
         loop {
-            while let Some((number, line)) = lines.next_at_hand() {
+            while let Some((number, line)) = lines.next_buffered() {
                 all.push(format!("{number}:{line:?}"));
             }
             if !lines.read_more().unwrap() {
@@ -246,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_at_hand_is_given_out_before_more_is_read() {
+    fn a_buffered_line_is_returned_before_more_is_read() {
         let mut lines = Lines::with_longest(Pieces(vec![b"a\nb", b"never asked for"]), 10);
         assert!(lines.read_more().unwrap());
-        assert_eq!(lines.next_at_hand(), Some((1, Line::Bytes(b"a"))));
-        assert_eq!(lines.next_at_hand(), None);
+        assert_eq!(lines.next_buffered(), Some((1, Line::Bytes(b"a"))));
+        assert_eq!(lines.next_buffered(), None);
         assert_eq!(lines.source.0.len(), 1);
     }
 
@@ -271,7 +269,7 @@ mod tests {
         let mut lines = Lines::with_longest(endless, 1 << 20);
         while lines.read_more().unwrap() {
             assert!(lines.buffer.capacity() <= 4 << 20, "{}", lines.buffer.capacity());
-            if let Some((number, line)) = lines.next_at_hand() {
+            if let Some((number, line)) = lines.next_buffered() {
                 assert_eq!((number, line), (1, Line::TooLong));
                 return;
             }

@@ -1,14 +1,13 @@
-//! What a person is told about a task, in one line.
+//! The line on stderr for a task or callback that failed.
 
 use std::fmt::Write as _;
 
 use mpwasm::{CallbackStatus, Kind, Outcome};
 
-/// Characters of a failure's message that are shown.
+/// Most characters of a failure's message that are shown: 400, a few lines of a terminal.
 const SHOWN_MESSAGE: usize = 400;
 
-/// What a person is told about a task or callback that failed, or nothing where the summary is enough: that what had
-/// not started was cancelled is known from what ended the run.
+/// Returns the line for a task or callback that failed. A cancelled task has none, as the end of the run explains it.
 pub fn failure_line(outcome: &Outcome) -> Option<String> {
     let mut line = format!("mpwasm: task {}", outcome.id);
     if let Some(key) = &outcome.key {

@@ -1,166 +1,64 @@
-//! The records file as the log of a run that goes on where it was ended: `--resume` and `--retry-failed`.
+//! Reads the file of `--results` as the log of an earlier run, for `--resume` and `--retry-failed`.
 //!
-//! A record in such a file names what it is of: a hash of its guest, and one of its guest, model, args and stdin. A task
-//! is known by its key, or by its position where it has none. This file reads a log, mends what a kill left of its last
-//! line, and takes out the records that are to be replaced. Which task fits which record is for `resume.rs` to say.
+//! Each record has a hash of its guest, and one of its guest, model, args and stdin. A task is found by its key, or by its
+//! position if it has none. This file reads a log, truncates an incomplete last line, and removes records that will be replaced.
+//! [`ResumeCheck`](crate::run::resume::ResumeCheck) matches tasks and records.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use mpwasm::escape::{Untrusted, escape};
-use mpwasm::internal::{Rejected, TaskParts};
+use mpwasm::escape::Untrusted;
 use mpwasm_types::settings::{MAX_LOG_GUESTS, MAX_LOG_RECORDS};
-use sha2::{Digest, Sha256};
 
 use crate::run::input::lines::BYTE_ORDER_MARK;
-use crate::run::output::log_file::{OpenFor, OpenedResults, ResultsFile, open_destination};
-use crate::run::output::results::lock;
+use crate::run::output::log_file::{OpenFor, OpenedResults, ResultsFile, lock, open_destination};
+use crate::run::output::task_identity::{RecordKey, described};
 use mpwasm_types::record_line::RecordLine;
 
-/// What a task is, whenever it is run: of which guest, and with which args for which model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TaskIdentity {
-    /// Of the guest's bytes.
-    pub guest: u64,
-    /// Of guest, model, args and stdin.
-    pub task: u64,
-}
-
-impl TaskIdentity {
-    /// A task's.
-    pub fn of(parts: &TaskParts<'_>) -> Self {
-        Self::new(
-            parts.guest.hash(),
-            parts.model,
-            parts.args.unwrap_or("null"),
-            parts.stdin,
-        )
-    }
-
-    /// That of something that is no task of this guest.
-    pub fn of_rejected(guest: &[u8; 32], rejected: &Rejected) -> Self {
-        let args = rejected.args.as_ref().map_or("null", |args| args.get());
-        Self::new(guest, &rejected.model, args, b"")
-    }
-
-    fn new(guest: &[u8; 32], model: &str, args: &str, stdin: &[u8]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(guest);
-        hash.update(model.len().to_le_bytes());
-        hash.update(model);
-        hash.update(args);
-        // JSON ends where it ends, so nothing need say how long the args are.
-        hash.update(stdin);
-        Self {
-            guest: guest_number(guest),
-            task: first_bytes(&hash.finalize()),
-        }
-    }
-}
-
-/// The fields that a record has more in a file: it goes behind the others.
-impl fmt::Display for TaskIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, r#""guest":"{:016x}","task":"{:016x}""#, self.guest, self.task)
-    }
-}
-
-/// A guest as [`TaskIdentity`] knows it.
-pub fn guest_number(hash: &[u8; 32]) -> u64 {
-    first_bytes(hash)
-}
-
-fn first_bytes(hash: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&hash[..8]);
-    u64::from_be_bytes(bytes)
-}
-
-/// By what a task is found again: its place among all tasks, or a hash of its key. A log can have millions of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RecordKey(u128);
-
-/// Set in names that are hashes: they are those of no place.
-const HASHED: u128 = 1 << 127;
-
-impl RecordKey {
-    /// That of the task in this place. An empty key names nothing.
-    pub fn new(position: u64, key: Option<&str>) -> Self {
-        match key {
-            None | Some("") => Self(position.into()),
-            Some(key) => Self::hashed(&[b"key", key.as_bytes()]),
-        }
-    }
-
-    /// That of what was no task in this place: a key that comes twice is one reason for that.
-    pub fn invalid(position: u64, key: Option<&str>) -> Self {
-        let kind: &[u8] = if key.is_some() { b"invalid key" } else { b"invalid" };
-        Self::hashed(&[kind, &position.to_le_bytes(), key.unwrap_or_default().as_bytes()])
-    }
-
-    fn hashed(parts: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update(part);
-        }
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash.finalize()[..16]);
-        Self(u128::from_le_bytes(bytes) | HASHED)
-    }
-}
-
-/// A task as a message names it: by its key, or its place where it has none.
-pub fn described(position: u64, key: Option<&str>) -> String {
-    match key {
-        None | Some("") => format!("task {position}"),
-        Some(key) => format!("the task with the key {}", escape(key)),
-    }
-}
-
-/// A record that stays.
+/// A record that is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct LogEntry {
-    /// The hash of guest, model, args and stdin.
+    /// Hash of guest, model, args and stdin.
     pub task: u64,
-    /// The line in which it is, where that has a number of 32 bits.
+    /// Its line number, at most `u32::MAX`.
     pub line: u32,
-    /// Whether it is of a task. What was none may be one by now.
+    /// Whether it is of a valid task. An invalid one may be valid in the new run.
     pub is_task: bool,
     /// Whether the task or its callback failed.
     pub failed: bool,
 }
 
-/// A file of records, as an earlier run left it.
+/// The file of records of an earlier run.
 pub struct JobLog {
     path: PathBuf,
     file: ResultsFile,
-    /// The records that stay.
+    /// The records that are kept.
     pub entries: HashMap<RecordKey, LogEntry>,
-    /// The guests that records that stay are of.
+    /// The guests of all records.
     pub guests: Vec<u64>,
-    /// Where lines are that will go, as offsets of their beginnings and ends, in order.
+    /// Ranges of bytes with records that will be removed, in order.
     replaced: Vec<(u64, u64)>,
-    /// Up to here the file holds whole records.
+    /// End of the last complete record.
     end: u64,
-    /// Whether the last record only lacks its newline.
+    /// Whether the last record is complete but for its newline.
     lacks_newline: bool,
 }
 
 impl JobLog {
-    /// Opens and reads a log, and leaves it as it is; a file that is not there is one without records. Records of tasks
-    /// that were cancelled will be replaced; with `retry_failed`, those of all that failed.
+    /// Opens and reads a log without changing it. A missing file is created, and has no records.
+    ///
+    /// [`begin`](Self::begin) will remove the records of cancelled tasks and, with `retry_failed`, those of all failed tasks.
     ///
     /// # Errors
-    /// When it is no log, or one with a line of more than `longest` bytes.
+    /// When the file is no log, or has a line of more than `longest` bytes.
     pub fn open(path: &Path, retry_failed: bool, longest: u64) -> anyhow::Result<Self> {
         Self::open_with(path, retry_failed, longest, MAX_LOG_RECORDS)
     }
 
-    /// As [`open`](Self::open), for a log of at most so many records.
+    /// Like [`open`](Self::open), with a limit on the number of records.
     fn open_with(path: &Path, retry_failed: bool, longest: u64, most: usize) -> anyhow::Result<Self> {
         let OpenedResults::File(file) = open_destination(path, OpenFor::ReadWrite)? else {
             bail!("it is no regular file");
@@ -179,7 +77,7 @@ impl JobLog {
         Ok(log)
     }
 
-    /// The file.
+    /// Returns the file.
     pub fn file(&self) -> &File {
         self.file.file()
     }
@@ -216,7 +114,7 @@ impl JobLog {
                 Ok(line) => self
                     .add(&line, number, retry_failed, (begin, begin + bytes.len() as u64))
                     .with_context(|| format!("line {number}"))?,
-                Err(_) if !whole => break, // the run was killed while it wrote
+                Err(_) if !whole => break, // the run was killed during the write
                 Err(error) => bail!("line {number} is no record: {error}"),
             }
             self.end += bytes.len() as u64;
@@ -270,13 +168,17 @@ impl JobLog {
         Ok(())
     }
 
-    /// Makes the file ready to be written on: a torn line goes, and so do the records that are to be replaced. Until
-    /// the new file is complete the old one stands.
+    /// Prepares the file for new records: removes an incomplete last line and the records that will be replaced.
+    ///
+    /// A file with records to remove is replaced by a copy once that is complete.
+    ///
+    /// # Errors
+    /// When the file can't be written.
     pub fn begin(self) -> anyhow::Result<File> {
         if !self.replaced.is_empty() {
             return self
                 .file
-                .replace(|copy| self.write_what_stays(copy))
+                .replace(|copy| self.write_kept_records(copy))
                 .with_context(|| format!("cannot write {} anew", Untrusted::from(&self.path)));
         }
         let mut file = self.file.into_file();
@@ -287,7 +189,7 @@ impl JobLog {
         Ok(file)
     }
 
-    fn write_what_stays(&self, copy: &File) -> anyhow::Result<()> {
+    fn write_kept_records(&self, copy: &File) -> anyhow::Result<()> {
         let mut file = self.file();
         let mut writer = BufWriter::with_capacity(1 << 20, copy);
         let ends = self.replaced.iter().map(|(_, end)| *end);
@@ -295,12 +197,12 @@ impl JobLog {
         for begin in std::iter::once(0).chain(ends) {
             let end = begins
                 .next()
-                .expect("there is one piece more than there are gaps");
+                .expect("there is one kept piece more than there are removed ranges");
             file.seek(SeekFrom::Start(begin))?;
             io::copy(&mut file.take(end - begin), &mut writer)?;
         }
-        let last_stays = self.replaced.last().is_none_or(|(_, end)| *end != self.end);
-        if self.lacks_newline && last_stays {
+        let last_is_kept = self.replaced.last().is_none_or(|(_, end)| *end != self.end);
+        if self.lacks_newline && last_is_kept {
             writer.write_all(b"\n")?;
         }
         Ok(writer.flush()?)

@@ -1,8 +1,8 @@
-//! Opens the place of `--results`: a file of this user's own, or what records can only flow into.
+//! Opens the path of `--results`: a regular file of this user, or a stream.
 //!
-//! The last part of the path is never followed where it is a link, and a file is looked at before it is opened: to open a
-//! device may already do something. What was made for this process, as `/dev/stdout` and `/dev/fd/63` are, is not opened
-//! anew: it is the descriptor itself.
+//! The last part of the path must not be a symbolic link. A file's type is checked before it is opened, as opening a device can
+//! have an effect. A path that names a descriptor of this process, such as `/dev/stdout` or `/dev/fd/63`, is duplicated instead
+//! of opened.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,16 +16,17 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, major, minor};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use rustix::fs::{FlockOperation, flock};
 
-/// The place of `--results`, open.
+/// The opened path of `--results`.
 pub enum OpenedResults {
-    /// A regular file of this user's.
+    /// A regular file of this user.
     File(ResultsFile),
-    /// A descriptor that this process was started with, a FIFO, or one of the usual devices.
+    /// An inherited descriptor, a FIFO, a terminal, `/dev/null` or `/dev/full`.
     Stream(File),
 }
 
-/// A regular file, with the folder that it is in: whatever becomes of the folder's path, it stays this one.
+/// A regular file, with a descriptor of its folder, which stays valid if the folder is renamed.
 pub struct ResultsFile {
     file: File,
     folder: OwnedFd,
@@ -33,19 +34,22 @@ pub struct ResultsFile {
     path: PathBuf,
 }
 
-/// What a file is opened for.
+/// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenFor {
-    /// To write records.
+    /// For writing records.
     Write,
-    /// To read those that are there, too.
+    /// For reading and writing records.
     ReadWrite,
 }
 
-/// Flags with which all files are opened. O_APPEND: writes go to the end, also when another process writes.
+/// Flags with which all files are opened. With O_APPEND, writes go to the end even if another process writes too.
 const FLAGS: OFlag = OFlag::O_APPEND.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY);
 
-/// Opens the place, and makes a file where there is nothing. What is there stays as it is.
+/// Opens the path, and creates a file if there is none. An existing file is not changed.
+///
+/// # Errors
+/// When it is of a type that records are not written to, or of another user.
 pub fn open_destination(path: &Path, how: OpenFor) -> Result<OpenedResults> {
     if let Some(number) = descriptor_number(path) {
         return duplicate(number).map(OpenedResults::Stream);
@@ -57,8 +61,8 @@ pub fn open_destination(path: &Path, how: OpenFor) -> Result<OpenedResults> {
             OpenFor::ReadWrite => OFlag::O_RDWR,
         };
     let make = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-    let is_new = openat(&folder, name, make, Mode::from_bits_truncate(0o666));
-    let fd = match is_new {
+    let created = openat(&folder, name, make, Mode::from_bits_truncate(0o666));
+    let fd = match created {
         Err(Errno::EEXIST) => {
             let found = openat(
                 &folder,
@@ -67,7 +71,7 @@ pub fn open_destination(path: &Path, how: OpenFor) -> Result<OpenedResults> {
                 Mode::empty(),
             )?;
             let is_stream = check(&fstat(&found)?)?;
-            // What was looked at, and nothing that has taken its name since.
+            // Opens the file that was checked, even if its name was replaced meanwhile.
             let fd = open(
                 &*format!("/proc/self/fd/{}", found.as_raw_fd()),
                 flags,
@@ -88,7 +92,7 @@ pub fn open_destination(path: &Path, how: OpenFor) -> Result<OpenedResults> {
     }))
 }
 
-/// The folder of a path, open, and the name in it.
+/// Opens the folder of a path. Returns it with the last part of the path.
 fn split(path: &Path) -> Result<(OwnedFd, &OsStr)> {
     let name = path.file_name().context("it names no file")?;
     if path.as_os_str().as_bytes().ends_with(b"/") {
@@ -102,7 +106,10 @@ fn split(path: &Path) -> Result<(OwnedFd, &OsStr)> {
     Ok((openat(AT_FDCWD, folder, flags, Mode::empty())?, name))
 }
 
-/// Whether what is there is a stream, and no regular file. An error for what it must not be.
+/// Returns whether a file is a stream.
+///
+/// # Errors
+/// When records are not written to files of this type or owner.
 fn check(found: &FileStat) -> Result<bool> {
     let is_ours = found.st_uid == nix::unistd::geteuid().as_raw();
     let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
@@ -113,7 +120,7 @@ fn check(found: &FileStat) -> Result<bool> {
         }
         SFlag::S_IFREG => Ok(false),
         SFlag::S_IFIFO => Ok(true),
-        SFlag::S_IFCHR if is_usual(found) => Ok(true),
+        SFlag::S_IFCHR if is_output_device(found) => Ok(true),
         SFlag::S_IFCHR | SFlag::S_IFBLK => {
             bail!("it is a device: of these, records are written to /dev/null and terminals only")
         }
@@ -122,9 +129,9 @@ fn check(found: &FileStat) -> Result<bool> {
     }
 }
 
-/// Whether a character device is one that people write output to: `/dev/null`, `/dev/full` and terminals.
-fn is_usual(device: &FileStat) -> bool {
-    // The kernel's Documentation/admin-guide/devices.txt has these numbers.
+/// Returns whether a character device is `/dev/null`, `/dev/full` or a terminal.
+fn is_output_device(device: &FileStat) -> bool {
+    // The numbers are from the kernel's Documentation/admin-guide/devices.txt.
     match (major(device.st_rdev), minor(device.st_rdev)) {
         (1, minor) => [3, 7].contains(&minor),
         (4, minor) => minor < 64, // virtual consoles; those above are serial lines
@@ -134,7 +141,7 @@ fn is_usual(device: &FileStat) -> bool {
     }
 }
 
-/// The number of a descriptor of this process, if the path is a name of one.
+/// Returns the number of the descriptor of this process that a path names, if it names one.
 fn descriptor_number(path: &Path) -> Option<i32> {
     let path: PathBuf = path.components().collect();
     match path.to_str()? {
@@ -151,13 +158,13 @@ fn descriptor_number(path: &Path) -> Option<i32> {
     is_number.then(|| number.parse().ok()).flatten()
 }
 
-/// Whether a path is a name of a descriptor that this process was started with.
+/// Returns whether a path names a descriptor of this process.
 pub fn is_descriptor(path: &Path) -> bool {
     descriptor_number(path).is_some()
 }
 
 fn duplicate(number: i32) -> Result<File> {
-    // SAFETY: the call takes two numbers, and its result is a new descriptor that has no other owner.
+    // SAFETY: the call takes two integers, and the new descriptor has no other owner.
     let file = unsafe {
         let copy = libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3);
         Errno::result(copy).map(|copy| File::from_raw_fd(copy))?
@@ -170,36 +177,35 @@ fn duplicate(number: i32) -> Result<File> {
 }
 
 impl ResultsFile {
-    /// The file.
+    /// Returns the file.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// The path under which it was opened.
+    /// Returns the path by which it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file alone.
+    /// Returns the file and closes the folder.
     pub fn into_file(self) -> File {
         self.file
     }
 
-    /// Puts what `write` writes into a new file in the place of this one, and returns it: until it is whole, the old one
-    /// stands.
+    /// Replaces the file by a new one with what `write` writes, and returns that. Until it is complete, the old file stays.
     ///
     /// # Errors
     /// When another process has replaced the file, or it can't be written.
     pub fn replace(&self, write: impl FnOnce(&File) -> Result<()>) -> Result<File> {
         let folder = self.folder.as_fd();
         let ours = fstat(&self.file)?;
-        // A file that another process has put in its place meanwhile is not overwritten.
-        let there = fstatat(
+        // A file that another process has put there meanwhile is not overwritten.
+        let current = fstatat(
             folder,
             self.name.as_os_str(),
             nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
         )?;
-        if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino) {
+        if (current.st_dev, current.st_ino) != (ours.st_dev, ours.st_ino) {
             bail!("somebody has replaced it");
         }
         let name = format!(".mpwasm-{:016x}.new", rand::random::<u64>());
@@ -209,7 +215,7 @@ impl ResultsFile {
             fchmod(&copy, Mode::from_bits_truncate(ours.st_mode & 0o777))?;
             write(&copy)?;
             copy.sync_all()?;
-            crate::run::output::results::lock(&copy)?;
+            lock(&copy)?;
             Ok(renameat(folder, &*name, folder, self.name.as_os_str())?)
         };
         if let Err(error) = replace() {
@@ -221,10 +227,21 @@ impl ResultsFile {
     }
 }
 
-/// Writes the names in a folder to the disk.
+/// Flushes a folder's entries to disk.
 fn flush_folder(folder: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     File::from(openat(folder, ".", flags, Mode::empty())?).sync_all()
+}
+
+/// Locks a file of records against other runs, until it is closed.
+///
+/// # Errors
+/// When another run has locked it. A file system without locks is no error.
+pub fn lock(file: &File) -> Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => bail!("another run is writing it"),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! The pool calls [`reporter`], which passes each report on to the other files of this folder.
 
+pub mod failure;
 pub mod failure_line;
 pub mod job_log;
 pub mod log_file;
@@ -11,6 +12,8 @@ pub mod records;
 pub mod reporter;
 pub mod results;
 pub mod results_dir;
+pub mod shared_reporter;
 pub mod summary;
 pub mod tags;
+pub mod task_identity;
 pub mod task_metadata;

@@ -1,4 +1,4 @@
-//! The options that say what is shown and kept of a run, and how an earlier one is gone on with.
+//! Options of a run's output, and of resuming an earlier run.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::run::end::halt::Halt;
 use crate::run::output::results::EarlierResults;
 use crate::terminal::progress::ProgressMode;
 
-/// See the module.
+/// Options of a run's output.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("kept").args(["results", "results_dir"]).multiple(true))]
 pub struct OutputOptions {
@@ -43,7 +43,7 @@ pub struct OutputOptions {
     #[arg(long)]
     pub tag: bool,
 
-    /// End the run when so many tasks have failed or gone well: now (running tasks are killed) or soon (they may end),
+    /// End the run when this many tasks have failed or succeeded: now (running tasks are killed) or soon (they may end),
     /// as in now,fail=1 or soon,success=10 or soon,fail=25%.
     #[arg(long, value_name = "WHEN,WHY")]
     pub halt: Option<Halt>,
@@ -62,7 +62,7 @@ pub struct OutputOptions {
 }
 
 impl OutputOptions {
-    /// What the run does with the results of an earlier one.
+    /// Returns what the run does with the results of an earlier run.
     pub fn earlier(&self) -> EarlierResults {
         match (self.retry_failed, self.resume, self.overwrite) {
             (true, ..) => EarlierResults::RetryFailed,
@@ -73,7 +73,7 @@ impl OutputOptions {
     }
 }
 
-/// The form of the summary.
+/// The format of the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SummaryFormat {
     /// For people.

@@ -1,59 +1,59 @@
-//! Writes records: one JSON line per outcome (DESIGN.md section 4), as tasks end.
+//! Writes records: a JSON line for each outcome.
 
 use std::io::{self, BufWriter, Write};
 
 use mpwasm::Outcome;
 
-use crate::run::output::job_log::TaskIdentity;
+use crate::run::output::task_identity::TaskIdentity;
 use crate::terminal::escape::escape_json;
 
-/// Bytes that are gathered into one write.
-const BATCH: usize = 64 << 10;
-/// A line's buffer larger than this is not kept for the next record.
-const KEEP: usize = 1 << 20;
+/// Size of the write buffer: 64 KiB, so that short records share a system call.
+const WRITE_BUFFER: usize = 64 << 10;
+/// Most memory that the line buffer keeps between records: 1 MiB.
+const LINE_BUFFER: usize = 1 << 20;
 
-/// Where records go.
+/// Writes records to a file or stream.
 pub struct RecordWriter {
     writer: BufWriter<Box<dyn Write + Send>>,
     terminal: bool,
-    /// The record in the making, kept for its memory: each goes out in one piece, so that only the last line of a
-    /// file can be torn.
+    /// The current record, reused for its memory. Each record is written in one piece, so that only the last line of a file
+    /// can be incomplete.
     line: Vec<u8>,
 }
 
 impl RecordWriter {
-    /// A writer of records; for a `terminal` they are made inert without ceasing to be the same JSON.
+    /// Returns a writer of records. For a `terminal` they are escaped, as equivalent JSON.
     pub fn new(writer: Box<dyn Write + Send>, terminal: bool) -> Self {
         Self {
-            writer: BufWriter::with_capacity(BATCH, writer),
+            writer: BufWriter::with_capacity(WRITE_BUFFER, writer),
             terminal,
             line: Vec::new(),
         }
     }
 
-    /// Adds the record of this outcome; with the identity of its task, where a later run is to know it again.
+    /// Writes the record of an outcome, with the identity of its task if a later run can resume from it.
     pub fn write(&mut self, outcome: &Outcome, identity: Option<TaskIdentity>) -> io::Result<()> {
         self.line.clear();
-        self.line.shrink_to(KEEP);
+        self.line.shrink_to(LINE_BUFFER);
         serde_json::to_writer(&mut self.line, outcome)?;
-        self.put(identity)
+        self.write_line(identity)
     }
 
-    /// What [`write_rendered`](Self::write_rendered) takes for the record of this outcome.
-    pub fn render(outcome: &Outcome) -> io::Result<Vec<u8>> {
+    /// Serializes the record of an outcome for [`write_serialized`](Self::write_serialized).
+    pub fn serialize(outcome: &Outcome) -> io::Result<Vec<u8>> {
         Ok(serde_json::to_vec(outcome)?)
     }
 
-    /// As [`write`](Self::write), for a record that was rendered earlier.
-    pub fn write_rendered(&mut self, record: &[u8], identity: Option<TaskIdentity>) -> io::Result<()> {
+    /// Like [`write`](Self::write), for a record that was serialized before.
+    pub fn write_serialized(&mut self, record: &[u8], identity: Option<TaskIdentity>) -> io::Result<()> {
         self.line.clear();
-        self.line.shrink_to(KEEP);
+        self.line.shrink_to(LINE_BUFFER);
         self.line.extend_from_slice(record);
-        self.put(identity)
+        self.write_line(identity)
     }
 
     /// Writes the record in `line`.
-    fn put(&mut self, identity: Option<TaskIdentity>) -> io::Result<()> {
+    fn write_line(&mut self, identity: Option<TaskIdentity>) -> io::Result<()> {
         if let Some(identity) = identity {
             self.line.pop(); // the brace that ends the record
             write!(self.line, ",{identity}}}")?;
@@ -67,7 +67,7 @@ impl RecordWriter {
         self.writer.write_all(&self.line)
     }
 
-    /// Hands on all that was gathered.
+    /// Flushes the write buffer.
     pub fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_written_as_the_guest_wrote_it_and_what_never_ran_has_nulls() {
+    fn a_result_is_unchanged_and_missing_measurements_are_null() {
         let outcomes = [ok(0, r#"{"b":1.0,"a":1e2}"#), ok(1, "null")];
         let tail = concat!(
             r#","attempts":1,"worker":null,"pid":null,"queued_us":null,"run_us":null,"cpu_us":null,"#,
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_to_be_known_again_says_of_what_it_is() {
+    fn a_record_in_a_log_has_the_identity_of_its_task() {
         let shared = Shared::default();
         let mut records = RecordWriter::new(Box::new(shared.clone()), false);
         let identity = TaskIdentity { guest: 0xa1, task: 2 };
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_the_same_json_without_characters_that_act() {
+    fn a_terminal_gets_equivalent_json_without_control_characters() {
         let outcome = ok(0, "\"\u{9b}31m and \u{e9}\"");
         let raw = written(std::slice::from_ref(&outcome), false);
         let safe = written(&[outcome], true);

@@ -1,343 +1,335 @@
-//! What the command line does with what the pool reports: records, guests' prints, the first failures, the counts.
+//! Handles the reports of the pool: records, guests' output, lines for the first failures, and counts.
 //!
-//! The pool calls a [`SharedReporter`] from its own threads. The main thread looks at the same [`RunReporter`] when
-//! the run is over.
+//! The pool calls a [`SharedReporter`](super::shared_reporter::SharedReporter) from its threads. The main thread reads the same
+//! [`RunReporter`] at the end of the run.
 
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use mpwasm::internal::prints::Prints;
 use mpwasm::{LogLevel, LogLine, Outcome, Output, Source};
 
 use crate::run::end::halt::Halt;
+use crate::run::output::failure::{OutputFailure, OutputKind};
 use crate::run::output::failure_line::failure_line;
-use crate::run::output::job_log::TaskIdentity;
 use crate::run::output::order::buffer::{ReleasedReports, TaskReport};
 use crate::run::output::order::{self, OutputOrder};
 use crate::run::output::records::RecordWriter;
 use crate::run::output::results_dir::ResultsDir;
 use crate::run::output::summary::OutcomeCounts;
 use crate::run::output::tags::LineTagger;
+use crate::run::output::task_identity::TaskIdentity;
 use crate::run::output::task_metadata::TaskMetadata;
 use crate::run::resume::SkippedTasks;
 use crate::terminal::progress::ProgressCounter;
 
-/// Failures that are shown as lines of their own.
+/// Most failures that are shown as lines: 10. More would hide other output, and the records have them all.
 const SHOWN_FAILURES: u32 = 10;
 
-/// Bytes to which tags are added at once.
-const TAGGED_AT_ONCE: usize = 4 << 10;
+/// Most bytes of output that are tagged at once: 4 KiB. The result is much larger if most lines are empty.
+const TAG_CHUNK: usize = 4 << 10;
 
-/// What could not be written any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputKind {
-    /// Guests' prints.
-    Prints,
-    /// Records.
-    Records,
-    /// What waits for its turn.
-    OrderBuffer,
-}
-
-/// The first write that failed: it ended the run.
-#[derive(Debug)]
-pub struct OutputFailure {
-    /// What could not be written.
-    pub place: OutputKind,
-    /// Why.
-    pub error: io::Error,
-    /// Whether something was reported that was not written any more.
-    pub lost: bool,
-}
-
-impl OutputFailure {
-    /// Whether the reader went away, which is its right.
-    pub fn is_closed_pipe(&self) -> bool {
-        // A socket is reset when its other end is closed before all was read.
-        matches!(
-            self.error.kind(),
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
-        )
-    }
-}
-
-/// What a run may want of its reporter beyond the ordinary.
+/// Optional parts of a reporter.
 #[derive(Default)]
 pub struct ReporterOptions {
-    /// What is reported goes on in the order in which tasks were pushed.
+    /// Keeps reports in the order of tasks.
     pub order: Option<OutputOrder>,
-    /// What the feeder knows of tasks.
-    pub roll: Option<Arc<TaskMetadata>>,
-    /// Lines of tasks have tags.
+    /// Metadata of tasks in flight.
+    pub task_metadata: Option<Arc<TaskMetadata>>,
+    /// Tags lines of tasks.
     pub tags: Option<LineTagger>,
-    /// The run may end early.
+    /// Ends the run early.
     pub halt: Option<HaltHook>,
-    /// Each task has files of its own.
-    pub folder: Option<ResultsDir>,
-    /// What a bar on the terminal shows.
+    /// Writes files for each task.
+    pub results_dir: Option<ResultsDir>,
+    /// Counts tasks for the progress bar.
     pub counter: ProgressCounter,
 }
 
-/// When a run ends early.
+/// A condition that ends a run early, with its action.
 pub struct HaltHook {
-    /// When.
+    /// The condition.
     pub halt: Halt,
-    /// Ends the pool, so that no further task begins. Called once; it must not wait for anything.
-    pub tell: Box<dyn FnOnce(Halt) + Send>,
+    /// Ends the pool, so that no further task begins. Called once. It must not block.
+    pub on_reached: Box<dyn FnOnce(Halt) + Send>,
 }
 
-/// Takes all that a run reports.
+impl HaltHook {
+    /// Returns a hook that calls `on_reached` once the condition is met.
+    pub fn new(halt: Halt, on_reached: impl FnOnce(Halt) + Send + 'static) -> Self {
+        let on_reached = Box::new(on_reached);
+        Self { halt, on_reached }
+    }
+}
+
+/// Handles the reports of a run.
 pub struct RunReporter {
     prints: Prints,
     records: Option<RecordWriter>,
-    least_log: LogLevel,
-    tally: OutcomeCounts,
-    shown: u32,
-    broken: Option<OutputFailure>,
-    on_broken: Box<dyn FnMut() + Send>,
-    prints_broken: bool,
-    records_broken: bool,
-    wishes: ReporterOptions,
+    min_level: LogLevel,
+    counts: OutcomeCounts,
+    shown_failures: u32,
+    failure: Option<OutputFailure>,
+    on_failure: Box<dyn FnMut() + Send>,
+    prints_failed: bool,
+    records_failed: bool,
+    options: ReporterOptions,
 }
 
 impl RunReporter {
-    /// Log lines less important than `least_log` are left out. `on_broken` is called when something can't be written
-    /// any more and the pool doesn't learn it from the call that tried: the run is to be killed then, and it must not
-    /// wait for anything.
-    pub fn new(prints: Prints, least_log: LogLevel, on_broken: impl FnMut() + Send + 'static) -> Self {
+    /// Returns a reporter that drops log lines less important than `min_level`.
+    ///
+    /// `on_failure` is called when a write has failed and the pool does not get the error. It must end the run, and must not
+    /// block.
+    pub fn new(prints: Prints, min_level: LogLevel, on_failure: impl FnMut() + Send + 'static) -> Self {
         Self {
             prints,
             records: None,
-            least_log,
-            tally: OutcomeCounts::default(),
-            shown: 0,
-            broken: None,
-            on_broken: Box::new(on_broken),
-            prints_broken: false,
-            records_broken: false,
-            wishes: ReporterOptions::default(),
+            min_level,
+            counts: OutcomeCounts::default(),
+            shown_failures: 0,
+            failure: None,
+            on_failure: Box::new(on_failure),
+            prints_failed: false,
+            records_failed: false,
+            options: ReporterOptions::default(),
         }
     }
 
-    /// With this, too.
-    pub fn with(mut self, wishes: ReporterOptions) -> Self {
-        self.wishes = wishes;
+    /// Sets the optional parts.
+    pub fn with_options(mut self, options: ReporterOptions) -> Self {
+        self.options = options;
         self
     }
 
-    /// The run begins: records go there, and so many tasks are left out.
+    /// Begins the run, with the writer of records and the numbers of skipped tasks.
     pub fn begin(&mut self, records: Option<RecordWriter>, skipped: SkippedTasks) {
         if self
-            .wishes
-            .roll
+            .options
+            .task_metadata
             .as_ref()
-            .is_some_and(|roll| roll.has_identities())
+            .is_some_and(|task_metadata| task_metadata.has_identities())
         {
-            self.tally.set_log();
+            self.counts.set_log();
         }
         self.records = records;
-        self.tally.skip(skipped);
+        self.counts.skip(skipped);
     }
 
-    /// The files of tasks, where they have some.
-    pub fn folder(&mut self) -> Option<&mut ResultsDir> {
-        self.wishes.folder.as_mut()
+    /// Returns the writer of `--results-dir`, if there is one.
+    pub fn results_dir(&mut self) -> Option<&mut ResultsDir> {
+        self.options.results_dir.as_mut()
     }
 
     /// Notes that the run ended before all tasks were read.
     pub fn cut_short(&mut self) {
-        self.tally.set_cut_short();
+        self.counts.set_cut_short();
     }
 
-    /// The counts.
-    pub fn tally(&self) -> &OutcomeCounts {
-        &self.tally
+    /// Returns the least important level of log lines that are not dropped.
+    pub fn min_level(&self) -> LogLevel {
+        self.min_level
     }
 
-    /// What broke in the course of the run.
-    pub fn broken(&self) -> Option<&OutputFailure> {
-        self.broken.as_ref()
+    /// Returns the numbers of outcomes.
+    pub fn counts(&self) -> &OutcomeCounts {
+        &self.counts
     }
 
-    /// Writes out all that waits; the pool reports nothing more.
+    /// Returns the first write that failed.
+    pub fn failure(&self) -> Option<&OutputFailure> {
+        self.failure.as_ref()
+    }
+
+    /// Writes all buffered reports after the last report of the pool.
     pub fn finish(&mut self) {
-        if let Some(order) = self.wishes.order.take() {
-            order.rest().into_iter().for_each(|held| drop(self.release(held)));
+        if let Some(order) = self.options.order.take() {
+            order
+                .release_all()
+                .into_iter()
+                .for_each(|reports| drop(self.release(reports)));
         }
-        // What fails here is kept in `broken`, as all else.
-        let _ = self.printing(Prints::end_all);
+        // An error is kept in `failure`.
+        let _ = self.with_prints(Prints::end_all);
         let _ = self.flush_all();
     }
 
-    /// Nobody reads what is written there any more. Nothing more is, and the run is to be killed.
-    fn reader_left(&mut self, place: OutputKind) {
-        let is_broken = match place {
-            OutputKind::Prints => &mut self.prints_broken,
-            OutputKind::Records => &mut self.records_broken,
+    /// Stops writing to an output whose reader has closed it, and ends the run.
+    pub fn reader_closed(&mut self, output: OutputKind) {
+        let has_failed = match output {
+            OutputKind::Prints => &mut self.prints_failed,
+            OutputKind::Records => &mut self.records_failed,
             OutputKind::OrderBuffer => return, // only this process reads it
         };
-        if !std::mem::replace(is_broken, true) {
-            self.break_off(place, ErrorKind::BrokenPipe.into());
-            (self.on_broken)();
+        if !std::mem::replace(has_failed, true) {
+            self.keep_failure(output, ErrorKind::BrokenPipe.into());
+            (self.on_failure)();
         }
     }
 
-    /// Remembers the first failure of all.
-    fn break_off(&mut self, place: OutputKind, error: io::Error) -> &mut OutputFailure {
-        self.broken.get_or_insert(OutputFailure {
-            place,
+    /// Keeps the first failure.
+    fn keep_failure(&mut self, output: OutputKind, error: io::Error) -> &mut OutputFailure {
+        self.failure.get_or_insert(OutputFailure {
+            output,
             error,
             lost: false,
         })
     }
 
-    /// Remembers a write that failed, and returns its error.
-    fn failed(&mut self, place: OutputKind, error: io::Error) -> io::Error {
-        let told = io::Error::new(error.kind(), error.to_string());
-        self.break_off(place, error).lost = true;
-        told
+    /// Keeps a failed write, and returns its error.
+    fn write_failed(&mut self, output: OutputKind, error: io::Error) -> io::Error {
+        let copy = io::Error::new(error.kind(), error.to_string());
+        self.keep_failure(output, error).lost = true;
+        copy
     }
 
-    /// Notes that a report came. After a reader has left it is not written.
-    fn note_report(&mut self) {
-        if let Some(broken) = &mut self.broken {
-            broken.lost = true;
+    /// Notes that a report was lost, if an output has failed before.
+    pub fn note_lost_report(&mut self) {
+        if let Some(failure) = &mut self.failure {
+            failure.lost = true;
         }
     }
 
-    fn printing(&mut self, write: impl FnOnce(&mut Prints) -> io::Result<()>) -> io::Result<()> {
-        if self.prints_broken {
-            return Ok(()); // it was said once, and the run is ending
+    /// Writes to the targets of guests' output. An error ends the run, but is not returned.
+    fn with_prints(&mut self, write: impl FnOnce(&mut Prints) -> io::Result<()>) -> io::Result<()> {
+        if self.prints_failed {
+            return Ok(()); // the run is ending
         }
         let Err(error) = write(&mut self.prints) else {
             return Ok(());
         };
-        self.prints_broken = true;
-        self.failed(OutputKind::Prints, error);
-        // The pool reports nothing more to a reporter that failed, and every accepted task has a right to its record
-        // and to be counted.
-        (self.on_broken)();
+        self.prints_failed = true;
+        self.write_failed(OutputKind::Prints, error);
+        // After an error the pool would stop reporting, but every accepted task needs its record.
+        (self.on_failure)();
         Ok(())
     }
 
-    fn recording(&mut self, write: impl FnOnce(&mut RecordWriter) -> io::Result<()>) -> io::Result<()> {
-        if self.records_broken {
+    /// Writes to the records. An error is returned, and ends the reports of the pool.
+    fn with_records(&mut self, write: impl FnOnce(&mut RecordWriter) -> io::Result<()>) -> io::Result<()> {
+        if self.records_failed {
             return Ok(());
         }
         match self.records.as_mut().map(write) {
             Some(Err(error)) => {
-                self.records_broken = true;
-                Err(self.failed(OutputKind::Records, error))
+                self.records_failed = true;
+                Err(self.write_failed(OutputKind::Records, error))
             }
             _ => Ok(()),
         }
     }
 
-    /// Writes to the files of tasks. They are records, too: a failure ends the run, but the other records are written.
-    fn filing(&mut self, write: impl FnOnce(&mut ResultsDir) -> io::Result<()>) {
-        if let Some(Err(error)) = self.wishes.folder.as_mut().map(write) {
-            self.wishes.folder = None;
-            self.failed(OutputKind::Records, error);
-            // Not by an error of the call, after which nothing more would be reported: see `printing`.
-            (self.on_broken)();
+    /// Writes to the files of tasks. An error ends the run, but the other records are still written.
+    pub fn with_results_dir(&mut self, write: impl FnOnce(&mut ResultsDir) -> io::Result<()>) {
+        if let Some(Err(error)) = self.options.results_dir.as_mut().map(write) {
+            self.options.results_dir = None;
+            self.write_failed(OutputKind::Records, error);
+            // The error is not returned, for the reason given in `with_prints`.
+            (self.on_failure)();
         }
     }
 
-    /// A line on stderr.
-    fn line(&mut self, text: &str) -> io::Result<()> {
-        self.printing(|prints| prints.line(text))
+    /// Prints a line on stderr.
+    pub fn line(&mut self, text: &str) -> io::Result<()> {
+        self.with_prints(|prints| prints.line(text))
     }
 
-    fn flush_all(&mut self) -> io::Result<()> {
-        let prints = self.printing(Prints::flush);
-        self.recording(RecordWriter::flush).and(prints)
+    pub fn flush_all(&mut self) -> io::Result<()> {
+        let prints = self.with_prints(Prints::flush);
+        self.with_records(RecordWriter::flush).and(prints)
     }
 
+    /// Prints the line of a failure, up to [`SHOWN_FAILURES`].
     fn show_failure(&mut self, line: Option<&str>) -> io::Result<()> {
         let Some(line) = line else {
             return Ok(());
         };
-        self.shown += 1;
-        match self.shown {
+        self.shown_failures += 1;
+        match self.shown_failures {
             1..=SHOWN_FAILURES => self.line(line),
             n if n == SHOWN_FAILURES + 1 => self.line(match self.records {
                 Some(_) => "mpwasm: further failures are not shown; the records have them all",
                 None => "mpwasm: further failures are not shown; --results FILE has them all",
             }),
             _ => {
-                self.shown = SHOWN_FAILURES + 1;
+                self.shown_failures = SHOWN_FAILURES + 1;
                 Ok(())
             }
         }
     }
 
-    /// A task has ended.
-    fn ended(&mut self, outcome: &Outcome) -> io::Result<()> {
-        self.note_report();
-        self.tally.count(outcome);
-        self.wishes.counter.ended(outcome.is_success());
-        self.filing(|folder| folder.outcome(outcome));
-        let (ok, failed) = self.tally.ended();
-        let reached = |halting: &mut HaltHook| halting.halt.is_reached(ok, failed);
-        if let Some(HaltHook { halt, tell }) = self.wishes.halt.take_if(reached) {
-            tell(halt);
+    /// Handles the outcome of a task: counts it, and reports it now or in its order.
+    pub fn task_ended(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.note_lost_report();
+        self.counts.count(outcome);
+        self.options.counter.ended(outcome.is_success());
+        self.with_results_dir(|files| files.outcome(outcome));
+        let (ok, failed) = self.counts.ended();
+        let reached = |hook: &mut HaltHook| hook.halt.is_reached(ok, failed);
+        if let Some(HaltHook { halt, on_reached }) = self.options.halt.take_if(reached) {
+            on_reached(halt);
         }
-        let Some(order) = self.wishes.order.clone() else {
-            return self.outcome(outcome);
+        let Some(order) = self.options.order.clone() else {
+            return self.write_outcome(outcome);
         };
-        let has_records = self.records.is_some() && !self.records_broken;
+        let has_records = self.records.is_some() && !self.records_failed;
         let frame = || {
-            let record = has_records.then(|| RecordWriter::render(outcome)).transpose()?;
+            let record = has_records
+                .then(|| RecordWriter::serialize(outcome))
+                .transpose()?;
             let failure = failure_line(outcome);
-            let told = TaskReport::Ended {
+            let report = TaskReport::Ended {
                 id: outcome.id,
                 failure: failure.as_deref(),
                 record: record.as_deref(),
             };
-            Ok(told.frame())
+            Ok(report.frame())
         };
-        match order.turn(outcome.id, order::size(outcome), true, frame) {
+        match order.pass_or_buffer(outcome.id, order::size(outcome), true, frame) {
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(error) => self.give_up_order(error),
         }
-        let mut result = self.outcome(outcome);
-        for held in order.next(outcome.id) {
-            result = result.and(self.release(held));
+        let mut result = self.write_outcome(outcome);
+        for reports in order.release_next(outcome.id) {
+            result = result.and(self.release(reports));
         }
         result
     }
 
-    /// Whether it is the turn of this source. If not, the frame is kept until it is.
-    fn is_its_turn(&mut self, source: Source, size: usize, frame: impl FnOnce() -> Vec<u8>) -> bool {
-        let (Some(order), Source::Task(id) | Source::Callback(id)) = (&self.wishes.order, source) else {
+    /// Returns whether a report of this source may pass now. If not, its frame is buffered.
+    pub fn passes_now(&mut self, source: Source, size: usize, frame: impl FnOnce() -> Vec<u8>) -> bool {
+        let (Some(order), Source::Task(id) | Source::Callback(id)) = (&self.options.order, source) else {
             return true;
         };
         order
-            .turn(id, size, false, || Ok(frame()))
+            .pass_or_buffer(id, size, false, || Ok(frame()))
             .unwrap_or_else(|error| {
                 self.give_up_order(error);
                 true
             })
     }
 
-    /// What waits for its turn can't be kept: nothing waits any more, and the run is to be killed.
+    /// Stops keeping the order and ends the run, as a report can't be buffered.
     fn give_up_order(&mut self, error: io::Error) {
-        self.failed(OutputKind::OrderBuffer, error);
-        if let Some(order) = self.wishes.order.take() {
-            // What fails now is not the first failure.
-            order.rest().into_iter().for_each(|held| drop(self.release(held)));
+        self.write_failed(OutputKind::OrderBuffer, error);
+        if let Some(order) = self.options.order.take() {
+            // A further error is not the first failure.
+            order
+                .release_all()
+                .into_iter()
+                .for_each(|reports| drop(self.release(reports)));
         }
-        (self.on_broken)();
+        (self.on_failure)();
     }
 
-    /// It is the turn of what waited.
-    fn release(&mut self, held: ReleasedReports) -> io::Result<()> {
-        held.each(|told| self.told(told))
+    /// Writes buffered reports.
+    fn release(&mut self, reports: ReleasedReports) -> io::Result<()> {
+        reports.each(|report| self.write_report(report))
     }
 
-    fn told(&mut self, told: TaskReport<'_>) -> io::Result<()> {
-        match told {
+    fn write_report(&mut self, report: TaskReport<'_>) -> io::Result<()> {
+        match report {
             TaskReport::Output {
                 source,
                 stream,
@@ -362,29 +354,30 @@ impl RunReporter {
                 worker,
                 attempt,
             }),
-            TaskReport::Ended { id, failure, record } => self.finished(id, failure, |records, identity| {
-                record.map_or(Ok(()), |record| records.write_rendered(record, identity))
+            TaskReport::Ended { id, failure, record } => self.write_end(id, failure, |records, identity| {
+                record.map_or(Ok(()), |record| records.write_serialized(record, identity))
             }),
         }
     }
 
-    /// A line in the log, which comes after what was printed before it.
-    fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
-        self.printing(Prints::flush)?;
+    /// Logs a line, after all output before it.
+    pub fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
+        self.with_prints(Prints::flush)?;
         line.trace();
         Ok(())
     }
 
-    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
-        if self.wishes.tags.is_none() {
-            return self.printing(|prints| prints.print(output));
+    /// Prints output, with tags if the run has them.
+    pub fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+        if self.options.tags.is_none() {
+            return self.with_prints(|prints| prints.print(output));
         }
-        // A tag before each of many empty lines is much more than these.
+        // In chunks, as tags before empty lines multiply the size.
         let mut rest = output.bytes;
         loop {
-            let (bytes, more) = rest.split_at(rest.len().min(TAGGED_AT_ONCE));
+            let (bytes, more) = rest.split_at(rest.len().min(TAG_CHUNK));
             let end = output.end && more.is_empty();
-            self.tagged(&Output {
+            self.print_tagged(&Output {
                 bytes,
                 end,
                 ..*output
@@ -396,8 +389,8 @@ impl RunReporter {
         }
     }
 
-    fn tagged(&mut self, output: &Output<'_>) -> io::Result<()> {
-        let tagged = self.wishes.tags.as_mut().and_then(|tags| {
+    fn print_tagged(&mut self, output: &Output<'_>) -> io::Result<()> {
+        let tagged = self.options.tags.as_mut().and_then(|tags| {
             let tagged = tags.tagged(output);
             if output.end {
                 tags.end(output.source);
@@ -405,106 +398,38 @@ impl RunReporter {
             tagged
         });
         let bytes = tagged.as_deref().unwrap_or(output.bytes);
-        self.printing(|prints| prints.print(&Output { bytes, ..*output }))
+        self.with_prints(|prints| prints.print(&Output { bytes, ..*output }))
     }
 
-    fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
-        self.finished(
+    /// Writes the outcome of a task.
+    fn write_outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
+        self.write_end(
             outcome.id,
             failure_line(outcome).as_deref(),
             |records, identity| records.write(outcome, identity),
         )
     }
 
-    /// A task has ended, and it is its turn.
-    fn finished(
+    /// Ends the output of a task, and writes the line of its failure and its record.
+    fn write_end(
         &mut self,
         id: u64,
         failure: Option<&str>,
         record: impl FnOnce(&mut RecordWriter, Option<TaskIdentity>) -> io::Result<()>,
     ) -> io::Result<()> {
-        // Whatever these printed ended before; should its end have got lost, nothing of it may stay behind.
+        // Normally the output has ended before. If its end was lost, buffered output is written here.
         let ended = self
-            .printing(|prints| prints.end(Source::Task(id)))
-            .and_then(|()| self.printing(|prints| prints.end(Source::Callback(id))));
+            .with_prints(|prints| prints.end(Source::Task(id)))
+            .and_then(|()| self.with_prints(|prints| prints.end(Source::Callback(id))));
         let shown = self.show_failure(failure);
-        // The record comes last and always: a stdout that cannot be written does not lose records.
-        let listed = self.wishes.roll.as_ref().and_then(|roll| roll.remove(id));
-        let recorded = self.recording(|records| record(records, listed.and_then(|task| task.identity)));
+        // The record is written even if stdout can't be.
+        let entry = self
+            .options
+            .task_metadata
+            .as_ref()
+            .and_then(|task_metadata| task_metadata.remove(id));
+        let recorded = self.with_records(|records| record(records, entry.and_then(|entry| entry.identity)));
         ended.and(shown).and(recorded)
-    }
-}
-
-/// The reporter as the pool and the main thread share it.
-#[derive(Clone)]
-pub struct SharedReporter(Arc<Mutex<RunReporter>>);
-
-impl SharedReporter {
-    /// Shares a reporter.
-    pub fn new(reporter: RunReporter) -> Self {
-        Self(Arc::new(Mutex::new(reporter)))
-    }
-
-    /// The reporter itself. While the pool runs, this can wait for as long as a reader of stdout does not read.
-    pub fn lock(&self) -> MutexGuard<'_, RunReporter> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SharedReporter {
-    /// The reader of this pipe went away. Waits, as [`lock`](Self::lock) does.
-    pub fn reader_left(&self, place: OutputKind) {
-        self.lock().reader_left(place);
-    }
-}
-
-impl mpwasm::Reporter for SharedReporter {
-    fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
-        self.lock().ended(outcome)
-    }
-
-    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
-        let mut reporter = self.lock();
-        if !output.bytes.is_empty() {
-            reporter.note_report();
-        }
-        reporter.filing(|folder| folder.output(output));
-        let told = TaskReport::Output {
-            source: output.source,
-            stream: output.stream,
-            bytes: output.bytes,
-            end: output.end,
-        };
-        if !reporter.is_its_turn(output.source, output.bytes.len(), || told.frame()) {
-            return Ok(());
-        }
-        reporter.output(output)
-    }
-
-    fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
-        let mut reporter = self.lock();
-        if line.level > reporter.least_log {
-            return Ok(());
-        }
-        let told = TaskReport::Log {
-            source: line.source,
-            level: line.level,
-            text: line.text,
-            worker: line.worker,
-            attempt: line.attempt,
-        };
-        if !reporter.is_its_turn(line.source, line.text.len(), || told.frame()) {
-            return Ok(());
-        }
-        reporter.log(line)
-    }
-
-    fn warning(&mut self, text: &str) -> io::Result<()> {
-        self.lock().line(&format!("mpwasm: warning: {text}"))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.lock().flush_all()
     }
 }
 

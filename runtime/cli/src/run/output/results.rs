@@ -1,49 +1,49 @@
-//! Where `--results` go: stdout, a file that is written anew, or the log of an earlier run that is resumed.
+//! The target of `--results`: stdout, a stream, a new file, or the log of an earlier run.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use crate::process::exit::{Failure, OrExit};
 use crate::run::output::job_log::JobLog;
-use crate::run::output::log_file::{OpenFor, OpenedResults, ResultsFile, open_destination};
+use crate::run::output::log_file::{OpenFor, OpenedResults, ResultsFile, lock, open_destination};
 use crate::run::output::records::RecordWriter;
 use crate::terminal::stdio::{Descriptor, NOT_OPEN};
 use mpwasm::escape::Untrusted;
 
-/// What a run does with the results that an earlier run left in the same place.
+/// What a run does with the results of an earlier run in the same place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EarlierResults {
-    /// Refuses to run, so that they are not lost.
+    /// Refuses to run.
     #[default]
     Refuse,
     /// Replaces them.
     Overwrite,
     /// Skips tasks that have a record.
     Resume,
-    /// Skips tasks that have a record, but for those that failed.
+    /// Skips tasks that have a record of success.
     RetryFailed,
 }
 
-/// Where records go.
+/// The target of records.
 pub enum ResultsTarget {
-    /// To stdout.
+    /// Stdout.
     Stdout,
-    /// Into a pipe, a device, or what else is written to as it is.
+    /// A pipe, a terminal or another stream.
     Stream(File),
-    /// To a file, which is empty or written anew.
+    /// A file that is empty, or is overwritten.
     File(ResultsFile, EarlierResults),
-    /// To the log of an earlier run.
+    /// The log of an earlier run.
     Log(JobLog),
 }
 
 impl ResultsTarget {
-    /// Opens the place, but leaves what is there until [`begin`](Self::begin). Failures are wrong usage, but for a closed stdout.
-    /// The records of a log have at most `longest` bytes.
+    /// Opens the target, without changing it until [`begin`](Self::begin). Records of a log have at most `longest` bytes.
+    ///
+    /// # Errors
+    /// Usage errors, and an internal error if stdout is closed.
     pub fn open(path: &Path, earlier: EarlierResults, longest: u64) -> Result<Self, Failure> {
         let resumes = matches!(earlier, EarlierResults::Resume | EarlierResults::RetryFailed);
         if path == Path::new("-") {
@@ -78,19 +78,19 @@ impl ResultsTarget {
             .or_usage()
     }
 
-    /// Whether the records are in a file that a later run can go on with.
+    /// Returns whether the records go to a file, which a later run can resume.
     pub fn is_log(&self) -> bool {
         self.file()
             .is_some_and(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()))
     }
 
-    /// Whether they go into this regular file.
+    /// Returns whether the records go to this regular file.
     pub fn is_same_as(&self, other: &Metadata) -> bool {
         let metadata = self.file().and_then(|file| file.metadata().ok());
         metadata.is_some_and(|ours| ours.is_file() && (ours.dev(), ours.ino()) == (other.dev(), other.ino()))
     }
 
-    /// The file, where they go to one.
+    /// Returns the file or stream, unless it is stdout.
     pub fn file(&self) -> Option<&File> {
         match self {
             Self::Stdout => None,
@@ -100,8 +100,10 @@ impl ResultsTarget {
         }
     }
 
-    /// Begins the records of a run, and removes those of an earlier run that are to be replaced. Returns the writer of the
-    /// new ones.
+    /// Begins the records of a run and returns their writer. Removes records of an earlier run that will be replaced.
+    ///
+    /// # Errors
+    /// When the file has records that must not be replaced, or can't be written.
     pub fn begin(self) -> Result<RecordWriter, Failure> {
         let file = match self {
             Self::Stdout => {
@@ -119,7 +121,7 @@ impl ResultsTarget {
     }
 }
 
-/// Makes a file ready for the records of a run that is not resumed.
+/// Empties a file for the records of a run that does not resume another.
 fn empty(log: ResultsFile, earlier: EarlierResults) -> Result<File, Failure> {
     let path = Untrusted::from(log.path()).to_string();
     let file = log.into_file();
@@ -134,17 +136,6 @@ fn empty(log: ResultsFile, earlier: EarlierResults) -> Result<File, Failure> {
     };
     empty().or_usage()?;
     Ok(file)
-}
-
-/// Keeps other runs off a file of records, until it is closed.
-///
-/// # Errors
-/// When another run has it. That a file system has no locks is none.
-pub fn lock(file: &File) -> anyhow::Result<()> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => bail!("another run is writing it"),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

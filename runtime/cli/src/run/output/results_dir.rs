@@ -1,11 +1,10 @@
-//! `--results-dir`: a folder per task, with what it printed and its record in files.
+//! `--results-dir`: writes the output and the record of each task into a folder of its own.
 //!
-//! `DIR/ID/stdout` and `DIR/ID/stderr` are there for a task, or its callback, that printed something, and hold exactly
-//! that; `DIR/ID/record.json` for every task. What a command printed comes with its outcome, and is
-//! written from there.
+//! `DIR/ID/record.json` exists for every task. `DIR/ID/stdout` and `DIR/ID/stderr` exist if the task or its callback printed
+//! something, and have exactly that. The output of a command comes with its outcome.
 //!
-//! All that is written is reached from the open `DIR`, one name at a time, and no link is followed: a folder is this user's
-//! own, and each file is made anew, in the place of one that an earlier run left.
+//! Every file is opened relative to the descriptor of `DIR`, one name at a time, without following links. A folder must belong to
+//! this user. Each file is created anew, and replaces one of an earlier run.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -37,31 +36,31 @@ const RECORD: &str = "record.json";
 /// A stream of a task: its id, and whether it is stderr.
 type StreamId = (u64, bool);
 
-/// Writes the files. Of those of running tasks at most [`MAX_OPEN_OUTPUTS`] are open.
+/// Writes the files. At most [`MAX_OPEN_OUTPUTS`] files of running tasks are open at a time.
 #[derive(Debug)]
 pub struct ResultsDir {
     path: PathBuf,
     root: OwnedFd,
-    /// The files of running tasks that have printed, by file system and inode.
-    begun: HashMap<StreamId, (u64, u64)>,
-    /// The open ones of them. In order, as the file of the oldest task is closed when there are too many.
+    /// The files of running tasks that have printed, with device and inode.
+    created: HashMap<StreamId, (u64, u64)>,
+    /// The open files among them. In order, as the file of the oldest task is closed when there are too many.
     open: BTreeMap<StreamId, File>,
 }
 
 impl ResultsDir {
-    /// Opens the folder, and makes it if it is not there.
+    /// Opens the folder, and creates it if it does not exist.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        // Without a slash at the end, which would follow a link.
+        // Without a trailing slash, which would follow a link.
         let path: PathBuf = path.components().collect();
         let made = match fs::create_dir_all(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()), // opening it says what is there
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()), // open_folder checks its type
             made => made,
         };
         let root = made.and_then(|()| open_folder(AT_FDCWD, &path));
         Ok(Self {
             root: root.with_context(|| Untrusted::from(&path).to_string())?,
             path,
-            begun: HashMap::new(),
+            created: HashMap::new(),
             open: BTreeMap::new(),
         })
     }
@@ -69,7 +68,7 @@ impl ResultsDir {
     /// Prepares the folder for a run. With [`EarlierResults::Overwrite`] it removes the results of an earlier run.
     ///
     /// # Errors
-    /// When there are such results, and they are to be neither resumed nor overwritten.
+    /// When there are such results, and the run neither resumes nor overwrites them.
     pub fn begin(&mut self, earlier: EarlierResults) -> io::Result<()> {
         if matches!(earlier, EarlierResults::Resume | EarlierResults::RetryFailed) {
             return Ok(());
@@ -88,39 +87,39 @@ impl ResultsDir {
                      replace its results with --overwrite, or name another folder"
                 )));
             }
-            self.clear(id)?;
+            self.remove_task(id)?;
         }
         Ok(())
     }
 
-    /// Removes what an earlier run left of a task, and nothing else. What is no folder of this user's stays, and is an
-    /// error once a task is to be written there.
-    fn clear(&self, id: u64) -> io::Result<()> {
+    /// Removes the files of a task of an earlier run, and no others. A folder of another user is kept, and is an error if a
+    /// task's files are to be written there.
+    fn remove_task(&self, id: u64) -> io::Result<()> {
         let name = id.to_string();
-        let Ok(folder) = self.task_folder(&name) else {
+        let Ok(folder) = self.open_task_folder(&name) else {
             return Ok(());
         };
         for file in [stream_name(false), stream_name(true), RECORD] {
             remove(&folder, file)?;
         }
         match unlinkat(&self.root, name.as_str(), UnlinkatFlags::RemoveDir) {
-            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()), // the user's own
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()), // it has files of the user
             result => Ok(result?),
         }
     }
 
-    /// Opens the folder of a task, and makes it if it is not there.
-    fn folder(&self, id: u64) -> io::Result<OwnedFd> {
+    /// Opens the folder of a task, and creates it if it does not exist.
+    fn create_task_folder(&self, id: u64) -> io::Result<OwnedFd> {
         let name = id.to_string();
         match mkdirat(&self.root, name.as_str(), Mode::from_bits_truncate(0o777)) {
             Ok(()) => open_folder(&self.root, Path::new(&name)),
-            Err(Errno::EEXIST) => self.task_folder(&name),
+            Err(Errno::EEXIST) => self.open_task_folder(&name),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    /// Opens a folder of a task that is there.
-    fn task_folder(&self, name: &str) -> io::Result<OwnedFd> {
+    /// Opens the existing folder of a task.
+    fn open_task_folder(&self, name: &str) -> io::Result<OwnedFd> {
         let refused = |why: &dyn std::fmt::Display| {
             let path = self.path.join(name);
             io::Error::other(format!("{}: {why}", Untrusted::from(&path)))
@@ -132,7 +131,7 @@ impl ResultsDir {
         }
     }
 
-    /// Takes what a task printed.
+    /// Writes the output of a task.
     pub fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
         let (Source::Task(id) | Source::Callback(id)) = output.source else {
             return Ok(());
@@ -154,19 +153,19 @@ impl ResultsDir {
         }
     }
 
-    /// Makes the file of a stream, or opens the one that was made before to add to it.
+    /// Creates the file of a stream, or opens it again for appending.
     fn open_stream(&mut self, of: StreamId) -> io::Result<File> {
-        let folder = self.folder(of.0)?;
+        let folder = self.create_task_folder(of.0)?;
         let name = stream_name(of.1);
-        let Some(made) = self.begun.get(&of) else {
+        let Some(expected) = self.created.get(&of) else {
             let file = create(&folder, name)?;
-            self.begun.insert(of, identity(&file)?);
+            self.created.insert(of, identity(&file)?);
             return Ok(file);
         };
         let flags =
             OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = File::from(openat(&folder, name, flags, Mode::empty())?);
-        match identity(&file)? == *made {
+        match identity(&file)? == *expected {
             true => Ok(file),
             false => {
                 let path = self.path.join(of.0.to_string()).join(name);
@@ -178,27 +177,27 @@ impl ResultsDir {
         }
     }
 
-    /// A task has ended. What an earlier run left of a stream in which it printed nothing goes.
+    /// Writes the record of a task that has ended. Removes the file of an earlier run for a stream without output.
     pub fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
         let mut record = serde_json::to_vec(outcome)?;
         record.push(b'\n');
-        let folder = self.folder(outcome.id)?;
+        let folder = self.create_task_folder(outcome.id)?;
         create(&folder, RECORD)?.write_all(&record)?;
-        let told = [false, true].map(|is_stderr| {
+        let printed = [false, true].map(|is_stderr| {
             let of = (outcome.id, is_stderr);
             self.open.remove(&of);
-            self.begun.remove(&of).is_some()
+            self.created.remove(&of).is_some()
         });
-        let captured = match told {
+        let captured = match printed {
             [false, false] => CommandOutput::of(outcome),
-            _ => CommandOutput::default(), // a command tells nothing
+            _ => CommandOutput::default(), // a command prints nothing while it runs
         };
-        for (told, name, bytes) in [
-            (told[0], stream_name(false), captured.stdout()),
-            (told[1], stream_name(true), captured.stderr()),
+        for (is_written, name, bytes) in [
+            (printed[0], stream_name(false), captured.stdout()),
+            (printed[1], stream_name(true), captured.stderr()),
         ] {
             match bytes {
-                _ if told => {}
+                _ if is_written => {}
                 Some(bytes) if !bytes.is_empty() => create(&folder, name)?.write_all(&bytes)?,
                 _ => remove(&folder, name)?,
             }
@@ -214,19 +213,19 @@ fn stream_name(is_stderr: bool) -> &'static str {
     }
 }
 
-/// Returns the file system and inode of a file.
+/// Returns the device and inode of a file.
 fn identity(file: &File) -> io::Result<(u64, u64)> {
     let metadata = file.metadata()?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// What a folder is opened with.
+/// Flags with which a folder is opened.
 const FOLDER: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// Opens a folder that is none by a link.
+/// Opens a folder that is no symbolic link.
 fn open_folder(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     openat(at, path, FOLDER, Mode::empty()).map_err(|errno| match errno {
         Errno::ELOOP | Errno::ENOTDIR => {
@@ -236,7 +235,7 @@ fn open_folder(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     })
 }
 
-/// Makes a file, in the place of what has its name.
+/// Creates a file, and replaces one of the same name.
 fn create(folder: &OwnedFd, name: &str) -> io::Result<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let make = || openat(folder, name, flags, Mode::from_bits_truncate(0o666));
@@ -250,7 +249,7 @@ fn create(folder: &OwnedFd, name: &str) -> io::Result<File> {
     Ok(made?.into())
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 fn remove(folder: &OwnedFd, name: &str) -> io::Result<()> {
     match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -258,14 +257,14 @@ fn remove(folder: &OwnedFd, name: &str) -> io::Result<()> {
     }
 }
 
-/// The id of the task whose folder has this name.
+/// Returns the id of the task whose folder has this name.
 fn task_id(name: &CStr) -> Option<u64> {
     let name = name.to_str().ok()?;
     name.parse().ok().filter(|id: &u64| id.to_string() == name)
 }
 
-/// What a command printed, as its result, or the `data` of its error, has it. The result of another guest that looks
-/// just like that is taken for it.
+/// The output of a command, from its result or from the `data` of its error. A result of another guest with the same fields can't
+/// be told apart.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CommandOutput {
@@ -278,7 +277,7 @@ struct CommandOutput {
 }
 
 impl CommandOutput {
-    /// Nothing, where the outcome is none of a command.
+    /// Returns the output in an outcome. It is empty if the outcome is not of a command.
     fn of(outcome: &Outcome) -> Self {
         let json = match &outcome.result {
             Ok(json) => Some(json),
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_an_earlier_run_are_not_lost_in_silence() {
+    fn results_of_an_earlier_run_are_not_silently_replaced() {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
         fs::write(path("notes"), "").unwrap();
@@ -438,7 +437,7 @@ mod tests {
                 assert_eq!(text, "one two three", "{id}/{name}");
             }
         }
-        assert!(dir.open.is_empty() && dir.begun.is_empty());
+        assert!(dir.open.is_empty() && dir.created.is_empty());
     }
 
     #[test]

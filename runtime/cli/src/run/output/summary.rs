@@ -1,4 +1,4 @@
-//! Counts how tasks ended, and says it in the last line on stderr.
+//! Counts outcomes, and formats the summary in the last line on stderr.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::run::resume::SkippedTasks;
 
-/// The kinds in the order in which the summary names them.
+/// The kinds, in the order of the summary.
 const KINDS: [Kind; 10] = [
     Kind::Error,
     Kind::Timeout,
@@ -23,15 +23,15 @@ const KINDS: [Kind; 10] = [
     Kind::Invalid,
 ];
 
-/// How many tasks ended how.
+/// Numbers of tasks by outcome.
 #[derive(Debug, Default)]
 pub struct OutcomeCounts {
     ok: u64,
     failed: [u64; KINDS.len()],
     callbacks_failed: u64,
     any_failure: bool,
-    /// Tasks that failed, or their callback.
-    ill: u64,
+    /// Tasks that failed, or whose callback failed.
+    unsuccessful: u64,
     skipped: SkippedTasks,
     /// Whether the records are in a log, which `--resume` can continue.
     has_log: bool,
@@ -40,7 +40,7 @@ pub struct OutcomeCounts {
 }
 
 impl OutcomeCounts {
-    /// Counts one outcome.
+    /// Counts an outcome.
     pub fn count(&mut self, outcome: &Outcome) {
         match &outcome.result {
             Ok(_) => self.ok += 1,
@@ -50,20 +50,20 @@ impl OutcomeCounts {
             self.callbacks_failed += 1;
         }
         self.any_failure |= !outcome.is_success();
-        self.ill += u64::from(!outcome.is_success());
+        self.unsuccessful += u64::from(!outcome.is_success());
     }
 
-    /// The records go into a log: the summary says what `--resume` will run.
+    /// Notes that records go to a log. The summary then says how many tasks `--resume` will run.
     pub fn set_log(&mut self) {
         self.has_log = true;
     }
 
-    /// The run ended before all tasks were read: these have no record, and are not counted.
+    /// Notes that the run ended before all tasks were read. The unread tasks are not counted.
     pub fn set_cut_short(&mut self) {
         self.cut_short = true;
     }
 
-    /// Tasks with a record that `--resume` will run.
+    /// Returns the number of tasks with a record that `--resume` will run.
     fn resumable(&self) -> u64 {
         match self.has_log {
             true => self.failed[Kind::Cancelled as usize],
@@ -71,26 +71,26 @@ impl OutcomeCounts {
         }
     }
 
-    /// These were left out.
+    /// Sets the numbers of skipped tasks.
     pub fn skip(&mut self, skipped: SkippedTasks) {
         self.skipped = skipped;
     }
 
-    /// How many tasks ended well, and how many failed or their callback did.
+    /// Returns the number of successful tasks, and of those that failed or whose callback failed.
     pub fn ended(&self) -> (u64, u64) {
-        (self.total() - self.ill, self.ill)
+        (self.total() - self.unsuccessful, self.unsuccessful)
     }
 
     fn total(&self) -> u64 {
         self.ok + self.failed.iter().sum::<u64>()
     }
 
-    /// Whether some task or callback failed: what decides between exit codes 0 and 1.
+    /// Returns whether a task or callback failed, which makes the exit code 1.
     pub fn any_failure(&self) -> bool {
         self.any_failure
     }
 
-    /// The summary of a run that took so long, without mpwasm's name and the newline.
+    /// Returns the summary of a run that took `wall`, without prefix and newline.
     pub fn summary(&self, wall: Duration) -> String {
         let total = self.total();
         let mut line = match total {
@@ -143,13 +143,12 @@ impl OutcomeCounts {
         line
     }
 
-    /// The final values, a line each.
+    /// Returns a line for each final value.
     pub fn final_values(&self, values: &[FinalValue]) -> impl Iterator<Item = String> {
         values.iter().map(|value| final_value(value, self.skipped))
     }
 
-    /// As [`summary`](Self::summary), as one JSON object, with the final values if there are some. Kinds that did not
-    /// occur are 0.
+    /// Returns the summary as a JSON object, with the final values if there are any. Kinds that did not occur are 0.
     pub fn json(&self, wall: Duration, values: &[FinalValue]) -> String {
         let mut fields = serde_json::Map::new();
         fields.insert("tasks".into(), self.total().into());
@@ -177,7 +176,7 @@ struct SummaryJson<'a> {
     values: Vec<FinalValueJson<'a>>,
 }
 
-/// A final value in it: with `value`, or with `error` where there is none.
+/// A final value in the summary: with `value` or with `error`.
 #[derive(Serialize)]
 struct FinalValueJson<'a> {
     guest: &'a str,
@@ -199,7 +198,7 @@ impl<'a> FinalValueJson<'a> {
     }
 }
 
-/// What the callbacks of a model have made of the results of this run, in one line.
+/// Returns the line for the final value of a model.
 fn final_value(value: &FinalValue, skipped: SkippedTasks) -> String {
     let model = match value.model.as_str() {
         "" => "the unnamed model".to_owned(),
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_skipped_is_said_and_is_no_task_of_this_run() {
+    fn skipped_tasks_are_counted_separately() {
         let mut tally = tally(&[ok(3, "1")]);
         tally.skip(SkippedTasks { tasks: 3, failed: 0 });
         let line = tally.summary(Duration::from_secs(1));
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn final_values_are_told_and_said_to_be_without_what_was_skipped() {
+    fn final_values_are_shown_with_a_note_about_skipped_tasks() {
         let values = [value(Ok("[1]")), value(Err("lost"))];
         let mut tally = OutcomeCounts::default();
         let lines = |tally: &OutcomeCounts| tally.final_values(&values).collect::<Vec<_>>();
@@ -352,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn final_values_stand_in_the_json_as_they_are() {
+    fn final_values_are_unchanged_in_the_json() {
         let json = OutcomeCounts::default().json(Duration::ZERO, &[value(Ok("1.0e2")), value(Err("lost"))]);
         let expected = concat!(
             r#","final_values":[{"guest":"sum.wasm","model":"sum","value":1.0e2},"#,

@@ -1,4 +1,4 @@
-//! `--tag`: each line that a task prints begins with what the task is known by, and a tab.
+//! `--tag`: prefixes each line of a task's output with the task's tag and a tab.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,50 +8,50 @@ use mpwasm::{Output, Source, Stream};
 
 use crate::run::output::task_metadata::TaskMetadata;
 
-/// Puts tags before lines.
+/// Prefixes lines with tags.
 #[derive(Debug)]
 pub struct LineTagger {
-    roll: Arc<TaskMetadata>,
-    /// Whose line was begun and has not ended.
-    begun: HashSet<(Source, Stream)>,
+    task_metadata: Arc<TaskMetadata>,
+    /// Streams with an incomplete line.
+    incomplete: HashSet<(Source, Stream)>,
 }
 
 impl LineTagger {
-    /// Tags of the tasks on this roll.
-    pub fn new(roll: Arc<TaskMetadata>) -> Self {
+    /// Returns a tagger with the tags in `task_metadata`.
+    pub fn new(task_metadata: Arc<TaskMetadata>) -> Self {
         Self {
-            roll,
-            begun: HashSet::new(),
+            task_metadata,
+            incomplete: HashSet::new(),
         }
     }
 
-    /// What a guest printed, with the tags that belong in it. Prints of no task have none.
+    /// Returns output with tags inserted. Output of no task has none.
     pub fn tagged(&mut self, output: &Output<'_>) -> Option<Vec<u8>> {
         let (Source::Task(id) | Source::Callback(id)) = output.source else {
             return None;
         };
-        let origin = (output.source, output.stream);
-        let tag = self.roll.tag(id)?;
+        let stream = (output.source, output.stream);
+        let tag = self.task_metadata.tag(id)?;
         let mut tagged = Vec::with_capacity(output.bytes.len() + tag.len() + 1);
         for line in output.bytes.split_inclusive(|byte| *byte == b'\n') {
-            if !self.begun.contains(&origin) {
+            if !self.incomplete.contains(&stream) {
                 tagged.extend_from_slice(escape(&tag).as_bytes());
                 tagged.push(b'\t');
             }
             tagged.extend_from_slice(line);
             if line.ends_with(b"\n") {
-                self.begun.remove(&origin);
+                self.incomplete.remove(&stream);
             } else {
-                self.begun.insert(origin);
+                self.incomplete.insert(stream);
             }
         }
         Some(tagged)
     }
 
-    /// This source prints no more.
+    /// Forgets a source whose output has ended.
     pub fn end(&mut self, source: Source) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            self.begun.remove(&(source, stream));
+            self.incomplete.remove(&(source, stream));
         }
     }
 }
@@ -63,9 +63,9 @@ mod tests {
 
     #[test]
     fn each_line_begins_with_the_tag_however_it_comes() {
-        let roll = Arc::new(TaskMetadata::new(false, true));
-        roll.add([(3, TaskEntry::new(None, Some("a\nb".into())))]);
-        let mut tags = LineTagger::new(roll);
+        let task_metadata = Arc::new(TaskMetadata::new(false, true));
+        task_metadata.add([(3, TaskEntry::new(None, Some("a\nb".into())))]);
+        let mut tags = LineTagger::new(task_metadata);
         let mut print = |source, bytes: &[u8]| {
             let output = Output {
                 source,

@@ -1,29 +1,28 @@
-//! What the feeder knows of each task on its way, and the reporter needs: what its record is to say of it beside the
-//! outcome, and what stands before its lines.
+//! Metadata of tasks in flight, which the feeder passes to the reporter: identities for records, and tags for lines.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::run::output::job_log::TaskIdentity;
+use crate::run::output::task_identity::TaskIdentity;
 
-/// A task on the roll.
+/// Metadata of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskEntry {
-    /// What it is, if its record is to say so.
+    /// Its identity, if records have identities.
     pub identity: Option<TaskIdentity>,
-    /// What stands before its lines.
+    /// Its tag, if lines have tags.
     pub tag: Option<Box<str>>,
 }
 
 impl TaskEntry {
-    /// A task.
+    /// Returns an entry.
     pub fn new(identity: Option<TaskIdentity>, tag: Option<String>) -> Self {
         let tag = tag.map(String::into_boxed_str);
         Self { identity, tag }
     }
 }
 
-/// All tasks that have been pushed and have not ended.
+/// Metadata of all tasks that were pushed and have not ended.
 #[derive(Debug, Default)]
 pub struct TaskMetadata {
     tasks: Mutex<HashMap<u64, TaskEntry>>,
@@ -32,7 +31,7 @@ pub struct TaskMetadata {
 }
 
 impl TaskMetadata {
-    /// An empty roll, with or without the identities of tasks, and their tags.
+    /// Returns an empty table, for identities, tags or both.
     pub fn new(identities: bool, tags: bool) -> Self {
         Self {
             tasks: Mutex::default(),
@@ -41,12 +40,12 @@ impl TaskMetadata {
         }
     }
 
-    /// Whether tasks are to have an identity.
+    /// Returns whether tasks need an identity.
     pub fn has_identities(&self) -> bool {
         self.identities
     }
 
-    /// Whether tasks are to have a tag.
+    /// Returns whether tasks need a tag.
     pub fn has_tags(&self) -> bool {
         self.tags
     }
@@ -55,17 +54,17 @@ impl TaskMetadata {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These are about to be pushed.
+    /// Adds tasks that are about to be pushed.
     pub fn add(&self, tasks: impl IntoIterator<Item = (u64, TaskEntry)>) {
         self.tasks().extend(tasks);
     }
 
-    /// What stands before the lines of a task.
+    /// Returns the tag of a task.
     pub fn tag(&self, id: u64) -> Option<Box<str>> {
         self.tasks().get(&id)?.tag.clone()
     }
 
-    /// A task has ended.
+    /// Removes a task that has ended.
     pub fn remove(&self, id: u64) -> Option<TaskEntry> {
         self.tasks().remove(&id)
     }

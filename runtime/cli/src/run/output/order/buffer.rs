@@ -1,7 +1,7 @@
-//! Reports that wait for their turn (`--keep-order`): in memory, or in a temporary file once that is too much.
+//! Buffers reports for `--keep-order`: in memory, and beyond a limit in a temporary file.
 //!
-//! Each report is kept as the bytes of one frame, so that what is counted is what it takes. The file is in the folder of
-//! `TMPDIR`, or `/tmp`. It has no name, and its blocks are given back when they were read.
+//! Each report is stored as one frame, so that its counted size is its actual size. The file is in the folder of `TMPDIR`, or in
+//! `/tmp`. It has no name, and its blocks are deallocated after they are read.
 
 use std::fs::File;
 use std::io;
@@ -13,10 +13,10 @@ use mpwasm_types::settings::{ORDER_BLOCK, ORDER_MEMORY};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
 
-/// Something that was reported of a task.
+/// A report about a task.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum TaskReport<'a> {
-    /// It printed.
+    /// Output of the task.
     Output {
         source: Source,
         stream: Stream,
@@ -24,7 +24,7 @@ pub enum TaskReport<'a> {
         bytes: &'a [u8],
         end: bool,
     },
-    /// It logged a line.
+    /// A log line of the task.
     Log {
         source: Source,
         level: LogLevel,
@@ -32,7 +32,7 @@ pub enum TaskReport<'a> {
         worker: Option<u32>,
         attempt: Option<u32>,
     },
-    /// It ended: what is shown of its failure, and its record without the newline, where they are wanted.
+    /// The end of the task, with the line for its failure and its record without the newline, if they are needed.
     Ended {
         id: u64,
         failure: Option<&'a str>,
@@ -41,21 +41,21 @@ pub enum TaskReport<'a> {
     },
 }
 
-/// Bytes of the length in front of a frame.
+/// Size of the length field before a frame's payload.
 const HEADER: usize = 8;
 
 impl TaskReport<'_> {
-    /// Returns its frame.
+    /// Returns the report as a frame.
     pub fn frame(&self) -> Vec<u8> {
         let frame = postcard::to_extend(self, vec![0; HEADER]);
-        let mut frame = frame.expect("a report can be written, and a Vec takes all bytes");
+        let mut frame = frame.expect("a report serializes without errors, and so does a write to a Vec");
         let len = (frame.len() - HEADER) as u64;
         frame[..HEADER].copy_from_slice(&len.to_le_bytes());
         frame
     }
 }
 
-/// Calls `take` with each report in these frames, in order.
+/// Calls `take` with each report in `frames`, in order.
 fn each(mut frames: &[u8], take: &mut impl FnMut(TaskReport<'_>) -> io::Result<()>) -> io::Result<()> {
     while let Some((header, rest)) = frames.split_first_chunk::<HEADER>() {
         let len = usize::try_from(u64::from_le_bytes(*header)).map_err(io::Error::other)?;
@@ -66,94 +66,94 @@ fn each(mut frames: &[u8], take: &mut impl FnMut(TaskReport<'_>) -> io::Result<(
     Ok(())
 }
 
-/// A part of the file.
+/// A range of the file.
 #[derive(Clone, Copy, Debug)]
 struct Block {
     offset: u64,
     len: usize,
 }
 
-/// The reports of one task.
+/// The buffered reports of one task.
 #[derive(Debug, Default)]
 pub struct BufferedReports {
-    /// The first of them.
+    /// The earlier reports, in the file.
     blocks: Vec<Block>,
-    /// Those behind.
+    /// The later reports.
     memory: Vec<u8>,
 }
 
-/// What the reports of all tasks take.
+/// The file and the sizes of all buffered reports.
 #[derive(Debug, Default)]
 pub struct ReportBuffer {
     file: Option<Arc<File>>,
-    /// Where the next block goes.
+    /// Offset of the next block.
     end: u64,
     /// Bytes in the file.
-    filed: usize,
+    in_file: usize,
     /// Bytes in memory.
-    memory: usize,
+    in_memory: usize,
 }
 
 impl ReportBuffer {
-    /// Bytes of all reports, wherever they are.
+    /// Returns the bytes of all reports, in memory and in the file.
     pub fn bytes(&self) -> usize {
-        self.filed + self.memory
+        self.in_file + self.in_memory
     }
 
     /// Adds a report to those of a task.
     ///
     /// # Errors
-    /// When the file can't be written. The report is lost then.
-    pub fn add(&mut self, held: &mut BufferedReports, frame: &[u8]) -> io::Result<()> {
-        let before = held.memory.len();
-        held.memory.extend_from_slice(frame);
-        self.memory += frame.len();
-        if self.memory > ORDER_MEMORY && held.memory.len() >= ORDER_BLOCK {
-            return self.file(held).inspect_err(|_| {
-                held.memory.truncate(before);
-                self.memory -= frame.len();
+    /// When the file can't be written. The report is then not buffered.
+    pub fn add(&mut self, reports: &mut BufferedReports, frame: &[u8]) -> io::Result<()> {
+        let before = reports.memory.len();
+        reports.memory.extend_from_slice(frame);
+        self.in_memory += frame.len();
+        if self.in_memory > ORDER_MEMORY && reports.memory.len() >= ORDER_BLOCK {
+            return self.move_to_file(reports).inspect_err(|_| {
+                reports.memory.truncate(before);
+                self.in_memory -= frame.len();
             });
         }
         Ok(())
     }
 
-    /// Moves what a task has in memory to the file.
-    fn file(&mut self, held: &mut BufferedReports) -> io::Result<()> {
+    /// Moves the reports of a task from memory to the file.
+    fn move_to_file(&mut self, reports: &mut BufferedReports) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(Arc::new(tempfile::tempfile()?)),
         };
-        if self.filed == 0 {
+        if self.in_file == 0 {
             self.end = 0;
         }
-        file.write_all_at(&held.memory, self.end)?;
-        let len = std::mem::take(&mut held.memory).len();
-        held.blocks.push(Block {
+        file.write_all_at(&reports.memory, self.end)?;
+        let len = std::mem::take(&mut reports.memory).len();
+        reports.blocks.push(Block {
             offset: self.end,
             len,
         });
         self.end += len as u64;
-        self.filed += len;
-        self.memory -= len;
+        self.in_file += len;
+        self.in_memory -= len;
         Ok(())
     }
 
-    /// Removes and returns the reports of a task. They are to be read before others are added.
-    pub fn release(&mut self, held: BufferedReports) -> ReleasedReports {
-        self.memory -= held.memory.len();
-        self.filed -= held.blocks.iter().map(|block| block.len).sum::<usize>();
+    /// Removes and returns the reports of a task. They must be read before others are added.
+    pub fn release(&mut self, reports: BufferedReports) -> ReleasedReports {
+        self.in_memory -= reports.memory.len();
+        self.in_file -= reports.blocks.iter().map(|block| block.len).sum::<usize>();
         ReleasedReports {
-            file: self.file.clone().filter(|_| !held.blocks.is_empty()),
-            held,
+            file: self.file.clone().filter(|_| !reports.blocks.is_empty()),
+            reports,
         }
     }
 }
 
-/// The reports of a task whose turn it is.
+/// Reports of a task that may be passed on.
 #[derive(Debug)]
 pub struct ReleasedReports {
     file: Option<Arc<File>>,
-    held: BufferedReports,
+    reports: BufferedReports,
 }
 
 impl ReleasedReports {
@@ -164,16 +164,16 @@ impl ReleasedReports {
     pub fn each(self, mut take: impl FnMut(TaskReport<'_>) -> io::Result<()>) -> io::Result<()> {
         if let Some(file) = &self.file {
             let mut bytes = Vec::new();
-            for Block { offset, len } in self.held.blocks {
+            for Block { offset, len } in self.reports.blocks {
                 bytes.resize(len, 0);
                 file.read_exact_at(&mut bytes, offset)?;
-                // A file system that can't do so keeps the block until the file is gone.
-                let give_back = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                let _ = fallocate(file, give_back, offset, len as u64);
+                // A file system without hole punching keeps the block until the file is closed.
+                let deallocate = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                let _ = fallocate(file, deallocate, offset, len as u64);
                 each(&bytes, &mut take)?;
             }
         }
-        each(&self.held.memory, &mut take)
+        each(&self.reports.memory, &mut take)
     }
 }
 
@@ -182,19 +182,19 @@ mod tests {
     use super::*;
 
     fn print(bytes: &[u8]) -> Vec<u8> {
-        let told = TaskReport::Output {
+        let report = TaskReport::Output {
             source: Source::Task(7),
             stream: Stream::Stdout,
             bytes,
             end: false,
         };
-        told.frame()
+        report.frame()
     }
 
     fn lengths(released: ReleasedReports) -> Vec<usize> {
         let mut lengths = Vec::new();
-        let take = |told: TaskReport<'_>| {
-            match told {
+        let take = |report: TaskReport<'_>| {
+            match report {
                 TaskReport::Output { bytes, .. } => lengths.push(bytes.len()),
                 other => panic!("{other:?}"),
             }
@@ -205,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_what_it_was() {
-        let reports = [
+    fn a_report_is_unchanged() {
+        let all = [
             TaskReport::Log {
                 source: Source::Callback(u64::MAX),
                 level: LogLevel::Debug,
@@ -225,20 +225,20 @@ mod tests {
                 record: None,
             },
         ];
-        let frames = reports.iter().flat_map(TaskReport::frame).collect::<Vec<_>>();
+        let frames = all.iter().flat_map(TaskReport::frame).collect::<Vec<_>>();
         let mut index = 0;
-        let take = |told: TaskReport<'_>| {
-            assert_eq!(told, reports[index]);
+        let take = |report: TaskReport<'_>| {
+            assert_eq!(report, all[index]);
             index += 1;
             Ok(())
         };
         each(&frames, &mut { take }).unwrap();
-        assert_eq!(index, reports.len());
+        assert_eq!(index, all.len());
     }
 
     #[test]
-    fn a_log_line_without_text_counts() {
-        let (mut store, mut held) = (ReportBuffer::default(), BufferedReports::default());
+    fn a_log_line_without_text_has_a_size() {
+        let (mut buffer, mut reports) = (ReportBuffer::default(), BufferedReports::default());
         let line = TaskReport::Log {
             source: Source::Task(1),
             level: LogLevel::Info,
@@ -246,47 +246,51 @@ mod tests {
             worker: None,
             attempt: None,
         };
-        store.add(&mut held, &line.frame()).unwrap();
-        assert_eq!(store.bytes(), held.memory.len());
-        assert!(store.bytes() > HEADER);
+        buffer.add(&mut reports, &line.frame()).unwrap();
+        assert_eq!(buffer.bytes(), reports.memory.len());
+        assert!(buffer.bytes() > HEADER);
     }
 
     #[test]
-    fn what_cannot_be_kept_is_not_among_what_was_kept() {
+    fn a_report_that_cannot_be_written_is_not_buffered() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut store = ReportBuffer {
+        let mut buffer = ReportBuffer {
             file: Some(Arc::new(full)),
             ..ReportBuffer::default()
         };
-        let mut held = BufferedReports::default();
+        let mut reports = BufferedReports::default();
         let mut kept = 0;
-        // What is refused is not kept: the caller reports it in another way.
-        while store.add(&mut held, &print(&[b'x'; 1 << 20])).is_ok() {
+        // A refused report is not buffered: the caller passes it on.
+        while buffer.add(&mut reports, &print(&[b'x'; 1 << 20])).is_ok() {
             kept += 1;
         }
-        assert_eq!(store.bytes(), held.memory.len());
-        assert_eq!(lengths(store.release(held)), vec![1 << 20; kept]);
+        assert_eq!(buffer.bytes(), reports.memory.len());
+        assert_eq!(lengths(buffer.release(reports)), vec![1 << 20; kept]);
     }
 
     #[test]
-    fn what_is_too_much_for_memory_waits_in_a_file_and_keeps_its_order() {
-        let mut store = ReportBuffer::default();
+    fn reports_beyond_the_memory_limit_go_to_a_file_in_order() {
+        let mut buffer = ReportBuffer::default();
         let mut tasks: Vec<_> = (0..4).map(|_| BufferedReports::default()).collect();
         let pieces = [4 << 20, 1, 4 << 20, 2, 8 << 20, 3];
         for len in pieces {
-            for held in &mut tasks {
-                store.add(held, &print(&vec![b'x'; len])).unwrap();
+            for reports in &mut tasks {
+                buffer.add(reports, &print(&vec![b'x'; len])).unwrap();
             }
         }
-        assert!(store.memory <= ORDER_MEMORY + 4 * ORDER_BLOCK, "{}", store.memory);
-        assert!(store.filed >= 32 << 20, "{}", store.filed);
-        for held in tasks {
-            assert_eq!(lengths(store.release(held)), pieces);
+        assert!(
+            buffer.in_memory <= ORDER_MEMORY + 4 * ORDER_BLOCK,
+            "{}",
+            buffer.in_memory
+        );
+        assert!(buffer.in_file >= 32 << 20, "{}", buffer.in_file);
+        for reports in tasks {
+            assert_eq!(lengths(buffer.release(reports)), pieces);
         }
-        assert_eq!((store.bytes(), store.memory), (0, 0));
-        let file = store.file.as_ref().unwrap();
+        assert_eq!((buffer.bytes(), buffer.in_memory), (0, 0));
+        let file = buffer.file.as_ref().unwrap();
         let blocks = std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap());
-        // But for what shares a page with what is next to it.
-        assert!(blocks < 1000, "what was read is given back: {blocks}");
+        // Except for pages that are shared with a neighbouring block.
+        assert!(blocks < 1000, "read blocks are deallocated: {blocks}");
     }
 }

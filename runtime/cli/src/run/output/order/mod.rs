@@ -1,8 +1,8 @@
-//! `--keep-order`: what tasks print and how they end is reported in the order in which they were pushed.
+//! `--keep-order`: reports the output and outcomes of tasks in the order in which the tasks were pushed.
 //!
-//! What belongs to the first task that has not ended passes; the rest waits for its turn, in memory or in a file
-//! (`held.rs`). So that it can't grow without bound, the feeder waits while too many tasks are ahead of that first one, or
-//! too much of theirs waits here.
+//! Reports of the first unfinished task pass at once. The reports of later tasks are buffered in memory or in a file
+//! ([`buffer`]). To bound the buffer, the feeder waits while too many tasks are ahead of the first unfinished one, or too much of
+//! their reports is buffered.
 
 pub mod buffer;
 
@@ -16,16 +16,16 @@ use mpwasm_types::settings::ORDER_HIGH_WATER;
 
 use crate::run::output::order::buffer::{BufferedReports, ReleasedReports, ReportBuffer};
 
-/// Tasks that may be ahead of the first one that has not ended, for each worker.
+/// Most tasks ahead of the first unfinished one, for each worker: 16, so that one slow task does not leave workers idle.
 const AHEAD_PER_WORKER: usize = 16;
-/// Tasks that may be ahead at least.
+/// Most tasks ahead of the first unfinished one in a small pool: 1024, which may each be short.
 const AHEAD: usize = 1024;
-/// Tasks that may run, for each worker, however large they turn out: it must not be idle.
+/// Tasks that may run for each worker, whatever the size of their reports: 4, so that it is not idle.
 const RUNNING_PER_WORKER: usize = 4;
-/// Tasks that are pushed with one call at most: there has to be room for each of them.
+/// Most tasks that are pushed with one call: 64, as the buffer must have room for each of them.
 pub const BATCH: usize = 64;
 
-/// What an outcome takes, about.
+/// Returns the approximate size of an outcome's report.
 pub fn size(outcome: &Outcome) -> usize {
     match &outcome.result {
         Ok(json) => json.get().len(),
@@ -41,42 +41,42 @@ pub fn size(outcome: &Outcome) -> usize {
 #[derive(Debug, Default)]
 struct OrderState {
     tasks: VecDeque<PendingTask>,
-    /// How many of them have ended.
+    /// Tasks among them that have ended.
     ended: usize,
-    /// What is held of all of them.
-    store: ReportBuffer,
-    /// Nothing waits any more.
-    over: bool,
-    /// The most that a task has brought forth; `None` while none has ended.
+    /// The buffered reports of all of them.
+    buffer: ReportBuffer,
+    /// Set once all reports pass at once.
+    is_over: bool,
+    /// Size of the reports of the largest task so far; `None` while none has ended.
     largest: Option<usize>,
 }
 
-/// A task that was pushed and whose outcome was not reported yet.
+/// A task whose outcome has not been passed on yet.
 #[derive(Debug)]
 struct PendingTask {
     id: u64,
-    held: BufferedReports,
-    /// Bytes of all that it has brought forth.
+    reports: BufferedReports,
+    /// Size of all its reports so far.
     size: usize,
     ended: bool,
 }
 
-/// See the module. The feeder and the reporter share it.
+/// Keeps reports in the order of tasks. The feeder and the reporter share it.
 #[derive(Clone, Debug)]
 pub struct OutputOrder {
     shared: Arc<(Mutex<OrderState>, Condvar)>,
-    ahead: usize,
-    running: usize,
+    max_ahead: usize,
+    min_running: usize,
 }
 
 impl OutputOrder {
-    /// For a pool of so many workers.
+    /// Returns an order for a pool of `size` workers.
     pub fn new(size: u32) -> Self {
         let workers = usize::try_from(size).unwrap_or(usize::MAX);
         Self {
             shared: Arc::default(),
-            ahead: workers.saturating_mul(AHEAD_PER_WORKER).max(AHEAD),
-            running: workers.saturating_mul(RUNNING_PER_WORKER),
+            max_ahead: workers.saturating_mul(AHEAD_PER_WORKER).max(AHEAD),
+            min_running: workers.saturating_mul(RUNNING_PER_WORKER),
         }
     }
 
@@ -84,20 +84,20 @@ impl OutputOrder {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what is pushed now might not find room once it has ended.
+    /// Returns whether the buffer may lack room for the reports of another task.
     fn is_full(&self, state: &OrderState) -> bool {
         let running = state.tasks.len() - state.ended;
         let each = state.largest.unwrap_or(ORDER_HIGH_WATER);
-        let held = state.store.bytes();
-        let may_come = running.saturating_mul(each).saturating_add(held);
-        let is_full = state.tasks.len() >= self.ahead
-            || held >= ORDER_HIGH_WATER
-            || (running >= self.running && may_come >= ORDER_HIGH_WATER);
-        is_full && !state.over
+        let buffered = state.buffer.bytes();
+        let expected = running.saturating_mul(each).saturating_add(buffered);
+        let is_full = state.tasks.len() >= self.max_ahead
+            || buffered >= ORDER_HIGH_WATER
+            || (running >= self.min_running && expected >= ORDER_HIGH_WATER);
+        is_full && !state.is_over
     }
 
-    /// These are about to be pushed. Waits while there is no room.
-    pub fn expect(&self, ids: Range<u64>) {
+    /// Adds tasks that are about to be pushed. Waits until the buffer has room.
+    pub fn add_tasks(&self, ids: Range<u64>) {
         let full = |state: &mut OrderState| self.is_full(state);
         let mut state = self
             .shared
@@ -106,18 +106,18 @@ impl OutputOrder {
             .unwrap_or_else(PoisonError::into_inner);
         state.tasks.extend(ids.map(|id| PendingTask {
             id,
-            held: BufferedReports::default(),
+            reports: BufferedReports::default(),
             size: 0,
             ended: false,
         }));
     }
 
-    /// Whether it is the turn of a task, of which something is reported that takes `size` bytes; with `ends`, that it has
-    /// ended. If it is not its turn, the frame of that waits here.
+    /// Returns whether a task's report of `size` bytes may pass now. If not, its frame is buffered. `ends` marks the report of
+    /// the task's end.
     ///
     /// # Errors
-    /// When it can't be kept.
-    pub fn turn(
+    /// When the report can't be buffered.
+    pub fn pass_or_buffer(
         &self,
         id: u64,
         size: usize,
@@ -126,7 +126,7 @@ impl OutputOrder {
     ) -> io::Result<bool> {
         let mut state = self.state();
         let Ok(place) = state.tasks.binary_search_by_key(&id, |task| task.id) else {
-            return Ok(true); // it has ended, or was never pushed
+            return Ok(true); // its outcome was passed on, or it was never pushed
         };
         let state = &mut *state;
         let task = &mut state.tasks[place];
@@ -136,7 +136,7 @@ impl OutputOrder {
         }
         let frame = frame()?;
         task.size += frame.len();
-        state.store.add(&mut task.held, &frame)?;
+        state.buffer.add(&mut task.reports, &frame)?;
         if ends {
             task.ended = true;
             state.ended += 1;
@@ -146,8 +146,8 @@ impl OutputOrder {
         Ok(false)
     }
 
-    /// The first task has ended, and its outcome was reported. Returns what has its turn now, in order.
-    pub fn next(&self, id: u64) -> Vec<ReleasedReports> {
+    /// Removes the first task, whose outcome was passed on. Returns the buffered reports that may pass now, in order.
+    pub fn release_next(&self, id: u64) -> Vec<ReleasedReports> {
         let mut released = Vec::new();
         let mut state = self.state();
         let Some(ended) = state.tasks.pop_front_if(|first| first.id == id) else {
@@ -159,7 +159,7 @@ impl OutputOrder {
             let Some(first) = state.tasks.front_mut() else {
                 break;
             };
-            released.push(state.store.release(std::mem::take(&mut first.held)));
+            released.push(state.buffer.release(std::mem::take(&mut first.reports)));
             if !first.ended {
                 break;
             }
@@ -171,14 +171,14 @@ impl OutputOrder {
         released
     }
 
-    /// Everything that still waits, in order. From now on nothing waits.
-    pub fn rest(&self) -> Vec<ReleasedReports> {
+    /// Returns all buffered reports, in order. From now on all reports pass at once.
+    pub fn release_all(&self) -> Vec<ReleasedReports> {
         let mut state = self.state();
         let state = &mut *state;
-        state.over = true;
+        state.is_over = true;
         state.ended = 0;
         let tasks = std::mem::take(&mut state.tasks);
-        let released = tasks.into_iter().map(|task| state.store.release(task.held));
+        let released = tasks.into_iter().map(|task| state.buffer.release(task.reports));
         let released = released.collect();
         self.shared.1.notify_all();
         released
@@ -196,29 +196,31 @@ mod tests {
     use crate::run::output::order::buffer::TaskReport;
 
     fn print(order: &OutputOrder, id: u64, text: &str) -> bool {
-        let told = TaskReport::Output {
+        let report = TaskReport::Output {
             source: Source::Task(id),
             stream: Stream::Stdout,
             bytes: text.as_bytes(),
             end: false,
         };
-        order.turn(id, text.len(), false, || Ok(told.frame())).unwrap()
+        order
+            .pass_or_buffer(id, text.len(), false, || Ok(report.frame()))
+            .unwrap()
     }
 
     fn end(order: &OutputOrder, id: u64) -> bool {
-        let told = TaskReport::Ended {
+        let report = TaskReport::Ended {
             id,
             failure: None,
             record: None,
         };
-        order.turn(id, 1, true, || Ok(told.frame())).unwrap()
+        order.pass_or_buffer(id, 1, true, || Ok(report.frame())).unwrap()
     }
 
     fn texts(released: Vec<ReleasedReports>) -> Vec<String> {
         let mut texts = Vec::new();
         for released in released {
-            let take = |told: TaskReport<'_>| {
-                texts.push(match told {
+            let take = |report: TaskReport<'_>| {
+                texts.push(match report {
                     TaskReport::Output { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
                     TaskReport::Log { text, .. } => text.to_owned(),
                     TaskReport::Ended { id, .. } => format!("end {id}"),
@@ -231,34 +233,34 @@ mod tests {
     }
 
     #[test]
-    fn the_first_passes_and_the_others_wait_for_their_turn() {
+    fn reports_of_the_first_task_pass_and_others_are_buffered() {
         let order = OutputOrder::new(2);
-        order.expect(0..2);
-        order.expect(5..7); // 2, 3 and 4 have a record
+        order.add_tasks(0..2);
+        order.add_tasks(5..7); // 2, 3 and 4 have a record
         assert!(print(&order, 0, "a"));
         assert!(!print(&order, 5, "b") && !end(&order, 5) && !print(&order, 6, "d") && !end(&order, 1));
         assert!(end(&order, 0), "it is its turn");
-        assert_eq!(texts(order.next(0)), ["end 1", "b", "end 5", "d"]);
+        assert_eq!(texts(order.release_next(0)), ["end 1", "b", "end 5", "d"]);
         assert!(print(&order, 6, "e") && end(&order, 6));
-        assert!(order.next(6).is_empty());
+        assert!(order.release_next(6).is_empty());
     }
 
     #[test]
-    fn what_never_had_its_turn_comes_at_the_end() {
+    fn buffered_reports_are_released_at_the_end() {
         let order = OutputOrder::new(2);
-        order.expect(0..3);
+        order.add_tasks(0..3);
         assert!(!end(&order, 2) && !print(&order, 1, "x"));
-        assert_eq!(texts(order.rest()), ["x", "end 2"]);
+        assert_eq!(texts(order.release_all()), ["x", "end 2"]);
     }
 
     #[test]
-    fn the_feeder_waits_for_the_first_while_too_many_are_ahead() {
+    fn the_feeder_waits_while_too_many_tasks_are_ahead() {
         let order = OutputOrder::new(1);
-        order.expect(0..AHEAD as u64);
+        order.add_tasks(0..AHEAD as u64);
         let (sender, pushed) = mpsc::channel();
         let feeder = order.clone();
         let thread = thread::spawn(move || {
-            feeder.expect(5000..5001);
+            feeder.add_tasks(5000..5001);
             sender.send(()).unwrap();
         });
         for id in 1..10 {
@@ -266,43 +268,43 @@ mod tests {
         }
         assert!(pushed.try_recv().is_err(), "the first one has not ended");
         assert!(end(&order, 0));
-        order.next(0);
+        order.release_next(0);
         pushed.recv().unwrap();
         thread.join().unwrap();
     }
 
     #[test]
-    fn so_many_run_as_can_end_as_large_as_the_largest() {
+    fn running_tasks_are_expected_to_be_as_large_as_the_largest() {
         let order = OutputOrder::new(1);
         let is_full = |order: &OutputOrder| order.is_full(&order.state());
-        order.expect(0..4);
+        order.add_tasks(0..4);
         assert!(is_full(&order), "nothing is known of their size yet");
         assert!(!print(&order, 1, &"x".repeat(ORDER_HIGH_WATER / 16)) && !end(&order, 1));
-        order.expect(100..110);
+        order.add_tasks(100..110);
         assert!(!is_full(&order), "they are small enough");
-        order.expect(200..204);
+        order.add_tasks(200..204);
         assert!(is_full(&order), "all that run could take as much as may wait");
     }
 
     #[test]
-    fn one_that_ends_out_of_turn_makes_room() {
+    fn a_task_that_ends_out_of_order_makes_room() {
         let order = OutputOrder::new(1);
-        order.expect(0..4);
+        order.add_tasks(0..4);
         let feeder = order.clone();
-        let thread = thread::spawn(move || feeder.expect(4..5));
+        let thread = thread::spawn(move || feeder.add_tasks(4..5));
         assert!(!end(&order, 1));
         thread.join().unwrap();
     }
 
     #[test]
-    fn the_feeder_waits_while_too_much_is_held() {
+    fn the_feeder_waits_while_too_much_is_buffered() {
         let order = OutputOrder::new(1);
-        order.expect(0..2);
+        order.add_tasks(0..2);
         assert!(!print(&order, 1, &"x".repeat(ORDER_HIGH_WATER)));
-        assert!(order.state().store.bytes() >= ORDER_HIGH_WATER);
+        assert!(order.state().buffer.bytes() >= ORDER_HIGH_WATER);
         assert!(end(&order, 0));
-        assert_eq!(texts(order.next(0))[0].len(), ORDER_HIGH_WATER);
-        assert_eq!(order.state().store.bytes(), 0);
-        order.expect(2..3);
+        assert_eq!(texts(order.release_next(0))[0].len(), ORDER_HIGH_WATER);
+        assert_eq!(order.state().buffer.bytes(), 0);
+        order.add_tasks(2..3);
     }
 }

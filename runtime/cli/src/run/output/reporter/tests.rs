@@ -1,6 +1,7 @@
-//! What the reporter does with outcomes, prints and failures to write; and outcomes for the tests of others.
+//! Tests of the reporter, and outcomes for other tests.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use mpwasm::{CallbackStatus, Kind, Reporter as _, Stream, TaskError, Usage};
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::run::output::shared_reporter::SharedReporter;
 use crate::terminal::stdio::BestEffort;
 use mpwasm::internal::prints::{Target, Targets};
 
-/// A file that tests can look into, and that can be made to fail.
+/// A file in memory that can be made to fail.
 #[derive(Clone, Default)]
 pub struct Shared(Arc<Mutex<(Vec<u8>, Option<ErrorKind>)>>);
 
@@ -92,8 +94,8 @@ fn run() -> Run {
     let records = RecordWriter::new(Box::new(results.clone()), false);
     let kills = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&kills);
-    let on_broken = move || _ = counter.fetch_add(1, Ordering::Relaxed);
-    let mut reporter = RunReporter::new(prints, LogLevel::Info, on_broken);
+    let on_failure = move || _ = counter.fetch_add(1, Ordering::Relaxed);
+    let mut reporter = RunReporter::new(prints, LogLevel::Info, on_failure);
     reporter.begin(Some(records), SkippedTasks::default());
     Run {
         reporter: SharedReporter::new(reporter),
@@ -114,7 +116,7 @@ fn print(run: &mut Run, bytes: &[u8]) -> io::Result<()> {
 }
 
 #[test]
-fn nothing_is_written_before_the_flush_and_all_of_it_then() {
+fn output_and_records_are_written_at_the_flush() {
     let mut run = run();
     print(&mut run, b"hello\n").unwrap();
     run.reporter.outcome(&ok(0, "1")).unwrap();
@@ -165,12 +167,12 @@ fn a_closed_stdout_ends_the_run_from_outside_and_loses_no_record() {
     assert_eq!(run.results.text().lines().count(), 2);
     let mut reporter = run.reporter.lock();
     reporter.finish();
-    let broken = reporter.broken().unwrap();
-    assert!(broken.is_closed_pipe() && broken.place == OutputKind::Prints && broken.lost);
+    let failure = reporter.failure().unwrap();
+    assert!(failure.is_closed_pipe() && failure.output == OutputKind::Prints && failure.lost);
 }
 
 #[test]
-fn a_closed_stdout_without_records_ends_the_run_and_tasks_are_counted_on() {
+fn a_closed_stdout_without_records_ends_the_run_and_tasks_are_still_counted() {
     let mut run = run();
     run.reporter.lock().records = None;
     run.stdout.fail(ErrorKind::BrokenPipe);
@@ -178,36 +180,33 @@ fn a_closed_stdout_without_records_ends_the_run_and_tasks_are_counted_on() {
     run.reporter.flush().unwrap();
     assert_eq!(run.kills.load(Ordering::Relaxed), 1);
     run.reporter.outcome(&ok(0, "1")).unwrap();
-    let summary = run.reporter.lock().tally().summary(Duration::ZERO);
+    let summary = run.reporter.lock().counts().summary(Duration::ZERO);
     assert!(summary.starts_with("1 task: 1 ok"), "{summary}");
 }
 
 #[test]
-fn a_reader_that_left_ends_the_run_once_and_what_is_reported_after_it_is_lost() {
-    for place in [OutputKind::Prints, OutputKind::Records] {
+fn a_closed_reader_ends_the_run_once_and_later_reports_are_lost() {
+    for output in [OutputKind::Prints, OutputKind::Records] {
         let mut run = run();
         for _ in 0..2 {
-            run.reporter.reader_left(place);
+            run.reporter.reader_closed(output);
         }
         assert_eq!(run.kills.load(Ordering::Relaxed), 1);
         run.reporter.flush().unwrap();
-        assert!(
-            !run.reporter.lock().broken().unwrap().lost,
-            "nothing was left to be reported"
-        );
+        assert!(!run.reporter.lock().failure().unwrap().lost, "no report was lost");
         run.reporter.outcome(&failed(0, Kind::Cancelled, "")).unwrap();
         run.reporter.flush().unwrap();
         let mut reporter = run.reporter.lock();
         reporter.finish();
-        let broken = reporter.broken().unwrap();
-        assert!(broken.is_closed_pipe() && broken.place == place && broken.lost);
+        let failure = reporter.failure().unwrap();
+        assert!(failure.is_closed_pipe() && failure.output == output && failure.lost);
         let records = run.results.text().lines().count();
-        assert_eq!(records, usize::from(place == OutputKind::Prints));
+        assert_eq!(records, usize::from(output == OutputKind::Prints));
     }
 }
 
 #[test]
-fn a_full_disk_breaks_the_records() {
+fn a_full_disk_fails_the_records() {
     let mut run = run();
     run.results.fail(ErrorKind::StorageFull);
     run.reporter
@@ -216,17 +215,17 @@ fn a_full_disk_breaks_the_records() {
     assert!(run.reporter.flush().is_err());
     let mut reporter = run.reporter.lock();
     reporter.finish();
-    let broken = reporter.broken().unwrap();
-    assert!(!broken.is_closed_pipe() && broken.place == OutputKind::Records && broken.lost);
+    let failure = reporter.failure().unwrap();
+    assert!(!failure.is_closed_pipe() && failure.output == OutputKind::Records && failure.lost);
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_ends_nothing() {
+fn a_closed_stderr_does_not_end_the_run() {
     let mut run = run();
     run.stderr.fail(ErrorKind::BrokenPipe);
     run.reporter.warning("something").unwrap();
     run.reporter.flush().unwrap();
     let mut reporter = run.reporter.lock();
     reporter.finish();
-    assert!(reporter.broken().is_none());
+    assert!(reporter.failure().is_none());
 }

@@ -1,0 +1,89 @@
+//! The thread that loads guests and pushes tasks.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use mpwasm::Pool;
+
+use crate::process::exit::{Failure, OrExit};
+use crate::run::guests::{GuestArg, LoadedGuests};
+use crate::run::input::dry_run::DryRunSink;
+use crate::run::input::feed::{FeedEnd, TaskFeed};
+use crate::run::input::pusher::{PendingResume, TaskPusher};
+use crate::run::input::source::TaskSource;
+use crate::run::output::order::OutputOrder;
+use crate::run::output::results::{EarlierResults, ResultsTarget};
+use crate::run::output::shared_reporter::SharedReporter;
+use crate::run::output::task_metadata::TaskMetadata;
+use crate::run::resume::{ResumeCheck, SkippedTasks};
+use crate::terminal::progress::ProgressCounter;
+use crate::terminal::stdio::Descriptor;
+
+/// The state of the feeder thread.
+pub struct Feeder {
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// The guests to load.
+    pub guests: Vec<GuestArg>,
+    /// The source of tasks.
+    pub source: TaskSource,
+    /// The target of records.
+    pub results: Option<ResultsTarget>,
+    /// Metadata for the reporter, if it needs some.
+    pub task_metadata: Option<Arc<TaskMetadata>>,
+    /// The order of reports, if it is kept.
+    pub order: Option<OutputOrder>,
+    /// What to do with earlier results.
+    pub earlier: EarlierResults,
+    /// Whether to print the tasks instead of running them.
+    pub dry_run: bool,
+    /// The reporter.
+    pub reporter: SharedReporter,
+    /// The counter of the progress bar.
+    pub counter: ProgressCounter,
+}
+
+impl Feeder {
+    /// Loads the guests and pushes the tasks, or prints them for a dry run.
+    ///
+    /// # Errors
+    /// When a guest can't be loaded, the tasks or the results are wrong, or a file can't be read or written.
+    pub fn feed(mut self) -> Result<FeedEnd, Failure> {
+        let Some(guests) = LoadedGuests::load(self.guests, &self.pool)? else {
+            return Ok(FeedEnd::CutShort);
+        };
+        let feed = TaskFeed::prepare(&guests, self.source)?;
+        feed.announce(&self.counter);
+        let resume = match &mut self.results {
+            Some(ResultsTarget::Log(log)) => Some(ResumeCheck::new(log, &guests.numbers()).or_usage()?),
+            _ => None,
+        };
+        if self.dry_run {
+            let out = Descriptor::stdout().or_internal()?;
+            let sink = DryRunSink::new(out, guests.line_names());
+            let resume = resume.map(|resume| PendingResume::new(resume, |_| Ok(())));
+            return feed.push_to(&self.pool, &mut TaskPusher::new(&sink, guests.first(), resume));
+        }
+        let (results, earlier, reporter) = (self.results, self.earlier, self.reporter);
+        let begin = |skipped| {
+            if let Some(results_dir) = reporter.lock().results_dir() {
+                let begun = results_dir.begin(earlier);
+                begun
+                    .context("cannot use the folder of --results-dir")
+                    .or_usage()?;
+            }
+            let records = results.map(ResultsTarget::begin).transpose()?;
+            reporter.lock().begin(records, skipped);
+            Ok(())
+        };
+        let resume = match resume {
+            Some(resume) => Some(PendingResume::new(resume, begin)),
+            None => begin(SkippedTasks::default()).map(|()| None)?,
+        };
+        let mut pusher =
+            TaskPusher::new(&*self.pool, guests.first(), resume).with_order(self.task_metadata, self.order);
+        let end = feed.push_to(&self.pool, &mut pusher)?;
+        self.counter.total(pusher.pushed());
+        Ok(end)
+    }
+}

@@ -1,0 +1,131 @@
+//! Prepares a run before its pool is started: checks the options and opens the files.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use mpwasm::{Cache, DirGrant, Settings};
+
+use crate::build;
+use crate::build::BuildOptions;
+use crate::process::exit::{Failure, OrExit};
+use crate::run::guests::{GuestArg, crates};
+use crate::run::input::source::TaskSource;
+use crate::run::options::RunArgs;
+use crate::run::output::log_file::is_descriptor;
+use crate::run::output::options::OutputOptions;
+use crate::run::output::results::ResultsTarget;
+use crate::run::output::results_dir::ResultsDir;
+use crate::terminal::stdio;
+use crate::trusted_places::{self, TrustedPlace};
+
+/// The checked options and opened files of a run.
+pub struct Plan {
+    /// Settings of the pool.
+    pub settings: Settings,
+    /// The cache of compiled guests, unless `--no-cache` is given.
+    pub cache: Option<Cache>,
+    /// The guests, which are built but not loaded.
+    pub guests: Vec<GuestArg>,
+    /// The source of tasks, opened.
+    pub source: TaskSource,
+    /// The target of `--results`, opened.
+    pub results: Option<ResultsTarget>,
+    /// The folder of `--results-dir`, opened.
+    pub results_dir: Option<ResultsDir>,
+    /// Whether to show a progress bar.
+    pub shows_bar: bool,
+    /// Options of the output.
+    pub output: OutputOptions,
+    /// The timeout of the whole run.
+    pub total_timeout: Option<Duration>,
+}
+
+impl Plan {
+    /// Checks the options, builds guests and opens files. Existing results are not changed yet.
+    ///
+    /// # Errors
+    /// Usage errors, and internal errors of the standard streams.
+    pub fn new(args: RunArgs) -> Result<Self, Failure> {
+        let settings = Settings {
+            confirm_outcomes: args.output.halt.is_some(),
+            ..args.settings()
+        };
+        let RunArgs {
+            guests,
+            building,
+            inputs,
+            output,
+            total_timeout,
+            instances,
+            like_options,
+            ..
+        } = args;
+        if !like_options.is_empty() {
+            stdio::print_message(&format!(
+                "warning: all words after ::: are inputs, also {}: options stand before :::",
+                like_options.join(" and ")
+            ));
+        }
+        let cache = Cache::of_user().filter(|_| !instances.no_cache);
+        check_grants(&instances.dir, &guests, &building, &output, cache.as_ref())?;
+        let guests = guests
+            .iter()
+            .map(|given| GuestArg::find(given, &building))
+            .collect::<Result<Vec<_>, _>>()?;
+        let results = output
+            .results
+            .as_deref()
+            .map(|path| ResultsTarget::open(path, output.earlier(), settings.longest_record()))
+            .transpose()?;
+        let source = inputs.open(&settings, results.as_ref())?;
+        let results_dir = output.results_dir.as_deref().map(ResultsDir::open).transpose();
+        let results_dir = results_dir
+            .context("cannot use the folder of --results-dir")
+            .or_usage()?;
+        let shows_bar = output
+            .progress
+            .wanted()
+            .map_err(|why| Failure::usage(anyhow!(why)))?;
+        Ok(Self {
+            settings,
+            cache,
+            guests,
+            source,
+            results,
+            results_dir,
+            shows_bar,
+            output,
+            total_timeout,
+        })
+    }
+}
+
+/// Refuses to grant write access to directories through which tasks could change what this run trusts.
+fn check_grants(
+    dirs: &[DirGrant],
+    guests: &[OsString],
+    building: &BuildOptions,
+    output: &OutputOptions,
+    cache: Option<&Cache>,
+) -> Result<(), Failure> {
+    let records = output.results.as_deref().filter(|path| is_path(path));
+    let trusted = TrustedPlace::executables()
+        .chain(cache.map(TrustedPlace::cache))
+        .chain(records.map(TrustedPlace::records))
+        .chain(output.results_dir.as_deref().map(TrustedPlace::folders));
+    trusted_places::check(dirs, trusted)?;
+    if let Some(records) = records {
+        trusted_places::check_links(dirs, records)?;
+    }
+    match building.no_build {
+        true => Ok(()),
+        false => crates(guests).try_for_each(|krate| build::trusted_places::check(dirs, &krate)),
+    }
+}
+
+/// Returns whether records go to a file of this path, rather than to an open descriptor.
+fn is_path(results: &Path) -> bool {
+    results != Path::new("-") && !is_descriptor(results)
+}
