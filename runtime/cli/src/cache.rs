@@ -56,10 +56,8 @@ mod tests {
 
     #[test]
     fn stats_show_the_size_and_its_limit() {
-        let stats = CacheStats {
-            entries: 3,
-            bytes: 3 << 19,
-        };
+        let mut stats = CacheStats::default();
+        (stats.entries, stats.bytes) = (3, 3 << 19);
         let expected = "\
 directory /some/\\u{1b}where
 guests    3
@@ -71,10 +69,8 @@ size      1.5 MiB of at most 64.0 MiB
 
     #[test]
     fn clear_reports_what_was_removed() {
-        let one = CacheStats {
-            entries: 1,
-            bytes: 2048,
-        };
+        let mut one = CacheStats::default();
+        (one.entries, one.bytes) = (1, 2048);
         assert_eq!(removed(one), "removed 1 guest, 2.0 KiB\n");
         assert_eq!(removed(CacheStats::default()), "removed 0 guests, 0 B\n");
     }
