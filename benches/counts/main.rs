@@ -1,12 +1,12 @@
-//! Counts that do not depend on how busy the machine is, with bounds: the system calls that one more task costs, in all
-//! processes together. CI runs this, so that no change adds one per task unnoticed.
+//! Counts the system calls per task in all processes together, and checks them against bounds. The counts do not depend on
+//! the load of the machine. CI runs this benchmark, so that no change adds a system call per task unnoticed.
 //!
 //! ```text
 //! cargo bench --bench counts
 //! ```
 //!
-//! strace counts only the calls that it is asked for, and the rest runs at full speed; so each kind has a run of its own.
-//! A run of few tasks is subtracted from a run of many. The rest is the cost of the tasks.
+//! Each kind of system call has a run of its own, as strace slows down only the calls that it traces. The count of a run with
+//! few tasks is subtracted from that of a run with many. The difference is the cost of the tasks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,22 +14,22 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// Tasks of the two runs.
+/// Number of tasks of the two runs.
 const FEW: u64 = 10_000;
 const MANY: u64 = 50_000;
 
-/// Calls that send and receive, or wait for that: one of them should serve many tasks.
+/// System calls that send, receive or wait. One of them should serve many tasks.
 const MESSAGES: &str = "sendto,sendmsg,write,writev,recvfrom,recvmsg,read,poll,ppoll,futex";
 
-/// A kind of call, and how many of it a task may cost.
+/// A kind of system call, and the largest number of calls per task.
 struct Kind {
     name: &'static str,
-    /// In strace's language.
+    /// The system calls, as strace's `trace=` takes them.
     calls: &'static str,
     bounds: [Bound; 2],
 }
 
-/// By model of the fixture.
+/// The largest number of calls per task of a model of the fixture.
 struct Bound {
     model: &'static str,
     most: f64,
@@ -49,8 +49,8 @@ const fn of(without: f64, with: f64) -> [Bound; 2] {
     ]
 }
 
-/// The bounds leave room for half a call: how well messages travel together depends on the machine a little, but one more
-/// call per task is always seen.
+/// The kinds and their bounds. A bound leaves room for half a call per task: the size of batches depends slightly on the
+/// machine, but one more call per task always exceeds it.
 const KINDS: &[Kind] = &[
     Kind {
         name: "resetting the instance",
@@ -63,7 +63,7 @@ const KINDS: &[Kind] = &[
         bounds: of(0.6, 0.9),
     },
     Kind {
-        // To trace a reading of the clock makes a task long, and with a long task the clock is read.
+        // Tracing makes each reading of the CPU clock slow, and that clock is read around every slow task.
         name: "processor time",
         calls: "clock_gettime",
         bounds: of(1.5, 1.5),
@@ -108,7 +108,7 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The fixture, built as users build theirs.
+/// Builds the fixture with `mpwasm build`, as users build their guests.
 fn guest() -> Result<PathBuf> {
     let output = Command::new(env!("CARGO_BIN_EXE_mpwasm"))
         .arg("build")
@@ -119,7 +119,7 @@ fn guest() -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }
 
-/// Counts these calls of a run of `tasks` tasks, from its start to its end.
+/// Counts these system calls in a whole run of `tasks` tasks.
 fn calls_of(scratch: &Path, guest: &Path, model: &str, calls: &str, tasks: u64) -> Result<u64> {
     let summary = scratch.join("summary");
     let output = Command::new("strace")

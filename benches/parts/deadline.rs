@@ -1,4 +1,4 @@
-//! The cost of the watchdog for a task.
+//! Measures the cost of the deadline per task.
 
 use mpwasm_system::clock;
 use std::hint::black_box;
@@ -11,7 +11,7 @@ use mpwasm_engine::Deadline;
 use mpwasm_engine::watchdog::WatchdogHandle;
 use mpwasm_types::time::Time;
 
-/// Arms the deadline, checks whether the watchdog has to be woken, and disarms it.
+/// Arms the deadline, checks whether the watchdog must be woken, and disarms the deadline.
 #[divan::bench]
 fn watch(bencher: Bencher<'_, '_>) {
     let watchdog = WatchdogHandle::new(Arc::new(Deadline::new())).expect("a descriptor is left");

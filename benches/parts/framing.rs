@@ -1,4 +1,4 @@
-//! Messages into frames and back, and the checks of the JSON that they carry.
+//! Measures encoding and decoding of frames, and the checks of their JSON.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_types::json::one_line;
 use mpwasm_types::settings::MAX_JSON_DEPTH;
 
-/// Frames that are read at once.
+/// Number of frames in a batch.
 const FRAMES: usize = 128;
 
 #[divan::bench]
@@ -34,7 +34,7 @@ fn write_a_task(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The time is that of 128 frames.
+/// Measures decoding of 128 frames.
 #[divan::bench]
 fn read_128_endings(bencher: Bencher<'_, '_>) {
     let mut frames = Vec::new();
@@ -57,7 +57,7 @@ fn read_128_endings(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Bytes of a string in an array.
+/// Measures the check of an array with a string of this length, in bytes.
 #[divan::bench(args = [0, 1 << 10, 1 << 20])]
 fn check_json(bencher: Bencher<'_, '_>, bytes: usize) {
     let json = format!("[\"{}\"]", "x".repeat(bytes));

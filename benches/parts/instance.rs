@@ -1,4 +1,4 @@
-//! A call in a fresh instance, from its input to its result: a worker's work for each task, apart from messages.
+//! Measures a call in a fresh instance, from its input to its result. It is a worker's cost per task without messages.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::Settings;
 use mpwasm_types::time::Time;
 
-/// Gives its input back.
+/// A guest that returns its input.
 const COPY: &str = include_str!("../pool/copy.wat");
 
 struct Nobody;
@@ -23,7 +23,7 @@ impl OutputSink for Nobody {
     fn log(&self, _: LogLevel, _: &str) {}
 }
 
-/// Bytes of a string in the args.
+/// Measures a call. The argument is the length of a string in the args, in bytes.
 #[divan::bench(args = [0, 1 << 10, 1 << 20])]
 fn fresh_instance(bencher: Bencher<'_, '_>, bytes: usize) {
     let settings = EngineSettings::from(&Settings::default());

@@ -1,10 +1,10 @@
-//! Measures the parts, each for itself: the instance path, framing, the checks of JSON, the scheduler, the deadline.
+//! Measures the parts of the pool separately: instances, framing, the checks of JSON, the scheduler and the deadline.
 //!
 //! ```text
 //! cargo bench --bench parts
 //! ```
 //!
-//! The parts are crates of their own, which are no public API of `mpwasm`.
+//! The parts are crates of their own, which are not part of the public API of `mpwasm`.
 
 mod deadline;
 mod framing;

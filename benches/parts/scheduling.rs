@@ -1,4 +1,4 @@
-//! The scheduler's decisions for a task, from its acceptance to its end, with workers that do their part at once.
+//! Measures the scheduler's decisions for a task, from its acceptance to its end, with workers that reply immediately.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use mpwasm_scheduler::{Claim, Io, KillReason, OfferId, RetireReason, Scheduler, 
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
 
-/// Tasks that were offered and have not ended, by worker and in order.
+/// Tasks in flight, by worker and in order.
 #[derive(Default)]
 struct Crew {
     offers: VecDeque<(WorkerId, OfferId)>,
@@ -48,7 +48,7 @@ impl Io for Crew {
     fn task_failed(&mut self, _: Task, _: Option<Claim>, _: Failure) {}
 }
 
-/// The time is that of 128 tasks, with this number of workers.
+/// Measures 128 tasks with this number of workers.
 #[divan::bench(args = [1, 2, 16, 64])]
 fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
     const TASKS: u64 = 128;

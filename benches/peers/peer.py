@@ -1,4 +1,4 @@
-"""The pools of Python on the work of `benches/pool`: prints one number per run.
+"""Measures pools of Python with the tasks of `benches/pool`. Prints one number per run.
 
 usage: peer.py SUBJECT NUMBER
 """
@@ -30,7 +30,7 @@ def spin():
 
 
 def per_second(count, run):
-    run(count // 10)  # the processes are started, and warm
+    run(count // 10)  # starts and warms up the processes
     started = time.perf_counter()
     run(count)
     return count / (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-//! Where the processor time of a task goes: to which process, and to which of its threads.
+//! Measures the CPU time per task of each process.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use super::setup::{Setup, WORKERS};
 /// Tasks of one measurement.
 const TASKS: u64 = 300_000;
 
-/// Processor time per task of each process, microseconds.
+/// Measures the CPU time per task of each process, in microseconds.
 pub fn plain(setup: &Setup) -> Result<Samples> {
     let [parent, dispatcher, workers] = microseconds(setup, "noop")?;
     Ok(vec![
@@ -21,7 +21,7 @@ pub fn plain(setup: &Setup) -> Result<Samples> {
     ])
 }
 
-/// The same with a callback for each task.
+/// Measures the same with a callback for each task.
 pub fn with_callback(setup: &Setup) -> Result<Samples> {
     let [parent, dispatcher, workers] = microseconds(setup, "called")?;
     Ok(vec![
@@ -61,7 +61,7 @@ fn microseconds(setup: &Setup, model: &str) -> Result<[f64; 3]> {
     }))
 }
 
-/// The processes that this one has started.
+/// Returns the child processes of a process.
 pub fn children(pid: u32) -> Result<Vec<u32>> {
     let mut children = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -75,7 +75,7 @@ pub fn children(pid: u32) -> Result<Vec<u32>> {
     Ok(children)
 }
 
-/// Processor time that a process has used so far.
+/// Returns the CPU time that a process has used so far, in nanoseconds.
 fn nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {

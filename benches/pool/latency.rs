@@ -1,5 +1,5 @@
-//! Latencies: for one task, for the first result of a new process, for a worker that takes the place of one
-//! that was killed, and for a task that does not end by itself.
+//! Measures latencies: of a single task, of the first result of a new process, of the replacement of a killed worker, and of
+//! the end of a task after its deadline.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -13,13 +13,13 @@ use nix::unistd::Pid;
 use super::measure::{Samples, milliseconds, percentile};
 use super::setup::{Setup, WORKERS};
 
-/// Workers of a process that is started for its first result.
+/// Number of workers when the time to the first result is measured.
 pub const FIRST_RESULT_WORKERS: &str = "5";
 
-/// Guests that a pool holds beside the one whose task runs.
+/// Number of loaded guests besides the one whose task runs.
 const GUESTS_BESIDE: usize = 999;
 
-/// Submits a task and waits for it, again and again.
+/// Measures the time from the submission of a task to its result, with one task at a time.
 pub fn submit_and_wait(setup: &Setup) -> Result<Samples> {
     const TASKS: usize = 2000;
     let (pool, guest, _) = setup.pool(WORKERS)?;
@@ -38,18 +38,18 @@ pub fn submit_and_wait(setup: &Setup) -> Result<Samples> {
     )])
 }
 
-/// A process of its own, until its first record.
+/// Measures the time from the start of a process to its first record.
 pub fn first_result(setup: &Setup) -> Result<Samples> {
     let mut command = setup.mpwasm();
     command
         .args(["run", &setup.model("noop"), "--size", FIRST_RESULT_WORKERS])
         .args(["--args", "[]", "--results", "-"]);
-    // Once without the clock: it fills the cache.
+    // An unmeasured run fills the cache.
     first_line(&mut command)?;
     Ok(vec![("start to first result, ms", first_line(&mut command)?)])
 }
 
-/// Milliseconds from the start of a process to the first line that it prints.
+/// Returns the milliseconds from the start of a process to the first line that it prints.
 pub fn first_line(command: &mut Command) -> Result<f64> {
     let started = Instant::now();
     let mut child = command
@@ -69,7 +69,7 @@ pub fn first_line(command: &mut Command) -> Result<f64> {
     Ok(elapsed)
 }
 
-/// Kills the only worker and waits for a task that its replacement runs: in a pool of one guest, and of a thousand.
+/// Measures the time from the kill of the only worker to the next result, in a pool with one guest and with a thousand.
 pub fn replacement(setup: &Setup) -> Result<Samples> {
     let (pool, guest, _) = setup.pool(1)?;
     let one = kill_to_next_task(&pool, &guest)?;
@@ -86,7 +86,7 @@ pub fn replacement(setup: &Setup) -> Result<Samples> {
     ])
 }
 
-/// Milliseconds from the SIGKILL of the only worker to the result of the next task, p50.
+/// Returns the median of the milliseconds from SIGKILL of the only worker to the result of the next task.
 fn kill_to_next_task(pool: &Pool, guest: &Guest) -> Result<f64> {
     const KILLS: usize = 20;
     let model = guest.model("pid")?;
@@ -108,7 +108,7 @@ fn kill_to_next_task(pool: &Pool, guest: &Guest) -> Result<f64> {
     Ok(percentile(&times, 50))
 }
 
-/// How much later than at its deadline a task ends that computes without end.
+/// Measures how long after its deadline an endless task ends.
 pub fn overshoot(setup: &Setup) -> Result<Samples> {
     const TASKS: usize = 20;
     const TIMEOUT: Duration = Duration::from_millis(100);

@@ -1,5 +1,5 @@
-//! What one process can do at most: the same guest in the same engine, a fresh instance per task, and nothing around it:
-//! no pool, no messages, no deadline, no checks. It runs in a process of its own, which is this program started again.
+//! Measures the throughput limit of one process: the same guest in the same engine, a fresh instance per task, without pool,
+//! messages, deadline or checks. It runs in a process of its own, a re-executed copy of this program.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use wasmtime::{
 use super::measure::{Samples, per_second};
 use super::setup::Setup;
 
-/// With this as its first argument the program is that process.
+/// The first argument of that process.
 pub const COMMAND: &str = "in-process";
 
 /// Tasks of one measurement.
 const TASKS: u64 = 100_000;
 
-/// Tasks per second of one process, and what it needs for one.
+/// Measures the tasks per second of one process, and its CPU time per task.
 pub fn throughput(setup: &Setup) -> Result<Samples> {
     let took = run(setup, "noop.runnable", "[]", TASKS, 1)?;
     Ok(vec![
@@ -32,16 +32,16 @@ pub fn throughput(setup: &Setup) -> Result<Samples> {
     ])
 }
 
-/// The time of the slowest of some processes.
+/// The times of the slowest of several processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Took {
-    /// On the clock.
+    /// Elapsed time.
     pub seconds: f64,
-    /// Of a processor.
+    /// CPU time.
     pub processor_seconds: f64,
 }
 
-/// The time that `processes` of them take for `tasks` tasks each, beside one another.
+/// Runs `tasks` tasks in each of `processes` concurrent processes. Returns the times of the slowest.
 pub fn run(setup: &Setup, export: &str, args: &str, tasks: u64, processes: u32) -> Result<Took> {
     let start = |_| {
         Command::new(std::env::current_exe()?)
@@ -65,7 +65,7 @@ pub fn run(setup: &Setup, export: &str, args: &str, tasks: u64, processes: u32) 
     Ok(slowest)
 }
 
-/// The process: prints how many seconds the tasks took, on the clock and of a processor.
+/// Runs the tasks in this process. Prints the elapsed time and the CPU time in seconds.
 pub fn main(args: &[String]) -> Result<()> {
     let [guest, export, input, tasks] = args else {
         anyhow::bail!("usage: {COMMAND} GUEST EXPORT ARGS TASKS");
@@ -101,7 +101,7 @@ fn took(guest: &str, export: &str, input: &str, tasks: u64) -> wasmtime::Result<
     })
 }
 
-/// Processor time that this process has used so far.
+/// Returns the CPU time that this process has used so far.
 fn processor_seconds() -> wasmtime::Result<f64> {
     let used = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
     Ok(Duration::from(used).as_secs_f64())
@@ -146,7 +146,7 @@ fn task(
     Ok(state)
 }
 
-/// The settings of the pool's workers.
+/// Creates an engine with the settings of the pool's workers.
 fn engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_memories(4)
@@ -170,7 +170,7 @@ fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// The three imports that are needed; any other one traps.
+/// Links the three imports that the guest needs. Any other import traps.
 fn linker(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     let ours = "mpwasm_v1";

@@ -1,12 +1,12 @@
-//! Measures the pool as a whole, and on request the pools that people use beside it.
+//! Measures the pool as a whole, and comparable pools of other projects on request.
 //!
 //! ```text
 //! cargo bench --bench pool -- [--peers] [--rounds N] [--only TEXT] [--stream]
 //! ```
 //!
-//! Every round takes each measurement once, so that what else the machine does hits all of them alike; what counts are
-//! the ratios of medians within one run. This program is also each of the pool's processes, and the process that shows
-//! what can be reached at most ([`limit`]).
+//! Every round takes each measurement once, so that other load on the machine affects all of them alike. The figures are
+//! ratios of medians within one run. The pool's processes and the process of the throughput limit ([`limit`]) are re-executed
+//! copies of this program.
 
 mod breakdown;
 mod latency;
@@ -51,7 +51,7 @@ struct Options {
 
 type Measurement = fn(&Setup) -> Result<Samples>;
 
-/// Those that are compared stand side by side.
+/// The measurements, in the order in which they are taken. Those that are compared with each other are adjacent.
 const MEASUREMENTS: &[(&str, Measurement)] = &[
     ("limit", limit::throughput),
     ("tasks", throughput::plain),
@@ -124,7 +124,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A Python with the peers, at the versions of `benches/peers/requirements.txt`.
+/// Installs the peers at the versions of `benches/peers/requirements.txt`. Returns the Python that has them.
 fn python() -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers");
     let python = folder.join("bin/python");

@@ -1,12 +1,12 @@
-//! Numbers: samples by name, and what is made of them.
+//! Samples by name, and their statistics.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Results of one run of a measurement: values by name.
+/// The values of one run of a measurement, by name.
 pub type Samples = Vec<(&'static str, f64)>;
 
-/// All samples so far.
+/// The samples of all runs, by name.
 #[derive(Debug, Default)]
 pub struct Measured(BTreeMap<&'static str, Vec<f64>>);
 
@@ -18,12 +18,12 @@ impl Measured {
         }
     }
 
-    /// The median of what was measured under this name.
+    /// Returns the median of the samples with this name.
     pub fn median(&self, name: &str) -> Option<f64> {
         self.0.get(name).map(|values| percentile(values, 50))
     }
 
-    /// Smallest, median and largest, and how many there are, by name.
+    /// Returns the minimum, median, maximum and number of samples, by name.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, [f64; 3], usize)> {
         self.0.iter().map(|(name, values)| {
             let at = |percent| percentile(values, percent);
@@ -32,26 +32,26 @@ impl Measured {
     }
 }
 
-/// The value below which `percent` per cent of the values are. Panics without values.
+/// Returns the value below which `percent` per cent of the values are. Panics without values.
 pub fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[(sorted.len() - 1) * percent / 100]
 }
 
-/// How many in a second.
+/// Returns the rate per second.
 pub fn per_second(count: u64, seconds: f64) -> f64 {
     count as f64 / seconds
 }
 
-/// How long it took, in seconds.
+/// Returns the time that `run` takes, in seconds.
 pub fn timed<T, E>(run: impl FnOnce() -> Result<T, E>) -> Result<f64, E> {
     let started = Instant::now();
     run()?;
     Ok(started.elapsed().as_secs_f64())
 }
 
-/// In milliseconds.
+/// Converts to milliseconds.
 pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

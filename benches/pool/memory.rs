@@ -1,4 +1,4 @@
-//! Memory: of a pool that idles, and of one through which tasks stream.
+//! Measures the memory of an idle pool, and of one while tasks stream through it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use super::breakdown::children;
 use super::measure::Samples;
 use super::setup::{Setup, WORKERS};
 
-/// The proportional memory of a process with five workers that have all run something, and of all its children.
+/// Measures the proportional set size (PSS) of a process and its descendants, with five workers that have each run a task.
 pub fn idle(setup: &Setup) -> Result<Samples> {
     let mut command = setup.mpwasm();
     command.args([
@@ -24,14 +24,14 @@ pub fn idle(setup: &Setup) -> Result<Samples> {
         "--results",
         "-",
     ]);
-    // Long enough that no worker gets two of them, and the records come when all have run.
+    // The tasks are so long that each worker gets one. The records come when all have run.
     Ok(vec![(
         "memory of 5 idle workers, MiB",
         idle_memory(&mut command, "[200]\n".repeat(5), 5)?,
     )])
 }
 
-/// Starts a process, gives it its input, waits for a number of lines, and returns its memory while it idles, in MiB.
+/// Starts a process, writes `input` to it, waits for `lines` lines, and returns its memory while it is idle, in MiB.
 pub fn idle_memory(command: &mut Command, input: String, lines: usize) -> Result<f64> {
     let mut child = command
         .stdin(Stdio::piped())
@@ -56,7 +56,7 @@ pub fn idle_memory(command: &mut Command, input: String, lines: usize) -> Result
     Ok(bytes as f64 / f64::from(1 << 20))
 }
 
-/// The largest memory of each process while `tasks` tasks stream from stdin to a pipe of records, in MiB.
+/// Returns the peak memory by role while `tasks` tasks stream from stdin to a pipe of records, in MiB.
 pub fn streamed(setup: &Setup, tasks: u64) -> Result<BTreeMap<String, f64>> {
     let mut child = setup
         .mpwasm()
@@ -81,7 +81,7 @@ pub fn streamed(setup: &Setup, tasks: u64) -> Result<BTreeMap<String, f64>> {
     let reader = std::thread::spawn(move || -> Result<()> {
         for (count, record) in (1..).zip(records.split(b'\n')) {
             record?;
-            // The last moment at which all processes are surely there: stdin is still open.
+            // All processes still exist at this point, as stdin is open.
             if count == tasks {
                 seen.send(peaks_of(pid))?;
             }
@@ -106,7 +106,7 @@ fn finish(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// By role: the parent, the dispatcher, and the largest worker.
+/// Returns the peak memory by role: the parent, the dispatcher and the largest worker.
 fn peaks_of(parent: u32) -> Result<BTreeMap<String, f64>> {
     let mut peaks = BTreeMap::new();
     for pid in family(parent)? {
@@ -120,7 +120,7 @@ fn peaks_of(parent: u32) -> Result<BTreeMap<String, f64>> {
     Ok(peaks)
 }
 
-/// A process and all that descend from it.
+/// Returns a process and all its descendants.
 fn family(pid: u32) -> Result<Vec<u32>> {
     let mut all = vec![pid];
     let mut index = 0;
@@ -131,7 +131,7 @@ fn family(pid: u32) -> Result<Vec<u32>> {
     Ok(all)
 }
 
-/// A line of a file in /proc that says `FIELD NUMBER kB`.
+/// Returns the number in the line `FIELD NUMBER kB` of a file in /proc.
 fn kibibytes(pid: u32, file: &str, field: &str) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(field));

@@ -1,5 +1,5 @@
-//! The pools that people use, on the same work: Python's multiprocessing and concurrent.futures, pebble, and
-//! `wasmtime run` as a process per task. Peers that are not installed are left out.
+//! Measures comparable pools with the same tasks: Python's multiprocessing and concurrent.futures, pebble, and `wasmtime run`
+//! as a process per task. Peers that are not installed are skipped.
 
 use std::process::{Command, Stdio};
 
@@ -10,10 +10,10 @@ use super::measure::{Samples, per_second, timed};
 use super::memory::idle_memory;
 use super::setup::Setup;
 
-/// Runs of `wasmtime` in one measurement.
+/// Number of runs of `wasmtime` in one measurement.
 const WASMTIME_RUNS: u64 = 20;
 
-/// A measurement that a script makes and prints.
+/// Runs a measurement of the script, which prints one number.
 fn number(setup: &Setup, name: &'static str, args: &[&str]) -> Result<Samples> {
     Ok(setup
         .peer_number(args)?
@@ -22,12 +22,12 @@ fn number(setup: &Setup, name: &'static str, args: &[&str]) -> Result<Samples> {
         .collect())
 }
 
-/// `Pool.apply_async` with a callback.
+/// Measures `Pool.apply_async` with a callback.
 pub fn multiprocessing(setup: &Setup) -> Result<Samples> {
     number(setup, "multiprocessing: apply_async", &["apply_async", "40000"])
 }
 
-/// `Pool.imap_unordered`, items one by one.
+/// Measures `Pool.imap_unordered`, items one by one.
 pub fn imap_unordered(setup: &Setup) -> Result<Samples> {
     number(
         setup,
@@ -36,12 +36,12 @@ pub fn imap_unordered(setup: &Setup) -> Result<Samples> {
     )
 }
 
-/// `ProcessPoolExecutor.submit`.
+/// Measures `ProcessPoolExecutor.submit`.
 pub fn futures(setup: &Setup) -> Result<Samples> {
     number(setup, "concurrent.futures: submit", &["futures", "10000"])
 }
 
-/// `ProcessPoolExecutor.map` in chunks of 100.
+/// Measures `ProcessPoolExecutor.map` in chunks of 100.
 pub fn map(setup: &Setup) -> Result<Samples> {
     number(
         setup,
@@ -50,27 +50,27 @@ pub fn map(setup: &Setup) -> Result<Samples> {
     )
 }
 
-/// `pebble.ProcessPool.schedule` with a timeout.
+/// Measures `pebble.ProcessPool.schedule` with a timeout.
 pub fn pebble(setup: &Setup) -> Result<Samples> {
     number(setup, "pebble: schedule", &["pebble", "10000"])
 }
 
-/// `Pool.apply`, one after the other.
+/// Measures `Pool.apply`, one after the other.
 pub fn latency(setup: &Setup) -> Result<Samples> {
     number(setup, "multiprocessing: apply, us", &["latency", "2000"])
 }
 
-/// 1 MiB to a process of `ProcessPoolExecutor` and back.
+/// Measures 1 MiB to a process of `ProcessPoolExecutor` and back.
 pub fn payload(setup: &Setup) -> Result<Samples> {
     number(setup, "concurrent.futures: 1 MiB, MB/s", &["payload", "300"])
 }
 
-/// How much later than its timeout a task ends in pebble.
+/// Measures how long after its timeout a task of pebble ends.
 pub fn overshoot(setup: &Setup) -> Result<Samples> {
     number(setup, "pebble: overshoot p50, ms", &["overshoot", "5"])
 }
 
-/// A process with a `multiprocessing.Pool` of five, to its first result.
+/// Measures the time from the start of a process with a `multiprocessing.Pool` of five to its first result.
 pub fn first_result(setup: &Setup) -> Result<Samples> {
     let Some(mut command) = setup.peer_command(&["first", "5"]) else {
         return Ok(Vec::new());
@@ -81,7 +81,7 @@ pub fn first_result(setup: &Setup) -> Result<Samples> {
     )])
 }
 
-/// The memory of a `multiprocessing.Pool` of five that idles.
+/// Measures the memory of an idle `multiprocessing.Pool` of five.
 pub fn memory(setup: &Setup) -> Result<Samples> {
     let Some(mut command) = setup.peer_command(&["idle", "5"]) else {
         return Ok(Vec::new());
@@ -92,7 +92,7 @@ pub fn memory(setup: &Setup) -> Result<Samples> {
     )])
 }
 
-/// A process of the wasmtime command line for each task.
+/// Measures one process of the wasmtime command line per task.
 pub fn wasmtime(setup: &Setup) -> Result<Samples> {
     let version = Command::new("wasmtime")
         .arg("--version")

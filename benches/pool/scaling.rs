@@ -1,4 +1,4 @@
-//! How throughput depends on the number of workers and of tasks.
+//! Measures how throughput depends on the number of workers and the number of tasks.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use super::measure::Samples;
 use super::setup::{Setup, WORKERS};
 use super::throughput::through_library;
 
-/// With more or fewer workers than processors.
+/// Measures throughput with fewer and with more workers than CPUs.
 pub fn workers(setup: &Setup) -> Result<Samples> {
     let of = |size| through_library(setup, "noop", size, 100_000);
     Ok(vec![
@@ -16,7 +16,7 @@ pub fn workers(setup: &Setup) -> Result<Samples> {
     ])
 }
 
-/// With few tasks and with many.
+/// Measures throughput with few tasks and with many.
 pub fn tasks(setup: &Setup) -> Result<Samples> {
     let of = |count| through_library(setup, "noop", WORKERS, count);
     Ok(vec![

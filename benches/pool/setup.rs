@@ -1,4 +1,4 @@
-//! The set-up of every measurement: the guests, a cache that is warm after the first round, and pools.
+//! Sets up the measurements: the guests, a cache that is warm after the first round, and pools.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,23 +9,23 @@ use anyhow::{Context, Result, ensure};
 use mpwasm::{Cache, Guest, Outcome, Pool, Reporter};
 use tempfile::TempDir;
 
-/// The guest that copies its input to its output.
+/// A guest that copies its input to its output.
 pub const COPY: &str = include_str!("copy.wat");
 
-/// Workers of the pools that throughput is measured with.
+/// Number of workers of the pools whose throughput is measured.
 pub const WORKERS: u32 = 2;
 
 /// The guests, the cache and the peers of all measurements.
 pub struct Setup {
     scratch: TempDir,
-    /// The models that the tests use too.
+    /// The guest with the models that the tests use, too.
     pub fixture: PathBuf,
-    /// The Python that has what the peers need; `None` leaves the peers out.
+    /// The Python that has the peers installed. `None` skips the peers.
     pub python: Option<PathBuf>,
 }
 
 impl Setup {
-    /// Builds the guest.
+    /// Builds the fixture.
     pub fn new(python: Option<PathBuf>) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
         let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests");
@@ -43,12 +43,12 @@ impl Setup {
         })
     }
 
-    /// A file for this run only.
+    /// Returns the path of a temporary file of this run.
     pub fn file(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
-    /// A folder with `count` small guests, `0.wat` and so on, no two of which are the same.
+    /// Creates a folder with `count` small guests that all differ: `0.wat` and so on.
     pub fn guests(&self, count: usize) -> Result<PathBuf> {
         let folder = self.file("guests");
         std::fs::create_dir_all(&folder)?;
@@ -62,19 +62,19 @@ impl Setup {
         Ok(folder)
     }
 
-    /// The command line, with the cache of this run.
+    /// Returns the command line, with the cache of this run.
     pub fn mpwasm(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mpwasm"));
         command.env("MPWASM_CACHE_DIR", self.file("cache"));
         command
     }
 
-    /// A model of the fixture, as `mpwasm run` takes it.
+    /// Returns a model of the fixture, as `mpwasm run` takes it.
     pub fn model(&self, name: &str) -> String {
         format!("{}#{name}", self.fixture.display())
     }
 
-    /// A pool of `size` workers with the fixture loaded, and the counter of its outcomes.
+    /// Starts a pool of `size` workers and loads the fixture. Returns both and the counter of the pool's outcomes.
     pub fn pool(&self, size: u32) -> Result<(Pool, Guest, Counter)> {
         let counter = Counter::default();
         let pool = Pool::builder()
@@ -86,7 +86,7 @@ impl Setup {
         Ok((pool, guest, counter))
     }
 
-    /// Runs a Python script of `benches/peers` to its end; its stdout. `None` without peers.
+    /// Runs a Python script of `benches/peers` and returns its stdout. Returns `None` without peers.
     pub fn peer(&self, args: &[&str]) -> Result<Option<String>> {
         let Some(mut command) = self.peer_command(args) else {
             return Ok(None);
@@ -100,7 +100,7 @@ impl Setup {
         Ok(Some(String::from_utf8(output.stdout)?))
     }
 
-    /// As [`Setup::peer`], for one number.
+    /// Runs a script as [`Setup::peer`] does, and parses the number that it prints.
     pub fn peer_number(&self, args: &[&str]) -> Result<Option<f64>> {
         let parse = |text: String| {
             text.trim()
@@ -110,7 +110,7 @@ impl Setup {
         self.peer(args)?.map(parse).transpose()
     }
 
-    /// A peer that is about to be started.
+    /// Returns the command of a peer.
     pub fn peer_command(&self, args: &[&str]) -> Option<Command> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/peers/peer.py");
         let mut command = Command::new(self.python.as_ref()?);
@@ -126,7 +126,7 @@ pub struct Counter(Arc<Counted>);
 struct Counted {
     ended: AtomicU64,
     failed: AtomicU64,
-    /// The waiting thread is woken when this many have ended, and not before: waking it costs a system call.
+    /// Number of ended tasks at which the waiting thread is woken. It is not woken earlier, as that costs a system call.
     target: AtomicU64,
     gate: Mutex<()>,
     reached: Condvar,
@@ -145,7 +145,7 @@ impl Default for Counted {
 }
 
 impl Counter {
-    /// Waits until `count` tasks have ended since the pool's start. It is an error if one failed.
+    /// Waits until `count` tasks have ended since the pool's start. Fails if one of them failed.
     pub fn wait_for(&self, count: u64) -> Result<()> {
         let counted = &self.0;
         counted.target.store(count, Ordering::SeqCst);

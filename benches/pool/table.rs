@@ -1,8 +1,8 @@
-//! The tables: each figure with its bound, as a ratio within one run; then all that was measured.
+//! Prints the tables: the figures with their bounds, and all measurements.
 
 use super::measure::Measured;
 
-/// Which side of its bound a figure should be on.
+/// The direction in which a figure improves.
 #[derive(Clone, Copy)]
 enum Better {
     Higher,
@@ -10,7 +10,7 @@ enum Better {
 }
 use Better::{Higher, Lower};
 
-/// A figure: what was measured, divided by what it is compared with, if it is.
+/// A figure: the median of a measurement, divided by that of another if it is a ratio.
 struct Figure {
     says: &'static str,
     of: &'static str,
@@ -49,7 +49,7 @@ const fn plain(says: &'static str, of: &'static str, better: Better, bound: f64,
     }
 }
 
-/// Twice what one process can do.
+/// Twice the throughput limit of one process.
 const LIMIT: (&str, f64) = ("limit", 2.0);
 
 /// The figures and their bounds.
@@ -190,7 +190,7 @@ pub fn figures(measured: &Measured) {
     }
 }
 
-/// Prints all that was measured.
+/// Prints all measurements.
 pub fn all(measured: &Measured) {
     println!("| measured | median | least | most | runs |");
     println!("|---|---|---|---|---|");
@@ -204,7 +204,7 @@ pub fn all(measured: &Measured) {
     }
 }
 
-/// Three digits, or all in front of the point.
+/// Formats a number with three significant digits, or with all digits before the decimal point.
 fn short(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,

@@ -1,4 +1,4 @@
-//! Tasks per second: through the library without and with callbacks, as a map in chunks, and from a file to a file.
+//! Measures tasks per second: through the library without and with callbacks, as a map in chunks, and from file to file.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -8,21 +8,21 @@ use anyhow::{Result, ensure};
 use super::measure::{Samples, per_second, timed};
 use super::setup::{Setup, WORKERS};
 
-/// Tasks of one measurement.
+/// Number of tasks in one measurement.
 const TASKS: u64 = 200_000;
-/// Items of a map in one measurement.
+/// Number of items of a map in one measurement.
 const ITEMS: u64 = 1_000_000;
-/// Items of a map that travel together.
+/// Number of items per chunk.
 const CHUNK: usize = 100;
-/// Tasks that run before the clock starts.
+/// Number of tasks that run before the measurement.
 const WARM_UP: u64 = 10_000;
 
-/// Through the library, no callback.
+/// Measures tasks without callbacks through the library.
 pub fn plain(setup: &Setup) -> Result<Samples> {
     Ok(vec![("tasks", through_library(setup, "noop", WORKERS, TASKS)?)])
 }
 
-/// Through the library, a callback for each.
+/// Measures tasks with callbacks through the library.
 pub fn with_callback(setup: &Setup) -> Result<Samples> {
     Ok(vec![(
         "tasks, callbacks",
@@ -30,7 +30,7 @@ pub fn with_callback(setup: &Setup) -> Result<Samples> {
     )])
 }
 
-/// Items of a map in chunks, each of which shares an instance.
+/// Measures the items of a map in chunks. The items of a chunk share an instance.
 pub fn map(setup: &Setup) -> Result<Samples> {
     let (pool, guest, _) = setup.pool(WORKERS)?;
     let model = guest.model("ignore")?;
@@ -46,13 +46,13 @@ pub fn map(setup: &Setup) -> Result<Samples> {
     Ok(vec![("map, chunks of 100", per_second(ITEMS, seconds))])
 }
 
-/// From a file of task lines to a file of records.
+/// Measures a run from a file of task lines to a file of records.
 pub fn files(setup: &Setup) -> Result<Samples> {
     let (tasks, results) = (setup.file("tasks"), setup.file("results"));
     if !tasks.exists() {
         write_tasks(&tasks, TASKS)?;
     }
-    // The start of the processes is a part of it, as users have it.
+    // The time includes the start of the processes, as it does for users.
     let seconds = timed(|| {
         let status = setup
             .mpwasm()
@@ -75,7 +75,7 @@ pub fn files(setup: &Setup) -> Result<Samples> {
     Ok(vec![("tasks, file to file", per_second(TASKS, seconds))])
 }
 
-/// Tasks per second of a pool.
+/// Returns the tasks per second of a pool.
 pub fn through_library(setup: &Setup, model: &str, size: u32, count: u64) -> Result<f64> {
     let (pool, guest, counter) = setup.pool(size)?;
     let model = guest.model(model)?;
@@ -90,7 +90,7 @@ pub fn through_library(setup: &Setup, model: &str, size: u32, count: u64) -> Res
     Ok(per_second(count, seconds))
 }
 
-/// A file of `count` task lines.
+/// Writes a file of `count` task lines.
 pub fn write_tasks(path: &std::path::Path, count: u64) -> Result<()> {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! Tasks that are more than nothing: they compute, they carry much, or they are of different lengths.
+//! Measures tasks that are not no-ops: computing tasks, large payloads, and short tasks among long ones.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use super::limit;
 use super::measure::{Samples, percentile, timed};
 use super::setup::{COPY, Counter, Setup, WORKERS};
 
-/// Rounds that take about 20 ms.
+/// Rounds of a task that computes for about 20 ms.
 const ROUNDS: u64 = 10_000_000;
-/// Tasks per worker, or per process beside it.
+/// Tasks per worker, or per plain process.
 const TASKS: u64 = 40;
 
-/// Tasks of 20 ms in the pool, and as many in plain processes that run the same code in the same engine.
+/// Measures tasks of 20 ms in the pool, and the same number in plain processes that run the same code in the same engine.
 pub fn computing(setup: &Setup) -> Result<Samples> {
     let plain = limit::run(setup, "compute.runnable", &format!("[{ROUNDS}]"), TASKS, WORKERS)?;
     let (pool, guest, counter) = setup.pool(WORKERS)?;
@@ -31,7 +31,7 @@ pub fn computing(setup: &Setup) -> Result<Samples> {
     Ok(vec![("computing, of plain processes", plain.seconds / seconds)])
 }
 
-/// Args of 1 MiB, given back: MB per second.
+/// Measures tasks that return their args of 1 MiB, in MB per second.
 pub fn payload(setup: &Setup) -> Result<Samples> {
     const TASKS: u64 = 300;
     let counter = Counter::default();
@@ -53,7 +53,7 @@ pub fn payload(setup: &Setup) -> Result<Samples> {
     Ok(vec![("1 MiB echoed, MB/s", (TASKS << 20) as f64 / 1e6 / seconds)])
 }
 
-/// Short tasks among long ones: how much of the workers' time is spent on tasks, and what a short one waits.
+/// Measures short tasks among long ones: the share of the workers' time spent on tasks, and the wait of a short task.
 pub fn mixed(setup: &Setup) -> Result<Samples> {
     const LONG: u64 = 20;
     const SHORT_PER_LONG: u64 = 500;

@@ -26,10 +26,10 @@ static int32_t runnable(void) {
     return 0;
 }
 
-/* Of all tasks so far: callbacks run in the dispatcher, in an instance that stays. */
+/* Totals of all tasks so far. Callbacks run in the dispatcher, in an instance that is kept. */
 static unsigned long words, failures;
 
-/* Input: what `runnable` has put out. */
+/* Input: the output of `runnable`. */
 static int32_t callback(void) {
     char *result = mpwasm_input(NULL);
     const char *at = strstr(result, "\"words\":");
@@ -39,7 +39,7 @@ static int32_t callback(void) {
     return 0;
 }
 
-/* Input: the error object, as it stands in the task's record. */
+/* Input: the error object, as in the task's record. */
 static int32_t error_callback(void) {
     char *error = mpwasm_input(NULL);
     failures++;

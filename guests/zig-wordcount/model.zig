@@ -17,18 +17,18 @@ fn runnable() !void {
     try mpwasm.output(counter.count);
 }
 
-/// Of all tasks so far: callbacks run in the dispatcher, in an instance that stays.
+/// Totals of all tasks so far. Callbacks run in the dispatcher, in an instance that is kept.
 var words: usize = 0;
 var failures: usize = 0;
 
-/// Input: what `runnable` has put out.
+/// Input: the output of `runnable`.
 fn callback() !void {
     const result = try mpwasm.input(Count);
     words += result.words;
     try mpwasm.print("{d} words so far\n", .{words});
 }
 
-/// Input: the error object, as it stands in the task's record.
+/// Input: the error object, as in the task's record.
 fn errorCallback() !void {
     failures += 1;
     try mpwasm.print("failed: {s}\n", .{try mpwasm.inputBytes()});

@@ -1,12 +1,12 @@
-//! Guest ABI 1 of mpwasm, for Zig: its imports, and inputs and outputs as Zig's values.
+//! Guest ABI 1 of mpwasm for Zig: its imports, and inputs and outputs as Zig values.
 
 const std = @import("std");
 
-/// What is taken from this lives until the call ends: nothing of it need be freed.
+/// Allocations live until the call ends, so none needs to be freed.
 pub const allocator = arena.allocator();
 var arena: std.heap.ArenaAllocator = .init(std.heap.wasm_allocator);
 
-/// The imports, as they are in the ABI. What is out of bounds traps.
+/// The imports of the ABI. Arguments that are out of bounds trap.
 pub const host = struct {
     pub extern "mpwasm_v1" fn input_len() usize;
     pub extern "mpwasm_v1" fn input_read(to: [*]u8, offset: usize, len: usize) usize;
@@ -32,13 +32,13 @@ pub fn exportAs(comptime name: []const u8, comptime function: fn () anyerror!voi
     @export(&wrapper.call, .{ .name = name });
 }
 
-/// This call's input as a value: a task's args are a tuple, as in `input(struct { []const u8, u32 })`.
+/// Returns this call's input as a value: a task's args are a tuple, as in `input(struct { []const u8, u32 })`.
 pub fn input(comptime T: type) !T {
     const bytes = try inputBytes();
     return std.json.parseFromSliceLeaky(T, allocator, bytes, .{ .ignore_unknown_fields = true });
 }
 
-/// This call's input as it is: JSON on one line.
+/// Returns this call's raw input: JSON on one line.
 pub fn inputBytes() ![]const u8 {
     const bytes = try allocator.alloc(u8, host.input_len());
     return bytes[0..host.input_read(bytes.ptr, 0, bytes.len)];

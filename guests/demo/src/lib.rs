@@ -52,7 +52,7 @@ fn tasks() -> Result<(), Error> {
     Ok(())
 }
 
-/// A random number. The standard library keys every hasher with one, which spares this guest a dependency.
+/// Returns a random number. The standard library seeds every hasher with one, so this guest needs no dependency for it.
 fn random_below(bound: u64) -> u64 {
     RandomState::new().hash_one(()) % bound
 }

@@ -1,10 +1,10 @@
-//! Steps in granted directories, one after the other, as the args say: each is an array of strings, and the result has a
-//! string for each, which is what it came to, or the name of WASI's error.
+//! Runs the steps in its args with WASI's own calls, mostly in granted directories. Each step is an array of strings. The
+//! result has a string for each step: its result, or the name of the WASI error.
 //!
-//! They are WASI's own calls. A place is the name of a granted directory, `@0` and so on for what an earlier step opened, or
-//! `stdin`, `stdout`, `stderr`.
+//! A place is the name of a granted directory, `@0` and so on for a descriptor that an earlier step opened, or one of
+//! `stdin`, `stdout` and `stderr`.
 //!
-//! | step | what it comes to |
+//! | step | result |
 //! |---|---|
 //! | `["granted"]` | the names of the granted directories |
 //! | `["open", place, path, words]` | `ok`; words: read write append create excl trunc directory follow |
@@ -15,15 +15,15 @@
 //! | `["mkdir", place, path]`, `["rmdir", ..]`, `["unlink", ..]`, `["times", ..]` | `ok` |
 //! | `["link", place, path, place, path]`, `["rename", ..]` | `ok` |
 //! | `["symlink", target, place, path]` | `ok` |
-//! | `["flood", place, path]` | the error with which the last of many opened files could not be opened |
-//! | `["fill", place, bytes]` | writes so many bytes, in one call: how many were written |
-//! | `["devour", place, bytes]` | reads so many bytes from its beginning in one call, for ever |
-//! | `["deep", place, name, count]` | makes a directory in a directory, so many times: `ok` |
-//! | `["many", place, path, count]` | opens a file so many times: how many of these are open |
-//! | `["writev", place, text..]`, `["pwritev", place, at, text..]` | writes all texts with one call: how many bytes were written |
-//! | `["readv", place, bytes..]`, `["preadv", place, at, bytes..]` | reads into so many buffers with one call: the texts in them |
-//! | `["poll", place, "read"]`, `["poll", place, "write"]` | waits for it, but no longer than a minute: bytes and flags, or `nothing` |
-//! | `["spin", text]` | logs the text, and never ends |
+//! | `["flood", place, path]` | opens files until that fails: the error |
+//! | `["fill", place, bytes]` | writes this number of bytes in one call: the number written |
+//! | `["devour", place, bytes]` | reads this number of bytes from its beginning in one call, repeatedly without end |
+//! | `["deep", place, name, count]` | makes `count` nested directories: `ok` |
+//! | `["many", place, path, count]` | opens a file `count` times: the number of open descriptors |
+//! | `["writev", place, text..]`, `["pwritev", place, at, text..]` | writes all texts in one call: the number of bytes written |
+//! | `["readv", place, bytes..]`, `["preadv", place, at, bytes..]` | reads into buffers of these sizes in one call: the texts in them |
+//! | `["poll", place, "read"]`, `["poll", place, "write"]` | waits until it is ready, at most a minute: bytes and flags, or `nothing` |
+//! | `["spin", text]` | logs the text and loops for ever |
 
 use mpwasm_guest::{Error, Level, Model, log};
 use wasi::{
@@ -56,7 +56,7 @@ impl Model for Files {
 fn take(step: &[&str], opened: &mut Vec<Fd>) -> Result<String, Errno> {
     let at = |place: &str| place_of(place, opened);
     let done = |()| "ok".to_owned();
-    // SAFETY: each call gets pointers that are valid for what the host does with them.
+    // SAFETY: the pointers of each call are valid for the host's reads and writes.
     unsafe {
         match *step {
             ["granted"] => Ok(granted().join(" ")),
@@ -209,7 +209,7 @@ fn write(place: Fd, bytes: &[u8]) -> Result<usize, Errno> {
     unsafe { wasi::fd_write(place, &[from(bytes)]) }
 }
 
-/// What is in buffers of these sizes when `read` has filled them, with `|` between them. What was not read is dots.
+/// Returns the contents of buffers of these sizes after `read`, separated by `|`. Bytes that were not read are dots.
 fn read_into(sizes: &[&str], read: impl FnOnce(&[Iovec]) -> Result<usize, Errno>) -> Result<String, Errno> {
     let sizes = sizes.iter().map(|size| number(size));
     let mut buffers: Vec<Vec<u8>> = sizes
@@ -230,7 +230,7 @@ fn read_into(sizes: &[&str], read: impl FnOnce(&[Iovec]) -> Result<usize, Errno>
     Ok(format!("{count}: {}", texts.join("|")))
 }
 
-/// Waits until `fd` is ready, with a clock beside it.
+/// Waits until `fd` is ready, with a clock as the timeout.
 fn poll(fd: Fd, what: &str) -> Result<String, Errno> {
     let fd_readwrite = wasi::SubscriptionFdReadwrite { file_descriptor: fd };
     let (kind, u) = match what {
@@ -301,13 +301,13 @@ fn list(place: Fd) -> Result<String, Errno> {
     Ok(names.join(" "))
 }
 
-/// The names of all granted directories, from descriptor 3 on.
+/// Returns the names of all granted directories, from descriptor 3 on.
 fn granted() -> Vec<String> {
     (3..).map_while(name_of).collect()
 }
 
 fn name_of(fd: Fd) -> Option<String> {
-    // SAFETY: the buffer is as long as the host says that the name is.
+    // SAFETY: the buffer has the length of the name that the host returned.
     unsafe {
         let mut name = vec![0; wasi::fd_prestat_get(fd).ok()?.u.dir.pr_name_len];
         wasi::fd_prestat_dir_name(fd, name.as_mut_ptr(), name.len()).ok()?;

@@ -1,13 +1,13 @@
-//! A small judge of programming contests: untrusted programs, times the tests of a problem.
+//! A small judge for programming contests: runs untrusted programs with the tests of a problem.
 //!
 //! ```text
 //! judge PROBLEM SUBMISSION.wasm...
 //! ```
 //!
-//! It shows how a program embeds mpwasm. Each submission is a *command* (a program that reads stdin and writes stdout),
-//! and each submission times each test is a task of one pool. Whatever a submission does, the others are judged as if it
-//! were not there. This file has the options and the pool; [`problem`] knows the tests, [`running`] runs them, [`verdict`]
-//! knows what an outcome says of a submission, and [`table`] how that is shown.
+//! It shows how a program embeds mpwasm. Each submission is a *command* (a program that reads stdin and writes stdout).
+//! Each pair of submission and test is a task of one pool. A submission can't affect the verdicts on the others. This file
+//! has the options and the pool. [`problem`] reads the tests, [`running`] runs them, [`verdict`] derives the verdict from
+//! an outcome, and [`table`] formats the verdicts.
 
 mod problem;
 mod running;
@@ -28,8 +28,8 @@ use mpwasm::{Error, Guest, Pool, Retry, Settings};
 use problem::Problem;
 use verdict::Judged;
 
-/// Tests for each worker that are started before the result of the first of them is taken: so none of them idles, and no more
-/// results are in memory.
+/// Largest number of tests in flight per worker: 4. It is large enough that no worker idles, and bounds the results that are
+/// held in memory.
 const AHEAD: usize = 4;
 
 /// Judges submissions: compiled WebAssembly commands that read the input from stdin and write the output to stdout.
@@ -56,7 +56,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    // First of all: a copy of this program becomes the dispatcher, a worker or the compiler here, and never returns.
+    // This comes first: in a re-executed copy of this program it runs the dispatcher, a worker or the compiler, and exits.
     mpwasm::init();
 
     let args = Args::parse();
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The judge itself failed: nothing is said of the submissions.
+/// Reports that the judge itself failed. There are no verdicts then.
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("judge: {error:#}");
     ExitCode::FAILURE
@@ -83,25 +83,25 @@ fn judge(args: &Args) -> Result<Vec<Judged>> {
         .fuel(args.fuel)
         .timeout(args.timeout)
         .memory(args.memory.as_u64())
-        // A worker that dies says nothing of the submission, which can't make it die: try again.
+        // A submission can't end its worker, so a worker that dies is no verdict on it: the task is retried.
         .retry(Retry::times(2))
         .start()?;
 
-    // All are compiled and checked before any runs. One that is no program does not keep the others from running.
+    // All submissions are compiled and checked before any runs. One that can't be loaded does not stop the others.
     let guests = args.submissions.iter().map(|path| load(&pool, path));
     let guests: Vec<_> = guests.collect::<Result<_>>()?;
 
     let trials = running::trials(&pool, &problem, guests, AHEAD * size as usize)?;
-    pool.stop()?; // every process is gone
+    pool.stop()?; // all processes have ended
 
     let judged = args.submissions.iter().zip(trials);
     Ok(judged.map(|(path, trials)| Judged::new(path, trials)).collect())
 }
 
-/// The submission, ready to run, or why it is none.
+/// Loads a submission. Returns the reason if the file can't be run.
 ///
 /// # Errors
-/// The pool's own.
+/// Returns the error of the pool.
 fn load(pool: &Pool, path: &Path) -> Result<Result<Guest, String>> {
     if !is_compiled(path).with_context(|| path.display().to_string())? {
         return Ok(Err("it is no compiled WebAssembly".into()));
@@ -115,7 +115,7 @@ fn load(pool: &Pool, path: &Path) -> Result<Result<Guest, String>> {
     }
 }
 
-/// Whether the file begins as compiled WebAssembly does. The pool would take its text form as well.
+/// Returns whether the file is compiled WebAssembly. The pool would accept the text format, too.
 fn is_compiled(path: &Path) -> io::Result<bool> {
     let mut beginning = Vec::new();
     File::open(path)?.take(4).read_to_end(&mut beginning)?;

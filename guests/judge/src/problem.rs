@@ -1,4 +1,4 @@
-//! A problem: inputs, and the outputs that are expected. How a submission gets its input is not known here.
+//! A problem: inputs and expected outputs, read from a folder.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 /// A problem.
 #[derive(Debug)]
 pub struct Problem {
-    /// At least one, in order.
+    /// The tests in order, at least one.
     pub tests: Vec<Test>,
 }
 
-/// An input, and the output that is expected.
+/// An input and its expected output.
 #[derive(Debug)]
 pub struct Test {
     /// The input of the submission.
@@ -24,7 +24,7 @@ impl Problem {
     /// Reads `1.in`, `1.out`, `2.in`, `2.out` and so on from a folder.
     ///
     /// # Errors
-    /// There is no `1.in`, an output is missing or no text, a test that is there would be left out, or something can't be
+    /// When there is no `1.in`, the numbers have a gap, an output is missing or is not UTF-8, or a file can't be
     /// read.
     pub fn read(folder: &Path) -> Result<Self> {
         let there = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
@@ -36,7 +36,7 @@ impl Problem {
         if inputs == 0 {
             bail!("{}: there are no tests: no file ends in .in", folder.display());
         }
-        // Their numbers have no gaps, so a missing one is named by its file.
+        // The numbers must have no gaps. The error for a gap names the missing file.
         let tests = (1..=inputs).map(|number| Test::read(folder, number));
         Ok(Self {
             tests: tests.collect::<Result<_>>()?,
@@ -54,7 +54,7 @@ impl Test {
         })
     }
 
-    /// Whether this is the right output: the same words, however they are spaced.
+    /// Returns whether the output is correct: it has the expected words, with any whitespace between them.
     pub fn accepts(&self, output: &str) -> bool {
         output.split_whitespace().eq(self.expected.split_whitespace())
     }

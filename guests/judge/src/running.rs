@@ -1,4 +1,4 @@
-//! The tests that run: each result is taken as it comes, since it may be large, and what stays is what it says.
+//! Runs the tests. Each result is reduced to a verdict as soon as it arrives, since it may be large.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use mpwasm::{Guest, Pool, TaskHandle, wait_any};
 use crate::problem::Problem;
 use crate::verdict::Trial;
 
-/// A submission and a test, by their numbers.
+/// A submission and a test, by their indices.
 type Place = (usize, usize);
 
-/// Runs each of these submissions with each test of a problem: at most so many at a time, finished ones that were not looked
-/// at included. For each it returns its trials, in the order of the tests, whichever ended first; or why it can't run.
+/// Runs each submission with each test of a problem, with at most `most` tests in flight. Returns the trials of each
+/// submission, in the order of the tests, or the reason why it can't run.
 ///
 /// # Errors
-/// The pool's own.
+/// Returns the error of the pool.
 pub fn trials(
     pool: &Pool,
     problem: &Problem,
@@ -34,8 +34,8 @@ pub fn trials(
         let Ok(guest) = guest else { continue };
         for (test, given) in problem.tests.iter().enumerate() {
             take_until_fewer(&mut running, most);
-            // In an instance of its own, which is given this one input and nothing else: nothing is left of other tests,
-            // and no file or variable is there.
+            // The task runs in a fresh instance and gets this input only: no memory of other tests, no files and no
+            // environment variables.
             let task = guest.task(()).stdin(given.input.as_slice());
             running.add((submission, test), pool.submit(task)?);
         }
@@ -47,7 +47,7 @@ pub fn trials(
         .collect())
 }
 
-/// Tests that were started and not looked at: the one place for each handle.
+/// Tests in flight: their handles, and their places at the same indices.
 #[derive(Default)]
 struct Running {
     handles: Vec<TaskHandle>,
@@ -60,7 +60,7 @@ impl Running {
         self.places.push(place);
     }
 
-    /// Waits until one has ended.
+    /// Waits until a test has ended, and removes it. Returns `None` if there is none.
     fn next(&mut self) -> Option<(Place, TaskHandle)> {
         let ended = wait_any(&self.handles, None)?;
         Some((self.places.swap_remove(ended), self.handles.swap_remove(ended)))

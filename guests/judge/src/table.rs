@@ -1,4 +1,4 @@
-//! The table of verdicts: a line per submission, a column per test.
+//! Formats the table of verdicts: a line per submission, a column per test.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use mpwasm::escape::escape;
 
 use crate::verdict::{Judged, Trial};
 
-/// The table, without a newline at its end. There is nothing in it that a terminal could be deceived by.
+/// Returns the table, without a newline at its end. Text that a submission chose is escaped.
 pub fn of(judged: &[Judged]) -> String {
     let tests = judged.iter().filter_map(|judged| judged.trials.as_ref().ok());
     let tests = tests.map(Vec::len).max().unwrap_or(0);
@@ -41,7 +41,7 @@ pub fn of(judged: &[Judged]) -> String {
     table.trim_fmt()
 }
 
-/// The verdict in a word, processor time and memory.
+/// Returns a cell of the table: verdict, CPU time and memory.
 fn cell(trial: &Trial) -> String {
     let time = trial.time.map_or("?".into(), shown);
     let memory = trial

@@ -1,4 +1,4 @@
-//! The verdict on a submission, from the outcome of its task.
+//! Derives the verdict on a submission from the outcomes of its tasks.
 
 use std::fmt;
 use std::path::Path;
@@ -13,24 +13,24 @@ use crate::problem::Test;
 /// The verdict on one submission and one test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The output is the expected one.
+    /// The output is correct.
     Accepted,
-    /// It is another one.
+    /// The output is wrong.
     Wrong,
-    /// The submission took too long, by this measure.
+    /// The submission exceeded its time limit, in this measure.
     Time(&'static str),
-    /// It wanted more memory than there was.
+    /// The submission exceeded its memory limit.
     Memory,
-    /// It trapped, or ended with another exit code than 0.
+    /// The submission trapped, or its exit code was not 0.
     Error(String),
-    /// It wrote too much.
+    /// The submission exceeded its output limit.
     Output,
-    /// The pool could not run it to its end: that is no fault of the submission.
+    /// The pool could not run the submission to its end, which is not the submission's fault.
     Unjudged(String),
 }
 
 impl Verdict {
-    /// One word.
+    /// Returns the verdict as one word.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Accepted => "ok",
@@ -51,7 +51,7 @@ impl fmt::Display for Verdict {
             Self::Wrong => f.write_str("wrong answer"),
             Self::Time(measure) => write!(f, "time limit ({measure})"),
             Self::Memory => f.write_str("memory limit"),
-            // A message may quote the submission.
+            // The message may contain text from the submission.
             Self::Error(why) => write!(f, "runtime error ({})", escape(why)),
             Self::Output => f.write_str("output limit"),
             Self::Unjudged(why) => write!(f, "not judged ({})", escape(why)),
@@ -59,20 +59,20 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// How one submission did in one test.
+/// The result of one submission in one test.
 #[derive(Debug)]
 pub struct Trial {
     pub verdict: Verdict,
-    /// Processor time, where it is known.
+    /// CPU time, if known.
     pub time: Option<Duration>,
-    /// Bytes of memory at the most, where they are known.
+    /// Peak memory in bytes, if known.
     pub memory: Option<u64>,
 }
 
-/// The part of a command's result that matters here.
+/// The part of a command's result that the verdict depends on.
 #[derive(Deserialize)]
 struct Written {
-    /// Not there when it is no text.
+    /// The output. `None` if it is not UTF-8.
     stdout: Option<String>,
 }
 
@@ -88,14 +88,14 @@ impl Trial {
 }
 
 fn verdict(outcome: &Outcome, test: &Test) -> Verdict {
-    // Its output was cut, so whether it was right is not known, however it ended.
+    // The output was truncated, so it can't be judged, whatever the exit code.
     if outcome.usage.output_truncated {
         return Verdict::Output;
     }
     match outcome.parse::<Written>() {
         Ok(Written { stdout: Some(output) }) if test.accepts(&output) => Verdict::Accepted,
         Ok(_) => Verdict::Wrong,
-        // The kind names the cause: a program that aborts because it got no more memory ended as `memory`.
+        // The kind is the cause: a program that aborts because an allocation failed has the kind `memory`.
         Err(error) => match error.kind {
             Kind::Fuel => Verdict::Time("instructions"),
             Kind::Timeout => Verdict::Time("clock"),
@@ -107,12 +107,12 @@ fn verdict(outcome: &Outcome, test: &Test) -> Verdict {
     }
 }
 
-/// A submission that was judged.
+/// A judged submission.
 #[derive(Debug)]
 pub struct Judged {
-    /// The file's name without its ending.
+    /// The file name without its extension.
     pub name: String,
-    /// How it did in each test, or why it could not run at all.
+    /// The trials in the order of the tests, or the reason why the submission can't run.
     pub trials: Result<Vec<Trial>, String>,
 }
 
@@ -125,7 +125,7 @@ impl Judged {
         }
     }
 
-    /// The final verdict: that of the first test that it failed.
+    /// Returns the final verdict, which is that of the first failed test.
     pub fn verdict(&self) -> String {
         let trials = match &self.trials {
             Ok(trials) => trials,

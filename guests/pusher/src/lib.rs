@@ -1,10 +1,10 @@
-//! A guest whose `tasks` hook fails half-way: it pushes five tasks and panics. They must run all the same.
+//! A guest whose `tasks` hook fails half-way: it pushes five tasks and panics. These tasks must still run.
 
 #![forbid(unsafe_code)]
 
 use mpwasm_guest::{Error, InfoTask, Model, push};
 
-/// Returns its arg, and counts the results.
+/// Returns its arg. Its callback counts the results.
 #[derive(Default)]
 struct Count {
     results: u32,

@@ -1,26 +1,26 @@
-//! Code that the commands share: granted directories, files in them, and bytes.
+//! Code that the commands share: granted directories, files and buffers.
 
 use wasi::{Ciovec, Errno, Fd, Iovec, Oflags, Rights};
 
-/// The first directory that was granted.
+/// The descriptor of the first granted directory.
 pub const ROOT: Fd = 3;
 
-/// Reading and writing.
+/// The rights to read and to write.
 pub const BOTH: Rights = wasi::RIGHTS_FD_READ | wasi::RIGHTS_FD_WRITE;
 
 /// Opens a file in the granted directory.
 ///
 /// # Errors
-/// WASI's.
+/// Returns the error of the WASI call.
 pub fn open(path: &str, how: Oflags, rights: Rights) -> Result<Fd, Errno> {
-    // SAFETY: the path is valid while the call takes.
+    // SAFETY: the path is valid during the call.
     unsafe { wasi::path_open(ROOT, 0, path, how, rights, 0, 0) }
 }
 
-/// A new file with this content, open for reading and writing, at its end.
+/// Creates a file with this content, open for reading and writing. The position is at its end.
 ///
 /// # Panics
-/// When it can't be made.
+/// When the file can't be created.
 #[must_use]
 pub fn file(path: &str, content: &[u8]) -> Fd {
     let fd = open(path, wasi::OFLAGS_CREAT | wasi::OFLAGS_TRUNC, BOTH).expect("a file can be made");
@@ -28,17 +28,19 @@ pub fn file(path: &str, content: &[u8]) -> Fd {
     fd
 }
 
+/// Writes bytes.
+///
 /// # Errors
-/// WASI's.
+/// Returns the error of the WASI call.
 pub fn write(fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
-    // SAFETY: the bytes are valid while the call takes.
+    // SAFETY: the bytes are valid during the call.
     unsafe { wasi::fd_write(fd, &[from(bytes)]) }
 }
 
-/// At most a hundred bytes.
+/// Reads at most a hundred bytes.
 ///
 /// # Errors
-/// WASI's.
+/// Returns the error of the WASI call.
 pub fn read(fd: Fd) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0; 100];
     // SAFETY: the buffer is valid during the call, and nothing else uses it.
@@ -47,7 +49,7 @@ pub fn read(fd: Fd) -> Result<Vec<u8>, Errno> {
     Ok(bytes)
 }
 
-/// For calls that read from memory.
+/// Returns a buffer for calls that read from memory.
 #[must_use]
 pub fn from(bytes: &[u8]) -> Ciovec {
     Ciovec {
@@ -56,7 +58,7 @@ pub fn from(bytes: &[u8]) -> Ciovec {
     }
 }
 
-/// For calls that write to memory.
+/// Returns a buffer for calls that write to memory.
 #[must_use]
 pub fn into(bytes: &mut [u8]) -> Iovec {
     Iovec {

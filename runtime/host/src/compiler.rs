@@ -1,11 +1,11 @@
-//! The compiler: a process of its own that compiles one guest and exits.
+//! The compiler process: compiles one guest and exits.
 //!
-//! What it reads is untrusted, and what a compiler does with it is outside of what the engine promises: so it has a
-//! memory limit here, a time limit in the parent, a jail around it, and nothing else to lose. It runs no guest code. The artifact is
-//! data to the parent, which alone decides that it may be loaded.
+//! The guest is untrusted input, and the engine's guarantees do not cover bugs of its compiler. The process therefore has a
+//! memory limit, a sandbox and a timeout in the parent, and holds no other guest or data. It runs no guest code. The parent
+//! treats the artifact as data and decides whether it is loaded.
 //!
-//! A large guest is compiled by several threads. They are started between the walls that stand around a thread and its
-//! children and those that stand around the process, before anything of the guest is read.
+//! A large guest is compiled by several threads. They start after [`jail::isolate`], whose layers threads inherit, and before
+//! [`jail::lock_down`], which forbids starting threads. The guest's bytes are not used before that.
 
 use mpwasm_system::process;
 use std::fs::File;
@@ -31,7 +31,10 @@ use mpwasm_types::settings::{
 };
 use mpwasm_types::time::Time;
 
-/// A re-executed copy of the binary becomes the compiler here.
+/// Runs the compiler: receives a guest, compiles it and sends the artifact to the parent.
+///
+/// # Errors
+/// Returns the reason when the guest can't be received, the sandbox can't be set up or the reply can't be sent.
 pub fn main() -> Result<(), String> {
     let mut parent = child::start_up().map_err(|error| error.to_string())?;
     let ToCompiler {
@@ -43,7 +46,7 @@ pub fn main() -> Result<(), String> {
     let metadata = guest.metadata().map_err(|error| error.to_string())?;
     let (_, hard) = getrlimit(Resource::RLIMIT_AS).map_err(|error| error.to_string())?;
     let memory_of = |threads: usize| COMPILER_MEMORY + threads as u64 * COMPILER_THREAD_MEMORY;
-    // Where the user has less, no thread takes a part of it.
+    // With a lower hard limit, further threads would take memory that the compilation needs.
     let threads = match threads_for(metadata.len()) {
         threads if memory_of(threads) <= hard => threads,
         _ => 0,
@@ -51,7 +54,7 @@ pub fn main() -> Result<(), String> {
     let memory = memory_of(threads).min(hard);
     setrlimit(Resource::RLIMIT_AS, memory, memory).map_err(|error| error.to_string())?;
     if let Some(plan) = &jail {
-        // The kernel counts the time of all threads together.
+        // RLIMIT_CPU counts the CPU time of all threads together.
         let time = timeout.saturating_mul(u32::try_from(threads).unwrap_or(u32::MAX).max(1));
         jail::isolate(Role::Compiler, plan, [])
             .and_then(|()| jail::set_cpu_limit(time))
@@ -65,7 +68,7 @@ pub fn main() -> Result<(), String> {
     let watches = Arc::clone(&up);
     thread::spawn(move || {
         watches.wait();
-        // The parent sends nothing more: what can be read is the end.
+        // The parent sends nothing more, so the socket becomes readable only when the parent closes it.
         let mut fds = [PollFd::new(life.as_fd(), PollFlags::POLLIN)];
         let _ = poll_until(&mut fds, Time::NEVER);
         exit_now(0);
@@ -77,13 +80,13 @@ pub fn main() -> Result<(), String> {
         .rewind()
         .and_then(|()| guest.read_to_end(&mut bytes))
         .map_err(|error| error.to_string())?;
-    // What a thread needs for its start is not in the jail's list.
+    // The watching thread must have started, as `lock_down` forbids the system calls that it starts with.
     up.wait();
     if let Some(plan) = &jail {
         jail::lock_down(Role::Compiler, plan).map_err(|error| error.to_string())?;
     }
     let compiled = compile(&bytes, &engine, threads.as_ref(), |info| {
-        // If it can't be sent, neither can what follows.
+        // If this send fails, so does that of the reply, which reports the error.
         let _ = parent.send(&FromCompiler::Checked(info));
     });
     let answer = match &compiled {
@@ -94,7 +97,7 @@ pub fn main() -> Result<(), String> {
     parent.send(&answer).map_err(|error| error.to_string())
 }
 
-/// Returns how many threads compile a guest of this size: 0 if the first thread of the process does it alone.
+/// Returns the number of threads that compile a guest of this size, in bytes: 0 if the main thread compiles it alone.
 fn threads_for(guest: u64) -> usize {
     let most = usize::try_from(guest / BYTES_PER_COMPILER_THREAD).unwrap_or(usize::MAX);
     if most < 2 {
@@ -106,8 +109,8 @@ fn threads_for(guest: u64) -> usize {
     }
 }
 
-/// Starts `threads` threads and waits until they are up. `None` if there are to be none, or the system gives no more: then
-/// the first thread of the process works alone.
+/// Starts `threads` threads and waits until they run. Returns `None` if `threads` is 0 or they can't be started. The main
+/// thread then compiles alone.
 fn start(threads: usize) -> Option<ThreadPool> {
     if threads == 0 {
         return None;
@@ -119,7 +122,7 @@ fn start(threads: usize) -> Option<ThreadPool> {
         .spawn_handler(|worker| {
             let up = up.clone();
             let run = move || {
-                // The receiver waits for it.
+                // It can't fail: the receiver waits for every thread.
                 let _ = up.send(());
                 worker.run();
             };

@@ -1,7 +1,8 @@
-//! The thread that runs guests, in a process whose first thread becomes the watchdog.
+//! Starts the thread that runs guests, in a process whose main thread becomes the watchdog.
 //!
-//! It has a stack of known size, which the engine's own limit relies on, and it begins when the jail is locked around
-//! both threads: what a thread asks of the kernel for its own start is not in the jail's lists.
+//! The thread's stack has a known size, as the engine's stack limit must fit into it. The thread starts before the last
+//! layers of the sandbox are applied ([`jail::lock_down`]), because these forbid starting threads. It runs guest code after
+//! that.
 
 use mpwasm_system::process;
 use std::io;
@@ -12,11 +13,11 @@ use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::thread_stack;
 
-/// Starts the thread with room for a guest's `stack` of so many bytes, locks the jail (if there is one) around it and the calling thread, and lets it `run`. The
-/// calling thread's timers are exact from here on, and so are the other's.
+/// Starts a thread with room for a guest's stack of `stack` bytes, locks the process down as `plan` says, then calls `run` in
+/// the new thread. Sets the timer slack of both threads to its minimum.
 ///
 /// # Errors
-/// With why the process can't go on.
+/// Returns the reason when the thread can't be started or the process can't be locked down. The process must exit then.
 pub fn start(
     role: Role,
     stack: u64,
@@ -33,8 +34,8 @@ pub fn start(
         .stack_size(thread_stack(stack))
         .spawn(move || {
             process::exact_timers();
-            other.wait(); // it is up
-            other.wait(); // the jail is locked
+            other.wait(); // this thread has started
+            other.wait(); // the process is locked down
             run();
         })
         .map_err(|error: io::Error| no_stack(stack, &error))?;
@@ -46,7 +47,7 @@ pub fn start(
     Ok(())
 }
 
-/// Says that there can be no thread for guests with this stack.
+/// Returns the error message for a thread that can't be started with a guest's stack of this size.
 #[must_use]
 pub fn no_stack(stack: u64, error: &io::Error) -> String {
     format!("no thread can have a guest's stack of {stack} bytes (--stack): {error}")

@@ -1,4 +1,7 @@
-//! What a re-executed copy of an executable becomes in a pool: dispatcher, worker, compiler or task source.
+//! The main functions of a pool's child processes: dispatcher, worker, compiler and task source.
+//!
+//! A pool starts each of them as a re-executed copy of its own executable, or as `mpwasm-host`. The process calls
+//! [`enter_role`], which runs the role that it was started for.
 
 #![allow(
     rustdoc::private_intra_doc_links,
@@ -18,8 +21,8 @@ use mpwasm_sandbox::child;
 use mpwasm_system::process;
 use mpwasm_types::role::Role;
 
-/// Becomes the dispatcher, a worker, the compiler or the task source when this process was started as one, and never returns
-/// then. Returns at once in every other process.
+/// Runs the role that a pool started this process for, and exits when that ends. Returns immediately in a process that was
+/// not started by a pool.
 pub fn enter_role() {
     let Some(role) = process::role() else { return };
     let result = match role {

@@ -1,7 +1,7 @@
-//! The binary `mpwasm-host`: the child processes of a pool without the command line.
+//! The binary `mpwasm-host`: the child processes of a pool, without the command line.
 //!
-//! A pool whose builder names this executable starts it instead of a copy of the program itself.
-//! Its standard descriptors are always open then, as the pool sets them.
+//! A pool whose builder names this executable starts it instead of a copy of the program itself. The pool opens its standard
+//! file descriptors.
 
 use std::process::ExitCode;
 

@@ -1,10 +1,9 @@
-//! What a process that runs guests has to say to its starter: endings, pushes and prints, in one order, from two
-//! threads.
+//! Batches messages from a guest process to its parent: results, pushed tasks, output and log lines.
 //!
-//! Many small messages travel in one write while more tasks are at hand: for some milliseconds, after which the next one
-//! takes them along. But none waits for the next task to end: what has waited some milliseconds is sent by the watchdog.
-//! The same errand carries prints that have no newline yet. The watchdog never waits, neither for the socket nor for the
-//! lock. What the messages look like is for the [`MessageEncoder`] to say.
+//! Two threads use a batch, and its messages keep their order. The thread that runs guests adds messages, and sends the batch
+//! when it is large or [`MAX_BATCH_AGE`] old. The watchdog flushes a batch to which no further message comes, and an output
+//! line that has no newline yet. The watchdog never blocks on the socket or on the lock. The [`MessageEncoder`] defines the
+//! encoding of output and log lines.
 
 use mpwasm_system::clock;
 use std::io;
@@ -24,46 +23,48 @@ use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::{OUTPUT_FLUSH_DELAY, OUTPUT_FLUSH_SIZE, OUTPUT_PIECE};
 use mpwasm_types::time::Time;
 
-/// Longest time the first message of a batch waits for others: the next message after that sends the batch.
+/// Longest time the first message of a batch waits for company: 2 ms. The next message after that sends the batch.
 const MAX_BATCH_AGE: Duration = Duration::from_millis(2);
-/// A message waits so long if none comes. It is longer, as every time that the watchdog wakes up it takes the processor from
-/// the task, and where messages come one after the other it would find nothing to do.
+/// Longest time a message waits until the watchdog flushes the batch. It is longer than [`MAX_BATCH_AGE`], because each
+/// wake-up of the watchdog takes CPU time from the task, and while messages follow one another it finds nothing to flush.
 const WATCHDOG_FLUSH_DELAY: Duration = RECHECK_INTERVAL;
-/// Time until the watchdog tries again, after the socket did not take everything.
+/// Time until the watchdog retries a flush for which the socket was full or the lock was held: 1 ms.
 const RETRY_DELAY: Duration = Duration::from_millis(1);
-/// Size at which a batch is sent at once, bytes.
+/// Size at which a batch is sent immediately: 64 KiB.
 const MAX_BATCH_SIZE: usize = 64 << 10;
 
-/// Encodes output and log lines of a guest as messages of a process.
+/// Encodes output and log lines of a guest as messages of its process.
 pub trait MessageEncoder: Send + Sync {
-    /// A piece of what the guest printed.
+    /// Appends a piece of output.
     fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]);
-    /// A line that the guest logged.
+    /// Appends a log line.
     fn log(frames: &mut SendBuffer, level: LogLevel, text: &str);
 }
 
-/// Batches messages from a process that runs guests to its parent.
+/// A batch of messages from a guest process to its parent.
 #[derive(Debug)]
 pub struct MessageBatch<E> {
     encoder: PhantomData<E>,
-    /// Wakes the watchdog for an unfinished line: the guest may be silent from now on.
+    /// Wakes the watchdog to flush an unfinished line, as the guest may print nothing more.
     watchdog: Arc<WatchdogHandle>,
     socket: OwnedFd,
     pending: Mutex<Pending>,
-    /// When the watchdog sends the pending messages.
+    /// Time at which the watchdog flushes the batch. [`Time::NEVER`] if nothing is pending.
     due: AtomicU64,
 }
 
+/// The messages that were not sent yet.
 #[derive(Debug)]
 struct Pending {
     frames: SendBuffer,
-    /// When the first of `frames` came; without meaning while there is none.
+    /// Time of the first message of `frames`. Meaningless while `frames` is empty.
     since: Time,
     /// The unfinished lines of stdout and stderr.
     lines: [Vec<u8>; 2],
 }
 
 impl Pending {
+    /// Turns output into messages.
     fn print<E: MessageEncoder>(&mut self, stream: Stream, bytes: &[u8]) {
         for bytes in bytes.chunks(OUTPUT_PIECE) {
             E::output(&mut self.frames, stream, bytes);
@@ -80,7 +81,7 @@ impl Pending {
 }
 
 impl<E: MessageEncoder> MessageBatch<E> {
-    /// A batch that sends through `socket`, and whose errands the watchdog runs.
+    /// Creates a batch that is sent through `socket`, and that the thread of `watchdog` flushes when it is due.
     pub fn new(socket: OwnedFd, watchdog: Arc<WatchdogHandle>) -> Self {
         Self {
             encoder: PhantomData,
@@ -95,8 +96,7 @@ impl<E: MessageEncoder> MessageBatch<E> {
         }
     }
 
-    /// Adds a message, behind everything that was printed before; `now` is the time, which whoever has something to say
-    /// has mostly just looked at.
+    /// Adds a message after all output so far. `now` is the current time, which most callers have just read.
     pub fn put<M: Serialize>(&self, message: &M, now: Time) {
         let mut pending = self.lock();
         if pending.frames.is_empty() {
@@ -111,8 +111,8 @@ impl<E: MessageEncoder> MessageBatch<E> {
         }
     }
 
-    /// As [`put`](Self::put), but for a message that ends with a payload, empty so far, that is worth calls of its own: it
-    /// is sent at once, from where it is.
+    /// Sends the batch, `message` and `payload`, without a copy of the payload. The message must end with an empty payload,
+    /// which this one replaces. Meant for payloads so large that the copy would cost more than a system call.
     pub fn send_payload<M: Serialize>(&self, message: &M, payload: &[u8]) {
         let mut pending = self.lock();
         pending.finish_lines::<E>();
@@ -120,23 +120,22 @@ impl<E: MessageEncoder> MessageBatch<E> {
         self.after_send(&pending, sent);
     }
 
-    /// Sends all pending messages, and waits until the socket has taken them.
+    /// Sends all pending messages. Blocks until the socket has taken them.
     pub fn flush(&self) {
         if self.due() != Time::NEVER {
             self.send(&mut self.lock());
         }
     }
 
-    /// Returns when the pending messages are due.
+    /// Returns the time at which the watchdog must flush the batch.
     pub fn due(&self) -> Time {
         Time(self.due.load(Ordering::Relaxed))
     }
 
-    /// Sends what the socket takes without waiting. The watchdog calls it.
+    /// Sends as much as the socket takes without blocking. The watchdog calls it.
     pub fn flush_due(&self) {
         let Ok(mut pending) = self.pending.try_lock() else {
-            // The task thread is at it. If it stays at it, because the starter does not read, there is nothing
-            // to be done here either.
+            // The task thread is sending. If it blocks because the parent does not read, the watchdog can't send either.
             self.due.store((clock::now() + RETRY_DELAY).0, Ordering::Relaxed);
             return;
         };
@@ -156,22 +155,23 @@ impl<E: MessageEncoder> MessageBatch<E> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What waits is due then, if it is not due before.
+    /// Makes the batch due at `at` at the latest.
     fn schedule(&self, at: Time) {
         if at < self.due() {
             self.due.store(at.0, Ordering::Relaxed);
         }
     }
 
+    /// Sends all complete messages.
     fn send(&self, pending: &mut Pending) {
         let sent = pending.frames.send_all(self.socket.as_fd());
         self.after_send(pending, sent);
     }
 
-    /// Nothing waits any more, but for what is in unfinished lines.
+    /// Updates the due time after a send: only unfinished lines are still pending.
     fn after_send(&self, pending: &Pending, sent: io::Result<()>) {
         if sent.is_err() {
-            // The parent has ended.
+            // The parent has closed the socket.
             exit_now(0);
         }
         let rest = pending.lines.iter().any(|line| !line.is_empty());
@@ -185,7 +185,7 @@ impl<E: MessageEncoder> MessageBatch<E> {
 }
 
 impl<E: MessageEncoder> OutputSink for MessageBatch<E> {
-    /// Whole lines are sent at once: what was printed before a kill is not lost.
+    /// Sends whole lines immediately, so that they are not lost if the process is killed.
     fn print(&self, stream: Stream, bytes: &[u8]) {
         let mut pending = self.lock();
         let whole = bytes
@@ -208,7 +208,7 @@ impl<E: MessageEncoder> OutputSink for MessageBatch<E> {
         } else {
             self.send(&mut pending);
         }
-        // For what is left: no other message need come for as long as the task runs.
+        // For the unfinished line, as the task may send no further message.
         self.watchdog.wake_by(self.due());
     }
 

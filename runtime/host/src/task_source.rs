@@ -1,7 +1,8 @@
-//! The process that runs one guest's `tasks`: its pushes reach the parent as data.
+//! The task source: a process that runs the `tasks` export of one guest and sends the tasks that it pushes to the parent.
 //!
-//! Two threads, as in a worker: the main one loads the guest and becomes the watchdog, the other runs it. Each push gives the
-//! guest a new deadline; while the parent takes no more (the pool is busy), the clock stands still.
+//! It has two threads, like a worker. The main thread loads the guest and becomes the watchdog, and the other runs the guest.
+//! Each push restarts the guest's timeout. The deadline is paused while a push waits for the parent, which stops reading
+//! while the pool's queue is full (backpressure).
 
 use mpwasm_system::clock;
 use mpwasm_types::role;
@@ -30,6 +31,7 @@ use mpwasm_types::settings::WATCHDOG_GRACE;
 use mpwasm_types::task_line::{TaskLine, check_input, find_model};
 use mpwasm_types::time::Time;
 
+/// Encodes output and log lines as [`FromTasks`] messages.
 #[derive(Debug)]
 struct TaskSourceEncoder;
 
@@ -43,7 +45,7 @@ impl MessageEncoder for TaskSourceEncoder {
     }
 }
 
-/// A re-executed copy of the binary runs a guest's `tasks` here. Returns only when it can't: with the reason.
+/// Runs the `tasks` export of a guest. Returns only on failure, with the reason.
 pub fn main() -> String {
     match start() {
         Ok(never) => match never {},
@@ -51,6 +53,7 @@ pub fn main() -> String {
     }
 }
 
+/// Receives the guest, sets up the sandbox, loads the guest and starts its thread. The calling thread becomes the watchdog.
 fn start() -> Result<std::convert::Infallible, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut parent = child::start_up().map_err(|error| error.to_string())?;
@@ -80,7 +83,7 @@ fn start() -> Result<std::convert::Infallible, String> {
     if let Some(plan) = &start.jail {
         jail::isolate(role::Role::Tasks, plan, []).map_err(|error| error.to_string())?;
     }
-    // What a compiler made is only looked at behind walls.
+    // Only inside the sandbox: the artifact comes from the compiler, which read untrusted input.
     if let Err(error) = executor.load(artifact, &start.info) {
         unable(error);
     }
@@ -97,6 +100,7 @@ fn start() -> Result<std::convert::Infallible, String> {
     )
 }
 
+/// Calls the guest's `tasks` export, reports how it ended and exits.
 fn run(
     mut executor: Executor,
     start: &ToTasks,
@@ -134,7 +138,7 @@ fn run(
     }
 }
 
-/// Prints while the clock stands still: the parent may be waiting for the pool, and not read.
+/// Sends output and log lines with the deadline paused: the parent does not read while it waits for the pool.
 struct UntimedPrints {
     watchdog: Arc<WatchdogHandle>,
     batch: Arc<MessageBatch<TaskSourceEncoder>>,
@@ -159,6 +163,7 @@ impl OutputSink for UntimedPrints {
     }
 }
 
+/// Checks the tasks that the guest pushes and sends them to the parent.
 struct TaskPusher {
     start: ToTasks,
     cpu_limit: CpuLimit,
@@ -187,7 +192,7 @@ impl Pusher for TaskPusher {
             stdin,
             self.start.max_args,
         )?;
-        // It may wait for the parent, which waits for the pool: the clock stands still meanwhile.
+        // The send may wait for the parent, which waits for the pool. That time does not count towards the timeout.
         let pause = self.watchdog.pause();
         self.batch.put(&FromTasks::Push(task), clock::now());
         self.cpu_limit.reserve(self.start.timeout, thread_cpu());
@@ -199,8 +204,7 @@ impl Pusher for TaskPusher {
     }
 }
 
-/// What the watchdog guards besides the deadline: the socket, whose end is the end of this process's life, and
-/// pushes and prints that have waited long enough.
+/// Exits when the parent closes the socket, and flushes the message batch when it is due.
 struct TaskSourceWatchdog {
     socket: OwnedFd,
     batch: Arc<MessageBatch<TaskSourceEncoder>>,
@@ -212,7 +216,7 @@ impl WatchdogHandler for TaskSourceWatchdog {
     }
 
     fn on_readable(&mut self, _orders: &WatchdogContext<'_>) {
-        // The parent sends nothing after the start: what can be read is the end.
+        // The parent sends nothing after the start message, so the socket becomes readable only when the parent closes it.
         exit_now(0);
     }
 

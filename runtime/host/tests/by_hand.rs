@@ -1,4 +1,4 @@
-//! What the binary does when a person starts it instead of a pool.
+//! Starts the binary by hand instead of from a pool.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
@@ -6,7 +6,7 @@ use std::process::Command;
 
 #[test]
 fn started_by_hand_it_says_what_it_is_in_one_line_and_exits_with_2() {
-    // Beside the test program: it may have been moved together with that since it was built.
+    // Looked up beside the test program: both may have been moved since they were built.
     let test = std::env::current_exe().unwrap();
     let binary = test.ancestors().nth(2).unwrap().join("mpwasm-host");
     let output = Command::new(binary).arg("--help").output().unwrap();

@@ -1,4 +1,4 @@
-//! Code that the submissions share: reading the input, and an answer that is right.
+//! Code that the submissions share: reads the input and computes the right answer.
 
 #![forbid(unsafe_code)]
 
@@ -7,16 +7,16 @@ use std::io;
 /// An amount, and the coins to pay it with.
 #[derive(Debug)]
 pub struct Input {
-    /// To be paid.
+    /// The amount to pay.
     pub amount: usize,
-    /// The values of the coins, all different. There are enough of each.
+    /// The values of the coins, all different. The number of coins of each value is unlimited.
     pub coins: Vec<usize>,
 }
 
-/// The input on stdin: a line with the amount, and one with the coins.
+/// Reads the input from stdin: a line with the amount, and one with the coins.
 ///
 /// # Panics
-/// When there is none.
+/// When the input is missing or malformed.
 #[must_use]
 pub fn input() -> Input {
     let text = io::read_to_string(io::stdin()).expect("stdin is text");
@@ -29,7 +29,7 @@ pub fn input() -> Input {
     }
 }
 
-/// The right answer, from a table of the ways to pay each amount, coin after coin.
+/// Returns the right answer, from a table of the ways to pay each amount, coin after coin.
 #[must_use]
 pub fn answer(input: &Input) -> u64 {
     let mut ways = vec![0; input.amount + 1];

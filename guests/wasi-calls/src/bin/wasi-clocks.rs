@@ -1,4 +1,4 @@
-//! Clocks, random numbers, sleeping and yielding.
+//! Calls for clocks, random numbers, sleeping and yielding.
 
 use wasi::{
     CLOCKID_MONOTONIC, CLOCKID_REALTIME, Event, EventFdReadwrite, Subscription, SubscriptionClock,

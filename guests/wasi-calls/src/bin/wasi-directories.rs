@@ -1,8 +1,8 @@
-//! A granted directory, and what is in it: names, links, and what is outside.
+//! Calls on a granted directory: entries, links, and paths that lead outside.
 
 use wasi_calls::{BOTH, ROOT, file, open};
 
-/// The names in the granted directory, sorted.
+/// Returns the names in the granted directory, sorted.
 fn names() -> Vec<String> {
     let mut bytes = vec![0; 4096];
     // SAFETY: the buffer is valid, and has the given length.
@@ -22,7 +22,7 @@ fn names() -> Vec<String> {
 }
 
 fn main() {
-    // SAFETY: paths and buffers are valid while the calls take.
+    // SAFETY: paths and buffers are valid during the call.
     unsafe {
         // The granted directory.
         let prestat = wasi::fd_prestat_get(ROOT).expect("a directory was granted");

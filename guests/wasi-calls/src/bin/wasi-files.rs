@@ -1,10 +1,10 @@
-//! An open file: reading, writing, positions, sizes, times, flags, rights and descriptors.
+//! Calls on an open file: reading, writing, positions, sizes, times, flags, rights and descriptors.
 
 use wasi_calls::{BOTH, file, from, into, open, read, write};
 
 fn main() {
     let fd = file("file", b"0123456789");
-    // SAFETY: buffers are valid while the calls take.
+    // SAFETY: buffers are valid during the call.
     unsafe {
         // Positions.
         assert_eq!(wasi::fd_tell(fd), Ok(10));

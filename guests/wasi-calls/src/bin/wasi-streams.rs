@@ -1,4 +1,4 @@
-//! What a command is started with, its streams, and its end: it echoes args, environment and stdin, and exits with 33.
+//! Calls on args, environment, streams and exit: echoes args, environment and stdin, and exits with 33.
 
 use std::env;
 

@@ -1,11 +1,10 @@
-//! The thread that runs callbacks, and the watchdog beside it.
+//! The thread that runs callbacks, and its watchdog.
 //!
-//! A callback is guest code in the one process that must not die: it has an instance, a deadline, a memory cap and
-//! an output cap of its own, and the event loop never waits for it. What can block in it ends at the deadline by
-//! itself, and so do loops and calls. But the engine looks at the deadline at these only, and a guest can compute for
-//! minutes between two of them, or between two imports that each take a moment (on the way back out of a deep
-//! recursion). A thread can't be killed alone: one that does not end in time is abandoned, the event loop starts
-//! another, and what is left of the old one says nothing any more and ends with its call.
+//! A callback is guest code in the process that must not die. It has an instance, a deadline, a memory limit and an output
+//! limit of its own, and the event loop never waits for it. Imports that block return at the deadline. The engine checks the
+//! deadline at loops and function calls. A guest can still compute for minutes between two such checks, for example while it
+//! returns from a deep recursion. A single thread can't be killed. One that does not end in time is abandoned, and the event
+//! loop starts another. The abandoned thread sends nothing more and exits when its call returns.
 
 use mpwasm_system::clock;
 use std::collections::HashMap;
@@ -29,36 +28,36 @@ use mpwasm_types::final_budget::FinalBudget;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{CALLBACK_GRACE, MAX_CALLBACK_TIMEOUTS, OUTPUT_PIECE, Settings, thread_stack};
 
-/// Memory that callbacks' prints and log lines may hold until the event loop takes them, bytes.
+/// High-water mark of output and log lines that the event loop has not taken yet: 4 MiB.
 const PRINTS_HIGH_WATER: usize = 4 << 20;
-/// What each of them holds besides its text: a guest can print a byte at a time, or log nothing at all.
+/// Memory of such an event besides its text, in bytes. It bounds the number of events with little or no text.
 const EVENT_COST: usize = 128;
 
-/// From the event loop.
+/// A job of the event loop for the thread.
 #[derive(Debug)]
 pub enum CallbackJob {
-    /// The next guest, in the order of loading. It becomes code with its first callback.
+    /// Adds the next guest, in the order of their numbers. It is loaded before its first callback.
     Load(Arc<GuestArtifact>),
-    /// A callback to run.
+    /// Runs a callback.
     Run {
         /// The task's id.
         id: u64,
-        /// Its guest.
+        /// The number of the task's guest.
         guest: u32,
-        /// Its model.
+        /// The number of the task's model.
         model: u32,
-        /// The attempt that ended so.
+        /// The task's last attempt.
         attempt: u32,
-        /// Which of the model's two callbacks.
+        /// `callback` or `error_callback`.
         export: Export,
-        /// The result, or the error object.
+        /// The task's result or error object.
         input: Bytes,
     },
-    /// The `final_callback` of this model of this guest.
+    /// Runs a `final_callback`. The fields are the numbers of the guest and the model.
     Final(u32, u32),
 }
 
-/// To the event loop.
+/// An event of the thread for the event loop.
 #[derive(Debug)]
 pub enum CallbackEvent {
     /// A callback printed.
@@ -73,25 +72,25 @@ pub enum CallbackEvent {
         level: LogLevel,
         text: Box<str>,
     },
-    /// The callback for this task has ended, well or not. `last` says that it was the timeout with which the model's
-    /// callbacks are switched off, `kept` that its instance lives on.
+    /// The callback of this task has ended. `last` is set if it timed out and its model's callbacks are switched off for
+    /// that. `kept` is set if the model keeps its instance.
     Ended {
         id: u64,
         failure: Option<Failure>,
         last: bool,
         kept: bool,
     },
-    /// A final callback has ended, with its value if it went well.
+    /// A final callback has ended, with its value or failure.
     Final(Result<String, Failure>),
-    /// The callback for this task was not run: the model's callbacks had been switched off.
+    /// The callback of this task was not run, as its model's callbacks are switched off.
     Skipped { id: u64 },
-    /// This callback did not end in time: nothing more will come from this thread.
+    /// This callback did not end in time. It is the last event of its thread.
     Stuck(Source),
-    /// No callback can ever run.
+    /// The thread can't run callbacks, for this reason.
     Unable(String),
 }
 
-/// The event loop's end.
+/// The event loop's handle of the thread.
 #[derive(Debug)]
 pub struct CallbackThread {
     jobs: Sender<CallbackJob>,
@@ -101,6 +100,9 @@ pub struct CallbackThread {
 
 impl CallbackThread {
     /// Starts the thread.
+    ///
+    /// # Errors
+    /// Returns the error of the system when the thread or its file descriptors can't be created.
     pub fn start(settings: &Settings) -> std::io::Result<Self> {
         let (jobs, for_thread) = channel();
         let (events_in, events) = channel();
@@ -127,13 +129,13 @@ impl CallbackThread {
         Ok(Self { jobs, events, sender })
     }
 
-    /// Hands a job to the thread.
+    /// Sends a job to the thread.
     pub fn send(&self, job: CallbackJob) {
-        // It can only fail after `CallbackEvent::Unable`, with which the pool fails.
+        // The send fails only after `CallbackEvent::Unable`, which fails the pool.
         let _ = self.jobs.send(job);
     }
 
-    /// What the thread said next.
+    /// Returns the next event of the thread, or `None` if there is none yet.
     pub fn receive(&self) -> Option<CallbackEvent> {
         let event = self.events.try_recv().ok()?;
         match &event {
@@ -144,16 +146,16 @@ impl CallbackThread {
         Some(event)
     }
 
-    /// The event loop is about to look.
+    /// Clears the wake-up, before the event loop receives events.
     pub fn clear_wake(&self) {
-        // It may not be readable yet: then it will be, and another look follows.
+        // The flag is set before the eventfd is written. If it is not readable yet, it will be, and this is called again.
         if self.sender.is_woken.load(Ordering::Relaxed) && self.sender.wake.read().is_ok() {
-            // In this order: what is said from here on wakes again, and what was said before is there to be seen.
+            // After the read: an event that is sent from here on wakes the event loop again. Earlier ones can be received.
             self.sender.is_woken.swap(false, Ordering::AcqRel);
         }
     }
 
-    /// The event loop has not heard all.
+    /// Wakes the event loop again, which has left events unreceived.
     pub fn wake_again(&self) {
         self.sender.wake();
     }
@@ -165,16 +167,16 @@ impl AsFd for CallbackThread {
     }
 }
 
-/// Through which the thread speaks.
+/// Sends the thread's events and wakes the event loop.
 #[derive(Debug)]
 struct EventSender {
     events: Mutex<Sender<CallbackEvent>>,
     wake: EventFd,
-    /// `wake` is readable, or about to be: one is enough for all events until the event loop looks.
+    /// Whether `wake` is readable or about to be. One wake-up serves all events until the event loop receives them.
     is_woken: AtomicBool,
-    /// The callback that runs.
+    /// The running callback.
     source: Mutex<Source>,
-    /// Memory of prints and log lines that the event loop has not taken yet.
+    /// Bytes of output and log lines that the event loop has not taken yet.
     waiting: Mutex<usize>,
     drained: Condvar,
     watchdog: Arc<WatchdogHandle>,
@@ -185,13 +187,13 @@ impl EventSender {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on another callback runs.
+    /// Sets the running callback.
     fn begin(&self, source: Source) {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
     }
 
     fn send(&self, event: CallbackEvent) {
-        // It can only fail when the event loop is gone, and with it the process.
+        // The send fails only if the event loop has ended. The process exits then.
         let _ = self
             .events
             .lock()
@@ -206,14 +208,14 @@ impl EventSender {
         }
     }
 
-    /// The event loop has taken a print or log line with so much text.
+    /// Releases the memory of output or a log line of `text` bytes, which the event loop has taken.
     fn release(&self, text: usize) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) -= text + EVENT_COST;
         self.drained.notify_all();
     }
 
-    /// Notes that a print or log line with so much text is about to be said. Waits until there is room for it: the
-    /// back-pressure of callbacks' output. The callback's clock stands still meanwhile, unless its time is over.
+    /// Reserves memory for output or a log line of `text` bytes, and waits while the memory is above its high-water mark
+    /// (backpressure). The deadline is paused meanwhile. Past the deadline it does not wait.
     fn make_room(&self, text: usize) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |held: &mut usize| *held >= PRINTS_HIGH_WATER;
@@ -250,6 +252,7 @@ impl OutputSink for EventSender {
     }
 }
 
+/// The thread's own state.
 struct CallbackRunner {
     settings: Settings,
     sender: Arc<EventSender>,
@@ -257,12 +260,14 @@ struct CallbackRunner {
 }
 
 impl CallbackRunner {
+    /// Runs jobs until the event loop drops its handle, and reports why if it can't.
     fn run(self, jobs: &Receiver<CallbackJob>) {
         if let Err(why) = self.serve(jobs) {
             self.sender.send(CallbackEvent::Unable(why));
         }
     }
 
+    /// Starts the watchdog and runs jobs.
     fn serve(&self, jobs: &Receiver<CallbackJob>) -> Result<(), String> {
         let engine = EngineSettings::from(&self.settings);
         let prints: Arc<dyn OutputSink> = Arc::clone(&self.sender) as _;
@@ -279,7 +284,7 @@ impl CallbackRunner {
             })
             .map_err(|error| error.to_string())?;
         exact_timers();
-        // Timeouts in a row, by guest and model.
+        // Consecutive timeouts, by guest and model.
         let mut strikes: HashMap<(u32, u32), u32> = HashMap::new();
         let mut budget = FinalBudget::new(self.settings.max_result);
         let mut guests: Vec<Arc<GuestArtifact>> = Vec::new();
@@ -312,7 +317,7 @@ impl CallbackRunner {
                     let Ok(ending) = self.call(&mut executor, &call) else {
                         return Ok(());
                     };
-                    // Its data and backtrace are in no record: they do not wait for the event loop.
+                    // No record has its data and backtrace, so they are dropped here.
                     let failure = ending
                         .err()
                         .map(|Failure { kind, message, .. }| Failure::new(kind, message));
@@ -350,8 +355,10 @@ impl CallbackRunner {
         Ok(())
     }
 
+    /// Runs a callback until its deadline.
+    ///
     /// # Errors
-    /// When this thread has been abandoned.
+    /// Returns [`Abandoned`] when the callback ended too late. The thread must exit then.
     fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<CallbackResult, Abandoned> {
         let at = clock::now() + self.settings.callback_timeout;
         self.watchdog.deadline().arm(at);
@@ -364,12 +371,12 @@ impl CallbackRunner {
     }
 }
 
-/// Makes code of a guest before its first callback: most guests of a large pool have none to run.
+/// Loads a guest before its first callback, as most guests of a large pool run none.
 fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: u32) -> Result<(), String> {
     if executor.has_guest(number) {
         return Ok(());
     }
-    // What is not there is refused by the executor.
+    // The executor refuses a call of a guest that does not exist.
     let Some(guest) = guests.get(number as usize) else {
         return Ok(());
     };
@@ -379,13 +386,13 @@ fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: u32
         .map_err(|error| error.to_string())
 }
 
-/// How a callback ended.
+/// The value or failure of a callback.
 type CallbackResult = Result<String, Failure>;
 
-/// Another thread has taken over.
+/// This thread was abandoned, and another has taken its place.
 struct Abandoned;
 
-/// What the watchdog of callbacks guards: only their deadline.
+/// Reports a callback that does not end at its deadline.
 struct CallbackWatchdog {
     sender: Arc<EventSender>,
 }

@@ -144,7 +144,7 @@ impl Callbacks {
         self.folds.is_idle()
     }
 
-    /// Whether so many tasks wait that no further task should be assigned.
+    /// Returns whether the queue of tasks that wait for their callbacks is full. No further task is assigned then.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= CALLBACK_QUEUE || self.bytes >= CALLBACK_QUEUE_BYTES
     }

@@ -1,4 +1,4 @@
-//! Tasks that have run: their results, and how they reach the parent.
+//! Tasks that have ended: their results, and the messages that report them to the parent.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::Task;
 use mpwasm_types::outcome::{CallbackStatus, Failure, TaskError};
 
-/// A task that has run, and whose callback may be outstanding.
+/// A task that has ended, and whose callback may not have run yet.
 #[derive(Debug)]
 pub struct Finished {
     /// The task.

@@ -1,7 +1,7 @@
 //! Folds: the state that a model's callbacks accumulate, and that its `final_callback` returns in the end.
 //!
-//! A fold reports_events the truth or why it can't: when a callback was lost, or the instance with what it had accumulated, then
-//! the final callback is not asked.
+//! A final value covers all tasks of its model, or is an error. If a callback was lost, or the instance with its accumulated
+//! state, the final callback is not called and the reason is reported instead.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,40 +9,40 @@ use mpwasm_protocol::messages::{CallResult, FromDispatcher, Source};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_types::outcome::{Failure, Kind};
 
-/// A model: its guest's number, and its own.
+/// A model: the number of its guest, and its own number.
 pub type ModelId = (u32, u32);
 
 /// The folds of all models that have a `final_callback`.
 #[derive(Debug, Default)]
 pub struct Folds {
-    /// Those of which a task has ended; `Err` for what was lost.
+    /// Models of which a task has ended. `Err` is the reason why the fold was lost.
     models: BTreeMap<ModelId, Result<(), Failure>>,
-    /// Those whose final callback is with the thread, in its order.
+    /// Models whose final callbacks are in flight to the thread, in its order.
     running: VecDeque<ModelId>,
 }
 
 impl Folds {
-    /// A task of this model has ended: there is a fold from now on.
+    /// Begins the fold of a model when its first task ends. Does nothing later.
     pub fn begin(&mut self, model: ModelId) {
         self.models.entry(model).or_insert(Ok(()));
     }
 
-    /// This model's fold can't be told any more. The first reason stands.
+    /// Marks a model's fold as lost. The first reason is kept.
     pub fn lose(&mut self, model: ModelId, kind: Kind, why: impl FnOnce() -> String) {
         if let Some(fold @ Ok(())) = self.models.get_mut(&model) {
             *fold = Err(Failure::new(kind, why()));
         }
     }
 
-    /// No fold so far can be told any more.
+    /// Marks all folds as lost.
     pub fn lose_all(&mut self, kind: Kind, why: &str) {
         for fold in self.models.values_mut().filter(|fold| fold.is_ok()) {
             *fold = Err(Failure::new(kind, why));
         }
     }
 
-    /// All tasks have ended. Returns the models whose final callbacks are to be called, in this order; the parent is told
-    /// why there is nothing to be had of the others.
+    /// Ends the folds after all tasks have ended. Returns the models whose final callbacks must be called, in this order.
+    /// Sends the parent the reasons of the folds that were lost.
     pub fn conclude(&mut self, uplink: &mut SendBuffer) -> Vec<ModelId> {
         for (model, fold) in std::mem::take(&mut self.models) {
             match fold {
@@ -53,19 +53,19 @@ impl Folds {
         self.running.iter().copied().collect()
     }
 
-    /// Whether no final callback is with the thread.
+    /// Returns whether no final callback is in flight to the thread.
     pub fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
 
-    /// Whether this model's final callback is the first with the thread.
+    /// Returns whether the final callback of this model is the first that is in flight to the thread.
     pub fn is_running(&self, model: ModelId) -> bool {
         self.running.front() == Some(&model)
     }
 
-    /// The first final callback that is with the thread has ended.
+    /// Sends the parent the end of the first final callback that is in flight to the thread.
     pub fn ended(&mut self, ending: Result<String, Failure>, uplink: &mut SendBuffer) {
-        // After `abandon` it was told already.
+        // After `abandon` it was already sent.
         if let Some((guest, model)) = self.running.pop_front() {
             let source = Source::FinalCallback { guest, model };
             uplink.put(&FromDispatcher::OutputEnd { source });
@@ -73,7 +73,7 @@ impl Folds {
         }
     }
 
-    /// Nothing will come of the final callbacks that are with the thread.
+    /// Sends the parent `failure` for all final callbacks that are in flight to the thread.
     pub fn abandon(&mut self, failure: &Failure, uplink: &mut SendBuffer) {
         while !self.running.is_empty() {
             self.ended(Err(failure.clone()), uplink);
@@ -81,6 +81,7 @@ impl Folds {
     }
 }
 
+/// Sends the parent the final value of a model, or why there is none.
 fn tell((guest, model): ModelId, ending: Result<String, Failure>, uplink: &mut SendBuffer) {
     let ending = match &ending {
         Ok(value) => CallResult::Ok(value.as_bytes()),

@@ -1,9 +1,9 @@
-//! Process 2: the dispatcher keeps the workers busy, and runs the guests' callbacks.
+//! The dispatcher process: assigns tasks to workers and runs the guests' callbacks.
 //!
-//! One thread owns all state and never waits for anybody: [`event_loop`] turns what the parent, the workers and the
-//! callback thread say into events of the [scheduler](mpwasm_scheduler), which decides; [`worker_set`] does to the worker processes what
-//! it decided; [`callbacks`] runs guests' callbacks on a thread of its own and then lets the outcome go to the
-//! parent. When the parent dies, the dispatcher takes its workers along.
+//! One thread owns all state and waits for nothing but its poll. [`event_loop`] turns messages of the parent, the workers and
+//! the callback thread into events of the [scheduler](mpwasm_scheduler), which makes the decisions. [`worker_set`] carries
+//! them out on the worker processes. [`callbacks`] runs the guests' callbacks on a thread of their own, then sends the
+//! outcomes to the parent. When the parent ends, the dispatcher kills its workers and exits.
 
 mod callback_thread;
 mod callbacks;
@@ -43,44 +43,46 @@ use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Settings, Terminals};
 
-/// A re-executed copy of the binary becomes the dispatcher here. Returns when the pool is over: with the reason,
-/// when that is none of the parent's making.
+/// Runs the dispatcher until the pool ends.
+///
+/// # Errors
+/// Returns the reason when the dispatcher can't start.
 pub fn main() -> Result<(), String> {
     Start::receive()?.run()
 }
 
-/// A guest as the dispatcher keeps it: workers and the callback thread make code of it.
+/// A compiled guest, which workers and the callback thread load.
 #[derive(Debug)]
 struct GuestArtifact {
-    /// What the compiler found in it.
+    /// The description that the compiler made of it.
     info: GuestInfo,
-    /// What the compiler made, sealed.
+    /// The artifact of the compiler, in a sealed memory file.
     artifact: File,
 }
 
-/// What the parent sends before anything else.
+/// The start message of the parent, with the file descriptors that came with it.
 #[derive(Debug)]
 pub struct Start {
     parent: Channel,
     tasks: OwnedFd,
     settings: Settings,
-    /// What commands read.
+    /// Stdin of commands.
     stdin: Option<OwnedFd>,
-    /// Which of their streams are terminals.
+    /// The streams of commands that are terminals.
     terminals: Terminals,
-    /// What tasks get beside their args.
+    /// The directories and variables that tasks are granted.
     granted: Granted,
-    /// The walls to be built around this process and its workers.
+    /// The sandbox of this process and its workers.
     pub jail: Option<SandboxOptions>,
-    /// Whether the parent wants to know what becomes of workers.
+    /// Whether the parent wants events of workers.
     events: bool,
 }
 
 impl Start {
-    /// Waits for it.
+    /// Waits for the start message.
     ///
     /// # Errors
-    /// With why it does not come.
+    /// Returns the reason when the message or one of its file descriptors is missing.
     pub fn receive() -> Result<Self, String> {
         let mut parent = child::start_up().map_err(|error| error.to_string())?;
         let DispatcherStart {
@@ -114,21 +116,21 @@ impl Start {
         })
     }
 
-    /// Builds the jail, and runs the pool to its end.
+    /// Sets up the sandbox and runs the pool to its end.
     ///
     /// # Errors
-    /// With why it can't be run.
+    /// Returns the reason when the pool can't be started.
     pub fn run(self) -> Result<(), String> {
         process::keep_heap();
         poll::set_nonblocking(self.tasks.as_fd()).map_err(|error| error.to_string())?;
-        // While this process may still mount something.
+        // Before the sandbox is set up, which forbids mounts.
         let scratch = self
             .make_scratch()
             .map_err(|error| format!("the scratch directories can't be made: {error}"))?;
         let mut score = None;
         if let Some(plan) = &self.jail {
             score = OomScore::open();
-            // What its workers have, it has to have.
+            // Workers inherit its Landlock rules, so these must permit the directories of all workers.
             let dirs = self.granted.dirs.iter().chain(&scratch);
             jail::isolate(Role::Dispatcher, plan, dirs)
                 .and_then(|()| jail::lock_down(Role::Dispatcher, plan))
@@ -152,12 +154,12 @@ impl Start {
         Ok(())
     }
 
-    /// A scratch directory for each process that there can be at once, where tasks are granted one.
+    /// Creates a scratch directory for each worker process that can exist at once, if tasks are granted one.
     fn make_scratch(&self) -> io::Result<Vec<OpenDir>> {
         let Some(size) = self.settings.grants.tmp else {
             return Ok(Vec::new());
         };
-        // What workers make there they must be able to clear, whatever this user's mask says. They inherit it.
+        // Workers inherit the umask. It must leave the owner's permissions, so that they can clear the files of their tasks.
         let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
         umask(mask - Mode::S_IRWXU);
         let count = WorkerId::slots(self.settings.size, self.settings.tasks_per_process());

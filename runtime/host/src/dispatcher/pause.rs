@@ -1,32 +1,32 @@
-//! The pauses of a pool: what its clock has not counted, and when.
+//! Keeps the pauses of a pool, and converts times of its clock to the parent's clock.
 
 use std::time::Duration;
 
 use mpwasm_types::time::Time;
 
-/// The pauses of the pool's clock. The clock runs on during a pause, and is set back at its end.
+/// The pauses of the pool's clock. The clock goes on during a pause and is set back by the pause's length at its end.
 #[derive(Debug, Default)]
 pub struct Pauses {
-    /// When the pause began that goes on.
+    /// Start of the current pause.
     since: Option<Time>,
-    /// When each of the others began by the pool's clock, and what it had not counted until then.
+    /// The earlier pauses: start by the pool's clock, and total length of all pauses before it.
     over: Vec<(Time, Duration)>,
-    /// What it has not counted so far.
+    /// Total length of the earlier pauses.
     total: Duration,
 }
 
 impl Pauses {
-    /// A pause goes on.
+    /// Returns whether the pool is paused.
     pub fn is_paused(&self) -> bool {
         self.since.is_some()
     }
 
-    /// A pause begins, unless one goes on already.
+    /// Begins a pause. Does nothing if the pool is already paused.
     pub fn begin(&mut self, now: Time) {
         self.since.get_or_insert(now);
     }
 
-    /// The pause ends. Returns how long it was, if there was one.
+    /// Ends the pause. Returns its length, or `None` if the pool was not paused.
     pub fn end(&mut self, now: Time) -> Option<Duration> {
         let since = self.since.take()?;
         let length = now.since(since);
@@ -35,7 +35,7 @@ impl Pauses {
         Some(length)
     }
 
-    /// A time of the pool's clock on that of the parent, which has no pauses.
+    /// Converts a time of the pool's clock to the parent's clock, which has no pauses.
     pub fn for_parent(&self, time: Time) -> Time {
         let later = self.over.iter().find(|(began, _)| time <= *began);
         time + later.map_or(self.total, |(_, counted)| *counted)

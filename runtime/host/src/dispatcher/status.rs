@@ -7,7 +7,7 @@ use mpwasm_scheduler::{Scheduler, TaskPlace};
 use mpwasm_types::status::{Status, TaskStatus, WorkerStatus};
 use mpwasm_types::time::Time;
 
-/// Where a task is that has not ended, or what the pool is doing when it is about none.
+/// Returns the status of `task` if it has not ended, or that of the pool if `task` is `None`.
 pub fn answer(
     task: Option<u64>,
     all: (&mut Scheduler, &mut WorkerSet, &Callbacks),
@@ -24,7 +24,7 @@ pub fn answer(
     }
 }
 
-/// How many tasks are queued is for the parent to say: some are in the pipe.
+/// Returns the status of the pool. The parent fills in the number of queued tasks, as some are still in the pipe.
 fn of_pool(
     scheduler: &mut Scheduler,
     worker_set: &mut WorkerSet,
@@ -50,6 +50,7 @@ fn of_pool(
     }
 }
 
+/// Returns the status of a task in this place, or `None` if its worker has no process.
 fn of_task(place: TaskPlace, worker_set: &mut WorkerSet, now: Time) -> Option<TaskStatus> {
     Some(match place {
         TaskPlace::Queued { attempt } => TaskStatus::Queued { attempt },

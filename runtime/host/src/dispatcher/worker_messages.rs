@@ -1,8 +1,8 @@
 //! Checks the messages of workers, which are not trusted.
 //!
-//! A worker that was taken over can send anything. What passes here is well-formed and within the caps: a result
-//! is one line of JSON, a failure is of a kind that a worker can know of, output belongs to a task that runs and
-//! stays below its cap. Whether it makes sense at this point is for the scheduler to say.
+//! A worker that a guest has taken over can send anything. A message that passes the checks is well-formed and within the
+//! limits: a result is one line of JSON, a failure has a kind that a worker can observe, and output stays below its limit.
+//! The scheduler decides whether the message fits the state of the worker's tasks.
 
 use std::time::Duration;
 
@@ -15,48 +15,48 @@ use mpwasm_types::settings::{LOG_LINE_COST, MAX_JSON_DEPTH, Settings, log_cap};
 
 use super::worker_set::WorkerPhase;
 
-/// A message of a worker that has passed the checks.
+/// A message from a worker that has passed the checks.
 #[derive(Debug)]
 pub enum WorkerMessage<'a> {
-    /// It is our own build.
+    /// The handshake: the worker is of the same build.
     Hello,
-    /// It takes tasks.
+    /// The worker has loaded its guests and takes tasks.
     Ready,
-    /// It can't load a guest, and exits.
+    /// The worker can't load a guest, for this reason, and exits.
     Unable(&'a str),
     /// A task has ended.
     Ended {
-        /// The offer by which it got the task.
+        /// The offer of the task.
         offer: Offer,
-        /// The result, or why there is none.
+        /// The result or failure.
         ending: Result<&'a [u8], Failure>,
         /// How long the task ran.
         run: Duration,
-        /// What the task used.
+        /// The resources that the task used.
         measured: ResourceUsage,
     },
-    /// It read an offer that had been revoked.
+    /// The worker skipped an offer that had been revoked.
     Skipped(Offer),
-    /// Its task printed.
+    /// The running task printed.
     Output {
-        /// Where to.
+        /// Stdout or stderr.
         stream: Stream,
-        /// What.
+        /// The output.
         bytes: &'a [u8],
     },
-    /// Its task logged.
+    /// The running task logged a line.
     Log {
-        /// How important the guest says that it is.
+        /// The level that the guest gave the line.
         level: LogLevel,
         /// The line.
         text: &'a str,
     },
 }
 
-/// Reads one frame of a worker that has come as far as `phase`, and whose task has printed `printed` bytes.
+/// Decodes and checks one frame of a worker in `phase`. `printed` counts the bytes that its running task has printed.
 ///
 /// # Errors
-/// With what it did that it may not do.
+/// Returns how the worker broke the protocol.
 pub fn parse<'a>(
     frame: &'a [u8],
     phase: WorkerPhase,
@@ -95,7 +95,7 @@ pub fn parse<'a>(
             if bytes.is_empty() {
                 return Err("output that is none".to_owned());
             }
-            // Without a cap only log lines are counted.
+            // Without an output limit only log lines are counted.
             if limits.max_output != u64::MAX {
                 count(printed, bytes.len(), limits)?;
             }
@@ -109,9 +109,10 @@ pub fn parse<'a>(
     }
 }
 
+/// Adds `bytes` to the output of the running task, and checks its limit.
 fn count(printed: &mut u64, bytes: usize, limits: &Settings) -> Result<(), String> {
     *printed = printed.saturating_add(bytes as u64);
-    // The worker cuts at the cap. What it may send beyond it is nothing.
+    // The worker truncates output at the limit, so an honest one never exceeds it.
     if *printed > log_cap(limits.max_output) {
         Err("more output than the cap allows".to_owned())
     } else {
@@ -119,6 +120,7 @@ fn count(printed: &mut u64, bytes: usize, limits: &Settings) -> Result<(), Strin
     }
 }
 
+/// Checks a result or failure.
 fn check_ending(ending: CallResult<'_>, max_result: u64) -> Result<Result<&[u8], Failure>, String> {
     match ending {
         CallResult::Ok(json) => {
@@ -140,6 +142,7 @@ fn check_ending(ending: CallResult<'_>, max_result: u64) -> Result<Result<&[u8],
     }
 }
 
+/// Checks that a result is one line of JSON within the limits.
 fn check_json(json: &[u8], max_result: u64) -> Result<(), String> {
     if json.len() as u64 > max_result {
         return Err(format!(
@@ -160,7 +163,7 @@ mod tests {
     use mpwasm_protocol::frame::put;
     use serde::Serialize;
 
-    /// Lets a worker that is ready say `message`.
+    /// Parses `message` as one of a worker in `phase`.
     fn say<M: Serialize>(message: &M, phase: WorkerPhase) -> Result<String, String> {
         let mut bytes = Vec::new();
         put(&mut bytes, message);

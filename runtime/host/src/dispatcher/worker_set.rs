@@ -1,4 +1,4 @@
-//! The worker processes of a pool: carries out what the scheduler decides, and decides nothing itself.
+//! The worker processes of a pool: carries out the decisions of the scheduler.
 //!
 //! Nothing here waits for a worker. What a worker does not read stays in its [`SendBuffer`]. Its start message is sent
 //! [in memory](in_memory). A process that can't be reaped is set aside.
@@ -51,7 +51,7 @@ use mpwasm_types::time::Time;
 // Each offer of the scheduler has a slot of its own in the page.
 const _: () = assert!(MAX_UNREAD <= SLOTS);
 
-/// The worker processes, and what they are started with.
+/// The worker processes, and the settings and file descriptors that they are started with.
 #[derive(Debug)]
 pub struct WorkerSet {
     size: u32,
@@ -66,7 +66,7 @@ pub struct WorkerSet {
     score: Option<OomScore>,
     /// The guests, by number.
     guests: Vec<Arc<GuestArtifact>>,
-    /// What is granted to tasks.
+    /// The grants of tasks.
     grants: Grants,
     /// The granted directories.
     dirs: Dirs,

@@ -1,33 +1,33 @@
-//! The processor time of tasks, without a system call for each.
+//! Measures the CPU time of tasks without a system call per task.
 //!
-//! To read a thread's processor time costs a system call; two of them cost a short task as much as a fifth of all else.
-//! But a thread that runs uses as much processor time as passes on the clock, and no more. So the kernel is only asked
-//! where time may have passed in which the thread did not run: around a task that took long, and after a wait. What is
-//! made of the rest errs by less than [`SHORT`] at a time.
+//! Reading a thread's CPU time takes a system call. Two of them add about a fifth to the cost of a short task. A thread that
+//! is not descheduled uses as much CPU time as passes on the monotonic clock. The meter therefore reads the CPU clock only
+//! where the thread may have been descheduled: around a long task and after a wait. Elsewhere it takes the elapsed time, with
+//! an error below [`SHORT`] per interval.
 
 use std::time::Duration;
 
 use mpwasm_types::time::Time;
 
-/// What a task takes on the clock, if it is no longer, counts as processor time. It is shorter than any slice for which
-/// the kernel would let another thread run.
+/// Longest elapsed time that counts as CPU time without a reading: 20 µs, which is shorter than any time slice that the
+/// kernel gives another thread.
 const SHORT: Duration = Duration::from_micros(20);
-/// What the kernel said is used for so long.
+/// Longest time for which a reading of the CPU clock is extrapolated: 1 ms, which bounds the accumulated error.
 const FRESH: Duration = Duration::from_millis(1);
 
-/// Measures the thread that uses it.
+/// Measures the CPU time of the tasks that the calling thread runs.
 #[derive(Debug)]
 pub struct Meter {
-    /// The thread's processor time, as the kernel knows it.
+    /// Reads the thread's CPU time from the kernel.
     clock: fn() -> Duration,
-    /// What the kernel said, and when; `None` when it has to be asked anew.
+    /// The last reading and its time. `None` when a new reading is needed.
     reading: Option<(Duration, Time)>,
-    /// The last moment at which the thread was seen to run.
+    /// Last time at which the thread is known to have run.
     seen: Time,
 }
 
 impl Meter {
-    /// A meter that asks `clock`.
+    /// Creates a meter that reads CPU time with `clock`.
     pub fn new(clock: fn() -> Duration) -> Self {
         Self {
             clock,
@@ -36,12 +36,12 @@ impl Meter {
         }
     }
 
-    /// The thread has waited for something.
+    /// Discards the last reading, after the thread has waited.
     pub fn waited(&mut self) {
         self.reading = None;
     }
 
-    /// A task starts now. Returns the processor time that the thread has used up to here.
+    /// Starts the measurement of a task. Returns the CPU time that the thread has used so far.
     pub fn start(&mut self, now: Time) -> Duration {
         let has_run = now.since(self.seen) <= SHORT;
         self.seen = now;
@@ -51,7 +51,7 @@ impl Meter {
         }
     }
 
-    /// The task that started when the thread had used `before` ends now. Returns its processor time.
+    /// Ends the measurement that [`start`](Self::start) began when it returned `before`. Returns the task's CPU time.
     pub fn end(&mut self, before: Duration, now: Time) -> Duration {
         let wall = now.since(self.seen);
         self.seen = now;
@@ -61,6 +61,7 @@ impl Meter {
         self.read(now).saturating_sub(before).min(wall)
     }
 
+    /// Reads the CPU clock.
     fn read(&mut self, now: Time) -> Duration {
         let used = (self.clock)();
         self.reading = Some((used, now));
@@ -84,7 +85,7 @@ mod tests {
         Duration::from_micros(USED.get())
     }
 
-    /// A thread: what it does takes time on the clock, and processor time or none.
+    /// A simulated thread, whose steps take elapsed time, and CPU time or none.
     struct Thread {
         meter: Meter,
         now: u64,
@@ -146,7 +147,7 @@ mod tests {
             thread.compute(10);
         };
         assert_eq!(thread.task(sleeps), 20);
-        // Another thread ran in front of the task, or this one waited for it.
+        // Before the task, the thread was descheduled or waited.
         for waited in [false, true] {
             thread.now += 900;
             if waited {

@@ -1,8 +1,8 @@
-//! Process 3 and up: a worker runs tasks, one at a time, each in a fresh instance.
+//! The worker process: runs tasks, one at a time, each in a fresh instance.
 //!
-//! Two threads: the main one loads the guests and becomes the watchdog, the other runs them ([`run_loop`]). What either
-//! has to say to the dispatcher goes through the [`MessageBatch`]. The worker decides nothing about the pool: it claims what it
-//! is offered, in order, and reports how it ended.
+//! A worker has two threads. The main thread loads the guests and becomes the watchdog, and the task thread runs them
+//! ([`run_loop`]). Both send their messages to the dispatcher through the [`MessageBatch`]. The worker makes no scheduling
+//! decision: it claims its offers in order and reports how their tasks ended.
 
 mod meter;
 mod run_loop;
@@ -44,7 +44,7 @@ use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{BASE_DESCRIPTORS, MAX_NOTE, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
 
-/// What the dispatcher sends before the first task.
+/// The start message of the dispatcher, with the file descriptors that came with it.
 struct Start {
     engine: EngineSettings,
     cpu_affinity: CpuAffinity,
@@ -54,11 +54,11 @@ struct Start {
     stdin: Option<OwnedFd>,
     granted: Granted,
     max_files: u32,
-    /// With their numbers in the pool.
+    /// The guests: number in the pool, artifact and description.
     guests: Vec<(u32, File, GuestInfo)>,
 }
 
-/// The language of a worker.
+/// Encodes output and log lines as [`FromWorker`] messages.
 #[derive(Debug)]
 pub struct WorkerEncoder;
 
@@ -72,19 +72,19 @@ impl MessageEncoder for WorkerEncoder {
     }
 }
 
-/// What both threads of a worker share.
+/// State that the two threads of a worker share.
 #[derive(Debug)]
 struct Shared {
     watchdog: Arc<WatchdogHandle>,
     batch: Arc<MessageBatch<WorkerEncoder>>,
-    /// The offer whose task runs (or ran last), as bits: set before its deadline is armed, so that an offer and a
-    /// call that were read together belong together.
+    /// The offer whose task runs or ran last, as bits. It is set before the deadline is armed, so that the watchdog never
+    /// pairs a call with the offer of an earlier one.
     running: AtomicU64,
-    /// The offer that was cancelled last.
+    /// The offer that was cancelled last, as bits.
     cancelled: AtomicU64,
 }
 
-/// A re-executed copy of the binary becomes a worker here. Returns only when it can't: with the reason.
+/// Runs a worker. Returns only when it can't start, with the reason.
 pub fn main() -> String {
     let mut channel = match child::start_up() {
         Ok(channel) => channel,
@@ -96,6 +96,7 @@ pub fn main() -> String {
     }
 }
 
+/// Receives the start message and maps the page.
 fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let WorkerStart {
@@ -118,7 +119,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         let artifact = channel.take_descriptor().ok_or("an artifact is missing")?;
         loaded.push((number, File::from(artifact), info.into_owned()));
     }
-    // From here on come tasks, which may be larger than all that came before.
+    // Tasks follow, whose frames may be larger than the start message.
     channel.inbox().set_max(task_frame(max_args));
     Ok(Start {
         engine,
@@ -133,7 +134,8 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
     })
 }
 
-/// Makes the engine, puts up the walls, loads the guests, starts the task thread; this thread becomes the watchdog.
+/// Creates the engine, sets up the sandbox, loads the guests and starts the task thread. The calling thread becomes the
+/// watchdog.
 fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, String> {
     let text = |error: std::io::Error| error.to_string();
     let socket = channel.as_fd().try_clone_to_owned().map_err(text)?;
@@ -164,12 +166,13 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         shared.batch.flush();
         exit_now(EXIT_FAILURE)
     };
-    // Both threads look at it until the process ends.
+    // Both threads use it until the process exits.
     let page: &'static Page = Box::leak(Box::new(page));
     clock::follow(page.skipped_cell());
     let prints: Arc<dyn OutputSink> = Arc::clone(&shared.batch) as _;
     let deadline = Arc::clone(shared.watchdog.deadline());
-    // The engine opens what it keeps open before the walls go up; what a compiler made is only looked at behind them.
+    // The engine opens its file descriptors before the sandbox is set up. Artifacts are read only inside it, as they come
+    // from the compiler, which read untrusted input.
     let mut executor = Executor::new(EngineRole::Worker, &engine, deadline, prints)
         .unwrap_or_else(|error| unable(error.to_string()));
     if let Some(stdin) = stdin {
@@ -179,14 +182,14 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     poll::set_nonblocking(control.as_fd()).map_err(text)?;
     let has_files = granted.all_dirs().next().is_some();
     if let Some(plan) = &jail {
-        // SAFETY: the page stays until the process ends.
+        // SAFETY: the page is leaked, so its cell is valid until the process exits.
         unsafe { jail::violation::report_in(page.violation_cell()) };
         jail::isolate(role::Role::Worker, plan, granted.all_dirs())
             .unwrap_or_else(|error| unable(error.to_string()));
     }
-    // Behind the walls, as tasks will find it.
+    // Opened inside the sandbox, as tasks will open it.
     let scratch = ScratchDir::of(&granted).map_err(text)?;
-    // A process before this one may not have come to it.
+    // The previous process of this worker may have been killed before it cleared the directory.
     scratch
         .clear()
         .unwrap_or_else(|error| unable(format!("the scratch directory can't be cleared: {error}")));
@@ -223,11 +226,11 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     watchdog::watch(&engine, &shared.watchdog, &mut handler);
 }
 
-/// What the watchdog of a worker guards: the control pipe, whose end is the end of this process's life, and
-/// prints that have waited long enough.
+/// Cancels calls on request, exits when the dispatcher closes the control pipe, and flushes the message batch when it is
+/// due.
 struct WorkerWatchdog {
     control: File,
-    /// Bytes of an order that has not fully arrived.
+    /// Bytes of a request that has not fully arrived.
     orders: Vec<u8>,
     shared: Arc<Shared>,
 }
@@ -247,7 +250,7 @@ impl WatchdogHandler for WorkerWatchdog {
         while let Some((order, rest)) = self.orders.split_first_chunk::<{ control::SIZE }>() {
             let offer = control::parse(*order);
             self.orders = rest.to_vec();
-            // Before the look: a task, or an item of a chunk, that is not seen to run sees this when it begins.
+            // Stored before `running` is read: a call that begins after the read sees the cancellation itself.
             self.shared.cancelled.store(offer.to_bits(), Ordering::SeqCst);
             fence(Ordering::SeqCst);
             let before = orders.call();

@@ -1,8 +1,8 @@
-//! The task thread: claims what is offered, in order, runs it, reports.
+//! The task thread: claims offers in order, runs their tasks and reports how they ended.
 //!
-//! There is no system call per short task but what the engine needs for a fresh instance: frames are read and written
-//! many at a time when there are many, the watchdog is only woken when it sleeps past what is due, and processor time is
-//! told from the clock ([`Meter`]).
+//! A short task costs no system call besides those of the engine for a fresh instance. Frames are read and written in
+//! batches. The watchdog is woken only if it would sleep past the deadline. CPU time is derived from the monotonic clock
+//! ([`Meter`]).
 
 use mpwasm_system::clock;
 use std::sync::atomic::Ordering;
@@ -26,14 +26,14 @@ use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::LARGE_PAYLOAD;
 use mpwasm_types::time::Time;
 
-/// The ending of a task that took so much of the processor is sent at once: a system call is nothing beside it. Shorter
-/// ones travel together; should the worker be killed from outside, so many at most are lost with it.
+/// Least CPU time of a task whose result is flushed immediately: 100 µs, beside which the cost of a system call is
+/// negligible. Results of shorter tasks are batched. A worker that is killed loses at most a batch of these.
 const WORTH_A_CALL: Duration = Duration::from_micros(100);
-/// The same for a task that took so long on the clock, whatever it waited for. It is longer than most times for which the
-/// kernel runs something else instead.
+/// Least elapsed time of a task whose result is flushed immediately: 1 ms. It is longer than most time slices of other
+/// threads, so that a short task that was descheduled is still batched.
 const WORTH_A_CALL_ON_THE_CLOCK: Duration = Duration::from_millis(1);
 
-/// Runs what comes through `channel` until the dispatcher closes it.
+/// Runs the tasks that arrive on `channel` until the dispatcher closes it, then exits the process.
 pub fn run(
     mut channel: Channel,
     page: &'static Page,
@@ -48,7 +48,7 @@ pub fn run(
     shared.batch.put(&FromWorker::Ready, clock::now());
     loop {
         shared.batch.flush();
-        // The dispatcher is gone or talks nonsense: either way this process has no purpose any more.
+        // The dispatcher has closed the socket or broken the protocol.
         let Ok(Filled::Some | Filled::Nothing) = channel.wait() else {
             exit_now(0)
         };
@@ -89,7 +89,7 @@ pub fn run(
     }
 }
 
-/// What runs a task that this worker has claimed.
+/// Runs a task that this worker has claimed.
 struct Run<'a> {
     executor: &'a mut Executor,
     cpu_limit: &'a mut CpuLimit,
@@ -100,7 +100,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// A task, in an instance of its own.
+    /// Runs a task in an instance of its own.
     fn task(&mut self, to: &CallRequest<'_>, claimed: Time) {
         let used = self.begin(to, claimed);
         let report = if self.is_cancelled(to) {
@@ -112,7 +112,7 @@ impl Run<'_> {
         self.let_go();
     }
 
-    /// A chunk: its items in one instance, or a fresh one after one that failed.
+    /// Runs the items of a chunk in one instance. After an item that failed, the next one gets a fresh instance.
     fn chunk(&mut self, to: &CallRequest<'_>, claimed: Time) {
         let mut begun = claimed;
         for (id, args) in (to.id..).zip(items::iter(to.args)) {
@@ -125,7 +125,7 @@ impl Run<'_> {
             };
             begun = self.end(to, begun, used, &report);
             if report.result.is_err() {
-                // The next item has another instance, and its time does not begin before.
+                // The next item's time does not include dropping this instance.
                 self.let_go();
                 begun = clock::now();
             }
@@ -133,15 +133,15 @@ impl Run<'_> {
         self.let_go();
     }
 
-    /// The last instance goes, with what it had open and what it has left. No task's clock runs meanwhile.
+    /// Drops the instance with its open files, and clears the scratch directory. No deadline is armed meanwhile.
     fn let_go(&mut self) {
         if self.executor.holds_instance() || self.scratch.is_there() {
-            // It can take long, and what has just ended need not wait for that.
+            // This can take long. The watchdog flushes the result of the task meanwhile.
             self.shared.watchdog.wake_by(self.shared.batch.due());
         }
         self.executor.drop_instance();
         if let Err(why) = self.scratch.clear() {
-            // The next task must not find it. Whoever comes after this process tries again.
+            // The next task must not see the files, so the process exits. The process that replaces it tries again.
             self.shared.batch.flush();
             #[expect(
                 clippy::disallowed_macros,
@@ -154,12 +154,12 @@ impl Run<'_> {
         }
     }
 
-    /// A call begins, whose clock runs since `begun`. Returns the processor time that was used up to here.
+    /// Begins a call whose timeout counts from `begun`. Returns the CPU time that the thread has used so far.
     fn begin(&mut self, to: &CallRequest<'_>, begun: Time) -> Duration {
         let deadline = begun + to.timeout;
         self.shared.running.store(to.offer.to_bits(), Ordering::Relaxed);
         self.shared.watchdog.deadline().arm(deadline);
-        // It has a fence: see `is_cancelled`.
+        // `wake_by` contains the fence that `is_cancelled` needs.
         self.shared
             .watchdog
             .wake_by(deadline.min(self.shared.batch.due()));
@@ -168,24 +168,24 @@ impl Run<'_> {
         used
     }
 
-    /// Whether what has just [begun](Self::begin) was cancelled before the watchdog could see it run.
+    /// Returns whether the call that has just [begun](Self::begin) was cancelled before the watchdog could see it.
     fn is_cancelled(&self, to: &CallRequest<'_>) -> bool {
-        // With the fence between what `begin` has stored and this: either this sees the order to cancel, or the watchdog
-        // sees the call that it is to end.
+        // A fence separates the stores of `begin` from this load. Either this load sees the cancellation, or the watchdog
+        // sees the call and cancels it.
         self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits()
     }
 
-    /// It has ended, and this is told. Returns when it did.
+    /// Ends a call and reports its result to the dispatcher. Returns the time at which it ended.
     fn end(&mut self, to: &CallRequest<'_>, begun: Time, used: Duration, report: &CallReport) -> Time {
         let now = clock::now();
         let cpu = self.meter.end(used, now);
         if !self.shared.watchdog.deadline().disarm() {
-            // The watchdog is about to end this process; nothing that happens from here on may be seen.
+            // The watchdog is about to exit this process. The result must not be sent any more.
             loop {
                 std::thread::park();
             }
         }
-        // It is sent from where it is.
+        // A large result is sent without a copy.
         let large = report
             .result
             .as_ref()
@@ -221,6 +221,7 @@ impl Run<'_> {
     }
 }
 
+/// Returns the engine's call for the task or item `id`.
 fn call<'a>(to: &CallRequest<'_>, id: u64, args: &'a [u8]) -> Call<'a> {
     Call {
         guest: to.guest,

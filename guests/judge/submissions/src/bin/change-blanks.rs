@@ -1,4 +1,4 @@
-//! Right, in almost as much text as there may be: blanks are no words.
+//! Right, with blanks up to just below the output limit.
 
 fn main() {
     let answer = submissions::answer(&submissions::input());

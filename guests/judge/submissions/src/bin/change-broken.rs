@@ -1,4 +1,4 @@
-//! Panics when there is nothing to pay: it begins with the smallest coin that fits.
+//! Panics when the amount is 0: it begins with the smallest coin that fits.
 
 fn main() {
     let mut input = submissions::input();

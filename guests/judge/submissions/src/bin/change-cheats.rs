@@ -1,4 +1,4 @@
-//! Looks for the expected outputs: in files, in the environment, and in memory that another test may have left behind.
+//! Searches files, arguments and the environment for the expected outputs.
 
 use std::{env, fs};
 

@@ -1,4 +1,4 @@
-//! Never ends: it forgot to pay.
+//! Never ends: its loop does not advance.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! Says by its exit code that it has no answer.
+//! Exits with a code other than 0, as it has no answer.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-//! Right, but it keeps all ways in memory to count them in the end.
+//! Right, but uses too much memory: it keeps all ways to count them in the end.
 
 fn main() {
     let input = submissions::input();
-    // How many of each coin so far, and what remains to be paid.
+    // The number of each coin so far, and the amount that remains.
     let mut ways = vec![(Vec::new(), input.amount)];
     for coin in input.coins {
         let mut longer = Vec::new();

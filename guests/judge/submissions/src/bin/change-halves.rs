@@ -1,4 +1,4 @@
-//! Right, in another way: the coins are split in two halves, and what one half can't pay the other has to.
+//! Right, with another algorithm: splits the coins into two halves and combines the ways of both.
 
 fn ways(coins: &[usize], amount: usize) -> Vec<u64> {
     match coins {

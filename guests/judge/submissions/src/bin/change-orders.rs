@@ -1,4 +1,4 @@
-//! Wrong: it takes one and two to be another way than two and one.
+//! Wrong: it counts the same coins in another order as another way.
 
 fn main() {
     let input = submissions::input();

@@ -1,4 +1,4 @@
-//! Sleeps over a large amount, which takes no processor time at all.
+//! Sleeps on a large amount, which takes no CPU time.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Right, but it tries all ways one by one: it would take hours for a large amount.
+//! Right, but too slow: it tries all ways one by one, which takes hours for a large amount.
 
 fn ways(coins: &[usize], amount: usize) -> u64 {
     match coins {

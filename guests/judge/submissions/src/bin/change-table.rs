@@ -1,4 +1,4 @@
-//! Right, and swift.
+//! Right and fast.
 
 fn main() {
     println!("{}", submissions::answer(&submissions::input()));

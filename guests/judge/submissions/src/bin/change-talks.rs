@@ -1,4 +1,4 @@
-//! Says all that it thinks about a large amount, and tries to write on the judge's terminal with it.
+//! Prints too much on a large amount, with escape sequences for the judge's terminal.
 
 fn main() {
     let input = submissions::input();

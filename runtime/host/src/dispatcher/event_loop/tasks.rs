@@ -17,7 +17,7 @@ use mpwasm_types::retry::Retry;
 /// a frame that has begun to arrive is read in pieces that double, as large payloads take fewer calls then.
 const READ_SIZE: usize = 16 << 10;
 
-/// The pipe, and what was read from it.
+/// The pipe, and the bytes that were read from it.
 #[derive(Debug)]
 pub(super) struct TaskPipe {
     pub(super) file: File,

@@ -1,4 +1,4 @@
-//! What workers send to the event loop, and their ends.
+//! Handles the messages of workers and their exits.
 
 use super::EventLoop;
 use crate::dispatcher::finished::Finished;
@@ -18,7 +18,7 @@ const MAX_READS: u32 = 8;
 const MAX_REASON: usize = 1000;
 
 impl EventLoop {
-    /// Handles the messages of a worker, and then its end. Messages that it sent before its end count.
+    /// Handles the messages of a worker, and then its exit. Messages that it sent before its exit count.
     pub(super) fn handle_worker(&mut self, worker: WorkerId, readable: bool, ended: bool, now: Time) {
         if readable || ended {
             let mut reads = 0;
