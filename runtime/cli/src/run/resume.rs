@@ -106,7 +106,7 @@ impl<T> ResumeCheck<T> {
             if entry.task != identity.task {
                 let name = described(self.position - 1, key);
                 bail!(
-                    "the log is of other tasks: the record of {name} is of another guest, model, args or stdin. RecordKey another \
+                    "the log is of other tasks: the record of {name} is of another guest, model, args or stdin. Name another \
                      file with --results, or write it anew with --overwrite"
                 );
             }
@@ -149,7 +149,7 @@ impl<T> ResumeCheck<T> {
             return Ok(());
         };
         Err(anyhow!(
-            "the log is of other tasks: it has {} records of tasks that this run has not, such as that in line {line}. RecordKey another \
+            "the log is of other tasks: it has {} records of tasks that this run has not, such as that in line {line}. Name another \
              file with --results, or write it anew with --overwrite",
             self.missing
         ))
@@ -217,6 +217,10 @@ mod tests {
             other.contains("other tasks") && other.contains("task 0"),
             "{other}"
         );
+        assert!(
+            other.contains("stdin. Name another file with --results"),
+            "{other}"
+        );
         let mut short = log(&[
             (RecordKey::new(0, None), Some(1), false),
             (RecordKey::new(7, None), Some(2), false),
@@ -224,6 +228,7 @@ mod tests {
         short.add(None, identity(1), 1, 1).unwrap();
         let why = short.finish().unwrap_err().to_string();
         assert!(why.contains("1 records") && why.contains("line 17"), "{why}");
+        assert!(why.contains("17. Name another file with --results"), "{why}");
     }
 
     #[test]
