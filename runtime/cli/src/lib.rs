@@ -7,6 +7,7 @@
     rustdoc::private_intra_doc_links,
     reason = "the documentation of this crate is for those who change it"
 )]
+#![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
 
 mod build;
 mod cache;
