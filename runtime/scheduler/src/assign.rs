@@ -173,7 +173,7 @@ impl Scheduler {
             .front()
             .and_then(|task| self.best_worker(task, (window, partial), now, &[]))
         {
-            let task = self.queue.pop().expect("a best_worker was found for it");
+            let task = self.queue.pop().expect("a worker was found for it");
             self.give(worker, task, now, io);
         }
         if partial && self.may_overtake(now, io) {
@@ -183,7 +183,7 @@ impl Scheduler {
 
     fn give(&mut self, worker: WorkerId, task: Task, now: Time, io: &mut impl Io) {
         let offer = io.offer(worker, &task);
-        let process = self.process(worker).expect("a best_worker is a live process");
+        let process = self.process(worker).expect("the chosen worker is a live process");
         if process.in_flight.is_empty() {
             process.check_by(now + CLAIM_TIMEOUT);
         }

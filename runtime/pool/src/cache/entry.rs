@@ -26,6 +26,8 @@ use mpwasm_system::memory_file::sealed_memory_of;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::settings::MAX_DESCRIPTION;
 
+/// First bytes of an entry. They change with its format, which the key does not depend on if the pool's processes run another
+/// executable than the parent.
 const MAGIC: &[u8; 16] = b"mpwasm compiled\n";
 /// Bytes in front of the description.
 const HEADER: usize = MAGIC.len() + HASH + 8 + 8;

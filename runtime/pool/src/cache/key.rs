@@ -3,8 +3,9 @@
 //! An entry with the right key is used without asking anybody whether it is acceptable or loads, and a worker that
 //! can't load it would fail the pool. So the key has to be complete. The compiler's answer is a function of
 //!
-//! - its program: that is this build of mpwasm (a hash of its sources, which hold the engine's settings and the form
-//!   of an entry), and the size and time of the executable itself, for what it was built from besides;
+//! - its program: that is this build of mpwasm (a hash of the sources of all child processes, which hold the engine's
+//!   settings and the description of a guest), and the size and time of the executable itself, for what it was built from
+//!   besides;
 //! - the engine in it: its version, target, processor features and settings, as the engine itself hashes them for
 //!   this purpose ([`hash_compatibility`]): with equal hashes an artifact of one engine loads in another;
 //! - the guest's bytes.

@@ -57,8 +57,8 @@ impl ChildState {
         })
     }
 
-    /// It is given to its worker, and ends by then. That is by the clock of who waits here: its own begins when the worker
-    /// has started, some milliseconds later, which is nothing beside the write_deadline that comes on top.
+    /// Sets the deadline by this process's clock. The child's own deadline begins some milliseconds later, once its worker has
+    /// started. That is little compared with what [`write_deadline`](Self::write_deadline) adds.
     pub fn set_deadline(&self, deadline: Time) {
         let _ = self.deadline.set(deadline); // there is one start
     }

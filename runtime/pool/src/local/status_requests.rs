@@ -28,7 +28,7 @@ pub struct StatusRequests {
 #[derive(Debug, Default)]
 struct OpenRequests {
     next: u64,
-    /// The answers to the status_requests that somebody waits for.
+    /// The replies to the requests that a caller waits for: `None` until one arrives.
     open: HashMap<u64, Option<StatusReply>>,
     ended: bool,
 }

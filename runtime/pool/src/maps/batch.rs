@@ -141,7 +141,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Gives them to the task_pipe, which is yet to be flushed: each is numbered by the reorder, and gets its outcome in
+    /// Adds the inputs to the task pipe, which the caller flushes. `reorder` numbers each of them, and its outcome goes to
     /// `queue`.
     ///
     /// # Errors
