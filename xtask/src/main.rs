@@ -29,6 +29,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Generates the reference of the command line, docs/reference/cli.md, from its definitions.
+    Docs,
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,10 @@ fn main() -> ExitCode {
         Task::Ci(options) => ci::run(repository, &options),
         Task::Bench { args } => cargo(&["bench", "--bench", "pool", "--"])
             .args(args)
+            .current_dir(&repository.root)
+            .run(),
+        Task::Docs => cargo(&["test", "-p", "mpwasm-cli", "--lib", "reference"])
+            .env("MPWASM_UPDATE_REFERENCE", "1")
             .current_dir(&repository.root)
             .run(),
     });

@@ -268,6 +268,7 @@ impl CallbackRunner {
     }
 
     /// Starts the watchdog and runs jobs.
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn serve(&self, jobs: &Receiver<CallbackJob>) -> Result<(), String> {
         let engine = EngineSettings::from(&self.settings);
         let prints: Arc<dyn OutputSink> = Arc::clone(&self.sender) as _;

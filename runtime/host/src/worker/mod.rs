@@ -136,6 +136,7 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
 
 /// Creates the engine, sets up the sandbox, loads the guests and starts the task thread. The calling thread becomes the
 /// watchdog.
+#[expect(clippy::too_many_lines, reason = "to be divided")]
 fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, String> {
     let text = |error: std::io::Error| error.to_string();
     let socket = channel.as_fd().try_clone_to_owned().map_err(text)?;

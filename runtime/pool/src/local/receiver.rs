@@ -230,6 +230,7 @@ impl MessageHandler<'_> {
         Ok(())
     }
 
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn message(&mut self, message: FromDispatcher<'_>) -> Result<(), String> {
         let shared = self.shared;
         match message {

@@ -144,6 +144,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 impl Pool {
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn happen(&mut self, event: Event) {
         let worker = |index: u32| WorkerId(index % self.simulator.processes.len() as u32);
         match event {

@@ -301,6 +301,7 @@ impl Simulator {
     }
 
     /// Lets a worker do the next thing that it has to do by now. Returns whether there was one.
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     pub fn step(&mut self, worker: WorkerId) -> bool {
         let now = self.now;
         let Some(process) = &mut self.processes[worker.0 as usize] else {

@@ -74,6 +74,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// Returns how the worker broke the protocol.
+    #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn handle_inbox(&mut self, inbox: &mut ReceiveBuffer, worker: WorkerId, now: Time) -> Result<(), String> {
         while let Some(frame) = inbox.next_frame().map_err(|error| error.to_string())? {
             let running = self.scheduler.running(worker);
