@@ -1,11 +1,11 @@
-//! A program that embeds the pool: it squares some numbers in a guest that it does not trust.
+//! A program that embeds the pool: it squares numbers in an untrusted guest.
 //!
 //! ```text
 //! cargo run --release --example embed -- examples/square.wat 1 2 3
 //! ```
 //!
-//! The guest's unnamed model takes one number. What it does with it is its own affair: it may fail, loop for ever or
-//! take its process along, and this program says so and goes on.
+//! The guest's unnamed model takes one number. It may fail, loop forever or crash its worker process: this program prints
+//! how each task ended and continues.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use mpwasm::{Error, Pool, TaskHandle};
 
 fn main() -> ExitCode {
-    // First of all: a copy of this program becomes dispatcher, worker or compiler here, and never returns.
+    // This comes first: a copy of this program becomes the dispatcher, a worker or the compiler here, and never returns.
     mpwasm::init();
 
     let mut args = std::env::args().skip(1);
@@ -39,15 +39,15 @@ fn run(guest: &str, numbers: &[u32]) -> Result<(), Error> {
     let pool = Pool::builder().size(2).timeout(Duration::from_secs(1)).start()?;
     let guest = pool.load(guest)?;
 
-    // All of them run at the same time, as far as there are workers.
+    // The tasks run in parallel, as many at once as there are workers.
     let submit = |number: &u32| pool.submit(guest.task([number]));
     let handles: Vec<TaskHandle> = numbers.iter().map(submit).collect::<Result<_, _>>()?;
 
     for (number, handle) in numbers.iter().zip(handles) {
-        // The outcome says how the task ended, who ran it and what that took.
+        // The outcome contains the result or error, the worker, and the resource usage.
         match handle.wait().result {
             Ok(json) => println!("{number}: {json}"),
-            // What comes from a guest is made inert before it reaches a terminal.
+            // Text from a guest is escaped before it is written to a terminal.
             Err(error) => println!(
                 "{number}: {}: {}",
                 error.kind,

@@ -15,23 +15,24 @@ pub enum Error {
     /// [`init`](crate::init) was not called. The pool's processes are copies of this executable, which take their role there.
     #[error("call mpwasm::init() first in main, or name an mpwasm executable in the builder")]
     InitMissing,
-    /// This process had several threads, or ran a Tokio runtime, when it first called [`init`](crate::init). A jail is built
-    /// around the only thread of a process, and the pool's processes are copies that run what this one ran before `init`.
+    /// This process had several threads, or ran a Tokio runtime, when it first called [`init`](crate::init). A jail is
+    /// built around the only thread of a process, and children are copies of this executable that run everything before
+    /// `init` again.
     #[error(
         "mpwasm::init() was called when {found} already: call it first in a main that is not async (see the \
          documentation of mpwasm::init)"
     )]
     InitLate {
-        /// What was running by then: threads, or a Tokio runtime.
+        /// What the process ran: threads, or a Tokio runtime.
         found: String,
     },
     /// A setting is invalid.
     #[error("{0}")]
     BadSetting(String),
-    /// A directory that can't be granted.
+    /// A directory can't be granted.
     #[error("{} can't be granted: {}", Untrusted::from(path), Untrusted::from(why))]
     Grant {
-        /// Its name here.
+        /// Its path on the host.
         path: PathBuf,
         /// Why it is refused.
         why: String,
@@ -116,7 +117,7 @@ pub enum Error {
         /// The guest's name.
         name: String,
     },
-    /// The guest can't be run as a program: it is no command.
+    /// The guest can't be run as a program, because it is no command.
     #[error("{} is no command: it exports no `_start`", Untrusted::from(name))]
     NoCommand {
         /// The guest's name.
@@ -125,7 +126,8 @@ pub enum Error {
     /// A child has not ended in time. It continues to run.
     #[error("the command has not ended in time; it goes on")]
     TimedOut,
-    /// A command ended with anything but exit code 0: the message of its [`CheckError`](crate::command::CheckError).
+    /// A command ended in another way than with exit code 0: the message of its
+    /// [`CheckError`](crate::command::CheckError).
     #[error("{}", Untrusted::from(.0))]
     Command(String),
     /// The guest has no `tasks`.
@@ -134,7 +136,7 @@ pub enum Error {
     /// A guest's `tasks` failed. The tasks that it had pushed before run nevertheless.
     #[error("the guest's `tasks` failed: {}", Untrusted::from(why))]
     Tasks {
-        /// How many tasks it had pushed.
+        /// Number of tasks that it had pushed.
         pushed: u64,
         /// What happened.
         why: String,

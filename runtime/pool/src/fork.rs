@@ -1,7 +1,7 @@
 //! Distinguishes the process that started a pool from its forks.
 //!
-//! A fork has copies of the pool's handles and descriptors, but none of its threads, and any lock may be held for ever
-//! by a thread that it doesn't have. So each call checks [`Owner::is_here`] first, and a fork touches nothing.
+//! A fork has copies of the pool's handles and descriptors, but none of its threads. A lock may be held forever there, by
+//! a thread that the fork does not have. So each call checks [`Owner::is_here`] first, and a fork takes no locks.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,20 +18,20 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 pub struct Owner(u64);
 
 impl Owner {
-    /// This process.
+    /// Returns the current process as owner.
     pub fn this() -> Self {
         static WATCH: Once = Once::new();
         extern "C" fn in_the_fork() {
             GENERATION.fetch_add(1, Ordering::Relaxed);
         }
         WATCH.call_once(|| {
-            // SAFETY: the function adds to a number, which is safe in a fork of a process with many threads.
+            // SAFETY: the function increments an atomic, which is safe in a fork of a process with many threads.
             let _ = unsafe { libc::pthread_atfork(None, None, Some(in_the_fork)) };
         });
         Self(GENERATION.load(Ordering::Relaxed))
     }
 
-    /// Whether this process is the owner. Makes no system call.
+    /// Returns whether this process is the owner. Makes no system call.
     pub fn is_here(&self) -> bool {
         self.0 == GENERATION.load(Ordering::Relaxed)
     }

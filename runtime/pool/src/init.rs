@@ -10,7 +10,7 @@ use crate::error::Error;
 /// State of the process at the first call of `mpwasm::init`; empty before it.
 static AT_INIT: OnceLock<AtInit> = OnceLock::new();
 
-/// State of a process when it called `mpwasm::init`. Its children are in the same state by then.
+/// State of a process when it called `mpwasm::init`. Its children are in the same state at that point.
 enum AtInit {
     /// One thread and no runtime.
     Nothing,
@@ -20,8 +20,8 @@ enum AtInit {
     Tokio,
 }
 
-/// Records that `mpwasm::init` has run: a copy of this executable can become a child. Only the first call counts, as a copy
-/// gets no further.
+/// Records that `mpwasm::init` has run, so that a copy of this executable can become a child. Only the first call counts,
+/// as a child does not return from it.
 pub fn set_initialised() {
     AT_INIT.get_or_init(|| {
         if tokio::runtime::Handle::try_current().is_ok() {
@@ -35,7 +35,7 @@ pub fn set_initialised() {
     });
 }
 
-/// Checks that a copy of this executable can become a child, in the jail where one is asked for.
+/// Checks that a copy of this executable can become a child, in the jail if the settings have one.
 ///
 /// # Errors
 /// [`Error::InitMissing`], or [`Error::InitLate`]: a jail is built around the only thread of a process.

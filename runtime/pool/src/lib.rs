@@ -31,7 +31,8 @@
 //!
 //! A guest that is a program of its own, with argv and streams, can be a task like any other, or a child: see [`command`].
 //!
-//! How a task ends is an [`Outcome`], not an [`Error`]. A guest can make only those calls fail that load it or run its `tasks`.
+//! How a task ends is an [`Outcome`], not an [`Error`]. A guest can cause errors only of the calls that load it or run
+//! its `tasks`.
 
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
@@ -97,9 +98,9 @@ mod coming_from_python {}
 /// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a
 /// worker or another of the pool's processes, and never returns. In the program itself it returns at once.
 ///
-/// Nothing should come before it in `main`: a copy would do that, too. Without it, [`Builder::start`] returns
-/// [`Error::InitMissing`]; when the program had started a thread by then, [`Error::InitLate`], as a jail is built around
-/// the only thread of a process. Neither applies when [`Builder::executable`] names an mpwasm executable.
+/// Nothing should come before it in `main`, as copies would run that, too. Without it, [`Builder::start`] returns
+/// [`Error::InitMissing`]. If the program had started a thread before, it returns [`Error::InitLate`], as a jail is built
+/// around the only thread of a process. Neither applies when [`Builder::executable`] names an mpwasm executable.
 ///
 /// ```no_run
 /// # #[allow(clippy::needless_doctest_main)]

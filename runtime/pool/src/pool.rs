@@ -32,15 +32,15 @@ pub struct Rejected {
 
 /// A pool of worker processes that run tasks of untrusted guests.
 ///
-/// All methods may be called from any thread. Every task that is accepted gets exactly one [`Outcome`](mpwasm_types::outcome::Outcome),
-/// which goes to the [`Reporter`](crate::Reporter) and to the task's [`TaskHandle`] if it has one, whatever dies but this process.
+/// All methods may be called from any thread. Every accepted task gets exactly one
+/// [`Outcome`](mpwasm_types::outcome::Outcome), whichever process of the pool dies. The outcome goes to the
+/// [`Reporter`](crate::Reporter), and to the task's [`TaskHandle`] if it has one.
 ///
-/// Dropping the pool ends what still runs as `cancelled` and returns when no process is left. See [`Pool::stop`] for
-/// the end that waits for the tasks.
+/// Dropping the pool ends running tasks as `cancelled` and returns when no process is left. [`Pool::stop`] waits for the
+/// tasks instead.
 ///
-/// A pool belongs to the process that started it. In a fork of that, all of this does nothing: calls return
-/// [`Error::Forked`] or an outcome that says so, and dropping the copy leaves the pool as it is. A fork may start a pool
-/// of its own.
+/// A pool belongs to the process that started it. In a fork of that process, calls return [`Error::Forked`] or an outcome
+/// that reports the fork, and dropping the copy does not affect the pool. A fork may start a pool of its own.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -153,7 +153,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::NoTasks`]; [`Error::Tasks`] when it trapped, took longer than the pool's timeout between two pushes,
-    /// or pushed too many (what it had pushed before runs all the same); [`Error::ForeignGuest`]; [`Error::Start`];
+    /// or pushed too many (tasks that it had pushed before still run); [`Error::ForeignGuest`]; [`Error::Start`];
     /// [`Error::Io`]; [`Error::Closed`].
     pub fn push_from_guest(&self, guest: &Guest) -> Result<u64, Error> {
         self.tasks_of(guest, |tasks| self.push_all(tasks).map(drop))
@@ -246,7 +246,7 @@ impl Pool {
         }
     }
 
-    /// Whether this process started the pool, rather than a fork of it.
+    /// Returns whether this process started the pool. False in a fork.
     pub(crate) fn is_owned(&self) -> bool {
         self.shared.owner.is_here()
     }

@@ -1,4 +1,4 @@
-//! The checks of a pool's settings, before any process is started.
+//! Checks a pool's settings before any process is started.
 
 use std::io;
 use std::thread;
@@ -12,7 +12,7 @@ use mpwasm_types::settings::{
     BASE_DESCRIPTORS, Jail, MAX_STACK, MAX_TABLE_ELEMENTS, MAX_WORKERS, MIN_STACK, Settings, thread_stack,
 };
 
-/// Checks settings: whether they make sense, and whether this process can have what they ask for.
+/// Checks whether the settings are valid, and whether this process can provide what they ask for.
 ///
 /// # Errors
 /// [`Error::BadSetting`].
@@ -39,7 +39,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
         if user.uid == 0 {
             return bad("the user of the pool's processes is to be another than root");
         }
-        // To the kernel it means that nothing is to change.
+        // To the kernel this number means "unchanged".
         if [user.uid, user.gid].contains(&u32::MAX) {
             return bad("4294967295 is the number of no user and no group");
         }
@@ -52,7 +52,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     if settings.size > MAX_WORKERS {
         return bad(&format!("a pool has at most {MAX_WORKERS} workers"));
     }
-    // What is printed as it comes is never in one place.
+    // Output that is not captured is streamed and never held as a whole.
     let max_output = if settings.capture { settings.max_output } else { 0 };
     let largest = settings.max_result.max(settings.max_args).max(max_output);
     if largest > mpwasm_protocol::messages::MAX_PAYLOAD {
@@ -61,7 +61,7 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a guest has beside its memory.
+/// Checks the limits of a guest besides its memory: stack, tables and open files.
 fn check_resources(settings: &Settings) -> Result<(), Error> {
     let bad = |what: String| Err(Error::BadSetting(what));
     let stack = settings.stack;
@@ -70,7 +70,7 @@ fn check_resources(settings: &Settings) -> Result<(), Error> {
             "a guest's stack of {stack} bytes (--stack) is not between 64 KiB and 4 GiB"
         ));
     }
-    // Here as in the workers: under a limit of address space, say.
+    // A worker could fail to allocate such a stack, for example under a limit of address space. So it is tried here.
     if stack > Settings::default().stack {
         let thread = thread::Builder::new()
             .stack_size(thread_stack(stack))

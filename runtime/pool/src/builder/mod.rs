@@ -46,7 +46,7 @@ pub struct Builder {
     streams: CommandStreams,
     /// Whether the pool belongs to a child: missing layers are reported only once for all children.
     is_child: bool,
-    /// Paths that its tasks must not be able to change, beside its cache and executable.
+    /// Paths that its tasks must not be able to change, besides its cache and executable.
     trusted: TrustedPaths,
 }
 
@@ -83,85 +83,90 @@ impl Builder {
     setters! {
         /// Number of worker processes, at least 1.
         size: u32,
-        /// What separates tasks from one another: by default a fresh instance in a warm worker process, with
-        /// [`Isolation::Process`] a fresh process, which costs some milliseconds per task.
+        /// Isolation between tasks. By default each has a fresh instance in a warm worker process. With
+        /// [`Isolation::Process`] each has a fresh process, which costs some milliseconds per task.
         isolation: Isolation,
         /// Timeout of a task that names none, longer than zero.
         timeout: Duration,
-        /// Cap of a task's linear memory, bytes. To grow past it fails in the guest, as `memory.grow` does.
+        /// Cap of a task's linear memory, bytes. Beyond it `memory.grow` fails in the guest.
         memory: u64,
-        /// Stack of a guest, bytes, from 64 KiB to 4 GiB: 1 MiB by default. Calls that are nested deeper trap. A worker keeps
-        /// as much of it as any of its tasks has used.
+        /// Stack of a guest, bytes, from 64 KiB to 4 GiB; 1 MiB by default. Deeper calls trap. A worker keeps as much
+        /// stack memory as any of its tasks has used.
         stack: u64,
-        /// Elements that each table of a guest may have, one million by default and ten at most. A guest that starts with
-        /// more is refused. An instance pays 8 bytes for each element that it has, beside its memory.
+        /// Most elements of each table of a guest: one million by default, ten million at most. A guest that starts with
+        /// more is refused. Each element takes 8 bytes of memory per instance, in addition to linear memory.
         max_table: u32,
         /// Largest result, bytes, at most 1 GiB. A larger one ends the task as `limit`.
         max_result: u64,
-        /// Most bytes of stdout, stderr and log of one task or one callback. More is cut and flagged.
+        /// Most bytes of stdout, stderr and log of one task or one callback. More is dropped and flagged.
         max_output: u64,
-        /// Whether what a command writes to its stdout and stderr is its result, as it is by default. Otherwise it is
-        /// printed as it comes, and the result is the exit code alone.
+        /// Whether a command's stdout and stderr become its result, as by default. Otherwise they are printed as they are
+        /// written, and the result is the exit code alone.
         capture: bool,
-        /// Largest args, bytes of JSON, at most 1 GiB. Larger ones are refused when they are pushed.
+        /// Largest args, bytes of JSON, at most 1 GiB. Pushing a task with larger ones returns an error.
         max_args: u64,
         /// Deadline of one callback, longer than zero.
         callback_timeout: Duration,
         /// Cap of the linear memory of all callback instances of one guest, bytes.
         callback_memory: u64,
-        /// Most tasks that a guest's `tasks` may push.
+        /// Number of tasks that a guest's `tasks` may push at most.
         max_tasks: u64,
-        /// How much of the jail around each process must hold; all that the machine has, by default.
+        /// Which layers of the jail around each process are required. By default every layer that the machine has is
+        /// used.
         jail: Jail,
-        /// How long the compilation of one guest may take, longer than zero. It covers no more than the compiler's
-        /// own process: a guest that is in the [`Cache`] takes none of it.
+        /// Time limit for the compilation of one guest, longer than zero. It covers the compiler process only; a guest
+        /// from the [`Cache`] is not compiled.
         compile_timeout: Duration,
-        /// When a task that failed is tried again, where the [task](crate::Task::retry) itself does not say. By default
-        /// it never is.
+        /// When a failed task is retried, unless the [task](crate::Task::retry) itself sets this. By default tasks are
+        /// not retried.
         retry: Retry,
-        /// Whether no task begins before the [`Reporter`] has returned from the outcomes of all tasks that ended before it, their
-        /// callbacks included. A reporter that calls [`Pool::interrupt`](crate::Pool::interrupt) or [`Pool::terminate`](crate::Pool::terminate) then decides exactly which
-        /// task was the last to begin, but for those that other workers run at that moment. Each outcome costs a round trip
-        /// between the dispatcher and this process, in which no task begins.
+        /// Whether a task starts only after the [`Reporter`] has received the outcomes of all tasks that ended before,
+        /// callbacks included. A reporter that calls [`Pool::interrupt`](crate::Pool::interrupt) or
+        /// [`Pool::terminate`](crate::Pool::terminate) then decides exactly which task is the last to start, except for
+        /// those that other workers run at that moment. Each outcome costs a round trip between the dispatcher and this
+        /// process, during which no task starts.
         confirm_outcomes: bool,
     }
 
-    /// Tasks that a worker process runs before another takes its place, at least 1; any number by default. A chunk counts
-    /// as one. What they leave behind in the process goes with it. The next process is started while the one before goes.
+    /// Sets how many tasks a worker process runs before it is replaced, at least 1; unlimited by default. A chunk counts
+    /// as one task. State that tasks leave in the process ends with it. The next process is started while the previous
+    /// one exits.
     #[must_use]
     pub fn max_tasks_per_worker(mut self, tasks: u32) -> Self {
         self.settings.max_tasks_per_worker = Some(tasks);
         self
     }
 
-    /// User and group of the pool's processes, if this process is root. Requires a jail.
+    /// Sets user and group of the pool's processes. Requires that this process is root, and a jail.
     #[must_use]
     pub fn user(mut self, user: User) -> Self {
         self.settings.user = Some(user);
         self
     }
 
-    /// Deterministic budget of each task, in units of about one instruction; none is counted by default. A task
-    /// that uses it up ends as `fuel`.
+    /// Sets the fuel of each task: a deterministic limit, in units of about one instruction. By default instructions are
+    /// not counted. A task that runs out of fuel ends as `fuel`.
     #[must_use]
     pub fn fuel(mut self, fuel: u64) -> Self {
         self.settings.fuel = Some(fuel);
         self
     }
 
-    /// Files that a task can have open at once, 1024 by default. [`start`](Builder::start) says so when this process's own
-    /// limit (`ulimit -Hn`) is lower.
+    /// Sets how many files a task may have open at once, 1024 by default. [`start`](Builder::start) returns an error when
+    /// this process's own limit (`ulimit -Hn`) is lower.
     #[must_use]
     pub fn max_files(mut self, files: u32) -> Self {
         self.settings.max_files = Some(files);
         self
     }
 
-    /// A directory that all tasks in workers may use: opened once, when the pool starts, and held a second time by the
-    /// jail. What is mounted in it belongs to it, but no procfs, sysfs or anything else that gives the kernel away.
+    /// Grants a directory to all tasks in workers. It is opened once, when the pool starts, and the jail enforces the
+    /// grant a second time. File systems mounted beneath it are included. A directory with procfs, sysfs or another file
+    /// system that exposes the kernel is refused.
     ///
-    /// One that tasks may change is refused where it would let them change what this pool trusts, its [cache](Builder::cache) and
-    /// its [executable](Builder::executable). [`Overlap::between`](crate::Overlap::between) tells the same of what the program itself trusts.
+    /// A directory that tasks may change is refused if they could change the pool's [cache](Builder::cache) or
+    /// [executable](Builder::executable) through it. For paths that the program itself trusts,
+    /// [`Overlap::between`](crate::Overlap::between) makes the same check.
     ///
     /// ```no_run
     /// use mpwasm::{Access, DirGrant, Pool};
@@ -178,11 +183,12 @@ impl Builder {
         self
     }
 
-    /// A scratch directory of so many bytes for each task, which guests know as `/tmp`: empty when the task begins, and gone
-    /// when it ends. It is in memory, and the kernel keeps it to its size. (The items of a chunk share one, as they share
-    /// an instance.)
+    /// Gives each task a scratch directory of `bytes` bytes, `/tmp` for the guest. It is empty when the task starts, and
+    /// removed when the task ends. It is in memory, and the kernel enforces its size. (The items of a chunk share one, as
+    /// they share an instance.)
     ///
-    /// An ordinary user needs a machine with user namespaces: where there are none, [`start`](Builder::start) says so.
+    /// An ordinary user needs a machine with user namespaces for it. Where there are none, [`start`](Builder::start)
+    /// returns an error.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mpwasm::Error> {
@@ -196,8 +202,8 @@ impl Builder {
         self
     }
 
-    /// A variable of the environment of all tasks in workers; they have no other. One of the same name that was set before
-    /// is replaced. The name is not empty and has no `=`, and neither has a zero byte.
+    /// Sets an environment variable for all tasks in workers, which have no others. Replaces a variable of the same name.
+    /// The name must not be empty or contain `=`, and neither name nor value may contain a zero byte.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.grants.env.insert(name.into(), value.into());
@@ -213,7 +219,7 @@ impl Builder {
 
     /// Sets the executable that the pool's processes run: `mpwasm-host` or `mpwasm`, of the same version and build as this
     /// library. It is for programs that can't call [`mpwasm::init`](crate::init) first in `main`, such as tests, and for
-    /// those that are not to be executed again.
+    /// those that must not be executed again.
     ///
     /// `mpwasm-host` is the smaller one. It contains the child processes only. The crate `mpwasm-host` builds it.
     ///
@@ -231,11 +237,11 @@ impl Builder {
         self
     }
 
-    /// Where compiled guests are kept for later pools. Without this call the pool compiles every guest anew and leaves
-    /// nothing on disk: a library should not do that unasked. The command line has the cache
-    /// [of the user](Cache::of_user).
+    /// Sets the cache, in which compiled guests are kept for later pools. Without this call the pool compiles every guest
+    /// and leaves nothing on disk, as a library should not write files unasked. The command line uses the cache [of the
+    /// user](Cache::of_user).
     ///
-    /// Whatever is wrong with the cache, guests load: what can't be found there is compiled.
+    /// A problem with the cache never fails a load: the guest is compiled instead.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mpwasm::Error> {
@@ -255,16 +261,16 @@ impl Builder {
         self
     }
 
-    /// Sets the reporter, which receives outcomes and output. By default a [`Terminal`](crate::Terminal): guests' output goes to this process's stdout
-    /// and stderr, and outcomes only to task handles.
+    /// Sets the reporter, which receives outcomes and output. By default it is a [`Terminal`](crate::Terminal), which
+    /// writes guests' output to this process's stdout and stderr; outcomes go only to task handles.
     #[must_use]
     pub fn reporter(mut self, reporter: impl Reporter + 'static) -> Self {
         self.reporter = Some(Box::new(reporter));
         self
     }
 
-    /// What the pool's commands read, as it comes, once they have read the [`stdin`](crate::guest::Task::stdin) of their own: the
-    /// end of a pipe that nobody else reads. It is for pools that run one command: several share it, in whatever order
+    /// Sets a pipe that the pool's commands read after the [`stdin`](crate::guest::Task::stdin) of their own. No other
+    /// reader may use the pipe. It is meant for pools that run one command: several would share it, in whatever order
     /// they read. A command that waits for it still ends at its deadline.
     #[must_use]
     pub fn stdin(mut self, pipe: PipeReader) -> Self {
@@ -272,7 +278,7 @@ impl Builder {
         self
     }
 
-    /// For a child: which of its streams are terminals.
+    /// Sets which streams of a child are terminals.
     pub(crate) fn terminals(mut self, terminals: Terminals) -> Self {
         self.streams.terminals = terminals;
         self

@@ -46,27 +46,27 @@ use mpwasm_system::standard_descriptors;
 use mpwasm_types::settings::{Jail, Settings, User};
 use mpwasm_types::time::Time;
 
-/// Bytes that the pipe of tasks should hold: some thousands of small tasks. With more of them on their way the parent's
-/// own memory of them no longer fits into the processor's caches, with less there are more writes.
+/// Size of the task pipe, bytes: some thousands of small tasks. With more tasks on their way the parent's own memory of
+/// them no longer fits into the CPU caches; with fewer there are more writes.
 const PIPE_SIZE: i32 = 256 << 10;
 
-/// Pools that were started in this process: a guest remembers which of them loaded it.
+/// Number of pools started in this process. A guest stores the number of the pool that loaded it.
 static POOLS: AtomicU64 = AtomicU64::new(0);
 
-/// Whether it was told in this process what the machine lacks: each pool tells it, but its children, of which there may be
-/// thousands, do so only when nobody has.
+/// Set once the warning about missing layers of the jail was reported. Each pool reports it, but a child, of which there
+/// may be thousands, only if it has not been reported before.
 static GAPS_REPORTED: AtomicBool = AtomicBool::new(false);
 
 impl Builder {
     /// Starts the dispatcher. The workers are started when the first guest is loaded.
     ///
-    /// The thread that calls this may end before the pool does.
+    /// The calling thread may end before the pool does.
     ///
     /// # Errors
     /// [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no
-    /// executable and [`init`](crate::init) was not called; [`Error::Read`] when the executable is not there; [`Error::Start`] when
-    /// it can't be started, does not behave like mpwasm, or is of another build; [`Error::Io`] when the system is
-    /// out of descriptors, memory or threads.
+    /// executable and [`init`](crate::init) was not called; [`Error::Read`] when the executable does not exist;
+    /// [`Error::Start`] when it can't be started, is not an mpwasm executable, or is of another build; [`Error::Io`] when
+    /// the system is out of descriptors, memory or threads.
     pub fn start(mut self) -> Result<Pool, Error> {
         let (reporter, streams) = (self.reporter.take(), mem::take(&mut self.streams));
         let is_child = self.is_child;
@@ -112,7 +112,8 @@ impl Builder {
         })
     }
 
-    /// For a child: as the guest's pool was built, but with other settings, which must lead to the same code.
+    /// Returns the builder of a child's pool: as the one that loaded the guest, but with other settings, which must lead
+    /// to the same compiled code.
     pub(crate) fn for_child_of(guest: &Guest, settings: Settings) -> Self {
         let executable = match guest.executable() {
             Executable::Own => None,
@@ -137,8 +138,8 @@ impl Builder {
         {
             return Err(Error::Jail(lacking));
         }
-        // A copy that got here did not know what it is. Without this, a program that names itself as the executable
-        // and does not call `init` would start itself without end.
+        // A child process that gets here has not taken its role in `init`. Without this check, a program that names
+        // itself as the executable and does not call `init` would start itself without end.
         if process::role().is_some() {
             return Err(Error::InitMissing);
         }
@@ -146,7 +147,7 @@ impl Builder {
             Some(path) => {
                 Executable::At(std::fs::canonicalize(&path).map_err(|error| Error::Read { path, error })?)
             }
-            // A copy of this executable must know what it is.
+            // A copy of this executable takes its role in `init`.
             None => {
                 init::check_initialised(settings.jail)?;
                 Executable::Own
@@ -179,8 +180,8 @@ fn log_diagnostics(pipe: PipeReader) -> io::Result<mpsc::Receiver<()>> {
     Ok(gone)
 }
 
-/// Starts the receiver thread, on which `start` starts the dispatcher: its parent-death signal is tied to that thread, which lives
-/// as long as the dispatcher.
+/// Starts the receiver thread, on which `start` starts the dispatcher. The dispatcher's parent-death signal is tied to
+/// the thread that starts it, and this one lives as long as the dispatcher.
 fn start_receiver(
     start: impl FnOnce() -> Result<(Dispatcher, Arc<PoolState>), Error> + Send + 'static,
     gone: mpsc::Receiver<()>,
@@ -248,7 +249,7 @@ fn new_state(
     }))
 }
 
-/// Checks that children that run as `user` can become copies of `executable` in their turn.
+/// Checks that children that run as `user` may execute `executable`, as the dispatcher starts workers from it.
 ///
 /// # Errors
 /// [`Error::BadSetting`] when they can't.
@@ -268,7 +269,7 @@ fn check_user(executable: &Executable, user: User) -> Result<(), Error> {
     )))
 }
 
-/// What is left of a builder whose settings make sense, on a machine that has what they ask for.
+/// The parts of a builder whose settings passed all checks.
 pub(crate) struct CheckedSettings {
     pub settings: Settings,
     pub executable: Executable,
@@ -276,7 +277,7 @@ pub(crate) struct CheckedSettings {
     pub trusted: TrustedPaths,
 }
 
-/// The names of the mandatory layers that this machine lacks, if any is.
+/// Returns the names of the mandatory layers that this machine lacks, if any.
 fn missing_layers(jail: Jail) -> Option<String> {
     let missing = match jail {
         Jail::Off => Vec::new(),
@@ -286,7 +287,8 @@ fn missing_layers(jail: Jail) -> Option<String> {
     (!names.is_empty()).then(|| names.join(" and "))
 }
 
-/// The limit of memory around the pool's processes: where the machine has none, `mpwasm doctor` says why.
+/// Creates the memory cgroup around the pool's processes, if the machine permits it; otherwise `mpwasm doctor` shows the
+/// reason.
 fn memory_group(settings: &Settings) -> Option<MemoryCgroup> {
     if settings.jail == Jail::Off {
         return None;

@@ -1,11 +1,12 @@
-//! The directory of the cache: who may write there, and what is in it.
+//! The directory of the cache: permissions, and its files.
 //!
-//! What lies here becomes native code, so the directory has to be this user's alone: it is opened without following a
-//! link, its owner and mode are checked on the descriptor, and everything else goes through that descriptor. An entry
-//! is checked in the same way.
+//! Files in it become native code, so no other user may write to the directory. It is opened without following a symbolic
+//! link, its owner and mode are checked on the descriptor, and all files are reached through that descriptor. Entries are
+//! checked in the same way.
 //!
-//! A file appears under its name when it is whole, by being renamed. So two processes may write the same entry at the
-//! same time: either's is right. Nothing is flushed to the disk: what a power cut leaves is found out by its hash.
+//! A file is renamed to its final name once it is complete. So two processes may write the same entry at the same time,
+//! and either version is valid. Nothing is flushed to the disk: an entry that a power failure left incomplete fails the
+//! check of its hash.
 
 use std::ffi::{CStr, CString};
 use std::fs::{DirBuilder, File, Metadata};
@@ -24,32 +25,33 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use mpwasm_types::settings::STALE_CACHE_FILE_AGE;
 
-/// What an entry's name ends in.
+/// Suffix of an entry's file name.
 const ENTRY: &str = ".guest";
-/// What the name of a file ends in that is being written.
+/// Suffix of a file that is being written.
 const UNFINISHED: &str = ".new";
 
-/// The directory, checked and open.
+/// The directory, opened and checked.
 #[derive(Debug)]
 pub struct CacheDirectory(OwnedFd);
 
-/// An entry, or what could be one: it was not opened.
+/// A file with the name of an entry. It was not opened or checked.
 #[derive(Debug)]
 pub struct ListedEntry {
     name: CString,
-    /// Its length.
+    /// Size of the file.
     pub bytes: u64,
-    /// When it was last used or written, in nanoseconds.
+    /// When it was last used or written: seconds and nanoseconds.
     used: (i64, i64),
 }
 
 impl CacheDirectory {
-    /// Opens what is there.
+    /// Opens an existing directory.
     ///
     /// # Errors
-    /// When it is not there, is no directory, is a link, or is not this user's alone.
+    /// When the path does not exist, is no directory or a symbolic link, or when other users have access to the
+    /// directory.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // Without a slash at the end, which would follow a link.
+        // Drops a trailing slash, with which the kernel would follow a symbolic link.
         let path: std::path::PathBuf = path.components().collect();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = match open(&path, flags, Mode::empty()) {
@@ -69,10 +71,10 @@ impl CacheDirectory {
         Ok(Self(file.into()))
     }
 
-    /// Opens it, and makes it first if there is nothing.
+    /// Opens the directory, and creates it first if it does not exist.
     ///
     /// # Errors
-    /// As [`CacheDirectory::open`]; and when it can't be made.
+    /// As [`CacheDirectory::open`], and when it can't be created.
     pub fn make(path: &Path) -> io::Result<Self> {
         match Self::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -83,12 +85,12 @@ impl CacheDirectory {
         }
     }
 
-    /// The entry called `name`; `None` when there is none.
+    /// Opens the entry `name`. Returns `None` when there is none.
     ///
     /// # Errors
-    /// When it can't be read, or could be written by others.
+    /// When it can't be opened, or when another user could have written it.
     pub fn entry(&self, name: &str) -> io::Result<Option<File>> {
-        // A pipe in its place must not keep us waiting.
+        // O_NONBLOCK: opening a FIFO in its place must not block.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = match openat(&self.0, entry_name(name).as_str(), flags, Mode::empty()) {
             Err(Errno::ENOENT) => return Ok(None),
@@ -105,23 +107,23 @@ impl CacheDirectory {
         if metadata.mode() & 0o022 != 0 {
             return Err(unsafe_place("others may write to it"));
         }
-        // A writer may have taken its name meanwhile, so it can have none.
+        // Zero links are fine: another process may have replaced the entry after it was opened.
         if metadata.nlink() > 1 {
             return Err(unsafe_place("it has another name, somewhere else perhaps"));
         }
         Ok(Some(file))
     }
 
-    /// The entry was used: it is the last to go.
+    /// Records that the entry was used, which makes it the last to be evicted.
     pub fn touch(&self, entry: &File) {
-        // On a read-only file system nothing is evicted either.
+        // This fails on a read-only file system, where nothing is evicted either.
         let _ = futimens(entry, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW);
     }
 
-    /// Writes the entry called `name`, in the place of what has that name.
+    /// Writes the entry `name` and replaces an earlier one.
     ///
     /// # Errors
-    /// When it can't be written. Then nothing is left of it.
+    /// When it can't be written. The incomplete file is removed then.
     pub fn write(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         let unfinished = format!("{:016x}{UNFINISHED}", rand::random::<u64>());
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -131,7 +133,7 @@ impl CacheDirectory {
         let result = write(&mut file).and_then(|()| {
             let rename = || renameat(&self.0, unfinished.as_str(), &self.0, name.as_str());
             match rename() {
-                // A directory in its place can only be removed when it is empty; then the second attempt works.
+                // An empty directory in its place is removed. One that is not empty can't be, and the write fails.
                 Err(Errno::EISDIR) => {
                     unlinkat(&self.0, name.as_str(), UnlinkatFlags::RemoveDir)?;
                     rename()
@@ -146,7 +148,7 @@ impl CacheDirectory {
         result
     }
 
-    /// The entries, in no order.
+    /// Returns the entries, in no particular order.
     ///
     /// # Errors
     /// When the directory can't be read.
@@ -154,8 +156,8 @@ impl CacheDirectory {
         self.list(is_entry)
     }
 
-    /// Removes the least recently used entries until those that are left, and `bytes` more in the place of `name`, are
-    /// at most `limit` bytes; and what writers left that died.
+    /// Removes the least recently used entries until the others and a new entry `name` of `bytes` bytes take at most
+    /// `limit` bytes. Also removes incomplete files of writers that died.
     ///
     /// # Errors
     /// When the directory can't be read or changed.
@@ -183,7 +185,7 @@ impl CacheDirectory {
         Ok(())
     }
 
-    /// Removes all entries, finished or not, and nothing else that may be here. Returns the finished ones.
+    /// Removes all entries and incomplete files. Leaves any other file in the directory. Returns the entries removed.
     ///
     /// # Errors
     /// When the directory can't be read or changed.
@@ -198,7 +200,7 @@ impl CacheDirectory {
         Ok(entries)
     }
 
-    /// Removes a file. That another process was faster is fine.
+    /// Removes a file. Succeeds if another process has removed it already.
     fn remove(&self, listed: &ListedEntry) -> io::Result<()> {
         match unlinkat(&self.0, listed.name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -207,7 +209,7 @@ impl CacheDirectory {
     }
 
     fn list(&self, wanted: fn(&CStr) -> bool) -> io::Result<Vec<ListedEntry>> {
-        // A descriptor of its own: the cursor belongs to it.
+        // A separate descriptor, because the position in the listing belongs to it.
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = Dir::openat(&self.0, ".", flags, Mode::empty())?;
         let mut found = Vec::new();
@@ -216,7 +218,7 @@ impl CacheDirectory {
             if !wanted(entry.file_name()) {
                 continue;
             }
-            // It may have gone meanwhile.
+            // Another process may have removed it.
             let Ok(stat) = fstatat(self.0.as_fd(), entry.file_name(), AtFlags::AT_SYMLINK_NOFOLLOW) else {
                 continue;
             };
@@ -245,7 +247,7 @@ fn is_unfinished(name: &CStr) -> bool {
     is_hex_with(name, UNFINISHED)
 }
 
-/// The names that are given here, so that whatever else is in a directory that a user named stays as it is.
+/// Whether the file name is one that this module gives. Any other file in a directory that the user named is left alone.
 fn is_hex_with(name: &CStr, suffix: &str) -> bool {
     let stem = name.to_bytes().strip_suffix(suffix.as_bytes());
     stem.is_some_and(|stem| !stem.is_empty() && stem.iter().all(u8::is_ascii_hexdigit))
@@ -255,7 +257,8 @@ fn is_ours(metadata: &Metadata) -> bool {
     metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// Somebody else could have put there what would become native code.
+/// Returns the error for a directory or entry that another user could have written: its contents would become native
+/// code.
 fn unsafe_place(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }

@@ -5,12 +5,12 @@
 //! description (postcard) │ artifact │ SHA-256 of all that (32)
 //! ```
 //!
-//! The engine accepts an artifact with a flipped byte and runs it, so an entry carries a hash of its own. It protects
-//! against damage (a torn write, a bad disk, a file of something else) and not against an attacker, who would compute
-//! it anew: that nobody else can write here is the [directory's](super::directory) matter.
+//! The engine would accept an artifact with a flipped byte and run it, so an entry contains a hash. The hash protects
+//! against damage: a torn write, a bad disk, a foreign file. It does not protect against an attacker, who would compute
+//! it anew; the [directory](super::directory) makes sure that no other user can write an entry.
 //!
-//! The artifact is copied into a sealed memory file first, and hashed and later mapped from there: what was checked is
-//! what is run, whatever becomes of the file.
+//! The artifact is first copied into a sealed memory file, which is then hashed and later mapped. So the bytes that were
+//! checked are the ones that run, even if the file changes.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -29,7 +29,7 @@ use mpwasm_types::settings::MAX_DESCRIPTION;
 /// First bytes of an entry. They change with its format, which the key does not depend on if the pool's processes run another
 /// executable than the parent.
 const MAGIC: &[u8; 16] = b"mpwasm compiled\n";
-/// Bytes in front of the description.
+/// Size of the header in front of the description, bytes.
 const HEADER: usize = MAGIC.len() + HASH + 8 + 8;
 /// Bytes per copy: the default capacity of a pipe.
 const CHUNK: usize = 64 << 10;
@@ -54,7 +54,7 @@ pub enum EntryError {
 /// Returns the length of a guest's entry.
 ///
 /// # Errors
-/// When the artifact's length can't be told.
+/// When the artifact's length can't be determined.
 pub fn length(compiled: &CompiledGuest) -> io::Result<u64> {
     let description = describe(&compiled.info).len() as u64;
     Ok(description + compiled.artifact.metadata()?.len() + (HEADER + HASH) as u64)
@@ -84,7 +84,7 @@ pub fn write(out: &mut impl Write, key: &Key, compiled: &CompiledGuest) -> io::R
 /// Reads the entry for `key`, and checks it.
 ///
 /// # Errors
-/// When it is not whole, or not that entry.
+/// When it is damaged, or has another key.
 pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, EntryError> {
     let length = file.metadata()?.len();
     let mut hash = Sha256::new();
@@ -134,7 +134,7 @@ fn describe(info: &GuestInfo) -> Vec<u8> {
     postcard::to_allocvec(info).expect("names and numbers serialize, and a Vec takes all bytes")
 }
 
-/// The next bytes of `file`, all of them.
+/// Fills `bytes` with the next bytes of `file`.
 fn take(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), EntryError> {
     file.read_exact(bytes).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => EntryError::WrongLength,
@@ -142,7 +142,8 @@ fn take(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), EntryError> {
     })
 }
 
-/// All of `file`, from its start and wherever its cursor is: processes share that with the descriptor.
+/// Passes the contents of `file` to `each` in chunks. Reads at offsets, as the file position is shared by all processes
+/// that have the descriptor.
 fn in_chunks(file: &File, length: u64, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
@@ -155,7 +156,7 @@ fn in_chunks(file: &File, length: u64, mut each: impl FnMut(&[u8]) -> io::Result
     Ok(())
 }
 
-/// Hashes what is written.
+/// Writes to `out` and hashes what is written.
 struct Hashing<'a, W> {
     out: &'a mut W,
     hash: Sha256,

@@ -1,19 +1,19 @@
-//! What a compiled guest is found by: a hash over everything that the compiler's answer depends on.
+//! Identifies a compiled guest in the cache: a hash over everything that the compiler's output depends on.
 //!
-//! An entry with the right key is used without asking anybody whether it is acceptable or loads, and a worker that
-//! can't load it would fail the pool. So the key has to be complete. The compiler's answer is a function of
+//! An entry with the right key is used without a further check that it is acceptable and loads. A worker that can't load
+//! it would fail the pool. So the key has to be complete. The compiler's output is a function of
 //!
-//! - its program: that is this build of mpwasm (a hash of the sources of all child processes, which hold the engine's
-//!   settings and the description of a guest), and the size and time of the executable itself, for what it was built from
-//!   besides;
-//! - the engine in it: its version, target, processor features and settings, as the engine itself hashes them for
-//!   this purpose ([`hash_compatibility`]): with equal hashes an artifact of one engine loads in another;
+//! - its program: this build of mpwasm, and the size and modification time of the executable. The build is a hash of the
+//!   sources of all child processes, which include the engine's settings and the description of a guest. Size and time
+//!   stand for everything else that the executable was built from.
+//! - the engine: its version, target, processor features and settings, as [`hash_compatibility`] hashes them. With equal
+//!   hashes an artifact of one engine loads in another.
 //! - the guest's bytes.
 //!
-//! Limits are not among these. An entry says what an instance of its guest has before it runs, and the
-//! parent compares that with its limits when it loads the entry.
+//! Limits are not part of the key. An entry contains the initial sizes of its guest's instances, which the parent
+//! compares with its limits when it loads the entry.
 //!
-//! It depends on nothing else: the compiler has no files, no environment, no clock, and no other message.
+//! The compiler has no other input: no files, no environment, no clock, and no other message.
 
 use std::hash::Hasher;
 use std::os::unix::fs::MetadataExt;
@@ -25,25 +25,25 @@ use mpwasm_protocol::messages::Hello;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_types::engine_settings::EngineSettings;
 
-/// Bytes of a hash.
+/// Size of a hash, bytes.
 pub const HASH: usize = 32;
 
-/// What a compiled guest is found by.
+/// Identifies a compiled guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(pub [u8; HASH]);
 
 impl Key {
-    /// The key of the guest `bytes`, as compiled by `executable` with these settings.
+    /// Returns the key of the guest `bytes`, as compiled by `executable` with these settings.
     ///
     /// # Errors
-    /// With the reason why there is none: then nothing is cached.
+    /// Why there is no key. The guest is not cached then.
     pub fn of(executable: &Executable, settings: &EngineSettings, bytes: &[u8]) -> Result<Self, String> {
-        // A setting that is added has to be judged: does the compiler's answer depend on it?
+        // A new setting fails to compile here: decide whether the compiler's output depends on it.
         let EngineSettings {
             memory: _,    // compared with the entry when it is loaded
             max_table: _, // likewise
             stack: _,
-            fuel: _, // whether it is counted is in the engine's hash; the amount is a matter of running
+            fuel: _, // the engine's hash says whether fuel is counted; the amount does not change the code
             max_result: _,
             max_output: _,
             capture: _,
@@ -63,14 +63,15 @@ impl Key {
         Ok(Self(hash.0.finalize().into()))
     }
 
-    /// It as text, to name a file by.
+    /// Returns the key in hexadecimal, for file names.
     #[must_use]
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// A cryptographic hash over fields, each with its length in front: no two lists of fields are the same bytes.
+/// A cryptographic hash over fields. Each field is preceded by its length, so that different lists of fields never hash
+/// the same bytes.
 #[derive(Default)]
 struct Fields(Sha256);
 
@@ -85,7 +86,7 @@ impl Fields {
     }
 }
 
-/// For what the engine hashes by itself.
+/// Lets the engine hash its settings.
 impl Hasher for Fields {
     fn write(&mut self, bytes: &[u8]) {
         self.field(bytes);

@@ -1,9 +1,8 @@
 //! The cache of compiled guests: a guest is compiled once per machine.
 //!
-//! The parent looks a guest up before it starts a compiler, and stores the result. No other process touches the cache. A problem
-//! with the cache never fails a pool. An entry
-//! that is damaged, of something else, or not this user's own is compiled anew and replaced, and where nothing can be
-//! read or written everything is compiled, as if there were no cache.
+//! The parent looks up a guest before it starts a compiler, and stores the result. No other process touches the cache. A
+//! problem with the cache never fails a pool. A guest whose entry is damaged, foreign or not this user's own is compiled,
+//! and the entry is replaced. If nothing can be read or written, every guest is compiled, as without a cache.
 //!
 //! [`key`] identifies an entry, [`entry`] checks that it is intact, [`directory`] that no other user can have written it.
 
@@ -27,10 +26,10 @@ use mpwasm_types::settings::CACHE_LIMIT;
 
 /// A directory in which compiled guests are kept, for [`Builder::cache`](crate::Builder::cache).
 ///
-/// A pool that has one compiles a guest once for all pools to come. A guest is found again by a hash of its bytes, of
-/// this build of mpwasm, the engine, the settings that matter, and the processor. The directory is made when it is
-/// needed, for this user alone; one that others can write to or read is not used. When it is full, what was not used
-/// for longest goes.
+/// A pool with a cache compiles a guest once for all later pools. A guest is identified by a hash of its bytes, this
+/// build of mpwasm, the engine, the relevant settings, and the processor. The directory is created when it is needed,
+/// with access for this user alone. A directory that other users can write or read is not used. When the cache is full,
+/// the least recently used guests are evicted.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), mpwasm::Error> {
@@ -47,7 +46,7 @@ use mpwasm_types::settings::CACHE_LIMIT;
 pub struct Cache {
     path: PathBuf,
     limit: u64,
-    /// The user named this directory: problems are logged as warnings.
+    /// Whether the user named this directory. Problems are logged as warnings then.
     is_named: bool,
     /// Set once a problem was logged, so that it is logged only once.
     has_complained: Arc<AtomicBool>,
@@ -119,7 +118,7 @@ impl Cache {
         self.limit
     }
 
-    /// What is in it.
+    /// Returns number and size of its entries.
     ///
     /// # Errors
     /// [`Error::Cache`] when the directory can't be read, or is not this user's alone.
@@ -152,7 +151,7 @@ impl Cache {
         })
     }
 
-    /// The guest with this key, if it is here and whole.
+    /// Returns the guest with this key, if there is an intact entry.
     pub(crate) fn load(&self, key: &Key) -> Option<CompiledGuest> {
         let directory = match CacheDirectory::open(&self.path) {
             Ok(directory) => directory,
@@ -172,7 +171,7 @@ impl Cache {
             .ok()
     }
 
-    /// Keeps a guest, in the place of what is there with this key.
+    /// Stores a guest and replaces an earlier entry with this key.
     pub(crate) fn store(&self, key: &Key, compiled: &CompiledGuest) {
         let stored = || {
             let bytes = entry::length(compiled)?;
@@ -192,8 +191,8 @@ impl Cache {
         }
     }
 
-    /// Says once what is wrong. Those who asked for nothing are not bothered with a home directory that they can't
-    /// write to; but they are when somebody else could write to theirs.
+    /// Logs the first problem. It is a warning if the user named the directory or if another user could write to it.
+    /// Otherwise, for example without write permission in the home directory, it is a debug message.
     fn complain(&self, what: &str, error: &io::Error) {
         if self.has_complained.swap(true, Ordering::Relaxed) {
             return;

@@ -1,4 +1,4 @@
-//! The cache as a whole: what it gives back and what it does not, and what is left in its directory.
+//! Tests of the cache as a whole: which entries are loaded, and which files are left in its directory.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,7 +14,7 @@ use mpwasm_system::memory_file::sealed_memory;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::settings::STALE_CACHE_FILE_AGE;
 
-/// A cache in a directory that is not there yet.
+/// Returns a cache in a directory that does not exist yet.
 fn cache() -> (TempDir, Cache) {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::at(dir.path().join("some/cache"));
@@ -25,7 +25,7 @@ fn key(number: u8) -> Key {
     Key([number; key::HASH])
 }
 
-/// A guest that is known by its artifact.
+/// Returns a guest that a test recognises by its artifact.
 fn guest(artifact: &[u8]) -> CompiledGuest {
     CompiledGuest {
         info: GuestInfo {
@@ -36,7 +36,7 @@ fn guest(artifact: &[u8]) -> CompiledGuest {
     }
 }
 
-/// What the cache has for a key.
+/// Returns the artifact that the cache has for a key.
 fn loaded(cache: &Cache, key: &Key) -> Option<Vec<u8>> {
     let compiled = cache.load(key)?;
     assert!(compiled.info.has_initialize);
@@ -45,7 +45,7 @@ fn loaded(cache: &Cache, key: &Key) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The file of an entry.
+/// Returns the file of an entry.
 fn file(cache: &Cache, key: &Key) -> PathBuf {
     cache.path().join(key.hex() + ".guest")
 }
@@ -58,7 +58,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Makes an entry look as if it had not been used for so long.
+/// Sets an entry's last use back by this time.
 fn age(path: &Path, by: Duration) {
     let file = File::options().read(true).open(path).unwrap();
     file.set_modified(SystemTime::now() - by).unwrap();
@@ -132,7 +132,7 @@ fn an_entry_that_others_may_write_to_is_not_used_and_is_replaced() {
     assert_eq!(loaded(&cache, &key(1)).unwrap(), b"one");
 }
 
-/// Another user may be able to write to it under its second name.
+/// Another user may be able to write to the file under its second name.
 #[test]
 fn an_entry_with_a_second_name_is_not_used_and_is_replaced() {
     let (dir, cache) = cache();
@@ -183,7 +183,7 @@ fn a_directory_that_others_have_access_to_is_not_used() {
     assert_eq!(loaded(&cache, &key(1)).unwrap(), b"one");
 }
 
-/// Only root can give a file away; an ordinary user meets a directory that is root's.
+/// Only root can change a file's owner. For an ordinary user the test uses a directory of root's.
 #[test]
 fn what_belongs_to_another_user_is_not_used() {
     let is_root = rustix::process::geteuid().is_root();
@@ -250,10 +250,10 @@ fn when_it_is_full_what_was_not_used_for_longest_goes() {
     }
     let one = cache.stats().unwrap().bytes / 3;
     let cache = cache.limit(3 * one);
-    // To replace an entry takes no room.
+    // Replacing an entry needs no additional room.
     cache.store(&key(2), &guest(b"same"));
     assert_eq!(cache.stats().unwrap().entries, 3);
-    // The oldest, but just used.
+    // The oldest entry, but the most recently used.
     assert!(loaded(&cache, &key(1)).is_some());
     cache.store(&key(4), &guest(b"same"));
     let left: Vec<_> = (1..=4).filter(|&n| loaded(&cache, &key(n)).is_some()).collect();

@@ -1,4 +1,4 @@
-//! [`Child`]: a command that runs, and [`Killer`], which ends it from elsewhere.
+//! [`Child`]: a running command, and [`Killer`], which kills or pauses it from elsewhere.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::error::Error;
 use crate::pool::Pool;
 use mpwasm_types::outcome::{Outcome, Usage};
 
-/// A command that runs, in a dispatcher and a worker of its own.
+/// A running command, in a dispatcher and a worker of its own.
 ///
-/// Dropping it kills it, and returns when no process of it is left. In that it differs from
-/// [`std::process::Child`] and from Python's `Popen`: a child never outlives its handle.
+/// Dropping it kills the command and returns when all its processes are reaped. This differs from [`std::process::Child`]
+/// and from Python's `Popen`: a child never outlives its handle.
 ///
 /// ```no_run
 /// use std::io::{BufRead, BufReader, Write};
@@ -34,7 +34,7 @@ use mpwasm_types::outcome::{Outcome, Usage};
 /// ```
 #[derive(Debug)]
 pub struct Child {
-    /// Its stdin, if that is [piped](super::Stdio::Piped) and was not taken.
+    /// Its stdin, if it is [piped](super::Stdio::Piped) and was not taken.
     pub stdin: Option<ChildStdin>,
     /// Its stdout, likewise.
     pub stdout: Option<ChildStdout>,
@@ -126,8 +126,8 @@ impl Child {
         self.running.pool.dispatcher_pid()
     }
 
-    /// Waits until the child has ended and all its processes are reaped. Closes its stdin first, if that was not taken. May be
-    /// called again.
+    /// Waits until the child has ended and all its processes are reaped. Closes its stdin first, if it was not taken. May
+    /// be called again.
     ///
     /// A child whose output is not read blocks and ends at its timeout; [`communicate`](Child::communicate) reads while it waits.
     ///
@@ -140,8 +140,8 @@ impl Child {
             .status(outcome.expect("the pool gives each task its outcome before it ends"))
     }
 
-    /// Waits for its end, at most for `timeout`, and leaves stdin open. Returns `None` when the child has not ended by then; it
-    /// continues to run.
+    /// Waits until the child has ended, at most for `timeout`, and leaves stdin open. Returns `None` when the child has
+    /// not ended by then; it continues to run.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<ExitStatus> {
         let outcome = self.running.outcome(Instant::now().checked_add(timeout))?;
@@ -172,16 +172,17 @@ impl Child {
         Killer(Arc::downgrade(&self.running))
     }
 
-    /// Writes `input` to its stdin and closes that, reads its stdout and stderr to their ends, all at the same time, so
-    /// that neither side waits for the other for ever; and waits for its end, with a `timeout` if one is given.
+    /// Writes `input` to its stdin and closes it, reads its stdout and stderr to their ends, and waits until the child
+    /// has ended, at most for `timeout` if one is given. Writing and reading happen at the same time, so that neither
+    /// side waits for the other forever.
     ///
-    /// What is [piped](super::Stdio::Piped) and was not taken takes part. Of the two streams together as much is kept as
-    /// [`max_output`](super::Command::max_output) says.
+    /// Streams that are [piped](super::Stdio::Piped) and were not taken take part. Of both outputs together it keeps at
+    /// most [`max_output`](super::Command::max_output) bytes.
     ///
     /// # Errors
-    /// [`Error::TimedOut`]: the child goes on, and nothing is lost. Call it again, without input, to go on waiting, or
-    /// [kill](Child::kill) it. [`Error::Forked`] in a fork of the process that started it. [`Error::BadSetting`] for input
-    /// without a stdin to write it to. [`Error::Io`].
+    /// [`Error::TimedOut`]: the child continues, and no data is lost. Call it again without input to continue waiting, or
+    /// [kill](Child::kill) the child. [`Error::Forked`] in a fork of the process that started the child.
+    /// [`Error::BadSetting`] for input without a stdin. [`Error::Io`].
     pub fn communicate(
         &mut self,
         input: impl Into<Vec<u8>>,
@@ -221,7 +222,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.running.kill();
-        // The handle is gone: how the child ended can't be asked any more.
+        // The handle is being dropped, so the result can no longer be requested.
         let _ = self.running.pool.join();
     }
 }
@@ -231,7 +232,7 @@ impl Drop for Child {
 pub struct Killer(Weak<RunningChild>);
 
 impl Killer {
-    /// As [`Child::kill`]. Does nothing when the child is gone.
+    /// Kills the child, as [`Child::kill`] does. Does nothing when the child is gone.
     pub fn kill(&self) {
         if let Some(running) = self.0.upgrade() {
             running.kill();

@@ -13,7 +13,7 @@ use mpwasm_types::time::Time;
 /// Why the delivery of a child's output ended early.
 #[derive(Clone, Debug)]
 pub enum OutputCut {
-    /// It was killed.
+    /// The child was killed.
     Killed {
         /// Whether some of its output was dropped.
         lost: bool,
@@ -24,7 +24,7 @@ pub enum OutputCut {
     Unwritten(Arc<io::Error>),
 }
 
-/// Time during which the child was paused: its deadline did not run.
+/// Time during which the child was paused. Its deadline moves by that time.
 #[derive(Debug, Default)]
 struct ChildPauses {
     /// When the current pause began.
@@ -37,11 +37,11 @@ struct ChildPauses {
 /// State that the delivery of a child's output, its handle and its killers share.
 #[derive(Debug)]
 pub struct ChildState {
-    /// The deadline, without pauses.
+    /// The deadline, not counting pauses.
     deadline: OnceLock<Time>,
     pauses: Mutex<ChildPauses>,
     cut: Mutex<Option<OutputCut>>,
-    /// Readable once it was killed.
+    /// Readable once the child was killed.
     killed: EventFd,
 }
 
@@ -60,23 +60,23 @@ impl ChildState {
     /// Sets the deadline by this process's clock. The child's own deadline begins some milliseconds later, once its worker has
     /// started. That is little compared with what [`write_deadline`](Self::write_deadline) adds.
     pub fn set_deadline(&self, deadline: Time) {
-        let _ = self.deadline.set(deadline); // there is one start
+        let _ = self.deadline.set(deadline); // a child is started once
     }
 
-    /// Returns how long a write that begins now may wait for a reader.
+    /// Returns until when a write that begins now may wait for a reader.
     pub fn write_deadline(&self) -> Time {
         let deadline = self.deadline.get().copied().unwrap_or(Time::NEVER) + self.pauses().total;
         deadline.max(clock::now()) + UNREAD_OUTPUT_TIMEOUT
     }
 
-    /// Stops the clock of the deadline.
+    /// Records that a pause begins. The deadline does not run during a pause.
     pub fn pause(&self) {
         let mut pauses = self.pauses();
         pauses.since.get_or_insert_with(clock::now);
         pauses.changes += 1;
     }
 
-    /// Lets the clock run again.
+    /// Records that the pause has ended.
     pub fn resume(&self) {
         let mut pauses = self.pauses();
         if let Some(since) = pauses.since.take() {
@@ -85,7 +85,7 @@ impl ChildState {
         pauses.changes += 1;
     }
 
-    /// Number of pauses and resumes. A wait during which it changes may have ended too early or too late.
+    /// Returns the number of pauses and resumes. A wait during which it changes may have ended too early or too late.
     pub fn pause_changes(&self) -> u64 {
         self.pauses().changes
     }
@@ -112,7 +112,7 @@ impl ChildState {
         }
     }
 
-    /// Stops the delivery of output. The child is ended for this reason, unless it was killed before.
+    /// Stops the delivery of output. The child ends for this reason, unless it was killed before.
     pub fn cut_output(&self, cut: OutputCut) {
         if let OutputCut::Killed { lost } = self.cut().get_or_insert(cut) {
             *lost = true;

@@ -24,13 +24,13 @@ pub struct Communication {
     written: usize,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// Bytes that may still be stored.
+    /// Number of bytes that may still be stored.
     room: u64,
     truncated: bool,
 }
 
 impl Communication {
-    /// Stores at most `max` bytes of output.
+    /// Creates a state that stores at most `max` bytes of output.
     pub fn new(max: u64) -> Self {
         Self {
             input: Vec::new(),
@@ -45,7 +45,7 @@ impl Communication {
     /// Adds input.
     ///
     /// # Errors
-    /// [`Error::BadSetting`] when there is no stdin (any more).
+    /// [`Error::BadSetting`] when there is no stdin, or when it was closed.
     pub fn add(&mut self, input: Vec<u8>, stdin: Option<&ChildStdin>) -> Result<(), Error> {
         if input.is_empty() {
             return Ok(());
@@ -63,7 +63,7 @@ impl Communication {
     /// Writes and reads until each of the three streams is at its end and closed.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] when they are not by then; [`Error::Io`].
+    /// [`Error::TimedOut`] when the timeout passes first; [`Error::Io`].
     pub fn run(
         &mut self,
         stdin: &mut Option<ChildStdin>,

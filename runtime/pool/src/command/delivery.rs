@@ -1,7 +1,7 @@
-//! Delivers a child's output to its destinations: the reporter of a child's pool.
+//! Delivers a child's output to its destinations. It is the reporter of the child's pool.
 //!
-//! While the output is not read, the receiver thread waits here, and eventually so does the child: that is the backpressure. The
-//! wait ends when the child is killed, and a short time after its deadline.
+//! While the output is not read, the receiver thread waits here, and eventually the child blocks, too: that is the
+//! backpressure. The wait ends when the child is killed, and a short time after its deadline.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, PipeWriter, Write};
@@ -51,12 +51,12 @@ enum WriteMode {
 }
 
 impl Outlet {
-    /// An outlet that drops all output.
+    /// Creates an outlet that drops all output.
     pub fn null() -> Self {
         Self { to: None }
     }
 
-    /// An outlet into a pipe with no other writers.
+    /// Creates an outlet into a pipe with no other writers.
     pub fn pipe(pipe: PipeWriter) -> io::Result<Self> {
         set_nonblocking(pipe.as_fd())?;
         Ok(Self {
@@ -68,7 +68,7 @@ impl Outlet {
         })
     }
 
-    /// An outlet into a file that others may write to as well, and whose flags they share.
+    /// Creates an outlet into a file that other processes may write to as well, and whose flags they share.
     pub fn shared(file: File) -> Self {
         let kind = file.metadata().map(|metadata| metadata.file_type());
         let terminal_escape = file.is_terminal().then(TerminalEscape::default);
@@ -91,7 +91,7 @@ impl Outlet {
         }
     }
 
-    /// Whether the destination is a terminal.
+    /// Returns whether the destination is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.to
             .as_ref()
@@ -115,7 +115,7 @@ impl Outlet {
         result
     }
 
-    /// Ends the stream: closes a pipe.
+    /// Ends the stream. A pipe is closed.
     fn finish(&mut self, state: &ChildState) -> Result<(), WriteError> {
         let Some(mut target) = self.to.take() else {
             return Ok(());
@@ -183,7 +183,7 @@ impl OutletFile {
             WriteMode::Blocking | WriteMode::Nonblocking => without_signals(|| self.file.write(bytes)),
             WriteMode::Pieces(most) => without_signals(|| self.file.write(&bytes[..bytes.len().min(most)])),
             WriteMode::Socket => {
-                // A datagram is a piece, too.
+                // A datagram socket takes each piece as one datagram.
                 let piece = &bytes[..bytes.len().min(PIPE_PIECE)];
                 let how = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                 Ok(send(self.file.as_raw_fd(), piece, how)?)
@@ -214,7 +214,7 @@ impl Delivery {
     /// Handles the result of a write.
     ///
     /// # Errors
-    /// When the child must be ended because of it. Further output is dropped then.
+    /// When the failure ends the child. Further output is dropped then.
     fn settle(&mut self, stream: Stream, result: Result<(), WriteError>) -> io::Result<()> {
         let (cut, error) = match result {
             Ok(()) => return Ok(()),

@@ -28,7 +28,7 @@ enum LogMessage {
 }
 
 impl LogMessage {
-    /// Returns the bytes that it takes while it waits.
+    /// Returns the number of bytes that the message takes while it waits.
     fn cost(&self) -> usize {
         let (Self::Line(OwnedLogLine { text, .. }) | Self::Warning(text)) = self;
         text.len() + size_of::<Self>()
@@ -38,7 +38,7 @@ impl LogMessage {
 #[derive(Debug)]
 struct RunningLogThread {
     messages: Sender<LogMessage>,
-    /// Bytes that wait for the thread.
+    /// Size of the messages that wait for the thread, bytes.
     waiting: Arc<AtomicUsize>,
     /// Closed when all messages were logged.
     done: Receiver<()>,

@@ -1,8 +1,8 @@
 //! One command as a child: argv, environment, stdin, stdout, stderr and an exit code, with a timeout that really ends the program.
 //!
-//! It is to tasks of a [`Pool`](crate::Pool) what Python's `subprocess` is to `multiprocessing`. A *command* is a guest
-//! with `_start` and no `runnable`: a program for WASI preview 1, in any language. [`Command`] says with what it is
-//! started, a [`Child`] is one that runs, an [`Output`] what is left of it, and [`Pipeline`] connects several.
+//! It relates to tasks of a [`Pool`](crate::Pool) as Python's `subprocess` does to `multiprocessing`. A *command* is a
+//! guest with `_start` and no `runnable`: a program for WASI preview 1, in any language. [`Command`] describes how it is
+//! started, [`Child`] is a running command, [`Output`] is its result, and [`Pipeline`] connects several.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -24,25 +24,25 @@
 //!
 //! # A child, or a task of a pool?
 //!
-//! Each child has a dispatcher and a worker of its own: nothing of another child was ever in these processes, its
-//! streams are its own and have no cap, it can be talked to while it runs, and the end of the child is the end of both.
-//! To start and to reap them takes about ten milliseconds, of the clock and of a processor, each time.
+//! Each child has a dispatcher and a worker of its own, which no other child has used. Its streams are its own and have
+//! no cap, the program can exchange data with it while it runs, and both processes end with the child. Starting and
+//! reaping them takes about ten milliseconds, of wall time and of CPU time.
 //!
-//! A command is also a [task](crate::Guest::task) of the pool that has loaded it: for tens of microseconds, in a fresh
-//! instance in a warm worker, with a stdin that is there from the beginning and an output that is its result. For many
-//! short commands that is better, and the pool sees to it that no more run at once than the machine has room for.
+//! A command is also a [task](crate::Guest::task) of the pool that has loaded it. That costs tens of microseconds, in a
+//! fresh instance in a warm worker. Its stdin must be known from the beginning, and its output is its result. For many
+//! short commands this is better, and the pool runs no more of them at once than it has workers.
 //!
 //! # Streams
 //!
-//! The child holds none of this process's own files: it has the end of a pipe as its stdin, and what it writes is handed
-//! on by a thread of this process. A child whose stdout is not read waits, once some megabytes are on their way, and
-//! nothing grows. It ends at its timeout all the same, and what it wrote has to be taken in time, too: once its deadline
-//! has passed, output that nobody takes for a quarter of a second is dropped, and then it ended as `timeout`. When the
-//! reader of its stdout goes away, it is ended with its next write ([`ExitStatus::Unwritten`]); a stderr that can't be
-//! written is no reason for that.
+//! The child has none of this process's own files. Its stdin is the end of a pipe, and a thread of this process delivers
+//! what it writes. A child whose stdout is not read blocks once some megabytes are on their way, so memory does not grow.
+//! It still ends at its timeout. Once its deadline has passed, output that is not read for a quarter of a second is
+//! dropped, and the child ends as `timeout`. When the reader of its stdout goes away, the child's next write ends it
+//! ([`ExitStatus::Unwritten`]). A stderr that can't be written does not end it.
 //!
-//! A stream that is a terminal, inherited or as a file, is one for the child, too: most programs then write each line when
-//! it is whole, so that a dialogue works. What is written to a terminal is [escaped](mpwasm_types::escape) all the same.
+//! If a stream is a terminal, inherited or given as a file, the child sees a terminal, too. Most programs then write each
+//! line when it is complete, so that a dialogue works. What is written to a terminal is still
+//! [escaped](mpwasm_types::escape).
 
 mod child;
 mod child_state;
@@ -77,12 +77,12 @@ use mpwasm_types::settings::{Isolation, Settings, Terminals};
 
 /// Builds and starts a child.
 ///
-/// The settings with which the guest was loaded apply: limits, timeout, grants, jail, user and executable. Settings made here apply
-/// to this child alone. A child is never retried, whatever the pool's policy.
+/// The settings with which the guest was loaded apply: limits, timeout, grants, jail, user and executable. Settings made
+/// here apply to this child alone. A child is never retried, whatever the pool's retry policy.
 ///
-/// An untrusted program gets nothing to read unless it is given something: its stdin is [`Stdio::Null`]. What it writes
-/// goes where this process's own output goes ([`Stdio::Inherit`]; a terminal gets it inert), or for
-/// [`Command::output`] into memory.
+/// By default an untrusted program has nothing to read: its stdin is [`Stdio::Null`]. Its output goes where this
+/// process's own output goes ([`Stdio::Inherit`], escaped for a terminal). [`Command::output`] keeps it in memory
+/// instead.
 #[derive(Debug)]
 pub struct Command {
     guest: Guest,
@@ -127,7 +127,7 @@ impl Command {
         self
     }
 
-    /// Sets an environment variable, as [`Builder::env`] does. Beside these the child has those with which the guest was loaded.
+    /// Sets an environment variable, as [`Builder::env`] does. The variables with which the guest was loaded are kept.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.grants.env.insert(name.into(), value.into());
@@ -154,96 +154,96 @@ impl Command {
         self
     }
 
-    /// A directory that it may use, as [`Builder::dir`] says: besides those with which the guest was loaded. All of them
-    /// are opened when it is started.
+    /// Grants a directory, as [`Builder::dir`] does. The directories with which the guest was loaded are kept. All of
+    /// them are opened when the child is started.
     #[must_use]
     pub fn dir(mut self, dir: DirGrant) -> Self {
         self.settings.grants.dirs.push(dir);
         self
     }
 
-    /// A scratch directory of so many bytes, `/tmp`, as [`Builder::tmp`] says.
+    /// Gives it a scratch directory of `bytes` bytes, `/tmp`, as [`Builder::tmp`] does.
     #[must_use]
     pub fn tmp(mut self, bytes: u64) -> Self {
         self.settings.grants.tmp = Some(bytes);
         self
     }
 
-    /// Ends it as `timeout` after so long, longer than zero; the clock starts when its worker does. The timeout with which
-    /// the guest was loaded otherwise.
+    /// Sets the timeout, longer than zero, after which the child ends as `timeout`. It starts with the child's worker. By
+    /// default it is the timeout with which the guest was loaded.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = timeout;
         self
     }
 
-    /// Cap of its linear memory, bytes.
+    /// Sets the cap of its linear memory, bytes.
     #[must_use]
     pub fn memory(mut self, memory: u64) -> Self {
         self.settings.memory = memory;
         self
     }
 
-    /// Its stack, bytes, as [`Builder::stack`] says.
+    /// Sets the size of its stack, bytes, as [`Builder::stack`] does.
     #[must_use]
     pub fn stack(mut self, stack: u64) -> Self {
         self.settings.stack = stack;
         self
     }
 
-    /// Elements that each of its tables may have, as [`Builder::max_table`] says.
+    /// Sets how many elements each of its tables may have, as [`Builder::max_table`] does.
     #[must_use]
     pub fn max_table(mut self, elements: u32) -> Self {
         self.settings.max_table = elements;
         self
     }
 
-    /// Files that it can have open at once, as [`Builder::max_files`] says.
+    /// Sets how many files it may have open at once, as [`Builder::max_files`] does.
     #[must_use]
     pub fn max_files(mut self, files: u32) -> Self {
         self.settings.max_files = Some(files);
         self
     }
 
-    /// Its budget, in units of about one instruction. Only for a guest that was loaded with [some](Builder::fuel):
-    /// whether it is counted is in the compiled code.
+    /// Sets its fuel, in units of about one instruction. Only for a guest that was loaded with [fuel](Builder::fuel), as
+    /// the compiled code differs.
     #[must_use]
     pub fn fuel(mut self, fuel: u64) -> Self {
         self.settings.fuel = Some(fuel);
         self
     }
 
-    /// Most bytes of stdout and stderr together that [`Command::output`] and [`Child::communicate`] keep; more is dropped
-    /// and [flagged](Output::truncated). Streams have no cap.
+    /// Sets how many bytes of stdout and stderr together [`Command::output`] and [`Child::communicate`] keep. More is
+    /// dropped and [flagged](Output::truncated). Streams have no cap.
     #[must_use]
     pub fn max_output(mut self, bytes: u64) -> Self {
         self.settings.max_output = bytes;
         self
     }
 
-    /// What it reads: [`Stdio`], bytes or text, a file, the end of a pipe, or what another child writes.
+    /// Sets its stdin: [`Stdio`], bytes or text, a file, the end of a pipe, or the stdout of another child.
     #[must_use]
     pub fn stdin(mut self, stdin: impl Into<Input>) -> Self {
         self.stdin = stdin.into();
         self
     }
 
-    /// Where its stdout goes: [`Stdio`], a file, or the end of a pipe.
+    /// Sets its stdout: [`Stdio`], a file, or the end of a pipe.
     #[must_use]
     pub fn stdout(mut self, stdout: impl Into<Sink>) -> Self {
         self.stdout = Some(stdout.into());
         self
     }
 
-    /// Where its stderr goes: as [`stdout`](Command::stdout). Both may go to the same place, by two clones of one
-    /// descriptor: then all is in the order in which it was written.
+    /// Sets its stderr, as [`stdout`](Command::stdout) does. Both may go to the same place through two clones of one
+    /// descriptor: the output is then in the order in which it was written.
     #[must_use]
     pub fn stderr(mut self, stderr: impl Into<Sink>) -> Self {
         self.stderr = Some(stderr.into());
         self
     }
 
-    /// Its stdout becomes the stdin of `next`, as `|` does in a shell.
+    /// Connects its stdout to the stdin of `next`, like `|` in a shell.
     #[must_use]
     pub fn pipe(self, next: Self) -> Pipeline {
         Pipeline::new(self, next)
@@ -252,8 +252,9 @@ impl Command {
     /// Starts the child.
     ///
     /// # Errors
-    /// [`Error::NoCommand`]; [`Error::InvalidArgs`]; [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Refused`] for a guest that starts
-    /// with more memory than it may have; [`Error::Start`]; [`Error::Io`]; and what else [`Builder::start`] returns.
+    /// [`Error::NoCommand`]; [`Error::InvalidArgs`]; [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Refused`] for a
+    /// guest whose initial memory is above the limit; [`Error::Start`]; [`Error::Io`]; and the other errors of
+    /// [`Builder::start`].
     pub fn spawn(self) -> Result<Child, Error> {
         self.check()?;
         standard_descriptors::fill();
@@ -291,7 +292,7 @@ impl Command {
         state.set_deadline(clock::now() + timeout);
         let arguments = task.parts().args.unwrap_or("null").to_owned();
         let handle = pool.submit(task)?;
-        // The pool is for this one task, and ends with it.
+        // The pool runs only this task and ends with it.
         pool.close();
         stdin.copy.start()?;
         let parent_ends = ParentEnds {
@@ -314,7 +315,7 @@ impl Command {
     /// Starts the child and waits for its end.
     ///
     /// # Errors
-    /// As [`spawn`](Command::spawn). How the command ends is no error.
+    /// As [`spawn`](Command::spawn). A command that fails is no error.
     pub fn status(self) -> Result<ExitStatus, Error> {
         Ok(self.spawn()?.wait())
     }
@@ -322,14 +323,14 @@ impl Command {
     /// Starts the child, waits for its end, and returns its output. Stdout and stderr are piped unless they were set.
     ///
     /// # Errors
-    /// As [`spawn`](Command::spawn). How the command ends is no error; see [`Output::check`].
+    /// As [`spawn`](Command::spawn). A command that fails is no error; see [`Output::check`].
     pub fn output(mut self) -> Result<Output, Error> {
         self.stdout.get_or_insert(Stdio::Piped.into());
         self.stderr.get_or_insert(Stdio::Piped.into());
         self.spawn()?.communicate("", None)
     }
 
-    /// Checks what would fail in the worker.
+    /// Checks in advance what would otherwise fail in the worker.
     fn check(&self) -> Result<(), Error> {
         let name = || self.guest.name().to_owned();
         let info = self.guest.info();

@@ -1,4 +1,4 @@
-//! Several commands, each of which reads what the one before it writes.
+//! [`Pipeline`]: several commands, each of which reads what the one before it writes.
 
 use std::thread;
 
@@ -8,12 +8,12 @@ use super::status::Output;
 use super::stdio::{ChildStdout, Stdio};
 use crate::error::Error;
 
-/// Commands of which each reads what the one before it writes, as `a | b | c` in a shell. What was said of the stdout of
-/// the others, and of the stdin of all but the first, does not matter.
+/// Commands of which each reads what the one before it writes, like `a | b | c` in a shell. The stdout that was set for a
+/// command other than the last is ignored, and so is the stdin of a command other than the first.
 ///
-/// Each is a [`Child`] with a timeout of its own. When one ends early, the one before it is ended with its next write:
-/// [`ExitStatus::Unwritten`](super::ExitStatus::Unwritten), and so on to the first. What stands between two of them is a
-/// pipe, and nothing of it passes through this process twice.
+/// Each command is a [`Child`] with a timeout of its own. When one ends early, the next write of the one before it ends
+/// that as [`ExitStatus::Unwritten`](super::ExitStatus::Unwritten), and so on to the first. Two neighbours are connected
+/// by a pipe, and this process copies the bytes once.
 ///
 /// ```no_run
 /// # fn f(cat: mpwasm::Guest, sort: mpwasm::Guest, head: mpwasm::Guest) -> Result<(), mpwasm::Error> {
@@ -42,14 +42,14 @@ impl Pipeline {
         }
     }
 
-    /// And what the last one writes is read by `next`.
+    /// Adds a command, which reads what the last one writes.
     #[must_use]
     pub fn pipe(mut self, next: Command) -> Self {
         self.before.push(std::mem::replace(&mut self.last, next));
         self
     }
 
-    /// Starts all of them, and returns them in order. When one can't be started, those before it are killed.
+    /// Starts all commands and returns their children in order. When one can't be started, those before it are killed.
     ///
     /// # Errors
     /// As [`Command::spawn`].
@@ -68,18 +68,18 @@ impl Pipeline {
             stdout = child.stdout.take();
             children.push(child);
         }
-        // The last one's is its reader's.
+        // The last stdout is read by the caller.
         if let Some(last) = children.last_mut() {
             last.stdout = stdout;
         }
         Ok(children)
     }
 
-    /// Runs them to the end of all. What the last one wrote to its stdout, and each to its stderr, is returned where
-    /// nothing else was said of them.
+    /// Runs all commands to their end and returns their outputs in order. The stdout of the last and the stderr of each
+    /// are piped unless they were set.
     ///
     /// # Errors
-    /// As [`Command::output`]; then all of them are killed.
+    /// As [`Command::output`]. All children are killed then.
     ///
     /// # Panics
     /// Never: the threads that read do not panic.
@@ -99,8 +99,8 @@ impl Pipeline {
     }
 }
 
-/// Works on each at the same time: one child that waits for its reader would hold up the others. When that fails for one,
-/// `end_all` makes it end for the others, and the first failure is returned.
+/// Runs `work` on all items at the same time, as a child whose output is not read would block the others. When it fails
+/// for one, `end_all` makes it end for the others, and the first failure is returned.
 fn all_at_once<C: Send, T: Send>(
     items: &mut [C],
     work: impl Fn(&mut C) -> Result<T, Error> + Sync,
@@ -110,7 +110,7 @@ fn all_at_once<C: Send, T: Send>(
     thread::scope(|scope| {
         let mut workers = Vec::new();
         for item in items {
-            // What has begun ends with the scope.
+            // The scope joins the threads that were spawned before.
             let worker = thread::Builder::new().spawn_scoped(scope, move || work(item));
             workers.push(worker.inspect_err(|_| end_all())?);
         }
@@ -138,7 +138,7 @@ mod tests {
                 &mut numbers,
                 |number| match *number == failing {
                     true => Err(Error::Io(io::ErrorKind::Other.into())),
-                    // As a child that never ends by itself.
+                    // Like a child that never ends by itself.
                     false => Ok(ended.lock().unwrap().recv().unwrap()),
                 },
                 || (0..2).for_each(|number| sender.send(number).unwrap()),

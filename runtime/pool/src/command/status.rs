@@ -10,7 +10,7 @@ use mpwasm_types::escape::Untrusted;
 use mpwasm_types::escape::escape_bytes;
 use mpwasm_types::outcome::{Failure, Kind, Outcome, TaskError, Usage};
 
-/// Most bytes of the end of stderr that an error shows: a few lines.
+/// Most bytes of the end of stderr that an error shows: enough for a few lines.
 const TAIL: usize = 1000;
 
 /// How a child ended.
@@ -18,11 +18,11 @@ const TAIL: usize = 1000;
 pub enum ExitStatus {
     /// It exited with this code.
     Exited(i32),
-    /// It was ended, because its stdout could not be written. With [`BrokenPipe`](io::ErrorKind::BrokenPipe) nobody reads
-    /// it any more: for which a program of this machine gets SIGPIPE, and which is no fault of its own.
+    /// It was ended because its stdout could not be written. With [`BrokenPipe`](io::ErrorKind::BrokenPipe) the reader is
+    /// gone. A native program gets SIGPIPE for that; it is not the command's fault.
     Unwritten(Arc<io::Error>),
-    /// It ended in another way, and the kind says in which: `timeout`, `trap`, `memory`, `fuel`, `crash`, or `cancelled`
-    /// if it was killed.
+    /// It ended in another way, which the kind names: `timeout`, `trap`, `memory`, `fuel`, `crash`, or `cancelled` if it
+    /// was killed.
     Failed(Box<TaskError>),
 }
 
@@ -53,13 +53,13 @@ impl ExitStatus {
         }
     }
 
-    /// Whether it exited with code 0.
+    /// Returns whether it exited with code 0.
     #[must_use]
     pub fn success(&self) -> bool {
         matches!(self, Self::Exited(0))
     }
 
-    /// Returns the exit code, if it exited. WASI allows any `i32`, unlike processes of Linux, whose codes end at 255.
+    /// Returns the exit code, if it exited. WASI allows any `i32`, whereas exit codes of Linux end at 255.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         match self {
@@ -68,8 +68,8 @@ impl ExitStatus {
         }
     }
 
-    /// The kind of a task that ended so: `None` for success, [`Kind::Exit`] for another exit code, [`Kind::Cancelled`]
-    /// for one whose stdout could not be written.
+    /// Returns the kind of error of a task that ended in this way: `None` for success, [`Kind::Exit`] for another exit
+    /// code, [`Kind::Cancelled`] when its stdout could not be written.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
         match self {
@@ -126,7 +126,7 @@ impl Output {
     /// ```
     ///
     /// # Errors
-    /// Any other end, with the end of what it wrote to stderr. `?` makes it an [`Error`].
+    /// Any other status. The message contains the end of stderr. `?` converts it into an [`Error`].
     pub fn check(self) -> Result<Self, CheckError> {
         if self.status.success() {
             return Ok(self);
@@ -137,7 +137,7 @@ impl Output {
     }
 }
 
-/// A command ended with anything but exit code 0.
+/// A command ended in another way than with exit code 0.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} ended with {}{}", Untrusted::from(&output.program), output.status, tail(&output.stderr))]
 #[non_exhaustive]
@@ -152,7 +152,7 @@ impl From<CheckError> for Error {
     }
 }
 
-/// The end of a stream of output for people, on one line.
+/// Returns the end of stderr as one readable line.
 fn tail(stderr: &[u8]) -> String {
     let end = stderr.trim_ascii_end();
     let end = &end[end.len().saturating_sub(TAIL)..];

@@ -1,6 +1,6 @@
 //! Copies a source of this process into the pipe that is a child's stdin, on a thread of its own.
 //!
-//! The thread ends with its source or with the child, also while it waits for the source, and does not read ahead more than one
+//! The thread ends with the source or with the child, even while it waits for the source. It reads ahead at most one
 //! piece.
 
 use std::fs::File;
@@ -21,9 +21,9 @@ const PIECE: usize = 16 << 10;
 /// A child's stdin, opened.
 #[derive(Debug, Default)]
 pub struct OpenStdin {
-    /// The end that the child reads.
+    /// The reading end of the pipe, for the child.
     pub pipe: Option<PipeReader>,
-    /// This process's end, if it is piped.
+    /// The writing end for the caller, if stdin is piped.
     pub parent_end: Option<ChildStdin>,
     /// The source that is copied into it.
     pub copy: StdinCopy,
@@ -40,7 +40,7 @@ pub enum StdinSource {
     Stream(File),
 }
 
-/// A source and the pipe into which it is copied; nothing by default.
+/// A source and the pipe into which it is copied. By default there is nothing to copy.
 #[derive(Debug, Default)]
 pub struct StdinCopy(Option<(StdinSource, PipeWriter)>);
 

@@ -14,21 +14,23 @@ use mpwasm_system::inherited::without_signals;
 /// Connection of a child's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdio {
-    /// Nothing: stdin is at its end at once, what is written is dropped.
+    /// Nothing: stdin is empty, and output is dropped.
     Null,
-    /// This process's own. The child never holds it: mpwasm copies, and reads ahead of the child by up to a pipe's size.
+    /// The stream of this process. The child never has its descriptor: mpwasm copies the data, and reads ahead of the
+    /// child by up to the size of a pipe.
     ///
-    /// Children that inherit stdin at the same time share it, as programs in a shell do: each piece of it goes to one of
-    /// them, and which one is left to chance. What was read ahead for one that ends is lost to the others.
+    /// Children that inherit stdin at the same time share it, like programs in a shell: each piece goes to an arbitrary
+    /// one of them. Data that was read ahead for a child that ends is lost to the others.
     Inherit,
-    /// A pipe, whose other end is in the [`Child`](super::Child).
+    /// A pipe. Its other end is a field of the [`Child`](super::Child).
     Piped,
 }
 
-/// Source of a child's stdin. It is made `from` [`Stdio`], bytes or text, a file (or anything else that is read like one), the
-/// reading end of a pipe, or a [`ChildStdout`].
+/// Source of a child's stdin. It is converted from [`Stdio`], from bytes or text, from a file (or anything else that can
+/// be read like one), from the reading end of a pipe, or from a [`ChildStdout`].
 ///
-/// The end of a pipe is handed over as it is: nobody else should read it, and it is non-blocking from then on.
+/// The end of a pipe is passed to the child as it is. It is non-blocking from then on, and no other process should read
+/// it.
 #[derive(Debug)]
 pub struct Input(InputKind);
 
@@ -40,8 +42,8 @@ enum InputKind {
     File(File),
 }
 
-/// Where a child's stdout or stderr goes. It is made `from` [`Stdio`], a file, or the writing end of a pipe. All of them get
-/// what the child wrote, byte for byte, but a terminal, which gets it [escaped](mpwasm_types::escape).
+/// Destination of a child's stdout or stderr. It is converted from [`Stdio`], from a file, or from the writing end of a
+/// pipe. It receives what the child wrote, byte for byte; output to a terminal is [escaped](mpwasm_types::escape).
 #[derive(Debug)]
 pub struct Sink(SinkKind);
 
@@ -212,10 +214,10 @@ pub(super) struct ParentEnds {
     pub(super) stderr: Option<ChildStderr>,
 }
 
-/// The writing end of a child's stdin. Dropping it is the end of that stdin.
+/// The writing end of a child's stdin. Dropping it closes the stdin.
 ///
-/// A write waits while the child does not read, and fails with [`BrokenPipe`](io::ErrorKind::BrokenPipe) when it has
-/// ended.
+/// A write blocks while the child does not read, and fails with [`BrokenPipe`](io::ErrorKind::BrokenPipe) when the child
+/// has ended.
 #[derive(Debug)]
 pub struct ChildStdin(PipeWriter);
 
@@ -243,7 +245,7 @@ impl AsFd for ChildStdin {
     }
 }
 
-/// Reading, and the descriptor.
+/// Implements reading and access to the descriptor.
 macro_rules! readers {
     ($($name:ident),*) => {$(
         impl Read for $name {

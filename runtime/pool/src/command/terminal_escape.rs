@@ -1,4 +1,4 @@
-//! Escapes a child's output for a terminal, and keeps characters whole that arrive in pieces.
+//! Escapes a child's output for a terminal. Characters that arrive in pieces are put together first.
 
 use std::mem;
 
@@ -7,12 +7,12 @@ use mpwasm_types::escape::escape_bytes;
 /// Escapes a stream piece by piece.
 #[derive(Debug, Default)]
 pub struct TerminalEscape {
-    /// Beginning of a character whose rest has not arrived.
+    /// First bytes of a character whose rest has not arrived.
     torn: Vec<u8>,
 }
 
 impl TerminalEscape {
-    /// Returns the escaped form of what is complete.
+    /// Returns the escaped form of all complete characters so far.
     pub fn escape(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut text = mem::take(&mut self.torn);
         text.extend_from_slice(bytes);

@@ -71,15 +71,15 @@ impl CancellationToken {
         }
     }
 
-    /// As [`CancellationToken::cancel`], so much scheduled: a deadline for the group. A second call takes the place of the
-    /// first. A task ends by whatever comes first, this or its own timeout.
+    /// Cancels the group after `delay`, which sets a deadline for it. A second call replaces the first. A task ends at
+    /// this deadline or at its own timeout, whichever comes first.
     ///
     /// # Panics
     /// When the timer's thread can't be started.
     pub fn cancel_after(&self, delay: Duration) {
         match Instant::now().checked_add(delay) {
             Some(at) => self.cancel_at(at),
-            // Beyond what the clock can express.
+            // The clock can't express a time so late, so it never comes.
             None => drop(self.0.lock().scheduled.take()),
         }
     }
@@ -106,7 +106,7 @@ impl CancellationToken {
         self.0.lock().is_cancelled
     }
 
-    /// Adds a task that was accepted and not sent yet; cancels it when the token is cancelled.
+    /// Adds a task that was accepted and not sent yet. Cancels it if the token was cancelled already.
     pub(crate) fn add_task(&self, pool: &Arc<PoolState>, id: u64) {
         let mut state = self.0.lock();
         if state.is_cancelled {

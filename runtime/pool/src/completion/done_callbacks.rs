@@ -1,7 +1,7 @@
 //! The thread on which [`TaskHandle::on_done`](crate::completion::handle::TaskHandle::on_done) calls back.
 //!
-//! A thread of its own, started with the first call: the receiver must go on handler outcomes whatever a user's
-//! function does, or that function could wait for ever for a task of the same pool.
+//! It is started with the first call. User functions do not run on the receiver's thread: the receiver must continue to
+//! handle outcomes, as such a function may wait for a task of the same pool.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError, mpsc};

@@ -141,7 +141,7 @@ impl TaskHandle {
         }
     }
 
-    /// Ends what [`TaskHandle::add_listener`] began.
+    /// Removes a queue that was passed to [`TaskHandle::add_listener`].
     pub(crate) fn remove_listener(&self, ready: &Arc<ReadyQueue>) {
         if self.shared.owner.is_here() {
             self.slot.remove_listener(ready);

@@ -17,11 +17,11 @@ pub struct CompletionQueue<T> {
 #[derive(Debug)]
 struct QueueState<T> {
     items: Vec<T>,
-    /// A thread waits for an item.
+    /// Whether a thread waits for an item.
     thread_waits: bool,
     /// Waker of an async task that waits for an item.
     waker: Option<Waker>,
-    /// The consumer is gone: further items are dropped.
+    /// Whether the consumer is gone. Further items are dropped then.
     is_closed: bool,
 }
 
@@ -72,7 +72,8 @@ impl<T> CompletionQueue<T> {
         !into.is_empty()
     }
 
-    /// As [`CompletionQueue::take`], but waits for a item, until `until` if that is given. False when none has come by then.
+    /// As [`CompletionQueue::take`], but waits for an item, at most until `until` if that is given. Returns false when
+    /// none has arrived by then.
     pub fn wait(&self, into: &mut Vec<T>, until: Option<Instant>) -> bool {
         let mut state = self.lock();
         while state.items.is_empty() {
@@ -96,7 +97,7 @@ impl<T> CompletionQueue<T> {
         true
     }
 
-    /// As [`CompletionQueue::take`]; when there is no item, the context's waker is woken for the next one.
+    /// As [`CompletionQueue::take`]. When there is no item, the context's waker is woken for the next one.
     pub fn poll(&self, into: &mut Vec<T>, context: &Context<'_>) -> bool {
         let mut state = self.lock();
         if state.items.is_empty() {
@@ -107,7 +108,7 @@ impl<T> CompletionQueue<T> {
         true
     }
 
-    /// Nobody will take a item any more: what comes is dropped.
+    /// Closes the queue when its consumer is gone. Queued and further items are dropped.
     pub fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;

@@ -1,4 +1,4 @@
-//! Where the receiver leaves the outcome of a submitted task, and how it reaches those who wait for it.
+//! [`OutcomeSlot`]: passes the outcome of a submitted task from the receiver to the waiters.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -8,10 +8,10 @@ use crate::completion::done_callbacks::DoneCallback;
 use crate::completion::queue::CompletionQueue;
 use mpwasm_types::outcome::Outcome;
 
-/// A letter that says which one of several tasks has ended.
+/// Queue of the numbers of ended tasks, for a wait for several tasks.
 pub type ReadyQueue = CompletionQueue<usize>;
 
-/// See the module.
+/// Holds the outcome of a submitted task until it is taken, and wakes those that wait for it.
 #[derive(Debug, Default)]
 pub struct OutcomeSlot {
     state: Mutex<SlotState>,
@@ -25,9 +25,9 @@ struct SlotState {
     listeners: Vec<Listener>,
 }
 
-/// Is notified when the task ends.
+/// Receiver of a notification that the task has ended.
 pub enum Listener {
-    /// A queue of a wait for several tasks, and this task's number there.
+    /// The queue of a wait for several tasks, and this task's number there.
     Queue(Arc<ReadyQueue>, usize),
     /// A function that is called on the receiver's thread: it must not block.
     Callback(DoneCallback),
@@ -40,12 +40,12 @@ impl std::fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// Whether it wants the outcome itself.
+    /// Returns whether it needs a copy of the outcome.
     fn wants_outcome(&self) -> bool {
         matches!(self, Self::Callback(_))
     }
 
-    /// Notifies the listener that the task has ended. `outcome` is `None` for one that does not want it.
+    /// Notifies the listener that the task has ended. `outcome` is `None` for a listener that does not need it.
     fn notify(self, outcome: Option<Outcome>) {
         match self {
             Self::Queue(ready, number) => {
@@ -79,17 +79,17 @@ impl OutcomeSlot {
         }
     }
 
-    /// The outcome, if it has come.
+    /// Returns a copy of the outcome, if it has arrived.
     pub fn outcome(&self) -> Option<Outcome> {
         self.lock().outcome.clone()
     }
 
-    /// Whether the outcome has come.
+    /// Returns whether the outcome has arrived.
     pub fn is_ready(&self) -> bool {
         self.lock().outcome.is_some()
     }
 
-    /// As [`OutcomeSlot::outcome`]; when it has not come, `waker` is woken once it has.
+    /// As [`OutcomeSlot::outcome`]. If the outcome has not arrived, `waker` is woken once it has.
     pub fn poll(&self, waker: &Waker) -> Option<Outcome> {
         let mut state = self.lock();
         if state.outcome.is_none() {
@@ -98,7 +98,7 @@ impl OutcomeSlot {
         state.outcome.clone()
     }
 
-    /// Waits for the outcome, until `until` if that is given. False when it has not come by then.
+    /// Waits for the outcome, at most until `until` if that is given. Returns false when it has not arrived by then.
     pub fn wait(&self, until: Option<Instant>) -> bool {
         let mut state = self.lock();
         while state.outcome.is_none() {
@@ -121,7 +121,7 @@ impl OutcomeSlot {
         self.lock().outcome.take()
     }
 
-    /// Notifies `listener` when the task ends: now, if it has ended.
+    /// Notifies `listener` when the task ends, at once if it has ended.
     pub fn add_listener(&self, listener: Listener) {
         let mut state = self.lock();
         if state.outcome.is_none() {
@@ -132,7 +132,7 @@ impl OutcomeSlot {
         listener.notify(copy);
     }
 
-    /// Takes away what [`OutcomeSlot::add_listener`] was given.
+    /// Removes a queue that was passed to [`OutcomeSlot::add_listener`].
     pub fn remove_listener(&self, ready: &Arc<ReadyQueue>) {
         let is_it =
             |listener: &Listener| matches!(listener, Listener::Queue(other, _) if Arc::ptr_eq(other, ready));

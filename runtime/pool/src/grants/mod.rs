@@ -26,8 +26,8 @@ use mpwasm_types::escape::Untrusted;
 use mpwasm_types::grants::{Access, DirGrant, Grants};
 use mpwasm_types::sandbox_options::SandboxOptions;
 
-/// File systems whose files are the kernel itself: its processes, devices and settings, and those who can write there need
-/// no hole in any wall.
+/// File systems whose files expose the kernel: its processes, devices and settings. A task that may write there can
+/// escape from the sandbox.
 const KERNEL_FILE_SYSTEMS: [&str; 26] = [
     "binder",
     "binfmt_misc",
@@ -60,9 +60,9 @@ const KERNEL_FILE_SYSTEMS: [&str; 26] = [
 /// Opens the directories, in their order, for processes with the sandbox of `plan`.
 ///
 /// # Errors
-/// [`Error::Grant`] for one that is no directory, that these processes can't enter, that is on or with a file system of
-/// the kernel's own, or that lets tasks change what is trusted; [`Error::BadSetting`] when there can't be scratch directories;
-/// [`Error::Io`] when it can't be tried.
+/// [`Error::Grant`] for a directory that does not exist, that these processes can't enter, that is on or contains a file
+/// system of the kernel's own, or that lets tasks change trusted paths; [`Error::BadSetting`] when scratch directories
+/// can't be created; [`Error::Io`] when the checks themselves fail.
 pub fn open(
     grants: &Grants,
     plan: Option<&SandboxOptions>,
@@ -87,7 +87,7 @@ pub fn open(
     grants.dirs.iter().map(open).collect()
 }
 
-/// Refuses a directory through which tasks could change what is trusted.
+/// Refuses a directory through which tasks could change trusted paths.
 fn check_trusted(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, trusted: &TrustedPaths) -> Result<(), Error> {
     if dir.access() == Access::ReadOnly {
         return Ok(());
@@ -124,11 +124,12 @@ fn overlap(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, place: &Path) -> Resul
 }
 
 impl Overlap {
-    /// Returns how tasks that have the directory `dir` could change what is at `place`, or what that path leads to. `None` when
-    /// they could not, or may only look at the directory.
+    /// Returns how tasks that have the directory `dir` could change what is at `place`, or where that path leads. `None`
+    /// when they could not, or when the directory is granted read-only.
     ///
-    /// A program asks for what it trusts, reads as its own or writes to: a pool refuses only what contains its [`Cache`](crate::Cache)
-    /// or its executable. Links and bind mounts are seen through. `place` need not be there yet.
+    /// A pool itself refuses only a directory that reaches its [`Cache`](crate::Cache) or its executable. A program calls
+    /// this for the other paths that it trusts, reads as its own or writes to. Links and bind mounts are followed.
+    /// `place` need not exist yet.
     ///
     /// ```
     /// use mpwasm::{Access, DirGrant, Overlap};
@@ -141,7 +142,7 @@ impl Overlap {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Grant`] when the directory can't be granted, or it can't be told.
+    /// [`Error::Grant`] when the directory can't be granted, or when the check fails.
     pub fn between(dir: &DirGrant, place: impl AsRef<Path>) -> Result<Option<Self>, Error> {
         if dir.access() == Access::ReadOnly {
             return Ok(None);
@@ -151,8 +152,8 @@ impl Overlap {
     }
 }
 
-/// Whether that is what whoever has neither root's rights nor a user namespace is told: there may be none of these here, no
-/// more of them, not so deep in one another, or not in this kernel.
+/// Returns whether mounting failed for lack of root's rights or of a user namespace: the machine may have none, its limit
+/// on their number or depth may be reached, or the kernel may not support them.
 fn may_not_mount(errno: Errno) -> bool {
     use Errno::{EACCES, EINVAL, ENOSPC, EPERM, EUSERS};
     let has_rights = nix::unistd::geteuid().is_root();
@@ -164,7 +165,7 @@ fn open_one(dir: &DirGrant, plan: Option<&SandboxOptions>) -> Result<(OwnedFd, M
     let refused = |why| refused(dir, why);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let fd = open_path(dir.host(), flags, Mode::empty()).map_err(|errno| refused(errno.desc().to_owned()))?;
-    // Checked here, as a failure at the start of a worker would come too late.
+    // Checked here, as a worker would fail only when it starts.
     let entered = match plan {
         Some(plan) => jail::probe_access(fd.as_fd(), plan.user)?,
         None => faccessat(&fd, ".", AccessFlags::X_OK, AtFlags::AT_EACCESS),
@@ -182,7 +183,7 @@ fn open_one(dir: &DirGrant, plan: Option<&SandboxOptions>) -> Result<(OwnedFd, M
     }
 }
 
-/// Returns why a directory is refused, from its descriptor and this process's mounts.
+/// Returns why a directory is refused, if it is, from its descriptor and this process's mounts.
 fn against(dir: &OpenPath, mounts: &Mounts) -> Option<String> {
     let Some(mount) = dir.mount else {
         return Some("the kernel does not say on which mount it is".to_owned());
@@ -202,7 +203,7 @@ fn against(dir: &OpenPath, mounts: &Mounts) -> Option<String> {
     })
 }
 
-/// A file system of the kernel's own that a directory has.
+/// A file system of the kernel's own that a directory is on or contains.
 #[derive(Debug, PartialEq, Eq)]
 struct KernelFs {
     kind: &'static str,
@@ -210,8 +211,8 @@ struct KernelFs {
     place: Option<PathBuf>,
 }
 
-/// The first file system of the kernel's own that the directory at `path` is on, or that is mounted beneath it. `mount` is
-/// the number of the directory's own.
+/// Returns the first file system of the kernel's own that the directory at `path` is on, or that is mounted beneath it.
+/// `mount` is the id of the directory's own mount.
 fn kernel_fs(mounts: &Mounts, mount: u64, path: &Path) -> Option<KernelFs> {
     mounts.iter().find_map(|line| {
         let kind = KERNEL_FILE_SYSTEMS
@@ -271,7 +272,7 @@ mod tests {
         for (mount, path, why) in [
             (Some(21), "/home", None),
             (None, "/home", Some("does not say on which mount")),
-            // A mount that was never attached, or is one of another namespace's: nobody says what is beneath it.
+            // A mount that was never attached, or belongs to another namespace: the mounts beneath it are unknown.
             (Some(27), "/home", Some("not one of this process's")),
             (Some(27), "/", Some("not one of this process's")),
             (Some(22), "/proc/self", Some("it is on proc")),

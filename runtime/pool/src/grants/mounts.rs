@@ -1,7 +1,7 @@
-//! Which file systems are mounted where, as the kernel tells this process (`/proc/self/mountinfo`).
+//! The mounts of this process, from `/proc/self/mountinfo`, and the locations of files in them.
 //!
-//! A path is not the only name of a file: a bind mount gives a folder a second one. A [`Location`] is the same under all of
-//! them: the file system, and the path within it.
+//! A file can have several paths: a bind mount gives a folder a second one. A [`Location`] is the same for all of them.
+//! It consists of the file system and the path within it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,36 +10,36 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// A mount: one line of `mountinfo` (proc_pid_mountinfo(5)).
+/// A mount: one line of `mountinfo`, see proc_pid_mountinfo(5).
 #[derive(Debug)]
 pub(crate) struct Mount {
-    /// Its number, which `fdinfo` has as `mnt_id`.
+    /// The mount id, which `fdinfo` shows as `mnt_id`.
     pub number: u64,
-    /// The numbers of the file system's device, as they are written there.
+    /// Device number of the file system, as `major:minor`.
     device: Vec<u8>,
-    /// What of the file system is mounted.
+    /// Path within the file system that is mounted.
     root: PathBuf,
-    /// Where it is mounted.
+    /// Mount point.
     pub place: PathBuf,
-    /// The kind of file system.
+    /// Type of the file system.
     pub kind: Vec<u8>,
 }
 
-/// Where a file is: the same for all paths that lead to it.
+/// Location of a file. It is the same for all paths that lead to the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
     device: Vec<u8>,
-    /// In the file system, not below its mount point.
+    /// Path within the file system, not below a mount point.
     path: PathBuf,
 }
 
 impl Location {
-    /// Whether this is `other`, or in it.
+    /// Returns whether this location is `other`, or lies in it.
     pub fn is_in(&self, other: &Self) -> bool {
         self.device == other.device && self.path.starts_with(&other.path)
     }
 
-    /// What has this name in there.
+    /// Returns the location of `name` in this folder.
     pub fn join(&self, name: &Path) -> Self {
         Self {
             device: self.device.clone(),
@@ -48,17 +48,17 @@ impl Location {
     }
 }
 
-/// All mounts of this process.
+/// The mounts of this process.
 #[derive(Debug)]
 pub(crate) struct Mounts(Vec<Mount>);
 
 impl Mounts {
-    /// Asks the kernel.
+    /// Reads the mounts from the kernel.
     pub fn read() -> io::Result<Self> {
         Ok(Self::parse(&fs::read("/proc/self/mountinfo")?))
     }
 
-    /// All lines that are some.
+    /// Parses the contents of `mountinfo`. Lines of another format are skipped.
     pub fn parse(mounts: &[u8]) -> Self {
         Self(
             mounts
@@ -68,17 +68,18 @@ impl Mounts {
         )
     }
 
-    /// Each mount.
+    /// Iterates over the mounts.
     pub fn iter(&self) -> impl Iterator<Item = &Mount> {
         self.0.iter()
     }
 
-    /// The one with this number.
+    /// Returns the mount with this id.
     pub fn get(&self, number: u64) -> Option<&Mount> {
         self.iter().find(|mount| mount.number == number)
     }
 
-    /// Where an open file is. `None` when it is on no mount of this process, and so has no path here.
+    /// Returns the location of an open file. `None` when the file is on no mount of this process, and so has no path
+    /// here.
     pub fn locate(&self, fd: impl AsFd) -> io::Result<Option<Location>> {
         let OpenPath { mount, path } = OpenPath::new(fd)?;
         Ok(mount
@@ -86,8 +87,8 @@ impl Mounts {
             .and_then(|mount| mount.locate(&path)))
     }
 
-    /// All that an open folder holds: the folder, and what is mounted beneath it. Nothing when it is on no mount of this
-    /// process.
+    /// Returns the locations of everything that an open folder contains: the folder itself first, then the mounts beneath
+    /// it. Empty when the folder is on no mount of this process.
     pub fn trees(&self, folder: impl AsFd) -> io::Result<Vec<Location>> {
         let Some(own) = self.locate(&folder)? else {
             return Ok(Vec::new());
@@ -107,7 +108,7 @@ impl Mount {
         let device = fields.nth(1)?.to_owned();
         let root = unescaped(fields.next()?);
         let place = unescaped(fields.next()?);
-        // Optional fields end with a dash.
+        // A dash ends the optional fields.
         fields.find(|field| field == b"-")?;
         Some(Self {
             number,
@@ -131,17 +132,17 @@ impl Mount {
     }
 }
 
-/// What the kernel says of a descriptor.
+/// Mount and path of an open descriptor.
 #[derive(Debug)]
 pub(crate) struct OpenPath {
-    /// The number of its mount; `None` when the kernel does not say.
+    /// Id of its mount; `None` when the kernel does not show it.
     pub mount: Option<u64>,
     /// Its path.
     pub path: PathBuf,
 }
 
 impl OpenPath {
-    /// Asks the kernel.
+    /// Reads mount and path of `fd` from the kernel.
     pub fn new(fd: impl AsFd) -> io::Result<Self> {
         let number = fd.as_fd().as_raw_fd();
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
@@ -152,13 +153,13 @@ impl OpenPath {
     }
 }
 
-/// The number of the mount, in what `/proc/.../fdinfo/...` says of a descriptor.
+/// Returns the mount id from the contents of `/proc/.../fdinfo/...`.
 fn mount_of(info: &str) -> Option<u64> {
     let value = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
     value.trim().parse().ok()
 }
 
-/// A field without its escapes: a backslash and three octal digits for a byte that would end the field, or a backslash.
+/// Unescapes a field. The kernel writes whitespace and backslashes as a backslash and three octal digits.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;

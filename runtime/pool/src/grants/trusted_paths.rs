@@ -1,8 +1,8 @@
-//! Places that mpwasm trusts, and whether a granted directory lets tasks change them.
+//! Paths that mpwasm trusts, and whether a granted directory lets tasks change them.
 //!
-//! A path leads through folders, and through links in them. A process that may write to one of these folders can change
-//! where the path leads. So a [`ResolvedPath`] has all of them, as well as what is at its end. Names are compared by their
-//! [locations](Location), which are the same through a link or another mount.
+//! A path leads through folders and symbolic links. A process that may write to one of these folders can change where the
+//! path leads. So a [`ResolvedPath`] contains all folders on the way, as well as the end. They are compared by
+//! [location](Location), which is the same through a link or another mount.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ use crate::grants::mounts::{Location, Mounts};
 use mpwasm_sandbox::child::Executable;
 use mpwasm_types::settings::MAX_LINKS;
 
-/// How a granted directory and a place that is to be trusted are to each other.
+/// How a granted directory relates to a place that must be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overlap {
@@ -31,7 +31,7 @@ pub enum Overlap {
     Is,
     /// The directory is in the place.
     LiesIn,
-    /// The directory has a link in it, or a mount point, by which the path leads to the place.
+    /// The directory contains a link or a mount point through which the path leads to the place.
     LeadsTo,
 }
 
@@ -46,20 +46,21 @@ impl fmt::Display for Overlap {
     }
 }
 
-/// A path, as far as there is something.
+/// A path that was followed as far as it exists.
 #[derive(Debug, Default)]
 pub(crate) struct ResolvedPath {
     /// The folders in which names of the path were looked up.
     through: Vec<Location>,
-    /// What is at its end, or would be if it were made now.
+    /// The location of what the path leads to, or of what would be created there. `None` if it is on no mount of this
+    /// process.
     end: Option<Location>,
 }
 
-/// The next step on the way along a path.
+/// One step along a path.
 enum Step {
-    /// Into a folder, or to another file.
+    /// To a folder or another file.
     To(OwnedFd, SFlag),
-    /// Along a link.
+    /// To a symbolic link with this target.
     Link(PathBuf),
 }
 
@@ -67,7 +68,7 @@ impl ResolvedPath {
     /// Follows a path.
     ///
     /// # Errors
-    /// When the kernel does not say where something is. That nothing is there, or that it can't be reached, is none.
+    /// When the location of an open file can't be determined. A path that does not exist or can't be reached is no error.
     pub fn find(path: &Path, mounts: &Mounts) -> io::Result<Self> {
         let mut place = Self::default();
         let mut links = 0;
@@ -93,7 +94,7 @@ impl ResolvedPath {
                     all.append(&mut names);
                     names = all;
                 }
-                // Nothing is there that can be used.
+                // The path does not go further: it does not exist, can't be reached, or has too many links.
                 Ok(_) | Err(_) => {
                     let rest: PathBuf = std::iter::once(name).chain(names).collect();
                     place.end = mounts.locate(&folder)?.map(|location| location.join(&rest));
@@ -105,7 +106,8 @@ impl ResolvedPath {
         Ok(place)
     }
 
-    /// How it is to a directory that has these trees: its own first.
+    /// Returns how a directory relates to this path. `trees` are the locations that the directory contains, its own
+    /// first.
     pub fn overlap(&self, trees: &[Location]) -> Option<Overlap> {
         let in_a_tree = |location: &Location| trees.iter().any(|tree| location.is_in(tree));
         match &self.end {
@@ -124,7 +126,7 @@ fn names_of(path: &Path) -> VecDeque<OsString> {
     names.map(|part| part.as_os_str().to_owned()).collect()
 }
 
-/// Where the way along a path begins.
+/// Opens the folder in which a path begins.
 fn start_of(path: &Path) -> io::Result<OwnedFd> {
     let start = if path.is_absolute() { "/" } else { "." };
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -143,7 +145,7 @@ fn step(folder: &OwnedFd, name: &OsString) -> Result<Step, Errno> {
     let kind = |fd: &OwnedFd| Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT);
     let next = open(OFlag::O_NOFOLLOW)?;
     match kind(&next)? {
-        // There, a link need not lead where its text says.
+        // A link of procfs need not lead where its text says.
         SFlag::S_IFLNK if fstatfs(&next)?.filesystem_type() == PROC_SUPER_MAGIC => {
             let behind = open(OFlag::empty())?;
             let kind = kind(&behind)?;
@@ -154,17 +156,17 @@ fn step(folder: &OwnedFd, name: &OsString) -> Result<Step, Errno> {
     }
 }
 
-/// What a pool takes for its own, which tasks must not be able to change.
+/// Paths that a pool trusts, and that tasks must not be able to change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrustedPaths {
-    /// Where compiled guests come from.
+    /// The directory of compiled guests.
     cache: Option<PathBuf>,
-    /// What its processes are copies of, under each name that was used for it.
+    /// The executable of the pool's processes, by each path that was used for it.
     executables: Vec<PathBuf>,
 }
 
 impl TrustedPaths {
-    /// With these, too. `named` is how the user named the executable.
+    /// Adds these paths. `named` is the path by which the user named the executable.
     pub fn with(mut self, cache: Option<&Cache>, executable: &Executable, named: Option<PathBuf>) -> Self {
         self.cache = cache.map(|cache| cache.path().to_owned()).or(self.cache);
         for path in named.into_iter().chain([executable.path().to_owned()]) {
@@ -175,7 +177,7 @@ impl TrustedPaths {
         self
     }
 
-    /// Each of these places: what it is, where, and what can be done about it.
+    /// Iterates over the places: what each is, its path, and what the user can do instead.
     pub fn places(&self) -> impl Iterator<Item = (&'static str, &Path, &'static str)> {
         let cache = self.cache.iter().map(|path| {
             let way_out = "grant it read-only, or keep the cache in another place";
@@ -196,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// How the folder `granted` in `root` is to a path in there.
+    /// Returns how the folder `granted` in `root` relates to another path in `root`.
     fn overlap(root: &Path, granted: &str, path: &str) -> Option<Overlap> {
         let mounts = Mounts::read().unwrap();
         let trees = mounts.trees(File::open(root.join(granted)).unwrap()).unwrap();
@@ -236,7 +238,7 @@ mod tests {
             ("other", "absolute", Some(LeadsTo)),
             ("other", "other/link/b", Some(LeadsTo)),
             ("other", "loop", None),
-            // It would be made there.
+            // It would be created there.
             ("a/b", "none", None),
         ] {
             assert_eq!(overlap(root, granted, path), expected, "{granted} {path}");

@@ -22,8 +22,8 @@ use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::settings::{OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
 
 impl Pool {
-    /// Reads, compiles and checks a guest: a `.wasm` or `.wat` file. Returns when the pool can run its tasks; that
-    /// may be when others are running already.
+    /// Reads, compiles and checks a guest: a `.wasm` or `.wat` file. Returns when the pool can run its tasks. May be
+    /// called while tasks of other guests run.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::NotWasm`], [`Error::Refused`], [`Error::Compile`], [`Error::Start`] (the compiler
@@ -115,7 +115,7 @@ impl Builder {
         self.load_bytes(&path.to_string_lossy(), &bytes)
     }
 
-    /// As [`Builder::load`], for a guest in memory. `name` stands in messages, and its last part is `argv[0]`.
+    /// As [`Builder::load`], for a guest in memory. `name` is used in messages, and its last path component is `argv[0]`.
     ///
     /// # Errors
     /// As [`Builder::load`].
@@ -150,7 +150,7 @@ fn allow_guests(name: &str, guests: u32, settings: &Settings) -> Result<(), Erro
     })
 }
 
-/// Returns a guest's description without what is only said to people.
+/// Returns a guest's description without the texts that are only shown to users.
 fn for_dispatcher(info: &GuestInfo) -> GuestInfo {
     GuestInfo {
         models: info.models.clone(),

@@ -134,7 +134,7 @@ impl Guest {
         }))
     }
 
-    /// A guest that belongs to no pool.
+    /// Creates a guest that belongs to no pool.
     pub(crate) fn alone(
         name: &str,
         hash: [u8; 32],
@@ -155,7 +155,7 @@ impl Guest {
         }))
     }
 
-    /// Checks that this pool loaded the guest: its index would mean another guest elsewhere.
+    /// Checks that this pool loaded the guest. In another pool its index would refer to another guest.
     ///
     /// # Errors
     /// [`Error::ForeignGuest`].
@@ -353,10 +353,9 @@ pub struct TaskParts<'a> {
     pub key: Option<&'a str>,
     /// How long it may run.
     pub timeout: Duration,
-    /// Its args, one line of JSON: an array. `None` where there is something wrong with the task, which pushing it
-    /// tells.
+    /// Its args: a JSON array on one line. `None` when the task is invalid; pushing it returns the error.
     pub args: Option<&'a str>,
-    /// All that a command can read; empty for other guests.
+    /// The stdin of a command; empty for other guests.
     pub stdin: &'a [u8],
 }
 
@@ -400,8 +399,8 @@ impl Task {
 
     /// Sets the stdin of a command; empty by default.
     ///
-    /// For a guest that is no command, pushing the task returns an error. Args and stdin together may have as
-    /// many bytes as [`Settings::max_args`](mpwasm_types::settings::Settings::max_args) says.
+    /// For a guest that is no command, pushing the task returns an error. Args and stdin together are limited by
+    /// [`Settings::max_args`](mpwasm_types::settings::Settings::max_args).
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mpwasm::Error> {
@@ -431,7 +430,7 @@ impl Task {
         self
     }
 
-    /// Adds it to the token's group.
+    /// Adds the task to the token's group.
     #[must_use]
     pub fn token(mut self, token: &CancellationToken) -> Self {
         self.token = Some(token.clone());

@@ -19,11 +19,11 @@ use mpwasm_types::exit_status::describe_exit;
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::REAP_TIMEOUT;
 
-/// How long a child may take to say hello.
+/// Longest time that a child may take for its handshake.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts a child that has said hello. Frames of at most `max_frame` bytes are taken from it; what it has to say to
-/// people goes to `diagnostics`.
+/// Starts a child and waits for its handshake. The channel accepts frames of at most `max_frame` bytes from it. Its
+/// stderr is `diagnostics`.
 ///
 /// The calling thread must live as long as the child: the parent-death signal is tied to it.
 pub fn start(
@@ -58,7 +58,7 @@ pub fn start(
     }
 }
 
-/// Puts a child that waits for its orders into the pool's group, with all that it will start.
+/// Puts a child that waits for its first message into the pool's memory cgroup, before it starts processes of its own.
 pub fn limit(process: &Process, memory: Option<&MemoryCgroup>) {
     if let Some(Err(why)) = memory.map(|memory| memory.add(process.pid())) {
         tracing::debug!("no limit of memory around process {}: {why}", process.pid());
@@ -110,7 +110,7 @@ impl Diagnostics {
         let status = child.process.wait_until(clock::now() + Duration::from_secs(1));
         let end = status.map_or_else(|| "it closed its socket".to_owned(), describe_exit);
         let mut words = Vec::new();
-        // An error means that there is no more to be had now.
+        // An error means that nothing more can be read now.
         let _ = (&self.0).take(MAX_DIAGNOSTICS).read_to_end(&mut words);
         let words = String::from_utf8_lossy(&words);
         match words.trim() {

@@ -10,12 +10,12 @@ use crate::maps::ResultQueue;
 use mpwasm_types::items;
 use mpwasm_types::time::Time;
 
-/// What the items of a chunk have in common.
+/// Data that the items of a chunk share.
 #[derive(Debug)]
 pub struct Chunk {
     /// Their guest.
     pub guest: Guest,
-    /// Their model, in the order of the guest's.
+    /// Index of their model in the guest.
     pub model: u32,
     /// The args of each item, see [`items`].
     pub args: Vec<u8>,
@@ -23,9 +23,9 @@ pub struct Chunk {
     pub items: u32,
     /// When they were accepted.
     pub accepted: Time,
-    /// Queue for their outcomes, and the first item's number there.
+    /// Queue for their outcomes, and the number of the first item's input there.
     pub results: (Arc<ResultQueue>, u64),
-    /// What cancels them.
+    /// The token that cancels them.
     pub token: Option<CancellationToken>,
 }
 
@@ -45,12 +45,12 @@ pub struct OpenChunk {
 pub struct ChunkItem {
     chunk: Arc<Chunk>,
     index: u32,
-    /// All other items had ended before.
+    /// Whether all other items had ended before.
     is_last: bool,
 }
 
 impl OpenChunk {
-    /// A chunk of which no item has ended.
+    /// Creates a chunk of which no item has ended.
     pub fn new(chunk: Arc<Chunk>) -> Self {
         Self {
             ended: vec![false; chunk.items as usize].into(),
@@ -60,22 +60,22 @@ impl OpenChunk {
         }
     }
 
-    /// Whether the chunk has this item and it has not ended.
+    /// Returns whether the chunk has this item and it has not ended.
     pub fn has(&self, index: u64) -> bool {
         usize::try_from(index).is_ok_and(|index| self.ended.get(index) == Some(&false))
     }
 
-    /// Number of items, including ended ones.
+    /// Returns the number of items, including ended ones.
     pub fn items(&self) -> u64 {
         self.ended.len() as u64
     }
 
-    /// Bytes of output and log received for all items.
+    /// Returns the counter of bytes of output and log received for all items.
     pub fn output_bytes(&mut self) -> &mut u64 {
         &mut self.output_bytes
     }
 
-    /// Whether its outcomes go to `results`.
+    /// Returns whether its outcomes go to `results`.
     pub fn is_for(&self, results: &Arc<ResultQueue>) -> bool {
         Arc::ptr_eq(&self.chunk.results.0, results)
     }
@@ -102,12 +102,12 @@ impl OpenChunk {
 }
 
 impl ChunkItem {
-    /// Whether it is the last item of its chunk to end.
+    /// Returns whether it is the last item of its chunk to end.
     pub fn is_last(&self) -> bool {
         self.is_last
     }
 
-    /// Returns what the outcome says about the item. Args only for an error.
+    /// Returns the parts of the outcome that describe the item. The args are included only for an error.
     pub fn context(&self, is_error: bool) -> TaskContext<'_> {
         let Chunk {
             guest,
@@ -116,7 +116,7 @@ impl ChunkItem {
             accepted,
             ..
         } = &*self.chunk;
-        // Found by a scan over all items before it, so only where they are shown.
+        // Finding the args takes a scan over all items before, so this is done only when they are shown.
         let args = is_error
             .then(|| items::iter(args).nth(self.index as usize))
             .flatten();

@@ -211,9 +211,9 @@ struct Compiler<'a> {
     guest: (&'a str, usize),
     timeout: Duration,
     started: Time,
-    /// When the guest had passed the checks.
+    /// When the guest passed the checks.
     checked: Option<Time>,
-    /// Whether it is still to be announced that this takes long.
+    /// Whether a slow compilation is still to be announced.
     is_to_be_announced: bool,
     is_kept: bool,
 }

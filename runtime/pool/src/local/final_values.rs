@@ -24,7 +24,7 @@ pub struct FinalValue {
     pub result: Result<Box<RawValue>, FinalError>,
 }
 
-/// Why there is no final value: the final callback failed, or it could not have received the truth.
+/// Why there is no final value: the final callback failed, or it would not have seen all results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FinalError {
     /// The cause.
@@ -41,20 +41,20 @@ impl fmt::Display for FinalError {
 
 impl std::error::Error for FinalError {}
 
-/// The guests that can have some, and those that were received.
+/// The guests that can have final values, and the values received.
 #[derive(Debug)]
 pub struct FinalValues(Mutex<FinalState>);
 
 #[derive(Debug)]
 struct FinalState {
-    /// In the order of loading.
+    /// The guests, in the order of loading.
     guests: Vec<Guest>,
-    /// How many models they have.
+    /// Number of their models.
     models: u64,
-    /// Bytes that the dispatcher has received of the output and log of all final callbacks.
+    /// Bytes of output and log received for all final callbacks.
     output: u64,
     received: Vec<((u32, u32), FinalValue)>,
-    /// What those that were received may have together.
+    /// Bounds the size of all values received together.
     budget: FinalBudget,
 }
 
@@ -68,7 +68,7 @@ impl AsRef<str> for Value {
 }
 
 impl FinalValues {
-    /// None were received, of a pool with this `--max-result`.
+    /// Creates an empty state for a pool with this limit of results.
     pub fn new(max_result: u64) -> Self {
         Self(Mutex::new(FinalState {
             guests: Vec::new(),
@@ -90,7 +90,8 @@ impl FinalValues {
         state.guests.push(guest);
     }
 
-    /// A fold was received. False when it can't be, or was received before.
+    /// Stores a final value from the dispatcher. Returns false when there is no such model, or when its value was
+    /// received before.
     pub fn receive(&self, guest: u32, model: u32, result: Result<Box<RawValue>, Failure>) -> bool {
         let mut state = self.state();
         let Some(of) = state.open(guest, model).cloned() else {
@@ -108,9 +109,9 @@ impl FinalValues {
         true
     }
 
-    /// Counts bytes of output and log that the dispatcher tells of the final callback of this model. `cap` is what each may
-    /// have. `None` when its fold can't be received: there is no such model, or it has been. False when all final callbacks
-    /// together can't have so much.
+    /// Counts bytes of output and log that the dispatcher reports for the final callback of this model. `cap` is the
+    /// bound for one callback. Returns `None` when there is no such model, or when its value was received before. Returns
+    /// false when it is more than all final callbacks together may have.
     pub fn count_output(&self, guest: u32, model: u32, bytes: u64, cap: u64) -> Option<bool> {
         let mut state = self.state();
         state.open(guest, model)?;
@@ -126,7 +127,7 @@ impl FinalValues {
 }
 
 impl FinalState {
-    /// The guest of a model whose fold was not received.
+    /// Returns the guest of a model whose final value was not received yet.
     fn open(&self, guest: u32, model: u32) -> Option<&Guest> {
         let is_told = self.received.iter().any(|(of, _)| *of == (guest, model));
         let of = self.guests.get(guest as usize)?;
@@ -135,11 +136,12 @@ impl FinalState {
 }
 
 impl Pool {
-    /// What the callbacks of each model have made of all results, once the pool has ended: one for each model with a
-    /// `final_callback` of which tasks were run, in the order of the guests and their models. Until then there are none.
+    /// Returns what the callbacks of each model have accumulated from all results, once the pool has ended; empty before.
+    /// There is one value for each model with a `final_callback` of which tasks were run, in the order of the guests and
+    /// their models.
     ///
-    /// All of them together have no more bytes than one result may have ([`Settings::max_result`](mpwasm_types::settings::Settings::max_result)):
-    /// one that does not fit beside those before it is a [`FinalError`] of the kind [`Kind::Limit`].
+    /// All values together are limited by [`Settings::max_result`](mpwasm_types::settings::Settings::max_result). A value
+    /// that does not fit after those before it is a [`FinalError`] of the kind [`Kind::Limit`].
     #[must_use]
     pub fn final_values(&self) -> Vec<FinalValue> {
         match self.shared.owner.is_here() && self.shared.has_ended() {
@@ -148,7 +150,8 @@ impl Pool {
         }
     }
 
-    /// As [`Pool::stop`], and returns the [final values](Pool::final_values): for a fold over all results.
+    /// Stops the pool as [`Pool::stop`] does, and returns the [final values](Pool::final_values): a fold over all
+    /// results.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), mpwasm::Error> {

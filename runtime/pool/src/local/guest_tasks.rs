@@ -34,7 +34,7 @@ enum TasksProgress {
     Ended(Option<String>),
 }
 
-/// Takes the tasks that were pushed.
+/// Receives the tasks that were pushed.
 type Take<'a> = dyn FnMut(Vec<Task>) -> Result<(), Error> + 'a;
 
 /// Runs the guest's `tasks` to its end. Returns the number of tasks pushed.
@@ -77,15 +77,15 @@ struct PushDeadline {
 }
 
 impl PushDeadline {
-    /// A deadline that starts at `from`.
+    /// Creates a deadline that starts at `from`.
     fn new(timeout: Duration, from: Time) -> Self {
         let until = from + timeout + DISPATCHER_GRACE;
         Self { timeout, until }
     }
 
-    /// Whether the deadline has passed after messages were handled from `begin` to `now`. Time spent handling them is not counted:
-    /// a push may wait for the pool, and output for its reader. Only a push restarts the deadline. A frame that is still growing
-    /// extends it, which is bounded by the size of a frame.
+    /// Returns whether the deadline has passed after messages were handled from `begin` to `now`. Time spent handling them
+    /// is not counted: a push may wait for the pool, and output for its reader. Only a push restarts the deadline. A frame
+    /// that is still growing extends it, which is bounded by the size of a frame.
     fn is_up_after(&mut self, has_pushed: bool, more_came: bool, begin: Time, now: Time) -> bool {
         if has_pushed {
             *self = Self::new(self.timeout, now);
@@ -260,7 +260,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Hears something every millisecond; when the time is up.
+    /// Handles messages every millisecond. Returns when the deadline passes.
     fn up_after(clock: &mut PushDeadline, mut handle_messages: impl FnMut(u64) -> (bool, bool)) -> Duration {
         for at in 0..10_000 {
             let now = Time(at * 1_000_000);

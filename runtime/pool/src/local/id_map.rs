@@ -1,12 +1,13 @@
-//! A map for ids that count up, in which most do not stay long: those of the tasks that have not ended.
+//! A map for ids that count up and of which most are removed soon: the ids of tasks that have not ended.
 //!
-//! A task ends not long after those that were accepted just before it, so most ids are in one dense range, where finding,
-//! adding and removing touch memory that is in the cache. The few ids that fall behind are stragglers: they move to a hash map.
+//! A task usually ends soon after those that were accepted just before it, so most ids are in one dense range. Finding,
+//! adding and removing an id there touches memory that is in the CPU cache. The few ids that fall behind are stragglers:
+//! they move to a hash map.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Most ids in the dense range: somewhat more than the tasks in flight of a pool that is busy with small ones.
+/// Most ids in the dense range: somewhat more than the tasks in flight of a pool that is busy with small tasks.
 const MAX_DENSE: usize = 1 << 16;
 
 /// Maps ids to values. Ids are added in rising order, with gaps.
@@ -29,7 +30,7 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, id: u64) {
-        // 2^64 divided by the golden ratio. The table looks at the highest bits and at the lowest.
+        // 2^64 divided by the golden ratio. The hash table uses the highest and the lowest bits.
         let spread = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = spread ^ spread >> 32;
     }
@@ -71,7 +72,7 @@ impl<T> IdMap<T> {
         }
     }
 
-    /// Whether there is a value with this id.
+    /// Returns whether there is a value with this id.
     pub fn contains(&self, id: u64) -> bool {
         match self.place(id) {
             Some(place) => self.dense.get(place).is_some_and(Option::is_some),
@@ -109,7 +110,7 @@ impl<T> IdMap<T> {
         usize::try_from(id.checked_sub(self.first)?).ok()
     }
 
-    /// Moves the start of the dense range by one place; what is there becomes a stray.
+    /// Moves the start of the dense range by one place. A value in that place becomes a straggler.
     fn evict_first(&mut self) {
         if let Some(value) = self.dense.pop_front() {
             if let Some(value) = value {
@@ -137,11 +138,11 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// Adds an id, so far behind the last one.
+        /// Adds an id at this distance above the last one.
         Add(u64),
-        /// Takes out what is there at this share of all, in order of ids.
+        /// Removes the value at this fraction of all, in order of ids.
         Remove(usize),
-        /// Looks for an id, so far below the next one.
+        /// Looks up an id at this distance below the next one.
         Look(u64),
     }
 

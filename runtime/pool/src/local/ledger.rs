@@ -41,7 +41,7 @@ pub struct PendingTask {
 /// Fields that few tasks have.
 #[derive(Debug, Default)]
 pub struct Extras {
-    /// The key that the pusher gave.
+    /// The key, if the task has one.
     pub key: Option<String>,
     /// Recipient of the outcome, besides the reporter.
     pub recipient: Recipient,
@@ -49,7 +49,7 @@ pub struct Extras {
     pub token: Option<CancellationToken>,
     /// Failed attempts so far.
     pub tried: Vec<Attempt>,
-    /// Bytes that the dispatcher has output_bytes of its output and log.
+    /// Bytes of output and log that the dispatcher has sent for it.
     pub output_bytes: u64,
 }
 
@@ -78,7 +78,7 @@ pub struct TaskContext<'a> {
     pub guest: &'a Guest,
     pub model: u32,
     pub key: Option<&'a String>,
-    /// For an outcome that is an error.
+    /// The args, which only an error contains.
     pub args: &'a str,
     pub accepted: Time,
 }
@@ -92,7 +92,7 @@ struct Entries {
     pending: IdMap<PendingTask>,
     /// Chunks by the id of their first item.
     chunks: BTreeMap<u64, chunk::OpenChunk>,
-    /// Bytes of the attempts' messages of all pending tasks.
+    /// Size of the messages of all pending tasks' attempts, bytes.
     attempt_bytes: usize,
     next_id: u64,
     /// Number of ids that were skipped.
@@ -158,7 +158,7 @@ impl Ledger {
         chunk.has(id - first).then_some(first)
     }
 
-    /// Whether a task or chunk is pending that the dispatcher knows by this id.
+    /// Returns whether a task or chunk is pending that the dispatcher knows by this id.
     pub fn is_open(&self, order: u64) -> bool {
         let entries = self.entries();
         entries.pending.contains(order) || entries.chunks.contains_key(&order)
@@ -198,8 +198,8 @@ impl Ledger {
         Some(EndedTask::Item(item))
     }
 
-    /// Counts bytes of output and log that the dispatcher tells of a task. `cap` is what one attempt may have. `None` when
-    /// there is no such task. False when it can't have so much.
+    /// Counts bytes of output and log that the dispatcher reports for a task. `cap` is the bound for one attempt. Returns
+    /// `None` when there is no such task, and false when it is more than the task may have.
     pub fn count_output(&self, id: u64, bytes: u64, cap: u64) -> Option<bool> {
         let mut entries = self.entries();
         let (output_bytes, runs) = if let Some(pending) = entries.pending.get_mut(id) {
@@ -279,19 +279,20 @@ impl Extras {
         is_some.then(|| Box::new(self))
     }
 
-    /// Whether the outcome goes to `results`.
+    /// Returns whether the outcome goes to `results`.
     fn is_for(&self, results: &Arc<ResultQueue>) -> bool {
         matches!(&self.recipient, Recipient::Results(to, _) if Arc::ptr_eq(to, results))
     }
 }
 
 impl PendingTask {
-    /// The attempt that it is in, as far as the dispatcher has output_bytes, from 1.
+    /// Returns the number of the current attempt, from 1: one more than the failed attempts that the dispatcher has
+    /// reported.
     pub fn attempt(&self) -> u32 {
         self.extras.as_ref().map_or(0, |extras| extras.tried.len() as u32) + 1
     }
 
-    /// Bytes of the messages of its attempts.
+    /// Returns the size of its attempts' messages, bytes.
     fn attempt_bytes(&self) -> usize {
         let tried = self.extras.as_ref().map(|extras| extras.tried.iter());
         tried
@@ -303,7 +304,7 @@ impl PendingTask {
 }
 
 impl EndedTask {
-    /// The attempt that it is in, from 1. Items of chunks are not tried again.
+    /// Returns the number of the current attempt, from 1. Items of chunks are not retried.
     fn attempt(&self) -> u32 {
         match self {
             Self::Task(pending) => pending.attempt(),
@@ -311,7 +312,7 @@ impl EndedTask {
         }
     }
 
-    /// The outcome of this task, as the dispatcher output_bytes it.
+    /// Returns the outcome of this task, as the dispatcher reported it.
     pub fn outcome(
         &mut self,
         id: u64,

@@ -94,7 +94,7 @@ impl Dispatcher {
         self.process.pid()
     }
 
-    /// Hears it out, until the pool has ended. `gone` ends with the last of the pool's processes.
+    /// Receives messages until the pool has ended. `gone` is closed when the last of the pool's processes has exited.
     pub fn receive_all(mut self, shared: &Arc<PoolState>, gone: &mpsc::Receiver<()>) {
         let mut handler = MessageHandler {
             shared,
@@ -156,7 +156,7 @@ impl Dispatcher {
         Ok(Filled::Nothing)
     }
 
-    /// Reaps the dispatcher: one that said goodbye exits by itself.
+    /// Reaps the dispatcher. If it sent its last message, it exits by itself.
     fn end(mut self, finished: bool) -> String {
         let status = if finished {
             self.process.wait_until(clock::now() + EXIT_TIMEOUT)
@@ -385,7 +385,7 @@ fn end_output(shared: &PoolState, source: Source) {
 }
 
 impl PoolState {
-    /// Gives an outcome to who gets it. The mailbox in which it was left, if somebody waits there.
+    /// Delivers an outcome to its recipient. Returns the map's queue if a consumer waits there and must be woken.
     fn deliver(&self, id: u64, ended: EndedTask, outcome: Outcome) -> Option<Arc<ResultQueue>> {
         if let Some((token, order)) = ended.token(id) {
             token.remove_task(self, order);

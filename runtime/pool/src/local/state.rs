@@ -165,13 +165,13 @@ impl PoolState {
         self.tell(&ToDispatcher::Terminate);
     }
 
-    /// Whether the pool has ended.
+    /// Returns whether the pool has ended.
     pub(crate) fn has_ended(&self) -> bool {
         let lifecycle = self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner);
         lifecycle.end.is_some()
     }
 
-    /// When a dispatcher that was told to terminate is killed.
+    /// Returns when a dispatcher that was told to terminate is killed.
     pub(crate) fn kill_at(&self) -> Time {
         Time(self.kill_at.load(Ordering::SeqCst))
     }

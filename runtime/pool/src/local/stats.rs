@@ -130,7 +130,7 @@ impl Drop for Progress {
 
 impl PoolState {
     pub(crate) fn stats(&self) -> Stats {
-        // What has ended was accepted before: read in this order, no more have ended than were accepted.
+        // Ended tasks are read before accepted ones, so that no more have ended than were accepted.
         let stats = self.counters.read(0);
         Stats {
             accepted: self.ledger.accepted(),

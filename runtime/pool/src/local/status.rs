@@ -50,7 +50,7 @@ impl PoolState {
         }
         match self.ask(Some(id)) {
             Ok(StatusReply::Task(Some(status))) => Ok(status),
-            // It is in the pipe, or else its outcome came before the answer.
+            // It is still in the pipe, as its outcome would have arrived before the reply.
             Ok(StatusReply::Task(None)) if self.ledger.is_open(id) => Ok(TaskStatus::Queued { attempt: 1 }),
             Ok(StatusReply::Task(None)) | Err(StatusError::Ended) => Ok(TaskStatus::Done),
             Ok(StatusReply::Pool(_)) | Err(StatusError::Late) => Err(Error::NoAnswer),

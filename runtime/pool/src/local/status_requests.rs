@@ -1,7 +1,7 @@
-//! StatusRequests to the dispatcher, and the threads that wait for the answers.
+//! Requests for a status to the dispatcher, and the threads that wait for the replies.
 //!
-//! An answer comes behind the outcomes that were on their way: when nobody takes those, it does not come, so nobody
-//! waits for ever.
+//! A reply is sent after the outcomes that were on their way. While these are not taken it does not arrive, so a wait has
+//! a timeout.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use mpwasm_types::settings::REPLY_TIMEOUT;
 pub enum StatusError {
     /// The pool has ended.
     Ended,
-    /// It has not come within [`REPLY_TIMEOUT`].
+    /// No reply has arrived within [`REPLY_TIMEOUT`].
     Late,
 }
 
@@ -38,7 +38,7 @@ impl StatusRequests {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks a question and waits for the answer. `tell` gives the question to the dispatcher.
+    /// Sends a request and waits for the reply. `tell` sends the request with this number to the dispatcher.
     pub fn ask(&self, tell: impl FnOnce(u64)) -> Result<StatusReply, StatusError> {
         let mut state = self.state();
         let question = state.next;
@@ -59,7 +59,7 @@ impl StatusRequests {
         }
     }
 
-    /// The answer to a question has come. It is dropped when nobody waits for it any more.
+    /// Stores a reply and wakes its waiter. A reply without a waiter is dropped.
     pub fn answer(&self, question: u64, answer: StatusReply) {
         if let Some(open) = self.state().open.get_mut(&question) {
             *open = Some(answer);
@@ -67,7 +67,7 @@ impl StatusRequests {
         self.changed.notify_all();
     }
 
-    /// No answer will come any more.
+    /// Records that the pool has ended, which ends all waits.
     pub fn end(&self) {
         self.state().ended = true;
         self.changed.notify_all();

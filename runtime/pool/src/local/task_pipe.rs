@@ -39,7 +39,7 @@ pub struct TaskPipe {
 }
 
 impl TaskPipe {
-    /// Writes into `pipe`, which is non-blocking.
+    /// Creates a writer for `pipe`, which must be non-blocking.
     pub fn new(pipe: OwnedFd) -> Self {
         Self {
             pipe: File::from(pipe),
@@ -106,7 +106,8 @@ impl TaskPipe {
         Ok(id)
     }
 
-    /// Accepts the items of a chunk and adds it to the batch; [`TaskPipe::flush`] sends it. Outcomes go to `results`. Returns the
+    /// Accepts the items of a chunk and adds the chunk to the batch; [`TaskPipe::flush`] sends it. Outcomes go to
+    /// `results`. Returns the
     /// first item's id; the others follow in order.
     pub fn add_chunk(
         &mut self,

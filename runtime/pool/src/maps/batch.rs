@@ -49,12 +49,12 @@ impl MapCall {
         }
     }
 
-    /// Whether the guest is a command, which runs once per instance.
+    /// Returns whether the guest is a command, which runs once per instance.
     pub fn is_of_command(&self) -> bool {
         self.model.place().0.info().is_command
     }
 
-    /// Whether its token was cancelled.
+    /// Returns whether its token was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.token.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
@@ -111,7 +111,7 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// A batch for at most `room` inputs.
+    /// Creates a batch for at most `room` inputs.
     pub fn new(call: &'a MapCall, room: usize) -> Self {
         Self {
             call,
@@ -123,7 +123,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Whether one more may be pulled.
+    /// Returns whether one more input may be pulled.
     pub fn has_room(&self) -> bool {
         self.room > 0 && self.args.len() < CHUNK_BYTES && self.invalid_input.is_none()
     }
@@ -145,7 +145,7 @@ impl<'a> Batch<'a> {
     /// `queue`.
     ///
     /// # Errors
-    /// When the pool takes no more tasks; those that came too late have their outcomes all the same.
+    /// When the pool accepts no more tasks. Inputs that came too late still have an outcome.
     pub fn push(
         self,
         pool: &Arc<PoolState>,
@@ -161,11 +161,11 @@ impl<'a> Batch<'a> {
             ..
         } = self;
         let leave = |number: u64, outcome: Outcome| {
-            // Nobody waits: it is the caller's mailbox.
+            // The caller is the consumer of the queue, so no waiter has to be woken.
             let _ = queue.push((number, outcome));
         };
         let mut closed = Ok(());
-        // What was refused has an outcome too, and the order of pushing is that of the inputs.
+        // The lock is held for all inputs, refused ones included: ids are assigned in the order of the inputs.
         let mut task_pipe = pool.task_pipe();
         for task in tasks {
             let number = reorder.pull(1);
@@ -202,7 +202,8 @@ impl<'a> Batch<'a> {
 }
 
 impl MapCall {
-    /// The outcome of an input that is no task. The task_pipe is the caller's: ids and pipe stay in one order.
+    /// Returns the outcome of an input that is no valid task. The caller holds the task pipe's lock, so that ids are
+    /// assigned in the order of the pipe.
     fn invalid(&self, pool: &PoolState, message: String) -> Outcome {
         let rejection = |id| InvalidTask {
             id,

@@ -1,8 +1,8 @@
 //! [`Pool::map`] and its relatives, and the iterators that they return.
 //!
-//! There is no thread: inputs are pulled and pushed by whoever asks for the next outcome, and so never faster than
-//! outcomes are taken. How far prefetch is decided in [`Prefetch`]; what becomes of outcomes that come out of order, in
-//! [`ReorderBuffer`]; how inputs become tasks or chunks, in [`batch`](crate::maps::batch).
+//! A map has no thread of its own. The thread that asks for the next outcome pulls inputs and pushes them, so inputs are
+//! never pulled faster than outcomes are taken. [`Prefetch`] decides how many inputs are pulled ahead, [`ReorderBuffer`]
+//! holds outcomes that arrive out of order, and [`batch`](crate::maps::batch) turns inputs into tasks or chunks.
 
 pub(crate) mod batch;
 pub(crate) mod prefetch;
@@ -30,42 +30,41 @@ use crate::maps::reorder::{ReorderBuffer, ResultOrder};
 use crate::pool::Pool;
 use mpwasm_types::outcome::Outcome;
 
-/// Queue of outcomes for an iterator of results, each with the number of its input.
+/// Queue between the receiver and an iterator of results: outcomes, each with the number of its input.
 pub type ResultQueue = CompletionQueue<(u64, Outcome)>;
 
-/// The outcomes of a model over many inputs: what [`Pool::map`](crate::Pool::map),
-/// [`imap`](crate::Pool::imap), [`imap_unordered`](crate::Pool::imap_unordered) and
-/// [`starmap`](crate::Pool::starmap) return. A blocking iterator; [`Results::into_stream`] makes it
-/// a [`Stream`] for any executor.
+/// Iterator over the outcomes of a model for many inputs, from [`Pool::map`](crate::Pool::map),
+/// [`imap`](crate::Pool::imap), [`imap_unordered`](crate::Pool::imap_unordered) and [`starmap`](crate::Pool::starmap). It
+/// blocks; [`Results::into_stream`] makes it a [`Stream`] for any executor.
 ///
-/// It is lazy. Inputs are pulled while somebody takes outcomes, and only so many prefetch
-/// ([`Results::buffer_size`]): an endless iterator is in order, and nothing happens before the first outcome is asked
-/// for. As a stream it does not wait for outcomes, but a pool whose pipe is full makes it wait like any push.
+/// It is lazy. Nothing happens before the first outcome is requested. From then on inputs are pulled as outcomes are
+/// taken, and only a bounded number ahead ([`Results::buffer_size`]), so the inputs may be endless. As a stream it does
+/// not block on outcomes, but it blocks like any push while the pool's pipe is full.
 ///
-/// Every input that is pulled has exactly one outcome here, whatever becomes of it. One that can't be written as JSON, or
-/// is too large, ends as `invalid`. When the pool takes no more tasks, what was pulled and came too late is
-/// `cancelled`, and is the last.
+/// Every input that was pulled has exactly one outcome. An input that can't be serialized as JSON, or is too large, ends
+/// as `invalid`. When the pool accepts no more tasks, inputs that were pulled too late end as `cancelled`, and the
+/// iterator ends.
 ///
-/// **Dropping it half-way cancels what it has in flight**, and returns at once.
+/// **Dropping it early cancels its tasks in flight**, and returns at once.
 pub struct Results<I: Iterator> {
     pool: Arc<PoolState>,
     call: MapCall,
     prefetch: Prefetch,
-    /// `None` once there are no more.
+    /// The inputs, `None` once no more are pulled.
     inputs: Option<I>,
     reorder: ReorderBuffer,
     queue: Arc<ResultQueue>,
-    /// Buffer for outcomes that were just taken from the queue.
+    /// Reused buffer for outcomes that were just taken from the queue.
     taken: Vec<(u64, Outcome)>,
-    /// Set once the outcome that says that this process is a fork has been returned.
+    /// Set once a fork has returned its only outcome, which reports the fork.
     fork_reported: bool,
 }
 
 impl Pool {
-    /// Calls a model with each of the inputs, which is its one argument. The outcomes come in the order of the inputs.
+    /// Calls a model with each of the inputs as its only argument. Returns the outcomes in the order of the inputs.
     ///
-    /// Lazy, as iterators are: see [`Results`], also for chunks and timeouts. The callee is a [`Model`], or a [`Guest`](crate::Guest) for
-    /// its unnamed one.
+    /// It is lazy, like iterators: see [`Results`], also for chunks and timeouts. `callee` is a [`Model`], or a
+    /// [`Guest`](crate::Guest) for its unnamed model.
     ///
     /// # Errors
     /// [`Error::UnknownModel`], [`Error::ForeignGuest`].
@@ -87,7 +86,7 @@ impl Pool {
         self.results(callee, ArgShape::One, ResultOrder::Inputs, inputs)
     }
 
-    /// As [`Pool::map`], which is as lazy: the name that Python's `multiprocessing` has for it.
+    /// The same as [`Pool::map`], under the name that Python's `multiprocessing` uses for a lazy map.
     ///
     /// # Errors
     /// As [`Pool::map`].
@@ -99,7 +98,8 @@ impl Pool {
         self.map(callee, inputs)
     }
 
-    /// As [`Pool::map`], but the outcomes come in the order in which the tasks end: none waits for a slower one.
+    /// As [`Pool::map`], but returns the outcomes in the order in which the tasks end, so that none waits for a slower
+    /// one.
     ///
     /// # Errors
     /// As [`Pool::map`].
@@ -111,7 +111,7 @@ impl Pool {
         self.results(callee, ArgShape::One, ResultOrder::Ends, inputs)
     }
 
-    /// As [`Pool::map`], but each input is all of the args: a tuple, array or vector.
+    /// As [`Pool::map`], but each input contains all arguments: a tuple, array or vector.
     ///
     /// # Errors
     /// As [`Pool::map`].
@@ -171,20 +171,20 @@ where
         }
     }
 
-    /// Sends so many inputs as one message, which costs far less than one by one; 1 if this is not called.
+    /// Sets how many inputs are sent as one message, which costs far less than one by one; 1 by default.
     ///
-    /// **The items of a chunk share an instance**, one after the other in one worker: what one leaves in its memory,
-    /// tables and globals is there for the next. Choose 1 where inputs do not trust each other.
+    /// **The items of a chunk share an instance**. They run one after the other in one worker, and each sees what earlier
+    /// ones left in memory, tables and globals. Choose 1 if inputs do not trust each other.
     ///
-    /// Each item is a task with an outcome, a timeout, a fuel budget and a callback of its own. One that fails, however
-    /// it does, ends its instance: the items behind it run in a fresh one. Should the worker die, the items that had
-    /// begun and not been told end as `crash` and are never run again, whatever [`Retry`](mpwasm_types::retry::Retry) says; the
-    /// others run elsewhere. A chunk is cancelled as a whole. `memory_peak` of an item is that of its instance so far,
-    /// and `queued_us` ends when its chunk is claimed. With [`Isolation::Process`](mpwasm_types::settings::Isolation::Process) a chunk
-    /// has a process of its own.
+    /// Each item is a task with an outcome, a timeout, a fuel limit and a callback of its own. An item that fails ends
+    /// its instance, and the items after it run in a fresh one. When the worker dies, items that had started without a
+    /// reported end are `crash` and are not run again, whatever [`Retry`](mpwasm_types::retry::Retry) says; the others
+    /// run in another worker. A chunk is cancelled as a whole. `memory_peak` of an item is that of its instance so far,
+    /// and `queued_us` ends when its chunk is claimed. With
+    /// [`Isolation::Process`](mpwasm_types::settings::Isolation::Process) a chunk has a process of its own.
     ///
-    /// A chunk takes fewer inputs when their args together have 32 KiB, and at the end. The inputs of a command, a program
-    /// with a beginning and an end, travel one by one whatever `size` is.
+    /// A chunk has fewer inputs when their args together reach 32 KiB, and at the end. The inputs of a command are sent
+    /// one by one whatever `size` is, as a command runs once per instance.
     ///
     /// # Panics
     /// When `size` is 0.
@@ -197,25 +197,25 @@ where
         self
     }
 
-    /// Pulls at most so many inputs whose outcomes have not been taken, and at least a chunk.
+    /// Sets how many inputs may be pulled whose outcomes have not been taken. At least a chunk is pulled.
     ///
-    /// If this is not called, it is two chunks for each worker, and more as outcomes are taken: a quarter as many as were
-    /// taken so far, up to 4096. So what `take(100)` needs costs not much more than 100 inputs.
+    /// By default it is two chunks for each worker, and grows with the number of outcomes taken: a quarter of them, up to
+    /// 4096. So `take(100)` pulls not many more than 100 inputs.
     #[must_use]
     pub fn buffer_size(mut self, size: usize) -> Self {
         self.prefetch.fixed = Some(size);
         self
     }
 
-    /// The timeout of each item; the pool's otherwise. See [`Task::timeout`](crate::Task::timeout).
+    /// Sets the timeout of each item. By default it is the pool's. See [`Task::timeout`](crate::Task::timeout).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.call.timeout = timeout;
         self
     }
 
-    /// Makes the items part of the token's group. Once it is cancelled, no more inputs are pulled: the iterator ends
-    /// with the outcomes of those that were.
+    /// Adds the items to the token's group. Once the token is cancelled, no more inputs are pulled, and the iterator ends
+    /// after the outcomes of those that were.
     #[must_use]
     pub fn token(mut self, token: &CancellationToken) -> Self {
         self.call.token = Some(token.clone());
@@ -228,7 +228,7 @@ where
         ResultsStream(self)
     }
 
-    /// Takes arrived outcomes, and pushes more inputs if there is room. Returns whether an outcome can be returned.
+    /// Takes arrived outcomes, and pushes more inputs if there is room. Returns whether the next outcome is ready.
     fn advance(&mut self) -> bool {
         loop {
             if !self.reorder.is_ready() {
@@ -255,7 +255,7 @@ where
         for _ in 0..batches {
             let mut batch = Batch::new(&self.call, size);
             while batch.has_room() {
-                // The pool is not locked while the user's iterator runs: it may use the pool.
+                // The pool is not locked while the user's iterator runs, as that may use the pool.
                 match self.inputs.as_mut().and_then(Iterator::next) {
                     Some(input) => batch.add(&input),
                     None => {
@@ -314,9 +314,9 @@ where
 {
 }
 
-/// The outcomes of a map as a [`Stream`]: what [`Results::into_stream`] returns.
+/// The outcomes of a map as a [`Stream`], from [`Results::into_stream`].
 ///
-/// **Dropping it half-way cancels what it has in flight**, as dropping [`Results`] does.
+/// **Dropping it early cancels its tasks in flight**, as dropping [`Results`] does.
 pub struct ResultsStream<I: Iterator>(Results<I>);
 
 impl<I> Stream for ResultsStream<I>

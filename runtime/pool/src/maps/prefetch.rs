@@ -19,7 +19,7 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
-    /// The default for a pool of `workers` workers.
+    /// Returns the default for a pool of `workers` workers.
     pub fn new(workers: u32) -> Self {
         Self {
             workers: workers.into(),
@@ -28,12 +28,13 @@ impl Prefetch {
         }
     }
 
-    /// Inputs that keep all workers busy: one running and one waiting chunk for each.
+    /// Returns the number of inputs that keep all workers busy: one running and one waiting chunk for each.
     fn busy(&self) -> u64 {
         2 * self.workers * self.chunk_size as u64
     }
 
-    /// Most outstanding inputs. It grows with the outcomes taken, as a consumer that took many will take more.
+    /// Returns how many inputs may be outstanding. The bound grows with the outcomes taken, as a consumer that took many
+    /// will probably take more.
     fn limit(&self, reorder: &ReorderBuffer) -> u64 {
         match self.fixed {
             Some(fixed) => fixed.max(self.chunk_size) as u64,
@@ -45,14 +46,16 @@ impl Prefetch {
         self.limit(reorder).saturating_sub(reorder.outstanding())
     }
 
-    /// Whether more inputs should be pulled: many at once, rather than a few for each that ends, and always whole chunks.
+    /// Returns whether more inputs should be pulled. There must be room for a batch and for a whole chunk, so that inputs
+    /// are not pulled one by one as tasks end.
     pub fn wants_more(&self, reorder: &ReorderBuffer) -> bool {
         let most = BATCH.max(CHUNKS * self.chunk_size) as u64;
         let many = (self.limit(reorder) / 4).clamp(1, most);
         self.room(reorder) >= many.max(self.chunk_size as u64)
     }
 
-    /// What is to be pulled now: so many batches of so many inputs. One, as long as a worker may idle for want of it.
+    /// Returns how many batches to pull now, and how many inputs each has. While a worker may be idle, it is one batch of
+    /// one input or chunk.
     pub fn batches(&self, reorder: &ReorderBuffer) -> (usize, usize) {
         let room = usize::try_from(self.room(reorder)).unwrap_or(usize::MAX);
         let is_urgent = reorder.in_flight() < self.busy();

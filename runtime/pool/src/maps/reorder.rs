@@ -17,7 +17,7 @@ pub enum ResultOrder {
 #[derive(Debug)]
 pub struct ReorderBuffer {
     order: ResultOrder,
-    /// Outcomes that have come: with [`ResultOrder::Inputs`], the first one is that of input number `taken`.
+    /// Outcomes that have arrived. With [`ResultOrder::Inputs`] the first place is that of input number `taken`.
     waiting: VecDeque<Option<Outcome>>,
     pulled: u64,
     come: u64,
@@ -25,7 +25,7 @@ pub struct ReorderBuffer {
 }
 
 impl ReorderBuffer {
-    /// An empty buffer.
+    /// Creates an empty buffer.
     pub fn new(order: ResultOrder) -> Self {
         Self {
             order,
@@ -61,7 +61,7 @@ impl ReorderBuffer {
         }
     }
 
-    /// Whether an outcome can be returned.
+    /// Returns whether the next outcome has arrived.
     pub fn is_ready(&self) -> bool {
         matches!(self.waiting.front(), Some(Some(_)))
     }

@@ -1,8 +1,8 @@
 //! Writes guests' output in whole lines, so that lines of different tasks do not mix.
 //!
-//! Prints arrive in pieces, from many tasks at once. For each source and stream an unfinished line waits here for
-//! its end, for 4 KiB more, or for the end of its source. Output to a terminal is escaped. A file or a
-//! pipe gets exactly what the guest wrote, plus a newline where a line would otherwise run into another's.
+//! Output arrives in pieces, from many tasks at once. An unfinished line of a source and stream is kept until its newline
+//! arrives, until it has 4 KiB, or until its source ends. Output to a terminal is escaped. A file or pipe receives
+//! exactly what the guest wrote, plus a newline where the line of one source would otherwise continue another's.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,21 +13,21 @@ use mpwasm_types::escape::{escape, escape_bytes};
 use mpwasm_types::outcome::Stream;
 use mpwasm_types::settings::MAX_PARTIAL_LINES;
 
-/// An unfinished line goes out in parts of this size, bytes, so that it cannot grow without bound.
+/// Size at which part of an unfinished line is written, bytes, so that it does not grow without bound.
 const PART_SIZE: usize = 4 << 10;
-/// Bytes that an unfinished line takes beside its text.
+/// Bytes that an unfinished line takes besides its text.
 const LINE_COST: usize = 128;
-/// Bytes that are gathered into one write.
+/// Size of the buffer for writes, bytes.
 const BATCH: usize = 64 << 10;
 
-/// One stream of one source: what lines are assembled for.
+/// One stream of one source. Lines are assembled for each.
 type PrintOrigin = (Source, Stream);
 
-/// A place that prints go to.
+/// A destination of output.
 pub struct Target {
     writer: BufWriter<Box<dyn Write + Send>>,
     terminal: bool,
-    /// Whose line stands there unfinished: only that origin may go on without a newline.
+    /// Origin of the unfinished line at the end. Any other origin must write a newline first.
     open: Option<PrintOrigin>,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Target {
 }
 
 impl Target {
-    /// A target; for a `terminal` all that is written is made inert.
+    /// Creates a target. Output to a `terminal` is escaped.
     pub fn new(writer: Box<dyn Write + Send>, terminal: bool) -> Self {
         Self {
             writer: BufWriter::with_capacity(BATCH, writer),
@@ -50,7 +50,7 @@ impl Target {
         }
     }
 
-    /// Writes bytes of this origin, after a newline if somebody else's line stands open.
+    /// Writes bytes of this origin, after a newline if another origin's line is unfinished.
     fn write(&mut self, origin: PrintOrigin, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
@@ -82,17 +82,17 @@ impl Target {
     }
 }
 
-/// Where a guest's two streams, and the lines about guests, go.
+/// Destinations of guests' two streams and of the lines about guests.
 #[derive(Debug)]
 pub enum Targets {
-    /// Stdout and stderr apart.
+    /// Stdout and stderr have different destinations.
     Apart {
-        /// For what guests write to their stdout.
+        /// Receives guests' stdout.
         stdout: Target,
-        /// For what guests write to their stderr, and for lines about guests.
+        /// Receives guests' stderr, and lines about guests.
         stderr: Target,
     },
-    /// Both to one place: stdout is taken by the records, or both lead to the same file.
+    /// Both have one destination: stdout is used for the records, or both are the same file.
     One(Target),
 }
 
@@ -111,12 +111,12 @@ impl Targets {
 pub struct Prints {
     targets: Targets,
     unfinished: HashMap<PrintOrigin, Vec<u8>>,
-    /// Bytes that the unfinished lines take.
+    /// Size of all unfinished lines, bytes.
     held: usize,
 }
 
 impl Prints {
-    /// Prints that go there.
+    /// Creates a writer to these targets.
     pub fn new(targets: Targets) -> Self {
         Self {
             targets,
@@ -125,7 +125,7 @@ impl Prints {
         }
     }
 
-    /// Takes a piece of what a guest printed.
+    /// Adds a piece of output.
     pub fn print(&mut self, output: &Output<'_>) -> io::Result<()> {
         let origin = (output.source, output.stream);
         let target = self.targets.of(output.stream);
@@ -138,7 +138,7 @@ impl Prints {
         if !lines.is_empty() {
             match remove(&mut self.unfinished, &mut self.held, origin) {
                 Some(mut begun) => {
-                    begun.extend_from_slice(lines); // in one piece: a character may be torn between the two
+                    begun.extend_from_slice(lines); // in one write: a character may be split between the two
                     target.write(origin, &begun)?;
                 }
                 None => target.write(origin, lines)?,
@@ -170,12 +170,12 @@ impl Prints {
         Ok(())
     }
 
-    /// This source prints no more: what it left unfinished goes out, and its line ends.
+    /// Ends the output of a source: writes its unfinished lines, and ends its line with a newline.
     pub fn end(&mut self, source: Source) -> io::Result<()> {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let origin = (source, stream);
             let target = self.targets.of(stream);
-            // Looked up only when there are some: this runs for every task, and most print nothing.
+            // The lookup is skipped when there are none: this runs for every task, and most print nothing.
             if !self.unfinished.is_empty()
                 && let Some(rest) = remove(&mut self.unfinished, &mut self.held, origin)
             {
@@ -203,14 +203,14 @@ impl Prints {
         open.into_iter().flatten().map(|origin| origin.0).collect()
     }
 
-    /// A line about guests on stderr, in order with what they print there. The caller's text is made inert.
+    /// Writes a line about guests to stderr, in order with their output there. The text is escaped.
     pub fn line(&mut self, text: &str) -> io::Result<()> {
         let target = self.targets.of(Stream::Stderr);
         target.end_line()?;
         target.writer.write_all(format!("{}\n", escape(text)).as_bytes())
     }
 
-    /// Hands on all that was gathered, finished lines or not.
+    /// Flushes the buffers. Unfinished lines that were not written yet stay.
     pub fn flush(&mut self) -> io::Result<()> {
         match &mut self.targets {
             Targets::Apart { stdout, stderr } => stdout.writer.flush().and(stderr.writer.flush()),
@@ -219,12 +219,12 @@ impl Prints {
     }
 }
 
-/// Bytes that an unfinished line takes.
+/// Returns the number of bytes that an unfinished line takes.
 fn cost(line: &Vec<u8>) -> usize {
     line.capacity() + LINE_COST
 }
 
-/// Takes out the unfinished line of this origin.
+/// Removes and returns the unfinished line of this origin.
 fn remove(
     unfinished: &mut HashMap<PrintOrigin, Vec<u8>>,
     held: &mut usize,
@@ -235,7 +235,8 @@ fn remove(
     Some(line)
 }
 
-/// How much of an unfinished line can go out without tearing a UTF-8 character. All of it, where it is no UTF-8.
+/// Returns how many bytes of an unfinished line can be written without splitting a UTF-8 character. All of them if it is
+/// not UTF-8.
 fn whole_characters(line: &[u8]) -> usize {
     let tail = &line[line.len().saturating_sub(3)..];
     let torn = tail

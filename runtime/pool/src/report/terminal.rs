@@ -6,8 +6,8 @@ use crate::report::prints::{Prints, Target, Targets};
 use crate::report::{Output, Reporter, Source};
 use mpwasm_types::outcome::Outcome;
 
-/// Writes guests' prints to this process's stdout and stderr, in whole lines that are never mixed, and their log lines
-/// to `tracing`. Output to a terminal is escaped. Outcomes go to the task handles only.
+/// Writes guests' output to this process's stdout and stderr, in whole lines that are never mixed, and their log lines to
+/// `tracing`. Output to a terminal is escaped. Outcomes go only to task handles.
 pub struct Terminal(Prints);
 
 impl std::fmt::Debug for Terminal {

@@ -1,11 +1,11 @@
-//! Tests of the lines that guests' output is written in.
+//! Tests of how guests' output is assembled into lines.
 
 use std::sync::{Arc, Mutex};
 
 use super::*;
 use Stream::{Stderr, Stdout};
 
-/// A file that tests can look into.
+/// A destination whose contents tests can read.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -220,7 +220,7 @@ fn a_part_does_not_tear_a_character() {
     assert!(p.stdout.text().ends_with("xé\n"));
 }
 
-/// Each of many tasks has begun a line and none has ended it: what does not fit any more goes out as it comes.
+/// Many tasks have an unfinished line each. Output beyond the bound is written at once.
 #[test]
 fn unfinished_lines_of_all_tasks_together_are_bounded() {
     let mut p = Printed::apart(false);
