@@ -1,4 +1,4 @@
-//! Callbacks that misbehave: it is in the record of their task, and harms nothing else.
+//! Callbacks that misbehave: the record of their task shows it, and nothing else is harmed.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::session::{EndedSession, HANGS, Session, assert_accounted, task_file};
 use crate::support::{fixture, records};
 
-/// Far more than a callback takes that is not to time out, however busy the machine is.
+/// Far longer than a callback takes on a busy machine, for callbacks that must not time out.
 const AMPLE: [&str; 2] = ["--callback-timeout", "60s"];
 
-/// Twenty tasks of `model` with these args in turn, each among ten of a model without callbacks. Returns the records
-/// of the twenty.
+/// Runs twenty tasks of `model` with these args in turn, each among ten tasks of a model without callbacks. Returns the
+/// records of the twenty.
 fn run(model: &str, args: &[&str], options: &[&str]) -> (EndedSession, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let line = |index: usize| match index % 11 {
@@ -106,7 +106,7 @@ fn one_that_floods_is_cut_and_switched_off() {
         .filter(|line| *line == b"the callback floods")
         .count();
     assert!(lines > 1000, "{lines} lines");
-    // Each of the three is cut, and a note that says so is all that comes on top.
+    // Each of the three outputs is truncated, and only a note about that is added.
     assert!(
         ended.stdout.len() < 3 * (64 << 10) + 1000,
         "{} bytes",
@@ -133,7 +133,7 @@ fn a_flood_holds_up_nobody() {
     let mut stdin = run.stdin.take().unwrap();
     writeln!(stdin, r#"{{"model":"cb_flood","args":[true,1]}}"#).unwrap();
     stdout.wait_for(1);
-    // A thousand tasks end while it floods, and say so.
+    // A thousand tasks end and are reported while it floods.
     for number in 0..1000 {
         writeln!(stdin, r#"{{"model":"print","args":["task {number}\n",""]}}"#).unwrap();
     }

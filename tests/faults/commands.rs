@@ -1,5 +1,5 @@
 //! A hundred commands that never end by themselves, ten at a time: they sleep, wait for a silent stdin, or flood a stdout
-//! that may have no reader. All end at their timeout, soon, and in memory that does not grow.
+//! that may have no reader. All end soon after their timeout, and memory does not grow.
 
 use std::collections::BTreeMap;
 use std::process;
@@ -17,19 +17,19 @@ use crate::support::{
 
 const TOOL: &str = crate::support::COMMAND;
 
-/// All hundred, from the first start to the last end: ten rounds of half a second, and what processes cost.
+/// Time for all hundred: ten rounds of half a second, plus the cost of processes.
 const ALL: Duration = Duration::from_secs(8);
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Between two looks at the memory of one, of which each sees at least one. To look at all processes of the machine takes
-/// about as long as to start one of these, and is no part of what is measured.
+/// Interval between two measurements of a command's memory, of which each command sees at least one. Scanning all
+/// processes of the machine takes about as long as starting a command, and must not distort the result.
 const LOOK: Duration = Duration::from_millis(400);
 
-/// Most resident memory of one process, in bytes: 8 MiB of output on its way, the engine, the executable.
+/// Most resident memory of one process, in bytes: 8 MiB of output in flight, the engine, the executable.
 const MOST_RESIDENT: u64 = 100 << 20;
 
-/// The most memory that was seen: of one process, and of all of one run, exec or child at one time. Bytes.
+/// Peak memory of one process, and of one run, exec or child at a time, in bytes.
 #[derive(Debug, Default)]
 struct Peak {
     one: u64,
@@ -44,7 +44,7 @@ impl Peak {
     }
 }
 
-/// Runs all of the hundred in ten threads: `run` is given their numbers.
+/// Runs the hundred in ten threads. `run` receives their numbers.
 fn hundred(run: impl Fn(usize) + Sync) -> Duration {
     let started = Instant::now();
     thread::scope(|scope| {
@@ -66,7 +66,7 @@ fn assert_bounds(what: &str, took: Duration, peak: &Peak) {
     assert!(peak.one < MOST_RESIDENT, "{peak:?}");
 }
 
-/// A task's stdin is data, which ends: so these sleep, compute, and flood.
+/// The stdin of a task is finite, so these sleep, compute or flood.
 #[test]
 fn a_hundred_tasks_that_never_end_do_so_in_time_and_flat_memory() {
     let folder = tempfile::tempdir().unwrap();
@@ -108,9 +108,9 @@ fn a_hundred_tasks_that_never_end_do_so_in_time_and_flat_memory() {
     assert_bounds("tasks", took, &peak);
 }
 
-/// `mpwasm exec`, with a stdin that stays open and says nothing and a stdout that nobody reads. They are started as from one
-/// shell: with a cache that knows the guest, and in one session, between which and another the kernel would divide the
-/// processors first.
+/// `mpwasm exec`, with a stdin that stays open without data and a stdout that is not read. They are started as from one
+/// shell: with a cache that has the guest, and in one session, as the kernel would first divide CPU time between
+/// sessions.
 #[test]
 fn a_hundred_execs_that_never_end_do_so_in_time() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,7 +147,7 @@ fn a_hundred_execs_that_never_end_do_so_in_time() {
     assert_bounds("execs", took, &peak.lock().unwrap());
 }
 
-/// Children of the library, with three pipes: nothing is ever written to the one, or read from the others.
+/// Children of the library, with three pipes. Nothing is ever written to stdin or read from the others.
 #[test]
 fn a_hundred_children_that_never_end_do_so_in_time() {
     let loaded = Pool::builder()

@@ -12,7 +12,7 @@ use crate::session::{
 };
 use crate::support::{fixture, send};
 
-/// Kills it, and waits for what must follow.
+/// Kills the dispatcher, and waits for the consequences.
 fn kill_dispatcher(mut run: Session) -> EndedSession {
     let stdout = run.read();
     send(run.one("dispatcher"), Signal::SIGKILL);
@@ -35,17 +35,17 @@ fn at_a_random_moment_what_had_not_ended_is_a_crash() {
     let mut chance = chance();
     for _ in 0..5 {
         let mut run = Session::start(&["--results", "-", "--size", "3", "--tasks", "-", &fixture("busy")]);
-        // Tasks without end: the run can't be over before the kill, however late this thread gets its turn.
+        // The tasks never end, so the run can't be over before the kill, however late this thread is scheduled.
         offer(&mut run, format!("{BUSY}\n"), u64::MAX);
         let stdout = run.read();
-        // With the first record, at least one task was accepted.
+        // Once there is a record, at least one task was accepted.
         stdout.wait_for(chance.random_range(1..400));
         random_moment(&mut chance, Duration::from_millis(20));
         send(run.one("dispatcher"), Signal::SIGKILL);
         let ended = finish(run, stdout);
         let records = ended.records();
         assert_accounted(&records, &["ok", "crash"]);
-        // Outcomes that arrived before the kill are kept, and the summary counts the same.
+        // Outcomes that arrived before the kill are kept, and the summary has the same counts.
         assert!(
             ended
                 .stderr
@@ -62,7 +62,7 @@ fn while_it_starts() {
     for _ in 0..5 {
         let mut run = Session::start(&["--results", "-", "--size", "3", "--tasks", "-", &fixture("sleep")]);
         let stdout = run.read();
-        // Stdin stays open: the run can't be over before the kill.
+        // Stdin stays open, so the run can't be over before the kill.
         run.stdin.as_mut().unwrap().write_all(b"[1]\n").unwrap();
         let dispatcher = run.one("dispatcher");
         random_moment(&mut chance, Duration::from_millis(30));

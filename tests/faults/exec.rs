@@ -1,4 +1,4 @@
-//! `mpwasm exec`: a command between pipes, signals and readers that go away, as a program of this machine would be.
+//! `mpwasm exec`: with pipes, signals and readers that go away, a command behaves like a native program.
 
 use std::collections::BTreeSet;
 use std::io::{PipeReader, PipeWriter, Read, Write};
@@ -18,7 +18,7 @@ use crate::support::{
     binary, descendants, guest, mpwasm, pidfd, run_within, wait_readable, without_landlock,
 };
 
-/// A command's file; see the file itself for what it does.
+/// The file of the command `COMMAND`, which describes itself.
 struct Tool {
     _folder: TempDir,
     path: PathBuf,
@@ -39,12 +39,12 @@ impl Tool {
         self.path.to_str().unwrap()
     }
 
-    /// Starts it.
+    /// Starts the command.
     fn start(&self, options: &[&str], args: &[&str]) -> Session {
         Session::exec(&[options, &[self.path()], args].concat())
     }
 
-    /// Runs it to its end, with this stdin.
+    /// Runs the command to its end, with this stdin.
     fn run(&self, stdin: &[u8], options: &[&str], args: &[&str]) -> EndedSession {
         let mut run = self.start(options, args);
         let stdout = run.read();
@@ -123,7 +123,7 @@ fn a_command_that_waits_for_a_silent_stdin_ends_in_time() {
     for waits in ["read", "sleep", "cat"] {
         let mut run = tool.start(&["--timeout", "300ms"], &[waits]);
         let stdout = run.read();
-        // Its stdin stays open all the time.
+        // Its stdin stays open.
         let ended = run.finish(stdout, HANGS);
         ended.assert_code(124);
     }
@@ -160,13 +160,13 @@ fn a_reader_that_does_not_read_holds_the_command_back() {
     let tool = Tool::new();
     let run = tool.start(&[], &["flood"]);
     wait_until_stuck(&run);
-    // It ends all the same when it shall, with the output where it is.
+    // It still ends at its timeout, and its output so far is there.
     run.signal(Signal::SIGTERM);
     let ended = run.finish_killed(Lines::read(std::io::empty()), HANGS);
     ended.assert_code(143);
 }
 
-/// A terminal says that it can be written as soon as one byte fits.
+/// A terminal polls as writable as soon as one byte fits.
 #[test]
 fn a_terminal_that_nobody_reads_holds_the_command_back_until_its_timeout() {
     let tool = Tool::new();
@@ -184,7 +184,7 @@ fn a_terminal_that_nobody_reads_holds_the_command_back_until_its_timeout() {
     drop(terminal.master);
 }
 
-/// Logs for ever.
+/// A command that logs forever.
 const LOGS: &str = r#"(module
   (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
   (memory (export "memory") 1) (data (i32.const 0) "a line of some words")
@@ -211,7 +211,7 @@ fn log_lines_have_a_cap_and_nobody_has_to_read_them() {
     assert_ends(exec().stderr(stderr), 124);
 }
 
-/// A pipe that is full, and its reader.
+/// Returns a full pipe and its reader.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let size = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).unwrap();
@@ -219,7 +219,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// It ends by itself, although its output is not read.
+/// Asserts that it ends by itself, although its output is not read.
 #[track_caller]
 fn assert_ends(command: &mut Command, code: i32) {
     let mut run = command
@@ -249,7 +249,7 @@ fn its_last_words_do_not_wait_for_a_reader_for_long() {
         let stderr = stderr.try_clone().unwrap();
         assert_ends(mpwasm().args(args).stderr(stderr), code);
     }
-    // Its warnings about the machine do not keep the command from its start, either.
+    // Warnings about the machine do not block the start of the command, either.
     let mut exec = mpwasm();
     without_landlock(&mut exec);
     assert_ends(exec.args(["exec", tool.path()]).stderr(stderr), 0);
@@ -268,10 +268,10 @@ fn a_signal_ends_it_while_a_slow_reader_still_takes_what_it_says() {
         .spawn()
         .unwrap();
     let (end, mut is_sent) = (pidfd(run.id()), false);
-    // It is a megabyte: at this pace it takes far longer than a signal has patience.
+    // It is a megabyte. At this rate it takes far longer than the grace period of a signal.
     while !wait_readable(&end, Duration::from_millis(100)) {
         assert_ne!(slow.read(&mut [0; 4 << 10]).unwrap(), 0);
-        // It logs from its start on, and after its end there is nobody but mpwasm itself.
+        // It logs from its start on. After its end only mpwasm itself is left.
         if !is_sent && descendants(run.id()).is_empty() {
             kill(Pid::from_raw(run.id() as i32), Signal::SIGTERM).unwrap();
             is_sent = true;
@@ -320,7 +320,7 @@ fn no_other_process_holds_the_stdin_and_stdout_of_the_parent() {
     let parents = [0, 1].map(|fd| std::fs::read_link(format!("/proc/{}/fd/{fd}", run.pid())).unwrap());
     for pid in [run.one("dispatcher"), run.one("worker")] {
         if !nix::unistd::geteuid().is_root() {
-            // They are not dumpable: no other user may look.
+            // They are not dumpable, so no other user may read this.
             assert!(std::fs::read_dir(format!("/proc/{pid}/fd")).is_err());
             continue;
         }

@@ -1,4 +1,4 @@
-//! Guests that do not end: they time out, and their neighbours do not notice.
+//! Guests that do not end: they time out, and other tasks are not affected.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::parent::bulky_guest;
 use crate::session::{EndedSession, HANGS, Session, assert_accounted, task_file, within};
 use crate::support::{fixture, retry_when_late};
 
-/// From the claim to the end of a task with a timeout of 200 ms, whatever it does.
+/// Longest time from the claim to the end of a task with a timeout of 200 ms.
 const LATEST: Duration = Duration::from_millis(400);
 
 fn run(lines: Vec<String>, size: &str) -> (EndedSession, Vec<Value>) {
@@ -31,8 +31,8 @@ fn run(lines: Vec<String>, size: &str) -> (EndedSession, Vec<Value>) {
     (ended, records)
 }
 
-/// The bad ones have timed out, and the others are well. An error says that one of them ended late: on a busy machine a
-/// process may stand still for seconds, so that all of it is to be done once more.
+/// Checks that the bad tasks have timed out and the others have succeeded. An error means that a task ended late: on a
+/// busy machine a process may be descheduled for seconds, so the test is retried.
 fn timeouts(records: &[Value], bad: &str) -> Result<(), String> {
     let mut late = Vec::new();
     for record in records {
@@ -49,7 +49,7 @@ fn timeouts(records: &[Value], bad: &str) -> Result<(), String> {
         .ok_or_else(|| format!("late: {late:?}"))
 }
 
-/// Six that do not end among 300 that do, on three workers.
+/// Runs six tasks that do not end among 300 that do, on three workers.
 fn among_neighbours(bad: &str, args: &str) {
     let line = |index| match index % 50 {
         7 => format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
@@ -63,7 +63,7 @@ fn among_neighbours(bad: &str, args: &str) {
     });
 }
 
-/// One, and then one more on the same slot.
+/// Runs one such task, and then one more on the same slot.
 fn then_the_slot_is_free(bad: &str, args: &str) {
     let lines = vec![
         format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
@@ -104,7 +104,7 @@ fn one_that_prints_for_ever() {
     retry_when_late(|| {
         let (_, records) = run(lines.clone(), "1");
         timeouts(&records, "flood")?;
-        // It is unknown for a worker that did not end its task in time and was killed.
+        // It is unknown if the worker did not end its task in time and was killed.
         let printed = records[0]["stdout_bytes"].as_u64();
         let some = printed.is_some_and(|bytes| bytes > 0);
         some.then_some(()).ok_or_else(|| records[0].to_string())

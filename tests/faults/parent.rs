@@ -1,4 +1,4 @@
-//! The parent is killed: nothing is left of the run, each task has at most one record, and only the last line of the
+//! The parent is killed: no process of the run is left, each task has at most one record, and only the last line of the
 //! records may be torn.
 
 use std::fmt::Write as _;
@@ -32,7 +32,7 @@ fn at_a_random_moment_each_task_has_at_most_one_record() {
             "-",
             &fixture("busy"),
         ]);
-        // Tasks without end: the run can't be over before the kill, however late this thread gets its turn.
+        // The tasks never end, so the run can't be over before the kill, however late this thread is scheduled.
         offer(&mut run, format!("{BUSY}\n"), u64::MAX);
         until(|| (fs::metadata(&results).unwrap().len() >= wanted).then_some(()));
         random_moment(&mut chance, Duration::from_millis(20));
@@ -84,7 +84,7 @@ fn while_the_compiler_compiles() {
     let folder = tempfile::tempdir().unwrap();
     let guest = folder.path().join("guest.wat");
     fs::write(&guest, bulky_guest()).unwrap();
-    // Should this thread stand still, the guest may have been compiled meanwhile: then once more.
+    // If this thread was descheduled, the guest may have been compiled meanwhile. Then the test is retried.
     for _ in 0..3 {
         let run = Session::start(&["--size", "2", "--tasks", "-", guest.to_str().unwrap()]);
         let compiler = run.one("compiler");
@@ -100,7 +100,7 @@ fn while_the_compiler_compiles() {
     panic!("it never takes long");
 }
 
-/// A guest that takes seconds to compile.
+/// Returns a guest that takes seconds to compile.
 pub fn bulky_guest() -> String {
     let mut text = String::from(
         r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) i32.const 0)"#,
@@ -127,7 +127,7 @@ fn while_a_worker_is_stopped() {
     run.kill_parent();
 }
 
-/// The death signal reaches a process that is stopped.
+/// The parent-death signal reaches a process that is stopped.
 #[test]
 fn while_the_dispatcher_is_stopped() {
     let run = spinning(3, &[]);
@@ -139,7 +139,7 @@ fn while_the_dispatcher_is_stopped() {
 fn while_all_its_children_are_stopped() {
     let run = Session::start(&["--size", "3", "--timeout", "1h", "--args", "[]", &fixture("spin")]);
     run.workers(3);
-    // The dispatcher first: it kills workers that show no life.
+    // The dispatcher is stopped first, as it kills workers that do not respond.
     stop(run.one("dispatcher"));
     for pid in run.of_role("worker") {
         stop(pid);
@@ -147,19 +147,19 @@ fn while_all_its_children_are_stopped() {
     run.kill_parent();
 }
 
-/// The parent itself is stopped and goes on: nothing is lost.
+/// The parent itself is stopped and continued: nothing is lost.
 #[test]
 fn a_parent_that_is_stopped_for_a_while_goes_on() {
     let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("busy")]);
     let stdout = run.read();
     let mut stdin = run.stdin.take().unwrap();
-    // The pipe takes all of them at once, and stays open: the run can't be over before the stop.
+    // The pipe has room for all lines and stays open, so the run can't be over before the stop.
     let thousand = format!("{BUSY}\n").repeat(1000);
     stdin.write_all(thousand.as_bytes()).unwrap();
     stdout.wait_for(100);
     stop(run.pid());
     stdin.write_all(thousand.as_bytes()).unwrap();
-    // The others go on meanwhile, until they have nothing left to do or to say it to.
+    // The other processes continue meanwhile, until they have nothing to do or must wait for the parent.
     until(|| run.of_role("worker").into_iter().all(rests).then_some(()));
     send(run.pid(), Signal::SIGCONT);
     drop(stdin);

@@ -1,4 +1,4 @@
-//! Pipes that are closed: the reader of stdout or of the records goes away, stdin ends early.
+//! Closed pipes: the reader of stdout or of the records goes away, or stdin ends early.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::session::{GONE, HANGS, Lines, Session, assert_accounted, busy_tasks, task_file, within};
 use crate::support::{fixture, mpwasm, pidfd, wait_readable};
 
-/// Reads a few lines of stdout and goes away: the run ends soon, with the code of SIGPIPE. However late it goes: what it does not read keeps
-/// the run from its end.
+/// Reads a few lines of stdout and goes away. The run must end soon, with the exit code of SIGPIPE. Output that is not
+/// read blocks the run, so it can't end before the reader goes.
 fn read_a_little(mut run: Session) {
     let mut stdout = BufReader::new(run.stdout.take().unwrap());
     for _ in 0..5 {
@@ -25,7 +25,7 @@ fn read_a_little(mut run: Session) {
 #[test]
 fn a_closed_stdout_ends_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    // 100 000 tasks take longer than the reader lives.
+    // 100,000 tasks take longer than the reader lives.
     let lines = (0..100_000).map(|number| format!(r#"["task {number}\n",""]"#));
     let tasks = task_file(folder.path(), lines);
     read_a_little(Session::start(&[
@@ -67,7 +67,7 @@ fn a_closed_results_pipe_ends_the_run() {
     read_a_little(Session::start(&[&args[..], &[&fixture("busy")]].concat()));
 }
 
-/// The reader goes away while all tasks sleep for an hour, and nothing more is written.
+/// The reader goes away while all tasks sleep for an hour and nothing more is written.
 fn goes_away_in_silence(options: &[&str]) {
     let more = [
         "--size",
@@ -152,7 +152,7 @@ fn twenty_runs_in_a_row_leave_nothing_behind() {
     }
 }
 
-/// Some programs that run others give them sockets.
+/// Some programs start others with sockets as their streams.
 #[test]
 fn a_closed_socket_ends_the_run_as_a_closed_pipe_does() {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();

@@ -1,4 +1,4 @@
-//! Back-pressure: readers that do not read, and tasks without end, in memory that does not grow.
+//! Backpressure: readers that do not read, and tasks without end, in bounded memory.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -11,19 +11,19 @@ use nix::sys::signal::Signal;
 use crate::session::{HANGS, Lines, Session, assert_accounted, cpu, offer, rests, task_file, within};
 use crate::support::{fixture, resident, until};
 
-/// Most resident memory of parent and dispatcher while a reader does not read, in bytes: 8 MiB of outcomes, and the rest of
-/// a process.
+/// Most resident memory of the parent and of the dispatcher while a reader does not read, in bytes: 8 MiB of outcomes
+/// plus the rest of a process.
 const MOST_RESIDENT: u64 = 100 << 20;
 
-/// The first byte of the first record: the run has begun.
+/// Reads the first byte of the first record: the run has begun.
 fn read_a_byte(run: &mut Session) -> [u8; 1] {
     let mut first = [0];
     run.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     first
 }
 
-/// Waits until nothing moves any more: the pipe of stdout is full, all threads of the run wait, and none has used
-/// processor time for a while. (The kernel does not announce that.) Meanwhile no process may hold too much memory.
+/// Waits until the run is stuck: the pipe of stdout is full, all threads of the run are blocked, and none has used CPU
+/// time for a while. (The kernel does not announce that.) Meanwhile no process may have too much memory.
 pub fn wait_until_stuck(run: &Session) {
     let stdout = run.stdout.as_ref().expect("nobody reads it");
     let used = || run.processes().into_iter().map(cpu).sum::<u64>();
@@ -31,7 +31,7 @@ pub fn wait_until_stuck(run: &Session) {
     until(|| {
         assert_memory(run);
         let now = used();
-        // A pipe holds 64 KiB; what is left of a page when the next write does not fit in stays free.
+        // A pipe holds 64 KiB. The rest of a page stays free when the next write does not fit in.
         let full = rustix::io::ioctl_fionread(stdout).unwrap() >= 32 << 10;
         if now > last + 1 || !full || !run.processes().into_iter().all(rests) {
             (last, since) = (now, Instant::now());
@@ -69,7 +69,7 @@ fn a_reader_that_stops_reading_stops_the_run_and_then_gets_everything() {
     assert_eq!(assert_accounted(&ended.records(), &["ok"])["ok"], 50_000);
 }
 
-/// The first task never ends, and what the others bring forth has to wait for it.
+/// The first task never ends, and the output of the others has to wait for it.
 #[test]
 fn with_keep_order_a_slow_first_task_holds_back_the_others_in_bounded_memory() {
     let sleep = r#"{"model":"sleep","args":[3600000],"timeout":"2h"}"#;
@@ -81,7 +81,7 @@ fn with_keep_order_a_slow_first_task_holds_back_the_others_in_bounded_memory() {
     let used = || run.processes().into_iter().map(cpu).sum::<u64>();
     let (mut last, mut since, mut offers) = (used(), Instant::now(), 0);
     until(|| {
-        // Of what waits there may be 64 MiB, beside what a process has.
+        // Up to 64 MiB may wait, in addition to the rest of a process.
         assert!(
             resident(run.pid()).unwrap() < MOST_RESIDENT + (64 << 20),
             "{:?} bytes",
@@ -100,7 +100,8 @@ fn with_keep_order_a_slow_first_task_holds_back_the_others_in_bounded_memory() {
     run.kill_parent();
 }
 
-/// A guest can print a byte at a time, a million times in each callback: what waits for the reader is more than bytes.
+/// A guest can print one byte at a time, a million times in each callback. The memory for output that waits for the
+/// reader includes more than its bytes.
 #[test]
 fn what_callbacks_print_in_small_pieces_is_held_back_while_nobody_reads() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,7 +140,7 @@ fn what_callbacks_print_in_small_pieces_is_held_back_while_nobody_reads() {
     assert_eq!(ended.stdout.len(), 5 * 400_000 - 1);
 }
 
-/// Nothing can be recorded, but the run can be ended: that is what the third signal is for.
+/// No record can be written, but the run can be ended by the third signal.
 #[test]
 fn a_reader_that_never_reads_again_does_not_keep_a_third_signal_waiting() {
     let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("big")]);
@@ -177,11 +178,11 @@ fn a_reader_that_never_reads_does_not_keep_processes_alive() {
 fn tasks_stream_in_flat_memory() {
     let mut run = Session::start(&["--results", "-", "--size", "2", "--tasks", "-", &fixture("noop")]);
     offer(&mut run, "[]\n", u64::MAX);
-    // There is no reader yet: everything between the two ends fills up, so that there is nothing left that may grow later.
+    // There is no reader yet, so all buffers between the two ends fill up and can't grow later.
     read_a_byte(&mut run);
     wait_until_stuck(&run);
     let mut stdout = run.stdout.take().unwrap();
-    // Records are counted, and dropped: this process is not the one that is measured, but it need not grow either.
+    // Records are counted and dropped. This process is not measured, but it need not grow either.
     let counted = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&counted);
     std::thread::spawn(move || {
@@ -215,12 +216,12 @@ fn tasks_stream_in_flat_memory() {
             "{early:?} {late:?}"
         );
     }
-    // A worker that stood still for too long was replaced: there is nothing to compare then.
+    // A worker that was descheduled for too long was replaced, so there is nothing to compare.
     for (pid, before) in &early {
         let Some(after) = late.get(pid).filter(|after| **after > 0) else {
             continue;
         };
-        // The memory that the allocator keeps varies. 100 000 tasks that were kept would be more than this.
+        // The memory that the allocator keeps varies. 100,000 leaked tasks would be more than this.
         assert!(
             *after < before + (6 << 20),
             "{before} bytes -> {after} bytes in {:?}",

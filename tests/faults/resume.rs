@@ -1,5 +1,5 @@
-//! A run that is killed again and again and gone on with each time: in the end each task has exactly one record, and
-//! none that had one has run again.
+//! A run is killed and resumed again and again: in the end each task has exactly one record, and no task that had a
+//! record has run again.
 
 use std::collections::HashSet;
 use std::fs;
@@ -16,8 +16,8 @@ use crate::support::{assert_each_id_once, fixture, send, statuses, until};
 
 const KILLS: u64 = 20;
 
-/// Goes on with the log, with the first `count` tasks; each prints its number. The run can't end by itself before what
-/// is returned with it is dropped.
+/// Resumes the log with the first `count` tasks, each of which prints its number. The run can't end by itself before the
+/// returned sender is dropped.
 fn go_on(log: &Path, option: &str, count: u64) -> (Session, Lines, Sender<()>) {
     let print = fixture("print");
     let args = ["--size=3", option, "--tasks=-", &print, "--results"];
@@ -28,7 +28,7 @@ fn go_on(log: &Path, option: &str, count: u64) -> (Session, Lines, Sender<()>) {
     let mut stdin = run.stdin.take().unwrap();
     let (open, kept_open) = mpsc::channel();
     std::thread::spawn(move || {
-        let _ = stdin.write_all(lines.as_bytes()); // it may be killed before it has read all
+        let _ = stdin.write_all(lines.as_bytes()); // the run may be killed before it has read everything
         let _ = kept_open.recv();
     });
     let stdout = run.read();
@@ -42,7 +42,7 @@ fn ids(log: &Path) -> HashSet<u64> {
         .collect()
 }
 
-/// The numbers that were printed, in whole lines.
+/// Returns the printed numbers, from complete lines.
 fn printed(stdout: &[u8]) -> Vec<u64> {
     let text = str::from_utf8(stdout).unwrap();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -73,7 +73,7 @@ fn each_task_has_one_record_however_often_the_run_is_killed() {
             .map_or(0, |last| last + 1);
         let count = total * kill / (KILLS + 1);
         let (mut run, stdout, _open) = go_on(&log, "--resume", count);
-        // Some of what is new has a record, or all of it, or nothing.
+        // Some, all or none of the new tasks have a record.
         let new = chance.random_range(0..=count - before.len() as u64);
         until(|| {
             let records = fs::read(&log)
@@ -113,7 +113,7 @@ fn each_task_has_one_record_however_often_the_run_is_killed() {
         "{:?}",
         statuses(&records)
     );
-    // Tasks that a killed dispatcher had in flight have failed, and are run again on request.
+    // Tasks that a killed dispatcher had in flight have failed, and are retried on request.
     let (run, stdout, open) = go_on(&log, "--retry-failed", total);
     drop(open);
     run.finish(stdout, HANGS).assert_code(0);

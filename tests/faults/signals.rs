@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP, once and twice, the total timeout, and SIGUSR1, which ends nothing.
+//! SIGINT, SIGTERM and SIGHUP, once and twice; the total timeout; and SIGUSR1, which ends nothing.
 
 use std::fs;
 use std::io::Write;
@@ -13,10 +13,11 @@ use crate::session::{
 };
 use crate::support::{fixture, records};
 
-/// Time to its deadline at which a task of the announcing guest returns: enough for a machine on which a thread stands still.
+/// Time before its deadline at which a task of the announcing guest returns: enough for a machine on which a thread is
+/// descheduled.
 const LEFT: Duration = Duration::from_secs(20);
 
-/// So each takes four seconds.
+/// The timeout with which each task takes four seconds.
 const FOUR_SECONDS: &str = "24s";
 
 /// A run of the announcing guest with 500 tasks on two workers, both of which run one.
@@ -28,7 +29,7 @@ struct Announced {
 }
 
 impl Announced {
-    /// A task takes its timeout without [`LEFT`], in seconds.
+    /// Starts the run. A task takes `timeout` minus [`LEFT`], in seconds.
     fn start(timeout: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let guest = announcing_guest(folder.path(), LEFT);
@@ -54,13 +55,13 @@ impl Announced {
         }
     }
 
-    /// Waits for the end of a run that ends by itself: it must come within `limit`.
+    /// Waits until the run has ended by itself, at most for `limit`.
     fn end(self, limit: Duration) -> (EndedSession, Vec<Value>) {
         let ended = self.run.finish(self.stdout, limit);
         (ended, read_records(&self.results))
     }
 
-    /// Waits for the end of a run that is killed.
+    /// Waits until the run has ended after a kill.
     fn end_killed(self, limit: Duration) -> (EndedSession, Vec<Value>) {
         let ended = self.run.finish_killed(self.stdout, limit);
         (ended, read_records(&self.results))
@@ -71,14 +72,14 @@ fn read_records(path: &Path) -> Vec<Value> {
     records(&fs::read(path).unwrap())
 }
 
-/// The two that run when the signal comes may end; no other may start.
+/// The two tasks that run when the signal arrives may end. No other may start.
 fn first_signal(signal: Signal, code: i32) {
     let announced = Announced::start(FOUR_SECONDS, &[]);
     announced.run.signal(signal);
     let (ended, records) = announced.end(within(Duration::from_secs(5)));
     ended.assert_code(code);
     let counts = assert_accounted(&records, &["ok", "cancelled"]);
-    // Between the announcement of the second and the signal the first may have ended, and another begun.
+    // Between the announcement of the second task and the signal the first may have ended, and another begun.
     assert!((2..=6).contains(&counts["ok"]), "{counts:?}");
     assert_eq!(ended.stdout, b"started\n".repeat(counts["ok"]));
     for record in records.iter().filter(|record| record["status"] == "cancelled") {
@@ -121,7 +122,7 @@ fn two_signals_at_once_are_two_signals_or_one() {
     announced.run.signal(Signal::SIGINT);
     announced.run.signal(Signal::SIGTERM);
     let (ended, records) = announced.end_killed(within(Duration::from_secs(5)));
-    // Two threads may take them, and then it is not said which comes first.
+    // Two threads may handle them, and their order is undefined then.
     let code = ended.status.code();
     assert!([Some(130), Some(143)].contains(&code), "{ended:?}");
     assert_accounted(&records, &["ok", "cancelled"]);
@@ -157,7 +158,8 @@ fn sigint_ends_a_run_that_waits_for_tasks() {
 fn the_total_timeout_ends_a_run() {
     let begin = Instant::now();
     let announced = Announced::start("1h", &["--total-timeout", "3s"]);
-    // Killed: should the machine be so slow that the guest was still compiled, the compiler ends by itself.
+    // The run was killed. If the machine was so slow that the guest was still being compiled, the compiler ends by
+    // itself.
     let (ended, records) = announced.end_killed(Duration::from_secs(3) + within(Duration::from_secs(1)));
     ended.assert_code(1);
     assert!(begin.elapsed() >= Duration::from_secs(3));

@@ -1,4 +1,4 @@
-//! Processes that are stopped (SIGSTOP): they do not end, and they do nothing.
+//! Stopped processes (SIGSTOP): they do not end, and they do nothing.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -10,15 +10,15 @@ use crate::session::{
 };
 use crate::support::{fixture, retry_when_late, send, until};
 
-/// Time to its deadline at which a task of the announcing guest returns.
+/// Time before its deadline at which a task of the announcing guest returns.
 const LEFT: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_task_in_a_stopped_worker_ends_as_timeout_and_the_next_one_runs_in_another() {
-    // Only how soon after its timeout it ends depends on real time.
+    // Only the time from its timeout to its end depends on real time.
     retry_when_late(|| {
         let folder = tempfile::tempdir().unwrap();
-        // It would compute to its deadline, if nothing stopped it.
+        // It would compute until its deadline if nothing stopped it.
         let guest = announcing_guest(folder.path(), Duration::ZERO);
         let lines = [r#"{"args":[],"timeout":"6s"}"#, r#"{"model":"next","args":[]}"#];
         let tasks = task_file(folder.path(), lines.map(str::to_owned));
@@ -57,7 +57,7 @@ fn a_task_in_a_stopped_worker_ends_as_timeout_and_the_next_one_runs_in_another()
     });
 }
 
-/// Lets the workers run tasks until each that is there has ended one, so all are ready. Returns them.
+/// Sends tasks until each worker has ended one, so all are ready. Returns the workers.
 fn wait_until_all_serve(run: &Session, stdin: &mut impl Write, stdout: &Lines, sent: &mut usize) -> Vec<u32> {
     until(|| {
         stdin.write_all(&b"[]\n".repeat(20)).unwrap();
@@ -84,7 +84,7 @@ fn what_a_stopped_idle_worker_is_offered_goes_to_another() {
         sent += 4;
         stdout.wait_for(sent);
         let took = begin.elapsed();
-        // One that shows no life is killed, although it has no task; another takes its slot.
+        // A worker that does not respond is killed even without a task, and another takes its slot.
         until(|| {
             stdin.write_all(b"[]\n").unwrap();
             sent += 1;
@@ -92,7 +92,7 @@ fn what_a_stopped_idle_worker_is_offered_goes_to_another() {
             state(stopped).is_none().then_some(())
         });
         assert!(!run.workers(2).contains(&stopped));
-        // Not only when it is killed, two seconds later.
+        // It ends before it would be killed, two seconds later.
         let soon = took < within(Duration::from_millis(300)).min(Duration::from_millis(1500));
         soon.then_some(()).ok_or_else(|| format!("{took:?}"))
     });
@@ -118,7 +118,7 @@ fn a_run_ends_while_an_idle_worker_is_stopped() {
 
 #[test]
 fn a_worker_that_is_stopped_and_goes_on_in_time_has_lost_nothing() {
-    // That the next task finds it idle and at once awake is what depends on real time.
+    // Whether the next task finds the worker idle and awake depends on real time.
     retry_when_late(|| {
         let folder = tempfile::tempdir().unwrap();
         let guest = announcing_guest(folder.path(), LEFT);
@@ -149,7 +149,7 @@ fn a_worker_that_is_stopped_and_goes_on_in_time_has_lost_nothing() {
     });
 }
 
-/// An order to kill does not wait for a dispatcher that does not obey: the second signal ends the run all the same.
+/// A kill does not wait for a dispatcher that does not respond: the second signal still ends the run.
 #[test]
 fn a_second_signal_ends_a_run_whose_dispatcher_is_stopped() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `mpwasm exec` in a terminal: the command sees a terminal, so that a dialogue works, and its output is escaped.
+//! `mpwasm exec` on a terminal: the command sees a terminal, so that a dialogue works, and its output is escaped.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use crate::session::HANGS;
 use crate::support::{mpwasm, pidfd, wait_readable};
 
-/// The command's file; see the file itself for what it does.
+/// The command. Its file describes it.
 const COMMAND: &str = crate::support::TERMINAL;
 
-/// A folder with the command, and `mpwasm exec` with these arguments for it.
+/// Returns a folder with the command, and `mpwasm exec` with these arguments for it.
 fn exec(args: &[&str]) -> (TempDir, Command) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("terminal.wat");
@@ -24,14 +24,14 @@ fn exec(args: &[&str]) -> (TempDir, Command) {
     (folder, command)
 }
 
-/// The other end of a terminal: what a person types and sees.
+/// The other end of a terminal: what a user types and sees.
 struct Person {
     terminal: File,
     seen: Vec<u8>,
 }
 
 impl Person {
-    /// Reads on until the terminal shows this text, behind what was read before.
+    /// Reads until the terminal shows this text after what was read before.
     #[track_caller]
     fn sees(&mut self, text: &str) {
         self.seen.clear();
@@ -121,11 +121,11 @@ fn without_a_terminal_all_is_written_at_the_end() {
         all
     });
     assert_eq!(code(child), Some(0));
-    // Byte for byte, as ever.
+    // Other output is passed on byte for byte.
     assert_eq!(reader.join().unwrap(), b"Guess a number.\nRight.\x1b[2J\n");
 }
 
-/// The streams of a task of a run are its result, wherever those of mpwasm lead.
+/// The streams of a task of a run become its result, wherever the streams of mpwasm lead.
 #[test]
 fn a_task_of_a_run_has_no_terminal() {
     let folder = tempfile::tempdir().unwrap();

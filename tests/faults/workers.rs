@@ -22,7 +22,7 @@ fn only_what_ran_in_a_killed_worker_is_lost() {
     let mut killed = BTreeSet::new();
     let (mut seen, mut count, mut sent) = (String::new(), 0, 0);
     until(|| {
-        // There is always something to do, and the run can't be over before the kills.
+        // There are always tasks, and the run can't be over before the kills.
         while sent < count + 1000 {
             stdin
                 .write_all(format!("{BUSY}\n").repeat(100).as_bytes())
@@ -32,7 +32,7 @@ fn only_what_ran_in_a_killed_worker_is_lost() {
         stdout.wait_for(count + 200);
         seen = stdout.text();
         count = seen.lines().count();
-        // One that has ended a task: those that die before are another subject, the pool fails of them.
+        // Only workers that have ended a task are killed. The pool fails if many die before that, which is another test.
         let mut serving = run.of_role("worker");
         serving.retain(|pid| seen.contains(&format!("\"pid\":{pid},")));
         if serving.is_empty() {
@@ -42,7 +42,7 @@ fn only_what_ran_in_a_killed_worker_is_lost() {
         if kill(Pid::from_raw(worker as i32), Signal::SIGKILL).is_ok() {
             killed.insert(u64::from(worker));
         }
-        // It does not stay a zombie, and its slot does not stay empty.
+        // It is reaped, and its slot is filled again.
         until(|| state(worker).is_none().then_some(()));
         run.workers(4);
         let enough = killed.len() >= 20 && count as u64 >= many();
@@ -67,13 +67,13 @@ fn only_what_ran_in_a_killed_worker_is_lost() {
         *lost.entry(record["pid"].as_u64().expect("it ran")).or_default() += 1;
     }
     assert!(lost.keys().all(|pid| killed.contains(pid)), "{lost:?} {killed:?}");
-    // Besides the one that it ran: those whose endings it had not sent yet, which wait at most about a millisecond.
+    // Besides the task that it ran, those whose ends it had not sent yet: they wait at most about a millisecond.
     assert!(lost.values().sum::<u32>() <= 3 * killed.len() as u32, "{lost:?}");
     assert!(!lost.is_empty(), "no kill hit a task");
     ended.assert_code(1);
 }
 
-/// As above, with a process for every task: what runs in a killed one is lost, and nothing else.
+/// As above, with a process for every task: only the task that runs in a killed one is lost.
 #[test]
 fn a_killed_worker_for_one_task_takes_no_other_along() {
     const TASKS: usize = 200;
@@ -101,8 +101,8 @@ fn a_killed_worker_for_one_task_takes_no_other_along() {
         {
             killed.insert(u64::from(worker));
         }
-        // One more than there are workers: at least one worker came up since. Workers that are hit before they are
-        // ready are no row of failed starts then.
+        // One more task than there are workers, so at least one worker started since. Workers that are killed before they
+        // are ready do not count as a row of failed starts then.
         stdout.wait_for(ended + 3);
     }
     let ended = run.finish(stdout, HANGS);
@@ -130,7 +130,7 @@ fn killed_idle_workers_are_replaced() {
     let mut sent = 0;
     for _ in 0..5 {
         let workers = run.workers(3);
-        // One of them is ready at least: it is no start that failed.
+        // At least one of them is ready, so it does not count as a failed start.
         for _ in 0..3 {
             stdin.write_all(b"[]\n").unwrap();
             sent += 1;
@@ -153,12 +153,12 @@ fn killed_idle_workers_are_replaced() {
     ended.assert_code(0);
 }
 
-/// A worker reserves more address space than this, the other processes need less: none becomes ready.
+/// A worker reserves more address space than this, and the other processes less. So no worker becomes ready.
 const TOO_SMALL_FOR_WORKERS: u64 = 8 << 30;
 
 #[test]
 fn workers_that_never_become_ready_fail_the_pool_and_every_task_is_recorded() {
-    // Should the pool fail before all tasks are accepted, because this machine was busy, there are fewer records.
+    // If the pool fails before all tasks are accepted, on a busy machine, there are fewer records.
     retry_when_late(|| {
         let folder = tempfile::tempdir().unwrap();
         let tasks = task_file(folder.path(), (0..1000).map(|_| "[60000]".to_owned()));
@@ -188,7 +188,7 @@ fn workers_that_never_become_ready_fail_the_pool_and_every_task_is_recorded() {
     });
 }
 
-/// As the first, with retries: what a killed worker ran is run again, and nothing is lost.
+/// As the first test, with retries: what a killed worker ran is run again, and nothing is lost.
 #[test]
 fn with_retries_nothing_is_lost_with_a_killed_worker() {
     const TASKS: usize = 300;
@@ -219,7 +219,7 @@ fn with_retries_nothing_is_lost_with_a_killed_worker() {
         if let Some(&worker) = run.of_role("worker").choose(&mut chance) {
             let _ = kill(Pid::from_raw(worker as i32), Signal::SIGKILL);
         }
-        // As above: workers come up between the kills.
+        // As above: workers start between the kills.
         stdout.wait_for(ended + 3);
     }
     let ended = run.finish(stdout, HANGS);

@@ -1,5 +1,5 @@
-//! Processes that were taken over and flood the one above them, behind the real command line. What they say is refused
-//! or dropped, the run ends, and no process has more memory than its bounds allow.
+//! Compromised processes that flood the process above them, behind the real command line. Their messages are refused or
+//! dropped, the run ends, and no process exceeds its bounds of memory.
 
 use crate::bounds;
 use crate::corpus::{Scratch, options};
@@ -10,7 +10,7 @@ use crate::support;
 const GUEST: &str =
     r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
 
-/// Runs the command line of the attacker under this name: all processes of the run are made from it.
+/// Runs the command line of the attacker with this name. All processes of the run execute it.
 fn run(name: &str, guest: &str, args: &[&str]) -> EndedSession {
     let folder = tempfile::tempdir().unwrap();
     let attacker = support::attacker(folder.path(), name);
@@ -26,11 +26,11 @@ fn run(name: &str, guest: &str, args: &[&str]) -> EndedSession {
     ended
 }
 
-/// Lets a dispatcher that was taken over do this for a task, and another beside it.
+/// Lets a compromised dispatcher make this attack for a task, with another task beside it.
 fn dispatcher(attack: &str) {
     let task = format!(r#"["flood","{attack}"]"#);
     let ended = run("attacker-dispatcher", GUEST, &["--args", &task, "--args", "[]"]);
-    // It died of it, or was given up: both tasks are lost.
+    // The dispatcher died or was killed: both tasks are lost.
     assert!(
         ended.stderr.contains("the dispatcher died"),
         "{:.2000}",

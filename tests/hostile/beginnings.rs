@@ -1,6 +1,6 @@
-//! Guests that misbehave before `runnable`: in their start function, in `_initialize`, while they are instantiated.
+//! Guests that misbehave before `runnable`: in their start function, in `_initialize`, or while they are instantiated.
 //!
-//! Here the bad ones are tasks without args: every instance begins alike, so the guest looks at its input.
+//! The bad tasks are those without args. Every instance begins in the same way, so the guest looks at its input.
 
 use crate::corpus::{fails, timeout, trap};
 

@@ -1,5 +1,5 @@
-//! Guests that are small to write and large to compile, to load or to list. What compiles runs, and its neighbours
-//! with it; what doesn't is refused in time.
+//! Guests that are small but expensive to compile, to load or to list. A guest that compiles runs among good tasks; any
+//! other is refused in time.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::corpus::{Scratch, guest, options, refused, returns, trap};
 use crate::session::HANGS;
 use crate::support::{mpwasm, run_records, run_within, statuses};
 
-/// How long compiling one guest may take.
+/// Time limit for compiling one guest.
 const COMPILES: Duration = Duration::from_secs(30);
 
 const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 
-/// `count` pieces of text.
+/// Concatenates `count` pieces of text.
 fn many(count: usize, piece: impl Fn(usize) -> String) -> String {
     (0..count).fold(String::new(), |mut all, n| {
         let _ = writeln!(all, "{}", piece(n));
@@ -75,7 +75,7 @@ fn a_branch_with_many_targets() {
 
 #[test]
 fn branches_to_everywhere() {
-    // At the end of each block there is a branch to each of those around it.
+    // The end of each block has a branch to each of the blocks around it.
     const DEPTH: usize = 300;
     let ends = many(DEPTH, |n| {
         let around: String = (0..DEPTH - n).map(|n| format!(" {n}")).collect();
@@ -86,7 +86,7 @@ fn branches_to_everywhere() {
 
 #[test]
 fn locals_in_branches() {
-    // Each local lives through each branch.
+    // Each local is live across each branch.
     let locals = "i32 ".repeat(2_000);
     let branches = many(500, |n| {
         format!(
@@ -130,7 +130,7 @@ fn data_at_both_ends_of_a_memory() {
     );
 }
 
-/// Every instance traps, so there is no good task here: the run ends all the same, as it should.
+/// Every instance traps, so there is no good task here. The run still ends.
 #[test]
 fn data_beyond_a_memory() {
     let fields = format!(r#"{} (data (i32.const 65535) "xx")"#, runnable(""));
@@ -170,7 +170,7 @@ fn types_without_end() {
 
 #[test]
 fn sixty_three_models_beside_the_good_one() {
-    // All with callbacks, and thus instances that are kept.
+    // All models have callbacks, and thus kept instances.
     let models = many(62, |n| {
         format!(
             r#"(func (export "m{n}.runnable") (result i32) (i32.const 0))
@@ -182,7 +182,7 @@ fn sixty_three_models_beside_the_good_one() {
 
 #[test]
 fn sections_that_lie_about_the_source() {
-    // Debug information: it is not read, not even when there is a backtrace.
+    // Debug information is not read, not even for a backtrace.
     let junk = r"\ff\ff\ff\7f\00\1b[2J".repeat(1000);
     let sections = [
         ".debug_info",
@@ -214,8 +214,8 @@ fn values_that_live_to_the_end() {
     returns("null").check(&runnable(&body));
 }
 
-/// Four thousand locals that live through twenty thousand branches: compiling it needs more memory than the compiler
-/// may have, or more time. It is the compiler that dies.
+/// Four thousand locals are live across twenty thousand branches. Compiling that exceeds the memory or time of the
+/// compiler, and only the compiler dies.
 #[test]
 fn a_guest_that_cannot_be_compiled() {
     const LOCALS: usize = 4_000;

@@ -1,8 +1,8 @@
-//! The memory of each process of a run, against the sum of its bounds.
+//! Compares the memory of each process of a run with the sum of its bounds.
 //!
-//! A thread looks at all processes that descend from the tests, every few milliseconds. What it reads is the largest
-//! resident memory that a process ever had, so only what a process takes in its last milliseconds is missed. With
-//! `MPWASM_TEST_MEMORY` a line for each process is appended to that file: `.ci/run` shows the largest of them.
+//! Every few milliseconds a thread reads the peak resident memory of all descendants of the tests. So only what a process
+//! allocates in its last milliseconds is missed. With `MPWASM_TEST_MEMORY` a line for each process is appended to that
+//! file, from which `.ci/run` shows the largest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -15,31 +15,31 @@ use mpwasm_types::settings::{DISPATCHER_MEMORY, WORKER_OVERHEAD};
 
 use crate::support;
 
-/// Time between two looks.
+/// Time between two scans.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Looks after which a process is taken for what it is: before, it may not have executed its program yet.
+/// Number of scans after which a process's role is read. Before, it may not have executed its program yet.
 const LOOKS: u32 = 20;
 
 /// Most resident memory of the parent with default limits, in bytes.
 const PARENT: u64 = 256 << 20;
 
-/// Address space of the compiler, bytes.
+/// Limit of address space of the compiler, bytes.
 const COMPILER: u64 = 4 << 30;
 
-/// The sum of the bounds of a process, with default limits, in bytes.
+/// Returns the sum of the bounds of a process, with default limits, in bytes.
 fn bound(process: &str) -> u64 {
     let settings = Settings::default();
     match process {
         "parent" => PARENT,
         "dispatcher" => DISPATCHER_MEMORY + settings.callback_memory,
         "compiler" => COMPILER,
-        // A worker, and the process that runs `tasks`.
+        // Workers, and the process that runs `tasks`.
         _ => WORKER_OVERHEAD + settings.memory + settings.max_args + settings.max_result,
     }
 }
 
-/// A process that descends from the tests.
+/// A descendant of the tests.
 struct Seen {
     /// The direct child of the tests from which it descends.
     root: u32,
@@ -50,9 +50,9 @@ struct Seen {
 
 #[derive(Default)]
 struct Sampler {
-    /// All processes of the machine; `None` for those of others.
+    /// All processes of the machine; `None` for those that do not descend from the tests.
     processes: HashMap<u32, Option<Seen>>,
-    /// The most that the processes of a run had, in bytes, by their direct ancestor and their name.
+    /// Peak memory of the processes of a run, in bytes, by their direct ancestor and their name.
     peaks: BTreeMap<(u32, String), u64>,
 }
 
@@ -82,7 +82,7 @@ impl Sampler {
         }
     }
 
-    /// The direct child of the tests from which a process descends.
+    /// Returns the direct child of the tests from which a process descends.
     fn root(&self, pid: u32) -> Option<u32> {
         let parent = support::parent(pid)?;
         if parent == std::process::id() {
@@ -106,7 +106,7 @@ impl Seen {
     }
 }
 
-/// Whether a child of the tests has executed its program. Until then its memory is that of the tests.
+/// Returns whether a child of the tests has executed its program. Until then its memory is that of the tests.
 fn has_executed(pid: u32) -> bool {
     let line = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line(&pid.to_string()) != line("self")
@@ -129,12 +129,12 @@ fn lock() -> std::sync::MutexGuard<'static, Sampler> {
     sampler().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts to look, once.
+/// Starts the thread, once.
 pub fn watch() {
     drop(lock());
 }
 
-/// Panics when a process of a run, whose parent was `root`, had more memory than its bounds allow.
+/// Panics when a process of the run with the parent `root` exceeded its bounds of memory.
 pub fn assert_bounded(root: u32) {
     let all = lock();
     let run = (root, String::new())..(root + 1, String::new());

@@ -1,14 +1,14 @@
-//! Callbacks that misbehave, in the one process that must not die. It is in the record of their task, and the
-//! callbacks of the good model run on.
+//! Callbacks that misbehave in the dispatcher, which must not die. The record of their task shows it, and the callbacks
+//! of the good model continue to run.
 
 use crate::corpus::{Bad, Scratch, fails, guest, options, returns, trap};
 use crate::session::HANGS;
 use crate::support::{run_records, statuses};
 
-/// Long enough for the callbacks of the good model, however busy the machine is.
+/// Long enough for the callbacks of the good model on a busy machine.
 const TIMEOUT: &[&str] = &["--callback-timeout", "500ms"];
 
-/// After three timeouts a model's callbacks are switched off.
+/// After three timeouts a model's callbacks are disabled.
 const SWITCHED_OFF: &[&str] = &["timeout", "timeout", "timeout", "skipped"];
 
 const fn well(callbacks: &'static [&'static str]) -> Bad {
@@ -45,8 +45,8 @@ corpus! {
     error_callback_that_recurses => trapped(&["trap"; 4]);
 }
 
-/// A function whose frames each compute for a while on the way back out of a deep recursion: no import, no bulk
-/// operation, nothing that could be refused.
+/// Returns a function with a deep recursion whose frames each compute for a while on the way back, without imports or
+/// bulk operations.
 fn computes_on_the_way_back() -> String {
     let step = "(local.set $n (i64.rem_u (i64.const -7) (i64.add (local.get $n) (i64.const 13))))\n";
     format!(
@@ -76,8 +76,8 @@ fn callback_that_computes_on_the_way_back() {
     assert_eq!(warnings.count(), 1, "{}", ended.stderr);
 }
 
-/// Each costs the dispatcher a thread. After three of them all callbacks of the guest are switched off; the tasks and
-/// the pool go on.
+/// Each of these timeouts costs the dispatcher a thread. After three all callbacks of the guest are disabled; the tasks
+/// and the pool continue.
 #[test]
 fn callbacks_of_one_guest_that_cannot_be_ended() {
     let compute = computes_on_the_way_back();

@@ -1,5 +1,5 @@
-//! Commands that misbehave, in one pool with good ones: `_start` has no model beside it, so that a task without
-//! arguments is a bad one, and with an argument a good one.
+//! Commands that misbehave, in one pool with good ones. A command has only one model, so a task without arguments is a
+//! bad one, and a task with an argument a good one.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::corpus::{Record, SOON, Scratch, refused, run};
 use crate::session::{task_file, within};
 
-/// A command that does `bad` without arguments, and otherwise prints `good`.
+/// Returns a command that does `bad` without arguments, and otherwise prints `good`.
 fn command(bad: &str) -> String {
     format!(
         r#"(module {imports}
@@ -27,7 +27,7 @@ fn command(bad: &str) -> String {
     )
 }
 
-/// Runs bad commands among good ones, and returns the records of the bad ones.
+/// Runs bad commands among good ones. Returns the records of the bad ones.
 fn judge(bad: &str, status: &str, options: &[&str]) -> Vec<Value> {
     let guest = Scratch::file("guest.wat", command(bad));
     let timeout = if status == "timeout" {
@@ -61,7 +61,7 @@ fn judge(bad: &str, status: &str, options: &[&str]) -> Vec<Value> {
     bad
 }
 
-/// A test for each line: what the command does, how that ends, and words of the message.
+/// Defines a test for each line: what the command does, how it ends, and words of the message.
 macro_rules! commands {
     ($($name:ident: $bad:expr => $status:expr, $words:expr;)+) => {$(
         #[test]

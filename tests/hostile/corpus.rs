@@ -1,11 +1,11 @@
-//! The kinds of hostile guests, and the one way in which each kind is run and judged.
+//! The kinds of hostile guests, and how each kind is run and judged.
 //!
 //! - [`Bad`]: the unnamed model's tasks misbehave among the tasks of a good model, on the same two workers.
 //! - [`Pushing`]: the guest's `tasks` misbehaves; what it pushed before runs.
 //! - [`Refusal`]: the guest or file is refused before anything runs.
 //!
-//! Whatever the case: the run ends by itself with the right exit code, leaves no process, gives every task one record
-//! of one line, puts no control character on stderr, and has no more memory than its bounds allow.
+//! In every case the run ends by itself with the right exit code, leaves no process, gives every task one record of one
+//! line, writes no control character to stderr, and exceeds no bound of memory.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::bounds;
 use crate::session::{EndedSession, HANGS, Session, task_file, within};
 use crate::support::{self, mpwasm, run_within};
 
-/// The options that every run of the corpus has: two workers, and the strictest jail that the machine can build.
+/// Returns the options of every run of the corpus: two workers, and the strictest jail that the machine supports.
 pub fn options() -> Vec<&'static str> {
     options_with("2")
 }
@@ -35,19 +35,19 @@ fn options_with(size: &str) -> Vec<&str> {
     }
 }
 
-/// The timeout of bad tasks that end in no other way.
+/// The timeout of bad tasks that end only at their deadline.
 pub const SOON: Duration = Duration::from_millis(200);
 
-/// How much later than its deadline a task may end.
+/// Longest time from the deadline of a task to its end.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// The timeout of bad tasks that end in another way, however busy the machine is.
+/// The timeout of bad tasks that must end before it, even on a busy machine.
 const LATE: Duration = Duration::from_secs(20);
 
-/// Longest message of a refusal, in bytes: it is for people.
+/// Longest message of a refusal, in bytes, as users read it.
 const READABLE: usize = 64 << 10;
 
-/// A test for each line, of the guest in `guests/NAME.wat`.
+/// Defines a test for each line, with the guest in `guests/NAME.wat`.
 macro_rules! corpus {
     ($($(#[$attribute:meta])* $name:ident => $case:expr;)+) => {$(
         $(#[$attribute])*
@@ -58,14 +58,14 @@ macro_rules! corpus {
     )+};
 }
 
-/// A whole guest of module fields: the imports before them, the good model behind them.
+/// Returns a complete guest: imports, these module fields, and the good model.
 pub fn guest(fields: &str) -> String {
     let imports = include_str!("imports.wat");
     let good = include_str!("good.wat");
     format!("(module\n{imports}{fields}{good})\n")
 }
 
-/// A file in a directory of its own, both gone with it.
+/// A file in a directory of its own. Dropping it removes both.
 pub struct Scratch {
     folder: tempfile::TempDir,
     name: &'static str,
@@ -83,7 +83,7 @@ impl Scratch {
     }
 }
 
-/// One record. Values stay as they were written: a guest's JSON need not be what a parser likes.
+/// A record. Values are kept as they were written, as a guest's JSON may exceed the limits of a parser.
 pub struct Record(HashMap<String, Box<RawValue>>);
 
 impl Record {
@@ -94,7 +94,7 @@ impl Record {
             .get()
     }
 
-    /// All of it, where a parser likes it.
+    /// Returns the parsed record.
     pub fn value(&self) -> Value {
         serde_json::from_str(&serde_json::to_string(&self.0).unwrap()).unwrap()
     }
@@ -115,7 +115,7 @@ impl std::fmt::Display for Record {
     }
 }
 
-/// The records in a file, in the order of their ids, each id once.
+/// Returns the records in a file, in the order of their ids. Each id must occur once.
 fn records(path: &Path) -> Vec<Record> {
     let text = fs::read_to_string(path).unwrap();
     let mut all: Vec<_> = text
@@ -130,13 +130,13 @@ fn records(path: &Path) -> Vec<Record> {
     all
 }
 
-/// All that the parent and a terminal behind it received.
+/// Asserts that text for a terminal has no control characters.
 pub fn assert_inert(text: &str) {
     let harmful = text.chars().find(|&c| c.is_control() && c != '\n');
     assert_eq!(harmful, None, "{text:?}");
 }
 
-/// Runs `mpwasm run` on a guest to its end, with two workers. Returns how it ended, and the records.
+/// Runs `mpwasm run` on a guest to its end, with two workers. Returns how it ended and the records.
 pub fn run(path: &Path, options: &[&str]) -> (EndedSession, Vec<Record>) {
     run_with("2", path, options)
 }
@@ -168,7 +168,7 @@ fn assert_good(record: &Record, args: &str) {
     assert_eq!(record.number("stdout_bytes"), 5, "a neighbour: {record}");
 }
 
-/// As many neighbours as have printed.
+/// Returns the number of good tasks that have printed.
 fn count_good(stdout: &[u8]) -> usize {
     stdout
         .split(|&byte| byte == b'\n')
@@ -176,14 +176,14 @@ fn count_good(stdout: &[u8]) -> usize {
         .count()
 }
 
-/// How the tasks of the unnamed model must end.
+/// The expected end of the unnamed model's tasks.
 #[derive(Clone, Copy)]
 pub struct Bad {
     status: &'static str,
-    /// Text that the error's message contains, or all of the result's JSON.
+    /// Text that the error's message contains, or the complete JSON of the result.
     words: &'static str,
     options: &'static [&'static str],
-    /// The statuses of the callbacks, in any order; as many as there are tasks.
+    /// The statuses of the callbacks, one for each task, in any order.
     callbacks: &'static [&'static str],
 }
 
@@ -196,33 +196,33 @@ const fn bad(status: &'static str, words: &'static str) -> Bad {
     }
 }
 
-/// At its deadline, and no more than 0.2 s after it.
+/// Expects a timeout, at most 0.2 s after the deadline.
 pub const fn timeout() -> Bad {
-    bad("timeout", "") // the words differ: see the rungs of the timeout ladder
+    bad("timeout", "") // the words differ between the steps of a timeout
 }
 
-/// As a trap, with these words in its message.
+/// Expects a trap, with these words in its message.
 pub const fn trap(words: &'static str) -> Bad {
     bad("trap", words)
 }
 
-/// As a failure of this kind, with these words in its message.
+/// Expects a failure of this kind, with these words in its message.
 pub const fn fails(kind: &'static str, words: &'static str) -> Bad {
     bad(kind, words)
 }
 
-/// Well, with exactly this JSON: what it tried was refused, or is harmless.
+/// Expects success with exactly this JSON: what the guest tried was refused, or is harmless.
 pub const fn returns(json: &'static str) -> Bad {
     bad("ok", json)
 }
 
 impl Bad {
-    /// With further options.
+    /// Adds options.
     pub const fn options(self, options: &'static [&'static str]) -> Self {
         Self { options, ..self }
     }
 
-    /// With callbacks that end so.
+    /// Sets how the callbacks must end.
     pub const fn callbacks(self, callbacks: &'static [&'static str]) -> Self {
         Self { callbacks, ..self }
     }
@@ -232,12 +232,12 @@ impl Bad {
         self.judge(&guest(fields));
     }
 
-    /// As [`check`](Self::check), for a whole guest.
+    /// As [`check`](Self::check), for a complete guest.
     pub fn judge(self, guest: &str) -> (EndedSession, Vec<Record>) {
         let guest = Scratch::file("guest.wat", guest);
         let bad_line = self.line("", "[]");
         let args = |id: usize| format!(r#"["good",{id}]"#);
-        // Three good ones before each bad one, and behind the last.
+        // There are three good tasks before each bad one, and after the last.
         let is_bad = |id: usize| id % 4 == 3;
         let count = self.callbacks.len() * 4 + 3;
         let lines = (0..count).map(|id| match is_bad(id) {
@@ -270,7 +270,7 @@ impl Bad {
         (ended, records)
     }
 
-    /// The line of a bad task.
+    /// Returns the task line of a bad task.
     fn line(self, model: &str, args: &str) -> String {
         let timeout = if self.status == "timeout" { SOON } else { LATE };
         let timeout = timeout.as_secs_f64();
@@ -319,7 +319,7 @@ impl Bad {
     }
 }
 
-/// How the guest's `tasks` must end.
+/// The expected end of the guest's `tasks`.
 #[derive(Clone, Copy)]
 pub struct Pushing {
     pushed: usize,
@@ -327,7 +327,7 @@ pub struct Pushing {
     options: &'static [&'static str],
 }
 
-/// As a failure, with these words on stderr, after it has pushed a number of tasks of the good model.
+/// Expects a failure, with these words on stderr, after `pushed` tasks of the good model.
 pub const fn pushes(pushed: usize, words: &'static str) -> Pushing {
     Pushing {
         pushed,
@@ -337,12 +337,12 @@ pub const fn pushes(pushed: usize, words: &'static str) -> Pushing {
 }
 
 impl Pushing {
-    /// With these options instead of a timeout of a second.
+    /// Sets options instead of a timeout of one second.
     pub const fn options(self, options: &'static [&'static str]) -> Self {
         Self { options, ..self }
     }
 
-    /// Runs what the guest pushes. The good model's tasks have the args `["good"]`.
+    /// Runs the tasks that the guest pushes. Those of the good model have the args `["good"]`.
     pub fn check(self, fields: &str) {
         let guest = Scratch::file("guest.wat", guest(fields));
         let (ended, records) = run(&guest.path(), self.options);
@@ -361,24 +361,24 @@ impl Pushing {
     }
 }
 
-/// The message about a guest that is refused.
+/// The expected message about a guest that is refused.
 #[derive(Clone, Copy)]
 pub struct Refusal {
     words: &'static [&'static str],
 }
 
-/// Refused, with these words.
+/// Expects a refusal with these words.
 pub const fn refused(words: &'static [&'static str]) -> Refusal {
     Refusal { words }
 }
 
 impl Refusal {
-    /// Asks for this file to be run, and for what is in it.
+    /// Tries to run and to inspect this file.
     pub fn judge(self, bytes: impl AsRef<[u8]>) {
         self.judge_path(&Scratch::file("guest.wasm", bytes).path());
     }
 
-    /// As [`judge`](Self::judge), for whatever is there.
+    /// As [`judge`](Self::judge), for whatever is at this path.
     pub fn judge_path(self, path: &Path) {
         let (ended, records) = run(path, &["--args", "[]"]);
         ended.assert_code(2);

@@ -1,7 +1,7 @@
-//! Guests that look for files, sockets, processes and an environment. Nothing is granted: all of it is refused with an
-//! error number, or traps where it makes no sense; the guest finds its own streams only.
+//! Guests that look for files, sockets, processes and an environment. Nothing is granted, so every call is refused with
+//! an error number, or traps if it makes no sense. The guest finds only its own streams.
 //!
-//! Each guest returns failure when something worked that must not.
+//! Each guest returns failure if anything worked that must not.
 
 use crate::corpus::{returns, trap};
 

@@ -1,5 +1,5 @@
-//! Guests that do not end: by computing, by waiting, by bulk operations that nothing interrupts, by calling the host
-//! for ever. Each is a timeout, by its deadline plus 0.2 s.
+//! Guests that do not end: by computing, by waiting, by bulk operations that can't be interrupted, or by calling the host
+//! forever. Each ends as a timeout, at most 0.2 s after its deadline.
 
 use crate::corpus::timeout;
 
@@ -26,7 +26,7 @@ corpus! {
     endless_descriptors => timeout();
 }
 
-/// Checks of the deadline stand at loops and at the entries of functions. Here is neither.
+/// The compiled code checks the deadline at loops and at function entries. This code has neither.
 #[test]
 fn fills_in_a_straight_line() {
     let fill = "(memory.fill (local.get $0) (local.get $0) (local.get $all))\n".repeat(20_000);

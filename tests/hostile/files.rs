@@ -1,4 +1,4 @@
-//! Files that are no guests: empty, cut, foreign, random, endless, or no files.
+//! Files that are no guests: empty, truncated, foreign, random or endless files, and directories.
 
 use std::fs::File;
 use std::path::Path;
@@ -80,12 +80,12 @@ fn random_bytes() {
     let mut bytes = vec![0; 100_000];
     random.fill_bytes(&mut bytes);
     refused(&[NO_WASM]).judge(&bytes);
-    // Behind the magic number.
+    // After the magic number.
     bytes[..8].copy_from_slice(&SMALLEST[..8]);
     refused(&["malformed section id"]).judge(&bytes);
 }
 
-/// Whatever a changed byte leads to: a refusal that can be read, or a guest that can be looked at.
+/// A changed byte leads to a readable refusal, or to a guest that can be inspected.
 #[test]
 fn modules_with_a_byte_changed() {
     let mut random = StdRng::seed_from_u64(8);
@@ -119,7 +119,7 @@ fn a_file_that_is_not_there() {
     refused(&["/nowhere/guest.wasm"]).judge_path(Path::new("/nowhere/guest.wasm"));
 }
 
-/// It must not be read to its end to be refused.
+/// The file must be refused without being read to its end.
 #[test]
 fn a_file_of_sixteen_gigabytes() {
     let file = Scratch::file("guest.wasm", "\0asm\x01\0\0\0");

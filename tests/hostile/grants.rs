@@ -1,5 +1,6 @@
-//! Guests that misuse a granted directory, and directories in which traps are set: in one pool with tasks that only read a
-//! file there. What a guest is refused is in `tests/run/grants.rs`; here it is how long it takes, and whom it harms.
+//! Guests that misuse a granted directory, and directories that contain traps, in one pool with tasks that only read a
+//! file there. `tests/run/grants.rs` tests what is refused; the tests here check how long it takes, and that other tasks
+//! are not affected.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,18 +14,18 @@ use crate::corpus::{Record, SOON, run_with};
 use crate::session::{task_file, within};
 use crate::support;
 
-/// How much later than its deadline a task may end.
+/// Longest time from the deadline of a task to its end.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// Longest time that a task may take which ends by itself.
+/// Longest time of a task that ends by itself.
 const BRIEF: Duration = Duration::from_secs(2);
 
-/// Whether a task takes bad steps: three good ones are before each, and behind the last.
+/// Returns whether a task takes bad steps. There are three good tasks before each of these, and after the last.
 fn is_bad(record: &Value) -> bool {
     record["id"].as_u64().unwrap() % 4 == 3
 }
 
-/// Takes bad steps among good tasks, with a number of workers, in a directory that `prepare` has had its way with. Returns all
+/// Takes bad steps among good tasks, with this number of workers, in a directory that `prepare` has filled. Returns all
 /// records, in the order of their tasks.
 #[track_caller]
 fn records(
@@ -55,7 +56,7 @@ fn records(
     records
 }
 
-/// As [`records`], with two workers. Returns the records of the bad ones.
+/// As [`records`], with two workers. Returns the records of the bad tasks.
 #[track_caller]
 fn judge(rest: &str, prepare: impl FnOnce(&Path), bad: &Value, timeout: Duration) -> Vec<Value> {
     let mut records = records("2", rest, prepare, bad, timeout);
@@ -63,7 +64,7 @@ fn judge(rest: &str, prepare: impl FnOnce(&Path), bad: &Value, timeout: Duration
     records
 }
 
-/// All of them end by themselves, soon, and in the same way.
+/// Asserts that all bad tasks end by themselves, soon, and in this way.
 #[track_caller]
 fn comes_to(records: &[Value], expected: &Value) {
     for record in records {
@@ -73,7 +74,7 @@ fn comes_to(records: &[Value], expected: &Value) {
     }
 }
 
-/// All of them end at their deadline.
+/// Asserts that all bad tasks end at their deadline.
 #[track_caller]
 fn times_out(records: &[Value]) {
     for record in records {
@@ -83,15 +84,15 @@ fn times_out(records: &[Value]) {
     }
 }
 
-/// The timeout of bad tasks that end by themselves, however busy the machine is.
+/// The timeout of bad tasks that must end by themselves, even on a busy machine.
 const LATE: Duration = Duration::from_secs(20);
 
 fn fifo(folder: &Path) {
     nix::unistd::mkfifo(&folder.join("fifo"), Mode::S_IRWXU).unwrap();
 }
 
-/// The guest waits in the kernel, where nothing wakes it. The one worker goes with each of these tasks, and those behind it go
-/// on with the next worker.
+/// Asserts that all bad tasks are killed: the guest is blocked in the kernel, where nothing wakes it. Each of these tasks
+/// costs the only worker, and those behind it continue in the next one.
 #[track_caller]
 fn times_out_with_its_worker(rest: &str, bad: &Value) {
     let records = records("1", rest, fifo, bad, SOON);
@@ -119,7 +120,7 @@ fn a_fifo_that_nobody_reads() {
 fn a_fifo_at_both_ends_of_which_the_guest_waits() {
     let steps = json!([["open", "/data", "fifo", "read write"], ["read", "@0"]]);
     let ends = judge("", fifo, &steps, LATE);
-    // It has no position to read at.
+    // The file has no position to read at.
     comes_to(&ends, &json!(["ok", "SPIPE"]));
 }
 
@@ -160,7 +161,7 @@ fn loops_of_links() {
 
 #[test]
 fn a_tree_deeper_than_a_path_can_be() {
-    // Each task makes its own, with what its descriptors allow; the names are as long as names can be.
+    // Each task makes its own tree, as deep as its descriptors permit and with the longest names.
     let name = "n".repeat(255);
     let steps = json!([
         ["mkdir", "/data", "top"],
@@ -171,7 +172,7 @@ fn a_tree_deeper_than_a_path_can_be() {
     for record in judge("", |_| (), &steps, LATE) {
         let result = &record["result"];
         assert!(["ok", "EXIST"].contains(&result[0].as_str().unwrap()), "{record}");
-        // Whoever comes first.
+        // The tasks share the directory: only the first to create the entry succeeds.
         assert!(["ok", "EXIST"].contains(&result[1].as_str().unwrap()), "{record}");
         assert_eq!(
             (&result[2], &result[3]),
@@ -257,7 +258,8 @@ fn large_reads_for_ever() {
     times_out(&judge(":ro", large, &steps, SOON));
 }
 
-/// One call of the host's that reads more than wasmtime-wasi permits (128 MiB) is made in pieces, and ends between two.
+/// A single host call that reads more than wasmtime-wasi permits (128 MiB) is made in pieces, and can be ended between
+/// two.
 #[test]
 fn larger_reads_for_ever() {
     let steps = json!([["open", "/data", "large", "read"], ["devour", "@0", "200000000"]]);
@@ -266,7 +268,7 @@ fn larger_reads_for_ever() {
 
 #[test]
 fn a_directory_of_very_many_files() {
-    // Each look at it looks at every file.
+    // Each listing reads the metadata of every file.
     let many = |folder: &Path| {
         for number in 0..20_000 {
             fs::write(folder.join(format!("file {number}")), "").unwrap();

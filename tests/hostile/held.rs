@@ -1,4 +1,4 @@
-//! Memory of parent and dispatcher for guests, task lines and logs: never more than the bounds in SECURITY.md.
+//! Memory of parent and dispatcher for guests, task lines and logs: never above the bounds in SECURITY.md.
 
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::corpus::{Scratch, guest, options};
 use crate::support::{descendants, mpwasm, peak_resident, pidfd, role, wait_readable};
 
-/// The most that the parent of a run with default limits may hold.
+/// Most resident memory of the parent of a run with default limits, in bytes.
 const PARENT: u64 = 256 << 20;
 
-/// Largest resident size so far, of the parent of a run and of its dispatcher, bytes.
+/// Peak resident memory of the parent of a run and of its dispatcher so far, in bytes.
 #[derive(Debug, Default)]
 struct Peaks {
     parent: u64,
@@ -42,7 +42,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end, and looks at both processes all the while.
+/// Runs to the end, and measures both processes meanwhile.
 fn measured(args: &[&str]) -> (Output, Peaks) {
     measure(start(args))
 }
@@ -65,7 +65,7 @@ fn path(file: &Scratch) -> String {
     file.path().to_str().unwrap().to_owned()
 }
 
-/// A guest with a number of models `m0`, `m1`, ..., each with these exports, functions of the guest.
+/// Returns a guest with models `m0`, `m1`, ..., each with these exports, which are functions of the guest.
 fn models(count: usize, fields: &str, exports: &[(&str, &str)]) -> String {
     let one = |n: usize| -> String {
         let export =
@@ -76,7 +76,7 @@ fn models(count: usize, fields: &str, exports: &[(&str, &str)]) -> String {
     guest(&format!("(memory (export \"memory\") 1)\n{fields}\n{all}"))
 }
 
-/// A function that puts out a string of a number of pages, less two bytes, and returns `code`.
+/// Returns a function that outputs a string of this number of pages, less two bytes, and returns `code`.
 fn puts_out(name: &str, pages: usize, code: i32) -> String {
     format!(
         r#"(func {name} (result i32) (local $n i32)
@@ -113,7 +113,7 @@ fn all_final_values_of_a_pool_together_are_no_larger_than_one_result() {
     let mut stderr = child.stderr.take().unwrap();
     let mut first = [0];
     stderr.read_exact(&mut first).unwrap();
-    // It has all values now, and waits until this one is read, which is more than a pipe holds.
+    // It has all values now, and waits until this one is read, as it is larger than a pipe.
     let peak = peak_resident(child.id()).unwrap_or(0);
     let mut said = text(&first);
     stderr.read_to_string(&mut said).unwrap();
@@ -130,7 +130,7 @@ fn all_final_values_of_a_pool_together_are_no_larger_than_one_result() {
     assert!(peak < PARENT, "the parent had {peak} bytes");
 }
 
-/// Each of 63 models has a callback instance, which is given 3.9 MB, and puts out as much.
+/// Each of 63 models has a callback instance, which receives 3.9 MB and outputs as much.
 #[test]
 fn instances_of_callbacks_that_are_kept_hold_no_buffers_of_their_own() {
     const MODELS: usize = 63;
@@ -144,7 +144,7 @@ fn instances_of_callbacks_that_are_kept_hold_no_buffers_of_their_own() {
     assert!(peaks.dispatcher < most && peaks.parent < PARENT, "{peaks:?}");
 }
 
-/// A guest of two models: `m0` sleeps, `m1` does this.
+/// Returns a guest of two models: `m0` sleeps, and `m1` runs this function.
 fn sleeper_and(fields: &str, function: &str) -> Scratch {
     let fields = format!(
         r#"(memory (export "memory") 1)
@@ -158,14 +158,15 @@ fn sleeper_and(fields: &str, function: &str) -> Scratch {
     Scratch::file("guest.wat", guest(&fields))
 }
 
-/// The first task sleeps, and the others have to wait for it. When so many of them have ended well, the run is ended.
+/// Returns task lines, of which the first sleeps, and an option that ends the run once this number of others has
+/// succeeded.
 fn slow_and_others(others: usize) -> (Scratch, String) {
     let slow = r#"{"model":"m0","args":[],"timeout":"1h"}"#.to_owned();
     let lines = std::iter::once(slow).chain((0..others).map(|_| r#"{"model":"m1","args":[]}"#.to_owned()));
     (task_lines(lines), format!("--halt=now,success={others}"))
 }
 
-/// All of them are pushed together, before anything is known of their sizes.
+/// All tasks are pushed together, before their sizes are known.
 #[test]
 fn results_that_wait_for_a_slow_first_task_wait_in_a_file() {
     const OTHERS: usize = 40;
@@ -199,7 +200,7 @@ fn results_that_wait_for_a_slow_first_task_wait_in_a_file() {
     assert!(peaks.parent < PARENT, "{peaks:?}");
 }
 
-/// The temporary file can't be made: the run fails, and its log has each task once, so that it can be gone on with.
+/// The temporary file can't be created. The run fails, and its log has each task once, so that it can be resumed.
 #[test]
 fn a_run_whose_temporary_file_fails_writes_one_record_for_each_task() {
     let guest = sleeper_and(&puts_out("$large", 255, 0), "$large");
@@ -261,7 +262,7 @@ fn log_lines_without_text_that_wait_for_a_slow_first_task_are_counted() {
     assert!(peaks.parent < 90 << 20, "{peaks:?}");
 }
 
-/// The log has one record, of a task with a key; the guest pushes other tasks.
+/// The log has one record, of a task with a key. The guest pushes other tasks.
 #[test]
 fn tasks_that_wait_for_a_record_that_does_not_come_are_refused_when_they_are_too_much() {
     let fields = r#"(memory (export "memory") 1)
@@ -290,7 +291,7 @@ fn tasks_that_wait_for_a_record_that_does_not_come_are_refused_when_they_are_too
     assert!(peaks.parent < PARENT, "{peaks:?}");
 }
 
-/// The key of the task is as long as a key may be.
+/// The key of the task has the maximum length.
 #[test]
 fn a_tag_does_not_multiply_what_a_task_prints() {
     let fields = r#"(memory (export "memory") 2)
@@ -310,7 +311,7 @@ fn a_tag_does_not_multiply_what_a_task_prints() {
     assert!(peaks.parent < 128 << 20, "{peaks:?}");
 }
 
-/// Each has 1 MiB of args, and none is ended before the pause of the first is over.
+/// Each task has 1 MiB of args, and none ends before the sleep of the first is over.
 #[test]
 fn args_of_tasks_that_wait_out_a_backoff_hold_back_the_reading_of_others() {
     let fields = r#"(memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 1))"#;

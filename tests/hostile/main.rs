@@ -1,9 +1,9 @@
-//! The hostile corpus: guests that do everything to hang, crash, flood, deceive or corrupt the pool. Each ends as it
-//! must, by its deadline, and the tasks of a good model beside it notice nothing.
+//! The hostile corpus: guests that try to hang, crash, flood, deceive or corrupt the pool. Each ends as it must, by its
+//! deadline, and the tasks of a good model beside it are not affected.
 //!
-//! A case is data: a guest (most often a `.wat` file in `guests/`, of the case's name) and what must become of it.
-//! `corpus.rs` has the kinds of cases and runs them; every other module is one subject. Nothing is read from the
-//! checkout at run time: `.ci/run` runs this a second time as a user who can't.
+//! A case is data: a guest (usually a `.wat` file in `guests/` with the name of the case) and its expected end.
+//! `corpus.rs` has the kinds of cases and runs them; every other module covers one subject. Nothing is read from the
+//! checkout at run time, as `.ci/run` also runs the tests as a user who can't read it.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 

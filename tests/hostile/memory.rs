@@ -1,4 +1,4 @@
-//! Guests that want more memory than there is, or find what others left in it.
+//! Guests that allocate more memory than there is, or look for data of other guests in it.
 
 use crate::corpus::{fails, returns};
 

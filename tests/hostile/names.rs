@@ -1,5 +1,5 @@
-//! Names, messages and log lines that would act on a terminal or pretend to be mpwasm's own. Where one line is meant,
-//! one inert line comes out.
+//! Names, messages and log lines that would control a terminal or imitate messages of mpwasm. Where one line is expected,
+//! one escaped line is written.
 
 use crate::corpus::{Scratch, assert_inert, fails, guest, options, returns, trap};
 use crate::session::HANGS;
@@ -10,7 +10,7 @@ corpus! {
     names_in_a_message => fails("error", "mpwasm: 1000 tasks: 1000 ok");
 }
 
-/// No character that an eye or a terminal could be deceived by, in names and backtraces.
+/// Asserts that names and backtraces contain no character that could deceive a reader or a terminal.
 fn assert_readable(text: &str) {
     assert_inert(text);
     let harmful = ['\u{202e}', '\u{200b}', '\u{2028}', '\u{9b}'];
@@ -30,7 +30,7 @@ fn names_in_a_backtrace() {
     );
 }
 
-/// The name is harmless; what it stands for in Rust's spelling is not.
+/// The mangled name is harmless, but its demangled form is not.
 #[test]
 fn names_that_are_mangled() {
     let fields = include_str!("guests/names_that_are_mangled.wat");
@@ -41,7 +41,7 @@ fn names_that_are_mangled() {
     assert_readable(frame);
 }
 
-/// Whatever a log line says, it is one line behind the name of its task.
+/// A log line is always one line after the name of its task.
 #[test]
 fn log_lines_are_lines() {
     let fields = include_str!("guests/names_in_log_lines.wat");
@@ -59,7 +59,7 @@ fn log_lines_are_lines() {
     assert!(ended.stderr.lines().any(is_it), "{}", ended.stderr);
 }
 
-/// Names of models stand in warnings, in messages about unknown models, and in what `inspect` lists.
+/// Names of models occur in warnings, in messages about unknown models, and in the output of `inspect`.
 #[test]
 fn names_of_models() {
     const NAME: &str = r"\1b[2J\nmpwasm: all is well\e2\80\ae";
@@ -108,7 +108,7 @@ fn names_of_models() {
     assert!(said.contains("switched off"), "{said}");
 }
 
-/// Keys come from a guest's `tasks`, and stand in the lines about failures.
+/// Keys come from a guest's `tasks`, and occur in the lines about failures.
 #[test]
 fn names_of_tasks() {
     let task = r"{\22key\22:\22\5cu001b[2J\5cnmpwasm: all is well\5cu202e\22}";

@@ -1,5 +1,5 @@
-//! Pointers and lengths that leave the guest's memory: beyond its end, across it, negative, or such that their sum is
-//! small in 32 bits. Nothing is read or written, and the guest traps.
+//! Pointers and lengths outside of the guest's memory: beyond its end, across it, negative, or with a sum that overflows
+//! 32 bits. Nothing is read or written, and the guest traps.
 
 use crate::corpus::{returns, trap};
 

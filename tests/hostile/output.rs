@@ -1,5 +1,5 @@
-//! Guests that print and log without end. What is too much is cut and flagged, lines of others stay whole, and the
-//! guest ends at its deadline.
+//! Guests that print and log without end. Output beyond the cap is dropped and flagged, lines of others stay complete,
+//! and the guest ends at its deadline.
 
 use crate::corpus::{guest, timeout};
 
@@ -13,7 +13,7 @@ corpus! {
     flood_of_log_lines => timeout();
 }
 
-/// Of each of the two tasks 4 KiB at most come out, and a note that says so.
+/// At most 4 KiB of each of the two tasks are printed, and a note that says so.
 #[test]
 fn floods_are_cut_at_the_cap() {
     let flood = timeout().options(&["--max-output", "4KiB"]);

@@ -1,13 +1,13 @@
-//! Guests that are refused before anything runs: by name, in one line, and within reason.
+//! Guests that are refused before anything runs, by name, in one line, and in reasonable time.
 
 use crate::corpus::refused;
 
-/// A module of these fields, which is all there is.
+/// Returns a module of these fields only.
 fn module(fields: &str) -> String {
     format!("(module {fields})")
 }
 
-/// With a memory and a `runnable`, which a guest must have.
+/// Adds a memory and a `runnable`, which a guest must have.
 fn otherwise_good(fields: &str) -> String {
     module(&format!(
         r#"{fields} (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0))"#

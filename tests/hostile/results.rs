@@ -1,5 +1,4 @@
-//! What guests return: results that are too large or no JSON, JSON that means trouble for whoever reads it, and ends
-//! that are no return.
+//! Results of guests: too large, no JSON, JSON that is hard to parse, and ends without a result.
 
 use crate::corpus::{fails, returns};
 
@@ -27,7 +26,7 @@ corpus! {
     json_record => fails("error", "the result is not JSON: trailing characters");
     json_nothing => returns("null");
     json_deep => fails("error", "JSON nested deeper than 128");
-    json_deep_error => fails("error", "[[[[[[[["); // what is no JSON is a message
+    json_deep_error => fails("error", "[[[[[[[["); // text that is not JSON becomes the message
     json_space => returns("7");
     json_many => fails("error", "the result is not JSON: EOF");
 

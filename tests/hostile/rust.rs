@@ -1,4 +1,4 @@
-//! Guests in Rust: models of the fixture (`guests/fixture`), with a standard library between the misdeed and the host.
+//! Guests in Rust: models of the fixture (`guests/fixture`), which misbehave through the standard library.
 
 use crate::corpus::{Bad, fails, returns, timeout, trap};
 

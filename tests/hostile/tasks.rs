@@ -1,9 +1,9 @@
-//! Guests whose `tasks` misbehaves. What it pushed before runs to its end, the failure is told, and the run exits
-//! with 1.
+//! Guests whose `tasks` misbehaves. The tasks that it pushed before run to their end, the failure is reported, and the
+//! run exits with 1.
 
 use crate::corpus::pushes;
 
-/// What is limited has time enough.
+/// A timeout that does not pass before the limit that is tested.
 const PATIENT: &[&str] = &["--timeout", "20s"];
 
 corpus! {

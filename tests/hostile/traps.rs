@@ -1,4 +1,4 @@
-//! Guests that trap, in every way that WebAssembly has.
+//! Guests that trap in every way that WebAssembly has.
 
 use crate::corpus::trap;
 
@@ -22,7 +22,7 @@ corpus! {
     recursion_through_the_host => trap(OVERFLOW);
 }
 
-/// Frames of some 400 KB each: the first that is too deep misses the guard page by far.
+/// Each frame has about 400 KB, so the first one beyond the stack is far behind the guard page.
 #[test]
 fn recursion_with_big_frames() {
     let locals = "i64 ".repeat(20_000);

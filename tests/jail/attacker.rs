@@ -1,4 +1,4 @@
-//! Pools whose processes are attackers.
+//! Pools with compromised processes.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -8,20 +8,20 @@ use mpwasm::{Builder, DirGrant, Guest, Jail, Outcome, Pool, Reporter, TaskHandle
 
 use crate::support;
 
-/// How long anything may take that should be over soon: much, for a machine with much to do.
+/// Longest time for anything that should be over soon, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The timeout of an attack that is to end in another way, on such a machine.
+/// The timeout of an attack that must end in another way, on a busy machine.
 const AMPLE: Duration = Duration::from_secs(40);
 
 /// The timeout of an attack that does not end.
 pub const SOON: Duration = Duration::from_secs(2);
 
-/// A guest that the attackers do not run.
+/// A guest, which the attackers do not run.
 const GUEST: &str =
     r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
 
-/// Warnings that the pool gave.
+/// Collects the warnings of the pool.
 #[derive(Clone, Default)]
 pub struct Warnings(Arc<Mutex<Vec<String>>>);
 
@@ -32,7 +32,7 @@ impl Reporter for Warnings {
     }
 }
 
-/// A pool, and what its attackers' executable lies in.
+/// A pool, and the folder of its attackers' executable.
 pub struct Attacked {
     pub pool: Pool,
     pub guest: Guest,
@@ -40,12 +40,12 @@ pub struct Attacked {
 }
 
 impl Attacked {
-    /// A pool of `size` whose executable is the attacker under this name. The jail is as strict as can be.
+    /// Starts a pool of `size` workers whose executable is the attacker with this name, in the strictest jail.
     pub fn start(name: &str, size: u32) -> Self {
         Self::built(Pool::builder(), name, size)
     }
 
-    /// As [`start`](Self::start), with these directories.
+    /// As [`start`](Self::start), with these granted directories.
     pub fn with_dirs(name: &str, size: u32, dirs: impl IntoIterator<Item = DirGrant>) -> Self {
         let builder = dirs.into_iter().fold(Pool::builder(), Builder::dir);
         Self::built(builder, name, size)
@@ -73,23 +73,23 @@ impl Attacked {
         }
     }
 
-    /// Lets an attacker do this.
+    /// Starts this attack.
     pub fn attack(&self, attack: &str, target: &str) -> TaskHandle {
         self.attack_for(AMPLE, attack, target)
     }
 
-    /// Lets an attacker do this for so long.
+    /// Starts this attack with a timeout.
     pub fn attack_for(&self, timeout: Duration, attack: &str, target: &str) -> TaskHandle {
         let task = self.guest.task((attack, target)).timeout(timeout);
         self.pool.submit(task).unwrap()
     }
 
-    /// The outcome of an attack.
+    /// Makes an attack and returns its outcome.
     pub fn outcome(&self, attack: &str, target: &str) -> Outcome {
         in_time(&self.attack(attack, target))
     }
 
-    /// The pool still does its work, and ends; nothing is left of it.
+    /// Asserts that the pool still runs tasks, ends, and leaves nothing behind.
     pub fn assert_in_order(self) {
         for handle in [(); 4].map(|()| self.attack("none", "")) {
             let outcome = in_time(&handle);
@@ -98,7 +98,7 @@ impl Attacked {
         self.end();
     }
 
-    /// The pool ends; nothing is left of it.
+    /// Asserts that the pool ends and leaves nothing behind.
     pub fn end(self) {
         let dispatcher = self.pool.dispatcher_pid();
         let processes: Vec<_> = support::descendants(dispatcher)
@@ -111,7 +111,7 @@ impl Attacked {
     }
 }
 
-/// A process of the same user's that an attacker may aim at.
+/// A process of the same user at which an attacker may aim.
 pub struct Victim(std::process::Child);
 
 impl Victim {
@@ -128,7 +128,7 @@ impl Victim {
         self.0.id().to_string()
     }
 
-    /// It was not killed: it ends by itself when there is nothing left to read.
+    /// Asserts that it was not killed: it ends by itself at the end of its stdin.
     #[track_caller]
     pub fn assert_unharmed(mut self) {
         drop(self.0.stdin.take());
@@ -136,7 +136,7 @@ impl Victim {
     }
 }
 
-/// The outcome, which must come.
+/// Waits for the outcome. Panics when it does not arrive in time.
 pub fn in_time(handle: &TaskHandle) -> Outcome {
     handle.wait_timeout(PATIENCE).expect("the outcome comes in time")
 }

@@ -1,12 +1,12 @@
-//! Limits of a dispatcher that was taken over. SECURITY.md says what it can do: forge outcomes, and start processes
-//! inside its own jail.
+//! The limits of a compromised dispatcher. SECURITY.md says what it can do: forge outcomes, and start processes inside
+//! its own jail.
 
 use mpwasm::{Error, Kind, Retry};
 use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_RETRIES};
 
 use crate::attacker::{Attacked, Victim, in_time};
 
-/// Its jail ends it for this: the pool says so, and the task is a crash.
+/// Asserts that the jail kills the dispatcher for this: the pool reports it, and the task is a crash.
 #[track_caller]
 fn forbidden(attack: &str, target: &str) {
     let attacked = Attacked::start("attacker-dispatcher", 1);
@@ -45,7 +45,7 @@ fn it_reads_no_file_of_others() {
     }
 }
 
-/// It sees what /proc shows of processes to every user, but not their contents.
+/// It sees what /proc shows to every user, but not the contents of other processes.
 #[test]
 fn it_looks_into_no_other_process() {
     let victim = Victim::new();
@@ -73,7 +73,7 @@ fn it_writes_no_file() {
     );
 }
 
-/// What is in a file. (A program that it writes into memory it can execute, inside its own jail.)
+/// It can't execute files. (A program that it writes into memory can be executed, inside its own jail.)
 #[test]
 fn it_executes_no_file_but_what_mpwasm_consists_of() {
     assert_eq!(tried("attacker-dispatcher", "exec", "/bin/true"), "\"EACCES\"");
@@ -100,7 +100,7 @@ fn it_signals_nobody_but_its_own() {
             "{attack}"
         );
     }
-    // A limit that is reached is a signal too.
+    // Lowering a resource limit of another process would also send it a signal.
     forbidden("rlimit of another", &victim.pid());
     victim.assert_unharmed();
 }
@@ -132,13 +132,13 @@ fn it_sends_and_receives_with_no_flags_but_those_in_use() {
     }
 }
 
-/// Error of the pool for a message that is too large.
+/// The pool's error for a message that is too large.
 const TOO_LONG: &str = "a frame with a text, a list or a value that its message may not have";
 
-/// Error of the pool for output beyond all caps.
+/// The pool's error for output beyond all caps.
 const MORE_THAN_IT_MAY: &str = "more output of task 0 than that can have";
 
-/// Attempts, folds and output that it tells are looked at before they are kept.
+/// Attempts, final values and output that it sends are checked before they are stored.
 #[test]
 fn it_can_not_tell_what_can_not_be() {
     for (forgery, told, attempts) in [

@@ -1,5 +1,5 @@
-//! What a worker that was taken over can do with directories that were granted to tasks: what the grant says, and nothing
-//! elsewhere, without WebAssembly and its checks in front of the jail.
+//! What a compromised worker can do with granted directories: what the grant permits, and nothing elsewhere, even without
+//! WebAssembly and its checks.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +9,7 @@ use mpwasm::{Access, DirGrant, Kind};
 
 use crate::attacker::{Attacked, in_time};
 
-/// A folder with a secret, and in it a directory that is granted, and one that may be changed.
+/// A folder with a secret. It contains a read-only and a read-write granted directory.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -31,7 +31,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// An attacker that has both. An absolute path is what it begins with.
+    /// Starts an attacker with both grants. Its attacks name absolute paths.
     fn attacked(&self, name: &str) -> Attacked {
         let dir = |name: &str, access| DirGrant::new(self.path(name), name, access).unwrap();
         let dirs = [
@@ -41,13 +41,13 @@ impl Folder {
         Attacked::with_dirs(name, 1, dirs)
     }
 
-    /// An attacker that may read only.
+    /// Starts an attacker with the read-only grant alone.
     fn reader(&self, name: &str) -> Attacked {
         let dir = DirGrant::new(self.path("granted"), "granted", Access::ReadOnly).unwrap();
         Attacked::with_dirs(name, 1, [dir])
     }
 
-    /// Names in this folder as a target.
+    /// Returns names in this folder as the target of an attack.
     fn target(&self, names: &str) -> String {
         let paths = names
             .split('\t')
@@ -55,7 +55,7 @@ impl Folder {
         paths.collect::<Vec<_>>().join("\t")
     }
 
-    /// All that is there, and what is in it.
+    /// Returns everything in the folder, with contents.
     fn state(&self) -> Vec<(PathBuf, u32, Option<Vec<u8>>)> {
         let (mut state, mut folders) = (Vec::new(), vec![self.0.path().to_owned()]);
         while let Some(folder) = folders.pop() {
@@ -73,7 +73,7 @@ impl Folder {
     }
 }
 
-/// The attack is refused with one of these errors, in a fresh process, and nothing has changed.
+/// Asserts that the attack is refused with one of these errors, in a fresh process, and that nothing has changed.
 #[track_caller]
 fn refused(folder: &Folder, attacked: Attacked, attack: &str, names: &str, errors: &[&str]) {
     let before = folder.state();
@@ -87,7 +87,7 @@ fn refused(folder: &Folder, attacked: Attacked, attack: &str, names: &str, error
     attacked.assert_in_order();
 }
 
-/// The kernel ends the attacker for this system call, and nothing has changed.
+/// Asserts that the kernel kills the attacker for this system call, and that nothing has changed.
 #[track_caller]
 fn forbidden(folder: &Folder, attacked: Attacked, attack: &str, names: &str, call: &str) {
     let before = folder.state();
@@ -105,11 +105,11 @@ fn forbidden(folder: &Folder, attacked: Attacked, attack: &str, names: &str, cal
 }
 
 const EACCES: &[&str] = &["EACCES"];
-/// Landlock's error for a file that is moved from one directory into another with other rights.
+/// Landlock's errors for a file that is moved between directories with different rights.
 const ELSEWHERE: &[&str] = &["EACCES", "EXDEV"];
 
-/// Two tests for each attack on what may only be read: behind all walls, and behind Landlock alone, where another directory
-/// may be changed.
+/// Defines two tests for each attack on a read-only directory: behind all layers, and behind Landlock alone while another
+/// directory is writable.
 macro_rules! read_only {
     ($(fn $all:ident(), fn $landlock:ident(): $attack:literal, $names:literal, $call:literal;)+) => {$(
         #[test]
@@ -143,7 +143,7 @@ read_only! {
     fn a_reader_does_not_execute(), fn landlock_alone_lets_it_not_execute(): "exec", "granted/file", "execve";
 }
 
-/// An open can't be told from another by the filter: it is Landlock that refuses.
+/// Seccomp can't tell a writing open from a reading one, so Landlock refuses it.
 #[test]
 fn a_worker_that_may_only_read_opens_no_file_to_change_it() {
     for (attack, names) in [
@@ -155,12 +155,12 @@ fn a_worker_that_may_only_read_opens_no_file_to_change_it() {
     ] {
         let folder = Folder::new();
         refused(&folder, folder.reader("attacker"), attack, names, EACCES);
-        // Nor when there is another directory that may be changed.
+        // Nor when another directory is writable.
         refused(&folder, folder.attacked("attacker"), attack, names, EACCES);
     }
 }
 
-/// Landlock knows nothing of these: seccomp stands alone.
+/// Landlock does not cover these calls; only seccomp refuses them.
 #[test]
 fn a_worker_changes_no_attribute_of_a_file() {
     for (attack, call) in [
@@ -235,7 +235,7 @@ fn a_worker_makes_and_executes_no_program_where_it_may_write() {
     refused(&folder, alone(), "fifo", "writable/new", EACCES);
 }
 
-/// By `..`, links and absolute paths; whatever was granted.
+/// By `..`, links and absolute paths, whatever was granted.
 #[test]
 fn a_worker_does_not_leave_a_directory() {
     let folder = Folder::new();
@@ -278,7 +278,7 @@ fn a_worker_does_not_leave_a_directory() {
     attacked.assert_in_order();
 }
 
-/// Its domain has the grants, since workers live in it, and it has no others.
+/// Its Landlock domain has the grants, since workers inherit it, but it has no other rights.
 #[test]
 fn a_dispatcher_has_what_its_workers_have() {
     let folder = Folder::new();

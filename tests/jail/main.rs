@@ -1,8 +1,8 @@
-//! The jail: what a process that was taken over still can do, what the real processes look like from outside, and what
-//! `--jail`, `--user` and `mpwasm doctor` say.
+//! The jail: what a compromised process can still do, the state of the real processes as seen from outside, and the
+//! output of `--jail`, `--user` and `mpwasm doctor`.
 //!
-//! The processes that were taken over are copies of a program of the tests' own (`tests/programs/attacker`), named as
-//! the executable of a pool. Each attack has a fresh one.
+//! The compromised processes are copies of a program of the tests (`tests/programs/attacker`), which is named as the
+//! executable of a pool. Each attack has a fresh process.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 

@@ -34,7 +34,7 @@ fn the_doctor_names_each_layer_and_tries_them() {
     assert_eq!(output.status.code(), Some(i32::from(!is_well)), "{text}");
 }
 
-/// Output of a run with `--tmp`, and of the doctor about it.
+/// Returns the output of a run with `--tmp`, and what the doctor says about it.
 fn scratch(prepare: impl Fn(&mut Command)) -> (Output, String) {
     let ran = |args: &[&str]| {
         let mut command = mpwasm();
@@ -86,11 +86,11 @@ fn a_scratch_directory_that_fails_for_another_reason_is_told_without_a_hint() {
     assert!(text.contains(why) && said.contains(why), "{text}{said}");
 }
 
-/// It is unknown then whether it can be granted, so that is no usage error.
+/// It is unknown then whether it can be granted, so this is no usage error.
 #[test]
 fn what_can_not_be_tried_is_no_usage_error() {
     let no_copy = |command: &mut Command| {
-        // Only such a copy is cloned with no flag at all.
+        // Only such a fork uses clone without flags.
         let none = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0).unwrap();
         let rules = vec![SeccompRule::new(vec![none]).unwrap()];
         refusing_some(command, libc::SYS_clone, rules, libc::EAGAIN);
@@ -162,7 +162,7 @@ fn without_a_jail_nobody_believes_to_have_another_user() {
     assert!(text.contains(why), "{text}");
 }
 
-/// The kernel takes it for "as it is": whoever asked for that would go on as root.
+/// To the kernel this number means "unchanged", so the processes would continue as root.
 #[test]
 fn a_number_that_changes_nobody_is_a_usage_error() {
     for user in ["4294967295:65533", "65533:4294967295"] {

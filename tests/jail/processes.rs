@@ -1,11 +1,12 @@
-//! The processes of a run of the real binary, as they are seen from outside.
+//! The processes of a run of the real binary, as seen from outside.
 
 use std::fs;
 use std::io::Write;
 
 use crate::support::{BackgroundRun, fixture, records, role, until};
 
-/// A run that waits for tasks, with two workers of which each has run one at least; a callback has run too.
+/// Starts a run with two workers that waits for tasks. Each worker has run at least one task, and a callback has run,
+/// too.
 fn warm(options: &[&str]) -> BackgroundRun {
     let more = [
         "--results",
@@ -34,7 +35,7 @@ fn warm(options: &[&str]) -> BackgroundRun {
     run
 }
 
-/// The value of a field of `/proc/.../status`.
+/// Returns the value of a field of `/proc/.../status`.
 fn field(status: &str, name: &str) -> String {
     let value = status
         .lines()
@@ -42,7 +43,7 @@ fn field(status: &str, name: &str) -> String {
     value.unwrap_or_else(|| panic!("no {name}")).trim().to_owned()
 }
 
-/// The status of each thread of a process, as long as it lives.
+/// Returns the status of each thread of a process; empty when it has ended.
 fn threads(pid: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
@@ -74,8 +75,8 @@ fn assert_jailed(status: &str) {
     }
 }
 
-/// Looks at the child of this role of a run that has one, once all of its `count` threads are jailed; says so when it ends
-/// before.
+/// Checks the child of this role in a run that has one, once all of its `count` threads are jailed. Returns an error when
+/// it ends before.
 fn jailed_child(guest: &str, wanted: &str, count: usize) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("guest.wat");
@@ -116,12 +117,12 @@ fn the_process_that_runs_tasks_is_jailed() {
     jailed_child(guest, "tasks", 2).unwrap();
 }
 
-/// It has two threads, and one more for each processor, if there are several.
+/// The compiler has two threads, and one more for each processor if there are several.
 #[test]
 fn the_compiler_of_a_large_guest_uses_all_processors_and_is_jailed() {
     let processors = std::thread::available_parallelism().unwrap().get();
     let count = if processors == 1 { 2 } else { 2 + processors };
-    // It takes seconds to compile; should this thread stand still for so long, once more.
+    // The guest takes seconds to compile. If this thread is descheduled for that long, the test is retried.
     let bulk = " local.get 0 local.get 1 i32.load i32.add i32.const 7 i32.mul local.set 1".repeat(30);
     let function = format!("(func (param i32) (result i32) (local i32) {bulk} local.get 1)");
     let guest = format!(
@@ -131,7 +132,7 @@ fn the_compiler_of_a_large_guest_uses_all_processors_and_is_jailed() {
     crate::support::retry_when_late(|| jailed_child(&guest, "compiler", count));
 }
 
-/// Whether this machine has the layer, as the doctor says.
+/// Returns whether this machine has the layer, according to the doctor.
 fn is_active(layer: &str) -> bool {
     let doctor = crate::support::mpwasm().arg("doctor").output().unwrap();
     let doctor = String::from_utf8(doctor.stdout).unwrap();
@@ -155,7 +156,7 @@ fn all_children_are_in_a_control_group_of_their_own_where_there_can_be_one() {
 #[test]
 fn all_children_share_a_network_that_is_not_the_machines() {
     if !nix::unistd::geteuid().is_root() {
-        // They are not dumpable: no other user may look, and that is as good.
+        // They are not dumpable, so no other user may read this, which is as good.
         let run = warm(&[]);
         assert!(fs::read_link(format!("/proc/{}/ns/net", run.dispatcher())).is_err());
         return;
@@ -178,7 +179,7 @@ fn nobody_who_was_root_can_get_capabilities_back() {
         if nix::unistd::geteuid().is_root() {
             assert_eq!(u64::from_str_radix(&field(&status, "CapBnd"), 16), Ok(0));
         } else {
-            // Whoever has no capability can't drop the bounding set, and gains nothing by it.
+            // A process without capabilities can't drop the bounding set, and gains nothing from it.
             assert_eq!(field(&status, "NoNewPrivs"), "1");
         }
     }
@@ -189,7 +190,7 @@ fn a_worker_has_no_environment_and_its_limits() {
     let run = warm(&[]);
     for pid in run.workers(2) {
         if nix::unistd::geteuid().is_root() {
-            // It is not dumpable: only root may look.
+            // It is not dumpable, so only root may read this.
             assert_eq!(fs::read(format!("/proc/{pid}/environ")).unwrap(), b"");
         } else {
             assert!(fs::read(format!("/proc/{pid}/environ")).is_err());
@@ -230,7 +231,7 @@ fn a_worker_has_sockets_pipes_and_memory_and_its_own_page_map() {
     let run = warm(&[]);
     for pid in run.workers(2) {
         if !nix::unistd::geteuid().is_root() {
-            // It is not dumpable: no other user may look.
+            // It is not dumpable, so no other user may read this.
             assert!(fs::read_dir(format!("/proc/{pid}/fd")).is_err());
             continue;
         }

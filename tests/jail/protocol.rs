@@ -1,4 +1,4 @@
-//! Messages of a worker that was taken over to its dispatcher: lies, nonsense, too much and nothing.
+//! Messages of a compromised worker to its dispatcher: false, malformed, too many, or none.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use mpwasm::{Kind, Outcome};
 
 use crate::attacker::{Attacked, SOON, in_time};
 
-/// From the deadline to the end of a task whose worker does not end it (rung 4), on a machine with much to do.
+/// Longest time from the deadline to the end of a task whose worker does not end it (step 4), on a busy machine.
 const LATE: Duration = Duration::from_secs(10);
 
 #[track_caller]
@@ -17,7 +17,7 @@ fn outcome(attack: &str) -> Outcome {
     outcome
 }
 
-/// The worker is killed for it, and its task is a crash that says so.
+/// Asserts that the worker is killed for the message, and that its task is a crash that says so.
 #[track_caller]
 fn breaks_the_protocol(attack: &str) {
     let outcome = outcome(attack);
@@ -32,7 +32,7 @@ fn breaks_the_protocol(attack: &str) {
     );
 }
 
-/// It says nothing that would end the task: the dispatcher's own clock does.
+/// It sends nothing that would end the task. The dispatcher's own deadline ends it.
 #[track_caller]
 fn times_out(attack: &str) {
     let attacked = Attacked::start("attacker", 2);
@@ -74,7 +74,7 @@ fn more_output_than_the_cap_allows_is_a_crash() {
     breaks_the_protocol("flood");
 }
 
-/// The first one counts. For the second one the worker is killed, and others are unharmed.
+/// The first result counts. For the second the worker is killed, and other tasks are not affected.
 #[test]
 fn a_task_ends_once_however_often_it_is_told() {
     let attacked = Attacked::start("attacker", 1);
@@ -86,7 +86,7 @@ fn a_task_ends_once_however_often_it_is_told() {
     attacked.assert_in_order();
 }
 
-/// The items of a chunk, of which an attacker tells in the way that the first one orders.
+/// Runs a chunk in an attacker that makes this attack, and returns the outcomes of the items.
 fn chunk(attack: &str) -> Vec<Outcome> {
     let attacked = Attacked::start("attacker", 1);
     let inputs = [(attack, ""), ("none", ""), ("none", "")];
@@ -113,7 +113,7 @@ fn an_item_of_a_chunk_that_is_never_told_is_a_timeout() {
     assert_eq!(statuses, ["ok", "ok", "timeout"]);
 }
 
-/// It is not known to have started, so it goes to other workers. After three deaths it fails.
+/// The task is not known to have started, so it is offered to other workers. After three deaths it fails.
 #[test]
 fn the_end_of_a_task_that_it_did_not_claim_is_believed_of_nobody() {
     let outcome = outcome("unclaimed");
@@ -144,13 +144,13 @@ fn lies_about_the_claim_gain_no_time() {
     times_out("claimed in the future");
 }
 
-/// A claim before the offer counts as one at the offer.
+/// A claim with a time before the offer counts as one at the offer.
 #[test]
 fn a_claim_before_the_offer_does_not_end_the_task_early() {
     times_out("claimed long ago");
 }
 
-/// All of it is read, so that no process waits for the pipe, and most of it is dropped.
+/// Everything is read, so that no process blocks on the pipe, and most of it is dropped.
 #[test]
 fn a_flood_of_diagnostics_holds_up_nobody() {
     let attacked = Attacked::start("attacker", 2);
@@ -162,7 +162,7 @@ fn a_flood_of_diagnostics_holds_up_nobody() {
     attacked.assert_in_order();
 }
 
-/// An empty print is refused: it would be a message that counts towards no cap.
+/// An empty print is refused, as it would not count towards any cap.
 #[test]
 fn a_flood_of_nothing_ends_its_task_as_a_crash() {
     breaks_the_protocol("empty flood");

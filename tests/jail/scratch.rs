@@ -1,6 +1,6 @@
-//! What a worker that was taken over can do with its scratch directory: open, make and remove what is in there, up to its
-//! size, and nothing elsewhere; and what the calls for that do elsewhere all the same. Paths that are not absolute begin in
-//! there.
+//! What a compromised worker can do with its scratch directory: open, create and remove files in it, up to its size, and
+//! nothing elsewhere. The tests also check the effect of the calls that this requires elsewhere. Relative paths begin in
+//! the scratch directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use crate::attacker::{Attacked, in_time};
 
 const SIZE: u64 = 64 << 10;
 
-/// Attacks that are one worker's, in their order: each comes to this, and the pool is in order afterwards.
+/// Asserts that these attacks, made in order by one worker, end in this way, and that the pool works afterwards.
 #[track_caller]
 fn each(name: &str, attacks: &[(&str, &str, &str)]) {
     let attacked = Attacked::with_tmp(name, SIZE);
@@ -70,7 +70,7 @@ fn a_worker_does_not_leave_it() {
                 ("rename", &format!("{secret}\tsecret"), "EXDEV"),
                 ("link", &format!("file\t{new}"), "EXDEV"),
                 ("link", &format!("{secret}\tsecret"), "EXDEV"),
-                // It is mounted nowhere, so there is nothing above it.
+                // It is not attached to a mount point, so it has no parent.
                 ("open a folder", "..", "succeeded"),
                 ("open", "../file", "succeeded"),
                 ("open", "../etc/passwd", "ENOENT"),
@@ -83,7 +83,7 @@ fn a_worker_does_not_leave_it() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-/// A limit: Landlock has no rule for these calls, which its own files need.
+/// A known limit: Landlock has no rule for these calls, which files of its own need.
 #[test]
 fn files_elsewhere_can_be_looked_at_and_their_times_set() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ fn what_is_left_can_be_cleared_by_the_next_worker() {
     let attacked = Attacked::with_tmp("attacker", SIZE);
     let did = |attack: &str| attacked.outcome(attack, ".").result;
     assert_eq!(did("leave what is hard to clear").unwrap().get(), "\"succeeded\"");
-    // It is all there until the process ends, and then another one takes its place.
+    // All files exist until the process ends, and then another one replaces it.
     assert_eq!(did("look for what is left").unwrap().get(), "\"ENOTEMPTY\"");
     assert_eq!(did("abort").unwrap_err().kind, Kind::Crash);
     assert_eq!(did("look for what is left").unwrap().get(), "\"succeeded\"");

@@ -1,4 +1,4 @@
-//! System calls of a worker that was taken over, behind all layers of the sandbox and behind all but the last.
+//! System calls of a compromised worker, behind all layers of the sandbox and behind all but the last.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -7,7 +7,8 @@ use mpwasm::{Kind, Outcome};
 
 use crate::attacker::{Attacked, Victim};
 
-/// The kernel ended the worker for this system call, and the record says so; others are not harmed.
+/// Asserts that the kernel killed the worker for this system call, that the record says so, and that other tasks are not
+/// affected.
 #[track_caller]
 fn forbidden(attack: &str, target: &str, call: &str) {
     let attacked = Attacked::start("attacker", 1);
@@ -27,14 +28,14 @@ fn assert_forbidden(outcome: &Outcome, call: &str) {
     assert!(error.message.contains(&expected), "{}", error.message);
 }
 
-/// Behind the other walls alone the kernel refused it with this error.
+/// Asserts that behind the other layers alone the kernel refuses the call with this error.
 #[track_caller]
 fn refused(attack: &str, target: &str, errno: &str) {
     let result = behind_the_others(attack, target);
     assert_eq!(result, format!("\"{errno}\""), "{attack}");
 }
 
-/// The outcome of an attack behind the other layers alone.
+/// Returns the outcome of an attack behind the other layers alone.
 #[track_caller]
 fn behind_the_others(attack: &str, target: &str) -> String {
     let attacked = Attacked::start("attacker-without-seccomp", 1);
@@ -83,7 +84,7 @@ fn landlock_alone_lets_it_connect_to_nobody() {
 
 #[test]
 fn landlock_alone_lets_it_reach_no_abstract_socket() {
-    // Where the workers have a network of their own, there is no such socket in it.
+    // If the workers have a network namespace of their own, there is no such socket in it.
     let name = format!("mpwasm-test-{}", std::process::id());
     let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     let result = behind_the_others("abstract", &name);
@@ -187,15 +188,15 @@ fn a_worker_sends_and_receives_with_no_flags_but_those_in_use() {
 fn the_other_walls_let_it_mount_nothing_and_become_nobody() {
     refused("mount", "/", "EPERM");
     if nix::unistd::geteuid().is_root() {
-        // Root stays root where no other user was asked for, so this changes nothing.
+        // Root stays root if no other user was requested, so this changes nothing.
         return;
     }
-    // In a user namespace of its own there is no root that it could become.
+    // In its own user namespace there is no root to become.
     let result = behind_the_others("setuid", "");
     assert!(["\"EPERM\"", "\"EINVAL\""].contains(&result.as_str()), "{result}");
 }
 
-/// A defect is not told as an attack.
+/// A bug is not reported as an attack.
 #[test]
 fn a_worker_that_crashes_by_itself_is_told_as_what_it_is() {
     for (defect, signal) in [("abort", libc::SIGABRT), ("fault", libc::SIGSEGV)] {

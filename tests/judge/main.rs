@@ -1,4 +1,4 @@
-//! The judge in `guests/judge`, from the outside: the real binary, judging the programs of its corpus.
+//! The judge in `guests/judge` from the outside: the real binary judges the programs of its corpus.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
@@ -35,19 +35,19 @@ const CORPUS: [(&str, [&str; 4], &str); 12] = [
     ("talks", ["ok", "ok", "ok", "output"], "test 4: output limit"),
 ];
 
-/// The folder of something that another user was handed over, see `.ci/run`, or its place in the sources.
+/// Returns the folder of files that were prepared for another user, see `.ci/run`, or their place in the sources.
 fn handed_over(name: &str) -> Option<PathBuf> {
     std::env::var_os("MPWASM_TEST_JUDGE").map(|folder| Path::new(&folder).join(name))
 }
 
-/// Longest time of the judge with these submissions. If it takes longer, it hangs.
+/// Longest time of the judge with these submissions. A longer run hangs.
 const LIMIT: Duration = Duration::from_secs(300);
 
 fn judge(args: &[&OsStr]) -> Output {
     watched(args, |_| ())
 }
 
-/// Runs the judge to its end, and lets `look` look at the process now and then.
+/// Runs the judge to its end, and lets `look` inspect the process now and then.
 fn watched(args: &[&OsStr], mut look: impl FnMut(u32)) -> Output {
     let judge = handed_over("judge").unwrap_or_else(|| env!("CARGO_BIN_EXE_judge").into());
     let mut judge = Command::new(judge);
@@ -75,7 +75,7 @@ fn problem() -> PathBuf {
         .join("change")
 }
 
-/// The file of a submission. All are built once.
+/// Returns the file of a submission. All are built once.
 fn submission(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -85,7 +85,7 @@ fn submission(name: &str) -> PathBuf {
             let built = Command::new(env!("CARGO"))
                 .args(["build", "--release", "--target", "wasm32-wasip1"])
                 .args(["--target-dir", target, "--manifest-path", manifest])
-                .env_remove("RUSTFLAGS") // they are meant for this machine
+                .env_remove("RUSTFLAGS") // they are meant for native code
                 .status()
                 .unwrap();
             assert!(built.success());
@@ -95,7 +95,7 @@ fn submission(name: &str) -> PathBuf {
     folder.join(format!("change-{name}.wasm"))
 }
 
-/// The table that the judge prints about these submissions: a row of cells for each, without the header.
+/// Returns the table that the judge prints about these submissions: a row of cells for each, without the header.
 fn rows(submissions: &[PathBuf], options: &[&str]) -> Vec<Vec<String>> {
     let problem = problem();
     let mut args: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
@@ -122,7 +122,7 @@ fn each_submission_of_the_corpus_gets_the_verdict_that_it_deserves() {
         let words = row[1..5].iter().map(|cell| cell.split(',').next().unwrap());
         assert!(words.eq(tests), "{row:?}");
         assert_eq!(row[5].split(" (").next(), Some(verdict), "{row:?}");
-        // Time and memory of each test are known, but where the machine was so busy that a worker had to be killed.
+        // Time and memory of each test are known, unless a worker had to be killed on a busy machine.
         let measured = |cell: &String| cell.ends_with("MiB") && cell.contains("s, ") || cell == "time, ?, ?";
         assert!(row[1..5].iter().all(measured), "{row:?}");
     }
@@ -170,7 +170,7 @@ fn the_limits_are_the_options() {
         verdict("table", &["--fuel", "1000"]),
         "test 1: time limit (instructions)"
     );
-    // It sleeps in test 4. On a machine so busy that an earlier one takes a second, that is the first that it fails.
+    // It sleeps in test 4. On a machine so busy that an earlier test takes a second, it fails that one.
     let sleeper = verdict("sleeper", &["--timeout", "1s"]);
     assert!(sleeper.ends_with(": time limit (clock)"), "{sleeper}");
     let rejected = verdict("table", &["--memory", "1MiB"]);
@@ -180,7 +180,7 @@ fn the_limits_are_the_options() {
     );
 }
 
-/// One test takes long. Meanwhile others end, whose results are as large as they may be.
+/// One test takes long. Meanwhile others end, with results of the maximum size.
 #[test]
 fn results_do_not_wait_in_memory_for_a_slow_test() {
     const TESTS: usize = 100;
@@ -190,7 +190,7 @@ fn results_do_not_wait_in_memory_for_a_slow_test() {
             let file = |number: usize| format!("{number}.{ending}");
             fs::copy(problem().join(file(from)), folder.path().join(file(to))).unwrap();
         };
-        copy(4, 1); // over which the sleeper sleeps
+        copy(4, 1); // the sleeper sleeps in the fourth
         (2..=TESTS).for_each(|number| copy(1, number));
     }
     let (sleeper, blanks) = (submission("sleeper"), submission("blanks"));
@@ -201,7 +201,7 @@ fn results_do_not_wait_in_memory_for_a_slow_test() {
     let output = watched(&args, |pid| most = most.max(peak_resident(pid).unwrap_or(0)));
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(table.matches("ok, ").count(), 3 * TESTS - 1, "{table}");
-    // A mebibyte each.
+    // One mebibyte each.
     assert!(most > 0 && most < 80 << 20, "{most} bytes");
 }
 

@@ -1,7 +1,7 @@
-//! The compilers of other languages: Zig's, which is one for C and C++ as well and brings a C library for WASI.
+//! The compilers of other languages. Zig also compiles C and C++, and includes a C library for WASI.
 //!
-//! `zig` is what `MPWASM_TEST_ZIG` names, whichever version that is, or the one in the PATH, or one that pip installs into
-//! `target/tools`. C is compiled by `zig cc`, or by what `MPWASM_TEST_CC` says, such as `clang`.
+//! `zig` is the one that `MPWASM_TEST_ZIG` names, of any version, or the one in the PATH, or one that pip installs into
+//! `target/tools`. C is compiled by `zig cc`, or by the command in `MPWASM_TEST_CC`, such as `clang`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use std::sync::OnceLock;
 use crate::completed::LIMIT;
 use crate::support::{repository, run_within};
 
-/// Each release of Zig has a language of its own.
+/// The version of Zig for which the guests are written. Each release changes the language.
 const ZIG: &str = "0.15.2";
 
-/// The build's folder for what tests leave behind for the next run.
+/// The build's folder for files that tests leave for the next run.
 const TMP: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// The path of `zig`.
+/// Returns the path of `zig`.
 pub fn zig() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -26,12 +26,12 @@ pub fn zig() -> &'static Path {
     })
 }
 
-/// The command with which C is compiled, in words.
+/// Returns the command that compiles C.
 pub fn cc() -> String {
     std::env::var("MPWASM_TEST_CC").unwrap_or_else(|_| format!("{} cc", zig().display()))
 }
 
-/// Their caches are in the build's folder.
+/// Puts the compilers' caches into the build's folder.
 pub fn caches(command: &mut Command) -> &mut Command {
     let cache = Path::new(TMP).join("zig");
     command
@@ -45,14 +45,14 @@ fn zig_in_path() -> Option<PathBuf> {
     found.into_iter().find(|zig| version(zig).as_deref() == Ok(ZIG))
 }
 
-/// Has pip install it, unless it did so for an earlier run.
+/// Lets pip install Zig, unless it did so for an earlier run.
 fn installed() -> PathBuf {
     let tools = Path::new(TMP).parent().unwrap().join("tools");
     let folder = tools.join(format!("ziglang-{ZIG}"));
     let zig = folder.join("ziglang/zig");
     if !zig.exists() {
         fs::create_dir_all(&tools).unwrap();
-        // Under another name until it is whole.
+        // It has another name until it is complete.
         let coming = tempfile::tempdir_in(&tools).unwrap();
         let status = Command::new("python3")
             .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
@@ -64,7 +64,7 @@ fn installed() -> PathBuf {
             "these tests need Zig {ZIG}: pip can't install it ({status:?}). Install Python 3 with pip, or Zig \
              itself, in the PATH or named by MPWASM_TEST_ZIG"
         );
-        // Another run of the tests may have come first.
+        // Another run of the tests may have been faster.
         if let Err(error) = fs::rename(coming.path(), &folder) {
             assert!(zig.exists(), "{error}");
         }
@@ -72,20 +72,20 @@ fn installed() -> PathBuf {
     zig
 }
 
-/// Runs a guest's `build.sh`: the folder with its `model.wasm` and `command.wasm`.
+/// Runs a guest's `build.sh`. Returns the folder with `model.wasm` and `command.wasm`.
 pub fn build(guest: &str) -> PathBuf {
     let folder = Path::new(TMP).join("languages").join(guest);
     fs::create_dir_all(&folder).unwrap();
     let script = repository().join("guests").join(guest).join("build.sh");
     let mut build = Command::new(script);
     build.arg(&folder).env("CC", cc()).env("ZIG", zig());
-    // Once they compile the C library as well.
+    // The first run compiles the C library as well.
     assert_compiled(&run_within(LIMIT * 6, caches(&mut build)));
     folder
 }
 
-/// They compiled it. Otherwise it may be that they are others than those that it is written for, so that is told after what
-/// they said.
+/// Asserts that the compilers succeeded. The guests may not suit other compilers, so their versions are shown after their
+/// output.
 #[track_caller]
 pub fn assert_compiled(output: &Output) {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -96,7 +96,7 @@ pub fn assert_compiled(output: &Output) {
     );
 }
 
-/// The compilers in words. Where another one is named for C, Zig is neither looked for nor installed for that.
+/// Describes the compilers. If another one is named for C, Zig is neither looked for nor installed for the description.
 fn compilers(cc: Option<String>) -> String {
     if let Some(cc) = cc {
         return format!("C was compiled by `{cc}`");
@@ -109,7 +109,7 @@ fn compilers(cc: Option<String>) -> String {
     )
 }
 
-/// The version of a `zig`.
+/// Returns the version of a `zig`.
 fn version(zig: &Path) -> Result<String, String> {
     let output = Command::new(zig)
         .arg("version")
@@ -121,7 +121,7 @@ fn version(zig: &Path) -> Result<String, String> {
     }
 }
 
-/// Whoever names another compiler, and sees a build fail, is to see why.
+/// A user who names another compiler, and sees a build fail, must see why.
 #[test]
 fn a_build_that_fails_says_why_and_which_compiler_was_found() {
     let failed = Command::new("sh")

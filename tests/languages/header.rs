@@ -1,4 +1,4 @@
-//! `mpwasm.h`: all that is in it, from C and from C++.
+//! `mpwasm.h`: everything in it, from C and from C++.
 
 use std::path::Path;
 use std::process::Command;
@@ -89,7 +89,7 @@ fn all_of_it(language: &str, standard: &str) {
     assert!(ended.prints().contains(&"printed before"), "{ended:#?}");
 }
 
-/// Escapes as other writers of JSON make them.
+/// Escapes as other JSON writers produce them.
 #[test]
 fn escapes_of_strings_are_understood() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ fn escapes_of_strings_are_understood() {
     compile("c", "c99", &guest);
     let args = r#"["\u0041\u00e9\u20ac\ud83d\ude00\/\"\\\b\f\n\r\t\u0000\ud800.\udc00", 1e3 ]"#;
     let ended = run(&[&format!("{}#again", guest.display()), "--args", args]);
-    let text = "Aé€😀/\"\\\u{8}\u{c}\n\r\t\0\u{fffd}.\u{fffd}"; // half a pair is no character
+    let text = "Aé€😀/\"\\\u{8}\u{c}\n\r\t\0\u{fffd}.\u{fffd}"; // half of a surrogate pair is no character
     assert_eq!(
         ended.records[0]["result"],
         json!([text, text.len(), 1000]),

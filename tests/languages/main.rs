@@ -1,7 +1,7 @@
-//! Guests in other languages than Rust, built with the languages' own compilers: those in `guests/`, the header for C and
+//! Guests in languages other than Rust, built with the languages' own compilers: those in `guests/`, the header for C and
 //! C++, and the examples of `docs/write-a-guest.md`.
 //!
-//! Where the compilers come from is said in `compilers.rs`.
+//! `compilers.rs` finds the compilers.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 

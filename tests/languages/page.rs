@@ -1,4 +1,4 @@
-//! `docs/write-a-guest.md`: its files are written, and its commands are run.
+//! Writes the files of `docs/write-a-guest.md`, and runs its commands.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use crate::completed::LIMIT;
 use crate::support::page::{Block, blocks, prepare, printed, script};
 use crate::support::{repository, run_within};
 
-/// The name of the file that a block is, from the comment on its first line.
+/// Returns the name of the file that a block contains, from the comment on its first line.
 fn file_name(block: &Block) -> Option<&str> {
     let first = block.text.lines().next()?;
     let comment = match block.language.as_str() {

@@ -1,4 +1,4 @@
-//! The guests that count words, in C and in Zig: they are to do the same.
+//! The guests that count words, in C and in Zig: both must do the same.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn run_model(folder: &Path, tasks: &[Value], options: &[&str]) -> CompletedRun {
     run_lines(lines, &[&[model.to_str().unwrap()], options].concat())
 }
 
-/// What its model makes of texts, and of what is none; and what the callbacks make of that.
+/// Checks what its model returns for texts and other args, and what the callbacks accumulate.
 fn counts_and_folds(folder: &Path) {
     let texts = [
         ("", 0, 0),
@@ -53,7 +53,7 @@ fn counts_and_folds(folder: &Path) {
         "{ended:#?}"
     );
     assert_eq!(ended.code, Some(1));
-    // Callbacks printed, and their instance stayed.
+    // Callbacks have printed, and their instance was kept.
     assert_eq!(
         ended
             .prints()
@@ -67,7 +67,7 @@ fn counts_and_folds(folder: &Path) {
     assert!(ended.stderr.contains(r#"{"words":7,"failures":3}"#), "{ended:#?}");
 }
 
-/// Callbacks read much more, in all, than they may keep.
+/// Callbacks read much more in total than they may keep in memory.
 fn callbacks_keep_no_inputs(folder: &Path) {
     let large = json!([1, "x".repeat(64 << 10)]);
     let ended = run_model(
@@ -87,7 +87,7 @@ fn callbacks_keep_no_inputs(folder: &Path) {
     );
 }
 
-/// The command, in a pipe and as a task.
+/// Runs the command, in a pipe and as a task.
 fn counts_its_stdin(folder: &Path) {
     let command = folder.join("command.wasm");
     let mut exec = mpwasm()

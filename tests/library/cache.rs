@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::common::{GUEST, builder, outcome, pool_and_guest, status};
 use crate::support::{binary, script};
 
-/// An executable that becomes mpwasm, but no compiler any more once `forbid` was called.
+/// An executable that starts mpwasm, but no compiler after `forbid` was called.
 struct Wrapper {
     dir: TempDir,
     path: std::path::PathBuf,
@@ -96,7 +96,7 @@ fn a_pool_without_one_compiles_every_time() {
     );
 }
 
-/// What tasks put into the cache, or in the place of the executable, would be run as native code.
+/// Files that tasks could put into the cache, or in place of the executable, would run as native code.
 #[test]
 fn a_directory_with_the_cache_or_the_executable_is_not_granted_to_tasks_that_may_change_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ fn a_directory_with_the_cache_or_the_executable_is_not_granted_to_tasks_that_may
     refused(by_link.map(drop), "a link in it");
     with_executable(dir.path()).unwrap().stop().unwrap();
 
-    // A command that is granted more than its guest was loaded with.
+    // A command to which more is granted than its guest was loaded with.
     let command = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
     let loaded = with_cache().load_bytes("command", command.as_bytes()).unwrap();
     refused(Command::new(&loaded).dir(all.clone()).status().map(drop), "cache");

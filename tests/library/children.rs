@@ -1,4 +1,4 @@
-//! Commands as children: their streams, their ends, and what is left of them.
+//! Commands as children: their streams, how they end, and that they leave nothing behind.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use crate::support::{self, until};
 
 pub const TOOL: &str = support::COMMAND;
 
-/// A command that prints its environment, each variable with a zero byte behind it.
+/// A command that prints its environment, each variable followed by a zero byte.
 const ENVIRONMENT: &str = r#"(module
   (import "wasi_snapshot_preview1" "environ_get" (func $get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
@@ -25,7 +25,7 @@ const ENVIRONMENT: &str = r#"(module
     (i32.store (i32.const 8) (i32.const 65536))
     (if (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)) (then unreachable))))"#;
 
-/// A command that prints the file `file` in the one directory that it has.
+/// A command that prints the file `file` in the only directory that it has.
 const READER: &str = r#"(module
   (import "wasi_snapshot_preview1" "path_open"
     (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
@@ -40,35 +40,35 @@ const READER: &str = r#"(module
     (if (call $read (i32.load (i32.const 8)) (i32.const 16) (i32.const 1) (i32.const 20)) (then unreachable))
     (if (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)) (then unreachable))))"#;
 
-/// The command of these tests; its file says what it does.
+/// Loads the command of these tests; its file describes it.
 pub fn tool() -> Guest {
     builder().load_bytes("some/folder/tool", TOOL.as_bytes()).unwrap()
 }
 
-/// It with this argument.
+/// Returns the command with this argument.
 pub fn command(what: &str) -> Command {
     Command::new(&tool()).arg(what)
 }
 
-/// It in the background, with three pipes.
+/// Starts the command in the background, with three pipes.
 pub fn piped(command: Command) -> Child {
     let command = command.stdin(Stdio::Piped).stdout(Stdio::Piped);
     command.stderr(Stdio::Piped).spawn().unwrap()
 }
 
-/// Waits until it has said that it is ready.
+/// Waits until it reports that it is ready.
 fn wait_until_ready(child: &mut Child) {
     let mut ready = [0; 6];
     child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
     assert_eq!(&ready, b"ready\n");
 }
 
-/// Some megabytes, no two parts of which are alike.
+/// Returns some megabytes of which no two parts are equal.
 pub fn large() -> Vec<u8> {
     (0..5_000_000_u32).map(|n| ((n * 7) >> 3) as u8).collect()
 }
 
-/// The child's processes, to see whether they end.
+/// The processes of a child, to check that they end.
 struct Processes(Vec<std::os::fd::OwnedFd>);
 
 impl Processes {
@@ -90,7 +90,7 @@ pub fn assert_kind(status: &ExitStatus, kind: Kind) {
     assert!(!status.success() && status.code().is_none(), "{status}");
 }
 
-/// It was ended because its stdout has no reader.
+/// Asserts that it was ended because its stdout has no reader.
 #[track_caller]
 pub fn assert_unread(status: &ExitStatus) {
     match status {
@@ -161,7 +161,7 @@ fn output_goes_where_it_shall() {
     let mut written = String::new();
     file.read_to_string(&mut written).unwrap();
     assert_eq!(written, "tool\0args\0");
-    // One end of a pipe for both streams.
+    // Both streams share the end of a pipe.
     let (mut reader, writer) = io::pipe().unwrap();
     let stderr = writer.try_clone().unwrap();
     let status = command("x3").stdout(writer).stderr(stderr).status().unwrap();
@@ -183,7 +183,7 @@ fn it_answers_while_its_stdin_goes_on() {
         assert_eq!(answer, text.as_bytes());
         assert!(child.try_wait().is_none());
     }
-    // To wait is to close its stdin.
+    // Waiting closes its stdin.
     let status = in_time(move || child.wait());
     assert!(status.success(), "{status}");
 }
@@ -199,7 +199,7 @@ fn communicate_writes_and_reads_megabytes_without_a_deadlock() {
 #[test]
 fn communicate_that_runs_out_of_time_loses_nothing_and_can_be_called_again() {
     let mut child = piped(command("cat").max_output(u64::MAX));
-    // It has more than the pipes hold, so the first calls can't be through with it.
+    // It writes more than the pipes hold, so the first calls can't finish.
     let mut result = child.communicate(large(), Duration::ZERO);
     let mut calls = 1;
     while let Err(error) = result {
@@ -209,7 +209,7 @@ fn communicate_that_runs_out_of_time_loses_nothing_and_can_be_called_again() {
         calls += 1;
     }
     assert!(calls > 1 && result.unwrap().stdout == large());
-    // One that never ends is still there afterwards, and can be killed.
+    // A child that never ends is still there after the timeout, and can be killed.
     let mut child = piped(command("loop"));
     let refused = child.communicate("in", Duration::from_millis(50));
     assert!(matches!(refused, Err(Error::TimedOut)), "{refused:?}");
@@ -347,7 +347,7 @@ fn what_can_not_be_started_is_told() {
     assert!(matches!(refused, Err(Error::NoCommand { .. })), "{refused:?}");
     let refused = command("a\0b").spawn().map(drop);
     assert!(matches!(refused, Err(Error::InvalidArgs(_))), "{refused:?}");
-    // Before anything is started: what could not be granted is not looked at.
+    // This is checked before anything is started, so the directory that could not be granted is not looked at.
     let nowhere = DirGrant::new("/nowhere", "/data", Access::ReadOnly).unwrap();
     let refused = command("a\0b").dir(nowhere).spawn().map(drop);
     assert!(matches!(refused, Err(Error::InvalidArgs(_))), "{refused:?}");

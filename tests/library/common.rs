@@ -1,4 +1,4 @@
-//! Pools, a guest, a reporter to wait for and time limits, which the tests of the library share.
+//! Shared by the tests of the library: pools, a guest, a reporter to wait for, and time limits.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,16 +14,16 @@ use mpwasm::{Builder, Guest, LogLine, Outcome, Pool, Reporter, Source, Task, Tas
 
 use crate::support;
 
-/// Longest time that anything immediate may take: much, for a busy machine.
+/// Longest time that an immediate action may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Longer than any test: what has this timeout does not time out, however busy the machine is.
+/// Longer than any test, for timeouts that must not pass even on a busy machine.
 pub const LONG: Duration = Duration::from_secs(3600);
 
-/// The guest of these tests; it says itself what its models do.
+/// The guest of these tests. Its file describes its models.
 pub const GUEST: &str = include_str!("guest.wat");
 
-/// A pool of two workers whose reporter ignores everything, in which nothing times out by itself.
+/// Returns a builder for two workers, with a reporter that ignores everything and no timeout that passes in a test.
 pub fn builder() -> Builder {
     struct Deaf;
     impl Reporter for Deaf {}
@@ -35,26 +35,26 @@ pub fn builder() -> Builder {
         .reporter(Deaf)
 }
 
-/// A pool with the guest.
+/// Starts a pool and loads the guest.
 pub fn pool_and_guest(builder: Builder) -> (Pool, Guest) {
     let pool = builder.start().unwrap();
     let guest = pool.load_bytes("guest.wat", GUEST.as_bytes()).unwrap();
     (pool, guest)
 }
 
-/// A pool with the guest, and the events of its reporter.
+/// Starts a pool and loads the guest. Returns the events of its reporter as well.
 pub fn recorded(builder: Builder) -> (Pool, Guest, Record) {
     let (recorder, record) = recorder();
     let (pool, guest) = pool_and_guest(builder.reporter(recorder));
     (pool, guest, record)
 }
 
-/// The result of a task that went well.
+/// Returns the result of a task that succeeded.
 pub fn result(outcome: &Outcome) -> &str {
     outcome.result.as_ref().expect("the task went well").get()
 }
 
-/// A task of one of the guest's models, with no args.
+/// Returns a task of one of the guest's models, without args.
 pub fn task(guest: &Guest, model: &str) -> Task {
     guest.model(model).unwrap().task(())
 }
@@ -69,7 +69,7 @@ pub enum Heard {
 /// A reporter that sends all its events to a channel.
 pub struct Recorder(Sender<Heard>);
 
-/// The events that it received. Those that one wait did not look for are kept for the others.
+/// The events that it received. A wait keeps the events that it does not look for.
 pub struct Record {
     receiver: Receiver<Heard>,
     kept: RefCell<VecDeque<Heard>>,
@@ -97,7 +97,7 @@ impl Reporter for Recorder {
 }
 
 impl Record {
-    /// Waits for the first event for which there is an answer; `None` when it does not come.
+    /// Waits for the first event for which `answer` returns a value; `None` when it does not arrive in time.
     fn wait_for<T>(&self, mut answer: impl FnMut(&Heard) -> Option<T>) -> Option<T> {
         let mut kept = self.kept.borrow_mut();
         if let Some((index, found)) = kept
@@ -130,7 +130,7 @@ impl Record {
             .unwrap_or_else(|| panic!("{source:?} did not log {text:?}"));
     }
 
-    /// Waits until each of these tasks runs: they log "running".
+    /// Waits until each of these tasks has logged "running".
     #[track_caller]
     pub fn wait_until_running(&self, tasks: &[&TaskHandle]) {
         for task in tasks {
@@ -148,7 +148,7 @@ impl Record {
         self.wait_for(outcome).expect("a task ends")
     }
 
-    /// The outcomes so far that no wait has taken, in the order of their ids.
+    /// Returns the outcomes so far that no wait has taken, in the order of their ids.
     pub fn outcomes(&self) -> Vec<Outcome> {
         let outcome = |heard| match heard {
             Heard::Outcome(outcome) => Some(*outcome),
@@ -159,14 +159,14 @@ impl Record {
         outcomes
     }
 
-    /// The events so far that no wait has taken.
+    /// Returns the events so far that no wait has taken.
     pub fn rest(&self) -> Vec<Heard> {
         let kept = self.kept.take();
         kept.into_iter().chain(self.receiver.try_iter()).collect()
     }
 }
 
-/// The ids from 0 on, each exactly once.
+/// Asserts that the ids count up from 0, each exactly once.
 #[track_caller]
 pub fn assert_dense(ids: impl IntoIterator<Item = u64>) -> u64 {
     let mut ids: Vec<_> = ids.into_iter().collect();
@@ -175,13 +175,13 @@ pub fn assert_dense(ids: impl IntoIterator<Item = u64>) -> u64 {
     ids.len() as u64
 }
 
-/// The outcome, which must come in time.
+/// Waits for the outcome. Panics when it does not arrive in time.
 #[track_caller]
 pub fn outcome(handle: &TaskHandle) -> Outcome {
     handle.wait_timeout(PATIENCE).expect("the outcome comes in time")
 }
 
-/// How a task ended.
+/// Returns how a task ended.
 #[track_caller]
 pub fn status(handle: &TaskHandle) -> &'static str {
     outcome(handle).status()
@@ -224,7 +224,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// The dispatcher and its `workers` workers, to see whether they end.
+/// The dispatcher and its workers, to check that they end.
 pub struct Processes {
     dispatcher: u32,
     pidfds: Vec<std::os::fd::OwnedFd>,
@@ -236,7 +236,7 @@ impl Processes {
         let dispatcher = pool.dispatcher_pid();
         let mut pidfds = support::until(|| {
             let all = support::descendants(dispatcher);
-            // One of them may end between the two looks, and have a successor.
+            // A worker may end between the two checks and be replaced.
             let pidfds: Option<Vec<_>> = all.into_iter().map(support::pidfd_if_there).collect();
             pidfds.filter(|all| all.len() == workers)
         });
@@ -244,7 +244,7 @@ impl Processes {
         Self { dispatcher, pidfds }
     }
 
-    /// Whether all of them have ended.
+    /// Returns whether all of them have ended.
     pub fn are_gone(&self) -> bool {
         self.pidfds
             .iter()
@@ -257,8 +257,8 @@ impl Processes {
         self.assert_gone_within(Duration::ZERO);
     }
 
-    /// As [`assert_gone`](Self::assert_gone), after all was killed: a dispatcher that is so busy that it is killed itself
-    /// leaves workers that end by themselves, a moment later.
+    /// As [`assert_gone`](Self::assert_gone), after a kill. A dispatcher that is too busy is killed itself, and its
+    /// workers then end by themselves a moment later.
     #[track_caller]
     pub fn assert_killed(&self) {
         self.assert_gone_within(PATIENCE);

@@ -1,4 +1,4 @@
-//! Many children: beside each other, one after another, and one that many threads wait for.
+//! Many children: in parallel, one after another, and one for which many threads wait.
 
 use std::sync::Arc;
 use std::thread;
@@ -45,7 +45,7 @@ fn a_child_can_be_waited_for_and_killed_from_many_threads() {
     }
 }
 
-/// In a program of its own, whose descriptors and threads are not those of other tests.
+/// Runs in a separate program, so that the descriptors and threads of other tests do not count.
 #[test]
 fn two_hundred_children_one_after_another_leave_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What the documents claim: each test and file that they name is there.
+//! Checks that each test and file that a document names exists.
 
 use std::path::{Path, PathBuf};
 

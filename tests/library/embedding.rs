@@ -1,4 +1,4 @@
-//! Programs with a `main` of their own that embed the pool: one that calls `mpwasm::init()`, one that does not.
+//! Programs with a `main` of their own that embed the pool, with and without `mpwasm::init()`.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use crate::support::{binary, repository, run_within, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// An example program of this build. `cargo test` has built it, unless only this test binary was asked for.
+/// Returns an example program of this build. `cargo test` has built it, unless only this test binary was requested; then
+/// it is built here.
 pub fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let target = this
@@ -26,8 +27,8 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
-/// The binary `mpwasm-host` of this build, beside the binary under test. `cargo test` has built it, unless only the tests of
-/// another package were asked for.
+/// Returns the binary `mpwasm-host` of this build, beside the binary under test. `cargo test` has built it, unless only
+/// the tests of another package were requested; then it is built here.
 fn host() -> PathBuf {
     let binary = binary();
     let path = binary.with_file_name("mpwasm-host");
@@ -40,7 +41,7 @@ fn host() -> PathBuf {
     path
 }
 
-/// Builds something into the folder `target`, which is TARGET/PROFILE.
+/// Builds into the folder `target`, which is TARGET/PROFILE.
 fn build(target: &Path, what: &[&str]) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet"]).args(what);
@@ -52,7 +53,7 @@ fn build(target: &Path, what: &[&str]) {
     assert!(cargo.current_dir(repository()).status().unwrap().success());
 }
 
-/// A program under a name of its own: so that its processes can be told from those of another test.
+/// A copy of a program under a unique name, so that its processes differ from those of another test.
 struct Program {
     path: PathBuf,
     _dir: tempfile::TempDir,
@@ -67,7 +68,7 @@ impl Program {
         Self { path, _dir: dir }
     }
 
-    /// Runs it to its end, soon after which no process of it may be left.
+    /// Runs it to its end. All its processes must be gone soon after.
     fn run(&self, args: &[&str]) -> Output {
         let output = run_within(
             LIMIT,
@@ -76,7 +77,7 @@ impl Program {
         let is_ours = |entry: &std::fs::DirEntry| {
             std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == self.path)
         };
-        // A copy that was killed may take a moment to end.
+        // A killed process may take a moment to end.
         until(|| {
             let mut all = std::fs::read_dir("/proc").unwrap().flatten();
             (!all.any(|entry| is_ours(&entry))).then_some(())
@@ -111,7 +112,7 @@ fn a_program_may_name_the_host_binary_for_its_pools_processes() {
     pool.stop().unwrap();
 }
 
-/// The ends of a pool under load: so many, or 36 if `MPWASM_ENDINGS` is not set.
+/// Ends a pool under load, as often as `MPWASM_ENDINGS` says; 36 times by default.
 #[test]
 fn a_program_may_end_under_load_at_any_moment_and_in_any_way() {
     const WAYS: [&str; 9] = [
@@ -128,7 +129,7 @@ fn a_program_may_end_under_load_at_any_moment_and_in_any_way() {
     let count = std::env::var("MPWASM_ENDINGS").map_or(36, |count| count.parse().unwrap());
     let program = Program::copy(&example("endings"));
     for (number, way) in (0..count).zip(WAYS.iter().cycle()) {
-        // In the first moments or well into it.
+        // Early after the start, or later.
         let moment = rand::random_range(0..if number % 2 == 0 { 2_000 } else { 100_000 });
         let output = program.run(&["tests/library/guest.wat", way, &u32::to_string(&moment)]);
         let told = format!("{way} after {moment} us: {output:?}");
@@ -158,7 +159,7 @@ fn a_program_without_init_is_told_so() {
 
 #[test]
 fn a_program_without_init_that_names_itself_is_no_fork_bomb() {
-    // Its copy finds out that it is one, and ends.
+    // Its copy detects that it is one, and exits.
     let output = run(&example("no_init"), &["named"]);
     assert_eq!(stdout(&output), ["Start dispatcher"]);
 }
@@ -193,7 +194,7 @@ fn a_program_may_run_the_pool_on_a_tokio_runtime() {
     }
 }
 
-/// A program that does to itself what is said, and checks what the pool makes of it.
+/// Runs the program that changes its own process in this way, and checks that the pool copes.
 fn does(what: &str) {
     let output = run(&example("inherited"), &["tests/library/guest.wat", what]);
     assert!(output.status.success(), "{output:?}");

@@ -1,4 +1,4 @@
-//! The ends of a pool: whatever brings it about, every task has its outcome and no process is left.
+//! How a pool ends: whatever the cause, every task has its outcome and no process is left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::common::{
 };
 use crate::support;
 
-/// A pool whose two workers spin, with ten tasks that wait behind them.
+/// A pool whose two workers spin while ten tasks wait.
 struct Busy {
     pool: Pool,
     guest: Guest,
@@ -49,7 +49,7 @@ impl Busy {
         }
     }
 
-    /// All that can be asked of a pool that has ended.
+    /// Asserts that every call that adds a task fails because the pool is closed.
     fn assert_closed(pool: &Pool, guest: &Guest) {
         assert!(matches!(pool.push(guest.task([1])), Err(Error::Closed)));
         assert!(matches!(pool.push_all([guest.task([1])]), Err(Error::Closed)));
@@ -71,7 +71,7 @@ fn stop_runs_all_that_was_accepted_callbacks_included() {
     let processes = Processes::of(&pool, 2);
     in_time(|| pool.stop()).unwrap();
     processes.assert_gone();
-    // Nothing is waited for any more: all of it was there when stop returned.
+    // No wait is needed: everything was there when stop returned.
     assert_eq!(
         handle.wait_timeout(Duration::ZERO).unwrap().callback,
         CallbackStatus::Ok
@@ -216,7 +216,7 @@ fn dropping_the_pool_ends_everything_and_leaves_no_process() {
     } = Busy::new(LONG);
     in_time(|| drop(pool));
     processes.assert_killed();
-    // Nothing is waited for any more: the outcomes were there when the pool was gone.
+    // No wait is needed: the outcomes were there when the pool was gone.
     for handle in running.iter().chain(&waiting) {
         assert_eq!(handle.wait_timeout(Duration::ZERO).unwrap().status(), "cancelled");
         handle.cancel();
@@ -226,7 +226,7 @@ fn dropping_the_pool_ends_everything_and_leaves_no_process() {
 
 #[test]
 fn dropping_the_pool_does_not_wait_for_callbacks() {
-    // A dispatcher that is so late that it is killed has not told the end of the task.
+    // A dispatcher that was killed for being late has not reported the end of the task.
     support::retry_when_late(|| {
         let (pool, guest, record) = recorded(builder());
         let stuck = pool.submit(task(&guest, "stuck")).unwrap();
@@ -292,7 +292,7 @@ fn handles_complete_when_the_dispatcher_dies() {
         pool.join().expect("an error is told once");
         pool
     });
-    // The workers see it by themselves, a moment later.
+    // The workers notice it by themselves, a moment later.
     support::until(|| processes.are_gone().then_some(()));
     Busy::assert_closed(&pool, &guest);
     assert!(matches!(
@@ -307,7 +307,7 @@ fn handles_complete_when_the_dispatcher_dies() {
 fn the_dispatcher_outlives_the_thread_that_started_the_pool() {
     let started = std::thread::spawn(|| pool_and_guest(builder()));
     let (pool, guest) = started.join().unwrap();
-    // The thread is gone, and a worker that started because of it as well: both still serve.
+    // The thread that started the pool is gone. Neither the dispatcher nor the workers may end with it.
     let dispatcher = support::pidfd(pool.dispatcher_pid());
     assert_eq!(status(&pool.submit(guest.task([1])).unwrap()), "ok");
     let other = std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Every error of the library, by its cause.
+//! Provokes every error of the library.
 
 use std::io;
 use std::path::Path;
@@ -170,7 +170,7 @@ fn what_is_no_webassembly_is_told_apart_from_what_is_refused() {
             "{refused:?}"
         );
     }
-    // The pool is none the worse for it.
+    // The pool continues to work.
     let guest = pool.load_bytes("guest.wat", GUEST.as_bytes()).unwrap();
     assert_eq!(status(&pool.submit(guest.task([1])).unwrap()), "ok");
 }
@@ -256,7 +256,7 @@ fn args_that_are_none_are_refused_when_they_are_pushed() {
         assert!(matches!(refused, Err(Error::InvalidArgs(_))), "{refused:?}");
         assert!(matches!(pool.push(args), Err(Error::InvalidArgs(_))));
     }
-    // They took no ids.
+    // The refused tasks have no ids.
     assert_eq!(pool.push(guest.task(["x".repeat(990)])).unwrap(), 0);
 }
 
@@ -287,7 +287,7 @@ fn a_guest_without_tasks_can_not_push() {
 #[test]
 fn a_guest_of_another_pool_is_refused() {
     let (theirs, foreign) = pool_and_guest(builder());
-    // In this pool, the first guest is another one and has fewer models.
+    // In this pool the first guest is a different one and has fewer models.
     let pool = builder().start().unwrap();
     let text = r#"(module (memory (export "memory") 1)
         (func (export "runnable") (export "tasks") (result i32) (i32.const 0)))"#;
@@ -304,7 +304,7 @@ fn a_guest_of_another_pool_is_refused() {
     );
     refused(pool.push_all([other.task(()), foreign.task([1])]), "guest.wat");
     refused(theirs.push_from_guest(&other), "other.wat");
-    // Both go on, and only what was accepted took an id.
+    // Both pools continue, and only accepted tasks have ids.
     assert_eq!(pool.push(other.task(())).unwrap(), 1);
     assert_eq!(status(&theirs.submit(foreign.task([1])).unwrap()), "ok");
     in_time(|| pool.stop()).unwrap();
@@ -343,7 +343,7 @@ fn a_reporter_that_fails_or_panics_ends_the_run() {
         for number in 0..2 {
             assert_eq!(status(&pool.submit(guest.task([number])).unwrap()), "ok");
         }
-        // The third one's handle has its outcome all the same; what runs is ended.
+        // The handle of the third task still has its outcome. Running tasks are ended.
         assert_eq!(status(&pool.submit(guest.task([2])).unwrap()), "ok");
         assert_eq!(status(&spin), "cancelled");
         let (pool, end) = in_time(|| {
@@ -376,7 +376,7 @@ fn a_reporter_that_fails_in_a_call_of_the_pool_ends_the_run_as_well() {
 #[test]
 fn a_pool_whose_workers_can_not_live_fails() {
     let dir = tempfile::tempdir().unwrap();
-    // A worker reserves far more address space than this; the others need less.
+    // A worker reserves far more address space than this. The other processes need less.
     let limited = format!(
         "#!/bin/sh\nulimit -v 8388608\nexec '{}' \"$@\"\n",
         binary().display()

@@ -1,4 +1,4 @@
-//! Folds: what callbacks have accumulated is returned in the end, or why it is lost.
+//! Folds: the value that callbacks have accumulated is returned at the end, or the reason why it is lost.
 
 use std::time::Duration;
 
@@ -67,10 +67,10 @@ fn pool(callback_timeout: Duration) -> (Pool, Guest, Record) {
     (pool, guest, record)
 }
 
-/// Longer than what returns at once takes on a busy machine.
+/// Longer than an immediate return takes on a busy machine.
 const AMPLE: Duration = Duration::from_secs(60);
 
-/// A model, and its value as JSON, or the kind of the error and its message.
+/// A model with its value as JSON, or with kind and message of the error.
 type Told = (String, Result<String, (Kind, String)>);
 
 fn told(values: Vec<FinalValue>) -> Vec<Told> {
@@ -162,12 +162,12 @@ fn a_final_callback_that_fails_has_no_value() {
     }
 }
 
-/// Neither one that the engine can end at its deadline, nor one that it can't.
+/// Covers a callback that the engine can interrupt at its deadline, and one that it can't.
 #[test]
 fn a_final_callback_that_does_not_end_holds_nobody_up() {
     for model in ["spins", "holds"] {
         let (pool, guest, _) = pool(Duration::from_secs(2));
-        // In the order of the models, so the unnamed one's comes first.
+        // The values are in the order of the models, so the unnamed model's comes first.
         pool.push_all([guest.task(()), task(&guest, model)]).unwrap();
         let values = stop(pool);
         assert_eq!(values[0], (String::new(), Ok("[1,1]".to_owned())));

@@ -1,4 +1,4 @@
-//! Guests: several of them, late ones, large ones, and the tasks that they push themselves.
+//! Guests: several at once, loaded late, large ones, and tasks that guests push themselves.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::common::{
     GUEST, LONG, assert_dense, builder, in_time, outcome, pool_and_guest, recorded, status, task,
 };
 
-/// A guest whose unnamed model returns `number`.
+/// Returns a guest whose unnamed model returns `number`.
 fn constant(number: usize) -> String {
     format!(
         r#"(module (import "mpwasm_v1" "output_write" (func $out (param i32 i32)))
@@ -20,7 +20,8 @@ fn constant(number: usize) -> String {
     )
 }
 
-/// A guest that pushes `count` tasks, and then does `then`. Its unnamed model returns its args' number of bytes.
+/// Returns a guest that pushes `count` tasks, and then does `then`. Its unnamed model returns the size of its args in
+/// bytes.
 fn pusher(count: usize, then: &str) -> String {
     let task = r#"{"args":[1]}"#;
     format!(
@@ -121,7 +122,7 @@ fn a_guest_may_have_64_models() {
         "(module (import \"mpwasm_v1\" \"output_write\" (func $out (param i32 i32)))\n(memory (export \"memory\") 1)\n",
     );
     for number in 0..64 {
-        // With a 1 in front every number has three digits.
+        // With a leading 1 every number has the same length.
         let (at, value) = (4 * number, 100 + number);
         writeln!(
             text,
@@ -191,7 +192,7 @@ fn when_tasks_fails_what_was_pushed_runs_all_the_same() {
     for (then, timeout, reason) in [
         ("(unreachable)", LONG, "trap"),
         ("(i32.const 5)", LONG, "error"),
-        // Enough for the pushes, and for the tasks, should one of these processes stand still.
+        // Enough for the pushes and the tasks, even if one of these processes is descheduled.
         ("(loop $l (br $l)) (i32.const 0)", Duration::from_secs(6), ""),
     ] {
         let (recorder, record) = crate::common::recorder();
@@ -225,17 +226,17 @@ fn a_guest_that_pushes_leaves_no_process_when_the_pool_is_killed() {
     let guest = load(&pool, "pusher", &pusher(1, "(loop $l (br $l)) (i32.const 0)"));
     let pushed = std::thread::scope(|scope| {
         let pushing = scope.spawn(|| pool.push_from_guest(&guest));
-        // The task that it pushed has come: from here on it spins.
+        // The task that it pushed has ended. From now on it spins.
         record.wait_for_outcome();
         pool.terminate();
         pushing.join().unwrap()
     });
     assert!(matches!(pushed, Err(Error::Closed)), "{pushed:?}");
-    // Its process was a child of this one, and was reaped when the call returned.
+    // Its process was a child of this one, and was reaped before the call returned.
     in_time(|| drop(pool));
 }
 
-/// A guest with 64 models whose names are of 240 bytes. The unnamed model returns `number`.
+/// Returns a guest with 64 models whose names have 240 bytes. The unnamed model returns `number`.
 fn with_long_names(number: usize) -> String {
     let mut text = format!(
         "(module (import \"mpwasm_v1\" \"output_write\" (func $out (param i32 i32)))
@@ -259,7 +260,7 @@ fn with_long_names(number: usize) -> String {
     text
 }
 
-/// Loads `count` guests, which are of a few kinds so that few are compiled, and runs a task of each, twice.
+/// Loads `count` guests and runs a task of each, twice. The guests are of a few kinds, so that few are compiled.
 fn serve_guests(count: usize, kinds: &[String]) {
     let dir = tempfile::tempdir().unwrap();
     let (recorder, record) = crate::common::recorder();

@@ -49,7 +49,7 @@ fn waiting_with_a_timeout_can_be_repeated() {
     assert!(handle.wait_timeout(Duration::from_millis(20)).is_none());
     handle.cancel();
     assert_eq!(status(&handle), "cancelled");
-    // Also after it has come, and without waiting.
+    // Also after it has arrived, and without blocking.
     assert_eq!(handle.wait_timeout(Duration::ZERO).unwrap().status(), "cancelled");
     assert_eq!(handle.wait_timeout(Duration::MAX).unwrap().status(), "cancelled");
     assert_eq!(in_time(|| handle.wait()).status(), "cancelled");
@@ -62,7 +62,7 @@ fn a_handle_can_be_awaited() {
     let (first, second) = (submit(1), submit(2));
     let results = in_time(|| {
         block_on(async {
-            // Awaited in the other order than they were submitted in.
+            // They are awaited in the reverse order of submission.
             let second = second.await.result.unwrap();
             let first = first.await.result.unwrap();
             [first, second]
@@ -79,7 +79,7 @@ fn the_waker_of_the_last_poll_is_the_one_that_is_woken() {
     let mut polled = |waker: &Waker| Pin::new(&mut handle).poll(&mut Context::from_waker(waker));
     assert!(polled(Waker::noop()).is_pending());
     pool.cancel(0);
-    // From another thread and with another waker from now on.
+    // From now on another thread polls, with another waker.
     assert_eq!(in_time(|| block_on(handle)).status(), "cancelled");
 }
 
@@ -94,7 +94,7 @@ fn a_task_that_is_queued_can_be_cancelled() {
     for handle in queued.iter().filter(|handle| handle.id() % 2 == 0) {
         handle.cancel();
     }
-    // It ends although the only worker is busy, and never ran.
+    // It never ran, and ends although the only worker is busy.
     for handle in queued.iter().filter(|handle| handle.id() % 2 == 0) {
         let ended = outcome(handle);
         assert_eq!(
@@ -112,7 +112,7 @@ fn a_task_that_is_queued_can_be_cancelled() {
 
 #[test]
 fn a_task_can_be_cancelled_at_once() {
-    // The order may overtake the task on its way to the dispatcher.
+    // The cancellation may overtake the task on its way to the dispatcher.
     let (pool, guest) = pool_and_guest(builder());
     for _ in 0..200 {
         let handle = pool.submit(task(&guest, "spin")).unwrap();
@@ -133,7 +133,7 @@ fn a_task_that_runs_can_be_cancelled() {
             assert_eq!(ended.result.unwrap_err().kind, Kind::Cancelled, "{model}");
             let next = outcome(&pool.submit(guest.task([1])).unwrap());
             assert_eq!(next.status(), "ok", "{model}");
-            // The worker lives on, unless it was too late to end the task by itself.
+            // The worker survives, unless it was too late to end the task by itself.
             let lives = next.usage.pid == ended.usage.pid;
             lives
                 .then_some(())
@@ -164,16 +164,16 @@ fn dropping_a_handle_that_cancels_on_drop_ends_its_task_and_no_other() {
     let goes = pool.submit(task(&guest, "spin")).unwrap().cancel_on_drop();
     record.wait_until_running(&[&stays, &goes]);
     let id = goes.id();
-    // A future that is given up, as by a timeout of an executor.
+    // A future that is dropped, as by a timeout of an executor.
     let mut goes = goes;
     let mut context = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut goes).poll(&mut context).is_pending());
     drop(goes);
-    // Both workers spun: one is free again.
+    // Both workers were spinning. Now one is free again.
     assert_eq!(status(&pool.submit(guest.task([1])).unwrap()), "ok");
     assert!(!stays.is_ready());
     stays.cancel();
-    // One that has ended is not harmed.
+    // Cancelling a task that has ended has no effect.
     let ended = pool.submit(guest.task([2])).unwrap().cancel_on_drop();
     let ended_id = ended.id();
     assert_eq!(status(&ended), "ok");

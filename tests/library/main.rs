@@ -1,7 +1,7 @@
-//! The library, as a program uses it: real pools with real processes.
+//! The library as programs use it: real pools with real processes.
 //!
-//! The harness has a `main` of its own, which can't call `mpwasm::init()`: the pools' processes are copies of the
-//! binary under test. That `init` works as well is shown by programs of their own, in `embedding`.
+//! The test harness has a `main` of its own, which can't call `mpwasm::init()`. So the processes of these pools run the
+//! binary under test. The module `embedding` tests `init` with separate programs.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 

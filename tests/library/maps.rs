@@ -1,4 +1,4 @@
-//! `map` and its relatives: order, laziness, chunks, and what becomes of what is left half-way.
+//! `map` and its relatives: order, laziness, chunks, and what happens when a map is dropped early.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -10,13 +10,13 @@ use nix::sys::signal::Signal;
 use crate::common::{Heard, LONG, assert_dense, block_on, builder, in_time, pool_and_guest, recorded};
 use crate::support;
 
-/// The one argument that the guest's unnamed model returns, in its array.
+/// Returns the only argument, which the guest's unnamed model returns in an array.
 fn number(outcome: &Outcome) -> u64 {
     let [number] = outcome.parse().unwrap();
     number
 }
 
-/// How often the instance was called, from the model `count`, or the kind of failure.
+/// Returns how often the instance was called, from the model `count`, or the kind of failure.
 fn calls(outcome: &Outcome) -> String {
     match outcome.parse::<u64>() {
         Ok(calls) => calls.to_string(),
@@ -45,7 +45,7 @@ fn imap_is_lazy_and_ordered_too() {
 #[test]
 fn imap_unordered_waits_for_nobody() {
     let (pool, guest, record) = recorded(builder());
-    // The first one loops for ever, the others do not wait for it.
+    // The first task loops forever, and the others do not wait for it.
     let count = guest.model("count").unwrap();
     let inputs = std::iter::once(5).chain(std::iter::repeat_n(1, 50));
     let mut results = pool.imap_unordered(&count, inputs).unwrap();
@@ -114,7 +114,7 @@ fn one_slow_task_at_the_front_holds_up_no_other_and_no_more_than_the_buffer_wait
     });
     let mut results = pool.map(&count, inputs).unwrap().buffer_size(20);
     let first = std::thread::spawn(move || results.next());
-    // All others of the buffer end while the first one runs.
+    // All other tasks of the buffer end while the first one runs.
     let ended: Vec<_> = (0..19).map(|_| record.wait_for_outcome()).collect();
     assert!(
         ended
@@ -131,7 +131,7 @@ fn dropping_a_map_half_way_cancels_what_it_has_in_flight_and_only_that() {
     let (pool, guest, record) = recorded(builder());
     let count = guest.model("count").unwrap();
     for chunk_size in [1, 3] {
-        // All but the first one loop for ever.
+        // All tasks but the first loop forever.
         let pulled = Cell::new(0);
         let inputs = std::iter::repeat_with(|| {
             if pulled.replace(pulled.get() + 1) == 0 {
@@ -192,7 +192,7 @@ fn an_item_that_fails_ends_its_instance_and_no_other_item() {
         ended.iter().map(calls).collect::<Vec<_>>(),
         ["1", "2", "trap", "1", "error", "1", "2", "timeout", "1"]
     );
-    // Each has a record, its args, its place and its callback.
+    // Each item has an outcome, args, resource usage and a callback of its own.
     for (id, outcome) in (0..).zip(&ended) {
         assert_eq!((outcome.id, outcome.callback), (id, mpwasm::CallbackStatus::Ok));
         assert!(outcome.usage.cpu_us.is_some());
@@ -223,11 +223,11 @@ fn what_an_item_of_a_chunk_prints_is_its_own() {
 fn a_worker_that_dies_in_a_chunk_takes_the_item_that_ran_along_and_no_item_runs_twice() {
     let (pool, guest, record) = recorded(builder().size(1));
     let count = guest.model("count").unwrap();
-    // The third one says that it runs, the fourth one never ends.
+    // The third item reports that it runs, and the fourth never ends.
     let results = pool.map(&count, [1, 1, 7, 5, 1, 1]).unwrap().chunk_size(6);
     let ended = std::thread::spawn(move || results.collect::<Vec<_>>());
     record.wait_for_log(Source::Task(2), "running");
-    // Those before it are told once one of them took its time; here the watchdog sends them.
+    // Ends of earlier items are sent once an item takes long. Here the watchdog sends them.
     let before: Vec<_> = (0..3).map(|_| record.wait_for_outcome().id).collect();
     assert_eq!(before, [0, 1, 2]);
     let worker = support::descendants(pool.dispatcher_pid());
@@ -320,7 +320,7 @@ fn a_map_can_be_as_long_as_one_likes() {
     assert_eq!(right, 100_000);
 }
 
-/// A chunk counts as one task, and none is lost while its worker's process is replaced.
+/// A chunk counts as one task, and no item is lost while the worker process is replaced.
 #[test]
 fn a_process_that_is_replaced_after_some_tasks_runs_as_many_chunks() {
     let (pool, guest) = pool_and_guest(builder().max_tasks_per_worker(3));

@@ -1,10 +1,10 @@
-//! Args and results of all sizes: small ones travel together, large ones by themselves, and none of that can be seen.
+//! Args and results of all sizes. Small ones are batched and large ones sent separately, which must not be visible.
 
 use mpwasm::Retry;
 
 use super::common::*;
 
-/// Lengths of texts, about those from which on they travel otherwise, and about what buffers are kept for.
+/// Lengths of texts around the bounds for batching and for reused buffers.
 const LENGTHS: [usize; 12] = [
     0,
     1,
@@ -20,7 +20,7 @@ const LENGTHS: [usize; 12] = [
     5 << 20,
 ];
 
-/// As long, and different for each number.
+/// Returns a text of this length that differs for each number.
 fn text(number: usize, length: usize) -> String {
     let letter = |index: usize| char::from(b'a' + ((index + number * index / 1000 + number) % 23) as u8);
     (0..length).map(letter).collect()
@@ -70,7 +70,7 @@ fn items_of_all_sizes_come_back_whole() {
     in_time(|| pool.stop()).unwrap();
 }
 
-/// Args are sent again for each attempt, and a failure shows the args of its task.
+/// Args are sent again for each attempt, and a failure contains the args of its task.
 #[test]
 fn args_of_all_sizes_survive_attempts_that_fail() {
     let (pool, guest) = pool_and_guest(builder());

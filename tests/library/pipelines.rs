@@ -16,7 +16,7 @@ fn a_pipeline_of_two_and_of_three_passes_on_all_of_it() {
     let outputs = in_time(move || cat().stdin(large()).pipe(cat()).pipe(cat()).output().unwrap());
     assert!(outputs.len() == 3 && outputs[2].stdout == large());
     assert!(outputs.iter().all(|output| output.status.success()));
-    // Each has its own end, and its own stderr.
+    // Each command has an exit status and stderr of its own.
     let outputs = command("x3").pipe(command("x4")).output().unwrap();
     let ends: Vec<_> = outputs
         .iter()
@@ -45,8 +45,7 @@ fn a_pipeline_whose_second_can_not_be_started_leaves_nothing_of_the_first() {
     let (stdin, mut writer) = io::pipe().unwrap();
     let refused = in_time(|| command("zzz").stdin(stdin).pipe(command("a\0b")).output());
     assert!(matches!(refused, Err(Error::InvalidArgs(_))), "{refused:?}");
-    // It held the other end of this pipe, which is closed everywhere.
-    // (But for a child that another test is just starting, which has it until it is what it becomes.)
+    // It held the other end of this pipe, which is now closed everywhere.
     let unread = in_time(move || {
         loop {
             if let Err(error) = writer.write_all(b"x") {

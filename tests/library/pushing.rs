@@ -1,4 +1,4 @@
-//! Tasks that are pushed: ids, outcomes at the reporter, back-pressure.
+//! Pushed tasks: ids, outcomes at the reporter, backpressure.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -242,13 +242,13 @@ fn a_reporter_that_blocks_holds_pushing_back_and_then_all_goes_on() {
         }
         pool
     });
-    // Pushing goes on until everything between here and the reporter is full.
+    // Pushing continues until every buffer between here and the reporter is full.
     let mut count = 0;
     while pushed.recv_timeout(Duration::from_secs(1)).is_ok() {
         count += 1;
     }
     assert!(count < TASKS, "nothing held pushing back");
-    // What is on the way: 8 MiB of outcomes, 4 MiB of tasks, a pipe, and what workers and callbacks hold.
+    // In flight are 8 MiB of outcomes, 4 MiB of tasks, a pipe, and what workers and callbacks hold.
     assert!(count * ARGS as u64 <= 48 << 20, "{count} tasks were taken in");
     let resident = support::resident(dispatcher).unwrap();
     assert!(resident < 192 << 20, "the dispatcher has {resident} bytes");

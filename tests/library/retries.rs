@@ -1,4 +1,4 @@
-//! Tasks that are tried again: what their outcomes tell, what their callbacks hear, and who ends their waiting.
+//! Retried tasks: their outcomes, their callbacks, and what ends the wait for a retry.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::common::{LONG, Record, builder, in_time, outcome, recorder, task};
 use crate::support;
 
-/// A pool of one worker with the guest whose tasks end otherwise in each attempt, and what is heard of them.
+/// Starts a pool of one worker with the guest whose attempts end differently. Returns the events of its reporter as well.
 fn pool(retry: Retry) -> (Pool, Guest, Record) {
     let (recorder, record) = recorder();
     let pool = builder().size(1).retry(retry).reporter(recorder).start().unwrap();
@@ -22,7 +22,7 @@ fn kinds(outcome: &Outcome) -> Vec<(u32, Kind)> {
     tried.map(|attempt| (attempt.attempt, attempt.kind)).collect()
 }
 
-/// Kills the process in which this task runs, once it does.
+/// Kills the worker that runs this task, once it does.
 fn kill_worker(pool: &Pool, record: &Record, handle: &TaskHandle) -> u32 {
     record.wait_until_running(&[handle]);
     let workers = support::descendants(pool.dispatcher_pid());
@@ -66,7 +66,7 @@ fn a_task_that_killed_its_worker_as_often_as_it_may_is_not_tried_again() {
     assert_eq!(kinds(&ended), [(1, Kind::Crash)]);
     assert_eq!([Some(ended.tried[0].pid), ended.usage.pid], killed.map(Some));
     record.wait_for_log(Source::Callback(0), "error_callback");
-    // The pool is none the worse for it.
+    // The pool continues to work.
     let next = pool.submit(task(&guest, "spin").retry(Retry::times(1))).unwrap();
     kill_worker(&pool, &record, &next);
     assert_eq!(outcome(&next).status(), "ok");
@@ -106,7 +106,7 @@ fn what_the_guest_did_is_tried_again_only_when_that_was_asked_for() {
 #[test]
 fn a_timeout_can_be_tried_again() {
     let (pool, guest, _) = pool(Retry::times(1).also_on(Kind::Timeout));
-    // The second attempt has as long as the first had.
+    // The second attempt has the same timeout as the first.
     let timeout = Duration::from_secs(2);
     let handle = pool.submit(task(&guest, "spin").timeout(timeout)).unwrap();
     let ended = outcome(&handle);
@@ -129,12 +129,12 @@ fn attempts_keep_their_distance() {
     );
 }
 
-/// A task that trapped, and waits for ever to be tried again; another has shown that.
+/// Returns a task that has trapped and waits forever to be retried.
 fn waiting() -> (Pool, TaskHandle, Record) {
     let (pool, guest, record) = pool(Retry::times(1).also_on(Kind::Trap).backoff(Backoff::fixed(LONG)));
     let handle = pool.submit(guest.task(())).unwrap();
     let next = pool.submit(guest.task(()).retry(Retry::times(0))).unwrap();
-    // There is one worker: when it has ended the second, it has ended the first.
+    // There is only one worker: when it has ended the second task, it has ended the first.
     assert_eq!(outcome(&next).status(), "trap");
     assert!(handle.wait_timeout(Duration::ZERO).is_none());
     (pool, handle, record)

@@ -1,4 +1,4 @@
-//! The scratch directory, when its task does not come to its own end.
+//! The scratch directory of a task that is killed.
 
 use mpwasm::{Source, TaskStatus};
 use nix::sys::signal::Signal;

@@ -104,7 +104,7 @@ fn the_pool_tells_what_each_worker_is_doing() {
     let tasks: Vec<_> = (0..6)
         .map(|_| pool.submit(task(&guest, "spin")).unwrap())
         .collect();
-    // Whichever two these are.
+    // It may be any two of them.
     until(|| (pool.status().ok()?.running() == 2).then_some(()));
     let busy = pool.status().unwrap();
     assert_eq!(

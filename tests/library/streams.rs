@@ -1,4 +1,4 @@
-//! Streams of children that lead to something that does not keep up: a child waits for it, and ends all the same.
+//! Streams of children whose readers are too slow: a child blocks, and still ends.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -32,7 +32,7 @@ fn a_child_that_reads_nothing_gets_no_more_than_a_pipe_of_input() {
     while taken < bytes.len() {
         match stdin.write(&bytes[taken..]) {
             Ok(count) => taken += count,
-            // Should anybody take more of it, there is room again within this time.
+            // If anything reads more of it, there is room again within this time.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut room = [PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)];
                 if poll(&mut room, 200_u16).unwrap() == 0 {
@@ -50,7 +50,7 @@ fn a_terminal_gets_what_can_not_harm_it() {
     let pty = nix::pty::openpty(None, None).unwrap();
     let status = command("bytes").stdout(File::from(pty.slave)).status().unwrap();
     assert!(status.success(), "{status}");
-    // A terminal begins a line at its beginning.
+    // The terminal adds a carriage return to each newline.
     let expected = b"\\xff\\u{1b}[2J\\u{0}\\xff\r\n";
     let mut shown = vec![0; expected.len()];
     File::from(pty.master).read_exact(&mut shown).unwrap();
@@ -82,7 +82,7 @@ fn a_full_disk_ends_it_and_is_told() {
         ExitStatus::Unwritten(error) => assert_eq!(error.kind(), ErrorKind::StorageFull),
         other => panic!("{other}"),
     }
-    // A stderr that can't be written is its reader's affair.
+    // A stderr that can't be written does not end the child.
     let full = File::options().write(true).open("/dev/full").unwrap();
     assert_eq!(command("x3").stderr(full).status().unwrap().code(), Some(3));
 }
@@ -93,7 +93,7 @@ fn a_flood_that_nobody_reads_waits_and_ends_at_its_timeout_all_the_same() {
     let mut stdout = child.stdout.take().unwrap();
     let status = in_time(move || child.wait());
     assert_kind(&status, Kind::Timeout);
-    // The rest of the pipe can be read, and then it ends.
+    // The rest in the pipe can be read, and then comes its end.
     let mut left = Vec::new();
     stdout.read_to_end(&mut left).unwrap();
     assert!(left.starts_with(b"none\nnone\n") && left.len() <= 1 << 20);
@@ -101,7 +101,7 @@ fn a_flood_that_nobody_reads_waits_and_ends_at_its_timeout_all_the_same() {
 
 #[test]
 fn who_reads_slowly_gets_all_of_it_also_after_the_deadline() {
-    // All that the child writes is on its way at once, and more than a pipe holds.
+    // Everything that the child writes is in flight at once, more than a pipe holds.
     let bytes = large()[..300_000].to_vec();
     retry_when_late(|| {
         let mut child = piped(command("cat").timeout(Duration::from_millis(500)));
@@ -133,7 +133,7 @@ fn a_reader_in_this_process_that_goes_away_ends_it_too() {
 #[test]
 fn a_socket_that_nobody_reads_holds_it_back_until_its_timeout_however_little_it_takes() {
     let (stdout, reader) = UnixStream::pair().unwrap();
-    setsockopt(&stdout, sockopt::SndBuf, &0).unwrap(); // the least that the kernel gives
+    setsockopt(&stdout, sockopt::SndBuf, &0).unwrap(); // the smallest size that the kernel allows
     let flood = command("flood").timeout(Duration::from_millis(300));
     let status = in_time(move || flood.stdout(File::from(OwnedFd::from(stdout))).status().unwrap());
     assert_kind(&status, Kind::Timeout);

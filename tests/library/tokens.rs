@@ -1,4 +1,4 @@
-//! Cancelling groups: by a word, and at a time.
+//! Cancelling groups of tasks: at once and at a deadline.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use mpwasm::CancellationToken;
 use crate::common::{builder, in_time, outcome, pool_and_guest, recorded, status, task};
 use crate::support::retry_when_late;
 
-/// How long a task that spins may take to end once it was cancelled.
+/// Longest time that a spinning task may take to end once it was cancelled.
 const PROMPT: Duration = Duration::from_millis(100);
 
 #[test]
 fn cancelling_a_spinning_task_ends_it_within_100_ms_and_only_it() {
-    // On a machine that keeps up; on any other it is cancelled all the same, and no other is.
+    // The time holds on an idle machine. On any other the task is still cancelled, and no other is.
     retry_when_late(|| {
         let (pool, guest, record) = recorded(builder());
         let handles = [0, 1].map(|_| pool.submit(task(&guest, "spin")).unwrap());
@@ -76,7 +76,7 @@ fn a_task_with_a_cancelled_token_never_runs() {
 fn a_group_has_a_deadline_as_well_as_its_tasks() {
     let (pool, guest) = pool_and_guest(builder());
     let token = CancellationToken::new();
-    // Its task's timeout comes first, the group's deadline comes for the others.
+    // One task reaches its own timeout first. The group's deadline ends the others.
     let own = pool
         .submit(
             task(&guest, "spin")
@@ -102,7 +102,7 @@ fn the_last_deadline_of_a_group_counts() {
     early.cancel_at(Instant::now() + Duration::from_millis(50));
     let ended = pool.submit(task(&guest, "spin").token(&early)).unwrap();
     assert_eq!(status(&ended), "cancelled");
-    // By now the other's first deadline has passed, and means nothing.
+    // By now the other token's first deadline has passed. It was replaced, so nothing happens.
     assert!(!late.is_cancelled());
     late.cancel();
     assert!(late.is_cancelled());

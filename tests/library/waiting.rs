@@ -1,4 +1,4 @@
-//! Waiting for several tasks, and being called when one has ended.
+//! Waiting for several tasks, and callbacks when a task has ended.
 
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
@@ -60,7 +60,7 @@ fn wait_any_returns_with_the_first_that_ends() {
         assert_eq!(wait_any(&handles, None), Some(1));
         handles
     });
-    // One that has ended before is found as well.
+    // A task that ended before the wait is found as well.
     assert_eq!(wait_any(&handles, Duration::ZERO), Some(1));
 }
 
@@ -131,7 +131,7 @@ fn on_done_may_use_the_pool_and_panic_and_wedges_nothing() {
     first.on_done(|_| panic!("on purpose: this is shown, and nothing else happens"));
     let (in_call, next) = (Arc::clone(&pool), guest.task(["next"]));
     first.on_done(move |_| {
-        // It submits, and even waits, which would deadlock a pool that calls from the thread that receives outcomes.
+        // The callback submits a task and waits for it. That would deadlock if the receiver's thread made the call.
         sender
             .send(in_call.submit(next).unwrap().wait().status())
             .unwrap();

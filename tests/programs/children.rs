@@ -1,5 +1,5 @@
-//! A program that starts one command after the other, and says what each cost and whether any left something behind:
-//! descriptors, threads or processes of this program. Its arguments are the command, how often, and the command's own.
+//! Starts one command after the other. Prints the cost of each, and whether any left descriptors, threads or processes in
+//! this program. Its arguments are the command, the number of runs, and the command's own arguments.
 //!
 //! ```text
 //! cargo run --release --example children -- tests/support/guests/command.wat 200 args
@@ -40,22 +40,22 @@ fn main() -> Result<(), mpwasm::Error> {
     std::process::exit(1);
 }
 
-/// Descriptors, threads and children of this process, whichever of its threads has started them.
+/// Number of descriptors, threads and children of this process, whichever thread started them.
 type Held = (usize, usize, usize);
 
-/// Processes whose parent this one is.
+/// Returns the number of this process's children.
 fn children() -> usize {
     let own = format!("PPid:\t{}\n", std::process::id());
     let processes = fs::read_dir("/proc").expect("it is there").flatten();
     let is_ours = |process: &fs::DirEntry| {
-        // One that ends meanwhile is none.
+        // A process that ends meanwhile does not count.
         fs::read_to_string(process.path().join("status")).is_ok_and(|status| status.contains(&own))
     };
     processes.filter(is_ours).count()
 }
 
-/// What this process holds: once that is as much as it should be, or after a while. A thread that has nothing left to do
-/// takes a moment to end.
+/// Returns what this process holds, as soon as it is the expected number or after a while. A thread that has finished
+/// takes a moment to exit.
 fn settled(expected: Option<Held>) -> Held {
     let count = |path: &str| fs::read_dir(path).expect("it is our own").count();
     let end = Instant::now() + Duration::from_secs(10);

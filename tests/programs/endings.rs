@@ -1,5 +1,5 @@
-//! A program that embeds the pool and ends while the pool is under load: in the way that its second argument names, so
-//! many microseconds after the load began as the third one says. The first is the guest of the library's tests.
+//! Embeds the pool and ends while the pool is under load. The first argument is the guest of the library's tests, the
+//! second names the way of ending, and the third is the time from the start of the load in microseconds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ fn main() -> Result<(), mpwasm::Error> {
     });
     thread::sleep(Duration::from_micros(moment.parse().expect("a number")));
     match way.as_str() {
-        // Whoever has it last drops it: with all that was pushed and has not ended.
+        // The last owner drops it, with all tasks that have not ended.
         "drop" => {
             is_over.store(true, Ordering::Relaxed);
             drop(pool);
@@ -61,7 +61,7 @@ fn main() -> Result<(), mpwasm::Error> {
     Ok(())
 }
 
-/// Tasks with callbacks, of which many trap, and a few spin until their timeout.
+/// Pushes tasks with callbacks. Many trap, and a few spin until their timeout.
 fn push(pool: &Pool, guest: &Guest) -> bool {
     let task = |name: &str| guest.model(name).expect("it has this model").task(());
     let quick = (0..20).map(|number| task(if number % 2 == 0 { "heard" } else { "lost" }));
@@ -69,7 +69,7 @@ fn push(pool: &Pool, guest: &Guest) -> bool {
     pool.push_all(quick.chain(spins)).is_ok()
 }
 
-/// A task that is waited for, and a group that is cancelled.
+/// Submits a task and waits for it, and cancels a group.
 fn submit(pool: &Pool, guest: &Guest) -> bool {
     let token = CancellationToken::new();
     let spin = guest.model("spin").expect("it has this model");
@@ -78,7 +78,7 @@ fn submit(pool: &Pool, guest: &Guest) -> bool {
     submitted.is_ok_and(|handle| handle.wait().result.is_err())
 }
 
-/// A map, left half-way.
+/// Starts a map and drops it early.
 fn map(pool: &Pool, guest: &Guest) -> bool {
     let results = pool.map(guest, 0..).expect("the guest is the pool's");
     results

@@ -1,6 +1,5 @@
-//! A program that embeds the pool, and does to itself what programs do that were not written with a pool in mind: in the
-//! way that its second argument names. The first is the guest of the library's tests. It exits with 0 when the pool does
-//! what it promises.
+//! Embeds the pool, and changes its own process as programs do that were not written for a pool. The first argument is
+//! the guest of the library's tests, the second names the change. It exits with 0 when the pool does what it promises.
 
 use std::fs;
 
@@ -40,25 +39,25 @@ fn model(guest: &Guest, name: &str) -> mpwasm::Task {
     guest.model(name).expect("it has this model").task(())
 }
 
-/// A fork. This program shows which parts of the library it must not use.
+/// Forks. This program shows which parts of the library a fork must not use.
 fn forked() -> ForkResult {
-    // SAFETY: the fork allocates, as glibc lets it, and takes no lock that another thread may have held.
+    // SAFETY: the fork allocates, which glibc permits, and takes no lock that another thread may have held.
     unsafe { fork() }.expect("a fork")
 }
 
-/// The end of a fork: with code 0, if this does not panic.
+/// Ends a fork, with exit code 0 if `work` does not panic.
 fn end_with(work: impl FnOnce()) -> ! {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
     // SAFETY: _exit takes any code.
     unsafe { libc::_exit(i32::from(result.is_err())) }
 }
 
-/// Waits for a fork.
+/// Waits for a fork. Returns whether it succeeded.
 fn ended_well(fork: Pid) -> bool {
     waitpid(fork, None) == Ok(WaitStatus::Exited(fork, 0))
 }
 
-/// A fork uses what it has copies of, and drops it. The pool goes on.
+/// A fork uses its copies of the pool's handles and drops them. The pool continues.
 fn forks(path: &str) {
     let (pool, guest) = start(path).expect("a pool");
     let token = CancellationToken::new();
@@ -118,7 +117,7 @@ fn forks(path: &str) {
     pool.stop().expect("it ends well");
 }
 
-/// As [`forks`], and what is dropped in the fork is used here afterwards.
+/// As [`forks`], for a command. The handles that the fork dropped are used here afterwards.
 fn forks_a_command() {
     let text = r#"(module
         (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
@@ -147,11 +146,11 @@ fn forks_a_command() {
     assert!(child.communicate("x", None).expect("it is ours").status.success());
 }
 
-/// Standard descriptors are closed, and none of the pool's gets their numbers.
+/// Closes standard descriptors. No descriptor of the pool may get their numbers.
 fn closes(guest: &str, which: u8) {
     let work = || {
         for descriptor in (0..3).filter(|descriptor| which >> descriptor & 1 == 1) {
-            // SAFETY: the descriptor is this program's own, which does not use it any more.
+            // SAFETY: the descriptor is this program's own, which does not use it again.
             unsafe { libc::close(descriptor) };
         }
         let (pool, guest) = start(guest).expect("a pool");
@@ -170,7 +169,7 @@ fn closes(guest: &str, which: u8) {
     }
 }
 
-/// All signals are blocked: a trap is a trap.
+/// Blocks all signals. A trap is still reported as a trap.
 fn blocks(guest: &str) {
     SigSet::all().thread_block().expect("they can be blocked");
     let (pool, guest) = start(guest).expect("a pool");
@@ -183,7 +182,7 @@ fn blocks(guest: &str) {
     );
 }
 
-/// SIGPIPE has its default action, and the dispatcher is killed while tasks are pushed.
+/// Gives SIGPIPE its default action, and kills the dispatcher while tasks are pushed.
 fn loses_its_dispatcher(guest: &str) {
     // SAFETY: the default action runs no code of this process.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.expect("it can be set");
@@ -198,7 +197,7 @@ fn loses_its_dispatcher(guest: &str) {
     }
 }
 
-/// Files may not grow: to load a guest is an error that says so.
+/// Forbids files to grow. Loading a guest returns an error that says so.
 fn limits_files(guest: &str) {
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).expect("there is one");
     setrlimit(Resource::RLIMIT_FSIZE, 4096, hard).expect("it can be lowered");

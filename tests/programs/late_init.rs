@@ -1,7 +1,7 @@
-//! A program that has a thread before it calls `mpwasm::init()`: no walls would stand around that thread in the pool's
-//! processes, so these must not run anything. With the argument `off` they are to have no walls.
+//! Has a thread before it calls `mpwasm::init()`. The sandbox would not cover that thread in the pool's processes, so
+//! these must not run anything. With the argument `off` they need no sandbox.
 //!
-//! It prints how a task ended, and the pool.
+//! Prints how a task ended, and the pool.
 
 use mpwasm::{Jail, Pool};
 
@@ -10,7 +10,7 @@ const GUEST: &[u8] =
     br#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
 
 fn main() {
-    // It lasts as long as the process.
+    // The thread lasts as long as the process.
     std::thread::spawn(|| {
         loop {
             std::thread::park();

@@ -1,13 +1,13 @@
-//! A program that should call `mpwasm::init()` first in `main` and does not: the pool must refuse to start, and copies of
-//! this program must not start copies in their turn.
+//! Does not call `mpwasm::init()`, although it should do so first in `main`. The pool must refuse to start, and copies of
+//! this program must not start further copies.
 //!
-//! Without an argument it starts a pool as programs do. With the argument `named` it names itself as the executable of
+//! Without an argument it starts a pool in the usual way. With the argument `named` it names itself as the executable of
 //! the pool's processes. It prints the error's variant.
 
 use mpwasm::{Error, Pool};
 
 fn main() {
-    // A copy that the pool started gets here as well: it does what the program does, as it knows no better.
+    // A copy that the pool started gets here as well, and does what the program does.
     let is_copy = std::env::args().nth(1).is_some_and(|arg| arg.starts_with("--"));
     let names_itself = is_copy || std::env::args().nth(1).is_some_and(|arg| arg == "named");
     let mut builder = Pool::builder().size(1);

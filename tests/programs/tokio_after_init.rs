@@ -1,6 +1,6 @@
-//! A program that uses the pool from async code on a multi-threaded Tokio runtime, in one of the two ways that the library
-//! documents: with the argument `tokio_main` it calls that function, otherwise it builds the runtime after `init`. It prints
-//! how a task ended, or the error.
+//! Uses the pool from async code on a multi-threaded Tokio runtime, in one of the two ways that the library documents:
+//! with the argument `tokio_main` it calls that function, otherwise it builds the runtime after `init`. It prints how a
+//! task ended, or the error.
 
 #[path = "support/one_task.rs"]
 mod one_task;

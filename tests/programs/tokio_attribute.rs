@@ -1,4 +1,4 @@
-//! A program with `#[tokio::main]` that calls `mpwasm::init()` in the first line of it. The runtime's threads exist by then:
+//! Has `#[tokio::main]` and calls `mpwasm::init()` in the first line of `main`. The runtime's threads exist by then, so
 //! the pool must refuse to start, and say why. It prints how a task ended, or the error.
 
 #[path = "support/one_task.rs"]

@@ -1,6 +1,6 @@
-//! A program with `#[tokio::main(flavor = "current_thread")]` that calls `mpwasm::init()` in the first line of it. The runtime
-//! has no threads of its own, and yet it came before `init`: the pool must refuse to start, and say why. It prints how a task
-//! ended, or the error.
+//! Has `#[tokio::main(flavor = "current_thread")]` and calls `mpwasm::init()` in the first line of `main`. The runtime
+//! has no threads of its own, but it was started before `init`, so the pool must refuse to start, and say why. It prints
+//! how a task ended, or the error.
 
 #[path = "support/one_task.rs"]
 mod one_task;

@@ -1,7 +1,7 @@
-//! The cache of compiled guests: when the compiler runs, and what is left on disk.
+//! The cache of compiled guests: when the compiler runs, and which files are left on disk.
 //!
-//! Whether a run compiles is seen without a clock: no compilation ends within `--compile-timeout 1ns`, so a run with that
-//! can only go well when nothing is compiled.
+//! The tests detect compilation without a clock: no compilation ends within `--compile-timeout 1ns`, so a run with that
+//! option succeeds only if nothing is compiled.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 use crate::completed::{CompletedRun, GuestFile, starts_and_spins, to_the_end};
 use crate::support::mpwasm;
 
-/// No compilation is so fast.
+/// A timeout with which no compilation succeeds.
 const DO_NOT_COMPILE: [&str; 2] = ["--compile-timeout", "1ns"];
 
-/// A guest whose unnamed model returns 42. Its memory is four pages.
+/// Returns a guest whose unnamed model returns 42. Its memory has four pages.
 fn answer() -> GuestFile {
     GuestFile::wat(
         r#"(module (import "mpwasm_v1" "output_write" (func $out (param i32 i32)))
@@ -28,7 +28,7 @@ fn answer() -> GuestFile {
     )
 }
 
-/// A cache of its own, in a directory that is not there yet.
+/// A separate cache, in a directory that does not exist yet.
 struct Cache {
     _dir: TempDir,
     path: PathBuf,
@@ -61,13 +61,13 @@ impl Cache {
         self.mpwasm(&[&task, options].concat())
     }
 
-    /// The files of the entries.
+    /// Returns the files of the entries.
     fn entries(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(&self.path).into_iter().flatten();
         files.map(|file| file.unwrap().path()).collect()
     }
 
-    /// The file of the only entry.
+    /// Returns the file of the only entry.
     fn entry(&self) -> PathBuf {
         let mut entries = self.entries();
         assert_eq!(entries.len(), 1, "{entries:?}");
@@ -81,7 +81,7 @@ fn assert_answered(ended: &CompletedRun) {
     assert!(ended.stdout.contains(r#""result":42"#), "{ended:#?}");
 }
 
-/// The run had to compile, and could not.
+/// Asserts that the run had to compile, and could not.
 #[track_caller]
 fn assert_compiled(ended: &CompletedRun) {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:#?}");
@@ -236,7 +236,7 @@ fn a_cache_that_can_not_be_written_is_said_once_and_fails_nothing() {
 #[test]
 fn without_any_directory_for_it_there_is_no_cache() {
     let guest = answer();
-    // A home that is not there, and can't be made.
+    // The home directory does not exist and can't be created.
     let mut command = mpwasm();
     command.env_remove("XDG_CACHE_HOME").env("HOME", "/dev/null/home");
     command.args(["run", guest.path(), "--args", "[]", "--results", "-"]);
@@ -250,7 +250,7 @@ fn a_full_cache_makes_room() {
     let (cache, guest) = (Cache::new(), answer());
     assert_answered(&cache.run(&guest, &[]));
     let name = |digit: &str| cache.path.join(format!("{}.guest", digit.repeat(64)));
-    // Files with holes: they only look large.
+    // Sparse files, which only look large.
     for (path, hours) in [(name("a"), 3), (name("b"), 2)] {
         let file = File::create(&path).unwrap();
         file.set_len(255 << 20).unwrap();
@@ -323,7 +323,7 @@ fn inspect_has_a_time_limit_and_no_cache() {
     assert_eq!(shown.code, Some(0), "{shown:#?}");
 }
 
-/// The parent may be anybody's program: the key is found without an engine's handlers of signals in it.
+/// The parent may be any program, so computing the key must not install the engine's signal handlers in it.
 #[test]
 fn the_parent_has_no_handlers_of_an_engine() {
     let (cache, guest) = (Cache::new(), starts_and_spins());

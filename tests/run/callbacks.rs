@@ -1,4 +1,4 @@
-//! Callbacks: they run in the dispatcher, keep their state, and whatever they do harms nothing else.
+//! Callbacks: they run in the dispatcher, keep their state, and do not harm anything else.
 
 use crate::completed::{GuestFile, fixture, line, run_lines};
 use crate::support::{assert_each_id_once, retry_when_late};
@@ -129,7 +129,7 @@ fn after_three_timeouts_in_a_row_a_models_callbacks_are_switched_off() {
             ended.stderr
         );
         assert_eq!(ended.code, Some(1));
-        // The other model's are not, but this one has no more time than those.
+        // The other model's callbacks are not disabled, but this model has no more time than they have.
         (callbacks[6] == "ok")
             .then_some(())
             .ok_or_else(|| callbacks[6].to_owned())
@@ -145,7 +145,7 @@ fn callbacks_that_trap_spin_flood_and_hog_harm_no_other() {
         lines += &line("", "noop", "[]");
     }
     lines += &line("", "cb_count", "[true,null]");
-    // Two of them take all of it; for the others it is enough even if their thread stands still.
+    // Two of them use up the time. For the others it is enough even if their thread is descheduled.
     let timeout = ["--callback-timeout", "5s"];
     let options = [fixture(), "--size", "2", "--max-output", "10KiB"];
     let ended = run_lines(lines, &[&options[..], &timeout].concat());
@@ -164,7 +164,7 @@ fn callbacks_that_trap_spin_flood_and_hog_harm_no_other() {
         .into_iter()
         .filter(|l| l.starts_with("count ") && !l.contains("abort"))
         .collect();
-    // cb_trap counts for itself, once.
+    // The trap of `cb_trap` counts for itself, once.
     assert_eq!(counts.len(), 6, "{counts:?}");
     for n in 1..=5 {
         assert!(counts.contains(&format!("count {n}").as_str()), "{counts:?}");
@@ -181,7 +181,7 @@ fn callbacks_that_trap_spin_flood_and_hog_harm_no_other() {
     );
 }
 
-/// Models whose callback takes a while, or logs more than a result may have.
+/// Models whose callback takes long, or logs more than a result may have.
 const SLOW: &str = r#"(module
     (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
     (memory (export "memory") 8)
@@ -224,7 +224,7 @@ fn a_long_log_line_is_cut_and_costs_neither_the_worker_nor_the_dispatcher() {
 
 #[test]
 fn log_lines_that_are_no_utf8_count_as_what_they_become() {
-    // Each byte becomes three; a worker that sent more than the cap would be taken for one that was taken over.
+    // Each byte becomes three. A worker that sent more than the cap would be taken for a compromised one.
     let guest = GuestFile::wat(
         r#"(module
             (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))

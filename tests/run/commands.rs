@@ -1,4 +1,4 @@
-//! Command guests: argv and stdin from the task, the streams and the exit code in the record.
+//! Command guests: argv and stdin come from the task, the streams and the exit code are in the record.
 
 use serde_json::{Value, json};
 
@@ -85,7 +85,7 @@ fn a_task_line_gives_a_stdin_of_any_bytes() {
     assert_eq!(again.record("bytes")["result"], bytes, "{dry:#?}");
 }
 
-/// A folder with these files, and the path of each.
+/// Creates a folder with these files. Returns the path of each.
 fn folder(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let paths = files.iter().map(|(name, content)| {
@@ -286,7 +286,8 @@ fn an_exit_code_and_a_trap_keep_what_was_written() {
 
 #[test]
 fn whatever_a_command_waits_for_it_ends_at_its_deadline_with_what_it_had_written() {
-    // A busy machine may let the deadline pass before the command has begun, or kill its process: that has no data.
+    // On a busy machine the deadline may pass before the command has started, or its process may be killed. Then there is
+    // no output.
     retry_when_late(|| {
         let ended = ran(
             "[\"loop\"]\n[\"flood\"]\n",

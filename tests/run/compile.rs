@@ -1,7 +1,7 @@
-//! Compiling: what is found out before it, how it is announced, and what is said of one that takes too long.
+//! Compilation: checks before it, how it is announced, and the message about one that takes too long.
 //!
-//! The guests here have one function that takes many seconds to compile, however many and fast processors there are. What ends well
-//! or is refused within [`SHORT`] was not compiled.
+//! The guests here have one function that takes many seconds to compile, however many and fast processors there are. A
+//! run that succeeds or is refused within [`SHORT`] did not compile.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -12,13 +12,13 @@ use nix::pty::openpty;
 use crate::completed::{CompletedRun, GuestFile, to_the_end};
 use crate::support::mpwasm;
 
-/// Too short to compile the guests here, and long enough to check them on a busy machine.
+/// Too short to compile the guests here, but long enough to check them on a busy machine.
 const SHORT: &str = "4s";
 
 const RUNNABLE: &str = r#"(func (export "runnable") (result i32) (i32.const 0))"#;
 const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 
-/// A guest of these fields, in the binary form, with a function that is large to compile.
+/// Returns a guest of these fields, in the binary form, with a function that is large to compile.
 fn bulky(first: &str, fields: &str) -> GuestFile {
     let mut body = String::new();
     for n in 0..120_000 {
@@ -115,7 +115,7 @@ fn the_end_at_the_timeout_names_the_option_and_how_far_it_came_and_what_others_t
     );
 }
 
-/// Runs the bulky guest with stderr on a terminal, until the timeout. Returns what the terminal got.
+/// Runs the bulky guest with stderr on a terminal, until the timeout. Returns the output on the terminal.
 fn on_a_terminal(options: &[&str]) -> String {
     let guest = bulky("", &format!("{MEMORY} {RUNNABLE}"));
     let terminal = openpty(None, None).unwrap();
@@ -136,7 +136,7 @@ fn on_a_terminal(options: &[&str]) -> String {
         .spawn()
         .unwrap();
     let mut text = Vec::new();
-    // It ends with an error, when the other end is closed everywhere.
+    // Reading ends with an error when the other end is closed everywhere.
     let _ = std::fs::File::from(terminal.master).read_to_end(&mut text);
     assert_eq!(run.wait().unwrap().code(), Some(2));
     String::from_utf8(text).unwrap()

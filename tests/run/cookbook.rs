@@ -1,4 +1,4 @@
-//! The commands of the documentation run, as they stand there.
+//! Runs the commands of the documentation.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::completed::LIMIT;
 use crate::support::page::{blocks, prepare, printed, script};
 use crate::support::{guest, run_within};
 
-/// Guests as the documentation has them, beside `pick.wasm`, the fixture: `words.wasm` prints and returns its args.
+/// The guests of the documentation, besides `pick.wasm`, which is the fixture. `words.wasm` prints and returns its args.
 const WORDS: &str = r#"(module
     (import "mpwasm_v1" "input_len" (func $len (result i32)))
     (import "mpwasm_v1" "input_read" (func $read (param i32 i32 i32) (result i32)))
@@ -30,7 +30,7 @@ const CAT: &str = r#"(module
         (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-/// Runs all blocks of a page, and looks for what it says that they print.
+/// Runs all blocks of a page, and checks the output that the page shows.
 fn run_page(page: &str, expected: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

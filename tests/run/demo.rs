@@ -1,4 +1,4 @@
-//! The demo of the README: five workers, ten tasks of which about half run into their timeout.
+//! The demo of the README: five workers and ten tasks, about half of which time out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::completed::{CompletedRun, run};
 use crate::support::{assert_each_id_once, guest, retry_when_late};
 
-/// The pids in the lines that begin so.
+/// Returns the pids in the lines with this beginning.
 fn pids(ended: &CompletedRun, beginning: &str) -> BTreeSet<u64> {
     let rest = ended
         .prints()
@@ -18,8 +18,8 @@ fn pids(ended: &CompletedRun, beginning: &str) -> BTreeSet<u64> {
 
 #[test]
 fn the_demo_runs_ten_tasks_in_five_workers_and_their_callbacks_in_a_sixth_process() {
-    // Only a machine that keeps up is swift, gives every worker a task, lets it print in time, and replaces none but for a
-    // task that it did not end in time.
+    // Only on an idle machine is the run fast, does every worker get a task and print in time, and is a worker replaced
+    // only if it did not end its task in time.
     retry_when_late(|| {
         let demo = run(&["--size", "5", guest("demo").to_str().unwrap()]);
         assert_each_id_once(&demo.records, 10);

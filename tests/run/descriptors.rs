@@ -1,4 +1,4 @@
-//! Calls on a guest's own descriptors: waits for files, and reads and writes with several buffers.
+//! Calls on a guest's own descriptors: polling files, and reads and writes with several buffers.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn results(all: &Value) -> Value {
     steps(all).records[0]["result"].clone()
 }
 
-/// Steps, each with what it has to come to.
+/// Asserts that each of these steps has its result.
 #[track_caller]
 fn assert_steps(table: &[(Value, &str)]) {
     let all: Vec<_> = table.iter().map(|(step, _)| step).collect();
@@ -43,7 +43,7 @@ fn a_file_that_the_guest_opened_is_ready_at_once() {
         (json!(["open", "/d", "file", "read"]), "ok"),
         (json!(["poll", "@0", "read"]), "4 0"),
         (json!(["read", "@0"]), "text"),
-        // At its end it hangs up, as with wasmtime.
+        // At its end it reports a hang-up, like wasmtime.
         (json!(["poll", "@0", "read"]), "0 1"),
         (json!(["open", "/d", "new", "read write create"]), "ok"),
         (json!(["poll", "@1", "write"]), "4096 0"),
@@ -59,7 +59,7 @@ fn a_wait_looks_at_what_a_number_means_now() {
         (json!(["poll", "stdout", "write"]), "4096 0"),
         (json!(["poll", "stdin", "write"]), "BADF"),
         (json!(["open", "/d", "file", "read"]), "ok"),
-        // Now stdin is the file, and the file's own number is closed.
+        // Now stdin is the file, and the file's own descriptor is closed.
         (json!(["renumber", "@0", "stdin"]), "ok"),
         (json!(["poll", "stdin", "read"]), "4 0"),
         (json!(["poll", "@0", "read"]), "BADF"),
@@ -103,7 +103,7 @@ fn all_buffers_of_a_read_are_filled() {
 
 #[test]
 fn large_transfers_are_whole() {
-    // More than wasmtime-wasi takes from memory with one call, and more than it reads at an offset.
+    // More than wasmtime-wasi writes from memory in one call, and more than it reads at an offset.
     let (len, part) = (136 << 20, 100_000);
     let ended = steps(&json!([
         ["open", "/d", "new", "read write create"],
@@ -125,7 +125,7 @@ fn a_print_of_several_buffers_is_whole() {
     assert!(ended.stdout.starts_with("one two three\n"), "{ended:#?}");
 }
 
-/// Prints what it reads with one call into two buffers of 4 and 8 bytes, until there is nothing.
+/// Reads into two buffers of 4 and 8 bytes with one call and prints the result, until there is no more data.
 const HALVES: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -150,7 +150,7 @@ fn a_read_of_a_stream_takes_what_is_there_and_does_not_wait_for_more() {
         .spawn()
         .unwrap();
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    // Less than the first buffer, just as much, and more than both.
+    // Less than the first buffer, exactly as much, and more than both.
     for text in ["abc", "abcd", "abcdef", "abcdefghijklm"] {
         stdin.write_all(text.as_bytes()).unwrap();
         let mut echo = vec![0; text.len()];

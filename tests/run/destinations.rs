@@ -1,4 +1,4 @@
-//! Where `--results` and `--results-dir` may lead, and what becomes of the results that are there already.
+//! Destinations of `--results` and `--results-dir`, and what happens to results that exist already.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -12,10 +12,10 @@ use nix::unistd::mkfifo;
 use crate::completed::{CompletedRun, LIMIT, fixture, to_the_end};
 use crate::support::{BackgroundRun, binary, mpwasm, records, until};
 
-/// A task that prints its name.
+/// A task that prints `task`.
 const TASK: &str = r#"["task\n",""]"#;
 
-/// Options that say what becomes of results that are already there.
+/// Options for results that exist already.
 const EACH_WAY: [&[&str]; 4] = [&[], &["--overwrite"], &["--resume"], &["--retry-failed"]];
 
 fn command(option: &str, path: &Path, more: &[&str]) -> Command {
@@ -29,7 +29,7 @@ fn run_to(option: &str, path: &Path, more: &[&str]) -> CompletedRun {
     to_the_end(&mut command(option, path, more))
 }
 
-/// Nothing has run, for this reason.
+/// Asserts that nothing has run, for this reason.
 #[track_caller]
 fn assert_refused(ended: &CompletedRun, words: &[&str]) {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:#?}");
@@ -78,14 +78,14 @@ fn a_folder_of_results_is_lost_only_when_it_may_be() {
     let refused = run_to("--results-dir", &path, &[]);
     assert_refused(&refused, &["results of an earlier run", "--overwrite"]);
     assert_eq!(read("0/stdout"), "old");
-    // A run that is resumed adds to it.
+    // A resumed run appends to it.
     let both = ["--results", log.to_str().unwrap(), "--resume", "--args", TASK];
     assert_eq!(run_to("--results-dir", &path, &both).code, Some(0));
     assert_eq!(
         (read("0/stdout").as_str(), read("1/stdout").as_str()),
         ("task\n", "task\n")
     );
-    // One that overwrites it leaves none of the earlier run.
+    // A run that overwrites it leaves nothing of the earlier run.
     assert_eq!(run_to("--results-dir", &path, &["--overwrite"]).code, Some(0));
     assert_eq!(read("0/stdout"), "task\n");
     assert!(!path.join("1").exists());
@@ -117,7 +117,7 @@ fn a_link_and_an_odd_file_are_no_place_for_records() {
     assert_eq!(fs::read_to_string(path("victim")).unwrap(), "");
 }
 
-/// Only root can give a file away; an ordinary user meets one that is root's.
+/// Only root can change a file's owner. For an ordinary user the test uses a file of root's.
 #[test]
 fn another_users_file_is_no_place_for_records() {
     let dir = tempfile::tempdir().unwrap();
@@ -169,7 +169,7 @@ fn records_flow_into_what_is_open_already_into_fifos_and_into_devices() {
     assert_eq!(run_to("--results", &path("fifo"), &[]).code, Some(0));
     assert!(is_record(reader.join().unwrap().trim_end()));
 
-    // A shell's `>(COMMAND)` is /dev/fd/63. What was opened to be written on at its end is not emptied.
+    // A shell's `>(COMMAND)` is /dev/fd/63. A file that was opened for appending is not truncated.
     fs::write(path("log"), "before\n").unwrap();
     for script in [
         r#""$0" run "$1" --args "$2" --results /dev/fd/3 3>> "$3""#,
@@ -190,7 +190,7 @@ fn records_flow_into_what_is_open_already_into_fifos_and_into_devices() {
     assert!(lines[1..].iter().copied().all(is_record), "{log}");
 }
 
-/// Another process that writes to the same file loses nothing.
+/// Another process that appends to the same file loses nothing.
 #[test]
 fn records_go_to_the_end_of_the_file_wherever_that_is() {
     let dir = tempfile::tempdir().unwrap();

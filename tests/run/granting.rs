@@ -1,5 +1,5 @@
-//! Which directories can be granted, and with whose rights they are used. What is not granted is wrong usage, told before
-//! anything runs.
+//! Which directories can be granted, and with whose rights they are used. A directory that can't be granted is a usage
+//! error, reported before anything runs.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -53,7 +53,7 @@ fn what_can_not_be_granted_is_a_usage_error_before_anything_runs() {
     assert_refused(&behind_a_link, 2, "it is on proc");
 }
 
-/// As another process may have handed it over. It is unknown what is mounted beneath it.
+/// Like a descriptor from another process. The mounts beneath it are unknown.
 #[test]
 fn a_directory_on_a_mount_that_is_nobodys_is_a_usage_error() {
     let mount = || {
@@ -80,18 +80,18 @@ fn a_directory_on_a_mount_that_is_nobodys_is_a_usage_error() {
             "a mount that is not one of this process's",
         );
     } else {
-        // There can be no such directory, as there can be none for a task.
+        // Without user namespaces such a directory can't be created, and neither can a scratch directory.
         assert!(command.spawn().is_err(), "{}", doctor.stdout);
     }
 }
 
-/// A run of a copy of the binary, which any user may execute. The records go to stdout.
+/// Runs a copy of the binary that any user may execute. The records go to stdout.
 fn run_as(user: Option<&str>, args: &[&str]) -> CompletedRun {
     let folder = tempfile::tempdir().unwrap();
     set_mode(folder.path(), 0o755);
     let copy = folder.path().join("mpwasm");
-    // By a program of its own: what this process has open for writing another test's child could have as well, and then
-    // it could not be executed.
+    // Another program makes the copy. A child of another test could inherit a descriptor that this process has open for
+    // writing, and the copy could not be executed.
     let copied = Command::new("install")
         .args(["-m", "755"])
         .arg(binary())
@@ -110,7 +110,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Somebody else, whom only root can name.
+/// Returns another user, whom only root can name.
 fn another_user() -> Option<&'static str> {
     nix::unistd::geteuid().is_root().then_some("65534:65534")
 }
@@ -124,7 +124,7 @@ fn a_directory_that_the_pools_processes_can_not_enter_is_a_usage_error() {
         set_mode(&folder.granted(), 0o700);
         ended
     };
-    // Root is root without its capabilities there.
+    // There root has no capabilities.
     assert_refused(&ended(None, 0o600), 2, "can't be entered");
     if let Some(user) = another_user() {
         let refused = ended(Some(user), 0o700);
@@ -139,7 +139,7 @@ fn a_directory_is_used_with_the_rights_that_the_processes_have() {
     set_mode(&folder.granted().join("file"), 0o444);
     let step = r#"[["open","d","file","read"],["read","@0"],["open","d","file","write"]]"#;
     let args = ["--dir", &folder.grant("::d"), "--args", step];
-    // What is above the directory need not be entered, and only the directory needs no more rights than that.
+    // The parents of the directory need no search permission, and the directory itself needs no other rights than these.
     set_mode(&folder.granted(), 0o711);
     for user in [None].into_iter().chain(another_user().map(Some)) {
         let ended = run_as(user, &args);

@@ -1,4 +1,4 @@
-//! Use of directories and variables that are granted by `--dir` and `--env`. Which can be granted is in `granting.rs`.
+//! Use of directories and variables that are granted by `--dir` and `--env`. `granting.rs` tests which can be granted.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::completed::{GuestFile, run, to_the_end, within};
 use crate::support::{BackgroundRun, binary, guest, mpwasm, records};
 
-/// A command that prints its environment, each variable with a zero byte behind it.
+/// A command that prints its environment, each variable followed by a zero byte.
 const ENVIRONMENT: &str = r#"(module
   (import "wasi_snapshot_preview1" "environ_get" (func $get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
@@ -92,7 +92,7 @@ fn a_variable_that_can_be_none_is_a_usage_error() {
     }
 }
 
-/// A folder with a secret, and in it the directory that is granted: with a file, a directory, and links to all of these.
+/// A folder with a secret. It contains the granted directory, with a file, a directory, and links to all of these.
 pub struct Folder(pub TempDir);
 
 impl Folder {
@@ -117,12 +117,12 @@ impl Folder {
         self.0.path().join("granted")
     }
 
-    /// As `--dir` takes it, with what follows the name.
+    /// Returns the value of `--dir` for it, with the rest after the name.
     pub fn grant(&self, rest: &str) -> String {
         format!("{}{rest}", self.granted().display())
     }
 
-    /// All that can be seen of what is in there: names, kinds, sizes, times of the last change, and texts.
+    /// Returns everything visible in the folder: names, kinds, sizes, modification times, and contents.
     fn state(&self) -> Vec<(PathBuf, u32, u64, i64, Vec<u8>)> {
         let mut state = Vec::new();
         let mut folders = vec![self.granted()];
@@ -146,7 +146,7 @@ pub fn files() -> &'static str {
     guest("files").to_str().unwrap()
 }
 
-/// Takes steps in one task, with these grants. Returns what each came to.
+/// Takes steps in one task, with these grants. Returns the result of each.
 #[track_caller]
 fn steps(grants: &[&str], steps: &Value) -> Vec<String> {
     let args = steps.to_string();
@@ -157,7 +157,7 @@ fn steps(grants: &[&str], steps: &Value) -> Vec<String> {
     serde_json::from_value(ended.records[0]["result"].clone()).unwrap()
 }
 
-/// Each of these steps alone comes to this.
+/// Asserts that each of these steps alone has this result.
 #[track_caller]
 fn each(grants: &[&str], cases: &[(Value, &str)]) {
     let all = Value::Array(cases.iter().map(|(step, _)| step.clone()).collect());
@@ -196,7 +196,7 @@ fn a_directory_can_be_read_and_written() {
     assert_eq!(fs::metadata(made.join("link")).unwrap().mtime(), 1);
 }
 
-/// Reads a file of the first directory, as a command of any language does.
+/// A command that reads a file of the first directory, as a command of any language does.
 pub const CAT: &str = r#"(module
   (import "wasi_snapshot_preview1" "path_open"
     (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
@@ -244,12 +244,12 @@ fn what_is_read_only_can_not_be_changed_in_any_way() {
             (json!(["symlink", "x", "/data", "new"]), "PERM"),
             (json!(["rename", "/data", "file", "/data", "new"]), "PERM"),
             (json!(["link", "/data", "file", "/data", "new"]), "PERM"),
-            // Nor by way of a directory that may be changed.
+            // Nor through a writable directory.
             (json!(["rename", "/data", "file", "/other", "new"]), "PERM"),
             (json!(["link", "/data", "file", "/other", "new"]), "PERM"),
             (json!(["rename", "/other", "file", "/data", "file"]), "PERM"),
             (json!(["link", "/other", "file", "/data", "new"]), "PERM"),
-            // Nor with a directory in it that was opened.
+            // Nor through a directory in it that was opened.
             (json!(["open", "/data", "folder", "directory"]), "ok"),
             (json!(["open", "@1", "inner", "write"]), "PERM"),
             (json!(["unlink", "@1", "inner"]), "PERM"),
@@ -330,7 +330,7 @@ fn callbacks_and_tasks_are_given_nothing() {
     ]);
     assert_eq!(ended.records[0]["result"], json!(["d"]), "{ended:#?}");
     assert_eq!(ended.stdout, "a callback finds []\n");
-    // A `tasks` that fails when it finds a directory or a variable.
+    // Its `tasks` fails if it finds a directory or a variable.
     let guest = GuestFile::wat(
         r#"(import "wasi_snapshot_preview1" "fd_prestat_get" (func $dir (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "environ_sizes_get" (func $env (param i32 i32) (result i32)))
@@ -362,7 +362,7 @@ fn a_directory_within_another_has_rights_of_its_own() {
         &[&outer.grant("::/data"), &format!("{inner}::/in:ro")],
         &[
             (json!(["open", "/in", "inner", "write"]), "PERM"),
-            // Whoever may change the one changes what is in it.
+            // A task that may write to the outer directory may change the inner one.
             (json!(["unlink", "/data", "folder/inner"]), "ok"),
             (json!(["open", "/in", "inner", "read"]), "NOENT"),
         ],
@@ -372,7 +372,7 @@ fn a_directory_within_another_has_rights_of_its_own() {
 #[test]
 fn who_replaces_a_directory_changes_nothing_for_those_who_have_it() {
     let folder = Folder::new();
-    // Each task has a process of its own, which starts when the one before has ended.
+    // Each task has a process of its own, which starts when the previous one has ended.
     let grant = folder.grant("::/data:ro");
     let options = [
         "--isolation",
@@ -416,7 +416,7 @@ fn a_file_is_as_large_as_the_users_own_limit_lets_it_be() {
         fs::metadata(folder.granted().join("new")).unwrap().len(),
         (3 << 20) + 1
     );
-    // In blocks of 512 bytes, as sh counts.
+    // In blocks of 512 bytes, the unit of sh.
     let mut limited = Command::new("sh");
     limited
         .args(["-c", "ulimit -f 2048; exec \"$0\" \"$@\""])

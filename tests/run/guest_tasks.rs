@@ -37,18 +37,18 @@ fn tasks_that_loops_for_ever_ends_after_the_timeout() {
             (loop $again (br $again))
             (unreachable)))"#
     ));
-    // Enough for the push and for the task, should one of the processes stand still.
+    // Enough for the push and for the task, even if one of the processes is descheduled.
     let ended = run(&[guest.path(), "--size", "1", "--timeout", "5s"]);
     assert_eq!(ended.column("status"), ["ok"], "{ended:#?}");
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("`tasks`"), "{}", ended.stderr);
-    // Start-up and compilation on a loaded machine are in it; the test is that it is not the run's 30 s default.
+    // This includes start-up and compilation on a busy machine. It must be less than the run's default of 30 s.
     assert!(ended.wall < Duration::from_secs(28), "{:?}", ended.wall);
 }
 
 #[test]
 fn each_push_gives_tasks_its_time_anew() {
-    // Ten pushes, about 600 ms apart: more than the timeout all in all, each well within it.
+    // Ten pushes, about 600 ms apart: more than the timeout in total, but each well within it.
     let guest = GuestFile::wat(&format!(
         r#"(module {CLOCK} {PUSH} {WAIT}
             (func (export "tasks") (result i32) (local $n i32)
@@ -131,7 +131,7 @@ fn tasks_that_pushes_nothing_is_a_run_without_tasks() {
 
 #[test]
 fn what_waits_for_the_pool_costs_tasks_no_time_neither_pushes_nor_log_lines() {
-    // Args of a megabyte fill every buffer on the way; each task takes longer than `tasks` may take between two pushes.
+    // Args of one megabyte fill every buffer on the way. Each task takes longer than `tasks` may take between two pushes.
     let guest = GuestFile::wat(&format!(
         r#"(module {CLOCK}
             (import "mpwasm_v1" "push" (func $push (param i32 i32) (result i64)))
@@ -150,7 +150,8 @@ fn what_waits_for_the_pool_costs_tasks_no_time_neither_pushes_nor_log_lines() {
                     (br_if $next (i32.lt_u (local.get $n) (i32.const 14))))
                 (i32.const 0)))"#
     ));
-    // It must be short for the waiting to be longer; between two pushes its process may stand still for longer, too.
+    // It must be shorter than the wait for room. On a busy machine the process may also be descheduled for longer between
+    // two pushes.
     retry_when_late(|| {
         let ended = run(&[guest.path(), "--size", "2", "--timeout", "250ms"]);
         let well = (ended.column("status"), ended.code) == (vec!["ok"; 14], Some(0));

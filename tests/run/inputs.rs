@@ -1,4 +1,4 @@
-//! Args the way GNU parallel and xargs take them, several guests, and what would run.
+//! Args in the style of GNU parallel and xargs, several guests, and dry runs.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -101,7 +101,7 @@ fn a_list_that_is_linked_with_a_stream_ends_it() {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"a\nb\nc\n").unwrap(); // and it stays open
+    stdin.write_all(b"a\nb\nc\n").unwrap(); // stdin stays open
     let stdout = BufReader::new(child.stdout.take().unwrap());
     assert_eq!(stdout.lines().count(), 2);
     let mut run = BackgroundRun { child, stdout: None };
@@ -145,7 +145,7 @@ fn an_input_that_looks_like_an_option_is_warned_about() {
 
 #[test]
 fn combinations_are_made_as_they_are_run() {
-    // A billion billion of them.
+    // 10^18 combinations.
     let numbers: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
     let list = [":::".to_owned()].into_iter().chain(numbers);
     let lists: Vec<_> = std::iter::repeat_n(list, 6).flatten().collect();
@@ -196,7 +196,7 @@ fn a_run_starts_with_the_first_line_and_ends_with_its_reader() {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // Lines without end, as of `seq 1000000`; it stops when they are not read any more.
+    // Lines without end, like the output of `seq 1000000`. The writer stops when they are not read any more.
     let writer = std::thread::spawn(move || {
         let written = (0_u64..).take_while(|number| writeln!(stdin, "{number}").is_ok());
         written.count()
@@ -217,7 +217,7 @@ fn a_run_starts_with_the_first_line_and_ends_with_its_reader() {
     writer.join().unwrap();
 }
 
-/// A guest whose result is this number.
+/// Returns a guest whose result is this number.
 fn answers(number: u32) -> GuestFile {
     answers_as(&format!("answer{number}.wat"), number)
 }
@@ -320,7 +320,7 @@ fn a_dry_run_prints_task_lines_that_mean_the_same_and_runs_nothing() {
 
 #[test]
 fn a_dry_run_of_several_guests_names_them_as_the_command_line_does() {
-    // Two files of one name, and one file twice.
+    // Two files with the same name, and one file twice.
     let (one, other) = (answers_as("answer.wat", 1), answers_as("answer.wat", 2));
     let (noop, echo) = (support::fixture("noop"), echo());
     let line = |guest: &str| format!("{{\"guest\":\"{guest}\",\"args\":[]}}\n");

@@ -1,4 +1,5 @@
-//! `--isolation process`: no two tasks share a process, however they end. `--max-tasks-per-worker`: not too many do.
+//! `--isolation process`: no two tasks share a process, however they end. `--max-tasks-per-worker`: a process runs no
+//! more tasks than that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +7,7 @@ use serde_json::Value;
 
 use crate::completed::{CompletedRun, fixture, line, run_lines};
 
-/// The processes in which tasks ran.
+/// Returns the pids of the processes in which tasks ran.
 fn pids(ended: &CompletedRun) -> BTreeSet<u64> {
     let pid = |record: &Value| record["pid"].as_u64().unwrap_or_else(|| panic!("{record}"));
     ended.records.iter().map(pid).collect()
@@ -80,7 +81,7 @@ fn a_process_is_replaced_after_the_tasks_that_it_may_run() {
         *tasks.entry(record["pid"].as_u64().unwrap()).or_default() += 1;
     }
     assert!(tasks.values().all(|&count| count <= 7), "{tasks:?}");
-    // Only the last ones may have gone before their time.
+    // Only the last processes may have ended before they ran that many.
     let whole = tasks.values().filter(|&&count| count == 7).count();
     assert!(whole + 2 >= tasks.len(), "{tasks:?}");
 }

@@ -1,7 +1,7 @@
-//! `mpwasm run` and its sister commands, from the outside: the real binary, real guests, real processes.
+//! `mpwasm run` and the other commands, from the outside: the real binary, real guests, real processes.
 //!
-//! Every module here is one subject of the contract. Most tests run `mpwasm run` to its end by
-//! [`completed::run`]. Faults of the processes themselves (kills, stops, signals) are in `tests/faults`.
+//! Every module here covers one subject of the contract. Most tests run `mpwasm run` to its end with [`completed::run`].
+//! Faults of the processes themselves (kills, stops, signals) are in `tests/faults`.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 

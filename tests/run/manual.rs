@@ -1,4 +1,4 @@
-//! The version, the manual, and the completions of shells.
+//! The version, the manual, and shell completions.
 
 use crate::completed::to_the_end;
 use crate::support::mpwasm;

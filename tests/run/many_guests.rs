@@ -1,4 +1,4 @@
-//! Runs of many guests: with the descriptors that are there, and with the reason where these are too few.
+//! Runs of many guests: they use the descriptors that are available, and fail with a reason if these are too few.
 
 use std::fmt::Write;
 use std::os::unix::process::CommandExt;
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 use crate::support::{mpwasm, records, run_within, statuses};
 
-/// How long a run of a thousand guests may take, on a machine with much to do.
+/// Longest time of a run of a thousand guests, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Guests in files of their own, alike so that one is compiled, with a task line for each.
+/// Guests in separate files, with equal contents so that only one is compiled, and a task line for each.
 struct Guests {
     dir: TempDir,
     paths: Vec<PathBuf>,
@@ -36,7 +36,7 @@ impl Guests {
         Self { dir, paths }
     }
 
-    /// Runs them all, with these limits of open files, soft and hard.
+    /// Runs all guests, with these soft and hard limits of open files.
     fn run(&self, soft: u64, hard: u64) -> Output {
         let mut command = mpwasm();
         command

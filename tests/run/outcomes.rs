@@ -1,4 +1,4 @@
-//! Every way in which a task can end, and what its record says about it. Timeouts are in `timeouts.rs`.
+//! Every way in which a task can end, and its record. Timeouts are in `timeouts.rs`.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use crate::completed::{
 };
 use crate::support::{BackgroundRun, mpwasm, records, send, statuses};
 
-/// One run with a task of many kinds, each under its key.
+/// Runs tasks of many kinds once, each under its key.
 fn zoo() -> &'static CompletedRun {
     static RUN: OnceLock<CompletedRun> = OnceLock::new();
     RUN.get_or_init(|| {
@@ -57,7 +57,7 @@ fn error(key: &str, kind: &str) -> &'static Value {
     error
 }
 
-/// Asserts that the task ended so, with a message that contains all of these.
+/// Asserts that the task ended with this kind of error and a message that contains all of these words.
 fn assert_error(key: &str, kind: &str, words: &[&str]) -> &'static Value {
     let error = error(key, kind);
     let message = error["message"].as_str().unwrap();
@@ -129,7 +129,8 @@ fn a_result_that_is_no_json_is_an_error_that_says_why() {
 
 #[test]
 fn a_result_may_be_nested_128_deep() {
-    // Read as text: with the object of the record around it, it is too deep for many a parser, serde_json's too.
+    // The line is read as text. Within the record's object the value is too deep for many parsers, including
+    // serde_json's.
     let guest = format!("{}#raw", fixture());
     let ended = to_the_end(mpwasm().args(["run", &guest, "--args", "[\"depth128\"]", "--results", "-"]));
     let result = format!(
@@ -266,7 +267,7 @@ fn the_instruction_budget_ends_a_task_as_fuel_every_time_alike() {
 
 #[test]
 fn a_result_larger_than_max_result_ends_as_limit() {
-    // The JSON of a string has two more bytes.
+    // The JSON of a string has two bytes for the quotes.
     let lines = [
         line("fits", "big", "[998]"),
         line("large", "big", "[999]"),
@@ -331,7 +332,7 @@ fn an_interrupt_lets_the_running_task_end_and_cancels_the_others() {
     let mut run = BackgroundRun::start(&[
         guest.path(),
         "--size=1",
-        // Longer than the signal takes, should this thread or the run stand still.
+        // Longer than the signal takes, even if this thread or the run is descheduled.
         "--timeout=8s",
         "--results",
         results.to_str().unwrap(),

@@ -1,4 +1,4 @@
-//! Prints and logs of guests: whole lines, nothing lost, nothing that acts on a terminal.
+//! Output and logs of guests: complete lines, nothing lost, nothing that controls a terminal.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ fn a_line_longer_than_4_kib_may_be_broken_but_nothing_comes_between_within_a_lin
 
 #[test]
 fn an_unfinished_line_waits_for_its_end() {
-    // Longer than the 50 ms after which pieces are sent on, two at a time.
+    // Longer than the 50 ms after which pieces are sent, two at a time.
     let guest = GuestFile::wat(&format!(
         r#"(module {CLOCK} {PRINT}
             (data (i32.const 16) "one half, other half\n")
@@ -95,7 +95,7 @@ fn the_end_of_a_task_ends_its_line() {
 
 #[test]
 fn what_was_printed_before_a_timeout_is_not_lost() {
-    // A worker that stands still may not come to print in its time, or be killed before it says how much that was.
+    // A worker that is descheduled may not print in time, or may be killed before it reports how much it printed.
     retry_when_late(|| {
         let ended = run_lines(
             "[]\n[]\n",
@@ -117,7 +117,7 @@ fn what_was_printed_before_the_worker_was_killed_is_not_lost() {
     send(run.workers(1)[0], nix::sys::signal::Signal::SIGKILL);
     assert_eq!(run.wait(LIMIT).code(), Some(1));
     let rest = String::from_utf8(run.rest()).unwrap();
-    // Of an unfinished line the last 50 ms may be lost, and then it is as if it was never begun.
+    // The last 50 ms of an unfinished line may be lost, and then the line may never have begun.
     assert!(["", "unfinished\n"].contains(&rest.as_str()), "{rest:?}");
 }
 
@@ -164,7 +164,8 @@ fn a_flood_is_cut_and_flagged() {
         line("print", "print", r#"["quiet\n",""]"#),
     ]
     .concat();
-    // A worker that stands still may not come to print so much in its time, or be killed before it says how much that was.
+    // A worker that is descheduled may not print that much in time, or may be killed before it reports how much it
+    // printed.
     retry_when_late(|| {
         let ended = run_lines(&lines, &[fixture(), "--size", "1", "--max-output", "10000"]);
         let flood = ended.record("flood");
@@ -174,10 +175,10 @@ fn a_flood_is_cut_and_flagged() {
             .stdout
             .strip_suffix("quiet\n")
             .expect("the next task prints as ever");
-        // With the newline that ends the line that was cut.
+        // With the newline that ends the truncated line.
         assert!(rest.len() <= 10_001, "{}", rest.len());
         let told = flood["output_truncated"] == true
-            // It counts what was cut.
+            // It counts the dropped bytes.
             && flood["stdout_bytes"].as_u64().is_some_and(|bytes| bytes > 10_000)
             && rest.len() >= 9_990;
         told.then_some(()).ok_or_else(|| flood.to_string())
@@ -349,7 +350,7 @@ fn log_lines_can_be_json_and_are_inert_all_the_same() {
 
 #[test]
 fn a_task_whose_prints_cannot_be_written_is_counted() {
-    // It runs on when that is noticed.
+    // The task still runs when that is noticed.
     let guest = starts_and_spins();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let child = mpwasm()

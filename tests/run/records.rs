@@ -1,4 +1,4 @@
-//! Records: their fields, where they go, and what happens when they cannot be written.
+//! Records: their fields, their destinations, and failures to write them.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::completed::{LIMIT, TasksFile, fixture, line, run, run_lines, to_the_end};
 use crate::support::{BackgroundRun, mpwasm, retry_when_late, run_records};
 
-/// The names of an object's fields, in their order.
+/// The names of an object's fields, in order.
 struct Fields(Vec<String>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 const BEFORE: [&str; 4] = ["id", "key", "model", "status"];
-/// The last two are for a later run that goes on with the file.
+/// The last two are for a later run that resumes the file.
 const AFTER: [&str; 12] = [
     "attempts",
     "worker",
@@ -131,8 +131,8 @@ fn the_figures_of_a_record_are_those_of_its_task() {
             figure("small", "memory_peak") < 10_000_000,
             "each task's memory is its own"
         );
-        // It waited for the one that slept, if it was there by then; and how much of its time it gets on a loaded machine
-        // is not known, but most often more than nothing.
+        // It waited for the task that slept, if it was accepted by then. Its CPU time on a busy machine is unknown, but
+        // usually above zero.
         let known = figure("busy", "queued_us") >= 250_000 && work >= 5_000;
         known
             .then_some(())
@@ -183,7 +183,7 @@ fn a_full_disk_ends_the_run_with_3_and_is_told() {
         ended.stderr
     );
 
-    // Stdin stays open: the run does not wait for it.
+    // Stdin stays open: the run does not wait for its end.
     let mut child = mpwasm()
         .args(["run", &guest, "--results", "-", "--tasks", "-"])
         .stdin(Stdio::piped())
@@ -198,7 +198,7 @@ fn a_full_disk_ends_the_run_with_3_and_is_told() {
     drop(stdin);
 }
 
-/// Runs tasks from stdin, which stays open, and closes the records' pipe after the first. The exit code.
+/// Runs tasks from stdin, which stays open, and closes the records' pipe after the first record. Returns the exit code.
 fn closed_after_one_record(first: &str) -> Option<i32> {
     let mut run = BackgroundRun::start(&[fixture(), "--size=1", "--tasks", "-", "--results", "-"]);
     let mut stdin = run.child.stdin.take().unwrap();
@@ -275,7 +275,7 @@ fn a_reader_of_prints_that_went_away_ends_the_run_too() {
         .unwrap();
     assert_eq!(run.line(), "first\n");
     drop(run.stdout.take());
-    // The run may have noticed by now, and be over.
+    // The run may have noticed by now and have ended.
     let _ = stdin.write_all(line("", "print", r#"["second\n",""]"#).as_bytes());
     assert_eq!(run.wait(LIMIT).code(), Some(141));
     drop(stdin);

@@ -1,4 +1,4 @@
-//! Limits that real programs need to have raised: deep stacks, large tables, many open files.
+//! Limits that real programs need to raise: deep stacks, large tables, many open files.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::completed::{CompletedRun, GuestFile, run, to_the_end};
 use crate::grants::{Folder, files};
 use crate::support::mpwasm;
 
-/// Recurses as deep as its stdin is long, 1024 times, and keeps what it needs until it is back. It says how deep it was.
+/// A command that recurses 1024 times as deep as its stdin is long, with live values in each frame. It prints the depth.
 const DEEP: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
@@ -25,7 +25,7 @@ const DEEP: &str = r#"(module
     (local.set $depth (i64.mul (i64.const 1024) (i64.extend_i32_u (i32.load (i32.const 8)))))
     (drop (call $down (local.get $depth)))))"#;
 
-/// Runs it to this depth in thousands, and with these options. The status of its task, and the message if it has failed.
+/// Runs it to this depth in thousands, with these options. Returns the status of its task, and the message if it failed.
 fn depth(thousands: usize, options: &[&str]) -> (String, String) {
     let guest = GuestFile::file("deep.wat", DEEP.as_bytes());
     let line = json!({"args": [], "stdin": "x".repeat(thousands)}).to_string();
@@ -86,7 +86,8 @@ fn exec_has_a_stack_of_this_size() {
     assert_eq!(exec(&["--stack", "128MiB"]), Some(0));
 }
 
-/// A command with a table of `elements` elements, which grows it by one and calls through the last of the first ones.
+/// Returns a command with a table of `elements` elements. It grows the table by one and calls the last of the original
+/// ones.
 fn table(elements: u32) -> GuestFile {
     let wat = format!(
         r#"(module
@@ -105,7 +106,7 @@ fn table(elements: u32) -> GuestFile {
 
 #[test]
 fn tables_of_real_programs_are_accepted_as_they_are() {
-    // CPython with numpy, and Pandoc.
+    // The sizes that CPython with numpy and Pandoc need.
     for elements in [47_157, 707_047] {
         let guest = table(elements);
         let ended = run(&[guest.path(), "--size", "1", "--args", "[]", "--args", "[]"]);
@@ -156,13 +157,13 @@ fn a_task_has_as_many_files_open_as_it_is_granted() {
     assert_eq!(open(1024, &[]), 1024);
     for jail in ["strict", "off"] {
         assert_eq!(open(3000, &["--max-files", "3000", "--jail", jail]), 3000);
-        // The descriptors that a worker has for itself and does not use are not counted one by one.
+        // The number of descriptors that a worker reserves for itself but does not use is not exact.
         let most = open(1000, &["--max-files", "100", "--jail", jail]);
         assert!((100..=164).contains(&most), "{most}");
     }
 }
 
-/// A command whose processes may have a number of descriptors.
+/// Runs a command whose processes may have this number of descriptors.
 fn with_descriptors(most: u64, args: &[&str]) -> CompletedRun {
     let mut command = mpwasm();
     command.args(args);
@@ -189,7 +190,7 @@ fn what_can_not_be_had_is_a_usage_error_that_names_it() {
         let stderr = refused(&options);
         assert!(stderr.contains(words), "{options:?}: {stderr}");
     }
-    // The limit of this process decides, and by itself it is no reason to refuse anything.
+    // The limit of this process decides. By itself it is no reason to refuse anything.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     assert!(hard > 500, "this machine allows {hard} descriptors");
     let ended = with_descriptors(500, &["run", guest.path(), "--max-files", "450"]);

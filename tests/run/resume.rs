@@ -1,4 +1,4 @@
-//! Runs that go on where an earlier one was ended: what is skipped, what is run again, and which logs are refused.
+//! Runs that resume an earlier one: which tasks are skipped, which are run again, and which logs are refused.
 
 use std::fs;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ impl Place {
     }
 }
 
-/// A task that says that it runs.
+/// Returns a task that prints this text.
 fn says(text: &str) -> String {
     let args = json!([format!("{text}\n"), ""]);
     format!("{}\n", json!({"model": "print", "args": args}))
@@ -74,7 +74,7 @@ fn what_has_a_record_is_not_run_again_and_ids_stay_positions() {
     );
     let all = place.log();
     assert_eq!(ids(&place.records()), [0, 1, 2, 3]);
-    // As a run leaves it that was killed: two records are missing, and the last line is torn.
+    // The log of a run that was killed: two records are missing, and the last line is torn.
     let kept: Vec<_> = place
         .records()
         .iter()
@@ -117,7 +117,7 @@ fn what_failed_is_run_again_when_asked_for_and_its_record_replaced() {
         "nothing was left to do"
     );
     assert!(ended.stderr.contains("4 skipped") && ended.stderr.contains("2 of a failure"));
-    // The bad line has become a task, and what failed has become another task: it has no record that stays.
+    // The bad line is now a task, and the failed task is another one, so none has a record that counts.
     let better = line("bad", "echo", "[1]");
     place.write(
         "tasks",
@@ -246,7 +246,7 @@ fn a_key_that_comes_twice_is_invalid_and_its_log_can_be_resumed() {
     let ended = place.run(&["--resume"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{ended:#?}");
     assert_eq!(place.log(), log, "nothing was left to do");
-    // Of a run that was killed before the first task ended: the second does not stand for it.
+    // The log of a run that was killed before the first task ended. The second record does not stand for the first task.
     let rest: Vec<_> = log
         .lines()
         .filter(|line| !line.starts_with("{\"id\":0,"))
@@ -283,7 +283,7 @@ fn a_log_of_something_else_is_refused_and_nothing_runs() {
         assert_eq!(place.log(), log, "it is as it was");
     };
     for how in ["--resume", "--retry-failed"] {
-        // A task in front that has no record does not run, either.
+        // A task before that without a record does not run, either.
         place.write("tasks", &[says("zero"), says("other"), says("two")].concat());
         refused(&mut place.command(&[how]), "other tasks");
         place.write("tasks", &says("zero"));

@@ -1,4 +1,4 @@
-//! `--retries` and what belongs to it: which tasks are tried again, and what their records tell.
+//! `--retries` and related options: which tasks are retried, and what their records contain.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::completed::{CompletedRun, GuestFile, fixture, line, run, run_lines};
 /// Runs the guest whose first two attempts print and trap.
 fn attempts(options: &[&str]) -> CompletedRun {
     let guest = GuestFile::wat(crate::support::ATTEMPTS);
-    // One worker, so that it is known which.
+    // With one worker the index is known.
     let tasks = ["--size", "1", "--args", "[]", guest.path()];
     run(&[options, &tasks].concat())
 }

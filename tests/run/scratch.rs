@@ -70,7 +70,7 @@ fn it_has_no_more_entries_than_its_size_allows() {
     assert_eq!(ended.records[0]["result"], json!(["ok", "NOSPC"]));
 }
 
-/// The clearing up has to cope with all of this, and the worker with it.
+/// The removal must cope with all of this, and so must the worker.
 #[test]
 fn whatever_a_task_leaves_costs_no_worker_and_no_other_task() {
     let leaves = [
@@ -106,7 +106,7 @@ fn whatever_a_task_leaves_costs_no_worker_and_no_other_task() {
     }
 }
 
-/// Whoever reads the other end of a FIFO sees an end when the task has ended, and not when the next one begins.
+/// A reader of the other end of a FIFO sees its end when the task has ended, not only when the next one begins.
 #[test]
 fn what_a_task_has_open_is_closed_when_it_ends() {
     let folder = tempfile::tempdir().unwrap();
@@ -123,7 +123,7 @@ fn what_a_task_has_open_is_closed_when_it_ends() {
     let steps = json!([["open", "d", "fifo", "write"]]);
     let outcome = pool.submit(guest.task(&steps)).unwrap().wait();
     assert_eq!(outcome.result.unwrap().get(), r#"["ok"]"#);
-    // The pool goes on, and has nothing to do.
+    // The pool continues and is idle.
     assert!(reader.join().unwrap().is_empty());
     pool.stop().unwrap();
 }

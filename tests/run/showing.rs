@@ -1,4 +1,4 @@
-//! The display of a run: order, tags, an early end, the summary.
+//! How a run is displayed: order, tags, an early end, the summary.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn prints(text: &str) -> String {
 
 #[test]
 fn output_and_records_keep_the_order_while_the_first_task_is_slow() {
-    // With one of two workers asleep, the other runs all the rest meanwhile.
+    // While the task on one of two workers sleeps, the other worker runs all the rest.
     let mut lines = line("slow", "sleep", "[700]");
     let names: Vec<_> = (0..3000).map(|number| number.to_string()).collect();
     lines.extend(names.iter().map(|name| prints(name)));
@@ -29,7 +29,7 @@ fn output_and_records_keep_the_order_while_the_first_task_is_slow() {
         .map(|record| record["id"].as_u64().unwrap())
         .collect();
     assert_eq!(ids, (0..3001).collect::<Vec<_>>());
-    // Others ran to their end before the first did: it began before them and was still asleep.
+    // Others ended before the first did: it began before them and was still asleep.
     let worker = |record: &Value| record["worker"].as_u64().unwrap();
     let by_others = written[1..]
         .iter()
@@ -71,7 +71,7 @@ fn lines_have_the_tag_of_their_task() {
 
 #[test]
 fn a_run_halts_when_enough_failed() {
-    // The last of them would take minutes.
+    // The last task would take minutes.
     let lines = [
         line("", "fail", "[\"no\"]").repeat(5),
         line("", "sleep", "[1000]").repeat(500),
@@ -97,7 +97,7 @@ fn a_run_halts_when_enough_failed() {
     assert!(!ended.stderr.contains("--halt"));
 }
 
-/// A command that leaves a file behind for its second argument, and then exits with 3.
+/// A command that creates the file that its second argument names, and then exits with 3.
 const LEAVES_A_FILE: &str = r#"(module
     (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
@@ -141,7 +141,7 @@ fn no_task_begins_after_the_one_that_decided_to_halt() {
             let ended = run(&[&args[..], more].concat());
             assert_eq!(ended.code, Some(1), "{ended:#?}");
             let begun = std::fs::read_dir(folder.path()).unwrap().count();
-            // Tasks in flight in the other workers go on.
+            // Tasks in flight in the other workers continue.
             let most = 3 + size - 1;
             assert!(
                 (3..=most).contains(&begun),
@@ -272,7 +272,7 @@ fn a_folder_of_results_that_can_not_be_written_ends_the_run_with_a_record_for_ea
             .map(|record| record["id"].as_u64().unwrap())
             .collect();
         ids.sort_unstable();
-        // All that were accepted, from the first on: the run ends before it has read all lines, or after.
+        // All accepted tasks, from the first on. The run may end before or after it has read all lines.
         assert_eq!(ids, (0..ids.len() as u64).collect::<Vec<_>>());
         assert!(
             ids.len() > 2,
@@ -281,7 +281,7 @@ fn a_folder_of_results_that_can_not_be_written_ends_the_run_with_a_record_for_ea
     }
 }
 
-/// Runs `mpwasm run ARGS...` with stderr, and stdout if that is asked for, on a terminal, as [`crate::completed::on_a_terminal`].
+/// Runs `mpwasm run ARGS...` with stderr, and optionally stdout, on a terminal, as [`crate::completed::on_a_terminal`].
 fn on_a_terminal(both: bool, args: &[&str]) -> (String, String) {
     let mut command = mpwasm();
     command.arg("run").args(args);

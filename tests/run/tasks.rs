@@ -1,4 +1,4 @@
-//! Task lines: what is a task, and what becomes of a line that is none.
+//! Task lines: which lines are tasks, and what happens to invalid ones.
 
 use std::io::Write;
 use std::process::Command;
@@ -187,7 +187,8 @@ fn a_task_from_stdin_starts_before_stdin_ends() {
 fn tasks_that_do_nothing_pass_at_a_rate_that_lets_100_000_end_in_seconds() {
     let tasks = TasksFile::new("[]\n".repeat(100_000));
     let noop = format!("{}#noop", fixture());
-    // The shell's `times` tells what a run and its processes have used, however many others share the machine.
+    // The shell's `times` prints the CPU time of a run and its processes, which other load on the machine does not
+    // affect.
     let script = "\"$@\"; code=$?; times; exit $code";
     let binary = binary();
     let args = ["-c", script, "sh", binary.to_str().unwrap(), "run", "--size", "2"];
@@ -200,19 +201,19 @@ fn tasks_that_do_nothing_pass_at_a_rate_that_lets_100_000_end_in_seconds() {
         "{}",
         ended.stderr
     );
-    // Of the children, on the second line: minutes and seconds in the user's code and in the kernel.
+    // The times of the children are on the second line: minutes and seconds in user mode and in the kernel.
     let children = ended.stdout.lines().nth(1).expect("two lines");
     let used: f64 = children.split_whitespace().map(seconds).sum();
     assert!(used > 0.0 && used < 10.0, "{used} s of processor time");
 }
 
-/// A time that `times` writes as `0m1.5s`.
+/// Parses a time that `times` prints as `0m1.5s`.
 fn seconds(text: &str) -> f64 {
     let (minutes, seconds) = text.strip_suffix('s').unwrap().split_once('m').unwrap();
     60.0 * minutes.parse::<f64>().unwrap() + seconds.parse::<f64>().unwrap()
 }
 
-/// More than all other messages may be, and more than a worker takes in within the time in which it has to claim a task.
+/// Larger than all other messages may be, and than a worker reads within the time in which it has to claim a task.
 #[test]
 fn args_of_a_hundred_mebibytes_reach_their_task() {
     let guest = GuestFile::wat(

@@ -1,4 +1,4 @@
-//! Timeouts: whatever a task does, it ends in time, and its worker's slot goes on.
+//! Timeouts: whatever a task does, it ends in time, and its worker's slot continues.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 use crate::completed::{GuestFile, fixture, line, run_lines};
 use crate::support::retry_when_late;
 
-/// Three times a task that does not end by itself, and after each a task that does nothing, on one worker; all of it again
-/// when no one was in time, up to three times. `stays`: the worker is not replaced.
+/// Runs a task that does not end by itself, and after it a task that does nothing, three times on one worker. All of it
+/// is retried up to three times if none was in time. `stays`: the worker is not replaced.
 fn thrice(model: &str, args: &str, stays: bool) {
     retry_when_late(|| {
         let pairs = three_pairs(model, args);
-        // On a loaded machine nothing runs when it should: the bound of the contract is asked of the best.
+        // On a busy machine every task may be late, so the bound of the contract is checked for the best one.
         let in_time = |late: &Value| late["run_us"].as_u64().unwrap() < 400_000;
         let good = pairs.iter().any(|(late, _)| in_time(late))
             && (!stays || pairs.iter().any(|(late, next)| late["pid"] == next["pid"]));
@@ -20,7 +20,7 @@ fn thrice(model: &str, args: &str, stays: bool) {
     });
 }
 
-/// The records of the bad ones with those of their followers.
+/// Returns the records of the bad tasks with those of their successors.
 fn three_pairs(model: &str, args: &str) -> Vec<(Value, Value)> {
     let idle = "{\"model\":\"noop\",\"args\":[],\"timeout\":\"20s\"}\n";
     let lines = [&line("", model, args), idle].concat().repeat(3);
@@ -118,12 +118,12 @@ fn the_total_timeout_ends_the_run_with_a_record_for_each_task() {
     let lines = line("", "spin", "[]").repeat(20);
     let ended = run_lines(lines, &[fixture(), "--size", "2", "--total-timeout", "1s"]);
     assert_eq!(ended.code, Some(1), "{ended:#?}");
-    // When the machine is so slow that the guest was not loaded by then, nothing was accepted.
+    // If the machine is so slow that the guest was not loaded by then, nothing was accepted.
     assert!(
         ended.column("status").iter().all(|status| *status == "cancelled"),
         "{ended:#?}"
     );
     assert!(ended.stderr.contains("--total-timeout 1s"), "{}", ended.stderr);
-    // Not at the timeouts of the tasks.
+    // The run does not end only at the timeouts of the tasks.
     assert!(ended.wall < Duration::from_secs(28), "{:?}", ended.wall);
 }

@@ -1,5 +1,5 @@
-//! What mpwasm trusts and writes is never in the reach of guests: which directories are refused because of it, and that
-//! nothing outside of a grant is written.
+//! Files that mpwasm trusts or writes are never accessible to guests: which directories are refused for that reason, and
+//! that nothing outside of a grant is written.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use crate::support::{binary, mpwasm};
 /// A command that does nothing.
 const NOTHING: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
 
-/// A folder with all that mpwasm can be told to trust: nothing of it is there yet, but for an executable.
+/// A folder for everything that mpwasm can be told to trust. Nothing of it exists yet except an executable.
 struct Folder {
     dir: tempfile::TempDir,
     command: GuestFile,
@@ -39,12 +39,12 @@ impl Folder {
         self.dir.path().join(name)
     }
 
-    /// The path, as text.
+    /// Returns the path as text.
     fn text(&self, name: &str) -> String {
         self.path(name).into_os_string().into_string().unwrap()
     }
 
-    /// `run` with the folder `grant` and these options. `{}` is this folder.
+    /// Returns `mpwasm run` with the folder `grant` and these options. `{}` is this folder.
     fn run(&self, grant: &str, options: &[&str]) -> Command {
         self.command(&["run", "--dir", grant, self.command.path()], options)
     }
@@ -63,7 +63,7 @@ impl Folder {
         command
     }
 
-    /// All paths in here.
+    /// Returns all paths in the folder.
     fn listed(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.dir.path().to_owned()];
@@ -79,7 +79,7 @@ impl Folder {
         found
     }
 
-    /// The command is refused, with these words, and has left nothing here.
+    /// Asserts that the command is refused with these words, and has created nothing here.
     #[track_caller]
     fn assert_refused(&self, command: &mut Command, code: i32, words: &[&str]) {
         let before = self.listed();
@@ -103,7 +103,7 @@ fn assert_runs(command: &mut Command) -> CompletedRun {
     ended
 }
 
-/// The example of the attack: a task plants a link where the output of the next will be written.
+/// An example of the attack: a task creates a link where the output of the next task will be written.
 #[test]
 fn no_file_outside_of_a_grant_is_written_through_the_folder_of_results() {
     let folder = Folder::new();
@@ -124,7 +124,7 @@ fn no_file_outside_of_a_grant_is_written_through_the_folder_of_results() {
         2,
         &["contains the folder of --results-dir", ":ro", "another place"],
     );
-    // An earlier run has left them.
+    // An earlier run has left these files.
     assert_runs(&mut plant(&[]));
     assert!(folder.path("work/results/1/stdout").is_symlink());
     let results = ["--results-dir", "{}/work/results"];
@@ -186,7 +186,7 @@ fn a_directory_with_the_cache_is_refused_wherever_they_meet() {
         assert_runs(&mut with_cache(folder.run(grant, &["--no-cache"])));
         assert_runs(&mut with_cache(folder.exec(&format!("{grant}:ro"), &[])));
     }
-    // The cache is elsewhere, and the way there leads through the directory.
+    // The cache is elsewhere, but its path leads through the directory.
     fs::create_dir(folder.path("elsewhere")).unwrap();
     symlink("../elsewhere", folder.path("work/to elsewhere")).unwrap();
     let mut command = folder.run("{}/work", &[]);
@@ -194,7 +194,7 @@ fn a_directory_with_the_cache_is_refused_wherever_they_meet() {
     folder.assert_refused(&mut command, 2, &["a link in it that leads to the cache"]);
 }
 
-/// A grant, an option with a destination that it reaches, and words of the error. `{}` is the folder of the test.
+/// A grant, an option with a destination that the grant reaches, and words of the error. `{}` is the folder of the test.
 const GRANTS_AND_DESTINATIONS: &[(&str, &str, &str, &str)] = &[
     (
         "{}/work",
@@ -259,9 +259,9 @@ fn a_directory_with_the_records_or_the_results_is_refused() {
         assert_runs(&mut folder.run(&format!("{grant}:ro"), &[option, path, "--overwrite"]));
         fs::remove_dir_all(folder.path("work/a")).unwrap_or_default();
     }
-    // Beside one another, they are allowed.
+    // Side by side they are allowed.
     assert_runs(&mut folder.run("{}/work/in", &["--results", "{}/work/log", "--overwrite"]));
-    // A second name of the file may be in the directory.
+    // The file may have a second name in the directory.
     fs::hard_link(folder.path("work/log"), folder.path("work/in/second name")).unwrap();
     let linked = ["--results", "{}/work/log", "--overwrite"];
     folder.assert_refused(&mut folder.run("{}/work/in", &linked), 2, &["hard links"]);
@@ -273,7 +273,7 @@ fn a_directory_with_mpwasm_itself_is_refused() {
     let folder = Folder::new();
     fs::create_dir(folder.path("bin")).unwrap();
     let installed = folder.path("bin/mpwasm");
-    // By a program of its own: see `granting.rs`.
+    // Another program makes the copy: see `granting.rs`.
     let copied = Command::new("install")
         .args(["-m", "755"])
         .arg(binary())
@@ -300,13 +300,13 @@ fn a_directory_with_mpwasm_itself_is_refused() {
     );
     assert_runs(&mut own(&installed, "bin:ro"));
     assert_runs(&mut own(&installed, "work"));
-    // A guest's own file may be where tasks can change it: it has been read.
+    // A guest's own file may be in a writable directory, as it has been read already.
     let guest = folder.path("work/guest.wat");
     fs::write(&guest, NOTHING).unwrap();
     assert_runs(mpwasm().args(["run", "--dir", &folder.text("work")]).arg(guest));
 }
 
-/// Lets `command` run where `from` is mounted a second time, on `to`.
+/// Makes `command` run where `from` is also mounted on `to`.
 fn bound(command: &mut Command, from: PathBuf, to: PathBuf) {
     let bind = move || -> io::Result<()> {
         let has_root = nix::unistd::geteuid().is_root();
@@ -333,7 +333,7 @@ fn a_bind_mount_hides_nothing() {
         bound(&mut command, folder.path(from), folder.path(to));
         command
     };
-    // A machine that lets no ordinary user mount anything has no such mounts of theirs.
+    // A machine on which ordinary users may not mount anything has no such mounts.
     if cache_at("{}/work:ro", "data/cache", "data", "mounted")
         .output()
         .is_err()
@@ -342,7 +342,7 @@ fn a_bind_mount_hides_nothing() {
         return;
     }
     for (grant, cache, from, to, how) in [
-        // The directory is known by its second name.
+        // The directory is named by its second path.
         ("{}/mounted", "data/cache", "data", "mounted", "contains"),
         ("{}/mounted", "data/cache", "data/cache", "mounted", "is"),
         ("{}/mounted", "data/cache", "data/cache/in", "mounted", "lies in"),
@@ -365,7 +365,8 @@ fn a_bind_mount_hides_nothing() {
     }
 }
 
-/// A crate, a `cargo` that says where it builds and notes when it is to build, and a `rustc` that says where it lives.
+/// Creates a crate, a `cargo` that prints where it builds and records when it is to build, and a `rustc` that prints its
+/// sysroot.
 fn with_crate(folder: &Folder) -> [PathBuf; 2] {
     fs::create_dir_all(folder.path("krate/src")).unwrap();
     fs::write(folder.path("krate/Cargo.toml"), "[package]\nname = \"krate\"\n").unwrap();

@@ -1,4 +1,4 @@
-//! Text of others (names of files and directories above all) never acts on a terminal, whichever command shows it.
+//! Untrusted text, above all names of files and directories, never controls a terminal, whichever command shows it.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::process::Command;
 use crate::completed::on_a_terminal;
 use crate::support::mpwasm;
 
-/// A name that would set a terminal's title, and show what follows it reversed.
+/// A name that would set a terminal's title, and reverse the text after it.
 const NAME: &str = "a\u{1b}]0;title\u{7}\u{202e}b";
-/// The same, as it may be shown.
+/// The escaped form of the name.
 const SHOWN: &str = r"a\u{1b}]0;title\u{7}\u{202e}b";
 
 fn command(folder: &Path, args: &[&str]) -> Command {
@@ -18,7 +18,7 @@ fn command(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// Asserts that the command shows these words on a terminal, and nothing that acts on it.
+/// Asserts that the command shows these words on a terminal, and nothing that controls it.
 #[track_caller]
 fn assert_shown(command: Command, words: &str) {
     let shown = format!("{command:?}");
@@ -29,13 +29,13 @@ fn assert_shown(command: Command, words: &str) {
     }
 }
 
-/// Asserts that the command shows the name on a terminal, and shows it escaped.
+/// Asserts that the command shows the name on a terminal in its escaped form.
 #[track_caller]
 fn assert_escaped(command: Command) {
     assert_shown(command, SHOWN);
 }
 
-/// A folder with a crate of that name in it, whose manifest cargo does not accept.
+/// Returns a folder that contains a crate of that name, with a manifest that cargo does not accept.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let crate_folder = folder.path().join(NAME);
@@ -91,7 +91,7 @@ fn files_that_can_not_be_used_are_named_escaped() {
 #[test]
 fn arguments_that_are_wrong_are_quoted_escaped() {
     let folder = folder();
-    // As a shell's pattern may bring them.
+    // A shell's pattern may expand to such names.
     for args in [
         &["run", "x.wasm", "--size", NAME][..],
         &["run", "x.wasm", "--halt", NAME],
@@ -99,7 +99,7 @@ fn arguments_that_are_wrong_are_quoted_escaped() {
         &["doctor", NAME],
         &[NAME],
     ] {
-        // The parser of arguments takes whole escape sequences out, and no other characters.
+        // The argument parser removes complete escape sequences, and no other characters.
         assert_shown(command(folder.path(), args), r"a\u{202e}b");
     }
 }

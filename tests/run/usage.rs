@@ -1,4 +1,4 @@
-//! Wrong usage and bad guests, and the commands beside `run`: `inspect`, `build`, `new`.
+//! Usage errors and invalid guests, and the other commands besides `run`: `inspect`, `build`, `new`.
 
 use std::fs;
 use std::path::Path;
@@ -163,7 +163,7 @@ fn what_is_no_webassembly_is_refused() {
     );
 }
 
-/// Guests that are refused, and what is said about each.
+/// Guests that are refused, and words of the message about each.
 const REFUSED: [(&str, &[&str]); 10] = [
     (
         r#"(func (export "runnable") (result i32) (i32.const 0))"#,
@@ -334,10 +334,10 @@ fn inspect_says_all_that_would_be_refused_and_why() {
     assert_refused(&["inspect", text.path()], "neither WebAssembly nor its text form");
 }
 
-/// Longest time of a build, which may have to wait for others: cargo builds one thing at a time.
+/// Longest time of a build. It may have to wait for others, as cargo builds one thing at a time.
 const BUILDS: Duration = Duration::from_secs(300);
 
-/// These build. Where tests run with guests that were built before, by a user who can't, there is nothing to test.
+/// Returns whether guests can be built. A user who runs the tests with prebuilt guests can't build.
 fn can_build() -> bool {
     std::env::var_os("MPWASM_TEST_GUESTS").is_none()
 }
@@ -414,7 +414,7 @@ fn new_writes_a_guest_that_builds_and_runs_at_once() {
         path.join("src/lib.rs").is_file() && path.ends_with("my-guest"),
         "{path:?}"
     );
-    // The versions that this repository uses are at hand: whether the test passes does not depend on a registry.
+    // The versions that this repository uses are available, so the test does not depend on a registry.
     fs::copy(repository().join("Cargo.lock"), path.join("Cargo.lock")).unwrap();
 
     let run = support::run_within(

@@ -1,8 +1,9 @@
-//! Commands that check WASI preview 1 from within: the project's own (`guests/wasi-calls`), and the public test suite.
+//! Commands that check WASI preview 1 from within the guest: the project's own (`guests/wasi-calls`), and the public test
+//! suite.
 //!
-//! `WASI_TESTSUITE` names a checkout of the suite with its compiled programs (its branch `prod/testsuite-base`), and then they
-//! are run as well. `WASI_WASMTIME` names a `wasmtime` of the version that mpwasm has within, and then each program is to
-//! end there as it does here. Stderr names what of that is not run.
+//! `WASI_TESTSUITE` names a checkout of the suite with its compiled programs (branch `prod/testsuite-base`); these are
+//! then run as well. `WASI_WASMTIME` names a `wasmtime` of the version that mpwasm embeds; each program must then end
+//! there as it does here. Stderr names the parts that are not run.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
@@ -20,8 +21,8 @@ use specification::Ending;
 use suites::Program;
 use support::mpwasm;
 
-/// The calls of WASI preview 1 that the own commands make, so that all tests pass without the suite: all that there are,
-/// but for those that send signals, and those of sockets, which cannot be granted.
+/// The calls of WASI preview 1 that the project's own commands make, so that all tests pass without the suite: all calls
+/// except those that send signals, and those of sockets, which can't be granted.
 const CALLS: &str = "args_get args_sizes_get clock_res_get clock_time_get environ_get environ_sizes_get fd_advise \
     fd_allocate fd_close fd_datasync fd_fdstat_get fd_fdstat_set_flags fd_fdstat_set_rights fd_filestat_get \
     fd_filestat_set_size fd_filestat_set_times fd_pread fd_prestat_dir_name fd_prestat_get fd_pwrite fd_read fd_readdir \
@@ -29,12 +30,12 @@ const CALLS: &str = "args_get args_sizes_get clock_res_get clock_time_get enviro
     path_link path_open path_readlink path_remove_directory path_rename path_symlink path_unlink_file poll_oneoff \
     proc_exit random_get sched_yield sock_shutdown";
 
-/// Says something that is to be seen although the test passes.
+/// Prints a message that is shown even if the test passes.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// The calls of WASI that a program imports.
+/// Returns the WASI calls that a program imports.
 fn calls(program: &Path) -> BTreeSet<String> {
     let output = mpwasm()
         .args(["inspect", "--json"])
@@ -50,7 +51,7 @@ fn calls(program: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// The wasmtime to compare with.
+/// Returns the wasmtime to compare with.
 fn wasmtime() -> Option<PathBuf> {
     let Some(path) = std::env::var_os("WASI_WASMTIME").map(PathBuf::from) else {
         say("NOT RUN: the comparison with wasmtime, as WASI_WASMTIME names none");
@@ -70,7 +71,7 @@ fn by(mut command: Command, args: &[&str]) -> Command {
     command
 }
 
-/// Runs programs, and says how many; panics when some end otherwise than they should.
+/// Runs programs and prints their number. Panics when some do not end as they should.
 fn run_all(name: &str, programs: &[Program]) {
     let wasmtime = wasmtime();
     let mut failures = Vec::new();
@@ -109,7 +110,7 @@ fn programs_end_as_their_specifications_say() {
         "there are no compiled programs in it: take its branch prod/testsuite-base"
     );
     run_all("public suite", &suite.programs);
-    // Nothing in it goes unchecked where it is not at hand.
+    // Every call in it is checked even if the suite is not available.
     let own: BTreeSet<_> = CALLS.split_whitespace().map(str::to_owned).collect();
     for program in &suite.programs {
         let calls = calls(&program.file);

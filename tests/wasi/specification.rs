@@ -1,4 +1,4 @@
-//! How a program is started and how it has to end: the suite's format, as its `doc/specification.md` has it.
+//! How a program is started and must end, in the suite's format, as defined in its `doc/specification.md`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::suites::Program;
 use crate::support::run_within;
 
-/// The older of the format's two forms, which all programs for preview 1 have.
+/// A specification, in the older of the format's two forms, which all programs for preview 1 have.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Specification {
@@ -33,10 +33,10 @@ pub struct Ending {
 }
 
 impl Specification {
-    /// The one beside a program, or that of a program that has none.
+    /// Reads the specification beside a program; the default one if there is none.
     ///
     /// # Errors
-    /// It is one of another form, or asks for what is not known here.
+    /// When it has another form, or asks for something that is not supported here.
     pub fn beside(program: &Path) -> Result<Self, String> {
         match fs::read(program.with_extension("json")) {
             Ok(json) => serde_json::from_slice(&json).map_err(|error| error.to_string()),
@@ -45,7 +45,7 @@ impl Specification {
     }
 
     /// # Errors
-    /// The program ended otherwise than it should.
+    /// When the program ended in another way than it should.
     pub fn check(&self, ended: &Ending) -> Result<(), String> {
         let is =
             |expected: &Option<String>, stream: &String| expected.as_ref().is_none_or(|text| text == stream);
@@ -60,7 +60,7 @@ impl Specification {
 }
 
 impl Ending {
-    /// Runs a program by a command such as `mpwasm exec` or `wasmtime run`: both have the options that are needed. Its
+    /// Runs a program with a command such as `mpwasm exec` or `wasmtime run`: both have the options that are needed. Its
     /// directory is a fresh copy.
     pub fn of(mut command: Command, program: &Program) -> Self {
         let specification = &program.specification;
@@ -69,7 +69,7 @@ impl Ending {
         }
         let root = tempfile::tempdir().unwrap();
         if let Some(name) = &specification.root {
-            // Those of the own commands are empty, and not there.
+            // The directories of the project's own commands are empty and don't exist.
             let original = program.file.with_file_name(name);
             if original.exists() {
                 copy(&original, root.path());

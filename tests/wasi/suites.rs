@@ -1,4 +1,4 @@
-//! Where the programs are: the project's own, and those of the public suite.
+//! Finds the programs: the project's own, and those of the public suite.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 use crate::specification::Specification;
 use crate::support::repository;
 
-/// The suite's name for what mpwasm has.
+/// The suite's name for the target that mpwasm runs.
 const PREVIEW_1: &str = "wasm32-wasip1";
 
-/// A program, and what it is to do.
+/// A program and its specification.
 #[derive(Debug)]
 pub struct Program {
     pub name: String,
@@ -19,14 +19,14 @@ pub struct Program {
     pub specification: Specification,
 }
 
-/// The programs of a suite, and a line for each that can't be run here.
+/// The programs of a suite, and a line for each that can't be run.
 #[derive(Debug, Default)]
 pub struct Suite {
     pub programs: Vec<Program>,
     pub skipped: Vec<String>,
 }
 
-/// The own commands, with specifications in the suite's form.
+/// The project's own commands, with specifications in the suite's form.
 const OWN: [(&str, &str); 4] = [
     (
         "wasi-streams",
@@ -38,7 +38,7 @@ const OWN: [(&str, &str); 4] = [
     ("wasi-directories", r#"{"root": "empty"}"#),
 ];
 
-/// The project's own commands.
+/// Returns the project's own commands.
 pub fn own() -> Vec<Program> {
     let commands = OWN.iter().map(|(name, specification)| Program {
         name: (*name).to_owned(),
@@ -48,11 +48,11 @@ pub fn own() -> Vec<Program> {
     commands.collect()
 }
 
-/// The folder of the own commands, built once.
+/// Returns the folder of the project's own commands, which are built once.
 fn built() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        // Built in advance, for a user who can't build: see `.ci/run`.
+        // Prebuilt for a user who can't build: see `.ci/run`.
         if let Some(built) = std::env::var_os("MPWASM_TEST_GUESTS") {
             return built.into();
         }
@@ -68,7 +68,7 @@ fn built() -> &'static Path {
             ])
             .arg("--manifest-path")
             .arg(repository().join("guests/wasi-calls/Cargo.toml"))
-            .env_remove("RUSTFLAGS") // they are meant for this machine
+            .env_remove("RUSTFLAGS") // they are meant for native code
             .status()
             .unwrap();
         assert!(status.success());
@@ -76,7 +76,7 @@ fn built() -> &'static Path {
     })
 }
 
-/// The programs in a checkout of the public suite.
+/// Returns the programs in a checkout of the public suite.
 pub fn public(checkout: &Path) -> Suite {
     let mut suite = Suite::default();
     find(&checkout.join("tests"), &mut suite);
@@ -94,7 +94,7 @@ fn find(folder: &Path, suite: &mut Suite) {
         if file.is_dir() {
             find(&file, suite);
         } else if file.extension().is_none_or(|ending| ending != "wasm") {
-            // A specification, a source, or something that a program reads.
+            // It is a specification, a source file, or a file that a program reads.
         } else if is_preview_1 {
             let name = file.display().to_string();
             match Specification::beside(&file) {

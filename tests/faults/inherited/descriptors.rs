@@ -1,4 +1,4 @@
-//! Standard descriptors that are closed, or open for something else.
+//! Standard descriptors that are closed, or open for another purpose.
 
 use std::fs;
 use std::io;
@@ -9,12 +9,12 @@ use super::{inheriting, run, stderr, trapping_command};
 use crate::session::assert_accounted;
 use crate::support::{fixture, pidfd, records, wait_readable};
 
-/// Closes the descriptors whose bits are set.
+/// Returns a function that closes the descriptors whose bits are set.
 fn closing(which: u8) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
     move || {
         for descriptor in 0..3 {
             if which >> descriptor & 1 == 1 {
-                // SAFETY: between fork and exec the number is not used otherwise.
+                // SAFETY: between fork and exec the number is not used for anything else.
                 unsafe { libc::close(descriptor) };
             }
         }
@@ -26,7 +26,7 @@ fn is_closed(which: u8, descriptor: i32) -> bool {
     which >> descriptor & 1 == 1
 }
 
-/// As [`run`], with a file as stdout: what is written to a closed one shows there, if it was taken for another.
+/// As [`run`], with a file as stdout. Output to a closed descriptor would show up there if its number was reused.
 fn run_into(file: &fs::File, which: u8, args: &[&str]) -> Output {
     let mut command = inheriting(closing(which), args);
     command
@@ -82,7 +82,7 @@ fn what_is_printed_to_a_closed_stdout_is_an_error_and_goes_nowhere_else() {
     }
 }
 
-/// Files that mpwasm opens get other numbers than those of closed descriptors.
+/// Files that mpwasm opens do not get the numbers of closed standard descriptors.
 #[test]
 fn records_in_a_file_are_whole_whatever_is_closed() {
     let folder = tempfile::tempdir().unwrap();
@@ -115,7 +115,7 @@ fn tasks_from_a_closed_stdin_are_an_error() {
     );
 }
 
-/// A stdout that is open for reading only is as good as closed.
+/// A stdout that is open only for reading counts as closed.
 #[test]
 fn records_for_a_stdout_that_is_open_for_reading_are_an_error() {
     let file = fs::File::open("/dev/null").unwrap();

@@ -1,4 +1,4 @@
-//! Resource limits: mpwasm raises soft ones that it needs, and names hard ones that it can't do without.
+//! Resource limits: mpwasm raises soft limits that are too low, and reports hard limits that are.
 
 use std::fs;
 use std::io;
@@ -9,17 +9,17 @@ use super::{run, stderr, trapping_command};
 use crate::session::assert_accounted;
 use crate::support::{fixture, records};
 
-/// Lowers a limit for good.
+/// Returns a function that lowers a hard limit.
 fn hard(resource: Resource, most: u64) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
     move || Ok(setrlimit(resource, most, most)?)
 }
 
-/// Lowers a limit that may be raised again.
+/// Returns a function that lowers a soft limit, which may be raised again.
 fn soft(resource: Resource, most: u64) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
     move || Ok(setrlimit(resource, most, getrlimit(resource)?.1)?)
 }
 
-/// A run and a command fail, with mpwasm's own exit codes, and say `words`.
+/// Asserts that a run and a command fail, with mpwasm's own exit codes and a message that contains `words`.
 fn assert_named(limit: impl Fn() -> io::Result<()> + Copy + Send + Sync + 'static, words: &str) {
     let folder = tempfile::tempdir().unwrap();
     let guest = trapping_command(folder.path());
@@ -119,7 +119,7 @@ fn a_limit_of_open_files_is_named() {
     );
 }
 
-/// For root the kernel does not count.
+/// The kernel does not enforce this limit for root.
 #[test]
 fn a_limit_of_processes_is_named() {
     if nix::unistd::geteuid().is_root() {

@@ -1,5 +1,5 @@
-//! What a process inherits from its starter: signals, limits, descriptors, a working directory. None of it changes what
-//! mpwasm promises, or mpwasm says what it lacks.
+//! Attributes that a process inherits from its parent: signals, limits, descriptors, a working directory. They do not
+//! change what mpwasm guarantees, or mpwasm reports what is missing.
 
 mod descriptors;
 mod limits;
@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use crate::support::{mpwasm, run_within};
 
-/// Longer than any run here takes: a run that hangs.
+/// Longer than any run here takes. A run that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A change to a process between fork and exec. It makes system calls only.
+/// A function that changes a process between fork and exec. It makes system calls only.
 type Legacy = fn() -> io::Result<()>;
 
-/// `mpwasm` with arguments, started by a process that has done this before.
+/// Returns `mpwasm` with arguments, to be started after this function was called.
 fn inheriting(legacy: impl Fn() -> io::Result<()> + Send + Sync + 'static, args: &[&str]) -> Command {
     let mut command = mpwasm();
     command.args(args);
@@ -39,8 +39,8 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A command that traps in the way that its first argument's first byte names: by a division by zero, a read out of
-/// bounds, `unreachable` or recursion without end. Without such a byte it prints `hello`.
+/// Creates a command that traps in the way that the first byte of its first argument names: by a division by zero, a read
+/// out of bounds, `unreachable` or endless recursion. Without such a byte it prints `hello`.
 fn trapping_command(folder: &Path) -> PathBuf {
     let path = folder.join("trapping.wat");
     let text = r#"(module

@@ -1,4 +1,4 @@
-//! A working directory that is gone, and a machine without `/proc`.
+//! A working directory that was removed, and a machine without `/proc`.
 
 use std::io;
 
@@ -23,7 +23,7 @@ fn a_working_directory_that_was_deleted_changes_nothing() {
         std::fs::create_dir(&gone).unwrap();
         let name = std::ffi::CString::new(gone.to_str().unwrap()).unwrap();
         let leave = move || {
-            // SAFETY: both calls read a path that ends with a zero byte, and nothing else.
+            // SAFETY: both calls read a path that ends with a zero byte.
             Errno::result(unsafe { libc::chdir(name.as_ptr()) })?;
             // SAFETY: as above.
             Errno::result(unsafe { libc::rmdir(name.as_ptr()) })?;
@@ -39,7 +39,7 @@ fn a_working_directory_that_was_deleted_changes_nothing() {
     }
 }
 
-/// Hides `/proc` from this process and its children, in a namespace of mounts of their own.
+/// Hides `/proc` from this process and its children, in a mount namespace of their own.
 fn without_proc() -> io::Result<()> {
     let user = match geteuid().is_root() {
         true => CloneFlags::empty(),
@@ -51,7 +51,7 @@ fn without_proc() -> io::Result<()> {
     Ok(mount(c"none", c"/proc", c"tmpfs", MountFlags::empty(), None)?)
 }
 
-/// An ordinary user needs a machine with user namespaces for this test, as for scratch directories.
+/// For an ordinary user this test needs a machine with user namespaces, like scratch directories.
 #[test]
 fn a_machine_without_proc_is_named() {
     let folder = tempfile::tempdir().unwrap();

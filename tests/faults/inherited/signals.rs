@@ -9,16 +9,16 @@ use super::{LIMIT, Legacy, inheriting, run, stderr, trapping_command};
 use crate::session::{HANGS, Session, assert_accounted, wait_until_busy, within};
 use crate::support::{fixture, records, send, until};
 
-/// Blocks what can be blocked.
+/// Blocks all signals that can be blocked.
 fn all_blocked() -> std::io::Result<()> {
     Ok(SigSet::all().thread_block()?)
 }
 
-/// Ignores what can be ignored.
+/// Ignores all signals that can be ignored.
 fn all_ignored() -> std::io::Result<()> {
     for which in Signal::iterator() {
         if !matches!(which, Signal::SIGKILL | Signal::SIGSTOP) {
-            // SAFETY: to ignore a signal runs no code of this process.
+            // SAFETY: ignoring a signal runs no code of this process.
             unsafe { signal(which, SigHandler::SigIgn) }?;
         }
     }
@@ -27,7 +27,7 @@ fn all_ignored() -> std::io::Result<()> {
 
 const HOSTILE: [Legacy; 2] = [all_blocked, all_ignored];
 
-/// A run with one worker and one task that does not end by itself, started by a process that has done this before.
+/// Starts a run with one worker and one task that does not end by itself, after calling this function.
 fn start_spinning(legacy: Legacy) -> Session {
     let run = "--results - --size 1 --timeout 1h --args [] ";
     let guest = fixture("spin");
@@ -103,7 +103,7 @@ fn sigterm_ends_a_command_that_was_started_with_all_signals_blocked_or_ignored()
     }
 }
 
-/// How a worker ended is known, though its starter had told the kernel to forget its children.
+/// A worker's exit status is known even if the starter of mpwasm ignored SIGCHLD, which makes the kernel reap children.
 #[test]
 fn a_worker_that_is_killed_is_a_crash_that_names_the_signal_when_sigchld_was_ignored() {
     let mut run = start_spinning(all_ignored);
@@ -135,7 +135,7 @@ fn no_process_of_the_pool_has_a_blocked_signal_or_an_ignored_one_but_those_of_wr
             let of = |signal: Signal| 1_u64 << (signal as u64 - 1);
             assert_eq!(mask("SigBlk:"), 0, "{status}");
             let ignored = of(Signal::SIGPIPE) | of(Signal::SIGXFSZ);
-            // Numbers above 31 are of real-time signals, which are not used.
+            // Numbers above 31 are real-time signals, which are not used.
             assert_eq!(mask("SigIgn:") & 0x7fff_ffff, ignored, "{status}");
         }
         run.signal(Signal::SIGTERM);

@@ -14,11 +14,11 @@ use super::{LIMIT, inheriting};
 use crate::session::{Lines, Session, announcing_guest, cpu, state, wait_until_busy};
 use crate::support::{descendants, fixture, mpwasm, pidfd, records, role, send, until, wait_readable};
 
-/// The clock of a task, and what its guest leaves of it.
+/// Timeout of a task, of which its guest uses a part.
 const TIMEOUT: Duration = Duration::from_secs(20);
 const LEFT: Duration = Duration::from_secs(14);
 
-/// mpwasm as a shell starts it: in a process group of its own, which is not orphaned, so that SIGTSTP stops it.
+/// mpwasm as a shell starts it: in a process group of its own that is not orphaned, so that SIGTSTP stops it.
 struct Job {
     child: Child,
     stdout: Lines,
@@ -56,12 +56,12 @@ impl Job {
         })
     }
 
-    /// Stops it as Ctrl-Z does, and waits until it and its worker stand. Returns the worker.
+    /// Stops it as Ctrl-Z does, and waits until it and its worker are stopped. Returns the worker.
     fn stop(&self) -> u32 {
         self.stop_by(Signal::SIGTSTP)
     }
 
-    /// As [`stop`](Self::stop), by another signal.
+    /// As [`stop`](Self::stop), with another signal.
     fn stop_by(&self, signal: Signal) -> u32 {
         let worker = self.worker();
         send(self.child.id(), signal);
@@ -73,7 +73,7 @@ impl Job {
         send(self.child.id(), Signal::SIGCONT);
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     fn end(mut self) -> (Option<i32>, String, String) {
         assert!(
             wait_readable(&pidfd(self.child.id()), LIMIT),
@@ -89,7 +89,7 @@ impl Job {
     }
 }
 
-/// Lets more time pass than the task has left: nothing is to happen meanwhile.
+/// Waits for longer than the task has left. Nothing may happen meanwhile.
 fn outlast(worker: u32, since: Instant) {
     let used = cpu(worker);
     let over = since + TIMEOUT + Duration::from_secs(1);
@@ -135,7 +135,7 @@ fn ctrl_z_stops_the_workers_of_a_run_and_the_clocks_of_tasks_and_of_the_run() {
         (Some(0), &["ok", "ok"][..]),
         "{records:?} {stderr}"
     );
-    // What it took is what it ran, and the second was not queued before it came.
+    // Its wall time is the time that it ran, and the second task was not queued before it was accepted.
     for record in &records {
         assert!(
             record["run_us"].as_u64().unwrap() < TIMEOUT.as_micros() as u64,
@@ -145,7 +145,8 @@ fn ctrl_z_stops_the_workers_of_a_run_and_the_clocks_of_tasks_and_of_the_run() {
     }
 }
 
-/// A command that prints `started`, computes, and prints `ended`, which nobody takes before its deadline on other clocks.
+/// Creates a command that prints `started`, computes, and prints `ended`. That output is read only after its deadline by
+/// other clocks.
 fn computing_command(folder: &Path) -> PathBuf {
     let path = folder.join("computing.wat");
     let left = LEFT.as_millis();
@@ -165,7 +166,7 @@ fn computing_command(folder: &Path) -> PathBuf {
     path
 }
 
-/// Runs the command, stops it by this signal, and lets it go on after its time.
+/// Runs the command, stops it with this signal, and continues it after its timeout.
 fn stops_and_goes_on(signal: Signal) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = mpwasm();
@@ -206,7 +207,7 @@ fn two_signals_that_stop_a_command_stop_it_once() {
         .arg(computing_command(folder.path()));
     let job = Job::start(command);
     job.stdout.wait_for(1);
-    // Both come before it has stopped, unless this thread is held up in between.
+    // Both arrive before it has stopped, unless this thread is descheduled in between.
     send(job.child.id(), Signal::SIGTTIN);
     job.stop();
     job.go_on();
@@ -214,7 +215,7 @@ fn two_signals_that_stop_a_command_stop_it_once() {
     assert_eq!((code, stdout.as_str()), (Some(0), "started\nended\n"), "{stderr}");
 }
 
-/// A guest that takes a second to compile.
+/// Creates a command that takes a second to compile.
 fn bulky_command(folder: &Path) -> PathBuf {
     let path = folder.join("bulky.wat");
     let mut body = String::new();
@@ -308,7 +309,7 @@ fn sighup_ends_a_command_and_not_one_that_nohup_has_started() {
     let guest = computing_command(folder.path());
     let args = ["exec", "--timeout", "20s", guest.to_str().unwrap()];
     let ignoring = || -> io::Result<()> {
-        // SAFETY: to ignore a signal runs no code of this process.
+        // SAFETY: ignoring a signal runs no code of this process.
         unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) }?;
         Ok(())
     };
@@ -339,7 +340,7 @@ fn sighup_does_not_end_a_run_that_nohup_has_started() {
     let folder = tempfile::tempdir().unwrap();
     let guest = announcing_guest(folder.path(), LEFT);
     let ignoring = || -> io::Result<()> {
-        // SAFETY: to ignore a signal runs no code of this process.
+        // SAFETY: ignoring a signal runs no code of this process.
         unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) }?;
         Ok(())
     };

@@ -1,9 +1,9 @@
-//! The imports of the guest ABI: a guest that calls them as its input says.
+//! The imports of the guest ABI: a guest calls them as its input says.
 //!
 //! The guest is an interpreter, compiled once, so that thousands of inputs run in a second. The first byte of an input
-//! chooses the export. Then come calls: a byte is the place of an import in the list, and the arguments follow, as many
-//! bytes as their types have. The input also is the guest's memory from address 0 on, so that what a call finds behind a
-//! pointer is the fuzzer's choice, too.
+//! selects the export. Then come calls: a byte is the index of an import in the list, followed by the arguments, as many
+//! bytes as their types have. The input is also the guest's memory from address 0 on, so that the fuzzer controls the
+//! data behind a pointer, too.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -14,14 +14,14 @@ use mpwasm_engine::{CallReport, Compiled, EngineRole, Export, compile};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 
-/// All imports that there are, a line of text form each. Their order gives the corpus its meaning.
+/// All imports, a line of text form each. Their order gives the corpus its meaning.
 const IMPORTS: &str = include_str!("../../hostile/imports.wat");
-/// Bytes of an input that the guest reads.
+/// Most bytes of an input that the guest reads.
 const MOST: usize = 8 << 10;
-/// Where it puts what a call returned: it can be pointed to by the next one.
+/// Address at which it stores a call's result, so that the next call can point to it.
 const RETURNED: usize = MOST + 64;
 
-/// Lets a guest call what `input` says.
+/// Makes a guest do the calls that `input` describes.
 ///
 /// # Panics
 /// When the guest gets out of its bounds, or does not end in time.
@@ -47,7 +47,7 @@ fn run(rig: &Mutex<Option<Rig>>, role: EngineRole, export: Export, script: &[u8]
     let rig = rig.get_or_insert_with(|| new(role));
     let report = rig.call(export, 0, script);
     if role == EngineRole::Callbacks {
-        // It traps, so that the next input finds no instance that this one has touched.
+        // It traps, so that the next input does not get the instance that this one has changed.
         let _ = rig.call(Export::ErrorCallback, 0, b"null");
     }
     report
@@ -67,13 +67,13 @@ fn new(role: EngineRole) -> Rig {
 
 /// An import, as the interpreter calls it.
 struct Import<'a> {
-    /// With its `$`.
+    /// Name with its `$`.
     name: &'a str,
     params: Vec<&'a str>,
     result: Option<&'a str>,
 }
 
-/// The imports of [`IMPORTS`], in their order.
+/// Returns the imports of [`IMPORTS`], in order.
 fn imports() -> Vec<Import<'static>> {
     let types = |text: &'static str, word: &str| -> Vec<&'static str> {
         let behind = text.split_once(word).map_or("", |(_, behind)| behind);
@@ -90,12 +90,12 @@ fn imports() -> Vec<Import<'static>> {
         .collect()
 }
 
-/// The guest in text form.
+/// Returns the guest in text form.
 fn interpreter() -> String {
     let imports = imports();
     let mut body = String::new();
     let mut say = |line: &str| writeln!(body, "{line}").expect("a String takes all text");
-    // One block for each import, the first one innermost; a number without an import ends the call.
+    // One block for each import, the first one innermost. An index without an import ends the call.
     say("(block $none");
     (0..imports.len())
         .rev()
@@ -149,7 +149,7 @@ fn size(value: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// The bytes of a call of the import with this name.
+    /// Returns the bytes of a call of the import with this name.
     fn call(name: &str, args: &[u64]) -> Vec<u8> {
         let imports = imports();
         let found = imports
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_interpreter_does_what_its_input_says() {
-        // `[1]` stands behind the call: 9 bytes of a call, and its place.
+        // `[1]` is after the call: 9 bytes of a call, and its address.
         let script = [call("output_write", &[9, 3]), b"[1]".to_vec()].concat();
         let report = run(&Mutex::new(None), EngineRole::Worker, Export::Runnable, &script);
         assert_eq!(report.result.as_deref(), Ok("[1]"));

@@ -1,6 +1,7 @@
-//! The bytes that come from another process: cut into frames, decoded and checked as the process does that gets them.
+//! Bytes from another process: cut into frames, decoded and checked as the receiving process does.
 //!
-//! The first byte of an input says whose bytes they are, the second in pieces of what size they come (0: all at once).
+//! The first byte of an input selects the sender, the second the size of the pieces in which the bytes arrive (0: all at
+//! once).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use mpwasm_types::outcome::{CallbackStatus, Outcome, TaskError, Usage};
 use mpwasm_types::settings::Settings;
 use mpwasm_types::task_line::{TaskLine, check_args};
 
-/// Small caps: what is over them is within reach of a fuzzer.
+/// Small caps, so that a fuzzer can exceed them.
 pub(super) fn settings() -> Settings {
     Settings {
         max_result: 256,
@@ -30,10 +31,10 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-/// Takes `input` for what another process sent.
+/// Handles `input` as the bytes that another process sent.
 ///
 /// # Panics
-/// When something that was refused by no check breaks a promise, or the frames depend on the pieces.
+/// When data that passed all checks breaks an invariant, or the frames depend on the pieces.
 #[must_use]
 pub fn frames(input: &[u8]) -> Verdict {
     let &[speaker, piece, ref bytes @ ..] = input else {
@@ -50,7 +51,7 @@ pub fn frames(input: &[u8]) -> Verdict {
         3 => dispatcher(frame),
         4 => decoded::<FromCompiler<'_>>(frame),
         5 => tasks(frame, &settings),
-        // From here on the speaker is of the higher trust. Its word is taken, but for its form.
+        // From here on the sender is more trusted. Only the form of its messages is checked.
         6 => decoded::<Submission<'_>>(frame),
         7 => decoded::<ToDispatcher>(frame),
         8 => decoded::<ToWorker<'_>>(frame),
@@ -63,8 +64,8 @@ pub fn frames(input: &[u8]) -> Verdict {
     Verdict::from(&result)
 }
 
-/// Gives `bytes` to an inbox in pieces, and each frame to `hear`. Beside it the bytes are cut in the simplest way that
-/// there is, which has to come to the same.
+/// Passes `bytes` to an inbox in pieces, and each frame to `hear`. The result must be the same as that of the simplest
+/// possible way to cut the bytes.
 fn cut(
     mut bytes: &[u8],
     piece: u8,
@@ -104,7 +105,7 @@ fn decoded<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(), String> {
     decode::<M>(frame).map(drop).map_err(|error| error.to_string())
 }
 
-/// A worker, as the dispatcher hears it.
+/// A worker, as the dispatcher sees it.
 pub(super) struct Worker<'a> {
     phase: WorkerPhase,
     printed: u64,
@@ -120,7 +121,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Hears one frame; what passes the checks has to be what they promise.
+    /// Handles one frame. A message that passes the checks must satisfy what they guarantee.
     pub(super) fn hear(&mut self, frame: &[u8]) -> Result<(), String> {
         let limits = self.settings;
         match parse_worker_message(frame, self.phase, &mut self.printed, limits)? {
@@ -137,7 +138,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// The dispatcher, as the parent hears it.
+/// Handles a frame of the dispatcher as the parent does.
 fn dispatcher(frame: &[u8]) -> Result<(), String> {
     let message = decode(frame).map_err(|error| error.to_string())?;
     if let FromDispatcher::Outcome { ending, .. } = message {
@@ -146,7 +147,7 @@ fn dispatcher(frame: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// What the parent makes of an ending.
+/// Builds the outcome of a call's end as the parent does.
 fn tell(ending: CallResult<'_>) {
     lines::record(&Outcome {
         id: 1,
@@ -160,7 +161,7 @@ fn tell(ending: CallResult<'_>) {
     });
 }
 
-/// The process that runs a guest's `tasks`, as the parent hears it.
+/// Handles a frame of the process that runs a guest's `tasks`, as the parent does.
 fn tasks(frame: &[u8], settings: &Settings) -> Result<(), String> {
     let message = decode(frame).map_err(|error| error.to_string())?;
     if let FromTasks::Push(json) = message {

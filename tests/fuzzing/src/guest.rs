@@ -1,4 +1,4 @@
-//! A file that is said to be a guest: compiled, judged, loaded, and its models run.
+//! Compiles a file that may be a guest, checks and loads it, and runs its models.
 
 use serde_json::value::RawValue;
 
@@ -10,15 +10,15 @@ use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::invocation::Invocation;
 
-/// Models of a guest that are run: what differs between many is not worth the time.
+/// Number of a guest's models that are run. Running more is not worth the time.
 const MODELS: u32 = 3;
-/// Bytes of a sentence about a guest: it may quote the engine, which may quote the guest.
+/// Longest message about a guest, in bytes. It may quote the engine, which may quote the guest.
 const READABLE: usize = 16 << 10;
 
-/// Takes `input` for the file of a guest.
+/// Handles `input` as the file of a guest.
 ///
 /// # Panics
-/// When the compiler accepts what a worker does not, or when the guest gets out of its bounds.
+/// When the compiler accepts a guest that a worker does not, or when the guest gets out of its bounds.
 #[must_use]
 pub fn guest(input: &[u8]) -> Verdict {
     let limits = EngineSettings::from(&settings());
@@ -53,7 +53,7 @@ fn assert_readable(line: &str) {
     assert!(line.len() <= READABLE, "a sentence of {} bytes", line.len());
 }
 
-/// Runs what the guest exports, each in the role that it is for.
+/// Runs the guest's exports, each in its role.
 fn run(info: &GuestInfo, artifact: &[u8]) {
     let models = || (0..MODELS).zip(&info.models);
     let args = RawValue::from_string("[\"1\",\"two\"]".to_owned()).expect("it is JSON");
@@ -65,7 +65,7 @@ fn run(info: &GuestInfo, artifact: &[u8]) {
     };
     let mut worker = Rig::new(EngineRole::Worker, info, artifact);
     for (index, _) in models() {
-        // Twice: the second time in the place of an instance that is gone.
+        // Twice: the second time the instance replaces one that is gone.
         for _ in 0..2 {
             let _ = worker.call(Export::Runnable, index, &input);
         }

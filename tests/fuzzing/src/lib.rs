@@ -1,10 +1,10 @@
-//! What is fuzzed: a harness for each border over which untrusted bytes come.
+//! Fuzzing: a harness for each boundary at which untrusted bytes arrive.
 //!
-//! A harness takes any bytes, sends them the way that they would go in a process of the pool, and panics when something
-//! is not as it must be; that it neither crashes nor hangs is for the fuzzer to see. The targets of cargo-fuzz
-//! (`fuzz/`) only hand it their input. Unit tests run the same harnesses over the corpus in `fuzz/corpus`.
+//! A harness takes any bytes, processes them as a process of the pool would, and panics when an invariant is broken. The
+//! fuzzer detects crashes and hangs. The targets of cargo-fuzz (`fuzz/`) only pass on their input. Unit tests run the
+//! same harnesses over the corpus in `fuzz/corpus`.
 //!
-//! A crate of its own, so that it is part of nothing that is shipped.
+//! It is a separate crate, so that it is not part of anything that is shipped.
 
 #![warn(missing_docs)]
 
@@ -21,10 +21,10 @@ pub use frames::frames;
 pub use guest::guest;
 pub use lines::lines;
 
-/// What became of an input. A corpus has to hold both.
+/// Result of an input. A corpus must contain both kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was what was expected there: whole frames, a task, a guest that runs to its end.
+    /// The input was valid: whole frames, a task, or a guest that runs to its end.
     Taken,
     /// It was refused or failed, with a reason.
     Refused,
@@ -45,8 +45,8 @@ mod tests {
 
     use super::*;
 
-    /// The corpus of a target. `.ci/run` has the tests run as a user who can't read this checkout, and says where it
-    /// put a copy.
+    /// Returns the folder of a target's corpus. `.ci/run` runs the tests also as a user who can't read this checkout, and
+    /// names the folder of a copy.
     fn folder(target: &str) -> PathBuf {
         let corpus = std::env::var_os("MPWASM_TEST_CORPUS").map_or_else(
             || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus"),
@@ -55,7 +55,7 @@ mod tests {
         corpus.join(target)
     }
 
-    /// The files in it.
+    /// Returns the files in it.
     fn corpus(target: &str) -> Vec<PathBuf> {
         let folder = folder(target);
         let entries =
@@ -65,11 +65,11 @@ mod tests {
         files
     }
 
-    /// Runs a harness over the corpus of its target, which has to hold inputs of both kinds.
+    /// Runs a harness over the corpus of its target, which must contain inputs of both kinds.
     fn run(target: &str, harness: fn(&[u8]) -> Verdict) {
         let mut verdicts = Vec::new();
         for file in corpus(target) {
-            println!("{}", file.display()); // shown when it panics
+            println!("{}", file.display()); // shown if it panics
             verdicts.push(harness(&std::fs::read(file).unwrap()));
         }
         for verdict in [Verdict::Taken, Verdict::Refused] {
@@ -82,8 +82,8 @@ mod tests {
         run("frames", frames);
     }
 
-    /// A fuzzer that starts from bytes of another layout finds nothing behind it. Where the messages have changed, this writes the corpus anew if
-    /// `MPWASM_WRITE_CORPUS` is set.
+    /// Checks that the corpus has the current layout of messages, as a fuzzer that starts from another layout finds
+    /// nothing. With `MPWASM_WRITE_CORPUS` this writes the corpus anew.
     #[test]
     fn seeds_of_frames_stand_in_the_corpus_and_are_what_they_are_called() {
         let folder = folder("frames");

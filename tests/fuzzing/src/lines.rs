@@ -1,4 +1,4 @@
-//! Text from task lines and guests: read, checked, and told in a record and on a terminal.
+//! Text from task lines and guests: read, checked, and shown in a record and on a terminal.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,13 +15,13 @@ use mpwasm_types::record_line::RecordLine;
 use mpwasm_types::settings::{MAX_JSON_DEPTH, MAX_KEY};
 use mpwasm_types::task_line::{TaskLine, check_args};
 
-/// Small enough that a fuzzer comes to larger args.
+/// Small enough that a fuzzer reaches larger args.
 const MAX_ARGS: u64 = 1000;
 
-/// Takes `input` for a task line, for what `tasks` pushed, for a guest's result and for everything that a record shows.
+/// Handles `input` as a task line, as a task that `tasks` pushed, as a guest's result and as every text of a record.
 ///
 /// # Panics
-/// When one of them is not what it must be.
+/// When an invariant of one of them is broken.
 #[must_use]
 pub fn lines(input: &[u8]) -> Verdict {
     json(input);
@@ -37,7 +37,7 @@ pub fn lines(input: &[u8]) -> Verdict {
     }
 }
 
-/// What a line of a task says is within the bounds, and its args are those that were written.
+/// Checks that the parts of a task line are within the bounds, and that its args are unchanged.
 fn task(line: &TaskLine) {
     assert!(line.timeout != Some(Duration::ZERO), "it would never run");
     assert!(line.key.as_ref().is_none_or(|key| key.len() <= MAX_KEY));
@@ -50,7 +50,7 @@ fn task(line: &TaskLine) {
     assert_same(args.get().as_bytes(), line.args.get().as_bytes());
 }
 
-/// Takes it for a line of a records file. Whether it is one.
+/// Reads the input as a line of a records file. Returns whether it is one.
 fn read_record(line: &[u8]) -> bool {
     let Ok(record) = RecordLine::parse(line) else {
         return false;
@@ -63,10 +63,10 @@ fn read_record(line: &[u8]) -> bool {
     true
 }
 
-/// JSON is accepted when it is JSON, and put on one line without becoming another.
+/// Checks that only JSON is accepted, and that it keeps its meaning when it is put on one line.
 fn json(bytes: &[u8]) {
     let ours = one_line(bytes, MAX_JSON_DEPTH);
-    // The parser has a depth of its own, which is not less than ours.
+    // The parser has its own limit of depth, which is not below ours.
     let theirs = serde_json::from_slice::<Value>(bytes);
     match &ours {
         Ok(line) => {
@@ -81,14 +81,15 @@ fn json(bytes: &[u8]) {
     }
 }
 
-/// Two JSON texts mean the same. Numbers beyond all bounds are JSON that the parser here can't read: then in neither.
+/// Asserts that two JSON texts are equal. Some numbers are JSON that this parser can't read; then it must read neither
+/// text.
 #[track_caller]
 fn assert_same(one: &[u8], other: &[u8]) {
     let [one, other] = [one, other].map(|json| serde_json::from_slice::<Value>(json).ok());
     assert_eq!(one, other);
 }
 
-/// Nothing that acts on a terminal is left, and no newline where one line is meant.
+/// Checks that escaped text has no control characters, and no newline if it must be one line.
 fn shown(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let safe = escape(&text);
@@ -99,7 +100,7 @@ fn shown(bytes: &[u8]) {
     assert!(!safe.chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
 }
 
-/// A task whose every word is the input.
+/// Checks the record of a task of which every text is the input.
 fn outcome(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes).into_owned();
     let json = one_line(bytes, MAX_JSON_DEPTH).ok();
@@ -138,7 +139,7 @@ fn outcome(bytes: &[u8]) {
     }
 }
 
-/// A record is one line, which is JSON and says what the outcome says.
+/// Asserts that a record is one line of JSON with the same contents as the outcome.
 pub(super) fn record(outcome: &Outcome) {
     let record = serde_json::to_string(outcome).expect("every outcome has a record");
     assert!(is_one_line(&record), "a record of several lines: {record:?}");
@@ -153,7 +154,7 @@ pub(super) fn record(outcome: &Outcome) {
     assert_eq!(read.status, outcome.status());
     assert_eq!(text("model"), outcome.model);
     assert_eq!(text("status"), outcome.status());
-    // Its own depth comes on top of what it holds.
+    // The record's own depth is added to that of its contents.
     one_line(record.as_bytes(), MAX_JSON_DEPTH + 2).expect("a record can be read by those who read ours");
 }
 

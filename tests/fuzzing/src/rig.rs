@@ -1,4 +1,4 @@
-//! An executor with what surrounds it in a worker: a deadline that is kept, and a dispatcher that listens.
+//! An executor with its environment in a worker: a deadline that is enforced, and a dispatcher that receives messages.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -26,23 +26,24 @@ use mpwasm_types::settings::{Settings, thread_stack};
 use mpwasm_types::task_line::{TaskLine, check_args};
 use mpwasm_types::time::Time;
 
-/// Time for a call: most end at once, and those that sleep or spin must not hold up the fuzzer for long. A test has to see
-/// some begin, however busy the machine is.
+/// Deadline of a call. Most end at once, and those that sleep or spin must not delay the fuzzer. A test must see some
+/// begin, even on a busy machine.
 const TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 1000 } else { 20 });
-/// Time for it to end after its deadline. Far more than it needs: the machine may be busy, and the code is instrumented.
+/// Longest time from the deadline to the end of a call: far more than needed, as the machine may be busy and the code is
+/// instrumented.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Linear memory of all kept instances of a guest, bytes.
+/// Cap of the linear memory of all kept instances of a guest, bytes.
 const KEPT_MEMORY: u64 = 1 << 20;
 /// Stack of a thread that compiles guests with instrumented code, bytes.
 pub(super) const COMPILER_STACK: usize = 32 << 20;
-/// Stack of one that runs them.
+/// Stack of a thread that runs them.
 const GUEST_STACK: usize = 2 * thread_stack(1 << 20);
-/// Stack of the other one: to make a large stack takes the sanitizer longer than a call.
+/// Stack of the other thread. The sanitizer takes longer to create a large stack than a call takes.
 const WATCHDOG_STACK: usize = 256 << 10;
-/// The largest piece of print in one message, as a worker's message batch makes it.
+/// Largest piece of output in one message, as a worker's message batch creates it.
 const PIECE: usize = 64 << 10;
 
-/// Small caps: what is over them is within reach of a guest of some bytes.
+/// Small caps, so that a guest of few bytes can exceed them.
 pub(super) fn settings() -> Settings {
     Settings {
         memory: 1 << 20,
@@ -70,7 +71,7 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// With a guest that was compiled with [`settings`].
+    /// Creates a rig for a guest that was compiled with [`settings`].
     pub(super) fn new(role: EngineRole, info: &GuestInfo, artifact: &[u8]) -> Self {
         let (deadline, frames) = (Arc::new(Deadline::new()), Arc::new(Frames::default()));
         let engine = EngineSettings::from(&settings());
@@ -88,11 +89,11 @@ impl Rig {
         }
     }
 
-    /// Makes a call. Whatever the guest does, it ends in time, and what a worker would say of it is what the
-    /// dispatcher lets it say.
+    /// Makes a call. Whatever the guest does, the call ends in time, and the dispatcher accepts the messages that a
+    /// worker would send.
     ///
     /// # Panics
-    /// When it is not so.
+    /// When that does not hold.
     pub(super) fn call(&mut self, export: Export, model: u32, input: &[u8]) -> CallReport {
         self.frames
             .0
@@ -129,7 +130,7 @@ impl Rig {
         report
     }
 
-    /// Runs `body` on a thread for guests, while another does what a watchdog does from `at` on.
+    /// Runs `body` on a thread for guests, while another thread acts as the watchdog from `at` on.
     fn watched<R: Send>(&mut self, at: Time, body: impl FnOnce(&mut Self) -> R + Send) -> R {
         let (engine, deadline) = (self.executor.engine().clone(), self.deadline.clone());
         let (over, is_over) = mpsc::channel::<()>();
@@ -148,14 +149,14 @@ impl Rig {
                 .expect("the system has threads");
             let result = on_thread(GUEST_STACK, || body(self));
             drop(over);
-            // The scope alone would not wait for the thread's own storage, which the fuzzer then takes for a leak.
+            // The scope alone would not wait for the thread's own storage, which the fuzzer would report as a leak.
             watchdog.join().expect("it only waits");
             result
         })
     }
 }
 
-/// Runs `body` on a thread with a stack of so many bytes.
+/// Runs `body` on a thread with a stack of this number of bytes.
 pub(super) fn on_thread<R: Send>(stack: usize, body: impl FnOnce() -> R + Send) -> R {
     let result = thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(stack);
@@ -172,12 +173,12 @@ fn memory_file(bytes: &[u8]) -> File {
     file
 }
 
-/// What a worker would send.
+/// Collects the messages that a worker would send.
 #[derive(Default)]
 struct Frames(Mutex<SendBuffer>);
 
 impl Frames {
-    /// Ends the call, and lets the dispatcher hear it all.
+    /// Ends the call, and passes all messages to the dispatcher.
     fn told(&self, report: &CallReport) {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         frames.put(&FromWorker::Ended {
@@ -234,7 +235,7 @@ impl OutputSink for Frames {
     }
 }
 
-/// Takes what `tasks` pushes as the process that runs it and the parent do.
+/// Handles pushed tasks as the process that runs `tasks` and the parent do.
 struct Tasks;
 
 impl Pusher for Tasks {

@@ -1,5 +1,5 @@
-//! What processes say, most of them honest ones: inputs that a fuzzer of `frames` starts from. They stand in the corpus, and
-//! here, so that none is left behind when the messages change.
+//! Messages of processes, most of them honest: inputs from which a fuzzer of `frames` starts. They are in the corpus, and
+//! also here, so that none is forgotten when the messages change.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use mpwasm_types::time::Time;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Each input with the name of its file, and what becomes of it.
+/// Returns each input with the name of its file and its verdict.
 pub(super) fn inputs() -> Vec<(&'static str, Verdict, Vec<u8>)> {
     let worker_says = |json| said(2, &ended(CallResult::Ok(json)));
     let dispatcher_says = |ending| said(3, &outcome(ending, CallbackStatus::None));
@@ -41,7 +41,7 @@ pub(super) fn inputs() -> Vec<(&'static str, Verdict, Vec<u8>)> {
         ("worker-two-lines", Verdict::Refused, worker_says(b"[1,\n2]")),
         ("worker-too-much", Verdict::Refused, worker_says(&[b'1'; 257])),
         ("dispatcher-all", Verdict::Taken, dispatcher_all()),
-        // What it should have refused is a crash of the task.
+        // A task with input that the worker should have refused is a crash.
         (
             "dispatcher-no-json",
             Verdict::Taken,
@@ -75,7 +75,7 @@ fn said(speaker: u8, message: &impl Serialize) -> Vec<u8> {
     input
 }
 
-/// Who speaks, as the harness numbers them; whole frames at once.
+/// Returns the number of the sender in the harness, with whole frames at once.
 fn said_by(speaker: u8) -> Vec<u8> {
     vec![speaker, 0]
 }

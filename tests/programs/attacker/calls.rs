@@ -1,4 +1,4 @@
-//! Attacks on the kernel: system calls that whoever takes a process over would make.
+//! Attacks on the kernel: system calls that an attacker would make from a compromised process.
 
 use std::ffi::CStr;
 use std::io;
@@ -8,9 +8,9 @@ use crate::file_calls;
 
 /// The result of an attempt.
 pub enum Attempted {
-    /// The kernel did it.
+    /// The system call succeeded.
     Succeeded,
-    /// It refused, with this error.
+    /// The kernel refused it, with this error.
     Refused(io::Error),
     /// There is no such attack.
     Unknown,
@@ -23,7 +23,7 @@ pub fn result(returned: libc::c_long) -> Attempted {
     }
 }
 
-/// Tries one, of these or of [`file_calls`]. `target` is what the test gave: a path, a port, a name or a pid.
+/// Makes one attack, of these or of [`file_calls`]. `target` comes from the test: a path, a port, a name or a pid.
 #[allow(clippy::too_many_lines, reason = "a list")]
 pub fn attempt(attack: &str, target: &str) -> Attempted {
     let path = [target.as_bytes(), b"\0"].concat();
@@ -33,8 +33,8 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
     let number: i32 = target.parse().unwrap_or(0);
     let zero: libc::c_long = 0;
     let null = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: each call gets pointers that are valid for what it does with them, or null; none of them is to succeed,
-    // and the process has nothing to lose.
+    // SAFETY: each call gets pointers that are valid for it, or null. No call should succeed, and the process has no
+    // state to lose.
     unsafe {
         match attack {
             "open" => result(libc::syscall(
@@ -68,7 +68,7 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
                 ))
             }
             "fork" => match libc::syscall(libc::SYS_clone, libc::SIGCHLD, zero, zero, zero, zero) {
-                // A process more is what should not be.
+                // Another process must not be possible.
                 0 => libc::_exit(0),
                 returned => result(returned),
             },
@@ -183,8 +183,8 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
     }
 }
 
-/// Sends or receives one byte with these flags. The process's own socket is not among the descriptors from 1000 on, so
-/// that a call that gets through disturbs nothing: it fails with EBADF.
+/// Sends or receives one byte with these flags. No descriptor from 1000 on is open, so a call that the filter permits
+/// fails with EBADF and has no effect.
 fn message(call: libc::c_long, flags: i32) -> Attempted {
     let mut byte = 0_u8;
     let null = std::ptr::null_mut::<libc::c_void>();
@@ -192,9 +192,9 @@ fn message(call: libc::c_long, flags: i32) -> Attempted {
     result(unsafe { libc::syscall(call, 1000, &raw mut byte, 1_usize, flags, null, null) })
 }
 
-/// As [`message`], with a header that has no pieces.
+/// As [`message`], with a header without buffers.
 fn message_with_rights(call: libc::c_long, flags: i32) -> Attempted {
-    // SAFETY: all zeroes are a valid header, and it is valid for the call.
+    // SAFETY: an all-zero header is valid, and lives for the call.
     result(unsafe {
         let mut header: libc::msghdr = mem::zeroed();
         libc::syscall(call, 1000, &raw mut header, flags)

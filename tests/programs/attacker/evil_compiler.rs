@@ -1,4 +1,4 @@
-//! The compiler that was taken over. The guest's first line, a comment, names what it answers.
+//! A compromised compiler. The guest's first line, a comment, names its answer.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -12,7 +12,7 @@ use mpwasm_sandbox::jail;
 use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
 use mpwasm_types::role::Role;
 
-/// Becomes a compiler that obeys its guest. Returns only when it can't, or has said enough.
+/// Becomes a compiler that does what its guest says. Returns only when it can't, or when it has sent enough.
 pub fn main(part: &Part) -> String {
     match serve(part) {
         Ok(()) => "nothing more is said".to_owned(),
@@ -76,7 +76,8 @@ fn obey(parent: &Channel, order: &str) -> std::io::Result<()> {
     }
 }
 
-/// Elements of a list that is too long, or bytes of a text: each element becomes some 24 bytes or more where it arrives.
+/// Number of elements of a list that is too long, or bytes of a text. Each element takes 24 bytes or more in the
+/// receiver.
 const MANY: usize = 10 << 20;
 
 fn model() -> ModelInfo {

@@ -1,5 +1,5 @@
-//! The dispatcher that was taken over, through a callback say. It has no workers: it does what a task's args name
-//! itself, and forges an outcome that tells what came of it.
+//! A compromised dispatcher, taken over for example through a callback. It has no workers: it does itself what a task's
+//! args name, and forges an outcome with the result.
 
 use mpwasm_system::clock;
 use std::fs::File;
@@ -26,7 +26,7 @@ use mpwasm_types::settings::{
 };
 use mpwasm_types::status::{Status, WorkerState, WorkerStatus};
 
-/// Becomes a dispatcher that obeys its tasks. Returns only when it can't.
+/// Becomes a dispatcher that does what its tasks say. Returns only when it can't.
 pub fn main(part: &Part) -> String {
     match serve(part) {
         Ok(()) => "the pool is over".to_owned(),
@@ -47,7 +47,7 @@ fn serve(part: &Part) -> Result<(), String> {
         jail::isolate(Role::Dispatcher, &plan, &granted.dirs).map_err(|error| text(&error))?;
         jail::lock_down(Role::Dispatcher, &plan).map_err(|error| text(&error))?;
     }
-    // The guest: the tests load one, and then push.
+    // This is the guest: the tests load one, and then push.
     let ToDispatcher::Load = parent.receive().map_err(|error| text(&error))? else {
         return Err("no guest came".to_owned());
     };
@@ -99,7 +99,7 @@ fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
     )
 }
 
-/// Tells what can't be.
+/// Sends impossible messages.
 #[expect(clippy::too_many_lines, reason = "one arm for each attack")]
 fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
     let tried = |attempt: u32, message: usize| FromDispatcher::AttemptFailed {
@@ -208,10 +208,10 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
     }
 }
 
-/// How long it floods its parent, before it dies of it.
+/// Time for which it floods its parent, unless it is killed before.
 const FLOOD: Duration = Duration::from_secs(2);
 
-/// Says the same without end, as far as the parent takes it.
+/// Sends the same message without end, as long as the parent reads.
 fn flood(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
     let note = "\u{1b}".repeat(MAX_NOTE);
     let text = "\u{1b}".repeat(MAX_LOG_TEXT);
@@ -270,7 +270,7 @@ fn flood(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
     Err("it has said enough".to_owned())
 }
 
-/// A piece of output that ends no line.
+/// Returns a piece of output without a newline.
 fn output(source: Source) -> FromDispatcher<'static> {
     FromDispatcher::Output {
         source,

@@ -1,5 +1,5 @@
-//! The worker that was taken over. A task's args name what it does: `["none"]` for nothing, an attack of
-//! [`calls`](crate::calls) with its target, or one of the lies below.
+//! A compromised worker. A task's args name what it does: `["none"]` for nothing, an attack of [`calls`](crate::calls)
+//! with its target, or one of the false messages below.
 
 use mpwasm_system::clock;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +26,7 @@ use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::role::Role;
 use mpwasm_types::time::Time;
 
-/// Becomes a worker that obeys its first task. Returns only when it can't.
+/// Becomes a worker that does what its first task says. Returns only when it can't.
 pub fn main(part: &Part) -> String {
     let mut channel = match child::start_up() {
         Ok(channel) => channel,
@@ -38,7 +38,7 @@ pub fn main(part: &Part) -> String {
     else {
         return "no start came".to_owned();
     };
-    // It keeps its life channel and never looks at it: neither an order nor an end concerns it.
+    // It keeps its life channel open and ignores it, so neither a message nor its end has an effect.
     let life = channel.take_descriptor();
     let Some(page) = channel.take_descriptor().and_then(|fd| Page::map(fd).ok()) else {
         return "no page came".to_owned();
@@ -47,13 +47,13 @@ pub fn main(part: &Part) -> String {
         return "no directory came".to_owned();
     };
     if let Some(plan) = &jail {
-        // SAFETY: the page goes to the thread below, which keeps it until the process ends.
+        // SAFETY: the page is moved to the thread below, which keeps it until the process ends.
         unsafe { jail::violation::report_in(page.violation_cell()) };
         if let Err(error) = jail::isolate(Role::Worker, plan, granted.all_dirs()) {
             return error.to_string();
         }
     }
-    // As a worker does at its start. From here on a path that is not absolute begins in the scratch directory.
+    // As a real worker does at its start. From here on relative paths begin in the scratch directory.
     if let Some(scratch) = &granted.scratch {
         let cleared = ScratchDir::of(&granted).and_then(|scratch| Ok(scratch.clear()?));
         if let Err(error) = cleared.and_then(|()| Ok(nix::unistd::fchdir(&scratch.fd)?)) {
@@ -96,7 +96,7 @@ impl Evil {
             while let Ok(Some(frame)) = self.channel.inbox().next_message() {
                 let (offer, args) = match decode(frame) {
                     Ok(ToWorker::Task(call)) => (call.offer, call.args),
-                    // The order is the first item.
+                    // The first item names the attack.
                     Ok(ToWorker::Chunk(call)) => {
                         (call.offer, items::iter(call.args).next().unwrap_or_default())
                     }
@@ -130,7 +130,7 @@ impl Evil {
             "none" => self.end(offer, CallResult::Ok(b"null")),
             "claimed long ago" | "claimed in the future" | "silent" => hang(),
             "random" => {
-                // A hundred frames: should some of them be messages by chance, the others are none.
+                // It sends a hundred frames. Even if some of them are valid messages by chance, others are not.
                 for _ in 0..100 {
                     let mut bytes = [0; 100];
                     rand::rng().fill_bytes(&mut bytes);
@@ -156,7 +156,7 @@ impl Evil {
             "one item too many" => (0..ITEMS + 1).for_each(|_| self.end(offer, CallResult::Ok(b"null"))),
             "one item too few" => {
                 (0..ITEMS - 1).for_each(|_| self.end(offer, CallResult::Ok(b"null")));
-                // Nor is its word on what it has begun worth anything.
+                // Its report of the item that it has begun can't be trusted, either.
                 self.page.begin(offer, u64::MAX);
                 hang()
             }
@@ -244,7 +244,7 @@ impl Evil {
     }
 
     fn send(&self, bytes: &[u8]) {
-        // Whatever becomes of it: it is killed for it, or not.
+        // The worker may be killed for it or not.
         let _ = send_all(self.channel.as_fd(), bytes);
     }
 }

@@ -1,5 +1,5 @@
-//! Attacks on files: the system calls with which whoever takes a worker over would change what it was given to read, or
-//! leave it. A target is a path, or two with a tab between them.
+//! Attacks on files: system calls by which an attacker in a compromised worker would change read-only files, or leave the
+//! granted directories. A target is a path, or two with a tab between them.
 
 use std::ffi::CString;
 use std::fs;
@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, mkdirat, readlinkat, symlinkat};
 
 use crate::calls::{Attempted, result};
 
-/// Tries one.
+/// Makes one attack.
 pub fn attempt(attack: &str, target: &str) -> Attempted {
     let (first, second) = target.split_once('\t').unwrap_or((target, ""));
     let path = |text: &str| CString::new(text).expect("a test's path has no NUL");
@@ -73,11 +73,11 @@ pub fn attempt(attack: &str, target: &str) -> Attempted {
     }
 }
 
-/// Calls that the library makes as well.
+/// Makes attacks for which the standard library or rustix has a safe function.
 fn attempt_safely(attack: &str, target: &str) -> Option<Attempted> {
     let (path, rest) = target.split_once('\t').unwrap_or((target, ""));
     let done = match attack {
-        // Not the library's own: it makes another system call, which is forbidden.
+        // The standard library's function makes another system call, which is forbidden.
         "read a link" => readlinkat(CWD, path, Vec::new()).map(drop).map_err(Into::into),
         "look at" => fs::symlink_metadata(path).map(drop),
         "fill" => fill(path, rest.parse().unwrap_or(0)),
@@ -95,14 +95,14 @@ fn attempt_safely(attack: &str, target: &str) -> Option<Attempted> {
     })
 }
 
-/// Writes a number of bytes to a file, and keeps it open.
+/// Writes this number of bytes to a file, and keeps it open.
 fn fill(path: &str, bytes: usize) -> io::Result<()> {
     let mut file = ManuallyDrop::new(fs::File::create(path)?);
     file.write_all(&vec![b'x'; bytes])
 }
 
-/// Leaves all kinds of things, with as few rights as can be: files that nobody may open, of which one stays open, folders in one
-/// another, links.
+/// Creates files of all kinds that are hard to remove: files without permissions, one of which stays open, nested
+/// folders, links.
 fn leave(folder: &str) -> io::Result<()> {
     let at = |name: &str| format!("{folder}/{name}");
     let mut closed = fs::OpenOptions::new();
@@ -110,7 +110,7 @@ fn leave(folder: &str) -> io::Result<()> {
     let mut file = ManuallyDrop::new(closed.open(at("closed"))?);
     file.write_all(b"text")?;
     fs::hard_link(at("closed"), at("linked"))?;
-    // Not the library's: it makes other system calls, which are forbidden.
+    // The standard library's functions make other system calls, which are forbidden.
     symlinkat("/etc", CWD, at("absolute"))?;
     symlinkat("..", CWD, at("up"))?;
     let mut deep = folder.to_owned();

@@ -1,17 +1,17 @@
-//! A worker, or a dispatcher, that was taken over: it builds its jail as the real one does, and then misbehaves as the
-//! args of its tasks say. The tests name it as the executable of a pool.
+//! A compromised worker, dispatcher or compiler. It enters its jail as the real one does, and then misbehaves as the args
+//! of its tasks say. The tests name it as the executable of a pool.
 //!
-//! It is a program of its own, made from the same sources, so that nothing in the shipped binary can be told to
-//! misbehave or to skip a check. What it is depends on the name of its file:
+//! It is a separate program, made from the same sources, so that nothing in the shipped binary can be made to misbehave
+//! or to skip a check. Its behaviour depends on the name of its file:
 //!
-//! - `attacker`: its workers are attackers behind all walls;
-//! - `attacker-without-seccomp`: its dispatcher and its workers skip the last wall, so that what the others stop can be
-//!   seen;
+//! - `attacker`: its workers are attackers behind all layers of the sandbox;
+//! - `attacker-without-seccomp`: its dispatcher and workers skip the last layer, which shows what the other layers
+//!   prevent;
 //! - `attacker-dispatcher`: its dispatcher is the attacker;
 //! - `attacker-dispatcher-without-seccomp`;
 //! - `attacker-compiler`: its compiler is the attacker.
 //!
-//! Started as no process of a pool it is the command line of `mpwasm`, whose processes are made from it.
+//! Otherwise, when it is not started as a process of a pool, it is the command line of `mpwasm`, whose processes run it.
 
 mod calls;
 mod evil_compiler;
@@ -24,11 +24,11 @@ use mpwasm_system::process;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 
-/// The attack of this copy, by the name of its file.
+/// The behaviour of this copy, from the name of its file.
 struct Part {
     /// The role that misbehaves.
     evil: Role,
-    /// Whether it puts up the last wall.
+    /// Whether it installs the last layer of the sandbox.
     locks: bool,
 }
 
@@ -48,7 +48,7 @@ impl Part {
         }
     }
 
-    /// The plan that this copy keeps to.
+    /// Returns the sandbox options of this copy.
     fn plan(&self, plan: Option<SandboxOptions>) -> Option<SandboxOptions> {
         plan.map(|plan| SandboxOptions {
             seccomp: plan.seccomp && self.locks,

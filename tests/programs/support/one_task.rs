@@ -1,4 +1,4 @@
-//! Runs one task, for programs that differ in how they come to async code.
+//! Runs one task, for programs that enter async code in different ways.
 
 use mpwasm::{Error, Pool};
 

@@ -1,4 +1,4 @@
-//! A run in the background, whose stdout is read line by line.
+//! Runs `mpwasm run` in the background and reads its stdout line by line.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, ExitStatus, Stdio};
@@ -31,26 +31,26 @@ impl BackgroundRun {
         Self { child, stdout }
     }
 
-    /// The next line of stdout: an event to wait for.
+    /// Waits for the next line of stdout and returns it. It serves as an event.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
         line
     }
 
-    /// The rest of stdout.
+    /// Returns the rest of stdout.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.stdout.as_mut().unwrap().read_to_end(&mut rest).unwrap();
         rest
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The pid of its dispatcher, once there is one.
+    /// Waits for its dispatcher and returns the process id.
     pub fn dispatcher(&self) -> u32 {
         until(|| {
             descendants(self.pid())
@@ -59,7 +59,7 @@ impl BackgroundRun {
         })
     }
 
-    /// The pids of its workers, once there are `count`.
+    /// Waits until it has `count` workers and returns their process ids.
     pub fn workers(&self, count: usize) -> Vec<u32> {
         until(|| {
             let all = descendants(self.pid());
@@ -71,12 +71,12 @@ impl BackgroundRun {
         })
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the parent process.
     pub fn signal(&self, signal: Signal) {
         send(self.pid(), signal);
     }
 
-    /// Waits for its end; panics when that takes longer than `limit`.
+    /// Waits until it has ended. Panics when that takes longer than `limit`.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         assert!(
             wait_readable(&pidfd(self.pid()), limit),

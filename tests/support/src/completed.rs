@@ -1,4 +1,4 @@
-//! One run of mpwasm, from its start to all that it left: records, prints, exit code.
+//! Runs mpwasm to its end and returns everything that the run left: records, output, exit code.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,20 +14,20 @@ use crate::records::records;
 pub use crate::terminal::on_a_terminal;
 use crate::waiting::wait_readable;
 
-/// Longest time that a run may take. One that takes longer hangs.
+/// Longest time that a run may take. A run that takes longer counts as a hang.
 pub const LIMIT: Duration = Duration::from_secs(100);
 
-/// Options for callbacks that do not time out, however busy the machine is.
+/// Options for callbacks that must not time out, even on a busy machine.
 const AMPLE: [&str; 2] = ["--callback-timeout", "60s"];
 
-/// All that a run left behind.
+/// Everything that a run left behind.
 #[derive(Debug)]
 pub struct CompletedRun {
     /// The exit code; `None` when a signal ended it.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
-    /// The records as they were written, in their order.
+    /// The records as they were written, in order.
     pub lines: Vec<String>,
     /// The records in the order of their ids.
     pub records: Vec<Value>,
@@ -37,13 +37,13 @@ pub struct CompletedRun {
 }
 
 impl CompletedRun {
-    /// The record of the task with this key.
+    /// Returns the record of the task with this key.
     pub fn record(&self, key: &str) -> &Value {
         let found = self.records.iter().find(|record| record["key"] == key);
         found.unwrap_or_else(|| panic!("no record of {key}: {self:#?}"))
     }
 
-    /// A field of every record, in the order of ids.
+    /// Returns a field of every record, in the order of ids.
     pub fn column(&self, field: &str) -> Vec<&str> {
         let texts = self.records.iter().map(|record| record[field].as_str());
         texts
@@ -51,14 +51,14 @@ impl CompletedRun {
             .collect()
     }
 
-    /// The lines on stdout.
+    /// Returns the lines on stdout.
     pub fn prints(&self) -> Vec<&str> {
         self.stdout.lines().collect()
     }
 }
 
 impl CompletedRun {
-    /// Takes the records from a file.
+    /// Reads the records from a file.
     pub fn read_records(&mut self, path: &Path) {
         let text = std::fs::read(path).unwrap();
         assert!(text.is_empty() || text.ends_with(b"\n"), "the last line is torn");
@@ -72,8 +72,8 @@ impl CompletedRun {
     }
 }
 
-/// Runs `mpwasm run ARGS...` to its end, with the records in a file: stdout is what guests print. Callbacks have ample
-/// time, unless the args say otherwise.
+/// Runs `mpwasm run ARGS...` to its end, with the records in a file, so that stdout contains guests' output. Callbacks
+/// have a long timeout unless the args set another.
 pub fn run(args: &[&str]) -> CompletedRun {
     let dir = tempfile::tempdir().unwrap();
     let results = dir.path().join("results");
@@ -96,12 +96,12 @@ pub fn run_lines(lines: impl AsRef<[u8]>, args: &[&str]) -> CompletedRun {
     run(&[args, &["--tasks", tasks.path()]].concat())
 }
 
-/// Runs any command of mpwasm to its end; it has no stdin.
+/// Runs any command of mpwasm to its end, without stdin.
 pub fn to_the_end(command: &mut Command) -> CompletedRun {
     within(LIMIT, command)
 }
 
-/// As [`to_the_end`], where something else than [`LIMIT`] is a hang.
+/// As [`to_the_end`], with another limit than [`LIMIT`].
 pub fn within(limit: Duration, command: &mut Command) -> CompletedRun {
     let started = Instant::now();
     let child = command
@@ -134,7 +134,7 @@ pub fn within(limit: Duration, command: &mut Command) -> CompletedRun {
     }
 }
 
-/// The path of the fixture, without a model.
+/// Returns the path of the fixture, without a model.
 pub fn fixture() -> &'static str {
     guest("fixture").to_str().unwrap()
 }

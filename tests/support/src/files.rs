@@ -1,4 +1,4 @@
-//! Files that tests give to runs: task lines and guests.
+//! Creates files for runs: task lines and guests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ impl TasksFile {
     }
 }
 
-/// A file in a directory of its own, most often a guest in its text form.
+/// A file in a directory of its own, usually a guest in text form.
 pub struct GuestFile {
     _dir: TempDir,
     path: PathBuf,
 }
 
 impl GuestFile {
-    /// A guest in WebAssembly's text form.
+    /// Creates a guest from WebAssembly's text form.
     pub fn wat(text: &str) -> Self {
         Self::file("guest.wat", text.as_bytes())
     }
@@ -43,8 +43,8 @@ impl GuestFile {
     }
 }
 
-/// Parts of guests in text form, to be put between `(module` and `)`; imports come first. `$wait` computes for so
-/// many nanoseconds, and uses the memory at 128.
+/// Parts of guests in text form, to be put between `(module` and `)`; imports come first. `$wait` computes for this
+/// number of nanoseconds, and uses the memory at 128.
 pub const CLOCK: &str = r#"
     (import "wasi_snapshot_preview1" "clock_time_get" (func $now (param i32 i64 i32) (result i32)))
 "#;
@@ -58,7 +58,7 @@ pub const WAIT: &str = "
         (loop $again (br_if $again (i64.lt_u (call $clock) (local.get $until)))))
 ";
 
-/// The memory, of a page, and `$print`, which writes `$len` bytes at `$at` to a stream and uses the first 16 bytes.
+/// A memory of one page, and `$print`, which writes `$len` bytes at `$at` to a stream and uses the first 16 bytes.
 pub const PRINT: &str = r#"
     (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 1)
@@ -68,7 +68,7 @@ pub const PRINT: &str = r#"
         (drop (call $fd_write (local.get $stream) (i32.const 0) (i32.const 1) (i32.const 8))))
 "#;
 
-/// A guest whose unnamed model prints `started`, a newline and `unfinished`, and then loops for ever. Its model
+/// Creates a guest whose unnamed model prints `started`, a newline and `unfinished`, and then loops forever. Its model
 /// `next` returns at once.
 pub fn starts_and_spins() -> GuestFile {
     GuestFile::wat(&format!(
@@ -82,7 +82,7 @@ pub fn starts_and_spins() -> GuestFile {
     ))
 }
 
-/// A task line for a model, with args in JSON, and the key that the args are found by again.
+/// Returns a task line for a model, with args in JSON and a key by which tests find the record.
 pub fn line(key: &str, model: &str, args: &str) -> String {
     format!("{{\"key\":\"{key}\",\"model\":\"{model}\",\"args\":{args}}}\n")
 }
@@ -98,16 +98,16 @@ pub fn task_file(folder: &Path, lines: impl IntoIterator<Item = String>) -> Path
     path
 }
 
-/// A task of the fixture that computes for a millisecond.
+/// A task of the fixture that computes for one millisecond.
 pub const BUSY: &str = r#"{"model":"busy","args":[1000]}"#;
 
-/// A file of `count` of them.
+/// Creates a file of `count` such tasks.
 pub fn busy_tasks(folder: &Path, count: u64) -> PathBuf {
     task_file(folder, (0..count).map(|_| BUSY.to_owned()))
 }
 
-/// A guest whose `runnable` prints `started` and then computes until so much is left to its deadline. Its model `next`
-/// returns at once.
+/// Creates a guest whose `runnable` prints `started` and then computes until `left` remains to its deadline. Its model
+/// `next` returns at once.
 pub fn announcing_guest(folder: &Path, left: Duration) -> PathBuf {
     let path = folder.join("announcing.wat");
     let left = left.as_millis();

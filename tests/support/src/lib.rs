@@ -1,10 +1,10 @@
-//! What the integration tests share: the real binary, the guests, runs, and processes to look at.
+//! Shared code of the integration tests: the real binary, the guests, runs, and access to processes.
 //!
 //! A test starts the real binary on real guests and waits for events: output, exits, the end of a process. It does not
-//! sleep in place of an event.
+//! sleep instead of waiting for an event.
 //!
-//! A run is a [`completed::CompletedRun`] when a test looks only at what it left, a [`BackgroundRun`] when it does something
-//! meanwhile, and a [`session::Session`] when no process of it may be left.
+//! Use [`completed::CompletedRun`] when a test looks only at what a run left, [`BackgroundRun`] when it acts while the
+//! run continues, and [`session::Session`] when it checks that no process of the run is left.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 #![allow(
@@ -37,11 +37,11 @@ pub use records::{assert_each_id_once, records, run_records, statuses};
 pub use retry::retry_when_late;
 pub use waiting::{assert_all_end, run_within, until, wait_readable};
 
-/// A command that ends, traps, floods, waits, copies or reports, as its arguments say.
+/// A command that exits, traps, floods, waits, copies or reports, depending on its arguments.
 pub const COMMAND: &str = include_str!("../guests/command.wat");
 
-/// A command that looks at its streams.
+/// A command that reports on its streams.
 pub const TERMINAL: &str = include_str!("../guests/terminal.wat");
 
-/// A guest whose models look at the number of the attempt.
+/// A guest whose models depend on the number of the attempt.
 pub const ATTEMPTS: &str = include_str!("../guests/attempts.wat");

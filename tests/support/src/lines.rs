@@ -1,4 +1,4 @@
-//! The lines of a stream, and waiting for them.
+//! Reads lines of a stream on a thread, and waits for them.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex};
@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use crate::session::HANGS;
 
-/// The lines of a stream, as a thread reads them.
+/// The lines of a stream that a thread has read so far.
 #[derive(Debug)]
 pub struct Lines {
     seen: Arc<(Mutex<Seen>, Condvar)>,
@@ -21,7 +21,7 @@ struct Seen {
 }
 
 impl Lines {
-    /// Starts to read.
+    /// Starts the thread.
     pub fn read(stream: impl Read + Send + 'static) -> Self {
         let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
         let sees = Arc::clone(&seen);
@@ -47,12 +47,12 @@ impl Lines {
         }
     }
 
-    /// Waits until there are `count` lines, or the end.
+    /// Waits until there are `count` lines, or until the stream ends.
     pub fn wait_for(&self, count: usize) {
         self.wait("lines", |seen| seen.lines >= count);
     }
 
-    /// How many lines there are so far.
+    /// Returns the number of lines so far.
     pub fn count(&self) -> usize {
         self.seen.0.lock().unwrap().lines
     }
@@ -73,7 +73,7 @@ impl Lines {
         );
     }
 
-    /// The text that was read so far.
+    /// Returns the text that was read so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.seen.0.lock().unwrap().bytes).into_owned()
     }
@@ -89,7 +89,7 @@ impl Lines {
         );
     }
 
-    /// All of it, at the stream's end.
+    /// Waits for the end of the stream and returns everything.
     pub fn all(mut self) -> Vec<u8> {
         self.thread.take().unwrap().join().unwrap();
         std::mem::take(&mut self.seen.0.lock().unwrap().bytes)

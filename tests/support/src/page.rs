@@ -1,4 +1,4 @@
-//! Pages of the documentation whose examples run as tests, as they stand there.
+//! Runs examples from pages of the documentation.
 
 use std::fs;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::process::{Command, Output};
 
 use crate::{binary, mpwasm, repository};
 
-/// A piece of a page between fences.
+/// A fenced code block of a page.
 #[derive(Debug)]
 pub struct Block {
     pub language: String,
     pub text: String,
 }
 
-/// The blocks of a page in `docs/`, in order.
+/// Returns the code blocks of a page in `docs/`, in order.
 pub fn blocks(page: &str) -> Vec<Block> {
     let text = fs::read_to_string(repository().join("docs").join(page)).unwrap();
     let mut blocks = Vec::new();
@@ -30,13 +30,13 @@ pub fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// Puts the binary under test into a folder, for [`script`].
+/// Copies the binary under test into a folder, for [`script`].
 pub fn prepare(folder: &Path) {
     std::os::unix::fs::symlink(binary(), folder.join("mpwasm")).unwrap();
 }
 
-/// A shell block of a page as a script that ends at the first command that fails. The programs in the folder can be
-/// called by their names.
+/// Returns a shell block of a page as a script that ends at the first command that fails. The programs in the folder are
+/// in its PATH.
 pub fn script(folder: &Path, block: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("bash");
@@ -51,7 +51,7 @@ pub fn script(folder: &Path, block: &str) -> Command {
     command
 }
 
-/// The stdout of a script. Panics with all that it wrote if it failed.
+/// Returns the stdout of a script. Panics with all its output if it failed.
 pub fn printed(block: &str, output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,5 @@
-//! The programs under test: the binary, the attackers, the guests, and kernels that refuse a system call.
+//! Paths and commands of the programs under test: the binary, the attackers, the guests, and kernels that refuse a system
+//! call.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -7,13 +8,14 @@ use std::sync::OnceLock;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-/// The binary under test, which cargo builds for the tests of `mpwasm-cli`. `MPWASM_TEST_BINARY` names another: CI tests as
-/// a user who can't reach this one.
+/// Returns the path of the binary under test, which cargo builds for the tests of `mpwasm-cli`. `MPWASM_TEST_BINARY`
+/// names another: CI also runs the tests as a user who can't read this one.
 pub fn binary() -> PathBuf {
     std::env::var_os("MPWASM_TEST_BINARY").map_or_else(|| built_beside_the_tests("mpwasm"), PathBuf::from)
 }
 
-/// A program that cargo has built for the test programs: `../NAME` from the folder of the test program.
+/// Returns the path of a program that cargo has built for the test programs: `../NAME` from the folder of the test
+/// program.
 fn built_beside_the_tests(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let path = tests.parent().unwrap().parent().unwrap().join(name);
@@ -21,9 +23,9 @@ fn built_beside_the_tests(name: &str) -> PathBuf {
     path
 }
 
-/// A command that runs the binary under test. It has no cache of compiled guests, neither the user's own nor one that
-/// would make the second run of a test another than the first; a test that wants one names it in `MPWASM_CACHE_DIR`.
-/// SIGHUP ends it, also where `nohup` runs the tests.
+/// Returns a command that runs the binary under test. It uses no cache of compiled guests: the user's own is not touched,
+/// and a second run of a test is like the first. A test that needs a cache names it in `MPWASM_CACHE_DIR`. SIGHUP has its
+/// default action, even if `nohup` runs the tests.
 pub fn mpwasm() -> Command {
     like_mpwasm(&binary())
 }
@@ -44,34 +46,34 @@ pub fn like_mpwasm(program: &Path) -> Command {
     command
 }
 
-/// A copy of the tests' attacker in `folder`, which is what this name says (`tests/programs/attacker`). A copy, since a
-/// link would lead to the file's own name.
+/// Copies the tests' attacker into `folder` under a name that selects its behaviour (`tests/programs/attacker`). It is a
+/// copy because a link would lead to the file's own name.
 pub fn attacker(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
-    // By a program of its own: while this process has the copy open for writing, another test's child could inherit
-    // that, and the copy could not be executed.
+    // Another program makes the copy. While this process had the copy open for writing, a child of another test could
+    // inherit the descriptor, and the copy could not be executed.
     let status = Command::new("cp")
         .arg(built_beside_the_tests("examples/attacker"))
         .arg(&path)
         .status()
         .unwrap();
     assert!(status.success());
-    // The attackers run it as another user in some tests.
+    // In some tests the attackers run it as another user.
     std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     path
 }
 
-/// Lets the command run as on a machine whose kernel has no Landlock.
+/// Makes the command run as on a kernel without Landlock.
 pub fn without_landlock(command: &mut Command) {
     refusing(command, libc::SYS_landlock_create_ruleset, libc::ENOSYS);
 }
 
-/// Lets `command` run on a kernel that answers this system call with this error.
+/// Makes `command` run as on a kernel that fails this system call with this error.
 pub fn refusing(command: &mut Command, call: libc::c_long, errno: i32) {
     refusing_some(command, call, Vec::new(), errno);
 }
 
-/// As [`refusing`], with arguments for which one of the rules holds.
+/// As [`refusing`], for calls whose arguments match one of the rules.
 pub fn refusing_some(
     command: &mut Command,
     call: libc::c_long,
@@ -90,7 +92,7 @@ pub fn refusing_some(
     unsafe { command.pre_exec(apply) };
 }
 
-/// The guest in `guests/NAME`, built once per test binary, as users build theirs.
+/// Returns the guest in `guests/NAME`, built once per test binary in the way that users build theirs.
 pub fn guest(name: &'static str) -> &'static Path {
     static DEMO: OnceLock<PathBuf> = OnceLock::new();
     static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
@@ -104,7 +106,7 @@ pub fn guest(name: &'static str) -> &'static Path {
         _ => panic!("there is no guest {name}"),
     };
     cell.get_or_init(|| {
-        // Built in advance, for a user who can't build: see `.ci/run`.
+        // Prebuilt for a user who can't build: see `.ci/run`.
         if let Some(built) = std::env::var_os("MPWASM_TEST_GUESTS") {
             return PathBuf::from(built).join(name).with_extension("wasm");
         }
@@ -122,18 +124,18 @@ pub fn guest(name: &'static str) -> &'static Path {
     })
 }
 
-/// The fixture's model NAME, as `mpwasm run` takes it.
+/// Returns the fixture's model NAME, as `mpwasm run` takes it.
 pub fn fixture(model: &str) -> String {
     format!("{}#{model}", guest("fixture").display())
 }
 
-/// The top folder of the repository.
+/// Returns the root folder of the repository.
 pub fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// An executable script. Written by a process of its own: while this one has it open for writing, another test's child
-/// could inherit that, and the script could not be executed.
+/// Creates an executable script. Another process writes it: while this one had it open for writing, a child of another
+/// test could inherit the descriptor, and the script could not be executed.
 pub fn script(dir: &tempfile::TempDir, text: &str) -> PathBuf {
     let path = dir.path().join("script");
     let write = "printf '%s' \"$1\" > \"$2\" && chmod 755 \"$2\" && chmod 755 \"${2%/*}\"";

@@ -1,4 +1,4 @@
-//! The records of runs.
+//! Parses and checks the records of runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::programs::mpwasm;
 use crate::waiting::run_within;
 
-/// The JSON lines in `text`.
+/// Parses the JSON lines in `text`.
 pub fn records(text: &[u8]) -> Vec<Value> {
     let parse = |line: &[u8]| {
         serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(line)))
@@ -22,7 +22,7 @@ pub fn records(text: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// The records of `mpwasm run --results - ARGS...`, in the order of their ids, and how the run ended.
+/// Runs `mpwasm run --results - ARGS...`. Returns the records in the order of their ids, and how the run ended.
 pub fn run_records(limit: Duration, args: &[&str]) -> (Vec<Value>, Output) {
     let output = run_within(limit, mpwasm().args(["run", "--results", "-"]).args(args));
     let mut all = records(&output.stdout);
@@ -30,7 +30,7 @@ pub fn run_records(limit: Duration, args: &[&str]) -> (Vec<Value>, Output) {
     (all, output)
 }
 
-/// Every id from 0 to `count` exactly once.
+/// Asserts that every id from 0 to `count` occurs exactly once.
 pub fn assert_each_id_once(records: &[Value], count: u64) {
     let mut ids: Vec<_> = records
         .iter()
@@ -40,7 +40,7 @@ pub fn assert_each_id_once(records: &[Value], count: u64) {
     assert_eq!(ids, (0..count).collect::<Vec<_>>());
 }
 
-/// How many records have each status, such as `[("ok", 3)]`.
+/// Returns how many records have each status, such as `[("ok", 3)]`.
 pub fn statuses(records: &[Value]) -> Vec<(&str, usize)> {
     let mut counts = BTreeMap::new();
     for record in records {
@@ -49,8 +49,8 @@ pub fn statuses(records: &[Value]) -> Vec<(&str, usize)> {
     counts.into_iter().collect()
 }
 
-/// Every id from 0 on exactly once, however many were accepted; and no status but these. Returns how many there are
-/// of each.
+/// Asserts that ids count up from 0 without gaps or repetitions, however many there are, and that only the allowed
+/// statuses occur. Returns how many records have each.
 pub fn assert_accounted<'a>(records: &'a [Value], allowed: &[&str]) -> BTreeMap<&'a str, usize> {
     assert_each_id_once(records, records.len() as u64);
     let counts = statuses(records);
@@ -61,7 +61,7 @@ pub fn assert_accounted<'a>(records: &'a [Value], allowed: &[&str]) -> BTreeMap<
     counts.into_iter().collect()
 }
 
-/// The records that a run left in a file when it was killed: at most the last line is torn.
+/// Returns the records in the file of a run that was killed. At most the last line may be torn.
 pub fn surviving_records(path: &Path) -> Vec<Value> {
     let text = fs::read(path).unwrap();
     let whole = text

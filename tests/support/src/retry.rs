@@ -1,4 +1,4 @@
-//! Trying again what depends on real time, for everybody to see.
+//! Retries checks that depend on real time, visibly.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -10,9 +10,9 @@ const TRIES: usize = 3;
 
 /// Tries a check that depends on real time up to three times, until it succeeds.
 ///
-/// On a busy machine any thread may stand still at any moment, and no event says so. A check of how soon something happens
-/// is therefore made in here, and everything that holds on any machine is asserted within the attempt. No failure is
-/// silent: each is written to stderr and, for CI to count, to the file that `MPWASM_TEST_RETRIES` names.
+/// On a busy machine any thread may be descheduled at any moment, without an event. So a check of how soon something
+/// happens is retried, and everything that holds on any machine is asserted within each attempt. No failure is silent:
+/// each is written to stderr and, for CI to count, to the file that `MPWASM_TEST_RETRIES` names.
 #[track_caller]
 pub fn retry_when_late(mut attempt: impl FnMut() -> Result<(), String>) {
     let mut failures = Vec::new();
@@ -24,7 +24,7 @@ pub fn retry_when_late(mut attempt: impl FnMut() -> Result<(), String>) {
     panic!("each of {TRIES} tries failed: {failures:#?}");
 }
 
-/// Writes a failure where the harness does not capture it. A write that fails is no failure of the test.
+/// Writes a failure to where the test harness does not capture it. A failed write does not fail the test.
 fn report(number: usize, failure: &str) {
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
@@ -35,7 +35,7 @@ fn report(number: usize, failure: &str) {
     if let Some(path) = std::env::var_os("MPWASM_TEST_RETRIES")
         && let Ok(mut file) = OpenOptions::new().create(true).append(true).open(path)
     {
-        // One write: lines of several processes stay whole.
+        // A single write, so that lines of several processes do not mix.
         let _ = file.write_all(format!("{test}\n").as_bytes());
     }
 }

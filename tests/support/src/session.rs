@@ -1,4 +1,4 @@
-//! A run in a session of its own, so that all of its processes can be found, orphans as well.
+//! Runs mpwasm in a session of its own, so that all its processes can be found, including orphans.
 
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -23,20 +23,20 @@ use crate::records::records;
 pub use crate::records::{assert_accounted, surviving_records};
 use crate::waiting::{until, wait_readable};
 
-/// Longer than any run here takes on a machine that is busy with other things: a run that hangs.
+/// Longer than any run here takes on a busy machine. A run that takes longer hangs.
 pub const HANGS: Duration = Duration::from_secs(60);
 
-/// Longest time from a kill to the end of all processes of the run, on an idle machine (SECURITY.md).
+/// Longest time from a kill until all processes of the run have ended, on an idle machine (SECURITY.md).
 pub const GONE: Duration = Duration::from_secs(1);
 
-/// A bound of the contract, with slack. The bounds are for a machine that is idle; tests run beside each other and
-/// beside whatever else the machine does, and a process that is not scheduled can't keep a deadline. The figures
-/// themselves are measured with `MPWASM_FAULT_SLACK=1` on an idle machine.
+/// Returns a bound of the contract with slack. The bounds hold on an idle machine, but tests run in parallel and beside
+/// other programs, and a process that is not scheduled can't meet a deadline. With `MPWASM_FAULT_SLACK=1` the bounds
+/// themselves are tested, on an idle machine.
 pub fn within(contract: Duration) -> Duration {
     contract * number("MPWASM_FAULT_SLACK", 5)
 }
 
-/// How many tasks a long run has.
+/// Returns the number of tasks of a long run.
 pub fn many() -> u64 {
     u64::from(number("MPWASM_FAULT_TASKS", 5000))
 }
@@ -49,21 +49,21 @@ fn number(variable: &str, default: u32) -> u32 {
     })
 }
 
-/// A source of random moments. Its seed is printed, which the harness shows when the test fails.
+/// Returns a source of random moments. It prints its seed, which the harness shows when the test fails.
 pub fn chance() -> StdRng {
     let seed = rand::random();
     println!("seed {seed}");
     StdRng::seed_from_u64(seed)
 }
 
-/// Lets a random moment come: the one thing here that is waited for by the clock.
+/// Sleeps for a random time. It is the only wait by the clock here.
 pub fn random_moment(chance: &mut StdRng, longest: Duration) {
     let wait = longest.mul_f64(chance.random());
     println!("a moment {wait:?} later");
     std::thread::sleep(wait);
 }
 
-/// A run in the background, with its records on stdout unless its args say otherwise. Dropping it kills what is left.
+/// A run in the background. Its records go to stdout unless its args say otherwise. Dropping it kills all its processes.
 #[derive(Debug)]
 pub struct Session {
     child: Child,
@@ -81,12 +81,12 @@ pub struct EndedSession {
 }
 
 impl EndedSession {
-    /// The records on stdout.
+    /// Returns the records on stdout.
     pub fn records(&self) -> Vec<Value> {
         records(&self.stdout)
     }
 
-    /// Panics when the exit code is another.
+    /// Panics when the exit code is a different one.
     pub fn assert_code(&self, code: i32) {
         assert_eq!(
             self.status.code(),
@@ -114,7 +114,7 @@ impl Session {
         Self::spawn(mpwasm(), "exec", args)
     }
 
-    /// As [`start`](Self::start); no process of the run may have more address space than this.
+    /// As [`start`](Self::start), with a limit of address space for each process of the run.
     pub fn start_in(address_space: u64, args: &[&str]) -> Self {
         let mut command = mpwasm();
         let limit = move || Ok(setrlimit(Resource::RLIMIT_AS, address_space, address_space)?);
@@ -123,7 +123,7 @@ impl Session {
         Self::spawn(command, "run", args)
     }
 
-    /// As [`start`](Self::start), by a process that has done this before; it makes system calls only.
+    /// As [`start`](Self::start), after calling `legacy` between fork and exec; it may make system calls only.
     pub fn start_inheriting(legacy: fn() -> std::io::Result<()>, args: &[&str]) -> Self {
         let mut command = mpwasm();
         // SAFETY: system calls only, which are safe between fork and exec.
@@ -155,22 +155,22 @@ impl Session {
         Lines::read(self.stdout.take().expect("somebody reads it already"))
     }
 
-    /// The parent.
+    /// Returns the process id of the parent.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends the parent a signal.
+    /// Sends a signal to the parent.
     pub fn signal(&self, signal: Signal) {
         send(self.pid(), signal);
     }
 
-    /// All processes of the run that have not ended.
+    /// Returns all processes of the run that have not ended.
     pub fn processes(&self) -> Vec<u32> {
         processes(self.pid(), false)
     }
 
-    /// Those of one role.
+    /// Returns the processes of one role.
     pub fn of_role(&self, wanted: &str) -> Vec<u32> {
         self.processes()
             .into_iter()
@@ -178,7 +178,7 @@ impl Session {
             .collect()
     }
 
-    /// Waits for the one process of this role.
+    /// Waits for the only process of this role.
     pub fn one(&self, wanted: &str) -> u32 {
         until(|| self.of_role(wanted).first().copied())
     }
@@ -188,12 +188,12 @@ impl Session {
         until(|| Some(self.of_role("worker")).filter(|workers| workers.len() == count))
     }
 
-    /// Whether the parent has ended, `limit` from now or before.
+    /// Returns whether the parent ends within `limit` or has ended.
     pub fn has_ended(&self, limit: Duration) -> bool {
         wait_readable(&pidfd(self.pid()), limit)
     }
 
-    /// Waits for the parent's end, and reaps it.
+    /// Waits until the parent has ended, and reaps it.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let begin = Instant::now();
         if !self.has_ended(limit) {
@@ -210,7 +210,7 @@ impl Session {
         self.child.wait().unwrap()
     }
 
-    /// Waits for the end of a run that ends by itself: nothing is left of it at that moment, no zombie either.
+    /// Waits until a run has ended by itself. No process of it may be left then, not even a zombie.
     pub fn finish(mut self, stdout: Lines, limit: Duration) -> EndedSession {
         let status = self.wait(limit);
         assert_eq!(
@@ -225,9 +225,9 @@ impl Session {
         }
     }
 
-    /// Waits for the end of a run after a kill, be it of the whole run by its parent (a second signal, the total
-    /// timeout, a reader that has left): nothing is left of it soon. A dispatcher that is not through with that in
-    /// time is killed, and what was an orphan is for init to reap.
+    /// Waits for the end of a run that was killed, by a signal to its processes or by its own parent: on a second signal,
+    /// the total timeout, or a reader that has left. All its processes must be gone soon. A dispatcher that is too slow
+    /// is killed, and init reaps the orphans.
     pub fn finish_killed(mut self, stdout: Lines, limit: Duration) -> EndedSession {
         let status = self.wait(limit);
         self.assert_gone();
@@ -238,7 +238,7 @@ impl Session {
         }
     }
 
-    /// Kills the parent; nothing is left of the run soon.
+    /// Kills the parent and asserts that all processes of the run end soon.
     pub fn kill_parent(mut self) {
         self.signal(Signal::SIGKILL);
         let status = self.wait(HANGS);
@@ -251,14 +251,14 @@ impl Session {
         self.assert_gone();
     }
 
-    /// Waits for the end of all processes of the run.
+    /// Waits until all processes of the run have ended.
     pub fn assert_gone(&self) {
         let end = Instant::now() + within(GONE);
         let left = loop {
             let Some(&pid) = self.processes().first() else {
                 return;
             };
-            // It may end between the look and the next line.
+            // It may end between this check and the next line.
             let raw = rustix::process::Pid::from_raw(pid as i32).unwrap();
             if let Ok(fd) = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty())
                 && !wait_readable(&fd, end.saturating_duration_since(Instant::now()))
@@ -286,7 +286,7 @@ impl Drop for Session {
     }
 }
 
-/// Writes task lines without end to stdin, or `count` of them; counts them.
+/// Writes task lines to stdin, without end or `count` of them, and counts them.
 pub fn offer(run: &mut Session, line: impl Into<String>, count: u64) -> Arc<AtomicU64> {
     let offered = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&offered);
@@ -301,7 +301,7 @@ pub fn offer(run: &mut Session, line: impl Into<String>, count: u64) -> Arc<Atom
     offered
 }
 
-/// A run of ten tasks that never end, whose `size` workers all spin.
+/// Starts a run of ten tasks that never end. Waits until all its `size` workers spin.
 pub fn spinning(size: u32, options: &[&str]) -> Session {
     let folder = tempfile::tempdir().unwrap();
     let tasks = task_file(folder.path(), (0..10).map(|_| "[]".to_owned()));

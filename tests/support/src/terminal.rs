@@ -1,10 +1,10 @@
-//! Commands on a terminal.
+//! Runs commands on a terminal.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-/// Runs a command with stderr, and stdout if that is asked for, on a terminal. Returns what stood there, and what was on
-/// stdout else.
+/// Runs a command with stderr on a terminal, and with `both` stdout as well. Returns the output on the terminal, and
+/// stdout if it was not there.
 pub fn on_a_terminal(both: bool, mut command: Command) -> (String, String) {
     let pty = nix::pty::openpty(None, None).unwrap();
     let terminal = std::fs::File::from(pty.slave);
@@ -17,11 +17,11 @@ pub fn on_a_terminal(both: bool, mut command: Command) -> (String, String) {
     });
     drop(terminal);
     let mut child = command.spawn().unwrap();
-    drop(command); // its descriptors of the terminal, or the reader would wait for ever
+    drop(command); // closes its descriptors of the terminal, or the reader would wait forever
     let stdout = child.stdout.take();
     let reader = std::thread::spawn(move || {
         let mut seen = Vec::new();
-        // The end of a terminal is an error.
+        // The end of a terminal's output is reported as an error.
         let _ = std::fs::File::from(pty.master).read_to_end(&mut seen);
         String::from_utf8(seen).unwrap()
     });

@@ -1,4 +1,4 @@
-//! Waiting for events, with limits beyond which a test fails rather than hangs.
+//! Waits for events, with limits after which a test fails rather than hangs.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Output, Stdio};
@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::processes::pidfd;
 
-/// Runs to the end; panics when that takes longer than `limit`.
+/// Runs a command to its end. Panics when that takes longer than `limit`.
 pub fn run_within(limit: Duration, command: &mut Command) -> Output {
     let child = command
         .stdin(Stdio::null())
@@ -22,13 +22,13 @@ pub fn run_within(limit: Duration, command: &mut Command) -> Output {
     reader.join().unwrap()
 }
 
-/// Waits until the descriptor is readable. False when that takes longer than `limit`.
+/// Waits until the descriptor is readable. Returns false when that takes longer than `limit`.
 pub fn wait_readable(fd: &impl AsFd, limit: Duration) -> bool {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
     nix::poll::poll(&mut fds, PollTimeout::try_from(limit).unwrap()).unwrap() > 0
 }
 
-/// Panics when one of the processes behind these descriptors has not ended `limit` from now.
+/// Panics when one of the processes behind these pidfds has not ended within `limit`.
 pub fn assert_all_end(pidfds: &[OwnedFd], limit: Duration) {
     let end = Instant::now() + limit;
     for fd in pidfds {
@@ -39,7 +39,7 @@ pub fn assert_all_end(pidfds: &[OwnedFd], limit: Duration) {
     }
 }
 
-/// Looks again and again until there is an answer; panics after a minute. For what the kernel does not announce.
+/// Polls until `look` returns a value, for conditions that the kernel does not announce. Panics after a minute.
 pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
@@ -47,7 +47,7 @@ pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(Instant::now() < end, "it did not happen");
-        // It rests between two looks: a thread that yields again and again is starved by those that compute.
+        // The loop sleeps between polls. A thread that only yields would be starved by threads that compute.
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }
