@@ -67,7 +67,7 @@ fn a_closed_results_pipe_ends_the_run() {
     read_a_little(Session::start(&[&args[..], &[&fixture("busy")]].concat()));
 }
 
-/// The reader goes away while all tasks sleep for an hour and nothing more is written.
+/// Asserts that the run ends when its reader goes away while all tasks sleep for an hour and nothing more is written.
 fn goes_away_in_silence(options: &[&str]) {
     let more = [
         "--size",

@@ -72,7 +72,7 @@ fn read_records(path: &Path) -> Vec<Value> {
     records(&fs::read(path).unwrap())
 }
 
-/// The two tasks that run when the signal arrives may end. No other may start.
+/// Asserts that the two tasks that run when the signal arrives may end, and that no other starts.
 fn first_signal(signal: Signal, code: i32) {
     let announced = Announced::start(FOUR_SECONDS, &[]);
     announced.run.signal(signal);

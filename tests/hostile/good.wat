@@ -1,5 +1,5 @@
 
-  ;; The model of the neighbours: it returns its args and prints `good`, and its callbacks return.
+  ;; The good model: it returns its args and prints `good`, and its callbacks return.
   (func (export "good.runnable") (result i32)
     (if (i32.eqz (memory.size)) (then (drop (memory.grow (i32.const 1)))))
     (call $output_write (i32.const 0) (call $input_read (i32.const 0) (i32.const 0) (i32.const 1024)))

@@ -32,7 +32,7 @@ fn breaks_the_protocol(attack: &str) {
     );
 }
 
-/// It sends nothing that would end the task. The dispatcher's own deadline ends it.
+/// Asserts that the dispatcher's own deadline ends the task, as no message of the worker does.
 #[track_caller]
 fn times_out(attack: &str) {
     let attacked = Attacked::start("attacker", 2);

@@ -1,14 +1,14 @@
-;; The guest of the library's tests: small, so that loading it takes no time, and with an event wherever a test waits for
-;; one. What a model logs is that event.
+;; The guest of the library's tests. It is small, so that it loads fast. A model logs a line wherever a test waits for an
+;; event.
 ;;
 ;; - unnamed: returns its args
-;; - `spin`: logs "running" and loops for ever
+;; - `spin`: logs "running" and loops forever
 ;; - `sleep`: logs "running" and sleeps for an hour
 ;; - `trap`: traps
 ;; - `heard`: returns its args; its callback logs "callback", its error_callback "error_callback"
 ;; - `lost`: traps; callbacks as those of `heard`
-;; - `stuck`: returns its args; its callback logs "stuck" and loops for ever
-;; - `count`: returns how often it was called in its instance, and does what its args say: `[4]` traps, `[5]` loops for ever,
+;; - `stuck`: returns its args; its callback logs "stuck" and loops forever
+;; - `count`: returns how often it was called in its instance, and does what its args say: `[4]` traps, `[5]` loops forever,
 ;;   `[6]` fails, `[7]` logs "running"; its callbacks as those of `heard`
 (module
   (import "mpwasm_v1" "input_len" (func $input_len (result i32)))

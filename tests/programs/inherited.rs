@@ -57,7 +57,7 @@ fn ended_well(fork: Pid) -> bool {
     waitpid(fork, None) == Ok(WaitStatus::Exited(fork, 0))
 }
 
-/// A fork uses its copies of the pool's handles and drops them. The pool continues.
+/// Forks. The fork uses its copies of the pool's handles and drops them, and the pool continues.
 fn forks(path: &str) {
     let (pool, guest) = start(path).expect("a pool");
     let token = CancellationToken::new();

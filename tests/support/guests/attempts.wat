@@ -1,8 +1,8 @@
-;; A guest whose tasks end otherwise in one attempt than in another. The result is the number of the attempt.
+;; A guest whose attempts end differently. The result is the number of the attempt.
 ;;
 ;; - unnamed: its first two attempts print "try" without a newline, and trap
-;; - `spin`: logs "running" and loops for ever in its first attempt
-;; - `spin_always`: in each
+;; - `spin`: logs "running" and loops forever in its first attempt
+;; - `spin_always`: the same in every attempt
 ;; Their callback logs "callback", their error_callback "error_callback".
 (module
   (import "mpwasm_v1" "attempt" (func $attempt (result i32)))
@@ -16,7 +16,7 @@
   (data (i32.const 48) "try")
   (data (i32.const 64) "\30\00\00\00\03\00\00\00")
 
-  ;; A digit is enough.
+  ;; One digit is enough.
   (func $result (result i32)
     (i32.store8 (i32.const 128) (i32.add (i32.const 48) (call $attempt)))
     (call $output_write (i32.const 128) (i32.const 1))

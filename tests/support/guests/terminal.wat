@@ -1,7 +1,7 @@
-;; A command for tests, which asks what its streams are as the C library does: a terminal is a character device without a
-;; position. With an argument it plays a game of numbers, and writes as `printf` does: each line at once if stdout is a
-;; terminal, everything at its end if it is not. Without, its exit code says which of its streams are terminals: 1 for
-;; stdin, 2 for stdout, 4 for stderr.
+;; A command for tests that recognises a terminal as the C library does: a terminal is a character device without a
+;; position. With an argument it plays a game of numbers, and buffers its output as `printf` does: it writes each line at
+;; once if stdout is a terminal, and everything at its end otherwise. Without an argument its exit code says which of its
+;; streams are terminals: 1 for stdin, 2 for stdout, 4 for stderr.
 (module
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $fd_fdstat_get (param i32 i32) (result i32)))
@@ -27,13 +27,13 @@
     (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))
     (global.set $buffered (i32.const 0)))
 
-  ;; A line of $len bytes at $at.
+  ;; Writes a line of $len bytes at $at.
   (func $print (param $at i32) (param $len i32)
     (memory.copy (i32.add (i32.const 1024) (global.get $buffered)) (local.get $at) (local.get $len))
     (global.set $buffered (i32.add (global.get $buffered) (local.get $len)))
     (if (call $is_terminal (i32.const 1)) (then (call $flush))))
 
-  ;; The first character of the next line of stdin; zero at its end.
+  ;; Returns the first character of the next line of stdin; zero at its end.
   (func $read (result i32)
     (i32.store (i32.const 0) (i32.const 256))
     (i32.store (i32.const 4) (i32.const 100))

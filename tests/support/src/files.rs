@@ -87,7 +87,7 @@ pub fn line(key: &str, model: &str, args: &str) -> String {
     format!("{{\"key\":\"{key}\",\"model\":\"{model}\",\"args\":{args}}}\n")
 }
 
-/// A file of task lines.
+/// Creates a file of task lines.
 pub fn task_file(folder: &Path, lines: impl IntoIterator<Item = String>) -> PathBuf {
     let path = folder.join("tasks");
     fs::write(

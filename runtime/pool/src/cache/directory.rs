@@ -247,7 +247,7 @@ fn is_unfinished(name: &CStr) -> bool {
     is_hex_with(name, UNFINISHED)
 }
 
-/// Whether the file name is one that this module gives. Any other file in a directory that the user named is left alone.
+/// Returns whether this module gives such file names. Any other file in a directory that the user named is left alone.
 fn is_hex_with(name: &CStr, suffix: &str) -> bool {
     let stem = name.to_bytes().strip_suffix(suffix.as_bytes());
     stem.is_some_and(|stem| !stem.is_empty() && stem.iter().all(u8::is_ascii_hexdigit))

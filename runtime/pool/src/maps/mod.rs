@@ -86,7 +86,7 @@ impl Pool {
         self.results(callee, ArgShape::One, ResultOrder::Inputs, inputs)
     }
 
-    /// The same as [`Pool::map`], under the name that Python's `multiprocessing` uses for a lazy map.
+    /// Does the same as [`Pool::map`], under the name that Python's `multiprocessing` uses for a lazy map.
     ///
     /// # Errors
     /// As [`Pool::map`].
@@ -280,7 +280,7 @@ where
         is_first.then(|| fork::outcome(0, ""))
     }
 
-    /// Whether all outcomes were returned.
+    /// Returns whether all outcomes were returned.
     fn is_over(&self) -> bool {
         self.inputs.is_none() && self.reorder.outstanding() == 0
     }
