@@ -37,9 +37,11 @@ const STEPS: &[Step] = &[
         "licences, bans, sources and advisories of dependencies",
         checks::dependencies,
     ),
-    step("structure", "arrows between crates, length of files", |context| {
-        structure::check(&context.repository)
-    }),
+    step(
+        "structure",
+        "arrows between crates, length of files, lints",
+        |context| structure::check(&context.repository),
+    ),
     step("clippy", "lints of host and guest code", checks::clippy),
     step("documentation", "rustdoc without warnings", checks::documentation),
     step("tests", "all tests (README)", checks::tests),

@@ -145,6 +145,20 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_of_a_build_covers_all_crates_of_a_child() {
+        let build = include_str!("../../../runtime/protocol/build.rs");
+        let host = ARROWS.iter().find(|(name, _)| *name == "mpwasm-host");
+        let (host, below) = host.unwrap();
+        for name in below.iter().chain([host]) {
+            let folder = name.trim_start_matches("mpwasm-");
+            assert!(
+                build.contains(&format!("    \"{folder}\",\n")),
+                "{name} is missing in runtime/protocol/build.rs"
+            );
+        }
+    }
+
+    #[test]
     fn a_crate_that_is_not_listed_is_a_fault() {
         let mut metadata = with("", json!(null));
         metadata["packages"][0]["name"] = "mpwasm-new".into();

@@ -1,7 +1,8 @@
-//! The step `structure`: which crates may use which, and how long files may be.
+//! The step `structure`: which crates may use which, how long files may be, and which lints are on.
 
 mod crates;
 mod files;
+mod lints;
 
 use anyhow::{Result, bail};
 
@@ -11,6 +12,7 @@ use crate::repository::Repository;
 pub fn check(repository: &Repository) -> Result<()> {
     let mut faults = crates::faults(&repository.metadata);
     faults.extend(files::faults(&repository.root)?);
+    faults.extend(lints::faults(&repository.root)?);
     if faults.is_empty() {
         return Ok(());
     }
