@@ -46,7 +46,7 @@ pub struct CallId(u64);
 
 /// Why a call has to end before it has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interrupt {
+pub enum InterruptCause {
     /// Its deadline has passed.
     Timeout,
     /// It was cancelled.
@@ -175,14 +175,14 @@ impl Deadline {
     /// Returns why the running call has to end now, or `None` if it may go on. A call that was cancelled counts as cancelled even
     /// past its deadline.
     #[must_use]
-    pub fn interrupted(&self) -> Option<Interrupt> {
+    pub fn interrupted(&self) -> Option<InterruptCause> {
         let word = self.word.load(Ordering::Acquire);
         if word & STATE == IDLE {
             None
         } else if self.cancelled.load(Ordering::Acquire) == word >> 2 {
-            Some(Interrupt::Cancelled)
+            Some(InterruptCause::Cancelled)
         } else if clock::now().0 >= self.at.load(Ordering::Acquire) {
-            Some(Interrupt::Timeout)
+            Some(InterruptCause::Timeout)
         } else {
             None
         }
@@ -190,7 +190,7 @@ impl Deadline {
 
     /// Returns the same as [`interrupted`](Self::interrupted), for the moment between reading the engine's epoch and entering the
     /// guest. An increment before that read does not interrupt the guest, so its cause must be visible here.
-    pub(crate) fn interrupted_before_start(&self) -> Option<Interrupt> {
+    pub(crate) fn interrupted_before_start(&self) -> Option<InterruptCause> {
         fence(Ordering::SeqCst);
         self.interrupted()
     }
@@ -199,7 +199,7 @@ impl Deadline {
     ///
     /// # Errors
     /// Returns an error if the call's deadline passes or the call is cancelled before `t`, or by the time `t` is reached.
-    pub fn sleep_until(&self, t: Time) -> Result<(), Interrupt> {
+    pub fn sleep_until(&self, t: Time) -> Result<(), InterruptCause> {
         // The gate guards no data, so a poisoned one is as good.
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -234,7 +234,11 @@ impl Deadline {
     /// # Errors
     ///
     /// Returns an error if the call's deadline passes or the call is cancelled before.
-    pub(crate) fn wait_readable(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, Interrupt> {
+    pub(crate) fn wait_readable(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        t: Time,
+    ) -> Result<PollFlags, InterruptCause> {
         let waker = self.waker.get().expect("`allow_waits` comes before a wait");
         loop {
             if let Some(interrupt) = self.interrupted() {
@@ -319,7 +323,7 @@ mod tests {
             (Time::NEVER, None, None)
         );
         deadline.arm(Time(0));
-        assert_eq!(deadline.interrupted(), Some(Interrupt::Timeout));
+        assert_eq!(deadline.interrupted(), Some(InterruptCause::Timeout));
         assert_eq!(deadline.remaining(), Duration::ZERO);
         assert!(deadline.disarm());
         assert_eq!((deadline.at(), deadline.interrupted()), (Time::NEVER, None));
@@ -334,7 +338,7 @@ mod tests {
         assert_eq!(deadline.interrupted(), None, "cancelled before it began");
         let first = deadline.call().unwrap();
         deadline.cancel_running();
-        assert_eq!(deadline.interrupted(), Some(Interrupt::Cancelled));
+        assert_eq!(deadline.interrupted(), Some(InterruptCause::Cancelled));
         assert!(deadline.disarm());
         deadline.arm(late());
         assert_eq!(deadline.interrupted(), None);
@@ -364,7 +368,7 @@ mod tests {
 
         let at = soon();
         deadline.arm(at);
-        assert_eq!(deadline.sleep_until(Time::NEVER), Err(Interrupt::Timeout));
+        assert_eq!(deadline.sleep_until(Time::NEVER), Err(InterruptCause::Timeout));
         assert!(clock::now() >= at);
     }
 
@@ -376,7 +380,7 @@ mod tests {
             let sleeper = scope.spawn(|| deadline.sleep_until(Time::NEVER));
             // Whether it sleeps already or not: it must not miss the request.
             deadline.cancel_running();
-            assert_eq!(sleeper.join().unwrap(), Err(Interrupt::Cancelled));
+            assert_eq!(sleeper.join().unwrap(), Err(InterruptCause::Cancelled));
         });
     }
 
@@ -387,7 +391,7 @@ mod tests {
         thread::scope(|scope| {
             let sleeper = scope.spawn(|| deadline.sleep_until(Time::NEVER));
             deadline.set(Time(0));
-            assert_eq!(sleeper.join().unwrap(), Err(Interrupt::Timeout));
+            assert_eq!(sleeper.join().unwrap(), Err(InterruptCause::Timeout));
         });
     }
 

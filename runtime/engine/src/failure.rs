@@ -10,7 +10,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::abi::json::truncate;
-use crate::deadline::Interrupt;
+use crate::deadline::InterruptCause;
 use crate::limits::InstanceLimits;
 use mpwasm_types::escape::escape;
 use mpwasm_types::outcome::{Failure, Kind};
@@ -23,7 +23,7 @@ const MAX_NAME: usize = 256;
 pub(crate) enum StopReason {
     /// The deadline passed, or the call was cancelled.
     #[error("interrupted")]
-    Interrupted(Interrupt),
+    Interrupted(InterruptCause),
     /// The guest called `fail`.
     #[error("{0}")]
     Failed(String),
@@ -63,7 +63,7 @@ pub(crate) fn failure(error: &wasmtime::Error, limits: &InstanceLimits, place: &
                     Failure::new(Kind::Fuel, format!("the instruction budget was used up {place}"))
                 }
                 // Our own interrupts are a `StopReason`. This one would be the engine's.
-                Some(Trap::Interrupt) => interrupted(Interrupt::Timeout, place),
+                Some(Trap::Interrupt) => interrupted(InterruptCause::Timeout, place),
                 Some(trap) => trapped(limits, place, &trap.to_string()),
                 // A refusal of the engine, or an error of WASI.
                 None => trapped(limits, place, &error.root_cause().to_string()),
@@ -75,10 +75,10 @@ pub(crate) fn failure(error: &wasmtime::Error, limits: &InstanceLimits, place: &
 }
 
 /// Returns the failure of a call that was interrupted.
-pub(crate) fn interrupted(interrupt: Interrupt, place: &str) -> Failure {
+pub(crate) fn interrupted(interrupt: InterruptCause, place: &str) -> Failure {
     match interrupt {
-        Interrupt::Timeout => Failure::new(Kind::Timeout, format!("the deadline passed {place}")),
-        Interrupt::Cancelled => Failure::new(Kind::Cancelled, format!("cancelled {place}")),
+        InterruptCause::Timeout => Failure::new(Kind::Timeout, format!("the deadline passed {place}")),
+        InterruptCause::Cancelled => Failure::new(Kind::Cancelled, format!("cancelled {place}")),
     }
 }
 

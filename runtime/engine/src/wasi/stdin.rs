@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream};
 use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
-use crate::deadline::{Deadline, Interrupt};
+use crate::deadline::{Deadline, InterruptCause};
 use crate::failure::StopReason;
 use mpwasm_types::time::Time;
 
@@ -77,7 +77,7 @@ impl Stdin {
     ///
     /// # Errors
     /// Returns an error if the deadline passes meanwhile, or the call is cancelled.
-    fn take(&self, size: usize) -> Result<Bytes, Interrupt> {
+    fn take(&self, size: usize) -> Result<Bytes, InterruptCause> {
         let mut left = self.left();
         if size == 0 || !left.own.is_empty() || !left.pipe {
             let size = size.min(left.own.len());
@@ -106,7 +106,7 @@ impl Stdin {
     ///
     /// # Errors
     /// Returns an error if the deadline passes meanwhile, or the call is cancelled.
-    pub(crate) fn wait_until(&self, t: Time) -> Result<Option<Readiness>, Interrupt> {
+    pub(crate) fn wait_until(&self, t: Time) -> Result<Option<Readiness>, InterruptCause> {
         let left = self.left();
         if left.own.is_empty() && left.pipe {
             let pipe = self.pipe.get().expect("it was there when the call began");
