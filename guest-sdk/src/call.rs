@@ -69,7 +69,7 @@ fn with_result(result: Result<impl Serialize, Error>) -> i32 {
             if !raw::take_written() {
                 put_out(&result);
             }
-            flush();
+            raw::flush();
             OK
         }
         Err(error) => failed(&error),
@@ -79,7 +79,7 @@ fn with_result(result: Result<impl Serialize, Error>) -> i32 {
 fn ended(result: Result<(), Error>) -> i32 {
     match result {
         Ok(()) => {
-            flush();
+            raw::flush();
             OK
         }
         Err(error) => failed(&error),
@@ -92,7 +92,7 @@ fn failed(error: &Error) -> i32 {
         raw::fail(&error.to_string());
     }
     host::output(error.as_json().as_bytes());
-    flush();
+    raw::flush();
     FAILED
 }
 
@@ -134,13 +134,6 @@ impl Write for Out {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Lets out what std still holds back of an unfinished line: the instance may be gone after this call, and no
-/// `main` returns that would do it.
-pub(crate) fn flush() {
-    // A stream that cannot be written is the guest's own affair, as it is in any program.
-    let _ = io::stdout().flush();
 }
 
 /// Makes a panic end the call as `error` with the panic's message and place.

@@ -1,13 +1,15 @@
 //! The imports of the guest ABI (module `mpwasm_v1`), each behind a safe function.
 //!
-//! This is the only file of the crate with unsafe code. On targets other than `wasm32` the same functions are
-//! played by [`crate::testing`].
+//! This file and `initialize.rs` are the only ones of the crate with unsafe code. On targets other than `wasm32`, the
+//! module `native` has the same functions.
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use wasm::*;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use crate::testing::host::*;
+pub(crate) mod native;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use native::*;
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {
@@ -26,22 +28,6 @@ mod wasm {
             pub safe fn attempt() -> i32;
             pub safe fn remaining_ms() -> i64;
         }
-    }
-
-    unsafe extern "C" {
-        /// The linker's own: runs the constructors of everything that is linked into the guest.
-        fn __wasm_call_ctors();
-    }
-
-    /// Makes the instance ready; the host calls it once, before any other export.
-    ///
-    /// It calls the constructors itself, because a module that does not gets every export wrapped by the linker
-    /// such that they run again with each call.
-    #[unsafe(no_mangle)]
-    extern "C" fn _initialize() {
-        // SAFETY: the host calls this once for each instance, before anything else of the guest runs.
-        unsafe { __wasm_call_ctors() };
-        crate::call::install_panic_hook();
     }
 
     /// This call's whole input.

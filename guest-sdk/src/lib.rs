@@ -81,6 +81,8 @@ mod error;
 mod export;
 mod fit;
 mod host;
+#[cfg(target_arch = "wasm32")]
+mod initialize;
 pub mod raw;
 mod task;
 mod task_error;

@@ -19,6 +19,7 @@
 //! ```
 
 use std::cell::Cell;
+use std::io::{self, Write as _};
 
 use crate::host;
 
@@ -55,11 +56,18 @@ pub fn output(bytes: &[u8]) {
 ///
 /// Natively, with the message.
 pub fn fail(message: &str) -> ! {
-    crate::call::flush();
+    flush();
     host::fail(message)
 }
 
 /// Whether [`output`] was used since this was last asked.
 pub(crate) fn take_written() -> bool {
     WRITTEN.take()
+}
+
+/// Lets out what std still holds back of an unfinished line: the instance may be gone after this call, and no
+/// `main` returns that would do it.
+pub(crate) fn flush() {
+    // A stream that cannot be written is the guest's own affair, as it is in any program.
+    let _ = io::stdout().flush();
 }

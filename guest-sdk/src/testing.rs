@@ -8,24 +8,11 @@
 //! - [`push`](crate::push) counts ids from 0 and keeps the tasks for [`pushed`], each thread its own;
 //! - a panic is a panic, and [`raw::fail`](crate::raw::fail) panics.
 
-use std::cell::RefCell;
-
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::{Model, call};
-
-/// The host's state of this thread's call.
-struct Host {
-    input: Vec<u8>,
-    output: Vec<u8>,
-    pushed: Vec<Vec<u8>>,
-}
-
-thread_local! {
-    static HOST: RefCell<Host> =
-        const { RefCell::new(Host { input: Vec::new(), output: Vec::new(), pushed: Vec::new() }) };
-}
+pub(crate) use crate::host::native::call;
+use crate::{Model, call, host};
 
 /// Runs a task of a model the way a worker does: args and result are JSON, and both must fit the model's types.
 ///
@@ -77,67 +64,8 @@ pub fn run<M: Model>(args: &str) -> Result<Value, Error> {
 /// Never: what is pushed is JSON.
 #[must_use]
 pub fn pushed() -> Vec<Value> {
-    let tasks = HOST.with_borrow_mut(|host| std::mem::take(&mut host.pushed));
-    tasks
+    host::native::take_pushed()
         .iter()
         .map(|task| serde_json::from_slice(task).expect("a pushed task is JSON"))
         .collect()
-}
-
-/// Calls an export with this input; its status and its output.
-pub(crate) fn call(input: &str, export: impl FnOnce() -> i32) -> (i32, String) {
-    HOST.with_borrow_mut(|host| {
-        input.as_bytes().clone_into(&mut host.input);
-        host.output.clear();
-    });
-    let status = export();
-    let output = HOST.with_borrow_mut(|host| std::mem::take(&mut host.output));
-    (
-        status,
-        String::from_utf8(output).expect("the output should be UTF-8"),
-    )
-}
-
-/// The imports of the guest ABI, as `crate::host` wants them.
-pub(crate) mod host {
-    use super::HOST;
-
-    pub(crate) fn input() -> Vec<u8> {
-        HOST.with_borrow(|host| host.input.clone())
-    }
-
-    pub(crate) fn output(bytes: &[u8]) {
-        HOST.with_borrow_mut(|host| host.output.extend_from_slice(bytes));
-    }
-
-    pub(crate) fn fail(message: &str) -> ! {
-        panic!("{message}")
-    }
-
-    pub(crate) fn push(task: &[u8]) -> u64 {
-        HOST.with_borrow_mut(|host| {
-            host.pushed.push(task.to_vec());
-            host.pushed.len() as u64 - 1
-        })
-    }
-
-    pub(crate) fn log(level: i32, text: &str) {
-        eprintln!("log {level}: {text}");
-    }
-
-    pub(crate) fn pid() -> u32 {
-        std::process::id()
-    }
-
-    pub(crate) fn task_id() -> u64 {
-        0
-    }
-
-    pub(crate) fn attempt() -> u32 {
-        1
-    }
-
-    pub(crate) fn remaining_ms() -> u64 {
-        u64::MAX
-    }
 }

@@ -17,8 +17,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use specification::Ending;
-use suites::Program;
+use specification::{Ending, Program};
 use support::mpwasm;
 
 /// The calls of WASI preview 1 that the project's own commands make, so that all tests pass without the suite: all calls

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::suites::Program;
 use crate::support::run_within;
 
 /// A specification, in the older of the format's two forms, which all programs for preview 1 have.
@@ -22,6 +21,14 @@ pub struct Specification {
     exit_code: i32,
     stdout: Option<String>,
     stderr: Option<String>,
+}
+
+/// A program and its specification.
+#[derive(Debug)]
+pub struct Program {
+    pub name: String,
+    pub file: PathBuf,
+    pub specification: Specification,
 }
 
 /// How a program ended.

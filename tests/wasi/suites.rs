@@ -5,19 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::specification::Specification;
+use crate::specification::{Program, Specification};
 use crate::support::repository;
 
 /// The suite's name for the target that mpwasm runs.
 const PREVIEW_1: &str = "wasm32-wasip1";
-
-/// A program and its specification.
-#[derive(Debug)]
-pub struct Program {
-    pub name: String,
-    pub file: PathBuf,
-    pub specification: Specification,
-}
 
 /// The programs of a suite, and a line for each that can't be run.
 #[derive(Debug, Default)]

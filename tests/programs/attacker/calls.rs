@@ -4,24 +4,8 @@ use std::ffi::CStr;
 use std::io;
 use std::mem;
 
+use crate::attempted::{Attempted, result};
 use crate::file_calls;
-
-/// The result of an attempt.
-pub enum Attempted {
-    /// The system call succeeded.
-    Succeeded,
-    /// The kernel refused it, with this error.
-    Refused(io::Error),
-    /// There is no such attack.
-    Unknown,
-}
-
-pub fn result(returned: libc::c_long) -> Attempted {
-    match returned {
-        -1 => Attempted::Refused(io::Error::last_os_error()),
-        _ => Attempted::Succeeded,
-    }
-}
 
 /// Makes one attack, of these or of [`file_calls`]. `target` comes from the test: a path, a port, a name or a pid.
 #[allow(clippy::too_many_lines, reason = "a list")]

@@ -8,7 +8,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::Part;
-use crate::calls::{Attempted, attempt};
+use crate::attempted::Attempted;
+use crate::calls::attempt;
 use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;

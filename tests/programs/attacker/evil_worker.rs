@@ -9,7 +9,8 @@ use rand::RngCore;
 use serde::Serialize;
 
 use crate::Part;
-use crate::calls::{Attempted, attempt};
+use crate::attempted::Attempted;
+use crate::calls::attempt;
 use mpwasm_host::guest_thread;
 use mpwasm_protocol::channel::{Channel, Filled, send_all};
 use mpwasm_protocol::frame::{decode, put};

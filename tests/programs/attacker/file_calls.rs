@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::{CWD, Mode, mkdirat, readlinkat, symlinkat};
 
-use crate::calls::{Attempted, result};
+use crate::attempted::{Attempted, result};
 
 /// Makes one attack.
 pub fn attempt(attack: &str, target: &str) -> Attempted {

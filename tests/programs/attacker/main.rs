@@ -13,6 +13,7 @@
 //!
 //! Otherwise, when it is not started as a process of a pool, it is the command line of `mpwasm`, whose processes run it.
 
+mod attempted;
 mod calls;
 mod evil_compiler;
 mod evil_dispatcher;

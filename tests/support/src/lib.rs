@@ -30,12 +30,12 @@ pub use processes::{
     all_pids, descendants, parent, peak_resident, pidfd, pidfd_if_there, resident, role, send,
 };
 pub use programs::{
-    attacker, binary, fixture, guest, like_mpwasm, mpwasm, refusing, refusing_some, repository, script,
-    without_landlock,
+    attacker, binary, fixture, guest, like_mpwasm, mpwasm, refusing, refusing_some, repository, run_within,
+    script, without_landlock,
 };
 pub use records::{assert_each_id_once, records, run_records, statuses};
 pub use retry::retry_when_late;
-pub use waiting::{assert_all_end, run_within, until, wait_readable};
+pub use waiting::{assert_all_end, until, wait_readable};
 
 /// A command that exits, traps, floods, waits, copies or reports, depending on its arguments.
 pub const COMMAND: &str = include_str!("../guests/command.wat");

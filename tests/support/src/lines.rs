@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-use crate::session::HANGS;
+use crate::waiting::HANGS;
 
 /// The lines of a stream that a thread has read so far.
 #[derive(Debug)]

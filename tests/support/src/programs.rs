@@ -3,10 +3,14 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
+
+use crate::processes::pidfd;
+use crate::waiting::wait_readable;
 
 /// Returns the path of the binary under test, which cargo builds for the tests of `mpwasm-cli`. `MPWASM_TEST_BINARY`
 /// names another: CI also runs the tests as a user who can't read this one.
@@ -146,4 +150,18 @@ pub fn script(dir: &tempfile::TempDir, text: &str) -> PathBuf {
         .unwrap();
     assert!(status.success());
     path
+}
+
+/// Runs a command to its end. Panics when that takes longer than `limit`.
+pub fn run_within(limit: Duration, command: &mut Command) -> Output {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let end = pidfd(child.id());
+    let reader = std::thread::spawn(move || child.wait_with_output().unwrap());
+    assert!(wait_readable(&end, limit), "it took longer than {limit:?}");
+    reader.join().unwrap()
 }

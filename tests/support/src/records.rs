@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::programs::mpwasm;
-use crate::waiting::run_within;
+use crate::programs::{mpwasm, run_within};
 
 /// Parses the JSON lines in `text`.
 pub fn records(text: &[u8]) -> Vec<Value> {

@@ -21,10 +21,8 @@ use crate::processes::{pidfd, processes, role, send};
 use crate::programs::{binary, fixture, like_mpwasm, mpwasm};
 use crate::records::records;
 pub use crate::records::{assert_accounted, surviving_records};
+pub use crate::waiting::HANGS;
 use crate::waiting::{until, wait_readable};
-
-/// Longer than any run here takes on a busy machine. A run that takes longer hangs.
-pub const HANGS: Duration = Duration::from_secs(60);
 
 /// Longest time from a kill until all processes of the run have ended, on an idle machine (SECURITY.md).
 pub const GONE: Duration = Duration::from_secs(1);

@@ -1,26 +1,12 @@
 //! Waits for events, with limits after which a test fails rather than hangs.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use crate::processes::pidfd;
-
-/// Runs a command to its end. Panics when that takes longer than `limit`.
-pub fn run_within(limit: Duration, command: &mut Command) -> Output {
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let end = pidfd(child.id());
-    let reader = std::thread::spawn(move || child.wait_with_output().unwrap());
-    assert!(wait_readable(&end, limit), "it took longer than {limit:?}");
-    reader.join().unwrap()
-}
+/// Longer than any run here takes on a busy machine. A run that takes longer hangs.
+pub const HANGS: Duration = Duration::from_secs(60);
 
 /// Waits until the descriptor is readable. Returns false when that takes longer than `limit`.
 pub fn wait_readable(fd: &impl AsFd, limit: Duration) -> bool {
@@ -39,9 +25,9 @@ pub fn assert_all_end(pidfds: &[OwnedFd], limit: Duration) {
     }
 }
 
-/// Polls until `look` returns a value, for conditions that the kernel does not announce. Panics after a minute.
+/// Polls until `look` returns a value, for conditions that the kernel does not announce. Panics after [`HANGS`].
 pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + HANGS;
     loop {
         if let Some(found) = look() {
             return found;
