@@ -1,5 +1,6 @@
 //! The checkout that the tasks work on.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -41,5 +42,20 @@ impl Repository {
             target: path("target_directory")?,
             metadata,
         })
+    }
+
+    /// The folders with the root of a library or a program, each with its modules.
+    pub fn source_folders(&self) -> BTreeSet<PathBuf> {
+        let packages = self.metadata["packages"].as_array();
+        let targets = packages
+            .into_iter()
+            .flatten()
+            .filter_map(|package| package["targets"].as_array());
+        let roots = targets.flatten().filter_map(|target| target["src_path"].as_str());
+        roots
+            .map(PathBuf::from)
+            .filter(|root| root.ends_with("lib.rs") || root.ends_with("main.rs"))
+            .filter_map(|root| root.parent().map(PathBuf::from))
+            .collect()
     }
 }

@@ -39,7 +39,7 @@ const STEPS: &[Step] = &[
     ),
     step(
         "structure",
-        "arrows between crates, length of files, lints",
+        "arrows between crates and files, length of files, lints",
         |context| structure::check(&context.repository),
     ),
     step("clippy", "lints of host and guest code", checks::clippy),

@@ -1,0 +1,217 @@
+//! That no files of a crate use each other in a circle.
+//!
+//! A file uses another when it names something in it: in a `use`, or by a path that begins with `crate`, `super`, `self` or
+//! a module that a `use` brought in. The root of a crate does not count: it re-exports what its modules have. Neither does
+//! code for tests.
+
+mod graph;
+mod paths;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// Crates and programs whose files may still use each other in a circle: these circles are shown, and are no faults.
+const PENDING: &[&str] = &[
+    "runtime/types",
+    "runtime/scheduler",
+    "runtime/host",
+    "runtime/pool",
+];
+
+/// The path of a module within its crate. The root has none.
+type Module = Vec<String>;
+
+/// The circles in a set of folders with sources.
+#[derive(Debug, Default)]
+pub struct Circles {
+    /// Those that must be mended.
+    pub faults: Vec<String>,
+    /// Those of [`PENDING`].
+    pub pending: Vec<String>,
+}
+
+/// Finds the circles in the folders below `root`. Each has the root of a library or a program.
+pub fn find(root: &Path, folders: &BTreeSet<PathBuf>) -> Result<Circles> {
+    let mut circles = Circles::default();
+    for folder in folders {
+        // The manifest of a crate may name a root elsewhere by `..`.
+        let folder = folder.canonicalize()?;
+        let shown = folder.strip_prefix(root)?.display().to_string();
+        let found = circles_of(&sources(&folder)?)
+            .with_context(|| format!("cannot read the modules of {shown}"))?
+            .into_iter()
+            .map(|circle| format!("{shown}: these files use each other in a circle: {circle}"));
+        if PENDING
+            .iter()
+            .any(|crate_folder| Path::new(&shown).starts_with(crate_folder))
+        {
+            circles.pending.extend(found);
+        } else {
+            circles.faults.extend(found);
+        }
+    }
+    Ok(circles)
+}
+
+/// The circles of files with these sources, each as the names of its modules.
+fn circles_of(sources: &BTreeMap<Module, String>) -> Result<Vec<String>> {
+    let mut uses: BTreeMap<&Module, BTreeSet<&Module>> = BTreeMap::new();
+    for (module, text) in sources {
+        let used = paths::used(module, text)
+            .with_context(|| format!("cannot parse {}", shown(module)))?
+            .into_iter()
+            .filter_map(|path| file_of(&path, sources))
+            .filter(|file| !file.is_empty() && *file != module);
+        uses.insert(module, used.collect());
+    }
+    let circles = graph::circles(&uses);
+    Ok(circles
+        .iter()
+        .map(|circle| {
+            circle
+                .iter()
+                .map(|module| shown(module))
+                .collect::<Vec<_>>()
+                .join(", ")
+        })
+        .collect())
+}
+
+/// The file that has the item of a path: that of the longest module in it.
+fn file_of<'a>(path: &[String], sources: &'a BTreeMap<Module, String>) -> Option<&'a Module> {
+    (0..=path.len())
+        .rev()
+        .find_map(|length| sources.get_key_value(&path[..length]))
+        .map(|(module, _)| module)
+}
+
+fn shown(module: &[String]) -> String {
+    if module.is_empty() {
+        "the root".to_owned()
+    } else {
+        module.join("::")
+    }
+}
+
+/// The modules below a folder, each with the text of its file.
+fn sources(folder: &Path) -> Result<BTreeMap<Module, String>> {
+    let mut sources = BTreeMap::new();
+    collect(folder, &[], &mut sources)?;
+    Ok(sources)
+}
+
+fn collect(folder: &Path, parent: &[String], sources: &mut BTreeMap<Module, String>) -> Result<()> {
+    let cannot_read = |path: &Path| format!("cannot read {}", path.display());
+    for entry in folder.read_dir().with_context(|| cannot_read(folder))? {
+        let path = entry?.path();
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if path.is_dir() {
+            collect(&path, &[parent, &[stem]].concat(), sources)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).with_context(|| cannot_read(&path))?;
+            let module = match &*stem {
+                // Tests may use everything.
+                "tests" => continue,
+                "mod" | "lib" | "main" => parent.to_owned(),
+                _ => [parent, &[stem]].concat(),
+            };
+            // The root of a program beside a library only calls the library.
+            sources.entry(module).or_default().push_str(&text);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The circles of a crate with these modules.
+    fn circles(modules: &[(&str, &str)]) -> Vec<String> {
+        let module = |path: &str| {
+            path.split("::")
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        let sources = modules
+            .iter()
+            .map(|(path, text)| (module(path), (*text).to_owned()))
+            .collect();
+        circles_of(&sources).unwrap()
+    }
+
+    #[test]
+    fn files_that_use_each_other_are_a_circle() {
+        let modules = [
+            ("", "mod a; mod b; mod c;"),
+            ("a", "use crate::b::B;"),
+            ("b", "use super::c::{C, D}; struct B;"),
+            ("c", "fn c() { crate::a::f() }"),
+            ("d", "use crate::{a, b::B, c};"),
+        ];
+        assert_eq!(circles(&modules), ["a, b, c"]);
+    }
+
+    #[test]
+    fn files_in_an_order_are_no_circle() {
+        let modules = [
+            ("", "mod a; mod b; pub use a::A; use crate::b;"),
+            ("a", "use crate::b::B; use crate::{A, self as root};"),
+            ("a::part", "use super::A; use crate::b::inner::C;"),
+            ("b", "mod inner; use self::inner::C;"),
+            ("b::inner", "struct C;"),
+        ];
+        assert_eq!(circles(&modules), [""; 0]);
+    }
+
+    #[test]
+    fn a_folder_and_a_file_in_it_can_be_a_circle() {
+        let modules = [("a", "use self::part::P;"), ("a::part", "use super::A;")];
+        assert_eq!(circles(&modules), ["a, a::part"]);
+    }
+
+    #[test]
+    fn sources_are_found_by_their_modules() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("a")).unwrap();
+        for name in [
+            "lib.rs",
+            "main.rs",
+            "b.rs",
+            "a/mod.rs",
+            "a/c.rs",
+            "a/tests.rs",
+            "a/c.txt",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let sources = sources(folder.path()).unwrap();
+        let modules: Vec<_> = sources.keys().map(|module| module.join("::")).collect();
+        assert_eq!(modules, ["", "a", "a::c", "b"]);
+    }
+
+    #[test]
+    fn circles_of_a_listed_crate_are_shown_and_no_faults() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = [PENDING[0], "runtime/other"].map(|name| root.path().join(name).join("src"));
+        for folder in &folders {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join("a.rs"), "use crate::b::B;").unwrap();
+            fs::write(folder.join("b.rs"), "use crate::a::A;").unwrap();
+        }
+        let circles = find(root.path(), &folders.into()).unwrap();
+        assert_eq!(
+            circles.faults,
+            ["runtime/other/src: these files use each other in a circle: a, b"]
+        );
+        assert_eq!(circles.pending.len(), 1, "{circles:?}");
+    }
+}
