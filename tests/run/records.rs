@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -39,10 +40,11 @@ impl<'de> Deserialize<'de> for Fields {
 
 const BEFORE: [&str; 4] = ["id", "key", "model", "status"];
 /// The last two are for a later run that resumes the file.
-const AFTER: [&str; 12] = [
+const AFTER: [&str; 13] = [
     "attempts",
     "worker",
     "pid",
+    "started_us",
     "queued_us",
     "run_us",
     "cpu_us",
@@ -86,6 +88,7 @@ fn a_record_has_every_field_in_its_order_and_of_its_type() {
     for record in [well, ill] {
         for field in [
             "pid",
+            "started_us",
             "queued_us",
             "run_us",
             "cpu_us",
@@ -97,7 +100,15 @@ fn a_record_has_every_field_in_its_order_and_of_its_type() {
         assert!(record["worker"].as_u64().unwrap() < 2);
         assert!(record["memory_peak"].as_u64().unwrap() >= 64 << 10);
     }
-    for field in ["key", "worker", "pid", "queued_us", "run_us", "cpu_us"] {
+    for field in [
+        "key",
+        "worker",
+        "pid",
+        "started_us",
+        "queued_us",
+        "run_us",
+        "cpu_us",
+    ] {
         assert_eq!(never[field], Value::Null, "{field} of {never}");
     }
     for record in [well, ill, never] {
@@ -138,6 +149,24 @@ fn the_figures_of_a_record_are_those_of_its_task() {
             .then_some(())
             .ok_or_else(|| ended.record("busy").to_string())
     });
+}
+
+#[test]
+fn tasks_of_one_worker_start_one_after_another_on_the_wall_clock() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+    let lines = [line("a", "sleep", "[50]"), line("b", "sleep", "[50]")];
+    let before = now();
+    let ended = run_lines(lines.concat(), &[fixture(), "--size", "1"]);
+    let after = now();
+    let figure = |key: &str, field: &str| ended.record(key)[field].as_u64().unwrap();
+    let (first, second) = (figure("a", "started_us"), figure("b", "started_us"));
+    assert!(first + figure("a", "run_us") <= second, "{ended:#?}");
+    // mpwasm converts between two clocks, which it reads one after the other.
+    let tolerance = 1_000_000;
+    assert!(
+        before < first + tolerance && second < after + tolerance,
+        "{ended:#?}"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mpwasm_types::time::Time;
 use nix::time::{ClockId, clock_gettime};
@@ -34,6 +34,29 @@ pub fn follow(skipped: &'static AtomicU64) {
 #[must_use]
 pub fn now() -> Time {
     Time(read(ClockId::CLOCK_MONOTONIC).saturating_sub(skipped()))
+}
+
+/// Wall-clock time of the zero of this process's clock: nanoseconds since the Unix epoch. 0 before the first use.
+static EPOCH_OFFSET: AtomicU64 = AtomicU64::new(0);
+
+/// Difference between the two clocks' progress that is taken over: 1 s. A smaller one comes from the moment between the two
+/// readings, or from corrections of the wall clock.
+const OFFSET_CHANGE: Duration = Duration::from_secs(1);
+
+/// Returns the wall-clock time of a time on the clock of this process: microseconds since the Unix epoch.
+///
+/// The differences between such times are those of the clock, until the wall clock is set or the machine is suspended.
+#[must_use]
+pub fn unix_micros(time: Time) -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX);
+    let current = since_epoch.saturating_sub(now().0);
+    let mut offset = EPOCH_OFFSET.load(Ordering::Relaxed);
+    if Duration::from_nanos(current.abs_diff(offset)) > OFFSET_CHANGE {
+        EPOCH_OFFSET.store(current, Ordering::Relaxed);
+        offset = current;
+    }
+    time.0.saturating_add(offset) / 1000
 }
 
 /// Returns the CPU time that the calling thread has used.

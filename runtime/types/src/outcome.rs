@@ -233,6 +233,8 @@ pub struct Usage {
     pub worker: Option<u32>,
     /// The worker's process id.
     pub pid: Option<u32>,
+    /// When the worker claimed the task: microseconds since the Unix epoch.
+    pub started_us: Option<u64>,
     /// Microseconds from acceptance to the claim.
     pub queued_us: Option<u64>,
     /// Microseconds of wall time from the claim to the end.
@@ -341,6 +343,7 @@ impl Serialize for Outcome {
         }
         map.serialize_entry("worker", &self.usage.worker)?;
         map.serialize_entry("pid", &self.usage.pid)?;
+        map.serialize_entry("started_us", &self.usage.started_us)?;
         map.serialize_entry("queued_us", &self.usage.queued_us)?;
         map.serialize_entry("run_us", &self.usage.run_us)?;
         map.serialize_entry("cpu_us", &self.usage.cpu_us)?;
@@ -440,8 +443,8 @@ mod tests {
         };
         let expected = concat!(
             r#"{"id":7,"key":"k","model":"m","status":"exit","error":{"kind":"exit","message":"proc_exit(3)","code":3,"#,
-            r#""args":[1],"id":7,"attempt":1},"attempts":1,"worker":0,"pid":9,"queued_us":null,"run_us":5,"cpu_us":null,"#,
-            r#""memory_peak":null,"stdout_bytes":2,"output_truncated":false,"callback":"trap"}"#
+            r#""args":[1],"id":7,"attempt":1},"attempts":1,"worker":0,"pid":9,"started_us":null,"#,
+            r#""queued_us":null,"run_us":5,"cpu_us":null,"memory_peak":null,"stdout_bytes":2,"output_truncated":false,"callback":"trap"}"#
         );
         assert_eq!(serde_json::to_string(&outcome).unwrap(), expected);
     }

@@ -17,6 +17,7 @@ use crate::local::chunk::Chunk;
 use crate::local::id_map::IdMap;
 use crate::maps::ResultQueue;
 use mpwasm_protocol::messages::Execution;
+use mpwasm_system::clock;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_WORKER_DEATHS};
 use mpwasm_types::time::Time;
@@ -326,6 +327,7 @@ impl EndedTask {
         let usage = Usage {
             worker: ran.map(|ran| ran.worker),
             pid: ran.map(|ran| ran.pid),
+            started_us: ran.map(|ran| clock::unix_micros(ran.claimed)),
             queued_us: ran.map(|ran| micros(ran.claimed.since(context.accepted))),
             run_us: ran.map(|ran| micros(ran.run)),
             cpu_us: measured.map(|measured| micros(measured.cpu)),

@@ -99,6 +99,7 @@ mod tests {
         outcome.usage = Usage {
             worker: Some(2),
             pid: Some(4711),
+            started_us: Some(1_764_489_000_123_456),
             queued_us: Some(120),
             run_us: Some(1_000_213),
             cpu_us: Some(812),
@@ -110,7 +111,8 @@ mod tests {
             written(&[outcome], false),
             concat!(
                 r#"{"id":3,"key":"a","model":"","status":"timeout","error":{"kind":"timeout","message":"too late","#,
-                r#""args":[1],"id":3,"attempt":1},"attempts":1,"worker":2,"pid":4711,"queued_us":120,"#,
+                r#""args":[1],"id":3,"attempt":1},"attempts":1,"worker":2,"pid":4711,"#,
+                r#""started_us":1764489000123456,"queued_us":120,"#,
                 r#""run_us":1000213,"cpu_us":812,"memory_peak":1179648,"stdout_bytes":40,"#,
                 r#""output_truncated":false,"callback":"ok"}"#,
                 "\n"
@@ -122,7 +124,7 @@ mod tests {
     fn a_result_is_unchanged_and_missing_measurements_are_null() {
         let outcomes = [ok(0, r#"{"b":1.0,"a":1e2}"#), ok(1, "null")];
         let tail = concat!(
-            r#","attempts":1,"worker":null,"pid":null,"queued_us":null,"run_us":null,"cpu_us":null,"#,
+            r#","attempts":1,"worker":null,"pid":null,"started_us":null,"queued_us":null,"run_us":null,"cpu_us":null,"#,
             r#""memory_peak":null,"stdout_bytes":0,"output_truncated":false,"callback":"none"}"#
         );
         assert_eq!(
