@@ -7,8 +7,6 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
-use crate::local::ledger::cancelled;
-use mpwasm_types::outcome::Outcome;
 
 /// Number of forks between the original process and this one.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -46,9 +44,4 @@ impl Owner {
             false => Err(Error::Forked),
         }
     }
-}
-
-/// Returns the outcome of a task in a fork.
-pub fn outcome(id: u64, model: &str) -> Outcome {
-    cancelled(id, model, &Error::Forked.to_string())
 }

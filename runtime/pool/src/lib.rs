@@ -39,15 +39,18 @@
 
 pub mod command;
 
+mod backend;
 mod builder;
 mod cache;
+mod child_process;
+mod compile;
 mod completion;
 mod error;
 mod fork;
 mod grants;
 mod guest;
 mod init;
-mod local;
+mod ledger;
 mod maps;
 mod pool;
 mod report;
@@ -63,17 +66,18 @@ pub use mpwasm_types::status::{Status, TaskStatus, WorkerState, WorkerStatus};
 
 pub use builder::Builder;
 pub use cache::{Cache, CacheStats};
+pub use compile::{COMPILATION_TARGET, inspect};
 pub use completion::cancellation::CancellationToken;
 pub use completion::handle::TaskHandle;
 pub use completion::wait::{AsCompleted, AsCompletedStream, as_completed, wait_all, wait_any};
 pub use error::Error;
 pub use grants::trusted_paths::Overlap;
 pub use guest::{Callable, Guest, Model, Task};
-pub use local::compile::{COMPILATION_TARGET, inspect};
-pub use local::final_values::{FinalError, FinalValue};
-pub use local::stats::{Progress, Stats};
 pub use maps::{Results, ResultsStream};
 pub use pool::Pool;
+pub use pool::counters::Stats;
+pub use pool::final_values::{FinalError, FinalValue};
+pub use pool::progress::Progress;
 pub use report::terminal::Terminal;
 pub use report::{LOG_TARGET, LogLine, Output, Reporter, Source};
 

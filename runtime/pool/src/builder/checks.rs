@@ -6,11 +6,22 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit};
 
+use crate::cache::Cache;
 use crate::error::Error;
+use crate::grants::trusted_paths::TrustedPaths;
 use mpwasm_host::guest_thread::no_stack;
+use mpwasm_sandbox::child::Executable;
 use mpwasm_types::settings::{
     BASE_DESCRIPTORS, Jail, MAX_STACK, MAX_TABLE_ELEMENTS, MAX_WORKERS, MIN_STACK, Settings, thread_stack,
 };
+
+/// The parts of a builder whose settings passed all checks.
+pub(crate) struct CheckedSettings {
+    pub settings: Settings,
+    pub executable: Executable,
+    pub cache: Option<Cache>,
+    pub trusted: TrustedPaths,
+}
 
 /// Checks whether the settings are valid, and whether this process can provide what they ask for.
 ///

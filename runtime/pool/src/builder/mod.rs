@@ -1,6 +1,6 @@
 //! [`Builder`]: the settings of a pool.
 
-mod checks;
+pub(crate) mod checks;
 mod start;
 
 use std::io::PipeReader;
@@ -11,12 +11,13 @@ use mpwasm_types::grants::DirGrant;
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{Isolation, Jail, Settings, Terminals, User};
 
-pub(crate) use self::start::CheckedSettings;
+use crate::backend::local::CommandStreams;
 use crate::cache::Cache;
 use crate::grants::trusted_paths::TrustedPaths;
+use crate::pool::Pool;
 use crate::report::Reporter;
 
-/// Builds a [`Pool`](crate::Pool). Settings have the defaults of the command line; see [`Settings`].
+/// Builds a [`Pool`]. Settings have the defaults of the command line; see [`Settings`].
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -50,14 +51,6 @@ pub struct Builder {
     trusted: TrustedPaths,
 }
 
-/// Streams of a pool's commands.
-#[derive(Debug, Default)]
-pub(crate) struct CommandStreams {
-    /// Read by commands after their own stdin.
-    pub stdin: Option<PipeReader>,
-    pub terminals: Terminals,
-}
-
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
@@ -77,6 +70,14 @@ macro_rules! setters {
             self
         })*
     };
+}
+
+impl Pool {
+    /// Returns a builder with the default settings.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
 }
 
 impl Builder {

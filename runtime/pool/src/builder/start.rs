@@ -3,7 +3,7 @@
 use crate::builder::Builder;
 use crate::init;
 use mpwasm_system::process;
-use std::io::{self, PipeReader};
+use std::io;
 use std::mem;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
@@ -17,24 +17,22 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::pipe2;
 
-use crate::builder::checks::check;
-use crate::cache::Cache;
+use crate::backend::local::diagnostics;
+use crate::backend::local::task_pipe::TaskPipe;
+use crate::builder::checks::{CheckedSettings, check};
 use crate::completion::done_callbacks::DoneCallbacks;
 use crate::error::Error;
 use crate::fork::Owner;
 use crate::grants;
-use crate::grants::trusted_paths::TrustedPaths;
 use crate::guest::Guest;
-use crate::local::final_values::FinalValues;
-use crate::local::ledger::Ledger;
-use crate::local::receiver;
-use crate::local::receiver::Dispatcher;
-use crate::local::state::PoolLifecycle;
-use crate::local::state::PoolState;
-use crate::local::stats::Counters;
-use crate::local::status_requests::StatusRequests;
-use crate::local::task_pipe::TaskPipe;
+use crate::ledger::Ledger;
 use crate::pool::Pool;
+use crate::pool::counters::Counters;
+use crate::pool::events::Dispatcher;
+use crate::pool::final_values::FinalValues;
+use crate::pool::state::PoolLifecycle;
+use crate::pool::state::PoolState;
+use crate::pool::status_requests::StatusRequests;
 use crate::report::terminal::Terminal;
 use crate::report::{Reporter, SharedReporter};
 use mpwasm_sandbox::child::Executable;
@@ -83,7 +81,7 @@ impl Builder {
         if let Some(stdin) = &streams.stdin {
             set_nonblocking(stdin.as_fd())?;
         }
-        let gone = log_diagnostics(diagnostics).map_err(explained)?;
+        let gone = diagnostics::log(diagnostics).map_err(explained)?;
         let (settings, executable) = (checked.settings.clone(), checked.executable.clone());
         let start = move || {
             let memory = memory_group(&settings);
@@ -166,18 +164,6 @@ impl Builder {
             trusted,
         })
     }
-}
-
-/// Starts the thread that logs the children's diagnostics. The channel is closed when the last process of the pool has exited.
-fn log_diagnostics(pipe: PipeReader) -> io::Result<mpsc::Receiver<()>> {
-    let (alive, gone) = mpsc::channel();
-    std::thread::Builder::new()
-        .name("mpwasm-diagnostics".to_owned())
-        .spawn(move || {
-            let _until_the_last_has_exited = alive;
-            receiver::pass_on_diagnostics(pipe);
-        })?;
-    Ok(gone)
 }
 
 /// Starts the receiver thread, on which `start` starts the dispatcher. The dispatcher's parent-death signal is tied to
@@ -267,14 +253,6 @@ fn check_user(executable: &Executable, user: User) -> Result<(), Error> {
     Err(Error::BadSetting(format!(
         "user {uid}:{gid} may not execute this executable, of which the pool's processes are copies"
     )))
-}
-
-/// The parts of a builder whose settings passed all checks.
-pub(crate) struct CheckedSettings {
-    pub settings: Settings,
-    pub executable: Executable,
-    pub cache: Option<Cache>,
-    pub trusted: TrustedPaths,
 }
 
 /// Returns the names of the mandatory layers that this machine lacks, if any.

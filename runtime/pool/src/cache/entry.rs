@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt;
 use sha2::{Digest, Sha256};
 
 use super::key::{HASH, Key};
-use crate::local::compile::CompiledGuest;
+use crate::compile::compiled_guest::CompiledGuest;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::MAX_ARTIFACT;
 use mpwasm_system::memory_file::sealed_memory_of;

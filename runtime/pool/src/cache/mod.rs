@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::directory::CacheDirectory;
 pub(crate) use self::key::Key;
+use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
-use crate::local::compile::CompiledGuest;
 use mpwasm_system::inherited::without_signals;
 use mpwasm_types::escape::Untrusted;
 use mpwasm_types::settings::CACHE_LIMIT;

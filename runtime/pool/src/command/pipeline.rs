@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::Command;
+use super::builder::Command;
 use super::child::{Child, Killer};
 use super::status::Output;
 use super::stdio::{ChildStdout, Stdio};
@@ -34,14 +34,18 @@ pub struct Pipeline {
     last: Command,
 }
 
-impl Pipeline {
-    pub(super) fn new(first: Command, second: Command) -> Self {
-        Self {
-            before: vec![first],
-            last: second,
+impl Command {
+    /// Connects its stdout to the stdin of `next`, like `|` in a shell.
+    #[must_use]
+    pub fn pipe(self, next: Self) -> Pipeline {
+        Pipeline {
+            before: vec![self],
+            last: next,
         }
     }
+}
 
+impl Pipeline {
     /// Adds a command, which reads what the last one writes.
     #[must_use]
     pub fn pipe(mut self, next: Command) -> Self {

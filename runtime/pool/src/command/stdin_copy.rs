@@ -4,32 +4,18 @@
 //! piece.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, ErrorKind, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::thread;
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::stdio::ChildStdin;
 use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until};
 use mpwasm_types::time::Time;
 
 /// Bytes per copy: a quarter of a pipe, so that little is read ahead.
 const PIECE: usize = 16 << 10;
-
-/// A child's stdin, opened.
-#[derive(Debug, Default)]
-pub struct OpenStdin {
-    /// The reading end of the pipe, for the child.
-    pub pipe: Option<PipeReader>,
-    /// The writing end for the caller, if stdin is piped.
-    pub parent_end: Option<ChildStdin>,
-    /// The source that is copied into it.
-    pub copy: StdinCopy,
-    /// Whether it comes from a terminal.
-    pub is_terminal: bool,
-}
 
 /// A source of stdin.
 #[derive(Debug)]

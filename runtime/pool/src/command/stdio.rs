@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::delivery::Outlet;
-use super::stdin_copy::{OpenStdin, StdinCopy, StdinSource};
+use super::stdin_copy::{StdinCopy, StdinSource};
 use mpwasm_system::inherited::without_signals;
 
 /// Connection of a child's stream.
@@ -164,6 +164,19 @@ impl Input {
             InputKind::File(file) => fed(StdinSource::Stream(file)),
         }
     }
+}
+
+/// A child's stdin, opened.
+#[derive(Debug, Default)]
+pub(super) struct OpenStdin {
+    /// The reading end of the pipe, for the child.
+    pub(super) pipe: Option<PipeReader>,
+    /// The writing end for the caller, if stdin is piped.
+    pub(super) parent_end: Option<ChildStdin>,
+    /// The source that is copied into it.
+    pub(super) copy: StdinCopy,
+    /// Whether it comes from a terminal.
+    pub(super) is_terminal: bool,
 }
 
 /// An opened destination, and this process's end if it is piped.

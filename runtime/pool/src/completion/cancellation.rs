@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::completion::timer;
 use crate::completion::timer::ScheduledCall;
-use crate::local::state::PoolState;
 
 /// Cancels a group of tasks: all tasks that were made with it ([`Task::token`](crate::guest::Task::token),
 /// [`Results::token`](crate::maps::Results::token)), of any pool.
@@ -34,6 +33,15 @@ use crate::local::state::PoolState;
 #[derive(Clone, Debug, Default)]
 pub struct CancellationToken(Arc<CancellationGroup>);
 
+/// What a token needs of a pool.
+pub(crate) trait CancelTask: std::fmt::Debug + Send + Sync {
+    /// Returns the number of the pool among those of this process.
+    fn number(&self) -> u64;
+
+    /// Cancels the task or chunk that was submitted under this id. Does nothing when it has ended.
+    fn cancel_dispatched(&self, id: u64);
+}
+
 #[derive(Debug, Default)]
 struct CancellationGroup {
     state: Mutex<GroupState>,
@@ -43,7 +51,7 @@ struct CancellationGroup {
 struct GroupState {
     is_cancelled: bool,
     /// Pending tasks of the group, by the number of their pool and their id.
-    tasks: HashMap<(u64, u64), Weak<PoolState>>,
+    tasks: HashMap<(u64, u64), Weak<dyn CancelTask>>,
     scheduled: Option<ScheduledCall>,
 }
 
@@ -107,19 +115,21 @@ impl CancellationToken {
     }
 
     /// Adds a task that was accepted and not sent yet. Cancels it if the token was cancelled already.
-    pub(crate) fn add_task(&self, pool: &Arc<PoolState>, id: u64) {
+    pub(crate) fn add_task(&self, pool: &Arc<impl CancelTask + 'static>, id: u64) {
         let mut state = self.0.lock();
         if state.is_cancelled {
             drop(state);
             pool.cancel_dispatched(id);
         } else {
-            state.tasks.insert((pool.number, id), Arc::downgrade(pool));
+            let number = pool.number();
+            let pool = Arc::downgrade(pool) as Weak<dyn CancelTask>;
+            state.tasks.insert((number, id), pool);
         }
     }
 
     /// Removes a task that has ended.
-    pub(crate) fn remove_task(&self, pool: &PoolState, id: u64) {
-        self.0.lock().tasks.remove(&(pool.number, id));
+    pub(crate) fn remove_task(&self, pool: &impl CancelTask, id: u64) {
+        self.0.lock().tasks.remove(&(pool.number(), id));
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::completion::slot::{Listener, OutcomeSlot, ReadyQueue};
-use crate::fork;
-use crate::local::state::PoolState;
+use crate::completion::queue::ReadyQueue;
+use crate::completion::slot::{Listener, OutcomeSlot};
+use crate::ledger::unrun;
+use crate::pool::state::PoolState;
 use mpwasm_types::outcome::Outcome;
 
 /// Handle of a submitted task. It always gets an outcome, whichever process of the pool dies.
@@ -150,7 +151,7 @@ impl TaskHandle {
 
     /// Returns the outcome for a fork of the pool's process.
     fn forked(&self) -> Option<Outcome> {
-        (!self.shared.owner.is_here()).then(|| fork::outcome(self.id, ""))
+        (!self.shared.owner.is_here()).then(|| unrun::forked(self.id, ""))
     }
 }
 

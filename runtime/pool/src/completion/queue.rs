@@ -7,12 +7,20 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
+use mpwasm_types::outcome::Outcome;
+
 /// Holds outcomes, or numbers of ended tasks, until their one consumer takes them.
 #[derive(Debug)]
 pub struct CompletionQueue<T> {
     state: Mutex<QueueState<T>>,
     arrived: Condvar,
 }
+
+/// Queue between the receiver and an iterator of results: outcomes, each with the number of its input.
+pub type ResultQueue = CompletionQueue<(u64, Outcome)>;
+
+/// Queue of the numbers of ended tasks, for a wait for several tasks.
+pub type ReadyQueue = CompletionQueue<usize>;
 
 #[derive(Debug)]
 struct QueueState<T> {

@@ -5,11 +5,8 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::completion::done_callbacks::DoneCallback;
-use crate::completion::queue::CompletionQueue;
+use crate::completion::queue::ReadyQueue;
 use mpwasm_types::outcome::Outcome;
-
-/// Queue of the numbers of ended tasks, for a wait for several tasks.
-pub type ReadyQueue = CompletionQueue<usize>;
 
 /// Holds the outcome of a submitted task until it is taken, and wakes those that wait for it.
 #[derive(Debug, Default)]

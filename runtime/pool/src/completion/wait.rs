@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_core::Stream;
 
 use crate::completion::handle::{TaskHandle, until};
-use crate::completion::slot::ReadyQueue;
+use crate::completion::queue::ReadyQueue;
 use mpwasm_types::outcome::Outcome;
 
 /// Waits until all tasks have ended, at most for `timeout` if one is given. Returns whether they have.

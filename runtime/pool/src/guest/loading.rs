@@ -8,13 +8,13 @@ use std::sync::{Arc, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::builder::Builder;
-use crate::builder::CheckedSettings;
+use crate::builder::checks::CheckedSettings;
+use crate::compile;
+use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
-use crate::guest::Guest;
-use crate::local::compile;
-use crate::local::compile::CompiledGuest;
-use crate::local::state::PoolLifecycle;
+use crate::guest::{Guest, LoadedGuest};
 use crate::pool::Pool;
+use crate::pool::state::PoolLifecycle;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::ToDispatcher;
 use mpwasm_scheduler::WorkerId;
@@ -84,7 +84,16 @@ impl Pool {
         if !loaded {
             return Err(Error::Closed);
         }
-        let guest = Guest::new(guest, name, hash, compiled, shared);
+        let guest = Guest::new(LoadedGuest {
+            pool: Some(shared.number),
+            index: guest,
+            name: name.to_owned(),
+            hash,
+            compiled,
+            settings: shared.settings.clone(),
+            executable: shared.executable.clone(),
+            trusted: shared.trusted.clone(),
+        });
         shared.final_values.load(guest.clone());
         drop(one_at_a_time);
         Ok(guest)
@@ -128,8 +137,16 @@ impl Builder {
         } = self.checked()?;
         let compiled = compile::compile(&executable, &settings, cache.as_ref(), name, bytes)?;
         let hash = Sha256::digest(bytes).into();
-        let compiled = Arc::new(compiled);
-        Ok(Guest::alone(name, hash, compiled, settings, executable, trusted))
+        Ok(Guest::new(LoadedGuest {
+            pool: None,
+            index: 0,
+            name: name.to_owned(),
+            hash,
+            compiled: Arc::new(compiled),
+            settings,
+            executable,
+            trusted,
+        }))
     }
 }
 

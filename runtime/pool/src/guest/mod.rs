@@ -11,11 +11,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::compile::compiled_guest::CompiledGuest;
 use crate::completion::cancellation::CancellationToken;
 use crate::error::Error;
 use crate::grants::trusted_paths::TrustedPaths;
-use crate::local::compile::CompiledGuest;
-use crate::local::state::PoolState;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::invocation::Invocation;
@@ -28,21 +27,23 @@ use mpwasm_types::task_line::{TaskLine, check_input, find_model, write_args};
 #[derive(Clone, Debug)]
 pub struct Guest(Arc<LoadedGuest>);
 
+/// The parts of a guest.
 #[derive(Debug)]
-struct LoadedGuest {
+pub(crate) struct LoadedGuest {
     /// Number of the pool that loaded it, if one did.
-    pool: Option<u64>,
+    pub pool: Option<u64>,
     /// Its index in the pool, in the order of loading.
-    index: u32,
-    name: String,
+    pub index: u32,
+    pub name: String,
     /// SHA-256 of its bytes.
-    hash: [u8; 32],
-    compiled: Arc<CompiledGuest>,
+    pub hash: [u8; 32],
+    pub compiled: Arc<CompiledGuest>,
     /// The settings that it was compiled with and its tasks run with.
-    settings: Settings,
-    executable: Executable,
+    pub settings: Settings,
+    /// The executable of the processes that run it.
+    pub executable: Executable,
     /// Paths that its tasks must not be able to change.
-    trusted: TrustedPaths,
+    pub trusted: TrustedPaths,
 }
 
 /// A model of a guest.
@@ -115,52 +116,16 @@ impl From<InvalidCall> for Error {
 }
 
 impl Guest {
-    pub(crate) fn new(
-        index: u32,
-        name: &str,
-        hash: [u8; 32],
-        compiled: Arc<CompiledGuest>,
-        shared: &PoolState,
-    ) -> Self {
-        Self(Arc::new(LoadedGuest {
-            pool: Some(shared.number),
-            index,
-            name: name.to_owned(),
-            hash,
-            compiled,
-            settings: shared.settings.clone(),
-            executable: shared.executable.clone(),
-            trusted: shared.trusted.clone(),
-        }))
+    pub(crate) fn new(parts: LoadedGuest) -> Self {
+        Self(Arc::new(parts))
     }
 
-    /// Creates a guest that belongs to no pool.
-    pub(crate) fn alone(
-        name: &str,
-        hash: [u8; 32],
-        compiled: Arc<CompiledGuest>,
-        settings: Settings,
-        executable: Executable,
-        trusted: TrustedPaths,
-    ) -> Self {
-        Self(Arc::new(LoadedGuest {
-            pool: None,
-            index: 0,
-            name: name.to_owned(),
-            hash,
-            compiled,
-            settings,
-            executable,
-            trusted,
-        }))
-    }
-
-    /// Checks that this pool loaded the guest. In another pool its index would refer to another guest.
+    /// Checks that the pool with this number loaded the guest. In another pool its index would refer to another guest.
     ///
     /// # Errors
     /// [`Error::ForeignGuest`].
-    pub(crate) fn belongs_to(&self, shared: &PoolState) -> Result<(), Error> {
-        if self.0.pool == Some(shared.number) {
+    pub(crate) fn belongs_to(&self, pool: u64) -> Result<(), Error> {
+        if self.0.pool == Some(pool) {
             return Ok(());
         }
         let name = self.0.name.clone();

@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::completion::cancellation::CancellationToken;
+use crate::completion::queue::ResultQueue;
 use crate::error::Error;
 use crate::guest::{Model, Task};
-use crate::local::ledger;
-use crate::local::ledger::{InvalidTask, Recipient};
-use crate::local::state::PoolState;
-use crate::maps::ResultQueue;
+use crate::ledger::task::Recipient;
+use crate::ledger::unrun::{self, InvalidTask};
 use crate::maps::reorder::ReorderBuffer;
+use crate::pool::state::PoolState;
 use mpwasm_types::items;
 use mpwasm_types::outcome::Outcome;
 use mpwasm_types::settings::CHUNK_BYTES;
@@ -214,7 +214,7 @@ impl MapCall {
         };
         match pool.ledger.take_id() {
             Ok(id) => pool.report_invalid(rejection(id)),
-            Err(_) => ledger::invalid(rejection(pool.ledger.next_id())),
+            Err(_) => unrun::invalid(rejection(pool.ledger.next_id())),
         }
     }
 }

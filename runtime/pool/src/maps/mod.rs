@@ -18,20 +18,17 @@ use std::time::Duration;
 use futures_core::Stream;
 use serde::Serialize;
 
-use crate::completion::cancellation::CancellationToken;
-use crate::completion::queue::CompletionQueue;
+use crate::completion::cancellation::{CancelTask, CancellationToken};
+use crate::completion::queue::ResultQueue;
 use crate::error::Error;
-use crate::fork;
 use crate::guest::{Callable, Model};
-use crate::local::state::PoolState;
+use crate::ledger::unrun;
 use crate::maps::batch::{ArgShape, Batch, MapCall};
 use crate::maps::prefetch::Prefetch;
 use crate::maps::reorder::{ReorderBuffer, ResultOrder};
 use crate::pool::Pool;
+use crate::pool::state::PoolState;
 use mpwasm_types::outcome::Outcome;
-
-/// Queue between the receiver and an iterator of results: outcomes, each with the number of its input.
-pub type ResultQueue = CompletionQueue<(u64, Outcome)>;
 
 /// Iterator over the outcomes of a model for many inputs, from [`Pool::map`](crate::Pool::map),
 /// [`imap`](crate::Pool::imap), [`imap_unordered`](crate::Pool::imap_unordered) and [`starmap`](crate::Pool::starmap). It
@@ -136,7 +133,7 @@ impl Pool {
     {
         self.shared.owner.check()?;
         let model = callee.model()?;
-        model.place().0.belongs_to(&self.shared)?;
+        model.place().0.belongs_to(self.shared.number)?;
         Ok(Results::new(
             &self.shared,
             model,
@@ -277,7 +274,7 @@ where
     /// Returns the only outcome in a fork, which reports the fork.
     fn forked(&mut self) -> Option<Outcome> {
         let is_first = !std::mem::replace(&mut self.fork_reported, true);
-        is_first.then(|| fork::outcome(0, ""))
+        is_first.then(|| unrun::forked(0, ""))
     }
 
     /// Returns whether all outcomes were returned.

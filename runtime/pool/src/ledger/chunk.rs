@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use crate::completion::cancellation::CancellationToken;
+use crate::completion::queue::ResultQueue;
 use crate::guest::Guest;
-use crate::local::ledger::{Recipient, TaskContext};
-use crate::maps::ResultQueue;
+use crate::ledger::task::{Recipient, TaskContext};
 use mpwasm_types::items;
 use mpwasm_types::time::Time;
 

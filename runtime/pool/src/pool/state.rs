@@ -17,17 +17,19 @@ use mpwasm_types::settings::Settings;
 use mpwasm_types::time::Time;
 use nix::sys::eventfd::EventFd;
 
+use crate::backend::local::task_pipe::TaskPipe;
 use crate::cache::Cache;
+use crate::completion::cancellation::CancelTask;
 use crate::completion::done_callbacks::DoneCallbacks;
 use crate::error::Error;
 use crate::fork::Owner;
 use crate::grants::trusted_paths::TrustedPaths;
 use crate::guest::Model;
-use crate::local::final_values::FinalValues;
-use crate::local::ledger::{self, InvalidTask, Ledger};
-use crate::local::stats::Counters;
-use crate::local::status_requests::StatusRequests;
-use crate::local::task_pipe::TaskPipe;
+use crate::ledger::Ledger;
+use crate::ledger::unrun::{self, InvalidTask};
+use crate::pool::counters::{Counters, Stats};
+use crate::pool::final_values::FinalValues;
+use crate::pool::status_requests::StatusRequests;
 use crate::report::{self, Reporter};
 
 /// State that the pool's handle, its threads and its task handles share.
@@ -113,17 +115,9 @@ impl PoolState {
         }
     }
 
-    /// Cancels the task or chunk that the dispatcher knows by this id. The dispatcher remembers cancellations of ids that it has
-    /// not received yet, so only ids that are pending are sent.
-    pub(crate) fn cancel_dispatched(&self, order: u64) {
-        if self.owner.is_here() && self.ledger.is_open(order) {
-            self.tell(&ToDispatcher::Cancel { id: order });
-        }
-    }
-
     /// Reports the outcome of input that is not a valid task, and returns it.
     pub(crate) fn report_invalid(&self, rejection: InvalidTask) -> Outcome {
-        let outcome = ledger::invalid(rejection);
+        let outcome = unrun::invalid(rejection);
         self.report_outcome(&outcome);
         self.report(Reporter::flush);
         self.counters.publish();
@@ -132,7 +126,7 @@ impl PoolState {
 
     /// Returns the outcome of a map's input that came after the pool was closed.
     pub(crate) fn too_late(&self, model: &Model) -> Outcome {
-        ledger::too_late(self.ledger.next_id(), model.name())
+        unrun::too_late(self.ledger.next_id(), model.name())
     }
 
     /// Stops accepting tasks. Returns false when it was closed before.
@@ -165,6 +159,20 @@ impl PoolState {
         self.tell(&ToDispatcher::Terminate);
     }
 
+    /// Returns how many tasks were accepted and how they ended.
+    pub(crate) fn stats(&self) -> Stats {
+        // Ended tasks are read before accepted ones, so that no more have ended than were accepted.
+        let mut stats = self.counters.read();
+        stats.accepted = self.ledger.accepted();
+        stats
+    }
+
+    /// Counts an outcome and passes it to the reporter.
+    pub(crate) fn report_outcome(&self, outcome: &Outcome) {
+        self.counters.count(outcome);
+        self.report(|reporter| reporter.outcome(outcome));
+    }
+
     /// Returns whether the pool has ended.
     pub(crate) fn has_ended(&self) -> bool {
         let lifecycle = self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,6 +182,19 @@ impl PoolState {
     /// Returns when a dispatcher that was told to terminate is killed.
     pub(crate) fn kill_at(&self) -> Time {
         Time(self.kill_at.load(Ordering::SeqCst))
+    }
+}
+
+impl CancelTask for PoolState {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The dispatcher remembers cancellations of ids that it has not received yet, so only ids that are pending are sent.
+    fn cancel_dispatched(&self, id: u64) {
+        if self.owner.is_here() && self.ledger.is_open(id) {
+            self.tell(&ToDispatcher::Cancel { id });
+        }
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
+use crate::child_process;
+use crate::child_process::{Diagnostics, TransientChild};
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::guest::Task;
-use crate::local::child_process;
-use crate::local::child_process::{Diagnostics, TransientChild};
 use crate::pool::Pool;
 use crate::report::{LogLine, Output, Reporter, Source};
 use mpwasm_protocol::channel::{Channel, Filled};
@@ -37,9 +37,36 @@ enum TasksProgress {
 /// Receives the tasks that were pushed.
 type Take<'a> = dyn FnMut(Vec<Task>) -> Result<(), Error> + 'a;
 
+impl Pool {
+    /// Runs the guest's `tasks` in a process of its own, submits the tasks that it pushes, and returns their number when it has
+    /// ended.
+    ///
+    /// # Errors
+    /// [`Error::NoTasks`]; [`Error::Tasks`] when it trapped, took longer than the pool's timeout between two pushes,
+    /// or pushed too many (tasks that it had pushed before still run); [`Error::ForeignGuest`]; [`Error::Start`];
+    /// [`Error::Io`]; [`Error::Closed`].
+    pub fn push_from_guest(&self, guest: &Guest) -> Result<u64, Error> {
+        self.tasks_of(guest, |tasks| self.push_all(tasks).map(drop))
+    }
+
+    /// Runs the guest's `tasks` and passes the tasks to `take` instead of submitting them, in order and as they arrive. `take` may
+    /// push them and block. Its first error ends the guest's `tasks` and is returned.
+    ///
+    /// # Errors
+    /// As [`Pool::push_from_guest`], and what `take` returns.
+    pub fn tasks_of(
+        &self,
+        guest: &Guest,
+        mut take: impl FnMut(Vec<Task>) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
+        self.shared.owner.check()?;
+        run(self, guest, &mut take)
+    }
+}
+
 /// Runs the guest's `tasks` to its end. Returns the number of tasks pushed.
-pub fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
-    guest.belongs_to(&pool.shared)?;
+fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
+    guest.belongs_to(pool.shared.number)?;
     if !guest.info().has_tasks {
         return Err(Error::NoTasks);
     }

@@ -2,9 +2,9 @@
 
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
-use crate::local::state::PoolState;
-use crate::local::status_requests::StatusError;
 use crate::pool::Pool;
+use crate::pool::state::PoolState;
+use crate::pool::status_requests::StatusError;
 use mpwasm_protocol::messages::{StatusReply, ToDispatcher};
 use mpwasm_types::status::{Status, TaskStatus};
 

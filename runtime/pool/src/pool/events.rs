@@ -5,22 +5,23 @@
 //! and records how the pool ended.
 
 use mpwasm_system::clock;
-use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
+use std::io::{self, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 use tracing::Level;
 
-use crate::builder::CommandStreams;
+use crate::backend::local::CommandStreams;
+use crate::child_process;
+use crate::completion::queue::ResultQueue;
 use crate::error::Error;
-use crate::local::child_process;
-use crate::local::ledger::{EndedTask, Recipient};
-use crate::local::state::PoolEnd;
-use crate::local::state::PoolState;
-use crate::maps::ResultQueue;
+use crate::ledger::ended::EndedTask;
+use crate::ledger::task::Recipient;
+use crate::pool::state::PoolEnd;
+use crate::pool::state::PoolState;
 use crate::report::{LogLine, Output, Reporter, Source};
 use mpwasm_protocol::call_result;
 use mpwasm_protocol::channel::{Channel, Filled};
@@ -434,32 +435,5 @@ impl PoolState {
         self.changed.notify_all();
         self.status_requests.end();
         self.counters.publish();
-    }
-}
-
-/// Most lines of the children's diagnostics that are logged per second. A compromised worker could write without end. The pipe is
-/// drained all the same, so that no process blocks on it.
-const DIAGNOSTICS_PER_SECOND: u32 = 50;
-/// Longest diagnostic line, bytes; longer lines are split.
-const MAX_DIAGNOSTIC: u64 = 4 << 10;
-
-/// Logs what the pool's processes write to their stderr, until the last of them has exited. They write only when something fails.
-pub fn pass_on_diagnostics(pipe: PipeReader) {
-    let mut lines = BufReader::new(pipe);
-    let (mut second, mut count) = (Instant::now(), 0);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match lines.by_ref().take(MAX_DIAGNOSTIC).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        if second.elapsed() >= Duration::from_secs(1) {
-            (second, count) = (Instant::now(), 0);
-        }
-        count += 1;
-        if count <= DIAGNOSTICS_PER_SECOND {
-            tracing::warn!("{}", escape(String::from_utf8_lossy(&line).trim_end()));
-        }
     }
 }

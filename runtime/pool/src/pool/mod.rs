@@ -1,21 +1,27 @@
 //! [`Pool`]: the handle of a pool of worker processes.
 
-use std::borrow::Cow;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+pub(crate) mod counters;
+mod end;
+pub(crate) mod events;
+pub(crate) mod final_values;
+mod guest_tasks;
+pub(crate) mod progress;
+pub(crate) mod state;
+mod status;
+pub(crate) mod status_requests;
 
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
+
+use crate::completion::handle::TaskHandle;
+use crate::error::Error;
+use crate::guest::Task;
+use crate::ledger::task::Recipient;
+use crate::ledger::unrun::InvalidTask;
+use crate::pool::state::PoolState;
 use mpwasm_protocol::messages::ToDispatcher;
 use mpwasm_types::settings::Settings;
 use mpwasm_types::task_line::check_args;
-
-use crate::builder::Builder;
-use crate::completion::handle::TaskHandle;
-use crate::error::Error;
-use crate::guest::{Guest, Task};
-use crate::local::guest_tasks;
-use crate::local::ledger::{InvalidTask, Recipient};
-use crate::local::state::{PoolEnd, PoolLifecycle, PoolState};
 
 /// Input that is not a valid task, for [`Pool::reject`].
 #[derive(Debug, Default)]
@@ -62,12 +68,6 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Returns a builder with the default settings.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     /// Submits a task and returns its id. Its callbacks run, and its outcome goes to the reporter.
     ///
     /// Blocks while the pipe to the dispatcher is full: that is the backpressure of tasks.
@@ -148,61 +148,11 @@ impl Pool {
         self.shared.ledger.skip(count)
     }
 
-    /// Runs the guest's `tasks` in a process of its own, submits the tasks that it pushes, and returns their number when it has
-    /// ended.
-    ///
-    /// # Errors
-    /// [`Error::NoTasks`]; [`Error::Tasks`] when it trapped, took longer than the pool's timeout between two pushes,
-    /// or pushed too many (tasks that it had pushed before still run); [`Error::ForeignGuest`]; [`Error::Start`];
-    /// [`Error::Io`]; [`Error::Closed`].
-    pub fn push_from_guest(&self, guest: &Guest) -> Result<u64, Error> {
-        self.tasks_of(guest, |tasks| self.push_all(tasks).map(drop))
-    }
-
-    /// Runs the guest's `tasks` and passes the tasks to `take` instead of submitting them, in order and as they arrive. `take` may
-    /// push them and block. Its first error ends the guest's `tasks` and is returned.
-    ///
-    /// # Errors
-    /// As [`Pool::push_from_guest`], and what `take` returns.
-    pub fn tasks_of(
-        &self,
-        guest: &Guest,
-        mut take: impl FnMut(Vec<Task>) -> Result<(), Error>,
-    ) -> Result<u64, Error> {
-        self.shared.owner.check()?;
-        guest_tasks::run(self, guest, &mut take)
-    }
-
     /// Ends one task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Returns at once.
     /// Does nothing when the task has ended or does not exist. Cancelling an item of a chunk cancels all items of the chunk that
     /// have not ended.
     pub fn cancel(&self, id: u64) {
         self.shared.cancel(id);
-    }
-
-    /// Stops accepting tasks; accepted tasks run to their end. Blocks while the pipe is full, as a push does; [`Pool::join`] waits
-    /// for the end. A map that is still iterated ends with the inputs in flight. A [paused](Self::pause) pool stays paused.
-    pub fn close(&self) {
-        if self.shared.owner.is_here() && self.shared.close() {
-            self.shared.task_pipe().exit();
-        }
-    }
-
-    /// Stops accepting tasks. Running tasks end normally, with their callbacks; tasks that have not started end as `cancelled`.
-    /// Returns at once; [`Pool::join`] waits.
-    pub fn interrupt(&self) {
-        if !self.shared.owner.is_here() {
-            return;
-        }
-        self.shared.cancelling.store(true, Ordering::SeqCst);
-        self.shared.close();
-        self.shared.tell(&ToDispatcher::Interrupt);
-    }
-
-    /// Stops accepting tasks and kills the running ones: each task that has not ended is `cancelled`, and no further callback
-    /// runs. Returns at once; [`Pool::join`] waits.
-    pub fn terminate(&self) {
-        self.shared.kill();
     }
 
     /// Pauses the workers until [`Pool::resume`]. Deadlines do not run meanwhile, and no task is started. Returns at once; a
@@ -221,78 +171,9 @@ impl Pool {
         }
     }
 
-    /// Waits until the pool has ended: every accepted task has its outcome, and every process is reaped. The pool ends after
-    /// [`Pool::close`], [`Pool::interrupt`], [`Pool::terminate`] or a failure. May be called repeatedly and from many threads.
-    ///
-    /// # Errors
-    /// [`Error::Report`], [`Error::PoolFailed`] or [`Error::DispatcherDied`], once; later calls return `Ok`.
-    /// [`Error::Forked`] in a fork, always.
-    pub fn join(&self) -> Result<(), Error> {
-        self.shared.owner.check()?;
-        let lifecycle = self
-            .shared
-            .lifecycle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let running = |lifecycle: &mut PoolLifecycle| lifecycle.end.is_none();
-        let mut lifecycle = self
-            .shared
-            .changed
-            .wait_while(lifecycle, running)
-            .unwrap_or_else(PoisonError::into_inner);
-        match &mut lifecycle.end {
-            Some(PoolEnd::Failed(error)) => error.take().map_or(Ok(()), Err),
-            _ => Ok(()),
-        }
-    }
-
     /// Returns whether this process started the pool. False in a fork.
     pub(crate) fn is_owned(&self) -> bool {
         self.shared.owner.is_here()
-    }
-
-    /// Waits for the pool's end, at most until `until`. Returns whether it has ended.
-    pub(crate) fn has_ended_by(&self, until: Option<Instant>) -> bool {
-        let mut lifecycle = self
-            .shared
-            .lifecycle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while lifecycle.end.is_none() {
-            let changed = &self.shared.changed;
-            lifecycle = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                None => changed.wait(lifecycle).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    let woken = changed.wait_timeout(lifecycle, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        true
-    }
-
-    /// Ends the pool as `Executor.shutdown` of Python's `concurrent.futures` does: calls [`Pool::interrupt`] with
-    /// `cancel_pending`, otherwise [`Pool::close`], and then [`Pool::join`] with `wait`.
-    ///
-    /// # Errors
-    /// As [`Pool::join`], if it waits.
-    pub fn shutdown(&self, wait: bool, cancel_pending: bool) -> Result<(), Error> {
-        if cancel_pending {
-            self.interrupt();
-        } else {
-            self.resume();
-            self.close();
-        }
-        if wait { self.join() } else { Ok(()) }
-    }
-
-    /// Stops accepting tasks, runs the accepted ones to their end and waits until the pool has ended.
-    ///
-    /// # Errors
-    /// As [`Pool::join`].
-    pub fn stop(self) -> Result<(), Error> {
-        self.shutdown(true, false)
     }
 
     /// Returns the dispatcher's process id. It is meaningless once the pool has ended.
@@ -305,29 +186,5 @@ impl Pool {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        if !self.shared.owner.is_here() {
-            // The thread exists only in the owner's process: there is nothing to join here.
-            let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
-            std::mem::forget(receiver.take());
-            return;
-        }
-        if !self.shared.has_ended() {
-            self.terminate();
-        }
-        let receiver = self
-            .receiver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(receiver) = receiver
-            && receiver.thread().id() != std::thread::current().id()
-        {
-            let _ = receiver.join();
-        }
     }
 }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags};
 
+use crate::completion::queue::ResultQueue;
 use crate::error::Error;
 use crate::guest::Task;
-use crate::local::chunk::Chunk;
-use crate::local::ledger::{Extras, PendingTask, Recipient};
-use crate::local::state::PoolState;
-use crate::maps::ResultQueue;
+use crate::ledger::chunk::Chunk;
+use crate::ledger::task::{Extras, PendingTask, Recipient};
 use crate::maps::batch::ChunkTask;
+use crate::pool::state::PoolState;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::Submission;
 use mpwasm_system::inherited;
@@ -61,7 +61,7 @@ impl TaskPipe {
             stdin,
         } = task;
         let args = guest
-            .belongs_to(shared)
+            .belongs_to(shared.number)
             .and_then(|()| args.map_err(Error::from))
             .inspect_err(|_| self.flush())?;
         if self.batch.len() + args.get().len() + stdin.len() > BATCH {
@@ -123,7 +123,7 @@ impl TaskPipe {
             items,
         } = task;
         let (guest, model) = model.place();
-        guest.belongs_to(shared).inspect_err(|_| self.flush())?;
+        guest.belongs_to(shared.number).inspect_err(|_| self.flush())?;
         if self.batch.len() + args.len() > BATCH {
             self.flush();
         }

@@ -6,9 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::error::Error;
 use crate::guest::Guest;
-use crate::pool::Pool;
 use mpwasm_types::escape::Untrusted;
 use mpwasm_types::final_budget::FinalBudget;
 use mpwasm_types::outcome::{Failure, Kind};
@@ -119,7 +117,8 @@ impl FinalValues {
         Some(state.output <= cap.saturating_mul(state.models))
     }
 
-    fn values(&self) -> Vec<FinalValue> {
+    /// Returns all values, in the order of the guests and their models.
+    pub fn values(&self) -> Vec<FinalValue> {
         let mut received = self.state().received.clone();
         received.sort_by_key(|(of, _)| *of);
         received.into_iter().map(|(_, value)| value).collect()
@@ -132,46 +131,5 @@ impl FinalState {
         let is_told = self.received.iter().any(|(of, _)| *of == (guest, model));
         let of = self.guests.get(guest as usize)?;
         (!is_told && (model as usize) < of.info().models.len()).then_some(of)
-    }
-}
-
-impl Pool {
-    /// Returns what the callbacks of each model have accumulated from all results, once the pool has ended; empty before.
-    /// There is one value for each model with a `final_callback` of which tasks were run, in the order of the guests and
-    /// their models.
-    ///
-    /// All values together are limited by [`Settings::max_result`](mpwasm_types::settings::Settings::max_result). A value
-    /// that does not fit after those before it is a [`FinalError`] of the kind [`Kind::Limit`].
-    #[must_use]
-    pub fn final_values(&self) -> Vec<FinalValue> {
-        match self.shared.owner.is_here() && self.shared.has_ended() {
-            true => self.shared.final_values.values(),
-            false => Vec::new(),
-        }
-    }
-
-    /// Stops the pool as [`Pool::stop`] does, and returns the [final values](Pool::final_values): a fold over all
-    /// results.
-    ///
-    /// ```no_run
-    /// # fn main() -> Result<(), mpwasm::Error> {
-    /// # let pool = mpwasm::Pool::builder().start()?;
-    /// # let guest = pool.load("sum.wasm")?;
-    /// pool.push_all((0..100).map(|number| guest.task([number])))?;
-    /// for sum in pool.stop_with_values()? {
-    ///     match sum.result {
-    ///         Ok(json) => println!("{json}"),
-    ///         Err(error) => println!("the sum is lost: {error}"),
-    ///     }
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Pool::join`].
-    pub fn stop_with_values(self) -> Result<Vec<FinalValue>, Error> {
-        self.shutdown(true, false)?;
-        Ok(self.final_values())
     }
 }

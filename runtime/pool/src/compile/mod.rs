@@ -1,6 +1,7 @@
 //! Compiles a guest in a process of its own, with a time limit, unless the cache has it.
 
-use crate::init;
+pub(crate) mod compiled_guest;
+
 use mpwasm_system::clock;
 use std::fmt;
 use std::fs::File;
@@ -14,9 +15,11 @@ use bytesize::ByteSize;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::cache::{Cache, Key};
+use crate::child_process;
+use crate::child_process::{Diagnostics, TransientChild};
+use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
-use crate::local::child_process;
-use crate::local::child_process::{Diagnostics, TransientChild};
+use crate::init;
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{FromCompiler, ToCompiler, compiler_frame};
@@ -379,11 +382,4 @@ fn receive_until(channel: &mut Channel, until: Time) -> io::Result<Filled> {
     let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
     poll_until(&mut fds, until)?;
     channel.fill()
-}
-
-/// A compiled guest, ready to be loaded.
-#[derive(Debug)]
-pub(crate) struct CompiledGuest {
-    pub(crate) info: GuestInfo,
-    pub(crate) artifact: File,
 }

@@ -1,0 +1,3 @@
+//! What runs the tasks of a pool.
+
+pub(crate) mod local;
