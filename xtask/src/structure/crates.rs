@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mpwasm-host",
         ],
     ),
+    ("mpwasm-report", &["mpwasm-types"]),
     (
         "mpwasm-cli",
         &[
@@ -47,12 +48,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mpwasm-scheduler",
             "mpwasm-host",
             "mpwasm",
+            "mpwasm-report",
         ],
     ),
 ];
 
 /// Crates that do no I/O.
-const PURE: &[&str] = &["mpwasm-types", "mpwasm-scheduler"];
+const PURE: &[&str] = &["mpwasm-types", "mpwasm-scheduler", "mpwasm-report"];
 
 /// Crates for I/O, which those that do none must not depend on.
 const IO: &[&str] = &["libc", "rustix", "tokio"];
