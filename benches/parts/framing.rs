@@ -8,8 +8,8 @@ use divan::counter::BytesCount;
 
 use mpwasm_protocol::frame::{decode, put};
 use mpwasm_protocol::messages::{CallResult, FromWorker, ResourceUsage, Submission};
-use mpwasm_protocol::page::Offer;
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId};
 use mpwasm_types::json::one_line;
 use mpwasm_types::settings::MAX_JSON_DEPTH;
 
@@ -22,9 +22,9 @@ fn write_a_task(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         buffer.clear();
         let task = Submission::Task {
-            id: 1_000_000,
-            guest: 0,
-            model: 1,
+            id: DispatchId(1_000_000),
+            guest: GuestId(0),
+            model: ModelId(1),
             timeout: Duration::from_secs(30),
             retry: None,
             args: b"[]",
@@ -40,7 +40,7 @@ fn read_128_endings(bencher: Bencher<'_, '_>) {
     let mut frames = Vec::new();
     for number in 0..FRAMES as u64 {
         let ended = FromWorker::Ended {
-            offer: Offer::from_bits(1_000_000 + number),
+            offer: OfferId(1_000_000 + number),
             ending: CallResult::Ok(b"null"),
             run: Duration::from_micros(6),
             measured: ResourceUsage::default(),

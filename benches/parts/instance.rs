@@ -9,6 +9,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use mpwasm_engine::{Call, Compiled, Deadline, EngineRole, Executor, Export, OutputSink, compile};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::Settings;
 use mpwasm_types::time::Time;
@@ -46,11 +47,11 @@ fn fresh_instance(bencher: Bencher<'_, '_>, bytes: usize) {
     executor.load(file, &info).expect("it was compiled just now");
     let input = format!("[\"{}\"]", "x".repeat(bytes));
     let call = Call {
-        guest: 0,
-        model: 0,
+        guest: GuestId(0),
+        model: ModelId(0),
         export: Export::Runnable,
         input: input.as_bytes(),
-        task_id: 0,
+        task_id: TaskId(0),
         attempt: 1,
     };
     bencher.bench_local(|| {

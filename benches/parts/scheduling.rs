@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use divan::Bencher;
 
-use mpwasm_scheduler::{Claim, Io, KillReason, OfferId, RetireReason, Scheduler, Task, WorkerId};
+use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, Scheduler, Task};
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
 
@@ -18,7 +19,7 @@ struct Crew {
 }
 
 impl Io for Crew {
-    fn spawn(&mut self, worker: WorkerId, _: &[u32]) {
+    fn spawn(&mut self, worker: WorkerId, _: &[GuestId]) {
         self.spawned.push(worker);
     }
 
@@ -36,8 +37,8 @@ impl Io for Crew {
         Some(Time(0))
     }
 
-    fn last_begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
-        0
+    fn last_begun(&mut self, _: WorkerId, _: OfferId) -> TaskId {
+        TaskId(0)
     }
 
     fn cancel(&mut self, _: WorkerId, _: OfferId) {}
@@ -64,7 +65,9 @@ fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
     bencher.bench_local(|| {
         for _ in 0..TASKS {
             let args: Box<[u8]> = Box::from(*b"[]");
-            scheduler.accept(Task::new(id, 0, 0, Duration::from_secs(30), args), &mut crew);
+            let timeout = Duration::from_secs(30);
+            let task = Task::new(DispatchId(id), GuestId(0), ModelId(0), timeout, args);
+            scheduler.accept(task, &mut crew);
             id += 1;
         }
         let mut ended = 0;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use mpwasm::{Builder, Guest, LogLine, Outcome, Pool, Reporter, Source, Task, TaskHandle};
+use mpwasm::{Builder, Guest, LogLine, Outcome, Pool, Reporter, Source, Task, TaskHandle, TaskId};
 
 use crate::support;
 
@@ -168,10 +168,10 @@ impl Record {
 
 /// Asserts that the ids count up from 0, each exactly once.
 #[track_caller]
-pub fn assert_dense(ids: impl IntoIterator<Item = u64>) -> u64 {
+pub fn assert_dense(ids: impl IntoIterator<Item = TaskId>) -> u64 {
     let mut ids: Vec<_> = ids.into_iter().collect();
     ids.sort_unstable();
-    assert_eq!(ids, (0..ids.len() as u64).collect::<Vec<_>>());
+    assert_eq!(ids, (0..ids.len() as u64).map(TaskId).collect::<Vec<_>>());
     ids.len() as u64
 }
 

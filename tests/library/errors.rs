@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mpwasm::{Access, DirGrant, Error, Outcome, Pool, Reporter, Settings};
+use mpwasm::{Access, DirGrant, Error, Outcome, Pool, Reporter, Settings, TaskId};
 
 use crate::common::{
     GUEST, PATIENCE, Processes, builder, in_time, outcome, pool_and_guest, recorded, status, task,
@@ -257,7 +257,7 @@ fn args_that_are_none_are_refused_when_they_are_pushed() {
         assert!(matches!(pool.push(args), Err(Error::InvalidArgs(_))));
     }
     // The refused tasks have no ids.
-    assert_eq!(pool.push(guest.task(["x".repeat(990)])).unwrap(), 0);
+    assert_eq!(pool.push(guest.task(["x".repeat(990)])).unwrap(), TaskId(0));
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_guest_of_another_pool_is_refused() {
     let text = r#"(module (memory (export "memory") 1)
         (func (export "runnable") (export "tasks") (result i32) (i32.const 0)))"#;
     let other = pool.load_bytes("other.wat", text.as_bytes()).unwrap();
-    let refused = |result: Result<u64, Error>, name: &str| match result {
+    let refused = |result: Result<TaskId, Error>, name: &str| match result {
         Err(Error::ForeignGuest { name: named }) => assert_eq!(named, name),
         other => panic!("{other:?}"),
     };
@@ -303,9 +303,9 @@ fn a_guest_of_another_pool_is_refused() {
         "guest.wat",
     );
     refused(pool.push_all([other.task(()), foreign.task([1])]), "guest.wat");
-    refused(theirs.push_from_guest(&other), "other.wat");
+    refused(theirs.push_from_guest(&other).map(TaskId), "other.wat");
     // Both pools continue, and only accepted tasks have ids.
-    assert_eq!(pool.push(other.task(())).unwrap(), 1);
+    assert_eq!(pool.push(other.task(())).unwrap(), TaskId(1));
     assert_eq!(status(&theirs.submit(foreign.task([1])).unwrap()), "ok");
     in_time(|| pool.stop()).unwrap();
     in_time(|| theirs.stop()).unwrap();
@@ -368,7 +368,10 @@ fn a_reporter_that_fails_in_a_call_of_the_pool_ends_the_run_as_well() {
         panics: false,
     };
     let (pool, guest) = pool_and_guest(builder().reporter(failing));
-    assert_eq!(pool.reject(mpwasm::internal::Rejected::default()).unwrap(), 0);
+    assert_eq!(
+        pool.reject(mpwasm::internal::Rejected::default()).unwrap(),
+        TaskId(0)
+    );
     assert!(matches!(pool.push(guest.task([1])), Err(Error::Closed)));
     assert!(matches!(in_time(|| pool.stop()), Err(Error::Report(_))));
 }
@@ -422,7 +425,7 @@ fn an_error_of_a_task_is_no_error_of_the_pool() {
         error.to_string(),
         format!("task 0 ended as trap: {}", error.message)
     );
-    assert_eq!((error.id, error.attempt, error.args.get()), (0, 1, "[]"));
+    assert_eq!((error.id, error.attempt, error.args.get()), (TaskId(0), 1, "[]"));
     in_time(|| pool.stop()).unwrap();
     assert!(trap.wait_timeout(PATIENCE).is_some());
 }

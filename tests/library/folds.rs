@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mpwasm::{CallbackStatus, FinalValue, Guest, Kind, Pool, Source};
+use mpwasm::{CallbackStatus, FinalValue, Guest, GuestId, Kind, ModelId, Pool, Source};
 
 use crate::common::{Record, builder, in_time, outcome, recorder, task};
 
@@ -95,7 +95,13 @@ fn the_final_callback_tells_what_the_callbacks_have_accumulated() {
     let values = stop(pool);
     let value = |model: &str, json: &str| (model.to_owned(), Ok(json.to_owned()));
     assert_eq!(values, [value("", "[7,1]"), value("lost", "[1,1]")]);
-    record.wait_for_log(Source::FinalCallback { guest: 0, model: 0 }, "final");
+    record.wait_for_log(
+        Source::FinalCallback {
+            guest: GuestId(0),
+            model: ModelId(0),
+        },
+        "final",
+    );
     assert_eq!(record.outcomes().len(), 9, "a final value is no outcome");
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use mpwasm::{Cache, Error, Guest, Pool};
+use mpwasm::{Cache, Error, Guest, Pool, TaskId};
 
 use crate::common::{
     GUEST, LONG, assert_dense, builder, in_time, outcome, pool_and_guest, recorded, status, task,
@@ -179,7 +179,7 @@ fn a_guest_pushes_its_own_tasks() {
     let pool = builder().reporter(recorder).start().unwrap();
     let guest = load(&pool, "pusher", &pusher(1000, "(i32.const 0)"));
     assert_eq!(pool.push_from_guest(&guest).unwrap(), 1000);
-    assert_eq!(pool.push(guest.task([1])).unwrap(), 1000);
+    assert_eq!(pool.push(guest.task([1])).unwrap(), TaskId(1000));
     in_time(|| pool.stop()).unwrap();
     assert_eq!(
         assert_dense(record.outcomes().iter().map(|outcome| outcome.id)),

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use mpwasm::{CallbackStatus, Kind, Pool, Source, TaskHandle};
+use mpwasm::{CallbackStatus, Kind, Pool, Source, TaskHandle, TaskId};
 
 use crate::common::{block_on, builder, in_time, outcome, pool_and_guest, recorded, status, task};
 use crate::support::retry_when_late;
@@ -24,12 +24,12 @@ fn pools_and_handles_can_go_to_any_thread() {
 fn a_handle_gives_the_outcome_to_who_waits() {
     let (pool, guest) = pool_and_guest(builder());
     let handle = pool.submit(guest.task((1, "two")).key("k")).unwrap();
-    assert_eq!(handle.id(), 0);
+    assert_eq!(handle.id(), TaskId(0));
     let ended = in_time(|| handle.wait());
     assert_eq!(ended.result.unwrap().get(), "[1,\"two\"]");
     assert_eq!(
         (ended.id, ended.key.as_deref(), ended.attempts),
-        (0, Some("k"), 1)
+        (TaskId(0), Some("k"), 1)
     );
     assert_eq!(ended.callback, CallbackStatus::None);
     assert!(
@@ -78,7 +78,7 @@ fn the_waker_of_the_last_poll_is_the_one_that_is_woken() {
     record.wait_until_running(&[&handle]);
     let mut polled = |waker: &Waker| Pin::new(&mut handle).poll(&mut Context::from_waker(waker));
     assert!(polled(Waker::noop()).is_pending());
-    pool.cancel(0);
+    pool.cancel(TaskId(0));
     // From now on another thread polls, with another waker.
     assert_eq!(in_time(|| block_on(handle)).status(), "cancelled");
 }
@@ -91,11 +91,11 @@ fn a_task_that_is_queued_can_be_cancelled() {
     let queued: Vec<_> = (0..100)
         .map(|number| pool.submit(guest.task([number])).unwrap())
         .collect();
-    for handle in queued.iter().filter(|handle| handle.id() % 2 == 0) {
+    for handle in queued.iter().filter(|handle| handle.id().0 % 2 == 0) {
         handle.cancel();
     }
     // It never ran, and ends although the only worker is busy.
-    for handle in queued.iter().filter(|handle| handle.id() % 2 == 0) {
+    for handle in queued.iter().filter(|handle| handle.id().0 % 2 == 0) {
         let ended = outcome(handle);
         assert_eq!(
             (ended.status(), ended.usage.pid, ended.usage.run_us),
@@ -105,7 +105,7 @@ fn a_task_that_is_queued_can_be_cancelled() {
     assert!(running.wait_timeout(Duration::ZERO).is_none());
     running.cancel();
     assert_eq!(status(&running), "cancelled");
-    for handle in queued.iter().filter(|handle| handle.id() % 2 == 1) {
+    for handle in queued.iter().filter(|handle| handle.id().0 % 2 == 1) {
         assert_eq!(status(handle), "ok");
     }
 }
@@ -149,8 +149,8 @@ fn cancelling_what_has_ended_or_never_was_does_nothing() {
     assert_eq!(status(&handle), "ok");
     handle.cancel();
     pool.cancel(handle.id());
-    pool.cancel(u64::MAX);
-    pool.cancel(1);
+    pool.cancel(TaskId(u64::MAX));
+    pool.cancel(TaskId(1));
     assert_eq!(status(&pool.submit(guest.task([2])).unwrap()), "ok");
     assert_eq!(status(&handle), "ok");
     in_time(|| pool.stop()).unwrap();

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mpwasm::{Kind, Outcome, Source};
+use mpwasm::{Kind, Outcome, Source, TaskId};
 use nix::sys::signal::Signal;
 
 use crate::common::{Heard, LONG, assert_dense, block_on, builder, in_time, pool_and_guest, recorded};
@@ -119,10 +119,10 @@ fn one_slow_task_at_the_front_holds_up_no_other_and_no_more_than_the_buffer_wait
     assert!(
         ended
             .iter()
-            .all(|outcome| outcome.status() == "ok" && outcome.id > 0)
+            .all(|outcome| outcome.status() == "ok" && outcome.id > TaskId(0))
     );
     assert_eq!(pulled.load(std::sync::atomic::Ordering::SeqCst), 20);
-    pool.cancel(0);
+    pool.cancel(TaskId(0));
     assert_eq!(in_time(|| first.join().unwrap().unwrap()).status(), "cancelled");
 }
 
@@ -193,7 +193,7 @@ fn an_item_that_fails_ends_its_instance_and_no_other_item() {
         ["1", "2", "trap", "1", "error", "1", "2", "timeout", "1"]
     );
     // Each item has an outcome, args, resource usage and a callback of its own.
-    for (id, outcome) in (0..).zip(&ended) {
+    for (id, outcome) in (0..).map(TaskId).zip(&ended) {
         assert_eq!((outcome.id, outcome.callback), (id, mpwasm::CallbackStatus::Ok));
         assert!(outcome.usage.cpu_us.is_some());
         let pid = outcome.usage.pid.expect("it ran");
@@ -215,8 +215,8 @@ fn what_an_item_of_a_chunk_prints_is_its_own() {
     let count = guest.model("count").unwrap();
     let results = pool.map(&count, [1, 7, 1, 7]).unwrap().chunk_size(4);
     assert_eq!(in_time(move || results.count()), 4);
-    record.wait_for_log(Source::Task(1), "running");
-    record.wait_for_log(Source::Task(3), "running");
+    record.wait_for_log(Source::Task(TaskId(1)), "running");
+    record.wait_for_log(Source::Task(TaskId(3)), "running");
 }
 
 #[test]
@@ -226,10 +226,10 @@ fn a_worker_that_dies_in_a_chunk_takes_the_item_that_ran_along_and_no_item_runs_
     // The third item reports that it runs, and the fourth never ends.
     let results = pool.map(&count, [1, 1, 7, 5, 1, 1]).unwrap().chunk_size(6);
     let ended = std::thread::spawn(move || results.collect::<Vec<_>>());
-    record.wait_for_log(Source::Task(2), "running");
+    record.wait_for_log(Source::Task(TaskId(2)), "running");
     // Ends of earlier items are sent once an item takes long. Here the watchdog sends them.
     let before: Vec<_> = (0..3).map(|_| record.wait_for_outcome().id).collect();
-    assert_eq!(before, [0, 1, 2]);
+    assert_eq!(before, [0, 1, 2].map(TaskId));
     let worker = support::descendants(pool.dispatcher_pid());
     assert_eq!(worker.len(), 1);
     support::send(worker[0], Signal::SIGKILL);
@@ -250,8 +250,8 @@ fn an_item_of_a_chunk_is_cancelled_with_the_others() {
     let count = guest.model("count").unwrap();
     let results = pool.map(&count, [1, 7, 5, 1, 1]).unwrap().chunk_size(5);
     let ended = std::thread::spawn(move || results.map(|outcome| outcome.status()).collect::<Vec<_>>());
-    record.wait_for_log(Source::Task(1), "running");
-    pool.cancel(4);
+    record.wait_for_log(Source::Task(TaskId(1)), "running");
+    pool.cancel(TaskId(4));
     let ended = in_time(|| ended.join().unwrap());
     assert_eq!(ended[2..], ["cancelled"; 3]);
     assert_eq!(

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use mpwasm::internal::Rejected;
-use mpwasm::{CallbackStatus, Isolation, Outcome, Reporter};
+use mpwasm::{CallbackStatus, Isolation, Outcome, Reporter, TaskId};
 use serde_json::value::to_raw_value;
 
 use crate::common::{
@@ -21,14 +21,14 @@ fn each_pushed_task_has_exactly_one_outcome_at_the_reporter() {
         let id = pool
             .push(guest.task([number]).key(format!("key {number}")))
             .unwrap();
-        assert_eq!(id, 2 * number);
+        assert_eq!(id, TaskId(2 * number));
         assert_eq!(pool.push(task(&guest, "trap")).unwrap(), id + 1);
     }
     in_time(|| pool.stop()).unwrap();
     let outcomes = record.outcomes();
     assert_eq!(assert_dense(outcomes.iter().map(|outcome| outcome.id)), 200);
     for pair in outcomes.chunks(2) {
-        let number = pair[0].id / 2;
+        let number = pair[0].id.0 / 2;
         assert_eq!(result(&pair[0]), format!("[{number}]"));
         assert_eq!(pair[0].key, Some(format!("key {number}")));
         assert_eq!(
@@ -45,9 +45,13 @@ fn tasks_that_are_pushed_together_have_ids_in_order() {
     let first = pool
         .push_all((0..5000).map(|number| guest.task([number])))
         .unwrap();
-    assert_eq!(first, 1);
-    assert_eq!(pool.push_all([]).unwrap(), 5001, "no task: the next one's id");
-    assert_eq!(pool.push(guest.task(["last"])).unwrap(), 5001);
+    assert_eq!(first, TaskId(1));
+    assert_eq!(
+        pool.push_all([]).unwrap(),
+        TaskId(5001),
+        "no task: the next one's id"
+    );
+    assert_eq!(pool.push(guest.task(["last"])).unwrap(), TaskId(5001));
     in_time(|| pool.stop()).unwrap();
     let outcomes = record.outcomes();
     assert_eq!(assert_dense(outcomes.iter().map(|outcome| outcome.id)), 5002);
@@ -78,7 +82,7 @@ fn tasks_in_front_of_one_that_is_refused_are_accepted() {
     let (pool, guest, record) = recorded(builder());
     let tasks = [guest.task([0]), guest.task("no array"), guest.task([1])];
     assert!(matches!(pool.push_all(tasks), Err(mpwasm::Error::InvalidArgs(_))));
-    assert_eq!(pool.push(guest.task([2])).unwrap(), 1);
+    assert_eq!(pool.push(guest.task([2])).unwrap(), TaskId(1));
     in_time(|| pool.stop()).unwrap();
     let outcomes = record.outcomes();
     assert_eq!(outcomes.iter().map(result).collect::<Vec<_>>(), ["[0]", "[2]"]);
@@ -94,9 +98,9 @@ fn what_is_rejected_takes_an_id_and_ends_as_invalid() {
         args: Some(to_raw_value(&[7]).unwrap()),
         message: "line 2 is bad".into(),
     };
-    assert_eq!(pool.reject(rejected).unwrap(), 1);
-    assert_eq!(pool.reject(Rejected::default()).unwrap(), 2);
-    assert_eq!(pool.push(guest.task([3])).unwrap(), 3);
+    assert_eq!(pool.reject(rejected).unwrap(), TaskId(1));
+    assert_eq!(pool.reject(Rejected::default()).unwrap(), TaskId(2));
+    assert_eq!(pool.push(guest.task([3])).unwrap(), TaskId(3));
     in_time(|| pool.stop()).unwrap();
     let outcomes = record.outcomes();
     assert_eq!(assert_dense(outcomes.iter().map(|outcome| outcome.id)), 4);
@@ -114,10 +118,10 @@ fn what_is_rejected_takes_an_id_and_ends_as_invalid() {
 #[test]
 fn many_threads_may_push_and_submit_at_once() {
     let (pool, guest, record) = recorded(builder());
-    let ids: Vec<u64> = std::thread::scope(|scope| {
+    let ids: Vec<TaskId> = std::thread::scope(|scope| {
         let push = |thread: u64| {
             let (pool, guest) = (&pool, &guest);
-            move || -> Vec<u64> {
+            move || -> Vec<TaskId> {
                 let args = |number| guest.task((thread, number));
                 let pushed = (0..100).map(|number| pool.push(args(number)).unwrap());
                 let submitted = (100..200).map(|number| {
@@ -148,7 +152,7 @@ fn several_pools_do_not_know_of_each_other() {
     for (index, (pool, guest, _)) in pools.iter().enumerate() {
         assert_eq!(
             pool.push_all((0..=index).map(|_| guest.task([index]))).unwrap(),
-            0
+            TaskId(0)
         );
     }
     let dispatchers: std::collections::HashSet<_> =
@@ -206,7 +210,7 @@ fn args_of_another_shape_than_the_guest_expects_are_an_error_of_the_task() {
 /// A reporter that waits for a permit before its first outcome.
 struct Blocked {
     permit: mpsc::Receiver<()>,
-    outcomes: mpsc::Sender<u64>,
+    outcomes: mpsc::Sender<TaskId>,
     is_open: bool,
 }
 

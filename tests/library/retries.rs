@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use mpwasm::{Backoff, CallbackStatus, Guest, Kind, Outcome, Pool, Retry, Source, TaskHandle};
+use mpwasm::{
+    Backoff, CallbackStatus, Guest, Kind, Outcome, Pool, Retry, Source, TaskHandle, TaskId, WorkerNumber,
+};
 use nix::sys::signal::Signal;
 
 use crate::common::{LONG, Record, builder, in_time, outcome, recorder, task};
@@ -47,10 +49,10 @@ fn a_task_whose_worker_is_killed_is_tried_again_in_another() {
     assert_eq!((ended.attempts, kinds(&ended)), (2, vec![(1, Kind::Crash)]));
     let first = &ended.tried[0];
     assert!(first.message.contains("SIGKILL"), "{first:?}");
-    assert_eq!((first.worker, first.pid), (0, killed));
+    assert_eq!((first.worker, first.pid), (WorkerNumber(0), killed));
     assert_ne!(ended.usage.pid, Some(killed));
     assert_eq!(ended.callback, CallbackStatus::Ok);
-    record.wait_for_log(Source::Callback(0), "callback");
+    record.wait_for_log(Source::Callback(TaskId(0)), "callback");
     in_time(|| pool.stop()).unwrap();
     assert!(record.outcomes().len() == 1, "one outcome for all attempts");
 }
@@ -65,7 +67,7 @@ fn a_task_that_killed_its_worker_as_often_as_it_may_is_not_tried_again() {
     assert_eq!((error.kind, error.attempt, ended.attempts), (Kind::Crash, 2, 2));
     assert_eq!(kinds(&ended), [(1, Kind::Crash)]);
     assert_eq!([Some(ended.tried[0].pid), ended.usage.pid], killed.map(Some));
-    record.wait_for_log(Source::Callback(0), "error_callback");
+    record.wait_for_log(Source::Callback(TaskId(0)), "error_callback");
     // The pool continues to work.
     let next = pool.submit(task(&guest, "spin").retry(Retry::times(1))).unwrap();
     kill_worker(&pool, &record, &next);
@@ -94,7 +96,7 @@ fn what_the_guest_did_is_tried_again_only_when_that_was_asked_for() {
     assert_eq!(ended.result.unwrap_err().attempt, 2);
     in_time(|| pool.stop()).unwrap();
     for (id, heard) in [(0, "error_callback"), (1, "callback"), (2, "error_callback")] {
-        record.wait_for_log(Source::Callback(id), heard);
+        record.wait_for_log(Source::Callback(TaskId(id)), heard);
     }
     let more = record
         .rest()

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mpwasm::{Backoff, Error, Kind, Retry, Stats, Status, TaskStatus, WorkerState};
+use mpwasm::{Backoff, Error, Kind, Retry, Stats, Status, TaskId, TaskStatus, WorkerNumber, WorkerState};
 use nix::sys::signal::Signal;
 
 use crate::common::{LONG, builder, in_time, outcome, pool_and_guest, recorded, task};
@@ -15,7 +15,7 @@ fn a_task_is_queued_then_runs_then_is_done() {
     record.wait_until_running(&[&first]);
     let TaskStatus::Running {
         attempt: 1,
-        worker: 0,
+        worker: WorkerNumber(0),
         pid,
         since,
     } = first.status().unwrap()
@@ -45,7 +45,7 @@ fn tasks_that_are_skipped_are_waited_for_by_nobody() {
     assert_eq!((pool.stats().accepted, pool.stats().open()), (0, 0));
     assert_eq!(pool.status().unwrap().queued, 0);
     let handle = pool.submit(task(&guest, "trap")).unwrap();
-    assert_eq!((handle.id(), outcome(&handle).status()), (3, "trap"));
+    assert_eq!((handle.id(), outcome(&handle).status()), (TaskId(3), "trap"));
     assert_eq!((pool.stats().accepted, pool.stats().open()), (1, 0));
     in_time(move || pool.stop()).unwrap();
 }
@@ -54,7 +54,7 @@ fn tasks_that_are_skipped_are_waited_for_by_nobody() {
 fn a_task_whose_callback_runs_says_so() {
     let (pool, guest, record) = recorded(builder());
     let handle = pool.submit(task(&guest, "stuck")).unwrap();
-    record.wait_for_log(mpwasm::Source::Callback(0), "stuck");
+    record.wait_for_log(mpwasm::Source::Callback(TaskId(0)), "stuck");
     assert_eq!(handle.status().unwrap(), TaskStatus::Callback);
     assert_eq!(pool.status().unwrap().callbacks, 1);
     in_time(move || {
@@ -99,7 +99,7 @@ fn the_pool_tells_what_each_worker_is_doing() {
             .iter()
             .map(|worker| worker.worker)
             .collect::<Vec<_>>(),
-        [0, 1]
+        [0, 1].map(WorkerNumber)
     );
     let tasks: Vec<_> = (0..6)
         .map(|_| pool.submit(task(&guest, "spin")).unwrap())
@@ -115,7 +115,7 @@ fn the_pool_tells_what_each_worker_is_doing() {
         let WorkerState::Running { task, attempt: 1 } = worker.state else {
             panic!("{busy:?}")
         };
-        record.wait_until_running(&[&tasks[task as usize]]);
+        record.wait_until_running(&[&tasks[task.0 as usize]]);
         assert!(idle.workers.iter().any(|before| before.pid == worker.pid));
     }
     pool.terminate();

@@ -119,7 +119,7 @@ fn a_token_cancels_what_is_left_of_a_chunk() {
         .chunk_size(4)
         .token(&token);
     assert_eq!(results.next().unwrap().status(), "ok");
-    record.wait_for_log(mpwasm::Source::Task(1), "running");
+    record.wait_for_log(mpwasm::Source::Task(mpwasm::TaskId(1)), "running");
     token.cancel();
     let rest = in_time(move || results.map(|outcome| outcome.status()).collect::<Vec<_>>());
     assert_eq!(rest[1..], ["cancelled"; 2]);

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_core::Stream;
-use mpwasm::{Outcome, as_completed, wait_all, wait_any};
+use mpwasm::{Outcome, TaskId, as_completed, wait_all, wait_any};
 
 use crate::common::{PATIENCE, block_on, builder, in_time, outcome, pool_and_guest, recorded, status, task};
 
@@ -75,8 +75,8 @@ fn as_completed_gives_the_outcomes_in_the_order_of_their_ends() {
     let ids: Vec<_> = ended.by_ref().take(20).map(|outcome| outcome.id).collect();
     let mut sorted = ids.clone();
     sorted.sort_unstable();
-    assert_eq!(sorted, (1..=20).collect::<Vec<_>>());
-    pool.cancel(0);
+    assert_eq!(sorted, (1..=20).map(TaskId).collect::<Vec<_>>());
+    pool.cancel(TaskId(0));
     assert_eq!(
         in_time(move || ended.map(|outcome| outcome.status()).collect::<Vec<_>>()),
         ["cancelled"]
@@ -97,7 +97,7 @@ fn as_completed_is_a_stream() {
     };
     let mut ids: Vec<_> = std::iter::from_fn(&mut next).map(|outcome| outcome.id).collect();
     ids.sort_unstable();
-    assert_eq!(ids, (0..20).collect::<Vec<_>>());
+    assert_eq!(ids, (0..20).map(TaskId).collect::<Vec<_>>());
     assert!(next().is_none());
 }
 
@@ -115,10 +115,19 @@ fn on_done_is_called_once_with_the_outcome_early_or_late() {
     handle.on_done(call("second"));
     assert!(calls.try_recv().is_err());
     handle.cancel();
-    assert_eq!(calls.recv_timeout(PATIENCE).unwrap(), ("early", 0, "cancelled"));
-    assert_eq!(calls.recv_timeout(PATIENCE).unwrap(), ("second", 0, "cancelled"));
+    assert_eq!(
+        calls.recv_timeout(PATIENCE).unwrap(),
+        ("early", TaskId(0), "cancelled")
+    );
+    assert_eq!(
+        calls.recv_timeout(PATIENCE).unwrap(),
+        ("second", TaskId(0), "cancelled")
+    );
     handle.on_done(call("late"));
-    assert_eq!(calls.recv_timeout(PATIENCE).unwrap(), ("late", 0, "cancelled"));
+    assert_eq!(
+        calls.recv_timeout(PATIENCE).unwrap(),
+        ("late", TaskId(0), "cancelled")
+    );
     assert!(calls.try_recv().is_err());
 }
 

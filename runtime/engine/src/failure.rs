@@ -128,6 +128,7 @@ mod tests {
     use crate::config::EngineRole;
     use crate::testing::{Rig, ended, fails, guest, on_task_thread, run, settings};
     use mpwasm_types::engine_settings::EngineSettings;
+    use mpwasm_types::ids::ModelId;
     use mpwasm_types::outcome::Kind;
     use mpwasm_types::settings::MAX_BACKTRACE;
 
@@ -245,7 +246,9 @@ mod tests {
         let mut rig = Rig::new(&wat);
         ended(Kind::Memory, rig.call(Export::Runnable, "[]"));
         rig.deadline.arm(mpwasm_types::time::Time::NEVER);
-        let report = rig.executor.run(&crate::testing::call(Export::Runnable, 1, "[]"));
+        let report = rig
+            .executor
+            .run(&crate::testing::call(Export::Runnable, ModelId(1), "[]"));
         ended(Kind::Trap, report);
     }
 

@@ -136,6 +136,7 @@ mod tests {
     use crate::abi::call::Export;
     use crate::testing::{Rig, call, ended, guest, runnable, settings};
     use mpwasm_types::engine_settings::EngineSettings;
+    use mpwasm_types::ids::ModelId;
     use mpwasm_types::outcome::Kind;
     use mpwasm_types::time::Time;
 
@@ -174,7 +175,7 @@ mod tests {
     fn a_deadline_that_has_passed_before_the_call_began_ends_it_without_a_watchdog() {
         let mut rig = Rig::new(&runnable("(loop $l (br $l)) (i32.const 0)"));
         rig.deadline.arm(Time(0));
-        let report = rig.executor.run(&call(Export::Runnable, 0, "[]"));
+        let report = rig.executor.run(&call(Export::Runnable, ModelId(0), "[]"));
         assert_eq!(
             ended(Kind::Timeout, report).message,
             "the deadline passed before it began"
@@ -182,7 +183,7 @@ mod tests {
         assert!(rig.deadline.disarm());
         rig.deadline.arm(Time::NEVER);
         rig.deadline.cancel_running();
-        let report = rig.executor.run(&call(Export::Runnable, 0, "[]"));
+        let report = rig.executor.run(&call(Export::Runnable, ModelId(0), "[]"));
         ended(Kind::Cancelled, report);
     }
 

@@ -12,6 +12,7 @@ use crate::state::InstanceState;
 use crate::wasi;
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::ModelId;
 
 /// A guest that is ready to be instantiated.
 pub(crate) struct LoadedGuest {
@@ -81,11 +82,11 @@ impl LoadedGuest {
     }
 
     /// Returns the export of a call, or `None` if the guest does not have it.
-    pub(crate) fn entry(&self, model: u32, export: Export) -> Option<&EntryPoint> {
+    pub(crate) fn entry(&self, model: ModelId, export: Export) -> Option<&EntryPoint> {
         if export == Export::Tasks {
             return self.tasks.as_ref();
         }
-        let model = self.models.get(usize::try_from(model).ok()?)?;
+        let model = self.models.get(model.index())?;
         match export {
             Export::Runnable => Some(&model.runnable),
             Export::Callback => model.callback.as_ref(),

@@ -1,5 +1,7 @@
 //! Where the tasks go that a guest's `tasks` export pushes.
 
+use mpwasm_types::ids::TaskId;
+
 /// Takes the tasks that a guest's `tasks` export pushes.
 pub trait Pusher: Send {
     /// Accepts one task, the JSON object of the guest ABI as the guest wrote it, and returns its id.
@@ -9,5 +11,5 @@ pub trait Pusher: Send {
     ///
     /// # Errors
     /// Returns the reason if the JSON is no task, or if no more tasks are accepted. The guest traps with that text.
-    fn push(&mut self, task: &[u8]) -> Result<u64, String>;
+    fn push(&mut self, task: &[u8]) -> Result<TaskId, String>;
 }

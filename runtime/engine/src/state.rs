@@ -20,6 +20,7 @@ use crate::wasi::context;
 use crate::wasi::stdin::Stdin;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::invocation::Invocation;
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::settings::{MAX_RETAINED_BUFFER, Terminals};
@@ -47,7 +48,7 @@ pub(crate) struct InstanceState {
     pub(crate) output: Vec<u8>,
     /// Largest size of `output`.
     pub(crate) max_result: u64,
-    pub(crate) task_id: u64,
+    pub(crate) task_id: TaskId,
     pub(crate) attempt: u32,
     /// Whether `push` is allowed: in `tasks` only.
     pub(crate) pushes: bool,
@@ -87,7 +88,7 @@ impl InstanceState {
             input: Vec::new(),
             output: Vec::new(),
             max_result: settings.max_result,
-            task_id: 0,
+            task_id: TaskId(0),
             attempt: 0,
             pushes: false,
             pusher: None,

@@ -13,6 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::{Call, CallReport, Compiled, Deadline, EngineRole, Executor, Export, OutputSink, compile};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::invocation::Invocation;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{Settings, thread_stack};
@@ -115,7 +116,7 @@ impl Rig {
     /// Runs one call that must end within a minute by itself.
     pub(crate) fn call(&mut self, export: Export, input: &str) -> CallReport {
         self.deadline.arm(clock::now() + Duration::from_secs(60));
-        let report = self.executor.run(&call(export, 0, input));
+        let report = self.executor.run(&call(export, ModelId(0), input));
         assert!(self.deadline.disarm());
         report
     }
@@ -123,7 +124,9 @@ impl Rig {
     /// As [`call`](Self::call), in the kept instance of `model`, which may have 1 MiB.
     pub(crate) fn kept(&mut self, export: Export, model: u32) -> CallReport {
         self.deadline.arm(clock::now() + Duration::from_secs(60));
-        let report = self.executor.run_kept(&call(export, model, "null"), 1 << 20);
+        let report = self
+            .executor
+            .run_kept(&call(export, ModelId(model), "null"), 1 << 20);
         assert!(self.deadline.disarm());
         report
     }
@@ -139,7 +142,7 @@ impl Rig {
     /// Runs `runnable` with a deadline in 100 ms and a watchdog that enforces it: long enough to get into the
     /// guest on a busy machine.
     pub(crate) fn timed(&mut self) -> CallReport {
-        self.timed_call(&call(Export::Runnable, 0, "[]"))
+        self.timed_call(&call(Export::Runnable, ModelId(0), "[]"))
     }
 
     fn timed_call(&mut self, call: &Call<'_>) -> CallReport {
@@ -156,7 +159,7 @@ impl Rig {
     /// As [`timed`](Self::timed), for a call whose deadline passes `place`. On a busy machine it may not come so far in
     /// time: then once more.
     pub(crate) fn timed_out(&mut self, place: &str) -> Failure {
-        self.call_timed_out(&call(Export::Runnable, 0, "[]"), place)
+        self.call_timed_out(&call(Export::Runnable, ModelId(0), "[]"), place)
     }
 
     /// As [`timed_out`](Self::timed_out), for a command with this [`invocation`].
@@ -203,13 +206,13 @@ impl Drop for SetOnDrop<'_> {
 }
 
 /// Call number 7, attempt 2.
-pub(crate) fn call(export: Export, model: u32, input: &str) -> Call<'_> {
+pub(crate) fn call(export: Export, model: ModelId, input: &str) -> Call<'_> {
     Call {
-        guest: 0,
+        guest: GuestId(0),
         model,
         export,
         input: input.as_bytes(),
-        task_id: 7,
+        task_id: TaskId(7),
         attempt: 2,
     }
 }
@@ -218,7 +221,7 @@ pub(crate) fn call(export: Export, model: u32, input: &str) -> Call<'_> {
 pub(crate) fn command_call(invocation: &[u8]) -> Call<'_> {
     Call {
         input: invocation,
-        ..call(Export::Runnable, 0, "")
+        ..call(Export::Runnable, ModelId(0), "")
     }
 }
 

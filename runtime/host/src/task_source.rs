@@ -26,6 +26,7 @@ use mpwasm_sandbox::cpu_limit::CpuLimit;
 use mpwasm_sandbox::jail;
 use mpwasm_system::clock::thread_cpu;
 use mpwasm_system::process::exit_now;
+use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::WATCHDOG_GRACE;
 use mpwasm_types::task_line::{TaskLine, check_input, find_model};
@@ -120,11 +121,11 @@ fn run(
     watchdog.deadline().arm(deadline);
     watchdog.wake_by(deadline);
     let call = Call {
-        guest: 0,
-        model: 0,
+        guest: GuestId(0),
+        model: ModelId(0),
         export: Export::Tasks,
         input: b"null",
-        task_id: 0,
+        task_id: TaskId(0),
         attempt: 1,
     };
     let report = executor.run(&call);
@@ -173,7 +174,7 @@ struct TaskPusher {
 }
 
 impl Pusher for TaskPusher {
-    fn push(&mut self, task: &[u8]) -> Result<u64, String> {
+    fn push(&mut self, task: &[u8]) -> Result<TaskId, String> {
         if self.pushed == self.start.max_tasks {
             return Err(format!(
                 "more than {} tasks are pushed (--max-tasks)",

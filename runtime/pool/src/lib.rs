@@ -59,6 +59,7 @@ pub use mpwasm_sandbox::jail::{LayerState, SandboxLayer};
 pub use mpwasm_types::escape;
 pub use mpwasm_types::grants::{Access, DirGrant, Grants};
 pub use mpwasm_types::guest_info::{GuestInfo, InitialSizes, MemoryInfo, ModelInfo};
+pub use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
 pub use mpwasm_types::outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use mpwasm_types::retry::{Backoff, Retry};
 pub use mpwasm_types::settings::{Isolation, Jail, Settings, User};

@@ -13,43 +13,24 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mpwasm_system::inherited::explained;
+use mpwasm_types::ids::{OfferId, TaskId};
+use mpwasm_types::time::Time;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use serde::{Deserialize, Serialize};
-
-use mpwasm_system::inherited::explained;
-use mpwasm_types::time::Time;
 
 /// Number of slots of a page: 1024. It exceeds the largest window, so that a slot is free whenever a task may be offered.
 pub const SLOTS: usize = 1024;
 
-/// Identifies the offer of a task to a worker: the slot that it occupies, and a number that no other offer to the same
-/// worker has. Opaque to the scheduler and the worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Offer(u64);
-
-/// `Offer` packs `number << SLOT_BITS | slot`.
+/// An [`OfferId`] packs `number << SLOT_BITS | slot`: the slot that the offer occupies, and a number that no other offer to the
+/// same worker has. It is opaque to the scheduler and the worker.
 const SLOT_BITS: u32 = 10;
 const _: () = assert!(SLOTS == 1 << SLOT_BITS);
 
-impl Offer {
-    /// Returns it as a number, for a message of fixed size.
-    #[must_use]
-    pub const fn to_bits(self) -> u64 {
-        self.0
-    }
-
-    /// Returns the offer of a number. Each number is an offer: its slot is masked, and no transition succeeds with a wrong
-    /// one.
-    #[must_use]
-    pub const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    fn slot(self) -> usize {
-        (self.0 & (SLOTS as u64 - 1)) as usize
-    }
+/// Returns the slot of an offer. Each number is an offer: its slot is masked, and no transition succeeds with a wrong one.
+fn slot_of(offer: OfferId) -> usize {
+    (offer.0 & (SLOTS as u64 - 1)) as usize
 }
 
 #[repr(u64)]
@@ -62,7 +43,7 @@ enum State {
 }
 
 /// Returns the word of a slot: `offer << 3 | state`. Offers count up from zero, so none ever has the highest three bits set.
-fn word(offer: Offer, state: State) -> u64 {
+fn word(offer: OfferId, state: State) -> u64 {
     offer.0 << 3 | state as u64
 }
 
@@ -156,9 +137,9 @@ impl Page {
         unsafe { self.shared.as_ref() }
     }
 
-    /// `Offer::slot` is below SLOTS for every value of an offer.
-    fn slot(&self, offer: Offer) -> &Slot {
-        &self.shared().slots[offer.slot()]
+    /// `slot_of` is below SLOTS for every value of an offer.
+    fn slot(&self, offer: OfferId) -> &Slot {
+        &self.shared().slots[slot_of(offer)]
     }
 
     /// Returns the cell in which the worker's sandbox stores the number of a forbidden system call.
@@ -174,7 +155,7 @@ impl Page {
     }
 
     /// Marks the slot of `offer` as offered. The dispatcher calls it before it sends the task.
-    fn offer(&self, offer: Offer) {
+    fn offer(&self, offer: OfferId) {
         let slot = self.slot(offer);
         // Relaxed is enough: the worker reads the word after it has received the frame, through the kernel.
         slot.begun.store(0, Ordering::Relaxed);
@@ -183,13 +164,13 @@ impl Page {
 
     /// Takes the task back, for the dispatcher. Returns true if the worker has not claimed it, which it can't do any more.
     #[must_use]
-    pub fn revoke(&self, offer: Offer) -> bool {
+    pub fn revoke(&self, offer: OfferId) -> bool {
         self.transition(offer, State::Offered, State::Revoked)
     }
 
     /// Returns when the worker has claimed the task; `None` if it has not. The time is the worker's claim, not a fact.
     #[must_use]
-    pub fn claimed(&self, offer: Offer) -> Option<Time> {
+    pub fn claimed(&self, offer: OfferId) -> Option<Time> {
         let slot = self.slot(offer);
         // Acquire pairs with the transition in `claim`, which makes the time visible that was stored before it.
         let now = slot.word.load(Ordering::Acquire);
@@ -199,29 +180,29 @@ impl Page {
 
     /// Returns the id of the item of a claimed chunk that the worker began last. The dispatcher does not trust it.
     #[must_use]
-    pub fn begun(&self, offer: Offer) -> u64 {
+    pub fn begun(&self, offer: OfferId) -> TaskId {
         // Acquire pairs with the store in `begin`.
-        self.slot(offer).begun.load(Ordering::Acquire)
+        TaskId(self.slot(offer).begun.load(Ordering::Acquire))
     }
 
     /// Stores the item of a claimed chunk that the worker is about to begin.
-    pub fn begin(&self, offer: Offer, id: u64) {
-        self.slot(offer).begun.store(id, Ordering::Release);
+    pub fn begin(&self, offer: OfferId, id: TaskId) {
+        self.slot(offer).begun.store(id.0, Ordering::Release);
     }
 
     /// Claims the task at time `now`, for the worker. Returns false if it was revoked.
     #[must_use]
-    pub fn claim(&self, offer: Offer, now: Time) -> bool {
+    pub fn claim(&self, offer: OfferId, now: Time) -> bool {
         self.slot(offer).claimed.store(now.0, Ordering::Relaxed);
         self.transition(offer, State::Offered, State::Claimed)
     }
 
     /// Marks a claimed task as done, for the worker, which then reports the result in a frame.
-    pub fn done(&self, offer: Offer) {
+    pub fn done(&self, offer: OfferId) {
         let _ = self.transition(offer, State::Claimed, State::Done);
     }
 
-    fn transition(&self, offer: Offer, from: State, to: State) -> bool {
+    fn transition(&self, offer: OfferId, from: State, to: State) -> bool {
         self.slot(offer)
             .word
             .compare_exchange(
@@ -264,37 +245,37 @@ impl Slots {
     ///
     /// # Panics
     /// When no slot is free, which can't be, since the scheduler's window is smaller than a page.
-    pub fn offer(&mut self) -> Offer {
+    pub fn offer(&mut self) -> OfferId {
         let slot = self.free.pop().expect("the window is smaller than the page");
-        let offer = Offer(self.next << SLOT_BITS | u64::from(slot));
+        let offer = OfferId(self.next << SLOT_BITS | u64::from(slot));
         self.next += 1;
         self.page.offer(offer);
         offer
     }
 
     /// Takes the task back, see [`Page::revoke`]. Its slot is free at once, as no other offer has its number.
-    pub fn revoke(&mut self, offer: Offer) -> bool {
+    pub fn revoke(&mut self, offer: OfferId) -> bool {
         let revoked = self.page.revoke(offer);
         if revoked {
-            self.free.push(offer.slot() as u16);
+            self.free.push(slot_of(offer) as u16);
         }
         revoked
     }
 
     /// Frees the slot of a task that has ended.
-    pub fn release(&mut self, offer: Offer) {
-        self.free.push(offer.slot() as u16);
+    pub fn release(&mut self, offer: OfferId) {
+        self.free.push(slot_of(offer) as u16);
     }
 
     /// Returns when the worker has claimed the task, see [`Page::claimed`].
     #[must_use]
-    pub fn claimed(&self, offer: Offer) -> Option<Time> {
+    pub fn claimed(&self, offer: OfferId) -> Option<Time> {
         self.page.claimed(offer)
     }
 
     /// Returns the item that the worker began last, see [`Page::begun`].
     #[must_use]
-    pub fn begun(&self, offer: Offer) -> u64 {
+    pub fn begun(&self, offer: OfferId) -> TaskId {
         self.page.begun(offer)
     }
 
@@ -338,7 +319,7 @@ mod tests {
         let first = dispatcher.offer();
         assert!(dispatcher.revoke(first));
         let second = dispatcher.offer();
-        assert_eq!(first.slot(), second.slot());
+        assert_eq!(slot_of(first), slot_of(second));
         assert!(!worker.claim(first, Time(1)));
         assert!(worker.claim(second, Time(2)));
     }

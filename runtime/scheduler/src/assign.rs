@@ -1,10 +1,11 @@
 //! Assigns tasks: spawns and retires workers, offers tasks to them, and steals waiting tasks for idle ones.
 
 use super::guests::GuestSet;
-use super::io::{Io, KillReason, RetireReason, WorkerId};
+use super::io::{Io, KillReason, RetireReason};
 use super::slot::{Lifecycle, ProcessState, SlotState, WorkerSlot};
 use super::task::Task;
 use super::{Phase, STEAL_DELAY, Scheduler};
+use mpwasm_types::ids::WorkerId;
 use mpwasm_types::settings::{CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_OVERTAKING_TIME};
 use mpwasm_types::time::Time;
 

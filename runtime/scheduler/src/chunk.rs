@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 
 use super::Task;
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId};
 use mpwasm_types::items;
 use mpwasm_types::settings::LARGE_PAYLOAD;
 
@@ -13,7 +14,7 @@ use mpwasm_types::settings::LARGE_PAYLOAD;
 #[derive(Clone, Copy, Debug)]
 pub struct Items {
     /// Id of the first item.
-    next: u64,
+    next: TaskId,
     /// Number of items.
     left: u32,
     /// Total run time of the items that ended since the chunk was offered.
@@ -24,9 +25,9 @@ impl Task {
     /// Creates a chunk of `count` items with ids from `id`. `None` if the args do not have exactly `count` items.
     #[must_use]
     pub fn chunk(
-        id: u64,
-        guest: u32,
-        model: u32,
+        id: DispatchId,
+        guest: GuestId,
+        model: ModelId,
         timeout: Duration,
         count: u32,
         args: Bytes,
@@ -37,7 +38,7 @@ impl Task {
             return None;
         }
         let items = Items {
-            next: id,
+            next: id.first(),
             left: count,
             length: Duration::ZERO,
         };
@@ -54,8 +55,8 @@ impl Task {
 
     /// Returns the id of its first item, or its own id if it is not a chunk.
     #[must_use]
-    pub fn first_id(&self) -> u64 {
-        self.items.map_or(self.id, |items| items.next)
+    pub fn task_id(&self) -> TaskId {
+        self.items.map_or_else(|| self.id.first(), |items| items.next)
     }
 
     /// Removes the first item from a chunk that has at least two.
@@ -63,9 +64,15 @@ impl Task {
         let left = self.items.as_mut().filter(|items| items.left > 1)?;
         let (args, _) = items::split_first(&self.args)?;
         let (len, args) = (args.len(), keep(&self.args, args));
-        let item = Self::new(left.next, self.guest, self.model, self.timeout, args);
+        let item = Self::new(
+            DispatchId::from_first(left.next),
+            self.guest,
+            self.model,
+            self.timeout,
+            args,
+        );
         self.args.advance(items::HEADER + len);
-        left.next += 1;
+        left.next = left.next + 1;
         left.left -= 1;
         Some(item)
     }
@@ -86,15 +93,21 @@ impl Task {
         }
         let args = items::split_first(&self.args).map_or(&[][..], |(args, _)| args);
         let args = keep(&self.args, args);
-        Self::new(self.first_id(), self.guest, self.model, self.timeout, args)
+        Self::new(
+            DispatchId::from_first(self.task_id()),
+            self.guest,
+            self.model,
+            self.timeout,
+            args,
+        )
     }
 
     /// Splits a claimed task into the items that may have begun and the rest. `begun` is the last item that has begun, as the
     /// worker claims. The first item has begun in any case.
-    pub(super) fn split_begun(mut self, begun: u64) -> (Vec<Self>, Option<Self>) {
+    pub(super) fn split_begun(mut self, begun: TaskId) -> (Vec<Self>, Option<Self>) {
         let mut items = Vec::new();
         loop {
-            let is_last = self.first_id() >= begun;
+            let is_last = self.task_id() >= begun;
             let Some(item) = self.split_first() else {
                 items.push(self.into_last());
                 return (items, None);

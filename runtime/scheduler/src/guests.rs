@@ -7,6 +7,7 @@
 use super::Scheduler;
 use super::slot::{Lifecycle, ProcessState, WorkerSlot};
 use super::task::Task;
+use mpwasm_types::ids::GuestId;
 use mpwasm_types::settings::RECENT_TASKS;
 
 /// A set of guests.
@@ -22,18 +23,18 @@ impl GuestSet {
         self.len
     }
 
-    pub fn contains(&self, guest: u32) -> bool {
-        let word = self.words.get(guest as usize / 64);
-        word.is_some_and(|word| word >> (guest % 64) & 1 == 1)
+    pub fn contains(&self, guest: GuestId) -> bool {
+        let word = self.words.get(guest.index() / 64);
+        word.is_some_and(|word| word >> (guest.0 % 64) & 1 == 1)
     }
 
     /// Adds a guest. Returns whether it was new.
-    pub fn insert(&mut self, guest: u32) -> bool {
-        let index = guest as usize / 64;
+    pub fn insert(&mut self, guest: GuestId) -> bool {
+        let index = guest.index() / 64;
         if self.words.len() <= index {
             self.words.resize(index + 1, 0);
         }
-        let bit = 1 << (guest % 64);
+        let bit = 1 << (guest.0 % 64);
         let is_new = self.words[index] & bit == 0;
         self.words[index] |= bit;
         self.len += usize::from(is_new);
@@ -60,8 +61,8 @@ impl GuestSet {
     }
 }
 
-impl FromIterator<u32> for GuestSet {
-    fn from_iter<I: IntoIterator<Item = u32>>(guests: I) -> Self {
+impl FromIterator<GuestId> for GuestSet {
+    fn from_iter<I: IntoIterator<Item = GuestId>>(guests: I) -> Self {
         let mut set = Self::default();
         for guest in guests {
             set.insert(guest);
@@ -80,9 +81,9 @@ pub(super) struct Recency {
 
 impl Recency {
     /// Records that a task of this guest was accepted.
-    pub fn note(&mut self, guest: u32) {
+    pub fn note(&mut self, guest: GuestId) {
         self.accepted += 1;
-        let index = guest as usize;
+        let index = guest.index();
         if self.last.len() <= index {
             self.last.resize(index + 1, 0);
         }
@@ -90,10 +91,13 @@ impl Recency {
     }
 
     /// Returns the guests of the last [`RECENT_TASKS`] tasks, the most recent first.
-    fn latest(&self) -> impl Iterator<Item = u32> + use<> {
+    fn latest(&self) -> impl Iterator<Item = GuestId> + use<> {
         let since = self.accepted.saturating_sub(RECENT_TASKS);
-        let used = (0..).zip(&self.last).filter(|&(_, &last)| last > since);
-        let mut guests: Vec<(u32, u64)> = used.map(|(guest, &last)| (guest, last)).collect();
+        let used = (0..)
+            .map(GuestId)
+            .zip(&self.last)
+            .filter(|&(_, &last)| last > since);
+        let mut guests: Vec<(GuestId, u64)> = used.map(|(guest, &last)| (guest, last)).collect();
         guests.sort_unstable_by_key(|&(_, last)| std::cmp::Reverse(last));
         guests.into_iter().map(|(guest, _)| guest)
     }
@@ -101,13 +105,13 @@ impl Recency {
 
 /// Collects distinct guests in order, up to a bound.
 struct GuestSelection {
-    guests: Vec<u32>,
+    guests: Vec<GuestId>,
     set: GuestSet,
     most: usize,
 }
 
 impl GuestSelection {
-    fn add(&mut self, guests: impl Iterator<Item = u32>) {
+    fn add(&mut self, guests: impl Iterator<Item = GuestId>) {
         for guest in guests {
             if self.guests.len() >= self.most {
                 return;
@@ -121,9 +125,9 @@ impl GuestSelection {
 
 impl Scheduler {
     /// Returns the guests of the process that is spawned next.
-    pub(super) fn guests_for_start(&self) -> Vec<u32> {
+    pub(super) fn guests_for_start(&self) -> Vec<GuestId> {
         if self.guests as usize <= self.guests_per_process {
-            return (0..self.guests).collect();
+            return (0..self.guests).map(GuestId).collect();
         }
         // A process for few tasks loads further guests in vain. While nothing waits, that costs nothing.
         let most = match self.tasks_per_process {
@@ -181,26 +185,28 @@ mod tests {
 
     #[test]
     fn a_set_holds_what_was_put_into_it() {
-        let mut set: GuestSet = [0, 63, 64, 999, 63].into_iter().collect();
+        let mut set: GuestSet = [0, 63, 64, 999, 63].into_iter().map(GuestId).collect();
         assert_eq!(set.len(), 4);
-        assert!([0, 63, 64, 999].iter().all(|&guest| set.contains(guest)));
+        assert!([0, 63, 64, 999].iter().all(|&guest| set.contains(GuestId(guest))));
         assert!(
             [1, 62, 65, 998, 1000, u32::MAX]
                 .iter()
-                .all(|&guest| !set.contains(guest))
+                .all(|&guest| !set.contains(GuestId(guest)))
         );
-        set.extend(&[1, 64, 2000].into_iter().collect());
+        set.extend(&[1, 64, 2000].into_iter().map(GuestId).collect());
         assert_eq!(set.len(), 6);
-        assert!(set.contains(2000));
+        assert!(set.contains(GuestId(2000)));
     }
 
     #[test]
     fn the_guests_of_the_last_tasks_are_recent_and_the_last_one_comes_first() {
         let mut recency = Recency::default();
         assert_eq!(recency.latest().next(), None);
-        [7, 3, 7, 1].into_iter().for_each(|guest| recency.note(guest));
-        assert_eq!(recency.latest().collect::<Vec<_>>(), [1, 7, 3]);
-        (1..RECENT_TASKS).for_each(|_| recency.note(0));
-        assert_eq!(recency.latest().collect::<Vec<_>>(), [0, 1]);
+        [7, 3, 7, 1]
+            .into_iter()
+            .for_each(|guest| recency.note(GuestId(guest)));
+        assert_eq!(recency.latest().collect::<Vec<_>>(), [1, 7, 3].map(GuestId));
+        (1..RECENT_TASKS).for_each(|_| recency.note(GuestId(0)));
+        assert_eq!(recency.latest().collect::<Vec<_>>(), [0, 1].map(GuestId));
     }
 }

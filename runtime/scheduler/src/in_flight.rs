@@ -9,9 +9,10 @@ use std::mem;
 use std::time::Duration;
 
 use super::guests::GuestSet;
-use super::io::{Io, OfferId, ProtocolFault, WorkerId};
+use super::io::{Io, ProtocolFault};
 use super::task::{Claim, Task};
 use super::{CANCEL_TIMEOUT, MAX_BYTES_BEHIND, MAX_UNREAD};
+use mpwasm_types::ids::{DispatchId, OfferId, TaskId, WorkerId};
 use mpwasm_types::settings::{CLAIM_TIMEOUT, DISPATCHER_GRACE, MIN_PROGRESS};
 use mpwasm_types::time::Time;
 
@@ -57,7 +58,7 @@ pub(super) struct ClaimState {
     /// When its cancellation was requested.
     pub cancelled: Option<Time>,
     /// Id of the last item of a chunk that has begun, as the worker reports.
-    pub begun: u64,
+    pub begun: TaskId,
 }
 
 /// A task that ended in a worker.
@@ -74,7 +75,7 @@ pub struct EndedTask {
 /// The running task of a worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunningTask {
-    pub task: u64,
+    pub task: TaskId,
     pub attempt: u32,
     pub since: Time,
 }
@@ -121,9 +122,9 @@ impl InFlight {
 
     /// Returns id and attempt of the task, or item of a chunk, that the worker must report on next. `None` if its offer was revoked
     /// or there is none.
-    pub fn first(&self) -> Option<(u64, u32)> {
+    pub fn first(&self) -> Option<(TaskId, u32)> {
         let task = &self.sent.front()?.task.as_ref()?.task;
-        Some((task.first_id(), task.attempt))
+        Some((task.task_id(), task.attempt))
     }
 
     /// Returns when the first offer became the first: the time of the last report.
@@ -251,14 +252,14 @@ impl InFlight {
         let claim = first.look(self.worker, now, io)?;
         let task = &first.task.as_ref()?.task;
         Some(RunningTask {
-            task: task.first_id(),
+            task: task.task_id(),
             attempt: task.attempt,
             since: claim.run.claimed,
         })
     }
 
     /// Returns the attempt of a task, if it is in flight here.
-    pub fn attempt(&self, task: u64) -> Option<u32> {
+    pub fn attempt(&self, task: DispatchId) -> Option<u32> {
         let held = self.sent[self.find(task)?].task.as_ref()?;
         Some(held.task.attempt)
     }
@@ -310,7 +311,7 @@ impl InFlight {
     }
 
     /// Returns the index of a task's offer.
-    pub fn find(&self, task: u64) -> Option<usize> {
+    pub fn find(&self, task: DispatchId) -> Option<usize> {
         let is_it = |offer: &Offer| offer.task.as_ref().is_some_and(|held| held.task.id == task);
         self.sent.iter().position(is_it)
     }
@@ -393,7 +394,7 @@ impl Offer {
             run: Claim { worker, claimed },
             deadline: claimed + held.task.timeout,
             cancelled: None,
-            begun: held.task.first_id(),
+            begun: held.task.task_id(),
         });
     }
 }

@@ -9,40 +9,15 @@ use nix::sys::signal::Signal;
 
 use super::task::{Claim, Task};
 use mpwasm_types::exit_status::signal_name;
+use mpwasm_types::ids::{GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
-
-/// Index of a worker slot, from 0. The slot stays when its process is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WorkerId(pub u32);
-
-impl WorkerId {
-    /// Returns the number of slots in a pool of `size` workers. If processes are replaced after a number of tasks, each worker
-    /// has two slots, so that the next process can start while the previous one exits.
-    #[must_use]
-    pub fn slots(size: u32, tasks_per_process: Option<u32>) -> u32 {
-        match tasks_per_process {
-            None => size,
-            Some(_) => 2 * size,
-        }
-    }
-
-    /// Returns the number of the worker that users see, from 0. The two slots of a worker are `size` apart.
-    #[must_use]
-    pub fn worker_number(self, size: u32) -> u32 {
-        self.0 % size
-    }
-}
-
-/// Id of an offer of one task to one worker. [`Io`] assigns it, unique per slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct OfferId(pub u64);
 
 /// The actions of the scheduler. They must not call back into it, block or fail.
 pub trait Io {
     /// Spawns a process with these guests in the slot. `worker_ready` or `worker_exited` follows in a later turn, even if the spawn
     /// fails.
-    fn spawn(&mut self, worker: WorkerId, guests: &[u32]);
+    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId]);
 
     /// Marks an entry of the shared page as offered and queues the task's frame to the worker. At most
     /// [`MAX_UNREAD`](super::MAX_UNREAD) offers of one worker are in flight at any time.
@@ -58,7 +33,7 @@ pub trait Io {
 
     /// Returns the id of the last item of a claimed chunk that has begun, as the worker wrote. The worker is not trusted.
     /// Meaningless for a task that is not a chunk.
-    fn last_begun(&mut self, worker: WorkerId, offer: OfferId) -> u64;
+    fn last_begun(&mut self, worker: WorkerId, offer: OfferId) -> TaskId;
 
     /// Requests that the worker's watchdog ends the running task as cancelled.
     fn cancel(&mut self, worker: WorkerId, offer: OfferId);

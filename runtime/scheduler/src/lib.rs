@@ -49,7 +49,7 @@ use death::cancelled_before_start;
 use guests::Recency;
 pub use in_flight::EndedTask;
 use in_flight::ProgressCheck;
-pub use io::{Io, KillReason, OfferId, ProtocolFault, RetireReason, WorkerExit, WorkerId};
+pub use io::{Io, KillReason, ProtocolFault, RetireReason, WorkerExit};
 use retry::RetryQueue;
 use slot::{Lifecycle, Milestone, ProcessState, SlotState, WorkerSlot};
 pub use status::TaskPlace;
@@ -58,6 +58,7 @@ pub use task::{Claim, Task};
 use window::Window;
 pub use window::counted_length;
 
+use mpwasm_types::ids::{DispatchId, GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::{MAX_LOADED_GUESTS, STALL_TIMEOUT, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
@@ -98,11 +99,11 @@ pub struct Scheduler {
     /// When each guest was last used.
     recency: Recency,
     /// The first task in the queue and since when no worker has or will have its guest.
-    unserved: Option<(u64, Time)>,
+    unserved: Option<(DispatchId, Time)>,
     /// Processes in a row that ended before they were ready.
     failed_spawns: u32,
     /// A guest that no ready process has, and how many processes in a row failed to load it.
-    failed_loads: Option<(u32, u32)>,
+    failed_loads: Option<(GuestId, u32)>,
     failure: Option<String>,
 }
 
@@ -153,7 +154,7 @@ impl Scheduler {
     /// Queues a task, or fails it at once if no task starts any more.
     pub fn accept(&mut self, task: Task, io: &mut impl Io) {
         debug_assert!(
-            task.guest < self.guests,
+            task.guest.0 < self.guests,
             "a task names a guest that was loaded before"
         );
         match self.refusal(&task) {
@@ -214,8 +215,8 @@ impl Scheduler {
 
     /// Returns id and attempt of the task that a worker runs, if any: that of its first offer.
     #[must_use]
-    pub fn running(&self, worker: WorkerId) -> Option<(u64, u32)> {
-        self.workers[worker.0 as usize].process()?.in_flight.first()
+    pub fn running(&self, worker: WorkerId) -> Option<(TaskId, u32)> {
+        self.workers[worker.index()].process()?.in_flight.first()
     }
 
     /// Handles the report that a worker skipped a revoked offer.
@@ -248,7 +249,7 @@ impl Scheduler {
     }
 
     /// Cancels a task. Returns whether it had not ended. A running task ends soon.
-    pub fn cancel(&mut self, id: u64, now: Time, io: &mut impl Io) -> bool {
+    pub fn cancel(&mut self, id: DispatchId, now: Time, io: &mut impl Io) -> bool {
         if let Some(task) = self.queue.remove(id).or_else(|| self.paused.remove(id)) {
             let failure = cancelled_before_start(&task);
             io.task_failed(task, None, failure);
@@ -398,7 +399,7 @@ impl Scheduler {
 
     /// Panics if there is no such slot. Ids come from [`Io::spawn`] and not from workers.
     fn slot(&mut self, worker: WorkerId) -> &mut WorkerSlot {
-        &mut self.workers[worker.0 as usize]
+        &mut self.workers[worker.index()]
     }
 
     fn process(&mut self, worker: WorkerId) -> Option<&mut ProcessState> {

@@ -4,9 +4,10 @@
 use super::death::{Death, cancelled_before_start};
 use super::guests::GuestSet;
 use super::in_flight::{ClaimState, OfferedTask};
-use super::io::{Io, KillReason, WorkerExit, WorkerId};
+use super::io::{Io, KillReason, WorkerExit};
 use super::slot::{Lifecycle, Milestone, ProcessState};
 use super::{Scheduler, Task};
+use mpwasm_types::ids::WorkerId;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::MAX_FAILED_SPAWNS;
 use mpwasm_types::time::Time;

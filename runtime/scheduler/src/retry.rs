@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Scheduler;
 use super::task::Task;
+use mpwasm_types::ids::DispatchId;
 use mpwasm_types::outcome::Kind;
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::MAX_WORKER_DEATHS;
@@ -26,7 +27,7 @@ impl Scheduler {
 
     /// Schedules the next attempt of a task whose last one ended as `kind`, after the backoff of its policy.
     pub fn try_again(&mut self, mut task: Task, kind: Kind, now: Time) {
-        let random = mixed(now.0 ^ mixed(task.id));
+        let random = mixed(now.0 ^ mixed(task.id.0));
         let pause = |retry: &Arc<Retry>| retry.pause(task.attempt, random);
         let pause = task.retry.as_ref().map_or(Duration::ZERO, pause);
         task.attempt += 1;
@@ -68,7 +69,7 @@ fn mixed(number: u64) -> u64 {
 /// The tasks that wait for their next attempt, ordered by its time.
 #[derive(Debug, Default)]
 pub(super) struct RetryQueue {
-    tasks: BTreeMap<(Time, u64), Task>,
+    tasks: BTreeMap<(Time, DispatchId), Task>,
     bytes: usize,
 }
 
@@ -104,14 +105,14 @@ impl RetryQueue {
     }
 
     /// Returns the task with this id and when its pause ends.
-    pub fn get(&self, id: u64) -> Option<(Time, &Task)> {
+    pub fn get(&self, id: DispatchId) -> Option<(Time, &Task)> {
         let mut tasks = self.tasks.iter();
         let ((until, _), task) = tasks.find(|((_, task), _)| *task == id)?;
         Some((*until, task))
     }
 
     /// Removes the task with this id.
-    pub fn remove(&mut self, id: u64) -> Option<Task> {
+    pub fn remove(&mut self, id: DispatchId) -> Option<Task> {
         let (until, _) = self.get(id)?;
         let task = self.tasks.remove(&(until, id))?;
         self.bytes -= task.args.len();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::RETIRE_TIMEOUT;
 use super::guests::GuestSet;
 use super::in_flight::InFlight;
-use super::io::{Io, KillReason, ProtocolFault, RetireReason, WorkerId};
+use super::io::{Io, KillReason, ProtocolFault, RetireReason};
+use mpwasm_types::ids::{GuestId, WorkerId};
 use mpwasm_types::settings::{
     CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_RESPAWN_DELAY, REAP_TIMEOUT, RESPAWN_DELAY, START_TIMEOUT,
 };
@@ -106,7 +107,7 @@ impl WorkerSlot {
     }
 
     /// Spawns a process in a vacant slot.
-    pub fn spawn(&mut self, guests: &[u32], now: Time, io: &mut impl Io) {
+    pub fn spawn(&mut self, guests: &[GuestId], now: Time, io: &mut impl Io) {
         debug_assert!(self.process().is_none(), "one process per slot");
         io.spawn(self.id, guests);
         self.state = SlotState::Live(ProcessState {
@@ -186,7 +187,7 @@ impl ProcessState {
     }
 
     /// Returns whether it may be offered tasks of this guest.
-    pub fn serves(&self, guest: u32) -> bool {
+    pub fn serves(&self, guest: GuestId) -> bool {
         self.lifecycle == Lifecycle::Serving && self.guests.contains(guest)
     }
 

@@ -2,8 +2,9 @@
 
 use super::Scheduler;
 use super::in_flight::RunningTask;
-use super::io::{Io, WorkerId};
+use super::io::Io;
 use super::slot::{Lifecycle, ProcessState};
+use mpwasm_types::ids::{DispatchId, WorkerId};
 use mpwasm_types::status::WorkerState;
 use mpwasm_types::time::Time;
 
@@ -45,7 +46,7 @@ impl Scheduler {
     }
 
     /// Returns where a task is. `None` if it has ended or is unknown.
-    pub fn place(&mut self, id: u64, now: Time, io: &mut impl Io) -> Option<TaskPlace> {
+    pub fn place(&mut self, id: DispatchId, now: Time, io: &mut impl Io) -> Option<TaskPlace> {
         if let Some(task) = self.queue.get(id) {
             let attempt = task.attempt;
             return Some(TaskPlace::Queued { attempt });
@@ -57,7 +58,9 @@ impl Scheduler {
         self.workers.iter_mut().find_map(|worker| {
             let in_flight = &mut worker.process_mut()?.in_flight;
             let attempt = in_flight.attempt(id)?;
-            let running = in_flight.running(now, io).filter(|running| running.task == id);
+            let running = in_flight
+                .running(now, io)
+                .filter(|running| running.task == id.first());
             Some(match running {
                 Some(RunningTask { since, .. }) => TaskPlace::Running {
                     attempt,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::chunk::Items;
-use super::io::WorkerId;
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, WorkerId};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_CLAIM_TIMEOUT};
 use mpwasm_types::time::Time;
@@ -15,12 +15,12 @@ use mpwasm_types::time::Time;
 /// An accepted task that has not ended. There is exactly one value per task, and its owner decides about the task.
 #[derive(Debug)]
 pub struct Task {
-    /// Id, from 0 in the order of acceptance.
-    pub id: u64,
+    /// Id by which the parent names it.
+    pub id: DispatchId,
     /// Index of the guest.
-    pub guest: u32,
+    pub guest: GuestId,
     /// Index of the model in the guest.
-    pub model: u32,
+    pub model: ModelId,
     /// Timeout from the claim on.
     pub timeout: Duration,
     /// Its args, one line of JSON. The scheduler only uses their size.
@@ -44,7 +44,13 @@ pub struct Task {
 impl Task {
     /// Creates a task that no worker has had.
     #[must_use]
-    pub fn new(id: u64, guest: u32, model: u32, timeout: Duration, args: impl Into<Bytes>) -> Self {
+    pub fn new(
+        id: DispatchId,
+        guest: GuestId,
+        model: ModelId,
+        timeout: Duration,
+        args: impl Into<Bytes>,
+    ) -> Self {
         Self {
             id,
             guest,
@@ -155,16 +161,16 @@ impl Queue {
     }
 
     /// Returns the task with this id.
-    pub fn get(&self, id: u64) -> Option<&Task> {
+    pub fn get(&self, id: DispatchId) -> Option<&Task> {
         self.tasks.get(self.find(id)?)
     }
 
-    fn find(&self, id: u64) -> Option<usize> {
+    fn find(&self, id: DispatchId) -> Option<usize> {
         self.tasks.binary_search_by_key(&id, |task| task.id).ok()
     }
 
     /// Removes the task with this id.
-    pub fn remove(&mut self, id: u64) -> Option<Task> {
+    pub fn remove(&mut self, id: DispatchId) -> Option<Task> {
         let task = self.tasks.remove(self.find(id)?)?;
         self.bytes -= task.args.len();
         Some(task)
@@ -182,11 +188,17 @@ mod tests {
     use super::*;
 
     fn task(id: u64) -> Task {
-        Task::new(id, 0, 0, Duration::from_secs(1), vec![0; 10])
+        Task::new(
+            DispatchId(id),
+            GuestId(0),
+            ModelId(0),
+            Duration::from_secs(1),
+            vec![0; 10],
+        )
     }
 
     fn ids(queue: &Queue) -> Vec<u64> {
-        queue.tasks.iter().map(|task| task.id).collect()
+        queue.tasks.iter().map(|task| task.id.0).collect()
     }
 
     #[test]
@@ -206,8 +218,8 @@ mod tests {
     fn bytes_count_the_queued_tasks() {
         let mut queue = Queue::default();
         (0..4).for_each(|id| queue.push(task(id)));
-        assert!(queue.remove(2).is_some());
-        assert!(queue.remove(2).is_none());
+        assert!(queue.remove(DispatchId(2)).is_some());
+        assert!(queue.remove(DispatchId(2)).is_none());
         assert!(queue.pop().is_some());
         assert_eq!((queue.len(), queue.bytes()), (2, 20));
         assert_eq!(queue.take_all().count(), 2);

@@ -18,6 +18,7 @@ pub mod exit_status;
 pub mod final_budget;
 pub mod grants;
 pub mod guest_info;
+pub mod ids;
 pub mod invocation;
 pub mod items;
 pub mod json;

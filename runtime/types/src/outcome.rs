@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::bounded;
 use crate::escape::Untrusted;
 use crate::escape::escape;
+use crate::ids::{TaskId, WorkerNumber};
 use crate::settings::{MAX_ATTEMPT_MESSAGE, MAX_BACKTRACE, MAX_BACKTRACE_FRAME, MAX_FAILURE_MESSAGE};
 
 /// The cause of a failed task. It is the cause and not the symptom: a guest that traps because its memory is full ended as
@@ -138,7 +139,7 @@ pub struct TaskError {
     /// The task's args: a JSON array, or `null` if they are unknown (an invalid line, a result of an unexpected type).
     pub args: Box<RawValue>,
     /// The task's id.
-    pub id: u64,
+    pub id: TaskId,
     /// The attempt that failed, from 1.
     pub attempt: u32,
 }
@@ -146,7 +147,7 @@ pub struct TaskError {
 impl TaskError {
     /// Combines a failure with its task. `args` is JSON, or becomes `null`.
     #[must_use]
-    pub fn new(failure: Failure, args: &str, id: u64, attempt: u32) -> Self {
+    pub fn new(failure: Failure, args: &str, id: TaskId, attempt: u32) -> Self {
         let Failure {
             kind,
             message,
@@ -229,8 +230,8 @@ impl CallbackStatus {
 /// Resources that a task used. The times are `None` for a task that never ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// The worker's slot, from 0.
-    pub worker: Option<u32>,
+    /// The worker's number, from 0.
+    pub worker: Option<WorkerNumber>,
     /// The worker's process id.
     pub pid: Option<u32>,
     /// When the worker claimed the task: microseconds since the Unix epoch.
@@ -260,8 +261,8 @@ pub struct Attempt {
     /// One sentence for people, cut if it is long. It may quote the guest: escape it before it is displayed.
     #[serde(deserialize_with = "bounded::text::<_, MAX_ATTEMPT_MESSAGE>")]
     pub message: String,
-    /// The worker's slot, from 0.
-    pub worker: u32,
+    /// The worker's number, from 0.
+    pub worker: WorkerNumber,
     /// The worker's process id.
     pub pid: u32,
     /// Microseconds of wall time from the claim to the end.
@@ -272,7 +273,7 @@ pub struct Attempt {
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The task's id, from 0 in the order of acceptance.
-    pub id: u64,
+    pub id: TaskId,
     /// The task's key, if it has one.
     pub key: Option<String>,
     /// The model's name; empty for the unnamed one.
@@ -415,7 +416,7 @@ mod tests {
 
     #[test]
     fn args_that_are_not_json_become_null() {
-        let error = TaskError::new(Failure::new(Kind::Invalid, "bad"), "[1,", 0, 1);
+        let error = TaskError::new(Failure::new(Kind::Invalid, "bad"), "[1,", TaskId(0), 1);
         assert_eq!(error.args.get(), "null");
     }
 
@@ -426,14 +427,14 @@ mod tests {
             ..Failure::new(Kind::Exit, "proc_exit(3)")
         };
         let outcome = Outcome {
-            id: 7,
+            id: TaskId(7),
             key: Some("k".to_owned()),
             model: "m".to_owned(),
-            result: Err(TaskError::new(failure, "[1]", 7, 1)),
+            result: Err(TaskError::new(failure, "[1]", TaskId(7), 1)),
             attempts: 1,
             tried: Vec::new(),
             usage: Usage {
-                worker: Some(0),
+                worker: Some(WorkerNumber(0)),
                 pid: Some(9),
                 run_us: Some(5),
                 stdout_bytes: 2,

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use crate::ids::TaskId;
+
 /// Fields of a record.
 #[derive(Debug, Deserialize)]
 pub struct RecordLine<'a> {
     /// The task's id.
-    pub id: u64,
+    pub id: TaskId,
     /// The task's key, if it has one.
     #[serde(borrow)]
     pub key: Option<Cow<'a, str>>,

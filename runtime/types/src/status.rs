@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
+use crate::ids::{TaskId, WorkerNumber};
 use crate::settings::MAX_WORKERS;
 
 /// A snapshot of what a pool is doing.
@@ -33,8 +34,8 @@ impl Status {
 /// A snapshot of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
-    /// The worker's slot, from 0.
-    pub worker: u32,
+    /// The worker's number, from 0.
+    pub worker: WorkerNumber,
     /// The process id.
     pub pid: u32,
     /// Its state.
@@ -53,7 +54,7 @@ pub enum WorkerState {
     /// It runs a task.
     Running {
         /// The task's id.
-        task: u64,
+        task: TaskId,
         /// The attempt, from 1.
         attempt: u32,
     },
@@ -77,8 +78,8 @@ pub enum TaskStatus {
     Running {
         /// The attempt, from 1.
         attempt: u32,
-        /// The worker's slot, from 0.
-        worker: u32,
+        /// The worker's number, from 0.
+        worker: WorkerNumber,
         /// The worker's process id.
         pid: u32,
         /// For how long it has been in this state.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::guest_info::GuestInfo;
+use crate::ids::ModelId;
 use crate::invocation::Invocation;
 use crate::json::value_line;
 use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
@@ -252,10 +253,10 @@ pub fn check_input(
 ///
 /// # Errors
 /// Returns a sentence that lists the models of the guest.
-pub fn find_model(info: &GuestInfo, name: &str) -> Result<u32, String> {
+pub fn find_model(info: &GuestInfo, name: &str) -> Result<ModelId, String> {
     let found = info.models.iter().position(|model| model.name == name);
     found
-        .map(|index| index as u32)
+        .map(|index| ModelId(index as u32))
         .ok_or_else(|| no_such_model(info, name))
 }
 

@@ -17,6 +17,7 @@ use mpwasm_protocol::messages::{
     ToDispatcher, ToTasks, ToWorker, WorkerStart, worker_frame,
 };
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::{CallbackStatus, Outcome, TaskError, Usage};
 use mpwasm_types::settings::Settings;
 use mpwasm_types::task_line::{TaskLine, check_args};
@@ -150,10 +151,10 @@ fn dispatcher(frame: &[u8]) -> Result<(), String> {
 /// Builds the outcome of a call's end as the parent does.
 fn tell(ending: CallResult<'_>) {
     lines::record(&Outcome {
-        id: 1,
+        id: TaskId(1),
         key: None,
         model: String::new(),
-        result: call_result::check(ending).map_err(|failure| TaskError::new(failure, "[1]", 1, 1)),
+        result: call_result::check(ending).map_err(|failure| TaskError::new(failure, "[1]", TaskId(1), 1)),
         attempts: 1,
         tried: Vec::new(),
         usage: Usage::default(),

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Verdict;
 use mpwasm_types::escape::{escape, escape_bytes};
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::json::one_line;
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use mpwasm_types::record_line::RecordLine;
@@ -57,7 +58,7 @@ fn read_record(line: &[u8]) -> bool {
     };
     let whole: Value = serde_json::from_slice(line).unwrap_or_default();
     // The parser of the whole line has a limit of depth.
-    assert!(whole.is_null() || whole["id"] == record.id && whole["key"].as_str() == record.key.as_deref());
+    assert!(whole.is_null() || whole["id"] == record.id.0 && whole["key"].as_str() == record.key.as_deref());
     assert!(record.failed() || record.status == "ok");
     let _ = record.hashes();
     true
@@ -118,7 +119,7 @@ fn outcome(bytes: &[u8]) {
         .ok()
         .and_then(|args| check_args(Cow::Owned(args), MAX_ARGS).ok())
         .map_or_else(|| "[]".to_owned(), |args| args.get().to_owned());
-    let error = TaskError::new(failure, &args, 1, 1);
+    let error = TaskError::new(failure, &args, TaskId(1), 1);
     let read: Option<TaskError> = serde_json::to_string(&error)
         .ok()
         .and_then(|json| serde_json::from_str(&json).ok());
@@ -127,7 +128,7 @@ fn outcome(bytes: &[u8]) {
     let result = json().map(|json| RawValue::from_string(json).expect("it was checked"));
     for result in [Some(Err(error)), result.map(Ok)].into_iter().flatten() {
         record(&Outcome {
-            id: 1,
+            id: TaskId(1),
             key: Some(text.clone()),
             model: text.clone(),
             result,

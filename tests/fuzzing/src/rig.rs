@@ -15,12 +15,12 @@ use mpwasm_host::dispatcher::WorkerPhase;
 use mpwasm_host::message_batch::MessageEncoder;
 use mpwasm_host::worker::WorkerEncoder;
 use mpwasm_protocol::messages::{CallResult, FromWorker, ResourceUsage, worker_frame};
-use mpwasm_protocol::page::Offer;
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::clock;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::{GuestId, ModelId, OfferId, TaskId};
 use mpwasm_types::outcome::{Kind, LogLevel, Stream};
 use mpwasm_types::settings::{Settings, thread_stack};
 use mpwasm_types::task_line::{TaskLine, check_args};
@@ -101,11 +101,11 @@ impl Rig {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         let call = Call {
-            guest: 0,
-            model,
+            guest: GuestId(0),
+            model: ModelId(model),
             export,
             input,
-            task_id: 7,
+            task_id: TaskId(7),
             attempt: 1,
         };
         let at = clock::now() + TIMEOUT;
@@ -182,7 +182,7 @@ impl Frames {
     fn told(&self, report: &CallReport) {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         frames.put(&FromWorker::Ended {
-            offer: Offer::from_bits(0),
+            offer: OfferId(0),
             ending: match &report.result {
                 Ok(json) => CallResult::Ok(json.as_bytes()),
                 Err(failure) => CallResult::Failed(failure.clone()),
@@ -239,8 +239,8 @@ impl OutputSink for Frames {
 struct Tasks;
 
 impl Pusher for Tasks {
-    fn push(&mut self, task: &[u8]) -> Result<u64, String> {
+    fn push(&mut self, task: &[u8]) -> Result<TaskId, String> {
         let line = TaskLine::parse_pushed(task)?;
-        check_args(Cow::Owned(line.args), settings().max_args).map(|_| 0)
+        check_args(Cow::Owned(line.args), settings().max_args).map(|_| TaskId(0))
     }
 }

@@ -13,9 +13,9 @@ use mpwasm_protocol::messages::{
     CallRequest, CallResult, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks, FromWorker,
     ResourceUsage, Source, Submission, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart,
 };
-use mpwasm_protocol::page::Offer;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, RequestId, TaskId, WorkerNumber};
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{Settings, Terminals};
@@ -104,13 +104,13 @@ fn worker_task() -> Vec<u8> {
     let (level, text) = (LogLevel::Debug, "log");
     put(&mut input, &FromWorker::Log { level, text });
     put(&mut input, &ended(CallResult::Ok(b"{\"a\":1}")));
-    put(&mut input, &FromWorker::Skipped(Offer::from_bits(513)));
+    put(&mut input, &FromWorker::Skipped(OfferId(513)));
     input
 }
 
 fn ended(ending: CallResult<'_>) -> FromWorker<'_> {
     FromWorker::Ended {
-        offer: Offer::from_bits(512),
+        offer: OfferId(512),
         run: SECOND,
         measured: measured(),
         ending,
@@ -119,14 +119,14 @@ fn ended(ending: CallResult<'_>) -> FromWorker<'_> {
 
 fn outcome(ending: CallResult<'_>, callback: CallbackStatus) -> FromDispatcher<'_> {
     let ran = Execution {
-        worker: 0,
+        worker: WorkerNumber(0),
         pid: 7,
         claimed: Time(9),
         run: SECOND,
         measured: Some(measured()),
     };
     FromDispatcher::Outcome {
-        id: 5,
+        id: TaskId(5),
         ran: Some(ran),
         callback,
         ending,
@@ -139,22 +139,25 @@ fn dispatcher_all() -> Vec<u8> {
         attempt: 1,
         kind: Kind::Crash,
         message: "it died".to_owned(),
-        worker: 0,
+        worker: WorkerNumber(0),
         pid: 7,
         run_us: 9,
     };
-    let source = Source::Callback(5);
+    let source = Source::Callback(TaskId(5));
     for message in [
         FromDispatcher::Loaded,
-        FromDispatcher::AttemptFailed { id: 5, attempt },
+        FromDispatcher::AttemptFailed {
+            id: TaskId(5),
+            attempt,
+        },
         outcome(CallResult::Ok(b"[1]"), CallbackStatus::Ok),
         outcome(
             CallResult::Failed(failure()),
             CallbackStatus::Failed(Kind::Timeout),
         ),
         FromDispatcher::Final {
-            guest: 0,
-            model: 0,
+            guest: GuestId(0),
+            model: ModelId(0),
             ending: CallResult::Ok(b"3"),
         },
         FromDispatcher::Output {
@@ -167,7 +170,7 @@ fn dispatcher_all() -> Vec<u8> {
             source,
             level: LogLevel::Warn,
             text: "x",
-            at: Some((0, 1)),
+            at: Some((WorkerNumber(0), 1)),
         },
         FromDispatcher::Warning("w"),
         FromDispatcher::Failed("f"),
@@ -198,7 +201,7 @@ fn tasks_all() -> Vec<u8> {
 
 fn pushed() -> Vec<u8> {
     let mut input = said_by(6);
-    let (id, guest, model, timeout) = (3, 0, 1, SECOND);
+    let (id, guest, model, timeout) = (DispatchId(3), GuestId(0), ModelId(1), SECOND);
     put(
         &mut input,
         &Submission::Task {
@@ -234,10 +237,10 @@ fn two_items() -> Vec<u8> {
 
 fn to_dispatcher() -> Vec<u8> {
     let mut input = said_by(7);
-    let (request, task) = (1, Some(3));
+    let (request, task) = (RequestId(1), Some(DispatchId(3)));
     for message in [
         ToDispatcher::Load,
-        ToDispatcher::Cancel { id: 3 },
+        ToDispatcher::Cancel { id: DispatchId(3) },
         ToDispatcher::GetStatus { request, task },
         ToDispatcher::Confirm { outcomes: 1 },
         ToDispatcher::Interrupt,
@@ -254,10 +257,10 @@ fn to_worker() -> Vec<u8> {
     let mut input = said_by(8);
     let items = two_items();
     let call = |args| CallRequest {
-        offer: Offer::from_bits(512),
-        id: 3,
-        guest: 0,
-        model: 1,
+        offer: OfferId(512),
+        id: TaskId(3),
+        guest: GuestId(0),
+        model: ModelId(1),
         timeout: SECOND,
         attempt: 1,
         args,
@@ -291,7 +294,7 @@ fn worker_start() -> Vec<u8> {
         jail: None,
         grants: settings().grants,
         max_files: 64,
-        guests: vec![(1, Cow::Owned(GuestInfo::default()))],
+        guests: vec![(GuestId(1), Cow::Owned(GuestInfo::default()))],
     };
     said(12, &message)
 }
@@ -310,7 +313,7 @@ fn to_tasks() -> Vec<u8> {
         engine: EngineSettings::from(&settings()),
         info: GuestInfo::default(),
         timeout: SECOND,
-        first: 3,
+        first: TaskId(3),
         max_tasks: 9,
         max_args: 256,
         jail: None,

@@ -20,6 +20,7 @@ use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
 use mpwasm_types::grants::Granted;
+use mpwasm_types::ids::{GuestId, ModelId, RequestId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::{
@@ -62,7 +63,7 @@ fn serve(part: &Part) -> Result<(), String> {
         inbox.filled(count);
         while let Some(frame) = inbox.next_message().map_err(|error| text(&error))? {
             match decode(frame).map_err(|error| text(&error))? {
-                Submission::Task { id, args, .. } => obey(&parent, id, args)?,
+                Submission::Task { id, args, .. } => obey(&parent, id.first(), args)?,
                 Submission::Chunk { .. } => return Err("no test sends it a chunk".to_owned()),
                 Submission::Exit => return say(&parent, &FromDispatcher::Finished),
             }
@@ -70,7 +71,7 @@ fn serve(part: &Part) -> Result<(), String> {
     }
 }
 
-fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
+fn obey(parent: &Channel, id: TaskId, args: &[u8]) -> Result<(), String> {
     let args: Vec<String> = serde_json::from_slice(args).unwrap_or_default();
     let word = |index: usize| args.get(index).map_or("", String::as_str);
     if word(0) == "forge" {
@@ -102,22 +103,26 @@ fn obey(parent: &Channel, id: u64, args: &[u8]) -> Result<(), String> {
 
 /// Sends impossible messages.
 #[expect(clippy::too_many_lines, reason = "one arm for each attack")]
-fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
+fn forge(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
     let tried = |attempt: u32, message: usize| FromDispatcher::AttemptFailed {
         id,
         attempt: Attempt {
             attempt,
             kind: Kind::Crash,
             message: "x".repeat(message),
-            worker: 0,
+            worker: WorkerNumber(0),
             pid: 1,
             run_us: 0,
         },
     };
-    let fold = |guest: u32, model: u32| FromDispatcher::Final {
-        guest,
-        model,
+    let fold = |guest, model| FromDispatcher::Final {
+        guest: GuestId(guest),
+        model: ModelId(model),
         ending: CallResult::Ok(b"0"),
+    };
+    let final_callback = |model| Source::FinalCallback {
+        guest: GuestId(0),
+        model,
     };
     let outcome = |ending| FromDispatcher::Outcome {
         id,
@@ -143,12 +148,14 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
             say(parent, &outcome(CallResult::Failed(failure)))
         }
         "a warning without end" => say(parent, &FromDispatcher::Warning(&"x".repeat(1 << 20))),
-        "output of tasks without end" => (id + 1..).try_for_each(|id| say(parent, &output(Source::Task(id)))),
+        "output of tasks without end" => {
+            (1..).try_for_each(|count| say(parent, &output(Source::Task(id + count))))
+        }
         "output of callbacks without end" => {
-            (id + 1..).try_for_each(|id| say(parent, &output(Source::Callback(id))))
+            (1..).try_for_each(|count| say(parent, &output(Source::Callback(id + count))))
         }
         "output of final callbacks without end" => {
-            let sources = (1..).map(|model| Source::FinalCallback { guest: 0, model });
+            let sources = (1..).map(|model| final_callback(ModelId(model)));
             sources
                 .into_iter()
                 .try_for_each(|source| say(parent, &output(source)))
@@ -160,7 +167,7 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
             say(parent, &output(Source::Callback(id)))?;
         },
         "output of its final callback without end" => loop {
-            say(parent, &output(Source::FinalCallback { guest: 0, model: 0 }))?;
+            say(parent, &output(final_callback(ModelId(0))))?;
         },
         "output that is none" => {
             let (source, stream, bytes) = (Source::Task(id), Stream::Stdout, &b""[..]);
@@ -213,7 +220,7 @@ fn forge(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
 const FLOOD: Duration = Duration::from_secs(2);
 
 /// Sends the same message without end, as long as the parent reads.
-fn flood(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
+fn flood(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
     let note = "\u{1b}".repeat(MAX_NOTE);
     let text = "\u{1b}".repeat(MAX_LOG_TEXT);
     let print = |source, bytes| FromDispatcher::Output {
@@ -228,20 +235,20 @@ fn flood(parent: &Channel, id: u64, what: &str) -> Result<(), String> {
         at: None,
     };
     let worker = WorkerStatus {
-        worker: 0,
+        worker: WorkerNumber(0),
         pid: 1,
         state: WorkerState::Idle,
         since: Duration::ZERO,
     };
     let status = || FromDispatcher::Status {
-        request: u64::MAX,
+        request: RequestId(u64::MAX),
         reply: StatusReply::Pool(Status {
             workers: vec![worker; 2 * MAX_WORKERS as usize],
             ..Status::default()
         }),
     };
     let event = || WorkerEvent {
-        worker: 0,
+        worker: WorkerNumber(0),
         pid: 1,
         task: None,
         what: note.clone(),

@@ -16,12 +16,13 @@ use mpwasm_protocol::channel::{Channel, Filled, send_all};
 use mpwasm_protocol::frame::{decode, put};
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, ResourceUsage, ToWorker, WorkerStart};
-use mpwasm_protocol::page::{Offer, Page};
+use mpwasm_protocol::page::Page;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::scratch::ScratchDir;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::grants::Granted;
+use mpwasm_types::ids::{OfferId, TaskId};
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::role::Role;
@@ -110,7 +111,7 @@ impl Evil {
         }
     }
 
-    fn obey(&self, offer: Offer, attack: &str, target: &str) {
+    fn obey(&self, offer: OfferId, attack: &str, target: &str) {
         match attack {
             // It ends a task that it never claimed.
             "unclaimed" => return self.end(offer, CallResult::Ok(b"null")),
@@ -126,7 +127,7 @@ impl Evil {
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm for each attack")]
-    fn lie(&self, offer: Offer, attack: &str, target: &str) {
+    fn lie(&self, offer: OfferId, attack: &str, target: &str) {
         match attack {
             "none" => self.end(offer, CallResult::Ok(b"null")),
             "claimed long ago" | "claimed in the future" | "silent" => hang(),
@@ -158,17 +159,14 @@ impl Evil {
             "one item too few" => {
                 (0..ITEMS - 1).for_each(|_| self.end(offer, CallResult::Ok(b"null")));
                 // Its report of the item that it has begun can't be trusted, either.
-                self.page.begin(offer, u64::MAX);
+                self.page.begin(offer, TaskId(u64::MAX));
                 hang()
             }
             "replayed" => {
                 self.end(offer, CallResult::Ok(b"null"));
                 self.end(offer, CallResult::Ok(b"\"again\""));
             }
-            "foreign" => self.end(
-                Offer::from_bits(offer.to_bits() + (1 << 20)),
-                CallResult::Ok(b"null"),
-            ),
+            "foreign" => self.end(OfferId(offer.0 + (1 << 20)), CallResult::Ok(b"null")),
             "ready" => self.say(&FromWorker::Ready),
             "hello" => self.say(&Hello::ours()),
             "skipped" => self.say(&FromWorker::Skipped(offer)),
@@ -228,7 +226,7 @@ impl Evil {
         }
     }
 
-    fn end(&self, offer: Offer, ending: CallResult<'_>) {
+    fn end(&self, offer: OfferId, ending: CallResult<'_>) {
         self.say(&FromWorker::Ended {
             offer,
             ending,

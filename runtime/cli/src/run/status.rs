@@ -70,18 +70,24 @@ fn line(status: &WorkerStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mpwasm::{TaskId, WorkerNumber};
 
     #[test]
     fn a_line_says_what_a_worker_is_doing_and_for_how_long() {
         let status = |state| {
             line(&WorkerStatus {
-                worker: 1,
+                worker: WorkerNumber(1),
                 pid: 4711,
                 state,
                 since: Duration::from_micros(61_250_900),
             })
         };
-        let running = |attempt| status(WorkerState::Running { task: 7, attempt });
+        let running = |attempt| {
+            status(WorkerState::Running {
+                task: TaskId(7),
+                attempt,
+            })
+        };
         assert_eq!(running(1), "worker 1 (pid 4711): running task 7 for 1m 1s 250ms");
         assert_eq!(
             running(2),

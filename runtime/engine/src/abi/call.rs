@@ -1,5 +1,6 @@
 //! A call of a guest's export, and the report on it.
 
+use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::Failure;
 
 /// The export of a guest that is called.
@@ -21,16 +22,16 @@ pub enum Export {
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// Number of the guest, as returned by [`Executor::load`](crate::Executor::load).
-    pub guest: u32,
+    pub guest: GuestId,
     /// Index into [`GuestInfo::models`](mpwasm_types::guest_info::GuestInfo::models).
-    pub model: u32,
+    pub model: ModelId,
     /// The export.
     pub export: Export,
     /// JSON: the args, the result, the error, or `null`. For a command, its encoded
     /// [`Invocation`](mpwasm_types::invocation::Invocation).
     pub input: &'a [u8],
     /// Id of the task that the call belongs to. All ones, which the guest sees as -1, if there is none.
-    pub task_id: u64,
+    pub task_id: TaskId,
     /// Attempt of the task, counted from 1. Zero if there is no task.
     pub attempt: u32,
 }

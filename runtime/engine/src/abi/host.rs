@@ -27,7 +27,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
         caller.data().pid.cast_signed()
     })?;
     linker.func_wrap(MODULE, "task_id", |caller: Caller<'_, InstanceState>| {
-        caller.data().task_id.cast_signed()
+        caller.data().task_id.0.cast_signed()
     })?;
     linker.func_wrap(MODULE, "attempt", |caller: Caller<'_, InstanceState>| {
         caller.data().attempt.cast_signed()
@@ -81,7 +81,7 @@ fn push(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> wasmtime::
         return Err(StopReason::Misuse("`push` was called outside of `tasks`".to_owned()).into());
     };
     match pusher.push(task) {
-        Ok(id) => Ok(id.cast_signed()),
+        Ok(id) => Ok(id.0.cast_signed()),
         // If the pusher gave up because the call is over, the call did not trap.
         Err(text) => Err(match state.deadline.interrupted() {
             Some(interrupt) => StopReason::Interrupted(interrupt),
@@ -107,6 +107,7 @@ mod tests {
     use crate::testing::{Rig, ended, fails, guest, run, runnable, settings};
     use crate::{EngineRole, Export};
     use mpwasm_types::engine_settings::EngineSettings;
+    use mpwasm_types::ids::TaskId;
     use mpwasm_types::outcome::Kind;
 
     /// A `runnable` that writes the i64 which `number` leaves as decimal digits.
@@ -299,13 +300,13 @@ mod tests {
     struct Tasks(Arc<Mutex<Vec<Vec<u8>>>>);
 
     impl Pusher for Tasks {
-        fn push(&mut self, task: &[u8]) -> Result<u64, String> {
+        fn push(&mut self, task: &[u8]) -> Result<TaskId, String> {
             if task == b"no" {
                 return Err("that is no task".to_owned());
             }
             let mut tasks = self.0.lock().unwrap();
             tasks.push(task.to_vec());
-            Ok(tasks.len() as u64 + 41)
+            Ok(TaskId(tasks.len() as u64 + 41))
         }
     }
 

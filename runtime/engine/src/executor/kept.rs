@@ -5,6 +5,7 @@ use crate::abi::call::{Call, CallReport};
 use crate::instance;
 use crate::limits::InstanceLimits;
 use crate::state::InstanceState;
+use mpwasm_types::ids::{GuestId, ModelId};
 
 impl Executor {
     /// Runs `call` in the instance that is kept for its model, or in a new one which is then kept. All instances of a guest
@@ -60,7 +61,7 @@ impl Executor {
 
     /// Returns whether an instance is kept for this model: the last [`run_kept`](Self::run_kept) did not discard it.
     #[must_use]
-    pub fn has_kept_instance(&self, guest: u32, model: u32) -> bool {
+    pub fn has_kept_instance(&self, guest: GuestId, model: ModelId) -> bool {
         self.kept.contains_key(&(guest, model))
     }
 }

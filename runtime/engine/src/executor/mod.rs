@@ -40,6 +40,7 @@ use crate::wasi::context::preopen;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::{GuestId, ModelId};
 use mpwasm_types::outcome::{Failure, Kind};
 
 /// Runs calls into guests.
@@ -55,7 +56,7 @@ pub struct Executor {
     guests: Vec<Option<ExecutorGuest>>,
     /// InstanceState that fresh instances use one after the other. `None` while one runs.
     state: Option<InstanceState>,
-    kept: HashMap<(u32, u32), KeptInstance>,
+    kept: HashMap<(GuestId, ModelId), KeptInstance>,
     /// CallBuffers that all kept instances use, of which one runs at a time.
     buffers: CallBuffers,
     /// Instance of the chunk whose items run, with their export.
@@ -133,8 +134,9 @@ impl Executor {
     ///
     /// # Errors
     /// Returns an error if the artifact is of another version or of other settings, or does not fit `info`.
-    pub fn load(&mut self, artifact: File, info: &GuestInfo) -> Result<u32, LoadError> {
+    pub fn load(&mut self, artifact: File, info: &GuestInfo) -> Result<GuestId, LoadError> {
         let number = u32::try_from(self.guests.len()).map_err(|_| LoadError::TooMany)?;
+        let number = GuestId(number);
         self.load_as(number, artifact, info)?;
         Ok(number)
     }
@@ -143,8 +145,8 @@ impl Executor {
     ///
     /// # Errors
     /// Returns the errors of [`load`](Self::load).
-    pub fn load_as(&mut self, number: u32, artifact: File, info: &GuestInfo) -> Result<(), LoadError> {
-        let index = usize::try_from(number).map_err(|_| LoadError::TooMany)?;
+    pub fn load_as(&mut self, number: GuestId, artifact: File, info: &GuestInfo) -> Result<(), LoadError> {
+        let index = number.index();
         let guest = ExecutorGuest {
             loaded: LoadedGuest::new(&self.linker, artifact, info)?,
             budget: Arc::default(),
@@ -158,8 +160,8 @@ impl Executor {
 
     /// Returns whether the guest with this number is loaded.
     #[must_use]
-    pub fn has_guest(&self, number: u32) -> bool {
-        usize::try_from(number).is_ok_and(|index| self.guests.get(index).is_some_and(Option::is_some))
+    pub fn has_guest(&self, number: GuestId) -> bool {
+        self.guests.get(number.index()).is_some_and(Option::is_some)
     }
 
     /// Sets where the tasks go that [`Export::Tasks`] pushes. Until then a push traps.
@@ -233,7 +235,7 @@ fn lookup<'a>(
     guests: &'a [Option<ExecutorGuest>],
     call: &Call<'_>,
 ) -> Option<(&'a ExecutorGuest, &'a EntryPoint)> {
-    let guest = guests.get(usize::try_from(call.guest).ok()?)?.as_ref()?;
+    let guest = guests.get(call.guest.index())?.as_ref()?;
     Some((guest, guest.loaded.entry(call.model, call.export)?))
 }
 

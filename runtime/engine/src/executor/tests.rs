@@ -46,7 +46,7 @@ fn the_items_of_a_chunk_share_an_instance_until_one_fails() {
         rig.deadline.arm(Time::NEVER);
         let report = rig.executor.run_chunk_item(&Call {
             input: input.as_bytes(),
-            ..call(Export::Runnable, 0, "[]")
+            ..call(Export::Runnable, ModelId(0), "[]")
         });
         assert!(rig.deadline.disarm());
         report
@@ -125,7 +125,7 @@ fn a_kept_instance_that_times_out_is_discarded() {
         rig.deadline.arm(at);
         let report = rig
             .executor
-            .run_kept(&call(Export::ErrorCallback, 0, "null"), 1 << 20);
+            .run_kept(&call(Export::ErrorCallback, ModelId(0), "null"), 1 << 20);
         assert!(rig.deadline.disarm());
         ended(Kind::Timeout, report);
     });
@@ -152,7 +152,9 @@ fn the_kept_instances_of_a_guest_share_their_memory() {
     assert_eq!(code(rig.kept(Export::Runnable, 1)), "the guest returned 1");
     ended(Kind::Trap, rig.kept(Export::Callback, 1));
     rig.deadline.arm(Time::NEVER);
-    let report = rig.executor.run_kept(&call(Export::Runnable, 0, "null"), 65535);
+    let report = rig
+        .executor
+        .run_kept(&call(Export::Runnable, ModelId(0), "null"), 65535);
     let failure = ended(Kind::Memory, report);
     assert!(
         failure.message.contains("while it was instantiated"),
@@ -192,17 +194,20 @@ fn several_guests_live_in_one_executor() {
     let mut settings = settings();
     for code in 2..8 {
         let (info, artifact) = accepted(&runnable(&format!("(i32.const {code})")), &settings);
-        assert_eq!(rig.executor.load(memfd(&artifact), &info).unwrap(), code - 1);
+        assert_eq!(
+            rig.executor.load(memfd(&artifact), &info).unwrap(),
+            GuestId(code - 1)
+        );
     }
-    for guest in [0, 6, 3, 5, 1, 2, 4, 0, 6] {
+    for guest in [0, 6, 3, 5, 1, 2, 4, 0, 6].map(GuestId) {
         rig.deadline.arm(Time::NEVER);
         let report = rig.executor.run(&Call {
             guest,
-            ..call(Export::Runnable, 0, "[]")
+            ..call(Export::Runnable, ModelId(0), "[]")
         });
         assert!(rig.deadline.disarm());
         let message = ended(Kind::Error, report).message;
-        assert_eq!(message, format!("the guest returned {}", guest + 1));
+        assert_eq!(message, format!("the guest returned {}", guest.0 + 1));
     }
     // What was compiled with other settings is refused, and so is what is no artifact.
     settings.fuel = Some(1);
@@ -235,12 +240,12 @@ fn an_artifact_that_does_not_fit_its_description_is_refused() {
 fn what_does_not_exist_is_invalid() {
     let mut rig = Rig::new(&runnable("(i32.const 0)"));
     for call in [
-        call(Export::Callback, 0, "null"),
-        call(Export::Tasks, 0, "null"),
-        call(Export::Runnable, 1, "[]"),
+        call(Export::Callback, ModelId(0), "null"),
+        call(Export::Tasks, ModelId(0), "null"),
+        call(Export::Runnable, ModelId(1), "[]"),
         Call {
-            guest: 9,
-            ..call(Export::Runnable, 0, "[]")
+            guest: GuestId(9),
+            ..call(Export::Runnable, ModelId(0), "[]")
         },
     ] {
         rig.deadline.arm(Time::NEVER);
@@ -268,7 +273,7 @@ fn kept_instances_share_the_buffers_of_their_calls() {
         rig.deadline.arm(Time::NEVER);
         let call = Call {
             input: input.as_bytes(),
-            ..call(Export::Callback, model, "")
+            ..call(Export::Callback, ModelId(model), "")
         };
         assert!(rig.executor.run_kept(&call, 16 << 20).result.is_ok());
         assert!(rig.deadline.disarm());

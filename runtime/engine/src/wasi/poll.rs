@@ -195,6 +195,7 @@ mod tests {
     use super::*;
     use crate::Export;
     use crate::testing::{Rig, call, command, ended, fails, guest, invocation, run, runnable};
+    use mpwasm_types::ids::ModelId;
     use mpwasm_types::outcome::Kind;
     use std::time::Duration;
 
@@ -372,7 +373,10 @@ mod tests {
         // And by itself, when the watchdog is late: nothing else wakes it here.
         let at = clock::now() + Duration::from_millis(5);
         rig.deadline.arm(at);
-        ended(Kind::Timeout, rig.executor.run(&call(Export::Runnable, 0, "[]")));
+        ended(
+            Kind::Timeout,
+            rig.executor.run(&call(Export::Runnable, ModelId(0), "[]")),
+        );
         assert!(clock::now() >= at && rig.deadline.disarm());
     }
 

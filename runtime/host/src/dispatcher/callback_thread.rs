@@ -25,6 +25,7 @@ use mpwasm_protocol::messages::Source;
 use mpwasm_system::process::exact_timers;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::final_budget::FinalBudget;
+use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{CALLBACK_GRACE, MAX_CALLBACK_TIMEOUTS, OUTPUT_PIECE, Settings, thread_stack};
 
@@ -41,11 +42,11 @@ pub enum CallbackJob {
     /// Runs a callback.
     Run {
         /// The task's id.
-        id: u64,
+        id: TaskId,
         /// The number of the task's guest.
-        guest: u32,
+        guest: GuestId,
         /// The number of the task's model.
-        model: u32,
+        model: ModelId,
         /// The task's last attempt.
         attempt: u32,
         /// `callback` or `error_callback`.
@@ -54,7 +55,7 @@ pub enum CallbackJob {
         input: Bytes,
     },
     /// Runs a `final_callback`. The fields are the numbers of the guest and the model.
-    Final(u32, u32),
+    Final(GuestId, ModelId),
 }
 
 /// An event of the thread for the event loop.
@@ -75,7 +76,7 @@ pub enum CallbackEvent {
     /// The callback of this task has ended. `last` is set if it timed out and its model's callbacks are switched off for
     /// that. `kept` is set if the model keeps its instance.
     Ended {
-        id: u64,
+        id: TaskId,
         failure: Option<Failure>,
         last: bool,
         kept: bool,
@@ -83,7 +84,7 @@ pub enum CallbackEvent {
     /// A final callback has ended, with its value or failure.
     Final(Result<String, Failure>),
     /// The callback of this task was not run, as its model's callbacks are switched off.
-    Skipped { id: u64 },
+    Skipped { id: TaskId },
     /// This callback did not end in time. It is the last event of its thread.
     Stuck(Source),
     /// The thread can't run callbacks, for this reason.
@@ -112,7 +113,7 @@ impl CallbackThread {
             events: Mutex::new(events_in),
             wake,
             is_woken: AtomicBool::new(false),
-            source: Mutex::new(Source::Callback(0)),
+            source: Mutex::new(Source::Callback(TaskId(0))),
             waiting: Mutex::new(0),
             drained: Condvar::new(),
             watchdog: Arc::clone(&watchdog),
@@ -286,7 +287,7 @@ impl CallbackRunner {
             .map_err(|error| error.to_string())?;
         exact_timers();
         // Consecutive timeouts, by guest and model.
-        let mut strikes: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut strikes: HashMap<(GuestId, ModelId), u32> = HashMap::new();
         let mut budget = FinalBudget::new(self.settings.max_result);
         let mut guests: Vec<Arc<GuestArtifact>> = Vec::new();
         for job in jobs {
@@ -343,7 +344,7 @@ impl CallbackRunner {
                         model,
                         export: Export::FinalCallback,
                         input: b"null",
-                        task_id: u64::MAX,
+                        task_id: TaskId(u64::MAX),
                         attempt: 0,
                     };
                     let Ok(ending) = self.call(&mut executor, &call) else {
@@ -373,12 +374,12 @@ impl CallbackRunner {
 }
 
 /// Loads a guest before its first callback, as most guests of a large pool run none.
-fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: u32) -> Result<(), String> {
+fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: GuestId) -> Result<(), String> {
     if executor.has_guest(number) {
         return Ok(());
     }
     // The executor refuses a call of a guest that does not exist.
-    let Some(guest) = guests.get(number as usize) else {
+    let Some(guest) = guests.get(number.index()) else {
         return Ok(());
     };
     let artifact = guest.artifact.try_clone().map_err(|error| error.to_string())?;

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use super::GuestArtifact;
 use super::callback_thread::{CallbackEvent, CallbackJob, CallbackThread};
 use super::finished::{Finished, error_object, report};
-use super::folds::Folds;
+use super::folds::{Folds, ModelKey};
 use mpwasm_engine::Export;
 use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Source};
 use mpwasm_protocol::receive_buffer::Frame;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::Task;
+use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, LogLevel};
 use mpwasm_types::settings::{
     CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, LARGE_PAYLOAD, MAX_CALLBACK_TIMEOUTS, OUTCOME_HIGH_WATER, Settings,
@@ -61,10 +62,10 @@ pub struct Callbacks {
     /// Whether the first of `running` has printed.
     printed: bool,
     /// Models whose callbacks are switched off.
-    switched_off: HashSet<(u32, u32)>,
+    switched_off: HashSet<ModelKey>,
     folds: Folds,
     /// Number of threads that each guest has left behind.
-    abandoned: HashMap<u32, u32>,
+    abandoned: HashMap<GuestId, u32>,
     /// Number of failures that were logged.
     explained: u32,
     /// Number of outcomes that were sent to the parent.
@@ -155,9 +156,9 @@ impl Callbacks {
     }
 
     /// Whether the callback of this task has not ended.
-    pub fn has(&self, id: u64) -> bool {
+    pub fn has(&self, id: TaskId) -> bool {
         let mut all = self.running.iter().chain(&self.waiting);
-        all.any(|finished| finished.task.id == id)
+        all.any(|finished| finished.task.task_id() == id)
     }
 
     /// Whether the parent has confirmed the outcomes of all tasks that have ended. It has confirmed `confirmed`.
@@ -190,7 +191,7 @@ impl Callbacks {
         if is_only_passed_on && result.len() < LARGE_PAYLOAD {
             self.reported += 1;
             uplink.put(&FromDispatcher::Outcome {
-                id: task.id,
+                id: task.task_id(),
                 ran,
                 callback: CallbackStatus::None,
                 ending: CallResult::Ok(result),
@@ -283,15 +284,20 @@ impl Callbacks {
     /// Whether this callback runs, and its end was not sent.
     fn is_running(&self, source: Source) -> bool {
         match source {
-            Source::Callback(id) => self.running.front().is_some_and(|first| first.task.id == id),
+            Source::Callback(id) => self
+                .running
+                .front()
+                .is_some_and(|first| first.task.task_id() == id),
             Source::FinalCallback { guest, model } => self.folds.is_running((guest, model)),
             Source::Task(_) | Source::Tasks => false,
         }
     }
 
     /// Takes the first task that is in flight to the thread, if it has this id.
-    fn take_running(&mut self, id: u64) -> Option<Finished> {
-        let finished = self.running.pop_front_if(|finished| finished.task.id == id)?;
+    fn take_running(&mut self, id: TaskId) -> Option<Finished> {
+        let finished = self
+            .running
+            .pop_front_if(|finished| finished.task.task_id() == id)?;
         self.running_bytes -= finished.bytes();
         Some(finished)
     }
@@ -299,7 +305,7 @@ impl Callbacks {
     /// Handles the end of a callback.
     fn ended(
         &mut self,
-        id: u64,
+        id: TaskId,
         failure: Option<Failure>,
         (last, kept): (bool, bool),
         uplink: &mut SendBuffer,
@@ -348,23 +354,23 @@ impl Callbacks {
     ///
     /// # Errors
     /// Returns why no other thread can be started.
-    fn stuck(&mut self, id: u64, uplink: &mut SendBuffer) -> Result<(), String> {
+    fn stuck(&mut self, id: TaskId, uplink: &mut SendBuffer) -> Result<(), String> {
         let Some(task) = self.running.front().map(|finished| &finished.task) else {
             return Ok(()); // after `terminate` nothing is in flight
         };
         let (guest, model) = (task.guest, task.model);
         let abandoned = self.abandoned.entry(guest).or_default();
         *abandoned += 1;
-        let models = &self.guests[guest as usize].info.models;
+        let models = &self.guests[guest.index()].info.models;
         // Each costs a thread that may compute on, and its memory. So the number is bounded for each guest.
         let warning = if *abandoned == MAX_CALLBACK_TIMEOUTS {
             let all = 0..models.len() as u32;
-            self.switched_off.extend(all.map(|model| (guest, model)));
+            self.switched_off.extend(all.map(|model| (guest, ModelId(model))));
             "callbacks of one guest could not be ended, again and again: all of its callbacks are switched off"
                 .to_owned()
         } else {
             self.switched_off.insert((guest, model));
-            let name = &models[model as usize].name;
+            let name = &models[model.index()].name;
             format!("a callback of model {name:?} could not be ended: the model's callbacks are switched off")
         };
         uplink.put(&FromDispatcher::Warning(&warning));
@@ -399,7 +405,6 @@ impl Callbacks {
                 continue;
             }
             let Task {
-                id,
                 guest,
                 model,
                 attempt,
@@ -411,7 +416,7 @@ impl Callbacks {
             };
             if let Some(thread) = &self.thread {
                 thread.send(CallbackJob::Run {
-                    id,
+                    id: finished.task.task_id(),
                     guest,
                     model,
                     attempt,
@@ -426,7 +431,8 @@ impl Callbacks {
 
     /// Sends the outcome of a task that gets no callback.
     fn skipped(&mut self, finished: &Finished, status: CallbackStatus, uplink: &mut SendBuffer) {
-        let Task { id, guest, model, .. } = finished.task;
+        let Task { guest, model, .. } = finished.task;
+        let id = finished.task.task_id();
         if status == CallbackStatus::Skipped {
             self.folds.lose((guest, model), Kind::Error, || {
                 format!("its callback for task {id} was skipped")
@@ -466,7 +472,7 @@ impl Callbacks {
     }
 
     fn model(&self, task: &Task) -> &mpwasm_types::guest_info::ModelInfo {
-        &self.guests[task.guest as usize].info.models[task.model as usize]
+        &self.guests[task.guest.index()].info.models[task.model.index()]
     }
 }
 

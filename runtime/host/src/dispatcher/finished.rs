@@ -35,7 +35,7 @@ impl Finished {
 /// Returns the error object that the guest's `error_callback` reads, as JSON.
 pub fn error_object(task: &Task, failure: &Failure) -> Bytes {
     let args = String::from_utf8_lossy(&task.args);
-    let error = TaskError::new(failure.clone(), &args, task.id, task.attempt);
+    let error = TaskError::new(failure.clone(), &args, task.task_id(), task.attempt);
     serde_json::to_vec(&error)
         .expect("an error object has only string keys")
         .into()
@@ -44,7 +44,7 @@ pub fn error_object(task: &Task, failure: &Failure) -> Bytes {
 /// Sends the outcome of a task to the parent.
 pub fn report(finished: &Finished, callback: CallbackStatus, uplink: &mut SendBuffer) {
     let outcome = |ending| FromDispatcher::Outcome {
-        id: finished.task.id,
+        id: finished.task.task_id(),
         ran: finished.ran,
         callback,
         ending,

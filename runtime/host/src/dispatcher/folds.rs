@@ -7,28 +7,29 @@ use std::collections::{BTreeMap, VecDeque};
 
 use mpwasm_protocol::messages::{CallResult, FromDispatcher, Source};
 use mpwasm_protocol::send_buffer::SendBuffer;
+use mpwasm_types::ids::{GuestId, ModelId};
 use mpwasm_types::outcome::{Failure, Kind};
 
-/// A model: the number of its guest, and its own number.
-pub type ModelId = (u32, u32);
+/// A model of the pool: its guest, and its index there.
+pub type ModelKey = (GuestId, ModelId);
 
 /// The folds of all models that have a `final_callback`.
 #[derive(Debug, Default)]
 pub struct Folds {
     /// Models of which a task has ended. `Err` is the reason why the fold was lost.
-    models: BTreeMap<ModelId, Result<(), Failure>>,
+    models: BTreeMap<ModelKey, Result<(), Failure>>,
     /// Models whose final callbacks are in flight to the thread, in its order.
-    running: VecDeque<ModelId>,
+    running: VecDeque<ModelKey>,
 }
 
 impl Folds {
     /// Begins the fold of a model when its first task ends. Does nothing later.
-    pub fn begin(&mut self, model: ModelId) {
+    pub fn begin(&mut self, model: ModelKey) {
         self.models.entry(model).or_insert(Ok(()));
     }
 
     /// Marks a model's fold as lost. The first reason is kept.
-    pub fn lose(&mut self, model: ModelId, kind: Kind, why: impl FnOnce() -> String) {
+    pub fn lose(&mut self, model: ModelKey, kind: Kind, why: impl FnOnce() -> String) {
         if let Some(fold @ Ok(())) = self.models.get_mut(&model) {
             *fold = Err(Failure::new(kind, why()));
         }
@@ -43,7 +44,7 @@ impl Folds {
 
     /// Ends the folds after all tasks have ended. Returns the models whose final callbacks must be called, in this order.
     /// Sends the parent the reasons of the folds that were lost.
-    pub fn conclude(&mut self, uplink: &mut SendBuffer) -> Vec<ModelId> {
+    pub fn conclude(&mut self, uplink: &mut SendBuffer) -> Vec<ModelKey> {
         for (model, fold) in std::mem::take(&mut self.models) {
             match fold {
                 Ok(()) => self.running.push_back(model),
@@ -59,7 +60,7 @@ impl Folds {
     }
 
     /// Returns whether the final callback of this model is the first that is in flight to the thread.
-    pub fn is_running(&self, model: ModelId) -> bool {
+    pub fn is_running(&self, model: ModelKey) -> bool {
         self.running.front() == Some(&model)
     }
 
@@ -82,7 +83,7 @@ impl Folds {
 }
 
 /// Sends the parent the final value of a model, or why there is none.
-fn tell((guest, model): ModelId, ending: Result<String, Failure>, uplink: &mut SendBuffer) {
+fn tell((guest, model): ModelKey, ending: Result<String, Failure>, uplink: &mut SendBuffer) {
     let ending = match &ending {
         Ok(value) => CallResult::Ok(value.as_bytes()),
         Err(failure) => CallResult::Failed(failure.clone()),

@@ -26,7 +26,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use mpwasm_scheduler::WorkerId;
+use mpwasm_types::ids::WorkerId;
 use nix::sys::stat::{Mode, umask};
 use worker_set::{Dirs, WorkerSet};
 

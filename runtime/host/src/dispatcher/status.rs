@@ -4,18 +4,19 @@ use super::callbacks::Callbacks;
 use super::worker_set::WorkerSet;
 use mpwasm_protocol::messages::StatusReply;
 use mpwasm_scheduler::{Scheduler, TaskPlace};
+use mpwasm_types::ids::DispatchId;
 use mpwasm_types::status::{Status, TaskStatus, WorkerStatus};
 use mpwasm_types::time::Time;
 
 /// Returns the status of `task` if it has not ended, or that of the pool if `task` is `None`.
 pub fn answer(
-    task: Option<u64>,
+    task: Option<DispatchId>,
     all: (&mut Scheduler, &mut WorkerSet, &Callbacks),
     now: Time,
 ) -> StatusReply {
     let (scheduler, worker_set, callbacks) = all;
     match task {
-        Some(id) if callbacks.has(id) => StatusReply::Task(Some(TaskStatus::Callback)),
+        Some(id) if callbacks.has(id.first()) => StatusReply::Task(Some(TaskStatus::Callback)),
         Some(id) => {
             let place = scheduler.place(id, now, worker_set);
             StatusReply::Task(place.and_then(|place| of_task(place, worker_set, now)))

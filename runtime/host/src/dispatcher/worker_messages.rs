@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, ResourceUsage};
-use mpwasm_protocol::page::Offer;
+use mpwasm_types::ids::OfferId;
 use mpwasm_types::json::one_line;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{LOG_LINE_COST, MAX_JSON_DEPTH, Settings, log_cap};
@@ -27,7 +27,7 @@ pub enum WorkerMessage<'a> {
     /// A task has ended.
     Ended {
         /// The offer of the task.
-        offer: Offer,
+        offer: OfferId,
         /// The result or failure.
         ending: Result<&'a [u8], Failure>,
         /// How long the task ran.
@@ -36,7 +36,7 @@ pub enum WorkerMessage<'a> {
         measured: ResourceUsage,
     },
     /// The worker skipped an offer that had been revoked.
-    Skipped(Offer),
+    Skipped(OfferId),
     /// The running task printed.
     Output {
         /// Stdout or stderr.
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn ended(ending: CallResult<'_>) -> Result<String, String> {
-        let offer = Offer::from_bits(512);
+        let offer = OfferId(512);
         say(
             &FromWorker::Ended {
                 offer,
@@ -270,6 +270,6 @@ mod tests {
     #[test]
     fn a_message_out_of_its_time_is_refused() {
         assert!(say(&FromWorker::Ready, WorkerPhase::Ready).is_err());
-        assert!(say(&FromWorker::Skipped(Offer::from_bits(1)), WorkerPhase::Loading).is_err());
+        assert!(say(&FromWorker::Skipped(OfferId(1)), WorkerPhase::Loading).is_err());
     }
 }

@@ -30,18 +30,17 @@ use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{
     CallRequest, Execution, ToWorker, WorkerEvent, WorkerStart, control, worker_frame,
 };
-use mpwasm_protocol::page::{Offer, Page, SLOTS, Slots};
+use mpwasm_protocol::page::{Page, SLOTS, Slots};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail::OomScore;
-use mpwasm_scheduler::{
-    Claim, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Task, WorkerExit, WorkerId,
-};
+use mpwasm_scheduler::{Claim, Io, KillReason, MAX_UNREAD, RetireReason, Task, WorkerExit};
 use mpwasm_system::inherited::explained;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::{Grants, OpenDir};
+use mpwasm_types::ids::{GuestId, OfferId, TaskId, WorkerId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, Failure};
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
@@ -78,7 +77,7 @@ pub struct WorkerSet {
     /// Tasks that the scheduler has ended. The event loop takes them.
     pub finished: Vec<Finished>,
     /// Failed attempts of tasks that will be retried, with the tasks' ids. The event loop takes them.
-    pub tried: Vec<(u64, Attempt)>,
+    pub tried: Vec<(TaskId, Attempt)>,
     /// Workers whose spawn failed, and why. The event loop reports them as exited.
     pub failed_spawns: Vec<(WorkerId, String)>,
     /// Messages for the parent. The event loop takes them.
@@ -111,7 +110,7 @@ pub struct Dirs {
 impl Dirs {
     /// Returns the directories of the worker in this slot. The scratch directory is the last.
     fn of(&self, worker: WorkerId) -> impl Iterator<Item = &OpenDir> {
-        self.granted.iter().chain(self.scratch.get(worker.0 as usize))
+        self.granted.iter().chain(self.scratch.get(worker.index()))
     }
 }
 
@@ -175,11 +174,11 @@ impl WorkerSet {
 
     /// Returns the process of a worker, if it has one.
     pub fn process(&mut self, worker: WorkerId) -> Option<&mut WorkerProcess> {
-        self.processes[worker.0 as usize].as_mut()
+        self.processes[worker.index()].as_mut()
     }
 
     /// The worker in this slot, as users know it.
-    pub fn worker_number(&self, worker: WorkerId) -> u32 {
+    pub fn worker_number(&self, worker: WorkerId) -> WorkerNumber {
         worker.worker_number(self.size)
     }
 
@@ -222,9 +221,9 @@ impl WorkerSet {
     /// Adds an event of a worker, if the parent wants these.
     pub fn report_event(
         &mut self,
-        worker: u32,
+        worker: WorkerNumber,
         pid: u32,
-        task: Option<(u64, u32)>,
+        task: Option<(TaskId, u32)>,
         what: impl FnOnce() -> String,
     ) {
         if self.reports_events {
@@ -240,13 +239,13 @@ impl WorkerSet {
 
     /// Removes the reaped process `pid`, unless another has already taken its slot.
     pub fn remove(&mut self, worker: WorkerId, pid: u32) {
-        let slot = &mut self.processes[worker.0 as usize];
+        let slot = &mut self.processes[worker.index()];
         slot.take_if(|process| process.child.pid() == pid);
         self.unreaped.retain_mut(|process| process.try_reap().is_none());
     }
 
     /// Frees the slot of `offer`.
-    pub fn release(&mut self, worker: WorkerId, offer: Offer) {
+    pub fn release(&mut self, worker: WorkerId, offer: OfferId) {
         if let Some(process) = self.process(worker) {
             process.slots.release(offer);
         }
@@ -254,7 +253,7 @@ impl WorkerSet {
 
     /// Returns where and how long a task ran, as far as it is known without the worker's report.
     pub fn ran(&self, run: &Claim) -> Option<Execution> {
-        let pid = self.processes[run.worker.0 as usize].as_ref()?.child.pid();
+        let pid = self.processes[run.worker.index()].as_ref()?.child.pid();
         let wall = clock::now().since(run.claimed);
         Some(Execution {
             worker: self.worker_number(run.worker),
@@ -265,7 +264,7 @@ impl WorkerSet {
         })
     }
 
-    fn start(&mut self, worker: WorkerId, guests: &[u32]) -> std::io::Result<WorkerProcess> {
+    fn start(&mut self, worker: WorkerId, guests: &[GuestId]) -> std::io::Result<WorkerProcess> {
         // All that can fail comes before the spawn: dropping a process waits for it, and nothing here may wait.
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         poll::set_nonblocking(control.as_fd())?;
@@ -299,7 +298,7 @@ impl WorkerSet {
         descriptors.extend(
             guests
                 .iter()
-                .map(|&guest| self.guests[guest as usize].artifact.as_fd()),
+                .map(|&guest| self.guests[guest.index()].artifact.as_fd()),
         );
         let start_message = self.start_message(worker, guests);
         if let Err(error) = in_memory::send(process.channel.as_fd(), &start_message, &descriptors) {
@@ -313,9 +312,9 @@ impl WorkerSet {
     }
 
     /// Returns the first message to a new worker.
-    fn start_message(&self, worker: WorkerId, guests: &[u32]) -> WorkerStart<'_> {
-        let seat = self.worker_number(worker) as usize;
-        let guest = |&number: &u32| (number, Cow::Owned(for_worker(&self.guests[number as usize].info)));
+    fn start_message(&self, worker: WorkerId, guests: &[GuestId]) -> WorkerStart<'_> {
+        let seat = self.worker_number(worker).index();
+        let guest = |&number: &GuestId| (number, Cow::Owned(for_worker(&self.guests[number.index()].info)));
         WorkerStart {
             stdin: self.stdin.is_some(),
             engine: self.engine.clone(),
@@ -375,23 +374,23 @@ impl WorkerSet {
 }
 
 impl Io for WorkerSet {
-    fn spawn(&mut self, worker: WorkerId, guests: &[u32]) {
+    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId]) {
         match self.start(worker, guests) {
-            Ok(process) => self.processes[worker.0 as usize] = Some(process),
+            Ok(process) => self.processes[worker.index()] = Some(process),
             Err(error) => self.failed_spawns.push((worker, explained(error).to_string())),
         }
     }
 
     fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
         let seat = self.worker_number(worker);
-        let process = self.processes[worker.0 as usize]
+        let process = self.processes[worker.index()]
             .as_mut()
             .expect("the scheduler offers to live workers");
         let offer = process.slots.offer();
         let message = |args| {
             let call = CallRequest {
                 offer,
-                id: task.first_id(),
+                id: task.task_id(),
                 guest: task.guest,
                 model: task.model,
                 timeout: task.timeout,
@@ -406,31 +405,31 @@ impl Io for WorkerSet {
         };
         process.outgoing.put_shared(&task.args, message);
         let pid = process.child.pid();
-        self.report_event(seat, pid, Some((task.first_id(), task.attempt)), || {
+        self.report_event(seat, pid, Some((task.task_id(), task.attempt)), || {
             "assigned: it had the fewest tasks".to_owned()
         });
-        OfferId(offer.to_bits())
+        offer
     }
 
     fn revoke(&mut self, worker: WorkerId, offer: OfferId) -> bool {
         // Without a process no task can start.
         self.process(worker)
-            .is_none_or(|process| process.slots.revoke(Offer::from_bits(offer.0)))
+            .is_none_or(|process| process.slots.revoke(offer))
     }
 
     fn claimed_at(&mut self, worker: WorkerId, offer: OfferId) -> Option<Time> {
-        self.process(worker)?.slots.claimed(Offer::from_bits(offer.0))
+        self.process(worker)?.slots.claimed(offer)
     }
 
-    fn last_begun(&mut self, worker: WorkerId, offer: OfferId) -> u64 {
+    fn last_begun(&mut self, worker: WorkerId, offer: OfferId) -> TaskId {
         self.process(worker)
-            .map_or(0, |process| process.slots.begun(Offer::from_bits(offer.0)))
+            .map_or(TaskId(0), |process| process.slots.begun(offer))
     }
 
     fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
         if let Some(control) = self.process(worker).and_then(|process| process.control.as_mut()) {
             // The pipe is full only if the worker does not read. Its timeout ends it then.
-            let _ = control.write(&control::cancel(Offer::from_bits(offer.0)));
+            let _ = control.write(&control::cancel(offer));
         }
     }
 
@@ -453,7 +452,7 @@ impl Io for WorkerSet {
     }
 
     fn abandon(&mut self, worker: WorkerId) {
-        if let Some(process) = self.processes[worker.0 as usize].take() {
+        if let Some(process) = self.processes[worker.index()].take() {
             let text = format!(
                 "worker {} (pid {}) did not end after SIGKILL",
                 self.worker_number(worker),
@@ -467,7 +466,7 @@ impl Io for WorkerSet {
 
     fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure) {
         let ran = self.ran(&run).expect("a worker is removed after its tasks");
-        self.tried.push((task.id, attempt(task, &ran, &failure)));
+        self.tried.push((task.task_id(), attempt(task, &ran, &failure)));
     }
 
     fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {

@@ -39,6 +39,7 @@ use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::GuestId;
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{BASE_DESCRIPTORS, MAX_NOTE, WATCHDOG_GRACE};
@@ -55,7 +56,7 @@ struct Start {
     granted: Granted,
     max_files: u32,
     /// The guests: number in the pool, artifact and description.
-    guests: Vec<(u32, File, GuestInfo)>,
+    guests: Vec<(GuestId, File, GuestInfo)>,
 }
 
 /// Encodes output and log lines as [`FromWorker`] messages.
@@ -252,13 +253,13 @@ impl WatchdogHandler for WorkerWatchdog {
             let offer = control::parse(*order);
             self.orders = rest.to_vec();
             // Stored before `running` is read: a call that begins after the read sees the cancellation itself.
-            self.shared.cancelled.store(offer.to_bits(), Ordering::SeqCst);
+            self.shared.cancelled.store(offer.0, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             let before = orders.call();
             let running = self.shared.running.load(Ordering::SeqCst);
             if let Some(call) = before
                 && orders.call() == before
-                && running == offer.to_bits()
+                && running == offer.0
             {
                 orders.cancel(call);
             }

@@ -21,6 +21,7 @@ use mpwasm_sandbox::cpu_limit::CpuLimit;
 use mpwasm_sandbox::scratch::ScratchDir;
 use mpwasm_system::clock::thread_cpu;
 use mpwasm_system::process::exit_now;
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::LARGE_PAYLOAD;
@@ -115,7 +116,7 @@ impl Run<'_> {
     /// Runs the items of a chunk in one instance. After an item that failed, the next one gets a fresh instance.
     fn chunk(&mut self, to: &CallRequest<'_>, claimed: Time) {
         let mut begun = claimed;
-        for (id, args) in (to.id..).zip(items::iter(to.args)) {
+        for (id, args) in (0..).map(|count| to.id + count).zip(items::iter(to.args)) {
             self.page.begin(to.offer, id);
             let used = self.begin(to, begun);
             let report = if self.is_cancelled(to) {
@@ -157,7 +158,7 @@ impl Run<'_> {
     /// Begins a call whose timeout counts from `begun`. Returns the CPU time that the thread has used so far.
     fn begin(&mut self, to: &CallRequest<'_>, begun: Time) -> Duration {
         let deadline = begun + to.timeout;
-        self.shared.running.store(to.offer.to_bits(), Ordering::Relaxed);
+        self.shared.running.store(to.offer.0, Ordering::Relaxed);
         self.shared.watchdog.deadline().arm(deadline);
         // `wake_by` contains the fence that `is_cancelled` needs.
         self.shared
@@ -172,7 +173,7 @@ impl Run<'_> {
     fn is_cancelled(&self, to: &CallRequest<'_>) -> bool {
         // A fence separates the stores of `begin` from this load. Either this load sees the cancellation, or the watchdog
         // sees the call and cancels it.
-        self.shared.cancelled.load(Ordering::SeqCst) == to.offer.to_bits()
+        self.shared.cancelled.load(Ordering::SeqCst) == to.offer.0
     }
 
     /// Ends a call and reports its result to the dispatcher. Returns the time at which it ended.
@@ -222,7 +223,7 @@ impl Run<'_> {
 }
 
 /// Returns the engine's call for the task or item `id`.
-fn call<'a>(to: &CallRequest<'_>, id: u64, args: &'a [u8]) -> Call<'a> {
+fn call<'a>(to: &CallRequest<'_>, id: TaskId, args: &'a [u8]) -> Call<'a> {
     Call {
         guest: to.guest,
         model: to.model,

@@ -41,6 +41,7 @@ use mpwasm_sandbox::jail::{MemoryCgroup, SandboxLayer};
 use mpwasm_system::inherited::explained;
 use mpwasm_system::poll::set_nonblocking;
 use mpwasm_system::standard_descriptors;
+use mpwasm_types::ids::PoolId;
 use mpwasm_types::settings::{Jail, Settings, User};
 use mpwasm_types::time::Time;
 
@@ -48,7 +49,7 @@ use mpwasm_types::time::Time;
 /// them no longer fits into the CPU caches; with fewer there are more writes.
 const PIPE_SIZE: i32 = 256 << 10;
 
-/// Number of pools started in this process. A guest stores the number of the pool that loaded it.
+/// Number of pools started in this process, which is the id of the next one.
 static POOLS: AtomicU64 = AtomicU64::new(0);
 
 /// Set once the warning about missing layers of the jail was reported. Each pool reports it, but a child, of which there
@@ -209,7 +210,7 @@ fn new_state(
     } = checked;
     let max_result = settings.max_result;
     Ok(Arc::new(PoolState {
-        number: POOLS.fetch_add(1, Ordering::Relaxed),
+        id: PoolId(POOLS.fetch_add(1, Ordering::Relaxed)),
         owner: Owner::this(),
         settings,
         executable,

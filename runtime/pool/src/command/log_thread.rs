@@ -11,6 +11,7 @@ use std::thread;
 use crate::report::LogLine;
 use crate::report::Source;
 use mpwasm_types::escape::escape;
+use mpwasm_types::ids::WorkerNumber;
 use mpwasm_types::outcome::LogLevel;
 use mpwasm_types::settings::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
 
@@ -49,7 +50,7 @@ struct OwnedLogLine {
     source: Source,
     level: LogLevel,
     text: String,
-    worker: Option<u32>,
+    worker: Option<WorkerNumber>,
     attempt: Option<u32>,
 }
 

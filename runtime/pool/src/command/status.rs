@@ -166,16 +166,17 @@ fn tail(stderr: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mpwasm_types::ids::TaskId;
     use mpwasm_types::outcome::CallbackStatus;
 
     fn outcome(result: Result<(), Failure>) -> Outcome {
         Outcome {
-            id: 0,
+            id: TaskId(0),
             key: None,
             model: String::new(),
             result: result
                 .map(|()| serde_json::value::RawValue::NULL.to_owned())
-                .map_err(|failure| TaskError::new(failure, "[]", 0, 1)),
+                .map_err(|failure| TaskError::new(failure, "[]", TaskId(0), 1)),
             attempts: 1,
             tried: Vec::new(),
             usage: Usage::default(),

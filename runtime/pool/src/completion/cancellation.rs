@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::completion::timer;
 use crate::completion::timer::ScheduledCall;
+use mpwasm_types::ids::{DispatchId, PoolId};
 
 /// Cancels a group of tasks: all tasks that were made with it ([`Task::token`](crate::guest::Task::token),
 /// [`Results::token`](crate::maps::Results::token)), of any pool.
@@ -35,11 +36,11 @@ pub struct CancellationToken(Arc<CancellationGroup>);
 
 /// What a token needs of a pool.
 pub(crate) trait CancelTask: std::fmt::Debug + Send + Sync {
-    /// Returns the number of the pool among those of this process.
-    fn number(&self) -> u64;
+    /// Returns the id of the pool.
+    fn id(&self) -> PoolId;
 
     /// Cancels the task or chunk that was submitted under this id. Does nothing when it has ended.
-    fn cancel_dispatched(&self, id: u64);
+    fn cancel_dispatched(&self, id: DispatchId);
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +51,8 @@ struct CancellationGroup {
 #[derive(Debug, Default)]
 struct GroupState {
     is_cancelled: bool,
-    /// Pending tasks of the group, by the number of their pool and their id.
-    tasks: HashMap<(u64, u64), Weak<dyn CancelTask>>,
+    /// Pending tasks of the group, by their pool and their id.
+    tasks: HashMap<(PoolId, DispatchId), Weak<dyn CancelTask>>,
     scheduled: Option<ScheduledCall>,
 }
 
@@ -115,21 +116,21 @@ impl CancellationToken {
     }
 
     /// Adds a task that was accepted and not sent yet. Cancels it if the token was cancelled already.
-    pub(crate) fn add_task(&self, pool: &Arc<impl CancelTask + 'static>, id: u64) {
+    pub(crate) fn add_task(&self, pool: &Arc<impl CancelTask + 'static>, id: DispatchId) {
         let mut state = self.0.lock();
         if state.is_cancelled {
             drop(state);
             pool.cancel_dispatched(id);
         } else {
-            let number = pool.number();
+            let pool_id = pool.id();
             let pool = Arc::downgrade(pool) as Weak<dyn CancelTask>;
-            state.tasks.insert((number, id), pool);
+            state.tasks.insert((pool_id, id), pool);
         }
     }
 
     /// Removes a task that has ended.
-    pub(crate) fn remove_task(&self, pool: &impl CancelTask, id: u64) {
-        self.0.lock().tasks.remove(&(pool.number(), id));
+    pub(crate) fn remove_task(&self, pool: &impl CancelTask, id: DispatchId) {
+        self.0.lock().tasks.remove(&(pool.id(), id));
     }
 }
 

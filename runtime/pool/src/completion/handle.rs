@@ -9,6 +9,7 @@ use crate::completion::queue::ReadyQueue;
 use crate::completion::slot::{Listener, OutcomeSlot};
 use crate::ledger::unrun;
 use crate::pool::state::PoolState;
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::Outcome;
 
 /// Handle of a submitted task. It always gets an outcome, whichever process of the pool dies.
@@ -37,14 +38,14 @@ use mpwasm_types::outcome::Outcome;
 /// ```
 #[derive(Debug)]
 pub struct TaskHandle {
-    pub(crate) id: u64,
+    pub(crate) id: TaskId,
     slot: Arc<OutcomeSlot>,
     pub(crate) shared: Arc<PoolState>,
     cancels_on_drop: bool,
 }
 
 impl TaskHandle {
-    pub(crate) fn new(id: u64, slot: Arc<OutcomeSlot>, shared: Arc<PoolState>) -> Self {
+    pub(crate) fn new(id: TaskId, slot: Arc<OutcomeSlot>, shared: Arc<PoolState>) -> Self {
         Self {
             id,
             slot,
@@ -55,7 +56,7 @@ impl TaskHandle {
 
     /// Returns the task's id.
     #[must_use]
-    pub fn id(&self) -> u64 {
+    pub fn id(&self) -> TaskId {
         self.id
     }
 

@@ -17,8 +17,8 @@ use crate::pool::Pool;
 use crate::pool::state::PoolLifecycle;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::ToDispatcher;
-use mpwasm_scheduler::WorkerId;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::{GuestId, WorkerId};
 use mpwasm_types::settings::{OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
 
 impl Pool {
@@ -85,8 +85,8 @@ impl Pool {
             return Err(Error::Closed);
         }
         let guest = Guest::new(LoadedGuest {
-            pool: Some(shared.number),
-            index: guest,
+            pool: Some(shared.id),
+            index: GuestId(guest),
             name: name.to_owned(),
             hash,
             compiled,
@@ -139,7 +139,7 @@ impl Builder {
         let hash = Sha256::digest(bytes).into();
         Ok(Guest::new(LoadedGuest {
             pool: None,
-            index: 0,
+            index: GuestId(0),
             name: name.to_owned(),
             hash,
             compiled: Arc::new(compiled),

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::grants::trusted_paths::TrustedPaths;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::{GuestId, ModelId, PoolId};
 use mpwasm_types::invocation::Invocation;
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::Settings;
@@ -30,10 +31,10 @@ pub struct Guest(Arc<LoadedGuest>);
 /// The parts of a guest.
 #[derive(Debug)]
 pub(crate) struct LoadedGuest {
-    /// Number of the pool that loaded it, if one did.
-    pub pool: Option<u64>,
+    /// The pool that loaded it, if one did.
+    pub pool: Option<PoolId>,
     /// Its index in the pool, in the order of loading.
-    pub index: u32,
+    pub index: GuestId,
     pub name: String,
     /// SHA-256 of its bytes.
     pub hash: [u8; 32],
@@ -50,14 +51,14 @@ pub(crate) struct LoadedGuest {
 #[derive(Clone, Debug)]
 pub struct Model {
     guest: Guest,
-    index: u32,
+    index: ModelId,
 }
 
 /// A task to be pushed: a model, a timeout and args.
 #[derive(Clone, Debug)]
 pub struct Task {
     pub(crate) guest: Guest,
-    pub(crate) model: u32,
+    pub(crate) model: ModelId,
     pub(crate) key: Option<String>,
     pub(crate) timeout: Duration,
     /// `None` for the pool's policy.
@@ -120,11 +121,11 @@ impl Guest {
         Self(Arc::new(parts))
     }
 
-    /// Checks that the pool with this number loaded the guest. In another pool its index would refer to another guest.
+    /// Checks that this pool loaded the guest. In another pool its index would refer to another guest.
     ///
     /// # Errors
     /// [`Error::ForeignGuest`].
-    pub(crate) fn belongs_to(&self, pool: u64) -> Result<(), Error> {
+    pub(crate) fn belongs_to(&self, pool: PoolId) -> Result<(), Error> {
         if self.0.pool == Some(pool) {
             return Ok(());
         }
@@ -177,7 +178,7 @@ impl Guest {
             .task(args),
             Err(why) => Task {
                 guest: self.clone(),
-                model: 0,
+                model: ModelId(0),
                 key: None,
                 timeout: self.0.settings.timeout,
                 retry: None,
@@ -236,12 +237,12 @@ impl Guest {
         name.and_then(OsStr::to_str).unwrap_or(&self.0.name)
     }
 
-    pub(crate) fn index(&self) -> u32 {
+    pub(crate) fn index(&self) -> GuestId {
         self.0.index
     }
 
-    pub(crate) fn model_name(&self, model: u32) -> &str {
-        &self.info().models[model as usize].name
+    pub(crate) fn model_name(&self, model: ModelId) -> &str {
+        &self.info().models[model.index()].name
     }
 
     pub(crate) fn artifact(&self) -> &std::fs::File {
@@ -294,7 +295,7 @@ impl Model {
     }
 
     /// Returns its guest and its index there.
-    pub(crate) fn place(&self) -> (&Guest, u32) {
+    pub(crate) fn place(&self) -> (&Guest, ModelId) {
         (&self.guest, self.index)
     }
 

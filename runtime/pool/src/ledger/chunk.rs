@@ -7,6 +7,7 @@ use crate::completion::cancellation::CancellationToken;
 use crate::completion::queue::ResultQueue;
 use crate::guest::Guest;
 use crate::ledger::task::{Recipient, TaskContext};
+use mpwasm_types::ids::{DispatchId, ModelId, TaskId};
 use mpwasm_types::items;
 use mpwasm_types::time::Time;
 
@@ -16,7 +17,7 @@ pub struct Chunk {
     /// Their guest.
     pub guest: Guest,
     /// Index of their model in the guest.
-    pub model: u32,
+    pub model: ModelId,
     /// The args of each item, see [`items`].
     pub args: Vec<u8>,
     /// Number of items.
@@ -142,8 +143,8 @@ impl ChunkItem {
         self.chunk.token.as_ref()
     }
 
-    /// Returns the id of the chunk's first item, given the item's own.
-    pub fn first(&self, id: u64) -> u64 {
-        id - u64::from(self.index)
+    /// Returns the id of the chunk, given the item's own.
+    pub fn chunk_id(&self, id: TaskId) -> DispatchId {
+        DispatchId(id.0 - u64::from(self.index))
     }
 }

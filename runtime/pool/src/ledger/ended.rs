@@ -7,6 +7,7 @@ use crate::ledger::chunk::ChunkItem;
 use crate::ledger::task::{PendingTask, Recipient, TaskContext};
 use mpwasm_protocol::messages::Execution;
 use mpwasm_system::clock;
+use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::outcome::{CallbackStatus, Failure, Outcome, TaskError, Usage};
 
 /// A task that ends: one of its own, or an item of a chunk.
@@ -28,7 +29,7 @@ impl EndedTask {
     /// Returns the outcome of this task, as the dispatcher reported it.
     pub fn outcome(
         &mut self,
-        id: u64,
+        id: TaskId,
         ending: Result<Box<RawValue>, Failure>,
         ran: Option<Execution>,
         callback: CallbackStatus,
@@ -67,9 +68,9 @@ impl EndedTask {
     }
 
     /// Returns the outcome of a task that the pool's end left without one: its callback did not run.
-    pub fn lost(&mut self, id: u64, failure: Failure) -> Outcome {
+    pub fn lost(&mut self, id: TaskId, failure: Failure) -> Outcome {
         let TaskContext { guest, model, .. } = self.context(true);
-        let model = &guest.info().models[model as usize];
+        let model = &guest.info().models[model.index()];
         let callback = if model.error_callback.is_some() {
             CallbackStatus::Skipped
         } else {
@@ -79,10 +80,13 @@ impl EndedTask {
     }
 
     /// Returns the token and the id registered there. `None` while other items of the chunk are registered under that id.
-    pub fn token(&self, id: u64) -> Option<(&CancellationToken, u64)> {
+    pub fn token(&self, id: TaskId) -> Option<(&CancellationToken, DispatchId)> {
         match self {
-            Self::Task(pending) => Some((pending.extras.as_ref()?.token.as_ref()?, id)),
-            Self::Item(item) if item.is_last() => Some((item.token()?, item.first(id))),
+            Self::Task(pending) => Some((
+                pending.extras.as_ref()?.token.as_ref()?,
+                DispatchId::from_first(id),
+            )),
+            Self::Item(item) if item.is_last() => Some((item.token()?, item.chunk_id(id))),
             Self::Item(_) => None,
         }
     }

@@ -7,6 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use mpwasm_types::ids::TaskId;
+
 /// Most ids in the dense range: somewhat more than the tasks in flight of a pool that is busy with small tasks.
 const MAX_DENSE: usize = 1 << 16;
 
@@ -14,10 +16,10 @@ const MAX_DENSE: usize = 1 << 16;
 #[derive(Debug)]
 pub struct IdMap<T> {
     /// Id of the first place in `dense`.
-    first: u64,
+    first: TaskId,
     /// Values by id, from `first`. The first place is occupied, except within a call.
     dense: VecDeque<Option<T>>,
-    stragglers: HashMap<u64, T, BuildHasherDefault<IdHasher>>,
+    stragglers: HashMap<TaskId, T, BuildHasherDefault<IdHasher>>,
 }
 
 /// Hashes ids by one multiplication. Ids are assigned by the ledger, so untrusted code cannot choose colliding ones.
@@ -43,7 +45,7 @@ impl Hasher for IdHasher {
 impl<T> Default for IdMap<T> {
     fn default() -> Self {
         Self {
-            first: 0,
+            first: TaskId(0),
             dense: VecDeque::new(),
             stragglers: HashMap::default(),
         }
@@ -52,7 +54,7 @@ impl<T> Default for IdMap<T> {
 
 impl<T> IdMap<T> {
     /// Adds `value` under an id above all that were added before.
-    pub fn insert(&mut self, id: u64, value: T) {
+    pub fn insert(&mut self, id: TaskId, value: T) {
         while !self.dense.is_empty() && id - self.first >= MAX_DENSE as u64 {
             self.evict_first();
         }
@@ -65,7 +67,7 @@ impl<T> IdMap<T> {
     }
 
     /// Returns the value with this id.
-    pub fn get_mut(&mut self, id: u64) -> Option<&mut T> {
+    pub fn get_mut(&mut self, id: TaskId) -> Option<&mut T> {
         match self.place(id) {
             Some(place) => self.dense.get_mut(place)?.as_mut(),
             None => self.stragglers.get_mut(&id),
@@ -73,7 +75,7 @@ impl<T> IdMap<T> {
     }
 
     /// Returns whether there is a value with this id.
-    pub fn contains(&self, id: u64) -> bool {
+    pub fn contains(&self, id: TaskId) -> bool {
         match self.place(id) {
             Some(place) => self.dense.get(place).is_some_and(Option::is_some),
             None => self.stragglers.contains_key(&id),
@@ -81,7 +83,7 @@ impl<T> IdMap<T> {
     }
 
     /// Removes and returns the value with this id.
-    pub fn remove(&mut self, id: u64) -> Option<T> {
+    pub fn remove(&mut self, id: TaskId) -> Option<T> {
         let Some(place) = self.place(id) else {
             return self.stragglers.remove(&id);
         };
@@ -91,23 +93,23 @@ impl<T> IdMap<T> {
     }
 
     /// Iterates over all values, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        let dense = (self.first..).zip(&self.dense);
+    pub fn iter(&self) -> impl Iterator<Item = (TaskId, &T)> {
+        let dense = (self.first.0..).map(TaskId).zip(&self.dense);
         let dense = dense.filter_map(|(id, value)| Some((id, value.as_ref()?)));
         dense.chain(self.stragglers.iter().map(|(&id, value)| (id, value)))
     }
 
     /// Returns all values, in no order.
-    pub fn into_all(self) -> impl Iterator<Item = (u64, T)> {
-        let dense = (self.first..).zip(self.dense);
+    pub fn into_all(self) -> impl Iterator<Item = (TaskId, T)> {
+        let dense = (self.first.0..).map(TaskId).zip(self.dense);
         dense
             .filter_map(|(id, value)| Some((id, value?)))
             .chain(self.stragglers)
     }
 
     /// Returns the id's place in the dense range; `None` for an id before it.
-    fn place(&self, id: u64) -> Option<usize> {
-        usize::try_from(id.checked_sub(self.first)?).ok()
+    fn place(&self, id: TaskId) -> Option<usize> {
+        usize::try_from(id.0.checked_sub(self.first.0)?).ok()
     }
 
     /// Moves the start of the dense range by one place. A value in that place becomes a straggler.
@@ -116,14 +118,14 @@ impl<T> IdMap<T> {
             if let Some(value) = value {
                 self.stragglers.insert(self.first, value);
             }
-            self.first += 1;
+            self.first = self.first + 1;
         }
     }
 
     fn skip_empty(&mut self) {
         while let Some(None) = self.dense.front() {
             self.dense.pop_front();
-            self.first += 1;
+            self.first = self.first + 1;
         }
     }
 }
@@ -164,8 +166,8 @@ mod tests {
                 match step {
                     Step::Add(gap) => {
                         next += gap;
-                        ids.insert(next, next);
-                        map.insert(next, next);
+                        ids.insert(TaskId(next), next);
+                        map.insert(TaskId(next), next);
                         next += 1;
                     }
                     Step::Remove(which) if !map.is_empty() => {
@@ -174,7 +176,7 @@ mod tests {
                     }
                     Step::Remove(_) => {}
                     Step::Look(below) => {
-                        let id = next.saturating_sub(below);
+                        let id = TaskId(next.saturating_sub(below));
                         prop_assert_eq!(ids.contains(id), map.contains_key(&id));
                         prop_assert_eq!(ids.get_mut(id), map.get_mut(&id));
                         if !map.contains_key(&id) {
@@ -193,12 +195,12 @@ mod tests {
     #[test]
     fn the_dense_part_stays_short_while_one_task_stays_and_a_million_pass() {
         let mut ids = IdMap::default();
-        ids.insert(0, "slow");
-        for id in 1..1_000_000 {
+        ids.insert(TaskId(0), "slow");
+        for id in (1..1_000_000).map(TaskId) {
             ids.insert(id, "fast");
             assert_eq!(ids.remove(id), Some("fast"));
         }
         assert!(ids.dense.capacity() <= 2 * MAX_DENSE, "{}", ids.dense.capacity());
-        assert_eq!(ids.remove(0), Some("slow"));
+        assert_eq!(ids.remove(TaskId(0)), Some("slow"));
     }
 }

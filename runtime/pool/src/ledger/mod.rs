@@ -18,6 +18,7 @@ use crate::ledger::chunk::{Chunk, OpenChunk};
 use crate::ledger::ended::EndedTask;
 use crate::ledger::id_map::IdMap;
 use crate::ledger::task::PendingTask;
+use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::outcome::Attempt;
 use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_WORKER_DEATHS};
 
@@ -29,10 +30,10 @@ pub struct Ledger(Mutex<Entries>);
 struct Entries {
     pending: IdMap<PendingTask>,
     /// Chunks by the id of their first item.
-    chunks: BTreeMap<u64, OpenChunk>,
+    chunks: BTreeMap<DispatchId, OpenChunk>,
     /// Size of the messages of all pending tasks' attempts, bytes.
     attempt_bytes: usize,
-    next_id: u64,
+    next_id: TaskId,
     /// Number of ids that were skipped.
     skipped: u64,
     closed: bool,
@@ -44,7 +45,7 @@ impl Ledger {
     }
 
     /// Accepts a task: assigns an id and stores what `pending` returns for it.
-    pub fn accept(&self, pending: impl FnOnce(u64) -> PendingTask) -> Result<u64, Error> {
+    pub fn accept(&self, pending: impl FnOnce(TaskId) -> PendingTask) -> Result<TaskId, Error> {
         let mut entries = self.entries();
         let id = entries.take_id()?;
         entries.pending.insert(id, pending(id));
@@ -52,12 +53,12 @@ impl Ledger {
     }
 
     /// Assigns an id to input that is not a valid task.
-    pub fn take_id(&self) -> Result<u64, Error> {
+    pub fn take_id(&self) -> Result<TaskId, Error> {
         self.entries().take_id()
     }
 
     /// Skips `count` ids. Returns the first of them.
-    pub fn skip(&self, count: u64) -> Result<u64, Error> {
+    pub fn skip(&self, count: u64) -> Result<TaskId, Error> {
         let mut entries = self.entries();
         let first = entries.take_ids(count)?;
         entries.skipped += count;
@@ -65,43 +66,45 @@ impl Ledger {
     }
 
     /// Returns the id of the next task.
-    pub fn next_id(&self) -> u64 {
+    pub fn next_id(&self) -> TaskId {
         self.entries().next_id
     }
 
     /// Returns the number of accepted tasks, including invalid ones.
     pub fn accepted(&self) -> u64 {
         let entries = self.entries();
-        entries.next_id - entries.skipped
+        entries.next_id.0 - entries.skipped
     }
 
     /// Accepts the items of a chunk. Their ids are consecutive, from the one that is returned.
-    pub fn accept_chunk(&self, chunk: Chunk) -> Result<(u64, Arc<Chunk>), Error> {
+    pub fn accept_chunk(&self, chunk: Chunk) -> Result<(TaskId, Arc<Chunk>), Error> {
         let mut entries = self.entries();
         let first = entries.take_ids(u64::from(chunk.items))?;
         let chunk = Arc::new(chunk);
-        entries.chunks.insert(first, OpenChunk::new(Arc::clone(&chunk)));
+        entries
+            .chunks
+            .insert(DispatchId::from_first(first), OpenChunk::new(Arc::clone(&chunk)));
         Ok((first, chunk))
     }
 
     /// Returns the id by which the dispatcher knows a pending task: its own, or that of the first item of its chunk.
-    pub fn dispatcher_id_of(&self, id: u64) -> Option<u64> {
+    pub fn dispatcher_id_of(&self, id: TaskId) -> Option<DispatchId> {
         let entries = self.entries();
         if entries.pending.contains(id) {
-            return Some(id);
+            return Some(DispatchId::from_first(id));
         }
-        let (&first, chunk) = entries.chunks.range(..=id).next_back()?;
-        chunk.has(id - first).then_some(first)
+        let (&first, chunk) = entries.chunks.range(..=DispatchId::from_first(id)).next_back()?;
+        chunk.has(id - first.first()).then_some(first)
     }
 
     /// Returns whether a task or chunk is pending that the dispatcher knows by this id.
-    pub fn is_open(&self, order: u64) -> bool {
+    pub fn is_open(&self, order: DispatchId) -> bool {
         let entries = self.entries();
-        entries.pending.contains(order) || entries.chunks.contains_key(&order)
+        entries.pending.contains(order.first()) || entries.chunks.contains_key(&order)
     }
 
     /// Returns the dispatcher's ids of all pending tasks and chunks whose outcomes go to `results`.
-    pub fn dispatcher_ids_for(&self, results: &Arc<ResultQueue>) -> Vec<u64> {
+    pub fn dispatcher_ids_for(&self, results: &Arc<ResultQueue>) -> Vec<DispatchId> {
         let entries = self.entries();
         let is_for = |pending: &PendingTask| {
             pending
@@ -111,7 +114,10 @@ impl Ledger {
         };
         let tasks = entries.pending.iter().filter(|(_, pending)| is_for(pending));
         let chunks = entries.chunks.iter().filter(|(_, chunk)| chunk.is_for(results));
-        tasks.map(|(id, _)| id).chain(chunks.map(|(id, _)| *id)).collect()
+        tasks
+            .map(|(id, _)| DispatchId::from_first(id))
+            .chain(chunks.map(|(id, _)| *id))
+            .collect()
     }
 
     /// Stops accepting. Returns false when it was closed before.
@@ -120,14 +126,17 @@ impl Ledger {
     }
 
     /// Removes a task that has ended. Returns `None` when it was never accepted or has ended before.
-    pub fn end(&self, id: u64) -> Option<EndedTask> {
+    pub fn end(&self, id: TaskId) -> Option<EndedTask> {
         let mut entries = self.entries();
         if let Some(pending) = entries.pending.remove(id) {
             entries.attempt_bytes -= pending.attempt_bytes();
             return Some(EndedTask::Task(pending));
         }
-        let (&first, chunk) = entries.chunks.range_mut(..=id).next_back()?;
-        let item = chunk.end(id - first)?;
+        let (&first, chunk) = entries
+            .chunks
+            .range_mut(..=DispatchId::from_first(id))
+            .next_back()?;
+        let item = chunk.end(id - first.first())?;
         if item.is_last() {
             entries.chunks.remove(&first);
         }
@@ -136,15 +145,18 @@ impl Ledger {
 
     /// Counts bytes of output and log that the dispatcher reports for a task. `cap` is the bound for one attempt. Returns
     /// `None` when there is no such task, and false when it is more than the task may have.
-    pub fn count_output(&self, id: u64, bytes: u64, cap: u64) -> Option<bool> {
+    pub fn count_output(&self, id: TaskId, bytes: u64, cap: u64) -> Option<bool> {
         let mut entries = self.entries();
         let (output_bytes, runs) = if let Some(pending) = entries.pending.get_mut(id) {
             // A run in a worker that died is not counted as an attempt.
             let runs = 1 + u64::from(pending.retries) + u64::from(MAX_WORKER_DEATHS);
             (&mut pending.extras.get_or_insert_default().output_bytes, runs)
         } else {
-            let (&first, chunk) = entries.chunks.range_mut(..=id).next_back()?;
-            if !chunk.has(id - first) {
+            let (&first, chunk) = entries
+                .chunks
+                .range_mut(..=DispatchId::from_first(id))
+                .next_back()?;
+            if !chunk.has(id - first.first()) {
                 return None;
             }
             let runs = (1 + u64::from(MAX_WORKER_DEATHS)).saturating_mul(chunk.items());
@@ -156,7 +168,7 @@ impl Ledger {
 
     /// Records a failed attempt that another will follow. Returns false when there is no such attempt. Messages are truncated to
     /// the bound for the attempts of all pending tasks together.
-    pub fn record_attempt(&self, id: u64, mut attempt: Attempt) -> bool {
+    pub fn record_attempt(&self, id: TaskId, mut attempt: Attempt) -> bool {
         let mut entries = self.entries();
         let room = MAX_ATTEMPT_MESSAGES - entries.attempt_bytes;
         let Some(pending) = entries.pending.get_mut(id) else {
@@ -175,7 +187,7 @@ impl Ledger {
     }
 
     /// Closes the ledger and returns all pending tasks, in order of ids.
-    pub fn end_all(&self) -> Vec<(u64, EndedTask)> {
+    pub fn end_all(&self) -> Vec<(TaskId, EndedTask)> {
         let mut entries = self.entries();
         entries.closed = true;
         entries.attempt_bytes = 0;
@@ -183,7 +195,7 @@ impl Ledger {
         let chunks = std::mem::take(&mut entries.chunks);
         let items = chunks.into_iter().flat_map(|(first, chunk)| {
             let items = chunk.end_all().into_iter();
-            items.map(move |(index, item)| (first + index, EndedTask::Item(item)))
+            items.map(move |(index, item)| (first.first() + index, EndedTask::Item(item)))
         });
         let tasks = tasks.map(|(id, task)| (id, EndedTask::Task(task)));
         let mut left: Vec<_> = tasks.chain(items).collect();
@@ -193,16 +205,16 @@ impl Ledger {
 }
 
 impl Entries {
-    fn take_id(&mut self) -> Result<u64, Error> {
+    fn take_id(&mut self) -> Result<TaskId, Error> {
         self.take_ids(1)
     }
 
-    fn take_ids(&mut self, count: u64) -> Result<u64, Error> {
+    fn take_ids(&mut self, count: u64) -> Result<TaskId, Error> {
         if self.closed {
             return Err(Error::Closed);
         }
         let first = self.next_id;
-        self.next_id += count;
+        self.next_id = first + count;
         Ok(first)
     }
 }

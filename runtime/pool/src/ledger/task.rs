@@ -8,6 +8,7 @@ use crate::completion::cancellation::CancellationToken;
 use crate::completion::queue::ResultQueue;
 use crate::completion::slot::OutcomeSlot;
 use crate::guest::Guest;
+use mpwasm_types::ids::ModelId;
 use mpwasm_types::outcome::Attempt;
 use mpwasm_types::time::Time;
 
@@ -17,7 +18,7 @@ pub struct PendingTask {
     /// The guest.
     pub guest: Guest,
     /// Index of the model in the guest.
-    pub model: u32,
+    pub model: ModelId,
     /// Most attempts after the first.
     pub retries: u32,
     /// A JSON array on one line, which the outcome contains if it is an error.
@@ -59,7 +60,7 @@ pub enum Recipient {
 #[derive(Debug)]
 pub struct TaskContext<'a> {
     pub guest: &'a Guest,
-    pub model: u32,
+    pub model: ModelId,
     pub key: Option<&'a String>,
     /// The args, which only an error contains.
     pub args: &'a str,

@@ -3,13 +3,14 @@
 use serde_json::value::RawValue;
 
 use crate::error::Error;
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 
 /// Input that has an id but is not a valid task.
 #[derive(Debug)]
 pub struct InvalidTask {
     /// Its id.
-    pub id: u64,
+    pub id: TaskId,
     /// Its key, if it has one.
     pub key: Option<String>,
     /// The model that it names.
@@ -21,12 +22,12 @@ pub struct InvalidTask {
 }
 
 /// Returns the outcome of an input that came after the ledger was closed, with the id that it would have had.
-pub fn too_late(id: u64, model: &str) -> Outcome {
+pub fn too_late(id: TaskId, model: &str) -> Outcome {
     cancelled(id, model, "the pool took no more tasks when this one came")
 }
 
 /// Returns a `cancelled` outcome for a task that did not run.
-pub fn cancelled(id: u64, model: &str, why: &str) -> Outcome {
+pub fn cancelled(id: TaskId, model: &str, why: &str) -> Outcome {
     let error = TaskError::new(Failure::new(Kind::Cancelled, why), "null", id, 1);
     Outcome {
         id,
@@ -65,6 +66,6 @@ pub fn invalid(rejection: InvalidTask) -> Outcome {
 }
 
 /// Returns the outcome that a fork of the pool's process gets.
-pub fn forked(id: u64, model: &str) -> Outcome {
+pub fn forked(id: TaskId, model: &str) -> Outcome {
     cancelled(id, model, &Error::Forked.to_string())
 }

@@ -28,6 +28,7 @@ use crate::maps::prefetch::Prefetch;
 use crate::maps::reorder::{ReorderBuffer, ResultOrder};
 use crate::pool::Pool;
 use crate::pool::state::PoolState;
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::Outcome;
 
 /// Iterator over the outcomes of a model for many inputs, from [`Pool::map`](crate::Pool::map),
@@ -133,7 +134,7 @@ impl Pool {
     {
         self.shared.owner.check()?;
         let model = callee.model()?;
-        model.place().0.belongs_to(self.shared.number)?;
+        model.place().0.belongs_to(self.shared.id)?;
         Ok(Results::new(
             &self.shared,
             model,
@@ -274,7 +275,7 @@ where
     /// Returns the only outcome in a fork, which reports the fork.
     fn forked(&mut self) -> Option<Outcome> {
         let is_first = !std::mem::replace(&mut self.fork_reported, true);
-        is_first.then(|| unrun::forked(0, ""))
+        is_first.then(|| unrun::forked(TaskId(0), ""))
     }
 
     /// Returns whether all outcomes were returned.

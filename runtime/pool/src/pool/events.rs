@@ -35,6 +35,7 @@ use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::escape::escape;
 use mpwasm_types::exit_status::describe_exit;
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::{Failure, Kind, Outcome, Stream};
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::{LOG_LINE_COST, Settings};
@@ -332,7 +333,8 @@ impl MessageHandler<'_> {
             FromDispatcher::Warning(text) => shared.report(|reporter| reporter.warning(text)),
             FromDispatcher::Event(event) => {
                 let (task, attempt) = event.task.unzip();
-                let (worker, pid) = (event.worker, event.pid);
+                let (worker, pid) = (u32::from(event.worker), event.pid);
+                let task = task.map(u64::from);
                 tracing::debug!(worker, pid, task, attempt, "worker {}", escape(&event.what));
             }
             FromDispatcher::Failed(why) => {
@@ -387,7 +389,7 @@ fn end_output(shared: &PoolState, source: Source) {
 
 impl PoolState {
     /// Delivers an outcome to its recipient. Returns the map's queue if a consumer waits there and must be woken.
-    fn deliver(&self, id: u64, ended: EndedTask, outcome: Outcome) -> Option<Arc<ResultQueue>> {
+    fn deliver(&self, id: TaskId, ended: EndedTask, outcome: Outcome) -> Option<Arc<ResultQueue>> {
         if let Some((token, order)) = ended.token(id) {
             token.remove_task(self, order);
         }

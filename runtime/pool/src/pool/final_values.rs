@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::guest::Guest;
 use mpwasm_types::escape::Untrusted;
 use mpwasm_types::final_budget::FinalBudget;
+use mpwasm_types::ids::{GuestId, ModelId};
 use mpwasm_types::outcome::{Failure, Kind};
 
 /// The value that a model's `final_callback` returned for all results of a pool.
@@ -51,7 +52,7 @@ struct FinalState {
     models: u64,
     /// Bytes of output and log received for all final callbacks.
     output: u64,
-    received: Vec<((u32, u32), FinalValue)>,
+    received: Vec<((GuestId, ModelId), FinalValue)>,
     /// Bounds the size of all values received together.
     budget: FinalBudget,
 }
@@ -90,7 +91,7 @@ impl FinalValues {
 
     /// Stores a final value from the dispatcher. Returns false when there is no such model, or when its value was
     /// received before.
-    pub fn receive(&self, guest: u32, model: u32, result: Result<Box<RawValue>, Failure>) -> bool {
+    pub fn receive(&self, guest: GuestId, model: ModelId, result: Result<Box<RawValue>, Failure>) -> bool {
         let mut state = self.state();
         let Some(of) = state.open(guest, model).cloned() else {
             return false;
@@ -110,7 +111,7 @@ impl FinalValues {
     /// Counts bytes of output and log that the dispatcher reports for the final callback of this model. `cap` is the
     /// bound for one callback. Returns `None` when there is no such model, or when its value was received before. Returns
     /// false when it is more than all final callbacks together may have.
-    pub fn count_output(&self, guest: u32, model: u32, bytes: u64, cap: u64) -> Option<bool> {
+    pub fn count_output(&self, guest: GuestId, model: ModelId, bytes: u64, cap: u64) -> Option<bool> {
         let mut state = self.state();
         state.open(guest, model)?;
         state.output = state.output.saturating_add(bytes);
@@ -127,9 +128,9 @@ impl FinalValues {
 
 impl FinalState {
     /// Returns the guest of a model whose final value was not received yet.
-    fn open(&self, guest: u32, model: u32) -> Option<&Guest> {
+    fn open(&self, guest: GuestId, model: ModelId) -> Option<&Guest> {
         let is_told = self.received.iter().any(|(of, _)| *of == (guest, model));
-        let of = self.guests.get(guest as usize)?;
-        (!is_told && (model as usize) < of.info().models.len()).then_some(of)
+        let of = self.guests.get(guest.index())?;
+        (!is_told && model.index() < of.info().models.len()).then_some(of)
     }
 }

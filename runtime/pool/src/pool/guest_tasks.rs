@@ -66,7 +66,7 @@ impl Pool {
 
 /// Runs the guest's `tasks` to its end. Returns the number of tasks pushed.
 fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
-    guest.belongs_to(pool.shared.number)?;
+    guest.belongs_to(pool.shared.id)?;
     if !guest.info().has_tasks {
         return Err(Error::NoTasks);
     }

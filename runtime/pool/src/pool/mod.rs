@@ -20,6 +20,7 @@ use crate::ledger::task::Recipient;
 use crate::ledger::unrun::InvalidTask;
 use crate::pool::state::PoolState;
 use mpwasm_protocol::messages::ToDispatcher;
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::settings::Settings;
 use mpwasm_types::task_line::check_args;
 
@@ -75,7 +76,7 @@ impl Pool {
     /// # Errors
     /// [`Error::InvalidArgs`], [`Error::UnknownModel`] or [`Error::ForeignGuest`] when the task does not fit this pool;
     /// [`Error::Closed`].
-    pub fn push(&self, task: Task) -> Result<u64, Error> {
+    pub fn push(&self, task: Task) -> Result<TaskId, Error> {
         self.push_all([task])
     }
 
@@ -85,7 +86,7 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::push`]. Tasks before the one that is refused are accepted.
-    pub fn push_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<u64, Error> {
+    pub fn push_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<TaskId, Error> {
         self.shared.owner.check()?;
         let mut task_pipe = self.shared.task_pipe();
         let mut first = None;
@@ -115,7 +116,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Closed`].
     #[doc(hidden)]
-    pub fn reject(&self, rejected: Rejected) -> Result<u64, Error> {
+    pub fn reject(&self, rejected: Rejected) -> Result<TaskId, Error> {
         self.shared.owner.check()?;
         let Rejected {
             key,
@@ -142,7 +143,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Closed`].
     #[doc(hidden)]
-    pub fn skip(&self, count: u64) -> Result<u64, Error> {
+    pub fn skip(&self, count: u64) -> Result<TaskId, Error> {
         self.shared.owner.check()?;
         let _in_order = self.shared.task_pipe();
         self.shared.ledger.skip(count)
@@ -151,7 +152,7 @@ impl Pool {
     /// Ends one task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Returns at once.
     /// Does nothing when the task has ended or does not exist. Cancelling an item of a chunk cancels all items of the chunk that
     /// have not ended.
-    pub fn cancel(&self, id: u64) {
+    pub fn cancel(&self, id: TaskId) {
         self.shared.cancel(id);
     }
 

@@ -12,6 +12,7 @@ use mpwasm_protocol::messages::ToDispatcher;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_system::clock;
+use mpwasm_types::ids::{DispatchId, PoolId, TaskId};
 use mpwasm_types::outcome::Outcome;
 use mpwasm_types::settings::Settings;
 use mpwasm_types::time::Time;
@@ -35,8 +36,7 @@ use crate::report::{self, Reporter};
 /// State that the pool's handle, its threads and its task handles share.
 #[derive(Debug)]
 pub(crate) struct PoolState {
-    /// Number of the pool among those of this process.
-    pub(crate) number: u64,
+    pub(crate) id: PoolId,
     pub(crate) owner: Owner,
     pub(crate) settings: Settings,
     pub(crate) executable: Executable,
@@ -107,7 +107,7 @@ impl PoolState {
     }
 
     /// Cancels a task, or the chunk of which it is an item.
-    pub(crate) fn cancel(&self, id: u64) {
+    pub(crate) fn cancel(&self, id: TaskId) {
         if self.owner.is_here()
             && let Some(order) = self.ledger.dispatcher_id_of(id)
         {
@@ -186,12 +186,12 @@ impl PoolState {
 }
 
 impl CancelTask for PoolState {
-    fn number(&self) -> u64 {
-        self.number
+    fn id(&self) -> PoolId {
+        self.id
     }
 
     /// The dispatcher remembers cancellations of ids that it has not received yet, so only ids that are pending are sent.
-    fn cancel_dispatched(&self, id: u64) {
+    fn cancel_dispatched(&self, id: DispatchId) {
         if self.owner.is_here() && self.ledger.is_open(id) {
             self.tell(&ToDispatcher::Cancel { id });
         }

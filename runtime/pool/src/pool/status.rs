@@ -6,6 +6,7 @@ use crate::pool::Pool;
 use crate::pool::state::PoolState;
 use crate::pool::status_requests::StatusError;
 use mpwasm_protocol::messages::{StatusReply, ToDispatcher};
+use mpwasm_types::ids::DispatchId;
 use mpwasm_types::status::{Status, TaskStatus};
 
 impl Pool {
@@ -38,12 +39,12 @@ impl TaskHandle {
     /// # Errors
     /// [`Error::NoAnswer`], after a second.
     pub fn status(&self) -> Result<TaskStatus, Error> {
-        self.shared.task_status(self.id)
+        self.shared.task_status(DispatchId::from_first(self.id))
     }
 }
 
 impl PoolState {
-    fn task_status(&self, id: u64) -> Result<TaskStatus, Error> {
+    fn task_status(&self, id: DispatchId) -> Result<TaskStatus, Error> {
         self.owner.check()?;
         if !self.ledger.is_open(id) {
             return Ok(TaskStatus::Done);
@@ -57,7 +58,7 @@ impl PoolState {
         }
     }
 
-    fn ask(&self, task: Option<u64>) -> Result<StatusReply, StatusError> {
+    fn ask(&self, task: Option<DispatchId>) -> Result<StatusReply, StatusError> {
         self.status_requests
             .ask(|request| self.tell(&ToDispatcher::GetStatus { request, task }))
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use mpwasm_protocol::messages::StatusReply;
+use mpwasm_types::ids::RequestId;
 use mpwasm_types::settings::REPLY_TIMEOUT;
 
 /// Why there is no reply.
@@ -27,9 +28,9 @@ pub struct StatusRequests {
 
 #[derive(Debug, Default)]
 struct OpenRequests {
-    next: u64,
+    next: RequestId,
     /// The replies to the requests that a caller waits for: `None` until one arrives.
-    open: HashMap<u64, Option<StatusReply>>,
+    open: HashMap<RequestId, Option<StatusReply>>,
     ended: bool,
 }
 
@@ -39,20 +40,20 @@ impl StatusRequests {
     }
 
     /// Sends a request and waits for the reply. `tell` sends the request with this number to the dispatcher.
-    pub fn ask(&self, tell: impl FnOnce(u64)) -> Result<StatusReply, StatusError> {
+    pub fn ask(&self, tell: impl FnOnce(RequestId)) -> Result<StatusReply, StatusError> {
         let mut state = self.state();
-        let question = state.next;
-        state.next += 1;
-        state.open.insert(question, None);
+        let request = state.next;
+        state.next = RequestId(request.0 + 1);
+        state.open.insert(request, None);
         drop(state);
-        tell(question);
+        tell(request);
         let waiting =
-            |state: &mut OpenRequests| !state.ended && matches!(state.open.get(&question), Some(None));
+            |state: &mut OpenRequests| !state.ended && matches!(state.open.get(&request), Some(None));
         let (mut state, _) = self
             .changed
             .wait_timeout_while(self.state(), REPLY_TIMEOUT, waiting)
             .unwrap_or_else(PoisonError::into_inner);
-        match state.open.remove(&question).flatten() {
+        match state.open.remove(&request).flatten() {
             Some(answer) => Ok(answer),
             None if state.ended => Err(StatusError::Ended),
             None => Err(StatusError::Late),
@@ -60,8 +61,8 @@ impl StatusRequests {
     }
 
     /// Stores a reply and wakes its waiter. A reply without a waiter is dropped.
-    pub fn answer(&self, question: u64, answer: StatusReply) {
-        if let Some(open) = self.state().open.get_mut(&question) {
+    pub fn answer(&self, request: RequestId, answer: StatusReply) {
+        if let Some(open) = self.state().open.get_mut(&request) {
             *open = Some(answer);
         }
         self.changed.notify_all();
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_gets_the_answer_to_their_own_question() {
+    fn everybody_gets_the_answer_to_their_own_request() {
         let status_requests = StatusRequests::default();
         let answer = status_requests.ask(|first| {
             let second = status_requests.ask(|second| {
@@ -103,7 +104,7 @@ mod tests {
     fn nobody_waits_for_what_will_not_come_and_what_comes_too_late_is_dropped() {
         let status_requests = StatusRequests::default();
         assert_eq!(status_requests.ask(|_| {}).unwrap_err(), StatusError::Late);
-        status_requests.answer(0, pool(0));
+        status_requests.answer(RequestId(0), pool(0));
         assert!(status_requests.state().open.is_empty());
         status_requests.end();
         assert_eq!(status_requests.ask(|_| {}).unwrap_err(), StatusError::Ended);

@@ -11,6 +11,7 @@ use tracing::Level;
 
 pub use mpwasm_protocol::messages::Source;
 use mpwasm_types::escape::escape;
+use mpwasm_types::ids::WorkerNumber;
 use mpwasm_types::outcome::{LogLevel, Outcome, Stream};
 
 /// A piece of a guest's output.
@@ -35,8 +36,8 @@ pub struct LogLine<'a> {
     pub level: LogLevel,
     /// The line, as the guest gave it.
     pub text: &'a str,
-    /// Index of the worker that ran the task, from 0.
-    pub worker: Option<u32>,
+    /// Number of the worker that ran the task, from 0.
+    pub worker: Option<WorkerNumber>,
     /// The attempt, from 1.
     pub attempt: Option<u32>,
 }
@@ -52,12 +53,12 @@ impl LogLine<'_> {
             ($level:ident) => {{
                 let text = &*escape(self.text);
                 let (task, callback) = match self.source {
-                    Source::Task(id) => (Some(id), None),
-                    Source::Callback(id) => (None, Some(id)),
+                    Source::Task(id) => (Some(id.0), None),
+                    Source::Callback(id) => (None, Some(id.0)),
                     Source::FinalCallback { .. } | Source::Tasks => (None, None),
                 };
                 let final_callback = matches!(self.source, Source::FinalCallback { .. }).then_some(true);
-                let (worker, attempt) = (self.worker, self.attempt);
+                let (worker, attempt) = (self.worker.map(u32::from), self.attempt);
                 tracing::event!(target: LOG_TARGET, Level::$level, task, callback, final_callback, attempt, worker, text);
             }};
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
 use serde::{Deserialize, Serialize};
@@ -12,15 +13,15 @@ use crate::nanos;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Source {
     /// The task with this id, in a worker.
-    Task(u64),
+    Task(TaskId),
     /// The callback for the task with this id, in the dispatcher.
-    Callback(u64),
+    Callback(TaskId),
     /// The `final_callback` of a model, in the dispatcher.
     FinalCallback {
         /// The guest, in the order of loading.
-        guest: u32,
+        guest: GuestId,
         /// The model, in the order of [`GuestInfo::models`](mpwasm_types::guest_info::GuestInfo::models).
-        model: u32,
+        model: ModelId,
     },
     /// A guest's `tasks`.
     Tasks,
@@ -29,8 +30,8 @@ pub enum Source {
 /// Tells where and how long a task ran. A task that never ran has none.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Execution {
-    /// The worker's slot.
-    pub worker: u32,
+    /// The worker's number.
+    pub worker: WorkerNumber,
     /// The worker's process id.
     pub pid: u32,
     /// When it was claimed.

@@ -1,6 +1,7 @@
 //! Messages from the dispatcher to the parent.
 
 use mpwasm_types::bounded;
+use mpwasm_types::ids::{GuestId, ModelId, RequestId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, CallbackStatus, LogLevel, Stream};
 use mpwasm_types::settings::{MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE};
 use mpwasm_types::status::{Status, TaskStatus};
@@ -14,14 +15,14 @@ pub enum FromDispatcher<'a> {
     /// An attempt of a task has failed, and another will follow.
     AttemptFailed {
         /// The task's id.
-        id: u64,
+        id: TaskId,
         /// How it failed.
         attempt: Attempt,
     },
     /// A task has ended, and its callback has run.
     Outcome {
         /// The task's id.
-        id: u64,
+        id: TaskId,
         /// Where it ran.
         ran: Option<Execution>,
         /// How its callback ended.
@@ -33,9 +34,9 @@ pub enum FromDispatcher<'a> {
     /// All tasks have ended, and this is what a model's callbacks have made of their results.
     Final {
         /// The guest, in the order of loading.
-        guest: u32,
+        guest: GuestId,
         /// The model.
-        model: u32,
+        model: ModelId,
         /// Its final value, or why there is none.
         #[serde(borrow)]
         ending: CallResult<'a>,
@@ -69,14 +70,14 @@ pub enum FromDispatcher<'a> {
         #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
         text: &'a str,
         /// The number of the worker that it came from, and of the task's attempt; `None` when it came from a callback.
-        at: Option<(u32, u32)>,
+        at: Option<(WorkerNumber, u32)>,
     },
     /// A guest is loaded: the reply to [`ToDispatcher::Load`](super::ToDispatcher::Load).
     Loaded,
     /// The reply to [`ToDispatcher::GetStatus`](super::ToDispatcher::GetStatus).
     Status {
         /// Number of the request.
-        request: u64,
+        request: RequestId,
         /// The status.
         reply: StatusReply,
     },
@@ -103,11 +104,11 @@ pub enum StatusReply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerEvent {
     /// The number of the worker, as shown to users.
-    pub worker: u32,
+    pub worker: WorkerNumber,
     /// Its process id.
     pub pid: u32,
     /// The task that it is about, and its attempt.
-    pub task: Option<(u64, u32)>,
+    pub task: Option<(TaskId, u32)>,
     /// What happened, and why.
     #[serde(deserialize_with = "bounded::text::<_, MAX_NOTE>")]
     pub what: String,

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use mpwasm_types::bounded;
+use mpwasm_types::ids::OfferId;
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::{MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE};
 use serde::{Deserialize, Serialize};
 
 use super::call::{CallResult, ResourceUsage};
 use crate::nanos;
-use crate::page::Offer;
 
 /// Reports to the dispatcher what a worker does.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub enum FromWorker<'a> {
     /// The task of this offer has ended, or the next item of its chunk.
     Ended {
         /// The offer of the task.
-        offer: Offer,
+        offer: OfferId,
         /// Wall time from the claim to the end.
         #[serde(with = "nanos")]
         run: Duration,
@@ -32,7 +32,7 @@ pub enum FromWorker<'a> {
         ending: CallResult<'a>,
     },
     /// The offer had been revoked before the worker could claim it.
-    Skipped(Offer),
+    Skipped(OfferId),
     /// The running task has printed.
     Output {
         /// The stream.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use mpwasm_types::bounded;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::{Failure, LogLevel, Stream};
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
@@ -23,7 +24,7 @@ pub struct ToTasks {
     #[serde(with = "nanos")]
     pub timeout: Duration,
     /// The id of the first push, unless another push comes in between.
-    pub first: u64,
+    pub first: TaskId,
     /// Largest number of pushes.
     pub max_tasks: u64,
     /// Largest task, bytes.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, RequestId};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Settings, Terminals};
@@ -33,11 +34,11 @@ pub enum Submission<'a> {
     /// One more task.
     Task {
         /// Its id.
-        id: u64,
+        id: DispatchId,
         /// Its guest, in the order of loading.
-        guest: u32,
+        guest: GuestId,
         /// Its model, in the order of [`GuestInfo::models`](mpwasm_types::guest_info::GuestInfo::models).
-        model: u32,
+        model: ModelId,
         /// Longest time it may run.
         #[serde(with = "nanos")]
         timeout: Duration,
@@ -50,11 +51,11 @@ pub enum Submission<'a> {
     /// A chunk: items that travel together and share an instance. Each is a task with an id of its own.
     Chunk {
         /// The first item's id; the others follow.
-        id: u64,
+        id: DispatchId,
         /// Their guest.
-        guest: u32,
+        guest: GuestId,
         /// Their model.
-        model: u32,
+        model: ModelId,
         /// Longest time each may run.
         #[serde(with = "nanos")]
         timeout: Duration,
@@ -77,14 +78,14 @@ pub enum ToDispatcher {
     /// Ends a task as `cancelled`.
     Cancel {
         /// The task's id.
-        id: u64,
+        id: DispatchId,
     },
     /// Requests the status of a task or of the pool. The reply is [`FromDispatcher::Status`](super::FromDispatcher::Status).
     GetStatus {
         /// Number of the request, which the reply repeats.
-        request: u64,
+        request: RequestId,
         /// The task; `None` for the pool.
-        task: Option<u64>,
+        task: Option<DispatchId>,
     },
     /// Confirms the outcomes that were reported so far. Sent with `Settings::confirm_outcomes`.
     Confirm {

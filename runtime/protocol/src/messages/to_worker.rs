@@ -6,11 +6,11 @@ use std::time::Duration;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Grants;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::ids::{GuestId, ModelId, OfferId, TaskId};
 use mpwasm_types::sandbox_options::SandboxOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::nanos;
-use crate::page::Offer;
 
 /// Starts a worker: its first message, in a [memory file](crate::in_memory).
 ///
@@ -33,7 +33,7 @@ pub struct WorkerStart<'a> {
     /// Number of files that a task can have open.
     pub max_files: u32,
     /// The guests that it loads, each with its number in the pool.
-    pub guests: Vec<(u32, Cow<'a, GuestInfo>)>,
+    pub guests: Vec<(GuestId, Cow<'a, GuestInfo>)>,
 }
 
 /// Offers tasks to a worker.
@@ -51,13 +51,13 @@ pub enum ToWorker<'a> {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CallRequest<'a> {
     /// The offer to claim before it starts.
-    pub offer: Offer,
+    pub offer: OfferId,
     /// The task's id, or that of the chunk's first item.
-    pub id: u64,
+    pub id: TaskId,
     /// Its guest.
-    pub guest: u32,
+    pub guest: GuestId,
     /// Its model.
-    pub model: u32,
+    pub model: ModelId,
     /// Longest time it may run, from the claim; or each item, from the end of the one before.
     #[serde(with = "nanos")]
     pub timeout: Duration,
@@ -71,20 +71,20 @@ pub struct CallRequest<'a> {
 /// Messages to a worker's watchdog, through a pipe. All have the same small size, so that a write to the pipe is whole or
 /// not at all. The end of the pipe's file ends the worker.
 pub mod control {
-    use super::Offer;
+    use mpwasm_types::ids::OfferId;
 
     /// Bytes of a message: an offer, whose task ends as `cancelled`.
     pub const SIZE: usize = 8;
 
     /// Encodes the message that cancels the task of this offer.
     #[must_use]
-    pub fn cancel(offer: Offer) -> [u8; SIZE] {
-        offer.to_bits().to_le_bytes()
+    pub fn cancel(offer: OfferId) -> [u8; SIZE] {
+        offer.0.to_le_bytes()
     }
 
     /// Returns the offer whose task the message cancels.
     #[must_use]
-    pub fn parse(bytes: [u8; SIZE]) -> Offer {
-        Offer::from_bits(u64::from_le_bytes(bytes))
+    pub fn parse(bytes: [u8; SIZE]) -> OfferId {
+        OfferId(u64::from_le_bytes(bytes))
     }
 }

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::{
-    Claim, Io, KillReason, OfferId, ProtocolFault, RetireReason, Scheduler, Task, WorkerExit, WorkerId,
-};
+use super::super::{Claim, Io, KillReason, ProtocolFault, RetireReason, Scheduler, Task, WorkerExit};
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId};
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::{DISPATCHER_GRACE, LARGE_PAYLOAD};
@@ -42,7 +41,7 @@ impl OneWorker {
 }
 
 impl Io for OneWorker {
-    fn spawn(&mut self, _: WorkerId, _: &[u32]) {}
+    fn spawn(&mut self, _: WorkerId, _: &[GuestId]) {}
 
     fn offer(&mut self, _: WorkerId, task: &Task) -> OfferId {
         let count = if task.is_chunk() {
@@ -50,7 +49,7 @@ impl Io for OneWorker {
         } else {
             1
         };
-        self.offers.push((task.first_id(), count));
+        self.offers.push((task.task_id().0, count));
         self.args = task.args.clone();
         OfferId(self.offers.len() as u64)
     }
@@ -63,8 +62,8 @@ impl Io for OneWorker {
         Some(self.now)
     }
 
-    fn last_begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
-        self.begun
+    fn last_begun(&mut self, _: WorkerId, _: OfferId) -> TaskId {
+        TaskId(self.begun)
     }
 
     fn cancel(&mut self, _: WorkerId, _: OfferId) {}
@@ -84,7 +83,7 @@ impl Io for OneWorker {
     fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
         let ends = task
             .into_items()
-            .map(|item| (item.id, failure.kind, run.is_some()));
+            .map(|item| (item.id.0, failure.kind, run.is_some()));
         self.failed.extend(ends);
     }
 }
@@ -96,7 +95,8 @@ fn with_chunk(ended: u64) -> (Scheduler, OneWorker) {
     start(&mut scheduler, &mut io);
     let mut args = Vec::new();
     (10..16).for_each(|id: u64| items::put(&mut args, format!("[{id}]").as_bytes()));
-    let chunk = Task::chunk(10, 0, 0, TIMEOUT, 6, args.into()).expect("it is one");
+    let chunk =
+        Task::chunk(DispatchId(10), GuestId(0), ModelId(0), TIMEOUT, 6, args.into()).expect("it is one");
     scheduler.accept(chunk, &mut io);
     scheduler.assign(io.now, &mut io);
     assert_eq!(io.offers, [(10, 6)]);
@@ -116,7 +116,7 @@ fn start(scheduler: &mut Scheduler, io: &mut OneWorker) {
 fn end(scheduler: &mut Scheduler, io: &mut OneWorker, offer: u64) -> Result<(u64, String), ProtocolFault> {
     let ended = scheduler.ended(W0, OfferId(offer), RUN, io.now, io)?;
     let args = String::from_utf8(ended.task.args.to_vec()).expect("as they were given");
-    Ok((ended.task.id, args))
+    Ok((ended.task.id.0, args))
 }
 
 #[test]
@@ -151,7 +151,8 @@ fn what_is_left_of_a_chunk_is_offered_again_with_its_own_args() {
     let each: [&[u8]; 5] = [b"[0]", b"[1]", b"[2]", b"[3]", &large];
     let mut args = Vec::new();
     each.iter().for_each(|item| items::put(&mut args, item));
-    let chunk = Task::chunk(0, 0, 0, TIMEOUT, 5, args.into()).expect("it is one");
+    let chunk =
+        Task::chunk(DispatchId(0), GuestId(0), ModelId(0), TIMEOUT, 5, args.into()).expect("it is one");
     scheduler.accept(chunk, &mut io);
     let now = io.now;
     scheduler.assign(now, &mut io);
@@ -235,7 +236,7 @@ fn no_task_is_late_before_the_time_up_to_which_events_were_handled() {
 fn what_is_left_of_a_cancelled_chunk_does_not_run() {
     let (mut scheduler, mut io) = with_chunk(2);
     let now = io.now;
-    assert!(scheduler.cancel(10, now, &mut io));
+    assert!(scheduler.cancel(DispatchId(10), now, &mut io));
     io.begun = 12;
     scheduler.worker_exited(W0, WorkerExit::Signal(9), now, &mut io);
     let cancelled = |id| (id, Kind::Cancelled, id == 12);
@@ -250,10 +251,10 @@ fn a_chunk_that_was_not_started_ends_item_by_item() {
     let mut args = Vec::new();
     (0..3).for_each(|_| items::put(&mut args, b"[]"));
     scheduler.accept(
-        Task::chunk(5, 0, 0, TIMEOUT, 3, args.into()).expect("it is one"),
+        Task::chunk(DispatchId(5), GuestId(0), ModelId(0), TIMEOUT, 3, args.into()).expect("it is one"),
         &mut io,
     );
-    assert!(scheduler.cancel(5, io.now, &mut io));
+    assert!(scheduler.cancel(DispatchId(5), io.now, &mut io));
     assert_eq!(io.failed, [5, 6, 7].map(|id| (id, Kind::Cancelled, false)));
 }
 
@@ -269,6 +270,6 @@ fn what_is_no_chunk_is_refused() {
         (1, &[&args[..], b"x"].concat()),
     ] {
         let args = Bytes::copy_from_slice(args);
-        assert!(Task::chunk(0, 0, 0, TIMEOUT, count, args).is_none());
+        assert!(Task::chunk(DispatchId(0), GuestId(0), ModelId(0), TIMEOUT, count, args).is_none());
     }
 }

@@ -17,7 +17,8 @@ mod worker_exits;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Lifecycle, OfferId, Phase, ProcessState, ProtocolFault, Scheduler, Task, WorkerExit, WorkerId};
+use super::{Lifecycle, Phase, ProcessState, ProtocolFault, Scheduler, Task, WorkerExit};
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::time::Time;
@@ -97,13 +98,19 @@ impl Pool {
     }
 
     fn push_task(&mut self, guest: u32, behaviour: Behaviour, timeout: Duration, bytes: usize) -> u64 {
-        let task = Task::new(0, guest, 0, timeout, vec![0; bytes]);
+        let task = Task::new(DispatchId(0), GuestId(guest), ModelId(0), timeout, vec![0; bytes]);
         self.accept(task, behaviour, u32::MAX, 0)
     }
 
     /// Pushes a task with this behaviour in its first `bad` attempts, after which it ends at once.
     fn push_retried(&mut self, behaviour: Behaviour, bad: u32, retry: Retry, retries: u32) -> u64 {
-        let task = Task::new(0, 0, 0, Duration::from_secs(1), vec![0; 10]);
+        let task = Task::new(
+            DispatchId(0),
+            GuestId(0),
+            ModelId(0),
+            Duration::from_secs(1),
+            vec![0; 10],
+        );
         self.accept(task.with_retry(Some(Arc::new(retry))), behaviour, bad, retries)
     }
 
@@ -121,7 +128,7 @@ impl Pool {
             cancelled: self.scheduler.phase >= Phase::Interrupted,
             ended: None,
         });
-        task.id = id;
+        task.id = DispatchId(id);
         self.scheduler.accept(task, &mut self.simulator);
         id
     }
@@ -201,7 +208,7 @@ impl Pool {
                 let (task, run) = (ended.task, ended.run);
                 assert_eq!(run.worker, worker);
                 assert!(run.claimed <= now);
-                let truth = &mut self.simulator.truth[task.id as usize];
+                let truth = &mut self.simulator.truth[task.id.0 as usize];
                 assert!(truth.ended.is_none(), "task {} ended twice", task.id);
                 let failed = matches!(truth.behaviour(), Behaviour::Fails);
                 if failed && self.scheduler.tries_again(&task, Kind::Trap) {
@@ -211,7 +218,7 @@ impl Pool {
                     return Ok(());
                 }
                 truth.ended = Some(failed.then(|| Failure::new(Kind::Trap, "it fails")));
-                self.ended.push(task.id);
+                self.ended.push(task.id.0);
                 Ok(())
             }
         }
@@ -258,7 +265,8 @@ impl Pool {
     fn cancel(&mut self, id: u64) -> bool {
         let truth = &mut self.simulator.truth[id as usize];
         truth.cancelled = truth.cancelled || truth.ended.is_none();
-        self.scheduler.cancel(id, self.simulator.now, &mut self.simulator)
+        self.scheduler
+            .cancel(DispatchId(id), self.simulator.now, &mut self.simulator)
     }
 
     fn set_backpressure(&mut self, held: bool) {

@@ -4,6 +4,7 @@
 use super::super::{KillReason, RETIRE_TIMEOUT, RetireReason};
 use super::*;
 use Behaviour::{Hangs, Kills};
+use mpwasm_types::ids::WorkerNumber;
 use mpwasm_types::outcome::Kind;
 use mpwasm_types::settings::{DISPATCHER_GRACE, MAX_FAILED_SPAWNS, RESPAWN_DELAY};
 
@@ -42,7 +43,7 @@ fn a_process_is_replaced_as_soon_as_its_task_has_ended() {
     );
     assert_eq!(
         (W0.worker_number(1), W1.worker_number(1)),
-        (0, 0),
+        (WorkerNumber(0), WorkerNumber(0)),
         "it is the same worker"
     );
 }

@@ -165,7 +165,14 @@ impl Pool {
                         let guest = (first + if count % 2 == 0 { 0 } else { number }) % all;
                         let retries = policy.as_ref().map_or(0, |policy| policy.times);
                         let retry = policy.as_ref().map(|policy| Arc::new(policy.retry()));
-                        let task = Task::new(0, guest as u32, 0, timeout, vec![0; bytes]).with_retry(retry);
+                        let task = Task::new(
+                            DispatchId(0),
+                            GuestId(guest as u32),
+                            ModelId(0),
+                            timeout,
+                            vec![0; bytes],
+                        )
+                        .with_retry(retry);
                         self.accept(task, behaviour, bad, retries);
                     });
                 }

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::{Claim, Io, KillReason, MAX_UNREAD, OfferId, RetireReason, Task, WorkerExit, WorkerId};
+use super::super::{Claim, Io, KillReason, MAX_UNREAD, RetireReason, Task, WorkerExit};
+use mpwasm_types::ids::{GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::MAX_LOADED_GUESTS;
 use mpwasm_types::time::Time;
@@ -149,16 +150,16 @@ pub struct Rules {
 }
 
 impl Io for Simulator {
-    fn spawn(&mut self, worker: WorkerId, guests: &[u32]) {
+    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId]) {
         let pace = self.pace;
         assert!(self.guests > 0, "workers make sense only with a guest");
-        assert!(guests.iter().all(|&guest| guest < self.guests), "{guests:?}");
+        assert!(guests.iter().all(|&guest| guest.0 < self.guests), "{guests:?}");
         assert!(guests.len() <= self.most_guests, "it loads too many guests");
         self.starts += 1;
         let slot = self.process(worker);
         assert!(slot.is_none(), "{worker:?} has a process");
         *slot = Some(SimulatedProcess {
-            guests: guests.to_vec(),
+            guests: guests.iter().map(|guest| guest.0).collect(),
             pace,
             ..SimulatedProcess::default()
         });
@@ -167,7 +168,7 @@ impl Io for Simulator {
 
     fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
         let offer = OfferId(self.slots.len() as u64);
-        let truth = &self.truth[task.id as usize];
+        let truth = &self.truth[task.id.0 as usize];
         assert!(
             truth.ended.is_none() && truth.claims == truth.tried,
             "task {} is offered too often",
@@ -187,18 +188,18 @@ impl Io for Simulator {
             "{in_hand} in flight, window {window}"
         );
         assert!(process.ready && !process.killed && !process.retiring);
-        assert!(process.guests.contains(&task.guest), "it lacks the guest");
+        assert!(process.guests.contains(&task.guest.0), "it lacks the guest");
         if let Some(most) = most {
             assert!(process.claims + waiting < most, "a process is for {most} tasks");
         }
         assert!(process.inbox.len() < MAX_UNREAD);
         process.inbox.push_back(offer);
         self.slots.push(Slot {
-            task: task.id,
+            task: task.id.0,
             page: Page::Offered,
             unread: task.args.len(),
         });
-        self.log.push(Did::Offer(worker.0, task.id));
+        self.log.push(Did::Offer(worker.0, task.id.0));
         offer
     }
 
@@ -220,8 +221,8 @@ impl Io for Simulator {
         }
     }
 
-    fn last_begun(&mut self, _: WorkerId, _: OfferId) -> u64 {
-        0 // none of its tasks is a chunk
+    fn last_begun(&mut self, _: WorkerId, _: OfferId) -> TaskId {
+        TaskId(0) // none of its tasks is a chunk
     }
 
     fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
@@ -253,15 +254,15 @@ impl Io for Simulator {
     }
 
     fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure) {
-        self.log.push(Did::Try(task.id, failure.kind));
+        self.log.push(Did::Try(task.id.0, failure.kind));
         assert!(!self.over, "nothing is started any more");
         assert!(run.claimed <= self.now);
-        self.truth[task.id as usize].try_again(failure.kind);
+        self.truth[task.id.0 as usize].try_again(failure.kind);
     }
 
     fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
-        self.log.push(Did::Fail(task.id, failure.kind));
-        let truth = &mut self.truth[task.id as usize];
+        self.log.push(Did::Fail(task.id.0, failure.kind));
+        let truth = &mut self.truth[task.id.0 as usize];
         assert!(truth.ended.is_none(), "task {} ended twice", task.id);
         assert_eq!(
             run.is_some(),

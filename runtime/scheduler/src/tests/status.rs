@@ -3,6 +3,7 @@
 use super::super::TaskPlace;
 use super::*;
 use Behaviour::{Fails, Hangs};
+use mpwasm_types::ids::TaskId;
 use mpwasm_types::retry::Backoff;
 use mpwasm_types::settings::CLAIM_TIMEOUT;
 use mpwasm_types::status::WorkerState;
@@ -19,7 +20,7 @@ impl Pool {
 
     fn place(&mut self, task: u64) -> Option<TaskPlace> {
         let now = self.simulator.now;
-        self.scheduler.place(task, now, &mut self.simulator)
+        self.scheduler.place(DispatchId(task), now, &mut self.simulator)
     }
 }
 
@@ -37,7 +38,10 @@ fn a_worker_starts_idles_runs_and_leaves() {
     let task = pool.push(Runs(50 * MS));
     pool.work_all();
     pool.advance(3 * MS);
-    let running = WorkerState::Running { task, attempt: 1 };
+    let running = WorkerState::Running {
+        task: TaskId(task),
+        attempt: 1,
+    };
     assert_eq!(pool.states(), [(running, 3 * MS)]);
     pool.advance(47 * MS);
     pool.work_all();

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use mpwasm::internal::{Rejected, TaskParts};
-use mpwasm::{Pool, Task};
+use mpwasm::{Pool, Task, TaskId};
 use mpwasm_types::settings::MAX_TAG;
 use serde_json::value::RawValue;
 
@@ -120,7 +120,7 @@ pub struct TaskPusher<'a, T> {
     /// Hash of the first guest, to which invalid lines belong.
     guest: [u8; 32],
     /// The id of the next task.
-    next: u64,
+    next: TaskId,
     /// Number of skipped ids.
     skipped: u64,
 }
@@ -135,7 +135,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
             order: None,
             keys: SeenKeys::default(),
             guest,
-            next: 0,
+            next: TaskId(0),
             skipped: 0,
         }
     }
@@ -197,7 +197,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
 
     /// Returns the number of pushed tasks.
     pub fn pushed(&self) -> u64 {
-        self.next - self.skipped
+        self.next.0 - self.skipped
     }
 
     fn begin_if_complete(&mut self) -> Result<(), PushError> {
@@ -218,7 +218,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
                 ResumeStep::Skip(count) => {
                     self.send(std::mem::take(&mut run))?;
                     self.sink.skip(count)?;
-                    self.next += count;
+                    self.next = self.next + count;
                     self.skipped += count;
                 }
             }
@@ -229,7 +229,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
     /// Pushes items that are not skipped.
     fn send(&mut self, items: Vec<FeedItem>) -> Result<(), PushError> {
         if let Some(task_metadata) = &self.task_metadata {
-            let entry = |(id, item): (u64, &FeedItem)| {
+            let entry = |(id, item): (TaskId, &FeedItem)| {
                 let identity = task_metadata
                     .has_identities()
                     .then(|| identity(item, &self.guest));
@@ -238,7 +238,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
                     TaskEntry::new(identity, task_metadata.has_tags().then(|| tag(id, item))),
                 )
             };
-            task_metadata.add((self.next..).zip(&items).map(entry));
+            task_metadata.add((0..).map(|index| self.next + index).zip(&items).map(entry));
         }
         let mut tasks = Vec::with_capacity(items.len());
         for item in items {
@@ -247,7 +247,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
                 FeedItem::Rejected(rejected) => {
                     self.send_tasks(std::mem::take(&mut tasks))?;
                     self.add_to_order(1);
-                    self.next += 1;
+                    self.next = self.next + 1;
                     self.sink.reject(rejected)?;
                 }
             }
@@ -260,14 +260,14 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
             return Ok(());
         }
         if self.order.is_none() {
-            self.next += tasks.len() as u64;
+            self.next = self.next + tasks.len() as u64;
             return self.sink.push_all(tasks);
         }
         let mut tasks = tasks.into_iter();
         while tasks.len() > 0 {
             let batch: Vec<_> = tasks.by_ref().take(order::BATCH).collect();
             self.add_to_order(batch.len() as u64);
-            self.next += batch.len() as u64;
+            self.next = self.next + batch.len() as u64;
             self.sink.push_all(batch)?;
         }
         Ok(())
@@ -276,7 +276,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
     /// Adds the next tasks to the order.
     fn add_to_order(&self, count: u64) {
         if let Some(order) = &self.order {
-            order.add_tasks(self.next..self.next + count);
+            order.add_tasks(self.next, count);
         }
     }
 }
@@ -308,7 +308,7 @@ fn size(item: &FeedItem) -> usize {
 }
 
 /// Returns the tag of a task: the beginning of its input, else its key, else its id.
-fn tag(id: u64, item: &FeedItem) -> String {
+fn tag(id: TaskId, item: &FeedItem) -> String {
     let named = match item {
         FeedItem::Task(task, input) => input.as_deref().or(task.parts().key),
         FeedItem::Rejected(rejected) => rejected.key.as_deref(),

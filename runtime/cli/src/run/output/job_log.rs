@@ -149,13 +149,13 @@ impl JobLog {
         let is_task = line.status != "invalid";
         let key = line.key.as_deref();
         let name = match is_task {
-            true => RecordKey::new(line.id, key),
-            false => RecordKey::invalid(line.id, key),
+            true => RecordKey::new(line.id.0, key),
+            false => RecordKey::invalid(line.id.0, key),
         };
         if is_task && self.entries.contains_key(&name) {
             bail!(
                 "it is the second record of {}: tasks need different keys, or none, to be known again",
-                described(line.id, key)
+                described(line.id.0, key)
             );
         }
         let entry = LogEntry {

@@ -75,7 +75,7 @@ impl RecordWriter {
 
 #[cfg(test)]
 mod tests {
-    use mpwasm::{CallbackStatus, Kind, Usage};
+    use mpwasm::{CallbackStatus, Kind, Usage, WorkerNumber};
 
     use super::*;
     use crate::run::output::reporter::tests::{Shared, failed, ok};
@@ -97,7 +97,7 @@ mod tests {
         outcome.key = Some("a".into());
         outcome.callback = CallbackStatus::Ok;
         outcome.usage = Usage {
-            worker: Some(2),
+            worker: Some(WorkerNumber(2)),
             pid: Some(4711),
             started_us: Some(1_764_489_000_123_456),
             queued_us: Some(120),

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use mpwasm::internal::prints::Prints;
-use mpwasm::{LogLevel, LogLine, Outcome, Output, Source};
+use mpwasm::{LogLevel, LogLine, Outcome, Output, Source, TaskId};
 
 use crate::run::end::halt::Halt;
 use crate::run::output::failure::{OutputFailure, OutputKind};
@@ -413,7 +413,7 @@ impl RunReporter {
     /// Ends the output of a task, and writes the line of its failure and its record.
     fn write_end(
         &mut self,
-        id: u64,
+        id: TaskId,
         failure: Option<&str>,
         record: impl FnOnce(&mut RecordWriter, Option<TaskIdentity>) -> io::Result<()>,
     ) -> io::Result<()> {

@@ -19,7 +19,7 @@ use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mpwasm::escape::Untrusted;
-use mpwasm::{Outcome, Output, Source, Stream};
+use mpwasm::{Outcome, Output, Source, Stream, TaskId};
 use mpwasm_types::settings::MAX_OPEN_OUTPUTS;
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -34,7 +34,7 @@ use crate::run::output::results::EarlierResults;
 const RECORD: &str = "record.json";
 
 /// A stream of a task: its id, and whether it is stderr.
-type StreamId = (u64, bool);
+type StreamId = (TaskId, bool);
 
 /// Writes the files. At most [`MAX_OPEN_OUTPUTS`] files of running tasks are open at a time.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl ResultsDir {
 
     /// Removes the files of a task of an earlier run, and no others. A folder of another user is kept, and is an error if a
     /// task's files are to be written there.
-    fn remove_task(&self, id: u64) -> io::Result<()> {
+    fn remove_task(&self, id: TaskId) -> io::Result<()> {
         let name = id.to_string();
         let Ok(folder) = self.open_task_folder(&name) else {
             return Ok(());
@@ -109,7 +109,7 @@ impl ResultsDir {
     }
 
     /// Opens the folder of a task, and creates it if it does not exist.
-    fn create_task_folder(&self, id: u64) -> io::Result<OwnedFd> {
+    fn create_task_folder(&self, id: TaskId) -> io::Result<OwnedFd> {
         let name = id.to_string();
         match mkdirat(&self.root, name.as_str(), Mode::from_bits_truncate(0o777)) {
             Ok(()) => open_folder(&self.root, Path::new(&name)),
@@ -258,9 +258,12 @@ fn remove(folder: &OwnedFd, name: &str) -> io::Result<()> {
 }
 
 /// Returns the id of the task whose folder has this name.
-fn task_id(name: &CStr) -> Option<u64> {
+fn task_id(name: &CStr) -> Option<TaskId> {
     let name = name.to_str().ok()?;
-    name.parse().ok().filter(|id: &u64| id.to_string() == name)
+    name.parse()
+        .ok()
+        .filter(|id: &u64| id.to_string() == name)
+        .map(TaskId)
 }
 
 /// The output of a command, from its result or from the `data` of its error. A result of another guest with the same fields can't
@@ -316,7 +319,7 @@ mod tests {
         dir.begin(earlier)?;
         for bytes in text.as_bytes().chunks(1) {
             let output = Output {
-                source: Source::Task(7),
+                source: Source::Task(TaskId(7)),
                 stream: Stream::Stdout,
                 bytes,
                 end: false,
@@ -462,7 +465,7 @@ mod tests {
 
     fn try_print(dir: &mut ResultsDir, id: u64, stream: Stream, text: &str) -> io::Result<()> {
         dir.output(&Output {
-            source: Source::Task(id),
+            source: Source::Task(TaskId(id)),
             stream,
             bytes: text.as_bytes(),
             end: false,

@@ -60,11 +60,12 @@ impl LineTagger {
 mod tests {
     use super::*;
     use crate::run::output::task_metadata::TaskEntry;
+    use mpwasm::TaskId;
 
     #[test]
     fn each_line_begins_with_the_tag_however_it_comes() {
         let task_metadata = Arc::new(TaskMetadata::new(false, true));
-        task_metadata.add([(3, TaskEntry::new(None, Some("a\nb".into())))]);
+        task_metadata.add([(TaskId(3), TaskEntry::new(None, Some("a\nb".into())))]);
         let mut tags = LineTagger::new(task_metadata);
         let mut print = |source, bytes: &[u8]| {
             let output = Output {
@@ -76,10 +77,10 @@ mod tests {
             tags.tagged(&output)
                 .map(|tagged| String::from_utf8(tagged).unwrap())
         };
-        let task = Source::Task(3);
+        let task = Source::Task(TaskId(3));
         assert_eq!(print(task, b"x\ny").unwrap(), "a\\nb\tx\na\\nb\ty");
         assert_eq!(print(task, b"z\n\n").unwrap(), "z\na\\nb\t\n");
-        assert_eq!(print(Source::Callback(3), b"c\n").unwrap(), "a\\nb\tc\n");
+        assert_eq!(print(Source::Callback(TaskId(3)), b"c\n").unwrap(), "a\\nb\tc\n");
         assert_eq!(print(Source::Tasks, b"t\n"), None);
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use mpwasm::TaskId;
+
 use crate::run::output::task_identity::TaskIdentity;
 
 /// Metadata of a task.
@@ -25,7 +27,7 @@ impl TaskEntry {
 /// Metadata of all tasks that were pushed and have not ended.
 #[derive(Debug, Default)]
 pub struct TaskMetadata {
-    tasks: Mutex<HashMap<u64, TaskEntry>>,
+    tasks: Mutex<HashMap<TaskId, TaskEntry>>,
     identities: bool,
     tags: bool,
 }
@@ -50,22 +52,22 @@ impl TaskMetadata {
         self.tags
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<u64, TaskEntry>> {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, TaskEntry>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds tasks that are about to be pushed.
-    pub fn add(&self, tasks: impl IntoIterator<Item = (u64, TaskEntry)>) {
+    pub fn add(&self, tasks: impl IntoIterator<Item = (TaskId, TaskEntry)>) {
         self.tasks().extend(tasks);
     }
 
     /// Returns the tag of a task.
-    pub fn tag(&self, id: u64) -> Option<Box<str>> {
+    pub fn tag(&self, id: TaskId) -> Option<Box<str>> {
         self.tasks().get(&id)?.tag.clone()
     }
 
     /// Removes a task that has ended.
-    pub fn remove(&self, id: u64) -> Option<TaskEntry> {
+    pub fn remove(&self, id: TaskId) -> Option<TaskEntry> {
         self.tasks().remove(&id)
     }
 }

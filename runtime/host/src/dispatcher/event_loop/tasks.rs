@@ -11,6 +11,7 @@ use mpwasm_protocol::messages::Submission;
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_scheduler::Task;
 use mpwasm_system::clock;
+use mpwasm_types::ids::DispatchId;
 use mpwasm_types::retry::Retry;
 
 /// Bytes that one read of the pipe takes: some hundred tasks, which stay in the CPU's cache until they are sent on. The rest of
@@ -25,9 +26,9 @@ pub(super) struct TaskPipe {
     /// Whether more may come: false after the exit message.
     pub(super) is_open: bool,
     /// All tasks with smaller ids have arrived. Ids ascend, and some are skipped.
-    pub(super) next_id: u64,
+    pub(super) next_id: DispatchId,
     /// Tasks that were cancelled before they arrived. Cancellations come through the socket, which is faster.
-    pub(super) cancelled: HashSet<u64>,
+    pub(super) cancelled: HashSet<DispatchId>,
 }
 
 impl TaskPipe {
@@ -37,7 +38,7 @@ impl TaskPipe {
             file,
             inbox: ReceiveBuffer::new(max_frame),
             is_open: true,
-            next_id: 0,
+            next_id: DispatchId(0),
             cancelled: HashSet::new(),
         }
     }
@@ -69,7 +70,7 @@ impl EventLoop {
                 } => {
                     let retry = retry.map_or_else(|| self.retry.clone(), policy);
                     let task = Task::new(id, guest, model, timeout, frame.keep(args)).with_retry(retry);
-                    self.accept(task, id.saturating_add(1))?;
+                    self.accept(task, 1)?;
                 }
                 Submission::Chunk {
                     id,
@@ -81,7 +82,7 @@ impl EventLoop {
                 } => {
                     let args = frame.keep(args);
                     let task = Task::chunk(id, guest, model, timeout, items, args).ok_or(ParentLost)?;
-                    self.accept(task, id.saturating_add(items.into()))?;
+                    self.accept(task, items)?;
                 }
                 Submission::Exit => {
                     self.pipe.is_open = false;
@@ -92,14 +93,14 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Passes a task or chunk to the scheduler. `next` is the id that follows.
-    fn accept(&mut self, task: Task, next: u64) -> Result<(), ParentLost> {
-        if task.guest as usize >= self.workers.guests() {
+    /// Passes a task or chunk with this number of ids to the scheduler.
+    fn accept(&mut self, task: Task, ids: u32) -> Result<(), ParentLost> {
+        if task.guest.index() >= self.workers.guests() {
             return Err(ParentLost);
         }
         let id = task.id;
         self.scheduler.accept(task, &mut self.workers);
-        self.pipe.next_id = next;
+        self.pipe.next_id = DispatchId::from_first(id.first() + u64::from(ids));
         // The lookup is skipped when there are none, as this runs for every task.
         if !self.pipe.cancelled.is_empty() && self.pipe.cancelled.remove(&id) {
             self.scheduler.cancel(id, clock::now(), &mut self.workers);

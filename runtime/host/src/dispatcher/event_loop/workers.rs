@@ -7,7 +7,8 @@ use crate::dispatcher::worker_set::{self, WorkerPhase};
 use mpwasm_protocol::channel::Filled;
 use mpwasm_protocol::messages::{Execution, FromDispatcher, Source};
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
-use mpwasm_scheduler::{OfferId, Task, WorkerId, counted_length};
+use mpwasm_scheduler::{Task, counted_length};
+use mpwasm_types::ids::WorkerId;
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
 
@@ -120,7 +121,6 @@ impl EventLoop {
                         .map_err(|fault| fault.to_string())?;
                 }
                 WorkerMessage::Skipped(offer) => {
-                    let offer = OfferId(offer.to_bits());
                     self.scheduler
                         .skipped(worker, offer, now)
                         .map_err(|fault| fault.to_string())?;
@@ -131,11 +131,10 @@ impl EventLoop {
                     run,
                     measured,
                 } => {
-                    let id = OfferId(offer.to_bits());
                     let length = counted_length(run, measured.cpu);
                     let ended = self
                         .scheduler
-                        .ended(worker, id, length, now, &mut self.workers)
+                        .ended(worker, offer, length, now, &mut self.workers)
                         .map_err(|fault| fault.to_string())?;
                     if ended.offer_length.is_some() {
                         self.workers.release(worker, offer);
@@ -165,8 +164,10 @@ impl EventLoop {
     fn failed(&mut self, task: Task, failure: Failure, ran: Execution, now: Time) {
         if self.scheduler.tries_again(&task, failure.kind) {
             let attempt = worker_set::attempt(&task, &ran, &failure);
-            self.uplink
-                .put(&FromDispatcher::AttemptFailed { id: task.id, attempt });
+            self.uplink.put(&FromDispatcher::AttemptFailed {
+                id: task.task_id(),
+                attempt,
+            });
             self.scheduler.try_again(task, failure.kind, now);
             return;
         }

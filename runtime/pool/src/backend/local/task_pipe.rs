@@ -22,6 +22,7 @@ use mpwasm_protocol::messages::Submission;
 use mpwasm_system::inherited;
 use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::poll_until;
+use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::settings::MAX_RETAINED_BUFFER;
 use mpwasm_types::time::Time;
 
@@ -49,7 +50,12 @@ impl TaskPipe {
     }
 
     /// Accepts a task and adds it to the batch; [`TaskPipe::flush`] sends it. Blocks when a full batch must be sent first.
-    pub fn add(&mut self, task: Task, recipient: Recipient, shared: &Arc<PoolState>) -> Result<u64, Error> {
+    pub fn add(
+        &mut self,
+        task: Task,
+        recipient: Recipient,
+        shared: &Arc<PoolState>,
+    ) -> Result<TaskId, Error> {
         let Task {
             guest,
             model,
@@ -61,7 +67,7 @@ impl TaskPipe {
             stdin,
         } = task;
         let args = guest
-            .belongs_to(shared.number)
+            .belongs_to(shared.id)
             .and_then(|()| args.map_err(Error::from))
             .inspect_err(|_| self.flush())?;
         if self.batch.len() + args.get().len() + stdin.len() > BATCH {
@@ -76,7 +82,7 @@ impl TaskPipe {
             put(
                 batch,
                 &Submission::Task {
-                    id,
+                    id: DispatchId::from_first(id),
                     guest: guest.index(),
                     model,
                     timeout,
@@ -101,7 +107,7 @@ impl TaskPipe {
         };
         let id = shared.ledger.accept(entry).inspect_err(|_| self.flush())?;
         if let Some(token) = cancels {
-            token.add_task(shared, id);
+            token.add_task(shared, DispatchId::from_first(id));
         }
         Ok(id)
     }
@@ -114,7 +120,7 @@ impl TaskPipe {
         task: ChunkTask,
         results: (Arc<ResultQueue>, u64),
         shared: &Arc<PoolState>,
-    ) -> Result<u64, Error> {
+    ) -> Result<TaskId, Error> {
         let ChunkTask {
             model,
             timeout,
@@ -123,7 +129,7 @@ impl TaskPipe {
             items,
         } = task;
         let (guest, model) = model.place();
-        guest.belongs_to(shared.number).inspect_err(|_| self.flush())?;
+        guest.belongs_to(shared.id).inspect_err(|_| self.flush())?;
         if self.batch.len() + args.len() > BATCH {
             self.flush();
         }
@@ -139,12 +145,12 @@ impl TaskPipe {
         };
         let (first, chunk) = shared.ledger.accept_chunk(chunk).inspect_err(|_| self.flush())?;
         if let Some(token) = token {
-            token.add_task(shared, first);
+            token.add_task(shared, DispatchId::from_first(first));
         }
         put(
             &mut self.batch,
             &Submission::Chunk {
-                id: first,
+                id: DispatchId::from_first(first),
                 guest: chunk.guest.index(),
                 model,
                 timeout,

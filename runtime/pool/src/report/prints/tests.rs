@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use Stream::{Stderr, Stdout};
+use mpwasm_types::ids::TaskId;
 
 /// A destination whose contents tests can read.
 #[derive(Clone, Default)]
@@ -69,7 +70,7 @@ impl Printed {
     }
 
     fn piece(&mut self, id: u64, stream: Stream, bytes: &[u8], end: bool) {
-        let source = Source::Task(id);
+        let source = Source::Task(TaskId(id));
         let output = Output {
             source,
             stream,
@@ -111,7 +112,7 @@ fn a_task_and_its_callback_are_different_sources() {
     let mut p = Printed::apart(false);
     p.task(1, Stdout, b"task");
     let output = Output {
-        source: Source::Callback(1),
+        source: Source::Callback(TaskId(1)),
         stream: Stdout,
         bytes: b"callback\n",
         end: false,

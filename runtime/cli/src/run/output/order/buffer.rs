@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use mpwasm::{LogLevel, Source, Stream};
+use mpwasm::{LogLevel, Source, Stream, TaskId, WorkerNumber};
 use mpwasm_types::settings::{ORDER_BLOCK, ORDER_MEMORY};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
@@ -29,12 +29,12 @@ pub enum TaskReport<'a> {
         source: Source,
         level: LogLevel,
         text: &'a str,
-        worker: Option<u32>,
+        worker: Option<WorkerNumber>,
         attempt: Option<u32>,
     },
     /// The end of the task, with the line for its failure and its record without the newline, if they are needed.
     Ended {
-        id: u64,
+        id: TaskId,
         failure: Option<&'a str>,
         #[serde(with = "serde_bytes")]
         record: Option<&'a [u8]>,
@@ -183,7 +183,7 @@ mod tests {
 
     fn print(bytes: &[u8]) -> Vec<u8> {
         let report = TaskReport::Output {
-            source: Source::Task(7),
+            source: Source::Task(TaskId(7)),
             stream: Stream::Stdout,
             bytes,
             end: false,
@@ -208,19 +208,19 @@ mod tests {
     fn a_report_is_unchanged() {
         let all = [
             TaskReport::Log {
-                source: Source::Callback(u64::MAX),
+                source: Source::Callback(TaskId(u64::MAX)),
                 level: LogLevel::Debug,
                 text: "",
-                worker: Some(3),
+                worker: Some(WorkerNumber(3)),
                 attempt: None,
             },
             TaskReport::Ended {
-                id: 1,
+                id: TaskId(1),
                 failure: None,
                 record: Some(b"{}"),
             },
             TaskReport::Ended {
-                id: 2,
+                id: TaskId(2),
                 failure: Some("x"),
                 record: None,
             },
@@ -240,7 +240,7 @@ mod tests {
     fn a_log_line_without_text_has_a_size() {
         let (mut buffer, mut reports) = (ReportBuffer::default(), BufferedReports::default());
         let line = TaskReport::Log {
-            source: Source::Task(1),
+            source: Source::Task(TaskId(1)),
             level: LogLevel::Info,
             text: "",
             worker: None,

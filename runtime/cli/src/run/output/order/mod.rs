@@ -8,10 +8,9 @@ pub mod buffer;
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use mpwasm::Outcome;
+use mpwasm::{Outcome, TaskId};
 use mpwasm_types::settings::ORDER_HIGH_WATER;
 
 use crate::run::output::order::buffer::{BufferedReports, ReleasedReports, ReportBuffer};
@@ -54,7 +53,7 @@ struct OrderState {
 /// A task whose outcome has not been passed on yet.
 #[derive(Debug)]
 struct PendingTask {
-    id: u64,
+    id: TaskId,
     reports: BufferedReports,
     /// Size of all its reports so far.
     size: usize,
@@ -96,16 +95,16 @@ impl OutputOrder {
         is_full && !state.is_over
     }
 
-    /// Adds tasks that are about to be pushed. Waits until the buffer has room.
-    pub fn add_tasks(&self, ids: Range<u64>) {
+    /// Adds `count` tasks from `first` on, which are about to be pushed. Waits until the buffer has room.
+    pub fn add_tasks(&self, first: TaskId, count: u64) {
         let full = |state: &mut OrderState| self.is_full(state);
         let mut state = self
             .shared
             .1
             .wait_while(self.state(), full)
             .unwrap_or_else(PoisonError::into_inner);
-        state.tasks.extend(ids.map(|id| PendingTask {
-            id,
+        state.tasks.extend((0..count).map(|index| PendingTask {
+            id: first + index,
             reports: BufferedReports::default(),
             size: 0,
             ended: false,
@@ -119,7 +118,7 @@ impl OutputOrder {
     /// When the report can't be buffered.
     pub fn pass_or_buffer(
         &self,
-        id: u64,
+        id: TaskId,
         size: usize,
         ends: bool,
         frame: impl FnOnce() -> io::Result<Vec<u8>>,
@@ -147,7 +146,7 @@ impl OutputOrder {
     }
 
     /// Removes the first task, whose outcome was passed on. Returns the buffered reports that may pass now, in order.
-    pub fn release_next(&self, id: u64) -> Vec<ReleasedReports> {
+    pub fn release_next(&self, id: TaskId) -> Vec<ReleasedReports> {
         let mut released = Vec::new();
         let mut state = self.state();
         let Some(ended) = state.tasks.pop_front_if(|first| first.id == id) else {
@@ -196,6 +195,7 @@ mod tests {
     use crate::run::output::order::buffer::TaskReport;
 
     fn print(order: &OutputOrder, id: u64, text: &str) -> bool {
+        let id = TaskId(id);
         let report = TaskReport::Output {
             source: Source::Task(id),
             stream: Stream::Stdout,
@@ -208,6 +208,7 @@ mod tests {
     }
 
     fn end(order: &OutputOrder, id: u64) -> bool {
+        let id = TaskId(id);
         let report = TaskReport::Ended {
             id,
             failure: None,
@@ -235,20 +236,20 @@ mod tests {
     #[test]
     fn reports_of_the_first_task_pass_and_others_are_buffered() {
         let order = OutputOrder::new(2);
-        order.add_tasks(0..2);
-        order.add_tasks(5..7); // 2, 3 and 4 have a record
+        order.add_tasks(TaskId(0), 2);
+        order.add_tasks(TaskId(5), 2); // 2, 3 and 4 have a record
         assert!(print(&order, 0, "a"));
         assert!(!print(&order, 5, "b") && !end(&order, 5) && !print(&order, 6, "d") && !end(&order, 1));
         assert!(end(&order, 0), "it is its turn");
-        assert_eq!(texts(order.release_next(0)), ["end 1", "b", "end 5", "d"]);
+        assert_eq!(texts(order.release_next(TaskId(0))), ["end 1", "b", "end 5", "d"]);
         assert!(print(&order, 6, "e") && end(&order, 6));
-        assert!(order.release_next(6).is_empty());
+        assert!(order.release_next(TaskId(6)).is_empty());
     }
 
     #[test]
     fn buffered_reports_are_released_at_the_end() {
         let order = OutputOrder::new(2);
-        order.add_tasks(0..3);
+        order.add_tasks(TaskId(0), 3);
         assert!(!end(&order, 2) && !print(&order, 1, "x"));
         assert_eq!(texts(order.release_all()), ["x", "end 2"]);
     }
@@ -256,11 +257,11 @@ mod tests {
     #[test]
     fn the_feeder_waits_while_too_many_tasks_are_ahead() {
         let order = OutputOrder::new(1);
-        order.add_tasks(0..AHEAD as u64);
+        order.add_tasks(TaskId(0), AHEAD as u64);
         let (sender, pushed) = mpsc::channel();
         let feeder = order.clone();
         let thread = thread::spawn(move || {
-            feeder.add_tasks(5000..5001);
+            feeder.add_tasks(TaskId(5000), 1);
             sender.send(()).unwrap();
         });
         for id in 1..10 {
@@ -268,7 +269,7 @@ mod tests {
         }
         assert!(pushed.try_recv().is_err(), "the first one has not ended");
         assert!(end(&order, 0));
-        order.release_next(0);
+        order.release_next(TaskId(0));
         pushed.recv().unwrap();
         thread.join().unwrap();
     }
@@ -277,21 +278,21 @@ mod tests {
     fn running_tasks_are_expected_to_be_as_large_as_the_largest() {
         let order = OutputOrder::new(1);
         let is_full = |order: &OutputOrder| order.is_full(&order.state());
-        order.add_tasks(0..4);
+        order.add_tasks(TaskId(0), 4);
         assert!(is_full(&order), "nothing is known of their size yet");
         assert!(!print(&order, 1, &"x".repeat(ORDER_HIGH_WATER / 16)) && !end(&order, 1));
-        order.add_tasks(100..110);
+        order.add_tasks(TaskId(100), 10);
         assert!(!is_full(&order), "they are small enough");
-        order.add_tasks(200..204);
+        order.add_tasks(TaskId(200), 4);
         assert!(is_full(&order), "all that run could take as much as may wait");
     }
 
     #[test]
     fn a_task_that_ends_out_of_order_makes_room() {
         let order = OutputOrder::new(1);
-        order.add_tasks(0..4);
+        order.add_tasks(TaskId(0), 4);
         let feeder = order.clone();
-        let thread = thread::spawn(move || feeder.add_tasks(4..5));
+        let thread = thread::spawn(move || feeder.add_tasks(TaskId(4), 1));
         assert!(!end(&order, 1));
         thread.join().unwrap();
     }
@@ -299,12 +300,12 @@ mod tests {
     #[test]
     fn the_feeder_waits_while_too_much_is_buffered() {
         let order = OutputOrder::new(1);
-        order.add_tasks(0..2);
+        order.add_tasks(TaskId(0), 2);
         assert!(!print(&order, 1, &"x".repeat(ORDER_HIGH_WATER)));
         assert!(order.state().buffer.bytes() >= ORDER_HIGH_WATER);
         assert!(end(&order, 0));
-        assert_eq!(texts(order.release_next(0))[0].len(), ORDER_HIGH_WATER);
+        assert_eq!(texts(order.release_next(TaskId(0)))[0].len(), ORDER_HIGH_WATER);
         assert_eq!(order.state().buffer.bytes(), 0);
-        order.add_tasks(2..3);
+        order.add_tasks(TaskId(2), 1);
     }
 }

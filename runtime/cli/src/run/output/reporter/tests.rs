@@ -48,7 +48,7 @@ impl Write for Shared {
 
 pub fn ok(id: u64, result: &str) -> Outcome {
     Outcome {
-        id,
+        id: TaskId(id),
         key: None,
         model: String::new(),
         result: Ok(RawValue::from_string(result.into()).unwrap()),
@@ -68,7 +68,7 @@ pub fn failed(id: u64, kind: Kind, message: &str) -> Outcome {
         signal: None,
         backtrace: Vec::new(),
         args: RawValue::from_string("[1]".into()).unwrap(),
-        id,
+        id: TaskId(id),
         attempt: 1,
     };
     Outcome {
@@ -108,7 +108,7 @@ fn run() -> Run {
 
 fn print(run: &mut Run, bytes: &[u8]) -> io::Result<()> {
     run.reporter.output(&Output {
-        source: Source::Task(0),
+        source: Source::Task(TaskId(0)),
         stream: Stream::Stdout,
         bytes,
         end: false,
