@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::GuestArtifact;
+use super::guest_artifact::GuestArtifact;
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, OutputSink};

@@ -9,10 +9,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use super::GuestArtifact;
 use super::callback_thread::{CallbackEvent, CallbackJob, CallbackThread};
 use super::finished::{Finished, error_object, report};
 use super::folds::{Folds, ModelKey};
+use super::guest_artifact::GuestArtifact;
 use mpwasm_engine::Export;
 use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Source};
 use mpwasm_protocol::receive_buffer::Frame;

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags};
 
-use super::GuestArtifact;
 use super::callbacks::Callbacks;
+use super::guest_artifact::GuestArtifact;
 use super::status;
 use super::worker_set::{Notice, WorkerSet};
 use mpwasm_protocol::channel::{Channel, Filled};

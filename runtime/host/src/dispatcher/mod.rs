@@ -10,6 +10,7 @@ mod callbacks;
 mod event_loop;
 mod finished;
 mod folds;
+mod guest_artifact;
 mod pause;
 mod status;
 mod worker_messages;
@@ -22,7 +23,6 @@ pub use self::{
 
 use mpwasm_system::poll;
 use mpwasm_system::process;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -38,7 +38,6 @@ use mpwasm_sandbox::jail;
 use mpwasm_sandbox::jail::OomScore;
 use mpwasm_sandbox::scratch;
 use mpwasm_types::grants::{Granted, OpenDir};
-use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Settings, Terminals};
@@ -49,15 +48,6 @@ use mpwasm_types::settings::{Settings, Terminals};
 /// Returns the reason when the dispatcher can't start.
 pub fn main() -> Result<(), String> {
     Start::receive()?.run()
-}
-
-/// A compiled guest, which workers and the callback thread load.
-#[derive(Debug)]
-struct GuestArtifact {
-    /// The description that the compiler made of it.
-    info: GuestInfo,
-    /// The artifact of the compiler, in a sealed memory file.
-    artifact: File,
 }
 
 /// The start message of the parent, with the file descriptors that came with it.

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use super::GuestArtifact;
 use super::finished::Finished;
+use super::guest_artifact::GuestArtifact;
 use super::pause::Pauses;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
