@@ -156,7 +156,7 @@ fn engine() -> wasmtime::Result<Engine> {
         .max_unused_warm_slots(4)
         .decommit_batch_size(1)
         .table_keep_resident(64 << 10)
-        .linear_memory_keep_resident(1 << 20)
+        .linear_memory_keep_resident(32 << 20)
         .pagemap_scan(match PoolingAllocationConfig::is_pagemap_scan_available() {
             true => Enabled::Yes,
             false => Enabled::No,

@@ -79,6 +79,7 @@ const MEASUREMENTS: &[(&str, Measurement)] = &[
     ("payload of peers", peers::payload),
     ("computing", work::computing),
     ("mixed", work::mixed),
+    ("writing", work::writes),
     ("workers", scaling::workers),
     ("number of tasks", scaling::tasks),
 ];

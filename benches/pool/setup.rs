@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// A guest that copies its input to its output.
 pub const COPY: &str = include_str!("copy.wat");
 
+/// A guest that writes `PAGES` pages of its memory, of 64 KiB each.
+pub const WRITE: &str = include_str!("write.wat");
+
 /// Number of workers of the pools whose throughput is measured.
 pub const WORKERS: u32 = 2;
 

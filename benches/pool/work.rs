@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use mpwasm::{Cache, Pool};
 
 use super::limit;
-use super::measure::{Samples, percentile, timed};
-use super::setup::{COPY, Counter, Setup, WORKERS};
+use super::measure::{Samples, per_second, percentile, timed};
+use super::setup::{COPY, Counter, Setup, WORKERS, WRITE};
 
 /// Rounds of a task that computes for about 20 ms.
 const ROUNDS: u64 = 10_000_000;
@@ -51,6 +51,32 @@ pub fn payload(setup: &Setup) -> Result<Samples> {
     })?;
     pool.stop()?;
     Ok(vec![("1 MiB echoed, MB/s", (TASKS << 20) as f64 / 1e6 / seconds)])
+}
+
+/// Measures tasks that write 4 MiB or 16 MiB of memory, a word per page, in tasks per second.
+pub fn writes(setup: &Setup) -> Result<Samples> {
+    let rate = |mib: u64, tasks: u64| -> Result<f64> {
+        let counter = Counter::default();
+        let pool = Pool::builder()
+            .size(WORKERS)
+            .cache(Cache::at(setup.file("cache")))
+            .reporter(counter.clone())
+            .start()?;
+        let text = WRITE.replace("PAGES", &(mib * 16).to_string());
+        let guest = pool.load_bytes("write.wat", text.as_bytes())?;
+        pool.push_all((0..tasks / 10).map(|_| guest.task(())))?;
+        counter.wait_for(tasks / 10)?;
+        let seconds = timed(|| {
+            pool.push_all((0..tasks).map(|_| guest.task(())))?;
+            counter.wait_for(tasks / 10 + tasks)
+        })?;
+        pool.stop()?;
+        Ok(per_second(tasks, seconds))
+    };
+    Ok(vec![
+        ("tasks that write 4 MiB", rate(4, 4000)?),
+        ("tasks that write 16 MiB", rate(16, 1000)?),
+    ])
 }
 
 /// Measures short tasks among long ones: the share of the workers' time spent on tasks, and the wait of a short task.

@@ -8,6 +8,7 @@ use mpwasm::{Cache, Error, Guest, Pool, TaskId};
 use crate::common::{
     GUEST, LONG, assert_dense, builder, in_time, outcome, pool_and_guest, recorded, status, task,
 };
+use crate::support;
 
 /// Returns a guest whose unnamed model returns `number`.
 fn constant(number: usize) -> String {
@@ -49,6 +50,25 @@ fn result(pool: &Pool, guest: &Guest) -> String {
         .unwrap()
         .get()
         .to_owned()
+}
+
+#[test]
+fn an_idle_worker_gives_the_memory_of_its_tasks_back() {
+    let pool = builder().size(1).start().unwrap();
+    let text = r#"(module (memory (export "memory") 1)
+        (func (export "runnable") (result i32)
+          (drop (memory.grow (i32.const 512)))
+          (memory.fill (i32.const 0) (i32.const 1) (i32.const 0x2000000)) (i32.const 0)))"#;
+    let guest = load(&pool, "writer", text);
+    // After some of these the worker keeps the pages for the next.
+    let mut pid = None;
+    for _ in 0..5 {
+        pid = outcome(&pool.submit(guest.task(())).unwrap()).usage.pid;
+    }
+    let pid = pid.unwrap();
+    assert!(support::peak_resident(pid).unwrap() > 32 << 20);
+    support::until(|| (support::resident(pid).unwrap() < 32 << 20).then_some(()));
+    pool.stop().unwrap();
 }
 
 #[test]

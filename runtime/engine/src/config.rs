@@ -152,8 +152,9 @@ fn pool(settings: &EngineSettings) -> PoolingAllocationConfig {
     // swapped out would survive into the next instance. Without the scan, all that is kept resident is rewritten, so keep
     // little.
     if !swaps() && PoolingAllocationConfig::is_pagemap_scan_available() {
+        // The bound of one slot. `ResidentMemory` has the same bound for all slots together.
         pool.pagemap_scan(Enabled::Yes)
-            .linear_memory_keep_resident(1 << 20);
+            .linear_memory_keep_resident(usize::try_from(settings.keep_resident).unwrap_or(usize::MAX));
     } else {
         pool.pagemap_scan(Enabled::No)
             .linear_memory_keep_resident(128 << 10);

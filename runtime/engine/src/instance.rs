@@ -2,7 +2,7 @@
 //!
 //! The executor decides in which instance a call runs.
 
-use wasmtime::{Engine, Instance, ModuleExport, Store, TypedFunc, UpdateDeadline};
+use wasmtime::{Engine, Extern, Instance, ModuleExport, Store, TypedFunc, UpdateDeadline};
 
 use crate::failure::{self, StopReason};
 use crate::load::LoadedGuest;
@@ -55,6 +55,10 @@ pub(crate) fn instantiate(
         .pre
         .instantiate(&mut *store)
         .map_err(|error| failure::failure(&error, &store.data().limits, "while it was instantiated"))?;
+    if let Some(export) = &guest.memory {
+        let memory = instance.get_module_export(&mut *store, export);
+        store.data_mut().memory = memory.and_then(Extern::into_memory);
+    }
     if let Some(initialize) = &guest.initialize {
         let done = match function(store, instance, initialize) {
             Some(function) => function

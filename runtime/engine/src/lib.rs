@@ -30,6 +30,7 @@ mod load;
 mod module_types;
 mod output;
 mod pusher;
+mod resident_memory;
 mod state;
 #[cfg(test)]
 mod testing;

@@ -17,6 +17,8 @@ use mpwasm_types::ids::ModelId;
 /// A guest that is ready to be instantiated.
 pub(crate) struct LoadedGuest {
     pub(crate) pre: InstancePre<InstanceState>,
+    /// Its memory. Each guest that is accepted exports one.
+    pub(crate) memory: Option<ModuleExport>,
     pub(crate) initialize: Option<ModuleExport>,
     /// Whether the guest may call wasmtime-wasi, which needs a tokio runtime.
     pub(crate) uses_wasi: bool,
@@ -69,6 +71,7 @@ impl LoadedGuest {
         Ok(Self {
             models: models.collect::<Result<_, _>>()?,
             tasks: info.has_tasks.then(|| entry(&"tasks".to_owned())).transpose()?,
+            memory: module.get_export_index("memory"),
             initialize: info
                 .has_initialize
                 .then(|| find(&module, "_initialize"))

@@ -53,7 +53,7 @@ pub(crate) struct InstanceState {
     /// Whether `push` is allowed: in `tasks` only.
     pub(crate) pushes: bool,
     pub(crate) pusher: Option<Box<dyn Pusher>>,
-    /// The instance's memory, once an import has looked it up.
+    /// The instance's memory, once the instance exists or an import has looked it up.
     pub(crate) memory: Option<Memory>,
     pub(crate) limits: InstanceLimits,
     pub(crate) deadline: Arc<Deadline>,

@@ -113,10 +113,25 @@ impl Rig {
         rig
     }
 
+    /// Loads one more guest, which gets the next number.
+    pub(crate) fn load(&mut self, wat: &str) {
+        let (info, artifact) = accepted(wat, &settings());
+        self.executor.load(memfd(&artifact), &info).unwrap();
+    }
+
     /// Runs one call that must end within a minute by itself.
     pub(crate) fn call(&mut self, export: Export, input: &str) -> CallReport {
+        self.call_of(GuestId(0), export, input)
+    }
+
+    /// As [`call`](Self::call), of the guest with this number.
+    pub(crate) fn call_of(&mut self, guest: GuestId, export: Export, input: &str) -> CallReport {
         self.deadline.arm(clock::now() + Duration::from_secs(60));
-        let report = self.executor.run(&call(export, ModelId(0), input));
+        let call = Call {
+            guest,
+            ..call(export, ModelId(0), input)
+        };
+        let report = self.executor.run(&call);
         assert!(self.deadline.disarm());
         report
     }

@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Settings, Terminals};
+use crate::settings::{Settings, Terminals, keep_resident};
 
 /// Settings that affect compiled code and stores. They are sent to every process that creates an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineSettings {
     /// Largest linear memory of an instance, bytes.
     pub memory: u64,
+    /// Bytes of the memories of its tasks that a worker keeps between tasks. Compiled code does not depend on it.
+    pub keep_resident: u64,
     /// Instruction budget of a task. `None` counts no instructions.
     pub fuel: Option<u64>,
     /// Stack of a guest, bytes. Compiled code does not depend on it.
@@ -29,6 +31,7 @@ impl From<&Settings> for EngineSettings {
     fn from(settings: &Settings) -> Self {
         Self {
             memory: settings.memory,
+            keep_resident: keep_resident(settings.memory, settings.size),
             fuel: settings.fuel,
             stack: settings.stack,
             max_table: settings.max_table,

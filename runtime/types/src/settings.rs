@@ -264,6 +264,23 @@ pub const fn thread_stack(guest: u64) -> usize {
 
 /// Bytes that a worker needs beside the memory, stack, tables, args and results of its task: mostly the engine's structures.
 pub const WORKER_OVERHEAD: u64 = 256 << 20;
+/// Bytes of its tasks' memories that an idle worker keeps instead of giving their pages back to the kernel: 32 MiB. A task that writes
+/// as much then runs without page faults, which cost about thirteen times as much as restoring the pages.
+const KEEP_RESIDENT: u64 = 32 << 20;
+/// Bytes that all workers of a pool keep in this way: 256 MiB, as long as each may keep [`MIN_KEEP_RESIDENT`].
+const POOL_KEEP_RESIDENT: u64 = 256 << 20;
+/// Bytes that a worker of any pool may keep in this way: 1 MiB, which is more than most tasks write.
+const MIN_KEEP_RESIDENT: u64 = 1 << 20;
+/// Time without a task after which a worker gives this memory back: 1 s. The pages of the next task cost some milliseconds then.
+pub const RESIDENT_MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Returns the bytes of its tasks' memories that each of `size` workers keeps between tasks, where `memory` is the cap of a task.
+#[must_use]
+pub fn keep_resident(memory: u64, size: u32) -> u64 {
+    let share = POOL_KEEP_RESIDENT / u64::from(size.max(1));
+    KEEP_RESIDENT.min(memory).min(share).max(MIN_KEEP_RESIDENT)
+}
+
 /// Bytes that the dispatcher needs beside the memory of callbacks. What waits in it is bounded.
 pub const DISPATCHER_MEMORY: u64 = 512 << 20;
 /// Payload size from which bytes are passed on without a copy. Copying less costs less than counting references.

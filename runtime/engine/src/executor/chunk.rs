@@ -15,7 +15,7 @@ impl Executor {
         let chunk = self.chunk.take();
         let Some((guest, entry)) = lookup(&self.guests, call) else {
             if let Some((store, _)) = chunk {
-                self.state = Some(store.into_data());
+                self.state = Some(self.resident_memory.end(store));
             }
             return CallReport::not_started(unknown());
         };
@@ -56,7 +56,7 @@ impl Executor {
             }
             // The next item must not find what a failed one left.
             Err(failure) => {
-                let mut state = store.into_data();
+                let mut state = self.resident_memory.end(store);
                 let report = state.report(Err(failure));
                 state.end();
                 self.state = Some(state);

@@ -37,7 +37,7 @@ impl Executor {
             instance::invoke(&mut store, instance, &entry.export, &entry.place)
         });
         // This drops the instance. The counts in its state stay.
-        let mut state = store.into_data();
+        let mut state = self.resident_memory.end(store);
         let result = match is_command {
             true => command::result(returned.map(drop), &state),
             false => returned.and_then(|code| result_of(code, call.export, &mut state)),

@@ -35,6 +35,7 @@ use crate::linker::linker;
 use crate::load::{EntryPoint, LoadedGuest};
 use crate::output::OutputSink;
 use crate::pusher::Pusher;
+use crate::resident_memory::ResidentMemory;
 use crate::state::{CallBuffers, InstanceState};
 use crate::wasi::context::preopen;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -61,6 +62,8 @@ pub struct Executor {
     buffers: CallBuffers,
     /// Instance of the chunk whose items run, with their export.
     chunk: Option<(Store<InstanceState>, StatusFunc)>,
+    /// Pages that the memories of ended instances keep.
+    resident_memory: ResidentMemory,
     /// Runtime of one thread, the caller's, which wasmtime-wasi needs. See [`wasi`](crate::wasi).
     runtime: Runtime,
 }
@@ -114,6 +117,7 @@ impl Executor {
             kept: HashMap::new(),
             buffers: CallBuffers::default(),
             chunk: None,
+            resident_memory: ResidentMemory::new(&engine, settings.keep_resident),
             engine,
             deadline,
             output,
@@ -205,12 +209,29 @@ impl Executor {
     /// must not pay for it.
     pub fn drop_instance(&mut self) {
         if let Some((store, _)) = self.chunk.take() {
-            self.state = Some(store.into_data());
+            self.state = Some(self.resident_memory.end(store));
         }
         if let Some(state) = self.state.as_mut().filter(|state| state.has_wasi()) {
             let _entered = self.runtime.enter();
             state.end_wasi();
         }
+    }
+
+    /// Returns whether [`release_memory`](Self::release_memory) has anything to do.
+    #[must_use]
+    pub fn keeps_memory(&self) -> bool {
+        self.resident_memory.is_kept()
+    }
+
+    /// Gives the memory back to the kernel that is kept for the next tasks. Call it when none have come for a while: the next
+    /// task that writes much has its page faults again.
+    pub fn release_memory(&mut self) {
+        self.resident_memory.release();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn resident_memory(&self) -> &ResidentMemory {
+        &self.resident_memory
     }
 
     /// Returns the state for fresh instances, between calls. It is missing only after a panic within a call.

@@ -5,6 +5,9 @@
 //! ([`Meter`]).
 
 use mpwasm_system::clock;
+use mpwasm_system::poll::poll_until;
+use nix::poll::{PollFd, PollFlags};
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -24,7 +27,7 @@ use mpwasm_system::process::exit_now;
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::LARGE_PAYLOAD;
+use mpwasm_types::settings::{LARGE_PAYLOAD, RESIDENT_MEMORY_TIMEOUT};
 use mpwasm_types::time::Time;
 
 /// Least CPU time of a task whose result is flushed immediately: 100 µs, beside which the cost of a system call is
@@ -49,6 +52,9 @@ pub fn run(
     shared.batch.put(&FromWorker::Ready, clock::now());
     loop {
         shared.batch.flush();
+        if executor.keeps_memory() {
+            release_memory_if_idle(&channel, &mut executor);
+        }
         // The dispatcher has closed the socket or broken the protocol.
         let Ok(Filled::Some | Filled::Nothing) = channel.wait() else {
             exit_now(0)
@@ -87,6 +93,16 @@ pub fn run(
                 shared.batch.put(&FromWorker::Skipped(offer), claimed);
             }
         }
+    }
+}
+
+/// Waits for the next task for a while, and gives the memory of earlier ones back to the kernel if none comes.
+fn release_memory_if_idle(channel: &Channel, executor: &mut Executor) {
+    let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+    // An error shows when the channel is read.
+    let waited = poll_until(&mut fds, clock::now() + RESIDENT_MEMORY_TIMEOUT);
+    if waited.is_ok() && fds[0].any() == Some(false) {
+        executor.release_memory();
     }
 }
 

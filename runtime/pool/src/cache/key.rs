@@ -40,8 +40,9 @@ impl Key {
     pub fn of(executable: &Executable, settings: &EngineSettings, bytes: &[u8]) -> Result<Self, String> {
         // A new setting fails to compile here: decide whether the compiler's output depends on it.
         let EngineSettings {
-            memory: _,    // compared with the entry when it is loaded
-            max_table: _, // likewise
+            memory: _,        // compared with the entry when it is loaded
+            max_table: _,     // likewise
+            keep_resident: _, // only a worker's allocator uses it
             stack: _,
             fuel: _, // the engine's hash says whether fuel is counted; the amount does not change the code
             max_result: _,
