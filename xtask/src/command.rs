@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use cargo_metadata::{Artifact, Message};
 
 /// Variables that `cargo run` sets for this program, and that a program started from a shell does not have.
 const SET_BY_CARGO_RUN: &[&str] = &[
@@ -34,6 +35,24 @@ pub fn cargo(args: &[&str]) -> Command {
     let mut command = command("cargo");
     command.args(args);
     command
+}
+
+/// Runs a build, `cargo ARGS...`, and returns what it made, whether that was there before or not.
+pub fn artifacts(args: &[&str]) -> Result<Vec<Artifact>> {
+    let messages = cargo(args)
+        .args(["--message-format", "json-render-diagnostics"])
+        .stdout_of()?;
+    artifacts_in(&messages)
+}
+
+fn artifacts_in(messages: &str) -> Result<Vec<Artifact>> {
+    let mut artifacts = Vec::new();
+    for message in Message::parse_stream(messages.as_bytes()) {
+        if let Message::CompilerArtifact(artifact) = message? {
+            artifacts.push(artifact);
+        }
+    }
+    Ok(artifacts)
 }
 
 /// Ways to run a command to its end.
@@ -104,6 +123,23 @@ pub fn show(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn artifacts_are_found_in_the_messages_of_a_build() {
+        let artifact = r#"{"reason":"compiler-artifact","package_id":"run 0.1.0","manifest_path":"/r/Cargo.toml",
+            "target":{"kind":["test"],"crate_types":["bin"],"name":"run","src_path":"/r/main.rs","edition":"2024",
+            "doc":false,"doctest":false,"test":true},"profile":{"opt_level":"3","debuginfo":0,"debug_assertions":false,
+            "overflow_checks":false,"test":true},"features":[],"filenames":["/t/run-1"],"executable":"/t/run-1",
+            "fresh":true}"#;
+        let messages = format!(
+            "{}\nprinted by a macro\n{}\n",
+            artifact.replace('\n', ""),
+            r#"{"reason":"build-finished","success":true}"#
+        );
+        let artifacts = artifacts_in(&messages).unwrap();
+        assert_eq!(artifacts.len(), 1);
+        assert_eq!(artifacts[0].executable.as_ref().unwrap(), "/t/run-1");
+    }
 
     #[test]
     fn a_failure_names_the_command_line() {

@@ -7,8 +7,10 @@
 
 mod ci;
 mod command;
+mod guests;
 mod repository;
 mod structure;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Builds the guests of this repository into target/guests: those in Rust, and those in C and Zig whose compilers are there.
+    Guests,
     /// Generates the reference of the command line, docs/reference/cli.md, from its definitions.
     Docs,
 }
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
             .args(args)
             .current_dir(&repository.root)
             .run(),
+        Task::Guests => guests::build(&repository),
         Task::Docs => cargo(&["test", "-p", "mpwasm-cli", "--lib", "reference"])
             .env("MPWASM_UPDATE_REFERENCE", "1")
             .current_dir(&repository.root)

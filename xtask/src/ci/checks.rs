@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Result;
 
 use super::{Context, memory};
 use crate::command::{Run as _, cargo, command};
+use crate::tools::CargoTool;
 
 /// Guests for WebAssembly alone. The clippy of the host leaves them out, and that of the guests takes them.
 const WASM_GUESTS: &[&str] = &["demo", "fixture", "pusher", "files", "wasi-calls"];
@@ -30,39 +29,13 @@ pub fn format(_: &Context) -> Result<()> {
 
 /// `cargo deny`, which is installed into the target folder if this machine has none.
 pub fn dependencies(context: &Context) -> Result<()> {
-    let tools = context.repository.target.join("tools");
-    let path: Vec<PathBuf> = [tools.join("bin")]
-        .into_iter()
-        .chain(std::env::split_paths(
-            &std::env::var_os("PATH").unwrap_or_default(),
-        ))
-        .collect();
-    let path = std::env::join_paths(path)?;
-    let deny = |args: &[&str]| -> Command {
-        let mut command = cargo(&["deny"]);
-        command.args(args).env("PATH", &path);
-        command
-    };
-    if !deny(&["--version"]).succeeds() {
-        cargo(&[
-            "install",
-            "--locked",
-            "--version",
-            "^0.20",
-            "cargo-deny",
-            "--root",
-        ])
-        .arg(&tools)
-        .run()?;
-    }
-    deny(&["check", "licenses", "bans", "sources"]).run()?;
+    let deny = CargoTool::find_or_install(&context.repository.target, "deny", "^0.20")?;
+    deny.command(&["check", "licenses", "bans", "sources"]).run()?;
     // The advisories are in a Git repository, which a machine with access to registries only cannot fetch.
-    let fetched = command("timeout")
-        .args(["120", "cargo", "deny", "fetch", "db"])
-        .env("PATH", &path)
-        .run();
-    match fetched {
-        Ok(()) => deny(&["check", "advisories"]).run(),
+    let mut fetch = command("timeout");
+    fetch.args(["120", "cargo", "deny", "fetch", "db"]);
+    match deny.provide_to(&mut fetch).run() {
+        Ok(()) => deny.command(&["check", "advisories"]).run(),
         Err(_) => {
             context.not_checked("advisories, as their database cannot be fetched from here");
             Ok(())

@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 
 use super::Context;
 use super::checks::install_packages;
-use crate::command::{Run as _, cargo, command};
+use crate::command::{Run as _, command};
+use crate::guests;
 
 /// What Debian's clang needs for WebAssembly.
 const CLANG: &[&str] = &["clang", "lld", "wasi-libc", "libclang-rt-dev-wasm32"];
@@ -38,7 +39,7 @@ pub fn c_guests(context: &Context) -> Result<()> {
 
 /// The submissions of `guests/judge` and their verdicts (`guests/judge/README.md`).
 pub fn judge(context: &Context) -> Result<()> {
-    build_submissions()?;
+    let guests = guests::rust(&context.repository)?;
     let judge = [
         "run",
         "--release",
@@ -49,7 +50,7 @@ pub fn judge(context: &Context) -> Result<()> {
     ];
     let table = context
         .cargo_with_own_cache(&judge)
-        .args(submissions(context)?)
+        .args(submissions(&guests))
         .stdout_of()?;
     print!("{table}");
     let accepted = table.lines().filter(|line| line.ends_with(" accepted")).count();
@@ -57,42 +58,12 @@ pub fn judge(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Builds the submissions for WebAssembly.
-pub fn build_submissions() -> Result<()> {
-    cargo(&[
-        "build",
-        "--release",
-        "--target",
-        "wasm32-wasip1",
-        "-p",
-        "submissions",
-    ])
-    .run()
-}
-
-/// The files of the submissions, in the order of their names.
-pub fn submissions(context: &Context) -> Result<Vec<PathBuf>> {
-    wasm_files(context, "change-")
-}
-
-/// The WebAssembly programs in the target folder whose names begin so, in the order of their names.
-pub fn wasm_files(context: &Context, beginning: &str) -> Result<Vec<PathBuf>> {
-    let folder = context.repository.target.join("wasm32-wasip1/release");
-    let mut files = Vec::new();
-    for entry in folder.read_dir()? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(beginning) && name.ends_with(".wasm") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    ensure!(
-        !files.is_empty(),
-        "there is no {beginning}*.wasm in {}",
-        folder.display()
-    );
-    Ok(files)
+/// The submissions among the guests.
+pub fn submissions(guests: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
+    guests.iter().filter(|path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with("change-")
+    })
 }
 
 /// Whether this process runs as root.

@@ -1,12 +1,15 @@
 //! `cargo xtask ci`: the checks that a change has to pass, as named steps.
 //!
-//! The steps run one after the other, since tests and benchmarks measure time.
+//! The first steps run at the same time, each as a process of its own. The others run one after the other, since tests and
+//! benchmarks measure time.
 
 mod checks;
 mod demo;
 mod guests;
 mod memory;
 mod ordinary_user;
+mod packages;
+mod parallel;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -27,9 +30,11 @@ struct Step {
     name: &'static str,
     about: &'static str,
     check: fn(&Context) -> Result<()>,
+    /// Whether no other step may run at the same time.
+    is_alone: bool,
 }
 
-/// All steps, in the order in which they run: those that say soon what is wrong come first.
+/// All steps, in the order in which they run: those that do not disturb each other come first.
 const STEPS: &[Step] = &[
     step("format", "rustfmt, and the lock file of fuzz/", checks::format),
     step(
@@ -44,26 +49,46 @@ const STEPS: &[Step] = &[
     ),
     step("clippy", "lints of host and guest code", checks::clippy),
     step("documentation", "rustdoc without warnings", checks::documentation),
-    step("tests", "all tests (README)", checks::tests),
     step(
+        "packages",
+        "that each published crate compiles from its archive, and their publication",
+        packages::check,
+    ),
+    alone("tests", "all tests (README)", checks::tests),
+    alone(
         "memory",
         "the most memory of each process over the hostile corpus (SECURITY.md)",
         memory::show,
     ),
-    step("demo", "the demo of the README", demo::check),
-    step("c-guests", "C guests with Debian's clang", guests::c_guests),
-    step("judge", "the example guests/judge", guests::judge),
-    step(
+    alone("demo", "the demo of the README", demo::check),
+    alone("c-guests", "C guests with Debian's clang", guests::c_guests),
+    alone("judge", "the example guests/judge", guests::judge),
+    alone(
         "ordinary-user",
         "the tests of processes again, as a user who owns nothing",
         ordinary_user::check,
     ),
-    step("counts", "bounds on system calls per task", checks::counts),
-    step("benchmarks", "that the benchmarks run", checks::benchmarks),
+    alone("counts", "bounds on system calls per task", checks::counts),
+    alone("benchmarks", "that the benchmarks run", checks::benchmarks),
 ];
 
+/// A step that can run beside others: it measures no time and builds nothing that they change.
 const fn step(name: &'static str, about: &'static str, check: fn(&Context) -> Result<()>) -> Step {
-    Step { name, about, check }
+    let is_alone = false;
+    Step {
+        name,
+        about,
+        check,
+        is_alone,
+    }
+}
+
+/// A step that runs while no other does.
+const fn alone(name: &'static str, about: &'static str, check: fn(&Context) -> Result<()>) -> Step {
+    Step {
+        is_alone: true,
+        ..step(name, about, check)
+    }
 }
 
 /// Which steps to run.
@@ -74,6 +99,9 @@ pub struct Options {
     /// Show the steps instead of running them.
     #[arg(long)]
     list: bool,
+    /// Run one step for another process of this program, and write to this file what could not be checked.
+    #[arg(long, hide = true, requires = "steps")]
+    part: Option<PathBuf>,
 }
 
 /// What the steps share.
@@ -131,31 +159,37 @@ pub fn run(repository: Repository, options: &Options) -> Result<()> {
         scratch: tempfile::tempdir()?,
         not_checked: RefCell::default(),
     };
-    let mut passed: Vec<(&str, Duration)> = Vec::new();
-    for step in steps {
-        println!("\n== {}: {}", step.name, step.about);
-        let started = Instant::now();
-        let result = (step.check)(&context);
-        let took = started.elapsed();
-        if let Err(error) = result {
-            let passed: Vec<_> = passed
-                .iter()
-                .map(|(name, took)| format!("{name} {:.0} s", took.as_secs_f64()))
-                .collect();
-            if !passed.is_empty() {
-                eprintln!("\npassed: {}", passed.join(", "));
-            }
-            return Err(error)
-                .with_context(|| format!("the step {} failed after {:.0} s", step.name, took.as_secs_f64()));
+    if let Some(report) = &options.part {
+        for step in steps {
+            (step.check)(&context)?;
         }
-        passed.push((step.name, took));
+        return Ok(fs::write(report, context.not_checked.borrow().join("\n"))?);
     }
-    println!("\n{}", summary(&passed));
+    let started = Instant::now();
+    let mut passed: Vec<(&str, Duration)> = Vec::new();
+    let (alone, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(|step| step.is_alone);
+    let result =
+        parallel::run(&context, &others, &mut passed).and_then(|()| run_alone(&context, &alone, &mut passed));
+    println!("\n{}", summary(&passed, started.elapsed()));
+    result?;
     for what in context.not_checked.borrow().iter() {
         println!("NOT CHECKED: {what}");
     }
     context.show_retries();
     println!("\n== all passed");
+    Ok(())
+}
+
+/// Runs steps one after the other, up to the first that fails. Those that pass are added to `passed`, with their times.
+fn run_alone(context: &Context, steps: &[&Step], passed: &mut Vec<(&'static str, Duration)>) -> Result<()> {
+    for step in steps {
+        println!("\n== {}: {}", step.name, step.about);
+        let started = Instant::now();
+        let result = (step.check)(context);
+        let took = started.elapsed();
+        result.with_context(|| format!("the step {} failed after {:.0} s", step.name, took.as_secs_f64()))?;
+        passed.push((step.name, took));
+    }
     Ok(())
 }
 
@@ -180,13 +214,12 @@ fn counted(text: &str) -> BTreeMap<&str, usize> {
     counts
 }
 
-/// A table of the steps and their times.
-fn summary(passed: &[(&str, Duration)]) -> String {
-    let total = passed.iter().map(|(_, took)| took).sum();
+/// A table of the steps that passed, their times, and the time of all.
+fn summary(passed: &[(&str, Duration)], total: Duration) -> String {
     let rows = passed.iter().copied().chain([("total", total)]);
     let row = |(name, took): (&str, Duration)| format!("| {name:14} | {:>8.1} |\n", took.as_secs_f64());
     format!(
-        "| step           |  seconds |\n|----------------|----------|\n{}",
+        "| passed         |  seconds |\n|----------------|----------|\n{}",
         rows.map(row).collect::<String>()
     )
 }
@@ -205,6 +238,12 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_can_run_beside_others_come_first() {
+        assert!(STEPS.is_sorted_by_key(|step| step.is_alone));
+        assert!(STEPS.iter().any(|step| step.name == "tests" && step.is_alone));
+    }
+
+    #[test]
     fn retries_are_counted_by_test() {
         let counts = counted("a::one\nb::two\na::one\n");
         assert_eq!(
@@ -215,11 +254,12 @@ mod tests {
 
     #[test]
     fn the_summary_has_a_row_for_each_step_and_the_total() {
-        let table = summary(&[
+        let passed = [
             ("format", Duration::from_secs(2)),
             ("clippy", Duration::from_millis(500)),
-        ]);
+        ];
+        let table = summary(&passed, Duration::from_millis(2100));
         assert!(table.contains("| format         |      2.0 |\n"), "{table}");
-        assert!(table.ends_with("| total          |      2.5 |\n"), "{table}");
+        assert!(table.ends_with("| total          |      2.1 |\n"), "{table}");
     }
 }

@@ -8,11 +8,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 
-use super::guests::{build_submissions, is_root, submissions, wasm_files};
+use super::guests::{is_root, submissions};
 use super::{Context, memory};
-use crate::command::{Run as _, cargo, command};
+use crate::command::{Run as _, artifacts, command};
+use crate::guests;
 
 /// The user and group "nobody".
 const NOBODY: &str = "65534";
@@ -30,9 +30,6 @@ const PROGRAMS: &[&str] = &[
     "tokio_current_thread",
     "tokio_after_init",
 ];
-
-/// Guests that `mpwasm build` builds.
-const GUESTS: &[&str] = &["demo", "fixture", "pusher", "files"];
 
 /// Test programs about the compilers of other languages, which this user does not have.
 const LEFT_OUT: &[&str] = &["languages"];
@@ -73,30 +70,13 @@ fn hand_over(context: &Context) -> Result<()> {
         PROGRAMS.iter().map(|name| release.join("examples").join(name)),
         &scratch.join("run/examples"),
     )?;
-    for guest in GUESTS {
-        let mut build = command(&release.join("mpwasm").to_string_lossy());
-        let built = build
-            .arg("build")
-            .arg(Path::new("guests").join(guest))
-            .stdout_of()?;
-        copy([built.trim_end().into()], &scratch.join("guests"))?;
-    }
-    cargo(&[
-        "build",
-        "--release",
-        "--target",
-        "wasm32-wasip1",
-        "-p",
-        "wasi-calls",
-    ])
-    .run()?;
-    copy(wasm_files(context, "wasi-")?, &scratch.join("guests"))?;
-    build_submissions()?;
+    let guests = guests::rust(&context.repository)?;
+    copy(submissions(&guests).cloned(), &scratch.join("judge/submissions"))?;
+    copy(guests, &scratch.join("guests"))?;
     copy(
         [release.join("judge"), "guests/judge/problems".into()],
         &scratch.join("judge"),
     )?;
-    copy(submissions(context)?, &scratch.join("judge/submissions"))?;
     command("chmod").args(["-R", "a+rX"]).arg(scratch).run()?;
     Ok(fs::set_permissions(
         scratch.join("tmp"),
@@ -134,43 +114,12 @@ fn run_as_nobody(scratch: &Path, test: &Path) -> Result<()> {
 /// Builds all test programs, and the programs that they start; returns the files of the tests, in the order of their
 /// names.
 fn test_programs() -> Result<Vec<PathBuf>> {
-    let build = [
-        "test",
-        "--release",
-        "--no-run",
-        "--message-format",
-        "json-render-diagnostics",
-    ];
-    let mut tests = executables(&cargo(&build).stdout_of()?)?;
-    tests.retain(|(name, _)| !LEFT_OUT.contains(&name.as_str()));
+    let mut tests: Vec<(String, PathBuf)> = artifacts(&["test", "--release", "--no-run"])?
+        .into_iter()
+        .filter(|artifact| artifact.profile.test && !LEFT_OUT.contains(&&*artifact.target.name))
+        .filter_map(|artifact| Some((artifact.target.name, artifact.executable?.into())))
+        .collect();
     ensure!(!tests.is_empty(), "cargo built no test program");
     tests.sort();
     Ok(tests.into_iter().map(|(_, path)| path).collect())
-}
-
-/// The names and files of the test programs in the messages of a build.
-fn executables(messages: &str) -> Result<Vec<(String, PathBuf)>> {
-    let mut tests = Vec::new();
-    for line in messages.lines() {
-        let message: Value = serde_json::from_str(line)?;
-        if message["profile"]["test"] == true
-            && let (Some(name), Some(path)) =
-                (message["target"]["name"].as_str(), message["executable"].as_str())
-        {
-            tests.push((name.to_owned(), PathBuf::from(path)));
-        }
-    }
-    Ok(tests)
-}
-
-#[test]
-fn test_programs_are_found_in_the_messages_of_a_build() {
-    let messages = r#"{"reason":"compiler-artifact","target":{"name":"run"},"profile":{"test":true},"executable":"/t/run-1"}
-{"reason":"compiler-artifact","target":{"name":"mpwasm"},"profile":{"test":false},"executable":"/t/mpwasm"}
-{"reason":"compiler-artifact","target":{"name":"lib"},"profile":{"test":false},"executable":null}
-{"reason":"build-finished","success":true}"#;
-    assert_eq!(
-        executables(messages).unwrap(),
-        [("run".to_owned(), PathBuf::from("/t/run-1"))]
-    );
 }

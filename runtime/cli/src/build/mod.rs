@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
+use cargo_metadata::{Artifact, Message, TargetKind};
 use clap::Args;
 use mpwasm::escape::{Untrusted, escape_bytes};
-use serde::Deserialize;
 
 use crate::process::exit::{Failure, OrExit};
 use crate::terminal::stdio;
@@ -256,36 +256,18 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
 }
 
-/// The relevant fields of a JSON message of cargo.
-#[derive(Deserialize)]
-struct CargoMessage {
-    reason: String,
-    #[serde(default)]
-    manifest_path: PathBuf,
-    #[serde(default)]
-    target: CargoTarget,
-    #[serde(default)]
-    filenames: Vec<PathBuf>,
-}
-
-#[derive(Default, Deserialize)]
-struct CargoTarget {
-    kind: Vec<String>,
-}
-
-impl CargoMessage {
-    /// Returns the .wasm files of libraries and programs. Examples and tests are not built.
-    fn modules(self) -> impl Iterator<Item = PathBuf> {
-        let is_guest = self.reason == "compiler-artifact"
-            && self
-                .target
-                .kind
-                .iter()
-                .any(|kind| kind == "cdylib" || kind == "bin");
-        self.filenames
-            .into_iter()
-            .filter(move |path| is_guest && path.extension().is_some_and(|extension| extension == "wasm"))
-    }
+/// Returns the .wasm files of libraries and programs. Examples and tests are not built.
+fn wasm_files(artifact: &Artifact) -> impl Iterator<Item = PathBuf> {
+    let is_guest = artifact
+        .target
+        .kind
+        .iter()
+        .any(|kind| matches!(kind, TargetKind::CDyLib | TargetKind::Bin));
+    artifact
+        .filenames
+        .iter()
+        .filter(move |path| is_guest && path.extension() == Some("wasm"))
+        .map(PathBuf::from)
 }
 
 /// Returns the only module of the package in `dir`, according to cargo's messages.
@@ -294,11 +276,15 @@ fn only_module(dir: &Path, messages: &[u8]) -> Result<PathBuf> {
     // Not a set: a library and a program of the same name have the same path, but are two modules.
     let mut modules = Vec::new();
     let mut elsewhere = BTreeSet::new();
-    for message in lines(messages).filter_map(|line| serde_json::from_slice::<CargoMessage>(line).ok()) {
-        let package = message.manifest_path.clone();
+    // What is no message was printed by build scripts or macros.
+    for message in lines(messages).filter_map(|line| serde_json::from_slice(line).ok()) {
+        let Message::CompilerArtifact(artifact) = message else {
+            continue;
+        };
+        let package = artifact.manifest_path.as_std_path();
         // cargo's path may contain symbolic links.
-        let is_package = package == manifest || fs::canonicalize(&package).is_ok_and(|path| path == manifest);
-        for module in message.modules() {
+        let is_package = package == manifest || fs::canonicalize(package).is_ok_and(|path| path == manifest);
+        for module in wasm_files(&artifact) {
             if is_package {
                 modules.push(module);
             } else if let Some(package) = package.parent() {
@@ -341,8 +327,12 @@ mod tests {
     use serde_json::json;
 
     fn artifact(manifest: &str, kind: &str, files: &[&str]) -> String {
-        json!({"reason": "compiler-artifact", "manifest_path": manifest, "target": {"kind": [kind], "name": "x"},
-               "filenames": files, "executable": null, "fresh": true})
+        let target = json!({"kind": [kind], "crate_types": [kind], "name": "x", "src_path": "/g/src/lib.rs",
+                            "edition": "2024", "doc": true, "doctest": false, "test": true});
+        let profile = json!({"opt_level": "3", "debuginfo": 0, "debug_assertions": false, "overflow_checks": false,
+                             "test": false});
+        json!({"reason": "compiler-artifact", "package_id": "x 0.1.0", "manifest_path": manifest, "target": target,
+               "profile": profile, "features": [], "filenames": files, "executable": null, "fresh": true})
         .to_string()
     }
 
