@@ -193,8 +193,8 @@ fn read_imports(
     let state = InstanceState::new(settings, Arc::new(Deadline::new()), Arc::new(NoOutput));
     let mut store = Store::new(linker.engine(), state);
     for (module, name, wanted) in types.imports() {
-        if let Err(reason) = check_import(module, name, &wanted, linker, &mut store) {
-            refusals.push(reason);
+        if let Err(error) = check_import(module, name, &wanted, linker, &mut store) {
+            refusals.push(error.to_string());
         } else if info
             .imports
             .last()
@@ -212,20 +212,34 @@ fn check_import(
     wanted: &ItemType<'_>,
     linker: &Linker<InstanceState>,
     store: &mut Store<InstanceState>,
-) -> Result<(), String> {
+) -> Result<(), ImportError> {
     let known = linker.get(&mut *store, module, name);
-    let (module, name) = (brief(module), brief(name));
+    let import = format!("{}.{}", brief(module), brief(name));
     let Ok(known) = known else {
-        return Err(format!("the import `{module}.{name}` does not exist"));
+        return Err(ImportError::Missing { import });
     };
     let known = parsed(&known.ty(&*store));
     match wanted {
         ItemType::Func(wanted) if **wanted == known => Ok(()),
-        _ => Err(format!(
-            "the import `{module}.{name}` is {}, not {wanted}",
-            ItemType::Func(&known)
-        )),
+        _ => Err(ImportError::OtherType {
+            import,
+            known: ItemType::Func(&known).to_string(),
+            wanted: wanted.to_string(),
+        }),
     }
+}
+
+/// Why a guest cannot have an import.
+#[derive(Debug, thiserror::Error)]
+enum ImportError {
+    #[error("the import `{import}` does not exist")]
+    Missing { import: String },
+    #[error("the import `{import}` is {known}, not {wanted}")]
+    OtherType {
+        import: String,
+        known: String,
+        wanted: String,
+    },
 }
 
 /// Returns the type of a function of the linker as a type of the parser. All of them take and return numbers.

@@ -45,4 +45,4 @@ pub use error::{GrantError, LoadError};
 pub use executor::Executor;
 pub use linker::imports;
 pub use output::OutputSink;
-pub use pusher::Pusher;
+pub use pusher::{PushError, Pusher};

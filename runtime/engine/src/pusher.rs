@@ -10,6 +10,21 @@ pub trait Pusher: Send {
     /// ([`WatchdogHandle::pause`](crate::watchdog::WatchdogHandle::pause)).
     ///
     /// # Errors
-    /// Returns the reason if the JSON is no task, or if no more tasks are accepted. The guest traps with that text.
-    fn push(&mut self, task: &[u8]) -> Result<TaskId, String>;
+    /// If the JSON is no task, or if no more tasks are accepted. The guest traps with the text of the error.
+    fn push(&mut self, task: &[u8]) -> Result<TaskId, PushError>;
+}
+
+/// Why a pushed task is not accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The guest has pushed as many tasks as it may.
+    #[error("more than {0} tasks are pushed (--max-tasks)")]
+    TooMany(u64),
+    /// The task has this number of bytes, and its args alone are too large.
+    #[error("a task of {0} bytes (--max-args)")]
+    TooLarge(usize),
+    /// It is no task, for this reason.
+    #[error("{0}")]
+    Invalid(String),
 }

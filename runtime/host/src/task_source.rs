@@ -16,7 +16,7 @@ use crate::guest_thread;
 use crate::message_batch::{MessageBatch, MessageEncoder};
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
-use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, LoadError, OutputSink, Pusher};
+use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, LoadError, OutputSink, PushError, Pusher};
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromTasks, ToTasks, task_frame};
 use mpwasm_protocol::send_buffer::SendBuffer;
@@ -174,25 +174,24 @@ struct TaskPusher {
 }
 
 impl Pusher for TaskPusher {
-    fn push(&mut self, task: &[u8]) -> Result<TaskId, String> {
+    fn push(&mut self, task: &[u8]) -> Result<TaskId, PushError> {
         if self.pushed == self.start.max_tasks {
-            return Err(format!(
-                "more than {} tasks are pushed (--max-tasks)",
-                self.pushed
-            ));
+            return Err(PushError::TooMany(self.pushed));
         }
         if task.len() > task_frame(self.start.max_args) {
-            return Err(format!("a task of {} bytes (--max-args)", task.len()));
+            return Err(PushError::TooLarge(task.len()));
         }
-        let line = TaskLine::parse_pushed(task)?;
-        find_model(&self.start.info, line.model.as_deref().unwrap_or_default())?;
+        let line = TaskLine::parse_pushed(task).map_err(PushError::Invalid)?;
+        find_model(&self.start.info, line.model.as_deref().unwrap_or_default())
+            .map_err(PushError::Invalid)?;
         let stdin = line.stdin.as_deref();
         check_input(
             &self.start.info,
             Cow::Owned(line.args),
             stdin,
             self.start.max_args,
-        )?;
+        )
+        .map_err(PushError::Invalid)?;
         // The send may wait for the parent, which waits for the pool. That time does not count towards the timeout.
         let pause = self.watchdog.pause();
         self.batch.put(&FromTasks::Push(task), clock::now());

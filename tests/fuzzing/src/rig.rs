@@ -10,7 +10,9 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::frames::Worker as Heard;
-use mpwasm_engine::{Call, CallReport, Deadline, EngineRole, Executor, Export, OutputSink, Pusher};
+use mpwasm_engine::{
+    Call, CallReport, Deadline, EngineRole, Executor, Export, OutputSink, PushError, Pusher,
+};
 use mpwasm_host::dispatcher::WorkerPhase;
 use mpwasm_host::message_batch::MessageEncoder;
 use mpwasm_host::worker::WorkerEncoder;
@@ -239,8 +241,9 @@ impl OutputSink for Frames {
 struct Tasks;
 
 impl Pusher for Tasks {
-    fn push(&mut self, task: &[u8]) -> Result<TaskId, String> {
-        let line = TaskLine::parse_pushed(task)?;
-        check_args(Cow::Owned(line.args), settings().max_args).map(|_| TaskId(0))
+    fn push(&mut self, task: &[u8]) -> Result<TaskId, PushError> {
+        let line = TaskLine::parse_pushed(task).map_err(PushError::Invalid)?;
+        let args = check_args(Cow::Owned(line.args), settings().max_args);
+        args.map(|_| TaskId(0)).map_err(PushError::Invalid)
     }
 }

@@ -83,9 +83,9 @@ fn push(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> wasmtime::
     match pusher.push(task) {
         Ok(id) => Ok(id.0.cast_signed()),
         // If the pusher gave up because the call is over, the call did not trap.
-        Err(text) => Err(match state.deadline.interrupted() {
+        Err(error) => Err(match state.deadline.interrupted() {
             Some(interrupt) => StopReason::Interrupted(interrupt),
-            None => StopReason::Misuse(text),
+            None => StopReason::Misuse(error.to_string()),
         }
         .into()),
     }
@@ -103,7 +103,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::pusher::Pusher;
+    use crate::pusher::{PushError, Pusher};
     use crate::testing::{Rig, ended, fails, guest, run, runnable, settings};
     use crate::{EngineRole, Export};
     use mpwasm_types::engine_settings::EngineSettings;
@@ -300,9 +300,9 @@ mod tests {
     struct Tasks(Arc<Mutex<Vec<Vec<u8>>>>);
 
     impl Pusher for Tasks {
-        fn push(&mut self, task: &[u8]) -> Result<TaskId, String> {
+        fn push(&mut self, task: &[u8]) -> Result<TaskId, PushError> {
             if task == b"no" {
-                return Err("that is no task".to_owned());
+                return Err(PushError::Invalid("that is no task".to_owned()));
             }
             let mut tasks = self.0.lock().unwrap();
             tasks.push(task.to_vec());

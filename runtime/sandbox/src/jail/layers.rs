@@ -103,11 +103,11 @@ impl SandboxLayer {
             },
             Self::Namespaces => match super::privileges::probe_namespaces() {
                 Ok(how) => LayerState::Active(how.to_owned()),
-                Err(why) => LayerState::Missing(why),
+                Err(error) => LayerState::Missing(error.to_string()),
             },
             Self::MemoryLimit => match MemoryCgroup::probe() {
                 Ok(()) => LayerState::Active("a control group for each pool".into()),
-                Err(why) => LayerState::Missing(why),
+                Err(error) => LayerState::Missing(error.to_string()),
             },
             Self::OtherUser if nix::unistd::geteuid().is_root() => LayerState::Missing(
                 "children run as root, without capabilities, unless --user names another".into(),

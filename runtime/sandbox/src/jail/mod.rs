@@ -51,7 +51,7 @@ use mpwasm_types::grants::OpenDir;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 
-pub use cgroup::MemoryCgroup;
+pub use cgroup::{CgroupError, MemoryCgroup};
 pub use layers::{LayerState, SandboxLayer, available_options, missing_layers};
 pub use limits::{OomScore, set_cpu_limit};
 pub use privileges::probe_access;

@@ -33,16 +33,27 @@ pub fn enter_namespaces(user: Option<User>) -> nix::Result<()> {
     }
 }
 
+/// Why namespaces are not available.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// The kernel does not permit them.
+    #[error("{}", .0.desc())]
+    Refused(nix::errno::Errno),
+    /// It cannot be found out.
+    #[error(transparent)]
+    Probe(io::Error),
+}
+
 /// Probes, in a copy of this process, whether [`enter_namespaces`] succeeds. Returns the names of the namespaces.
 ///
 /// # Errors
 /// With the reason why it fails.
-pub fn probe_namespaces() -> Result<&'static str, String> {
+pub fn probe_namespaces() -> Result<&'static str, NamespaceError> {
     // SAFETY: the closure makes system calls only, and allocates nothing.
     match unsafe { in_fork(|| Ok(enter_namespaces(None)?)) } {
         Ok(Ok(())) => Ok("network and ipc"),
-        Ok(Err(errno)) => Err(errno.desc().to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(Err(errno)) => Err(NamespaceError::Refused(errno)),
+        Err(error) => Err(NamespaceError::Probe(error)),
     }
 }
 

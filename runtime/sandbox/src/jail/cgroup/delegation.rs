@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use super::error::CgroupError;
+
 /// Name of the group into which the parent moves aside.
 const PARENT_GROUP: &str = "mpwasm.parent";
 
@@ -27,11 +29,11 @@ impl DelegatedCgroup {
     ///
     /// # Errors
     /// When the machine has no control groups of version 2, or that of this process is not visible.
-    pub fn find() -> Result<Self, String> {
-        let read = |path| fs::read_to_string(path).map_err(|error| format!("{path} can't be read: {error}"));
+    pub fn find() -> Result<Self, CgroupError> {
+        let read = |file| fs::read_to_string(file).map_err(|error| CgroupError::Read { file, error });
         let groups = read("/proc/self/cgroup")?;
         let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
-        let own = own.ok_or("the kernel has no control groups of version 2")?;
+        let own = own.ok_or(CgroupError::NotInKernel)?;
         let mounts = read("/proc/self/mountinfo")?;
         let mount = mounts.lines().find_map(|line| {
             let (place, kind) = line.split_once(" - ")?;
@@ -40,7 +42,7 @@ impl DelegatedCgroup {
             let (part, at) = (fields.next()?, fields.next()?);
             (kind.starts_with("cgroup2 ") && part == "/").then_some(at)
         });
-        let mount = mount.ok_or("no control groups of version 2 are mounted")?;
+        let mount = mount.ok_or(CgroupError::NotMounted)?;
         Ok(Self::at(Path::new(mount), own, std::process::id()))
     }
 
@@ -69,20 +71,20 @@ impl DelegatedCgroup {
     ///
     /// # Errors
     /// With the reason why they can't be created.
-    pub fn check(&self) -> Result<bool, String> {
-        let has = |file: &str| {
+    pub fn check(&self) -> Result<bool, CgroupError> {
+        let has = |file| {
             let list = self.read(file)?;
-            Ok::<_, String>(list.split_whitespace().any(|name| name == "memory"))
+            Ok::<_, CgroupError>(list.split_whitespace().any(|name| name == "memory"))
         };
         if !has("cgroup.controllers")? {
-            return Err("its control group has no controller of memory".to_owned());
+            return Err(CgroupError::NoMemoryController);
         }
         let files = ["", "cgroup.procs", "cgroup.subtree_control"];
         if files
             .iter()
             .any(|file| access(&self.path.join(file), AccessFlags::W_OK).is_err())
         {
-            return Err("its control group was not delegated to this user".to_owned());
+            return Err(CgroupError::NotDelegated);
         }
         if has("cgroup.subtree_control")? {
             return Ok(false);
@@ -94,7 +96,7 @@ impl DelegatedCgroup {
         let own = self.pid.to_string();
         match self.read("cgroup.procs")?.lines().all(|pid| pid == own) {
             true => Ok(true),
-            false => Err("other processes are in its control group".to_owned()),
+            false => Err(CgroupError::OtherProcesses),
         }
     }
 
@@ -102,13 +104,13 @@ impl DelegatedCgroup {
     ///
     /// # Errors
     /// As [`DelegatedCgroup::check`], or when the kernel refuses. All changes are undone then.
-    pub fn prepare(&self) -> Result<(), String> {
+    pub fn prepare(&self) -> Result<(), CgroupError> {
         let must_move_aside = self.check()?;
         if must_move_aside {
             let aside = self.path.join(PARENT_GROUP);
             // A parent that was killed may have left it.
             if !aside.is_dir() {
-                fs::create_dir(&aside).map_err(|error| format!("no group can be made: {error}"))?;
+                fs::create_dir(&aside).map_err(CgroupError::Create)?;
             }
             self.enter(&aside).inspect_err(|_| self.restore())?;
         }
@@ -136,17 +138,15 @@ impl DelegatedCgroup {
         }
     }
 
-    fn enter(&self, group: &Path) -> Result<(), String> {
-        fs::write(group.join("cgroup.procs"), self.pid.to_string())
-            .map_err(|error| format!("the parent can't change its control group: {error}"))
+    fn enter(&self, group: &Path) -> Result<(), CgroupError> {
+        fs::write(group.join("cgroup.procs"), self.pid.to_string()).map_err(CgroupError::Move)
     }
 
-    fn change_controllers(&self, change: &str) -> Result<(), String> {
-        fs::write(self.path.join("cgroup.subtree_control"), change)
-            .map_err(|error| format!("the controller of memory can't be had: {error}"))
+    fn change_controllers(&self, change: &str) -> Result<(), CgroupError> {
+        fs::write(self.path.join("cgroup.subtree_control"), change).map_err(CgroupError::Controller)
     }
 
-    fn read(&self, file: &str) -> Result<String, String> {
-        fs::read_to_string(self.path.join(file)).map_err(|error| format!("{file} can't be read: {error}"))
+    fn read(&self, file: &'static str) -> Result<String, CgroupError> {
+        fs::read_to_string(self.path.join(file)).map_err(|error| CgroupError::Read { file, error })
     }
 }

@@ -15,6 +15,7 @@
 //! [`delegation`] decides where groups can be created.
 
 mod delegation;
+mod error;
 
 use mpwasm_system::clock;
 use std::fs::{self, File};
@@ -25,6 +26,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use self::delegation::DelegatedCgroup;
+pub use self::error::CgroupError;
 use mpwasm_types::settings::{DISPATCHER_MEMORY, MAX_TABLES, Settings, TABLE_ELEMENT_SIZE, WORKER_OVERHEAD};
 
 /// Prefix of the names of groups. The process id of the parent and a number follow.
@@ -51,11 +53,11 @@ impl MemoryCgroup {
     ///
     /// # Errors
     /// With the reason why this process can't create groups.
-    pub fn create(settings: &Settings) -> Result<Self, String> {
+    pub fn create(settings: &Settings) -> Result<Self, CgroupError> {
         Self::create_in(DelegatedCgroup::find()?, settings)
     }
 
-    fn create_in(parent: DelegatedCgroup, settings: &Settings) -> Result<Self, String> {
+    fn create_in(parent: DelegatedCgroup, settings: &Settings) -> Result<Self, CgroupError> {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", parent.pid());
         // If one of the steps below fails, this is dropped, which undoes the others.
@@ -71,18 +73,18 @@ impl MemoryCgroup {
         Ok(group)
     }
 
-    fn create_dir(&self) -> Result<(), String> {
+    fn create_dir(&self) -> Result<(), CgroupError> {
         let _guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
         self.parent.prepare()?;
         remove_orphans(self.parent.path());
-        fs::create_dir(&self.path).map_err(|error| format!("no group can be made: {error}"))
+        fs::create_dir(&self.path).map_err(CgroupError::Create)
     }
 
     /// Checks whether [`MemoryCgroup::create`] would succeed. Changes nothing.
     ///
     /// # Errors
     /// With the reason why it would not.
-    pub fn probe() -> Result<(), String> {
+    pub fn probe() -> Result<(), CgroupError> {
         DelegatedCgroup::find()?.check().map(drop)
     }
 
@@ -90,7 +92,7 @@ impl MemoryCgroup {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn add(&self, pid: u32) -> Result<(), String> {
+    pub fn add(&self, pid: u32) -> Result<(), CgroupError> {
         self.write("cgroup.procs", &pid.to_string())
     }
 
@@ -119,8 +121,8 @@ impl MemoryCgroup {
         }
     }
 
-    fn write(&self, file: &str, text: &str) -> Result<(), String> {
-        fs::write(self.path.join(file), text).map_err(|error| format!("{file} can't be written: {error}"))
+    fn write(&self, file: &'static str, text: &str) -> Result<(), CgroupError> {
+        fs::write(self.path.join(file), text).map_err(|error| CgroupError::Write { file, error })
     }
 }
 
@@ -260,7 +262,9 @@ mod tests {
     #[test]
     fn a_group_with_other_processes_is_not_changed() {
         let folder = tree("memory\n", "77\n78\n");
-        let why = MemoryCgroup::create_in(parent(&folder), &settings()).unwrap_err();
+        let why = MemoryCgroup::create_in(parent(&folder), &settings())
+            .unwrap_err()
+            .to_string();
         assert!(why.contains("other processes"), "{why}");
         assert_eq!(read(&folder, "cgroup.procs"), "77\n78\n");
         assert_eq!(read(&folder, "cgroup.subtree_control"), "");
@@ -277,7 +281,9 @@ mod tests {
         // The controller can't be enabled.
         fs::remove_file(own.join("cgroup.subtree_control")).unwrap();
         fs::create_dir(own.join("cgroup.subtree_control")).unwrap();
-        let why = MemoryCgroup::create_in(parent(&folder), &settings()).unwrap_err();
+        let why = MemoryCgroup::create_in(parent(&folder), &settings())
+            .unwrap_err()
+            .to_string();
         assert!(why.contains("subtree_control"), "{why}");
         assert_eq!(read(&folder, "cgroup.procs"), "77\n");
         assert_eq!(groups(&own).count(), 0);
@@ -286,7 +292,9 @@ mod tests {
     #[test]
     fn no_group_is_created_without_the_memory_controller() {
         let folder = tree("cpu pids\n", "77\n");
-        let why = MemoryCgroup::create_in(parent(&folder), &settings()).unwrap_err();
+        let why = MemoryCgroup::create_in(parent(&folder), &settings())
+            .unwrap_err()
+            .to_string();
         assert!(why.contains("memory"), "{why}");
     }
 
