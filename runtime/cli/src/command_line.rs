@@ -60,9 +60,8 @@ impl Cli {
         // In the arguments of `exec`, `:::` has no meaning.
         let listed = match is_exec(line.iter().cloned()) {
             true => None,
-            false => {
-                combinations::split_listed(&mut line).map_err(|why| wrong(ErrorKind::InvalidValue, &why))?
-            }
+            false => combinations::split_listed(&mut line)
+                .map_err(|error| wrong(ErrorKind::InvalidValue, &error.to_string()))?,
         };
         let mut cli = Self::try_parse_from(line)?;
         match (&mut cli.command, listed) {

@@ -3,6 +3,7 @@
 use std::env::{self, VarError};
 use std::time::Duration;
 
+use anyhow::{Error, Result, bail};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use mpwasm::{DirGrant, Grants, Settings};
@@ -82,17 +83,18 @@ impl InstanceOptions {
 }
 
 /// Parses `NAME=VALUE`, or `NAME` for a variable of mpwasm's own environment.
-fn variable(text: &str) -> Result<(String, String), String> {
+fn variable(text: &str) -> Result<(String, String)> {
+    let checked = |text: &str| Grants::variable(text).map_err(Error::msg);
     if text.is_empty() || text.contains('=') {
-        return Grants::variable(text);
+        return checked(text);
     }
     match env::var(text) {
-        Ok(value) => Grants::variable(&format!("{text}={value}")),
-        Err(VarError::NotPresent) => Err(format!(
-            "{text} is not set in the environment of mpwasm: set it, or write {text}=VALUE"
-        )),
-        Err(VarError::NotUnicode(_)) => Err(format!(
-            "the value of {text} is not UTF-8, as guests' variables have to be"
-        )),
+        Ok(value) => checked(&format!("{text}={value}")),
+        Err(VarError::NotPresent) => {
+            bail!("{text} is not set in the environment of mpwasm: set it, or write {text}=VALUE")
+        }
+        Err(VarError::NotUnicode(_)) => {
+            bail!("the value of {text} is not UTF-8, as guests' variables have to be")
+        }
     }
 }

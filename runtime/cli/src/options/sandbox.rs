@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use mpwasm::{Jail, Settings, User};
 use nix::unistd;
@@ -49,11 +50,11 @@ pub enum JailMode {
 pub struct UserArg(pub User);
 
 impl FromStr for UserArg {
-    type Err = String;
+    type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self> {
         if let Some((uid, gid)) = text.split_once(':') {
-            let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number"));
+            let number = |text: &str| text.parse().map_err(|_| anyhow!("{text:?} is no number"));
             return Ok(Self(User {
                 uid: number(uid)?,
                 gid: number(gid)?,
@@ -68,8 +69,8 @@ impl FromStr for UserArg {
                 uid: user.uid.as_raw(),
                 gid: user.gid.as_raw(),
             })),
-            Ok(None) => Err("there is no such user here; one without a name is written UID:GID".into()),
-            Err(errno) => Err(format!("users can't be looked up: {errno}")),
+            Ok(None) => bail!("there is no such user here; one without a name is written UID:GID"),
+            Err(errno) => bail!("users can't be looked up: {errno}"),
         }
     }
 }
@@ -81,10 +82,10 @@ mod tests {
     #[test]
     fn a_user_is_a_name_or_numbers() {
         let numbers = UserArg(User { uid: 12, gid: 34 });
-        assert_eq!("12:34".parse(), Ok(numbers));
+        assert_eq!("12:34".parse::<UserArg>().unwrap(), numbers);
         let root = UserArg(User { uid: 0, gid: 0 });
-        assert_eq!("root".parse(), Ok(root));
-        assert_eq!("0".parse(), Ok(root));
+        assert_eq!("root".parse::<UserArg>().unwrap(), root);
+        assert_eq!("0".parse::<UserArg>().unwrap(), root);
         for wrong in [
             "",
             "no such user",

@@ -3,22 +3,23 @@
 use std::num::IntErrorKind;
 use std::str::FromStr;
 
+use anyhow::{Result, anyhow, bail};
 use bytesize::ByteSize;
 use mpwasm_types::task_line::json_error;
 use serde_json::value::RawValue;
 
 /// Parses a number of bytes: `4096`, `64k` (thousands), `256MiB` (powers of 1024).
-pub fn size(text: &str) -> Result<u64, String> {
+pub fn size(text: &str) -> Result<u64> {
     let text = text.trim();
     if is_too_large(text) {
-        return Err(format!(
+        bail!(
             "it is larger than the largest size, {} bytes (just below 16EiB)",
             u64::MAX
-        ));
+        );
     }
     ByteSize::from_str(text)
         .map(|size| size.as_u64())
-        .map_err(|error| format!("{error}; write bytes, or a size such as 64KiB or 1.5GiB"))
+        .map_err(|error| anyhow!("{error}; write bytes, or a size such as 64KiB or 1.5GiB"))
 }
 
 /// Returns whether a size has more than 64 bits. [`ByteSize`] parses most of these as the largest size.
@@ -38,8 +39,7 @@ fn is_too_large(size: &str) -> bool {
         let factor = factor.as_u64() as f64;
         return number.parse().is_ok_and(|number: f64| number * factor >= LIMIT);
     }
-    let number: Result<u64, _> = number.parse();
-    match number {
+    match number.parse::<u64>() {
         Ok(number) => number.checked_mul(factor.as_u64()).is_none(),
         Err(error) => *error.kind() == IntErrorKind::PosOverflow,
     }
@@ -55,12 +55,12 @@ pub fn display_size(bytes: u64) -> String {
 pub struct JsonArgs(pub Box<RawValue>);
 
 impl FromStr for JsonArgs {
-    type Err = String;
+    type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let args: Box<RawValue> = serde_json::from_str(text).map_err(|error| json_error(&error))?;
+    fn from_str(text: &str) -> Result<Self> {
+        let args: Box<RawValue> = serde_json::from_str(text).map_err(|error| anyhow!(json_error(&error)))?;
         if !args.get().starts_with('[') {
-            return Err("it is JSON, but no array: write the args in brackets, as in '[1, \"two\"]'".into());
+            bail!("it is JSON, but no array: write the args in brackets, as in '[1, \"two\"]'");
         }
         Ok(Self(args))
     }
@@ -82,7 +82,7 @@ mod tests {
             ("1MB", 1_000_000),
         ];
         for (text, bytes) in written {
-            assert_eq!(size(text), Ok(bytes), "{text}");
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
         }
         for text in ["", "-1", "MiB", "1 furlong"] {
             assert!(size(text).is_err(), "{text:?}");
@@ -99,7 +99,7 @@ mod tests {
             ("18EB", 18_000_000_000_000_000_000),
         ];
         for (text, bytes) in largest {
-            assert_eq!(size(text), Ok(bytes), "{text}");
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
         }
         let beyond = [
             "18446744073709551616",
@@ -113,7 +113,7 @@ mod tests {
             "999999999999999999999999999999999999999999k",
         ];
         for text in beyond {
-            let why = size(text).unwrap_err();
+            let why = size(text).unwrap_err().to_string();
             assert!(why.contains("16EiB"), "{text}: {why}");
         }
     }
@@ -132,6 +132,6 @@ mod tests {
     #[test]
     fn a_json_error_names_the_column_only() {
         let refusal = "[1 2]".parse::<JsonArgs>().unwrap_err();
-        assert_eq!(refusal, "expected `,` or `]` at column 4");
+        assert_eq!(refusal.to_string(), "expected `,` or `]` at column 4");
     }
 }

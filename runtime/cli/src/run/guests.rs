@@ -141,7 +141,7 @@ impl LoadedGuests {
     }
 
     /// Returns the guest that a task line names.
-    fn find(&self, name: Option<&str>) -> Result<&LoadedGuest, String> {
+    fn find(&self, name: Option<&str>) -> anyhow::Result<&LoadedGuest> {
         let list = |found: &[&LoadedGuest]| {
             let names: Vec<_> = found.iter().map(|one| format!("`{}`", one.names[0])).collect();
             names.join(", ")
@@ -150,7 +150,7 @@ impl LoadedGuests {
         let Some(name) = name else {
             return self
                 .only()
-                .ok_or_else(|| format!("it names no `guest`, and there are {}", list(&all)));
+                .ok_or_else(|| anyhow!("it names no `guest`, and there are {}", list(&all)));
         };
         // The argument itself takes precedence over other names.
         if let Some(exactly) = self.0.iter().find(|one| one.names[0] == name) {
@@ -163,8 +163,8 @@ impl LoadedGuests {
             .collect();
         match found[..] {
             [one] => Ok(one),
-            [] => Err(format!("there is no guest `{name}`; there are {}", list(&all))),
-            _ => Err(format!("the guest `{name}` could be {}", list(&found))),
+            [] => bail!("there is no guest `{name}`; there are {}", list(&all)),
+            _ => bail!("the guest `{name}` could be {}", list(&found)),
         }
     }
 
@@ -178,7 +178,7 @@ impl LoadedGuests {
         };
         let one = match self.find(line.guest.as_deref()) {
             Ok(one) => one,
-            Err(message) => return Err(rejected(message, line, "")),
+            Err(error) => return Err(rejected(error.to_string(), line, "")),
         };
         let model = one.model.as_deref().unwrap_or_default();
         one.guest

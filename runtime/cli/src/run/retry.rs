@@ -1,5 +1,6 @@
 //! `--retries` and the other options of further attempts.
 
+use anyhow::{Result, anyhow};
 use clap::Args;
 use mpwasm::{Backoff, Kind, Retry};
 
@@ -36,13 +37,13 @@ impl RetryOptions {
 }
 
 /// Parses a kind for which a task can be retried.
-fn kind(text: &str) -> Result<Kind, String> {
+fn kind(text: &str) -> Result<Kind> {
     let covered = || Kind::ALL.into_iter().filter(|&kind| Retry::can_cover(kind));
     covered()
         .find(|kind| kind.as_str() == text.trim())
         .ok_or_else(|| {
             let kinds: Vec<&str> = covered().map(Kind::as_str).collect();
-            format!(
+            anyhow!(
                 "no task is tried again for that; the kinds are {}",
                 kinds.join(", ")
             )
@@ -63,16 +64,16 @@ mod tests {
         retries: RetryOptions,
     }
 
-    fn policy(line: &str) -> Result<Retry, String> {
+    fn policy(line: &str) -> Result<Retry, clap::Error> {
         let words = ["run"].into_iter().chain(line.split_whitespace());
-        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        let line = Line::try_parse_from(words)?;
         Ok(line.retries.policy())
     }
 
     #[test]
     fn the_policy_is_what_was_written() {
-        assert_eq!(policy(""), Ok(Retry::default()));
-        assert_eq!(policy("--retries 3"), Ok(Retry::times(3)));
+        assert_eq!(policy("").unwrap(), Retry::default());
+        assert_eq!(policy("--retries 3").unwrap(), Retry::times(3));
         let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10)).jitter(20);
         let expected = Retry::times(3)
             .also_on(Kind::Timeout)
@@ -80,7 +81,7 @@ mod tests {
             .backoff(backoff)
             .crash_limit(5);
         let line = "--retries 3 --retry-on timeout,trap --backoff 100ms..10s~20% --crash-limit 5";
-        assert_eq!(policy(line), Ok(expected));
+        assert_eq!(policy(line).unwrap(), expected);
     }
 
     #[test]
@@ -97,7 +98,7 @@ mod tests {
             ("--retry-on trap", "--retries"),
             ("--backoff 1s", "--retries"),
         ] {
-            let refusal = policy(line).unwrap_err();
+            let refusal = policy(line).unwrap_err().to_string();
             assert!(refusal.contains(why), "{line}: {refusal}");
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use anyhow::{Result, anyhow, bail};
+
 /// Fewest ended tasks for which a percentage is compared: 3, as one failure of one task says little.
 const MIN_TASKS_FOR_PERCENT: u64 = 3;
 
@@ -61,10 +63,10 @@ impl Halt {
 }
 
 impl FromStr for Halt {
-    type Err = String;
+    type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let form = || "write when and why, as in now,fail=1 or soon,success=10 or soon,fail=25%".to_owned();
+    fn from_str(text: &str) -> Result<Self> {
+        let form = || anyhow!("write when and why, as in now,fail=1 or soon,success=10 or soon,fail=25%");
         let (when, why) = text.split_once(',').ok_or_else(form)?;
         let when = match when {
             "now" => HaltMode::Now,
@@ -80,10 +82,10 @@ impl FromStr for Halt {
         let bound = match bound.strip_suffix('%') {
             Some(percent) => match percent.parse() {
                 Ok(percent) if percent > 0.0 && percent <= 100.0 => HaltThreshold::Percent(percent),
-                _ => return Err("a percentage is above 0 and at most 100".into()),
+                _ => bail!("a percentage is above 0 and at most 100"),
             },
             None => match bound.parse() {
-                Ok(0) => return Err("none are no reason: write at least 1".into()),
+                Ok(0) => bail!("none are no reason: write at least 1"),
                 Ok(count) => HaltThreshold::Count(count),
                 Err(_) => return Err(form()),
             },
@@ -147,7 +149,10 @@ mod tests {
             "now,fail=x",
         ] {
             assert!(
-                text.parse::<Halt>().unwrap_err().contains("now,fail=1"),
+                text.parse::<Halt>()
+                    .unwrap_err()
+                    .to_string()
+                    .contains("now,fail=1"),
                 "{text:?}"
             );
         }

@@ -34,19 +34,14 @@ impl InputList {
 ///
 /// # Errors
 /// When an input is not UTF-8.
-pub fn split_listed(line: &mut Vec<OsString>) -> Result<Option<Vec<InputList>>, String> {
+pub fn split_listed(line: &mut Vec<OsString>) -> Result<Option<Vec<InputList>>, NotUtf8> {
     let is_separator = |word: &OsString| word == SEPARATOR || word == LINKED_SEPARATOR;
     let Some(at) = line.iter().position(is_separator) else {
         return Ok(None);
     };
     let mut lists: Vec<InputList> = Vec::new();
     for word in line.split_off(at) {
-        let word = word.into_string().map_err(|word| {
-            format!(
-                "the input {} is not UTF-8: args of guests are JSON strings",
-                Untrusted::from(&word)
-            )
-        })?;
+        let word = word.into_string().map_err(NotUtf8)?;
         match (word.as_str(), lists.last_mut()) {
             (SEPARATOR | LINKED_SEPARATOR, _) | (_, None) => lists.push(InputList {
                 linked: word == LINKED_SEPARATOR,
@@ -57,6 +52,11 @@ pub fn split_listed(line: &mut Vec<OsString>) -> Result<Option<Vec<InputList>>, 
     }
     Ok(Some(lists))
 }
+
+/// An input that cannot be an arg of a guest.
+#[derive(Debug, thiserror::Error)]
+#[error("the input {} is not UTF-8: args of guests are JSON strings", Untrusted::from(.0))]
+pub struct NotUtf8(OsString);
 
 /// The lists that are combined with each input of a first one.
 #[derive(Clone, Debug, Default)]

@@ -40,7 +40,7 @@ impl SeenKeys {
     ///
     /// # Errors
     /// When an earlier task has the same key. The message names both tasks.
-    pub fn note(&mut self, key: Option<&str>) -> Result<(), String> {
+    pub fn note(&mut self, key: Option<&str>) -> Result<(), DuplicateKey> {
         let position = self.position;
         self.position += 1;
         let Some(key) = key.filter(|key| !key.is_empty()) else {
@@ -54,10 +54,11 @@ impl SeenKeys {
                 if shown.len() < key.len() {
                     shown.push('\u{2026}');
                 }
-                Err(format!(
-                    "the key {shown:?} of task {position} is that of task {} already: keys have to differ",
-                    first.get()
-                ))
+                Err(DuplicateKey {
+                    key: shown,
+                    position,
+                    first: *first.get(),
+                })
             }
             Entry::Vacant(_) if count >= self.most => Ok(()),
             Entry::Vacant(place) => {
@@ -74,6 +75,16 @@ impl SeenKeys {
     }
 }
 
+/// A task has the key of an earlier task.
+#[derive(Debug, thiserror::Error)]
+#[error("the key {key:?} of task {position} is that of task {first} already: keys have to differ")]
+pub struct DuplicateKey {
+    /// The key, or the beginning of a long one.
+    key: String,
+    position: u64,
+    first: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,7 +95,7 @@ mod tests {
         for key in [None, Some("a"), Some(""), None, Some(""), Some("b")] {
             keys.note(key).unwrap();
         }
-        let why = keys.note(Some("a")).unwrap_err();
+        let why = keys.note(Some("a")).unwrap_err().to_string();
         assert_eq!(
             why,
             "the key \"a\" of task 6 is that of task 1 already: keys have to differ"
@@ -93,7 +104,7 @@ mod tests {
         assert!(keys.note(Some("a")).is_err(), "each time");
         let long = "\u{1b}".repeat(100);
         keys.note(Some(&long)).unwrap();
-        let why = keys.note(Some(&long)).unwrap_err();
+        let why = keys.note(Some(&long)).unwrap_err().to_string();
         assert!(
             why.contains("of task 10 is that of task 9") && why.len() < 700,
             "{why}"

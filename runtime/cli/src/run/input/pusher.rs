@@ -159,7 +159,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
             (Ok(()), item) => Ok(item),
             // It is rejected already.
             (Err(_), item @ FeedItem::Rejected(_)) => Ok(item),
-            (Err(why), FeedItem::Task(task, _)) => Err(rejected(&task.parts(), why)),
+            (Err(why), FeedItem::Task(task, _)) => Err(rejected(&task.parts(), why.to_string())),
         }
     }
 
