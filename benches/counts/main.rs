@@ -64,7 +64,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         // Tracing makes each reading of the CPU clock slow, and that clock is read around every slow task.
-        name: "processor time",
+        name: "CPU time",
         calls: "clock_gettime",
         bounds: of(1.5, 1.5),
     },

@@ -12,13 +12,13 @@ use mpwasm_types::time::Time;
 
 /// Tasks in flight, by worker and in order.
 #[derive(Default)]
-struct Crew {
+struct FakeWorkers {
     offers: VecDeque<(WorkerId, OfferId)>,
     spawned: Vec<WorkerId>,
     next: u64,
 }
 
-impl Io for Crew {
+impl Io for FakeWorkers {
     fn spawn(&mut self, worker: WorkerId, _: &[GuestId]) {
         self.spawned.push(worker);
     }
@@ -54,11 +54,11 @@ impl Io for Crew {
 fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
     const TASKS: u64 = 128;
     let mut scheduler = Scheduler::new(workers, None, false);
-    let mut crew = Crew::default();
+    let mut workers = FakeWorkers::default();
     let mut now = Time(1_000_000_000);
     scheduler.guests_loaded(1);
-    scheduler.assign(now, &mut crew);
-    for worker in std::mem::take(&mut crew.spawned) {
+    scheduler.assign(now, &mut workers);
+    for worker in std::mem::take(&mut workers.spawned) {
         scheduler.worker_ready(worker, now).expect("it is ready once");
     }
     let mut id = 0;
@@ -67,18 +67,18 @@ fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
             let args: Box<[u8]> = Box::from(*b"[]");
             let timeout = Duration::from_secs(30);
             let task = Task::new(DispatchId(id), GuestId(0), ModelId(0), timeout, args);
-            scheduler.accept(task, &mut crew);
+            scheduler.accept(task, &mut workers);
             id += 1;
         }
         let mut ended = 0;
         while ended < TASKS {
             now = now + Duration::from_micros(50);
-            scheduler.tick(now, now, &mut crew);
-            scheduler.assign(now, &mut crew);
-            for (worker, offer) in std::mem::take(&mut crew.offers) {
+            scheduler.tick(now, now, &mut workers);
+            scheduler.assign(now, &mut workers);
+            for (worker, offer) in std::mem::take(&mut workers.offers) {
                 let run = Duration::from_micros(6);
                 let end = scheduler
-                    .ended(worker, offer, run, now, &mut crew)
+                    .ended(worker, offer, run, now, &mut workers)
                     .expect("it was offered and claimed");
                 drop(end);
                 ended += 1;

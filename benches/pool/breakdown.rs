@@ -14,10 +14,10 @@ const TASKS: u64 = 300_000;
 pub fn plain(setup: &Setup) -> Result<Samples> {
     let [parent, dispatcher, workers] = microseconds(setup, "noop")?;
     Ok(vec![
-        ("processor time: parent", parent),
-        ("processor time: dispatcher", dispatcher),
-        ("processor time: workers", workers),
-        ("processor time: all", parent + dispatcher + workers),
+        ("CPU time: parent", parent),
+        ("CPU time: dispatcher", dispatcher),
+        ("CPU time: workers", workers),
+        ("CPU time: all", parent + dispatcher + workers),
     ])
 }
 
@@ -25,10 +25,10 @@ pub fn plain(setup: &Setup) -> Result<Samples> {
 pub fn with_callback(setup: &Setup) -> Result<Samples> {
     let [parent, dispatcher, workers] = microseconds(setup, "called")?;
     Ok(vec![
-        ("processor time, callbacks: parent", parent),
-        ("processor time, callbacks: dispatcher", dispatcher),
-        ("processor time, callbacks: workers", workers),
-        ("processor time, callbacks: all", parent + dispatcher + workers),
+        ("CPU time, callbacks: parent", parent),
+        ("CPU time, callbacks: dispatcher", dispatcher),
+        ("CPU time, callbacks: workers", workers),
+        ("CPU time, callbacks: all", parent + dispatcher + workers),
     ])
 }
 

@@ -25,10 +25,7 @@ pub fn throughput(setup: &Setup) -> Result<Samples> {
     let took = run(setup, "noop.runnable", "[]", TASKS, 1)?;
     Ok(vec![
         ("limit", per_second(TASKS, took.seconds)),
-        (
-            "processor time: limit",
-            took.processor_seconds * 1e6 / TASKS as f64,
-        ),
+        ("CPU time: limit", took.processor_seconds * 1e6 / TASKS as f64),
     ])
 }
 

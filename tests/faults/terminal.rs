@@ -25,15 +25,15 @@ fn exec(args: &[&str]) -> (TempDir, Command) {
 }
 
 /// The other end of a terminal: what a user types and sees.
-struct Person {
+struct TerminalUser {
     terminal: File,
     seen: Vec<u8>,
 }
 
-impl Person {
+impl TerminalUser {
     /// Reads until the terminal shows this text after what was read before.
     #[track_caller]
-    fn sees(&mut self, text: &str) {
+    fn wait_for(&mut self, text: &str) {
         self.seen.clear();
         while !self.seen.windows(text.len()).any(|seen| seen == text.as_bytes()) {
             let mut piece = [0; 100];
@@ -47,7 +47,7 @@ impl Person {
         }
     }
 
-    fn types(&mut self, line: &str) {
+    fn type_in(&mut self, line: &str) {
         self.terminal.write_all(line.as_bytes()).unwrap();
     }
 }
@@ -71,18 +71,18 @@ fn a_dialogue_program_answers_before_the_next_input() {
         .stderr(terminal)
         .spawn()
         .unwrap();
-    let mut person = Person {
+    let mut user = TerminalUser {
         terminal: File::from(pty.master),
         seen: Vec::new(),
     };
-    person.sees("Guess a number.\r\n");
+    user.wait_for("Guess a number.\r\n");
     for (guess, answer) in [("3\n", "More.\r\n"), ("9\n", "Less.\r\n"), ("5\n", "More.\r\n")] {
-        person.types(guess);
-        person.sees(answer);
+        user.type_in(guess);
+        user.wait_for(answer);
     }
-    person.types("7\n");
+    user.type_in("7\n");
     // A sequence that would clear the screen is escaped.
-    person.sees("Right.\\u{1b}[2J\r\n");
+    user.wait_for("Right.\\u{1b}[2J\r\n");
     assert_eq!(code(child), Some(0));
 }
 

@@ -15,4 +15,4 @@ mod options;
 mod processes;
 mod protocol;
 mod scratch;
-mod walls;
+mod system_calls;

@@ -209,7 +209,7 @@ fn a_worker_has_no_environment_and_its_limits() {
             .find_map(|line| line.strip_prefix("Max cpu time"))
             .unwrap();
         let seconds: u64 = soft.split_whitespace().next().unwrap().parse().unwrap();
-        assert!((30..100_000).contains(&seconds), "{seconds} s of processor time");
+        assert!((30..100_000).contains(&seconds), "{seconds} s of CPU time");
     }
 }
 

@@ -61,18 +61,18 @@ pub fn task(guest: &Guest, model: &str) -> Task {
 
 /// An event of a reporter.
 #[derive(Debug)]
-pub enum Heard {
+pub enum ReceivedEvent {
     Outcome(Box<Outcome>),
     Log(Source, String),
 }
 
 /// A reporter that sends all its events to a channel.
-pub struct Recorder(Sender<Heard>);
+pub struct Recorder(Sender<ReceivedEvent>);
 
 /// The events that it received. A wait keeps the events that it does not look for.
 pub struct Record {
-    receiver: Receiver<Heard>,
-    kept: RefCell<VecDeque<Heard>>,
+    receiver: Receiver<ReceivedEvent>,
+    kept: RefCell<VecDeque<ReceivedEvent>>,
 }
 
 pub fn recorder() -> (Recorder, Record) {
@@ -86,24 +86,24 @@ pub fn recorder() -> (Recorder, Record) {
 
 impl Reporter for Recorder {
     fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
-        let _ = self.0.send(Heard::Outcome(Box::new(outcome.clone())));
+        let _ = self.0.send(ReceivedEvent::Outcome(Box::new(outcome.clone())));
         Ok(())
     }
 
     fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {
-        let _ = self.0.send(Heard::Log(line.source, line.text.to_owned()));
+        let _ = self.0.send(ReceivedEvent::Log(line.source, line.text.to_owned()));
         Ok(())
     }
 }
 
 impl Record {
     /// Waits for the first event for which `answer` returns a value; `None` when it does not arrive in time.
-    fn wait_for<T>(&self, mut answer: impl FnMut(&Heard) -> Option<T>) -> Option<T> {
+    fn wait_for<T>(&self, mut answer: impl FnMut(&ReceivedEvent) -> Option<T>) -> Option<T> {
         let mut kept = self.kept.borrow_mut();
         if let Some((index, found)) = kept
             .iter()
             .enumerate()
-            .find_map(|(index, heard)| Some((index, answer(heard)?)))
+            .find_map(|(index, event)| Some((index, answer(event)?)))
         {
             kept.remove(index);
             return Some(found);
@@ -111,10 +111,10 @@ impl Record {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let heard = self.receiver.recv_timeout(left).ok()?;
-            match answer(&heard) {
+            let event = self.receiver.recv_timeout(left).ok()?;
+            match answer(&event) {
                 Some(found) => return Some(found),
-                None => kept.push_back(heard),
+                None => kept.push_back(event),
             }
         }
     }
@@ -122,9 +122,9 @@ impl Record {
     /// Waits for a log line.
     #[track_caller]
     pub fn wait_for_log(&self, source: Source, text: &str) {
-        let is_it = |heard: &Heard| match heard {
-            Heard::Log(from, line) => (*from == source && line == text).then_some(()),
-            Heard::Outcome(_) => None,
+        let is_it = |event: &ReceivedEvent| match event {
+            ReceivedEvent::Log(from, line) => (*from == source && line == text).then_some(()),
+            ReceivedEvent::Outcome(_) => None,
         };
         self.wait_for(is_it)
             .unwrap_or_else(|| panic!("{source:?} did not log {text:?}"));
@@ -141,18 +141,18 @@ impl Record {
     /// Waits for the next outcome.
     #[track_caller]
     pub fn wait_for_outcome(&self) -> Outcome {
-        let outcome = |heard: &Heard| match heard {
-            Heard::Outcome(outcome) => Some((**outcome).clone()),
-            Heard::Log(..) => None,
+        let outcome = |event: &ReceivedEvent| match event {
+            ReceivedEvent::Outcome(outcome) => Some((**outcome).clone()),
+            ReceivedEvent::Log(..) => None,
         };
         self.wait_for(outcome).expect("a task ends")
     }
 
     /// Returns the outcomes so far that no wait has taken, in the order of their ids.
     pub fn outcomes(&self) -> Vec<Outcome> {
-        let outcome = |heard| match heard {
-            Heard::Outcome(outcome) => Some(*outcome),
-            Heard::Log(..) => None,
+        let outcome = |event| match event {
+            ReceivedEvent::Outcome(outcome) => Some(*outcome),
+            ReceivedEvent::Log(..) => None,
         };
         let mut outcomes: Vec<_> = self.rest().into_iter().filter_map(outcome).collect();
         outcomes.sort_by_key(|outcome| outcome.id);
@@ -160,7 +160,7 @@ impl Record {
     }
 
     /// Returns the events so far that no wait has taken.
-    pub fn rest(&self) -> Vec<Heard> {
+    pub fn rest(&self) -> Vec<ReceivedEvent> {
         let kept = self.kept.take();
         kept.into_iter().chain(self.receiver.try_iter()).collect()
     }

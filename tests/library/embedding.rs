@@ -165,7 +165,7 @@ fn a_program_without_init_that_names_itself_is_no_fork_bomb() {
 }
 
 #[test]
-fn a_program_that_has_a_thread_before_init_has_no_pool_behind_walls() {
+fn a_program_that_has_a_thread_before_init_has_no_pool_behind_a_jail() {
     let refused = run(&example("late_init"), &[]);
     let told = String::from_utf8_lossy(&refused.stdout);
     assert!(

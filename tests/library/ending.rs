@@ -7,8 +7,8 @@ use mpwasm::{CallbackStatus, Error, Guest, Pool, Source, TaskHandle};
 use nix::sys::signal::Signal;
 
 use crate::common::{
-    Heard, LONG, PATIENCE, Processes, Record, builder, in_time, outcome, pool_and_guest, recorded, status,
-    task,
+    LONG, PATIENCE, Processes, ReceivedEvent, Record, builder, in_time, outcome, pool_and_guest, recorded,
+    status, task,
 };
 use crate::support;
 
@@ -64,10 +64,10 @@ impl Busy {
 #[test]
 fn stop_runs_all_that_was_accepted_callbacks_included() {
     let (pool, guest, record) = recorded(builder());
-    let heard = guest.model("heard").unwrap();
-    pool.push_all((0..500).map(|number| heard.task([number])))
+    let logged = guest.model("logged").unwrap();
+    pool.push_all((0..500).map(|number| logged.task([number])))
         .unwrap();
-    let handle = pool.submit(heard.task(["last"])).unwrap();
+    let handle = pool.submit(logged.task(["last"])).unwrap();
     let processes = Processes::of(&pool, 2);
     in_time(|| pool.stop()).unwrap();
     processes.assert_gone();
@@ -77,8 +77,7 @@ fn stop_runs_all_that_was_accepted_callbacks_included() {
         CallbackStatus::Ok
     );
     let rest = record.rest();
-    let is_callback =
-        |heard: &&Heard| matches!(heard, Heard::Log(Source::Callback(_), line) if line == "callback");
+    let is_callback = |event: &&ReceivedEvent| matches!(event, ReceivedEvent::Log(Source::Callback(_), line) if line == "callback");
     assert_eq!(rest.iter().filter(is_callback).count(), 501);
     assert_eq!(rest.len(), 2 * 501, "a callback and an outcome each");
 }

@@ -71,19 +71,19 @@ fn pool(callback_timeout: Duration) -> (Pool, Guest, Record) {
 const AMPLE: Duration = Duration::from_secs(60);
 
 /// A model with its value as JSON, or with kind and message of the error.
-type Told = (String, Result<String, (Kind, String)>);
+type FinalResult = (String, Result<String, (Kind, String)>);
 
-fn told(values: Vec<FinalValue>) -> Vec<Told> {
-    let told = values.into_iter().map(|value| {
+fn final_results(values: Vec<FinalValue>) -> Vec<FinalResult> {
+    let results = values.into_iter().map(|value| {
         assert_eq!(value.guest, "folds.wat");
         let result = value.result.map(|json| json.get().to_owned());
         (value.model, result.map_err(|error| (error.kind, error.message)))
     });
-    told.collect()
+    results.collect()
 }
 
-fn stop(pool: Pool) -> Vec<Told> {
-    told(in_time(|| pool.stop_with_values()).unwrap())
+fn stop(pool: Pool) -> Vec<FinalResult> {
+    final_results(in_time(|| pool.stop_with_values()).unwrap())
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_pool_that_was_ended_early_has_no_values() {
         end(&pool);
         let values = in_time(move || {
             pool.join().unwrap();
-            told(pool.final_values())
+            final_results(pool.final_values())
         });
         assert!(
             values
@@ -200,7 +200,7 @@ fn a_pool_that_was_ended_early_has_no_values() {
         let logs = record
             .rest()
             .into_iter()
-            .filter(|heard| matches!(heard, crate::common::Heard::Log(..)));
+            .filter(|event| matches!(event, crate::common::ReceivedEvent::Log(..)));
         assert_eq!(logs.count(), 0, "the final callback did not run");
     }
 }

@@ -5,11 +5,11 @@
 ;; - `spin`: logs "running" and loops forever
 ;; - `sleep`: logs "running" and sleeps for an hour
 ;; - `trap`: traps
-;; - `heard`: returns its args; its callback logs "callback", its error_callback "error_callback"
-;; - `lost`: traps; callbacks as those of `heard`
+;; - `logged`: returns its args; its callback logs "callback", its error_callback "error_callback"
+;; - `lost`: traps; callbacks as those of `logged`
 ;; - `stuck`: returns its args; its callback logs "stuck" and loops forever
 ;; - `count`: returns how often it was called in its instance, and does what its args say: `[4]` traps, `[5]` loops forever,
-;;   `[6]` fails, `[7]` logs "running"; its callbacks as those of `heard`
+;;   `[6]` fails, `[7]` logs "running"; its callbacks as those of `logged`
 (module
   (import "mpwasm_v1" "input_len" (func $input_len (result i32)))
   (import "mpwasm_v1" "input_read" (func $input_read (param i32 i32 i32) (result i32)))
@@ -25,7 +25,7 @@
   (data (i32.const 80) "\01")
   (data (i32.const 88) "\00\a0\b8\30\46\03\00\00")
 
-  (func $echo (export "runnable") (export "heard.runnable") (export "stuck.runnable") (result i32)
+  (func $echo (export "runnable") (export "logged.runnable") (export "stuck.runnable") (result i32)
     (local $length i32)
     (local.set $length (call $input_len))
     (drop (memory.grow (i32.add (i32.shr_u (local.get $length) (i32.const 16)) (i32.const 1))))
@@ -58,10 +58,10 @@
     (call $output_write (i32.const 256) (i32.const 1))
     (i32.const 0))
 
-  (func (export "heard.callback") (export "lost.callback") (export "count.callback") (result i32)
+  (func (export "logged.callback") (export "lost.callback") (export "count.callback") (result i32)
     (call $log (i32.const 3) (i32.const 16) (i32.const 8))
     (i32.const 0))
-  (func (export "heard.error_callback") (export "lost.error_callback")
+  (func (export "logged.error_callback") (export "lost.error_callback")
     (export "count.error_callback") (result i32)
     (call $log (i32.const 3) (i32.const 32) (i32.const 14))
     (i32.const 0))

@@ -173,7 +173,7 @@ fn what_is_in_a_guest_can_be_read() {
     let (_pool, guest) = pool_and_guest(builder());
     let info = guest.info();
     let names: Vec<_> = info.models.iter().map(|model| &*model.name).collect();
-    for name in ["", "heard", "lost", "sleep", "spin", "stuck", "trap"] {
+    for name in ["", "logged", "lost", "sleep", "spin", "stuck", "trap"] {
         assert!(names.contains(&name), "{name:?} is missing in {names:?}");
     }
     assert!(!info.has_tasks && !info.is_command && info.refusals.is_empty());

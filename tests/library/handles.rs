@@ -190,7 +190,7 @@ fn dropping_a_handle_that_cancels_on_drop_ends_its_task_and_no_other() {
 #[test]
 fn dropping_a_handle_does_not_cancel_the_task() {
     let (pool, guest, record) = recorded(builder());
-    drop(pool.submit(task(&guest, "heard")).unwrap());
+    drop(pool.submit(task(&guest, "logged")).unwrap());
     in_time(|| pool.stop()).unwrap();
     assert_eq!(record.outcomes()[0].status(), "ok");
 }
@@ -199,7 +199,7 @@ fn dropping_a_handle_does_not_cancel_the_task() {
 fn an_outcome_waits_for_the_callback() {
     let (pool, guest, record) = recorded(builder());
     let (well, badly) = (
-        pool.submit(task(&guest, "heard")).unwrap(),
+        pool.submit(task(&guest, "logged")).unwrap(),
         pool.submit(task(&guest, "lost")).unwrap(),
     );
     for (handle, status, callback) in [(well, "ok", "callback"), (badly, "trap", "error_callback")] {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use mpwasm::{Kind, Outcome, Source, TaskId};
 use nix::sys::signal::Signal;
 
-use crate::common::{Heard, LONG, assert_dense, block_on, builder, in_time, pool_and_guest, recorded};
+use crate::common::{
+    LONG, ReceivedEvent, assert_dense, block_on, builder, in_time, pool_and_guest, recorded,
+};
 use crate::support;
 
 /// Returns the only argument, which the guest's unnamed model returns in an array.
@@ -201,10 +203,10 @@ fn an_item_that_fails_ends_its_instance_and_no_other_item() {
     }
     assert_eq!(ended[2].result.as_ref().unwrap_err().args.get(), "[4]");
     in_time(|| pool.stop()).unwrap();
-    let heard = record.rest();
+    let events = record.rest();
     let callbacks = |text: &str| {
-        let is_it = |heard: &&Heard| matches!(heard, Heard::Log(Source::Callback(_), line) if line == text);
-        heard.iter().filter(is_it).count()
+        let is_it = |event: &&ReceivedEvent| matches!(event, ReceivedEvent::Log(Source::Callback(_), line) if line == text);
+        events.iter().filter(is_it).count()
     };
     assert_eq!((callbacks("callback"), callbacks("error_callback")), (6, 3));
 }

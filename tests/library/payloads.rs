@@ -37,10 +37,10 @@ fn texts() -> Vec<String> {
 #[test]
 fn args_and_results_of_all_sizes_come_back_whole() {
     let (pool, guest) = pool_and_guest(builder());
-    let heard = guest.model("heard").unwrap();
+    let logged = guest.model("logged").unwrap();
     let texts = texts();
     let tasks = texts.iter().enumerate().map(|(number, text)| match number % 3 {
-        0 => heard.task([text]),
+        0 => logged.task([text]),
         _ => guest.task([text]),
     });
     let handles: Vec<_> = tasks.map(|task| pool.submit(task).unwrap()).collect();

@@ -95,13 +95,13 @@ fn what_the_guest_did_is_tried_again_only_when_that_was_asked_for() {
     assert_eq!((ended.status(), ended.attempts), ("trap", 2));
     assert_eq!(ended.result.unwrap_err().attempt, 2);
     in_time(|| pool.stop()).unwrap();
-    for (id, heard) in [(0, "error_callback"), (1, "callback"), (2, "error_callback")] {
-        record.wait_for_log(Source::Callback(TaskId(id)), heard);
+    for (id, line) in [(0, "error_callback"), (1, "callback"), (2, "error_callback")] {
+        record.wait_for_log(Source::Callback(TaskId(id)), line);
     }
     let more = record
         .rest()
         .into_iter()
-        .filter(|heard| matches!(heard, crate::common::Heard::Log(..)));
+        .filter(|event| matches!(event, crate::common::ReceivedEvent::Log(..)));
     assert_eq!(more.count(), 0, "callbacks hear of the last attempt only");
 }
 

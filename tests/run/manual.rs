@@ -3,7 +3,7 @@
 use crate::completed::to_the_end;
 use crate::support::mpwasm;
 
-fn said(args: &[&str]) -> String {
+fn stdout_of(args: &[&str]) -> String {
     let ended = to_the_end(mpwasm().args(args));
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args:?}");
     ended.stdout
@@ -11,7 +11,7 @@ fn said(args: &[&str]) -> String {
 
 #[test]
 fn the_version_names_the_engines() {
-    let version = said(&["--version"]);
+    let version = stdout_of(&["--version"]);
     let own = env!("CARGO_PKG_VERSION");
     let engine = version.strip_prefix(&format!("mpwasm {own} (wasmtime ")).unwrap();
     assert!(
@@ -23,7 +23,7 @@ fn the_version_names_the_engines() {
 #[test]
 fn shells_complete_what_the_help_names() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = said(&["completions", shell]);
+        let script = stdout_of(&["completions", shell]);
         assert!(
             script.contains("keep-order") && script.contains("doctor"),
             "{shell}"
@@ -33,9 +33,9 @@ fn shells_complete_what_the_help_names() {
 
 #[test]
 fn the_manual_has_a_page_for_each_command() {
-    let page = said(&["man"]);
+    let page = stdout_of(&["man"]);
     assert!(page.contains(".TH") && page.contains("inspect"), "{page}");
-    let page = said(&["man", "run"]);
+    let page = stdout_of(&["man", "run"]);
     assert!(
         page.contains("keep\\-order") && page.contains(".TH mpwasm-run"),
         "{page}"

@@ -10,13 +10,13 @@ use crate::completed::{CompletedRun, LIMIT, fixture, line, to_the_end};
 use crate::support::{self, mpwasm};
 
 /// A folder with task lines and the log of their runs.
-struct Place(tempfile::TempDir);
+struct RunFolder(tempfile::TempDir);
 
-impl Place {
+impl RunFolder {
     fn new(lines: &[String]) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.write("tasks", &lines.concat());
-        place
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("tasks", &lines.concat());
+        folder
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -66,16 +66,16 @@ fn ids(records: &[Value]) -> Vec<u64> {
 
 #[test]
 fn what_has_a_record_is_not_run_again_and_ids_stay_positions() {
-    let place = Place::new(&[says("zero"), says("one"), says("two"), says("three")]);
+    let folder = RunFolder::new(&[says("zero"), says("one"), says("two"), says("three")]);
     assert_eq!(
-        place.run(&["--resume"]).code,
+        folder.run(&["--resume"]).code,
         Some(0),
         "without a log it is an ordinary run"
     );
-    let all = place.log();
-    assert_eq!(ids(&place.records()), [0, 1, 2, 3]);
+    let all = folder.log();
+    assert_eq!(ids(&folder.records()), [0, 1, 2, 3]);
     // The log of a run that was killed: two records are missing, and the last line is torn.
-    let kept: Vec<_> = place
+    let kept: Vec<_> = folder
         .records()
         .iter()
         .filter(|record| [0, 2].contains(&record["id"].as_u64().unwrap()))
@@ -86,31 +86,31 @@ fn what_has_a_record_is_not_run_again_and_ids_stay_positions() {
         })
         .collect();
     let begun = format!("{}\n", kept.join("\n"));
-    place.write("log", &format!("{begun}{{\"id\":3,\"key\":nu"));
-    let ended = place.run(&["--resume"]);
+    folder.write("log", &format!("{begun}{{\"id\":3,\"key\":nu"));
+    let ended = folder.run(&["--resume"]);
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     let mut printed = ended.prints();
     printed.sort_unstable();
     assert_eq!(printed, ["one", "three"]);
-    assert!(place.log().starts_with(&begun), "what was there stays");
-    assert_eq!(ids(&place.records()), [0, 1, 2, 3]);
+    assert!(folder.log().starts_with(&begun), "what was there stays");
+    assert_eq!(ids(&folder.records()), [0, 1, 2, 3]);
     assert!(
         ended.stderr.contains("2 tasks: 2 ok; 2 skipped"),
         "{}",
         ended.stderr
     );
-    let before = place.log();
-    let ended = place.run(&["--resume"]);
+    let before = folder.log();
+    let ended = folder.run(&["--resume"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""));
-    assert_eq!(place.log(), before);
+    assert_eq!(folder.log(), before);
 }
 
 #[test]
 fn what_failed_is_run_again_when_asked_for_and_its_record_replaced() {
     let failing = line("bad", "fail", "[\"no\"]");
-    let place = Place::new(&[says("zero"), failing, "nonsense\n".into(), says("three")]);
-    assert_eq!(place.run(&[]).code, Some(1));
-    let ended = place.run(&["--resume"]);
+    let folder = RunFolder::new(&[says("zero"), failing, "nonsense\n".into(), says("three")]);
+    assert_eq!(folder.run(&[]).code, Some(1));
+    let ended = folder.run(&["--resume"]);
     assert_eq!(
         (ended.code, ended.stdout.as_str()),
         (Some(0), ""),
@@ -119,17 +119,17 @@ fn what_failed_is_run_again_when_asked_for_and_its_record_replaced() {
     assert!(ended.stderr.contains("4 skipped") && ended.stderr.contains("2 of a failure"));
     // The bad line is now a task, and the failed task is another one, so none has a record that counts.
     let better = line("bad", "echo", "[1]");
-    place.write(
+    folder.write(
         "tasks",
         &[says("zero"), better, says("two"), says("three")].concat(),
     );
-    let ended = place.run(&["--retry-failed"]);
+    let ended = folder.run(&["--retry-failed"]);
     assert_eq!(
         (ended.code, ended.stdout.as_str()),
         (Some(0), "two\n"),
         "{ended:#?}"
     );
-    let records = place.records();
+    let records = folder.records();
     assert_eq!(ids(&records), [0, 1, 2, 3]);
     assert!(
         records.iter().all(|record| record["status"] == "ok"),
@@ -144,10 +144,10 @@ fn resume_runs_what_is_recorded_as_cancelled_and_the_summary_counts_it() {
         line("bad", "fail", "[\"no\"]"),
     ];
     lines.extend((0..4).map(|_| line("", "sleep", "[200]")));
-    let place = Place::new(&lines);
-    let ended = place.run(&["--timeout=2h", "--halt=now,fail=1"]);
+    let folder = RunFolder::new(&lines);
+    let ended = folder.run(&["--timeout=2h", "--halt=now,fail=1"]);
     assert_eq!(ended.code, Some(1), "{ended:#?}");
-    let first = place.records();
+    let first = folder.records();
     let cancelled: Vec<_> = first
         .iter()
         .filter(|record| record["status"] == "cancelled")
@@ -159,8 +159,8 @@ fn resume_runs_what_is_recorded_as_cancelled_and_the_summary_counts_it() {
     };
     assert!(ended.stderr.contains(&said), "{said}: {}", ended.stderr);
 
-    let ended = place.run(&["--resume", "--timeout=1s", "--summary=json"]);
-    let records = place.records();
+    let ended = folder.run(&["--resume", "--timeout=1s", "--summary=json"]);
+    let records = folder.records();
     support::assert_each_id_once(&records, lines.len() as u64);
     let status = |id: usize| records[id]["status"].as_str().unwrap();
     assert_eq!(status(0), "timeout", "it was run again: {ended:#?}");
@@ -175,20 +175,20 @@ fn resume_runs_what_is_recorded_as_cancelled_and_the_summary_counts_it() {
 
 #[test]
 fn blank_lines_and_a_byte_order_mark_in_a_log_lose_no_record() {
-    let place = Place::new(&[says("zero"), says("one"), says("two")]);
-    assert_eq!(place.run(&[]).code, Some(0));
-    let log = place.log();
+    let folder = RunFolder::new(&[says("zero"), says("one"), says("two")]);
+    assert_eq!(folder.run(&[]).code, Some(0));
+    let log = folder.log();
     let mut lines = log.lines();
     let (first, second) = (lines.next().unwrap(), lines.next().unwrap());
-    place.write("log", &format!("\u{feff}{first}\n\n{second}\r\n\n"));
-    let ended = place.run(&["--resume"]);
+    folder.write("log", &format!("\u{feff}{first}\n\n{second}\r\n\n"));
+    let ended = folder.run(&["--resume"]);
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!(ended.prints().len(), 1, "{ended:#?}");
     assert!(ended.stderr.contains("2 skipped"), "{}", ended.stderr);
-    let text = place.log();
+    let text = folder.log();
     let records = text.trim_start_matches('\u{feff}').replace('\r', "");
     assert_eq!(support::records(records.as_bytes()).len(), 3);
-    let ended = place.run(&["--resume"]);
+    let ended = folder.run(&["--resume"]);
     assert!(ended.stderr.contains("3 skipped"), "{}", ended.stderr);
 }
 
@@ -200,10 +200,10 @@ fn a_task_with_a_key_is_known_wherever_it_stands() {
             json!({"key": key, "model": "print", "args": [format!("{key}\n"), ""]})
         )
     };
-    let place = Place::new(&[keyed("a"), keyed("b")]);
-    assert_eq!(place.run(&[]).code, Some(0));
-    place.write("tasks", &[keyed("new"), keyed("b"), keyed("a")].concat());
-    let ended = place.run(&["--resume"]);
+    let folder = RunFolder::new(&[keyed("a"), keyed("b")]);
+    assert_eq!(folder.run(&[]).code, Some(0));
+    folder.write("tasks", &[keyed("new"), keyed("b"), keyed("a")].concat());
+    let ended = folder.run(&["--resume"]);
     assert_eq!(
         (ended.code, ended.stdout.as_str()),
         (Some(0), "new\n"),
@@ -219,18 +219,18 @@ fn a_key_that_comes_twice_is_invalid_and_its_log_can_be_resumed() {
             json!({"key": key, "model": "print", "args": [format!("{text}\n"), ""]})
         )
     };
-    let place = Place::new(&[
+    let folder = RunFolder::new(&[
         keyed("first", "k"),
         "\n".into(),
         keyed("second", "k"),
         says("third"),
     ]);
-    let ended = place.run(&[]);
+    let ended = folder.run(&[]);
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     let mut prints = ended.prints();
     prints.sort_unstable();
     assert_eq!(prints, ["first", "third"]);
-    let records = place.records();
+    let records = folder.records();
     let status: Vec<_> = records
         .iter()
         .map(|record| record["status"].as_str().unwrap())
@@ -242,60 +242,60 @@ fn a_key_that_comes_twice_is_invalid_and_its_log_can_be_resumed() {
         assert!(message.contains(part), "{part}: {message}");
     }
 
-    let log = place.log();
-    let ended = place.run(&["--resume"]);
+    let log = folder.log();
+    let ended = folder.run(&["--resume"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{ended:#?}");
-    assert_eq!(place.log(), log, "nothing was left to do");
+    assert_eq!(folder.log(), log, "nothing was left to do");
     // The log of a run that was killed before the first task ended. The second record does not stand for the first task.
     let rest: Vec<_> = log
         .lines()
         .filter(|line| !line.starts_with("{\"id\":0,"))
         .collect();
-    place.write("log", &(rest.join("\n") + "\n"));
-    let ended = place.run(&["--resume"]);
+    folder.write("log", &(rest.join("\n") + "\n"));
+    let ended = folder.run(&["--resume"]);
     assert_eq!(
         (ended.code, ended.stdout.as_str()),
         (Some(0), "first\n"),
         "{ended:#?}"
     );
-    place.write(
+    folder.write(
         "tasks",
         &[keyed("first", "k"), keyed("second", "l"), says("third")].concat(),
     );
-    let ended = place.run(&["--retry-failed"]);
+    let ended = folder.run(&["--retry-failed"]);
     assert_eq!(
         (ended.code, ended.stdout.as_str()),
         (Some(0), "second\n"),
         "{ended:#?}"
     );
-    support::assert_each_id_once(&place.records(), 3);
+    support::assert_each_id_once(&folder.records(), 3);
 }
 
 #[test]
 fn a_log_of_something_else_is_refused_and_nothing_runs() {
-    let place = Place::new(&[says("zero"), says("one")]);
-    assert_eq!(place.run(&[]).code, Some(0));
-    let log = place.log();
+    let folder = RunFolder::new(&[says("zero"), says("one")]);
+    assert_eq!(folder.run(&[]).code, Some(0));
+    let log = folder.log();
     let refused = |command: &mut Command, why: &str| {
         let ended = to_the_end(command);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:#?}");
         assert!(ended.stderr.contains(why), "{}", ended.stderr);
-        assert_eq!(place.log(), log, "it is as it was");
+        assert_eq!(folder.log(), log, "it is as it was");
     };
     for how in ["--resume", "--retry-failed"] {
         // A task before that without a record does not run, either.
-        place.write("tasks", &[says("zero"), says("other"), says("two")].concat());
-        refused(&mut place.command(&[how]), "other tasks");
-        place.write("tasks", &says("zero"));
-        refused(&mut place.command(&[how]), "such as that in line ");
+        folder.write("tasks", &[says("zero"), says("other"), says("two")].concat());
+        refused(&mut folder.command(&[how]), "other tasks");
+        folder.write("tasks", &says("zero"));
+        refused(&mut folder.command(&[how]), "such as that in line ");
         let mut other = mpwasm();
         let wat =
             r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) i32.const 0))"#;
-        place.write("other.wat", wat);
+        folder.write("other.wat", wat);
         other
             .args(["run", how, "--args", "[]", "--results"])
-            .arg(place.path("log"));
-        refused(other.arg(place.path("other.wat")), "another guest");
+            .arg(folder.path("log"));
+        refused(other.arg(folder.path("other.wat")), "another guest");
     }
     refused(
         mpwasm().args(["run", fixture(), "--resume", "--results", "-"]),
@@ -333,16 +333,16 @@ fn tasks_that_a_guest_pushes_are_known_by_their_positions() {
 
 #[test]
 fn a_log_that_another_run_writes_is_refused() {
-    let place = Place::new(&[says("zero")]);
+    let folder = RunFolder::new(&[says("zero")]);
     let mut command = mpwasm();
-    let log = place.path("log");
+    let log = folder.path("log");
     command
         .args(["run", fixture(), "--tasks", "-", "--results"])
         .arg(&log);
     let mut first = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
     support::until(|| log.exists().then_some(()));
     support::until(|| {
-        let ended = place.run(&["--resume"]);
+        let ended = folder.run(&["--resume"]);
         (ended.code == Some(2) && ended.stderr.contains("another run")).then_some(())
     });
     drop(first.stdin.take());

@@ -204,7 +204,7 @@ fn tasks_that_do_nothing_pass_at_a_rate_that_lets_100_000_end_in_seconds() {
     // The times of the children are on the second line: minutes and seconds in user mode and in the kernel.
     let children = ended.stdout.lines().nth(1).expect("two lines");
     let used: f64 = children.split_whitespace().map(seconds).sum();
-    assert!(used > 0.0 && used < 10.0, "{used} s of processor time");
+    assert!(used > 0.0 && used < 10.0, "{used} s of CPU time");
 }
 
 /// Parses a time that `times` prints as `0m1.5s`.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::frames::Worker as Heard;
+use super::frames::Worker as WorkerFrames;
 use mpwasm_engine::{
     Call, CallReport, Deadline, EngineRole, Executor, Export, OutputSink, PushError, Pusher,
 };
@@ -128,7 +128,7 @@ impl Rig {
         assert!(report.memory_peak <= cap);
         let is_known = !matches!(report.result, Err(ref failure) if failure.kind == Kind::Invalid);
         assert!(is_known, "there is such an export: {report:?}");
-        self.frames.told(&report);
+        self.frames.end(&report);
         report
     }
 
@@ -181,7 +181,7 @@ struct Frames(Mutex<SendBuffer>);
 
 impl Frames {
     /// Ends the call, and passes all messages to the dispatcher.
-    fn told(&self, report: &CallReport) {
+    fn end(&self, report: &CallReport) {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         frames.put(&FromWorker::Ended {
             offer: OfferId(0),
@@ -199,7 +199,7 @@ impl Frames {
         });
         let settings = settings();
         let mut inbox = ReceiveBuffer::new(worker_frame(&settings));
-        let mut dispatcher = Heard::new(WorkerPhase::Ready, &settings);
+        let mut dispatcher = WorkerFrames::new(WorkerPhase::Ready, &settings);
         let unsent = frames.unsent();
         let mut bytes = &unsent[..];
         while !bytes.is_empty() {

@@ -15,9 +15,9 @@
 
 mod attempted;
 mod calls;
-mod evil_compiler;
-mod evil_dispatcher;
-mod evil_worker;
+mod compromised_compiler;
+mod compromised_dispatcher;
+mod compromised_worker;
 mod file_calls;
 
 use mpwasm_host::{compiler, dispatcher, task_source, worker};
@@ -28,7 +28,7 @@ use mpwasm_types::sandbox_options::SandboxOptions;
 /// The behaviour of this copy, from the name of its file.
 struct Part {
     /// The role that misbehaves.
-    evil: Role,
+    compromised: Role,
     /// Whether it installs the last layer of the sandbox.
     locks: bool,
 }
@@ -38,7 +38,7 @@ impl Part {
         let exe = std::env::current_exe().expect("a program has a file");
         let name = exe.to_string_lossy().into_owned();
         Self {
-            evil: if name.contains("attacker-dispatcher") {
+            compromised: if name.contains("attacker-dispatcher") {
                 Role::Dispatcher
             } else if name.contains("attacker-compiler") {
                 Role::Compiler
@@ -65,14 +65,14 @@ fn main() {
     };
     let part = Part::of_this_file();
     let result = match role {
-        Role::Worker if part.evil == Role::Worker => Err(evil_worker::main(&part)),
-        Role::Dispatcher if part.evil == Role::Dispatcher => Err(evil_dispatcher::main(&part)),
+        Role::Worker if part.compromised == Role::Worker => Err(compromised_worker::main(&part)),
+        Role::Dispatcher if part.compromised == Role::Dispatcher => Err(compromised_dispatcher::main(&part)),
         Role::Worker => Err(worker::main()),
         Role::Dispatcher => dispatcher::Start::receive().and_then(|mut start| {
             start.jail = part.plan(start.jail);
             start.run()
         }),
-        Role::Compiler if part.evil == Role::Compiler => Err(evil_compiler::main(&part)),
+        Role::Compiler if part.compromised == Role::Compiler => Err(compromised_compiler::main(&part)),
         Role::Compiler => compiler::main(),
         Role::Tasks => Err(task_source::main()),
     };

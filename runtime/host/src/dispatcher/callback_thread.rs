@@ -360,15 +360,15 @@ impl CallbackRunner {
     /// Runs a callback until its deadline.
     ///
     /// # Errors
-    /// Returns [`Abandoned`] when the callback ended too late. The thread must exit then.
-    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<CallbackResult, Abandoned> {
+    /// Returns [`CallbackOverdue`] when the callback ended after its deadline. The thread must exit then.
+    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<CallbackResult, CallbackOverdue> {
         let at = clock::now() + self.settings.callback_timeout;
         self.watchdog.deadline().arm(at);
         self.watchdog.wake_by(at);
         let report = executor.run_kept(call, self.settings.callback_memory);
         match self.watchdog.deadline().disarm() {
             true => Ok(report.result),
-            false => Err(Abandoned),
+            false => Err(CallbackOverdue),
         }
     }
 }
@@ -391,8 +391,8 @@ fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: Gue
 /// The value or failure of a callback.
 type CallbackResult = Result<String, Failure>;
 
-/// This thread was abandoned, and another has taken its place.
-struct Abandoned;
+/// The callback ended after its deadline, and another thread has taken the place of this one.
+struct CallbackOverdue;
 
 /// Reports a callback that does not end at its deadline.
 struct CallbackWatchdog {

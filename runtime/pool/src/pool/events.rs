@@ -246,7 +246,9 @@ impl MessageHandler<'_> {
                 // An unfinished line ends with its attempt.
                 end_output(shared, Source::Task(id));
                 if !shared.ledger.record_attempt(id, attempt) {
-                    return Err(format!("it told an attempt of task {id} that can't have been"));
+                    return Err(format!(
+                        "it reported an attempt of task {id} that can't have been"
+                    ));
                 }
                 shared.counters.count_retry();
             }
@@ -257,7 +259,7 @@ impl MessageHandler<'_> {
                 callback,
             } => {
                 let Some(mut ended) = shared.ledger.end(id) else {
-                    return Err(format!("it told the end of task {id}, which is not running"));
+                    return Err(format!("it reported the end of task {id}, which is not running"));
                 };
                 self.outcomes += 1;
                 let outcome = ended.outcome(id, call_result::check(ending), ran, callback);
@@ -273,7 +275,7 @@ impl MessageHandler<'_> {
                 bytes,
             } => {
                 if bytes.is_empty() {
-                    return Err(format!("it told output of {source:?} that is none"));
+                    return Err(format!("it reported output of {source:?} that is none"));
                 }
                 // Output without a cap is streamed, with backpressure from its reader.
                 let counted = match shared.settings.max_output {
@@ -317,7 +319,7 @@ impl MessageHandler<'_> {
                     .receive(guest, model, call_result::check(ending))
                 {
                     return Err(format!(
-                        "it told a fold of model {model} of guest {guest} that can't be"
+                        "it reported a fold of model {model} of guest {guest} that can't be"
                     ));
                 }
             }
@@ -356,7 +358,7 @@ impl MessageHandler<'_> {
             Source::FinalCallback { guest, model } => {
                 self.shared.final_values.count_output(guest, model, bytes, cap)
             }
-            Source::Tasks => return Err("it told output of `tasks`, which it does not run".to_owned()),
+            Source::Tasks => return Err("it reported output of `tasks`, which it does not run".to_owned()),
         };
         if of == Some(true) {
             return Ok(());
@@ -369,9 +371,9 @@ impl MessageHandler<'_> {
             Source::Tasks => "`tasks`".to_owned(),
         };
         Err(match (of, source) {
-            (Some(_), _) => format!("it told more output of {whose} than that can have"),
-            (None, Source::FinalCallback { .. }) => format!("it told output of {whose} that can't be"),
-            (None, _) => format!("it told output of {whose}, which is not running"),
+            (Some(_), _) => format!("it reported more output of {whose} than that can have"),
+            (None, Source::FinalCallback { .. }) => format!("it reported output of {whose} that can't be"),
+            (None, _) => format!("it reported output of {whose}, which is not running"),
         })
     }
 }

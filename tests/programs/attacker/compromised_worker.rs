@@ -64,7 +64,7 @@ pub fn main(part: &Part) -> String {
     }
     let plan = part.plan(jail);
     let started = guest_thread::start(Role::Worker, engine.stack, plan.as_ref(), move || {
-        Evil {
+        CompromisedWorker {
             channel,
             page,
             _life: life,
@@ -79,7 +79,7 @@ pub fn main(part: &Part) -> String {
     }
 }
 
-struct Evil {
+struct CompromisedWorker {
     channel: Channel,
     page: Page,
     _life: Option<OwnedFd>,
@@ -88,7 +88,7 @@ struct Evil {
 /// Items in each chunk of these tests.
 const ITEMS: u32 = 3;
 
-impl Evil {
+impl CompromisedWorker {
     fn serve(mut self) {
         self.say(&FromWorker::Ready);
         loop {

@@ -136,7 +136,7 @@ fn a_worker_looks_into_no_other_process() {
 }
 
 #[test]
-fn the_other_walls_let_it_look_into_no_other_process() {
+fn the_other_layers_let_it_look_into_no_other_process() {
     let victim = Victim::new();
     refused("ptrace", &victim.pid(), "EPERM");
     victim.assert_unharmed();
@@ -185,7 +185,7 @@ fn a_worker_sends_and_receives_with_no_flags_but_those_in_use() {
 }
 
 #[test]
-fn the_other_walls_let_it_mount_nothing_and_become_nobody() {
+fn the_other_layers_let_it_mount_nothing_and_become_nobody() {
     refused("mount", "/", "EPERM");
     if nix::unistd::geteuid().is_root() {
         // Root stays root if no other user was requested, so this changes nothing.
