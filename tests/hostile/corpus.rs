@@ -227,13 +227,19 @@ impl Bad {
         Self { callbacks, ..self }
     }
 
-    /// Runs bad tasks among good ones.
+    /// Runs bad tasks among good ones, once for each way in which tasks are interrupted.
     pub fn check(self, fields: &str) {
-        self.judge(&guest(fields));
+        for how in ["epoch", "kill"] {
+            self.judge_with(&["--interrupt", how], &guest(fields));
+        }
     }
 
-    /// As [`check`](Self::check), for a complete guest.
+    /// As [`check`](Self::check), for a complete guest, and for the default way alone: for guests that take long to compile, too.
     pub fn judge(self, guest: &str) -> (EndedSession, Vec<Record>) {
+        self.judge_with(&[], guest)
+    }
+
+    fn judge_with(self, options: &[&str], guest: &str) -> (EndedSession, Vec<Record>) {
         let guest = Scratch::file("guest.wat", guest);
         let bad_line = self.line("", "[]");
         let args = |id: usize| format!(r#"["good",{id}]"#);
@@ -246,7 +252,7 @@ impl Bad {
         });
         let tasks = tempfile::tempdir().unwrap();
         let tasks = task_file(tasks.path(), lines);
-        let options = [self.options, &["--tasks", tasks.to_str().unwrap()]].concat();
+        let options = [self.options, options, &["--tasks", tasks.to_str().unwrap()]].concat();
 
         let (ended, records) = run(&guest.path(), &options);
         assert_eq!(records.len(), count, "{}", ended.stderr);

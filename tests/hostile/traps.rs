@@ -35,10 +35,10 @@ fn recursion_with_big_frames() {
     // One function, which no second processor helps to compile: on a busy machine that takes longer than by default.
     trap(OVERFLOW)
         .options(&["--compile-timeout", "5min"])
-        .check(&format!(
+        .judge(&crate::corpus::guest(&format!(
             r#"(memory (export "memory") 1)
            (global $sum (mut i64) (i64.const 0))
            (func $deeper (export "runnable") (result i32) (local {locals})
              {keep} (drop (call $deeper)) {sum} (i32.wrap_i64 (global.get $sum)))"#
-        ));
+        )));
 }

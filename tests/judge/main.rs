@@ -173,6 +173,8 @@ fn the_limits_are_the_options() {
     // It sleeps in test 4. On a machine so busy that an earlier test takes a second, it fails that one.
     let sleeper = verdict("sleeper", &["--timeout", "1s"]);
     assert!(sleeper.ends_with(": time limit (clock)"), "{sleeper}");
+    let sleeper = verdict("sleeper", &["--timeout", "1s", "--interrupt", "kill"]);
+    assert!(sleeper.ends_with(": time limit (clock)"), "{sleeper}");
     let rejected = verdict("table", &["--memory", "1MiB"]);
     assert!(
         rejected.starts_with("rejected (") && rejected.contains("memory"),

@@ -161,11 +161,14 @@ fn settings_that_change_the_code_have_an_entry_of_their_own() {
     assert!(used_up.stdout.contains(r#""status":"fuel""#), "{used_up:#?}");
     assert_answered(&cache.run(&guest, &[&DO_NOT_COMPILE[..], &["--max-output", "1KiB"]].concat()));
     assert_eq!(cache.entries().len(), 2);
+    assert_answered(&cache.run(&guest, &["--interrupt", "kill"]));
+    assert_answered(&cache.run(&guest, &[&DO_NOT_COMPILE[..], &["--interrupt", "kill"]].concat()));
+    assert_eq!(cache.entries().len(), 3, "code without checks");
     let another = fs::read_to_string(guest.path()).unwrap() + " ;; another";
     fs::write(guest.path(), another).unwrap();
     let refused = cache.run(&guest, &["--memory", "64KiB"]);
     assert_eq!(refused.code, Some(2), "{refused:#?}");
-    assert_eq!(cache.entries().len(), 2, "what is refused is not kept");
+    assert_eq!(cache.entries().len(), 3, "what is refused is not kept");
 }
 
 #[test]

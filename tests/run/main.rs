@@ -19,6 +19,7 @@ mod granting;
 mod grants;
 mod guest_tasks;
 mod inputs;
+mod interrupts;
 mod isolation;
 mod manual;
 mod many_guests;

@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
-use clap::Parser;
-use mpwasm::{Error, Guest, Pool, Retry, Settings};
+use clap::{Parser, ValueEnum};
+use mpwasm::{Error, Guest, Interrupt, Pool, Retry, Settings};
 
 use problem::Problem;
 use verdict::Judged;
@@ -50,9 +50,29 @@ struct Args {
     /// Time that may pass per test, whatever the submission does: for those that wait instead of computing.
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// How a submission is stopped at its timeout: `epoch` by checks in its code, `kill` with its worker process, which makes
+    /// submissions that compute faster.
+    #[arg(long, value_enum, default_value_t = Stop::Epoch)]
+    interrupt: Stop,
     /// Memory per test.
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     memory: ByteSize,
+}
+
+/// [`Interrupt`] as a value of an option.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Stop {
+    Epoch,
+    Kill,
+}
+
+impl From<Stop> for Interrupt {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Epoch => Self::Epoch,
+            Stop::Kill => Self::Kill,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -82,6 +102,7 @@ fn judge(args: &Args) -> Result<Vec<Judged>> {
         .size(size)
         .fuel(args.fuel)
         .timeout(args.timeout)
+        .interrupt(args.interrupt.into())
         .memory(args.memory.as_u64())
         // A submission can't end its worker, so a worker that dies is no verdict on it: the task is retried.
         .retry(Retry::times(2))

@@ -15,7 +15,7 @@ use wasmtime::{
 use crate::error::LoadError;
 use mpwasm_system::limit_names::limit_behind;
 use mpwasm_types::engine_settings::EngineSettings;
-use mpwasm_types::settings::{MAX_BACKTRACE, MAX_TABLES};
+use mpwasm_types::settings::{Interrupt, MAX_BACKTRACE, MAX_TABLES};
 
 /// Number of memory slots of a worker: 4. A worker runs one instance at a time. The other slots keep the images of further
 /// guests mapped, so that several guests in rotation stay fast.
@@ -85,7 +85,7 @@ fn config(settings: &EngineSettings) -> Config {
     let stack = usize::try_from(settings.stack).unwrap_or(usize::MAX);
     config
         .strategy(Strategy::Cranelift)
-        .epoch_interruption(true)
+        .epoch_interruption(settings.interrupt == Interrupt::Epoch)
         .consume_fuel(settings.fuel.is_some())
         .concurrency_support(false)
         .memory_init_cow(true)

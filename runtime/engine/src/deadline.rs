@@ -24,7 +24,7 @@
 use mpwasm_system::clock;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct Deadline {
     at: AtomicU64,
     /// Number of the call that has to end as cancelled, or 0.
     cancelled: AtomicU64,
+    /// Whether a host call waits or has been interrupted while it did. Such a call ends by itself.
+    is_waiting: AtomicBool,
     /// Closes the gap between a sleeper's last check and its sleep. Guards no data.
     gate: Mutex<()>,
     wake: Condvar,
@@ -84,6 +86,7 @@ impl Deadline {
             word: AtomicU64::new(IDLE),
             at: AtomicU64::new(u64::MAX),
             cancelled: AtomicU64::new(0),
+            is_waiting: AtomicBool::new(false),
             gate: Mutex::new(()),
             wake: Condvar::new(),
             waker: OnceLock::new(),
@@ -100,6 +103,7 @@ impl Deadline {
             return;
         }
         debug_assert_eq!(word & STATE, IDLE, "one call at a time");
+        self.is_waiting.store(false, Ordering::Relaxed);
         // `Release`, for `running()`: a thread that sees this deadline also sees that the previous call has ended.
         self.at.store(at.0, Ordering::Release);
         self.word
@@ -195,11 +199,30 @@ impl Deadline {
         self.interrupted()
     }
 
+    /// Returns whether the running call waits in [`sleep_until`](Self::sleep_until) or another wait of a host call, or was
+    /// interrupted there. It then ends by itself at its deadline or after a cancel, unless the wait has just ended.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Runs a wait. [`is_waiting`](Self::is_waiting) stays true after an interrupted one, as that ends the call.
+    fn wait<T>(&self, wait: impl FnOnce() -> Result<T, InterruptCause>) -> Result<T, InterruptCause> {
+        self.is_waiting.store(true, Ordering::Relaxed);
+        let done = wait()?;
+        self.is_waiting.store(false, Ordering::Relaxed);
+        Ok(done)
+    }
+
     /// Sleeps until `t`, for host calls.
     ///
     /// # Errors
     /// Returns an error if the call's deadline passes or the call is cancelled before `t`, or by the time `t` is reached.
     pub fn sleep_until(&self, t: Time) -> Result<(), InterruptCause> {
+        self.wait(|| self.sleep_in_steps(t))
+    }
+
+    fn sleep_in_steps(&self, t: Time) -> Result<(), InterruptCause> {
         // The gate guards no data, so a poisoned one is as good.
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -239,6 +262,10 @@ impl Deadline {
         descriptor: BorrowedFd<'_>,
         t: Time,
     ) -> Result<PollFlags, InterruptCause> {
+        self.wait(|| self.poll_in_steps(descriptor, t))
+    }
+
+    fn poll_in_steps(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, InterruptCause> {
         let waker = self.waker.get().expect("`allow_waits` comes before a wait");
         loop {
             if let Some(interrupt) = self.interrupted() {

@@ -22,11 +22,16 @@ use wasmtime::Engine;
 
 use crate::{CallId, Deadline};
 use mpwasm_system::poll::poll_until;
+use mpwasm_types::settings::Interrupt;
 use mpwasm_types::time::Time;
 
 /// Interval at which the epoch is incremented while a call is past its deadline: 5 ms. An increment that falls between
 /// arming the deadline and entering the guest is lost, so one is not enough.
 const EPOCH_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Interval at which it is checked whether a call past its deadline still waits in a host call, if it cannot be interrupted in
+/// guest code: 1 ms.
+const WAIT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Longest sleep of the watchdog after a wake-up: 5 ms. The next wake-up is likely to follow soon, and a thread that ends
 /// many short tasks then need not make a system call for each batch of messages. A timer of a [`WatchdogHandler`] should
@@ -191,16 +196,47 @@ impl WatchdogContext<'_> {
     }
 }
 
-/// A call past its deadline.
+/// A call past its deadline, or one that was cancelled.
 struct ExpiredCall {
     call: CallId,
     stuck_at: Time,
-    next_epoch_at: Time,
+    /// Time of the next attempt to interrupt it.
+    next_at: Time,
 }
 
-/// Runs the watchdog on the calling thread, for the rest of the process's life. The thread should have
-/// [`exact_timers`](mpwasm_system::process::exact_timers).
-pub fn watch(engine: &Engine, watchdog: &WatchdogHandle, handler: &mut impl WatchdogHandler) -> ! {
+impl ExpiredCall {
+    /// Interrupts the call, or hands it to [`WatchdogHandler::on_stuck`].
+    fn interrupt(
+        &mut self,
+        (engine, interrupt): (&Engine, Interrupt),
+        deadline: &Deadline,
+        handler: &impl WatchdogHandler,
+        now: Time,
+    ) {
+        // A host call that waits was woken and ends by itself.
+        let is_lost = interrupt == Interrupt::Kill && !deadline.is_waiting();
+        if (is_lost || self.stuck_at <= now) && deadline.abandon(self.call) {
+            handler.on_stuck();
+        }
+        if self.next_at <= now {
+            engine.increment_epoch();
+            self.next_at = now
+                + match interrupt {
+                    Interrupt::Kill => WAIT_INTERVAL,
+                    _ => EPOCH_INTERVAL,
+                };
+        }
+    }
+}
+
+/// Runs the watchdog on the calling thread, for the rest of the process's life. `interrupt` says how guest code was compiled. The
+/// thread should have [`exact_timers`](mpwasm_system::process::exact_timers).
+pub fn watch(
+    engine: &Engine,
+    interrupt: Interrupt,
+    watchdog: &WatchdogHandle,
+    handler: &mut impl WatchdogHandler,
+) -> ! {
     let deadline = &watchdog.deadline;
     let mut expired: Option<ExpiredCall> = None;
     let mut recheck_at: Option<Time> = None;
@@ -208,7 +244,7 @@ pub fn watch(engine: &Engine, watchdog: &WatchdogHandle, handler: &mut impl Watc
         let due = || {
             let timer = handler.timer_due().min(recheck_at.unwrap_or(Time::NEVER));
             match &expired {
-                Some(expired) if deadline.call() == Some(expired.call) => timer.min(expired.next_epoch_at),
+                Some(expired) if deadline.call() == Some(expired.call) => timer.min(expired.next_at),
                 _ => timer.min(deadline.at()),
             }
         };
@@ -222,28 +258,20 @@ pub fn watch(engine: &Engine, watchdog: &WatchdogHandle, handler: &mut impl Watc
             handler.on_timer();
         }
         expired = match (expired, deadline.running()) {
-            (_, None) => None,
-            (Some(mut late), Some((call, _))) if late.call == call => {
-                if late.stuck_at <= now && deadline.abandon(call) {
-                    handler.on_stuck();
-                }
-                if late.next_epoch_at <= now {
-                    engine.increment_epoch();
-                    late.next_epoch_at = now + EPOCH_INTERVAL;
-                }
-                Some(late)
-            }
+            (Some(late), Some((call, _))) if late.call == call => Some(late),
             (_, Some((call, at))) if at <= now || deadline.interrupted().is_some() => {
                 deadline.expire();
-                engine.increment_epoch();
                 Some(ExpiredCall {
                     call,
                     stuck_at: now + handler.grace(),
-                    next_epoch_at: now + EPOCH_INTERVAL,
+                    next_at: now,
                 })
             }
             _ => None,
         };
+        if let Some(late) = &mut expired {
+            late.interrupt((engine, interrupt), deadline, handler, now);
+        }
     }
 }
 

@@ -30,6 +30,9 @@ const MAX_BATCH_AGE: Duration = Duration::from_millis(2);
 const WATCHDOG_FLUSH_DELAY: Duration = RECHECK_INTERVAL;
 /// Time until the watchdog retries a flush for which the socket was full or the lock was held: 1 ms.
 const RETRY_DELAY: Duration = Duration::from_millis(1);
+/// Longest time for which the watchdog tries to send what is pending before it ends the process: 50 ms. The dispatcher, which reads
+/// at once if it has a processor, waits longer than that for the end of the task.
+const EXIT_FLUSH_TIME: Duration = Duration::from_millis(50);
 /// Size at which a batch is sent immediately: 64 KiB.
 const MAX_BATCH_SIZE: usize = 64 << 10;
 
@@ -149,6 +152,25 @@ impl<E: MessageEncoder> MessageBatch<E> {
             clock::now() + RETRY_DELAY
         };
         self.due.store(due.0, Ordering::Relaxed);
+    }
+
+    /// Sends what is pending, for at most [`EXIT_FLUSH_TIME`]. The watchdog calls it before it ends the process.
+    pub fn flush_before_exit(&self) {
+        let until = clock::now() + EXIT_FLUSH_TIME;
+        loop {
+            // The lock is held while the task thread sends.
+            let is_sent = match self.pending.try_lock() {
+                Ok(mut pending) => {
+                    pending.finish_lines::<E>();
+                    pending.frames.flush(self.socket.as_fd()).is_err() || pending.frames.is_empty()
+                }
+                Err(_) => false,
+            };
+            if is_sent || clock::now() >= until {
+                return;
+            }
+            std::thread::sleep(RETRY_DELAY);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
@@ -273,6 +295,19 @@ mod tests {
         batch.flush_due();
         assert_eq!(received(&mut dispatcher), ["prompt> "]);
         assert_eq!(batch.due(), Time::NEVER);
+    }
+
+    #[test]
+    fn before_the_process_ends_everything_is_sent_that_the_socket_takes() {
+        let (batch, mut dispatcher) = batch();
+        batch.print(Stream::Stdout, b"half");
+        batch.put(&FromWorker::Ready, clock::now());
+        batch.print(Stream::Stderr, b"prompt> ");
+        batch.flush_before_exit();
+        assert_eq!(received(&mut dispatcher), ["half", "Ready", "prompt> "]);
+        // The task thread may be blocked by a full socket, and holds the lock then.
+        let _sending = batch.lock();
+        batch.flush_before_exit();
     }
 
     #[test]

@@ -28,7 +28,7 @@ use mpwasm_system::clock::thread_cpu;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
-use mpwasm_types::settings::WATCHDOG_GRACE;
+use mpwasm_types::settings::{Interrupt, WATCHDOG_GRACE};
 use mpwasm_types::task_line::{TaskLine, check_input, find_model};
 use mpwasm_types::time::Time;
 
@@ -96,6 +96,7 @@ fn start() -> Result<std::convert::Infallible, String> {
     })?;
     watchdog::watch(
         &engine,
+        Interrupt::Epoch,
         &watchdog,
         &mut TaskSourceWatchdog { socket: life, batch },
     )

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use super::in_flight::ClaimState;
+use super::in_flight::{ClaimState, OfferedTask};
 use super::io::{KillReason, WorkerExit};
 use super::task::Task;
 use mpwasm_types::outcome::{Failure, Kind};
@@ -36,13 +36,21 @@ impl Death<'_> {
             _ if claim.cancelled.is_some_and(|asked| asked < claim.deadline) => {
                 Failure::new(Kind::Cancelled, format!("cancelled while it ran; {by}"))
             }
-            _ if self.at >= claim.deadline => {
+            // The worker's clock of an item of a chunk can be ahead of this one.
+            _ if self.at >= claim.deadline || self.exit == Some(WorkerExit::Watchdog) => {
                 let message = format!("it did not end within its timeout of {:?}; {by}", task.timeout);
                 Failure::new(Kind::Timeout, message)
             }
             Some(_) => self.crash("its worker was killed while it ran".to_owned()),
             None => self.crash(format!("its worker {}", self.describe())),
         }
+    }
+
+    /// Returns whether the worker ended with a task that ran, as all workers do whose task cannot be stopped otherwise. It is then
+    /// no sign that a task which it had not started is harmful.
+    pub fn is_for_running_task(&self, offers: &[OfferedTask]) -> bool {
+        let has_run = offers.iter().any(|offer| offer.claim.is_some());
+        self.exit == Some(WorkerExit::Watchdog) && has_run
     }
 
     /// Returns the failure of an item that the worker may have completed and did not report.
@@ -87,7 +95,9 @@ impl Death<'_> {
             Some(WorkerExit::Code(code)) => (Some(*code), None),
             Some(WorkerExit::Signal(signal)) => (None, Some(*signal)),
             Some(WorkerExit::Forbidden(_)) => (None, Some(Signal::SIGSYS as i32)),
-            Some(WorkerExit::NeverStarted(_) | WorkerExit::Unable(_)) | None => (None, None),
+            Some(WorkerExit::Watchdog | WorkerExit::NeverStarted(_) | WorkerExit::Unable(_)) | None => {
+                (None, None)
+            }
         };
         Failure {
             code,

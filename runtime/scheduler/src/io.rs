@@ -111,6 +111,8 @@ impl fmt::Display for KillReason {
 pub enum WorkerExit {
     /// It exited with this code.
     Code(i32),
+    /// Its watchdog ended it: its task did not end at its deadline, or after it was cancelled.
+    Watchdog,
     /// This signal ended it.
     Signal(i32),
     /// It could not be spawned, for this reason.
@@ -133,6 +135,7 @@ impl fmt::Display for WorkerExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Watchdog => f.write_str("was ended by its watchdog"),
             Self::Signal(number) => write!(f, "was ended by {}", signal_name(*number)),
             Self::NeverStarted(why) => write!(f, "could not be started: {why}"),
             Self::Unable(why) => write!(f, "could not begin to serve: {why}"),

@@ -28,11 +28,13 @@ impl Scheduler {
             at: now,
         };
         let mut unharmed = Vec::new();
-        for OfferedTask { mut task, claim } in process.in_flight.take_all(now, io) {
+        let offers = process.in_flight.take_all(now, io);
+        let is_for_running_task = death.is_for_running_task(&offers);
+        for OfferedTask { mut task, claim } in offers {
             if let Some(claim) = claim {
                 process.milestone = Milestone::RanTask;
                 unharmed.extend(self.end_claimed(task, &claim, &death, now, io));
-            } else if task.note_death_before_claim() {
+            } else if !is_for_running_task && task.note_death_before_claim() {
                 let failure = death.of_unclaimed(&task);
                 io.task_failed(task, None, failure);
             } else {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Settings, Terminals, keep_resident};
+use crate::settings::{Interrupt, Settings, Terminals, keep_resident};
 
 /// Settings that affect compiled code and stores. They are sent to every process that creates an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,8 @@ pub struct EngineSettings {
     pub memory: u64,
     /// Bytes of the memories of its tasks that a worker keeps between tasks. Compiled code does not depend on it.
     pub keep_resident: u64,
+    /// How calls are interrupted, which decides whether compiled code has checks.
+    pub interrupt: Interrupt,
     /// Instruction budget of a task. `None` counts no instructions.
     pub fuel: Option<u64>,
     /// Stack of a guest, bytes. Compiled code does not depend on it.
@@ -32,6 +34,7 @@ impl From<&Settings> for EngineSettings {
         Self {
             memory: settings.memory,
             keep_resident: keep_resident(settings.memory, settings.size),
+            interrupt: settings.interrupt,
             fuel: settings.fuel,
             stack: settings.stack,
             max_table: settings.max_table,
@@ -39,6 +42,18 @@ impl From<&Settings> for EngineSettings {
             max_output: settings.max_output,
             capture: settings.capture,
             terminals: Terminals::default(),
+        }
+    }
+}
+
+impl EngineSettings {
+    /// Returns the settings of engines outside of workers, for callbacks, folds and `tasks`. Their processes are not replaced, so
+    /// their code always has checks.
+    #[must_use]
+    pub fn outside_workers(settings: &Settings) -> Self {
+        Self {
+            interrupt: Interrupt::Epoch,
+            ..Self::from(settings)
         }
     }
 }

@@ -45,6 +45,15 @@ impl GuestInfo {
     pub fn model(&self, name: &str) -> Option<usize> {
         self.models.iter().position(|model| model.name == name)
     }
+
+    /// Returns whether the guest has exports that run outside of workers: `tasks`, callbacks and folds.
+    #[must_use]
+    pub fn runs_outside_workers(&self) -> bool {
+        let has_callback = |model: &ModelInfo| {
+            model.callback.is_some() || model.error_callback.is_some() || model.final_callback.is_some()
+        };
+        self.has_tasks || self.models.iter().any(has_callback)
+    }
 }
 
 /// A model and the exact names of its exports.

@@ -42,6 +42,21 @@ pub enum Isolation {
     Process,
 }
 
+/// Says how a running task is stopped: at its deadline, and when it is cancelled.
+///
+/// Callbacks, folds and `tasks` run outside of workers. They are always interrupted as with [`Interrupt::Epoch`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Interrupt {
+    /// The task's code checks at each call and each turn of a loop whether it has to end. The worker process is kept. The checks
+    /// make code that computes up to three times as slow.
+    #[default]
+    Epoch,
+    /// The task's code has no checks. A task that computes or is in a host call ends with its worker process, which another
+    /// replaces. A task that sleeps or waits for input ends alone.
+    Kill,
+}
+
 /// Streams of a command that it sees as terminals. A program then writes each line when it is complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terminals {
@@ -62,6 +77,8 @@ pub struct Settings {
     pub isolation: Isolation,
     /// Timeout of a task that has none of its own.
     pub timeout: Duration,
+    /// How a running task is stopped.
+    pub interrupt: Interrupt,
     /// Largest linear memory of a task.
     pub memory: u64,
     /// Largest result.
@@ -139,6 +156,7 @@ impl Default for Settings {
                 .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
             isolation: Isolation::default(),
             timeout: Duration::from_secs(30),
+            interrupt: Interrupt::default(),
             memory: 256 << 20,
             max_result: 16 << 20,
             max_output: 1 << 20,

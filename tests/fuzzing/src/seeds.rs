@@ -239,7 +239,7 @@ fn to_dispatcher() -> Vec<u8> {
     let mut input = said_by(7);
     let (request, task) = (RequestId(1), Some(DispatchId(3)));
     for message in [
-        ToDispatcher::Load,
+        ToDispatcher::Load { has_checked: true },
         ToDispatcher::Cancel { id: DispatchId(3) },
         ToDispatcher::GetStatus { request, task },
         ToDispatcher::Confirm { outcomes: 1 },

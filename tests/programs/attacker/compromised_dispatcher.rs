@@ -50,7 +50,7 @@ fn serve(part: &Part) -> Result<(), String> {
         jail::lock_down(Role::Dispatcher, &plan).map_err(|error| text(&error))?;
     }
     // This is the guest: the tests load one, and then push.
-    let ToDispatcher::Load = parent.receive().map_err(|error| text(&error))? else {
+    let ToDispatcher::Load { .. } = parent.receive().map_err(|error| text(&error))? else {
         return Err("no guest came".to_owned());
     };
     say(&parent, &FromDispatcher::Loaded)?;

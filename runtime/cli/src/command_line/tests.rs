@@ -84,12 +84,14 @@ fn every_limit_reaches_its_setting() {
     let line = "g --size 5 --isolation process --timeout 250ms --memory 1MiB --max-result 2MiB --max-output 3k \
                 --max-args 4MiB --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 \
                 --compile-timeout 9s --jail strict --user 9:10 --retries 2 --crash-limit 4 \
-                --max-tasks-per-worker 11 --stack 13MiB --max-table 14 --max-files 15 --dir a::/b:ro --dir c --env K=V --tmp 12";
+                --max-tasks-per-worker 11 --stack 13MiB --max-table 14 --max-files 15 --dir a::/b:ro --dir c --env K=V --tmp 12 \
+                --interrupt kill";
     let args: Vec<&str> = line.split_whitespace().collect();
     let expected = Settings {
         size: 5,
         isolation: mpwasm::Isolation::Process,
         timeout: Duration::from_millis(250),
+        interrupt: mpwasm::Interrupt::Kill,
         memory: 1 << 20,
         max_result: 2 << 20,
         max_output: 3000,

@@ -4,8 +4,8 @@ use std::env::{self, VarError};
 use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
-use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
 use mpwasm::{DirGrant, Grants, Settings};
 use mpwasm_types::task_line::duration;
 
@@ -21,6 +21,11 @@ pub struct InstanceOptions {
     /// Instruction budget of a task or command, counted deterministically [default: not counted].
     #[arg(long, value_name = "N")]
     pub fuel: Option<u64>,
+
+    /// How a task or command is stopped at its timeout, and when it is cancelled. Callbacks and `tasks` are always stopped as
+    /// with epoch.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Interrupt::Epoch)]
+    pub interrupt: Interrupt,
 
     /// Stack of a task or command: how deep its calls can be nested. (What a program keeps on a stack in its linear memory
     /// is its linker's business.)
@@ -64,6 +69,7 @@ impl InstanceOptions {
         Settings {
             memory: self.memory,
             fuel: self.fuel,
+            interrupt: self.interrupt.into(),
             stack: self.stack,
             max_table: self.max_table,
             max_files: self.max_files,
@@ -78,6 +84,24 @@ impl InstanceOptions {
             dirs: self.dir.clone(),
             env: self.env.iter().cloned().collect(),
             tmp: self.tmp,
+        }
+    }
+}
+
+/// [`mpwasm::Interrupt`] as a value of an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Interrupt {
+    /// By checks in its code, which cost time where it computes; its worker process is kept.
+    Epoch,
+    /// By ending its worker process, which another replaces; its code has no checks and is faster.
+    Kill,
+}
+
+impl From<Interrupt> for mpwasm::Interrupt {
+    fn from(interrupt: Interrupt) -> Self {
+        match interrupt {
+            Interrupt::Epoch => Self::Epoch,
+            Interrupt::Kill => Self::Kill,
         }
     }
 }

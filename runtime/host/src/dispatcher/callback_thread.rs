@@ -27,7 +27,9 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::final_budget::FinalBudget;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
-use mpwasm_types::settings::{CALLBACK_GRACE, MAX_CALLBACK_TIMEOUTS, OUTPUT_PIECE, Settings, thread_stack};
+use mpwasm_types::settings::{
+    CALLBACK_GRACE, Interrupt, MAX_CALLBACK_TIMEOUTS, OUTPUT_PIECE, Settings, thread_stack,
+};
 
 /// High-water mark of output and log lines that the event loop has not taken yet: 4 MiB.
 const PRINTS_HIGH_WATER: usize = 4 << 20;
@@ -271,7 +273,7 @@ impl CallbackRunner {
     /// Starts the watchdog and runs jobs.
     #[expect(clippy::too_many_lines, reason = "to be divided")]
     fn serve(&self, jobs: &Receiver<CallbackJob>) -> Result<(), String> {
-        let engine = EngineSettings::from(&self.settings);
+        let engine = EngineSettings::outside_workers(&self.settings);
         let prints: Arc<dyn OutputSink> = Arc::clone(&self.sender) as _;
         let deadline = Arc::clone(self.watchdog.deadline());
         let mut executor = Executor::new(EngineRole::Callbacks, &engine, deadline, prints)
@@ -282,7 +284,12 @@ impl CallbackRunner {
             .name("watchdog".to_owned())
             .spawn(move || {
                 exact_timers();
-                watchdog::watch(&engine, &watchdog, &mut CallbackWatchdog { sender })
+                watchdog::watch(
+                    &engine,
+                    Interrupt::Epoch,
+                    &watchdog,
+                    &mut CallbackWatchdog { sender },
+                )
             })
             .map_err(|error| error.to_string())?;
         exact_timers();
@@ -382,7 +389,7 @@ fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: Gue
     let Some(guest) = guests.get(number.index()) else {
         return Ok(());
     };
-    let artifact = guest.artifact.try_clone().map_err(|error| error.to_string())?;
+    let artifact = guest.checked().try_clone().map_err(|error| error.to_string())?;
     executor
         .load_as(number, artifact, &guest.info)
         .map_err(|error| error.to_string())

@@ -285,13 +285,8 @@ impl EventLoop {
             // After the end of a pause, which sets the clock back.
             let now = clock::now();
             match message {
-                ToDispatcher::Load => {
-                    let info = self.parent.take_descriptor().ok_or(ParentLost)?;
-                    let artifact = self.parent.take_descriptor().ok_or(ParentLost)?;
-                    let guest = GuestArtifact {
-                        info: in_memory::read(info).map_err(|_| ParentLost)?,
-                        artifact: File::from(artifact),
-                    };
+                ToDispatcher::Load { has_checked } => {
+                    let guest = self.receive_guest(has_checked)?;
                     self.load(Arc::new(guest), now);
                 }
                 ToDispatcher::Cancel { id } if id >= self.pipe.next_id => {
@@ -319,6 +314,19 @@ impl EventLoop {
             }
         }
         Ok(())
+    }
+
+    /// Takes the descriptors of a guest that have arrived with its message.
+    fn receive_guest(&mut self, has_checked: bool) -> Result<GuestArtifact, ParentLost> {
+        let mut descriptor = || self.parent.take_descriptor().ok_or(ParentLost);
+        let info = in_memory::read(descriptor()?).map_err(|_| ParentLost)?;
+        let artifact = File::from(descriptor()?);
+        let checked_artifact = has_checked.then(descriptor).transpose()?.map(File::from);
+        Ok(GuestArtifact {
+            info,
+            artifact,
+            checked_artifact,
+        })
     }
 
     fn load(&mut self, guest: Arc<GuestArtifact>, now: Time) {

@@ -9,6 +9,15 @@ use mpwasm_types::guest_info::GuestInfo;
 pub struct GuestArtifact {
     /// The description that the compiler made of it.
     pub info: GuestInfo,
-    /// The artifact of the compiler, in a sealed memory file.
+    /// The artifact for workers, in a sealed memory file.
     pub artifact: File,
+    /// The artifact for callbacks, if workers run code without checks.
+    pub checked_artifact: Option<File>,
+}
+
+impl GuestArtifact {
+    /// Returns the artifact for callbacks, whose code has checks.
+    pub fn checked(&self) -> &File {
+        self.checked_artifact.as_ref().unwrap_or(&self.artifact)
+    }
 }

@@ -180,7 +180,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
     if let Some(stdin) = stdin {
         executor.set_stdin(stdin).map_err(text)?;
     }
-    let (stack, engine) = (engine.stack, executor.engine().clone());
+    let (stack, interrupt, engine) = (engine.stack, engine.interrupt, executor.engine().clone());
     poll::set_nonblocking(control.as_fd()).map_err(text)?;
     let has_files = granted.all_dirs().next().is_some();
     if let Some(plan) = &jail {
@@ -225,7 +225,7 @@ fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, Strin
         orders: Vec::new(),
         shared: Arc::clone(&shared),
     };
-    watchdog::watch(&engine, &shared.watchdog, &mut handler);
+    watchdog::watch(&engine, interrupt, &shared.watchdog, &mut handler);
 }
 
 /// Cancels calls on request, exits when the dispatcher closes the control pipe, and flushes the message batch when it is
@@ -279,6 +279,8 @@ impl WatchdogHandler for WorkerWatchdog {
     }
 
     fn on_stuck(&self) -> ! {
+        // Among what is pending may be the results of earlier items of the chunk.
+        self.shared.batch.flush_before_exit();
         exit_now(EXIT_WATCHDOG);
     }
 }

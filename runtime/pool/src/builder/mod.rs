@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mpwasm_types::grants::DirGrant;
 use mpwasm_types::retry::Retry;
-use mpwasm_types::settings::{Isolation, Jail, Settings, Terminals, User};
+use mpwasm_types::settings::{Interrupt, Isolation, Jail, Settings, Terminals, User};
 
 use crate::backend::local::CommandStreams;
 use crate::cache::Cache;
@@ -89,6 +89,10 @@ impl Builder {
         isolation: Isolation,
         /// Timeout of a task that names none, longer than zero.
         timeout: Duration,
+        /// How a running task is stopped at its deadline, and when it is cancelled. The default, [`Interrupt::Epoch`], keeps
+        /// the worker process, and makes code that computes up to three times as slow. A guest's code depends on it:
+        /// [commands](crate::command::Command) are interrupted as the builder that loaded their guest says.
+        interrupt: Interrupt,
         /// Cap of a task's linear memory, bytes. Beyond it `memory.grow` fails in the guest.
         memory: u64,
         /// Stack of a guest, bytes, from 64 KiB to 4 GiB; 1 MiB by default. Deeper calls trap. A worker keeps as much

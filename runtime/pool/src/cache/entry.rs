@@ -127,6 +127,7 @@ pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, EntryError> {
     Ok(CompiledGuest {
         info,
         artifact: memory,
+        checked_artifact: None,
     })
 }
 
@@ -191,6 +192,7 @@ mod tests {
                 ..GuestInfo::default()
             },
             artifact: sealed_memory(c"test", artifact).unwrap(),
+            checked_artifact: None,
         }
     }
 

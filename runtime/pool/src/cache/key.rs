@@ -44,6 +44,7 @@ impl Key {
             max_table: _,     // likewise
             keep_resident: _, // only a worker's allocator uses it
             stack: _,
+            interrupt: _, // the engine's hash says whether code has checks
             fuel: _, // the engine's hash says whether fuel is counted; the amount does not change the code
             max_result: _,
             max_output: _,
@@ -101,7 +102,7 @@ impl Hasher for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mpwasm_types::settings::Settings;
+    use mpwasm_types::settings::{Interrupt, Settings};
 
     fn key(settings: &Settings, bytes: &[u8]) -> Key {
         Key::of(&Executable::Own, &EngineSettings::from(settings), bytes).unwrap()
@@ -143,6 +144,11 @@ mod tests {
             ..settings.clone()
         };
         assert_ne!(key(&with_fuel, b"guest"), usual);
+        let unchecked = Settings {
+            interrupt: Interrupt::Kill,
+            ..settings.clone()
+        };
+        assert_ne!(key(&unchecked, b"guest"), usual);
         assert_ne!(key(&settings, b"guesT"), usual);
         assert_ne!(key(&settings, b""), usual);
     }

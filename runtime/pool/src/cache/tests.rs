@@ -33,6 +33,7 @@ fn guest(artifact: &[u8]) -> CompiledGuest {
             ..GuestInfo::default()
         },
         artifact: sealed_memory(c"test", artifact).unwrap(),
+        checked_artifact: None,
     }
 }
 

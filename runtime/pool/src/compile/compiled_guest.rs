@@ -8,5 +8,8 @@ use mpwasm_types::guest_info::GuestInfo;
 #[derive(Debug)]
 pub(crate) struct CompiledGuest {
     pub(crate) info: GuestInfo,
+    /// The artifact for workers.
     pub(crate) artifact: File,
+    /// The artifact for callbacks, folds and `tasks`, if it is another. Its code has checks.
+    pub(crate) checked_artifact: Option<File>,
 }

@@ -66,7 +66,9 @@ pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo,
     let path = path.as_ref();
     init::check_initialised(settings.jail)?;
     let bytes = read(path)?;
-    let result = run_compiler(&Executable::Own, settings, &path.to_string_lossy(), &bytes, false)?;
+    let name = path.to_string_lossy();
+    let engine = EngineSettings::from(settings);
+    let result = run_compiler(&Executable::Own, settings, &engine, &name, &bytes, false)?;
     Ok(match result {
         CompileResult::Accepted(compiled) => compiled.info,
         CompileResult::Refused(info) => info,
@@ -94,7 +96,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Returns the compiled guest, from the cache or from a compiler.
+/// Returns the compiled guest, from the cache or from a compiler. A guest whose code in workers has no checks is compiled a
+/// second time, with checks, if it has exports that run elsewhere.
 pub(crate) fn compile(
     executable: &Executable,
     settings: &Settings,
@@ -102,13 +105,22 @@ pub(crate) fn compile(
     name: &str,
     bytes: &[u8],
 ) -> Result<CompiledGuest, Error> {
-    match look_up_or_compile(executable, settings, cache, name, bytes)? {
-        CompileResult::Refused(info) => Err(Error::Refused {
-            name: name.to_owned(),
-            reasons: info.refusals,
-        }),
-        CompileResult::Accepted(compiled) => Ok(compiled),
+    let compile =
+        |engine: &EngineSettings| match look_up_or_compile(executable, settings, engine, cache, name, bytes)?
+        {
+            CompileResult::Refused(info) => Err(Error::Refused {
+                name: name.to_owned(),
+                reasons: info.refusals,
+            }),
+            CompileResult::Accepted(compiled) => Ok(compiled),
+        };
+    let engine = EngineSettings::from(settings);
+    let mut compiled = compile(&engine)?;
+    let outside = EngineSettings::outside_workers(settings);
+    if engine != outside && compiled.info.runs_outside_workers() {
+        compiled.checked_artifact = Some(compile(&outside)?.artifact);
     }
+    Ok(compiled)
 }
 
 /// Looks a guest up in the cache, or compiles and stores it. Refused guests are not stored: refusing is fast, and the reasons may
@@ -116,14 +128,14 @@ pub(crate) fn compile(
 fn look_up_or_compile(
     executable: &Executable,
     settings: &Settings,
+    engine: &EngineSettings,
     cache: Option<&Cache>,
     name: &str,
     bytes: &[u8],
 ) -> Result<CompileResult, Error> {
-    let engine = EngineSettings::from(settings);
     let compile = |is_kept| {
         let started = clock::now();
-        let result = run_compiler(executable, settings, name, bytes, is_kept)?;
+        let result = run_compiler(executable, settings, engine, name, bytes, is_kept)?;
         let took = clock::now().since(started);
         tracing::debug!("{}: compiled in {} ms", escape(name), took.as_millis());
         Ok(result)
@@ -131,7 +143,7 @@ fn look_up_or_compile(
     let Some(cache) = cache else {
         return compile(false);
     };
-    let key = match Key::of(executable, &engine, bytes) {
+    let key = match Key::of(executable, engine, bytes) {
         Ok(key) => key,
         Err(why) => {
             tracing::debug!("{}: the cache is not used: {why}", escape(name));
@@ -140,7 +152,7 @@ fn look_up_or_compile(
     };
     if let Some(compiled) = cache.load(&key) {
         tracing::debug!("{}: taken from the cache", escape(name));
-        let info = with_limits(compiled.info.clone(), &engine);
+        let info = with_limits(compiled.info.clone(), engine);
         return Ok(match info.refusals.is_empty() {
             true => CompileResult::Accepted(compiled),
             false => CompileResult::Refused(info),
@@ -157,6 +169,7 @@ fn look_up_or_compile(
 fn run_compiler(
     executable: &Executable,
     settings: &Settings,
+    engine: &EngineSettings,
     name: &str,
     bytes: &[u8],
     is_kept: bool,
@@ -165,8 +178,7 @@ fn run_compiler(
         name: name.to_owned(),
         why,
     };
-    let engine = EngineSettings::from(settings);
-    let mut compiler = Compiler::start(executable, settings, &engine, name, bytes, is_kept)?;
+    let mut compiler = Compiler::start(executable, settings, engine, name, bytes, is_kept)?;
     let mut checked = None;
     loop {
         compiler.wait().map_err(failed)?;
@@ -179,9 +191,9 @@ fn run_compiler(
                     why: why.to_owned(),
                 });
             }
-            FromCompiler::Refused(info) => return Ok(CompileResult::Refused(with_limits(info, &engine))),
+            FromCompiler::Refused(info) => return Ok(CompileResult::Refused(with_limits(info, engine))),
             FromCompiler::Checked(info) => {
-                let info = with_limits(info, &engine);
+                let info = with_limits(info, engine);
                 if !info.refusals.is_empty() {
                     return Ok(CompileResult::Refused(info));
                 }
@@ -193,7 +205,11 @@ fn run_compiler(
                     checked.ok_or_else(|| failed("the compiler did not say what it compiled".to_owned()))?;
                 let artifact = sealed_memory(c"mpwasm-artifact", artifact)?;
                 CompileTimes::note(clock::now().since(compiler.started));
-                return Ok(CompileResult::Accepted(CompiledGuest { info, artifact }));
+                return Ok(CompileResult::Accepted(CompiledGuest {
+                    info,
+                    artifact,
+                    checked_artifact: None,
+                }));
             }
         }
     }

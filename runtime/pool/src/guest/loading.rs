@@ -19,7 +19,7 @@ use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::ToDispatcher;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{GuestId, WorkerId};
-use mpwasm_types::settings::{OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
+use mpwasm_types::settings::{Interrupt, OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
 
 impl Pool {
     /// Reads, compiles and checks a guest: a `.wasm` or `.wat` file. Returns when the pool can run its tasks. May be
@@ -71,7 +71,10 @@ impl Pool {
             memory.raise_for_guests(&shared.settings, guest + 1);
         }
         let info = in_memory::write(&for_dispatcher(&compiled.info))?;
-        shared.tell_with(&ToDispatcher::Load, &[info.as_fd(), compiled.artifact.as_fd()])?;
+        let mut descriptors = vec![info.as_fd(), compiled.artifact.as_fd()];
+        descriptors.extend(compiled.checked_artifact.as_ref().map(AsFd::as_fd));
+        let has_checked = compiled.checked_artifact.is_some();
+        shared.tell_with(&ToDispatcher::Load { has_checked }, &descriptors)?;
         drop(info);
         let lifecycle = shared.lifecycle.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = |lifecycle: &mut PoolLifecycle| lifecycle.loaded == guest && lifecycle.end.is_none();
@@ -152,7 +155,11 @@ impl Builder {
 
 /// Raises the limit of open files for this number of guests, or fails.
 fn allow_guests(name: &str, guests: u32, settings: &Settings) -> Result<(), Error> {
-    let needed = u64::from(guests) + OTHER_DESCRIPTORS;
+    let artifacts = match settings.interrupt {
+        Interrupt::Epoch => 1,
+        _ => 2,
+    };
+    let needed = artifacts * u64::from(guests) + OTHER_DESCRIPTORS;
     let limit = process::allow_descriptors(needed + SPARE_DESCRIPTORS);
     let slots = WorkerId::slots(settings.size, settings.tasks_per_process());
     // A pool with more workers than there can be runs with fewer.

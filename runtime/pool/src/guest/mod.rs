@@ -245,8 +245,10 @@ impl Guest {
         &self.info().models[model.index()].name
     }
 
-    pub(crate) fn artifact(&self) -> &std::fs::File {
-        &self.0.compiled.artifact
+    /// Returns the artifact for `tasks` and callbacks.
+    pub(crate) fn checked_artifact(&self) -> &std::fs::File {
+        let compiled = &self.0.compiled;
+        compiled.checked_artifact.as_ref().unwrap_or(&compiled.artifact)
     }
 
     pub(crate) fn compiled(&self) -> &Arc<CompiledGuest> {

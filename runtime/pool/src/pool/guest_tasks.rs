@@ -147,7 +147,7 @@ impl TasksRun<'_> {
         child_process::limit(&process, shared.memory.as_ref());
         let mut process = TransientChild::new(process, Role::Tasks);
         let message = ToTasks {
-            engine: EngineSettings::from(settings),
+            engine: EngineSettings::outside_workers(settings),
             info: self.guest.info().clone(),
             timeout: settings.timeout,
             first: shared.ledger.next_id(),
@@ -155,7 +155,11 @@ impl TasksRun<'_> {
             max_args: settings.max_args,
             jail: jail::available_options(settings.jail, settings.user),
         };
-        in_memory::send(channel.as_fd(), &message, &[self.guest.artifact().as_fd()])?;
+        in_memory::send(
+            channel.as_fd(),
+            &message,
+            &[self.guest.checked_artifact().as_fd()],
+        )?;
         // Loading the guest does not count against the guest's time.
         let mut clock = PushDeadline::new(settings.timeout, clock::now() + Duration::from_secs(1));
         // Whether the deadline had passed when all messages were handled.

@@ -209,6 +209,23 @@ fn the_clock_begins_anew_with_each_item() {
     assert_eq!(scheduler.open_tasks(), 1, "the last one had not begun");
 }
 
+/// The worker's clock of an item starts earlier than the dispatcher's.
+#[test]
+fn an_item_whose_worker_ends_by_its_watchdog_is_a_timeout_even_before_its_deadline_here() {
+    for (exit, kind) in [
+        (WorkerExit::Watchdog, Kind::Timeout),
+        (WorkerExit::Code(1), Kind::Crash),
+    ] {
+        let (mut scheduler, mut io) = with_chunk(2);
+        io.begun = 12;
+        io.now = io.now + TIMEOUT / 2;
+        let now = io.now;
+        scheduler.worker_exited(W0, exit, now, &mut io);
+        assert_eq!(io.failed, [(12, kind, true)]);
+        assert_eq!(scheduler.open_tasks(), 1, "the others had not begun");
+    }
+}
+
 /// Whoever was not run may be the dispatcher: what came in the meantime is unread, and may be the end that it waits for.
 #[test]
 fn no_task_is_late_before_the_time_up_to_which_events_were_handled() {

@@ -5,7 +5,7 @@ use super::simulator::Page;
 use super::*;
 use Behaviour::{Hangs, Runs};
 use mpwasm_types::outcome::Kind;
-use mpwasm_types::settings::DISPATCHER_GRACE;
+use mpwasm_types::settings::{DISPATCHER_GRACE, MAX_WORKER_DEATHS};
 
 #[test]
 fn a_worker_whose_task_is_overdue_is_killed() {
@@ -49,6 +49,23 @@ fn a_worker_that_ended_itself_at_the_deadline_is_a_timeout() {
             .message
             .ends_with("its worker ended its own process")
     );
+}
+
+#[test]
+fn workers_that_their_watchdogs_end_harm_no_task_behind() {
+    let mut pool = Pool::ready(1);
+    let stuck: Vec<_> = (0..MAX_WORKER_DEATHS + 2).map(|_| pool.push(Hangs)).collect();
+    let behind = pool.push(Runs(MS));
+    pool.accustom(MS);
+    for task in stuck {
+        pool.work_all();
+        pool.advance(1000 * MS);
+        pool.exit(W0, WorkerExit::Watchdog);
+        assert_eq!(pool.failure(task).kind, Kind::Timeout);
+    }
+    pool.scheduler.drain();
+    pool.finish();
+    assert!(pool.succeeded(behind));
 }
 
 #[test]

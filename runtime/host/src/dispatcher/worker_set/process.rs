@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::page::Slots;
 use mpwasm_protocol::send_buffer::SendBuffer;
-use mpwasm_sandbox::child::Process;
+use mpwasm_sandbox::child::{EXIT_WATCHDOG, Process};
 use mpwasm_sandbox::jail::violation;
 use mpwasm_scheduler::WorkerExit;
 use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
@@ -52,6 +52,7 @@ pub struct WorkerProcess {
 pub(super) fn exit(status: ExitStatus, violation: Option<u64>) -> WorkerExit {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
+        (Some(EXIT_WATCHDOG), _) => WorkerExit::Watchdog,
         (Some(code), _) => WorkerExit::Code(code),
         (None, Some(libc::SIGSYS)) => WorkerExit::Forbidden(violation.map(violation::name)),
         (None, signal) => WorkerExit::Signal(signal.unwrap_or_default()),
