@@ -1,6 +1,7 @@
 //! Measures the throughput limit of one process: the same guest in the same engine, a fresh instance per task, without pool,
 //! messages, deadline or checks. It runs in a process of its own, a re-executed copy of this program.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ use super::setup::Setup;
 
 /// The first argument of that process.
 pub const COMMAND: &str = "in-process";
+
+/// The last argument of a process whose guest has no checks.
+const NO_CHECKS: &str = "no-checks";
 
 /// Tasks of one measurement.
 const TASKS: u64 = 100_000;
@@ -38,13 +42,35 @@ pub struct Took {
     pub processor_seconds: f64,
 }
 
-/// Runs `tasks` tasks in each of `processes` concurrent processes. Returns the times of the slowest.
+/// Whether the guest's code checks the deadline, as the pool's code does by default.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    On,
+    Off,
+}
+
+/// Runs `tasks` tasks of the fixture in each of `processes` concurrent processes. Returns the times of the slowest.
 pub fn run(setup: &Setup, export: &str, args: &str, tasks: u64, processes: u32) -> Result<Took> {
+    run_guest(&setup.fixture, Checks::On, (export, args), tasks, processes)
+}
+
+/// Runs tasks of any guest as [`run`] does.
+pub fn run_guest(
+    guest: &Path,
+    checks: Checks,
+    (export, args): (&str, &str),
+    tasks: u64,
+    processes: u32,
+) -> Result<Took> {
+    let checks = match checks {
+        Checks::On => "checks",
+        Checks::Off => NO_CHECKS,
+    };
     let start = |_| {
         Command::new(std::env::current_exe()?)
             .arg(COMMAND)
-            .arg(&setup.fixture)
-            .args([export, args, &tasks.to_string()])
+            .arg(guest)
+            .args([export, args, &tasks.to_string(), checks])
             .stdout(Stdio::piped())
             .spawn()
             .context("the in-process limit can't be started")
@@ -64,16 +90,21 @@ pub fn run(setup: &Setup, export: &str, args: &str, tasks: u64, processes: u32) 
 
 /// Runs the tasks in this process. Prints the elapsed time and the CPU time in seconds.
 pub fn main(args: &[String]) -> Result<()> {
-    let [guest, export, input, tasks] = args else {
-        anyhow::bail!("usage: {COMMAND} GUEST EXPORT ARGS TASKS");
+    let [guest, export, input, tasks, checks] = args else {
+        anyhow::bail!("usage: {COMMAND} GUEST EXPORT ARGS TASKS CHECKS");
     };
-    let took = took(guest, export, input, tasks.parse()?).map_err(|error| anyhow!("{error:?}"))?;
+    let checks = if checks == NO_CHECKS {
+        Checks::Off
+    } else {
+        Checks::On
+    };
+    let took = took(guest, export, input, tasks.parse()?, checks).map_err(|error| anyhow!("{error:?}"))?;
     println!("{} {}", took.seconds, took.processor_seconds);
     Ok(())
 }
 
-fn took(guest: &str, export: &str, input: &str, tasks: u64) -> wasmtime::Result<Took> {
-    let engine = engine()?;
+fn took(guest: &str, export: &str, input: &str, tasks: u64, checks: Checks) -> wasmtime::Result<Took> {
+    let engine = engine(checks)?;
     let module = Module::from_file(&engine, guest)?;
     let pre = linker(&engine, &module)?.instantiate_pre(&module)?;
     let find = |name: &str| module.get_export_index(name).ok_or_else(|| missing(name));
@@ -144,7 +175,7 @@ fn task(
 }
 
 /// Creates an engine with the settings of the pool's workers.
-fn engine() -> wasmtime::Result<Engine> {
+fn engine(checks: Checks) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_memories(4)
         .total_tables(16)
@@ -160,7 +191,7 @@ fn engine() -> wasmtime::Result<Engine> {
         });
     let mut config = Config::new();
     config
-        .epoch_interruption(true)
+        .epoch_interruption(checks == Checks::On)
         .concurrency_support(false)
         .memory_init_cow(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

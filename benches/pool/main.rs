@@ -14,6 +14,7 @@ mod limit;
 mod measure;
 mod memory;
 mod peers;
+mod programs;
 mod scaling;
 mod setup;
 mod table;
@@ -78,6 +79,7 @@ const MEASUREMENTS: &[(&str, Measurement)] = &[
     ("payload", work::payload),
     ("payload of peers", peers::payload),
     ("computing", work::computing),
+    ("computing programs", programs::relative),
     ("mixed", work::mixed),
     ("writing", work::writes),
     ("workers", scaling::workers),

@@ -23,25 +23,19 @@ pub struct Setup {
     scratch: TempDir,
     /// The guest with the models that the tests use, too.
     pub fixture: PathBuf,
+    /// The guest whose models are programs that compute.
+    pub programs: PathBuf,
     /// The Python that has the peers installed. `None` skips the peers.
     pub python: Option<PathBuf>,
 }
 
 impl Setup {
-    /// Builds the fixture.
+    /// Builds the guests.
     pub fn new(python: Option<PathBuf>) -> Result<Self> {
-        let scratch = tempfile::tempdir()?;
-        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests");
-        let output = Command::new(env!("CARGO_BIN_EXE_mpwasm"))
-            .arg("build")
-            .arg(guests.join("fixture"))
-            .stderr(Stdio::inherit())
-            .output()?;
-        ensure!(output.status.success(), "the guest can't be built");
-        let fixture = PathBuf::from(String::from_utf8(output.stdout)?.trim_end());
         Ok(Self {
-            scratch,
-            fixture,
+            scratch: tempfile::tempdir()?,
+            fixture: build("fixture")?,
+            programs: build("programs")?,
             python,
         })
     }
@@ -120,6 +114,18 @@ impl Setup {
         command.arg(script).args(args);
         Some(command)
     }
+}
+
+/// Builds the guest in this folder of `guests`. Returns the path of its module.
+fn build(name: &str) -> Result<PathBuf> {
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests");
+    let output = Command::new(env!("CARGO_BIN_EXE_mpwasm"))
+        .arg("build")
+        .arg(guests.join(name))
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "the guest {name} can't be built");
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }
 
 /// Counts outcomes, and wakes the thread that waits for a number of them.

@@ -154,6 +154,14 @@ const FIGURES: &[Figure] = &[
         0.97,
         0.99,
     ),
+    plain(
+        "nine programs with --interrupt kill, of the engine without checks, geometric mean",
+        "programs, kill, mean",
+        Lower,
+        1.05,
+        1.02,
+    ),
+    plain("the slowest of them", "programs, kill, worst", Lower, 1.15, 1.05),
     ratio(
         "no-op tasks, times `wasmtime run`",
         "tasks",
