@@ -1,4 +1,4 @@
-//! Measures programs that compute: the processor time of a task in the pool, relative to the same code in the engine without
+//! Measures programs that compute: the CPU time of a task in the pool, relative to the same code in the engine without
 //! checks.
 
 use anyhow::{Context, Result};
@@ -47,7 +47,7 @@ const CHOICES: [(Interrupt, [&str; 2]); 2] = [
     (Interrupt::Kill, ["programs, kill, mean", "programs, kill, worst"]),
 ];
 
-/// Measures the processor time of each program with each choice, of its time in the plain engine.
+/// Measures the CPU time of each program with each choice, of its time in the plain engine.
 pub fn relative(setup: &Setup) -> Result<Samples> {
     let pools = CHOICES.map(|(interrupt, _)| pool(setup, interrupt));
     let mut samples = Samples::new();
