@@ -12,6 +12,7 @@ use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId};
 use mpwasm_types::json::one_line;
 use mpwasm_types::settings::MAX_JSON_DEPTH;
+use mpwasm_types::task::{Input, TaskSpec};
 
 /// Number of frames in a batch.
 const FRAMES: usize = 128;
@@ -23,11 +24,13 @@ fn write_a_task(bencher: Bencher<'_, '_>) {
         buffer.clear();
         let task = Submission::Task {
             id: DispatchId(1_000_000),
-            guest: GuestId(0),
-            model: ModelId(1),
-            timeout: Duration::from_secs(30),
-            retry: None,
-            args: b"[]",
+            spec: TaskSpec {
+                guest: GuestId(0),
+                model: ModelId(1),
+                timeout: Duration::from_secs(30),
+                retry: None,
+                input: Input::Json(b"[]"),
+            },
         };
         put(&mut buffer, &task);
         black_box(&buffer);

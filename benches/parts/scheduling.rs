@@ -8,6 +8,7 @@ use divan::Bencher;
 use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, Scheduler, Task};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::Failure;
+use mpwasm_types::task::{Input, TaskSpec};
 use mpwasm_types::time::Time;
 
 /// Tasks in flight, by worker and in order.
@@ -65,9 +66,14 @@ fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
     bencher.bench_local(|| {
         for _ in 0..TASKS {
             let args: Box<[u8]> = Box::from(*b"[]");
-            let timeout = Duration::from_secs(30);
-            let task = Task::new(DispatchId(id), GuestId(0), ModelId(0), timeout, args);
-            scheduler.accept(task, &mut workers);
+            let spec = TaskSpec {
+                guest: GuestId(0),
+                model: ModelId(0),
+                timeout: Duration::from_secs(30),
+                retry: None,
+                input: Input::Json(args.into()),
+            };
+            scheduler.accept(Task::new(DispatchId(id), spec), &mut workers);
             id += 1;
         }
         let mut ended = 0;

@@ -24,6 +24,7 @@ use mpwasm_types::ids::TaskId;
 use mpwasm_types::invocation::Invocation;
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::settings::{MAX_RETAINED_BUFFER, Terminals};
+use mpwasm_types::task::Input;
 
 /// Buffers for the input and the output of calls. Between calls each has at most [`MAX_RETAINED_BUFFER`] bytes.
 #[derive(Default)]
@@ -116,10 +117,12 @@ impl InstanceState {
         self.limits = limits;
     }
 
-    /// Starts a new call.
+    /// Starts a new call. The input of a command is left to [`begin_command`](Self::begin_command).
     pub(crate) fn begin(&mut self, call: &Call<'_>) {
         self.input.clear();
-        self.input.extend_from_slice(call.input);
+        if let Input::Json(json) = call.input {
+            self.input.extend_from_slice(json);
+        }
         self.output.clear();
         self.task_id = call.task_id;
         self.attempt = call.attempt;
@@ -140,10 +143,9 @@ impl InstanceState {
         self.input.capacity() + self.output.capacity()
     }
 
-    /// Prepares the call to run a command. Returns `false` if its input is no [`Invocation`].
-    pub(crate) fn begin_command(&mut self) -> bool {
-        let input = std::mem::take(&mut self.input);
-        let Some(Invocation { argv, stdin }) = Invocation::decode(&input) else {
+    /// Prepares the call to run a command. Returns `false` if these bytes are no [`Invocation`].
+    pub(crate) fn begin_command(&mut self, invocation: &[u8]) -> bool {
+        let Some(Invocation { argv, stdin }) = Invocation::decode(invocation) else {
             return false;
         };
         self.argv = argv;

@@ -17,6 +17,7 @@ use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::invocation::Invocation;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{Settings, thread_stack};
+use mpwasm_types::task::Input;
 use mpwasm_types::time::Time;
 
 /// Keeps what guests print.
@@ -226,7 +227,7 @@ pub(crate) fn call(export: Export, model: ModelId, input: &str) -> Call<'_> {
         guest: GuestId(0),
         model,
         export,
-        input: input.as_bytes(),
+        input: Input::Json(input.as_bytes()),
         task_id: TaskId(7),
         attempt: 2,
     }
@@ -235,7 +236,7 @@ pub(crate) fn call(export: Export, model: ModelId, input: &str) -> Call<'_> {
 /// A command's call, otherwise as [`call`].
 pub(crate) fn command_call(invocation: &[u8]) -> Call<'_> {
     Call {
-        input: invocation,
+        input: Input::Command(invocation),
         ..call(Export::Runnable, ModelId(0), "")
     }
 }

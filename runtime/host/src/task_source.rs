@@ -29,6 +29,7 @@ use mpwasm_system::process::exit_now;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{Interrupt, WATCHDOG_GRACE};
+use mpwasm_types::task::Input;
 use mpwasm_types::task_line::{TaskLine, check_input, find_model};
 use mpwasm_types::time::Time;
 
@@ -125,7 +126,7 @@ fn run(
         guest: GuestId(0),
         model: ModelId(0),
         export: Export::Tasks,
-        input: b"null",
+        input: Input::Json(b"null"),
         task_id: TaskId(0),
         attempt: 1,
     };

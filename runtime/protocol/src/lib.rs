@@ -1,6 +1,6 @@
 //! The protocol between the processes of a pool: frames, messages, buffers and shared memory.
 //!
-//! [`frame`] encodes a message as a frame, and [`messages`] defines the messages ([`nanos`] their durations,
+//! [`frame`] encodes a message as a frame, and [`messages`] defines the messages ([`nanos`](mpwasm_types::nanos) their durations,
 //! [`items`](mpwasm_types::items) the contents of a chunk, [`bounded`](mpwasm_types::bounded) the bounds of texts and lists).
 //! A [`receive_buffer`] divides received bytes into frames, and a [`send_buffer`] holds frames to be sent. A [`channel`]
 //! moves frames and file descriptors over a socket. [`in_memory`] sends a message that must not depend on the capacity of
@@ -21,7 +21,6 @@ pub mod channel;
 pub mod frame;
 pub mod in_memory;
 pub mod messages;
-pub mod nanos;
 pub mod page;
 pub mod receive_buffer;
 pub mod send_buffer;

@@ -195,7 +195,7 @@ impl Scheduler {
     /// they may for [`MAX_OVERTAKING_TIME`], so that workers run more than one task. After that, the next idle worker is replaced
     /// by one that has the guest.
     fn may_overtake(&mut self, now: Time, io: &mut impl Io) -> bool {
-        let Some((id, guest)) = self.queue.front().map(|task| (task.id, task.guest)) else {
+        let Some((id, guest)) = self.queue.front().map(|task| (task.id, task.spec.guest)) else {
             return false;
         };
         let will_take = |process: &ProcessState| {
@@ -249,12 +249,12 @@ impl Scheduler {
                 .into_iter()
                 .for_each(|process| open.extend(&process.guests));
         }
-        if !self.queue.iter().any(|task| open.contains(task.guest)) {
+        if !self.queue.iter().any(|task| open.contains(task.spec.guest)) {
             return;
         }
         let mut queue = std::mem::take(&mut self.queue);
         queue.retain_mut(|task| {
-            if !open.contains(task.guest) {
+            if !open.contains(task.spec.guest) {
                 return Some(task);
             }
             if let Some(worker) = self.best_worker(&task, (window, true), now, &closed) {
@@ -264,7 +264,7 @@ impl Scheduler {
             for (worker, closed) in self.workers.iter().zip(&mut closed) {
                 *closed |= worker
                     .process()
-                    .is_some_and(|process| process.guests.contains(task.guest));
+                    .is_some_and(|process| process.guests.contains(task.spec.guest));
             }
             Some(task)
         });
@@ -282,7 +282,7 @@ impl Scheduler {
     ) -> Option<WorkerId> {
         let mut best: Option<(&WorkerSlot, (usize, usize))> = None;
         for (slot, worker) in self.workers.iter().enumerate() {
-            let Some(process) = worker.process().filter(|process| process.serves(task.guest)) else {
+            let Some(process) = worker.process().filter(|process| process.serves(task.spec.guest)) else {
                 continue;
             };
             // Cheap checks first: this runs for every worker and task.
@@ -354,7 +354,7 @@ impl Scheduler {
         }
         let mut queued = GuestSet::default();
         self.queue.iter().for_each(|task| {
-            queued.insert(task.guest);
+            queued.insert(task.spec.guest);
         });
         let is_useless = |process: &ProcessState| process.can_retire() && process.guests.is_disjoint(&queued);
         let mut useless: Vec<usize> = (0..self.workers.len())

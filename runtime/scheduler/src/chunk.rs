@@ -6,75 +6,37 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 
 use super::Task;
-use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId};
+use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::items;
 use mpwasm_types::settings::LARGE_PAYLOAD;
-
-/// The items of a chunk that have not ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Items {
-    /// Id of the first item.
-    next: TaskId,
-    /// Number of items.
-    left: u32,
-    /// Total run time of the items that ended since the chunk was offered.
-    length: Duration,
-}
+use mpwasm_types::task::{Input, TaskSpec};
 
 impl Task {
-    /// Creates a chunk of `count` items with ids from `id`. `None` if the args do not have exactly `count` items.
-    #[must_use]
-    pub fn chunk(
-        id: DispatchId,
-        guest: GuestId,
-        model: ModelId,
-        timeout: Duration,
-        count: u32,
-        args: Bytes,
-    ) -> Option<Self> {
-        let found = items::iter(&args).count();
-        let bytes: usize = items::iter(&args).map(|args| items::HEADER + args.len()).sum();
-        if count == 0 || found as u64 != u64::from(count) || bytes != args.len() {
-            return None;
-        }
-        let items = Items {
-            next: id.first(),
-            left: count,
-            length: Duration::ZERO,
-        };
-        let mut chunk = Self::new(id, guest, model, timeout, args);
-        chunk.items = Some(items);
-        Some(chunk)
-    }
-
-    /// Returns whether this is a chunk.
-    #[must_use]
-    pub fn is_chunk(&self) -> bool {
-        self.items.is_some()
-    }
-
-    /// Returns the id of its first item, or its own id if it is not a chunk.
-    #[must_use]
-    pub fn task_id(&self) -> TaskId {
-        self.items.map_or_else(|| self.id.first(), |items| items.next)
-    }
-
     /// Removes the first item from a chunk that has at least two.
     pub(super) fn split_first(&mut self) -> Option<Self> {
-        let left = self.items.as_mut().filter(|items| items.left > 1)?;
-        let (args, _) = items::split_first(&self.args)?;
-        let (len, args) = (args.len(), keep(&self.args, args));
-        let item = Self::new(
-            DispatchId::from_first(left.next),
-            self.guest,
-            self.model,
-            self.timeout,
-            args,
-        );
-        self.args.advance(items::HEADER + len);
-        left.next = left.next + 1;
-        left.left -= 1;
+        let Input::Chunk { items: left, args } = &mut self.spec.input else {
+            return None;
+        };
+        if *left < 2 {
+            return None;
+        }
+        let (first, _) = items::split_first(args)?;
+        let (len, first) = (first.len(), keep(args, first));
+        args.advance(items::HEADER + len);
+        *left -= 1;
+        let item = self.item(first);
+        self.task_id = self.task_id + 1;
         Some(item)
+    }
+
+    /// Returns the first item of this chunk as a task with these args.
+    fn item(&self, args: Bytes) -> Self {
+        let spec = TaskSpec {
+            input: Input::Json(args),
+            retry: None,
+            ..self.spec
+        };
+        Self::new(DispatchId::from_first(self.task_id), spec)
     }
 
     /// Splits a chunk into its items. A task that is not a chunk is the only item.
@@ -88,18 +50,11 @@ impl Task {
 
     /// Converts a chunk to its last item. A task that is not a chunk is returned unchanged.
     pub(super) fn into_last(self) -> Self {
-        if !self.is_chunk() {
+        let Input::Chunk { args, .. } = &self.spec.input else {
             return self;
-        }
-        let args = items::split_first(&self.args).map_or(&[][..], |(args, _)| args);
-        let args = keep(&self.args, args);
-        Self::new(
-            DispatchId::from_first(self.task_id()),
-            self.guest,
-            self.model,
-            self.timeout,
-            args,
-        )
+        };
+        let last = items::split_first(args).map_or(&[][..], |(last, _)| last);
+        self.item(keep(args, last))
     }
 
     /// Splits a claimed task into the items that may have begun and the rest. `begun` is the last item that has begun, as the
@@ -107,7 +62,7 @@ impl Task {
     pub(super) fn split_begun(mut self, begun: TaskId) -> (Vec<Self>, Option<Self>) {
         let mut items = Vec::new();
         loop {
-            let is_last = self.task_id() >= begun;
+            let is_last = self.task_id >= begun;
             let Some(item) = self.split_first() else {
                 items.push(self.into_last());
                 return (items, None);
@@ -119,15 +74,13 @@ impl Task {
         }
     }
 
-    /// Adds the run time of an item that ended, and returns the total since the chunk was offered.
+    /// Adds the run time of an item that ended, and returns the total. For a task that is not a chunk it returns `length`.
     pub(super) fn note_length(&mut self, length: Duration) -> Duration {
-        match &mut self.items {
-            Some(items) => {
-                items.length = items.length.saturating_add(length);
-                items.length
-            }
-            None => length,
+        if !self.spec.input.is_chunk() {
+            return length;
         }
+        self.items_length = self.items_length.saturating_add(length);
+        self.items_length
     }
 }
 

@@ -38,7 +38,10 @@ impl Death<'_> {
             }
             // The worker's clock of an item of a chunk can be ahead of this one.
             _ if self.at >= claim.deadline || self.exit == Some(WorkerExit::Watchdog) => {
-                let message = format!("it did not end within its timeout of {:?}; {by}", task.timeout);
+                let message = format!(
+                    "it did not end within its timeout of {:?}; {by}",
+                    task.spec.timeout
+                );
                 Failure::new(Kind::Timeout, message)
             }
             Some(_) => self.crash("its worker was killed while it ran".to_owned()),

@@ -145,8 +145,8 @@ impl Scheduler {
         for process in self.active() {
             present.extend(&process.guests);
         }
-        let queued = || self.queue.iter().map(|task| task.guest);
-        choice.add(self.uncovered().take(1).map(|task| task.guest));
+        let queued = || self.queue.iter().map(|task| task.spec.guest);
+        choice.add(self.uncovered().take(1).map(|task| task.spec.guest));
         // Workers that start together load different guests.
         choice.add(queued().filter(|&guest| !present.contains(guest)));
         choice.add(queued());
@@ -167,7 +167,7 @@ impl Scheduler {
         self.queue.iter().filter(move |task| {
             let found = starting
                 .iter()
-                .position(|process| process.guests.contains(task.guest));
+                .position(|process| process.guests.contains(task.spec.guest));
             found.map(|index| starting.swap_remove(index)).is_none()
         })
     }

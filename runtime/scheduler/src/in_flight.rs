@@ -158,7 +158,7 @@ impl InFlight {
         let bytes = |offer: &Offer| offer.bytes;
         let is_suspect = |offer: &Offer| offer.task.as_ref().is_some_and(|held| held.task.deaths() > 0);
         let behind = self.bytes - self.sent.front().map_or(0, bytes);
-        behind + task.args.len() <= MAX_BYTES_BEHIND && !self.sent.back().is_some_and(is_suspect)
+        behind + task.size() <= MAX_BYTES_BEHIND && !self.sent.back().is_some_and(is_suspect)
     }
 
     /// Adds an offer.
@@ -166,7 +166,7 @@ impl InFlight {
         if self.sent.is_empty() {
             self.since = now;
         }
-        let bytes = task.args.len();
+        let bytes = task.size();
         self.outstanding += 1;
         self.bytes += bytes;
         self.sent.push_back(Offer {
@@ -193,7 +193,7 @@ impl InFlight {
         let (claimed, total) = (claim.run, held.task.note_length(length));
         if let Some(item) = held.task.split_first() {
             // The next item has begun.
-            claim.deadline = now + item.timeout;
+            claim.deadline = now + item.spec.timeout;
             self.since = now;
             return Ok(EndedTask {
                 task: item,
@@ -289,7 +289,7 @@ impl InFlight {
             .filter_map(|index| {
                 let held = self.sent[index].task.as_ref()?;
                 guests
-                    .contains(held.task.guest)
+                    .contains(held.task.spec.guest)
                     .then(|| self.revoke(index, now, io))?
             })
             .take(half)
@@ -298,7 +298,7 @@ impl InFlight {
 
     /// Returns whether a task of these guests waits behind another one, as far as is known.
     pub fn has_waiting_of(&self, guests: &GuestSet) -> bool {
-        let waits = |held: &&OfferedTask| held.claim.is_none() && guests.contains(held.task.guest);
+        let waits = |held: &&OfferedTask| held.claim.is_none() && guests.contains(held.task.spec.guest);
         let mut held = self.sent.iter().rev().filter_map(|offer| offer.task.as_ref());
         self.has_waiting() && held.any(|held| waits(&held))
     }
@@ -342,7 +342,7 @@ impl InFlight {
             return None;
         }
         claim.cancelled = Some(now);
-        held.task.retry = None;
+        held.task.spec.retry = None;
         Some(offer.id)
     }
 
@@ -392,7 +392,7 @@ impl Offer {
         let claimed = at.max(self.offered_at);
         held.claim = Some(ClaimState {
             run: Claim { worker, claimed },
-            deadline: claimed + held.task.timeout,
+            deadline: claimed + held.task.spec.timeout,
             cancelled: None,
             begun: held.task.task_id(),
         });

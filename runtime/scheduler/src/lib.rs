@@ -154,13 +154,13 @@ impl Scheduler {
     /// Queues a task, or fails it at once if no task starts any more.
     pub fn accept(&mut self, task: Task, io: &mut impl Io) {
         debug_assert!(
-            task.guest.0 < self.guests,
+            task.spec.guest.0 < self.guests,
             "a task names a guest that was loaded before"
         );
         match self.refusal(&task) {
             Some(refusal) => io.task_failed(task, None, refusal),
             None => {
-                self.recency.note(task.guest);
+                self.recency.note(task.spec.guest);
                 self.queue.push(task);
             }
         }

@@ -115,7 +115,7 @@ impl Scheduler {
         let Some(guest) = self
             .queue
             .front()
-            .map(|task| task.guest)
+            .map(|task| task.spec.guest)
             .filter(|&guest| guests.contains(guest))
         else {
             return;
@@ -138,7 +138,7 @@ impl Scheduler {
             "{count} workers in a row that were to load its guest ended before they were ready; the last one {how}"
         );
         self.queue.retain_mut(|task| {
-            if task.guest != guest {
+            if task.spec.guest != guest {
                 return Some(task);
             }
             io.task_failed(task, None, Failure::new(Kind::Crash, message.clone()));

@@ -1,7 +1,6 @@
 //! Further attempts of failed tasks, and the tasks that wait for theirs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Scheduler;
@@ -17,7 +16,9 @@ impl Scheduler {
     /// [`try_again`](Self::try_again). Otherwise the task has ended.
     #[must_use]
     pub fn tries_again(&self, task: &Task, kind: Kind) -> bool {
-        let Some(retry) = &task.retry else { return false };
+        let Some(retry) = &task.spec.retry else {
+            return false;
+        };
         let crashes = task.crashes + u32::from(kind == Kind::Crash);
         self.refusal(task).is_none()
             && retry.follows(task.attempt, kind)
@@ -28,8 +29,8 @@ impl Scheduler {
     /// Schedules the next attempt of a task whose last one ended as `kind`, after the backoff of its policy.
     pub fn try_again(&mut self, mut task: Task, kind: Kind, now: Time) {
         let random = mixed(now.0 ^ mixed(task.id.0));
-        let pause = |retry: &Arc<Retry>| retry.pause(task.attempt, random);
-        let pause = task.retry.as_ref().map_or(Duration::ZERO, pause);
+        let pause = |retry: &Retry| retry.pause(task.attempt, random);
+        let pause = task.spec.retry.as_ref().map_or(Duration::ZERO, pause);
         task.attempt += 1;
         task.crashes += u32::from(kind == Kind::Crash);
         if pause.is_zero() {
@@ -43,7 +44,7 @@ impl Scheduler {
 impl Task {
     /// Returns how many workers may die with this task in flight, started or not.
     fn deaths_allowed(&self) -> u32 {
-        let of_policy = self.retry.as_ref().map_or(0, |retry| retry.crashes());
+        let of_policy = self.spec.retry.as_ref().map_or(0, |retry| retry.crashes());
         of_policy.max(MAX_WORKER_DEATHS)
     }
 
@@ -90,7 +91,7 @@ impl RetryQueue {
     }
 
     pub fn push(&mut self, until: Time, task: Task) {
-        self.bytes += task.args.len();
+        self.bytes += task.size();
         self.tasks.insert((until, task.id), task);
     }
 
@@ -100,7 +101,7 @@ impl RetryQueue {
         while let Some(first) = self.tasks.first_entry().filter(|first| first.key().0 <= now) {
             due.push(first.remove());
         }
-        self.bytes -= due.iter().map(|task| task.args.len()).sum::<usize>();
+        self.bytes -= due.iter().map(Task::size).sum::<usize>();
         due
     }
 
@@ -115,7 +116,7 @@ impl RetryQueue {
     pub fn remove(&mut self, id: DispatchId) -> Option<Task> {
         let (until, _) = self.get(id)?;
         let task = self.tasks.remove(&(until, id))?;
-        self.bytes -= task.args.len();
+        self.bytes -= task.size();
         Some(task)
     }
 

@@ -1,38 +1,30 @@
 //! A task in the scheduler, and the queue of tasks without a worker.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::chunk::Items;
-use mpwasm_types::ids::{DispatchId, GuestId, ModelId, WorkerId};
-use mpwasm_types::retry::Retry;
+use mpwasm_types::ids::{DispatchId, TaskId, WorkerId};
 use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_CLAIM_TIMEOUT};
+use mpwasm_types::task::TaskSpec;
 use mpwasm_types::time::Time;
 
-/// An accepted task that has not ended. There is exactly one value per task, and its owner decides about the task.
+/// An accepted task, or chunk, that has not ended. There is exactly one value per task, and its owner decides about the task.
 #[derive(Debug)]
 pub struct Task {
     /// Id by which the parent names it.
     pub id: DispatchId,
-    /// Index of the guest.
-    pub guest: GuestId,
-    /// Index of the model in the guest.
-    pub model: ModelId,
-    /// Timeout from the claim on.
-    pub timeout: Duration,
-    /// Its args, one line of JSON. The scheduler only uses their size.
-    pub args: Bytes,
+    /// What it runs. Of a chunk: the items that have not ended.
+    pub spec: TaskSpec<Bytes>,
     /// The current or next attempt, from 1.
     pub attempt: u32,
-    /// Retry policy. `None` never tries again.
-    pub(super) retry: Option<Arc<Retry>>,
+    /// Id of the task, or of the first item of a chunk that has not ended.
+    pub(super) task_id: TaskId,
+    /// Total run time of the items of a chunk that have ended.
+    pub(super) items_length: Duration,
     /// Attempts that ended as `crash`.
     pub(super) crashes: u32,
-    /// The items of a chunk, whose args are encoded as [`items`](mpwasm_types::items).
-    pub(super) items: Option<Items>,
     /// Workers that died before they claimed this task.
     pub(super) deaths_before_claim: u32,
     /// Offers that were revoked because the worker did not claim the task in time.
@@ -42,36 +34,33 @@ pub struct Task {
 }
 
 impl Task {
-    /// Creates a task that no worker has had.
+    /// Creates a task that no worker has had. The input of a chunk must be [well-formed](mpwasm_types::task::Input::is_well_formed),
+    /// or items end without args.
     #[must_use]
-    pub fn new(
-        id: DispatchId,
-        guest: GuestId,
-        model: ModelId,
-        timeout: Duration,
-        args: impl Into<Bytes>,
-    ) -> Self {
+    pub fn new(id: DispatchId, spec: TaskSpec<Bytes>) -> Self {
         Self {
             id,
-            guest,
-            model,
-            timeout,
-            args: args.into(),
+            spec,
             attempt: 1,
-            retry: None,
+            task_id: id.first(),
+            items_length: Duration::ZERO,
             crashes: 0,
-            items: None,
             deaths_before_claim: 0,
             lost: 0,
             claim_timeout: CLAIM_TIMEOUT,
         }
     }
 
-    /// Sets the retry policy.
+    /// Returns the id of the task, or of the first item of a chunk that has not ended.
     #[must_use]
-    pub fn with_retry(mut self, retry: Option<Arc<Retry>>) -> Self {
-        self.retry = retry;
-        self
+    pub fn task_id(&self) -> TaskId {
+        self.task_id
+    }
+
+    /// Returns the size of its input in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.spec.input.bytes().len()
     }
 
     /// Records that it was not claimed in time. Stopped workers lose the task one after another. When all `workers` have lost it,
@@ -109,7 +98,7 @@ impl Queue {
         self.tasks.is_empty()
     }
 
-    /// Returns the bytes of args in the queue.
+    /// Returns the bytes of input in the queue.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -127,7 +116,7 @@ impl Queue {
     pub fn retain_mut(&mut self, mut take: impl FnMut(Task) -> Option<Task>) {
         let tasks = std::mem::take(&mut self.tasks);
         self.tasks = tasks.into_iter().filter_map(&mut take).collect();
-        self.bytes = self.tasks.iter().map(|task| task.args.len()).sum();
+        self.bytes = self.tasks.iter().map(Task::size).sum();
     }
 
     /// Adds a task at the place of its id: a new task at the end, one that is tried again where it was.
@@ -135,13 +124,13 @@ impl Queue {
         if self.tasks.back().is_some_and(|last| task.id < last.id) {
             return self.requeue(vec![task]);
         }
-        self.bytes += task.args.len();
+        self.bytes += task.size();
         self.tasks.push_back(task);
     }
 
     pub fn pop(&mut self) -> Option<Task> {
         let task = self.tasks.pop_front()?;
-        self.bytes -= task.args.len();
+        self.bytes -= task.size();
         Some(task)
     }
 
@@ -155,7 +144,7 @@ impl Queue {
         }
         tasks.sort_unstable_by_key(|task| task.id);
         for task in tasks.into_iter().rev() {
-            self.bytes += task.args.len();
+            self.bytes += task.size();
             self.tasks.push_front(task);
         }
     }
@@ -172,7 +161,7 @@ impl Queue {
     /// Removes the task with this id.
     pub fn remove(&mut self, id: DispatchId) -> Option<Task> {
         let task = self.tasks.remove(self.find(id)?)?;
-        self.bytes -= task.args.len();
+        self.bytes -= task.size();
         Some(task)
     }
 
@@ -186,15 +175,18 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mpwasm_types::ids::{GuestId, ModelId};
+    use mpwasm_types::task::Input;
 
     fn task(id: u64) -> Task {
-        Task::new(
-            DispatchId(id),
-            GuestId(0),
-            ModelId(0),
-            Duration::from_secs(1),
-            vec![0; 10],
-        )
+        let spec = TaskSpec {
+            guest: GuestId(0),
+            model: ModelId(0),
+            timeout: Duration::from_secs(1),
+            retry: None,
+            input: Input::Json(vec![0; 10].into()),
+        };
+        Task::new(DispatchId(id), spec)
     }
 
     fn ids(queue: &Queue) -> Vec<u64> {

@@ -22,6 +22,7 @@ pub mod ids;
 pub mod invocation;
 pub mod items;
 pub mod json;
+pub mod nanos;
 pub mod outcome;
 
 pub mod record_line;
@@ -30,5 +31,6 @@ pub mod role;
 pub mod sandbox_options;
 pub mod settings;
 pub mod status;
+pub mod task;
 pub mod task_line;
 pub mod time;

@@ -9,6 +9,7 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::invocation::Invocation;
+use mpwasm_types::task::Input;
 
 /// Number of a guest's models that are run. Running more is not worth the time.
 const MODELS: u32 = 3;
@@ -57,17 +58,17 @@ fn assert_readable(line: &str) {
 fn run(info: &GuestInfo, artifact: &[u8]) {
     let models = || (0..MODELS).zip(&info.models);
     let args = RawValue::from_string("[\"1\",\"two\"]".to_owned()).expect("it is JSON");
+    let invocation = Invocation::new("guest", &args, b"some\nlines\n").expect("the args are strings");
+    let invocation = invocation.encode();
     let input = match info.is_command {
-        false => args.get().as_bytes().to_vec(),
-        true => Invocation::new("guest", &args, b"some\nlines\n")
-            .expect("the args are strings")
-            .encode(),
+        false => Input::Json(args.get().as_bytes()),
+        true => Input::Command(&invocation[..]),
     };
     let mut worker = Rig::new(EngineRole::Worker, info, artifact);
     for (index, _) in models() {
         // Twice: the second time the instance replaces one that is gone.
         for _ in 0..2 {
-            let _ = worker.call(Export::Runnable, index, &input);
+            let _ = worker.call(Export::Runnable, index, input);
         }
     }
     if info
@@ -78,14 +79,14 @@ fn run(info: &GuestInfo, artifact: &[u8]) {
         let mut callbacks = Rig::new(EngineRole::Callbacks, info, artifact);
         for (index, model) in models() {
             if model.callback.is_some() {
-                let _ = callbacks.call(Export::Callback, index, b"{\"a\":1}");
+                let _ = callbacks.call(Export::Callback, index, Input::Json(b"{\"a\":1}"));
             }
             if model.error_callback.is_some() {
-                let _ = callbacks.call(Export::ErrorCallback, index, b"{\"kind\":\"error\"}");
+                let _ = callbacks.call(Export::ErrorCallback, index, Input::Json(b"{\"kind\":\"error\"}"));
             }
         }
     }
     if info.has_tasks {
-        let _ = Rig::new(EngineRole::Tasks, info, artifact).call(Export::Tasks, 0, b"null");
+        let _ = Rig::new(EngineRole::Tasks, info, artifact).call(Export::Tasks, 0, Input::Json(b"null"));
     }
 }

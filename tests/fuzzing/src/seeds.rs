@@ -10,7 +10,7 @@ use super::Verdict;
 use super::frames::settings;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::{
-    CallRequest, CallResult, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks, FromWorker,
+    CallResult, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks, FromWorker,
     ResourceUsage, Source, Submission, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart,
 };
 use mpwasm_types::engine_settings::EngineSettings;
@@ -18,7 +18,9 @@ use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, RequestId, TaskId, WorkerNumber};
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
+use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{Settings, Terminals};
+use mpwasm_types::task::{Input, TaskSpec};
 use mpwasm_types::time::Time;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -201,31 +203,32 @@ fn tasks_all() -> Vec<u8> {
 
 fn pushed() -> Vec<u8> {
     let mut input = said_by(6);
-    let (id, guest, model, timeout) = (DispatchId(3), GuestId(0), ModelId(1), SECOND);
-    put(
-        &mut input,
-        &Submission::Task {
-            id,
-            guest,
-            model,
-            timeout,
-            retry: None,
-            args: b"[1]",
-        },
-    );
-    put(
-        &mut input,
-        &Submission::Chunk {
-            id,
-            guest,
-            model,
-            timeout,
-            items: 2,
-            args: &two_items(),
-        },
-    );
+    let id = DispatchId(3);
+    let items = two_items();
+    for spec in [
+        spec(Input::Json(b"[1]")),
+        spec(Input::Command(b"[\"a\"]\n")),
+        spec(chunk(&items)),
+    ] {
+        put(&mut input, &Submission::Task { id, spec });
+    }
     put(&mut input, &Submission::Exit);
     input
+}
+
+/// A task with this input.
+fn spec(input: Input<&[u8]>) -> TaskSpec<&[u8]> {
+    TaskSpec {
+        guest: GuestId(0),
+        model: ModelId(1),
+        timeout: SECOND,
+        retry: Some(Retry::times(1)),
+        input,
+    }
+}
+
+fn chunk(args: &[u8]) -> Input<&[u8]> {
+    Input::Chunk { items: 2, args }
 }
 
 fn two_items() -> Vec<u8> {
@@ -256,16 +259,17 @@ fn to_dispatcher() -> Vec<u8> {
 fn to_worker() -> Vec<u8> {
     let mut input = said_by(8);
     let items = two_items();
-    let call = |args| CallRequest {
-        offer: OfferId(512),
-        id: TaskId(3),
-        guest: GuestId(0),
-        model: ModelId(1),
-        timeout: SECOND,
-        attempt: 1,
-        args,
-    };
-    for message in [ToWorker::Task(call(b"[1]")), ToWorker::Chunk(call(&items))] {
+    for spec in [
+        spec(Input::Json(b"[1]")),
+        spec(Input::Command(b"[\"a\"]\n")),
+        spec(chunk(&items)),
+    ] {
+        let message = ToWorker {
+            offer: OfferId(512),
+            id: TaskId(3),
+            attempt: 1,
+            spec,
+        };
         put(&mut input, &message);
     }
     input

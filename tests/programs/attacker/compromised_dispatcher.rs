@@ -63,8 +63,10 @@ fn serve(part: &Part) -> Result<(), String> {
         inbox.filled(count);
         while let Some(frame) = inbox.next_message().map_err(|error| text(&error))? {
             match decode(frame).map_err(|error| text(&error))? {
-                Submission::Task { id, args, .. } => obey(&parent, id.first(), args)?,
-                Submission::Chunk { .. } => return Err("no test sends it a chunk".to_owned()),
+                Submission::Task { spec, .. } if spec.input.is_chunk() => {
+                    return Err("no test sends it a chunk".to_owned());
+                }
+                Submission::Task { id, spec } => obey(&parent, id.first(), spec.input.bytes())?,
                 Submission::Exit => return say(&parent, &FromDispatcher::Finished),
             }
         }

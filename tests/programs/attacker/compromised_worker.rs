@@ -26,6 +26,7 @@ use mpwasm_types::ids::{OfferId, TaskId};
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::role::Role;
+use mpwasm_types::task::Input;
 use mpwasm_types::time::Time;
 
 /// Becomes a worker that does what its first task says. Returns only when it can't.
@@ -96,13 +97,13 @@ impl CompromisedWorker {
                 exit_now(0)
             };
             while let Ok(Some(frame)) = self.channel.inbox().next_message() {
-                let (offer, args) = match decode(frame) {
-                    Ok(ToWorker::Task(call)) => (call.offer, call.args),
+                let Ok(ToWorker { offer, spec, .. }) = decode(frame) else {
+                    continue;
+                };
+                let args = match spec.input {
+                    Input::Json(args) | Input::Command(args) => args,
                     // The first item names the attack.
-                    Ok(ToWorker::Chunk(call)) => {
-                        (call.offer, items::iter(call.args).next().unwrap_or_default())
-                    }
-                    _ => continue,
+                    Input::Chunk { args, .. } => items::iter(args).next().unwrap_or_default(),
                 };
                 let args: Vec<String> = serde_json::from_slice(args).unwrap_or_default();
                 let word = |index: usize| args.get(index).map_or("", String::as_str).to_owned();

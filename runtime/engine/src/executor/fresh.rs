@@ -5,6 +5,7 @@ use crate::abi::call::{Call, CallReport, Export};
 use crate::command;
 use crate::instance;
 use crate::limits::InstanceLimits;
+use mpwasm_types::task::Input;
 
 impl Executor {
     /// Runs `call` in a fresh instance, of which nothing survives. The caller has armed the deadline.
@@ -19,7 +20,12 @@ impl Executor {
         state.renew(InstanceLimits::new(self.settings.memory, self.settings.max_table));
         state.begin(call);
         let is_command = guest.loaded.is_command && call.export == Export::Runnable;
-        if is_command && !state.begin_command() {
+        let is_valid = match call.input {
+            Input::Json(_) => !is_command,
+            Input::Command(invocation) => is_command && state.begin_command(invocation),
+            Input::Chunk { .. } => false,
+        };
+        if !is_valid {
             self.state = Some(state);
             return CallReport::not_started(unknown());
         }

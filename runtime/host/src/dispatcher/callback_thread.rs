@@ -30,6 +30,7 @@ use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{
     CALLBACK_GRACE, Interrupt, MAX_CALLBACK_TIMEOUTS, OUTPUT_PIECE, Settings, thread_stack,
 };
+use mpwasm_types::task::Input;
 
 /// High-water mark of output and log lines that the event loop has not taken yet: 4 MiB.
 const PRINTS_HIGH_WATER: usize = 4 << 20;
@@ -319,7 +320,7 @@ impl CallbackRunner {
                         guest,
                         model,
                         export,
-                        input: &input,
+                        input: Input::Json(&input),
                         task_id: id,
                         attempt,
                     };
@@ -350,7 +351,7 @@ impl CallbackRunner {
                         guest,
                         model,
                         export: Export::FinalCallback,
-                        input: b"null",
+                        input: Input::Json(b"null"),
                         task_id: TaskId(u64::MAX),
                         attempt: 0,
                     };

@@ -23,6 +23,7 @@ use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, LogLevel};
 use mpwasm_types::settings::{
     CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, LARGE_PAYLOAD, MAX_CALLBACK_TIMEOUTS, OUTCOME_HIGH_WATER, Settings,
 };
+use mpwasm_types::task::TaskSpec;
 
 /// Most callbacks that are in flight to the thread: enough that it need not wait for the event loop.
 const IN_FLIGHT: usize = 256;
@@ -205,7 +206,8 @@ impl Callbacks {
     /// Sends the outcome of a task that has ended, now or after its callback.
     pub fn finish(&mut self, finished: Finished, uplink: &mut SendBuffer) {
         if self.model(&finished.task).final_callback.is_some() {
-            self.folds.begin((finished.task.guest, finished.task.model));
+            self.folds
+                .begin((finished.task.spec.guest, finished.task.spec.model));
         }
         match self.skip(&finished) {
             Some(status) => self.skipped(&finished, status, uplink),
@@ -314,7 +316,7 @@ impl Callbacks {
         let Some(finished) = self.take_running(id) else {
             return;
         };
-        let model = (finished.task.guest, finished.task.model);
+        let model = (finished.task.spec.guest, finished.task.spec.model);
         if let Some(failure) = &failure
             && self.explained < MAX_EXPLAINED
         {
@@ -358,7 +360,7 @@ impl Callbacks {
         let Some(task) = self.running.front().map(|finished| &finished.task) else {
             return Ok(()); // after `terminate` nothing is in flight
         };
-        let (guest, model) = (task.guest, task.model);
+        let (guest, model) = (task.spec.guest, task.spec.model);
         let abandoned = self.abandoned.entry(guest).or_default();
         *abandoned += 1;
         let models = &self.guests[guest.index()].info.models;
@@ -404,12 +406,8 @@ impl Callbacks {
                 self.skipped(&finished, status, uplink);
                 continue;
             }
-            let Task {
-                guest,
-                model,
-                attempt,
-                ..
-            } = finished.task;
+            let (spec, attempt) = (&finished.task.spec, finished.task.attempt);
+            let (guest, model) = (spec.guest, spec.model);
             let (export, input) = match &finished.ending {
                 Ok(result) => (Export::Callback, result.clone()),
                 Err(failure) => (Export::ErrorCallback, error_object(&finished.task, failure)),
@@ -431,7 +429,7 @@ impl Callbacks {
 
     /// Sends the outcome of a task that gets no callback.
     fn skipped(&mut self, finished: &Finished, status: CallbackStatus, uplink: &mut SendBuffer) {
-        let Task { guest, model, .. } = finished.task;
+        let TaskSpec { guest, model, .. } = finished.task.spec;
         let id = finished.task.task_id();
         if status == CallbackStatus::Skipped {
             self.folds.lose((guest, model), Kind::Error, || {
@@ -459,7 +457,7 @@ impl Callbacks {
         };
         let off = self
             .switched_off
-            .contains(&(finished.task.guest, finished.task.model));
+            .contains(&(finished.task.spec.guest, finished.task.spec.model));
         match export {
             None => Some(CallbackStatus::None),
             Some(_) if off => Some(CallbackStatus::Skipped),
@@ -472,7 +470,7 @@ impl Callbacks {
     }
 
     fn model(&self, task: &Task) -> &mpwasm_types::guest_info::ModelInfo {
-        &self.guests[task.guest.index()].info.models[task.model.index()]
+        &self.guests[task.spec.guest.index()].info.models[task.spec.model.index()]
     }
 }
 

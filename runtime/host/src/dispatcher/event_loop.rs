@@ -27,7 +27,6 @@ use mpwasm_scheduler::{Scheduler, WorkerExit};
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::ids::WorkerId;
-use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{MAX_NOTE, OUTCOME_HIGH_WATER, Settings};
 use mpwasm_types::time::Time;
 use tasks::TaskPipe;
@@ -40,8 +39,6 @@ const MAX_QUEUED_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub struct EventLoop {
     settings: Settings,
-    /// Retry policy of the tasks that have none of their own.
-    retry: Option<Arc<Retry>>,
     parent: Channel,
     uplink: SendBuffer,
     pipe: TaskPipe,
@@ -82,7 +79,6 @@ impl EventLoop {
             ),
             workers,
             callbacks: Callbacks::new(settings.clone()),
-            retry: tasks::policy(settings.retry),
             confirmed: 0,
             polled_at: clock::now(),
             settings,

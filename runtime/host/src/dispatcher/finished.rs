@@ -28,13 +28,13 @@ impl Finished {
                 failure.message.len() + failure.data.as_ref().map_or(0, String::len) + backtrace
             }
         };
-        ending + self.task.args.len()
+        ending + self.task.size()
     }
 }
 
 /// Returns the error object that the guest's `error_callback` reads, as JSON.
 pub fn error_object(task: &Task, failure: &Failure) -> Bytes {
-    let args = String::from_utf8_lossy(&task.args);
+    let args = String::from_utf8_lossy(task.spec.input.bytes());
     let error = TaskError::new(failure.clone(), &args, task.task_id(), task.attempt);
     serde_json::to_vec(&error)
         .expect("an error object has only string keys")

@@ -27,9 +27,7 @@ use super::guest_artifact::GuestArtifact;
 use super::pause::Pauses;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{
-    CallRequest, Execution, ToWorker, WorkerEvent, WorkerStart, control, worker_frame,
-};
+use mpwasm_protocol::messages::{Execution, ToWorker, WorkerEvent, WorkerStart, control, worker_frame};
 use mpwasm_protocol::page::{Page, SLOTS, Slots};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
@@ -387,23 +385,13 @@ impl Io for WorkerSet {
             .as_mut()
             .expect("the scheduler offers to live workers");
         let offer = process.slots.offer();
-        let message = |args| {
-            let call = CallRequest {
-                offer,
-                id: task.task_id(),
-                guest: task.guest,
-                model: task.model,
-                timeout: task.timeout,
-                attempt: task.attempt,
-                args,
-            };
-            if task.is_chunk() {
-                ToWorker::Chunk(call)
-            } else {
-                ToWorker::Task(call)
-            }
+        let message = |input| ToWorker {
+            offer,
+            id: task.task_id(),
+            attempt: task.attempt,
+            spec: task.spec.map(|_| input),
         };
-        process.outgoing.put_shared(&task.args, message);
+        process.outgoing.put_shared(task.spec.input.bytes(), message);
         let pid = process.child.pid();
         self.report_event(seat, pid, Some((task.task_id(), task.attempt)), || {
             "assigned: it had the fewest tasks".to_owned()

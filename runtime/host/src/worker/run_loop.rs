@@ -16,7 +16,7 @@ use super::meter::Meter;
 use mpwasm_engine::{Call, CallReport, Executor, Export};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
-use mpwasm_protocol::messages::{CallRequest, CallResult, FromWorker, ResourceUsage, ToWorker};
+use mpwasm_protocol::messages::{CallResult, FromWorker, ResourceUsage, ToWorker};
 use mpwasm_protocol::page::Page;
 use mpwasm_sandbox::child::EXIT_FAILURE;
 use mpwasm_sandbox::cpu_affinity::CpuAffinity;
@@ -28,6 +28,7 @@ use mpwasm_types::ids::TaskId;
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::{LARGE_PAYLOAD, RESIDENT_MEMORY_TIMEOUT};
+use mpwasm_types::task::Input;
 use mpwasm_types::time::Time;
 
 /// Least CPU time of a task whose result is flushed immediately: 100 µs, beside which the cost of a system call is
@@ -66,13 +67,11 @@ pub fn run(
                 exit_now(0)
             };
             let Some(frame) = frame else { break };
-            let (call, is_chunk) = match decode(frame) {
-                Ok(ToWorker::Task(call)) => (call, false),
-                Ok(ToWorker::Chunk(call)) => (call, true),
-                _ => exit_now(0),
+            let Ok(to) = decode::<ToWorker<'_>>(frame) else {
+                exit_now(0)
             };
             tasks += 1;
-            let offer = call.offer;
+            let offer = to.offer;
             let claimed = clock::now();
             if page.claim(offer, claimed) {
                 let mut run = Run {
@@ -83,10 +82,9 @@ pub fn run(
                     meter: &mut meter,
                     scratch,
                 };
-                if is_chunk {
-                    run.chunk(&call, claimed);
-                } else {
-                    run.task(&call, claimed);
+                match to.spec.input {
+                    Input::Chunk { args, .. } => run.chunk(&to, args, claimed),
+                    input => run.task(&to, input, claimed),
                 }
                 page.done(offer);
             } else {
@@ -118,27 +116,27 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Runs a task in an instance of its own.
-    fn task(&mut self, to: &CallRequest<'_>, claimed: Time) {
+    fn task(&mut self, to: &ToWorker<'_>, input: Input<&[u8]>, claimed: Time) {
         let used = self.begin(to, claimed);
         let report = if self.is_cancelled(to) {
             CallReport::not_started(Failure::new(Kind::Cancelled, "cancelled as it began"))
         } else {
-            self.executor.run(&call(to, to.id, to.args))
+            self.executor.run(&call(to, to.id, input))
         };
         self.end(to, claimed, used, &report);
         self.let_go();
     }
 
     /// Runs the items of a chunk in one instance. After an item that failed, the next one gets a fresh instance.
-    fn chunk(&mut self, to: &CallRequest<'_>, claimed: Time) {
+    fn chunk(&mut self, to: &ToWorker<'_>, args: &[u8], claimed: Time) {
         let mut begun = claimed;
-        for (id, args) in (0..).map(|count| to.id + count).zip(items::iter(to.args)) {
+        for (id, args) in (0..).map(|count| to.id + count).zip(items::iter(args)) {
             self.page.begin(to.offer, id);
             let used = self.begin(to, begun);
             let report = if self.is_cancelled(to) {
                 CallReport::not_started(Failure::new(Kind::Cancelled, "cancelled with its chunk"))
             } else {
-                self.executor.run_chunk_item(&call(to, id, args))
+                self.executor.run_chunk_item(&call(to, id, Input::Json(args)))
             };
             begun = self.end(to, begun, used, &report);
             if report.result.is_err() {
@@ -172,8 +170,8 @@ impl Run<'_> {
     }
 
     /// Begins a call whose timeout counts from `begun`. Returns the CPU time that the thread has used so far.
-    fn begin(&mut self, to: &CallRequest<'_>, begun: Time) -> Duration {
-        let deadline = begun + to.timeout;
+    fn begin(&mut self, to: &ToWorker<'_>, begun: Time) -> Duration {
+        let deadline = begun + to.spec.timeout;
         self.shared.running.store(to.offer.0, Ordering::Relaxed);
         self.shared.watchdog.deadline().arm(deadline);
         // `wake_by` contains the fence that `is_cancelled` needs.
@@ -181,19 +179,19 @@ impl Run<'_> {
             .watchdog
             .wake_by(deadline.min(self.shared.batch.due()));
         let used = self.meter.start(begun);
-        self.cpu_limit.reserve(to.timeout, used);
+        self.cpu_limit.reserve(to.spec.timeout, used);
         used
     }
 
     /// Returns whether the call that has just [begun](Self::begin) was cancelled before the watchdog could see it.
-    fn is_cancelled(&self, to: &CallRequest<'_>) -> bool {
+    fn is_cancelled(&self, to: &ToWorker<'_>) -> bool {
         // A fence separates the stores of `begin` from this load. Either this load sees the cancellation, or the watchdog
         // sees the call and cancels it.
         self.shared.cancelled.load(Ordering::SeqCst) == to.offer.0
     }
 
     /// Ends a call and reports its result to the dispatcher. Returns the time at which it ended.
-    fn end(&mut self, to: &CallRequest<'_>, begun: Time, used: Duration, report: &CallReport) -> Time {
+    fn end(&mut self, to: &ToWorker<'_>, begun: Time, used: Duration, report: &CallReport) -> Time {
         let now = clock::now();
         let cpu = self.meter.end(used, now);
         if !self.shared.watchdog.deadline().disarm() {
@@ -239,12 +237,12 @@ impl Run<'_> {
 }
 
 /// Returns the engine's call for the task or item `id`.
-fn call<'a>(to: &CallRequest<'_>, id: TaskId, args: &'a [u8]) -> Call<'a> {
+fn call<'a>(to: &ToWorker<'_>, id: TaskId, input: Input<&'a [u8]>) -> Call<'a> {
     Call {
-        guest: to.guest,
-        model: to.model,
+        guest: to.spec.guest,
+        model: to.spec.model,
         export: Export::Runnable,
-        input: args,
+        input,
         task_id: id,
         attempt: to.attempt,
     }

@@ -7,8 +7,9 @@ use crate::completion::cancellation::CancellationToken;
 use crate::completion::queue::ResultQueue;
 use crate::guest::Guest;
 use crate::ledger::task::{Recipient, TaskContext};
-use mpwasm_types::ids::{DispatchId, ModelId, TaskId};
+use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::items;
+use mpwasm_types::task::TaskSpec;
 use mpwasm_types::time::Time;
 
 /// Data that the items of a chunk share.
@@ -16,12 +17,8 @@ use mpwasm_types::time::Time;
 pub struct Chunk {
     /// Their guest.
     pub guest: Guest,
-    /// Index of their model in the guest.
-    pub model: ModelId,
-    /// The args of each item, see [`items`].
-    pub args: Vec<u8>,
-    /// Number of items.
-    pub items: u32,
+    /// What they run: an [`Input::Chunk`](mpwasm_types::task::Input::Chunk).
+    pub spec: TaskSpec<Vec<u8>>,
     /// When they were accepted.
     pub accepted: Time,
     /// Queue for their outcomes, and the number of the first item's input there.
@@ -54,8 +51,8 @@ impl OpenChunk {
     /// Creates a chunk of which no item has ended.
     pub fn new(chunk: Arc<Chunk>) -> Self {
         Self {
-            ended: vec![false; chunk.items as usize].into(),
-            left: chunk.items,
+            ended: vec![false; chunk.spec.input.count() as usize].into(),
+            left: chunk.spec.input.count(),
             output_bytes: 0,
             chunk,
         }
@@ -97,7 +94,7 @@ impl OpenChunk {
 
     /// Ends all items that have not ended.
     pub fn end_all(mut self) -> Vec<(u64, ChunkItem)> {
-        let all = 0..u64::from(self.chunk.items);
+        let all = 0..u64::from(self.chunk.spec.input.count());
         all.filter_map(|index| Some((index, self.end(index)?))).collect()
     }
 }
@@ -112,18 +109,17 @@ impl ChunkItem {
     pub fn context(&self, is_error: bool) -> TaskContext<'_> {
         let Chunk {
             guest,
-            model,
-            args,
+            spec,
             accepted,
             ..
         } = &*self.chunk;
         // Finding the args takes a scan over all items before, so this is done only when they are shown.
         let args = is_error
-            .then(|| items::iter(args).nth(self.index as usize))
+            .then(|| items::iter(spec.input.bytes()).nth(self.index as usize))
             .flatten();
         TaskContext {
             guest,
-            model: *model,
+            model: spec.model,
             key: None,
             args: args
                 .and_then(|args| str::from_utf8(args).ok())

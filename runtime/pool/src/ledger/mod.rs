@@ -79,7 +79,7 @@ impl Ledger {
     /// Accepts the items of a chunk. Their ids are consecutive, from the one that is returned.
     pub fn accept_chunk(&self, chunk: Chunk) -> Result<(TaskId, Arc<Chunk>), Error> {
         let mut entries = self.entries();
-        let first = entries.take_ids(u64::from(chunk.items))?;
+        let first = entries.take_ids(u64::from(chunk.spec.input.count()))?;
         let chunk = Arc::new(chunk);
         entries
             .chunks

@@ -17,6 +17,7 @@ use crate::pool::state::PoolState;
 use mpwasm_types::items;
 use mpwasm_types::outcome::Outcome;
 use mpwasm_types::settings::CHUNK_BYTES;
+use mpwasm_types::task::{Input, TaskSpec};
 use mpwasm_types::task_line::{check_args, write_args};
 
 /// How an input becomes args.
@@ -81,21 +82,6 @@ impl MapCall {
         items::put(args, line.get().as_bytes());
         Ok(())
     }
-}
-
-/// A chunk to be submitted.
-#[derive(Debug)]
-pub struct ChunkTask {
-    /// The model of all items.
-    pub model: Model,
-    /// Timeout of each item.
-    pub timeout: Duration,
-    /// The token that cancels the chunk.
-    pub token: Option<CancellationToken>,
-    /// The args of each item, see [`items`].
-    pub args: Vec<u8>,
-    /// Number of items.
-    pub items: u32,
 }
 
 /// Inputs that were pulled and not submitted yet.
@@ -181,14 +167,16 @@ impl<'a> Batch<'a> {
         }
         if items > 0 {
             let first = reorder.pull(items.into());
-            let task = ChunkTask {
-                model: call.model.clone(),
+            let (guest, model) = call.model.place();
+            let spec = TaskSpec {
+                guest: guest.index(),
+                model,
                 timeout: call.timeout,
-                token: call.token.clone(),
-                args,
-                items,
+                retry: None,
+                input: Input::Chunk { items, args },
             };
-            if let Err(error) = task_pipe.add_chunk(task, (Arc::clone(queue), first), pool) {
+            let results = (Arc::clone(queue), first);
+            if let Err(error) = task_pipe.add_chunk(guest, spec, call.token.clone(), results, pool) {
                 closed = Err(error);
                 let all = first..first + u64::from(items);
                 all.for_each(|number| leave(number, pool.too_late(&call.model)));

@@ -7,7 +7,7 @@ use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
 use serde::{Deserialize, Serialize};
 
-use crate::nanos;
+use mpwasm_types::nanos;
 
 /// Names the call that a print or a log line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::MAX_NOTE;
 use serde::{Deserialize, Serialize};
 
-use crate::nanos;
+use mpwasm_types::nanos;
 
 /// Starts the compiler: its only message. The guest (a binary module or text) comes with it, in a memory file.
 #[derive(Debug, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use mpwasm_types::settings::{MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE};
 use serde::{Deserialize, Serialize};
 
 use super::call::{CallResult, ResourceUsage};
-use crate::nanos;
+use mpwasm_types::nanos;
 
 /// Reports to the dispatcher what a worker does.
 #[derive(Debug, Serialize, Deserialize)]

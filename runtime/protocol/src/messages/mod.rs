@@ -37,4 +37,4 @@ pub use limits::{
 };
 pub use tasks::{FromTasks, ToTasks};
 pub use to_dispatcher::{DispatcherStart, Submission, ToDispatcher};
-pub use to_worker::{CallRequest, ToWorker, WorkerStart, control};
+pub use to_worker::{ToWorker, WorkerStart, control};

@@ -11,7 +11,7 @@ use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
 use serde::{Deserialize, Serialize};
 
-use crate::nanos;
+use mpwasm_types::nanos;
 
 /// Starts the process: its only message, in a [memory file](crate::in_memory). The sealed artifact comes with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

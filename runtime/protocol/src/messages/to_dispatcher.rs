@@ -1,14 +1,10 @@
 //! Messages from the parent to the dispatcher.
 
-use std::time::Duration;
-
-use mpwasm_types::ids::{DispatchId, GuestId, ModelId, RequestId};
-use mpwasm_types::retry::Retry;
+use mpwasm_types::ids::{DispatchId, RequestId};
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Settings, Terminals};
+use mpwasm_types::task::TaskSpec;
 use serde::{Deserialize, Serialize};
-
-use crate::nanos;
 
 /// Starts the dispatcher: its first message, in a [memory file](crate::in_memory).
 ///
@@ -31,39 +27,13 @@ pub struct DispatcherStart {
 /// Hands tasks to the dispatcher, through a pipe: the dispatcher stops reading it for backpressure.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Submission<'a> {
-    /// One more task.
+    /// One more task, or chunk.
     Task {
-        /// Its id.
+        /// Its id. The ids of a chunk's items follow each other.
         id: DispatchId,
-        /// Its guest, in the order of loading.
-        guest: GuestId,
-        /// Its model, in the order of [`GuestInfo::models`](mpwasm_types::guest_info::GuestInfo::models).
-        model: ModelId,
-        /// Longest time it may run.
-        #[serde(with = "nanos")]
-        timeout: Duration,
-        /// When a failed attempt is followed by another; `None` for the policy of the settings.
-        retry: Option<Retry>,
-        /// One line of JSON: an array. Or a command's [`Invocation`](mpwasm_types::invocation::Invocation), encoded.
-        #[serde(with = "serde_bytes")]
-        args: &'a [u8],
-    },
-    /// A chunk: items that travel together and share an instance. Each is a task with an id of its own.
-    Chunk {
-        /// The first item's id; the others follow.
-        id: DispatchId,
-        /// Their guest.
-        guest: GuestId,
-        /// Their model.
-        model: ModelId,
-        /// Longest time each may run.
-        #[serde(with = "nanos")]
-        timeout: Duration,
-        /// Number of items.
-        items: u32,
-        /// The args of each item, see [`items`](mpwasm_types::items).
-        #[serde(with = "serde_bytes")]
-        args: &'a [u8],
+        /// What it runs. The last field, since a large input is sent without copying it.
+        #[serde(borrow)]
+        spec: TaskSpec<&'a [u8]>,
     },
     /// No more tasks: the dispatcher drains and exits.
     Exit,

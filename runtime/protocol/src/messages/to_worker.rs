@@ -1,16 +1,14 @@
 //! Messages from the dispatcher to a worker.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Grants;
 use mpwasm_types::guest_info::GuestInfo;
-use mpwasm_types::ids::{GuestId, ModelId, OfferId, TaskId};
+use mpwasm_types::ids::{GuestId, OfferId, TaskId};
 use mpwasm_types::sandbox_options::SandboxOptions;
+use mpwasm_types::task::TaskSpec;
 use serde::{Deserialize, Serialize};
-
-use crate::nanos;
 
 /// Starts a worker: its first message, in a [memory file](crate::in_memory).
 ///
@@ -36,36 +34,19 @@ pub struct WorkerStart<'a> {
     pub guests: Vec<(GuestId, Cow<'a, GuestInfo>)>,
 }
 
-/// Offers tasks to a worker.
+/// Offers a task, or a chunk, to a worker. It runs the items of a chunk in the same instance until one fails, and answers each
+/// with a [`FromWorker::Ended`](super::FromWorker::Ended).
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToWorker<'a> {
-    /// A task.
-    #[serde(borrow)]
-    Task(CallRequest<'a>),
-    /// A chunk. Each of its items is a call of its own, in the same instance until one fails. Each is answered by a
-    /// [`FromWorker::Ended`](super::FromWorker::Ended).
-    Chunk(CallRequest<'a>),
-}
-
-/// Describes the call, or the calls of a chunk, that a worker is to make.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct CallRequest<'a> {
+pub struct ToWorker<'a> {
     /// The offer to claim before it starts.
     pub offer: OfferId,
     /// The task's id, or that of the chunk's first item.
     pub id: TaskId,
-    /// Its guest.
-    pub guest: GuestId,
-    /// Its model.
-    pub model: ModelId,
-    /// Longest time it may run, from the claim; or each item, from the end of the one before.
-    #[serde(with = "nanos")]
-    pub timeout: Duration,
     /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// One line of JSON: an array. Or those of a chunk, see [`items`](mpwasm_types::items).
-    #[serde(with = "serde_bytes")]
-    pub args: &'a [u8],
+    /// What it runs. The last field, since a large input is sent without copying it.
+    #[serde(borrow)]
+    pub spec: TaskSpec<&'a [u8]>,
 }
 
 /// Messages to a worker's watchdog, through a pipe. All have the same small size, so that a write to the pipe is whole or

@@ -9,6 +9,7 @@ use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId}
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::{DISPATCHER_GRACE, LARGE_PAYLOAD};
+use mpwasm_types::task::{Input, TaskSpec};
 use mpwasm_types::time::Time;
 
 const W0: WorkerId = WorkerId(0);
@@ -19,7 +20,7 @@ const RUN: Duration = Duration::from_micros(1);
 struct OneWorker {
     now: Time,
     /// What it was offered: the id of the first item, and how many there are.
-    offers: Vec<(u64, usize)>,
+    offers: Vec<(u64, u32)>,
     /// What was sent with the last of them.
     args: Bytes,
     begun: u64,
@@ -44,13 +45,9 @@ impl Io for OneWorker {
     fn spawn(&mut self, _: WorkerId, _: &[GuestId]) {}
 
     fn offer(&mut self, _: WorkerId, task: &Task) -> OfferId {
-        let count = if task.is_chunk() {
-            items::iter(&task.args).count()
-        } else {
-            1
-        };
+        let count = task.spec.input.count();
         self.offers.push((task.task_id().0, count));
-        self.args = task.args.clone();
+        self.args = task.spec.input.bytes().clone();
         OfferId(self.offers.len() as u64)
     }
 
@@ -88,6 +85,23 @@ impl Io for OneWorker {
     }
 }
 
+/// A chunk of this many items.
+fn chunk(id: u64, items: u32, args: Vec<u8>) -> Task {
+    let input = Input::Chunk {
+        items,
+        args: args.into(),
+    };
+    assert!(input.is_well_formed());
+    let spec = TaskSpec {
+        guest: GuestId(0),
+        model: ModelId(0),
+        timeout: TIMEOUT,
+        retry: None,
+        input,
+    };
+    Task::new(DispatchId(id), spec)
+}
+
 /// A pool whose worker has a chunk of six items, with ids from 10 on, of which `ended` have ended.
 fn with_chunk(ended: u64) -> (Scheduler, OneWorker) {
     let (mut scheduler, mut io) = (Scheduler::new(1, None, false), OneWorker::new());
@@ -95,8 +109,7 @@ fn with_chunk(ended: u64) -> (Scheduler, OneWorker) {
     start(&mut scheduler, &mut io);
     let mut args = Vec::new();
     (10..16).for_each(|id: u64| items::put(&mut args, format!("[{id}]").as_bytes()));
-    let chunk =
-        Task::chunk(DispatchId(10), GuestId(0), ModelId(0), TIMEOUT, 6, args.into()).expect("it is one");
+    let chunk = chunk(10, 6, args);
     scheduler.accept(chunk, &mut io);
     scheduler.assign(io.now, &mut io);
     assert_eq!(io.offers, [(10, 6)]);
@@ -115,7 +128,7 @@ fn start(scheduler: &mut Scheduler, io: &mut OneWorker) {
 /// The worker tells the end of the next item: its id and args.
 fn end(scheduler: &mut Scheduler, io: &mut OneWorker, offer: u64) -> Result<(u64, String), ProtocolFault> {
     let ended = scheduler.ended(W0, OfferId(offer), RUN, io.now, io)?;
-    let args = String::from_utf8(ended.task.args.to_vec()).expect("as they were given");
+    let args = String::from_utf8(ended.task.spec.input.bytes().to_vec()).expect("as they were given");
     Ok((ended.task.id.0, args))
 }
 
@@ -151,13 +164,15 @@ fn what_is_left_of_a_chunk_is_offered_again_with_its_own_args() {
     let each: [&[u8]; 5] = [b"[0]", b"[1]", b"[2]", b"[3]", &large];
     let mut args = Vec::new();
     each.iter().for_each(|item| items::put(&mut args, item));
-    let chunk =
-        Task::chunk(DispatchId(0), GuestId(0), ModelId(0), TIMEOUT, 5, args.into()).expect("it is one");
+    let chunk = chunk(0, 5, args);
     scheduler.accept(chunk, &mut io);
     let now = io.now;
     scheduler.assign(now, &mut io);
     let assert_offered = |io: &OneWorker, first: usize| {
-        assert_eq!(io.offers.last(), Some(&(first as u64, each.len() - first)));
+        assert_eq!(
+            io.offers.last(),
+            Some(&(first as u64, (each.len() - first) as u32))
+        );
         assert!(items::iter(&io.args).eq(each[first..].iter().copied()));
     };
     assert_offered(&io, 0);
@@ -267,26 +282,7 @@ fn a_chunk_that_was_not_started_ends_item_by_item() {
     scheduler.guests_loaded(1);
     let mut args = Vec::new();
     (0..3).for_each(|_| items::put(&mut args, b"[]"));
-    scheduler.accept(
-        Task::chunk(DispatchId(5), GuestId(0), ModelId(0), TIMEOUT, 3, args.into()).expect("it is one"),
-        &mut io,
-    );
+    scheduler.accept(chunk(5, 3, args), &mut io);
     assert!(scheduler.cancel(DispatchId(5), io.now, &mut io));
     assert_eq!(io.failed, [5, 6, 7].map(|id| (id, Kind::Cancelled, false)));
-}
-
-#[test]
-fn what_is_no_chunk_is_refused() {
-    let mut args = Vec::new();
-    items::put(&mut args, b"[1]");
-    for (count, args) in [
-        (0, &b""[..]),
-        (0, &args),
-        (2, &args),
-        (1, &args[..6]),
-        (1, &[&args[..], b"x"].concat()),
-    ] {
-        let args = Bytes::copy_from_slice(args);
-        assert!(Task::chunk(DispatchId(0), GuestId(0), ModelId(0), TIMEOUT, count, args).is_none());
-    }
 }

@@ -14,13 +14,13 @@ mod status;
 mod timeouts;
 mod worker_exits;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Lifecycle, Phase, ProcessState, ProtocolFault, Scheduler, Task, WorkerExit};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::retry::Retry;
+use mpwasm_types::task::{Input, TaskSpec};
 use mpwasm_types::time::Time;
 use simulator::{
     Behaviour::{self, Runs},
@@ -32,6 +32,18 @@ const W1: WorkerId = WorkerId(1);
 const SHORT: Behaviour = Runs(Duration::ZERO);
 const LONG: Behaviour = Runs(Duration::from_secs(1000));
 const MS: Duration = Duration::from_millis(1);
+
+/// A task with args of this size. [`Pool::accept`] sets its id.
+fn task(guest: u32, timeout: Duration, retry: Option<Retry>, bytes: usize) -> Task {
+    let spec = TaskSpec {
+        guest: GuestId(guest),
+        model: ModelId(0),
+        timeout,
+        retry,
+        input: Input::Json(vec![0; bytes].into()),
+    };
+    Task::new(DispatchId(0), spec)
+}
 
 /// A scheduler with its simulator, and the part of the event loop between them.
 struct Pool {
@@ -98,29 +110,23 @@ impl Pool {
     }
 
     fn push_task(&mut self, guest: u32, behaviour: Behaviour, timeout: Duration, bytes: usize) -> u64 {
-        let task = Task::new(DispatchId(0), GuestId(guest), ModelId(0), timeout, vec![0; bytes]);
+        let task = task(guest, timeout, None, bytes);
         self.accept(task, behaviour, u32::MAX, 0)
     }
 
     /// Pushes a task with this behaviour in its first `bad` attempts, after which it ends at once.
     fn push_retried(&mut self, behaviour: Behaviour, bad: u32, retry: Retry, retries: u32) -> u64 {
-        let task = Task::new(
-            DispatchId(0),
-            GuestId(0),
-            ModelId(0),
-            Duration::from_secs(1),
-            vec![0; 10],
-        );
-        self.accept(task.with_retry(Some(Arc::new(retry))), behaviour, bad, retries)
+        let task = task(0, Duration::from_secs(1), Some(retry), 10);
+        self.accept(task, behaviour, bad, retries)
     }
 
-    fn accept(&mut self, mut task: Task, behaviour: Behaviour, bad: u32, retries: u32) -> u64 {
+    fn accept(&mut self, task: Task, behaviour: Behaviour, bad: u32, retries: u32) -> u64 {
         let id = self.simulator.truth.len() as u64;
         self.simulator.truth.push(Truth {
             behaviour,
             bad,
             retries,
-            timeout: task.timeout,
+            timeout: task.spec.timeout,
             claims: 0,
             tried: 0,
             crashes: 0,
@@ -128,7 +134,7 @@ impl Pool {
             cancelled: self.scheduler.phase >= Phase::Interrupted,
             ended: None,
         });
-        task.id = DispatchId(id);
+        let task = Task::new(DispatchId(id), task.spec);
         self.scheduler.accept(task, &mut self.simulator);
         id
     }

@@ -164,15 +164,8 @@ impl Pool {
                         // Some pushes are of one guest, others of one after the other.
                         let guest = (first + if count % 2 == 0 { 0 } else { number }) % all;
                         let retries = policy.as_ref().map_or(0, |policy| policy.times);
-                        let retry = policy.as_ref().map(|policy| Arc::new(policy.retry()));
-                        let task = Task::new(
-                            DispatchId(0),
-                            GuestId(guest as u32),
-                            ModelId(0),
-                            timeout,
-                            vec![0; bytes],
-                        )
-                        .with_retry(retry);
+                        let retry = policy.as_ref().map(|policy| policy.retry());
+                        let task = task(guest as u32, timeout, retry, bytes);
                         self.accept(task, behaviour, bad, retries);
                     });
                 }
@@ -267,7 +260,7 @@ impl Pool {
         assert_eq!(self.scheduler.open_tasks(), open, "every task is somewhere, once");
         let could_run = |process: &ProcessState| {
             let mut queued = self.scheduler.queue.iter();
-            process.is_idle() && queued.any(|task| process.guests.contains(task.guest))
+            process.is_idle() && queued.any(|task| process.guests.contains(task.spec.guest))
         };
         let mut processes = self
             .scheduler
@@ -301,7 +294,7 @@ impl Pool {
         else {
             return;
         };
-        let has_guest = |process: &&ProcessState| process.guests.contains(first.guest);
+        let has_guest = |process: &&ProcessState| process.guests.contains(first.spec.guest);
         let processes = || scheduler.workers.iter().filter_map(|worker| worker.process());
         let idle = processes().any(|process| process.is_idle());
         let missing = processes()

@@ -188,7 +188,7 @@ impl Io for Simulator {
             "{in_hand} in flight, window {window}"
         );
         assert!(process.ready && !process.killed && !process.retiring);
-        assert!(process.guests.contains(&task.guest.0), "it lacks the guest");
+        assert!(process.guests.contains(&task.spec.guest.0), "it lacks the guest");
         if let Some(most) = most {
             assert!(process.claims + waiting < most, "a process is for {most} tasks");
         }
@@ -197,7 +197,7 @@ impl Io for Simulator {
         self.slots.push(Slot {
             task: task.id.0,
             page: Page::Offered,
-            unread: task.args.len(),
+            unread: task.size(),
         });
         self.log.push(Did::Offer(worker.0, task.id.0));
         offer
@@ -272,7 +272,7 @@ impl Io for Simulator {
         );
         match failure.kind {
             Kind::Cancelled => assert!(truth.cancelled, "task {} was not cancelled", task.id),
-            Kind::Timeout => assert!(run.is_some_and(|run| run.claimed + task.timeout <= self.now)),
+            Kind::Timeout => assert!(run.is_some_and(|run| run.claimed + task.spec.timeout <= self.now)),
             kind => assert_eq!(kind, Kind::Crash),
         }
         truth.ended = Some(Some(failure));

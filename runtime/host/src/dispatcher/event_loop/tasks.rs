@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Arc;
 
 use super::{EventLoop, ParentLost};
 use mpwasm_protocol::frame::{FrameError, decode};
@@ -12,7 +11,7 @@ use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_scheduler::Task;
 use mpwasm_system::clock;
 use mpwasm_types::ids::DispatchId;
-use mpwasm_types::retry::Retry;
+use mpwasm_types::task::TaskSpec;
 
 /// Bytes that one read of the pipe takes: some hundred tasks, which stay in the CPU's cache until they are sent on. The rest of
 /// a frame that has begun to arrive is read in pieces that double, as large payloads take fewer calls then.
@@ -60,29 +59,9 @@ impl EventLoop {
         let lost = |_: FrameError| ParentLost;
         while let Some(frame) = self.pipe.inbox.next_frame().map_err(lost)? {
             match decode(frame.bytes).map_err(lost)? {
-                Submission::Task {
-                    id,
-                    guest,
-                    model,
-                    timeout,
-                    retry,
-                    args,
-                } => {
-                    let retry = retry.map_or_else(|| self.retry.clone(), policy);
-                    let task = Task::new(id, guest, model, timeout, frame.keep(args)).with_retry(retry);
-                    self.accept(task, 1)?;
-                }
-                Submission::Chunk {
-                    id,
-                    guest,
-                    model,
-                    timeout,
-                    items,
-                    args,
-                } => {
-                    let args = frame.keep(args);
-                    let task = Task::chunk(id, guest, model, timeout, items, args).ok_or(ParentLost)?;
-                    self.accept(task, items)?;
+                Submission::Task { id, spec } => {
+                    let spec = spec.map(|input| frame.keep(input));
+                    self.accept(Task::new(id, spec))?;
                 }
                 Submission::Exit => {
                     self.pipe.is_open = false;
@@ -93,23 +72,20 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Passes a task or chunk with this number of ids to the scheduler.
-    fn accept(&mut self, task: Task, ids: u32) -> Result<(), ParentLost> {
-        if task.guest.index() >= self.workers.guests() {
+    /// Passes a task or chunk to the scheduler.
+    fn accept(&mut self, task: Task) -> Result<(), ParentLost> {
+        let TaskSpec { guest, input, .. } = &task.spec;
+        if guest.index() >= self.workers.guests() || !input.is_well_formed() {
             return Err(ParentLost);
         }
+        let ids = u64::from(input.count());
         let id = task.id;
         self.scheduler.accept(task, &mut self.workers);
-        self.pipe.next_id = DispatchId::from_first(id.first() + u64::from(ids));
+        self.pipe.next_id = DispatchId::from_first(id.first() + ids);
         // The lookup is skipped when there are none, as this runs for every task.
         if !self.pipe.cancelled.is_empty() && self.pipe.cancelled.remove(&id) {
             self.scheduler.cancel(id, clock::now(), &mut self.workers);
         }
         Ok(())
     }
-}
-
-/// Returns the policy for the scheduler: `None` if it never retries.
-pub(super) fn policy(retry: Retry) -> Option<Arc<Retry>> {
-    retry.is_any().then(|| Arc::new(retry))
 }

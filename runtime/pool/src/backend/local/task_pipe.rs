@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags};
 
+use crate::completion::cancellation::CancellationToken;
 use crate::completion::queue::ResultQueue;
 use crate::error::Error;
-use crate::guest::Task;
+use crate::guest::{Guest, Task};
 use crate::ledger::chunk::Chunk;
 use crate::ledger::task::{Extras, PendingTask, Recipient};
-use crate::maps::batch::ChunkTask;
 use crate::pool::state::PoolState;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::Submission;
@@ -24,6 +24,7 @@ use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::settings::MAX_RETAINED_BUFFER;
+use mpwasm_types::task::TaskSpec;
 use mpwasm_types::time::Time;
 
 /// Size at which a batch is written, bytes: the default capacity of a pipe.
@@ -78,18 +79,16 @@ impl TaskPipe {
         let accepted = clock::now();
         let batch = &mut self.batch;
         let cancels = token.clone();
+        let retry = retry.unwrap_or(shared.settings.retry);
         let entry = |id| {
-            put(
-                batch,
-                &Submission::Task {
-                    id: DispatchId::from_first(id),
-                    guest: guest.index(),
-                    model,
-                    timeout,
-                    retry,
-                    args: &guest.input(&args, &stdin),
-                },
-            );
+            let spec = TaskSpec {
+                guest: guest.index(),
+                model,
+                timeout,
+                retry: retry.is_any().then_some(retry),
+                input: guest.input(&args, &stdin),
+            };
+            put_task(batch, id, &spec);
             let extras = Extras {
                 key,
                 recipient,
@@ -99,7 +98,7 @@ impl TaskPipe {
             PendingTask {
                 guest,
                 model,
-                retries: retry.unwrap_or(shared.settings.retry).most(),
+                retries: retry.most(),
                 args,
                 accepted,
                 extras: extras.boxed(),
@@ -112,52 +111,33 @@ impl TaskPipe {
         Ok(id)
     }
 
-    /// Accepts the items of a chunk and adds the chunk to the batch; [`TaskPipe::flush`] sends it. Outcomes go to
-    /// `results`. Returns the
-    /// first item's id; the others follow in order.
+    /// Accepts the items of a chunk and adds the chunk to the batch; [`TaskPipe::flush`] sends it. Outcomes go to `results`.
+    /// Returns the first item's id; the others follow in order.
     pub fn add_chunk(
         &mut self,
-        task: ChunkTask,
+        guest: &Guest,
+        spec: TaskSpec<Vec<u8>>,
+        token: Option<CancellationToken>,
         results: (Arc<ResultQueue>, u64),
         shared: &Arc<PoolState>,
     ) -> Result<TaskId, Error> {
-        let ChunkTask {
-            model,
-            timeout,
-            token,
-            args,
-            items,
-        } = task;
-        let (guest, model) = model.place();
         guest.belongs_to(shared.id).inspect_err(|_| self.flush())?;
-        if self.batch.len() + args.len() > BATCH {
+        if self.batch.len() + spec.input.bytes().len() > BATCH {
             self.flush();
         }
         self.wait_for_room();
         let chunk = Chunk {
             guest: guest.clone(),
-            model,
-            args,
-            items,
+            spec,
             accepted: clock::now(),
             results,
-            token: token.clone(),
+            token,
         };
         let (first, chunk) = shared.ledger.accept_chunk(chunk).inspect_err(|_| self.flush())?;
-        if let Some(token) = token {
+        if let Some(token) = &chunk.token {
             token.add_task(shared, DispatchId::from_first(first));
         }
-        put(
-            &mut self.batch,
-            &Submission::Chunk {
-                id: DispatchId::from_first(first),
-                guest: chunk.guest.index(),
-                model,
-                timeout,
-                items,
-                args: &chunk.args,
-            },
-        );
+        put_task(&mut self.batch, first, &chunk.spec);
         Ok(first)
     }
 
@@ -199,4 +179,13 @@ impl TaskPipe {
             let _ = poll_until(&mut fds, Time::NEVER);
         }
     }
+}
+
+/// Appends the message with a task, or chunk, that begins with this id.
+fn put_task(batch: &mut Vec<u8>, first: TaskId, spec: &TaskSpec<impl AsRef<[u8]>>) {
+    let submission = Submission::Task {
+        id: DispatchId::from_first(first),
+        spec: spec.map(AsRef::as_ref),
+    };
+    put(batch, &submission);
 }
