@@ -54,6 +54,7 @@ mod ledger;
 mod maps;
 mod pool;
 mod report;
+mod sync;
 
 pub use mpwasm_sandbox::jail::{LayerState, SandboxLayer};
 pub use mpwasm_types::escape;
@@ -79,8 +80,9 @@ pub use pool::Pool;
 pub use pool::counters::Stats;
 pub use pool::final_values::{FinalError, FinalValue};
 pub use pool::progress::Progress;
+pub use report::Reporter;
+pub use report::event::{Event, LOG_TARGET, LogLine, Output, Source, WorkerEvent};
 pub use report::terminal::Terminal;
-pub use report::{LOG_TARGET, LogLine, Output, Reporter, Source};
 
 /// Items that only the command line uses. They are not part of the stable API.
 #[doc(hidden)]
@@ -88,6 +90,15 @@ pub mod internal {
     pub use crate::guest::TaskParts;
     pub use crate::pool::Rejected;
     pub use crate::report::prints;
+}
+
+/// What a crate uses that runs the tasks of a pool elsewhere. It is not part of the stable API.
+#[doc(hidden)]
+pub mod backend_api {
+    pub use crate::backend::connection::{AnySender, Connection};
+    pub use crate::backend::{
+        Backend, BackendDied, BackendEvent, EventError, EventSink, EventSource, NewGuest, Request, TaskSender,
+    };
 }
 
 /// The version of the engine, wasmtime, that guests run in.

@@ -11,7 +11,7 @@ use mpwasm_types::grants::DirGrant;
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{Interrupt, Isolation, Jail, Settings, Terminals, User};
 
-use crate::backend::local::CommandStreams;
+use crate::backend::local::start::CommandStreams;
 use crate::cache::Cache;
 use crate::grants::trusted_paths::TrustedPaths;
 use crate::pool::Pool;
@@ -43,7 +43,8 @@ pub struct Builder {
     settings: Settings,
     executable: Option<PathBuf>,
     cache: Option<Cache>,
-    reporter: Option<Box<dyn Reporter>>,
+    /// The default one, if there are none.
+    reporters: Vec<Box<dyn Reporter>>,
     streams: CommandStreams,
     /// Whether the pool belongs to a child: missing layers are reported only once for all children.
     is_child: bool,
@@ -266,11 +267,17 @@ impl Builder {
         self
     }
 
-    /// Sets the reporter, which receives outcomes and output. By default it is a [`Terminal`](crate::Terminal), which
-    /// writes guests' output to this process's stdout and stderr; outcomes go only to task handles.
+    /// Adds a reporter, which receives outcomes, output and everything else that [happens](crate::Event). Each of several receives
+    /// everything, in the order in which they were added.
+    ///
+    /// Without any, the pool has a [`Terminal`](crate::Terminal), which writes guests' output to this process's stdout and stderr;
+    /// outcomes go only to task handles then. A pool with a reporter that is to print, too, adds a `Terminal` to it.
+    ///
+    /// Each reporter that does not implement [`log`](crate::Reporter::log) and [`warning`](crate::Reporter::warning) emits them to
+    /// `tracing`: all but one should implement them.
     #[must_use]
     pub fn reporter(mut self, reporter: impl Reporter + 'static) -> Self {
-        self.reporter = Some(Box::new(reporter));
+        self.reporters.push(Box::new(reporter));
         self
     }
 

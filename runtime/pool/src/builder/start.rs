@@ -1,53 +1,45 @@
 //! Starts a pool: checks the settings, then starts the dispatcher and the threads of this process.
 
-use crate::builder::Builder;
-use crate::init;
-use mpwasm_system::process;
 use std::io;
 use std::mem;
-use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::unistd::pipe2;
 
-use crate::backend::local::diagnostics;
-use crate::backend::local::task_pipe::TaskPipe;
+use crate::backend::connection::{AnySender, Connection};
+use crate::backend::local::start::LocalStart;
+use crate::backend::{Backend, BackendDied, EventSource};
+use crate::builder::Builder;
 use crate::builder::checks::{CheckedSettings, check};
 use crate::completion::done_callbacks::DoneCallbacks;
 use crate::error::Error;
 use crate::fork::Owner;
 use crate::grants;
 use crate::guest::Guest;
+use crate::init;
 use crate::ledger::Ledger;
 use crate::pool::Pool;
 use crate::pool::counters::Counters;
-use crate::pool::events::Dispatcher;
+use crate::pool::events;
 use crate::pool::final_values::FinalValues;
-use crate::pool::state::PoolLifecycle;
-use crate::pool::state::PoolState;
+use crate::pool::state::{PoolLifecycle, PoolState};
 use crate::pool::status_requests::StatusRequests;
+use crate::report::event::Event;
 use crate::report::terminal::Terminal;
-use crate::report::{Reporter, SharedReporter};
+use crate::report::{Reporter, Reporters};
+use crate::sync::{Condvar, Mutex};
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail;
-use mpwasm_sandbox::jail::{MemoryCgroup, SandboxLayer};
+use mpwasm_sandbox::jail::SandboxLayer;
 use mpwasm_system::inherited::explained;
-use mpwasm_system::poll::set_nonblocking;
+use mpwasm_system::process;
 use mpwasm_system::standard_descriptors;
 use mpwasm_types::ids::PoolId;
 use mpwasm_types::settings::{Jail, Settings, User};
-use mpwasm_types::time::Time;
-
-/// Size of the task pipe, bytes: some thousands of small tasks. With more tasks on their way the parent's own memory of
-/// them no longer fits into the CPU caches; with fewer there are more writes.
-const PIPE_SIZE: i32 = 256 << 10;
 
 /// Number of pools started in this process, which is the id of the next one.
 static POOLS: AtomicU64 = AtomicU64::new(0);
@@ -67,47 +59,39 @@ impl Builder {
     /// [`Error::Start`] when it can't be started, is not an mpwasm executable, or is of another build; [`Error::Io`] when
     /// the system is out of descriptors, memory or threads.
     pub fn start(mut self) -> Result<Pool, Error> {
-        let (reporter, streams) = (self.reporter.take(), mem::take(&mut self.streams));
-        let is_child = self.is_child;
-        let lacking = missing_layers(self.settings.jail);
-        let checked = self.checked()?;
-        let settings = &checked.settings;
-        let plan = jail::available_options(settings.jail, settings.user);
-        let dirs = grants::open(&settings.grants, plan.as_ref(), &checked.trusted)?;
-        let reporter = reporter.unwrap_or_else(|| Box::new(Terminal::default()));
-        let (for_dispatcher, pipe) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| explained(errno.into()))?;
-        set_nonblocking(pipe.as_fd())?;
-        let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
-        let (diagnostics, for_children) = io::pipe().map_err(explained)?;
-        if let Some(stdin) = &streams.stdin {
-            set_nonblocking(stdin.as_fd())?;
-        }
-        let gone = diagnostics::log(diagnostics).map_err(explained)?;
+        let streams = mem::take(&mut self.streams);
+        let starting = self.prepare()?;
+        let checked = &starting.checked;
+        let plan = jail::available_options(checked.settings.jail, checked.settings.user);
+        let dirs = grants::open(&checked.settings.grants, plan.as_ref(), &checked.trusted)?;
         let (settings, executable) = (checked.settings.clone(), checked.executable.clone());
-        let start = move || {
-            let memory = memory_group(&settings);
-            let dispatcher = Dispatcher::start(
-                &executable,
-                &settings,
-                memory.as_ref(),
-                for_dispatcher,
-                &dirs,
-                streams,
-                for_children,
-            )?;
-            let state = new_state(checked, reporter, pipe, &dispatcher, memory)?;
-            Ok((dispatcher, state))
-        };
-        let (receiver, shared) = start_receiver(start, gone)?;
-        if let Some(lacking) = lacking
-            && (!GAPS_REPORTED.swap(true, Ordering::Relaxed) || !is_child)
-        {
-            let text = format!("the jail has holes: this machine lacks {lacking}; `mpwasm doctor` says more");
-            shared.report(|reporter| reporter.warning(&text));
+        let wants_workers = starting.reporters.iter().any(|reporter| reporter.wants_workers());
+        let local = LocalStart::prepare(settings, executable, dirs, streams, wants_workers)?;
+        starting.start(move || local.start())
+    }
+
+    /// Starts a pool over another backend, which `connect` starts on the thread that receives its events.
+    ///
+    /// # Errors
+    /// As [`Builder::start`], and what `connect` returns.
+    #[doc(hidden)]
+    pub fn start_over<S: EventSource + 'static>(
+        self,
+        connect: impl FnOnce() -> Result<Connection<S>, Error> + Send + 'static,
+    ) -> Result<Pool, Error> {
+        self.prepare()?.start(connect)
+    }
+
+    fn prepare(mut self) -> Result<StartingPool, Error> {
+        let mut reporters = mem::take(&mut self.reporters);
+        if reporters.is_empty() {
+            reporters.push(Box::new(Terminal::default()));
         }
-        Ok(Pool {
-            shared,
-            receiver: Mutex::new(Some(receiver)),
+        Ok(StartingPool {
+            reporters,
+            lacking: missing_layers(self.settings.jail),
+            is_child: self.is_child,
+            checked: self.checked()?,
         })
     }
 
@@ -167,26 +151,69 @@ impl Builder {
     }
 }
 
-/// Starts the receiver thread, on which `start` starts the dispatcher. The dispatcher's parent-death signal is tied to
+/// A pool whose settings were checked.
+struct StartingPool {
+    checked: CheckedSettings,
+    reporters: Vec<Box<dyn Reporter>>,
+    /// Names of the mandatory layers of the jail that this machine lacks.
+    lacking: Option<String>,
+    is_child: bool,
+}
+
+impl StartingPool {
+    /// Starts the pool over the backend that `connect` returns.
+    fn start<S: EventSource + 'static>(
+        self,
+        connect: impl FnOnce() -> Result<Connection<S>, Error> + Send + 'static,
+    ) -> Result<Pool, Error> {
+        let Self {
+            checked,
+            reporters,
+            lacking,
+            is_child,
+        } = self;
+        let start = move || {
+            let Connection {
+                backend,
+                sender,
+                source,
+            } = connect()?;
+            Ok((source, new_state(checked, reporters, backend, sender)?))
+        };
+        let (receiver, shared) = start_receiver(start)?;
+        if let Some(lacking) = lacking
+            && (!GAPS_REPORTED.swap(true, Ordering::Relaxed) || !is_child)
+        {
+            let text = format!("the jail has holes: this machine lacks {lacking}; `mpwasm doctor` says more");
+            shared.report(&Event::Warning(&text));
+        }
+        Ok(Pool {
+            shared,
+            receiver: Mutex::new(Some(receiver)),
+        })
+    }
+}
+
+/// Starts the receiver thread, on which `start` starts the backend. The dispatcher's parent-death signal is tied to
 /// the thread that starts it, and this one lives as long as the dispatcher.
-fn start_receiver(
-    start: impl FnOnce() -> Result<(Dispatcher, Arc<PoolState>), Error> + Send + 'static,
-    gone: mpsc::Receiver<()>,
+fn start_receiver<S: EventSource + 'static>(
+    start: impl FnOnce() -> Result<(S, Arc<PoolState>), Error> + Send + 'static,
 ) -> Result<(JoinHandle<()>, Arc<PoolState>), Error> {
     let (started, result) = mpsc::channel();
     let run = move || match start() {
         Err(error) => drop(started.send(Err(error))),
-        Ok((dispatcher, shared)) => {
+        Ok((source, shared)) => {
             if started.send(Ok(Arc::clone(&shared))).is_ok() {
                 // User code runs on this thread too, for example wakers. A panic in it must not leave other threads waiting.
-                let receive = AssertUnwindSafe(|| dispatcher.receive_all(&shared, &gone));
+                let receive = AssertUnwindSafe(|| events::receive_all(&shared, source));
                 if panic::catch_unwind(receive).is_err() {
-                    shared.conclude(Some("the pool's own thread panicked".to_owned()), None);
+                    let why = "the pool's own thread panicked".to_owned();
+                    shared.conclude(Some(BackendDied { why }), None);
                 }
             }
         }
     };
-    let thread = std::thread::Builder::new().name("mpwasm-receiver".to_owned());
+    let thread = thread::Builder::new().name("mpwasm-receiver".to_owned());
     let receiver = thread.spawn(run).map_err(explained)?;
     match result.recv() {
         Ok(started) => Ok((receiver, started?)),
@@ -194,13 +221,12 @@ fn start_receiver(
     }
 }
 
-/// Creates the state of a pool whose dispatcher was started.
+/// Creates the state of a pool whose backend was started.
 fn new_state(
     checked: CheckedSettings,
-    reporter: Box<dyn Reporter>,
-    pipe: OwnedFd,
-    dispatcher: &Dispatcher,
-    memory: Option<MemoryCgroup>,
+    reporters: Vec<Box<dyn Reporter>>,
+    backend: Box<dyn Backend>,
+    sender: AnySender,
 ) -> Result<Arc<PoolState>, Error> {
     let CheckedSettings {
         settings,
@@ -216,23 +242,19 @@ fn new_state(
         executable,
         cache,
         trusted,
-        memory,
         ledger: Ledger::default(),
         counters: Counters::default(),
         status_requests: StatusRequests::default(),
         final_values: FinalValues::new(max_result),
-        task_pipe: Mutex::new(TaskPipe::new(pipe)),
-        socket: Mutex::new(dispatcher.socket()?),
-        reporter: SharedReporter::new(reporter),
+        backend,
+        sender: Mutex::new(sender),
+        reporters: Reporters::new(reporters),
         done_callbacks: DoneCallbacks::default(),
         loading: Mutex::default(),
         lifecycle: Mutex::<PoolLifecycle>::default(),
         changed: Condvar::new(),
         closing: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(io::Error::from)?,
-        killing: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(io::Error::from)?,
-        kill_at: AtomicU64::new(Time::NEVER.0),
         cancelling: AtomicBool::new(false),
-        dispatcher: dispatcher.pid(),
     }))
 }
 
@@ -264,15 +286,4 @@ fn missing_layers(jail: Jail) -> Option<String> {
     };
     let names: Vec<_> = missing.into_iter().map(SandboxLayer::name).collect();
     (!names.is_empty()).then(|| names.join(" and "))
-}
-
-/// Creates the memory cgroup around the pool's processes, if the machine permits it; otherwise `mpwasm doctor` shows the
-/// reason.
-fn memory_group(settings: &Settings) -> Option<MemoryCgroup> {
-    if settings.jail == Jail::Off {
-        return None;
-    }
-    let made = MemoryCgroup::create(settings);
-    made.inspect_err(|why| tracing::debug!("no limit of memory around the pool: {why}"))
-        .ok()
 }

@@ -2,8 +2,10 @@
 
 use mpwasm_system::clock;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use crate::sync::{Mutex, MutexGuard};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -91,7 +93,7 @@ impl ChildState {
     }
 
     fn pauses(&self) -> MutexGuard<'_, ChildPauses> {
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pauses.lock()
     }
 
     /// Returns the event that is readable once the child was killed.
@@ -125,6 +127,6 @@ impl ChildState {
     }
 
     fn cut(&self) -> MutexGuard<'_, Option<OutputCut>> {
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cut.lock()
     }
 }

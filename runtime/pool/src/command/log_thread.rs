@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use crate::report::LogLine;
-use crate::report::Source;
+use crate::report::event::{LogLine, Source};
 use mpwasm_types::escape::escape;
 use mpwasm_types::ids::WorkerNumber;
 use mpwasm_types::outcome::LogLevel;

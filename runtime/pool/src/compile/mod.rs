@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -20,6 +19,7 @@ use crate::child_process::{Diagnostics, TransientChild};
 use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
 use crate::init;
+use crate::sync::Mutex;
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{FromCompiler, ToCompiler, compiler_frame};
@@ -359,7 +359,7 @@ static COMPILE_TIMES: Mutex<Option<CompileTimes>> = Mutex::new(None);
 
 impl CompileTimes {
     fn note(time: Duration) {
-        let mut took = COMPILE_TIMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut took = COMPILE_TIMES.lock();
         let before = took.unwrap_or(Self {
             count: 0,
             shortest: time,
@@ -373,7 +373,7 @@ impl CompileTimes {
     }
 
     fn of_others() -> Option<Self> {
-        *COMPILE_TIMES.lock().unwrap_or_else(PoisonError::into_inner)
+        *COMPILE_TIMES.lock()
     }
 }
 

@@ -1,11 +1,12 @@
 //! [`CancellationToken`]: cancels a group of tasks, at once or at a deadline.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::completion::timer;
 use crate::completion::timer::ScheduledCall;
+use crate::sync::{Mutex, MutexGuard};
 use mpwasm_types::ids::{DispatchId, PoolId};
 
 /// Cancels a group of tasks: all tasks that were made with it ([`Task::token`](crate::guest::Task::token),
@@ -136,6 +137,6 @@ impl CancellationToken {
 
 impl CancellationGroup {
     fn lock(&self) -> MutexGuard<'_, GroupState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -4,7 +4,9 @@
 //! handle outcomes, as such a function may wait for a task of the same pool.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
+
+use crate::sync::Mutex;
 
 use mpwasm_types::outcome::Outcome;
 
@@ -18,7 +20,7 @@ pub struct DoneCallbacks(Mutex<Option<mpsc::Sender<(DoneCallback, Outcome)>>>);
 impl DoneCallbacks {
     /// Queues `callback` behind earlier ones.
     pub fn call(&self, callback: DoneCallback, outcome: Outcome) {
-        let mut thread = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = self.0.lock();
         let sender = match &mut *thread {
             Some(sender) => sender,
             none => match start() {

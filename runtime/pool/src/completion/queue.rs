@@ -3,9 +3,10 @@
 //! The receiver pushes and never waits. The consumer takes all items at once, so a busy consumer costs the receiver no system
 //! call per item.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use mpwasm_types::outcome::Outcome;
 
@@ -83,26 +84,13 @@ impl<T> CompletionQueue<T> {
     /// As [`CompletionQueue::take`], but waits for an item, at most until `until` if that is given. Returns false when
     /// none has arrived by then.
     pub fn wait(&self, into: &mut Vec<T>, until: Option<Instant>) -> bool {
-        let mut state = self.lock();
-        while state.items.is_empty() {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return false;
-            }
-            state.thread_waits = true;
-            state = match left {
-                Some(left) => {
-                    self.arrived
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        state.thread_waits = false;
+        let is_waiting = |state: &mut QueueState<T>| {
+            state.thread_waits = state.items.is_empty();
+            state.thread_waits
+        };
+        let mut state = self.arrived.wait_while_until(self.lock(), until, is_waiting);
         into.append(&mut state.items);
-        true
+        !std::mem::take(&mut state.thread_waits)
     }
 
     /// As [`CompletionQueue::take`]. When there is no item, the context's waker is woken for the next one.
@@ -125,6 +113,6 @@ impl<T> CompletionQueue<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -1,11 +1,12 @@
 //! [`OutcomeSlot`]: passes the outcome of a submitted task from the receiver to the waiters.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use crate::completion::done_callbacks::DoneCallback;
 use crate::completion::queue::ReadyQueue;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use mpwasm_types::outcome::Outcome;
 
 /// Holds the outcome of a submitted task until it is taken, and wakes those that wait for it.
@@ -97,20 +98,9 @@ impl OutcomeSlot {
 
     /// Waits for the outcome, at most until `until` if that is given. Returns false when it has not arrived by then.
     pub fn wait(&self, until: Option<Instant>) -> bool {
-        let mut state = self.lock();
-        while state.outcome.is_none() {
-            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if left.is_zero() => return false,
-                Some(left) => {
-                    self.arrived
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
-        }
-        true
+        let is_open = |state: &mut SlotState| state.outcome.is_none();
+        let state = self.arrived.wait_while_until(self.lock(), until, is_open);
+        state.outcome.is_some()
     }
 
     /// Takes the outcome out of the slot.
@@ -137,6 +127,6 @@ impl OutcomeSlot {
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -5,10 +5,10 @@
 //! [`CancellationToken::cancel_after`]: crate::completion::cancellation::CancellationToken::cancel_after
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::fork::Owner;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 type Call = Box<dyn FnOnce() + Send>;
 
@@ -29,7 +29,7 @@ static TIMER: Mutex<Timer> = Mutex::new(Timer {
 static CHANGED: Condvar = Condvar::new();
 
 fn lock() -> MutexGuard<'static, Timer> {
-    TIMER.lock().unwrap_or_else(PoisonError::into_inner)
+    TIMER.lock()
 }
 
 /// A scheduled call. Dropping it cancels the call.
@@ -73,10 +73,14 @@ fn run() {
             call();
             timer = lock();
         } else {
-            timer = CHANGED
-                .wait_timeout(timer, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let until = first.key().0;
+            let is_first = |timer: &mut Timer| {
+                timer
+                    .waiting
+                    .first_key_value()
+                    .is_some_and(|(at, _)| at.0 == until)
+            };
+            timer = CHANGED.wait_while_until(timer, Some(until), is_first);
         }
     }
     timer.runs_in = None;

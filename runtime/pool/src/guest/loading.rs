@@ -1,12 +1,12 @@
-//! Loads a guest into a pool: reads it, compiles it or takes it from the cache, and sends it to the dispatcher.
+//! Loads a guest into a pool: reads it, compiles it or takes it from the cache, and sends it to the backend.
 
 use mpwasm_system::process;
-use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::backend::NewGuest;
 use crate::builder::Builder;
 use crate::builder::checks::CheckedSettings;
 use crate::compile;
@@ -15,9 +15,6 @@ use crate::error::Error;
 use crate::guest::{Guest, LoadedGuest};
 use crate::pool::Pool;
 use crate::pool::state::PoolLifecycle;
-use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::ToDispatcher;
-use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{GuestId, WorkerId};
 use mpwasm_types::settings::{Interrupt, OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
 
@@ -42,11 +39,7 @@ impl Pool {
         let shared = &self.shared;
         shared.owner.check()?;
         let cache = shared.cache.as_ref();
-        let loaded = shared
-            .lifecycle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .loaded;
+        let loaded = shared.lifecycle.lock().loaded;
         allow_guests(name, loaded + 1, &shared.settings)?;
         let compiled = compile::compile(&shared.executable, &shared.settings, cache, name, bytes)?;
         self.take_in(name, Sha256::digest(bytes).into(), Arc::new(compiled))
@@ -57,31 +50,26 @@ impl Pool {
         self.take_in(guest.name(), *guest.hash(), Arc::clone(guest.compiled()))
     }
 
-    /// Sends a compiled guest to the dispatcher and waits until it is loaded.
-    fn take_in(&self, name: &str, hash: [u8; 32], compiled: Arc<CompiledGuest>) -> Result<Guest, Error> {
+    /// Sends a compiled guest to the backend and waits until it is loaded.
+    pub(crate) fn take_in(
+        &self,
+        name: &str,
+        hash: [u8; 32],
+        compiled: Arc<CompiledGuest>,
+    ) -> Result<Guest, Error> {
         let shared = &self.shared;
         shared.owner.check()?;
-        let one_at_a_time = shared.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let guest = shared
-            .lifecycle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .loaded;
-        if let Some(memory) = &shared.memory {
-            memory.raise_for_guests(&shared.settings, guest + 1);
-        }
-        let info = in_memory::write(&for_dispatcher(&compiled.info))?;
-        let mut descriptors = vec![info.as_fd(), compiled.artifact.as_fd()];
-        descriptors.extend(compiled.checked_artifact.as_ref().map(AsFd::as_fd));
-        let has_checked = compiled.checked_artifact.is_some();
-        shared.tell_with(&ToDispatcher::Load { has_checked }, &descriptors)?;
-        drop(info);
-        let lifecycle = shared.lifecycle.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = |lifecycle: &mut PoolLifecycle| lifecycle.loaded == guest && lifecycle.end.is_none();
-        let lifecycle = shared
-            .changed
-            .wait_while(lifecycle, waiting)
-            .unwrap_or_else(PoisonError::into_inner);
+        let one_at_a_time = shared.loading.lock();
+        let guest = shared.lifecycle.lock().loaded;
+        shared.backend.load(&NewGuest {
+            index: GuestId(guest),
+            info: &compiled.info,
+            hash: &hash,
+            artifact: &compiled.artifact,
+            checked_artifact: compiled.checked_artifact.as_ref(),
+        })?;
+        let is_waiting = |lifecycle: &mut PoolLifecycle| lifecycle.loaded == guest && lifecycle.end.is_none();
+        let lifecycle = shared.changed.wait_while(shared.lifecycle.lock(), is_waiting);
         let loaded = lifecycle.loaded > guest;
         drop(lifecycle);
         if !loaded {
@@ -172,15 +160,4 @@ fn allow_guests(name: &str, guests: u32, settings: &Settings) -> Result<(), Erro
         needed,
         limit,
     })
-}
-
-/// Returns a guest's description without the texts that are only shown to users.
-fn for_dispatcher(info: &GuestInfo) -> GuestInfo {
-    GuestInfo {
-        models: info.models.clone(),
-        imports: Vec::new(),
-        warnings: Vec::new(),
-        refusals: Vec::new(),
-        ..*info
-    }
 }

@@ -10,7 +10,7 @@ pub(crate) mod task;
 pub(crate) mod unrun;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::completion::queue::ResultQueue;
 use crate::error::Error;
@@ -18,6 +18,7 @@ use crate::ledger::chunk::{Chunk, OpenChunk};
 use crate::ledger::ended::EndedTask;
 use crate::ledger::id_map::IdMap;
 use crate::ledger::task::PendingTask;
+use crate::sync::{Mutex, MutexGuard};
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::outcome::Attempt;
 use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_ATTEMPT_MESSAGES, MAX_WORKER_DEATHS};
@@ -41,7 +42,7 @@ struct Entries {
 
 impl Ledger {
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Accepts a task: assigns an id and stores what `pending` returns for it.
@@ -168,7 +169,7 @@ impl Ledger {
 
     /// Records a failed attempt that another will follow. Returns false when there is no such attempt. Messages are truncated to
     /// the bound for the attempts of all pending tasks together.
-    pub fn record_attempt(&self, id: TaskId, mut attempt: Attempt) -> bool {
+    pub fn record_attempt(&self, id: TaskId, attempt: &Attempt) -> bool {
         let mut entries = self.entries();
         let room = MAX_ATTEMPT_MESSAGES - entries.attempt_bytes;
         let Some(pending) = entries.pending.get_mut(id) else {
@@ -176,11 +177,13 @@ impl Ledger {
         };
         let fits = attempt.attempt == pending.attempt() && attempt.attempt <= pending.retries;
         if fits {
-            let message = &mut attempt.message;
-            message.truncate(message.floor_char_boundary(MAX_ATTEMPT_MESSAGE.min(room)));
-            message.shrink_to_fit();
-            let bytes = message.len();
-            pending.extras.get_or_insert_default().tried.push(attempt);
+            let message = &attempt.message;
+            let bytes = message.floor_char_boundary(MAX_ATTEMPT_MESSAGE.min(room));
+            let kept = Attempt {
+                message: message[..bytes].to_owned(),
+                ..*attempt
+            };
+            pending.extras.get_or_insert_default().tried.push(kept);
             entries.attempt_bytes += bytes;
         }
         fits

@@ -127,7 +127,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Adds the inputs to the task pipe, which the caller flushes. `reorder` numbers each of them, and its outcome goes to
+    /// Submits the inputs; the caller flushes. `reorder` numbers each of them, and its outcome goes to
     /// `queue`.
     ///
     /// # Errors
@@ -152,11 +152,11 @@ impl<'a> Batch<'a> {
         };
         let mut closed = Ok(());
         // The lock is held for all inputs, refused ones included: ids are assigned in the order of the inputs.
-        let mut task_pipe = pool.task_pipe();
+        let mut submissions = pool.submissions();
         for task in tasks {
             let number = reorder.pull(1);
             let recipient = Recipient::Results(Arc::clone(queue), number);
-            match task_pipe.add(task, recipient, pool) {
+            match submissions.add(task, recipient) {
                 Ok(_) => {}
                 Err(Error::Closed) => {
                     closed = Err(Error::Closed);
@@ -176,7 +176,7 @@ impl<'a> Batch<'a> {
                 input: Input::Chunk { items, args },
             };
             let results = (Arc::clone(queue), first);
-            if let Err(error) = task_pipe.add_chunk(guest, spec, call.token.clone(), results, pool) {
+            if let Err(error) = submissions.add_chunk(guest, spec, call.token.clone(), results) {
                 closed = Err(error);
                 let all = first..first + u64::from(items);
                 all.for_each(|number| leave(number, pool.too_late(&call.model)));
@@ -190,8 +190,8 @@ impl<'a> Batch<'a> {
 }
 
 impl MapCall {
-    /// Returns the outcome of an input that is no valid task. The caller holds the task pipe's lock, so that ids are
-    /// assigned in the order of the pipe.
+    /// Returns the outcome of an input that is no valid task. The caller holds the lock on submissions, so that ids
+    /// are assigned in the order of the inputs.
     fn invalid(&self, pool: &PoolState, message: String) -> Outcome {
         let rejection = |id| InvalidTask {
             id,

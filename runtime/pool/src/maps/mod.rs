@@ -269,7 +269,7 @@ where
                 break;
             }
         }
-        self.pool.task_pipe().flush();
+        self.pool.submissions().flush();
     }
 
     /// Returns the only outcome in a fork, which reports the fork.

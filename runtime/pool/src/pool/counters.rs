@@ -1,7 +1,8 @@
 //! Counts how tasks ended: [`Stats`].
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::sync::{Condvar, Mutex};
 
 use mpwasm_types::outcome::{Kind, Outcome};
 
@@ -70,7 +71,7 @@ impl Counters {
         // Either this thread sees the subscriber, or the subscriber sees what was counted.
         fence(Ordering::SeqCst);
         if self.subscribers.load(Ordering::Relaxed) > 0 {
-            *self.version.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            *self.version.lock() += 1;
             self.changed.notify_all();
         }
     }
@@ -90,9 +91,8 @@ impl Counters {
 
     /// Waits while `is_unchanged` returns true for the number of published changes, and returns that number.
     pub fn wait_while(&self, is_unchanged: impl Fn(u64) -> bool) -> u64 {
-        let version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.changed.wait_while(version, |version| is_unchanged(*version));
-        *version.unwrap_or_else(PoisonError::into_inner)
+        let version = self.version.lock();
+        *self.changed.wait_while(version, |version| is_unchanged(*version))
     }
 
     /// Returns the counts. The number of accepted tasks is 0 in them.

@@ -1,21 +1,20 @@
 //! How a pool ends.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::backend::Request;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::final_values::FinalValue;
-use crate::pool::state::{PoolEnd, PoolLifecycle};
-use mpwasm_protocol::messages::ToDispatcher;
+use crate::pool::state::PoolEnd;
 
 impl Pool {
     /// Stops accepting tasks; accepted tasks run to their end. Blocks while the pipe is full, as a push does; [`Pool::join`] waits
     /// for the end. A map that is still iterated ends with the inputs in flight. A [paused](Self::pause) pool stays paused.
     pub fn close(&self) {
         if self.shared.owner.is_here() && self.shared.close() {
-            self.shared.task_pipe().exit();
+            self.shared.submissions().finish();
         }
     }
 
@@ -27,7 +26,7 @@ impl Pool {
         }
         self.shared.cancelling.store(true, Ordering::SeqCst);
         self.shared.close();
-        self.shared.tell(&ToDispatcher::Interrupt);
+        self.shared.backend.request(Request::Interrupt);
     }
 
     /// Stops accepting tasks and kills the running ones: each task that has not ended is `cancelled`, and no further callback
@@ -44,17 +43,7 @@ impl Pool {
     /// [`Error::Forked`] in a fork, always.
     pub fn join(&self) -> Result<(), Error> {
         self.shared.owner.check()?;
-        let lifecycle = self
-            .shared
-            .lifecycle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let running = |lifecycle: &mut PoolLifecycle| lifecycle.end.is_none();
-        let mut lifecycle = self
-            .shared
-            .changed
-            .wait_while(lifecycle, running)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut lifecycle = self.shared.wait_for_end(None);
         match &mut lifecycle.end {
             Some(PoolEnd::Failed(error)) => error.take().map_or(Ok(()), Err),
             _ => Ok(()),
@@ -63,23 +52,7 @@ impl Pool {
 
     /// Waits for the pool's end, at most until `until`. Returns whether it has ended.
     pub(crate) fn has_ended_by(&self, until: Option<Instant>) -> bool {
-        let mut lifecycle = self
-            .shared
-            .lifecycle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while lifecycle.end.is_none() {
-            let changed = &self.shared.changed;
-            lifecycle = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                None => changed.wait(lifecycle).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => return false,
-                Some(left) => {
-                    let woken = changed.wait_timeout(lifecycle, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        true
+        self.shared.wait_for_end(until).end.is_some()
     }
 
     /// Ends the pool as `Executor.shutdown` of Python's `concurrent.futures` does: calls [`Pool::interrupt`] with
@@ -149,18 +122,13 @@ impl Drop for Pool {
     fn drop(&mut self) {
         if !self.shared.owner.is_here() {
             // The thread exists only in the owner's process: there is nothing to join here.
-            let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
-            std::mem::forget(receiver.take());
+            std::mem::forget(self.receiver.get_mut().take());
             return;
         }
         if !self.shared.has_ended() {
             self.terminate();
         }
-        let receiver = self
-            .receiver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let receiver = self.receiver.get_mut().take();
         if let Some(receiver) = receiver
             && receiver.thread().id() != std::thread::current().id()
         {

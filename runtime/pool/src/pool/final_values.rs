@@ -1,12 +1,12 @@
 //! The final values of a pool: what each model's `final_callback` returned.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::guest::Guest;
+use crate::sync::{Mutex, MutexGuard};
 use mpwasm_types::escape::Untrusted;
 use mpwasm_types::final_budget::FinalBudget;
 use mpwasm_types::ids::{GuestId, ModelId};
@@ -79,7 +79,7 @@ impl FinalValues {
     }
 
     fn state(&self) -> MutexGuard<'_, FinalState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Adds a guest that was loaded.

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::guest::Guest;
 use crate::guest::Task;
 use crate::pool::Pool;
-use crate::report::{LogLine, Output, Reporter, Source};
+use crate::report::event::{Event, LogLine, Output, Source};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
@@ -84,8 +84,8 @@ fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
         bytes: b"",
         end: true,
     };
-    pool.shared.report(|reporter| reporter.output(&end));
-    pool.shared.report(Reporter::flush);
+    pool.shared.report(&Event::Printed(end));
+    pool.shared.flush_reports();
     match result {
         Ok(None) => Ok(run.pushed),
         Ok(Some(why)) => Err(Error::Tasks {
@@ -144,7 +144,7 @@ impl TasksRun<'_> {
         let (process, mut channel) =
             child_process::start(&shared.executable, Role::Tasks, &diagnostics_writer, largest)?;
         drop(diagnostics_writer);
-        child_process::limit(&process, shared.memory.as_ref());
+        shared.backend.limit(&process);
         let mut process = TransientChild::new(process, Role::Tasks);
         let message = ToTasks {
             engine: EngineSettings::outside_workers(settings),
@@ -210,7 +210,7 @@ impl TasksRun<'_> {
         if !tasks.is_empty() {
             (self.take)(tasks)?;
         }
-        self.pool.shared.report(Reporter::flush);
+        self.pool.shared.flush_reports();
         Ok(broken.map_or(TasksProgress::More, TasksProgress::Ended))
     }
 
@@ -254,7 +254,7 @@ impl TasksRun<'_> {
                     bytes,
                     end: false,
                 };
-                shared.report(|reporter| reporter.output(&output));
+                shared.report(&Event::Printed(output));
             }
             FromTasks::Log { level, text } => {
                 self.count(text.len() + LOG_LINE_COST)?;
@@ -265,7 +265,7 @@ impl TasksRun<'_> {
                     worker: None,
                     attempt: None,
                 };
-                shared.report(|reporter| reporter.log(&line));
+                shared.report(&Event::Logged(line));
             }
             FromTasks::Ended(failure) => {
                 let why = failure.map(|failure| format!("{}: {}", failure.kind, failure.message));

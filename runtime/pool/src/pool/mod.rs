@@ -9,17 +9,19 @@ pub(crate) mod progress;
 pub(crate) mod state;
 mod status;
 pub(crate) mod status_requests;
+pub(crate) mod submit;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use crate::backend::Request;
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::guest::Task;
 use crate::ledger::task::Recipient;
 use crate::ledger::unrun::InvalidTask;
 use crate::pool::state::PoolState;
-use mpwasm_protocol::messages::ToDispatcher;
+use crate::sync::Mutex;
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::settings::Settings;
 use mpwasm_types::task_line::check_args;
@@ -88,13 +90,13 @@ impl Pool {
     /// As [`Pool::push`]. Tasks before the one that is refused are accepted.
     pub fn push_all(&self, tasks: impl IntoIterator<Item = Task>) -> Result<TaskId, Error> {
         self.shared.owner.check()?;
-        let mut task_pipe = self.shared.task_pipe();
+        let mut submissions = self.shared.submissions();
         let mut first = None;
         for task in tasks {
-            let id = task_pipe.add(task, Recipient::None, &self.shared)?;
+            let id = submissions.add(task, Recipient::None)?;
             first.get_or_insert(id);
         }
-        task_pipe.flush();
+        submissions.flush();
         Ok(first.unwrap_or_else(|| self.shared.ledger.next_id()))
     }
 
@@ -105,9 +107,10 @@ impl Pool {
     pub fn submit(&self, task: Task) -> Result<TaskHandle, Error> {
         self.shared.owner.check()?;
         let slot = Arc::default();
-        let mut task_pipe = self.shared.task_pipe();
-        let id = task_pipe.add(task, Recipient::Handle(Arc::clone(&slot)), &self.shared)?;
-        task_pipe.flush();
+        let mut submissions = self.shared.submissions();
+        let id = submissions.add(task, Recipient::Handle(Arc::clone(&slot)))?;
+        submissions.flush();
+        drop(submissions);
         Ok(TaskHandle::new(id, slot, Arc::clone(&self.shared)))
     }
 
@@ -125,7 +128,7 @@ impl Pool {
             message,
         } = rejected;
         let args = args.and_then(|args| check_args(Cow::Owned(args), self.shared.settings.max_args).ok());
-        let _in_order = self.shared.task_pipe();
+        let _in_order = self.shared.submissions();
         let id = self.shared.ledger.take_id()?;
         self.shared.report_invalid(InvalidTask {
             id,
@@ -145,7 +148,7 @@ impl Pool {
     #[doc(hidden)]
     pub fn skip(&self, count: u64) -> Result<TaskId, Error> {
         self.shared.owner.check()?;
-        let _in_order = self.shared.task_pipe();
+        let _in_order = self.shared.submissions();
         self.shared.ledger.skip(count)
     }
 
@@ -160,7 +163,7 @@ impl Pool {
     /// running callback continues. It is for programs that are stopped themselves, for example by Ctrl-Z.
     pub fn pause(&self) {
         if self.shared.owner.is_here() {
-            self.shared.tell(&ToDispatcher::Pause);
+            self.shared.backend.request(Request::Pause);
         }
     }
 
@@ -168,7 +171,7 @@ impl Pool {
     /// resumes them.
     pub fn resume(&self) {
         if self.shared.owner.is_here() {
-            self.shared.tell(&ToDispatcher::Resume);
+            self.shared.backend.request(Request::Resume);
         }
     }
 
@@ -177,10 +180,10 @@ impl Pool {
         self.shared.owner.is_here()
     }
 
-    /// Returns the dispatcher's process id. It is meaningless once the pool has ended.
+    /// Returns the dispatcher's process id; 0 if it is no process of this machine. It is meaningless once the pool has ended.
     #[must_use]
     pub fn dispatcher_pid(&self) -> u32 {
-        self.shared.dispatcher
+        self.shared.backend.dispatcher_pid().unwrap_or(0)
     }
 
     /// Returns the settings that the pool was built with.
@@ -189,3 +192,6 @@ impl Pool {
         &self.shared.settings
     }
 }
+
+#[cfg(test)]
+mod tests;

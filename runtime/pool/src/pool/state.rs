@@ -1,24 +1,12 @@
-//! The state that the handle of a pool, its threads and its task handles share, and how they talk to the dispatcher.
+//! The state that the handle of a pool, its threads and its task handles share.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use mpwasm_protocol::channel::{Channel, send_all};
-use mpwasm_protocol::frame::put;
-use mpwasm_protocol::messages::ToDispatcher;
-use mpwasm_sandbox::child::Executable;
-use mpwasm_sandbox::jail::MemoryCgroup;
-use mpwasm_system::clock;
-use mpwasm_types::ids::{DispatchId, PoolId, TaskId};
-use mpwasm_types::outcome::Outcome;
-use mpwasm_types::settings::Settings;
-use mpwasm_types::time::Time;
 use nix::sys::eventfd::EventFd;
 
-use crate::backend::local::task_pipe::TaskPipe;
+use crate::backend::connection::AnySender;
+use crate::backend::{Backend, Request};
 use crate::cache::Cache;
 use crate::completion::cancellation::CancelTask;
 use crate::completion::done_callbacks::DoneCallbacks;
@@ -31,7 +19,13 @@ use crate::ledger::unrun::{self, InvalidTask};
 use crate::pool::counters::{Counters, Stats};
 use crate::pool::final_values::FinalValues;
 use crate::pool::status_requests::StatusRequests;
-use crate::report::{self, Reporter};
+use crate::report::Reporters;
+use crate::report::event::Event;
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use mpwasm_sandbox::child::Executable;
+use mpwasm_types::ids::{DispatchId, PoolId, TaskId};
+use mpwasm_types::outcome::Outcome;
+use mpwasm_types::settings::Settings;
 
 /// State that the pool's handle, its threads and its task handles share.
 #[derive(Debug)]
@@ -39,19 +33,18 @@ pub(crate) struct PoolState {
     pub(crate) id: PoolId,
     pub(crate) owner: Owner,
     pub(crate) settings: Settings,
+    /// The executable of this machine's processes that compile guests and run their `tasks`.
     pub(crate) executable: Executable,
     pub(crate) trusted: TrustedPaths,
     pub(crate) cache: Option<Cache>,
-    /// The memory cgroup around the pool's processes, if one could be created.
-    pub(crate) memory: Option<MemoryCgroup>,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
     pub(crate) status_requests: StatusRequests,
     pub(crate) final_values: FinalValues,
-    pub(crate) task_pipe: Mutex<TaskPipe>,
-    /// Socket to the dispatcher, for messages that must not wait behind tasks.
-    pub(crate) socket: Mutex<OwnedFd>,
-    pub(crate) reporter: report::SharedReporter,
+    pub(crate) backend: Box<dyn Backend>,
+    /// Submits tasks to the backend. The lock keeps them in the order of their ids.
+    pub(crate) sender: Mutex<AnySender>,
+    pub(crate) reporters: Reporters,
     pub(crate) done_callbacks: DoneCallbacks,
     /// Serialises loading: a guest's index is its position in the order of loading.
     pub(crate) loading: Mutex<()>,
@@ -59,18 +52,14 @@ pub(crate) struct PoolState {
     pub(crate) changed: Condvar,
     /// Readable once the pool accepts no more tasks.
     pub(crate) closing: EventFd,
-    /// Readable once the pool was terminated; `kill_at` is when the dispatcher is killed then.
-    pub(crate) killing: EventFd,
-    pub(crate) kill_at: AtomicU64,
     /// Set once the pool was interrupted or terminated: tasks that have not started end as `cancelled`.
     pub(crate) cancelling: AtomicBool,
-    pub(crate) dispatcher: u32,
 }
 
 /// Guests loaded and the end of the pool, as the receiver knows them.
 #[derive(Debug, Default)]
 pub(crate) struct PoolLifecycle {
-    /// Number of guests that the dispatcher has loaded.
+    /// Number of guests that the backend has loaded.
     pub(crate) loaded: u32,
     pub(crate) end: Option<PoolEnd>,
 }
@@ -82,36 +71,12 @@ pub(crate) enum PoolEnd {
     Failed(Option<Error>),
 }
 impl PoolState {
-    pub(crate) fn task_pipe(&self) -> std::sync::MutexGuard<'_, TaskPipe> {
-        self.task_pipe.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends a message to the dispatcher. Errors are ignored: the receiver notices a dead dispatcher.
-    pub(crate) fn tell(&self, message: &ToDispatcher) {
-        let mut bytes = Vec::new();
-        put(&mut bytes, message);
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = send_all(socket.as_fd(), &bytes);
-    }
-
-    pub(crate) fn tell_with(
-        &self,
-        message: &ToDispatcher,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(), Error> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        Channel::send_over(socket.as_fd(), message, descriptors).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::Closed,
-            _ => Error::Io(error),
-        })
-    }
-
     /// Cancels a task, or the chunk of which it is an item.
     pub(crate) fn cancel(&self, id: TaskId) {
         if self.owner.is_here()
             && let Some(order) = self.ledger.dispatcher_id_of(id)
         {
-            self.tell(&ToDispatcher::Cancel { id: order });
+            self.backend.request(Request::Cancel { id: order });
         }
     }
 
@@ -119,7 +84,7 @@ impl PoolState {
     pub(crate) fn report_invalid(&self, rejection: InvalidTask) -> Outcome {
         let outcome = unrun::invalid(rejection);
         self.report_outcome(&outcome);
-        self.report(Reporter::flush);
+        self.flush_reports();
         self.counters.publish();
         outcome
     }
@@ -136,9 +101,16 @@ impl PoolState {
         closed
     }
 
-    /// Calls the reporter, unless it has failed before. The first failure terminates the pool.
-    pub(crate) fn report(&self, call: impl FnOnce(&mut (dyn Reporter + 'static)) -> io::Result<()>) {
-        if self.reporter.call(call) {
+    /// Passes an event to the reporters. Their first failure terminates the pool.
+    pub(crate) fn report(&self, event: &Event<'_>) {
+        if self.reporters.event(event) {
+            self.kill();
+        }
+    }
+
+    /// Flushes the reporters. Their first failure terminates the pool.
+    pub(crate) fn flush_reports(&self) {
+        if self.reporters.flush() {
             self.kill();
         }
     }
@@ -150,13 +122,7 @@ impl PoolState {
         }
         self.cancelling.store(true, Ordering::SeqCst);
         self.close();
-        let at = (clock::now() + KILL_TIMEOUT).0;
-        // A second call does not extend the dispatcher's deadline.
-        let _ = self
-            .kill_at
-            .compare_exchange(Time::NEVER.0, at, Ordering::SeqCst, Ordering::SeqCst);
-        let _ = self.killing.write(1);
-        self.tell(&ToDispatcher::Terminate);
+        self.backend.request(Request::Terminate);
     }
 
     /// Returns how many tasks were accepted and how they ended.
@@ -167,21 +133,22 @@ impl PoolState {
         stats
     }
 
-    /// Counts an outcome and passes it to the reporter.
+    /// Counts an outcome and passes it to the reporters.
     pub(crate) fn report_outcome(&self, outcome: &Outcome) {
         self.counters.count(outcome);
-        self.report(|reporter| reporter.outcome(outcome));
+        self.report(&Event::Ended(outcome));
+    }
+
+    /// Waits until the pool has ended, at most until `until` if that is given.
+    pub(crate) fn wait_for_end(&self, until: Option<Instant>) -> MutexGuard<'_, PoolLifecycle> {
+        let is_running = |lifecycle: &mut PoolLifecycle| lifecycle.end.is_none();
+        self.changed
+            .wait_while_until(self.lifecycle.lock(), until, is_running)
     }
 
     /// Returns whether the pool has ended.
     pub(crate) fn has_ended(&self) -> bool {
-        let lifecycle = self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner);
-        lifecycle.end.is_some()
-    }
-
-    /// Returns when a dispatcher that was told to terminate is killed.
-    pub(crate) fn kill_at(&self) -> Time {
-        Time(self.kill_at.load(Ordering::SeqCst))
+        self.lifecycle.lock().end.is_some()
     }
 }
 
@@ -190,13 +157,10 @@ impl CancelTask for PoolState {
         self.id
     }
 
-    /// The dispatcher remembers cancellations of ids that it has not received yet, so only ids that are pending are sent.
+    /// The backend remembers cancellations of ids that it has not received yet, so only ids that are pending are sent.
     fn cancel_dispatched(&self, id: DispatchId) {
         if self.owner.is_here() && self.ledger.is_open(id) {
-            self.tell(&ToDispatcher::Cancel { id });
+            self.backend.request(Request::Cancel { id });
         }
     }
 }
-
-/// Longest time that a dispatcher may take to terminate before it is killed. Killing workers and reporting takes milliseconds.
-pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,11 +1,12 @@
 //! Requests the status of the pool or of a task from the dispatcher.
 
+use crate::backend::Request;
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::state::PoolState;
 use crate::pool::status_requests::StatusError;
-use mpwasm_protocol::messages::{StatusReply, ToDispatcher};
+use mpwasm_protocol::messages::StatusReply;
 use mpwasm_types::ids::DispatchId;
 use mpwasm_types::status::{Status, TaskStatus};
 
@@ -60,6 +61,6 @@ impl PoolState {
 
     fn ask(&self, task: Option<DispatchId>) -> Result<StatusReply, StatusError> {
         self.status_requests
-            .ask(|request| self.tell(&ToDispatcher::GetStatus { request, task }))
+            .ask(|request| self.backend.request(Request::Status { request, task }))
     }
 }

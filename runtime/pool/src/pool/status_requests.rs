@@ -4,7 +4,9 @@
 //! a timeout.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use mpwasm_protocol::messages::StatusReply;
 use mpwasm_types::ids::RequestId;
@@ -36,7 +38,7 @@ struct OpenRequests {
 
 impl StatusRequests {
     fn state(&self) -> MutexGuard<'_, OpenRequests> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Sends a request and waits for the reply. `tell` sends the request with this number to the dispatcher.
@@ -49,10 +51,8 @@ impl StatusRequests {
         tell(request);
         let waiting =
             |state: &mut OpenRequests| !state.ended && matches!(state.open.get(&request), Some(None));
-        let (mut state, _) = self
-            .changed
-            .wait_timeout_while(self.state(), REPLY_TIMEOUT, waiting)
-            .unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now().checked_add(REPLY_TIMEOUT);
+        let mut state = self.changed.wait_while_until(self.state(), until, waiting);
         match state.open.remove(&request).flatten() {
             Some(answer) => Ok(answer),
             None if state.ended => Err(StatusError::Ended),

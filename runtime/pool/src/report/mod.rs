@@ -1,83 +1,26 @@
-//! [`Reporter`]: receives the outcomes, output and log lines of a pool.
+//! [`Reporter`]: receives what happens in a pool.
 
+pub(crate) mod event;
 pub mod prints;
 pub(crate) mod terminal;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
 
-use tracing::Level;
+use crate::report::event::{Event, LogLine, Output, WorkerEvent};
+use crate::sync::Mutex;
+use mpwasm_types::ids::TaskId;
+use mpwasm_types::outcome::{Attempt, Outcome};
 
-pub use mpwasm_protocol::messages::Source;
-use mpwasm_types::escape::escape;
-use mpwasm_types::ids::WorkerNumber;
-use mpwasm_types::outcome::{LogLevel, Outcome, Stream};
-
-/// A piece of a guest's output.
-#[derive(Clone, Copy, Debug)]
-pub struct Output<'a> {
-    /// The source of the output.
-    pub source: Source,
-    /// The stream that it was written to.
-    pub stream: Stream,
-    /// The bytes, with or without newlines.
-    pub bytes: &'a [u8],
-    /// Whether the source writes no more: an unfinished line of either stream ends here.
-    pub end: bool,
-}
-
-/// A line that a guest logged.
-#[derive(Clone, Copy, Debug)]
-pub struct LogLine<'a> {
-    /// The source of the line.
-    pub source: Source,
-    /// The severity.
-    pub level: LogLevel,
-    /// The line, as the guest gave it.
-    pub text: &'a str,
-    /// Number of the worker that ran the task, from 0.
-    pub worker: Option<WorkerNumber>,
-    /// The attempt, from 1.
-    pub attempt: Option<u32>,
-}
-
-/// `tracing` target of guests' log lines.
-pub const LOG_TARGET: &str = "mpwasm::guest";
-
-impl LogLine<'_> {
-    /// Emits the line as a `tracing` event: under the target [`LOG_TARGET`], with the fields `task` (or `callback`, the task that a
-    /// callback was for, or `final_callback`), `attempt`, `worker` and the escaped `text`.
-    pub fn trace(&self) {
-        macro_rules! at {
-            ($level:ident) => {{
-                let text = &*escape(self.text);
-                let (task, callback) = match self.source {
-                    Source::Task(id) => (Some(id.0), None),
-                    Source::Callback(id) => (None, Some(id.0)),
-                    Source::FinalCallback { .. } | Source::Tasks => (None, None),
-                };
-                let final_callback = matches!(self.source, Source::FinalCallback { .. }).then_some(true);
-                let (worker, attempt) = (self.worker.map(u32::from), self.attempt);
-                tracing::event!(target: LOG_TARGET, Level::$level, task, callback, final_callback, attempt, worker, text);
-            }};
-        }
-        match self.level {
-            LogLevel::Error => at!(ERROR),
-            LogLevel::Warn => at!(WARN),
-            LogLevel::Info => at!(INFO),
-            LogLevel::Debug => at!(DEBUG),
-            LogLevel::Trace => at!(TRACE),
-        }
-    }
-}
-
-/// Receives the outcomes, output, log lines and warnings of a pool.
+/// Receives what happens in a pool: outcomes, output, log lines, failed attempts, warnings.
+///
+/// A reporter implements the methods for what it needs, or [`event`](Self::event) for all at once. A pool has any number of them
+/// ([`Builder::reporter`](crate::Builder::reporter)), and each receives everything, in the order in which they were added.
 ///
 /// The pool's threads call it, one call at a time. While it blocks, outcomes wait, and soon no task is assigned: that is the
 /// backpressure of outcomes. An error that it returns ends the run
-/// ([`Error::Report`](crate::error::Error::Report)), and it is not called again; a panic counts as an error. It must not
-/// call the pool or wait for one of its tasks: both may wait for it.
+/// ([`Error::Report`](crate::error::Error::Report)), and it is not called again; a panic counts as an error. Other reporters of the
+/// pool still receive everything. It must not call the pool or wait for one of its tasks: both may wait for it.
 ///
 /// Its arguments contain text of guests: [escape](mpwasm_types::escape) it before it reaches a terminal or a text log.
 ///
@@ -101,6 +44,21 @@ impl LogLine<'_> {
 /// # }
 /// ```
 pub trait Reporter: Send {
+    /// Receives something that happens. The default calls the method that is meant for it.
+    ///
+    /// # Errors
+    /// End the run.
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        match *event {
+            Event::AttemptFailed { task, attempt } => self.attempt_failed(task, attempt),
+            Event::Ended(outcome) => self.outcome(outcome),
+            Event::Printed(ref output) => self.output(output),
+            Event::Logged(ref line) => self.log(line),
+            Event::Warning(text) => self.warning(text),
+            Event::Worker(event) => self.worker(event),
+        }
+    }
+
     /// Receives the outcome of a task whose callback has ended too. Called exactly once for each accepted task.
     ///
     /// # Errors
@@ -137,6 +95,29 @@ pub trait Reporter: Send {
         Ok(())
     }
 
+    /// Receives an attempt of a task that has failed and is followed by another. Also an event of `tracing`, at level `INFO`.
+    ///
+    /// # Errors
+    /// End the run.
+    fn attempt_failed(&mut self, task: TaskId, attempt: &Attempt) -> io::Result<()> {
+        let _ = (task, attempt);
+        Ok(())
+    }
+
+    /// Receives a change of the state of a worker process. Also an event of `tracing`, at level `DEBUG`.
+    ///
+    /// # Errors
+    /// End the run.
+    fn worker(&mut self, event: &WorkerEvent) -> io::Result<()> {
+        let _ = event;
+        Ok(())
+    }
+
+    /// Returns whether it wants [`Event::Worker`]. The dispatcher sends them only on demand. Called once, when the pool starts.
+    fn wants_workers(&self) -> bool {
+        false
+    }
+
     /// Flushes buffers. Called when no further message is waiting.
     ///
     /// # Errors
@@ -146,59 +127,82 @@ pub trait Reporter: Send {
     }
 }
 
-/// Serialises calls of a reporter by several threads, until its first failure.
-pub(crate) struct SharedReporter(Mutex<ReporterState>);
+/// The reporters of a pool: serialises calls by several threads.
+pub(crate) struct Reporters(Mutex<ReportersState>);
 
-struct ReporterState {
-    reporter: Box<dyn Reporter>,
+struct ReportersState {
+    listeners: Vec<Listener>,
     failure: ReporterFailure,
 }
 
+struct Listener {
+    reporter: Box<dyn Reporter>,
+    has_failed: bool,
+}
+
+/// The first failure of a reporter.
 enum ReporterFailure {
     None,
     New(io::Error),
     Taken,
 }
 
-impl std::fmt::Debug for SharedReporter {
+impl std::fmt::Debug for Reporters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SharedReporter").finish_non_exhaustive()
+        f.debug_struct("Reporters").finish_non_exhaustive()
     }
 }
 
-impl SharedReporter {
-    pub fn new(reporter: Box<dyn Reporter>) -> Self {
-        Self(Mutex::new(ReporterState {
+impl Reporters {
+    pub fn new(reporters: Vec<Box<dyn Reporter>>) -> Self {
+        let listeners = reporters.into_iter().map(|reporter| Listener {
             reporter,
+            has_failed: false,
+        });
+        Self(Mutex::new(ReportersState {
+            listeners: listeners.collect(),
             failure: ReporterFailure::None,
         }))
     }
 
-    /// Makes a call, if none has failed yet. Returns true when this one failed.
-    pub fn call(&self, call: impl FnOnce(&mut (dyn Reporter + 'static)) -> io::Result<()>) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(state.failure, ReporterFailure::None) {
-            return false;
-        }
-        // A panic must not end the pool's threads, or calls that wait for the pool would never return. The reporter is not called
-        // again, so its broken invariants are not observed.
-        let result = catch_unwind(AssertUnwindSafe(|| call(state.reporter.as_mut())));
-        match result.unwrap_or_else(|_| Err(io::Error::other("the reporter panicked"))) {
-            Ok(()) => false,
-            Err(error) => {
-                state.failure = ReporterFailure::New(error);
-                true
-            }
-        }
+    /// Passes an event to each reporter. Returns true when one has failed.
+    pub fn event(&self, event: &Event<'_>) -> bool {
+        self.each(|reporter| reporter.event(event))
     }
 
-    /// Takes the failure.
+    /// Flushes each reporter. Returns true when one has failed.
+    pub fn flush(&self) -> bool {
+        self.each(Reporter::flush)
+    }
+
+    /// Makes a call of each reporter that has not failed yet. Returns true when one fails.
+    fn each(&self, call: impl Fn(&mut (dyn Reporter + 'static)) -> io::Result<()>) -> bool {
+        let ReportersState { listeners, failure } = &mut *self.0.lock();
+        let mut has_failed = false;
+        for listener in listeners {
+            if listener.has_failed {
+                continue;
+            }
+            // A panic must not end the pool's threads, or calls that wait for the pool would never return. The reporter is not
+            // called again, so its broken invariants are not observed.
+            let result = catch_unwind(AssertUnwindSafe(|| call(listener.reporter.as_mut())));
+            if let Err(error) = result.unwrap_or_else(|_| Err(io::Error::other("the reporter panicked"))) {
+                (listener.has_failed, has_failed) = (true, true);
+                if matches!(failure, ReporterFailure::None) {
+                    *failure = ReporterFailure::New(error);
+                }
+            }
+        }
+        has_failed
+    }
+
+    /// Takes the first failure.
     pub fn take_failure(&self) -> Option<io::Error> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut state.failure, ReporterFailure::Taken) {
+        let failure = &mut self.0.lock().failure;
+        match std::mem::replace(failure, ReporterFailure::Taken) {
             ReporterFailure::New(error) => Some(error),
             ReporterFailure::None => {
-                state.failure = ReporterFailure::None;
+                *failure = ReporterFailure::None;
                 None
             }
             ReporterFailure::Taken => None,

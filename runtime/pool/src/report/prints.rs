@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 
-use crate::report::{Output, Source};
+use crate::report::event::{Output, Source};
 use mpwasm_types::escape::{escape, escape_bytes};
 use mpwasm_types::outcome::Stream;
 use mpwasm_types::settings::MAX_PARTIAL_LINES;

@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
+use crate::report::Reporter;
+use crate::report::event::{Output, Source};
 use crate::report::prints::{Prints, Target, Targets};
-use crate::report::{Output, Reporter, Source};
 use mpwasm_types::outcome::Outcome;
 
 /// Writes guests' output to this process's stdout and stderr, in whole lines that are never mixed, and their log lines to

@@ -1,0 +1,59 @@
+//! The parts of a backend that was started.
+
+use crate::backend::local::task_pipe::TaskPipe;
+use crate::backend::{Backend, TaskSender};
+use mpwasm_types::ids::DispatchId;
+use mpwasm_types::task::TaskSpec;
+
+/// The parts of a backend that was started.
+#[derive(Debug)]
+pub struct Connection<S> {
+    /// Loads guests and obeys requests.
+    pub backend: Box<dyn Backend>,
+    /// Sends tasks.
+    pub sender: AnySender,
+    /// Receives what happens.
+    pub source: S,
+}
+
+/// The sender of tasks: the local one, which each task passes without a virtual call, or another.
+#[derive(Debug)]
+pub enum AnySender {
+    /// Tasks run on this machine.
+    Local(TaskPipe),
+    /// They run elsewhere.
+    Other(Box<dyn TaskSender>),
+}
+
+impl TaskSender for AnySender {
+    #[inline]
+    fn wait_for_room(&mut self, bytes: usize) {
+        match self {
+            Self::Local(pipe) => pipe.wait_for_room(bytes),
+            Self::Other(other) => other.wait_for_room(bytes),
+        }
+    }
+
+    #[inline]
+    fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>) {
+        match self {
+            Self::Local(pipe) => pipe.submit(id, spec),
+            Self::Other(other) => other.submit(id, spec),
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        match self {
+            Self::Local(pipe) => pipe.flush(),
+            Self::Other(other) => other.flush(),
+        }
+    }
+
+    fn finish(&mut self) {
+        match self {
+            Self::Local(pipe) => pipe.finish(),
+            Self::Other(other) => other.finish(),
+        }
+    }
+}
