@@ -22,7 +22,9 @@ pub fn example(name: &str) -> PathBuf {
     let built = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
     let library = built(&target.join("libmpwasm.rlib")).unwrap_or(SystemTime::UNIX_EPOCH);
     if built(&path).is_none_or(|example| example < library) {
-        build(target, &["--package", "mpwasm", "--example", name]);
+        // The example of the documentation is the library's; programs for tests belong to the package of the tests.
+        let package = if name == "embed" { "mpwasm" } else { "mpwasm-cli" };
+        build(target, &["--package", package, "--example", name]);
     }
     path
 }
