@@ -1,6 +1,7 @@
 //! Further attempts of failed tasks, and the tasks that wait for theirs.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use super::Scheduler;
@@ -28,7 +29,7 @@ impl Scheduler {
 
     /// Schedules the next attempt of a task whose last one ended as `kind`, after the backoff of its policy.
     pub fn try_again(&mut self, mut task: Task, kind: Kind, now: Time) {
-        let random = mixed(now.0 ^ mixed(task.id.0));
+        let random = jitter_bits(task.id, now);
         let pause = |retry: &Retry| retry.pause(task.attempt, random);
         let pause = task.spec.retry.as_ref().map_or(Duration::ZERO, pause);
         task.attempt += 1;
@@ -60,11 +61,12 @@ impl Task {
     }
 }
 
-/// Hashes a number to pseudo-random bits: the finalizer of SplitMix64.
-fn mixed(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
+/// Returns bits that differ between tasks and times as if they were random. The same events lead to the same bits, so that a
+/// test can repeat them.
+fn jitter_bits(task: DispatchId, now: Time) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (task.0, now.0).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The tasks that wait for their next attempt, ordered by its time.
