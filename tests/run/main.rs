@@ -26,6 +26,7 @@ mod many_guests;
 mod outcomes;
 mod output;
 mod records;
+mod report;
 mod resources;
 mod resume;
 mod retries;

@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use crate::cache::CacheCommand;
 use crate::exec::ExecArgs;
 use crate::inspect::InspectArgs;
+use crate::report::options::ReportArgs;
 use crate::run::input::combinations::{self, InputList};
 use crate::run::options::RunArgs;
 use crate::terminal::logging::LogFormat;
@@ -158,6 +159,14 @@ pub enum Command {
         #[arg(value_name = "NAME")]
         name: PathBuf,
     },
+    /// Summarise the records of runs: outcomes, percentiles, throughput, slow tasks, failures by message, workers.
+    ///
+    /// Lines of a log that are no records are named in the report, and the others are used.
+    ///
+    /// Exit codes: 0 the report was written, whatever the outcomes in it; 2 wrong usage, a log that can't be read, or logs without
+    /// any record; 3 the report could not be written.
+    #[command(after_help = crate::report::options::EXAMPLES)]
+    Report(ReportArgs),
     /// Show a guest's models, imports and memory, and what would be refused and why.
     ///
     /// Exit codes: 0 the guest would be accepted; 2 it would be refused.

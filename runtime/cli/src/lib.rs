@@ -21,6 +21,7 @@ mod options;
 mod process;
 #[cfg(test)]
 mod reference;
+mod report;
 mod run;
 mod terminal;
 mod trusted_places;
@@ -92,6 +93,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             print_path(&dir)
         }
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Report(args) => report::report(&args),
         Command::Doctor => doctor::doctor(),
         Command::Cache(command) => cache::run(&command),
         Command::Completions { shell } => manual::completions(shell),

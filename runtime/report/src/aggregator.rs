@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use mpwasm_types::ids::WorkerNumber;
 use mpwasm_types::outcome::{CallbackStatus, Kind};
 
 use crate::failure_groups::{FailureGroups, cut};
@@ -32,7 +33,7 @@ struct Row {
     run_us: u64,
     cpu_us: u64,
     memory_peak: u64,
-    worker: u32,
+    worker: WorkerNumber,
     pid: u32,
     log: u32,
     has_failed: bool,

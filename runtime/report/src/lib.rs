@@ -16,12 +16,18 @@
 
 pub mod aggregator;
 mod failure_groups;
+pub mod junit;
 mod lines;
 pub mod log_reader;
 mod message_pattern;
 mod periods;
 pub mod record;
 pub mod report;
+pub mod task_table;
+pub mod text;
 mod throughput;
 mod top_list;
 mod workers;
+
+#[cfg(test)]
+mod tests;

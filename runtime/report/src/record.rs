@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use mpwasm_types::outcome::{CallbackStatus, Kind};
+use mpwasm_types::ids::{TaskId, WorkerNumber};
+use mpwasm_types::outcome::{Attempt, CallbackStatus, Kind};
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 #[derive(Debug, Clone, Deserialize)]
 pub struct TaskRecord<'a> {
     /// The task's id.
-    pub id: u64,
+    pub id: TaskId,
     /// The task's key, if it has one.
     #[serde(borrow, default)]
     pub key: Option<Cow<'a, str>>,
@@ -27,12 +28,12 @@ pub struct TaskRecord<'a> {
     pub attempts: u32,
     /// The attempts before the last one.
     #[serde(default)]
-    pub tried: Vec<EarlierAttempt>,
-    /// The worker's slot, from 0.
-    pub worker: Option<u32>,
+    pub tried: Vec<Attempt>,
+    /// The worker's number, from 0.
+    pub worker: Option<WorkerNumber>,
     /// The worker's process id.
     pub pid: Option<u32>,
-    /// When the last attempt began: microseconds since the Unix epoch. Records of mpwasm 0.1.0 and earlier lack it.
+    /// When the last attempt began: microseconds since the Unix epoch. Records of older versions lack it.
     pub started_us: Option<u64>,
     /// Microseconds from acceptance to the start of the last attempt.
     pub queued_us: Option<u64>,
@@ -60,21 +61,6 @@ pub struct RecordError<'a> {
     /// The innermost frame of the guest.
     #[serde(rename = "backtrace", default, deserialize_with = "first_text")]
     pub frame: Option<String>,
-}
-
-/// An attempt that failed and was followed by another.
-#[derive(Debug, Clone, Deserialize)]
-pub struct EarlierAttempt {
-    /// Why it failed.
-    pub kind: Kind,
-    /// One sentence for people. It may quote the guest.
-    pub message: String,
-    /// The worker's slot, from 0.
-    pub worker: u32,
-    /// The worker's process id.
-    pub pid: u32,
-    /// Microseconds of wall time.
-    pub run_us: u64,
 }
 
 /// How a task ended.
@@ -200,7 +186,7 @@ mod tests {
             .find(|line| line.starts_with("{\"id\""))
             .unwrap();
         let record: TaskRecord<'_> = serde_json::from_str(line).unwrap();
-        assert_eq!((record.id, record.key.as_deref()), (3, Some("a")));
+        assert_eq!((record.id, record.key.as_deref()), (TaskId(3), Some("a")));
         assert_eq!(record.status, TaskStatus::Failed(Kind::Timeout));
         assert_eq!(record.error.as_ref().unwrap().message, "...");
         assert_eq!(record.ended_us(), Some(1_764_489_000_123_456 + 1_000_213));

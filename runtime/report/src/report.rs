@@ -1,7 +1,8 @@
-//! The summary of records. Its JSON form is documented in `docs/reference/report.md`.
+//! The summary of records. Its JSON form is documented in `docs/reporting.md` and `docs/reference/report.schema.json`.
 
 use std::collections::BTreeMap;
 
+use mpwasm_types::ids::{TaskId, WorkerNumber};
 use serde::Serialize;
 
 /// Version of the JSON form. It changes when a field is removed or changes its meaning, and not when one is added.
@@ -9,7 +10,8 @@ pub const VERSION: u32 = 1;
 
 /// The summary of all records of one or more logs.
 ///
-/// Times that begin with a date are microseconds since the Unix epoch. Text of guests is as it was, not escaped.
+/// `first_us`, `last_us`, `start_us` and `started_us` are microseconds since the Unix epoch. Other names with `_us` are durations
+/// in microseconds. Text of guests is as it was, not escaped.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -154,7 +156,7 @@ pub struct TaskSummary {
     /// The line of its record, from 1.
     pub line: u64,
     /// Its id.
-    pub id: u64,
+    pub id: TaskId,
     /// Its key, cut at 200 characters.
     pub key: Option<String>,
     /// Its model, cut at 200 characters.
@@ -166,7 +168,7 @@ pub struct TaskSummary {
     /// Number of attempts.
     pub attempts: u32,
     /// The worker of its last attempt.
-    pub worker: Option<u32>,
+    pub worker: Option<WorkerNumber>,
     /// When its last attempt began.
     pub started_us: Option<u64>,
     /// Microseconds from acceptance to the start of its last attempt.
@@ -249,8 +251,8 @@ pub struct Callbacks {
 pub struct Worker {
     /// The log.
     pub log: String,
-    /// The worker's slot, from 0.
-    pub worker: u32,
+    /// The worker's number, from 0.
+    pub worker: WorkerNumber,
     /// Number of tasks whose last attempt it ran.
     pub tasks: u64,
     /// Number of these tasks that failed, or whose callbacks did.
@@ -329,3 +331,6 @@ impl BadLineReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use mpwasm_types::ids::WorkerNumber;
+
 use crate::report::Worker;
 
 /// An attempt that a worker ran.
@@ -9,8 +11,8 @@ use crate::report::Worker;
 pub struct WorkerRun {
     /// Number of the log.
     pub log: u32,
-    /// The worker's slot.
-    pub worker: u32,
+    /// The worker's number.
+    pub worker: WorkerNumber,
     /// The worker's process id.
     pub pid: u32,
     /// Whether it was the last attempt of its task.

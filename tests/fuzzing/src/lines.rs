@@ -8,6 +8,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Verdict;
+use mpwasm_report::aggregator::Aggregator;
+use mpwasm_report::junit::JunitReport;
+use mpwasm_report::log_reader::LogReader;
+use mpwasm_report::task_table::TaskTable;
+use mpwasm_report::text as report_text;
 use mpwasm_types::escape::{escape, escape_bytes};
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::json::one_line;
@@ -27,6 +32,7 @@ const MAX_ARGS: u64 = 1000;
 pub fn lines(input: &[u8]) -> Verdict {
     json(input);
     let record = read_record(input);
+    report(input);
     shown(input);
     outcome(input);
     let line = TaskLine::parse(input).map(|line| line.map(|line| task(&line)));
@@ -62,6 +68,32 @@ fn read_record(line: &[u8]) -> bool {
     assert!(record.failed() || record.status == "ok");
     let _ = record.hashes();
     true
+}
+
+/// Makes a report of the input as a log, in each form. Returns its number of tasks.
+fn report(log: &[u8]) -> u64 {
+    const TO_MEMORY: &str = "a log and a report in memory can be read and written";
+    let (mut reader, mut aggregator) = (LogReader::default(), Aggregator::new(10));
+    reader.read("log", log, &mut aggregator).expect(TO_MEMORY);
+    let report = aggregator.finish(reader.bad_lines());
+    let (mut text, mut csv, mut xml) = (Vec::new(), Vec::new(), Vec::new());
+    report_text::write(&report, 10, false, &mut text).expect(TO_MEMORY);
+    let text = String::from_utf8(text).expect("a report is UTF-8");
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+    let mut table = TaskTable::new(&mut csv);
+    LogReader::default()
+        .read("log", log, &mut table)
+        .expect(TO_MEMORY);
+    table.finish().expect(TO_MEMORY);
+    let mut junit = JunitReport::new(&mut xml);
+    LogReader::default()
+        .read("log", log, &mut junit)
+        .expect(TO_MEMORY);
+    junit.finish().expect(TO_MEMORY);
+    let xml = String::from_utf8(xml).expect("a report is UTF-8");
+    assert!(!xml.chars().any(|c| c.is_control() && c != '\n'));
+    assert_eq!(xml.matches("<testcase").count() as u64, report.tasks.total);
+    report.tasks.total
 }
 
 /// Checks that only JSON is accepted, and that it keeps its meaning when it is put on one line.
@@ -146,6 +178,7 @@ pub(super) fn record(outcome: &Outcome) {
     assert!(is_one_line(&record), "a record of several lines: {record:?}");
     let fields: HashMap<&str, &RawValue> = serde_json::from_str(&record).expect("a record is a JSON object");
     let text = |field: &str| serde_json::from_str::<String>(fields[field].get()).expect("a string");
+    assert_eq!(report(record.as_bytes()), 1);
     assert_eq!(fields["id"].get(), outcome.id.to_string());
     let read = RecordLine::parse(record.as_bytes()).expect("a later run can read it");
     assert_eq!(

@@ -75,7 +75,7 @@ fn a_report_has_the_counts_and_times_of_a_run() {
             .sum::<u64>(),
         1
     );
-    let slowest: Vec<_> = report.slowest.iter().map(|task| task.id).collect();
+    let slowest: Vec<_> = report.slowest.iter().map(|task| task.id.0).collect();
     assert_eq!(slowest, [99, 98, 97]);
     assert_eq!(report.largest_output, []);
 }
@@ -93,7 +93,7 @@ fn failures_with_the_same_cause_are_one_group() {
     let group = &report.failures.groups[0];
     assert_eq!((group.kind, group.count), ("error", 2));
     assert_eq!(group.pattern.as_deref(), Some("no item <n> in \"<text>\""));
-    assert_eq!((group.example.id, group.example.line), (0, 1));
+    assert_eq!((group.example.id.0, group.example.line), (0, 1));
     assert_eq!(
         (&*group.message, group.frame.as_deref()),
         ("no item 1 in \"a\"", Some("f @ 0x1"))
