@@ -78,7 +78,7 @@ fn where_nothing_can_be_mounted_a_scratch_directory_is_a_usage_error_and_the_doc
 }
 
 #[test]
-fn a_scratch_directory_that_fails_for_another_reason_is_told_without_a_hint() {
+fn a_scratch_directory_that_fails_for_another_reason_is_reported_without_a_hint() {
     let (ended, said) = scratch(|command| refusing(command, libc::SYS_fsopen, libc::ENOMEM));
     let text = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(2), "{text}");

@@ -76,7 +76,7 @@ fn more_output_than_the_cap_allows_is_a_crash() {
 
 /// The first result counts. For the second the worker is killed, and other tasks are not affected.
 #[test]
-fn a_task_ends_once_however_often_it_is_told() {
+fn a_task_ends_once_however_often_it_is_reported() {
     let attacked = Attacked::start("attacker", 1);
     let first = attacked.outcome("replayed", "");
     assert_eq!(first.result.as_ref().unwrap().get(), "null");
@@ -107,7 +107,7 @@ fn no_item_of_a_chunk_ends_twice() {
 }
 
 #[test]
-fn an_item_of_a_chunk_that_is_never_told_is_a_timeout() {
+fn an_item_of_a_chunk_that_is_never_reported_is_a_timeout() {
     let outcomes = chunk("one item too few");
     let statuses: Vec<_> = outcomes.iter().map(Outcome::status).collect();
     assert_eq!(statuses, ["ok", "ok", "timeout"]);

@@ -198,7 +198,7 @@ fn the_other_layers_let_it_mount_nothing_and_become_nobody() {
 
 /// A bug is not reported as an attack.
 #[test]
-fn a_worker_that_crashes_by_itself_is_told_as_what_it_is() {
+fn a_worker_that_crashes_by_itself_is_reported_as_what_it_is() {
     for (defect, signal) in [("abort", libc::SIGABRT), ("fault", libc::SIGSEGV)] {
         let attacked = Attacked::start("attacker", 1);
         let error = attacked.outcome(defect, "").result.expect_err(defect);

@@ -208,7 +208,7 @@ fn results_do_not_wait_in_memory_for_a_slow_test() {
 }
 
 #[test]
-fn what_the_judge_can_not_read_is_told_by_name() {
+fn what_the_judge_can_not_read_is_reported_by_name() {
     let table = submission("table");
     for (args, code, words) in [
         (

@@ -317,7 +317,7 @@ fn a_child_that_has_ended_has_left_no_process() {
 }
 
 #[test]
-fn a_trap_memory_and_fuel_are_told_as_what_they_are() {
+fn a_trap_memory_and_fuel_are_reported_as_what_they_are() {
     let output = command("trap").output().unwrap();
     assert_kind(&output.status, Kind::Trap);
     match &output.status {
@@ -341,7 +341,7 @@ fn a_trap_memory_and_fuel_are_told_as_what_they_are() {
 }
 
 #[test]
-fn what_can_not_be_started_is_told() {
+fn what_can_not_be_started_is_reported() {
     let model = builder().load_bytes("model", GUEST.as_bytes()).unwrap();
     let refused = Command::new(&model).spawn().map(drop);
     assert!(matches!(refused, Err(Error::NoCommand { .. })), "{refused:?}");

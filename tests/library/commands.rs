@@ -27,7 +27,7 @@ fn a_command_gets_its_arguments_and_its_stdin() {
 }
 
 #[test]
-fn its_exit_code_is_told() {
+fn its_exit_code_is_reported() {
     let pool = builder().start().unwrap();
     let guest = pool.load_bytes("tool", COMMAND.as_bytes()).unwrap();
     let error = outcome(&pool.submit(guest.task(["x7"])).unwrap())

@@ -261,7 +261,7 @@ fn args_that_are_none_are_refused_when_they_are_pushed() {
 }
 
 #[test]
-fn a_model_that_is_not_there_is_told_with_those_that_are() {
+fn a_model_that_is_not_there_is_reported_with_those_that_are() {
     let (pool, guest) = pool_and_guest(builder());
     let Err(Error::UnknownModel(why)) = guest.model("nobody") else {
         panic!("there is one")

@@ -301,7 +301,7 @@ fn a_map_whose_pool_ends_has_an_outcome_for_all_that_it_pulled() {
 }
 
 #[test]
-fn what_can_not_be_called_is_told_before_anything_is_pulled() {
+fn what_can_not_be_called_is_reported_before_anything_is_pulled() {
     let (pool, guest) = pool_and_guest(builder());
     let (other, _) = pool_and_guest(builder());
     let foreign = other.map(&guest, [1]).err();

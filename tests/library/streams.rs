@@ -74,7 +74,7 @@ fn a_child_is_told_which_of_its_streams_are_terminals() {
 }
 
 #[test]
-fn a_full_disk_ends_it_and_is_told() {
+fn a_full_disk_ends_it_and_is_reported() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let status = in_time(move || command("flood").stdout(full).status().unwrap());
     match &status {

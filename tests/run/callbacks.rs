@@ -239,7 +239,7 @@ fn log_lines_that_are_no_utf8_count_as_what_they_become() {
 }
 
 #[test]
-fn a_fold_is_told_in_the_end() {
+fn a_fold_is_reported_in_the_end() {
     let lines: String = [1, 2, -5, 3]
         .iter()
         .map(|n| line("", "fold", &format!("[{n}]")))
@@ -253,7 +253,7 @@ fn a_fold_is_told_in_the_end() {
 }
 
 #[test]
-fn a_fold_that_was_lost_fails_the_run_and_is_told_as_lost() {
+fn a_fold_that_was_lost_fails_the_run_and_is_reported_as_lost() {
     let lines: String = [1, 13, 2]
         .iter()
         .map(|n| line("", "fold", &format!("[{n}]")))

@@ -196,7 +196,7 @@ fn records_on_stdout_are_the_whole_of_it() {
 }
 
 #[test]
-fn a_full_disk_ends_the_run_with_3_and_is_told() {
+fn a_full_disk_ends_the_run_with_3_and_is_reported() {
     let guest = format!("{}#noop", fixture());
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     let ended = run(&[&guest, "--args", "[]"]);

@@ -71,7 +71,7 @@ fn wrong_options_are_usage_errors() {
 }
 
 #[test]
-fn an_error_is_told_once() {
+fn an_error_is_reported_once() {
     let ended = to_the_end(mpwasm().args(["inspect", "/nowhere/guest.wasm"]));
     assert_eq!(ended.code, Some(2), "{ended:#?}");
     assert_eq!(
@@ -357,7 +357,11 @@ fn build_prints_the_path_of_the_module_and_warns_that_it_runs_outside_of_every_w
         Path::new(path).is_absolute() && fs::read(path).unwrap().starts_with(b"\0asm"),
         "{path:?}"
     );
-    assert!(ended.stderr.contains("outside of every wall"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("outside of every sandbox"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -381,7 +385,11 @@ fn run_builds_a_crate_directory() {
     );
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!(support::records(ended.stdout.as_bytes())[0]["result"], json!(7));
-    assert!(ended.stderr.contains("outside of every wall"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("outside of every sandbox"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_folder_is_told_by_file() {
+    fn what_is_wrong_with_a_folder_is_reported_by_file() {
         assert!(refusal(&[("1.out", b"1")]).ends_with("there are no tests: no file ends in .in"));
         assert!(refusal(&[("1.in", b"1")]).contains("1.out: No such file"));
         assert!(refusal(&[("1.in", b""), ("1.out", b""), ("3.in", b"")]).contains("2.in: No such file"));

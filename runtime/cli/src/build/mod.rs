@@ -64,7 +64,7 @@ impl BuildOptions {
 pub fn build(dir: &Path) -> Result<PathBuf> {
     let dir = crate_directory(dir)?;
     stdio::print_message(&format!(
-        "building {} with cargo: build scripts and macros run outside of every wall",
+        "building {} with cargo: build scripts and macros run outside of every sandbox",
         Untrusted::from(&dir)
     ));
     ensure_target(&dir)?;

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_speaks_against_a_directory_is_told() {
+    fn what_speaks_against_a_directory_is_reported() {
         for (mount, path, why) in [
             (Some(21), "/home", None),
             (None, "/home", Some("does not say on which mount")),

@@ -140,7 +140,7 @@ fn each_item_of_a_chunk_ends_once_with_its_own_args() {
 }
 
 #[test]
-fn a_worker_that_dies_costs_what_had_begun_and_was_not_told() {
+fn a_worker_that_dies_costs_what_had_begun_and_was_not_reported() {
     let (mut scheduler, mut io) = with_chunk(2);
     // Items 12 and 13 have ended, untold, and 14 runs.
     io.begun = 14;
@@ -193,7 +193,7 @@ fn what_is_left_of_a_chunk_is_offered_again_with_its_own_args() {
 }
 
 #[test]
-fn lies_about_what_has_begun_end_no_item_that_was_told_and_none_twice() {
+fn lies_about_what_has_begun_end_no_item_that_was_reported_and_none_twice() {
     for (begun, crashed) in [(0, 12..13), (10, 12..13), (15, 12..16), (u64::MAX, 12..16)] {
         let (mut scheduler, mut io) = with_chunk(2);
         io.begun = begun;
