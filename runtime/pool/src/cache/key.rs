@@ -16,17 +16,29 @@
 //! The compiler has no other input: no files, no environment, no clock, and no other message.
 
 use std::hash::Hasher;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use sha2::{Digest, Sha256};
 
-use mpwasm_engine::hash_compatibility;
+use mpwasm_engine::{LoadError, hash_compatibility};
 use mpwasm_protocol::messages::Hello;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_types::engine_settings::EngineSettings;
 
 /// Size of a hash, bytes.
 pub const HASH: usize = 32;
+
+/// Why a compiled guest has no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The size and time of the executable are unknown.
+    #[error(transparent)]
+    Executable(#[from] io::Error),
+    /// The engine refuses its settings.
+    #[error(transparent)]
+    Engine(#[from] LoadError),
+}
 
 /// Identifies a compiled guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +48,8 @@ impl Key {
     /// Returns the key of the guest `bytes`, as compiled by `executable` with these settings.
     ///
     /// # Errors
-    /// Why there is no key. The guest is not cached then.
-    pub fn of(executable: &Executable, settings: &EngineSettings, bytes: &[u8]) -> Result<Self, String> {
+    /// When there is no key. The guest is not cached then.
+    pub fn of(executable: &Executable, settings: &EngineSettings, bytes: &[u8]) -> Result<Self, KeyError> {
         // A new setting fails to compile here: decide whether the compiler's output depends on it.
         let EngineSettings {
             memory: _,        // compared with the entry when it is loaded
@@ -51,7 +63,7 @@ impl Key {
             capture: _,
             terminals: _,
         } = settings;
-        let file = std::fs::metadata(executable.path()).map_err(|error| error.to_string())?;
+        let file = std::fs::metadata(executable.path())?;
         let Hello { version, build, .. } = Hello::ours();
         let mut hash = Fields::default();
         hash.field(b"mpwasm compiled guest");
@@ -60,7 +72,7 @@ impl Key {
         hash.number(file.len());
         hash.number(file.mtime().cast_unsigned());
         hash.number(file.mtime_nsec().cast_unsigned());
-        hash_compatibility(settings, &mut hash).map_err(|error| error.to_string())?;
+        hash_compatibility(settings, &mut hash)?;
         hash.field(bytes);
         Ok(Self(hash.0.finalize().into()))
     }

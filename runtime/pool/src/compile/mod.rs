@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::init;
 use crate::sync::Mutex;
 use mpwasm_protocol::channel::{Channel, Filled};
-use mpwasm_protocol::frame::decode;
+use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::messages::{FromCompiler, ToCompiler, compiler_frame};
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail;
@@ -174,15 +174,15 @@ fn run_compiler(
     bytes: &[u8],
     is_kept: bool,
 ) -> Result<CompileResult, Error> {
-    let failed = |why: String| Error::Compile {
+    let failed = |why: CompilerFailure| Error::Compile {
         name: name.to_owned(),
-        why,
+        why: why.to_string(),
     };
     let mut compiler = Compiler::start(executable, settings, engine, name, bytes, is_kept)?;
     let mut checked = None;
     loop {
         compiler.wait().map_err(failed)?;
-        let unreadable = |error| failed(format!("the compiler's answer can't be read: {error}"));
+        let unreadable = |error| failed(CompilerFailure::Unreadable(error));
         let frame = compiler.channel.inbox().next_message().map_err(unreadable)?;
         match decode(frame.unwrap_or_default()).map_err(unreadable)? {
             FromCompiler::NotWasm(why) => {
@@ -201,8 +201,7 @@ fn run_compiler(
                 checked = Some(info);
             }
             FromCompiler::Compiled(artifact) => {
-                let info =
-                    checked.ok_or_else(|| failed("the compiler did not say what it compiled".to_owned()))?;
+                let info = checked.ok_or_else(|| failed(CompilerFailure::Unchecked))?;
                 let artifact = sealed_memory(c"mpwasm-artifact", artifact)?;
                 CompileTimes::note(clock::now().since(compiler.started));
                 return Ok(CompileResult::Accepted(CompiledGuest {
@@ -219,6 +218,28 @@ fn run_compiler(
 fn with_limits(mut info: GuestInfo, limits: &EngineSettings) -> GuestInfo {
     info.refusals.extend(info.initial.above(limits));
     info
+}
+
+/// Why a compiler has not compiled.
+#[derive(Debug, thiserror::Error)]
+enum CompilerFailure {
+    #[error(
+        "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have{limit}"
+    )]
+    Ended {
+        /// How it ended.
+        end: String,
+        /// The limit of memory that may be the cause, after a separator; empty if none is set.
+        limit: String,
+    },
+    #[error("{0}")]
+    TooSlow(String),
+    #[error("the compiler's answer can't be read: {0}")]
+    Unreadable(FrameError),
+    #[error("the compiler did not say what it compiled")]
+    Unchecked,
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// A running compiler process.
@@ -277,8 +298,11 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// Waits until the channel's inbox has a message. Returns why none will come.
-    fn wait(&mut self) -> Result<(), String> {
+    /// Waits until the channel's inbox has a message.
+    ///
+    /// # Errors
+    /// When none will come.
+    fn wait(&mut self) -> Result<(), CompilerFailure> {
         let mut until = self.started + self.timeout;
         let mut is_last = false;
         let announce = self.started + COMPILE_NOTICE_DELAY;
@@ -287,14 +311,12 @@ impl<'a> Compiler<'a> {
                 true => until.min(announce),
                 false => until,
             };
-            match receive_until(&mut self.channel, wake).map_err(|error| error.to_string())? {
+            match receive_until(&mut self.channel, wake)? {
                 Filled::Closed => {
                     let end = self.diagnostics.describe(&mut self.process);
                     let limit =
                         limit_behind(libc::ENOMEM).map_or_else(String::new, |limit| format!("; {limit}"));
-                    return Err(format!(
-                        "the compiler ended without an answer ({end}); perhaps it needs more memory than it may have{limit}"
-                    ));
+                    return Err(CompilerFailure::Ended { end, limit });
                 }
                 // It may have arrived while this process was stopped and the compiler was not.
                 Filled::Some if self.channel.inbox().has_frame() => {}
@@ -302,7 +324,7 @@ impl<'a> Compiler<'a> {
                     is_last = true;
                     until = clock::now() + REPLY_TIMEOUT;
                 }
-                _ if clock::now() >= until => return Err(self.too_slow()),
+                _ if clock::now() >= until => return Err(CompilerFailure::TooSlow(self.too_slow())),
                 _ if self.is_to_be_announced && clock::now() >= announce => self.announce(),
                 _ => {}
             }

@@ -15,12 +15,12 @@ use crate::guest::Task;
 use crate::pool::Pool;
 use crate::report::event::{Event, LogLine, Output, Source};
 use mpwasm_protocol::channel::{Channel, Filled};
-use mpwasm_protocol::frame::decode;
+use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromTasks, OVERHEAD, ToTasks, task_frame};
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::engine_settings::EngineSettings;
-use mpwasm_types::outcome::Stream;
+use mpwasm_types::outcome::{Kind, Stream};
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::{DISPATCHER_GRACE, LOG_LINE_COST, MIN_PROGRESS};
 use mpwasm_types::task_line::TaskLine;
@@ -30,8 +30,29 @@ use mpwasm_types::time::Time;
 enum TasksProgress {
     /// More messages will come.
     More,
-    /// `tasks` has ended: successfully, or with this reason.
-    Ended(Option<String>),
+    /// `tasks` has ended: successfully, or in this way.
+    Ended(Option<TasksFailure>),
+}
+
+/// Why a guest's `tasks` failed.
+#[derive(Debug, thiserror::Error)]
+enum TasksFailure {
+    #[error("{kind}: {message}")]
+    Guest { kind: Kind, message: String },
+    #[error("it neither pushed nor returned within {}, and was killed", humantime::format_duration(*.0))]
+    TooSlow(Duration),
+    #[error("its process ended early ({0})")]
+    Died(String),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    InvalidTask(String),
+    #[error("it pushed more tasks than it may")]
+    TooManyTasks,
+    #[error("it printed nothing, and said so")]
+    NoOutput,
+    #[error("it printed more than it may")]
+    TooMuchOutput,
 }
 
 /// Receives the tasks that were pushed.
@@ -90,7 +111,7 @@ fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
         Ok(None) => Ok(run.pushed),
         Ok(Some(why)) => Err(Error::Tasks {
             pushed: run.pushed,
-            why,
+            why: why.to_string(),
         }),
         Err(error) => Err(error),
     }
@@ -136,7 +157,7 @@ struct TasksRun<'a> {
 
 impl TasksRun<'_> {
     /// Runs `tasks` until it has ended and its process is reaped. Returns why it failed, if it did.
-    fn drive(&mut self) -> Result<Option<String>, Error> {
+    fn drive(&mut self) -> Result<Option<TasksFailure>, Error> {
         let shared = &self.pool.shared;
         let settings = &shared.settings;
         let largest = task_frame(settings.max_args).saturating_add(OVERHEAD);
@@ -175,15 +196,12 @@ impl TasksRun<'_> {
                 return Err(Error::Closed);
             }
             if late || !readable {
-                let timeout = humantime::format_duration(settings.timeout);
-                return Ok(Some(format!(
-                    "it neither pushed nor returned within {timeout}, and was killed"
-                )));
+                return Ok(Some(TasksFailure::TooSlow(settings.timeout)));
             }
             let pieces = channel.inbox().begun() / MIN_PROGRESS;
             if channel.fill()? == Filled::Closed {
                 let end = diagnostics.describe(&mut process);
-                return Ok(Some(format!("its process ended early ({end})")));
+                return Ok(Some(TasksFailure::Died(end)));
             }
             let (pushed, begin) = (self.pushed, clock::now());
             if let TasksProgress::Ended(why) = self.handle_messages(&mut channel)? {
@@ -217,35 +235,29 @@ impl TasksRun<'_> {
     /// Handles the next message, if one has arrived.
     ///
     /// # Errors
-    /// Why the message is invalid.
+    /// When the message is invalid.
     fn next(
         &mut self,
         channel: &mut Channel,
         tasks: &mut Vec<Task>,
-    ) -> Result<Option<TasksProgress>, String> {
+    ) -> Result<Option<TasksProgress>, TasksFailure> {
         let shared = &self.pool.shared;
-        let Some(frame) = channel
-            .inbox()
-            .next_message()
-            .map_err(|error| error.to_string())?
-        else {
+        let Some(frame) = channel.inbox().next_message()? else {
             return Ok(None);
         };
-        match decode(frame).map_err(|error| error.to_string())? {
+        match decode(frame)? {
             FromTasks::Push(json) => {
                 if self.pushed + tasks.len() as u64 >= shared.settings.max_tasks {
-                    return Err("it pushed more tasks than it may".to_owned());
+                    return Err(TasksFailure::TooManyTasks);
                 }
-                let line = TaskLine::parse_pushed(json)?;
-                tasks.push(
-                    self.guest
-                        .line_task(&line, "")
-                        .map_err(|error| error.to_string())?,
-                );
+                let line =
+                    TaskLine::parse_pushed(json).map_err(|why| TasksFailure::InvalidTask(why.to_string()))?;
+                let task = self.guest.line_task(&line, "");
+                tasks.push(task.map_err(|why| TasksFailure::InvalidTask(why.to_string()))?);
             }
             FromTasks::Output { stream, bytes } => {
                 if bytes.is_empty() {
-                    return Err("it printed nothing, and said so".to_owned());
+                    return Err(TasksFailure::NoOutput);
                 }
                 self.count(bytes.len())?;
                 let output = Output {
@@ -268,7 +280,10 @@ impl TasksRun<'_> {
                 shared.report(&Event::Logged(line));
             }
             FromTasks::Ended(failure) => {
-                let why = failure.map(|failure| format!("{}: {}", failure.kind, failure.message));
+                let why = failure.map(|failure| TasksFailure::Guest {
+                    kind: failure.kind,
+                    message: failure.message,
+                });
                 return Ok(Some(TasksProgress::Ended(why)));
             }
         }
@@ -276,12 +291,10 @@ impl TasksRun<'_> {
     }
 
     /// Counts output. The process truncates a guest's output at the cap, so more than that is an error.
-    fn count(&mut self, bytes: usize) -> Result<(), String> {
+    fn count(&mut self, bytes: usize) -> Result<(), TasksFailure> {
         self.printed += bytes as u64;
         let within = self.printed <= self.pool.shared.settings.max_output;
-        within
-            .then_some(())
-            .ok_or_else(|| "it printed more than it may".to_owned())
+        within.then_some(()).ok_or(TasksFailure::TooMuchOutput)
     }
 }
 
