@@ -54,6 +54,7 @@ mod ledger;
 mod maps;
 mod pool;
 mod report;
+mod setters;
 mod sync;
 
 pub use mpwasm_sandbox::jail::{LayerState, SandboxLayer};

@@ -16,6 +16,7 @@ use crate::cache::Cache;
 use crate::grants::trusted_paths::TrustedPaths;
 use crate::pool::Pool;
 use crate::report::Reporter;
+use crate::setters::{grant_setters, setters};
 
 /// Builds a [`Pool`]. Settings have the defaults of the command line; see [`Settings`].
 ///
@@ -59,18 +60,6 @@ impl std::fmt::Debug for Builder {
             .field("cache", &self.cache)
             .finish_non_exhaustive()
     }
-}
-
-/// Defines a setter for each setting.
-macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $type:ty),* $(,)?) => {
-        $($(#[$doc])*
-        #[must_use]
-        pub fn $name(mut self, $name: $type) -> Self {
-            self.settings.$name = $name;
-            self
-        })*
-    };
 }
 
 impl Pool {
@@ -132,88 +121,56 @@ impl Builder {
         /// those that other workers run at that moment. Each outcome costs a round trip between the dispatcher and this
         /// process, during which no task starts.
         confirm_outcomes: bool,
+        /// Sets how many tasks a worker process runs before it is replaced, at least 1; unlimited by default. A chunk counts
+        /// as one task. State that tasks leave in the process ends with it. The next process is started while the previous
+        /// one exits.
+        max_tasks_per_worker: u32 => Some,
+        /// Sets user and group of the pool's processes. Requires that this process is root, and a jail.
+        user: User => Some,
+        /// Sets the fuel of each task: a deterministic limit, in units of about one instruction. By default instructions are
+        /// not counted. A task that runs out of fuel ends as `fuel`.
+        fuel: u64 => Some,
+        /// Sets how many files a task may have open at once, 1024 by default. [`start`](Builder::start) returns an error when
+        /// this process's own limit (`ulimit -Hn`) is lower.
+        max_files: u32 => Some,
     }
 
-    /// Sets how many tasks a worker process runs before it is replaced, at least 1; unlimited by default. A chunk counts
-    /// as one task. State that tasks leave in the process ends with it. The next process is started while the previous
-    /// one exits.
-    #[must_use]
-    pub fn max_tasks_per_worker(mut self, tasks: u32) -> Self {
-        self.settings.max_tasks_per_worker = Some(tasks);
-        self
-    }
-
-    /// Sets user and group of the pool's processes. Requires that this process is root, and a jail.
-    #[must_use]
-    pub fn user(mut self, user: User) -> Self {
-        self.settings.user = Some(user);
-        self
-    }
-
-    /// Sets the fuel of each task: a deterministic limit, in units of about one instruction. By default instructions are
-    /// not counted. A task that runs out of fuel ends as `fuel`.
-    #[must_use]
-    pub fn fuel(mut self, fuel: u64) -> Self {
-        self.settings.fuel = Some(fuel);
-        self
-    }
-
-    /// Sets how many files a task may have open at once, 1024 by default. [`start`](Builder::start) returns an error when
-    /// this process's own limit (`ulimit -Hn`) is lower.
-    #[must_use]
-    pub fn max_files(mut self, files: u32) -> Self {
-        self.settings.max_files = Some(files);
-        self
-    }
-
-    /// Grants a directory to all tasks in workers. It is opened once, when the pool starts, and the jail enforces the
-    /// grant a second time. File systems mounted beneath it are included. A directory with procfs, sysfs or another file
-    /// system that exposes the kernel is refused.
-    ///
-    /// A directory that tasks may change is refused if they could change the pool's [cache](Builder::cache) or
-    /// [executable](Builder::executable) through it. For paths that the program itself trusts,
-    /// [`Overlap::between`](crate::Overlap::between) makes the same check.
-    ///
-    /// ```no_run
-    /// use mpwasm::{Access, DirGrant, Pool};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let data = DirGrant::new("/srv/data", "/data", Access::ReadOnly)?;
-    /// let pool = Pool::builder().dir(data).start()?;
-    /// # Ok(pool.stop()?)
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn dir(mut self, dir: DirGrant) -> Self {
-        self.settings.grants.dirs.push(dir);
-        self
-    }
-
-    /// Gives each task a scratch directory of `bytes` bytes, `/tmp` for the guest. It is empty when the task starts, and
-    /// removed when the task ends. It is in memory, and the kernel enforces its size. (The items of a chunk share one, as
-    /// they share an instance.)
-    ///
-    /// An ordinary user needs a machine with user namespaces for it. Where there are none, [`start`](Builder::start)
-    /// returns an error.
-    ///
-    /// ```no_run
-    /// # fn main() -> Result<(), mpwasm::Error> {
-    /// let pool = mpwasm::Pool::builder().tmp(64 << 20).start()?;
-    /// # pool.stop()
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn tmp(mut self, bytes: u64) -> Self {
-        self.settings.grants.tmp = Some(bytes);
-        self
-    }
-
-    /// Sets an environment variable for all tasks in workers, which have no others. Replaces a variable of the same name.
-    /// The name must not be empty or contain `=`, and neither name nor value may contain a zero byte.
-    #[must_use]
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.settings.grants.env.insert(name.into(), value.into());
-        self
+    grant_setters! {
+        /// Grants a directory to all tasks in workers. It is opened once, when the pool starts, and the jail enforces the
+        /// grant a second time. File systems mounted beneath it are included. A directory with procfs, sysfs or another file
+        /// system that exposes the kernel is refused.
+        ///
+        /// A directory that tasks may change is refused if they could change the pool's [cache](Builder::cache) or
+        /// [executable](Builder::executable) through it. For paths that the program itself trusts,
+        /// [`Overlap::between`](crate::Overlap::between) makes the same check.
+        ///
+        /// ```no_run
+        /// use mpwasm::{Access, DirGrant, Pool};
+        ///
+        /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let data = DirGrant::new("/srv/data", "/data", Access::ReadOnly)?;
+        /// let pool = Pool::builder().dir(data).start()?;
+        /// # Ok(pool.stop()?)
+        /// # }
+        /// ```
+        dir,
+        /// Gives each task a scratch directory of `bytes` bytes, `/tmp` for the guest. It is empty when the task starts, and
+        /// removed when the task ends. It is in memory, and the kernel enforces its size. (The items of a chunk share one, as
+        /// they share an instance.)
+        ///
+        /// An ordinary user needs a machine with user namespaces for it. Where there are none, [`start`](Builder::start)
+        /// returns an error.
+        ///
+        /// ```no_run
+        /// # fn main() -> Result<(), mpwasm::Error> {
+        /// let pool = mpwasm::Pool::builder().tmp(64 << 20).start()?;
+        /// # pool.stop()
+        /// # }
+        /// ```
+        tmp,
+        /// Sets an environment variable for all tasks in workers, which have no others. Replaces a variable of the same name.
+        /// The name must not be empty or contain `=`, and neither name nor value may contain a zero byte.
+        env,
     }
 
     /// Sets all settings at once.

@@ -11,6 +11,7 @@ use super::stdio::{ChildStderr, ChildStdout, Input, ParentEnds, Sink, Stdio};
 use crate::builder::Builder;
 use crate::error::Error;
 use crate::guest::Guest;
+use crate::setters::{grant_setters, setters};
 use mpwasm_system::clock;
 use mpwasm_system::standard_descriptors;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -70,11 +71,14 @@ impl Command {
         self
     }
 
-    /// Sets an environment variable, as [`Builder::env`] does. The variables with which the guest was loaded are kept.
-    #[must_use]
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.settings.grants.env.insert(name.into(), value.into());
-        self
+    grant_setters! {
+        /// Grants a directory, as [`Builder::dir`] does. The directories with which the guest was loaded are kept. All of
+        /// them are opened when the child is started.
+        dir,
+        /// Gives it a scratch directory of `bytes` bytes, `/tmp`, as [`Builder::tmp`] does.
+        tmp,
+        /// Sets an environment variable, as [`Builder::env`] does. The variables with which the guest was loaded are kept.
+        env,
     }
 
     /// Sets environment variables.
@@ -97,71 +101,24 @@ impl Command {
         self
     }
 
-    /// Grants a directory, as [`Builder::dir`] does. The directories with which the guest was loaded are kept. All of
-    /// them are opened when the child is started.
-    #[must_use]
-    pub fn dir(mut self, dir: DirGrant) -> Self {
-        self.settings.grants.dirs.push(dir);
-        self
-    }
-
-    /// Gives it a scratch directory of `bytes` bytes, `/tmp`, as [`Builder::tmp`] does.
-    #[must_use]
-    pub fn tmp(mut self, bytes: u64) -> Self {
-        self.settings.grants.tmp = Some(bytes);
-        self
-    }
-
-    /// Sets the timeout, longer than zero, after which the child ends as `timeout`. It starts with the child's worker. By
-    /// default it is the timeout with which the guest was loaded.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = timeout;
-        self
-    }
-
-    /// Sets the cap of its linear memory, bytes.
-    #[must_use]
-    pub fn memory(mut self, memory: u64) -> Self {
-        self.settings.memory = memory;
-        self
-    }
-
-    /// Sets the size of its stack, bytes, as [`Builder::stack`] does.
-    #[must_use]
-    pub fn stack(mut self, stack: u64) -> Self {
-        self.settings.stack = stack;
-        self
-    }
-
-    /// Sets how many elements each of its tables may have, as [`Builder::max_table`] does.
-    #[must_use]
-    pub fn max_table(mut self, elements: u32) -> Self {
-        self.settings.max_table = elements;
-        self
-    }
-
-    /// Sets how many files it may have open at once, as [`Builder::max_files`] does.
-    #[must_use]
-    pub fn max_files(mut self, files: u32) -> Self {
-        self.settings.max_files = Some(files);
-        self
-    }
-
-    /// Sets its fuel, in units of about one instruction. Only for a guest that was loaded with [fuel](Builder::fuel), as
-    /// the compiled code differs.
-    #[must_use]
-    pub fn fuel(mut self, fuel: u64) -> Self {
-        self.settings.fuel = Some(fuel);
-        self
-    }
-
-    /// Sets how many bytes of stdout and stderr together [`Command::output`] and [`Child::communicate`] keep. More is
-    /// dropped and [flagged](Output::truncated). Streams have no cap.
-    #[must_use]
-    pub fn max_output(mut self, bytes: u64) -> Self {
-        self.settings.max_output = bytes;
-        self
+    setters! {
+        /// Sets the timeout, longer than zero, after which the child ends as `timeout`. It starts with the child's worker. By
+        /// default it is the timeout with which the guest was loaded.
+        timeout: Duration,
+        /// Sets the cap of its linear memory, bytes.
+        memory: u64,
+        /// Sets the size of its stack, bytes, as [`Builder::stack`] does.
+        stack: u64,
+        /// Sets how many elements each of its tables may have, as [`Builder::max_table`] does.
+        max_table: u32,
+        /// Sets how many files it may have open at once, as [`Builder::max_files`] does.
+        max_files: u32 => Some,
+        /// Sets its fuel, in units of about one instruction. Only for a guest that was loaded with [fuel](Builder::fuel), as
+        /// the compiled code differs.
+        fuel: u64 => Some,
+        /// Sets how many bytes of stdout and stderr together [`Command::output`] and [`Child::communicate`] keep. More is
+        /// dropped and [flagged](Output::truncated). Streams have no cap.
+        max_output: u64,
     }
 
     /// Sets its stdin: [`Stdio`], bytes or text, a file, the end of a pipe, or the stdout of another child.
