@@ -88,10 +88,10 @@ pub fn run(args: RunArgs, min_level: LogLevel) -> Result<Exit, Failure> {
             .halt
             .map(|halt| HaltHook::new(halt, on_halt(&started_pool, &events))),
         results_dir,
-        counter: counter.clone(),
     };
     let reporter = start_reporter(results.as_ref(), min_level, options, &events)?;
-    let pool = start_pool(settings, cache, &reporter)?;
+    let bar = shows_bar.then(|| counter.clone());
+    let pool = start_pool(settings, cache, &reporter, bar)?;
     started_pool.get_or_init(|| Arc::downgrade(&pool));
 
     let waiter = Arc::clone(&pool);
@@ -258,8 +258,12 @@ fn start_pool(
     settings: Settings,
     cache: Option<Cache>,
     reporter: &SharedReporter,
+    bar: Option<ProgressCounter>,
 ) -> Result<Arc<Pool>, Failure> {
     let mut builder = Pool::builder().settings(settings).reporter(reporter.clone());
+    if let Some(bar) = bar {
+        builder = builder.reporter(bar);
+    }
     if let Some(cache) = cache {
         builder = builder.cache(cache);
     }

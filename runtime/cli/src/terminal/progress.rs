@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mpwasm::{Event, Reporter};
 
 /// The bar, once it is shown.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
@@ -75,7 +76,7 @@ impl ProgressCounter {
     }
 
     /// Counts a task that has ended.
-    pub fn ended(&mut self, success: bool) {
+    fn ended(&mut self, success: bool) {
         let Some(bar) = &self.bar else { return };
         if !success {
             self.failed += 1;
@@ -108,6 +109,15 @@ impl ProgressCounter {
             }
             counter.total(tasks(lines));
         });
+    }
+}
+
+impl Reporter for ProgressCounter {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        if let Event::Ended(outcome) = event {
+            self.ended(outcome.is_success());
+        }
+        Ok(())
     }
 }
 

@@ -21,7 +21,6 @@ use crate::run::output::tags::LineTagger;
 use crate::run::output::task_identity::TaskIdentity;
 use crate::run::output::task_metadata::TaskMetadata;
 use crate::run::resume::SkippedTasks;
-use crate::terminal::progress::ProgressCounter;
 
 /// Most failures that are shown as lines: 10. More would hide other output, and the records have them all.
 const SHOWN_FAILURES: u32 = 10;
@@ -42,8 +41,6 @@ pub struct ReporterOptions {
     pub halt: Option<HaltHook>,
     /// Writes files for each task.
     pub results_dir: Option<ResultsDir>,
-    /// Counts tasks for the progress bar.
-    pub counter: ProgressCounter,
 }
 
 /// A condition that ends a run early, with its action.
@@ -262,7 +259,6 @@ impl RunReporter {
     pub fn task_ended(&mut self, outcome: &Outcome) -> io::Result<()> {
         self.note_lost_report();
         self.counts.count(outcome);
-        self.options.counter.ended(outcome.is_success());
         self.with_results_dir(|files| files.outcome(outcome));
         let (ok, failed) = self.counts.ended();
         let reached = |hook: &mut HaltHook| hook.halt.is_reached(ok, failed);
