@@ -105,8 +105,25 @@ fn each_stream_is_what_it_is() {
     drop(pty.master);
 }
 
+/// The stream that matters is stdout: stdin is a pipe.
 #[test]
-fn without_a_terminal_all_is_written_at_the_end() {
+fn each_line_is_written_at_once_on_a_terminal_and_all_at_the_end_without() {
+    let (_folder, mut command) = exec(&["play"]);
+    let pty = openpty(None, None).unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(File::from(pty.slave))
+        .spawn()
+        .unwrap();
+    let mut user = TerminalUser {
+        terminal: File::from(pty.master),
+        seen: Vec::new(),
+    };
+    user.wait_for("Guess a number.\r\n");
+    child.stdin.take().unwrap().write_all(b"7\n").unwrap();
+    user.wait_for("Right.\\u{1b}[2J\r\n");
+    assert_eq!(code(child), Some(0));
+
     let (_folder, mut command) = exec(&["play"]);
     let mut child = command
         .stdin(Stdio::piped())
@@ -125,26 +142,26 @@ fn without_a_terminal_all_is_written_at_the_end() {
     assert_eq!(reader.join().unwrap(), b"Guess a number.\nRight.\x1b[2J\n");
 }
 
-/// The streams of a task of a run become its result, wherever the streams of mpwasm lead.
+/// The streams of a task of a run become its result, wherever the streams of mpwasm lead. Those of a command of `exec` are
+/// the streams of mpwasm.
 #[test]
-fn a_task_of_a_run_has_no_terminal() {
+fn a_command_of_exec_has_the_terminal_and_a_task_of_a_run_has_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("terminal.wat");
     std::fs::write(&path, COMMAND).unwrap();
     let pty = openpty(None, None).unwrap();
     let terminal = File::from(pty.slave);
-    let child = mpwasm()
-        .arg("run")
-        .arg(path)
-        .stdin(terminal.try_clone().unwrap())
-        .stdout(terminal.try_clone().unwrap())
-        .stderr(terminal)
-        .spawn()
-        .unwrap();
-    assert_eq!(
-        code(child),
-        Some(0),
-        "the exit code of the task says that there are none"
-    );
+    // The exit code of the command has a bit for each stream that is a terminal.
+    for (what, expected) in [("exec", 7), ("run", 0)] {
+        let child = mpwasm()
+            .arg(what)
+            .arg(&path)
+            .stdin(terminal.try_clone().unwrap())
+            .stdout(terminal.try_clone().unwrap())
+            .stderr(terminal.try_clone().unwrap())
+            .spawn()
+            .unwrap();
+        assert_eq!(code(child), Some(expected), "{what}");
+    }
     drop(pty.master);
 }

@@ -5,7 +5,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::corpus::{Scratch, guest, options};
-use crate::support::{descendants, mpwasm, peak_resident, pidfd, role, wait_readable};
+use crate::session::HANGS;
+use crate::support::{descendants, mpwasm, peak_resident, pidfd, role, run_within, wait_readable};
 
 /// Most resident memory of the parent of a run with default limits, in bytes.
 const PARENT: u64 = 256 << 20;
@@ -215,8 +216,7 @@ fn a_run_whose_temporary_file_fails_writes_one_record_for_each_task() {
         &file,
         &path(&guest),
     ];
-    let mut run = command(&args);
-    let output = run.env("TMPDIR", "/nonexistent").output().unwrap();
+    let output = run_within(HANGS, command(&args).env("TMPDIR", "/nonexistent"));
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert!(
         text(&output.stderr).contains("set TMPDIR"),
@@ -311,10 +311,15 @@ fn a_tag_does_not_multiply_what_a_task_prints() {
     assert!(peaks.parent < 128 << 20, "{peaks:?}");
 }
 
-/// Each task has 1 MiB of args, and none ends before the sleep of the first is over.
+/// There are tasks with 1 MiB of args each, of which none ends; and tasks with 100 failed attempts each, whose messages
+/// are as long as those that are kept.
 #[test]
-fn args_of_tasks_that_wait_out_a_backoff_hold_back_the_reading_of_others() {
-    let fields = r#"(memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 1))"#;
+fn tasks_that_wait_out_a_backoff_hold_bounded_args_and_messages() {
+    let fields = r#"(memory (export "memory") 1)
+        (func (export "runnable") (result i32)
+          (memory.fill (i32.const 0) (i32.const 120) (i32.const 1000))
+          (call $fail (i32.const 0) (i32.const 1000))
+          (i32.const 1))"#;
     let guest = Scratch::file("guest.wat", guest(fields));
     let line = format!("[\"{}\"]", "x".repeat(1 << 20));
     let tasks = task_lines((0..128).map(|_| line.clone()));
@@ -331,6 +336,14 @@ fn args_of_tasks_that_wait_out_a_backoff_hold_back_the_reading_of_others() {
         peaks.parent < 96 << 20 && peaks.dispatcher < 64 << 20,
         "{peaks:?}"
     );
+
+    let tasks = task_lines((0..1500).map(|_| "[]".to_owned()));
+    let retries = ["--retries=100", "--retry-on=error", "--backoff=20ms"];
+    let (output, peaks) = measured(&[&retries[..], &["--tasks", &path(&tasks), &guest]].concat());
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1500 tasks: 1500 error"), "{said}");
+    assert!(peaks.parent < 96 << 20, "{peaks:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::{Output, Stdio};
 
 use super::{inheriting, run, stderr, trapping_command};
 use crate::session::assert_accounted;
+use crate::support::completed::{GuestFile, PRINT};
 use crate::support::{fixture, pidfd, records, wait_readable};
 
 /// Returns a function that closes the descriptors whose bits are set.
@@ -82,22 +83,48 @@ fn what_is_printed_to_a_closed_stdout_is_an_error_and_goes_nowhere_else() {
     }
 }
 
-/// Files that mpwasm opens do not get the numbers of closed standard descriptors.
+/// Files that mpwasm opens do not get the numbers of closed standard descriptors. Output for a closed stdout is not lost
+/// in silence.
 #[test]
 fn records_in_a_file_are_whole_whatever_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = folder.path().join("tasks");
     fs::write(&tasks, "[]\n".repeat(100)).unwrap();
-    for which in 1..8 {
-        let results = folder.path().join(format!("results{which}"));
+    let prints = GuestFile::wat(&format!(
+        r#"(module {PRINT} (data (i32.const 16) "hello\n")
+             (func (export "runnable") (result i32)
+               (call $print (i32.const 1) (i32.const 16) (i32.const 6))
+               (i32.const 0)))"#
+    ));
+    let noop = fixture("noop");
+    let run_tasks = |which: u8, guest: &str| {
+        let name = format!("results of {guest} {which}").replace('/', "_");
+        let results = folder.path().join(name);
         let (results, tasks) = (results.to_str().unwrap(), tasks.to_str().unwrap());
-        let output = run(
-            closing(which),
-            &["run", "--results", results, "--tasks", tasks, &fixture("noop")],
-        );
+        let args = ["run", "--results", results, "--tasks", tasks, guest];
+        let output = run(closing(which), &args);
+        (output, records(&fs::read(results).unwrap()))
+    };
+    for which in 1..8 {
+        let (output, records) = run_tasks(which, &noop);
         assert_eq!(output.status.code(), Some(0), "{which:03b}: {}", stderr(&output));
-        let records = records(&fs::read(results).unwrap());
         assert_eq!(assert_accounted(&records, &["ok"])["ok"], 100);
+
+        let (output, records) = run_tasks(which, prints.path());
+        let counts = assert_accounted(&records, &["ok", "cancelled"]);
+        if is_closed(which, 1) {
+            assert_eq!(output.status.code(), Some(3), "{which:03b}");
+            let words = "cannot write what guests print, the run was ended: it is closed";
+            assert!(
+                is_closed(which, 2) || stderr(&output).contains(words),
+                "{}",
+                stderr(&output)
+            );
+        } else {
+            assert_eq!(output.status.code(), Some(0), "{which:03b}: {}", stderr(&output));
+            assert_eq!(counts["ok"], 100);
+            assert_eq!(output.stdout, b"hello\n".repeat(100));
+        }
     }
 }
 

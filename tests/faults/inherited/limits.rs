@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::{run, stderr, trapping_command};
-use crate::session::assert_accounted;
-use crate::support::{fixture, records};
+use super::{LIMIT, run, stderr, trapping_command};
+use crate::support::{binary, copy_for_others, fixture, like_mpwasm, run_within};
+
+/// The user and group "nobody".
+const NOBODY: u32 = 65534;
 
 /// Returns a function that lowers a hard limit.
 fn hard(resource: Resource, most: u64) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
@@ -119,18 +122,26 @@ fn a_limit_of_open_files_is_named() {
     );
 }
 
-/// The kernel does not enforce this limit for root.
+/// The kernel does not enforce this limit for root, which starts mpwasm as another user here.
 #[test]
 fn a_limit_of_processes_is_named() {
-    if nix::unistd::geteuid().is_root() {
-        let args = ["run", "--results", "-", "--args", "[]", &fixture("noop")];
-        let output = run(hard(Resource::RLIMIT_NPROC, 1), &args);
-        assert_eq!(assert_accounted(&records(&output.stdout), &["ok"])["ok"], 1);
-    } else {
-        assert_named(
-            || Ok(setrlimit(Resource::RLIMIT_NPROC, 1, 1)?),
-            "the limit of processes and threads of this user (ulimit -u) is 1",
-        );
+    let folder = tempfile::tempdir().unwrap();
+    let guest = trapping_command(folder.path());
+    let program = copy_for_others(&binary(), folder.path());
+    let limit = || Ok(setrlimit(Resource::RLIMIT_NPROC, 1, 1)?);
+    for (args, code) in [("run", 3), ("exec", 125)] {
+        let mut command = like_mpwasm(&program);
+        command.arg(args).arg(&guest);
+        if nix::unistd::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        // SAFETY: a system call, which is safe between fork and exec. It is made once the process has the other user.
+        unsafe { command.pre_exec(limit) };
+        let output = run_within(LIMIT, &mut command);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{:?} {text}", output.status);
+        let words = "the limit of processes and threads of this user (ulimit -u) is 1";
+        assert!(text.contains(words), "{text}");
     }
 }
 

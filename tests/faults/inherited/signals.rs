@@ -103,19 +103,35 @@ fn sigterm_ends_a_command_that_was_started_with_all_signals_blocked_or_ignored()
     }
 }
 
-/// A worker's exit status is known even if the starter of mpwasm ignored SIGCHLD, which makes the kernel reap children.
+/// The exit status of a worker or dispatcher is known even if the starter of mpwasm ignored SIGCHLD, which makes the
+/// kernel reap children.
 #[test]
-fn a_worker_that_is_killed_is_a_crash_that_names_the_signal_when_sigchld_was_ignored() {
-    let mut run = start_spinning(all_ignored);
-    let stdout = run.read();
-    let worker = run.workers(1)[0];
-    wait_until_busy(&[worker]);
-    send(worker, Signal::SIGUSR1);
-    let ended = run.finish(stdout, HANGS);
-    ended.assert_code(1);
-    let records = ended.records();
-    assert_eq!(records[0]["status"], "crash", "{records:?}");
-    assert_eq!(records[0]["error"]["signal"], 10, "{records:?}");
+fn a_process_that_is_killed_is_a_crash_that_names_the_signal_when_sigchld_was_ignored() {
+    for (is_worker, code, words) in [
+        (true, 1, "its worker was ended by SIGUSR1"),
+        (false, 3, "the dispatcher died: SIGUSR1"),
+    ] {
+        let mut run = start_spinning(all_ignored);
+        let stdout = run.read();
+        let worker = run.workers(1)[0];
+        wait_until_busy(&[worker]);
+        let victim = match is_worker {
+            true => worker,
+            false => run.one("dispatcher"),
+        };
+        send(victim, Signal::SIGUSR1);
+        let ended = match is_worker {
+            true => run.finish(stdout, HANGS),
+            false => run.finish_killed(stdout, HANGS),
+        };
+        ended.assert_code(code);
+        let records = ended.records();
+        assert_eq!(records[0]["status"], "crash", "{records:?}");
+        assert_eq!(records[0]["error"]["message"], words, "{records:?}");
+        if is_worker {
+            assert_eq!(records[0]["error"]["signal"], 10, "{records:?}");
+        }
+    }
 }
 
 /// The signal state with which children start: none is blocked, and only SIGPIPE is ignored.

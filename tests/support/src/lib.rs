@@ -30,8 +30,8 @@ pub use processes::{
     all_pids, descendants, parent, peak_resident, pidfd, pidfd_if_there, resident, role, send,
 };
 pub use programs::{
-    attacker, binary, fixture, guest, like_mpwasm, mpwasm, refusing, refusing_some, repository, run_within,
-    script, without_landlock,
+    attacker, binary, copy_for_others, fixture, guest, like_mpwasm, mpwasm, refusing, refusing_some,
+    repository, run_within, script, without_landlock,
 };
 pub use records::{assert_each_id_once, records, run_records, statuses};
 pub use retry::retry_when_late;

@@ -51,20 +51,28 @@ pub fn like_mpwasm(program: &Path) -> Command {
 }
 
 /// Copies the tests' attacker into `folder` under a name that selects its behaviour (`tests/programs/attacker`). It is a
-/// copy because a link would lead to the file's own name.
+/// copy because a link would lead to the file's own name. In some tests the attackers run it as another user.
 pub fn attacker(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
+    copy_program(&built_beside_the_tests("examples/attacker"), &path);
+    path
+}
+
+/// Copies a program into `folder`, where every user can execute it.
+pub fn copy_for_others(program: &Path, folder: &Path) -> PathBuf {
+    let path = folder.join("mpwasm");
+    copy_program(program, &path);
+    path
+}
+
+/// Copies a program, and lets every user enter the folder of the copy.
+fn copy_program(from: &Path, to: &Path) {
     // Another program makes the copy. While this process had the copy open for writing, a child of another test could
     // inherit the descriptor, and the copy could not be executed.
-    let status = Command::new("cp")
-        .arg(built_beside_the_tests("examples/attacker"))
-        .arg(&path)
-        .status()
-        .unwrap();
+    let status = Command::new("cp").arg(from).arg(to).status().unwrap();
     assert!(status.success());
-    // In some tests the attackers run it as another user.
+    let folder = to.parent().expect("it is a path of a file in a folder");
     std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    path
 }
 
 /// Makes the command run as on a kernel without Landlock.
