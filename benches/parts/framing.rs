@@ -10,8 +10,8 @@ use mpwasm_protocol::frame::{decode, put};
 use mpwasm_protocol::messages::{CallResult, FromWorker, ResourceUsage, Submission};
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId};
+use mpwasm_types::json::MAX_JSON_DEPTH;
 use mpwasm_types::json::one_line;
-use mpwasm_types::settings::MAX_JSON_DEPTH;
 use mpwasm_types::task::{Input, TaskSpec};
 
 /// Number of frames in a batch.

@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use mpwasm::command::{Command, ExitStatus, Killer, Stdio};
 use mpwasm::{Cache, Guest, Kind, Pool, Settings, TaskError};
-use mpwasm_types::task_line::duration;
+use mpwasm_types::duration;
 
 use crate::options::instance::InstanceOptions;
 use crate::options::sandbox::SandboxOptions;
@@ -38,7 +38,7 @@ pub struct ExecArgs {
     pub command: Vec<OsString>,
 
     /// End the command after this time [default: never].
-    #[arg(long, value_name = "DUR", value_parser = duration)]
+    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
     pub timeout: Option<Duration>,
 
     #[command(flatten)]

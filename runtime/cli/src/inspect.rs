@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use mpwasm::escape::escape;
 use mpwasm::{GuestInfo, ModelInfo, Settings};
-use mpwasm_types::task_line::duration;
+use mpwasm_types::duration;
 use serde::Serialize;
 
 use crate::build::BuildOptions;
@@ -40,7 +40,7 @@ pub struct InspectArgs {
     pub max_table: u32,
 
     /// Longest time that the compilation of the guest may take.
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, default_value = "30s")]
     pub compile_timeout: Duration,
 }
 

@@ -15,7 +15,9 @@ use wasmtime::{
 use crate::error::LoadError;
 use mpwasm_system::limit_names::limit_behind;
 use mpwasm_types::engine_settings::EngineSettings;
-use mpwasm_types::settings::{Interrupt, MAX_BACKTRACE, MAX_TABLES};
+use mpwasm_types::guest_info::MAX_TABLES;
+use mpwasm_types::outcome::MAX_BACKTRACE;
+use mpwasm_types::settings::Interrupt;
 
 /// Number of memory slots of a worker: 4. A worker runs one instance at a time. The other slots keep the images of further
 /// guests mapped, so that several guests in rotation stay fast.

@@ -130,7 +130,7 @@ mod tests {
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::ids::ModelId;
     use mpwasm_types::outcome::Kind;
-    use mpwasm_types::settings::MAX_BACKTRACE;
+    use mpwasm_types::outcome::MAX_BACKTRACE;
 
     #[test]
     fn traps_are_named_with_their_place_and_the_guests_frames() {

@@ -63,7 +63,7 @@ pub use mpwasm_types::grants::{Access, DirGrant, Grants};
 pub use mpwasm_types::guest_info::{GuestInfo, InitialSizes, MemoryInfo, ModelInfo};
 pub use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
 pub use mpwasm_types::outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
-pub use mpwasm_types::retry::{Backoff, Retry};
+pub use mpwasm_types::retry::{Backoff, BackoffError, Retry};
 pub use mpwasm_types::settings::{Interrupt, Isolation, Jail, Settings, User};
 pub use mpwasm_types::status::{Status, TaskStatus, WorkerState, WorkerStatus};
 

@@ -1,8 +1,8 @@
 //! Checks the result of a call that the dispatcher reports to the parent.
 
+use mpwasm_types::json::MAX_JSON_DEPTH;
 use mpwasm_types::json::kept_line;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::MAX_JSON_DEPTH;
 use serde_json::value::RawValue;
 
 use crate::messages::CallResult;

@@ -1,6 +1,6 @@
 //! Assigns tasks: spawns and retires workers, offers tasks to them, and steals waiting tasks for idle ones.
 
-use super::guests::GuestSet;
+use super::guest_set::GuestSet;
 use super::io::{Io, KillReason, RetireReason};
 use super::slot::{Lifecycle, ProcessState, SlotState, WorkerSlot};
 use super::task::Task;

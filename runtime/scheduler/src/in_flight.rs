@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
-use super::guests::GuestSet;
+use super::guest_set::GuestSet;
 use super::io::{Io, ProtocolFault};
 use super::task::{Claim, Task};
 use super::{CANCEL_TIMEOUT, MAX_BYTES_BEHIND, MAX_UNREAD};

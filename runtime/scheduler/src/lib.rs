@@ -31,6 +31,7 @@
 mod assign;
 mod chunk;
 mod death;
+mod guest_set;
 mod guests;
 mod in_flight;
 mod io;

@@ -2,7 +2,7 @@
 //! guest's tasks.
 
 use super::death::{Death, cancelled_before_start};
-use super::guests::GuestSet;
+use super::guest_set::GuestSet;
 use super::in_flight::{ClaimState, OfferedTask};
 use super::io::{Io, KillReason, WorkerExit};
 use super::slot::{Lifecycle, Milestone, ProcessState};

@@ -4,7 +4,7 @@ use std::mem;
 use std::time::Duration;
 
 use super::RETIRE_TIMEOUT;
-use super::guests::GuestSet;
+use super::guest_set::GuestSet;
 use super::in_flight::InFlight;
 use super::io::{Io, KillReason, ProtocolFault, RetireReason};
 use mpwasm_types::ids::{GuestId, WorkerId};

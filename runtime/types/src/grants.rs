@@ -12,7 +12,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{MAX_DIRS, MAX_ENVIRONMENT};
+/// Bytes of the names and values of all environment variables. They are copied for each instance that asks for them.
+pub const MAX_ENVIRONMENT: usize = 128 << 10;
+
+/// Directories that a pool can grant. Their descriptors travel in one message.
+pub const MAX_DIRS: usize = 32;
 
 /// Grants for the tasks of a pool. Empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,10 +6,30 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
+use crate::bounded::MAX_NOTE;
 use crate::engine_settings::EngineSettings;
-use crate::settings::{
-    MAX_EXPORT_NAME, MAX_IMPORT_NAME, MAX_IMPORTS, MAX_MODELS, MAX_NOTE, MAX_REFUSALS, MAX_TABLES,
-};
+
+/// Models of one guest.
+pub const MAX_MODELS: usize = 64;
+
+/// Tables of one guest: what a slot of a worker's instance pool holds. Compilers emit one.
+pub const MAX_TABLES: u32 = 4;
+
+/// Largest description of a guest, as the compiler reports it and the cache keeps it: more than all of its names and sentences
+/// together can have.
+pub const MAX_DESCRIPTION: usize = 4 << 20;
+
+/// Imports in a guest's description: mpwasm and WASI together have fewer than a hundred.
+pub const MAX_IMPORTS: usize = 256;
+
+/// Longest module or name of an import in a guest's description: those that exist have fewer than fifty bytes.
+pub const MAX_IMPORT_NAME: usize = 64;
+
+/// Longest name of an export that mpwasm calls.
+pub const MAX_EXPORT_NAME: usize = 256;
+
+/// Reasons to refuse a guest that are listed. One more line counts the others.
+pub const MAX_REFUSALS: usize = 50;
 
 /// Description of a guest, from its exports and imports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +147,6 @@ pub struct MemoryInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::MAX_DESCRIPTION;
 
     /// Returns whether a process accepts this description from another.
     fn is_accepted(info: &GuestInfo) -> bool {

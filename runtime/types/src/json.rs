@@ -10,6 +10,9 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+/// Deepest nesting of JSON that is accepted from guests and task lines.
+pub const MAX_JSON_DEPTH: usize = 128;
+
 /// The error for bytes that are not acceptable JSON.
 #[derive(Debug, Error)]
 pub enum JsonError {

@@ -12,6 +12,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
 
 pub mod bounded;
+pub mod duration;
 pub mod engine_settings;
 pub mod escape;
 pub mod exit_status;

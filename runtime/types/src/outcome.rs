@@ -13,7 +13,18 @@ use crate::bounded;
 use crate::escape::Untrusted;
 use crate::escape::escape;
 use crate::ids::{TaskId, WorkerNumber};
-use crate::settings::{MAX_ATTEMPT_MESSAGE, MAX_BACKTRACE, MAX_BACKTRACE_FRAME, MAX_FAILURE_MESSAGE};
+
+/// Longest message that is kept of an attempt that was not the last.
+pub const MAX_ATTEMPT_MESSAGE: usize = 1000;
+
+/// Longest message of a failure: twice what is kept of a guest's own message.
+pub const MAX_FAILURE_MESSAGE: usize = 128 << 10;
+
+/// Frames that are kept of a guest's backtrace.
+pub const MAX_BACKTRACE: usize = 32;
+
+/// Longest frame of a backtrace: twice what the longest name takes, which has 256 characters.
+pub const MAX_BACKTRACE_FRAME: usize = 2 << 10;
 
 /// The cause of a failed task. It is the cause and not the symptom: a guest that traps because its memory is full ended as
 /// [`Kind::Memory`].

@@ -5,9 +5,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::duration::{self, DurationError};
 use crate::outcome::Kind;
-use crate::settings::{DEFAULT_CRASH_LIMIT, MAX_RETRIES};
-use crate::task_line::duration;
+
+/// Attempts after the first that a task can have. Each is kept until the task's record is written.
+pub const MAX_RETRIES: u32 = 100;
+
+/// Default for the number of workers that may die under a task that is tried again.
+pub const DEFAULT_CRASH_LIMIT: u32 = 3;
 
 /// Retry policy of a task. By default, a failed task is not tried again.
 ///
@@ -199,26 +204,41 @@ impl Backoff {
     }
 }
 
-impl FromStr for Backoff {
-    type Err = String;
+/// Says why a text is no [`Backoff`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackoffError {
+    /// A pause is no duration.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    /// The part after `~` is no percentage.
+    #[error("after ~ there is to be a percentage from 0% to 100%")]
+    Jitter,
+    /// The longest pause is shorter than the first.
+    #[error("the longest pause is shorter than the first")]
+    Order,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Backoff {
+    type Err = BackoffError;
+
+    fn from_str(text: &str) -> Result<Self, BackoffError> {
         let (pauses, jitter) = match text.split_once('~') {
             None => (text, 0),
             Some((pauses, percent)) => {
                 let number = percent.trim().strip_suffix('%').map(str::parse);
                 match number {
                     Some(Ok(number @ 0..=100)) => (pauses, number),
-                    _ => return Err("after ~ there is to be a percentage from 0% to 100%".to_owned()),
+                    _ => return Err(BackoffError::Jitter),
                 }
             }
         };
         let backoff = match pauses.split_once("..") {
-            None => Self::fixed(duration(pauses)?),
+            None => Self::fixed(duration::parse(pauses)?),
             Some((first, longest)) => {
-                let (first, longest) = (duration(first)?, duration(longest)?);
+                let (first, longest) = (duration::parse(first)?, duration::parse(longest)?);
                 if longest < first {
-                    return Err("the longest pause is shorter than the first".to_owned());
+                    return Err(BackoffError::Order);
                 }
                 Self::exponential(first, longest)
             }
@@ -281,7 +301,7 @@ mod tests {
             ("1s~101%", "percentage"),
             ("1s~half", "percentage"),
         ] {
-            let refusal = text.parse::<Backoff>().unwrap_err();
+            let refusal = text.parse::<Backoff>().unwrap_err().to_string();
             assert!(refusal.contains(why), "{text:?}: {refusal}");
         }
     }

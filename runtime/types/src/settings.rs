@@ -1,4 +1,4 @@
-//! Every setting, limit, timeout and default.
+//! Every setting and default of a pool, with the limits and timeouts of its processes.
 //!
 //! The pool's builder or the command line creates [`Settings`]. They are sent to each process at its start and never change
 //! afterwards. The constants are bounds that users do not set, in sections by subject. Sizes are in bytes unless the comment
@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::grants::Grants;
+use crate::outcome::MAX_FAILURE_MESSAGE;
 use crate::retry::Retry;
 
 /// Says how strictly the sandbox around each process, beside WebAssembly, is required.
@@ -182,10 +183,6 @@ impl Default for Settings {
 
 // Tasks
 
-/// Longest key of a task: 4 KiB. The parent keeps the key of every task that has not ended.
-pub const MAX_KEY: usize = 4 << 10;
-/// Deepest nesting of JSON that is accepted from guests and task lines.
-pub const MAX_JSON_DEPTH: usize = 128;
 /// Bytes of args at which a chunk is full, however few items it has. A chunk's frame is as large as that of one task plus this.
 pub const CHUNK_BYTES: usize = 32 << 10;
 /// Inputs that a map reads ahead of the outcomes that were taken from it.
@@ -193,14 +190,8 @@ pub const MAX_INPUTS_AHEAD: u64 = 4096;
 
 // Attempts
 
-/// Attempts after the first that a task can have. Each is kept until the task's record is written.
-pub const MAX_RETRIES: u32 = 100;
-/// Default for the number of workers that may die under a task that is tried again.
-pub const DEFAULT_CRASH_LIMIT: u32 = 3;
 /// Workers that may die with a task in flight, claimed or not, before it ends as `crash`.
 pub const MAX_WORKER_DEATHS: u32 = 3;
-/// Longest message that is kept of an attempt that was not the last.
-pub const MAX_ATTEMPT_MESSAGE: usize = 1000;
 /// Bytes of such messages for all tasks that have not ended: about 16 000 of the longest.
 pub const MAX_ATTEMPT_MESSAGES: usize = 16 << 20;
 
@@ -227,32 +218,13 @@ pub const COMPILE_NOTICE_DELAY: Duration = Duration::from_secs(1);
 pub const CACHE_LIMIT: u64 = 512 << 20;
 /// Age at which an unfinished file in the cache counts as left over from a writer that died.
 pub const STALE_CACHE_FILE_AGE: Duration = Duration::from_secs(3600);
-/// Models of one guest.
-pub const MAX_MODELS: usize = 64;
-/// Tables of one guest: what a slot of a worker's instance pool holds. Compilers emit one.
-pub const MAX_TABLES: u32 = 4;
 /// Largest value of [`Settings::max_table`]: no module that the engine accepts starts with more elements.
 pub const MAX_TABLE_ELEMENTS: u32 = 10_000_000;
 /// Bytes of a table element.
 pub const TABLE_ELEMENT_SIZE: u64 = 8;
-/// Largest description of a guest, as the compiler reports it and the cache keeps it: more than all of its names and sentences
-/// together can have.
-pub const MAX_DESCRIPTION: usize = 4 << 20;
-/// Imports in a guest's description: mpwasm and WASI together have fewer than a hundred.
-pub const MAX_IMPORTS: usize = 256;
-/// Longest module or name of an import in a guest's description: those that exist have fewer than fifty bytes.
-pub const MAX_IMPORT_NAME: usize = 64;
-/// Longest name of an export that mpwasm calls.
-pub const MAX_EXPORT_NAME: usize = 256;
-/// Reasons to refuse a guest that are listed. One more line counts the others.
-pub const MAX_REFUSALS: usize = 50;
 
 // What guests get
 
-/// Bytes of the names and values of all environment variables. They are copied for each instance that asks for them.
-pub const MAX_ENVIRONMENT: usize = 128 << 10;
-/// Directories that a pool can grant. Their descriptors travel in one message.
-pub const MAX_DIRS: usize = 32;
 /// Symbolic links that are followed along a path that must be trusted: as many as the kernel follows (path_resolution(7)).
 pub const MAX_LINKS: usize = 40;
 /// Default for the files that a task can have open at once: the usual limit of a process.
@@ -380,17 +352,8 @@ pub const MAX_CALLBACK_TIMEOUTS: u32 = 3;
 
 /// Longest version or build in a child's handshake. Both are short, and a refused one is shown.
 pub const MAX_HELLO: usize = 128;
-/// Longest message of a failure: twice what is kept of a guest's own message.
-pub const MAX_FAILURE_MESSAGE: usize = 128 << 10;
-/// Frames that are kept of a guest's backtrace.
-pub const MAX_BACKTRACE: usize = 32;
-/// Longest frame of a backtrace: twice what the longest name takes, which has 256 characters.
-pub const MAX_BACKTRACE_FRAME: usize = 2 << 10;
 /// Longest log line in a message: the message of a callback's failure and a sentence around it.
 pub const MAX_LOG_TEXT: usize = MAX_FAILURE_MESSAGE + (1 << 10);
-/// Longest warning, reason or event that a process sends about itself or a guest. It has one or two sentences, which may quote
-/// [`MAX_DISPLAYED_ERROR`] characters, each escaped as ten bytes.
-pub const MAX_NOTE: usize = 16 << 10;
 /// Longest output in one message. A longer write of a guest becomes several messages.
 pub const OUTPUT_PIECE: usize = 64 << 10;
 /// Bytes of outcomes and output that may wait in the dispatcher for the parent before it reads no more tasks.

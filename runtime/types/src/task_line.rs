@@ -11,11 +11,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::duration;
 use crate::guest_info::GuestInfo;
 use crate::ids::ModelId;
 use crate::invocation::Invocation;
+use crate::json::MAX_JSON_DEPTH;
 use crate::json::value_line;
-use crate::settings::{MAX_JSON_DEPTH, MAX_KEY};
+
+/// Longest key of a task: 4 KiB. The parent keeps the key of every task that has not ended.
+pub const MAX_KEY: usize = 4 << 10;
 
 /// A parsed task line.
 #[derive(Debug)]
@@ -131,8 +135,8 @@ impl Object {
         }
         let timeout = match self.timeout {
             None => None,
-            Some(Seconds::Number(number)) => Some(seconds(number)),
-            Some(Seconds::Text(text)) => Some(duration(&text)),
+            Some(Seconds::Number(number)) => Some(duration::from_seconds(number)),
+            Some(Seconds::Text(text)) => Some(duration::parse(&text)),
         };
         let stdin = match (self.stdin, self.stdin_base64) {
             (Some(_), Some(_)) => return Err("both `stdin` and `stdin_base64` are given".into()),
@@ -159,34 +163,6 @@ impl Object {
 
 fn no_args() -> Box<RawValue> {
     RawValue::from_string("[]".to_owned()).expect("an empty array is JSON")
-}
-
-/// Parses a duration greater than zero: `250ms`, `1s`, `1m30s`. A number without a unit is rejected.
-///
-/// # Errors
-/// Returns a sentence that says what is wrong and what to write instead.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    if text.parse::<f64>().is_ok() {
-        return Err(format!(
-            "it has no unit: write {text}s for seconds or {text}ms for milliseconds"
-        ));
-    }
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if duration.is_zero() {
-        Err("it must be longer than zero".into())
-    } else {
-        Ok(duration)
-    }
-}
-
-/// Converts a number of seconds to a duration greater than zero.
-fn seconds(seconds: f64) -> Result<Duration, String> {
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err("it must be longer than zero".into()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 /// Checks that the args of a task are a JSON array of at most `max` bytes, nested at most [`MAX_JSON_DEPTH`] deep, and returns
@@ -419,38 +395,5 @@ mod tests {
         assert!(TaskLine::parse(object.as_bytes()).is_err());
         let object = format!(r#"{{"args":[],"timeout":{deep}}}"#);
         assert!(TaskLine::parse(object.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn durations_have_units() {
-        let written = [
-            ("1s", 1_000),
-            ("250ms", 250),
-            ("1m30s", 90_000),
-            ("1m 30s", 90_000),
-            (" 2h ", 7_200_000),
-        ];
-        for (text, milliseconds) in written {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_number_without_a_unit_is_rejected_with_a_hint() {
-        for text in ["5", "0", "1.5"] {
-            let refusal = duration(text).unwrap_err();
-            assert!(refusal.contains(&format!("write {text}s")), "{refusal}");
-        }
-    }
-
-    #[test]
-    fn zero_negative_and_malformed_durations_are_rejected() {
-        for text in ["0s", "0ms", "-1s", "", "s", "1 parsec", "99999999999999999999s"] {
-            assert!(duration(text).is_err(), "{text:?}");
-        }
-        for number in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
-            assert!(seconds(number).is_err(), "{number}");
-        }
-        assert_eq!(seconds(0.25), Ok(Duration::from_millis(250)));
     }
 }

@@ -15,10 +15,11 @@ use mpwasm_report::task_table::TaskTable;
 use mpwasm_report::text as report_text;
 use mpwasm_types::escape::{escape, escape_bytes};
 use mpwasm_types::ids::TaskId;
+use mpwasm_types::json::MAX_JSON_DEPTH;
 use mpwasm_types::json::one_line;
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use mpwasm_types::record_line::RecordLine;
-use mpwasm_types::settings::{MAX_JSON_DEPTH, MAX_KEY};
+use mpwasm_types::task_line::MAX_KEY;
 use mpwasm_types::task_line::{TaskLine, check_args};
 
 /// Small enough that a fuzzer reaches larger args.

@@ -19,13 +19,14 @@ use mpwasm_protocol::messages::{
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
+use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::ids::{GuestId, ModelId, RequestId, TaskId, WorkerNumber};
+use mpwasm_types::outcome::MAX_ATTEMPT_MESSAGE;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
+use mpwasm_types::retry::MAX_RETRIES;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{
-    MAX_ATTEMPT_MESSAGE, MAX_LOG_TEXT, MAX_NOTE, MAX_RETRIES, MAX_WORKERS, OUTPUT_PIECE,
-};
+use mpwasm_types::settings::{MAX_LOG_TEXT, MAX_WORKERS, OUTPUT_PIECE};
 use mpwasm_types::status::{Status, WorkerState, WorkerStatus};
 
 /// Becomes a dispatcher that does what its tasks say. Returns only when it can't.

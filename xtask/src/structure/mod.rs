@@ -11,12 +11,8 @@ use crate::repository::Repository;
 
 /// Checks the crates and files of the product; the error names each fault.
 pub fn check(repository: &Repository) -> Result<()> {
-    let circles = circles::find(&repository.root, &repository.source_folders())?;
-    for circle in &circles.pending {
-        println!("to be mended: {circle}");
-    }
     let mut faults = crates::faults(&repository.metadata);
-    faults.extend(circles.faults);
+    faults.extend(circles::find(&repository.root, &repository.source_folders())?);
     faults.extend(files::faults(&repository.root)?);
     faults.extend(lints::faults(&repository.root)?);
     if faults.is_empty() {

@@ -7,7 +7,7 @@ use anyhow::{Error, Result, bail};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use mpwasm::{DirGrant, Grants, Settings};
-use mpwasm_types::task_line::duration;
+use mpwasm_types::duration;
 
 use crate::options::units::size;
 
@@ -55,7 +55,7 @@ pub struct InstanceOptions {
     pub env: Vec<(String, String)>,
 
     /// Longest time that the compilation of the guest may take.
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, default_value = "30s")]
     pub compile_timeout: Duration,
 
     /// Compile the guest even if the cache has it, and leave the cache as it is.

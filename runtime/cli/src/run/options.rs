@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use mpwasm::Settings;
-use mpwasm_types::task_line::duration;
+use mpwasm_types::duration;
 
 use crate::build::BuildOptions;
 use crate::options::instance::InstanceOptions;
@@ -33,7 +33,7 @@ pub struct RunArgs {
     pub output: OutputOptions,
 
     /// End the run after this time: running tasks are killed, the others cancelled [default: none].
-    #[arg(long, value_name = "DUR", value_parser = duration)]
+    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
     pub total_timeout: Option<Duration>,
 
     #[command(flatten)]
@@ -81,7 +81,7 @@ pub struct LimitOptions {
     pub max_tasks_per_worker: Option<u32>,
 
     /// Timeout of a task that names none, such as 1s or 250ms.
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "30s")]
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, default_value = "30s")]
     pub timeout: Duration,
 
     /// Largest result; a larger one ends its task as `limit`.
@@ -101,7 +101,7 @@ pub struct LimitOptions {
     pub max_tasks: u64,
 
     /// Timeout of one callback.
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "1s")]
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, default_value = "1s")]
     pub callback_timeout: Duration,
 
     /// Cap of the linear memory of all of a guest's callback instances.

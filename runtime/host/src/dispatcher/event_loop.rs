@@ -25,9 +25,10 @@ use mpwasm_protocol::messages::{FromDispatcher, ToDispatcher, task_frame};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::{Scheduler, WorkerExit};
 use mpwasm_system::poll::poll_until;
+use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::ids::WorkerId;
-use mpwasm_types::settings::{MAX_NOTE, OUTCOME_HIGH_WATER, Settings};
+use mpwasm_types::settings::{OUTCOME_HIGH_WATER, Settings};
 use mpwasm_types::time::Time;
 use tasks::TaskPipe;
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, ResourceUsage};
 use mpwasm_types::ids::OfferId;
+use mpwasm_types::json::MAX_JSON_DEPTH;
 use mpwasm_types::json::one_line;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
-use mpwasm_types::settings::{LOG_LINE_COST, MAX_JSON_DEPTH, Settings, log_cap};
+use mpwasm_types::settings::{LOG_LINE_COST, Settings, log_cap};
 
 use super::worker_set::WorkerPhase;
 

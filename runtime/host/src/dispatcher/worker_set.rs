@@ -35,14 +35,16 @@ use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail::OomScore;
 use mpwasm_scheduler::{Claim, Io, KillReason, MAX_UNREAD, RetireReason, Task, WorkerExit};
 use mpwasm_system::inherited::explained;
+use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::{Grants, OpenDir};
 use mpwasm_types::ids::{GuestId, OfferId, TaskId, WorkerId, WorkerNumber};
+use mpwasm_types::outcome::MAX_ATTEMPT_MESSAGE;
 use mpwasm_types::outcome::{Attempt, Failure};
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
-use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGE, MAX_FILES, MAX_NOTE, Settings, Terminals};
+use mpwasm_types::settings::{MAX_FILES, Settings, Terminals};
 use mpwasm_types::time::Time;
 
 // Each offer of the scheduler has a slot of its own in the page.

@@ -35,6 +35,7 @@ use mpwasm_sandbox::cpu_limit::CpuLimit;
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::scratch::ScratchDir;
 use mpwasm_system::process::exit_now;
+use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
@@ -42,7 +43,7 @@ use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::GuestId;
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::sandbox_options::SandboxOptions;
-use mpwasm_types::settings::{BASE_DESCRIPTORS, MAX_NOTE, WATCHDOG_GRACE};
+use mpwasm_types::settings::{BASE_DESCRIPTORS, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
 
 /// The start message of the dispatcher, with the file descriptors that came with it.

@@ -24,7 +24,7 @@ use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::MAX_ARTIFACT;
 use mpwasm_system::memory_file::sealed_memory_of;
 use mpwasm_types::guest_info::GuestInfo;
-use mpwasm_types::settings::MAX_DESCRIPTION;
+use mpwasm_types::guest_info::MAX_DESCRIPTION;
 
 /// First bytes of an entry. They change with its format, which the key does not depend on if the pool's processes run another
 /// executable than the parent.

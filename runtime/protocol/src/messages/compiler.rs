@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use mpwasm_types::bounded;
+use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::sandbox_options::SandboxOptions;
-use mpwasm_types::settings::MAX_NOTE;
 use serde::{Deserialize, Serialize};
 
 use mpwasm_types::nanos;

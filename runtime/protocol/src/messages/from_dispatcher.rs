@@ -1,9 +1,10 @@
 //! Messages from the dispatcher to the parent.
 
 use mpwasm_types::bounded;
+use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::ids::{GuestId, ModelId, RequestId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, CallbackStatus, LogLevel, Stream};
-use mpwasm_types::settings::{MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE};
+use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
 use mpwasm_types::status::{Status, TaskStatus};
 use serde::{Deserialize, Serialize};
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use mpwasm_types::bounded;
+use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::ids::OfferId;
 use mpwasm_types::outcome::{LogLevel, Stream};
-use mpwasm_types::settings::{MAX_LOG_TEXT, MAX_NOTE, OUTPUT_PIECE};
+use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
 use serde::{Deserialize, Serialize};
 
 use super::call::{CallResult, ResourceUsage};

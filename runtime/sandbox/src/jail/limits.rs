@@ -8,10 +8,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::JailError;
 use mpwasm_types::grants::Access;
+use mpwasm_types::grants::MAX_ENVIRONMENT;
+use mpwasm_types::guest_info::{MAX_EXPORT_NAME, MAX_MODELS};
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{
-    BASE_DESCRIPTORS, MAX_ENVIRONMENT, MAX_EXPORT_NAME, MAX_LOADED_GUESTS, MAX_MODELS,
-};
+use mpwasm_types::settings::{BASE_DESCRIPTORS, MAX_LOADED_GUESTS};
 
 /// Largest file that a dispatcher may write: 4 MiB. It writes the memory file with a worker's first message, most of which
 /// is the names of guests' exports and the environment.

@@ -13,40 +13,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// Crates and programs whose files may still use each other in a circle: these circles are shown, and are no faults.
-const PENDING: &[&str] = &["runtime/types", "runtime/scheduler"];
-
 /// The path of a module within its crate. The root has none.
 type Module = Vec<String>;
 
-/// The circles in a set of folders with sources.
-#[derive(Debug, Default)]
-pub struct Circles {
-    /// Those that must be mended.
-    pub faults: Vec<String>,
-    /// Those of [`PENDING`].
-    pub pending: Vec<String>,
-}
-
-/// Finds the circles in the folders below `root`. Each has the root of a library or a program.
-pub fn find(root: &Path, folders: &BTreeSet<PathBuf>) -> Result<Circles> {
-    let mut circles = Circles::default();
+/// Finds the circles in the folders below `root`, as one line each. Each folder has the root of a library or a program.
+pub fn find(root: &Path, folders: &BTreeSet<PathBuf>) -> Result<Vec<String>> {
+    let mut circles = Vec::new();
     for folder in folders {
         // The manifest of a crate may name a root elsewhere by `..`.
         let folder = folder.canonicalize()?;
         let shown = folder.strip_prefix(root)?.display().to_string();
-        let found = circles_of(&sources(&folder)?)
-            .with_context(|| format!("cannot read the modules of {shown}"))?
-            .into_iter()
-            .map(|circle| format!("{shown}: these files use each other in a circle: {circle}"));
-        if PENDING
-            .iter()
-            .any(|crate_folder| Path::new(&shown).starts_with(crate_folder))
-        {
-            circles.pending.extend(found);
-        } else {
-            circles.faults.extend(found);
-        }
+        let found =
+            circles_of(&sources(&folder)?).with_context(|| format!("cannot read the modules of {shown}"))?;
+        let line = |circle| format!("{shown}: these files use each other in a circle: {circle}");
+        circles.extend(found.into_iter().map(line));
     }
     Ok(circles)
 }
@@ -194,19 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn circles_of_a_listed_crate_are_shown_and_no_faults() {
+    fn a_circle_is_shown_with_its_folder() {
         let root = tempfile::tempdir().unwrap();
-        let folders = [PENDING[0], "runtime/other"].map(|name| root.path().join(name).join("src"));
-        for folder in &folders {
-            fs::create_dir_all(folder).unwrap();
-            fs::write(folder.join("a.rs"), "use crate::b::B;").unwrap();
-            fs::write(folder.join("b.rs"), "use crate::a::A;").unwrap();
-        }
-        let circles = find(root.path(), &folders.into()).unwrap();
+        let folder = root.path().join("runtime/one/src");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("a.rs"), "use crate::b::B;").unwrap();
+        fs::write(folder.join("b.rs"), "use crate::a::A;").unwrap();
+        let circles = find(root.path(), &[folder].into()).unwrap();
         assert_eq!(
-            circles.faults,
-            ["runtime/other/src: these files use each other in a circle: a, b"]
+            circles,
+            ["runtime/one/src: these files use each other in a circle: a, b"]
         );
-        assert_eq!(circles.pending.len(), 1, "{circles:?}");
     }
 }

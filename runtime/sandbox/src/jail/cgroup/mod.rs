@@ -27,7 +27,8 @@ use std::time::Duration;
 
 use self::delegation::DelegatedCgroup;
 pub use self::error::CgroupError;
-use mpwasm_types::settings::{DISPATCHER_MEMORY, MAX_TABLES, Settings, TABLE_ELEMENT_SIZE, WORKER_OVERHEAD};
+use mpwasm_types::guest_info::MAX_TABLES;
+use mpwasm_types::settings::{DISPATCHER_MEMORY, Settings, TABLE_ELEMENT_SIZE, WORKER_OVERHEAD};
 
 /// Prefix of the names of groups. The process id of the parent and a number follow.
 const PREFIX: &str = "mpwasm-";
