@@ -3,14 +3,14 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use csv_core::ReadRecordResult;
 use quick_xml::events::Event;
 use serde_json::Value;
 
 use crate::completed::{LIMIT, TasksFile, fixture, line};
-use crate::support::{mpwasm, run_within};
+use crate::support::{binary, mpwasm, run_within};
 
 /// Runs ten tasks, of which three end as `trap`, one as `error` and one as `timeout`. Returns the records file.
 fn log_of_ten_tasks(folder: &Path) -> PathBuf {
@@ -206,7 +206,12 @@ fn a_log_with_a_line_of_100_megabytes_takes_bounded_memory() {
         file.write_all(&[b'x'; 1 << 20]).unwrap();
     }
     file.write_all(b"\n").unwrap();
-    let output = report(&["--format", "json"], &[&log]);
+    // 150 MiB of address space: the program itself, and a buffer of 64 MiB.
+    let limited = "ulimit -v 153600; exec \"$0\" report --format json \"$1\"";
+    let output = run_within(
+        LIMIT,
+        Command::new("sh").args(["-c", limited]).arg(binary()).arg(&log),
+    );
     let json: Value = serde_json::from_str(stdout(&output)).unwrap();
     assert_eq!(
         (&json["tasks"]["total"], &json["bad_lines"]["too_long"]),

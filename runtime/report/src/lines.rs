@@ -2,6 +2,9 @@
 
 use std::io::{self, BufRead};
 
+/// Most memory that is kept between lines: 1 MiB.
+const KEPT_BUFFER: usize = 1 << 20;
+
 /// A line without its end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
@@ -34,6 +37,7 @@ impl<R: BufRead> LineReader<R> {
     /// Reads the next line. `None` at the end.
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.buffer.clear();
+        self.buffer.shrink_to(KEPT_BUFFER);
         let mut is_too_long = false;
         let mut is_empty = true;
         loop {
@@ -56,7 +60,7 @@ impl<R: BufRead> LineReader<R> {
             if is_too_long {
                 self.buffer = Vec::new();
             } else {
-                self.buffer.extend_from_slice(part);
+                keep(&mut self.buffer, part, self.longest);
             }
             self.reader.consume(consumed);
             if newline.is_some() {
@@ -67,6 +71,16 @@ impl<R: BufRead> LineReader<R> {
             }
         }
     }
+}
+
+/// Adds a part of a line. The buffer grows as a `Vec` does, but not beyond the longest line.
+fn keep(buffer: &mut Vec<u8>, part: &[u8], longest: usize) {
+    let length = buffer.len();
+    if buffer.capacity() - length < part.len() {
+        let wanted = (2 * buffer.capacity()).clamp(length + part.len(), longest);
+        buffer.reserve_exact(wanted - length);
+    }
+    buffer.extend_from_slice(part);
 }
 
 #[cfg(test)]
@@ -90,11 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn the_buffer_is_no_larger_than_the_longest_line() {
+        let (longest, long) = (5 << 20, vec![b'x'; 5 << 20]);
+        let text = [&long[..], b"\nshort\n"].concat();
+        let mut lines = LineReader::new(BufReader::new(&*text), longest);
+        assert_eq!(lines.next().unwrap(), Some(Line::Whole(&long)));
+        assert_eq!(lines.buffer.capacity(), longest);
+        assert_eq!(lines.next().unwrap(), Some(Line::Whole(b"short")));
+        assert_eq!(lines.buffer.capacity(), KEPT_BUFFER);
+    }
+
+    #[test]
     fn a_long_line_takes_no_memory() {
         let endless = BufReader::new(io::Read::take(io::repeat(b'x'), 100 << 20));
         let mut lines = LineReader::new(endless, 1 << 20);
         assert_eq!(lines.next().unwrap(), Some(Line::TooLong));
-        assert!(lines.buffer.capacity() <= 2 << 20);
+        assert_eq!(lines.buffer.capacity(), 0);
         assert_eq!(lines.next().unwrap(), None);
     }
 }
