@@ -8,6 +8,18 @@ use serde_json::value::RawValue;
 /// Longest `argv[0]`, bytes. The rest of a guest's name is cut.
 const MAX_NAME: usize = 255;
 
+/// Says why the args of a task can't be those of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvocationError {
+    /// An arg is not a string.
+    #[error("the args of a command are strings, and one is not")]
+    NotText,
+    /// An arg contains a zero byte, with which argv can't have it.
+    #[error("an argument of a command holds a zero byte")]
+    ZeroByte,
+}
+
 /// Arguments and stdin of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invocation<'a> {
@@ -22,11 +34,10 @@ impl<'a> Invocation<'a> {
     ///
     /// # Errors
     /// Fails if an arg is not a string, or contains a zero byte.
-    pub fn new(name: &str, args: &RawValue, stdin: &'a [u8]) -> Result<Self, String> {
-        let args: Vec<String> = serde_json::from_str(args.get())
-            .map_err(|_| "the args of a command are strings, and one is not".to_owned())?;
+    pub fn new(name: &str, args: &RawValue, stdin: &'a [u8]) -> Result<Self, InvocationError> {
+        let args: Vec<String> = serde_json::from_str(args.get()).map_err(|_| InvocationError::NotText)?;
         if args.iter().any(|arg| arg.contains('\0')) {
-            return Err("an argument of a command holds a zero byte".to_owned());
+            return Err(InvocationError::ZeroByte);
         }
         let name = &name[..name.floor_char_boundary(MAX_NAME)];
         let mut argv = vec![name.replace('\0', "")];

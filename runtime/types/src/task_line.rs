@@ -212,7 +212,7 @@ pub fn check_input(
     let checked = check_args(args, max)?;
     if info.is_command {
         let stdin = stdin.unwrap_or_default();
-        Invocation::new("", &checked, stdin)?;
+        Invocation::new("", &checked, stdin).map_err(|error| error.to_string())?;
         let bytes = (checked.get().len() as u64).saturating_add(stdin.len() as u64);
         if bytes > max {
             return Err(format!(
