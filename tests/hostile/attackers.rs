@@ -41,7 +41,7 @@ fn dispatcher(attack: &str) {
 
 #[test]
 fn a_dispatcher_that_tells_what_nobody_asked_for() {
-    for attack in ["warnings", "events", "statuses", "loaded", "failures of the pool"] {
+    for attack in ["warnings", "events", "loaded", "failures of the pool"] {
         dispatcher(attack);
     }
 }

@@ -1,8 +1,13 @@
 //! The status of a pool: the state of workers and tasks, the counts, and progress.
 
+use std::io;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use mpwasm::{Backoff, Error, Kind, Retry, Stats, Status, TaskId, TaskStatus, WorkerNumber, WorkerState};
+use mpwasm::{
+    Backoff, Error, Kind, Outcome, Reporter, Retry, Stats, Status, TaskId, TaskStatus, WorkerNumber,
+    WorkerState,
+};
 use nix::sys::signal::Signal;
 
 use crate::common::{LONG, builder, in_time, outcome, pool_and_guest, recorded, task};
@@ -126,6 +131,49 @@ fn the_pool_tells_what_each_worker_is_doing() {
     });
 }
 
+/// A reporter that blocks at its first outcome until the other end of its channel is gone.
+struct Blocked(mpsc::Receiver<()>);
+
+impl Reporter for Blocked {
+    fn outcome(&mut self, _: &Outcome) -> io::Result<()> {
+        let _ = self.0.recv();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_status_does_not_wait_behind_outcomes_that_nobody_takes() {
+    let (open, closed) = mpsc::channel();
+    let (pool, guest) = pool_and_guest(builder().reporter(Blocked(closed)));
+    let args = "x".repeat(16 << 10);
+    let first = pool.submit(guest.task([&args])).unwrap();
+    std::thread::scope(|scope| {
+        let pool = &pool;
+        // More than there is room for: outcomes of 8 MiB, tasks of 4 MiB, and the pipe.
+        let pusher = scope.spawn(move || {
+            for _ in 0..4000 {
+                pool.push(guest.task([&args])).unwrap();
+            }
+        });
+        let held = until(|| {
+            let status = pool.status().unwrap();
+            (status.running() == 0
+                && status.callbacks == 0
+                && status.queued > 0
+                && pool.stats().accepted > 600)
+                .then_some(status)
+        });
+        assert!(
+            held.queued < pool.stats().open() - 100,
+            "tasks count as queued whose outcomes are on their way: {held:?}"
+        );
+        assert_eq!(first.status().unwrap(), TaskStatus::Done);
+        drop(open);
+        pusher.join().unwrap();
+    });
+    in_time(move || pool.stop()).unwrap();
+}
+
 #[test]
 fn the_counts_are_those_of_the_outcomes() {
     let (pool, guest) = pool_and_guest(builder());
@@ -151,7 +199,7 @@ fn progress_comes_at_once_then_with_each_change_and_ends_with_the_pool() {
     let (pool, guest) = pool_and_guest(builder());
     let mut progress = pool.progress();
     assert_eq!(progress.next(), Some(Stats::default()));
-    let (sender, ended) = std::sync::mpsc::channel();
+    let (sender, ended) = mpsc::channel();
     let follower = std::thread::spawn(move || {
         progress.for_each(|stats| sender.send(stats.ended()).unwrap());
     });

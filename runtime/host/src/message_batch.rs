@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use mpwasm_engine::OutputSink;
 use mpwasm_engine::watchdog::{RECHECK_INTERVAL, WatchdogHandle};
+use mpwasm_protocol::messages::{Logged, Printed};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::outcome::{LogLevel, Stream};
@@ -39,9 +40,9 @@ const MAX_BATCH_SIZE: usize = 64 << 10;
 /// Encodes output and log lines of a guest as messages of its process.
 pub trait MessageEncoder: Send + Sync {
     /// Appends a piece of output.
-    fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]);
+    fn output(frames: &mut SendBuffer, printed: Printed<'_>);
     /// Appends a log line.
-    fn log(frames: &mut SendBuffer, level: LogLevel, text: &str);
+    fn log(frames: &mut SendBuffer, logged: Logged<'_>);
 }
 
 /// A batch of messages from a guest process to its parent.
@@ -70,7 +71,7 @@ impl Pending {
     /// Turns output into messages.
     fn print<E: MessageEncoder>(&mut self, stream: Stream, bytes: &[u8]) {
         for bytes in bytes.chunks(OUTPUT_PIECE) {
-            E::output(&mut self.frames, stream, bytes);
+            E::output(&mut self.frames, Printed { stream, bytes });
         }
     }
 
@@ -237,7 +238,7 @@ impl<E: MessageEncoder> OutputSink for MessageBatch<E> {
     fn log(&self, level: LogLevel, text: &str) {
         let mut pending = self.lock();
         pending.finish_lines::<E>();
-        E::log(&mut pending.frames, level, text);
+        E::log(&mut pending.frames, Logged { level, text });
         self.send(&mut pending);
     }
 }
@@ -262,7 +263,7 @@ mod tests {
         let mut seen = Vec::new();
         while let Some(frame) = channel.inbox().next_message().unwrap() {
             seen.push(match mpwasm_protocol::frame::decode(frame).unwrap() {
-                FromWorker::Output { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
+                FromWorker::Output(printed) => String::from_utf8(printed.bytes.to_vec()).unwrap(),
                 other => format!("{other:?}"),
             });
         }

@@ -18,7 +18,7 @@ use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, LoadError, OutputSink, PushError, Pusher};
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{FromTasks, ToTasks, task_frame};
+use mpwasm_protocol::messages::{FromTasks, Logged, Printed, ToTasks, task_frame};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::EXIT_WATCHDOG;
@@ -38,12 +38,12 @@ use mpwasm_types::time::Time;
 struct TaskSourceEncoder;
 
 impl MessageEncoder for TaskSourceEncoder {
-    fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]) {
-        frames.put(&FromTasks::Output { stream, bytes });
+    fn output(frames: &mut SendBuffer, printed: Printed<'_>) {
+        frames.put(&FromTasks::Output(printed));
     }
 
-    fn log(frames: &mut SendBuffer, level: LogLevel, text: &str) {
-        frames.put(&FromTasks::Log { level, text });
+    fn log(frames: &mut SendBuffer, logged: Logged<'_>) {
+        frames.put(&FromTasks::Log(logged));
     }
 }
 

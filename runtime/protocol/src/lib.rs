@@ -4,7 +4,7 @@
 //! [`items`](mpwasm_types::items) the contents of a chunk, [`bounded`](mpwasm_types::bounded) the bounds of texts and lists).
 //! A [`receive_buffer`] divides received bytes into frames, and a [`send_buffer`] holds frames to be sent. A [`channel`]
 //! moves frames and file descriptors over a socket. [`in_memory`] sends a message that must not depend on the capacity of
-//! a socket. [`page`] is the memory that a worker shares with the dispatcher, and [`call_result`] checks a result.
+//! a socket. A [`request`] has a connection of its own, so that its reply waits behind nothing else. [`page`] is the memory that a worker shares with the dispatcher, and [`call_result`] checks a result.
 //!
 //! What a message leads to is the matter of the two processes at its ends. The form of a message from a lower level of trust
 //! is checked here, its sense where it is handled.
@@ -23,4 +23,5 @@ pub mod in_memory;
 pub mod messages;
 pub mod page;
 pub mod receive_buffer;
+pub mod request;
 pub mod send_buffer;

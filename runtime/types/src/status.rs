@@ -94,6 +94,6 @@ pub enum TaskStatus {
     },
     /// It has ended and waits for its callback.
     Callback,
-    /// It has its outcome.
+    /// It has ended. Its outcome may still be on its way to the reporter and the task's handle.
     Done,
 }

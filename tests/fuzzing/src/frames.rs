@@ -13,10 +13,11 @@ use mpwasm_host::dispatcher::{WorkerMessage, WorkerPhase, parse_worker_message};
 use mpwasm_protocol::call_result;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{
-    CallResult, DispatcherStart, FromCompiler, FromDispatcher, FromTasks, Submission, ToCompiler,
-    ToDispatcher, ToTasks, ToWorker, WorkerStart, worker_frame,
+    CallResult, DispatcherStart, FromCompiler, FromDispatcher, FromTasks, StatusReply, StatusRequest,
+    Submission, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart, worker_frame,
 };
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
+use mpwasm_protocol::request::{Reply, Request};
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::{CallbackStatus, Outcome, TaskError, Usage};
 use mpwasm_types::settings::Settings;
@@ -45,21 +46,23 @@ pub fn frames(input: &[u8]) -> Verdict {
     let [mut silent, mut greeted, mut ready] =
         [WorkerPhase::Started, WorkerPhase::Loading, WorkerPhase::Ready]
             .map(|phase| Worker::new(phase, &settings));
-    let mut hear = |frame: &[u8]| match speaker % 13 {
+    let mut hear = |frame: &[u8]| match speaker % 15 {
         0 => silent.hear(frame),
         1 => greeted.hear(frame),
         2 => ready.hear(frame),
         3 => dispatcher(frame),
         4 => decoded::<FromCompiler<'_>>(frame),
         5 => tasks(frame, &settings),
-        // From here on the sender is more trusted. Only the form of its messages is checked.
+        // Of these only the form is checked. All but the last come from a process of higher trust.
         6 => decoded::<Submission<'_>>(frame),
         7 => decoded::<ToDispatcher>(frame),
         8 => decoded::<ToWorker<'_>>(frame),
         9 => decoded::<ToCompiler>(frame),
         10 => decoded::<ToTasks>(frame),
         11 => decoded::<DispatcherStart>(frame),
-        _ => decoded::<WorkerStart<'_>>(frame),
+        12 => decoded::<WorkerStart<'_>>(frame),
+        13 => decoded::<Request<StatusRequest>>(frame),
+        _ => decoded::<Reply<StatusReply>>(frame),
     };
     let result = cut(bytes, piece, worker_frame(&settings), &mut hear);
     Verdict::from(&result)
@@ -131,8 +134,8 @@ impl<'a> Worker<'a> {
             WorkerMessage::Ended { ending, .. } => {
                 tell(ending.map_or_else(CallResult::Failed, CallResult::Ok));
             }
-            WorkerMessage::Output { bytes, .. } => assert!(bytes.len() as u64 <= limits.max_output),
-            WorkerMessage::Log { text, .. } => assert!(text.len() as u64 <= limits.max_output),
+            WorkerMessage::Output(printed) => assert!(printed.bytes.len() as u64 <= limits.max_output),
+            WorkerMessage::Log(logged) => assert!(logged.text.len() as u64 <= limits.max_output),
             WorkerMessage::Skipped(_) | WorkerMessage::Unable(_) => {}
         }
         Ok(())

@@ -16,7 +16,7 @@ use mpwasm_engine::{
 use mpwasm_host::dispatcher::WorkerPhase;
 use mpwasm_host::message_batch::MessageEncoder;
 use mpwasm_host::worker::WorkerEncoder;
-use mpwasm_protocol::messages::{CallResult, FromWorker, ResourceUsage, worker_frame};
+use mpwasm_protocol::messages::{CallResult, FromWorker, Logged, Printed, ResourceUsage, worker_frame};
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::clock;
@@ -225,15 +225,14 @@ impl OutputSink for Frames {
     fn print(&self, stream: Stream, bytes: &[u8]) {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.chunks(PIECE) {
-            WorkerEncoder::output(&mut frames, stream, piece);
+            WorkerEncoder::output(&mut frames, Printed { stream, bytes: piece });
         }
     }
 
     fn log(&self, level: LogLevel, text: &str) {
         WorkerEncoder::log(
             &mut self.0.lock().unwrap_or_else(PoisonError::into_inner),
-            level,
-            text,
+            Logged { level, text },
         );
     }
 }

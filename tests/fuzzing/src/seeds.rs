@@ -10,9 +10,11 @@ use super::Verdict;
 use super::frames::settings;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::{
-    CallResult, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks, FromWorker,
-    ResourceUsage, Source, Submission, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart,
+    CallResult, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks, FromWorker, Logged,
+    Printed, ResourceUsage, Source, StatusReply, StatusRequest, Submission, ToCompiler, ToDispatcher,
+    ToTasks, ToWorker, WorkerStart,
 };
+use mpwasm_protocol::request::{Reply, Request};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, RequestId, TaskId, WorkerNumber};
@@ -20,6 +22,7 @@ use mpwasm_types::items;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{Settings, Terminals};
+use mpwasm_types::status::{Status, TaskStatus, WorkerState, WorkerStatus};
 use mpwasm_types::task::{Input, TaskSpec};
 use mpwasm_types::time::Time;
 
@@ -63,6 +66,8 @@ pub(super) fn inputs() -> Vec<(&'static str, Verdict, Vec<u8>)> {
         ),
         ("pushed", Verdict::Taken, pushed()),
         ("to-dispatcher", Verdict::Taken, to_dispatcher()),
+        ("status-requests", Verdict::Taken, status_requests()),
+        ("status-replies", Verdict::Taken, status_replies()),
         ("to-worker", Verdict::Taken, to_worker()),
         ("dispatcher-start", Verdict::Taken, dispatcher_start()),
         ("worker-start", Verdict::Taken, worker_start()),
@@ -102,9 +107,9 @@ fn measured() -> ResourceUsage {
 fn worker_task() -> Vec<u8> {
     let mut input = said_by(2);
     let (stream, bytes) = (Stream::Stdout, &b"hello\n"[..]);
-    put(&mut input, &FromWorker::Output { stream, bytes });
+    put(&mut input, &FromWorker::Output(Printed { stream, bytes }));
     let (level, text) = (LogLevel::Debug, "log");
-    put(&mut input, &FromWorker::Log { level, text });
+    put(&mut input, &FromWorker::Log(Logged { level, text }));
     put(&mut input, &ended(CallResult::Ok(b"{\"a\":1}")));
     put(&mut input, &FromWorker::Skipped(OfferId(513)));
     input
@@ -164,14 +169,18 @@ fn dispatcher_all() -> Vec<u8> {
         },
         FromDispatcher::Output {
             source,
-            stream: Stream::Stderr,
-            bytes: b"a",
+            printed: Printed {
+                stream: Stream::Stderr,
+                bytes: b"a",
+            },
         },
         FromDispatcher::OutputEnd { source },
         FromDispatcher::Log {
             source,
-            level: LogLevel::Warn,
-            text: "x",
+            logged: Logged {
+                level: LogLevel::Warn,
+                text: "x",
+            },
             at: Some((WorkerNumber(0), 1)),
         },
         FromDispatcher::Warning("w"),
@@ -194,9 +203,9 @@ fn tasks_all() -> Vec<u8> {
     let mut input = said_by(5);
     put(&mut input, &FromTasks::Push(b"{\"args\":[1]}"));
     let (stream, bytes) = (Stream::Stdout, &b"hello\n"[..]);
-    put(&mut input, &FromTasks::Output { stream, bytes });
+    put(&mut input, &FromTasks::Output(Printed { stream, bytes }));
     let (level, text) = (LogLevel::Info, "log");
-    put(&mut input, &FromTasks::Log { level, text });
+    put(&mut input, &FromTasks::Log(Logged { level, text }));
     put(&mut input, &FromTasks::Ended(None));
     input
 }
@@ -240,11 +249,9 @@ fn two_items() -> Vec<u8> {
 
 fn to_dispatcher() -> Vec<u8> {
     let mut input = said_by(7);
-    let (request, task) = (RequestId(1), Some(DispatchId(3)));
     for message in [
         ToDispatcher::Load { has_checked: true },
         ToDispatcher::Cancel { id: DispatchId(3) },
-        ToDispatcher::GetStatus { request, task },
         ToDispatcher::Confirm { outcomes: 1 },
         ToDispatcher::Interrupt,
         ToDispatcher::Terminate,
@@ -252,6 +259,43 @@ fn to_dispatcher() -> Vec<u8> {
         ToDispatcher::Resume,
     ] {
         put(&mut input, &message);
+    }
+    input
+}
+
+fn status_requests() -> Vec<u8> {
+    let mut input = said_by(13);
+    for (id, body) in [(1, StatusRequest::Pool), (2, StatusRequest::Task(DispatchId(3)))] {
+        let id = RequestId(id);
+        put(&mut input, &Request { id, body });
+    }
+    input
+}
+
+fn status_replies() -> Vec<u8> {
+    let mut input = said_by(14);
+    let worker = WorkerStatus {
+        worker: WorkerNumber(0),
+        pid: 7,
+        state: WorkerState::Running {
+            task: TaskId(5),
+            attempt: 1,
+        },
+        since: SECOND,
+    };
+    let status = Status {
+        queued: 0,
+        paused: 1,
+        callbacks: 2,
+        workers: vec![worker],
+    };
+    for (id, body) in [
+        (1, StatusReply::Pool { status, outcomes: 9 }),
+        (2, StatusReply::Task(Some(TaskStatus::Callback))),
+        (3, StatusReply::Task(None)),
+    ] {
+        let id = RequestId(id);
+        put(&mut input, &Reply { id, body });
     }
     input
 }

@@ -14,20 +14,20 @@ use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{
-    CallResult, DispatcherStart, FromDispatcher, Source, StatusReply, Submission, ToDispatcher, WorkerEvent,
+    CallResult, DispatcherStart, FromDispatcher, Logged, Printed, Source, Submission, ToDispatcher,
+    WorkerEvent,
 };
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::grants::Granted;
-use mpwasm_types::ids::{GuestId, ModelId, RequestId, TaskId, WorkerNumber};
+use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::MAX_ATTEMPT_MESSAGE;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use mpwasm_types::retry::MAX_RETRIES;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{MAX_LOG_TEXT, MAX_WORKERS, OUTPUT_PIECE};
-use mpwasm_types::status::{Status, WorkerState, WorkerStatus};
+use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
 
 /// Becomes a dispatcher that does what its tasks say. Returns only when it can't.
 pub fn main(part: &Part) -> String {
@@ -43,6 +43,7 @@ fn serve(part: &Part) -> Result<(), String> {
     let DispatcherStart { jail, settings, .. } =
         in_memory::receive(&mut parent).map_err(|error| text(&error))?;
     let mut tasks = File::from(parent.take_descriptor().ok_or("no pipe came")?);
+    let _requests = parent.take_descriptor().ok_or("no socket for requests came")?;
     let granted = Granted::new(settings.grants, || {
         parent.take_descriptor().ok_or("no directory came")
     })?;
@@ -174,14 +175,8 @@ fn forge(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
         },
         "output that is none" => {
             let (source, stream, bytes) = (Source::Task(id), Stream::Stdout, &b""[..]);
-            say(
-                parent,
-                &FromDispatcher::Output {
-                    source,
-                    stream,
-                    bytes,
-                },
-            )
+            let printed = Printed { stream, bytes };
+            say(parent, &FromDispatcher::Output { source, printed })
         }
         "ends of output without end" => loop {
             let source = Source::Task(id);
@@ -191,8 +186,10 @@ fn forge(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
             let text = "x".repeat(4000);
             let log = FromDispatcher::Log {
                 source: Source::Task(id),
-                level: LogLevel::Debug,
-                text: &text,
+                logged: Logged {
+                    level: LogLevel::Debug,
+                    text: &text,
+                },
                 at: None,
             };
             say(parent, &log)?;
@@ -205,8 +202,10 @@ fn forge(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
         "a log line of no task" => {
             let log = FromDispatcher::Log {
                 source: Source::Task(id + 1),
-                level: LogLevel::Error,
-                text: "x",
+                logged: Logged {
+                    level: LogLevel::Error,
+                    text: "x",
+                },
                 at: None,
             };
             say(parent, &log)
@@ -228,27 +227,18 @@ fn flood(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
     let text = "\u{1b}".repeat(MAX_LOG_TEXT);
     let print = |source, bytes| FromDispatcher::Output {
         source,
-        stream: Stream::Stdout,
-        bytes,
+        printed: Printed {
+            stream: Stream::Stdout,
+            bytes,
+        },
     };
     let log = || FromDispatcher::Log {
         source: Source::Task(id),
-        level: LogLevel::Error,
-        text: &text,
+        logged: Logged {
+            level: LogLevel::Error,
+            text: &text,
+        },
         at: None,
-    };
-    let worker = WorkerStatus {
-        worker: WorkerNumber(0),
-        pid: 1,
-        state: WorkerState::Idle,
-        since: Duration::ZERO,
-    };
-    let status = || FromDispatcher::Status {
-        request: RequestId(u64::MAX),
-        reply: StatusReply::Pool(Status {
-            workers: vec![worker; 2 * MAX_WORKERS as usize],
-            ..Status::default()
-        }),
     };
     let event = || WorkerEvent {
         worker: WorkerNumber(0),
@@ -269,7 +259,6 @@ fn flood(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
             "failures of the pool" => FromDispatcher::Failed(&note),
             "loaded" => FromDispatcher::Loaded,
             "events" => FromDispatcher::Event(event()),
-            "statuses" => status(),
             "output" => print(Source::Task(id), &[b'x'; OUTPUT_PIECE][..]),
             "lines" => print(Source::Task(id), &[b'\n'; OUTPUT_PIECE]),
             "output of the callback" => print(Source::Callback(id), &[b'x'; OUTPUT_PIECE]),
@@ -285,8 +274,10 @@ fn flood(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
 fn output(source: Source) -> FromDispatcher<'static> {
     FromDispatcher::Output {
         source,
-        stream: Stream::Stdout,
-        bytes: &[b'x'; 4000],
+        printed: Printed {
+            stream: Stream::Stdout,
+            bytes: &[b'x'; 4000],
+        },
     }
 }
 

@@ -15,7 +15,9 @@ use mpwasm_host::guest_thread;
 use mpwasm_protocol::channel::{Channel, Filled, send_all};
 use mpwasm_protocol::frame::{decode, put};
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, ResourceUsage, ToWorker, WorkerStart};
+use mpwasm_protocol::messages::{
+    CallResult, FromWorker, Hello, Logged, Printed, ResourceUsage, ToWorker, WorkerStart,
+};
 use mpwasm_protocol::page::Page;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
@@ -181,16 +183,16 @@ impl CompromisedWorker {
                 self.end(offer, CallResult::Failed(Failure::new(Kind::Error, message)));
             }
             "flood" => loop {
-                self.say(&FromWorker::Output {
+                self.say(&FromWorker::Output(Printed {
                     stream: Stream::Stdout,
                     bytes: &[b'x'; 60_000],
-                });
+                }));
             },
             "log flood" => loop {
-                self.say(&FromWorker::Log {
+                self.say(&FromWorker::Log(Logged {
                     level: LogLevel::Trace,
                     text: "",
-                });
+                }));
             },
             "skips" => loop {
                 self.say(&FromWorker::Skipped(offer));
@@ -208,10 +210,10 @@ impl CompromisedWorker {
                 hang()
             }
             "empty flood" => loop {
-                self.say(&FromWorker::Output {
+                self.say(&FromWorker::Output(Printed {
                     stream: Stream::Stdout,
                     bytes: b"",
-                });
+                }));
             },
             "diagnostics" => loop {
                 eprintln!("a line that nobody asked for");

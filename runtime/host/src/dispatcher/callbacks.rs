@@ -14,7 +14,7 @@ use super::finished::{Finished, error_object, report};
 use super::folds::{Folds, ModelKey};
 use super::guest_artifact::GuestArtifact;
 use mpwasm_engine::Export;
-use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Source};
+use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Logged, Printed, Source};
 use mpwasm_protocol::receive_buffer::Frame;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::Task;
@@ -167,6 +167,11 @@ impl Callbacks {
         self.is_idle() && self.reported <= confirmed
     }
 
+    /// Returns the number of outcomes that were sent to the parent.
+    pub fn reported(&self) -> u64 {
+        self.reported
+    }
+
     /// Whether every outcome was sent.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
@@ -239,17 +244,17 @@ impl Callbacks {
                     bytes,
                 } => {
                     self.printed |= matches!(source, Source::Callback(_));
-                    uplink.put(&FromDispatcher::Output {
-                        source,
+                    let printed = Printed {
                         stream,
                         bytes: &bytes,
-                    });
+                    };
+                    uplink.put(&FromDispatcher::Output { source, printed });
                 }
                 CallbackEvent::Log { source, level, text } => {
+                    let logged = Logged { level, text: &text };
                     uplink.put(&FromDispatcher::Log {
                         source,
-                        level,
-                        text: &text,
+                        logged,
                         at: None,
                     });
                 }
@@ -324,8 +329,10 @@ impl Callbacks {
             let text = format!("the callback failed: {}: {}", failure.kind, failure.message);
             uplink.put(&FromDispatcher::Log {
                 source: Source::Callback(id),
-                level: LogLevel::Error,
-                text: &text,
+                logged: Logged {
+                    level: LogLevel::Error,
+                    text: &text,
+                },
                 at: None,
             });
         }

@@ -3,6 +3,7 @@
 //! The descriptors to poll are derived from the state in each turn, so that no flag can go stale. Tasks are read only while
 //! there is room for them and for their outcomes. The loop waits in its one call of poll and nowhere else.
 
+mod requests;
 mod tasks;
 mod workers;
 
@@ -16,12 +17,12 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::callbacks::Callbacks;
 use super::guest_artifact::GuestArtifact;
-use super::status;
 use super::worker_set::{Notice, WorkerSet};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromDispatcher, ToDispatcher, task_frame};
+use mpwasm_protocol::request::Responder;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::{Scheduler, WorkerExit};
 use mpwasm_system::poll::poll_until;
@@ -41,6 +42,8 @@ const MAX_QUEUED_BYTES: usize = 4 << 20;
 pub struct EventLoop {
     settings: Settings,
     parent: Channel,
+    /// Requests of the parent.
+    requests: Responder,
     uplink: SendBuffer,
     pipe: TaskPipe,
     scheduler: Scheduler,
@@ -61,6 +64,7 @@ struct ParentLost;
 #[derive(Debug, Default)]
 struct ReadyDescriptors {
     parent: bool,
+    requests: bool,
     tasks: bool,
     /// Workers with something to read, and workers that have ended.
     workers: Vec<(WorkerId, bool, bool)>,
@@ -68,9 +72,16 @@ struct ReadyDescriptors {
 
 impl EventLoop {
     /// Creates the loop of a pool without guests. The workers are started with the first guest.
-    pub fn new(parent: Channel, tasks: OwnedFd, settings: Settings, workers: WorkerSet) -> io::Result<Self> {
+    pub fn new(
+        parent: Channel,
+        requests: Responder,
+        tasks: OwnedFd,
+        settings: Settings,
+        workers: WorkerSet,
+    ) -> io::Result<Self> {
         Ok(Self {
             parent,
+            requests,
             uplink: SendBuffer::default(),
             pipe: TaskPipe::new(File::from(tasks), task_frame(settings.max_args)),
             scheduler: Scheduler::new(
@@ -123,6 +134,7 @@ impl EventLoop {
         }
         self.send(now);
         self.uplink.flush(self.parent.as_fd()).map_err(|_| ParentLost)?;
+        self.answer_requests()?;
         if over {
             return self.flush_uplink();
         }
@@ -134,6 +146,10 @@ impl EventLoop {
         let now = clock::now();
         if found.parent {
             self.handle_parent()?;
+        }
+        // After the messages of the parent, as it sent them first.
+        if found.requests {
+            self.read_requests()?;
         }
         for (worker, readable, ended) in std::mem::take(&mut found.workers) {
             self.handle_worker(worker, readable, ended, now);
@@ -156,9 +172,7 @@ impl EventLoop {
             true => PollFlags::POLLIN,
             false => PollFlags::POLLIN | PollFlags::POLLOUT,
         };
-        let mut fds = [PollFd::new(self.parent.as_fd(), interest)];
-        poll_until(&mut fds, Time::NEVER).map_err(|_| ParentLost)?;
-        let found = fds[0].revents().unwrap_or(PollFlags::empty());
+        let found = self.wait_for_parent(interest)?;
         if found.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
             self.handle_parent()?;
         }
@@ -223,6 +237,8 @@ impl EventLoop {
             self.parent.as_fd(),
             interest(!self.uplink.is_empty()),
         )];
+        let interest_in_requests = self.interest_in_requests();
+        fds.push(PollFd::new(self.requests.as_fd(), interest_in_requests));
         let tasks = self.wants_tasks().then_some(fds.len());
         if tasks.is_some() {
             fds.push(PollFd::new(self.pipe.file.as_fd(), PollFlags::POLLIN));
@@ -261,6 +277,7 @@ impl EventLoop {
             flags.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR)
         };
         found.parent = readable(0);
+        found.requests = readable(1);
         found.tasks = tasks.is_some_and(readable);
         let workers = workers
             .into_iter()
@@ -291,11 +308,6 @@ impl EventLoop {
                 }
                 ToDispatcher::Cancel { id } => {
                     self.scheduler.cancel(id, now, &mut self.workers);
-                }
-                ToDispatcher::GetStatus { request, task } => {
-                    let all = (&mut self.scheduler, &mut self.workers, &self.callbacks);
-                    let reply = status::answer(task, all, now);
-                    self.uplink.put(&FromDispatcher::Status { request, reply });
                 }
                 ToDispatcher::Confirm { outcomes } => self.confirmed = outcomes,
                 ToDispatcher::Pause => self.workers.pause(),
@@ -351,8 +363,7 @@ impl EventLoop {
     /// Sends the rest of the messages to the parent after the end of the pool, and waits for it to read them.
     fn flush_uplink(&mut self) -> Result<bool, ParentLost> {
         while !self.uplink.is_empty() {
-            let mut fds = [PollFd::new(self.parent.as_fd(), PollFlags::POLLOUT)];
-            poll_until(&mut fds, Time::NEVER).map_err(|_| ParentLost)?;
+            self.wait_for_parent(PollFlags::POLLOUT)?;
             self.uplink.flush(self.parent.as_fd()).map_err(|_| ParentLost)?;
         }
         Ok(true)

@@ -32,7 +32,8 @@ use worker_set::{Dirs, WorkerSet};
 
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::DispatcherStart;
+use mpwasm_protocol::messages::{DispatcherStart, STATUS_LIMITS};
+use mpwasm_protocol::request::Responder;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::jail::OomScore;
@@ -54,6 +55,8 @@ pub fn main() -> Result<(), String> {
 #[derive(Debug)]
 pub struct Start {
     parent: Channel,
+    /// Requests of the parent.
+    requests: Responder,
     tasks: OwnedFd,
     settings: Settings,
     /// Stdin of commands.
@@ -83,6 +86,9 @@ impl Start {
             events,
         } = in_memory::receive(&mut parent).map_err(|error| error.to_string())?;
         let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
+        let requests = parent
+            .take_descriptor()
+            .ok_or("the socket for requests is missing")?;
         let granted = Granted::new(settings.grants.clone(), || {
             parent.take_descriptor().ok_or("a granted directory is missing")
         })?;
@@ -96,6 +102,7 @@ impl Start {
         };
         Ok(Self {
             parent,
+            requests: Responder::new(requests, STATUS_LIMITS),
             tasks,
             settings,
             stdin,
@@ -138,7 +145,7 @@ impl Start {
             score,
             self.events,
         );
-        event_loop::EventLoop::new(self.parent, self.tasks, self.settings, worker_set)
+        event_loop::EventLoop::new(self.parent, self.requests, self.tasks, self.settings, worker_set)
             .map_err(|error| error.to_string())?
             .run();
         Ok(())

@@ -2,36 +2,16 @@
 
 use super::callbacks::Callbacks;
 use super::worker_set::WorkerSet;
-use mpwasm_protocol::messages::StatusReply;
 use mpwasm_scheduler::{Scheduler, TaskPlace};
 use mpwasm_types::ids::DispatchId;
 use mpwasm_types::status::{Status, TaskStatus, WorkerStatus};
 use mpwasm_types::time::Time;
 
-/// Returns the status of `task` if it has not ended, or that of the pool if `task` is `None`.
-pub fn answer(
-    task: Option<DispatchId>,
-    all: (&mut Scheduler, &mut WorkerSet, &Callbacks),
-    now: Time,
-) -> StatusReply {
-    let (scheduler, worker_set, callbacks) = all;
-    match task {
-        Some(id) if callbacks.has(id.first()) => StatusReply::Task(Some(TaskStatus::Callback)),
-        Some(id) => {
-            let place = scheduler.place(id, now, worker_set);
-            StatusReply::Task(place.and_then(|place| of_task(place, worker_set, now)))
-        }
-        None => StatusReply::Pool(of_pool(scheduler, worker_set, callbacks, now)),
-    }
-}
+/// What knows the status of tasks and workers.
+type Sources<'a> = (&'a mut Scheduler, &'a mut WorkerSet, &'a Callbacks);
 
 /// Returns the status of the pool. The parent fills in the number of queued tasks, as some are still in the pipe.
-fn of_pool(
-    scheduler: &mut Scheduler,
-    worker_set: &mut WorkerSet,
-    callbacks: &Callbacks,
-    now: Time,
-) -> Status {
+pub fn of_pool((scheduler, worker_set, callbacks): Sources<'_>, now: Time) -> Status {
     let workers = scheduler.workers(now, worker_set);
     let workers = workers.into_iter().filter_map(|(worker, state, since)| {
         Some(WorkerStatus {
@@ -51,8 +31,21 @@ fn of_pool(
     }
 }
 
+/// Returns the status of a task that has not ended.
+pub fn of_task(
+    id: DispatchId,
+    (scheduler, worker_set, callbacks): Sources<'_>,
+    now: Time,
+) -> Option<TaskStatus> {
+    if callbacks.has(id.first()) {
+        return Some(TaskStatus::Callback);
+    }
+    let place = scheduler.place(id, now, worker_set)?;
+    at(place, worker_set, now)
+}
+
 /// Returns the status of a task in this place, or `None` if its worker has no process.
-fn of_task(place: TaskPlace, worker_set: &mut WorkerSet, now: Time) -> Option<TaskStatus> {
+fn at(place: TaskPlace, worker_set: &mut WorkerSet, now: Time) -> Option<TaskStatus> {
     Some(match place {
         TaskPlace::Queued { attempt } => TaskStatus::Queued { attempt },
         TaskPlace::Paused { attempt, until } => TaskStatus::Paused {

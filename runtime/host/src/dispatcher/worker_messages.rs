@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use mpwasm_protocol::frame::decode;
-use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, ResourceUsage};
+use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, Logged, Printed, ResourceUsage};
 use mpwasm_types::ids::OfferId;
 use mpwasm_types::json::MAX_JSON_DEPTH;
 use mpwasm_types::json::one_line;
-use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
+use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::{LOG_LINE_COST, Settings, log_cap};
 
 use super::worker_set::WorkerPhase;
@@ -39,29 +39,19 @@ pub enum WorkerMessage<'a> {
     /// The worker skipped an offer that had been revoked.
     Skipped(OfferId),
     /// The running task printed.
-    Output {
-        /// Stdout or stderr.
-        stream: Stream,
-        /// The output.
-        bytes: &'a [u8],
-    },
+    Output(Printed<'a>),
     /// The running task logged a line.
-    Log {
-        /// The level that the guest gave the line.
-        level: LogLevel,
-        /// The line.
-        text: &'a str,
-    },
+    Log(Logged<'a>),
 }
 
-/// Decodes and checks one frame of a worker in `phase`. `printed` counts the bytes that its running task has printed.
+/// Decodes and checks one frame of a worker in `phase`. `total` counts the bytes that its running task has printed.
 ///
 /// # Errors
 /// Returns how the worker broke the protocol.
 pub fn parse<'a>(
     frame: &'a [u8],
     phase: WorkerPhase,
-    printed: &mut u64,
+    total: &mut u64,
     limits: &Settings,
 ) -> Result<WorkerMessage<'a>, String> {
     if phase == WorkerPhase::Started {
@@ -82,7 +72,7 @@ pub fn parse<'a>(
             },
             WorkerPhase::Ready,
         ) => {
-            *printed = 0;
+            *total = 0;
             let ending = check_ending(ending, limits.max_result)?;
             Ok(WorkerMessage::Ended {
                 offer,
@@ -92,29 +82,30 @@ pub fn parse<'a>(
             })
         }
         (FromWorker::Skipped(offer), WorkerPhase::Ready) => Ok(WorkerMessage::Skipped(offer)),
-        (FromWorker::Output { stream, bytes }, WorkerPhase::Ready) => {
+        (FromWorker::Output(printed), WorkerPhase::Ready) => {
+            let bytes = printed.bytes;
             if bytes.is_empty() {
                 return Err("output that is none".to_owned());
             }
             // Without an output limit only log lines are counted.
             if limits.max_output != u64::MAX {
-                count(printed, bytes.len(), limits)?;
+                count(total, bytes.len(), limits)?;
             }
-            Ok(WorkerMessage::Output { stream, bytes })
+            Ok(WorkerMessage::Output(printed))
         }
-        (FromWorker::Log { level, text }, WorkerPhase::Ready) => {
-            count(printed, text.len() + LOG_LINE_COST, limits)?;
-            Ok(WorkerMessage::Log { level, text })
+        (FromWorker::Log(logged), WorkerPhase::Ready) => {
+            count(total, logged.text.len() + LOG_LINE_COST, limits)?;
+            Ok(WorkerMessage::Log(logged))
         }
         (_, phase) => Err(format!("a message that it may not send while it is {phase:?}")),
     }
 }
 
 /// Adds `bytes` to the output of the running task, and checks its limit.
-fn count(printed: &mut u64, bytes: usize, limits: &Settings) -> Result<(), String> {
-    *printed = printed.saturating_add(bytes as u64);
+fn count(total: &mut u64, bytes: usize, limits: &Settings) -> Result<(), String> {
+    *total = total.saturating_add(bytes as u64);
     // The worker truncates output at the limit, so an honest one never exceeds it.
-    if *printed > log_cap(limits.max_output) {
+    if *total > log_cap(limits.max_output) {
         Err("more output than the cap allows".to_owned())
     } else {
         Ok(())
@@ -162,6 +153,7 @@ fn check_json(json: &[u8], max_result: u64) -> Result<(), String> {
 mod tests {
     use super::*;
     use mpwasm_protocol::frame::put;
+    use mpwasm_types::outcome::{LogLevel, Stream};
     use serde::Serialize;
 
     /// Parses `message` as one of a worker in `phase`.
@@ -231,10 +223,10 @@ mod tests {
     fn output_past_the_cap_is_no_output_of_ours() {
         let print = |bytes: &[u8]| {
             say(
-                &FromWorker::Output {
+                &FromWorker::Output(Printed {
                     stream: Stream::Stdout,
                     bytes,
-                },
+                }),
                 WorkerPhase::Ready,
             )
         };
@@ -245,9 +237,15 @@ mod tests {
     #[test]
     fn messages_without_end_are_not_taken_however_small_they_are() {
         let stream = Stream::Stdout;
-        assert!(say(&FromWorker::Output { stream, bytes: b"" }, WorkerPhase::Ready).is_err());
+        assert!(
+            say(
+                &FromWorker::Output(Printed { stream, bytes: b"" }),
+                WorkerPhase::Ready
+            )
+            .is_err()
+        );
         let (level, text) = (LogLevel::Trace, "");
-        assert!(say(&FromWorker::Log { level, text }, WorkerPhase::Ready).is_err());
+        assert!(say(&FromWorker::Log(Logged { level, text }), WorkerPhase::Ready).is_err());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Deadline, EngineRole, Executor, OutputSink};
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{FromWorker, WorkerStart, control, task_frame};
+use mpwasm_protocol::messages::{FromWorker, Logged, Printed, WorkerStart, control, task_frame};
 use mpwasm_protocol::page::Page;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
@@ -41,7 +41,6 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::GuestId;
-use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{BASE_DESCRIPTORS, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
@@ -65,12 +64,12 @@ struct Start {
 pub struct WorkerEncoder;
 
 impl MessageEncoder for WorkerEncoder {
-    fn output(frames: &mut SendBuffer, stream: Stream, bytes: &[u8]) {
-        frames.put(&FromWorker::Output { stream, bytes });
+    fn output(frames: &mut SendBuffer, printed: Printed<'_>) {
+        frames.put(&FromWorker::Output(printed));
     }
 
-    fn log(frames: &mut SendBuffer, level: LogLevel, text: &str) {
-        frames.put(&FromWorker::Log { level, text });
+    fn log(frames: &mut SendBuffer, logged: Logged<'_>) {
+        frames.put(&FromWorker::Log(logged));
     }
 }
 

@@ -30,10 +30,11 @@ use std::fs::File;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
-use mpwasm_protocol::messages::{Execution, Source, StatusReply, WorkerEvent};
+use mpwasm_protocol::messages::{Execution, Source, StatusReply, StatusRequest, WorkerEvent};
+use mpwasm_protocol::request::RequestError;
 use mpwasm_sandbox::child::Process;
 use mpwasm_types::guest_info::GuestInfo;
-use mpwasm_types::ids::{DispatchId, GuestId, ModelId, RequestId, TaskId, WorkerNumber};
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
 use mpwasm_types::task::TaskSpec;
 
@@ -69,6 +70,13 @@ pub trait Backend: Debug + Send + Sync {
 
     /// Makes a request, and does not wait for its effect. Does nothing once the backend has ended.
     fn request(&self, request: Request);
+
+    /// Requests a status, and waits for the reply for at most [`REPLY_TIMEOUT`](mpwasm_types::settings::REPLY_TIMEOUT). The
+    /// reply waits neither behind events nor for the [`EventSink`].
+    ///
+    /// # Errors
+    /// [`RequestError::Closed`] when the backend has ended; another when there is no valid reply in time.
+    fn status(&self, request: StatusRequest) -> Result<StatusReply, RequestError>;
 
     /// Puts a process of this machine that runs guest code for the pool, but no tasks, under the backend's limits.
     fn limit(&self, process: &Process) {
@@ -130,13 +138,6 @@ pub enum Request {
     Cancel {
         /// The id that was submitted.
         id: DispatchId,
-    },
-    /// Asks for the status of a task or of the pool. [`BackendEvent::Status`] has the reply.
-    Status {
-        /// Number of the request, which the reply repeats.
-        request: RequestId,
-        /// The task; `None` for the pool.
-        task: Option<DispatchId>,
     },
     /// Confirms that the first `outcomes` outcomes were reported. Sent with `Settings::confirm_outcomes`: the backend starts no
     /// task while an outcome is not confirmed.
@@ -212,13 +213,6 @@ pub enum BackendEvent<'a> {
     },
     /// The next guest is loaded.
     Loaded,
-    /// The reply to a [`Request::Status`].
-    Status {
-        /// Number of the request.
-        request: RequestId,
-        /// The status.
-        reply: StatusReply,
-    },
     /// A warning for the user.
     Warning(&'a str),
     /// A worker has changed its state.

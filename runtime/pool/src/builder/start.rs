@@ -27,7 +27,6 @@ use crate::pool::counters::Counters;
 use crate::pool::events;
 use crate::pool::final_values::FinalValues;
 use crate::pool::state::{PoolLifecycle, PoolState};
-use crate::pool::status_requests::StatusRequests;
 use crate::report::event::Event;
 use crate::report::terminal::Terminal;
 use crate::report::{Reporter, Reporters};
@@ -244,7 +243,6 @@ fn new_state(
         trusted,
         ledger: Ledger::default(),
         counters: Counters::default(),
-        status_requests: StatusRequests::default(),
         final_values: FinalValues::new(max_result),
         backend,
         sender: Mutex::new(sender),

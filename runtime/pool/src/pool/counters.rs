@@ -41,6 +41,8 @@ impl Stats {
 /// The counters that the pool's threads update.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Number of accepted tasks that were not sent to the dispatcher, as they are invalid.
+    invalid: AtomicU64,
     ok: AtomicU64,
     retried: AtomicU64,
     failed: [AtomicU64; Kind::ALL.len()],
@@ -59,6 +61,16 @@ impl Counters {
             Err(error) => &self.failed[error.kind as usize],
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an accepted task that was not sent to the dispatcher, besides its outcome.
+    pub fn count_invalid(&self) {
+        self.invalid.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of accepted tasks that were not sent to the dispatcher.
+    pub fn invalid(&self) -> u64 {
+        self.invalid.load(Ordering::Relaxed)
     }
 
     /// Counts a retry.

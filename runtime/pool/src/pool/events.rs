@@ -221,7 +221,6 @@ impl EventSink for EventHandler<'_> {
                 shared.lifecycle.lock().loaded += 1;
                 shared.changed.notify_all();
             }
-            BackendEvent::Status { request, reply } => shared.status_requests.answer(request, reply),
             BackendEvent::Warning(text) => shared.report(&Event::Warning(text)),
             BackendEvent::Worker(event) => {
                 trace_worker(&event);
@@ -308,7 +307,6 @@ impl PoolState {
         let end = error.map_or(PoolEnd::Well, |error| PoolEnd::Failed(Some(error)));
         self.lifecycle.lock().end = Some(end);
         self.changed.notify_all();
-        self.status_requests.end();
         self.counters.publish();
     }
 }

@@ -17,7 +17,7 @@ use crate::report::event::{Event, LogLine, Output, Source};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{FromTasks, OVERHEAD, ToTasks, task_frame};
+use mpwasm_protocol::messages::{FromTasks, Logged, OVERHEAD, Printed, ToTasks, task_frame};
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::outcome::{Kind, Stream};
@@ -255,7 +255,7 @@ impl TasksRun<'_> {
                 let task = self.guest.line_task(&line, "");
                 tasks.push(task.map_err(|why| TasksFailure::InvalidTask(why.to_string()))?);
             }
-            FromTasks::Output { stream, bytes } => {
+            FromTasks::Output(Printed { stream, bytes }) => {
                 if bytes.is_empty() {
                     return Err(TasksFailure::NoOutput);
                 }
@@ -268,7 +268,7 @@ impl TasksRun<'_> {
                 };
                 shared.report(&Event::Printed(output));
             }
-            FromTasks::Log { level, text } => {
+            FromTasks::Log(Logged { level, text }) => {
                 self.count(text.len() + LOG_LINE_COST)?;
                 let line = LogLine {
                     source: Source::Tasks,

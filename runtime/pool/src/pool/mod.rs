@@ -8,7 +8,6 @@ mod guest_tasks;
 pub(crate) mod progress;
 pub(crate) mod state;
 mod status;
-pub(crate) mod status_requests;
 pub(crate) mod submit;
 
 use std::borrow::Cow;

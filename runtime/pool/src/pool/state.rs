@@ -18,7 +18,6 @@ use crate::ledger::Ledger;
 use crate::ledger::unrun::{self, InvalidTask};
 use crate::pool::counters::{Counters, Stats};
 use crate::pool::final_values::FinalValues;
-use crate::pool::status_requests::StatusRequests;
 use crate::report::Reporters;
 use crate::report::event::Event;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -39,7 +38,6 @@ pub(crate) struct PoolState {
     pub(crate) cache: Option<Cache>,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
-    pub(crate) status_requests: StatusRequests,
     pub(crate) final_values: FinalValues,
     pub(crate) backend: Box<dyn Backend>,
     /// Submits tasks to the backend. The lock keeps them in the order of their ids.
@@ -83,6 +81,7 @@ impl PoolState {
     /// Reports the outcome of input that is not a valid task, and returns it.
     pub(crate) fn report_invalid(&self, rejection: InvalidTask) -> Outcome {
         let outcome = unrun::invalid(rejection);
+        self.counters.count_invalid();
         self.report_outcome(&outcome);
         self.flush_reports();
         self.counters.publish();

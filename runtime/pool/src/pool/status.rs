@@ -1,13 +1,15 @@
 //! Requests the status of the pool or of a task from the dispatcher.
 
-use crate::backend::Request;
+use std::time::Instant;
+
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::state::PoolState;
-use crate::pool::status_requests::StatusError;
-use mpwasm_protocol::messages::StatusReply;
+use mpwasm_protocol::messages::{StatusReply, StatusRequest};
+use mpwasm_protocol::request::RequestError;
 use mpwasm_types::ids::DispatchId;
+use mpwasm_types::settings::REPLY_TIMEOUT;
 use mpwasm_types::status::{Status, TaskStatus};
 
 impl Pool {
@@ -20,16 +22,18 @@ impl Pool {
     pub fn status(&self) -> Result<Status, Error> {
         let shared = &self.shared;
         shared.owner.check()?;
-        match shared.ask(None) {
-            Ok(StatusReply::Pool(status)) => {
+        match shared.ask(StatusRequest::Pool)? {
+            Some(StatusReply::Pool { status, outcomes }) => {
                 let known = status.running() + status.paused + status.callbacks;
+                // Outcomes that are still on their way to this process count as outcomes.
+                let sent = shared.ledger.accepted().saturating_sub(shared.counters.invalid());
                 Ok(Status {
-                    queued: shared.stats().open().saturating_sub(known),
+                    queued: sent.saturating_sub(outcomes).saturating_sub(known),
                     ..status
                 })
             }
-            Err(StatusError::Ended) => Ok(Status::default()),
-            Ok(StatusReply::Task(_)) | Err(StatusError::Late) => Err(Error::NoAnswer),
+            Some(StatusReply::Task(_)) => Err(Error::NoAnswer),
+            None => Ok(Status::default()),
         }
     }
 }
@@ -50,17 +54,35 @@ impl PoolState {
         if !self.ledger.is_open(id) {
             return Ok(TaskStatus::Done);
         }
-        match self.ask(Some(id)) {
-            Ok(StatusReply::Task(Some(status))) => Ok(status),
-            // It is still in the pipe, as its outcome would have arrived before the reply.
-            Ok(StatusReply::Task(None)) if self.ledger.is_open(id) => Ok(TaskStatus::Queued { attempt: 1 }),
-            Ok(StatusReply::Task(None)) | Err(StatusError::Ended) => Ok(TaskStatus::Done),
-            Ok(StatusReply::Pool(_)) | Err(StatusError::Late) => Err(Error::NoAnswer),
+        match self.ask(StatusRequest::Task(id))? {
+            Some(StatusReply::Task(Some(status))) => Ok(status),
+            // It is still in the pipe.
+            Some(StatusReply::Task(None)) => Ok(TaskStatus::Queued { attempt: 1 }),
+            Some(StatusReply::Pool { .. }) => Err(Error::NoAnswer),
+            None => Ok(TaskStatus::Done),
         }
     }
 
-    fn ask(&self, task: Option<DispatchId>) -> Result<StatusReply, StatusError> {
-        self.status_requests
-            .ask(|request| self.backend.request(Request::Status { request, task }))
+    /// Requests a status from the backend. Returns `None` when the pool has ended.
+    fn ask(&self, request: StatusRequest) -> Result<Option<StatusReply>, Error> {
+        if self.has_ended() {
+            return Ok(None);
+        }
+        match self.backend.status(request) {
+            Ok(reply) => Ok(Some(reply)),
+            // The backend ends before the pool, which then gives each task its outcome.
+            Err(RequestError::Closed)
+                if self
+                    .wait_for_end(Instant::now().checked_add(REPLY_TIMEOUT))
+                    .end
+                    .is_some() =>
+            {
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::debug!("no status of the pool: {error}");
+                Err(Error::NoAnswer)
+            }
+        }
     }
 }

@@ -1,9 +1,11 @@
-//! What several messages say about a call of a guest: where it ran, what it used, how it ended, who printed.
+//! What several messages say about a call of a guest: where it ran, what it used, how it ended, what it printed.
 
 use std::time::Duration;
 
+use mpwasm_types::bounded;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
-use mpwasm_types::outcome::Failure;
+use mpwasm_types::outcome::{Failure, LogLevel, Stream};
+use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
 use mpwasm_types::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,29 @@ pub enum Source {
     },
     /// A guest's `tasks`.
     Tasks,
+}
+
+/// Carries a piece of a guest's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Printed<'a> {
+    /// The stream.
+    pub stream: Stream,
+    /// The output.
+    #[serde(
+        serialize_with = "serde_bytes::serialize",
+        deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
+    )]
+    pub bytes: &'a [u8],
+}
+
+/// Carries a line that a guest has logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged<'a> {
+    /// The level that the guest gave it.
+    pub level: LogLevel,
+    /// The line.
+    #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
+    pub text: &'a str,
 }
 
 /// Tells where and how long a task ran. A task that never ran has none.

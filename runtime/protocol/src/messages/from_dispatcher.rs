@@ -2,13 +2,11 @@
 
 use mpwasm_types::bounded;
 use mpwasm_types::bounded::MAX_NOTE;
-use mpwasm_types::ids::{GuestId, ModelId, RequestId, TaskId, WorkerNumber};
-use mpwasm_types::outcome::{Attempt, CallbackStatus, LogLevel, Stream};
-use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
-use mpwasm_types::status::{Status, TaskStatus};
+use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
+use mpwasm_types::outcome::{Attempt, CallbackStatus};
 use serde::{Deserialize, Serialize};
 
-use super::call::{CallResult, Execution, Source};
+use super::call::{CallResult, Execution, Logged, Printed, Source};
 
 /// Reports to the parent what becomes of tasks, guests and workers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,14 +44,9 @@ pub enum FromDispatcher<'a> {
     Output {
         /// The call that printed.
         source: Source,
-        /// The stream.
-        stream: Stream,
         /// A piece of its output.
-        #[serde(
-            serialize_with = "serde_bytes::serialize",
-            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
-        )]
-        bytes: &'a [u8],
+        #[serde(borrow)]
+        printed: Printed<'a>,
     },
     /// A callback that has printed, or a `final_callback`, will print no more. The output of a task ends with its
     /// outcome.
@@ -65,23 +58,14 @@ pub enum FromDispatcher<'a> {
     Log {
         /// The call that logged it.
         source: Source,
-        /// Its level.
-        level: LogLevel,
         /// The line.
-        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
-        text: &'a str,
+        #[serde(borrow)]
+        logged: Logged<'a>,
         /// The number of the worker that it came from, and of the task's attempt; `None` when it came from a callback.
         at: Option<(WorkerNumber, u32)>,
     },
     /// A guest is loaded: the reply to [`ToDispatcher::Load`](super::ToDispatcher::Load).
     Loaded,
-    /// The reply to [`ToDispatcher::GetStatus`](super::ToDispatcher::GetStatus).
-    Status {
-        /// Number of the request.
-        request: RequestId,
-        /// The status.
-        reply: StatusReply,
-    },
     /// Something that the user should know once.
     Warning(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
     /// The state of a worker process has changed. Sent with [`DispatcherStart::events`](super::DispatcherStart::events).
@@ -90,15 +74,6 @@ pub enum FromDispatcher<'a> {
     Failed(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
     /// The last message: the dispatcher exits.
     Finished,
-}
-
-/// Answers a [`ToDispatcher::GetStatus`](super::ToDispatcher::GetStatus).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum StatusReply {
-    /// The status of the pool.
-    Pool(Status),
-    /// The status of a task; `None` when the dispatcher does not have it.
-    Task(Option<TaskStatus>),
 }
 
 /// Reports a change of state of a worker process.

@@ -5,11 +5,9 @@ use std::time::Duration;
 use mpwasm_types::bounded;
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::ids::OfferId;
-use mpwasm_types::outcome::{LogLevel, Stream};
-use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
 use serde::{Deserialize, Serialize};
 
-use super::call::{CallResult, ResourceUsage};
+use super::call::{CallResult, Logged, Printed, ResourceUsage};
 use mpwasm_types::nanos;
 
 /// Reports to the dispatcher what a worker does.
@@ -35,22 +33,9 @@ pub enum FromWorker<'a> {
     /// The offer had been revoked before the worker could claim it.
     Skipped(OfferId),
     /// The running task has printed.
-    Output {
-        /// The stream.
-        stream: Stream,
-        /// A piece of its output.
-        #[serde(
-            serialize_with = "serde_bytes::serialize",
-            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
-        )]
-        bytes: &'a [u8],
-    },
+    #[serde(borrow)]
+    Output(Printed<'a>),
     /// The running task has logged a line.
-    Log {
-        /// Its level.
-        level: LogLevel,
-        /// The line.
-        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
-        text: &'a str,
-    },
+    #[serde(borrow)]
+    Log(Logged<'a>),
 }

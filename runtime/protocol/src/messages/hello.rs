@@ -22,7 +22,7 @@ use crate::frame::{FrameError, decode, decode_prefix};
 /// message, so a commit that writes them anew raises the version, too, once a release has been made with the old one.
 /// Artifacts and code pointers depend on more than the protocol: that both sides are the same build is what
 /// [`Hello::build`] is for.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Tells the starter of a child which protocol and which build the child is.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

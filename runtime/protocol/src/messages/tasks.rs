@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use mpwasm_types::bounded;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::TaskId;
-use mpwasm_types::outcome::{Failure, LogLevel, Stream};
+use mpwasm_types::outcome::Failure;
 use mpwasm_types::sandbox_options::SandboxOptions;
-use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
 use serde::{Deserialize, Serialize};
 
+use super::call::{Logged, Printed};
 use mpwasm_types::nanos;
 
 /// Starts the process: its only message, in a [memory file](crate::in_memory). The sealed artifact comes with it.
@@ -39,24 +38,11 @@ pub enum FromTasks<'a> {
     /// It has pushed a task: JSON, unchecked.
     Push(#[serde(with = "serde_bytes")] &'a [u8]),
     /// It has printed.
-    Output {
-        /// The stream.
-        stream: Stream,
-        /// A piece of its output.
-        #[serde(
-            serialize_with = "serde_bytes::serialize",
-            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
-        )]
-        bytes: &'a [u8],
-    },
+    #[serde(borrow)]
+    Output(Printed<'a>),
     /// It has logged a line.
-    Log {
-        /// Its level.
-        level: LogLevel,
-        /// The line.
-        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
-        text: &'a str,
-    },
+    #[serde(borrow)]
+    Log(Logged<'a>),
     /// It has ended; `None` when it returned without a failure.
     Ended(Option<Failure>),
 }

@@ -1,6 +1,6 @@
 //! Messages from the parent to the dispatcher.
 
-use mpwasm_types::ids::{DispatchId, RequestId};
+use mpwasm_types::ids::DispatchId;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Settings, Terminals};
 use mpwasm_types::task::TaskSpec;
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Starts the dispatcher: its first message, in a [memory file](crate::in_memory).
 ///
-/// With it come the read end of the task pipe, each directory that the settings grant, and the read end of commands'
-/// stdin where there is one.
+/// With it come the read end of the task pipe, the socket for requests of a status, each directory that the settings grant,
+/// and the read end of commands' stdin where there is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DispatcherStart {
     /// The pool's settings.
@@ -52,13 +52,6 @@ pub enum ToDispatcher {
     Cancel {
         /// The task's id.
         id: DispatchId,
-    },
-    /// Requests the status of a task or of the pool. The reply is [`FromDispatcher::Status`](super::FromDispatcher::Status).
-    GetStatus {
-        /// Number of the request, which the reply repeats.
-        request: RequestId,
-        /// The task; `None` for the pool.
-        task: Option<DispatchId>,
     },
     /// Confirms the outcomes that were reported so far. Sent with `Settings::confirm_outcomes`.
     Confirm {

@@ -94,23 +94,14 @@ impl EventLoop {
             match message {
                 WorkerMessage::Hello => process.phase = WorkerPhase::Loading,
                 WorkerMessage::Unable(why) => process.unable = Some(why.chars().take(MAX_REASON).collect()),
-                WorkerMessage::Output { stream, bytes } => {
+                WorkerMessage::Output(printed) => {
                     let source = task()?;
-                    self.uplink.put(&FromDispatcher::Output {
-                        source,
-                        stream,
-                        bytes,
-                    });
+                    self.uplink.put(&FromDispatcher::Output { source, printed });
                 }
-                WorkerMessage::Log { level, text } => {
+                WorkerMessage::Log(logged) => {
                     let source = task()?;
                     let at = running.map(|(_, attempt)| (number, attempt));
-                    self.uplink.put(&FromDispatcher::Log {
-                        source,
-                        level,
-                        text,
-                        at,
-                    });
+                    self.uplink.put(&FromDispatcher::Log { source, logged, at });
                 }
                 WorkerMessage::Ready => {
                     process.phase = WorkerPhase::Ready;

@@ -14,7 +14,7 @@ use crate::backend::{BackendDied, BackendEvent, EventError, EventSink, EventSour
 use mpwasm_protocol::call_result;
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::{FrameError, decode};
-use mpwasm_protocol::messages::FromDispatcher;
+use mpwasm_protocol::messages::{FromDispatcher, Logged, Printed};
 use mpwasm_sandbox::child::Process;
 use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_system::clock;
@@ -183,8 +183,7 @@ fn event(message: FromDispatcher<'_>) -> Option<BackendEvent<'_>> {
         },
         FromDispatcher::Output {
             source,
-            stream,
-            bytes,
+            printed: Printed { stream, bytes },
         } => BackendEvent::Printed {
             source,
             stream,
@@ -193,8 +192,7 @@ fn event(message: FromDispatcher<'_>) -> Option<BackendEvent<'_>> {
         FromDispatcher::OutputEnd { source } => BackendEvent::OutputEnded { source },
         FromDispatcher::Log {
             source,
-            level,
-            text,
+            logged: Logged { level, text },
             at,
         } => BackendEvent::Logged {
             source,
@@ -208,7 +206,6 @@ fn event(message: FromDispatcher<'_>) -> Option<BackendEvent<'_>> {
             result: call_result::check(ending),
         },
         FromDispatcher::Loaded => BackendEvent::Loaded,
-        FromDispatcher::Status { request, reply } => BackendEvent::Status { request, reply },
         FromDispatcher::Warning(text) => BackendEvent::Warning(text),
         FromDispatcher::Event(event) => BackendEvent::Worker(event),
         FromDispatcher::Failed(why) => BackendEvent::Failed(why),

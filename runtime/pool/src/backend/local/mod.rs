@@ -1,10 +1,11 @@
 //! The local backend: tasks run in the workers of a dispatcher, which is a child of this process.
 //!
 //! [`task_pipe`] writes tasks into the pipe to the dispatcher, [`LocalBackend`] sends messages over the socket, which must not wait
-//! behind tasks, and [`dispatcher`] reads the socket.
+//! behind tasks, and [`dispatcher`] reads the socket. [`requests`] have a socket of their own.
 
 pub(crate) mod diagnostics;
 pub(crate) mod dispatcher;
+pub(crate) mod requests;
 pub(crate) mod start;
 pub(crate) mod task_pipe;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::backend::local::requests::Requests;
 use crate::backend::{Backend, NewGuest, Request};
 use crate::child_process;
 use crate::error::Error;
@@ -23,12 +25,13 @@ use crate::sync::Mutex;
 use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::ToDispatcher;
+use mpwasm_protocol::messages::{StatusReply, StatusRequest, ToDispatcher};
+use mpwasm_protocol::request::RequestError;
 use mpwasm_sandbox::child::Process;
 use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_system::clock;
 use mpwasm_types::guest_info::GuestInfo;
-use mpwasm_types::settings::Settings;
+use mpwasm_types::settings::{REPLY_TIMEOUT, Settings};
 use mpwasm_types::time::Time;
 
 /// Longest time that a dispatcher may take to terminate before it is killed. Killing workers and reporting takes milliseconds.
@@ -39,6 +42,8 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct LocalBackend {
     /// For messages that must not wait behind tasks.
     socket: Mutex<OwnedFd>,
+    /// For requests, whose replies must not wait behind outcomes.
+    requests: Requests,
     /// The dispatcher's process id.
     pid: u32,
     settings: Settings,
@@ -111,7 +116,6 @@ impl Backend for LocalBackend {
     fn request(&self, request: Request) {
         self.send(&match request {
             Request::Cancel { id } => ToDispatcher::Cancel { id },
-            Request::Status { request, task } => ToDispatcher::GetStatus { request, task },
             Request::Confirm { outcomes } => ToDispatcher::Confirm { outcomes },
             Request::Interrupt => ToDispatcher::Interrupt,
             Request::Terminate => {
@@ -121,6 +125,10 @@ impl Backend for LocalBackend {
             Request::Pause => ToDispatcher::Pause,
             Request::Resume => ToDispatcher::Resume,
         });
+    }
+
+    fn status(&self, request: StatusRequest) -> Result<StatusReply, RequestError> {
+        self.requests.ask(request, clock::now() + REPLY_TIMEOUT)
     }
 
     fn limit(&self, process: &Process) {

@@ -10,14 +10,16 @@ use tracing::Level;
 
 use crate::backend::connection::{AnySender, Connection};
 use crate::backend::local::dispatcher::Dispatcher;
+use crate::backend::local::requests::Requests;
 use crate::backend::local::task_pipe::TaskPipe;
 use crate::backend::local::{KillSwitch, LocalBackend, diagnostics};
 use crate::child_process;
 use crate::error::Error;
 use crate::sync::Mutex;
-use mpwasm_protocol::channel::Channel;
+use mpwasm_protocol::channel::{Channel, pair};
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{DispatcherStart, dispatcher_frame};
+use mpwasm_protocol::messages::{DispatcherStart, STATUS_LIMITS, dispatcher_frame};
+use mpwasm_protocol::request::Requester;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::jail::MemoryCgroup;
@@ -96,10 +98,12 @@ impl LocalStart {
     /// [`Error::Start`], [`Error::Io`].
     pub fn start(self) -> Result<Connection<Dispatcher>, Error> {
         let memory = memory_group(&self.settings).map(Arc::new);
-        let (process, channel) = self.start_process(memory.as_deref())?;
+        let (requests, for_requests) = pair().map_err(explained)?;
+        let (process, channel) = self.start_process(memory.as_deref(), for_requests)?;
         let kill_switch = Arc::new(KillSwitch::new()?);
         let backend = LocalBackend {
             socket: Mutex::new(channel.as_fd().try_clone_to_owned()?),
+            requests: Requests::new(Requester::new(requests, STATUS_LIMITS)),
             pid: process.pid(),
             settings: self.settings,
             memory: memory.clone(),
@@ -112,13 +116,17 @@ impl LocalStart {
         })
     }
 
-    fn start_process(&self, memory: Option<&MemoryCgroup>) -> Result<(Process, Channel), Error> {
+    fn start_process(
+        &self,
+        memory: Option<&MemoryCgroup>,
+        for_requests: OwnedFd,
+    ) -> Result<(Process, Channel), Error> {
         let settings = &self.settings;
         let largest = dispatcher_frame(settings);
         let (process, channel) =
             child_process::start(&self.executable, Role::Dispatcher, &self.diagnostics, largest)?;
         child_process::limit(&process, memory);
-        let mut descriptors = vec![self.pipe.0.as_fd()];
+        let mut descriptors = vec![self.pipe.0.as_fd(), for_requests.as_fd()];
         descriptors.extend(self.dirs.iter().map(AsFd::as_fd));
         descriptors.extend(self.streams.stdin.as_ref().map(AsFd::as_fd));
         in_memory::send(

@@ -16,9 +16,12 @@ use crate::error::Error;
 use crate::guest::Guest;
 use crate::pool::Pool;
 use crate::sync::Mutex;
+use mpwasm_protocol::messages::{StatusReply, StatusRequest};
+use mpwasm_protocol::request::RequestError;
 use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::outcome::{CallbackStatus, Failure};
+use mpwasm_types::status::Status;
 use mpwasm_types::task::{Input, TaskSpec};
 
 /// What the pool has sent to the backend.
@@ -100,6 +103,15 @@ impl Backend for FakeBackend {
         if request == Request::Terminate {
             let _ = self.control.lock().send(Step::End);
         }
+    }
+
+    /// Returns that 7 callbacks run and 5 outcomes are sent.
+    fn status(&self, _: StatusRequest) -> Result<StatusReply, RequestError> {
+        let status = Status {
+            callbacks: 7,
+            ..Status::default()
+        };
+        Ok(StatusReply::Pool { status, outcomes: 5 })
     }
 }
 

@@ -8,14 +8,13 @@ use std::thread;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, Failure, Kind};
 use mpwasm_types::retry::Retry;
-use mpwasm_types::status::Status;
 
 use self::fake::{FakePool, Sent, start};
 use crate::backend::{BackendEvent, Request};
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::pool::Pool;
-use mpwasm_protocol::messages::{Source, StatusReply};
+use mpwasm_protocol::messages::Source;
 
 fn task(id: u64, args: &str) -> Sent {
     let args = args.to_owned();
@@ -133,23 +132,11 @@ fn failed_attempts_are_kept_for_the_outcome() {
 }
 
 #[test]
-fn a_request_for_the_status_gets_the_reply_with_its_number() {
+fn outcomes_that_are_on_their_way_are_of_tasks_that_are_not_queued() {
     let fake = start(Pool::builder());
-    let FakePool {
-        pool, sent, control, ..
-    } = fake;
-    let answers = thread::spawn(move || {
-        let Sent::Request(Request::Status { request, task: None }) = sent.recv().unwrap() else {
-            panic!("it is the first that is sent");
-        };
-        let reply = StatusReply::Pool(Status {
-            callbacks: 7,
-            ..Status::default()
-        });
-        control.event(BackendEvent::Status { request, reply });
-    });
-    assert_eq!(pool.status().unwrap().callbacks, 7);
-    answers.join().unwrap();
+    let _handles = submit(&fake, 20);
+    let status = fake.pool.status().unwrap();
+    assert_eq!((status.callbacks, status.queued), (7, 20 - 7 - 5));
 }
 
 #[test]
