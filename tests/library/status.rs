@@ -155,18 +155,13 @@ fn a_status_does_not_wait_behind_outcomes_that_nobody_takes() {
                 pool.push(guest.task([&args])).unwrap();
             }
         });
-        let held = until(|| {
+        until(|| {
             let status = pool.status().unwrap();
-            (status.running() == 0
-                && status.callbacks == 0
-                && status.queued > 0
-                && pool.stats().accepted > 600)
-                .then_some(status)
+            let known = status.queued + status.running() + status.callbacks;
+            // Outcomes are on their way for which the reporter has no time. Their tasks are not queued any more.
+            let on_their_way = pool.stats().open().saturating_sub(known);
+            (on_their_way > 100 && status.running() == 0 && status.queued > 0).then_some(())
         });
-        assert!(
-            held.queued < pool.stats().open() - 100,
-            "tasks count as queued whose outcomes are on their way: {held:?}"
-        );
         assert_eq!(first.status().unwrap(), TaskStatus::Done);
         drop(open);
         pusher.join().unwrap();

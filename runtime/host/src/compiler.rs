@@ -7,6 +7,7 @@
 //! A large guest is compiled by several threads. They start after [`jail::isolate`], whose layers threads inherit, and before
 //! [`jail::lock_down`], which forbids starting threads. The guest's bytes are not used before that.
 
+use crate::error::ChildError;
 use mpwasm_system::process;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -34,17 +35,21 @@ use mpwasm_types::time::Time;
 /// Runs the compiler: receives a guest, compiles it and sends the artifact to the parent.
 ///
 /// # Errors
-/// Returns the reason when the guest can't be received, the sandbox can't be set up or the reply can't be sent.
-pub fn main() -> Result<(), String> {
-    let mut parent = child::start_up().map_err(|error| error.to_string())?;
+/// When the guest can't be received, the sandbox can't be set up or the reply can't be sent.
+pub fn main() -> Result<(), ChildError> {
+    let mut parent = child::start_up()?;
     let ToCompiler {
         engine,
         timeout,
         jail,
-    } = parent.receive().map_err(|error| error.to_string())?;
-    let mut guest = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
-    let metadata = guest.metadata().map_err(|error| error.to_string())?;
-    let (_, hard) = getrlimit(Resource::RLIMIT_AS).map_err(|error| error.to_string())?;
+    } = parent.receive()?;
+    let mut guest = File::from(
+        parent
+            .take_descriptor()
+            .ok_or(ChildError::NoDescriptor("the guest"))?,
+    );
+    let metadata = guest.metadata()?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_AS)?;
     let memory_of = |threads: usize| COMPILER_MEMORY + threads as u64 * COMPILER_THREAD_MEMORY;
     // With a lower hard limit, further threads would take memory that the compilation needs.
     let threads = match threads_for(metadata.len()) {
@@ -52,18 +57,14 @@ pub fn main() -> Result<(), String> {
         _ => 0,
     };
     let memory = memory_of(threads).min(hard);
-    setrlimit(Resource::RLIMIT_AS, memory, memory).map_err(|error| error.to_string())?;
+    setrlimit(Resource::RLIMIT_AS, memory, memory)?;
     if let Some(plan) = &jail {
         // RLIMIT_CPU counts the CPU time of all threads together.
         let time = timeout.saturating_mul(u32::try_from(threads).unwrap_or(u32::MAX).max(1));
-        jail::isolate(Role::Compiler, plan, [])
-            .and_then(|()| jail::set_cpu_limit(time))
-            .map_err(|error| error.to_string())?;
+        jail::isolate(Role::Compiler, plan, [])?;
+        jail::set_cpu_limit(time)?;
     }
-    let life = parent
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(|error| error.to_string())?;
+    let life = parent.as_fd().try_clone_to_owned()?;
     let up = Arc::new(Barrier::new(2));
     let watches = Arc::clone(&up);
     thread::spawn(move || {
@@ -76,14 +77,11 @@ pub fn main() -> Result<(), String> {
     process::never_shrink_heaps();
     let threads = start(threads);
     let mut bytes = Vec::new();
-    guest
-        .rewind()
-        .and_then(|()| guest.read_to_end(&mut bytes))
-        .map_err(|error| error.to_string())?;
+    guest.rewind().and_then(|()| guest.read_to_end(&mut bytes))?;
     // The watching thread must have started, as `lock_down` forbids the system calls that it starts with.
     up.wait();
     if let Some(plan) = &jail {
-        jail::lock_down(Role::Compiler, plan).map_err(|error| error.to_string())?;
+        jail::lock_down(Role::Compiler, plan)?;
     }
     let compiled = compile(&bytes, &engine, threads.as_ref(), |info| {
         // If this send fails, so does that of the reply, which reports the error.
@@ -94,7 +92,7 @@ pub fn main() -> Result<(), String> {
         Compiled::Refused(info) => FromCompiler::Refused(info.clone()),
         Compiled::NotWasm(why) => FromCompiler::NotWasm(why),
     };
-    parent.send(&answer).map_err(|error| error.to_string())
+    Ok(parent.send(&answer)?)
 }
 
 /// Returns the number of threads that compile a guest of this size, in bytes: 0 if the main thread compiles it alone.

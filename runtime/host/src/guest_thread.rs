@@ -5,9 +5,9 @@
 //! that.
 
 use mpwasm_system::process;
-use std::io;
 use std::sync::{Arc, Barrier};
 
+use crate::error::ChildError;
 use mpwasm_sandbox::jail;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
@@ -17,13 +17,13 @@ use mpwasm_types::settings::thread_stack;
 /// the new thread. Sets the timer slack of both threads to its minimum.
 ///
 /// # Errors
-/// Returns the reason when the thread can't be started or the process can't be locked down. The process must exit then.
+/// When the thread can't be started or the process can't be locked down. The process must exit then.
 pub fn start(
     role: Role,
     stack: u64,
     plan: Option<&SandboxOptions>,
     run: impl FnOnce() + Send + 'static,
-) -> Result<(), String> {
+) -> Result<(), ChildError> {
     process::exact_timers();
     process::share_one_heap();
     process::keep_heap();
@@ -38,17 +38,11 @@ pub fn start(
             other.wait(); // the process is locked down
             run();
         })
-        .map_err(|error: io::Error| no_stack(stack, &error))?;
+        .map_err(|error| ChildError::NoStack { stack, error })?;
     barrier.wait();
     if let Some(plan) = plan {
-        jail::lock_down(role, plan).map_err(|error| error.to_string())?;
+        jail::lock_down(role, plan)?;
     }
     barrier.wait();
     Ok(())
-}
-
-/// Returns the error message for a thread that can't be started with a guest's stack of this size.
-#[must_use]
-pub fn no_stack(stack: u64, error: &io::Error) -> String {
-    format!("no thread can have a guest's stack of {stack} bytes (--stack): {error}")
 }

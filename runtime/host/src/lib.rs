@@ -12,6 +12,7 @@
 
 pub mod compiler;
 pub mod dispatcher;
+pub mod error;
 pub mod guest_thread;
 pub mod message_batch;
 pub mod task_source;
@@ -27,9 +28,9 @@ pub fn enter_role() {
     let Some(role) = process::role() else { return };
     let result = match role {
         Role::Dispatcher => dispatcher::main(),
-        Role::Worker => Err(worker::main()),
+        Role::Worker => worker::main().map(|never| match never {}),
         Role::Compiler => compiler::main(),
-        Role::Tasks => Err(task_source::main()),
+        Role::Tasks => task_source::main().map(|never| match never {}),
     };
     let code = match result {
         Ok(()) => 0,

@@ -7,11 +7,13 @@
 use mpwasm_system::clock;
 use mpwasm_types::role;
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::ChildError;
 use crate::guest_thread;
 use crate::message_batch::{MessageBatch, MessageEncoder};
 use mpwasm_engine::watchdog;
@@ -47,23 +49,21 @@ impl MessageEncoder for TaskSourceEncoder {
     }
 }
 
-/// Runs the `tasks` export of a guest. Returns only on failure, with the reason.
-pub fn main() -> String {
-    match start() {
-        Ok(never) => match never {},
-        Err(error) => error,
-    }
-}
-
-/// Receives the guest, sets up the sandbox, loads the guest and starts its thread. The calling thread becomes the watchdog.
-fn start() -> Result<std::convert::Infallible, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let mut parent = child::start_up().map_err(|error| error.to_string())?;
-    let start: ToTasks = in_memory::receive(&mut parent).map_err(|error| error.to_string())?;
-    let artifact = File::from(parent.take_descriptor().ok_or("the guest is missing")?);
-    let socket = parent.as_fd().try_clone_to_owned().map_err(text)?;
-    let life = parent.as_fd().try_clone_to_owned().map_err(text)?;
-    let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new())).map_err(text)?);
+/// Runs the `tasks` export of a guest: receives the guest, sets up the sandbox, loads the guest and starts its thread. The
+/// calling thread becomes the watchdog.
+///
+/// # Errors
+/// When the process can't start.
+pub fn main() -> Result<Infallible, ChildError> {
+    let mut parent = child::start_up()?;
+    let start: ToTasks = in_memory::receive(&mut parent)?;
+    let artifact = parent
+        .take_descriptor()
+        .map(File::from)
+        .ok_or(ChildError::NoDescriptor("the guest"))?;
+    let socket = parent.as_fd().try_clone_to_owned()?;
+    let life = parent.as_fd().try_clone_to_owned()?;
+    let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
     let batch = Arc::new(MessageBatch::<TaskSourceEncoder>::new(
         socket,
         Arc::clone(&watchdog),
@@ -83,7 +83,7 @@ fn start() -> Result<std::convert::Infallible, String> {
         .unwrap_or_else(|error| unable(error));
     let engine = executor.engine().clone();
     if let Some(plan) = &start.jail {
-        jail::isolate(role::Role::Tasks, plan, []).map_err(|error| error.to_string())?;
+        jail::isolate(role::Role::Tasks, plan, [])?;
     }
     // Only inside the sandbox: the artifact comes from the compiler, which read untrusted input.
     if let Err(error) = executor.load(artifact, &start.info) {

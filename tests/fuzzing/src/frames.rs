@@ -128,11 +128,13 @@ impl<'a> Worker<'a> {
     /// Handles one frame. A message that passes the checks must satisfy what they guarantee.
     pub(super) fn hear(&mut self, frame: &[u8]) -> Result<(), String> {
         let limits = self.settings;
-        match parse_worker_message(frame, self.phase, &mut self.printed, limits)? {
+        match parse_worker_message(frame, self.phase, &mut self.printed, limits)
+            .map_err(|fault| fault.to_string())?
+        {
             WorkerMessage::Hello => self.phase = WorkerPhase::Loading,
             WorkerMessage::Ready => self.phase = WorkerPhase::Ready,
-            WorkerMessage::Ended { ending, .. } => {
-                tell(ending.map_or_else(CallResult::Failed, CallResult::Ok));
+            WorkerMessage::Ended(ended) => {
+                tell(ended.ending.map_or_else(CallResult::Failed, CallResult::Ok));
             }
             WorkerMessage::Output(printed) => assert!(printed.bytes.len() as u64 <= limits.max_output),
             WorkerMessage::Log(logged) => assert!(logged.text.len() as u64 <= limits.max_output),

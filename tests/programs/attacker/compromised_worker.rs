@@ -78,7 +78,7 @@ pub fn main(part: &Part) -> String {
         Ok(()) => loop {
             std::thread::park();
         },
-        Err(error) => error,
+        Err(error) => error.to_string(),
     }
 }
 

@@ -20,6 +20,7 @@ mod compromised_dispatcher;
 mod compromised_worker;
 mod file_calls;
 
+use mpwasm_host::error::ChildError;
 use mpwasm_host::{compiler, dispatcher, task_source, worker};
 use mpwasm_system::process;
 use mpwasm_types::role::Role;
@@ -64,17 +65,20 @@ fn main() {
         mpwasm_cli::main();
     };
     let part = Part::of_this_file();
+    let text = |error: ChildError| error.to_string();
     let result = match role {
         Role::Worker if part.compromised == Role::Worker => Err(compromised_worker::main(&part)),
         Role::Dispatcher if part.compromised == Role::Dispatcher => Err(compromised_dispatcher::main(&part)),
-        Role::Worker => Err(worker::main()),
-        Role::Dispatcher => dispatcher::Start::receive().and_then(|mut start| {
-            start.jail = part.plan(start.jail);
-            start.run()
-        }),
+        Role::Worker => worker::main().map(|never| match never {}).map_err(text),
+        Role::Dispatcher => dispatcher::Start::receive()
+            .and_then(|mut start| {
+                start.jail = part.plan(start.jail);
+                start.run()
+            })
+            .map_err(text),
         Role::Compiler if part.compromised == Role::Compiler => Err(compromised_compiler::main(&part)),
-        Role::Compiler => compiler::main(),
-        Role::Tasks => Err(task_source::main()),
+        Role::Compiler => compiler::main().map_err(text),
+        Role::Tasks => task_source::main().map(|never| match never {}).map_err(text),
     };
     if let Err(why) = result {
         eprintln!("attacker {}: {why}", role.name());

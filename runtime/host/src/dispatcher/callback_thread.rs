@@ -17,7 +17,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::folds::ModelKey;
 use super::guest_artifact::GuestArtifact;
+use crate::error::ChildError;
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, OutputSink};
@@ -91,7 +93,7 @@ pub enum CallbackEvent {
     /// This callback did not end in time. It is the last event of its thread.
     Stuck(Source),
     /// The thread can't run callbacks, for this reason.
-    Unable(String),
+    Unable(ChildError),
 }
 
 /// The event loop's handle of the thread.
@@ -121,15 +123,11 @@ impl CallbackThread {
             drained: Condvar::new(),
             watchdog: Arc::clone(&watchdog),
         });
-        let thread = CallbackRunner {
-            settings: settings.clone(),
-            sender: Arc::clone(&sender),
-            watchdog,
-        };
+        let (settings, for_runner) = (settings.clone(), Arc::clone(&sender));
         std::thread::Builder::new()
             .name("callbacks".to_owned())
             .stack_size(thread_stack(settings.stack))
-            .spawn(move || thread.run(&for_thread))?;
+            .spawn(move || run(&settings, &for_runner, watchdog, &for_thread))?;
         Ok(Self { jobs, events, sender })
     }
 
@@ -256,51 +254,79 @@ impl OutputSink for EventSender {
     }
 }
 
-/// The thread's own state.
-struct CallbackRunner {
-    settings: Settings,
-    sender: Arc<EventSender>,
+/// Runs jobs until the event loop drops its handle, and reports why if it can't.
+fn run(
+    settings: &Settings,
+    sender: &Arc<EventSender>,
     watchdog: Arc<WatchdogHandle>,
+    jobs: &Receiver<CallbackJob>,
+) {
+    let served =
+        CallbackRunner::new(settings, Arc::clone(sender), watchdog).and_then(|mut runner| runner.serve(jobs));
+    if let Err(why) = served {
+        sender.send(CallbackEvent::Unable(why));
+    }
 }
 
-impl CallbackRunner {
-    /// Runs jobs until the event loop drops its handle, and reports why if it can't.
-    fn run(self, jobs: &Receiver<CallbackJob>) {
-        if let Err(why) = self.serve(jobs) {
-            self.sender.send(CallbackEvent::Unable(why));
-        }
-    }
+/// The thread's own state.
+struct CallbackRunner<'a> {
+    settings: &'a Settings,
+    sender: Arc<EventSender>,
+    watchdog: Arc<WatchdogHandle>,
+    executor: Executor,
+    /// The guests, by number.
+    guests: Vec<Arc<GuestArtifact>>,
+    /// Consecutive timeouts, by guest and model.
+    strikes: HashMap<ModelKey, u32>,
+    /// Bounds the final values together.
+    budget: FinalBudget,
+}
 
-    /// Starts the watchdog and runs jobs.
-    #[expect(clippy::too_many_lines, reason = "to be divided")]
-    fn serve(&self, jobs: &Receiver<CallbackJob>) -> Result<(), String> {
-        let engine = EngineSettings::outside_workers(&self.settings);
-        let prints: Arc<dyn OutputSink> = Arc::clone(&self.sender) as _;
-        let deadline = Arc::clone(self.watchdog.deadline());
-        let mut executor = Executor::new(EngineRole::Callbacks, &engine, deadline, prints)
-            .map_err(|error| error.to_string())?;
-        let (engine, watchdog) = (executor.engine().clone(), Arc::clone(&self.watchdog));
-        let sender = Arc::clone(&self.sender);
+impl<'a> CallbackRunner<'a> {
+    /// Creates the engine, and starts the watchdog.
+    fn new(
+        settings: &'a Settings,
+        sender: Arc<EventSender>,
+        watchdog: Arc<WatchdogHandle>,
+    ) -> Result<Self, ChildError> {
+        let prints: Arc<dyn OutputSink> = Arc::clone(&sender) as _;
+        let deadline = Arc::clone(watchdog.deadline());
+        let executor = Executor::new(
+            EngineRole::Callbacks,
+            &EngineSettings::outside_workers(settings),
+            deadline,
+            prints,
+        )?;
+        let (engine, watched) = (executor.engine().clone(), Arc::clone(&watchdog));
+        let mut handler = CallbackWatchdog {
+            sender: Arc::clone(&sender),
+        };
         std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn(move || {
                 exact_timers();
-                watchdog::watch(
-                    &engine,
-                    Interrupt::Epoch,
-                    &watchdog,
-                    &mut CallbackWatchdog { sender },
-                )
-            })
-            .map_err(|error| error.to_string())?;
+                watchdog::watch(&engine, Interrupt::Epoch, &watched, &mut handler)
+            })?;
         exact_timers();
-        // Consecutive timeouts, by guest and model.
-        let mut strikes: HashMap<(GuestId, ModelId), u32> = HashMap::new();
-        let mut budget = FinalBudget::new(self.settings.max_result);
-        let mut guests: Vec<Arc<GuestArtifact>> = Vec::new();
+        Ok(Self {
+            settings,
+            sender,
+            watchdog,
+            executor,
+            guests: Vec::new(),
+            strikes: HashMap::new(),
+            budget: FinalBudget::new(settings.max_result),
+        })
+    }
+
+    /// Runs jobs until the event loop drops its handle or abandons this thread.
+    fn serve(&mut self, jobs: &Receiver<CallbackJob>) -> Result<(), ChildError> {
         for job in jobs {
-            match job {
-                CallbackJob::Load(guest) => guests.push(guest),
+            let ran = match job {
+                CallbackJob::Load(guest) => {
+                    self.guests.push(guest);
+                    Ok(())
+                }
                 CallbackJob::Run {
                     id,
                     guest,
@@ -309,59 +335,69 @@ impl CallbackRunner {
                     export,
                     input,
                 } => {
-                    let strikes = strikes.entry((guest, model)).or_default();
-                    if *strikes >= MAX_CALLBACK_TIMEOUTS {
-                        self.sender.send(CallbackEvent::Skipped { id });
-                        continue;
-                    }
-                    load_once(&mut executor, &guests, guest)?;
-                    self.sender.begin(Source::Callback(id));
-                    let call = Call {
+                    self.load_once(guest)?;
+                    self.run_callback(&Call {
                         guest,
                         model,
                         export,
                         input: Input::Json(&input),
                         task_id: id,
                         attempt,
-                    };
-                    let Ok(ending) = self.call(&mut executor, &call) else {
-                        return Ok(());
-                    };
-                    // No record has its data and backtrace, so they are dropped here.
-                    let failure = ending
-                        .err()
-                        .map(|Failure { kind, message, .. }| Failure::new(kind, message));
-                    let timed_out = failure
-                        .as_ref()
-                        .is_some_and(|failure| failure.kind == Kind::Timeout);
-                    *strikes = if timed_out { *strikes + 1 } else { 0 };
-                    let last = *strikes == MAX_CALLBACK_TIMEOUTS;
-                    let kept = executor.has_kept_instance(guest, model);
-                    self.sender.send(CallbackEvent::Ended {
-                        id,
-                        failure,
-                        last,
-                        kept,
-                    });
+                    })
                 }
                 CallbackJob::Final(guest, model) => {
-                    load_once(&mut executor, &guests, guest)?;
-                    self.sender.begin(Source::FinalCallback { guest, model });
-                    let call = Call {
-                        guest,
-                        model,
-                        export: Export::FinalCallback,
-                        input: Input::Json(b"null"),
-                        task_id: TaskId(u64::MAX),
-                        attempt: 0,
-                    };
-                    let Ok(ending) = self.call(&mut executor, &call) else {
-                        return Ok(());
-                    };
-                    self.sender.send(CallbackEvent::Final(budget.admit(ending)));
+                    self.load_once(guest)?;
+                    self.run_final_callback(guest, model)
                 }
+            };
+            if let Err(CallbackOverdue) = ran {
+                break;
             }
         }
+        Ok(())
+    }
+
+    /// Runs the callback of a task, unless the callbacks of its model are switched off.
+    fn run_callback(&mut self, call: &Call<'_>) -> Result<(), CallbackOverdue> {
+        let (id, model) = (call.task_id, (call.guest, call.model));
+        let strikes = self.strikes.get(&model).copied().unwrap_or_default();
+        if strikes >= MAX_CALLBACK_TIMEOUTS {
+            self.sender.send(CallbackEvent::Skipped { id });
+            return Ok(());
+        }
+        self.sender.begin(Source::Callback(id));
+        let ending = self.call(call)?;
+        // No record has its data and backtrace, so they are dropped here.
+        let failure = ending
+            .err()
+            .map(|Failure { kind, message, .. }| Failure::new(kind, message));
+        let timed_out = failure
+            .as_ref()
+            .is_some_and(|failure| failure.kind == Kind::Timeout);
+        let strikes = if timed_out { strikes + 1 } else { 0 };
+        self.strikes.insert(model, strikes);
+        self.sender.send(CallbackEvent::Ended {
+            id,
+            failure,
+            last: strikes == MAX_CALLBACK_TIMEOUTS,
+            kept: self.executor.has_kept_instance(call.guest, call.model),
+        });
+        Ok(())
+    }
+
+    /// Runs the final callback of a model.
+    fn run_final_callback(&mut self, guest: GuestId, model: ModelId) -> Result<(), CallbackOverdue> {
+        self.sender.begin(Source::FinalCallback { guest, model });
+        let ending = self.call(&Call {
+            guest,
+            model,
+            export: Export::FinalCallback,
+            input: Input::Json(b"null"),
+            task_id: TaskId(u64::MAX),
+            attempt: 0,
+        })?;
+        let ending = self.budget.admit(ending);
+        self.sender.send(CallbackEvent::Final(ending));
         Ok(())
     }
 
@@ -369,31 +405,28 @@ impl CallbackRunner {
     ///
     /// # Errors
     /// Returns [`CallbackOverdue`] when the callback ended after its deadline. The thread must exit then.
-    fn call(&self, executor: &mut Executor, call: &Call<'_>) -> Result<CallbackResult, CallbackOverdue> {
+    fn call(&mut self, call: &Call<'_>) -> Result<CallbackResult, CallbackOverdue> {
         let at = clock::now() + self.settings.callback_timeout;
         self.watchdog.deadline().arm(at);
         self.watchdog.wake_by(at);
-        let report = executor.run_kept(call, self.settings.callback_memory);
+        let report = self.executor.run_kept(call, self.settings.callback_memory);
         match self.watchdog.deadline().disarm() {
             true => Ok(report.result),
             false => Err(CallbackOverdue),
         }
     }
-}
 
-/// Loads a guest before its first callback, as most guests of a large pool run none.
-fn load_once(executor: &mut Executor, guests: &[Arc<GuestArtifact>], number: GuestId) -> Result<(), String> {
-    if executor.has_guest(number) {
-        return Ok(());
+    /// Loads a guest before its first callback, as most guests of a large pool run none.
+    fn load_once(&mut self, number: GuestId) -> Result<(), ChildError> {
+        // The executor refuses a call of a guest that does not exist.
+        if let Some(guest) = self.guests.get(number.index())
+            && !self.executor.has_guest(number)
+        {
+            let artifact = guest.checked().try_clone()?;
+            self.executor.load_as(number, artifact, &guest.info)?;
+        }
+        Ok(())
     }
-    // The executor refuses a call of a guest that does not exist.
-    let Some(guest) = guests.get(number.index()) else {
-        return Ok(());
-    };
-    let artifact = guest.checked().try_clone().map_err(|error| error.to_string())?;
-    executor
-        .load_as(number, artifact, &guest.info)
-        .map_err(|error| error.to_string())
 }
 
 /// The value or failure of a callback.

@@ -6,6 +6,7 @@
 //! `callback`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::callback_thread::{CallbackEvent, CallbackJob, CallbackThread};
 use super::finished::{Finished, error_object, report};
 use super::folds::{Folds, ModelKey};
 use super::guest_artifact::GuestArtifact;
+use crate::error::ChildError;
 use mpwasm_engine::Export;
 use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Logged, Printed, Source};
 use mpwasm_protocol::receive_buffer::Frame;
@@ -98,7 +100,7 @@ impl Callbacks {
     ///
     /// # Errors
     /// When the thread can't be started.
-    pub fn load(&mut self, guest: &Arc<GuestArtifact>) -> std::io::Result<()> {
+    pub fn load(&mut self, guest: &Arc<GuestArtifact>) -> io::Result<()> {
         let thread = match &mut self.thread {
             Some(thread) => thread,
             none => none.insert(CallbackThread::start(&self.settings)?),
@@ -228,7 +230,7 @@ impl Callbacks {
     ///
     /// # Errors
     /// Returns why the thread can't run callbacks at all. The pool fails then.
-    pub fn receive(&mut self, uplink: &mut SendBuffer) -> Result<(), String> {
+    pub fn receive(&mut self, uplink: &mut SendBuffer) -> Result<(), ChildError> {
         let Some(thread) = &self.thread else { return Ok(()) };
         thread.clear_wake();
         while uplink.len() < OUTCOME_HIGH_WATER
@@ -363,7 +365,7 @@ impl Callbacks {
     ///
     /// # Errors
     /// Returns why no other thread can be started.
-    fn stuck(&mut self, id: TaskId, uplink: &mut SendBuffer) -> Result<(), String> {
+    fn stuck(&mut self, id: TaskId, uplink: &mut SendBuffer) -> Result<(), ChildError> {
         let Some(task) = self.running.front().map(|finished| &finished.task) else {
             return Ok(()); // after `terminate` nothing is in flight
         };
@@ -395,9 +397,9 @@ impl Callbacks {
             for guest in &self.guests {
                 thread.send(CallbackJob::Load(Arc::clone(guest)));
             }
-            Ok(thread)
+            Ok::<_, io::Error>(thread)
         };
-        self.thread = Some(start().map_err(|error: std::io::Error| error.to_string())?);
+        self.thread = Some(start()?);
         Ok(())
     }
 

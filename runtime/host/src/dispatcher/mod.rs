@@ -17,7 +17,7 @@ mod worker_messages;
 mod worker_set;
 
 pub use self::{
-    worker_messages::{WorkerMessage, parse as parse_worker_message},
+    worker_messages::{WorkerFault, WorkerMessage, parse as parse_worker_message},
     worker_set::WorkerPhase,
 };
 
@@ -30,6 +30,7 @@ use mpwasm_types::ids::WorkerId;
 use nix::sys::stat::{Mode, umask};
 use worker_set::{Dirs, WorkerSet};
 
+use crate::error::ChildError;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{DispatcherStart, STATUS_LIMITS};
@@ -46,8 +47,8 @@ use mpwasm_types::settings::{Settings, Terminals};
 /// Runs the dispatcher until the pool ends.
 ///
 /// # Errors
-/// Returns the reason when the dispatcher can't start.
-pub fn main() -> Result<(), String> {
+/// When the dispatcher can't start.
+pub fn main() -> Result<(), ChildError> {
     Start::receive()?.run()
 }
 
@@ -75,29 +76,22 @@ impl Start {
     /// Waits for the start message.
     ///
     /// # Errors
-    /// Returns the reason when the message or one of its file descriptors is missing.
-    pub fn receive() -> Result<Self, String> {
-        let mut parent = child::start_up().map_err(|error| error.to_string())?;
+    /// When the message or one of its file descriptors is missing.
+    pub fn receive() -> Result<Self, ChildError> {
+        let mut parent = child::start_up()?;
         let DispatcherStart {
             settings,
             stdin,
             terminals,
             jail,
             events,
-        } = in_memory::receive(&mut parent).map_err(|error| error.to_string())?;
-        let tasks = parent.take_descriptor().ok_or("the pipe of tasks is missing")?;
-        let requests = parent
-            .take_descriptor()
-            .ok_or("the socket for requests is missing")?;
-        let granted = Granted::new(settings.grants.clone(), || {
-            parent.take_descriptor().ok_or("a granted directory is missing")
-        })?;
+        } = in_memory::receive(&mut parent)?;
+        let mut descriptor = |name| parent.take_descriptor().ok_or(ChildError::NoDescriptor(name));
+        let tasks = descriptor("the pipe of tasks")?;
+        let requests = descriptor("the socket for requests")?;
+        let granted = Granted::new(settings.grants.clone(), || descriptor("a granted directory"))?;
         let stdin = match stdin {
-            true => Some(
-                parent
-                    .take_descriptor()
-                    .ok_or("the stdin of commands is missing")?,
-            ),
+            true => Some(descriptor("the stdin of commands")?),
             false => None,
         };
         Ok(Self {
@@ -116,22 +110,19 @@ impl Start {
     /// Sets up the sandbox and runs the pool to its end.
     ///
     /// # Errors
-    /// Returns the reason when the pool can't be started.
-    pub fn run(self) -> Result<(), String> {
+    /// When the pool can't be started.
+    pub fn run(self) -> Result<(), ChildError> {
         process::keep_heap();
-        poll::set_nonblocking(self.tasks.as_fd()).map_err(|error| error.to_string())?;
+        poll::set_nonblocking(self.tasks.as_fd())?;
         // Before the sandbox is set up, which forbids mounts.
-        let scratch = self
-            .make_scratch()
-            .map_err(|error| format!("the scratch directories can't be made: {error}"))?;
+        let scratch = self.make_scratch().map_err(ChildError::MakeScratch)?;
         let mut score = None;
         if let Some(plan) = &self.jail {
             score = OomScore::open();
             // Workers inherit its Landlock rules, so these must permit the directories of all workers.
             let dirs = self.granted.dirs.iter().chain(&scratch);
-            jail::isolate(Role::Dispatcher, plan, dirs)
-                .and_then(|()| jail::lock_down(Role::Dispatcher, plan))
-                .map_err(|error| error.to_string())?;
+            jail::isolate(Role::Dispatcher, plan, dirs)?;
+            jail::lock_down(Role::Dispatcher, plan)?;
         }
         let worker_set = WorkerSet::new(
             &self.settings,
@@ -145,9 +136,7 @@ impl Start {
             score,
             self.events,
         );
-        event_loop::EventLoop::new(self.parent, self.requests, self.tasks, self.settings, worker_set)
-            .map_err(|error| error.to_string())?
-            .run();
+        event_loop::EventLoop::new(self.parent, self.requests, self.tasks, self.settings, worker_set)?.run();
         Ok(())
     }
 

@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use mpwasm_protocol::frame::decode;
-use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, Logged, Printed, ResourceUsage};
+use mpwasm_protocol::frame::{FrameError, decode};
+use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, HelloError, Logged, Printed, ResourceUsage};
+use mpwasm_scheduler::ProtocolFault;
 use mpwasm_types::ids::OfferId;
-use mpwasm_types::json::MAX_JSON_DEPTH;
-use mpwasm_types::json::one_line;
+use mpwasm_types::json::{JsonError, MAX_JSON_DEPTH, one_line};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::{LOG_LINE_COST, Settings, log_cap};
 
@@ -26,22 +26,70 @@ pub enum WorkerMessage<'a> {
     /// The worker can't load a guest, for this reason, and exits.
     Unable(&'a str),
     /// A task has ended.
-    Ended {
-        /// The offer of the task.
-        offer: OfferId,
-        /// The result or failure.
-        ending: Result<&'a [u8], Failure>,
-        /// How long the task ran.
-        run: Duration,
-        /// The resources that the task used.
-        measured: ResourceUsage,
-    },
+    Ended(EndedCall<'a>),
     /// The worker skipped an offer that had been revoked.
     Skipped(OfferId),
     /// The running task printed.
     Output(Printed<'a>),
     /// The running task logged a line.
     Log(Logged<'a>),
+}
+
+/// How a task has ended, or the next item of its chunk.
+#[derive(Debug)]
+pub struct EndedCall<'a> {
+    /// The offer of the task.
+    pub offer: OfferId,
+    /// The result or failure.
+    pub ending: Result<&'a [u8], Failure>,
+    /// How long the task ran.
+    pub run: Duration,
+    /// The resources that the task used.
+    pub measured: ResourceUsage,
+}
+
+/// Reports how a worker broke the protocol.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerFault {
+    /// Its first frame is no hello of the same build.
+    #[error(transparent)]
+    Hello(#[from] HelloError),
+    /// A frame is invalid.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A message does not belong into the phase of its start.
+    #[error("a message that it may not send while it is {0:?}")]
+    OutOfPhase(WorkerPhase),
+    /// A message reports output, and has none.
+    #[error("output that is none")]
+    EmptyOutput,
+    /// The output of a task is over its limit.
+    #[error("more output than the cap allows")]
+    TooMuchOutput,
+    /// Output came while no task ran.
+    #[error("output without a running task")]
+    NoTask,
+    /// A task has failed in a way that only the dispatcher or the parent can observe.
+    #[error("an outcome that a worker can't know of: {0}")]
+    ImpossibleKind(Kind),
+    /// A result is too large.
+    #[error("a result of {bytes} bytes; at most {max} are allowed")]
+    LongResult {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: u64,
+    },
+    /// A result has line breaks.
+    #[error("a result that is not on one line")]
+    ResultOnManyLines,
+    /// A result is no JSON.
+    #[error("a result that is no JSON: {0}")]
+    NoJson(#[from] JsonError),
+    /// A message does not fit the state of the worker's tasks.
+    #[error(transparent)]
+    Tasks(#[from] ProtocolFault),
 }
 
 /// Decodes and checks one frame of a worker in `phase`. `total` counts the bytes that its running task has printed.
@@ -53,13 +101,12 @@ pub fn parse<'a>(
     phase: WorkerPhase,
     total: &mut u64,
     limits: &Settings,
-) -> Result<WorkerMessage<'a>, String> {
+) -> Result<WorkerMessage<'a>, WorkerFault> {
     if phase == WorkerPhase::Started {
-        return Hello::check(frame)
-            .map(|()| WorkerMessage::Hello)
-            .map_err(|error| error.to_string());
+        Hello::check(frame)?;
+        return Ok(WorkerMessage::Hello);
     }
-    let message: FromWorker<'_> = decode(frame).map_err(|error| error.to_string())?;
+    let message: FromWorker<'_> = decode(frame)?;
     match (message, phase) {
         (FromWorker::Ready, WorkerPhase::Loading) => Ok(WorkerMessage::Ready),
         (FromWorker::LoadFailed(why), WorkerPhase::Loading) => Ok(WorkerMessage::Unable(why)),
@@ -74,18 +121,18 @@ pub fn parse<'a>(
         ) => {
             *total = 0;
             let ending = check_ending(ending, limits.max_result)?;
-            Ok(WorkerMessage::Ended {
+            Ok(WorkerMessage::Ended(EndedCall {
                 offer,
                 ending,
                 run,
                 measured,
-            })
+            }))
         }
         (FromWorker::Skipped(offer), WorkerPhase::Ready) => Ok(WorkerMessage::Skipped(offer)),
         (FromWorker::Output(printed), WorkerPhase::Ready) => {
             let bytes = printed.bytes;
             if bytes.is_empty() {
-                return Err("output that is none".to_owned());
+                return Err(WorkerFault::EmptyOutput);
             }
             // Without an output limit only log lines are counted.
             if limits.max_output != u64::MAX {
@@ -97,23 +144,23 @@ pub fn parse<'a>(
             count(total, logged.text.len() + LOG_LINE_COST, limits)?;
             Ok(WorkerMessage::Log(logged))
         }
-        (_, phase) => Err(format!("a message that it may not send while it is {phase:?}")),
+        (_, phase) => Err(WorkerFault::OutOfPhase(phase)),
     }
 }
 
 /// Adds `bytes` to the output of the running task, and checks its limit.
-fn count(total: &mut u64, bytes: usize, limits: &Settings) -> Result<(), String> {
+fn count(total: &mut u64, bytes: usize, limits: &Settings) -> Result<(), WorkerFault> {
     *total = total.saturating_add(bytes as u64);
     // The worker truncates output at the limit, so an honest one never exceeds it.
     if *total > log_cap(limits.max_output) {
-        Err("more output than the cap allows".to_owned())
+        Err(WorkerFault::TooMuchOutput)
     } else {
         Ok(())
     }
 }
 
 /// Checks a result or failure.
-fn check_ending(ending: CallResult<'_>, max_result: u64) -> Result<Result<&[u8], Failure>, String> {
+fn check_ending(ending: CallResult<'_>, max_result: u64) -> Result<Result<&[u8], Failure>, WorkerFault> {
     match ending {
         CallResult::Ok(json) => {
             check_json(json, max_result)?;
@@ -121,10 +168,7 @@ fn check_ending(ending: CallResult<'_>, max_result: u64) -> Result<Result<&[u8],
         }
         CallResult::Failed(failure) => {
             if matches!(failure.kind, Kind::Crash | Kind::Invalid) || failure.signal.is_some() {
-                return Err(format!(
-                    "an outcome that a worker can't know of: {}",
-                    failure.kind
-                ));
+                return Err(WorkerFault::ImpossibleKind(failure.kind));
             }
             if let Some(data) = &failure.data {
                 check_json(data.as_bytes(), max_result)?;
@@ -135,17 +179,16 @@ fn check_ending(ending: CallResult<'_>, max_result: u64) -> Result<Result<&[u8],
 }
 
 /// Checks that a result is one line of JSON within the limits.
-fn check_json(json: &[u8], max_result: u64) -> Result<(), String> {
+fn check_json(json: &[u8], max_result: u64) -> Result<(), WorkerFault> {
     if json.len() as u64 > max_result {
-        return Err(format!(
-            "a result of {} bytes; at most {max_result} are allowed",
-            json.len()
-        ));
+        return Err(WorkerFault::LongResult {
+            bytes: json.len(),
+            max: max_result,
+        });
     }
-    match one_line(json, MAX_JSON_DEPTH) {
-        Ok(line) if line.len() == json.len() => Ok(()),
-        Ok(_) => Err("a result that is not on one line".to_owned()),
-        Err(error) => Err(format!("a result that is no JSON: {error}")),
+    match one_line(json, MAX_JSON_DEPTH)? {
+        line if line.len() == json.len() => Ok(()),
+        _ => Err(WorkerFault::ResultOnManyLines),
     }
 }
 
@@ -156,7 +199,7 @@ mod tests {
     use mpwasm_types::outcome::{LogLevel, Stream};
     use serde::Serialize;
 
-    /// Parses `message` as one of a worker in `phase`.
+    /// Parses `message` as one of a worker in `phase`. Returns the message or the fault as text.
     fn say<M: Serialize>(message: &M, phase: WorkerPhase) -> Result<String, String> {
         let mut bytes = Vec::new();
         put(&mut bytes, message);
@@ -165,7 +208,9 @@ mod tests {
             max_output: 10,
             ..Settings::default()
         };
-        parse(&bytes[4..], phase, &mut 0, &limits).map(|message| format!("{message:?}"))
+        parse(&bytes[4..], phase, &mut 0, &limits)
+            .map(|message| format!("{message:?}"))
+            .map_err(|fault| fault.to_string())
     }
 
     fn ended(ending: CallResult<'_>) -> Result<String, String> {

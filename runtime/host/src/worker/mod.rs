@@ -10,7 +10,7 @@ mod run_loop;
 use mpwasm_system::clock;
 use mpwasm_system::poll;
 use mpwasm_system::process;
-use mpwasm_types::role;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
+use crate::error::ChildError;
 use crate::guest_thread;
 use crate::message_batch::{MessageBatch, MessageEncoder};
 use mpwasm_engine::watchdog;
@@ -41,6 +42,7 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::GuestId;
+use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{BASE_DESCRIPTORS, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
@@ -50,7 +52,6 @@ struct Start {
     engine: EngineSettings,
     cpu_affinity: CpuAffinity,
     jail: Option<SandboxOptions>,
-    control: OwnedFd,
     page: Page,
     stdin: Option<OwnedFd>,
     granted: Granted,
@@ -85,21 +86,40 @@ struct Shared {
     cancelled: AtomicU64,
 }
 
-/// Runs a worker. Returns only when it can't start, with the reason.
-pub fn main() -> String {
-    let mut channel = match child::start_up() {
-        Ok(channel) => channel,
-        Err(error) => return error.to_string(),
+/// Runs a worker: creates the engine, sets up the sandbox, loads the guests and starts the task thread. The calling thread
+/// becomes the watchdog.
+///
+/// # Errors
+/// When it can't start. It tells the dispatcher itself why it can't load its guests.
+pub fn main() -> Result<Infallible, ChildError> {
+    let mut channel = child::start_up()?;
+    let (control, start) = receive_start(&mut channel)?;
+    poll::set_nonblocking(control.as_fd())?;
+    let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
+    let socket = channel.as_fd().try_clone_to_owned()?;
+    let shared = Arc::new(Shared {
+        batch: Arc::new(MessageBatch::new(socket, Arc::clone(&watchdog))),
+        watchdog,
+        running: AtomicU64::new(0),
+        cancelled: AtomicU64::new(0),
+    });
+    let prints: Arc<dyn OutputSink> = Arc::clone(&shared.batch) as _;
+    let deadline = Arc::clone(shared.watchdog.deadline());
+    // The engine opens its file descriptors before the sandbox is set up.
+    let executor = Executor::new(EngineRole::Worker, &start.engine, deadline, prints)
+        .unwrap_or_else(|error| shared.unable(&error.into()));
+    let (engine, interrupt) = (executor.engine().clone(), start.engine.interrupt);
+    load(channel, start, executor, &shared).unwrap_or_else(|error| shared.unable(&error));
+    let mut handler = WorkerWatchdog {
+        control: File::from(control),
+        orders: Vec::new(),
+        shared: Arc::clone(&shared),
     };
-    match receive_start(&mut channel).and_then(|start| run(channel, start)) {
-        Ok(never) => match never {},
-        Err(error) => error,
-    }
+    watchdog::watch(&engine, interrupt, &shared.watchdog, &mut handler);
 }
 
-/// Receives the start message and maps the page.
-fn receive_start(channel: &mut Channel) -> Result<Start, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
+/// Receives the start message and maps the page. Returns the control pipe beside it.
+fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, Start), ChildError> {
     let WorkerStart {
         stdin,
         engine,
@@ -109,123 +129,92 @@ fn receive_start(channel: &mut Channel) -> Result<Start, String> {
         grants,
         max_files,
         guests,
-    } = in_memory::receive(channel).map_err(|error| text(&error))?;
-    let mut descriptor = || channel.take_descriptor().ok_or("a descriptor is missing");
-    let control = descriptor()?;
-    let page = Page::map(descriptor()?).map_err(|error| text(&error))?;
-    let granted = Granted::of_worker(grants, &mut descriptor)?;
-    let stdin = stdin.then(&mut descriptor).transpose()?;
+    } = in_memory::receive(channel)?;
+    let mut descriptor = |name| channel.take_descriptor().ok_or(ChildError::NoDescriptor(name));
+    let control = descriptor("the control pipe")?;
+    let page = Page::map(descriptor("the shared page")?)?;
+    let granted = Granted::of_worker(grants, || descriptor("a granted directory"))?;
+    let stdin = match stdin {
+        true => Some(descriptor("the stdin of commands")?),
+        false => None,
+    };
     let mut loaded = Vec::new();
     for (number, info) in guests {
-        let artifact = channel.take_descriptor().ok_or("an artifact is missing")?;
-        loaded.push((number, File::from(artifact), info.into_owned()));
+        let artifact = File::from(descriptor("an artifact")?);
+        loaded.push((number, artifact, info.into_owned()));
     }
     // Tasks follow, whose frames may be larger than the start message.
     channel.inbox().set_max(task_frame(max_args));
-    Ok(Start {
+    let start = Start {
         engine,
         cpu_affinity: CpuAffinity::new(cpu),
         jail,
-        control,
         page,
         stdin,
         granted,
         max_files,
         guests: loaded,
-    })
+    };
+    Ok((control, start))
 }
 
-/// Creates the engine, sets up the sandbox, loads the guests and starts the task thread. The calling thread becomes the
-/// watchdog.
-#[expect(clippy::too_many_lines, reason = "to be divided")]
-fn run(channel: Channel, start: Start) -> Result<std::convert::Infallible, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let socket = channel.as_fd().try_clone_to_owned().map_err(text)?;
-    let deadline = Arc::new(Deadline::new());
-    let watchdog = Arc::new(WatchdogHandle::new(Arc::clone(&deadline)).map_err(text)?);
-    let batch = Arc::new(MessageBatch::new(socket, Arc::clone(&watchdog)));
-    let shared = Arc::new(Shared {
-        watchdog,
-        batch,
-        running: AtomicU64::new(0),
-        cancelled: AtomicU64::new(0),
-    });
-    let Start {
-        engine,
-        cpu_affinity,
-        jail,
-        control,
-        page,
-        stdin,
-        granted,
-        max_files,
-        guests,
-    } = start;
-    let unable = |error: String| -> ! {
-        shared
-            .batch
-            .put(&FromWorker::LoadFailed(cut(&error, MAX_NOTE)), clock::now());
-        shared.batch.flush();
-        exit_now(EXIT_FAILURE)
-    };
+/// Sets up the sandbox, loads the guests and starts the task thread.
+fn load(
+    channel: Channel,
+    start: Start,
+    mut executor: Executor,
+    shared: &Arc<Shared>,
+) -> Result<(), ChildError> {
     // Both threads use it until the process exits.
-    let page: &'static Page = Box::leak(Box::new(page));
+    let page: &'static Page = Box::leak(Box::new(start.page));
     clock::follow(page.skipped_cell());
-    let prints: Arc<dyn OutputSink> = Arc::clone(&shared.batch) as _;
-    let deadline = Arc::clone(shared.watchdog.deadline());
-    // The engine opens its file descriptors before the sandbox is set up. Artifacts are read only inside it, as they come
-    // from the compiler, which read untrusted input.
-    let mut executor = Executor::new(EngineRole::Worker, &engine, deadline, prints)
-        .unwrap_or_else(|error| unable(error.to_string()));
-    if let Some(stdin) = stdin {
-        executor.set_stdin(stdin).map_err(text)?;
+    if let Some(stdin) = start.stdin {
+        executor.set_stdin(stdin)?;
     }
-    let (stack, interrupt, engine) = (engine.stack, engine.interrupt, executor.engine().clone());
-    poll::set_nonblocking(control.as_fd()).map_err(text)?;
-    let has_files = granted.all_dirs().next().is_some();
-    if let Some(plan) = &jail {
+    let has_files = start.granted.all_dirs().next().is_some();
+    if let Some(plan) = &start.jail {
         // SAFETY: the page is leaked, so its cell is valid until the process exits.
         unsafe { jail::violation::report_in(page.violation_cell()) };
-        jail::isolate(role::Role::Worker, plan, granted.all_dirs())
-            .unwrap_or_else(|error| unable(error.to_string()));
+        jail::isolate(Role::Worker, plan, start.granted.all_dirs())?;
     }
     // Opened inside the sandbox, as tasks will open it.
-    let scratch = ScratchDir::of(&granted).map_err(text)?;
+    let scratch = ScratchDir::of(&start.granted)?;
     // The previous process of this worker may have been killed before it cleared the directory.
     scratch
         .clear()
-        .unwrap_or_else(|error| unable(format!("the scratch directory can't be cleared: {error}")));
-    executor
-        .grant(granted)
-        .unwrap_or_else(|error| unable(error.to_string()));
-    for (number, artifact, info) in guests {
-        if let Err(error) = executor.load_as(number, artifact, &info) {
-            unable(error.to_string());
-        }
+        .map_err(|error| ChildError::ClearScratch(error.into()))?;
+    executor.grant(start.granted)?;
+    // Only inside the sandbox, as they come from the compiler, which read untrusted input.
+    for (number, artifact, info) in start.guests {
+        executor.load_as(number, artifact, &info)?;
     }
     if has_files {
-        process::limit_files(u64::from(max_files) + u64::from(BASE_DESCRIPTORS)).map_err(text)?;
+        process::limit_files(u64::from(start.max_files) + u64::from(BASE_DESCRIPTORS))?;
     }
-    let for_tasks = Arc::clone(&shared);
-    let cpu_limit = CpuLimit::new(jail.is_some());
-    guest_thread::start(role::Role::Worker, stack, jail.as_ref(), move || {
+    let shared = Arc::clone(shared);
+    let (cpu_affinity, cpu_limit) = (start.cpu_affinity, CpuLimit::new(start.jail.is_some()));
+    guest_thread::start(Role::Worker, start.engine.stack, start.jail.as_ref(), move || {
         run_loop::run(
             channel,
             page,
             executor,
-            &for_tasks,
+            &shared,
             &cpu_affinity,
             cpu_limit,
             &scratch,
         );
     })
-    .unwrap_or_else(|error| unable(error));
-    let mut handler = WorkerWatchdog {
-        control: File::from(control),
-        orders: Vec::new(),
-        shared: Arc::clone(&shared),
-    };
-    watchdog::watch(&engine, interrupt, &shared.watchdog, &mut handler);
+}
+
+impl Shared {
+    /// Tells the dispatcher why this worker can't load its guests, and exits.
+    fn unable(&self, error: &ChildError) -> ! {
+        let text = error.to_string();
+        self.batch
+            .put(&FromWorker::LoadFailed(cut(&text, MAX_NOTE)), clock::now());
+        self.batch.flush();
+        exit_now(EXIT_FAILURE)
+    }
 }
 
 /// Cancels calls on request, exits when the dispatcher closes the control pipe, and flushes the message batch when it is

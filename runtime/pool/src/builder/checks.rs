@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::grants::trusted_paths::TrustedPaths;
-use mpwasm_host::guest_thread::no_stack;
+use mpwasm_host::error::ChildError;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_types::settings::{
     BASE_DESCRIPTORS, Jail, MAX_STACK, MAX_TABLE_ELEMENTS, MAX_WORKERS, MIN_STACK, Settings, thread_stack,
@@ -88,7 +88,7 @@ fn check_resources(settings: &Settings) -> Result<(), Error> {
             .spawn(|| {});
         match thread {
             Ok(thread) => drop(thread.join()),
-            Err(error) => return bad(no_stack(stack, &error)),
+            Err(error) => return bad(ChildError::NoStack { stack, error }.to_string()),
         }
     }
     if settings.max_table > MAX_TABLE_ELEMENTS {

@@ -2,11 +2,11 @@
 
 use super::EventLoop;
 use crate::dispatcher::finished::Finished;
-use crate::dispatcher::worker_messages::{self, WorkerMessage};
+use crate::dispatcher::worker_messages::{self, EndedCall, WorkerFault, WorkerMessage};
 use crate::dispatcher::worker_set::{self, WorkerPhase};
 use mpwasm_protocol::channel::Filled;
 use mpwasm_protocol::messages::{Execution, FromDispatcher, Source};
-use mpwasm_protocol::receive_buffer::ReceiveBuffer;
+use mpwasm_protocol::receive_buffer::{Frame, ReceiveBuffer};
 use mpwasm_scheduler::{Task, counted_length};
 use mpwasm_types::ids::WorkerId;
 use mpwasm_types::outcome::Failure;
@@ -31,7 +31,7 @@ impl EventLoop {
                 }
                 if let Err(why) = self.handle_frames(worker, now) {
                     self.scheduler
-                        .protocol_broken(worker, why, now, &mut self.workers);
+                        .protocol_broken(worker, why.to_string(), now, &mut self.workers);
                     if let Some(process) = self.workers.process(worker) {
                         process.is_open = false;
                     }
@@ -58,7 +58,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// Returns how the worker broke the protocol.
-    fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), String> {
+    fn handle_frames(&mut self, worker: WorkerId, now: Time) -> Result<(), WorkerFault> {
         let Some(process) = self.workers.process(worker) else {
             return Ok(());
         };
@@ -72,81 +72,94 @@ impl EventLoop {
     }
 
     /// Handles all complete frames in `inbox`.
-    ///
-    /// # Errors
-    /// Returns how the worker broke the protocol.
-    #[expect(clippy::too_many_lines, reason = "to be divided")]
-    fn handle_inbox(&mut self, inbox: &mut ReceiveBuffer, worker: WorkerId, now: Time) -> Result<(), String> {
-        while let Some(frame) = inbox.next_frame().map_err(|error| error.to_string())? {
-            let running = self.scheduler.running(worker);
-            let number = self.workers.worker_number(worker);
+    fn handle_inbox(
+        &mut self,
+        inbox: &mut ReceiveBuffer,
+        worker: WorkerId,
+        now: Time,
+    ) -> Result<(), WorkerFault> {
+        while let Some(frame) = inbox.next_frame()? {
             let Some(process) = self.workers.process(worker) else {
                 return Ok(());
             };
-            let pid = process.child.pid();
             let message =
                 worker_messages::parse(frame.bytes, process.phase, &mut process.printed, &self.settings)?;
-            let task = || {
-                running
-                    .map(|(id, _)| Source::Task(id))
-                    .ok_or("output without a running task")
-            };
             match message {
                 WorkerMessage::Hello => process.phase = WorkerPhase::Loading,
                 WorkerMessage::Unable(why) => process.unable = Some(why.chars().take(MAX_REASON).collect()),
+                WorkerMessage::Ready => {
+                    process.phase = WorkerPhase::Ready;
+                    self.worker_ready(worker, now)?;
+                }
                 WorkerMessage::Output(printed) => {
-                    let source = task()?;
+                    let (source, _) = self.running(worker)?;
                     self.uplink.put(&FromDispatcher::Output { source, printed });
                 }
                 WorkerMessage::Log(logged) => {
-                    let source = task()?;
-                    let at = running.map(|(_, attempt)| (number, attempt));
+                    let (source, attempt) = self.running(worker)?;
+                    let at = Some((self.workers.worker_number(worker), attempt));
                     self.uplink.put(&FromDispatcher::Log { source, logged, at });
                 }
-                WorkerMessage::Ready => {
-                    process.phase = WorkerPhase::Ready;
-                    self.workers
-                        .report_event(number, pid, None, || "ready: it has loaded its guests".to_owned());
-                    self.scheduler
-                        .worker_ready(worker, now)
-                        .map_err(|fault| fault.to_string())?;
-                }
-                WorkerMessage::Skipped(offer) => {
-                    self.scheduler
-                        .skipped(worker, offer, now)
-                        .map_err(|fault| fault.to_string())?;
-                }
-                WorkerMessage::Ended {
-                    offer,
-                    ending,
-                    run,
-                    measured,
-                } => {
-                    let length = counted_length(run, measured.cpu);
-                    let ended = self
-                        .scheduler
-                        .ended(worker, offer, length, now, &mut self.workers)
-                        .map_err(|fault| fault.to_string())?;
-                    if ended.offer_length.is_some() {
-                        self.workers.release(worker, offer);
-                    }
-                    let claimed = ended.run.claimed;
-                    let ran = Execution {
-                        worker: number,
-                        pid,
-                        claimed: self.workers.for_parent(claimed),
-                        run: run.min(now.since(claimed)),
-                        measured: Some(measured),
-                    };
-                    match ending {
-                        Ok(json) => {
-                            let result = (frame, json);
-                            self.callbacks.succeed(ended.task, result, ran, &mut self.uplink);
-                        }
-                        Err(failure) => self.failed(ended.task, failure, ran, now),
-                    }
-                }
+                WorkerMessage::Skipped(offer) => self.scheduler.skipped(worker, offer, now)?,
+                WorkerMessage::Ended(ended) => self.task_ended(worker, frame, ended, now)?,
             }
+        }
+        Ok(())
+    }
+
+    /// Marks a worker as ready.
+    fn worker_ready(&mut self, worker: WorkerId, now: Time) -> Result<(), WorkerFault> {
+        let number = self.workers.worker_number(worker);
+        if let Some(pid) = self.workers.process(worker).map(|process| process.child.pid()) {
+            self.workers
+                .report_event(number, pid, None, || "ready: it has loaded its guests".to_owned());
+        }
+        Ok(self.scheduler.worker_ready(worker, now)?)
+    }
+
+    /// Returns the task that a worker runs, as the source of output, and the task's attempt.
+    fn running(&self, worker: WorkerId) -> Result<(Source, u32), WorkerFault> {
+        let (id, attempt) = self.scheduler.running(worker).ok_or(WorkerFault::NoTask)?;
+        Ok((Source::Task(id), attempt))
+    }
+
+    /// Handles the end of a task, whose result is a part of `frame`.
+    fn task_ended(
+        &mut self,
+        worker: WorkerId,
+        frame: Frame<'_>,
+        reported: EndedCall<'_>,
+        now: Time,
+    ) -> Result<(), WorkerFault> {
+        let EndedCall {
+            offer,
+            ending,
+            run,
+            measured,
+        } = reported;
+        let Some(pid) = self.workers.process(worker).map(|process| process.child.pid()) else {
+            return Ok(());
+        };
+        let length = counted_length(run, measured.cpu);
+        let ended = self
+            .scheduler
+            .ended(worker, offer, length, now, &mut self.workers)?;
+        if ended.offer_length.is_some() {
+            self.workers.release(worker, offer);
+        }
+        let claimed = ended.run.claimed;
+        let ran = Execution {
+            worker: self.workers.worker_number(worker),
+            pid,
+            claimed: self.workers.for_parent(claimed),
+            run: run.min(now.since(claimed)),
+            measured: Some(measured),
+        };
+        match ending {
+            Ok(json) => self
+                .callbacks
+                .succeed(ended.task, (frame, json), ran, &mut self.uplink),
+            Err(failure) => self.failed(ended.task, failure, ran, now),
         }
         Ok(())
     }
