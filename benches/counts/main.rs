@@ -19,7 +19,8 @@ const FEW: u64 = 10_000;
 const MANY: u64 = 50_000;
 
 /// System calls that send, receive or wait. One of them should serve many tasks.
-const MESSAGES: &str = "sendto,sendmsg,write,writev,recvfrom,recvmsg,read,poll,ppoll,futex";
+const MESSAGES: &str =
+    "sendto,sendmsg,write,writev,recvfrom,recvmsg,read,poll,ppoll,epoll_ctl,epoll_pwait2,futex";
 
 /// A kind of system call, and the largest number of calls per task.
 struct Kind {
@@ -70,7 +71,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "all others",
-        calls: "!ioctl,madvise,clock_gettime,sendto,sendmsg,write,writev,recvfrom,recvmsg,read,poll,ppoll,futex",
+        calls: "!ioctl,madvise,clock_gettime,sendto,sendmsg,write,writev,recvfrom,recvmsg,read,poll,ppoll,epoll_ctl,epoll_pwait2,futex",
         bounds: of(0.1, 0.1),
     },
 ];

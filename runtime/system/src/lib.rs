@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
 
 pub mod clock;
+pub mod epoll;
 pub mod inherited;
 pub mod limit_names;
 pub mod memory_file;

@@ -8,17 +8,15 @@
 
 use mpwasm_system::clock;
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::folds::ModelKey;
 use super::guest_artifact::GuestArtifact;
+use super::wake_up::WakeUp;
 use crate::error::ChildError;
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogHandle, WatchdogHandler};
@@ -105,19 +103,17 @@ pub struct CallbackThread {
 }
 
 impl CallbackThread {
-    /// Starts the thread.
+    /// Starts the thread. Its events set `wake_up`.
     ///
     /// # Errors
     /// Returns the error of the system when the thread or its file descriptors can't be created.
-    pub fn start(settings: &Settings) -> std::io::Result<Self> {
+    pub fn start(settings: &Settings, wake_up: Arc<WakeUp>) -> std::io::Result<Self> {
         let (jobs, for_thread) = channel();
         let (events_in, events) = channel();
         let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let sender = Arc::new(EventSender {
             events: Mutex::new(events_in),
-            wake,
-            is_woken: AtomicBool::new(false),
+            wake_up,
             source: Mutex::new(Source::Callback(TaskId(0))),
             waiting: Mutex::new(0),
             drained: Condvar::new(),
@@ -147,35 +143,13 @@ impl CallbackThread {
         }
         Some(event)
     }
-
-    /// Clears the wake-up, before the event loop receives events.
-    pub fn clear_wake(&self) {
-        // The flag is set before the eventfd is written. If it is not readable yet, it will be, and this is called again.
-        if self.sender.is_woken.load(Ordering::Relaxed) && self.sender.wake.read().is_ok() {
-            // After the read: an event that is sent from here on wakes the event loop again. Earlier ones can be received.
-            self.sender.is_woken.swap(false, Ordering::AcqRel);
-        }
-    }
-
-    /// Wakes the event loop again, which has left events unreceived.
-    pub fn wake_again(&self) {
-        self.sender.wake();
-    }
-}
-
-impl AsFd for CallbackThread {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.sender.wake.as_fd()
-    }
 }
 
 /// Sends the thread's events and wakes the event loop.
 #[derive(Debug)]
 struct EventSender {
     events: Mutex<Sender<CallbackEvent>>,
-    wake: EventFd,
-    /// Whether `wake` is readable or about to be. One wake-up serves all events until the event loop receives them.
-    is_woken: AtomicBool,
+    wake_up: Arc<WakeUp>,
     /// The running callback.
     source: Mutex<Source>,
     /// Bytes of output and log lines that the event loop has not taken yet.
@@ -201,13 +175,7 @@ impl EventSender {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .send(event);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if !self.is_woken.swap(true, Ordering::AcqRel) {
-            let _ = self.wake.write(1);
-        }
+        self.wake_up.wake();
     }
 
     /// Releases the memory of output or a log line of `text` bytes, which the event loop has taken.
@@ -450,26 +418,5 @@ impl WatchdogHandler for CallbackWatchdog {
         loop {
             std::thread::park();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_look_between_the_two_steps_of_a_wake_up_leaves_nothing_to_read_for_ever() {
-        let thread = CallbackThread::start(&Settings::default()).unwrap();
-        // The thread is about to write.
-        thread.sender.is_woken.store(true, Ordering::Relaxed);
-        thread.clear_wake();
-        thread.sender.wake.write(1).unwrap();
-        thread.clear_wake();
-        assert!(
-            thread.sender.wake.read().is_err(),
-            "it is readable, and nobody will read it"
-        );
-        thread.sender.wake();
-        assert_eq!(thread.sender.wake.read(), Ok(1), "what is said next wakes again");
     }
 }

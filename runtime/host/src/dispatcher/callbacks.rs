@@ -7,13 +7,13 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use super::callback_thread::{CallbackEvent, CallbackJob, CallbackThread};
 use super::finished::{Finished, error_object, report};
 use super::folds::{Folds, ModelKey};
 use super::guest_artifact::GuestArtifact;
+use super::wake_up::WakeUp;
 use crate::error::ChildError;
 use mpwasm_engine::Export;
 use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Logged, Printed, Source};
@@ -55,6 +55,8 @@ pub struct Callbacks {
     guests: Vec<Arc<GuestArtifact>>,
     /// The thread, from the first guest on.
     thread: Option<CallbackThread>,
+    /// Set when the thread has sent events.
+    wake_up: Arc<WakeUp>,
     waiting: VecDeque<Finished>,
     /// Bytes of `waiting`.
     bytes: usize,
@@ -76,13 +78,14 @@ pub struct Callbacks {
 }
 
 impl Callbacks {
-    /// Creates the state of a pool without guests.
-    pub fn new(settings: Settings) -> Self {
+    /// Creates the state of a pool without guests. The thread sets `wake_up` when it has sent events.
+    pub fn new(settings: Settings, wake_up: Arc<WakeUp>) -> Self {
         Self {
             settings,
             phase: Phase::Open,
             guests: Vec::new(),
             thread: None,
+            wake_up,
             waiting: VecDeque::new(),
             bytes: 0,
             running: VecDeque::new(),
@@ -103,7 +106,7 @@ impl Callbacks {
     pub fn load(&mut self, guest: &Arc<GuestArtifact>) -> io::Result<()> {
         let thread = match &mut self.thread {
             Some(thread) => thread,
-            none => none.insert(CallbackThread::start(&self.settings)?),
+            none => none.insert(CallbackThread::start(&self.settings, Arc::clone(&self.wake_up))?),
         };
         thread.send(CallbackJob::Load(Arc::clone(guest)));
         self.guests.push(Arc::clone(guest));
@@ -179,11 +182,6 @@ impl Callbacks {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// Returns the descriptor that is readable when the thread has sent events.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.thread.as_ref().map(AsFd::as_fd)
-    }
-
     /// Handles a task's result, a part of the worker's frame. It is as [`finish`](Self::finish), without a copy of results
     /// that are only passed on.
     pub fn succeed(
@@ -231,8 +229,7 @@ impl Callbacks {
     /// # Errors
     /// Returns why the thread can't run callbacks at all. The pool fails then.
     pub fn receive(&mut self, uplink: &mut SendBuffer) -> Result<(), ChildError> {
-        let Some(thread) = &self.thread else { return Ok(()) };
-        thread.clear_wake();
+        self.wake_up.clear();
         while uplink.len() < OUTCOME_HIGH_WATER
             && let Some(event) = self.thread.as_ref().and_then(CallbackThread::receive)
         {
@@ -281,10 +278,9 @@ impl Callbacks {
                 CallbackEvent::Unable(why) => return Err(why),
             }
         }
-        if uplink.len() >= OUTCOME_HIGH_WATER
-            && let Some(thread) = &self.thread
-        {
-            thread.wake_again();
+        if uplink.len() >= OUTCOME_HIGH_WATER {
+            // Events may be left.
+            self.wake_up.wake();
         }
         self.feed(uplink);
         Ok(())
@@ -393,7 +389,7 @@ impl Callbacks {
         }
         self.running_bytes = 0;
         let start = || {
-            let thread = CallbackThread::start(&self.settings)?;
+            let thread = CallbackThread::start(&self.settings, Arc::clone(&self.wake_up))?;
             for guest in &self.guests {
                 thread.send(CallbackJob::Load(Arc::clone(guest)));
             }

@@ -1,7 +1,8 @@
 //! The event loop: the one thread that owns the dispatcher's state.
 //!
-//! The descriptors to poll are derived from the state in each turn, so that no flag can go stale. Tasks are read only while
-//! there is room for them and for their outcomes. The loop waits in its one call of poll and nowhere else.
+//! What is waited for is derived from the state in each turn, so that no flag can go stale. The kernel is told only what has
+//! changed. Tasks are read only while there is room for them and for their outcomes. The loop waits for its descriptors in
+//! [`EventLoop::wait`] and nowhere else, but for a pause, which waits for the parent alone.
 
 mod requests;
 mod tasks;
@@ -11,12 +12,15 @@ use mpwasm_system::clock;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::PollFlags;
 
 use super::callbacks::Callbacks;
+use super::descriptor::Descriptor;
 use super::guest_artifact::GuestArtifact;
+use super::wake_up::WakeUp;
 use super::worker_set::{Notice, WorkerSet};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
@@ -25,7 +29,7 @@ use mpwasm_protocol::messages::{FromDispatcher, ToDispatcher, task_frame};
 use mpwasm_protocol::request::Responder;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::{Scheduler, WorkerExit};
-use mpwasm_system::poll::poll_until;
+use mpwasm_system::epoll::{Epoll, Interest, Ready, Watched};
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::ids::WorkerId;
@@ -41,18 +45,21 @@ const MAX_QUEUED_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub struct EventLoop {
     settings: Settings,
-    parent: Channel,
+    epoll: Rc<Epoll>,
+    parent: Watched<Channel>,
     /// Requests of the parent.
-    requests: Responder,
+    requests: Watched<Responder>,
     uplink: SendBuffer,
     pipe: TaskPipe,
     scheduler: Scheduler,
     workers: WorkerSet,
     callbacks: Callbacks,
+    /// Set when the callback thread has sent events.
+    callback_events: Watched<Arc<WakeUp>>,
     /// Outcomes that the parent has confirmed, where it does.
     confirmed: u64,
-    /// Start of the last call of poll. What was sent before is handled.
-    polled_at: Time,
+    /// Start of the last wait. What was sent before is handled.
+    waited_at: Time,
     /// Whether the pool's failure was sent to the parent.
     failure_reported: bool,
 }
@@ -60,60 +67,131 @@ pub struct EventLoop {
 /// The parent has ended or has broken the protocol. The dispatcher ends.
 struct ParentLost;
 
-/// The descriptors that are ready after a call of poll.
+/// Why the loop ends before the pool has ended.
+enum LoopEnd {
+    /// As [`ParentLost`].
+    ParentLost,
+    /// The kernel can't wait for a descriptor.
+    WaitFailed(io::Error),
+}
+
+impl From<ParentLost> for LoopEnd {
+    fn from(_: ParentLost) -> Self {
+        Self::ParentLost
+    }
+}
+
+impl From<io::Error> for LoopEnd {
+    fn from(error: io::Error) -> Self {
+        Self::WaitFailed(error)
+    }
+}
+
+/// What is ready after a wait.
 #[derive(Debug, Default)]
-struct ReadyDescriptors {
+struct Found {
     parent: bool,
     requests: bool,
     tasks: bool,
-    /// Workers with something to read, and workers that have ended.
-    workers: Vec<(WorkerId, bool, bool)>,
+    /// The workers with messages or an end, in the order of their slots.
+    workers: Vec<ReadyWorker>,
+}
+
+/// A worker with messages to be read, or whose process has ended.
+#[derive(Clone, Copy, Debug)]
+struct ReadyWorker {
+    worker: WorkerId,
+    ended: bool,
+}
+
+impl Found {
+    /// Sorts the descriptors that a wait has found.
+    fn sort(&mut self, ready: &Ready) {
+        (self.parent, self.requests, self.tasks) = (false, false, false);
+        self.workers.clear();
+        for key in ready.keys() {
+            match Descriptor::of(key) {
+                Descriptor::Parent => self.parent = true,
+                Descriptor::Requests => self.requests = true,
+                Descriptor::Tasks => self.tasks = true,
+                // Each turn looks for events of callbacks.
+                Descriptor::Callbacks => {}
+                Descriptor::Worker(worker) => self.workers.push(ReadyWorker { worker, ended: false }),
+                // The socket of the same worker comes immediately before.
+                Descriptor::Exit(worker) => match self.workers.last_mut() {
+                    Some(last) if last.worker == worker => last.ended = true,
+                    _ => self.workers.push(ReadyWorker { worker, ended: true }),
+                },
+            }
+        }
+    }
 }
 
 impl EventLoop {
     /// Creates the loop of a pool without guests. The workers are started with the first guest.
+    ///
+    /// # Errors
+    /// When no file descriptor is left.
     pub fn new(
+        epoll: &Rc<Epoll>,
         parent: Channel,
         requests: Responder,
         tasks: OwnedFd,
         settings: Settings,
         workers: WorkerSet,
     ) -> io::Result<Self> {
+        let wake_up = Arc::new(WakeUp::new()?);
+        let pipe = epoll.watch(File::from(tasks), Descriptor::Tasks.key());
         Ok(Self {
-            parent,
-            requests,
+            epoll: Rc::clone(epoll),
+            parent: epoll.watch(parent, Descriptor::Parent.key()),
+            requests: epoll.watch(requests, Descriptor::Requests.key()),
             uplink: SendBuffer::default(),
-            pipe: TaskPipe::new(File::from(tasks), task_frame(settings.max_args)),
+            pipe: TaskPipe::new(pipe, task_frame(settings.max_args)),
             scheduler: Scheduler::new(
                 settings.size,
                 settings.tasks_per_process(),
                 settings.confirm_outcomes,
             ),
             workers,
-            callbacks: Callbacks::new(settings.clone()),
+            callbacks: Callbacks::new(settings.clone(), Arc::clone(&wake_up)),
+            callback_events: epoll.watch(wake_up, Descriptor::Callbacks.key()),
             confirmed: 0,
-            polled_at: clock::now(),
+            waited_at: clock::now(),
             settings,
             failure_reported: false,
         })
     }
 
     /// Runs until the pool or its parent has ended, then ends all workers.
-    pub fn run(mut self) {
+    ///
+    /// # Errors
+    /// When the kernel can't wait for the descriptors of the pool.
+    pub fn run(mut self) -> io::Result<()> {
         mpwasm_system::process::exact_timers();
-        let mut found = ReadyDescriptors::default();
-        while let Ok(false) = self.turn(&mut found) {}
+        // There is room for all: a message that is not found is not read in this turn, and may be overdue in the next.
+        let mut ready = Ready::with_capacity(Descriptor::count(self.workers.slots()));
+        let mut found = Found::default();
+        let ended = loop {
+            match self.turn(&mut ready, &mut found) {
+                Ok(false) => {}
+                Ok(true) | Err(LoopEnd::ParentLost) => break Ok(()),
+                Err(LoopEnd::WaitFailed(error)) => break Err(error),
+            }
+        };
         self.workers.end();
+        ended
     }
 
     /// Runs one turn. Returns true when the pool is over and all its messages were sent.
-    fn turn(&mut self, found: &mut ReadyDescriptors) -> Result<bool, ParentLost> {
+    fn turn(&mut self, ready: &mut Ready, found: &mut Found) -> Result<bool, LoopEnd> {
         if self.workers.is_paused() {
-            return self.turn_while_paused();
+            self.turn_while_paused()?;
+            return Ok(false);
         }
         let now = clock::now();
-        self.send(now);
-        self.scheduler.tick(self.polled_at, now, &mut self.workers);
+        self.send(now)?;
+        self.scheduler.tick(self.waited_at, now, &mut self.workers);
         for (worker, why) in std::mem::take(&mut self.workers.failed_spawns) {
             self.scheduler
                 .worker_exited(worker, WorkerExit::NeverStarted(why), now, &mut self.workers);
@@ -132,17 +210,19 @@ impl EventLoop {
         if over {
             self.uplink.put(&FromDispatcher::Finished);
         }
-        self.send(now);
+        self.send(now)?;
         self.uplink.flush(self.parent.as_fd()).map_err(|_| ParentLost)?;
         self.answer_requests()?;
         if over {
-            return self.flush_uplink();
+            self.flush_uplink()?;
+            return Ok(true);
         }
         if held && !self.is_held() {
             // Assigned tasks may go on, and no descriptor will become ready for that.
             return Ok(false);
         }
-        self.wait(found);
+        self.wait(ready)?;
+        found.sort(ready);
         let now = clock::now();
         if found.parent {
             self.handle_parent()?;
@@ -151,8 +231,8 @@ impl EventLoop {
         if found.requests {
             self.read_requests()?;
         }
-        for (worker, readable, ended) in std::mem::take(&mut found.workers) {
-            self.handle_worker(worker, readable, ended, now);
+        for &ready in &found.workers {
+            self.handle_worker(ready, now)?;
         }
         if found.tasks {
             self.read_tasks()?;
@@ -166,7 +246,7 @@ impl EventLoop {
     }
 
     /// Runs one turn while the pool is paused: only the parent is polled.
-    fn turn_while_paused(&mut self) -> Result<bool, ParentLost> {
+    fn turn_while_paused(&mut self) -> Result<(), ParentLost> {
         self.uplink.flush(self.parent.as_fd()).map_err(|_| ParentLost)?;
         let interest = match self.uplink.is_empty() {
             true => PollFlags::POLLIN,
@@ -176,14 +256,15 @@ impl EventLoop {
         if found.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
             self.handle_parent()?;
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Sends the workers their pending messages, as far as their sockets take them.
-    fn send(&mut self, now: Time) {
-        for worker in self.workers.flush() {
+    fn send(&mut self, now: Time) -> io::Result<()> {
+        for worker in self.workers.flush()? {
             self.scheduler.note_read(worker, now);
         }
+        Ok(())
     }
 
     /// Whether backpressure holds tasks back: too many outcomes are unread or wait for their callbacks.
@@ -225,66 +306,27 @@ impl EventLoop {
         }
     }
 
-    fn wait(&mut self, found: &mut ReadyDescriptors) {
-        let interest = |writes: bool| {
-            if writes {
-                PollFlags::POLLIN | PollFlags::POLLOUT
-            } else {
-                PollFlags::POLLIN
-            }
-        };
-        let mut fds = vec![PollFd::new(
-            self.parent.as_fd(),
-            interest(!self.uplink.is_empty()),
-        )];
-        let interest_in_requests = self.interest_in_requests();
-        fds.push(PollFd::new(self.requests.as_fd(), interest_in_requests));
-        let tasks = self.wants_tasks().then_some(fds.len());
-        if tasks.is_some() {
-            fds.push(PollFd::new(self.pipe.file.as_fd(), PollFlags::POLLIN));
-        }
+    /// Waits until a descriptor is ready or something is due.
+    fn wait(&mut self, ready: &mut Ready) -> io::Result<()> {
+        self.parent.set(Interest::of(true, !self.uplink.is_empty()))?;
+        let for_requests = Interest::of(self.requests.is_reading(), self.requests.is_sending());
+        self.requests.set(for_requests)?;
+        let wants_tasks = self.wants_tasks();
+        self.pipe.file.set(Interest::of(wants_tasks, false))?;
         // Events of callbacks wait while the uplink is full.
-        if let Some(callbacks) = self.callbacks.descriptor()
-            && !self.uplink_is_full()
-        {
-            fds.push(PollFd::new(callbacks, PollFlags::POLLIN));
-        }
-        let mut workers = Vec::new();
+        let is_full = self.uplink_is_full();
+        self.callback_events.set(Interest::of(!is_full, false))?;
         // Streamed output of commands has no cap. While the uplink is full it stays in the socket, and then the command
         // waits.
-        let reads_workers = self.settings.capture || !self.uplink_is_full();
-        for (worker, process) in self.workers.processes() {
-            let socket = (process.is_open && reads_workers).then_some(fds.len());
-            if socket.is_some() {
-                fds.push(PollFd::new(
-                    process.channel.as_fd(),
-                    interest(!process.outgoing.is_empty()),
-                ));
-            }
-            workers.push((worker, socket, fds.len()));
-            fds.push(PollFd::new(process.child.as_fd(), PollFlags::POLLIN));
-        }
+        self.workers.read(self.settings.capture || !is_full)?;
         // A failed spawn is handled in the next turn, which must not wait.
         let until = match self.workers.failed_spawns.is_empty() {
             true => self.scheduler.next_wakeup().unwrap_or(Time::NEVER),
             false => clock::now(),
         };
-        // Before the call, as it may return late. What is due by then is handled after another call, which does not wait.
-        self.polled_at = clock::now();
-        poll_until(&mut fds, until).expect("the dispatcher's descriptors are open");
-        let readable = |index: usize| {
-            let flags = fds[index].revents().unwrap_or(PollFlags::empty());
-            flags.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR)
-        };
-        found.parent = readable(0);
-        found.requests = readable(1);
-        found.tasks = tasks.is_some_and(readable);
-        let workers = workers
-            .into_iter()
-            .map(|(worker, socket, exit)| (worker, socket.is_some_and(readable), readable(exit)));
-        found
-            .workers
-            .extend(workers.filter(|&(_, readable, ended)| readable || ended));
+        // Before the wait, as it may return late. What is due by then is handled after another one, which does not wait.
+        self.waited_at = clock::now();
+        self.epoll.wait(ready, until)
     }
 
     fn handle_parent(&mut self) -> Result<(), ParentLost> {
@@ -361,11 +403,11 @@ impl EventLoop {
     }
 
     /// Sends the rest of the messages to the parent after the end of the pool, and waits for it to read them.
-    fn flush_uplink(&mut self) -> Result<bool, ParentLost> {
+    fn flush_uplink(&mut self) -> Result<(), ParentLost> {
         while !self.uplink.is_empty() {
             self.wait_for_parent(PollFlags::POLLOUT)?;
             self.uplink.flush(self.parent.as_fd()).map_err(|_| ParentLost)?;
         }
-        Ok(true)
+        Ok(())
     }
 }

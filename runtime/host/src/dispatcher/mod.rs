@@ -7,12 +7,14 @@
 
 mod callback_thread;
 mod callbacks;
+mod descriptor;
 mod event_loop;
 mod finished;
 mod folds;
 mod guest_artifact;
 mod pause;
 mod status;
+mod wake_up;
 mod worker_messages;
 mod worker_set;
 
@@ -25,10 +27,12 @@ use mpwasm_system::poll;
 use mpwasm_system::process;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
+use event_loop::EventLoop;
 use mpwasm_types::ids::WorkerId;
 use nix::sys::stat::{Mode, umask};
-use worker_set::{Dirs, WorkerSet};
+use worker_set::{CommandStreams, Dirs, WorkerSet};
 
 use crate::error::ChildError;
 use mpwasm_protocol::channel::Channel;
@@ -39,6 +43,7 @@ use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::jail::OomScore;
 use mpwasm_sandbox::scratch;
+use mpwasm_system::epoll::Epoll;
 use mpwasm_types::grants::{Granted, OpenDir};
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
@@ -114,7 +119,9 @@ impl Start {
     pub fn run(self) -> Result<(), ChildError> {
         process::keep_heap();
         poll::set_nonblocking(self.tasks.as_fd())?;
-        // Before the sandbox is set up, which forbids mounts.
+        // Before the sandbox is set up, which forbids to create another.
+        let epoll = Rc::new(Epoll::new()?);
+        // Likewise, as it forbids mounts.
         let scratch = self.make_scratch().map_err(ChildError::MakeScratch)?;
         let mut score = None;
         if let Some(plan) = &self.jail {
@@ -125,9 +132,12 @@ impl Start {
             jail::lock_down(Role::Dispatcher, plan)?;
         }
         let worker_set = WorkerSet::new(
+            Rc::clone(&epoll),
             &self.settings,
-            self.stdin,
-            self.terminals,
+            CommandStreams {
+                stdin: self.stdin,
+                terminals: self.terminals,
+            },
             Dirs {
                 granted: self.granted.dirs,
                 scratch,
@@ -136,8 +146,15 @@ impl Start {
             score,
             self.events,
         );
-        event_loop::EventLoop::new(self.parent, self.requests, self.tasks, self.settings, worker_set)?.run();
-        Ok(())
+        let event_loop = EventLoop::new(
+            &epoll,
+            self.parent,
+            self.requests,
+            self.tasks,
+            self.settings,
+            worker_set,
+        )?;
+        Ok(event_loop.run()?)
     }
 
     /// Creates a scratch directory for each worker process that can exist at once, if tasks are granted one.

@@ -3,6 +3,7 @@
 //! Nothing here waits for a worker. What a worker does not read stays in its [`SendBuffer`]. Its start message is sent
 //! [in memory](in_memory). A process that can't be reaped is set aside.
 
+mod actions;
 mod cpus;
 mod process;
 
@@ -15,26 +16,28 @@ use mpwasm_system::clock;
 use mpwasm_system::poll;
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::Write;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
+use super::descriptor::Descriptor;
 use super::finished::Finished;
 use super::guest_artifact::GuestArtifact;
 use super::pause::Pauses;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{Execution, ToWorker, WorkerEvent, WorkerStart, control, worker_frame};
+use mpwasm_protocol::messages::{Execution, WorkerEvent, WorkerStart, worker_frame};
 use mpwasm_protocol::page::{Page, SLOTS, Slots};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail::OomScore;
-use mpwasm_scheduler::{Claim, Io, KillReason, MAX_UNREAD, RetireReason, Task, WorkerExit};
-use mpwasm_system::inherited::explained;
+use mpwasm_scheduler::{Claim, MAX_UNREAD, Task, WorkerExit};
+use mpwasm_system::epoll::{Epoll, Interest, Watched};
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -54,6 +57,10 @@ const _: () = assert!(MAX_UNREAD <= SLOTS);
 #[derive(Debug)]
 pub struct WorkerSet {
     size: u32,
+    /// Waits for the workers' sockets and ends.
+    epoll: Rc<Epoll>,
+    /// Whether their messages are read now.
+    is_reading: bool,
     /// The processes, by slot.
     processes: Vec<Option<WorkerProcess>>,
     engine: EngineSettings,
@@ -85,7 +92,7 @@ pub struct WorkerSet {
     /// Whether the parent wants events of workers.
     reports_events: bool,
     /// Processes that were not reaped in time after SIGKILL.
-    unreaped: Vec<Process>,
+    unreaped: Vec<Watched<Process>>,
     pauses: Pauses,
 }
 
@@ -96,6 +103,15 @@ pub enum Notice {
     Warning(String),
     /// An event of a worker, if the parent asked for these.
     Event(WorkerEvent),
+}
+
+/// The streams of commands.
+#[derive(Debug)]
+pub struct CommandStreams {
+    /// Stdin of the worker that runs a command.
+    pub stdin: Option<OwnedFd>,
+    /// The streams that are terminals.
+    pub terminals: Terminals,
 }
 
 /// The directories that are granted to tasks.
@@ -115,11 +131,12 @@ impl Dirs {
 }
 
 impl WorkerSet {
-    /// Creates a set without processes. `reports_events` says whether the parent wants events of workers.
+    /// Creates a set without processes, whose descriptors `epoll` waits for. `reports_events` says whether the parent wants
+    /// events of workers.
     pub fn new(
+        epoll: Rc<Epoll>,
         settings: &Settings,
-        stdin: Option<OwnedFd>,
-        terminals: Terminals,
+        streams: CommandStreams,
         dirs: Dirs,
         jail: Option<SandboxOptions>,
         score: Option<OomScore>,
@@ -127,14 +144,16 @@ impl WorkerSet {
     ) -> Self {
         Self {
             size: settings.size,
+            epoll,
+            is_reading: true,
             processes: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
                 .map(|_| None)
                 .collect(),
             engine: EngineSettings {
-                terminals,
+                terminals: streams.terminals,
                 ..EngineSettings::from(settings)
             },
-            stdin,
+            stdin: streams.stdin,
             jail,
             score,
             guests: Vec::new(),
@@ -164,12 +183,34 @@ impl WorkerSet {
         self.guests.len()
     }
 
-    /// Returns the workers that have a process.
-    pub fn processes(&self) -> impl Iterator<Item = (WorkerId, &WorkerProcess)> {
-        self.processes
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, process)| Some((WorkerId(slot as u32), process.as_ref()?)))
+    /// Returns the number of slots of workers.
+    pub fn slots(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Sets whether the event loop waits for the messages of workers.
+    ///
+    /// # Errors
+    /// As [`Watched::set`].
+    pub fn read(&mut self, reads: bool) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_reading, reads) == reads {
+            return Ok(());
+        }
+        let mut processes = self.processes.iter_mut().flatten();
+        processes.try_for_each(|process| process.watch(reads))
+    }
+
+    /// Ignores all further messages of a worker, which has closed its socket or has broken the protocol.
+    ///
+    /// # Errors
+    /// As [`Watched::set`].
+    pub fn stop_reading(&mut self, worker: WorkerId) -> io::Result<()> {
+        let is_reading = self.is_reading;
+        let Some(process) = self.process(worker) else {
+            return Ok(());
+        };
+        process.is_open = false;
+        process.watch(is_reading)
     }
 
     /// Returns the process of a worker, if it has one.
@@ -183,7 +224,10 @@ impl WorkerSet {
     }
 
     /// Sends pending messages, as far as the sockets take them. Returns the workers whose socket was full and has taken some.
-    pub fn flush(&mut self) -> Vec<WorkerId> {
+    ///
+    /// # Errors
+    /// As [`Watched::set`].
+    pub fn flush(&mut self) -> io::Result<Vec<WorkerId>> {
         let mut readers = Vec::new();
         for (slot, process) in self.processes.iter_mut().enumerate() {
             let Some(process) = process.as_mut().filter(|process| !process.outgoing.is_empty()) else {
@@ -194,14 +238,15 @@ impl WorkerSet {
                 // It is about to exit, or has closed its socket: the scheduler's timeout ends it then.
                 process.outgoing.clear();
                 process.is_open = false;
-                continue;
+            } else {
+                if process.is_full && process.outgoing.len() < waiting {
+                    readers.push(WorkerId(slot as u32));
+                }
+                process.is_full = !process.outgoing.is_empty();
             }
-            if process.is_full && process.outgoing.len() < waiting {
-                readers.push(WorkerId(slot as u32));
-            }
-            process.is_full = !process.outgoing.is_empty();
+            process.watch(self.is_reading)?;
         }
-        readers
+        Ok(readers)
     }
 
     /// Reaps the worker if it has ended. Its page can be read until [`remove`](Self::remove).
@@ -264,7 +309,7 @@ impl WorkerSet {
         })
     }
 
-    fn start(&mut self, worker: WorkerId, guests: &[GuestId]) -> std::io::Result<WorkerProcess> {
+    fn start(&mut self, worker: WorkerId, guests: &[GuestId]) -> io::Result<WorkerProcess> {
         // All that can fail comes before the spawn: dropping a process waits for it, and nothing here may wait.
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         poll::set_nonblocking(control.as_fd())?;
@@ -281,8 +326,11 @@ impl WorkerSet {
             "started: the pool has a worker too few".to_owned()
         });
         let mut process = WorkerProcess {
-            child,
-            channel: Channel::new(socket, self.max_frame),
+            child: self.epoll.watch(child, Descriptor::Exit(worker).key()),
+            channel: self.epoll.watch(
+                Channel::new(socket, self.max_frame),
+                Descriptor::Worker(worker).key(),
+            ),
             outgoing: SendBuffer::default(),
             phase: WorkerPhase::Started,
             is_open: true,
@@ -301,12 +349,17 @@ impl WorkerSet {
                 .map(|&guest| self.guests[guest.index()].artifact.as_fd()),
         );
         let start_message = self.start_message(worker, guests);
-        if let Err(error) = in_memory::send(process.channel.as_fd(), &start_message, &descriptors) {
+        let sent = in_memory::send(process.channel.as_fd(), &start_message, &descriptors).map_err(|error| {
+            io::Error::other(format!("its settings and guests cannot be sent to it: {error}"))
+        });
+        let begun = sent
+            .and_then(|()| process.child.set(Interest::Read))
+            .and_then(|()| process.watch(self.is_reading));
+        if let Err(error) = begun {
             process.child.kill();
             // It is reaped later, as nothing here may wait.
-            self.unreaped.push(process.child);
-            let why = format!("its settings and guests cannot be sent to it: {error}");
-            return Err(std::io::Error::other(why));
+            self.abandon_process(process.child);
+            return Err(error);
         }
         Ok(process)
     }
@@ -325,6 +378,13 @@ impl WorkerSet {
             max_files: self.max_files,
             guests: guests.iter().map(guest).collect(),
         }
+    }
+
+    /// Sets a killed process aside until it can be reaped.
+    fn abandon_process(&mut self, mut process: Watched<Process>) {
+        // It can't fail, see `Watched::set`.
+        let _ = process.set(Interest::None);
+        self.unreaped.push(process);
     }
 
     /// Whether the workers are stopped by a pause.
@@ -370,102 +430,6 @@ impl WorkerSet {
         for process in self.processes.iter_mut().flatten() {
             process.child.wait_until(until);
         }
-    }
-}
-
-impl Io for WorkerSet {
-    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId]) {
-        match self.start(worker, guests) {
-            Ok(process) => self.processes[worker.index()] = Some(process),
-            Err(error) => self.failed_spawns.push((worker, explained(error).to_string())),
-        }
-    }
-
-    fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
-        let seat = self.worker_number(worker);
-        let process = self.processes[worker.index()]
-            .as_mut()
-            .expect("the scheduler offers to live workers");
-        let offer = process.slots.offer();
-        let message = |input| ToWorker {
-            offer,
-            id: task.task_id(),
-            attempt: task.attempt,
-            spec: task.spec.map(|_| input),
-        };
-        process.outgoing.put_shared(task.spec.input.bytes(), message);
-        let pid = process.child.pid();
-        self.report_event(seat, pid, Some((task.task_id(), task.attempt)), || {
-            "assigned: it had the fewest tasks".to_owned()
-        });
-        offer
-    }
-
-    fn revoke(&mut self, worker: WorkerId, offer: OfferId) -> bool {
-        // Without a process no task can start.
-        self.process(worker)
-            .is_none_or(|process| process.slots.revoke(offer))
-    }
-
-    fn claimed_at(&mut self, worker: WorkerId, offer: OfferId) -> Option<Time> {
-        self.process(worker)?.slots.claimed(offer)
-    }
-
-    fn last_begun(&mut self, worker: WorkerId, offer: OfferId) -> TaskId {
-        self.process(worker)
-            .map_or(TaskId(0), |process| process.slots.begun(offer))
-    }
-
-    fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
-        if let Some(control) = self.process(worker).and_then(|process| process.control.as_mut()) {
-            // The pipe is full only if the worker does not read. Its timeout ends it then.
-            let _ = control.write(&control::cancel(offer));
-        }
-    }
-
-    fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
-        let seat = self.worker_number(worker);
-        if let Some(process) = self.process(worker) {
-            process.control = None;
-            let pid = process.child.pid();
-            self.report_event(seat, pid, None, || format!("told to exit: {reason}"));
-        }
-    }
-
-    fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
-        let seat = self.worker_number(worker);
-        if let Some(process) = self.process(worker) {
-            process.child.kill();
-            let pid = process.child.pid();
-            self.report_event(seat, pid, None, || format!("killed: {reason}"));
-        }
-    }
-
-    fn abandon(&mut self, worker: WorkerId) {
-        if let Some(process) = self.processes[worker.index()].take() {
-            let text = format!(
-                "worker {} (pid {}) did not end after SIGKILL",
-                self.worker_number(worker),
-                process.child.pid()
-            );
-            self.notices
-                .push(Notice::Warning(format!("{text}: it is given up")));
-            self.unreaped.push(process.child);
-        }
-    }
-
-    fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure) {
-        let ran = self.ran(&run).expect("a worker is removed after its tasks");
-        self.tried.push((task.task_id(), attempt(task, &ran, &failure)));
-    }
-
-    fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
-        let ran = run.and_then(|run| self.ran(&run));
-        self.finished.extend(task.into_items().map(|task| Finished {
-            task,
-            ending: Err(failure.clone()),
-            ran,
-        }));
     }
 }
 

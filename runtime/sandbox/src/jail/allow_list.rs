@@ -214,7 +214,10 @@ const MANAGE_WORKERS: &[Rule] = &[
     #[cfg(target_arch = "x86_64")]
     allow(libc::SYS_dup2, Always),
     allow(libc::SYS_fstat, Always),
-    // host::dispatcher::callback_thread: its eventfd.
+    // system::epoll: its event loop. The epoll itself was created before the filter was applied.
+    allow(libc::SYS_epoll_ctl, Always),
+    allow(libc::SYS_epoll_pwait2, Always),
+    // host::dispatcher::callback_thread: its eventfds.
     allow(libc::SYS_eventfd2, Always),
     // jail::limits::OomScore.
     allow(libc::SYS_pwrite64, Always),

@@ -10,6 +10,7 @@ use mpwasm_protocol::messages::Submission;
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_scheduler::Task;
 use mpwasm_system::clock;
+use mpwasm_system::epoll::Watched;
 use mpwasm_types::ids::DispatchId;
 use mpwasm_types::task::TaskSpec;
 
@@ -20,7 +21,7 @@ const READ_SIZE: usize = 16 << 10;
 /// The pipe, and the bytes that were read from it.
 #[derive(Debug)]
 pub(super) struct TaskPipe {
-    pub(super) file: File,
+    pub(super) file: Watched<File>,
     inbox: ReceiveBuffer,
     /// Whether more may come: false after the exit message.
     pub(super) is_open: bool,
@@ -32,7 +33,7 @@ pub(super) struct TaskPipe {
 
 impl TaskPipe {
     /// Creates the state of a pipe from which nothing was read, with frames of at most `max_frame` bytes.
-    pub(super) fn new(file: File, max_frame: usize) -> Self {
+    pub(super) fn new(file: Watched<File>, max_frame: usize) -> Self {
         Self {
             file,
             inbox: ReceiveBuffer::new(max_frame),

@@ -1,6 +1,8 @@
 //! Handles the messages of workers and their exits.
 
-use super::EventLoop;
+use std::io;
+
+use super::{EventLoop, ReadyWorker};
 use crate::dispatcher::finished::Finished;
 use crate::dispatcher::worker_messages::{self, EndedCall, WorkerFault, WorkerMessage};
 use crate::dispatcher::worker_set::{self, WorkerPhase};
@@ -20,38 +22,39 @@ const MAX_REASON: usize = 1000;
 
 impl EventLoop {
     /// Handles the messages of a worker, and then its exit. Messages that it sent before its exit count.
-    pub(super) fn handle_worker(&mut self, worker: WorkerId, readable: bool, ended: bool, now: Time) {
-        if readable || ended {
-            let mut reads = 0;
-            while let Some(process) = self.workers.process(worker).filter(|process| process.is_open) {
-                match process.channel.fill() {
-                    Ok(Filled::Some) => {}
-                    Ok(Filled::Nothing) => break,
-                    Ok(Filled::Closed) | Err(_) => process.is_open = false,
-                }
-                if let Err(why) = self.handle_frames(worker, now) {
-                    self.scheduler
-                        .protocol_broken(worker, why.to_string(), now, &mut self.workers);
-                    if let Some(process) = self.workers.process(worker) {
-                        process.is_open = false;
-                    }
-                }
-                // All that had arrived when poll began is read, as a later message may be overdue by then. The number of
-                // reads is bounded, so that one worker does not keep the others waiting.
-                reads += 1;
-                let is_drained = self
-                    .workers
-                    .process(worker)
-                    .is_none_or(|process| process.channel.is_drained());
-                if !ended && (is_drained || reads == MAX_READS) {
-                    break;
-                }
+    ///
+    /// # Errors
+    /// As [`Watched::set`](mpwasm_system::epoll::Watched::set).
+    pub(super) fn handle_worker(&mut self, ready: ReadyWorker, now: Time) -> io::Result<()> {
+        let ReadyWorker { worker, ended } = ready;
+        let mut reads = 0;
+        while let Some(process) = self.workers.process(worker).filter(|process| process.is_open()) {
+            match process.channel.fill() {
+                Ok(Filled::Some) => {}
+                Ok(Filled::Nothing) => break,
+                Ok(Filled::Closed) | Err(_) => self.workers.stop_reading(worker)?,
+            }
+            if let Err(why) = self.handle_frames(worker, now) {
+                self.scheduler
+                    .protocol_broken(worker, why.to_string(), now, &mut self.workers);
+                self.workers.stop_reading(worker)?;
+            }
+            // All that had arrived when the wait began is read, as a later message may be overdue by then. The number of
+            // reads is bounded, so that one worker does not keep the others waiting.
+            reads += 1;
+            let is_drained = self
+                .workers
+                .process(worker)
+                .is_none_or(|process| process.channel.is_drained());
+            if !ended && (is_drained || reads == MAX_READS) {
+                break;
             }
         }
         if ended && let Some((pid, exit)) = self.workers.reap(worker) {
             self.scheduler.worker_exited(worker, exit, now, &mut self.workers);
             self.workers.remove(worker, pid);
         }
+        Ok(())
     }
 
     /// Handles all complete frames of a worker.

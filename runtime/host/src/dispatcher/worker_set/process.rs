@@ -1,6 +1,7 @@
 //! One worker process: its socket, its page and the phases of its start.
 
 use std::fs::File;
+use std::io;
 use std::process::ExitStatus;
 
 use mpwasm_protocol::channel::Channel;
@@ -9,6 +10,7 @@ use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child::{EXIT_WATCHDOG, Process};
 use mpwasm_sandbox::jail::violation;
 use mpwasm_scheduler::WorkerExit;
+use mpwasm_system::epoll::{Interest, Watched};
 use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
 
 /// The phases of a worker's start.
@@ -25,16 +27,16 @@ pub enum WorkerPhase {
 /// A worker process, as the dispatcher sees it.
 #[derive(Debug)]
 pub struct WorkerProcess {
-    /// The child process.
-    pub child: Process,
-    /// Its socket.
-    pub channel: Channel,
+    /// The child process. The event loop waits for its end.
+    pub child: Watched<Process>,
+    /// Its socket. The event loop waits for its messages.
+    pub channel: Watched<Channel>,
     /// Messages that its socket has not taken yet.
     pub outgoing: SendBuffer,
     /// The phase of its start.
     pub phase: WorkerPhase,
     /// Whether more can be read from its socket.
-    pub is_open: bool,
+    pub(super) is_open: bool,
     /// The reason that it gave why it can't start.
     pub unable: Option<String>,
     /// Bytes that the running task has printed and logged.
@@ -45,6 +47,23 @@ pub struct WorkerProcess {
     pub(super) slots: Slots,
     /// The pipe of cancellations to its watchdog. Closing it ends the worker.
     pub(super) control: Option<File>,
+}
+
+impl WorkerProcess {
+    /// Returns whether more can be read from its socket.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Sets what the event loop waits for on its socket. `reads` says whether the messages of workers are read now.
+    ///
+    /// # Errors
+    /// As [`Watched::set`].
+    pub(super) fn watch(&mut self, reads: bool) -> io::Result<()> {
+        let is_read = self.is_open && reads;
+        self.channel
+            .set(Interest::of(is_read, is_read && !self.outgoing.is_empty()))
+    }
 }
 
 /// Returns how a worker ended. `violation` is the number of the forbidden system call that ended it. The worker itself
