@@ -147,7 +147,8 @@ pub enum Command {
     /// failed or was used wrongly; 126 a bad guest; 129, 130 and 143 ended by SIGHUP, SIGINT or SIGTERM; 134 it trapped, or ran
     /// out of memory or fuel; 141 the reader of its stdout is gone.
     Exec(Box<ExecArgs>),
-    /// Build a guest crate for wasm32-wasip1 and print the path of the module.
+    /// Build a guest crate for wasm32-wasip1 and print the path of the module. It has SIMD instructions, unless the environment or a
+    /// configuration of cargo gives flags for the compiler.
     Build {
         /// Directory of the crate.
         #[arg(value_name = "DIR")]

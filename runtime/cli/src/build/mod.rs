@@ -3,6 +3,7 @@
 //! The build is the only code that mpwasm runs outside of the sandbox: cargo runs the build scripts and macros of the crate and
 //! of its dependencies. A message on stderr says so each time. With `--no-build`, the caller does not call this.
 
+mod flags;
 pub mod trusted_places;
 
 use std::borrow::Cow;
@@ -227,7 +228,9 @@ fn stderr_of_tool(dir: &Path) -> Stdio {
 /// Runs the build and returns the stdout of cargo.
 fn run_cargo(dir: &Path) -> Result<Vec<u8>> {
     let cargo = program("CARGO", "cargo");
-    let output = command(cargo.clone(), dir)
+    let mut command = command(cargo.clone(), dir);
+    flags::add(&mut command, dir);
+    let output = command
         .args(["build", "--release", "--target", TARGET])
         // JSON messages go to stdout, and the compiler's diagnostics to stderr.
         .arg("--message-format=json-render-diagnostics")

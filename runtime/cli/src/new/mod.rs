@@ -13,8 +13,12 @@ use mpwasm::escape::Untrusted;
 const NAME: &str = "{{name}}";
 
 /// The files of the new crate. A template's name ends in `.in`, so that cargo does not take its directory for a crate.
-const TEMPLATE: [(&str, &str); 3] = [
+const TEMPLATE: [(&str, &str); 4] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
+    (
+        ".cargo/config.toml",
+        include_str!("template/cargo-config.toml.in"),
+    ),
     (".gitignore", include_str!("template/gitignore.in")),
     ("src/lib.rs", include_str!("template/lib.rs.in")),
 ];
@@ -68,7 +72,9 @@ pub fn new(name: &str, parent: &Path) -> Result<PathBuf> {
 }
 
 fn write_crate(name: &str, dir: &Path) -> Result<()> {
-    fs::create_dir(dir.join("src"))?;
+    for folder in ["src", ".cargo"] {
+        fs::create_dir(dir.join(folder))?;
+    }
     for (file, text) in TEMPLATE {
         fs::write(dir.join(file), text.replace(NAME, name))?;
     }
@@ -237,6 +243,7 @@ mod tests {
         assert!(read("Cargo.toml").contains("{ path = \"mpwasm-guest\" }"));
         assert!(read("src/lib.rs").contains("mpwasm run my-guest"));
         assert_eq!(read(".gitignore"), "/target\n");
+        assert!(read(".cargo/config.toml").contains("+simd128"));
         assert!(read("mpwasm-guest/src/lib.rs").contains("pub trait Model"));
         for file in ["Cargo.toml", "src/lib.rs"] {
             assert!(!read(file).contains("{{"), "{file}");
