@@ -6,7 +6,9 @@ use std::path::Path;
 
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::RETAINED_HEAP;
+use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
 
 /// Prefix of a child's first argument, before its role.
 pub const MARKER: &str = "--mpwasm-child=";
@@ -61,6 +63,15 @@ pub fn allow_descriptors(count: u64) -> u64 {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, count.saturating_mul(2).min(hard), hard);
     }
     hard
+}
+
+/// Returns the number of CPUs that the calling thread may use; 1 if that is not known. Reads no file, so that it works in a sandbox.
+#[must_use]
+pub fn cpu_count() -> usize {
+    sched_getaffinity(Pid::from_raw(0)).map_or(1, |allowed| {
+        let is_set = |cpu: &usize| allowed.is_set(*cpu) == Ok(true);
+        (0..CpuSet::count()).filter(is_set).count().max(1)
+    })
 }
 
 /// Sets the timer slack of the calling thread to 1 ns instead of 50 µs. For threads that enforce deadlines.

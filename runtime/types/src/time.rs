@@ -3,7 +3,7 @@
 //! `CLOCK_MONOTONIC` is the same in every process of a machine, so a [`Time`] can be sent in a message or stored in the shared
 //! page. `std::time::Instant` can not.
 
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -30,5 +30,15 @@ impl Add<Duration> for Time {
     fn add(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Self;
+
+    /// Saturates at zero.
+    fn sub(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
     }
 }
