@@ -2,6 +2,7 @@
 //! the end of a task after its deadline.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,43 @@ pub fn first_result(setup: &Setup) -> Result<Samples> {
     // An unmeasured run fills the cache.
     first_line(&mut command)?;
     Ok(vec![("start to first result, ms", first_line(&mut command)?)])
+}
+
+/// Measures `mpwasm exec` of a command whose compiled form has 38 MB, above that of an empty one. Both are in the cache.
+pub fn exec(setup: &Setup) -> Result<Samples> {
+    const RUNS: usize = 15;
+    let (large, empty) = (setup.file("large.wasm"), setup.file("empty.wat"));
+    if !large.exists() {
+        std::fs::write(&large, super::large::module())?;
+        std::fs::write(
+            &empty,
+            r#"(module (memory (export "memory") 1) (func (export "_start")))"#,
+        )?;
+    }
+    let run = |guest: &Path| {
+        let started = Instant::now();
+        let mut command = setup.mpwasm();
+        let status = command
+            .args(["exec", "--compile-timeout", "10m"])
+            .arg(guest)
+            .status()?;
+        ensure!(status.success(), "{command:?} ended with {status}");
+        anyhow::Ok(milliseconds(started.elapsed()))
+    };
+    // The first run compiles. The cache leads to what a second one has read from the third on, if nothing has just changed.
+    run(&large)?;
+    run(&empty)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..=RUNS {
+        times[0].push(run(&large)?);
+        times[1].push(run(&empty)?);
+    }
+    let [large, empty] = times.map(|times| percentile(&times[1..], 50));
+    Ok(vec![
+        ("exec of a large command, above an empty one, ms", large - empty),
+        ("exec of an empty command, ms", empty),
+    ])
 }
 
 /// Returns the milliseconds from the start of a process to the first line that it prints.

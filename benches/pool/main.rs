@@ -9,6 +9,7 @@
 //! copies of this program.
 
 mod breakdown;
+mod large;
 mod latency;
 mod limit;
 mod measure;
@@ -71,6 +72,7 @@ const MEASUREMENTS: &[(&str, Measurement)] = &[
     ("latency of peers", peers::latency),
     ("first result", latency::first_result),
     ("first result of peers", peers::first_result),
+    ("exec", latency::exec),
     ("memory", memory::idle),
     ("memory of peers", peers::memory),
     ("overshoot", latency::overshoot),

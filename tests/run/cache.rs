@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::completed::{CompletedRun, GuestFile, starts_and_spins, to_the_end};
-use crate::support::mpwasm;
+use crate::support::{mpwasm, until};
 
 /// A timeout with which no compilation succeeds.
 const DO_NOT_COMPILE: [&str; 2] = ["--compile-timeout", "1ns"];
@@ -64,7 +64,10 @@ impl Cache {
     /// Returns the files of the entries.
     fn entries(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(&self.path).into_iter().flatten();
-        files.map(|file| file.unwrap().path()).collect()
+        let files = files.map(|file| file.unwrap().path());
+        files
+            .filter(|path| path.extension() != Some("seen".as_ref()))
+            .collect()
     }
 
     /// Returns the file of the only entry.
@@ -73,6 +76,40 @@ impl Cache {
         assert_eq!(entries.len(), 1, "{entries:?}");
         entries.remove(0)
     }
+}
+
+/// Runs the guest until it is loaded without being read, which takes a second: no shortcut leads from or to a file that has
+/// just changed.
+fn run_by_shortcut(cache: &Cache, guest: &GuestFile) {
+    until(|| {
+        let ended = cache.run(guest, &["--log", "debug"]);
+        assert_answered(&ended);
+        ended
+            .stderr
+            .contains("taken from the cache, without reading it")
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_guest_that_has_not_changed_is_loaded_without_being_read() {
+    let (cache, guest) = (Cache::new(), answer());
+    run_by_shortcut(&cache, &guest);
+    // A change is noticed, of the guest and of the entry.
+    let text = fs::read_to_string(guest.path()).unwrap();
+    fs::write(guest.path(), text.replace("\"42\"", "\"43\"")).unwrap();
+    assert!(cache.run(&guest, &[]).stdout.contains("\"result\":43"));
+    fs::write(guest.path(), text).unwrap();
+    run_by_shortcut(&cache, &guest);
+    for entry in cache.entries() {
+        let mut bytes = fs::read(&entry).unwrap();
+        bytes.fill(0xa5);
+        fs::write(&entry, bytes).unwrap();
+    }
+    assert_answered(&cache.run(&guest, &[]));
+    run_by_shortcut(&cache, &guest);
+    fs::remove_file(cache.entries().remove(0)).unwrap();
+    assert_answered(&cache.run(&guest, &[]));
 }
 
 #[track_caller]

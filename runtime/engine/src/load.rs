@@ -51,7 +51,8 @@ impl LoadedGuest {
     ) -> Result<Self, LoadError> {
         // SAFETY: the bytes must come from `Module::serialize` of a trusted process, unchanged, and must not
         // change while the module lives. They were compiled by the pool's own compiler process. The parent, which all others
-        // trust, vouches for them and passes them on in a sealed memory file, which cannot be written to any more.
+        // trust, vouches for them and passes them on in a sealed memory file, which cannot be written to any more, or in a file of the
+        // cache, which it has hashed, which only this user can write, and which mpwasm never changes.
         let module = unsafe { Module::deserialize_open_file(linker.engine(), file) }.map_err(artifact)?;
         let pre = linker.instantiate_pre(&module).map_err(artifact)?;
         let entry = |name: &String| {

@@ -134,7 +134,7 @@ impl Executor {
     /// Loads a compiled guest and returns its number, counted from 0 in the order of loading.
     ///
     /// `artifact` must be the output of [`compile`](crate::compile) in a trusted process with the same settings, in a file
-    /// that cannot change any more (a sealed memory file): it becomes executable code of this process.
+    /// that does not change any more (a sealed memory file, or a file of the cache): it becomes executable code of this process.
     ///
     /// # Errors
     /// Returns an error if the artifact is of another version or of other settings, or does not fit `info`.

@@ -10,7 +10,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::{DirBuilder, File, Metadata};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
@@ -27,8 +27,13 @@ use mpwasm_types::settings::STALE_CACHE_FILE_AGE;
 
 /// Suffix of an entry's file name.
 const ENTRY: &str = ".guest";
+/// Suffix of a shortcut's file name.
+const SHORTCUT: &str = ".seen";
 /// Suffix of a file that is being written.
 const UNFINISHED: &str = ".new";
+
+/// Time in which the use of an entry is recorded once: 1 h.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The directory, opened and checked.
 #[derive(Debug)]
@@ -90,9 +95,21 @@ impl CacheDirectory {
     /// # Errors
     /// When it can't be opened, or when another user could have written it.
     pub fn entry(&self, name: &str) -> io::Result<Option<File>> {
+        self.file(&entry_name(name))
+    }
+
+    /// Opens the shortcut `name`. Returns `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`CacheDirectory::entry`].
+    pub fn shortcut(&self, name: &str) -> io::Result<Option<File>> {
+        self.file(&shortcut_name(name))
+    }
+
+    fn file(&self, name: &str) -> io::Result<Option<File>> {
         // O_NONBLOCK: opening a FIFO in its place must not block.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = match openat(&self.0, entry_name(name).as_str(), flags, Mode::empty()) {
+        let file = match openat(&self.0, name, flags, Mode::empty()) {
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ELOOP) => return Err(unsafe_place("it is a symbolic link")),
             result => File::from(result?),
@@ -114,8 +131,13 @@ impl CacheDirectory {
         Ok(Some(file))
     }
 
-    /// Records that the entry was used, which makes it the last to be evicted.
+    /// Records that the entry was used, which makes it one of the last to be evicted. Does nothing if that was recorded within
+    /// the last hour, as each record changes the [identity](super::shortcut::FileIdentity) of the file.
     pub fn touch(&self, entry: &File) {
+        let used = entry.metadata().and_then(|metadata| metadata.modified());
+        if used.is_ok_and(|used| used.elapsed().is_ok_and(|age| age < TOUCH_INTERVAL)) {
+            return;
+        }
         // This fails on a read-only file system, where nothing is evicted either.
         let _ = futimens(entry, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW);
     }
@@ -125,17 +147,28 @@ impl CacheDirectory {
     /// # Errors
     /// When it can't be written. The incomplete file is removed then.
     pub fn write(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+        self.replace(&entry_name(name), write)
+    }
+
+    /// Writes the shortcut `name` and replaces an earlier one.
+    ///
+    /// # Errors
+    /// As [`CacheDirectory::write`].
+    pub fn write_shortcut(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.replace(&shortcut_name(name), |file| file.write_all(bytes))
+    }
+
+    fn replace(&self, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         let unfinished = format!("{:016x}{UNFINISHED}", rand::random::<u64>());
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let mut file = File::from(openat(&self.0, unfinished.as_str(), flags, mode)?);
-        let name = entry_name(name);
         let result = write(&mut file).and_then(|()| {
-            let rename = || renameat(&self.0, unfinished.as_str(), &self.0, name.as_str());
+            let rename = || renameat(&self.0, unfinished.as_str(), &self.0, name);
             match rename() {
                 // An empty directory in its place is removed. One that is not empty can't be, and the write fails.
                 Err(Errno::EISDIR) => {
-                    unlinkat(&self.0, name.as_str(), UnlinkatFlags::RemoveDir)?;
+                    unlinkat(&self.0, name, UnlinkatFlags::RemoveDir)?;
                     rename()
                 }
                 result => result,
@@ -157,7 +190,7 @@ impl CacheDirectory {
     }
 
     /// Removes the least recently used entries until the others and a new entry `name` of `bytes` bytes take at most
-    /// `limit` bytes. Also removes incomplete files of writers that died.
+    /// `limit` bytes. Also removes old shortcuts, and incomplete files of writers that died.
     ///
     /// # Errors
     /// When the directory can't be read or changed.
@@ -177,21 +210,23 @@ impl CacheDirectory {
         let leftover = SystemTime::now().checked_sub(STALE_CACHE_FILE_AGE);
         let leftover = leftover.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         let leftover = leftover.as_ref().map_or(0, Duration::as_secs);
-        for unfinished in self.list(is_unfinished)? {
-            if u64::try_from(unfinished.used.0).unwrap_or(0) < leftover {
-                self.remove(&unfinished)?;
+        // A shortcut of an earlier boot, or of a file that has changed, is never used again, and one that is missing is written
+        // again.
+        for file in self.list(|name| is_unfinished(name) || is_shortcut(name))? {
+            if u64::try_from(file.used.0).unwrap_or(0) < leftover {
+                self.remove(&file)?;
             }
         }
         Ok(())
     }
 
-    /// Removes all entries and incomplete files. Leaves any other file in the directory. Returns the entries removed.
+    /// Removes all entries, shortcuts and incomplete files. Leaves any other file in the directory. Returns the entries removed.
     ///
     /// # Errors
     /// When the directory can't be read or changed.
     pub fn clear(&self) -> io::Result<Vec<ListedEntry>> {
-        for unfinished in self.list(is_unfinished)? {
-            self.remove(&unfinished)?;
+        for file in self.list(|name| is_unfinished(name) || is_shortcut(name))? {
+            self.remove(&file)?;
         }
         let entries = self.entries()?;
         for entry in &entries {
@@ -237,6 +272,14 @@ impl CacheDirectory {
 
 fn entry_name(name: &str) -> String {
     format!("{name}{ENTRY}")
+}
+
+fn shortcut_name(name: &str) -> String {
+    format!("{name}{SHORTCUT}")
+}
+
+fn is_shortcut(name: &CStr) -> bool {
+    is_hex_with(name, SHORTCUT)
 }
 
 fn is_entry(name: &CStr) -> bool {

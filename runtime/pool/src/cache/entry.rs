@@ -1,16 +1,20 @@
 //! The format of a cache entry, and the check that it is intact.
 //!
 //! ```text
-//! magic (16) │ key (32) │ length of the description (8) │ length of the artifact (8)
-//! description (postcard) │ artifact │ SHA-256 of all that (32)
+//! artifact │ description (postcard)
+//! magic (16) │ key (32) │ length of the description (8) │ length of the artifact (8) │ SHA-256 of all that (32)
 //! ```
+//!
+//! The artifact comes first, so that the file can be mapped as it is: the engine ignores what follows.
 //!
 //! The engine would accept an artifact with a flipped byte and run it, so an entry contains a hash. The hash protects
 //! against damage: a torn write, a bad disk, a foreign file. It does not protect against an attacker, who would compute
 //! it anew; the [directory](super::directory) makes sure that no other user can write an entry.
 //!
-//! The artifact is first copied into a sealed memory file, which is then hashed and later mapped. So the bytes that were
-//! checked are the ones that run, even if the file changes.
+//! [`read`] copies the artifact into a sealed memory file, and hashes the copy: the bytes that were checked are the ones that
+//! run. [`open`] takes the file itself, for an entry that was hashed before and has not changed since
+//! ([`shortcut`](super::shortcut)). mpwasm never changes an entry: it replaces or removes the file, and a process that has it
+//! open keeps the old one.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -28,9 +32,9 @@ use mpwasm_types::guest_info::MAX_DESCRIPTION;
 
 /// First bytes of an entry. They change with its format, which the key does not depend on if the pool's processes run another
 /// executable than the parent.
-const MAGIC: &[u8; 16] = b"mpwasm compiled\n";
-/// Size of the header in front of the description, bytes.
-const HEADER: usize = MAGIC.len() + HASH + 8 + 8;
+const MAGIC: &[u8; 16] = b"mpwasm guest, 2\n";
+/// Size of the trailer without the hash, bytes.
+const TRAILER: usize = MAGIC.len() + HASH + 8 + 8;
 /// Bytes per copy: the default capacity of a pipe.
 const CHUNK: usize = 64 << 10;
 
@@ -57,7 +61,7 @@ pub enum EntryError {
 /// When the artifact's length can't be determined.
 pub fn length(compiled: &CompiledGuest) -> io::Result<u64> {
     let description = describe(&compiled.info).len() as u64;
-    Ok(description + compiled.artifact.metadata()?.len() + (HEADER + HASH) as u64)
+    Ok(description + compiled.artifact.metadata()?.len() + (TRAILER + HASH) as u64)
 }
 
 /// Writes an entry.
@@ -71,73 +75,109 @@ pub fn write(out: &mut impl Write, key: &Key, compiled: &CompiledGuest) -> io::R
         out,
         hash: Sha256::new(),
     };
+    in_chunks(&compiled.artifact, artifact, |chunk| out.write_all(chunk))?;
+    out.write_all(&description)?;
     out.write_all(MAGIC)?;
     out.write_all(&key.0)?;
     out.write_all(&(description.len() as u64).to_le_bytes())?;
     out.write_all(&artifact.to_le_bytes())?;
-    out.write_all(&description)?;
-    in_chunks(&compiled.artifact, artifact, |chunk| out.write_all(chunk))?;
     let Hashing { out, hash } = out;
     out.write_all(&hash.finalize())
 }
 
-/// Reads the entry for `key`, and checks it.
+/// Reads the entry for `key` into a sealed memory file, and checks it. The file must be at its start.
 ///
 /// # Errors
 /// When it is damaged, or has another key.
-pub fn read(mut file: &File, key: &Key) -> Result<CompiledGuest, EntryError> {
-    let length = file.metadata()?.len();
-    let mut hash = Sha256::new();
-    let mut header = [0; HEADER];
-    take(&mut file, &mut header)?;
-    hash.update(header);
-    let (magic, rest) = header.split_at(MAGIC.len());
-    let (of, lengths) = rest.split_at(HASH);
-    if magic != MAGIC {
-        return Err(EntryError::Foreign);
-    }
-    if of != key.0 {
-        return Err(EntryError::OtherKey);
-    }
-    let (description, artifact) = lengths.split_at(8);
-    let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
-    let (description, artifact) = (number(description), number(artifact));
-    let whole = (description.checked_add(artifact)).and_then(|sum| sum.checked_add((HEADER + HASH) as u64));
-    if whole != Some(length) || description > MAX_DESCRIPTION as u64 || artifact > MAX_ARTIFACT as u64 {
-        return Err(EntryError::WrongLength);
-    }
-    let mut info = vec![0; description as usize];
-    take(&mut file, &mut info)?;
-    hash.update(&info);
-    let copy = |memory: &mut File| io::copy(&mut file.take(artifact), memory).map(drop);
+pub fn read(file: &File, key: &Key) -> Result<CompiledGuest, EntryError> {
+    let end = End::read(file, key)?;
+    let artifact = end.artifact;
+    let copy = |memory: &mut File| io::copy(&mut Read::take(file, artifact), memory).map(drop);
     let memory = sealed_memory_of(c"mpwasm-artifact", copy)?;
     if memory.metadata()?.len() != artifact {
         return Err(EntryError::WrongLength);
     }
+    let mut hash = Sha256::new();
     in_chunks(&memory, artifact, |chunk| {
         hash.update(chunk);
         Ok(())
     })?;
-    let mut expected = [0; HASH];
-    take(&mut file, &mut expected)?;
-    if hash.finalize().as_slice() != expected {
+    hash.update(&end.description);
+    hash.update(end.trailer);
+    if hash.finalize().as_slice() != end.hash {
         return Err(EntryError::WrongHash);
     }
-    let info = decode(&info).map_err(|_| EntryError::Description)?;
-    Ok(CompiledGuest {
-        info,
-        artifact: memory,
-        checked_artifact: None,
-    })
+    end.guest(memory)
+}
+
+/// Returns the entry for `key` with the file itself as its artifact. The caller knows that the hash is right.
+///
+/// # Errors
+/// When it is not as long as it says, or has another key.
+pub fn open(file: File, key: &Key) -> Result<CompiledGuest, EntryError> {
+    End::read(&file, key)?.guest(file)
+}
+
+/// What follows the artifact.
+struct End {
+    /// Length of the artifact, bytes.
+    artifact: u64,
+    description: Vec<u8>,
+    trailer: [u8; TRAILER],
+    hash: [u8; HASH],
+}
+
+impl End {
+    fn read(file: &File, key: &Key) -> Result<Self, EntryError> {
+        let length = file.metadata()?.len();
+        let at = length.checked_sub((TRAILER + HASH) as u64);
+        let at = at.ok_or(EntryError::WrongLength)?;
+        let mut trailer = [0; TRAILER];
+        take(file, &mut trailer, at)?;
+        let mut hash = [0; HASH];
+        take(file, &mut hash, at + TRAILER as u64)?;
+        let (magic, rest) = trailer.split_at(MAGIC.len());
+        let (of, lengths) = rest.split_at(HASH);
+        if magic != MAGIC {
+            return Err(EntryError::Foreign);
+        }
+        if of != key.0 {
+            return Err(EntryError::OtherKey);
+        }
+        let (description, artifact) = lengths.split_at(8);
+        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
+        let (description, artifact) = (number(description), number(artifact));
+        let is_whole = description.checked_add(artifact) == Some(at);
+        if !is_whole || description > MAX_DESCRIPTION as u64 || artifact > MAX_ARTIFACT as u64 {
+            return Err(EntryError::WrongLength);
+        }
+        let mut bytes = vec![0; description as usize];
+        take(file, &mut bytes, artifact)?;
+        Ok(Self {
+            artifact,
+            description: bytes,
+            trailer,
+            hash,
+        })
+    }
+
+    fn guest(&self, artifact: File) -> Result<CompiledGuest, EntryError> {
+        let info = decode(&self.description).map_err(|_| EntryError::Description)?;
+        Ok(CompiledGuest {
+            info,
+            artifact,
+            checked_artifact: None,
+        })
+    }
 }
 
 fn describe(info: &GuestInfo) -> Vec<u8> {
     postcard::to_allocvec(info).expect("names and numbers serialize, and a Vec takes all bytes")
 }
 
-/// Fills `bytes` with the next bytes of `file`.
-fn take(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), EntryError> {
-    file.read_exact(bytes).map_err(|error| match error.kind() {
+/// Fills `bytes` with those of `file` from `at` on.
+fn take(file: &File, bytes: &mut [u8], at: u64) -> Result<(), EntryError> {
+    file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => EntryError::WrongLength,
         _ => error.into(),
     })
@@ -237,6 +277,17 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_is_opened_begins_with_its_artifact() {
+        let entry = written(&guest(b"artifact"));
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&entry).unwrap();
+        let opened = open(file.try_clone().unwrap(), &KEY).unwrap();
+        assert_eq!(opened.info, guest(b"").info);
+        assert!(artifact(&opened).starts_with(b"artifact"));
+        assert!(matches!(open(file, &Key([8; HASH])), Err(EntryError::OtherKey)));
+    }
+
+    #[test]
     fn every_flipped_bit_is_noticed() {
         let entry = written(&guest(b"the artifact"));
         for at in 0..entry.len() {
@@ -256,7 +307,7 @@ mod tests {
             assert!(read_bytes(&entry[..length], &KEY).is_err(), "{length}");
         }
         entry.push(0);
-        assert!(matches!(read_bytes(&entry, &KEY), Err(EntryError::WrongLength)));
+        assert!(read_bytes(&entry, &KEY).is_err());
     }
 
     #[test]
@@ -270,8 +321,9 @@ mod tests {
         ];
         for (description, artifact) in lengths {
             let mut damaged = entry.clone();
-            damaged[HEADER - 16..HEADER - 8].copy_from_slice(&description.to_le_bytes());
-            damaged[HEADER - 8..HEADER].copy_from_slice(&artifact.to_le_bytes());
+            let at = entry.len() - HASH - 16;
+            damaged[at..at + 8].copy_from_slice(&description.to_le_bytes());
+            damaged[at + 8..at + 16].copy_from_slice(&artifact.to_le_bytes());
             assert!(matches!(read_bytes(&damaged, &KEY), Err(EntryError::WrongLength)));
         }
     }

@@ -21,6 +21,7 @@ use std::os::unix::fs::MetadataExt;
 
 use sha2::{Digest, Sha256};
 
+use super::identity::{FileIdentity, boot};
 use mpwasm_engine::{LoadError, hash_compatibility};
 use mpwasm_protocol::messages::Hello;
 use mpwasm_sandbox::child::Executable;
@@ -50,6 +51,30 @@ impl Key {
     /// # Errors
     /// When there is no key. The guest is not cached then.
     pub fn of(executable: &Executable, settings: &EngineSettings, bytes: &[u8]) -> Result<Self, KeyError> {
+        Self::over(b"mpwasm compiled guest", executable, settings, &[bytes])
+    }
+
+    /// Returns the key of the shortcut from the guest in a file with this identity, in this boot of the machine.
+    ///
+    /// # Errors
+    /// As [`Key::of`].
+    pub fn of_shortcut(
+        executable: &Executable,
+        settings: &EngineSettings,
+        guest: &FileIdentity,
+    ) -> Result<Self, KeyError> {
+        let guest = postcard::to_allocvec(guest).expect("numbers serialize, and a Vec takes all bytes");
+        let boot = boot()?;
+        Self::over(b"mpwasm shortcut", executable, settings, &[&guest, &boot])
+    }
+
+    /// Returns the key of a `kind` of file, over `fields` and everything else that the compiler's output depends on.
+    fn over(
+        kind: &[u8],
+        executable: &Executable,
+        settings: &EngineSettings,
+        fields: &[&[u8]],
+    ) -> Result<Self, KeyError> {
         // A new setting fails to compile here: decide whether the compiler's output depends on it.
         let EngineSettings {
             memory: _,        // compared with the entry when it is loaded
@@ -66,14 +91,16 @@ impl Key {
         let file = std::fs::metadata(executable.path())?;
         let Hello { version, build, .. } = Hello::ours();
         let mut hash = Fields::default();
-        hash.field(b"mpwasm compiled guest");
+        hash.field(kind);
         hash.field(version.as_bytes());
         hash.field(build.as_bytes());
         hash.number(file.len());
         hash.number(file.mtime().cast_unsigned());
         hash.number(file.mtime_nsec().cast_unsigned());
         hash_compatibility(settings, &mut hash)?;
-        hash.field(bytes);
+        for field in fields {
+            hash.field(field);
+        }
         Ok(Self(hash.0.finalize().into()))
     }
 

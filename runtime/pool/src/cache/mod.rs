@@ -4,11 +4,14 @@
 //! problem with the cache never fails a pool. A guest whose entry is damaged, foreign or not this user's own is compiled,
 //! and the entry is replaced. If nothing can be read or written, every guest is compiled, as without a cache.
 //!
-//! [`key`] identifies an entry, [`entry`] checks that it is intact, [`directory`] that no other user can have written it.
+//! [`key`] identifies an entry, [`entry`] checks that it is intact, [`directory`] that no other user can have written it. A
+//! [`shortcut`] spares reading a guest and its entry as a whole, while neither has changed since both were read.
 
 mod directory;
 mod entry;
+mod identity;
 mod key;
+mod shortcut;
 
 use std::ffi::OsString;
 use std::io;
@@ -17,7 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::directory::CacheDirectory;
+pub(crate) use self::identity::FileIdentity;
+use self::key::HASH;
 pub(crate) use self::key::Key;
+
+use self::shortcut::Shortcut;
 use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
 use mpwasm_system::inherited::without_signals;
@@ -151,21 +158,64 @@ impl Cache {
         })
     }
 
-    /// Returns the guest with this key, if there is an intact entry.
-    pub(crate) fn load(&self, key: &Key) -> Option<CompiledGuest> {
-        let directory = match CacheDirectory::open(&self.path) {
-            Ok(directory) => directory,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+    /// Opens the directory, if it exists and can be used.
+    fn open(&self) -> Option<CacheDirectory> {
+        match CacheDirectory::open(&self.path) {
+            Ok(directory) => Some(directory),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 self.complain("is not used", &error);
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// Returns the guest to which a shortcut leads from a guest's file, and the SHA-256 hash of that file. `None` if there is no
+    /// such shortcut, or the entry has changed since it was made.
+    pub(crate) fn load_by_shortcut(&self, name: &Key) -> Option<(CompiledGuest, [u8; HASH])> {
+        let directory = self.open()?;
+        let shortcut = Shortcut::read(&directory.shortcut(&name.hex()).ok()??, name)?;
+        let key = Key(shortcut.entry);
+        let file = directory.entry(&key.hex()).ok()??;
+        if FileIdentity::of(&file).ok()? != Some(shortcut.checked) || !shortcut::can_be_mapped(&file) {
+            return None;
+        }
+        // The next load finds no entry of this identity, reads it as a whole and makes another shortcut.
+        directory.touch(&file);
+        let opened = entry::open(file, &key);
+        let opened = opened.inspect_err(|why| tracing::debug!("an entry of the cache is not used: {why}"));
+        Some((opened.ok()?, shortcut.guest_hash))
+    }
+
+    /// Makes a shortcut from a guest's file to the entry `key`, which [`load`](Self::load) has read from a file with the identity
+    /// `checked`.
+    pub(crate) fn store_shortcut(
+        &self,
+        name: &Key,
+        guest: &FileIdentity,
+        guest_hash: [u8; HASH],
+        key: &Key,
+        checked: FileIdentity,
+    ) {
+        if let Some(shortcut) = Shortcut::new(name, guest, guest_hash, key, checked)
+            && let Some(directory) = self.open()
+            && let Err(error) =
+                without_signals(|| directory.write_shortcut(&name.hex(), &shortcut.to_bytes()))
+        {
+            tracing::debug!("no shortcut is made to an entry of the cache: {error}");
+        }
+    }
+
+    /// Returns the guest with this key, if there is an intact entry, and the identity that the entry's file had while it was read.
+    pub(crate) fn load(&self, key: &Key) -> Option<(CompiledGuest, Option<FileIdentity>)> {
+        let directory = self.open()?;
         let found = directory.entry(&key.hex()).transpose()?;
         let read = found.map_err(entry::EntryError::from).and_then(|file| {
-            let compiled = entry::read(&file, key)?;
             directory.touch(&file);
-            Ok(compiled)
+            let before = FileIdentity::of(&file)?;
+            let compiled = entry::read(&file, key)?;
+            let is_same = FileIdentity::of(&file)? == before;
+            Ok((compiled, before.filter(|_| is_same)))
         });
         read.inspect_err(|why| tracing::debug!("an entry of the cache is not used: {why}"))
             .ok()

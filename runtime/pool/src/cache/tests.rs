@@ -22,7 +22,7 @@ fn cache() -> (TempDir, Cache) {
 }
 
 fn key(number: u8) -> Key {
-    Key([number; key::HASH])
+    Key([number; HASH])
 }
 
 /// Returns a guest that a test recognises by its artifact.
@@ -39,7 +39,7 @@ fn guest(artifact: &[u8]) -> CompiledGuest {
 
 /// Returns the artifact that the cache has for a key.
 fn loaded(cache: &Cache, key: &Key) -> Option<Vec<u8>> {
-    let compiled = cache.load(key)?;
+    let (compiled, _) = cache.load(key)?;
     assert!(compiled.info.has_initialize);
     let mut bytes = vec![0; compiled.artifact.metadata().unwrap().len() as usize];
     compiled.artifact.read_exact_at(&mut bytes, 0).unwrap();
@@ -88,6 +88,76 @@ fn what_was_stored_is_found_again() {
         }
     );
     assert_eq!((mode(cache.path()), mode(&file(&cache, &key(1)))), (0o700, 0o600));
+}
+
+/// Makes a shortcut under the key `name` to the entry of another key, however young that is.
+fn make_shortcut(cache: &Cache, name: &Key, entry: &Key) {
+    let shortcut = Shortcut {
+        name: name.0,
+        entry: entry.0,
+        checked: FileIdentity::of(&File::open(file(cache, entry)).unwrap())
+            .unwrap()
+            .unwrap(),
+        guest_hash: [9; HASH],
+    };
+    let directory = CacheDirectory::make(cache.path()).unwrap();
+    directory
+        .write_shortcut(&name.hex(), &shortcut.to_bytes())
+        .unwrap();
+}
+
+#[test]
+fn a_shortcut_leads_to_its_entry_until_either_changes() {
+    let (_dir, cache) = cache();
+    let by_shortcut = || {
+        let (compiled, hash) = cache.load_by_shortcut(&key(5))?;
+        assert!(compiled.info.has_initialize && hash == [9; HASH]);
+        let mut bytes = [0; 3];
+        compiled.artifact.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(
+            compiled.artifact.write_at(b"x", 0).is_err(),
+            "it is only to be read"
+        );
+        Some(bytes)
+    };
+    assert_eq!(by_shortcut(), None);
+    cache.store(&key(1), &guest(b"one"));
+    make_shortcut(&cache, &key(5), &key(1));
+    let path = file(&cache, &key(1));
+    assert_eq!(by_shortcut(), Some(*b"one"));
+    assert_eq!(cache.stats().unwrap().entries, 1, "it is no entry");
+    // Another change, of contents, of access, or of the file as a whole.
+    std::thread::sleep(Duration::from_millis(20)); // longer than a tick of the file system's clock
+    let changes: [&dyn Fn(); 5] = [
+        &|| fs::write(&path, fs::read(&path).unwrap()).unwrap(),
+        &|| set_mode(&path, 0o622),
+        &|| cache.store(&key(1), &guest(b"one")),
+        &|| fs::remove_file(&path).unwrap(),
+        &|| fs::write(path.with_file_name(key(5).hex() + ".seen"), "damaged").unwrap(),
+    ];
+    for change in changes {
+        cache.store(&key(1), &guest(b"one"));
+        make_shortcut(&cache, &key(5), &key(1));
+        assert_eq!(by_shortcut(), Some(*b"one"));
+        std::thread::sleep(Duration::from_millis(20));
+        change();
+        assert_eq!(by_shortcut(), None);
+    }
+    make_shortcut_and_clear(&cache);
+}
+
+/// Old shortcuts go when something is stored, and all when the cache is cleared.
+fn make_shortcut_and_clear(cache: &Cache) {
+    cache.store(&key(1), &guest(b"one"));
+    for name in [5, 6] {
+        make_shortcut(cache, &key(name), &key(1));
+    }
+    let of = |name: u8| cache.path().join(key(name).hex() + ".seen");
+    age(&of(5), STALE_CACHE_FILE_AGE + hours(1));
+    cache.store(&key(2), &guest(b"two"));
+    assert!(!of(5).exists() && of(6).exists());
+    cache.clear().unwrap();
+    assert!(!of(6).exists());
 }
 
 #[test]

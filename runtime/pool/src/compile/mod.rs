@@ -1,6 +1,7 @@
 //! Compiles a guest in a process of its own, with a time limit, unless the cache has it.
 
 pub(crate) mod compiled_guest;
+pub(crate) mod from_file;
 
 use mpwasm_system::clock;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use nix::poll::{PollFd, PollFlags};
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, FileIdentity, Key};
 use crate::child_process;
 use crate::child_process::{Diagnostics, TransientChild};
 use crate::compile::compiled_guest::CompiledGuest;
@@ -77,27 +78,27 @@ pub fn inspect(path: impl AsRef<Path>, settings: &Settings) -> Result<GuestInfo,
 
 /// Reads a guest's file, at most [`MAX_GUEST_FILE`] bytes: a device may have no end.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let begin = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let most = File::open(path)?
-            .take(MAX_GUEST_FILE + 1)
-            .read_to_end(&mut bytes)?;
-        if most as u64 > MAX_GUEST_FILE {
-            let limit = MAX_GUEST_FILE >> 20;
-            return Err(io::Error::other(format!(
-                "it is larger than the {limit} MiB that a guest may have"
-            )));
-        }
-        Ok(bytes)
-    };
-    begin().map_err(|error| Error::Read {
-        path: path.to_owned(),
-        error,
-    })
+    File::open(path)
+        .and_then(|file| read_file(&file))
+        .map_err(|error| Error::Read {
+            path: path.to_owned(),
+            error,
+        })
 }
 
-/// Returns the compiled guest, from the cache or from a compiler. A guest whose code in workers has no checks is compiled a
-/// second time, with checks, if it has exports that run elsewhere.
+fn read_file(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = file.take(MAX_GUEST_FILE + 1).read_to_end(&mut bytes)?;
+    if most as u64 > MAX_GUEST_FILE {
+        let limit = MAX_GUEST_FILE >> 20;
+        return Err(io::Error::other(format!(
+            "it is larger than the {limit} MiB that a guest may have"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Returns the compiled guest, from the cache or from a compiler.
 pub(crate) fn compile(
     executable: &Executable,
     settings: &Settings,
@@ -105,15 +106,18 @@ pub(crate) fn compile(
     name: &str,
     bytes: &[u8],
 ) -> Result<CompiledGuest, Error> {
-    let compile =
-        |engine: &EngineSettings| match look_up_or_compile(executable, settings, engine, cache, name, bytes)?
-        {
-            CompileResult::Refused(info) => Err(Error::Refused {
-                name: name.to_owned(),
-                reasons: info.refusals,
-            }),
-            CompileResult::Accepted(compiled) => Ok(compiled),
-        };
+    compile_by(settings, |engine| {
+        let (result, _) = look_up_or_compile(executable, settings, engine, cache, name, bytes)?;
+        accepted(name, result)
+    })
+}
+
+/// Returns the guest that `compile` returns for the settings of workers. A guest whose code in workers has no checks is compiled a
+/// second time, with checks, if it has exports that run elsewhere.
+fn compile_by(
+    settings: &Settings,
+    mut compile: impl FnMut(&EngineSettings) -> Result<CompiledGuest, Error>,
+) -> Result<CompiledGuest, Error> {
     let engine = EngineSettings::from(settings);
     let mut compiled = compile(&engine)?;
     let outside = EngineSettings::outside_workers(settings);
@@ -123,8 +127,28 @@ pub(crate) fn compile(
     Ok(compiled)
 }
 
+/// Returns the compiled guest, or the error of one that is refused.
+fn accepted(name: &str, result: CompileResult) -> Result<CompiledGuest, Error> {
+    match result {
+        CompileResult::Refused(info) => Err(Error::Refused {
+            name: name.to_owned(),
+            reasons: info.refusals,
+        }),
+        CompileResult::Accepted(compiled) => Ok(compiled),
+    }
+}
+
+/// Refuses a guest of the cache that is above the limits of these settings.
+fn within_limits(compiled: CompiledGuest, engine: &EngineSettings) -> CompileResult {
+    let info = with_limits(compiled.info.clone(), engine);
+    match info.refusals.is_empty() {
+        true => CompileResult::Accepted(compiled),
+        false => CompileResult::Refused(info),
+    }
+}
+
 /// Looks a guest up in the cache, or compiles and stores it. Refused guests are not stored: refusing is fast, and the reasons may
-/// change.
+/// change. Also returns the entry that was read, with the identity that its file had.
 fn look_up_or_compile(
     executable: &Executable,
     settings: &Settings,
@@ -132,8 +156,8 @@ fn look_up_or_compile(
     cache: Option<&Cache>,
     name: &str,
     bytes: &[u8],
-) -> Result<CompileResult, Error> {
-    let compile = |is_kept| {
+) -> Result<(CompileResult, Option<(Key, FileIdentity)>), Error> {
+    let compile = |is_kept| -> Result<CompileResult, Error> {
         let started = clock::now();
         let result = run_compiler(executable, settings, engine, name, bytes, is_kept)?;
         let took = clock::now().since(started);
@@ -141,28 +165,25 @@ fn look_up_or_compile(
         Ok(result)
     };
     let Some(cache) = cache else {
-        return compile(false);
+        return Ok((compile(false)?, None));
     };
     let key = match Key::of(executable, engine, bytes) {
         Ok(key) => key,
         Err(why) => {
             tracing::debug!("{}: the cache is not used: {why}", escape(name));
-            return compile(false);
+            return Ok((compile(false)?, None));
         }
     };
-    if let Some(compiled) = cache.load(&key) {
+    if let Some((compiled, checked)) = cache.load(&key) {
         tracing::debug!("{}: taken from the cache", escape(name));
-        let info = with_limits(compiled.info.clone(), engine);
-        return Ok(match info.refusals.is_empty() {
-            true => CompileResult::Accepted(compiled),
-            false => CompileResult::Refused(info),
-        });
+        let entry = checked.map(|checked| (key, checked));
+        return Ok((within_limits(compiled, engine), entry));
     }
     let result = compile(true)?;
     if let CompileResult::Accepted(compiled) = &result {
         cache.store(&key, compiled);
     }
-    Ok(result)
+    Ok((result, None))
 }
 
 /// Compiles a guest in a compiler process. `is_kept` says whether the result will be cached.

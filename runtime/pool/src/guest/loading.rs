@@ -9,12 +9,14 @@ use sha2::{Digest, Sha256};
 use crate::backend::NewGuest;
 use crate::builder::Builder;
 use crate::builder::checks::CheckedSettings;
+use crate::cache::Cache;
 use crate::compile;
 use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
 use crate::guest::{Guest, LoadedGuest};
 use crate::pool::Pool;
 use crate::pool::state::PoolLifecycle;
+use mpwasm_sandbox::child::Executable;
 use mpwasm_types::ids::{GuestId, WorkerId};
 use mpwasm_types::settings::{Interrupt, OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
 
@@ -27,8 +29,10 @@ impl Pool {
     /// is a process of its own), [`Error::Io`], or [`Error::Closed`] when the pool has ended.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Guest, Error> {
         let path = path.as_ref();
-        let bytes = compile::read(path)?;
-        self.load_bytes(&path.to_string_lossy(), &bytes)
+        let name = path.to_string_lossy();
+        self.load_with(&name, |cache| {
+            compile::from_file::compile_file(&self.shared.executable, &self.shared.settings, cache, path)
+        })
     }
 
     /// Loads a guest from memory. `name` is used in messages. Otherwise as [`Pool::load`].
@@ -37,12 +41,24 @@ impl Pool {
     /// As [`Pool::load`].
     pub fn load_bytes(&self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
         let shared = &self.shared;
+        self.load_with(name, |cache| {
+            let compiled = compile::compile(&shared.executable, &shared.settings, cache, name, bytes)?;
+            Ok((compiled, Sha256::digest(bytes).into()))
+        })
+    }
+
+    /// Loads the guest that `compile` returns, with the hash of its file.
+    fn load_with(
+        &self,
+        name: &str,
+        compile: impl FnOnce(Option<&Cache>) -> Result<(CompiledGuest, [u8; 32]), Error>,
+    ) -> Result<Guest, Error> {
+        let shared = &self.shared;
         shared.owner.check()?;
-        let cache = shared.cache.as_ref();
         let loaded = shared.lifecycle.lock().loaded;
         allow_guests(name, loaded + 1, &shared.settings)?;
-        let compiled = compile::compile(&shared.executable, &shared.settings, cache, name, bytes)?;
-        self.take_in(name, Sha256::digest(bytes).into(), Arc::new(compiled))
+        let (compiled, hash) = compile(shared.cache.as_ref())?;
+        self.take_in(name, hash, Arc::new(compiled))
     }
 
     /// Loads a guest that was compiled elsewhere, by the same executable and with settings that lead to the same code.
@@ -111,8 +127,9 @@ impl Builder {
     /// As [`Builder::start`] and [`Pool::load`].
     pub fn load(self, path: impl AsRef<Path>) -> Result<Guest, Error> {
         let path = path.as_ref();
-        let bytes = compile::read(path)?;
-        self.load_bytes(&path.to_string_lossy(), &bytes)
+        self.load_alone(&path.to_string_lossy(), |executable, settings, cache| {
+            compile::from_file::compile_file(executable, settings, cache, path)
+        })
     }
 
     /// As [`Builder::load`], for a guest in memory. `name` is used in messages, and its last path component is `argv[0]`.
@@ -120,14 +137,25 @@ impl Builder {
     /// # Errors
     /// As [`Builder::load`].
     pub fn load_bytes(self, name: &str, bytes: &[u8]) -> Result<Guest, Error> {
+        self.load_alone(name, |executable, settings, cache| {
+            let compiled = compile::compile(executable, settings, cache, name, bytes)?;
+            Ok((compiled, Sha256::digest(bytes).into()))
+        })
+    }
+
+    /// Loads the guest that `compile` returns, with the hash of its file, for commands.
+    fn load_alone(
+        self,
+        name: &str,
+        compile: impl FnOnce(&Executable, &Settings, Option<&Cache>) -> Result<(CompiledGuest, [u8; 32]), Error>,
+    ) -> Result<Guest, Error> {
         let CheckedSettings {
             settings,
             executable,
             cache,
             trusted,
         } = self.checked()?;
-        let compiled = compile::compile(&executable, &settings, cache.as_ref(), name, bytes)?;
-        let hash = Sha256::digest(bytes).into();
+        let (compiled, hash) = compile(&executable, &settings, cache.as_ref())?;
         Ok(Guest::new(LoadedGuest {
             pool: None,
             index: GuestId(0),

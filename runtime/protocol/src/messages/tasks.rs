@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::call::{Logged, Printed};
 use mpwasm_types::nanos;
 
-/// Starts the process: its only message, in a [memory file](crate::in_memory). The sealed artifact comes with it.
+/// Starts the process: its only message, in a [memory file](crate::in_memory). The artifact, sealed or read-only, comes with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ToTasks {
     /// Settings of the engine.

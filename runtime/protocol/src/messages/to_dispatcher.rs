@@ -43,7 +43,8 @@ pub enum Submission<'a> {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToDispatcher {
     /// Loads a guest. With the message come its [`GuestInfo`](mpwasm_types::guest_info::GuestInfo) in a
-    /// [memory file](crate::in_memory), its sealed artifact for workers, and perhaps another for callbacks.
+    /// [memory file](crate::in_memory), its artifact for workers, and perhaps another for callbacks. Each is
+    /// sealed or read-only.
     Load {
         /// Whether there is an artifact for callbacks, whose code has checks. Otherwise they use that of workers.
         has_checked: bool,

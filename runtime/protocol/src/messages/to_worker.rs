@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Starts a worker: its first message, in a [memory file](crate::in_memory).
 ///
 /// With it come the read end of the control pipe, the shared page, each directory that is granted, the read end of
-/// commands' stdin where there is one, and the sealed artifact of each guest.
+/// commands' stdin where there is one, and the artifact of each guest, sealed or read-only.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WorkerStart<'a> {
     /// Whether there is a stdin for commands.
