@@ -1,15 +1,13 @@
 //! The imports of the guest ABI (module `mpwasm_v1`), each behind a safe function.
 //!
 //! This file and `initialize.rs` are the only ones of the crate with unsafe code. On targets other than `wasm32`, the
-//! module `native` has the same functions.
+//! module `native_host` has the same functions.
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use wasm::*;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) mod native;
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) use native::*;
+pub(crate) use crate::native_host::*;
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {

@@ -83,6 +83,8 @@ mod fit;
 mod host;
 #[cfg(target_arch = "wasm32")]
 mod initialize;
+#[cfg(not(target_arch = "wasm32"))]
+mod native_host;
 pub mod raw;
 mod task;
 mod task_error;

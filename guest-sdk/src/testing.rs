@@ -11,8 +11,8 @@
 use serde_json::Value;
 
 use crate::error::Error;
-pub(crate) use crate::host::native::call;
-use crate::{Model, call, host};
+pub(crate) use crate::native_host::call;
+use crate::{Model, call, native_host};
 
 /// Runs a task of a model the way a worker does: args and result are JSON, and both must fit the model's types.
 ///
@@ -64,7 +64,7 @@ pub fn run<M: Model>(args: &str) -> Result<Value, Error> {
 /// Never: what is pushed is JSON.
 #[must_use]
 pub fn pushed() -> Vec<Value> {
-    host::native::take_pushed()
+    native_host::take_pushed()
         .iter()
         .map(|task| serde_json::from_slice(task).expect("a pushed task is JSON"))
         .collect()
