@@ -164,7 +164,7 @@ fn it_can_not_tell_what_can_not_be() {
             "more output of a final callback of model 0 of guest 0",
             0,
         ),
-        ("output that is none", "output of Task(0) that is none", 0),
+        ("output that is none", "output of task 0 that is none", 0),
         ("ends of output without end", MORE_THAN_IT_MAY, 0),
         ("log lines of a task without end", MORE_THAN_IT_MAY, 0),
         ("an end of output", "output of task 1", 0),

@@ -64,7 +64,7 @@ fn main() -> Result<(), mpwasm::Error> {
 /// Pushes tasks with callbacks. Many trap, and a few spin until their timeout.
 fn push(pool: &Pool, guest: &Guest) -> bool {
     let task = |name: &str| guest.model(name).expect("it has this model").task(());
-    let quick = (0..20).map(|number| task(if number % 2 == 0 { "heard" } else { "lost" }));
+    let quick = (0..20).map(|number| task(if number % 2 == 0 { "logged" } else { "lost" }));
     let spins = std::iter::once(task("spin").timeout(Duration::from_millis(5)));
     pool.push_all(quick.chain(spins)).is_ok()
 }

@@ -64,7 +64,7 @@ fn forks(path: &str) {
     let running = pool
         .submit(model(&guest, "spin").token(&token))
         .expect("it is open");
-    let quick = guest.model("heard").expect("it has this model");
+    let quick = guest.model("logged").expect("it has this model");
     let mut results = pool
         .map(&quick, 0..1000)
         .expect("it is the pool's")
@@ -94,7 +94,7 @@ fn forks(path: &str) {
         lost(results.next().expect("it says so"));
         assert!(results.next().is_none());
         let (own, guest) = start(path).expect("a pool of its own");
-        let handle = own.submit(model(&guest, "heard")).expect("it is open");
+        let handle = own.submit(model(&guest, "logged")).expect("it is open");
         assert!(handle.wait().result.is_ok());
         own.stop().expect("it ends well");
     };
@@ -159,7 +159,7 @@ fn closes(guest: &str, which: u8) {
             assert_eq!(place.to_str(), Some("/dev/null"));
         }
         println!("lost");
-        let handle = pool.submit(model(&guest, "heard")).expect("it is open");
+        let handle = pool.submit(model(&guest, "logged")).expect("it is open");
         assert!(handle.wait().result.is_ok());
         pool.stop().expect("it ends well");
     };
@@ -189,7 +189,7 @@ fn loses_its_dispatcher(guest: &str) {
     for _ in 0..20 {
         let (pool, guest) = start(guest).expect("a pool");
         std::thread::scope(|scope| {
-            let pushes = scope.spawn(|| while pool.push(model(&guest, "heard")).is_ok() {});
+            let pushes = scope.spawn(|| while pool.push(model(&guest, "logged")).is_ok() {});
             kill(Pid::from_raw(pool.dispatcher_pid() as i32), Signal::SIGKILL).expect("it is there");
             pushes.join().expect("it does not panic");
         });

@@ -82,7 +82,7 @@ impl Cache {
 /// just changed.
 fn run_by_shortcut(cache: &Cache, guest: &GuestFile) {
     until(|| {
-        let ended = cache.run(guest, &["--log", "debug"]);
+        let ended = cache.run(guest, &["-vv"]);
         assert_answered(&ended);
         ended
             .stderr
