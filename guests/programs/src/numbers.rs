@@ -87,15 +87,15 @@ program! {
                     let way = [0, 1, 2].map(|axis| a.at[axis] - b.at[axis]);
                     let square = way.iter().map(|part| part * part).sum::<f64>() + 0.01;
                     let pull = 0.001 / (square * square.sqrt());
-                    for axis in 0..3 {
-                        bodies[one].speed[axis] -= way[axis] * b.mass * pull;
-                        bodies[other].speed[axis] += way[axis] * a.mass * pull;
+                    for (axis, part) in way.into_iter().enumerate() {
+                        bodies[one].speed[axis] -= part * b.mass * pull;
+                        bodies[other].speed[axis] += part * a.mass * pull;
                     }
                 }
             }
             for body in &mut bodies {
-                for axis in 0..3 {
-                    body.at[axis] += 0.001 * body.speed[axis];
+                for (at, speed) in body.at.iter_mut().zip(body.speed) {
+                    *at += 0.001 * speed;
                 }
             }
         }

@@ -47,7 +47,7 @@ pub enum Input<B> {
     Chunk {
         /// Number of tasks, at least 1.
         items: u32,
-        /// The args of each, see [`items`](crate::items).
+        /// The args of each, see [`items`].
         #[serde(with = "serde_bytes")]
         args: B,
     },
