@@ -6,6 +6,9 @@ use crate::corpus::{Scratch, options};
 use crate::session::{EndedSession, HANGS, Session};
 use crate::support;
 
+/// Most resident memory of a dispatcher here, in bytes: a part of its bound, since no callback runs.
+const DISPATCHER: u64 = 256 << 20;
+
 /// A guest that the attackers do not run.
 const GUEST: &str =
     r#"(module (memory (export "memory") 1) (func (export "runnable") (result i32) (i32.const 0)))"#;
@@ -23,39 +26,32 @@ fn run(name: &str, guest: &str, args: &[&str]) -> EndedSession {
     let stdout = run.read();
     let ended = run.finish_killed(stdout, HANGS);
     bounds::assert_bounded(root);
+    let peak = bounds::peak(root, "dispatcher");
+    assert!(peak < DISPATCHER, "the dispatcher had {peak} bytes: {args:?}");
     ended
 }
 
-/// Lets a compromised dispatcher make this attack for a task, with another task beside it.
-fn dispatcher(attack: &str) {
-    let task = format!(r#"["flood","{attack}"]"#);
-    let ended = run("attacker-dispatcher", GUEST, &["--args", &task, "--args", "[]"]);
-    // The dispatcher died or was killed: both tasks are lost.
-    assert!(
-        ended.stderr.contains("the dispatcher died"),
-        "{:.2000}",
-        ended.stderr
-    );
-    assert_eq!(ended.status.code(), Some(3), "{attack}");
-}
-
-#[test]
-fn a_dispatcher_that_tells_what_nobody_asked_for() {
-    for attack in ["warnings", "events", "loaded", "failures of the pool"] {
-        dispatcher(attack);
+/// Lets a compromised dispatcher make each of these attacks for a task, with another task beside it. It dies or is killed,
+/// and the reason is `told`. Both tasks are lost.
+fn dispatcher(told: &str, attacks: &[&str]) {
+    for attack in attacks {
+        let task = format!(r#"["flood","{attack}"]"#);
+        let ended = run("attacker-dispatcher", GUEST, &["--args", &task, "--args", "[]"]);
+        let reason = format!("the dispatcher died: {told}");
+        assert!(ended.stderr.contains(&reason), "{attack}: {:.2000}", ended.stderr);
+        assert_eq!(ended.status.code(), Some(3), "{attack}");
     }
 }
 
 #[test]
-fn a_dispatcher_that_prints_for_its_tasks() {
-    for attack in ["output", "lines", "log", "output of the callback"] {
-        dispatcher(attack);
-    }
-}
-
-#[test]
-fn a_dispatcher_that_stops_within_a_frame() {
-    dispatcher("half of a frame");
+fn a_dispatcher_that_floods_the_parent() {
+    // More than its task can have printed is refused.
+    let prints = ["output", "lines", "output of the callback"];
+    dispatcher("it reported more output of task 0 than that can have", &prints);
+    // These are taken, and not kept.
+    let unasked = ["warnings", "events", "loaded", "failures of the pool"];
+    dispatcher("", &unasked);
+    dispatcher("", &["log", "half of a frame"]);
 }
 
 #[test]

@@ -134,6 +134,13 @@ pub fn watch() {
     drop(lock());
 }
 
+/// Returns the peak memory of the processes with this name in the run with the parent `root`, in bytes; 0 when none was
+/// seen.
+pub fn peak(root: u32, name: &str) -> u64 {
+    let peaks = &lock().peaks;
+    peaks.get(&(root, name.to_owned())).copied().unwrap_or_default()
+}
+
 /// Panics when a process of the run with the parent `root` exceeded its bounds of memory.
 pub fn assert_bounded(root: u32) {
     let all = lock();
