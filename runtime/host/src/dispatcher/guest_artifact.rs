@@ -9,7 +9,7 @@ use mpwasm_types::guest_info::GuestInfo;
 pub struct GuestArtifact {
     /// The description that the compiler made of it.
     pub info: GuestInfo,
-    /// The artifact for workers, in a sealed memory file.
+    /// The artifact for workers, in a sealed memory file or a file of the cache.
     pub artifact: File,
     /// The artifact for callbacks, if workers run code without checks.
     pub checked_artifact: Option<File>,

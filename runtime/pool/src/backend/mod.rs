@@ -124,7 +124,7 @@ pub struct NewGuest<'a> {
     pub info: &'a GuestInfo,
     /// SHA-256 of its bytes.
     pub hash: &'a [u8; 32],
-    /// Its compiled form, in a sealed memory file.
+    /// Its compiled form, in a sealed memory file or a file of the cache.
     pub artifact: &'a File,
     /// A compiled form with checks, for callbacks. Without it they use that of workers.
     pub checked_artifact: Option<&'a File>,

@@ -89,7 +89,7 @@ mod tests {
         let first = identity();
         std::thread::sleep(Duration::from_millis(20)); // longer than a tick
         (&file).write_all(b"two").unwrap();
-        // Whoever hides a change restores its time, but can't restore that of the change of status.
+        // A process can restore the time of the last modification, but not that of the last change of status.
         let second = identity();
         file.set_modified(
             SystemTime::UNIX_EPOCH + Duration::new(first.modified.0 as u64, first.modified.1 as u32),
