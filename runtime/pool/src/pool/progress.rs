@@ -40,7 +40,8 @@ impl Drop for Progress {
 }
 
 impl Pool {
-    /// Returns how many tasks were accepted and how they ended. Reads a few atomics.
+    /// Returns how many tasks were accepted and how they ended. Reads a few atomics. Counts what this process has read from
+    /// the dispatcher: [`Pool::status`] may know of an end or of a retry sooner.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
