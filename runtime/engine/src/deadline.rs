@@ -21,7 +21,6 @@
 //! that orders them before the caller's increment, and the executor has the fence that pairs with it
 //! ([`interrupted_before_start`](Deadline::interrupted_before_start)).
 
-use mpwasm_system::clock;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -33,6 +32,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 
+use mpwasm_system::clock;
 use mpwasm_types::time::Time;
 
 const IDLE: u64 = 0;

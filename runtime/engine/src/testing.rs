@@ -1,6 +1,5 @@
 //! For the tests of this module: guests from text, an executor that runs them, and a watchdog.
 
-use mpwasm_system::clock;
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{Call, CallReport, Compiled, Deadline, EngineRole, Executor, Export, OutputSink, compile};
+use mpwasm_system::clock;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};

@@ -13,7 +13,6 @@
 //!
 //! Each process that runs guests has one: workers, the dispatcher (for callbacks) and the `tasks` process.
 
-use mpwasm_system::clock;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -24,6 +23,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use wasmtime::Engine;
 
 use crate::{CallId, Deadline};
+use mpwasm_system::clock;
 use mpwasm_system::poll::poll_until;
 use mpwasm_system::process::cpu_count;
 use mpwasm_types::settings::Interrupt;

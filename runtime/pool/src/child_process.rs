@@ -1,6 +1,5 @@
 //! Starts the parent's child processes, up to their handshake.
 
-use mpwasm_system::clock;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use mpwasm_protocol::messages::HelloError;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail::MemoryCgroup;
+use mpwasm_system::clock;
 use mpwasm_system::inherited::explained;
 use mpwasm_system::limit_names::explain;
 use mpwasm_system::poll::set_nonblocking;
@@ -26,6 +26,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// stderr is `diagnostics`.
 ///
 /// The calling thread must live as long as the child: the parent-death signal is tied to it.
+///
+/// # Errors
+/// [`Error::Start`].
 pub fn start(
     executable: &Executable,
     role: Role,
@@ -42,7 +45,11 @@ pub fn start(
     let mut channel = Channel::new(socket, max_frame);
     match child::receive_hello(&mut channel, HELLO_TIMEOUT) {
         Ok(()) => {
-            tracing::debug!(pid = process.pid(), "{} ready: it has said hello", role.name());
+            tracing::debug!(
+                pid = process.pid(),
+                "{} ready: its handshake is complete",
+                role.name()
+            );
             Ok((process, channel))
         }
         Err(HelloError::Silent(_)) => {
@@ -83,14 +90,15 @@ impl Drop for TransientChild {
     fn drop(&mut self) {
         let by_itself = self.process.try_reap().map(describe_exit);
         let end = by_itself.unwrap_or_else(|| match self.process.kill_and_reap(REAP_TIMEOUT) {
-            Some(status) => format!("its job was over, {}", describe_exit(status)),
+            Some(status) => format!("it was killed after its request, {}", describe_exit(status)),
             None => "it did not end after SIGKILL".to_owned(),
         });
         tracing::debug!(pid = self.process.pid(), "{} reaped: {end}", self.role.name());
     }
 }
 
-/// Stderr of a transient child, which writes only when something fails. It stays in the pipe until it is read, so it is bounded.
+/// Stderr of a transient child, which writes only when something fails. It stays in the pipe until it is read, so the size of the
+/// pipe bounds it.
 #[derive(Debug)]
 pub struct Diagnostics(PipeReader);
 

@@ -144,12 +144,12 @@ pub enum Error {
     /// The pool accepts no more tasks: it was closed, interrupted or terminated, or it failed.
     #[error("the pool takes no more tasks")]
     Closed,
-    /// This process is a fork of the one that started the pool, which alone can use it. Calls on the pool here have no effect on it
-    /// there.
+    /// This process is a fork of the one that started the pool. Only that one can use the pool, and calls in a fork have no effect
+    /// on it.
     #[error("this process is a fork of the one that started the pool, which alone can use it")]
     Forked,
-    /// The dispatcher did not reply in time: the outcomes before its reply are not being taken, or the machine is overloaded.
-    #[error("the dispatcher did not answer: perhaps the outcomes that come before its answer are not taken")]
+    /// The dispatcher did not reply within a second, or its reply was invalid: it is stopped, or the machine is overloaded.
+    #[error("the dispatcher did not answer in time: perhaps it is stopped, or the machine is overloaded")]
     NoAnswer,
     /// The pool's reporter failed or panicked, which ended the pool.
     #[error("the outcomes can't be written: {0}")]

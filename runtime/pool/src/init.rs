@@ -2,10 +2,9 @@
 
 use std::sync::OnceLock;
 
+use crate::error::Error;
 use mpwasm_system::process::thread_count;
 use mpwasm_types::settings::Jail;
-
-use crate::error::Error;
 
 /// State of the process at the first call of `mpwasm::init`; empty before it.
 static AT_INIT: OnceLock<AtInit> = OnceLock::new();

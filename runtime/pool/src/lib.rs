@@ -12,12 +12,12 @@
 //! use std::time::Duration;
 //!
 //! fn main() -> Result<(), mpwasm::Error> {
-//!     mpwasm::init(); // a copy of this program becomes dispatcher or worker here
+//!     mpwasm::init(); // a copy of this program becomes the dispatcher or a worker here
 //!
 //!     let pool = mpwasm::Pool::builder().size(5).start()?; // starts the dispatcher
 //!     let guest = pool.load("guest.wasm")?; // compiled once, checked now
 //!     for number in 0..10 {
-//!         // The args are a tuple, array or vector of what serde can write. Callbacks fire.
+//!         // The args are a tuple, array or vector of what serde can serialize. The callbacks run.
 //!         pool.push(guest.task((number, "text")).timeout(Duration::from_secs(1)))?;
 //!     }
 //!     let handle = pool.submit(guest.task((10, "text")))?; // a handle to wait for
@@ -93,7 +93,7 @@ pub mod internal {
     pub use crate::report::prints;
 }
 
-/// What a crate uses that runs the tasks of a pool elsewhere. It is not part of the stable API.
+/// Items for a crate that runs the tasks of a pool elsewhere than on this machine. They are not part of the stable API.
 #[doc(hidden)]
 pub mod backend_api {
     pub use crate::backend::connection::{AnySender, Connection};
@@ -105,12 +105,12 @@ pub mod backend_api {
 /// The version of the engine, wasmtime, that guests run in.
 pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
 
-/// Compiles the examples of the page.
+/// Compiles the examples of `docs/coming-from-python.md`.
 #[cfg(doctest)]
 #[doc = include_str!("../coming-from-python.md")]
 mod coming_from_python {}
 
-/// Call this first in `main` of a program that embeds the pool.
+/// Turns a copy of this program into the pool process that it was started as. Call it first in `main`.
 ///
 /// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a
 /// worker or another of the pool's processes, and never returns. In the program itself it returns at once.
@@ -145,7 +145,7 @@ mod coming_from_python {}
 /// or let `mpwasm::tokio_main` do both, with this crate's feature `tokio`.
 ///
 /// Calls of this crate that wait, such as [`Builder::start`] and [`Pool::push`] against a full pipe, block the thread: in async
-/// code they belong into `spawn_blocking`. [`TaskHandle`]s are futures, and [`Results::into_stream`] is a stream.
+/// code they belong in `spawn_blocking`. [`TaskHandle`]s are futures, and [`Results::into_stream`] is a stream.
 pub fn init() {
     init::set_initialised();
     mpwasm_host::enter_role();
@@ -166,7 +166,7 @@ pub fn init() {
 /// ```
 ///
 /// # Panics
-/// When the system refuses the runtime its threads or descriptors, as `#[tokio::main]` does.
+/// When the system has no threads or descriptors for the runtime, as with `#[tokio::main]`.
 #[cfg(feature = "tokio")]
 pub fn tokio_main<F: Future>(future: F) -> F::Output {
     init();

@@ -1,11 +1,10 @@
 //! [`Mutex`] and [`Condvar`] without poisoning.
 //!
-//! What a panic under one of these locks leaves behind is intact: users' code that runs there, a reporter or an iterator of tasks, has
-//! no access to the state.
+//! A panic under one of these locks leaves intact state behind. The only code of the user that runs under a lock, a reporter or an
+//! iterator of tasks, has no access to the state.
 //!
-//! They are thin layers over those of the standard library, which have no state outside of themselves. `parking_lot` has: a table of
-//! waiting threads for the whole process. A fork that is made while another thread changes the table could wait forever, but a fork
-//! may start a pool of its own.
+//! They wrap the types of the standard library, which keep no state outside of themselves. `parking_lot` keeps a table of waiting
+//! threads for the whole process. A fork that is made while another thread changes that table could wait forever in a pool of its own.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -28,7 +27,7 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the value without locking, as nobody else has it.
+    /// Returns the value without locking, as the exclusive reference proves that no other thread has the lock.
     pub fn get_mut(&mut self) -> &mut T {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,7 +65,8 @@ impl Condvar {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits while `condition` returns true, at most until `until` if that is given. The caller looks at the value to see which.
+    /// Waits while `condition` returns true, at most until `until` if that is given. The caller checks the condition again to find
+    /// out which of the two ended the wait.
     pub fn wait_while_until<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,

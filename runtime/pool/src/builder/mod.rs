@@ -7,16 +7,15 @@ use std::io::PipeReader;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mpwasm_types::grants::DirGrant;
-use mpwasm_types::retry::Retry;
-use mpwasm_types::settings::{Interrupt, Isolation, Jail, Settings, Terminals, User};
-
 use crate::backend::local::start::CommandStreams;
 use crate::cache::Cache;
 use crate::grants::trusted_paths::TrustedPaths;
 use crate::pool::Pool;
 use crate::report::Reporter;
 use crate::setters::{grant_setters, setters};
+use mpwasm_types::grants::DirGrant;
+use mpwasm_types::retry::Retry;
+use mpwasm_types::settings::{Interrupt, Isolation, Jail, Settings, Terminals, User};
 
 /// Builds a [`Pool`]. Settings have the defaults of the command line; see [`Settings`].
 ///
@@ -44,7 +43,7 @@ pub struct Builder {
     settings: Settings,
     executable: Option<PathBuf>,
     cache: Option<Cache>,
-    /// The default one, if there are none.
+    /// The reporters that were added. [`Terminal`](crate::Terminal) is used if there are none.
     reporters: Vec<Box<dyn Reporter>>,
     streams: CommandStreams,
     /// Whether the pool belongs to a child: missing layers are reported only once for all children.
@@ -72,51 +71,52 @@ impl Pool {
 
 impl Builder {
     setters! {
-        /// Number of worker processes, at least 1.
+        /// Sets the number of worker processes, at least 1. By default it is the number of CPUs available.
         size: u32,
-        /// Isolation between tasks. By default each has a fresh instance in a warm worker process. With
+        /// Sets the isolation between tasks. By default each has a fresh instance in a warm worker process. With
         /// [`Isolation::Process`] each has a fresh process, which costs some milliseconds per task.
         isolation: Isolation,
-        /// Timeout of a task that names none, longer than zero.
+        /// Sets the timeout of a task that names none, longer than zero; 30 s by default.
         timeout: Duration,
-        /// How a running task is stopped at its deadline, and when it is cancelled. The default, [`Interrupt::Epoch`], keeps
+        /// Sets how a running task is stopped at its deadline, and when it is cancelled. The default, [`Interrupt::Epoch`], keeps
         /// the worker process, and makes code that computes up to three times as slow. A guest's code depends on it:
         /// [commands](crate::command::Command) are interrupted as the builder that loaded their guest says.
         interrupt: Interrupt,
-        /// Cap of a task's linear memory, bytes. Beyond it `memory.grow` fails in the guest.
+        /// Sets the cap of a task's linear memory, bytes; 256 MiB by default. Beyond it `memory.grow` fails in the guest.
         memory: u64,
-        /// Stack of a guest, bytes, from 64 KiB to 4 GiB; 1 MiB by default. Deeper calls trap. A worker keeps as much
+        /// Sets the stack of a guest, bytes, from 64 KiB to 4 GiB; 1 MiB by default. Deeper calls trap. A worker keeps as much
         /// stack memory as any of its tasks has used.
         stack: u64,
-        /// Most elements of each table of a guest: one million by default, ten million at most. A guest that starts with
+        /// Sets the most elements of each table of a guest: one million by default, ten million at most. A guest that starts with
         /// more is refused. Each element takes 8 bytes of memory per instance, in addition to linear memory.
         max_table: u32,
-        /// Largest result, bytes, at most 1 GiB. A larger one ends the task as `limit`.
+        /// Sets the largest result, bytes, at most 1 GiB; 16 MiB by default. A larger one ends the task as `limit`.
         max_result: u64,
-        /// Most bytes of stdout, stderr and log of one task or one callback. More is dropped and flagged.
+        /// Sets the most bytes of stdout, stderr and log of one task or one callback; 1 MiB by default. More is dropped, and the
+        /// outcome says so.
         max_output: u64,
-        /// Whether a command's stdout and stderr become its result, as by default. Otherwise they are printed as they are
+        /// Sets whether a command's stdout and stderr become its result, as by default. Otherwise they are printed as they are
         /// written, and the result is the exit code alone.
         capture: bool,
-        /// Largest args, bytes of JSON, at most 1 GiB. Pushing a task with larger ones returns an error.
+        /// Sets the largest args, bytes of JSON, at most 1 GiB; 16 MiB by default. Pushing a task with larger ones returns an error.
         max_args: u64,
-        /// Deadline of one callback, longer than zero.
+        /// Sets the timeout of one callback, longer than zero; 1 s by default.
         callback_timeout: Duration,
-        /// Cap of the linear memory of all callback instances of one guest, bytes.
+        /// Sets the cap of the linear memory of all callback instances of one guest together, bytes; 64 MiB by default.
         callback_memory: u64,
-        /// Number of tasks that a guest's `tasks` may push at most.
+        /// Sets how many tasks a guest's `tasks` may push; one million by default.
         max_tasks: u64,
-        /// Which layers of the jail around each process are required. By default every layer that the machine has is
-        /// used.
+        /// Sets which layers of the jail around each process are required. By default every layer that the machine has is
+        /// used, and none is required.
         jail: Jail,
-        /// Time limit for the compilation of one guest, longer than zero. It covers the compiler process only; a guest
+        /// Sets the timeout of the compilation of one guest, longer than zero; 30 s by default. It covers the compiler process only; a guest
         /// from the [`Cache`] is not compiled.
         compile_timeout: Duration,
-        /// When a failed task is retried, unless the [task](crate::Task::retry) itself sets this. By default tasks are
+        /// Sets when a failed task is retried, unless the [task](crate::Task::retry) itself sets this. By default tasks are
         /// not retried.
         retry: Retry,
-        /// Whether a task starts only after the [`Reporter`] has received the outcomes of all tasks that ended before,
-        /// callbacks included. A reporter that calls [`Pool::interrupt`](crate::Pool::interrupt) or
+        /// Sets whether a task starts only after the [`Reporter`] has received the outcomes of all tasks that ended before,
+        /// callbacks included. By default tasks do not wait for it. A reporter that calls [`Pool::interrupt`](crate::Pool::interrupt) or
         /// [`Pool::terminate`](crate::Pool::terminate) then decides exactly which task is the last to start, except for
         /// those that other workers run at that moment. Each outcome costs a round trip between the dispatcher and this
         /// process, during which no task starts.
@@ -182,7 +182,7 @@ impl Builder {
 
     /// Sets the executable that the pool's processes run: `mpwasm-host` or `mpwasm`, of the same version and build as this
     /// library. It is for programs that can't call [`mpwasm::init`](crate::init) first in `main`, such as tests, and for
-    /// those that must not be executed again.
+    /// those that must not be executed a second time.
     ///
     /// `mpwasm-host` is the smaller one. It contains the child processes only. The crate `mpwasm-host` builds it.
     ///

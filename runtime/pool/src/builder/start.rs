@@ -54,15 +54,15 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no
-    /// executable and [`init`](crate::init) was not called; [`Error::Read`] when the executable does not exist;
+    /// executable and [`init`](crate::init) was not called; [`Error::InitLate`] when that came too late; [`Error::Read`] when the executable does not exist;
     /// [`Error::Start`] when it can't be started, is not an mpwasm executable, or is of another build; [`Error::Io`] when
     /// the system is out of descriptors, memory or threads.
     pub fn start(mut self) -> Result<Pool, Error> {
         let streams = mem::take(&mut self.streams);
         let starting = self.prepare()?;
         let checked = &starting.checked;
-        let plan = jail::available_options(checked.settings.jail, checked.settings.user);
-        let dirs = grants::open(&checked.settings.grants, plan.as_ref(), &checked.trusted)?;
+        let sandbox = jail::available_options(checked.settings.jail, checked.settings.user);
+        let dirs = grants::open(&checked.settings.grants, sandbox.as_ref(), &checked.trusted)?;
         let (settings, executable) = (checked.settings.clone(), checked.executable.clone());
         let wants_workers = starting.reporters.iter().any(|reporter| reporter.wants_workers());
         let local = LocalStart::prepare(settings, executable, dirs, streams, wants_workers)?;
@@ -81,6 +81,7 @@ impl Builder {
         self.prepare()?.start(connect)
     }
 
+    /// Checks the settings, and adds the default reporter if there is none.
     fn prepare(mut self) -> Result<StartingPool, Error> {
         let mut reporters = mem::take(&mut self.reporters);
         if reporters.is_empty() {
@@ -94,8 +95,8 @@ impl Builder {
         })
     }
 
-    /// Returns the builder of a child's pool: as the one that loaded the guest, but with other settings, which must lead
-    /// to the same compiled code.
+    /// Returns the builder of a child's pool: that of the pool that loaded the guest, with other settings, which must lead to the
+    /// same compiled code.
     pub(crate) fn for_child_of(guest: &Guest, settings: Settings) -> Self {
         let executable = match guest.executable() {
             Executable::Own => None,
@@ -110,7 +111,7 @@ impl Builder {
         }
     }
 
-    /// Checks what can be checked before any process is started.
+    /// Checks what can be checked before any process is started, and opens closed standard descriptors.
     pub(crate) fn checked(self) -> Result<CheckedSettings, Error> {
         standard_descriptors::fill();
         let settings = self.settings;

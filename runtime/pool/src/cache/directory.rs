@@ -32,7 +32,7 @@ const SHORTCUT: &str = ".seen";
 /// Suffix of a file that is being written.
 const UNFINISHED: &str = ".new";
 
-/// Time in which the use of an entry is recorded once: 1 h.
+/// Interval in which the use of an entry is recorded at most once: 1 h.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The directory, opened and checked.
@@ -207,13 +207,13 @@ impl CacheDirectory {
             self.remove(oldest)?;
             total -= oldest.bytes;
         }
-        let leftover = SystemTime::now().checked_sub(STALE_CACHE_FILE_AGE);
-        let leftover = leftover.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let leftover = leftover.as_ref().map_or(0, Duration::as_secs);
+        let stale_before = SystemTime::now().checked_sub(STALE_CACHE_FILE_AGE);
+        let stale_before = stale_before.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let stale_before = stale_before.as_ref().map_or(0, Duration::as_secs);
         // A shortcut of an earlier boot, or of a file that has changed, is never used again, and one that is missing is written
         // again.
         for file in self.list(|name| is_unfinished(name) || is_shortcut(name))? {
-            if u64::try_from(file.used.0).unwrap_or(0) < leftover {
+            if u64::try_from(file.used.0).unwrap_or(0) < stale_before {
                 self.remove(&file)?;
             }
         }
@@ -290,7 +290,8 @@ fn is_unfinished(name: &CStr) -> bool {
     is_hex_with(name, UNFINISHED)
 }
 
-/// Returns whether this module gives such file names. Any other file in a directory that the user named is left alone.
+/// Returns whether a file name is one that this module gives: hexadecimal digits and this suffix. Any other file in a directory that
+/// the user named is left alone.
 fn is_hex_with(name: &CStr, suffix: &str) -> bool {
     let stem = name.to_bytes().strip_suffix(suffix.as_bytes());
     stem.is_some_and(|stem| !stem.is_empty() && stem.iter().all(u8::is_ascii_hexdigit))

@@ -30,8 +30,8 @@ use mpwasm_system::memory_file::sealed_memory_of;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::guest_info::MAX_DESCRIPTION;
 
-/// First bytes of an entry. They change with its format, which the key does not depend on if the pool's processes run another
-/// executable than the parent.
+/// First bytes of the trailer of an entry. They change with the format of entries. The key covers the executable of the pool's
+/// processes, and this process, which writes entries, may run another.
 const MAGIC: &[u8; 16] = b"mpwasm guest, 2\n";
 /// Size of the trailer without the hash, bytes.
 const TRAILER: usize = MAGIC.len() + HASH + 8 + 8;

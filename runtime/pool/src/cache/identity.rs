@@ -68,8 +68,8 @@ impl From<&Metadata> for FileIdentity {
     }
 }
 
-/// Returns what identifies this boot of the machine.
-pub fn boot() -> io::Result<Vec<u8>> {
+/// Returns the id of this boot of the machine.
+pub fn boot_id() -> io::Result<Vec<u8>> {
     std::fs::read("/proc/sys/kernel/random/boot_id")
 }
 

@@ -21,7 +21,7 @@ use std::os::unix::fs::MetadataExt;
 
 use sha2::{Digest, Sha256};
 
-use super::identity::{FileIdentity, boot};
+use super::identity::{FileIdentity, boot_id};
 use mpwasm_engine::{LoadError, hash_compatibility};
 use mpwasm_protocol::messages::Hello;
 use mpwasm_sandbox::child::Executable;
@@ -64,8 +64,7 @@ impl Key {
         guest: &FileIdentity,
     ) -> Result<Self, KeyError> {
         let guest = postcard::to_allocvec(guest).expect("numbers serialize, and a Vec takes all bytes");
-        let boot = boot()?;
-        Self::over(b"mpwasm shortcut", executable, settings, &[&guest, &boot])
+        Self::over(b"mpwasm shortcut", executable, settings, &[&guest, &boot_id()?])
     }
 
     /// Returns the key of a `kind` of file, over `fields` and everything else that the compiler's output depends on.
@@ -80,10 +79,10 @@ impl Key {
             memory: _,        // compared with the entry when it is loaded
             max_table: _,     // likewise
             keep_resident: _, // only a worker's allocator uses it
-            stack: _,
-            interrupt: _, // the engine's hash says whether code has checks
+            stack: _,         // checked when the code runs
+            interrupt: _,     // the engine's hash says whether code has checks
             fuel: _, // the engine's hash says whether fuel is counted; the amount does not change the code
-            max_result: _,
+            max_result: _, // this and the others apply to calls
             max_output: _,
             capture: _,
             terminals: _,

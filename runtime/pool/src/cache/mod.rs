@@ -23,7 +23,6 @@ use self::directory::CacheDirectory;
 pub(crate) use self::identity::FileIdentity;
 use self::key::HASH;
 pub(crate) use self::key::Key;
-
 use self::shortcut::Shortcut;
 use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
@@ -53,10 +52,10 @@ use mpwasm_types::settings::CACHE_LIMIT;
 pub struct Cache {
     path: PathBuf,
     limit: u64,
-    /// Whether the user named this directory. Problems are logged as warnings then.
+    /// Whether the user named this directory. A problem is logged as a warning then.
     is_named: bool,
     /// Set once a problem was logged, so that it is logged only once.
-    has_complained: Arc<AtomicBool>,
+    has_logged_problem: Arc<AtomicBool>,
 }
 
 /// Number and size of a cache's entries.
@@ -76,7 +75,7 @@ impl Cache {
             path: path.into(),
             limit: CACHE_LIMIT,
             is_named: true,
-            has_complained: Arc::default(),
+            has_logged_problem: Arc::default(),
         }
     }
 
@@ -85,10 +84,10 @@ impl Cache {
     /// neither.
     #[must_use]
     pub fn of_user() -> Option<Self> {
-        Self::by(|name| std::env::var_os(name), std::env::home_dir())
+        Self::from_environment(|name| std::env::var_os(name), std::env::home_dir())
     }
 
-    fn by(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<Self> {
+    fn from_environment(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<Self> {
         let path = |name| {
             variable(name)
                 .filter(|value| !value.is_empty())
@@ -164,7 +163,7 @@ impl Cache {
             Ok(directory) => Some(directory),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                self.complain("is not used", &error);
+                self.log_problem("is not used", &error);
                 None
             }
         }
@@ -237,14 +236,14 @@ impl Cache {
             })
         };
         if let Err(error) = stored() {
-            self.complain("keeps nothing", &error);
+            self.log_problem("keeps nothing", &error);
         }
     }
 
     /// Logs the first problem. It is a warning if the user named the directory or if another user could write to it.
     /// Otherwise, for example without write permission in the home directory, it is a debug message.
-    fn complain(&self, what: &str, error: &io::Error) {
-        if self.has_complained.swap(true, Ordering::Relaxed) {
+    fn log_problem(&self, what: &str, error: &io::Error) {
+        if self.has_logged_problem.swap(true, Ordering::Relaxed) {
             return;
         }
         let is_our_own_finding = error.raw_os_error().is_none();

@@ -308,7 +308,7 @@ fn where_nothing_can_be_written_nothing_is_kept_and_nothing_fails() {
         let cache = Cache::at(path);
         cache.store(&key(1), &guest(b"one"));
         assert_eq!(loaded(&cache, &key(1)), None);
-        assert!(cache.has_complained.load(Ordering::Relaxed));
+        assert!(cache.has_logged_problem.load(Ordering::Relaxed));
     }
 }
 
@@ -393,7 +393,7 @@ fn many_writers_and_readers_of_one_entry_only_ever_see_it_whole() {
         }
     });
     assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
-    assert!(!cache.has_complained.load(Ordering::Relaxed));
+    assert!(!cache.has_logged_problem.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn the_users_cache_is_where_the_variables_say() {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| value.into())
         };
-        Cache::by(variable, home.map(PathBuf::from)).map(|cache| cache.path)
+        Cache::from_environment(variable, home.map(PathBuf::from)).map(|cache| cache.path)
     };
     let all = [("MPWASM_CACHE_DIR", "here"), ("XDG_CACHE_HOME", "/xdg")];
     assert_eq!(path(&all, Some("/home/me")), Some("here".into()));

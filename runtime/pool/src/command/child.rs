@@ -34,11 +34,11 @@ use mpwasm_types::outcome::{Outcome, Usage};
 /// ```
 #[derive(Debug)]
 pub struct Child {
-    /// Its stdin, if it is [piped](super::Stdio::Piped) and was not taken.
+    /// The child's stdin, if it is [piped](super::Stdio::Piped) and was not taken.
     pub stdin: Option<ChildStdin>,
-    /// Its stdout, likewise.
+    /// The child's stdout, if it is piped and was not taken.
     pub stdout: Option<ChildStdout>,
-    /// Its stderr, likewise.
+    /// The child's stderr, if it is piped and was not taken.
     pub stderr: Option<ChildStderr>,
     communication: Communication,
     running: Arc<RunningChild>,
@@ -132,7 +132,7 @@ impl Child {
     /// A child whose output is not read blocks and ends at its timeout; [`communicate`](Child::communicate) reads while it waits.
     ///
     /// # Panics
-    /// Never: what has ended has an outcome.
+    /// Never: a pool gives each task its outcome before it ends.
     pub fn wait(&mut self) -> ExitStatus {
         self.stdin = None;
         let outcome = self.running.outcome(None);
@@ -166,7 +166,7 @@ impl Child {
         self.running.kill();
     }
 
-    /// Returns a handle that kills it from elsewhere, for example from a thread that handles signals.
+    /// Returns a handle that kills or pauses it from elsewhere, for example from a thread that handles signals.
     #[must_use]
     pub fn killer(&self) -> Killer {
         Killer(Arc::downgrade(&self.running))

@@ -1,14 +1,13 @@
 //! Shared state of a child: deadline, pauses, kill request, and why its output was cut.
 
-use mpwasm_system::clock;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::sync::{Mutex, MutexGuard};
-
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::sync::{Mutex, MutexGuard};
+use mpwasm_system::clock;
 use mpwasm_types::settings::UNREAD_OUTPUT_TIMEOUT;
 use mpwasm_types::time::Time;
 
@@ -48,6 +47,8 @@ pub struct ChildState {
 }
 
 impl ChildState {
+    /// Creates the state of a child that has not started.
+    ///
     /// # Errors
     /// When the system is out of descriptors.
     pub fn new() -> io::Result<Self> {
@@ -65,7 +66,7 @@ impl ChildState {
         let _ = self.deadline.set(deadline); // a child is started once
     }
 
-    /// Returns until when a write that begins now may wait for a reader.
+    /// Returns the time until which a write that begins now may wait for a reader.
     pub fn write_deadline(&self) -> Time {
         let deadline = self.deadline.get().copied().unwrap_or(Time::NEVER) + self.pauses().total;
         deadline.max(clock::now()) + UNREAD_OUTPUT_TIMEOUT

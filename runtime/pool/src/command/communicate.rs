@@ -1,6 +1,5 @@
 //! Writes to and reads from a child's three streams at once. Its state survives a timeout, so that the call can be repeated.
 
-use mpwasm_system::clock;
 use std::io::{ErrorKind, Read, Write};
 use std::mem;
 use std::os::fd::AsFd;
@@ -10,6 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::stdio::{ChildStderr, ChildStdin, ChildStdout};
 use crate::error::Error;
+use mpwasm_system::clock;
 use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until};
 use mpwasm_types::time::Time;
@@ -72,7 +72,7 @@ impl Communication {
         until: Option<Instant>,
     ) -> Result<(), Error> {
         let mut piece = vec![0; PIECE];
-        let mut passed = false;
+        let mut has_polled = false;
         loop {
             if self.written == self.input.len() {
                 *stdin = None;
@@ -81,12 +81,12 @@ impl Communication {
                 return Ok(());
             }
             // Checked here as well, as a child may write without pause.
-            if passed && until.is_some_and(|until| Instant::now() >= until) {
+            if has_polled && until.is_some_and(|until| Instant::now() >= until) {
                 return Err(Error::TimedOut);
             }
-            passed = true;
-            let [to_write, to_read, to_read_too] = ready(stdin, stdout, stderr, until)?;
-            if let Some(pipe) = stdin.as_mut().filter(|_| to_write) {
+            has_polled = true;
+            let [stdin_ready, stdout_ready, stderr_ready] = ready(stdin, stdout, stderr, until)?;
+            if let Some(pipe) = stdin.as_mut().filter(|_| stdin_ready) {
                 let rest = &self.input[self.written..];
                 match without_signals(|| pipe.write(&rest[..rest.len().min(PIPE_PIECE)])) {
                     Ok(count) => self.written += count,
@@ -95,7 +95,7 @@ impl Communication {
                     Err(_) => self.written = self.input.len(),
                 }
             }
-            if let Some(pipe) = stdout.as_mut().filter(|_| to_read) {
+            if let Some(pipe) = stdout.as_mut().filter(|_| stdout_ready) {
                 let count = read(pipe, &mut piece)?;
                 if count == Some(0) {
                     *stdout = None;
@@ -103,7 +103,7 @@ impl Communication {
                 let kept = self.keep(count);
                 self.stdout.extend_from_slice(&piece[..kept]);
             }
-            if let Some(pipe) = stderr.as_mut().filter(|_| to_read_too) {
+            if let Some(pipe) = stderr.as_mut().filter(|_| stderr_ready) {
                 let count = read(pipe, &mut piece)?;
                 if count == Some(0) {
                     *stderr = None;
@@ -124,7 +124,7 @@ impl Communication {
         kept as usize
     }
 
-    /// Takes what was read of stdout and stderr, and whether it was truncated.
+    /// Takes the stored stdout and stderr, and returns whether output was dropped.
     pub fn take(&mut self) -> (Vec<u8>, Vec<u8>, bool) {
         (
             mem::take(&mut self.stdout),

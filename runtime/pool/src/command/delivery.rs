@@ -126,8 +126,8 @@ impl Outlet {
     }
 }
 
-/// Opens the same pipe or terminal again, non-blocking and independent of others' flags. Returns `None` when that fails, as for
-/// another user's, and for a descriptor that is not open for writing.
+/// Opens the same pipe or terminal again, non-blocking and with flags of its own. Returns `None` when that fails, as for one of
+/// another user, and for a descriptor that is not open for writing.
 fn reopen_nonblocking(file: &File) -> Option<File> {
     let access = fcntl(file, FcntlArg::F_GETFL).ok()? & OFlag::O_ACCMODE.bits();
     if access == OFlag::O_RDONLY.bits() {
@@ -143,8 +143,11 @@ fn reopen_nonblocking(file: &File) -> Option<File> {
 
 /// Why bytes were not delivered.
 enum WriteError {
+    /// The child was killed.
     Killed,
+    /// The child's deadline has passed, and the bytes were not read.
     Late,
+    /// A system call failed.
     Failed(io::Error),
 }
 
@@ -201,6 +204,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Creates the reporter of a child with these destinations.
     pub fn new(stdout: Outlet, stderr: Outlet, state: &Arc<ChildState>) -> Self {
         Self {
             stdout,
@@ -214,7 +218,7 @@ impl Delivery {
     ///
     /// # Errors
     /// When the failure ends the child. Further output is dropped then.
-    fn settle(&mut self, stream: Stream, result: Result<(), WriteError>) -> io::Result<()> {
+    fn handle_result(&mut self, stream: Stream, result: Result<(), WriteError>) -> io::Result<()> {
         let (cut, error) = match result {
             Ok(()) => return Ok(()),
             Err(WriteError::Killed) => {
@@ -239,9 +243,9 @@ impl Reporter for Delivery {
     fn outcome(&mut self, _: &Outcome) -> io::Result<()> {
         self.log_thread.finish();
         let result = self.stderr.finish(&self.state);
-        self.settle(Stream::Stderr, result)?;
+        self.handle_result(Stream::Stderr, result)?;
         let result = self.stdout.finish(&self.state);
-        self.settle(Stream::Stdout, result)
+        self.handle_result(Stream::Stdout, result)
     }
 
     fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
@@ -250,7 +254,7 @@ impl Reporter for Delivery {
             Stream::Stderr => &mut self.stderr,
         };
         let result = outlet.write(output.bytes, &self.state);
-        self.settle(output.stream, result)
+        self.handle_result(output.stream, result)
     }
 
     fn log(&mut self, line: &LogLine<'_>) -> io::Result<()> {

@@ -108,18 +108,18 @@ impl LogThread {
 
 fn start() -> Option<RunningLogThread> {
     let (messages, received) = mpsc::channel::<LogMessage>();
-    let (doing, done) = mpsc::channel();
+    let (closed_at_end, done) = mpsc::channel();
     let waiting = Arc::<AtomicUsize>::default();
-    let untaken = Arc::clone(&waiting);
+    let waiting_here = Arc::clone(&waiting);
     let work = move || {
-        let _until_the_last = doing;
+        let _closed_at_end = closed_at_end;
         for message in received {
             let cost = message.cost();
             match message {
                 LogMessage::Line(line) => line.trace(),
                 LogMessage::Warning(text) => tracing::warn!("{}", escape(&text)),
             }
-            untaken.fetch_sub(cost, Ordering::Relaxed);
+            waiting_here.fetch_sub(cost, Ordering::Relaxed);
         }
     };
     let started = thread::Builder::new().name("mpwasm-log".to_owned()).spawn(work);

@@ -1,4 +1,4 @@
-//! One command as a child: argv, environment, stdin, stdout, stderr and an exit code, with a timeout that really ends the program.
+//! Runs one command as a child: argv, environment, stdin, stdout, stderr and an exit code, with a timeout that ends the program.
 //!
 //! It relates to tasks of a [`Pool`](crate::Pool) as Python's `subprocess` does to `multiprocessing`. A *command* is a
 //! guest with `_start` and no `runnable`: a program for WASI preview 1, in any language. [`Command`] describes how it is
@@ -36,7 +36,7 @@
 //!
 //! The child has none of this process's own files. Its stdin is the end of a pipe, and a thread of this process delivers
 //! what it writes. A child whose stdout is not read blocks once some megabytes are on their way, so memory does not grow.
-//! It still ends at its timeout. Once its deadline has passed, output that is not read for a quarter of a second is
+//! It still ends at its timeout. Once its deadline has passed, output that is not read for 250 ms is
 //! dropped, and the child ends as `timeout`. When the reader of its stdout goes away, the child's next write ends it
 //! ([`ExitStatus::Unwritten`]). A stderr that can't be written does not end it.
 //!

@@ -11,8 +11,8 @@ use crate::error::Error;
 /// Commands of which each reads what the one before it writes, like `a | b | c` in a shell. The stdout that was set for a
 /// command other than the last is ignored, and so is the stdin of a command other than the first.
 ///
-/// Each command is a [`Child`] with a timeout of its own. When one ends early, the next write of the one before it ends
-/// that as [`ExitStatus::Unwritten`](super::ExitStatus::Unwritten), and so on to the first. Two neighbours are connected
+/// Each command is a [`Child`] with a timeout of its own. When a command ends early, the one before it ends at its next
+/// write, as [`ExitStatus::Unwritten`](super::ExitStatus::Unwritten), and so on to the first. Two neighbours are connected
 /// by a pipe, and this process copies the bytes once.
 ///
 /// ```no_run

@@ -30,20 +30,19 @@ impl ExitStatus {
     /// Derives the status from the task's outcome and from how its output was cut. `args` are its arguments, as JSON.
     pub(super) fn new(outcome: Outcome, cut: Option<OutputCut>, args: &str) -> Self {
         let (id, attempt) = (outcome.id, outcome.attempts);
-        let instead = |kind, message: &str| {
+        let failed_as = |kind, message: &str| {
             let failure = Failure::new(kind, message);
             Self::Failed(TaskError::new(failure, args, id, attempt).into())
         };
         match (cut, outcome.result) {
             (Some(OutputCut::Unwritten(error)), _) => Self::Unwritten(error),
             (Some(OutputCut::Late), Err(error)) if error.kind == Kind::Timeout => Self::Failed(error.into()),
-            (Some(OutputCut::Late), _) => instead(
-                Kind::Timeout,
-                "the deadline passed, and nobody took what it had written",
-            ),
-            (Some(OutputCut::Killed { lost: true }), _) => instead(Kind::Cancelled, "it was killed"),
+            (Some(OutputCut::Late), _) => {
+                failed_as(Kind::Timeout, "the deadline passed while its output was not read")
+            }
+            (Some(OutputCut::Killed { lost: true }), _) => failed_as(Kind::Cancelled, "it was killed"),
             (Some(OutputCut::Killed { .. }), Err(error)) if error.kind == Kind::Cancelled => {
-                instead(Kind::Cancelled, "it was killed")
+                failed_as(Kind::Cancelled, "it was killed")
             }
             (_, Ok(_)) => Self::Exited(0),
             (_, Err(error)) => match (error.kind, error.code) {
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn after_its_end_a_child_is_cut_short_only_by_the_loss_of_what_it_wrote() {
+    fn a_kill_after_the_end_of_a_child_changes_its_status_only_if_output_was_lost() {
         let failed = |kind| Err(Failure::new(kind, ""));
         let (kept, lost) = (
             OutputCut::Killed { lost: false },
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_stderr_is_shown_on_one_line_and_inert() {
+    fn the_end_of_stderr_is_shown_on_one_line_and_escaped() {
         assert_eq!(tail(b" \n"), "");
         assert_eq!(
             tail(b"one\n\x1b[2Jtwo\n"),

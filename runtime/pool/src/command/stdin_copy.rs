@@ -31,6 +31,7 @@ pub enum StdinSource {
 pub struct StdinCopy(Option<(StdinSource, PipeWriter)>);
 
 impl StdinCopy {
+    /// Creates a copy that has not started.
     pub fn new(source: StdinSource, pipe: PipeWriter) -> Self {
         Self(Some((source, pipe)))
     }

@@ -10,6 +10,6 @@ pub(crate) struct CompiledGuest {
     pub(crate) info: GuestInfo,
     /// The artifact for workers.
     pub(crate) artifact: File,
-    /// The artifact for callbacks, folds and `tasks`, if it is another. Its code has checks.
+    /// The artifact for callbacks, folds and `tasks`, if it differs from that for workers. Its code checks for the deadline.
     pub(crate) checked_artifact: Option<File>,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::{accepted, compile_by, look_up_or_compile, read_file, within_limits};
+use super::{accepted, check_limits, compile_by, look_up_or_compile, read_file};
 use crate::cache::{Cache, FileIdentity, Key};
 use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
@@ -73,7 +73,7 @@ impl Source<'_> {
         {
             tracing::debug!("{}: taken from the cache, without reading it", escape(self.name));
             self.hash = hash;
-            return accepted(self.name, within_limits(compiled, engine));
+            return accepted(self.name, check_limits(compiled, engine));
         }
         let bytes = match self.contents.take() {
             Some(bytes) => bytes,
@@ -82,10 +82,10 @@ impl Source<'_> {
         let (result, entry) = look_up_or_compile(executable, settings, engine, cache, self.name, &bytes)?;
         self.contents = Some(bytes);
         if let Some((cache, identity, key)) = &shortcut
-            && let Some((of, checked)) = entry
+            && let Some((entry_key, checked)) = entry
             && FileIdentity::of(&self.file).is_ok_and(|now| now == Some(*identity))
         {
-            cache.store_shortcut(key, identity, self.hash, &of, checked);
+            cache.store_shortcut(key, identity, self.hash, &entry_key, checked);
         }
         accepted(self.name, result)
     }

@@ -3,7 +3,6 @@
 pub(crate) mod compiled_guest;
 pub(crate) mod from_file;
 
-use mpwasm_system::clock;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,6 +25,7 @@ use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::messages::{FromCompiler, ToCompiler, compiler_frame};
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail;
+use mpwasm_system::clock;
 use mpwasm_system::limit_names::limit_behind;
 use mpwasm_system::memory_file::sealed_memory;
 use mpwasm_system::poll::poll_until;
@@ -112,8 +112,8 @@ pub(crate) fn compile(
     })
 }
 
-/// Returns the guest that `compile` returns for the settings of workers. A guest whose code in workers has no checks is compiled a
-/// second time, with checks, if it has exports that run elsewhere.
+/// Returns the guest that `compile` returns for the settings of workers. A guest whose code in workers does not check for the
+/// deadline is compiled a second time, with checks, if it has exports that run elsewhere.
 fn compile_by(
     settings: &Settings,
     mut compile: impl FnMut(&EngineSettings) -> Result<CompiledGuest, Error>,
@@ -138,9 +138,9 @@ fn accepted(name: &str, result: CompileResult) -> Result<CompiledGuest, Error> {
     }
 }
 
-/// Refuses a guest of the cache that is above the limits of these settings.
-fn within_limits(compiled: CompiledGuest, engine: &EngineSettings) -> CompileResult {
-    let info = with_limits(compiled.info.clone(), engine);
+/// Returns a guest of the cache as the result of its compilation: refused if it is above the limits of these settings.
+fn check_limits(compiled: CompiledGuest, engine: &EngineSettings) -> CompileResult {
+    let info = add_limit_refusals(compiled.info.clone(), engine);
     match info.refusals.is_empty() {
         true => CompileResult::Accepted(compiled),
         false => CompileResult::Refused(info),
@@ -177,7 +177,7 @@ fn look_up_or_compile(
     if let Some((compiled, checked)) = cache.load(&key) {
         tracing::debug!("{}: taken from the cache", escape(name));
         let entry = checked.map(|checked| (key, checked));
-        return Ok((within_limits(compiled, engine), entry));
+        return Ok((check_limits(compiled, engine), entry));
     }
     let result = compile(true)?;
     if let CompileResult::Accepted(compiled) = &result {
@@ -212,9 +212,11 @@ fn run_compiler(
                     why: why.to_owned(),
                 });
             }
-            FromCompiler::Refused(info) => return Ok(CompileResult::Refused(with_limits(info, engine))),
+            FromCompiler::Refused(info) => {
+                return Ok(CompileResult::Refused(add_limit_refusals(info, engine)));
+            }
             FromCompiler::Checked(info) => {
-                let info = with_limits(info, engine);
+                let info = add_limit_refusals(info, engine);
                 if !info.refusals.is_empty() {
                     return Ok(CompileResult::Refused(info));
                 }
@@ -235,8 +237,8 @@ fn run_compiler(
     }
 }
 
-/// Adds the limits that the guest is above to the reasons why it is refused.
-fn with_limits(mut info: GuestInfo, limits: &EngineSettings) -> GuestInfo {
+/// Adds the limits that the guest exceeds to the reasons why it is refused.
+fn add_limit_refusals(mut info: GuestInfo, limits: &EngineSettings) -> GuestInfo {
     info.refusals.extend(info.initial.above(limits));
     info
 }
@@ -276,6 +278,7 @@ struct Compiler<'a> {
     checked: Option<Time>,
     /// Whether a slow compilation is still to be announced.
     is_to_be_announced: bool,
+    /// Whether the result will be stored in the cache.
     is_kept: bool,
 }
 

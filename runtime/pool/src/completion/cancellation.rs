@@ -64,8 +64,8 @@ impl CancellationToken {
         Self::default()
     }
 
-    /// Cancels all tasks of the group: at once those that have not started, within 100 ms, through the timeout ladder, those that
-    /// run. Returns at once. A token stays cancelled.
+    /// Cancels all tasks of the group. Tasks that have not started end at once. Running ones are stopped as at their deadline, which
+    /// takes about 100 ms at most. Returns at once. A token stays cancelled.
     pub fn cancel(&self) {
         let mut state = self.0.lock();
         state.is_cancelled = true;
@@ -89,7 +89,7 @@ impl CancellationToken {
     pub fn cancel_after(&self, delay: Duration) {
         match Instant::now().checked_add(delay) {
             Some(at) => self.cancel_at(at),
-            // The clock can't express a time so late, so it never comes.
+            // The clock can't express so late a time: the group has no deadline then.
             None => drop(self.0.lock().scheduled.take()),
         }
     }
@@ -105,7 +105,7 @@ impl CancellationToken {
                 Self(token).cancel();
             }
         };
-        let scheduled = timer::at(at, cancel).expect("the system has a thread to give");
+        let scheduled = timer::at(at, cancel).expect("the system can start another thread");
         let before = self.0.lock().scheduled.replace(scheduled);
         drop(before);
     }

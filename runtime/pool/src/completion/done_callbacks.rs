@@ -7,7 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
 use crate::sync::Mutex;
-
 use mpwasm_types::outcome::Outcome;
 
 /// A function that the user passed to `on_done`.
@@ -40,7 +39,7 @@ fn start() -> std::io::Result<mpsc::Sender<(DoneCallback, Outcome)>> {
     let (sender, calls) = mpsc::channel::<(DoneCallback, Outcome)>();
     let run = move || {
         for (callback, outcome) in calls {
-            // The panic hook has printed it. It must not keep other functions from being called.
+            // The panic hook has printed the panic. The other functions are called nevertheless.
             let _ = catch_unwind(AssertUnwindSafe(|| callback(outcome)));
         }
     };

@@ -14,9 +14,8 @@ use mpwasm_types::outcome::Outcome;
 
 /// Handle of a submitted task. It always gets an outcome, whichever process of the pool dies.
 ///
-/// It is also a [`Future`], for any executor. **Dropping it, also as a future that a timeout or `select!` gives up, does not
-/// cancel the task**: that is what [`cancel_on_drop`](Self::cancel_on_drop) is for. For several handles there are
-/// [`wait_all`](crate::wait_all), [`wait_any`](crate::wait_any) and [`as_completed`](crate::as_completed).
+/// It is also a [`Future`], for any executor. **Dropping it does not cancel the task**, also when a timeout or `select!` drops it
+/// as a future, unless [`cancel_on_drop`](Self::cancel_on_drop) was called. For several handles there are [`wait_all`](crate::wait_all), [`wait_any`](crate::wait_any) and [`as_completed`](crate::as_completed).
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -95,14 +94,15 @@ impl TaskHandle {
         !self.shared.owner.is_here() || self.slot.is_ready()
     }
 
-    /// Cancels the task: at once when it has not started, within 100 ms, through the timeout ladder, when it runs. No other task is
-    /// affected. Does nothing when it has ended. Returns at once; the outcome says how the task ended.
+    /// Cancels the task. A task that has not started ends at once. A running one is stopped as at its deadline, which takes about
+    /// 100 ms at most. No other task is affected. Does nothing when it has ended. Returns at once; the outcome says how the task
+    /// ended.
     pub fn cancel(&self) {
         self.shared.cancel(self.id);
     }
 
-    /// Makes the handle [cancel](Self::cancel) its task when it is dropped before the task has ended. Async code drops futures
-    /// that it no longer needs.
+    /// Makes the handle [cancel](Self::cancel) its task when it is dropped before the task has ended. Meant for async code, which
+    /// drops futures that it no longer needs.
     ///
     /// ```no_run
     /// # async fn f(pool: &mpwasm::Pool, guest: &mpwasm::Guest) -> Result<(), mpwasm::Error> {
@@ -118,8 +118,9 @@ impl TaskHandle {
 
     /// Calls `call` with the outcome once the task has ended.
     ///
-    /// All such calls run one after the other on a thread of their own: they may use the pool, and a slow one delays only the
-    /// others. A panic ends only its own call. The end of the pool does not wait for them.
+    /// All such calls of a pool run one after the other on a thread of their own: they may use the pool, and a slow one delays only
+    /// the others. A panic ends only its own call. The end of the pool does not wait for them. If the system can't start the
+    /// thread, they are not made, and an error is logged.
     pub fn on_done(&self, call: impl FnOnce(Outcome) + Send + 'static) {
         if let Some(outcome) = self.forked() {
             return call(outcome);
@@ -129,7 +130,7 @@ impl TaskHandle {
         self.slot.add_listener(Listener::Callback(Box::new(callback)));
     }
 
-    /// Waits for the outcome, at most until `until`. Returns whether it has come.
+    /// Waits for the outcome, at most until `until`. Returns whether it has arrived.
     pub(crate) fn wait_until(&self, until: Option<Instant>) -> bool {
         !self.shared.owner.is_here() || self.slot.wait(until)
     }

@@ -7,7 +7,6 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
-
 use mpwasm_types::outcome::Outcome;
 
 /// Holds outcomes, or numbers of ended tasks, until their one consumer takes them.

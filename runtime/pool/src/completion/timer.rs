@@ -38,9 +38,9 @@ pub struct ScheduledCall(Instant, u64);
 
 impl Drop for ScheduledCall {
     fn drop(&mut self) {
-        let called_off = lock().waiting.remove(&(self.0, self.1));
+        let cancelled = lock().waiting.remove(&(self.0, self.1));
         CHANGED.notify_one();
-        drop(called_off);
+        drop(cancelled);
     }
 }
 

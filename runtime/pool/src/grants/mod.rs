@@ -57,7 +57,7 @@ const KERNEL_FILE_SYSTEMS: [&str; 26] = [
     "xenfs",
 ];
 
-/// Opens the directories, in their order, for processes with the sandbox of `plan`.
+/// Opens the directories, in their order, for processes in this sandbox.
 ///
 /// # Errors
 /// [`Error::Grant`] for a directory that does not exist, that these processes can't enter, that is on or contains a file
@@ -65,13 +65,13 @@ const KERNEL_FILE_SYSTEMS: [&str; 26] = [
 /// can't be created; [`Error::Io`] when the checks themselves fail.
 pub fn open(
     grants: &Grants,
-    plan: Option<&SandboxOptions>,
+    sandbox: Option<&SandboxOptions>,
     trusted: &TrustedPaths,
 ) -> Result<Vec<OwnedFd>, Error> {
     if let Some(size) = grants.tmp {
-        let tried = scratch::probe_create(size, plan.and_then(|plan| plan.user))?;
+        let tried = scratch::probe_create(size, sandbox.and_then(|sandbox| sandbox.user))?;
         tried.map_err(|errno| {
-            let hint = match may_not_mount(errno) {
+            let hint = match is_mount_denied(errno) {
                 true => " (that takes root, or a machine with user namespaces)",
                 false => "",
             };
@@ -80,7 +80,7 @@ pub fn open(
         })?;
     }
     let open = |dir| {
-        let (fd, mounts) = open_one(dir, plan)?;
+        let (fd, mounts) = open_one(dir, sandbox)?;
         check_trusted(dir, &fd, &mounts, trusted)?;
         Ok(fd)
     };
@@ -92,7 +92,7 @@ fn check_trusted(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, trusted: &Truste
     if dir.access() == Access::ReadOnly {
         return Ok(());
     }
-    for (what, place, way_out) in trusted.places() {
+    for (what, place, advice) in trusted.places() {
         let Some(overlap) = overlap(dir, fd, mounts, place)? else {
             continue;
         };
@@ -100,7 +100,7 @@ fn check_trusted(dir: &DirGrant, fd: &OwnedFd, mounts: &Mounts, trusted: &Truste
         let is_own = place == Executable::Own.path();
         let own = is_own.then(|| std::env::current_exe().ok()).flatten();
         let shown = Untrusted::from(own.as_deref().unwrap_or(place));
-        return Err(refused(dir, format!("it {overlap} {what} ({shown}): {way_out}")));
+        return Err(refused(dir, format!("it {overlap} {what} ({shown}): {advice}")));
     }
     Ok(())
 }
@@ -154,20 +154,20 @@ impl Overlap {
 
 /// Returns whether mounting failed for lack of root's rights or of a user namespace: the machine may have none, its limit
 /// on their number or depth may be reached, or the kernel may not support them.
-fn may_not_mount(errno: Errno) -> bool {
+fn is_mount_denied(errno: Errno) -> bool {
     use Errno::{EACCES, EINVAL, ENOSPC, EPERM, EUSERS};
     let has_rights = nix::unistd::geteuid().is_root();
     matches!(errno, EPERM | EACCES | ENOSPC | EUSERS) || errno == EINVAL && !has_rights
 }
 
 /// Opens and checks a directory. Also returns the mounts by which it was checked.
-fn open_one(dir: &DirGrant, plan: Option<&SandboxOptions>) -> Result<(OwnedFd, Mounts), Error> {
+fn open_one(dir: &DirGrant, sandbox: Option<&SandboxOptions>) -> Result<(OwnedFd, Mounts), Error> {
     let refused = |why| refused(dir, why);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let fd = open_path(dir.host(), flags, Mode::empty()).map_err(|errno| refused(errno.desc().to_owned()))?;
     // Checked here, as a worker would fail only when it starts.
-    let entered = match plan {
-        Some(plan) => jail::probe_access(fd.as_fd(), plan.user)?,
+    let entered = match sandbox {
+        Some(sandbox) => jail::probe_access(fd.as_fd(), sandbox.user)?,
         None => faccessat(&fd, ".", AccessFlags::X_OK, AtFlags::AT_EACCESS),
     };
     entered.map_err(|errno| {
@@ -177,14 +177,14 @@ fn open_one(dir: &DirGrant, plan: Option<&SandboxOptions>) -> Result<(OwnedFd, M
     let unseen = |error: io::Error| refused(format!("it can't be seen what is mounted there: {error}"));
     let mounts = Mounts::read().map_err(unseen)?;
     let opened = OpenPath::new(&fd).map_err(unseen)?;
-    match against(&opened, &mounts) {
+    match refusal(&opened, &mounts) {
         None => Ok((fd, mounts)),
         Some(why) => Err(refused(why)),
     }
 }
 
 /// Returns why a directory is refused, if it is, from its descriptor and this process's mounts.
-fn against(dir: &OpenPath, mounts: &Mounts) -> Option<String> {
+fn refusal(dir: &OpenPath, mounts: &Mounts) -> Option<String> {
     let Some(mount) = dir.mount else {
         return Some("the kernel does not say on which mount it is".to_owned());
     };
@@ -218,13 +218,13 @@ fn kernel_fs(mounts: &Mounts, mount: u64, path: &Path) -> Option<KernelFs> {
         let kind = KERNEL_FILE_SYSTEMS
             .into_iter()
             .find(|kind| kind.as_bytes() == line.kind)?;
-        if line.number == mount {
+        if line.id == mount {
             return Some(KernelFs { kind, place: None });
         }
-        let is_beneath = line.place != path && line.place.starts_with(path);
+        let is_beneath = line.mount_point != path && line.mount_point.starts_with(path);
         is_beneath.then(|| KernelFs {
             kind,
-            place: Some(line.place.clone()),
+            place: Some(line.mount_point.clone()),
         })
     })
 }
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_speaks_against_a_directory_is_reported() {
+    fn the_reason_to_refuse_a_directory_is_reported() {
         for (mount, path, why) in [
             (Some(21), "/home", None),
             (None, "/home", Some("does not say on which mount")),
@@ -282,7 +282,7 @@ mod tests {
                 mount,
                 path: path.into(),
             };
-            let told = against(&dir, &Mounts::parse(MOUNTS));
+            let told = refusal(&dir, &Mounts::parse(MOUNTS));
             let fits = match (&told, why) {
                 (None, None) => true,
                 (Some(told), Some(why)) => told.contains(why),

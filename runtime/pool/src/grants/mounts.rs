@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Mount {
     /// The mount id, which `fdinfo` shows as `mnt_id`.
-    pub number: u64,
+    pub id: u64,
     /// Device number of the file system, as `major:minor`.
     device: Vec<u8>,
     /// Path within the file system that is mounted.
     root: PathBuf,
     /// Mount point.
-    pub place: PathBuf,
+    pub mount_point: PathBuf,
     /// Type of the file system.
     pub kind: Vec<u8>,
 }
@@ -74,8 +74,8 @@ impl Mounts {
     }
 
     /// Returns the mount with this id.
-    pub fn get(&self, number: u64) -> Option<&Mount> {
-        self.iter().find(|mount| mount.number == number)
+    pub fn get(&self, id: u64) -> Option<&Mount> {
+        self.iter().find(|mount| mount.id == id)
     }
 
     /// Returns the location of an open file. `None` when the file is on no mount of this process, and so has no path
@@ -83,7 +83,7 @@ impl Mounts {
     pub fn locate(&self, fd: impl AsFd) -> io::Result<Option<Location>> {
         let OpenPath { mount, path } = OpenPath::new(fd)?;
         Ok(mount
-            .and_then(|number| self.get(number))
+            .and_then(|id| self.get(id))
             .and_then(|mount| mount.locate(&path)))
     }
 
@@ -96,7 +96,7 @@ impl Mounts {
         let OpenPath { path, .. } = OpenPath::new(folder)?;
         let beneath = self
             .iter()
-            .filter(|mount| mount.place != path && mount.place.starts_with(&path));
+            .filter(|mount| mount.mount_point != path && mount.mount_point.starts_with(&path));
         Ok(std::iter::once(own).chain(beneath.map(Mount::location)).collect())
     }
 }
@@ -104,17 +104,17 @@ impl Mounts {
 impl Mount {
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b' ');
-        let number = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let id = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
         let device = fields.nth(1)?.to_owned();
         let root = unescaped(fields.next()?);
-        let place = unescaped(fields.next()?);
+        let mount_point = unescaped(fields.next()?);
         // A dash ends the optional fields.
         fields.find(|field| field == b"-")?;
         Some(Self {
-            number,
+            id,
             device,
             root: PathBuf::from(OsString::from_vec(root)),
-            place: PathBuf::from(OsString::from_vec(place)),
+            mount_point: PathBuf::from(OsString::from_vec(mount_point)),
             kind: fields.next()?.to_owned(),
         })
     }
@@ -127,7 +127,7 @@ impl Mount {
     }
 
     fn locate(&self, path: &Path) -> Option<Location> {
-        let below = path.strip_prefix(&self.place).ok()?;
+        let below = path.strip_prefix(&self.mount_point).ok()?;
         Some(self.location().join(below))
     }
 }

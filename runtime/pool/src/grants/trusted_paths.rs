@@ -180,12 +180,12 @@ impl TrustedPaths {
     /// Iterates over the places: what each is, its path, and what the user can do instead.
     pub fn places(&self) -> impl Iterator<Item = (&'static str, &Path, &'static str)> {
         let cache = self.cache.iter().map(|path| {
-            let way_out = "grant it read-only, or keep the cache in another place";
-            ("the cache of compiled guests", path.as_path(), way_out)
+            let advice = "grant it read-only, or keep the cache in another place";
+            ("the cache of compiled guests", path.as_path(), advice)
         });
         let executables = self.executables.iter().map(|path| {
-            let way_out = "grant it read-only, or run an executable in another place";
-            ("the executable of the pool's processes", path.as_path(), way_out)
+            let advice = "grant it read-only, or run an executable in another place";
+            ("the executable of the pool's processes", path.as_path(), advice)
         });
         cache.chain(executables)
     }

@@ -1,6 +1,5 @@
 //! Loads a guest into a pool: reads it, compiles it or takes it from the cache, and sends it to the backend.
 
-use mpwasm_system::process;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use crate::guest::{Guest, LoadedGuest};
 use crate::pool::Pool;
 use crate::pool::state::PoolLifecycle;
 use mpwasm_sandbox::child::Executable;
+use mpwasm_system::process;
 use mpwasm_types::ids::{GuestId, WorkerId};
 use mpwasm_types::settings::{Interrupt, OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
 
@@ -26,7 +26,8 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::NotWasm`], [`Error::Refused`], [`Error::Compile`], [`Error::Start`] (the compiler
-    /// is a process of its own), [`Error::Io`], or [`Error::Closed`] when the pool has ended.
+    /// is a process of its own), [`Error::TooManyGuests`], [`Error::Io`], [`Error::Closed`] when the pool has ended, or
+    /// [`Error::Forked`].
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Guest, Error> {
         let path = path.as_ref();
         let name = path.to_string_lossy();
@@ -58,16 +59,16 @@ impl Pool {
         let loaded = shared.lifecycle.lock().loaded;
         allow_guests(name, loaded + 1, &shared.settings)?;
         let (compiled, hash) = compile(shared.cache.as_ref())?;
-        self.take_in(name, hash, Arc::new(compiled))
+        self.load_compiled(name, hash, Arc::new(compiled))
     }
 
     /// Loads a guest that was compiled elsewhere, by the same executable and with settings that lead to the same code.
     pub(crate) fn adopt(&self, guest: &Guest) -> Result<Guest, Error> {
-        self.take_in(guest.name(), *guest.hash(), Arc::clone(guest.compiled()))
+        self.load_compiled(guest.name(), *guest.hash(), Arc::clone(guest.compiled()))
     }
 
     /// Sends a compiled guest to the backend and waits until it is loaded.
-    pub(crate) fn take_in(
+    pub(crate) fn load_compiled(
         &self,
         name: &str,
         hash: [u8; 32],
@@ -169,7 +170,10 @@ impl Builder {
     }
 }
 
-/// Raises the limit of open files for this number of guests, or fails.
+/// Raises the soft limit of open files so that the pool can have this number of guests.
+///
+/// # Errors
+/// [`Error::TooManyGuests`] when the hard limit is too low.
 fn allow_guests(name: &str, guests: u32, settings: &Settings) -> Result<(), Error> {
     let artifacts = match settings.interrupt {
         Interrupt::Epoch => 1,
@@ -178,7 +182,7 @@ fn allow_guests(name: &str, guests: u32, settings: &Settings) -> Result<(), Erro
     let needed = artifacts * u64::from(guests) + OTHER_DESCRIPTORS;
     let limit = process::allow_descriptors(needed + SPARE_DESCRIPTORS);
     let slots = WorkerId::slots(settings.size, settings.tasks_per_process());
-    // A pool with more workers than there can be runs with fewer.
+    // A pool may have more workers than the limit permits, and then runs with fewer. So they count for half of it at most.
     let needed = needed + (u64::from(slots) * WORKER_DESCRIPTORS).min(limit / 2);
     if needed <= limit {
         return Ok(());

@@ -109,8 +109,8 @@ pub(crate) enum InvalidCall {
 }
 
 impl From<InvalidCall> for Error {
-    fn from(flaw: InvalidCall) -> Self {
-        match flaw {
+    fn from(reason: InvalidCall) -> Self {
+        match reason {
             InvalidCall::Model(why) => Self::UnknownModel(why),
             InvalidCall::Args(why) => Self::InvalidArgs(why),
         }
@@ -164,8 +164,8 @@ impl Guest {
         })
     }
 
-    /// Makes a task for the unnamed model. `args` is a tuple, array or vector that serde can write as JSON, the positional args; `()`
-    /// is none.
+    /// Makes a task for the unnamed model. `args` are the positional args: a tuple, array or vector that serde can write as JSON, or
+    /// `()` for none.
     ///
     /// Invalid args, and a guest without an unnamed model, are reported when the task is pushed.
     #[must_use]
@@ -190,7 +190,7 @@ impl Guest {
         }
     }
 
-    /// Makes the task that a task line describes. `default_model` is meant where the line names none.
+    /// Makes the task that a task line describes. A line that names no model gets `default_model`.
     ///
     /// # Errors
     /// [`Error::UnknownModel`], or [`Error::InvalidArgs`].
@@ -243,7 +243,7 @@ impl Guest {
         &self.info().models[model.index()].name
     }
 
-    /// Returns the artifact for `tasks` and callbacks.
+    /// Returns the artifact for callbacks, folds and `tasks`.
     pub(crate) fn checked_artifact(&self) -> &std::fs::File {
         let compiled = &self.0.compiled;
         compiled.checked_artifact.as_ref().unwrap_or(&compiled.artifact)
@@ -268,7 +268,8 @@ impl Guest {
 }
 
 impl Model {
-    /// Makes a task for this model. `args` is a tuple, array or vector, the positional args; `()` is none.
+    /// Makes a task for this model. `args` are the positional args: a tuple, array or vector that serde can write as JSON, or `()`
+    /// for none.
     ///
     /// Invalid args are reported when the task is pushed.
     #[must_use]
@@ -295,7 +296,7 @@ impl Model {
     }
 
     /// Returns its guest and its index there.
-    pub(crate) fn place(&self) -> (&Guest, ModelId) {
+    pub(crate) fn guest_and_index(&self) -> (&Guest, ModelId) {
         (&self.guest, self.index)
     }
 
@@ -344,7 +345,7 @@ impl Task {
     pub(crate) fn checked(self) -> Result<Self, Error> {
         match self.args {
             Ok(_) => Ok(self),
-            Err(flaw) => Err(flaw.into()),
+            Err(reason) => Err(reason.into()),
         }
     }
 

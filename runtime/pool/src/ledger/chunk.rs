@@ -33,6 +33,7 @@ pub struct OpenChunk {
     chunk: Arc<Chunk>,
     /// Whether each item has ended.
     ended: Box<[bool]>,
+    /// Number of items that have not ended.
     left: u32,
     /// Bytes of output and log received for all items.
     output_bytes: u64,

@@ -10,10 +10,12 @@ use mpwasm_system::clock;
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::outcome::{CallbackStatus, Failure, Outcome, TaskError, Usage};
 
-/// A task that ends: one of its own, or an item of a chunk.
+/// A task that ends.
 #[derive(Debug)]
 pub enum EndedTask {
+    /// It was submitted by itself.
     Task(PendingTask),
+    /// It is an item of a chunk.
     Item(ChunkItem),
 }
 

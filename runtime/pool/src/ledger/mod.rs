@@ -47,6 +47,9 @@ impl Ledger {
     }
 
     /// Accepts a task: assigns an id and stores what `pending` returns for it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], as in the other methods that assign ids.
     pub fn accept(&self, pending: impl FnOnce(TaskId) -> PendingTask) -> Result<TaskId, Error> {
         let mut entries = self.entries();
         let id = entries.take_id()?;
@@ -90,7 +93,7 @@ impl Ledger {
     }
 
     /// Returns the id by which the dispatcher knows a pending task: its own, or that of the first item of its chunk.
-    pub fn dispatcher_id_of(&self, id: TaskId) -> Option<DispatchId> {
+    pub fn dispatch_id_of(&self, id: TaskId) -> Option<DispatchId> {
         let entries = self.entries();
         if entries.pending.contains(id) {
             return Some(DispatchId::from_first(id));
@@ -100,13 +103,13 @@ impl Ledger {
     }
 
     /// Returns whether a task or chunk is pending that the dispatcher knows by this id.
-    pub fn is_open(&self, order: DispatchId) -> bool {
+    pub fn is_open(&self, id: DispatchId) -> bool {
         let entries = self.entries();
-        entries.pending.contains(order.first()) || entries.chunks.contains_key(&order)
+        entries.pending.contains(id.first()) || entries.chunks.contains_key(&id)
     }
 
     /// Returns the dispatcher's ids of all pending tasks and chunks whose outcomes go to `results`.
-    pub fn dispatcher_ids_for(&self, results: &Arc<ResultQueue>) -> Vec<DispatchId> {
+    pub fn dispatch_ids_for(&self, results: &Arc<ResultQueue>) -> Vec<DispatchId> {
         let entries = self.entries();
         let is_for = |pending: &PendingTask| {
             pending

@@ -52,7 +52,7 @@ impl MapCall {
 
     /// Returns whether the guest is a command, which runs once per instance.
     pub fn is_of_command(&self) -> bool {
-        self.model.place().0.info().is_command
+        self.model.guest_and_index().0.info().is_command
     }
 
     /// Returns whether its token was cancelled.
@@ -127,8 +127,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Submits the inputs; the caller flushes. `reorder` numbers each of them, and its outcome goes to
-    /// `queue`.
+    /// Submits the inputs; the caller flushes. `reorder` numbers each input, and the input's outcome goes to `queue`.
     ///
     /// # Errors
     /// When the pool accepts no more tasks. Inputs that came too late still have an outcome.
@@ -146,7 +145,7 @@ impl<'a> Batch<'a> {
             invalid_input,
             ..
         } = self;
-        let leave = |number: u64, outcome: Outcome| {
+        let complete = |number: u64, outcome: Outcome| {
             // The caller is the consumer of the queue, so no waiter has to be woken.
             let _ = queue.push((number, outcome));
         };
@@ -160,14 +159,14 @@ impl<'a> Batch<'a> {
                 Ok(_) => {}
                 Err(Error::Closed) => {
                     closed = Err(Error::Closed);
-                    leave(number, pool.too_late(&call.model));
+                    complete(number, pool.too_late(&call.model));
                 }
-                Err(error) => leave(number, call.invalid(pool, error.to_string())),
+                Err(error) => complete(number, call.invalid(pool, error.to_string())),
             }
         }
         if items > 0 {
             let first = reorder.pull(items.into());
-            let (guest, model) = call.model.place();
+            let (guest, model) = call.model.guest_and_index();
             let spec = TaskSpec {
                 guest: guest.index(),
                 model,
@@ -179,11 +178,11 @@ impl<'a> Batch<'a> {
             if let Err(error) = submissions.add_chunk(guest, spec, call.token.clone(), results) {
                 closed = Err(error);
                 let all = first..first + u64::from(items);
-                all.for_each(|number| leave(number, pool.too_late(&call.model)));
+                all.for_each(|number| complete(number, pool.too_late(&call.model)));
             }
         }
         if let Some(invalid_input) = invalid_input {
-            leave(reorder.pull(1), call.invalid(pool, invalid_input));
+            complete(reorder.pull(1), call.invalid(pool, invalid_input));
         }
         closed
     }

@@ -1,4 +1,4 @@
-//! [`Pool::map`] and its relatives, and the iterators that they return.
+//! [`Pool::map`], its variants, and the iterators that they return.
 //!
 //! A map has no thread of its own. The thread that asks for the next outcome pulls inputs and pushes them, so inputs are
 //! never pulled faster than outcomes are taken. [`Prefetch`] decides how many inputs are pulled ahead, [`ReorderBuffer`]
@@ -134,7 +134,7 @@ impl Pool {
     {
         self.shared.owner.check()?;
         let model = callee.model()?;
-        model.place().0.belongs_to(self.shared.id)?;
+        model.guest_and_index().0.belongs_to(self.shared.id)?;
         Ok(Results::new(
             &self.shared,
             model,
@@ -231,7 +231,7 @@ where
         loop {
             if !self.reorder.is_ready() {
                 self.queue.take(&mut self.taken);
-                self.reorder.sort(&mut self.taken);
+                self.reorder.add(&mut self.taken);
             }
             let is_ready = self.reorder.is_ready();
             if self.call.is_cancelled() {
@@ -354,8 +354,8 @@ impl<I: Iterator> Drop for Results<I> {
         }
         self.queue.close();
         if self.reorder.in_flight() > 0 {
-            for order in self.pool.ledger.dispatcher_ids_for(&self.queue) {
-                self.pool.cancel_dispatched(order);
+            for id in self.pool.ledger.dispatch_ids_for(&self.queue) {
+                self.pool.cancel_dispatched(id);
             }
         }
     }

@@ -29,7 +29,7 @@ impl Prefetch {
     }
 
     /// Returns the number of inputs that keep all workers busy: one running and one waiting chunk for each.
-    fn busy(&self) -> u64 {
+    fn busy_inputs(&self) -> u64 {
         2 * self.workers * self.chunk_size as u64
     }
 
@@ -38,10 +38,13 @@ impl Prefetch {
     fn limit(&self, reorder: &ReorderBuffer) -> u64 {
         match self.fixed {
             Some(fixed) => fixed.max(self.chunk_size) as u64,
-            None => (reorder.taken() / 4).min(MAX_INPUTS_AHEAD).max(self.busy()),
+            None => (reorder.taken() / 4)
+                .min(MAX_INPUTS_AHEAD)
+                .max(self.busy_inputs()),
         }
     }
 
+    /// Returns how many further inputs may be outstanding.
     fn room(&self, reorder: &ReorderBuffer) -> u64 {
         self.limit(reorder).saturating_sub(reorder.outstanding())
     }
@@ -58,7 +61,7 @@ impl Prefetch {
     /// one input or chunk.
     pub fn batches(&self, reorder: &ReorderBuffer) -> (usize, usize) {
         let room = usize::try_from(self.room(reorder)).unwrap_or(usize::MAX);
-        let is_urgent = reorder.in_flight() < self.busy();
+        let is_urgent = reorder.in_flight() < self.busy_inputs();
         match self.chunk_size {
             1 if is_urgent => (1, 1),
             1 => (1, room.clamp(1, BATCH)),

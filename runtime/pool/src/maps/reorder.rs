@@ -19,8 +19,11 @@ pub struct ReorderBuffer {
     order: ResultOrder,
     /// Outcomes that have arrived. With [`ResultOrder::Inputs`] the first place is that of input number `taken`.
     waiting: VecDeque<Option<Outcome>>,
+    /// Number of inputs pulled.
     pulled: u64,
-    come: u64,
+    /// Number of outcomes that have arrived.
+    arrived: u64,
+    /// Number of outcomes returned.
     taken: u64,
 }
 
@@ -31,7 +34,7 @@ impl ReorderBuffer {
             order,
             waiting: VecDeque::new(),
             pulled: 0,
-            come: 0,
+            arrived: 0,
             taken: 0,
         }
     }
@@ -44,8 +47,8 @@ impl ReorderBuffer {
     }
 
     /// Adds outcomes that have arrived; each input has exactly one.
-    pub fn sort(&mut self, outcomes: &mut Vec<(u64, Outcome)>) {
-        self.come += outcomes.len() as u64;
+    pub fn add(&mut self, outcomes: &mut Vec<(u64, Outcome)>) {
+        self.arrived += outcomes.len() as u64;
         for (number, outcome) in outcomes.drain(..) {
             match self.order {
                 ResultOrder::Ends => self.waiting.push_back(Some(outcome)),
@@ -81,7 +84,7 @@ impl ReorderBuffer {
 
     /// Returns the number of pulled inputs whose outcomes have not arrived.
     pub fn in_flight(&self) -> u64 {
-        self.pulled - self.come
+        self.pulled - self.arrived
     }
 
     /// Returns the number of outcomes returned.

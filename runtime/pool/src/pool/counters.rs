@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::sync::{Condvar, Mutex};
-
 use mpwasm_types::outcome::{Kind, Outcome};
 
 /// Number of tasks of a pool, by how they ended.

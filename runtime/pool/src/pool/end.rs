@@ -55,8 +55,8 @@ impl Pool {
         self.shared.wait_for_end(until).end.is_some()
     }
 
-    /// Ends the pool as `Executor.shutdown` of Python's `concurrent.futures` does: calls [`Pool::interrupt`] with
-    /// `cancel_pending`, otherwise [`Pool::close`], and then [`Pool::join`] with `wait`.
+    /// Ends the pool as `Executor.shutdown` of Python's `concurrent.futures` does. With `cancel_pending` it calls
+    /// [`Pool::interrupt`], otherwise [`Pool::resume`] and [`Pool::close`]. With `wait` it then calls [`Pool::join`].
     ///
     /// # Errors
     /// As [`Pool::join`], if it waits.

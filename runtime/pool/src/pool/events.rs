@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 pub(crate) fn receive_all(shared: &PoolState, mut source: impl EventSource) {
     let mut handler = EventHandler::new(shared);
     source.receive(&mut handler);
-    // Wakes those whose outcomes have arrived, before the wait for the backend's end.
+    // This wakes the threads whose outcomes have arrived, before the wait for the backend's end.
     let failure = handler.into_failure();
     shared.conclude(source.end().err(), failure);
 }
@@ -262,8 +262,8 @@ fn end_output(shared: &PoolState, source: Source) {
 impl PoolState {
     /// Delivers an outcome to its recipient. Returns the map's queue if a consumer waits there and must be woken.
     fn deliver(&self, id: TaskId, ended: EndedTask, outcome: Outcome) -> Option<Arc<ResultQueue>> {
-        if let Some((token, order)) = ended.token(id) {
-            token.remove_task(self, order);
+        if let Some((token, id)) = ended.token(id) {
+            token.remove_task(self, id);
         }
         match ended.recipient() {
             Recipient::None => None,

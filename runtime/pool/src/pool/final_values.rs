@@ -129,8 +129,8 @@ impl FinalValues {
 impl FinalState {
     /// Returns the guest of a model whose final value was not received yet.
     fn open(&self, guest: GuestId, model: ModelId) -> Option<&Guest> {
-        let is_told = self.received.iter().any(|(of, _)| *of == (guest, model));
+        let is_received = self.received.iter().any(|(of, _)| *of == (guest, model));
         let of = self.guests.get(guest.index())?;
-        (!is_told && model.index() < of.info().models.len()).then_some(of)
+        (!is_received && model.index() < of.info().models.len()).then_some(of)
     }
 }

@@ -1,7 +1,5 @@
 //! Runs a guest's `tasks` in a process of its own and receives the tasks that it pushes, which are untrusted data.
 
-use mpwasm_sandbox::jail;
-use mpwasm_system::clock;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -18,6 +16,8 @@ use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromTasks, Logged, OVERHEAD, Printed, ToTasks, task_frame};
+use mpwasm_sandbox::jail;
+use mpwasm_system::clock;
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::outcome::{Kind, Stream};
@@ -134,7 +134,7 @@ impl PushDeadline {
     /// Returns whether the deadline has passed after messages were handled from `begin` to `now`. Time spent handling them
     /// is not counted: a push may wait for the pool, and output for its reader. Only a push restarts the deadline. A frame
     /// that is still growing extends it, which is bounded by the size of a frame.
-    fn is_up_after(&mut self, has_pushed: bool, more_came: bool, begin: Time, now: Time) -> bool {
+    fn has_passed_after(&mut self, has_pushed: bool, more_came: bool, begin: Time, now: Time) -> bool {
         if has_pushed {
             *self = Self::new(self.timeout, now);
         } else {
@@ -182,7 +182,7 @@ impl TasksRun<'_> {
             &[self.guest.checked_artifact().as_fd()],
         )?;
         // Loading the guest does not count against the guest's time.
-        let mut clock = PushDeadline::new(settings.timeout, clock::now() + Duration::from_secs(1));
+        let mut deadline = PushDeadline::new(settings.timeout, clock::now() + Duration::from_secs(1));
         // Whether the deadline had passed when all messages were handled.
         let mut late = false;
         loop {
@@ -190,7 +190,7 @@ impl TasksRun<'_> {
                 PollFd::new(channel.as_fd(), PollFlags::POLLIN),
                 PollFd::new(shared.closing.as_fd(), PollFlags::POLLIN),
             ];
-            poll_until(&mut fds, clock.until)?;
+            poll_until(&mut fds, deadline.until)?;
             let [readable, closing] = [fds[0].any(), fds[1].any()].map(|any| any == Some(true));
             if closing {
                 return Err(Error::Closed);
@@ -209,14 +209,14 @@ impl TasksRun<'_> {
             }
             let has_pushed = self.pushed > pushed;
             let more_came = channel.inbox().begun() / MIN_PROGRESS > pieces;
-            late = clock.is_up_after(has_pushed, more_came, begin, clock::now());
+            late = deadline.has_passed_after(has_pushed, more_came, begin, clock::now());
         }
     }
 
     /// Handles all messages that have arrived. Their tasks are passed on together.
     fn handle_messages(&mut self, channel: &mut Channel) -> Result<TasksProgress, Error> {
         let mut tasks = Vec::new();
-        let broken = loop {
+        let ended = loop {
             match self.next(channel, &mut tasks) {
                 Ok(None) => break None,
                 Ok(Some(TasksProgress::More)) => {}
@@ -229,7 +229,7 @@ impl TasksRun<'_> {
             (self.take)(tasks)?;
         }
         self.pool.shared.flush_reports();
-        Ok(broken.map_or(TasksProgress::More, TasksProgress::Ended))
+        Ok(ended.map_or(TasksProgress::More, TasksProgress::Ended))
     }
 
     /// Handles the next message, if one has arrived.
@@ -305,41 +305,47 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Handles messages every millisecond. Returns when the deadline passes.
-    fn up_after(clock: &mut PushDeadline, mut handle_messages: impl FnMut(u64) -> (bool, bool)) -> Duration {
+    fn passes_after(
+        deadline: &mut PushDeadline,
+        mut handle_messages: impl FnMut(u64) -> (bool, bool),
+    ) -> Duration {
         for at in 0..10_000 {
             let now = Time(at * 1_000_000);
             let (has_pushed, more_came) = handle_messages(at);
-            if clock.is_up_after(has_pushed, more_came, now, now) {
+            if deadline.has_passed_after(has_pushed, more_came, now, now) {
                 return now.since(Time(0));
             }
         }
-        panic!("it is never up");
+        panic!("it never passes");
     }
 
     #[test]
     fn only_a_push_begins_the_time_of_tasks_anew() {
-        let clock = || PushDeadline::new(100 * MS, Time(0));
+        let deadline = || PushDeadline::new(100 * MS, Time(0));
         let time = 100 * MS + DISPATCHER_GRACE;
         assert_eq!(
-            up_after(&mut clock(), |_| (false, false)),
+            passes_after(&mut deadline(), |_| (false, false)),
             time,
-            "whatever it says"
+            "whatever it sends"
         );
-        assert_eq!(up_after(&mut clock(), |at| (at == 50, false)), 50 * MS + time);
+        assert_eq!(
+            passes_after(&mut deadline(), |at| (at == 50, false)),
+            50 * MS + time
+        );
     }
 
     #[test]
     fn a_task_on_its_way_is_waited_for_as_long_as_it_grows() {
-        let mut clock = PushDeadline::new(100 * MS, Time(0));
-        let up = up_after(&mut clock, |at| (false, at <= 2000 && at % 100 == 0));
-        assert_eq!(up, 2000 * MS + DISPATCHER_GRACE);
+        let mut deadline = PushDeadline::new(100 * MS, Time(0));
+        let passed = passes_after(&mut deadline, |at| (false, at <= 2000 && at % 100 == 0));
+        assert_eq!(passed, 2000 * MS + DISPATCHER_GRACE);
     }
 
     #[test]
     fn what_waits_for_the_pool_or_a_reader_costs_no_time() {
-        let mut clock = PushDeadline::new(100 * MS, Time(0));
+        let mut deadline = PushDeadline::new(100 * MS, Time(0));
         let now = Time(0) + 5000 * MS;
-        assert!(!clock.is_up_after(false, false, Time(0), now));
-        assert!(clock.is_up_after(false, false, now + 250 * MS, now + 250 * MS));
+        assert!(!deadline.has_passed_after(false, false, Time(0), now));
+        assert!(deadline.has_passed_after(false, false, now + 250 * MS, now + 250 * MS));
     }
 }

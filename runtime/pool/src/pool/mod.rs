@@ -54,10 +54,10 @@ pub struct Rejected {
 /// use std::time::Duration;
 ///
 /// fn main() -> Result<(), mpwasm::Error> {
-///     mpwasm::init(); // first: a copy of this executable becomes dispatcher or worker here
+///     mpwasm::init(); // first: a copy of this executable becomes the dispatcher or a worker here
 ///     let pool = mpwasm::Pool::builder().size(2).start()?;
 ///     let guest = pool.load("guest.wasm")?;
-///     pool.push(guest.task((1, "two")).timeout(Duration::from_secs(1)))?; // callbacks fire
+///     pool.push(guest.task((1, "two")).timeout(Duration::from_secs(1)))?; // its callback runs
 ///     let handle = pool.submit(guest.task([3]))?;
 ///     println!("{:?}", handle.wait().result);
 ///     pool.stop()
@@ -151,15 +151,15 @@ impl Pool {
         self.shared.ledger.skip(count)
     }
 
-    /// Ends one task as `cancelled`: at once when it has not started, through the timeout ladder when it runs. Returns at once.
-    /// Does nothing when the task has ended or does not exist. Cancelling an item of a chunk cancels all items of the chunk that
-    /// have not ended.
+    /// Ends one task as `cancelled`. A task that has not started ends at once, and a running one is stopped as at its deadline.
+    /// Returns at once. Does nothing when the task has ended or does not exist. Cancelling an item of a chunk cancels all items of
+    /// the chunk that have not ended.
     pub fn cancel(&self, id: TaskId) {
         self.shared.cancel(id);
     }
 
     /// Pauses the workers until [`Pool::resume`]. Deadlines do not run meanwhile, and no task is started. Returns at once; a
-    /// running callback continues. It is for programs that are stopped themselves, for example by Ctrl-Z.
+    /// running callback continues. Meant for programs that are stopped themselves, for example by Ctrl-Z.
     pub fn pause(&self) {
         if self.shared.owner.is_here() {
             self.shared.backend.request(Request::Pause);

@@ -32,7 +32,7 @@ pub(crate) struct PoolState {
     pub(crate) id: PoolId,
     pub(crate) owner: Owner,
     pub(crate) settings: Settings,
-    /// The executable of this machine's processes that compile guests and run their `tasks`.
+    /// The executable of the processes that compile guests and run their `tasks`, on this machine whatever the backend.
     pub(crate) executable: Executable,
     pub(crate) trusted: TrustedPaths,
     pub(crate) cache: Option<Cache>,
@@ -65,16 +65,19 @@ pub(crate) struct PoolLifecycle {
 /// How the pool ended.
 #[derive(Debug)]
 pub(crate) enum PoolEnd {
+    /// All accepted tasks have an outcome, and nothing failed.
     Well,
+    /// The pool failed. Empty once [`Pool::join`](crate::Pool::join) has returned the error.
     Failed(Option<Error>),
 }
+
 impl PoolState {
     /// Cancels a task, or the chunk of which it is an item.
     pub(crate) fn cancel(&self, id: TaskId) {
         if self.owner.is_here()
-            && let Some(order) = self.ledger.dispatcher_id_of(id)
+            && let Some(id) = self.ledger.dispatch_id_of(id)
         {
-            self.backend.request(Request::Cancel { id: order });
+            self.backend.request(Request::Cancel { id });
         }
     }
 

@@ -15,10 +15,10 @@ use mpwasm_types::status::{Status, TaskStatus};
 impl Pool {
     /// Returns what the pool and each of its workers are doing now; an empty status once the pool has ended.
     ///
-    /// It costs one message each way, and nothing otherwise.
+    /// It costs one message each way. A pool whose status is not requested pays nothing.
     ///
     /// # Errors
-    /// [`Error::NoAnswer`], after a second.
+    /// [`Error::NoAnswer`], after a second; [`Error::Forked`].
     pub fn status(&self) -> Result<Status, Error> {
         let shared = &self.shared;
         shared.owner.check()?;
@@ -42,7 +42,7 @@ impl TaskHandle {
     /// Returns whether the task is queued, running (in which attempt and worker), or done.
     ///
     /// # Errors
-    /// [`Error::NoAnswer`], after a second.
+    /// [`Error::NoAnswer`], after a second; [`Error::Forked`].
     pub fn status(&self) -> Result<TaskStatus, Error> {
         self.shared.task_status(DispatchId::from_first(self.id))
     }

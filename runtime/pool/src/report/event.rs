@@ -22,7 +22,7 @@ pub enum Event<'a> {
     },
     /// A task has ended, and so has its callback. Happens exactly once for each accepted task.
     Ended(&'a Outcome),
-    /// A guest has printed, or will print no more.
+    /// A guest has printed, or its output has ended.
     Printed(Output<'a>),
     /// A guest has logged a line, or its callback has failed.
     Logged(LogLine<'a>),

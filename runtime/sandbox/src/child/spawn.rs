@@ -6,12 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::Process;
 use mpwasm_protocol::channel;
 use mpwasm_system::inherited::explained;
 use mpwasm_system::process::{MARKER, without_proc};
 use mpwasm_types::role::Role;
-
-use super::Process;
 
 /// The binary that children execute.
 #[derive(Clone, Debug, Default)]

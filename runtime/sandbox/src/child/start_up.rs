@@ -4,13 +4,12 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use super::exit_code::EXIT_PANIC;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::messages::{Hello, MAX_SETUP};
 use mpwasm_system::inherited;
 use mpwasm_system::process::{exit_now, role, set_parent_death_signal};
 use mpwasm_types::role::Role;
-
-use super::exit_code::EXIT_PANIC;
 
 /// Reports why a child can't start.
 #[derive(Debug, thiserror::Error)]

@@ -197,7 +197,7 @@ pub fn start(builder: Builder) -> FakePool {
     // It is never executed: the guest is not compiled.
     let pool = builder.executable("/proc/self/exe").start_over(connect);
     let pool = pool.expect("the settings are valid");
-    let guest = pool.take_in("guest", [0; 32], Arc::new(compiled()));
+    let guest = pool.load_compiled("guest", [0; 32], Arc::new(compiled()));
     let guest = guest.expect("the backend loads it");
     FakePool {
         pool,

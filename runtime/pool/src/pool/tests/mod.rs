@@ -5,16 +5,15 @@ mod reporters;
 
 use std::thread;
 
-use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId, WorkerNumber};
-use mpwasm_types::outcome::{Attempt, Failure, Kind};
-use mpwasm_types::retry::Retry;
-
 use self::fake::{FakePool, Sent, start};
 use crate::backend::{BackendEvent, Request};
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::pool::Pool;
 use mpwasm_protocol::messages::Source;
+use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId, WorkerNumber};
+use mpwasm_types::outcome::{Attempt, Failure, Kind};
+use mpwasm_types::retry::Retry;
 
 fn task(id: u64, args: &str) -> Sent {
     let args = args.to_owned();

@@ -123,7 +123,7 @@ fn a_task_and_its_callback_are_different_sources() {
 }
 
 #[test]
-fn the_end_of_a_task_ends_its_unfinished_lines_and_nobody_elses() {
+fn the_end_of_a_task_ends_its_unfinished_lines_and_no_others() {
     let mut p = Printed::apart(false);
     p.task(1, Stdout, b"a");
     p.task(1, Stderr, b"b");
@@ -145,7 +145,7 @@ fn what_ends_with_a_newline_gets_no_second_one() {
 }
 
 #[test]
-fn a_long_line_goes_out_in_parts_and_stays_one_line_while_nobody_else_prints() {
+fn a_long_line_is_written_in_parts_and_stays_one_line_while_no_other_task_prints() {
     let mut p = Printed::apart(false);
     let long = vec![b'x'; 3 * PART_SIZE];
     for piece in long.chunks(1000) {
@@ -182,7 +182,7 @@ fn in_one_place_neither_stream_continues_the_line_of_the_other() {
 }
 
 #[test]
-fn a_file_gets_the_bytes_as_they_are_and_a_terminal_gets_them_inert() {
+fn a_file_gets_the_bytes_as_they_are_and_a_terminal_gets_them_escaped() {
     let bytes = b"\x1b[31mred\xff\nnext\n";
     let mut file = Printed::apart(false);
     file.task(1, Stdout, bytes);

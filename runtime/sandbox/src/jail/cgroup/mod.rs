@@ -17,7 +17,6 @@
 mod delegation;
 mod error;
 
-use mpwasm_system::clock;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +26,7 @@ use std::time::Duration;
 
 use self::delegation::DelegatedCgroup;
 pub use self::error::CgroupError;
+use mpwasm_system::clock;
 use mpwasm_types::guest_info::MAX_TABLES;
 use mpwasm_types::settings::{DISPATCHER_MEMORY, Settings, TABLE_ELEMENT_SIZE, WORKER_OVERHEAD};
 
