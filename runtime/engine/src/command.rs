@@ -26,7 +26,7 @@ struct Streams<'a> {
 }
 
 impl<'a> Streams<'a> {
-    /// `truncated` says that the streams were cut. A character that was cut in two is removed.
+    /// Creates the JSON form of these streams. If they are `truncated`, a character that was cut in two is removed.
     fn new(exit_code: Option<i32>, captured: &'a CapturedOutput, truncated: bool) -> Self {
         let (stdout, stdout_base64) = text_or_base64(&captured.stdout, truncated);
         let (stderr, stderr_base64) = text_or_base64(&captured.stderr, truncated);

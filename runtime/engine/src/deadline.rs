@@ -11,8 +11,7 @@
 //! - by [`arm`](Deadline::arm) with `Release`, after `at` (which is stored with `Release` too): a reader of the
 //!   word with `Acquire` that finds call N sees the deadline of call N or a later one, never an earlier one;
 //! - by [`disarm`](Deadline::disarm) and [`abandon`](Deadline::abandon) by compare-and-swap with `AcqRel`: of
-//!   two that want to move the same value, one wins, and what the loser did before is visible to what the
-//!   winner does next.
+//!   two that want to move the same value, one wins. A `disarm` that loses sees what the watchdog did before.
 //!
 //! `at` alone may be changed during a call ([`set`](Deadline::set)). A reader then sees the old or the new value, and both
 //! were right at some moment. `cancelled` is written with `Release` and read with `Acquire`. It holds
@@ -40,7 +39,7 @@ const RUNNING: u64 = 1;
 const ABANDONED: u64 = 2;
 const STATE: u64 = 3;
 
-/// A call into a guest, numbered from 1 by the [`Deadline`] that watches it.
+/// Number of a call into a guest, counted from 1 by the [`Deadline`] of its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(u64);
 
@@ -65,7 +64,7 @@ pub struct Deadline {
     cancelled: AtomicU64,
     /// Whether a host call waits or has been interrupted while it did. Such a call ends by itself.
     is_waiting: AtomicBool,
-    /// Closes the gap between a sleeper's last check and its sleep. Guards no data.
+    /// Makes a sleeper's last check and its sleep one step for the threads that wake it. Guards no data.
     gate: Mutex<()>,
     wake: Condvar,
     /// Wakes a wait for a file descriptor. Set only in processes with such waits.
@@ -93,7 +92,7 @@ impl Deadline {
         }
     }
 
-    /// Starts a new call, which has to end by `at`. A cancel request for the previous call has no effect on it.
+    /// Starts a new call, which has to end by `at`. A request to cancel the previous call has no effect on it.
     ///
     /// After a successful [`abandon`](Self::abandon) this does nothing, since the process is about to end.
     pub fn arm(&self, at: Time) {
@@ -111,7 +110,7 @@ impl Deadline {
     }
 
     /// Ends the call. Returns `false` if it was abandoned before. The process is then about to end, and the caller must not send
-    /// an outcome but park for ever.
+    /// an outcome but park forever.
     #[must_use = "after `false` nothing may be sent any more"]
     pub fn disarm(&self) -> bool {
         let word = self.word.load(Ordering::Relaxed);
@@ -206,7 +205,7 @@ impl Deadline {
         self.is_waiting.load(Ordering::Relaxed)
     }
 
-    /// Runs a wait. [`is_waiting`](Self::is_waiting) stays true after an interrupted one, as that ends the call.
+    /// Calls `wait`, and sets [`is_waiting`](Self::is_waiting) meanwhile. [`is_waiting`](Self::is_waiting) stays true after an interrupted one, as that ends the call.
     fn wait<T>(&self, wait: impl FnOnce() -> Result<T, InterruptCause>) -> Result<T, InterruptCause> {
         self.is_waiting.store(true, Ordering::Relaxed);
         let done = wait()?;
@@ -241,7 +240,7 @@ impl Deadline {
         }
     }
 
-    /// Prepares for [`wait_readable`](Self::wait_readable). In the sandbox it would be too late.
+    /// Prepares for [`wait_readable`](Self::wait_readable). Called before the sandbox is entered, which forbids it.
     ///
     /// # Errors
     /// Returns an error if the process has no file descriptor left.

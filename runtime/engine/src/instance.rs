@@ -26,8 +26,8 @@ pub(crate) fn store(engine: &Engine, state: InstanceState) -> Store<InstanceStat
 
 /// Sets the instruction budget and the epoch deadline. From here on an increment of the epoch interrupts the guest.
 ///
-/// The last step before guest code may run.
-pub(crate) fn start_clock(
+/// The last step before guest code may run. Fails if the call's deadline has passed already, or it was cancelled.
+pub(crate) fn arm_interrupts(
     store: &mut Store<InstanceState>,
     fuel: Option<u64>,
     place: &str,

@@ -2,7 +2,7 @@
 //!
 //! The compiler process calls [`compile`]. Workers, the dispatcher (for callbacks) and the `tasks` process create an
 //! [`Executor`], which [loads](Executor::load) compiled guests and [runs](Executor::run) calls. The thread that runs calls
-//! shares a [`Deadline`] with a [watchdog], which increments the epoch of [`Executor::engine`] when the deadline has passed.
+//! shares a [`Deadline`] with a [watchdog], which interrupts the guest or ends the process when the deadline has passed.
 //! An [`OutputSink`] takes what guests print, a [`Pusher`] takes the tasks that they push.
 //!
 //! This crate does not talk to other processes, does not start threads, and does not decide what happens to a task whose

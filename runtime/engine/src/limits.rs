@@ -21,15 +21,21 @@ pub(crate) struct SharedBudget {
 /// The limits of one instance.
 #[derive(Debug)]
 pub(crate) struct InstanceLimits {
+    /// Most bytes of memory, or of memory and tables of all instances that share a budget.
     cap: u64,
+    /// Most elements of a table.
     max_table: u32,
+    /// The budget of a kept instance.
     shared: Option<Arc<SharedBudget>>,
     /// Bytes of `shared` that the memory of this instance uses.
     reserved: u64,
     /// Bytes of `shared` that its tables use.
     tables: u64,
+    /// Largest size of the memory so far, in bytes.
     peak: u64,
+    /// Whether memory was refused in this call.
     refused: bool,
+    /// Whether the last request for memory in this call was refused.
     refused_last: bool,
 }
 
@@ -83,6 +89,7 @@ impl InstanceLimits {
         self.refused_last
     }
 
+    /// Returns whether the memory may grow from `current` to `desired` bytes. Counts it in a shared budget.
     fn allows(&mut self, current: u64, desired: u64) -> bool {
         let Some(shared) = &self.shared else {
             return desired <= self.cap;

@@ -12,7 +12,7 @@
 //! - from time to time while tasks run, to see whether they still write as much ([`Probe`]);
 //! - all of them, when the worker has had no task for a while ([`ResidentMemory::release`]).
 //!
-//! Memories of at most [`SMALL`] bytes are not looked at. Most tasks have no larger one, and they pay one comparison.
+//! Memories of at most [`SMALL`] bytes are not counted. Most tasks have no larger one, and they cost one comparison.
 
 use std::ops::Range;
 use std::ptr::{self, NonNull};
@@ -22,7 +22,7 @@ use wasmtime::{Engine, PoolingAllocatorMetrics, Store};
 
 use crate::state::InstanceState;
 
-/// Largest size of a memory whose pages are kept without a look at it: 2 MiB, twice the memory of a small Rust guest.
+/// Largest size of a memory whose pages are kept without being counted: 2 MiB, twice the memory of a small Rust guest.
 const SMALL: usize = 2 << 20;
 /// Largest number of tasks between two probes: 128. A probe costs about seven times as much as restoring the pages, and so adds
 /// a twentieth to that.
@@ -39,7 +39,7 @@ pub(crate) struct ResidentMemory {
 }
 
 impl ResidentMemory {
-    /// Creates the account of `engine`, whose slots together may keep `limit` bytes.
+    /// Creates the state for the slots of `engine`, which together may keep `limit` bytes.
     pub(crate) fn new(engine: &Engine, limit: u64) -> Self {
         Self {
             metrics: engine.pooling_allocator_metrics(),
@@ -68,12 +68,12 @@ impl ResidentMemory {
         let of_others = metrics.unused_memory_bytes_resident();
         let state = store.into_data();
         let kept = metrics.unused_memory_bytes_resident().saturating_sub(of_others);
-        self.settle(base, size, kept);
+        self.account(base, size, kept);
         state
     }
 
     /// Returns whether [`release`](Self::release) has anything to do.
-    pub(crate) fn is_kept(&self) -> bool {
+    pub(crate) fn keeps_pages(&self) -> bool {
         self.slots.iter().any(|slot| slot.bytes() > SMALL)
     }
 
@@ -85,7 +85,7 @@ impl ResidentMemory {
     }
 
     /// Accounts for an instance whose memory of `size` bytes at `base` has ended, of which `kept` bytes are present.
-    fn settle(&mut self, base: usize, size: usize, kept: usize) {
+    fn account(&mut self, base: usize, size: usize, kept: usize) {
         let known = self.slots.iter().position(|slot| slot.base == base);
         let index = known.unwrap_or_else(|| {
             self.slots.push(Slot::new(base));
@@ -286,7 +286,7 @@ mod tests {
 
     /// Returns whether this machine has the scan without which next to nothing is kept.
     fn keeps(rig: &Rig) -> bool {
-        rig.executor.resident_memory().is_kept()
+        rig.executor.resident_memory().keeps_pages()
     }
 
     #[test]

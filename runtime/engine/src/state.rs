@@ -47,7 +47,7 @@ pub(crate) struct InstanceState {
     pub(crate) input: Vec<u8>,
     /// This call's output so far.
     pub(crate) output: Vec<u8>,
-    /// Largest size of `output`.
+    /// Largest size of `output`, in bytes.
     pub(crate) max_result: u64,
     pub(crate) task_id: TaskId,
     pub(crate) attempt: u32,
@@ -63,6 +63,7 @@ pub(crate) struct InstanceState {
     /// again at each call.
     pub(crate) random: Box<StdRng>,
     pub(crate) pid: u32,
+    /// Largest output of a call, in bytes.
     max_output: u64,
     /// Whether a command's streams are captured.
     captures: bool,
@@ -183,7 +184,7 @@ impl InstanceState {
         }
     }
 
-    /// Drops what the call had as a command.
+    /// Drops the arguments and the stdin of a call that ran a command.
     fn end_command(&mut self) {
         // Checked first: this runs for every task, and few are commands.
         if std::mem::take(&mut self.is_command) {

@@ -1,4 +1,4 @@
-//! For the tests of this module: guests from text, an executor that runs them, and a watchdog.
+//! Support for the tests of this crate: guests from text, an executor that runs them, and a watchdog.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -172,8 +172,8 @@ impl Rig {
         })
     }
 
-    /// As [`timed`](Self::timed), for a call whose deadline passes `place`. On a busy machine it may not come so far in
-    /// time: then once more.
+    /// As [`timed`](Self::timed), for a call whose deadline passes `place`. On a busy machine it may pass before that: the call is
+    /// then made again, three times at most.
     pub(crate) fn timed_out(&mut self, place: &str) -> Failure {
         self.call_timed_out(&call(Export::Runnable, ModelId(0), "[]"), place)
     }
@@ -191,8 +191,8 @@ impl Rig {
             .unwrap_or_else(|| panic!("never {place}"))
     }
 
-    /// Runs `body` while a second thread does what a watchdog does: from `at` on, it wakes what sleeps and bumps
-    /// the epoch, until `body` has ended.
+    /// Runs `body` while a second thread does what a watchdog does: from `at` on, it wakes what sleeps and
+    /// increments the epoch, until `body` has ended.
     pub(crate) fn watched<R>(&mut self, at: Time, body: impl FnOnce(&mut Self) -> R) -> R {
         let (engine, deadline) = (self.executor.engine().clone(), self.deadline.clone());
         let over = AtomicBool::new(false);

@@ -1,8 +1,8 @@
-//! The watchdog thread, which enforces the deadline of the call that runs on another thread (rungs 1 and 3 of the timeout
-//! ladder).
+//! The watchdog thread, which enforces the deadline of the call that runs on another thread: steps 1 to 3 of a timeout.
 //!
 //! At the deadline the watchdog increments the engine's epoch, which traps the guest, and wakes host calls that sleep. A
-//! call that has still not ended after a grace period is abandoned: its [`WatchdogHandler`] ends the process.
+//! call that has still not ended after a grace period is abandoned: its [`WatchdogHandler`] ends the process. Guest code without
+//! checks for the epoch ([`Interrupt::Kill`]) gets no grace period, unless a host call waits.
 //!
 //! A sleep ends late: the kernel must wake the thread. So the watchdog sleeps until shortly before the deadline of a call and then
 //! spins ([`SPIN`]). A call that ends before that costs nothing.
@@ -33,8 +33,8 @@ use mpwasm_types::time::Time;
 /// arming the deadline and entering the guest is lost, so one is not enough.
 const EPOCH_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Interval at which it is checked whether a call past its deadline still waits in a host call, if it cannot be interrupted in
-/// guest code: 1 ms.
+/// Interval at which the watchdog checks whether a call past its deadline still waits in a host call, if guest code cannot be
+/// interrupted: 1 ms.
 const WAIT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Longest sleep of the watchdog after a wake-up: 5 ms. The next wake-up is likely to follow soon, and a thread that ends
@@ -76,8 +76,7 @@ pub trait WatchdogHandler {
 pub struct WatchdogHandle {
     deadline: Arc<Deadline>,
     wake: EventFd,
-    /// End of the watchdog's sleep. Zero while it is awake or about to wake up: it then looks for itself before it sleeps
-    /// again.
+    /// End of the watchdog's sleep. Zero while it is awake or about to wake up: it then reads what is due before it sleeps again.
     sleeps_until: AtomicU64,
     /// Time before a deadline at which it starts to spin. Zero with a single CPU, which it would take from the guest.
     spin: Duration,
@@ -107,7 +106,7 @@ impl WatchdogHandle {
         &self.deadline
     }
 
-    /// Makes sure that the watchdog is awake at `at`. Call it after what is due then was stored where the watchdog looks.
+    /// Makes sure that the watchdog is awake at `at`. Call it after storing what is due then where the watchdog reads it.
     pub fn wake_by(&self, at: Time) {
         // Pairs with the fence in `sleep`: either this thread sees the end of the sleep, or the watchdog sees what was stored.
         fence(Ordering::SeqCst);
@@ -238,7 +237,7 @@ struct ExpiredCall {
 }
 
 impl ExpiredCall {
-    /// Interrupts the call, or hands it to [`WatchdogHandler::on_stuck`].
+    /// Interrupts the call, or calls [`WatchdogHandler::on_stuck`] if that has no effect.
     fn interrupt(
         &mut self,
         (engine, interrupt): (&Engine, Interrupt),
@@ -262,8 +261,8 @@ impl ExpiredCall {
     }
 }
 
-/// Runs the watchdog on the calling thread, for the rest of the process's life. `interrupt` says how guest code was compiled. The
-/// thread should have [`exact_timers`](mpwasm_system::process::exact_timers).
+/// Runs the watchdog on the calling thread until the process ends. `interrupt` says how guest code was compiled. The thread
+/// should have [`exact_timers`](mpwasm_system::process::exact_timers).
 pub fn watch(
     engine: &Engine,
     interrupt: Interrupt,

@@ -22,7 +22,7 @@ pub struct CpuAffinity {
 }
 
 impl CpuAffinity {
-    /// Prefers `cpu`; or any, if it is `None`.
+    /// Creates a preference for `cpu`; for none, if that is `None`.
     pub fn new(cpu: Option<u32>) -> Self {
         Self { cpu }
     }

@@ -1,4 +1,4 @@
-//! Limits the CPU time of a process that runs guests, as a last resort behind the timeout ladder.
+//! Limits the CPU time of a process that runs guests, as a last resort when all other steps of a timeout fail.
 //!
 //! Should all watchdogs fail, the kernel ends the process when it has used far more CPU time than its tasks may. The limit
 //! holds for the whole process and counts from its start, so it has to grow with each task. It grows in large steps, so
@@ -22,7 +22,7 @@ pub struct CpuLimit {
 }
 
 impl CpuLimit {
-    /// Starts without a limit. The limit is never set unless it `is_enabled`.
+    /// Creates the state of a process without a limit. [`reserve`](Self::reserve) sets one if it `is_enabled`.
     pub fn new(is_enabled: bool) -> Self {
         Self {
             is_enabled,
@@ -30,15 +30,14 @@ impl CpuLimit {
         }
     }
 
-    /// Raises the limit, if it must be, for a task that may run for `timeout`, on a thread that has `used` this much CPU
-    /// time.
+    /// Raises the limit if a task that may run for `timeout` could reach it. The task's thread has `used` this much CPU time.
     pub fn reserve(&mut self, timeout: Duration, used: Duration) {
         let needed = used.saturating_add(timeout).saturating_add(SLACK / 2);
         if !self.is_enabled || needed <= self.limit {
             return;
         }
         self.limit = process_cpu().saturating_add(timeout).saturating_add(SLACK);
-        // If it can't be set, the other rungs of the timeout ladder still hold.
+        // If it can't be set, the other steps of a timeout still work.
         let _ = jail::set_cpu_limit(self.limit);
     }
 }

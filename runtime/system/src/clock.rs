@@ -25,7 +25,7 @@ pub fn skip(time: Duration) {
     SKIPPED.fetch_add(nanos, Ordering::Relaxed);
 }
 
-/// Makes the clock of this process leave out what `skipped` holds. For a worker, which calls it once, before it has threads.
+/// Makes the clock of this process leave out the nanoseconds in `skipped`. For a worker, which calls it once, before it has threads.
 pub fn follow(skipped: &'static AtomicU64) {
     let _ = FOLLOWED.set(skipped); // set only once, since there is one page
 }
@@ -39,13 +39,13 @@ pub fn now() -> Time {
 /// Wall-clock time of the zero of this process's clock: nanoseconds since the Unix epoch. 0 before the first use.
 static EPOCH_OFFSET: AtomicU64 = AtomicU64::new(0);
 
-/// Difference between the two clocks' progress that is taken over: 1 s. A smaller one comes from the moment between the two
-/// readings, or from corrections of the wall clock.
+/// Change of the offset between the two clocks above which the new offset is used: 1 s. A smaller change comes from the time between
+/// the two readings, or from corrections of the wall clock.
 const OFFSET_CHANGE: Duration = Duration::from_secs(1);
 
 /// Returns the wall-clock time of a time on the clock of this process: microseconds since the Unix epoch.
 ///
-/// The differences between such times are those of the clock, until the wall clock is set or the machine is suspended.
+/// Two such times differ as much as the times on the clock do, until the wall clock is set or the machine is suspended.
 #[must_use]
 pub fn unix_micros(time: Time) -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -55,8 +55,8 @@ impl Interest {
 
 /// A source of events whose descriptor an [`Epoll`] can wait for.
 ///
-/// When it is dropped, the kernel forgets the descriptor first. Otherwise it would go on to report one of which another
-/// process has a copy.
+/// Dropping it first removes the descriptor from the [`Epoll`]. Otherwise the kernel would continue to report a descriptor of which
+/// another process has a copy.
 #[derive(Debug)]
 pub struct Watched<T: AsFd> {
     source: T,

@@ -25,7 +25,7 @@ const RAISED: [Resource; 6] = [
     Resource::RLIMIT_CPU,
 ];
 
-/// Adds the resource limit of this process that may have caused the error, if any.
+/// Returns the error with the resource limit of this process that may have caused it, if any.
 #[must_use]
 pub fn explained(error: io::Error) -> io::Error {
     match error.raw_os_error().and_then(limit_behind) {

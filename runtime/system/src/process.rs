@@ -121,8 +121,8 @@ pub fn share_one_heap() {
     let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
-/// Step 7, and at the start of every child: asks for SIGKILL when the thread that started this process ends. The kernel
-/// forgets it when this process's rights change.
+/// Requests SIGKILL for this process when the thread that started it ends. A child does so at its start, and again after its
+/// credentials have changed, as the kernel then clears the request.
 ///
 /// # Errors
 /// When the kernel refuses.

@@ -4,8 +4,8 @@
 
 use std::ffi::c_int;
 
-/// Opens /dev/null for each closed standard descriptor, in the mode in which reads from stdin and writes to stdout and stderr fail
-/// as if it were still closed.
+/// Opens /dev/null for each closed standard descriptor: stdin for writing only, stdout and stderr for reading only. So reads from
+/// stdin and writes to stdout and stderr fail as if it were still closed.
 pub fn fill() {
     for descriptor in 0..=2 {
         // SAFETY: F_GETFD accepts any number.

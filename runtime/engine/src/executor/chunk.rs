@@ -34,7 +34,7 @@ impl Executor {
         store.data_mut().begin(call);
         store.data_mut().limits.begin(self.settings.memory);
         let returned =
-            instance::start_clock(&mut store, self.settings.fuel, "before it began").and_then(|()| {
+            instance::arm_interrupts(&mut store, self.settings.fuel, "before it began").and_then(|()| {
                 let export = match export {
                     Some(export) => export,
                     None => {

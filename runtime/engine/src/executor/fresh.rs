@@ -35,7 +35,7 @@ impl Executor {
             Export::Runnable => fuel,
             _ => u64::MAX,
         });
-        let returned = instance::start_clock(&mut store, fuel, "before it began").and_then(|()| {
+        let returned = instance::arm_interrupts(&mut store, fuel, "before it began").and_then(|()| {
             let instance = instance::instantiate(&mut store, &guest.loaded)?;
             if is_command {
                 return instance::start(&mut store, instance, &entry.export, &entry.place).map(|()| 0);

@@ -37,7 +37,7 @@ impl Executor {
         store.data_mut().exchange(&mut self.buffers);
         store.data_mut().begin(call);
         store.data_mut().limits.begin(memory);
-        let returned = instance::start_clock(&mut store, fuel, "before it began").and_then(|()| {
+        let returned = instance::arm_interrupts(&mut store, fuel, "before it began").and_then(|()| {
             let instance = match instance {
                 Some(instance) => instance,
                 None => instance::instantiate(&mut store, &guest.loaded)?,

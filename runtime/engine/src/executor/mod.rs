@@ -55,10 +55,11 @@ pub struct Executor {
     output: Arc<dyn OutputSink>,
     /// Guests by number. `None` for those that this process was not given.
     guests: Vec<Option<ExecutorGuest>>,
-    /// InstanceState that fresh instances use one after the other. `None` while one runs.
+    /// State that fresh instances use one after the other. `None` while one runs.
     state: Option<InstanceState>,
+    /// Instances that are kept, by their model.
     kept: HashMap<(GuestId, ModelId), KeptInstance>,
-    /// CallBuffers that all kept instances use, of which one runs at a time.
+    /// Buffers that all kept instances use, of which one runs at a time.
     buffers: CallBuffers,
     /// Instance of the chunk whose items run, with their export.
     chunk: Option<(Store<InstanceState>, StatusFunc)>,
@@ -185,7 +186,8 @@ impl Executor {
     }
 
     /// Sets the directories and variables that calls of [`run`](Self::run) and [`run_chunk_item`](Self::run_chunk_item) get.
-    /// They get nothing until then. If there are directories, each instance changes the working directory of this process.
+    /// They get nothing until then. Each instance that uses WASI then makes the granted directories the working directory of this
+    /// process, one after the other.
     ///
     /// # Errors
     /// Returns an error that names the directory if this process cannot use it.
@@ -220,11 +222,11 @@ impl Executor {
     /// Returns whether [`release_memory`](Self::release_memory) has anything to do.
     #[must_use]
     pub fn keeps_memory(&self) -> bool {
-        self.resident_memory.is_kept()
+        self.resident_memory.keeps_pages()
     }
 
-    /// Gives the memory back to the kernel that is kept for the next tasks. Call it when none have come for a while: the next
-    /// task that writes much has its page faults again.
+    /// Gives the memory that is kept for the next tasks back to the kernel. Call it when no task has come for a while: the next
+    /// task that writes much then has its page faults again.
     pub fn release_memory(&mut self) {
         self.resident_memory.release();
     }

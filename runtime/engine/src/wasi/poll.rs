@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_an_error_number() {
+    fn invalid_arguments_are_an_error_number() {
         for body in [
             poll(0),
             poll(4097),

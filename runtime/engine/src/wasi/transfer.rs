@@ -193,8 +193,8 @@ fn read_buffers(
         .collect()
 }
 
-/// Moves bytes in pieces, through a copy, until all buffers are done or a piece is moved only in part. Returns the
-/// count, or the error number if the first piece fails. A later failure is not reported: the bytes moved before count.
+/// Moves bytes in pieces, through a copy, until all buffers are done or a piece is moved only in part. Returns the number of
+/// bytes moved, or the error number if the first piece fails. A later failure ends the transfer and is not reported.
 fn transfer_all(
     state: &mut InstanceState,
     memory: &mut [u8],

@@ -1,7 +1,7 @@
 //! Exit codes of children.
 
-/// Exit code of a child that was ended by its watchdog, since its guest did not end at the deadline (rung 3 of the
-/// timeout ladder). The dispatcher keeps a clock of its own, and believes the code only about the task that ran.
+/// Exit code of a child that was ended by its watchdog, since its guest did not end at the deadline (step 3 of a timeout).
+/// The dispatcher keeps a clock of its own, and believes the code only about the task that ran.
 pub const EXIT_WATCHDOG: i32 = 113;
 
 /// Exit code of a child that could not do what it was started for.

@@ -49,7 +49,7 @@ impl Process {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
     }
 
-    /// Stops it until [`Process::resume`]. SIGKILL ends it all the same.
+    /// Stops it until [`Process::resume`]. SIGKILL also ends a stopped process.
     pub fn stop(&self) {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::STOP);
     }

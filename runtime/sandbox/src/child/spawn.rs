@@ -33,8 +33,8 @@ impl Executable {
     }
 }
 
-/// Spawns a child, and returns it with the socket to it. Its stdout and stderr go to `diagnostics`; or where those of
-/// this process go, if there is none.
+/// Spawns a child, and returns it with the socket to it. Its stdout and stderr go to `diagnostics`. If that is `None`, they go
+/// where those of this process go.
 ///
 /// The calling thread must live as long as the child: the kernel sends the parent-death signal when that thread ends.
 ///

@@ -11,7 +11,7 @@ use mpwasm_system::inherited;
 use mpwasm_system::process::{exit_now, role, set_parent_death_signal};
 use mpwasm_types::role::Role;
 
-/// Reports why a child can't start.
+/// Why a child can't start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartUpError {
@@ -27,7 +27,7 @@ pub enum StartUpError {
     /// The parent-death signal can't be set.
     #[error("its parent-death signal can't be set: {0}")]
     ParentDeathSignal(nix::Error),
-    /// The starter has gone.
+    /// The starter has closed the socket.
     #[error("its hello can't be sent: {0}")]
     Hello(io::Error),
 }

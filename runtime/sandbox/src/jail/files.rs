@@ -25,7 +25,7 @@ use mpwasm_types::role::Role;
 /// Newest ABI that this code supports. An older kernel denies what its own ABI can deny.
 const NEWEST: ABI = ABI::V6;
 
-/// Applies step 8.
+/// Restricts this process to the files and signals of its role (step 8).
 pub fn restrict<'a>(role: Role, dirs: impl IntoIterator<Item = &'a OpenDir>) -> Result<(), JailError> {
     let fail = |error: landlock::RulesetError| JailError::new("Landlock", error);
     let mut ruleset = Ruleset::default()

@@ -23,12 +23,12 @@ pub enum SandboxLayer {
     OtherUser,
 }
 
-/// Tells whether this machine supports a layer.
+/// Whether this machine supports a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LayerState {
-    /// It is supported, in this way.
+    /// It is supported. The text says how.
     Active(String),
-    /// It is not supported, for this reason.
+    /// It is not supported. The text says why.
     Missing(String),
 }
 
@@ -64,7 +64,7 @@ impl SandboxLayer {
         matches!(self, Self::Seccomp | Self::NoNewPrivileges | Self::Landlock)
     }
 
-    /// Returns what it prevents a process that was taken over from doing.
+    /// Returns what the layer prevents a process that was taken over from doing, as `mpwasm doctor` shows it.
     #[must_use]
     pub const fn stops(self) -> &'static str {
         match self {
@@ -136,7 +136,7 @@ pub fn missing_layers() -> Vec<SandboxLayer> {
     SandboxLayer::ALL.into_iter().filter(is_missing).collect()
 }
 
-/// First ABI of Landlock that can deny TCP, which `mpwasm doctor` requires.
+/// First ABI of Landlock that can deny TCP, which [`Jail::Strict`] requires.
 const MANDATORY_ABI: u32 = 4;
 /// First ABI of Landlock with scopes.
 const SCOPES_ABI: u32 = 6;

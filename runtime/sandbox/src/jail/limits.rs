@@ -25,8 +25,8 @@ const EXPENDABLE: i32 = 500;
 /// Highest score, see proc(5).
 const MAX_SCORE: i32 = 1000;
 
-/// Applies steps 1 and 2. Workers can't write their score any more, so they inherit it
-/// ([`OomScore::start_expendable`]).
+/// Forbids core dumps, and raises the out-of-memory score (steps 1 and 2). Workers can't write their score any more, so they
+/// inherit it ([`OomScore::start_expendable`]).
 pub fn apply(role: Role) -> Result<(), JailError> {
     limit("core dumps", Resource::RLIMIT_CORE, 0)?;
     if matches!(role, Role::Compiler | Role::Tasks)
@@ -37,7 +37,7 @@ pub fn apply(role: Role) -> Result<(), JailError> {
     Ok(())
 }
 
-/// Applies step 9.
+/// Lowers the limits of file sizes, descriptors and processes as far as the role permits (step 9).
 pub fn forbid_new_resources(role: Role, files: Option<Access>) -> Result<(), JailError> {
     match role {
         // It spawns workers and threads, and opens file descriptors for each worker. For processes the kernel counts all
@@ -122,7 +122,8 @@ impl OomScore {
         Some(Self { file, own })
     }
 
-    /// Calls `start`, which spawns a child. The kernel kills that child before its starter.
+    /// Calls `start`, which spawns a child, with a higher score, which the child inherits. So the kernel kills the child before its
+    /// starter.
     pub fn start_expendable<T>(&self, start: impl FnOnce() -> T) -> T {
         self.write(self.expendable());
         let started = start();

@@ -21,7 +21,7 @@
 //!
 //! [`lock_down`] is called when the guests are loaded and all threads are running:
 //!
-//! 9. no further process, thread, file descriptor, or byte in a file ([`limits`]);
+//! 9. no further process, thread, file descriptor, or byte in a file, as far as the role permits ([`limits`]);
 //! 10. not dumpable ([`privileges`]), so that no process of the same user can attach to it. After this step root owns the
 //!     files below /proc/self, so it comes after the engine has opened some;
 //! 11. seccomp, on all threads at once ([`seccomp`]): only the system calls that the role still needs, and no new
@@ -31,7 +31,7 @@
 //! start. SECURITY.md says what that means for a dispatcher that was taken over.
 //!
 //! The parent decides which layers are applied ([`SandboxOptions`]). A child that can't apply one of them does not run.
-//! What only a child would find out otherwise, the parent probes with a copy of itself before it spawns a child
+//! Before it spawns a child, the parent probes with a copy of itself what would otherwise fail in the child
 //! ([`probe`](mpwasm_system::probe)): whether a directory can be entered from the sandbox, and whether scratch directories
 //! and namespaces can be created. In addition, the parent limits the memory of all children together ([`MemoryCgroup`]),
 //! if the machine permits it.
@@ -56,7 +56,7 @@ pub use layers::{LayerState, SandboxLayer, available_options, missing_layers};
 pub use limits::{OomScore, set_cpu_limit};
 pub use privileges::probe_access;
 
-/// Reports the step at which a sandbox could not be applied, and why.
+/// The step at which a sandbox could not be applied, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("the jail can't be built: {step}: {why}")]
 pub struct JailError {
@@ -80,22 +80,22 @@ impl JailError {
 /// When a layer of the options can't be applied, or the process has more than one thread. It must not run a guest then.
 pub fn isolate<'a>(
     role: Role,
-    plan: &SandboxOptions,
+    options: &SandboxOptions,
     dirs: impl IntoIterator<Item = &'a OpenDir>,
 ) -> Result<(), JailError> {
     require_one_thread()?;
     limits::apply(role)?;
     if role != Role::Worker {
         // Optional: `mpwasm doctor` reports when they are missing. A worker inherits those of its dispatcher.
-        let _ = privileges::enter_namespaces(plan.user);
-        if let Some(user) = plan.user {
+        let _ = privileges::enter_namespaces(options.user);
+        if let Some(user) = options.user {
             privileges::become_user(user)?;
         }
     }
     privileges::drop_capabilities()?;
     privileges::no_new_privileges()?;
     set_parent_death_signal().map_err(|error| JailError::new("the parent-death signal", error))?;
-    if plan.landlock {
+    if options.landlock {
         files::restrict(role, dirs)?;
     }
     Ok(())
@@ -116,12 +116,12 @@ fn require_one_thread() -> Result<(), JailError> {
 ///
 /// # Errors
 /// When a layer of the options can't be applied. The process must not run a guest then.
-pub fn lock_down(role: Role, plan: &SandboxOptions) -> Result<(), JailError> {
-    limits::forbid_new_resources(role, plan.files)?;
+pub fn lock_down(role: Role, options: &SandboxOptions) -> Result<(), JailError> {
+    limits::forbid_new_resources(role, options.files)?;
     privileges::not_dumpable()?;
-    if plan.seccomp {
+    if options.seccomp {
         violation::install_handler(role)?;
-        seccomp::restrict(role, plan.files)?;
+        seccomp::restrict(role, options.files)?;
     }
     Ok(())
 }

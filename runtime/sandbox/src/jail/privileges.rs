@@ -19,8 +19,8 @@ use mpwasm_types::settings::User;
 /// Namespaces with no network device but a loopback that is down, and without System V objects.
 const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNET.union(CloneFlags::CLONE_NEWIPC);
 
-/// Applies step 3. Where the machine does not permit it, seccomp and Landlock still hold: no role may make a system call
-/// that connects to a network.
+/// Enters new network and IPC namespaces (step 3). Where the machine does not permit it, seccomp and Landlock still apply: no
+/// role may make a system call that connects to a network.
 ///
 /// # Errors
 /// When the machine does not permit it.
@@ -57,7 +57,7 @@ pub fn probe_namespaces() -> Result<&'static str, NamespaceError> {
     }
 }
 
-/// Applies step 4.
+/// Changes the user and group of this process, and drops all other groups (step 4).
 pub fn become_user(user: User) -> Result<(), JailError> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     // This order is required: only root can change groups. The functions of the C library apply to all threads.
@@ -108,7 +108,7 @@ const NO_CAPABILITIES: CapabilitySets = CapabilitySets {
     inheritable: CapabilitySet::empty(),
 };
 
-/// Applies step 5. The bounding set is cleared, too: otherwise a program that root executes would gain all capabilities
+/// Drops all capabilities (step 5). The bounding set is cleared, too: otherwise a program that root executes would gain all capabilities
 /// again.
 pub fn drop_capabilities() -> Result<(), JailError> {
     let fail = |errno| JailError::new("the capabilities", errno);
@@ -125,12 +125,12 @@ pub fn drop_capabilities() -> Result<(), JailError> {
     set_capabilities(None, NO_CAPABILITIES).map_err(fail)
 }
 
-/// Applies step 6.
+/// Makes this process gain no privileges by executing a program (step 6).
 pub fn no_new_privileges() -> Result<(), JailError> {
     rustix::thread::set_no_new_privs(true).map_err(|errno| JailError::new("no new privileges", errno))
 }
 
-/// Applies step 10.
+/// Forbids processes of the same user to attach to this one (step 10).
 pub fn not_dumpable() -> Result<(), JailError> {
     nix::sys::prctl::set_dumpable(false).map_err(|errno| JailError::new("not dumpable", errno))
 }

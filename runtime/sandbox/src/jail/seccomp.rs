@@ -12,7 +12,7 @@ use super::allow_list::{self, Condition, Rule};
 use mpwasm_types::grants::Access;
 use mpwasm_types::role::Role;
 
-/// Applies step 11.
+/// Applies the allow-list of the role to all threads (step 11).
 pub fn restrict(role: Role, files: Option<Access>) -> Result<(), JailError> {
     let fail = |error: &dyn std::fmt::Display| JailError::new("seccomp", error);
     if role == Role::Dispatcher {
@@ -33,6 +33,7 @@ pub fn restrict(role: Role, files: Option<Access>) -> Result<(), JailError> {
     apply_filter_all_threads(&list.map_err(|error| fail(&error))?).map_err(|error| fail(&error))
 }
 
+/// Builds a filter that answers the system calls of `list` with `listed`, and all others with `otherwise`.
 fn program<'a>(
     list: impl Iterator<Item = &'a Rule>,
     otherwise: SeccompAction,

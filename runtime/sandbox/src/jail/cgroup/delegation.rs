@@ -3,8 +3,8 @@
 //! That is the group of the process itself, if it is delegated: the user may write to it, and it has the memory controller.
 //! The kernel does not permit a group to contain both processes and groups with a limit. So the parent moves aside, into a
 //! group `mpwasm.parent` below its own. It does not move other processes: if there are any in the group, no groups can be
-//! created. The parent moves back when its last pool has ended. If it is killed it can't. Then the kernel permits no process
-//! in the first group until that is created anew, for example by systemd.
+//! created. The parent moves back when its last pool has ended. A parent that is killed can't: the kernel then permits no process
+//! in the first group until that group is created anew, for example by systemd.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct DelegatedCgroup {
 }
 
 impl DelegatedCgroup {
-    /// Returns that of this process.
+    /// Returns the delegated group of this process.
     ///
     /// # Errors
     /// When the machine has no control groups of version 2, or that of this process is not visible.
@@ -46,7 +46,7 @@ impl DelegatedCgroup {
         Ok(Self::at(Path::new(mount), own, std::process::id()))
     }
 
-    /// Returns that of process `pid`, which is in the group `own` of the tree that is mounted at `mount`.
+    /// Returns the delegated group of process `pid`, which is in the group `own` of the tree that is mounted at `mount`.
     pub fn at(mount: &Path, own: &str, pid: u32) -> Self {
         let own = mount.join(own.trim_start_matches('/'));
         let path = match own.parent() {
