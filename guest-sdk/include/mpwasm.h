@@ -2,7 +2,8 @@
  * mpwasm.h: guest ABI 1 of mpwasm, for C (from C99) and C++ (from C++11).
  *
  * It has all imports of the ABI, a macro for its exports, and helpers for inputs and outputs, which are JSON. It needs
- * a C library for WASI preview 1 (wasi-libc), and nothing else; it leaves JSON, beyond what args often need, to you.
+ * a C library for WASI preview 1 (wasi-libc), and nothing else. The helpers read numbers and strings; for other JSON use a
+ * library.
  *
  *     clang --target=wasm32-wasi -mexec-model=reactor -O2 -I guest-sdk/include -o guest.wasm guest.c
  *     zig cc --target=wasm32-wasi -mexec-model=reactor -O2 -I guest-sdk/include -o guest.wasm guest.c
@@ -42,7 +43,7 @@
  *     MPWASM_EXPORT("square.runnable", square)   and so on, for a further model that is named `square`
  *     MPWASM_EXPORT("tasks", tasks)              `null` in: calls `mpwasm_push`
  *
- * What was printed goes out when the function returns: nobody else flushes stdout in a reactor.
+ * It flushes stdout when the function returns, since nothing else does in a reactor.
  */
 #define MPWASM_EXPORT(name, function)                                                          \
     MPWASM_EXTERN_C __attribute__((export_name(name))) int32_t mpwasm_export_##function(void); \
@@ -54,28 +55,28 @@
 
 /* ---- Imports, as they are in the ABI; what is out of bounds traps ---- */
 
-/* Bytes of this call's input. */
+/* Returns the size of this call's input, in bytes. */
 MPWASM_IMPORT("input_len") int32_t mpwasm_input_len(void);
 /* Copies at most `len` bytes of the input from `offset`; returns how many, 0 past the end. */
 MPWASM_IMPORT("input_read") int32_t mpwasm_input_read(void *to, size_t offset, size_t len);
-/* Appends to this call's output. Past the limit of results the task ends here and now, as `limit`. */
+/* Appends to this call's output. With more than `--max-result` bytes the task ends at once, as `limit`. */
 MPWASM_IMPORT("output_write") void mpwasm_output_write(const void *from, size_t len);
-/* Discards the output and ends the call as `error` with this message. What stdio holds back is lost: see `mpwasm_fail`. */
+/* Discards the output and ends the call as `error` with this message. Does not flush stdout; `mpwasm_fail` does. */
 MPWASM_IMPORT("fail") void mpwasm_fail_write(const char *message, size_t len) __attribute__((noreturn));
 /*
  * Pushes a task and returns its id. It is a JSON object with any of `model`, `timeout`, `args` and `key`, as in
  * {"args":[1],"timeout":"250ms"}. Traps outside of `tasks`, and with what is no task.
  */
 MPWASM_IMPORT("push") int64_t mpwasm_push_write(const char *task, size_t len);
-/* The operating-system process that runs this call. */
+/* Returns the id of the operating-system process that runs this call. */
 MPWASM_IMPORT("pid") int32_t mpwasm_pid(void);
-/* The id of this call's task: counts from 0. */
+/* Returns the id of this call's task, counted from 0. */
 MPWASM_IMPORT("task_id") int64_t mpwasm_task_id(void);
-/* Which try of the task this is, from 1. */
+/* Returns the number of this attempt of the task, from 1. */
 MPWASM_IMPORT("attempt") int32_t mpwasm_attempt(void);
-/* Milliseconds until this call's deadline. */
+/* Returns the milliseconds until this call's deadline. */
 MPWASM_IMPORT("remaining_ms") int64_t mpwasm_remaining_ms(void);
-/* Writes a line to the log; other levels count as the nearest. */
+/* Writes a line to the log. Levels other than those of `enum mpwasm_level` count as the nearest. */
 MPWASM_IMPORT("log") void mpwasm_log_write(int32_t level, const char *text, size_t len);
 
 enum mpwasm_level {
@@ -104,7 +105,7 @@ static inline void mpwasm_log(enum mpwasm_level level, const char *text) {
 }
 
 /*
- * This call's input, with a zero byte behind it; to be freed. It is valid JSON on one line: the host has checked it.
+ * Returns this call's input, followed by a zero byte. Free it. It is valid JSON on one line, which the host has checked.
  * `len` may be NULL. Aborts when there is no memory for it: the task ends as `memory`.
  */
 static inline char *mpwasm_input(size_t *len) {
@@ -125,8 +126,8 @@ static inline void mpwasm_output(const char *json) {
 }
 
 /*
- * Appends JSON to the output, made as printf makes it, in up to 1023 bytes; fails with more. Strings need quotes and
- * escapes, so use `mpwasm_output_string` for those that you don't know.
+ * Appends JSON to the output, formatted as by printf, in up to 1023 bytes; ends the call as `error` with more. Strings need
+ * quotes and escapes, so use `mpwasm_output_string` for arbitrary ones.
  */
 static inline void mpwasm_output_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static inline void mpwasm_output_format(const char *format, ...) {
@@ -156,9 +157,9 @@ static inline void mpwasm_output_string(const char *text, size_t len) {
     mpwasm_output("\"");
 }
 
-/* ---- Helpers: JSON, as far as args often need it. They move `*at` on through valid JSON. ---- */
+/* ---- Helpers that read numbers and strings from valid JSON. They advance `*at`. ---- */
 
-/* Steps over blanks and this character. False, and only over the blanks, when another one is there. */
+/* Skips blanks and then this character. Returns false, with only the blanks skipped, when another character follows. */
 static inline bool mpwasm_skip(const char **at, char expected) {
     *at += strspn(*at, " \t\r\n");
     if (**at != expected || expected == '\0')
@@ -167,7 +168,7 @@ static inline bool mpwasm_skip(const char **at, char expected) {
     return true;
 }
 
-/* Steps over a number. False when there is none. */
+/* Reads a number. Returns false when there is none. */
 static inline bool mpwasm_number(const char **at, double *number) {
     char *end;
     *at += strspn(*at, " \t\r\n");
@@ -198,8 +199,8 @@ static inline char *mpwasm_utf8(char *to, uint32_t c) {
 }
 
 /*
- * Steps over a string, and returns its text, UTF-8 with a zero byte behind it, to be freed. NULL when no string is
- * there. `len` may be NULL, but the text may have zero bytes in it. Aborts when there is no memory for it.
+ * Reads a string. Returns its text in UTF-8, followed by a zero byte. Free it. Returns NULL when there is no string. `len`
+ * may be NULL, but the text may have zero bytes in it. Aborts when there is no memory for it.
  */
 static inline char *mpwasm_string(const char **at, size_t *len) {
     if (!mpwasm_skip(at, '"'))

@@ -1,5 +1,5 @@
-//! A call from the host: input, the guest's function, output. Each function here is one kind of export, generic
-//! over the model; `export` gives them their names.
+//! Handles a call from the host: reads the input, calls the guest's function, writes the output. Each function here is one
+//! kind of export, generic over the model; `export` gives them their names.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -17,16 +17,16 @@ use crate::{Model, fit, host, raw};
 const OK: i32 = 0;
 const FAILED: i32 = 1;
 
-/// Where the expansion of `export!` keeps the state of a model's callbacks.
+/// The state of a model's callbacks, which the expansion of `export!` keeps.
 pub type State<M> = RefCell<Option<M>>;
 
-/// The export `runnable`.
+/// Handles a call of the export `runnable`.
 pub fn runnable<M: Model>() -> i32 {
     raw::take_written();
     with_result(fit::args::<M::Args>(&host::input()).and_then(M::runnable))
 }
 
-/// The export `callback`.
+/// Handles a call of the export `callback`.
 pub fn callback<M>(state: &'static LocalKey<State<M>>) -> i32
 where
     M: Model,
@@ -39,7 +39,7 @@ where
     )
 }
 
-/// The export `error_callback`.
+/// Handles a call of the export `error_callback`.
 pub fn error_callback<M: Model>(state: &'static LocalKey<State<M>>) -> i32 {
     raw::take_written();
     ended(
@@ -48,13 +48,13 @@ pub fn error_callback<M: Model>(state: &'static LocalKey<State<M>>) -> i32 {
     )
 }
 
-/// The export `final_callback`.
+/// Handles a call of the export `final_callback`.
 pub fn final_callback<M: Model>(state: &'static LocalKey<State<M>>) -> i32 {
     raw::take_written();
     with_result(with(state, M::final_callback))
 }
 
-/// The export `tasks`.
+/// Handles a call of the export `tasks`.
 pub fn tasks(push_all: fn() -> Result<(), Error>) -> i32 {
     ended(push_all())
 }
@@ -67,7 +67,7 @@ fn with_result(result: Result<impl Serialize, Error>) -> i32 {
     match result {
         Ok(result) => {
             if !raw::take_written() {
-                put_out(&result);
+                write_json(&result);
             }
             raw::flush();
             OK
@@ -97,22 +97,23 @@ fn failed(error: &Error) -> i32 {
 }
 
 /// Writes the result as JSON.
-fn put_out(result: &impl Serialize) {
-    let mut out = Out(Vec::new());
+fn write_json(result: &impl Serialize) {
+    let mut out = OutputWriter(Vec::new());
     match serde_json::to_writer(&mut out, result) {
         Ok(()) => host::output(&out.0),
         Err(error) => raw::fail(&format!("the result is no JSON: {error}")),
     }
 }
 
-/// Hands a large result over in pieces: a guest does not need memory for the whole of it.
-struct Out(Vec<u8>);
+/// Passes a large result to the host in pieces, so that a guest does not need memory for all of it.
+struct OutputWriter(Vec<u8>);
 
-impl Out {
+impl OutputWriter {
+    /// Size of the buffer, bytes.
     const PIECE: usize = 32 << 10;
 }
 
-impl Write for Out {
+impl Write for OutputWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes)?;
         Ok(bytes.len())
@@ -265,11 +266,11 @@ mod tests {
 
     #[test]
     fn a_large_result_arrives_whole() {
-        let parts: Vec<String> = [1, Out::PIECE - 8, 10, 2 * Out::PIECE, 0, 3]
+        let parts: Vec<String> = [1, OutputWriter::PIECE - 8, 10, 2 * OutputWriter::PIECE, 0, 3]
             .map(|len| "x".repeat(len))
             .to_vec();
         let (_, json) = testing::call("", || {
-            put_out(&parts);
+            write_json(&parts);
             OK
         });
         assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), parts);
@@ -278,6 +279,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "the result is no JSON: key must be a string")]
     fn a_result_that_is_no_json_ends_in_fail() {
-        put_out(&std::collections::BTreeMap::from([((1, 2), 3)]));
+        write_json(&std::collections::BTreeMap::from([((1, 2), 3)]));
     }
 }

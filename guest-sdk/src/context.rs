@@ -5,29 +5,29 @@ use std::time::Duration;
 
 use crate::host;
 
-/// The id of the operating-system process that runs this call: a worker in `runnable`, the dispatcher in the
-/// callbacks. (`std::process::id` knows of no processes in a guest.)
+/// Returns the id of the operating-system process that runs this call: a worker in `runnable`, the dispatcher in the
+/// callbacks. (`std::process::id` does not work in a guest.)
 #[must_use]
 pub fn pid() -> u32 {
     host::pid()
 }
 
-/// The id of this call's task. Ids count from 0 in the order in which tasks were accepted.
+/// Returns the id of this call's task. Ids count from 0 in the order in which tasks were accepted.
 #[must_use]
 pub fn task_id() -> u64 {
     host::task_id()
 }
 
-/// How often this call's task has been tried, with this time: 1 unless the run retries.
+/// Returns the number of this attempt of the task, counted from 1. It is above 1 only when the task is retried.
 #[must_use]
 pub fn attempt() -> u32 {
     host::attempt()
 }
 
-/// The time until this call's deadline, in whole milliseconds; zero when it has passed.
+/// Returns the time until this call's deadline, in whole milliseconds; zero when it has passed.
 ///
-/// A long computation can look at it to return something less good in time. Natively it is
-/// practically endless.
+/// A long computation can check it, to return a less exact result in time. On other targets than `wasm32` it is
+/// practically unlimited.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,7 +46,7 @@ pub fn remaining() -> Duration {
     Duration::from_millis(host::remaining_ms())
 }
 
-/// How much a log line matters.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Something failed.

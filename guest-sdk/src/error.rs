@@ -1,4 +1,4 @@
-//! [`Error`]: how a guest says that a call failed. How it reaches the host is the subject of `call`.
+//! [`Error`]: how a guest reports that a call failed. `call` sends it to the host.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Why a call failed: a message for people, data for programs, or both.
 ///
 /// The `?` operator makes one from every [`std::error::Error`], from `String` and `&str`, from
-/// `Box<dyn std::error::Error>` and from the error types of crates that convert to that. The message is the
-/// error's own with those of its sources after it.
+/// `Box<dyn std::error::Error>` and from the error types of crates that convert to that. The message is that of the
+/// error, followed by those of its sources.
 ///
 /// ```
 /// use mpwasm_guest::{Error, json};
@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 /// Like other types that convert from every error, this one does not implement [`std::error::Error`] itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
-    /// The error as the host wants it: a JSON string is the message, an object of `message` and `data` is both, any
+    /// The error as the host reads it: a JSON string is the message, an object of `message` and `data` is both, any
     /// other JSON is the data.
     json: String,
     /// The data alone, as JSON.
@@ -46,14 +46,14 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with a message: `error.message` in the task's record.
+    /// Creates an error with a message: `error.message` in the task's record.
     #[must_use]
     pub fn new(message: impl fmt::Display) -> Self {
         let json = serde_json::to_string(&message.to_string()).expect("a string is always JSON");
         Self { json, data: None }
     }
 
-    /// An error with data: `error.data` in the task's record.
+    /// Creates an error with data: `error.data` in the task's record.
     ///
     /// Without a [`message`](Self::message) the record's message is only that the guest failed. Data that is a JSON
     /// string counts as a message. Data that serde cannot write as JSON becomes an error that says so.
@@ -89,14 +89,14 @@ impl Error {
         }
     }
 
-    /// An error that the host's side of a call reported.
+    /// Creates an error from its JSON, as [`as_json`](Self::as_json) returns it.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn from_json(json: String) -> Self {
         let data = (!json.starts_with('"')).then(|| json.clone());
         Self { json, data }
     }
 
-    /// The error as one piece of JSON: a string for a message, an object of `message` and `data` for both, anything
+    /// Returns the error as JSON: a string for a message, an object of `message` and `data` for both, anything
     /// else for data.
     #[must_use]
     pub fn as_json(&self) -> &str {
@@ -122,7 +122,7 @@ impl<E: Into<Box<dyn StdError>>> From<E> for Error {
     }
 }
 
-/// The form in which an error with a message and data travels.
+/// The JSON form of an error with a message and data.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MessageAndData {

@@ -1,4 +1,4 @@
-//! [`export!`](crate::export!): gives a guest's models and its `tasks` hook the export names of the guest ABI.
+//! [`export!`](crate::export!): exports a guest's models and its `tasks` hook under the names of the guest ABI.
 
 /// Exports the models of a guest, and its `tasks` hook. A guest needs it exactly once, outside of any function.
 ///
@@ -10,9 +10,9 @@
 /// | `Type: runnable + callback + final_callback` | with the end of a fold, which is exported only when it is listed |
 /// | `tasks => function` | the hook `tasks`, a `fn() -> Result<(), Error>` |
 ///
-/// Entries are separated by commas. List the functions of a model that has no callbacks, or only one: what is
-/// not exported is not called, whereas a callback that is exported and left at its default costs the dispatcher
-/// a call for each task. `runnable` itself always has to be listed.
+/// Entries are separated by commas. List the functions of a model that has no callbacks, or only one: a callback
+/// that is exported and left at its default costs the dispatcher a call for each task. `runnable` itself always has to
+/// be listed.
 ///
 /// A name is made of ASCII letters, digits, `_` and `-`; `initializer` is reserved. A guest has at most 64 models, and
 /// one type may serve several names.
@@ -60,7 +60,7 @@
 /// }
 /// ```
 ///
-/// A name that no command line could give is refused:
+/// A name with other characters does not compile:
 ///
 /// ```compile_fail
 /// # use mpwasm_guest::{Error, Model};
@@ -74,8 +74,8 @@
 /// mpwasm_guest::export!("a.b" => Plain);
 /// ```
 // The attribute that names an export counts as unsafe code, but not to a crate that forbids it and uses this
-// macro: lints do not look into the macros of other crates. The functions that are made have names that nobody
-// else uses, because the guest's own `tasks` must be in sight.
+// macro: lints do not apply to the macros of other crates. The generated functions have names that guests do not use,
+// because the guest's own `tasks` must stay visible.
 #[macro_export]
 macro_rules! export {
     () => {};
@@ -151,11 +151,11 @@ macro_rules! export {
     };
 }
 
-/// Stops the compilation when a model's name is not one that `GUEST#MODEL` and a task line can give.
+/// Checks at compile time that `GUEST#MODEL` and a task line can name a model so.
 ///
 /// # Panics
 ///
-/// That is how a `const` stops it.
+/// When they can't. In a `const` that is a compile error.
 pub const fn check_name(name: &str) {
     let bytes = name.as_bytes();
     assert!(

@@ -1,13 +1,13 @@
-//! From the JSON of a call's input to the types of a model, and from serde's errors to messages that say which
+//! Parses the JSON of a call's input into the types of a model, and turns serde's errors into messages that say which
 //! of the args did not fit.
 //!
-//! Input that fits costs only serde's own work. The rest of this file runs when something did not fit.
+//! Input that fits costs only serde's own work. The rest of this file runs only for input that does not.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::Error;
 
-/// The args of a task. `()` and other types of no size also take the empty array.
+/// Parses the args of a task. `()` and other types of size zero are also parsed from the empty array.
 pub(crate) fn args<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     if size_of::<T>() == 0 && json.trim_ascii() == b"[]" {
         if let Ok(none) = from_slice(b"null") {
@@ -17,7 +17,7 @@ pub(crate) fn args<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     from_slice(json).map_err(|error| Error::new(misfit(json, &error)))
 }
 
-/// Any other input: `what` names it in the message.
+/// Parses any other input. `what` names it in the message.
 pub(crate) fn value<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, Error> {
     from_slice(json)
         .map_err(|error| Error::new(format_args!("{what} does not fit: {}", cut(&error.to_string()))))
@@ -25,14 +25,14 @@ pub(crate) fn value<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, E
 
 fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    // The host lets nothing pass that is nested deeper than 128; serde_json's own limit is a little below.
+    // The host refuses JSON that is nested deeper than 128. serde_json's own limit is a little lower.
     deserializer.disable_recursion_limit();
     let value = T::deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
-/// Says which of the args does not fit, and why.
+/// Returns which of the args does not fit, and why.
 fn misfit(json: &[u8], error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
@@ -55,7 +55,7 @@ fn misfit(json: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-/// The offset in bytes up to which serde_json had read when it failed.
+/// Returns the offset in bytes up to which serde_json had read when it failed.
 fn offset(json: &[u8], error: &serde_json::Error) -> usize {
     let lines_before = error.line().saturating_sub(1);
     let start: usize = json
@@ -66,8 +66,8 @@ fn offset(json: &[u8], error: &serde_json::Error) -> usize {
     (start + error.column()).min(json.len())
 }
 
-/// The element of the outermost array in which `json[..end]` ends and the nesting there, from 1; `None` when it
-/// ends outside of that array.
+/// Returns the index of the element of the outermost array in which `json[..end]` ends, and the depth there, from 1;
+/// `None` when it ends outside of that array.
 fn element_at(json: &[u8], end: usize) -> Option<(usize, usize)> {
     let (mut index, mut depth) = (0, 0_usize);
     let (mut in_string, mut escaped) = (false, false);
@@ -86,7 +86,7 @@ fn element_at(json: &[u8], end: usize) -> Option<(usize, usize)> {
     (depth > 0).then_some((index, depth))
 }
 
-/// The start of a text, so that a message that quotes the args stays one that can be read.
+/// Returns the first 400 bytes of a text at most, so that a message that quotes the args stays readable.
 pub(crate) fn cut(text: &str) -> &str {
     let mut end = text.len().min(400);
     while !text.is_char_boundary(end) {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_deepest_json_that_the_host_lets_pass() {
+    fn accepts_the_deepest_json_that_the_host_accepts() {
         let deep = format!("{}{}", "[".repeat(130), "]".repeat(130));
         args::<Value>(deep.as_bytes()).unwrap();
         value::<Value>("the result", deep.as_bytes()).unwrap();

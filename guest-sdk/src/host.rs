@@ -28,7 +28,7 @@ mod wasm {
         }
     }
 
-    /// This call's whole input.
+    /// Returns this call's whole input.
     pub(crate) fn input() -> Vec<u8> {
         let len = import::input_len() as usize;
         let mut input = Vec::with_capacity(len);
@@ -46,7 +46,7 @@ mod wasm {
         unsafe { import::output_write(bytes.as_ptr(), bytes.len()) }
     }
 
-    /// Ends this call as `error`, whatever was put out so far.
+    /// Discards this call's output and ends the call as `error`.
     pub(crate) fn fail(message: &str) -> ! {
         // SAFETY: the host only reads, within the string, and does not return.
         unsafe { import::fail(message.as_ptr(), message.len()) }
@@ -64,22 +64,22 @@ mod wasm {
         unsafe { import::log(level, text.as_ptr(), text.len()) }
     }
 
-    /// The operating-system process that runs this call.
+    /// Returns the id of the operating-system process that runs this call.
     pub(crate) fn pid() -> u32 {
         import::pid() as u32
     }
 
-    /// The id of this call's task.
+    /// Returns the id of this call's task.
     pub(crate) fn task_id() -> u64 {
         import::task_id() as u64
     }
 
-    /// The attempt of this call's task.
+    /// Returns the number of this attempt of the task, from 1.
     pub(crate) fn attempt() -> u32 {
         import::attempt() as u32
     }
 
-    /// Milliseconds until this call's deadline.
+    /// Returns the milliseconds until this call's deadline.
     pub(crate) fn remaining_ms() -> u64 {
         import::remaining_ms().max(0) as u64
     }

@@ -1,16 +1,16 @@
-//! The export `_initialize`, which makes an instance ready.
+//! The export `_initialize`, which prepares an instance.
 
 use crate::call;
 
 unsafe extern "C" {
-    /// The linker's own: runs the constructors of everything that is linked into the guest.
+    /// Runs the constructors of everything that is linked into the guest. The linker defines it.
     fn __wasm_call_ctors();
 }
 
-/// Makes the instance ready; the host calls it once, before any other export.
+/// Prepares the instance. The host calls it once, before any other export.
 ///
-/// It calls the constructors itself, because a module that does not gets every export wrapped by the linker
-/// such that they run again with each call.
+/// It calls the constructors itself. In a module that does not, the linker wraps each export in a function that runs the
+/// constructors, so they would run again in each call.
 #[unsafe(no_mangle)]
 extern "C" fn _initialize() {
     // SAFETY: the host calls this once for each instance, before anything else of the guest runs.

@@ -3,10 +3,10 @@
 //! A *guest* is a WebAssembly module. It exports one or several *models*; a model is a [`Model`] with four
 //! functions, of which the last three are optional:
 //!
-//! - `runnable` gets the args of a task, runs in a worker process and returns a result or an error;
-//! - `callback` gets that result, and runs in the dispatcher process;
-//! - `error_callback` gets the [`TaskError`] of a task that failed, for whatever reason, and runs there too;
-//! - `final_callback` says in the end what these two have made of all tasks.
+//! - `runnable` receives the args of a task, runs in a worker process and returns a result or an error;
+//! - `callback` receives that result, and runs in the dispatcher process;
+//! - `error_callback` receives the [`TaskError`] of a task that failed, for whatever reason, and runs there too;
+//! - `final_callback` returns what these two have accumulated, when all tasks have ended.
 //!
 //! ```
 //! use mpwasm_guest::{Error, InfoTask, Model, TaskError, push};
@@ -49,16 +49,16 @@
 //! mpwasm_guest::export!(Halve, tasks => tasks);
 //! ```
 //!
-//! The crate that holds this needs `crate-type = ["cdylib"]` under `[lib]`, is built for the target
+//! The crate of a guest needs `crate-type = ["cdylib"]` under `[lib]`, is built for the target
 //! `wasm32-wasip1`, and needs neither unsafe code nor build flags. `mpwasm new NAME` writes such a crate,
 //! `mpwasm run DIR` builds and runs it.
 //!
 //! # What runs where
 //!
 //! Every call of `runnable` gets a fresh instance of the guest: no static, no allocation and no other trace of
-//! one task reaches the next. The callbacks of a model share one instance for as long as it is well, so they may
-//! accumulate state in `self`; after a panic, a trap or a timeout they go on with a fresh one. `tasks` runs once,
-//! in a process of its own.
+//! one task reaches the next. (Only the items of a chunk share one, where a program asks for chunks.) The callbacks of a
+//! model share one instance, so they may accumulate state in `self`. After a panic, a trap or a timeout that instance is
+//! discarded, and the next callback gets a fresh one. `tasks` runs once, in a process of its own.
 //!
 //! # Errors and panics
 //!
@@ -68,9 +68,9 @@
 //!
 //! # On other targets
 //!
-//! The crate compiles anywhere, so that a guest's own unit tests run natively with a plain `cargo test`: call
-//! the model's functions directly, or through [`testing`], which also holds the native stand-ins for what the
-//! worker provides. `export!` exports nothing there.
+//! The crate compiles for any target, so that a guest's own unit tests run natively with a plain `cargo test`: call
+//! the model's functions directly, or through [`testing`], which documents what replaces the worker there. `export!`
+//! exports nothing on other targets.
 #![warn(missing_docs)]
 // The links to `testing`, which is not there on this target.
 #![cfg_attr(target_arch = "wasm32", allow(rustdoc::broken_intra_doc_links))]
@@ -149,10 +149,10 @@ pub trait Model: Default + 'static {
     /// The task then ends as `error`, with the message or the data of the [`Error`].
     fn runnable(args: Self::Args) -> Result<Self::Output, Error>;
 
-    /// Gets the result of every task of this model that ended well, in the dispatcher process.
+    /// Receives the result of each task of this model that succeeded, in the dispatcher process.
     ///
-    /// To be exported it needs an `Output` that serde can read as well; the bound stands here and not on the
-    /// type, because a model that exports no `callback` can do without. An implementation may leave it out.
+    /// Exporting it requires an `Output` that serde can also read. The bound is on this function and not on the type,
+    /// because a model that exports no `callback` does not need it. An implementation may omit the bound.
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ pub trait Model: Default + 'static {
         Ok(())
     }
 
-    /// Gets the error of every task of this model that failed: what `runnable` returned, a panic, a timeout, a
+    /// Receives the error of each task of this model that failed: what `runnable` returned, a panic, a timeout, a
     /// worker that died. Runs in the dispatcher process, in the same instance as [`callback`](Self::callback).
     ///
     /// # Errors
@@ -176,10 +176,12 @@ pub trait Model: Default + 'static {
         Ok(())
     }
 
-    /// Says what the callbacks have made of all tasks, as any JSON: the end of a fold. Called once, in the dispatcher
-    /// process and in the same instance as they, when every task of the pool has ended; not at all when that instance
-    /// was lost on the way, after a panic or a timeout, or the pool was ended early. Only if it is exported: list it
-    /// in [`export!`](crate::export!), as in `Sum: runnable + callback + final_callback`.
+    /// Returns what the callbacks have accumulated over all tasks, as any JSON: the end of a fold.
+    ///
+    /// Called once, when every task of the pool has ended, in the dispatcher process and in the instance of the
+    /// callbacks. Not called when that instance was discarded after a panic or a timeout, or when the pool was ended
+    /// early. It must be exported by name: list it in [`export!`](crate::export!), as in
+    /// `Sum: runnable + callback + final_callback`.
     ///
     /// ```
     /// use mpwasm_guest::{Error, Model, Value};
@@ -210,7 +212,7 @@ pub trait Model: Default + 'static {
     ///
     /// # Errors
     ///
-    /// The pool then has no final value of this model, and its user gets the reason.
+    /// The pool then has no final value of this model. The message of the error takes its place.
     fn final_callback(&mut self) -> Result<Value, Error> {
         Ok(Value::Null)
     }

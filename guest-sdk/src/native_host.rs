@@ -1,8 +1,8 @@
-//! Stand-ins for the imports of the guest ABI on targets other than `wasm32`, each thread's own.
+//! Replaces the imports of the guest ABI on targets other than `wasm32`. Each thread has a state of its own.
 
 use std::cell::RefCell;
 
-/// The host's state of this thread's call.
+/// The input, output and pushed tasks of a thread's call.
 struct Host {
     input: Vec<u8>,
     output: Vec<u8>,
@@ -14,7 +14,7 @@ thread_local! {
         const { RefCell::new(Host { input: Vec::new(), output: Vec::new(), pushed: Vec::new() }) };
 }
 
-/// Calls an export with this input; its status and its output.
+/// Calls an export with this input. Returns its status and its output.
 pub(crate) fn call(input: &str, export: impl FnOnce() -> i32) -> (i32, String) {
     HOST.with_borrow_mut(|host| {
         input.as_bytes().clone_into(&mut host.input);
@@ -28,7 +28,7 @@ pub(crate) fn call(input: &str, export: impl FnOnce() -> i32) -> (i32, String) {
     )
 }
 
-/// The tasks that this thread has pushed since it last asked, each as JSON.
+/// Takes the tasks that this thread has pushed since the last call, each as JSON.
 pub(crate) fn take_pushed() -> Vec<Vec<u8>> {
     HOST.with_borrow_mut(|host| std::mem::take(&mut host.pushed))
 }

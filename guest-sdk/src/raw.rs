@@ -1,5 +1,5 @@
-//! The guest ABI's input and output as bytes, below [`Model`](crate::Model): for results that are JSON already,
-//! or too large to be held twice, and for tests that need results which are no JSON at all.
+//! Reads the input and writes the output of a call as bytes, without the types of a [`Model`](crate::Model): for results
+//! that are JSON already or too large to be held twice, and for tests with results that are no JSON.
 //!
 //! ```
 //! use mpwasm_guest::{Error, Model, raw};
@@ -24,23 +24,23 @@ use std::io::{self, Write as _};
 use crate::host;
 
 thread_local! {
-    /// Whether this call has put something out by itself.
+    /// Whether this call has used [`output`].
     static WRITTEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// This call's whole input: a task's args, a result, an error object.
+/// Returns this call's whole input: a task's args, a result, an error object.
 ///
-/// It is there as often as it is asked for. Natively it is empty, but in
+/// May be called more than once. On other targets than `wasm32` the input is empty, except in
 /// [`testing::run`](crate::testing::run).
 #[must_use]
 pub fn input() -> Vec<u8> {
     host::input()
 }
 
-/// Appends to this call's output, which together should be one piece of JSON: the host checks it.
+/// Appends to this call's output. The whole output must be one piece of JSON, which the host checks.
 ///
-/// When `runnable` has called this and returns `Ok`, what it returns is dropped; when it returns an [`Error`]
-/// or panics, the output is dropped.
+/// When `runnable` has called this and returns `Ok`, the returned value is dropped. When it returns an [`Error`] or
+/// panics, the output is dropped.
 ///
 /// [`Error`]: crate::Error
 pub fn output(bytes: &[u8]) {
@@ -48,26 +48,26 @@ pub fn output(bytes: &[u8]) {
     host::output(bytes);
 }
 
-/// Ends this call here and now as `error` with this message; a panic ends here as well.
+/// Ends this call at once as `error` with this message, as a panic does.
 ///
-/// The call's output is dropped, its prints are not, and in a callback the state is lost.
+/// The call's output is dropped; what it printed is not. In a callback the instance is discarded, with the state in `self`.
 ///
 /// # Panics
 ///
-/// Natively, with the message.
+/// On other targets than `wasm32`, with the message.
 pub fn fail(message: &str) -> ! {
     flush();
     host::fail(message)
 }
 
-/// Whether [`output`] was used since this was last asked.
+/// Returns whether [`output`] was used since the last call of this function.
 pub(crate) fn take_written() -> bool {
     WRITTEN.take()
 }
 
-/// Lets out what std still holds back of an unfinished line: the instance may be gone after this call, and no
-/// `main` returns that would do it.
+/// Writes the unfinished line that std buffers for stdout. The instance may be dropped after this call, and a guest has no
+/// `main` at whose end std would write it.
 pub(crate) fn flush() {
-    // A stream that cannot be written is the guest's own affair, as it is in any program.
+    // The guest may have closed stdout, which is no error of the call.
     let _ = io::stdout().flush();
 }

@@ -1,4 +1,4 @@
-//! Pushing tasks from a guest: [`InfoTask`] and [`push`], for the `tasks` hook.
+//! Pushes tasks from a guest's `tasks` hook: [`InfoTask`] and [`push`].
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::host;
 
-/// A task to be pushed: which model runs, for how long at most, with which args.
+/// A task to be pushed: model, timeout, args and key.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,16 +23,15 @@ pub struct InfoTask {
     model: String,
     timeout: Option<Duration>,
     key: Option<String>,
-    /// A JSON array, or why there is none.
+    /// A JSON array, or the error that [`push`] returns.
     args: Result<String, Error>,
 }
 
 impl InfoTask {
-    /// A task for a model of this guest; the unnamed model is `""`.
+    /// Creates a task for a model of this guest; the unnamed model is `""`.
     ///
-    /// `timeout` is a [`Duration`], or `None` for the timeout of the run. `args` is whatever serde writes as a
-    /// JSON array: a tuple, an array, a slice, a `Vec`; `()` is no args. For anything else it is [`push`] that
-    /// fails.
+    /// `timeout` is a [`Duration`], or `None` for the timeout of the run. `args` is anything that serde writes as a
+    /// JSON array: a tuple, an array, a slice, a `Vec`; `()` is no args. For anything else [`push`] returns an error.
     #[must_use]
     pub fn new(model: &str, timeout: impl Into<Option<Duration>>, args: impl Serialize) -> Self {
         Self {
@@ -43,14 +42,14 @@ impl InfoTask {
         }
     }
 
-    /// Gives the task a key, which is repeated in its record.
+    /// Sets the key, a name of the guest's choice, which the task's record contains.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// The task as the import `push` wants it.
+    /// Returns the JSON object that the import `push` takes.
     fn to_json(&self) -> Result<Vec<u8>, Error> {
         let args = self.args.as_ref().map_err(Clone::clone)?;
         let mut json = Vec::with_capacity(args.len() + 64);
@@ -78,7 +77,7 @@ fn args_to_json(args: &impl Serialize) -> Result<String, Error> {
         .map_err(|error| Error::new(format_args!("the args of a task are no JSON: {error}")))?;
     match json.as_bytes().first() {
         Some(b'[') => Ok(json),
-        // No args, as `Model::Args` has it.
+        // `()`, which stands for no args.
         _ if json == "null" => Ok("[]".to_owned()),
         _ => Err(Error::new(format_args!(
             "the args of a task are a JSON array: use a tuple, such as (value,), for what gave {}",
@@ -87,15 +86,15 @@ fn args_to_json(args: &impl Serialize) -> Result<String, Error> {
     }
 }
 
-/// Pushes a task and returns its id; tasks run while `tasks` goes on pushing.
+/// Pushes a task and returns its id. Tasks run while `tasks` continues to push.
 ///
-/// When many tasks wait already, this blocks until there is room; that time does not count towards the timeout
-/// of `tasks`. Only `tasks` may push: anywhere else the call traps, as it does with a model that the guest does
-/// not have. Natively the task is kept for [`testing::pushed`](crate::testing::pushed).
+/// Blocks while too many tasks wait. That time does not count towards the timeout of `tasks`, which each push restarts.
+/// Only `tasks` may push: elsewhere the call traps. So does a task for a model that the guest does not have. On other
+/// targets than `wasm32` the task is kept for [`testing::pushed`](crate::testing::pushed).
 ///
 /// # Errors
 ///
-/// The args are no JSON array.
+/// When the args are no JSON array.
 pub fn push(task: InfoTask) -> Result<u64, Error> {
     Ok(host::push(&task.to_json()?))
 }

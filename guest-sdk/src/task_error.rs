@@ -1,4 +1,4 @@
-//! [`TaskError`]: the error object that `error_callback` gets.
+//! [`TaskError`]: the error object that `error_callback` receives.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use crate::error::Error;
 
 /// Why a task failed: the `error` of its record.
 ///
-/// Fields that this version of the crate does not know are ignored. In a test, make one with
-/// [`new`](Self::new) and set what matters:
+/// Fields that this version of the crate does not know are ignored. A test creates one with [`new`](Self::new) and sets
+/// the fields that it needs:
 ///
 /// ```
 /// use mpwasm_guest::{Kind, TaskError, json};
@@ -47,13 +47,13 @@ pub struct TaskError {
     /// The task's id.
     #[serde(default)]
     pub id: u64,
-    /// The attempt that ended so, from 1.
+    /// The number of the attempt that failed, from 1.
     #[serde(default)]
     pub attempt: u32,
 }
 
 impl TaskError {
-    /// An error of task 0, at its first attempt: for tests of an `error_callback`.
+    /// Creates an error of the first attempt of task 0, for tests of an `error_callback`.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>, args: Value) -> Self {
         Self {
@@ -69,11 +69,11 @@ impl TaskError {
         }
     }
 
-    /// The task's args as a model's [`Args`](crate::Model::Args).
+    /// Returns the task's args as a model's [`Args`](crate::Model::Args).
     ///
     /// # Errors
     ///
-    /// They do not fit; it may be why the task failed.
+    /// When they do not fit, which may be why the task failed.
     pub fn args_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         match T::deserialize(&self.args) {
             Ok(args) => Ok(args),
@@ -98,7 +98,7 @@ impl std::error::Error for TaskError {}
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Kind {
-    /// The guest said so: `runnable` returned an error or panicked, or the args did not fit.
+    /// The guest reported it: `runnable` returned an error or panicked, or the args did not fit.
     Error,
     /// The deadline passed.
     Timeout,
@@ -106,13 +106,13 @@ pub enum Kind {
     Trap,
     /// The guest called `std::process::exit`.
     Exit,
-    /// The memory cap stood in the way.
+    /// The guest needed more memory than its cap, and failed without it.
     Memory,
     /// The instruction budget was used up.
     Fuel,
     /// The result was larger than allowed.
     Limit,
-    /// The worker process died under the task.
+    /// The worker process died while it ran the task.
     Crash,
     /// The task was cancelled, alone or with the whole run.
     Cancelled,
@@ -124,7 +124,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word that stands in a record.
+    /// Returns the word for it in a record.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,12 +1,13 @@
-//! For a guest's own native unit tests: calls as a worker makes them, and stand-ins for what a worker provides.
+//! Supports a guest's own unit tests on targets other than `wasm32`: calls a model as a worker does, and replaces what a
+//! worker provides.
 //!
-//! This module is there on targets other than `wasm32` only. Natively,
+//! This module does not exist on `wasm32`. On other targets
 //!
 //! - [`pid`](crate::pid) is the test's own process, [`task_id`](crate::task_id) 0, [`attempt`](crate::attempt) 1;
-//! - [`remaining`](crate::remaining) is practically endless;
+//! - [`remaining`](crate::remaining) is practically unlimited;
 //! - [`log`](crate::log()) writes to stderr;
-//! - [`push`](crate::push) counts ids from 0 and keeps the tasks for [`pushed`], each thread its own;
-//! - a panic is a panic, and [`raw::fail`](crate::raw::fail) panics.
+//! - [`push`](crate::push) counts ids from 0 and keeps the tasks for [`pushed`], in each thread;
+//! - a panic unwinds as usual, and [`raw::fail`](crate::raw::fail) panics.
 
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ use crate::{Model, call, native_host};
 ///
 /// # Errors
 ///
-/// The one that the task would end with.
+/// The error that the task would end with.
 ///
 /// # Panics
 ///
@@ -49,7 +50,7 @@ pub fn run<M: Model>(args: &str) -> Result<Value, Error> {
     }
 }
 
-/// The tasks that this thread has pushed since it last asked, as the JSON objects that reach the host.
+/// Takes the tasks that this thread has pushed since the last call, as the JSON objects that reach the host.
 ///
 /// ```
 /// use mpwasm_guest::{InfoTask, json, push, testing};

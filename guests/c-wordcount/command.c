@@ -1,5 +1,5 @@
 /*
- * A command in C: an ordinary program that counts the lines, words and bytes of its stdin. It knows nothing of mpwasm.
+ * A command in C: an ordinary program, without anything of mpwasm, that counts the lines, words and bytes of its stdin.
  *
  *     echo one two | mpwasm exec wc.wasm
  */

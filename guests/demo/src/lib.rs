@@ -32,7 +32,7 @@ impl Model for Demo {
         Ok(())
     }
 
-    /// Runs in the dispatcher process when there is no result: here, because the time was up.
+    /// Runs in the dispatcher process when there is no result: here, after a timeout.
     fn error_callback(&mut self, error: TaskError) -> Result<(), Error> {
         println!(
             "error_callback in process {}: {error}; its args were {}",

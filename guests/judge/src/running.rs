@@ -1,4 +1,4 @@
-//! Runs the tests. Each result is reduced to a verdict as soon as it arrives, since it may be large.
+//! Runs the tests. Each outcome is reduced to a verdict as soon as it arrives, since it may be large.
 
 use std::collections::BTreeMap;
 
