@@ -1,6 +1,8 @@
 //! Where the tasks go that a guest's `tasks` export pushes.
 
 use mpwasm_types::ids::TaskId;
+use mpwasm_types::task_check::{InputError, UnknownModel};
+use mpwasm_types::task_line::TaskLineError;
 
 /// Takes the tasks that a guest's `tasks` export pushes.
 pub trait Pusher: Send {
@@ -24,7 +26,13 @@ pub enum PushError {
     /// The task has this number of bytes, and its args alone are too large.
     #[error("a task of {0} bytes (--max-args)")]
     TooLarge(usize),
-    /// It is no task, for this reason.
-    #[error("{0}")]
-    Invalid(String),
+    /// It is no task.
+    #[error(transparent)]
+    Line(#[from] TaskLineError),
+    /// The guest has no such model.
+    #[error(transparent)]
+    Model(#[from] UnknownModel),
+    /// The guest can't be called with its args or its stdin.
+    #[error(transparent)]
+    Input(#[from] InputError),
 }

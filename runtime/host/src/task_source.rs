@@ -32,7 +32,8 @@ use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{Interrupt, WATCHDOG_GRACE};
 use mpwasm_types::task::Input;
-use mpwasm_types::task_line::{TaskLine, check_input, find_model};
+use mpwasm_types::task_check::{check_input, find_model};
+use mpwasm_types::task_line::TaskLine;
 use mpwasm_types::time::Time;
 
 /// Encodes output and log lines as [`FromTasks`] messages.
@@ -183,17 +184,15 @@ impl Pusher for TaskPusher {
         if task.len() > task_frame(self.start.max_args) {
             return Err(PushError::TooLarge(task.len()));
         }
-        let line = TaskLine::parse_pushed(task).map_err(PushError::Invalid)?;
-        find_model(&self.start.info, line.model.as_deref().unwrap_or_default())
-            .map_err(PushError::Invalid)?;
+        let line = TaskLine::parse_pushed(task)?;
+        find_model(&self.start.info, line.model.as_deref().unwrap_or_default())?;
         let stdin = line.stdin.as_deref();
         check_input(
             &self.start.info,
             Cow::Owned(line.args),
             stdin,
             self.start.max_args,
-        )
-        .map_err(PushError::Invalid)?;
+        )?;
         // The send may wait for the parent, which waits for the pool. That time does not count towards the timeout.
         let pause = self.watchdog.pause();
         self.batch.put(&FromTasks::Push(task), clock::now());

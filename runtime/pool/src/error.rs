@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use mpwasm_types::escape::Untrusted;
+use mpwasm_types::task_check::{InputError, UnknownModel};
 
 /// Why a call of this library failed.
 #[derive(Debug, thiserror::Error)]
@@ -106,11 +107,11 @@ pub enum Error {
         source: io::Error,
     },
     /// A task's args are not a JSON array, too large, or nested too deeply.
-    #[error("{}", Untrusted::from(.0))]
-    InvalidArgs(String),
+    #[error("{}", Untrusted::from(&.0.to_string()))]
+    InvalidArgs(InputError),
     /// The guest has no model of this name.
-    #[error("{}", Untrusted::from(.0))]
-    UnknownModel(String),
+    #[error("{}", Untrusted::from(&.0.to_string()))]
+    UnknownModel(UnknownModel),
     /// The guest was loaded by another pool, or without one. A pool runs only guests that it loaded itself.
     #[error("{} was not loaded by this pool", Untrusted::from(name))]
     ForeignGuest {

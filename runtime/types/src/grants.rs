@@ -30,6 +30,48 @@ pub struct Grants {
     pub tmp: Option<u64>,
 }
 
+/// Says why something can't be granted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidGrant {
+    /// The path of a directory on this machine is empty.
+    #[error("the directory has no name")]
+    NoHostName,
+    /// The name of a directory for guests is empty.
+    #[error("the name that guests know the directory by is empty")]
+    NoGuestName,
+    /// The name of a directory for guests is not UTF-8.
+    #[error("the name that guests know the directory by is not UTF-8")]
+    GuestNameNotUtf8,
+    /// A name of a directory contains a zero byte.
+    #[error("the name of a directory holds a zero byte")]
+    ZeroByte,
+    /// There are more than [`MAX_DIRS`] directories.
+    #[error("a pool grants at most {MAX_DIRS} directories")]
+    TooManyDirs,
+    /// Two directories have the same name for guests: this one.
+    #[error("two directories are granted as {0:?}")]
+    SameName(String),
+    /// A directory has the name of the scratch directory.
+    #[error("a directory and the scratch directory are both {SCRATCH}")]
+    ScratchName,
+    /// The scratch directory has room for no byte.
+    #[error("a scratch directory has at least one byte")]
+    EmptyScratch,
+    /// The text of a variable contains no `=`.
+    #[error("a variable is written NAME=VALUE")]
+    NoValue,
+    /// The name of a variable is empty.
+    #[error("a variable has no name")]
+    UnnamedVariable,
+    /// The variable of this name, or the name itself, contains a character that it can't have.
+    #[error("the variable {0:?} holds what no variable can: a zero byte, or = in its name")]
+    BadVariable(String),
+    /// All variables together are larger than [`MAX_ENVIRONMENT`].
+    #[error("the environment of guests is larger than {MAX_ENVIRONMENT} bytes")]
+    EnvironmentTooLarge,
+}
+
 /// Path of the scratch directory for guests.
 pub const SCRATCH: &str = "/tmp";
 
@@ -57,16 +99,20 @@ impl DirGrant {
     ///
     /// # Errors
     /// Fails if a name is empty or contains a zero byte.
-    pub fn new(host: impl Into<PathBuf>, guest: impl Into<String>, access: Access) -> Result<Self, String> {
+    pub fn new(
+        host: impl Into<PathBuf>,
+        guest: impl Into<String>,
+        access: Access,
+    ) -> Result<Self, InvalidGrant> {
         let (host, guest) = (host.into(), guest.into());
         if host.as_os_str().is_empty() {
-            return Err("the directory has no name".to_owned());
+            return Err(InvalidGrant::NoHostName);
         }
         if host.as_os_str().as_bytes().contains(&0) || guest.contains('\0') {
-            return Err("the name of a directory holds a zero byte".to_owned());
+            return Err(InvalidGrant::ZeroByte);
         }
         if guest.is_empty() {
-            return Err("the name that guests know the directory by is empty".to_owned());
+            return Err(InvalidGrant::NoGuestName);
         }
         Ok(Self { host, guest, access })
     }
@@ -85,7 +131,7 @@ impl DirGrant {
     ///
     /// # Errors
     /// Fails if the text is malformed, or a name is empty, not UTF-8 or contains a zero byte.
-    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, InvalidGrant> {
         let text = text.as_ref().as_bytes();
         let (path, access) = match text.strip_suffix(b":ro") {
             Some(path) => (path, Access::ReadOnly),
@@ -95,8 +141,7 @@ impl DirGrant {
             Some(at) => (&path[..at], &path[at + 2..]),
             None => (path, path),
         };
-        let guest = str::from_utf8(guest)
-            .map_err(|_| "the name that guests know the directory by is not UTF-8".to_owned())?;
+        let guest = str::from_utf8(guest).map_err(|_| InvalidGrant::GuestNameNotUtf8)?;
         Self::new(OsStr::from_bytes(host), guest, access)
     }
 
@@ -127,14 +172,12 @@ impl DirGrant {
     }
 }
 
-fn check_variable(name: &str, value: &str) -> Result<(), String> {
+fn check_variable(name: &str, value: &str) -> Result<(), InvalidGrant> {
     if name.is_empty() {
-        return Err("a variable has no name".to_owned());
+        return Err(InvalidGrant::UnnamedVariable);
     }
     if name.contains(['\0', '=']) || value.contains('\0') {
-        return Err(format!(
-            "the variable {name:?} holds what no variable can: a zero byte, or = in its name"
-        ));
+        return Err(InvalidGrant::BadVariable(name.to_owned()));
     }
     Ok(())
 }
@@ -144,10 +187,8 @@ impl Grants {
     ///
     /// # Errors
     /// Fails if the name is empty, or either contains a zero byte.
-    pub fn variable(text: &str) -> Result<(String, String), String> {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or_else(|| "a variable is written NAME=VALUE".to_owned())?;
+    pub fn variable(text: &str) -> Result<(String, String), InvalidGrant> {
+        let (name, value) = text.split_once('=').ok_or(InvalidGrant::NoValue)?;
         check_variable(name, value)?;
         Ok((name.to_owned(), value.to_owned()))
     }
@@ -163,7 +204,7 @@ impl Grants {
     ///
     /// # Errors
     /// Fails if two directories have the same name, or a limit is exceeded.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), InvalidGrant> {
         for (name, value) in &self.env {
             check_variable(name, value)?;
         }
@@ -173,28 +214,24 @@ impl Grants {
             .map(|(name, value)| name.len() + value.len())
             .sum();
         if size > MAX_ENVIRONMENT {
-            return Err(format!(
-                "the environment of guests is larger than {MAX_ENVIRONMENT} bytes"
-            ));
+            return Err(InvalidGrant::EnvironmentTooLarge);
         }
         if self.dirs.len() > MAX_DIRS {
-            return Err(format!("a pool grants at most {MAX_DIRS} directories"));
+            return Err(InvalidGrant::TooManyDirs);
         }
         for (number, dir) in self.dirs.iter().enumerate() {
             if self.dirs[..number]
                 .iter()
                 .any(|other| other.found_as() == dir.found_as())
             {
-                return Err(format!("two directories are granted as {:?}", dir.guest));
+                return Err(InvalidGrant::SameName(dir.guest.clone()));
             }
             if self.tmp.is_some() && dir.found_as() == SCRATCH {
-                return Err(format!(
-                    "a directory and the scratch directory are both {SCRATCH}"
-                ));
+                return Err(InvalidGrant::ScratchName);
             }
         }
         if self.tmp == Some(0) {
-            return Err("a scratch directory has at least one byte".to_owned());
+            return Err(InvalidGrant::EmptyScratch);
         }
         Ok(())
     }
@@ -334,7 +371,7 @@ mod tests {
             (b"da\0ta", "zero byte"),
             (b"data::\0", "zero byte"),
         ] {
-            let error = DirGrant::parse(OsStr::from_bytes(text)).unwrap_err();
+            let error = DirGrant::parse(OsStr::from_bytes(text)).unwrap_err().to_string();
             assert!(error.contains(why), "{text:?}: {error}");
         }
     }
@@ -358,9 +395,9 @@ mod tests {
         // The same directory under several names, also beneath one another.
         dirs(&["/", "/a", "/a/b", "a", "."]).check().unwrap();
         for twice in [["a", "a/"], ["/", "//"], ["b", "b"], ["/a/b", "/a/b//"]] {
-            assert!(
-                dirs(&twice).check().unwrap_err().contains("two directories"),
-                "{twice:?}"
+            assert_eq!(
+                dirs(&twice).check(),
+                Err(InvalidGrant::SameName(twice[1].to_owned()))
             );
         }
         let env = |name: &str, value: &str| Grants {
@@ -376,9 +413,9 @@ mod tests {
             ..dirs(names)
         };
         scratch(1, &["/", "/tmp2"]).check().unwrap();
-        assert!(scratch(0, &[]).check().unwrap_err().contains("at least one byte"));
-        assert!(scratch(1, &["/tmp/"]).check().unwrap_err().contains("both /tmp"));
+        assert_eq!(scratch(0, &[]).check(), Err(InvalidGrant::EmptyScratch));
+        assert_eq!(scratch(1, &["/tmp/"]).check(), Err(InvalidGrant::ScratchName));
         let large = "x".repeat(MAX_ENVIRONMENT);
-        assert!(env("A", &large).check().unwrap_err().contains("larger than"));
+        assert_eq!(env("A", &large).check(), Err(InvalidGrant::EnvironmentTooLarge));
     }
 }

@@ -4,6 +4,7 @@
 //! newlines. Nothing here recurses, so deep nesting is rejected without using the stack.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use memchr::memchr2;
 use serde::de::IgnoredAny;
@@ -14,14 +15,14 @@ use thiserror::Error;
 pub const MAX_JSON_DEPTH: usize = 128;
 
 /// The error for bytes that are not acceptable JSON.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum JsonError {
     /// The bytes are not UTF-8.
     #[error("not UTF-8 at byte {0}")]
     NotUtf8(usize),
     /// The text is not JSON. The parser's message names line and column.
     #[error("not JSON: {0}")]
-    NotJson(#[from] serde_json::Error),
+    NotJson(Arc<serde_json::Error>),
     /// Arrays and objects are nested too deeply.
     #[error("JSON nested deeper than {max} at byte {at}")]
     TooDeep {
@@ -30,6 +31,12 @@ pub enum JsonError {
         /// Index of the first bracket that goes deeper.
         at: usize,
     },
+}
+
+impl From<serde_json::Error> for JsonError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::NotJson(Arc::new(error))
+    }
 }
 
 /// Returns the JSON value in `bytes` without whitespace between its tokens, hence on one line. Borrowed if there is no such

@@ -1,7 +1,7 @@
 //! Types that the processes of a pool share. Nothing here does input or output.
 //!
-//! [`settings`] has every limit, timeout and default. [`task_line`] parses tasks, [`outcome`] describes how they end, and
-//! [`retry`] when they are tried again. [`grants`] describes the directories and variables that guests get. [`escape`] escapes
+//! [`settings`] has every limit, timeout and default. [`task_line`] parses tasks, [`task_check`] checks them against
+//! their guest, [`outcome`] describes how they end, and [`retry`] when they are tried again. [`grants`] describes the directories and variables that guests get. [`escape`] escapes
 //! untrusted text before it is displayed.
 
 #![allow(
@@ -33,5 +33,6 @@ pub mod sandbox_options;
 pub mod settings;
 pub mod status;
 pub mod task;
+pub mod task_check;
 pub mod task_line;
 pub mod time;

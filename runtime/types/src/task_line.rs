@@ -1,22 +1,16 @@
 //! Parses tasks: the lines of `--tasks`, and what a guest's `tasks` export pushes.
 //!
-//! Both are untrusted input. Every error is one sentence that says what is wrong and where. [`check_args`] checks the args
-//! against the limits of a pool.
+//! Both are untrusted input. [`task_check`](crate::task_check) checks a parsed task against its guest and the limits of a pool.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use crate::duration;
-use crate::guest_info::GuestInfo;
-use crate::ids::ModelId;
-use crate::invocation::Invocation;
-use crate::json::MAX_JSON_DEPTH;
-use crate::json::value_line;
+use crate::duration::{self, DurationError};
+use crate::task_check::no_args;
 
 /// Longest key of a task: 4 KiB. The parent keeps the key of every task that has not ended.
 pub const MAX_KEY: usize = 4 << 10;
@@ -34,8 +28,45 @@ pub struct TaskLine {
     pub model: Option<String>,
     /// The timeout, if given.
     pub timeout: Option<Duration>,
-    /// The stdin from `stdin` or `stdin_base64`, if given. Only command guests have one, which [`check_input`] checks.
+    /// The stdin from `stdin` or `stdin_base64`, if given. Only command guests have one, which
+    /// [`check_input`](crate::task_check::check_input) checks.
     pub stdin: Option<Vec<u8>>,
+}
+
+/// Says why a line, or what a guest pushed, is no task.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskLineError {
+    /// It is not UTF-8. The first wrong byte, counted from 1.
+    #[error("not UTF-8 at byte {0}")]
+    NotUtf8(usize),
+    /// It is not JSON, or an object with other fields than those of a task.
+    #[error("{}", json_error(.0))]
+    NotJson(serde_json::Error),
+    /// It does not begin as an array or an object does.
+    #[error("neither a JSON array of args nor an object with `args`")]
+    NotTask,
+    /// A line begins with a byte-order mark. The reader of a file skips one at its start.
+    #[error("it begins with a byte-order mark (U+FEFF), which only the first line of a file may have")]
+    ByteOrderMark,
+    /// An object in a line has no args.
+    #[error("the field `args` is missing")]
+    NoArgs,
+    /// A pushed task names a guest.
+    #[error("`guest` is only for task lines: what a guest pushes is for itself")]
+    PushedForGuest,
+    /// The key has more than [`MAX_KEY`] bytes: this number.
+    #[error("the key has {0} bytes; at most {MAX_KEY} are allowed")]
+    KeyTooLong(usize),
+    /// The stdin is given in both of its forms.
+    #[error("both `stdin` and `stdin_base64` are given")]
+    TwoStdins,
+    /// The stdin is not Base64.
+    #[error("bad `stdin_base64`: {0}")]
+    StdinNotBase64(base64::DecodeError),
+    /// The timeout is no duration greater than zero.
+    #[error("bad `timeout`: {0}")]
+    Timeout(DurationError),
 }
 
 /// The object form of both kinds of input.
@@ -78,60 +109,55 @@ impl TaskLine {
     /// Parses one line. Returns `None` for a blank line.
     ///
     /// # Errors
-    /// Returns a sentence that says why the line is not a task.
-    pub fn parse(line: &[u8]) -> Result<Option<Self>, String> {
-        let text =
-            str::from_utf8(line).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))?;
+    /// When the line is not a task.
+    pub fn parse(line: &[u8]) -> Result<Option<Self>, TaskLineError> {
+        let text = utf8(line)?;
         // JSON's whitespace, which includes the carriage return before a newline.
         let text = text.trim_matches([' ', '\t', '\r', '\n']);
         match text.bytes().next() {
             None => Ok(None),
             Some(b'[') => {
-                let args = serde_json::from_str(text).map_err(|error| json_error(&error))?;
+                let args = serde_json::from_str(text).map_err(TaskLineError::NotJson)?;
                 Ok(Some(Self::of(args)))
             }
             Some(b'{') => {
                 let object = Object::parse(text)?;
                 if object.args.is_none() {
-                    return Err("the field `args` is missing".into());
+                    return Err(TaskLineError::NoArgs);
                 }
                 object.into_line().map(Some)
             }
             // The reader of a file skips the mark at its start.
-            Some(_) if text.starts_with('\u{feff}') => Err(
-                "it begins with a byte-order mark (U+FEFF), which only the first line of a file may have"
-                    .into(),
-            ),
-            Some(_) => Err("neither a JSON array of args nor an object with `args`".into()),
+            Some(_) if text.starts_with('\u{feff}') => Err(TaskLineError::ByteOrderMark),
+            Some(_) => Err(TaskLineError::NotTask),
         }
     }
 
     /// Parses what a guest's `tasks` pushed: an object. Missing args are an empty array.
     ///
     /// # Errors
-    /// Returns a sentence that says why it is not a task.
-    pub fn parse_pushed(pushed: &[u8]) -> Result<Self, String> {
-        let text = str::from_utf8(pushed)
-            .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to() + 1))?;
-        let object = Object::parse(text)?;
+    /// When it is not a task.
+    pub fn parse_pushed(pushed: &[u8]) -> Result<Self, TaskLineError> {
+        let object = Object::parse(utf8(pushed)?)?;
         if object.guest.is_some() {
-            return Err("`guest` is only for task lines: what a guest pushes is for itself".into());
+            return Err(TaskLineError::PushedForGuest);
         }
         object.into_line()
     }
 }
 
+fn utf8(bytes: &[u8]) -> Result<&str, TaskLineError> {
+    str::from_utf8(bytes).map_err(|error| TaskLineError::NotUtf8(error.valid_up_to() + 1))
+}
+
 impl Object {
-    fn parse(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|error| json_error(&error))
+    fn parse(text: &str) -> Result<Self, TaskLineError> {
+        serde_json::from_str(text).map_err(TaskLineError::NotJson)
     }
 
-    fn into_line(self) -> Result<TaskLine, String> {
+    fn into_line(self) -> Result<TaskLine, TaskLineError> {
         if let Some(key) = self.key.as_ref().filter(|key| key.len() > MAX_KEY) {
-            return Err(format!(
-                "the key has {} bytes; at most {MAX_KEY} are allowed",
-                key.len()
-            ));
+            return Err(TaskLineError::KeyTooLong(key.len()));
         }
         let timeout = match self.timeout {
             None => None,
@@ -139,13 +165,9 @@ impl Object {
             Some(Seconds::Text(text)) => Some(duration::parse(&text)),
         };
         let stdin = match (self.stdin, self.stdin_base64) {
-            (Some(_), Some(_)) => return Err("both `stdin` and `stdin_base64` are given".into()),
+            (Some(_), Some(_)) => return Err(TaskLineError::TwoStdins),
             (Some(text), None) => Some(text.into_bytes()),
-            (None, Some(encoded)) => Some(
-                STANDARD
-                    .decode(encoded)
-                    .map_err(|error| format!("bad `stdin_base64`: {error}"))?,
-            ),
+            (None, Some(encoded)) => Some(STANDARD.decode(encoded).map_err(TaskLineError::StdinNotBase64)?),
             (None, None) => None,
         };
         Ok(TaskLine {
@@ -154,103 +176,8 @@ impl Object {
             guest: self.guest,
             model: self.model,
             stdin,
-            timeout: timeout
-                .transpose()
-                .map_err(|error| format!("bad `timeout`: {error}"))?,
+            timeout: timeout.transpose().map_err(TaskLineError::Timeout)?,
         })
-    }
-}
-
-fn no_args() -> Box<RawValue> {
-    RawValue::from_string("[]".to_owned()).expect("an empty array is JSON")
-}
-
-/// Checks that the args of a task are a JSON array of at most `max` bytes, nested at most [`MAX_JSON_DEPTH`] deep, and returns
-/// them on one line.
-///
-/// # Errors
-/// Returns a sentence that says what is wrong.
-pub fn check_args(args: Cow<'_, RawValue>, max: u64) -> Result<Box<RawValue>, String> {
-    let len = args.get().len();
-    if len as u64 > max {
-        return Err(format!(
-            "the args have {len} bytes; at most {max} are allowed (--max-args)"
-        ));
-    }
-    let line = value_line(args, MAX_JSON_DEPTH).map_err(|error| format!("the args are no JSON: {error}"))?;
-    match line.get().starts_with('[') {
-        true => Ok(line),
-        false => Err("the args are no JSON array".to_owned()),
-    }
-}
-
-/// Serializes the args of a program. [`check_args`] checks the result. Its syntax is not checked: the program's [`Serialize`]
-/// is trusted to produce JSON.
-///
-/// # Errors
-/// Fails if serialization does.
-pub fn write_args(args: &impl Serialize) -> Result<Box<RawValue>, String> {
-    let args = to_raw_value(args).map_err(|error| format!("the args can't be written as JSON: {error}"))?;
-    Ok(match args.get() {
-        // The empty tuple serializes as null: no args.
-        "null" => no_args(),
-        _ => args,
-    })
-}
-
-/// Checks args and stdin of a task against its guest: like [`check_args`], and for a command that the args are strings and that
-/// args and stdin together have at most `max` bytes.
-///
-/// # Errors
-/// Returns a sentence that says what is wrong.
-pub fn check_input(
-    info: &GuestInfo,
-    args: Cow<'_, RawValue>,
-    stdin: Option<&[u8]>,
-    max: u64,
-) -> Result<Box<RawValue>, String> {
-    let checked = check_args(args, max)?;
-    if info.is_command {
-        let stdin = stdin.unwrap_or_default();
-        Invocation::new("", &checked, stdin).map_err(|error| error.to_string())?;
-        let bytes = (checked.get().len() as u64).saturating_add(stdin.len() as u64);
-        if bytes > max {
-            return Err(format!(
-                "the args and the stdin have {bytes} bytes; at most {max} are allowed (--max-args)"
-            ));
-        }
-    } else if stdin.is_some() {
-        return Err("`stdin` is only for command guests".to_owned());
-    }
-    Ok(checked)
-}
-
-/// Returns the index of the model with this name.
-///
-/// # Errors
-/// Returns a sentence that lists the models of the guest.
-pub fn find_model(info: &GuestInfo, name: &str) -> Result<ModelId, String> {
-    let found = info.models.iter().position(|model| model.name == name);
-    found
-        .map(|index| ModelId(index as u32))
-        .ok_or_else(|| no_such_model(info, name))
-}
-
-fn no_such_model(info: &GuestInfo, name: &str) -> String {
-    let models = &info.models;
-    let named: Vec<String> = models
-        .iter()
-        .filter(|m| !m.name.is_empty())
-        .map(|m| format!("`{}`", m.name))
-        .collect();
-    let has = match (named.is_empty(), named.len() == models.len()) {
-        (true, _) => "only the unnamed one".to_owned(),
-        (false, true) => named.join(", "),
-        (false, false) => format!("the unnamed one, {}", named.join(", ")),
-    };
-    match name {
-        "" => format!("the guest has no unnamed model; it has {has}"),
-        name => format!("the guest has no model `{name}`; it has {has}"),
     }
 }
 
@@ -279,7 +206,7 @@ mod tests {
                 task.model,
                 task.timeout
             ),
-            Err(why) => why,
+            Err(why) => why.to_string(),
         }
     }
 
@@ -355,33 +282,10 @@ mod tests {
         for (line, why) in table {
             assert!(described(line).contains(why), "{line}: {}", described(line));
         }
-        assert_eq!(TaskLine::parse(b"[\"\xff\"]").unwrap_err(), "not UTF-8 at byte 3");
-    }
-
-    #[test]
-    fn input_is_checked_against_the_kind_of_guest() {
-        let model = GuestInfo::default();
-        let command = GuestInfo {
-            is_command: true,
-            ..GuestInfo::default()
-        };
-        let check = |info: &GuestInfo, args: &str, stdin: Option<&[u8]>| {
-            let args = RawValue::from_string(args.to_owned()).unwrap();
-            check_input(info, Cow::Owned(args), stdin, 12).map(|args| args.get().to_owned())
-        };
-        assert_eq!(check(&model, "[1, 2]", None).unwrap(), "[1,2]");
-        assert!(
-            check(&model, "[]", Some(b""))
-                .unwrap_err()
-                .contains("only for command guests")
+        assert_eq!(
+            TaskLine::parse(b"[\"\xff\"]").unwrap_err().to_string(),
+            "not UTF-8 at byte 3"
         );
-        assert_eq!(check(&command, "[\"a\"]", Some(b"1234567")).unwrap(), "[\"a\"]");
-        assert!(
-            check(&command, "[\"a\"]", Some(b"12345678"))
-                .unwrap_err()
-                .contains("13 bytes")
-        );
-        assert!(check(&command, "[1]", None).unwrap_err().contains("strings"));
     }
 
     #[test]

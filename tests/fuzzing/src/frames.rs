@@ -21,7 +21,8 @@ use mpwasm_protocol::request::{Reply, Request};
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::{CallbackStatus, Outcome, TaskError, Usage};
 use mpwasm_types::settings::Settings;
-use mpwasm_types::task_line::{TaskLine, check_args};
+use mpwasm_types::task_check::check_args;
+use mpwasm_types::task_line::TaskLine;
 
 /// Small caps, so that a fuzzer can exceed them.
 pub(super) fn settings() -> Settings {
@@ -171,9 +172,9 @@ fn tell(ending: CallResult<'_>) {
 fn tasks(frame: &[u8], settings: &Settings) -> Result<(), String> {
     let message = decode(frame).map_err(|error| error.to_string())?;
     if let FromTasks::Push(json) = message {
-        let line = TaskLine::parse_pushed(json)?;
+        let line = TaskLine::parse_pushed(json).map_err(|error| error.to_string())?;
         assert!(line.timeout != Some(Duration::ZERO));
-        check_args(Cow::Owned(line.args), settings.max_args)?;
+        check_args(Cow::Owned(line.args), settings.max_args).map_err(|error| error.to_string())?;
     }
     Ok(())
 }

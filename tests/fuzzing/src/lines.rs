@@ -19,8 +19,8 @@ use mpwasm_types::json::MAX_JSON_DEPTH;
 use mpwasm_types::json::one_line;
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, Outcome, TaskError, Usage};
 use mpwasm_types::record_line::RecordLine;
-use mpwasm_types::task_line::MAX_KEY;
-use mpwasm_types::task_line::{TaskLine, check_args};
+use mpwasm_types::task_check::check_args;
+use mpwasm_types::task_line::{MAX_KEY, TaskLine};
 
 /// Small enough that a fuzzer reaches larger args.
 const MAX_ARGS: u64 = 1000;

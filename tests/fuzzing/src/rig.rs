@@ -26,7 +26,8 @@ use mpwasm_types::ids::{GuestId, ModelId, OfferId, TaskId};
 use mpwasm_types::outcome::{Kind, LogLevel, Stream};
 use mpwasm_types::settings::{Settings, thread_stack};
 use mpwasm_types::task::Input;
-use mpwasm_types::task_line::{TaskLine, check_args};
+use mpwasm_types::task_check::check_args;
+use mpwasm_types::task_line::TaskLine;
 use mpwasm_types::time::Time;
 
 /// Deadline of a call. Most end at once, and those that sleep or spin must not delay the fuzzer. A test must see some
@@ -242,8 +243,8 @@ struct Tasks;
 
 impl Pusher for Tasks {
     fn push(&mut self, task: &[u8]) -> Result<TaskId, PushError> {
-        let line = TaskLine::parse_pushed(task).map_err(PushError::Invalid)?;
-        let args = check_args(Cow::Owned(line.args), settings().max_args);
-        args.map(|_| TaskId(0)).map_err(PushError::Invalid)
+        let line = TaskLine::parse_pushed(task)?;
+        check_args(Cow::Owned(line.args), settings().max_args)?;
+        Ok(TaskId(0))
     }
 }

@@ -108,7 +108,7 @@ impl From<Interrupt> for mpwasm::Interrupt {
 
 /// Parses `NAME=VALUE`, or `NAME` for a variable of mpwasm's own environment.
 fn variable(text: &str) -> Result<(String, String)> {
-    let checked = |text: &str| Grants::variable(text).map_err(Error::msg);
+    let checked = |text: &str| Grants::variable(text).map_err(Error::from);
     if text.is_empty() || text.contains('=') {
         return checked(text);
     }

@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_cannot_be_loaded_is_a_usage_error_and_a_dead_dispatcher_is_not() {
-        let bad = mpwasm::Error::InvalidArgs("x".into());
+        let bad = mpwasm::Error::InvalidArgs(mpwasm::InputError::NotArray);
         assert_eq!(Failure::of_guest(bad).exit, Exit::Usage);
         let dead = mpwasm::Error::DispatcherDied("signal 9".into());
         assert_eq!(Failure::of_guest(dead).exit, Exit::Failed);

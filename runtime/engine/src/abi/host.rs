@@ -109,6 +109,7 @@ mod tests {
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::ids::TaskId;
     use mpwasm_types::outcome::Kind;
+    use mpwasm_types::task_line::TaskLineError;
 
     /// A `runnable` that writes the i64 which `number` leaves as decimal digits.
     fn number(number: &str) -> String {
@@ -302,7 +303,7 @@ mod tests {
     impl Pusher for Tasks {
         fn push(&mut self, task: &[u8]) -> Result<TaskId, PushError> {
             if task == b"no" {
-                return Err(PushError::Invalid("that is no task".to_owned()));
+                return Err(TaskLineError::NotTask.into());
             }
             let mut tasks = self.0.lock().unwrap();
             tasks.push(task.to_vec());
@@ -345,7 +346,10 @@ mod tests {
         );
         rig.executor.set_pusher(Box::new(Tasks(Arc::default())));
         let failure = ended(Kind::Trap, rig.call(Export::Tasks, ""));
-        assert_eq!(failure.message, "trap in `tasks`: that is no task");
+        assert_eq!(
+            failure.message,
+            "trap in `tasks`: neither a JSON array of args nor an object with `args`"
+        );
     }
 
     #[test]

@@ -59,7 +59,9 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
         }
     }
     check_resources(settings)?;
-    settings.grants.check().map_err(Error::BadSetting)?;
+    if let Err(error) = settings.grants.check() {
+        return bad(&error.to_string());
+    }
     if settings.size > MAX_WORKERS {
         return bad(&format!("a pool has at most {MAX_WORKERS} workers"));
     }

@@ -22,7 +22,8 @@ use mpwasm_types::invocation::Invocation;
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::Settings;
 use mpwasm_types::task::Input;
-use mpwasm_types::task_line::{TaskLine, check_input, find_model, write_args};
+use mpwasm_types::task_check::{InputError, UnknownModel, check_input, find_model, write_args};
+use mpwasm_types::task_line::TaskLine;
 
 /// A loaded guest. Cheap to clone. Only the pool that loaded it runs its tasks; a [`Command`](crate::command::Command) runs it in
 /// processes of its own.
@@ -103,15 +104,15 @@ impl Callable for Model {
 #[derive(Clone, Debug)]
 pub(crate) enum InvalidCall {
     /// The guest has no such model.
-    Model(String),
+    Model(Box<UnknownModel>),
     /// The args are invalid.
-    Args(String),
+    Args(InputError),
 }
 
 impl From<InvalidCall> for Error {
     fn from(reason: InvalidCall) -> Self {
         match reason {
-            InvalidCall::Model(why) => Self::UnknownModel(why),
+            InvalidCall::Model(why) => Self::UnknownModel(*why),
             InvalidCall::Args(why) => Self::InvalidArgs(why),
         }
     }
@@ -183,7 +184,7 @@ impl Guest {
                 key: None,
                 timeout: self.0.settings.timeout,
                 retry: None,
-                args: Err(InvalidCall::Model(why)),
+                args: Err(InvalidCall::Model(Box::new(why))),
                 token: None,
                 stdin: Box::default(),
             },
@@ -215,7 +216,7 @@ impl Guest {
     }
 
     /// Checks the args and returns them on one line.
-    fn checked(&self, args: Cow<'_, RawValue>, stdin: Option<&[u8]>) -> Result<Box<RawValue>, String> {
+    fn checked(&self, args: Cow<'_, RawValue>, stdin: Option<&[u8]>) -> Result<Box<RawValue>, InputError> {
         check_input(self.info(), args, stdin, self.0.settings.max_args)
     }
 

@@ -1,6 +1,7 @@
 //! Turns inputs of a map into tasks or chunks and submits them.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use mpwasm_types::items;
 use mpwasm_types::outcome::Outcome;
 use mpwasm_types::settings::CHUNK_BYTES;
 use mpwasm_types::task::{Input, TaskSpec};
-use mpwasm_types::task_line::{check_args, write_args};
+use mpwasm_types::task_check::{InputError, check_args, write_args};
 
 /// How an input becomes args.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl MapCall {
     }
 
     /// Appends the input's args to those of a chunk.
-    fn append(&self, input: &impl Serialize, args: &mut Vec<u8>) -> Result<(), String> {
+    fn append(&self, input: &impl Serialize, args: &mut Vec<u8>) -> Result<(), InputError> {
         let written = match self.shape {
             ArgShape::One => write_args(&(input,)),
             ArgShape::Star => write_args(input),
@@ -93,7 +94,7 @@ pub struct Batch<'a> {
     args: Vec<u8>,
     items: u32,
     /// What is wrong with the last input, if it can't be an item of a chunk.
-    invalid_input: Option<String>,
+    invalid_input: Option<InputError>,
 }
 
 impl<'a> Batch<'a> {
@@ -161,7 +162,7 @@ impl<'a> Batch<'a> {
                     closed = Err(Error::Closed);
                     complete(number, pool.too_late(&call.model));
                 }
-                Err(error) => complete(number, call.invalid(pool, error.to_string())),
+                Err(error) => complete(number, call.invalid(pool, &error)),
             }
         }
         if items > 0 {
@@ -182,7 +183,7 @@ impl<'a> Batch<'a> {
             }
         }
         if let Some(invalid_input) = invalid_input {
-            complete(reorder.pull(1), call.invalid(pool, invalid_input));
+            complete(reorder.pull(1), call.invalid(pool, &invalid_input));
         }
         closed
     }
@@ -191,13 +192,13 @@ impl<'a> Batch<'a> {
 impl MapCall {
     /// Returns the outcome of an input that is no valid task. The caller holds the lock on submissions, so that ids
     /// are assigned in the order of the inputs.
-    fn invalid(&self, pool: &PoolState, message: String) -> Outcome {
+    fn invalid(&self, pool: &PoolState, why: &impl fmt::Display) -> Outcome {
         let rejection = |id| InvalidTask {
             id,
             key: None,
             model: self.model.name().to_owned(),
             args: None,
-            message,
+            message: why.to_string(),
         };
         match pool.ledger.take_id() {
             Ok(id) => pool.report_invalid(rejection(id)),

@@ -23,7 +23,7 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::outcome::{Kind, Stream};
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::{DISPATCHER_GRACE, LOG_LINE_COST, MIN_PROGRESS};
-use mpwasm_types::task_line::TaskLine;
+use mpwasm_types::task_line::{TaskLine, TaskLineError};
 use mpwasm_types::time::Time;
 
 /// Result of handling messages.
@@ -45,8 +45,11 @@ enum TasksFailure {
     Died(String),
     #[error(transparent)]
     Frame(#[from] FrameError),
+    #[error(transparent)]
+    NotTask(#[from] TaskLineError),
+    /// It names a model that the guest does not have, or has args that the guest does not take.
     #[error("{0}")]
-    InvalidTask(String),
+    InvalidTask(Error),
     #[error("it pushed more tasks than it may")]
     TooManyTasks,
     #[error("it printed nothing, and said so")]
@@ -250,10 +253,9 @@ impl TasksRun<'_> {
                 if self.pushed + tasks.len() as u64 >= shared.settings.max_tasks {
                     return Err(TasksFailure::TooManyTasks);
                 }
-                let line =
-                    TaskLine::parse_pushed(json).map_err(|why| TasksFailure::InvalidTask(why.to_string()))?;
+                let line = TaskLine::parse_pushed(json)?;
                 let task = self.guest.line_task(&line, "");
-                tasks.push(task.map_err(|why| TasksFailure::InvalidTask(why.to_string()))?);
+                tasks.push(task.map_err(TasksFailure::InvalidTask)?);
             }
             FromTasks::Output(Printed { stream, bytes }) => {
                 if bytes.is_empty() {

@@ -23,7 +23,7 @@ use crate::pool::state::PoolState;
 use crate::sync::Mutex;
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::settings::Settings;
-use mpwasm_types::task_line::check_args;
+use mpwasm_types::task_check::check_args;
 
 /// Input that is not a valid task, for [`Pool::reject`].
 #[derive(Debug, Default)]

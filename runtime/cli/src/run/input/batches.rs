@@ -193,7 +193,7 @@ fn feed_line<S: ItemSink>(
                 batch.add(task, bytes, place)?;
                 return Ok(NextLine::Continue);
             }
-            Err(why) => why,
+            Err(why) => why.to_string(),
         },
         (_, Err(why)) => why.to_string(),
     };
