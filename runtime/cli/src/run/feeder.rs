@@ -1,6 +1,6 @@
 //! The thread that loads guests and pushes tasks.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use mpwasm::Pool;
@@ -11,10 +11,8 @@ use crate::run::input::dry_run::DryRunSink;
 use crate::run::input::feed::{FeedEnd, TaskFeed};
 use crate::run::input::pusher::{PendingResume, TaskPusher};
 use crate::run::input::source::TaskSource;
-use crate::run::output::order::OutputOrder;
+use crate::run::output::reporters::ReporterHandles;
 use crate::run::output::results::{EarlierResults, ResultsTarget};
-use crate::run::output::shared_reporter::SharedReporter;
-use crate::run::output::task_metadata::TaskMetadata;
 use crate::run::resume::{ResumeCheck, SkippedTasks};
 use crate::terminal::progress::ProgressCounter;
 use crate::terminal::stdio::Descriptor;
@@ -29,16 +27,14 @@ pub struct Feeder {
     pub source: TaskSource,
     /// The target of records.
     pub results: Option<ResultsTarget>,
-    /// Metadata for the reporter, if it needs some.
-    pub task_metadata: Option<Arc<TaskMetadata>>,
-    /// The order of reports, if it is kept.
-    pub order: Option<OutputOrder>,
+    /// What it passes to the reporters.
+    pub reporters: ReporterHandles,
     /// What to do with earlier results.
     pub earlier: EarlierResults,
     /// Whether to print the tasks instead of running them.
     pub dry_run: bool,
-    /// The reporter.
-    pub reporter: SharedReporter,
+    /// The numbers of skipped tasks, set when the run begins.
+    pub skipped: Arc<OnceLock<SkippedTasks>>,
     /// The counter of the progress bar.
     pub counter: ProgressCounter,
 }
@@ -64,24 +60,30 @@ impl Feeder {
             let resume = resume.map(|resume| PendingResume::new(resume, |_| Ok(())));
             return feed.push_to(&self.pool, &mut TaskPusher::new(&sink, guests.first(), resume));
         }
-        let (results, earlier, reporter) = (self.results, self.earlier, self.reporter);
+        let (results, folders, records) = (
+            self.results,
+            self.reporters.folders.take(),
+            self.reporters.records.take(),
+        );
         let begin = |skipped| {
-            if let Some(results_dir) = reporter.lock().results_dir() {
-                let begun = results_dir.begin(earlier);
+            if let Some(folders) = folders {
+                let begun = folders.begin(self.earlier);
                 begun
                     .context("cannot use the folder of --results-dir")
                     .or_usage()?;
             }
-            let records = results.map(ResultsTarget::begin).transpose()?;
-            reporter.lock().begin(records, skipped);
+            if let Some((results, records)) = results.zip(records) {
+                // Without a receiver the pool has ended, and no task runs.
+                let _ = records.send(results.begin()?);
+            }
+            let _ = self.skipped.set(skipped); // it begins once
             Ok(())
         };
         let resume = match resume {
             Some(resume) => Some(PendingResume::new(resume, begin)),
             None => begin(SkippedTasks::default()).map(|()| None)?,
         };
-        let mut pusher =
-            TaskPusher::new(&*self.pool, guests.first(), resume).with_order(self.task_metadata, self.order);
+        let mut pusher = TaskPusher::new(&*self.pool, guests.first(), resume).with_reporters(self.reporters);
         let end = feed.push_to(&self.pool, &mut pusher)?;
         self.counter.total(pusher.pushed());
         Ok(end)

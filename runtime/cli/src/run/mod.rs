@@ -23,23 +23,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use mpwasm::internal::prints::{Prints, Target, Targets};
-use mpwasm::{Cache, LogLevel, Pool, Settings};
+use mpwasm::{Builder, Cache, LogLevel, Pool};
 
 use crate::process::exit::{Exit, Failure, OrExit};
 use crate::process::readers;
 use crate::process::signals::{self, SignalRequest};
-use crate::run::end::halt::{Halt, HaltMode};
+use crate::run::end::halt::{Halt, HaltMode, HaltReporter};
 use crate::run::end::{RunDeadline, RunEnd, RunEvent};
 use crate::run::feeder::Feeder;
 use crate::run::options::RunArgs;
-use crate::run::output::failure::OutputKind;
+use crate::run::output::failure::{OutputFailure, OutputFailures, OutputKind};
 use crate::run::output::options::{OutputOptions, SummaryFormat};
 use crate::run::output::order::OutputOrder;
-use crate::run::output::reporter::{HaltHook, ReporterOptions, RunReporter};
+use crate::run::output::reporters::ReporterParts;
 use crate::run::output::results::ResultsTarget;
-use crate::run::output::shared_reporter::SharedReporter;
-use crate::run::output::tags::LineTagger;
-use crate::run::output::task_metadata::TaskMetadata;
+use crate::run::output::summary::RunSummary;
 use crate::run::plan::Plan;
 use crate::terminal::progress::{self, ProgressCounter};
 use crate::terminal::stdio::{self, BestEffort, Descriptor};
@@ -60,7 +58,7 @@ pub fn run(args: RunArgs, min_level: LogLevel) -> Result<Exit, Failure> {
         guests,
         source,
         results,
-        results_dir,
+        folders,
         shows_bar,
         output,
         total_timeout,
@@ -74,64 +72,62 @@ pub fn run(args: RunArgs, min_level: LogLevel) -> Result<Exit, Failure> {
     let started = Instant::now();
     let deadline = total_timeout.map(|total| RunDeadline::new(started, total));
     let is_log = results.as_ref().is_some_and(ResultsTarget::is_log);
-    let task_metadata = (is_log || output.tag).then(|| Arc::new(TaskMetadata::new(is_log, output.tag)));
-    let order = output.keep_order.then(|| OutputOrder::new(settings.size));
-    let counter = match shows_bar {
-        true => ProgressCounter::show(),
-        false => ProgressCounter::default(),
+    let failures = watch_outputs(results.as_ref(), &started_pool, &events)?;
+    let halt = output.halt;
+    let parts = ReporterParts {
+        prints: Prints::new(print_targets(results.as_ref()).or_internal()?),
+        min_level,
+        has_records: results.is_some(),
+        is_log,
+        has_tags: output.tag,
+        order: output.keep_order.then(|| OutputOrder::new(settings.size)),
+        folders,
+        halt: halt.map(|halt| HaltReporter::new(halt, on_halt(&started_pool, &events))),
     };
-    let options = ReporterOptions {
-        order: order.clone(),
-        task_metadata: task_metadata.clone(),
-        tags: task_metadata.clone().filter(|_| output.tag).map(LineTagger::new),
-        halt: output
-            .halt
-            .map(|halt| HaltHook::new(halt, on_halt(&started_pool, &events))),
-        results_dir,
-    };
-    let reporter = start_reporter(results.as_ref(), min_level, options, &events)?;
-    let bar = shows_bar.then(|| counter.clone());
-    let pool = start_pool(settings, cache, &reporter, bar)?;
+    let (builder, handles) = parts.add_to(Pool::builder().settings(settings), &failures);
+    let bar = shows_bar.then(ProgressCounter::show);
+    let counter = bar.clone().unwrap_or_default();
+    let pool = start_pool(builder, cache, bar)?;
     started_pool.get_or_init(|| Arc::downgrade(&pool));
 
     let waiter = Arc::clone(&pool);
     spawn("waiter", &events, move || RunEvent::PoolEnded(waiter.join())).or_internal()?;
+    let skipped = Arc::default();
     let feeder = Feeder {
         pool: Arc::clone(&pool),
         guests,
         source,
         results,
-        task_metadata,
-        order,
+        reporters: handles,
         earlier: output.earlier(),
         dry_run: output.dry_run,
-        reporter: reporter.clone(),
+        skipped: Arc::clone(&skipped),
         counter,
     };
     spawn("feeder", &events, move || RunEvent::FeedEnded(feeder.feed())).or_internal()?;
 
     let end = end::wait(&pool, &inbox, deadline);
-    print_end(end, &pool, &reporter, started.elapsed(), &output)
+    let wall = started.elapsed();
+    let is_resumable = is_log && skipped.get().is_some();
+    let skipped = skipped.get().copied().unwrap_or_default();
+    let summary = RunSummary::new(&pool.stats(), skipped, is_resumable, end.is_cut_short());
+    print_end(end, &summary, failures.take_first(), &pool, wall, &output)
 }
 
 /// Prints errors and the summary at the end of the run, and returns the exit code.
 fn print_end(
     end: RunEnd,
+    summary: &RunSummary,
+    output_failure: Option<OutputFailure>,
     pool: &Pool,
-    reporter: &SharedReporter,
     wall: Duration,
     output: &OutputOptions,
 ) -> Result<Exit, Failure> {
     progress::clear();
-    let mut reporter = reporter.lock();
-    reporter.finish();
-    if !end.all_pushed && end.feed_failure.is_none() {
-        reporter.cut_short();
-    }
-    let output_failure = reporter.failure();
+    let output_failure = output_failure.as_ref();
     let values = pool.final_values();
     let lost = values.iter().any(|value| value.result.is_err());
-    let exit = end.exit(output_failure, reporter.counts().any_failure(), lost);
+    let exit = end.exit(output_failure, summary.any_failure(), lost);
     if exit == Exit::Usage
         && let Some(failure) = end.feed_failure
     {
@@ -143,12 +139,12 @@ fn print_end(
     match output.summary {
         _ if output.dry_run => {}
         SummaryFormat::Text => {
-            for line in reporter.counts().final_values(&values) {
+            for line in summary.final_values(&values) {
                 stdio::print_message(&line);
             }
-            stdio::print_message(&reporter.counts().summary(wall));
+            stdio::print_message(&summary.text(wall));
         }
-        SummaryFormat::Json => stdio::print_json(&reporter.counts().json(wall, &values)),
+        SummaryFormat::Json => stdio::print_json(&summary.json(wall, &values)),
     }
     Ok(exit)
 }
@@ -176,8 +172,8 @@ fn on_signal(
 
 /// Returns the action of `--halt`: ends the pool and sends an event.
 ///
-/// The reporter calls it before it confirms the outcome that met the condition, so that no further task begins.
-fn on_halt(started_pool: &StartedPool, events: &Sender<RunEvent>) -> impl FnOnce(Halt) + Send + 'static {
+/// The reporter calls it before the pool confirms the outcome that met the condition, so that no further task begins.
+fn on_halt(started_pool: &StartedPool, events: &Sender<RunEvent>) -> impl Fn(Halt) + Send + 'static {
     let (started_pool, events) = (Arc::clone(started_pool), events.clone());
     move |halt| {
         if let Some(pool) = started_pool.get().and_then(Weak::upgrade) {
@@ -204,24 +200,25 @@ fn spawn(
     Ok(())
 }
 
-/// Returns the reporter of the run, and watches the readers of its outputs.
-fn start_reporter(
+/// Returns the failures of the run's outputs, and watches the readers of the outputs.
+fn watch_outputs(
     results: Option<&ResultsTarget>,
-    min_level: LogLevel,
-    options: ReporterOptions,
+    started_pool: &StartedPool,
     events: &Sender<RunEvent>,
-) -> Result<SharedReporter, Failure> {
-    let targets = print_targets(results).or_internal()?;
-    let events = events.clone();
-    let on_failure = move || drop(events.send(RunEvent::OutputFailed));
-    let reporter = RunReporter::new(Prints::new(targets), min_level, on_failure).with_options(options);
-    let reporter = SharedReporter::new(reporter);
-    let watched = reporter.clone();
+) -> Result<Arc<OutputFailures>, Failure> {
+    let (started_pool, events) = (Arc::clone(started_pool), events.clone());
+    let failures = Arc::new(OutputFailures::new(move || {
+        if let Some(pool) = started_pool.get().and_then(Weak::upgrade) {
+            pool.terminate();
+        }
+        drop(events.send(RunEvent::OutputFailed)); // also ends a pool that is being started
+    }));
+    let watched = Arc::clone(&failures);
     watched_outputs(results)
         .and_then(|outputs| readers::watch(outputs, move |output| watched.reader_closed(output)))
         .context("cannot watch the readers of the output")
         .or_internal()?;
-    Ok(reporter)
+    Ok(failures)
 }
 
 /// Returns where guests' output goes: to stderr if the records go to stdout, otherwise to the same stream as in the guest.
@@ -255,12 +252,10 @@ fn watched_outputs(results: Option<&ResultsTarget>) -> io::Result<Vec<(Descripto
 
 /// Starts the pool.
 fn start_pool(
-    settings: Settings,
+    mut builder: Builder,
     cache: Option<Cache>,
-    reporter: &SharedReporter,
     bar: Option<ProgressCounter>,
 ) -> Result<Arc<Pool>, Failure> {
-    let mut builder = Pool::builder().settings(settings).reporter(reporter.clone());
     if let Some(bar) = bar {
         builder = builder.reporter(bar);
     }

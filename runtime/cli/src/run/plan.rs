@@ -16,7 +16,7 @@ use crate::run::options::RunArgs;
 use crate::run::output::log_file::is_descriptor;
 use crate::run::output::options::OutputOptions;
 use crate::run::output::results::ResultsTarget;
-use crate::run::output::results_dir::ResultsDir;
+use crate::run::output::task_folders::TaskFolders;
 use crate::terminal::stdio;
 use crate::trusted_places::{self, TrustedPlace};
 
@@ -32,8 +32,8 @@ pub struct Plan {
     pub source: TaskSource,
     /// The target of `--results`, opened.
     pub results: Option<ResultsTarget>,
-    /// The folder of `--results-dir`, opened.
-    pub results_dir: Option<ResultsDir>,
+    /// The folders of `--results-dir`, opened.
+    pub folders: Option<TaskFolders>,
     /// Whether to show a progress bar.
     pub shows_bar: bool,
     /// Options of the output.
@@ -80,8 +80,8 @@ impl Plan {
             .map(|path| ResultsTarget::open(path, output.earlier(), settings.longest_record()))
             .transpose()?;
         let source = inputs.open(&settings, results.as_ref())?;
-        let results_dir = output.results_dir.as_deref().map(ResultsDir::open).transpose();
-        let results_dir = results_dir
+        let folders = output.results_dir.as_deref().map(TaskFolders::open).transpose();
+        let folders = folders
             .context("cannot use the folder of --results-dir")
             .or_usage()?;
         let shows_bar = output
@@ -94,7 +94,7 @@ impl Plan {
             guests,
             source,
             results,
-            results_dir,
+            folders,
             shows_bar,
             output,
             total_timeout,

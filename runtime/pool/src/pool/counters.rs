@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::sync::{Condvar, Mutex};
-use mpwasm_types::outcome::{Kind, Outcome};
+use mpwasm_types::outcome::{CallbackStatus, Kind, Outcome};
 
 /// Number of tasks of a pool, by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Stats {
     pub ok: u64,
     /// Attempts that failed and were followed by another.
     pub retried: u64,
+    /// Tasks whose callback failed.
+    pub callbacks_failed: u64,
     failed: [u64; Kind::ALL.len()],
 }
 
@@ -44,6 +46,7 @@ pub struct Counters {
     invalid: AtomicU64,
     ok: AtomicU64,
     retried: AtomicU64,
+    callbacks_failed: AtomicU64,
     failed: [AtomicU64; Kind::ALL.len()],
     /// Number of [`Progress`](crate::Progress) iterators to be woken on changes.
     subscribers: AtomicUsize,
@@ -60,6 +63,9 @@ impl Counters {
             Err(error) => &self.failed[error.kind as usize],
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        if let CallbackStatus::Failed(_) = outcome.callback {
+            self.callbacks_failed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts an accepted task that was not sent to the dispatcher, besides its outcome.
@@ -113,6 +119,7 @@ impl Counters {
             accepted: 0,
             ok: read(&self.ok),
             retried: read(&self.retried),
+            callbacks_failed: read(&self.callbacks_failed),
             failed: self.failed.each_ref().map(read),
         }
     }

@@ -296,7 +296,7 @@ impl PoolState {
             }
         }
         drop(wakeups);
-        self.flush_reports();
+        self.reporters.finish();
         let error = if let Some(error) = self.reporters.take_failure() {
             Some(Error::Report(error))
         } else if let Some(why) = failure {

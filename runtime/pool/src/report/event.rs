@@ -1,5 +1,6 @@
 //! [`Event`]: something that happens in a pool.
 
+use serde::{Deserialize, Serialize, Serializer};
 use tracing::Level;
 
 pub use mpwasm_protocol::messages::{Source, WorkerEvent};
@@ -34,20 +35,26 @@ pub enum Event<'a> {
 }
 
 /// A piece of a guest's output.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output<'a> {
     /// The source of the output.
     pub source: Source,
     /// The stream that it was written to.
     pub stream: Stream,
     /// The bytes, with or without newlines.
+    #[serde(serialize_with = "serialize_bytes")]
     pub bytes: &'a [u8],
     /// Whether the source writes no more: an unfinished line of either stream ends here.
     pub end: bool,
 }
 
+/// Serializes bytes as one value, not as a list of numbers.
+fn serialize_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
 /// A line that a guest logged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine<'a> {
     /// The source of the line.
     pub source: Source,

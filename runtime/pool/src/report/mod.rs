@@ -125,6 +125,15 @@ pub trait Reporter: Send {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Writes what is still incomplete. Called once, when every task has its outcome, before [`Pool::join`](crate::Pool::join)
+    /// returns. Only output of a guest's `tasks` export that is being ended can follow. The default flushes.
+    ///
+    /// # Errors
+    /// End the run.
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush()
+    }
 }
 
 /// The reporters of a pool: serialises calls by several threads.
@@ -173,6 +182,11 @@ impl Reporters {
     /// Flushes each reporter. Returns true when one has failed.
     pub fn flush(&self) -> bool {
         self.each(Reporter::flush)
+    }
+
+    /// Ends each reporter, after the last event. [`take_failure`](Self::take_failure) returns a failure.
+    pub fn finish(&self) {
+        self.each(Reporter::finish);
     }
 
     /// Makes a call of each reporter that has not failed yet. Returns true when one fails.

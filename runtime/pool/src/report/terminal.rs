@@ -40,4 +40,9 @@ impl Reporter for Terminal {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.end_all()?;
+        self.0.flush()
+    }
 }

@@ -1,9 +1,10 @@
 //! `--halt`: ends a run early once enough tasks have failed or succeeded.
 
-use std::fmt;
 use std::str::FromStr;
+use std::{fmt, io};
 
 use anyhow::{Result, anyhow, bail};
+use mpwasm::{Event, Reporter};
 
 /// Fewest ended tasks for which a percentage is compared: 3, as one failure of one task says little.
 const MIN_TASKS_FOR_PERCENT: u64 = 3;
@@ -62,6 +63,44 @@ impl Halt {
     }
 }
 
+/// Counts outcomes, and ends the run once the condition of `--halt` is met.
+pub struct HaltReporter {
+    /// `None` once it is met.
+    halt: Option<Halt>,
+    ok: u64,
+    failed: u64,
+    on_reached: Box<dyn FnMut(Halt) + Send>,
+}
+
+impl HaltReporter {
+    /// Returns a reporter that calls `on_reached` once the condition is met. It must end the pool, so that no further task begins,
+    /// and must not block.
+    pub fn new(halt: Halt, on_reached: impl FnMut(Halt) + Send + 'static) -> Self {
+        Self {
+            halt: Some(halt),
+            ok: 0,
+            failed: 0,
+            on_reached: Box::new(on_reached),
+        }
+    }
+}
+
+impl Reporter for HaltReporter {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        let Event::Ended(outcome) = event else {
+            return Ok(());
+        };
+        match outcome.is_success() {
+            true => self.ok += 1,
+            false => self.failed += 1,
+        }
+        if let Some(halt) = self.halt.take_if(|halt| halt.is_reached(self.ok, self.failed)) {
+            (self.on_reached)(halt);
+        }
+        Ok(())
+    }
+}
+
 impl FromStr for Halt {
     type Err = anyhow::Error;
 
@@ -117,7 +156,13 @@ impl fmt::Display for Halt {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use mpwasm::Kind;
+
     use super::*;
+    use crate::run::output::tests::{failed, ok};
 
     fn halt(text: &str) -> Halt {
         let halt: Halt = text.parse().unwrap();
@@ -159,5 +204,25 @@ mod tests {
         for text in ["now,fail=0", "now,fail=0%", "now,fail=101%", "now,fail=x%"] {
             assert!(text.parse::<Halt>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_run_is_ended_once_and_by_an_outcome() {
+        let reached = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&reached);
+        let mut reporter = HaltReporter::new(halt("now,fail=2"), move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let expected = [
+            (ok(0, "1"), 0),
+            (failed(1, Kind::Trap, ""), 0),
+            (failed(2, Kind::Trap, ""), 1),
+        ];
+        for (outcome, count) in expected {
+            reporter.event(&Event::Ended(&outcome)).unwrap();
+            assert_eq!(reached.load(Ordering::Relaxed), count);
+        }
+        reporter.event(&Event::Ended(&failed(3, Kind::Trap, ""))).unwrap();
+        assert_eq!(reached.load(Ordering::Relaxed), 1);
     }
 }

@@ -213,6 +213,11 @@ impl RunEnd {
         }
     }
 
+    /// Returns whether the run ended before all tasks were read.
+    pub fn is_cut_short(&self) -> bool {
+        !self.all_pushed && self.feed_failure.is_none()
+    }
+
     /// Returns the exit code. A failure of mpwasm has the highest priority, then a signal.
     ///
     /// `any_failure` is true if a task or callback failed, `lost_values` if a final value was lost.
@@ -253,7 +258,7 @@ impl RunEnd {
         {
             let what = match output_failure.output {
                 OutputKind::Prints => "what guests print",
-                OutputKind::Records => "records",
+                OutputKind::Records | OutputKind::ResultsDir => "records",
                 OutputKind::OrderBuffer => {
                     "what waits for its turn to a temporary file (leave out --keep-order, or set TMPDIR to another folder)"
                 }

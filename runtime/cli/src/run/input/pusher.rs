@@ -1,8 +1,6 @@
-//! Pushes tasks to the pool: skips those with a record, and gives the reporter the metadata of the others.
+//! Pushes tasks to the pool: skips those with a record, and tells the reporters what they need of the others.
 //!
 //! The id of a task is its position.
-
-use std::sync::Arc;
 
 use mpwasm::internal::{Rejected, TaskParts};
 use mpwasm::{Pool, Task, TaskId};
@@ -11,9 +9,9 @@ use serde_json::value::RawValue;
 
 use crate::process::exit::Failure;
 use crate::run::input::keys::SeenKeys;
-use crate::run::output::order::{self, OutputOrder};
+use crate::run::output::order;
+use crate::run::output::reporters::ReporterHandles;
 use crate::run::output::task_identity::TaskIdentity;
-use crate::run::output::task_metadata::{TaskEntry, TaskMetadata};
 use crate::run::resume::{ResumeCheck, ResumeStep, SkippedTasks};
 
 /// A task to be pushed, or a line that is none.
@@ -114,8 +112,7 @@ const BATCH: usize = 1024;
 pub struct TaskPusher<'a, T> {
     sink: &'a T,
     resume: Option<PendingResume<'a>>,
-    task_metadata: Option<Arc<TaskMetadata>>,
-    order: Option<OutputOrder>,
+    reporters: ReporterHandles,
     keys: SeenKeys,
     /// Hash of the first guest, to which invalid lines belong.
     guest: [u8; 32],
@@ -131,8 +128,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
         Self {
             sink,
             resume,
-            task_metadata: None,
-            order: None,
+            reporters: ReporterHandles::default(),
             keys: SeenKeys::default(),
             guest,
             next: TaskId(0),
@@ -140,13 +136,9 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
         }
     }
 
-    /// Sets the metadata and order to which each task is added before it is pushed.
-    pub fn with_order(self, task_metadata: Option<Arc<TaskMetadata>>, order: Option<OutputOrder>) -> Self {
-        Self {
-            task_metadata,
-            order,
-            ..self
-        }
+    /// Sets what the reporters must know of each task before it is pushed.
+    pub fn with_reporters(self, reporters: ReporterHandles) -> Self {
+        Self { reporters, ..self }
     }
 
     /// Checks that the key of the next item is new. Must be called for all items, in order.
@@ -228,17 +220,12 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
 
     /// Pushes items that are not skipped.
     fn send(&mut self, items: Vec<FeedItem>) -> Result<(), PushError> {
-        if let Some(task_metadata) = &self.task_metadata {
-            let entry = |(id, item): (TaskId, &FeedItem)| {
-                let identity = task_metadata
-                    .has_identities()
-                    .then(|| identity(item, &self.guest));
-                (
-                    id,
-                    TaskEntry::new(identity, task_metadata.has_tags().then(|| tag(id, item))),
-                )
-            };
-            task_metadata.add((0..).map(|index| self.next + index).zip(&items).map(entry));
+        let with_ids = || (0..).map(|index| self.next + index).zip(&items);
+        if let Some(identities) = &self.reporters.identities {
+            identities.add(with_ids().map(|(id, item)| (id, identity(item, &self.guest))));
+        }
+        if let Some(tags) = &self.reporters.tags {
+            tags.add(with_ids().map(|(id, item)| (id, tag(id, item).into_boxed_str())));
         }
         let mut tasks = Vec::with_capacity(items.len());
         for item in items {
@@ -259,7 +246,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
         if tasks.is_empty() {
             return Ok(());
         }
-        if self.order.is_none() {
+        if self.reporters.order.is_none() {
             self.next = self.next + tasks.len() as u64;
             return self.sink.push_all(tasks);
         }
@@ -275,7 +262,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
 
     /// Adds the next tasks to the order.
     fn add_to_order(&self, count: u64) {
-        if let Some(order) = &self.order {
+        if let Some(order) = &self.reporters.order {
             order.add_tasks(self.next, count);
         }
     }

@@ -41,7 +41,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::output::reporter::tests::{failed, ok};
+    use crate::run::output::tests::{failed, ok};
 
     #[test]
     fn failure_lines_name_the_key_and_the_callback_and_leave_out_what_was_cancelled() {

@@ -1,6 +1,8 @@
 //! What a run writes: records, guests' prints, failure lines and the summary.
 //!
-//! The pool calls [`reporter`], which passes each report on to the other files of this folder.
+//! The pool calls one [`Reporter`](mpwasm::Reporter) per subject: [`print_reporter`], [`record_reporter`], [`results_dir`] and
+//! [`halt`](crate::run::end::halt). With `--keep-order`, [`order::reporter`] passes events on to the first two. [`reporters`] builds
+//! them.
 
 pub mod failure;
 pub mod failure_line;
@@ -8,12 +10,17 @@ pub mod job_log;
 pub mod log_file;
 pub mod options;
 pub mod order;
+pub mod print_reporter;
+pub mod record_reporter;
 pub mod records;
-pub mod reporter;
+pub mod reporters;
 pub mod results;
 pub mod results_dir;
-pub mod shared_reporter;
 pub mod summary;
 pub mod tags;
+pub mod task_folders;
 pub mod task_identity;
-pub mod task_metadata;
+pub mod task_table;
+
+#[cfg(test)]
+pub mod tests;

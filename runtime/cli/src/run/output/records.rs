@@ -78,7 +78,7 @@ mod tests {
     use mpwasm::{CallbackStatus, Kind, Usage, WorkerNumber};
 
     use super::*;
-    use crate::run::output::reporter::tests::{Shared, failed, ok};
+    use crate::run::output::tests::{Shared, failed, ok};
 
     fn written(outcomes: &[Outcome], terminal: bool) -> String {
         let shared = Shared::default();

@@ -3,35 +3,26 @@
 //! `DIR/ID/record.json` exists for every task. `DIR/ID/stdout` and `DIR/ID/stderr` exist if the task or its callback printed
 //! something, and have exactly that. The output of a command comes with its outcome.
 //!
-//! Every file is opened relative to the descriptor of `DIR`, one name at a time, without following links. A folder must belong to
-//! this user. Each file is created anew, and replaces one of an earlier run.
+//! [`task_folders`](super::task_folders) creates them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::CStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mpwasm::escape::Untrusted;
-use mpwasm::{Outcome, Output, Source, Stream, TaskId};
+use mpwasm::{Event, Outcome, Output, Reporter, Source, Stream, TaskId};
 use mpwasm_types::settings::MAX_OPEN_OUTPUTS;
-use nix::dir::Dir;
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::{Mode, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use serde::Deserialize;
 
-use crate::run::output::results::EarlierResults;
-
-/// The name of the file with a task's record.
-const RECORD: &str = "record.json";
+use crate::run::output::failure::OutputWriter;
+use crate::run::output::task_folders::{RECORD, TaskFolders, create, remove, stream_name};
 
 /// A stream of a task: its id, and whether it is stderr.
 type StreamId = (TaskId, bool);
@@ -39,8 +30,7 @@ type StreamId = (TaskId, bool);
 /// Writes the files. At most [`MAX_OPEN_OUTPUTS`] files of running tasks are open at a time.
 #[derive(Debug)]
 pub struct ResultsDir {
-    path: PathBuf,
-    root: OwnedFd,
+    folders: Arc<TaskFolders>,
     /// The files of running tasks that have printed, with device and inode.
     created: HashMap<StreamId, (u64, u64)>,
     /// The open files among them. In order, as the file of the oldest task is closed when there are too many.
@@ -48,86 +38,12 @@ pub struct ResultsDir {
 }
 
 impl ResultsDir {
-    /// Opens the folder, and creates it if it does not exist.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
-        // Without a trailing slash, which would follow a link.
-        let path: PathBuf = path.components().collect();
-        let made = match fs::create_dir_all(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()), // open_folder checks its type
-            made => made,
-        };
-        let root = made.and_then(|()| open_folder(AT_FDCWD, &path));
-        Ok(Self {
-            root: root.with_context(|| Untrusted::from(&path).to_string())?,
-            path,
+    /// Returns a writer without open files.
+    pub fn new(folders: Arc<TaskFolders>) -> Self {
+        Self {
+            folders,
             created: HashMap::new(),
             open: BTreeMap::new(),
-        })
-    }
-
-    /// Prepares the folder for a run. With [`EarlierResults::Overwrite`] it removes the results of an earlier run.
-    ///
-    /// # Errors
-    /// When there are such results, and the run neither resumes nor overwrites them.
-    pub fn begin(&mut self, earlier: EarlierResults) -> io::Result<()> {
-        if matches!(earlier, EarlierResults::Resume | EarlierResults::RetryFailed) {
-            return Ok(());
-        }
-        let listed = File::from(openat(&self.root, ".", FOLDER, Mode::empty())?);
-        let mut listed = Dir::from_fd(listed.into())?;
-        for entry in listed.iter() {
-            let entry = entry?;
-            let Some(id) = task_id(entry.file_name()) else {
-                continue;
-            };
-            if earlier != EarlierResults::Overwrite {
-                let path = Untrusted::from(&self.path);
-                return Err(io::Error::other(format!(
-                    "there are results of an earlier run in {path}, such as {id}: continue it with --resume or --retry-failed, \
-                     replace its results with --overwrite, or name another folder"
-                )));
-            }
-            self.remove_task(id)?;
-        }
-        Ok(())
-    }
-
-    /// Removes the files of a task of an earlier run, and no others. A folder of another user is kept, and is an error if a
-    /// task's files are to be written there.
-    fn remove_task(&self, id: TaskId) -> io::Result<()> {
-        let name = id.to_string();
-        let Ok(folder) = self.open_task_folder(&name) else {
-            return Ok(());
-        };
-        for file in [stream_name(false), stream_name(true), RECORD] {
-            remove(&folder, file)?;
-        }
-        match unlinkat(&self.root, name.as_str(), UnlinkatFlags::RemoveDir) {
-            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()), // it has files of the user
-            result => Ok(result?),
-        }
-    }
-
-    /// Opens the folder of a task, and creates it if it does not exist.
-    fn create_task_folder(&self, id: TaskId) -> io::Result<OwnedFd> {
-        let name = id.to_string();
-        match mkdirat(&self.root, name.as_str(), Mode::from_bits_truncate(0o777)) {
-            Ok(()) => open_folder(&self.root, Path::new(&name)),
-            Err(Errno::EEXIST) => self.open_task_folder(&name),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    /// Opens the existing folder of a task.
-    fn open_task_folder(&self, name: &str) -> io::Result<OwnedFd> {
-        let refused = |why: &dyn std::fmt::Display| {
-            let path = self.path.join(name);
-            io::Error::other(format!("{}: {why}", Untrusted::from(&path)))
-        };
-        let folder = open_folder(&self.root, Path::new(name)).map_err(|error| refused(&error))?;
-        match fstat(&folder)?.st_uid == geteuid().as_raw() {
-            true => Ok(folder),
-            false => Err(refused(&"it belongs to another user")),
         }
     }
 
@@ -155,7 +71,7 @@ impl ResultsDir {
 
     /// Creates the file of a stream, or opens it again for appending.
     fn open_stream(&mut self, of: StreamId) -> io::Result<File> {
-        let folder = self.create_task_folder(of.0)?;
+        let folder = self.folders.create_task_folder(of.0)?;
         let name = stream_name(of.1);
         let Some(expected) = self.created.get(&of) else {
             let file = create(&folder, name)?;
@@ -168,7 +84,7 @@ impl ResultsDir {
         match identity(&file)? == *expected {
             true => Ok(file),
             false => {
-                let path = self.path.join(of.0.to_string()).join(name);
+                let path = self.folders.path_of(of.0, name);
                 Err(io::Error::other(format!(
                     "somebody has replaced {}",
                     Untrusted::from(&path)
@@ -181,7 +97,7 @@ impl ResultsDir {
     pub fn outcome(&mut self, outcome: &Outcome) -> io::Result<()> {
         let mut record = serde_json::to_vec(outcome)?;
         record.push(b'\n');
-        let folder = self.create_task_folder(outcome.id)?;
+        let folder = self.folders.create_task_folder(outcome.id)?;
         create(&folder, RECORD)?.write_all(&record)?;
         let printed = [false, true].map(|is_stderr| {
             let of = (outcome.id, is_stderr);
@@ -206,10 +122,14 @@ impl ResultsDir {
     }
 }
 
-fn stream_name(is_stderr: bool) -> &'static str {
-    match is_stderr {
-        false => "stdout",
-        true => "stderr",
+impl Reporter for OutputWriter<ResultsDir> {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        match event {
+            Event::Ended(outcome) => self.write(|files| files.outcome(outcome)),
+            Event::Printed(output) => self.write(|files| files.output(output)),
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -217,53 +137,6 @@ fn stream_name(is_stderr: bool) -> &'static str {
 fn identity(file: &File) -> io::Result<(u64, u64)> {
     let metadata = file.metadata()?;
     Ok((metadata.dev(), metadata.ino()))
-}
-
-/// Flags with which a folder is opened.
-const FOLDER: OFlag = OFlag::O_RDONLY
-    .union(OFlag::O_DIRECTORY)
-    .union(OFlag::O_NOFOLLOW)
-    .union(OFlag::O_CLOEXEC);
-
-/// Opens a folder that is no symbolic link.
-fn open_folder(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
-    openat(at, path, FOLDER, Mode::empty()).map_err(|errno| match errno {
-        Errno::ELOOP | Errno::ENOTDIR => {
-            io::Error::other("it is no folder, or a symbolic link to one, and no link is followed")
-        }
-        errno => errno.into(),
-    })
-}
-
-/// Creates a file, and replaces one of the same name.
-fn create(folder: &OwnedFd, name: &str) -> io::Result<File> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let make = || openat(folder, name, flags, Mode::from_bits_truncate(0o666));
-    let made = match make() {
-        Err(Errno::EEXIST) => {
-            remove(folder, name)?;
-            make()
-        }
-        made => made,
-    };
-    Ok(made?.into())
-}
-
-/// Removes a file, if it exists.
-fn remove(folder: &OwnedFd, name: &str) -> io::Result<()> {
-    match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Returns the id of the task whose folder has this name.
-fn task_id(name: &CStr) -> Option<TaskId> {
-    let name = name.to_str().ok()?;
-    name.parse()
-        .ok()
-        .filter(|id: &u64| id.to_string() == name)
-        .map(TaskId)
 }
 
 /// The output of a command, from its result or from the `data` of its error. A result of another guest with the same fields can't
@@ -311,12 +184,19 @@ fn bytes<'a>(text: Option<&'a str>, base64: Option<&str>) -> Option<Cow<'a, [u8]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::output::reporter::tests::ok;
+    use std::fs;
+    use std::path::Path;
+
+    use nix::unistd::geteuid;
+
+    use crate::run::output::results::EarlierResults;
+    use crate::run::output::tests::ok;
 
     /// A run of task 7, which prints this.
     fn run(path: &Path, earlier: EarlierResults, text: &str) -> anyhow::Result<()> {
-        let mut dir = ResultsDir::open(path)?;
-        dir.begin(earlier)?;
+        let folders = TaskFolders::open(path)?;
+        folders.begin(earlier)?;
+        let mut dir = ResultsDir::new(Arc::new(folders));
         for bytes in text.as_bytes().chunks(1) {
             let output = Output {
                 source: Source::Task(TaskId(7)),
@@ -423,7 +303,7 @@ mod tests {
     #[test]
     fn few_files_are_open_however_many_tasks_print_at_once() {
         let root = tempfile::tempdir().unwrap();
-        let mut dir = ResultsDir::open(root.path()).unwrap();
+        let mut dir = results_dir(root.path());
         let tasks = 3 * MAX_OPEN_OUTPUTS as u64;
         for piece in ["one ", "two ", "three"] {
             for id in 0..tasks {
@@ -446,7 +326,7 @@ mod tests {
     #[test]
     fn a_file_that_was_replaced_while_it_was_closed_is_not_written() {
         let root = tempfile::tempdir().unwrap();
-        let mut dir = ResultsDir::open(root.path()).unwrap();
+        let mut dir = results_dir(root.path());
         for id in 0..=MAX_OPEN_OUTPUTS as u64 {
             print(&mut dir, id, Stream::Stdout, "mine");
         }
@@ -461,6 +341,10 @@ mod tests {
             assert!(try_print(&mut dir, 0, Stream::Stdout, "more").is_err());
             assert_eq!(fs::read(&victim).unwrap(), b"");
         }
+    }
+
+    fn results_dir(path: &Path) -> ResultsDir {
+        ResultsDir::new(Arc::new(TaskFolders::open(path).unwrap()))
     }
 
     fn try_print(dir: &mut ResultsDir, id: u64, stream: Stream, text: &str) -> io::Result<()> {

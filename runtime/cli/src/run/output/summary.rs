@@ -1,9 +1,9 @@
-//! Counts outcomes, and formats the summary in the last line on stderr.
+//! Formats the summary of a run, the last line on stderr.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use mpwasm::{CallbackStatus, FinalError, FinalValue, Kind, Outcome};
+use mpwasm::{FinalError, FinalValue, Kind, Stats};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -23,44 +23,31 @@ const KINDS: [Kind; 10] = [
     Kind::Invalid,
 ];
 
-/// Numbers of tasks by outcome.
+/// What the summary of a run says.
 #[derive(Debug, Default)]
-pub struct OutcomeCounts {
+pub struct RunSummary {
     ok: u64,
     failed: [u64; KINDS.len()],
     callbacks_failed: u64,
-    any_failure: bool,
-    /// Tasks that failed, or whose callback failed.
-    unsuccessful: u64,
     skipped: SkippedTasks,
     /// Whether the records are in a log, which `--resume` can continue.
     has_log: bool,
-    /// Whether the run ended before all tasks were read.
+    /// Whether the run ended before all tasks were read. The unread tasks are not counted.
     cut_short: bool,
 }
 
-impl OutcomeCounts {
-    /// Counts an outcome.
-    pub fn count(&mut self, outcome: &Outcome) {
-        match &outcome.result {
-            Ok(_) => self.ok += 1,
-            Err(error) => self.failed[error.kind as usize] += 1,
+impl RunSummary {
+    /// Returns the summary of a run whose outcomes the pool has counted. `has_log` is true if the records are in a log, which
+    /// `--resume` can continue.
+    pub fn new(stats: &Stats, skipped: SkippedTasks, has_log: bool, cut_short: bool) -> Self {
+        Self {
+            ok: stats.ok,
+            failed: KINDS.map(|kind| stats.failed(kind)),
+            callbacks_failed: stats.callbacks_failed,
+            skipped,
+            has_log,
+            cut_short,
         }
-        if let CallbackStatus::Failed(_) = outcome.callback {
-            self.callbacks_failed += 1;
-        }
-        self.any_failure |= !outcome.is_success();
-        self.unsuccessful += u64::from(!outcome.is_success());
-    }
-
-    /// Notes that records go to a log. The summary then says how many tasks `--resume` will run.
-    pub fn set_log(&mut self) {
-        self.has_log = true;
-    }
-
-    /// Notes that the run ended before all tasks were read. The unread tasks are not counted.
-    pub fn set_cut_short(&mut self) {
-        self.cut_short = true;
     }
 
     /// Returns the number of tasks with a record that `--resume` will run.
@@ -71,27 +58,17 @@ impl OutcomeCounts {
         }
     }
 
-    /// Sets the numbers of skipped tasks.
-    pub fn skip(&mut self, skipped: SkippedTasks) {
-        self.skipped = skipped;
-    }
-
-    /// Returns the number of successful tasks, and of those that failed or whose callback failed.
-    pub fn ended(&self) -> (u64, u64) {
-        (self.total() - self.unsuccessful, self.unsuccessful)
-    }
-
     fn total(&self) -> u64 {
         self.ok + self.failed.iter().sum::<u64>()
     }
 
     /// Returns whether a task or callback failed, which makes the exit code 1.
     pub fn any_failure(&self) -> bool {
-        self.any_failure
+        self.ok < self.total() || self.callbacks_failed > 0
     }
 
     /// Returns the summary of a run that took `wall`, without prefix and newline.
-    pub fn summary(&self, wall: Duration) -> String {
+    pub fn text(&self, wall: Duration) -> String {
         let total = self.total();
         let mut line = match total {
             0 => "no tasks".to_owned(),
@@ -216,46 +193,49 @@ fn final_value(value: &FinalValue, skipped: SkippedTasks) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::output::reporter::tests::{failed, ok};
 
-    fn tally(outcomes: &[Outcome]) -> OutcomeCounts {
-        let mut tally = OutcomeCounts::default();
-        outcomes.iter().for_each(|outcome| tally.count(outcome));
-        tally
+    /// The summary of a run in which this many tasks succeeded, and these failed.
+    fn summary(ok: u64, failed: &[(Kind, u64)]) -> RunSummary {
+        let mut summary = RunSummary {
+            ok,
+            ..RunSummary::default()
+        };
+        for (kind, count) in failed {
+            summary.failed[*kind as usize] = *count;
+        }
+        summary
     }
 
     #[test]
     fn the_summary_names_what_occurred_and_ok_first() {
-        let mut outcomes: Vec<Outcome> = (0..4).map(|id| failed(id, Kind::Timeout, "late")).collect();
-        outcomes.extend((4..10).map(|id| ok(id, "1")));
         assert_eq!(
-            tally(&outcomes).summary(Duration::from_millis(2010)),
+            summary(6, &[(Kind::Timeout, 4)]).text(Duration::from_millis(2010)),
             "10 tasks: 6 ok, 4 timeout; 2.01 s, 5.0 tasks/s"
         );
     }
 
     #[test]
     fn one_task_and_one_callback_are_singular_and_none_has_no_rate() {
-        let mut outcome = ok(0, "1");
-        outcome.callback = CallbackStatus::Failed(Kind::Trap);
+        let mut one = summary(1, &[]);
+        one.callbacks_failed = 1;
         assert_eq!(
-            tally(&[outcome]).summary(Duration::from_millis(500)),
+            one.text(Duration::from_millis(500)),
             "1 task: 1 ok; 1 callback failed; 0.50 s, 2.0 tasks/s"
         );
-        assert_eq!(tally(&[]).summary(Duration::ZERO), "no tasks; 0.00 s");
+        assert_eq!(summary(0, &[]).text(Duration::ZERO), "no tasks; 0.00 s");
     }
 
     #[test]
     fn skipped_tasks_are_counted_separately() {
-        let mut tally = tally(&[ok(3, "1")]);
-        tally.skip(SkippedTasks { tasks: 3, failed: 0 });
-        let line = tally.summary(Duration::from_secs(1));
+        let mut one = summary(1, &[]);
+        one.skipped = SkippedTasks { tasks: 3, failed: 0 };
+        let line = one.text(Duration::from_secs(1));
         assert_eq!(
             line,
             "1 task: 1 ok; 3 skipped, as they have a record; 1.00 s, 1.0 tasks/s"
         );
-        tally.skip(SkippedTasks { tasks: 3, failed: 2 });
-        let line = tally.summary(Duration::from_secs(1));
+        one.skipped = SkippedTasks { tasks: 3, failed: 2 };
+        let line = one.text(Duration::from_secs(1));
         assert!(
             line.contains("3 skipped") && line.contains("2 of a failure: --retry-failed"),
             "{line}"
@@ -264,21 +244,23 @@ mod tests {
 
     #[test]
     fn cancelled_tasks_wait_for_resume_where_there_is_a_log() {
-        let mut tally = tally(&[failed(0, Kind::Cancelled, ""), failed(1, Kind::Cancelled, "")]);
-        let line = |tally: &OutcomeCounts| tally.summary(Duration::from_secs(1));
-        assert_eq!(line(&tally), "2 tasks: 2 cancelled; 1.00 s, 2.0 tasks/s");
-        tally.set_log();
+        let mut two = summary(0, &[(Kind::Cancelled, 2)]);
+        let line = |summary: &RunSummary| summary.text(Duration::from_secs(1));
+        assert_eq!(line(&two), "2 tasks: 2 cancelled; 1.00 s, 2.0 tasks/s");
+        two.has_log = true;
         assert_eq!(
-            line(&tally),
+            line(&two),
             "2 tasks: 2 cancelled; 2 wait for --resume; 1.00 s, 2.0 tasks/s"
         );
-        assert!(tally.json(Duration::ZERO, &[]).contains("\"resumable\":2,"));
-        tally.set_cut_short();
-        assert!(line(&tally).contains("; 2 wait for --resume, with what was not read; "));
-        let mut none = OutcomeCounts::default();
-        none.set_cut_short();
+        assert!(two.json(Duration::ZERO, &[]).contains("\"resumable\":2,"));
+        two.cut_short = true;
+        assert!(line(&two).contains("; 2 wait for --resume, with what was not read; "));
+        let mut none = RunSummary {
+            cut_short: true,
+            ..RunSummary::default()
+        };
         assert_eq!(line(&none), "no tasks; 1.00 s");
-        none.set_log();
+        none.has_log = true;
         assert_eq!(
             line(&none),
             "no tasks; what was not read waits for --resume; 1.00 s"
@@ -287,9 +269,9 @@ mod tests {
 
     #[test]
     fn the_json_form_has_every_count() {
-        let mut callback = ok(1, "1");
-        callback.callback = CallbackStatus::Failed(Kind::Trap);
-        let json = tally(&[failed(0, Kind::Timeout, ""), callback]).json(Duration::from_millis(1500), &[]);
+        let mut two = summary(1, &[(Kind::Timeout, 1)]);
+        two.callbacks_failed = 1;
+        let json = two.json(Duration::from_millis(1500), &[]);
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!((&value["tasks"], &value["ok"]), (&2.into(), &1.into()));
         assert_eq!((&value["timeout"], &value["trap"]), (&1.into(), &0.into()));
@@ -305,9 +287,8 @@ mod tests {
 
     #[test]
     fn high_rates_have_no_fraction() {
-        let outcomes: Vec<Outcome> = (0..1000).map(|id| ok(id, "1")).collect();
         assert_eq!(
-            tally(&outcomes).summary(Duration::from_secs(2)),
+            summary(1000, &[]).text(Duration::from_secs(2)),
             "1000 tasks: 1000 ok; 2.00 s, 500 tasks/s"
         );
     }
@@ -315,7 +296,7 @@ mod tests {
     #[test]
     fn every_kind_is_counted_in_its_own_place() {
         for kind in KINDS {
-            let line = tally(&[failed(0, kind, "")]).summary(Duration::from_secs(1));
+            let line = summary(0, &[(kind, 1)]).text(Duration::from_secs(1));
             assert_eq!(line, format!("1 task: 1 {kind}; 1.00 s, 1.0 tasks/s"));
         }
     }
@@ -337,22 +318,22 @@ mod tests {
     #[test]
     fn final_values_are_shown_with_a_note_about_skipped_tasks() {
         let values = [value(Ok("[1]")), value(Err("lost"))];
-        let mut tally = OutcomeCounts::default();
-        let lines = |tally: &OutcomeCounts| tally.final_values(&values).collect::<Vec<_>>();
+        let mut none = RunSummary::default();
+        let lines = |summary: &RunSummary| summary.final_values(&values).collect::<Vec<_>>();
         assert_eq!(
-            lines(&tally),
+            lines(&none),
             [
                 "the final value of model \"sum\": [1]",
                 "there is no final value of model \"sum\": trap: lost"
             ]
         );
-        tally.skip(SkippedTasks { tasks: 3, failed: 0 });
-        assert!(lines(&tally)[0].ends_with(", without the tasks that were skipped: [1]"));
+        none.skipped = SkippedTasks { tasks: 3, failed: 0 };
+        assert!(lines(&none)[0].ends_with(", without the tasks that were skipped: [1]"));
     }
 
     #[test]
     fn final_values_are_unchanged_in_the_json() {
-        let json = OutcomeCounts::default().json(Duration::ZERO, &[value(Ok("1.0e2")), value(Err("lost"))]);
+        let json = RunSummary::default().json(Duration::ZERO, &[value(Ok("1.0e2")), value(Err("lost"))]);
         let expected = concat!(
             r#","final_values":[{"guest":"sum.wasm","model":"sum","value":1.0e2},"#,
             r#"{"guest":"sum.wasm","model":"sum","error":{"kind":"trap","message":"lost"}}]}"#
@@ -361,15 +342,11 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_callback_is_a_failure_and_a_skipped_one_is_none() {
-        let with = |callback| {
-            let mut outcome = ok(0, "1");
-            outcome.callback = callback;
-            tally(&[outcome]).any_failure()
-        };
-        assert!(with(CallbackStatus::Failed(Kind::Timeout)));
-        assert!(!with(CallbackStatus::Skipped));
-        assert!(!with(CallbackStatus::None));
-        assert!(tally(&[failed(0, Kind::Cancelled, "")]).any_failure());
+    fn a_failed_callback_and_a_cancelled_task_are_failures() {
+        assert!(!summary(1, &[]).any_failure());
+        assert!(summary(1, &[(Kind::Cancelled, 1)]).any_failure());
+        let mut callback = summary(1, &[]);
+        callback.callbacks_failed = 1;
+        assert!(callback.any_failure());
     }
 }

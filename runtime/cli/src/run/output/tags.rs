@@ -4,23 +4,24 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use mpwasm::escape::escape;
-use mpwasm::{Output, Source, Stream};
+use mpwasm::{Output, Source, Stream, TaskId};
 
-use crate::run::output::task_metadata::TaskMetadata;
+use crate::run::output::task_table::TaskTable;
 
 /// Prefixes lines with tags.
 #[derive(Debug)]
 pub struct LineTagger {
-    task_metadata: Arc<TaskMetadata>,
+    /// The tags of tasks in flight.
+    tags: Arc<TaskTable<Box<str>>>,
     /// Streams with an incomplete line.
     incomplete: HashSet<(Source, Stream)>,
 }
 
 impl LineTagger {
-    /// Returns a tagger with the tags in `task_metadata`.
-    pub fn new(task_metadata: Arc<TaskMetadata>) -> Self {
+    /// Returns a tagger with these tags.
+    pub fn new(tags: Arc<TaskTable<Box<str>>>) -> Self {
         Self {
-            task_metadata,
+            tags,
             incomplete: HashSet::new(),
         }
     }
@@ -31,7 +32,7 @@ impl LineTagger {
             return None;
         };
         let stream = (output.source, output.stream);
-        let tag = self.task_metadata.tag(id)?;
+        let tag = self.tags.get(id)?;
         let mut tagged = Vec::with_capacity(output.bytes.len() + tag.len() + 1);
         for line in output.bytes.split_inclusive(|byte| *byte == b'\n') {
             if !self.incomplete.contains(&stream) {
@@ -48,6 +49,11 @@ impl LineTagger {
         Some(tagged)
     }
 
+    /// Forgets the tag of a task that has ended.
+    pub fn end_task(&self, id: TaskId) {
+        self.tags.remove(id);
+    }
+
     /// Forgets a source whose output has ended.
     pub fn end(&mut self, source: Source) {
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -59,14 +65,12 @@ impl LineTagger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::output::task_metadata::TaskEntry;
-    use mpwasm::TaskId;
 
     #[test]
     fn each_line_begins_with_the_tag_however_it_comes() {
-        let task_metadata = Arc::new(TaskMetadata::new(false, true));
-        task_metadata.add([(TaskId(3), TaskEntry::new(None, Some("a\nb".into())))]);
-        let mut tags = LineTagger::new(task_metadata);
+        let table = Arc::new(TaskTable::default());
+        table.add([(TaskId(3), "a\nb".into())]);
+        let mut tags = LineTagger::new(table);
         let mut print = |source, bytes: &[u8]| {
             let output = Output {
                 source,

@@ -94,6 +94,25 @@ impl Reporter for Failing {
     }
 }
 
+/// Notes when it is flushed and finished, besides the events.
+struct UntilFinished(Lines);
+
+impl Reporter for UntilFinished {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        self.0.event(event)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.add("flush".to_owned());
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.add("finish".to_owned());
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
 fn submit(fake: &FakePool) -> TaskHandle {
     fake.pool.submit(fake.guest.task([1])).unwrap()
 }
@@ -185,4 +204,17 @@ fn a_reporter_that_fails_ends_the_pool_and_the_others_receive_all_ends() {
             assert_eq!(ends, ["end of 0", "end of 1", "end of 2"]);
         }
     }
+}
+
+#[test]
+fn a_reporter_is_finished_once_after_the_last_event_and_its_error_is_that_of_the_pool() {
+    let lines = Lines::default();
+    let fake = start(Pool::builder().reporter(UntilFinished(lines.clone())));
+    let handle = submit(&fake);
+    fake.control.die("the test ends it");
+    assert_eq!(handle.wait().result.unwrap_err().kind, Kind::Crash);
+    assert!(matches!(fake.pool.join(), Err(Error::Report(_))));
+    let all = lines.all();
+    assert_eq!(all[all.len() - 2..], ["end of 0", "finish"]);
+    assert_eq!(all.iter().filter(|line| *line == "finish").count(), 1);
 }

@@ -8,34 +8,25 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use mpwasm::{LogLevel, Source, Stream, TaskId, WorkerNumber};
+use mpwasm::{LogLine, Output, TaskId};
 use mpwasm_types::settings::{ORDER_BLOCK, ORDER_MEMORY};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
 
-/// A report about a task.
+/// A buffered [`Event`](mpwasm::Event) of a task. The end of a task has what is written at it instead of the outcome.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub enum TaskReport<'a> {
-    /// Output of the task.
-    Output {
-        source: Source,
-        stream: Stream,
-        #[serde(with = "serde_bytes")]
-        bytes: &'a [u8],
-        end: bool,
-    },
-    /// A log line of the task.
-    Log {
-        source: Source,
-        level: LogLevel,
-        text: &'a str,
-        worker: Option<WorkerNumber>,
-        attempt: Option<u32>,
-    },
-    /// The end of the task, with the line for its failure and its record without the newline, if they are needed.
+pub enum BufferedEvent<'a> {
+    /// The task printed, or will print no more.
+    #[serde(borrow)]
+    Printed(Output<'a>),
+    /// The task logged a line.
+    Logged(LogLine<'a>),
+    /// The task ended.
     Ended {
         id: TaskId,
+        /// The line for its failure.
         failure: Option<&'a str>,
+        /// Its record, without the newline.
         #[serde(with = "serde_bytes")]
         record: Option<&'a [u8]>,
     },
@@ -44,23 +35,23 @@ pub enum TaskReport<'a> {
 /// Size of the length field before a frame's payload.
 const HEADER: usize = 8;
 
-impl TaskReport<'_> {
-    /// Returns the report as a frame.
+impl BufferedEvent<'_> {
+    /// Returns the event as a frame.
     pub fn frame(&self) -> Vec<u8> {
         let frame = postcard::to_extend(self, vec![0; HEADER]);
-        let mut frame = frame.expect("a report serializes without errors, and so does a write to a Vec");
+        let mut frame = frame.expect("an event serializes without errors, and so does a write to a Vec");
         let len = (frame.len() - HEADER) as u64;
         frame[..HEADER].copy_from_slice(&len.to_le_bytes());
         frame
     }
 }
 
-/// Calls `take` with each report in `frames`, in order.
-fn each(mut frames: &[u8], take: &mut impl FnMut(TaskReport<'_>) -> io::Result<()>) -> io::Result<()> {
+/// Calls `take` with each event in `frames`, in order.
+fn each(mut frames: &[u8], take: &mut impl FnMut(BufferedEvent<'_>)) -> io::Result<()> {
     while let Some((header, rest)) = frames.split_first_chunk::<HEADER>() {
         let len = usize::try_from(u64::from_le_bytes(*header)).map_err(io::Error::other)?;
         let (frame, rest) = rest.split_at_checked(len).ok_or(io::ErrorKind::InvalidData)?;
-        take(postcard::from_bytes(frame).map_err(io::Error::other)?)?;
+        take(postcard::from_bytes(frame).map_err(io::Error::other)?);
         frames = rest;
     }
     Ok(())
@@ -160,8 +151,8 @@ impl ReleasedReports {
     /// Calls `take` with each report, in order.
     ///
     /// # Errors
-    /// When the file can't be read; and the first error of `take`.
-    pub fn each(self, mut take: impl FnMut(TaskReport<'_>) -> io::Result<()>) -> io::Result<()> {
+    /// When the file can't be read.
+    pub fn each(self, mut take: impl FnMut(BufferedEvent<'_>)) -> io::Result<()> {
         if let Some(file) = &self.file {
             let mut bytes = Vec::new();
             for Block { offset, len } in self.reports.blocks {
@@ -180,57 +171,60 @@ impl ReleasedReports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mpwasm::{LogLevel, Source, Stream, WorkerNumber};
 
     fn print(bytes: &[u8]) -> Vec<u8> {
-        let report = TaskReport::Output {
+        let output = Output {
             source: Source::Task(TaskId(7)),
             stream: Stream::Stdout,
             bytes,
             end: false,
         };
-        report.frame()
+        BufferedEvent::Printed(output).frame()
     }
 
     fn lengths(released: ReleasedReports) -> Vec<usize> {
         let mut lengths = Vec::new();
-        let take = |report: TaskReport<'_>| {
-            match report {
-                TaskReport::Output { bytes, .. } => lengths.push(bytes.len()),
-                other => panic!("{other:?}"),
-            }
-            Ok(())
+        let take = |event: BufferedEvent<'_>| match event {
+            BufferedEvent::Printed(output) => lengths.push(output.bytes.len()),
+            other => panic!("{other:?}"),
         };
         released.each(take).unwrap();
         lengths
     }
 
     #[test]
-    fn a_report_is_unchanged() {
+    fn an_event_is_unchanged() {
         let all = [
-            TaskReport::Log {
+            BufferedEvent::Printed(Output {
+                source: Source::Task(TaskId(2)),
+                stream: Stream::Stderr,
+                bytes: b"\xff\0",
+                end: true,
+            }),
+            BufferedEvent::Logged(LogLine {
                 source: Source::Callback(TaskId(u64::MAX)),
                 level: LogLevel::Debug,
                 text: "",
                 worker: Some(WorkerNumber(3)),
                 attempt: None,
-            },
-            TaskReport::Ended {
+            }),
+            BufferedEvent::Ended {
                 id: TaskId(1),
                 failure: None,
                 record: Some(b"{}"),
             },
-            TaskReport::Ended {
+            BufferedEvent::Ended {
                 id: TaskId(2),
                 failure: Some("x"),
                 record: None,
             },
         ];
-        let frames = all.iter().flat_map(TaskReport::frame).collect::<Vec<_>>();
+        let frames = all.iter().flat_map(BufferedEvent::frame).collect::<Vec<_>>();
         let mut index = 0;
-        let take = |report: TaskReport<'_>| {
-            assert_eq!(report, all[index]);
+        let take = |event: BufferedEvent<'_>| {
+            assert_eq!(event, all[index]);
             index += 1;
-            Ok(())
         };
         each(&frames, &mut { take }).unwrap();
         assert_eq!(index, all.len());
@@ -239,13 +233,13 @@ mod tests {
     #[test]
     fn a_log_line_without_text_has_a_size() {
         let (mut buffer, mut reports) = (ReportBuffer::default(), BufferedReports::default());
-        let line = TaskReport::Log {
+        let line = BufferedEvent::Logged(LogLine {
             source: Source::Task(TaskId(1)),
             level: LogLevel::Info,
             text: "",
             worker: None,
             attempt: None,
-        };
+        });
         buffer.add(&mut reports, &line.frame()).unwrap();
         assert_eq!(buffer.bytes(), reports.memory.len());
         assert!(buffer.bytes() > HEADER);

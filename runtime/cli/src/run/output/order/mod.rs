@@ -5,6 +5,7 @@
 //! their reports is buffered.
 
 pub mod buffer;
+pub mod reporter;
 
 use std::collections::VecDeque;
 use std::io;
@@ -189,44 +190,45 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use mpwasm::{Source, Stream};
+    use mpwasm::{Output, Source, Stream};
 
     use super::*;
-    use crate::run::output::order::buffer::TaskReport;
+    use crate::run::output::order::buffer::BufferedEvent;
 
     fn print(order: &OutputOrder, id: u64, text: &str) -> bool {
         let id = TaskId(id);
-        let report = TaskReport::Output {
+        let output = Output {
             source: Source::Task(id),
             stream: Stream::Stdout,
             bytes: text.as_bytes(),
             end: false,
         };
         order
-            .pass_or_buffer(id, text.len(), false, || Ok(report.frame()))
+            .pass_or_buffer(id, text.len(), false, || {
+                Ok(BufferedEvent::Printed(output).frame())
+            })
             .unwrap()
     }
 
     fn end(order: &OutputOrder, id: u64) -> bool {
         let id = TaskId(id);
-        let report = TaskReport::Ended {
+        let event = BufferedEvent::Ended {
             id,
             failure: None,
             record: None,
         };
-        order.pass_or_buffer(id, 1, true, || Ok(report.frame())).unwrap()
+        order.pass_or_buffer(id, 1, true, || Ok(event.frame())).unwrap()
     }
 
     fn texts(released: Vec<ReleasedReports>) -> Vec<String> {
         let mut texts = Vec::new();
         for released in released {
-            let take = |report: TaskReport<'_>| {
-                texts.push(match report {
-                    TaskReport::Output { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
-                    TaskReport::Log { text, .. } => text.to_owned(),
-                    TaskReport::Ended { id, .. } => format!("end {id}"),
+            let take = |event: BufferedEvent<'_>| {
+                texts.push(match event {
+                    BufferedEvent::Printed(output) => String::from_utf8(output.bytes.to_vec()).unwrap(),
+                    BufferedEvent::Logged(line) => line.text.to_owned(),
+                    BufferedEvent::Ended { id, .. } => format!("end {id}"),
                 });
-                Ok(())
             };
             released.each(take).unwrap();
         }
