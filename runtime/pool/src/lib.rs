@@ -111,6 +111,11 @@ pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
 #[doc = include_str!("../coming-from-python.md")]
 mod coming_from_python {}
 
+/// Compiles the example of `docs/follow-a-pool.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../follow-a-pool.md")]
+mod follow_a_pool {}
+
 /// Turns a copy of this program into the pool process that it was started as. Call it first in `main`.
 ///
 /// The pool's processes are copies of the executable that uses it. In such a copy this call becomes the dispatcher, a
