@@ -24,8 +24,8 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// Say more on stderr: once for guests' debug lines and what becomes of each process, twice
-    /// for guests' trace lines.
+    /// Log more on stderr: once for guests' debug lines and events of the pool's processes, twice also for guests' trace
+    /// lines.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 
@@ -134,9 +134,9 @@ pub enum Command {
     /// Run a guest's tasks in a pool of worker processes.
     ///
     /// Exit codes: 0 every task and callback was ok; 1 some failed; 2 wrong usage or a bad guest, nothing ran;
-    /// 3 mpwasm itself failed; 129, 130 and 143 ended by SIGHUP, SIGINT or SIGTERM; 141 the reader of its output left before
-    /// all was written. The first of these signals lets running tasks end, the second kills them, the third does not even wait
-    /// for the records. SIGTSTP (Ctrl-Z) stops the workers and the clocks of tasks, and SIGCONT continues them. SIGUSR1 prints
+    /// 3 mpwasm itself failed; 129, 130 and 143 ended by SIGHUP, SIGINT or SIGTERM; 141 the reader of its output closed it
+    /// before everything was written. The first of these signals lets running tasks end, the second kills them, and the third does
+    /// not wait for the records. SIGTSTP (Ctrl-Z) stops the workers and the clocks of tasks, and SIGCONT continues them. SIGUSR1 prints
     /// what each worker is doing.
     #[command(override_usage = "mpwasm run [OPTIONS] <GUEST[#MODEL]>... [-- ARG...] [::: INPUT...]...")]
     Run(Box<RunArgs>),
@@ -145,7 +145,7 @@ pub enum Command {
     ///
     /// Exit codes: the command's own (255 for one that no process can have); 124 it ran out of time; 125 mpwasm itself
     /// failed or was used wrongly; 126 a bad guest; 129, 130 and 143 ended by SIGHUP, SIGINT or SIGTERM; 134 it trapped, or ran
-    /// out of memory or fuel; 141 the reader of its stdout is gone.
+    /// out of memory or fuel; 141 the reader of its stdout closed it.
     Exec(Box<ExecArgs>),
     /// Build a guest crate for wasm32-wasip1 and print the path of the module. It has SIMD instructions, unless the environment or a
     /// configuration of cargo gives flags for the compiler.
@@ -174,12 +174,12 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Show which layers of the jail this machine has, and try them on a worker.
     ///
-    /// Exit codes: 0 all mandatory layers hold; 1 one does not.
+    /// Exit codes: 0 all mandatory layers are active; 1 one is not.
     Doctor,
-    /// Look after the cache of compiled guests, which lets a guest start quickly that has run before.
+    /// Show or clear the cache of compiled guests, by which a guest that has run before starts quickly.
     ///
     /// It is in $MPWASM_CACHE_DIR, or else in the folder mpwasm of the user's cache directory ($XDG_CACHE_HOME or
-    /// ~/.cache). When it is full, what was not used for longest goes.
+    /// ~/.cache). When it is full, the guests that were not used for the longest time are removed.
     #[command(subcommand)]
     Cache(CacheCommand),
     /// Print a script that completes mpwasm's command lines in a shell.
@@ -190,7 +190,7 @@ pub enum Command {
     },
     /// Print a manual page, for `man -l -`.
     Man {
-        /// The sub-command that it is of [default: mpwasm as a whole].
+        /// The sub-command that it describes [default: mpwasm as a whole].
         #[arg(value_name = "COMMAND")]
         command: Option<String>,
     },

@@ -1,4 +1,5 @@
-//! `mpwasm doctor`: shows which layers of the jail this machine supports, and tries them and a scratch directory on a worker.
+//! `mpwasm doctor`: shows which layers of the jail this machine supports, and runs a task behind them and one with a scratch
+//! directory.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +21,7 @@ const SCRATCH: u64 = 64 << 10;
 pub fn doctor() -> Result<Exit, Failure> {
     let layers = SandboxLayer::ALL.map(|layer| (layer, layer.state()));
     let mut text = table(&layers);
-    let mut well = layers
+    let mut is_complete = layers
         .iter()
         .all(|(layer, state)| !layer.is_mandatory() || matches!(state, LayerState::Active(_)));
     match describe_worker() {
@@ -30,18 +31,22 @@ pub fn doctor() -> Result<Exit, Failure> {
             _ = writeln!(text, "{}.", scratch());
         }
         Err(error) => {
-            well = false;
+            is_complete = false;
             _ = writeln!(text, "\nA task could not be run behind them: {error:#}");
         }
     }
-    let verdict = if well {
+    let verdict = if is_complete {
         "Every mandatory layer holds: `mpwasm run --jail strict` starts here."
     } else {
         "A mandatory layer is missing: guests are held by WebAssembly and by what is active above."
     };
     _ = writeln!(text, "{verdict}");
     stdio::write_result(text.as_bytes())?;
-    Ok(if well { Exit::Success } else { Exit::Unwell })
+    Ok(if is_complete {
+        Exit::Success
+    } else {
+        Exit::LayerMissing
+    })
 }
 
 fn table(layers: &[(SandboxLayer, LayerState)]) -> String {

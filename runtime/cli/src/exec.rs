@@ -146,8 +146,8 @@ fn listen(running: &RunningCommand) -> anyhow::Result<mpsc::Sender<()>> {
     let (ended, waits) = mpsc::channel::<()>();
     let mut waits = Some(waits);
     let running = running.clone();
-    signals::listen(move |wish| {
-        let signal = match wish {
+    signals::listen(move |request| {
+        let signal = match request {
             SignalRequest::End(signal) => signal,
             // A single command has no status to show.
             SignalRequest::Status => return,

@@ -27,12 +27,12 @@ pub struct InstanceOptions {
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Interrupt::Epoch)]
     pub interrupt: Interrupt,
 
-    /// Stack of a task or command: how deep its calls can be nested. (What a program keeps on a stack in its linear memory
-    /// is its linker's business.)
+    /// Stack of a task or command, which limits how deep its calls can be nested. (Its linker sets the size of the stack that it
+    /// has in its linear memory.)
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1MiB")]
     pub stack: u64,
 
-    /// Elements that each table of a guest may have: functions that are called through pointers, for the most part.
+    /// Most elements of each table of a guest: mainly functions that are called through pointers.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub max_table: u32,
 
@@ -40,17 +40,17 @@ pub struct InstanceOptions {
     #[arg(long, value_name = "N")]
     pub max_files: Option<u32>,
 
-    /// Let tasks, or the command, use this directory, as GUEST if that is given; with :ro only to look at it. Callbacks
-    /// get none. Repeatable.
+    /// Let tasks, or the command, use this directory, as GUEST if that is given; with :ro they can only read it. Callbacks
+    /// can't use it. Repeatable.
     #[arg(long, value_name = "HOST[::GUEST][:ro]", value_parser = OsStringValueParser::new().try_map(DirGrant::parse))]
     pub dir: Vec<DirGrant>,
 
-    /// Give each task, or the command, a scratch directory of this size, /tmp: in memory, and gone with the task.
+    /// Give each task, or the command, a scratch directory of this size, /tmp: in memory, and removed when the task ends.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub tmp: Option<u64>,
 
-    /// Set a variable of the environment of tasks, or of the command; they have no other. NAME alone passes on the value
-    /// that it has here. Repeatable.
+    /// Set an environment variable of tasks, or of the command; they have no others. NAME alone passes on its value from
+    /// mpwasm's own environment. Repeatable.
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = variable)]
     pub env: Vec<(String, String)>,
 

@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 use mpwasm::{Jail, Settings, User};
 use nix::unistd;
 
-/// Options of the operating system's sandbox, which is there beside WebAssembly's own.
+/// Options of the operating system's sandbox, in addition to that of WebAssembly.
 #[derive(Debug, Args)]
 pub struct SandboxOptions {
-    /// The jail around each process: seccomp, Landlock and what else the machine has (see `mpwasm doctor`).
+    /// The jail around each process: seccomp, Landlock and the other layers that the machine has (see `mpwasm doctor`).
     #[arg(long, value_enum, default_value_t = JailMode::BestEffort)]
     pub jail: JailMode,
 
@@ -39,9 +39,9 @@ impl SandboxOptions {
 pub enum JailMode {
     /// Refuse to start where a mandatory layer is missing.
     Strict,
-    /// Warn once, by name, of what is missing.
+    /// Start without missing layers, and warn once of each.
     BestEffort,
-    /// No jail: WebAssembly alone stands around guests.
+    /// No jail: WebAssembly is the only sandbox.
     Off,
 }
 

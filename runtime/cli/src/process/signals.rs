@@ -49,7 +49,7 @@ pub fn listen(mut on_signal: impl FnMut(SignalRequest) + Send + 'static) -> io::
         loop {
             let mut due: VecDeque<i32> = signals.wait().collect();
             while let Some(number) = due.pop_front() {
-                let wish = match number {
+                let request = match number {
                     SIGHUP => SignalRequest::End(EndSignal::Hangup),
                     SIGINT => SignalRequest::End(EndSignal::Interrupt),
                     SIGUSR1 => SignalRequest::Status,
@@ -64,7 +64,7 @@ pub fn listen(mut on_signal: impl FnMut(SignalRequest) + Send + 'static) -> io::
                         None => SignalRequest::End(EndSignal::Terminate),
                     },
                 };
-                on_signal(wish);
+                on_signal(request);
             }
         }
     })?;

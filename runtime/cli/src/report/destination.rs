@@ -1,6 +1,5 @@
 //! Where a report is written: stdout, or a file that is replaced once the report is complete.
 
-use std::env;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::report::options::ReportFormat;
 use crate::terminal::escape::escape_json;
-use crate::terminal::stdio::Descriptor;
+use crate::terminal::stdio::{Descriptor, permits_colours};
 
 /// Size of the write buffer: 64 KiB.
 const WRITE_BUFFER: usize = 64 << 10;
@@ -49,8 +48,7 @@ impl Destination {
 
     /// Returns whether a report for people has colours: on a terminal, unless `NO_COLOR` is set.
     pub fn has_colours(&self) -> bool {
-        let is_terminal = matches!(self.target, Target::Terminal(..));
-        is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        matches!(self.target, Target::Terminal(..)) && permits_colours()
     }
 
     /// Writes what is buffered. A file gets its name.

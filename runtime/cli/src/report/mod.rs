@@ -29,7 +29,7 @@ const STDIN: &str = "-";
 
 /// Reads the logs and writes the report.
 ///
-/// The exit code does not depend on whether tasks failed: a run has told that by its own.
+/// The exit code does not depend on whether tasks failed: the exit code of the run has reported that.
 pub fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     check(args).map_err(Failure::usage)?;
     let destination = Destination::open(args.output.as_deref(), args.format).map_err(Failure::usage)?;

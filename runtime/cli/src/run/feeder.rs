@@ -49,16 +49,19 @@ impl Feeder {
             return Ok(FeedEnd::CutShort);
         };
         let feed = TaskFeed::prepare(&guests, self.source)?;
-        feed.announce(&self.counter);
+        feed.set_total(&self.counter);
         let resume = match &mut self.results {
-            Some(ResultsTarget::Log(log)) => Some(ResumeCheck::new(log, &guests.numbers()).or_usage()?),
+            Some(ResultsTarget::Log(log)) => Some(ResumeCheck::new(log, &guests.log_numbers()).or_usage()?),
             _ => None,
         };
         if self.dry_run {
             let out = Descriptor::stdout().or_internal()?;
             let sink = DryRunSink::new(out, guests.line_names());
             let resume = resume.map(|resume| PendingResume::new(resume, |_| Ok(())));
-            return feed.push_to(&self.pool, &mut TaskPusher::new(&sink, guests.first(), resume));
+            return feed.push_to(
+                &self.pool,
+                &mut TaskPusher::new(&sink, guests.first_hash(), resume),
+            );
         }
         let (results, folders, records) = (
             self.results,
@@ -83,7 +86,8 @@ impl Feeder {
             Some(resume) => Some(PendingResume::new(resume, begin)),
             None => begin(SkippedTasks::default()).map(|()| None)?,
         };
-        let mut pusher = TaskPusher::new(&*self.pool, guests.first(), resume).with_reporters(self.reporters);
+        let mut pusher =
+            TaskPusher::new(&*self.pool, guests.first_hash(), resume).with_reporters(self.reporters);
         let end = feed.push_to(&self.pool, &mut pusher)?;
         self.counter.total(pusher.pushed());
         Ok(end)

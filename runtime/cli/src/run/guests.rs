@@ -114,12 +114,12 @@ impl LoadedGuests {
     }
 
     /// Returns the hash of the first guest.
-    pub fn first(&self) -> [u8; 32] {
+    pub fn first_hash(&self) -> [u8; 32] {
         *self.0[0].guest.hash()
     }
 
-    /// Returns the hashes of all guests as in a log.
-    pub fn numbers(&self) -> Vec<u64> {
+    /// Returns the numbers by which a log names the guests.
+    pub fn log_numbers(&self) -> Vec<u64> {
         self.0.iter().map(|one| guest_number(one.guest.hash())).collect()
     }
 

@@ -11,17 +11,17 @@ pub struct RetryOptions {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub retries: u32,
 
-    /// Also when an attempt ended as one of these kinds: error, timeout, trap, exit, memory, fuel or limit.
+    /// Also try a task again when it ended as one of these kinds: error, timeout, trap, exit, memory, fuel or limit.
     #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = kind, requires = "retries")]
     pub retry_on: Vec<Kind>,
 
-    /// The pause before each further attempt: 100ms for the same each time, 100ms..10s for one that doubles up to the
-    /// second; with ~50% behind it, each is shorter by a random part of up to this much. While 4096 tasks wait so, no
-    /// other is run [default: none].
+    /// Pause before each further attempt: 100ms is the same each time, 100ms..10s doubles from the first up to the second. ~50%
+    /// after it shortens each pause by a random part of up to 50 %. While 4096 tasks pause, no other task is started
+    /// [default: none].
     #[arg(long, value_name = "DUR[..DUR][~P%]", requires = "retries")]
     pub backoff: Option<Backoff>,
 
-    /// Do not try a task again under which N workers have died.
+    /// Do not try a task again once N workers have died while they ran it.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub crash_limit: u32,
 }

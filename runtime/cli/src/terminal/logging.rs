@@ -1,7 +1,7 @@
 //! `-v` and `--log-format`: which of mpwasm's events and of guests' log lines go to stderr, and in which format.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::{env, fmt};
 
 use clap::ValueEnum;
 use mpwasm::escape::Untrusted;
@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::terminal::escape::escape_json;
 use crate::terminal::stderr_writer::StderrWriter;
+use crate::terminal::stdio::permits_colours;
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,7 +77,7 @@ pub fn begin(verbose: u8, format: LogFormat, stderr: StderrWriter) -> LogLevel {
         .with_target("mpwasm", own)
         .with_target(COMPILATION_TARGET, compilations)
         .with_target(LOG_TARGET, guests);
-    let colours = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = is_terminal && permits_colours();
     let lines = match format {
         LogFormat::Text => {
             let default = format::format().without_time().with_target(false);

@@ -25,11 +25,11 @@ const MAX_LINE: usize = 64 << 10;
 /// Whether a bar is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
-    /// On a terminal that can show one.
+    /// If stderr is a terminal that can show one.
     Auto,
-    /// Refuse to run without one: stderr has to be a terminal.
+    /// Always; the run is refused if stderr is no terminal.
     Always,
-    /// None.
+    /// Never.
     Never,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Another process that shares a descriptor may have made it non-blocking. Reads and writes then wait until it is ready.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -149,6 +150,11 @@ impl<W: Write> Write for BestEffort<W> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Returns whether text for people may have colours on a terminal: unless `NO_COLOR` is set.
+pub fn permits_colours() -> bool {
+    env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes the result of a sub-command to stdout: its bytes, or escaped on a terminal. A closed pipe is no error.

@@ -304,7 +304,7 @@ impl PoolState {
         } else {
             died.map(|died| Error::DispatcherDied(died.why))
         };
-        let end = error.map_or(PoolEnd::Well, |error| PoolEnd::Failed(Some(error)));
+        let end = error.map_or(PoolEnd::Normal, |error| PoolEnd::Failed(Some(error)));
         self.lifecycle.lock().end = Some(end);
         self.changed.notify_all();
         self.counters.publish();

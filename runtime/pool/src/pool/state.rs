@@ -66,7 +66,7 @@ pub(crate) struct PoolLifecycle {
 #[derive(Debug)]
 pub(crate) enum PoolEnd {
     /// All accepted tasks have an outcome, and nothing failed.
-    Well,
+    Normal,
     /// The pool failed. Empty once [`Pool::join`](crate::Pool::join) has returned the error.
     Failed(Option<Error>),
 }

@@ -3,8 +3,9 @@
 //! Lists after `:::` give all combinations, and the last list varies fastest. A list after `:::+` is linked with the list before
 //! it. Combinations are computed one by one. The first list may be a stream; the others are in memory.
 
-use mpwasm::escape::Untrusted;
 use std::ffi::OsString;
+
+use mpwasm::escape::Untrusted;
 
 /// Separator before a list of inputs.
 pub const SEPARATOR: &str = ":::";

@@ -105,7 +105,7 @@ impl<'a> TaskFeed<'a> {
     }
 
     /// Sets the number of tasks of the progress bar, if it is known.
-    pub fn announce(&self, counter: &ProgressCounter) {
+    pub fn set_total(&self, counter: &ProgressCounter) {
         match self {
             Self::Lines { lines, form, .. } => {
                 let (most, each) = match form {

@@ -109,7 +109,7 @@ impl JobLog {
             }
             match RecordLine::parse(line) {
                 Ok(_) if self.entries.len() + self.replaced.len() >= most => bail!(
-                    "line {number}: there are more than {most} records in front of it: that is more than a run can go on with"
+                    "line {number}: there are more than {most} records before it, which is more than a run can resume"
                 ),
                 Ok(line) => self
                     .add(&line, number, retry_failed, (begin, begin + bytes.len() as u64))
@@ -154,7 +154,7 @@ impl JobLog {
         };
         if is_task && self.entries.contains_key(&name) {
             bail!(
-                "it is the second record of {}: tasks need different keys, or none, to be known again",
+                "it is the second record of {}: tasks need different keys, or none, to be recognised",
                 described(line.id.0, key)
             );
         }

@@ -206,7 +206,7 @@ impl ResultsFile {
             nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
         )?;
         if (current.st_dev, current.st_ino) != (ours.st_dev, ours.st_ino) {
-            bail!("somebody has replaced it");
+            bail!("another process has replaced it");
         }
         let name = format!(".mpwasm-{:016x}.new", rand::random::<u64>());
         let flags = FLAGS | OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;

@@ -17,12 +17,12 @@ pub struct OutputOptions {
     #[arg(long, value_name = "FILE|-")]
     pub results: Option<PathBuf>,
 
-    /// Go on with the run whose records are in the file of --results: tasks that have a record there are skipped, and
+    /// Resume the run whose records are in the file of --results: tasks that have a record there are skipped, and
     /// their callbacks are not run again. Tasks that were cancelled run. The guests and the tasks have to be the same.
     #[arg(long, requires = "results")]
     pub resume: bool,
 
-    /// As --resume, but what failed there is run again, and its record replaced.
+    /// Like --resume, but tasks that failed are run again, and their records are replaced.
     #[arg(long, requires = "results")]
     pub retry_failed: bool,
 
@@ -30,8 +30,8 @@ pub struct OutputOptions {
     #[arg(long, requires = "kept", conflicts_with_all = ["resume", "retry_failed"])]
     pub overwrite: bool,
 
-    /// Write what each task prints and its record into files of this folder: ID/stdout, ID/stderr and ID/record.json. One that
-    /// has folders of tasks in it needs --resume, --retry-failed or --overwrite.
+    /// Write what each task prints and its record into files of this folder: ID/stdout, ID/stderr and ID/record.json. A
+    /// folder with results of an earlier run needs --resume, --retry-failed or --overwrite.
     #[arg(long, value_name = "DIR")]
     pub results_dir: Option<PathBuf>,
 
@@ -52,11 +52,11 @@ pub struct OutputOptions {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// A bar on the terminal: how many tasks have ended and failed, how fast, and how long it will take.
+    /// When to show a progress bar on the terminal: how many tasks have ended and failed, the rate, and the time left.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     pub progress: ProgressMode,
 
-    /// What the last line on stderr is.
+    /// Format of the summary, the last line on stderr.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     pub summary: SummaryFormat,
 }

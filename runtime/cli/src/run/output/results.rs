@@ -55,14 +55,14 @@ impl ResultsTarget {
                     ))),
                 },
                 true => Err(Failure::usage(anyhow!(
-                    "there is no log on stdout to go on with: name a file with --results"
+                    "there is no log on stdout to resume: name a file with --results"
                 ))),
             };
         }
         if resumes {
             return JobLog::open(path, earlier == EarlierResults::RetryFailed, longest)
                 .map(Self::Log)
-                .with_context(|| format!("cannot go on with the log {}", Untrusted::from(&path)))
+                .with_context(|| format!("cannot resume the log {}", Untrusted::from(&path)))
                 .or_usage();
         }
         let open = || -> anyhow::Result<Self> {

@@ -86,7 +86,7 @@ impl ResultsDir {
             false => {
                 let path = self.folders.path_of(of.0, name);
                 Err(io::Error::other(format!(
-                    "somebody has replaced {}",
+                    "another process has replaced {}",
                     Untrusted::from(&path)
                 )))
             }
