@@ -29,7 +29,9 @@ impl CargoTool {
             path: std::env::join_paths(folders)?,
         };
         if !tool.command(&["--version"]).succeeds() {
-            cargo(&["install", "--locked", "--version", version])
+            // Without optimization, as it runs for seconds and is optimized for minutes.
+            cargo(&["install", "--locked", "--debug", "--version", version])
+                .env("CARGO_PROFILE_DEV_DEBUG", "0")
                 .arg(format!("cargo-{subcommand}"))
                 .arg("--root")
                 .arg(&tools)

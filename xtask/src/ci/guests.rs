@@ -40,10 +40,11 @@ pub fn c_guests(context: &Context) -> Result<()> {
 /// The submissions of `guests/judge` and their verdicts (`guests/judge/README.md`).
 pub fn judge(context: &Context) -> Result<()> {
     let guests = guests::rust(&context.repository)?;
+    // By the name of the program. With `-p` its dependencies had other features, and all of them were built again.
     let judge = [
         "run",
         "--release",
-        "-p",
+        "--bin",
         "judge",
         "--",
         "guests/judge/problems/change",
