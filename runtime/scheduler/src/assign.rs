@@ -1,13 +1,19 @@
 //! Assigns tasks: spawns and retires workers, offers tasks to them, and steals waiting tasks for idle ones.
 
+use std::time::Duration;
+
 use super::guest_set::GuestSet;
 use super::io::{Io, KillReason, RetireReason};
+use super::scheduler::{Phase, Scheduler};
 use super::slot::{Lifecycle, ProcessState, SlotState, WorkerSlot};
 use super::task::Task;
-use super::{Phase, STEAL_DELAY, Scheduler};
 use mpwasm_types::ids::WorkerId;
 use mpwasm_types::settings::{CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_OVERTAKING_TIME};
 use mpwasm_types::time::Time;
+
+/// Time without a report after which tasks may be stolen from a worker. While it runs short tasks, stealing costs more than it
+/// gains.
+pub(super) const STEAL_DELAY: Duration = Duration::from_micros(200);
 
 impl Scheduler {
     /// Spawns and retires workers as needed and offers tasks to them. Call it once per turn of the event loop, after everything

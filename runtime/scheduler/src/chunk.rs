@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
-use super::Task;
+use super::task::Task;
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::items;
 use mpwasm_types::settings::LARGE_PAYLOAD;

@@ -11,10 +11,15 @@ use std::time::Duration;
 use super::guest_set::GuestSet;
 use super::io::{Io, ProtocolFault};
 use super::task::{Claim, Task};
-use super::{CANCEL_TIMEOUT, MAX_BYTES_BEHIND, MAX_UNREAD};
+use super::window::MAX_UNREAD;
 use mpwasm_types::ids::{DispatchId, OfferId, TaskId, WorkerId};
-use mpwasm_types::settings::{CLAIM_TIMEOUT, DISPATCHER_GRACE, MIN_PROGRESS};
+use mpwasm_types::settings::{CLAIM_TIMEOUT, DISPATCHER_GRACE, MIN_PROGRESS, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
+
+/// Bytes of args that may wait in a worker's socket behind its first task.
+pub(super) const MAX_BYTES_BEHIND: usize = 256 << 10;
+/// Time in which a cancelled task must end before its worker is killed: slightly longer than its watchdog takes.
+pub(super) const CANCEL_TIMEOUT: Duration = WATCHDOG_GRACE.saturating_add(Duration::from_millis(50));
 
 /// The offers of one worker process.
 #[derive(Debug)]

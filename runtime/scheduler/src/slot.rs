@@ -3,7 +3,6 @@
 use std::mem;
 use std::time::Duration;
 
-use super::RETIRE_TIMEOUT;
 use super::guest_set::GuestSet;
 use super::in_flight::InFlight;
 use super::io::{Io, KillReason, ProtocolFault, RetireReason};
@@ -12,6 +11,9 @@ use mpwasm_types::settings::{
     CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_RESPAWN_DELAY, REAP_TIMEOUT, RESPAWN_DELAY, START_TIMEOUT,
 };
 use mpwasm_types::time::Time;
+
+/// Time in which a retired worker must exit before it is killed.
+pub(super) const RETIRE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A slot with at most one process.
 #[derive(Debug)]

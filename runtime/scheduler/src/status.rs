@@ -1,8 +1,8 @@
 //! Reports the state of workers and tasks.
 
-use super::Scheduler;
 use super::in_flight::RunningTask;
 use super::io::Io;
+use super::scheduler::Scheduler;
 use super::slot::{Lifecycle, ProcessState};
 use mpwasm_types::ids::{DispatchId, WorkerId};
 use mpwasm_types::status::WorkerState;

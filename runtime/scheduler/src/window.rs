@@ -7,6 +7,8 @@ use std::time::Duration;
 const AHEAD: Duration = Duration::from_millis(4);
 /// Largest number of tasks in flight per worker, however short they are.
 pub(super) const MAX_WINDOW: usize = 512;
+/// Largest number of offers of one worker in flight, including revoked ones: the entries of its shared page.
+pub const MAX_UNREAD: usize = 2 * MAX_WINDOW;
 /// Initial window, before any task has ended.
 const FIRST_WINDOW: usize = 2;
 /// A run counts with one part in `WEIGHT` towards the average.

@@ -1,7 +1,10 @@
 //! The rules for a pool in which all goes well: who is started, who gets what, and how it ends.
 
+use super::super::assign::STEAL_DELAY;
+use super::super::in_flight::MAX_BYTES_BEHIND;
+use super::super::slot::RETIRE_TIMEOUT;
 use super::super::window::MAX_WINDOW;
-use super::super::{KillReason, MAX_BYTES_BEHIND, MAX_UNREAD, RETIRE_TIMEOUT, RetireReason, STEAL_DELAY};
+use super::super::{KillReason, MAX_UNREAD, RetireReason};
 use super::simulator::Page;
 use super::*;
 use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_FAILED_SPAWNS, START_TIMEOUT};

@@ -1,6 +1,7 @@
 //! Cancelled tasks, and pools that are interrupted or terminated.
 
-use super::super::{CANCEL_TIMEOUT, KillReason};
+use super::super::KillReason;
+use super::super::in_flight::CANCEL_TIMEOUT;
 use super::*;
 use Behaviour::Hangs;
 use mpwasm_types::outcome::Kind;

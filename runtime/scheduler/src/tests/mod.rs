@@ -16,7 +16,9 @@ mod worker_exits;
 
 use std::time::Duration;
 
-use super::{Lifecycle, Phase, ProcessState, ProtocolFault, Scheduler, Task, WorkerExit};
+use super::scheduler::Phase;
+use super::slot::{Lifecycle, ProcessState};
+use super::{ProtocolFault, Scheduler, Task, WorkerExit};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::retry::Retry;

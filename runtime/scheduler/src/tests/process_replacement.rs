@@ -1,7 +1,8 @@
 //! The rules for a pool whose worker processes are for one task each, or for some. The simulator panics when one gets at
 //! more.
 
-use super::super::{KillReason, RETIRE_TIMEOUT, RetireReason};
+use super::super::slot::RETIRE_TIMEOUT;
+use super::super::{KillReason, RetireReason};
 use super::*;
 use Behaviour::{Hangs, Kills};
 use mpwasm_types::ids::WorkerNumber;

@@ -1,6 +1,6 @@
 //! The rules for tasks that are tried again. The simulator panics when one is that should not be.
 
-use super::super::CANCEL_TIMEOUT;
+use super::super::in_flight::CANCEL_TIMEOUT;
 use super::*;
 use Behaviour::{Fails, Hangs, Kills};
 use mpwasm_types::retry::Backoff;
