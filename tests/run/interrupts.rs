@@ -39,11 +39,8 @@ fn a_task_that_spins_without_checks_is_stopped_and_the_next_one_runs() {
 /// Many such tasks in a row end many workers, and none of those that wait behind them is harmed.
 #[test]
 fn tasks_that_wait_behind_stopped_ones_all_run() {
-    let lines = [
-        line("", "spin", "[]").repeat(12),
-        line("", "noop", "[]").repeat(4),
-    ]
-    .concat();
+    let idle = "{\"model\":\"noop\",\"args\":[],\"timeout\":\"20s\"}\n";
+    let lines = [line("", "spin", "[]").repeat(12), idle.repeat(4)].concat();
     let options = ["--interrupt", "kill", "--size", "1", "--timeout", "100ms"];
     let ended = run_lines(lines, &[&[fixture()], &options[..]].concat());
     let expected = [["timeout"; 12].as_slice(), &["ok"; 4]].concat();
