@@ -99,7 +99,7 @@ pub mod internal {
 pub mod backend_api {
     pub use crate::backend::connection::{AnySender, Connection};
     pub use crate::backend::{
-        Backend, BackendDied, BackendEvent, EventError, EventSink, EventSource, NewGuest, Request, TaskSender,
+        Backend, BackendDied, BackendEvent, EventError, EventSink, EventSource, NewGuest, TaskSender,
     };
 }
 

@@ -10,9 +10,9 @@ use super::Verdict;
 use super::frames::settings;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::{
-    CallResult, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks, FromWorker, Logged,
-    Printed, ResourceUsage, Source, StatusReply, StatusRequest, Submission, ToCompiler, ToDispatcher,
-    ToTasks, ToWorker, WorkerStart,
+    CallResult, ControlRequest, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks,
+    FromWorker, Logged, Printed, ResourceUsage, Source, StatusReply, StatusRequest, Submission, ToCompiler,
+    ToDispatcher, ToTasks, ToWorker, WorkerStart,
 };
 use mpwasm_protocol::request::{Reply, Request};
 use mpwasm_types::engine_settings::EngineSettings;
@@ -249,16 +249,16 @@ fn two_items() -> Vec<u8> {
 
 fn to_dispatcher() -> Vec<u8> {
     let mut input = said_by(7);
-    for message in [
-        ToDispatcher::Load { has_checked: true },
-        ToDispatcher::Cancel { id: DispatchId(3) },
-        ToDispatcher::Confirm { outcomes: 1 },
-        ToDispatcher::Interrupt,
-        ToDispatcher::Terminate,
-        ToDispatcher::Pause,
-        ToDispatcher::Resume,
+    put(&mut input, &ToDispatcher::Load { has_checked: true });
+    for request in [
+        ControlRequest::Cancel { id: DispatchId(3) },
+        ControlRequest::Confirm { outcomes: 1 },
+        ControlRequest::Interrupt,
+        ControlRequest::Terminate,
+        ControlRequest::Pause,
+        ControlRequest::Resume,
     ] {
-        put(&mut input, &message);
+        put(&mut input, &ToDispatcher::Control(request));
     }
     input
 }

@@ -25,7 +25,7 @@ use super::worker_set::{Notice, WorkerSet};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{FromDispatcher, ToDispatcher, task_frame};
+use mpwasm_protocol::messages::{ControlRequest, FromDispatcher, ToDispatcher, task_frame};
 use mpwasm_protocol::request::Responder;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::{Scheduler, WorkerExit};
@@ -334,37 +334,43 @@ impl EventLoop {
             return Err(ParentLost);
         }
         while let Some(frame) = self.parent.inbox().next_message().map_err(|_| ParentLost)? {
-            let message = decode(frame).map_err(|_| ParentLost)?;
-            if matches!(message, ToDispatcher::Interrupt | ToDispatcher::Terminate) {
-                self.workers.resume();
-            }
-            // After the end of a pause, which sets the clock back.
-            let now = clock::now();
-            match message {
+            match decode(frame).map_err(|_| ParentLost)? {
                 ToDispatcher::Load { has_checked } => {
                     let guest = self.receive_guest(has_checked)?;
-                    self.load(Arc::new(guest), now);
+                    self.load(Arc::new(guest), clock::now());
                 }
-                ToDispatcher::Cancel { id } if id >= self.pipe.next_id => {
-                    self.pipe.cancelled.insert(id);
-                }
-                ToDispatcher::Cancel { id } => {
-                    self.scheduler.cancel(id, now, &mut self.workers);
-                }
-                ToDispatcher::Confirm { outcomes } => self.confirmed = outcomes,
-                ToDispatcher::Pause => self.workers.pause(),
-                ToDispatcher::Resume => self.workers.resume(),
-                ToDispatcher::Interrupt => {
-                    self.callbacks.interrupt();
-                    self.scheduler.interrupt(now, &mut self.workers);
-                }
-                ToDispatcher::Terminate => {
-                    self.callbacks.terminate(&mut self.uplink);
-                    self.scheduler.terminate(now, &mut self.workers);
-                }
+                ToDispatcher::Control(request) => self.control(request),
             }
         }
         Ok(())
+    }
+
+    fn control(&mut self, request: ControlRequest) {
+        if matches!(request, ControlRequest::Interrupt | ControlRequest::Terminate) {
+            self.workers.resume();
+        }
+        // After the end of a pause, which sets the clock back.
+        let now = clock::now();
+        match request {
+            // The task has not arrived yet.
+            ControlRequest::Cancel { id } if id >= self.pipe.next_id => {
+                self.pipe.cancelled.insert(id);
+            }
+            ControlRequest::Cancel { id } => {
+                self.scheduler.cancel(id, now, &mut self.workers);
+            }
+            ControlRequest::Confirm { outcomes } => self.confirmed = outcomes,
+            ControlRequest::Pause => self.workers.pause(),
+            ControlRequest::Resume => self.workers.resume(),
+            ControlRequest::Interrupt => {
+                self.callbacks.interrupt();
+                self.scheduler.interrupt(now, &mut self.workers);
+            }
+            ControlRequest::Terminate => {
+                self.callbacks.terminate(&mut self.uplink);
+                self.scheduler.terminate(now, &mut self.workers);
+            }
+        }
     }
 
     /// Takes the descriptors of a guest that have arrived with its message.

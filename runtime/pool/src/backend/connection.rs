@@ -8,7 +8,7 @@ use mpwasm_types::task::TaskSpec;
 /// The parts of a backend that was started.
 #[derive(Debug)]
 pub struct Connection<S> {
-    /// Loads guests and obeys requests.
+    /// Loads guests, controls tasks and returns their status.
     pub backend: Box<dyn Backend>,
     /// Sends tasks.
     pub sender: AnySender,

@@ -6,7 +6,7 @@
 //! | part | what the pool does with it | from |
 //! |---|---|---|
 //! | [`TaskSender`] | submits tasks, in the order of their ids | any thread, one at a time: the pool holds a lock |
-//! | [`Backend`] | loads guests; cancels, asks, pauses and ends | any thread, several at a time |
+//! | [`Backend`] | loads guests; cancels, confirms, pauses and ends tasks; returns the status | any thread, several at a time |
 //! | [`EventSource`] | receives what happens | the receiver, a thread of the pool that lives as long as the backend |
 //!
 //! # Outcomes
@@ -17,9 +17,9 @@
 //!
 //! # Cancellation
 //!
-//! [`Request::Cancel`] may arrive before the task itself, as requests do not wait behind tasks. The backend then keeps it until the
-//! task arrives. The pool sends it only for tasks that were accepted and have not ended. A cancelled task has an end like any
-//! other: as `cancelled`, or as it ended just before.
+//! [`ControlRequest::Cancel`] may arrive before its task, as control requests do not wait behind tasks. The backend then keeps it
+//! until the task arrives. The pool sends it only for tasks that were accepted and have not ended. A cancelled task has an end like
+//! any other: as `cancelled`, or as it ended just before.
 
 pub(crate) mod connection;
 pub(crate) mod local;
@@ -30,7 +30,7 @@ use std::fs::File;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
-use mpwasm_protocol::messages::{Execution, Source, StatusReply, StatusRequest, WorkerEvent};
+use mpwasm_protocol::messages::{ControlRequest, Execution, Source, StatusReply, StatusRequest, WorkerEvent};
 use mpwasm_protocol::request::RequestError;
 use mpwasm_sandbox::child::Process;
 use mpwasm_types::guest_info::GuestInfo;
@@ -59,7 +59,7 @@ pub trait TaskSender: Debug + Send {
     fn finish(&mut self);
 }
 
-/// Loads guests and obeys requests. No call waits behind tasks.
+/// Loads guests, controls tasks and returns their status. No call waits behind tasks.
 pub trait Backend: Debug + Send + Sync {
     /// Sends a guest. [`BackendEvent::Loaded`] reports that its tasks can be run. Guests are loaded one at a time, in the order of
     /// their indices.
@@ -68,8 +68,8 @@ pub trait Backend: Debug + Send + Sync {
     /// [`Error::Closed`] when the backend has ended; [`Error::Io`].
     fn load(&self, guest: &NewGuest<'_>) -> Result<(), Error>;
 
-    /// Makes a request, and does not wait for its effect. Does nothing once the backend has ended.
-    fn request(&self, request: Request);
+    /// Sends a control request, and does not wait for its effect. Does nothing once the backend has ended.
+    fn control(&self, request: ControlRequest);
 
     /// Requests a status, and waits for the reply for at most [`REPLY_TIMEOUT`](mpwasm_types::settings::REPLY_TIMEOUT). The
     /// reply waits neither behind events nor for the [`EventSink`].
@@ -128,31 +128,6 @@ pub struct NewGuest<'a> {
     pub artifact: &'a File,
     /// A compiled form with checks, for callbacks. Without it they use that of workers.
     pub checked_artifact: Option<&'a File>,
-}
-
-/// A request of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Request {
-    /// Ends a task, or all items of a chunk that have not ended, as `cancelled`.
-    Cancel {
-        /// The id that was submitted.
-        id: DispatchId,
-    },
-    /// Confirms that the first `outcomes` outcomes were reported. Sent with `Settings::confirm_outcomes`: the backend starts no
-    /// task while an outcome is not confirmed.
-    Confirm {
-        /// Number of outcomes since the pool started.
-        outcomes: u64,
-    },
-    /// Ends tasks that have not started as `cancelled`. The others run to their end.
-    Interrupt,
-    /// Ends all tasks as `cancelled`, now, and then the backend.
-    Terminate,
-    /// Stops workers, and the clocks of tasks.
-    Pause,
-    /// Continues after a [`Request::Pause`].
-    Resume,
 }
 
 /// What happens in a backend.

@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::backend::Request;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::final_values::FinalValue;
 use crate::pool::state::PoolEnd;
+use mpwasm_protocol::messages::ControlRequest;
 
 impl Pool {
     /// Stops accepting tasks; accepted tasks run to their end. Blocks while the pipe is full, as a push does; [`Pool::join`] waits
@@ -26,7 +26,7 @@ impl Pool {
         }
         self.shared.cancelling.store(true, Ordering::SeqCst);
         self.shared.close();
-        self.shared.backend.request(Request::Interrupt);
+        self.shared.backend.control(ControlRequest::Interrupt);
     }
 
     /// Stops accepting tasks and kills the running ones: each task that has not ended is `cancelled`, and no further callback

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::backend::{BackendDied, BackendEvent, EventError, EventSink, EventSource, Request};
+use crate::backend::{BackendDied, BackendEvent, EventError, EventSink, EventSource};
 use crate::completion::queue::ResultQueue;
 use crate::error::Error;
 use crate::ledger::ended::EndedTask;
 use crate::ledger::task::Recipient;
 use crate::pool::state::{PoolEnd, PoolState};
 use crate::report::event::{Event, LogLine, Output, Source, WorkerEvent};
-use mpwasm_protocol::messages::Execution;
+use mpwasm_protocol::messages::{ControlRequest, Execution};
 use mpwasm_types::escape::escape;
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, Stream};
@@ -87,7 +87,7 @@ impl<'a> EventHandler<'a> {
         let is_awaited = self.shared.settings.confirm_outcomes && self.confirmed < self.outcomes;
         if is_awaited && !self.shared.cancelling.load(Ordering::SeqCst) {
             self.confirmed = self.outcomes;
-            self.shared.backend.request(Request::Confirm {
+            self.shared.backend.control(ControlRequest::Confirm {
                 outcomes: self.outcomes,
             });
         }

@@ -13,7 +13,6 @@ pub(crate) mod submit;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::backend::Request;
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::guest::Task;
@@ -21,6 +20,7 @@ use crate::ledger::task::Recipient;
 use crate::ledger::unrun::InvalidTask;
 use crate::pool::state::PoolState;
 use crate::sync::Mutex;
+use mpwasm_protocol::messages::ControlRequest;
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::settings::Settings;
 use mpwasm_types::task_check::check_args;
@@ -162,7 +162,7 @@ impl Pool {
     /// running callback continues. Meant for programs that are stopped themselves, for example by Ctrl-Z.
     pub fn pause(&self) {
         if self.shared.owner.is_here() {
-            self.shared.backend.request(Request::Pause);
+            self.shared.backend.control(ControlRequest::Pause);
         }
     }
 
@@ -170,7 +170,7 @@ impl Pool {
     /// resumes them.
     pub fn resume(&self) {
         if self.shared.owner.is_here() {
-            self.shared.backend.request(Request::Resume);
+            self.shared.backend.control(ControlRequest::Resume);
         }
     }
 

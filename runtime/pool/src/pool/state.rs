@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use nix::sys::eventfd::EventFd;
 
+use crate::backend::Backend;
 use crate::backend::connection::AnySender;
-use crate::backend::{Backend, Request};
 use crate::cache::Cache;
 use crate::completion::cancellation::CancelTask;
 use crate::completion::done_callbacks::DoneCallbacks;
@@ -21,6 +21,7 @@ use crate::pool::final_values::FinalValues;
 use crate::report::Reporters;
 use crate::report::event::Event;
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use mpwasm_protocol::messages::ControlRequest;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_types::ids::{DispatchId, PoolId, TaskId};
 use mpwasm_types::outcome::Outcome;
@@ -77,7 +78,7 @@ impl PoolState {
         if self.owner.is_here()
             && let Some(id) = self.ledger.dispatch_id_of(id)
         {
-            self.backend.request(Request::Cancel { id });
+            self.backend.control(ControlRequest::Cancel { id });
         }
     }
 
@@ -124,7 +125,7 @@ impl PoolState {
         }
         self.cancelling.store(true, Ordering::SeqCst);
         self.close();
-        self.backend.request(Request::Terminate);
+        self.backend.control(ControlRequest::Terminate);
     }
 
     /// Returns how many tasks were accepted and how they ended.
@@ -162,7 +163,7 @@ impl CancelTask for PoolState {
     /// The backend remembers cancellations of ids that it has not received yet, so only ids that are pending are sent.
     fn cancel_dispatched(&self, id: DispatchId) {
         if self.owner.is_here() && self.ledger.is_open(id) {
-            self.backend.request(Request::Cancel { id });
+            self.backend.control(ControlRequest::Cancel { id });
         }
     }
 }

@@ -18,10 +18,9 @@ use crate::frame::{FrameError, decode, decode_prefix};
 /// - the layout of the shared page, and which transitions of a slot each side makes;
 /// - the order of messages from the hello to the last one.
 ///
-/// It is raised by one with each change of any of these. The seeds in `fuzz/corpus` change along with the encoding of a
-/// message, so a commit that writes them anew raises the version, too, once a release has been made with the old one.
-/// Artifacts and code pointers depend on more than the protocol: that both sides are the same build is what
-/// [`Hello::build`] is for.
+/// The first commit after a release that changes any of these raises it by one. A commit that changes the encoding of a
+/// message also changes the seeds in `fuzz/corpus`. Artifacts and code pointers depend on more than the protocol, so
+/// [`Hello::build`] shows whether both sides are the same build.
 pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Tells the starter of a child which protocol and which build the child is.

@@ -40,5 +40,5 @@ pub use limits::{
 };
 pub use status::{STATUS_LIMITS, StatusReply, StatusRequest};
 pub use tasks::{FromTasks, ToTasks};
-pub use to_dispatcher::{DispatcherStart, Submission, ToDispatcher};
+pub use to_dispatcher::{ControlRequest, DispatcherStart, Submission, ToDispatcher};
 pub use to_worker::{ToWorker, WorkerStart, control};

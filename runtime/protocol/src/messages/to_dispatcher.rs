@@ -39,7 +39,7 @@ pub enum Submission<'a> {
     Exit,
 }
 
-/// Commands the dispatcher, through its socket, which it always reads.
+/// Loads a guest or controls the tasks, through the socket of the dispatcher, which always reads it.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToDispatcher {
     /// Loads a guest. With the message come its [`GuestInfo`](mpwasm_types::guest_info::GuestInfo) in a
@@ -49,22 +49,31 @@ pub enum ToDispatcher {
         /// Whether there is an artifact for callbacks, whose code has checks. Otherwise they use that of workers.
         has_checked: bool,
     },
-    /// Ends a task as `cancelled`.
+    /// Controls the tasks.
+    Control(ControlRequest),
+}
+
+/// Controls the tasks of a pool, whatever runs them: the dispatcher, or a backend elsewhere. It has no reply, and does not
+/// wait behind tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlRequest {
+    /// Ends a task, or all items of a chunk that have not ended, as `cancelled`. It may arrive before the task.
     Cancel {
-        /// The task's id.
+        /// The id that was submitted.
         id: DispatchId,
     },
-    /// Confirms the outcomes that were reported so far. Sent with `Settings::confirm_outcomes`.
+    /// Confirms that the first `outcomes` outcomes were reported. Sent with `Settings::confirm_outcomes`: no task starts while
+    /// an outcome is not confirmed.
     Confirm {
         /// Number of outcomes since the pool started.
         outcomes: u64,
     },
-    /// Ends tasks that have not started as `cancelled`. Running tasks may end.
+    /// Ends tasks that have not started as `cancelled`. Running tasks continue to their end.
     Interrupt,
-    /// Ends all tasks as `cancelled`, now.
+    /// Ends all tasks as `cancelled`, now, and then what runs them.
     Terminate,
-    /// Stops the workers, and the clocks of tasks.
+    /// Stops the workers and the clocks of tasks, until any of `Resume`, `Interrupt` and `Terminate`.
     Pause,
-    /// Continues the workers and the clocks after a [`ToDispatcher::Pause`].
+    /// Continues the workers and the clocks of tasks.
     Resume,
 }

@@ -18,14 +18,14 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::backend::local::requests::Requests;
-use crate::backend::{Backend, NewGuest, Request};
+use crate::backend::{Backend, NewGuest};
 use crate::child_process;
 use crate::error::Error;
 use crate::sync::Mutex;
 use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{StatusReply, StatusRequest, ToDispatcher};
+use mpwasm_protocol::messages::{ControlRequest, StatusReply, StatusRequest, ToDispatcher};
 use mpwasm_protocol::request::RequestError;
 use mpwasm_sandbox::child::Process;
 use mpwasm_sandbox::jail::MemoryCgroup;
@@ -85,13 +85,6 @@ impl KillSwitch {
 }
 
 impl LocalBackend {
-    /// Sends a message. Errors are ignored: the receiver notices a dead dispatcher.
-    fn send(&self, message: &ToDispatcher) {
-        let mut bytes = Vec::new();
-        put(&mut bytes, message);
-        let _ = send_all(self.socket.lock().as_fd(), &bytes);
-    }
-
     fn send_with(&self, message: &ToDispatcher, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let socket = self.socket.lock();
         Channel::send_over(socket.as_fd(), message, descriptors).map_err(|error| match error.kind() {
@@ -113,18 +106,14 @@ impl Backend for LocalBackend {
         self.send_with(&ToDispatcher::Load { has_checked }, &descriptors)
     }
 
-    fn request(&self, request: Request) {
-        self.send(&match request {
-            Request::Cancel { id } => ToDispatcher::Cancel { id },
-            Request::Confirm { outcomes } => ToDispatcher::Confirm { outcomes },
-            Request::Interrupt => ToDispatcher::Interrupt,
-            Request::Terminate => {
-                self.kill_switch.set();
-                ToDispatcher::Terminate
-            }
-            Request::Pause => ToDispatcher::Pause,
-            Request::Resume => ToDispatcher::Resume,
-        });
+    fn control(&self, request: ControlRequest) {
+        if request == ControlRequest::Terminate {
+            self.kill_switch.set();
+        }
+        let mut bytes = Vec::new();
+        put(&mut bytes, &ToDispatcher::Control(request));
+        // The receiver notices a dead dispatcher.
+        let _ = send_all(self.socket.lock().as_fd(), &bytes);
     }
 
     fn status(&self, request: StatusRequest) -> Result<StatusReply, RequestError> {

@@ -7,16 +7,14 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use serde_json::value::RawValue;
 
 use crate::backend::connection::{AnySender, Connection};
-use crate::backend::{
-    Backend, BackendDied, BackendEvent, EventSink, EventSource, NewGuest, Request, TaskSender,
-};
+use crate::backend::{Backend, BackendDied, BackendEvent, EventSink, EventSource, NewGuest, TaskSender};
 use crate::builder::Builder;
 use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::pool::Pool;
 use crate::sync::Mutex;
-use mpwasm_protocol::messages::{StatusReply, StatusRequest};
+use mpwasm_protocol::messages::{ControlRequest, StatusReply, StatusRequest};
 use mpwasm_protocol::request::RequestError;
 use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
 use mpwasm_types::ids::{DispatchId, TaskId};
@@ -30,7 +28,7 @@ pub enum Sent {
     Task { id: u64, args: String },
     Chunk { id: u64, items: u32 },
     Exit,
-    Request(Request),
+    Control(ControlRequest),
 }
 
 /// What happens next in the backend.
@@ -98,9 +96,9 @@ impl Backend for FakeBackend {
         loaded.map_err(|_| Error::Closed)
     }
 
-    fn request(&self, request: Request) {
-        let _ = self.sent.lock().send(Sent::Request(request));
-        if request == Request::Terminate {
+    fn control(&self, request: ControlRequest) {
+        let _ = self.sent.lock().send(Sent::Control(request));
+        if request == ControlRequest::Terminate {
             let _ = self.control.lock().send(Step::End);
         }
     }

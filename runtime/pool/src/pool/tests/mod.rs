@@ -6,11 +6,11 @@ mod reporters;
 use std::thread;
 
 use self::fake::{FakePool, Sent, start};
-use crate::backend::{BackendEvent, Request};
+use crate::backend::BackendEvent;
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::pool::Pool;
-use mpwasm_protocol::messages::Source;
+use mpwasm_protocol::messages::{ControlRequest, Source};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, Failure, Kind};
 use mpwasm_types::retry::Retry;
@@ -99,7 +99,10 @@ fn a_cancellation_is_a_request_for_a_task_that_has_not_ended() {
     let handles = submit(&fake, 2);
     handles[0].cancel();
     let sent: Vec<_> = (0..3).map(|_| fake.sent.recv().unwrap()).collect();
-    assert_eq!(sent[2], Sent::Request(Request::Cancel { id: DispatchId(0) }));
+    assert_eq!(
+        sent[2],
+        Sent::Control(ControlRequest::Cancel { id: DispatchId(0) })
+    );
     fake.control.ended(0, Err(Failure::new(Kind::Cancelled, "why")));
     let mut handles = handles.into_iter();
     let (first, second) = (handles.next().unwrap(), handles.next().unwrap());
@@ -109,7 +112,7 @@ fn a_cancellation_is_a_request_for_a_task_that_has_not_ended() {
     second.cancel();
     assert_eq!(
         fake.sent.recv().unwrap(),
-        Sent::Request(Request::Cancel { id: DispatchId(1) })
+        Sent::Control(ControlRequest::Cancel { id: DispatchId(1) })
     );
 }
 
@@ -251,7 +254,7 @@ fn termination_ends_the_backend_and_cancels_what_has_no_end() {
     }
     fake.pool.join().unwrap();
     let sent: Vec<_> = fake.sent.try_iter().collect();
-    assert_eq!(sent.last(), Some(&Sent::Request(Request::Terminate)));
+    assert_eq!(sent.last(), Some(&Sent::Control(ControlRequest::Terminate)));
 }
 
 #[test]
