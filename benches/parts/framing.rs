@@ -24,11 +24,11 @@ fn write_a_task(bencher: Bencher<'_, '_>) {
         buffer.clear();
         let task = Submission::Task {
             id: DispatchId(1_000_000),
+            retry: None,
             spec: TaskSpec {
                 guest: GuestId(0),
                 model: ModelId(1),
                 timeout: Duration::from_secs(30),
-                retry: None,
                 input: Input::Json(b"[]"),
             },
         };

@@ -70,10 +70,9 @@ fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
                 guest: GuestId(0),
                 model: ModelId(0),
                 timeout: Duration::from_secs(30),
-                retry: None,
                 input: Input::Json(args.into()),
             };
-            scheduler.accept(Task::new(DispatchId(id), spec), &mut workers);
+            scheduler.accept(Task::new(DispatchId(id), spec, None), &mut workers);
             id += 1;
         }
         let mut ended = 0;

@@ -33,10 +33,9 @@ impl Task {
     fn item(&self, args: Bytes) -> Self {
         let spec = TaskSpec {
             input: Input::Json(args),
-            retry: None,
             ..self.spec
         };
-        Self::new(DispatchId::from_first(self.task_id), spec)
+        Self::new(DispatchId::from_first(self.task_id), spec, None)
     }
 
     /// Splits a chunk into its items. A task that is not a chunk is the only item.

@@ -347,7 +347,7 @@ impl InFlight {
             return None;
         }
         claim.cancelled = Some(now);
-        held.task.spec.retry = None;
+        held.task.retry = None;
         Some(offer.id)
     }
 

@@ -16,7 +16,7 @@ impl Scheduler {
     /// [`try_again`](Self::try_again). Otherwise the task has ended.
     #[must_use]
     pub fn tries_again(&self, task: &Task, kind: Kind) -> bool {
-        let Some(retry) = &task.spec.retry else {
+        let Some(retry) = &task.retry else {
             return false;
         };
         let crashes = task.crashes + u32::from(kind == Kind::Crash);
@@ -30,7 +30,7 @@ impl Scheduler {
     pub fn try_again(&mut self, mut task: Task, kind: Kind, now: Time) {
         let random = jitter_bits(task.id, now);
         let pause = |retry: &Retry| retry.pause(task.attempt, random);
-        let pause = task.spec.retry.as_ref().map_or(Duration::ZERO, pause);
+        let pause = task.retry.as_ref().map_or(Duration::ZERO, pause);
         task.attempt += 1;
         task.crashes += u32::from(kind == Kind::Crash);
         if pause.is_zero() {
@@ -44,7 +44,7 @@ impl Scheduler {
 impl Task {
     /// Returns how many workers may die with this task in flight, started or not.
     fn deaths_allowed(&self) -> u32 {
-        let of_policy = self.spec.retry.as_ref().map_or(0, |retry| retry.crashes());
+        let of_policy = self.retry.as_ref().map_or(0, |retry| retry.crashes());
         of_policy.max(MAX_WORKER_DEATHS)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use mpwasm_types::ids::{DispatchId, TaskId, WorkerId};
+use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_CLAIM_TIMEOUT};
 use mpwasm_types::task::TaskSpec;
 use mpwasm_types::time::Time;
@@ -17,6 +18,8 @@ pub struct Task {
     pub id: DispatchId,
     /// What it runs. Of a chunk: the items that have not ended.
     pub spec: TaskSpec<Bytes>,
+    /// Its retry policy. `None` never tries again, as for a chunk.
+    pub(super) retry: Option<Retry>,
     /// The current or next attempt, from 1.
     pub attempt: u32,
     /// Id of the task, or of the first item of a chunk that has not ended.
@@ -37,10 +40,11 @@ impl Task {
     /// Creates a task that no worker has had. The input of a chunk must be [well-formed](mpwasm_types::task::Input::is_well_formed),
     /// or items end without args.
     #[must_use]
-    pub fn new(id: DispatchId, spec: TaskSpec<Bytes>) -> Self {
+    pub fn new(id: DispatchId, spec: TaskSpec<Bytes>, retry: Option<Retry>) -> Self {
         Self {
             id,
             spec,
+            retry,
             attempt: 1,
             task_id: id.first(),
             items_length: Duration::ZERO,
@@ -183,10 +187,9 @@ mod tests {
             guest: GuestId(0),
             model: ModelId(0),
             timeout: Duration::from_secs(1),
-            retry: None,
             input: Input::Json(vec![0; 10].into()),
         };
-        Task::new(DispatchId(id), spec)
+        Task::new(DispatchId(id), spec, None)
     }
 
     fn ids(queue: &Queue) -> Vec<u64> {

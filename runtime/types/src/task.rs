@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{GuestId, ModelId};
 use crate::items;
 use crate::nanos;
-use crate::retry::Retry;
 
 /// Describes what a task, or a chunk of tasks, runs.
 ///
@@ -26,8 +25,6 @@ pub struct TaskSpec<B> {
     /// Longest time that it may run, from the claim. For each item of a chunk after the first: from the end of the one before.
     #[serde(with = "nanos")]
     pub timeout: Duration,
-    /// Retry policy. `None` never tries again, as for a chunk.
-    pub retry: Option<Retry>,
     /// What it gets.
     pub input: Input<B>,
 }
@@ -60,7 +57,6 @@ impl<B> TaskSpec<B> {
             guest: self.guest,
             model: self.model,
             timeout: self.timeout,
-            retry: self.retry,
             input: self.input.map(hold),
         }
     }
@@ -141,7 +137,6 @@ mod tests {
             guest: GuestId(1),
             model: ModelId(2),
             timeout: Duration::from_secs(3),
-            retry: Some(Retry::times(4)),
             input: Input::Chunk {
                 items: 5,
                 args: vec![6],

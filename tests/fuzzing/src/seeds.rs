@@ -212,14 +212,14 @@ fn tasks_all() -> Vec<u8> {
 
 fn pushed() -> Vec<u8> {
     let mut input = said_by(6);
-    let id = DispatchId(3);
+    let (id, retry) = (DispatchId(3), Some(Retry::times(1)));
     let items = two_items();
     for spec in [
         spec(Input::Json(b"[1]")),
         spec(Input::Command(b"[\"a\"]\n")),
         spec(chunk(&items)),
     ] {
-        put(&mut input, &Submission::Task { id, spec });
+        put(&mut input, &Submission::Task { id, retry, spec });
     }
     put(&mut input, &Submission::Exit);
     input
@@ -231,7 +231,6 @@ fn spec(input: Input<&[u8]>) -> TaskSpec<&[u8]> {
         guest: GuestId(0),
         model: ModelId(1),
         timeout: SECOND,
-        retry: Some(Retry::times(1)),
         input,
     }
 }

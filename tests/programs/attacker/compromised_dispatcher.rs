@@ -68,7 +68,7 @@ fn serve(part: &Part) -> Result<(), String> {
                 Submission::Task { spec, .. } if spec.input.is_chunk() => {
                     return Err("no test sends it a chunk".to_owned());
                 }
-                Submission::Task { id, spec } => obey(&parent, id.first(), spec.input.bytes())?,
+                Submission::Task { id, spec, .. } => obey(&parent, id.first(), spec.input.bytes())?,
                 Submission::Exit => return say(&parent, &FromDispatcher::Finished),
             }
         }

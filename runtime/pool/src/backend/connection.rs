@@ -3,6 +3,7 @@
 use crate::backend::local::task_pipe::TaskPipe;
 use crate::backend::{Backend, TaskSender};
 use mpwasm_types::ids::DispatchId;
+use mpwasm_types::retry::Retry;
 use mpwasm_types::task::TaskSpec;
 
 /// The parts of a backend that was started.
@@ -35,10 +36,10 @@ impl TaskSender for AnySender {
     }
 
     #[inline]
-    fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>) {
+    fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>, retry: Option<Retry>) {
         match self {
-            Self::Local(pipe) => pipe.submit(id, spec),
-            Self::Other(other) => other.submit(id, spec),
+            Self::Local(pipe) => pipe.submit(id, spec, retry),
+            Self::Other(other) => other.submit(id, spec, retry),
         }
     }
 

@@ -36,6 +36,7 @@ use mpwasm_sandbox::child::Process;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
+use mpwasm_types::retry::Retry;
 use mpwasm_types::task::TaskSpec;
 
 /// Sends tasks to what runs them.
@@ -47,9 +48,9 @@ pub trait TaskSender: Debug + Send {
     /// wait is not accepted yet. Sends the batch first, if the task does not fit into it.
     fn wait_for_room(&mut self, bytes: usize);
 
-    /// Adds a task, or a chunk, to the batch. The items of a chunk have the ids from `id` on. It must not block, as the ledger is
-    /// locked.
-    fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>);
+    /// Adds a task, or a chunk, to the batch. The items of a chunk have the ids from `id` on. A task without a retry policy is never
+    /// tried again, nor is a chunk. It must not block, as the ledger is locked.
+    fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>, retry: Option<Retry>);
 
     /// Sends the batch. May block.
     fn flush(&mut self);

@@ -172,7 +172,6 @@ impl<'a> Batch<'a> {
                 guest: guest.index(),
                 model,
                 timeout: call.timeout,
-                retry: None,
                 input: Input::Chunk { items, args },
             };
             let results = (Arc::clone(queue), first);

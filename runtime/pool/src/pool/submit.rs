@@ -64,10 +64,10 @@ impl Submissions<'_> {
                 guest: guest.index(),
                 model,
                 timeout,
-                retry: retry.is_any().then_some(retry),
                 input: guest.input(&args, &stdin),
             };
-            sender.submit(DispatchId::from_first(id), spec.map(AsRef::as_ref));
+            let policy = retry.is_any().then_some(retry);
+            sender.submit(DispatchId::from_first(id), spec.map(AsRef::as_ref), policy);
             let extras = Extras {
                 key,
                 recipient,
@@ -118,7 +118,7 @@ impl Submissions<'_> {
         if let Some(token) = &chunk.token {
             token.add_task(pool, id);
         }
-        sender.submit(id, chunk.spec.map(AsRef::as_ref));
+        sender.submit(id, chunk.spec.map(AsRef::as_ref), None);
         Ok(first)
     }
 

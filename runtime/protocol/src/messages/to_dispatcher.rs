@@ -1,6 +1,7 @@
 //! Messages from the parent to the dispatcher.
 
 use mpwasm_types::ids::DispatchId;
+use mpwasm_types::retry::Retry;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Settings, Terminals};
 use mpwasm_types::task::TaskSpec;
@@ -31,6 +32,8 @@ pub enum Submission<'a> {
     Task {
         /// Its id. The ids of a chunk's items follow each other.
         id: DispatchId,
+        /// Its retry policy. `None` never tries again, as for a chunk.
+        retry: Option<Retry>,
         /// What it runs. The last field, since a large input is sent without copying it.
         #[serde(borrow)]
         spec: TaskSpec<&'a [u8]>,

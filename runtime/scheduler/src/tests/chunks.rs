@@ -96,10 +96,9 @@ fn chunk(id: u64, items: u32, args: Vec<u8>) -> Task {
         guest: GuestId(0),
         model: ModelId(0),
         timeout: TIMEOUT,
-        retry: None,
         input,
     };
-    Task::new(DispatchId(id), spec)
+    Task::new(DispatchId(id), spec, None)
 }
 
 /// A pool whose worker has a chunk of six items, with ids from 10 on, of which `ended` have ended.

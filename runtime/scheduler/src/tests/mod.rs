@@ -41,10 +41,9 @@ fn task(guest: u32, timeout: Duration, retry: Option<Retry>, bytes: usize) -> Ta
         guest: GuestId(guest),
         model: ModelId(0),
         timeout,
-        retry,
         input: Input::Json(vec![0; bytes].into()),
     };
-    Task::new(DispatchId(0), spec)
+    Task::new(DispatchId(0), spec, retry)
 }
 
 /// A scheduler with its simulator, and the part of the event loop between them.
@@ -136,7 +135,7 @@ impl Pool {
             cancelled: self.scheduler.phase >= Phase::Interrupted,
             ended: None,
         });
-        let task = Task::new(DispatchId(id), task.spec);
+        let task = Task::new(DispatchId(id), task.spec, task.retry);
         self.scheduler.accept(task, &mut self.simulator);
         id
     }

@@ -60,9 +60,9 @@ impl EventLoop {
         let lost = |_: FrameError| ParentLost;
         while let Some(frame) = self.pipe.inbox.next_frame().map_err(lost)? {
             match decode(frame.bytes).map_err(lost)? {
-                Submission::Task { id, spec } => {
+                Submission::Task { id, retry, spec } => {
                     let spec = spec.map(|input| frame.keep(input));
-                    self.accept(Task::new(id, spec))?;
+                    self.accept(Task::new(id, spec, retry))?;
                 }
                 Submission::Exit => {
                     self.pipe.is_open = false;

@@ -15,6 +15,7 @@ use mpwasm_system::inherited;
 use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::ids::DispatchId;
+use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::MAX_RETAINED_BUFFER;
 use mpwasm_types::task::TaskSpec;
 use mpwasm_types::time::Time;
@@ -56,8 +57,8 @@ impl TaskSender for TaskPipe {
     }
 
     #[inline]
-    fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>) {
-        put(&mut self.batch, &Submission::Task { id, spec });
+    fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>, retry: Option<Retry>) {
+        put(&mut self.batch, &Submission::Task { id, retry, spec });
     }
 
     fn finish(&mut self) {

@@ -19,6 +19,7 @@ use mpwasm_protocol::request::RequestError;
 use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::outcome::{CallbackStatus, Failure};
+use mpwasm_types::retry::Retry;
 use mpwasm_types::status::Status;
 use mpwasm_types::task::{Input, TaskSpec};
 
@@ -122,7 +123,7 @@ struct FakeSender {
 impl TaskSender for FakeSender {
     fn wait_for_room(&mut self, _: usize) {}
 
-    fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>) {
+    fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>, _: Option<Retry>) {
         self.batch.push(match spec.input {
             Input::Chunk { items, .. } => Sent::Chunk { id: id.0, items },
             Input::Json(args) | Input::Command(args) => Sent::Task {
