@@ -2,12 +2,10 @@
 //!
 //! Two threads use a batch, and its messages keep their order. The thread that runs guests adds messages, and sends the batch
 //! when it is large or [`MAX_BATCH_AGE`] old. The watchdog flushes a batch to which no further message comes, and an output
-//! line that has no newline yet. The watchdog never blocks on the socket or on the lock. The [`MessageEncoder`] defines the
-//! encoding of output and log lines.
+//! line that has no newline yet. The watchdog never blocks on the socket or on the lock.
 
 use mpwasm_system::clock;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +15,7 @@ use serde::Serialize;
 
 use mpwasm_engine::OutputSink;
 use mpwasm_engine::watchdog::{RECHECK_INTERVAL, WatchdogHandle};
-use mpwasm_protocol::messages::{Logged, Printed};
+use mpwasm_protocol::messages::GuestOutput;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::outcome::{LogLevel, Stream};
@@ -37,18 +35,12 @@ const EXIT_FLUSH_TIME: Duration = Duration::from_millis(50);
 /// Size at which a batch is sent immediately: 64 KiB.
 const MAX_BATCH_SIZE: usize = 64 << 10;
 
-/// Encodes output and log lines of a guest as messages of its process.
-pub trait MessageEncoder: Send + Sync {
-    /// Appends a piece of output.
-    fn output(frames: &mut SendBuffer, printed: Printed<'_>);
-    /// Appends a log line.
-    fn log(frames: &mut SendBuffer, logged: Logged<'_>);
-}
+/// Appends output of the guest to the frames, as a message of this process.
+pub type OutputEncoder = fn(&mut SendBuffer, GuestOutput<'_>);
 
 /// A batch of messages from a guest process to its parent.
 #[derive(Debug)]
-pub struct MessageBatch<E> {
-    encoder: PhantomData<E>,
+pub struct MessageBatch {
     /// Wakes the watchdog to flush an unfinished line, as the guest may print nothing more.
     watchdog: Arc<WatchdogHandle>,
     socket: OwnedFd,
@@ -61,6 +53,7 @@ pub struct MessageBatch<E> {
 #[derive(Debug)]
 struct Pending {
     frames: SendBuffer,
+    encoder: OutputEncoder,
     /// Time of the first message of `frames`. Meaningless while `frames` is empty.
     since: Time,
     /// The unfinished lines of stdout and stderr.
@@ -69,30 +62,34 @@ struct Pending {
 
 impl Pending {
     /// Turns output into messages.
-    fn print<E: MessageEncoder>(&mut self, stream: Stream, bytes: &[u8]) {
+    fn print(&mut self, stream: Stream, bytes: &[u8]) {
         for bytes in bytes.chunks(OUTPUT_PIECE) {
-            E::output(&mut self.frames, Printed { stream, bytes });
+            self.put_output(GuestOutput::Printed { stream, bytes });
         }
     }
 
+    fn put_output(&mut self, output: GuestOutput<'_>) {
+        (self.encoder)(&mut self.frames, output);
+    }
+
     /// Turns unfinished lines into messages.
-    fn finish_lines<E: MessageEncoder>(&mut self) {
+    fn finish_lines(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = std::mem::take(&mut self.lines[stream as usize]);
-            self.print::<E>(stream, &line);
+            self.print(stream, &line);
         }
     }
 }
 
-impl<E: MessageEncoder> MessageBatch<E> {
+impl MessageBatch {
     /// Creates a batch that is sent through `socket`, and that the thread of `watchdog` flushes when it is due.
-    pub fn new(socket: OwnedFd, watchdog: Arc<WatchdogHandle>) -> Self {
+    pub fn new(socket: OwnedFd, watchdog: Arc<WatchdogHandle>, encoder: OutputEncoder) -> Self {
         Self {
-            encoder: PhantomData,
             watchdog,
             socket,
             pending: Mutex::new(Pending {
                 frames: SendBuffer::default(),
+                encoder,
                 since: Time(0),
                 lines: Default::default(),
             }),
@@ -106,7 +103,7 @@ impl<E: MessageEncoder> MessageBatch<E> {
         if pending.frames.is_empty() {
             pending.since = now;
         }
-        pending.finish_lines::<E>();
+        pending.finish_lines();
         pending.frames.put(message);
         if pending.frames.len() >= MAX_BATCH_SIZE || now.since(pending.since) >= MAX_BATCH_AGE {
             self.send(&mut pending);
@@ -119,7 +116,7 @@ impl<E: MessageEncoder> MessageBatch<E> {
     /// which this one replaces. Meant for payloads so large that the copy would cost more than a system call.
     pub fn send_payload<M: Serialize>(&self, message: &M, payload: &[u8]) {
         let mut pending = self.lock();
-        pending.finish_lines::<E>();
+        pending.finish_lines();
         let sent = pending.frames.send_payload(self.socket.as_fd(), message, payload);
         self.after_send(&pending, sent);
     }
@@ -143,7 +140,7 @@ impl<E: MessageEncoder> MessageBatch<E> {
             self.due.store((clock::now() + RETRY_DELAY).0, Ordering::Relaxed);
             return;
         };
-        pending.finish_lines::<E>();
+        pending.finish_lines();
         if pending.frames.flush(self.socket.as_fd()).is_err() {
             exit_now(0);
         }
@@ -162,7 +159,7 @@ impl<E: MessageEncoder> MessageBatch<E> {
             // The lock is held while the task thread sends.
             let is_sent = match self.pending.try_lock() {
                 Ok(mut pending) => {
-                    pending.finish_lines::<E>();
+                    pending.finish_lines();
                     pending.frames.flush(self.socket.as_fd()).is_err() || pending.frames.is_empty()
                 }
                 Err(_) => false,
@@ -207,7 +204,7 @@ impl<E: MessageEncoder> MessageBatch<E> {
     }
 }
 
-impl<E: MessageEncoder> OutputSink for MessageBatch<E> {
+impl OutputSink for MessageBatch {
     /// Sends whole lines immediately, so that they are not lost if the process is killed.
     fn print(&self, stream: Stream, bytes: &[u8]) {
         let mut pending = self.lock();
@@ -218,13 +215,13 @@ impl<E: MessageEncoder> OutputSink for MessageBatch<E> {
         let (now, later) = bytes.split_at(whole);
         if !now.is_empty() {
             let line = std::mem::take(&mut pending.lines[stream as usize]);
-            pending.print::<E>(stream, &line);
-            pending.print::<E>(stream, now);
+            pending.print(stream, &line);
+            pending.print(stream, now);
         }
         pending.lines[stream as usize].extend_from_slice(later);
         if pending.lines[stream as usize].len() >= OUTPUT_FLUSH_SIZE {
             let line = std::mem::take(&mut pending.lines[stream as usize]);
-            pending.print::<E>(stream, &line);
+            pending.print(stream, &line);
         }
         if pending.frames.is_empty() {
             self.schedule(clock::now() + OUTPUT_FLUSH_DELAY);
@@ -237,8 +234,8 @@ impl<E: MessageEncoder> OutputSink for MessageBatch<E> {
 
     fn log(&self, level: LogLevel, text: &str) {
         let mut pending = self.lock();
-        pending.finish_lines::<E>();
-        E::log(&mut pending.frames, Logged { level, text });
+        pending.finish_lines();
+        pending.put_output(GuestOutput::Logged { level, text });
         self.send(&mut pending);
     }
 }
@@ -246,16 +243,16 @@ impl<E: MessageEncoder> OutputSink for MessageBatch<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::WorkerEncoder;
     use mpwasm_protocol::channel::{Channel, Filled, pair};
     use mpwasm_protocol::messages::FromWorker;
 
-    fn batch() -> (MessageBatch<WorkerEncoder>, Channel) {
+    fn batch() -> (MessageBatch, Channel) {
         let (ours, theirs) = pair().unwrap();
-        (
-            MessageBatch::new(ours, Arc::new(WatchdogHandle::new(Arc::default()).unwrap())),
-            Channel::new(theirs, 1 << 20),
-        )
+        let watchdog = Arc::new(WatchdogHandle::new(Arc::default()).unwrap());
+        let batch = MessageBatch::new(ours, watchdog, |frames, output| {
+            frames.put(&FromWorker::Output(output));
+        });
+        (batch, Channel::new(theirs, 1 << 20))
     }
 
     fn received(channel: &mut Channel) -> Vec<String> {
@@ -263,7 +260,9 @@ mod tests {
         let mut seen = Vec::new();
         while let Some(frame) = channel.inbox().next_message().unwrap() {
             seen.push(match mpwasm_protocol::frame::decode(frame).unwrap() {
-                FromWorker::Output(printed) => String::from_utf8(printed.bytes.to_vec()).unwrap(),
+                FromWorker::Output(GuestOutput::Printed { bytes, .. }) => {
+                    String::from_utf8(bytes.to_vec()).unwrap()
+                }
                 other => format!("{other:?}"),
             });
         }
@@ -341,7 +340,7 @@ mod tests {
         let bytes = vec![b'x'; 30_000];
         for _ in 0..100 {
             let mut pending = batch.lock();
-            pending.print::<WorkerEncoder>(Stream::Stdout, &bytes);
+            pending.print(Stream::Stdout, &bytes);
         }
         batch.schedule(clock::now() + WATCHDOG_FLUSH_DELAY);
         batch.flush_due();

@@ -15,13 +15,12 @@ use std::time::Duration;
 
 use crate::error::ChildError;
 use crate::guest_thread;
-use crate::message_batch::{MessageBatch, MessageEncoder};
+use crate::message_batch::MessageBatch;
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, LoadError, OutputSink, PushError, Pusher};
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{FromTasks, Logged, Printed, ToTasks, task_frame};
-use mpwasm_protocol::send_buffer::SendBuffer;
+use mpwasm_protocol::messages::{FromTasks, ToTasks, task_frame};
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::EXIT_WATCHDOG;
 use mpwasm_sandbox::cpu_limit::CpuLimit;
@@ -35,20 +34,6 @@ use mpwasm_types::task::Input;
 use mpwasm_types::task_check::{check_input, find_model};
 use mpwasm_types::task_line::TaskLine;
 use mpwasm_types::time::Time;
-
-/// Encodes output and log lines as [`FromTasks`] messages.
-#[derive(Debug)]
-struct TaskSourceEncoder;
-
-impl MessageEncoder for TaskSourceEncoder {
-    fn output(frames: &mut SendBuffer, printed: Printed<'_>) {
-        frames.put(&FromTasks::Output(printed));
-    }
-
-    fn log(frames: &mut SendBuffer, logged: Logged<'_>) {
-        frames.put(&FromTasks::Log(logged));
-    }
-}
 
 /// Runs the `tasks` export of a guest: receives the guest, sets up the sandbox, loads the guest and starts its thread. The
 /// calling thread becomes the watchdog.
@@ -65,10 +50,10 @@ pub fn main() -> Result<Infallible, ChildError> {
     let socket = parent.as_fd().try_clone_to_owned()?;
     let life = parent.as_fd().try_clone_to_owned()?;
     let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
-    let batch = Arc::new(MessageBatch::<TaskSourceEncoder>::new(
-        socket,
-        Arc::clone(&watchdog),
-    ));
+    let batch = MessageBatch::new(socket, Arc::clone(&watchdog), |frames, output| {
+        frames.put(&FromTasks::Output(output));
+    });
+    let batch = Arc::new(batch);
     let prints: Arc<dyn OutputSink> = Arc::new(UntimedPrints {
         watchdog: Arc::clone(&watchdog),
         batch: Arc::clone(&batch),
@@ -105,12 +90,7 @@ pub fn main() -> Result<Infallible, ChildError> {
 }
 
 /// Calls the guest's `tasks` export, reports how it ended and exits.
-fn run(
-    mut executor: Executor,
-    start: &ToTasks,
-    watchdog: &Arc<WatchdogHandle>,
-    batch: &Arc<MessageBatch<TaskSourceEncoder>>,
-) {
+fn run(mut executor: Executor, start: &ToTasks, watchdog: &Arc<WatchdogHandle>, batch: &Arc<MessageBatch>) {
     let mut cpu_limit = CpuLimit::new(start.jail.is_some());
     cpu_limit.reserve(start.timeout, thread_cpu());
     executor.set_pusher(Box::new(TaskPusher {
@@ -145,7 +125,7 @@ fn run(
 /// Sends output and log lines with the deadline paused: the parent does not read while it waits for the pool.
 struct UntimedPrints {
     watchdog: Arc<WatchdogHandle>,
-    batch: Arc<MessageBatch<TaskSourceEncoder>>,
+    batch: Arc<MessageBatch>,
 }
 
 impl UntimedPrints {
@@ -173,7 +153,7 @@ struct TaskPusher {
     cpu_limit: CpuLimit,
     pushed: u64,
     watchdog: Arc<WatchdogHandle>,
-    batch: Arc<MessageBatch<TaskSourceEncoder>>,
+    batch: Arc<MessageBatch>,
 }
 
 impl Pusher for TaskPusher {
@@ -208,7 +188,7 @@ impl Pusher for TaskPusher {
 /// Exits when the parent closes the socket, and flushes the message batch when it is due.
 struct TaskSourceWatchdog {
     socket: OwnedFd,
-    batch: Arc<MessageBatch<TaskSourceEncoder>>,
+    batch: Arc<MessageBatch>,
 }
 
 impl WatchdogHandler for TaskSourceWatchdog {

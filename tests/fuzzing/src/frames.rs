@@ -13,8 +13,8 @@ use mpwasm_host::dispatcher::{WorkerMessage, WorkerPhase, parse_worker_message};
 use mpwasm_protocol::call_result;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{
-    CallResult, DispatcherStart, FromCompiler, FromDispatcher, FromTasks, StatusReply, StatusRequest,
-    Submission, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart, worker_frame,
+    CallResult, DispatcherStart, FromCompiler, FromDispatcher, FromTasks, GuestOutput, StatusReply,
+    StatusRequest, Submission, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart, worker_frame,
 };
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_protocol::request::{Reply, Request};
@@ -137,8 +137,12 @@ impl<'a> Worker<'a> {
             WorkerMessage::Ended(ended) => {
                 tell(ended.ending.map_or_else(CallResult::Failed, CallResult::Ok));
             }
-            WorkerMessage::Output(printed) => assert!(printed.bytes.len() as u64 <= limits.max_output),
-            WorkerMessage::Log(logged) => assert!(logged.text.len() as u64 <= limits.max_output),
+            WorkerMessage::Output(GuestOutput::Printed { bytes, .. }) => {
+                assert!(bytes.len() as u64 <= limits.max_output);
+            }
+            WorkerMessage::Output(GuestOutput::Logged { text, .. }) => {
+                assert!(text.len() as u64 <= limits.max_output);
+            }
             WorkerMessage::Skipped(_) | WorkerMessage::Unable(_) => {}
         }
         Ok(())

@@ -14,9 +14,7 @@ use mpwasm_engine::{
     Call, CallReport, Deadline, EngineRole, Executor, Export, OutputSink, PushError, Pusher,
 };
 use mpwasm_host::dispatcher::WorkerPhase;
-use mpwasm_host::message_batch::MessageEncoder;
-use mpwasm_host::worker::WorkerEncoder;
-use mpwasm_protocol::messages::{CallResult, FromWorker, Logged, Printed, ResourceUsage, worker_frame};
+use mpwasm_protocol::messages::{CallResult, FromWorker, GuestOutput, ResourceUsage, worker_frame};
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::clock;
@@ -226,15 +224,13 @@ impl OutputSink for Frames {
     fn print(&self, stream: Stream, bytes: &[u8]) {
         let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.chunks(PIECE) {
-            WorkerEncoder::output(&mut frames, Printed { stream, bytes: piece });
+            frames.put(&FromWorker::Output(GuestOutput::Printed { stream, bytes: piece }));
         }
     }
 
     fn log(&self, level: LogLevel, text: &str) {
-        WorkerEncoder::log(
-            &mut self.0.lock().unwrap_or_else(PoisonError::into_inner),
-            Logged { level, text },
-        );
+        let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.put(&FromWorker::Output(GuestOutput::Logged { level, text }));
     }
 }
 

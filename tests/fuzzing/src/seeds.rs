@@ -11,7 +11,7 @@ use super::frames::settings;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::{
     CallResult, ControlRequest, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks,
-    FromWorker, Logged, Printed, ResourceUsage, Source, StatusReply, StatusRequest, Submission, ToCompiler,
+    FromWorker, GuestOutput, ResourceUsage, Source, StatusReply, StatusRequest, Submission, ToCompiler,
     ToDispatcher, ToTasks, ToWorker, WorkerStart,
 };
 use mpwasm_protocol::request::{Reply, Request};
@@ -107,9 +107,15 @@ fn measured() -> ResourceUsage {
 fn worker_task() -> Vec<u8> {
     let mut input = said_by(2);
     let (stream, bytes) = (Stream::Stdout, &b"hello\n"[..]);
-    put(&mut input, &FromWorker::Output(Printed { stream, bytes }));
+    put(
+        &mut input,
+        &FromWorker::Output(GuestOutput::Printed { stream, bytes }),
+    );
     let (level, text) = (LogLevel::Debug, "log");
-    put(&mut input, &FromWorker::Log(Logged { level, text }));
+    put(
+        &mut input,
+        &FromWorker::Output(GuestOutput::Logged { level, text }),
+    );
     put(&mut input, &ended(CallResult::Ok(b"{\"a\":1}")));
     put(&mut input, &FromWorker::Skipped(OfferId(513)));
     input
@@ -169,19 +175,20 @@ fn dispatcher_all() -> Vec<u8> {
         },
         FromDispatcher::Output {
             source,
-            printed: Printed {
+            at: None,
+            output: GuestOutput::Printed {
                 stream: Stream::Stderr,
                 bytes: b"a",
             },
         },
         FromDispatcher::OutputEnd { source },
-        FromDispatcher::Log {
+        FromDispatcher::Output {
             source,
-            logged: Logged {
+            at: Some((WorkerNumber(0), 1)),
+            output: GuestOutput::Logged {
                 level: LogLevel::Warn,
                 text: "x",
             },
-            at: Some((WorkerNumber(0), 1)),
         },
         FromDispatcher::Warning("w"),
         FromDispatcher::Failed("f"),
@@ -203,9 +210,15 @@ fn tasks_all() -> Vec<u8> {
     let mut input = said_by(5);
     put(&mut input, &FromTasks::Push(b"{\"args\":[1]}"));
     let (stream, bytes) = (Stream::Stdout, &b"hello\n"[..]);
-    put(&mut input, &FromTasks::Output(Printed { stream, bytes }));
+    put(
+        &mut input,
+        &FromTasks::Output(GuestOutput::Printed { stream, bytes }),
+    );
     let (level, text) = (LogLevel::Info, "log");
-    put(&mut input, &FromTasks::Log(Logged { level, text }));
+    put(
+        &mut input,
+        &FromTasks::Output(GuestOutput::Logged { level, text }),
+    );
     put(&mut input, &FromTasks::Ended(None));
     input
 }

@@ -14,8 +14,7 @@ use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{
-    CallResult, DispatcherStart, FromDispatcher, Logged, Printed, Source, Submission, ToDispatcher,
-    WorkerEvent,
+    CallResult, DispatcherStart, FromDispatcher, GuestOutput, Source, Submission, ToDispatcher, WorkerEvent,
 };
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_sandbox::child;
@@ -173,43 +172,21 @@ fn forge(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
         "output of its final callback without end" => loop {
             say(parent, &output(final_callback(ModelId(0))))?;
         },
-        "output that is none" => {
-            let (source, stream, bytes) = (Source::Task(id), Stream::Stdout, &b""[..]);
-            let printed = Printed { stream, bytes };
-            say(parent, &FromDispatcher::Output { source, printed })
-        }
+        "output that is none" => say(parent, &printed(Source::Task(id), b"")),
         "ends of output without end" => loop {
             let source = Source::Task(id);
             say(parent, &FromDispatcher::OutputEnd { source })?;
         },
         "log lines of a task without end" => loop {
             let text = "x".repeat(4000);
-            let log = FromDispatcher::Log {
-                source: Source::Task(id),
-                logged: Logged {
-                    level: LogLevel::Debug,
-                    text: &text,
-                },
-                at: None,
-            };
-            say(parent, &log)?;
+            say(parent, &logged(Source::Task(id), LogLevel::Debug, &text))?;
         },
         "output of `tasks`" => say(parent, &output(Source::Tasks)),
         "an end of output" => {
             let source = Source::Task(id + 1);
             say(parent, &FromDispatcher::OutputEnd { source })
         }
-        "a log line of no task" => {
-            let log = FromDispatcher::Log {
-                source: Source::Task(id + 1),
-                logged: Logged {
-                    level: LogLevel::Error,
-                    text: "x",
-                },
-                at: None,
-            };
-            say(parent, &log)
-        }
+        "a log line of no task" => say(parent, &logged(Source::Task(id + 1), LogLevel::Error, "x")),
         "output after the end" => {
             say(parent, &outcome(CallResult::Ok(b"0")))?;
             say(parent, &output(Source::Task(id)))
@@ -225,21 +202,6 @@ const FLOOD: Duration = Duration::from_secs(2);
 fn flood(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
     let note = "\u{1b}".repeat(MAX_NOTE);
     let text = "\u{1b}".repeat(MAX_LOG_TEXT);
-    let print = |source, bytes| FromDispatcher::Output {
-        source,
-        printed: Printed {
-            stream: Stream::Stdout,
-            bytes,
-        },
-    };
-    let log = || FromDispatcher::Log {
-        source: Source::Task(id),
-        logged: Logged {
-            level: LogLevel::Error,
-            text: &text,
-        },
-        at: None,
-    };
     let event = || WorkerEvent {
         worker: WorkerNumber(0),
         pid: 1,
@@ -259,10 +221,10 @@ fn flood(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
             "failures of the pool" => FromDispatcher::Failed(&note),
             "loaded" => FromDispatcher::Loaded,
             "events" => FromDispatcher::Event(event()),
-            "output" => print(Source::Task(id), &[b'x'; OUTPUT_PIECE][..]),
-            "lines" => print(Source::Task(id), &[b'\n'; OUTPUT_PIECE]),
-            "output of the callback" => print(Source::Callback(id), &[b'x'; OUTPUT_PIECE]),
-            "log" => log(),
+            "output" => printed(Source::Task(id), &[b'x'; OUTPUT_PIECE]),
+            "lines" => printed(Source::Task(id), &[b'\n'; OUTPUT_PIECE]),
+            "output of the callback" => printed(Source::Callback(id), &[b'x'; OUTPUT_PIECE]),
+            "log" => logged(Source::Task(id), LogLevel::Error, &text),
             other => return Err(format!("unknown flood {other:?}")),
         };
         say(parent, &message)?;
@@ -272,12 +234,23 @@ fn flood(parent: &Channel, id: TaskId, what: &str) -> Result<(), String> {
 
 /// Returns a piece of output without a newline.
 fn output(source: Source) -> FromDispatcher<'static> {
+    printed(source, &[b'x'; 4000])
+}
+
+fn printed(source: Source, bytes: &[u8]) -> FromDispatcher<'_> {
+    let stream = Stream::Stdout;
     FromDispatcher::Output {
         source,
-        printed: Printed {
-            stream: Stream::Stdout,
-            bytes: &[b'x'; 4000],
-        },
+        at: None,
+        output: GuestOutput::Printed { stream, bytes },
+    }
+}
+
+fn logged(source: Source, level: LogLevel, text: &str) -> FromDispatcher<'_> {
+    FromDispatcher::Output {
+        source,
+        at: None,
+        output: GuestOutput::Logged { level, text },
     }
 }
 

@@ -16,7 +16,7 @@ use mpwasm_protocol::channel::{Channel, Filled, send_all};
 use mpwasm_protocol::frame::{decode, put};
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{
-    CallResult, FromWorker, Hello, Logged, Printed, ResourceUsage, ToWorker, WorkerStart,
+    CallResult, FromWorker, GuestOutput, Hello, ResourceUsage, ToWorker, WorkerStart,
 };
 use mpwasm_protocol::page::Page;
 use mpwasm_sandbox::child;
@@ -183,13 +183,13 @@ impl CompromisedWorker {
                 self.end(offer, CallResult::Failed(Failure::new(Kind::Error, message)));
             }
             "flood" => loop {
-                self.say(&FromWorker::Output(Printed {
+                self.say(&FromWorker::Output(GuestOutput::Printed {
                     stream: Stream::Stdout,
                     bytes: &[b'x'; 60_000],
                 }));
             },
             "log flood" => loop {
-                self.say(&FromWorker::Log(Logged {
+                self.say(&FromWorker::Output(GuestOutput::Logged {
                     level: LogLevel::Trace,
                     text: "",
                 }));
@@ -210,7 +210,7 @@ impl CompromisedWorker {
                 hang()
             }
             "empty flood" => loop {
-                self.say(&FromWorker::Output(Printed {
+                self.say(&FromWorker::Output(GuestOutput::Printed {
                     stream: Stream::Stdout,
                     bytes: b"",
                 }));

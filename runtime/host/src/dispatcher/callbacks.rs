@@ -16,7 +16,7 @@ use super::guest_artifact::GuestArtifact;
 use super::wake_up::WakeUp;
 use crate::error::ChildError;
 use mpwasm_engine::Export;
-use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, Logged, Printed, Source};
+use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, GuestOutput, Source};
 use mpwasm_protocol::receive_buffer::Frame;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::Task;
@@ -243,19 +243,12 @@ impl Callbacks {
                     bytes,
                 } => {
                     self.printed |= matches!(source, Source::Callback(_));
-                    let printed = Printed {
-                        stream,
-                        bytes: &bytes,
-                    };
-                    uplink.put(&FromDispatcher::Output { source, printed });
+                    let bytes = &bytes;
+                    send_output(source, GuestOutput::Printed { stream, bytes }, uplink);
                 }
                 CallbackEvent::Log { source, level, text } => {
-                    let logged = Logged { level, text: &text };
-                    uplink.put(&FromDispatcher::Log {
-                        source,
-                        logged,
-                        at: None,
-                    });
+                    let text = &text;
+                    send_output(source, GuestOutput::Logged { level, text }, uplink);
                 }
                 CallbackEvent::Ended {
                     id,
@@ -325,14 +318,8 @@ impl Callbacks {
         {
             self.explained += 1;
             let text = format!("the callback failed: {}: {}", failure.kind, failure.message);
-            uplink.put(&FromDispatcher::Log {
-                source: Source::Callback(id),
-                logged: Logged {
-                    level: LogLevel::Error,
-                    text: &text,
-                },
-                at: None,
-            });
+            let (level, text) = (LogLevel::Error, &*text);
+            send_output(Source::Callback(id), GuestOutput::Logged { level, text }, uplink);
         }
         if let Some(failure) = failure.as_ref().filter(|_| !kept) {
             self.folds.lose(model, failure.kind, || {
@@ -477,6 +464,12 @@ impl Callbacks {
     fn model(&self, task: &Task) -> &mpwasm_types::guest_info::ModelInfo {
         &self.guests[task.spec.guest.index()].info.models[task.spec.model.index()]
     }
+}
+
+/// Sends the parent a piece of a callback's output.
+fn send_output(source: Source, output: GuestOutput<'_>, uplink: &mut SendBuffer) {
+    let at = None;
+    uplink.put(&FromDispatcher::Output { source, at, output });
 }
 
 /// Why the folds of other models are lost with an abandoned thread.

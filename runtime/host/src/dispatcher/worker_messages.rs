@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use mpwasm_protocol::frame::{FrameError, decode};
-use mpwasm_protocol::messages::{CallResult, FromWorker, Hello, HelloError, Logged, Printed, ResourceUsage};
+use mpwasm_protocol::messages::{CallResult, FromWorker, GuestOutput, Hello, HelloError, ResourceUsage};
 use mpwasm_scheduler::ProtocolFault;
 use mpwasm_types::ids::OfferId;
 use mpwasm_types::json::{JsonError, MAX_JSON_DEPTH, one_line};
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{LOG_LINE_COST, Settings, log_cap};
+use mpwasm_types::settings::{Settings, log_cap};
 
 use super::worker_set::WorkerPhase;
 
@@ -29,10 +29,8 @@ pub enum WorkerMessage<'a> {
     Ended(EndedCall<'a>),
     /// The worker skipped an offer that had been revoked.
     Skipped(OfferId),
-    /// The running task printed.
-    Output(Printed<'a>),
-    /// The running task logged a line.
-    Log(Logged<'a>),
+    /// The running task printed or logged.
+    Output(GuestOutput<'a>),
 }
 
 /// How a task has ended, or the next item of its chunk.
@@ -129,33 +127,18 @@ pub fn parse<'a>(
             }))
         }
         (FromWorker::Skipped(offer), WorkerPhase::Ready) => Ok(WorkerMessage::Skipped(offer)),
-        (FromWorker::Output(printed), WorkerPhase::Ready) => {
-            let bytes = printed.bytes;
-            if bytes.is_empty() {
-                return Err(WorkerFault::EmptyOutput);
+        (FromWorker::Output(output), WorkerPhase::Ready) => {
+            let bytes = output
+                .counted(limits.max_output)
+                .ok_or(WorkerFault::EmptyOutput)?;
+            *total = total.saturating_add(bytes);
+            // The worker truncates output at the limit, so an honest one never exceeds it.
+            if *total > log_cap(limits.max_output) {
+                return Err(WorkerFault::TooMuchOutput);
             }
-            // Without an output limit only log lines are counted.
-            if limits.max_output != u64::MAX {
-                count(total, bytes.len(), limits)?;
-            }
-            Ok(WorkerMessage::Output(printed))
-        }
-        (FromWorker::Log(logged), WorkerPhase::Ready) => {
-            count(total, logged.text.len() + LOG_LINE_COST, limits)?;
-            Ok(WorkerMessage::Log(logged))
+            Ok(WorkerMessage::Output(output))
         }
         (_, phase) => Err(WorkerFault::OutOfPhase(phase)),
-    }
-}
-
-/// Adds `bytes` to the output of the running task, and checks its limit.
-fn count(total: &mut u64, bytes: usize, limits: &Settings) -> Result<(), WorkerFault> {
-    *total = total.saturating_add(bytes as u64);
-    // The worker truncates output at the limit, so an honest one never exceeds it.
-    if *total > log_cap(limits.max_output) {
-        Err(WorkerFault::TooMuchOutput)
-    } else {
-        Ok(())
     }
 }
 
@@ -268,7 +251,7 @@ mod tests {
     fn output_past_the_cap_is_no_output_of_ours() {
         let print = |bytes: &[u8]| {
             say(
-                &FromWorker::Output(Printed {
+                &FromWorker::Output(GuestOutput::Printed {
                     stream: Stream::Stdout,
                     bytes,
                 }),
@@ -284,13 +267,19 @@ mod tests {
         let stream = Stream::Stdout;
         assert!(
             say(
-                &FromWorker::Output(Printed { stream, bytes: b"" }),
+                &FromWorker::Output(GuestOutput::Printed { stream, bytes: b"" }),
                 WorkerPhase::Ready
             )
             .is_err()
         );
         let (level, text) = (LogLevel::Trace, "");
-        assert!(say(&FromWorker::Log(Logged { level, text }), WorkerPhase::Ready).is_err());
+        assert!(
+            say(
+                &FromWorker::Output(GuestOutput::Logged { level, text }),
+                WorkerPhase::Ready
+            )
+            .is_err()
+        );
     }
 
     #[test]

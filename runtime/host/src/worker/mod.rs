@@ -20,15 +20,14 @@ use std::time::Duration;
 
 use crate::error::ChildError;
 use crate::guest_thread;
-use crate::message_batch::{MessageBatch, MessageEncoder};
+use crate::message_batch::MessageBatch;
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Deadline, EngineRole, Executor, OutputSink};
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{FromWorker, Logged, Printed, WorkerStart, control, task_frame};
+use mpwasm_protocol::messages::{FromWorker, WorkerStart, control, task_frame};
 use mpwasm_protocol::page::Page;
-use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{EXIT_FAILURE, EXIT_WATCHDOG};
 use mpwasm_sandbox::cpu_affinity::CpuAffinity;
@@ -60,25 +59,11 @@ struct Start {
     guests: Vec<(GuestId, File, GuestInfo)>,
 }
 
-/// Encodes output and log lines as [`FromWorker`] messages.
-#[derive(Debug)]
-pub struct WorkerEncoder;
-
-impl MessageEncoder for WorkerEncoder {
-    fn output(frames: &mut SendBuffer, printed: Printed<'_>) {
-        frames.put(&FromWorker::Output(printed));
-    }
-
-    fn log(frames: &mut SendBuffer, logged: Logged<'_>) {
-        frames.put(&FromWorker::Log(logged));
-    }
-}
-
 /// State that the two threads of a worker share.
 #[derive(Debug)]
 struct Shared {
     watchdog: Arc<WatchdogHandle>,
-    batch: Arc<MessageBatch<WorkerEncoder>>,
+    batch: Arc<MessageBatch>,
     /// The offer whose task runs or ran last, as bits. It is set before the deadline is armed, so that the watchdog never
     /// pairs a call with the offer of an earlier one.
     running: AtomicU64,
@@ -97,8 +82,11 @@ pub fn main() -> Result<Infallible, ChildError> {
     poll::set_nonblocking(control.as_fd())?;
     let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
     let socket = channel.as_fd().try_clone_to_owned()?;
+    let batch = MessageBatch::new(socket, Arc::clone(&watchdog), |frames, output| {
+        frames.put(&FromWorker::Output(output));
+    });
     let shared = Arc::new(Shared {
-        batch: Arc::new(MessageBatch::new(socket, Arc::clone(&watchdog))),
+        batch: Arc::new(batch),
         watchdog,
         running: AtomicU64::new(0),
         cancelled: AtomicU64::new(0),

@@ -30,12 +30,14 @@ use std::fs::File;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
-use mpwasm_protocol::messages::{ControlRequest, Execution, Source, StatusReply, StatusRequest, WorkerEvent};
+use mpwasm_protocol::messages::{
+    ControlRequest, Execution, GuestOutput, Source, StatusReply, StatusRequest, WorkerEvent,
+};
 use mpwasm_protocol::request::RequestError;
 use mpwasm_sandbox::child::Process;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId, WorkerNumber};
-use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, LogLevel, Stream};
+use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::task::TaskSpec;
 
@@ -153,30 +155,19 @@ pub enum BackendEvent<'a> {
         /// How its callback ended.
         callback: CallbackStatus,
     },
-    /// A guest has printed.
-    Printed {
-        /// The call that printed.
+    /// A guest has printed or logged.
+    Output {
+        /// The call that printed or logged.
         source: Source,
-        /// The stream.
-        stream: Stream,
-        /// What it printed: at least one byte.
-        bytes: &'a [u8],
+        /// The worker's number and the task's attempt; `None` for a callback.
+        at: Option<(WorkerNumber, u32)>,
+        /// A piece of its output.
+        output: GuestOutput<'a>,
     },
     /// A callback will print no more. The output of a task ends with its outcome.
     OutputEnded {
         /// The call.
         source: Source,
-    },
-    /// A guest has logged a line.
-    Logged {
-        /// The call that logged it.
-        source: Source,
-        /// The severity.
-        level: LogLevel,
-        /// The line.
-        text: &'a str,
-        /// Worker and attempt, for a task.
-        at: Option<(WorkerNumber, u32)>,
     },
     /// All tasks have ended, and this is what the callbacks of a model have made of their results.
     Final {

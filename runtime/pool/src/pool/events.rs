@@ -12,10 +12,10 @@ use crate::error::Error;
 use crate::ledger::ended::EndedTask;
 use crate::ledger::task::Recipient;
 use crate::pool::state::{PoolEnd, PoolState};
-use crate::report::event::{Event, LogLine, Output, Source, WorkerEvent};
-use mpwasm_protocol::messages::{ControlRequest, Execution};
+use crate::report::event::{Event, Output, Source, WorkerEvent};
+use mpwasm_protocol::messages::{ControlRequest, Execution, GuestOutput};
 use mpwasm_types::escape::escape;
-use mpwasm_types::ids::TaskId;
+use mpwasm_types::ids::{TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, Stream};
 use mpwasm_types::settings::LOG_LINE_COST;
 use serde_json::value::RawValue;
@@ -131,36 +131,25 @@ impl<'a> EventHandler<'a> {
         Ok(())
     }
 
-    fn printed(&self, source: Source, stream: Stream, bytes: &[u8]) -> Result<(), EventError> {
-        if bytes.is_empty() {
-            return Err(EventError::NoOutput(source));
-        }
-        // Output without a cap is streamed, with backpressure from its reader.
-        let counted = match self.shared.settings.max_output {
-            u64::MAX => 0,
-            _ => bytes.len(),
-        };
-        self.check_output(source, counted)?;
-        self.shared.report(&Event::Printed(Output {
-            source,
-            stream,
-            bytes,
-            end: false,
-        }));
-        Ok(())
-    }
-
-    fn logged(&self, line: LogLine<'_>) -> Result<(), EventError> {
-        self.check_output(line.source, line.text.len() + LOG_LINE_COST)?;
-        self.shared.report(&Event::Logged(line));
+    fn output(
+        &self,
+        source: Source,
+        at: Option<(WorkerNumber, u32)>,
+        output: GuestOutput<'_>,
+    ) -> Result<(), EventError> {
+        let bytes = output
+            .counted(self.shared.settings.max_output)
+            .ok_or(EventError::NoOutput(source))?;
+        self.check_output(source, bytes)?;
+        self.shared.report(&Event::of_output(source, at, output));
         Ok(())
     }
 
     /// Checks that the source may print or log this many more bytes. Output is kept until its source ends, so output of a source
     /// that has ended or never existed would leak. The bytes of each source are bounded, as output may also be kept in files
     /// (`--keep-order`, `--results-dir`).
-    fn check_output(&self, source: Source, bytes: usize) -> Result<(), EventError> {
-        let (bytes, cap) = (bytes as u64, self.shared.settings.attempt_output_cap());
+    fn check_output(&self, source: Source, bytes: u64) -> Result<(), EventError> {
+        let cap = self.shared.settings.attempt_output_cap();
         let counted = match source {
             Source::Task(id) | Source::Callback(id) => self.shared.ledger.count_output(id, bytes, cap),
             Source::FinalCallback { guest, model } => {
@@ -188,29 +177,10 @@ impl EventSink for EventHandler<'_> {
                 ran,
                 callback,
             } => self.ended(id, result, ran, callback)?,
-            BackendEvent::Printed {
-                source,
-                stream,
-                bytes,
-            } => self.printed(source, stream, bytes)?,
+            BackendEvent::Output { source, at, output } => self.output(source, at, output)?,
             BackendEvent::OutputEnded { source } => {
-                self.check_output(source, LOG_LINE_COST)?;
+                self.check_output(source, LOG_LINE_COST as u64)?;
                 end_output(shared, source);
-            }
-            BackendEvent::Logged {
-                source,
-                level,
-                text,
-                at,
-            } => {
-                let (worker, attempt) = at.unzip();
-                self.logged(LogLine {
-                    source,
-                    level,
-                    text,
-                    worker,
-                    attempt,
-                })?;
             }
             BackendEvent::Final { guest, model, result } => {
                 if !shared.final_values.receive(guest, model, result) {

@@ -11,18 +11,18 @@ use crate::error::Error;
 use crate::guest::Guest;
 use crate::guest::Task;
 use crate::pool::Pool;
-use crate::report::event::{Event, LogLine, Output, Source};
+use crate::report::event::{Event, Output, Source};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::in_memory;
-use mpwasm_protocol::messages::{FromTasks, Logged, OVERHEAD, Printed, ToTasks, task_frame};
+use mpwasm_protocol::messages::{FromTasks, GuestOutput, OVERHEAD, ToTasks, task_frame};
 use mpwasm_sandbox::jail;
 use mpwasm_system::clock;
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::outcome::{Kind, Stream};
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{DISPATCHER_GRACE, LOG_LINE_COST, MIN_PROGRESS};
+use mpwasm_types::settings::{DISPATCHER_GRACE, MIN_PROGRESS};
 use mpwasm_types::task_line::{TaskLine, TaskLineError};
 use mpwasm_types::time::Time;
 
@@ -257,29 +257,9 @@ impl TasksRun<'_> {
                 let task = self.guest.line_task(&line, "");
                 tasks.push(task.map_err(TasksFailure::InvalidTask)?);
             }
-            FromTasks::Output(Printed { stream, bytes }) => {
-                if bytes.is_empty() {
-                    return Err(TasksFailure::NoOutput);
-                }
-                self.count(bytes.len())?;
-                let output = Output {
-                    source: Source::Tasks,
-                    stream,
-                    bytes,
-                    end: false,
-                };
-                shared.report(&Event::Printed(output));
-            }
-            FromTasks::Log(Logged { level, text }) => {
-                self.count(text.len() + LOG_LINE_COST)?;
-                let line = LogLine {
-                    source: Source::Tasks,
-                    level,
-                    text,
-                    worker: None,
-                    attempt: None,
-                };
-                shared.report(&Event::Logged(line));
+            FromTasks::Output(output) => {
+                self.count(output)?;
+                shared.report(&Event::of_output(Source::Tasks, None, output));
             }
             FromTasks::Ended(failure) => {
                 let why = failure.map(|failure| TasksFailure::Guest {
@@ -292,11 +272,13 @@ impl TasksRun<'_> {
         Ok(Some(TasksProgress::More))
     }
 
-    /// Counts output. The process truncates a guest's output at the cap, so more than that is an error.
-    fn count(&mut self, bytes: usize) -> Result<(), TasksFailure> {
-        self.printed += bytes as u64;
-        let within = self.printed <= self.pool.shared.settings.max_output;
-        within.then_some(()).ok_or(TasksFailure::TooMuchOutput)
+    /// Counts output. The process truncates a guest's output at the limit, so more than that is an error.
+    fn count(&mut self, output: GuestOutput<'_>) -> Result<(), TasksFailure> {
+        let max = self.pool.shared.settings.max_output;
+        self.printed += output.counted(max).ok_or(TasksFailure::NoOutput)?;
+        (self.printed <= max)
+            .then_some(())
+            .ok_or(TasksFailure::TooMuchOutput)
     }
 }
 

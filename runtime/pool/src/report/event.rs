@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize, Serializer};
 use tracing::Level;
 
+use mpwasm_protocol::messages::GuestOutput;
 pub use mpwasm_protocol::messages::{Source, WorkerEvent};
 use mpwasm_types::escape::escape;
 use mpwasm_types::ids::{TaskId, WorkerNumber};
@@ -32,6 +33,34 @@ pub enum Event<'a> {
     /// A worker process has changed its state. Happens only while `tracing` takes events of the level `DEBUG`, or a reporter
     /// [wants](crate::Reporter::wants_workers) them.
     Worker(&'a WorkerEvent),
+}
+
+impl<'a> Event<'a> {
+    /// Returns the event of output from `source`. `at` is the worker's number and the task's attempt, if a worker ran it.
+    pub(crate) fn of_output(
+        source: Source,
+        at: Option<(WorkerNumber, u32)>,
+        output: GuestOutput<'a>,
+    ) -> Self {
+        match output {
+            GuestOutput::Printed { stream, bytes } => Self::Printed(Output {
+                source,
+                stream,
+                bytes,
+                end: false,
+            }),
+            GuestOutput::Logged { level, text } => {
+                let (worker, attempt) = at.unzip();
+                Self::Logged(LogLine {
+                    source,
+                    level,
+                    text,
+                    worker,
+                    attempt,
+                })
+            }
+        }
+    }
 }
 
 /// A piece of a guest's output.

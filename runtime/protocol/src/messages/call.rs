@@ -5,7 +5,7 @@ use std::time::Duration;
 use mpwasm_types::bounded;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Failure, LogLevel, Stream};
-use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
+use mpwasm_types::settings::{LOG_LINE_COST, MAX_LOG_TEXT, OUTPUT_PIECE};
 use mpwasm_types::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -29,27 +29,43 @@ pub enum Source {
     Tasks,
 }
 
-/// Carries a piece of a guest's output.
+/// A piece of what a guest has printed, or a line that it has logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Printed<'a> {
-    /// The stream.
-    pub stream: Stream,
-    /// The output.
-    #[serde(
-        serialize_with = "serde_bytes::serialize",
-        deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
-    )]
-    pub bytes: &'a [u8],
+pub enum GuestOutput<'a> {
+    /// The guest has printed.
+    Printed {
+        /// The stream.
+        stream: Stream,
+        /// The bytes, at least one, with or without newlines.
+        #[serde(
+            serialize_with = "serde_bytes::serialize",
+            deserialize_with = "bounded::borrowed_bytes::<_, OUTPUT_PIECE>"
+        )]
+        bytes: &'a [u8],
+    },
+    /// The guest has logged a line.
+    Logged {
+        /// The level that the guest gave it.
+        level: LogLevel,
+        /// The line.
+        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
+        text: &'a str,
+    },
 }
 
-/// Carries a line that a guest has logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Logged<'a> {
-    /// The level that the guest gave it.
-    pub level: LogLevel,
-    /// The line.
-    #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LOG_TEXT>")]
-    pub text: &'a str,
+impl GuestOutput<'_> {
+    /// Returns the number of bytes that count towards a limit of `max_output` bytes, or `None` for a print without a byte,
+    /// which is invalid.
+    #[must_use]
+    pub fn counted(&self, max_output: u64) -> Option<u64> {
+        match self {
+            Self::Printed { bytes: [], .. } => None,
+            // Without a limit, prints are streamed with backpressure, and only log lines are counted.
+            Self::Printed { .. } if max_output == u64::MAX => Some(0),
+            Self::Printed { bytes, .. } => Some(bytes.len() as u64),
+            Self::Logged { text, .. } => Some((text.len() + LOG_LINE_COST) as u64),
+        }
+    }
 }
 
 /// Tells where and how long a task ran. A task that never ran has none.

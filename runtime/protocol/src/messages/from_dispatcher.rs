@@ -6,7 +6,7 @@ use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, CallbackStatus};
 use serde::{Deserialize, Serialize};
 
-use super::call::{CallResult, Execution, Logged, Printed, Source};
+use super::call::{CallResult, Execution, GuestOutput, Source};
 
 /// Reports to the parent what becomes of tasks, guests and workers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,29 +40,21 @@ pub enum FromDispatcher<'a> {
         #[serde(borrow)]
         ending: CallResult<'a>,
     },
-    /// A guest has printed.
+    /// A guest has printed or logged.
     Output {
-        /// The call that printed.
+        /// The call that printed or logged.
         source: Source,
+        /// The worker's number and the task's attempt; `None` for a callback.
+        at: Option<(WorkerNumber, u32)>,
         /// A piece of its output.
         #[serde(borrow)]
-        printed: Printed<'a>,
+        output: GuestOutput<'a>,
     },
     /// A callback that has printed, or a `final_callback`, will print no more. The output of a task ends with its
     /// outcome.
     OutputEnd {
         /// The call whose output has ended.
         source: Source,
-    },
-    /// A guest has logged a line.
-    Log {
-        /// The call that logged it.
-        source: Source,
-        /// The line.
-        #[serde(borrow)]
-        logged: Logged<'a>,
-        /// The number of the worker that it came from, and of the task's attempt; `None` when it came from a callback.
-        at: Option<(WorkerNumber, u32)>,
     },
     /// A guest is loaded: the reply to [`ToDispatcher::Load`](super::ToDispatcher::Load).
     Loaded,

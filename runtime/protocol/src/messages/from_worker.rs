@@ -7,7 +7,7 @@ use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::ids::OfferId;
 use serde::{Deserialize, Serialize};
 
-use super::call::{CallResult, Logged, Printed, ResourceUsage};
+use super::call::{CallResult, GuestOutput, ResourceUsage};
 use mpwasm_types::nanos;
 
 /// Reports to the dispatcher what a worker does.
@@ -32,10 +32,7 @@ pub enum FromWorker<'a> {
     },
     /// The offer had been revoked before the worker could claim it.
     Skipped(OfferId),
-    /// The running task has printed.
+    /// The running task has printed or logged.
     #[serde(borrow)]
-    Output(Printed<'a>),
-    /// The running task has logged a line.
-    #[serde(borrow)]
-    Log(Logged<'a>),
+    Output(GuestOutput<'a>),
 }

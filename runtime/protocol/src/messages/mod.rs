@@ -29,7 +29,7 @@ mod tasks;
 mod to_dispatcher;
 mod to_worker;
 
-pub use call::{CallResult, Execution, Logged, Printed, ResourceUsage, Source};
+pub use call::{CallResult, Execution, GuestOutput, ResourceUsage, Source};
 pub use compiler::{FromCompiler, ToCompiler};
 pub use from_dispatcher::{FromDispatcher, WorkerEvent};
 pub use from_worker::FromWorker;

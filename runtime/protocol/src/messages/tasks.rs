@@ -9,7 +9,7 @@ use mpwasm_types::outcome::Failure;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use serde::{Deserialize, Serialize};
 
-use super::call::{Logged, Printed};
+use super::call::GuestOutput;
 use mpwasm_types::nanos;
 
 /// Starts the process: its only message, in a [memory file](crate::in_memory). The artifact, sealed or read-only, comes with it.
@@ -37,12 +37,9 @@ pub struct ToTasks {
 pub enum FromTasks<'a> {
     /// It has pushed a task: JSON, unchecked.
     Push(#[serde(with = "serde_bytes")] &'a [u8]),
-    /// It has printed.
+    /// It has printed or logged.
     #[serde(borrow)]
-    Output(Printed<'a>),
-    /// It has logged a line.
-    #[serde(borrow)]
-    Log(Logged<'a>),
+    Output(GuestOutput<'a>),
     /// It has ended; `None` when it returned without a failure.
     Ended(Option<Failure>),
 }

@@ -94,14 +94,11 @@ impl EventLoop {
                     process.phase = WorkerPhase::Ready;
                     self.worker_ready(worker, now)?;
                 }
-                WorkerMessage::Output(printed) => {
-                    let (source, _) = self.running(worker)?;
-                    self.uplink.put(&FromDispatcher::Output { source, printed });
-                }
-                WorkerMessage::Log(logged) => {
-                    let (source, attempt) = self.running(worker)?;
+                WorkerMessage::Output(output) => {
+                    let (id, attempt) = self.scheduler.running(worker).ok_or(WorkerFault::NoTask)?;
+                    let source = Source::Task(id);
                     let at = Some((self.workers.worker_number(worker), attempt));
-                    self.uplink.put(&FromDispatcher::Log { source, logged, at });
+                    self.uplink.put(&FromDispatcher::Output { source, at, output });
                 }
                 WorkerMessage::Skipped(offer) => self.scheduler.skipped(worker, offer, now)?,
                 WorkerMessage::Ended(ended) => self.task_ended(worker, frame, ended, now)?,
@@ -118,12 +115,6 @@ impl EventLoop {
                 .report_event(number, pid, None, || "ready: it has loaded its guests".to_owned());
         }
         Ok(self.scheduler.worker_ready(worker, now)?)
-    }
-
-    /// Returns the task that a worker runs, as the source of output, and the task's attempt.
-    fn running(&self, worker: WorkerId) -> Result<(Source, u32), WorkerFault> {
-        let (id, attempt) = self.scheduler.running(worker).ok_or(WorkerFault::NoTask)?;
-        Ok((Source::Task(id), attempt))
     }
 
     /// Handles the end of a task, whose result is a part of `frame`.

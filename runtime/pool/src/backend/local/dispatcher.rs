@@ -14,7 +14,7 @@ use crate::backend::{BackendDied, BackendEvent, EventError, EventSink, EventSour
 use mpwasm_protocol::call_result;
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::{FrameError, decode};
-use mpwasm_protocol::messages::{FromDispatcher, Logged, Printed};
+use mpwasm_protocol::messages::FromDispatcher;
 use mpwasm_sandbox::child::Process;
 use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_system::clock;
@@ -181,25 +181,8 @@ fn event(message: FromDispatcher<'_>) -> Option<BackendEvent<'_>> {
             ran,
             callback,
         },
-        FromDispatcher::Output {
-            source,
-            printed: Printed { stream, bytes },
-        } => BackendEvent::Printed {
-            source,
-            stream,
-            bytes,
-        },
+        FromDispatcher::Output { source, at, output } => BackendEvent::Output { source, at, output },
         FromDispatcher::OutputEnd { source } => BackendEvent::OutputEnded { source },
-        FromDispatcher::Log {
-            source,
-            logged: Logged { level, text },
-            at,
-        } => BackendEvent::Logged {
-            source,
-            level,
-            text,
-            at,
-        },
         FromDispatcher::Final { guest, model, ending } => BackendEvent::Final {
             guest,
             model,

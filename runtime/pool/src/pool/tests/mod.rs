@@ -10,9 +10,9 @@ use crate::backend::BackendEvent;
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::pool::Pool;
-use mpwasm_protocol::messages::{ControlRequest, Source};
+use mpwasm_protocol::messages::{ControlRequest, GuestOutput, Source};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId, WorkerNumber};
-use mpwasm_types::outcome::{Attempt, Failure, Kind};
+use mpwasm_types::outcome::{Attempt, Failure, Kind, Stream};
 use mpwasm_types::retry::Retry;
 
 fn task(id: u64, args: &str) -> Sent {
@@ -155,10 +155,13 @@ fn a_task_can_not_end_twice() {
 
 #[test]
 fn what_can_not_have_happened_breaks_the_backend() {
-    let printed = |source, bytes| BackendEvent::Printed {
+    let printed = |source, bytes| BackendEvent::Output {
         source,
-        stream: mpwasm_types::outcome::Stream::Stdout,
-        bytes,
+        at: None,
+        output: GuestOutput::Printed {
+            stream: Stream::Stdout,
+            bytes,
+        },
     };
     let events: [(BackendEvent<'static>, &str); 5] = [
         (

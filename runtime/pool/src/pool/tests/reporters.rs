@@ -11,7 +11,7 @@ use crate::pool::Pool;
 use crate::report::Reporter;
 use crate::report::event::{Event, LogLine, Output, WorkerEvent};
 use crate::sync::Mutex;
-use mpwasm_protocol::messages::Source;
+use mpwasm_protocol::messages::{GuestOutput, Source};
 use mpwasm_types::ids::{TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, Kind, LogLevel, Outcome, Stream};
 use mpwasm_types::retry::Retry;
@@ -134,6 +134,8 @@ fn each_of_two_reporters_receives_everything_in_order() {
         run_us: 1,
     };
     let source = Source::Task(TaskId(0));
+    let at = None;
+    let output = |output| BackendEvent::Output { source, at, output };
     let worker = WorkerEvent {
         worker: WorkerNumber(0),
         pid: 1,
@@ -142,17 +144,14 @@ fn each_of_two_reporters_receives_everything_in_order() {
     };
     let events = [
         BackendEvent::Worker(worker),
-        BackendEvent::Printed {
-            source,
+        output(GuestOutput::Printed {
             stream: Stream::Stdout,
             bytes: b"x",
-        },
-        BackendEvent::Logged {
-            source,
+        }),
+        output(GuestOutput::Logged {
             level: LogLevel::Info,
             text: "hello",
-            at: None,
-        },
+        }),
         BackendEvent::AttemptFailed {
             id: TaskId(0),
             attempt,
