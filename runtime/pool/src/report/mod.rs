@@ -20,7 +20,8 @@ use mpwasm_types::outcome::{Attempt, Outcome};
 /// The pool's threads call it, one call at a time. While it blocks, outcomes wait, and soon no task is assigned: that is the
 /// backpressure of outcomes. An error that it returns ends the run
 /// ([`Error::Report`](crate::error::Error::Report)), and it is not called again; a panic counts as an error. Other reporters of the
-/// pool still receive everything. It must not call the pool or wait for one of its tasks: both may wait for it.
+/// pool still receive everything. It must not push tasks, or wait for the pool or one of its tasks: each may wait for it. It may call
+/// [`Pool::interrupt`](crate::Pool::interrupt) and [`Pool::terminate`](crate::Pool::terminate), which return at once.
 ///
 /// Its arguments contain text of guests: [escape](mpwasm_types::escape) it before it reaches a terminal or a text log.
 ///
