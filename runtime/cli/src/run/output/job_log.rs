@@ -14,7 +14,7 @@ use mpwasm::escape::Untrusted;
 use mpwasm_types::settings::{MAX_LOG_GUESTS, MAX_LOG_RECORDS};
 
 use crate::run::input::lines::BYTE_ORDER_MARK;
-use crate::run::output::log_file::{OpenFor, OpenedResults, ResultsFile, lock, open_destination};
+use crate::run::output::results_file::{OpenFor, OpenedResults, ResultsFile, lock, open_results};
 use crate::run::output::task_identity::{RecordKey, described};
 use mpwasm_types::record_line::RecordLine;
 
@@ -60,7 +60,7 @@ impl JobLog {
 
     /// Like [`open`](Self::open), with a limit on the number of records.
     fn open_with(path: &Path, retry_failed: bool, longest: u64, most: usize) -> anyhow::Result<Self> {
-        let OpenedResults::File(file) = open_destination(path, OpenFor::ReadWrite)? else {
+        let OpenedResults::File(file) = open_results(path, OpenFor::ReadWrite)? else {
             bail!("it is no regular file");
         };
         lock(file.file())?;

@@ -7,7 +7,6 @@
 pub mod failure;
 pub mod failure_line;
 pub mod job_log;
-pub mod log_file;
 pub mod options;
 pub mod order;
 pub mod print_reporter;
@@ -16,6 +15,7 @@ pub mod records;
 pub mod reporters;
 pub mod results;
 pub mod results_dir;
+pub mod results_file;
 pub mod summary;
 pub mod tags;
 pub mod task_folders;

@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow, bail};
 
 use crate::process::exit::{Failure, OrExit};
 use crate::run::output::job_log::JobLog;
-use crate::run::output::log_file::{OpenFor, OpenedResults, ResultsFile, lock, open_destination};
 use crate::run::output::records::RecordWriter;
+use crate::run::output::results_file::{OpenFor, OpenedResults, ResultsFile, lock, open_results};
 use crate::terminal::stdio::{Descriptor, NOT_OPEN};
 use mpwasm::escape::Untrusted;
 
@@ -66,7 +66,7 @@ impl ResultsTarget {
                 .or_usage();
         }
         let open = || -> anyhow::Result<Self> {
-            let file = match open_destination(path, OpenFor::Write)? {
+            let file = match open_results(path, OpenFor::Write)? {
                 OpenedResults::Stream(file) => return Ok(Self::Stream(file)),
                 OpenedResults::File(file) => file,
             };

@@ -50,7 +50,7 @@ const FLAGS: OFlag = OFlag::O_APPEND.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCT
 ///
 /// # Errors
 /// When it is of a type that records are not written to, or of another user.
-pub fn open_destination(path: &Path, how: OpenFor) -> Result<OpenedResults> {
+pub fn open_results(path: &Path, how: OpenFor) -> Result<OpenedResults> {
     if let Some(number) = descriptor_number(path) {
         return duplicate(number).map(OpenedResults::Stream);
     }
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path) -> String {
-        match open_destination(path, OpenFor::Write) {
+        match open_results(path, OpenFor::Write) {
             Ok(_) => panic!("{} was opened", path.display()),
             Err(error) => format!("{error:#}"),
         }
@@ -264,7 +264,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         for expected in ["x", "xx"] {
-            let Ok(OpenedResults::File(file)) = open_destination(&path, OpenFor::Write) else {
+            let Ok(OpenedResults::File(file)) = open_results(&path, OpenFor::Write) else {
                 panic!("it is a file");
             };
             file.file().write_all(b"x").unwrap();
@@ -302,7 +302,7 @@ mod tests {
             assert!(refusal(Path::new(device)).contains("device"), "{device}");
         }
         assert!(matches!(
-            open_destination(Path::new("/dev/null"), OpenFor::Write),
+            open_results(Path::new("/dev/null"), OpenFor::Write),
             Ok(OpenedResults::Stream(_))
         ));
     }
@@ -341,7 +341,7 @@ mod tests {
         let (read, write) = io::pipe().unwrap();
         let path = |fd: i32| PathBuf::from(format!("/dev/fd/{fd}"));
         assert!(matches!(
-            open_destination(&path(write.as_raw_fd()), OpenFor::Write),
+            open_results(&path(write.as_raw_fd()), OpenFor::Write),
             Ok(OpenedResults::Stream(_))
         ));
         assert!(refusal(&path(read.as_raw_fd())).contains("not open for writing"));
