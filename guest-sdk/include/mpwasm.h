@@ -65,7 +65,7 @@ MPWASM_IMPORT("output_write") void mpwasm_output_write(const void *from, size_t 
 MPWASM_IMPORT("fail") void mpwasm_fail_write(const char *message, size_t len) __attribute__((noreturn));
 /*
  * Pushes a task and returns its id. It is a JSON object with any of `model`, `timeout`, `args` and `key`, as in
- * {"args":[1],"timeout":"250ms"}. Traps outside of `tasks`, and with what is no task.
+ * {"args":[1],"timeout":"250ms"}. Traps outside of `tasks`, and for JSON that is not a task.
  */
 MPWASM_IMPORT("push") int64_t mpwasm_push_write(const char *task, size_t len);
 /* Returns the id of the operating-system process that runs this call. */

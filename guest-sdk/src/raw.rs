@@ -1,5 +1,5 @@
 //! Reads the input and writes the output of a call as bytes, without the types of a [`Model`](crate::Model): for results
-//! that are JSON already or too large to be held twice, and for tests with results that are no JSON.
+//! that are JSON already or too large to be held twice, and for tests with results that are not JSON.
 //!
 //! ```
 //! use mpwasm_guest::{Error, Model, raw};
@@ -68,6 +68,6 @@ pub(crate) fn take_written() -> bool {
 /// Writes the unfinished line that std buffers for stdout. The instance may be dropped after this call, and a guest has no
 /// `main` at whose end std would write it.
 pub(crate) fn flush() {
-    // The guest may have closed stdout, which is no error of the call.
+    // The guest may have closed stdout, which does not fail the call.
     let _ = io::stdout().flush();
 }

@@ -31,7 +31,7 @@ impl InfoTask {
     /// Creates a task for a model of this guest; the unnamed model is `""`.
     ///
     /// `timeout` is a [`Duration`], or `None` for the timeout of the run. `args` is anything that serde writes as a
-    /// JSON array: a tuple, an array, a slice, a `Vec`; `()` is no args. For anything else [`push`] returns an error.
+    /// JSON array: a tuple, an array, a slice, a `Vec`; `()` stands for no args. For anything else [`push`] returns an error.
     #[must_use]
     pub fn new(model: &str, timeout: impl Into<Option<Duration>>, args: impl Serialize) -> Self {
         Self {
@@ -94,7 +94,7 @@ fn args_to_json(args: &impl Serialize) -> Result<String, Error> {
 ///
 /// # Errors
 ///
-/// When the args are no JSON array.
+/// When the args are not a JSON array.
 pub fn push(task: InfoTask) -> Result<u64, Error> {
     Ok(host::push(&task.to_json()?))
 }

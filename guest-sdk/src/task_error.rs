@@ -41,7 +41,7 @@ pub struct TaskError {
     /// The guest's frames, innermost first, where it trapped.
     #[serde(default)]
     pub backtrace: Vec<String>,
-    /// The task's args: a JSON array, or null if the line was no task at all.
+    /// The task's args: a JSON array, or null if the line was not a task.
     #[serde(default)]
     pub args: Value,
     /// The task's id.
@@ -116,7 +116,7 @@ pub enum Kind {
     Crash,
     /// The task was cancelled, alone or with the whole run.
     Cancelled,
-    /// The line or the pushed value is no task.
+    /// The line or the pushed value is not a task.
     Invalid,
     /// A kind that this version of the crate does not know.
     #[serde(other)]

@@ -104,7 +104,7 @@ fn judge(args: &Args) -> Result<Vec<Judged>> {
         .timeout(args.timeout)
         .interrupt(args.interrupt.into())
         .memory(args.memory.as_u64())
-        // A submission can't end its worker, so a worker that dies is no verdict on it: the task is retried.
+        // A submission can't end its worker, so a worker that dies says nothing about it: the task is retried.
         .retry(Retry::times(2))
         .start()?;
 
@@ -112,11 +112,11 @@ fn judge(args: &Args) -> Result<Vec<Judged>> {
     let guests = args.submissions.iter().map(|path| load(&pool, path));
     let guests: Vec<_> = guests.collect::<Result<_>>()?;
 
-    let trials = running::trials(&pool, &problem, guests, AHEAD * size as usize)?;
+    let results = running::run_tests(&pool, &problem, guests, AHEAD * size as usize)?;
     pool.stop()?; // all processes have ended
 
-    let judged = args.submissions.iter().zip(trials);
-    Ok(judged.map(|(path, trials)| Judged::new(path, trials)).collect())
+    let judged = args.submissions.iter().zip(results);
+    Ok(judged.map(|(path, results)| Judged::new(path, results)).collect())
 }
 
 /// Loads a submission. Returns the reason if the file can't be run.

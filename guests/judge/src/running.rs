@@ -5,29 +5,29 @@ use std::collections::BTreeMap;
 use mpwasm::{Guest, Pool, TaskHandle, wait_any};
 
 use crate::problem::Problem;
-use crate::verdict::Trial;
+use crate::verdict::TestResult;
 
 /// A submission and a test, by their indices.
 type Place = (usize, usize);
 
-/// Runs each submission with each test of a problem, with at most `most` tests in flight. Returns the trials of each
+/// Runs each submission with each test of a problem, with at most `most` tests in flight. Returns the results of each
 /// submission, in the order of the tests, or the reason why it can't run.
 ///
 /// # Errors
 /// Returns the error of the pool.
-pub fn trials(
+pub fn run_tests(
     pool: &Pool,
     problem: &Problem,
     submissions: Vec<Result<Guest, String>>,
     most: usize,
-) -> anyhow::Result<Vec<Result<Vec<Trial>, String>>> {
+) -> anyhow::Result<Vec<Result<Vec<TestResult>, String>>> {
     let mut running = Running::default();
     let mut done: Vec<_> = submissions.iter().map(|_| BTreeMap::new()).collect();
     let mut take_until_fewer = |running: &mut Running, than| {
         while running.handles.len() >= than
             && let Some(((submission, test), handle)) = running.next()
         {
-            done[submission].insert(test, Trial::new(&handle.wait(), &problem.tests[test]));
+            done[submission].insert(test, TestResult::new(&handle.wait(), &problem.tests[test]));
         }
     };
     for (submission, guest) in submissions.iter().enumerate() {
@@ -43,7 +43,7 @@ pub fn trials(
     take_until_fewer(&mut running, 1);
     let judged = submissions.into_iter().zip(done);
     Ok(judged
-        .map(|(guest, trials)| guest.map(|_| trials.into_values().collect()))
+        .map(|(guest, results)| guest.map(|_| results.into_values().collect()))
         .collect())
 }
 

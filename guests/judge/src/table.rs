@@ -6,11 +6,11 @@ use bytesize::ByteSize;
 use comfy_table::{ContentArrangement, Table, presets};
 use mpwasm::escape::escape;
 
-use crate::verdict::{Judged, Trial};
+use crate::verdict::{Judged, TestResult};
 
 /// Returns the table, without a newline at its end. Text that a submission chose is escaped.
 pub fn of(judged: &[Judged]) -> String {
-    let tests = judged.iter().filter_map(|judged| judged.trials.as_ref().ok());
+    let tests = judged.iter().filter_map(|judged| judged.results.as_ref().ok());
     let tests = tests.map(Vec::len).max().unwrap_or(0);
     let mut table = Table::new();
     table
@@ -26,8 +26,8 @@ pub fn of(judged: &[Judged]) -> String {
         .concat(),
     );
     for judged in judged {
-        let mut cells = match &judged.trials {
-            Ok(trials) => trials.iter().map(cell).collect(),
+        let mut cells = match &judged.results {
+            Ok(results) => results.iter().map(cell).collect(),
             Err(_) => Vec::new(),
         };
         cells.resize(tests, String::new());
@@ -42,12 +42,12 @@ pub fn of(judged: &[Judged]) -> String {
 }
 
 /// Returns a cell of the table: verdict, CPU time and memory.
-fn cell(trial: &Trial) -> String {
-    let time = trial.time.map_or("?".into(), shown);
-    let memory = trial
+fn cell(result: &TestResult) -> String {
+    let time = result.time.map_or("?".into(), shown);
+    let memory = result
         .memory
         .map_or("?".into(), |bytes| ByteSize::b(bytes).display().iec().to_string());
-    format!("{}, {time}, {memory}", trial.verdict.word())
+    format!("{}, {time}, {memory}", result.verdict.word())
 }
 
 fn shown(time: Duration) -> String {

@@ -61,7 +61,7 @@ impl fmt::Display for Verdict {
 
 /// The result of one submission in one test.
 #[derive(Debug)]
-pub struct Trial {
+pub struct TestResult {
     pub verdict: Verdict,
     /// CPU time, if known.
     pub time: Option<Duration>,
@@ -76,7 +76,7 @@ struct Written {
     stdout: Option<String>,
 }
 
-impl Trial {
+impl TestResult {
     pub fn new(outcome: &Outcome, test: &Test) -> Self {
         let usage = &outcome.usage;
         Self {
@@ -112,31 +112,31 @@ fn verdict(outcome: &Outcome, test: &Test) -> Verdict {
 pub struct Judged {
     /// The file name without its extension.
     pub name: String,
-    /// The trials in the order of the tests, or the reason why the submission can't run.
-    pub trials: Result<Vec<Trial>, String>,
+    /// The results in the order of the tests, or the reason why the submission can't run.
+    pub results: Result<Vec<TestResult>, String>,
 }
 
 impl Judged {
-    pub fn new(path: &Path, trials: Result<Vec<Trial>, String>) -> Self {
+    pub fn new(path: &Path, results: Result<Vec<TestResult>, String>) -> Self {
         let name = path.file_stem().unwrap_or(path.as_os_str());
         Self {
             name: name.to_string_lossy().into_owned(),
-            trials,
+            results,
         }
     }
 
     /// Returns the final verdict, which is that of the first failed test.
     pub fn verdict(&self) -> String {
-        let trials = match &self.trials {
-            Ok(trials) => trials,
+        let results = match &self.results {
+            Ok(results) => results,
             Err(why) => return format!("rejected ({})", escape(why)),
         };
         let failed = (1..)
-            .zip(trials)
-            .find(|(_, trial)| trial.verdict != Verdict::Accepted);
+            .zip(results)
+            .find(|(_, result)| result.verdict != Verdict::Accepted);
         match failed {
             None => Verdict::Accepted.to_string(),
-            Some((test, trial)) => format!("test {test}: {}", trial.verdict),
+            Some((test, result)) => format!("test {test}: {}", result.verdict),
         }
     }
 }

@@ -60,19 +60,13 @@ pub(crate) fn instantiate(
         store.data_mut().memory = memory.and_then(Extern::into_memory);
     }
     if let Some(initialize) = &guest.initialize {
-        let done = match function(store, instance, initialize) {
-            Some(function) => function
-                .typed::<(), ()>(&*store)
-                .and_then(|f| f.call(&mut *store, ())),
-            None => Err(missing()),
-        };
-        done.map_err(|error| failure::failure(&error, &store.data().limits, "in `_initialize`"))?;
+        call_unit(store, instance, initialize, "in `_initialize`")?;
     }
     Ok(instance)
 }
 
-/// Calls a command's `_start`, of type `() -> ()`. `place` is for messages.
-pub(crate) fn start(
+/// Calls an export of type `() -> ()`: `_initialize`, or a command's `_start`. `place` is for messages.
+pub(crate) fn call_unit(
     store: &mut Store<InstanceState>,
     instance: Instance,
     export: &ModuleExport,
@@ -196,22 +190,8 @@ mod tests {
         let wat =
             runnable("(call $log (i32.const 3) (i32.const 0) (i32.const 0)) (loop $l (br $l)) (i32.const 0)");
         let mut rig = Rig::new(&wat);
-        let (deadline, prints, engine) = (
-            rig.deadline.clone(),
-            rig.prints.clone(),
-            rig.executor.engine().clone(),
-        );
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                while prints.logs().is_empty() {
-                    std::thread::yield_now();
-                }
-                deadline.cancel_running();
-                engine.increment_epoch();
-            });
-            let failure = ended(Kind::Cancelled, rig.call(Export::Runnable, "[]"));
-            assert_eq!(failure.message, "cancelled in `runnable`");
-        });
+        let failure = rig.cancelled(|rig| rig.call(Export::Runnable, "[]"));
+        assert_eq!(failure.message, "cancelled in `runnable`");
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub trait Pusher: Send {
     /// ([`WatchdogHandle::pause`](crate::watchdog::WatchdogHandle::pause)).
     ///
     /// # Errors
-    /// If the JSON is no task, or if no more tasks are accepted. The guest traps with the text of the error.
+    /// If the JSON is not a task, or if no more tasks are accepted. The guest traps with the text of the error.
     fn push(&mut self, task: &[u8]) -> Result<TaskId, PushError>;
 }
 

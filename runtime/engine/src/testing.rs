@@ -191,6 +191,22 @@ impl Rig {
             .unwrap_or_else(|| panic!("never {place}"))
     }
 
+    /// Cancels the call that `run` makes, once it has logged that it is about to loop or wait. Returns its failure.
+    pub(crate) fn cancelled(&mut self, run: impl FnOnce(&mut Self) -> CallReport) -> Failure {
+        let (engine, deadline) = (self.executor.engine().clone(), self.deadline.clone());
+        let prints = self.prints.clone();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                while prints.logs().is_empty() {
+                    thread::yield_now();
+                }
+                deadline.cancel_running();
+                engine.increment_epoch();
+            });
+            ended(Kind::Cancelled, run(self))
+        })
+    }
+
     /// Runs `body` while a second thread does what a watchdog does: from `at` on, it wakes what sleeps and
     /// increments the epoch, until `body` has ended.
     pub(crate) fn watched<R>(&mut self, at: Time, body: impl FnOnce(&mut Self) -> R) -> R {

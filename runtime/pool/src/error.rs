@@ -118,14 +118,14 @@ pub enum Error {
         /// The guest's name.
         name: String,
     },
-    /// The guest can't be run as a program, because it is no command.
+    /// The guest can't be run as a program, because it is not a command.
     #[error("{} is no command: it exports no `_start`", Untrusted::from(name))]
     NoCommand {
         /// The guest's name.
         name: String,
     },
     /// A child has not ended in time. It continues to run.
-    #[error("the command has not ended in time; it goes on")]
+    #[error("the command has not ended in time; it continues to run")]
     TimedOut,
     /// A command ended in another way than with exit code 0: the message of its
     /// [`CheckError`](crate::command::CheckError).

@@ -171,7 +171,7 @@ fn model_part(name: &str) -> Option<(&str, ExportKind)> {
             return Some(("", part));
         }
         let model = rest.strip_suffix(['.', '$'])?;
-        // A name that is only the separator is no model.
+        // A name that is only the separator is not a model.
         (!model.is_empty()).then_some((model, part))
     })
 }

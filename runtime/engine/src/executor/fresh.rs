@@ -38,7 +38,7 @@ impl Executor {
         let returned = instance::arm_interrupts(&mut store, fuel, "before it began").and_then(|()| {
             let instance = instance::instantiate(&mut store, &guest.loaded)?;
             if is_command {
-                return instance::start(&mut store, instance, &entry.export, &entry.place).map(|()| 0);
+                return instance::call_unit(&mut store, instance, &entry.export, &entry.place).map(|()| 0);
             }
             instance::invoke(&mut store, instance, &entry.export, &entry.place)
         });

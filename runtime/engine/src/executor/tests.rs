@@ -210,7 +210,7 @@ fn several_guests_live_in_one_executor() {
         let message = ended(Kind::Error, report).message;
         assert_eq!(message, format!("the guest returned {}", guest.0 + 1));
     }
-    // What was compiled with other settings is refused, and so is what is no artifact.
+    // What was compiled with other settings is refused, and so are bytes that are not an artifact.
     settings.fuel = Some(1);
     let (info, artifact) = accepted(&runnable("(i32.const 0)"), &settings);
     for bytes in [artifact, b"garbage".to_vec(), Vec::new()] {

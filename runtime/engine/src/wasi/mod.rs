@@ -279,7 +279,7 @@ mod tests {
             .map(|_| ended(Kind::Error, rig.call(Export::Runnable, "[]")).message)
             .map(|message| message.to_owned())
             .collect();
-        // `1` is JSON that is no string, so the message holds the code.
+        // `1` is JSON but not a string, so the message holds the code.
         assert_eq!(codes.len(), 8, "{codes:?}");
     }
 

@@ -398,16 +398,6 @@ mod tests {
             "(func (export \"runnable\") (result i32)
                (call $log (i32.const 3) (i32.const 0) (i32.const 0)) {forever})"
         ));
-        let mut rig = Rig::new(&wat);
-        let (deadline, prints) = (rig.deadline.clone(), rig.prints.clone());
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while prints.logs().is_empty() {
-                    std::thread::yield_now();
-                }
-                deadline.cancel_running();
-            });
-            ended(Kind::Cancelled, rig.call(Export::Runnable, "[]"));
-        });
+        Rig::new(&wat).cancelled(|rig| rig.call(Export::Runnable, "[]"));
     }
 }

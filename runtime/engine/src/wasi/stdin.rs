@@ -196,8 +196,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::testing::{Rig, command, ended, invocation};
-    use mpwasm_types::outcome::Kind;
+    use crate::testing::{Rig, command, invocation};
 
     /// Copies stdin to stdout, in pieces of at most five bytes.
     const CAT: &str = "(loop $more
@@ -241,16 +240,7 @@ mod tests {
     fn a_read_of_what_does_not_come_ends_when_the_call_is_cancelled() {
         let body = format!("(call $log (i32.const 3) (i32.const 0) (i32.const 0)) {CAT}");
         let (mut rig, _writer) = connected(&body);
-        let (deadline, prints) = (rig.deadline.clone(), rig.prints.clone());
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while prints.logs().is_empty() {
-                    std::thread::yield_now();
-                }
-                deadline.cancel_running();
-            });
-            ended(Kind::Cancelled, rig.command(&invocation(&[], b"")));
-        });
+        rig.cancelled(|rig| rig.command(&invocation(&[], b"")));
     }
 
     #[test]

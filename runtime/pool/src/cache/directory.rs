@@ -53,7 +53,7 @@ impl CacheDirectory {
     /// Opens an existing directory.
     ///
     /// # Errors
-    /// When the path does not exist, is no directory or a symbolic link, or when other users have access to the
+    /// When the path does not exist, is not a directory or is a symbolic link, or when other users have access to the
     /// directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         // Drops a trailing slash, with which the kernel would follow a symbolic link.

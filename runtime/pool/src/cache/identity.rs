@@ -28,7 +28,7 @@ impl FileIdentity {
         Ok(metadata.is_file().then(|| Self::from(&metadata)))
     }
 
-    /// Returns whether the last change is so long ago that a further one would have another time.
+    /// Returns whether the last change is old enough that a further change would have another time.
     pub fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default();
@@ -41,7 +41,7 @@ impl FileIdentity {
             .is_some_and(|age| age >= MIN_AGE)
     }
 
-    /// Returns the identity of a file whose last change was so long ago.
+    /// Returns the identity of a file whose last change has this age.
     #[cfg(test)]
     pub fn changed_before(age: Duration) -> Self {
         let changed = SystemTime::now() - age;

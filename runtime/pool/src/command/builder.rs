@@ -209,7 +209,7 @@ impl Command {
     /// Starts the child and waits for its end.
     ///
     /// # Errors
-    /// As [`spawn`](Command::spawn). A command that fails is no error.
+    /// As [`spawn`](Command::spawn). A command that fails is not an error.
     pub fn status(self) -> Result<ExitStatus, Error> {
         Ok(self.spawn()?.wait())
     }
@@ -217,7 +217,7 @@ impl Command {
     /// Starts the child, waits for its end, and returns its output. Stdout and stderr are piped unless they were set.
     ///
     /// # Errors
-    /// As [`spawn`](Command::spawn). A command that fails is no error; see [`Output::check`].
+    /// As [`spawn`](Command::spawn). A command that fails is not an error; see [`Output::check`].
     pub fn output(mut self) -> Result<Output, Error> {
         self.stdout.get_or_insert(Stdio::Piped.into());
         self.stderr.get_or_insert(Stdio::Piped.into());

@@ -68,7 +68,7 @@ impl ResolvedPath {
     /// Follows a path.
     ///
     /// # Errors
-    /// When the location of an open file can't be determined. A path that does not exist or can't be reached is no error.
+    /// When the location of an open file can't be determined. A path that does not exist or can't be reached is not an error.
     pub fn find(path: &Path, mounts: &Mounts) -> io::Result<Self> {
         let mut place = Self::default();
         let mut links = 0;

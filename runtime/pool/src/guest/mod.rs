@@ -367,7 +367,7 @@ impl Task {
 
     /// Sets the stdin of a command; empty by default.
     ///
-    /// For a guest that is no command, pushing the task returns an error. Args and stdin together are limited by
+    /// For a guest that is not a command, pushing the task returns an error. Args and stdin together are limited by
     /// [`Settings::max_args`](mpwasm_types::settings::Settings::max_args).
     ///
     /// ```no_run

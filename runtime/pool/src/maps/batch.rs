@@ -189,7 +189,7 @@ impl<'a> Batch<'a> {
 }
 
 impl MapCall {
-    /// Returns the outcome of an input that is no valid task. The caller holds the lock on submissions, so that ids
+    /// Returns the outcome of an input that is not a valid task. The caller holds the lock on submissions, so that ids
     /// are assigned in the order of the inputs.
     fn invalid(&self, pool: &PoolState, why: &impl fmt::Display) -> Outcome {
         let rejection = |id| InvalidTask {

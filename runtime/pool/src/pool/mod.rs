@@ -179,7 +179,7 @@ impl Pool {
         self.shared.owner.is_here()
     }
 
-    /// Returns the dispatcher's process id; 0 if it is no process of this machine. It is meaningless once the pool has ended.
+    /// Returns the dispatcher's process id; 0 if it does not run on this machine. It is meaningless once the pool has ended.
     #[must_use]
     pub fn dispatcher_pid(&self) -> u32 {
         self.shared.backend.dispatcher_pid().unwrap_or(0)

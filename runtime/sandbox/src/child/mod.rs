@@ -3,7 +3,7 @@
 //! A child is a re-execution of one binary, with a marker and its role as the first argument. It gets an empty
 //! environment, a process group of its own, a socket to its starter as file descriptor 0, and a pipe for diagnostics as
 //! descriptors 1 and 2. All other descriptors are sent through the socket later. A copy of this process that only probes
-//! the machine is no child in this sense: see [`probe`](mpwasm_system::probe).
+//! the machine is not a child in this sense: see [`probe`](mpwasm_system::probe).
 //!
 //! The steps of a child's start, in order:
 //!

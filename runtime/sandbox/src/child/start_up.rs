@@ -15,7 +15,7 @@ use mpwasm_types::role::Role;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartUpError {
-    /// File descriptor 0 is no socket: a user has started this process.
+    /// File descriptor 0 is not a socket: a user has started this process.
     #[error("this is a part of mpwasm that only mpwasm itself can start")]
     NotSpawned,
     /// Descriptor 0 can't be replaced.

@@ -135,7 +135,7 @@ impl OomScore {
         (self.own + EXPENDABLE).min(MAX_SCORE)
     }
 
-    /// Errors are ignored: the score only improves the kernel's choice, and is no layer of the sandbox.
+    /// Errors are ignored: the score only improves the kernel's choice, and is not a layer of the sandbox.
     fn write(&self, score: i32) {
         let _ = self.file.write_all_at(score.to_string().as_bytes(), 0);
     }
