@@ -64,13 +64,13 @@ pub fn main() -> Result<(), ChildError> {
         jail::isolate(Role::Compiler, plan, [])?;
         jail::set_cpu_limit(time)?;
     }
-    let life = parent.as_fd().try_clone_to_owned()?;
+    let watched = parent.as_fd().try_clone_to_owned()?;
     let up = Arc::new(Barrier::new(2));
     let watches = Arc::clone(&up);
     thread::spawn(move || {
         watches.wait();
         // The parent sends nothing more, so the socket becomes readable only when the parent closes it.
-        let mut fds = [PollFd::new(life.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(watched.as_fd(), PollFlags::POLLIN)];
         let _ = poll_until(&mut fds, Time::NEVER);
         exit_now(0);
     });

@@ -5,7 +5,6 @@
 //! while the pool's queue is full (backpressure).
 
 use mpwasm_system::clock;
-use mpwasm_types::role;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fs::File;
@@ -29,6 +28,7 @@ use mpwasm_system::clock::thread_cpu;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
+use mpwasm_types::role::Role;
 use mpwasm_types::settings::{Interrupt, WATCHDOG_GRACE};
 use mpwasm_types::task::Input;
 use mpwasm_types::task_check::{check_input, find_model};
@@ -48,7 +48,7 @@ pub fn main() -> Result<Infallible, ChildError> {
         .map(File::from)
         .ok_or(ChildError::NoDescriptor("the guest"))?;
     let socket = parent.as_fd().try_clone_to_owned()?;
-    let life = parent.as_fd().try_clone_to_owned()?;
+    let watched = parent.as_fd().try_clone_to_owned()?;
     let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
     let batch = MessageBatch::new(socket, Arc::clone(&watchdog), |frames, output| {
         frames.put(&FromTasks::Output(output));
@@ -69,7 +69,7 @@ pub fn main() -> Result<Infallible, ChildError> {
         .unwrap_or_else(|error| unable(error));
     let engine = executor.engine().clone();
     if let Some(plan) = &start.jail {
-        jail::isolate(role::Role::Tasks, plan, [])?;
+        jail::isolate(Role::Tasks, plan, [])?;
     }
     // Only inside the sandbox: the artifact comes from the compiler, which read untrusted input.
     if let Err(error) = executor.load(artifact, &start.info) {
@@ -78,14 +78,17 @@ pub fn main() -> Result<Infallible, ChildError> {
     let plan = start.jail.clone();
     let (for_guest, printing) = (Arc::clone(&watchdog), Arc::clone(&batch));
     let stack = start.engine.stack;
-    guest_thread::start(role::Role::Tasks, stack, plan.as_ref(), move || {
+    guest_thread::start(Role::Tasks, stack, plan.as_ref(), move || {
         run(executor, &start, &for_guest, &printing);
     })?;
     watchdog::watch(
         &engine,
         Interrupt::Epoch,
         &watchdog,
-        &mut TaskSourceWatchdog { socket: life, batch },
+        &mut TaskSourceWatchdog {
+            socket: watched,
+            batch,
+        },
     )
 }
 
@@ -196,7 +199,7 @@ impl WatchdogHandler for TaskSourceWatchdog {
         Some(self.socket.as_fd())
     }
 
-    fn on_readable(&mut self, _orders: &WatchdogContext<'_>) {
+    fn on_readable(&mut self, _context: &WatchdogContext<'_>) {
         // The parent sends nothing after the start message, so the socket becomes readable only when the parent closes it.
         exit_now(0);
     }

@@ -43,8 +43,8 @@ pub fn put<M: Serialize>(buffer: &mut Vec<u8>, message: &M) {
     set_len(&mut buffer[start..], 0);
 }
 
-/// Announces a payload of `payload` bytes in the last message of `buffer`, which begins at `start` and ends with an empty
-/// payload. The caller sends the payload itself after the buffer, without copying it.
+/// Gives the last message of `buffer`, whose frame begins at `start`, a payload of `payload` bytes in place of its empty one.
+/// The caller sends the payload itself after the buffer, without copying it.
 ///
 /// # Panics
 /// As [`put`], and when the message does not end with an empty byte string.
@@ -55,7 +55,7 @@ pub fn announce(buffer: &mut Vec<u8>, start: usize, payload: usize) {
     set_len(&mut buffer[start..], payload);
 }
 
-/// Encodes `message` without the length in front, for a file, which has a length of its own.
+/// Encodes `message` without the length in front. A file needs none, as it has a length of its own.
 #[must_use]
 pub fn encode<M: Serialize>(message: &M) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -21,7 +21,7 @@ use mpwasm_system::memory_file::sealed_memory;
 /// Name of the files, shown in `/proc`.
 const NAME: &CStr = c"mpwasm-message";
 
-/// Announces the file, in place of the message.
+/// Sent in place of the message, with the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct FileAnnouncement {
     /// Size of the file.

@@ -1,13 +1,19 @@
 //! The protocol between the processes of a pool: frames, messages, buffers and shared memory.
 //!
-//! [`frame`] encodes a message as a frame, and [`messages`] defines the messages ([`nanos`](mpwasm_types::nanos) their durations,
-//! [`items`](mpwasm_types::items) the contents of a chunk, [`bounded`](mpwasm_types::bounded) the bounds of texts and lists).
-//! A [`receive_buffer`] divides received bytes into frames, and a [`send_buffer`] holds frames to be sent. A [`channel`]
-//! moves frames and file descriptors over a socket. [`in_memory`] sends a message that must not depend on the capacity of
-//! a socket. A [`request`] has a connection of its own, so that its reply waits behind nothing else. [`page`] is the memory that a worker shares with the dispatcher, and [`call_result`] checks a result.
+//! | module | contents |
+//! |---|---|
+//! | [`messages`] | the messages between the processes, with a bound for each text and list |
+//! | [`frame`] | encodes a message as a frame |
+//! | [`channel`] | moves frames and file descriptors over a socket |
+//! | [`receive_buffer`] | divides received bytes into frames |
+//! | [`send_buffer`] | holds frames that are to be sent |
+//! | [`in_memory`] | sends a message whose size must not depend on the capacity of a socket |
+//! | [`request`] | requests over a connection of their own, so that a reply waits behind no other message |
+//! | [`page`] | the memory that a worker shares with the dispatcher |
+//! | [`call_result`] | checks the result of a call |
 //!
-//! What a message leads to is the matter of the two processes at its ends. The form of a message from a lower level of trust
-//! is checked here, its sense where it is handled.
+//! The types that messages consist of are in `mpwasm_types`. The form of a message from a process of lower trust is checked
+//! here. Whether it fits the state of the pool is checked by the process that handles it.
 
 #![allow(
     rustdoc::private_intra_doc_links,

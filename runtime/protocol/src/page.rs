@@ -28,7 +28,8 @@ pub const SLOTS: usize = 1024;
 const SLOT_BITS: u32 = 10;
 const _: () = assert!(SLOTS == 1 << SLOT_BITS);
 
-/// Returns the slot of an offer. Each number is an offer: its slot is masked, and no transition succeeds with a wrong one.
+/// Returns the index of an offer's slot. It is below [`SLOTS`] for every value of an offer. A transition of an offer that is not
+/// in its slot fails.
 fn slot_of(offer: OfferId) -> usize {
     (offer.0 & (SLOTS as u64 - 1)) as usize
 }
@@ -42,7 +43,8 @@ enum State {
     Revoked = 4,
 }
 
-/// Returns the word of a slot: `offer << 3 | state`. Offers count up from zero, so none ever has the highest three bits set.
+/// Returns the word of a slot: `offer << 3 | state`. The numbers of offers count up, so the highest three bits of an offer
+/// are zero.
 fn word(offer: OfferId, state: State) -> u64 {
     offer.0 << 3 | state as u64
 }
@@ -69,7 +71,7 @@ struct Shared {
 
 const BYTES: NonZeroUsize = NonZeroUsize::new(size_of::<Shared>()).expect("a page is not empty");
 
-/// Maps the shared page into one of the two processes.
+/// The mapping of the shared page in one of the two processes.
 #[derive(Debug)]
 pub struct Page {
     shared: NonNull<Shared>,
@@ -137,7 +139,7 @@ impl Page {
         unsafe { self.shared.as_ref() }
     }
 
-    /// `slot_of` is below SLOTS for every value of an offer.
+    /// Returns the slot of an offer.
     fn slot(&self, offer: OfferId) -> &Slot {
         &self.shared().slots[slot_of(offer)]
     }
@@ -162,13 +164,15 @@ impl Page {
         slot.word.store(word(offer, State::Offered), Ordering::Relaxed);
     }
 
-    /// Takes the task back, for the dispatcher. Returns true if the worker has not claimed it, which it can't do any more.
+    /// Revokes an offer, for the dispatcher. Returns false if the worker has claimed the task. Otherwise it can no longer claim
+    /// it.
     #[must_use]
     pub fn revoke(&self, offer: OfferId) -> bool {
         self.transition(offer, State::Offered, State::Revoked)
     }
 
-    /// Returns when the worker has claimed the task; `None` if it has not. The time is the worker's claim, not a fact.
+    /// Returns when the worker has claimed the task; `None` if it has not. The worker writes the time, so the dispatcher does
+    /// not trust it.
     #[must_use]
     pub fn claimed(&self, offer: OfferId) -> Option<Time> {
         let slot = self.slot(offer);
@@ -231,7 +235,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Starts with all slots of `page` free.
+    /// Creates an allocator of the slots of `page`, all of which are free.
     #[must_use]
     pub fn new(page: Page) -> Self {
         Self {
@@ -253,7 +257,7 @@ impl Slots {
         offer
     }
 
-    /// Takes the task back, see [`Page::revoke`]. Its slot is free at once, as no other offer has its number.
+    /// Revokes an offer, see [`Page::revoke`]. A revoked offer's slot is free at once, as no later offer has the same number.
     pub fn revoke(&mut self, offer: OfferId) -> bool {
         let revoked = self.page.revoke(offer);
         if revoked {

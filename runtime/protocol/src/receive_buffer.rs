@@ -21,7 +21,8 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Returns a part of it that outlives the frame. It shares the buffer if it is most of a large frame; else it is a copy.
+    /// Returns `part` in a form that outlives the frame. It shares the buffer if it is most of a large frame; otherwise it is a
+    /// copy.
     ///
     /// # Panics
     /// When `part` is no part of this frame.
@@ -105,7 +106,8 @@ impl ReceiveBuffer {
         }
     }
 
-    /// Moves its contents to a new buffer. The caller puts that back later; bytes that are received meanwhile are lost.
+    /// Returns the buffer with its contents, and leaves an empty one. The caller puts it back later. Bytes that are received
+    /// meanwhile are lost.
     #[must_use]
     pub fn lend(&mut self) -> Self {
         let max = self.max;
@@ -115,7 +117,7 @@ impl ReceiveBuffer {
     /// Returns the number of bytes that were received and not returned: after [`ReceiveBuffer::next_message`] returned `None`,
     /// those of an incomplete frame.
     #[must_use]
-    pub fn begun(&self) -> usize {
+    pub fn pending(&self) -> usize {
         let large = self.large.as_ref().map_or(0, |large| HEADER + large.filled);
         large + self.end - self.start
     }
@@ -369,7 +371,7 @@ mod tests {
                 }
             }
             prop_assert!(received == messages);
-            prop_assert_eq!(inbox.begun(), 0);
+            prop_assert_eq!(inbox.pending(), 0);
         }
 
         #[test]

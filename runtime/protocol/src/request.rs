@@ -4,8 +4,9 @@
 //! must not wait behind them, so it does not share their socket. The [`Requester`] sends one request at a time and waits
 //! for its reply until a deadline. The [`Responder`] belongs to an event loop and never waits.
 //!
-//! Neither end trusts the other with its memory. The frames of a connection are bounded by its [`RequestLimits`]. At most
-//! one unsent request is kept. No request is read while as many bytes of replies are unsent as the largest reply may have.
+//! Neither end can make the other allocate memory without a bound. The frames of a connection are bounded by its
+//! [`RequestLimits`]. At most one unsent request is kept. While the unsent replies are as large as the largest reply may be, no
+//! request is read.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,7 +35,7 @@ pub struct Request<B> {
 /// Answers a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply<B> {
-    /// The number of the request. Always the first field, since a reply that nobody waits for any more is not decoded.
+    /// The number of the request. Always the first field: of a late reply, only the number is decoded.
     pub id: RequestId,
     /// The answer.
     pub body: B,
@@ -99,7 +100,7 @@ impl Requester {
         body: B,
         deadline: Time,
     ) -> Result<R, RequestError> {
-        // An earlier request, whose asker did not wait until the other process had read it.
+        // The rest of an earlier request, whose deadline passed before the socket had taken all of it.
         while !self.outgoing.is_empty() {
             self.exchange(deadline)?;
         }

@@ -98,7 +98,7 @@ fn cut(
             rest = &behind[len..];
             hear(frame)?;
         }
-        assert_eq!(inbox.begun() + bytes.len(), rest.len(), "bytes got lost");
+        assert_eq!(inbox.pending() + bytes.len(), rest.len(), "bytes got lost");
     }
     match rest {
         [] => Ok(()),

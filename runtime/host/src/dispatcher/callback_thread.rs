@@ -76,12 +76,12 @@ pub enum CallbackEvent {
         level: LogLevel,
         text: Box<str>,
     },
-    /// The callback of this task has ended. `last` is set if it timed out and its model's callbacks are switched off for
-    /// that. `kept` is set if the model keeps its instance.
+    /// The callback of this task has ended. `switches_off` is set if it timed out, and its model's callbacks are switched off
+    /// therefore. `kept` is set if the model keeps its instance.
     Ended {
         id: TaskId,
         failure: Option<Failure>,
-        last: bool,
+        switches_off: bool,
         kept: bool,
     },
     /// A final callback has ended, with its value or failure.
@@ -347,7 +347,7 @@ impl<'a> CallbackRunner<'a> {
         self.sender.send(CallbackEvent::Ended {
             id,
             failure,
-            last: strikes == MAX_CALLBACK_TIMEOUTS,
+            switches_off: strikes == MAX_CALLBACK_TIMEOUTS,
             kept: self.executor.has_kept_instance(call.guest, call.model),
         });
         Ok(())

@@ -113,7 +113,7 @@ impl Callbacks {
         Ok(())
     }
 
-    /// Ends the callbacks of tasks that never started.
+    /// Skips the callbacks of tasks that never started, from now on.
     pub fn interrupt(&mut self) {
         self.phase = self.phase.max(Phase::Interrupted);
     }
@@ -161,13 +161,13 @@ impl Callbacks {
         self.waiting.len() + self.running.len()
     }
 
-    /// Whether the callback of this task has not ended.
+    /// Returns whether the callback of this task has not ended.
     pub fn has(&self, id: TaskId) -> bool {
         let mut all = self.running.iter().chain(&self.waiting);
         all.any(|finished| finished.task.task_id() == id)
     }
 
-    /// Whether the parent has confirmed the outcomes of all tasks that have ended. It has confirmed `confirmed`.
+    /// Returns whether the outcomes of all tasks that have ended are among the `confirmed` ones that the parent has confirmed.
     pub fn are_confirmed(&self, confirmed: u64) -> bool {
         self.is_idle() && self.reported <= confirmed
     }
@@ -177,13 +177,13 @@ impl Callbacks {
         self.reported
     }
 
-    /// Whether every outcome was sent.
+    /// Returns whether every outcome was sent.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// Handles a task's result, a part of the worker's frame. It is as [`finish`](Self::finish), without a copy of results
-    /// that are only passed on.
+    /// Does the same as [`finish`](Self::finish) for a result, which is a part of the worker's frame. A result that is only
+    /// passed on is not copied.
     pub fn succeed(
         &mut self,
         task: Task,
@@ -214,8 +214,8 @@ impl Callbacks {
             self.folds
                 .begin((finished.task.spec.guest, finished.task.spec.model));
         }
-        match self.skip(&finished) {
-            Some(status) => self.skipped(&finished, status, uplink),
+        match self.skip_status(&finished) {
+            Some(status) => self.report_skipped(&finished, status, uplink),
             None => {
                 self.bytes += finished.bytes();
                 self.waiting.push_back(finished);
@@ -253,13 +253,13 @@ impl Callbacks {
                 CallbackEvent::Ended {
                     id,
                     failure,
-                    last,
+                    switches_off,
                     kept,
-                } => self.ended(id, failure, (last, kept), uplink),
+                } => self.ended(id, failure, (switches_off, kept), uplink),
                 CallbackEvent::Final(ending) => self.folds.ended(ending, uplink),
                 CallbackEvent::Skipped { id } => {
                     if let Some(finished) = self.take_running(id) {
-                        self.skipped(&finished, CallbackStatus::Skipped, uplink);
+                        self.report_skipped(&finished, CallbackStatus::Skipped, uplink);
                     }
                 }
                 CallbackEvent::Stuck(Source::Callback(id)) => self.stuck(id, uplink)?,
@@ -279,7 +279,7 @@ impl Callbacks {
         Ok(())
     }
 
-    /// Whether this callback runs, and its end was not sent.
+    /// Returns whether this callback runs, and its end was not sent.
     fn is_running(&self, source: Source) -> bool {
         match source {
             Source::Callback(id) => self
@@ -305,7 +305,7 @@ impl Callbacks {
         &mut self,
         id: TaskId,
         failure: Option<Failure>,
-        (last, kept): (bool, bool),
+        (switches_off, kept): (bool, bool),
         uplink: &mut SendBuffer,
     ) {
         // After `terminate` its outcome was already sent.
@@ -328,7 +328,7 @@ impl Callbacks {
             });
         }
         let status = failure.map_or(CallbackStatus::Ok, |failure| CallbackStatus::Failed(failure.kind));
-        if last && self.switched_off.insert(model) {
+        if switches_off && self.switched_off.insert(model) {
             let name = &self.model(&finished.task).name;
             let text = format!(
                 "the callbacks of model {name:?} timed out {MAX_CALLBACK_TIMEOUTS} times in a row: they are switched off"
@@ -394,8 +394,8 @@ impl Callbacks {
         {
             self.bytes -= finished.bytes();
             // The callbacks may have been switched off since.
-            if let Some(status) = self.skip(&finished) {
-                self.skipped(&finished, status, uplink);
+            if let Some(status) = self.skip_status(&finished) {
+                self.report_skipped(&finished, status, uplink);
                 continue;
             }
             let (spec, attempt) = (&finished.task.spec, finished.task.attempt);
@@ -420,7 +420,7 @@ impl Callbacks {
     }
 
     /// Sends the outcome of a task that gets no callback.
-    fn skipped(&mut self, finished: &Finished, status: CallbackStatus, uplink: &mut SendBuffer) {
+    fn report_skipped(&mut self, finished: &Finished, status: CallbackStatus, uplink: &mut SendBuffer) {
         let TaskSpec { guest, model, .. } = finished.task.spec;
         let id = finished.task.task_id();
         if status == CallbackStatus::Skipped {
@@ -438,7 +438,7 @@ impl Callbacks {
     }
 
     /// Returns the callback status of a task that gets no callback, or `None` if it gets one.
-    fn skip(&self, finished: &Finished) -> Option<CallbackStatus> {
+    fn skip_status(&self, finished: &Finished) -> Option<CallbackStatus> {
         let model = self.model(&finished.task);
         let (export, never_ran) = match &finished.ending {
             Ok(_) => (&model.callback, false),

@@ -1,7 +1,7 @@
 //! The event loop: the one thread that owns the dispatcher's state.
 //!
-//! What is waited for is derived from the state in each turn, so that no flag can go stale. The kernel is told only what has
-//! changed. Tasks are read only while there is room for them and for their outcomes. The loop waits for its descriptors in
+//! The descriptors to wait for are derived from the state in each turn, so that no flag can go stale. Only changes are passed
+//! to the kernel. Tasks are read only while there is room for them and for their outcomes. The loop waits for its descriptors in
 //! [`EventLoop::wait`] and nowhere else, but for a pause, which waits for the parent alone.
 
 mod requests;
@@ -41,6 +41,7 @@ use tasks::TaskPipe;
 const MAX_QUEUED: usize = 1024;
 /// Most bytes of args that are queued in the dispatcher.
 const MAX_QUEUED_BYTES: usize = 4 << 20;
+
 /// Turns what the parent, the workers and the callback thread send into events of the scheduler.
 #[derive(Debug)]
 pub struct EventLoop {
@@ -49,6 +50,7 @@ pub struct EventLoop {
     parent: Watched<Channel>,
     /// Requests of the parent.
     requests: Watched<Responder>,
+    /// Messages for the parent.
     uplink: SendBuffer,
     pipe: TaskPipe,
     scheduler: Scheduler,
@@ -56,7 +58,7 @@ pub struct EventLoop {
     callbacks: Callbacks,
     /// Set when the callback thread has sent events.
     callback_events: Watched<Arc<WakeUp>>,
-    /// Outcomes that the parent has confirmed, where it does.
+    /// Number of outcomes that the parent has confirmed, with `Settings::confirm_outcomes`.
     confirmed: u64,
     /// Start of the last wait. What was sent before is handled.
     waited_at: Time,
@@ -183,7 +185,7 @@ impl EventLoop {
         ended
     }
 
-    /// Runs one turn. Returns true when the pool is over and all its messages were sent.
+    /// Runs one turn. Returns true when the pool has ended and all its messages were sent.
     fn turn(&mut self, ready: &mut Ready, found: &mut Found) -> Result<bool, LoopEnd> {
         if self.workers.is_paused() {
             self.turn_while_paused()?;
@@ -267,7 +269,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether backpressure holds tasks back: too many outcomes are unread or wait for their callbacks.
+    /// Returns whether backpressure holds tasks back: too many outcomes are unread or wait for their callbacks.
     fn is_held(&self) -> bool {
         self.uplink_is_full() || self.callbacks.is_full()
     }
@@ -283,7 +285,7 @@ impl EventLoop {
 
     /// Passes ended tasks to the callbacks, and failed attempts, notices and a failure of the pool to the parent.
     fn forward_decisions(&mut self) {
-        for (id, attempt) in std::mem::take(&mut self.workers.tried) {
+        for (id, attempt) in std::mem::take(&mut self.workers.failed_attempts) {
             self.uplink.put(&FromDispatcher::AttemptFailed { id, attempt });
         }
         for finished in std::mem::take(&mut self.workers.finished) {
@@ -318,13 +320,14 @@ impl EventLoop {
         self.callback_events.set(Interest::of(!is_full, false))?;
         // Streamed output of commands has no cap. While the uplink is full it stays in the socket, and then the command
         // waits.
-        self.workers.read(self.settings.capture || !is_full)?;
+        self.workers.set_reading(self.settings.capture || !is_full)?;
         // A failed spawn is handled in the next turn, which must not wait.
         let until = match self.workers.failed_spawns.is_empty() {
             true => self.scheduler.next_wakeup().unwrap_or(Time::NEVER),
             false => clock::now(),
         };
-        // Before the wait, as it may return late. What is due by then is handled after another one, which does not wait.
+        // Read before the wait, which may return late. What becomes due meanwhile is handled after the next wait, which returns at
+        // once.
         self.waited_at = clock::now();
         self.epoll.wait(ready, until)
     }

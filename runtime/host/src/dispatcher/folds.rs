@@ -48,7 +48,7 @@ impl Folds {
         for (model, fold) in std::mem::take(&mut self.models) {
             match fold {
                 Ok(()) => self.running.push_back(model),
-                Err(failure) => tell(model, Err(failure), uplink),
+                Err(failure) => send_final(model, Err(failure), uplink),
             }
         }
         self.running.iter().copied().collect()
@@ -70,7 +70,7 @@ impl Folds {
         if let Some((guest, model)) = self.running.pop_front() {
             let source = Source::FinalCallback { guest, model };
             uplink.put(&FromDispatcher::OutputEnd { source });
-            tell((guest, model), ending, uplink);
+            send_final((guest, model), ending, uplink);
         }
     }
 
@@ -83,7 +83,7 @@ impl Folds {
 }
 
 /// Sends the parent the final value of a model, or why there is none.
-fn tell((guest, model): ModelKey, ending: Result<String, Failure>, uplink: &mut SendBuffer) {
+fn send_final((guest, model): ModelKey, ending: Result<String, Failure>, uplink: &mut SendBuffer) {
     let ending = match &ending {
         Ok(value) => CallResult::Ok(value.as_bytes()),
         Err(failure) => CallResult::Failed(failure.clone()),

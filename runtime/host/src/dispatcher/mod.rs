@@ -1,6 +1,6 @@
 //! The dispatcher process: assigns tasks to workers and runs the guests' callbacks.
 //!
-//! One thread owns all state and waits for nothing but its poll. [`event_loop`] turns messages of the parent, the workers and
+//! One thread owns all state and waits only for its descriptors. [`event_loop`] turns messages of the parent, the workers and
 //! the callback thread into events of the [scheduler](mpwasm_scheduler), which makes the decisions. [`worker_set`] carries
 //! them out on the worker processes. [`callbacks`] runs the guests' callbacks on a thread of their own, then sends the
 //! outcomes to the parent. When the parent ends, the dispatcher kills its workers and exits.
@@ -119,9 +119,9 @@ impl Start {
     pub fn run(self) -> Result<(), ChildError> {
         process::keep_heap();
         poll::set_nonblocking(self.tasks.as_fd())?;
-        // Before the sandbox is set up, which forbids to create another.
+        // Before the sandbox is set up, which forbids creating one.
         let epoll = Rc::new(Epoll::new()?);
-        // Likewise, as it forbids mounts.
+        // Also before the sandbox is set up, which forbids mounts.
         let scratch = self.make_scratch().map_err(ChildError::MakeScratch)?;
         let mut score = None;
         if let Some(plan) = &self.jail {

@@ -7,7 +7,7 @@ use mpwasm_types::ids::DispatchId;
 use mpwasm_types::status::{Status, TaskStatus, WorkerStatus};
 use mpwasm_types::time::Time;
 
-/// What knows the status of tasks and workers.
+/// The state from which a status is read.
 type Sources<'a> = (&'a mut Scheduler, &'a mut WorkerSet, &'a Callbacks);
 
 /// Returns the status of the pool. The parent fills in the number of queued tasks, as some are still in the pipe.

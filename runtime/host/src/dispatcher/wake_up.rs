@@ -15,7 +15,7 @@ pub struct WakeUp {
 }
 
 impl WakeUp {
-    /// Creates one that is not set.
+    /// Creates a wake-up that is not set.
     ///
     /// # Errors
     /// When no file descriptor is left.

@@ -68,7 +68,7 @@ pub struct WorkerSet {
     stdin: Option<OwnedFd>,
     /// The sandbox of each worker.
     jail: Option<SandboxOptions>,
-    /// Makes workers the first victims of the OOM killer.
+    /// Makes workers the processes that the OOM killer ends first.
     score: Option<OomScore>,
     /// The guests, by number.
     guests: Vec<Arc<GuestArtifact>>,
@@ -84,7 +84,7 @@ pub struct WorkerSet {
     /// Tasks that the scheduler has ended. The event loop takes them.
     pub finished: Vec<Finished>,
     /// Failed attempts of tasks that will be retried, with the tasks' ids. The event loop takes them.
-    pub tried: Vec<(TaskId, Attempt)>,
+    pub failed_attempts: Vec<(TaskId, Attempt)>,
     /// Workers whose spawn failed, and why. The event loop reports them as exited.
     pub failed_spawns: Vec<(WorkerId, String)>,
     /// Messages for the parent. The event loop takes them.
@@ -164,7 +164,7 @@ impl WorkerSet {
             max_files: settings.max_files.unwrap_or(MAX_FILES),
             worker_cpus: worker_cpus(settings),
             finished: Vec::new(),
-            tried: Vec::new(),
+            failed_attempts: Vec::new(),
             failed_spawns: Vec::new(),
             notices: Vec::new(),
             reports_events,
@@ -192,7 +192,7 @@ impl WorkerSet {
     ///
     /// # Errors
     /// As [`Watched::set`].
-    pub fn read(&mut self, reads: bool) -> io::Result<()> {
+    pub fn set_reading(&mut self, reads: bool) -> io::Result<()> {
         if std::mem::replace(&mut self.is_reading, reads) == reads {
             return Ok(());
         }
@@ -218,7 +218,7 @@ impl WorkerSet {
         self.processes[worker.index()].as_mut()
     }
 
-    /// The worker in this slot, as users know it.
+    /// Returns the number of the worker in this slot, as shown to users.
     pub fn worker_number(&self, worker: WorkerId) -> WorkerNumber {
         worker.worker_number(self.size)
     }
@@ -251,7 +251,7 @@ impl WorkerSet {
 
     /// Reaps the worker if it has ended. Its page can be read until [`remove`](Self::remove).
     pub fn reap(&mut self, worker: WorkerId) -> Option<(u32, WorkerExit)> {
-        let seat = self.worker_number(worker);
+        let number = self.worker_number(worker);
         let process = self.process(worker)?;
         let status = process.child.try_reap()?;
         let pid = process.child.pid();
@@ -259,7 +259,7 @@ impl WorkerSet {
             Some(why) => WorkerExit::Unable(why),
             None => exit(status, process.slots.violation()),
         };
-        self.report_event(seat, pid, None, || format!("reaped: it {exit}"));
+        self.report_event(number, pid, None, || format!("reaped: it {exit}"));
         Some((pid, exit))
     }
 
@@ -366,13 +366,13 @@ impl WorkerSet {
 
     /// Returns the first message to a new worker.
     fn start_message(&self, worker: WorkerId, guests: &[GuestId]) -> WorkerStart<'_> {
-        let seat = self.worker_number(worker).index();
+        let index = self.worker_number(worker).index();
         let guest = |&number: &GuestId| (number, Cow::Owned(for_worker(&self.guests[number.index()].info)));
         WorkerStart {
             stdin: self.stdin.is_some(),
             engine: self.engine.clone(),
             max_args: self.max_args,
-            cpu: self.worker_cpus.iter().cycle().nth(seat).copied(),
+            cpu: self.worker_cpus.iter().cycle().nth(index).copied(),
             jail: self.jail.clone(),
             grants: self.grants.clone(),
             max_files: self.max_files,
@@ -387,7 +387,7 @@ impl WorkerSet {
         self.unreaped.push(process);
     }
 
-    /// Whether the workers are stopped by a pause.
+    /// Returns whether the workers are stopped by a pause.
     pub fn is_paused(&self) -> bool {
         self.pauses.is_paused()
     }

@@ -75,7 +75,7 @@ struct Shared {
 /// becomes the watchdog.
 ///
 /// # Errors
-/// When it can't start. It tells the dispatcher itself why it can't load its guests.
+/// When it can't start. If it can't load its guests, it sends the reason to the dispatcher and exits.
 pub fn main() -> Result<Infallible, ChildError> {
     let mut channel = child::start_up()?;
     let (control, start) = receive_start(&mut channel)?;
@@ -100,7 +100,7 @@ pub fn main() -> Result<Infallible, ChildError> {
     load(channel, start, executor, &shared).unwrap_or_else(|error| shared.unable(&error));
     let mut handler = WorkerWatchdog {
         control: File::from(control),
-        orders: Vec::new(),
+        received: Vec::new(),
         shared: Arc::clone(&shared),
     };
     watchdog::watch(&engine, interrupt, &shared.watchdog, &mut handler);
@@ -195,7 +195,7 @@ fn load(
 }
 
 impl Shared {
-    /// Tells the dispatcher why this worker can't load its guests, and exits.
+    /// Sends the dispatcher the reason why this worker can't load its guests, and exits.
     fn unable(&self, error: &ChildError) -> ! {
         let text = error.to_string();
         self.batch
@@ -209,8 +209,8 @@ impl Shared {
 /// due.
 struct WorkerWatchdog {
     control: File,
-    /// Bytes of a request that has not fully arrived.
-    orders: Vec<u8>,
+    /// Bytes of a message that has not fully arrived.
+    received: Vec<u8>,
     shared: Arc<Shared>,
 }
 
@@ -219,26 +219,26 @@ impl WatchdogHandler for WorkerWatchdog {
         Some(self.control.as_fd())
     }
 
-    fn on_readable(&mut self, orders: &WatchdogContext<'_>) {
+    fn on_readable(&mut self, context: &WatchdogContext<'_>) {
         let mut bytes = [0; 64 * control::SIZE];
         match self.control.read(&mut bytes) {
             Ok(0) => exit_now(0),
-            Ok(count) => self.orders.extend_from_slice(&bytes[..count]),
+            Ok(count) => self.received.extend_from_slice(&bytes[..count]),
             Err(_) => return,
         }
-        while let Some((order, rest)) = self.orders.split_first_chunk::<{ control::SIZE }>() {
-            let offer = control::parse(*order);
-            self.orders = rest.to_vec();
+        while let Some((message, rest)) = self.received.split_first_chunk::<{ control::SIZE }>() {
+            let offer = control::parse(*message);
+            self.received = rest.to_vec();
             // Stored before `running` is read: a call that begins after the read sees the cancellation itself.
             self.shared.cancelled.store(offer.0, Ordering::SeqCst);
             fence(Ordering::SeqCst);
-            let before = orders.call();
+            let before = context.call();
             let running = self.shared.running.load(Ordering::SeqCst);
             if let Some(call) = before
-                && orders.call() == before
+                && context.call() == before
                 && running == offer.0
             {
-                orders.cancel(call);
+                context.cancel(call);
             }
         }
     }

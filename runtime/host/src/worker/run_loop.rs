@@ -33,10 +33,10 @@ use mpwasm_types::time::Time;
 
 /// Least CPU time of a task whose result is flushed immediately: 100 µs, beside which the cost of a system call is
 /// negligible. Results of shorter tasks are batched. A worker that is killed loses at most a batch of these.
-const WORTH_A_CALL: Duration = Duration::from_micros(100);
+const MIN_CPU_TO_FLUSH: Duration = Duration::from_micros(100);
 /// Least elapsed time of a task whose result is flushed immediately: 1 ms. It is longer than most time slices of other
 /// threads, so that a short task that was descheduled is still batched.
-const WORTH_A_CALL_ON_THE_CLOCK: Duration = Duration::from_millis(1);
+const MIN_WALL_TO_FLUSH: Duration = Duration::from_millis(1);
 
 /// Runs the tasks that arrive on `channel` until the dispatcher closes it, then exits the process.
 pub fn run(
@@ -124,7 +124,7 @@ impl Run<'_> {
             self.executor.run(&call(to, to.id, input))
         };
         self.end(to, claimed, used, &report);
-        self.let_go();
+        self.clean_up();
     }
 
     /// Runs the items of a chunk in one instance. After an item that failed, the next one gets a fresh instance.
@@ -141,15 +141,15 @@ impl Run<'_> {
             begun = self.end(to, begun, used, &report);
             if report.result.is_err() {
                 // The next item's time does not include dropping this instance.
-                self.let_go();
+                self.clean_up();
                 begun = clock::now();
             }
         }
-        self.let_go();
+        self.clean_up();
     }
 
     /// Drops the instance with its open files, and clears the scratch directory. No deadline is armed meanwhile.
-    fn let_go(&mut self) {
+    fn clean_up(&mut self) {
         if self.executor.holds_instance() || self.scratch.is_there() {
             // This can take long. The watchdog flushes the result of the task meanwhile.
             self.shared.watchdog.wake_by(self.shared.batch.due());
@@ -229,7 +229,7 @@ impl Run<'_> {
             return now;
         }
         self.shared.batch.put(&ended, now);
-        if cpu >= WORTH_A_CALL || run >= WORTH_A_CALL_ON_THE_CLOCK {
+        if cpu >= MIN_CPU_TO_FLUSH || run >= MIN_WALL_TO_FLUSH {
             self.shared.batch.flush();
         }
         now

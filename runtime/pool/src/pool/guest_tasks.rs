@@ -201,7 +201,7 @@ impl TasksRun<'_> {
             if late || !readable {
                 return Ok(Some(TasksFailure::TooSlow(settings.timeout)));
             }
-            let pieces = channel.inbox().begun() / MIN_PROGRESS;
+            let pieces = channel.inbox().pending() / MIN_PROGRESS;
             if channel.fill()? == Filled::Closed {
                 let end = diagnostics.describe(&mut process);
                 return Ok(Some(TasksFailure::Died(end)));
@@ -211,7 +211,7 @@ impl TasksRun<'_> {
                 return Ok(why);
             }
             let has_pushed = self.pushed > pushed;
-            let more_came = channel.inbox().begun() / MIN_PROGRESS > pieces;
+            let more_came = channel.inbox().pending() / MIN_PROGRESS > pieces;
             late = deadline.has_passed_after(has_pushed, more_came, begin, clock::now());
         }
     }

@@ -1,4 +1,4 @@
-//! What several messages say about a call of a guest: where it ran, what it used, how it ended, what it printed.
+//! Parts of several messages about a call of a guest: its source, output, resource usage and result.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ impl GuestOutput<'_> {
     }
 }
 
-/// Tells where and how long a task ran. A task that never ran has none.
+/// Where and how long a task ran. A task that never ran has no execution.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Execution {
     /// The worker's number.
@@ -84,7 +84,7 @@ pub struct Execution {
     pub measured: Option<ResourceUsage>,
 }
 
-/// Counts what a call used, as its worker measured it.
+/// The resources that a call used, as its worker measured them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceUsage {
     /// CPU time of the task's thread.
@@ -98,7 +98,7 @@ pub struct ResourceUsage {
     pub output_truncated: bool,
 }
 
-/// Carries the result of a call, or its failure.
+/// The result of a call, or its failure.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum CallResult<'a> {
     /// The result: one line of JSON.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use mpwasm_types::nanos;
 
-/// Starts the compiler: its only message. The guest (a binary module or text) comes with it, in a memory file.
+/// Starts the compiler: the only message that it gets. The guest (a binary module or text) comes with it, in a memory file.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ToCompiler {
     /// Settings of the engine, on which the code depends.
@@ -23,7 +23,7 @@ pub struct ToCompiler {
     pub jail: Option<SandboxOptions>,
 }
 
-/// Answers the parent: `Checked` and then `Compiled` or `Refused`, or one of the others alone.
+/// Reports the result of the compilation. The last message is `Compiled`, `Refused` or `NotWasm`. `Checked` may precede it.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromCompiler<'a> {
     /// The description of a guest that passed all checks that need no limits. Its code is being compiled.
@@ -32,6 +32,6 @@ pub enum FromCompiler<'a> {
     Compiled(#[serde(with = "serde_bytes")] &'a [u8]),
     /// The description of a module that may not run.
     Refused(GuestInfo),
-    /// Why the file is no module.
+    /// The file is no module, for this reason.
     NotWasm(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
 }

@@ -30,13 +30,13 @@ pub enum FromDispatcher<'a> {
         #[serde(borrow)]
         ending: CallResult<'a>,
     },
-    /// All tasks have ended, and this is what a model's callbacks have made of their results.
+    /// The final value of a model, sent after all tasks have ended.
     Final {
         /// The guest, in the order of loading.
         guest: GuestId,
         /// The model.
         model: ModelId,
-        /// Its final value, or why there is none.
+        /// The value that its `final_callback` has returned, or why there is none.
         #[serde(borrow)]
         ending: CallResult<'a>,
     },
@@ -58,7 +58,7 @@ pub enum FromDispatcher<'a> {
     },
     /// A guest is loaded: the reply to [`ToDispatcher::Load`](super::ToDispatcher::Load).
     Loaded,
-    /// Something that the user should know once.
+    /// A warning for the user.
     Warning(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_NOTE>")] &'a str),
     /// The state of a worker process has changed. Sent with [`DispatcherStart::events`](super::DispatcherStart::events).
     Event(WorkerEvent),

@@ -1,4 +1,4 @@
-//! The first frame of each child, by which its starter knows that both can talk.
+//! The first frame of each child: the version of its protocol and its build, which the process that started it checks.
 
 use mpwasm_types::bounded;
 use mpwasm_types::settings::MAX_HELLO;
@@ -23,11 +23,11 @@ use crate::frame::{FrameError, decode, decode_prefix};
 /// [`Hello::build`] shows whether both sides are the same build.
 pub const PROTOCOL_VERSION: u32 = 2;
 
-/// Tells the starter of a child which protocol and which build the child is.
+/// The protocol and the build of a child.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello<'a> {
-    /// The [`PROTOCOL_VERSION`]. Always the first field: it is read before anything else, so that it can be told even
-    /// when all other fields have changed.
+    /// The [`PROTOCOL_VERSION`]. Always the first field: it is decoded before the others, which another version may have
+    /// changed.
     pub protocol: u32,
     /// The version of mpwasm.
     #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_HELLO>")]
@@ -41,7 +41,7 @@ pub struct Hello<'a> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HelloError {
-    /// It ended, or sent something else, before it said hello.
+    /// It ended before its hello, or sent something else.
     #[error("it did not say hello: {0}")]
     Silent(#[from] ReceiveError),
     /// It has another version of the protocol.

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::call::GuestOutput;
 use mpwasm_types::nanos;
 
-/// Starts the process: its only message, in a [memory file](crate::in_memory). The artifact, sealed or read-only, comes with it.
+/// Starts the process: the only message that it gets, in a [memory file](crate::in_memory). The artifact, sealed or read-only,
+/// comes with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ToTasks {
     /// Settings of the engine.
@@ -22,9 +23,9 @@ pub struct ToTasks {
     /// Longest time until the first push, and between two pushes.
     #[serde(with = "nanos")]
     pub timeout: Duration,
-    /// The id of the first push, unless another push comes in between.
+    /// The id of its first task, unless the parent accepts another task before.
     pub first: TaskId,
-    /// Largest number of pushes.
+    /// Largest number of tasks.
     pub max_tasks: u64,
     /// Largest task, bytes.
     pub max_args: u64,

@@ -34,8 +34,8 @@ pub struct WorkerStart<'a> {
     pub guests: Vec<(GuestId, Cow<'a, GuestInfo>)>,
 }
 
-/// Offers a task, or a chunk, to a worker. It runs the items of a chunk in the same instance until one fails, and answers each
-/// with a [`FromWorker::Ended`](super::FromWorker::Ended).
+/// Offers a task, or a chunk, to a worker. The worker runs the items of a chunk in the same instance until one fails, and reports
+/// the end of each with a [`FromWorker::Ended`](super::FromWorker::Ended).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ToWorker<'a> {
     /// The offer to claim before it starts.
@@ -50,7 +50,7 @@ pub struct ToWorker<'a> {
 }
 
 /// Messages to a worker's watchdog, through a pipe. All have the same small size, so that a write to the pipe is whole or
-/// not at all. The end of the pipe's file ends the worker.
+/// not at all. The worker exits at the end of file.
 pub mod control {
     use mpwasm_types::ids::OfferId;
 

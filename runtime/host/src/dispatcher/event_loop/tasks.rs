@@ -47,9 +47,9 @@ impl TaskPipe {
 impl EventLoop {
     /// Reads what has arrived in the pipe and passes complete tasks to the scheduler.
     pub(super) fn read_tasks(&mut self) -> Result<(), ParentLost> {
-        let begun = self.pipe.inbox.begun();
+        let pending = self.pipe.inbox.pending();
         let space = self.pipe.inbox.space();
-        let len = space.len().min(begun.max(READ_SIZE));
+        let len = space.len().min(pending.max(READ_SIZE));
         match self.pipe.file.read(&mut space[..len]) {
             // The end of the file without an exit message: the parent has died.
             Ok(0) => return Err(ParentLost),

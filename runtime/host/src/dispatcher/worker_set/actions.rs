@@ -20,7 +20,7 @@ impl Io for WorkerSet {
     }
 
     fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
-        let seat = self.worker_number(worker);
+        let number = self.worker_number(worker);
         let process = self.processes[worker.index()]
             .as_mut()
             .expect("the scheduler offers to live workers");
@@ -33,7 +33,7 @@ impl Io for WorkerSet {
         };
         process.outgoing.put_shared(task.spec.input.bytes(), message);
         let pid = process.child.pid();
-        self.report_event(seat, pid, Some((task.task_id(), task.attempt)), || {
+        self.report_event(number, pid, Some((task.task_id(), task.attempt)), || {
             "assigned: it had the fewest tasks".to_owned()
         });
         offer
@@ -62,20 +62,20 @@ impl Io for WorkerSet {
     }
 
     fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
-        let seat = self.worker_number(worker);
+        let number = self.worker_number(worker);
         if let Some(process) = self.process(worker) {
             process.control = None;
             let pid = process.child.pid();
-            self.report_event(seat, pid, None, || format!("told to exit: {reason}"));
+            self.report_event(number, pid, None, || format!("told to exit: {reason}"));
         }
     }
 
     fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
-        let seat = self.worker_number(worker);
+        let number = self.worker_number(worker);
         if let Some(process) = self.process(worker) {
             process.child.kill();
             let pid = process.child.pid();
-            self.report_event(seat, pid, None, || format!("killed: {reason}"));
+            self.report_event(number, pid, None, || format!("killed: {reason}"));
         }
     }
 
@@ -94,7 +94,8 @@ impl Io for WorkerSet {
 
     fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure) {
         let ran = self.ran(&run).expect("a worker is removed after its tasks");
-        self.tried.push((task.task_id(), attempt(task, &ran, &failure)));
+        self.failed_attempts
+            .push((task.task_id(), attempt(task, &ran, &failure)));
     }
 
     fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
