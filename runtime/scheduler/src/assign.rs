@@ -36,7 +36,7 @@ impl Scheduler {
         let is_missing = self.missing() > 0;
         let starts = self.vacancies().filter(|_| is_missing).map(|(_, from)| from);
         let idle = self.guests_of_idle();
-        let looks = self
+        let checks = self
             .live()
             .map(|process| match self.stealable_at(process, &idle) {
                 Some(time) => process.due.min(time),
@@ -44,7 +44,7 @@ impl Scheduler {
             });
         let pauses = self.paused.next();
         starts
-            .chain(looks)
+            .chain(checks)
             .chain(pauses)
             .min()
             .filter(|&time| time != Time::NEVER)
@@ -181,14 +181,14 @@ impl Scheduler {
             .and_then(|task| self.best_worker(task, (window, partial), now, &[]))
         {
             let task = self.queue.pop().expect("a worker was found for it");
-            self.give(worker, task, now, io);
+            self.offer_to(worker, task, now, io);
         }
         if partial && self.may_overtake(now, io) {
             self.offer_behind_first(window, now, io);
         }
     }
 
-    fn give(&mut self, worker: WorkerId, task: Task, now: Time, io: &mut impl Io) {
+    fn offer_to(&mut self, worker: WorkerId, task: Task, now: Time, io: &mut impl Io) {
         let offer = io.offer(worker, &task);
         let process = self.process(worker).expect("the chosen worker is a live process");
         if process.in_flight.is_empty() {
@@ -264,7 +264,7 @@ impl Scheduler {
                 return Some(task);
             }
             if let Some(worker) = self.best_worker(&task, (window, true), now, &closed) {
-                self.give(worker, task, now, io);
+                self.offer_to(worker, task, now, io);
                 return None;
             }
             for (worker, closed) in self.workers.iter().zip(&mut closed) {
@@ -315,14 +315,17 @@ impl Scheduler {
             let mut process = worker.process().into_iter();
             process.any(|process| is_stealable(&process))
         });
-        let richest =
+        let most_loaded =
             silent.max_by_key(|worker| worker.process().map(|process| process.in_flight.outstanding()));
-        let Some(richest) = richest.map(|worker| worker.id).and_then(|id| self.process(id)) else {
+        let Some(most_loaded) = most_loaded
+            .map(|worker| worker.id)
+            .and_then(|id| self.process(id))
+        else {
             return false;
         };
-        let tasks = match richest.in_flight.has_waiting_of(&idle) {
-            true => richest.in_flight.revoke_half(&idle, now, io),
-            false => richest.in_flight.revoke_all(now, io),
+        let tasks = match most_loaded.in_flight.has_waiting_of(&idle) {
+            true => most_loaded.in_flight.revoke_half(&idle, now, io),
+            false => most_loaded.in_flight.revoke_all(now, io),
         };
         self.requeue(tasks, io);
         true
@@ -362,17 +365,18 @@ impl Scheduler {
         self.queue.iter().for_each(|task| {
             queued.insert(task.spec.guest);
         });
-        let is_useless = |process: &ProcessState| process.can_retire() && process.guests.is_disjoint(&queued);
-        let mut useless: Vec<usize> = (0..self.workers.len())
-            .filter(|&slot| self.workers[slot].process().is_some_and(is_useless))
+        let is_replaceable =
+            |process: &ProcessState| process.can_retire() && process.guests.is_disjoint(&queued);
+        let mut replaceable: Vec<usize> = (0..self.workers.len())
+            .filter(|&slot| self.workers[slot].process().is_some_and(is_replaceable))
             .collect();
-        if useless.is_empty() {
+        if replaceable.is_empty() {
             return;
         }
-        useless.sort_by_key(|&slot| self.workers[slot].process().map(|process| process.guests.len()));
+        replaceable.sort_by_key(|&slot| self.workers[slot].process().map(|process| process.guests.len()));
         let startable = self.startable();
-        let waiting = self.uncovered().take(startable + useless.len()).count();
-        for slot in useless.into_iter().take(waiting.saturating_sub(startable)) {
+        let waiting = self.uncovered().take(startable + replaceable.len()).count();
+        for slot in replaceable.into_iter().take(waiting.saturating_sub(startable)) {
             self.workers[slot].retire(RetireReason::LacksGuest, now, io);
         }
     }

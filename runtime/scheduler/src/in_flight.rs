@@ -161,7 +161,12 @@ impl InFlight {
             return false;
         }
         let bytes = |offer: &Offer| offer.bytes;
-        let is_suspect = |offer: &Offer| offer.task.as_ref().is_some_and(|held| held.task.deaths() > 0);
+        let is_suspect = |offer: &Offer| {
+            offer
+                .task
+                .as_ref()
+                .is_some_and(|offered| offered.task.deaths() > 0)
+        };
         let behind = self.bytes - self.sent.front().map_or(0, bytes);
         behind + task.size() <= MAX_BYTES_BEHIND && !self.sent.back().is_some_and(is_suspect)
     }
@@ -192,11 +197,11 @@ impl InFlight {
     ) -> Result<EndedTask, ProtocolFault> {
         let worker = self.worker;
         let offer = self.next(id)?;
-        offer.look(worker, now, io);
-        let held = offer.task.as_mut().ok_or(ProtocolFault::Revoked)?;
-        let claim = held.claim.as_mut().ok_or(ProtocolFault::NotClaimed)?;
-        let (claimed, total) = (claim.run, held.task.note_length(length));
-        if let Some(item) = held.task.split_first() {
+        offer.read_claim(worker, now, io);
+        let offered = offer.task.as_mut().ok_or(ProtocolFault::Revoked)?;
+        let claim = offered.claim.as_mut().ok_or(ProtocolFault::NotClaimed)?;
+        let (claimed, total) = (claim.run, offered.task.note_length(length));
+        if let Some(item) = offered.task.split_first() {
             // The next item has begun.
             claim.deadline = now + item.spec.timeout;
             self.since = now;
@@ -206,9 +211,9 @@ impl InFlight {
                 offer_length: None,
             });
         }
-        let held = self.pop(now).expect("the first offer was checked above");
+        let offered = self.pop(now).expect("the first offer was checked above");
         Ok(EndedTask {
-            task: held.task.into_last(),
+            task: offered.task.into_last(),
             run: claimed,
             offer_length: Some(total),
         })
@@ -223,17 +228,17 @@ impl InFlight {
         Ok(())
     }
 
-    /// Checks whether the worker ends or claims its first task in time, given that its events up to `heard` were handled.
-    pub fn check(&mut self, heard: Time, now: Time, io: &mut impl Io) -> ProgressCheck {
+    /// Checks whether the worker ends or claims its first task in time, given that its events up to `handled_until` were handled.
+    pub fn check(&mut self, handled_until: Time, now: Time, io: &mut impl Io) -> ProgressCheck {
         if self.sent.is_empty() {
             return ProgressCheck::NotDue(Time::NEVER);
         }
         // The report that a revoked offer before it was skipped may be on its way.
         let first = self.sent.iter_mut().find(|offer| offer.task.is_some());
-        let Some(claim) = first.and_then(|offer| offer.look(self.worker, now, io)) else {
+        let Some(claim) = first.and_then(|offer| offer.read_claim(self.worker, now, io)) else {
             let first = self.sent.iter().find_map(|offer| offer.task.as_ref());
-            let until = self.silent_until(first.map_or(CLAIM_TIMEOUT, |held| held.task.claim_timeout));
-            return if heard < until {
+            let until = self.silent_until(first.map_or(CLAIM_TIMEOUT, |offered| offered.task.claim_timeout));
+            return if handled_until < until {
                 ProgressCheck::NotDue(until)
             } else {
                 ProgressCheck::Unclaimed
@@ -242,9 +247,9 @@ impl InFlight {
         let overdue = claim.deadline + DISPATCHER_GRACE;
         let asked = claim.cancelled.unwrap_or(Time::NEVER);
         let uncancelled = asked + CANCEL_TIMEOUT;
-        if heard >= overdue {
+        if handled_until >= overdue {
             ProgressCheck::DeadlineMissed
-        } else if heard >= uncancelled {
+        } else if handled_until >= uncancelled {
             ProgressCheck::CancelTimedOut
         } else {
             ProgressCheck::NotDue(overdue.min(uncancelled))
@@ -254,7 +259,7 @@ impl InFlight {
     /// Returns the task that the worker runs, as it reports.
     pub fn running(&mut self, now: Time, io: &mut impl Io) -> Option<RunningTask> {
         let first = self.sent.iter_mut().find(|offer| offer.task.is_some())?;
-        let claim = first.look(self.worker, now, io)?;
+        let claim = first.read_claim(self.worker, now, io)?;
         let task = &first.task.as_ref()?.task;
         Some(RunningTask {
             task: task.task_id(),
@@ -265,8 +270,8 @@ impl InFlight {
 
     /// Returns the attempt of a task, if it is in flight here.
     pub fn attempt(&self, task: DispatchId) -> Option<u32> {
-        let held = self.sent[self.find(task)?].task.as_ref()?;
-        Some(held.task.attempt)
+        let offered = self.sent[self.find(task)?].task.as_ref()?;
+        Some(offered.task.attempt)
     }
 
     /// Revokes all offers that have not started.
@@ -292,9 +297,9 @@ impl InFlight {
         let from_tail = (0..self.sent.len()).rev();
         from_tail
             .filter_map(|index| {
-                let held = self.sent[index].task.as_ref()?;
+                let offered = self.sent[index].task.as_ref()?;
                 guests
-                    .contains(held.task.spec.guest)
+                    .contains(offered.task.spec.guest)
                     .then(|| self.revoke(index, now, io))?
             })
             .take(half)
@@ -303,21 +308,22 @@ impl InFlight {
 
     /// Returns whether a task of these guests waits behind another one, as far as is known.
     pub fn has_waiting_of(&self, guests: &GuestSet) -> bool {
-        let waits = |held: &&OfferedTask| held.claim.is_none() && guests.contains(held.task.spec.guest);
-        let mut held = self.sent.iter().rev().filter_map(|offer| offer.task.as_ref());
-        self.has_waiting() && held.any(|held| waits(&held))
+        let waits =
+            |offered: &&OfferedTask| offered.claim.is_none() && guests.contains(offered.task.spec.guest);
+        let mut offered = self.sent.iter().rev().filter_map(|offer| offer.task.as_ref());
+        self.has_waiting() && offered.any(|offered| waits(&offered))
     }
 
     /// Returns whether tasks wait behind another one, as far as is known.
     pub fn has_waiting(&self) -> bool {
         // Workers claim in order: if the last one was claimed, all were.
         let last = self.sent.iter().rev().find_map(|offer| offer.task.as_ref());
-        self.outstanding > 1 && last.is_some_and(|held| held.claim.is_none())
+        self.outstanding > 1 && last.is_some_and(|offered| offered.claim.is_none())
     }
 
     /// Returns the index of a task's offer.
     pub fn find(&self, task: DispatchId) -> Option<usize> {
-        let is_it = |offer: &Offer| offer.task.as_ref().is_some_and(|held| held.task.id == task);
+        let is_it = |offer: &Offer| offer.task.as_ref().is_some_and(|offered| offered.task.id == task);
         self.sent.iter().position(is_it)
     }
 
@@ -330,9 +336,9 @@ impl InFlight {
         }
         if io.revoke(worker, offer.id) {
             self.outstanding -= 1;
-            return offer.task.take().map(|held| held.task);
+            return offer.task.take().map(|offered| offered.task);
         }
-        if offer.look(worker, now, io).is_none() {
+        if offer.read_claim(worker, now, io).is_none() {
             offer.claim(worker, now);
         }
         None
@@ -341,13 +347,13 @@ impl InFlight {
     /// Records that the claimed task at this index is cancelled, so that it is not tried again. Returns its offer the first time.
     pub fn note_cancel(&mut self, index: usize, now: Time) -> Option<OfferId> {
         let offer = &mut self.sent[index];
-        let held = offer.task.as_mut()?;
-        let claim = held.claim.as_mut()?;
+        let offered = offer.task.as_mut()?;
+        let claim = offered.claim.as_mut()?;
         if claim.cancelled.is_some() {
             return None;
         }
         claim.cancelled = Some(now);
-        held.task.retry = None;
+        offered.task.retry = None;
         Some(offer.id)
     }
 
@@ -355,8 +361,8 @@ impl InFlight {
     pub fn take_all(&mut self, now: Time, io: &mut impl Io) -> Vec<OfferedTask> {
         let mut sent = mem::replace(self, Self::new(self.worker)).sent;
         for offer in &mut sent {
-            offer.look(self.worker, now, io);
-            if let Some(claim) = offer.task.as_mut().and_then(|held| held.claim.as_mut()) {
+            offer.read_claim(self.worker, now, io);
+            if let Some(claim) = offer.task.as_mut().and_then(|offered| offered.claim.as_mut()) {
                 claim.begun = io.last_begun(self.worker, offer.id);
             }
         }
@@ -381,9 +387,9 @@ impl InFlight {
 
 impl Offer {
     /// Returns the claim, if any. Reads the shared page until there is one.
-    fn look(&mut self, worker: WorkerId, now: Time, io: &mut impl Io) -> Option<ClaimState> {
-        let held = self.task.as_ref()?;
-        if held.claim.is_none() {
+    fn read_claim(&mut self, worker: WorkerId, now: Time, io: &mut impl Io) -> Option<ClaimState> {
+        let offered = self.task.as_ref()?;
+        if offered.claim.is_none() {
             let claimed = io.claimed_at(worker, self.id)?;
             self.claim(worker, claimed.min(now));
         }
@@ -391,15 +397,15 @@ impl Offer {
     }
 
     fn claim(&mut self, worker: WorkerId, at: Time) {
-        let Some(held) = &mut self.task else {
+        let Some(offered) = &mut self.task else {
             return;
         };
         let claimed = at.max(self.offered_at);
-        held.claim = Some(ClaimState {
+        offered.claim = Some(ClaimState {
             run: Claim { worker, claimed },
-            deadline: claimed + held.task.spec.timeout,
+            deadline: claimed + offered.task.spec.timeout,
             cancelled: None,
-            begun: held.task.task_id(),
+            begun: offered.task.task_id(),
         });
     }
 }

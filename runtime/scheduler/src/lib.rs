@@ -10,13 +10,13 @@
 //! - **No process runs more tasks than it may**, which is one with [`Isolation::Process`](mpwasm_types::settings::Isolation). It never
 //!   has more in flight than it may still run, and is retired as soon as the last one ends.
 //! - **No worker is waited for forever.** Each process has a time at which it is checked again.
-//! - **No task waits forever for its guest.** A worker has the guests that it was spawned with. For the first task in the queue, a
-//!   worker will take it soon or is starting, or else the next idle worker is replaced. No worker gets a task before an older
-//!   one that it could run.
+//! - **No task waits forever for its guest.** A worker has the guests that it was spawned with. If none will take the first task in
+//!   the queue soon, and none that has its guest is starting, the next idle worker is replaced by one that has the guest. No worker
+//!   gets a task before an older one that it could run.
 //! - **State is computed, not counted.** The numbers of missing and idle workers are computed from the slots when needed.
 //!
-//! A turn of the event loop: report all pending events (the frames of a worker before its exit), then [`tick`](Scheduler::tick), then [`assign`](Scheduler::assign), then sleep until
-//! [`next_wakeup`](Scheduler::next_wakeup) or the next event.
+//! In a turn, the event loop reports all pending events (the frames of a worker before its exit), calls [`tick`](Scheduler::tick)
+//! and [`assign`](Scheduler::assign), and sleeps until [`next_wakeup`](Scheduler::next_wakeup) or the next event.
 //!
 //! Workers are not trusted. A report that an honest worker cannot make is a [`ProtocolFault`] and changes nothing. The caller then
 //! calls [`protocol_broken`](Scheduler::protocol_broken).

@@ -28,22 +28,22 @@ impl Scheduler {
             exit,
             at: now,
         };
-        let mut unharmed = Vec::new();
+        let mut unstarted = Vec::new();
         let offers = process.in_flight.take_all(now, io);
         let is_for_running_task = death.is_for_running_task(&offers);
         for OfferedTask { mut task, claim } in offers {
             if let Some(claim) = claim {
                 process.milestone = Milestone::RanTask;
-                unharmed.extend(self.end_claimed(task, &claim, &death, now, io));
+                unstarted.extend(self.end_claimed(task, &claim, &death, now, io));
             } else if !is_for_running_task && task.note_death_before_claim() {
                 let failure = death.of_unclaimed(&task);
                 io.task_failed(task, None, failure);
             } else {
-                unharmed.push(task);
+                unstarted.push(task);
             }
         }
-        self.requeue(unharmed, io);
-        self.slot(worker).pause_after(&process, now);
+        self.requeue(unstarted, io);
+        self.slot(worker).set_backoff(&process, now);
         if process.milestone == Milestone::Spawned && !process.exited_on_request() {
             let is_partial = process.guests.len() < self.guests as usize;
             if is_partial {

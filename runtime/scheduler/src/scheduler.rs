@@ -60,9 +60,9 @@ pub(super) enum Phase {
 }
 
 impl Scheduler {
-    /// Creates a pool of `size` workers. None is spawned before a guest is loaded. Processes are replaced after `tasks_per_process`
-    /// tasks. If outcomes are confirmed (`confirms`), a worker has at most one task in flight, since the next one would begin as
-    /// soon as it ends.
+    /// Creates the state of a pool of `size` workers. None is spawned before a guest is loaded. Processes are replaced after
+    /// `tasks_per_process` tasks. If outcomes are confirmed (`confirms`), a worker has at most one task in flight, since the next
+    /// one would begin as soon as it ends.
     #[must_use]
     pub fn new(size: u32, tasks_per_process: Option<u32>, confirms: bool) -> Self {
         let slots = 0..WorkerId::slots(size, tasks_per_process);
@@ -260,22 +260,25 @@ impl Scheduler {
         self.unconfirmed = unconfirmed;
     }
 
-    /// Handles timeouts. Call it after the events of the turn, which may be signs of life. All events up to `heard` must have been
-    /// reported: a worker is late only before `heard`, since this process itself may not have run since.
-    pub fn tick(&mut self, heard: Time, now: Time, io: &mut impl Io) {
+    /// Handles timeouts. Call it after the events of the turn, which may be signs of life. All events until `handled_until` must
+    /// have been reported. A timeout that ends later does not count yet, as this process itself may not have run since.
+    pub fn tick(&mut self, handled_until: Time, now: Time, io: &mut impl Io) {
         let due = self.paused.due(now);
         self.requeue(due, io);
         for index in 0..self.workers.len() {
             let worker = &mut self.workers[index];
             let id = worker.id;
-            let Some(process) = worker.process_mut().filter(|process| process.due <= heard) else {
+            let Some(process) = worker
+                .process_mut()
+                .filter(|process| process.due <= handled_until)
+            else {
                 continue;
             };
             match process.lifecycle {
                 Lifecycle::Starting => worker.kill(KillReason::NotReady, now, io),
-                Lifecycle::Serving => self.check(id, heard, now, io),
+                Lifecycle::Serving => self.check(id, handled_until, now, io),
                 Lifecycle::Stalled => match process.in_flight.silent_until(STALL_TIMEOUT) {
-                    until if heard < until => process.due = until,
+                    until if handled_until < until => process.due = until,
                     _ => worker.kill(KillReason::Stalled, now, io),
                 },
                 Lifecycle::Retiring => worker.kill(KillReason::Terminated, now, io),
@@ -288,12 +291,12 @@ impl Scheduler {
     }
 
     /// Checks whether a worker claims and ends its tasks in time.
-    fn check(&mut self, worker: WorkerId, heard: Time, now: Time, io: &mut impl Io) {
+    fn check(&mut self, worker: WorkerId, handled_until: Time, now: Time, io: &mut impl Io) {
         let workers = self.workers.len();
         let Some(process) = self.process(worker) else {
             return;
         };
-        match process.in_flight.check(heard, now, io) {
+        match process.in_flight.check(handled_until, now, io) {
             ProgressCheck::NotDue(time) => process.due = time,
             ProgressCheck::DeadlineMissed => self.slot(worker).kill(KillReason::Overdue, now, io),
             ProgressCheck::CancelTimedOut => self.slot(worker).kill(KillReason::Cancelled, now, io),
@@ -310,7 +313,7 @@ impl Scheduler {
                 self.requeue(tasks, io);
                 if !stalled {
                     // The remaining task was claimed in this moment, so it has a deadline now.
-                    self.check(worker, heard, now, io);
+                    self.check(worker, handled_until, now, io);
                 }
             }
         }
@@ -337,7 +340,7 @@ impl Scheduler {
         Some(Failure::new(Kind::Crash, format!("the pool failed: {failure}")))
     }
 
-    /// Panics if there is no such slot. Ids come from [`Io::spawn`] and not from workers.
+    /// Returns the slot of a worker. Panics if there is none: ids come from [`Io::spawn`] and not from workers.
     pub(super) fn slot(&mut self, worker: WorkerId) -> &mut WorkerSlot {
         &mut self.workers[worker.index()]
     }

@@ -21,7 +21,7 @@ pub(super) struct WorkerSlot {
     pub id: WorkerId,
     pub state: SlotState,
     /// Backoff before the next spawn if this process fails.
-    delay: Duration,
+    backoff: Duration,
 }
 
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl WorkerSlot {
         Self {
             id,
             state: SlotState::Vacant { from: Time(0) },
-            delay: RESPAWN_DELAY,
+            backoff: RESPAWN_DELAY,
         }
     }
 
@@ -154,14 +154,14 @@ impl WorkerSlot {
 
     /// Sets the backoff before the next spawn. It grows while processes end without a task. After a process in which a task ended,
     /// even by a crash, there is none: the number of tasks bounds how often that happens.
-    pub fn pause_after(&mut self, process: &ProcessState, now: Time) {
+    pub fn set_backoff(&mut self, process: &ProcessState, now: Time) {
         if process.milestone == Milestone::RanTask {
-            self.delay = RESPAWN_DELAY;
+            self.backoff = RESPAWN_DELAY;
         } else if !process.exited_on_request() {
             self.state = SlotState::Vacant {
-                from: now + self.delay,
+                from: now + self.backoff,
             };
-            self.delay = (2 * self.delay).min(MAX_RESPAWN_DELAY);
+            self.backoff = (2 * self.backoff).min(MAX_RESPAWN_DELAY);
         }
     }
 }
