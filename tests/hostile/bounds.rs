@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mpwasm::Settings;
-use mpwasm_types::settings::{DISPATCHER_MEMORY, WORKER_OVERHEAD};
+use mpwasm_sandbox::jail::{DISPATCHER_MEMORY, WORKER_OVERHEAD};
 
 use crate::support;
 

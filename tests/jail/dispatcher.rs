@@ -3,8 +3,8 @@
 
 use mpwasm::{Error, Kind, Retry};
 use mpwasm_types::outcome::MAX_ATTEMPT_MESSAGE;
+use mpwasm_types::outcome::MAX_ATTEMPT_MESSAGES;
 use mpwasm_types::retry::MAX_RETRIES;
-use mpwasm_types::settings::MAX_ATTEMPT_MESSAGES;
 
 use crate::attacker::{Attacked, Victim, in_time};
 

@@ -21,10 +21,14 @@ use crate::module_types::{ItemType, ModuleTypes, body_sizes};
 use crate::output::OutputSink;
 use crate::state::InstanceState;
 use mpwasm_types::engine_settings::EngineSettings;
+use mpwasm_types::escape::MAX_DISPLAYED_ERROR;
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::outcome::{LogLevel, Stream};
-use mpwasm_types::settings::{MAX_DISPLAYED_ERROR, MAX_PARALLEL_BODIES};
+
+/// Bytes of functions that may be compiled at the same time in the worst case. A guest that could exceed it is compiled by one
+/// thread, since the address space of the compiler might be too little.
+const MAX_PARALLEL_BODIES: usize = 4 << 20;
 
 /// The result of [`compile`].
 #[derive(Debug)]

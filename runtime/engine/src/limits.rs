@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
-use mpwasm_types::settings::TABLE_ELEMENT_SIZE;
+use mpwasm_types::memory::TABLE_ELEMENT_SIZE;
 
 /// Bytes of linear memory and tables that the kept callback instances of one guest use together.
 ///

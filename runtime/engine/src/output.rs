@@ -15,7 +15,10 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use mpwasm_types::outcome::{LogLevel, Stream};
-use mpwasm_types::settings::{LOG_LINE_COST, MAX_LOG_LINE, log_cap};
+use mpwasm_types::output::{LOG_LINE_COST, log_cap};
+
+/// Longest log line of a guest. The rest is cut.
+const MAX_LOG_LINE: usize = 64 << 10;
 
 /// Takes what guests print. It must not fail, and should not block for long: it is called on the thread that runs the guest,
 /// and its time counts as the guest's.

@@ -22,8 +22,9 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::invocation::Invocation;
+use mpwasm_types::memory::MAX_RETAINED_BUFFER;
 use mpwasm_types::outcome::Failure;
-use mpwasm_types::settings::{MAX_RETAINED_BUFFER, Terminals};
+use mpwasm_types::settings::Terminals;
 use mpwasm_types::task::Input;
 
 /// Buffers for the input and the output of calls. Between calls each has at most [`MAX_RETAINED_BUFFER`] bytes.

@@ -15,8 +15,9 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::invocation::Invocation;
+use mpwasm_types::memory::thread_stack;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
-use mpwasm_types::settings::{Settings, thread_stack};
+use mpwasm_types::settings::Settings;
 use mpwasm_types::task::Input;
 use mpwasm_types::time::Time;
 

@@ -27,10 +27,17 @@ use mpwasm_sandbox::jail;
 use mpwasm_system::poll::poll_until;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{
-    BYTES_PER_COMPILER_THREAD, COMPILER_MEMORY, COMPILER_STACK, COMPILER_THREAD_MEMORY,
-};
 use mpwasm_types::time::Time;
+
+/// Address space of the compiler. Cranelift needs some hundred times the size of a large function.
+const COMPILER_MEMORY: u64 = 4 << 30;
+/// Address space that each thread of the compiler adds: its stack, an arena of the allocator (64 MiB reserved, twice that while
+/// it is created) and a function of usual size.
+const COMPILER_THREAD_MEMORY: u64 = 256 << 20;
+/// Stack of a compiler thread: the default of a process's first thread. Deeply nested code needs much of it.
+pub const COMPILER_STACK: usize = 8 << 20;
+/// Bytes of a guest's file per compiler thread. Compiling that much takes some hundred times as long as starting a thread.
+const BYTES_PER_COMPILER_THREAD: u64 = 32 << 10;
 
 /// Runs the compiler: receives a guest, compiles it and sends the artifact to the parent.
 ///

@@ -9,9 +9,9 @@ use std::sync::{Arc, Barrier};
 
 use crate::error::ChildError;
 use mpwasm_sandbox::jail;
+use mpwasm_types::memory::thread_stack;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
-use mpwasm_types::settings::thread_stack;
 
 /// Starts a thread with room for a guest's stack of `stack` bytes, locks the process down as `plan` says, then calls `run` in
 /// the new thread. Sets the timer slack of both threads to its minimum.

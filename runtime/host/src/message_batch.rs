@@ -16,11 +16,16 @@ use serde::Serialize;
 use mpwasm_engine::OutputSink;
 use mpwasm_engine::watchdog::{RECHECK_INTERVAL, WatchdogHandle};
 use mpwasm_protocol::messages::GuestOutput;
+use mpwasm_protocol::messages::OUTPUT_PIECE;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::outcome::{LogLevel, Stream};
-use mpwasm_types::settings::{OUTPUT_FLUSH_DELAY, OUTPUT_FLUSH_SIZE, OUTPUT_PIECE};
 use mpwasm_types::time::Time;
+
+/// Longest time for which output waits in the worker for a newline.
+const OUTPUT_FLUSH_DELAY: Duration = Duration::from_millis(50);
+/// Size at which output without a newline is sent.
+const OUTPUT_FLUSH_SIZE: usize = 4 << 10;
 
 /// Longest time the first message of a batch waits for company: 2 ms. The next message after that sends the batch.
 const MAX_BATCH_AGE: Duration = Duration::from_millis(2);

@@ -29,11 +29,12 @@ use mpwasm_system::process::exit_now;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{Interrupt, WATCHDOG_GRACE};
+use mpwasm_types::settings::Interrupt;
 use mpwasm_types::task::Input;
 use mpwasm_types::task_check::{check_input, find_model};
 use mpwasm_types::task_line::TaskLine;
 use mpwasm_types::time::Time;
+use mpwasm_types::timeouts::WATCHDOG_GRACE;
 
 /// Runs the `tasks` export of a guest: receives the guest, sets up the sandbox, loads the guest and starts its thread. The
 /// calling thread becomes the watchdog.

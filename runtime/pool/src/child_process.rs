@@ -17,7 +17,7 @@ use mpwasm_system::poll::set_nonblocking;
 use mpwasm_types::escape::escape;
 use mpwasm_types::exit_status::describe_exit;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::REAP_TIMEOUT;
+use mpwasm_types::timeouts::REAP_TIMEOUT;
 
 /// Longest time that a child may take for its handshake.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{FrameError, HEADER};
-use mpwasm_types::settings::{LARGE_PAYLOAD, MAX_RETAINED_BUFFER};
+use mpwasm_types::memory::{LARGE_PAYLOAD, MAX_RETAINED_BUFFER};
 
 /// Smallest number of bytes to request from the kernel at once: 64 KiB.
 const CHUNK: usize = 64 << 10;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::channel;
 use super::frame::{announce, put};
-use mpwasm_types::settings::{LARGE_PAYLOAD, MAX_RETAINED_BUFFER};
+use mpwasm_types::memory::{LARGE_PAYLOAD, MAX_RETAINED_BUFFER};
 
 /// Largest number of pieces in one system call: 8.
 const PIECES: usize = 8;

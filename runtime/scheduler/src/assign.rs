@@ -5,11 +5,15 @@ use std::time::Duration;
 use super::guest_set::GuestSet;
 use super::io::{Io, KillReason, RetireReason};
 use super::scheduler::{Phase, Scheduler};
+use super::slot::LONG_TASK_THRESHOLD;
 use super::slot::{Lifecycle, ProcessState, SlotState, WorkerSlot};
+use super::task::CLAIM_TIMEOUT;
 use super::task::Task;
 use mpwasm_types::ids::WorkerId;
-use mpwasm_types::settings::{CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_OVERTAKING_TIME};
 use mpwasm_types::time::Time;
+
+/// Longest time for which later tasks overtake one whose guest no worker has: enough to amortise the start of a process.
+pub(super) const MAX_OVERTAKING_TIME: Duration = Duration::from_millis(20);
 
 /// Time without a report after which tasks may be stolen from a worker. While it runs short tasks, stealing costs more than it
 /// gains.

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use super::task::Task;
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::items;
-use mpwasm_types::settings::LARGE_PAYLOAD;
+use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::task::{Input, TaskSpec};
 
 impl Task {

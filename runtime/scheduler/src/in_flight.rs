@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use super::guest_set::GuestSet;
 use super::io::{Io, ProtocolFault};
+use super::task::CLAIM_TIMEOUT;
 use super::task::{Claim, Task};
 use super::window::MAX_UNREAD;
 use mpwasm_types::ids::{DispatchId, OfferId, TaskId, WorkerId};
-use mpwasm_types::settings::{CLAIM_TIMEOUT, DISPATCHER_GRACE, MIN_PROGRESS, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
+use mpwasm_types::timeouts::{DISPATCHER_GRACE, WATCHDOG_GRACE};
+
+/// Bytes that a worker must read for each extension of its claim timeout: 64 KiB.
+pub(super) const MIN_PROGRESS: usize = 64 << 10;
 
 /// Bytes of args that may wait in a worker's socket behind its first task.
 pub(super) const MAX_BYTES_BEHIND: usize = 256 << 10;

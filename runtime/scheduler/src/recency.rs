@@ -1,7 +1,9 @@
 //! Which guests were used last.
 
 use mpwasm_types::ids::GuestId;
-use mpwasm_types::settings::RECENT_TASKS;
+
+/// Number of latest tasks whose guests count as recently used: about as many as wait in the dispatcher.
+pub(super) const RECENT_TASKS: u64 = 1024;
 
 /// Remembers when each guest was last used, counted in accepted tasks.
 #[derive(Debug, Default)]

@@ -10,8 +10,10 @@ use super::slot::{Lifecycle, Milestone, ProcessState};
 use super::task::Task;
 use mpwasm_types::ids::WorkerId;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::MAX_FAILED_SPAWNS;
 use mpwasm_types::time::Time;
+
+/// Workers in a row that end before any becomes ready, after which the pool fails.
+pub(super) const MAX_FAILED_SPAWNS: u32 = 5;
 
 impl Scheduler {
     /// Removes a worker that has exited: fails or requeues its tasks and frees its slot.

@@ -7,8 +7,8 @@ use super::scheduler::Scheduler;
 use super::task::Task;
 use mpwasm_types::ids::DispatchId;
 use mpwasm_types::outcome::Kind;
+use mpwasm_types::retry::MAX_WORKER_DEATHS;
 use mpwasm_types::retry::Retry;
-use mpwasm_types::settings::MAX_WORKER_DEATHS;
 use mpwasm_types::time::Time;
 
 impl Scheduler {

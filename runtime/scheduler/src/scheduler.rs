@@ -12,8 +12,11 @@ use super::task::{Queue, Task};
 use super::window::Window;
 use mpwasm_types::ids::{DispatchId, GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{MAX_LOADED_GUESTS, STALL_TIMEOUT};
+use mpwasm_types::settings::MAX_LOADED_GUESTS;
 use mpwasm_types::time::Time;
+
+/// Time without a sign of life after which a worker that missed its claim timeout is killed.
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state of the pool's tasks and workers.
 #[derive(Debug)]

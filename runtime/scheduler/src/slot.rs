@@ -6,11 +6,20 @@ use std::time::Duration;
 use super::guest_set::GuestSet;
 use super::in_flight::InFlight;
 use super::io::{Io, KillReason, ProtocolFault, RetireReason};
+use super::task::CLAIM_TIMEOUT;
 use mpwasm_types::ids::{GuestId, WorkerId};
-use mpwasm_types::settings::{
-    CLAIM_TIMEOUT, LONG_TASK_THRESHOLD, MAX_RESPAWN_DELAY, REAP_TIMEOUT, RESPAWN_DELAY, START_TIMEOUT,
-};
 use mpwasm_types::time::Time;
+use mpwasm_types::timeouts::REAP_TIMEOUT;
+
+/// Time without a report after which a worker is assumed to run a long task. A task that only this worker could run is then
+/// worth another process, which starts in some milliseconds.
+pub(super) const LONG_TASK_THRESHOLD: Duration = Duration::from_millis(20);
+/// Time from the start of a worker until it must be ready. After that it is killed.
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// First backoff after a failed spawn. It doubles up to [`MAX_RESPAWN_DELAY`].
+pub(super) const RESPAWN_DELAY: Duration = Duration::from_millis(10);
+/// Longest backoff between two spawns in one slot.
+const MAX_RESPAWN_DELAY: Duration = Duration::from_secs(1);
 
 /// Time in which a retired worker must exit before it is killed.
 pub(super) const RETIRE_TIMEOUT: Duration = Duration::from_secs(1);

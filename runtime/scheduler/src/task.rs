@@ -7,9 +7,14 @@ use bytes::Bytes;
 
 use mpwasm_types::ids::{DispatchId, TaskId, WorkerId};
 use mpwasm_types::retry::Retry;
-use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_CLAIM_TIMEOUT};
 use mpwasm_types::task::TaskSpec;
 use mpwasm_types::time::Time;
+
+/// Time in which an idle worker must claim an offer before another worker gets it. For large args it counts from the last
+/// time that the worker read some of them.
+pub(super) const CLAIM_TIMEOUT: Duration = Duration::from_millis(100);
+/// Longest claim timeout of a task. It doubles each time that all workers have missed it.
+const MAX_CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An accepted task, or chunk, that has not ended. There is exactly one value per task, and its owner decides about the task.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Longest warning, reason or event that a process sends about itself or a guest. It has one or two sentences, which may quote
-/// [`MAX_DISPLAYED_ERROR`](crate::settings::MAX_DISPLAYED_ERROR) characters, each escaped as ten bytes.
+/// [`MAX_DISPLAYED_ERROR`](crate::escape::MAX_DISPLAYED_ERROR) characters, each escaped as ten bytes.
 pub const MAX_NOTE: usize = 16 << 10;
 
 /// Decodes a text of at most `MAX` bytes.

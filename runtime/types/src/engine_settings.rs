@@ -2,7 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Interrupt, Settings, Terminals, keep_resident};
+use crate::settings::{Interrupt, Settings, Terminals};
+
+/// Bytes of its tasks' memories that an idle worker keeps instead of giving their pages back to the kernel: 32 MiB. A task that writes
+/// as much then runs without page faults, which cost about thirteen times as much as restoring the pages.
+const KEEP_RESIDENT: u64 = 32 << 20;
+/// Bytes that all workers of a pool keep in this way: 256 MiB, as long as each may keep [`MIN_KEEP_RESIDENT`].
+const POOL_KEEP_RESIDENT: u64 = 256 << 20;
+/// Bytes that a worker of any pool may keep in this way: 1 MiB, which is more than most tasks write.
+const MIN_KEEP_RESIDENT: u64 = 1 << 20;
+
+/// Returns the bytes of its tasks' memories that each of `size` workers keeps between tasks, where `memory` is the cap of a task.
+fn keep_resident(memory: u64, size: u32) -> u64 {
+    let share = POOL_KEEP_RESIDENT / u64::from(size.max(1));
+    KEEP_RESIDENT.min(memory).min(share).max(MIN_KEEP_RESIDENT)
+}
 
 /// Settings that affect compiled code and stores. They are sent to every process that creates an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,11 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 
+/// Longest name from a guest, or key of a task, that a message shows, in characters.
+pub const MAX_DISPLAYED_NAME: usize = 64;
+/// Longest message of the engine about a refused guest that is shown, in characters. It may quote the guest.
+pub const MAX_DISPLAYED_ERROR: usize = 1000;
+
 /// Untrusted text for display: a path, a name from a guest, a message from a process of lower trust. It is formatted with
 /// [`escape`], so it can neither control a terminal nor add a line.
 ///

@@ -1,7 +1,8 @@
 //! Types that the processes of a pool share. Nothing here does input or output.
 //!
-//! [`settings`] has every limit, timeout and default. [`task_line`] parses tasks, [`task_check`] checks them against
-//! their guest, [`outcome`] describes how they end, and [`retry`] when they are tried again. [`grants`] describes the directories and variables that guests get. [`escape`] escapes
+//! [`settings`] has every setting of a pool with its default. [`task_line`] parses tasks, [`task_check`] checks them against
+//! their guest, [`outcome`] describes how they end, and [`retry`] when they are tried again. [`timeouts`] has the steps by which
+//! a task that does not end is stopped. [`grants`] describes the directories and variables that guests get. [`escape`] escapes
 //! untrusted text before it is displayed.
 
 #![allow(
@@ -23,9 +24,10 @@ pub mod ids;
 pub mod invocation;
 pub mod items;
 pub mod json;
+pub mod memory;
 pub mod nanos;
 pub mod outcome;
-
+pub mod output;
 pub mod record_line;
 pub mod retry;
 pub mod role;
@@ -36,3 +38,4 @@ pub mod task;
 pub mod task_check;
 pub mod task_line;
 pub mod time;
+pub mod timeouts;

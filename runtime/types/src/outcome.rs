@@ -17,6 +17,9 @@ use crate::ids::{TaskId, WorkerNumber};
 /// Longest message that is kept of an attempt that was not the last.
 pub const MAX_ATTEMPT_MESSAGE: usize = 1000;
 
+/// Bytes of the messages of earlier attempts, of all tasks that have not ended: about 16 000 of the longest.
+pub const MAX_ATTEMPT_MESSAGES: usize = 16 << 20;
+
 /// Longest message of a failure: twice what is kept of a guest's own message.
 pub const MAX_FAILURE_MESSAGE: usize = 128 << 10;
 

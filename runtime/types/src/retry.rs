@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::duration::{self, DurationError};
 use crate::outcome::Kind;
 
+/// Workers that may die with a task in flight, claimed or not, before it ends as `crash`.
+pub const MAX_WORKER_DEATHS: u32 = 3;
+
 /// Attempts after the first that a task can have. Each is kept until the task's record is written.
 pub const MAX_RETRIES: u32 = 100;
 

@@ -13,6 +13,7 @@ use crate::calls::attempt;
 use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;
+use mpwasm_protocol::messages::OUTPUT_PIECE;
 use mpwasm_protocol::messages::{
     CallResult, DispatcherStart, FromDispatcher, GuestOutput, Source, Submission, ToDispatcher, WorkerEvent,
 };
@@ -24,9 +25,9 @@ use mpwasm_types::grants::Granted;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::MAX_ATTEMPT_MESSAGE;
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
+use mpwasm_types::output::MAX_LOG_TEXT;
 use mpwasm_types::retry::MAX_RETRIES;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{MAX_LOG_TEXT, OUTPUT_PIECE};
 
 /// Becomes a dispatcher that does what its tasks say. Returns only when it can't.
 pub fn main(part: &Part) -> String {

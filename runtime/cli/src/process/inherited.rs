@@ -3,9 +3,13 @@
 //! In the processes of a pool, the library does this.
 
 use anyhow::anyhow;
-use mpwasm_types::settings::{MAIN_STACK, MIN_MAIN_STACK};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+/// Stack of the command line's first thread: the default of Linux. Parsing the options takes some hundred KiB.
+const MAIN_STACK: u64 = 8 << 20;
+/// Smallest stack with which the command line starts: twice the deepest use seen in the command line or a child.
+const MIN_MAIN_STACK: u64 = 512 << 10;
 
 /// Sets the signal mask, dispositions and limits that the command line relies on. Must be called before there are threads.
 ///

@@ -6,10 +6,13 @@
 use std::collections::HashMap;
 
 use anyhow::{anyhow, bail};
-use mpwasm_types::settings::RESUME_BUFFER;
 
 use crate::run::output::job_log::{JobLog, LogEntry};
 use crate::run::output::task_identity::{RecordKey, TaskIdentity, described};
+
+/// Bytes of tasks without a record that wait until `--resume` has read all records. Nothing runs until then, so they may take a
+/// quarter of what the parent may have.
+const RESUME_BUFFER: usize = 64 << 20;
 
 /// Numbers of tasks that were skipped because they have a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 
-use mpwasm_types::settings::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
+use mpwasm_types::output::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
 
 use crate::terminal::progress::AboveBar;
 use crate::terminal::stdio::{Descriptor, message_line};

@@ -8,10 +8,10 @@ use std::fmt;
 use wasmtime_environ::wasmparser::ValType;
 
 use crate::module_types::{ItemType, PAGE};
+use mpwasm_types::escape::MAX_DISPLAYED_NAME;
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::{GuestInfo, MemoryInfo, ModelInfo};
 use mpwasm_types::guest_info::{MAX_EXPORT_NAME, MAX_MODELS, MAX_REFUSALS};
-use mpwasm_types::settings::MAX_DISPLAYED_NAME;
 
 /// The reasons to refuse a guest, one line each.
 #[derive(Default)]

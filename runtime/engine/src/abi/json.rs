@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use mpwasm_types::json::MAX_JSON_DEPTH;
 use mpwasm_types::json::{into_line, one_line};
+use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::LARGE_PAYLOAD;
 
 /// Largest size of a guest's own message, 64 KiB. A guest with more to say returns JSON, which is not cut.
 const MAX_MESSAGE: usize = 64 << 10;

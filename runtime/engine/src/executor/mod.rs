@@ -46,7 +46,7 @@ use mpwasm_types::outcome::{Failure, Kind};
 
 /// Runs calls into guests.
 ///
-/// Use it on a thread with a stack of [`thread_stack`](mpwasm_types::settings::thread_stack), outside of any async code.
+/// Use it on a thread with a stack of [`thread_stack`](mpwasm_types::memory::thread_stack), outside of any async code.
 pub struct Executor {
     engine: Engine,
     linker: Linker<InstanceState>,

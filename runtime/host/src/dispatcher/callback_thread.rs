@@ -21,16 +21,22 @@ use crate::error::ChildError;
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, OutputSink};
+use mpwasm_protocol::messages::OUTPUT_PIECE;
 use mpwasm_protocol::messages::Source;
 use mpwasm_system::process::exact_timers;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::final_budget::FinalBudget;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
+use mpwasm_types::memory::thread_stack;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
-use mpwasm_types::settings::{
-    CALLBACK_GRACE, Interrupt, MAX_CALLBACK_TIMEOUTS, OUTPUT_PIECE, Settings, thread_stack,
-};
+use mpwasm_types::settings::{Interrupt, Settings};
 use mpwasm_types::task::Input;
+
+/// Time after a callback's deadline at which its thread is abandoned. A late callback delays only other callbacks, so a busy
+/// machine gets the time to run the thread.
+const CALLBACK_GRACE: Duration = Duration::from_secs(1);
+/// Timeouts in a row after which a model's callbacks are switched off.
+pub(super) const MAX_CALLBACK_TIMEOUTS: u32 = 3;
 
 /// High-water mark of output and log lines that the event loop has not taken yet: 4 MiB.
 const PRINTS_HIGH_WATER: usize = 4 << 20;

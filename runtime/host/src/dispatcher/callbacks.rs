@@ -9,11 +9,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+use super::callback_thread::MAX_CALLBACK_TIMEOUTS;
 use super::callback_thread::{CallbackEvent, CallbackJob, CallbackThread};
 use super::finished::{Finished, error_object, report};
 use super::folds::{Folds, ModelKey};
 use super::guest_artifact::GuestArtifact;
 use super::wake_up::WakeUp;
+use super::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, OUTCOME_HIGH_WATER};
 use crate::error::ChildError;
 use mpwasm_engine::Export;
 use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, GuestOutput, Source};
@@ -21,10 +23,9 @@ use mpwasm_protocol::receive_buffer::Frame;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::Task;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
+use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, LogLevel};
-use mpwasm_types::settings::{
-    CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, LARGE_PAYLOAD, MAX_CALLBACK_TIMEOUTS, OUTCOME_HIGH_WATER, Settings,
-};
+use mpwasm_types::settings::Settings;
 use mpwasm_types::task::TaskSpec;
 
 /// Most callbacks that are in flight to the thread: enough that it need not wait for the event loop.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use nix::poll::PollFlags;
 
+use super::OUTCOME_HIGH_WATER;
 use super::callbacks::Callbacks;
 use super::descriptor::Descriptor;
 use super::guest_artifact::GuestArtifact;
@@ -33,7 +34,7 @@ use mpwasm_system::epoll::{Epoll, Interest, Ready, Watched};
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::ids::WorkerId;
-use mpwasm_types::settings::{OUTCOME_HIGH_WATER, Settings};
+use mpwasm_types::settings::Settings;
 use mpwasm_types::time::Time;
 use tasks::TaskPipe;
 

@@ -12,7 +12,8 @@ use mpwasm_scheduler::ProtocolFault;
 use mpwasm_types::ids::OfferId;
 use mpwasm_types::json::{JsonError, MAX_JSON_DEPTH, one_line};
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{Settings, log_cap};
+use mpwasm_types::output::log_cap;
+use mpwasm_types::settings::Settings;
 
 use super::worker_set::WorkerPhase;
 

@@ -33,6 +33,7 @@ use mpwasm_sandbox::child::{EXIT_FAILURE, EXIT_WATCHDOG};
 use mpwasm_sandbox::cpu_affinity::CpuAffinity;
 use mpwasm_sandbox::cpu_limit::CpuLimit;
 use mpwasm_sandbox::jail;
+use mpwasm_sandbox::jail::BASE_DESCRIPTORS;
 use mpwasm_sandbox::scratch::ScratchDir;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::bounded::MAX_NOTE;
@@ -43,8 +44,8 @@ use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::GuestId;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
-use mpwasm_types::settings::{BASE_DESCRIPTORS, WATCHDOG_GRACE};
 use mpwasm_types::time::Time;
+use mpwasm_types::timeouts::WATCHDOG_GRACE;
 
 /// The start message of the dispatcher, with the file descriptors that came with it.
 struct Start {

@@ -26,10 +26,14 @@ use mpwasm_system::clock::thread_cpu;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::items;
+use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{LARGE_PAYLOAD, RESIDENT_MEMORY_TIMEOUT};
 use mpwasm_types::task::Input;
 use mpwasm_types::time::Time;
+
+/// Time without a task after which a worker gives the memory of its tasks back to the kernel: 1 s. The pages of the next task cost
+/// some milliseconds then.
+const RESIDENT_MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Least CPU time of a task whose result is flushed immediately: 100 µs, beside which the cost of a system call is
 /// negligible. Results of shorter tasks are batched. A worker that is killed loses at most a batch of these.

@@ -26,6 +26,7 @@ pub(crate) mod local;
 
 use std::fmt::Debug;
 use std::fs::File;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 
@@ -40,6 +41,10 @@ use mpwasm_types::ids::{DispatchId, GuestId, ModelId, TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::task::TaskSpec;
+
+/// Longest time to wait for the dispatcher's reply to a request: 1 s. A reply has a socket of its own, so it waits neither behind
+/// outcomes nor for their receiver.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends tasks to what runs them.
 ///
@@ -74,7 +79,7 @@ pub trait Backend: Debug + Send + Sync {
     /// Sends a control request, and does not wait for its effect. Does nothing once the backend has ended.
     fn control(&self, request: ControlRequest);
 
-    /// Requests a status, and waits for the reply for at most [`REPLY_TIMEOUT`](mpwasm_types::settings::REPLY_TIMEOUT). The
+    /// Requests a status, and waits for the reply for at most [`REPLY_TIMEOUT`]. The
     /// reply waits neither behind events nor for the [`EventSink`].
     ///
     /// # Errors

@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::grants::trusted_paths::TrustedPaths;
 use mpwasm_host::error::ChildError;
 use mpwasm_sandbox::child::Executable;
-use mpwasm_types::settings::{
-    BASE_DESCRIPTORS, Jail, MAX_STACK, MAX_TABLE_ELEMENTS, MAX_WORKERS, MIN_STACK, Settings, thread_stack,
-};
+use mpwasm_sandbox::jail::BASE_DESCRIPTORS;
+use mpwasm_types::memory::thread_stack;
+use mpwasm_types::settings::{Jail, MAX_STACK, MAX_TABLE_ELEMENTS, MAX_WORKERS, MIN_STACK, Settings};
 
 /// The parts of a builder whose settings passed all checks.
 pub(crate) struct CheckedSettings {

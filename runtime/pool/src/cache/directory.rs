@@ -23,7 +23,8 @@ use nix::sys::stat::{Mode, SFlag, fstatat, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use mpwasm_types::settings::STALE_CACHE_FILE_AGE;
+/// Age at which an unfinished file in the cache counts as left over from a writer that died.
+pub const STALE_CACHE_FILE_AGE: Duration = Duration::from_secs(3600);
 
 /// Suffix of an entry's file name.
 const ENTRY: &str = ".guest";

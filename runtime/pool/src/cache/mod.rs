@@ -28,7 +28,9 @@ use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
 use mpwasm_system::inherited::without_signals;
 use mpwasm_types::escape::Untrusted;
-use mpwasm_types::settings::CACHE_LIMIT;
+
+/// Default size of the cache of compiled guests: some hundreds of them.
+const CACHE_LIMIT: u64 = 512 << 20;
 
 /// A directory in which compiled guests are kept, for [`Builder::cache`](crate::Builder::cache).
 ///

@@ -9,10 +9,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
+use super::directory::STALE_CACHE_FILE_AGE;
 use super::*;
 use mpwasm_system::memory_file::sealed_memory;
 use mpwasm_types::guest_info::GuestInfo;
-use mpwasm_types::settings::STALE_CACHE_FILE_AGE;
 
 /// Returns a cache in a directory that does not exist yet.
 fn cache() -> (TempDir, Cache) {

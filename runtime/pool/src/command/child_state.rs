@@ -8,7 +8,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::sync::{Mutex, MutexGuard};
 use mpwasm_system::clock;
-use mpwasm_types::settings::UNREAD_OUTPUT_TIMEOUT;
+use mpwasm_types::output::UNREAD_OUTPUT_TIMEOUT;
 use mpwasm_types::time::Time;
 
 /// Why the delivery of a child's output ended early.

@@ -12,7 +12,7 @@ use crate::report::event::{LogLine, Source};
 use mpwasm_types::escape::escape;
 use mpwasm_types::ids::WorkerNumber;
 use mpwasm_types::outcome::LogLevel;
-use mpwasm_types::settings::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
+use mpwasm_types::output::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
 
 /// Sends messages to the log thread, which is started with the first one.
 #[derive(Debug, Default)]

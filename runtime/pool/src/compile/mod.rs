@@ -34,11 +34,20 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{COMPILE_NOTICE_DELAY, MAX_GUEST_FILE, REPLY_TIMEOUT, Settings};
+use mpwasm_types::settings::Settings;
 use mpwasm_types::time::Time;
+
+/// Largest file of a guest: 192 MiB. Compiling takes many times its size, and the parent, which holds the file while it
+/// loads the guest, should stay below 256 MiB.
+const MAX_GUEST_FILE: u64 = 192 << 20;
+/// Time after which a compilation is announced on the terminal: about as long as a person waits before wondering why.
+const COMPILE_NOTICE_DELAY: Duration = Duration::from_secs(1);
 
 /// `tracing` target of the event, at level `INFO`, that reports a compilation that takes longer than a second.
 pub const COMPILATION_TARGET: &str = "mpwasm::compilation";
+
+/// Longest time to wait for the rest of a reply that had begun at the timeout: 1 s.
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Result of a compilation: the compiled guest, or why it is refused.
 enum CompileResult {
@@ -346,7 +355,7 @@ impl<'a> Compiler<'a> {
                 Filled::Some if self.channel.inbox().has_frame() => {}
                 Filled::Some if !is_last && clock::now() >= until => {
                     is_last = true;
-                    until = clock::now() + REPLY_TIMEOUT;
+                    until = clock::now() + REST_TIMEOUT;
                 }
                 _ if clock::now() >= until => return Err(CompilerFailure::TooSlow(self.too_slow())),
                 _ if self.is_to_be_announced && clock::now() >= announce => self.announce(),

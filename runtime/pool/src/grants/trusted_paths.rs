@@ -19,7 +19,9 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use crate::cache::Cache;
 use crate::grants::mounts::{Location, Mounts};
 use mpwasm_sandbox::child::Executable;
-use mpwasm_types::settings::MAX_LINKS;
+
+/// Symbolic links that are followed along a path that must be trusted: as many as the kernel follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
 
 /// How a granted directory relates to a place that must be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

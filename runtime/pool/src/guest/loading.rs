@@ -18,7 +18,14 @@ use crate::pool::state::PoolLifecycle;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_system::process;
 use mpwasm_types::ids::{GuestId, WorkerId};
-use mpwasm_types::settings::{Interrupt, OTHER_DESCRIPTORS, SPARE_DESCRIPTORS, Settings, WORKER_DESCRIPTORS};
+use mpwasm_types::settings::{Interrupt, Settings};
+
+/// Descriptors of a process that holds a pool's guests, beside those for guests and workers. It has about ten.
+const OTHER_DESCRIPTORS: u64 = 32;
+/// Descriptors that the dispatcher has for each worker slot: socket, pidfd and control pipe.
+const WORKER_DESCRIPTORS: u64 = 3;
+/// Descriptors that stay free for the program around a pool when its soft limit is raised.
+const SPARE_DESCRIPTORS: u64 = 512;
 
 impl Pool {
     /// Reads, compiles and checks a guest: a `.wasm` or `.wat` file. Returns when the pool can run its tasks. May be

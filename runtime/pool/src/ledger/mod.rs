@@ -22,7 +22,8 @@ use crate::sync::{Mutex, MutexGuard};
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::outcome::Attempt;
 use mpwasm_types::outcome::MAX_ATTEMPT_MESSAGE;
-use mpwasm_types::settings::{MAX_ATTEMPT_MESSAGES, MAX_WORKER_DEATHS};
+use mpwasm_types::outcome::MAX_ATTEMPT_MESSAGES;
+use mpwasm_types::retry::MAX_WORKER_DEATHS;
 
 /// Keeps every task that was accepted and has not ended.
 #[derive(Debug, Default)]

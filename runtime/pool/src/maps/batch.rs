@@ -17,9 +17,11 @@ use crate::maps::reorder::ReorderBuffer;
 use crate::pool::state::PoolState;
 use mpwasm_types::items;
 use mpwasm_types::outcome::Outcome;
-use mpwasm_types::settings::CHUNK_BYTES;
 use mpwasm_types::task::{Input, TaskSpec};
 use mpwasm_types::task_check::{InputError, check_args, write_args};
+
+/// Bytes of args at which a chunk is full, however few items it has. A chunk's frame is as large as that of one task plus this.
+const CHUNK_BYTES: usize = 32 << 10;
 
 /// How an input becomes args.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! Decides how many inputs a map pulls ahead of the consumer of its outcomes.
 
 use crate::maps::reorder::ReorderBuffer;
-use mpwasm_types::settings::MAX_INPUTS_AHEAD;
+
+/// Inputs that a map reads ahead of the outcomes that were taken from it.
+const MAX_INPUTS_AHEAD: u64 = 4096;
 
 /// Most tasks that are pushed together while the workers are busy. A larger batch would not save measurable time.
 const BATCH: usize = 64;

@@ -17,7 +17,7 @@ use mpwasm_protocol::messages::{ControlRequest, Execution, GuestOutput};
 use mpwasm_types::escape::escape;
 use mpwasm_types::ids::{TaskId, WorkerNumber};
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, Outcome, Stream};
-use mpwasm_types::settings::LOG_LINE_COST;
+use mpwasm_types::output::LOG_LINE_COST;
 use serde_json::value::RawValue;
 
 /// Receives events until the backend has ended, and then ends the pool.

@@ -22,9 +22,12 @@ use mpwasm_system::poll::poll_until;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::outcome::{Kind, Stream};
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{DISPATCHER_GRACE, MIN_PROGRESS};
 use mpwasm_types::task_line::{TaskLine, TaskLineError};
 use mpwasm_types::time::Time;
+use mpwasm_types::timeouts::DISPATCHER_GRACE;
+
+/// Bytes of a frame that must arrive for each extension of the deadline of `tasks`: 64 KiB.
+const MIN_PROGRESS: usize = 64 << 10;
 
 /// Result of handling messages.
 enum TasksProgress {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::backend::REPLY_TIMEOUT;
 use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::pool::Pool;
@@ -9,7 +10,6 @@ use crate::pool::state::PoolState;
 use mpwasm_protocol::messages::{StatusReply, StatusRequest};
 use mpwasm_protocol::request::RequestError;
 use mpwasm_types::ids::DispatchId;
-use mpwasm_types::settings::REPLY_TIMEOUT;
 use mpwasm_types::status::{Status, TaskStatus};
 
 impl Pool {

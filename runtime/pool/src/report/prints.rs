@@ -11,7 +11,10 @@ use std::io::{self, BufWriter, Write};
 use crate::report::event::{Output, Source};
 use mpwasm_types::escape::{escape, escape_bytes};
 use mpwasm_types::outcome::Stream;
-use mpwasm_types::settings::MAX_PARTIAL_LINES;
+
+/// Bytes of incomplete output lines in the process that prints them: some thousand lines. Output beyond that is printed as it
+/// comes.
+pub const MAX_PARTIAL_LINES: usize = 16 << 20;
 
 /// Size at which part of an unfinished line is written, bytes, so that it does not grow without bound.
 const PART_SIZE: usize = 4 << 10;

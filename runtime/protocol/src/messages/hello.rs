@@ -1,11 +1,13 @@
 //! The first frame of each child: the version of its protocol and its build, which the process that started it checks.
 
 use mpwasm_types::bounded;
-use mpwasm_types::settings::MAX_HELLO;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::ReceiveError;
 use crate::frame::{FrameError, decode, decode_prefix};
+
+/// Longest version or build in a child's handshake. Both are short, and a refused one is shown.
+const MAX_HELLO: usize = 128;
 
 /// Version of the protocol between the processes of a pool.
 ///

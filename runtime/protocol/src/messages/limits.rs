@@ -2,6 +2,9 @@
 
 use mpwasm_types::settings::Settings;
 
+/// Longest output in one message. A longer write of a guest becomes several messages.
+pub const OUTPUT_PIECE: usize = 64 << 10;
+
 /// Largest part of a frame that is not its payload: 64 KiB. The payload is the args, a result or a print.
 pub const OVERHEAD: usize = 64 << 10;
 

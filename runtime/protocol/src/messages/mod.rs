@@ -35,8 +35,8 @@ pub use from_dispatcher::{FromDispatcher, WorkerEvent};
 pub use from_worker::FromWorker;
 pub use hello::{Hello, HelloError, PROTOCOL_VERSION};
 pub use limits::{
-    MAX_ARTIFACT, MAX_PAYLOAD, MAX_SETUP, OVERHEAD, compiler_frame, dispatcher_frame, task_frame,
-    worker_frame,
+    MAX_ARTIFACT, MAX_PAYLOAD, MAX_SETUP, OUTPUT_PIECE, OVERHEAD, compiler_frame, dispatcher_frame,
+    task_frame, worker_frame,
 };
 pub use status::{STATUS_LIMITS, StatusReply, StatusRequest};
 pub use tasks::{FromTasks, ToTasks};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mpwasm_system::clock;
 use mpwasm_system::poll::{is_readable, poll_until};
-use mpwasm_types::settings::REAP_TIMEOUT;
 use mpwasm_types::time::Time;
+use mpwasm_types::timeouts::REAP_TIMEOUT;
 use nix::poll::{PollFd, PollFlags};
 
 /// Exit code that is reported for a process whose exit status is lost, since other code of this process has reaped it.

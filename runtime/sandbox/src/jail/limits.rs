@@ -11,7 +11,10 @@ use mpwasm_types::grants::Access;
 use mpwasm_types::grants::MAX_ENVIRONMENT;
 use mpwasm_types::guest_info::{MAX_EXPORT_NAME, MAX_MODELS};
 use mpwasm_types::role::Role;
-use mpwasm_types::settings::{BASE_DESCRIPTORS, MAX_LOADED_GUESTS};
+use mpwasm_types::settings::MAX_LOADED_GUESTS;
+
+/// Descriptors of a pool's process that opens none any more. It has about ten.
+pub const BASE_DESCRIPTORS: u32 = 64;
 
 /// Largest file that a dispatcher may write: 4 MiB. It writes the memory file with a worker's first message, most of which
 /// is the names of guests' exports and the environment.

@@ -51,9 +51,9 @@ use mpwasm_types::grants::OpenDir;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 
-pub use cgroup::{CgroupError, MemoryCgroup};
+pub use cgroup::{CgroupError, DISPATCHER_MEMORY, MemoryCgroup, WORKER_OVERHEAD};
 pub use layers::{LayerState, SandboxLayer, available_options, missing_layers};
-pub use limits::{OomScore, set_cpu_limit};
+pub use limits::{BASE_DESCRIPTORS, OomScore, set_cpu_limit};
 pub use privileges::probe_access;
 
 /// The step at which a sandbox could not be applied, and why.

@@ -7,7 +7,9 @@ use super::super::window::MAX_WINDOW;
 use super::super::{KillReason, MAX_UNREAD, RetireReason};
 use super::simulator::Page;
 use super::*;
-use mpwasm_types::settings::{CLAIM_TIMEOUT, MAX_FAILED_SPAWNS, START_TIMEOUT};
+use crate::removal::MAX_FAILED_SPAWNS;
+use crate::slot::START_TIMEOUT;
+use crate::task::CLAIM_TIMEOUT;
 
 // Workers
 

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use super::super::{Claim, Io, KillReason, ProtocolFault, RetireReason, Scheduler, Task, WorkerExit};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId};
 use mpwasm_types::items;
+use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::settings::{DISPATCHER_GRACE, LARGE_PAYLOAD};
 use mpwasm_types::task::{Input, TaskSpec};
 use mpwasm_types::time::Time;
+use mpwasm_types::timeouts::DISPATCHER_GRACE;
 
 const W0: WorkerId = WorkerId(0);
 const TIMEOUT: Duration = Duration::from_secs(1);

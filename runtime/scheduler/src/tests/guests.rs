@@ -2,7 +2,9 @@
 
 use super::super::RetireReason;
 use super::*;
-use mpwasm_types::settings::{LONG_TASK_THRESHOLD, MAX_OVERTAKING_TIME, RECENT_TASKS};
+use crate::assign::MAX_OVERTAKING_TIME;
+use crate::recency::RECENT_TASKS;
+use crate::slot::LONG_TASK_THRESHOLD;
 
 /// The guests of the worker's process, in the order in which they were chosen.
 fn guests(pool: &Pool, worker: u32) -> Vec<u32> {

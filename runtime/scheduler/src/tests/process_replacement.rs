@@ -4,10 +4,12 @@
 use super::super::slot::RETIRE_TIMEOUT;
 use super::super::{KillReason, RetireReason};
 use super::*;
+use crate::removal::MAX_FAILED_SPAWNS;
+use crate::slot::RESPAWN_DELAY;
 use Behaviour::{Hangs, Kills};
 use mpwasm_types::ids::WorkerNumber;
 use mpwasm_types::outcome::Kind;
-use mpwasm_types::settings::{DISPATCHER_GRACE, MAX_FAILED_SPAWNS, RESPAWN_DELAY};
+use mpwasm_types::timeouts::DISPATCHER_GRACE;
 
 fn ready(size: u32) -> Pool {
     Pool::replaced(size, Some(1)).made_ready()

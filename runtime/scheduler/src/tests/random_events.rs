@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::simulator::Page;
 use super::*;
 use mpwasm_types::retry::Backoff;
-use mpwasm_types::settings::{MAX_LOADED_GUESTS, MAX_WORKER_DEATHS};
+use mpwasm_types::retry::MAX_WORKER_DEATHS;
+use mpwasm_types::settings::MAX_LOADED_GUESTS;
 
 /// When tasks are tried again.
 #[derive(Clone, Debug)]

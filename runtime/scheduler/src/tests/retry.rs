@@ -4,7 +4,7 @@ use super::super::in_flight::CANCEL_TIMEOUT;
 use super::*;
 use Behaviour::{Fails, Hangs, Kills};
 use mpwasm_types::retry::Backoff;
-use mpwasm_types::settings::DISPATCHER_GRACE;
+use mpwasm_types::timeouts::DISPATCHER_GRACE;
 
 /// So many further attempts, also after a trap.
 fn on_trap(times: u32) -> Retry {

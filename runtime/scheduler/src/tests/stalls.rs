@@ -3,8 +3,10 @@
 use super::super::{KillReason, RetireReason};
 use super::simulator::SOCKET;
 use super::*;
+use crate::in_flight::MIN_PROGRESS;
+use crate::scheduler::STALL_TIMEOUT;
+use crate::task::CLAIM_TIMEOUT;
 use Behaviour::Runs;
-use mpwasm_types::settings::{CLAIM_TIMEOUT, MIN_PROGRESS, STALL_TIMEOUT};
 
 #[test]
 fn a_worker_that_does_not_claim_loses_its_tasks_to_another() {

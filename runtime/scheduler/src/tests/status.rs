@@ -2,10 +2,10 @@
 
 use super::super::TaskPlace;
 use super::*;
+use crate::task::CLAIM_TIMEOUT;
 use Behaviour::{Fails, Hangs};
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::retry::Backoff;
-use mpwasm_types::settings::CLAIM_TIMEOUT;
 use mpwasm_types::status::WorkerState;
 
 impl Pool {

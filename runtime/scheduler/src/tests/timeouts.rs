@@ -5,7 +5,8 @@ use super::simulator::Page;
 use super::*;
 use Behaviour::{Hangs, Runs};
 use mpwasm_types::outcome::Kind;
-use mpwasm_types::settings::{DISPATCHER_GRACE, MAX_WORKER_DEATHS};
+use mpwasm_types::retry::MAX_WORKER_DEATHS;
+use mpwasm_types::timeouts::DISPATCHER_GRACE;
 
 #[test]
 fn a_worker_whose_task_is_overdue_is_killed() {

@@ -2,11 +2,12 @@
 
 use super::super::KillReason;
 use super::*;
+use crate::removal::MAX_FAILED_SPAWNS;
+use crate::slot::{RESPAWN_DELAY, START_TIMEOUT};
 use Behaviour::{Hangs, Kills};
 use mpwasm_types::outcome::Kind;
-use mpwasm_types::settings::{
-    DISPATCHER_GRACE, MAX_FAILED_SPAWNS, MAX_WORKER_DEATHS, REAP_TIMEOUT, RESPAWN_DELAY, START_TIMEOUT,
-};
+use mpwasm_types::retry::MAX_WORKER_DEATHS;
+use mpwasm_types::timeouts::{DISPATCHER_GRACE, REAP_TIMEOUT};
 
 #[test]
 fn a_worker_that_dies_is_replaced_at_once() {

@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
-use mpwasm_types::settings::{MAX_DISPLAYED_NAME, MAX_KEYS};
+use mpwasm_types::escape::MAX_DISPLAYED_NAME;
 
 use crate::terminal::stdio;
+
+/// Keys that a run remembers to find duplicates. Each takes 25 bytes of a table that is at most seven eighths full: 105 MB, and
+/// half as much more while it grows. Later keys are not compared.
+const MAX_KEYS: usize = 7 << 19;
 
 /// Hashes of the keys of all tasks so far. Each takes 30 to 60 bytes, whatever the length of the key.
 #[derive(Debug)]

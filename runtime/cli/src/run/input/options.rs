@@ -10,7 +10,6 @@ use clap::Args;
 use clap::error::ErrorKind;
 use mpwasm::Settings;
 use mpwasm::escape::Untrusted;
-use mpwasm_types::settings::MAX_COMBINED_INPUTS;
 
 use crate::options::units::{JsonArgs, display_size};
 use crate::process::exit::{Failure, OrExit};
@@ -20,6 +19,9 @@ use crate::run::input::source::{InputExpansion, LineError, LineFormat, TaskSourc
 use crate::run::input::task_template::{TaskTemplate, json_strings};
 use crate::run::output::results::ResultsTarget;
 use crate::terminal::stdio::Descriptor;
+
+/// Bytes of all lists of inputs in files beside the first one, which is not kept: some million short inputs.
+const MAX_COMBINED_INPUTS: usize = 64 << 20;
 
 /// Options of the source of tasks.
 #[derive(Debug, Args)]

@@ -4,7 +4,6 @@
 
 use mpwasm::internal::{Rejected, TaskParts};
 use mpwasm::{Pool, Task, TaskId};
-use mpwasm_types::settings::MAX_TAG;
 use serde_json::value::RawValue;
 
 use crate::process::exit::Failure;
@@ -13,6 +12,10 @@ use crate::run::output::order;
 use crate::run::output::reporters::ReporterHandles;
 use crate::run::output::task_identity::TaskIdentity;
 use crate::run::resume::{ResumeCheck, ResumeStep, SkippedTasks};
+
+/// Longest input that `--tag` puts before a task's lines, in characters. It is kept for every task that has not ended and
+/// written with each line.
+const MAX_TAG: usize = 256;
 
 /// A task to be pushed, or a line that is none.
 #[derive(Debug)]

@@ -11,12 +11,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use mpwasm::escape::Untrusted;
-use mpwasm_types::settings::{MAX_LOG_GUESTS, MAX_LOG_RECORDS};
 
 use crate::run::input::lines::BYTE_ORDER_MARK;
 use crate::run::output::results_file::{OpenFor, OpenedResults, ResultsFile, lock, open_results};
 use crate::run::output::task_identity::{RecordKey, described};
 use mpwasm_types::record_line::RecordLine;
+
+/// Records that `--resume` can read. Each takes 33 bytes of a table that is at most seven eighths full and half of which may be
+/// a copy while it grows.
+const MAX_LOG_RECORDS: usize = 7 << 19;
+/// Guests that the records of a file may name: more than a readable command line can.
+const MAX_LOG_GUESTS: usize = 1024;
 
 /// A record that is kept.
 #[derive(Clone, Copy, Debug)]

@@ -16,13 +16,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mpwasm::escape::Untrusted;
 use mpwasm::{Event, Outcome, Output, Reporter, Source, Stream, TaskId};
-use mpwasm_types::settings::MAX_OPEN_OUTPUTS;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use serde::Deserialize;
 
 use crate::run::output::failure::OutputWriter;
 use crate::run::output::task_folders::{RECORD, TaskFolders, create, remove, stream_name};
+
+/// Files of running tasks that `--results-dir` holds open: enough for those that print at the same moment, and far below the
+/// usual limit of a process (1024).
+const MAX_OPEN_OUTPUTS: usize = 64;
 
 /// A stream of a task: its id, and whether it is stderr.
 type StreamId = (TaskId, bool);

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::backend::REPLY_TIMEOUT;
 use crate::backend::local::requests::Requests;
 use crate::backend::{Backend, NewGuest};
 use crate::child_process;
@@ -31,7 +32,7 @@ use mpwasm_sandbox::child::Process;
 use mpwasm_sandbox::jail::MemoryCgroup;
 use mpwasm_system::clock;
 use mpwasm_types::guest_info::GuestInfo;
-use mpwasm_types::settings::{REPLY_TIMEOUT, Settings};
+use mpwasm_types::settings::Settings;
 use mpwasm_types::time::Time;
 
 /// Longest time that a dispatcher may take to terminate before it is killed. Killing workers and reporting takes milliseconds.

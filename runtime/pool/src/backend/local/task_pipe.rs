@@ -15,8 +15,8 @@ use mpwasm_system::inherited;
 use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::poll_until;
 use mpwasm_types::ids::DispatchId;
+use mpwasm_types::memory::MAX_RETAINED_BUFFER;
 use mpwasm_types::retry::Retry;
-use mpwasm_types::settings::MAX_RETAINED_BUFFER;
 use mpwasm_types::task::TaskSpec;
 use mpwasm_types::time::Time;
 

@@ -28,7 +28,13 @@ use self::delegation::DelegatedCgroup;
 pub use self::error::CgroupError;
 use mpwasm_system::clock;
 use mpwasm_types::guest_info::MAX_TABLES;
-use mpwasm_types::settings::{DISPATCHER_MEMORY, Settings, TABLE_ELEMENT_SIZE, WORKER_OVERHEAD};
+use mpwasm_types::memory::TABLE_ELEMENT_SIZE;
+use mpwasm_types::settings::Settings;
+
+/// Bytes that a worker needs beside the memory, stack, tables, args and results of its task: mostly the engine's structures.
+pub const WORKER_OVERHEAD: u64 = 256 << 20;
+/// Bytes that the dispatcher needs beside the memory of callbacks. What waits in it is bounded.
+pub const DISPATCHER_MEMORY: u64 = 512 << 20;
 
 /// Prefix of the names of groups. The process id of the parent and a number follow.
 const PREFIX: &str = "mpwasm-";

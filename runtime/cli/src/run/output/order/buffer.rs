@@ -9,9 +9,15 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use mpwasm::{LogLine, Output, TaskId};
-use mpwasm_types::settings::{ORDER_BLOCK, ORDER_MEMORY};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
+
+/// Bytes of reports that wait in memory: 32 MiB, a quarter of what the parent may have, since a growing buffer can take twice its
+/// size. The others wait in a temporary file.
+const ORDER_MEMORY: usize = 32 << 20;
+/// Smallest block that is written to the temporary file, and what each task may have in memory in any case. The index of the blocks is
+/// small beside it.
+const ORDER_BLOCK: usize = 32 << 10;
 
 /// A buffered [`Event`](mpwasm::Event) of a task. The end of a task has what is written at it instead of the outcome.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -12,9 +12,12 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mpwasm::{Outcome, TaskId};
-use mpwasm_types::settings::ORDER_HIGH_WATER;
 
 use crate::run::output::order::buffer::{BufferedReports, ReleasedReports, ReportBuffer};
+
+/// Bytes of results, output and log lines that may wait for their turn with `--keep-order` before no more tasks are pushed. What
+/// the tasks in flight add is bounded by their number.
+const ORDER_HIGH_WATER: usize = 64 << 20;
 
 /// Most tasks ahead of the first unfinished one, for each worker: 16, so that one slow task does not leave workers idle.
 const AHEAD_PER_WORKER: usize = 16;
