@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use divan::Bencher;
 
-use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, Scheduler, Task};
+use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, ScheduledTask, Scheduler};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::task::{Input, TaskSpec};
@@ -24,7 +24,7 @@ impl Io for FakeWorkers {
         self.spawned.push(worker);
     }
 
-    fn offer(&mut self, worker: WorkerId, _: &Task) -> OfferId {
+    fn offer(&mut self, worker: WorkerId, _: &ScheduledTask) -> OfferId {
         self.next += 1;
         self.offers.push_back((worker, OfferId(self.next)));
         OfferId(self.next)
@@ -46,8 +46,8 @@ impl Io for FakeWorkers {
     fn retire(&mut self, _: WorkerId, _: RetireReason) {}
     fn kill(&mut self, _: WorkerId, _: &KillReason) {}
     fn abandon(&mut self, _: WorkerId) {}
-    fn attempt_failed(&mut self, _: &Task, _: Claim, _: Failure) {}
-    fn task_failed(&mut self, _: Task, _: Option<Claim>, _: Failure) {}
+    fn attempt_failed(&mut self, _: &ScheduledTask, _: Claim, _: Failure) {}
+    fn task_failed(&mut self, _: ScheduledTask, _: Option<Claim>, _: Failure) {}
 }
 
 /// Measures 128 tasks with this number of workers.
@@ -72,7 +72,7 @@ fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
                 timeout: Duration::from_secs(30),
                 input: Input::Json(args.into()),
             };
-            scheduler.accept(Task::new(DispatchId(id), spec, None), &mut workers);
+            scheduler.accept(ScheduledTask::new(DispatchId(id), spec, None), &mut workers);
             id += 1;
         }
         let mut ended = 0;

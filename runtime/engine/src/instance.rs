@@ -5,7 +5,7 @@
 use wasmtime::{Engine, Extern, Instance, ModuleExport, Store, TypedFunc, UpdateDeadline};
 
 use crate::failure::{self, StopReason};
-use crate::load::LoadedGuest;
+use crate::load::LinkedGuest;
 use crate::state::InstanceState;
 use mpwasm_types::outcome::Failure;
 
@@ -49,7 +49,7 @@ pub(crate) fn arm_interrupts(
 /// Makes an instance of `guest` in `store` and runs its `_initialize`.
 pub(crate) fn instantiate(
     store: &mut Store<InstanceState>,
-    guest: &LoadedGuest,
+    guest: &LinkedGuest,
 ) -> Result<Instance, Failure> {
     let instance = guest
         .pre

@@ -15,7 +15,7 @@ use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::ModelId;
 
 /// A guest that is ready to be instantiated.
-pub(crate) struct LoadedGuest {
+pub(crate) struct LinkedGuest {
     pub(crate) pre: InstancePre<InstanceState>,
     /// Its memory. Each guest that is accepted exports one.
     pub(crate) memory: Option<ModuleExport>,
@@ -42,7 +42,7 @@ pub(crate) struct EntryPoint {
     pub(crate) place: String,
 }
 
-impl LoadedGuest {
+impl LinkedGuest {
     /// Loads the artifact in `file`.
     pub(crate) fn new(
         linker: &Linker<InstanceState>,

@@ -11,7 +11,7 @@ use mpwasm_types::outcome::{CallbackStatus, Kind};
 use crate::failure_groups::{FailureGroups, cut};
 use crate::log_reader::RecordSink;
 use crate::periods::{Period, periods};
-use crate::record::{TaskRecord, TaskStatus};
+use crate::record::{RecordStatus, TaskRecord};
 use crate::report::{
     BadLines, Callbacks, Distribution, Log, Report, Retries, TaskCounts, TaskSummary, TimeSpan, VERSION,
 };
@@ -128,7 +128,7 @@ impl Aggregator {
         }
         self.retries.tasks += 1;
         self.retries.attempts += u64::from(record.attempts - 1);
-        self.retries.succeeded += u64::from(record.status == TaskStatus::Ok);
+        self.retries.succeeded += u64::from(record.status == RecordStatus::Ok);
         for attempt in &record.tried {
             *self.retries.by_kind.entry(attempt.kind.as_str()).or_default() += 1;
             self.earlier.push(WorkerRun {
@@ -227,8 +227,8 @@ impl Aggregator {
 
     fn task_counts(&self) -> TaskCounts {
         let total = self.by_status.iter().sum();
-        let ok = self.by_status[TaskStatus::Ok.index()];
-        let by_status = TaskStatus::all().map(|status| (status.as_str(), self.by_status[status.index()]));
+        let ok = self.by_status[RecordStatus::Ok.index()];
+        let by_status = RecordStatus::all().map(|status| (status.as_str(), self.by_status[status.index()]));
         TaskCounts {
             total,
             ok,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use mpwasm_types::outcome::Kind;
 
 use crate::message_pattern::pattern;
-use crate::record::{TaskRecord, TaskStatus};
+use crate::record::{RecordStatus, TaskRecord};
 use crate::report::{FailureGroup, Failures, TaskSummary};
 
 /// Most groups of one kind: 2000, which take at most some megabytes. Further patterns of a kind share one group.
@@ -39,7 +39,7 @@ struct Group {
 impl FailureGroups {
     /// Adds a task at a line of a log. A task that succeeded is left out.
     pub fn add(&mut self, log: &str, line: u64, record: &TaskRecord<'_>, summary: impl Fn() -> TaskSummary) {
-        let TaskStatus::Failed(kind) = record.status else {
+        let RecordStatus::Failed(kind) = record.status else {
             return;
         };
         let error = record.error.as_ref();

@@ -8,7 +8,7 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 
 use crate::log_reader::RecordSink;
-use crate::record::{TaskRecord, TaskStatus};
+use crate::record::{RecordStatus, TaskRecord};
 
 /// Writes a test suite for each log, with a test case for each task.
 ///
@@ -147,7 +147,7 @@ impl Suite {
         if let Some(result) = result {
             result.write(&mut cases)?;
         }
-        let is_skipped = record.status == TaskStatus::Failed(Kind::Cancelled);
+        let is_skipped = record.status == RecordStatus::Failed(Kind::Cancelled);
         for attempt in record.tried.iter().filter(|_| !is_skipped) {
             write_attempt(&mut cases, prefix, attempt)?;
         }
@@ -167,8 +167,8 @@ impl TestResult {
     /// Returns the result of a task, or `None` if the task and its callback succeeded.
     fn of(record: &TaskRecord<'_>) -> Option<Self> {
         let kind = match (record.status, record.callback) {
-            (TaskStatus::Failed(kind), _) => kind,
-            (TaskStatus::Ok, CallbackStatus::Failed(kind)) => {
+            (RecordStatus::Failed(kind), _) => kind,
+            (RecordStatus::Ok, CallbackStatus::Failed(kind)) => {
                 return Some(Self {
                     element: "failure",
                     kind: "callback",
@@ -176,7 +176,7 @@ impl TestResult {
                     text: None,
                 });
             }
-            (TaskStatus::Ok, _) => return None,
+            (RecordStatus::Ok, _) => return None,
         };
         let error = record.error.as_ref();
         let message = error.map_or("", |error| &error.message);

@@ -20,7 +20,7 @@ pub struct TaskRecord<'a> {
     #[serde(borrow, default)]
     pub model: Cow<'a, str>,
     /// How the task ended.
-    pub status: TaskStatus,
+    pub status: RecordStatus,
     /// The error, if the task failed.
     #[serde(borrow, default)]
     pub error: Option<RecordError<'a>>,
@@ -65,14 +65,14 @@ pub struct RecordError<'a> {
 
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskStatus {
+pub enum RecordStatus {
     /// It succeeded.
     Ok,
     /// It failed with this kind.
     Failed(Kind),
 }
 
-impl TaskStatus {
+impl RecordStatus {
     /// All statuses, in the order of the reference.
     pub fn all() -> impl Iterator<Item = Self> {
         [Self::Ok].into_iter().chain(Kind::ALL.map(Self::Failed))
@@ -101,7 +101,7 @@ impl TaskRecord<'_> {
     /// Returns whether the task and its callback succeeded.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.status == TaskStatus::Ok && !matches!(self.callback, CallbackStatus::Failed(_))
+        self.status == RecordStatus::Ok && !matches!(self.callback, CallbackStatus::Failed(_))
     }
 
     /// Returns when the last attempt ended: microseconds since the Unix epoch.
@@ -111,7 +111,7 @@ impl TaskRecord<'_> {
     }
 }
 
-impl<'de> Deserialize<'de> for TaskStatus {
+impl<'de> Deserialize<'de> for RecordStatus {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(Words("a status", |word| {
             Self::all().find(|status| status.as_str() == word)
@@ -171,10 +171,10 @@ mod tests {
 
     #[test]
     fn every_status_has_its_word_and_its_position() {
-        for (index, status) in TaskStatus::all().enumerate() {
+        for (index, status) in RecordStatus::all().enumerate() {
             assert_eq!(status.index(), index);
             let word = format!("\"{}\"", status.as_str());
-            assert_eq!(serde_json::from_str::<TaskStatus>(&word).unwrap(), status);
+            assert_eq!(serde_json::from_str::<RecordStatus>(&word).unwrap(), status);
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
             .unwrap();
         let record: TaskRecord<'_> = serde_json::from_str(line).unwrap();
         assert_eq!((record.id, record.key.as_deref()), (TaskId(3), Some("a")));
-        assert_eq!(record.status, TaskStatus::Failed(Kind::Timeout));
+        assert_eq!(record.status, RecordStatus::Failed(Kind::Timeout));
         assert_eq!(record.error.as_ref().unwrap().message, "...");
         assert_eq!(record.ended_us(), Some(1_764_489_000_123_456 + 1_000_213));
         assert!(!record.is_success());

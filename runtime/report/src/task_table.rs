@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::log_reader::RecordSink;
-use crate::record::{TaskRecord, TaskStatus};
+use crate::record::{RecordStatus, TaskRecord};
 
 /// The columns. The first two say where the record is; the others are fields of the record.
 pub const COLUMNS: [&str; 19] = [
@@ -77,7 +77,10 @@ impl<W: Write> RecordSink for TaskTable<W> {
 
     fn record(&mut self, line: u64, record: &TaskRecord<'_>) -> io::Result<()> {
         self.header()?;
-        let error = record.error.as_ref().filter(|_| record.status != TaskStatus::Ok);
+        let error = record
+            .error
+            .as_ref()
+            .filter(|_| record.status != RecordStatus::Ok);
         let row = &mut self.row;
         row.text(&self.log);
         row.number(Some(line));

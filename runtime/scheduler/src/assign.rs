@@ -8,7 +8,7 @@ use super::scheduler::{Phase, Scheduler};
 use super::slot::LONG_TASK_THRESHOLD;
 use super::slot::{Lifecycle, ProcessState, SlotState, WorkerSlot};
 use super::task::CLAIM_TIMEOUT;
-use super::task::Task;
+use super::task::ScheduledTask;
 use mpwasm_types::ids::WorkerId;
 use mpwasm_types::time::Time;
 
@@ -192,7 +192,7 @@ impl Scheduler {
         }
     }
 
-    fn offer_to(&mut self, worker: WorkerId, task: Task, now: Time, io: &mut impl Io) {
+    fn offer_to(&mut self, worker: WorkerId, task: ScheduledTask, now: Time, io: &mut impl Io) {
         let offer = io.offer(worker, &task);
         let process = self.process(worker).expect("the chosen worker is a live process");
         if process.in_flight.is_empty() {
@@ -285,7 +285,7 @@ impl Scheduler {
     /// runs for long, since another worker may get its guest. Workers in `closed` slots get nothing.
     fn best_worker(
         &self,
-        task: &Task,
+        task: &ScheduledTask,
         (window, partial): (usize, bool),
         now: Time,
         closed: &[bool],

@@ -1,17 +1,17 @@
 //! Chunks: tasks that are offered together. The scheduler treats a chunk as one task that ends item by item. Each item that ends
-//! becomes a [`Task`] with its own id and args.
+//! becomes a [`ScheduledTask`] with its own id and args.
 
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
-use super::task::Task;
+use super::task::ScheduledTask;
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::items;
 use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::task::{Input, TaskSpec};
 
-impl Task {
+impl ScheduledTask {
     /// Removes the first item from a chunk that has at least two.
     pub(super) fn split_first(&mut self) -> Option<Self> {
         let Input::Chunk { items: left, args } = &mut self.spec.input else {

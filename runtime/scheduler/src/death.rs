@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::in_flight::{ClaimState, OfferedTask};
 use super::io::{KillReason, WorkerExit};
-use super::task::Task;
+use super::task::ScheduledTask;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::time::Time;
 
@@ -21,7 +21,7 @@ pub(super) struct Death<'a> {
 
 impl Death<'_> {
     /// Returns the failure of a task that the worker had claimed. The earliest cause counts.
-    pub fn of_claimed(&self, task: &Task, claim: &ClaimState) -> Failure {
+    pub fn of_claimed(&self, task: &ScheduledTask, claim: &ClaimState) -> Failure {
         let by = match self.killed {
             Some(_) => "the dispatcher killed its worker",
             None => "its worker ended its own process",
@@ -70,7 +70,7 @@ impl Death<'_> {
     }
 
     /// Returns the failure of a task that was in flight in too many workers that died.
-    pub fn of_unclaimed(&self, task: &Task) -> Failure {
+    pub fn of_unclaimed(&self, task: &ScheduledTask) -> Failure {
         let (deaths, last) = (task.deaths(), self.describe());
         let when = match task.crashes {
             0 => "before they could start it",
@@ -111,7 +111,7 @@ impl Death<'_> {
 }
 
 /// Returns the failure of a task that is cancelled before its next attempt.
-pub(super) fn cancelled_before_start(task: &Task) -> Failure {
+pub(super) fn cancelled_before_start(task: &ScheduledTask) -> Failure {
     let message = match task.attempt {
         1 => "cancelled before it started".to_owned(),
         attempt => format!("cancelled before attempt {attempt} started"),

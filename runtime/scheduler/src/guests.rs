@@ -7,7 +7,7 @@
 use super::guest_set::GuestSet;
 use super::scheduler::Scheduler;
 use super::slot::{Lifecycle, ProcessState, WorkerSlot};
-use super::task::Task;
+use super::task::ScheduledTask;
 use mpwasm_types::ids::GuestId;
 
 /// Collects distinct guests in order, up to a bound.
@@ -68,7 +68,7 @@ impl Scheduler {
     }
 
     /// Iterates over queued tasks without a starting process. Each starting process counts for one task.
-    pub(super) fn uncovered(&self) -> impl Iterator<Item = &Task> {
+    pub(super) fn uncovered(&self) -> impl Iterator<Item = &ScheduledTask> {
         let is_starting = |process: &&ProcessState| process.lifecycle == Lifecycle::Starting;
         let mut starting: Vec<&ProcessState> = self.active().filter(is_starting).collect();
         self.queue.iter().filter(move |task| {

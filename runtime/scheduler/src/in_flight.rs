@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::guest_set::GuestSet;
 use super::io::{Io, ProtocolFault};
 use super::task::CLAIM_TIMEOUT;
-use super::task::{Claim, Task};
+use super::task::{Claim, ScheduledTask};
 use super::window::MAX_UNREAD;
 use mpwasm_types::ids::{DispatchId, OfferId, TaskId, WorkerId};
 use mpwasm_types::time::Time;
@@ -53,7 +53,7 @@ struct Offer {
 /// A task that was offered to a worker.
 #[derive(Debug)]
 pub(super) struct OfferedTask {
-    pub task: Task,
+    pub task: ScheduledTask,
     /// `None` until the claim was seen. It is read only once, so a worker cannot move its deadline by writing later times.
     pub claim: Option<ClaimState>,
 }
@@ -74,7 +74,7 @@ pub(super) struct ClaimState {
 #[derive(Debug)]
 pub struct EndedTask {
     /// The task, or the item of a chunk.
-    pub task: Task,
+    pub task: ScheduledTask,
     /// Where and since when it ran.
     pub run: Claim,
     /// Run time of the whole offer. `None` if the chunk has more items.
@@ -157,7 +157,7 @@ impl InFlight {
     /// Returns whether the task may be offered with this window. A worker without offers admits any task.
     ///
     /// A task that was in flight when a worker died is offered alone. If it kills workers, it affects no other tasks.
-    pub fn admits(&self, task: &Task, window: usize) -> bool {
+    pub fn admits(&self, task: &ScheduledTask, window: usize) -> bool {
         if self.sent.is_empty() {
             return true;
         }
@@ -176,7 +176,7 @@ impl InFlight {
     }
 
     /// Adds an offer.
-    pub fn push(&mut self, id: OfferId, task: Task, now: Time) {
+    pub fn push(&mut self, id: OfferId, task: ScheduledTask, now: Time) {
         if self.sent.is_empty() {
             self.since = now;
         }
@@ -279,14 +279,14 @@ impl InFlight {
     }
 
     /// Revokes all offers that have not started.
-    pub fn revoke_all(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
+    pub fn revoke_all(&mut self, now: Time, io: &mut impl Io) -> Vec<ScheduledTask> {
         (0..self.sent.len())
             .filter_map(|index| self.revoke(index, now, io))
             .collect()
     }
 
     /// Revokes all offers that have not started, except for large args, which would have to be sent again each time.
-    pub fn revoke_small(&mut self, now: Time, io: &mut impl Io) -> Vec<Task> {
+    pub fn revoke_small(&mut self, now: Time, io: &mut impl Io) -> Vec<ScheduledTask> {
         (0..self.sent.len())
             .filter_map(|index| {
                 let is_small = self.sent[index].bytes <= MAX_BYTES_BEHIND;
@@ -296,7 +296,7 @@ impl InFlight {
     }
 
     /// Revokes up to half of the offers from the tail, if they have not started and are of these guests.
-    pub fn revoke_half(&mut self, guests: &GuestSet, now: Time, io: &mut impl Io) -> Vec<Task> {
+    pub fn revoke_half(&mut self, guests: &GuestSet, now: Time, io: &mut impl Io) -> Vec<ScheduledTask> {
         let half = self.outstanding / 2;
         let from_tail = (0..self.sent.len()).rev();
         from_tail
@@ -332,7 +332,7 @@ impl InFlight {
     }
 
     /// Revokes the offer at this index. `None` if the worker has claimed it, which is recorded.
-    pub fn revoke(&mut self, index: usize, now: Time, io: &mut impl Io) -> Option<Task> {
+    pub fn revoke(&mut self, index: usize, now: Time, io: &mut impl Io) -> Option<ScheduledTask> {
         let worker = self.worker;
         let offer = &mut self.sent[index];
         if offer.task.as_ref()?.claim.is_some() {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use nix::sys::signal::Signal;
 
-use super::task::{Claim, Task};
+use super::task::{Claim, ScheduledTask};
 use mpwasm_types::exit_status::signal_name;
 use mpwasm_types::ids::{GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::Failure;
@@ -21,7 +21,7 @@ pub trait Io {
 
     /// Marks an entry of the shared page as offered and queues the task's frame to the worker. At most
     /// [`MAX_UNREAD`](super::MAX_UNREAD) offers of one worker are in flight at any time.
-    fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId;
+    fn offer(&mut self, worker: WorkerId, task: &ScheduledTask) -> OfferId;
 
     /// Swaps offered for revoked in the shared page. If it returns true, the task will never start there, and the worker reports
     /// the offer as skipped once it has read it.
@@ -49,10 +49,10 @@ pub trait Io {
     fn abandon(&mut self, worker: WorkerId);
 
     /// Reports that an attempt failed and the task will be tried again.
-    fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure);
+    fn attempt_failed(&mut self, task: &ScheduledTask, run: Claim, failure: Failure);
 
     /// Reports the failure of a task, or of each item of a chunk. `run` is `None` if it never started.
-    fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure);
+    fn task_failed(&mut self, task: ScheduledTask, run: Option<Claim>, failure: Failure);
 }
 
 /// Why a worker is asked to exit.

@@ -3,8 +3,8 @@
 //! The scheduler is a state machine without processes, sockets, clocks or threads. The event loop reports events and the time,
 //! and the scheduler acts through the trait [`Io`]. So tests can drive it through millions of random faults. Its invariants:
 //!
-//! - **Every accepted task ends exactly once.** A [`Task`] is one value that moves between the queue and the offers of workers
-//!   until it leaves by [`Scheduler::ended`] (the worker reported its end) or [`Io::task_failed`] (the scheduler ended it).
+//! - **Every accepted task ends exactly once.** A [`ScheduledTask`] is one value that moves between the queue and the offers of
+//!   workers until it leaves by [`Scheduler::ended`] (the worker reported its end) or [`Io::task_failed`] (the scheduler ended it).
 //! - **No attempt runs twice.** A claimed task is never offered to another worker. If its worker ends, the attempt has failed. Another
 //!   attempt follows only if the task's [`Retry`](mpwasm_types::retry::Retry) policy allows it.
 //! - **No process runs more tasks than it may**, which is one with [`Isolation::Process`](mpwasm_types::settings::Isolation). It never
@@ -51,5 +51,5 @@ pub use in_flight::EndedTask;
 pub use io::{Io, KillReason, ProtocolFault, RetireReason, WorkerExit};
 pub use scheduler::Scheduler;
 pub use status::TaskPlace;
-pub use task::{Claim, Task};
+pub use task::{Claim, ScheduledTask};
 pub use window::{MAX_UNREAD, counted_length};

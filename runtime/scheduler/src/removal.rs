@@ -7,7 +7,7 @@ use super::in_flight::{ClaimState, OfferedTask};
 use super::io::{Io, KillReason, WorkerExit};
 use super::scheduler::Scheduler;
 use super::slot::{Lifecycle, Milestone, ProcessState};
-use super::task::Task;
+use super::task::ScheduledTask;
 use mpwasm_types::ids::WorkerId;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::time::Time;
@@ -58,12 +58,12 @@ impl Scheduler {
     /// Ends a claimed task of a worker that has ended, or tries it again. Returns the items of a chunk that have not begun.
     fn end_claimed(
         &mut self,
-        task: Task,
+        task: ScheduledTask,
         claim: &ClaimState,
         death: &Death<'_>,
         now: Time,
         io: &mut impl Io,
-    ) -> Option<Task> {
+    ) -> Option<ScheduledTask> {
         let (mut begun, rest) = task.split_begun(claim.begun);
         if let Some(last) = begun.pop() {
             for task in begun {

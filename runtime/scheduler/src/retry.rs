@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use super::scheduler::Scheduler;
-use super::task::Task;
+use super::task::ScheduledTask;
 use mpwasm_types::ids::DispatchId;
 use mpwasm_types::outcome::Kind;
 use mpwasm_types::retry::MAX_WORKER_DEATHS;
@@ -15,7 +15,7 @@ impl Scheduler {
     /// Returns whether a task gets another attempt after one that ended as `kind`. If so, the caller continues with
     /// [`try_again`](Self::try_again). Otherwise the task has ended.
     #[must_use]
-    pub fn tries_again(&self, task: &Task, kind: Kind) -> bool {
+    pub fn tries_again(&self, task: &ScheduledTask, kind: Kind) -> bool {
         let Some(retry) = &task.retry else {
             return false;
         };
@@ -27,7 +27,7 @@ impl Scheduler {
     }
 
     /// Schedules the next attempt of a task whose last one ended as `kind`, after the backoff of its policy.
-    pub fn try_again(&mut self, mut task: Task, kind: Kind, now: Time) {
+    pub fn try_again(&mut self, mut task: ScheduledTask, kind: Kind, now: Time) {
         let random = jitter_bits(task.id, now);
         let pause = |retry: &Retry| retry.pause(task.attempt, random);
         let pause = task.retry.as_ref().map_or(Duration::ZERO, pause);
@@ -41,7 +41,7 @@ impl Scheduler {
     }
 }
 
-impl Task {
+impl ScheduledTask {
     /// Returns how many workers may die with this task in flight, started or not.
     fn deaths_allowed(&self) -> u32 {
         let of_policy = self.retry.as_ref().map_or(0, |retry| retry.crashes());

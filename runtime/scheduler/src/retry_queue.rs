@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::task::Task;
+use super::task::ScheduledTask;
 use mpwasm_types::ids::DispatchId;
 use mpwasm_types::time::Time;
 
 /// The tasks that wait for their next attempt, ordered by its time.
 #[derive(Debug, Default)]
 pub(super) struct RetryQueue {
-    tasks: BTreeMap<(Time, DispatchId), Task>,
+    tasks: BTreeMap<(Time, DispatchId), ScheduledTask>,
     bytes: usize,
 }
 
@@ -29,30 +29,30 @@ impl RetryQueue {
         Some(*until)
     }
 
-    pub fn push(&mut self, until: Time, task: Task) {
+    pub fn push(&mut self, until: Time, task: ScheduledTask) {
         self.bytes += task.size();
         self.tasks.insert((until, task.id), task);
     }
 
     /// Removes and returns the tasks whose pause has ended.
-    pub fn due(&mut self, now: Time) -> Vec<Task> {
+    pub fn due(&mut self, now: Time) -> Vec<ScheduledTask> {
         let mut due = Vec::new();
         while let Some(first) = self.tasks.first_entry().filter(|first| first.key().0 <= now) {
             due.push(first.remove());
         }
-        self.bytes -= due.iter().map(Task::size).sum::<usize>();
+        self.bytes -= due.iter().map(ScheduledTask::size).sum::<usize>();
         due
     }
 
     /// Returns the task with this id and when its pause ends.
-    pub fn get(&self, id: DispatchId) -> Option<(Time, &Task)> {
+    pub fn get(&self, id: DispatchId) -> Option<(Time, &ScheduledTask)> {
         let mut tasks = self.tasks.iter();
         let ((until, _), task) = tasks.find(|((_, task), _)| *task == id)?;
         Some((*until, task))
     }
 
     /// Removes the task with this id.
-    pub fn remove(&mut self, id: DispatchId) -> Option<Task> {
+    pub fn remove(&mut self, id: DispatchId) -> Option<ScheduledTask> {
         let (until, _) = self.get(id)?;
         let task = self.tasks.remove(&(until, id))?;
         self.bytes -= task.size();
@@ -60,7 +60,7 @@ impl RetryQueue {
     }
 
     /// Removes all tasks.
-    pub fn take_all(&mut self) -> impl Iterator<Item = Task> + use<> {
+    pub fn take_all(&mut self) -> impl Iterator<Item = ScheduledTask> + use<> {
         self.bytes = 0;
         std::mem::take(&mut self.tasks).into_values()
     }

@@ -8,7 +8,7 @@ use super::io::{Io, KillReason, ProtocolFault, RetireReason, WorkerExit};
 use super::recency::Recency;
 use super::retry_queue::RetryQueue;
 use super::slot::{Lifecycle, Milestone, ProcessState, SlotState, WorkerSlot};
-use super::task::{Queue, Task};
+use super::task::{Queue, ScheduledTask};
 use super::window::Window;
 use mpwasm_types::ids::{DispatchId, GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
@@ -95,7 +95,7 @@ impl Scheduler {
     }
 
     /// Queues a task, or fails it at once if no task starts any more.
-    pub fn accept(&mut self, task: Task, io: &mut impl Io) {
+    pub fn accept(&mut self, task: ScheduledTask, io: &mut impl Io) {
         debug_assert!(
             task.spec.guest.0 < self.guests,
             "a task names a guest that was loaded before"
@@ -226,7 +226,7 @@ impl Scheduler {
         let offered = self
             .processes()
             .flat_map(|process| process.in_flight.revoke_all(now, io));
-        let offered: Vec<Task> = offered.collect();
+        let offered: Vec<ScheduledTask> = offered.collect();
         let waiting = self.queue.take_all().chain(self.paused.take_all());
         for task in offered.into_iter().chain(waiting) {
             let failure = cancelled_before_start(&task);
@@ -323,7 +323,7 @@ impl Scheduler {
     }
 
     /// Puts tasks that have not started back into the queue, or fails them if no task starts any more.
-    pub(super) fn requeue(&mut self, tasks: Vec<Task>, io: &mut impl Io) {
+    pub(super) fn requeue(&mut self, tasks: Vec<ScheduledTask>, io: &mut impl Io) {
         let mut kept = Vec::with_capacity(tasks.len());
         for task in tasks {
             match self.refusal(&task) {
@@ -335,7 +335,7 @@ impl Scheduler {
     }
 
     /// Returns the failure of a task if no task starts any more.
-    pub(super) fn refusal(&self, task: &Task) -> Option<Failure> {
+    pub(super) fn refusal(&self, task: &ScheduledTask) -> Option<Failure> {
         if self.phase >= Phase::Interrupted {
             return Some(cancelled_before_start(task));
         }

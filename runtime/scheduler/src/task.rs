@@ -18,7 +18,7 @@ const MAX_CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An accepted task, or chunk, that has not ended. There is exactly one value per task, and its owner decides about the task.
 #[derive(Debug)]
-pub struct Task {
+pub struct ScheduledTask {
     /// Id by which the parent names it.
     pub id: DispatchId,
     /// What it runs. Of a chunk: the items that have not ended.
@@ -41,7 +41,7 @@ pub struct Task {
     pub(super) claim_timeout: Duration,
 }
 
-impl Task {
+impl ScheduledTask {
     /// Creates a task that no worker has had. The input of a chunk must be [well-formed](mpwasm_types::task::Input::is_well_formed),
     /// or items end without args.
     #[must_use]
@@ -94,7 +94,7 @@ pub struct Claim {
 /// The tasks without a worker, in the order of their ids.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<ScheduledTask>,
     bytes: usize,
 }
 
@@ -112,24 +112,24 @@ impl Queue {
         self.bytes
     }
 
-    pub fn front(&self) -> Option<&Task> {
+    pub fn front(&self) -> Option<&ScheduledTask> {
         self.tasks.front()
     }
 
     /// Iterates over the tasks in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Task> {
+    pub fn iter(&self) -> impl Iterator<Item = &ScheduledTask> {
         self.tasks.iter()
     }
 
     /// Calls `take` with each task in order and keeps those that it returns.
-    pub fn retain_mut(&mut self, mut take: impl FnMut(Task) -> Option<Task>) {
+    pub fn retain_mut(&mut self, mut take: impl FnMut(ScheduledTask) -> Option<ScheduledTask>) {
         let tasks = std::mem::take(&mut self.tasks);
         self.tasks = tasks.into_iter().filter_map(&mut take).collect();
-        self.bytes = self.tasks.iter().map(Task::size).sum();
+        self.bytes = self.tasks.iter().map(ScheduledTask::size).sum();
     }
 
     /// Adds a task at the place of its id: a new task at the end, one that is tried again where it was.
-    pub fn push(&mut self, task: Task) {
+    pub fn push(&mut self, task: ScheduledTask) {
         if self.tasks.back().is_some_and(|last| task.id < last.id) {
             return self.requeue(vec![task]);
         }
@@ -137,14 +137,14 @@ impl Queue {
         self.tasks.push_back(task);
     }
 
-    pub fn pop(&mut self) -> Option<Task> {
+    pub fn pop(&mut self) -> Option<ScheduledTask> {
         let task = self.tasks.pop_front()?;
         self.bytes -= task.size();
         Some(task)
     }
 
     /// Puts tasks back in the order of their ids.
-    pub fn requeue(&mut self, mut tasks: Vec<Task>) {
+    pub fn requeue(&mut self, mut tasks: Vec<ScheduledTask>) {
         let Some(last) = tasks.iter().map(|task| task.id).max() else {
             return;
         };
@@ -159,7 +159,7 @@ impl Queue {
     }
 
     /// Returns the task with this id.
-    pub fn get(&self, id: DispatchId) -> Option<&Task> {
+    pub fn get(&self, id: DispatchId) -> Option<&ScheduledTask> {
         self.tasks.get(self.find(id)?)
     }
 
@@ -168,14 +168,14 @@ impl Queue {
     }
 
     /// Removes the task with this id.
-    pub fn remove(&mut self, id: DispatchId) -> Option<Task> {
+    pub fn remove(&mut self, id: DispatchId) -> Option<ScheduledTask> {
         let task = self.tasks.remove(self.find(id)?)?;
         self.bytes -= task.size();
         Some(task)
     }
 
     /// Empties the queue.
-    pub fn take_all(&mut self) -> impl Iterator<Item = Task> + use<> {
+    pub fn take_all(&mut self) -> impl Iterator<Item = ScheduledTask> + use<> {
         self.bytes = 0;
         std::mem::take(&mut self.tasks).into_iter()
     }
@@ -187,14 +187,14 @@ mod tests {
     use mpwasm_types::ids::{GuestId, ModelId};
     use mpwasm_types::task::Input;
 
-    fn task(id: u64) -> Task {
+    fn task(id: u64) -> ScheduledTask {
         let spec = TaskSpec {
             guest: GuestId(0),
             model: ModelId(0),
             timeout: Duration::from_secs(1),
             input: Input::Json(vec![0; 10].into()),
         };
-        Task::new(DispatchId(id), spec, None)
+        ScheduledTask::new(DispatchId(id), spec, None)
     }
 
     fn ids(queue: &Queue) -> Vec<u64> {
@@ -205,7 +205,7 @@ mod tests {
     fn requeued_tasks_keep_their_order() {
         let mut queue = Queue::default();
         (0..10).for_each(|id| queue.push(task(id)));
-        let mut out: Vec<Task> = (0..8).filter_map(|_| queue.pop()).collect();
+        let mut out: Vec<ScheduledTask> = (0..8).filter_map(|_| queue.pop()).collect();
         queue.requeue(vec![out.remove(5), out.remove(2)]);
         assert_eq!(ids(&queue), [2, 5, 8, 9]);
         queue.requeue(out.into_iter().rev().collect());

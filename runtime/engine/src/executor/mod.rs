@@ -32,7 +32,7 @@ use crate::error::{GrantError, LoadError};
 use crate::instance::StatusFunc;
 use crate::limits::SharedBudget;
 use crate::linker::linker;
-use crate::load::{EntryPoint, LoadedGuest};
+use crate::load::{EntryPoint, LinkedGuest};
 use crate::output::OutputSink;
 use crate::pusher::Pusher;
 use crate::resident_memory::ResidentMemory;
@@ -71,7 +71,7 @@ pub struct Executor {
 
 /// A guest that an executor can call.
 struct ExecutorGuest {
-    loaded: LoadedGuest,
+    loaded: LinkedGuest,
     /// Memory that the kept instances of this guest share.
     budget: Arc<SharedBudget>,
 }
@@ -153,7 +153,7 @@ impl Executor {
     pub fn load_as(&mut self, number: GuestId, artifact: File, info: &GuestInfo) -> Result<(), LoadError> {
         let index = number.index();
         let guest = ExecutorGuest {
-            loaded: LoadedGuest::new(&self.linker, artifact, info)?,
+            loaded: LinkedGuest::new(&self.linker, artifact, info)?,
             budget: Arc::default(),
         };
         if self.guests.len() <= index {

@@ -21,7 +21,7 @@ use mpwasm_engine::Export;
 use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher, GuestOutput, Source};
 use mpwasm_protocol::receive_buffer::Frame;
 use mpwasm_protocol::send_buffer::SendBuffer;
-use mpwasm_scheduler::Task;
+use mpwasm_scheduler::ScheduledTask;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::outcome::{CallbackStatus, Failure, Kind, LogLevel};
@@ -187,7 +187,7 @@ impl Callbacks {
     /// passed on is not copied.
     pub fn succeed(
         &mut self,
-        task: Task,
+        task: ScheduledTask,
         (frame, result): (Frame<'_>, &[u8]),
         ran: Execution,
         uplink: &mut SendBuffer,
@@ -462,7 +462,7 @@ impl Callbacks {
         }
     }
 
-    fn model(&self, task: &Task) -> &mpwasm_types::guest_info::ModelInfo {
+    fn model(&self, task: &ScheduledTask) -> &mpwasm_types::guest_info::ModelInfo {
         &self.guests[task.spec.guest.index()].info.models[task.spec.model.index()]
     }
 }

@@ -4,14 +4,14 @@ use bytes::Bytes;
 
 use mpwasm_protocol::messages::{CallResult, Execution, FromDispatcher};
 use mpwasm_protocol::send_buffer::SendBuffer;
-use mpwasm_scheduler::Task;
+use mpwasm_scheduler::ScheduledTask;
 use mpwasm_types::outcome::{CallbackStatus, Failure, TaskError};
 
 /// A task that has ended, and whose callback may not have run yet.
 #[derive(Debug)]
 pub struct Finished {
     /// The task.
-    pub task: Task,
+    pub task: ScheduledTask,
     /// Its result (one line of JSON), or why it failed.
     pub ending: Result<Bytes, Failure>,
     /// Where and how long it ran, if it did.
@@ -33,7 +33,7 @@ impl Finished {
 }
 
 /// Returns the error object that the guest's `error_callback` reads, as JSON.
-pub fn error_object(task: &Task, failure: &Failure) -> Bytes {
+pub fn error_object(task: &ScheduledTask, failure: &Failure) -> Bytes {
     let args = String::from_utf8_lossy(task.spec.input.bytes());
     let error = TaskError::new(failure.clone(), &args, task.task_id(), task.attempt);
     serde_json::to_vec(&error)

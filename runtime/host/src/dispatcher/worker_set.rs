@@ -36,7 +36,7 @@ use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail::OomScore;
-use mpwasm_scheduler::{Claim, MAX_UNREAD, Task, WorkerExit};
+use mpwasm_scheduler::{Claim, MAX_UNREAD, ScheduledTask, WorkerExit};
 use mpwasm_system::epoll::{Epoll, Interest, Watched};
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::bounded::cut;
@@ -434,7 +434,7 @@ impl WorkerSet {
 }
 
 /// Returns the record of a failed attempt.
-pub fn attempt(task: &Task, ran: &Execution, failure: &Failure) -> Attempt {
+pub fn attempt(task: &ScheduledTask, ran: &Execution, failure: &Failure) -> Attempt {
     Attempt {
         attempt: task.attempt,
         kind: failure.kind,

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::compile;
 use crate::compile::compiled_guest::CompiledGuest;
 use crate::error::Error;
-use crate::guest::{Guest, LoadedGuest};
+use crate::guest::{Guest, GuestParts};
 use crate::pool::Pool;
 use crate::pool::state::PoolLifecycle;
 use mpwasm_sandbox::child::Executable;
@@ -99,7 +99,7 @@ impl Pool {
         if !loaded {
             return Err(Error::Closed);
         }
-        let guest = Guest::new(LoadedGuest {
+        let guest = Guest::new(GuestParts {
             pool: Some(shared.id),
             index: GuestId(guest),
             name: name.to_owned(),
@@ -164,7 +164,7 @@ impl Builder {
             trusted,
         } = self.checked()?;
         let (compiled, hash) = compile(&executable, &settings, cache.as_ref())?;
-        Ok(Guest::new(LoadedGuest {
+        Ok(Guest::new(GuestParts {
             pool: None,
             index: GuestId(0),
             name: name.to_owned(),

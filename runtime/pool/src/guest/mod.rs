@@ -28,11 +28,11 @@ use mpwasm_types::task_line::TaskLine;
 /// A loaded guest. Cheap to clone. Only the pool that loaded it runs its tasks; a [`Command`](crate::command::Command) runs it in
 /// processes of its own.
 #[derive(Clone, Debug)]
-pub struct Guest(Arc<LoadedGuest>);
+pub struct Guest(Arc<GuestParts>);
 
 /// The parts of a guest.
 #[derive(Debug)]
-pub(crate) struct LoadedGuest {
+pub(crate) struct GuestParts {
     /// The pool that loaded it, if one did.
     pub pool: Option<PoolId>,
     /// Its index in the pool, in the order of loading.
@@ -119,7 +119,7 @@ impl From<InvalidCall> for Error {
 }
 
 impl Guest {
-    pub(crate) fn new(parts: LoadedGuest) -> Self {
+    pub(crate) fn new(parts: GuestParts) -> Self {
         Self(Arc::new(parts))
     }
 

@@ -10,16 +10,16 @@ use mpwasm_system::clock;
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::outcome::{CallbackStatus, Failure, Outcome, TaskError, Usage};
 
-/// A task that ends.
+/// A task that was removed from the ledger because it ends.
 #[derive(Debug)]
-pub enum EndedTask {
+pub enum RemovedTask {
     /// It was submitted by itself.
     Task(PendingTask),
     /// It is an item of a chunk.
     Item(ChunkItem),
 }
 
-impl EndedTask {
+impl RemovedTask {
     /// Returns the number of the current attempt, from 1. Items of chunks are not retried.
     fn attempt(&self) -> u32 {
         match self {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::completion::queue::ResultQueue;
 use crate::error::Error;
 use crate::ledger::chunk::{Chunk, OpenChunk};
-use crate::ledger::ended::EndedTask;
+use crate::ledger::ended::RemovedTask;
 use crate::ledger::id_map::IdMap;
 use crate::ledger::task::PendingTask;
 use crate::sync::{Mutex, MutexGuard};
@@ -132,11 +132,11 @@ impl Ledger {
     }
 
     /// Removes a task that has ended. Returns `None` when it was never accepted or has ended before.
-    pub fn end(&self, id: TaskId) -> Option<EndedTask> {
+    pub fn end(&self, id: TaskId) -> Option<RemovedTask> {
         let mut entries = self.entries();
         if let Some(pending) = entries.pending.remove(id) {
             entries.attempt_bytes -= pending.attempt_bytes();
-            return Some(EndedTask::Task(pending));
+            return Some(RemovedTask::Task(pending));
         }
         let (&first, chunk) = entries
             .chunks
@@ -146,7 +146,7 @@ impl Ledger {
         if item.is_last() {
             entries.chunks.remove(&first);
         }
-        Some(EndedTask::Item(item))
+        Some(RemovedTask::Item(item))
     }
 
     /// Counts bytes of output and log that the dispatcher reports for a task. `cap` is the bound for one attempt. Returns
@@ -195,7 +195,7 @@ impl Ledger {
     }
 
     /// Closes the ledger and returns all pending tasks, in order of ids.
-    pub fn end_all(&self) -> Vec<(TaskId, EndedTask)> {
+    pub fn end_all(&self) -> Vec<(TaskId, RemovedTask)> {
         let mut entries = self.entries();
         entries.closed = true;
         entries.attempt_bytes = 0;
@@ -203,9 +203,9 @@ impl Ledger {
         let chunks = std::mem::take(&mut entries.chunks);
         let items = chunks.into_iter().flat_map(|(first, chunk)| {
             let items = chunk.end_all().into_iter();
-            items.map(move |(index, item)| (first.first() + index, EndedTask::Item(item)))
+            items.map(move |(index, item)| (first.first() + index, RemovedTask::Item(item)))
         });
-        let tasks = tasks.map(|(id, task)| (id, EndedTask::Task(task)));
+        let tasks = tasks.map(|(id, task)| (id, RemovedTask::Task(task)));
         let mut left: Vec<_> = tasks.chain(items).collect();
         left.sort_unstable_by_key(|(id, _)| *id);
         left

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::backend::{BackendDied, BackendEvent, EventError, EventSink, EventSource};
 use crate::completion::queue::ResultQueue;
 use crate::error::Error;
-use crate::ledger::ended::EndedTask;
+use crate::ledger::ended::RemovedTask;
 use crate::ledger::task::Recipient;
 use crate::pool::state::{PoolEnd, PoolState};
 use crate::report::event::{Event, Output, Source, WorkerEvent};
@@ -231,7 +231,7 @@ fn end_output(shared: &PoolState, source: Source) {
 
 impl PoolState {
     /// Delivers an outcome to its recipient. Returns the map's queue if a consumer waits there and must be woken.
-    fn deliver(&self, id: TaskId, ended: EndedTask, outcome: Outcome) -> Option<Arc<ResultQueue>> {
+    fn deliver(&self, id: TaskId, ended: RemovedTask, outcome: Outcome) -> Option<Arc<ResultQueue>> {
         if let Some((token, id)) = ended.token(id) {
             token.remove_task(self, id);
         }

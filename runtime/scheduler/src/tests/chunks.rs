@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::{Claim, Io, KillReason, ProtocolFault, RetireReason, Scheduler, Task, WorkerExit};
+use super::super::{
+    Claim, Io, KillReason, ProtocolFault, RetireReason, ScheduledTask, Scheduler, WorkerExit,
+};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId};
 use mpwasm_types::items;
 use mpwasm_types::memory::LARGE_PAYLOAD;
@@ -45,7 +47,7 @@ impl OneWorker {
 impl Io for OneWorker {
     fn spawn(&mut self, _: WorkerId, _: &[GuestId]) {}
 
-    fn offer(&mut self, _: WorkerId, task: &Task) -> OfferId {
+    fn offer(&mut self, _: WorkerId, task: &ScheduledTask) -> OfferId {
         let count = task.spec.input.count();
         self.offers.push((task.task_id().0, count));
         self.args = task.spec.input.bytes().clone();
@@ -74,11 +76,11 @@ impl Io for OneWorker {
 
     fn abandon(&mut self, _: WorkerId) {}
 
-    fn attempt_failed(&mut self, task: &Task, _: Claim, _: Failure) {
+    fn attempt_failed(&mut self, task: &ScheduledTask, _: Claim, _: Failure) {
         panic!("task {} has no policy", task.id)
     }
 
-    fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
+    fn task_failed(&mut self, task: ScheduledTask, run: Option<Claim>, failure: Failure) {
         let ends = task
             .into_items()
             .map(|item| (item.id.0, failure.kind, run.is_some()));
@@ -87,7 +89,7 @@ impl Io for OneWorker {
 }
 
 /// A chunk of this many items.
-fn chunk(id: u64, items: u32, args: Vec<u8>) -> Task {
+fn chunk(id: u64, items: u32, args: Vec<u8>) -> ScheduledTask {
     let input = Input::Chunk {
         items,
         args: args.into(),
@@ -99,7 +101,7 @@ fn chunk(id: u64, items: u32, args: Vec<u8>) -> Task {
         timeout: TIMEOUT,
         input,
     };
-    Task::new(DispatchId(id), spec, None)
+    ScheduledTask::new(DispatchId(id), spec, None)
 }
 
 /// A pool whose worker has a chunk of six items, with ids from 10 on, of which `ended` have ended.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::scheduler::Phase;
 use super::slot::{Lifecycle, ProcessState};
-use super::{ProtocolFault, Scheduler, Task, WorkerExit};
+use super::{ProtocolFault, ScheduledTask, Scheduler, WorkerExit};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::retry::Retry;
@@ -36,14 +36,14 @@ const LONG: Behaviour = Runs(Duration::from_secs(1000));
 const MS: Duration = Duration::from_millis(1);
 
 /// A task with args of this size. [`Pool::accept`] sets its id.
-fn task(guest: u32, timeout: Duration, retry: Option<Retry>, bytes: usize) -> Task {
+fn task(guest: u32, timeout: Duration, retry: Option<Retry>, bytes: usize) -> ScheduledTask {
     let spec = TaskSpec {
         guest: GuestId(guest),
         model: ModelId(0),
         timeout,
         input: Input::Json(vec![0; bytes].into()),
     };
-    Task::new(DispatchId(0), spec, retry)
+    ScheduledTask::new(DispatchId(0), spec, retry)
 }
 
 /// A scheduler with its simulator, and the part of the event loop between them.
@@ -121,7 +121,7 @@ impl Pool {
         self.accept(task, behaviour, bad, retries)
     }
 
-    fn accept(&mut self, task: Task, behaviour: Behaviour, bad: u32, retries: u32) -> u64 {
+    fn accept(&mut self, task: ScheduledTask, behaviour: Behaviour, bad: u32, retries: u32) -> u64 {
         let id = self.simulator.truth.len() as u64;
         self.simulator.truth.push(Truth {
             behaviour,
@@ -135,7 +135,7 @@ impl Pool {
             cancelled: self.scheduler.phase >= Phase::Interrupted,
             ended: None,
         });
-        let task = Task::new(DispatchId(id), task.spec, task.retry);
+        let task = ScheduledTask::new(DispatchId(id), task.spec, task.retry);
         self.scheduler.accept(task, &mut self.simulator);
         id
     }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::{Claim, Io, KillReason, MAX_UNREAD, RetireReason, Task, WorkerExit};
+use super::super::{Claim, Io, KillReason, MAX_UNREAD, RetireReason, ScheduledTask, WorkerExit};
 use mpwasm_types::ids::{GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::MAX_LOADED_GUESTS;
@@ -166,7 +166,7 @@ impl Io for Simulator {
         self.log.push(Did::Spawn(worker.0));
     }
 
-    fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
+    fn offer(&mut self, worker: WorkerId, task: &ScheduledTask) -> OfferId {
         let offer = OfferId(self.slots.len() as u64);
         let truth = &self.truth[task.id.0 as usize];
         assert!(
@@ -253,14 +253,14 @@ impl Io for Simulator {
         self.log.push(Did::Abandon(worker.0));
     }
 
-    fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure) {
+    fn attempt_failed(&mut self, task: &ScheduledTask, run: Claim, failure: Failure) {
         self.log.push(Did::Try(task.id.0, failure.kind));
         assert!(!self.over, "nothing is started any more");
         assert!(run.claimed <= self.now);
         self.truth[task.id.0 as usize].try_again(failure.kind);
     }
 
-    fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
+    fn task_failed(&mut self, task: ScheduledTask, run: Option<Claim>, failure: Failure) {
         self.log.push(Did::Fail(task.id.0, failure.kind));
         let truth = &mut self.truth[task.id.0 as usize];
         assert!(truth.ended.is_none(), "task {} ended twice", task.id);

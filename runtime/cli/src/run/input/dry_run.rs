@@ -11,7 +11,7 @@ use mpwasm::internal::{Rejected, TaskParts};
 use serde_json::json;
 
 use crate::process::exit::{Exit, Failure};
-use crate::run::input::pusher::{PushError, TaskSink};
+use crate::run::input::pusher::{SinkError, TaskSink};
 use crate::terminal::escape::escape_json;
 use crate::terminal::stdio::{self, Descriptor};
 
@@ -66,7 +66,7 @@ impl DryRunSink {
 }
 
 impl TaskSink for DryRunSink {
-    fn push_all(&self, tasks: Vec<Task>) -> Result<(), PushError> {
+    fn push_all(&self, tasks: Vec<Task>) -> Result<(), SinkError> {
         let write = || -> io::Result<()> {
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
             for task in &tasks {
@@ -74,15 +74,15 @@ impl TaskSink for DryRunSink {
             }
             out.flush()
         };
-        write().map_err(|error| PushError::Refused(cannot_show(error)))
+        write().map_err(|error| SinkError::Refused(cannot_show(error)))
     }
 
-    fn reject(&self, rejected: Rejected) -> Result<(), PushError> {
+    fn reject(&self, rejected: Rejected) -> Result<(), SinkError> {
         stdio::print_message(&rejected.message);
         Ok(())
     }
 
-    fn skip(&self, _: u64) -> Result<(), PushError> {
+    fn skip(&self, _: u64) -> Result<(), SinkError> {
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::process::exit::{Exit, Failure, has_pool_ended};
 use crate::run::guests::{LoadedGuest, LoadedGuests};
 use crate::run::input::batches::{FeedError, ItemSink, feed_combined, feed_lines};
 use crate::run::input::lines::Lines;
-use crate::run::input::pusher::{FeedItem, PushError, TaskPusher, TaskSink};
+use crate::run::input::pusher::{FeedItem, SinkError, TaskPusher, TaskSink};
 use crate::run::input::source::{InputExpansion, LineFormat, TaskSource};
 use crate::run::input::task_template::TaskTemplate;
 use crate::terminal::progress::ProgressCounter;
@@ -158,17 +158,17 @@ impl<'a> TaskFeed<'a> {
         };
         // Tasks that a guest's `tasks` pushed before it failed still run.
         let ended = match &pushed {
-            Ok(()) | Err(PushError::Pool(mpwasm::Error::Tasks { .. })) => pusher.end(),
+            Ok(()) | Err(SinkError::Pool(mpwasm::Error::Tasks { .. })) => pusher.end(),
             Err(_) => Ok(()),
         };
         match ended.and(pushed) {
-            Err(PushError::Refused(failure)) => Err(failure),
-            Err(PushError::Pool(error)) if has_pool_ended(&error) => Ok(FeedEnd::CutShort),
-            Err(PushError::Pool(error @ mpwasm::Error::Tasks { .. })) => Err(Failure {
+            Err(SinkError::Refused(failure)) => Err(failure),
+            Err(SinkError::Pool(error)) if has_pool_ended(&error) => Ok(FeedEnd::CutShort),
+            Err(SinkError::Pool(error @ mpwasm::Error::Tasks { .. })) => Err(Failure {
                 exit: Exit::TasksFailed,
                 error: error.into(),
             }),
-            Err(PushError::Pool(error)) => Err(Failure::internal(error)),
+            Err(SinkError::Pool(error)) => Err(Failure::internal(error)),
             Ok(()) => Ok(FeedEnd::All),
         }
     }
@@ -204,7 +204,7 @@ fn push_tasks_of(
     guest: &Guest,
     pool: &Pool,
     pusher: &mut TaskPusher<'_, impl TaskSink>,
-) -> Result<(), PushError> {
+) -> Result<(), SinkError> {
     let mut refused = None;
     let ended = pool.tasks_of(guest, |tasks| {
         let mut item = |task| {
@@ -214,7 +214,7 @@ fn push_tasks_of(
         let items = tasks.into_iter().map(&mut item).collect();
         match pusher.push(items) {
             Ok(()) => Ok(()),
-            Err(PushError::Pool(error)) => Err(error),
+            Err(SinkError::Pool(error)) => Err(error),
             Err(error) => {
                 refused = Some(error);
                 Err(mpwasm::Error::Closed) // this ends the guest's `tasks`
@@ -223,7 +223,7 @@ fn push_tasks_of(
     });
     match refused {
         Some(error) => Err(error),
-        None => ended.map(drop).map_err(PushError::Pool),
+        None => ended.map(drop).map_err(SinkError::Pool),
     }
 }
 
@@ -267,7 +267,7 @@ struct FeedSink<'a, 'p, T> {
 
 impl<T: TaskSink> ItemSink for FeedSink<'_, '_, T> {
     type Item = FeedItem;
-    type Error = PushError;
+    type Error = SinkError;
 
     fn task(&mut self, line: TaskLine, input: Option<&str>) -> Result<FeedItem, Rejected> {
         let item = match self.guests.task(line) {
@@ -292,7 +292,7 @@ impl<T: TaskSink> ItemSink for FeedSink<'_, '_, T> {
         FeedItem::Rejected(rejected)
     }
 
-    fn push(&mut self, items: Vec<FeedItem>) -> Result<(), PushError> {
+    fn push(&mut self, items: Vec<FeedItem>) -> Result<(), SinkError> {
         self.pusher.push(items)
     }
 }

@@ -51,14 +51,14 @@ fn rejected(parts: &TaskParts<'_>, message: String) -> Rejected {
 
 /// Why items can't be pushed.
 #[derive(Debug)]
-pub enum PushError {
+pub enum SinkError {
     /// An error of the pool.
     Pool(mpwasm::Error),
     /// The log to resume does not match the tasks, or a dry run can't print them. No task has run.
     Refused(Failure),
 }
 
-impl From<mpwasm::Error> for PushError {
+impl From<mpwasm::Error> for SinkError {
     fn from(error: mpwasm::Error) -> Self {
         Self::Pool(error)
     }
@@ -67,25 +67,25 @@ impl From<mpwasm::Error> for PushError {
 /// Takes tasks: the pool, or the printer of a dry run. Ids count from 0.
 pub trait TaskSink {
     /// Pushes tasks.
-    fn push_all(&self, tasks: Vec<Task>) -> Result<(), PushError>;
+    fn push_all(&self, tasks: Vec<Task>) -> Result<(), SinkError>;
     /// Reports a line that is no task.
-    fn reject(&self, rejected: Rejected) -> Result<(), PushError>;
+    fn reject(&self, rejected: Rejected) -> Result<(), SinkError>;
     /// Skips this number of ids.
-    fn skip(&self, count: u64) -> Result<(), PushError>;
+    fn skip(&self, count: u64) -> Result<(), SinkError>;
 }
 
 impl TaskSink for Pool {
-    fn push_all(&self, tasks: Vec<Task>) -> Result<(), PushError> {
+    fn push_all(&self, tasks: Vec<Task>) -> Result<(), SinkError> {
         Self::push_all(self, tasks)?;
         Ok(())
     }
 
-    fn reject(&self, rejected: Rejected) -> Result<(), PushError> {
+    fn reject(&self, rejected: Rejected) -> Result<(), SinkError> {
         Self::reject(self, rejected)?;
         Ok(())
     }
 
-    fn skip(&self, count: u64) -> Result<(), PushError> {
+    fn skip(&self, count: u64) -> Result<(), SinkError> {
         Self::skip(self, count)?;
         Ok(())
     }
@@ -162,7 +162,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
     ///
     /// # Errors
     /// When the pool has ended, or the log does not match.
-    pub fn push(&mut self, items: Vec<FeedItem>) -> Result<(), PushError> {
+    pub fn push(&mut self, items: Vec<FeedItem>) -> Result<(), SinkError> {
         let Some(PendingResume { resume, .. }) = &mut self.resume else {
             return self.send(items);
         };
@@ -172,7 +172,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
             let bytes = size(&item);
             resume
                 .add(key.as_deref(), identity, item, bytes)
-                .map_err(|why| PushError::Refused(Failure::usage(why)))?;
+                .map_err(|why| SinkError::Refused(Failure::usage(why)))?;
         }
         self.begin_if_complete()
     }
@@ -181,11 +181,11 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
     ///
     /// # Errors
     /// When the log has records of other tasks.
-    pub fn end(&mut self) -> Result<(), PushError> {
+    pub fn end(&mut self) -> Result<(), SinkError> {
         if let Some(PendingResume { resume, .. }) = &self.resume {
             resume
                 .finish()
-                .map_err(|why| PushError::Refused(Failure::usage(why)))?;
+                .map_err(|why| SinkError::Refused(Failure::usage(why)))?;
         }
         self.begin_if_complete()
     }
@@ -195,12 +195,12 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
         self.next.0 - self.skipped
     }
 
-    fn begin_if_complete(&mut self) -> Result<(), PushError> {
+    fn begin_if_complete(&mut self) -> Result<(), SinkError> {
         let complete = |pending: &mut PendingResume<'_>| pending.resume.is_complete();
         let Some(PendingResume { mut resume, begin }) = self.resume.take_if(complete) else {
             return Ok(());
         };
-        begin(resume.skipped()).map_err(PushError::Refused)?;
+        begin(resume.skipped()).map_err(SinkError::Refused)?;
         let mut run = Vec::new();
         for step in resume.take_steps() {
             match step {
@@ -222,7 +222,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
     }
 
     /// Pushes items that are not skipped.
-    fn send(&mut self, items: Vec<FeedItem>) -> Result<(), PushError> {
+    fn send(&mut self, items: Vec<FeedItem>) -> Result<(), SinkError> {
         let with_ids = || (0..).map(|index| self.next + index).zip(&items);
         if let Some(identities) = &self.reporters.identities {
             identities.add(with_ids().map(|(id, item)| (id, identity(item, &self.guest))));
@@ -245,7 +245,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
         self.send_tasks(tasks)
     }
 
-    fn send_tasks(&mut self, tasks: Vec<Task>) -> Result<(), PushError> {
+    fn send_tasks(&mut self, tasks: Vec<Task>) -> Result<(), SinkError> {
         if tasks.is_empty() {
             return Ok(());
         }

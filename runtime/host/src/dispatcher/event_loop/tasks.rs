@@ -8,7 +8,7 @@ use super::{EventLoop, ParentLost};
 use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::messages::Submission;
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
-use mpwasm_scheduler::Task;
+use mpwasm_scheduler::ScheduledTask;
 use mpwasm_system::clock;
 use mpwasm_system::epoll::Watched;
 use mpwasm_types::ids::DispatchId;
@@ -62,7 +62,7 @@ impl EventLoop {
             match decode(frame.bytes).map_err(lost)? {
                 Submission::Task { id, retry, spec } => {
                     let spec = spec.map(|input| frame.keep(input));
-                    self.accept(Task::new(id, spec, retry))?;
+                    self.accept(ScheduledTask::new(id, spec, retry))?;
                 }
                 Submission::Exit => {
                     self.pipe.is_open = false;
@@ -74,7 +74,7 @@ impl EventLoop {
     }
 
     /// Passes a task or chunk to the scheduler.
-    fn accept(&mut self, task: Task) -> Result<(), ParentLost> {
+    fn accept(&mut self, task: ScheduledTask) -> Result<(), ParentLost> {
         let TaskSpec { guest, input, .. } = &task.spec;
         if guest.index() >= self.workers.guests() || !input.is_well_formed() {
             return Err(ParentLost);

@@ -9,7 +9,7 @@ use crate::dispatcher::worker_set::{self, WorkerPhase};
 use mpwasm_protocol::channel::Filled;
 use mpwasm_protocol::messages::{Execution, FromDispatcher, Source};
 use mpwasm_protocol::receive_buffer::{Frame, ReceiveBuffer};
-use mpwasm_scheduler::{Task, counted_length};
+use mpwasm_scheduler::{ScheduledTask, counted_length};
 use mpwasm_types::ids::WorkerId;
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
@@ -159,7 +159,7 @@ impl EventLoop {
     }
 
     /// Handles a failed attempt: the task is retried, or ends with this failure.
-    fn failed(&mut self, task: Task, failure: Failure, ran: Execution, now: Time) {
+    fn failed(&mut self, task: ScheduledTask, failure: Failure, ran: Execution, now: Time) {
         if self.scheduler.tries_again(&task, failure.kind) {
             let attempt = worker_set::attempt(&task, &ran, &failure);
             self.uplink.put(&FromDispatcher::AttemptFailed {

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::{Notice, WorkerSet, attempt};
 use crate::dispatcher::finished::Finished;
 use mpwasm_protocol::messages::{ToWorker, control};
-use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, Task};
+use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, ScheduledTask};
 use mpwasm_system::inherited::explained;
 use mpwasm_types::ids::{GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::Failure;
@@ -19,7 +19,7 @@ impl Io for WorkerSet {
         }
     }
 
-    fn offer(&mut self, worker: WorkerId, task: &Task) -> OfferId {
+    fn offer(&mut self, worker: WorkerId, task: &ScheduledTask) -> OfferId {
         let number = self.worker_number(worker);
         let process = self.processes[worker.index()]
             .as_mut()
@@ -92,13 +92,13 @@ impl Io for WorkerSet {
         }
     }
 
-    fn attempt_failed(&mut self, task: &Task, run: Claim, failure: Failure) {
+    fn attempt_failed(&mut self, task: &ScheduledTask, run: Claim, failure: Failure) {
         let ran = self.ran(&run).expect("a worker is removed after its tasks");
         self.failed_attempts
             .push((task.task_id(), attempt(task, &ran, &failure)));
     }
 
-    fn task_failed(&mut self, task: Task, run: Option<Claim>, failure: Failure) {
+    fn task_failed(&mut self, task: ScheduledTask, run: Option<Claim>, failure: Failure) {
         let ran = run.and_then(|run| self.ran(&run));
         self.finished.extend(task.into_items().map(|task| Finished {
             task,
