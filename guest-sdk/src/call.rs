@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
+use crate::model::Model;
 use crate::task_error::TaskError;
-use crate::{Model, fit, host, raw};
+use crate::{fit, host, raw};
 
 /// Code that an export returns on success. Any other code is a failure.
 const OK: i32 = 0;

@@ -1,6 +1,7 @@
 //! Calls of functions.
 
-use crate::{next, program};
+use crate::program::program;
+use crate::sequence::next;
 
 fn fibonacci(n: u32) -> u64 {
     match n {

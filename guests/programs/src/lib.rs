@@ -5,34 +5,9 @@
 
 mod calls;
 mod numbers;
+mod program;
+mod sequence;
 mod text;
-
-/// Defines a model that computes a checksum from a size.
-macro_rules! program {
-    ($(#[$doc:meta])* $name:ident: |$size:ident| $body:block) => {
-        $(#[$doc])*
-        #[derive(Default)]
-        pub struct $name;
-
-        impl mpwasm_guest::Model for $name {
-            type Args = (u32,);
-            type Output = u64;
-
-            fn runnable(($size,): (u32,)) -> Result<u64, mpwasm_guest::Error> {
-                Ok($body)
-            }
-        }
-    };
-}
-use program;
-
-/// Returns the next number of a xorshift sequence.
-fn next(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
 
 mpwasm_guest::export! {
     "matrix" => numbers::Matrix: runnable,

@@ -1,6 +1,7 @@
 //! Arithmetic in loops.
 
-use crate::{next, program};
+use crate::program::program;
+use crate::sequence::next;
 
 program! {
     /// Multiplies two square matrices of this many rows.

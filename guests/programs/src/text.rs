@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::{next, program};
+use crate::program::program;
+use crate::sequence::next;
 
 /// A reader of JSON that counts values and the bytes of strings. The text is well formed.
 struct Reader<'a> {

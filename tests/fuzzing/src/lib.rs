@@ -15,29 +15,13 @@ mod lines;
 mod rig;
 #[cfg(test)]
 mod seeds;
+mod verdict;
 
 pub use calls::calls;
 pub use frames::frames;
 pub use guest::guest;
 pub use lines::lines;
-
-/// Result of an input. A corpus must contain both kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The input was valid: whole frames, a task, or a guest that runs to its end.
-    Taken,
-    /// It was refused or failed, with a reason.
-    Refused,
-}
-
-impl<T, E> From<&Result<T, E>> for Verdict {
-    fn from(result: &Result<T, E>) -> Self {
-        match result {
-            Ok(_) => Self::Taken,
-            Err(_) => Self::Refused,
-        }
-    }
-}
+pub use verdict::Verdict;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 
-use crate::Part;
+use crate::part::Part;
 use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::messages::{FromCompiler, ToCompiler};
 use mpwasm_sandbox::child;

@@ -7,9 +7,9 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use crate::Part;
 use crate::attempted::Attempted;
 use crate::calls::attempt;
+use crate::part::Part;
 use mpwasm_protocol::channel::{Channel, send_all};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::in_memory;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use rand::RngCore;
 use serde::Serialize;
 
-use crate::Part;
 use crate::attempted::Attempted;
 use crate::calls::attempt;
+use crate::part::Part;
 use mpwasm_host::guest_thread;
 use mpwasm_protocol::channel::{Channel, Filled, send_all};
 use mpwasm_protocol::frame::{decode, put};

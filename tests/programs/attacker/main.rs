@@ -19,45 +19,13 @@ mod compromised_compiler;
 mod compromised_dispatcher;
 mod compromised_worker;
 mod file_calls;
+mod part;
 
 use mpwasm_host::error::ChildError;
 use mpwasm_host::{compiler, dispatcher, task_source, worker};
 use mpwasm_system::process;
 use mpwasm_types::role::Role;
-use mpwasm_types::sandbox_options::SandboxOptions;
-
-/// The behaviour of this copy, from the name of its file.
-struct Part {
-    /// The role that misbehaves.
-    compromised: Role,
-    /// Whether it installs the last layer of the sandbox.
-    locks: bool,
-}
-
-impl Part {
-    fn of_this_file() -> Self {
-        let exe = std::env::current_exe().expect("a program has a file");
-        let name = exe.to_string_lossy().into_owned();
-        Self {
-            compromised: if name.contains("attacker-dispatcher") {
-                Role::Dispatcher
-            } else if name.contains("attacker-compiler") {
-                Role::Compiler
-            } else {
-                Role::Worker
-            },
-            locks: !name.contains("without-seccomp"),
-        }
-    }
-
-    /// Returns the sandbox options of this copy.
-    fn plan(&self, plan: Option<SandboxOptions>) -> Option<SandboxOptions> {
-        plan.map(|plan| SandboxOptions {
-            seccomp: plan.seccomp && self.locks,
-            ..plan
-        })
-    }
-}
+use part::Part;
 
 fn main() {
     let Some(role) = process::role() else {

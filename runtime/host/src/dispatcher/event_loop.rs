@@ -5,6 +5,7 @@
 //! [`EventLoop::wait`] and nowhere else, but for a pause, which waits for the parent alone.
 
 mod requests;
+mod task_pipe;
 mod tasks;
 mod workers;
 
@@ -36,7 +37,7 @@ use mpwasm_types::bounded::cut;
 use mpwasm_types::ids::WorkerId;
 use mpwasm_types::settings::Settings;
 use mpwasm_types::time::Time;
-use tasks::TaskPipe;
+use task_pipe::TaskPipe;
 
 /// Most tasks that are queued in the dispatcher. The rest stays in the pipe, which is the backpressure of tasks.
 const MAX_QUEUED: usize = 1024;

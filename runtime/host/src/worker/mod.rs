@@ -6,6 +6,7 @@
 
 mod meter;
 mod run_loop;
+mod shared;
 
 use mpwasm_system::clock;
 use mpwasm_system::poll;
@@ -29,15 +30,13 @@ use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromWorker, WorkerStart, control, task_frame};
 use mpwasm_protocol::page::Page;
 use mpwasm_sandbox::child;
-use mpwasm_sandbox::child::{EXIT_FAILURE, EXIT_WATCHDOG};
+use mpwasm_sandbox::child::EXIT_WATCHDOG;
 use mpwasm_sandbox::cpu_affinity::CpuAffinity;
 use mpwasm_sandbox::cpu_limit::CpuLimit;
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::jail::BASE_DESCRIPTORS;
 use mpwasm_sandbox::scratch::ScratchDir;
 use mpwasm_system::process::exit_now;
-use mpwasm_types::bounded::MAX_NOTE;
-use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::guest_info::GuestInfo;
@@ -46,6 +45,8 @@ use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::time::Time;
 use mpwasm_types::timeouts::WATCHDOG_GRACE;
+
+use shared::Shared;
 
 /// The start message of the dispatcher, with the file descriptors that came with it.
 struct Start {
@@ -58,18 +59,6 @@ struct Start {
     max_files: u32,
     /// The guests: number in the pool, artifact and description.
     guests: Vec<(GuestId, File, GuestInfo)>,
-}
-
-/// State that the two threads of a worker share.
-#[derive(Debug)]
-struct Shared {
-    watchdog: Arc<WatchdogHandle>,
-    batch: Arc<MessageBatch>,
-    /// The offer whose task runs or ran last, as bits. It is set before the deadline is armed, so that the watchdog never
-    /// pairs a call with the offer of an earlier one.
-    running: AtomicU64,
-    /// The offer that was cancelled last, as bits.
-    cancelled: AtomicU64,
 }
 
 /// Runs a worker: creates the engine, sets up the sandbox, loads the guests and starts the task thread. The calling thread
@@ -193,17 +182,6 @@ fn load(
             &scratch,
         );
     })
-}
-
-impl Shared {
-    /// Sends the dispatcher the reason why this worker can't load its guests, and exits.
-    fn unable(&self, error: &ChildError) -> ! {
-        let text = error.to_string();
-        self.batch
-            .put(&FromWorker::LoadFailed(cut(&text, MAX_NOTE)), clock::now());
-        self.batch.flush();
-        exit_now(EXIT_FAILURE)
-    }
 }
 
 /// Cancels calls on request, exits when the dispatcher closes the control pipe, and flushes the message batch when it is

@@ -11,8 +11,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Shared;
 use super::meter::Meter;
+use super::shared::Shared;
 use mpwasm_engine::{Call, CallReport, Executor, Export};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;

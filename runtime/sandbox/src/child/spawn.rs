@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Process;
+use super::process::Process;
 use mpwasm_protocol::channel;
 use mpwasm_system::inherited::explained;
 use mpwasm_system::process::{MARKER, without_proc};

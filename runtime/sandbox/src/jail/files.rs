@@ -18,7 +18,7 @@ use landlock::{
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
 
-use super::JailError;
+use super::error::JailError;
 use mpwasm_types::grants::{Access, OpenDir};
 use mpwasm_types::role::Role;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::JailError;
+use super::error::JailError;
 use mpwasm_types::grants::Access;
 use mpwasm_types::grants::MAX_ENVIRONMENT;
 use mpwasm_types::guest_info::{MAX_EXPORT_NAME, MAX_MODELS};

@@ -38,6 +38,7 @@
 
 mod allow_list;
 mod cgroup;
+mod error;
 mod files;
 mod layers;
 mod limits;
@@ -52,26 +53,10 @@ use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 
 pub use cgroup::{CgroupError, DISPATCHER_MEMORY, MemoryCgroup, WORKER_OVERHEAD};
+pub use error::JailError;
 pub use layers::{LayerState, SandboxLayer, available_options, missing_layers};
 pub use limits::{BASE_DESCRIPTORS, OomScore, set_cpu_limit};
 pub use privileges::probe_access;
-
-/// The step at which a sandbox could not be applied, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("the jail can't be built: {step}: {why}")]
-pub struct JailError {
-    step: &'static str,
-    why: String,
-}
-
-impl JailError {
-    fn new(step: &'static str, why: impl std::fmt::Display) -> Self {
-        Self {
-            step,
-            why: why.to_string(),
-        }
-    }
-}
 
 /// Applies steps 1 to 8. The process must have one thread. `dirs` are the directories that are granted to its tasks, or to
 /// those of its workers.

@@ -11,7 +11,7 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
-use super::JailError;
+use super::error::JailError;
 use mpwasm_system::probe::in_fork;
 use mpwasm_system::process::set_parent_death_signal;
 use mpwasm_types::settings::User;

@@ -7,8 +7,8 @@ use seccompiler::{
     apply_filter_all_threads,
 };
 
-use super::JailError;
 use super::allow_list::{self, Condition, Rule};
+use super::error::JailError;
 use mpwasm_types::grants::Access;
 use mpwasm_types::role::Role;
 

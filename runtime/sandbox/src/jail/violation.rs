@@ -11,7 +11,7 @@ use std::mem;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use super::JailError;
+use super::error::JailError;
 use mpwasm_types::role::Role;
 
 /// Points to where the number of a forbidden system call is stored, plus one; null if it is not stored.

@@ -1,48 +1,18 @@
-//! The pipe through which the parent sends tasks.
+//! Reads tasks from the pipe of the parent.
 
-use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, Read};
 
 use super::{EventLoop, ParentLost};
 use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::messages::Submission;
-use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_scheduler::ScheduledTask;
 use mpwasm_system::clock;
-use mpwasm_system::epoll::Watched;
 use mpwasm_types::ids::DispatchId;
 use mpwasm_types::task::TaskSpec;
 
 /// Bytes that one read of the pipe takes: some hundred tasks, which stay in the CPU's cache until they are sent on. The rest of
 /// a frame that has begun to arrive is read in pieces that double, as large payloads take fewer calls then.
 const READ_SIZE: usize = 16 << 10;
-
-/// The pipe, and the bytes that were read from it.
-#[derive(Debug)]
-pub(super) struct TaskPipe {
-    pub(super) file: Watched<File>,
-    inbox: ReceiveBuffer,
-    /// Whether more may come: false after the exit message.
-    pub(super) is_open: bool,
-    /// All tasks with smaller ids have arrived. Ids ascend, and some are skipped.
-    pub(super) next_id: DispatchId,
-    /// Tasks that were cancelled before they arrived. Cancellations come through the socket, which is faster.
-    pub(super) cancelled: HashSet<DispatchId>,
-}
-
-impl TaskPipe {
-    /// Creates the state of a pipe from which nothing was read, with frames of at most `max_frame` bytes.
-    pub(super) fn new(file: Watched<File>, max_frame: usize) -> Self {
-        Self {
-            file,
-            inbox: ReceiveBuffer::new(max_frame),
-            is_open: true,
-            next_id: DispatchId(0),
-            cancelled: HashSet::new(),
-        }
-    }
-}
 
 impl EventLoop {
     /// Reads what has arrived in the pipe and passes complete tasks to the scheduler.
