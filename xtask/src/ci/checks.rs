@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 
 use anyhow::Result;
 
-use super::{Context, memory};
+use super::context::Context;
+use super::memory;
 use crate::command::{Run as _, cargo, command};
 use crate::tools::CargoTool;
 
@@ -84,6 +85,7 @@ pub fn tests(context: &Context) -> Result<()> {
     cargo(&["test", "--release"])
         .env("MPWASM_TEST_MEMORY", memory)
         .env("MPWASM_TEST_RETRIES", context.retries())
+        .env("RUST_TEST_THREADS", context.test_threads())
         .run()
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::Context;
+use super::context::Context;
 use crate::command::{Run as _, show};
 
 const DEMO: &[&str] = &["run", "--release", "--", "run", "--size", "5", "guests/demo"];

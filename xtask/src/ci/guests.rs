@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use super::Context;
 use super::checks::install_packages;
+use super::context::Context;
 use crate::command::{Run as _, command};
 use crate::guests;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::Context;
+use super::context::Context;
 
 /// The file to which the tests append.
 pub fn file(context: &Context) -> PathBuf {

@@ -4,35 +4,26 @@
 //! benchmarks measure time.
 
 mod checks;
+mod context;
 mod demo;
 mod guests;
 mod memory;
 mod ordinary_user;
 mod packages;
 mod parallel;
+mod step;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use tempfile::TempDir;
+use anyhow::{Result, bail};
 
-use crate::command::cargo;
 use crate::repository::Repository;
 use crate::structure;
-
-/// A named check.
-struct Step {
-    name: &'static str,
-    about: &'static str,
-    check: fn(&Context) -> Result<()>,
-    /// Whether no other step may run at the same time.
-    is_alone: bool,
-}
+use context::Context;
+use step::{Step, alone, run_alone, step};
 
 /// All steps, in the order in which they run: those that do not disturb each other come first.
 const STEPS: &[Step] = &[
@@ -72,25 +63,6 @@ const STEPS: &[Step] = &[
     alone("benchmarks", "that the benchmarks run", checks::benchmarks),
 ];
 
-/// A step that can run beside others: it measures no time and builds nothing that they change.
-const fn step(name: &'static str, about: &'static str, check: fn(&Context) -> Result<()>) -> Step {
-    let is_alone = false;
-    Step {
-        name,
-        about,
-        check,
-        is_alone,
-    }
-}
-
-/// A step that runs while no other does.
-const fn alone(name: &'static str, about: &'static str, check: fn(&Context) -> Result<()>) -> Step {
-    Step {
-        is_alone: true,
-        ..step(name, about, check)
-    }
-}
-
 /// Which steps to run.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -102,46 +74,6 @@ pub struct Options {
     /// Run one step for another process of this program, and write to this file what could not be checked.
     #[arg(long, hide = true, requires = "steps")]
     part: Option<PathBuf>,
-}
-
-/// What the steps share.
-struct Context {
-    repository: Repository,
-    /// Removed at the end.
-    scratch: TempDir,
-    /// What a step had to leave out on this machine.
-    not_checked: RefCell<Vec<String>>,
-}
-
-impl Context {
-    /// Records that something could not be checked on this machine. The summary repeats it.
-    fn not_checked(&self, what: &str) {
-        println!("NOT CHECKED: {what}");
-        self.not_checked.borrow_mut().push(what.to_owned());
-    }
-
-    /// The file to which tests append the name of each check that they tried again, as this user and as an ordinary one.
-    fn retries(&self) -> PathBuf {
-        self.scratch.path().join("retries")
-    }
-
-    /// Shows how often which test tried a check again.
-    fn show_retries(&self) {
-        for path in [self.retries(), self.scratch.path().join("tmp/retries")] {
-            // Without retries there is no such file.
-            let text = fs::read_to_string(path).unwrap_or_default();
-            for (test, count) in counted(&text) {
-                println!("RETRIED: {test}, {count} of its tries failed");
-            }
-        }
-    }
-
-    /// `cargo ARGS...` with an empty cache of compiled guests in place of the user's own.
-    fn cargo_with_own_cache(&self, args: &[&str]) -> Command {
-        let mut command = cargo(args);
-        command.env("MPWASM_CACHE_DIR", self.scratch.path().join("cache"));
-        command
-    }
 }
 
 /// Runs the steps up to the first that fails, and shows how long each took.
@@ -180,19 +112,6 @@ pub fn run(repository: Repository, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs steps one after the other, up to the first that fails. Those that pass are added to `passed`, with their times.
-fn run_alone(context: &Context, steps: &[&Step], passed: &mut Vec<(&'static str, Duration)>) -> Result<()> {
-    for step in steps {
-        println!("\n== {}: {}", step.name, step.about);
-        let started = Instant::now();
-        let result = (step.check)(context);
-        let took = started.elapsed();
-        result.with_context(|| format!("the step {} failed after {:.0} s", step.name, took.as_secs_f64()))?;
-        passed.push((step.name, took));
-    }
-    Ok(())
-}
-
 /// The named steps in the order of [`STEPS`].
 fn selected(names: &[String]) -> Result<Vec<&'static Step>> {
     if let Some(unknown) = names
@@ -203,15 +122,6 @@ fn selected(names: &[String]) -> Result<Vec<&'static Step>> {
     }
     let is_wanted = |step: &&Step| names.is_empty() || names.iter().any(|name| name == step.name);
     Ok(STEPS.iter().filter(is_wanted).collect())
-}
-
-/// Each line, and how often it is there.
-fn counted(text: &str) -> BTreeMap<&str, usize> {
-    let mut counts = BTreeMap::new();
-    for line in text.lines() {
-        *counts.entry(line).or_default() += 1;
-    }
-    counts
 }
 
 /// A table of the steps that passed, their times, and the time of all.
@@ -241,15 +151,6 @@ mod tests {
     fn steps_that_can_run_beside_others_come_first() {
         assert!(STEPS.is_sorted_by_key(|step| step.is_alone));
         assert!(STEPS.iter().any(|step| step.name == "tests" && step.is_alone));
-    }
-
-    #[test]
-    fn retries_are_counted_by_test() {
-        let counts = counted("a::one\nb::two\na::one\n");
-        assert_eq!(
-            counts.into_iter().collect::<Vec<_>>(),
-            [("a::one", 2), ("b::two", 1)]
-        );
     }
 
     #[test]

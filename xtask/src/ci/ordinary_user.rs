@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::context::Context;
 use super::guests::{is_root, submissions};
-use super::{Context, memory};
+use super::memory;
 use crate::command::{Run as _, artifacts, command};
 use crate::guests;
 
@@ -32,7 +33,16 @@ const PROGRAMS: &[&str] = &[
 ];
 
 /// Test programs that need compilers of other languages, or cargo and the checkout, which this user does not have.
-const LEFT_OUT: &[&str] = &["languages", "xtask"];
+const WITHOUT_COMPILERS: &[&str] = &["languages", "xtask"];
+
+/// Unit tests of crates that ask the kernel for nothing that depends on the user: pure code, and harnesses that take bytes.
+const SAME_FOR_ALL: &[&str] = &[
+    "mpwasm_fuzzing",
+    "mpwasm_guest",
+    "mpwasm_report",
+    "mpwasm_scheduler",
+    "mpwasm_types",
+];
 
 /// Copies what the tests need, and runs each test program as that user.
 pub fn check(context: &Context) -> Result<()> {
@@ -49,7 +59,7 @@ pub fn check(context: &Context) -> Result<()> {
             .join(test.file_name().context("a test program has a name")?);
         fs::copy(test, &copy)?;
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
-        run_as_nobody(scratch, &copy)?;
+        run_as_nobody(context, &copy)?;
     }
     memory::show_file(&scratch.join("tmp/memory"))
 }
@@ -61,7 +71,6 @@ fn hand_over(context: &Context) -> Result<()> {
     for folder in ["run/deps", "run/examples", "guests", "tmp", "judge/submissions"] {
         fs::create_dir_all(scratch.join(folder))?;
     }
-    copy(["fuzz/corpus".into()], scratch)?;
     copy(
         [release.join("mpwasm"), release.join("mpwasm-host")],
         &scratch.join("run"),
@@ -90,7 +99,8 @@ fn copy(from: impl IntoIterator<Item = PathBuf>, to: &Path) -> Result<()> {
 }
 
 /// Runs a test program as a user who owns nothing, with no variables but those that it needs.
-fn run_as_nobody(scratch: &Path, test: &Path) -> Result<()> {
+fn run_as_nobody(context: &Context, test: &Path) -> Result<()> {
+    let scratch = context.scratch.path();
     let ids = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
     let mut command = std::process::Command::new("setpriv");
     command
@@ -99,10 +109,10 @@ fn run_as_nobody(scratch: &Path, test: &Path) -> Result<()> {
         .arg(test)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
+        .env("RUST_TEST_THREADS", context.test_threads())
         .env("TMPDIR", scratch.join("tmp"))
         .env("MPWASM_TEST_BINARY", scratch.join("run/mpwasm"))
         .env("MPWASM_TEST_GUESTS", scratch.join("guests"))
-        .env("MPWASM_TEST_CORPUS", scratch.join("corpus"))
         .env("MPWASM_TEST_JUDGE", scratch.join("judge"))
         .env("MPWASM_TEST_MEMORY", scratch.join("tmp/memory"))
         .env("MPWASM_TEST_RETRIES", scratch.join("tmp/retries"))
@@ -116,10 +126,15 @@ fn run_as_nobody(scratch: &Path, test: &Path) -> Result<()> {
 fn test_programs() -> Result<Vec<PathBuf>> {
     let mut tests: Vec<(String, PathBuf)> = artifacts(&["test", "--release", "--no-run"])?
         .into_iter()
-        .filter(|artifact| artifact.profile.test && !LEFT_OUT.contains(&&*artifact.target.name))
+        .filter(|artifact| artifact.profile.test && !is_left_out(&artifact.target.name))
         .filter_map(|artifact| Some((artifact.target.name, artifact.executable?.into())))
         .collect();
     ensure!(!tests.is_empty(), "cargo built no test program");
     tests.sort();
     Ok(tests.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Whether a test program is not run as the ordinary user.
+fn is_left_out(name: &str) -> bool {
+    WITHOUT_COMPILERS.contains(&name) || SAME_FOR_ALL.contains(&name)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use cargo_metadata::{Metadata, Package};
 
-use super::Context;
+use super::context::Context;
 use crate::command::{Run as _, cargo, command};
 use crate::tools::CargoTool;
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Context, Step, run_alone};
+use super::context::Context;
+use super::step::{Step, run_alone};
 use crate::command::{command, show};
 
 /// The end of a step that ran in another process.
