@@ -1,8 +1,8 @@
 //! That no files of a crate use each other in a circle.
 //!
-//! A file uses another when it names something in it: in a `use`, or by a path that begins with `crate`, `super`, `self` or
-//! a module that a `use` brought in. The root of a crate does not count: it re-exports what its modules have. Neither does
-//! code for tests.
+//! A file uses another when it names something in it: in a `use`, or by a path that begins with `crate`, `super`, `self`, a
+//! module in it or a module that a `use` brought in. The root of a crate re-exports what its modules have. Who names that by
+//! the root uses the file that has it, and not the root. Code for tests does not count.
 
 mod graph;
 mod paths;
@@ -12,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+
+use paths::Names;
 
 /// The path of a module within its crate. The root has none.
 type Module = Vec<String>;
@@ -33,14 +35,22 @@ pub fn find(root: &Path, folders: &BTreeSet<PathBuf>) -> Result<Vec<String>> {
 
 /// The circles of files with these sources, each as the names of its modules.
 fn circles_of(sources: &BTreeMap<Module, String>) -> Result<Vec<String>> {
-    let mut uses: BTreeMap<&Module, BTreeSet<&Module>> = BTreeMap::new();
+    let modules = sources.keys().cloned().collect();
+    let mut names: BTreeMap<&Module, Names> = BTreeMap::new();
     for (module, text) in sources {
-        let used = paths::used(module, text)
-            .with_context(|| format!("cannot parse {}", shown(module)))?
+        let read =
+            paths::read(module, text, &modules).with_context(|| format!("cannot parse {}", shown(module)))?;
+        names.insert(module, read);
+    }
+    let of_root = names.get(&Module::new()).map(|root| root.imported.clone());
+    let of_root = of_root.unwrap_or_default();
+    let mut uses: BTreeMap<&Module, BTreeSet<&Module>> = BTreeMap::new();
+    for (module, Names { used, .. }) in names {
+        let files = used
             .into_iter()
-            .filter_map(|path| file_of(&path, sources))
-            .filter(|file| !file.is_empty() && *file != module);
-        uses.insert(module, used.collect());
+            .filter_map(|path| file_of(path, sources, &of_root))
+            .filter(|file| *file != module);
+        uses.insert(module, files.collect());
     }
     let circles = graph::circles(&uses);
     Ok(circles
@@ -55,12 +65,31 @@ fn circles_of(sources: &BTreeMap<Module, String>) -> Result<Vec<String>> {
         .collect())
 }
 
-/// The file that has the item of a path: that of the longest module in it.
-fn file_of<'a>(path: &[String], sources: &'a BTreeMap<Module, String>) -> Option<&'a Module> {
-    (0..=path.len())
-        .rev()
-        .find_map(|length| sources.get_key_value(&path[..length]))
-        .map(|(module, _)| module)
+/// The file that has the item of a path: that of the longest module in it. The root names items of other files by what it
+/// imports (`of_root`): then it is the file of the import, and none for an item of another crate.
+fn file_of<'a>(
+    mut path: Module,
+    sources: &'a BTreeMap<Module, String>,
+    of_root: &BTreeMap<Module, Option<Module>>,
+) -> Option<&'a Module> {
+    // An import may lead to another one. A chain has each at most once.
+    for _ in 0..=of_root.len() {
+        let lengths = || (0..=path.len()).rev();
+        let file = lengths().find_map(|length| sources.get_key_value(&path[..length]));
+        let (file, _) = file.filter(|_| !path.is_empty())?;
+        let import = lengths().find_map(|length| Some((length, of_root.get(&path[..length])?)));
+        match import {
+            Some((length, import)) if file.is_empty() => {
+                let next = [import.as_ref()?, &path[length..]].concat();
+                if next == path {
+                    return Some(file);
+                }
+                path = next;
+            }
+            _ => return Some(file),
+        }
+    }
+    None
 }
 
 fn shown(module: &[String]) -> String {
@@ -149,8 +178,39 @@ mod tests {
 
     #[test]
     fn a_folder_and_a_file_in_it_can_be_a_circle() {
-        let modules = [("a", "use self::part::P;"), ("a::part", "use super::A;")];
-        assert_eq!(circles(&modules), ["a, a::part"]);
+        for uses in ["use self::part::P;", "mod part; fn f() -> part::P {}"] {
+            let modules = [("a", uses), ("a::part", "use super::A;")];
+            assert_eq!(circles(&modules), ["a, a::part"]);
+        }
+    }
+
+    #[test]
+    fn a_root_with_an_item_and_a_file_that_uses_it_can_be_a_circle() {
+        let modules = [
+            (
+                "",
+                "mod a; mod b; use a::A; pub struct State(A); const SIZE: usize = 1;",
+            ),
+            ("a", "struct A([u8; super::SIZE]);"),
+            ("b", "impl crate::State {}"),
+        ];
+        assert_eq!(circles(&modules), ["the root, a"]);
+    }
+
+    #[test]
+    fn what_the_root_re_exports_is_of_the_file_that_has_it() {
+        let modules = [
+            ("", "mod a; mod b; pub use a::A; use b::B as C;"),
+            ("a", "use crate::C;"),
+            ("b", "struct B;"),
+        ];
+        assert_eq!(circles(&modules), [""; 0]);
+        let modules = [
+            ("", "mod a; mod b; pub use a::A; use b::B as C;"),
+            ("a", "use super::C;"),
+            ("b", "use crate::A;"),
+        ];
+        assert_eq!(circles(&modules), ["a, b"]);
     }
 
     #[test]

@@ -8,38 +8,54 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 /// A path within the crate: modules, and an item as the last name or the one before.
 type Path = Vec<String>;
 
-/// The paths that the file of `module` names outside of its tests: those in a `use`, and those that begin with `crate`,
-/// `super`, `self` or a name that a `use` brought in.
+/// What a file names outside of its tests.
+#[derive(Debug)]
+pub struct Names {
+    /// The paths within its crate: those in a `use`, and those that begin with `crate`, `super`, `self`, a module in this one or a
+    /// name that a `use` brought in.
+    pub used: BTreeSet<Path>,
+    /// What each name means that a `use` brought in, by its path from the root. An item of another crate has none.
+    pub imported: BTreeMap<Path, Option<Path>>,
+}
+
+/// Reads the file of `module`, in a crate with these modules.
 ///
 /// The file is read as tokens, so that paths in macros count too.
-pub fn used(module: &[String], text: &str) -> Result<BTreeSet<Path>> {
+pub fn read(module: &[String], text: &str, modules: &BTreeSet<Path>) -> Result<Names> {
     let tokens: TokenStream = text.parse().map_err(|error| anyhow!("{error}"))?;
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        modules,
+        used: BTreeSet::new(),
+        imported: BTreeMap::new(),
+        relative: BTreeSet::new(),
+    };
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     reader.read(module, &tokens);
     let Reader {
-        mut found,
-        names,
+        mut used,
+        imported,
         relative,
+        ..
     } = reader;
-    for path in relative {
-        if let Some(start) = names.get(&path[0]) {
-            found.insert([start, &path[1..]].concat());
+    for (inner, path) in relative {
+        let name = [&inner[..], &path[..1]].concat();
+        if let Some(Some(start)) = imported.get(&name) {
+            used.insert([start, &path[1..]].concat());
         }
     }
-    Ok(found)
+    Ok(Names { used, imported })
 }
 
-#[derive(Default)]
-struct Reader {
-    found: BTreeSet<Path>,
-    /// What each name means that a `use` brought in.
-    names: BTreeMap<String, Path>,
-    /// Paths that begin with any other name.
-    relative: BTreeSet<Path>,
+struct Reader<'a> {
+    /// All modules of the crate that are files.
+    modules: &'a BTreeSet<Path>,
+    used: BTreeSet<Path>,
+    imported: BTreeMap<Path, Option<Path>>,
+    /// Paths that begin with any other name, each after its module.
+    relative: BTreeSet<(Path, Path)>,
 }
 
-impl Reader {
+impl Reader<'_> {
     /// Reads the tokens of a module or of a part of it.
     fn read(&mut self, module: &[String], tokens: &[TokenTree]) {
         let mut at = 0;
@@ -70,9 +86,9 @@ impl Reader {
     fn read_path(&mut self, module: &[String], tokens: &[TokenTree]) -> usize {
         let (names, length) = names(tokens);
         if names.len() > 1 {
-            match absolute(module, &names) {
-                Some(path) => self.found.insert(path),
-                None => self.relative.insert(names),
+            match self.absolute(module, &names) {
+                Some(path) => self.used.insert(path),
+                None => self.relative.insert((module.to_vec(), names)),
             };
         }
         length
@@ -101,17 +117,39 @@ impl Reader {
                 }
             }
             rest => {
-                let Some(mut path) = absolute(module, &path) else {
-                    return;
-                };
-                // `a::{self}` names `a`.
-                path.retain(|name| name != "self");
-                if let [TokenTree::Ident(_as), TokenTree::Ident(name)] = rest {
-                    self.names.insert(name.to_string(), path.clone());
-                } else if let Some(last) = path.last() {
-                    self.names.insert(last.clone(), path.clone());
+                let mut item = self.absolute(module, &path);
+                if let Some(path) = &mut item {
+                    // `a::{self}` names `a`.
+                    path.retain(|name| name != "self");
+                    self.used.insert(path.clone());
                 }
-                self.found.insert(path);
+                let name = match rest {
+                    [TokenTree::Ident(_as), TokenTree::Ident(name)] => Some(name.to_string()),
+                    _ => item.as_ref().unwrap_or(&path).last().cloned(),
+                };
+                if let Some(name) = name {
+                    self.imported.insert([module, &[name]].concat(), item);
+                }
+            }
+        }
+    }
+
+    /// A path of this crate from its root, if the names begin with `crate`, `super`, `self` or a module in this one.
+    fn absolute(&self, module: &[String], names: &[String]) -> Option<Path> {
+        match names.first()?.as_str() {
+            "crate" => Some(names[1..].to_vec()),
+            "super" | "self" => {
+                let supers = names
+                    .iter()
+                    .take_while(|name| *name == "super" || *name == "self");
+                let leading = supers.clone().count();
+                let up = supers.filter(|name| *name == "super").count();
+                let parent = &module[..module.len().saturating_sub(up)];
+                Some([parent, &names[leading..]].concat())
+            }
+            child => {
+                let is_child = self.modules.contains(&[module, &[child.to_owned()]].concat());
+                is_child.then(|| [module, names].concat())
             }
         }
     }
@@ -130,23 +168,6 @@ fn names(tokens: &[TokenTree]) -> (Path, usize) {
         at += 2;
     }
     (names, at)
-}
-
-/// A path of this crate from its root, if the names begin with `crate`, `super` or `self`.
-fn absolute(module: &[String], names: &[String]) -> Option<Path> {
-    match names.first()?.as_str() {
-        "crate" => Some(names[1..].to_vec()),
-        "super" | "self" => {
-            let supers = names
-                .iter()
-                .take_while(|name| *name == "super" || *name == "self");
-            let leading = supers.clone().count();
-            let up = supers.filter(|name| *name == "super").count();
-            let parent = &module[..module.len().saturating_sub(up)];
-            Some([parent, &names[leading..]].concat())
-        }
-        _ => None,
-    }
 }
 
 /// Of how many tokens an item for tests is, if one begins here: `#[cfg(test)]` or `#[test]`, and all up to its braces or
@@ -187,10 +208,16 @@ fn is_colons(tokens: &[TokenTree]) -> bool {
 mod tests {
     use super::*;
 
-    /// The paths that the file of the module `a::b` names.
+    /// The paths that the file of the module `a::b` names, which has a module `part`.
     fn paths(text: &str) -> Vec<String> {
-        let paths = used(&["a".to_owned(), "b".to_owned()], text).unwrap();
-        paths.iter().map(|path| path.join("::")).collect()
+        let [a, b, part] = ["a", "b", "part"].map(str::to_owned);
+        let modules = [
+            vec![a.clone()],
+            vec![a.clone(), b.clone()],
+            vec![a.clone(), b.clone(), part],
+        ];
+        let names = read(&[a, b], text, &modules.into()).unwrap();
+        names.used.iter().map(|path| path.join("::")).collect()
     }
 
     #[test]
@@ -215,6 +242,16 @@ mod tests {
     fn a_path_can_begin_with_a_module_that_was_brought_in() {
         assert_eq!(paths("use crate::x; fn f() { x::y::g() }"), ["x", "x::y::g"]);
         assert_eq!(paths("use crate::x as z; type T = z::T;"), ["x", "x::T"]);
+    }
+
+    #[test]
+    fn a_path_can_begin_with_a_module_in_this_one() {
+        assert_eq!(
+            paths("mod part; use part::{P, q}; fn f() { part::g(); other::h() }"),
+            ["a::b::part::P", "a::b::part::g", "a::b::part::q"]
+        );
+        // Of the module `c` in the file, `part` is none.
+        assert_eq!(paths("mod c { fn f() { part::g() } }"), [""; 0]);
     }
 
     #[test]
