@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use mpwasm::command::{Child, Command, ExitStatus, Killer, Stdio};
-use mpwasm::{Access, DirGrant, Error, Guest, Kind};
+use mpwasm::{Access, DirGrant, Error, Guest, InvalidSetting, Kind};
 
 use crate::common::{GUEST, PATIENCE, builder, in_time};
 use crate::support::{self, until};
@@ -224,7 +224,7 @@ fn input_without_a_stdin_to_write_it_to_is_refused() {
     let mut child = command("cat").stdout(Stdio::Piped).spawn().unwrap();
     let refused = child.communicate("in", None);
     assert!(
-        matches!(&refused, Err(Error::BadSetting(why)) if why.contains("not piped")),
+        matches!(&refused, Err(Error::BadSetting(InvalidSetting::NoStdin))),
         "{refused:?}"
     );
     assert!(child.check().unwrap().stdout.is_empty());
@@ -327,7 +327,10 @@ fn a_trap_memory_and_fuel_are_reported_as_what_they_are() {
     assert_eq!(output.stderr, b"to stderr\n");
     let refused = command("loop").fuel(1000).spawn().map(drop);
     assert!(
-        matches!(&refused, Err(Error::BadSetting(why)) if why.contains("fuel")),
+        matches!(
+            &refused,
+            Err(Error::BadSetting(InvalidSetting::NoFuelCount { .. }))
+        ),
         "{refused:?}"
     );
     let counted = builder()

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::invalid_setting::InvalidSetting;
 use mpwasm_types::escape::Untrusted;
 use mpwasm_types::task_check::{InputError, UnknownModel};
 
@@ -28,8 +29,8 @@ pub enum Error {
         found: String,
     },
     /// A setting is invalid.
-    #[error("{0}")]
-    BadSetting(String),
+    #[error(transparent)]
+    BadSetting(#[from] InvalidSetting),
     /// A directory can't be granted.
     #[error("{} can't be granted: {}", Untrusted::from(path), Untrusted::from(why))]
     Grant {

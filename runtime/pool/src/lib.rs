@@ -50,6 +50,7 @@ mod fork;
 mod grants;
 mod guest;
 mod init;
+mod invalid_setting;
 mod ledger;
 mod maps;
 mod pool;
@@ -77,6 +78,7 @@ pub use completion::wait::{AsCompleted, AsCompletedStream, as_completed, wait_al
 pub use error::Error;
 pub use grants::trusted_paths::Overlap;
 pub use guest::{Callable, Guest, Model, Task};
+pub use invalid_setting::InvalidSetting;
 pub use maps::{Results, ResultsStream};
 pub use pool::Pool;
 pub use pool::counters::Stats;

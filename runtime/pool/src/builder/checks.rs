@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::grants::trusted_paths::TrustedPaths;
-use mpwasm_host::error::ChildError;
+use crate::invalid_setting::InvalidSetting;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail::BASE_DESCRIPTORS;
 use mpwasm_types::memory::thread_stack;
@@ -28,12 +28,12 @@ pub(crate) struct CheckedSettings {
 /// # Errors
 /// [`Error::BadSetting`].
 pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
-    let bad = |what: &str| Err(Error::BadSetting(what.to_owned()));
+    let bad = |setting: InvalidSetting| Err(setting.into());
     if settings.size == 0 {
-        return bad("a pool has at least one worker");
+        return bad(InvalidSetting::NoWorkers);
     }
     if settings.max_tasks_per_worker == Some(0) {
-        return bad("a worker runs at least one task");
+        return bad(InvalidSetting::NoTasksPerWorker);
     }
     let timeouts = [
         settings.timeout,
@@ -41,47 +41,43 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
         settings.compile_timeout,
     ];
     if timeouts.iter().any(Duration::is_zero) {
-        return bad("a timeout is longer than zero");
+        return bad(InvalidSetting::ZeroTimeout);
     }
     if let Some(user) = settings.user {
         if !nix::unistd::geteuid().is_root() {
-            return bad("only root can run the pool's processes as another user");
+            return bad(InvalidSetting::NotRoot);
         }
         if user.uid == 0 {
-            return bad("the user of the pool's processes is to be another than root");
+            return bad(InvalidSetting::UserIsRoot);
         }
         // To the kernel this number means "unchanged".
         if [user.uid, user.gid].contains(&u32::MAX) {
-            return bad("4294967295 is the number of no user and no group");
+            return bad(InvalidSetting::NoUser);
         }
         if settings.jail == Jail::Off {
-            return bad("another user is part of the jail, which is off");
+            return bad(InvalidSetting::UserWithoutJail);
         }
     }
     check_resources(settings)?;
-    if let Err(error) = settings.grants.check() {
-        return bad(&error.to_string());
-    }
+    settings.grants.check().map_err(InvalidSetting::Grants)?;
     if settings.size > MAX_WORKERS {
-        return bad(&format!("a pool has at most {MAX_WORKERS} workers"));
+        return bad(InvalidSetting::TooManyWorkers);
     }
     // Output that is not captured is streamed and never held as a whole.
     let max_output = if settings.capture { settings.max_output } else { 0 };
     let largest = settings.max_result.max(settings.max_args).max(max_output);
     if largest > mpwasm_protocol::messages::MAX_PAYLOAD {
-        return bad("args, results and output are at most 1 GiB each");
+        return bad(InvalidSetting::PayloadTooLarge);
     }
     Ok(())
 }
 
 /// Checks the limits of a guest besides its memory: stack, tables and open files.
 fn check_resources(settings: &Settings) -> Result<(), Error> {
-    let bad = |what: String| Err(Error::BadSetting(what));
+    let bad = |setting: InvalidSetting| Err(setting.into());
     let stack = settings.stack;
     if !(MIN_STACK..=MAX_STACK).contains(&stack) {
-        return bad(format!(
-            "a guest's stack of {stack} bytes (--stack) is not between 64 KiB and 4 GiB"
-        ));
+        return bad(InvalidSetting::StackSize(stack));
     }
     // A worker could fail to allocate such a stack, for example under a limit of address space. So it is tried here.
     if stack > Settings::default().stack {
@@ -90,23 +86,17 @@ fn check_resources(settings: &Settings) -> Result<(), Error> {
             .spawn(|| {});
         match thread {
             Ok(thread) => drop(thread.join()),
-            Err(error) => return bad(ChildError::NoStack { stack, error }.to_string()),
+            Err(error) => return bad(InvalidSetting::NoStack { stack, error }),
         }
     }
     if settings.max_table > MAX_TABLE_ELEMENTS {
-        return bad(format!(
-            "tables of {} elements (--max-table) are larger than any that the engine has: {MAX_TABLE_ELEMENTS}",
-            settings.max_table
-        ));
+        return bad(InvalidSetting::TablesTooLarge(settings.max_table));
     }
     if let Some(files) = settings.max_files {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
         let most = hard.saturating_sub(u64::from(BASE_DESCRIPTORS));
         if u64::from(files) > most {
-            return bad(format!(
-                "a task can't have {files} files open (--max-files): this process may have {hard} descriptors (ulimit \
-                 -Hn), which leaves a task {most}"
-            ));
+            return bad(InvalidSetting::TooManyFiles { files, hard, most });
         }
     }
     Ok(())

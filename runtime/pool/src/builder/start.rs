@@ -21,6 +21,7 @@ use crate::fork::Owner;
 use crate::grants;
 use crate::guest::Guest;
 use crate::init;
+use crate::invalid_setting::InvalidSetting;
 use crate::ledger::Ledger;
 use crate::pool::Pool;
 use crate::pool::counters::Counters;
@@ -272,9 +273,7 @@ fn check_user(executable: &Executable, user: User) -> Result<(), Error> {
         return Ok(());
     }
     let (uid, gid) = (user.uid, user.gid);
-    Err(Error::BadSetting(format!(
-        "user {uid}:{gid} may not execute this executable, of which the pool's processes are copies"
-    )))
+    Err(InvalidSetting::NotExecutable { uid, gid }.into())
 }
 
 /// Returns the names of the mandatory layers that this machine lacks, if any.

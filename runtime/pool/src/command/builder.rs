@@ -11,6 +11,7 @@ use super::stdio::{ChildStderr, ChildStdout, Input, ParentEnds, Sink, Stdio};
 use crate::builder::Builder;
 use crate::error::Error;
 use crate::guest::Guest;
+use crate::invalid_setting::InvalidSetting;
 use crate::setters::{grant_setters, setters};
 use mpwasm_system::clock;
 use mpwasm_system::standard_descriptors;
@@ -240,10 +241,7 @@ impl Command {
         }
         self.guest.task(&self.args).checked()?;
         if self.settings.fuel.is_some() && self.guest.settings().fuel.is_none() {
-            let name = name();
-            return Err(Error::BadSetting(format!(
-                "{name} was compiled without a count of instructions: load it with some fuel"
-            )));
+            return Err(InvalidSetting::NoFuelCount { name: name() }.into());
         }
         Ok(())
     }

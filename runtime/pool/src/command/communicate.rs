@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::stdio::{ChildStderr, ChildStdin, ChildStdout};
 use crate::error::Error;
+use crate::invalid_setting::InvalidSetting;
 use mpwasm_system::clock;
 use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until};
@@ -51,8 +52,7 @@ impl Communication {
             return Ok(());
         }
         if stdin.is_none() {
-            let why = "there is input for a command whose stdin is not piped, or closed";
-            return Err(Error::BadSetting(why.to_owned()));
+            return Err(InvalidSetting::NoStdin.into());
         }
         self.input.drain(..self.written);
         self.written = 0;

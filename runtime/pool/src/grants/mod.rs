@@ -19,6 +19,7 @@ use nix::unistd::{AccessFlags, faccessat};
 use crate::error::Error;
 use crate::grants::mounts::{Mounts, OpenPath};
 use crate::grants::trusted_paths::{Overlap, ResolvedPath, TrustedPaths};
+use crate::invalid_setting::InvalidSetting;
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::scratch;
@@ -70,13 +71,9 @@ pub fn open(
 ) -> Result<Vec<OwnedFd>, Error> {
     if let Some(size) = grants.tmp {
         let tried = scratch::probe_create(size, sandbox.and_then(|sandbox| sandbox.user))?;
-        tried.map_err(|errno| {
-            let hint = match is_mount_denied(errno) {
-                true => " (that takes root, or a machine with user namespaces)",
-                false => "",
-            };
-            let why = errno.desc();
-            Error::BadSetting(format!("scratch directories can't be made here{hint}: {why}"))
+        tried.map_err(|errno| InvalidSetting::NoScratch {
+            is_denied: is_mount_denied(errno),
+            why: errno.desc(),
         })?;
     }
     let open = |dir| {

@@ -1,0 +1,103 @@
+//! [`InvalidSetting`]: why a setting of a pool or of a command is refused.
+
+use std::io;
+
+use mpwasm_types::grants::InvalidGrant;
+use mpwasm_types::settings::{MAX_TABLE_ELEMENTS, MAX_WORKERS};
+
+/// Why a setting of a pool or of a command is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidSetting {
+    /// The pool has no worker.
+    #[error("a pool has at least one worker")]
+    NoWorkers,
+    /// The pool has more workers than a pool can have.
+    #[error("a pool has at most {MAX_WORKERS} workers")]
+    TooManyWorkers,
+    /// A worker is replaced before its first task.
+    #[error("a worker runs at least one task")]
+    NoTasksPerWorker,
+    /// A timeout is zero.
+    #[error("a timeout is longer than zero")]
+    ZeroTimeout,
+    /// Another user is set, and this process does not run as root.
+    #[error("only root can run the pool's processes as another user")]
+    NotRoot,
+    /// The other user is root.
+    #[error("the user of the pool's processes is to be another than root")]
+    UserIsRoot,
+    /// The number of the other user or group is the one that the kernel takes for "unchanged".
+    #[error("4294967295 is the number of no user and no group")]
+    NoUser,
+    /// Another user is set, and the jail is off.
+    #[error("another user is part of the jail, which is off")]
+    UserWithoutJail,
+    /// The other user may not execute the executable of the pool's processes.
+    #[error("user {uid}:{gid} may not execute this executable, of which the pool's processes are copies")]
+    NotExecutable {
+        /// The user's id.
+        uid: u32,
+        /// The group's id.
+        gid: u32,
+    },
+    /// The grants are invalid.
+    #[error(transparent)]
+    Grants(#[from] InvalidGrant),
+    /// Scratch directories can't be created.
+    #[error("scratch directories can't be made here{}: {why}", mount_hint(*.is_denied))]
+    NoScratch {
+        /// Whether this process lacks the right to mount file systems.
+        is_denied: bool,
+        /// The system's error.
+        why: &'static str,
+    },
+    /// Args, results or output may be larger than a message can be.
+    #[error("args, results and output are at most 1 GiB each")]
+    PayloadTooLarge,
+    /// The stack of a guest is too small or too large: this number of bytes.
+    #[error("a guest's stack of {0} bytes (--stack) is not between 64 KiB and 4 GiB")]
+    StackSize(u64),
+    /// No thread can have such a stack here.
+    #[error("no thread can have a guest's stack of {stack} bytes (--stack): {error}")]
+    NoStack {
+        /// The guest's stack, bytes.
+        stack: u64,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// Tables may have more elements than the engine supports: this number.
+    #[error(
+        "tables of {0} elements (--max-table) are larger than any that the engine has: {MAX_TABLE_ELEMENTS}"
+    )]
+    TablesTooLarge(u32),
+    /// A task may have more files open than a process can have.
+    #[error(
+        "a task can't have {files} files open (--max-files): this process may have {hard} descriptors (ulimit -Hn), which \
+         leaves a task {most}"
+    )]
+    TooManyFiles {
+        /// The setting.
+        files: u32,
+        /// The hard limit of descriptors of this process.
+        hard: u64,
+        /// The most files that a task can have open under this limit.
+        most: u64,
+    },
+    /// A command has an instruction budget, and its guest was loaded without one.
+    #[error("{name} was compiled without a count of instructions: load it with some fuel")]
+    NoFuelCount {
+        /// The guest's name.
+        name: String,
+    },
+    /// There is input for a command without a stdin.
+    #[error("there is input for a command whose stdin is not piped, or closed")]
+    NoStdin,
+}
+
+fn mount_hint(is_denied: bool) -> &'static str {
+    match is_denied {
+        true => " (that takes root, or a machine with user namespaces)",
+        false => "",
+    }
+}
