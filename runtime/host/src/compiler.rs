@@ -7,8 +7,6 @@
 //! A large guest is compiled by several threads. They start after [`jail::isolate`], whose layers threads inherit, and before
 //! [`jail::lock_down`], which forbids starting threads. The guest's bytes are not used before that.
 
-use crate::error::ChildError;
-use mpwasm_system::process;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::num::NonZeroUsize;
@@ -20,11 +18,13 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::error::ChildError;
 use mpwasm_engine::{Compiled, compile};
 use mpwasm_protocol::messages::{FromCompiler, ToCompiler};
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
 use mpwasm_system::poll::poll_until;
+use mpwasm_system::process;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::role::Role;
 use mpwasm_types::time::Time;

@@ -4,11 +4,11 @@
 //! layers of the sandbox are applied ([`jail::lock_down`]), because these forbid starting threads. It runs guest code after
 //! that.
 
-use mpwasm_system::process;
 use std::sync::{Arc, Barrier};
 
 use crate::error::ChildError;
 use mpwasm_sandbox::jail;
+use mpwasm_system::process;
 use mpwasm_types::memory::thread_stack;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;

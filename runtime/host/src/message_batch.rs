@@ -4,7 +4,6 @@
 //! when it is large or [`MAX_BATCH_AGE`] old. The watchdog flushes a batch to which no further message comes, and an output
 //! line that has no newline yet. The watchdog never blocks on the socket or on the lock.
 
-use mpwasm_system::clock;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +17,7 @@ use mpwasm_engine::watchdog::{RECHECK_INTERVAL, WatchdogHandle};
 use mpwasm_protocol::messages::GuestOutput;
 use mpwasm_protocol::messages::OUTPUT_PIECE;
 use mpwasm_protocol::send_buffer::SendBuffer;
+use mpwasm_system::clock;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::time::Time;

@@ -4,7 +4,6 @@
 //! Each push restarts the guest's timeout. The deadline is paused while a push waits for the parent, which stops reading
 //! while the pool's queue is full (backpressure).
 
-use mpwasm_system::clock;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fs::File;
@@ -24,6 +23,7 @@ use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::EXIT_WATCHDOG;
 use mpwasm_sandbox::cpu_limit::CpuLimit;
 use mpwasm_sandbox::jail;
+use mpwasm_system::clock;
 use mpwasm_system::clock::thread_cpu;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};

@@ -6,7 +6,6 @@
 //! returns from a deep recursion. A single thread can't be killed. One that does not end in time is abandoned, and the event
 //! loop starts another. The abandoned thread sends nothing more and exits when its call returns.
 
-use mpwasm_system::clock;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -23,6 +22,7 @@ use mpwasm_engine::watchdog::{WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, OutputSink};
 use mpwasm_protocol::messages::OUTPUT_PIECE;
 use mpwasm_protocol::messages::Source;
+use mpwasm_system::clock;
 use mpwasm_system::process::exact_timers;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::final_budget::FinalBudget;

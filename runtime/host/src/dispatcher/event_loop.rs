@@ -9,7 +9,6 @@ mod task_pipe;
 mod tasks;
 mod workers;
 
-use mpwasm_system::clock;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,6 +30,7 @@ use mpwasm_protocol::messages::{ControlRequest, FromDispatcher, ToDispatcher, ta
 use mpwasm_protocol::request::Responder;
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_scheduler::{Scheduler, WorkerExit};
+use mpwasm_system::clock;
 use mpwasm_system::epoll::{Epoll, Interest, Ready, Watched};
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::bounded::cut;

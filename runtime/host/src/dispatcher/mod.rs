@@ -23,17 +23,14 @@ pub use self::{
     worker_set::WorkerPhase,
 };
 
-use mpwasm_system::poll;
-use mpwasm_system::process;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use event_loop::EventLoop;
-use mpwasm_types::ids::WorkerId;
 use nix::sys::stat::{Mode, umask};
-use worker_set::{CommandStreams, Dirs, WorkerSet};
 
+use self::event_loop::EventLoop;
+use self::worker_set::{CommandStreams, Dirs, WorkerSet};
 use crate::error::ChildError;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
@@ -44,7 +41,10 @@ use mpwasm_sandbox::jail;
 use mpwasm_sandbox::jail::OomScore;
 use mpwasm_sandbox::scratch;
 use mpwasm_system::epoll::Epoll;
+use mpwasm_system::poll;
+use mpwasm_system::process;
 use mpwasm_types::grants::{Granted, OpenDir};
+use mpwasm_types::ids::WorkerId;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Settings, Terminals};

@@ -12,8 +12,6 @@ pub use process::{WorkerPhase, WorkerProcess};
 use cpus::worker_cpus;
 use process::{exit, for_worker};
 
-use mpwasm_system::clock;
-use mpwasm_system::poll;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io;
@@ -37,7 +35,9 @@ use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail::OomScore;
 use mpwasm_scheduler::{Claim, MAX_UNREAD, ScheduledTask, WorkerExit};
+use mpwasm_system::clock;
 use mpwasm_system::epoll::{Epoll, Interest, Watched};
+use mpwasm_system::poll;
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::bounded::cut;
 use mpwasm_types::engine_settings::EngineSettings;

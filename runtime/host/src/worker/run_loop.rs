@@ -4,9 +4,6 @@
 //! batches. The watchdog is woken only if it would sleep past the deadline. CPU time is derived from the monotonic clock
 //! ([`Meter`]).
 
-use mpwasm_system::clock;
-use mpwasm_system::poll::poll_until;
-use nix::poll::{PollFd, PollFlags};
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,7 +19,9 @@ use mpwasm_sandbox::child::EXIT_FAILURE;
 use mpwasm_sandbox::cpu_affinity::CpuAffinity;
 use mpwasm_sandbox::cpu_limit::CpuLimit;
 use mpwasm_sandbox::scratch::ScratchDir;
+use mpwasm_system::clock;
 use mpwasm_system::clock::thread_cpu;
+use mpwasm_system::poll::poll_until;
 use mpwasm_system::process::exit_now;
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::items;
@@ -30,6 +29,7 @@ use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::task::Input;
 use mpwasm_types::time::Time;
+use nix::poll::{PollFd, PollFlags};
 
 /// Time without a task after which a worker gives the memory of its tasks back to the kernel: 1 s. The pages of the next task cost
 /// some milliseconds then.

@@ -13,11 +13,11 @@ pub struct Connection<S> {
     pub backend: Box<dyn Backend>,
     /// Sends tasks.
     pub sender: AnySender,
-    /// Receives what happens.
+    /// Receives events.
     pub source: S,
 }
 
-/// The sender of tasks: the local one, which each task passes without a virtual call, or another.
+/// The sender of tasks. The local one has a variant of its own, so that a task costs no virtual call.
 #[derive(Debug)]
 pub enum AnySender {
     /// Tasks run on this machine.

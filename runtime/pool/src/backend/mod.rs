@@ -1,4 +1,4 @@
-//! What runs the tasks of a pool.
+//! The backend of a pool, which runs its tasks.
 //!
 //! A pool accepts tasks, keeps them in its ledger, and gives each its outcome. A *backend* runs them. [`local`] is the one that runs
 //! them on this machine, in the workers of a dispatcher. A backend has three parts, which are used from different threads:
@@ -101,7 +101,7 @@ pub trait Backend: Debug + Send + Sync {
 pub trait EventSource: Send {
     /// Passes events to the pool until the backend has ended. Calls [`EventSink::batch_ended`] before each wait for more.
     ///
-    /// After an [`EventError`] it passes no more: a backend that reports what can't be is broken.
+    /// After an [`EventError`] it passes no more: a backend that reports what can't have happened is broken.
     fn receive(&mut self, sink: &mut impl EventSink);
 
     /// Waits until nothing of the backend is left, and ends what does not end by itself.

@@ -5,12 +5,11 @@ use std::time::Duration;
 use super::limits::OUTPUT_PIECE;
 use mpwasm_types::bounded;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
+use mpwasm_types::nanos;
 use mpwasm_types::outcome::{Failure, LogLevel, Stream};
 use mpwasm_types::output::{LOG_LINE_COST, MAX_LOG_TEXT};
 use mpwasm_types::time::Time;
 use serde::{Deserialize, Serialize};
-
-use mpwasm_types::nanos;
 
 /// Names the call that a print or a log line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

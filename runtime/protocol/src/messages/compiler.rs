@@ -6,10 +6,9 @@ use mpwasm_types::bounded;
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
+use mpwasm_types::nanos;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use serde::{Deserialize, Serialize};
-
-use mpwasm_types::nanos;
 
 /// Starts the compiler: the only message that it gets. The guest (a binary module or text) comes with it, in a memory file.
 #[derive(Debug, Serialize, Deserialize)]

@@ -5,10 +5,10 @@ use std::time::Duration;
 use mpwasm_types::bounded;
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::ids::OfferId;
+use mpwasm_types::nanos;
 use serde::{Deserialize, Serialize};
 
 use super::call::{CallResult, GuestOutput, ResourceUsage};
-use mpwasm_types::nanos;
 
 /// Reports to the dispatcher what a worker does.
 #[derive(Debug, Serialize, Deserialize)]

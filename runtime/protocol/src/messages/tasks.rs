@@ -5,12 +5,12 @@ use std::time::Duration;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::TaskId;
+use mpwasm_types::nanos;
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use serde::{Deserialize, Serialize};
 
 use super::call::GuestOutput;
-use mpwasm_types::nanos;
 
 /// Starts the process: the only message that it gets, in a [memory file](crate::in_memory). The artifact, sealed or read-only,
 /// comes with it.

@@ -21,11 +21,11 @@ pub struct DispatcherStart {
     pub terminals: Terminals,
     /// Options of its sandbox; `None` for no sandbox.
     pub jail: Option<SandboxOptions>,
-    /// Whether it reports the lives of its workers ([`FromDispatcher::Event`](super::FromDispatcher::Event)).
+    /// Whether it reports changes of state of its workers ([`FromDispatcher::Event`](super::FromDispatcher::Event)).
     pub events: bool,
 }
 
-/// Hands tasks to the dispatcher, through a pipe: the dispatcher stops reading it for backpressure.
+/// Sends tasks to the dispatcher, through a pipe that the dispatcher stops reading for backpressure.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Submission<'a> {
     /// One more task, or chunk.

@@ -1,6 +1,7 @@
 //! Reads the dispatcher's socket, and reaps the dispatcher.
 //!
-//! The dispatcher is less trusted than this process. Each message is checked here, and what it says once more by the pool.
+//! The dispatcher is less trusted than this process. The form of each message is checked here. The pool checks whether it can
+//! have happened.
 
 use std::io;
 use std::os::fd::AsFd;

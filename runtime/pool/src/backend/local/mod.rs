@@ -70,7 +70,7 @@ impl KillSwitch {
         })
     }
 
-    /// Has the dispatcher killed after [`KILL_TIMEOUT`]. A second call does not extend that.
+    /// Sets the time at which the dispatcher is killed: after [`KILL_TIMEOUT`]. A second call does not extend it.
     fn set(&self) {
         let at = (clock::now() + KILL_TIMEOUT).0;
         let _ = self
