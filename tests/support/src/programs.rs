@@ -34,7 +34,7 @@ pub fn mpwasm() -> Command {
     like_mpwasm(&binary())
 }
 
-/// As [`mpwasm`], for another program with its command line.
+/// As [`mpwasm()`], for another program with its command line.
 pub fn like_mpwasm(program: &Path) -> Command {
     let mut command = Command::new(program);
     command

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use nix::poll::PollFlags;
 
-use super::OUTCOME_HIGH_WATER;
 use super::callbacks::Callbacks;
 use super::descriptor::Descriptor;
 use super::guest_artifact::GuestArtifact;
+use super::limits::OUTCOME_HIGH_WATER;
 use super::wake_up::WakeUp;
 use super::worker_set::{Notice, WorkerSet};
 use mpwasm_protocol::channel::{Channel, Filled};

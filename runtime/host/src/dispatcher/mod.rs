@@ -12,6 +12,7 @@ mod event_loop;
 mod finished;
 mod folds;
 mod guest_artifact;
+mod limits;
 mod pause;
 mod status;
 mod wake_up;
@@ -48,14 +49,6 @@ use mpwasm_types::ids::WorkerId;
 use mpwasm_types::role::Role;
 use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::settings::{Settings, Terminals};
-
-/// Callbacks that may wait before no more tasks are offered.
-const CALLBACK_QUEUE: usize = 1024;
-/// Bytes of results, errors and args that may wait for callbacks before no more tasks are offered. The callback thread may hold
-/// as many again.
-const CALLBACK_QUEUE_BYTES: usize = 8 << 20;
-/// Bytes of outcomes and output that may wait in the dispatcher for the parent before it reads no more tasks.
-const OUTCOME_HIGH_WATER: usize = 8 << 20;
 
 /// Runs the dispatcher until the pool ends.
 ///
