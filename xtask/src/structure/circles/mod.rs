@@ -214,6 +214,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_root_imports_from_another_crate_is_of_no_file() {
+        let modules = [
+            ("", "mod a; use other as name; fn f() { a::g() }"),
+            ("a", "use crate::name::Thing;"),
+        ];
+        assert_eq!(circles(&modules), [""; 0]);
+    }
+
+    #[test]
+    fn a_module_in_the_root_re_exports_as_the_root_does() {
+        let modules = [
+            (
+                "",
+                "mod a; mod b; pub mod private { pub use crate::a::f; } pub use b::B;",
+            ),
+            ("a", "fn f() {}"),
+            ("b", "fn g() { $crate::private::f() }"),
+        ];
+        assert_eq!(circles(&modules), [""; 0]);
+    }
+
+    #[test]
     fn sources_are_found_by_their_modules() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("a")).unwrap();
