@@ -20,7 +20,7 @@ fn workers_start_with_the_first_guest() {
     assert_eq!(pool.log(), []);
     pool.load();
     pool.turn();
-    assert_eq!(pool.log(), [Did::Spawn(0), Did::Spawn(1)]);
+    assert_eq!(pool.log(), [Action::Spawn(0), Action::Spawn(1)]);
     assert_eq!(
         pool.scheduler.next_wakeup(),
         Some(pool.simulator.now + START_TIMEOUT)
@@ -39,13 +39,13 @@ fn a_drained_pool_retires_its_workers() {
     assert_eq!(
         pool.log(),
         [
-            Did::Offer(0, 0),
-            Did::Retire(0, RetireReason::NotNeeded),
-            Did::Retire(1, RetireReason::NotNeeded)
+            Action::Offer(0, 0),
+            Action::Retire(0, RetireReason::NotNeeded),
+            Action::Retire(1, RetireReason::NotNeeded)
         ]
     );
     pool.sleep(RETIRE_TIMEOUT);
-    assert_eq!(pool.log(), [Did::Kill(1, KillReason::Terminated)]);
+    assert_eq!(pool.log(), [Action::Kill(1, KillReason::Terminated)]);
     pool.work_all();
     assert!(pool.scheduler.is_finished());
 }
@@ -58,7 +58,7 @@ fn a_drained_pool_kills_workers_that_are_not_ready() {
     pool.log();
     pool.scheduler.drain();
     pool.turn();
-    let killed = (0..MAX_FAILED_SPAWNS).map(|worker| Did::Kill(worker, KillReason::Terminated));
+    let killed = (0..MAX_FAILED_SPAWNS).map(|worker| Action::Kill(worker, KillReason::Terminated));
     assert_eq!(pool.log(), Vec::from_iter(killed));
     pool.finish();
     assert_eq!(pool.scheduler.pool_failure(), None, "no worker failed");
@@ -178,7 +178,7 @@ fn an_idle_worker_gets_what_waits_behind_a_long_task() {
         Some(pool.simulator.now + STEAL_DELAY)
     );
     pool.sleep(STEAL_DELAY);
-    assert_eq!(pool.log(), [Did::Revoke(0, 2), Did::Offer(1, 2)]);
+    assert_eq!(pool.log(), [Action::Revoke(0, 2), Action::Offer(1, 2)]);
     pool.work_all();
     assert_eq!(pool.ended, [1, 2]);
 }
@@ -194,12 +194,12 @@ fn all_idle_workers_get_some() {
     pool.push_many(40);
     pool.turn();
     pool.step(W0);
-    assert_eq!(pool.simulator.in_hand(W0), 41);
+    assert_eq!(pool.simulator.in_flight(W0), 41);
     pool.advance(STEAL_DELAY);
     (1..4).for_each(|worker| assert!(pool.step(WorkerId(worker)), "it becomes ready"));
     pool.turn();
     assert_eq!(
-        [0, 1, 2, 3].map(|worker| pool.simulator.in_hand(WorkerId(worker))),
+        [0, 1, 2, 3].map(|worker| pool.simulator.in_flight(WorkerId(worker))),
         [21, 7, 7, 6]
     );
 }

@@ -28,7 +28,7 @@ fn a_running_task_is_asked_to_end() {
     pool.log();
     assert!(pool.cancel(task));
     assert!(pool.cancel(task));
-    assert_eq!(pool.log(), [Did::Cancel(0, task)], "once is enough");
+    assert_eq!(pool.log(), [Action::Cancel(0, task)], "once is enough");
     pool.work_all();
     assert_eq!(pool.ended, [task]);
 }
@@ -42,7 +42,7 @@ fn a_worker_whose_cancelled_task_does_not_end_is_killed() {
     pool.cancel(task);
     pool.log();
     pool.sleep(CANCEL_TIMEOUT);
-    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Cancelled)]);
+    assert_eq!(pool.log(), [Action::Kill(0, KillReason::Cancelled)]);
     pool.work_all();
     assert_eq!(pool.failure(task).kind, Kind::Cancelled);
 }
@@ -69,9 +69,9 @@ fn a_termination_kills_everything() {
     pool.simulator.step(W0);
     pool.terminate();
     let log = pool.log();
-    assert!((0..2).all(|worker| log.contains(&Did::Kill(worker, KillReason::Terminated))));
+    assert!((0..2).all(|worker| log.contains(&Action::Kill(worker, KillReason::Terminated))));
     let late = pool.push(SHORT);
     pool.finish();
     assert!((running..=late).all(|id| pool.failure(id).kind == Kind::Cancelled));
-    assert!(!pool.log().contains(&Did::Spawn(0)));
+    assert!(!pool.log().contains(&Action::Spawn(0)));
 }

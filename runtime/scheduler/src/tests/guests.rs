@@ -94,9 +94,9 @@ fn a_worker_without_the_guest_is_replaced_and_no_other() {
     assert_eq!(
         pool.log(),
         [
-            Did::Retire(0, RetireReason::LacksGuest),
-            Did::Spawn(0),
-            Did::Offer(0, new)
+            Action::Retire(0, RetireReason::LacksGuest),
+            Action::Spawn(0),
+            Action::Offer(0, new)
         ]
     );
 }
@@ -109,7 +109,7 @@ fn as_many_workers_are_replaced_as_have_tasks_to_run() {
         push_of(&mut pool, 1, LONG);
     });
     pool.work_all();
-    let retired = |did: &Did| matches!(did, Did::Retire(..));
+    let retired = |did: &Action| matches!(did, Action::Retire(..));
     assert_eq!(pool.log().into_iter().filter(retired).count(), 3);
 }
 

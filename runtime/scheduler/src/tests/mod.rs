@@ -25,8 +25,9 @@ use mpwasm_types::retry::Retry;
 use mpwasm_types::task::{Input, TaskSpec};
 use mpwasm_types::time::Time;
 use simulator::{
+    Action,
     Behaviour::{self, Runs},
-    Did, Frame, Rules, Simulator, Truth,
+    Frame, Rules, Simulator, Truth,
 };
 
 const W0: WorkerId = WorkerId(0);
@@ -140,7 +141,7 @@ impl Pool {
         id
     }
 
-    /// So many tasks that end as soon as they are looked at.
+    /// Pushes `count` tasks that end at once.
     fn push_many(&mut self, count: usize) {
         (0..count).for_each(|_| {
             self.push(Runs(Duration::ZERO));
@@ -187,12 +188,12 @@ impl Pool {
         {
             self.scheduler.note_read(worker, self.simulator.now);
         }
-        let outbox = self
+        let sent = self
             .simulator
             .process(worker)
             .as_mut()
-            .map(|process| std::mem::take(&mut process.outbox));
-        let frames = outbox.unwrap_or_default();
+            .map(|process| std::mem::take(&mut process.sent));
+        let frames = sent.unwrap_or_default();
         for &frame in &frames {
             if let Err(fault) = self.report(worker, frame) {
                 let now = self.simulator.now;
@@ -250,7 +251,7 @@ impl Pool {
             && let Some(exit) = process
                 .exit
                 .clone()
-                .or((process.killed && !process.wedged).then_some(WorkerExit::Signal(9)))
+                .or((process.killed && !process.unkillable).then_some(WorkerExit::Signal(9)))
         {
             self.exit(worker, exit);
             return true;
@@ -300,7 +301,7 @@ impl Pool {
     }
 
     /// What the scheduler did since this was last asked.
-    fn log(&mut self) -> Vec<Did> {
+    fn log(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.simulator.log)
     }
 
@@ -337,7 +338,7 @@ impl Pool {
 
     fn offered(&mut self) -> Vec<(u32, u64)> {
         let offers = self.log().into_iter().filter_map(|did| match did {
-            Did::Offer(worker, task) => Some((worker, task)),
+            Action::Offer(worker, task) => Some((worker, task)),
             _ => None,
         });
         offers.collect()

@@ -29,9 +29,9 @@ fn a_process_is_replaced_as_soon_as_its_task_has_ended() {
     assert_eq!(
         pool.log(),
         [
-            Did::Offer(0, 0),
-            Did::Retire(0, RetireReason::RanItsTasks),
-            Did::Spawn(1)
+            Action::Offer(0, 0),
+            Action::Retire(0, RetireReason::RanItsTasks),
+            Action::Spawn(1)
         ]
     );
     pool.work_all();
@@ -39,9 +39,9 @@ fn a_process_is_replaced_as_soon_as_its_task_has_ended() {
     assert_eq!(
         pool.log(),
         [
-            Did::Offer(1, 1),
-            Did::Retire(1, RetireReason::RanItsTasks),
-            Did::Spawn(0)
+            Action::Offer(1, 1),
+            Action::Retire(1, RetireReason::RanItsTasks),
+            Action::Spawn(0)
         ]
     );
     assert_eq!(
@@ -87,11 +87,11 @@ fn a_worker_from_which_its_task_was_taken_back_in_time_is_as_good_as_new() {
     assert_eq!(
         pool.log(),
         [
-            Did::Offer(0, 0),
-            Did::Revoke(0, 0),
-            Did::Offer(0, 0),
-            Did::Retire(0, RetireReason::RanItsTasks),
-            Did::Spawn(1)
+            Action::Offer(0, 0),
+            Action::Revoke(0, 0),
+            Action::Offer(0, 0),
+            Action::Retire(0, RetireReason::RanItsTasks),
+            Action::Spawn(1)
         ]
     );
 }
@@ -113,11 +113,14 @@ fn a_worker_that_reports_a_second_ending_breaks_the_protocol() {
         .process(W0)
         .as_mut()
         .expect("a process")
-        .outbox
+        .sent
         .push_back(again);
     pool.log();
     assert!(pool.deliver(W0));
-    assert!(matches!(&pool.log()[..], [Did::Kill(0, KillReason::Protocol(_))]));
+    assert!(matches!(
+        &pool.log()[..],
+        [Action::Kill(0, KillReason::Protocol(_))]
+    ));
     assert!(pool.succeeded(task), "what it reported first stands");
 }
 
@@ -138,7 +141,7 @@ fn a_retired_process_that_does_not_exit_delays_no_task_and_is_killed() {
     assert_eq!(pool.ended, [0, 1, 2]);
     pool.log();
     pool.sleep(RETIRE_TIMEOUT);
-    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Terminated)]);
+    assert_eq!(pool.log(), [Action::Kill(0, KillReason::Terminated)]);
     pool.work_all();
     assert_eq!(pool.scheduler.pool_failure(), None);
 }
@@ -173,7 +176,7 @@ fn a_process_that_dies_before_its_task_is_replaced_with_growing_backoff() {
         assert_eq!(pool.log(), [], "the other slot is no way round the delay");
         assert_eq!(pool.scheduler.next_wakeup(), Some(pool.simulator.now + delay));
         pool.sleep(delay);
-        assert_eq!(pool.log(), [Did::Spawn(0)]);
+        assert_eq!(pool.log(), [Action::Spawn(0)]);
         pool.work_all();
         delay *= 2;
     }
@@ -198,7 +201,7 @@ fn an_ending_that_crosses_the_kill_changes_nothing_about_it() {
     pool.sleep(MS * 1000 + DISPATCHER_GRACE);
     pool.simulator.process(W0).as_mut().expect("a process").running = None;
     assert_eq!(pool.report(W0, Frame::Ended(OfferId(0), MS)), Ok(()));
-    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
+    assert_eq!(pool.log(), [Action::Kill(0, KillReason::Overdue)]);
     pool.work_all();
     assert!(pool.succeeded(task));
 }
@@ -213,7 +216,7 @@ fn a_drained_pool_starts_no_more_workers_than_it_has_tasks() {
     let spawns = pool
         .log()
         .iter()
-        .filter(|did| matches!(did, Did::Spawn(_)))
+        .filter(|did| matches!(did, Action::Spawn(_)))
         .count();
     assert_eq!(spawns, 2, "three were there");
 }
@@ -222,7 +225,7 @@ fn a_drained_pool_starts_no_more_workers_than_it_has_tasks() {
 
 fn spawns(pool: &mut Pool) -> usize {
     let log = pool.log();
-    log.iter().filter(|did| matches!(did, Did::Spawn(_))).count()
+    log.iter().filter(|did| matches!(did, Action::Spawn(_))).count()
 }
 
 #[test]
@@ -255,7 +258,7 @@ fn the_next_process_starts_while_the_one_before_goes() {
     assert!(pool.deliver(W0));
     pool.log();
     pool.work_all();
-    assert_eq!(pool.log(), [Did::Spawn(1), Did::Offer(1, 2)]);
+    assert_eq!(pool.log(), [Action::Spawn(1), Action::Offer(1, 2)]);
     assert_eq!(pool.lifecycle(0), Some(&Lifecycle::Retiring), "it still goes");
     assert_eq!(pool.ended, [0, 1, 2]);
 }

@@ -203,7 +203,7 @@ impl Pool {
             Event::Resume(index) => self.change(worker(index), |process| process.stopped = false),
             Event::Wedge(index) => self.change(worker(index), |process| {
                 process.stopped = true;
-                process.wedged = true;
+                process.unkillable = true;
             }),
             Event::SlowDown { worker: index, pace } => {
                 self.change(worker(index), |process| process.pace = pace);
@@ -246,7 +246,7 @@ impl Pool {
         } else {
             Frame::Ended(offer, Duration::MAX)
         };
-        process.outbox.push_back(frame);
+        process.sent.push_back(frame);
         self.deliver(worker);
     }
 

@@ -29,7 +29,7 @@ fn a_task_that_killed_its_worker_is_tried_again_when_it_may_be() {
     pool.work_all();
     assert!(pool.succeeded(twice));
     assert_eq!((attempts(&pool, twice), attempts(&pool, never)), (2, 1));
-    assert!(pool.log().contains(&Did::Try(twice, Kind::Crash)));
+    assert!(pool.log().contains(&Action::Try(twice, Kind::Crash)));
     assert_eq!(pool.failure(never).kind, Kind::Crash);
 }
 
@@ -51,7 +51,7 @@ fn a_timeout_is_tried_again_whoever_ended_the_task() {
     pool.sleep(MS * 1000 + DISPATCHER_GRACE);
     pool.work_all();
     assert!(pool.succeeded(task));
-    assert!(pool.log().contains(&Did::Try(task, Kind::Timeout)));
+    assert!(pool.log().contains(&Action::Try(task, Kind::Timeout)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Simulates workers, their sockets and the shared page without processes.
 //!
-//! The simulator records what really started and ended where, and panics when the scheduler breaks a rule. Nothing happens by
-//! itself: a test makes a worker take a step, stop, die or lie.
+//! The simulator records which attempts really started and ended, and panics when the scheduler breaks a rule. Nothing happens by
+//! itself: a test makes a worker take a step, stop, exit or send a wrong report.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,15 +19,15 @@ pub enum Behaviour {
     Runs(Duration),
     /// Neither it nor its watchdog reacts to anything.
     Hangs,
-    /// It takes its worker along.
+    /// It ends its worker process.
     Kills,
-    /// It fails at once, as a trap.
+    /// It fails at once, with a trap.
     Fails,
 }
 
-/// What an action of the scheduler looked like.
+/// An action of the scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Did {
+pub enum Action {
     Spawn(u32),
     Offer(u32, u64),
     Revoke(u32, u64),
@@ -39,12 +39,12 @@ pub enum Did {
     Fail(u64, Kind),
 }
 
-/// The truth about a task.
+/// What really happened to a task.
 #[derive(Debug)]
 pub struct Truth {
-    /// In its first attempts; then it ends at once.
+    /// What it does in its first `bad` attempts. Later ones end at once.
     pub behaviour: Behaviour,
-    /// How many these are.
+    /// Number of attempts with this behaviour.
     pub bad: u32,
     /// Further attempts that it may have.
     pub retries: u32,
@@ -53,12 +53,12 @@ pub struct Truth {
     pub claims: u32,
     /// Attempts that failed and were not the last.
     pub tried: u32,
-    /// Those of them that took a worker along.
+    /// Those of them that ended a worker process.
     pub crashes: u32,
     /// Workers that died while they could have claimed it.
     pub deaths: u32,
     pub cancelled: bool,
-    /// `None` inside when a worker brought it to an end.
+    /// Its end: the failure with which the scheduler ended it, or `None` if a worker reported its end.
     pub ended: Option<Option<Failure>>,
 }
 
@@ -80,7 +80,7 @@ pub struct Slot {
     pub unread: usize,
 }
 
-/// What a worker reads at once: no more fits into its socket.
+/// Bytes that a worker reads at once: the capacity of its socket.
 pub const SOCKET: usize = 100 << 10;
 
 #[derive(Clone, Copy, Debug)]
@@ -97,20 +97,20 @@ pub struct SimulatedProcess {
     /// Tasks that it has claimed.
     pub claims: u32,
     pub inbox: VecDeque<OfferId>,
-    /// What it needs to read as much as its socket holds.
+    /// Time that it takes to read a full socket.
     pub pace: Duration,
-    /// When it will have read that.
+    /// When it will have read its socket.
     pub reads_until: Option<Time>,
-    /// It has made room in a socket that was full.
+    /// Whether it has made room in a socket that was full.
     pub note_read: bool,
     pub running: Option<OfferId>,
-    pub outbox: VecDeque<Frame>,
-    /// SIGSTOP: it does nothing, and can still be killed.
+    pub sent: VecDeque<Frame>,
+    /// Whether SIGSTOP has stopped it: it does nothing, and can still be killed.
     pub stopped: bool,
-    /// It said something that is not so, and never does an honest thing again.
+    /// Whether it has sent a wrong report. It does nothing else then.
     pub lying: bool,
-    /// State D: not even SIGKILL has an effect.
-    pub wedged: bool,
+    /// Whether it is in an uninterruptible sleep (state D), so that SIGKILL has no effect.
+    pub unkillable: bool,
     pub retiring: bool,
     pub killed: bool,
     pub exit: Option<WorkerExit>,
@@ -119,24 +119,24 @@ pub struct SimulatedProcess {
 #[derive(Debug)]
 pub struct Simulator {
     pub now: Time,
-    /// Tasks that a process is for.
+    /// Largest number of tasks of a process.
     pub most: Option<u32>,
-    /// Nothing may be started any more.
+    /// Whether no task may be started any more.
     pub over: bool,
     pub guests: u32,
     /// Most guests that a process may load.
     pub most_guests: usize,
     /// Processes that were started.
     pub starts: u32,
-    /// How fast new processes read.
+    /// Time that new processes take to read a full socket.
     pub pace: Duration,
     pub processes: Vec<Option<SimulatedProcess>>,
     /// By [`OfferId`]: the shared pages of all workers.
     pub slots: Vec<Slot>,
     /// By task id.
     pub truth: Vec<Truth>,
-    pub log: Vec<Did>,
-    /// What the scheduler must respect in this turn.
+    pub log: Vec<Action>,
+    /// The rules for offers in this turn.
     pub rules: Rules,
 }
 
@@ -145,7 +145,7 @@ pub struct Simulator {
 pub struct Rules {
     pub held: bool,
     pub window: usize,
-    /// By worker: it is stalled, retired or dead.
+    /// By worker: whether it is stalled, retired or dead.
     pub barred: Vec<bool>,
 }
 
@@ -163,7 +163,7 @@ impl Io for Simulator {
             pace,
             ..SimulatedProcess::default()
         });
-        self.log.push(Did::Spawn(worker.0));
+        self.log.push(Action::Spawn(worker.0));
     }
 
     fn offer(&mut self, worker: WorkerId, task: &ScheduledTask) -> OfferId {
@@ -179,13 +179,13 @@ impl Io for Simulator {
             !self.rules.barred[worker.0 as usize],
             "{worker:?} must not get offers"
         );
-        let in_hand = self.in_hand(worker);
+        let in_flight = self.in_flight(worker);
         let waiting = self.unclaimed(worker).len() as u32;
         let (window, most) = (self.rules.window, self.most);
         let process = self.process(worker).as_mut().expect("an offer needs a process");
         assert!(
-            in_hand < window || process.lying,
-            "{in_hand} in flight, window {window}"
+            in_flight < window || process.lying,
+            "{in_flight} in flight, window {window}"
         );
         assert!(process.ready && !process.killed && !process.retiring);
         assert!(process.guests.contains(&task.spec.guest.0), "it lacks the guest");
@@ -199,7 +199,7 @@ impl Io for Simulator {
             page: Page::Offered,
             unread: task.size(),
         });
-        self.log.push(Did::Offer(worker.0, task.id.0));
+        self.log.push(Action::Offer(worker.0, task.id.0));
         offer
     }
 
@@ -209,7 +209,7 @@ impl Io for Simulator {
         let revoked = slot.page == Page::Offered;
         if revoked {
             slot.page = Page::Revoked;
-            self.log.push(Did::Revoke(worker.0, slot.task));
+            self.log.push(Action::Revoke(worker.0, slot.task));
         }
         revoked
     }
@@ -227,41 +227,41 @@ impl Io for Simulator {
 
     fn cancel(&mut self, worker: WorkerId, offer: OfferId) {
         let task = self.slots[offer.0 as usize].task;
-        self.log.push(Did::Cancel(worker.0, task));
+        self.log.push(Action::Cancel(worker.0, task));
     }
 
     fn retire(&mut self, worker: WorkerId, reason: RetireReason) {
-        let in_hand = self.in_hand(worker);
+        let in_flight = self.in_flight(worker);
         let process = self.process(worker).as_mut().expect("only a process is retired");
-        assert!(in_hand == 0 || process.lying, "{worker:?} has work");
+        assert!(in_flight == 0 || process.lying, "{worker:?} has work");
         assert!(process.ready && !process.killed && !process.retiring);
         process.retiring = true;
-        self.log.push(Did::Retire(worker.0, reason));
+        self.log.push(Action::Retire(worker.0, reason));
     }
 
     fn kill(&mut self, worker: WorkerId, reason: &KillReason) {
         let process = self.process(worker).as_mut().expect("only a process is killed");
         assert!(!process.killed, "killed twice");
         process.killed = true;
-        self.log.push(Did::Kill(worker.0, reason.clone()));
+        self.log.push(Action::Kill(worker.0, reason.clone()));
     }
 
     fn abandon(&mut self, worker: WorkerId) {
         self.note_death(worker);
         let process = self.process(worker).take().expect("only a process is abandoned");
         assert!(process.killed, "abandoned without a kill");
-        self.log.push(Did::Abandon(worker.0));
+        self.log.push(Action::Abandon(worker.0));
     }
 
     fn attempt_failed(&mut self, task: &ScheduledTask, run: Claim, failure: Failure) {
-        self.log.push(Did::Try(task.id.0, failure.kind));
+        self.log.push(Action::Try(task.id.0, failure.kind));
         assert!(!self.over, "nothing is started any more");
         assert!(run.claimed <= self.now);
         self.truth[task.id.0 as usize].try_again(failure.kind);
     }
 
     fn task_failed(&mut self, task: ScheduledTask, run: Option<Claim>, failure: Failure) {
-        self.log.push(Did::Fail(task.id.0, failure.kind));
+        self.log.push(Action::Fail(task.id.0, failure.kind));
         let truth = &mut self.truth[task.id.0 as usize];
         assert!(truth.ended.is_none(), "task {} ended twice", task.id);
         assert_eq!(
@@ -301,10 +301,8 @@ impl Simulator {
         &mut self.processes[worker.0 as usize]
     }
 
-    /// Lets a worker do the next thing that it has to do by now. Returns whether there was one.
-    #[expect(clippy::too_many_lines, reason = "to be divided")]
+    /// Lets a worker take its next step, if that is due. Returns whether it was.
     pub fn step(&mut self, worker: WorkerId) -> bool {
-        let now = self.now;
         let Some(process) = &mut self.processes[worker.0 as usize] else {
             return false;
         };
@@ -313,34 +311,52 @@ impl Simulator {
         }
         if !process.ready {
             process.ready = true;
-            process.outbox.push_back(Frame::Ready);
+            process.sent.push_back(Frame::Ready);
             return true;
         }
         if let Some(offer) = process.running {
-            let slot = &mut self.slots[offer.0 as usize];
-            let Page::Claimed(claimed) = slot.page else {
-                panic!("it runs what it has not claimed")
-            };
-            match self.truth[slot.task as usize].ends_at(claimed) {
-                Some(end) if end <= now => {}
-                _ => return false,
+            return self.end_running(worker, offer);
+        }
+        match process.inbox.front() {
+            Some(&offer) => self.read(worker, offer),
+            None => {
+                if process.retiring {
+                    process.exit = Some(WorkerExit::Code(0));
+                }
+                process.retiring
             }
-            if matches!(self.truth[slot.task as usize].behaviour(), Behaviour::Kills) {
-                process.exit = Some(WorkerExit::Signal(11));
-                return true;
-            }
-            slot.page = Page::Done(claimed);
-            process.running = None;
-            process.outbox.push_back(Frame::Ended(offer, now.since(claimed)));
+        }
+    }
+
+    /// Ends the running task, if that is due. Returns whether it was.
+    fn end_running(&mut self, worker: WorkerId, offer: OfferId) -> bool {
+        let now = self.now;
+        let slot = &mut self.slots[offer.0 as usize];
+        let Page::Claimed(claimed) = slot.page else {
+            panic!("it runs what it has not claimed")
+        };
+        let truth = &self.truth[slot.task as usize];
+        if truth.ends_at(claimed).is_none_or(|end| end > now) {
+            return false;
+        }
+        let process = self.processes[worker.0 as usize].as_mut();
+        let process = process.expect("only a process runs a task");
+        if matches!(truth.behaviour(), Behaviour::Kills) {
+            process.exit = Some(WorkerExit::Signal(11));
             return true;
         }
-        let Some(&offer) = process.inbox.front() else {
-            if process.retiring {
-                process.exit = Some(WorkerExit::Code(0));
-            }
-            return process.retiring;
-        };
+        slot.page = Page::Done(claimed);
+        process.running = None;
+        process.sent.push_back(Frame::Ended(offer, now.since(claimed)));
+        true
+    }
+
+    /// Reads a part of the first offer, if that is due, and claims or skips it once it is read. Returns whether it was due.
+    fn read(&mut self, worker: WorkerId, offer: OfferId) -> bool {
+        let now = self.now;
         let slot = &mut self.slots[offer.0 as usize];
+        let process = self.processes[worker.0 as usize].as_mut();
+        let process = process.expect("only a process reads its offers");
         if *process.reads_until.get_or_insert(now + process.pace) > now {
             return false;
         }
@@ -352,7 +368,7 @@ impl Simulator {
         }
         process.inbox.pop_front();
         if slot.page == Page::Revoked {
-            process.outbox.push_back(Frame::Skipped(offer));
+            process.sent.push_back(Frame::Skipped(offer));
         } else {
             assert_eq!(slot.page, Page::Offered);
             slot.page = Page::Claimed(now);
@@ -367,7 +383,7 @@ impl Simulator {
         true
     }
 
-    /// When the worker has its next thing to do, if it is not kept from it.
+    /// Returns when the next step of a worker is due, if it can take one.
     pub fn next_step(&self, worker: WorkerId) -> Option<Time> {
         let process = self.processes[worker.0 as usize].as_ref()?;
         if process.stopped || process.killed || process.lying || process.exit.is_some() {
@@ -386,14 +402,14 @@ impl Simulator {
         (!process.ready || process.retiring).then_some(self.now)
     }
 
-    /// The worker is gone, and the tasks that it had not started have seen a death.
+    /// Counts the death of a worker for the tasks that it had not started.
     pub fn note_death(&mut self, worker: WorkerId) {
         for id in self.unclaimed(worker) {
             self.truth[id as usize].deaths += 1;
         }
     }
 
-    /// Tasks that a worker was given and has not started.
+    /// Returns the tasks that were offered to a worker and that it has not started.
     pub fn unclaimed(&self, worker: WorkerId) -> Vec<u64> {
         let inbox = self.processes[worker.0 as usize]
             .iter()
@@ -405,14 +421,14 @@ impl Simulator {
             .collect()
     }
 
-    /// Tasks that a worker was given and that have not ended there, as far as it has said.
-    pub fn in_hand(&self, worker: WorkerId) -> usize {
+    /// Returns the number of offers to a worker that were not revoked, and whose end it has not reported.
+    pub fn in_flight(&self, worker: WorkerId) -> usize {
         let Some(process) = &self.processes[worker.0 as usize] else {
             return 0;
         };
         let is_offered = |offer: &&OfferId| self.slots[offer.0 as usize].page != Page::Revoked;
         let ended = process
-            .outbox
+            .sent
             .iter()
             .filter(|frame| matches!(frame, Frame::Ended(..)));
         ended.count()

@@ -16,7 +16,7 @@ fn a_worker_that_does_not_claim_loses_its_tasks_to_another() {
     pool.turn();
     pool.log();
     pool.sleep(CLAIM_TIMEOUT);
-    assert_eq!(pool.log(), [Did::Revoke(0, 0), Did::Offer(1, 0)]);
+    assert_eq!(pool.log(), [Action::Revoke(0, 0), Action::Offer(1, 0)]);
     assert_eq!(pool.lifecycle(0), Some(&Lifecycle::Stalled));
     pool.work_all();
     assert_eq!(pool.ended, [0]);
@@ -44,7 +44,7 @@ fn a_stalled_worker_without_a_sign_of_life_is_killed() {
     pool.sleep(CLAIM_TIMEOUT);
     pool.log();
     pool.sleep(STALL_TIMEOUT);
-    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Stalled)]);
+    assert_eq!(pool.log(), [Action::Kill(0, KillReason::Stalled)]);
     pool.scheduler.drain();
     pool.finish();
     assert_eq!(pool.ended, [0]);
@@ -60,8 +60,8 @@ fn a_stalled_worker_does_not_delay_the_end_of_the_pool() {
     pool.scheduler.drain();
     pool.work_all();
     assert!(pool.log().ends_with(&[
-        Did::Retire(0, RetireReason::NotNeeded),
-        Did::Retire(1, RetireReason::NotNeeded)
+        Action::Retire(0, RetireReason::NotNeeded),
+        Action::Retire(1, RetireReason::NotNeeded)
     ]));
 }
 
@@ -80,7 +80,7 @@ fn the_claim_timeout_begins_with_the_end_of_the_previous_task() {
     pool.sleep(CLAIM_TIMEOUT - MS);
     assert_eq!(pool.log(), []);
     pool.sleep(MS);
-    assert_eq!(pool.log(), [Did::Revoke(0, 1)]);
+    assert_eq!(pool.log(), [Action::Revoke(0, 1)]);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_worker_that_reads_large_args_is_waited_for() {
     pool.scheduler.drain();
     pool.finish();
     assert_eq!(pool.ended, [0]);
-    assert!(!pool.log().iter().any(|did| matches!(did, Did::Revoke(..))));
+    assert!(!pool.log().iter().any(|did| matches!(did, Action::Revoke(..))));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_worker_that_stops_reading_large_args_loses_them_as_soon_as_small_ones() {
     pool.stop(W0);
     pool.log();
     pool.sleep(CLAIM_TIMEOUT - 50 * MS);
-    assert_eq!(pool.log(), [Did::Revoke(0, 0), Did::Offer(1, 0)]);
+    assert_eq!(pool.log(), [Action::Revoke(0, 0), Action::Offer(1, 0)]);
     pool.work_all();
     assert_eq!(pool.ended, [0]);
 }
@@ -133,14 +133,14 @@ fn a_worker_that_reads_as_slowly_as_allowed_does_not_keep_args_forever() {
         pool.scheduler.note_read(W0, pool.simulator.now);
         pool.sleep(MS);
     }
-    assert_eq!(pool.log(), [Did::Revoke(0, 0)]);
+    assert_eq!(pool.log(), [Action::Revoke(0, 0)]);
     let held = pool.simulator.now.since(begin);
     assert!(held <= 11 * CLAIM_TIMEOUT + MS, "{held:?}");
     while pool.lifecycle(0) == Some(&Lifecycle::Stalled) {
         pool.scheduler.note_read(W0, pool.simulator.now);
         pool.sleep(MS);
     }
-    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Stalled)]);
+    assert_eq!(pool.log(), [Action::Kill(0, KillReason::Stalled)]);
     let held = pool.simulator.now.since(begin);
     assert!(held <= 11 * STALL_TIMEOUT + MS, "{held:?}");
 }
@@ -153,7 +153,7 @@ fn a_stalled_worker_that_reads_its_revoked_offers_is_not_killed() {
     pool.scheduler.drain();
     pool.finish();
     assert_eq!(pool.ended, [0]);
-    assert!(!pool.log().iter().any(|did| matches!(did, Did::Kill(..))));
+    assert!(!pool.log().iter().any(|did| matches!(did, Action::Kill(..))));
 }
 
 #[test]
@@ -197,5 +197,5 @@ fn large_args_on_their_way_are_not_revoked_by_backpressure() {
         pool.work_all();
         pool.advance(10 * MS);
     }
-    assert!(!pool.log().contains(&Did::Revoke(0, 0)));
+    assert!(!pool.log().contains(&Action::Revoke(0, 0)));
 }

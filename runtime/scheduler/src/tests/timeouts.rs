@@ -17,7 +17,7 @@ fn a_worker_whose_task_is_overdue_is_killed() {
     pool.sleep(MS * 1000 + DISPATCHER_GRACE - MS);
     assert_eq!(pool.log(), []);
     pool.sleep(MS);
-    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
+    assert_eq!(pool.log(), [Action::Kill(0, KillReason::Overdue)]);
     pool.work_all();
     assert_eq!(pool.failure(task).kind, Kind::Timeout);
     let message = "it did not end within its timeout of 1s; the dispatcher killed its worker";
@@ -34,7 +34,7 @@ fn a_short_timeout_behind_a_long_one_is_enforced() {
     pool.work_all();
     pool.log();
     pool.sleep(MS + DISPATCHER_GRACE);
-    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
+    assert_eq!(pool.log(), [Action::Kill(0, KillReason::Overdue)]);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_claim_that_moves_does_not_move_the_deadline() {
         pool.simulator.slots[0].page = Page::Claimed(now + MS * 5000);
         pool.sleep(MS);
     }
-    assert_eq!(pool.log(), [Did::Kill(0, KillReason::Overdue)]);
+    assert_eq!(pool.log(), [Action::Kill(0, KillReason::Overdue)]);
 }
 
 #[test]
@@ -91,5 +91,5 @@ fn a_claim_before_the_offer_counts_as_at_the_offer() {
     pool.work_all();
     pool.simulator.slots[0].page = Page::Claimed(Time(0));
     pool.sleep(900 * MS);
-    assert_eq!(pool.log(), [Did::Offer(0, task)]);
+    assert_eq!(pool.log(), [Action::Offer(0, task)]);
 }

@@ -17,7 +17,7 @@ fn a_worker_that_dies_is_replaced_at_once() {
     pool.log();
     pool.die(W0);
     pool.turn();
-    assert_eq!(pool.log(), [Did::Spawn(0)]);
+    assert_eq!(pool.log(), [Action::Spawn(0)]);
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn a_worker_that_dies_without_a_task_is_replaced_with_growing_backoff() {
         assert_eq!(pool.log(), []);
         assert_eq!(pool.scheduler.next_wakeup(), Some(pool.simulator.now + delay));
         pool.sleep(delay);
-        assert_eq!(pool.log(), [Did::Spawn(0)]);
+        assert_eq!(pool.log(), [Action::Spawn(0)]);
         pool.work_all();
         delay *= 2;
     }
@@ -42,7 +42,10 @@ fn a_worker_that_is_not_ready_in_time_is_killed() {
     pool.load();
     pool.turn();
     pool.sleep(START_TIMEOUT);
-    assert_eq!(pool.log(), [Did::Spawn(0), Did::Kill(0, KillReason::NotReady)]);
+    assert_eq!(
+        pool.log(),
+        [Action::Spawn(0), Action::Kill(0, KillReason::NotReady)]
+    );
 }
 
 #[test]
@@ -98,13 +101,17 @@ fn a_worker_that_cannot_be_reaped_is_abandoned() {
     let task = pool.push(Hangs);
     let unharmed = pool.push(SHORT);
     pool.work_all();
-    pool.simulator.process(W0).as_mut().expect("a process").wedged = true;
+    pool.simulator.process(W0).as_mut().expect("a process").unkillable = true;
     pool.sleep(MS * 1000 + DISPATCHER_GRACE);
     pool.log();
     pool.sleep(REAP_TIMEOUT);
     assert_eq!(
         pool.log(),
-        [Did::Fail(task, Kind::Timeout), Did::Abandon(0), Did::Spawn(0)]
+        [
+            Action::Fail(task, Kind::Timeout),
+            Action::Abandon(0),
+            Action::Spawn(0)
+        ]
     );
     pool.work_all();
     assert!(pool.succeeded(unharmed));
