@@ -142,15 +142,10 @@ impl LoadedGuests {
 
     /// Returns the guest that a task line names.
     fn find(&self, name: Option<&str>) -> anyhow::Result<&LoadedGuest> {
-        let list = |found: &[&LoadedGuest]| {
-            let names: Vec<_> = found.iter().map(|one| format!("`{}`", one.names[0])).collect();
-            names.join(", ")
-        };
-        let all: Vec<_> = self.0.iter().collect();
         let Some(name) = name else {
             return self
                 .only()
-                .ok_or_else(|| anyhow!("it names no `guest`, and there are {}", list(&all)));
+                .ok_or_else(|| anyhow!("it names no `guest`, and there are {}", listed(&self.0)));
         };
         // The argument itself takes precedence over other names.
         if let Some(exactly) = self.0.iter().find(|one| one.names[0] == name) {
@@ -163,8 +158,8 @@ impl LoadedGuests {
             .collect();
         match found[..] {
             [one] => Ok(one),
-            [] => bail!("there is no guest `{name}`; there are {}", list(&all)),
-            _ => bail!("the guest `{name}` could be {}", list(&found)),
+            [] => bail!("there is no guest `{name}`; there are {}", listed(&self.0)),
+            _ => bail!("the guest `{name}` could be {}", listed(found)),
         }
     }
 
@@ -196,6 +191,15 @@ impl LoadedGuests {
             message,
         }
     }
+}
+
+/// Lists guests for a message, as the command line names them.
+fn listed<'a>(guests: impl IntoIterator<Item = &'a LoadedGuest>) -> String {
+    let names: Vec<_> = guests
+        .into_iter()
+        .map(|one| format!("`{}`", one.names[0]))
+        .collect();
+    names.join(", ")
 }
 
 #[cfg(test)]
