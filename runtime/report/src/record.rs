@@ -9,6 +9,10 @@ use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A record. Fields that a report does not need, such as the result and the args, are skipped.
+///
+/// It lists the measures of [`Usage`](mpwasm_types::outcome::Usage) as fields of its own. Embedding them with `serde(flatten)` would
+/// keep all skipped fields in memory, results of many megabytes included, and refuse numbers in them that JSON allows and
+/// Rust's types do not.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TaskRecord<'a> {
     /// The task's id.
