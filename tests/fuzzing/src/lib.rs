@@ -29,13 +29,9 @@ mod tests {
 
     use super::*;
 
-    /// Returns the folder of a target's corpus. `.ci/run` runs the tests also as a user who can't read this checkout, and
-    /// names the folder of a copy.
+    /// Returns the folder of a target's corpus.
     fn folder(target: &str) -> PathBuf {
-        let corpus = std::env::var_os("MPWASM_TEST_CORPUS").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus"),
-            PathBuf::from,
-        );
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
         corpus.join(target)
     }
 

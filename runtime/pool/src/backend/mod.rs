@@ -79,7 +79,7 @@ pub trait Backend: Debug + Send + Sync {
     /// Sends a control request, and does not wait for its effect. Does nothing once the backend has ended.
     fn control(&self, request: ControlRequest);
 
-    /// Requests a status, and waits for the reply for at most [`REPLY_TIMEOUT`]. The
+    /// Requests a status, and waits for the reply for at most `REPLY_TIMEOUT`. The
     /// reply waits neither behind events nor for the [`EventSink`].
     ///
     /// # Errors
