@@ -127,8 +127,9 @@ pub trait Reporter: Send {
         Ok(())
     }
 
-    /// Writes what is still incomplete. Called once, when every task has its outcome, before [`Pool::join`](crate::Pool::join)
-    /// returns. Only output of a guest's `tasks` export that is being ended can follow. The default flushes.
+    /// Writes buffers and unfinished lines. Called once, when every task has its outcome, before
+    /// [`Pool::join`](crate::Pool::join) returns. After it only output of a guest's `tasks` that is being ended can arrive. The
+    /// default flushes.
     ///
     /// # Errors
     /// End the run.
