@@ -62,6 +62,7 @@ pub struct Cache {
 
 /// Number and size of a cache's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheStats {
     /// Number of guests.
     pub entries: u64,

@@ -49,7 +49,7 @@ pub fn wait_any(handles: &[TaskHandle], timeout: impl Into<Option<Duration>>) ->
 /// Returns a blocking iterator over the outcomes, in the order in which the tasks end. [`AsCompleted::into_stream`] makes it a
 /// [`Stream`].
 ///
-/// Dropping it does not cancel them, unless their handles [cancel on drop](TaskHandle::cancel_on_drop).
+/// Dropping it does not cancel the tasks, unless their handles [cancel on drop](TaskHandle::cancel_on_drop).
 pub fn as_completed(handles: impl IntoIterator<Item = TaskHandle>) -> AsCompleted {
     let handles: Vec<_> = handles.into_iter().map(Some).collect();
     let ready = Arc::new(ReadyQueue::default());
@@ -122,7 +122,9 @@ impl Iterator for AsCompleted {
 impl ExactSizeIterator for AsCompleted {}
 impl FusedIterator for AsCompleted {}
 
-/// The outcomes of several tasks as a [`Stream`]: what [`AsCompleted::into_stream`] returns.
+/// The outcomes of several tasks as a [`Stream`], from [`AsCompleted::into_stream`].
+///
+/// It is cancel safe: a future that waits for the next outcome, such as one in `select!`, can be dropped without losing any.
 #[derive(Debug)]
 pub struct AsCompletedStream(AsCompleted);
 

@@ -314,6 +314,8 @@ where
 
 /// The outcomes of a map as a [`Stream`], from [`Results::into_stream`].
 ///
+/// It is cancel safe: a future that waits for the next outcome, such as one in `select!`, can be dropped without losing any.
+///
 /// **Dropping it early cancels its tasks in flight**, as dropping [`Results`] does.
 pub struct ResultsStream<I: Iterator>(Results<I>);
 

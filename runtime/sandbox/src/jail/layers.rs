@@ -6,6 +6,7 @@ use mpwasm_types::settings::{Jail, User};
 
 /// A layer of the sandbox that surrounds each process of a pool, in addition to WebAssembly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SandboxLayer {
     /// Only the system calls that the process needs.
     Seccomp,
