@@ -1,7 +1,9 @@
-//! The step `structure`: which crates and files may use which, how long files may be, and which lints are on.
+//! The step `structure`: which crates and files may use which, how long files may be, which lints are on, and that
+//! dependencies are built once.
 
 mod circles;
 mod crates;
+mod features;
 mod files;
 mod lints;
 
@@ -15,6 +17,7 @@ pub fn check(repository: &Repository) -> Result<()> {
     faults.extend(circles::find(&repository.root, &repository.source_folders())?);
     faults.extend(files::faults(&repository.root)?);
     faults.extend(lints::faults(&repository.root)?);
+    faults.extend(features::faults()?);
     if faults.is_empty() {
         return Ok(());
     }
