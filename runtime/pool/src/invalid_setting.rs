@@ -10,22 +10,22 @@ use mpwasm_types::settings::{MAX_TABLE_ELEMENTS, MAX_WORKERS};
 #[non_exhaustive]
 pub enum InvalidSetting {
     /// The pool has no worker.
-    #[error("a pool has at least one worker")]
+    #[error("a pool of no workers runs no tasks: its size must be at least 1")]
     NoWorkers,
     /// The pool has more workers than a pool can have.
     #[error("a pool has at most {MAX_WORKERS} workers")]
     TooManyWorkers,
     /// A worker is replaced before its first task.
-    #[error("a worker runs at least one task")]
+    #[error("a worker that is replaced after 0 tasks runs none: the number must be at least 1")]
     NoTasksPerWorker,
     /// A timeout is zero.
-    #[error("a timeout is longer than zero")]
+    #[error("a timeout is zero: it must be longer")]
     ZeroTimeout,
     /// Another user is set, and this process does not run as root.
     #[error("only root can run the pool's processes as another user")]
     NotRoot,
     /// The other user is root.
-    #[error("the user of the pool's processes is to be another than root")]
+    #[error("the user of the pool's processes is root: name another one, or none")]
     UserIsRoot,
     /// The number of the other user or group is the one that the kernel takes for "unchanged".
     #[error("4294967295 is the number of no user and no group")]
