@@ -133,7 +133,7 @@ impl CacheDirectory {
     }
 
     /// Records that the entry was used, which makes it one of the last to be evicted. Does nothing if that was recorded within
-    /// the last hour, as each record changes the [identity](super::shortcut::FileIdentity) of the file.
+    /// the last hour, as each record changes the [identity](super::identity::FileIdentity) of the file.
     pub fn touch(&self, entry: &File) {
         let used = entry.metadata().and_then(|metadata| metadata.modified());
         if used.is_ok_and(|used| used.elapsed().is_ok_and(|age| age < TOUCH_INTERVAL)) {
