@@ -113,7 +113,7 @@ fn a_run_and_an_exec_say_alike_what_the_machine_lacks() {
     std::fs::write(&tool, crate::support::COMMAND).unwrap();
     let tool = tool.to_str().unwrap();
     let expected =
-        "mpwasm: warning: the jail has holes: this machine lacks Landlock; `mpwasm doctor` says more";
+        "mpwasm: warning: the jail is incomplete: this machine lacks Landlock; `mpwasm doctor` says more";
     for args in [["run", tool], ["exec", tool]] {
         let mut command = mpwasm();
         without_landlock(&mut command);

@@ -67,7 +67,7 @@ fn what_the_machine_lacks_is_said_once_however_many_children_there_are() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(
-        text.matches("the jail has holes: this machine lacks Landlock")
+        text.matches("the jail is incomplete: this machine lacks Landlock")
             .count(),
         1,
         "{text}"

@@ -71,7 +71,7 @@ pub enum Isolation {
 #[non_exhaustive]
 pub enum Interrupt {
     /// The task's code checks at each call and each turn of a loop whether it has to end. The worker process is kept. The checks
-    /// make code that computes up to three times as slow.
+    /// make code that computes up to 2.4 times as slow.
     #[default]
     Epoch,
     /// The task's code has no checks. A task that computes or is in a host call ends with its worker process, which another

@@ -185,7 +185,8 @@ impl StartingPool {
         if let Some(lacking) = lacking
             && (!GAPS_REPORTED.swap(true, Ordering::Relaxed) || !is_child)
         {
-            let text = format!("the jail has holes: this machine lacks {lacking}; `mpwasm doctor` says more");
+            let text =
+                format!("the jail is incomplete: this machine lacks {lacking}; `mpwasm doctor` says more");
             shared.report(&Event::Warning(&text));
         }
         Ok(Pool {
