@@ -247,7 +247,7 @@ mod tests {
         assert!(read("src/lib.rs").contains("mpwasm run my-guest"));
         assert_eq!(read(".gitignore"), "/target\n");
         assert!(read(".cargo/config.toml").contains("+simd128"));
-        assert!(read("mpwasm-guest/src/lib.rs").contains("pub trait Model"));
+        assert!(read("mpwasm-guest/src/model.rs").contains("pub trait Model"));
         for file in ["Cargo.toml", "src/lib.rs"] {
             assert!(!read(file).contains("{{"), "{file}");
         }
