@@ -85,7 +85,7 @@ pub use pool::counters::Stats;
 pub use pool::final_values::{FinalError, FinalValue};
 pub use pool::progress::Progress;
 pub use report::Reporter;
-pub use report::event::{Event, LOG_TARGET, LogLine, Output, Source, WorkerEvent};
+pub use report::event::{Event, LOG_TARGET, LogLine, PrintedOutput, Source, WorkerEvent};
 pub use report::terminal::Terminal;
 
 /// Items that only the command line uses. They are not part of the stable API.

@@ -17,7 +17,7 @@ use super::child_state::{ChildState, OutputCut};
 use super::log_thread::LogThread;
 use super::terminal_escape::TerminalEscape;
 use crate::report::Reporter;
-use crate::report::event::{LogLine, Output};
+use crate::report::event::{LogLine, PrintedOutput};
 use mpwasm_system::inherited::without_signals;
 use mpwasm_system::poll::{PIPE_PIECE, poll_until, set_nonblocking};
 use mpwasm_types::outcome::{Outcome, Stream};
@@ -248,7 +248,7 @@ impl Reporter for Delivery {
         self.handle_result(Stream::Stdout, result)
     }
 
-    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+    fn output(&mut self, output: &PrintedOutput<'_>) -> io::Result<()> {
         let outlet = match output.stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::ledger::ended::RemovedTask;
 use crate::ledger::task::Recipient;
 use crate::pool::state::{PoolEnd, PoolState};
-use crate::report::event::{Event, Output, Source, WorkerEvent};
+use crate::report::event::{Event, PrintedOutput, Source, WorkerEvent};
 use mpwasm_protocol::messages::{ControlRequest, Execution, GuestOutput};
 use mpwasm_types::escape::escape;
 use mpwasm_types::ids::{TaskId, WorkerNumber};
@@ -221,7 +221,7 @@ fn trace_worker(event: &WorkerEvent) {
 
 /// Reports the end of a source's output.
 fn end_output(shared: &PoolState, source: Source) {
-    shared.report(&Event::Printed(Output {
+    shared.report(&Event::Printed(PrintedOutput {
         source,
         stream: Stream::Stdout,
         bytes: b"",

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::guest::Guest;
 use crate::guest::Task;
 use crate::pool::Pool;
-use crate::report::event::{Event, Output, Source};
+use crate::report::event::{Event, PrintedOutput, Source};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::in_memory;
@@ -105,7 +105,7 @@ fn run(pool: &Pool, guest: &Guest, take: &mut Take<'_>) -> Result<u64, Error> {
         printed: 0,
     };
     let result = run.drive();
-    let end = Output {
+    let end = PrintedOutput {
         source: Source::Tasks,
         stream: Stream::Stdout,
         bytes: b"",

@@ -25,7 +25,7 @@ pub enum Event<'a> {
     /// A task has ended, and so has its callback. Happens exactly once for each accepted task.
     Ended(&'a Outcome),
     /// A guest has printed, or its output has ended.
-    Printed(Output<'a>),
+    Printed(PrintedOutput<'a>),
     /// A guest has logged a line, or its callback has failed.
     Logged(LogLine<'a>),
     /// mpwasm warns: for example, callbacks were disabled, or a worker is not restarted any more.
@@ -43,7 +43,7 @@ impl<'a> Event<'a> {
         output: GuestOutput<'a>,
     ) -> Self {
         match output {
-            GuestOutput::Printed { stream, bytes } => Self::Printed(Output {
+            GuestOutput::Printed { stream, bytes } => Self::Printed(PrintedOutput {
                 source,
                 stream,
                 bytes,
@@ -65,7 +65,7 @@ impl<'a> Event<'a> {
 
 /// A piece of a guest's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Output<'a> {
+pub struct PrintedOutput<'a> {
     /// The source of the output.
     pub source: Source,
     /// The stream that it was written to.

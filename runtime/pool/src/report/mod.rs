@@ -7,7 +7,7 @@ pub(crate) mod terminal;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::report::event::{Event, LogLine, Output, WorkerEvent};
+use crate::report::event::{Event, LogLine, PrintedOutput, WorkerEvent};
 use crate::sync::Mutex;
 use mpwasm_types::ids::TaskId;
 use mpwasm_types::outcome::{Attempt, Outcome};
@@ -73,7 +73,7 @@ pub trait Reporter: Send {
     ///
     /// # Errors
     /// End the run.
-    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+    fn output(&mut self, output: &PrintedOutput<'_>) -> io::Result<()> {
         let _ = output;
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 
-use crate::report::event::{Output, Source};
+use crate::report::event::{PrintedOutput, Source};
 use mpwasm_types::escape::{escape, escape_bytes};
 use mpwasm_types::outcome::Stream;
 
@@ -129,7 +129,7 @@ impl Prints {
     }
 
     /// Adds a piece of output.
-    pub fn print(&mut self, output: &Output<'_>) -> io::Result<()> {
+    pub fn print(&mut self, output: &PrintedOutput<'_>) -> io::Result<()> {
         let origin = (output.source, output.stream);
         let target = self.targets.of(output.stream);
         let whole = output

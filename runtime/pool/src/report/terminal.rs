@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use crate::report::Reporter;
-use crate::report::event::{Output, Source};
+use crate::report::event::{PrintedOutput, Source};
 use crate::report::prints::{Prints, Target, Targets};
 use mpwasm_types::outcome::Outcome;
 
@@ -33,7 +33,7 @@ impl Reporter for Terminal {
         self.0.end(Source::Task(outcome.id))
     }
 
-    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+    fn output(&mut self, output: &PrintedOutput<'_>) -> io::Result<()> {
         self.0.print(output)
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use mpwasm::internal::prints::Prints;
-use mpwasm::{LogLevel, LogLine, Outcome, Output, Reporter, Source, TaskId};
+use mpwasm::{LogLevel, LogLine, Outcome, PrintedOutput, Reporter, Source, TaskId};
 
 use crate::run::output::failure::{OutputFailures, OutputKind, OutputWriter};
 use crate::run::output::failure_line::failure_line;
@@ -55,7 +55,7 @@ impl PrintReporter {
     }
 
     /// Prints output, with tags if the run has them.
-    pub fn print(&mut self, output: &Output<'_>) {
+    pub fn print(&mut self, output: &PrintedOutput<'_>) {
         if self.options.tags.is_none() {
             return self.prints.write(|prints| prints.print(output));
         }
@@ -64,7 +64,7 @@ impl PrintReporter {
         loop {
             let (bytes, more) = rest.split_at(rest.len().min(TAG_CHUNK));
             let end = output.end && more.is_empty();
-            self.print_tagged(&Output {
+            self.print_tagged(&PrintedOutput {
                 bytes,
                 end,
                 ..*output
@@ -76,7 +76,7 @@ impl PrintReporter {
         }
     }
 
-    fn print_tagged(&mut self, output: &Output<'_>) {
+    fn print_tagged(&mut self, output: &PrintedOutput<'_>) {
         let tagged = self.options.tags.as_mut().and_then(|tags| {
             let tagged = tags.tagged(output);
             if output.end {
@@ -86,7 +86,7 @@ impl PrintReporter {
         });
         let bytes = tagged.as_deref().unwrap_or(output.bytes);
         self.prints
-            .write(|prints| prints.print(&Output { bytes, ..*output }));
+            .write(|prints| prints.print(&PrintedOutput { bytes, ..*output }));
     }
 
     /// Ends the output of a task, and prints the line for its failure.
@@ -128,7 +128,7 @@ impl Reporter for PrintReporter {
         Ok(())
     }
 
-    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+    fn output(&mut self, output: &PrintedOutput<'_>) -> io::Result<()> {
         if !output.bytes.is_empty() {
             self.prints.failures().note_report();
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mpwasm::escape::Untrusted;
-use mpwasm::{Event, Outcome, Output, Reporter, Source, Stream, TaskId};
+use mpwasm::{Event, Outcome, PrintedOutput, Reporter, Source, Stream, TaskId};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use serde::Deserialize;
@@ -51,7 +51,7 @@ impl ResultsDir {
     }
 
     /// Writes the output of a task.
-    pub fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+    pub fn output(&mut self, output: &PrintedOutput<'_>) -> io::Result<()> {
         let (Source::Task(id) | Source::Callback(id)) = output.source else {
             return Ok(());
         };
@@ -201,7 +201,7 @@ mod tests {
         folders.begin(earlier)?;
         let mut dir = ResultsDir::new(Arc::new(folders));
         for bytes in text.as_bytes().chunks(1) {
-            let output = Output {
+            let output = PrintedOutput {
                 source: Source::Task(TaskId(7)),
                 stream: Stream::Stdout,
                 bytes,
@@ -351,7 +351,7 @@ mod tests {
     }
 
     fn try_print(dir: &mut ResultsDir, id: u64, stream: Stream, text: &str) -> io::Result<()> {
-        dir.output(&Output {
+        dir.output(&PrintedOutput {
             source: Source::Task(TaskId(id)),
             stream,
             bytes: text.as_bytes(),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use mpwasm::escape::escape;
-use mpwasm::{Output, Source, Stream, TaskId};
+use mpwasm::{PrintedOutput, Source, Stream, TaskId};
 
 use crate::run::output::task_table::TaskTable;
 
@@ -27,7 +27,7 @@ impl LineTagger {
     }
 
     /// Returns output with tags inserted. Output of no task has none.
-    pub fn tagged(&mut self, output: &Output<'_>) -> Option<Vec<u8>> {
+    pub fn tagged(&mut self, output: &PrintedOutput<'_>) -> Option<Vec<u8>> {
         let (Source::Task(id) | Source::Callback(id)) = output.source else {
             return None;
         };
@@ -72,7 +72,7 @@ mod tests {
         table.add([(TaskId(3), "a\nb".into())]);
         let mut tags = LineTagger::new(table);
         let mut print = |source, bytes: &[u8]| {
-            let output = Output {
+            let output = PrintedOutput {
                 source,
                 stream: Stream::Stdout,
                 bytes,

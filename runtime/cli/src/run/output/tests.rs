@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use mpwasm::internal::prints::{Prints, Target, Targets};
 use mpwasm::{
-    CallbackStatus, Event, Kind, LogLevel, Outcome, Output, Reporter, Source, Stream, TaskError, TaskId,
-    Usage,
+    CallbackStatus, Event, Kind, LogLevel, Outcome, PrintedOutput, Reporter, Source, Stream, TaskError,
+    TaskId, Usage,
 };
 use serde_json::value::RawValue;
 
@@ -150,7 +150,7 @@ impl Run {
     }
 
     fn print(&mut self, id: u64, bytes: &[u8]) {
-        self.event(&Event::Printed(Output {
+        self.event(&Event::Printed(PrintedOutput {
             source: Source::Task(TaskId(id)),
             stream: Stream::Stdout,
             bytes,
@@ -223,7 +223,7 @@ fn an_outcome_ends_the_lines_of_its_task() {
 #[test]
 fn lines_that_no_outcome_ends_are_written_at_the_end() {
     let mut run = Run::new(None);
-    run.event(&Event::Printed(Output {
+    run.event(&Event::Printed(PrintedOutput {
         source: Source::Tasks,
         stream: Stream::Stdout,
         bytes: b"no newline",

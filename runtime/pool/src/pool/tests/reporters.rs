@@ -9,7 +9,7 @@ use crate::completion::handle::TaskHandle;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::report::Reporter;
-use crate::report::event::{Event, LogLine, Output, WorkerEvent};
+use crate::report::event::{Event, LogLine, PrintedOutput, WorkerEvent};
 use crate::sync::Mutex;
 use mpwasm_protocol::messages::{GuestOutput, Source};
 use mpwasm_types::ids::{TaskId, WorkerNumber};
@@ -53,7 +53,7 @@ impl Reporter for ByMethod {
         self.0.event(&Event::Ended(outcome))
     }
 
-    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+    fn output(&mut self, output: &PrintedOutput<'_>) -> io::Result<()> {
         self.0.event(&Event::Printed(*output))
     }
 

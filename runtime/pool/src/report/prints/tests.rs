@@ -71,7 +71,7 @@ impl Printed {
 
     fn piece(&mut self, id: u64, stream: Stream, bytes: &[u8], end: bool) {
         let source = Source::Task(TaskId(id));
-        let output = Output {
+        let output = PrintedOutput {
             source,
             stream,
             bytes,
@@ -111,7 +111,7 @@ fn the_streams_of_a_task_are_assembled_apart() {
 fn a_task_and_its_callback_are_different_sources() {
     let mut p = Printed::apart(false);
     p.task(1, Stdout, b"task");
-    let output = Output {
+    let output = PrintedOutput {
         source: Source::Callback(TaskId(1)),
         stream: Stdout,
         bytes: b"callback\n",

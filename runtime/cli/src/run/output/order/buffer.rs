@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use mpwasm::{LogLine, Output, TaskId};
+use mpwasm::{LogLine, PrintedOutput, TaskId};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ const ORDER_BLOCK: usize = 32 << 10;
 pub enum BufferedEvent<'a> {
     /// The task printed, or will print no more.
     #[serde(borrow)]
-    Printed(Output<'a>),
+    Printed(PrintedOutput<'a>),
     /// The task logged a line.
     Logged(LogLine<'a>),
     /// The task ended.
@@ -180,7 +180,7 @@ mod tests {
     use mpwasm::{LogLevel, Source, Stream, WorkerNumber};
 
     fn print(bytes: &[u8]) -> Vec<u8> {
-        let output = Output {
+        let output = PrintedOutput {
             source: Source::Task(TaskId(7)),
             stream: Stream::Stdout,
             bytes,
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn an_event_is_unchanged() {
         let all = [
-            BufferedEvent::Printed(Output {
+            BufferedEvent::Printed(PrintedOutput {
                 source: Source::Task(TaskId(2)),
                 stream: Stream::Stderr,
                 bytes: b"\xff\0",

@@ -193,14 +193,14 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use mpwasm::{Output, Source, Stream};
+    use mpwasm::{PrintedOutput, Source, Stream};
 
     use super::*;
     use crate::run::output::order::buffer::BufferedEvent;
 
     fn print(order: &OutputOrder, id: u64, text: &str) -> bool {
         let id = TaskId(id);
-        let output = Output {
+        let output = PrintedOutput {
             source: Source::Task(id),
             stream: Stream::Stdout,
             bytes: text.as_bytes(),

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use mpwasm::{LogLine, Outcome, Output, Reporter, Source};
+use mpwasm::{LogLine, Outcome, PrintedOutput, Reporter, Source};
 
 use crate::run::output::failure::{OutputFailures, OutputKind};
 use crate::run::output::failure_line::failure_line;
@@ -133,7 +133,7 @@ impl Reporter for OrderedReporter {
         result.inspect_err(|_| self.release_all())
     }
 
-    fn output(&mut self, output: &Output<'_>) -> io::Result<()> {
+    fn output(&mut self, output: &PrintedOutput<'_>) -> io::Result<()> {
         if !output.bytes.is_empty() {
             self.failures.note_report();
         }
