@@ -1,9 +1,9 @@
 //! `mpwasm report`: each form, of the records of a real run, and logs that are none.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use csv_core::ReadRecordResult;
 use quick_xml::events::Event;
@@ -135,6 +135,68 @@ fn test_cases(text: &str) -> (Vec<String>, usize) {
             _ => {}
         }
     }
+}
+
+#[test]
+fn a_page_is_one_file_with_the_ten_tasks_and_nothing_that_runs_but_its_own_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log_of_ten_tasks(folder.path());
+    let output = folder.path().join("report.html");
+    let args = ["--format", "html", "-o", output.to_str().unwrap()];
+    assert_eq!(stdout(&report(&args, &[&log])), "");
+    let page = fs::read_to_string(&output).unwrap();
+    assert!(
+        page.starts_with("<!DOCTYPE html>\n") && page.ends_with("</html>\n"),
+        "{page}"
+    );
+    for part in [
+        "<strong>10 tasks</strong>",
+        "5 ok",
+        "5 failed",
+        "&lt;script&gt;alert(1)&lt;/script&gt;",
+        r"esc\u{1b}[2J",
+        "<summary><span class=\"count\">3</span> <span class=\"kind bad\">trap</span>",
+        "<bdi>no item &lt;n&gt;</bdi>",
+        "default-src 'none'",
+    ] {
+        assert!(
+            page.contains(&part.replace('\'', "&#39;")),
+            "{part} is missing in\n{page}"
+        );
+    }
+    assert!(
+        !page.contains("<script>alert") && !page.contains('\u{1b}'),
+        "{page}"
+    );
+    for loading in [" src=", "url(", "@import", "http://", "<link", "<img", "<iframe"] {
+        assert!(!page.contains(loading), "{loading} in\n{page}");
+    }
+}
+
+#[test]
+fn a_page_of_a_million_tasks_is_small_and_takes_bounded_memory() {
+    const TASKS: u64 = 1_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("report.html");
+    // 200 MiB of address space, with the program itself.
+    let limited = "ulimit -v 204800; exec \"$0\" report --format html -o \"$1\" -";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(binary()).arg(&output);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut log = BufWriter::with_capacity(1 << 20, child.stdin.take().unwrap());
+    for id in 0..TASKS {
+        let (worker, start) = (id % 16, 1_764_489_000_000_000 + id * 100);
+        writeln!(
+            log,
+            r#"{{"id":{id},"key":"item-{id}","model":"","status":"ok","attempts":1,"worker":{worker},"pid":7,"started_us":{start},"queued_us":{id},"run_us":1500,"cpu_us":1400,"memory_peak":65536,"stdout_bytes":0,"output_truncated":false,"callback":"none"}}"#
+        )
+        .unwrap();
+    }
+    drop(log.into_inner().unwrap());
+    assert!(child.wait().unwrap().success());
+    let page = fs::read_to_string(&output).unwrap();
+    assert!(page.contains("<strong>1,000,000 tasks</strong>"));
+    assert!(page.len() < 2 << 20, "{} bytes", page.len());
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod ci;
 mod command;
 mod guests;
+mod report_page;
 mod repository;
 mod structure;
 mod tools;
@@ -35,6 +36,10 @@ enum Task {
     Guests,
     /// Generates the reference of the command line, docs/reference/cli.md, from its definitions.
     Docs,
+    /// Fetches the library for the charts of `mpwasm report --format html` with npm. The next build of mpwasm embeds it.
+    ReportAssets,
+    /// Takes pictures of pages of `mpwasm report` in Chromium, into target/report-page, and checks the pages.
+    ReportPictures,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +55,8 @@ fn main() -> ExitCode {
             .env("MPWASM_UPDATE_REFERENCE", "1")
             .current_dir(&repository.root)
             .run(),
+        Task::ReportAssets => report_page::fetch_assets(&repository),
+        Task::ReportPictures => report_page::take_pictures(&repository),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

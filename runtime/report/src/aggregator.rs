@@ -9,13 +9,15 @@ use mpwasm_types::ids::WorkerNumber;
 use mpwasm_types::outcome::{CallbackStatus, Kind};
 
 use crate::failure_groups::{FailureGroups, cut};
+use crate::histogram::histogram;
 use crate::log_reader::RecordSink;
 use crate::periods::{Period, periods};
 use crate::record::{RecordStatus, TaskRecord};
 use crate::report::{
-    BadLines, Callbacks, Distribution, Log, Report, Retries, TaskCounts, TaskSummary, TimeSpan, VERSION,
+    BadLines, Bin, Callbacks, Distribution, Log, Report, Retries, TaskCounts, TaskSummary, TimeSpan, VERSION,
 };
 use crate::throughput::throughput;
+use crate::timeline::{LogWorker, Timeline, TimelineTask};
 use crate::top_list::TopList;
 use crate::workers::{WorkerRun, workers};
 
@@ -155,6 +157,16 @@ impl Aggregator {
         }
     }
 
+    /// Returns the report, and what workers did over time. Without start times that is unknown.
+    #[must_use]
+    pub(crate) fn finish_with_timeline(mut self, bad_lines: BadLines) -> (Report, Option<Timeline>) {
+        self.order_logs();
+        let timeline = Timeline::new(row_periods(&self.rows), || {
+            self.rows.iter().filter_map(Row::timeline_task)
+        });
+        (self.finish(bad_lines), timeline)
+    }
+
     /// Returns the report, with the lines that are no records.
     #[must_use]
     pub fn finish(mut self, bad_lines: BadLines) -> Report {
@@ -176,17 +188,21 @@ impl Aggregator {
             .rows
             .iter()
             .filter_map(|row| Some((row.time()?.end, row.has_failed)));
+        let (queue_us, queue_histogram) = self.distribution_and_histogram(|row| row.queued_us);
+        let (run_us, run_histogram) = self.distribution_and_histogram(|row| row.run_us);
         Report {
             version: VERSION,
             tasks: self.task_counts(),
             time,
-            queue_us: self.distribution(|row| row.queued_us),
-            run_us: self.distribution(|row| row.run_us),
+            queue_us,
+            queue_histogram,
+            run_us,
+            run_histogram,
             cpu_us: self.distribution(|row| row.cpu_us),
             memory_peak: self.distribution(|row| row.memory_peak),
             throughput: throughput(&all, ends),
             workers,
-            stdout_bytes: distribution(self.stdout_bytes),
+            stdout_bytes: distribution(&sorted(self.stdout_bytes)),
             output_truncated: self.output_truncated,
             slowest: self.slowest.into_values(),
             largest_memory: self.largest_memory.into_values(),
@@ -238,14 +254,19 @@ impl Aggregator {
         }
     }
 
+    /// Returns the known values of a figure, sorted.
+    fn sorted(&self, figure: impl Fn(&Row) -> u64) -> Vec<u64> {
+        let figures = self.rows.iter().map(figure);
+        sorted(figures.filter(|figure| *figure != UNKNOWN).collect())
+    }
+
     fn distribution(&self, figure: impl Fn(&Row) -> u64) -> Distribution {
-        distribution(
-            self.rows
-                .iter()
-                .map(figure)
-                .filter(|figure| *figure != UNKNOWN)
-                .collect(),
-        )
+        distribution(&self.sorted(figure))
+    }
+
+    fn distribution_and_histogram(&self, figure: impl Fn(&Row) -> u64) -> (Distribution, Vec<Bin>) {
+        let values = self.sorted(figure);
+        (distribution(&values), histogram(&values))
     }
 }
 
@@ -319,6 +340,18 @@ impl Row {
         })
     }
 
+    fn timeline_task(&self) -> Option<TimelineTask> {
+        (self.started_us != UNKNOWN).then_some(TimelineTask {
+            worker: LogWorker {
+                log: self.log,
+                worker: self.worker,
+            },
+            start_us: self.started_us,
+            run_us: self.run_us,
+            has_failed: self.has_failed,
+        })
+    }
+
     fn worker_run(&self) -> WorkerRun {
         WorkerRun {
             log: self.log,
@@ -356,8 +389,13 @@ fn time_span(periods: &[Period], rows: &[Row]) -> Option<TimeSpan> {
     })
 }
 
-fn distribution(mut values: Vec<u64>) -> Distribution {
+fn sorted(mut values: Vec<u64>) -> Vec<u64> {
     values.sort_unstable();
+    values
+}
+
+/// Returns the distribution of sorted values.
+fn distribution(values: &[u64]) -> Distribution {
     let (Some(min), Some(max)) = (values.first(), values.last()) else {
         return Distribution::default();
     };

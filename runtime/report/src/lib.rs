@@ -16,6 +16,8 @@
 
 pub mod aggregator;
 mod failure_groups;
+mod histogram;
+pub mod html;
 pub mod junit;
 mod lines;
 pub mod log_reader;
@@ -26,6 +28,7 @@ pub mod report;
 pub mod task_table;
 pub mod text;
 mod throughput;
+mod timeline;
 mod top_list;
 mod workers;
 

@@ -25,8 +25,12 @@ pub struct Report {
     pub time: Option<TimeSpan>,
     /// Microseconds from acceptance to the start of the last attempt, over the tasks that ran.
     pub queue_us: Distribution,
+    /// These times in bins.
+    pub queue_histogram: Vec<Bin>,
     /// Microseconds of wall time of the last attempt, over the tasks that ran.
     pub run_us: Distribution,
+    /// These times in bins.
+    pub run_histogram: Vec<Bin>,
     /// Microseconds of CPU time of the last attempt, over the tasks for which it is known.
     pub cpu_us: Distribution,
     /// Largest size of the linear memory, bytes, over the tasks for which it is known.
@@ -123,6 +127,19 @@ pub struct Distribution {
     pub p99: u64,
     /// Largest value.
     pub max: u64,
+}
+
+/// The number of times in a range. The bins of a histogram follow each other without gaps, and their widths are round numbers:
+/// equal ones, or growing ones if the largest time is at least ten times the smallest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Bin {
+    /// The smallest time of the bin, microseconds.
+    pub from_us: u64,
+    /// The time at which the next bin begins, microseconds.
+    pub to_us: u64,
+    /// Number of times in the bin.
+    pub count: u64,
 }
 
 /// Tasks that ended, over time.

@@ -13,7 +13,7 @@ use crate::task_table::{COLUMNS, TaskTable};
 use crate::text;
 
 /// Text that a guest could choose.
-const HOSTILE: &str =
+pub const HOSTILE: &str =
     "</testcase><script>alert(1)</script>\u{1b}[2J\u{202e}\"';--\n\r\t\0\u{fffe}]]>&amp;<!--=1+1";
 
 fn record(id: u64, fields: &Value) -> String {
@@ -48,7 +48,8 @@ fn hostile_log() -> String {
     .concat()
 }
 
-fn read(sink: &mut impl RecordSink) -> LogReader {
+/// Reads the log whose texts are all hostile.
+pub fn read(sink: &mut impl RecordSink) -> LogReader {
     let mut reader = LogReader::default();
     reader.read(HOSTILE, hostile_log().as_bytes(), sink).unwrap();
     reader

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Verdict;
 use mpwasm_report::aggregator::Aggregator;
+use mpwasm_report::html::{self, PageBuilder};
 use mpwasm_report::junit::JunitReport;
 use mpwasm_report::log_reader::LogReader;
 use mpwasm_report::task_table::TaskTable;
@@ -81,6 +82,11 @@ fn report(log: &[u8]) -> u64 {
     report_text::write(&report, 10, false, &mut text).expect(TO_MEMORY);
     let text = String::from_utf8(text).expect("a report is UTF-8");
     assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+    let (mut reader, mut builder) = (LogReader::default(), PageBuilder::new(10));
+    reader.read("log", log, &mut builder).expect(TO_MEMORY);
+    let mut page = Vec::new();
+    html::write(&builder.finish(reader.bad_lines()), &mut page).expect(TO_MEMORY);
+    assert!(page.ends_with(b"</html>\n"));
     let mut table = TaskTable::new(&mut csv);
     LogReader::default()
         .read("log", log, &mut table)

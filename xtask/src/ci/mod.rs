@@ -11,6 +11,7 @@ mod memory;
 mod ordinary_user;
 mod packages;
 mod parallel;
+mod report_page;
 mod step;
 
 use std::cell::RefCell;
@@ -53,6 +54,11 @@ const STEPS: &[Step] = &[
     ),
     alone("demo", "the demo of the README", demo::check),
     alone("c-guests", "C guests with Debian's clang", guests::c_guests),
+    alone(
+        "report-page",
+        "the page of `mpwasm report` in Chromium",
+        report_page::check,
+    ),
     alone("judge", "the example guests/judge", guests::judge),
     alone(
         "ordinary-user",
@@ -91,6 +97,9 @@ pub fn run(repository: Repository, options: &Options) -> Result<()> {
         scratch: tempfile::tempdir()?,
         not_checked: RefCell::default(),
     };
+    if options.part.is_none() {
+        report_page::fetch_assets(&context);
+    }
     if let Some(report) = &options.part {
         for step in steps {
             (step.check)(&context)?;

@@ -68,7 +68,9 @@ impl Destination {
                             .collect::<String>()
                             .as_bytes(),
                     ),
-                    ReportFormat::Csv | ReportFormat::Junit => stdout.write_all(&escape_bytes(&bytes)),
+                    ReportFormat::Html | ReportFormat::Csv | ReportFormat::Junit => {
+                        stdout.write_all(&escape_bytes(&bytes))
+                    }
                 }
             }
             Target::Stream(mut stdout) => stdout.flush(),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use mpwasm::escape::Untrusted;
 use mpwasm_report::aggregator::Aggregator;
+use mpwasm_report::html::{self, PageBuilder};
 use mpwasm_report::junit::JunitReport;
 use mpwasm_report::log_reader::{LogReader, ReadError, RecordSink};
 use mpwasm_report::report::{BadLine, BadLines};
@@ -113,6 +114,11 @@ impl Logs<'_> {
                     serde_json::to_writer_pretty(&mut destination, &report).map_err(io::Error::from)?;
                     destination.write_all(b"\n")?;
                 }
+            }
+            ReportFormat::Html => {
+                let mut builder = PageBuilder::new(top);
+                self.read(&mut builder)?;
+                html::write(&builder.finish(self.reader.bad_lines()), &mut destination)?;
             }
             ReportFormat::Csv => {
                 let mut table = TaskTable::new(&mut destination);

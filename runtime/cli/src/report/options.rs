@@ -11,6 +11,7 @@ Examples:
   mpwasm report --top 50 monday.log tuesday.log         several runs or slices as one
   mpwasm run demo.wasm --results - | mpwasm report -    without a file
   mpwasm report log --format json | jq .run_us.p99      for programs
+  mpwasm report log --format html -o report.html        a page with charts, which loads nothing
   mpwasm report log --format csv -o tasks.csv           a row per task, for tables
   mpwasm report log --format junit -o junit.xml         a test case per task, for CI";
 
@@ -30,7 +31,7 @@ pub struct ReportArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Most entries of each list: slowest and largest tasks, failures, workers. For `text` and `json`.
+    /// Most entries of each list: slowest and largest tasks, failures, workers. For `text`, `json` and `html`.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: u32,
 }
@@ -42,6 +43,8 @@ pub enum ReportFormat {
     Text,
     /// The summary as a JSON object.
     Json,
+    /// The summary as a page: one file for a browser, with a timeline and other charts, which works offline.
+    Html,
     /// A table with a row per task.
     Csv,
     /// Test results in JUnit's XML, with a test case per task.

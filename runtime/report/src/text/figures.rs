@@ -1,4 +1,6 @@
-//! Writes numbers for people.
+//! Writes numbers and times for people.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Returns a number with separators between thousands: `1,234,567`.
 pub fn count(number: u64) -> String {
@@ -66,6 +68,28 @@ fn three_digits(number: f64, unit: &str) -> String {
         _ => 0,
     };
     format!("{number:.decimals$} {unit}")
+}
+
+/// Returns a number of things: `1 task`, `2 tasks`.
+pub fn plural(number: u64, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {what}{ending}", count(number))
+}
+
+/// Returns a time in UTC, in seconds.
+pub fn date(unix_us: u64) -> String {
+    humantime::format_rfc3339_seconds(system_time(unix_us)).to_string()
+}
+
+/// Returns a time in UTC, in milliseconds.
+pub fn date_in_millis(unix_us: u64) -> String {
+    humantime::format_rfc3339_millis(system_time(unix_us)).to_string()
+}
+
+fn system_time(unix_us: u64) -> SystemTime {
+    /// The end of the year 9999, microseconds: later times can't be formatted.
+    const LATEST: u64 = 253_402_300_799_000_000;
+    UNIX_EPOCH + Duration::from_micros(unix_us.min(LATEST))
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ pub mod figures;
 mod lines;
 
 use std::io::{self, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::report::{Distribution, Interval, Report, TaskSummary, Throughput, Worker};
-use crate::text::figures::{count, duration, percent, rate, size};
+use crate::text::figures::{count, date, date_in_millis, duration, percent, plural, rate, size};
 use crate::text::lines::{Lines, Look};
 
 /// Most lines of the throughput: 20.
@@ -411,25 +410,4 @@ fn describe(task: &TaskSummary, report: &Report) -> String {
 
 fn look_of(status: &str) -> Look {
     if status == "ok" { Look::Good } else { Look::Bad }
-}
-
-fn plural(number: u64, what: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{} {what}{ending}", count(number))
-}
-
-/// Returns a time in UTC, in seconds.
-fn date(unix_us: u64) -> String {
-    humantime::format_rfc3339_seconds(system_time(unix_us)).to_string()
-}
-
-/// Returns a time in UTC, in milliseconds.
-fn date_in_millis(unix_us: u64) -> String {
-    humantime::format_rfc3339_millis(system_time(unix_us)).to_string()
-}
-
-fn system_time(unix_us: u64) -> SystemTime {
-    /// The end of the year 9999, microseconds: later times can't be formatted.
-    const LATEST: u64 = 253_402_300_799_000_000;
-    UNIX_EPOCH + Duration::from_micros(unix_us.min(LATEST))
 }
