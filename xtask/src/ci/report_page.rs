@@ -19,11 +19,13 @@ pub fn fetch_assets(context: &Context) {
 /// Opens pages in Chromium, which Debian has.
 pub fn check(context: &Context) -> Result<()> {
     let has_charts = report_page::has_npm() && report_page::fetch_assets(&context.repository).is_ok();
-    if has_charts && report_page::find_browser().is_none() && is_root()? {
-        if let Err(error) = install_packages(&["chromium"]) {
-            context.not_checked(&format!("the page of `mpwasm report` in Chromium: {error:#}"));
-            return Ok(());
-        }
+    if has_charts
+        && report_page::find_browser().is_none()
+        && is_root()?
+        && let Err(error) = install_packages(&["chromium"])
+    {
+        context.not_checked(&format!("the page of `mpwasm report` in Chromium: {error:#}"));
+        return Ok(());
     }
     if !has_charts || report_page::find_browser().is_none() {
         context.not_checked("the page of `mpwasm report` in Chromium");
