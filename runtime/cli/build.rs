@@ -15,7 +15,7 @@ unsafe extern "C" {
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // The executable needs a C library as new as that of the machine where it is built, which is this one.
+    // The executable then needs such a C library wherever it runs. One that is built for older ones is built where they are.
     let native = env::var_os("HOST") == env::var_os("TARGET");
     let glibc = env::var_os("CARGO_CFG_TARGET_ENV").is_some_and(|env| env == "gnu");
     if native && glibc && glibc_version() >= Some(GLIBC_WITH_PACKED_RELOCATIONS) {

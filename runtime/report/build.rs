@@ -7,7 +7,11 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     // The folder is always there. It changes when the library comes or goes.
     println!("cargo:rerun-if-changed=assets");
-    if Path::new("assets/uplot/uPlot.iife.min.js").exists() {
+    let files = ["uPlot.iife.min.js", "uPlot.min.css", "LICENSE"];
+    if files
+        .iter()
+        .all(|file| Path::new("assets/uplot").join(file).exists())
+    {
         println!("cargo:rustc-cfg=has_charts");
     }
 }

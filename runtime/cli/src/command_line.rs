@@ -174,7 +174,7 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Show which layers of the jail this machine has, and try them on a worker.
     ///
-    /// Exit codes: 0 all mandatory layers are active; 1 one is not.
+    /// Exit codes: 0 all mandatory layers are active; 1 one is not, or no task could be run in them.
     Doctor,
     /// Show or clear the cache of compiled guests, by which a guest that has run before starts quickly.
     ///

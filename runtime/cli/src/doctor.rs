@@ -21,7 +21,8 @@ const SCRATCH: u64 = 64 << 10;
 pub fn doctor() -> Result<Exit, Failure> {
     let layers = SandboxLayer::ALL.map(|layer| (layer, layer.state()));
     let mut text = table(&layers);
-    let mut is_complete = layers
+    let mut has_run = true;
+    let are_active = layers
         .iter()
         .all(|(layer, state)| !layer.is_mandatory() || matches!(state, LayerState::Active(_)));
     match describe_worker() {
@@ -31,21 +32,23 @@ pub fn doctor() -> Result<Exit, Failure> {
             _ = writeln!(text, "{}.", scratch());
         }
         Err(error) => {
-            is_complete = false;
+            has_run = false;
             _ = writeln!(text, "\nA task could not be run behind them: {error:#}");
         }
     }
-    let verdict = if is_complete {
-        "Every mandatory layer holds: `mpwasm run --jail strict` starts here."
-    } else {
-        "A mandatory layer is missing: guests are held by WebAssembly and by what is active above."
+    let verdict = match (are_active, has_run) {
+        (true, true) => "Every mandatory layer holds: `mpwasm run --jail strict` starts here.",
+        (true, false) => "No task could be run, though every mandatory layer is active.",
+        (false, _) => {
+            "A mandatory layer is missing: guests are held by WebAssembly and by what is active above."
+        }
     };
     _ = writeln!(text, "{verdict}");
     stdio::write_result(text.as_bytes())?;
-    Ok(if is_complete {
+    Ok(if are_active && has_run {
         Exit::Success
     } else {
-        Exit::LayerMissing
+        Exit::JailIncomplete
     })
 }
 

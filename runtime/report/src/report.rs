@@ -25,11 +25,11 @@ pub struct Report {
     pub time: Option<TimeSpan>,
     /// Microseconds from acceptance to the start of the last attempt, over the tasks that ran.
     pub queue_us: Distribution,
-    /// These times in bins.
+    /// The queue times in bins.
     pub queue_histogram: Vec<Bin>,
     /// Microseconds of wall time of the last attempt, over the tasks that ran.
     pub run_us: Distribution,
-    /// These times in bins.
+    /// The run times in bins.
     pub run_histogram: Vec<Bin>,
     /// Microseconds of CPU time of the last attempt, over the tasks for which it is known.
     pub cpu_us: Distribution,

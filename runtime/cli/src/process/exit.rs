@@ -12,7 +12,7 @@ pub enum Exit {
     /// 1: some task or callback failed, the guest's `tasks` failed, or the run took too long.
     TasksFailed,
     /// 1, of `doctor`: a mandatory layer of the jail is missing, or no task could be run in the jail.
-    LayerMissing,
+    JailIncomplete,
     /// 2: wrong usage or a bad guest; nothing ran.
     Usage,
     /// 3: mpwasm itself failed.
@@ -39,7 +39,7 @@ impl Exit {
     pub const fn code(self) -> i32 {
         match self {
             Self::Success => 0,
-            Self::TasksFailed | Self::LayerMissing => 1,
+            Self::TasksFailed | Self::JailIncomplete => 1,
             Self::Usage => 2,
             Self::Failed => 3,
             Self::Interrupted(EndSignal::Hangup) => 129,
@@ -189,7 +189,7 @@ mod tests {
         let endings = [
             (Exit::Success, 0),
             (Exit::TasksFailed, 1),
-            (Exit::LayerMissing, 1),
+            (Exit::JailIncomplete, 1),
             (Exit::Usage, 2),
             (Exit::Failed, 3),
             (Exit::Interrupted(EndSignal::Hangup), 129),

@@ -76,7 +76,7 @@ impl Feeder {
                     .or_usage()?;
             }
             if let Some((results, records)) = results.zip(records) {
-                // Without a receiver the pool has ended, and no task runs.
+                // The pool keeps the receiver, and has not ended.
                 let _ = records.send(results.begin()?);
             }
             let _ = self.skipped.set(skipped); // it begins once

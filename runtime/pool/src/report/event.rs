@@ -24,7 +24,7 @@ pub enum Event<'a> {
     },
     /// A task has ended, and so has its callback. Happens exactly once for each accepted task.
     Ended(&'a Outcome),
-    /// A guest has printed, or its output has ended.
+    /// A guest has printed, or its call has ended.
     Printed(PrintedOutput<'a>),
     /// A guest has logged a line, or its callback has failed.
     Logged(LogLine<'a>),
@@ -73,7 +73,8 @@ pub struct PrintedOutput<'a> {
     /// The bytes, with or without newlines.
     #[serde(serialize_with = "serialize_bytes")]
     pub bytes: &'a [u8],
-    /// Whether the source writes no more: an unfinished line of either stream ends here.
+    /// Whether the call has ended: an unfinished line of either stream ends here. The next attempt of a task prints as the same
+    /// source.
     pub end: bool,
 }
 

@@ -127,12 +127,12 @@ pub trait Reporter: Send {
         Ok(())
     }
 
-    /// Writes buffers and unfinished lines. Called once, when every task has its outcome, before
+    /// Writes buffers and unfinished lines. Called once, unless this reporter has failed before, when every task has its outcome, before
     /// [`Pool::join`](crate::Pool::join) returns. After it only output of a guest's `tasks` that is being ended can arrive. The
     /// default flushes.
     ///
     /// # Errors
-    /// End the run.
+    /// Are returned by [`Pool::join`](crate::Pool::join) as [`Error::Report`](crate::Error::Report).
     fn finish(&mut self) -> io::Result<()> {
         self.flush()
     }

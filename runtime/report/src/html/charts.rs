@@ -216,7 +216,7 @@ fn histogram_table(html: &mut Markup, title: &str, bins: &[Bin]) {
 
 /// Writes the place of a chart, and of what it says about the place of the pointer.
 fn plot(html: &mut Markup, name: &str) {
-    let name = format!("{name}. The table below has its data.");
+    let name = format!("{name}. The table below sums up its data.");
     html.open(
         "div",
         &[("class", "plot"), ("role", "img"), ("aria-label", &name)],

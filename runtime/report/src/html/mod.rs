@@ -1,6 +1,6 @@
 //! Writes a report as a page: one HTML file that loads nothing.
 //!
-//! The page works without its script: each chart has a table of its data. Text of others is escaped and isolated, and the page's
+//! The page works without its script: each chart has a table that sums up its data. Text of others is escaped and isolated, and the page's
 //! content security policy permits its own scripts and style only.
 
 mod assets;

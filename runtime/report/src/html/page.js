@@ -1,4 +1,4 @@
-// Draws the charts of a report with uPlot. The page has tables of the same data, and works without this script.
+// Draws the charts of a report with uPlot. The page has tables that sum up the same data, and works without this script.
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::run::output::failure::{OutputFailure, OutputFailures, OutputKind};
 use crate::run::output::order::OutputOrder;
+use crate::run::output::order::buffer::ORDER_MEMORY;
 use crate::run::output::order::reporter::OrderedReporter;
 use crate::run::output::print_reporter::{PrintOptions, PrintReporter};
 use crate::run::output::record_reporter::RecordReporter;
@@ -324,4 +325,33 @@ fn with_an_order_output_and_records_wait_for_the_tasks_before() {
     assert_eq!(stdout.text(), "zero\none\ntwo\nunfinished\n");
     let ids: Vec<_> = results.text().lines().map(|line| line[..8].to_owned()).collect();
     assert_eq!(ids, [r#"{"id":0,"#, r#"{"id":1,"#]);
+}
+
+#[test]
+fn reports_that_can_not_be_read_back_end_the_run_and_every_other_record_is_written() {
+    let order = order_of(4);
+    let mut run = Run::new(Some(order.clone()));
+    let piece = vec![b'x'; 1 << 20];
+    (0..=ORDER_MEMORY >> 20).for_each(|_| run.print(2, &piece));
+    order.lose_file();
+    run.end(&ok(1, "1"));
+    run.end(&ok(0, "0"));
+    assert_eq!(run.kills(), 1);
+    run.end(&failed(3, Kind::Cancelled, "the pool ended"));
+    let results = run.results.clone();
+    let failure = run.finish().unwrap();
+    assert_eq!(failure.output, OutputKind::OrderBuffer);
+    let ids: Vec<_> = results.text().lines().map(|line| line[..8].to_owned()).collect();
+    assert_eq!(ids, [r#"{"id":0,"#, r#"{"id":1,"#, r#"{"id":3,"#]);
+}
+
+#[test]
+fn reports_that_can_not_be_read_back_at_the_end_are_a_failure() {
+    let order = order_of(2);
+    let mut run = Run::new(Some(order.clone()));
+    let piece = vec![b'x'; 1 << 20];
+    (0..=ORDER_MEMORY >> 20).for_each(|_| run.print(1, &piece));
+    order.lose_file();
+    let failure = run.finish().unwrap();
+    assert_eq!(failure.output, OutputKind::OrderBuffer);
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of reports that wait in memory: 32 MiB, a quarter of what the parent may have, since a growing buffer can take twice its
 /// size. The others wait in a temporary file.
-const ORDER_MEMORY: usize = 32 << 20;
+pub const ORDER_MEMORY: usize = 32 << 20;
 /// Smallest block that is written to the temporary file, and what each task may have in memory in any case. The index of the blocks is
 /// small beside it.
 const ORDER_BLOCK: usize = 32 << 10;
@@ -95,6 +95,11 @@ impl ReportBuffer {
     /// Returns the bytes of all reports, in memory and in the file.
     pub fn bytes(&self) -> usize {
         self.in_file + self.in_memory
+    }
+
+    #[cfg(test)]
+    pub fn file(&self) -> Option<&File> {
+        self.file.as_deref()
     }
 
     /// Adds a report to those of a task.

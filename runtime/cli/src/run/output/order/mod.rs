@@ -174,6 +174,14 @@ impl OutputOrder {
         released
     }
 
+    /// Empties the file, so that reports in it can't be read.
+    #[cfg(test)]
+    pub fn lose_file(&self) {
+        let state = self.state();
+        let file = state.buffer.file().expect("reports were moved to a file");
+        file.set_len(0).unwrap();
+    }
+
     /// Returns all buffered reports, in order. From now on all reports pass at once.
     pub fn release_all(&self) -> Vec<ReleasedReports> {
         let mut state = self.state();

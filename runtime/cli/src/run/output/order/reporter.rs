@@ -82,18 +82,19 @@ impl OrderedReporter {
     /// Stops keeping the order and ends the run, as an event can't be buffered.
     fn give_up_order(&mut self, error: io::Error) {
         self.failures.write_failed(OutputKind::OrderBuffer, error);
-        self.release_all();
+        // A second failure of the same buffer says nothing new.
+        let _ = self.release_all();
     }
 
-    /// Passes on all buffered events. From now on all events pass at once.
-    fn release_all(&mut self) {
+    /// Passes on all buffered events. From now on all events pass at once. Returns the first error, after all that can be read.
+    fn release_all(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
         if let Some(order) = self.order.take() {
-            // An error here is not the first failure.
-            order
-                .release_all()
-                .into_iter()
-                .for_each(|reports| drop(self.release(reports)));
+            for reports in order.release_all() {
+                result = result.and(self.release(reports));
+            }
         }
+        result
     }
 
     /// Passes on buffered events of a task.
@@ -129,8 +130,11 @@ impl Reporter for OrderedReporter {
         for reports in released {
             result = result.and(self.release(reports));
         }
-        // The pool does not call this reporter again after an error.
-        result.inspect_err(|_| self.release_all())
+        // An error that is returned would keep this reporter from its last outcomes, and from its end.
+        if let Err(error) = result {
+            self.give_up_order(error);
+        }
+        Ok(())
     }
 
     fn output(&mut self, output: &PrintedOutput<'_>) -> io::Result<()> {
@@ -162,7 +166,9 @@ impl Reporter for OrderedReporter {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.release_all();
+        if let Err(error) = self.release_all() {
+            self.failures.write_failed(OutputKind::OrderBuffer, error);
+        }
         self.prints.finish()?;
         self.records.as_mut().map_or(Ok(()), RecordReporter::finish)
     }
