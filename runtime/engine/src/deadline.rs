@@ -205,7 +205,8 @@ impl Deadline {
         self.is_waiting.load(Ordering::Relaxed)
     }
 
-    /// Calls `wait`, and sets [`is_waiting`](Self::is_waiting) meanwhile. [`is_waiting`](Self::is_waiting) stays true after an interrupted one, as that ends the call.
+    /// Calls `wait`, and sets [`is_waiting`](Self::is_waiting) meanwhile. [`is_waiting`](Self::is_waiting) stays true after
+    /// an interrupted one, as that ends the call.
     fn wait<T>(&self, wait: impl FnOnce() -> Result<T, InterruptCause>) -> Result<T, InterruptCause> {
         self.is_waiting.store(true, Ordering::Relaxed);
         let done = wait()?;

@@ -362,7 +362,7 @@ mod tests {
                 }
                 let is_lost = seen.load(Ordering::Acquire) < round;
                 if is_lost {
-                    // The other thread would sleep for ever: end it.
+                    // The other thread would sleep forever: end it.
                     wanted.store(2 * ROUNDS, Ordering::Relaxed);
                     let _ = watchdog.wake.write(1);
                 }

@@ -125,8 +125,9 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Handles the report that a task, or item of a chunk, ended after `length` (see [`counted_length`](super::counted_length)). Returns the task. The caller
-    /// creates the outcome, or [tries it again](Self::tries_again).
+    /// Handles the report that a task, or item of a chunk, ended after `length` (see
+    /// [`counted_length`](super::counted_length)). Returns the task. The caller creates the outcome, or [tries it
+    /// again](Self::tries_again).
     ///
     /// # Errors
     /// Fails if the worker cannot have run it.

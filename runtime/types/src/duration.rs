@@ -2,7 +2,7 @@
 
 use std::time::{Duration, TryFromFloatSecsError};
 
-/// Says why a text or a number is no duration.
+/// Why a text or a number is no duration.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DurationError {

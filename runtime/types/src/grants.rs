@@ -30,7 +30,7 @@ pub struct Grants {
     pub tmp: Option<u64>,
 }
 
-/// Says why something can't be granted.
+/// Why something can't be granted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidGrant {

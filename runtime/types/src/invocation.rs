@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 /// Longest `argv[0]`, bytes. The rest of a guest's name is cut.
 const MAX_NAME: usize = 255;
 
-/// Says why the args of a task can't be those of a command.
+/// Why the args of a task can't be those of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvocationError {

@@ -207,7 +207,7 @@ impl Backoff {
     }
 }
 
-/// Says why a text is no [`Backoff`].
+/// Why a text is no [`Backoff`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackoffError {

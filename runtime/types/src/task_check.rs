@@ -12,7 +12,7 @@ use crate::ids::ModelId;
 use crate::invocation::{Invocation, InvocationError};
 use crate::json::{JsonError, MAX_JSON_DEPTH, value_line};
 
-/// Says why a guest can't be called with these args or this stdin.
+/// Why a guest can't be called with these args or this stdin.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
@@ -49,7 +49,7 @@ pub enum InputError {
     NoStdin,
 }
 
-/// Says that a guest has no model of a name, and which models it has.
+/// Why a model was not found: the guest has none of that name.
 ///
 /// The names are the caller's and the guest's own, unchanged: [escape them](crate::escape::escape) before they are displayed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ pub struct TaskLine {
     pub stdin: Option<Vec<u8>>,
 }
 
-/// Says why a line, or what a guest pushed, is no task.
+/// Why a line, or what a guest pushed, is no task.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskLineError {

@@ -1,4 +1,4 @@
-//! Records of runs that never were, for pictures of their reports.
+//! Generates records for pictures of reports.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};

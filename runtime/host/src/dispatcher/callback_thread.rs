@@ -82,8 +82,8 @@ pub enum CallbackEvent {
         level: LogLevel,
         text: Box<str>,
     },
-    /// The callback of this task has ended. `switches_off` is set if it timed out, and its model's callbacks are switched off
-    /// therefore. `kept` is set if the model keeps its instance.
+    /// The callback of this task has ended. `switches_off` is set if it timed out, and so its model's callbacks are switched
+    /// off. `kept` is set if the model keeps its instance.
     Ended {
         id: TaskId,
         failure: Option<Failure>,

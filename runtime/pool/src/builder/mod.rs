@@ -109,17 +109,17 @@ impl Builder {
         /// Sets which layers of the jail around each process are required. By default every layer that the machine has is
         /// used, and none is required.
         jail: Jail,
-        /// Sets the timeout of the compilation of one guest, longer than zero; 30 s by default. It covers the compiler process only; a guest
-        /// from the [`Cache`] is not compiled.
+        /// Sets the timeout of the compilation of one guest, longer than zero; 30 s by default. It covers the compiler
+        /// process only; a guest from the [`Cache`] is not compiled.
         compile_timeout: Duration,
         /// Sets when a failed task is retried, unless the [task](crate::Task::retry) itself sets this. By default tasks are
         /// not retried.
         retry: Retry,
         /// Sets whether a task starts only after the [`Reporter`] has received the outcomes of all tasks that ended before,
-        /// callbacks included. By default tasks do not wait for it. A reporter that calls [`Pool::interrupt`](crate::Pool::interrupt) or
-        /// [`Pool::terminate`](crate::Pool::terminate) then decides exactly which task is the last to start, except for
-        /// those that other workers run at that moment. Each outcome costs a round trip between the dispatcher and this
-        /// process, during which no task starts.
+        /// callbacks included. By default tasks do not wait for it. A reporter that calls
+        /// [`Pool::interrupt`](crate::Pool::interrupt) or [`Pool::terminate`](crate::Pool::terminate) then decides exactly
+        /// which task is the last to start, except for those that other workers run at that moment. Each outcome costs a
+        /// round trip between the dispatcher and this process, during which no task starts.
         confirm_outcomes: bool,
         /// Sets how many tasks a worker process runs before it is replaced, at least 1; unlimited by default. A chunk counts
         /// as one task. State that tasks leave in the process ends with it. The next process is started while the previous

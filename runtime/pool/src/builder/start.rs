@@ -55,9 +55,9 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no
-    /// executable and [`init`](crate::init) was not called; [`Error::InitLate`] when that came too late; [`Error::Read`] when the executable does not exist;
-    /// [`Error::Start`] when it can't be started, is not an mpwasm executable, or is of another build; [`Error::Io`] when
-    /// the system is out of descriptors, memory or threads.
+    /// executable and [`init`](crate::init) was not called; [`Error::InitLate`] when that came too late;
+    /// [`Error::Read`] when the executable does not exist; [`Error::Start`] when it can't be started, is not an mpwasm
+    /// executable, or is of another build; [`Error::Io`] when the system is out of descriptors, memory or threads.
     pub fn start(mut self) -> Result<Pool, Error> {
         let streams = mem::take(&mut self.streams);
         let starting = self.prepare()?;

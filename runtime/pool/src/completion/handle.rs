@@ -15,7 +15,8 @@ use mpwasm_types::outcome::Outcome;
 /// Handle of a submitted task. It always gets an outcome, whichever process of the pool dies.
 ///
 /// It is also a [`Future`], for any executor. **Dropping it does not cancel the task**, also when a timeout or `select!` drops it
-/// as a future, unless [`cancel_on_drop`](Self::cancel_on_drop) was called. For several handles there are [`wait_all`](crate::wait_all), [`wait_any`](crate::wait_any) and [`as_completed`](crate::as_completed).
+/// as a future, unless [`cancel_on_drop`](Self::cancel_on_drop) was called. For several handles there are
+/// [`wait_all`](crate::wait_all), [`wait_any`](crate::wait_any) and [`as_completed`](crate::as_completed).
 ///
 /// ```no_run
 /// use std::time::Duration;

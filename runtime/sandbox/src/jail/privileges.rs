@@ -108,8 +108,8 @@ const NO_CAPABILITIES: CapabilitySets = CapabilitySets {
     inheritable: CapabilitySet::empty(),
 };
 
-/// Drops all capabilities (step 5). The bounding set is cleared, too: otherwise a program that root executes would gain all capabilities
-/// again.
+/// Drops all capabilities (step 5). The bounding set is cleared, too: otherwise a program that root executes would gain all
+/// capabilities again.
 pub fn drop_capabilities() -> Result<(), JailError> {
     let fail = |errno| JailError::new("the capabilities", errno);
     for number in 0..u64::BITS {

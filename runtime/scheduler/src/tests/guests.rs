@@ -1,4 +1,4 @@
-//! Which guests workers are started with, and that no task waits for ever for its guest.
+//! Which guests workers are started with, and that no task waits forever for its guest.
 
 use super::super::RetireReason;
 use super::*;
@@ -163,7 +163,7 @@ fn a_stream_of_other_tasks_does_not_starve_a_task() {
             return;
         }
     }
-    panic!("it waits for ever");
+    panic!("it waits forever");
 }
 
 #[test]
