@@ -31,20 +31,23 @@ fn run(lines: Vec<String>, size: &str) -> (EndedSession, Vec<Value>) {
     (ended, records)
 }
 
-/// Checks that the bad tasks have timed out and the others have succeeded. On a busy machine a process may be descheduled for
-/// seconds, so the bound of the contract is checked for the task that ended first after its deadline.
+/// Checks that the bad tasks have timed out and the others have succeeded. On a busy machine a worker may be descheduled for
+/// seconds, or the dispatcher while each worker runs a bad task. So at least half of the bad tasks must keep the bound of the
+/// contract, and all must end before [`HANGS`].
 fn assert_timeouts(records: &[Value], bad: &str) {
-    let mut first = HANGS;
+    let mut run_times = Vec::new();
     for record in records {
         let expected = if record["model"] == bad { "timeout" } else { "ok" };
         assert_eq!(record["status"], expected, "{record}");
         if record["model"] == bad {
             let took = Duration::from_micros(record["run_us"].as_u64().unwrap());
             assert!((Duration::from_millis(200)..HANGS).contains(&took), "{record}");
-            first = first.min(took);
+            run_times.push(took);
         }
     }
-    assert!(first < within(LATEST), "all are late, the first {first:?}");
+    run_times.sort_unstable();
+    let median = run_times[(run_times.len() - 1) / 2];
+    assert!(median < within(LATEST), "most are late: {run_times:?}");
 }
 
 /// Runs six tasks that do not end among 300 that do, on three workers.

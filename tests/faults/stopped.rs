@@ -13,7 +13,8 @@ use crate::support::{fixture, retry_when_late, send, until};
 /// Time before its deadline at which a task of the announcing guest returns.
 const LEFT: Duration = Duration::from_secs(20);
 
-/// Nothing but the dispatcher's clock ends such a task. How late that may be is tested with the scheduler, in simulated time.
+/// Nothing but the dispatcher's clock ends such a task. How late that may be is tested with the scheduler, in simulated time; the
+/// bound here is wide, as on a busy machine the dispatcher may be descheduled for seconds.
 #[test]
 fn a_task_in_a_stopped_worker_ends_as_timeout_and_the_next_one_runs_in_another() {
     let folder = tempfile::tempdir().unwrap();
@@ -49,7 +50,8 @@ fn a_task_in_a_stopped_worker_ends_as_timeout_and_the_next_one_runs_in_another()
     assert_eq!(next["status"], "ok");
     assert_ne!(next["pid"], worker);
     let took = Duration::from_micros(late["run_us"].as_u64().unwrap());
-    assert!(took >= Duration::from_secs(6), "{took:?}");
+    let bounds = Duration::from_secs(6)..Duration::from_secs(6 + 5);
+    assert!(bounds.contains(&took), "{took:?}");
 }
 
 /// Sends tasks until each worker has ended one, so all are ready. Returns the workers.

@@ -190,7 +190,7 @@ mod tests {
         let wat =
             runnable("(call $log (i32.const 3) (i32.const 0) (i32.const 0)) (loop $l (br $l)) (i32.const 0)");
         let mut rig = Rig::new(&wat);
-        let failure = rig.cancelled(|rig| rig.call(Export::Runnable, "[]"));
+        let failure = rig.cancelled_in_loop();
         assert_eq!(failure.message, "cancelled in `runnable`");
     }
 

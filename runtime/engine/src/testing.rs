@@ -192,17 +192,34 @@ impl Rig {
             .unwrap_or_else(|| panic!("never {place}"))
     }
 
-    /// Cancels the call that `run` makes, once it has logged that it is about to loop or wait. Returns its failure.
-    pub(crate) fn cancelled(&mut self, run: impl FnOnce(&mut Self) -> CallReport) -> Failure {
-        let (engine, deadline) = (self.executor.engine().clone(), self.deadline.clone());
-        let prints = self.prints.clone();
+    /// Cancels the call that `run` makes, once it has logged that it is about to wait. Returns its failure. The epoch stays, so
+    /// the wait itself has to end the call.
+    pub(crate) fn cancelled_in_wait(&mut self, run: impl FnOnce(&mut Self) -> CallReport) -> Failure {
+        self.cancelled(|| (), run)
+    }
+
+    /// Cancels `runnable`, once it has logged that it is about to loop, and increments the epoch. Returns its failure.
+    pub(crate) fn cancelled_in_loop(&mut self) -> Failure {
+        let engine = self.executor.engine().clone();
+        self.cancelled(
+            move || engine.increment_epoch(),
+            |rig| rig.call(Export::Runnable, "[]"),
+        )
+    }
+
+    fn cancelled(
+        &mut self,
+        interrupt: impl FnOnce() + Send,
+        run: impl FnOnce(&mut Self) -> CallReport,
+    ) -> Failure {
+        let (deadline, prints) = (self.deadline.clone(), self.prints.clone());
         thread::scope(|scope| {
             scope.spawn(move || {
                 while prints.logs().is_empty() {
                     thread::yield_now();
                 }
                 deadline.cancel_running();
-                engine.increment_epoch();
+                interrupt();
             });
             ended(Kind::Cancelled, run(self))
         })

@@ -398,6 +398,6 @@ mod tests {
             "(func (export \"runnable\") (result i32)
                (call $log (i32.const 3) (i32.const 0) (i32.const 0)) {forever})"
         ));
-        Rig::new(&wat).cancelled(|rig| rig.call(Export::Runnable, "[]"));
+        Rig::new(&wat).cancelled_in_wait(|rig| rig.call(Export::Runnable, "[]"));
     }
 }

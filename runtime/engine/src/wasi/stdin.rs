@@ -240,7 +240,7 @@ mod tests {
     fn a_read_of_what_does_not_come_ends_when_the_call_is_cancelled() {
         let body = format!("(call $log (i32.const 3) (i32.const 0) (i32.const 0)) {CAT}");
         let (mut rig, _writer) = connected(&body);
-        rig.cancelled(|rig| rig.command(&invocation(&[], b"")));
+        rig.cancelled_in_wait(|rig| rig.command(&invocation(&[], b"")));
     }
 
     #[test]
