@@ -3,22 +3,21 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex_lite::{Captures, Regex};
 
 /// Longest part of a message that a pattern is made of: 512 bytes. Messages that begin with the same 512 bytes are one group.
 const MAX_MESSAGE: usize = 512;
 
 /// The parts of a message that differ between failures with the same cause. At each position the first alternative wins.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
-    // In ASCII mode `\b` needs no tables of Unicode, and is fast.
     let pattern = r#"(?x)
         (?<text>"(?:[^"\\]|\\[^\n])*")
         | (?<before>^|[\t\n\r\x20(\[{=:,])(?:
             (?<single>'[^'\n]*')
             | (?<path>(?:~|\.{0,2})/[^\x00-\x20"'()\[\]{}<>:;,]+ | [0-9A-Za-z_.@%+~-]+(?:/[0-9A-Za-z_.@%+~-]+)+\.[0-9A-Za-z_]+)
           )
-        | (?<hex>(?-u:\b)0[xX][0-9a-fA-F]+(?-u:\b) | (?-u:\b)[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?-u:\b))
-        | (?<digest>(?-u:\b)[0-9a-fA-F]{8,}(?-u:\b))
+        | (?<hex>\b0[xX][0-9a-fA-F]+\b | \b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b)
+        | (?<digest>\b[0-9a-fA-F]{8,}\b)
         | (?<digits>[0-9]+(?:[.,][0-9]+)*)
     "#;
     Regex::new(pattern).expect("the pattern is a constant that the tests compile")
