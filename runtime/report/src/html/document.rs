@@ -153,7 +153,7 @@ fn footer(html: &mut Markup, charts: Option<Charts>) {
             html.element(
                 "p",
                 &[],
-                "This build of mpwasm has no charts: the tables sum up its data.",
+                "This build of mpwasm has no charts: the tables sum up the data.",
             );
         }
     }

@@ -19,6 +19,9 @@ use crate::run::status;
 use crate::terminal::stdio;
 use mpwasm_system::limit_names::explain;
 
+/// Time for a pool to end after a thread of the command line has panicked: 5 s. Its processes are killed at once.
+const PANIC_GRACE: Duration = Duration::from_secs(5);
+
 /// An event that the main thread handles.
 #[derive(Debug)]
 pub enum RunEvent {
@@ -166,12 +169,25 @@ pub fn wait(
             Ok(RunEvent::Panicked) | Err(RecvTimeoutError::Disconnected) => {
                 pool.kill();
                 end.feed_failure = Some(Failure::internal(anyhow!("a thread of mpwasm panicked")));
+                end.pool = wait_for_pool(inbox).unwrap_or(Ok(()));
                 return end;
             }
             Err(RecvTimeoutError::Timeout) => {
                 pool.kill();
                 end.timed_out = deadline.take().map(|deadline| deadline.total);
             }
+        }
+    }
+}
+
+/// Waits for the end of a pool that was killed, at which its reporters write what they have buffered. Returns its result; `None` after
+/// [`PANIC_GRACE`], or if the thread that panicked was the one that waits for the pool.
+fn wait_for_pool(inbox: &Receiver<RunEvent>) -> Option<Result<(), mpwasm::Error>> {
+    let latest = Instant::now() + PANIC_GRACE;
+    loop {
+        let left = latest.saturating_duration_since(Instant::now());
+        if let RunEvent::PoolEnded(result) = inbox.recv_timeout(left).ok()? {
+            return Some(result);
         }
     }
 }
@@ -257,14 +273,14 @@ impl RunEnd {
         if let Some(output_failure) = output_failure.filter(|output_failure| !output_failure.is_closed_pipe())
         {
             let what = match output_failure.output {
-                OutputKind::Prints => "what guests print",
-                OutputKind::Records | OutputKind::ResultsDir => "records",
+                OutputKind::Prints => "write what guests print",
+                OutputKind::Records | OutputKind::ResultsDir => "write records",
                 OutputKind::OrderBuffer => {
-                    "what waits for its turn to a temporary file (leave out --keep-order, or set TMPDIR to another folder)"
+                    "keep what waits for its turn in a temporary file (leave out --keep-order, or set TMPDIR to another folder)"
                 }
             };
             problems.push(format!(
-                "cannot write {what}, the run was ended: {}",
+                "cannot {what}, the run was ended: {}",
                 explain(&output_failure.error)
             ));
         }

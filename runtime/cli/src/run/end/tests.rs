@@ -253,7 +253,20 @@ fn a_full_disk_is_a_failure_of_mpwasm_even_after_a_signal_and_says_so() {
 
 #[test]
 fn a_panic_is_a_failure_of_mpwasm() {
-    let (calls, end) = play(vec![RunEvent::Panicked], None);
+    let (sender, inbox) = mpsc::channel();
+    sender.send(RunEvent::Panicked).unwrap();
+    drop(sender); // no thread is left that could tell of the pool's end
+    let calls = Calls::default();
+    let end = wait(&calls, &inbox, None);
+    assert_eq!(calls.0.into_inner(), ["kill"]);
+    assert_eq!(end.exit(None, false, false), Exit::Failed);
+}
+
+#[test]
+fn after_a_panic_the_end_of_the_pool_is_waited_for() {
+    let events = vec![RunEvent::Panicked, RunEvent::PoolEnded(report_error())];
+    let (calls, end) = play(events, None);
     assert_eq!(calls, ["kill"]);
+    assert!(end.pool.is_err(), "the reporters were ended");
     assert_eq!(end.exit(None, false, false), Exit::Failed);
 }

@@ -91,6 +91,16 @@ fn order_of(tasks: u64) -> OutputOrder {
     order
 }
 
+/// Returns a run of this many tasks in order. What one of them printed was moved to the file, which is lost.
+fn run_that_lost_its_file(tasks: u64, printing: u64) -> Run {
+    let order = order_of(tasks);
+    let mut run = Run::new(Some(order.clone()));
+    let piece = vec![b'x'; 1 << 20];
+    (0..=ORDER_MEMORY >> 20).for_each(|_| run.print(printing, &piece));
+    order.lose_file();
+    run
+}
+
 /// The reporters of a run, which are called as a pool does.
 struct Run {
     reporters: Vec<Box<dyn Reporter>>,
@@ -329,11 +339,7 @@ fn with_an_order_output_and_records_wait_for_the_tasks_before() {
 
 #[test]
 fn reports_that_can_not_be_read_back_end_the_run_and_every_other_record_is_written() {
-    let order = order_of(4);
-    let mut run = Run::new(Some(order.clone()));
-    let piece = vec![b'x'; 1 << 20];
-    (0..=ORDER_MEMORY >> 20).for_each(|_| run.print(2, &piece));
-    order.lose_file();
+    let mut run = run_that_lost_its_file(4, 2);
     run.end(&ok(1, "1"));
     run.end(&ok(0, "0"));
     assert_eq!(run.kills(), 1);
@@ -347,11 +353,6 @@ fn reports_that_can_not_be_read_back_end_the_run_and_every_other_record_is_writt
 
 #[test]
 fn reports_that_can_not_be_read_back_at_the_end_are_a_failure() {
-    let order = order_of(2);
-    let mut run = Run::new(Some(order.clone()));
-    let piece = vec![b'x'; 1 << 20];
-    (0..=ORDER_MEMORY >> 20).for_each(|_| run.print(1, &piece));
-    order.lose_file();
-    let failure = run.finish().unwrap();
+    let failure = run_that_lost_its_file(2, 1).finish().unwrap();
     assert_eq!(failure.output, OutputKind::OrderBuffer);
 }
