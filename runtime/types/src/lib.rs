@@ -2,8 +2,8 @@
 //!
 //! [`settings`] has every setting of a pool with its default. [`task_line`] parses tasks, [`task_check`] checks them against
 //! their guest, [`outcome`] describes how they end, and [`retry`] when they are tried again. [`timeouts`] has the steps by which
-//! a task that does not end is stopped. [`grants`] describes the directories and variables that guests get. [`escape`] escapes
-//! untrusted text before it is displayed.
+//! a task that does not end is stopped. [`grants`] describes the directories and variables that guests get. [`objects`] names what
+//! tasks share. [`escape`] escapes untrusted text before it is displayed.
 
 #![allow(
     rustdoc::private_intra_doc_links,
@@ -26,6 +26,7 @@ pub mod items;
 pub mod json;
 pub mod memory;
 pub mod nanos;
+pub mod objects;
 pub mod outcome;
 pub mod output;
 pub mod record_line;
