@@ -12,7 +12,7 @@ use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId};
 use mpwasm_types::json::MAX_JSON_DEPTH;
 use mpwasm_types::json::one_line;
-use mpwasm_types::task::{Input, TaskSpec};
+use mpwasm_types::task::{TaskInput, TaskSpec};
 
 /// Number of frames in a batch.
 const FRAMES: usize = 128;
@@ -29,7 +29,7 @@ fn write_a_task(bencher: Bencher<'_, '_>) {
                 guest: GuestId(0),
                 model: ModelId(1),
                 timeout: Duration::from_secs(30),
-                input: Input::Json(b"[]"),
+                input: TaskInput::Json(b"[]"),
             },
         };
         put(&mut buffer, &task);

@@ -12,7 +12,7 @@ use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{LogLevel, Stream};
 use mpwasm_types::settings::Settings;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 use mpwasm_types::time::Time;
 
 /// A guest that returns its input.
@@ -51,7 +51,7 @@ fn fresh_instance(bencher: Bencher<'_, '_>, bytes: usize) {
         guest: GuestId(0),
         model: ModelId(0),
         export: Export::Runnable,
-        input: Input::Json(input.as_bytes()),
+        input: TaskInput::Json(input.as_bytes()),
         task_id: TaskId(0),
         attempt: 1,
     };

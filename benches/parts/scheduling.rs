@@ -8,7 +8,7 @@ use divan::Bencher;
 use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, ScheduledTask, Scheduler};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::Failure;
-use mpwasm_types::task::{Input, TaskSpec};
+use mpwasm_types::task::{TaskInput, TaskSpec};
 use mpwasm_types::time::Time;
 
 /// Tasks in flight, by worker and in order.
@@ -70,7 +70,7 @@ fn schedule_128_tasks(bencher: Bencher<'_, '_>, workers: u32) {
                 guest: GuestId(0),
                 model: ModelId(0),
                 timeout: Duration::from_secs(30),
-                input: Input::Json(args.into()),
+                input: TaskInput::Json(args.into()),
             };
             scheduler.accept(ScheduledTask::new(DispatchId(id), spec, None), &mut workers);
             id += 1;

@@ -6,7 +6,7 @@ use mpwasm::escape::Untrusted;
 use mpwasm::{Cache, CacheStats};
 
 use crate::options::units::display_size;
-use crate::process::exit::{Exit, Failure, OrExit};
+use crate::process::exit::{Exit, ExitError, OrExit};
 use crate::terminal::stdio;
 
 /// `mpwasm cache`.
@@ -19,7 +19,7 @@ pub enum CacheCommand {
 }
 
 /// Runs `mpwasm cache` and prints the cache's content, or what was removed.
-pub fn run(command: &CacheCommand) -> Result<Exit, Failure> {
+pub fn run(command: &CacheCommand) -> Result<Exit, ExitError> {
     let cache = Cache::of_user()
         .ok_or_else(|| anyhow!("there is no directory for a cache: name one in MPWASM_CACHE_DIR"))
         .or_usage()?;

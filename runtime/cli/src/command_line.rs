@@ -22,7 +22,7 @@ use crate::terminal::logging::LogFormat;
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 
     /// Log more on stderr: once for guests' debug lines and events of the pool's processes, twice also for guests' trace
     /// lines.
@@ -67,7 +67,7 @@ impl Cli {
         let mut cli = Self::try_parse_from(line)?;
         match (&mut cli.command, listed) {
             (_, None) => {}
-            (Command::Run(run), Some(lists)) => {
+            (CliCommand::Run(run), Some(lists)) => {
                 run.like_options = options_among(&lists);
                 let added = run.inputs.add_lists(lists);
                 added.map_err(|(kind, why)| wrong(kind, why))?;
@@ -79,7 +79,7 @@ impl Cli {
                 ));
             }
         }
-        if let Command::Run(run) = &cli.command {
+        if let CliCommand::Run(run) = &cli.command {
             run.inputs.check().map_err(|(kind, why)| wrong(kind, why))?;
         }
         Ok(cli)
@@ -130,7 +130,7 @@ pub fn is_exec(line: impl IntoIterator<Item = OsString>) -> bool {
 
 /// The sub-commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run a guest's tasks in a pool of worker processes.
     ///
     /// Exit codes: 0 every task and callback was ok; 1 some failed; 2 wrong usage or a bad guest, nothing ran;

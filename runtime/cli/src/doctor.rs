@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::{Context, anyhow};
 use mpwasm::{Builder, LayerState, Pool, SandboxLayer};
 
-use crate::process::exit::{Exit, Failure};
+use crate::process::exit::{Exit, ExitError};
 use crate::terminal::stdio;
 
 /// The smallest guest: a task that does nothing.
@@ -18,7 +18,7 @@ const GUEST: &str =
 const SCRATCH: u64 = 64 << 10;
 
 /// Prints the report. The exit code says whether all mandatory layers are active.
-pub fn doctor() -> Result<Exit, Failure> {
+pub fn doctor() -> Result<Exit, ExitError> {
     let layers = SandboxLayer::ALL.map(|layer| (layer, layer.state()));
     let mut text = table(&layers);
     let mut has_run = true;

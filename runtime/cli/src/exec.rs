@@ -18,12 +18,12 @@ use mpwasm::{Cache, Guest, Kind, Pool, Settings, TaskError};
 use mpwasm_types::duration;
 
 use crate::options::instance::InstanceOptions;
-use crate::options::sandbox::SandboxOptions;
-use crate::process::exit::{EndSignal, Exit, Failure, OrExit, error_line};
+use crate::options::sandbox::JailOptions;
+use crate::process::exit::{EndSignal, Exit, ExitError, OrExit, error_line};
 use crate::process::readers;
 use crate::process::signals::{self, SignalRequest};
 use crate::terminal::stderr_writer::StderrWriter;
-use crate::terminal::stdio::Descriptor;
+use crate::terminal::stdio::BlockingFile;
 use crate::trusted_places::{self, TrustedPlace};
 
 /// Longest time that the command may take to end after a signal: 3 s. Then this process exits, which kills the command.
@@ -45,7 +45,7 @@ pub struct ExecArgs {
     pub instances: InstanceOptions,
 
     #[command(flatten)]
-    pub sandbox: SandboxOptions,
+    pub sandbox: JailOptions,
 }
 
 impl ExecArgs {
@@ -87,7 +87,7 @@ fn exec_or_fail(
     args: &ExecArgs,
     handler: &mut Option<mpsc::Sender<()>>,
     stderr: &mut StderrWriter,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, ExitError> {
     let (path, arguments) = args.command.split_first().expect("clap requires a guest");
     let arguments = arguments
         .iter()
@@ -114,7 +114,7 @@ fn exec_or_fail(
 }
 
 /// Loads the guest: compiles it, or reads it from the user's cache.
-fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
+fn load(args: &ExecArgs, path: &Path) -> Result<Guest, ExitError> {
     let mut builder = Pool::builder().settings(args.settings());
     let cache = Cache::of_user().filter(|_| !args.instances.no_cache);
     let trusted = TrustedPlace::executables().chain(cache.as_ref().map(TrustedPlace::cache));
@@ -124,10 +124,10 @@ fn load(args: &ExecArgs, path: &Path) -> Result<Guest, Failure> {
     }
     let guest = builder.load(path).map_err(|error| match error {
         // The setting is mpwasm's own.
-        mpwasm::Error::BadSetting(_) => Failure::internal(error),
-        error => Failure::of_guest(error),
+        mpwasm::Error::BadSetting(_) => ExitError::internal(error),
+        error => ExitError::of_guest(error),
     });
-    let bad_command = |error| Failure {
+    let bad_command = |error| ExitError {
         exit: Exit::BadCommand,
         error,
     };
@@ -172,7 +172,7 @@ fn listen(running: &RunningCommand) -> anyhow::Result<mpsc::Sender<()>> {
 /// Ends the command when the reader of stdout closes it, also while nothing is written.
 fn watch(running: &RunningCommand) -> anyhow::Result<()> {
     let running = running.clone();
-    let stdout = vec![(Descriptor::stdout()?, ())];
+    let stdout = vec![(BlockingFile::stdout()?, ())];
     let on_closed = move |()| {
         running.kill(KillCause::Unread);
     };
@@ -180,14 +180,18 @@ fn watch(running: &RunningCommand) -> anyhow::Result<()> {
 }
 
 /// Returns the exit code for the status of the command. Prints the error of a command that did not exit by itself.
-fn exit_of(status: ExitStatus, cause: Option<KillCause>, stderr: &mut StderrWriter) -> Result<Exit, Failure> {
+fn exit_of(
+    status: ExitStatus,
+    cause: Option<KillCause>,
+    stderr: &mut StderrWriter,
+) -> Result<Exit, ExitError> {
     match (status, cause) {
         (ExitStatus::Exited(code), _) => Ok(Exit::Command(code)),
         (ExitStatus::Unwritten(_), Some(KillCause::Signal(signal))) => Ok(Exit::Interrupted(signal)),
         (ExitStatus::Unwritten(error), _) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Unread),
         (ExitStatus::Unwritten(error), _) => {
             let error = anyhow!("{error}").context("cannot write what the command prints");
-            Err(Failure::internal(error))
+            Err(ExitError::internal(error))
         }
         (ExitStatus::Failed(error), Some(cause)) if error.kind == Kind::Cancelled => Ok(match cause {
             KillCause::Signal(signal) => Exit::Interrupted(signal),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::build::BuildOptions;
 use crate::options::units::{display_size, size};
-use crate::process::exit::{Exit, Failure, OrExit};
+use crate::process::exit::{Exit, ExitError, OrExit};
 use crate::terminal::escape::escape_json;
 use crate::terminal::stdio;
 
@@ -45,7 +45,7 @@ pub struct InspectArgs {
 }
 
 /// Prints a description of the guest. The exit code says whether it would be accepted.
-pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
+pub fn inspect(args: &InspectArgs) -> Result<Exit, ExitError> {
     let module = args.building.module(&args.guest)?;
     let settings = Settings {
         memory: args.memory,
@@ -53,7 +53,7 @@ pub fn inspect(args: &InspectArgs) -> Result<Exit, Failure> {
         compile_timeout: args.compile_timeout,
         ..Settings::default()
     };
-    let info = mpwasm::inspect(&module, &settings).map_err(Failure::of_guest)?;
+    let info = mpwasm::inspect(&module, &settings).map_err(ExitError::of_guest)?;
     let text = if args.json {
         let json = serde_json::to_string(&InspectJson::of(&info)).or_internal()?;
         match io::stdout().is_terminal() {

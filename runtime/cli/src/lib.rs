@@ -34,12 +34,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use command_line::{Cli, Command};
+use command_line::{Cli, CliCommand};
 use mpwasm::escape::{Untrusted, escape_bytes};
-use process::exit::{self, Exit, Failure, OrExit, error_line};
+use process::exit::{self, Exit, ExitError, OrExit, error_line};
 use process::inherited;
 use terminal::stderr_writer::StderrWriter;
-use terminal::stdio::{self, Descriptor};
+use terminal::stdio::{self, BlockingFile};
 
 /// Runs the command line and exits with its code. Threads that still run are not waited for.
 pub fn main() -> ! {
@@ -70,34 +70,34 @@ fn show_usage_error(error: &clap::Error) {
     // A failure to write is ignored: the exit code tells the result.
     let _ = match escaped {
         Cow::Borrowed(_) => error.print(),
-        Cow::Owned(escaped) => Descriptor::stderr().and_then(|mut stderr| stderr.write_all(&escaped)),
+        Cow::Owned(escaped) => BlockingFile::stderr().and_then(|mut stderr| stderr.write_all(&escaped)),
     };
 }
 
-fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+fn dispatch(cli: Cli) -> Result<Exit, ExitError> {
     let stderr = match cli.command {
         // If no thread can be started, it writes directly.
-        Command::Exec(_) => StderrWriter::in_background().unwrap_or_default(),
+        CliCommand::Exec(_) => StderrWriter::in_background().unwrap_or_default(),
         _ => StderrWriter::default(),
     };
     let min_level = terminal::logging::begin(cli.verbose, cli.log_format, stderr.clone());
     match cli.command {
-        Command::Run(args) => run::run(*args, min_level),
-        Command::Exec(args) => Ok(exec::exec(&args, &stderr)),
-        Command::Build { dir } => {
+        CliCommand::Run(args) => run::run(*args, min_level),
+        CliCommand::Exec(args) => Ok(exec::exec(&args, &stderr)),
+        CliCommand::Build { dir } => {
             let module = build::build(&dir).or_usage()?;
             print_path(&module)
         }
-        Command::New { name } => {
+        CliCommand::New { name } => {
             let dir = new_guest(&name).or_usage()?;
             print_path(&dir)
         }
-        Command::Inspect(args) => inspect::inspect(&args),
-        Command::Report(args) => report::report(&args),
-        Command::Doctor => doctor::doctor(),
-        Command::Cache(command) => cache::run(&command),
-        Command::Completions { shell } => manual::completions(shell),
-        Command::Man { command } => manual::man(command.as_deref()),
+        CliCommand::Inspect(args) => inspect::inspect(&args),
+        CliCommand::Report(args) => report::report(&args),
+        CliCommand::Doctor => doctor::doctor(),
+        CliCommand::Cache(command) => cache::run(&command),
+        CliCommand::Completions { shell } => manual::completions(shell),
+        CliCommand::Man { command } => manual::man(command.as_deref()),
     }
 }
 
@@ -115,7 +115,7 @@ fn new_guest(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Prints a path on stdout: its bytes, or escaped on a terminal.
-fn print_path(path: &Path) -> Result<Exit, Failure> {
+fn print_path(path: &Path) -> Result<Exit, ExitError> {
     stdio::write_result(&[path.as_os_str().as_bytes(), b"\n"].concat())?;
     Ok(Exit::Success)
 }

@@ -6,11 +6,11 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::command_line::Cli;
-use crate::process::exit::{Exit, Failure, OrExit};
+use crate::process::exit::{Exit, ExitError, OrExit};
 use crate::terminal::stdio;
 
 /// Prints the completion script for a shell.
-pub fn completions(shell: Shell) -> Result<Exit, Failure> {
+pub fn completions(shell: Shell) -> Result<Exit, ExitError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "mpwasm", &mut script);
     stdio::write_result(&script)?;
@@ -18,7 +18,7 @@ pub fn completions(shell: Shell) -> Result<Exit, Failure> {
 }
 
 /// Prints the manual page of a sub-command, or of mpwasm as a whole.
-pub fn man(name: Option<&str>) -> Result<Exit, Failure> {
+pub fn man(name: Option<&str>) -> Result<Exit, ExitError> {
     let mut whole = Cli::command();
     whole.build();
     let command = match name {

@@ -14,7 +14,7 @@ use anyhow::anyhow;
 use mpwasm::escape::Untrusted;
 use mpwasm::{Access, Cache, DirGrant, Error, Overlap};
 
-use crate::process::exit::{Failure, OrExit};
+use crate::process::exit::{ExitError, OrExit};
 
 /// A file or directory that mpwasm trusts.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub fn find_in_path(name: &OsStr) -> Option<PathBuf> {
 ///
 /// # Errors
 /// A usage error that names the directory, the place and the alternatives.
-pub fn check(dirs: &[DirGrant], places: impl IntoIterator<Item = TrustedPlace>) -> Result<(), Failure> {
+pub fn check(dirs: &[DirGrant], places: impl IntoIterator<Item = TrustedPlace>) -> Result<(), ExitError> {
     if !dirs.iter().any(is_writable) {
         return Ok(());
     }
@@ -101,7 +101,7 @@ pub fn check(dirs: &[DirGrant], places: impl IntoIterator<Item = TrustedPlace>) 
                 b"/proc/self/exe" => env::current_exe().unwrap_or_else(|_| path.clone()),
                 _ => path.clone(),
             };
-            return Err(Failure::usage(Error::Grant {
+            return Err(ExitError::usage(Error::Grant {
                 path: dir.host().to_owned(),
                 why: format!(
                     "it {overlap} {what}, {}, which tasks must not be able to change: grant it with :ro, {way_out}",
@@ -117,12 +117,12 @@ pub fn check(dirs: &[DirGrant], places: impl IntoIterator<Item = TrustedPlace>) 
 ///
 /// # Errors
 /// A usage error that names the file.
-pub fn check_links(dirs: &[DirGrant], records: &Path) -> Result<(), Failure> {
+pub fn check_links(dirs: &[DirGrant], records: &Path) -> Result<(), ExitError> {
     let has_several = fs::symlink_metadata(records).is_ok_and(|file| file.is_file() && file.nlink() > 1);
     if !has_several || !dirs.iter().any(is_writable) {
         return Ok(());
     }
-    Err(Failure::usage(anyhow!(
+    Err(ExitError::usage(anyhow!(
         "the file {} has other names (hard links), which may be in a directory that tasks may change: grant directories with \
          :ro, or write the records to another file",
         Untrusted::from(&records)

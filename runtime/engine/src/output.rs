@@ -157,20 +157,20 @@ impl CallOutput {
 
 /// Writes one of a guest's streams, for wasmtime-wasi. It is always ready and never full.
 #[derive(Clone)]
-pub(crate) struct OutputWriter {
+pub(crate) struct GuestStreamWriter {
     pub(crate) output: Arc<CallOutput>,
     pub(crate) stream: Stream,
     /// Whether the stream is a terminal for the guest.
     pub(crate) is_terminal: bool,
 }
 
-impl IsTerminal for OutputWriter {
+impl IsTerminal for GuestStreamWriter {
     fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 }
 
-impl StdoutStream for OutputWriter {
+impl StdoutStream for GuestStreamWriter {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
@@ -180,7 +180,7 @@ impl StdoutStream for OutputWriter {
     }
 }
 
-impl Pollable for OutputWriter {
+impl Pollable for GuestStreamWriter {
     fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
     where
         'a: 'b,
@@ -190,7 +190,7 @@ impl Pollable for OutputWriter {
     }
 }
 
-impl OutputStream for OutputWriter {
+impl OutputStream for GuestStreamWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.output.print(self.stream, &bytes);
         Ok(())
@@ -219,7 +219,7 @@ impl OutputStream for OutputWriter {
     }
 }
 
-impl AsyncWrite for OutputWriter {
+impl AsyncWrite for GuestStreamWriter {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.output.print(self.stream, bytes);
         Poll::Ready(Ok(bytes.len()))

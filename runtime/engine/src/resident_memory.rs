@@ -35,7 +35,7 @@ pub(crate) struct ResidentMemory {
     /// Largest sum for all slots, in bytes.
     limit: usize,
     /// The slots in which a memory larger than [`SMALL`] has been. There are as many as the engine has slots, at most.
-    slots: Vec<Slot>,
+    slots: Vec<MemorySlot>,
 }
 
 impl ResidentMemory {
@@ -80,7 +80,7 @@ impl ResidentMemory {
     /// Gives all pages back.
     pub(crate) fn release(&mut self) {
         if self.is_unused() {
-            self.slots.iter_mut().for_each(Slot::release);
+            self.slots.iter_mut().for_each(MemorySlot::release);
         }
     }
 
@@ -88,7 +88,7 @@ impl ResidentMemory {
     fn account(&mut self, base: usize, size: usize, kept: usize) {
         let known = self.slots.iter().position(|slot| slot.base == base);
         let index = known.unwrap_or_else(|| {
-            self.slots.push(Slot::new(base));
+            self.slots.push(MemorySlot::new(base));
             self.slots.len() - 1
         });
         let is_due = self.slots[index].ended(size, kept);
@@ -98,10 +98,10 @@ impl ResidentMemory {
         if is_due {
             self.slots[index].release();
         }
-        let sum = |slots: &[Slot]| slots.iter().map(Slot::bytes).sum::<usize>();
+        let sum = |slots: &[MemorySlot]| slots.iter().map(MemorySlot::bytes).sum::<usize>();
         if sum(&self.slots) > self.limit {
             let others = self.slots.iter_mut().filter(|slot| slot.base != base);
-            others.for_each(Slot::release);
+            others.for_each(MemorySlot::release);
         }
         if sum(&self.slots) > self.limit {
             self.slots[index].release_hidden();
@@ -119,7 +119,7 @@ impl ResidentMemory {
 
 /// A memory slot of the engine.
 #[derive(Debug)]
-struct Slot {
+struct MemorySlot {
     /// Address of its first byte.
     base: usize,
     /// Size of the memory of the last instance, in bytes.
@@ -133,7 +133,7 @@ struct Slot {
     probe: Probe,
 }
 
-impl Slot {
+impl MemorySlot {
     fn new(base: usize) -> Self {
         Self {
             base,
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn pages_beyond_a_smaller_memory_are_counted_until_a_larger_one_shows_them() {
-        let mut slot = Slot::new(4096);
+        let mut slot = MemorySlot::new(4096);
         slot.ended(20 * MIB, 16 * MIB);
         assert_eq!(slot.bytes(), 16 * MIB);
         slot.ended(4 * MIB, 3 * MIB);

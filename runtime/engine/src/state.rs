@@ -25,7 +25,7 @@ use mpwasm_types::invocation::Invocation;
 use mpwasm_types::memory::MAX_RETAINED_BUFFER;
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::settings::Terminals;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 
 /// Buffers for the input and the output of calls. Between calls each has at most [`MAX_RETAINED_BUFFER`] bytes.
 #[derive(Default)]
@@ -122,7 +122,7 @@ impl InstanceState {
     /// Starts a new call. The input of a command is left to [`begin_command`](Self::begin_command).
     pub(crate) fn begin(&mut self, call: &Call<'_>) {
         self.input.clear();
-        if let Input::Json(json) = call.input {
+        if let TaskInput::Json(json) = call.input {
             self.input.extend_from_slice(json);
         }
         self.output.clear();

@@ -18,7 +18,7 @@ use mpwasm_types::invocation::Invocation;
 use mpwasm_types::memory::thread_stack;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::Settings;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 use mpwasm_types::time::Time;
 
 /// Keeps what guests print.
@@ -261,7 +261,7 @@ pub(crate) fn call(export: Export, model: ModelId, input: &str) -> Call<'_> {
         guest: GuestId(0),
         model,
         export,
-        input: Input::Json(input.as_bytes()),
+        input: TaskInput::Json(input.as_bytes()),
         task_id: TaskId(7),
         attempt: 2,
     }
@@ -270,7 +270,7 @@ pub(crate) fn call(export: Export, model: ModelId, input: &str) -> Call<'_> {
 /// A command's call, otherwise as [`call`].
 pub(crate) fn command_call(invocation: &[u8]) -> Call<'_> {
     Call {
-        input: Input::Command(invocation),
+        input: TaskInput::Command(invocation),
         ..call(Export::Runnable, ModelId(0), "")
     }
 }

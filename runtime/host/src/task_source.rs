@@ -30,7 +30,7 @@ use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::Interrupt;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 use mpwasm_types::task_check::{check_input, find_model};
 use mpwasm_types::task_line::TaskLine;
 use mpwasm_types::time::Time;
@@ -97,7 +97,7 @@ pub fn main() -> Result<Infallible, ChildError> {
 fn run(mut executor: Executor, start: &ToTasks, watchdog: &Arc<WatchdogHandle>, batch: &Arc<MessageBatch>) {
     let mut cpu_limit = CpuLimit::new(start.jail.is_some());
     cpu_limit.reserve(start.timeout, thread_cpu());
-    executor.set_pusher(Box::new(TaskPusher {
+    executor.set_pusher(Box::new(GuestTaskPusher {
         start: start.clone(),
         cpu_limit,
         pushed: 0,
@@ -111,7 +111,7 @@ fn run(mut executor: Executor, start: &ToTasks, watchdog: &Arc<WatchdogHandle>, 
         guest: GuestId(0),
         model: ModelId(0),
         export: Export::Tasks,
-        input: Input::Json(b"null"),
+        input: TaskInput::Json(b"null"),
         task_id: TaskId(0),
         attempt: 1,
     };
@@ -152,7 +152,7 @@ impl OutputSink for UntimedPrints {
 }
 
 /// Checks the tasks that the guest pushes and sends them to the parent.
-struct TaskPusher {
+struct GuestTaskPusher {
     start: ToTasks,
     cpu_limit: CpuLimit,
     pushed: u64,
@@ -160,7 +160,7 @@ struct TaskPusher {
     batch: Arc<MessageBatch>,
 }
 
-impl Pusher for TaskPusher {
+impl Pusher for GuestTaskPusher {
     fn push(&mut self, task: &[u8]) -> Result<TaskId, PushError> {
         if self.pushed == self.start.max_tasks {
             return Err(PushError::TooMany(self.pushed));

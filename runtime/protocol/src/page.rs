@@ -36,7 +36,7 @@ fn slot_of(offer: OfferId) -> usize {
 
 #[repr(u64)]
 #[derive(Clone, Copy)]
-enum State {
+enum OfferState {
     Offered = 1,
     Claimed = 2,
     Done = 3,
@@ -45,12 +45,12 @@ enum State {
 
 /// Returns the word of a slot: `offer << 3 | state`. The numbers of offers count up, so the highest three bits of an offer
 /// are zero.
-fn word(offer: OfferId, state: State) -> u64 {
+fn word(offer: OfferId, state: OfferState) -> u64 {
     offer.0 << 3 | state as u64
 }
 
 #[repr(C)]
-struct Slot {
+struct OfferSlot {
     word: AtomicU64,
     /// The time at which the worker claimed the task. Written before the word, read after it.
     claimed: AtomicU64,
@@ -60,8 +60,8 @@ struct Slot {
 
 /// The contents of the mapping.
 #[repr(C)]
-struct Shared {
-    slots: [Slot; SLOTS],
+struct PageContents {
+    slots: [OfferSlot; SLOTS],
     /// The number of the forbidden system call that ended the worker, plus one; zero before that.
     violation: AtomicU64,
     /// Nanoseconds that the clocks of the dispatcher and its workers do not count ([`mpwasm_types::time`]). Only the
@@ -69,26 +69,26 @@ struct Shared {
     skipped: AtomicU64,
 }
 
-const BYTES: NonZeroUsize = NonZeroUsize::new(size_of::<Shared>()).expect("a page is not empty");
+const BYTES: NonZeroUsize = NonZeroUsize::new(size_of::<PageContents>()).expect("a page is not empty");
 
 /// The mapping of the shared page in one of the two processes.
 #[derive(Debug)]
-pub struct Page {
-    shared: NonNull<Shared>,
+pub struct SharedPage {
+    shared: NonNull<PageContents>,
 }
 
 // SAFETY: the mapping is shared memory, which all threads access through atomics only.
-unsafe impl Send for Page {}
+unsafe impl Send for SharedPage {}
 // SAFETY: as above.
-unsafe impl Sync for Page {}
+unsafe impl Sync for SharedPage {}
 
-impl std::fmt::Debug for Slot {
+impl std::fmt::Debug for OfferSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Slot({:#x})", self.word.load(Ordering::Relaxed))
     }
 }
 
-impl Page {
+impl SharedPage {
     /// Creates a page. Returns it with the file descriptor by which a worker maps it. Its size is sealed: otherwise a worker
     /// could truncate it, and the next access of the dispatcher would raise SIGBUS.
     ///
@@ -107,7 +107,7 @@ impl Page {
         Ok((page, file.into()))
     }
 
-    /// Maps the page of a file descriptor that [`Page::create`] has returned.
+    /// Maps the page of a file descriptor that [`SharedPage::create`] has returned.
     ///
     /// # Errors
     /// When the descriptor is not that of a page, or can't be mapped.
@@ -133,14 +133,14 @@ impl Page {
         })
     }
 
-    fn shared(&self) -> &Shared {
-        // SAFETY: the mapping is as large as a `Shared`, aligned to a page, zeroed by the kernel, lives as long as
-        // `self`, and a `Shared` is atomics, which are valid for any bytes.
+    fn shared(&self) -> &PageContents {
+        // SAFETY: the mapping is as large as a `PageContents`, aligned to a page, zeroed by the kernel, lives as long as
+        // `self`, and a `PageContents` is atomics, which are valid for any bytes.
         unsafe { self.shared.as_ref() }
     }
 
     /// Returns the slot of an offer.
-    fn slot(&self, offer: OfferId) -> &Slot {
+    fn slot(&self, offer: OfferId) -> &OfferSlot {
         &self.shared().slots[slot_of(offer)]
     }
 
@@ -161,14 +161,15 @@ impl Page {
         let slot = self.slot(offer);
         // Relaxed is enough: the worker reads the word after it has received the frame, through the kernel.
         slot.begun.store(0, Ordering::Relaxed);
-        slot.word.store(word(offer, State::Offered), Ordering::Relaxed);
+        slot.word
+            .store(word(offer, OfferState::Offered), Ordering::Relaxed);
     }
 
     /// Revokes an offer, for the dispatcher. Returns false if the worker has claimed the task. Otherwise it can no longer claim
     /// it.
     #[must_use]
     pub fn revoke(&self, offer: OfferId) -> bool {
-        self.transition(offer, State::Offered, State::Revoked)
+        self.transition(offer, OfferState::Offered, OfferState::Revoked)
     }
 
     /// Returns when the worker has claimed the task; `None` if it has not. The worker writes the time, so the dispatcher does
@@ -178,7 +179,7 @@ impl Page {
         let slot = self.slot(offer);
         // Acquire pairs with the transition in `claim`, which makes the time visible that was stored before it.
         let now = slot.word.load(Ordering::Acquire);
-        let claimed = now == word(offer, State::Claimed) || now == word(offer, State::Done);
+        let claimed = now == word(offer, OfferState::Claimed) || now == word(offer, OfferState::Done);
         claimed.then(|| Time(slot.claimed.load(Ordering::Relaxed)))
     }
 
@@ -198,15 +199,15 @@ impl Page {
     #[must_use]
     pub fn claim(&self, offer: OfferId, now: Time) -> bool {
         self.slot(offer).claimed.store(now.0, Ordering::Relaxed);
-        self.transition(offer, State::Offered, State::Claimed)
+        self.transition(offer, OfferState::Offered, OfferState::Claimed)
     }
 
     /// Marks a claimed task as done, for the worker, which then reports the result in a frame.
     pub fn done(&self, offer: OfferId) {
-        let _ = self.transition(offer, State::Claimed, State::Done);
+        let _ = self.transition(offer, OfferState::Claimed, OfferState::Done);
     }
 
-    fn transition(&self, offer: OfferId, from: State, to: State) -> bool {
+    fn transition(&self, offer: OfferId, from: OfferState, to: OfferState) -> bool {
         self.slot(offer)
             .word
             .compare_exchange(
@@ -219,7 +220,7 @@ impl Page {
     }
 }
 
-impl Drop for Page {
+impl Drop for SharedPage {
     fn drop(&mut self) {
         // SAFETY: `map` has created the mapping with this length, and nothing borrows from it any more.
         let _ = unsafe { munmap(self.shared.cast(), BYTES.get()) };
@@ -229,7 +230,7 @@ impl Drop for Page {
 /// Allocates the slots of a page, for the dispatcher.
 #[derive(Debug)]
 pub struct Slots {
-    page: Page,
+    page: SharedPage,
     free: Vec<u16>,
     next: u64,
 }
@@ -237,7 +238,7 @@ pub struct Slots {
 impl Slots {
     /// Creates an allocator of the slots of `page`, all of which are free.
     #[must_use]
-    pub fn new(page: Page) -> Self {
+    pub fn new(page: SharedPage) -> Self {
         Self {
             page,
             free: (0..SLOTS as u16).rev().collect(),
@@ -257,7 +258,8 @@ impl Slots {
         offer
     }
 
-    /// Revokes an offer, see [`Page::revoke`]. A revoked offer's slot is free at once, as no later offer has the same number.
+    /// Revokes an offer, see [`SharedPage::revoke`]. A revoked offer's slot is free at once, as no later offer has the same
+    /// number.
     pub fn revoke(&mut self, offer: OfferId) -> bool {
         let revoked = self.page.revoke(offer);
         if revoked {
@@ -271,13 +273,13 @@ impl Slots {
         self.free.push(slot_of(offer) as u16);
     }
 
-    /// Returns when the worker has claimed the task, see [`Page::claimed`].
+    /// Returns when the worker has claimed the task, see [`SharedPage::claimed`].
     #[must_use]
     pub fn claimed(&self, offer: OfferId) -> Option<Time> {
         self.page.claimed(offer)
     }
 
-    /// Returns the item that the worker began last, see [`Page::begun`].
+    /// Returns the item that the worker began last, see [`SharedPage::begun`].
     #[must_use]
     pub fn begun(&self, offer: OfferId) -> TaskId {
         self.page.begun(offer)
@@ -300,9 +302,9 @@ mod tests {
     use super::*;
     use std::sync::Barrier;
 
-    fn shared() -> (Slots, Page) {
-        let (page, fd) = Page::create().unwrap();
-        (Slots::new(page), Page::map(fd).unwrap())
+    fn shared() -> (Slots, SharedPage) {
+        let (page, fd) = SharedPage::create().unwrap();
+        (Slots::new(page), SharedPage::map(fd).unwrap())
     }
 
     #[test]
@@ -352,13 +354,13 @@ mod tests {
 
     #[test]
     fn the_size_of_a_page_can_not_be_changed() {
-        let (_page, fd) = Page::create().unwrap();
+        let (_page, fd) = SharedPage::create().unwrap();
         assert!(File::from(fd).set_len(0).is_err());
     }
 
     #[test]
     fn a_descriptor_of_another_size_is_refused() {
         let fd = memfd_create(c"other", MFdFlags::MFD_CLOEXEC).unwrap();
-        assert!(Page::map(fd).is_err());
+        assert!(SharedPage::map(fd).is_err());
     }
 }

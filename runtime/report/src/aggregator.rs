@@ -14,7 +14,8 @@ use crate::log_reader::RecordSink;
 use crate::periods::{Period, periods};
 use crate::record::{RecordStatus, TaskRecord};
 use crate::report::{
-    BadLines, Bin, Callbacks, Distribution, Log, Report, Retries, TaskCounts, TaskSummary, TimeSpan, VERSION,
+    BadLines, Bin, CallbackSummary, Distribution, Log, Report, Retries, TaskCounts, TaskSummary, TimeSpan,
+    VERSION,
 };
 use crate::throughput::throughput;
 use crate::timeline::{LogWorker, Timeline, TimelineTask};
@@ -24,12 +25,12 @@ use crate::workers::{WorkerRun, workers};
 /// Longest key or model in a report, in characters.
 const MAX_NAME: usize = 200;
 
-/// Stands for an unknown number in a [`Row`].
+/// Stands for an unknown number in a [`TaskFigures`].
 const UNKNOWN: u64 = u64::MAX;
 
 /// The figures of a task that ran: 56 bytes. They are kept for each task, so that percentiles are exact.
 #[derive(Clone, Copy, Debug)]
-struct Row {
+struct TaskFigures {
     started_us: u64,
     queued_us: u64,
     run_us: u64,
@@ -54,7 +55,7 @@ pub struct Aggregator {
     /// The name of the last log.
     name: Arc<str>,
     /// The tasks of each log are beside each other.
-    rows: Vec<Row>,
+    rows: Vec<TaskFigures>,
     /// Attempts before the last ones.
     earlier: Vec<WorkerRun>,
     by_status: [u64; Kind::ALL.len() + 1],
@@ -66,7 +67,7 @@ pub struct Aggregator {
     failures: FailureGroups,
     retries: Retries,
     most_attempts: TopList<Rank, TaskSummary>,
-    callbacks: Callbacks,
+    callbacks: CallbackSummary,
     failed_callbacks: TopList<Rank, TaskSummary>,
 }
 
@@ -95,7 +96,7 @@ impl Aggregator {
                 most: Vec::new(),
             },
             most_attempts: TopList::new(top),
-            callbacks: Callbacks {
+            callbacks: CallbackSummary {
                 ok: 0,
                 none: 0,
                 skipped: 0,
@@ -111,7 +112,7 @@ impl Aggregator {
         let (Some(worker), Some(run_us)) = (record.worker, record.run_us) else {
             return;
         };
-        self.rows.push(Row {
+        self.rows.push(TaskFigures {
             started_us: record.started_us.unwrap_or(UNKNOWN),
             queued_us: record.queued_us.unwrap_or(UNKNOWN),
             run_us,
@@ -162,7 +163,7 @@ impl Aggregator {
     pub(crate) fn finish_with_timeline(mut self, bad_lines: BadLines) -> (Report, Option<Timeline>) {
         self.order_logs();
         let timeline = Timeline::new(row_periods(&self.rows), || {
-            self.rows.iter().filter_map(Row::timeline_task)
+            self.rows.iter().filter_map(TaskFigures::timeline_task)
         });
         (self.finish(bad_lines), timeline)
     }
@@ -181,7 +182,7 @@ impl Aggregator {
         let runs = self
             .rows
             .iter()
-            .map(Row::worker_run)
+            .map(TaskFigures::worker_run)
             .chain(self.earlier.iter().copied());
         let workers = workers(runs, &names, &wall_us);
         let ends = self
@@ -212,7 +213,7 @@ impl Aggregator {
                 most: self.most_attempts.into_values(),
                 ..self.retries
             },
-            callbacks: Callbacks {
+            callbacks: CallbackSummary {
                 first_failed: self.failed_callbacks.into_values(),
                 ..self.callbacks
             },
@@ -255,16 +256,16 @@ impl Aggregator {
     }
 
     /// Returns the known values of a figure, sorted.
-    fn sorted(&self, figure: impl Fn(&Row) -> u64) -> Vec<u64> {
+    fn sorted(&self, figure: impl Fn(&TaskFigures) -> u64) -> Vec<u64> {
         let figures = self.rows.iter().map(figure);
         sorted(figures.filter(|figure| *figure != UNKNOWN).collect())
     }
 
-    fn distribution(&self, figure: impl Fn(&Row) -> u64) -> Distribution {
+    fn distribution(&self, figure: impl Fn(&TaskFigures) -> u64) -> Distribution {
         distribution(&self.sorted(figure))
     }
 
-    fn distribution_and_histogram(&self, figure: impl Fn(&Row) -> u64) -> (Distribution, Vec<Bin>) {
+    fn distribution_and_histogram(&self, figure: impl Fn(&TaskFigures) -> u64) -> (Distribution, Vec<Bin>) {
         let values = self.sorted(figure);
         (distribution(&values), histogram(&values))
     }
@@ -326,7 +327,7 @@ impl RecordSink for Aggregator {
     }
 }
 
-impl Row {
+impl TaskFigures {
     /// Returns the time from acceptance to the end, if it is known.
     fn time(&self) -> Option<Period> {
         let queued = if self.queued_us == UNKNOWN {
@@ -365,11 +366,11 @@ impl Row {
     }
 }
 
-fn row_periods(rows: &[Row]) -> Vec<Period> {
-    periods(rows.iter().filter_map(Row::time).collect())
+fn row_periods(rows: &[TaskFigures]) -> Vec<Period> {
+    periods(rows.iter().filter_map(TaskFigures::time).collect())
 }
 
-fn time_span(periods: &[Period], rows: &[Row]) -> Option<TimeSpan> {
+fn time_span(periods: &[Period], rows: &[TaskFigures]) -> Option<TimeSpan> {
     let (first, last) = (periods.first()?, periods.last()?);
     let wall_us = periods
         .iter()

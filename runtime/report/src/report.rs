@@ -52,7 +52,7 @@ pub struct Report {
     /// Tasks that were tried more than once.
     pub retries: Retries,
     /// How callbacks ended.
-    pub callbacks: Callbacks,
+    pub callbacks: CallbackSummary,
     /// Each worker of each log.
     pub workers: Vec<Worker>,
     /// Lines that are no records.
@@ -247,7 +247,7 @@ pub struct Retries {
 /// How callbacks ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Callbacks {
+pub struct CallbackSummary {
     /// Callbacks that succeeded.
     pub ok: u64,
     /// Tasks without a callback.

@@ -33,7 +33,7 @@ pub const COLUMNS: [&str; 19] = [
 #[derive(Debug)]
 pub struct TaskTable<W> {
     writer: W,
-    row: Row,
+    row: TableRow,
     /// Whether the first row was written.
     has_header: bool,
     log: String,
@@ -44,7 +44,7 @@ impl<W: Write> TaskTable<W> {
     pub fn new(writer: W) -> Self {
         Self {
             writer,
-            row: Row::default(),
+            row: TableRow::default(),
             has_header: false,
             log: String::new(),
         }
@@ -107,12 +107,12 @@ impl<W: Write> RecordSink for TaskTable<W> {
 
 /// A row of a table.
 #[derive(Debug, Default)]
-struct Row {
+struct TableRow {
     writer: csv_core::Writer,
     bytes: Vec<u8>,
 }
 
-impl Row {
+impl TableRow {
     fn text(&mut self, text: &str) {
         self.field(no_formula(text).as_bytes());
     }

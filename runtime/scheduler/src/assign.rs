@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::guest_set::GuestSet;
 use super::io::{Io, KillReason, RetireReason};
-use super::scheduler::{Phase, Scheduler};
+use super::scheduler::{PoolPhase, Scheduler};
 use super::slot::LONG_TASK_THRESHOLD;
 use super::slot::{Lifecycle, ProcessState, SlotState, WorkerSlot};
 use super::task::CLAIM_TIMEOUT;
@@ -88,7 +88,7 @@ impl Scheduler {
 
     /// Returns whether no worker will be needed again.
     fn is_over(&self) -> bool {
-        self.phase > Phase::Open && self.open_tasks() == 0
+        self.phase > PoolPhase::Open && self.open_tasks() == 0
     }
 
     /// Returns whether offers are withheld now.
@@ -149,8 +149,8 @@ impl Scheduler {
         let active = self.workers.iter().filter(|worker| worker.is_active()).count();
         match self.phase {
             _ if self.guests == 0 || self.failure.is_some() => 0,
-            Phase::Open => size.saturating_sub(active),
-            Phase::Draining => {
+            PoolPhase::Open => size.saturating_sub(active),
+            PoolPhase::Draining => {
                 let room = size.saturating_sub(active);
                 let wanted = self.open_tasks().min(size).saturating_sub(active);
                 // The present workers may lack the guests of the remaining tasks.
@@ -161,7 +161,7 @@ impl Scheduler {
                 };
                 wanted.max(lacking)
             }
-            Phase::Interrupted | Phase::Terminated => 0,
+            PoolPhase::Interrupted | PoolPhase::Terminated => 0,
         }
     }
 

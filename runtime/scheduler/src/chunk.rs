@@ -9,12 +9,12 @@ use super::task::ScheduledTask;
 use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::items;
 use mpwasm_types::memory::LARGE_PAYLOAD;
-use mpwasm_types::task::{Input, TaskSpec};
+use mpwasm_types::task::{TaskInput, TaskSpec};
 
 impl ScheduledTask {
     /// Removes the first item from a chunk that has at least two.
     pub(super) fn split_first(&mut self) -> Option<Self> {
-        let Input::Chunk { items: left, args } = &mut self.spec.input else {
+        let TaskInput::Chunk { items: left, args } = &mut self.spec.input else {
             return None;
         };
         if *left < 2 {
@@ -32,7 +32,7 @@ impl ScheduledTask {
     /// Returns the first item of this chunk as a task with these args.
     fn item(&self, args: Bytes) -> Self {
         let spec = TaskSpec {
-            input: Input::Json(args),
+            input: TaskInput::Json(args),
             ..self.spec
         };
         Self::new(DispatchId::from_first(self.task_id), spec, None)
@@ -49,7 +49,7 @@ impl ScheduledTask {
 
     /// Converts a chunk to its last item. A task that is not a chunk is returned unchanged.
     pub(super) fn into_last(self) -> Self {
-        let Input::Chunk { args, .. } = &self.spec.input else {
+        let TaskInput::Chunk { args, .. } = &self.spec.input else {
             return self;
         };
         let last = items::split_first(args).map_or(&[][..], |(last, _)| last);

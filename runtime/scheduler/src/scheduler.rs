@@ -30,7 +30,7 @@ pub struct Scheduler {
     /// Tasks that wait for their next attempt.
     pub(super) paused: RetryQueue,
     pub(super) window: Window,
-    pub(super) phase: Phase,
+    pub(super) phase: PoolPhase,
     /// Withholds offers because outcomes or callbacks cannot keep up.
     pub(super) backpressure: bool,
     /// Withholds offers because the parent has not confirmed an outcome.
@@ -52,7 +52,7 @@ pub struct Scheduler {
 
 /// Phase of the pool. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
+pub(super) enum PoolPhase {
     Open,
     /// No more tasks will be accepted.
     Draining,
@@ -76,7 +76,7 @@ impl Scheduler {
             queue: Queue::default(),
             paused: RetryQueue::default(),
             window: Window::new(if confirms { Some(1) } else { tasks_per_process }),
-            phase: Phase::Open,
+            phase: PoolPhase::Open,
             backpressure: false,
             unconfirmed: false,
             guests: 0,
@@ -218,12 +218,12 @@ impl Scheduler {
 
     /// Ends the acceptance of tasks. When all have ended, the workers are retired.
     pub fn drain(&mut self) {
-        self.phase = self.phase.max(Phase::Draining);
+        self.phase = self.phase.max(PoolPhase::Draining);
     }
 
     /// Cancels all tasks that have not started, and all that are accepted later. Running tasks may end.
     pub fn interrupt(&mut self, now: Time, io: &mut impl Io) {
-        self.phase = self.phase.max(Phase::Interrupted);
+        self.phase = self.phase.max(PoolPhase::Interrupted);
         let offered = self
             .processes()
             .flat_map(|process| process.in_flight.revoke_all(now, io));
@@ -238,7 +238,7 @@ impl Scheduler {
     /// Cancels all tasks and kills all workers. Running tasks end when their workers are reaped.
     pub fn terminate(&mut self, now: Time, io: &mut impl Io) {
         self.interrupt(now, io);
-        self.phase = Phase::Terminated;
+        self.phase = PoolPhase::Terminated;
         for worker in &mut self.workers {
             worker.kill(KillReason::Terminated, now, io);
         }
@@ -337,7 +337,7 @@ impl Scheduler {
 
     /// Returns the failure of a task if no task starts any more.
     pub(super) fn refusal(&self, task: &ScheduledTask) -> Option<Failure> {
-        if self.phase >= Phase::Interrupted {
+        if self.phase >= PoolPhase::Interrupted {
             return Some(cancelled_before_start(task));
         }
         let failure = self.failure.as_ref()?;

@@ -42,8 +42,8 @@ pub struct ScheduledTask {
 }
 
 impl ScheduledTask {
-    /// Creates a task that no worker has had. The input of a chunk must be [well-formed](mpwasm_types::task::Input::is_well_formed),
-    /// or items end without args.
+    /// Creates a task that no worker has had. The input of a chunk must be
+    /// [well-formed](mpwasm_types::task::TaskInput::is_well_formed), or items end without args.
     #[must_use]
     pub fn new(id: DispatchId, spec: TaskSpec<Bytes>, retry: Option<Retry>) -> Self {
         Self {
@@ -185,14 +185,14 @@ impl Queue {
 mod tests {
     use super::*;
     use mpwasm_types::ids::{GuestId, ModelId};
-    use mpwasm_types::task::Input;
+    use mpwasm_types::task::TaskInput;
 
     fn task(id: u64) -> ScheduledTask {
         let spec = TaskSpec {
             guest: GuestId(0),
             model: ModelId(0),
             timeout: Duration::from_secs(1),
-            input: Input::Json(vec![0; 10].into()),
+            input: TaskInput::Json(vec![0; 10].into()),
         };
         ScheduledTask::new(DispatchId(id), spec, None)
     }

@@ -51,13 +51,13 @@ pub unsafe fn in_fork(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<ni
 
 /// Runs the attempt in the fork of `parent`. Never returns into the caller's code, not even by a panic.
 fn run_and_exit(attempt: impl FnOnce() -> io::Result<()>, parent: Pid) -> ! {
-    struct End;
-    impl Drop for End {
+    struct ExitOnDrop;
+    impl Drop for ExitOnDrop {
         fn drop(&mut self) {
             exit(INCOMPLETE);
         }
     }
-    let _end = End;
+    let _end = ExitOnDrop;
     // The parent may have died before the signal was requested.
     if set_parent_death_signal().is_err() || getppid() != parent {
         exit(INCOMPLETE);

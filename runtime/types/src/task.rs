@@ -26,7 +26,7 @@ pub struct TaskSpec<B> {
     #[serde(with = "nanos")]
     pub timeout: Duration,
     /// What it gets.
-    pub input: Input<B>,
+    pub input: TaskInput<B>,
 }
 
 /// The input of a task. Only the parent, which checks it, and the worker's engine read its bytes.
@@ -35,7 +35,7 @@ pub struct TaskSpec<B> {
     serialize = "B: serde_bytes::Serialize",
     deserialize = "B: serde_bytes::Deserialize<'de>"
 ))]
-pub enum Input<B> {
+pub enum TaskInput<B> {
     /// One line of JSON. For a task: an array, the args.
     Json(#[serde(with = "serde_bytes")] B),
     /// Arguments and stdin of a command, as an [`Invocation`](crate::invocation::Invocation) encodes them.
@@ -62,7 +62,7 @@ impl<B> TaskSpec<B> {
     }
 }
 
-impl<B> Input<B> {
+impl<B> TaskInput<B> {
     /// Returns the bytes.
     #[must_use]
     pub fn bytes(&self) -> &B {
@@ -86,11 +86,11 @@ impl<B> Input<B> {
         }
     }
 
-    fn map<'a, C>(&'a self, hold: impl FnOnce(&'a B) -> C) -> Input<C> {
+    fn map<'a, C>(&'a self, hold: impl FnOnce(&'a B) -> C) -> TaskInput<C> {
         match self {
-            Self::Json(bytes) => Input::Json(hold(bytes)),
-            Self::Command(bytes) => Input::Command(hold(bytes)),
-            Self::Chunk { items, args } => Input::Chunk {
+            Self::Json(bytes) => TaskInput::Json(hold(bytes)),
+            Self::Command(bytes) => TaskInput::Command(hold(bytes)),
+            Self::Chunk { items, args } => TaskInput::Chunk {
                 items: *items,
                 args: hold(args),
             },
@@ -98,7 +98,7 @@ impl<B> Input<B> {
     }
 }
 
-impl<B: AsRef<[u8]>> Input<B> {
+impl<B: AsRef<[u8]>> TaskInput<B> {
     /// Returns whether the bytes of a chunk are the args of as many tasks as it has. The bytes of other inputs are not read.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
@@ -122,7 +122,7 @@ mod tests {
     fn a_chunk_has_as_many_items_as_it_says_and_nothing_else() {
         let mut args = Vec::new();
         items::put(&mut args, b"[1]");
-        let is_well_formed = |items, args: &[u8]| Input::Chunk { items, args }.is_well_formed();
+        let is_well_formed = |items, args: &[u8]| TaskInput::Chunk { items, args }.is_well_formed();
         assert!(is_well_formed(1, &args));
         assert!(!is_well_formed(0, b""));
         assert!(!is_well_formed(0, &args));
@@ -137,7 +137,7 @@ mod tests {
             guest: GuestId(1),
             model: ModelId(2),
             timeout: Duration::from_secs(3),
-            input: Input::Chunk {
+            input: TaskInput::Chunk {
                 items: 5,
                 args: vec![6],
             },

@@ -13,7 +13,7 @@ use super::rig::{COMPILER_STACK, Rig, on_thread, settings};
 use mpwasm_engine::{CallReport, Compiled, EngineRole, Export, compile};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 
 /// All imports, a line of text form each. Their order gives the corpus its meaning.
 const IMPORTS: &str = include_str!("../../hostile/imports.wat");
@@ -46,10 +46,10 @@ static TASKS: Mutex<Option<Rig>> = Mutex::new(None);
 fn run(rig: &Mutex<Option<Rig>>, role: EngineRole, export: Export, script: &[u8]) -> CallReport {
     let mut rig = rig.lock().unwrap_or_else(PoisonError::into_inner);
     let rig = rig.get_or_insert_with(|| new(role));
-    let report = rig.call(export, 0, Input::Json(script));
+    let report = rig.call(export, 0, TaskInput::Json(script));
     if role == EngineRole::Callbacks {
         // It traps, so that the next input does not get the instance that this one has changed.
-        let _ = rig.call(Export::ErrorCallback, 0, Input::Json(b"null"));
+        let _ = rig.call(Export::ErrorCallback, 0, TaskInput::Json(b"null"));
     }
     report
 }

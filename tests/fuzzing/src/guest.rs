@@ -9,7 +9,7 @@ use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::escape::escape;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::invocation::Invocation;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 
 /// Number of a guest's models that are run. Running more is not worth the time.
 const MODELS: u32 = 3;
@@ -61,8 +61,8 @@ fn run(info: &GuestInfo, artifact: &[u8]) {
     let invocation = Invocation::new("guest", &args, b"some\nlines\n").expect("the args are strings");
     let invocation = invocation.encode();
     let input = match info.is_command {
-        false => Input::Json(args.get().as_bytes()),
-        true => Input::Command(&invocation[..]),
+        false => TaskInput::Json(args.get().as_bytes()),
+        true => TaskInput::Command(&invocation[..]),
     };
     let mut worker = Rig::new(EngineRole::Worker, info, artifact);
     for (index, _) in models() {
@@ -79,14 +79,18 @@ fn run(info: &GuestInfo, artifact: &[u8]) {
         let mut callbacks = Rig::new(EngineRole::Callbacks, info, artifact);
         for (index, model) in models() {
             if model.callback.is_some() {
-                let _ = callbacks.call(Export::Callback, index, Input::Json(b"{\"a\":1}"));
+                let _ = callbacks.call(Export::Callback, index, TaskInput::Json(b"{\"a\":1}"));
             }
             if model.error_callback.is_some() {
-                let _ = callbacks.call(Export::ErrorCallback, index, Input::Json(b"{\"kind\":\"error\"}"));
+                let _ = callbacks.call(
+                    Export::ErrorCallback,
+                    index,
+                    TaskInput::Json(b"{\"kind\":\"error\"}"),
+                );
             }
         }
     }
     if info.has_tasks {
-        let _ = Rig::new(EngineRole::Tasks, info, artifact).call(Export::Tasks, 0, Input::Json(b"null"));
+        let _ = Rig::new(EngineRole::Tasks, info, artifact).call(Export::Tasks, 0, TaskInput::Json(b"null"));
     }
 }

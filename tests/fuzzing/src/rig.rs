@@ -24,7 +24,7 @@ use mpwasm_types::ids::{GuestId, ModelId, OfferId, TaskId};
 use mpwasm_types::memory::thread_stack;
 use mpwasm_types::outcome::{Kind, LogLevel, Stream};
 use mpwasm_types::settings::Settings;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 use mpwasm_types::task_check::check_args;
 use mpwasm_types::task_line::TaskLine;
 use mpwasm_types::time::Time;
@@ -97,7 +97,7 @@ impl Rig {
     ///
     /// # Panics
     /// When that does not hold.
-    pub(super) fn call(&mut self, export: Export, model: u32, input: Input<&[u8]>) -> CallReport {
+    pub(super) fn call(&mut self, export: Export, model: u32, input: TaskInput<&[u8]>) -> CallReport {
         self.frames
             .0
             .lock()

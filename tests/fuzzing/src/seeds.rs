@@ -23,7 +23,7 @@ use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, St
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{Settings, Terminals};
 use mpwasm_types::status::{Status, TaskStatus, WorkerState, WorkerStatus};
-use mpwasm_types::task::{Input, TaskSpec};
+use mpwasm_types::task::{TaskInput, TaskSpec};
 use mpwasm_types::time::Time;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -228,8 +228,8 @@ fn pushed() -> Vec<u8> {
     let (id, retry) = (DispatchId(3), Some(Retry::times(1)));
     let items = two_items();
     for spec in [
-        spec(Input::Json(b"[1]")),
-        spec(Input::Command(b"[\"a\"]\n")),
+        spec(TaskInput::Json(b"[1]")),
+        spec(TaskInput::Command(b"[\"a\"]\n")),
         spec(chunk(&items)),
     ] {
         put(&mut input, &Submission::Task { id, retry, spec });
@@ -239,7 +239,7 @@ fn pushed() -> Vec<u8> {
 }
 
 /// A task with this input.
-fn spec(input: Input<&[u8]>) -> TaskSpec<&[u8]> {
+fn spec(input: TaskInput<&[u8]>) -> TaskSpec<&[u8]> {
     TaskSpec {
         guest: GuestId(0),
         model: ModelId(1),
@@ -248,8 +248,8 @@ fn spec(input: Input<&[u8]>) -> TaskSpec<&[u8]> {
     }
 }
 
-fn chunk(args: &[u8]) -> Input<&[u8]> {
-    Input::Chunk { items: 2, args }
+fn chunk(args: &[u8]) -> TaskInput<&[u8]> {
+    TaskInput::Chunk { items: 2, args }
 }
 
 fn two_items() -> Vec<u8> {
@@ -316,8 +316,8 @@ fn to_worker() -> Vec<u8> {
     let mut input = said_by(8);
     let items = two_items();
     for spec in [
-        spec(Input::Json(b"[1]")),
-        spec(Input::Command(b"[\"a\"]\n")),
+        spec(TaskInput::Json(b"[1]")),
+        spec(TaskInput::Command(b"[\"a\"]\n")),
         spec(chunk(&items)),
     ] {
         let message = ToWorker {

@@ -18,7 +18,7 @@ use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{
     CallResult, FromWorker, GuestOutput, Hello, ResourceUsage, ToWorker, WorkerStart,
 };
-use mpwasm_protocol::page::Page;
+use mpwasm_protocol::page::SharedPage;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::jail;
 use mpwasm_sandbox::scratch::ScratchDir;
@@ -28,7 +28,7 @@ use mpwasm_types::ids::{OfferId, TaskId};
 use mpwasm_types::items;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::role::Role;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 use mpwasm_types::time::Time;
 
 /// Becomes a worker that does what its first task says. Returns only when it can't.
@@ -45,7 +45,7 @@ pub fn main(part: &Part) -> String {
     };
     // It keeps its life channel open and ignores it, so neither a message nor its end has an effect.
     let life = channel.take_descriptor();
-    let Some(page) = channel.take_descriptor().and_then(|fd| Page::map(fd).ok()) else {
+    let Some(page) = channel.take_descriptor().and_then(|fd| SharedPage::map(fd).ok()) else {
         return "no page came".to_owned();
     };
     let Ok(granted) = Granted::of_worker(grants, || channel.take_descriptor().ok_or(())) else {
@@ -84,7 +84,7 @@ pub fn main(part: &Part) -> String {
 
 struct CompromisedWorker {
     channel: Channel,
-    page: Page,
+    page: SharedPage,
     _life: Option<OwnedFd>,
 }
 
@@ -103,9 +103,9 @@ impl CompromisedWorker {
                     continue;
                 };
                 let args = match spec.input {
-                    Input::Json(args) | Input::Command(args) => args,
+                    TaskInput::Json(args) | TaskInput::Command(args) => args,
                     // The first item names the attack.
-                    Input::Chunk { args, .. } => items::iter(args).next().unwrap_or_default(),
+                    TaskInput::Chunk { args, .. } => items::iter(args).next().unwrap_or_default(),
                 };
                 let args: Vec<String> = serde_json::from_slice(args).unwrap_or_default();
                 let word = |index: usize| args.get(index).map_or("", String::as_str).to_owned();

@@ -38,7 +38,7 @@ fn main() {
         Role::Worker if part.compromised == Role::Worker => Err(compromised_worker::main(&part)),
         Role::Dispatcher if part.compromised == Role::Dispatcher => Err(compromised_dispatcher::main(&part)),
         Role::Worker => worker::main().map(|never| match never {}).map_err(text),
-        Role::Dispatcher => dispatcher::Start::receive()
+        Role::Dispatcher => dispatcher::DispatcherSetup::receive()
             .and_then(|mut start| {
                 start.jail = part.plan(start.jail);
                 start.run()

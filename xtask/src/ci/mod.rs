@@ -36,7 +36,7 @@ const STEPS: &[Step] = &[
     ),
     step(
         "structure",
-        "arrows between crates and files, length of files, lints",
+        "arrows between crates and files, length of files, names of types, lints",
         |context| structure::check(&context.repository),
     ),
     step("clippy", "lints of host and guest code", checks::clippy),

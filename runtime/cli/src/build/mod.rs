@@ -21,7 +21,7 @@ use cargo_metadata::{Artifact, Message, TargetKind};
 use clap::Args;
 use mpwasm::escape::{Untrusted, escape_bytes};
 
-use crate::process::exit::{Failure, OrExit};
+use crate::process::exit::{ExitError, OrExit};
 use crate::terminal::stdio;
 
 /// The Rust target of guests.
@@ -40,13 +40,13 @@ impl BuildOptions {
     ///
     /// # Errors
     /// When the build fails, or is needed but not allowed.
-    pub fn module(&self, guest: &Path) -> std::result::Result<PathBuf, Failure> {
+    pub fn module(&self, guest: &Path) -> std::result::Result<PathBuf, ExitError> {
         if !guest.is_dir() {
             return Ok(guest.to_owned());
         }
         if self.no_build {
             let dir = Untrusted::from(guest);
-            return Err(Failure::usage(anyhow!(
+            return Err(ExitError::usage(anyhow!(
                 "{dir} is a crate directory, which --no-build forbids to build: run `mpwasm build {dir}` and name \
                  the .wasm that it prints"
             )));

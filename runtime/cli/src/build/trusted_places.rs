@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::build::{command, crate_directory, program, sysroot};
-use crate::process::exit::{Failure, OrExit};
+use crate::process::exit::{ExitError, OrExit};
 use crate::trusted_places::{self, TrustedPlace};
 use mpwasm::DirGrant;
 use mpwasm::escape::Untrusted;
@@ -21,7 +21,7 @@ use mpwasm::escape::Untrusted;
 ///
 /// # Errors
 /// A usage error that names the directory and the place, or the crate's error.
-pub fn check(dirs: &[DirGrant], krate: &Path) -> Result<(), Failure> {
+pub fn check(dirs: &[DirGrant], krate: &Path) -> Result<(), ExitError> {
     if !dirs.iter().any(trusted_places::is_writable) {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use crate::run::output::results::EarlierResults;
 fn run(args: &[&str]) -> Result<RunArgs, ErrorKind> {
     let line = ["mpwasm", "run"].iter().chain(args).map(Into::into);
     match Cli::read(line).map_err(|error| error.kind())?.command {
-        Command::Run(args) => Ok(*args),
+        CliCommand::Run(args) => Ok(*args),
         other => panic!("{other:?}"),
     }
 }
@@ -40,7 +40,7 @@ fn all_that_follows_the_guest_of_exec_is_its_own() {
         "x",
     ];
     match Cli::try_parse_from(line).unwrap().command {
-        Command::Exec(args) => {
+        CliCommand::Exec(args) => {
             assert_eq!(args.settings().timeout, Duration::from_secs(5));
             assert_eq!(args.command, ["g.wasm", "--timeout", "-v", "--", "x"]);
         }
@@ -59,7 +59,7 @@ fn what_stands_before_exec_does_not_hide_it() {
     ] {
         let line = [&["mpwasm"], before, &["exec", "g.wasm", "a", ":::", "b"]].concat();
         match Cli::read(line.iter().map(Into::into)).unwrap().command {
-            Command::Exec(args) => assert_eq!(args.command, ["g.wasm", "a", ":::", "b"]),
+            CliCommand::Exec(args) => assert_eq!(args.command, ["g.wasm", "a", ":::", "b"]),
             other => panic!("{other:?}"),
         }
     }

@@ -24,8 +24,8 @@ pub struct InstanceOptions {
 
     /// How a task or command is stopped at its timeout, and when it is cancelled. Callbacks and `tasks` are always stopped as
     /// with epoch.
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = Interrupt::Epoch)]
-    pub interrupt: Interrupt,
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = InterruptMode::Epoch)]
+    pub interrupt: InterruptMode,
 
     /// Stack of a task or command, which limits how deep its calls can be nested. (Its linker sets the size of the stack that it
     /// has in its linear memory.)
@@ -90,18 +90,18 @@ impl InstanceOptions {
 
 /// [`mpwasm::Interrupt`] as a value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Interrupt {
+pub enum InterruptMode {
     /// By checks in its code, which cost time where it computes; its worker process is kept.
     Epoch,
     /// By ending its worker process, which another replaces; its code has no checks and is faster.
     Kill,
 }
 
-impl From<Interrupt> for mpwasm::Interrupt {
-    fn from(interrupt: Interrupt) -> Self {
+impl From<InterruptMode> for mpwasm::Interrupt {
+    fn from(interrupt: InterruptMode) -> Self {
         match interrupt {
-            Interrupt::Epoch => Self::Epoch,
-            Interrupt::Kill => Self::Kill,
+            InterruptMode::Epoch => Self::Epoch,
+            InterruptMode::Kill => Self::Kill,
         }
     }
 }

@@ -9,7 +9,7 @@ use nix::unistd;
 
 /// Options of the operating system's sandbox, in addition to that of WebAssembly.
 #[derive(Debug, Args)]
-pub struct SandboxOptions {
+pub struct JailOptions {
     /// The jail around each process: seccomp, Landlock and the other layers that the machine has (see `mpwasm doctor`).
     #[arg(long, value_enum, default_value_t = JailMode::BestEffort)]
     pub jail: JailMode,
@@ -19,7 +19,7 @@ pub struct SandboxOptions {
     pub user: Option<UserArg>,
 }
 
-impl SandboxOptions {
+impl JailOptions {
     /// Returns `settings` with these options applied.
     pub fn settings(&self, settings: Settings) -> Settings {
         Settings {

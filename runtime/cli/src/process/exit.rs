@@ -80,14 +80,14 @@ impl fmt::Display for EndSignal {
 
 /// An error with the exit code that it leads to.
 #[derive(Debug)]
-pub struct Failure {
+pub struct ExitError {
     /// The exit code.
     pub exit: Exit,
     /// The error.
     pub error: anyhow::Error,
 }
 
-impl Failure {
+impl ExitError {
     /// Returns a failure for wrong usage or a bad guest: exit code 2.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self {
@@ -134,21 +134,21 @@ pub fn of_usage(error: &clap::Error, is_exec: bool) -> i32 {
     exit.code()
 }
 
-/// Converts errors to [`Failure`]s with an exit code.
+/// Converts errors to [`ExitError`]s with an exit code.
 pub trait OrExit<T> {
     /// Marks an error as wrong usage: exit code 2.
-    fn or_usage(self) -> Result<T, Failure>;
+    fn or_usage(self) -> Result<T, ExitError>;
     /// Marks an error as a failure of mpwasm: exit code 3.
-    fn or_internal(self) -> Result<T, Failure>;
+    fn or_internal(self) -> Result<T, ExitError>;
 }
 
 impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
-    fn or_usage(self) -> Result<T, Failure> {
-        self.map_err(Failure::usage)
+    fn or_usage(self) -> Result<T, ExitError> {
+        self.map_err(ExitError::usage)
     }
 
-    fn or_internal(self) -> Result<T, Failure> {
-        self.map_err(Failure::internal)
+    fn or_internal(self) -> Result<T, ExitError> {
+        self.map_err(ExitError::internal)
     }
 }
 
@@ -213,9 +213,9 @@ mod tests {
     #[test]
     fn a_guest_that_cannot_be_loaded_is_a_usage_error_and_a_dead_dispatcher_is_not() {
         let bad = mpwasm::Error::InvalidArgs(mpwasm::InputError::NotArray);
-        assert_eq!(Failure::of_guest(bad).exit, Exit::Usage);
+        assert_eq!(ExitError::of_guest(bad).exit, Exit::Usage);
         let dead = mpwasm::Error::DispatcherDied("signal 9".into());
-        assert_eq!(Failure::of_guest(dead).exit, Exit::Failed);
+        assert_eq!(ExitError::of_guest(dead).exit, Exit::Failed);
     }
 
     #[test]

@@ -9,13 +9,13 @@ use std::thread;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::terminal::stdio::Descriptor;
+use crate::terminal::stdio::BlockingFile;
 
 /// Watches the pipes and sockets among `outputs` for the rest of the process's life.
 ///
 /// `on_closed` is called once for each that has lost its last reader, with its label, on a separate thread. It may block.
 pub fn watch<L: Copy + Send + 'static>(
-    outputs: Vec<(Descriptor, L)>,
+    outputs: Vec<(BlockingFile, L)>,
     on_closed: impl FnMut(L) + Send + 'static,
 ) -> io::Result<()> {
     let pipes: Vec<_> = outputs
@@ -30,7 +30,7 @@ pub fn watch<L: Copy + Send + 'static>(
     Ok(())
 }
 
-fn wait_for_all<L: Copy>(mut pipes: Vec<(Descriptor, L)>, mut on_closed: impl FnMut(L)) {
+fn wait_for_all<L: Copy>(mut pipes: Vec<(BlockingFile, L)>, mut on_closed: impl FnMut(L)) {
     while !pipes.is_empty() {
         // No events are requested. POLLERR (a pipe without readers) and POLLHUP (a closed socket) are always reported. A
         // socket that was shut down in one direction may still be read; if it is not, the next write fails.
@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    fn pipe() -> (io::PipeReader, Descriptor) {
+    fn pipe() -> (io::PipeReader, BlockingFile) {
         let (reader, writer) = io::pipe().unwrap();
         (reader, File::from(OwnedFd::from(writer)).into())
     }

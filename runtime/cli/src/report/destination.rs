@@ -11,22 +11,22 @@ use tempfile::NamedTempFile;
 
 use crate::report::options::ReportFormat;
 use crate::terminal::escape::escape_json;
-use crate::terminal::stdio::{Descriptor, permits_colours};
+use crate::terminal::stdio::{BlockingFile, permits_colours};
 
 /// Size of the write buffer: 64 KiB.
 const WRITE_BUFFER: usize = 64 << 10;
 
 /// The destination of a report.
 pub struct Destination {
-    target: Target,
+    target: DestinationKind,
     format: ReportFormat,
 }
 
-enum Target {
+enum DestinationKind {
     /// A terminal. The report is escaped as a whole.
-    Terminal(Descriptor, Vec<u8>),
+    Terminal(BlockingFile, Vec<u8>),
     /// Stdout that is no terminal, or a file that can't be replaced, such as a device.
-    Stream(BufWriter<Descriptor>),
+    Stream(BufWriter<BlockingFile>),
     /// A file that will be at the path.
     File(BufWriter<NamedTempFile>, PathBuf),
 }
@@ -38,17 +38,16 @@ impl Destination {
     /// When the file can't be created, or stdout is closed.
     pub fn open(path: Option<&Path>, format: ReportFormat) -> anyhow::Result<Self> {
         let target = match path {
-            None => Target::stdout().context("cannot write to stdout")?,
-            Some(path) => {
-                Target::file(path).with_context(|| format!("cannot write {}", Untrusted::from(path)))?
-            }
+            None => DestinationKind::stdout().context("cannot write to stdout")?,
+            Some(path) => DestinationKind::file(path)
+                .with_context(|| format!("cannot write {}", Untrusted::from(path)))?,
         };
         Ok(Self { target, format })
     }
 
     /// Returns whether a report for people has colours: on a terminal, unless `NO_COLOR` is set.
     pub fn has_colours(&self) -> bool {
-        matches!(self.target, Target::Terminal(..)) && permits_colours()
+        matches!(self.target, DestinationKind::Terminal(..)) && permits_colours()
     }
 
     /// Writes what is buffered. A file gets its name.
@@ -57,7 +56,7 @@ impl Destination {
     /// When a write fails.
     pub fn finish(self) -> io::Result<()> {
         match self.target {
-            Target::Terminal(mut stdout, bytes) => {
+            DestinationKind::Terminal(mut stdout, bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
                 match self.format {
                     // It is escaped already, and has colours.
@@ -73,8 +72,8 @@ impl Destination {
                     }
                 }
             }
-            Target::Stream(mut stdout) => stdout.flush(),
-            Target::File(file, path) => {
+            DestinationKind::Stream(mut stdout) => stdout.flush(),
+            DestinationKind::File(file, path) => {
                 let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
                 file.persist(path)?;
                 Ok(())
@@ -83,9 +82,9 @@ impl Destination {
     }
 }
 
-impl Target {
+impl DestinationKind {
     fn stdout() -> io::Result<Self> {
-        let stdout = Descriptor::stdout()?;
+        let stdout = BlockingFile::stdout()?;
         Ok(match io::stdout().is_terminal() {
             true => Self::Terminal(stdout, Vec::new()),
             false => Self::Stream(BufWriter::with_capacity(WRITE_BUFFER, stdout)),

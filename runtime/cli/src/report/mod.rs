@@ -17,10 +17,10 @@ use mpwasm_report::report::{BadLine, BadLines};
 use mpwasm_report::task_table::TaskTable;
 use mpwasm_report::text;
 
-use crate::process::exit::{Exit, Failure};
+use crate::process::exit::{Exit, ExitError};
 use crate::report::destination::{Destination, is_same_file};
 use crate::report::options::{ReportArgs, ReportFormat};
-use crate::terminal::stdio::{self, Descriptor};
+use crate::terminal::stdio::{self, BlockingFile};
 
 /// Size of the buffer of a log: 256 KiB, so that a system call reads hundreds of records.
 const READ_BUFFER: usize = 256 << 10;
@@ -31,20 +31,20 @@ const STDIN: &str = "-";
 /// Reads the logs and writes the report.
 ///
 /// The exit code does not depend on whether tasks failed: the exit code of the run has reported that.
-pub fn report(args: &ReportArgs) -> Result<Exit, Failure> {
-    check(args).map_err(Failure::usage)?;
-    let destination = Destination::open(args.output.as_deref(), args.format).map_err(Failure::usage)?;
+pub fn report(args: &ReportArgs) -> Result<Exit, ExitError> {
+    check(args).map_err(ExitError::usage)?;
+    let destination = Destination::open(args.output.as_deref(), args.format).map_err(ExitError::usage)?;
     let mut logs = Logs {
         paths: &args.logs,
         reader: LogReader::default(),
     };
     match logs.write(args, destination) {
-        Err(Problem::Log(error)) => return Err(Failure::usage(error)),
+        Err(Problem::Log(error)) => return Err(ExitError::usage(error)),
         // The reader of stdout has what it wanted.
         Err(Problem::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe && args.output.is_none() => {
         }
         Err(Problem::Output(error)) => {
-            return Err(Failure::internal(
+            return Err(ExitError::internal(
                 anyhow!(error).context("cannot write the report"),
             ));
         }
@@ -166,7 +166,7 @@ impl Logs<'_> {
 /// Opens a log.
 fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     Ok(match path == Path::new(STDIN) {
-        true => Box::new(Descriptor::stdin()?),
+        true => Box::new(BlockingFile::stdin()?),
         false => Box::new(File::open(path)?),
     })
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use mpwasm::Pool;
 
-use crate::process::exit::{Failure, OrExit};
+use crate::process::exit::{ExitError, OrExit};
 use crate::run::guests::{GuestArg, LoadedGuests};
 use crate::run::input::dry_run::DryRunSink;
 use crate::run::input::feed::{FeedEnd, TaskFeed};
@@ -15,7 +15,7 @@ use crate::run::output::reporters::ReporterHandles;
 use crate::run::output::results::{EarlierResults, ResultsTarget};
 use crate::run::resume::{ResumeCheck, SkippedTasks};
 use crate::terminal::progress::ProgressCounter;
-use crate::terminal::stdio::Descriptor;
+use crate::terminal::stdio::BlockingFile;
 
 /// The state of the feeder thread.
 pub struct Feeder {
@@ -44,7 +44,7 @@ impl Feeder {
     ///
     /// # Errors
     /// When a guest can't be loaded, the tasks or the results are wrong, or a file can't be read or written.
-    pub fn feed(mut self) -> Result<FeedEnd, Failure> {
+    pub fn feed(mut self) -> Result<FeedEnd, ExitError> {
         let Some(guests) = LoadedGuests::load(self.guests, &self.pool)? else {
             return Ok(FeedEnd::CutShort);
         };
@@ -55,7 +55,7 @@ impl Feeder {
             _ => None,
         };
         if self.dry_run {
-            let out = Descriptor::stdout().or_internal()?;
+            let out = BlockingFile::stdout().or_internal()?;
             let sink = DryRunSink::new(out, guests.line_names());
             let resume = resume.map(|resume| PendingResume::new(resume, |_| Ok(())));
             return feed.push_to(

@@ -13,7 +13,7 @@ use mpwasm_types::task_line::TaskLine;
 
 use crate::build::BuildOptions;
 use crate::process::exit::has_pool_ended;
-use crate::process::exit::{Failure, OrExit};
+use crate::process::exit::{ExitError, OrExit};
 use crate::run::output::task_identity::guest_number;
 
 /// A guest that the command line names.
@@ -32,7 +32,7 @@ impl GuestArg {
     ///
     /// # Errors
     /// When there is no such guest, or its crate can't be built.
-    pub fn find(given: &OsString, building: &BuildOptions) -> Result<Self, Failure> {
+    pub fn find(given: &OsString, building: &BuildOptions) -> Result<Self, ExitError> {
         let (path, model) = split_model(given).or_usage()?;
         let module = building.module(&path)?;
         let text = |name: &OsStr| name.to_string_lossy().into_owned();
@@ -90,18 +90,18 @@ impl LoadedGuests {
     ///
     /// # Errors
     /// When a guest can't be loaded.
-    pub fn load(named: Vec<GuestArg>, pool: &Pool) -> Result<Option<Self>, Failure> {
+    pub fn load(named: Vec<GuestArg>, pool: &Pool) -> Result<Option<Self>, ExitError> {
         let mut all = Vec::new();
         for GuestArg { names, module, model } in named {
             let guest = match pool.load(&module) {
                 Ok(guest) => guest,
                 Err(error) if has_pool_ended(&error) => return Ok(None),
-                Err(error) => return Err(Failure::of_guest(error)),
+                Err(error) => return Err(ExitError::of_guest(error)),
             };
             if let Some(name) = &model {
                 guest
                     .model(name)
-                    .map_err(|why| Failure::usage(anyhow!("{}: {why}", names[0])))?;
+                    .map_err(|why| ExitError::usage(anyhow!("{}: {why}", names[0])))?;
             }
             all.push(LoadedGuest { names, guest, model });
         }

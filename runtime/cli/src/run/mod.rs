@@ -25,7 +25,7 @@ use anyhow::{Context, anyhow};
 use mpwasm::internal::prints::{Prints, Target, Targets};
 use mpwasm::{Builder, Cache, LogLevel, Pool};
 
-use crate::process::exit::{Exit, Failure, OrExit};
+use crate::process::exit::{Exit, ExitError, OrExit};
 use crate::process::readers;
 use crate::process::signals::{self, SignalRequest};
 use crate::run::end::halt::{Halt, HaltMode, HaltReporter};
@@ -40,7 +40,7 @@ use crate::run::output::results::ResultsTarget;
 use crate::run::output::summary::RunSummary;
 use crate::run::plan::Plan;
 use crate::terminal::progress::{self, ProgressCounter};
-use crate::terminal::stdio::{self, BestEffort, Descriptor};
+use crate::terminal::stdio::{self, BestEffort, BlockingFile};
 
 /// The pool, once it is started. Weak, so that the signal handler does not keep it alive.
 type StartedPool = Arc<OnceLock<Weak<Pool>>>;
@@ -51,7 +51,7 @@ type StartedPool = Arc<OnceLock<Weak<Pool>>>;
 ///
 /// # Errors
 /// When no task ran. The caller prints the error.
-pub fn run(args: RunArgs, min_level: LogLevel) -> Result<Exit, Failure> {
+pub fn run(args: RunArgs, min_level: LogLevel) -> Result<Exit, ExitError> {
     let Plan {
         settings,
         cache,
@@ -122,7 +122,7 @@ fn print_end(
     pool: &Pool,
     wall: Duration,
     output: &OutputOptions,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, ExitError> {
     progress::clear();
     let output_failure = output_failure.as_ref();
     let values = pool.final_values();
@@ -205,7 +205,7 @@ fn watch_outputs(
     results: Option<&ResultsTarget>,
     started_pool: &StartedPool,
     events: &Sender<RunEvent>,
-) -> Result<Arc<OutputFailures>, Failure> {
+) -> Result<Arc<OutputFailures>, ExitError> {
     let (started_pool, events) = (Arc::clone(started_pool), events.clone());
     let failures = Arc::new(OutputFailures::new(move || {
         if let Some(pool) = started_pool.get().and_then(Weak::upgrade) {
@@ -223,7 +223,7 @@ fn watch_outputs(
 
 /// Returns where guests' output goes: to stderr if the records go to stdout, otherwise to the same stream as in the guest.
 fn print_targets(results: Option<&ResultsTarget>) -> io::Result<Targets> {
-    let (stdout, stderr) = (Descriptor::stdout()?, Descriptor::stderr()?);
+    let (stdout, stderr) = (BlockingFile::stdout()?, BlockingFile::stderr()?);
     let (on_stdout, on_stderr) = (stdout.is_terminal(), stderr.is_terminal());
     Ok(if matches!(results, Some(ResultsTarget::Stdout)) {
         Targets::One(Target::new(Box::new(BestEffort(stderr.writer())), on_stderr))
@@ -238,8 +238,8 @@ fn print_targets(results: Option<&ResultsTarget>) -> io::Result<Targets> {
 }
 
 /// Returns the outputs whose readers are watched.
-fn watched_outputs(results: Option<&ResultsTarget>) -> io::Result<Vec<(Descriptor, OutputKind)>> {
-    let stdout = Descriptor::stdout()?;
+fn watched_outputs(results: Option<&ResultsTarget>) -> io::Result<Vec<(BlockingFile, OutputKind)>> {
+    let stdout = BlockingFile::stdout()?;
     if matches!(results, Some(ResultsTarget::Stdout)) {
         return Ok(vec![(stdout, OutputKind::Records)]);
     }
@@ -255,7 +255,7 @@ fn start_pool(
     mut builder: Builder,
     cache: Option<Cache>,
     bar: Option<ProgressCounter>,
-) -> Result<Arc<Pool>, Failure> {
+) -> Result<Arc<Pool>, ExitError> {
     if let Some(bar) = bar {
         builder = builder.reporter(bar);
     }
@@ -263,8 +263,8 @@ fn start_pool(
         builder = builder.cache(cache);
     }
     let pool = builder.start().map_err(|error| match error {
-        mpwasm::Error::BadSetting(_) | mpwasm::Error::Grant { .. } => Failure::usage(error),
-        error => Failure::internal(anyhow!(error).context("cannot start the pool")),
+        mpwasm::Error::BadSetting(_) | mpwasm::Error::Grant { .. } => ExitError::usage(error),
+        error => ExitError::internal(anyhow!(error).context("cannot start the pool")),
     })?;
     Ok(Arc::new(pool))
 }

@@ -9,7 +9,7 @@ use mpwasm_types::duration;
 
 use crate::build::BuildOptions;
 use crate::options::instance::InstanceOptions;
-use crate::options::sandbox::SandboxOptions;
+use crate::options::sandbox::JailOptions;
 use crate::options::units::size;
 use crate::run::input::options::InputOptions;
 use crate::run::output::options::OutputOptions;
@@ -46,7 +46,7 @@ pub struct RunArgs {
     pub retries: RetryOptions,
 
     #[command(flatten)]
-    pub sandbox: SandboxOptions,
+    pub sandbox: JailOptions,
 
     /// Inputs that look like options.
     #[arg(skip)]
@@ -74,7 +74,7 @@ pub struct LimitOptions {
 
     /// What separates tasks from one another.
     #[arg(long, value_name = "HOW", value_enum, default_value = "instance")]
-    pub isolation: Isolation,
+    pub isolation: IsolationMode,
 
     /// Replace a worker process after this many tasks [default: never].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -130,18 +130,18 @@ impl LimitOptions {
 
 /// [`mpwasm::Isolation`] as a value of an option.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Isolation {
+pub enum IsolationMode {
     /// A fresh instance per task, in a warm worker process.
     Instance,
     /// A fresh worker process for every task.
     Process,
 }
 
-impl From<Isolation> for mpwasm::Isolation {
-    fn from(isolation: Isolation) -> Self {
+impl From<IsolationMode> for mpwasm::Isolation {
+    fn from(isolation: IsolationMode) -> Self {
         match isolation {
-            Isolation::Instance => Self::Instance,
-            Isolation::Process => Self::Process,
+            IsolationMode::Instance => Self::Instance,
+            IsolationMode::Process => Self::Process,
         }
     }
 }

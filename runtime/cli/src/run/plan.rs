@@ -9,7 +9,7 @@ use mpwasm::{Cache, DirGrant, Settings};
 
 use crate::build;
 use crate::build::BuildOptions;
-use crate::process::exit::{Failure, OrExit};
+use crate::process::exit::{ExitError, OrExit};
 use crate::run::guests::{GuestArg, crates};
 use crate::run::input::source::TaskSource;
 use crate::run::options::RunArgs;
@@ -47,7 +47,7 @@ impl Plan {
     ///
     /// # Errors
     /// Usage errors, and internal errors of the standard streams.
-    pub fn new(args: RunArgs) -> Result<Self, Failure> {
+    pub fn new(args: RunArgs) -> Result<Self, ExitError> {
         let settings = Settings {
             confirm_outcomes: args.output.halt.is_some(),
             ..args.settings()
@@ -87,7 +87,7 @@ impl Plan {
         let shows_bar = output
             .progress
             .wanted()
-            .map_err(|why| Failure::usage(anyhow!(why)))?;
+            .map_err(|why| ExitError::usage(anyhow!(why)))?;
         Ok(Self {
             settings,
             cache,
@@ -109,7 +109,7 @@ fn check_grants(
     building: &BuildOptions,
     output: &OutputOptions,
     cache: Option<&Cache>,
-) -> Result<(), Failure> {
+) -> Result<(), ExitError> {
     let records = output.results.as_deref().filter(|path| is_path(path));
     let trusted = TrustedPlace::executables()
         .chain(cache.map(TrustedPlace::cache))

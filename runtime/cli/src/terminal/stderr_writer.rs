@@ -13,7 +13,7 @@ use std::thread;
 use mpwasm_types::output::{MAX_UNREAD_LOG, UNREAD_OUTPUT_TIMEOUT};
 
 use crate::terminal::progress::AboveBar;
-use crate::terminal::stdio::{Descriptor, message_line};
+use crate::terminal::stdio::{BlockingFile, message_line};
 
 /// Largest single write to stderr: 4 KiB. A reader that takes this much within the timeout counts as reading.
 const PIECE: usize = 4 << 10;
@@ -60,7 +60,7 @@ impl StderrWriter {
     /// # Errors
     /// When the system is out of threads or descriptors.
     pub fn in_background() -> io::Result<Self> {
-        Self::background_to(Descriptor::stderr()?)
+        Self::background_to(BlockingFile::stderr()?)
     }
 
     fn background_to(mut stderr: impl Write + Send + 'static) -> io::Result<Self> {

@@ -14,7 +14,7 @@ use mpwasm::escape::{escape, escape_bytes};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::process::exit::{Failure, OrExit};
+use crate::process::exit::{ExitError, OrExit};
 use crate::terminal::escape::escape_json;
 use crate::terminal::progress::{self, AboveBar};
 
@@ -22,9 +22,9 @@ use crate::terminal::progress::{self, AboveBar};
 pub const NOT_OPEN: &str = "it is closed, or not open for writing";
 
 /// An unbuffered file, pipe or terminal whose reads and writes block.
-pub struct Descriptor(File);
+pub struct BlockingFile(File);
 
-impl Descriptor {
+impl BlockingFile {
     /// Duplicates standard input.
     pub fn stdin() -> io::Result<Self> {
         Self::duplicate(io::stdin().as_fd())
@@ -103,25 +103,25 @@ impl Descriptor {
     }
 }
 
-impl From<File> for Descriptor {
+impl From<File> for BlockingFile {
     fn from(file: File) -> Self {
         Self(file)
     }
 }
 
-impl AsFd for Descriptor {
+impl AsFd for BlockingFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl Read for Descriptor {
+impl Read for BlockingFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.when_ready(PollFlags::POLLIN, |mut file| file.read(buffer))
     }
 }
 
-impl Write for Descriptor {
+impl Write for BlockingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.when_ready(PollFlags::POLLOUT, |mut file| file.write(bytes))
             .map_err(|error| match error.raw_os_error() {
@@ -158,12 +158,12 @@ pub fn permits_colours() -> bool {
 }
 
 /// Writes the result of a sub-command to stdout: its bytes, or escaped on a terminal. A closed pipe is no error.
-pub fn write_result(bytes: &[u8]) -> Result<(), Failure> {
-    let write = |mut stdout: Descriptor| match stdout.is_terminal() {
+pub fn write_result(bytes: &[u8]) -> Result<(), ExitError> {
+    let write = |mut stdout: BlockingFile| match stdout.is_terminal() {
         true => stdout.write_all(&escape_bytes(bytes)),
         false => stdout.write_all(bytes),
     };
-    match Descriptor::stdout().and_then(write) {
+    match BlockingFile::stdout().and_then(write) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to stdout").or_internal(),
     }
@@ -171,7 +171,7 @@ pub fn write_result(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Prints `mpwasm: text` on stderr, escaped. A failure to write is ignored.
 pub fn print_message(text: &str) {
-    if let Ok(stderr) = Descriptor::stderr() {
+    if let Ok(stderr) = BlockingFile::stderr() {
         let _ = AboveBar::new(stderr).write_all(&message_line(text));
     }
 }
@@ -183,7 +183,7 @@ pub fn message_line(text: &str) -> Vec<u8> {
 
 /// Prints one line of JSON on stderr, escaped, as parts of it may come from guests.
 pub fn print_json(json: &str) {
-    if let Ok(mut stderr) = Descriptor::stderr() {
+    if let Ok(mut stderr) = BlockingFile::stderr() {
         let _ = stderr.write_all(format!("{}\n", escape_json(json)).as_bytes());
     }
 }

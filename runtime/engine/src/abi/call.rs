@@ -2,7 +2,7 @@
 
 use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::outcome::Failure;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 
 /// The export of a guest that is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Call<'a> {
     pub export: Export,
     /// The args, the result, the error, or `null`. For the `runnable` of a command: its invocation. Never a chunk: each of its items
     /// is a call.
-    pub input: Input<&'a [u8]>,
+    pub input: TaskInput<&'a [u8]>,
     /// Id of the task that the call belongs to. All ones, which the guest sees as -1, if there is none.
     pub task_id: TaskId,
     /// Attempt of the task, counted from 1. Zero if there is no task.

@@ -5,7 +5,7 @@ use crate::abi::call::{Call, CallReport, Export};
 use crate::command;
 use crate::instance;
 use crate::limits::InstanceLimits;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 
 impl Executor {
     /// Runs `call` in a fresh instance, of which nothing survives. The caller has armed the deadline.
@@ -21,9 +21,9 @@ impl Executor {
         state.begin(call);
         let is_command = guest.loaded.is_command && call.export == Export::Runnable;
         let is_valid = match call.input {
-            Input::Json(_) => !is_command,
-            Input::Command(invocation) => is_command && state.begin_command(invocation),
-            Input::Chunk { .. } => false,
+            TaskInput::Json(_) => !is_command,
+            TaskInput::Command(invocation) => is_command && state.begin_command(invocation),
+            TaskInput::Chunk { .. } => false,
         };
         if !is_valid {
             self.state = Some(state);

@@ -7,7 +7,7 @@ use crate::abi::call::CallReport;
 use crate::testing::{Rig, accepted, call, ended, guest, memfd, runnable, settings};
 use mpwasm_system::clock;
 use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 use mpwasm_types::time::Time;
 
 /// Counts its calls in a global, and returns the count in its result.
@@ -46,7 +46,7 @@ fn the_items_of_a_chunk_share_an_instance_until_one_fails() {
     let item = |rig: &mut Rig, input: &str| {
         rig.deadline.arm(Time::NEVER);
         let report = rig.executor.run_chunk_item(&Call {
-            input: Input::Json(input.as_bytes()),
+            input: TaskInput::Json(input.as_bytes()),
             ..call(Export::Runnable, ModelId(0), "[]")
         });
         assert!(rig.deadline.disarm());
@@ -273,7 +273,7 @@ fn kept_instances_share_the_buffers_of_their_calls() {
     for model in 0..16 {
         rig.deadline.arm(Time::NEVER);
         let call = Call {
-            input: Input::Json(input.as_bytes()),
+            input: TaskInput::Json(input.as_bytes()),
             ..call(Export::Callback, ModelId(model), "")
         };
         assert!(rig.executor.run_kept(&call, 16 << 20).result.is_ok());

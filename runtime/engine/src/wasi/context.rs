@@ -7,7 +7,7 @@ use wasmtime_wasi::filesystem::FsPerms;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::error::GrantError;
-use crate::output::{CallOutput, OutputWriter};
+use crate::output::{CallOutput, GuestStreamWriter};
 use crate::wasi::stdin::{Stdin, StdinReader};
 use mpwasm_types::grants::{Access, Granted, OpenDir};
 use mpwasm_types::outcome::{LogLevel, Stream};
@@ -22,7 +22,7 @@ pub(crate) fn context(
     terminals: Terminals,
     granted: &Granted,
 ) -> WasiP1Ctx {
-    let writer = |stream, is_terminal| OutputWriter {
+    let writer = |stream, is_terminal| GuestStreamWriter {
         output: output.clone(),
         stream,
         is_terminal,

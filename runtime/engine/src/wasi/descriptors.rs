@@ -12,7 +12,7 @@ use crate::state::InstanceState;
 
 /// The kind of a guest's file descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Descriptor {
+pub(crate) enum DescriptorKind {
     Closed,
     Stdin,
     /// Stdout or stderr.
@@ -49,14 +49,14 @@ const FILESTAT: usize = 64;
 ///
 /// # Errors
 /// Returns an error if wasmtime-wasi fails, which only ends the call.
-pub(crate) fn describe(state: &mut InstanceState, fd: i32) -> wasmtime::Result<Descriptor> {
+pub(crate) fn describe(state: &mut InstanceState, fd: i32) -> wasmtime::Result<DescriptorKind> {
     if !state.has_wasi() {
         let directories = state.granted.all_dirs().count();
         return Ok(match fd.cast_unsigned() as usize {
-            0 => Descriptor::Stdin,
-            1 | 2 => Descriptor::Output,
-            other if other - 3 < directories => Descriptor::Directory,
-            _ => Descriptor::Closed,
+            0 => DescriptorKind::Stdin,
+            1 | 2 => DescriptorKind::Output,
+            other if other - 3 < directories => DescriptorKind::Directory,
+            _ => DescriptorKind::Closed,
         });
     }
     let mut scratch = Vec::new();
@@ -64,12 +64,12 @@ pub(crate) fn describe(state: &mut InstanceState, fd: i32) -> wasmtime::Result<D
     let ctx = state.wasi();
     let errno = in_tokio(p1::fd_fdstat_get(ctx, &mut GuestMemory::Unshared(own), fd, 0))?;
     Ok(match (errno, own[0], u64_at(own, 8)) {
-        (errno::BADF, ..) => Descriptor::Closed,
-        (errno::SUCCESS, DIRECTORY, _) => Descriptor::Directory,
-        (errno::SUCCESS, _, FD_READ) => Descriptor::Stdin,
-        (errno::SUCCESS, _, FD_WRITE) => Descriptor::Output,
+        (errno::BADF, ..) => DescriptorKind::Closed,
+        (errno::SUCCESS, DIRECTORY, _) => DescriptorKind::Directory,
+        (errno::SUCCESS, _, FD_READ) => DescriptorKind::Stdin,
+        (errno::SUCCESS, _, FD_WRITE) => DescriptorKind::Output,
         // Also a file that can't be looked at.
-        _ => Descriptor::File,
+        _ => DescriptorKind::File,
     })
 }
 

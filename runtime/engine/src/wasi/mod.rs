@@ -27,7 +27,7 @@ use wasmtime_wasi::p1;
 use crate::abi::memory::{memory_and_state, range};
 use crate::failure::StopReason;
 use crate::state::InstanceState;
-use descriptors::Descriptor;
+use descriptors::DescriptorKind;
 use preview1::{MODULE, errno};
 
 /// Number of random bytes between two checks of the deadline: 64 KiB, which take well below a millisecond.
@@ -115,7 +115,7 @@ fn sched_yield(caller: Caller<'_, InstanceState>) -> wasmtime::Result<i32> {
 
 fn no_socket(mut caller: Caller<'_, InstanceState>, fd: i32) -> wasmtime::Result<i32> {
     Ok(match descriptors::describe(caller.data_mut(), fd)? {
-        Descriptor::Closed => errno::BADF,
+        DescriptorKind::Closed => errno::BADF,
         _ => errno::NOTSOCK,
     })
 }

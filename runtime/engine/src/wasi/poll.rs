@@ -7,7 +7,7 @@ use mpwasm_system::clock;
 use wasmtime::{Caller, Linker};
 
 use super::clock::{MONOTONIC, REALTIME, realtime};
-use super::descriptors::{Descriptor, describe, left_in_file};
+use super::descriptors::{DescriptorKind, describe, left_in_file};
 use super::preview1::{MODULE, errno};
 use crate::abi::memory::{memory_and_state, range};
 use crate::failure::StopReason;
@@ -55,12 +55,12 @@ impl WaitFor {
     /// Returns the event of `fd` being readable or writable, as `tag` says.
     fn on_descriptor(tag: u8, fd: i32, state: &mut InstanceState) -> wasmtime::Result<Self> {
         Ok(match (tag, describe(state, fd)?) {
-            (FD_READ, Descriptor::Stdin) => Self::Read,
-            (FD_WRITE, Descriptor::Output) => Self::Write,
-            (FD_READ, Descriptor::File) => Self::File(tag, Some(left_in_file(state, fd)?)),
+            (FD_READ, DescriptorKind::Stdin) => Self::Read,
+            (FD_WRITE, DescriptorKind::Output) => Self::Write,
+            (FD_READ, DescriptorKind::File) => Self::File(tag, Some(left_in_file(state, fd)?)),
             // A directory is ready as well, as on Linux. An attempt to read it fails.
-            (_, Descriptor::File | Descriptor::Directory) => Self::File(tag, None),
-            (_, Descriptor::Closed | Descriptor::Stdin | Descriptor::Output) => {
+            (_, DescriptorKind::File | DescriptorKind::Directory) => Self::File(tag, None),
+            (_, DescriptorKind::Closed | DescriptorKind::Stdin | DescriptorKind::Output) => {
                 Self::Never(errno::BADF as u16, tag)
             }
         })

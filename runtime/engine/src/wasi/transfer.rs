@@ -11,7 +11,7 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as p1, WasiSnapshotPreview1
 use wasmtime_wasi::runtime::in_tokio;
 use wiggle::GuestMemory;
 
-use super::descriptors::{Descriptor, aligned, describe, u32_at};
+use super::descriptors::{DescriptorKind, aligned, describe, u32_at};
 use super::preview1::{MODULE, errno};
 use crate::abi::memory::{memory_and_state, range};
 use crate::failure::StopReason;
@@ -224,7 +224,7 @@ fn transfer_all(
         let is_over = moved < wanted
             || matches!(transfer, Transfer::Read)
                 && rest.peek().is_some()
-                && describe(state, fd)? != Descriptor::File;
+                && describe(state, fd)? != DescriptorKind::File;
         if is_over {
             return Ok(Ok(done));
         }

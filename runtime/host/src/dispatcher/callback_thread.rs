@@ -30,7 +30,7 @@ use mpwasm_types::ids::{GuestId, ModelId, TaskId};
 use mpwasm_types::memory::thread_stack;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::settings::{Interrupt, Settings};
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 
 /// Time after a callback's deadline at which its thread is abandoned. A late callback delays only other callbacks, so a busy
 /// machine gets the time to run the thread.
@@ -314,7 +314,7 @@ impl<'a> CallbackRunner<'a> {
                         guest,
                         model,
                         export,
-                        input: Input::Json(&input),
+                        input: TaskInput::Json(&input),
                         task_id: id,
                         attempt,
                     })
@@ -366,7 +366,7 @@ impl<'a> CallbackRunner<'a> {
             guest,
             model,
             export: Export::FinalCallback,
-            input: Input::Json(b"null"),
+            input: TaskInput::Json(b"null"),
             task_id: TaskId(u64::MAX),
             attempt: 0,
         })?;

@@ -36,7 +36,7 @@ const MAX_EXPLAINED: u32 = 10;
 
 /// The phases of a pool's callbacks, in their order. A pool may skip some of them, and never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+enum CallbackPhase {
     /// Each task gets its callback.
     Open,
     /// The pool was interrupted: tasks that never started get no callback.
@@ -51,7 +51,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Callbacks {
     settings: Settings,
-    phase: Phase,
+    phase: CallbackPhase,
     /// The guests, by number.
     guests: Vec<Arc<GuestArtifact>>,
     /// The thread, from the first guest on.
@@ -83,7 +83,7 @@ impl Callbacks {
     pub fn new(settings: Settings, wake_up: Arc<WakeUp>) -> Self {
         Self {
             settings,
-            phase: Phase::Open,
+            phase: CallbackPhase::Open,
             guests: Vec::new(),
             thread: None,
             wake_up,
@@ -116,12 +116,12 @@ impl Callbacks {
 
     /// Skips the callbacks of tasks that never started, from now on.
     pub fn interrupt(&mut self) {
-        self.phase = self.phase.max(Phase::Interrupted);
+        self.phase = self.phase.max(CallbackPhase::Interrupted);
     }
 
     /// Ends all callbacks, and sends the outcomes that waited for one.
     pub fn terminate(&mut self, uplink: &mut SendBuffer) {
-        self.phase = self.phase.max(Phase::Terminated);
+        self.phase = self.phase.max(CallbackPhase::Terminated);
         (self.bytes, self.running_bytes) = (0, 0);
         let (running, waiting) = (
             std::mem::take(&mut self.running),
@@ -136,9 +136,9 @@ impl Callbacks {
     /// Starts the final callbacks, once all tasks have ended. With `early` some were ended by force, and no final callback
     /// runs. Returns whether all final callbacks have ended.
     pub fn conclude(&mut self, early: bool, uplink: &mut SendBuffer) -> bool {
-        if self.phase < Phase::Concluding {
-            let was_open = self.phase == Phase::Open;
-            self.phase = Phase::Concluding;
+        if self.phase < CallbackPhase::Concluding {
+            let was_open = self.phase == CallbackPhase::Open;
+            self.phase = CallbackPhase::Concluding;
             if early || !was_open {
                 let Failure { kind, message, .. } = ended_early();
                 self.folds.lose_all(kind, &message);
@@ -455,9 +455,11 @@ impl Callbacks {
             None => Some(CallbackStatus::None),
             Some(_) if off => Some(CallbackStatus::Skipped),
             Some(_) => match self.phase {
-                Phase::Open => None,
-                Phase::Interrupted if !never_ran => None,
-                Phase::Interrupted | Phase::Terminated | Phase::Concluding => Some(CallbackStatus::Skipped),
+                CallbackPhase::Open => None,
+                CallbackPhase::Interrupted if !never_ran => None,
+                CallbackPhase::Interrupted | CallbackPhase::Terminated | CallbackPhase::Concluding => {
+                    Some(CallbackStatus::Skipped)
+                }
             },
         }
     }

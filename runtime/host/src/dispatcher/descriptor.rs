@@ -4,7 +4,7 @@ use mpwasm_types::ids::WorkerId;
 
 /// A descriptor that the event loop waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Descriptor {
+pub enum WatchedDescriptor {
     /// The socket of the parent.
     Parent,
     /// The connection for requests of the parent.
@@ -22,7 +22,7 @@ pub enum Descriptor {
 /// Smallest key of a descriptor of a worker.
 const FIRST_WORKER: u64 = 4;
 
-impl Descriptor {
+impl WatchedDescriptor {
     /// Returns the number of descriptors of a pool with this many slots of workers.
     pub fn count(slots: usize) -> usize {
         FIRST_WORKER as usize + 2 * slots
@@ -65,21 +65,22 @@ mod tests {
     #[test]
     fn each_descriptor_has_a_key_of_its_own_below_their_count() {
         let workers = (0..5).map(WorkerId);
-        let of_workers = workers.flat_map(|worker| [Descriptor::Worker(worker), Descriptor::Exit(worker)]);
+        let of_workers =
+            workers.flat_map(|worker| [WatchedDescriptor::Worker(worker), WatchedDescriptor::Exit(worker)]);
         let all = [
-            Descriptor::Parent,
-            Descriptor::Requests,
-            Descriptor::Tasks,
-            Descriptor::Callbacks,
+            WatchedDescriptor::Parent,
+            WatchedDescriptor::Requests,
+            WatchedDescriptor::Tasks,
+            WatchedDescriptor::Callbacks,
         ]
         .into_iter()
         .chain(of_workers);
         let mut count = 0;
         for (key, descriptor) in all.enumerate() {
             assert_eq!(descriptor.key(), key as u64);
-            assert_eq!(Descriptor::of(key as u64), descriptor);
+            assert_eq!(WatchedDescriptor::of(key as u64), descriptor);
             count += 1;
         }
-        assert_eq!(Descriptor::count(5), count);
+        assert_eq!(WatchedDescriptor::count(5), count);
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use nix::poll::PollFlags;
 
 use super::callbacks::Callbacks;
-use super::descriptor::Descriptor;
+use super::descriptor::WatchedDescriptor;
 use super::guest_artifact::GuestArtifact;
 use super::limits::OUTCOME_HIGH_WATER;
 use super::wake_up::WakeUp;
@@ -37,7 +37,7 @@ use mpwasm_types::bounded::cut;
 use mpwasm_types::ids::WorkerId;
 use mpwasm_types::settings::Settings;
 use mpwasm_types::time::Time;
-use task_pipe::TaskPipe;
+use task_pipe::TaskPipeReader;
 
 /// Most tasks that are queued in the dispatcher. The rest stays in the pipe, which is the backpressure of tasks.
 const MAX_QUEUED: usize = 1024;
@@ -54,7 +54,7 @@ pub struct EventLoop {
     requests: Watched<Responder>,
     /// Messages for the parent.
     uplink: SendBuffer,
-    pipe: TaskPipe,
+    pipe: TaskPipeReader,
     scheduler: Scheduler,
     workers: WorkerSet,
     callbacks: Callbacks,
@@ -114,15 +114,15 @@ impl Found {
         (self.parent, self.requests, self.tasks) = (false, false, false);
         self.workers.clear();
         for key in ready.keys() {
-            match Descriptor::of(key) {
-                Descriptor::Parent => self.parent = true,
-                Descriptor::Requests => self.requests = true,
-                Descriptor::Tasks => self.tasks = true,
+            match WatchedDescriptor::of(key) {
+                WatchedDescriptor::Parent => self.parent = true,
+                WatchedDescriptor::Requests => self.requests = true,
+                WatchedDescriptor::Tasks => self.tasks = true,
                 // Each turn looks for events of callbacks.
-                Descriptor::Callbacks => {}
-                Descriptor::Worker(worker) => self.workers.push(ReadyWorker { worker, ended: false }),
+                WatchedDescriptor::Callbacks => {}
+                WatchedDescriptor::Worker(worker) => self.workers.push(ReadyWorker { worker, ended: false }),
                 // The socket of the same worker comes immediately before.
-                Descriptor::Exit(worker) => match self.workers.last_mut() {
+                WatchedDescriptor::Exit(worker) => match self.workers.last_mut() {
                     Some(last) if last.worker == worker => last.ended = true,
                     _ => self.workers.push(ReadyWorker { worker, ended: true }),
                 },
@@ -145,13 +145,13 @@ impl EventLoop {
         workers: WorkerSet,
     ) -> io::Result<Self> {
         let wake_up = Arc::new(WakeUp::new()?);
-        let pipe = epoll.watch(File::from(tasks), Descriptor::Tasks.key());
+        let pipe = epoll.watch(File::from(tasks), WatchedDescriptor::Tasks.key());
         Ok(Self {
             epoll: Rc::clone(epoll),
-            parent: epoll.watch(parent, Descriptor::Parent.key()),
-            requests: epoll.watch(requests, Descriptor::Requests.key()),
+            parent: epoll.watch(parent, WatchedDescriptor::Parent.key()),
+            requests: epoll.watch(requests, WatchedDescriptor::Requests.key()),
             uplink: SendBuffer::default(),
-            pipe: TaskPipe::new(pipe, task_frame(settings.max_args)),
+            pipe: TaskPipeReader::new(pipe, task_frame(settings.max_args)),
             scheduler: Scheduler::new(
                 settings.size,
                 settings.tasks_per_process(),
@@ -159,7 +159,7 @@ impl EventLoop {
             ),
             workers,
             callbacks: Callbacks::new(settings.clone(), Arc::clone(&wake_up)),
-            callback_events: epoll.watch(wake_up, Descriptor::Callbacks.key()),
+            callback_events: epoll.watch(wake_up, WatchedDescriptor::Callbacks.key()),
             confirmed: 0,
             waited_at: clock::now(),
             settings,
@@ -174,7 +174,7 @@ impl EventLoop {
     pub fn run(mut self) -> io::Result<()> {
         mpwasm_system::process::exact_timers();
         // There is room for all: a message that is not found is not read in this turn, and may be overdue in the next.
-        let mut ready = Ready::with_capacity(Descriptor::count(self.workers.slots()));
+        let mut ready = Ready::with_capacity(WatchedDescriptor::count(self.workers.slots()));
         let mut found = Found::default();
         let ended = loop {
             match self.turn(&mut ready, &mut found) {

@@ -31,7 +31,7 @@ use std::rc::Rc;
 use nix::sys::stat::{Mode, umask};
 
 use self::event_loop::EventLoop;
-use self::worker_set::{CommandStreams, Dirs, WorkerSet};
+use self::worker_set::{Dirs, WorkerSet, WorkerStreams};
 use crate::error::ChildError;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
@@ -55,12 +55,12 @@ use mpwasm_types::settings::{Settings, Terminals};
 /// # Errors
 /// When the dispatcher can't start.
 pub fn main() -> Result<(), ChildError> {
-    Start::receive()?.run()
+    DispatcherSetup::receive()?.run()
 }
 
 /// The start message of the parent, with the file descriptors that came with it.
 #[derive(Debug)]
-pub struct Start {
+pub struct DispatcherSetup {
     parent: Channel,
     /// Requests of the parent.
     requests: Responder,
@@ -78,7 +78,7 @@ pub struct Start {
     events: bool,
 }
 
-impl Start {
+impl DispatcherSetup {
     /// Waits for the start message.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl Start {
         let worker_set = WorkerSet::new(
             Rc::clone(&epoll),
             &self.settings,
-            CommandStreams {
+            WorkerStreams {
                 stdin: self.stdin,
                 terminals: self.terminals,
             },

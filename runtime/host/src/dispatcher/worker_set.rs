@@ -22,14 +22,14 @@ use std::sync::Arc;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use super::descriptor::Descriptor;
+use super::descriptor::WatchedDescriptor;
 use super::finished::Finished;
 use super::guest_artifact::GuestArtifact;
 use super::pause::Pauses;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{Execution, WorkerEvent, WorkerStart, worker_frame};
-use mpwasm_protocol::page::{Page, SLOTS, Slots};
+use mpwasm_protocol::page::{SLOTS, SharedPage, Slots};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
@@ -107,7 +107,7 @@ pub enum Notice {
 
 /// The streams of commands.
 #[derive(Debug)]
-pub struct CommandStreams {
+pub struct WorkerStreams {
     /// Stdin of the worker that runs a command.
     pub stdin: Option<OwnedFd>,
     /// The streams that are terminals.
@@ -136,7 +136,7 @@ impl WorkerSet {
     pub fn new(
         epoll: Rc<Epoll>,
         settings: &Settings,
-        streams: CommandStreams,
+        streams: WorkerStreams,
         dirs: Dirs,
         jail: Option<SandboxOptions>,
         score: Option<OomScore>,
@@ -313,7 +313,7 @@ impl WorkerSet {
         // All that can fail comes before the spawn: dropping a process waits for it, and nothing here may wait.
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         poll::set_nonblocking(control.as_fd())?;
-        let (page, page_descriptor) = Page::create()?;
+        let (page, page_descriptor) = SharedPage::create()?;
         let slots = Slots::new(page);
         slots.set_skipped(clock::skipped());
         // Workers inherit the dispatcher's diagnostics, a pipe to the parent.
@@ -326,10 +326,10 @@ impl WorkerSet {
             "started: the pool has a worker too few".to_owned()
         });
         let mut process = WorkerProcess {
-            child: self.epoll.watch(child, Descriptor::Exit(worker).key()),
+            child: self.epoll.watch(child, WatchedDescriptor::Exit(worker).key()),
             channel: self.epoll.watch(
                 Channel::new(socket, self.max_frame),
-                Descriptor::Worker(worker).key(),
+                WatchedDescriptor::Worker(worker).key(),
             ),
             outgoing: SendBuffer::default(),
             phase: WorkerPhase::Started,

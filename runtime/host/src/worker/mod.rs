@@ -25,7 +25,7 @@ use mpwasm_engine::{Deadline, EngineRole, Executor, OutputSink};
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{FromWorker, WorkerStart, control, task_frame};
-use mpwasm_protocol::page::Page;
+use mpwasm_protocol::page::SharedPage;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::EXIT_WATCHDOG;
 use mpwasm_sandbox::cpu_affinity::CpuAffinity;
@@ -46,14 +46,14 @@ use mpwasm_types::sandbox_options::SandboxOptions;
 use mpwasm_types::time::Time;
 use mpwasm_types::timeouts::WATCHDOG_GRACE;
 
-use shared::Shared;
+use shared::SharedWorkerState;
 
 /// The start message of the dispatcher, with the file descriptors that came with it.
-struct Start {
+struct WorkerSetup {
     engine: EngineSettings,
     cpu_affinity: CpuAffinity,
     jail: Option<SandboxOptions>,
-    page: Page,
+    page: SharedPage,
     stdin: Option<OwnedFd>,
     granted: Granted,
     max_files: u32,
@@ -75,7 +75,7 @@ pub fn main() -> Result<Infallible, ChildError> {
     let batch = MessageBatch::new(socket, Arc::clone(&watchdog), |frames, output| {
         frames.put(&FromWorker::Output(output));
     });
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(SharedWorkerState {
         batch: Arc::new(batch),
         watchdog,
         running: AtomicU64::new(0),
@@ -97,7 +97,7 @@ pub fn main() -> Result<Infallible, ChildError> {
 }
 
 /// Receives the start message and maps the page. Returns the control pipe beside it.
-fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, Start), ChildError> {
+fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, WorkerSetup), ChildError> {
     let WorkerStart {
         stdin,
         engine,
@@ -110,7 +110,7 @@ fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, Start), ChildError> 
     } = in_memory::receive(channel)?;
     let mut descriptor = |name| channel.take_descriptor().ok_or(ChildError::NoDescriptor(name));
     let control = descriptor("the control pipe")?;
-    let page = Page::map(descriptor("the shared page")?)?;
+    let page = SharedPage::map(descriptor("the shared page")?)?;
     let granted = Granted::of_worker(grants, || descriptor("a granted directory"))?;
     let stdin = match stdin {
         true => Some(descriptor("the stdin of commands")?),
@@ -123,7 +123,7 @@ fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, Start), ChildError> 
     }
     // Tasks follow, whose frames may be larger than the start message.
     channel.inbox().set_max(task_frame(max_args));
-    let start = Start {
+    let start = WorkerSetup {
         engine,
         cpu_affinity: CpuAffinity::new(cpu),
         jail,
@@ -139,12 +139,12 @@ fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, Start), ChildError> 
 /// Sets up the sandbox, loads the guests and starts the task thread.
 fn load(
     channel: Channel,
-    start: Start,
+    start: WorkerSetup,
     mut executor: Executor,
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedWorkerState>,
 ) -> Result<(), ChildError> {
     // Both threads use it until the process exits.
-    let page: &'static Page = Box::leak(Box::new(start.page));
+    let page: &'static SharedPage = Box::leak(Box::new(start.page));
     clock::follow(page.skipped_cell());
     if let Some(stdin) = start.stdin {
         executor.set_stdin(stdin)?;
@@ -190,7 +190,7 @@ struct WorkerWatchdog {
     control: File,
     /// Bytes of a message that has not fully arrived.
     received: Vec<u8>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedWorkerState>,
 }
 
 impl WatchdogHandler for WorkerWatchdog {

@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::meter::Meter;
-use super::shared::Shared;
+use super::shared::SharedWorkerState;
 use mpwasm_engine::{Call, CallReport, Executor, Export};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{CallResult, FromWorker, ResourceUsage, ToWorker};
-use mpwasm_protocol::page::Page;
+use mpwasm_protocol::page::SharedPage;
 use mpwasm_sandbox::child::EXIT_FAILURE;
 use mpwasm_sandbox::cpu_affinity::CpuAffinity;
 use mpwasm_sandbox::cpu_limit::CpuLimit;
@@ -27,7 +27,7 @@ use mpwasm_types::ids::TaskId;
 use mpwasm_types::items;
 use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 use mpwasm_types::time::Time;
 use nix::poll::{PollFd, PollFlags};
 
@@ -45,9 +45,9 @@ const MIN_WALL_TO_FLUSH: Duration = Duration::from_millis(1);
 /// Runs the tasks that arrive on `channel` until the dispatcher closes it, then exits the process.
 pub fn run(
     mut channel: Channel,
-    page: &'static Page,
+    page: &'static SharedPage,
     mut executor: Executor,
-    shared: &Shared,
+    shared: &SharedWorkerState,
     cpu_affinity: &CpuAffinity,
     mut cpu_limit: CpuLimit,
     scratch: &ScratchDir,
@@ -78,7 +78,7 @@ pub fn run(
             let offer = to.offer;
             let claimed = clock::now();
             if page.claim(offer, claimed) {
-                let mut run = Run {
+                let mut run = TaskRun {
                     executor: &mut executor,
                     cpu_limit: &mut cpu_limit,
                     shared,
@@ -87,7 +87,7 @@ pub fn run(
                     scratch,
                 };
                 match to.spec.input {
-                    Input::Chunk { args, .. } => run.chunk(&to, args, claimed),
+                    TaskInput::Chunk { args, .. } => run.chunk(&to, args, claimed),
                     input => run.task(&to, input, claimed),
                 }
                 page.done(offer);
@@ -109,18 +109,18 @@ fn release_memory_if_idle(channel: &Channel, executor: &mut Executor) {
 }
 
 /// Runs a task that this worker has claimed.
-struct Run<'a> {
+struct TaskRun<'a> {
     executor: &'a mut Executor,
     cpu_limit: &'a mut CpuLimit,
     meter: &'a mut Meter,
-    shared: &'a Shared,
-    page: &'a Page,
+    shared: &'a SharedWorkerState,
+    page: &'a SharedPage,
     scratch: &'a ScratchDir,
 }
 
-impl Run<'_> {
+impl TaskRun<'_> {
     /// Runs a task in an instance of its own.
-    fn task(&mut self, to: &ToWorker<'_>, input: Input<&[u8]>, claimed: Time) {
+    fn task(&mut self, to: &ToWorker<'_>, input: TaskInput<&[u8]>, claimed: Time) {
         let used = self.begin(to, claimed);
         let report = if self.is_cancelled(to) {
             CallReport::not_started(Failure::new(Kind::Cancelled, "cancelled as it began"))
@@ -140,7 +140,7 @@ impl Run<'_> {
             let report = if self.is_cancelled(to) {
                 CallReport::not_started(Failure::new(Kind::Cancelled, "cancelled with its chunk"))
             } else {
-                self.executor.run_chunk_item(&call(to, id, Input::Json(args)))
+                self.executor.run_chunk_item(&call(to, id, TaskInput::Json(args)))
             };
             begun = self.end(to, begun, used, &report);
             if report.result.is_err() {
@@ -241,7 +241,7 @@ impl Run<'_> {
 }
 
 /// Returns the engine's call for the task or item `id`.
-fn call<'a>(to: &ToWorker<'_>, id: TaskId, input: Input<&'a [u8]>) -> Call<'a> {
+fn call<'a>(to: &ToWorker<'_>, id: TaskId, input: TaskInput<&'a [u8]>) -> Call<'a> {
     Call {
         guest: to.spec.guest,
         model: to.spec.model,

@@ -14,7 +14,7 @@ use mpwasm_types::bounded::{MAX_NOTE, cut};
 
 /// State that the two threads of a worker share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedWorkerState {
     pub watchdog: Arc<WatchdogHandle>,
     pub batch: Arc<MessageBatch>,
     /// The offer whose task runs or ran last, as bits. It is set before the deadline is armed, so that the watchdog never
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     pub cancelled: AtomicU64,
 }
 
-impl Shared {
+impl SharedWorkerState {
     /// Sends the dispatcher the reason why this worker can't load its guests, and exits.
     pub fn unable(&self, error: &ChildError) -> ! {
         let text = error.to_string();

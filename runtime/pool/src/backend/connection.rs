@@ -1,6 +1,6 @@
 //! The parts of a backend that was started.
 
-use crate::backend::local::task_pipe::TaskPipe;
+use crate::backend::local::task_pipe::TaskPipeWriter;
 use crate::backend::{Backend, TaskSender};
 use mpwasm_types::ids::DispatchId;
 use mpwasm_types::retry::Retry;
@@ -21,7 +21,7 @@ pub struct Connection<S> {
 #[derive(Debug)]
 pub enum AnySender {
     /// Tasks run on this machine.
-    Local(TaskPipe),
+    Local(TaskPipeWriter),
     /// They run elsewhere.
     Other(Box<dyn TaskSender>),
 }

@@ -90,7 +90,7 @@ pub fn write(out: &mut impl Write, key: &Key, compiled: &CompiledGuest) -> io::R
 /// # Errors
 /// When it is damaged, or has another key.
 pub fn read(file: &File, key: &Key) -> Result<CompiledGuest, EntryError> {
-    let end = End::read(file, key)?;
+    let end = EntryTail::read(file, key)?;
     let artifact = end.artifact;
     let copy = |memory: &mut File| io::copy(&mut Read::take(file, artifact), memory).map(drop);
     let memory = sealed_memory_of(c"mpwasm-artifact", copy)?;
@@ -115,11 +115,11 @@ pub fn read(file: &File, key: &Key) -> Result<CompiledGuest, EntryError> {
 /// # Errors
 /// When it is not as long as it says, or has another key.
 pub fn open(file: File, key: &Key) -> Result<CompiledGuest, EntryError> {
-    End::read(&file, key)?.guest(file)
+    EntryTail::read(&file, key)?.guest(file)
 }
 
 /// What follows the artifact.
-struct End {
+struct EntryTail {
     /// Length of the artifact, bytes.
     artifact: u64,
     description: Vec<u8>,
@@ -127,7 +127,7 @@ struct End {
     hash: [u8; HASH],
 }
 
-impl End {
+impl EntryTail {
     fn read(file: &File, key: &Key) -> Result<Self, EntryError> {
         let length = file.metadata()?.len();
         let at = length.checked_sub((TRAILER + HASH) as u64);

@@ -28,7 +28,7 @@ pub(crate) fn compile_file(
     };
     let file = File::open(path).map_err(unreadable)?;
     let identity = FileIdentity::of(&file).map_err(unreadable)?;
-    let mut source = Source {
+    let mut source = GuestSource {
         name: &path.to_string_lossy(),
         path,
         file,
@@ -43,7 +43,7 @@ pub(crate) fn compile_file(
 }
 
 /// The file of a guest, which is read only when that is needed.
-struct Source<'a> {
+struct GuestSource<'a> {
     name: &'a str,
     path: &'a Path,
     file: File,
@@ -54,7 +54,7 @@ struct Source<'a> {
     hash: [u8; 32],
 }
 
-impl Source<'_> {
+impl GuestSource<'_> {
     fn compile(
         &mut self,
         executable: &Executable,

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::completion::queue::ReadyQueue;
-use crate::completion::slot::{Listener, OutcomeSlot};
+use crate::completion::slot::{OutcomeListener, OutcomeSlot};
 use crate::ledger::unrun;
 use crate::pool::state::PoolState;
 use mpwasm_types::ids::TaskId;
@@ -128,7 +128,8 @@ impl TaskHandle {
         }
         let shared = Arc::clone(&self.shared);
         let callback = move |outcome| shared.done_callbacks.call(Box::new(call), outcome);
-        self.slot.add_listener(Listener::Callback(Box::new(callback)));
+        self.slot
+            .add_listener(OutcomeListener::Callback(Box::new(callback)));
     }
 
     /// Waits for the outcome, at most until `until`. Returns whether it has arrived.
@@ -139,7 +140,8 @@ impl TaskHandle {
     /// Pushes `number` to the queue when the task has ended.
     pub(crate) fn add_listener(&self, ready: &Arc<ReadyQueue>, number: usize) {
         if self.shared.owner.is_here() {
-            self.slot.add_listener(Listener::Queue(Arc::clone(ready), number));
+            self.slot
+                .add_listener(OutcomeListener::Queue(Arc::clone(ready), number));
         } else {
             let _nobody_waits_yet = ready.push(number);
         }

@@ -12,32 +12,32 @@ use mpwasm_types::outcome::Outcome;
 /// Holds the outcome of a submitted task until it is taken, and wakes those that wait for it.
 #[derive(Debug, Default)]
 pub struct OutcomeSlot {
-    state: Mutex<SlotState>,
+    state: Mutex<OutcomeSlotState>,
     arrived: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct SlotState {
+struct OutcomeSlotState {
     outcome: Option<Outcome>,
     waker: Option<Waker>,
-    listeners: Vec<Listener>,
+    listeners: Vec<OutcomeListener>,
 }
 
 /// Receiver of a notification that the task has ended.
-pub enum Listener {
+pub enum OutcomeListener {
     /// The queue of a wait for several tasks, and this task's number there.
     Queue(Arc<ReadyQueue>, usize),
     /// A function that is called on the receiver's thread: it must not block.
     Callback(DoneCallback),
 }
 
-impl std::fmt::Debug for Listener {
+impl std::fmt::Debug for OutcomeListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Listener").finish_non_exhaustive()
     }
 }
 
-impl Listener {
+impl OutcomeListener {
     /// Returns whether it needs a copy of the outcome.
     fn wants_outcome(&self) -> bool {
         matches!(self, Self::Callback(_))
@@ -63,7 +63,7 @@ impl OutcomeSlot {
         let listeners = std::mem::take(&mut state.listeners);
         let copy = listeners
             .iter()
-            .any(Listener::wants_outcome)
+            .any(OutcomeListener::wants_outcome)
             .then(|| outcome.clone());
         state.outcome = Some(outcome);
         let waker = state.waker.take();
@@ -98,7 +98,7 @@ impl OutcomeSlot {
 
     /// Waits for the outcome, at most until `until` if that is given. Returns false when it has not arrived by then.
     pub fn wait(&self, until: Option<Instant>) -> bool {
-        let is_open = |state: &mut SlotState| state.outcome.is_none();
+        let is_open = |state: &mut OutcomeSlotState| state.outcome.is_none();
         let state = self.arrived.wait_while_until(self.lock(), until, is_open);
         state.outcome.is_some()
     }
@@ -109,7 +109,7 @@ impl OutcomeSlot {
     }
 
     /// Notifies `listener` when the task ends, at once if it has ended.
-    pub fn add_listener(&self, listener: Listener) {
+    pub fn add_listener(&self, listener: OutcomeListener) {
         let mut state = self.lock();
         if state.outcome.is_none() {
             return state.listeners.push(listener);
@@ -121,12 +121,11 @@ impl OutcomeSlot {
 
     /// Removes a queue that was passed to [`OutcomeSlot::add_listener`].
     pub fn remove_listener(&self, ready: &Arc<ReadyQueue>) {
-        let is_it =
-            |listener: &Listener| matches!(listener, Listener::Queue(other, _) if Arc::ptr_eq(other, ready));
+        let is_it = |listener: &OutcomeListener| matches!(listener, OutcomeListener::Queue(other, _) if Arc::ptr_eq(other, ready));
         self.lock().listeners.retain(|listener| !is_it(listener));
     }
 
-    fn lock(&self) -> MutexGuard<'_, SlotState> {
+    fn lock(&self) -> MutexGuard<'_, OutcomeSlotState> {
         self.state.lock()
     }
 }

@@ -10,12 +10,12 @@ use std::time::Instant;
 use crate::fork::Owner;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-type Call = Box<dyn FnOnce() + Send>;
+type TimerCall = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Timer {
     /// Calls by the time at which they are due. The number distinguishes calls that are due at the same time.
-    waiting: BTreeMap<(Instant, u64), Call>,
+    waiting: BTreeMap<(Instant, u64), TimerCall>,
     next: u64,
     /// The process in which the thread runs: a fork does not inherit it.
     runs_in: Option<Owner>,

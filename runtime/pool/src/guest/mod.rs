@@ -21,7 +21,7 @@ use mpwasm_types::ids::{GuestId, ModelId, PoolId};
 use mpwasm_types::invocation::Invocation;
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::Settings;
-use mpwasm_types::task::Input;
+use mpwasm_types::task::TaskInput;
 use mpwasm_types::task_check::{InputError, UnknownModel, check_input, find_model, write_args};
 use mpwasm_types::task_line::TaskLine;
 
@@ -221,13 +221,13 @@ impl Guest {
     }
 
     /// Returns the input for the worker: the args, or for a command its encoded invocation.
-    pub(crate) fn input<'a>(&self, args: &'a RawValue, stdin: &[u8]) -> Input<Cow<'a, [u8]>> {
+    pub(crate) fn input<'a>(&self, args: &'a RawValue, stdin: &[u8]) -> TaskInput<Cow<'a, [u8]>> {
         if !self.info().is_command {
-            return Input::Json(Cow::Borrowed(args.get().as_bytes()));
+            return TaskInput::Json(Cow::Borrowed(args.get().as_bytes()));
         }
         let invocation = Invocation::new(self.program(), args, stdin);
         let invocation = invocation.expect("args are checked where a task is made");
-        Input::Command(Cow::Owned(invocation.encode()))
+        TaskInput::Command(Cow::Owned(invocation.encode()))
     }
 
     /// Returns a command's `argv[0]`: the guest's name without its directory.

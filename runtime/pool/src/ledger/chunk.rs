@@ -17,7 +17,7 @@ use mpwasm_types::time::Time;
 pub struct Chunk {
     /// Their guest.
     pub guest: Guest,
-    /// What they run: an [`Input::Chunk`](mpwasm_types::task::Input::Chunk).
+    /// What they run: a [`TaskInput::Chunk`](mpwasm_types::task::TaskInput::Chunk).
     pub spec: TaskSpec<Vec<u8>>,
     /// When they were accepted.
     pub accepted: Time,

@@ -17,7 +17,7 @@ use crate::maps::reorder::ReorderBuffer;
 use crate::pool::state::PoolState;
 use mpwasm_types::items;
 use mpwasm_types::outcome::Outcome;
-use mpwasm_types::task::{Input, TaskSpec};
+use mpwasm_types::task::{TaskInput, TaskSpec};
 use mpwasm_types::task_check::{InputError, check_args, write_args};
 
 /// Bytes of args at which a chunk is full, however few items it has. A chunk's frame is as large as that of one task plus this.
@@ -174,7 +174,7 @@ impl<'a> Batch<'a> {
                 guest: guest.index(),
                 model,
                 timeout: call.timeout,
-                input: Input::Chunk { items, args },
+                input: TaskInput::Chunk { items, args },
             };
             let results = (Arc::clone(queue), first);
             if let Err(error) = submissions.add_chunk(guest, spec, call.token.clone(), results) {

@@ -142,11 +142,11 @@ pub trait Reporter: Send {
 pub(crate) struct Reporters(Mutex<ReportersState>);
 
 struct ReportersState {
-    listeners: Vec<Listener>,
+    listeners: Vec<RegisteredReporter>,
     failure: ReporterFailure,
 }
 
-struct Listener {
+struct RegisteredReporter {
     reporter: Box<dyn Reporter>,
     has_failed: bool,
 }
@@ -166,7 +166,7 @@ impl std::fmt::Debug for Reporters {
 
 impl Reporters {
     pub fn new(reporters: Vec<Box<dyn Reporter>>) -> Self {
-        let listeners = reporters.into_iter().map(|reporter| Listener {
+        let listeners = reporters.into_iter().map(|reporter| RegisteredReporter {
             reporter,
             has_failed: false,
         });

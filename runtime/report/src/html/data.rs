@@ -4,7 +4,7 @@ use mpwasm_types::escape::escape;
 use serde::Serialize;
 
 use crate::html::charts::{cell_share, lane_name};
-use crate::html::page::{Page, SingleTask};
+use crate::html::page::{ReportPage, SingleTask};
 use crate::report::{Bin, Throughput};
 use crate::timeline::{LogWorker, Timeline};
 
@@ -59,7 +59,7 @@ struct HistogramData {
 
 impl Data {
     /// Returns the data of a page.
-    pub fn of(page: &Page) -> Self {
+    pub fn of(page: &ReportPage) -> Self {
         let report = &page.report;
         let timeline = page.timeline.as_ref();
         let throughput = report.throughput.as_ref();
@@ -82,7 +82,7 @@ impl Data {
     }
 }
 
-fn timeline_data(timeline: &Timeline, page: &Page) -> TimelineData {
+fn timeline_data(timeline: &Timeline, page: &ReportPage) -> TimelineData {
     let tasks = page.single.as_ref().map(|single| {
         let tasks = single.iter().filter_map(|task| task_data(task, timeline, page));
         tasks.collect::<Vec<_>>()
@@ -111,7 +111,7 @@ fn timeline_data(timeline: &Timeline, page: &Page) -> TimelineData {
     }
 }
 
-fn task_data(task: &SingleTask, timeline: &Timeline, page: &Page) -> Option<TaskData> {
+fn task_data(task: &SingleTask, timeline: &Timeline, page: &ReportPage) -> Option<TaskData> {
     let log = page.report.logs.iter().position(|log| *log.name == *task.log)?;
     let lane = timeline.lane(LogWorker {
         log: log as u32,

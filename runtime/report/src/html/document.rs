@@ -6,7 +6,7 @@ use crate::html::assets::{CHARTS, Charts, STYLE, hash_source};
 use crate::html::body::Body;
 use crate::html::data::Data;
 use crate::html::markup::Markup;
-use crate::html::page::Page;
+use crate::html::page::ReportPage;
 use crate::html::{charts, failures, lists, summary};
 use crate::report::Report;
 use crate::text::figures::{count, plural};
@@ -15,12 +15,12 @@ use crate::text::figures::{count, plural};
 ///
 /// # Errors
 /// When the writer fails.
-pub fn write(page: &Page, mut writer: impl Write) -> io::Result<()> {
+pub fn write(page: &ReportPage, mut writer: impl Write) -> io::Result<()> {
     writer.write_all(render(page, CHARTS).as_bytes())
 }
 
 /// Returns the HTML with or without charts.
-pub fn render(page: &Page, charts: Option<Charts>) -> String {
+pub fn render(page: &ReportPage, charts: Option<Charts>) -> String {
     let charts = charts.filter(|_| page.report.tasks.total > 0);
     let body = body_of(page, charts.is_some());
     let mut html = Markup::default();
@@ -100,7 +100,7 @@ fn head(html: &mut Markup, report: &Report, charts: Option<Charts>) {
     html.close();
 }
 
-fn body_of(page: &Page, has_charts: bool) -> Body {
+fn body_of(page: &ReportPage, has_charts: bool) -> Body {
     let mut body = Body::default();
     let report = &page.report;
     if report.tasks.total > 0 {

@@ -18,7 +18,7 @@ mod table;
 mod task;
 
 pub use document::write;
-pub use page::Page;
+pub use page::ReportPage;
 pub use sink::PageBuilder;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::timeline::Timeline;
 
 /// A report that can be written as a page.
 #[derive(Debug)]
-pub struct Page {
+pub struct ReportPage {
     /// What it says.
     pub report: Report,
     /// What workers did over time, if start times are known.

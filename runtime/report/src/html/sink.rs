@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::aggregator::Aggregator;
 use crate::failure_groups::cut;
-use crate::html::page::{Page, SingleTask};
+use crate::html::page::{ReportPage, SingleTask};
 use crate::log_reader::RecordSink;
 use crate::record::TaskRecord;
 use crate::report::BadLines;
@@ -16,7 +16,7 @@ const MAX_SINGLE: usize = 2000;
 /// Longest key of a task on the timeline, in characters.
 const MAX_LABEL: usize = 60;
 
-/// Makes a [`Page`] of the records that it gets.
+/// Makes a [`ReportPage`] of the records that it gets.
 #[derive(Debug)]
 pub struct PageBuilder {
     top: usize,
@@ -40,9 +40,9 @@ impl PageBuilder {
 
     /// Returns the page, with the lines that are no records.
     #[must_use]
-    pub fn finish(self, bad_lines: BadLines) -> Page {
+    pub fn finish(self, bad_lines: BadLines) -> ReportPage {
         let (report, timeline) = self.aggregator.finish_with_timeline(bad_lines);
-        Page {
+        ReportPage {
             report,
             timeline,
             single: self.single,

@@ -3,8 +3,9 @@
 use crate::html::body::Body;
 use crate::html::markup::Markup;
 use crate::html::table::{self, Column};
-use crate::report::{Distribution, Report};
-use crate::text::figures::{count, date, duration, percent, plural, rate, size};
+use crate::report::Report;
+use crate::text::figures::{count, date, duration, percent, plural, rate};
+use crate::text::quantities;
 
 /// Writes the title and the totals.
 pub fn header(html: &mut Markup, report: &Report) {
@@ -93,22 +94,10 @@ pub fn outcomes(body: &mut Body, report: &Report) {
     body.end();
 }
 
-/// A quantity with its name, and how it is written.
-type Quantity<'a> = (&'a str, &'a Distribution, fn(u64) -> String);
-
 /// Writes the percentiles of times and sizes.
 pub fn distributions(body: &mut Body, report: &Report) {
-    let quantities: [Quantity<'_>; 5] = [
-        ("queue time", &report.queue_us, duration),
-        ("run time", &report.run_us, duration),
-        ("CPU time", &report.cpu_us, duration),
-        ("memory", &report.memory_peak, size),
-        ("stdout", &report.stdout_bytes, size),
-    ];
-    if quantities
-        .iter()
-        .all(|(_, distribution, _)| distribution.max == 0)
-    {
+    let mut quantities = quantities::known(report).peekable();
+    if quantities.peek().is_none() {
         return;
     }
     let html = body.begin("percentiles", "Times and sizes");
@@ -116,9 +105,6 @@ pub fn distributions(body: &mut Body, report: &Report) {
     let columns: Vec<_> = [("per task", Column::Text)].into_iter().chain(names).collect();
     table::begin(html, "Percentiles", false, &columns);
     for (name, of, show) in quantities {
-        if of.max == 0 {
-            continue;
-        }
         html.open("tr", &[]);
         table::heading(html, name);
         for figure in [of.p50, of.p90, of.p99, of.max, of.mean] {

@@ -10,7 +10,7 @@ use quick_xml::events::Event;
 
 use super::assets::{CHARTS, Charts, hash_source};
 use super::document::render;
-use super::page::Page;
+use super::page::ReportPage;
 use super::sink::PageBuilder;
 use crate::log_reader::{LogReader, RecordSink};
 use crate::record::{RecordStatus, TaskRecord};
@@ -106,7 +106,7 @@ impl Parsed {
     }
 }
 
-fn hostile_page() -> Page {
+fn hostile_page() -> ReportPage {
     let mut builder = PageBuilder::new(10);
     let reader = read(&mut builder);
     builder.finish(reader.bad_lines())
@@ -196,7 +196,7 @@ fn an_empty_log_has_a_page() {
 }
 
 /// Returns a page of many tasks with long texts, in two logs.
-fn large_page(tasks: u64, workers: u32) -> Page {
+fn large_page(tasks: u64, workers: u32) -> ReportPage {
     let long: String = "\u{10ffff}<".repeat(300);
     let mut builder = PageBuilder::new(10);
     for log in ["a", "b"] {

@@ -2,10 +2,11 @@
 
 pub mod figures;
 mod lines;
+pub mod quantities;
 
 use std::io::{self, Write};
 
-use crate::report::{Distribution, Interval, Report, TaskSummary, Throughput, Worker};
+use crate::report::{Interval, Report, TaskSummary, Throughput, Worker};
 use crate::text::figures::{count, date, date_in_millis, duration, percent, plural, rate, size};
 use crate::text::lines::{Lines, Look};
 
@@ -126,9 +127,6 @@ fn outcomes<W: Write>(lines: &mut Lines<W>, report: &Report) -> io::Result<()> {
     Ok(())
 }
 
-/// A quantity with its name, and how it is written.
-type Quantity<'a> = (&'a str, &'a Distribution, fn(u64) -> String);
-
 fn distributions<W: Write>(lines: &mut Lines<W>, report: &Report) -> io::Result<()> {
     lines.end()?;
     lines.add(Look::Plain, "  ").left(Look::Plain, 13, "");
@@ -136,17 +134,7 @@ fn distributions<W: Write>(lines: &mut Lines<W>, report: &Report) -> io::Result<
         lines.right(Look::Title, 12, name);
     }
     lines.end()?;
-    let figures: [Quantity<'_>; 5] = [
-        ("queue time", &report.queue_us, duration),
-        ("run time", &report.run_us, duration),
-        ("CPU time", &report.cpu_us, duration),
-        ("memory", &report.memory_peak, size),
-        ("stdout", &report.stdout_bytes, size),
-    ];
-    for (name, distribution, show) in figures {
-        if distribution.max == 0 {
-            continue;
-        }
+    for (name, distribution, show) in quantities::known(report) {
         lines.add(Look::Plain, "  ").left(Look::Plain, 13, name);
         let of = distribution;
         for figure in [of.p50, of.p90, of.p99, of.max, of.mean] {

@@ -11,7 +11,7 @@ use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId}
 use mpwasm_types::items;
 use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::outcome::{Failure, Kind};
-use mpwasm_types::task::{Input, TaskSpec};
+use mpwasm_types::task::{TaskInput, TaskSpec};
 use mpwasm_types::time::Time;
 use mpwasm_types::timeouts::DISPATCHER_GRACE;
 
@@ -90,7 +90,7 @@ impl Io for OneWorker {
 
 /// A chunk of this many items.
 fn chunk(id: u64, items: u32, args: Vec<u8>) -> ScheduledTask {
-    let input = Input::Chunk {
+    let input = TaskInput::Chunk {
         items,
         args: args.into(),
     };

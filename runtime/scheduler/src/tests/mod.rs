@@ -16,13 +16,13 @@ mod worker_exits;
 
 use std::time::Duration;
 
-use super::scheduler::Phase;
+use super::scheduler::PoolPhase;
 use super::slot::{Lifecycle, ProcessState};
 use super::{ProtocolFault, ScheduledTask, Scheduler, WorkerExit};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::retry::Retry;
-use mpwasm_types::task::{Input, TaskSpec};
+use mpwasm_types::task::{TaskInput, TaskSpec};
 use mpwasm_types::time::Time;
 use simulator::{
     Action,
@@ -42,7 +42,7 @@ fn task(guest: u32, timeout: Duration, retry: Option<Retry>, bytes: usize) -> Sc
         guest: GuestId(guest),
         model: ModelId(0),
         timeout,
-        input: Input::Json(vec![0; bytes].into()),
+        input: TaskInput::Json(vec![0; bytes].into()),
     };
     ScheduledTask::new(DispatchId(0), spec, retry)
 }
@@ -133,7 +133,7 @@ impl Pool {
             tried: 0,
             crashes: 0,
             deaths: 0,
-            cancelled: self.scheduler.phase >= Phase::Interrupted,
+            cancelled: self.scheduler.phase >= PoolPhase::Interrupted,
             ended: None,
         });
         let task = ScheduledTask::new(DispatchId(id), task.spec, task.retry);

@@ -158,7 +158,7 @@ impl Pool {
                 bad,
                 policy,
             } => {
-                if self.simulator.guests > 0 && self.scheduler.phase != Phase::Draining {
+                if self.simulator.guests > 0 && self.scheduler.phase != PoolPhase::Draining {
                     let all = self.simulator.guests as usize;
                     let first = guest.index(all);
                     (0..count).for_each(|number| {

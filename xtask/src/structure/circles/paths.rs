@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use proc_macro2::{TokenStream, TokenTree};
+
+use crate::structure::tokens::{is_ident, is_punct, test_item, tokens_of};
 
 /// A path within the crate: modules, and an item as the last name or the one before.
 type Path = Vec<String>;
@@ -168,36 +170,6 @@ fn names(tokens: &[TokenTree]) -> (Path, usize) {
         at += 2;
     }
     (names, at)
-}
-
-/// Of how many tokens an item for tests is, if one begins here: `#[cfg(test)]` or `#[test]`, and all up to its braces or
-/// semicolon.
-fn test_item(tokens: &[TokenTree]) -> Option<usize> {
-    let [first, TokenTree::Group(attribute), rest @ ..] = tokens else {
-        return None;
-    };
-    let is_test = ["cfg(test)", "test"].contains(&&*attribute.stream().to_string().replace(' ', ""));
-    if !is_punct(first, '#') || !is_test {
-        return None;
-    }
-    let is_end = |token: &TokenTree| match token {
-        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
-        token => is_punct(token, ';') || is_punct(token, ','),
-    };
-    let end = rest.iter().position(is_end).map_or(rest.len(), |end| end + 1);
-    Some(2 + end)
-}
-
-fn tokens_of(group: &Group) -> Vec<TokenTree> {
-    group.stream().into_iter().collect()
-}
-
-fn is_ident(token: &TokenTree, name: &str) -> bool {
-    matches!(token, TokenTree::Ident(ident) if ident == name)
-}
-
-fn is_punct(token: &TokenTree, character: char) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == character)
 }
 
 fn is_colons(tokens: &[TokenTree]) -> bool {

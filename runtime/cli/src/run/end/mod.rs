@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use mpwasm::Pool;
 
-use crate::process::exit::{EndSignal, Exit, Failure, error_line};
+use crate::process::exit::{EndSignal, Exit, ExitError, error_line};
 use crate::run::end::halt::{Halt, HaltCount};
 use crate::run::input::feed::FeedEnd;
 use crate::run::output::failure::{OutputFailure, OutputKind};
@@ -26,7 +26,7 @@ const PANIC_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub enum RunEvent {
     /// The feeder has ended.
-    FeedEnded(Result<FeedEnd, Failure>),
+    FeedEnded(Result<FeedEnd, ExitError>),
     /// The user ends the run.
     Signal(EndSignal),
     /// The user asks for the status.
@@ -108,7 +108,7 @@ pub struct RunEnd {
     /// Whether all tasks were pushed.
     pub all_pushed: bool,
     /// The error of the feeder.
-    pub feed_failure: Option<Failure>,
+    pub feed_failure: Option<ExitError>,
     /// The first signal.
     pub signal: Option<EndSignal>,
     /// The total timeout, if it passed.
@@ -168,7 +168,7 @@ pub fn wait(
             }
             Ok(RunEvent::Panicked) | Err(RecvTimeoutError::Disconnected) => {
                 pool.kill();
-                end.feed_failure = Some(Failure::internal(anyhow!("a thread of mpwasm panicked")));
+                end.feed_failure = Some(ExitError::internal(anyhow!("a thread of mpwasm panicked")));
                 end.pool = wait_for_pool(inbox).unwrap_or(Ok(()));
                 return end;
             }
@@ -213,7 +213,7 @@ fn on_signal(pool: &impl PoolControl, count: u32, signal: EndSignal, first: EndS
 
 impl RunEnd {
     /// Closes the pool after the last task, or kills it if no task was pushed.
-    fn feed_ended(&mut self, result: Result<FeedEnd, Failure>, pool: &impl PoolControl) {
+    fn feed_ended(&mut self, result: Result<FeedEnd, ExitError>, pool: &impl PoolControl) {
         match result {
             Ok(feed) => {
                 self.all_pushed = feed == FeedEnd::All;

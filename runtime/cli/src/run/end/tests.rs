@@ -32,8 +32,8 @@ fn play(events: Vec<RunEvent>, limit: Option<RunDeadline>) -> (Vec<&'static str>
     (calls.0.into_inner(), end)
 }
 
-fn failure(exit: Exit) -> Failure {
-    Failure {
+fn failure(exit: Exit) -> ExitError {
+    ExitError {
         exit,
         error: anyhow!("because"),
     }

@@ -6,12 +6,12 @@ use std::mem;
 use mpwasm::internal::Rejected;
 use mpwasm_types::task_line::TaskLine;
 
-use crate::run::input::lines::{Line, Lines};
+use crate::run::input::lines::{InputLine, InputLines};
 use crate::run::input::source::{InputExpansion, LineError, LineFormat, input};
 
 /// Most tasks in a batch: 1024, so that the cost of a call is shared.
 const BATCH_TASKS: usize = 1024;
-/// Most bytes of task lines in a batch: 256 KiB, one read of [`Lines`].
+/// Most bytes of task lines in a batch: 256 KiB, one read of [`InputLines`].
 const BATCH_BYTES: usize = 256 << 10;
 
 /// Converts lines to items, and takes batches of these: the pool, or a test's recorder.
@@ -129,7 +129,7 @@ fn is_utf16(first_line: &[u8]) -> bool {
 /// # Errors
 /// When lines can't be read, or tasks can't be pushed.
 pub fn feed_lines<S: ItemSink>(
-    lines: &mut Lines<impl Read>,
+    lines: &mut InputLines<impl Read>,
     name: &str,
     form: &LineFormat,
     sink: &mut S,
@@ -159,7 +159,7 @@ enum NextLine {
 /// Adds the tasks of a line.
 fn feed_line<S: ItemSink>(
     batch: &mut TaskBatch<'_, S>,
-    (number, line): (u64, Line<'_>),
+    (number, line): (u64, InputLine<'_>),
     name: &str,
     form: &LineFormat,
 ) -> Result<NextLine, S::Error> {
@@ -169,13 +169,13 @@ fn feed_line<S: ItemSink>(
     };
     let place = || format!("{noun} {number} of {name}");
     let bytes = match &line {
-        Line::Bytes(line) => line.len(),
-        Line::TooLong => 0,
+        InputLine::Bytes(line) => line.len(),
+        InputLine::TooLong => 0,
     };
     let text = match line {
-        Line::Bytes(line) if number == 1 && is_utf16(line) => Err(LineError::Utf16),
-        Line::Bytes(line) => Ok(line),
-        Line::TooLong => Err(LineError::TooLong),
+        InputLine::Bytes(line) if number == 1 && is_utf16(line) => Err(LineError::Utf16),
+        InputLine::Bytes(line) => Ok(line),
+        InputLine::TooLong => Err(LineError::TooLong),
     };
     let bad = match (form, text) {
         (LineFormat::Input(inputs), _) if number > inputs.others.max_first() => return Ok(NextLine::Stop),
@@ -249,7 +249,7 @@ mod tests {
 
     fn fed(input: impl Read, form: &LineFormat) -> Vec<String> {
         let mut sink = RecordingSink::default();
-        feed_lines(&mut Lines::new(input, 1000), "f", form, &mut sink).unwrap();
+        feed_lines(&mut InputLines::new(input, 1000), "f", form, &mut sink).unwrap();
         sink.entries
     }
 
@@ -350,7 +350,7 @@ mod tests {
             }
         }
         let pushed = std::cell::Cell::new(0);
-        let mut lines = Lines::new(OneByOne(&pushed, 0), 1000);
+        let mut lines = InputLines::new(OneByOne(&pushed, 0), 1000);
         feed_lines(&mut lines, "f", &LineFormat::Task, &mut Counter(&pushed)).unwrap();
         assert_eq!(pushed.get(), 3);
     }
@@ -363,7 +363,7 @@ mod tests {
         };
         let many = "[1]\n".repeat(2000);
         let result = feed_lines(
-            &mut Lines::new(many.as_bytes(), 1000),
+            &mut InputLines::new(many.as_bytes(), 1000),
             "f",
             &LineFormat::Task,
             &mut sink,

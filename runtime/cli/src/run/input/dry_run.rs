@@ -10,14 +10,14 @@ use mpwasm::Task;
 use mpwasm::internal::{Rejected, TaskParts};
 use serde_json::json;
 
-use crate::process::exit::{Exit, Failure};
+use crate::process::exit::{Exit, ExitError};
 use crate::run::input::pusher::{SinkError, TaskSink};
 use crate::terminal::escape::escape_json;
-use crate::terminal::stdio::{self, Descriptor};
+use crate::terminal::stdio::{self, BlockingFile};
 
 /// Prints tasks to stdout as task lines, instead of running them.
 pub struct DryRunSink {
-    out: Mutex<BufWriter<Descriptor>>,
+    out: Mutex<BufWriter<BlockingFile>>,
     terminal: bool,
     /// Names of guests by their hash, if lines must name them.
     names: Option<HashMap<[u8; 32], String>>,
@@ -25,7 +25,7 @@ pub struct DryRunSink {
 
 impl DryRunSink {
     /// Returns a sink that prints to `out`. With the `names` of several guests, each line names its guest.
-    pub fn new(out: Descriptor, names: Option<HashMap<[u8; 32], String>>) -> Self {
+    pub fn new(out: BlockingFile, names: Option<HashMap<[u8; 32], String>>) -> Self {
         Self {
             terminal: out.is_terminal(),
             out: Mutex::new(BufWriter::new(out)),
@@ -88,12 +88,12 @@ impl TaskSink for DryRunSink {
 }
 
 /// Returns the failure of writing to stdout: a closed reader, or another error.
-fn cannot_show(error: io::Error) -> Failure {
+fn cannot_show(error: io::Error) -> ExitError {
     match error.kind() {
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Failure {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => ExitError {
             exit: Exit::Unread,
             error: error.into(),
         },
-        _ => Failure::internal(anyhow::Error::new(error).context("cannot write the task lines to stdout")),
+        _ => ExitError::internal(anyhow::Error::new(error).context("cannot write the task lines to stdout")),
     }
 }

@@ -7,15 +7,15 @@ use mpwasm::internal::Rejected;
 use mpwasm::{Guest, Pool, Task};
 use mpwasm_types::task_line::TaskLine;
 
-use crate::process::exit::{Exit, Failure, has_pool_ended};
+use crate::process::exit::{Exit, ExitError, has_pool_ended};
 use crate::run::guests::{LoadedGuest, LoadedGuests};
 use crate::run::input::batches::{FeedError, ItemSink, feed_combined, feed_lines};
-use crate::run::input::lines::Lines;
+use crate::run::input::lines::InputLines;
 use crate::run::input::pusher::{FeedItem, SinkError, TaskPusher, TaskSink};
 use crate::run::input::source::{InputExpansion, LineFormat, TaskSource};
 use crate::run::input::task_template::TaskTemplate;
 use crate::terminal::progress::ProgressCounter;
-use crate::terminal::stdio::Descriptor;
+use crate::terminal::stdio::BlockingFile;
 
 /// How the feeder ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum TaskFeed<'a> {
     /// Lines of a stream.
     Lines {
         guests: &'a LoadedGuests,
-        lines: Lines<Descriptor>,
+        lines: InputLines<BlockingFile>,
         name: String,
         form: LineFormat,
     },
@@ -52,7 +52,7 @@ impl<'a> TaskFeed<'a> {
     ///
     /// # Errors
     /// Usage errors.
-    pub fn prepare(guests: &'a LoadedGuests, origin: TaskSource) -> Result<Self, Failure> {
+    pub fn prepare(guests: &'a LoadedGuests, origin: TaskSource) -> Result<Self, ExitError> {
         match origin {
             TaskSource::Lines { lines, name, form } => {
                 if let LineFormat::Input(inputs) = &form {
@@ -79,7 +79,7 @@ impl<'a> TaskFeed<'a> {
             TaskSource::Listed(listed, inputs) => {
                 takes_inputs(guests, &inputs.template)?;
                 let task = |input: String| {
-                    let line = inputs.template.task(&[&input]).map_err(Failure::usage)?;
+                    let line = inputs.template.task(&[&input]).map_err(ExitError::usage)?;
                     Ok(FeedItem::Task(task_of(guests, line)?, Some(input)))
                 };
                 let tasks = listed.into_iter().map(task).collect::<Result<_, _>>();
@@ -131,7 +131,7 @@ impl<'a> TaskFeed<'a> {
         self,
         pool: &Pool,
         pusher: &mut TaskPusher<'_, impl TaskSink>,
-    ) -> Result<FeedEnd, Failure> {
+    ) -> Result<FeedEnd, ExitError> {
         let pushed = match self {
             Self::Lines {
                 guests,
@@ -141,7 +141,7 @@ impl<'a> TaskFeed<'a> {
             } => match feed_lines(&mut lines, &name, &form, &mut FeedSink { guests, pusher }) {
                 Err(FeedError::Read(error)) => {
                     let why = format!("cannot read more tasks from {name}");
-                    return Err(Failure::internal(anyhow::Error::new(error).context(why)));
+                    return Err(ExitError::internal(anyhow::Error::new(error).context(why)));
                 }
                 Err(FeedError::Push(error)) => Err(error),
                 Ok(()) => Ok(()),
@@ -164,33 +164,33 @@ impl<'a> TaskFeed<'a> {
         match ended.and(pushed) {
             Err(SinkError::Refused(failure)) => Err(failure),
             Err(SinkError::Pool(error)) if has_pool_ended(&error) => Ok(FeedEnd::CutShort),
-            Err(SinkError::Pool(error @ mpwasm::Error::Tasks { .. })) => Err(Failure {
+            Err(SinkError::Pool(error @ mpwasm::Error::Tasks { .. })) => Err(ExitError {
                 exit: Exit::TasksFailed,
                 error: error.into(),
             }),
-            Err(SinkError::Pool(error)) => Err(Failure::internal(error)),
+            Err(SinkError::Pool(error)) => Err(ExitError::internal(error)),
             Ok(()) => Ok(FeedEnd::All),
         }
     }
 }
 
 /// Returns the task of a line. A rejected line is a usage error.
-fn task_of(guests: &LoadedGuests, line: TaskLine) -> Result<Task, Failure> {
+fn task_of(guests: &LoadedGuests, line: TaskLine) -> Result<Task, ExitError> {
     guests
         .task(line)
-        .map_err(|rejected| Failure::usage(anyhow!(rejected.message)))
+        .map_err(|rejected| ExitError::usage(anyhow!(rejected.message)))
 }
 
 /// Checks that a guest has a `tasks` export, and returns the guest.
-fn check_tasks_export(one: &LoadedGuest) -> Result<&Guest, Failure> {
+fn check_tasks_export(one: &LoadedGuest) -> Result<&Guest, ExitError> {
     if let Some(name) = &one.model {
-        return Err(Failure::usage(anyhow!(
+        return Err(ExitError::usage(anyhow!(
             "what the guest's `tasks` export pushes names its own models: leave out #{name}, or give \
              tasks with --tasks FILE, -a FILE, --args JSON, -- ARG... or ::: INPUT..."
         )));
     }
     if !one.guest.info().has_tasks {
-        return Err(Failure::usage(anyhow!(
+        return Err(ExitError::usage(anyhow!(
             "no tasks: the guest {} has no `tasks` export, so give it some with --tasks FILE, -a FILE, \
              --args JSON, -- ARG... or ::: INPUT...",
             one.guest.name()
@@ -228,10 +228,10 @@ fn push_tasks_of(
 }
 
 /// Checks that inputs can be tasks of these guests.
-fn takes_inputs(guests: &LoadedGuests, template: &TaskTemplate) -> Result<(), Failure> {
+fn takes_inputs(guests: &LoadedGuests, template: &TaskTemplate) -> Result<(), ExitError> {
     let only = one_model(guests)?;
     if template.is_stdin() && !only.guest.info().is_command {
-        return Err(Failure::usage(anyhow!(
+        return Err(ExitError::usage(anyhow!(
             "--stdin and --stdin-files are only for command guests, and {} is none: leave them out, and each input is an arg",
             only.guest.name()
         )));
@@ -240,16 +240,16 @@ fn takes_inputs(guests: &LoadedGuests, template: &TaskTemplate) -> Result<(), Fa
 }
 
 /// Returns the guest of tasks that name neither guest nor model.
-fn one_model(guests: &LoadedGuests) -> Result<&LoadedGuest, Failure> {
+fn one_model(guests: &LoadedGuests) -> Result<&LoadedGuest, ExitError> {
     let Some(only) = guests.only() else {
-        return Err(Failure::usage(anyhow!(
+        return Err(ExitError::usage(anyhow!(
             "there are several guests: give tasks with --tasks FILE, where each names its `guest`"
         )));
     };
     let model = only.model.as_deref().unwrap_or_default();
     only.guest
         .model(model)
-        .map_err(|why| Failure::usage(anyhow!("{why}; name one as in GUEST#MODEL")))?;
+        .map_err(|why| ExitError::usage(anyhow!("{why}; name one as in GUEST#MODEL")))?;
     Ok(only)
 }
 

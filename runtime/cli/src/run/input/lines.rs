@@ -12,7 +12,7 @@ const SLACK: u64 = 64 << 10;
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A stream of lines. Its memory is bounded by the longest allowed line.
-pub struct Lines<R> {
+pub struct InputLines<R> {
     source: R,
     delimiter: u8,
     buffer: Vec<u8>,
@@ -31,14 +31,14 @@ pub struct Lines<R> {
 
 /// A line, without its delimiter.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line<'a> {
+pub enum InputLine<'a> {
     /// Its bytes.
     Bytes(&'a [u8]),
     /// It was longer than allowed, and was dropped.
     TooLong,
 }
 
-impl<R: Read> Lines<R> {
+impl<R: Read> InputLines<R> {
     /// Returns the lines of `source`, for tasks whose args have at most `max_args` bytes.
     pub fn new(source: R, max_args: u64) -> Self {
         Self::with_longest(
@@ -78,7 +78,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// Returns the next line that was read, with its number from 1; `None` if more must be read.
-    pub fn next_buffered(&mut self) -> Option<(u64, Line<'_>)> {
+    pub fn next_buffered(&mut self) -> Option<(u64, InputLine<'_>)> {
         self.skip_byte_order_mark();
         let delimiter = self.delimiter;
         let newline = self.buffer[self.scanned..]
@@ -106,9 +106,9 @@ impl<R: Read> Lines<R> {
         self.number += 1;
         let too_long = mem::take(&mut self.skipping) || line.len() > self.longest;
         let line = if too_long {
-            Line::TooLong
+            InputLine::TooLong
         } else {
-            Line::Bytes(&self.buffer[line])
+            InputLine::Bytes(&self.buffer[line])
         };
         Some((self.number, line))
     }
@@ -168,15 +168,15 @@ mod tests {
     }
 
     fn read_all(source: impl Read, longest: usize) -> Vec<(u64, Option<Vec<u8>>)> {
-        let mut lines = Lines::with_longest(source, longest);
+        let mut lines = InputLines::with_longest(source, longest);
         let mut all = Vec::new();
         loop {
             while let Some((number, line)) = lines.next_buffered() {
                 all.push((
                     number,
                     match line {
-                        Line::Bytes(bytes) => Some(bytes.to_vec()),
-                        Line::TooLong => None,
+                        InputLine::Bytes(bytes) => Some(bytes.to_vec()),
+                        InputLine::TooLong => None,
                     },
                 ));
             }
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_line_may_end_with_another_byte() {
-        let mut lines = Lines::with_longest(&b"a\nb\0\0c"[..], 10);
+        let mut lines = InputLines::with_longest(&b"a\nb\0\0c"[..], 10);
         lines.set_delimiter(b'\0');
         let mut all = Vec::new();
         loop {
@@ -245,9 +245,9 @@ mod tests {
 
     #[test]
     fn a_buffered_line_is_returned_before_more_is_read() {
-        let mut lines = Lines::with_longest(Pieces(vec![b"a\nb", b"never asked for"]), 10);
+        let mut lines = InputLines::with_longest(Pieces(vec![b"a\nb", b"never asked for"]), 10);
         assert!(lines.read_more().unwrap());
-        assert_eq!(lines.next_buffered(), Some((1, Line::Bytes(b"a"))));
+        assert_eq!(lines.next_buffered(), Some((1, InputLine::Bytes(b"a"))));
         assert_eq!(lines.next_buffered(), None);
         assert_eq!(lines.source.0.len(), 1);
     }
@@ -266,11 +266,11 @@ mod tests {
     #[test]
     fn a_line_without_end_is_not_buffered() {
         let endless = io::repeat(b'x').take(64 << 20);
-        let mut lines = Lines::with_longest(endless, 1 << 20);
+        let mut lines = InputLines::with_longest(endless, 1 << 20);
         while lines.read_more().unwrap() {
             assert!(lines.buffer.capacity() <= 4 << 20, "{}", lines.buffer.capacity());
             if let Some((number, line)) = lines.next_buffered() {
-                assert_eq!((number, line), (1, Line::TooLong));
+                assert_eq!((number, line), (1, InputLine::TooLong));
                 return;
             }
         }

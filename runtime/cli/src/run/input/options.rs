@@ -12,13 +12,13 @@ use mpwasm::Settings;
 use mpwasm::escape::Untrusted;
 
 use crate::options::units::{JsonArgs, display_size};
-use crate::process::exit::{Failure, OrExit};
+use crate::process::exit::{ExitError, OrExit};
 use crate::run::input::combinations::{Combinations, InputList};
-use crate::run::input::lines::{Line, Lines};
+use crate::run::input::lines::{InputLine, InputLines};
 use crate::run::input::source::{InputExpansion, LineError, LineFormat, TaskSource, input};
 use crate::run::input::task_template::{TaskTemplate, json_strings};
 use crate::run::output::results::ResultsTarget;
-use crate::terminal::stdio::Descriptor;
+use crate::terminal::stdio::BlockingFile;
 
 /// Bytes of all lists of inputs in files beside the first one, which is not kept: some million short inputs.
 const MAX_COMBINED_INPUTS: usize = 64 << 20;
@@ -121,17 +121,17 @@ impl InputOptions {
         mut self,
         settings: &Settings,
         results: Option<&ResultsTarget>,
-    ) -> Result<TaskSource, Failure> {
-        let lines = |path: &Path| -> Result<_, Failure> {
+    ) -> Result<TaskSource, ExitError> {
+        let lines = |path: &Path| -> Result<_, ExitError> {
             let (input, name) = if Self::is_stdin(path) {
-                (Descriptor::stdin().or_internal()?, "standard input".to_owned())
+                (BlockingFile::stdin().or_internal()?, "standard input".to_owned())
             } else {
                 (
                     open(path, results).or_usage()?,
                     Untrusted::from(&path).to_string(),
                 )
             };
-            Ok((Lines::new(input, settings.max_args), name))
+            Ok((InputLines::new(input, settings.max_args), name))
         };
         if let Some(path) = &self.tasks {
             let (lines, name) = lines(path)?;
@@ -196,14 +196,18 @@ impl InputOptions {
 }
 
 /// Reads all inputs of a file into memory. `kept` is the size of all inputs that were read so.
-fn read_all(mut lines: Lines<Descriptor>, name: &str, kept: &mut usize) -> anyhow::Result<Vec<String>> {
+fn read_all(
+    mut lines: InputLines<BlockingFile>,
+    name: &str,
+    kept: &mut usize,
+) -> anyhow::Result<Vec<String>> {
     let mut inputs: Vec<String> = Vec::new();
     loop {
         let null = lines.delimiter() == b'\0';
         while let Some((number, line)) = lines.next_buffered() {
             let input = match line {
-                Line::Bytes(line) => input(line, null),
-                Line::TooLong => Err(LineError::TooLong),
+                InputLine::Bytes(line) => input(line, null),
+                InputLine::TooLong => Err(LineError::TooLong),
             };
             let input = input.map_err(|why| anyhow!("input {number} of {name}: {why}"))?;
             *kept += input.len() + size_of::<String>();
@@ -225,7 +229,7 @@ fn read_all(mut lines: Lines<Descriptor>, name: &str, kept: &mut usize) -> anyho
 }
 
 /// Opens a file of tasks, which must not be the file of results.
-fn open(path: &Path, results: Option<&ResultsTarget>) -> anyhow::Result<Descriptor> {
+fn open(path: &Path, results: Option<&ResultsTarget>) -> anyhow::Result<BlockingFile> {
     let read = || -> io::Result<(File, Metadata)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;

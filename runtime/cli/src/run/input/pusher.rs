@@ -6,7 +6,7 @@ use mpwasm::internal::{Rejected, TaskParts};
 use mpwasm::{Pool, Task, TaskId};
 use serde_json::value::RawValue;
 
-use crate::process::exit::Failure;
+use crate::process::exit::ExitError;
 use crate::run::input::keys::SeenKeys;
 use crate::run::output::order;
 use crate::run::output::reporters::ReporterHandles;
@@ -55,7 +55,7 @@ pub enum SinkError {
     /// An error of the pool.
     Pool(mpwasm::Error),
     /// The log to resume does not match the tasks, or a dry run can't print them. No task has run.
-    Refused(Failure),
+    Refused(ExitError),
 }
 
 impl From<mpwasm::Error> for SinkError {
@@ -94,14 +94,14 @@ impl TaskSink for Pool {
 /// A log whose records are not all matched with tasks yet.
 pub struct PendingResume<'a> {
     resume: ResumeCheck<FeedItem>,
-    begin: Box<dyn FnOnce(SkippedTasks) -> Result<(), Failure> + 'a>,
+    begin: Box<dyn FnOnce(SkippedTasks) -> Result<(), ExitError> + 'a>,
 }
 
 impl<'a> PendingResume<'a> {
     /// Returns a log that is being matched. `begin` is called once it matches, before the first task is pushed.
     pub fn new(
         resume: ResumeCheck<FeedItem>,
-        begin: impl FnOnce(SkippedTasks) -> Result<(), Failure> + 'a,
+        begin: impl FnOnce(SkippedTasks) -> Result<(), ExitError> + 'a,
     ) -> Self {
         let begin = Box::new(begin);
         Self { resume, begin }
@@ -172,7 +172,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
             let bytes = size(&item);
             resume
                 .add(key.as_deref(), identity, item, bytes)
-                .map_err(|why| SinkError::Refused(Failure::usage(why)))?;
+                .map_err(|why| SinkError::Refused(ExitError::usage(why)))?;
         }
         self.begin_if_complete()
     }
@@ -185,7 +185,7 @@ impl<'a, T: TaskSink> TaskPusher<'a, T> {
         if let Some(PendingResume { resume, .. }) = &self.resume {
             resume
                 .finish()
-                .map_err(|why| SinkError::Refused(Failure::usage(why)))?;
+                .map_err(|why| SinkError::Refused(ExitError::usage(why)))?;
         }
         self.begin_if_complete()
     }

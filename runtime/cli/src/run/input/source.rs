@@ -3,16 +3,16 @@
 use serde_json::value::RawValue;
 
 use crate::run::input::combinations::Combinations;
-use crate::run::input::lines::Lines;
+use crate::run::input::lines::InputLines;
 use crate::run::input::task_template::TaskTemplate;
-use crate::terminal::stdio::Descriptor;
+use crate::terminal::stdio::BlockingFile;
 
 /// The source of a run's tasks.
 pub enum TaskSource {
     /// Lines of a stream.
     Lines {
         /// The lines.
-        lines: Lines<Descriptor>,
+        lines: InputLines<BlockingFile>,
         /// The name of the file, for messages.
         name: String,
         /// The format of a line.

@@ -20,7 +20,7 @@ pub mod summary;
 pub mod tags;
 pub mod task_folders;
 pub mod task_identity;
-pub mod task_table;
+pub mod task_values;
 
 #[cfg(test)]
 pub mod tests;

@@ -9,7 +9,7 @@ use mpwasm::{Event, Outcome, Reporter, TaskId};
 use crate::run::output::failure::{OutputFailures, OutputKind, OutputWriter};
 use crate::run::output::records::RecordWriter;
 use crate::run::output::task_identity::TaskIdentity;
-use crate::run::output::task_table::TaskTable;
+use crate::run::output::task_values::TaskValues;
 
 /// Writes a record for each outcome.
 pub struct RecordReporter {
@@ -17,13 +17,13 @@ pub struct RecordReporter {
     records: OutputWriter<Option<RecordWriter>>,
     incoming: Receiver<RecordWriter>,
     /// The identities of tasks in flight, if a later run can resume from the records.
-    identities: Option<Arc<TaskTable<TaskIdentity>>>,
+    identities: Option<Arc<TaskValues<TaskIdentity>>>,
 }
 
 impl RecordReporter {
     /// Returns a reporter, and the sender of its writer. The writer must be sent before the first task is pushed.
     pub fn new(
-        identities: Option<Arc<TaskTable<TaskIdentity>>>,
+        identities: Option<Arc<TaskValues<TaskIdentity>>>,
         failures: Arc<OutputFailures>,
     ) -> (Self, Sender<RecordWriter>) {
         let (sender, incoming) = mpsc::channel();

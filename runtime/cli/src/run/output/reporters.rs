@@ -17,15 +17,15 @@ use crate::run::output::results_dir::ResultsDir;
 use crate::run::output::tags::LineTagger;
 use crate::run::output::task_folders::TaskFolders;
 use crate::run::output::task_identity::TaskIdentity;
-use crate::run::output::task_table::TaskTable;
+use crate::run::output::task_values::TaskValues;
 
 /// What the feeder passes to the reporters.
 #[derive(Clone, Default)]
 pub struct ReporterHandles {
     /// Identities of tasks, if records have them.
-    pub identities: Option<Arc<TaskTable<TaskIdentity>>>,
+    pub identities: Option<Arc<TaskValues<TaskIdentity>>>,
     /// Tags of tasks, if lines have them.
-    pub tags: Option<Arc<TaskTable<Box<str>>>>,
+    pub tags: Option<Arc<TaskValues<Box<str>>>>,
     /// The order of reports, if it is kept.
     pub order: Option<OutputOrder>,
     /// Takes the writer of records when the run begins, if records are written.

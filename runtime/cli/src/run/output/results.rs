@@ -6,11 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 
-use crate::process::exit::{Failure, OrExit};
+use crate::process::exit::{ExitError, OrExit};
 use crate::run::output::job_log::JobLog;
 use crate::run::output::records::RecordWriter;
 use crate::run::output::results_file::{OpenFor, OpenedResults, ResultsFile, lock, open_results};
-use crate::terminal::stdio::{Descriptor, NOT_OPEN};
+use crate::terminal::stdio::{BlockingFile, NOT_OPEN};
 use mpwasm::escape::Untrusted;
 
 /// What a run does with the results of an earlier run in the same place.
@@ -44,17 +44,17 @@ impl ResultsTarget {
     ///
     /// # Errors
     /// Usage errors, and an internal error if stdout is closed.
-    pub fn open(path: &Path, earlier: EarlierResults, longest: u64) -> Result<Self, Failure> {
+    pub fn open(path: &Path, earlier: EarlierResults, longest: u64) -> Result<Self, ExitError> {
         let resumes = matches!(earlier, EarlierResults::Resume | EarlierResults::RetryFailed);
         if path == Path::new("-") {
             return match resumes {
-                false => match Descriptor::stdout().or_internal()?.is_writable() {
+                false => match BlockingFile::stdout().or_internal()?.is_writable() {
                     true => Ok(Self::Stdout),
-                    false => Err(Failure::internal(anyhow!(
+                    false => Err(ExitError::internal(anyhow!(
                         "cannot write records to stdout: {NOT_OPEN}"
                     ))),
                 },
-                true => Err(Failure::usage(anyhow!(
+                true => Err(ExitError::usage(anyhow!(
                     "there is no log on stdout to resume: name a file with --results"
                 ))),
             };
@@ -104,10 +104,10 @@ impl ResultsTarget {
     ///
     /// # Errors
     /// When the file has records that must not be replaced, or can't be written.
-    pub fn begin(self) -> Result<RecordWriter, Failure> {
+    pub fn begin(self) -> Result<RecordWriter, ExitError> {
         let file = match self {
             Self::Stdout => {
-                let stdout = Descriptor::stdout().or_internal()?;
+                let stdout = BlockingFile::stdout().or_internal()?;
                 let terminal = stdout.is_terminal();
                 return Ok(RecordWriter::new(stdout.writer(), terminal));
             }
@@ -115,14 +115,14 @@ impl ResultsTarget {
             Self::File(file, earlier) => empty(file, earlier)?,
             Self::Log(log) => log.begin().or_usage()?,
         };
-        let file = Descriptor::from(file);
+        let file = BlockingFile::from(file);
         let terminal = file.is_terminal();
         Ok(RecordWriter::new(file.writer(), terminal))
     }
 }
 
 /// Empties a file for the records of a run that does not resume another.
-fn empty(log: ResultsFile, earlier: EarlierResults) -> Result<File, Failure> {
+fn empty(log: ResultsFile, earlier: EarlierResults) -> Result<File, ExitError> {
     let path = Untrusted::from(log.path()).to_string();
     let file = log.into_file();
     let empty = || -> anyhow::Result<()> {

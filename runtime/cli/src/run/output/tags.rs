@@ -6,20 +6,20 @@ use std::sync::Arc;
 use mpwasm::escape::escape;
 use mpwasm::{PrintedOutput, Source, Stream, TaskId};
 
-use crate::run::output::task_table::TaskTable;
+use crate::run::output::task_values::TaskValues;
 
 /// Prefixes lines with tags.
 #[derive(Debug)]
 pub struct LineTagger {
     /// The tags of tasks in flight.
-    tags: Arc<TaskTable<Box<str>>>,
+    tags: Arc<TaskValues<Box<str>>>,
     /// Streams with an incomplete line.
     incomplete: HashSet<(Source, Stream)>,
 }
 
 impl LineTagger {
     /// Returns a tagger with these tags.
-    pub fn new(tags: Arc<TaskTable<Box<str>>>) -> Self {
+    pub fn new(tags: Arc<TaskValues<Box<str>>>) -> Self {
         Self {
             tags,
             incomplete: HashSet::new(),
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn each_line_begins_with_the_tag_however_it_comes() {
-        let table = Arc::new(TaskTable::default());
+        let table = Arc::new(TaskValues::default());
         table.add([(TaskId(3), "a\nb".into())]);
         let mut tags = LineTagger::new(table);
         let mut print = |source, bytes: &[u8]| {

@@ -9,7 +9,7 @@ use mpwasm_types::ids::DispatchId;
 
 /// The pipe, and the bytes that were read from it.
 #[derive(Debug)]
-pub(super) struct TaskPipe {
+pub(super) struct TaskPipeReader {
     pub file: Watched<File>,
     pub inbox: ReceiveBuffer,
     /// Whether more may come: false after the exit message.
@@ -20,7 +20,7 @@ pub(super) struct TaskPipe {
     pub cancelled: HashSet<DispatchId>,
 }
 
-impl TaskPipe {
+impl TaskPipeReader {
     /// Creates the state of a pipe from which nothing was read, with frames of at most `max_frame` bytes.
     pub fn new(file: Watched<File>, max_frame: usize) -> Self {
         Self {

@@ -41,12 +41,12 @@ pub struct Dispatcher {
     /// Whether its last message was received.
     is_finished: bool,
     /// Why nothing more can be received from it.
-    broken: Option<ReceiveError>,
+    broken: Option<EventReceiveError>,
 }
 
 /// Why nothing more can be received from a dispatcher.
 #[derive(Debug, thiserror::Error)]
-enum ReceiveError {
+enum EventReceiveError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error(transparent)]
@@ -75,7 +75,7 @@ impl Dispatcher {
     }
 
     /// Passes on messages until the last one, or until the socket is closed.
-    fn pass_on(&mut self, sink: &mut impl EventSink) -> Result<(), ReceiveError> {
+    fn pass_on(&mut self, sink: &mut impl EventSink) -> Result<(), EventReceiveError> {
         loop {
             while let Some(frame) = self.channel.inbox().next_message()? {
                 match event(decode(frame)?) {

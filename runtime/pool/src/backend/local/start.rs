@@ -11,7 +11,7 @@ use tracing::Level;
 use crate::backend::connection::{AnySender, Connection};
 use crate::backend::local::dispatcher::Dispatcher;
 use crate::backend::local::requests::Requests;
-use crate::backend::local::task_pipe::TaskPipe;
+use crate::backend::local::task_pipe::TaskPipeWriter;
 use crate::backend::local::{KillSwitch, LocalBackend, diagnostics};
 use crate::child_process;
 use crate::error::Error;
@@ -111,7 +111,7 @@ impl LocalStart {
         };
         Ok(Connection {
             backend: Box::new(backend),
-            sender: AnySender::Local(TaskPipe::new(self.pipe.1)),
+            sender: AnySender::Local(TaskPipeWriter::new(self.pipe.1)),
             source: Dispatcher::new(process, channel, kill_switch, memory, self.gone),
         })
     }

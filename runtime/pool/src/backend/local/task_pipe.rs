@@ -25,7 +25,7 @@ const BATCH: usize = 64 << 10;
 
 /// Writes tasks into the pipe in batches.
 #[derive(Debug)]
-pub struct TaskPipe {
+pub struct TaskPipeWriter {
     pipe: File,
     batch: Vec<u8>,
     /// SIGPIPE has its default action in this program and must be blocked during writes, or a dead dispatcher would end the
@@ -33,7 +33,7 @@ pub struct TaskPipe {
     blocks_signals: bool,
 }
 
-impl TaskPipe {
+impl TaskPipeWriter {
     /// Creates a writer for `pipe`, which must be non-blocking.
     pub fn new(pipe: OwnedFd) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl TaskPipe {
     }
 }
 
-impl TaskSender for TaskPipe {
+impl TaskSender for TaskPipeWriter {
     fn wait_for_room(&mut self, bytes: usize) {
         if self.batch.len() + bytes > BATCH {
             self.flush();

@@ -21,7 +21,7 @@ use mpwasm_types::ids::{DispatchId, TaskId};
 use mpwasm_types::outcome::{CallbackStatus, Failure};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::status::Status;
-use mpwasm_types::task::{Input, TaskSpec};
+use mpwasm_types::task::{TaskInput, TaskSpec};
 
 /// What the pool has sent to the backend.
 #[derive(Debug, PartialEq, Eq)]
@@ -125,8 +125,8 @@ impl TaskSender for FakeSender {
 
     fn submit(&mut self, id: DispatchId, spec: TaskSpec<&[u8]>, _: Option<Retry>) {
         self.batch.push(match spec.input {
-            Input::Chunk { items, .. } => Sent::Chunk { id: id.0, items },
-            Input::Json(args) | Input::Command(args) => Sent::Task {
+            TaskInput::Chunk { items, .. } => Sent::Chunk { id: id.0, items },
+            TaskInput::Json(args) | TaskInput::Command(args) => Sent::Task {
                 id: id.0,
                 args: String::from_utf8_lossy(args).into_owned(),
             },

@@ -43,7 +43,7 @@ pub fn size(outcome: &Outcome) -> usize {
 
 #[derive(Debug, Default)]
 struct OrderState {
-    tasks: VecDeque<PendingTask>,
+    tasks: VecDeque<BufferedTask>,
     /// Tasks among them that have ended.
     ended: usize,
     /// The buffered reports of all of them.
@@ -56,7 +56,7 @@ struct OrderState {
 
 /// A task whose outcome has not been passed on yet.
 #[derive(Debug)]
-struct PendingTask {
+struct BufferedTask {
     id: TaskId,
     reports: BufferedReports,
     /// Size of all its reports so far.
@@ -107,7 +107,7 @@ impl OutputOrder {
             .1
             .wait_while(self.state(), full)
             .unwrap_or_else(PoisonError::into_inner);
-        state.tasks.extend((0..count).map(|index| PendingTask {
+        state.tasks.extend((0..count).map(|index| BufferedTask {
             id: first + index,
             reports: BufferedReports::default(),
             size: 0,

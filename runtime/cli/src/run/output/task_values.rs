@@ -7,15 +7,15 @@ use mpwasm::TaskId;
 
 /// A value for each task that was pushed and has not ended.
 #[derive(Debug)]
-pub struct TaskTable<V>(Mutex<HashMap<TaskId, V>>);
+pub struct TaskValues<V>(Mutex<HashMap<TaskId, V>>);
 
-impl<V> Default for TaskTable<V> {
+impl<V> Default for TaskValues<V> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<V> TaskTable<V> {
+impl<V> TaskValues<V> {
     fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, V>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -31,7 +31,7 @@ impl<V> TaskTable<V> {
     }
 }
 
-impl<V: Clone> TaskTable<V> {
+impl<V: Clone> TaskValues<V> {
     /// Returns the value of a task.
     pub fn get(&self, id: TaskId) -> Option<V> {
         self.tasks().get(&id).cloned()
