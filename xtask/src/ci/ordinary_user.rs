@@ -39,6 +39,7 @@ const WITHOUT_COMPILERS: &[&str] = &["languages", "xtask"];
 const SAME_FOR_ALL: &[&str] = &[
     "mpwasm_fuzzing",
     "mpwasm_guest",
+    "mpwasm_objects",
     "mpwasm_report",
     "mpwasm_scheduler",
     "mpwasm_types",

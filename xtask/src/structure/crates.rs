@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("mpwasm-engine", &["mpwasm-types", "mpwasm-system"]),
     ("mpwasm-scheduler", &["mpwasm-types"]),
+    ("mpwasm-objects", &["mpwasm-types"]),
     (
         "mpwasm-host",
         &[
@@ -54,7 +55,12 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that do no I/O.
-const PURE: &[&str] = &["mpwasm-types", "mpwasm-scheduler", "mpwasm-report"];
+const PURE: &[&str] = &[
+    "mpwasm-types",
+    "mpwasm-scheduler",
+    "mpwasm-objects",
+    "mpwasm-report",
+];
 
 /// Crates for I/O, which those that do none must not depend on.
 const IO: &[&str] = &["libc", "rustix", "tokio"];
