@@ -1,5 +1,5 @@
-//! Packs the relocations of the executable where the C library can read them so. Each process of a pool applies all of them at its
-//! start: packed, they are 13 KiB instead of 780 KiB that each has to read.
+//! Packs the relocations of `mpwasm` and `mpwasm-host` where the C library can read them so. Each process of a pool applies all of
+//! them at its start: packed, they are 13 KiB instead of 780 KiB that each has to read.
 
 use std::env;
 #[cfg(target_env = "gnu")]
