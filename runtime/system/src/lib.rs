@@ -12,6 +12,7 @@ pub mod epoll;
 pub mod inherited;
 pub mod limit_names;
 pub mod memory_file;
+pub mod number_memory;
 pub mod poll;
 pub mod probe;
 pub mod process;
