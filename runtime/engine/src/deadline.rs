@@ -245,7 +245,7 @@ impl Deadline {
     ///
     /// # Errors
     /// Returns an error if the process has no file descriptor left.
-    pub(crate) fn allow_waits(&self) -> io::Result<()> {
+    pub fn allow_waits(&self) -> io::Result<()> {
         let waker = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let _ = self.waker.set(waker); // one is enough
         Ok(())
@@ -257,7 +257,7 @@ impl Deadline {
     /// # Errors
     ///
     /// Returns an error if the call's deadline passes or the call is cancelled before.
-    pub(crate) fn wait_readable(
+    pub fn wait_readable(
         &self,
         descriptor: BorrowedFd<'_>,
         t: Time,

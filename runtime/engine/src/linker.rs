@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::{Engine, Linker, Store};
 
-use crate::abi::host;
+use crate::abi::{host, objects};
 use crate::config::{EngineRole, engine};
 use crate::deadline::Deadline;
 use crate::error::LoadError;
@@ -18,6 +18,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<InstanceState>, LoadError
     let mut linker = Linker::new(engine);
     wasi::add_to_linker(&mut linker)
         .and_then(|()| host::add_to_linker(&mut linker))
+        .and_then(|()| objects::add_to_linker(&mut linker))
         .map_err(|error| LoadError::Engine(format!("{error:#}")))?;
     Ok(linker)
 }

@@ -14,6 +14,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use crate::abi::call::{Call, CallReport, Export};
 use crate::deadline::Deadline;
 use crate::limits::InstanceLimits;
+use crate::open_objects::OpenObjects;
 use crate::output::{CallOutput, OutputSink};
 use crate::pusher::Pusher;
 use crate::wasi::context;
@@ -52,9 +53,11 @@ pub(crate) struct InstanceState {
     pub(crate) max_result: u64,
     pub(crate) task_id: TaskId,
     pub(crate) attempt: u32,
-    /// Whether `push` is allowed: in `tasks` only.
-    pub(crate) pushes: bool,
+    /// The export that is called.
+    pub(crate) export: Export,
     pub(crate) pusher: Option<Box<dyn Pusher>>,
+    /// The shared objects that the call has open. `None` until a client is set or an import of objects is used.
+    pub(crate) objects: Option<Box<OpenObjects>>,
     /// The instance's memory, once the instance exists or an import has looked it up.
     pub(crate) memory: Option<Memory>,
     pub(crate) limits: InstanceLimits,
@@ -93,8 +96,9 @@ impl InstanceState {
             max_result: settings.max_result,
             task_id: TaskId(0),
             attempt: 0,
-            pushes: false,
+            export: Export::Runnable,
             pusher: None,
+            objects: None,
             memory: None,
             limits: InstanceLimits::new(settings.memory, settings.max_table),
             stdin: Arc::new(Stdin::new(deadline.clone())),
@@ -128,7 +132,7 @@ impl InstanceState {
         self.output.clear();
         self.task_id = call.task_id;
         self.attempt = call.attempt;
-        self.pushes = call.export == Export::Tasks;
+        self.export = call.export;
         self.printed.begin(self.max_output);
         self.end_command();
     }
@@ -174,10 +178,13 @@ impl InstanceState {
         }
     }
 
-    /// Ends the call, whose output was used. Frees large buffers.
-    pub(crate) fn end(&mut self) {
+    /// Ends the call, whose output was used. Closes its shared objects, frees large buffers.
+    pub(crate) fn end(&mut self, succeeded: bool) {
         self.printed.end();
         self.end_command();
+        if let Some(objects) = &mut self.objects {
+            objects.end_call(succeeded);
+        }
         for buffer in [&mut self.input, &mut self.output] {
             if buffer.capacity() > MAX_RETAINED_BUFFER {
                 *buffer = Vec::new();

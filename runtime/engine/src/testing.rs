@@ -306,6 +306,16 @@ pub(crate) fn guest(code: &str) -> String {
             (import "mpwasm_v1" "attempt" (func $attempt (result i32)))
             (import "mpwasm_v1" "remaining_ms" (func $remaining_ms (result i64)))
             (import "mpwasm_v1" "log" (func $log (param i32 i32 i32)))
+            (import "mpwasm_v1" "object_open" (func $object_open (param i32 i32) (result i32)))
+            (import "mpwasm_v1" "object_call"
+                (func $object_call (param i32 i32 i32 i32 i32 i64) (result i32)))
+            (import "mpwasm_v1" "object_reply_len" (func $object_reply_len (result i32)))
+            (import "mpwasm_v1" "object_reply" (func $object_reply (param i32 i32 i32) (result i32)))
+            (import "mpwasm_v1" "object_info" (func $object_info (param i32) (result i64)))
+            (import "mpwasm_v1" "number_int"
+                (func $number_int (param i32 i32 i32 i64 i64) (result i64)))
+            (import "mpwasm_v1" "number_float"
+                (func $number_float (param i32 i32 i32 f64 f64) (result f64)))
             (import "wasi_snapshot_preview1" "fd_write"
                 (func $fd_write (param i32 i32 i32 i32) (result i32)))
             (import "wasi_snapshot_preview1" "fd_read"

@@ -141,7 +141,7 @@ fn interpreter() -> String {
 
 fn size(value: &str) -> usize {
     match value {
-        "i64" => 8,
+        "i64" | "f64" => 8,
         _ => 4,
     }
 }
@@ -175,6 +175,21 @@ mod tests {
         known.sort();
         all.sort();
         assert_eq!(known, all);
+    }
+
+    #[test]
+    fn the_interpreter_opens_an_object_and_adds_to_its_number() {
+        // What is first opened gets this descriptor.
+        let descriptor = 1 << 10;
+        let add = call("number_int", &[descriptor, 0, 3, u64::from(b'1'), 0]);
+        let write = call("output_write", &[RETURNED as u64, 1]);
+        let calls = [add.clone(), add, write].concat();
+        let name = b"value:u8";
+        let open = |at| call("object_open", &[at as u64, name.len() as u64]);
+        let at = open(0).len() + calls.len();
+        let script = [open(at), calls, name.to_vec()].concat();
+        let report = run(&Mutex::new(None), EngineRole::Worker, Export::Runnable, &script);
+        assert_eq!(report.result.as_deref(), Ok("1"), "what the first addition left");
     }
 
     #[test]

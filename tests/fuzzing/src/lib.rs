@@ -12,6 +12,7 @@ mod calls;
 mod frames;
 mod guest;
 mod lines;
+mod object_client;
 mod rig;
 #[cfg(test)]
 mod seeds;

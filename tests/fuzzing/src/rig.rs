@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::frames::Worker as WorkerFrames;
+use super::object_client::Objects;
 use mpwasm_engine::{
     Call, CallReport, Deadline, EngineRole, Executor, Export, OutputSink, PushError, Pusher,
 };
@@ -81,6 +82,9 @@ impl Rig {
         let mut executor = Executor::new(role, &engine, deadline.clone(), frames.clone())
             .expect("the engine starts with these settings");
         executor.set_pusher(Box::new(Tasks));
+        executor
+            .set_object_client(Box::new(Objects::new(deadline.clone())))
+            .expect("there are file descriptors left");
         executor
             .load(memory_file(artifact), info)
             .expect("a worker has nothing to object to in what the compiler has accepted");

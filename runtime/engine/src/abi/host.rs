@@ -4,6 +4,7 @@
 
 use wasmtime::{Caller, Linker};
 
+use super::call::Export;
 use super::json;
 use super::memory::{memory_and_state, range};
 use crate::failure::StopReason;
@@ -77,7 +78,7 @@ fn fail(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> wasmtime::
 fn push(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> wasmtime::Result<i64> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let task = &memory[range(memory, "push", ptr, len)?];
-    let Some(pusher) = state.pusher.as_mut().filter(|_| state.pushes) else {
+    let Some(pusher) = state.pusher.as_mut().filter(|_| state.export == Export::Tasks) else {
         return Err(StopReason::Misuse("`push` was called outside of `tasks`".to_owned()).into());
     };
     match pusher.push(task) {
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
     use crate::pusher::{PushError, Pusher};
     use crate::testing::{Rig, ended, fails, guest, run, runnable, settings};
-    use crate::{EngineRole, Export};
+    use crate::EngineRole;
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::ids::TaskId;
     use mpwasm_types::outcome::Kind;

@@ -5,3 +5,4 @@ pub(crate) mod exports;
 pub(crate) mod host;
 pub(crate) mod json;
 pub(crate) mod memory;
+pub(crate) mod objects;

@@ -50,7 +50,7 @@ impl Executor {
         match done {
             Ok((export, result)) => {
                 let report = store.data().report(Ok(result));
-                store.data_mut().end();
+                store.data_mut().end(true);
                 self.chunk = Some((store, export));
                 report
             }
@@ -58,7 +58,7 @@ impl Executor {
             Err(failure) => {
                 let mut state = self.resident_memory.end(store);
                 let report = state.report(Err(failure));
-                state.end();
+                state.end(false);
                 self.state = Some(state);
                 report
             }

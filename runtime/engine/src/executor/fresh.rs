@@ -49,7 +49,7 @@ impl Executor {
             false => returned.and_then(|code| result_of(code, call.export, &mut state)),
         };
         let report = state.report(result);
-        state.end();
+        state.end(report.result.is_ok());
         self.state = Some(state);
         report
     }

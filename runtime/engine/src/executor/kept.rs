@@ -35,6 +35,7 @@ impl Executor {
             }
         };
         store.data_mut().exchange(&mut self.buffers);
+        store.data_mut().objects = self.state.as_mut().and_then(|idle| idle.objects.take());
         store.data_mut().begin(call);
         store.data_mut().limits.begin(memory);
         let returned = instance::arm_interrupts(&mut store, fuel, "before it began").and_then(|()| {
@@ -50,7 +51,10 @@ impl Executor {
             Ok((instance, code)) => (result_of(code, call.export, store.data_mut()), Some(instance)),
         };
         let report = store.data().report(result);
-        store.data_mut().end();
+        store.data_mut().end(report.result.is_ok());
+        if let Some(idle) = &mut self.state {
+            idle.objects = store.data_mut().objects.take();
+        }
         // An instance is counted against `memory`. A buffer would not be, so the instance must not keep any.
         store.data_mut().exchange(&mut self.buffers);
         if let Some(instance) = instance {

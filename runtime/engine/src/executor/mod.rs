@@ -11,6 +11,7 @@
 mod chunk;
 mod fresh;
 mod kept;
+mod objects;
 #[cfg(test)]
 mod tests;
 
