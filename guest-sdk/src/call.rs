@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::model::Model;
+use crate::objects::reference as objects;
 use crate::task_error::TaskError;
 use crate::{fit, host, raw};
 
@@ -23,7 +24,7 @@ pub type State<M> = RefCell<Option<M>>;
 
 /// Handles a call of the export `runnable`.
 pub fn runnable<M: Model>() -> i32 {
-    raw::take_written();
+    begin();
     with_result(fit::args::<M::Args>(&host::input()).and_then(M::runnable))
 }
 
@@ -33,7 +34,7 @@ where
     M: Model,
     M::Output: DeserializeOwned,
 {
-    raw::take_written();
+    begin();
     ended(
         fit::value("the result", &host::input())
             .and_then(|result| with(state, |model| model.callback(result))),
@@ -42,7 +43,7 @@ where
 
 /// Handles a call of the export `error_callback`.
 pub fn error_callback<M: Model>(state: &'static LocalKey<State<M>>) -> i32 {
-    raw::take_written();
+    begin();
     ended(
         fit::value::<TaskError>("the error", &host::input())
             .and_then(|error| with(state, |model| model.error_callback(error))),
@@ -51,13 +52,20 @@ pub fn error_callback<M: Model>(state: &'static LocalKey<State<M>>) -> i32 {
 
 /// Handles a call of the export `final_callback`.
 pub fn final_callback<M: Model>(state: &'static LocalKey<State<M>>) -> i32 {
-    raw::take_written();
+    begin();
     with_result(with(state, M::final_callback))
 }
 
 /// Handles a call of the export `tasks`.
 pub fn tasks(push_all: fn() -> Result<(), Error>) -> i32 {
+    begin();
     ended(push_all())
+}
+
+/// Forgets what the previous call left: this instance may serve many.
+fn begin() {
+    raw::take_written();
+    objects::begin_call();
 }
 
 fn with<M: Model, T>(state: &'static LocalKey<State<M>>, call: impl FnOnce(&mut M) -> T) -> T {

@@ -25,6 +25,20 @@ mod wasm {
             pub safe fn task_id() -> i64;
             pub safe fn attempt() -> i32;
             pub safe fn remaining_ms() -> i64;
+            pub fn object_open(target: *const u8, len: usize) -> i32;
+            pub fn object_call(
+                object: i32,
+                operation: *const u8,
+                operation_len: usize,
+                args: *const u8,
+                args_len: usize,
+                timeout_ms: i64,
+            ) -> i32;
+            pub safe fn object_reply_len() -> i32;
+            pub fn object_reply(to: *mut u8, offset: usize, len: usize) -> i32;
+            pub safe fn object_info(object: i32) -> i64;
+            pub safe fn number_int(object: i32, index: u32, operation: i32, a: i64, b: i64) -> i64;
+            pub safe fn number_float(object: i32, index: u32, operation: i32, a: f64, b: f64) -> f64;
         }
     }
 
@@ -83,4 +97,39 @@ mod wasm {
     pub(crate) fn remaining_ms() -> u64 {
         import::remaining_ms().max(0) as u64
     }
+
+    /// Opens a shared object by its handle or name. Returns its descriptor, or a negative code.
+    pub(crate) fn object_open(target: &[u8]) -> i32 {
+        // SAFETY: the host only reads, within the slice.
+        unsafe { import::object_open(target.as_ptr(), target.len()) }
+    }
+
+    /// Calls an operation of a shared object. Returns the length of its reply, or a negative code.
+    pub(crate) fn object_call(object: i32, operation: &str, args: &[u8], timeout_ms: i64) -> i32 {
+        // SAFETY: the host only reads, within the string and the slice.
+        unsafe {
+            import::object_call(
+                object,
+                operation.as_ptr(),
+                operation.len(),
+                args.as_ptr(),
+                args.len(),
+                timeout_ms,
+            )
+        }
+    }
+
+    /// Returns the reply to the last request to a shared object.
+    pub(crate) fn object_reply() -> Vec<u8> {
+        let len = import::object_reply_len() as usize;
+        let mut reply = Vec::with_capacity(len);
+        // SAFETY: the vector owns `len` bytes. The host writes at most `len` bytes and returns how many it wrote.
+        unsafe {
+            let read = import::object_reply(reply.as_mut_ptr(), 0, len) as usize;
+            reply.set_len(read.min(len));
+        }
+        reply
+    }
+
+    pub(crate) use import::{number_float, number_int, object_info};
 }

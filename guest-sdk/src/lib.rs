@@ -60,6 +60,10 @@
 //! model share one instance, so they may accumulate state in `self`. After a panic, a trap or a timeout that instance is
 //! discarded, and the next callback gets a fresh one. `tasks` runs once, in a process of its own.
 //!
+//! # Shared objects
+//!
+//! Tasks can share [queues, numbers, dicts, locks and more](objects).
+//!
 //! # Errors and panics
 //!
 //! `runnable` fails with an [`Error`], which `?` makes from any [`std::error::Error`] and from strings. A panic
@@ -86,6 +90,7 @@ mod initialize;
 mod model;
 #[cfg(not(target_arch = "wasm32"))]
 mod native_host;
+pub mod objects;
 pub mod raw;
 mod task;
 mod task_error;

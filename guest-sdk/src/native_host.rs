@@ -71,3 +71,79 @@ pub(crate) fn attempt() -> u32 {
 pub(crate) fn remaining_ms() -> u64 {
     u64::MAX
 }
+
+/// Shared objects, as the imports of the guest ABI give access to them.
+pub(crate) trait Objects {
+    fn open(&mut self, target: &[u8]) -> i32;
+    fn call(&mut self, object: i32, operation: &str, args: &[u8], timeout_ms: i64) -> i32;
+    fn reply(&mut self) -> Vec<u8>;
+    fn info(&mut self, object: i32) -> i64;
+    fn int(&mut self, object: i32, index: u32, operation: i32, a: i64, b: i64) -> i64;
+    fn float(&mut self, object: i32, index: u32, operation: i32, a: f64, b: f64) -> f64;
+}
+
+/// Code of the error `Unavailable`, as the imports return it.
+const UNAVAILABLE: i32 = -11;
+
+/// There are no objects: none can be opened, so nothing else is called.
+struct NoObjects;
+
+impl Objects for NoObjects {
+    fn open(&mut self, _target: &[u8]) -> i32 {
+        UNAVAILABLE
+    }
+
+    fn call(&mut self, _object: i32, _operation: &str, _args: &[u8], _timeout_ms: i64) -> i32 {
+        UNAVAILABLE
+    }
+
+    fn reply(&mut self) -> Vec<u8> {
+        br#"{"kind":"Unavailable","message":"shared objects exist in mpwasm only"}"#.to_vec()
+    }
+
+    fn info(&mut self, _object: i32) -> i64 {
+        0
+    }
+
+    fn int(&mut self, _object: i32, _index: u32, _operation: i32, _a: i64, _b: i64) -> i64 {
+        0
+    }
+
+    fn float(&mut self, _object: i32, _index: u32, _operation: i32, _a: f64, _b: f64) -> f64 {
+        0.0
+    }
+}
+
+thread_local! {
+    static OBJECTS: RefCell<Box<dyn Objects>> = RefCell::new(Box::new(NoObjects));
+}
+
+/// Replaces the shared objects of this thread.
+#[cfg(test)]
+pub(crate) fn set_objects(objects: Box<dyn Objects>) {
+    OBJECTS.set(objects);
+}
+
+pub(crate) fn object_open(target: &[u8]) -> i32 {
+    OBJECTS.with_borrow_mut(|objects| objects.open(target))
+}
+
+pub(crate) fn object_call(object: i32, operation: &str, args: &[u8], timeout_ms: i64) -> i32 {
+    OBJECTS.with_borrow_mut(|objects| objects.call(object, operation, args, timeout_ms))
+}
+
+pub(crate) fn object_reply() -> Vec<u8> {
+    OBJECTS.with_borrow_mut(|objects| objects.reply())
+}
+
+pub(crate) fn object_info(object: i32) -> i64 {
+    OBJECTS.with_borrow_mut(|objects| objects.info(object))
+}
+
+pub(crate) fn number_int(object: i32, index: u32, operation: i32, a: i64, b: i64) -> i64 {
+    OBJECTS.with_borrow_mut(|objects| objects.int(object, index, operation, a, b))
+}
+
+pub(crate) fn number_float(object: i32, index: u32, operation: i32, a: f64, b: f64) -> f64 {
+    OBJECTS.with_borrow_mut(|objects| objects.float(object, index, operation, a, b))
+}

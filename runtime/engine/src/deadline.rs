@@ -257,11 +257,7 @@ impl Deadline {
     /// # Errors
     ///
     /// Returns an error if the call's deadline passes or the call is cancelled before.
-    pub fn wait_readable(
-        &self,
-        descriptor: BorrowedFd<'_>,
-        t: Time,
-    ) -> Result<PollFlags, InterruptCause> {
+    pub fn wait_readable(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, InterruptCause> {
         self.wait(|| self.poll_in_steps(descriptor, t))
     }
 

@@ -104,9 +104,9 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::EngineRole;
     use crate::pusher::{PushError, Pusher};
     use crate::testing::{Rig, ended, fails, guest, run, runnable, settings};
-    use crate::EngineRole;
     use mpwasm_types::engine_settings::EngineSettings;
     use mpwasm_types::ids::TaskId;
     use mpwasm_types::outcome::Kind;

@@ -154,9 +154,13 @@ fn number_float(
     a: f64,
     b: f64,
 ) -> wasmtime::Result<f64> {
-    number(&caller, object, operation, "number_float", |numbers, operation| {
-        numbers.float(index.cast_unsigned(), operation, a, b)
-    })
+    number(
+        &caller,
+        object,
+        operation,
+        "number_float",
+        |numbers, operation| numbers.float(index.cast_unsigned(), operation, a, b),
+    )
 }
 
 /// Performs an operation on the numbers of an object. Traps if there is no such operation, object or number.
@@ -170,18 +174,25 @@ fn number<T>(
 ) -> wasmtime::Result<T> {
     let object = opened(caller, object)?;
     let misuse = |what: &dyn std::fmt::Display| {
-        StopReason::Misuse(format!("`{import}` on {} `{}`: {what}", object.spec.kind(), object.label))
+        StopReason::Misuse(format!(
+            "`{import}` on {} `{}`: {what}",
+            object.spec.kind(),
+            object.label
+        ))
     };
     let numbers = object.numbers.as_deref();
     let numbers = numbers.ok_or_else(|| misuse(&"it has no numbers"))?;
-    let operation =
-        NumberOperation::from_code(operation).ok_or_else(|| misuse(&format_args!("no operation {operation}")))?;
+    let operation = NumberOperation::from_code(operation)
+        .ok_or_else(|| misuse(&format_args!("no operation {operation}")))?;
     perform(numbers, operation).map_err(|error| misuse(&error).into())
 }
 
 /// Returns the open object with this descriptor. Traps if there is none.
 #[inline]
-fn opened<'a>(caller: &'a Caller<'_, InstanceState>, descriptor: i32) -> Result<&'a OpenedObject, StopReason> {
+fn opened<'a>(
+    caller: &'a Caller<'_, InstanceState>,
+    descriptor: i32,
+) -> Result<&'a OpenedObject, StopReason> {
     match &caller.data().objects {
         Some(objects) => open_object(objects, descriptor),
         None => Err(not_open(descriptor)),

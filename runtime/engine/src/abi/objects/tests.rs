@@ -70,7 +70,10 @@ impl ObjectClient for Fake {
         args: &[u8],
         timeout: Option<Duration>,
     ) -> Result<Vec<u8>, ObjectCallError> {
-        self.note(format!("{operation} {} {timeout:?}", String::from_utf8_lossy(args)));
+        self.note(format!(
+            "{operation} {} {timeout:?}",
+            String::from_utf8_lossy(args)
+        ));
         match operation {
             "wait" => {
                 self.deadline.sleep_until(Time::NEVER)?;
@@ -186,11 +189,7 @@ fn what_names_no_object_is_an_error() {
     let long = "x".repeat(200);
     for (name, code, message) in [
         ("stack", -7, "object `stack`: open: no such object"),
-        (
-            "{}",
-            -14,
-            "object ``: open: invalid operation: it is no handle",
-        ),
+        ("{}", -14, "object ``: open: invalid operation: it is no handle"),
         ("", -14, "object ``: open: invalid operation: a name is not empty"),
         (&long, -7, "no such object"),
     ] {
@@ -234,7 +233,10 @@ fn the_end_of_a_call_says_whether_it_succeeded() {
         ("(i32.lt_s (call $open) (i32.const 0))", true),
         ("(drop (call $open)) (i32.const 1)", false),
         ("(drop (call $open)) unreachable", false),
-        ("(drop (call $open)) (call $output_write (i32.const 0) (i32.const 4)) (i32.const 0)", false),
+        (
+            "(drop (call $open)) (call $output_write (i32.const 0) (i32.const 4)) (i32.const 0)",
+            false,
+        ),
     ] {
         let (report, notes) = run("lock", "", body);
         assert_eq!(report.result.is_ok(), succeeded, "{report:?}");
@@ -270,7 +272,12 @@ fn a_descriptor_does_not_outlive_its_call() {
     let item = call(Export::Runnable, ModelId(0), "[]");
     assert!(rig.executor.run_chunk_item(&item).result.is_ok());
     ended(Kind::Trap, rig.executor.run_chunk_item(&item));
-    let ends = notes.lock().unwrap().iter().filter(|note| note.starts_with("end")).count();
+    let ends = notes
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|note| note.starts_with("end"))
+        .count();
     assert_eq!(ends, 3, "calls that opened something");
 }
 
@@ -404,8 +411,20 @@ fn an_operation_that_a_number_does_not_have_traps() {
     let int = "(i32.wrap_i64 (call $number_int (call $open) (i32.const INDEX) (i32.const OP) (i64.const 1) (i64.const 0)))";
     let float = "(i32.trunc_f64_s (call $number_float (call $open) (i32.const INDEX) (i32.const OP) (f64.const 1) (f64.const 0)))";
     for (object, code, index, operation, message) in [
-        ("lock", int, 0, 0, "`number_int` on lock `lock`: it has no numbers"),
-        ("value:u8", int, 1, 3, "`number_int` on value `value:u8`: index 1 of 1"),
+        (
+            "lock",
+            int,
+            0,
+            0,
+            "`number_int` on lock `lock`: it has no numbers",
+        ),
+        (
+            "value:u8",
+            int,
+            1,
+            3,
+            "`number_int` on value `value:u8`: index 1 of 1",
+        ),
         ("array:u8:9", int, -1, 3, "index 4294967295 of 9"),
         ("value:u8", int, 0, 11, "no operation 11"),
         ("value:u8", int, 0, -1, "no operation -1"),
