@@ -2,6 +2,7 @@
 //!
 //! Every process of the pool uses these types. The JSON form of [`Outcome`] is the record that users read.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -13,6 +14,7 @@ use crate::bounded;
 use crate::escape::Untrusted;
 use crate::escape::escape;
 use crate::ids::{TaskId, WorkerNumber};
+use crate::objects::redact;
 
 /// Longest message that is kept of an attempt that was not the last.
 pub const MAX_ATTEMPT_MESSAGE: usize = 1000;
@@ -185,6 +187,24 @@ impl TaskError {
     }
 }
 
+impl TaskError {
+    /// Returns the error as records show it: without the tokens of shared objects, which its args may have.
+    fn redacted(&self) -> Cow<'_, Self> {
+        let data = self.data.as_deref().map(without_tokens);
+        let (args, message) = (without_tokens(&self.args), redact(&self.message));
+        if let (Cow::Borrowed(_), Cow::Borrowed(_), None | Some(Cow::Borrowed(_))) = (&args, &message, &data)
+        {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            message: message.into_owned(),
+            data: data.map(Cow::into_owned),
+            args: args.into_owned(),
+            ..self.clone()
+        })
+    }
+}
+
 /// Demangles the name in a frame, if it is a mangled one, and cuts it at [`MAX_DEMANGLED_NAME`] characters. It is escaped again,
 /// since mangled names have escapes of their own.
 fn demangle(frame: String) -> String {
@@ -208,7 +228,8 @@ const MAX_DEMANGLED_NAME: usize = 256;
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let message = Untrusted::from(&self.message);
+        let message = redact(&self.message);
+        let message = Untrusted::from(&*message);
         write!(f, "task {} ended as {}: {message}", self.id, self.kind)
     }
 }
@@ -283,6 +304,19 @@ pub struct Attempt {
     pub run_us: u64,
 }
 
+impl Attempt {
+    /// Returns the attempt as records show it, without the tokens of shared objects.
+    fn redacted(&self) -> Cow<'_, Self> {
+        match redact(&self.message) {
+            Cow::Borrowed(_) => Cow::Borrowed(self),
+            Cow::Owned(message) => Cow::Owned(Self {
+                message,
+                ..self.clone()
+            }),
+        }
+    }
+}
+
 /// How a task ended. Its JSON form is the task's record.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -340,7 +374,18 @@ impl Outcome {
     }
 }
 
-/// Writes the record. The order of its fields is part of the public contract.
+/// Returns JSON without the tokens of handles.
+fn without_tokens(json: &RawValue) -> Cow<'_, RawValue> {
+    match redact(json.get()) {
+        Cow::Borrowed(_) => Cow::Borrowed(json),
+        // Without a member, an object of JSON is still one.
+        Cow::Owned(redacted) => {
+            RawValue::from_string(redacted).map_or(Cow::Borrowed(RawValue::NULL), Cow::Owned)
+        }
+    }
+}
+
+/// Writes the record, without the tokens of shared objects. The order of its fields is part of the public contract.
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -349,12 +394,13 @@ impl Serialize for Outcome {
         map.serialize_entry("model", &self.model)?;
         map.serialize_entry("status", self.status())?;
         match &self.result {
-            Ok(result) => map.serialize_entry("result", result)?,
-            Err(error) => map.serialize_entry("error", error)?,
+            Ok(result) => map.serialize_entry("result", &without_tokens(result))?,
+            Err(error) => map.serialize_entry("error", &error.redacted())?,
         }
         map.serialize_entry("attempts", &self.attempts)?;
         if !self.tried.is_empty() {
-            map.serialize_entry("tried", &self.tried)?;
+            let tried: Vec<_> = self.tried.iter().map(Attempt::redacted).collect();
+            map.serialize_entry("tried", &tried)?;
         }
         map.serialize_entry("worker", &self.usage.worker)?;
         map.serialize_entry("pid", &self.usage.pid)?;
@@ -409,58 +455,4 @@ impl LogLevel {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_backtrace_names_functions_as_their_programmer_did() {
-        let frame = |frame: &str| demangle(frame.to_owned());
-        assert_eq!(
-            frame("_ZN12mpwasm_guest4call8runnable17h9e71d11b23a318c9E @ 0xba41"),
-            "mpwasm_guest::call::runnable @ 0xba41"
-        );
-        assert_eq!(frame("spin.runnable @ 0x157c0"), "spin.runnable @ 0x157c0");
-        assert_eq!(frame("_ZN"), "_ZN");
-        assert_eq!(
-            frame("_ZN7$u202e$17h0123456789abcdefE @ 0x1"),
-            "\\u{202e} @ 0x1",
-            "escaped after demangling"
-        );
-    }
-
-    #[test]
-    fn args_that_are_not_json_become_null() {
-        let error = TaskError::new(Failure::new(Kind::Invalid, "bad"), "[1,", TaskId(0), 1);
-        assert_eq!(error.args.get(), "null");
-    }
-
-    #[test]
-    fn a_record_has_the_fields_of_the_contract_in_their_order() {
-        let failure = Failure {
-            code: Some(3),
-            ..Failure::new(Kind::Exit, "proc_exit(3)")
-        };
-        let outcome = Outcome {
-            id: TaskId(7),
-            key: Some("k".to_owned()),
-            model: "m".to_owned(),
-            result: Err(TaskError::new(failure, "[1]", TaskId(7), 1)),
-            attempts: 1,
-            tried: Vec::new(),
-            usage: Usage {
-                worker: Some(WorkerNumber(0)),
-                pid: Some(9),
-                run_us: Some(5),
-                stdout_bytes: 2,
-                ..Usage::default()
-            },
-            callback: CallbackStatus::Failed(Kind::Trap),
-        };
-        let expected = concat!(
-            r#"{"id":7,"key":"k","model":"m","status":"exit","error":{"kind":"exit","message":"proc_exit(3)","code":3,"#,
-            r#""args":[1],"id":7,"attempt":1},"attempts":1,"worker":0,"pid":9,"started_us":null,"#,
-            r#""queued_us":null,"run_us":5,"cpu_us":null,"memory_peak":null,"stdout_bytes":2,"output_truncated":false,"callback":"trap"}"#
-        );
-        assert_eq!(serde_json::to_string(&outcome).unwrap(), expected);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mpwasm::Task;
 use mpwasm::internal::{Rejected, TaskParts};
+use mpwasm_types::objects::redact;
 use serde_json::json;
 
 use crate::process::exit::{Exit, ExitError};
@@ -57,7 +58,8 @@ impl DryRunSink {
         let fields = serde_json::to_string(&fields)?;
         let fields = fields.strip_suffix('}').unwrap_or(&fields);
         // The args are not parsed, so that numbers keep their digits.
-        let line = format!("{fields},\"args\":{}}}", parts.args.unwrap_or("[]"));
+        let args = redact(parts.args.unwrap_or("[]"));
+        let line = format!("{fields},\"args\":{args}}}");
         Ok(match self.terminal {
             true => escape_json(&line).into_owned(),
             false => line,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use mpwasm::{CallbackStatus, Kind, Outcome};
+use mpwasm_types::objects::redact;
 
 /// Most characters of a failure's message that are shown: 400, a few lines of a terminal.
 const SHOWN_MESSAGE: usize = 400;
@@ -22,7 +23,7 @@ pub fn failure_line(outcome: &Outcome) -> Option<String> {
         (Ok(_), Some(kind)) => _ = write!(line, ": ok, but its callback failed: {kind}"),
         (Err(error), None) if error.kind == Kind::Cancelled => return None,
         (Err(error), callback) => {
-            _ = write!(line, ": {}: {}", error.kind, shortened(&error.message));
+            _ = write!(line, ": {}: {}", error.kind, shortened(&redact(&error.message)));
             if let Some(kind) = callback {
                 _ = write!(line, "; its error_callback failed too: {kind}");
             }

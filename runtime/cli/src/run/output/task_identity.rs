@@ -4,6 +4,7 @@ use std::fmt;
 
 use mpwasm::escape::escape;
 use mpwasm::internal::{Rejected, TaskParts};
+use mpwasm_types::objects::redact;
 use sha2::{Digest, Sha256};
 
 /// Identifies a task across runs, by hashes of what it runs.
@@ -37,7 +38,8 @@ impl TaskIdentity {
         hash.update(guest);
         hash.update(model.len().to_le_bytes());
         hash.update(model);
-        hash.update(args);
+        // The tokens of shared objects differ from run to run.
+        hash.update(&*redact(args));
         // The end of the args needs no length before it: JSON text shows where it ends.
         hash.update(stdin);
         Self {
@@ -105,5 +107,27 @@ pub fn described(position: u64, key: Option<&str>) -> String {
     match key {
         None | Some("") => format!("task {position}"),
         Some(key) => format!("the task with the key {}", escape(key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn the_token_of_a_shared_object_is_no_part_of_a_task() {
+        let with_token = |digit: &str| {
+            let handle = format!(r#"[{{"object":"jobs","token":"{}"}}]"#, digit.repeat(32));
+            let rejected = Rejected {
+                args: RawValue::from_string(handle).ok(),
+                ..Rejected::default()
+            };
+            TaskIdentity::of_rejected(&[0; 32], &rejected)
+        };
+        assert_eq!(with_token("0"), with_token("f"));
+        let without = TaskIdentity::of_rejected(&[0; 32], &Rejected::default());
+        assert_ne!(with_token("0"), without);
     }
 }
