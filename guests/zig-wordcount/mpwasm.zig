@@ -463,10 +463,6 @@ pub const objects = struct {
         }
     }
 
-    fn sum(comptime N: type, a: N, b: N) N {
-        return if (@typeInfo(N) == .float) a + b else a +% b;
-    }
-
     /// A number in shared memory. Each operation is atomic, and needs no request. Integers wrap around.
     pub fn Value(comptime N: type) type {
         return struct {
@@ -491,9 +487,9 @@ pub const objects = struct {
                 return perform(N, try self.opened(), 0, .swap, number, 0);
             }
 
-            /// Returns the sum.
+            /// Returns the number before.
             pub fn add(self: Self, number: N) !N {
-                return sum(N, perform(N, try self.opened(), 0, .add, number, 0), number);
+                return perform(N, try self.opened(), 0, .add, number, 0);
             }
 
             /// Returns whether the number was `old`, and is `new` now.
@@ -536,9 +532,9 @@ pub const objects = struct {
                 _ = perform(N, try self.at(index), index, .store, number, 0);
             }
 
-            /// Returns the sum.
+            /// Returns the number before.
             pub fn add(self: Self, index: u32, number: N) !N {
-                return sum(N, perform(N, try self.at(index), index, .add, number, 0), number);
+                return perform(N, try self.at(index), index, .add, number, 0);
             }
 
             /// Acquires the lock that belongs to the array, for what takes several operations.

@@ -14,8 +14,8 @@ const PAGE: u32 = 1000;
 /// A page of keys, values or items, and the cursor of the next page.
 #[derive(Deserialize)]
 struct Page<T> {
-    items: Vec<T>,
-    after: Option<u64>,
+    page: Vec<T>,
+    next: Option<u64>,
 }
 
 proxy! {
@@ -98,11 +98,11 @@ impl<K, V> Dict<K, V> {
     /// Returns what all pages of a listing have.
     fn pages<T: DeserializeOwned>(&self, operation: &str) -> Result<Vec<T>, ObjectError> {
         let mut all = Vec::new();
-        let mut after = None;
+        let mut after: Option<u64> = None;
         loop {
-            let page: Page<T> = self.ask(operation, &(after, PAGE))?;
-            all.extend(page.items);
-            after = page.after;
+            let Page { page, next } = self.ask(operation, &(after, PAGE))?;
+            all.extend::<Vec<T>>(page);
+            after = next;
             if after.is_none() {
                 return Ok(all);
             }
@@ -180,9 +180,10 @@ impl<K, V: Serialize> Dict<K, V> {
     ///
     /// # Errors
     /// If the dict can't be used, or has no memory left. Nothing is set then.
-    pub fn update(&self, items: impl IntoIterator<Item = (K, V)>) -> Result<(), ObjectError>
+    pub fn update<'a>(&self, items: impl IntoIterator<Item = (&'a K, &'a V)>) -> Result<(), ObjectError>
     where
-        K: Serialize,
+        K: Serialize + 'a,
+        V: 'a,
     {
         let items: Vec<_> = items.into_iter().collect();
         self.reference.tell(Self::KIND, "update", &(items,))

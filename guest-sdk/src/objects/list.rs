@@ -223,11 +223,11 @@ impl Namespace {
         Ok(unless_missing(removed)?.is_some())
     }
 
-    /// Returns the names of all attributes, in the order in which they were added.
+    /// Returns all attributes, in the order in which they were added.
     ///
     /// # Errors
-    /// If the namespace can't be used.
-    pub fn attributes(&self) -> Result<Vec<String>, ObjectError> {
+    /// [`TooLarge`](super::ObjectErrorKind::TooLarge), if they have more than 16 MiB together.
+    pub fn attributes(&self) -> Result<serde_json::Map<String, serde_json::Value>, ObjectError> {
         self.reference.call(Self::KIND, "attributes", &(), Wait::Never)
     }
 }

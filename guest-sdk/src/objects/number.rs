@@ -35,14 +35,6 @@ mod sealed {
         fn perform(object: i32, index: u32, operation: i32, a: Self, b: Self) -> Self;
         /// Returns whether two numbers have the same bits.
         fn same(self, other: Self) -> bool;
-        /// Adds as the operation does.
-        fn plus(self, other: Self) -> Self;
-        /// Subtracts as the operation does.
-        fn minus(self, other: Self) -> Self;
-        /// Returns the smaller one.
-        fn smaller(self, other: Self) -> Self;
-        /// Returns the larger one.
-        fn larger(self, other: Self) -> Self;
     }
 }
 
@@ -69,18 +61,6 @@ macro_rules! integers {
             fn same(self, other: Self) -> bool {
                 self == other
             }
-            fn plus(self, other: Self) -> Self {
-                self.wrapping_add(other)
-            }
-            fn minus(self, other: Self) -> Self {
-                self.wrapping_sub(other)
-            }
-            fn smaller(self, other: Self) -> Self {
-                self.min(other)
-            }
-            fn larger(self, other: Self) -> Self {
-                self.max(other)
-            }
         }
         impl Number for $type {}
         impl Integer for $type {}
@@ -98,18 +78,6 @@ macro_rules! floats {
             }
             fn same(self, other: Self) -> bool {
                 self.to_bits() == other.to_bits()
-            }
-            fn plus(self, other: Self) -> Self {
-                self + other
-            }
-            fn minus(self, other: Self) -> Self {
-                self - other
-            }
-            fn smaller(self, other: Self) -> Self {
-                self.min(other)
-            }
-            fn larger(self, other: Self) -> Self {
-                self.max(other)
             }
         }
         impl Number for $type {}
@@ -190,40 +158,36 @@ macro_rules! operations {
             self.perform("swap", $($index,)? Operation::Swap, number, N::ZERO)
         }
 
-        /// Adds a number, and returns the sum.
+        /// Adds to the number, and returns the one before.
         ///
         /// # Errors
         /// If the object can't be used, or has no such index.
         pub fn add(&self $(, $index: $type)?, number: N) -> Result<N, ObjectError> {
-            let before = self.perform("add", $($index,)? Operation::Add, number, N::ZERO)?;
-            Ok(before.plus(number))
+            self.perform("add", $($index,)? Operation::Add, number, N::ZERO)
         }
 
-        /// Subtracts a number, and returns the difference.
+        /// Subtracts from the number, and returns the one before.
         ///
         /// # Errors
         /// If the object can't be used, or has no such index.
         pub fn sub(&self $(, $index: $type)?, number: N) -> Result<N, ObjectError> {
-            let before = self.perform("sub", $($index,)? Operation::Sub, number, N::ZERO)?;
-            Ok(before.minus(number))
+            self.perform("sub", $($index,)? Operation::Sub, number, N::ZERO)
         }
 
-        /// Sets the number to this one if this one is smaller. Returns the smaller one.
+        /// Sets the number to this one if this one is smaller, and returns the one before.
         ///
         /// # Errors
         /// If the object can't be used, or has no such index.
         pub fn min(&self $(, $index: $type)?, number: N) -> Result<N, ObjectError> {
-            let before = self.perform("min", $($index,)? Operation::Min, number, N::ZERO)?;
-            Ok(before.smaller(number))
+            self.perform("min", $($index,)? Operation::Min, number, N::ZERO)
         }
 
-        /// Sets the number to this one if this one is larger. Returns the larger one.
+        /// Sets the number to this one if this one is larger, and returns the one before.
         ///
         /// # Errors
         /// If the object can't be used, or has no such index.
         pub fn max(&self $(, $index: $type)?, number: N) -> Result<N, ObjectError> {
-            let before = self.perform("max", $($index,)? Operation::Max, number, N::ZERO)?;
-            Ok(before.larger(number))
+            self.perform("max", $($index,)? Operation::Max, number, N::ZERO)
         }
 
         /// Sets the number to `new` if it is `old`. Returns whether it was. Floats are compared by their bits.
@@ -240,28 +204,28 @@ macro_rules! operations {
 /// Defines the operations on the bits of an integer.
 macro_rules! bit_operations {
     ($($index:ident: $type:ty)?) => {
-        /// Keeps the bits that are set in `bits`, and returns the result.
+        /// Keeps the bits that are set in `bits`, and returns the number before.
         ///
         /// # Errors
         /// If the object can't be used, or has no such index.
         pub fn and(&self $(, $index: $type)?, bits: N) -> Result<N, ObjectError> {
-            Ok(self.perform("and", $($index,)? Operation::And, bits, N::ZERO)? & bits)
+            self.perform("and", $($index,)? Operation::And, bits, N::ZERO)
         }
 
-        /// Sets the bits that are set in `bits`, and returns the result.
+        /// Sets the bits that are set in `bits`, and returns the number before.
         ///
         /// # Errors
         /// If the object can't be used, or has no such index.
         pub fn or(&self $(, $index: $type)?, bits: N) -> Result<N, ObjectError> {
-            Ok(self.perform("or", $($index,)? Operation::Or, bits, N::ZERO)? | bits)
+            self.perform("or", $($index,)? Operation::Or, bits, N::ZERO)
         }
 
-        /// Inverts the bits that are set in `bits`, and returns the result.
+        /// Inverts the bits that are set in `bits`, and returns the number before.
         ///
         /// # Errors
         /// If the object can't be used, or has no such index.
         pub fn xor(&self $(, $index: $type)?, bits: N) -> Result<N, ObjectError> {
-            Ok(self.perform("xor", $($index,)? Operation::Xor, bits, N::ZERO)? ^ bits)
+            self.perform("xor", $($index,)? Operation::Xor, bits, N::ZERO)
         }
     };
 }
@@ -292,14 +256,14 @@ impl<N> Value<N> {
 }
 
 impl<N: Number> Array<N> {
-    operations! { index: u32 }
+    operations! { index: usize }
 
     /// Returns the length, which is at least 1.
     ///
     /// # Errors
     /// If the array can't be used.
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
-    pub fn len(&self) -> Result<u32, ObjectError> {
+    pub fn len(&self) -> Result<usize, ObjectError> {
         Ok(self.open("len")?.1)
     }
 
@@ -307,11 +271,11 @@ impl<N: Number> Array<N> {
     ///
     /// # Errors
     /// [`Missing`](ObjectErrorKind::Missing), if the range is not within the array.
-    pub fn slice(&self, range: impl RangeBounds<u32>) -> Result<Vec<N>, ObjectError> {
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Vec<N>, ObjectError> {
         let (object, length) = self.open("slice")?;
         let range = within(range, length)
             .ok_or_else(|| self.missing("slice", &format!("a range that ends behind index {length}")))?;
-        let load = |index| N::perform(object, index, Operation::Load as i32, N::ZERO, N::ZERO);
+        let load = |index| N::perform(object, index as u32, Operation::Load as i32, N::ZERO, N::ZERO);
         Ok(range.map(load).collect())
     }
 
@@ -327,31 +291,31 @@ impl<N: Number> Array<N> {
     ///
     /// # Errors
     /// [`Missing`](ObjectErrorKind::Missing), if they don't fit. None is set then.
-    pub fn store_slice(&self, start: u32, numbers: &[N]) -> Result<(), ObjectError> {
+    pub fn store_slice(&self, start: usize, numbers: &[N]) -> Result<(), ObjectError> {
         let (object, length) = self.open("store_slice")?;
-        let end = (start as usize).saturating_add(numbers.len());
-        if end > length as usize {
-            return Err(self.missing("store_slice", &format!("{end} numbers, where {length} are")));
+        if start.checked_add(numbers.len()).is_none_or(|end| end > length) {
+            let detail = format!("{} numbers from index {start} of {length}", numbers.len());
+            return Err(self.missing("store_slice", &detail));
         }
         for (index, number) in (start..).zip(numbers) {
-            N::perform(object, index, Operation::Store as i32, *number, N::ZERO);
+            N::perform(object, index as u32, Operation::Store as i32, *number, N::ZERO);
         }
         Ok(())
     }
 
-    fn perform(&self, name: &str, index: u32, operation: Operation, a: N, b: N) -> Result<N, ObjectError> {
+    fn perform(&self, name: &str, index: usize, operation: Operation, a: N, b: N) -> Result<N, ObjectError> {
         let (object, length) = self.open(name)?;
         if index >= length {
             return Err(self.missing(name, &format!("index {index} of {length}")));
         }
-        Ok(N::perform(object, index, operation as i32, a, b))
+        Ok(N::perform(object, index as u32, operation as i32, a, b))
     }
 
     /// Returns the descriptor and the length, after checking the type.
-    fn open(&self, operation: &str) -> Result<(i32, u32), ObjectError> {
+    fn open(&self, operation: &str) -> Result<(i32, usize), ObjectError> {
         let (object, info) = self.reference.open(Self::KIND)?;
         check_type::<N>(&self.reference, Self::KIND, info, operation)?;
-        Ok((object, info.count()))
+        Ok((object, info.count() as usize))
     }
 
     fn missing(&self, operation: &str, detail: &str) -> ObjectError {
@@ -361,7 +325,7 @@ impl<N: Number> Array<N> {
 }
 
 impl<N: Integer> Array<N> {
-    bit_operations! { index: u32 }
+    bit_operations! { index: usize }
 }
 
 impl<N> Array<N> {
@@ -395,7 +359,7 @@ fn check_type<N: Number>(
 }
 
 /// Returns a range of indices below `length`, or `None` if it is not within.
-fn within(range: impl RangeBounds<u32>, length: u32) -> Option<Range<u32>> {
+fn within(range: impl RangeBounds<usize>, length: usize) -> Option<Range<usize>> {
     let start = match range.start_bound() {
         Bound::Included(&start) => start,
         Bound::Excluded(&before) => before.checked_add(1)?,

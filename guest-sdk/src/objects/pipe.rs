@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::error::{ObjectError, ObjectErrorKind};
+use super::error::ObjectError;
+use super::queue::until_closed;
 use super::reference::{Wait, proxy};
 
 proxy! {
@@ -31,8 +32,8 @@ impl<T: Serialize, R> Connection<T, R> {
     /// Sends a value. Waits while the pipe is full, until the deadline of the call.
     ///
     /// # Errors
-    /// [`Closed`](ObjectErrorKind::Closed), if the other end is closed; [`Invalid`](ObjectErrorKind::Invalid), if this is the end of a
-    /// one-way pipe that receives.
+    /// [`Closed`](super::ObjectErrorKind::Closed), if the other end is closed; [`WrongType`](super::ObjectErrorKind::WrongType), if this is the end
+    /// of a one-way pipe that receives.
     pub fn send(&self, value: &T) -> Result<(), ObjectError> {
         self.reference.call(Self::KIND, "send", &(value,), Wait::Forever)
     }
@@ -42,7 +43,7 @@ impl<T, R: DeserializeOwned> Connection<T, R> {
     /// Receives a value. Waits for it, until the deadline of the call.
     ///
     /// # Errors
-    /// [`Closed`](ObjectErrorKind::Closed), if the other end is closed and everything was received: what Python calls `EOFError`.
+    /// [`Closed`](super::ObjectErrorKind::Closed), if the other end is closed and everything was received: what Python calls `EOFError`.
     pub fn recv(&self) -> Result<R, ObjectError> {
         self.reference.call(Self::KIND, "recv", &(), Wait::Forever)
     }
@@ -50,17 +51,15 @@ impl<T, R: DeserializeOwned> Connection<T, R> {
     /// Receives a value. Waits for it at most `timeout`.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv); [`Empty`](ObjectErrorKind::Empty), if none has come.
+    /// As [`recv`](Self::recv); [`Empty`](super::ObjectErrorKind::Empty), if none has come.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<R, ObjectError> {
         self.reference.call(Self::KIND, "recv", &(), Wait::For(timeout))
     }
 
-    /// Returns an iterator that receives values until the other end is closed. It waits for each, until the deadline of the call.
+    /// Returns an iterator that receives values until the other end is closed. It waits for each, until the deadline of the call, and
+    /// ends after an error.
     pub fn iter(&self) -> impl Iterator<Item = Result<R, ObjectError>> {
-        std::iter::from_fn(|| match self.recv() {
-            Err(error) if error.kind == ObjectErrorKind::Closed => None,
-            value => Some(value),
-        })
+        until_closed(|| self.recv())
     }
 }
 

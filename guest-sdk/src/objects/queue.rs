@@ -69,15 +69,25 @@ impl<T: Serialize> Queue<T> {
         self.reference.call(Self::KIND, "put", &(item,), wait)
     }
 
-    /// Puts items at the end, in one request. Waits until there is room for all of them, until the deadline of the call.
+    /// Puts items at the end, in one request. Waits until there was room for all of them, until the deadline of the call. Other tasks
+    /// get the first ones meanwhile.
     ///
     /// # Errors
     /// [`Closed`](ObjectErrorKind::Closed), if the queue is closed.
     pub fn put_many(&self, items: &[T]) -> Result<(), ObjectError> {
-        let done =
-            self.reference
-                .call::<serde::de::IgnoredAny>(Self::KIND, "put_many", &(items,), Wait::Forever);
-        done.map(drop)
+        self.put_many_within(items, Wait::Forever).map(drop)
+    }
+
+    /// Puts items at the end, in one request. Waits at most `timeout` for room. Returns how many it has put.
+    ///
+    /// # Errors
+    /// As [`put_timeout`](Self::put_timeout).
+    pub fn put_many_timeout(&self, items: &[T], timeout: Duration) -> Result<usize, ObjectError> {
+        self.put_many_within(items, Wait::For(timeout))
+    }
+
+    fn put_many_within(&self, items: &[T], wait: Wait) -> Result<usize, ObjectError> {
+        self.reference.call(Self::KIND, "put_many", &(items,), wait)
     }
 }
 
@@ -115,17 +125,41 @@ impl<T: DeserializeOwned> Queue<T> {
     /// # Errors
     /// [`Closed`](ObjectErrorKind::Closed), if the queue is closed and empty.
     pub fn get_many(&self, max: usize) -> Result<Vec<T>, ObjectError> {
-        self.reference
-            .call(Self::KIND, "get_many", &(max,), Wait::Forever)
+        self.get_many_within(max, Wait::Forever)
     }
 
-    /// Returns an iterator that takes items until the queue is closed and empty. It waits for each, until the deadline of the call.
+    /// Takes up to `max` items in one request. Waits at most `timeout` for the first one.
+    ///
+    /// # Errors
+    /// As [`get_timeout`](Self::get_timeout).
+    pub fn get_many_timeout(&self, max: usize, timeout: Duration) -> Result<Vec<T>, ObjectError> {
+        self.get_many_within(max, Wait::For(timeout))
+    }
+
+    fn get_many_within(&self, max: usize, wait: Wait) -> Result<Vec<T>, ObjectError> {
+        self.reference.call(Self::KIND, "get_many", &(max,), wait)
+    }
+
+    /// Returns an iterator that takes items until the queue is closed and empty. It waits for each, until the deadline of the call, and
+    /// ends after an error.
     pub fn iter(&self) -> impl Iterator<Item = Result<T, ObjectError>> {
-        std::iter::from_fn(|| match self.get() {
+        until_closed(|| self.get())
+    }
+}
+
+/// Returns an iterator over what `next` returns. It ends when there is nothing more to come, and after an error.
+pub(super) fn until_closed<T>(
+    next: impl Fn() -> Result<T, ObjectError>,
+) -> impl Iterator<Item = Result<T, ObjectError>> {
+    let mut has_ended = false;
+    std::iter::from_fn(move || {
+        let item = (!has_ended).then(&next)?;
+        has_ended = item.is_err();
+        match item {
             Err(error) if error.kind == ObjectErrorKind::Closed => None,
             item => Some(item),
-        })
-    }
+        }
+    })
 }
 
 impl<T> Queue<T> {

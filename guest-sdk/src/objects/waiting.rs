@@ -70,9 +70,7 @@ proxy! {
     /// # fn runnable(changed: Condition, numbers: List<i64>) -> Result<(), Error> {
     /// // Waits until another task has put three numbers into the list, and has called `notify_all`.
     /// let mut guard = changed.acquire()?;
-    /// while numbers.len()? < 3 {
-    ///     guard.wait()?;
-    /// }
+    /// guard.wait_for(|| Ok(numbers.len()? >= 3))?;
     /// # Ok(())
     /// # }
     /// ```
@@ -121,6 +119,20 @@ impl ConditionGuard<'_> {
     /// As [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<bool, ObjectError> {
         self.0.wait(Wait::For(timeout))
+    }
+
+    /// Waits until `condition` returns true. It is called with the lock held.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), and those of `condition`.
+    pub fn wait_for(
+        &mut self,
+        mut condition: impl FnMut() -> Result<bool, ObjectError>,
+    ) -> Result<(), ObjectError> {
+        while !condition()? {
+            self.wait()?;
+        }
+        Ok(())
     }
 
     /// Wakes up to `count` of the tasks that wait. They go on when the lock is free.
