@@ -9,7 +9,15 @@ use crate::command::{Run as _, artifacts, command};
 use crate::repository::Repository;
 
 /// Crates of `guests/` with guests and commands, for `wasm32-wasip1`.
-const CRATES: &[&str] = &["demo", "fixture", "pusher", "files", "wasi-calls", "submissions"];
+const CRATES: &[&str] = &[
+    "demo",
+    "fixture",
+    "pusher",
+    "files",
+    "sharing",
+    "wasi-calls",
+    "submissions",
+];
 
 /// Folders of `guests/` with a `build.sh`, and how their compiler is asked for its version.
 const SCRIPTS: &[(&str, &[&str])] = &[

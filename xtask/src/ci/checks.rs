@@ -11,7 +11,15 @@ use crate::command::{Run as _, cargo, command};
 use crate::tools::CargoTool;
 
 /// Guests for WebAssembly alone. The clippy of the host leaves them out, and that of the guests takes them.
-const WASM_GUESTS: &[&str] = &["demo", "fixture", "pusher", "programs", "files", "wasi-calls"];
+const WASM_GUESTS: &[&str] = &[
+    "demo",
+    "fixture",
+    "pusher",
+    "programs",
+    "files",
+    "sharing",
+    "wasi-calls",
+];
 
 /// Formatting. The lock file of `fuzz/`, which is a workspace of its own, must follow ours.
 pub fn format(_: &Context) -> Result<()> {
