@@ -12,6 +12,7 @@ mod tests;
 
 use mpwasm_types::objects::{ObjectErrorKind, ObjectKind};
 
+use crate::json::Json;
 use crate::operation_error::OperationError;
 
 pub use channels::{PipeOperation, QueueOperation};
@@ -84,4 +85,9 @@ impl Operation {
             )
         })
     }
+}
+
+/// Returns the values of an array. `None` if it is none.
+pub(crate) fn parse_list(array: &Json) -> Option<Vec<Json>> {
+    serde_json::from_str(array.as_str()).ok().and_then(args::list)
 }

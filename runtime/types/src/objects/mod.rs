@@ -4,6 +4,7 @@
 //! travels in a [`Handle`], or by a name that was granted to their pool.
 
 mod bounds;
+mod call_source;
 mod error;
 mod handle;
 mod ids;
@@ -13,9 +14,11 @@ mod redact;
 mod spec;
 #[cfg(test)]
 mod spec_tests;
+mod status;
 mod token;
 
 pub use bounds::{MAX_LABEL, MAX_VALUE};
+pub use call_source::CallSource;
 pub use error::{MAX_DETAIL, MAX_OPERATION, ObjectError, ObjectErrorKind};
 pub use handle::Handle;
 pub use ids::{CallNumber, ObjectId};
@@ -23,4 +26,5 @@ pub use info::ObjectInfo;
 pub use number::{NumberOperation, NumberType};
 pub use redact::redact;
 pub use spec::{MAX_ARRAY_SIZE, ObjectKind, ObjectSpec, SpecError};
+pub use status::{HoldingCall, MAX_STATUS_CALLS, ObjectsStatus, WaitingCall};
 pub use token::{Token, TokenError};

@@ -1,0 +1,83 @@
+//! Reads and replaces what is in an object, for the owner.
+
+use mpwasm_types::objects::{ObjectError, ObjectErrorKind, ObjectId, ObjectSpec};
+
+use super::objects::Objects;
+use crate::context::OperationContext;
+use crate::json::Json;
+use crate::keys::ClientId;
+use crate::message::Effects;
+use crate::object::ObjectState;
+use crate::operation::parse_list;
+use crate::operation_error::OperationError;
+use crate::wait::Wakeups;
+
+impl Objects {
+    pub(super) fn contents(
+        &self,
+        client: ClientId,
+        id: ObjectId,
+        effects: &mut dyn Effects,
+    ) -> Result<Json, ObjectError> {
+        let entry = self.opened(client, id, "contents")?;
+        let contents = match (entry.spec, self.objects.get(&entry.home)) {
+            (ObjectSpec::Value(_) | ObjectSpec::Array(..), _) => Some(effects.numbers(id, entry.spec)),
+            (_, Some(ObjectState::Queue(queue))) => Some(queue.contents()),
+            _ => None,
+        };
+        contents.ok_or_else(|| self.error(id, "contents", &no_contents()))
+    }
+
+    pub(super) fn restore(
+        &mut self,
+        client: ClientId,
+        id: ObjectId,
+        contents: &[u8],
+        effects: &mut dyn Effects,
+    ) -> Result<Json, ObjectError> {
+        let entry = self.opened(client, id, "restore")?;
+        let (spec, home) = (entry.spec, entry.home);
+        let mut wakeups = Wakeups::new();
+        let restored = self.replace(id, spec, home, contents, &mut wakeups, effects);
+        self.wake(wakeups, effects);
+        restored
+            .map(|()| Json::null())
+            .map_err(|error| self.error(id, "restore", &error))
+    }
+
+    fn replace(
+        &mut self,
+        id: ObjectId,
+        spec: ObjectSpec,
+        home: ObjectId,
+        contents: &[u8],
+        wakeups: &mut Wakeups,
+        effects: &mut dyn Effects,
+    ) -> Result<(), OperationError> {
+        let text = std::str::from_utf8(contents).ok();
+        let contents = text
+            .and_then(Json::parse)
+            .ok_or_else(|| OperationError::new(ObjectErrorKind::Invalid, "the contents are no JSON"))?;
+        if spec.numbers().is_some() {
+            return effects.set_numbers(id, spec, &contents);
+        }
+        let list = || {
+            parse_list(&contents)
+                .ok_or_else(|| OperationError::new(ObjectErrorKind::Invalid, "the contents are no array"))
+        };
+        let budget = &mut self.budget;
+        match self.objects.get_mut(&home) {
+            Some(ObjectState::Queue(queue)) => {
+                queue.restore(list()?, &mut OperationContext { budget, wakeups })
+            }
+            _ => Err(no_contents()),
+        }
+    }
+}
+
+fn no_contents() -> OperationError {
+    OperationError::new(
+        ObjectErrorKind::WrongType,
+        "objects of this kind have no contents",
+    )
+}

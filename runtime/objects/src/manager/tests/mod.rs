@@ -1,0 +1,7 @@
+//! Tests of the state machine as its clients see it.
+
+mod channels;
+mod clients;
+mod deadlocks;
+mod synchronization;
+mod world;
