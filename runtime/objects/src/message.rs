@@ -25,7 +25,7 @@ pub enum ClientMessage<'a> {
     Call {
         /// Repeated by the reply.
         id: RequestId,
-        /// The call that asks, which has started and does not wait.
+        /// The call that asks, which does not wait. It has started, except that the owner's first request of a call starts it.
         call: CallNumber,
         /// An object that the client has opened.
         object: ObjectId,
@@ -59,7 +59,7 @@ pub enum ClientMessage<'a> {
     Create {
         /// Repeated by the reply.
         id: RequestId,
-        /// What messages call the object.
+        /// What messages call the object. Empty: the manager chooses, such as `queue-7`.
         label: &'a str,
         /// What it is.
         spec: ObjectSpec,
@@ -68,14 +68,14 @@ pub enum ClientMessage<'a> {
     Contents {
         /// Repeated by the reply.
         id: RequestId,
-        /// An object that the client has opened.
+        /// An object, which the owner need not have opened.
         object: ObjectId,
     },
     /// Owner only: puts back what [`Contents`](Self::Contents) has returned, in place of what is there. Replies `null`.
     Restore {
         /// Repeated by the reply.
         id: RequestId,
-        /// An object that the client has opened.
+        /// An object, which the owner need not have opened.
         object: ObjectId,
         /// The contents.
         contents: &'a [u8],

@@ -266,6 +266,9 @@ impl ItemQueue {
 
     /// Ends the requests for items of a closed queue to which no item can come.
     fn end_getters(&mut self, context: &mut OperationContext<'_>) {
+        if !self.is_closed {
+            return;
+        }
         let getters = std::mem::take(&mut self.getters);
         let (ended, waiting) = getters
             .into_iter()

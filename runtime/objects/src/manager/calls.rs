@@ -9,7 +9,7 @@ use mpwasm_types::time::Time;
 
 use super::objects::Objects;
 use crate::bounds::{CLIENT_OVERHEAD, ENTRY_OVERHEAD, WAIT_OVERHEAD};
-use crate::client::{CallState, Client};
+use crate::client::{CallState, Client, ClientRole};
 use crate::context::{Applied, Caller, OperationContext};
 use crate::json::Json;
 use crate::keys::{CallKey, ClientId};
@@ -104,12 +104,15 @@ impl Objects {
         request: &OperationRequest<'_>,
         effects: &mut dyn Effects,
     ) -> Result<(), ClientFault> {
-        let calls = self.clients.get(&client).map(|client| &client.calls);
-        let known = calls
-            .and_then(|calls| calls.get(&call))
-            .ok_or(ClientFault::UnknownCall)?;
-        if known.waiting.is_some() {
-            return Err(ClientFault::BusyCall);
+        let state = self.clients.get(&client).ok_or(ClientFault::Forbidden)?;
+        match state.calls.get(&call) {
+            Some(known) if known.waiting.is_some() => return Err(ClientFault::BusyCall),
+            Some(_) => {}
+            // A thread of the program has no beginning that the manager would learn of.
+            None if state.role == ClientRole::Owner => {
+                self.call_started(client, call, CallSource::Program)?;
+            }
+            None => return Err(ClientFault::UnknownCall),
         }
         if request.operation.len() > MAX_OPERATION {
             return Err(ClientFault::OutOfBounds);

@@ -5,7 +5,6 @@ use mpwasm_types::objects::{ObjectError, ObjectErrorKind, ObjectId, ObjectSpec};
 use super::objects::Objects;
 use crate::context::OperationContext;
 use crate::json::Json;
-use crate::keys::ClientId;
 use crate::message::Effects;
 use crate::object::ObjectState;
 use crate::operation::parse_list;
@@ -13,13 +12,8 @@ use crate::operation_error::OperationError;
 use crate::wait::Wakeups;
 
 impl Objects {
-    pub(super) fn contents(
-        &self,
-        client: ClientId,
-        id: ObjectId,
-        effects: &mut dyn Effects,
-    ) -> Result<Json, ObjectError> {
-        let entry = self.opened(client, id, "contents")?;
+    pub(super) fn contents(&self, id: ObjectId, effects: &mut dyn Effects) -> Result<Json, ObjectError> {
+        let entry = self.existing(id, "contents")?;
         let contents = match (entry.spec, self.objects.get(&entry.home)) {
             (ObjectSpec::Value(_) | ObjectSpec::Array(..), _) => Some(effects.numbers(id, entry.spec)),
             (_, Some(ObjectState::Queue(queue))) => Some(queue.contents()),
@@ -30,12 +24,11 @@ impl Objects {
 
     pub(super) fn restore(
         &mut self,
-        client: ClientId,
         id: ObjectId,
         contents: &[u8],
         effects: &mut dyn Effects,
     ) -> Result<Json, ObjectError> {
-        let entry = self.opened(client, id, "restore")?;
+        let entry = self.existing(id, "restore")?;
         let (spec, home) = (entry.spec, entry.home);
         let mut wakeups = Wakeups::new();
         let restored = self.replace(id, spec, home, contents, &mut wakeups, effects);

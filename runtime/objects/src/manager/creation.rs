@@ -16,6 +16,8 @@ impl Objects {
         spec: ObjectSpec,
         effects: &mut dyn Effects,
     ) -> Result<Vec<Token>, ObjectError> {
+        let chosen = format!("{}-{}", spec.kind(), self.next_object_id());
+        let label = if label.is_empty() { &chosen } else { label };
         let error = |kind, detail: &str| {
             ObjectError::new(kind, label, "create")
                 .on(spec.kind())

@@ -62,11 +62,11 @@ impl Objects {
                 self.reply(client, id, created.map(ObjectReply::Created), effects);
             }
             ClientMessage::Contents { id, object } => {
-                let contents = self.contents(client, object, effects);
+                let contents = self.contents(object, effects);
                 self.reply_result(client, id, contents, effects);
             }
             ClientMessage::Restore { id, object, contents } => {
-                let restored = self.restore(client, object, contents, effects);
+                let restored = self.restore(object, contents, effects);
                 self.reply_result(client, id, restored, effects);
             }
             ClientMessage::Status { id } => {

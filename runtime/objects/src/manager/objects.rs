@@ -89,6 +89,14 @@ impl Objects {
         self.waits.first_deadline().map(|(deadline, _)| deadline)
     }
 
+    /// Returns the id, the label and the spec of the object that a token gives access to.
+    #[must_use]
+    pub fn find(&self, token: Token) -> Option<(ObjectId, &str, ObjectSpec)> {
+        let id = *self.tokens.get(&token)?;
+        let entry = self.directory.get(&id)?;
+        Some((id, &entry.label, entry.spec))
+    }
+
     /// Counts the bytes of replies that the socket of a client has not taken. They are held for the client, too.
     pub fn set_unsent(&mut self, client: ClientId, bytes: u64) {
         if let Some(client) = self.clients.get_mut(&client) {
@@ -104,6 +112,11 @@ impl Objects {
         self.budget.take_always(CLIENT_OVERHEAD);
         self.clients.insert(id, Client::new(role));
         id
+    }
+
+    /// Returns the id that the next object will have.
+    pub(super) const fn next_object_id(&self) -> ObjectId {
+        ObjectId(self.next_object)
     }
 
     pub(super) const fn new_object_id(&mut self) -> ObjectId {
@@ -123,11 +136,17 @@ impl Objects {
             .clients
             .get(&client)
             .is_some_and(|client| client.opened.contains(&object));
-        let entry = self.directory.get(&object).filter(|_| is_opened);
-        entry.ok_or_else(|| {
-            ObjectError::new(ObjectErrorKind::NoSuchObject, &object.to_string(), operation)
-                .with_detail("the client has not opened it")
-        })
+        if !is_opened {
+            let error = ObjectError::new(ObjectErrorKind::NoSuchObject, &object.to_string(), operation);
+            return Err(error.with_detail("the client has not opened it"));
+        }
+        self.existing(object, operation)
+    }
+
+    /// Returns the entry of an object.
+    pub(super) fn existing(&self, object: ObjectId, operation: &str) -> Result<&ObjectEntry, ObjectError> {
+        let entry = self.directory.get(&object);
+        entry.ok_or_else(|| ObjectError::new(ObjectErrorKind::NoSuchObject, &object.to_string(), operation))
     }
 
     /// Names the object and the operation that an error is about.

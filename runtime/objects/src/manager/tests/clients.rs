@@ -123,6 +123,44 @@ fn a_call_asks_one_thing_at_a_time() {
 }
 
 #[test]
+fn the_first_request_of_a_thread_of_the_program_starts_its_call() {
+    let mut world = World::new();
+    let token = world.create("l", "lock")[0];
+    let owner = world.owner;
+    let object = world.open_token(owner, token);
+    let mut acquire = |call| {
+        let id = world.request_id();
+        let call = ClientMessage::Call {
+            id,
+            call: CallNumber(call),
+            object,
+            operation: "acquire",
+            args: b"[]",
+            timeout: Some(Duration::ZERO),
+        };
+        world.handle(owner, call).unwrap();
+        world.outcome(id).unwrap()
+    };
+    assert_eq!(acquire(70), acquired(false));
+    assert!(acquire(71).is_err(), "another thread holds it");
+    let ended = ClientMessage::CallEnded {
+        call: CallNumber(70),
+        succeeded: true,
+    };
+    world.handle(owner, ended).unwrap();
+    assert!(world.status(owner).holders.is_empty());
+}
+
+#[test]
+fn an_object_without_a_label_gets_one() {
+    let mut world = World::new();
+    let token = world.create("", "queue")[0];
+    let (_, label, spec) = world.objects.find(token).unwrap();
+    assert_eq!((label, spec), ("queue-0", "queue".parse().unwrap()));
+    assert_eq!(world.objects.find(Token::from_bytes([7; 16])), None);
+}
+
+#[test]
 fn an_error_names_the_object_and_the_operation() {
     let mut world = World::new();
     let (queue, first, _) = world.shared("jobs", "queue:1");
@@ -201,11 +239,7 @@ fn the_owner_reads_and_replaces_what_is_in_a_queue() {
     let id = world.request_id();
     let contents = ClientMessage::Contents { id, object: queue };
     world.handle(owner, contents).unwrap();
-    assert_eq!(
-        world.outcome(id),
-        Some(Err(NoSuchObject)),
-        "it has not opened the queue"
-    );
+    assert_eq!(world.outcome(id), Some(ok("[1]")));
     for (object, text, expected) in [(value, "7", ok("null")), (value, "[", Err(Invalid))] {
         let id = world.request_id();
         let contents = text.as_bytes();
