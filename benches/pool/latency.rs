@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mpwasm::{Guest, Kind, Pool, TaskHandle};
+use mpwasm::{Guest, Interrupt, Kind, Pool, TaskHandle};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -146,21 +146,32 @@ fn kill_to_next_task(pool: &Pool, guest: &Guest) -> Result<f64> {
     Ok(percentile(&times, 50))
 }
 
-/// Measures how long after its deadline an endless task ends.
+/// Measures how long after its deadline an endless task ends, with each way to stop it.
 pub fn overshoot(setup: &Setup) -> Result<Samples> {
     const TASKS: usize = 20;
     const TIMEOUT: Duration = Duration::from_millis(100);
-    let (pool, guest, _) = setup.pool(1)?;
-    let model = guest.model("spin")?;
-    let mut late = Vec::new();
-    for _ in 0..TASKS {
-        late.push(overshoot_of(&pool, model.task(()).timeout(TIMEOUT), TIMEOUT)?);
+    let mut samples = Samples::new();
+    for (interrupt, [p50, p90]) in [
+        (Interrupt::Epoch, ["overshoot p50, ms", "overshoot p90, ms"]),
+        (
+            Interrupt::Signal,
+            ["overshoot with signal p50, ms", "overshoot with signal p90, ms"],
+        ),
+        (
+            Interrupt::Kill,
+            ["overshoot with kill p50, ms", "overshoot with kill p90, ms"],
+        ),
+    ] {
+        let (pool, guest) = setup.pool_with(interrupt)?;
+        let model = guest.model("spin")?;
+        let late = (0..TASKS)
+            .map(|_| overshoot_of(&pool, model.task(()).timeout(TIMEOUT), TIMEOUT))
+            .collect::<Result<Vec<_>>>()?;
+        pool.stop()?;
+        samples.push((p50, percentile(&late, 50)));
+        samples.push((p90, percentile(&late, 90)));
     }
-    pool.stop()?;
-    Ok(vec![
-        ("overshoot p50, ms", percentile(&late, 50)),
-        ("overshoot p90, ms", percentile(&late, 90)),
-    ])
+    Ok(samples)
 }
 
 fn overshoot_of(pool: &Pool, task: mpwasm::Task, timeout: Duration) -> Result<f64> {

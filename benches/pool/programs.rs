@@ -9,40 +9,100 @@ use super::measure::{Samples, percentile};
 use super::setup::{Counter, Setup};
 
 /// The programs of the guest `programs`, with a size for which each takes about 20 ms. After them come the names of the samples.
-const PROGRAMS: [(&str, u32, [&str; 2]); 9] = [
-    ("matrix", 200, ["program matrix, epoch", "program matrix, kill"]),
+const PROGRAMS: [(&str, u32, [&str; 3]); 9] = [
+    (
+        "matrix",
+        200,
+        [
+            "program matrix, epoch",
+            "program matrix, signal",
+            "program matrix, kill",
+        ],
+    ),
     (
         "sieve",
         3_000_000,
-        ["program sieve, epoch", "program sieve, kill"],
+        [
+            "program sieve, epoch",
+            "program sieve, signal",
+            "program sieve, kill",
+        ],
     ),
     (
         "mandelbrot",
         250,
-        ["program mandelbrot, epoch", "program mandelbrot, kill"],
+        [
+            "program mandelbrot, epoch",
+            "program mandelbrot, signal",
+            "program mandelbrot, kill",
+        ],
     ),
     (
         "bodies",
         60_000,
-        ["program bodies, epoch", "program bodies, kill"],
+        [
+            "program bodies, epoch",
+            "program bodies, signal",
+            "program bodies, kill",
+        ],
     ),
-    ("hash", 200_000, ["program hash, epoch", "program hash, kill"]),
+    (
+        "hash",
+        200_000,
+        [
+            "program hash, epoch",
+            "program hash, signal",
+            "program hash, kill",
+        ],
+    ),
     (
         "fibonacci",
         30,
-        ["program fibonacci, epoch", "program fibonacci, kill"],
+        [
+            "program fibonacci, epoch",
+            "program fibonacci, signal",
+            "program fibonacci, kill",
+        ],
     ),
-    ("sort", 150_000, ["program sort, epoch", "program sort, kill"]),
-    ("json", 4_000, ["program json, epoch", "program json, kill"]),
-    ("match", 60_000, ["program match, epoch", "program match, kill"]),
+    (
+        "sort",
+        150_000,
+        [
+            "program sort, epoch",
+            "program sort, signal",
+            "program sort, kill",
+        ],
+    ),
+    (
+        "json",
+        4_000,
+        [
+            "program json, epoch",
+            "program json, signal",
+            "program json, kill",
+        ],
+    ),
+    (
+        "match",
+        60_000,
+        [
+            "program match, epoch",
+            "program match, signal",
+            "program match, kill",
+        ],
+    ),
 ];
 /// Runs of a program.
 const TASKS: u64 = 11;
 /// The choices, with the names of their geometric mean and worst program.
-const CHOICES: [(Interrupt, [&str; 2]); 2] = [
+const CHOICES: [(Interrupt, [&str; 2]); 3] = [
     (
         Interrupt::Epoch,
         ["programs, epoch, mean", "programs, epoch, worst"],
+    ),
+    (
+        Interrupt::Signal,
+        ["programs, signal, mean", "programs, signal, worst"],
     ),
     (Interrupt::Kill, ["programs, kill, mean", "programs, kill, worst"]),
 ];
@@ -51,7 +111,7 @@ const CHOICES: [(Interrupt, [&str; 2]); 2] = [
 pub fn relative(setup: &Setup) -> Result<Samples> {
     let pools = CHOICES.map(|(interrupt, _)| pool(setup, interrupt));
     let mut samples = Samples::new();
-    let mut ratios = [const { Vec::new() }; 2];
+    let mut ratios = [const { Vec::new() }; CHOICES.len()];
     for (program, size, names) in PROGRAMS {
         let call = (&*format!("{program}.runnable"), &*format!("[{size}]"));
         let plain = limit::run_guest(&setup.programs, Checks::Off, call, TASKS, 1)?;

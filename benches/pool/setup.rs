@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use mpwasm::{Cache, Guest, Outcome, Pool, Reporter};
+use mpwasm::{Cache, Guest, Interrupt, Outcome, Pool, Reporter};
 use tempfile::TempDir;
 
 /// A guest that copies its input to its output.
@@ -81,6 +81,18 @@ impl Setup {
             .start()?;
         let guest = pool.load(&self.fixture)?;
         Ok((pool, guest, counter))
+    }
+
+    /// Starts a pool of one worker whose tasks are stopped in this way, and loads the fixture.
+    pub fn pool_with(&self, interrupt: Interrupt) -> Result<(Pool, Guest)> {
+        let pool = Pool::builder()
+            .size(1)
+            .interrupt(interrupt)
+            .cache(Cache::at(self.file("cache")))
+            .reporter(Counter::default())
+            .start()?;
+        let guest = pool.load(&self.fixture)?;
+        Ok((pool, guest))
     }
 
     /// Runs a Python script of `benches/peers` and returns its stdout. Returns `None` without peers.

@@ -9,11 +9,14 @@ use crate::children::TOOL;
 use crate::common::{LONG, builder, in_time, outcome, recorded, task};
 
 /// The choices with code that has no checks.
-const UNCHECKED: [Interrupt; 1] = [Interrupt::Kill];
+const UNCHECKED: &[Interrupt] = match cfg!(target_arch = "x86_64") {
+    true => &[Interrupt::Signal, Interrupt::Kill],
+    false => &[Interrupt::Kill],
+};
 
 #[test]
 fn a_task_that_runs_without_checks_can_be_cancelled() {
-    for how in UNCHECKED {
+    for &how in UNCHECKED {
         let (pool, guest, record) = recorded(builder().interrupt(how).size(1));
         for model in ["spin", "sleep"] {
             let handle = pool.submit(task(&guest, model)).unwrap();
@@ -30,7 +33,7 @@ fn a_task_that_runs_without_checks_can_be_cancelled() {
 /// Items of a chunk that ended before one that is stopped keep their results, and those behind it run.
 #[test]
 fn an_item_of_a_chunk_that_is_stopped_takes_no_other_along() {
-    for how in UNCHECKED {
+    for &how in UNCHECKED {
         let (pool, guest, record) =
             recorded(builder().interrupt(how).size(1).timeout(Duration::from_secs(2)));
         let count = guest.model("count").unwrap();
@@ -50,7 +53,7 @@ fn an_item_of_a_chunk_that_is_stopped_takes_no_other_along() {
 
 #[test]
 fn a_command_without_checks_is_stopped_at_its_timeout_and_when_it_is_killed() {
-    for how in UNCHECKED {
+    for &how in UNCHECKED {
         let tool = builder()
             .interrupt(how)
             .load_bytes("tool", TOOL.as_bytes())
@@ -64,4 +67,14 @@ fn a_command_without_checks_is_stopped_at_its_timeout_and_when_it_is_killed() {
         let status = in_time(move || child.wait());
         assert_eq!(status.kind(), Some(Kind::Cancelled), "{status:?}");
     }
+}
+
+#[test]
+fn a_pool_starts_with_signals_on_x86_64_only() {
+    let started = builder().interrupt(Interrupt::Signal).start();
+    match started {
+        Ok(pool) => pool.stop().unwrap(),
+        Err(error) => assert!(error.to_string().contains("epoch or kill"), "{error}"),
+    }
+    assert_eq!(Interrupt::Signal.is_supported(), cfg!(target_arch = "x86_64"));
 }

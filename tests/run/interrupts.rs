@@ -8,11 +8,14 @@ use crate::completed::{GuestFile, fixture, line, run, run_lines};
 use crate::support::{mpwasm, run_within};
 
 /// The choices other than the default.
-const UNCHECKED: [&str; 1] = ["kill"];
+const UNCHECKED: &[&str] = match cfg!(target_arch = "x86_64") {
+    true => &["signal", "kill"],
+    false => &["kill"],
+};
 
 #[test]
 fn a_task_that_spins_without_checks_is_stopped_and_the_next_one_runs() {
-    for how in UNCHECKED {
+    for &how in UNCHECKED {
         let idle = "{\"model\":\"noop\",\"args\":[],\"timeout\":\"20s\"}\n";
         let lines = [&line("", "spin", "[]"), idle].concat().repeat(3);
         let options = ["--interrupt", how, "--size", "1", "--timeout", "200ms"];
@@ -26,12 +29,13 @@ fn a_task_that_spins_without_checks_is_stopped_and_the_next_one_runs() {
         for pair in ended.records.chunks(2) {
             assert!(pair[0]["run_us"].as_u64().unwrap() >= 200_000, "{ended:#?}");
             assert_eq!(pair[1]["worker"], Value::from(0));
-            if how == "kill" {
-                assert_ne!(
-                    pair[0]["pid"], pair[1]["pid"],
-                    "its worker was replaced: {ended:#?}"
-                );
-            }
+            // `kill` replaces its worker, and `signal` keeps it.
+            assert_eq!(pair[0]["pid"] == pair[1]["pid"], how == "signal", "{ended:#?}");
+            assert_eq!(
+                pair[0]["error"]["backtrace"].is_array(),
+                how == "signal",
+                "{ended:#?}"
+            );
         }
     }
 }
@@ -80,7 +84,7 @@ fn callbacks_and_tasks_that_spin_are_interrupted_as_ever() {
                 (loop $again (br $again))
                 (unreachable)))"#,
     );
-    for how in UNCHECKED {
+    for &how in UNCHECKED {
         let options = ["--interrupt", how, "--size", "1", "--timeout", "5s"];
         let ended = run(&[&[guest.path(), "--callback-timeout", "200ms"], &options[..]].concat());
         assert_eq!(ended.column("status"), ["ok", "ok"], "{ended:#?}");
@@ -96,7 +100,7 @@ fn a_command_that_spins_is_stopped() {
         r#"(module (memory (export "memory") 1)
             (func (export "_start") (loop $again (br $again))))"#,
     );
-    for how in UNCHECKED {
+    for &how in UNCHECKED {
         let mut exec = mpwasm();
         exec.args(["exec", "--interrupt", how, "--timeout", "200ms", guest.path()]);
         let output = run_within(Duration::from_secs(60), &mut exec);

@@ -14,6 +14,7 @@ const CRATES: &[&str] = &[
     "fixture",
     "pusher",
     "files",
+    "programs",
     "sharing",
     "wasi-calls",
     "submissions",

@@ -50,8 +50,8 @@ struct Args {
     /// Time that may pass per test, whatever the submission does: for those that wait instead of computing.
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// How a submission is stopped at its timeout: `epoch` by checks in its code, `kill` with its worker process, which makes
-    /// submissions that compute faster.
+    /// How a submission is stopped at its timeout: `epoch` by checks in its code, which make submissions that compute slower,
+    /// `signal` by a signal to its thread, `kill` with its worker process.
     #[arg(long, value_enum, default_value_t = Stop::Epoch)]
     interrupt: Stop,
     /// Memory per test.
@@ -63,6 +63,7 @@ struct Args {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Stop {
     Epoch,
+    Signal,
     Kill,
 }
 
@@ -70,6 +71,7 @@ impl From<Stop> for Interrupt {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Epoch => Self::Epoch,
+            Stop::Signal => Self::Signal,
             Stop::Kill => Self::Kill,
         }
     }

@@ -12,6 +12,7 @@ use wasmtime_wasi::I32Exit;
 use crate::abi::json::truncate;
 use crate::deadline::InterruptCause;
 use crate::limits::InstanceLimits;
+use crate::signal;
 use mpwasm_types::escape::escape;
 use mpwasm_types::outcome::{Failure, Kind};
 
@@ -43,6 +44,12 @@ pub(crate) enum StopReason {
 
 /// Returns the failure of a call that did not return. `place` says where it was, such as "in `runnable`".
 pub(crate) fn failure(error: &wasmtime::Error, limits: &InstanceLimits, place: &str) -> Failure {
+    if let Some(interrupt) = signal::take_cause() {
+        return Failure {
+            backtrace: backtrace(error),
+            ..interrupted(interrupt, place)
+        };
+    }
     let mut failure = match error.downcast_ref::<StopReason>() {
         Some(StopReason::Interrupted(interrupt)) => interrupted(*interrupt, place),
         Some(StopReason::Failed(message)) if limits.was_refused_last() => {

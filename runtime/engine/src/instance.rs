@@ -2,7 +2,9 @@
 //!
 //! The executor decides in which instance a call runs.
 
-use wasmtime::{Engine, Extern, Instance, ModuleExport, Store, TypedFunc, UpdateDeadline};
+use wasmtime::{
+    CallHook, Engine, Extern, Instance, ModuleExport, Store, StoreContextMut, TypedFunc, UpdateDeadline,
+};
 
 use crate::failure::{self, StopReason};
 use crate::load::LinkedGuest;
@@ -21,7 +23,21 @@ pub(crate) fn store(engine: &Engine, state: InstanceState) -> Store<InstanceStat
         Some(interrupt) => Err(StopReason::Interrupted(interrupt).into()),
         None => Ok(UpdateDeadline::Continue(1)),
     });
+    if store.data().checks_host_calls {
+        store.call_hook(check_host_call);
+    }
     store
+}
+
+/// Ends a call that enters or leaves the host after its deadline: signals interrupt it in guest code only.
+fn check_host_call(context: StoreContextMut<'_, InstanceState>, hook: CallHook) -> wasmtime::Result<()> {
+    match hook {
+        CallHook::CallingHost | CallHook::ReturningFromHost => match context.data().deadline.expired() {
+            Some(interrupt) => Err(StopReason::Interrupted(interrupt).into()),
+            None => Ok(()),
+        },
+        CallHook::CallingWasm | CallHook::ReturningFromWasm => Ok(()),
+    }
 }
 
 /// Sets the instruction budget and the epoch deadline. From here on an increment of the epoch interrupts the guest.

@@ -34,6 +34,7 @@ mod open_objects;
 mod output;
 mod pusher;
 mod resident_memory;
+mod signal;
 mod state;
 #[cfg(test)]
 mod testing;

@@ -25,7 +25,7 @@ use mpwasm_types::ids::TaskId;
 use mpwasm_types::invocation::Invocation;
 use mpwasm_types::memory::MAX_RETAINED_BUFFER;
 use mpwasm_types::outcome::Failure;
-use mpwasm_types::settings::Terminals;
+use mpwasm_types::settings::{Interrupt, Terminals};
 use mpwasm_types::task::TaskInput;
 
 /// Buffers for the input and the output of calls. Between calls each has at most [`MAX_RETAINED_BUFFER`] bytes.
@@ -69,6 +69,8 @@ pub(crate) struct InstanceState {
     pub(crate) pid: u32,
     /// Largest output of a call, in bytes.
     max_output: u64,
+    /// Whether calls into the host check the deadline, since the guest's code does not.
+    pub(crate) checks_host_calls: bool,
     /// Whether a command's streams are captured.
     captures: bool,
     /// Whether the running call is a command's.
@@ -107,6 +109,7 @@ impl InstanceState {
             random: Box::new(StdRng::from_os_rng()),
             pid: std::process::id(),
             max_output: settings.max_output,
+            checks_host_calls: settings.interrupt == Interrupt::Signal,
             captures: settings.capture,
             is_command: false,
             argv: Vec::new(),

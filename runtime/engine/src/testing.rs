@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::{Call, CallReport, Compiled, Deadline, EngineRole, Executor, Export, OutputSink, compile};
+use super::{
+    Call, CallReport, Compiled, Deadline, EngineRole, Executor, Export, OutputSink, compile, signal,
+};
 use mpwasm_system::clock;
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
@@ -112,6 +114,7 @@ impl Rig {
         };
         let (info, artifact) = accepted(wat, settings);
         rig.executor.load(memfd(&artifact), &info).unwrap();
+        rig.executor.accept_signals().unwrap();
         rig
     }
 
@@ -225,8 +228,8 @@ impl Rig {
         })
     }
 
-    /// Runs `body` while a second thread does what a watchdog does: from `at` on, it wakes what sleeps and
-    /// increments the epoch, until `body` has ended.
+    /// Runs `body` while a second thread does what a watchdog does: from `at` on, it wakes what sleeps, increments the epoch and
+    /// sends signals, until `body` has ended.
     pub(crate) fn watched<R>(&mut self, at: Time, body: impl FnOnce(&mut Self) -> R) -> R {
         let (engine, deadline) = (self.executor.engine().clone(), self.deadline.clone());
         let over = AtomicBool::new(false);
@@ -236,6 +239,7 @@ impl Rig {
                 while !over.load(Ordering::Acquire) {
                     deadline.expire();
                     engine.increment_epoch();
+                    deadline.thread().into_iter().for_each(signal::send);
                     thread::sleep(Duration::from_millis(1));
                 }
             });

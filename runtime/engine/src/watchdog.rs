@@ -2,7 +2,8 @@
 //!
 //! At the deadline the watchdog increments the engine's epoch, which traps the guest, and wakes host calls that sleep. A
 //! call that has still not ended after a grace period is abandoned: its [`WatchdogHandler`] ends the process. Guest code without
-//! checks for the epoch ([`Interrupt::Kill`]) gets no grace period, unless a host call waits.
+//! checks for the epoch ([`Interrupt::Kill`]) gets no grace period, unless a host call waits. With [`Interrupt::Signal`] the
+//! watchdog sends a signal to the task's thread instead of incrementing the epoch.
 //!
 //! A sleep ends late: the kernel must wake the thread. So the watchdog sleeps until shortly before the deadline of a call and then
 //! spins ([`SPIN`]). A call that ends before that costs nothing.
@@ -22,7 +23,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use wasmtime::Engine;
 
-use crate::{CallId, Deadline};
+use crate::{CallId, Deadline, signal};
 use mpwasm_system::clock;
 use mpwasm_system::poll::poll_until;
 use mpwasm_system::process::cpu_count;
@@ -36,6 +37,14 @@ const EPOCH_INTERVAL: Duration = Duration::from_millis(5);
 /// Interval at which the watchdog checks whether a call past its deadline still waits in a host call, if guest code cannot be
 /// interrupted: 1 ms.
 const WAIT_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Time between the first two signals to a call past its deadline: 100 µs. The first one may have found the call in the host, or the
+/// thread without a CPU.
+const FIRST_SIGNAL_INTERVAL: Duration = Duration::from_micros(100);
+
+/// Longest time between two signals: 500 µs. A guest that is rarely outside of the engine's operations is still found with some
+/// hundred attempts.
+const MAX_SIGNAL_INTERVAL: Duration = Duration::from_micros(500);
 
 /// Longest sleep of the watchdog after a wake-up: 5 ms. The next wake-up is likely to follow soon, and a thread that ends
 /// many short tasks then need not make a system call for each batch of messages. A timer of a [`WatchdogHandler`] should
@@ -234,6 +243,8 @@ struct ExpiredCall {
     stuck_at: Time,
     /// Time of the next attempt to interrupt it.
     next_at: Time,
+    /// Time from the next signal to the one after it.
+    signal_interval: Duration,
 }
 
 impl ExpiredCall {
@@ -251,12 +262,29 @@ impl ExpiredCall {
             handler.on_stuck();
         }
         if self.next_at <= now {
-            engine.increment_epoch();
-            self.next_at = now
-                + match interrupt {
-                    Interrupt::Kill => WAIT_INTERVAL,
-                    _ => EPOCH_INTERVAL,
-                };
+            self.next_at = now + self.attempt(engine, interrupt, deadline);
+        }
+    }
+
+    /// Makes one attempt to interrupt the call. Returns the time until the next one.
+    fn attempt(&mut self, engine: &Engine, interrupt: Interrupt, deadline: &Deadline) -> Duration {
+        match interrupt {
+            Interrupt::Signal => {
+                if let Some(thread) = deadline.thread() {
+                    signal::send(thread);
+                }
+                let interval = self.signal_interval;
+                self.signal_interval = (interval * 3 / 2).min(MAX_SIGNAL_INTERVAL);
+                interval
+            }
+            Interrupt::Kill => {
+                engine.increment_epoch();
+                WAIT_INTERVAL
+            }
+            _ => {
+                engine.increment_epoch();
+                EPOCH_INTERVAL
+            }
         }
     }
 }
@@ -300,6 +328,7 @@ pub fn watch(
                     call,
                     stuck_at: now + handler.grace(),
                     next_at: now,
+                    signal_interval: FIRST_SIGNAL_INTERVAL,
                 })
             }
             _ => None,

@@ -21,6 +21,9 @@ pub enum InvalidSetting {
     /// A timeout is zero.
     #[error("a timeout is zero: it must be longer")]
     ZeroTimeout,
+    /// Tasks are to be stopped by signals, on a processor where they can't be.
+    #[error("tasks are stopped by signals (--interrupt signal) on x86-64 only: choose epoch or kill")]
+    NoSignals,
     /// Another user is set, and this process does not run as root.
     #[error("only root can run the pool's processes as another user")]
     NotRoot,

@@ -74,9 +74,21 @@ pub enum Interrupt {
     /// make code that computes up to 2.4 times as slow.
     #[default]
     Epoch,
+    /// The task's code has no checks. A signal to the thread that runs it makes it trap, wherever it computes, and the worker
+    /// process is kept. A task in a single operation that fills or copies much memory ends with its worker process, as with
+    /// [`Interrupt::Kill`], 100 ms after its deadline. Only on x86-64.
+    Signal,
     /// The task's code has no checks. A task that computes or is in a host call ends with its worker process, which another
     /// replaces. A task that sleeps or waits for input ends alone.
     Kill,
+}
+
+impl Interrupt {
+    /// Returns whether tasks can be stopped in this way on this processor.
+    #[must_use]
+    pub const fn is_supported(self) -> bool {
+        !matches!(self, Self::Signal) || cfg!(target_arch = "x86_64")
+    }
 }
 
 /// Streams of a command that it sees as terminals. A program then writes each line when it is complete.

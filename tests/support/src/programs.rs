@@ -110,12 +110,14 @@ pub fn guest(name: &'static str) -> &'static Path {
     static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
     static PUSHER: OnceLock<PathBuf> = OnceLock::new();
     static FILES: OnceLock<PathBuf> = OnceLock::new();
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     static SHARING: OnceLock<PathBuf> = OnceLock::new();
     let cell = match name {
         "demo" => &DEMO,
         "fixture" => &FIXTURE,
         "pusher" => &PUSHER,
         "files" => &FILES,
+        "programs" => &PROGRAMS,
         "sharing" => &SHARING,
         _ => panic!("there is no guest {name}"),
     };

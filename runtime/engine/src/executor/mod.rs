@@ -37,6 +37,7 @@ use crate::load::{EntryPoint, LinkedGuest};
 use crate::output::OutputSink;
 use crate::pusher::Pusher;
 use crate::resident_memory::ResidentMemory;
+use crate::signal::SignalTarget;
 use crate::state::{CallBuffers, InstanceState};
 use crate::wasi::context::preopen;
 use mpwasm_types::engine_settings::EngineSettings;
@@ -44,6 +45,7 @@ use mpwasm_types::grants::Granted;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{GuestId, ModelId};
 use mpwasm_types::outcome::{Failure, Kind};
+use mpwasm_types::settings::Interrupt;
 
 /// Runs calls into guests.
 ///
@@ -64,6 +66,8 @@ pub struct Executor {
     buffers: CallBuffers,
     /// Instance of the chunk whose items run, with their export.
     chunk: Option<(Store<InstanceState>, StatusFunc)>,
+    /// What the signal handler needs, until [`accept_signals`](Self::accept_signals).
+    signal_target: Option<SignalTarget>,
     /// Pages that the memories of ended instances keep.
     resident_memory: ResidentMemory,
     /// Runtime of one thread, the caller's, which wasmtime-wasi needs. See [`wasi`](crate::wasi).
@@ -108,6 +112,10 @@ impl Executor {
         output: Arc<dyn OutputSink>,
     ) -> Result<Self, LoadError> {
         let engine = engine(role, settings)?;
+        let signal_target = match settings.interrupt {
+            Interrupt::Signal => Some(SignalTarget::new(settings, Arc::clone(&deadline))?),
+            _ => None,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(|error| LoadError::Engine(error.to_string()))?;
@@ -119,6 +127,7 @@ impl Executor {
             kept: HashMap::new(),
             buffers: CallBuffers::default(),
             chunk: None,
+            signal_target,
             resident_memory: ResidentMemory::new(&engine, settings.keep_resident),
             engine,
             deadline,
@@ -157,11 +166,28 @@ impl Executor {
             loaded: LinkedGuest::new(&self.linker, artifact, info)?,
             budget: Arc::default(),
         };
+        if let Some(target) = &mut self.signal_target {
+            target.add(guest.loaded.pre.module());
+        }
         if self.guests.len() <= index {
             self.guests.resize_with(index + 1, || None);
         }
         self.guests[index] = Some(guest);
         Ok(())
+    }
+
+    /// Makes calls on the calling thread interruptible by signals of the [watchdog](crate::watchdog), with
+    /// [`Interrupt::Signal`]. Otherwise does nothing.
+    ///
+    /// Call it on the thread that runs the calls, when all guests are loaded: guests that are loaded later are not interrupted.
+    ///
+    /// # Errors
+    /// Returns an error if the signal handler can't be installed.
+    pub fn accept_signals(&mut self) -> Result<(), LoadError> {
+        match self.signal_target.take() {
+            Some(target) => target.accept(),
+            None => Ok(()),
+        }
     }
 
     /// Returns whether the guest with this number is loaded.

@@ -52,6 +52,9 @@ pub fn run(
     mut cpu_limit: CpuLimit,
     scratch: &ScratchDir,
 ) {
+    executor
+        .accept_signals()
+        .unwrap_or_else(|error| shared.unable(&error.into()));
     let mut meter = Meter::new(thread_cpu);
     let mut tasks = 0;
     shared.batch.put(&FromWorker::Ready, clock::now());

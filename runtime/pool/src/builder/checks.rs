@@ -43,6 +43,9 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
     if timeouts.iter().any(Duration::is_zero) {
         return bad(InvalidSetting::ZeroTimeout);
     }
+    if !settings.interrupt.is_supported() {
+        return bad(InvalidSetting::NoSignals);
+    }
     if let Some(user) = settings.user {
         if !nix::unistd::geteuid().is_root() {
             return bad(InvalidSetting::NotRoot);

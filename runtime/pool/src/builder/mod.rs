@@ -79,7 +79,8 @@ impl Builder {
         /// Sets the timeout of a task that names none, longer than zero; 30 s by default.
         timeout: Duration,
         /// Sets how a running task is stopped at its deadline, and when it is cancelled. The default, [`Interrupt::Epoch`], keeps
-        /// the worker process, and makes code that computes up to 2.4 times as slow. A guest's code depends on it:
+        /// the worker process, and makes code that computes up to 2.4 times as slow. [`Interrupt::Signal`] works on x86-64 only, and a
+        /// pool does not start with it elsewhere. A guest's code depends on this setting:
         /// [commands](crate::command::Command) are interrupted as the builder that loaded their guest says.
         interrupt: Interrupt,
         /// Sets the cap of a task's linear memory, bytes; 256 MiB by default. Beyond it `memory.grow` fails in the guest.

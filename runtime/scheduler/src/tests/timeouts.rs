@@ -52,6 +52,24 @@ fn a_worker_that_ended_itself_at_the_deadline_is_a_timeout() {
     );
 }
 
+/// It may have died of what interrupted it.
+#[test]
+fn whatever_a_worker_died_of_after_the_deadline_it_is_a_timeout() {
+    let segv = nix::sys::signal::Signal::SIGSEGV as i32;
+    for exit in [
+        WorkerExit::Signal(segv),
+        WorkerExit::Forbidden(None),
+        WorkerExit::Code(101),
+    ] {
+        let mut pool = Pool::ready(1);
+        let task = pool.push(Hangs);
+        pool.work_all();
+        pool.advance(1001 * MS);
+        pool.exit(W0, exit);
+        assert_eq!(pool.failure(task).kind, Kind::Timeout);
+    }
+}
+
 #[test]
 fn workers_that_their_watchdogs_end_harm_no_task_behind() {
     let mut pool = Pool::ready(1);
