@@ -63,10 +63,11 @@ pub use mpwasm_types::escape;
 pub use mpwasm_types::grants::{Access, DirGrant, Grants, InvalidGrant};
 pub use mpwasm_types::guest_info::{GuestInfo, InitialSizes, MemoryInfo, ModelInfo};
 pub use mpwasm_types::ids::{GuestId, ModelId, TaskId, WorkerNumber};
+pub use mpwasm_types::objects::ObjectKind;
 pub use mpwasm_types::outcome::{Attempt, CallbackStatus, Kind, LogLevel, Outcome, Stream, TaskError, Usage};
 pub use mpwasm_types::retry::{Backoff, BackoffError, Retry};
 pub use mpwasm_types::settings::{Interrupt, Isolation, Jail, Settings, User};
-pub use mpwasm_types::status::{Status, TaskStatus, WorkerState, WorkerStatus};
+pub use mpwasm_types::status::{Status, TaskStatus, TaskWait, WorkerState, WorkerStatus};
 pub use mpwasm_types::task_check::{InputError, UnknownModel};
 
 pub use builder::Builder;

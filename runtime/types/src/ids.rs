@@ -67,7 +67,7 @@ id! {
 }
 
 id! {
-    /// Number of a request for a status, which the reply repeats.
+    /// Number of a request, which the reply repeats.
     RequestId(u64)
 }
 

@@ -107,6 +107,8 @@ pub struct Terminals {
 pub struct Settings {
     /// Number of worker processes, at least 1.
     pub size: u32,
+    /// Most further workers that run tasks while others wait for shared objects. `None` means as many as [`size`](Self::size).
+    pub max_waiting: Option<u32>,
     /// What separates tasks from one another.
     pub isolation: Isolation,
     /// Timeout of a task that has none of its own.
@@ -188,6 +190,7 @@ impl Default for Settings {
         Self {
             size: std::thread::available_parallelism()
                 .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            max_waiting: None,
             isolation: Isolation::default(),
             timeout: Duration::from_secs(30),
             interrupt: Interrupt::default(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded;
 use crate::ids::{TaskId, WorkerNumber};
+use crate::objects::{MAX_LABEL, MAX_OPERATION, ObjectKind};
 use crate::settings::MAX_WORKERS;
 
 /// A snapshot of what a pool is doing.
@@ -32,7 +33,7 @@ impl Status {
 }
 
 /// A snapshot of a worker process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// The worker's number, from 0.
     pub worker: WorkerNumber,
@@ -41,6 +42,23 @@ pub struct WorkerStatus {
     /// Its state.
     pub state: WorkerState,
     /// For how long it has been in this state.
+    pub since: Duration,
+    /// What its task waits for, if it waits for a shared object.
+    pub wait: Option<TaskWait>,
+}
+
+/// A wait of a task for a shared object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskWait {
+    /// What the object is.
+    pub kind: ObjectKind,
+    /// The object's label.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_LABEL>")]
+    pub object: String,
+    /// The operation that waits.
+    #[serde(deserialize_with = "bounded::text::<_, MAX_OPERATION>")]
+    pub operation: String,
+    /// For how long it has waited.
     pub since: Duration,
 }
 

@@ -13,8 +13,9 @@ use mpwasm_host::dispatcher::{WorkerMessage, WorkerPhase, parse_worker_message};
 use mpwasm_protocol::call_result;
 use mpwasm_protocol::frame::decode;
 use mpwasm_protocol::messages::{
-    CallResult, DispatcherStart, FromCompiler, FromDispatcher, FromTasks, GuestOutput, StatusReply,
-    StatusRequest, Submission, ToCompiler, ToDispatcher, ToTasks, ToWorker, WorkerStart, worker_frame,
+    CallResult, DispatcherStart, FromCompiler, FromDispatcher, FromManager, FromTasks, GuestOutput,
+    ManagerStart, StatusReply, StatusRequest, Submission, ToCompiler, ToDispatcher, ToManager, ToTasks,
+    ToWorker, WorkerStart, worker_frame,
 };
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_protocol::request::{Reply, Request};
@@ -47,14 +48,14 @@ pub fn frames(input: &[u8]) -> Verdict {
     let [mut silent, mut greeted, mut ready] =
         [WorkerPhase::Started, WorkerPhase::Loading, WorkerPhase::Ready]
             .map(|phase| Worker::new(phase, &settings));
-    let mut hear = |frame: &[u8]| match speaker % 15 {
+    let mut hear = |frame: &[u8]| match speaker % 18 {
         0 => silent.hear(frame),
         1 => greeted.hear(frame),
         2 => ready.hear(frame),
         3 => dispatcher(frame),
         4 => decoded::<FromCompiler<'_>>(frame),
         5 => tasks(frame, &settings),
-        // Of these only the form is checked. All but the last come from a process of higher trust.
+        // Of these only the form is checked. Most come from a process of higher trust.
         6 => decoded::<Submission<'_>>(frame),
         7 => decoded::<ToDispatcher>(frame),
         8 => decoded::<ToWorker<'_>>(frame),
@@ -63,7 +64,10 @@ pub fn frames(input: &[u8]) -> Verdict {
         11 => decoded::<DispatcherStart>(frame),
         12 => decoded::<WorkerStart<'_>>(frame),
         13 => decoded::<Request<StatusRequest>>(frame),
-        _ => decoded::<Reply<StatusReply>>(frame),
+        14 => decoded::<Reply<StatusReply>>(frame),
+        15 => decoded::<ManagerStart>(frame),
+        16 => decoded::<ToManager<'_>>(frame),
+        _ => decoded::<FromManager<'_>>(frame),
     };
     let result = cut(bytes, piece, worker_frame(&settings), &mut hear);
     Verdict::from(&result)
@@ -143,7 +147,10 @@ impl<'a> Worker<'a> {
             WorkerMessage::Output(GuestOutput::Logged { text, .. }) => {
                 assert!(text.len() as u64 <= limits.max_output);
             }
-            WorkerMessage::Skipped(_) | WorkerMessage::Unable(_) => {}
+            WorkerMessage::Skipped(_)
+            | WorkerMessage::Unable(_)
+            | WorkerMessage::Waiting(..)
+            | WorkerMessage::Resumed(_) => {}
         }
         Ok(())
     }

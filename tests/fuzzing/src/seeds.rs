@@ -10,19 +10,24 @@ use super::Verdict;
 use super::frames::settings;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::{
-    CallResult, ControlRequest, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromTasks,
-    FromWorker, GuestOutput, ResourceUsage, Source, StatusReply, StatusRequest, Submission, ToCompiler,
-    ToDispatcher, ToTasks, ToWorker, WorkerStart,
+    CallResult, ControlRequest, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromManager,
+    FromTasks, FromWorker, GrantedName, GuestOutput, ManagerStart, OperationReply, OwnerRequest,
+    RequestedObject, ResourceUsage, Source, StatusReply, StatusRequest, Submission, ToCompiler, ToDispatcher,
+    ToManager, ToTasks, ToWorker, WorkerStart,
 };
 use mpwasm_protocol::request::{Reply, Request};
 use mpwasm_types::engine_settings::EngineSettings;
 use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, RequestId, TaskId, WorkerNumber};
 use mpwasm_types::items;
+use mpwasm_types::objects::{
+    CallNumber, CallSource, HoldingCall, ObjectError, ObjectErrorKind, ObjectId, ObjectKind, ObjectSpec,
+    ObjectsStatus, Token, WaitingCall,
+};
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::settings::{Settings, Terminals};
-use mpwasm_types::status::{Status, TaskStatus, WorkerState, WorkerStatus};
+use mpwasm_types::status::{Status, TaskStatus, TaskWait, WorkerState, WorkerStatus};
 use mpwasm_types::task::{TaskInput, TaskSpec};
 use mpwasm_types::time::Time;
 
@@ -73,6 +78,10 @@ pub(super) fn inputs() -> Vec<(&'static str, Verdict, Vec<u8>)> {
         ("worker-start", Verdict::Taken, worker_start()),
         ("to-compiler", Verdict::Taken, to_compiler()),
         ("to-tasks", Verdict::Taken, to_tasks()),
+        ("manager-start", Verdict::Taken, manager_start()),
+        ("to-manager", Verdict::Taken, to_manager()),
+        ("to-manager-of-owner", Verdict::Taken, to_manager_of_owner()),
+        ("from-manager", Verdict::Taken, from_manager()),
     ]
 }
 
@@ -116,6 +125,16 @@ fn worker_task() -> Vec<u8> {
         &mut input,
         &FromWorker::Output(GuestOutput::Logged { level, text }),
     );
+    put(
+        &mut input,
+        &FromWorker::Waiting {
+            offer: OfferId(512),
+            kind: ObjectKind::Queue,
+            object: "jobs",
+            operation: "get",
+        },
+    );
+    put(&mut input, &FromWorker::Resumed(OfferId(512)));
     put(&mut input, &ended(CallResult::Ok(b"{\"a\":1}")));
     put(&mut input, &FromWorker::Skipped(OfferId(513)));
     input
@@ -294,6 +313,12 @@ fn status_replies() -> Vec<u8> {
             attempt: 1,
         },
         since: SECOND,
+        wait: Some(TaskWait {
+            kind: ObjectKind::Queue,
+            object: "jobs".to_owned(),
+            operation: "get".to_owned(),
+            since: SECOND,
+        }),
     };
     let status = Status {
         queued: 0,
@@ -339,6 +364,7 @@ fn dispatcher_start() -> Vec<u8> {
         },
         stdin: false,
         terminals: Terminals::default(),
+        objects: true,
         jail: None,
         events: true,
     };
@@ -348,6 +374,7 @@ fn dispatcher_start() -> Vec<u8> {
 fn worker_start() -> Vec<u8> {
     let message = WorkerStart {
         stdin: false,
+        objects: true,
         engine: EngineSettings::from(&settings()),
         max_args: 256,
         cpu: Some(1),
@@ -376,7 +403,136 @@ fn to_tasks() -> Vec<u8> {
         first: TaskId(3),
         max_tasks: 9,
         max_args: 256,
+        objects: true,
         jail: None,
     };
     said(10, &message)
+}
+
+fn manager_start() -> Vec<u8> {
+    let message = ManagerStart {
+        memory: 1 << 20,
+        jail: None,
+    };
+    said(15, &message)
+}
+
+fn to_manager() -> Vec<u8> {
+    let mut input = said_by(16);
+    let (id, call, object) = (RequestId(1), CallNumber(2), ObjectId(3));
+    let source = CallSource::Task {
+        task: TaskId(5),
+        attempt: 1,
+    };
+    for message in [
+        ToManager::CallStarted { call, source },
+        ToManager::Open {
+            id,
+            target: RequestedObject::Name("jobs"),
+        },
+        ToManager::Open {
+            id,
+            target: RequestedObject::Token(token()),
+        },
+        ToManager::Call {
+            id,
+            call,
+            object,
+            timeout: Some(0),
+            operation: "put",
+            args: b"[1]",
+        },
+        ToManager::Cancel { id },
+        ToManager::CallEnded {
+            call,
+            succeeded: true,
+        },
+        ToManager::Attach,
+    ] {
+        put(&mut input, &message);
+    }
+    input
+}
+
+fn to_manager_of_owner() -> Vec<u8> {
+    let mut input = said_by(16);
+    let id = RequestId(1);
+    let names = vec![GrantedName {
+        name: "jobs".to_owned(),
+        token: token(),
+    }];
+    for request in [
+        OwnerRequest::Create {
+            id,
+            spec: ObjectSpec::Queue(None),
+            label: "jobs",
+        },
+        OwnerRequest::OpenPool { id, names },
+        OwnerRequest::Contents { id, token: token() },
+        OwnerRequest::Restore {
+            id,
+            token: token(),
+            contents: b"[1]",
+        },
+        OwnerRequest::Status { id },
+    ] {
+        put(&mut input, &ToManager::Owner(request));
+    }
+    input
+}
+
+fn from_manager() -> Vec<u8> {
+    let mut input = said_by(17);
+    let id = RequestId(1);
+    let waiting = WaitingCall {
+        source: CallSource::Program,
+        kind: ObjectKind::Queue,
+        object: "jobs".to_owned(),
+        operation: "get".to_owned(),
+        waited: SECOND,
+    };
+    let holder = HoldingCall {
+        source: CallSource::Tasks,
+        kind: ObjectKind::Lock,
+        object: "lock".to_owned(),
+    };
+    let error = ObjectError::new(ObjectErrorKind::Full, "jobs", "put");
+    for message in [
+        FromManager::Opened {
+            id,
+            object: ObjectId(3),
+            spec: ObjectSpec::Lock,
+            label: "lock",
+        },
+        FromManager::Created {
+            id,
+            label: "jobs",
+            tokens: vec![token()],
+        },
+        FromManager::Status {
+            id,
+            status: ObjectsStatus {
+                memory: 9,
+                memory_cap: 1 << 20,
+                objects: 2,
+                waiting: vec![waiting],
+                holders: vec![holder],
+            },
+        },
+        FromManager::Reply {
+            id,
+            result: OperationReply::Ok(b"null"),
+        },
+        FromManager::Reply {
+            id,
+            result: OperationReply::Failed(error),
+        },
+    ] {
+        put(&mut input, &message);
+    }
+    input
+}
+
+fn token() -> Token {
+    Token::from_bytes([7; Token::SIZE])
 }

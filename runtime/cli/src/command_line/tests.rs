@@ -88,6 +88,7 @@ fn every_limit_reaches_its_setting() {
                 --interrupt kill";
     let args: Vec<&str> = line.split_whitespace().collect();
     let expected = Settings {
+        max_waiting: None,
         size: 5,
         isolation: mpwasm::Isolation::Process,
         timeout: Duration::from_millis(250),

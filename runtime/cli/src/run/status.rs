@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mpwasm::{Kind, Pool, Stats, Status, WorkerState, WorkerStatus};
+use mpwasm::{Kind, Pool, Stats, Status, TaskWait, WorkerState, WorkerStatus};
 
 use crate::terminal::stdio;
 
@@ -51,6 +51,7 @@ fn line(status: &WorkerStatus) -> String {
         pid,
         state,
         since,
+        wait,
     } = status;
     let doing = match state {
         WorkerState::Starting => "starting".to_owned(),
@@ -61,10 +62,31 @@ fn line(status: &WorkerStatus) -> String {
         WorkerState::Leaving => "exiting".to_owned(),
         WorkerState::Killed => "killed, and not gone".to_owned(),
     };
-    // Rounded to milliseconds.
-    let since = Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    let since = humantime::format_duration(since);
-    format!("worker {worker} (pid {pid}): {doing} for {since}")
+    let since = humantime::format_duration(millis(*since));
+    format!(
+        "worker {worker} (pid {pid}): {doing} for {since}{}",
+        waiting(wait.as_ref())
+    )
+}
+
+/// Returns what a task waits for, if it waits for a shared object.
+fn waiting(wait: Option<&TaskWait>) -> String {
+    let Some(TaskWait {
+        kind,
+        object,
+        operation,
+        since,
+    }) = wait
+    else {
+        return String::new();
+    };
+    let since = humantime::format_duration(millis(*since));
+    format!("; waiting for {kind} `{object}` ({operation}) for {since}")
+}
+
+/// Rounds a duration to milliseconds.
+fn millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -80,6 +102,7 @@ mod tests {
                 pid: 4711,
                 state,
                 since: Duration::from_micros(61_250_900),
+                wait: None,
             })
         };
         let running = |attempt| {

@@ -89,6 +89,7 @@ impl DispatcherSetup {
             settings,
             stdin,
             terminals,
+            objects: _,
             jail,
             events,
         } = in_memory::receive(&mut parent)?;

@@ -19,6 +19,7 @@ pub fn of_pool((scheduler, worker_set, callbacks): Sources<'_>, now: Time) -> St
             pid: worker_set.process(worker)?.child.pid(),
             state,
             since: now.since(since),
+            wait: None,
         })
     });
     let mut workers: Vec<_> = workers.collect();

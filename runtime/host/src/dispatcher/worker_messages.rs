@@ -11,6 +11,7 @@ use mpwasm_protocol::messages::{CallResult, FromWorker, GuestOutput, Hello, Hell
 use mpwasm_scheduler::ProtocolFault;
 use mpwasm_types::ids::OfferId;
 use mpwasm_types::json::{JsonError, MAX_JSON_DEPTH, one_line};
+use mpwasm_types::objects::ObjectKind;
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::output::log_cap;
 use mpwasm_types::settings::Settings;
@@ -32,6 +33,21 @@ pub enum WorkerMessage<'a> {
     Skipped(OfferId),
     /// The running task printed or logged.
     Output(GuestOutput<'a>),
+    /// The running task waits for a shared object.
+    Waiting(OfferId, WaitTarget<'a>),
+    /// The running task waits no more.
+    Resumed(OfferId),
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitTarget<'a> {
+    /// What the object is.
+    pub kind: ObjectKind,
+    /// Its label.
+    pub object: &'a str,
+    /// The operation that waits.
+    pub operation: &'a str,
 }
 
 /// How a task has ended, or the next item of its chunk.
@@ -66,6 +82,9 @@ pub enum WorkerFault {
     /// The output of a task is over its limit.
     #[error("more output than the cap allows")]
     TooMuchOutput,
+    /// A task waits for a shared object, and the pool has none.
+    #[error("a wait for a shared object, of which the pool has none")]
+    NoObjects,
     /// Output came while no task ran.
     #[error("output without a running task")]
     NoTask,
@@ -128,6 +147,23 @@ pub fn parse<'a>(
             }))
         }
         (FromWorker::Skipped(offer), WorkerPhase::Ready) => Ok(WorkerMessage::Skipped(offer)),
+        (
+            FromWorker::Waiting {
+                offer,
+                kind,
+                object,
+                operation,
+            },
+            WorkerPhase::Ready,
+        ) => {
+            let target = WaitTarget {
+                kind,
+                object,
+                operation,
+            };
+            Ok(WorkerMessage::Waiting(offer, target))
+        }
+        (FromWorker::Resumed(offer), WorkerPhase::Ready) => Ok(WorkerMessage::Resumed(offer)),
         (FromWorker::Output(output), WorkerPhase::Ready) => {
             let bytes = output
                 .counted(limits.max_output)

@@ -370,6 +370,7 @@ impl WorkerSet {
         let guest = |&number: &GuestId| (number, Cow::Owned(for_worker(&self.guests[number.index()].info)));
         WorkerStart {
             stdin: self.stdin.is_some(),
+            objects: false,
             engine: self.engine.clone(),
             max_args: self.max_args,
             cpu: self.worker_cpus.iter().cycle().nth(index).copied(),

@@ -100,6 +100,7 @@ pub fn main() -> Result<Infallible, ChildError> {
 fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, WorkerSetup), ChildError> {
     let WorkerStart {
         stdin,
+        objects: _,
         engine,
         max_args,
         cpu,

@@ -180,6 +180,7 @@ impl TasksRun<'_> {
             first: shared.ledger.next_id(),
             max_tasks: settings.max_tasks,
             max_args: settings.max_args,
+            objects: false,
             jail: jail::available_options(settings.jail, settings.user),
         };
         in_memory::send(

@@ -6,6 +6,7 @@ use mpwasm_types::bounded;
 use mpwasm_types::bounded::MAX_NOTE;
 use mpwasm_types::ids::OfferId;
 use mpwasm_types::nanos;
+use mpwasm_types::objects::{MAX_LABEL, MAX_OPERATION, ObjectKind};
 use serde::{Deserialize, Serialize};
 
 use super::call::{CallResult, GuestOutput, ResourceUsage};
@@ -32,6 +33,21 @@ pub enum FromWorker<'a> {
     },
     /// The offer had been revoked before the worker could claim it.
     Skipped(OfferId),
+    /// The running task waits for a shared object, and has done so for a while.
+    Waiting {
+        /// The offer of the task.
+        offer: OfferId,
+        /// What the object is.
+        kind: ObjectKind,
+        /// The object's label.
+        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LABEL>")]
+        object: &'a str,
+        /// The operation that waits.
+        #[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_OPERATION>")]
+        operation: &'a str,
+    },
+    /// The wait that was reported last is over. The end of the task ends it, too.
+    Resumed(OfferId),
     /// The running task has printed or logged.
     #[serde(borrow)]
     Output(GuestOutput<'a>),

@@ -9,6 +9,9 @@
 //!        ◀─StatusReply────────
 //! parent ──ToCompiler────────▶ compiler   ──FromCompiler──────▶ parent
 //! parent ──ToTasks───────────▶ `tasks`    ──FromTasks─────────▶ parent
+//! parent ──ManagerStart──────▶ manager
+//!        ──ToManager─────────▶            ◀─ToManager────────── dispatcher, worker, `tasks`
+//!        ◀─FromManager────────            ──FromManager────────▶
 //! ```
 //!
 //! The first frame of each child is a [`Hello`]. Where no pipe is named, a message travels through the socket between
@@ -24,6 +27,7 @@ mod from_dispatcher;
 mod from_worker;
 mod hello;
 mod limits;
+mod objects;
 mod status;
 mod tasks;
 mod to_dispatcher;
@@ -37,6 +41,10 @@ pub use hello::{Hello, HelloError, PROTOCOL_VERSION};
 pub use limits::{
     MAX_ARTIFACT, MAX_PAYLOAD, MAX_SETUP, OUTPUT_PIECE, OVERHEAD, compiler_frame, dispatcher_frame,
     task_frame, worker_frame,
+};
+pub use objects::{
+    FromManager, GrantedName, MAX_OBJECT_ARGS, MAX_OBJECT_NAMES, ManagerStart, OperationReply, OwnerRequest,
+    RequestedObject, ToManager, object_frame, object_owner_frame,
 };
 pub use status::{STATUS_LIMITS, StatusReply, StatusRequest};
 pub use tasks::{FromTasks, ToTasks};

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::request::RequestLimits;
 
-/// Bounds of the connection for requests of a status: 64 KiB and 1 MiB. The status of the largest pool has 400 KiB.
+/// Bounds of the connection for requests of a status: 64 KiB and 4 MiB. The status of the largest pool has 2 MiB.
 pub const STATUS_LIMITS: RequestLimits = RequestLimits {
     request: 64 << 10,
-    reply: 1 << 20,
+    reply: 4 << 20,
 };
 
 /// Asks for a status.
@@ -41,8 +41,9 @@ mod tests {
     use std::time::Duration;
 
     use mpwasm_types::ids::{RequestId, TaskId, WorkerNumber};
+    use mpwasm_types::objects::{MAX_LABEL, MAX_OPERATION, ObjectKind};
     use mpwasm_types::settings::MAX_WORKERS;
-    use mpwasm_types::status::{WorkerState, WorkerStatus};
+    use mpwasm_types::status::{TaskWait, WorkerState, WorkerStatus};
 
     use super::*;
     use crate::frame::encode;
@@ -58,6 +59,12 @@ mod tests {
                 attempt: u32::MAX,
             },
             since: Duration::MAX,
+            wait: Some(TaskWait {
+                kind: ObjectKind::Namespace,
+                object: "x".repeat(MAX_LABEL),
+                operation: "x".repeat(MAX_OPERATION),
+                since: Duration::MAX,
+            }),
         };
         let status = Status {
             queued: u64::MAX,

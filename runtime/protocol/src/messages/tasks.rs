@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::call::GuestOutput;
 
 /// Starts the process: the only message that it gets, in a [memory file](crate::in_memory). The artifact, sealed or read-only,
-/// comes with it.
+/// comes with it, and then the connection to the manager, where there is one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ToTasks {
     /// Settings of the engine.
@@ -29,6 +29,8 @@ pub struct ToTasks {
     pub max_tasks: u64,
     /// Largest task, bytes.
     pub max_args: u64,
+    /// Whether there is a connection to a manager of shared objects.
+    pub objects: bool,
     /// Options of its sandbox; `None` for no sandbox.
     pub jail: Option<SandboxOptions>,
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Starts the dispatcher: its first message, in a [memory file](crate::in_memory).
 ///
 /// With it come the read end of the task pipe, the socket for requests of a status, each directory that the settings grant,
-/// and the read end of commands' stdin where there is one.
+/// the read end of commands' stdin where there is one, and the pool's connection to the manager where there is one.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DispatcherStart {
     /// The pool's settings.
@@ -19,6 +19,8 @@ pub struct DispatcherStart {
     pub stdin: bool,
     /// Which streams of commands are terminals.
     pub terminals: Terminals,
+    /// Whether there is a connection to a manager of shared objects.
+    pub objects: bool,
     /// Options of its sandbox; `None` for no sandbox.
     pub jail: Option<SandboxOptions>,
     /// Whether it reports changes of state of its workers ([`FromDispatcher::Event`](super::FromDispatcher::Event)).

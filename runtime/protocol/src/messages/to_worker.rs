@@ -13,11 +13,14 @@ use serde::{Deserialize, Serialize};
 /// Starts a worker: its first message, in a [memory file](crate::in_memory).
 ///
 /// With it come the read end of the control pipe, the shared page, each directory that is granted, the read end of
-/// commands' stdin where there is one, and the artifact of each guest, sealed or read-only.
+/// commands' stdin where there is one, the worker's connection to the manager where there is one, and the artifact of each
+/// guest, sealed or read-only.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WorkerStart<'a> {
     /// Whether there is a stdin for commands.
     pub stdin: bool,
+    /// Whether there is a connection to a manager of shared objects.
+    pub objects: bool,
     /// Settings of the engine.
     pub engine: EngineSettings,
     /// Largest args of a task, bytes.

@@ -100,6 +100,8 @@ impl EventLoop {
                     let at = Some((self.workers.worker_number(worker), attempt));
                     self.uplink.put(&FromDispatcher::Output { source, at, output });
                 }
+                // Only a worker with a connection to a manager waits.
+                WorkerMessage::Waiting(..) | WorkerMessage::Resumed(_) => return Err(WorkerFault::NoObjects),
                 WorkerMessage::Skipped(offer) => self.scheduler.skipped(worker, offer, now)?,
                 WorkerMessage::Ended(ended) => self.task_ended(worker, frame, ended, now)?,
             }

@@ -135,6 +135,7 @@ impl LocalStart {
                 settings: settings.clone(),
                 stdin: self.streams.stdin.is_some(),
                 terminals: self.streams.terminals,
+                objects: false,
                 jail: jail::available_options(settings.jail, settings.user)
                     .map(|plan| plan.with_files(settings.grants.files())),
                 events: self.wants_workers || tracing::enabled!(Level::DEBUG),
