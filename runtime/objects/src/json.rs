@@ -26,6 +26,11 @@ impl Json {
         Self(value.get().into())
     }
 
+    /// Keeps a text that is JSON without white space by how it was made.
+    pub(crate) fn from_valid(text: String) -> Self {
+        Self(text.into())
+    }
+
     /// Returns `null`.
     #[must_use]
     pub fn null() -> Self {

@@ -25,6 +25,7 @@ mod bounds;
 mod budget;
 mod channels;
 mod client;
+mod collections;
 mod context;
 mod json;
 mod keys;

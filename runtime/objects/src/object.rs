@@ -3,6 +3,7 @@
 use mpwasm_types::objects::{ObjectErrorKind, ObjectSpec};
 
 use crate::channels::{ItemQueue, PipeState, Side};
+use crate::collections::{DictState, ListState, NamespaceState};
 use crate::context::{Applied, Caller, OperationContext};
 use crate::keys::{CallKey, WaitId};
 use crate::operation::Operation;
@@ -22,8 +23,9 @@ pub(crate) enum ObjectState {
     Queue(ItemQueue),
     /// Both ends of a pipe.
     Pipe(PipeState),
-    /// A dict, a list or a namespace, which have no operations yet.
-    Collection,
+    Dict(DictState),
+    List(ListState),
+    Namespace(NamespaceState),
 }
 
 impl ObjectState {
@@ -42,7 +44,9 @@ impl ObjectState {
             ObjectSpec::Queue(max) => Self::Queue(ItemQueue::new(max.map(u32::from), false)),
             ObjectSpec::JoinableQueue(max) => Self::Queue(ItemQueue::new(max.map(u32::from), true)),
             ObjectSpec::Pipe { duplex } => Self::Pipe(PipeState::new(duplex)),
-            ObjectSpec::Dict | ObjectSpec::List | ObjectSpec::Namespace => Self::Collection,
+            ObjectSpec::Dict => Self::Dict(DictState::default()),
+            ObjectSpec::List => Self::List(ListState::default()),
+            ObjectSpec::Namespace => Self::Namespace(NamespaceState::default()),
         }
     }
 
@@ -70,6 +74,15 @@ impl ObjectState {
             }
             (Self::Queue(queue), Operation::Queue(operation)) => queue.apply(operation, caller, context),
             (Self::Pipe(pipe), Operation::Pipe(operation)) => pipe.apply(side, operation, caller, context),
+            (Self::Dict(dict), Operation::Dict(operation)) => {
+                dict.apply(operation, context.budget).map(Applied::Done)
+            }
+            (Self::List(list), Operation::List(operation)) => {
+                list.apply(operation, context.budget).map(Applied::Done)
+            }
+            (Self::Namespace(namespace), Operation::Namespace(operation)) => {
+                namespace.apply(operation, context.budget).map(Applied::Done)
+            }
             _ => Err(ObjectErrorKind::WrongType.into()),
         }
     }
@@ -102,7 +115,7 @@ impl ObjectState {
             }
             Self::Queue(queue) => queue.end_wait(wait, context.budget),
             Self::Pipe(pipe) => pipe.end_wait(wait, end, context),
-            Self::Collection => timeout,
+            Self::Dict(_) | Self::List(_) | Self::Namespace(_) => timeout,
         })
     }
 
@@ -122,7 +135,7 @@ impl ObjectState {
             Self::Condition(condition) => condition.call_ended(call, context.wakeups),
             Self::Queue(queue) => queue.call_ended(call, succeeded, context),
             Self::Pipe(pipe) => pipe.call_ended(call, succeeded, context),
-            Self::Event(_) | Self::Barrier(_) | Self::Collection => {}
+            Self::Event(_) | Self::Barrier(_) | Self::Dict(_) | Self::List(_) | Self::Namespace(_) => {}
         }
     }
 

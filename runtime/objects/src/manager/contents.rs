@@ -7,7 +7,7 @@ use crate::context::OperationContext;
 use crate::json::Json;
 use crate::message::Effects;
 use crate::object::ObjectState;
-use crate::operation::parse_list;
+use crate::operation::{parse_list, parse_pairs};
 use crate::operation_error::OperationError;
 use crate::wait::Wakeups;
 
@@ -17,6 +17,9 @@ impl Objects {
         let contents = match (entry.spec, self.objects.get(&entry.home)) {
             (ObjectSpec::Value(_) | ObjectSpec::Array(..), _) => Some(effects.numbers(id, entry.spec)),
             (_, Some(ObjectState::Queue(queue))) => Some(queue.contents()),
+            (_, Some(ObjectState::Dict(dict))) => Some(dict.contents()),
+            (_, Some(ObjectState::List(list))) => Some(list.contents()),
+            (_, Some(ObjectState::Namespace(namespace))) => Some(namespace.contents()),
             _ => None,
         };
         contents.ok_or_else(|| self.error(id, "contents", &no_contents()))
@@ -58,11 +61,18 @@ impl Objects {
             parse_list(&contents)
                 .ok_or_else(|| OperationError::new(ObjectErrorKind::Invalid, "the contents are no array"))
         };
+        let pairs = || {
+            let detail = "the contents are neither an object nor an array of pairs";
+            parse_pairs(&contents).ok_or_else(|| OperationError::new(ObjectErrorKind::Invalid, detail))
+        };
         let budget = &mut self.budget;
         match self.objects.get_mut(&home) {
             Some(ObjectState::Queue(queue)) => {
                 queue.restore(list()?, &mut OperationContext { budget, wakeups })
             }
+            Some(ObjectState::List(list_state)) => list_state.restore(list()?, budget),
+            Some(ObjectState::Dict(dict)) => dict.restore(pairs()?, budget),
+            Some(ObjectState::Namespace(namespace)) => namespace.restore(pairs()?, budget),
             _ => Err(no_contents()),
         }
     }

@@ -7,8 +7,13 @@ use mpwasm_types::objects::{MAX_VALUE, ObjectErrorKind};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::elements::values;
+use crate::bounds::MAX_MANY;
 use crate::json::Json;
 use crate::operation_error::OperationError;
+
+/// Most arguments of an operation.
+const MAX_ARGS: usize = 3;
 
 /// Checks that `args` is JSON, and returns it without white space.
 pub(super) fn check(args: &[u8]) -> Result<Cow<'_, str>, OperationError> {
@@ -24,8 +29,11 @@ pub(super) fn check(args: &[u8]) -> Result<Cow<'_, str>, OperationError> {
 
 /// Returns the arguments in a checked text.
 pub(super) fn split(text: &str) -> Result<Vec<&RawValue>, OperationError> {
-    serde_json::from_str(text)
-        .map_err(|_| OperationError::new(ObjectErrorKind::Invalid, "the arguments are no JSON array"))
+    let invalid = |detail| OperationError::new(ObjectErrorKind::Invalid, detail);
+    if !text.starts_with('[') {
+        return Err(invalid("the arguments are no JSON array"));
+    }
+    values::<MAX_ARGS>(text).ok_or_else(|| invalid("no operation takes more than three arguments"))
 }
 
 /// Returns an argument of any type.
@@ -38,8 +46,8 @@ pub(super) fn typed<T: DeserializeOwned>(arg: &RawValue) -> Option<T> {
     serde_json::from_str(arg.get()).ok()
 }
 
-/// Returns the values of an argument that is an array. `None` if it is none.
+/// Returns the values of an argument that is an array. `None` if it is none, or has too many.
 pub(super) fn list(arg: &RawValue) -> Option<Vec<Json>> {
-    let values: Vec<&RawValue> = serde_json::from_str(arg.get()).ok()?;
+    let values = values::<MAX_MANY>(arg.get())?;
     Some(values.into_iter().map(any).collect())
 }

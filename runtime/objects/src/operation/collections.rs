@@ -1,11 +1,10 @@
 //! Operations of dicts, lists and namespaces. None of them waits.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
 use super::args::{any, list, typed};
-use crate::bounds::MAX_PAGE;
+use super::elements::pairs;
+use crate::bounds::{MAX_MANY, MAX_PAGE};
 use crate::json::Json;
 
 /// Which part of a dict a request reads.
@@ -70,8 +69,15 @@ pub enum ListOperation {
     Pop(i64),
     /// `remove`: the first value that equals this one.
     Remove(Json),
-    /// `index`: replies where the first value is that equals this one.
-    Index(Json),
+    /// `index`: replies where the first value is that equals this one, with `[value]`, `[value, start]` or `[value, start, end]`.
+    Index {
+        /// The value.
+        value: Json,
+        /// Where the search starts, `null` for the beginning.
+        start: Option<i64>,
+        /// Where the search ends, `null` for the end.
+        end: Option<i64>,
+    },
     /// `slice`: replies the values from an index to before another, each `null` for the list's own.
     Slice(Option<i64>, Option<i64>),
     /// `len`: replies the number of values.
@@ -129,7 +135,7 @@ impl DictOperation {
             ("values", args) => Page::parse(args).map(Self::Values),
             ("items", args) => Page::parse(args).map(Self::Items),
             ("clear", []) => Some(Self::Clear),
-            ("update", [entries]) => pairs(entries).map(Self::Update),
+            ("update", [entries]) => pairs::<MAX_MANY>(entries.get()).map(Self::Update),
             ("add", [key, number]) => Some(Self::Add(any(key), any(number))),
             ("compare_and_swap", [key, old, new]) => Some(Self::CompareAndSwap(any(key), any(old), any(new))),
             _ => None,
@@ -148,7 +154,7 @@ impl ListOperation {
             ("pop", []) => Some(Self::Pop(-1)),
             ("pop", [index]) => typed(index).map(Self::Pop),
             ("remove", [value]) => Some(Self::Remove(any(value))),
-            ("index", [value]) => Some(Self::Index(any(value))),
+            ("index", [value, bounds @ ..]) => Self::parse_index(any(value), bounds),
             ("slice", [start, end]) => Some(Self::Slice(typed(start)?, typed(end)?)),
             ("len", []) => Some(Self::Len),
             ("reverse", []) => Some(Self::Reverse),
@@ -157,6 +163,16 @@ impl ListOperation {
             ("clear", []) => Some(Self::Clear),
             _ => None,
         }
+    }
+
+    fn parse_index(value: Json, bounds: &[&RawValue]) -> Option<Self> {
+        let (start, end) = match bounds {
+            [] => (None, None),
+            [start] => (typed(start)?, None),
+            [start, end] => (typed(start)?, typed(end)?),
+            _ => return None,
+        };
+        Some(Self::Index { value, start, end })
     }
 }
 
@@ -170,15 +186,4 @@ impl NamespaceOperation {
             _ => None,
         }
     }
-}
-
-/// Returns the keys and values of an argument that is an object, or an array of pairs.
-fn pairs(arg: &RawValue) -> Option<Vec<(Json, Json)>> {
-    if arg.get().starts_with('{') {
-        let members: BTreeMap<String, &RawValue> = serde_json::from_str(arg.get()).ok()?;
-        let pair = |(name, value): (String, &RawValue)| (Json::string(&name), any(value));
-        return Some(members.into_iter().map(pair).collect());
-    }
-    let pairs: Vec<(&RawValue, &RawValue)> = serde_json::from_str(arg.get()).ok()?;
-    Some(pairs.iter().map(|(key, value)| (any(key), any(value))).collect())
 }

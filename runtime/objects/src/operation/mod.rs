@@ -6,12 +6,14 @@
 mod args;
 mod channels;
 mod collections;
+mod elements;
 mod synchronization;
 #[cfg(test)]
 mod tests;
 
 use mpwasm_types::objects::{ObjectErrorKind, ObjectKind};
 
+use crate::bounds::MAX_MANY;
 use crate::json::Json;
 use crate::operation_error::OperationError;
 
@@ -77,6 +79,12 @@ impl Operation {
             ObjectKind::Namespace => NamespaceOperation::parse(name, args).map(Self::Namespace),
         };
         parsed.ok_or_else(|| {
+            if let ("put_many" | "extend" | "update", [arg]) = (name, args)
+                && elements::count(arg.get()) > MAX_MANY
+            {
+                let detail = format!("at most {MAX_MANY} values are added at a time");
+                return OperationError::new(ObjectErrorKind::TooLarge, detail);
+            }
             let count = args.len();
             let s = if count == 1 { "" } else { "s" };
             OperationError::new(
@@ -87,7 +95,13 @@ impl Operation {
     }
 }
 
-/// Returns the values of an array. `None` if it is none.
+/// Returns the values of an array, however many. `None` if it is none.
 pub(crate) fn parse_list(array: &Json) -> Option<Vec<Json>> {
-    serde_json::from_str(array.as_str()).ok().and_then(args::list)
+    let values = elements::values::<{ usize::MAX }>(array.as_str())?;
+    Some(values.into_iter().map(args::any).collect())
+}
+
+/// Returns the pairs of an object, or of an array of pairs, however many. `None` if it is neither.
+pub(crate) fn parse_pairs(contents: &Json) -> Option<Vec<(Json, Json)>> {
+    elements::pairs::<{ usize::MAX }>(contents.as_str())
 }

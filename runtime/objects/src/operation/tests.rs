@@ -128,3 +128,20 @@ fn nesting_and_size_are_bounded() {
         Err(ObjectErrorKind::TooLarge)
     );
 }
+
+#[test]
+fn the_number_of_values_and_of_arguments_is_bounded() {
+    let many = |value: &str, count| format!("[[{}]]", vec![value; count].join(","));
+    for (kind, name, value) in [
+        (ObjectKind::Queue, "put_many", "0"),
+        (ObjectKind::List, "extend", "0"),
+        (ObjectKind::Dict, "update", "[0,0]"),
+    ] {
+        assert!(parse(kind, name, &many(value, MAX_MANY)).is_ok(), "{name}");
+        let more = parse(kind, name, &many(value, MAX_MANY + 1));
+        assert_eq!(more, Err(ObjectErrorKind::TooLarge), "{name}");
+    }
+    let args = format!("[{}]", vec!["0"; 1 << 20].join(","));
+    let error = Operation::parse(ObjectKind::Dict, "set", args.as_bytes()).unwrap_err();
+    assert_eq!(error.detail, "no operation takes more than three arguments");
+}

@@ -2,6 +2,7 @@
 
 mod channels;
 mod clients;
+mod collections;
 mod deadlocks;
 mod synchronization;
 mod world;
