@@ -107,6 +107,11 @@ impl World {
         self.recorder.replies.remove(&id).map(|(_, reply)| reply)
     }
 
+    /// Returns the number of replies that no test has taken.
+    pub fn untaken_replies(&self) -> usize {
+        self.recorder.replies.len()
+    }
+
     /// Creates an object. Returns its tokens.
     pub fn create(&mut self, label: &str, spec: &str) -> Vec<Token> {
         match self.try_create(label, spec) {
