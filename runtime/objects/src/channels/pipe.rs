@@ -138,11 +138,13 @@ impl PipeState {
         caller: Caller,
         context: &mut OperationContext<'_>,
     ) -> Result<Applied, OperationError> {
-        let receiver = &mut self.ends[side.other().index()];
+        let receiver = &self.ends[side.other().index()];
         if receiver.is_gone() {
             return Err(ObjectErrorKind::Closed.into());
         }
-        let has_room = receiver.has_room_for(&item);
+        // What others wait to send comes first, even if it is larger.
+        let is_first = self.ends[side.index()].senders.is_empty();
+        let has_room = is_first && receiver.has_room_for(&item);
         if !has_room && caller.at_once {
             return Err(ObjectErrorKind::Full.into());
         }

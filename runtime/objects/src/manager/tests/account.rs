@@ -4,11 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mpwasm_types::ids::RequestId;
 use mpwasm_types::objects::ObjectErrorKind::{
-    Broken, Closed, Deadlock, Empty, Full, Missing, NotOwner, Timeout,
+    Broken, Closed, Deadlock, Empty, Full, Missing, NotOwner, OutOfMemory, Timeout,
 };
 
 use super::world::Outcome;
 use crate::keys::CallKey;
+
+/// Returns the number of an item, which may have zeros behind its point.
+pub fn number(item: &str) -> u64 {
+    let (number, _) = item.split_once('.').unwrap_or((item, ""));
+    number.parse().expect("an item is a number")
+}
 
 /// A request for an operation.
 #[derive(Clone, Debug)]
@@ -20,6 +26,8 @@ pub struct Request {
     pub operation: &'static str,
     /// The numbers in its arguments.
     pub items: Vec<u64>,
+    /// Whether it does not wait.
+    pub is_at_once: bool,
     /// Whether the wait ends by itself.
     pub is_timed: bool,
     /// How often the call had acquired the lock of the condition for which it waits.
@@ -59,6 +67,9 @@ impl Account {
                 assert_ne!(request.depth, 0, "it had the lock");
                 self.acquired(&request, request.depth);
             }
+            ("condition", "wait", Err(OutOfMemory)) if request.depth > 0 => {
+                self.held.insert((object, call), request.depth);
+            }
             ("condition", "wait", Err(NotOwner)) => assert_eq!(request.depth, 0, "it has the lock"),
             ("condition", "notify" | "notify_all", outcome) => {
                 let is_held = self.held.contains_key(&(object, call));
@@ -83,7 +94,7 @@ impl Account {
             (_, "get" | "get_many" | "recv", Ok(items)) => self.got(&request, &items),
             (_, "task_done", outcome) => self.done(&request, outcome.is_ok()),
             ("dict" | "list", _, Err(Missing)) | (_, _, Ok(_)) => {}
-            (_, _, Err(Timeout | Full | Empty | Broken | Closed)) => {}
+            (_, _, Err(Timeout | Full | Empty | Broken | Closed | OutOfMemory)) => {}
             (kind, operation, outcome) => panic!("{kind}: {operation}: {outcome:?}"),
         }
     }
@@ -122,7 +133,7 @@ impl Account {
 
     fn got(&mut self, request: &Request, items: &str) {
         for item in items.trim_matches(['[', ']']).split(',') {
-            let item = item.parse().unwrap();
+            let item = number(item);
             assert!(!self.taken.contains(&item), "item {item} is taken twice");
             assert!(
                 self.leased.iter().all(|(_, _, leased)| *leased != item),
@@ -168,6 +179,11 @@ impl Account {
     /// Checks that nothing that is free is waited for, and that no waits form a cycle.
     pub fn check(&self) {
         for request in self.waiting.values() {
+            let reacquires = (request.kind, request.operation) == ("condition", "wait");
+            assert!(
+                !request.is_at_once || reacquires,
+                "it should not wait: {request:?}"
+            );
             let holders = self
                 .held
                 .iter()

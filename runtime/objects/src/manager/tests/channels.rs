@@ -274,3 +274,18 @@ fn a_sender_waits_while_the_pipe_is_full() {
     assert!(world.now(other, other_end, "recv", "[]").is_ok());
     assert_eq!(world.now(other, other_end, "recv", "[]"), Err(Empty));
 }
+
+#[test]
+fn a_send_that_does_not_wait_fails_behind_a_larger_one_that_waits() {
+    let mut world = World::with_memory(8 << 20);
+    let tokens = world.create("talk", "pipe");
+    let (first, ends) = world.member(&tokens);
+    let (second, _) = world.member(&tokens);
+    let large = format!("[\"{}\"]", "x".repeat(700 << 10));
+    assert_eq!(world.now(first, ends[0], "send", &large), ok("null"));
+    let waiting = world.waits(first, ends[0], "send", &large);
+    assert_eq!(world.now(second, ends[0], "send", "[1]"), Err(Full));
+    world.now(second, ends[1], "recv", "[]").unwrap();
+    assert_eq!(world.outcome(waiting), Some(ok("null")));
+    assert_eq!(world.now(second, ends[0], "send", "[1]"), ok("null"));
+}

@@ -12,7 +12,7 @@ use mpwasm_types::objects::{CallNumber, CallSource, ObjectId, Token};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::account::{Account, Request};
+use super::account::{Account, Request, number};
 use super::world::{CALL, World};
 use crate::keys::{CallKey, ClientId};
 use crate::message::ClientMessage;
@@ -35,7 +35,8 @@ const OBJECTS: &[(&str, &str)] = &[
     ("results", "list"),
 ];
 
-/// Operations that are requested, by the kind of object. `#` is a number that no other request has.
+/// Operations that are requested, by the kind of object. `#` is a number that no other request has, and `@` one with many zeros behind
+/// the point.
 const OPERATIONS: &[(&str, &[(&str, &str)])] = &[
     ("lock", LOCK),
     ("rlock", LOCK),
@@ -76,7 +77,16 @@ const OPERATIONS: &[(&str, &[(&str, &str)])] = &[
             ("join", "[]"),
         ],
     ),
-    ("pipe", &[("send", "[#]"), ("recv", "[]"), ("poll", "[]")]),
+    (
+        "pipe",
+        &[
+            ("send", "[#]"),
+            ("send", "[@]"),
+            ("recv", "[]"),
+            ("recv", "[]"),
+            ("poll", "[]"),
+        ],
+    ),
     (
         "dict",
         &[
@@ -107,6 +117,12 @@ const QUEUE: &[(&str, &str)] = &[
     ("get", "[]"),
     ("get_many", "[2]"),
 ];
+
+/// Memory of the manager, for a few long items.
+const MEMORY: u64 = 4 << 20;
+
+/// Zeros behind the point of a long item: three of them are more than a pipe holds.
+const ZEROS: usize = 400_000;
 
 /// Clients that are connected at once, and calls of each.
 const CLIENTS: usize = 4;
@@ -167,7 +183,7 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        let mut world = World::new();
+        let mut world = World::with_memory(MEMORY);
         let tokens: Vec<_> = OBJECTS
             .iter()
             .map(|(label, spec)| world.create(label, spec))
@@ -279,13 +295,18 @@ impl Run {
         let (name, args) = operations[operation.index(operations.len())];
         let mut items = Vec::new();
         let mut text = String::new();
-        for (index, part) in args.split('#').enumerate() {
-            if index > 0 {
-                self.next_item += 1;
-                items.push(self.next_item);
-                text.push_str(&self.next_item.to_string());
+        for part in args.chars() {
+            if !matches!(part, '#' | '@') {
+                text.push(part);
+                continue;
             }
-            text.push_str(part);
+            self.next_item += 1;
+            items.push(self.next_item);
+            text.push_str(&self.next_item.to_string());
+            if part == '@' {
+                text.push('.');
+                text.extend(std::iter::repeat_n('0', ZEROS));
+            }
         }
         // The calls of odd clients use the other end of a pipe.
         let side = key.client.0 as usize % self.tokens[object].len();
@@ -305,6 +326,7 @@ impl Run {
             kind,
             operation: name,
             items,
+            is_at_once: timeout == Some(Duration::ZERO),
             is_timed: timeout.is_some_and(|timeout| !timeout.is_zero()),
             depth: 0,
         };
@@ -391,7 +413,7 @@ impl Run {
                 let take = if *kind == "pipe" { "recv" } else { "get" };
                 if matches!(*kind, "queue:3" | "joinable-queue:4" | "pipe") {
                     while let Ok(item) = self.world.now(owner, end, take, "[]") {
-                        assert!(left.insert(item.parse().unwrap()), "item {item} is there twice");
+                        assert!(left.insert(number(&item)), "item {item} is there twice");
                     }
                 } else if matches!(*kind, "dict" | "list") {
                     self.world.now(owner, end, "clear", "[]").unwrap();
