@@ -13,6 +13,7 @@ mod frames;
 mod guest;
 mod lines;
 mod object_client;
+mod objects;
 mod rig;
 #[cfg(test)]
 mod seeds;
@@ -22,6 +23,7 @@ pub use calls::calls;
 pub use frames::frames;
 pub use guest::guest;
 pub use lines::lines;
+pub use objects::objects;
 pub use verdict::Verdict;
 
 #[cfg(test)]
@@ -82,6 +84,11 @@ mod tests {
     #[test]
     fn lines_of_the_corpus() {
         run("lines", lines);
+    }
+
+    #[test]
+    fn objects_of_the_corpus() {
+        run("objects", objects);
     }
 
     #[test]
