@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use divan::Bencher;
 
-use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, ScheduledTask, Scheduler};
+use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, ScheduledTask, Scheduler, SpawnReason};
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::task::{TaskInput, TaskSpec};
@@ -20,7 +20,7 @@ struct FakeWorkers {
 }
 
 impl Io for FakeWorkers {
-    fn spawn(&mut self, worker: WorkerId, _: &[GuestId]) {
+    fn spawn(&mut self, worker: WorkerId, _: &[GuestId], _: SpawnReason) {
         self.spawned.push(worker);
     }
 

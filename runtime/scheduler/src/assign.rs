@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::guest_set::GuestSet;
-use super::io::{Io, KillReason, RetireReason};
+use super::io::{Io, KillReason, RetireReason, SpawnReason};
 use super::scheduler::{PoolPhase, Scheduler};
 use super::slot::LONG_TASK_THRESHOLD;
 use super::slot::{Lifecycle, ProcessState, SlotState, WorkerSlot};
@@ -31,6 +31,7 @@ impl Scheduler {
             }
             self.replace_idle(now, io);
         }
+        self.retire_surplus(now, io);
         self.spawn_missing(now, io);
     }
 
@@ -50,6 +51,7 @@ impl Scheduler {
         starts
             .chain(checks)
             .chain(pauses)
+            .chain(self.surplus_due())
             .min()
             .filter(|&time| time != Time::NEVER)
     }
@@ -120,16 +122,20 @@ impl Scheduler {
         let slots: Vec<usize> = due.take(self.missing()).map(|(slot, _)| slot).collect();
         for slot in slots {
             let guests = self.guests_for_start();
-            self.workers[slot].spawn(&guests, now, io);
+            let reason = match self.active_workers() < self.size as usize {
+                true => SpawnReason::Missing,
+                false => SpawnReason::Lent,
+            };
+            self.workers[slot].spawn(&guests, reason, now, io);
         }
     }
 
     /// Iterates over the slots in which processes may be spawned, and the time from which on. There is one for each worker without
-    /// a process, or with a retiring one.
+    /// a process, or with a retiring one, up to the number that the pool may have now.
     fn vacancies(&self) -> impl Iterator<Item = (usize, Time)> {
-        let size = self.size as usize;
-        (0..size).filter_map(move |worker| {
-            let slots = || (worker..self.workers.len()).step_by(size);
+        let count = self.worker_numbers();
+        let vacant = (0..count).filter_map(move |worker| {
+            let slots = || (worker..self.workers.len()).step_by(count);
             if slots().any(|slot| self.workers[slot].is_taken()) {
                 return None;
             }
@@ -140,19 +146,39 @@ impl Scheduler {
             // A failed spawn delays the next one in either slot.
             let from = slots().filter_map(vacant).map(|(_, from)| from).max()?;
             slots().find_map(vacant).map(|(slot, _)| (slot, from))
-        })
+        });
+        vacant.take(self.room())
+    }
+
+    /// Returns the number of workers with slots.
+    fn worker_numbers(&self) -> usize {
+        (self.size + self.max_waiting) as usize
+    }
+
+    /// Returns how many more processes the pool may have now.
+    fn room(&self) -> usize {
+        let taken = self.workers.iter().filter(|worker| worker.is_taken()).count();
+        self.most_workers().saturating_sub(taken)
+    }
+
+    fn active_workers(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.is_active()).count()
     }
 
     /// Returns the number of missing workers.
-    fn missing(&self) -> usize {
-        let size = self.size as usize;
-        let active = self.workers.iter().filter(|worker| worker.is_active()).count();
+    pub(super) fn missing(&self) -> usize {
+        let (size, most, active) = (self.size as usize, self.most_workers(), self.active_workers());
         match self.phase {
             _ if self.guests == 0 || self.failure.is_some() => 0,
+            // A waiting task lends its worker's place only to tasks that are there.
+            PoolPhase::Open if most > size => {
+                let tasks = self.open_tasks() - self.paused.len();
+                tasks.clamp(size, most).saturating_sub(active)
+            }
             PoolPhase::Open => size.saturating_sub(active),
             PoolPhase::Draining => {
-                let room = size.saturating_sub(active);
-                let wanted = self.open_tasks().min(size).saturating_sub(active);
+                let room = most.saturating_sub(active);
+                let wanted = self.open_tasks().min(most).saturating_sub(active);
                 // The present workers may lack the guests of the remaining tasks.
                 let lacking = if self.is_partial() {
                     self.uncovered().take(room).count()
@@ -167,12 +193,7 @@ impl Scheduler {
 
     /// Returns how many missing workers can be spawned now or after their backoff, without waiting for another process to exit.
     fn startable(&self) -> usize {
-        let size = self.size as usize;
-        let is_free = |worker_number: &usize| {
-            let mut slots = (*worker_number..self.workers.len()).step_by(size);
-            !slots.any(|slot| self.workers[slot].is_taken())
-        };
-        self.missing().min((0..size).filter(is_free).count())
+        self.missing().min(self.room())
     }
 
     /// Offers the first tasks in the queue, each to the least loaded worker that has its guest.
@@ -210,6 +231,7 @@ impl Scheduler {
         };
         let will_take = |process: &ProcessState| {
             process.guests.contains(guest)
+                && !process.is_waiting()
                 && match process.lifecycle {
                     Lifecycle::Starting => true,
                     Lifecycle::Serving => !process.is_silent(now),
@@ -249,7 +271,7 @@ impl Scheduler {
             .map(|worker| {
                 !worker
                     .process()
-                    .is_some_and(|process| process.lifecycle == Lifecycle::Serving)
+                    .is_some_and(|process| process.lifecycle == Lifecycle::Serving && !process.is_waiting())
             })
             .collect();
         let mut open = GuestSet::default();
@@ -301,6 +323,7 @@ impl Scheduler {
                 && process.in_flight.admits(task, window)
                 && process.has_room(self.tasks_per_process)
                 && !(partial && (process.is_silent(now) || closed.get(slot) == Some(&true)))
+                && self.may_compute(worker)
             {
                 best = Some((worker, load));
             }
@@ -338,10 +361,8 @@ impl Scheduler {
     /// Returns the guests of idle workers.
     fn guests_of_idle(&self) -> GuestSet {
         let mut guests = GuestSet::default();
-        for process in self
-            .live()
-            .filter(|process| process.is_idle() && !self.is_withholding())
-        {
+        let can_take = !self.is_withholding() && self.has_room_to_compute();
+        for process in self.live().filter(|process| process.is_idle() && can_take) {
             guests.extend(&process.guests);
         }
         guests

@@ -39,6 +39,8 @@ pub(super) struct InFlight {
     since: Time,
     /// When the worker last read from its full socket.
     last_read: Time,
+    /// Whether the first task waits for a shared object, as the worker reports.
+    is_waiting: bool,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,7 @@ impl InFlight {
             bytes: 0,
             since: Time(0),
             last_read: Time(0),
+            is_waiting: false,
         }
     }
 
@@ -134,6 +137,34 @@ impl InFlight {
     pub fn first(&self) -> Option<(TaskId, u32)> {
         let task = &self.sent.front()?.task.as_ref()?.task;
         Some((task.task_id(), task.attempt))
+    }
+
+    /// Returns whether the first task waits for a shared object.
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
+    /// Handles the report that the first task begins to wait for a shared object, or waits no more.
+    pub fn set_waiting(
+        &mut self,
+        id: OfferId,
+        waits: bool,
+        now: Time,
+        io: &mut impl Io,
+    ) -> Result<(), ProtocolFault> {
+        let (worker, waited) = (self.worker, self.is_waiting);
+        let offer = self.next(id)?;
+        if offer.task.is_none() {
+            return Err(ProtocolFault::Revoked);
+        }
+        if offer.read_claim(worker, now, io).is_none() {
+            return Err(ProtocolFault::NotClaimed);
+        }
+        if waits == waited {
+            return Err(ProtocolFault::NoSuchWait);
+        }
+        self.is_waiting = waits;
+        Ok(())
     }
 
     /// Returns when the first offer became the first: the time of the last report.
@@ -209,6 +240,7 @@ impl InFlight {
             // The next item has begun.
             claim.deadline = now + item.spec.timeout;
             self.since = now;
+            self.is_waiting = false;
             return Ok(EndedTask {
                 task: item,
                 run: claimed,
@@ -383,6 +415,7 @@ impl InFlight {
     fn pop(&mut self, now: Time) -> Option<OfferedTask> {
         let offer = self.sent.pop_front()?;
         self.since = now;
+        self.is_waiting = false;
         self.bytes -= offer.bytes;
         self.outstanding -= usize::from(offer.task.is_some());
         offer.task

@@ -17,7 +17,7 @@ use mpwasm_types::time::Time;
 pub trait Io {
     /// Spawns a process with these guests in the slot. `worker_ready` or `worker_exited` follows in a later turn, even if the spawn
     /// fails.
-    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId]);
+    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId], reason: SpawnReason);
 
     /// Marks an entry of the shared page as offered and queues the task's frame to the worker. At most
     /// [`MAX_UNREAD`](super::MAX_UNREAD) offers of one worker are in flight at any time.
@@ -55,6 +55,24 @@ pub trait Io {
     fn task_failed(&mut self, task: ScheduledTask, run: Option<Claim>, failure: Failure);
 }
 
+/// Why a worker is spawned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpawnReason {
+    /// The pool has fewer workers than its size.
+    Missing,
+    /// Tasks of other workers wait for shared objects, and another task can run meanwhile.
+    Lent,
+}
+
+impl fmt::Display for SpawnReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "the pool has a worker too few",
+            Self::Lent => "the task of another worker waits for a shared object",
+        })
+    }
+}
+
 /// Why a worker is asked to exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetireReason {
@@ -64,6 +82,8 @@ pub enum RetireReason {
     LacksGuest,
     /// It has run as many tasks as a process is for.
     RanItsTasks,
+    /// It was lent while tasks of other workers waited. They have resumed, and it has been idle since.
+    Surplus,
 }
 
 impl fmt::Display for RetireReason {
@@ -72,6 +92,7 @@ impl fmt::Display for RetireReason {
             Self::NotNeeded => "it is not needed any more",
             Self::LacksGuest => "it lacks a guest",
             Self::RanItsTasks => "it has run the tasks that it is for",
+            Self::Surplus => "fewer tasks wait for shared objects, and it has been idle",
         })
     }
 }
@@ -166,4 +187,7 @@ pub enum ProtocolFault {
     /// It skipped a task that had not been taken from it.
     #[error("it skipped a task that had not been taken from it")]
     NotRevoked,
+    /// It reported that a task waits, or waits no more, and had reported that before.
+    #[error("it reported a wait that had begun, or the end of one that had not")]
+    NoSuchWait,
 }

@@ -13,6 +13,8 @@
 //! - **No task waits forever for its guest.** A worker has the guests that it was spawned with. If none will take the first task in
 //!   the queue soon, and none that has its guest is starting, the next idle worker is replaced by one that has the guest. No worker
 //!   gets a task before an older one that it could run.
+//! - **A waiting task lends its place.** While a task waits for a shared object, another worker may be spawned for the queued tasks,
+//!   up to a bound, so that [`size`](Scheduler::new) tasks compute. See [`Scheduler::waiting`].
 //! - **State is computed, not counted.** The numbers of missing and idle workers are computed from the slots when needed.
 //!
 //! In a turn, the event loop reports all pending events (the frames of a worker before its exit), calls [`tick`](Scheduler::tick)
@@ -45,10 +47,11 @@ mod status;
 mod task;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod window;
 
 pub use in_flight::EndedTask;
-pub use io::{Io, KillReason, ProtocolFault, RetireReason, WorkerExit};
+pub use io::{Io, KillReason, ProtocolFault, RetireReason, SpawnReason, WorkerExit};
 pub use scheduler::Scheduler;
 pub use status::TaskPlace;
 pub use task::{Claim, ScheduledTask};

@@ -21,9 +21,12 @@ pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The state of the pool's tasks and workers.
 #[derive(Debug)]
 pub struct Scheduler {
-    /// The slots, one or two for each of [`size`](Self::size) workers.
+    /// The slots, one or two for each of [`size`](Self::size) and [`max_waiting`](Self::max_waiting) workers.
     pub(super) workers: Vec<WorkerSlot>,
+    /// Number of workers whose tasks do not wait.
     pub(super) size: u32,
+    /// Most further workers while tasks wait for shared objects.
+    pub(super) max_waiting: u32,
     /// Number of tasks after which a process is replaced.
     pub(super) tasks_per_process: Option<u32>,
     pub(super) queue: Queue,
@@ -68,10 +71,10 @@ impl Scheduler {
     /// one would begin as soon as it ends.
     #[must_use]
     pub fn new(size: u32, tasks_per_process: Option<u32>, confirms: bool) -> Self {
-        let slots = 0..WorkerId::slots(size, tasks_per_process);
         Self {
-            workers: slots.map(|slot| WorkerSlot::new(WorkerId(slot))).collect(),
+            workers: slots(WorkerId::slots(size, tasks_per_process)),
             size,
+            max_waiting: 0,
             tasks_per_process,
             queue: Queue::default(),
             paused: RetryQueue::default(),
@@ -87,6 +90,14 @@ impl Scheduler {
             failed_loads: None,
             failure: None,
         }
+    }
+
+    /// Lets the pool have up to `most` further workers while tasks wait for shared objects.
+    #[must_use]
+    pub fn lending(mut self, most: u32) -> Self {
+        self.max_waiting = most;
+        self.workers = slots(WorkerId::slots(self.size + most, self.tasks_per_process));
+        self
     }
 
     /// Sets the number of guests. Workers that are spawned from now on can load them.
@@ -296,7 +307,7 @@ impl Scheduler {
 
     /// Checks whether a worker claims and ends its tasks in time.
     fn check(&mut self, worker: WorkerId, handled_until: Time, now: Time, io: &mut impl Io) {
-        let workers = self.workers.len();
+        let workers = WorkerId::slots(self.size, self.tasks_per_process) as usize;
         let Some(process) = self.process(worker) else {
             return;
         };
@@ -356,4 +367,8 @@ impl Scheduler {
     pub(super) fn processes(&mut self) -> impl Iterator<Item = &mut ProcessState> {
         self.workers.iter_mut().filter_map(WorkerSlot::process_mut)
     }
+}
+
+fn slots(count: u32) -> Vec<WorkerSlot> {
+    (0..count).map(|slot| WorkerSlot::new(WorkerId(slot))).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::guest_set::GuestSet;
 use super::in_flight::InFlight;
-use super::io::{Io, KillReason, ProtocolFault, RetireReason};
+use super::io::{Io, KillReason, ProtocolFault, RetireReason, SpawnReason};
 use super::task::CLAIM_TIMEOUT;
 use mpwasm_types::ids::{GuestId, WorkerId};
 use mpwasm_types::time::Time;
@@ -118,9 +118,9 @@ impl WorkerSlot {
     }
 
     /// Spawns a process in a vacant slot.
-    pub fn spawn(&mut self, guests: &[GuestId], now: Time, io: &mut impl Io) {
+    pub fn spawn(&mut self, guests: &[GuestId], reason: SpawnReason, now: Time, io: &mut impl Io) {
         debug_assert!(self.process().is_none(), "one process per slot");
-        io.spawn(self.id, guests);
+        io.spawn(self.id, guests, reason);
         self.state = SlotState::Live(ProcessState {
             lifecycle: Lifecycle::Starting,
             since: now,
@@ -199,12 +199,22 @@ impl ProcessState {
 
     /// Returns whether it may be offered tasks of this guest.
     pub fn serves(&self, guest: GuestId) -> bool {
-        self.lifecycle == Lifecycle::Serving && self.guests.contains(guest)
+        self.lifecycle == Lifecycle::Serving && self.guests.contains(guest) && !self.in_flight.is_waiting()
+    }
+
+    /// Returns whether it serves and its task waits for a shared object.
+    pub fn is_waiting(&self) -> bool {
+        self.lifecycle == Lifecycle::Serving && self.in_flight.is_waiting()
     }
 
     /// Returns whether it serves and has nothing in flight.
     pub fn is_idle(&self) -> bool {
         self.lifecycle == Lifecycle::Serving && self.in_flight.is_empty()
+    }
+
+    /// Returns since when it has been idle: it was ready then, or reported the end of its last task.
+    pub fn idle_since(&self) -> Time {
+        self.since.max(self.in_flight.since())
     }
 
     /// Returns whether it has no tasks, so that it may be asked to exit.

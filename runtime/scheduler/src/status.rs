@@ -91,7 +91,7 @@ impl ProcessState {
                     Some(RunningTask { task, attempt, since }) => {
                         (WorkerState::Running { task, attempt }, since)
                     }
-                    None => (WorkerState::Idle, self.since.max(self.in_flight.since())),
+                    None => (WorkerState::Idle, self.idle_since()),
                 };
             }
         };

@@ -175,6 +175,14 @@ impl Settings {
         log_cap(self.max_output).saturating_mul(2).saturating_add(failure)
     }
 
+    /// Returns how many workers the pool may have beyond [`size`](Self::size) while tasks wait for shared objects. All together are
+    /// at most [`MAX_WORKERS`].
+    #[must_use]
+    pub fn lent_workers(&self) -> u32 {
+        let most = self.max_waiting.unwrap_or(self.size);
+        most.min(MAX_WORKERS.saturating_sub(self.size))
+    }
+
     /// Returns the number of tasks after which a worker process is replaced.
     #[must_use]
     pub fn tasks_per_process(&self) -> Option<u32> {

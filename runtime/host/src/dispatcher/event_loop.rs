@@ -156,7 +156,8 @@ impl EventLoop {
                 settings.size,
                 settings.tasks_per_process(),
                 settings.confirm_outcomes,
-            ),
+            )
+            .lending(workers.lent_workers().unwrap_or(0)),
             workers,
             callbacks: Callbacks::new(settings.clone(), Arc::clone(&wake_up)),
             callback_events: epoll.watch(wake_up, WatchedDescriptor::Callbacks.key()),

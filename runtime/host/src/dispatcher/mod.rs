@@ -74,6 +74,8 @@ pub struct DispatcherSetup {
     granted: Granted,
     /// The sandbox of this process and its workers.
     pub jail: Option<SandboxOptions>,
+    /// Most further workers while tasks wait for shared objects. `None` if the pool has no objects.
+    lent_workers: Option<u32>,
     /// Whether the parent wants events of workers.
     events: bool,
 }
@@ -89,7 +91,7 @@ impl DispatcherSetup {
             settings,
             stdin,
             terminals,
-            objects: _,
+            objects,
             jail,
             events,
         } = in_memory::receive(&mut parent)?;
@@ -105,6 +107,7 @@ impl DispatcherSetup {
             parent,
             requests: Responder::new(requests, STATUS_LIMITS),
             tasks,
+            lent_workers: objects.then(|| settings.lent_workers()),
             settings,
             stdin,
             terminals,
@@ -136,6 +139,7 @@ impl DispatcherSetup {
         let worker_set = WorkerSet::new(
             Rc::clone(&epoll),
             &self.settings,
+            self.lent_workers,
             WorkerStreams {
                 stdin: self.stdin,
                 terminals: self.terminals,
@@ -167,7 +171,8 @@ impl DispatcherSetup {
         // Workers inherit the umask. It must leave the owner's permissions, so that they can clear the files of their tasks.
         let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
         umask(mask - Mode::S_IRWXU);
-        let count = WorkerId::slots(self.settings.size, self.settings.tasks_per_process());
+        let workers = self.settings.size + self.lent_workers.unwrap_or(0);
+        let count = WorkerId::slots(workers, self.settings.tasks_per_process());
         let user = self.jail.as_ref().and_then(|plan| plan.user);
         let made = scratch::create(count, size, user)?;
         Ok(made.into_iter().map(OpenDir::scratch).collect())

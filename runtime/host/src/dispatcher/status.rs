@@ -4,7 +4,7 @@ use super::callbacks::Callbacks;
 use super::worker_set::WorkerSet;
 use mpwasm_scheduler::{Scheduler, TaskPlace};
 use mpwasm_types::ids::DispatchId;
-use mpwasm_types::status::{Status, TaskStatus, WorkerStatus};
+use mpwasm_types::status::{Status, TaskStatus, TaskWait, WorkerState, WorkerStatus};
 use mpwasm_types::time::Time;
 
 /// The state from which a status is read.
@@ -14,12 +14,21 @@ type Sources<'a> = (&'a mut Scheduler, &'a mut WorkerSet, &'a Callbacks);
 pub fn of_pool((scheduler, worker_set, callbacks): Sources<'_>, now: Time) -> Status {
     let workers = scheduler.workers(now, worker_set);
     let workers = workers.into_iter().filter_map(|(worker, state, since)| {
+        let number = worker_set.worker_number(worker);
+        let process = worker_set.process(worker)?;
+        let is_running = matches!(state, WorkerState::Running { .. });
+        let wait = process.wait.as_ref().filter(|_| is_running);
         Some(WorkerStatus {
-            worker: worker_set.worker_number(worker),
-            pid: worker_set.process(worker)?.child.pid(),
+            worker: number,
+            pid: process.child.pid(),
             state,
             since: now.since(since),
-            wait: None,
+            wait: wait.map(|wait| TaskWait {
+                kind: wait.kind,
+                object: wait.object.clone(),
+                operation: wait.operation.clone(),
+                since: now.since(wait.since),
+            }),
         })
     });
     let mut workers: Vec<_> = workers.collect();

@@ -7,7 +7,7 @@ mod actions;
 mod cpus;
 mod process;
 
-pub use process::{WorkerPhase, WorkerProcess};
+pub use process::{RunningWait, WorkerPhase, WorkerProcess};
 
 use cpus::worker_cpus;
 use process::{exit, for_worker};
@@ -34,7 +34,7 @@ use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_sandbox::child;
 use mpwasm_sandbox::child::{Executable, Process};
 use mpwasm_sandbox::jail::OomScore;
-use mpwasm_scheduler::{Claim, MAX_UNREAD, ScheduledTask, WorkerExit};
+use mpwasm_scheduler::{Claim, MAX_UNREAD, ScheduledTask, SpawnReason, WorkerExit};
 use mpwasm_system::clock;
 use mpwasm_system::epoll::{Epoll, Interest, Watched};
 use mpwasm_system::poll;
@@ -57,6 +57,8 @@ const _: () = assert!(MAX_UNREAD <= SLOTS);
 #[derive(Debug)]
 pub struct WorkerSet {
     size: u32,
+    /// Most further workers while tasks wait for shared objects. `None` if the pool has no objects.
+    lent_workers: Option<u32>,
     /// Waits for the workers' sockets and ends.
     epoll: Rc<Epoll>,
     /// Whether their messages are read now.
@@ -131,24 +133,27 @@ impl Dirs {
 }
 
 impl WorkerSet {
-    /// Creates a set without processes, whose descriptors `epoll` waits for. `reports_events` says whether the parent wants
+    /// Creates a set without processes, whose descriptors `epoll` waits for. It has up to `lent_workers` beyond the size of the
+    /// pool. `reports_events` says whether the parent wants
     /// events of workers.
     pub fn new(
         epoll: Rc<Epoll>,
         settings: &Settings,
+        lent_workers: Option<u32>,
         streams: WorkerStreams,
         dirs: Dirs,
         jail: Option<SandboxOptions>,
         score: Option<OomScore>,
         reports_events: bool,
     ) -> Self {
+        let workers = settings.size + lent_workers.unwrap_or(0);
+        let slots = WorkerId::slots(workers, settings.tasks_per_process());
         Self {
             size: settings.size,
+            lent_workers,
             epoll,
             is_reading: true,
-            processes: (0..WorkerId::slots(settings.size, settings.tasks_per_process()))
-                .map(|_| None)
-                .collect(),
+            processes: (0..slots).map(|_| None).collect(),
             engine: EngineSettings {
                 terminals: streams.terminals,
                 ..EngineSettings::from(settings)
@@ -220,7 +225,12 @@ impl WorkerSet {
 
     /// Returns the number of the worker in this slot, as shown to users.
     pub fn worker_number(&self, worker: WorkerId) -> WorkerNumber {
-        worker.worker_number(self.size)
+        worker.worker_number(self.size + self.lent_workers.unwrap_or(0))
+    }
+
+    /// Returns the largest number of further workers while tasks wait for shared objects. `None` if the pool has no objects.
+    pub fn lent_workers(&self) -> Option<u32> {
+        self.lent_workers
     }
 
     /// Sends pending messages, as far as the sockets take them. Returns the workers whose socket was full and has taken some.
@@ -309,7 +319,12 @@ impl WorkerSet {
         })
     }
 
-    fn start(&mut self, worker: WorkerId, guests: &[GuestId]) -> io::Result<WorkerProcess> {
+    fn start(
+        &mut self,
+        worker: WorkerId,
+        guests: &[GuestId],
+        reason: SpawnReason,
+    ) -> io::Result<WorkerProcess> {
         // All that can fail comes before the spawn: dropping a process waits for it, and nothing here may wait.
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         poll::set_nonblocking(control.as_fd())?;
@@ -323,7 +338,7 @@ impl WorkerSet {
             None => spawn(),
         }?;
         self.report_event(self.worker_number(worker), child.pid(), None, || {
-            "started: the pool has a worker too few".to_owned()
+            format!("started: {reason}")
         });
         let mut process = WorkerProcess {
             child: self.epoll.watch(child, WatchedDescriptor::Exit(worker).key()),
@@ -336,6 +351,7 @@ impl WorkerSet {
             is_open: true,
             unable: None,
             printed: 0,
+            wait: None,
             is_full: false,
             slots,
             control: Some(File::from(control)),
@@ -367,13 +383,16 @@ impl WorkerSet {
     /// Returns the first message to a new worker.
     fn start_message(&self, worker: WorkerId, guests: &[GuestId]) -> WorkerStart<'_> {
         let index = self.worker_number(worker).index();
+        // A worker that is lent runs while another one waits, on any of their CPUs.
+        let is_lent = index >= self.size as usize;
+        let cpus = self.worker_cpus.iter().filter(|_| !is_lent);
         let guest = |&number: &GuestId| (number, Cow::Owned(for_worker(&self.guests[number.index()].info)));
         WorkerStart {
             stdin: self.stdin.is_some(),
             objects: false,
             engine: self.engine.clone(),
             max_args: self.max_args,
-            cpu: self.worker_cpus.iter().cycle().nth(index).copied(),
+            cpu: cpus.cycle().nth(index).copied(),
             jail: self.jail.clone(),
             grants: self.grants.clone(),
             max_files: self.max_files,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::{
-    Claim, Io, KillReason, ProtocolFault, RetireReason, ScheduledTask, Scheduler, WorkerExit,
+    Claim, Io, KillReason, ProtocolFault, RetireReason, ScheduledTask, Scheduler, SpawnReason, WorkerExit,
 };
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, TaskId, WorkerId};
 use mpwasm_types::items;
@@ -45,7 +45,7 @@ impl OneWorker {
 }
 
 impl Io for OneWorker {
-    fn spawn(&mut self, _: WorkerId, _: &[GuestId]) {}
+    fn spawn(&mut self, _: WorkerId, _: &[GuestId], _: SpawnReason) {}
 
     fn offer(&mut self, _: WorkerId, task: &ScheduledTask) -> OfferId {
         let count = task.spec.input.count();

@@ -12,6 +12,8 @@ mod simulator;
 mod stalls;
 mod status;
 mod timeouts;
+mod truth;
+mod waiting;
 mod worker_exits;
 
 use std::time::Duration;
@@ -24,10 +26,10 @@ use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::retry::Retry;
 use mpwasm_types::task::{TaskInput, TaskSpec};
 use mpwasm_types::time::Time;
-use simulator::{
-    Action,
+use simulator::{Action, Frame, Rules, Simulator};
+use truth::{
     Behaviour::{self, Runs},
-    Frame, Rules, Simulator, Truth,
+    Truth,
 };
 
 const W0: WorkerId = WorkerId(0);
@@ -71,9 +73,14 @@ impl Pool {
     }
 
     fn with(size: u32, most: Option<u32>, confirms: bool) -> Self {
+        Self::lending(size, 0, most, confirms)
+    }
+
+    /// A pool with up to `max_waiting` further workers while tasks wait.
+    fn lending(size: u32, max_waiting: u32, most: Option<u32>, confirms: bool) -> Self {
         Self {
-            scheduler: Scheduler::new(size, most, confirms),
-            simulator: Simulator::new(size, most),
+            scheduler: Scheduler::new(size, most, confirms).lending(max_waiting),
+            simulator: Simulator::new(size, most, max_waiting),
             ended: Vec::new(),
         }
     }
@@ -209,10 +216,21 @@ impl Pool {
         match frame {
             Frame::Ready => self.scheduler.worker_ready(worker, now),
             Frame::Skipped(offer) => self.scheduler.skipped(worker, offer, now),
+            Frame::Waiting(offer) => {
+                self.scheduler.waiting(worker, offer, now, &mut self.simulator)?;
+                self.note_wait(worker, true);
+                Ok(())
+            }
+            Frame::Resumed(offer) => {
+                self.scheduler.resumed(worker, offer, now, &mut self.simulator)?;
+                self.note_wait(worker, false);
+                Ok(())
+            }
             Frame::Ended(offer, run) => {
                 let ended = self
                     .scheduler
                     .ended(worker, offer, run, now, &mut self.simulator)?;
+                self.note_wait(worker, false);
                 let (task, run) = (ended.task, ended.run);
                 assert_eq!(run.worker, worker);
                 assert!(run.claimed <= now);
@@ -229,6 +247,12 @@ impl Pool {
                 self.ended.push(task.id.0);
                 Ok(())
             }
+        }
+    }
+
+    fn note_wait(&mut self, worker: WorkerId, waits: bool) {
+        if let Some(process) = self.simulator.process(worker) {
+            process.known_to_wait = waits;
         }
     }
 

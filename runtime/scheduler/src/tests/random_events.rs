@@ -87,7 +87,7 @@ enum Event {
     Lie {
         worker: u32,
         offer: prop::sample::Index,
-        skip: bool,
+        frame: u32,
         claim: bool,
     },
 }
@@ -103,6 +103,7 @@ fn duration() -> impl Strategy<Value = Duration> {
 fn event() -> impl Strategy<Value = Event> {
     let behaviour = prop_oneof![
         20 => duration().prop_map(Runs),
+        4 => duration().prop_map(Behaviour::Waits),
         1 => Just(Behaviour::Hangs),
         1 => Just(Behaviour::Kills),
         2 => Just(Behaviour::Fails),
@@ -138,8 +139,8 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (worker(), duration()).prop_map(|(worker, pace)| Event::SlowDown { worker, pace }),
         3 => (worker(), prop_oneof![Just(WorkerExit::Signal(9)), Just(WorkerExit::Code(1))])
             .prop_map(|(worker, exit)| Event::Die { worker, exit }),
-        1 => (worker(), any::<prop::sample::Index>(), any::<bool>(), any::<bool>())
-            .prop_map(|(worker, offer, skip, claim)| Event::Lie { worker, offer, skip, claim }),
+        1 => (worker(), any::<prop::sample::Index>(), 0..4u32, any::<bool>())
+            .prop_map(|(worker, offer, frame, claim)| Event::Lie { worker, offer, frame, claim }),
         1 => prop_oneof![5 => Just(Event::Drain), 1 => Just(Event::Interrupt), 1 => Just(Event::Terminate)],
     ]
 }
@@ -212,9 +213,9 @@ impl Pool {
             Event::Lie {
                 worker: index,
                 offer,
-                skip,
+                frame,
                 claim,
-            } => self.lie(worker(index), offer, skip, claim),
+            } => self.lie(worker(index), offer, frame, claim),
         }
     }
 
@@ -222,7 +223,7 @@ impl Pool {
         self.simulator.process(worker).as_mut().map(change);
     }
 
-    fn lie(&mut self, worker: WorkerId, offer: prop::sample::Index, skip: bool, claim: bool) {
+    fn lie(&mut self, worker: WorkerId, offer: prop::sample::Index, frame: u32, claim: bool) {
         let now = self.simulator.now;
         let Some(process) = &mut self.simulator.processes[worker.0 as usize] else {
             return;
@@ -241,10 +242,11 @@ impl Pool {
         assert!(has_room, "not even a liar gets at more tasks than it is for");
         process.lying = true;
         let offer = OfferId(offer.index(self.simulator.slots.len() + 1) as u64);
-        let frame = if skip {
-            Frame::Skipped(offer)
-        } else {
-            Frame::Ended(offer, Duration::MAX)
+        let frame = match frame {
+            0 => Frame::Skipped(offer),
+            1 => Frame::Waiting(offer),
+            2 => Frame::Resumed(offer),
+            _ => Frame::Ended(offer, Duration::MAX),
         };
         process.sent.push_back(frame);
         self.deliver(worker);
@@ -269,18 +271,32 @@ impl Pool {
             .iter()
             .filter_map(|worker| worker.process());
         assert!(
-            self.scheduler.is_withholding() || !processes.any(could_run),
+            self.scheduler.is_withholding()
+                || !self.scheduler.has_room_to_compute()
+                || !processes.any(could_run),
             "a worker idles while a task waits that it could run"
         );
         self.check_first();
-        let runs = |process: &&simulator::SimulatedProcess| process.running.is_some() && !process.lying;
-        let running = self.simulator.processes.iter().flatten().filter(runs).count();
-        assert!(
-            running <= self.scheduler.size as usize,
-            "{running} tasks run at once"
-        );
+        self.check_waits();
         if let Some(wakeup) = self.scheduler.next_wakeup() {
             assert!(wakeup > self.simulator.now, "the pool spins");
+        }
+    }
+
+    /// Checks how many tasks run, and that nothing is in flight behind one that waits.
+    fn check_waits(&self) {
+        let simulator = &self.simulator;
+        let runs = |process: &&simulator::SimulatedProcess| process.running.is_some() && !process.lying;
+        let running = simulator.processes.iter().flatten().filter(runs).count();
+        let most = simulator.size + simulator.max_waiting;
+        assert!(running <= most as usize, "{running} tasks run at once");
+        for worker in self.workers() {
+            let process = simulator.processes[worker.index()].as_ref();
+            let waits = process.is_some_and(|process| process.known_to_wait && !process.killed);
+            assert!(
+                !waits || simulator.unclaimed(worker).is_empty(),
+                "tasks wait behind a waiting one"
+            );
         }
     }
 
@@ -291,7 +307,7 @@ impl Pool {
             .queue
             .iter()
             .next()
-            .filter(|_| !scheduler.is_withholding())
+            .filter(|_| !scheduler.is_withholding() && scheduler.has_room_to_compute())
         else {
             return;
         };
@@ -303,6 +319,7 @@ impl Pool {
         assert!(
             !idle
                 || missing.count() < scheduler.size as usize
+                || scheduler.missing() > 0
                 || processes().any(|process| has_guest(&process)),
             "the first task waits for a guest that no worker gets"
         );
@@ -351,12 +368,13 @@ proptest! {
     fn every_task_ends_once_under_random_events(
         most in most(),
         size in 1..5u32,
+        max_waiting in prop_oneof![Just(0), 1..5u32],
         confirms in prop::bool::weighted(0.2),
         loaded in prop::bool::weighted(0.9),
         guests in prop_oneof![Just((0, MAX_LOADED_GUESTS)), (0..12u32, 1..6usize)],
         events in vec(event(), 0..150),
     ) {
-        let pool = Pool::with(size, most, confirms).with_guests(guests.0, guests.1);
+        let pool = Pool::lending(size, max_waiting, most, confirms).with_guests(guests.0, guests.1);
         let mut pool = if loaded { pool.made_ready() } else { pool };
         for event in events {
             pool.happen(event);

@@ -6,24 +6,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::{Claim, Io, KillReason, MAX_UNREAD, RetireReason, ScheduledTask, WorkerExit};
+use super::super::{Claim, Io, KillReason, MAX_UNREAD, RetireReason, ScheduledTask, SpawnReason, WorkerExit};
+use super::truth::{Behaviour, Truth};
 use mpwasm_types::ids::{GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::{Failure, Kind};
 use mpwasm_types::settings::MAX_LOADED_GUESTS;
 use mpwasm_types::time::Time;
-
-/// What a task does once a worker has claimed it.
-#[derive(Clone, Copy, Debug)]
-pub enum Behaviour {
-    /// It ends by itself, or at its timeout if that is earlier.
-    Runs(Duration),
-    /// Neither it nor its watchdog reacts to anything.
-    Hangs,
-    /// It ends its worker process.
-    Kills,
-    /// It fails at once, with a trap.
-    Fails,
-}
 
 /// An action of the scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,29 +25,6 @@ pub enum Action {
     Abandon(u32),
     Try(u64, Kind),
     Fail(u64, Kind),
-}
-
-/// What really happened to a task.
-#[derive(Debug)]
-pub struct Truth {
-    /// What it does in its first `bad` attempts. Later ones end at once.
-    pub behaviour: Behaviour,
-    /// Number of attempts with this behaviour.
-    pub bad: u32,
-    /// Further attempts that it may have.
-    pub retries: u32,
-    pub timeout: Duration,
-    /// How often it was started.
-    pub claims: u32,
-    /// Attempts that failed and were not the last.
-    pub tried: u32,
-    /// Those of them that ended a worker process.
-    pub crashes: u32,
-    /// Workers that died while they could have claimed it.
-    pub deaths: u32,
-    pub cancelled: bool,
-    /// Its end: the failure with which the scheduler ended it, or `None` if a worker reported its end.
-    pub ended: Option<Option<Failure>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +53,17 @@ pub enum Frame {
     Ready,
     Ended(OfferId, Duration),
     Skipped(OfferId),
+    Waiting(OfferId),
+    Resumed(OfferId),
+}
+
+/// How far the wait of a task is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    #[default]
+    NotBegun,
+    Waits,
+    Over,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +80,10 @@ pub struct SimulatedProcess {
     /// Whether it has made room in a socket that was full.
     pub note_read: bool,
     pub running: Option<OfferId>,
+    /// How far the wait of the running task is.
+    pub wait: Wait,
+    /// Whether the scheduler was told that the running task waits.
+    pub known_to_wait: bool,
     pub sent: VecDeque<Frame>,
     /// Whether SIGSTOP has stopped it: it does nothing, and can still be killed.
     pub stopped: bool,
@@ -121,6 +101,9 @@ pub struct Simulator {
     pub now: Time,
     /// Largest number of tasks of a process.
     pub most: Option<u32>,
+    pub size: u32,
+    /// Most further workers while tasks wait.
+    pub max_waiting: u32,
     /// Whether no task may be started any more.
     pub over: bool,
     pub guests: u32,
@@ -150,8 +133,20 @@ pub struct Rules {
 }
 
 impl Io for Simulator {
-    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId]) {
+    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId], reason: SpawnReason) {
         let pace = self.pace;
+        let others = || {
+            self.processes
+                .iter()
+                .flatten()
+                .filter(|process| !process.retiring || process.killed)
+        };
+        let waiting = others()
+            .filter(|process| process.known_to_wait && !process.killed)
+            .count() as u32;
+        let (others, most) = (others().count() as u32, self.size + waiting.min(self.max_waiting));
+        assert!(others < most, "{others} processes, while {most} are allowed");
+        assert!(reason == SpawnReason::Missing || waiting > 0, "nothing waits");
         assert!(self.guests > 0, "workers make sense only with a guest");
         assert!(guests.iter().all(|&guest| guest.0 < self.guests), "{guests:?}");
         assert!(guests.len() <= self.most_guests, "it loads too many guests");
@@ -183,6 +178,7 @@ impl Io for Simulator {
         let waiting = self.unclaimed(worker).len() as u32;
         let (window, most) = (self.rules.window, self.most);
         let process = self.process(worker).as_mut().expect("an offer needs a process");
+        assert!(!process.known_to_wait, "it waits");
         assert!(
             in_flight < window || process.lying,
             "{in_flight} in flight, window {window}"
@@ -280,16 +276,20 @@ impl Io for Simulator {
 }
 
 impl Simulator {
-    pub fn new(size: u32, most: Option<u32>) -> Self {
+    pub fn new(size: u32, most: Option<u32>, max_waiting: u32) -> Self {
         Self {
             now: Time(1_000_000_000),
             most,
+            size,
+            max_waiting,
             over: false,
             guests: 0,
             most_guests: MAX_LOADED_GUESTS,
             starts: 0,
             pace: Duration::ZERO,
-            processes: (0..WorkerId::slots(size, most)).map(|_| None).collect(),
+            processes: (0..WorkerId::slots(size + max_waiting, most))
+                .map(|_| None)
+                .collect(),
             slots: Vec::new(),
             truth: Vec::new(),
             log: Vec::new(),
@@ -336,11 +336,23 @@ impl Simulator {
             panic!("it runs what it has not claimed")
         };
         let truth = &self.truth[slot.task as usize];
+        let process = self.processes[worker.0 as usize].as_mut();
+        let process = process.expect("only a process runs a task");
+        let waits = matches!(truth.behaviour(), Behaviour::Waits(_));
+        if waits && process.wait == Wait::NotBegun {
+            process.wait = Wait::Waits;
+            process.sent.push_back(Frame::Waiting(offer));
+            return true;
+        }
         if truth.ends_at(claimed).is_none_or(|end| end > now) {
             return false;
         }
-        let process = self.processes[worker.0 as usize].as_mut();
-        let process = process.expect("only a process runs a task");
+        // A cancelled task ends without the report that it waits no more.
+        if process.wait == Wait::Waits && !truth.cancelled {
+            process.wait = Wait::Over;
+            process.sent.push_back(Frame::Resumed(offer));
+            return true;
+        }
         if matches!(truth.behaviour(), Behaviour::Kills) {
             process.exit = Some(WorkerExit::Signal(11));
             return true;
@@ -373,6 +385,7 @@ impl Simulator {
             assert_eq!(slot.page, Page::Offered);
             slot.page = Page::Claimed(now);
             process.running = Some(offer);
+            process.wait = Wait::NotBegun;
             process.claims += 1;
             let has_room = self.most.is_none_or(|most| process.claims <= most);
             assert!(has_room, "a process runs more tasks than it is for");
@@ -394,7 +407,11 @@ impl Simulator {
             let Page::Claimed(claimed) = slot.page else {
                 return None;
             };
-            return self.truth[slot.task as usize].ends_at(claimed);
+            let truth = &self.truth[slot.task as usize];
+            if process.wait == Wait::NotBegun && matches!(truth.behaviour(), Behaviour::Waits(_)) {
+                return Some(self.now);
+            }
+            return truth.ends_at(claimed);
         }
         if process.ready && !process.inbox.is_empty() {
             return process.reads_until.or(Some(self.now));
@@ -434,34 +451,5 @@ impl Simulator {
         ended.count()
             + usize::from(process.running.is_some())
             + process.inbox.iter().filter(is_offered).count()
-    }
-}
-
-impl Truth {
-    /// What it does in the attempt that was started last.
-    pub fn behaviour(&self) -> Behaviour {
-        match self.claims {
-            claims if claims <= self.bad => self.behaviour,
-            _ => Behaviour::Runs(Duration::ZERO),
-        }
-    }
-
-    /// An attempt ended as `kind`, and another will follow.
-    pub fn try_again(&mut self, kind: Kind) {
-        assert!(self.ended.is_none(), "it had ended before");
-        assert!(!self.cancelled, "it was cancelled");
-        self.tried += 1;
-        assert_eq!(self.tried, self.claims, "an attempt ends that did not begin");
-        assert!(self.tried <= self.retries, "one attempt too many");
-        self.crashes += u32::from(kind == Kind::Crash);
-    }
-
-    fn ends_at(&self, claimed: Time) -> Option<Time> {
-        match self.behaviour() {
-            Behaviour::Runs(_) if self.cancelled => Some(claimed),
-            Behaviour::Runs(duration) => Some(claimed + duration.min(self.timeout)),
-            Behaviour::Kills | Behaviour::Fails => Some(claimed),
-            Behaviour::Hangs => None,
-        }
     }
 }

@@ -4,13 +4,13 @@ use std::io;
 
 use super::{EventLoop, ReadyWorker};
 use crate::dispatcher::finished::Finished;
-use crate::dispatcher::worker_messages::{self, EndedCall, WorkerFault, WorkerMessage};
-use crate::dispatcher::worker_set::{self, WorkerPhase};
+use crate::dispatcher::worker_messages::{self, EndedCall, WaitTarget, WorkerFault, WorkerMessage};
+use crate::dispatcher::worker_set::{self, RunningWait, WorkerPhase};
 use mpwasm_protocol::channel::Filled;
 use mpwasm_protocol::messages::{Execution, FromDispatcher, Source};
 use mpwasm_protocol::receive_buffer::{Frame, ReceiveBuffer};
 use mpwasm_scheduler::{ScheduledTask, counted_length};
-use mpwasm_types::ids::WorkerId;
+use mpwasm_types::ids::{OfferId, WorkerId};
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
 
@@ -100,8 +100,11 @@ impl EventLoop {
                     let at = Some((self.workers.worker_number(worker), attempt));
                     self.uplink.put(&FromDispatcher::Output { source, at, output });
                 }
-                // Only a worker with a connection to a manager waits.
-                WorkerMessage::Waiting(..) | WorkerMessage::Resumed(_) => return Err(WorkerFault::NoObjects),
+                WorkerMessage::Waiting(offer, target) => self.task_waits(worker, offer, target, now)?,
+                WorkerMessage::Resumed(offer) => {
+                    self.scheduler.resumed(worker, offer, now, &mut self.workers)?;
+                    self.end_wait(worker);
+                }
                 WorkerMessage::Skipped(offer) => self.scheduler.skipped(worker, offer, now)?,
                 WorkerMessage::Ended(ended) => self.task_ended(worker, frame, ended, now)?,
             }
@@ -117,6 +120,35 @@ impl EventLoop {
                 .report_event(number, pid, None, || "ready: it has loaded its guests".to_owned());
         }
         Ok(self.scheduler.worker_ready(worker, now)?)
+    }
+
+    /// Handles the report that a task waits for a shared object.
+    fn task_waits(
+        &mut self,
+        worker: WorkerId,
+        offer: OfferId,
+        target: WaitTarget<'_>,
+        now: Time,
+    ) -> Result<(), WorkerFault> {
+        if self.workers.lent_workers().is_none() {
+            return Err(WorkerFault::NoObjects);
+        }
+        self.scheduler.waiting(worker, offer, now, &mut self.workers)?;
+        if let Some(process) = self.workers.process(worker) {
+            process.wait = Some(RunningWait {
+                kind: target.kind,
+                object: target.object.to_owned(),
+                operation: target.operation.to_owned(),
+                since: now,
+            });
+        }
+        Ok(())
+    }
+
+    fn end_wait(&mut self, worker: WorkerId) {
+        if let Some(process) = self.workers.process(worker) {
+            process.wait = None;
+        }
     }
 
     /// Handles the end of a task, whose result is a part of `frame`.
@@ -140,6 +172,7 @@ impl EventLoop {
         let ended = self
             .scheduler
             .ended(worker, offer, length, now, &mut self.workers)?;
+        self.end_wait(worker);
         if ended.offer_length.is_some() {
             self.workers.release(worker, offer);
         }

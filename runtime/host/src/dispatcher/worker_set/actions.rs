@@ -5,15 +5,15 @@ use std::io::Write;
 use super::{Notice, WorkerSet, attempt};
 use crate::dispatcher::finished::Finished;
 use mpwasm_protocol::messages::{ToWorker, control};
-use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, ScheduledTask};
+use mpwasm_scheduler::{Claim, Io, KillReason, RetireReason, ScheduledTask, SpawnReason};
 use mpwasm_system::inherited::explained;
 use mpwasm_types::ids::{GuestId, OfferId, TaskId, WorkerId};
 use mpwasm_types::outcome::Failure;
 use mpwasm_types::time::Time;
 
 impl Io for WorkerSet {
-    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId]) {
-        match self.start(worker, guests) {
+    fn spawn(&mut self, worker: WorkerId, guests: &[GuestId], reason: SpawnReason) {
+        match self.start(worker, guests, reason) {
             Ok(process) => self.processes[worker.index()] = Some(process),
             Err(error) => self.failed_spawns.push((worker, explained(error).to_string())),
         }

@@ -12,6 +12,8 @@ use mpwasm_sandbox::jail::violation;
 use mpwasm_scheduler::WorkerExit;
 use mpwasm_system::epoll::{Interest, Watched};
 use mpwasm_types::guest_info::{GuestInfo, ModelInfo};
+use mpwasm_types::objects::ObjectKind;
+use mpwasm_types::time::Time;
 
 /// The phases of a worker's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,19 @@ pub enum WorkerPhase {
     Loading,
     /// It runs tasks.
     Ready,
+}
+
+/// The wait of a running task for a shared object.
+#[derive(Debug)]
+pub struct RunningWait {
+    /// What the object is.
+    pub kind: ObjectKind,
+    /// Its label.
+    pub object: String,
+    /// The operation that waits.
+    pub operation: String,
+    /// When the worker reported it.
+    pub since: Time,
 }
 
 /// A worker process, as the dispatcher sees it.
@@ -41,6 +56,8 @@ pub struct WorkerProcess {
     pub unable: Option<String>,
     /// Bytes that the running task has printed and logged.
     pub printed: u64,
+    /// The wait of the running task, as the worker has reported it.
+    pub wait: Option<RunningWait>,
     /// Whether its socket was full after the last send.
     pub(super) is_full: bool,
     /// The slots of the page through which it claims tasks.
