@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that decide what a message means. Those above them only start processes.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "types",
     "system",
     "protocol",
     "sandbox",
     "engine",
     "scheduler",
+    "objects",
     "host",
 ];
 

@@ -1,4 +1,4 @@
-//! The main functions of a pool's child processes: dispatcher, worker, compiler and task source.
+//! The main functions of a pool's child processes: dispatcher, worker, compiler, task source and manager.
 //!
 //! A pool starts each of them as a re-executed copy of its own executable, or as `mpwasm-host`. The process calls
 //! [`enter_role`], which runs the role that it was started for.
@@ -14,6 +14,8 @@ pub mod compiler;
 pub mod dispatcher;
 pub mod error;
 pub mod guest_thread;
+pub mod manager;
+pub mod manager_client;
 pub mod message_batch;
 pub mod task_source;
 pub mod worker;
@@ -30,6 +32,7 @@ pub fn enter_role() {
         Role::Dispatcher => dispatcher::main(),
         Role::Worker => worker::main().map(|never| match never {}),
         Role::Compiler => compiler::main(),
+        Role::Manager => manager::main(),
         Role::Tasks => task_source::main().map(|never| match never {}),
     };
     let code = match result {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::error::ChildError;
 use crate::guest_thread;
+use crate::manager_client::ManagerClient;
 use crate::message_batch::MessageBatch;
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
@@ -48,6 +49,14 @@ pub fn main() -> Result<Infallible, ChildError> {
         .take_descriptor()
         .map(File::from)
         .ok_or(ChildError::NoDescriptor("the guest"))?;
+    let objects = match start.objects {
+        true => Some(
+            parent
+                .take_descriptor()
+                .ok_or(ChildError::NoDescriptor("the connection to the manager"))?,
+        ),
+        false => None,
+    };
     let socket = parent.as_fd().try_clone_to_owned()?;
     let watched = parent.as_fd().try_clone_to_owned()?;
     let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
@@ -66,8 +75,11 @@ pub fn main() -> Result<Infallible, ChildError> {
         exit_now(1);
     };
     let deadline = Arc::clone(watchdog.deadline());
-    let mut executor = Executor::new(EngineRole::Tasks, &start.engine, deadline, prints)
+    let mut executor = Executor::new(EngineRole::Tasks, &start.engine, Arc::clone(&deadline), prints)
         .unwrap_or_else(|error| unable(error));
+    if let Some(socket) = objects {
+        executor.set_object_client(Box::new(ManagerClient::new(socket, deadline)))?;
+    }
     let engine = executor.engine().clone();
     if let Some(plan) = &start.jail {
         jail::isolate(Role::Tasks, plan, [])?;

@@ -112,6 +112,12 @@ impl Channel {
         self.descriptors.as_mut()?.pop_front()
     }
 
+    /// Returns the number of file descriptors that were received and not taken.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.descriptors.as_ref().map_or(0, VecDeque::len)
+    }
+
     /// Reads the bytes that have arrived, once, without waiting.
     ///
     /// # Errors
@@ -211,16 +217,34 @@ pub(super) fn send_now(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
-    send_first(socket, bytes, descriptors, MsgFlags::MSG_DONTWAIT)
+    Ok(send_first(socket, bytes, descriptors, MsgFlags::MSG_DONTWAIT)?)
+}
+
+/// Sends one small message with the file descriptors that it refers to, without waiting.
+///
+/// # Errors
+/// When the other end is closed, or the socket is full. Nothing was sent then.
+pub fn try_send_with<M: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &M,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    put(&mut bytes, message);
+    // The kernel accepts so few bytes as a whole or not at all.
+    match send_now(socket, &bytes, descriptors)? {
+        sent if sent == bytes.len() => Ok(()),
+        _ => Err(Errno::EAGAIN.into()),
+    }
 }
 
 /// Sends as many of `bytes` as the kernel accepts in one call, and all file descriptors.
-fn send_first(
+pub(super) fn send_first(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
     flags: MsgFlags,
-) -> io::Result<usize> {
+) -> nix::Result<usize> {
     assert!(
         descriptors.len() <= MAX_FDS,
         "a frame carries at most MAX_FDS file descriptors"
@@ -232,7 +256,7 @@ fn send_first(
         let slices = [IoSlice::new(bytes)];
         match sendmsg::<UnixAddr>(socket.as_raw_fd(), &slices, &rights, flags, None) {
             Err(Errno::EINTR) => {}
-            other => return Ok(other?),
+            other => return other,
         }
     }
 }

@@ -9,12 +9,11 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::errno::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::channel::{Channel, ReceiveError, send_now};
-use super::frame::{decode, encode, put};
+use super::channel::{Channel, ReceiveError, try_send_with};
+use super::frame::{decode, encode};
 use super::messages::MAX_SETUP;
 use mpwasm_system::memory_file::sealed_memory;
 
@@ -62,20 +61,12 @@ pub fn send<M: Serialize>(
 ) -> io::Result<()> {
     let bytes = encode(message);
     let file = sealed_memory(NAME, &bytes)?;
-    let mut frame = Vec::new();
-    put(
-        &mut frame,
-        &FileAnnouncement {
-            bytes: bytes.len() as u64,
-        },
-    );
+    let announcement = FileAnnouncement {
+        bytes: bytes.len() as u64,
+    };
     let mut all = vec![file.as_fd()];
     all.extend_from_slice(descriptors);
-    // The kernel accepts so few bytes as a whole or not at all.
-    match send_now(socket, &frame, &all)? {
-        sent if sent == frame.len() => Ok(()),
-        _ => Err(Errno::EAGAIN.into()),
-    }
+    try_send_with(socket, &announcement, &all)
 }
 
 /// Waits for a message that was sent with [`send`]. Then [`Channel::take_descriptor`] returns the file descriptors that came

@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use nix::errno::Errno;
@@ -13,6 +14,7 @@ use nix::sys::socket::{MsgFlags, UnixAddr, send, sendmsg};
 use serde::Serialize;
 
 use super::channel;
+use super::channel::MAX_FDS;
 use super::frame::{announce, put};
 use mpwasm_types::memory::{LARGE_PAYLOAD, MAX_RETAINED_BUFFER};
 
@@ -29,12 +31,20 @@ pub struct SendBuffer {
     bytes: Vec<u8>,
     /// Number of bytes of `bytes` that were sent; zero unless `before` is empty.
     sent: usize,
+    /// File descriptors that go along with the next byte.
+    descriptors: VecDeque<Arc<OwnedFd>>,
 }
 
 impl SendBuffer {
     /// Appends a message.
     pub fn put<M: Serialize>(&mut self, message: &M) {
         put(&mut self.bytes, message);
+    }
+
+    /// Appends a message with the file descriptor that it refers to. The descriptor arrives with an earlier byte or with the message.
+    pub fn put_with<M: Serialize>(&mut self, message: &M, descriptor: Arc<OwnedFd>) {
+        self.put(message);
+        self.descriptors.push_back(descriptor);
     }
 
     /// Appends the message that ends with this payload. A large payload is shared, not copied.
@@ -125,7 +135,15 @@ impl SendBuffer {
         let flags = flags | MsgFlags::MSG_NOSIGNAL;
         while !self.is_empty() {
             let unsent = &self.bytes[self.sent..];
-            let sent = if self.before.is_empty() {
+            let sent = if !self.descriptors.is_empty() {
+                let first = self.before.front().map_or(unsent, |part| &part[..]);
+                let count = self.descriptors.len().min(MAX_FDS);
+                let along: Vec<BorrowedFd<'_>> =
+                    self.descriptors.range(..count).map(|fd| fd.as_fd()).collect();
+                let sent = channel::send_first(socket, first, &along, flags);
+                self.descriptors.drain(..if sent.is_ok() { count } else { 0 });
+                sent
+            } else if self.before.is_empty() {
                 retry_on_signal(|| send(socket.as_raw_fd(), unsent, flags))
             } else {
                 let parts = self.before.iter().map(|part| &part[..]).chain([unsent]);

@@ -16,4 +16,5 @@ pub mod number_memory;
 pub mod poll;
 pub mod probe;
 pub mod process;
+pub mod random;
 pub mod standard_descriptors;

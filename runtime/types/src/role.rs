@@ -11,11 +11,19 @@ pub enum Role {
     Compiler,
     /// Runs one guest's `tasks`.
     Tasks,
+    /// Holds the objects that tasks share.
+    Manager,
 }
 
 impl Role {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 4] = [Self::Dispatcher, Self::Worker, Self::Compiler, Self::Tasks];
+    pub const ALL: [Self; 5] = [
+        Self::Dispatcher,
+        Self::Worker,
+        Self::Compiler,
+        Self::Tasks,
+        Self::Manager,
+    ];
 
     /// Returns the role's name, as the list of processes shows it.
     #[must_use]
@@ -25,6 +33,7 @@ impl Role {
             Self::Worker => "worker",
             Self::Compiler => "compiler",
             Self::Tasks => "tasks",
+            Self::Manager => "manager",
         }
     }
 }

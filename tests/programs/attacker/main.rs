@@ -22,7 +22,7 @@ mod file_calls;
 mod part;
 
 use mpwasm_host::error::ChildError;
-use mpwasm_host::{compiler, dispatcher, task_source, worker};
+use mpwasm_host::{compiler, dispatcher, manager, task_source, worker};
 use mpwasm_system::process;
 use mpwasm_types::role::Role;
 use part::Part;
@@ -46,6 +46,7 @@ fn main() {
             .map_err(text),
         Role::Compiler if part.compromised == Role::Compiler => Err(compromised_compiler::main(&part)),
         Role::Compiler => compiler::main().map_err(text),
+        Role::Manager => manager::main().map_err(text),
         Role::Tasks => task_source::main().map(|never| match never {}).map_err(text),
     };
     if let Err(why) = result {

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mpwasm-sandbox",
             "mpwasm-engine",
             "mpwasm-scheduler",
+            "mpwasm-objects",
         ],
     ),
     (

@@ -7,6 +7,7 @@
 //! loop starts another. The abandoned thread sends nothing more and exits when its call returns.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::folds::ModelKey;
 use super::guest_artifact::GuestArtifact;
 use super::wake_up::WakeUp;
 use crate::error::ChildError;
+use crate::manager_client::ManagerClient;
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogHandle, WatchdogHandler};
 use mpwasm_engine::{Call, Deadline, EngineRole, Executor, Export, OutputSink};
@@ -109,11 +111,15 @@ pub struct CallbackThread {
 }
 
 impl CallbackThread {
-    /// Starts the thread. Its events set `wake_up`.
+    /// Starts the thread. Its events set `wake_up`. `objects` is its connection to the manager of shared objects.
     ///
     /// # Errors
     /// Returns the error of the system when the thread or its file descriptors can't be created.
-    pub fn start(settings: &Settings, wake_up: Arc<WakeUp>) -> std::io::Result<Self> {
+    pub fn start(
+        settings: &Settings,
+        wake_up: Arc<WakeUp>,
+        objects: Option<OwnedFd>,
+    ) -> std::io::Result<Self> {
         let (jobs, for_thread) = channel();
         let (events_in, events) = channel();
         let watchdog = Arc::new(WatchdogHandle::new(Arc::new(Deadline::new()))?);
@@ -129,7 +135,7 @@ impl CallbackThread {
         std::thread::Builder::new()
             .name("callbacks".to_owned())
             .stack_size(thread_stack(settings.stack))
-            .spawn(move || run(&settings, &for_runner, watchdog, &for_thread))?;
+            .spawn(move || run(&settings, &for_runner, watchdog, objects, &for_thread))?;
         Ok(Self { jobs, events, sender })
     }
 
@@ -233,10 +239,11 @@ fn run(
     settings: &Settings,
     sender: &Arc<EventSender>,
     watchdog: Arc<WatchdogHandle>,
+    objects: Option<OwnedFd>,
     jobs: &Receiver<CallbackJob>,
 ) {
-    let served =
-        CallbackRunner::new(settings, Arc::clone(sender), watchdog).and_then(|mut runner| runner.serve(jobs));
+    let served = CallbackRunner::new(settings, Arc::clone(sender), watchdog, objects)
+        .and_then(|mut runner| runner.serve(jobs));
     if let Err(why) = served {
         sender.send(CallbackEvent::Unable(why));
     }
@@ -262,15 +269,19 @@ impl<'a> CallbackRunner<'a> {
         settings: &'a Settings,
         sender: Arc<EventSender>,
         watchdog: Arc<WatchdogHandle>,
+        objects: Option<OwnedFd>,
     ) -> Result<Self, ChildError> {
         let prints: Arc<dyn OutputSink> = Arc::clone(&sender) as _;
         let deadline = Arc::clone(watchdog.deadline());
-        let executor = Executor::new(
+        let mut executor = Executor::new(
             EngineRole::Callbacks,
             &EngineSettings::outside_workers(settings),
-            deadline,
+            Arc::clone(&deadline),
             prints,
         )?;
+        if let Some(socket) = objects {
+            executor.set_object_client(Box::new(ManagerClient::new(socket, deadline)))?;
+        }
         let (engine, watched) = (executor.engine().clone(), Arc::clone(&watchdog));
         let mut handler = CallbackWatchdog {
             sender: Arc::clone(&sender),

@@ -15,6 +15,7 @@ use super::finished::{Finished, error_object, report};
 use super::folds::{Folds, ModelKey};
 use super::guest_artifact::GuestArtifact;
 use super::limits::{CALLBACK_QUEUE, CALLBACK_QUEUE_BYTES, OUTCOME_HIGH_WATER};
+use super::pool_connection::PoolConnection;
 use super::wake_up::WakeUp;
 use crate::error::ChildError;
 use mpwasm_engine::Export;
@@ -58,6 +59,8 @@ pub struct Callbacks {
     thread: Option<CallbackThread>,
     /// Set when the thread has sent events.
     wake_up: Arc<WakeUp>,
+    /// Connects the thread to a manager of shared objects.
+    objects: Option<Arc<PoolConnection>>,
     waiting: VecDeque<Finished>,
     /// Bytes of `waiting`.
     bytes: usize,
@@ -79,14 +82,15 @@ pub struct Callbacks {
 }
 
 impl Callbacks {
-    /// Creates the state of a pool without guests. The thread sets `wake_up` when it has sent events.
-    pub fn new(settings: Settings, wake_up: Arc<WakeUp>) -> Self {
+    /// Creates the state of a pool without guests. The thread sets `wake_up` when it has sent events, and `objects` connects it.
+    pub fn new(settings: Settings, wake_up: Arc<WakeUp>, objects: Option<Arc<PoolConnection>>) -> Self {
         Self {
             settings,
             phase: CallbackPhase::Open,
             guests: Vec::new(),
             thread: None,
             wake_up,
+            objects,
             waiting: VecDeque::new(),
             bytes: 0,
             running: VecDeque::new(),
@@ -105,13 +109,24 @@ impl Callbacks {
     /// # Errors
     /// When the thread can't be started.
     pub fn load(&mut self, guest: &Arc<GuestArtifact>) -> io::Result<()> {
-        let thread = match &mut self.thread {
+        let started = match self.thread.take() {
             Some(thread) => thread,
-            none => none.insert(CallbackThread::start(&self.settings, Arc::clone(&self.wake_up))?),
+            None => self.start_thread()?,
         };
+        let thread = self.thread.insert(started);
         thread.send(CallbackJob::Load(Arc::clone(guest)));
         self.guests.push(Arc::clone(guest));
         Ok(())
+    }
+
+    /// Starts a thread that has all guests.
+    fn start_thread(&self) -> io::Result<CallbackThread> {
+        let objects = self.objects.as_ref().map(|pool| pool.attach()).transpose()?;
+        let thread = CallbackThread::start(&self.settings, Arc::clone(&self.wake_up), objects)?;
+        for guest in &self.guests {
+            thread.send(CallbackJob::Load(Arc::clone(guest)));
+        }
+        Ok(thread)
     }
 
     /// Skips the callbacks of tasks that never started, from now on.
@@ -376,14 +391,7 @@ impl Callbacks {
             self.waiting.push_front(finished);
         }
         self.running_bytes = 0;
-        let start = || {
-            let thread = CallbackThread::start(&self.settings, Arc::clone(&self.wake_up))?;
-            for guest in &self.guests {
-                thread.send(CallbackJob::Load(Arc::clone(guest)));
-            }
-            Ok::<_, io::Error>(thread)
-        };
-        self.thread = Some(start()?);
+        self.thread = Some(self.start_thread()?);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use super::callbacks::Callbacks;
 use super::descriptor::WatchedDescriptor;
 use super::guest_artifact::GuestArtifact;
 use super::limits::OUTCOME_HIGH_WATER;
+use super::pool_connection::PoolConnection;
 use super::wake_up::WakeUp;
 use super::worker_set::{Notice, WorkerSet};
 use mpwasm_protocol::channel::{Channel, Filled};
@@ -143,6 +144,7 @@ impl EventLoop {
         tasks: OwnedFd,
         settings: Settings,
         workers: WorkerSet,
+        objects: Option<Arc<PoolConnection>>,
     ) -> io::Result<Self> {
         let wake_up = Arc::new(WakeUp::new()?);
         let pipe = epoll.watch(File::from(tasks), WatchedDescriptor::Tasks.key());
@@ -159,7 +161,7 @@ impl EventLoop {
             )
             .lending(workers.lent_workers().unwrap_or(0)),
             workers,
-            callbacks: Callbacks::new(settings.clone(), Arc::clone(&wake_up)),
+            callbacks: Callbacks::new(settings.clone(), Arc::clone(&wake_up), objects),
             callback_events: epoll.watch(wake_up, WatchedDescriptor::Callbacks.key()),
             confirmed: 0,
             waited_at: clock::now(),

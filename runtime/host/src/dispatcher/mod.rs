@@ -14,6 +14,7 @@ mod folds;
 mod guest_artifact;
 mod limits;
 mod pause;
+mod pool_connection;
 mod status;
 mod wake_up;
 mod worker_messages;
@@ -27,10 +28,12 @@ pub use self::{
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use nix::sys::stat::{Mode, umask};
 
 use self::event_loop::EventLoop;
+use self::pool_connection::PoolConnection;
 use self::worker_set::{Dirs, WorkerSet, WorkerStreams};
 use crate::error::ChildError;
 use mpwasm_protocol::channel::Channel;
@@ -70,6 +73,8 @@ pub struct DispatcherSetup {
     stdin: Option<OwnedFd>,
     /// The streams of commands that are terminals.
     terminals: Terminals,
+    /// The connection to the manager of shared objects.
+    objects: Option<Arc<PoolConnection>>,
     /// The directories and variables that tasks are granted.
     granted: Granted,
     /// The sandbox of this process and its workers.
@@ -103,6 +108,12 @@ impl DispatcherSetup {
             true => Some(descriptor("the stdin of commands")?),
             false => None,
         };
+        let objects = match objects {
+            true => Some(Arc::new(PoolConnection::new(descriptor(
+                "the connection to the manager",
+            )?))),
+            false => None,
+        };
         Ok(Self {
             parent,
             requests: Responder::new(requests, STATUS_LIMITS),
@@ -111,6 +122,7 @@ impl DispatcherSetup {
             settings,
             stdin,
             terminals,
+            objects,
             granted,
             jail,
             events,
@@ -136,7 +148,7 @@ impl DispatcherSetup {
             jail::isolate(Role::Dispatcher, plan, dirs)?;
             jail::lock_down(Role::Dispatcher, plan)?;
         }
-        let worker_set = WorkerSet::new(
+        let mut worker_set = WorkerSet::new(
             Rc::clone(&epoll),
             &self.settings,
             self.lent_workers,
@@ -152,6 +164,7 @@ impl DispatcherSetup {
             score,
             self.events,
         );
+        worker_set.connect(self.objects.clone());
         let event_loop = EventLoop::new(
             &epoll,
             self.parent,
@@ -159,6 +172,7 @@ impl DispatcherSetup {
             self.tasks,
             self.settings,
             worker_set,
+            self.objects,
         )?;
         Ok(event_loop.run()?)
     }

@@ -26,6 +26,7 @@ use super::descriptor::WatchedDescriptor;
 use super::finished::Finished;
 use super::guest_artifact::GuestArtifact;
 use super::pause::Pauses;
+use super::pool_connection::PoolConnection;
 use mpwasm_protocol::channel::Channel;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{Execution, WorkerEvent, WorkerStart, worker_frame};
@@ -74,6 +75,8 @@ pub struct WorkerSet {
     score: Option<OomScore>,
     /// The guests, by number.
     guests: Vec<Arc<GuestArtifact>>,
+    /// Connects workers to the manager of shared objects, where there is one.
+    objects: Option<Arc<PoolConnection>>,
     /// The grants of tasks.
     grants: Grants,
     /// The granted directories.
@@ -162,6 +165,7 @@ impl WorkerSet {
             jail,
             score,
             guests: Vec::new(),
+            objects: None,
             grants: settings.grants.clone(),
             dirs,
             max_frame: worker_frame(settings),
@@ -176,6 +180,11 @@ impl WorkerSet {
             unreaped: Vec::new(),
             pauses: Pauses::default(),
         }
+    }
+
+    /// Connects the workers to come to a manager of shared objects.
+    pub fn connect(&mut self, objects: Option<Arc<PoolConnection>>) {
+        self.objects = objects;
     }
 
     /// Adds a guest for the workers to come.
@@ -329,6 +338,7 @@ impl WorkerSet {
         let (theirs, control) = pipe2(OFlag::O_CLOEXEC)?;
         poll::set_nonblocking(control.as_fd())?;
         let (page, page_descriptor) = SharedPage::create()?;
+        let objects = self.objects.as_ref().map(|pool| pool.attach()).transpose()?;
         let slots = Slots::new(page);
         slots.set_skipped(clock::skipped());
         // Workers inherit the dispatcher's diagnostics, a pipe to the parent.
@@ -359,6 +369,7 @@ impl WorkerSet {
         let mut descriptors = vec![theirs.as_fd(), page_descriptor.as_fd()];
         descriptors.extend(self.dirs.of(worker).map(|dir| dir.fd.as_fd()));
         descriptors.extend(self.stdin.as_ref().map(AsFd::as_fd));
+        descriptors.extend(objects.as_ref().map(AsFd::as_fd));
         descriptors.extend(
             guests
                 .iter()
@@ -389,7 +400,7 @@ impl WorkerSet {
         let guest = |&number: &GuestId| (number, Cow::Owned(for_worker(&self.guests[number.index()].info)));
         WorkerStart {
             stdin: self.stdin.is_some(),
-            objects: false,
+            objects: self.objects.is_some(),
             engine: self.engine.clone(),
             max_args: self.max_args,
             cpu: cpus.cycle().nth(index).copied(),

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::error::ChildError;
 use crate::guest_thread;
+use crate::manager_client::ManagerClient;
 use crate::message_batch::MessageBatch;
 use mpwasm_engine::watchdog;
 use mpwasm_engine::watchdog::{WatchdogContext, WatchdogHandle, WatchdogHandler};
@@ -55,6 +56,8 @@ struct WorkerSetup {
     jail: Option<SandboxOptions>,
     page: SharedPage,
     stdin: Option<OwnedFd>,
+    /// The connection to the manager of shared objects.
+    objects: Option<OwnedFd>,
     granted: Granted,
     max_files: u32,
     /// The guests: number in the pool, artifact and description.
@@ -100,7 +103,7 @@ pub fn main() -> Result<Infallible, ChildError> {
 fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, WorkerSetup), ChildError> {
     let WorkerStart {
         stdin,
-        objects: _,
+        objects,
         engine,
         max_args,
         cpu,
@@ -117,6 +120,10 @@ fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, WorkerSetup), ChildE
         true => Some(descriptor("the stdin of commands")?),
         false => None,
     };
+    let objects = match objects {
+        true => Some(descriptor("the connection to the manager")?),
+        false => None,
+    };
     let mut loaded = Vec::new();
     for (number, info) in guests {
         let artifact = File::from(descriptor("an artifact")?);
@@ -130,6 +137,7 @@ fn receive_start(channel: &mut Channel) -> Result<(OwnedFd, WorkerSetup), ChildE
         jail,
         page,
         stdin,
+        objects,
         granted,
         max_files,
         guests: loaded,
@@ -149,6 +157,10 @@ fn load(
     clock::follow(page.skipped_cell());
     if let Some(stdin) = start.stdin {
         executor.set_stdin(stdin)?;
+    }
+    if let Some(socket) = start.objects {
+        let deadline = Arc::clone(shared.watchdog.deadline());
+        executor.set_object_client(Box::new(ManagerClient::new(socket, deadline)))?;
     }
     let has_files = start.granted.all_dirs().next().is_some();
     if let Some(plan) = &start.jail {

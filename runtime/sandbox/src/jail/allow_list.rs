@@ -53,10 +53,11 @@ pub fn rules(role: Role, files: Option<Access>) -> impl Iterator<Item = &'static
         Role::Tasks => &[COMMON, OWN_PROCESS, NO_EXECUTABLE_MEMORY, RUN_GUESTS],
         // It generates code, but other processes load it.
         Role::Compiler => &[COMMON, OWN_PROCESS, NO_EXECUTABLE_MEMORY],
+        Role::Manager => &[COMMON, OWN_PROCESS, NO_EXECUTABLE_MEMORY, HOLD_OBJECTS],
         Role::Dispatcher => &[COMMON, ANY_MEMORY, MANAGE_WORKERS, WORKER_START, CPU_AFFINITY],
     };
     let files: &[&[Rule]] = match (role, files) {
-        (Role::Compiler | Role::Tasks, _) | (_, None) => &[],
+        (Role::Compiler | Role::Tasks | Role::Manager, _) | (_, None) => &[],
         (Role::Worker, Some(Access::ReadOnly)) => &[READ_FILES, READ_FLAGS],
         (Role::Worker, Some(Access::ReadWrite)) => &[READ_FILES, READ_FLAGS, WRITE_FILES],
         (Role::Dispatcher, Some(Access::ReadOnly)) => &[LANDLOCK_RULES, READ_FILES],
@@ -166,6 +167,24 @@ const RUN_GUESTS: &[Rule] = &[
     allow(libc::SYS_ioctl, Equal(1, PAGEMAP_SCAN)),
     // cpu_limit: raises the limit of CPU time for the next tasks.
     allow(libc::SYS_prlimit64, BothEqual((0, 0), (1, libc::RLIMIT_CPU))),
+    // system::number_memory: the size and the seals of the memory of numbers before it is mapped.
+    allow(libc::SYS_fstat, Always),
+    allow(libc::SYS_fcntl, Equal(1, libc::F_GET_SEALS.cast_unsigned())),
+];
+
+/// Needed by the manager.
+const HOLD_OBJECTS: &[Rule] = &[
+    // protocol::send_buffer: large replies, and the memory of numbers with the reply that opens it.
+    allow(libc::SYS_sendmsg, Without(2, !SEND_FLAGS)),
+    // system::epoll: its event loop. The epoll itself was created before the filter was applied.
+    allow(libc::SYS_epoll_ctl, Always),
+    allow(libc::SYS_epoll_pwait2, Always),
+    // system::number_memory.
+    allow(libc::SYS_memfd_create, Always),
+    allow(libc::SYS_ftruncate, Always),
+    allow(libc::SYS_fstat, Always),
+    allow(libc::SYS_fcntl, Equal(1, libc::F_ADD_SEALS.cast_unsigned())),
+    allow(libc::SYS_fcntl, Equal(1, libc::F_GET_SEALS.cast_unsigned())),
 ];
 
 /// Needed by a worker, and so allowed to its dispatcher.

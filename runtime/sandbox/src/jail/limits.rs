@@ -10,6 +10,7 @@ use super::error::JailError;
 use mpwasm_types::grants::Access;
 use mpwasm_types::grants::MAX_ENVIRONMENT;
 use mpwasm_types::guest_info::{MAX_EXPORT_NAME, MAX_MODELS};
+use mpwasm_types::objects::MAX_ARRAY_SIZE;
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::MAX_LOADED_GUESTS;
 
@@ -52,6 +53,11 @@ pub fn forbid_new_resources(role: Role, files: Option<Access>) -> Result<(), Jai
             }
             _ => limit("the size of files", Resource::RLIMIT_FSIZE, LARGEST_FILE),
         },
+        // It has a descriptor for each client, and one for each memory of numbers.
+        Role::Manager => {
+            limit("the size of files", Resource::RLIMIT_FSIZE, MAX_ARRAY_SIZE)?;
+            limit("processes", Resource::RLIMIT_NPROC, 0)
+        }
         Role::Worker | Role::Compiler | Role::Tasks => {
             let files = files.filter(|_| role == Role::Worker);
             match files {

@@ -1,0 +1,280 @@
+//! The connection of a process that runs guests to the manager of shared objects.
+//!
+//! A thread that runs guests sends a request and waits for its reply. The wait ends at the deadline of the guest's call and when the
+//! call is cancelled. A manager that has ended is noticed at once, and its objects are unavailable from then on.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpwasm_engine::{
+    Deadline, Export, ObjectCallError, ObjectCaller, ObjectClient, ObjectTarget, OpenedObject,
+};
+use mpwasm_protocol::channel::{Channel, Filled};
+use mpwasm_protocol::frame::{FrameError, decode};
+use mpwasm_protocol::messages::{
+    FromManager, MAX_OBJECT_ARGS, OperationReply, RequestedObject, ToManager, object_frame,
+};
+use mpwasm_protocol::send_buffer::SendBuffer;
+use mpwasm_system::number_memory::NumberMemory;
+use mpwasm_types::ids::RequestId;
+use mpwasm_types::memory::LARGE_PAYLOAD;
+use mpwasm_types::objects::{
+    CallNumber, CallSource, MAX_LABEL, MAX_OPERATION, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec,
+};
+use mpwasm_types::time::Time;
+
+/// A connection to the manager, for one thread that runs guests.
+#[derive(Debug)]
+pub struct ManagerClient {
+    channel: Channel,
+    /// Messages that go with the next request.
+    outgoing: SendBuffer,
+    /// The deadline of the thread's calls.
+    deadline: Arc<Deadline>,
+    next: RequestId,
+    /// The number of the running call.
+    call: CallNumber,
+    source: CallSource,
+    /// Whether the manager knows the running call.
+    is_started: bool,
+    /// Whether the manager has ended, or has sent something else than a reply.
+    is_gone: bool,
+}
+
+/// A reply of the manager.
+enum Received {
+    Opened(OpenedObject),
+    Result(Result<Vec<u8>, ObjectError>),
+}
+
+/// Why no reply came.
+enum NoReply {
+    /// The manager has ended.
+    Gone,
+    /// It has sent the memory of numbers, and this process can't map it.
+    Unmapped(io::Error),
+}
+
+impl From<io::Error> for NoReply {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<FrameError> for NoReply {
+    fn from(_: FrameError) -> Self {
+        Self::Gone
+    }
+}
+
+impl ManagerClient {
+    /// Creates a client that sends its requests through `socket`, and waits at most until `deadline`.
+    #[must_use]
+    pub fn new(socket: OwnedFd, deadline: Arc<Deadline>) -> Self {
+        Self {
+            channel: Channel::with_descriptors(socket, object_frame()),
+            outgoing: SendBuffer::default(),
+            deadline,
+            next: RequestId(0),
+            call: CallNumber(0),
+            source: CallSource::Callback,
+            is_started: false,
+            is_gone: false,
+        }
+    }
+
+    fn next_id(&mut self) -> RequestId {
+        let id = self.next;
+        self.next = RequestId(id.0 + 1);
+        id
+    }
+
+    /// Sends what is pending, and waits for the reply to a request. `failed` makes an error about its object.
+    fn ask(
+        &mut self,
+        id: RequestId,
+        sent: io::Result<()>,
+        failed: &dyn Fn(ObjectErrorKind) -> ObjectError,
+    ) -> Result<Received, ObjectCallError> {
+        if sent.is_err() {
+            self.is_gone = true;
+        }
+        while !self.is_gone {
+            match self.received(id) {
+                Ok(Some(reply)) => return Ok(reply),
+                Err(NoReply::Unmapped(why)) => {
+                    let error = failed(ObjectErrorKind::OutOfMemory);
+                    return Err(error.with_detail(&why.to_string()).into());
+                }
+                Err(NoReply::Gone) => break,
+                Ok(None) => {}
+            }
+            if let Err(cause) = self.deadline.wait_readable(self.channel.as_fd(), Time::NEVER) {
+                // The reply comes with that of a later request, which drops it.
+                self.outgoing.put(&ToManager::Cancel { id });
+                self.flush();
+                return Err(cause.into());
+            }
+            match self.channel.fill() {
+                Ok(Filled::Some | Filled::Nothing) => {}
+                Ok(Filled::Closed) | Err(_) => break,
+            }
+        }
+        self.is_gone = true;
+        let error = failed(ObjectErrorKind::Unavailable);
+        Err(error.with_detail("the manager has ended").into())
+    }
+
+    /// Returns the reply to a request, if it has arrived. Drops replies to earlier requests, which were cancelled.
+    fn received(&mut self, id: RequestId) -> Result<Option<Received>, NoReply> {
+        loop {
+            let Some(frame) = self.channel.inbox().next_message()? else {
+                return Ok(None);
+            };
+            match decode(frame)? {
+                FromManager::Opened {
+                    id: replied,
+                    object,
+                    spec,
+                    label,
+                } => {
+                    let (label, object) = (Arc::from(label), OpenedId { object, spec });
+                    let opened = self.opened(object, label);
+                    if replied == id {
+                        return Ok(Some(Received::Opened(opened?)));
+                    }
+                }
+                FromManager::Reply { id: replied, result } if replied == id => {
+                    return Ok(Some(Received::Result(match result {
+                        OperationReply::Ok(json) => Ok(json.to_vec()),
+                        OperationReply::Failed(error) => Err(error),
+                    })));
+                }
+                FromManager::Reply { .. } => {}
+                FromManager::Created { .. } | FromManager::Status { .. } => return Err(NoReply::Gone),
+            }
+        }
+    }
+
+    /// Maps the numbers of an opened object, if it has any.
+    fn opened(&mut self, opened: OpenedId, label: Arc<str>) -> Result<OpenedObject, NoReply> {
+        let numbers = match opened.spec.numbers() {
+            None => None,
+            Some((number, count)) => {
+                let file = self.channel.take_descriptor().ok_or(NoReply::Gone)?;
+                let memory = NumberMemory::map(file, number, count).map_err(NoReply::Unmapped)?;
+                Some(Arc::new(memory))
+            }
+        };
+        Ok(OpenedObject {
+            id: opened.object,
+            spec: opened.spec,
+            label,
+            numbers,
+        })
+    }
+
+    /// Sends what is pending, as far as the socket takes it. The next request sends the rest.
+    fn flush(&mut self) {
+        if self.outgoing.flush(self.channel.as_fd()).is_err() {
+            self.is_gone = true;
+        }
+    }
+}
+
+/// What an opened object is.
+struct OpenedId {
+    object: ObjectId,
+    spec: ObjectSpec,
+}
+
+impl ObjectClient for ManagerClient {
+    fn start_call(&mut self, caller: ObjectCaller) {
+        self.call = CallNumber(self.call.0 + 1);
+        self.source = match caller.export {
+            Export::Runnable => CallSource::Task {
+                task: caller.task_id,
+                attempt: caller.attempt,
+            },
+            Export::Tasks => CallSource::Tasks,
+            Export::Callback | Export::ErrorCallback | Export::FinalCallback => CallSource::Callback,
+        };
+        self.is_started = false;
+    }
+
+    fn open(&mut self, target: ObjectTarget<'_>) -> Result<OpenedObject, ObjectCallError> {
+        let (label, target) = match target {
+            ObjectTarget::Handle(handle) => (&handle.label[..], RequestedObject::Token(handle.token)),
+            ObjectTarget::Name(name) => (name, RequestedObject::Name(name)),
+        };
+        let failed = |kind| ObjectError::new(kind, label, "open");
+        if label.len() > MAX_LABEL {
+            return Err(failed(ObjectErrorKind::NoSuchObject).into());
+        }
+        let id = self.next_id();
+        self.outgoing.put(&ToManager::Open { id, target });
+        let sent = self.outgoing.send_all(self.channel.as_fd());
+        match self.ask(id, sent, &failed)? {
+            Received::Opened(object) => Ok(object),
+            Received::Result(Err(error)) => Err(error.into()),
+            Received::Result(Ok(_)) => {
+                self.is_gone = true;
+                Err(failed(ObjectErrorKind::Unavailable).into())
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        object: &OpenedObject,
+        operation: &str,
+        args: &[u8],
+        timeout: Option<Duration>,
+    ) -> Result<Vec<u8>, ObjectCallError> {
+        let failed = |kind| ObjectError::new(kind, &object.label, operation).on(object.spec.kind());
+        if operation.len() > MAX_OPERATION {
+            return Err(failed(ObjectErrorKind::Invalid).into());
+        }
+        if args.len() > MAX_OBJECT_ARGS {
+            return Err(failed(ObjectErrorKind::TooLarge).into());
+        }
+        let (id, call) = (self.next_id(), self.call);
+        if !std::mem::replace(&mut self.is_started, true) {
+            let source = self.source;
+            self.outgoing.put(&ToManager::CallStarted { call, source });
+        }
+        let message = |args| ToManager::Call {
+            id,
+            call,
+            object: object.id,
+            timeout: timeout.map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)),
+            operation,
+            args,
+        };
+        // Large args are sent without a copy.
+        let sent = if args.len() >= LARGE_PAYLOAD {
+            self.outgoing
+                .send_payload(self.channel.as_fd(), &message(&[]), args)
+        } else {
+            self.outgoing.put(&message(args));
+            self.outgoing.send_all(self.channel.as_fd())
+        };
+        match self.ask(id, sent, &failed)? {
+            Received::Result(result) => Ok(result?),
+            Received::Opened(_) => {
+                self.is_gone = true;
+                Err(failed(ObjectErrorKind::Unavailable).into())
+            }
+        }
+    }
+
+    fn end_call(&mut self, succeeded: bool) {
+        if std::mem::take(&mut self.is_started) {
+            let call = self.call;
+            self.outgoing.put(&ToManager::CallEnded { call, succeeded });
+            self.flush();
+        }
+    }
+}
