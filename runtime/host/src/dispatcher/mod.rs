@@ -118,7 +118,7 @@ impl DispatcherSetup {
             parent,
             requests: Responder::new(requests, STATUS_LIMITS),
             tasks,
-            lent_workers: objects.then(|| settings.lent_workers()),
+            lent_workers: objects.as_ref().map(|_| settings.lent_workers()),
             settings,
             stdin,
             terminals,
@@ -162,8 +162,10 @@ impl DispatcherSetup {
             },
             self.jail,
             score,
-            self.events,
         );
+        if self.events {
+            worker_set.report_events();
+        }
         worker_set.connect(self.objects.clone());
         let event_loop = EventLoop::new(
             &epoll,

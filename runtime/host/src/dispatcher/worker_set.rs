@@ -137,8 +137,7 @@ impl Dirs {
 
 impl WorkerSet {
     /// Creates a set without processes, whose descriptors `epoll` waits for. It has up to `lent_workers` beyond the size of the
-    /// pool. `reports_events` says whether the parent wants
-    /// events of workers.
+    /// pool.
     pub fn new(
         epoll: Rc<Epoll>,
         settings: &Settings,
@@ -147,7 +146,6 @@ impl WorkerSet {
         dirs: Dirs,
         jail: Option<SandboxOptions>,
         score: Option<OomScore>,
-        reports_events: bool,
     ) -> Self {
         let workers = settings.size + lent_workers.unwrap_or(0);
         let slots = WorkerId::slots(workers, settings.tasks_per_process());
@@ -176,10 +174,15 @@ impl WorkerSet {
             failed_attempts: Vec::new(),
             failed_spawns: Vec::new(),
             notices: Vec::new(),
-            reports_events,
+            reports_events: false,
             unreaped: Vec::new(),
             pauses: Pauses::default(),
         }
+    }
+
+    /// Adds events of workers to the notices, as the parent wants these.
+    pub fn report_events(&mut self) {
+        self.reports_events = true;
     }
 
     /// Connects the workers to come to a manager of shared objects.
