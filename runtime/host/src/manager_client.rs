@@ -3,6 +3,7 @@
 //! A thread that runs guests sends a request and waits for its reply. The wait ends at the deadline of the guest's call and when the
 //! call is cancelled. A manager that has ended is noticed at once, and its objects are unavailable from then on.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use mpwasm_protocol::messages::{
     FromManager, MAX_OBJECT_ARGS, OperationReply, RequestedObject, ToManager, object_frame,
 };
 use mpwasm_protocol::send_buffer::SendBuffer;
+use mpwasm_system::clock;
 use mpwasm_system::number_memory::NumberMemory;
 use mpwasm_types::ids::RequestId;
 use mpwasm_types::memory::LARGE_PAYLOAD;
@@ -25,8 +27,19 @@ use mpwasm_types::objects::{
 };
 use mpwasm_types::time::Time;
 
+/// Time after which a wait is reported: 5 ms. A shorter one costs less than what its report leads to.
+const REPORT_DELAY: Duration = Duration::from_millis(5);
+
+/// Is notified of long waits of a guest, on the thread that waits.
+pub trait WaitReporter: Send {
+    /// The guest has waited for a while for an operation on `object`.
+    fn waiting(&self, object: &OpenedObject, operation: &str);
+
+    /// The wait that was reported last is over.
+    fn resumed(&self);
+}
+
 /// A connection to the manager, for one thread that runs guests.
-#[derive(Debug)]
 pub struct ManagerClient {
     channel: Channel,
     /// Messages that go with the next request.
@@ -41,6 +54,15 @@ pub struct ManagerClient {
     is_started: bool,
     /// Whether the manager has ended, or has sent something else than a reply.
     is_gone: bool,
+    /// Reports waits, in a worker.
+    reporter: Option<Box<dyn WaitReporter>>,
+}
+
+impl fmt::Debug for ManagerClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = formatter.debug_struct("ManagerClient");
+        debug.field("channel", &self.channel).finish_non_exhaustive()
+    }
 }
 
 /// A reply of the manager.
@@ -82,7 +104,15 @@ impl ManagerClient {
             source: CallSource::Callback,
             is_started: false,
             is_gone: false,
+            reporter: None,
         }
+    }
+
+    /// Reports long waits to `reporter`.
+    #[must_use]
+    pub fn with_reporter(self, reporter: Box<dyn WaitReporter>) -> Self {
+        let reporter = Some(reporter);
+        Self { reporter, ..self }
     }
 
     fn next_id(&mut self) -> RequestId {
@@ -91,13 +121,34 @@ impl ManagerClient {
         id
     }
 
-    /// Sends what is pending, and waits for the reply to a request. `failed` makes an error about its object.
+    /// Waits for the reply to a request. `failed` makes an error about its object. `operation` is what is reported if it takes long.
     fn ask(
         &mut self,
         id: RequestId,
         sent: io::Result<()>,
+        operation: Option<(&OpenedObject, &str)>,
         failed: &dyn Fn(ObjectErrorKind) -> ObjectError,
     ) -> Result<Received, ObjectCallError> {
+        let mut is_reported = false;
+        let reply = self.wait(id, sent, operation, &mut is_reported, failed);
+        if let Some(reporter) = self.reporter.as_ref().filter(|_| is_reported) {
+            reporter.resumed();
+        }
+        reply
+    }
+
+    fn wait(
+        &mut self,
+        id: RequestId,
+        sent: io::Result<()>,
+        operation: Option<(&OpenedObject, &str)>,
+        is_reported: &mut bool,
+        failed: &dyn Fn(ObjectErrorKind) -> ObjectError,
+    ) -> Result<Received, ObjectCallError> {
+        let mut report_at = match (&self.reporter, operation) {
+            (Some(_), Some(_)) => clock::now() + REPORT_DELAY,
+            _ => Time::NEVER,
+        };
         if sent.is_err() {
             self.is_gone = true;
         }
@@ -111,11 +162,22 @@ impl ManagerClient {
                 Err(NoReply::Gone) => break,
                 Ok(None) => {}
             }
-            if let Err(cause) = self.deadline.wait_readable(self.channel.as_fd(), Time::NEVER) {
-                // The reply comes with that of a later request, which drops it.
-                self.outgoing.put(&ToManager::Cancel { id });
-                self.flush();
-                return Err(cause.into());
+            match self.deadline.wait_readable(self.channel.as_fd(), report_at) {
+                Ok(found) if found.is_empty() => {
+                    report_at = Time::NEVER;
+                    if let (Some(reporter), Some((object, operation))) = (&self.reporter, operation) {
+                        reporter.waiting(object, operation);
+                        *is_reported = true;
+                    }
+                    continue;
+                }
+                Ok(_) => {}
+                Err(cause) => {
+                    // The reply comes with that of a later request, which drops it.
+                    self.outgoing.put(&ToManager::Cancel { id });
+                    self.flush();
+                    return Err(cause.into());
+                }
             }
             match self.channel.fill() {
                 Ok(Filled::Some | Filled::Nothing) => {}
@@ -216,7 +278,7 @@ impl ObjectClient for ManagerClient {
         let id = self.next_id();
         self.outgoing.put(&ToManager::Open { id, target });
         let sent = self.outgoing.send_all(self.channel.as_fd());
-        match self.ask(id, sent, &failed)? {
+        match self.ask(id, sent, None, &failed)? {
             Received::Opened(object) => Ok(object),
             Received::Result(Err(error)) => Err(error.into()),
             Received::Result(Ok(_)) => {
@@ -261,7 +323,7 @@ impl ObjectClient for ManagerClient {
             self.outgoing.put(&message(args));
             self.outgoing.send_all(self.channel.as_fd())
         };
-        match self.ask(id, sent, &failed)? {
+        match self.ask(id, sent, Some((object, operation)), &failed)? {
             Received::Result(result) => Ok(result?),
             Received::Opened(_) => {
                 self.is_gone = true;

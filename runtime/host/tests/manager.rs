@@ -5,13 +5,14 @@
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use mpwasm_engine::{
     Deadline, Export, InterruptCause, ObjectCallError, ObjectCaller, ObjectClient, ObjectTarget, OpenedObject,
 };
-use mpwasm_host::manager_client::ManagerClient;
+use mpwasm_host::manager_client::{ManagerClient, WaitReporter};
 use mpwasm_protocol::channel::{Channel, pair};
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::in_memory;
@@ -278,6 +279,38 @@ fn a_wait_ends_at_the_deadline_of_the_call_and_with_its_cancellation() {
     assert_eq!(member.call(&queue, "put", "[5]"), Ok("null".to_owned()));
     assert_eq!(member.call(&queue, "get", "[]"), Ok("5".to_owned()));
     assert_eq!(manager.status().waiting.len(), 0);
+}
+
+/// Passes on what is reported.
+struct Reports(Sender<String>);
+
+impl WaitReporter for Reports {
+    fn waiting(&self, object: &OpenedObject, operation: &str) {
+        self.0.send(format!("{operation} of {}", object.label)).unwrap();
+    }
+
+    fn resumed(&self) {
+        self.0.send("resumed".to_owned()).unwrap();
+    }
+}
+
+#[test]
+fn a_long_wait_is_reported_and_so_is_its_end() {
+    let mut manager = Manager::start();
+    let jobs = manager.create("jobs", "queue");
+    let pool = manager.pool(&[("jobs", jobs)]);
+    let [mut member, mut producer] = [1, 2].map(|task| Member::attached(&pool, task));
+    let (sender, reports) = channel();
+    member.client = member.client.with_reporter(Box::new(Reports(sender)));
+    let waiting = thread::spawn(move || {
+        let queue = member.open("jobs");
+        member.call(&queue, "get", "[]")
+    });
+    assert_eq!(reports.recv().unwrap(), "get of jobs");
+    let queue = producer.open("jobs");
+    assert_eq!(producer.call(&queue, "put", "[1]"), Ok("null".to_owned()));
+    assert_eq!(waiting.join().unwrap(), Ok("1".to_owned()));
+    assert_eq!(reports.iter().collect::<Vec<_>>(), ["resumed"]);
 }
 
 #[test]

@@ -160,7 +160,8 @@ fn load(
     }
     if let Some(socket) = start.objects {
         let deadline = Arc::clone(shared.watchdog.deadline());
-        executor.set_object_client(Box::new(ManagerClient::new(socket, deadline)))?;
+        let client = ManagerClient::new(socket, deadline);
+        executor.set_object_client(Box::new(client.with_reporter(Box::new(Arc::clone(shared)))))?;
     }
     let has_files = start.granted.all_dirs().next().is_some();
     if let Some(plan) = &start.jail {
