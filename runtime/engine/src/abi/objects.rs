@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use wasmtime::{Caller, Linker};
 
 use super::host::MODULE;
@@ -50,15 +51,29 @@ fn object_open(mut caller: Caller<'_, InstanceState>, ptr: i32, len: i32) -> was
     let objects = state.objects.get_or_insert_default();
     let opened = match std::str::from_utf8(target) {
         Ok(text) if text.len() > MAX_TARGET => Err(refused("it is longer than 1024 bytes")),
-        Ok(json) if json.starts_with('{') => match Handle::parse(json) {
-            Some(handle) => objects.open(caller, ObjectTarget::Handle(&handle)),
-            None => Err(refused("it is no handle")),
+        Ok(json) if json.starts_with('{') => match (Handle::parse(json), NameReference::parse(json)) {
+            (Some(handle), _) => objects.open(caller, ObjectTarget::Handle(&handle)),
+            (None, Some(name)) => objects.open(caller, ObjectTarget::Name(&name.object)),
+            (None, None) => Err(refused("it is no handle")),
         },
         Ok("") => Err(refused("a name is not empty")),
         Ok(name) => objects.open(caller, ObjectTarget::Name(name)),
         Err(_) => Err(refused("it is not UTF-8")),
     };
     returned(objects, opened)
+}
+
+/// A handle without a token, as records show it and users write it: the name that was granted to the pool.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NameReference {
+    object: String,
+}
+
+impl NameReference {
+    fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
 }
 
 /// Returns the error for a handle or name that names nothing.
