@@ -229,12 +229,12 @@ pub const objects = struct {
             pub const jsonParse = proxy.jsonParse;
             pub const jsonStringify = proxy.jsonStringify;
 
-            /// Waits while the queue is full. Fails with `Full` after the timeout, and with `Closed`.
+            /// Waits while the queue is full. Fails with `Timeout`, with `Full` if it may not wait, and with `Closed`.
             pub fn put(self: Self, item: T, timeout_ms: i64) !void {
                 return self.object.call(void, "put", .{item}, timeout_ms);
             }
 
-            /// Waits while the queue is empty. Fails with `Empty` after the timeout, and with `Closed`.
+            /// Waits while the queue is empty. Fails with `Timeout`, with `Empty` if it may not wait, and with `Closed`.
             pub fn get(self: Self, timeout_ms: i64) !T {
                 return self.object.call(T, "get", .{}, timeout_ms);
             }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::error::ObjectError;
+use super::error::{ObjectError, ObjectErrorKind};
 use super::queue::until_closed;
-use super::reference::{Wait, proxy};
+use super::reference::{Wait, proxy, still};
 
 proxy! {
     /// An end of a pipe, as a connection of Python's `multiprocessing.Pipe`. It sends values of type `T` to the other end, and
@@ -32,7 +32,7 @@ impl<T: Serialize, R> Connection<T, R> {
     /// Sends a value. Waits while the pipe is full, until the deadline of the call.
     ///
     /// # Errors
-    /// [`Closed`](super::ObjectErrorKind::Closed), if the other end is closed; [`WrongType`](super::ObjectErrorKind::WrongType), if this is the end
+    /// [`Closed`](ObjectErrorKind::Closed), if the other end is closed; [`WrongType`](ObjectErrorKind::WrongType), if this is the end
     /// of a one-way pipe that receives.
     pub fn send(&self, value: &T) -> Result<(), ObjectError> {
         self.reference.call(Self::KIND, "send", &(value,), Wait::Forever)
@@ -43,7 +43,7 @@ impl<T, R: DeserializeOwned> Connection<T, R> {
     /// Receives a value. Waits for it, until the deadline of the call.
     ///
     /// # Errors
-    /// [`Closed`](super::ObjectErrorKind::Closed), if the other end is closed and everything was received: what Python calls `EOFError`.
+    /// [`Closed`](ObjectErrorKind::Closed), if the other end is closed and everything was received: what Python calls `EOFError`.
     pub fn recv(&self) -> Result<R, ObjectError> {
         self.reference.call(Self::KIND, "recv", &(), Wait::Forever)
     }
@@ -51,9 +51,10 @@ impl<T, R: DeserializeOwned> Connection<T, R> {
     /// Receives a value. Waits for it at most `timeout`.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv); [`Empty`](super::ObjectErrorKind::Empty), if none has come.
+    /// As [`recv`](Self::recv); [`Empty`](ObjectErrorKind::Empty), if none has come.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<R, ObjectError> {
-        self.reference.call(Self::KIND, "recv", &(), Wait::For(timeout))
+        let received = self.reference.call(Self::KIND, "recv", &(), Wait::For(timeout));
+        still(received, ObjectErrorKind::Empty, "empty")
     }
 
     /// Returns an iterator that receives values until the other end is closed. It waits for each, until the deadline of the call, and

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{ObjectError, ObjectErrorKind};
-use super::reference::{Wait, proxy};
+use super::reference::{Wait, proxy, still};
 
 proxy! {
     /// A queue of values, first in, first out, as Python's `multiprocessing.Queue`.
@@ -66,7 +66,8 @@ impl<T: Serialize> Queue<T> {
     }
 
     fn put_within(&self, item: &T, wait: Wait) -> Result<(), ObjectError> {
-        self.reference.call(Self::KIND, "put", &(item,), wait)
+        let put = self.reference.call(Self::KIND, "put", &(item,), wait);
+        still(put, ObjectErrorKind::Full, "full")
     }
 
     /// Puts items at the end, in one request. Waits until there was room for all of them, until the deadline of the call. Other tasks
@@ -87,7 +88,8 @@ impl<T: Serialize> Queue<T> {
     }
 
     fn put_many_within(&self, items: &[T], wait: Wait) -> Result<usize, ObjectError> {
-        self.reference.call(Self::KIND, "put_many", &(items,), wait)
+        let put = self.reference.call(Self::KIND, "put_many", &(items,), wait);
+        still(put, ObjectErrorKind::Full, "full")
     }
 }
 
@@ -117,7 +119,11 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     fn get_within(&self, wait: Wait) -> Result<T, ObjectError> {
-        self.reference.call(Self::KIND, "get", &(), wait)
+        still(
+            self.reference.call(Self::KIND, "get", &(), wait),
+            ObjectErrorKind::Empty,
+            "empty",
+        )
     }
 
     /// Takes up to `max` items in one request. Waits for the first one, until the deadline of the call.
@@ -137,7 +143,11 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     fn get_many_within(&self, max: usize, wait: Wait) -> Result<Vec<T>, ObjectError> {
-        self.reference.call(Self::KIND, "get_many", &(max,), wait)
+        still(
+            self.reference.call(Self::KIND, "get_many", &(max,), wait),
+            ObjectErrorKind::Empty,
+            "empty",
+        )
     }
 
     /// Returns an iterator that takes items until the queue is closed and empty. It waits for each, until the deadline of the call, and

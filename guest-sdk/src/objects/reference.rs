@@ -290,6 +290,21 @@ impl<'de> Deserialize<'de> for Reference {
     }
 }
 
+/// Returns the result of an operation of a queue or a pipe, for which a timeout means that it is still empty or full.
+pub(crate) fn still<T>(
+    result: Result<T, ObjectError>,
+    kind: ObjectErrorKind,
+    word: &str,
+) -> Result<T, ObjectError> {
+    result.map_err(
+        |error| match (error.kind, error.message.strip_suffix("timed out")) {
+            (ObjectErrorKind::Timeout, Some(message)) => ObjectError::new(kind, format!("{message}{word}")),
+            (ObjectErrorKind::Timeout, None) => ObjectError::new(kind, error.message),
+            _ => error,
+        },
+    )
+}
+
 /// Returns what an operation did that may time out: `None` if it did.
 pub(crate) fn unless_timeout<T>(result: Result<T, ObjectError>) -> Result<Option<T>, ObjectError> {
     match result {

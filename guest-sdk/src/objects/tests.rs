@@ -227,6 +227,17 @@ fn an_error_has_a_kind_and_a_message() {
 }
 
 #[test]
+fn a_queue_that_stays_full_or_empty_says_so() {
+    let state = objects();
+    let queue = Queue::<u8>::named("queue");
+    replies(&state, &[Err(3), Err(3)]);
+    let put = queue.put_timeout(&1, Duration::from_millis(1)).unwrap_err();
+    assert_eq!(put.kind, ObjectErrorKind::Full);
+    let got = queue.get_timeout(Duration::from_millis(1)).unwrap_err();
+    assert_eq!(got.kind, ObjectErrorKind::Empty);
+}
+
+#[test]
 fn a_value_that_does_not_fit_is_named() {
     let state = objects();
     replies(&state, &[Ok("\"a\"")]);

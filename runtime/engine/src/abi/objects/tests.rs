@@ -183,7 +183,11 @@ fn an_object_is_opened_by_its_handle_and_keeps_its_descriptor() {
     assert_eq!(report.result.as_deref(), Ok("null"));
     assert_eq!(notes[1..3], ["open handle lock", "open handle lock"]);
     // Without a token it is a name.
-    let (report, notes) = run(r#"{"object":"lock"}"#, "", "(i32.lt_s (call $open) (i32.const 0))");
+    let (report, notes) = run(
+        r#"{"object":"lock"}"#,
+        "",
+        "(i32.lt_s (call $open) (i32.const 0))",
+    );
     assert_eq!(report.result.as_deref(), Ok("null"));
     assert_eq!(notes[1], "open name lock");
 }
