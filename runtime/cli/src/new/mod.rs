@@ -38,7 +38,7 @@ macro_rules! sdk_sources {
 }
 
 /// The SDK's sources: every file of `guest-sdk/src/`. A test checks that none is missing.
-const SDK_SOURCES: [(&str, &str); 14] = sdk_sources![
+const SDK_SOURCES: [(&str, &str); 25] = sdk_sources![
     "call.rs",
     "context.rs",
     "error.rs",
@@ -49,6 +49,17 @@ const SDK_SOURCES: [(&str, &str); 14] = sdk_sources![
     "lib.rs",
     "model.rs",
     "native_host.rs",
+    "objects/dict.rs",
+    "objects/error.rs",
+    "objects/list.rs",
+    "objects/lock.rs",
+    "objects/mod.rs",
+    "objects/number.rs",
+    "objects/pipe.rs",
+    "objects/queue.rs",
+    "objects/reference.rs",
+    "objects/tests.rs",
+    "objects/waiting.rs",
     "raw.rs",
     "task.rs",
     "task_error.rs",
@@ -82,7 +93,7 @@ fn write_crate(name: &str, dir: &Path) -> Result<()> {
         fs::write(dir.join(file), text.replace(NAME, name))?;
     }
     let sdk = dir.join(SDK);
-    fs::create_dir_all(sdk.join("src"))?;
+    fs::create_dir_all(sdk.join("src/objects"))?;
     fs::write(
         sdk.join("Cargo.toml"),
         standalone(SDK_MANIFEST, WORKSPACE_MANIFEST)?,
@@ -193,10 +204,15 @@ mod tests {
     #[test]
     fn every_file_of_the_sdk_is_embedded() {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/new/template/sdk");
-        let there: BTreeSet<_> = fs::read_dir(sources)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let names = |folder: &str| -> Vec<String> {
+            fs::read_dir(sources.join(folder))
+                .unwrap()
+                .map(|entry| format!("{folder}{}", entry.unwrap().file_name().to_str().unwrap()))
+                .collect()
+        };
+        let mut there: BTreeSet<_> = names("").into_iter().collect();
+        assert!(there.remove("objects"), "the only folder");
+        there.extend(names("objects/"));
         let embedded: BTreeSet<_> = SDK_SOURCES.iter().map(|(file, _)| (*file).to_owned()).collect();
         assert_eq!(there, embedded, "SDK_SOURCES lists every file of guest-sdk/src");
         for (file, text) in SDK_SOURCES {
