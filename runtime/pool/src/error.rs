@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use crate::invalid_setting::InvalidSetting;
 use mpwasm_types::escape::Untrusted;
+use mpwasm_types::objects::ObjectError;
 use mpwasm_types::task_check::{InputError, UnknownModel};
 
 /// Why a call of this library failed.
@@ -162,6 +163,9 @@ pub enum Error {
     /// The dispatcher died. Tasks that had not ended are recorded as `crash`.
     #[error("the dispatcher died: {}", Untrusted::from(.0))]
     DispatcherDied(String),
+    /// The manager of a pool's objects can't be used: it has ended.
+    #[error("{}", Untrusted::from(&.0.to_string()))]
+    Object(ObjectError),
     /// A system call failed unexpectedly.
     #[error(transparent)]
     Io(#[from] io::Error),

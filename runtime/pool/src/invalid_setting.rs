@@ -2,7 +2,10 @@
 
 use std::io;
 
+use mpwasm_protocol::messages::MAX_OBJECT_NAMES;
+use mpwasm_types::escape::Untrusted;
 use mpwasm_types::grants::InvalidGrant;
+use mpwasm_types::objects::MAX_LABEL;
 use mpwasm_types::settings::{MAX_TABLE_ELEMENTS, MAX_WORKERS};
 
 /// Why a setting of a pool or of a command is refused.
@@ -93,6 +96,21 @@ pub enum InvalidSetting {
         /// The guest's name.
         name: String,
     },
+    /// A pool is given objects of several managers.
+    #[error("the objects of a pool have to be of one manager")]
+    SeveralManagers,
+    /// A pool is granted more objects by name than it can have: this number.
+    #[error("{0} objects are granted by name; at most {MAX_OBJECT_NAMES} can be")]
+    TooManyObjects(usize),
+    /// No object can have this name in a pool.
+    #[error(
+        "`{}` can't be the name of an object: a name has 1 to {MAX_LABEL} bytes and does not begin with a brace",
+        Untrusted::from(.0)
+    )]
+    ObjectName(String),
+    /// Two objects have this name in a pool.
+    #[error("two objects are granted as `{}`: names have to differ", Untrusted::from(.0))]
+    ObjectTwice(String),
     /// There is input for a command without a stdin.
     #[error("there is input for a command whose stdin is not piped, or closed")]
     NoStdin,

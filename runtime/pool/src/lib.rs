@@ -38,6 +38,8 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
 
 pub mod command;
+#[doc(hidden)] // until its tests with guests have run
+pub mod objects;
 
 mod backend;
 mod builder;
@@ -93,6 +95,7 @@ pub use report::terminal::Terminal;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::guest::TaskParts;
+    pub use crate::objects::created::DynamicObject;
     pub use crate::pool::Rejected;
     pub use crate::report::prints;
 }

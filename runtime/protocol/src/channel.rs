@@ -96,6 +96,13 @@ impl Channel {
         }
     }
 
+    /// Returns the same channel, which accepts file descriptors from now on.
+    #[must_use]
+    pub fn accepting_descriptors(mut self) -> Self {
+        self.descriptors = Some(VecDeque::new());
+        self
+    }
+
     /// Returns the buffer of received frames.
     pub fn inbox(&mut self) -> &mut ReceiveBuffer {
         &mut self.inbox

@@ -10,6 +10,9 @@ use std::time::Duration;
 use crate::backend::local::start::CommandStreams;
 use crate::cache::Cache;
 use crate::grants::trusted_paths::TrustedPaths;
+use crate::objects::granted::GrantedObjects;
+use crate::objects::manager::Manager;
+use crate::objects::proxy::{Proxy, Shared};
 use crate::pool::Pool;
 use crate::report::Reporter;
 use crate::setters::{grant_setters, setters};
@@ -50,6 +53,7 @@ pub struct Builder {
     is_child: bool,
     /// Paths that its tasks must not be able to change, besides its cache and executable.
     trusted: TrustedPaths,
+    objects: GrantedObjects,
 }
 
 impl std::fmt::Debug for Builder {
@@ -73,6 +77,11 @@ impl Builder {
     setters! {
         /// Sets the number of worker processes, at least 1. By default it is the number of CPUs available.
         size: u32,
+        /// Sets how many more workers may run while tasks wait for [shared objects](crate::objects); as many as the pool's
+        /// size by default. A task that waits lends its place to another, so that a producer is not kept waiting by the consumers
+        /// before it.
+        #[doc(hidden)]
+        max_waiting: u32 => Some,
         /// Sets the isolation between tasks. By default each has a fresh instance in a warm worker process. With
         /// [`Isolation::Process`] each has a fresh process, which costs some milliseconds per task.
         isolation: Isolation,
@@ -222,6 +231,41 @@ impl Builder {
     #[must_use]
     pub fn cache(mut self, cache: Cache) -> Self {
         self.cache = Some(cache);
+        self
+    }
+
+    /// Lets tasks and callbacks use the objects of a manager that they get in their args. Those that they open by name are added
+    /// by [`object`](Self::object), which includes this call.
+    ///
+    /// In a pool without a manager all objects are unavailable.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn manager(mut self, manager: &Manager) -> Self {
+        self.objects.set_manager(manager.client());
+        self
+    }
+
+    /// Grants an object to all tasks and callbacks, which open it by `name`. All objects of a pool are of one manager.
+    ///
+    /// ```no_run
+    /// use mpwasm::{Pool, objects::Manager};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = Manager::start()?;
+    /// let jobs = manager.queue::<u64>(100)?;
+    /// let pool = Pool::builder().object("jobs", &jobs).start()?;
+    /// # Ok(pool.stop()?)
+    /// # }
+    /// ```
+    #[doc(hidden)]
+    #[must_use]
+    pub fn object(self, name: impl Into<String>, object: &impl Shared) -> Self {
+        self.granting(name.into(), object.proxy())
+    }
+
+    /// Grants an object to all tasks and callbacks under a name.
+    pub(crate) fn granting(mut self, name: String, object: &Proxy) -> Self {
+        self.objects.add(name, object);
         self
     }
 

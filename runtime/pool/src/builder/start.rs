@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem;
-use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -14,15 +13,14 @@ use crate::backend::connection::{AnySender, Connection};
 use crate::backend::local::start::LocalStart;
 use crate::backend::{Backend, BackendDied, EventSource};
 use crate::builder::Builder;
-use crate::builder::checks::{CheckedSettings, check};
+use crate::builder::checks::{CheckedSettings, check_processes, missing_layers};
 use crate::completion::done_callbacks::DoneCallbacks;
 use crate::error::Error;
 use crate::fork::Owner;
 use crate::grants;
 use crate::guest::Guest;
-use crate::init;
-use crate::invalid_setting::InvalidSetting;
 use crate::ledger::Ledger;
+use crate::objects::granted::ParentObjects;
 use crate::pool::Pool;
 use crate::pool::counters::Counters;
 use crate::pool::events;
@@ -34,12 +32,9 @@ use crate::report::{Reporter, Reporters};
 use crate::sync::{Condvar, Mutex};
 use mpwasm_sandbox::child::Executable;
 use mpwasm_sandbox::jail;
-use mpwasm_sandbox::jail::SandboxLayer;
 use mpwasm_system::inherited::explained;
-use mpwasm_system::process;
-use mpwasm_system::standard_descriptors;
 use mpwasm_types::ids::PoolId;
-use mpwasm_types::settings::{Jail, Settings, User};
+use mpwasm_types::settings::Settings;
 
 /// Number of pools started in this process, which is the id of the next one.
 static POOLS: AtomicU64 = AtomicU64::new(0);
@@ -57,16 +52,23 @@ impl Builder {
     /// [`Error::BadSetting`]; [`Error::Grant`]; [`Error::Jail`]; [`Error::InitMissing`] when the builder names no
     /// executable and [`init`](crate::init) was not called; [`Error::InitLate`] when that came too late;
     /// [`Error::Read`] when the executable does not exist; [`Error::Start`] when it can't be started, is not an mpwasm
-    /// executable, or is of another build; [`Error::Io`] when the system is out of descriptors, memory or threads.
+    /// executable, or is of another build; [`Error::Object`] when the manager of its objects has ended; [`Error::Io`] when the
+    /// system is out of descriptors, memory or threads.
     pub fn start(mut self) -> Result<Pool, Error> {
         let streams = mem::take(&mut self.streams);
-        let starting = self.prepare()?;
+        let objects = mem::take(&mut self.objects);
+        objects.check()?;
+        let mut starting = self.prepare()?;
         let checked = &starting.checked;
         let sandbox = jail::available_options(checked.settings.jail, checked.settings.user);
         let dirs = grants::open(&checked.settings.grants, sandbox.as_ref(), &checked.trusted)?;
         let (settings, executable) = (checked.settings.clone(), checked.executable.clone());
         let wants_workers = starting.reporters.iter().any(|reporter| reporter.wants_workers());
-        let local = LocalStart::prepare(settings, executable, dirs, streams, wants_workers)?;
+        let mut local = LocalStart::prepare(settings, executable, dirs, streams, wants_workers)?;
+        if let Some(objects) = objects.open()? {
+            local = local.with_objects(objects.dispatcher);
+            starting.objects = Some(objects.parent);
+        }
         starting.start(move || local.start())
     }
 
@@ -92,6 +94,7 @@ impl Builder {
             reporters,
             lacking: missing_layers(self.settings.jail),
             is_child: self.is_child,
+            objects: None,
             checked: self.checked()?,
         })
     }
@@ -114,32 +117,8 @@ impl Builder {
 
     /// Checks what can be checked before any process is started, and opens closed standard descriptors.
     pub(crate) fn checked(self) -> Result<CheckedSettings, Error> {
-        standard_descriptors::fill();
         let settings = self.settings;
-        check(&settings)?;
-        if settings.jail == Jail::Strict
-            && let Some(lacking) = missing_layers(settings.jail)
-        {
-            return Err(Error::Jail(lacking));
-        }
-        // A child process that gets here has not taken its role in `init`. Without this check, a program that names
-        // itself as the executable and does not call `init` would start itself without end.
-        if process::role().is_some() {
-            return Err(Error::InitMissing);
-        }
-        let executable = match self.executable.clone() {
-            Some(path) => {
-                Executable::At(std::fs::canonicalize(&path).map_err(|error| Error::Read { path, error })?)
-            }
-            // A copy of this executable takes its role in `init`.
-            None => {
-                init::check_initialised(settings.jail)?;
-                Executable::Own
-            }
-        };
-        if let Some(user) = settings.user {
-            check_user(&executable, user)?;
-        }
+        let executable = check_processes(&settings, self.executable.clone())?;
         let trusted = self
             .trusted
             .with(self.cache.as_ref(), &executable, self.executable);
@@ -159,6 +138,8 @@ struct StartingPool {
     /// Names of the mandatory layers of the jail that this machine lacks.
     lacking: Option<String>,
     is_child: bool,
+    /// Its connection to the manager of its objects.
+    objects: Option<ParentObjects>,
 }
 
 impl StartingPool {
@@ -172,6 +153,7 @@ impl StartingPool {
             reporters,
             lacking,
             is_child,
+            objects,
         } = self;
         let start = move || {
             let Connection {
@@ -179,7 +161,7 @@ impl StartingPool {
                 sender,
                 source,
             } = connect()?;
-            Ok((source, new_state(checked, reporters, backend, sender)?))
+            Ok((source, new_state(checked, reporters, backend, sender, objects)?))
         };
         let (receiver, shared) = start_receiver(start)?;
         if let Some(lacking) = lacking
@@ -229,6 +211,7 @@ fn new_state(
     reporters: Vec<Box<dyn Reporter>>,
     backend: Box<dyn Backend>,
     sender: AnySender,
+    objects: Option<ParentObjects>,
 ) -> Result<Arc<PoolState>, Error> {
     let CheckedSettings {
         settings,
@@ -249,6 +232,7 @@ fn new_state(
         final_values: FinalValues::new(max_result),
         backend,
         sender: Mutex::new(sender),
+        objects,
         reporters: Reporters::new(reporters),
         done_callbacks: DoneCallbacks::default(),
         loading: Mutex::default(),
@@ -257,32 +241,4 @@ fn new_state(
         closing: EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(io::Error::from)?,
         cancelling: AtomicBool::new(false),
     }))
-}
-
-/// Checks that children that run as `user` may execute `executable`, as the dispatcher starts workers from it.
-///
-/// # Errors
-/// [`Error::BadSetting`] when they can't.
-fn check_user(executable: &Executable, user: User) -> Result<(), Error> {
-    let metadata = std::fs::metadata(executable.path())?;
-    let shift = match (metadata.uid() == user.uid, metadata.gid() == user.gid) {
-        (true, _) => 6,
-        (false, true) => 3,
-        (false, false) => 0,
-    };
-    if metadata.mode() >> shift & 1 == 1 {
-        return Ok(());
-    }
-    let (uid, gid) = (user.uid, user.gid);
-    Err(InvalidSetting::NotExecutable { uid, gid }.into())
-}
-
-/// Returns the names of the mandatory layers that this machine lacks, if any.
-fn missing_layers(jail: Jail) -> Option<String> {
-    let missing = match jail {
-        Jail::Off => Vec::new(),
-        Jail::Strict | Jail::BestEffort => jail::missing_layers(),
-    };
-    let names: Vec<_> = missing.into_iter().map(SandboxLayer::name).collect();
-    (!names.is_empty()).then(|| names.join(" and "))
 }

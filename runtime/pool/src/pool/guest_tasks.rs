@@ -10,6 +10,7 @@ use crate::child_process::{Diagnostics, TransientChild};
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::guest::Task;
+use crate::objects::granted::ParentObjects;
 use crate::pool::Pool;
 use crate::report::event::{Event, PrintedOutput, Source};
 use mpwasm_protocol::channel::{Channel, Filled};
@@ -173,6 +174,7 @@ impl TasksRun<'_> {
         drop(diagnostics_writer);
         shared.backend.limit(&process);
         let mut process = TransientChild::new(process, Role::Tasks);
+        let objects = shared.objects.as_ref().map(ParentObjects::attach).transpose()?;
         let message = ToTasks {
             engine: EngineSettings::outside_workers(settings),
             info: self.guest.info().clone(),
@@ -180,14 +182,13 @@ impl TasksRun<'_> {
             first: shared.ledger.next_id(),
             max_tasks: settings.max_tasks,
             max_args: settings.max_args,
-            objects: false,
+            objects: objects.is_some(),
             jail: jail::available_options(settings.jail, settings.user),
         };
-        in_memory::send(
-            channel.as_fd(),
-            &message,
-            &[self.guest.checked_artifact().as_fd()],
-        )?;
+        let mut descriptors = vec![self.guest.checked_artifact().as_fd()];
+        descriptors.extend(objects.as_ref().map(AsFd::as_fd));
+        in_memory::send(channel.as_fd(), &message, &descriptors)?;
+        drop(objects); // the process has its own copy
         // Loading the guest does not count against the guest's time.
         let mut deadline = PushDeadline::new(settings.timeout, clock::now() + Duration::from_secs(1));
         // Whether the deadline had passed when all messages were handled.

@@ -16,6 +16,7 @@ use crate::grants::trusted_paths::TrustedPaths;
 use crate::guest::Model;
 use crate::ledger::Ledger;
 use crate::ledger::unrun::{self, InvalidTask};
+use crate::objects::granted::ParentObjects;
 use crate::pool::counters::{Counters, Stats};
 use crate::pool::final_values::FinalValues;
 use crate::report::Reporters;
@@ -43,6 +44,8 @@ pub(crate) struct PoolState {
     pub(crate) backend: Box<dyn Backend>,
     /// Submits tasks to the backend. The lock keeps them in the order of their ids.
     pub(crate) sender: Mutex<AnySender>,
+    /// The connection to the manager of the pool's objects.
+    pub(crate) objects: Option<ParentObjects>,
     pub(crate) reporters: Reporters,
     pub(crate) done_callbacks: DoneCallbacks,
     /// Serialises loading: a guest's index is its position in the order of loading.

@@ -49,6 +49,8 @@ pub struct LocalStart {
     /// The directories that are granted, opened.
     dirs: Vec<OwnedFd>,
     streams: CommandStreams,
+    /// The connection to the manager of the pool's objects.
+    objects: Option<OwnedFd>,
     /// The reading end of the task pipe, and the writing end.
     pipe: (OwnedFd, OwnedFd),
     /// Whether a reporter wants the events of workers. Otherwise only `tracing` may take them.
@@ -84,11 +86,18 @@ impl LocalStart {
             executable,
             dirs,
             streams,
+            objects: None,
             pipe: (for_dispatcher, writer),
             wants_workers,
             diagnostics,
             gone,
         })
+    }
+
+    /// Adds the connection to the manager of the pool's objects.
+    pub fn with_objects(mut self, objects: OwnedFd) -> Self {
+        self.objects = Some(objects);
+        self
     }
 
     /// Starts the dispatcher and sends its configuration. The calling thread must live as long as the dispatcher, as its
@@ -129,13 +138,14 @@ impl LocalStart {
         let mut descriptors = vec![self.pipe.0.as_fd(), for_requests.as_fd()];
         descriptors.extend(self.dirs.iter().map(AsFd::as_fd));
         descriptors.extend(self.streams.stdin.as_ref().map(AsFd::as_fd));
+        descriptors.extend(self.objects.as_ref().map(AsFd::as_fd));
         in_memory::send(
             channel.as_fd(),
             &DispatcherStart {
                 settings: settings.clone(),
                 stdin: self.streams.stdin.is_some(),
                 terminals: self.streams.terminals,
-                objects: false,
+                objects: self.objects.is_some(),
                 jail: jail::available_options(settings.jail, settings.user)
                     .map(|plan| plan.with_files(settings.grants.files())),
                 events: self.wants_workers || tracing::enabled!(Level::DEBUG),
