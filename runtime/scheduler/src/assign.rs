@@ -313,6 +313,7 @@ impl Scheduler {
         closed: &[bool],
     ) -> Option<WorkerId> {
         let mut best: Option<(&WorkerSlot, (usize, usize))> = None;
+        let busy = self.busy_workers();
         for (slot, worker) in self.workers.iter().enumerate() {
             let Some(process) = worker.process().filter(|process| process.serves(task.spec.guest)) else {
                 continue;
@@ -323,7 +324,7 @@ impl Scheduler {
                 && process.in_flight.admits(task, window)
                 && process.has_room(self.tasks_per_process)
                 && !(partial && (process.is_silent(now) || closed.get(slot) == Some(&true)))
-                && self.may_compute(worker)
+                && self.may_compute(worker, busy)
             {
                 best = Some((worker, load));
             }

@@ -64,24 +64,34 @@ impl Scheduler {
         self.size as usize + lent
     }
 
-    /// Returns whether the worker may be offered another task. While more workers have tasks than may compute, only the first ones
-    /// get more.
-    pub(super) fn may_compute(&self, worker: &WorkerSlot) -> bool {
-        if self.max_waiting == 0 {
+    /// Returns whether the worker may be offered another task. `busy` is [`busy_workers`](Self::busy_workers). While more workers have
+    /// tasks than may compute, only the first ones get more.
+    pub(super) fn may_compute(&self, worker: &WorkerSlot, busy: usize) -> bool {
+        let size = self.size as usize;
+        if busy < size {
             return true;
         }
-        let busy = self.workers.iter().filter(|worker| is_busy(worker));
-        let others = match is_busy(worker) {
-            true => busy.filter(|other| other.id < worker.id).count(),
-            false => busy.count(),
-        };
-        others < self.size as usize
+        // Only while there is a surplus are the workers before this one counted.
+        is_busy(worker) && (busy == size || self.busy_before(worker.id) < size)
     }
 
     /// Returns whether a worker that is idle may be offered a task.
     pub(super) fn has_room_to_compute(&self) -> bool {
-        let busy = || self.workers.iter().filter(|worker| is_busy(worker)).count();
-        self.max_waiting == 0 || busy() < self.size as usize
+        self.busy_workers() < self.size as usize
+    }
+
+    /// Returns the number of workers that have tasks that may compute. 0 in a pool that lends no places, whose workers all may.
+    pub(super) fn busy_workers(&self) -> usize {
+        match self.max_waiting {
+            0 => 0,
+            _ => self.workers.iter().filter(|worker| is_busy(worker)).count(),
+        }
+    }
+
+    /// Returns the number of busy workers before this one.
+    fn busy_before(&self, worker: WorkerId) -> usize {
+        let earlier = self.workers.iter().filter(|other| other.id < worker);
+        earlier.filter(|worker| is_busy(worker)).count()
     }
 
     /// Retires surplus workers that have been idle for long, the last ones first.
