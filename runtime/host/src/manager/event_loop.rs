@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use mpwasm_objects::{ClientId, Effects, Json, ObjectReply, Objects, PoolError};
 use mpwasm_protocol::channel::{Channel, Filled};
@@ -20,6 +21,7 @@ use mpwasm_types::ids::RequestId;
 use mpwasm_types::objects::{ObjectError, ObjectErrorKind, Token};
 use mpwasm_types::time::Time;
 
+use super::connection::ClientConnection;
 use super::connections::ClientConnections;
 use super::request::ManagerRequest;
 
@@ -29,7 +31,11 @@ const MAX_READY: usize = 256;
 /// Most messages of a client that one turn handles.
 const MAX_MESSAGES: usize = 64;
 
-/// Bytes of incomplete frames of all clients: 128 MiB, several frames of the largest size. Above that, the client whose frame is the
+/// Time after which a turn handles no more messages of a client: 1 ms. Most take some microseconds, and the longest some tens of
+/// milliseconds, of which a turn handles one of each client.
+const MAX_CLIENT_TIME: Duration = Duration::from_millis(1);
+
+/// Bytes of incomplete frames of all clients but the owner: 128 MiB, several frames of the largest size. Above that, the client whose frame is the
 /// oldest is disconnected: one that is sending completes its frame within milliseconds.
 const MAX_PARTIAL: usize = 128 << 20;
 
@@ -42,7 +48,7 @@ pub struct ManagerLoop {
     epoll: Rc<Epoll>,
     objects: Objects,
     connections: ClientConnections,
-    /// ClientConnections with complete frames that were not handled in their turn.
+    /// Keys of connections with complete frames that were not handled in their turn.
     backlog: BTreeSet<u64>,
     /// Bytes of incomplete frames.
     partial: usize,
@@ -110,9 +116,10 @@ impl ManagerLoop {
         let Some(connection) = self.connections.get(key) else {
             return Ok(());
         };
-        let filled = match connection.is_reading() {
+        // Not before its complete frames are handled: a flood of small ones would arrive faster.
+        let filled = match connection.is_reading() && !connection.channel.inbox().has_frame() {
             true => connection.channel.fill()?,
-            // Its socket takes replies again.
+            // Its socket takes replies again, or it has sent more.
             false => Filled::Nothing,
         };
         self.connections.mark(key);
@@ -140,6 +147,8 @@ impl ManagerLoop {
             return Ok(());
         };
         let (is_whole, pending) = (inbox.has_frame(), inbox.pending());
+        // The owner, which is trusted, has larger frames. They must not make others lose their connections.
+        let pending = if key == OWNER { 0 } else { pending };
         *connection.channel.inbox() = inbox;
         let before = std::mem::replace(&mut connection.partial, pending);
         connection.partial_since = (pending > 0).then(|| connection.partial_since.unwrap_or(now));
@@ -166,12 +175,14 @@ impl ManagerLoop {
         client: ClientId,
         now: Time,
     ) -> Result<(), Disconnected> {
+        let mut until = None;
         for _ in 0..MAX_MESSAGES {
-            if !self
-                .connections
-                .get(key)
-                .is_some_and(|connection| connection.is_reading())
-            {
+            let is_reading = |connection: &mut ClientConnection| connection.is_reading();
+            if !self.connections.get(key).is_some_and(is_reading) {
+                return Ok(());
+            }
+            let began = clock::now();
+            if began > *until.get_or_insert(began + MAX_CLIENT_TIME) {
                 return Ok(());
             }
             let Some(frame) = inbox.next_message()? else {
