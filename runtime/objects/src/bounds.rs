@@ -36,5 +36,8 @@ pub(crate) const PIPE_HIGH_WATER_MARK: u64 = 1 << 20;
 /// Most bytes of the items that one `get_many` returns together, so that the reply is not larger than the largest value.
 pub(crate) const MAX_BATCH: u64 = mpwasm_types::objects::MAX_VALUE as u64;
 
+/// Most bytes of the contents of an object, unless the memory cap is lower: 1 GiB, the largest payload of a frame.
+pub(crate) const MAX_CONTENTS: u64 = 1 << 30;
+
 /// Most values that one request adds: to a queue, a list or a dict. Each takes about a microsecond.
 pub(crate) const MAX_MANY: usize = 1 << 15;

@@ -127,8 +127,8 @@ pub trait Effects {
     /// Creates number memory of this size for a value or an array, filled with zeros. Returns false if there is no memory.
     fn create_numbers(&mut self, object: ObjectId, spec: ObjectSpec) -> bool;
 
-    /// Reads the numbers of a value, or the array of numbers of an array.
-    fn numbers(&mut self, object: ObjectId, spec: ObjectSpec) -> Json;
+    /// Reads the numbers of a value, or the array of numbers of an array. Returns `None` if their text has more than `most` bytes.
+    fn numbers(&mut self, object: ObjectId, spec: ObjectSpec, most: usize) -> Option<Json>;
 
     /// Writes what [`numbers`](Self::numbers) has returned.
     ///

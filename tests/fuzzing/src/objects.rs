@@ -104,8 +104,8 @@ impl Effects for Replies {
         true
     }
 
-    fn numbers(&mut self, _: ObjectId, _: ObjectSpec) -> Json {
-        Json::null()
+    fn numbers(&mut self, _: ObjectId, _: ObjectSpec, _: usize) -> Option<Json> {
+        Some(Json::null())
     }
 
     fn set_numbers(&mut self, _: ObjectId, _: ObjectSpec, _: &Json) -> Result<(), OperationError> {

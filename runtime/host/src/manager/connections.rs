@@ -20,7 +20,7 @@ pub struct ClientConnections {
     by_key: BTreeMap<u64, ClientConnection>,
     keys: BTreeMap<ClientId, u64>,
     next: u64,
-    /// ClientConnections with new replies.
+    /// Keys of connections with new replies.
     replied: BTreeSet<u64>,
     numbers: Numbers,
     /// The objects that the last message has created, whose reply needs their label.
@@ -129,8 +129,8 @@ impl Effects for ClientConnections {
         self.numbers.create(object, spec).is_ok()
     }
 
-    fn numbers(&mut self, object: ObjectId, spec: ObjectSpec) -> Json {
-        self.numbers.read(object, spec)
+    fn numbers(&mut self, object: ObjectId, spec: ObjectSpec, most: usize) -> Option<Json> {
+        self.numbers.read(object, spec, most)
     }
 
     fn set_numbers(

@@ -1,6 +1,7 @@
 //! The memories of values and arrays.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -44,16 +45,29 @@ impl Numbers {
         Some(Arc::clone(&self.memories.get(&object)?.file))
     }
 
-    /// Returns the number of a value, or the array of numbers of an array. A number that JSON does not have is `null`.
-    pub fn read(&self, object: ObjectId, spec: ObjectSpec) -> Json {
+    /// Returns the number of a value, or the array of numbers of an array. A number that JSON does not have is `null`. Returns `None`
+    /// if the text has more than `most` bytes.
+    pub fn read(&self, object: ObjectId, spec: ObjectSpec, most: usize) -> Option<Json> {
         let Some(SharedNumbers { memory, .. }) = self.memories.get(&object) else {
-            return Json::null();
+            return Some(Json::null());
         };
-        let json = match spec {
-            ObjectSpec::Value(_) => load(memory, 0),
-            _ => Value::Array((0..memory.len()).map(|index| load(memory, index)).collect()),
+        let text = match spec {
+            ObjectSpec::Value(_) => load(memory, 0).to_string(),
+            // Written at once: a tree of the numbers would take many times their memory.
+            _ => {
+                let mut text = "[".to_owned();
+                for index in 0..memory.len() {
+                    let comma = if index == 0 { "" } else { "," };
+                    write!(text, "{comma}{}", load(memory, index)).expect("a string accepts all text");
+                    if text.len() >= most {
+                        return None;
+                    }
+                }
+                text.push(']');
+                text
+            }
         };
-        Json::parse(&json.to_string()).unwrap_or_else(Json::null)
+        Json::parse(&text)
     }
 
     /// Writes what [`read`](Self::read) has returned.
@@ -134,6 +148,16 @@ fn is_of(number: NumberType, value: &Value) -> bool {
 mod tests {
     use super::*;
 
+    /// More bytes than any text here has.
+    const MOST: usize = 100;
+
+    #[test]
+    fn an_array_whose_text_is_too_long_is_not_read() {
+        let (numbers, spec) = numbers("array:u8:3");
+        assert_eq!(numbers.read(ObjectId(1), spec, 7).unwrap().as_str(), "[0,0,0]");
+        assert_eq!(numbers.read(ObjectId(1), spec, 6), None);
+    }
+
     fn numbers(spec: &str) -> (Numbers, ObjectSpec) {
         let (mut numbers, spec) = (Numbers::default(), spec.parse().unwrap());
         numbers.create(ObjectId(1), spec).unwrap();
@@ -153,7 +177,7 @@ mod tests {
             let (numbers, spec) = numbers(spec);
             let contents = Json::parse(contents).unwrap();
             numbers.write(ObjectId(1), spec, &contents).unwrap();
-            assert_eq!(numbers.read(ObjectId(1), spec), contents);
+            assert_eq!(numbers.read(ObjectId(1), spec, MOST), Some(contents));
         }
     }
 
@@ -172,7 +196,7 @@ mod tests {
             let (numbers, spec) = numbers(spec);
             let error = numbers.write(ObjectId(1), spec, &Json::parse(contents).unwrap());
             assert_eq!(error.unwrap_err().kind, ObjectErrorKind::Invalid);
-            assert_eq!(numbers.read(ObjectId(1), spec).as_str(), before);
+            assert_eq!(numbers.read(ObjectId(1), spec, MOST).unwrap().as_str(), before);
         }
     }
 }

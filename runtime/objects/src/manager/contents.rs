@@ -3,6 +3,7 @@
 use mpwasm_types::objects::{ObjectError, ObjectErrorKind, ObjectId, ObjectSpec};
 
 use super::objects::Objects;
+use crate::bounds::MAX_CONTENTS;
 use crate::context::OperationContext;
 use crate::json::Json;
 use crate::message::Effects;
@@ -14,15 +15,23 @@ use crate::wait::Wakeups;
 impl Objects {
     pub(super) fn contents(&self, id: ObjectId, effects: &mut dyn Effects) -> Result<Json, ObjectError> {
         let entry = self.existing(id, "contents")?;
+        let most = usize::try_from(self.budget.cap().min(MAX_CONTENTS)).unwrap_or(usize::MAX);
         let contents = match (entry.spec, self.objects.get(&entry.home)) {
-            (ObjectSpec::Value(_) | ObjectSpec::Array(..), _) => Some(effects.numbers(id, entry.spec)),
+            (ObjectSpec::Value(_) | ObjectSpec::Array(..), _) => {
+                let numbers = effects.numbers(id, entry.spec, most);
+                Some(numbers.ok_or_else(|| self.error(id, "contents", &too_large(most)))?)
+            }
             (_, Some(ObjectState::Queue(queue))) => Some(queue.contents()),
             (_, Some(ObjectState::Dict(dict))) => Some(dict.contents()),
             (_, Some(ObjectState::List(list))) => Some(list.contents()),
             (_, Some(ObjectState::Namespace(namespace))) => Some(namespace.contents()),
             _ => None,
         };
-        contents.ok_or_else(|| self.error(id, "contents", &no_contents()))
+        let contents = contents.ok_or_else(|| self.error(id, "contents", &no_contents()))?;
+        if contents.as_str().len() > most {
+            return Err(self.error(id, "contents", &too_large(most)));
+        }
+        Ok(contents)
     }
 
     pub(super) fn restore(
@@ -76,6 +85,11 @@ impl Objects {
             _ => Err(no_contents()),
         }
     }
+}
+
+fn too_large(most: usize) -> OperationError {
+    let detail = format!("the contents have more than {most} bytes as JSON");
+    OperationError::new(ObjectErrorKind::TooLarge, detail)
 }
 
 fn no_contents() -> OperationError {

@@ -1,6 +1,6 @@
 //! Dicts, lists and namespaces of several clients, and their contents.
 
-use mpwasm_types::objects::ObjectErrorKind::{Invalid, Missing, OutOfMemory};
+use mpwasm_types::objects::ObjectErrorKind::{Invalid, Missing, OutOfMemory, TooLarge};
 
 use super::world::{World, ok};
 use crate::message::ClientMessage;
@@ -62,6 +62,20 @@ fn the_owner_reads_and_restores_contents() {
             .unwrap();
         assert_eq!(world.outcome(id), Some(ok(contents)));
     }
+}
+
+#[test]
+fn contents_that_are_larger_than_the_memory_cap_are_an_error_and_not_a_frame_that_is_too_large() {
+    let mut world = World::with_memory(16 << 10);
+    let token = world.create("saved", "array:u8:3")[0];
+    let object = world.open_token(world.owner, token);
+    let long = format!("[{}]", ["0"; 10 << 10].join(","));
+    let restored = restore(&mut world, object, &long);
+    assert_eq!(world.outcome(restored), Some(ok("null")));
+    let id = world.request_id();
+    let contents = ClientMessage::Contents { id, object };
+    world.handle(world.owner, contents).unwrap();
+    assert_eq!(world.outcome(id), Some(Err(TooLarge)));
 }
 
 /// Requests that an object gets these contents.
