@@ -1,6 +1,6 @@
 //! [`OwnerClient`]: the owner's connection to a manager. Many threads wait at the same time, each for the reply to its own request.
 //!
-//! PendingRequests are sent by the threads that make them. One thread, [`OwnerClient::receive_all`], receives all replies and wakes those
+//! Requests are sent by the threads that make them. One thread, [`OwnerClient::receive_all`], receives all replies and wakes those
 //! that wait for them. When the manager ends, it wakes all of them.
 
 use std::collections::HashMap;
@@ -15,11 +15,12 @@ use crate::sync::{Condvar, Mutex};
 use mpwasm_protocol::channel::{Channel, ReceiveError, pair};
 use mpwasm_protocol::frame::FrameError;
 use mpwasm_protocol::messages::{
-    FromManager, GrantedName, OperationReply, OwnerRequest, RequestedObject, ToManager,
+    FromManager, GrantedName, MAX_OBJECT_ARGS, OVERHEAD, OperationReply, OwnerRequest, RequestedObject,
+    ToManager, object_owner_frame,
 };
 use mpwasm_types::ids::RequestId;
 use mpwasm_types::objects::{
-    CallNumber, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec, ObjectsStatus, Token,
+    CallNumber, MAX_LABEL, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec, ObjectsStatus, Token,
 };
 
 /// Most threads that wait for replies at the same time: 4096.
@@ -31,6 +32,8 @@ pub struct OwnerClient {
     owner: Owner,
     /// Sends requests, one thread at a time.
     socket: Mutex<OwnedFd>,
+    /// Most bytes of contents that are restored. The manager would disconnect its owner for a larger frame.
+    max_contents: usize,
     requests: Mutex<PendingRequests>,
 }
 
@@ -92,11 +95,12 @@ impl From<FrameError> for ConnectionEnd {
 }
 
 impl OwnerClient {
-    /// Creates the client of a manager that has been started. PendingRequests go through `socket`.
-    pub fn new(socket: OwnedFd) -> Self {
+    /// Creates the client of a manager that has been started, and whose objects may use `memory` bytes. Requests go through `socket`.
+    pub fn new(socket: OwnedFd, memory: u64) -> Self {
         Self {
             owner: Owner::this(),
             socket: Mutex::new(socket),
+            max_contents: object_owner_frame(memory) - OVERHEAD,
             requests: Mutex::default(),
         }
     }
@@ -192,6 +196,7 @@ impl OwnerClient {
         args: &[u8],
         wait: WaitLimit,
     ) -> Result<Vec<u8>, CallFailed> {
+        check_size("args", args.len(), MAX_OBJECT_ARGS)?;
         let timeout = wait
             .timeout()
             .map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
@@ -216,6 +221,7 @@ impl OwnerClient {
 
     /// Creates an object, and opens it: both ends of a pipe.
     pub fn create(&self, spec: ObjectSpec, label: &str) -> Result<Vec<(Token, OpenReply)>, CallFailed> {
+        check_size("label", label.len(), MAX_LABEL)?;
         let created = self.request(
             |id| ToManager::Owner(OwnerRequest::Create { id, spec, label }),
             &[],
@@ -255,6 +261,7 @@ impl OwnerClient {
 
     /// Replaces the contents of an object.
     pub fn restore(&self, token: Token, contents: &[u8]) -> Result<(), CallFailed> {
+        check_size("contents", contents.len(), self.max_contents)?;
         self.json(|id| ToManager::Owner(OwnerRequest::Restore { id, token, contents }))
             .map(drop)
     }
@@ -326,6 +333,18 @@ pub enum CallFailed {
     Unavailable(String),
     /// Too many threads wait.
     TooMany,
+    /// It is larger than the manager accepts, and was not sent.
+    TooLarge(String),
+}
+
+/// Checks a part of a request before it is sent.
+fn check_size(what: &str, bytes: usize, most: usize) -> Result<(), CallFailed> {
+    match bytes <= most {
+        true => Ok(()),
+        false => Err(CallFailed::TooLarge(format!(
+            "{bytes} bytes of {what}; at most {most} are allowed"
+        ))),
+    }
 }
 
 impl CallFailed {
@@ -338,6 +357,9 @@ impl CallFailed {
             }
             Self::TooMany => ObjectError::new(ObjectErrorKind::OutOfMemory, object, operation)
                 .with_detail("more threads wait than a manager can serve"),
+            Self::TooLarge(why) => {
+                ObjectError::new(ObjectErrorKind::TooLarge, object, operation).with_detail(&why)
+            }
         }
     }
 }

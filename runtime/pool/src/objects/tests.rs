@@ -11,9 +11,14 @@ use crate::objects::proxy::{NO_ARGS, Proxy};
 use crate::objects::wait_limit::WaitLimit;
 use crate::objects::{Dict, Lock, Queue};
 use mpwasm_protocol::channel::{Channel, pair};
-use mpwasm_protocol::messages::{FromManager, OperationReply, ToManager, object_frame};
+use mpwasm_protocol::messages::{FromManager, MAX_OBJECT_ARGS, OperationReply, ToManager, object_frame};
 use mpwasm_types::ids::RequestId;
-use mpwasm_types::objects::{CallNumber, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec, Token};
+use mpwasm_types::objects::{
+    CallNumber, MAX_LABEL, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec, Token,
+};
+
+/// Memory of the manager's objects.
+const MEMORY: u64 = 1 << 20;
 
 const TOKEN: Token = Token::from_bytes([0xab; 16]);
 
@@ -58,7 +63,10 @@ impl FakeManager {
 /// A client, its receiver, and the manager at the other end.
 fn connected() -> (Arc<OwnerClient>, JoinHandle<ConnectionEnd>, FakeManager) {
     let (ours, theirs) = pair().unwrap();
-    let client = Arc::new(OwnerClient::new(ours.as_fd().try_clone_to_owned().unwrap()));
+    let client = Arc::new(OwnerClient::new(
+        ours.as_fd().try_clone_to_owned().unwrap(),
+        MEMORY,
+    ));
     let receiving = Arc::clone(&client);
     let receiver =
         thread::spawn(move || receiving.receive_all(&mut Channel::with_descriptors(ours, object_frame())));
@@ -181,6 +189,29 @@ fn a_reply_that_is_no_value_of_the_type_is_an_error_of_that_call() {
     let call = manager.call();
     manager.reply(call.id, "\"text\"");
     assert_eq!(asker.join().unwrap().kind, ObjectErrorKind::Invalid);
+}
+
+#[test]
+fn what_is_larger_than_the_manager_accepts_is_an_error_and_does_not_end_the_connection() {
+    let (client, receiver, mut manager) = connected();
+    let queue: Queue<String> = Queue::new(proxy(&client, ObjectSpec::Queue(None)));
+    let large = "x".repeat(MAX_OBJECT_ARGS);
+    let error = queue.put(&large).unwrap_err();
+    assert_eq!(error.kind, ObjectErrorKind::TooLarge);
+    assert!(error.to_string().starts_with("queue `jobs`: put: "), "{error}");
+    for failed in [
+        client.create(ObjectSpec::Lock, &large[..MAX_LABEL + 1]).map(drop),
+        client.restore(TOKEN, &[large.as_bytes(); 2].concat()),
+    ] {
+        assert_eq!(failed.unwrap_err().of("", "").kind, ObjectErrorKind::TooLarge);
+    }
+    let getter = thread::spawn(move || queue.get().unwrap());
+    let call = manager.call();
+    assert_eq!(call.operation, "get", "nothing was sent before");
+    manager.reply(call.id, "\"first\"");
+    assert_eq!(getter.join().unwrap(), "first");
+    drop(manager);
+    receiver.join().unwrap();
 }
 
 #[test]

@@ -149,6 +149,11 @@ fn the_first_request_of_a_thread_of_the_program_starts_its_call() {
     };
     world.handle(owner, ended).unwrap();
     assert!(world.status(owner).holders.is_empty());
+    let unknown = ClientMessage::CallEnded {
+        call: CallNumber(72),
+        succeeded: true,
+    };
+    assert_eq!(world.handle(owner, unknown), Ok(()), "a thread without requests");
 }
 
 #[test]
