@@ -38,7 +38,7 @@ pub struct DictState {
     entries: BTreeMap<DictKey, DictEntry>,
     /// The keys by their number, that is in the order in which they were added.
     order: BTreeMap<u64, DictKey>,
-    /// JsonNumber of the next key that is added.
+    /// Number of the next key that is added.
     next: u64,
     /// What the entries were charged for.
     bytes: u64,
