@@ -26,6 +26,7 @@ mod pipelines;
 mod pushing;
 mod retries;
 mod scratch;
+mod sharing;
 mod signals;
 mod status;
 mod streams;

@@ -102,12 +102,17 @@ pub struct Terminals {
     pub stderr: bool,
 }
 
+/// Fewest workers that a pool has by default beyond its size while tasks wait: 16. Fewer would leave a small pool without a worker for
+/// the producer behind some consumers.
+pub const MIN_LENT_WORKERS: u32 = 16;
+
 /// Settings of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Number of worker processes, at least 1.
     pub size: u32,
-    /// Most further workers that run tasks while others wait for shared objects. `None` means as many as [`size`](Self::size).
+    /// Most further workers that run tasks while others wait for shared objects. `None` means as many as
+    /// [`size`](Self::size), and at least [`MIN_LENT_WORKERS`].
     pub max_waiting: Option<u32>,
     /// What separates tasks from one another.
     pub isolation: Isolation,
@@ -179,7 +184,7 @@ impl Settings {
     /// at most [`MAX_WORKERS`].
     #[must_use]
     pub fn lent_workers(&self) -> u32 {
-        let most = self.max_waiting.unwrap_or(self.size);
+        let most = self.max_waiting.unwrap_or(self.size.max(MIN_LENT_WORKERS));
         most.min(MAX_WORKERS.saturating_sub(self.size))
     }
 

@@ -78,7 +78,7 @@ impl Builder {
         /// Sets the number of worker processes, at least 1. By default it is the number of CPUs available.
         size: u32,
         /// Sets how many more workers may run while tasks wait for [shared objects](crate::objects); as many as the pool's
-        /// size by default. A task that waits lends its place to another, so that a producer is not kept waiting by the consumers
+        /// size by default, and at least 16. A task that waits lends its place to another, so that a producer is not kept waiting by the consumers
         /// before it.
         #[doc(hidden)]
         max_waiting: u32 => Some,
