@@ -9,7 +9,7 @@ use crate::children::TOOL;
 use crate::common::{LONG, builder, in_time, outcome, recorded, task};
 
 /// The choices with code that has no checks.
-const UNCHECKED: &[Interrupt] = match cfg!(target_arch = "x86_64") {
+pub const UNCHECKED: &[Interrupt] = match cfg!(target_arch = "x86_64") {
     true => &[Interrupt::Signal, Interrupt::Kill],
     false => &[Interrupt::Kill],
 };

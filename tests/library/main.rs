@@ -19,6 +19,7 @@ mod errors;
 mod folds;
 mod guests;
 mod handles;
+mod holders;
 mod interrupts;
 mod maps;
 mod payloads;

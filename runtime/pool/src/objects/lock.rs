@@ -58,7 +58,7 @@ impl LockGuard {
     /// # Errors
     /// `Timeout`, `Deadlock`, `Unavailable`.
     pub(super) fn acquire(proxy: &Proxy, wait: WaitLimit) -> Result<Self, ObjectError> {
-        let AcquireReply { abandoned } = proxy.call("acquire", &(), wait)?;
+        let AcquireReply { abandoned } = proxy.call("acquire", &NO_ARGS, wait)?;
         Ok(Self {
             proxy: Some(proxy.clone()),
             is_abandoned: abandoned,
