@@ -6,8 +6,8 @@ use crate::operation_error::OperationError;
 
 /// Counts the bytes that the manager holds for its clients, up to a cap.
 ///
-/// Whoever keeps a value takes its [`cost`](crate::Json::cost) first, and gives it back when the value goes. What is given back is
-/// exactly what was taken, which tests verify by counting everything again.
+/// An object takes the [`cost`](crate::Json::cost) of a value before it keeps the value, and gives it back when it removes the
+/// value. What is given back is exactly what was taken, which tests verify by counting everything again.
 #[derive(Debug)]
 pub struct Budget {
     used: u64,

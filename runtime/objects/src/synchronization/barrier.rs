@@ -69,7 +69,7 @@ impl BarrierState {
         Ok(Applied::Waits)
     }
 
-    /// Breaks the barrier. All that wait are told.
+    /// Breaks the barrier. All waits end as broken.
     fn break_up(&mut self, wakeups: &mut Wakeups) {
         self.broken = true;
         let broken = |wait| (wait, Err(ObjectErrorKind::Broken.into()));

@@ -17,7 +17,7 @@ pub(crate) struct LockState {
     /// Whether its holder may acquire it again.
     recursive: bool,
     holder: Option<LockHold>,
-    /// Whether the last holder ended without a release. The next one is told.
+    /// Whether the last holder ended without a release. The reply to the next one says so.
     abandoned: bool,
     waiters: VecDeque<LockWaiter>,
 }

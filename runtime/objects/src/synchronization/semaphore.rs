@@ -20,7 +20,7 @@ pub(crate) struct SemaphoreState {
     bounded: bool,
     /// Permits by the calls that have acquired them.
     holders: BTreeMap<CallKey, u32>,
-    /// Permits whose holders ended without a release. Whoever acquires one is told.
+    /// Permits whose holders ended without a release. The reply that grants one of them says so.
     abandoned: u32,
     waiters: VecDeque<(WaitId, CallKey)>,
 }

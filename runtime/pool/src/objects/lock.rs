@@ -11,7 +11,7 @@ use mpwasm_types::objects::{ObjectError, ObjectErrorKind};
 
 typed_proxy! {
     /// A lock, as `multiprocessing.Lock`. Its holder is a thread of this program, or an attempt of a task. However a holder ends, the
-    /// lock is released, and the next holder is told that it was [abandoned](LockGuard::abandoned).
+    /// lock is released, and the next holder learns that it was [abandoned](LockGuard::abandoned).
     ///
     /// A wait that would close a cycle of holders that wait for each other fails as `Deadlock`.
     ///

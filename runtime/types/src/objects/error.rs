@@ -11,7 +11,7 @@ use crate::bounded;
 /// Longest name of an operation, in bytes.
 pub const MAX_OPERATION: usize = 64;
 
-/// Longest detail of an error, in bytes: a cycle of sixteen waits with their labels.
+/// Longest detail of an error, in bytes: 4 KiB, which is more than a cycle of eight waits with their labels takes.
 pub const MAX_DETAIL: usize = 4 << 10;
 
 /// The cause of an [`ObjectError`].
