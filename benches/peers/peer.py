@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, TimeoutError
-from multiprocessing import Pool
+from multiprocessing import Barrier, Manager, Pool, Process, Queue, Value
 
 WORKERS = 2
 
@@ -122,6 +122,75 @@ def overshoot(count):
             except TimeoutError:
                 late.append((time.perf_counter() - started - 0.1) * 1e3)
     return sorted(late)[len(late) // 2]
+
+
+def two_processes(bodies, *args):
+    """Seconds that two processes take for their bodies, which begin together."""
+    barrier = Barrier(3)
+    processes = [Process(target=begin, args=(barrier, body, args)) for body in bodies]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    started = time.perf_counter()
+    for process in processes:
+        process.join()
+    return time.perf_counter() - started
+
+
+def begin(barrier, body, args):
+    barrier.wait()
+    body(*args)
+
+
+def add(value, count):
+    for _ in range(count):
+        with value.get_lock():
+            value.value += 1
+
+
+def set_and_get(shared, count):
+    for _ in range(count):
+        shared["k"] = 1
+        shared["k"]
+
+
+def produce(queue, count):
+    for _ in range(count):
+        queue.put(1)
+
+
+def consume(queue, count):
+    for _ in range(count):
+        queue.get()
+
+
+def acquire_and_release(lock, count):
+    for _ in range(count):
+        with lock:
+            pass
+
+
+def shared_value(count):
+    return 2 * count / two_processes([add, add], Value("q", 0), count)
+
+
+def shared_dict(count):
+    with Manager() as manager:
+        return 2 * count / two_processes([set_and_get] * 2, manager.dict(), count)
+
+
+def shared_queue(count):
+    return count / two_processes([produce, consume], Queue(1000), count)
+
+
+def managed_queue(count):
+    with Manager() as manager:
+        return count / two_processes([produce, consume], manager.Queue(1000), count)
+
+
+def managed_lock(count):
+    with Manager() as manager:
+        return two_processes([acquire_and_release] * 2, manager.Lock(), count) * 1e6 / (2 * count)
 
 
 def first(workers):

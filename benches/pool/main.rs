@@ -14,6 +14,7 @@ mod latency;
 mod limit;
 mod measure;
 mod memory;
+mod objects;
 mod peers;
 mod programs;
 mod scaling;
@@ -84,6 +85,8 @@ const MEASUREMENTS: &[(&str, Measurement)] = &[
     ("computing programs", programs::relative),
     ("mixed", work::mixed),
     ("writing", work::writes),
+    ("objects", objects::shared),
+    ("objects of peers", objects::of_multiprocessing),
     ("workers", scaling::workers),
     ("number of tasks", scaling::tasks),
 ];

@@ -22,6 +22,7 @@ mod handles;
 mod holders;
 mod interrupts;
 mod maps;
+mod objects;
 mod payloads;
 mod pipelines;
 mod pushing;

@@ -23,6 +23,7 @@ mod interrupts;
 mod isolation;
 mod manual;
 mod many_guests;
+mod objects;
 mod outcomes;
 mod output;
 mod records;

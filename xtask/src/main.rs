@@ -51,7 +51,7 @@ fn main() -> ExitCode {
             .current_dir(&repository.root)
             .run(),
         Task::Guests => guests::build(&repository),
-        Task::Docs => cargo(&["test", "-p", "mpwasm-cli", "--lib", "reference"])
+        Task::Docs => cargo(&["test", "--release", "-p", "mpwasm-cli", "--lib", "reference"])
             .env("MPWASM_UPDATE_REFERENCE", "1")
             .current_dir(&repository.root)
             .run(),

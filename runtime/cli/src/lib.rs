@@ -21,6 +21,7 @@ mod options;
 mod process;
 #[cfg(test)]
 mod reference;
+mod replaced_file;
 mod report;
 mod run;
 mod terminal;

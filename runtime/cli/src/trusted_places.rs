@@ -55,6 +55,15 @@ impl TrustedPlace {
         }
     }
 
+    /// Returns the file of `--objects-out`.
+    pub fn objects(path: &Path) -> Self {
+        Self {
+            what: "the file of --objects-out",
+            path: path.to_owned(),
+            way_out: "or write the objects to another place",
+        }
+    }
+
     /// Returns mpwasm's executable, by all paths that are known of it.
     pub fn executables() -> impl Iterator<Item = Self> {
         let own = Some(PathBuf::from("/proc/self/exe"));

@@ -38,7 +38,6 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_macros, clippy::disallowed_methods))]
 
 pub mod command;
-#[doc(hidden)] // until its tests with guests have run
 pub mod objects;
 
 mod backend;
@@ -121,6 +120,11 @@ mod coming_from_python {}
 #[cfg(doctest)]
 #[doc = include_str!("../follow-a-pool.md")]
 mod follow_a_pool {}
+
+/// Compiles the examples of `docs/sharing.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../sharing.md")]
+mod sharing {}
 
 /// Turns a copy of this program into the pool process that it was started as. Call it first in `main`.
 ///

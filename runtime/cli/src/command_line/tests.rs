@@ -85,11 +85,11 @@ fn every_limit_reaches_its_setting() {
                 --max-args 4MiB --callback-timeout 5s --callback-memory 6MiB --fuel 7 --max-tasks 8 \
                 --compile-timeout 9s --jail strict --user 9:10 --retries 2 --crash-limit 4 \
                 --max-tasks-per-worker 11 --stack 13MiB --max-table 14 --max-files 15 --dir a::/b:ro --dir c --env K=V --tmp 12 \
-                --interrupt kill";
+                --interrupt kill --max-waiting 16";
     let args: Vec<&str> = line.split_whitespace().collect();
     let expected = Settings {
-        max_waiting: None,
         size: 5,
+        max_waiting: Some(16),
         isolation: mpwasm::Isolation::Process,
         timeout: Duration::from_millis(250),
         interrupt: mpwasm::Interrupt::Kill,

@@ -1,14 +1,14 @@
 //! Where a report is written: stdout, or a file that is replaced once the report is complete.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use anyhow::Context;
 use mpwasm::escape::{Untrusted, escape_bytes};
-use tempfile::NamedTempFile;
 
+use crate::replaced_file::ReplacedFile;
 use crate::report::options::ReportFormat;
 use crate::terminal::escape::escape_json;
 use crate::terminal::stdio::{BlockingFile, permits_colours};
@@ -28,7 +28,7 @@ enum DestinationKind {
     /// Stdout that is no terminal, or a file that can't be replaced, such as a device.
     Stream(BufWriter<BlockingFile>),
     /// A file that will be at the path.
-    File(BufWriter<NamedTempFile>, PathBuf),
+    File(BufWriter<ReplacedFile>),
 }
 
 impl Destination {
@@ -73,11 +73,10 @@ impl Destination {
                 }
             }
             DestinationKind::Stream(mut stdout) => stdout.flush(),
-            DestinationKind::File(file, path) => {
-                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-                file.persist(path)?;
-                Ok(())
-            }
+            DestinationKind::File(file) => file
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)?
+                .finish(),
         }
     }
 }
@@ -96,21 +95,15 @@ impl DestinationKind {
             let file = File::options().write(true).open(path)?;
             return Ok(Self::Stream(BufWriter::with_capacity(WRITE_BUFFER, file.into())));
         }
-        // A link stays a link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let folder = path.parent().filter(|folder| *folder != Path::new(""));
-        let file = tempfile::Builder::new()
-            .prefix(".mpwasm-report-")
-            .permissions(Permissions::from_mode(0o666)) // less the umask
-            .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-        Ok(Self::File(BufWriter::with_capacity(WRITE_BUFFER, file), path))
+        let file = ReplacedFile::create(path, ".mpwasm-report-")?;
+        Ok(Self::File(BufWriter::with_capacity(WRITE_BUFFER, file)))
     }
 
     fn writer(&mut self) -> &mut dyn Write {
         match self {
             Self::Terminal(_, bytes) => bytes,
             Self::Stream(stdout) => stdout,
-            Self::File(file, _) => file,
+            Self::File(file) => file,
         }
     }
 }

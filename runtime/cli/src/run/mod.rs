@@ -7,6 +7,7 @@ pub mod end;
 pub mod feeder;
 pub mod guests;
 pub mod input;
+pub mod objects;
 pub mod options;
 pub mod output;
 pub mod plan;
@@ -29,7 +30,7 @@ use crate::process::exit::{Exit, ExitError, OrExit};
 use crate::process::readers;
 use crate::process::signals::{self, SignalRequest};
 use crate::run::end::halt::{Halt, HaltMode, HaltReporter};
-use crate::run::end::{RunDeadline, RunEnd, RunEvent};
+use crate::run::end::{RunDeadline, RunEnd, RunEvent, RunningPool};
 use crate::run::feeder::Feeder;
 use crate::run::options::RunArgs;
 use crate::run::output::failure::{OutputFailure, OutputFailures, OutputKind};
@@ -61,6 +62,7 @@ pub fn run(args: RunArgs, min_level: LogLevel) -> Result<Exit, ExitError> {
         folders,
         shows_bar,
         output,
+        objects,
         total_timeout,
     } = Plan::new(args)?;
     let (events, inbox) = mpsc::channel();
@@ -73,7 +75,6 @@ pub fn run(args: RunArgs, min_level: LogLevel) -> Result<Exit, ExitError> {
     let deadline = total_timeout.map(|total| RunDeadline::new(started, total));
     let is_log = results.as_ref().is_some_and(ResultsTarget::is_log);
     let failures = watch_outputs(results.as_ref(), &started_pool, &events)?;
-    let halt = output.halt;
     let parts = ReporterParts {
         prints: Prints::new(print_targets(results.as_ref()).or_internal()?),
         min_level,
@@ -82,16 +83,17 @@ pub fn run(args: RunArgs, min_level: LogLevel) -> Result<Exit, ExitError> {
         has_tags: output.tag,
         order: output.keep_order.then(|| OutputOrder::new(settings.size)),
         folders,
-        halt: halt.map(|halt| HaltReporter::new(halt, on_halt(&started_pool, &events))),
+        halt: output
+            .halt
+            .map(|halt| HaltReporter::new(halt, on_halt(&started_pool, &events))),
     };
-    let (builder, handles) = parts.add_to(Pool::builder().settings(settings), &failures);
+    let builder = objects::grant(objects.as_ref(), Pool::builder().settings(settings));
+    let (builder, handles) = parts.add_to(builder, &failures);
     let bar = shows_bar.then(ProgressCounter::show);
     let counter = bar.clone().unwrap_or_default();
     let pool = start_pool(builder, cache, bar)?;
     started_pool.get_or_init(|| Arc::downgrade(&pool));
 
-    let waiter = Arc::clone(&pool);
-    spawn("waiter", &events, move || RunEvent::PoolEnded(waiter.join())).or_internal()?;
     let skipped = Arc::default();
     let feeder = Feeder {
         pool: Arc::clone(&pool),
@@ -104,10 +106,11 @@ pub fn run(args: RunArgs, min_level: LogLevel) -> Result<Exit, ExitError> {
         skipped: Arc::clone(&skipped),
         counter,
     };
-    spawn("feeder", &events, move || RunEvent::FeedEnded(feeder.feed())).or_internal()?;
-
-    let end = end::wait(&pool, &inbox, deadline);
+    spawn_threads(feeder, &events).or_internal()?;
+    let run = RunningPool::new(&pool, objects);
+    let mut end = end::wait(&run, &inbox, deadline);
     let wall = started.elapsed();
+    end.objects = run.finish_objects();
     let is_resumable = is_log && skipped.get().is_some();
     let skipped = skipped.get().copied().unwrap_or_default();
     let summary = RunSummary::new(&pool.stats(), skipped, is_resumable, end.is_cut_short());
@@ -184,6 +187,13 @@ fn on_halt(started_pool: &StartedPool, events: &Sender<RunEvent>) -> impl Fn(Hal
         }
         drop(events.send(RunEvent::Halted(halt))); // without a receiver the run is over
     }
+}
+
+/// Starts the thread that waits for the end of the pool, and that of the feeder.
+fn spawn_threads(feeder: Feeder, events: &Sender<RunEvent>) -> io::Result<()> {
+    let pool = Arc::clone(&feeder.pool);
+    spawn("waiter", events, move || RunEvent::PoolEnded(pool.join()))?;
+    spawn("feeder", events, move || RunEvent::FeedEnded(feeder.feed()))
 }
 
 /// Starts a thread that ends with an event, even if it panics.

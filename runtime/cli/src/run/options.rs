@@ -9,6 +9,7 @@ use mpwasm_types::duration;
 
 use crate::build::BuildOptions;
 use crate::options::instance::InstanceOptions;
+use crate::options::objects::ObjectOptions;
 use crate::options::sandbox::JailOptions;
 use crate::options::units::size;
 use crate::run::input::options::InputOptions;
@@ -38,6 +39,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub limits: LimitOptions,
+
+    #[command(flatten)]
+    pub objects: ObjectOptions,
 
     #[command(flatten)]
     pub instances: InstanceOptions,
@@ -71,6 +75,10 @@ pub struct LimitOptions {
     /// Worker processes [default: the CPUs available].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub size: Option<u32>,
+
+    /// Most further workers that run tasks while others wait for shared objects [default: as --size].
+    #[arg(long, value_name = "N")]
+    pub max_waiting: Option<u32>,
 
     /// What separates tasks from one another.
     #[arg(long, value_name = "HOW", value_enum, default_value = "instance")]
@@ -114,6 +122,7 @@ impl LimitOptions {
     fn settings(&self) -> Settings {
         Settings {
             size: self.size.unwrap_or_else(|| Settings::default().size),
+            max_waiting: self.max_waiting,
             isolation: self.isolation.into(),
             max_tasks_per_worker: self.max_tasks_per_worker,
             timeout: self.timeout,

@@ -9,9 +9,11 @@ use mpwasm::{Cache, DirGrant, Settings};
 
 use crate::build;
 use crate::build::BuildOptions;
+use crate::options::objects::ObjectOptions;
 use crate::process::exit::{ExitError, OrExit};
 use crate::run::guests::{GuestArg, crates};
 use crate::run::input::source::TaskSource;
+use crate::run::objects::RunObjects;
 use crate::run::options::RunArgs;
 use crate::run::output::options::OutputOptions;
 use crate::run::output::results::ResultsTarget;
@@ -38,12 +40,14 @@ pub struct Plan {
     pub shows_bar: bool,
     /// Options of the output.
     pub output: OutputOptions,
+    /// The objects that the tasks share, created and filled.
+    pub objects: Option<RunObjects>,
     /// The timeout of the whole run.
     pub total_timeout: Option<Duration>,
 }
 
 impl Plan {
-    /// Checks the options, builds guests and opens files. Existing results are not changed yet.
+    /// Checks the options, builds guests, opens files and starts the manager of objects. Existing results are not changed yet.
     ///
     /// # Errors
     /// Usage errors, and internal errors of the standard streams.
@@ -59,6 +63,7 @@ impl Plan {
             output,
             total_timeout,
             instances,
+            objects,
             like_options,
             ..
         } = args;
@@ -69,7 +74,8 @@ impl Plan {
             ));
         }
         let cache = Cache::of_user().filter(|_| !instances.no_cache);
-        check_grants(&instances.dir, &guests, &building, &output, cache.as_ref())?;
+        let places = written_places(&output, &objects).chain(cache.as_ref().map(TrustedPlace::cache));
+        check_grants(&instances.dir, &guests, &building, places, records(&output))?;
         let guests = guests
             .iter()
             .map(|given| GuestArg::find(given, &building))
@@ -89,6 +95,7 @@ impl Plan {
             .wanted()
             .map_err(|why| ExitError::usage(anyhow!(why)))?;
         Ok(Self {
+            objects: RunObjects::start(&objects, &settings, output.dry_run)?,
             settings,
             cache,
             guests,
@@ -102,20 +109,16 @@ impl Plan {
     }
 }
 
-/// Refuses to grant write access to directories through which tasks could change what this run trusts.
+/// Refuses to grant write access to directories through which tasks could change what this run trusts: `places`, the executable,
+/// the records and the crates that it builds.
 fn check_grants(
     dirs: &[DirGrant],
     guests: &[OsString],
     building: &BuildOptions,
-    output: &OutputOptions,
-    cache: Option<&Cache>,
+    places: impl Iterator<Item = TrustedPlace>,
+    records: Option<&Path>,
 ) -> Result<(), ExitError> {
-    let records = output.results.as_deref().filter(|path| is_path(path));
-    let trusted = TrustedPlace::executables()
-        .chain(cache.map(TrustedPlace::cache))
-        .chain(records.map(TrustedPlace::records))
-        .chain(output.results_dir.as_deref().map(TrustedPlace::folders));
-    trusted_places::check(dirs, trusted)?;
+    trusted_places::check(dirs, TrustedPlace::executables().chain(places))?;
     if let Some(records) = records {
         trusted_places::check_links(dirs, records)?;
     }
@@ -123,6 +126,19 @@ fn check_grants(
         true => Ok(()),
         false => crates(guests).try_for_each(|krate| build::trusted_places::check(dirs, &krate)),
     }
+}
+
+/// Returns the places that the run writes.
+fn written_places(output: &OutputOptions, objects: &ObjectOptions) -> impl Iterator<Item = TrustedPlace> {
+    let records = records(output).map(TrustedPlace::records);
+    let folders = output.results_dir.as_deref().map(TrustedPlace::folders);
+    let objects = objects.objects_out.as_deref().map(TrustedPlace::objects);
+    [records, folders, objects].into_iter().flatten()
+}
+
+/// Returns the file of records, if they go to one.
+fn records(output: &OutputOptions) -> Option<&Path> {
+    output.results.as_deref().filter(|path| is_path(path))
 }
 
 /// Returns whether records go to a file of this path, rather than to an open descriptor.

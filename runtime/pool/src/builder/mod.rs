@@ -80,7 +80,6 @@ impl Builder {
         /// Sets how many more workers may run while tasks wait for [shared objects](crate::objects); as many as the pool's
         /// size by default, and at least 16. A task that waits lends its place to another, so that a producer is not kept waiting by the consumers
         /// before it.
-        #[doc(hidden)]
         max_waiting: u32 => Some,
         /// Sets the isolation between tasks. By default each has a fresh instance in a warm worker process. With
         /// [`Isolation::Process`] each has a fresh process, which costs some milliseconds per task.
@@ -238,7 +237,6 @@ impl Builder {
     /// by [`object`](Self::object), which includes this call.
     ///
     /// In a pool without a manager all objects are unavailable.
-    #[doc(hidden)]
     #[must_use]
     pub fn manager(mut self, manager: &Manager) -> Self {
         self.objects.set_manager(manager.client());
@@ -257,7 +255,6 @@ impl Builder {
     /// # Ok(pool.stop()?)
     /// # }
     /// ```
-    #[doc(hidden)]
     #[must_use]
     pub fn object(self, name: impl Into<String>, object: &impl Shared) -> Self {
         self.granting(name.into(), object.proxy())

@@ -14,6 +14,7 @@ use mpwasm::Pool;
 use crate::process::exit::{EndSignal, Exit, ExitError, error_line};
 use crate::run::end::halt::{Halt, HaltCount};
 use crate::run::input::feed::FeedEnd;
+use crate::run::objects::RunObjects;
 use crate::run::output::failure::{OutputFailure, OutputKind};
 use crate::run::status;
 use crate::terminal::stdio;
@@ -78,25 +79,52 @@ pub trait PoolControl {
     fn print_status(&self);
 }
 
-impl PoolControl for Arc<Pool> {
+/// The pool of a run, and the objects that its tasks share.
+pub struct RunningPool {
+    pool: Arc<Pool>,
+    objects: Option<Arc<RunObjects>>,
+}
+
+impl RunningPool {
+    /// Returns the pool with the objects, if there are some.
+    pub fn new(pool: &Arc<Pool>, objects: Option<RunObjects>) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            objects: objects.map(Arc::new),
+        }
+    }
+
+    /// Writes the contents of the objects if a file is given for them, and checks that they were there to the end.
+    ///
+    /// # Errors
+    /// When the manager has ended, or the contents can't be written.
+    pub fn finish_objects(&self) -> anyhow::Result<()> {
+        self.objects.as_ref().map_or(Ok(()), |objects| objects.finish())
+    }
+}
+
+impl PoolControl for RunningPool {
     fn finish(&self) {
         // `close` blocks while the pipe of tasks is full, which can last until a reader of stdout reads.
-        let pool = Self::clone(self);
-        thread::spawn(move || Pool::close(&pool));
+        let pool = Arc::clone(&self.pool);
+        thread::spawn(move || pool.close());
     }
 
     fn interrupt(&self) {
-        Pool::interrupt(self);
+        self.pool.interrupt();
     }
 
     fn kill(&self) {
-        Pool::terminate(self);
+        self.pool.terminate();
     }
 
     fn print_status(&self) {
         // The dispatcher's answer can take a while.
-        let pool = Self::clone(self);
-        thread::spawn(move || status::print(&pool));
+        let (pool, objects) = (Arc::clone(&self.pool), self.objects.clone());
+        thread::spawn(move || {
+            status::print(&pool);
+            objects.iter().for_each(|objects| objects.print_status());
+        });
     }
 }
 
@@ -115,6 +143,8 @@ pub struct RunEnd {
     pub timed_out: Option<Duration>,
     /// The condition of `--halt` that ended it.
     pub halted: Option<Halt>,
+    /// Whether the shared objects were there to the end, and written.
+    pub objects: anyhow::Result<()>,
 }
 
 impl Default for RunEnd {
@@ -126,6 +156,7 @@ impl Default for RunEnd {
             signal: None,
             timed_out: None,
             halted: None,
+            objects: Ok(()),
         }
     }
 }
@@ -242,6 +273,7 @@ impl RunEnd {
         let feeder = self.feed_failure.as_ref().map(|failure| failure.exit);
         if output_failure.is_some_and(|output_failure| !output_failure.is_closed_pipe())
             || feeder == Some(Exit::Failed)
+            || self.objects.is_err()
         {
             return Exit::Failed;
         }
@@ -294,6 +326,7 @@ impl RunEnd {
             .as_ref()
             .filter(|failure| failure.exit != Exit::Unread);
         problems.extend(feeder.map(|failure| error_line(&failure.error)));
+        problems.extend(self.objects.as_ref().err().map(error_line));
         if let Some(halt) = self.halted {
             problems.push(format!("the run was ended early: --halt {halt}"));
         }

@@ -129,6 +129,19 @@ fn the_total_timeout_kills_once_and_fails_the_run() {
 }
 
 #[test]
+fn objects_that_are_lost_are_a_failure_of_mpwasm() {
+    let end = RunEnd {
+        all_pushed: true,
+        objects: Err(anyhow::anyhow!(
+            "cannot write objects.json (--objects-out): no space"
+        )),
+        ..RunEnd::default()
+    };
+    assert_eq!(end.exit(None, true, false), Exit::Failed);
+    assert!(end.problems(None)[0].contains("objects.json"));
+}
+
+#[test]
 fn while_this_process_is_stopped_the_total_timeout_does_not_pass() {
     let hour = Duration::from_secs(3600);
     let limit = RunDeadline::new(Instant::now().checked_sub(hour).unwrap(), hour);
