@@ -87,6 +87,29 @@ fn all_of_it(language: &str, standard: &str) {
     }
     assert_eq!(errors[3]["data"], json!({"why": "so"}));
     assert!(ended.prints().contains(&"printed before"), "{ended:#?}");
+
+    let objects = [
+        "jobs=joinable-queue:2",
+        "pipe=pipe",
+        "lock=lock",
+        "changed=condition",
+        "permits=semaphore:1",
+        "event=event",
+        "barrier=barrier:1",
+        "dict=dict",
+        "list=list",
+        "total=array:u8:2",
+        "mean=value:f64",
+    ];
+    let model = format!("{}#share", guest.display());
+    let mut args = vec![&*model, "--args", r#"[{"object":"jobs"}]"#];
+    args.extend(objects.iter().flat_map(|object| ["--object", object]));
+    let shared = run(&args);
+    assert_eq!(
+        shared.records[0]["result"],
+        json!([1, 1, 1, 1, 1, 1, 1, 1]),
+        "{shared:#?}"
+    );
 }
 
 /// Escapes as other JSON writers produce them.

@@ -44,7 +44,7 @@ fn the_examples_of_the_page_do_what_it_says() {
             all += &run(here, &block.text);
         }
     }
-    assert_eq!(files, 5);
+    assert_eq!(files, 8);
     for text in [
         "\"result\":49,",
         "the sum is 49\n",
@@ -55,6 +55,8 @@ fn the_examples_of_the_page_do_what_it_says() {
     }
     // C, Zig and Rust.
     assert_eq!(all.matches("the sum is 113\n").count(), 3, "{all}");
+    let tally = r#"{"counts":{"a":2,"b":1},"total":3,"words":[]}"#;
+    assert_eq!(all.matches(tally).count(), 3, "{all}");
 }
 
 fn run(here: &Path, block: &str) -> String {

@@ -32,6 +32,7 @@ mod resources;
 mod resume;
 mod retries;
 mod scratch;
+mod sharing;
 mod showing;
 mod tasks;
 mod timeouts;
