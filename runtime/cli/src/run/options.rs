@@ -76,7 +76,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub size: Option<u32>,
 
-    /// Most further workers that run tasks while others wait for shared objects [default: as --size].
+    /// Most further workers that run tasks while others wait for shared objects [default: as --size, at least 16].
     #[arg(long, value_name = "N")]
     pub max_waiting: Option<u32>,
 

@@ -105,7 +105,11 @@ impl LocalStart {
     ///
     /// # Errors
     /// [`Error::Start`], [`Error::Io`].
-    pub fn start(self) -> Result<Connection<Dispatcher>, Error> {
+    pub fn start(mut self) -> Result<Connection<Dispatcher>, Error> {
+        if self.objects.is_none() {
+            // No task can wait for an object, so no worker is lent, and the memory group has no room for one.
+            self.settings.max_waiting = Some(0);
+        }
         let memory = memory_group(&self.settings).map(Arc::new);
         let (requests, for_requests) = pair().map_err(explained)?;
         let (process, channel) = self.start_process(memory.as_deref(), for_requests)?;

@@ -154,7 +154,8 @@ fn limit(settings: &Settings, guests: u32) -> u64 {
         .saturating_add(settings.grants.tmp.unwrap_or(0))
         .saturating_add(WORKER_OVERHEAD);
     // With a process per task, the next process is spawned while the last one exits. One more runs a guest's `tasks`.
-    let processes = u64::from(settings.size) * 2 + 1;
+    let workers = u64::from(settings.size) + u64::from(settings.lent_workers());
+    let processes = workers * 2 + 1;
     let callbacks = settings.callback_memory.saturating_mul(u64::from(guests));
     share
         .saturating_mul(processes)
@@ -227,6 +228,23 @@ mod tests {
             fs::remove_file(file.unwrap().path()).unwrap();
         }
         drop(group);
+    }
+
+    #[test]
+    fn the_limit_counts_the_workers_that_run_while_tasks_wait_for_objects() {
+        let of = |size, max_waiting| {
+            let max_waiting = Some(max_waiting);
+            limit(
+                &Settings {
+                    size,
+                    max_waiting,
+                    ..settings()
+                },
+                0,
+            )
+        };
+        assert_eq!(of(3, 2), of(5, 0));
+        assert!(of(3, 1) > of(3, 0));
     }
 
     #[test]
