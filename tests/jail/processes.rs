@@ -3,7 +3,10 @@
 use std::fs;
 use std::io::Write;
 
-use crate::support::{BackgroundRun, fixture, records, role, until};
+use mpwasm::Jail;
+use mpwasm::objects::Manager;
+
+use crate::support::{BackgroundRun, binary, fixture, records, role, until};
 
 /// Starts a run with two workers that waits for tasks. Each worker has run at least one task, and a callback has run,
 /// too.
@@ -115,6 +118,31 @@ fn the_process_that_runs_tasks_is_jailed() {
         (func (export "tasks") (result i32) (loop $again (br $again)) (i32.const 0))
         (func (export "runnable") (result i32) (i32.const 0)))"#;
     jailed_child(guest, "tasks", 2).unwrap();
+}
+
+#[test]
+fn the_manager_of_shared_objects_is_jailed_and_has_no_files() {
+    let manager = Manager::builder().executable(binary()).jail(Jail::Strict);
+    let manager = manager.start().unwrap();
+    // Its reply shows that it is behind its jail.
+    let queue = manager.queue::<u64>(0).unwrap();
+    let numbers = manager.array::<i64>(10).unwrap();
+    let threads = threads(manager.pid());
+    assert_eq!(threads.len(), 1);
+    threads.iter().for_each(|status| assert_jailed(status));
+    if nix::unistd::geteuid().is_root() {
+        for entry in fs::read_dir(format!("/proc/{}/fd", manager.pid())).unwrap() {
+            let target = fs::read_link(entry.unwrap().path()).unwrap();
+            let target = target.to_str().unwrap().to_owned();
+            let allowed = ["socket:", "pipe:", "/memfd:mpwasm-", "anon_inode:[event"];
+            assert!(allowed.iter().any(|start| target.starts_with(start)), "{target}");
+        }
+        let network = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+        let is_own = network(manager.pid()) != network(std::process::id());
+        assert_eq!(is_own, is_active("namespaces"));
+    }
+    queue.put(&1).unwrap();
+    numbers.store(9, 1).unwrap();
 }
 
 /// The compiler has two threads, and one more for each processor if there are several.
