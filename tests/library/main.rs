@@ -21,6 +21,7 @@ mod guests;
 mod handles;
 mod holders;
 mod interrupts;
+mod managers;
 mod maps;
 mod objects;
 mod payloads;

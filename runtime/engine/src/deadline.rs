@@ -274,10 +274,25 @@ impl Deadline {
     ///
     /// Returns an error if the call's deadline passes or the call is cancelled before.
     pub fn wait_readable(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, InterruptCause> {
-        self.wait(|| self.poll_in_steps(descriptor, t))
+        self.wait(|| self.poll_in_steps(descriptor, PollFlags::POLLIN, t))
     }
 
-    fn poll_in_steps(&self, descriptor: BorrowedFd<'_>, t: Time) -> Result<PollFlags, InterruptCause> {
+    /// Waits as [`wait_readable`](Self::wait_readable) does, until `descriptor` is readable, writable or at its end.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the call's deadline passes or the call is cancelled before.
+    pub fn wait_writable(&self, descriptor: BorrowedFd<'_>) -> Result<PollFlags, InterruptCause> {
+        let events = PollFlags::POLLIN | PollFlags::POLLOUT;
+        self.wait(|| self.poll_in_steps(descriptor, events, Time::NEVER))
+    }
+
+    fn poll_in_steps(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        events: PollFlags,
+        t: Time,
+    ) -> Result<PollFlags, InterruptCause> {
         let waker = self.waker.get().expect("`allow_waits` comes before a wait");
         loop {
             if let Some(interrupt) = self.interrupted() {
@@ -285,7 +300,10 @@ impl Deadline {
             }
             let until = t.min(self.at());
             let timeout = (until != Time::NEVER).then(|| TimeSpec::from(until.since(clock::now())));
-            let mut fds = [descriptor, waker.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let mut fds = [
+                PollFd::new(descriptor, events),
+                PollFd::new(waker.as_fd(), PollFlags::POLLIN),
+            ];
             match ppoll(&mut fds, timeout, None) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => panic!("the descriptors of a worker stay open: {errno}"),

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mpwasm_engine::{
-    Deadline, Export, ObjectCallError, ObjectCaller, ObjectClient, ObjectTarget, OpenedObject,
+    Deadline, Export, InterruptCause, ObjectCallError, ObjectCaller, ObjectClient, ObjectTarget, OpenedObject,
 };
-use mpwasm_protocol::channel::{Channel, Filled};
+use mpwasm_protocol::channel::{Channel, Filled, send_some};
 use mpwasm_protocol::frame::{FrameError, decode};
 use mpwasm_protocol::messages::{
     FromManager, MAX_OBJECT_ARGS, OperationReply, RequestedObject, ToManager, object_frame,
@@ -26,6 +26,7 @@ use mpwasm_types::objects::{
     CallNumber, CallSource, MAX_LABEL, MAX_OPERATION, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec,
 };
 use mpwasm_types::time::Time;
+use nix::poll::PollFlags;
 
 /// Time after which a wait is reported: 5 ms. A shorter one costs less than what its report leads to.
 const REPORT_DELAY: Duration = Duration::from_millis(5);
@@ -125,12 +126,11 @@ impl ManagerClient {
     fn ask(
         &mut self,
         id: RequestId,
-        sent: io::Result<()>,
         operation: Option<(&OpenedObject, &str)>,
         failed: &dyn Fn(ObjectErrorKind) -> ObjectError,
     ) -> Result<Received, ObjectCallError> {
         let mut is_reported = false;
-        let reply = self.wait(id, sent, operation, &mut is_reported, failed);
+        let reply = self.wait(id, operation, &mut is_reported, failed);
         if let Some(reporter) = self.reporter.as_ref().filter(|_| is_reported) {
             reporter.resumed();
         }
@@ -140,7 +140,6 @@ impl ManagerClient {
     fn wait(
         &mut self,
         id: RequestId,
-        sent: io::Result<()>,
         operation: Option<(&OpenedObject, &str)>,
         is_reported: &mut bool,
         failed: &dyn Fn(ObjectErrorKind) -> ObjectError,
@@ -149,9 +148,6 @@ impl ManagerClient {
             (Some(_), Some(_)) => clock::now() + REPORT_DELAY,
             _ => Time::NEVER,
         };
-        if sent.is_err() {
-            self.is_gone = true;
-        }
         while !self.is_gone {
             match self.received(id) {
                 Ok(Some(reply)) => return Ok(reply),
@@ -179,10 +175,7 @@ impl ManagerClient {
                     return Err(cause.into());
                 }
             }
-            match self.channel.fill() {
-                Ok(Filled::Some | Filled::Nothing) => {}
-                Ok(Filled::Closed) | Err(_) => break,
-            }
+            self.fill();
         }
         self.is_gone = true;
         let error = failed(ObjectErrorKind::Unavailable);
@@ -238,6 +231,62 @@ impl ManagerClient {
         })
     }
 
+    /// Reads what has arrived.
+    fn fill(&mut self) {
+        if !matches!(self.channel.fill(), Ok(Filled::Some | Filled::Nothing)) {
+            self.is_gone = true;
+        }
+    }
+
+    /// Sends what earlier calls have left: the rest of a request whose call was interrupted. So at most one is kept.
+    fn send_pending(&mut self) -> Result<(), InterruptCause> {
+        self.send(&[])
+    }
+
+    /// Sends a request, whose message is pending, and its payload.
+    fn send_request(&mut self, id: RequestId, payload: &[u8]) -> Result<(), InterruptCause> {
+        let sent = self.send(payload);
+        if sent.is_err() {
+            self.outgoing.put(&ToManager::Cancel { id });
+        }
+        sent
+    }
+
+    /// Sends what is pending and then `payload`, and waits until the socket has taken all of it. When the call is interrupted before,
+    /// the rest becomes pending.
+    fn send(&mut self, mut payload: &[u8]) -> Result<(), InterruptCause> {
+        loop {
+            self.flush();
+            if self.outgoing.is_empty() && !payload.is_empty() {
+                match send_some(self.channel.as_fd(), payload) {
+                    Ok(count) => payload = &payload[count..],
+                    Err(_) => self.is_gone = true,
+                }
+            }
+            if self.is_gone || (self.outgoing.is_empty() && payload.is_empty()) {
+                return Ok(());
+            }
+            match self.deadline.wait_writable(self.channel.as_fd()) {
+                Ok(PollFlags::POLLOUT) => {}
+                // The manager does not read while it can't send, so the replies to cancelled requests are received meanwhile.
+                Ok(_) => self.drop_replies(),
+                Err(cause) => {
+                    self.outgoing.append(payload);
+                    return Err(cause);
+                }
+            }
+        }
+    }
+
+    /// Receives and drops replies to earlier requests.
+    fn drop_replies(&mut self) {
+        self.fill();
+        let not_sent = self.next;
+        if !matches!(self.received(not_sent), Ok(None)) {
+            self.is_gone = true;
+        }
+    }
+
     /// Sends what is pending, as far as the socket takes it. The next request sends the rest.
     fn flush(&mut self) {
         if self.outgoing.flush(self.channel.as_fd()).is_err() {
@@ -275,10 +324,11 @@ impl ObjectClient for ManagerClient {
         if label.len() > MAX_LABEL {
             return Err(failed(ObjectErrorKind::NoSuchObject).into());
         }
+        self.send_pending()?;
         let id = self.next_id();
         self.outgoing.put(&ToManager::Open { id, target });
-        let sent = self.outgoing.send_all(self.channel.as_fd());
-        match self.ask(id, sent, None, &failed)? {
+        self.send_request(id, &[])?;
+        match self.ask(id, None, &failed)? {
             Received::Opened(object) => Ok(object),
             Received::Result(Err(error)) => Err(error.into()),
             Received::Result(Ok(_)) => {
@@ -302,6 +352,7 @@ impl ObjectClient for ManagerClient {
         if args.len() > MAX_OBJECT_ARGS {
             return Err(failed(ObjectErrorKind::TooLarge).into());
         }
+        self.send_pending()?;
         let (id, call) = (self.next_id(), self.call);
         if !std::mem::replace(&mut self.is_started, true) {
             let source = self.source;
@@ -316,14 +367,14 @@ impl ObjectClient for ManagerClient {
             args,
         };
         // Large args are sent without a copy.
-        let sent = if args.len() >= LARGE_PAYLOAD {
-            self.outgoing
-                .send_payload(self.channel.as_fd(), &message(&[]), args)
-        } else {
+        let payload = if args.len() >= LARGE_PAYLOAD { args } else { &[] };
+        if payload.is_empty() {
             self.outgoing.put(&message(args));
-            self.outgoing.send_all(self.channel.as_fd())
-        };
-        match self.ask(id, sent, Some((object, operation)), &failed)? {
+        } else {
+            self.outgoing.put_before_payload(&message(&[]), payload.len());
+        }
+        self.send_request(id, payload)?;
+        match self.ask(id, Some((object, operation)), &failed)? {
             Received::Result(result) => Ok(result?),
             Received::Opened(_) => {
                 self.is_gone = true;

@@ -304,6 +304,24 @@ pub fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends as many of `bytes` as the socket accepts without waiting, and returns how many these are.
+///
+/// # Errors
+/// When the other end is closed or broken.
+pub fn send_some(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match send(
+            socket.as_raw_fd(),
+            bytes,
+            MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+        ) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(0),
+            sent => return Ok(sent?),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -64,6 +64,21 @@ impl SendBuffer {
         }
     }
 
+    /// Appends a message whose payload of `len` bytes follows: the caller sends it, and [appends](Self::append) what it can't send.
+    ///
+    /// # Panics
+    /// When the message does not end with an empty payload.
+    pub fn put_before_payload<M: Serialize>(&mut self, message: &M, len: usize) {
+        let start = self.bytes.len();
+        self.put(message);
+        announce(&mut self.bytes, start, len);
+    }
+
+    /// Appends the rest of a payload whose message has been sent.
+    pub fn append(&mut self, rest: &[u8]) {
+        self.bytes.extend_from_slice(rest);
+    }
+
     /// Returns a copy of the bytes that are not sent.
     #[must_use]
     pub fn unsent(&self) -> Vec<u8> {
@@ -123,9 +138,7 @@ impl SendBuffer {
         message: &M,
         payload: &[u8],
     ) -> io::Result<()> {
-        let start = self.bytes.len();
-        self.put(message);
-        announce(&mut self.bytes, start, payload.len());
+        self.put_before_payload(message, payload.len());
         self.send_all(socket)?;
         // In a call of its own: a sandboxed worker may not call sendmsg, which could carry file descriptors.
         channel::send_all(socket, payload)
