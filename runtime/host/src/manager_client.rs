@@ -20,16 +20,21 @@ use mpwasm_protocol::messages::{
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::clock;
 use mpwasm_system::number_memory::NumberMemory;
+use mpwasm_system::poll::poll_until;
 use mpwasm_types::ids::RequestId;
 use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::objects::{
     CallNumber, CallSource, MAX_LABEL, MAX_OPERATION, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec,
 };
 use mpwasm_types::time::Time;
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags};
 
 /// Time after which a wait is reported: 5 ms. A shorter one costs less than what its report leads to.
 const REPORT_DELAY: Duration = Duration::from_millis(5);
+
+/// Longest time for which an interrupted call reads the reply to its request: 50 ms. The manager reads nothing from a client that
+/// leaves a large reply unread, not even that the call has ended. It is half of the time after which the watchdog ends the process.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Is notified of long waits of a guest, on the thread that waits.
 pub trait WaitReporter: Send {
@@ -169,9 +174,8 @@ impl ManagerClient {
                 }
                 Ok(_) => {}
                 Err(cause) => {
-                    // The reply comes with that of a later request, which drops it.
                     self.outgoing.put(&ToManager::Cancel { id });
-                    self.flush();
+                    self.drain(id);
                     return Err(cause.into());
                 }
             }
@@ -180,6 +184,25 @@ impl ManagerClient {
         self.is_gone = true;
         let error = failed(ObjectErrorKind::Unavailable);
         Err(error.with_detail("the manager has ended").into())
+    }
+
+    /// Reads and drops the reply to a cancelled request, for a short time. A reply that is later is dropped by a later request.
+    fn drain(&mut self, id: RequestId) {
+        let until = clock::now() + DRAIN_TIMEOUT;
+        while !self.is_gone && clock::now() < until {
+            self.flush();
+            match self.received(id) {
+                Ok(None) => {}
+                Ok(Some(_)) | Err(NoReply::Unmapped(_)) => return,
+                Err(NoReply::Gone) => self.is_gone = true,
+            }
+            let mut events = PollFlags::POLLIN;
+            events.set(PollFlags::POLLOUT, !self.outgoing.is_empty());
+            if poll_until(&mut [PollFd::new(self.channel.as_fd(), events)], until).is_err() {
+                return;
+            }
+            self.fill();
+        }
     }
 
     /// Returns the reply to a request, if it has arrived. Drops replies to earlier requests, which were cancelled.

@@ -314,6 +314,29 @@ fn a_long_wait_is_reported_and_so_is_its_end() {
 }
 
 #[test]
+fn a_large_reply_that_an_interrupted_call_has_not_read_delays_neither_its_end_nor_the_next_request() {
+    let mut manager = Manager::start();
+    let (jobs, lock) = (manager.create("jobs", "queue"), manager.create("lock", "lock"));
+    let pool = manager.pool(&[("jobs", jobs), ("lock", lock)]);
+    let [mut member, mut other] = [1, 2].map(|task| Member::attached(&pool, task));
+    let [queue, lock] = ["jobs", "lock"].map(|name| member.open(name));
+    let large = format!("[\"{}\"]", "x".repeat(5 << 20));
+    assert_eq!(member.call(&queue, "put", &large), Ok("null".to_owned()));
+    assert!(member.call(&lock, "acquire", "[]").is_ok());
+    // Past the deadline no reply is waited for.
+    member.deadline.set(clock::now());
+    let late = member.client.call(&queue, "get", b"[]", None);
+    assert!(matches!(late, Err(ObjectCallError::Interrupted(_))));
+    member.client.end_call(false);
+    assert!(member.deadline.disarm());
+    let theirs = other.open("lock");
+    assert!(other.call(&theirs, "acquire", "[]").is_ok());
+    member.deadline.arm(clock::now() + PATIENCE);
+    member.client.start_call(caller(3));
+    assert_eq!(member.call(&queue, "put", &large), Ok("null".to_owned()));
+}
+
+#[test]
 fn when_the_manager_is_killed_every_wait_ends_at_once() {
     let mut manager = Manager::start();
     let jobs = manager.create("jobs", "queue");
