@@ -129,6 +129,15 @@ fn the_end_of_a_task_that_it_did_not_claim_is_believed_of_nobody() {
 }
 
 #[test]
+fn lies_about_waits_end_their_task_and_gain_no_time() {
+    for attack in ["waits twice", "waits for a long name", "another waits", "resumes"] {
+        breaks_the_protocol(attack);
+    }
+    times_out("waits");
+    times_out("waits and resumes");
+}
+
+#[test]
 fn silence_is_a_timeout() {
     times_out("silent");
 }

@@ -43,6 +43,32 @@ fn of(guest: &Path, tasks: &[Value]) -> CompletedRun {
     run_lines(lines, &[guest.to_str().unwrap()])
 }
 
+/// Runs the model that uses an object of each kind.
+fn share_objects(guest: &Path) {
+    let objects = [
+        "jobs=joinable-queue:2",
+        "pipe=pipe",
+        "lock=lock",
+        "changed=condition",
+        "permits=semaphore:1",
+        "event=event",
+        "barrier=barrier:1",
+        "dict=dict",
+        "list=list",
+        "total=array:u8:2",
+        "mean=value:f64",
+    ];
+    let model = format!("{}#share", guest.display());
+    let mut args = vec![&*model, "--args", r#"[{"object":"jobs"}]"#];
+    args.extend(objects.iter().flat_map(|object| ["--object", object]));
+    let shared = run(&args);
+    assert_eq!(
+        shared.records[0]["result"],
+        json!([1, 1, 1, 1, 1, 1, 1, 1]),
+        "{shared:#?}"
+    );
+}
+
 fn all_of_it(language: &str, standard: &str) {
     let folder = tempfile::tempdir().unwrap();
     let guest = folder.path().join("header.wasm");
@@ -87,29 +113,7 @@ fn all_of_it(language: &str, standard: &str) {
     }
     assert_eq!(errors[3]["data"], json!({"why": "so"}));
     assert!(ended.prints().contains(&"printed before"), "{ended:#?}");
-
-    let objects = [
-        "jobs=joinable-queue:2",
-        "pipe=pipe",
-        "lock=lock",
-        "changed=condition",
-        "permits=semaphore:1",
-        "event=event",
-        "barrier=barrier:1",
-        "dict=dict",
-        "list=list",
-        "total=array:u8:2",
-        "mean=value:f64",
-    ];
-    let model = format!("{}#share", guest.display());
-    let mut args = vec![&*model, "--args", r#"[{"object":"jobs"}]"#];
-    args.extend(objects.iter().flat_map(|object| ["--object", object]));
-    let shared = run(&args);
-    assert_eq!(
-        shared.records[0]["result"],
-        json!([1, 1, 1, 1, 1, 1, 1, 1]),
-        "{shared:#?}"
-    );
+    share_objects(&guest);
 }
 
 /// Escapes as other JSON writers produce them.

@@ -120,7 +120,11 @@ fn no_increment_of_a_value_is_lost_and_none_takes_a_round_trip() {
     let total = manager.value::<i64>(0).unwrap();
     thread::scope(|scope| {
         for _ in 0..5 {
-            scope.spawn(|| (0..1000).for_each(|_| drop(total.add(1))));
+            scope.spawn(|| {
+                (0..1000).for_each(|_| {
+                    total.add(1);
+                })
+            });
         }
     });
     assert_eq!(total.load(), 5000);

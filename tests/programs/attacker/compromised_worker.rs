@@ -26,6 +26,7 @@ use mpwasm_system::process::exit_now;
 use mpwasm_types::grants::Granted;
 use mpwasm_types::ids::{OfferId, TaskId};
 use mpwasm_types::items;
+use mpwasm_types::objects::ObjectKind;
 use mpwasm_types::outcome::{Failure, Kind, LogLevel, Stream};
 use mpwasm_types::role::Role;
 use mpwasm_types::task::TaskInput;
@@ -177,6 +178,18 @@ impl CompromisedWorker {
             "no json" => self.end(offer, CallResult::Ok(b"[1,")),
             "no utf-8" => self.end(offer, CallResult::Ok(b"\"\xff\"")),
             "two lines" => self.end(offer, CallResult::Ok(b"[1,\n2]")),
+            "waits" => {
+                self.wait_for("a lock", offer);
+                hang()
+            }
+            "waits twice" => [(); 2].iter().for_each(|()| self.wait_for("a lock", offer)),
+            "waits for a long name" => self.wait_for(&"x".repeat(10_000), offer),
+            "another waits" => self.wait_for("a lock", OfferId(offer.0 + (1 << 20))),
+            "resumes" => self.say(&FromWorker::Resumed(offer)),
+            "waits and resumes" => loop {
+                self.wait_for("a lock", offer);
+                self.say(&FromWorker::Resumed(offer));
+            },
             "other kind" => self.end(offer, CallResult::Failed(Failure::new(Kind::Crash, "x"))),
             "long message" => {
                 let message = "x".repeat(1 << 20);
@@ -227,6 +240,16 @@ impl CompromisedWorker {
                 Attempted::Unknown => self.end(offer, CallResult::Ok(b"\"unknown\"")),
             },
         }
+    }
+
+    /// Reports a wait that is none.
+    fn wait_for(&self, object: &str, offer: OfferId) {
+        self.say(&FromWorker::Waiting {
+            offer,
+            kind: ObjectKind::Lock,
+            object,
+            operation: "acquire",
+        });
     }
 
     fn end(&self, offer: OfferId, ending: CallResult<'_>) {
