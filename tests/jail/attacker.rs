@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mpwasm::objects::Manager;
 use mpwasm::{Builder, DirGrant, Guest, Jail, Outcome, Pool, Reporter, TaskHandle};
 
 use crate::support;
@@ -54,6 +55,11 @@ impl Attacked {
     /// As [`start`](Self::start), with scratch directories of `bytes` bytes.
     pub fn with_tmp(name: &str, bytes: u64) -> Self {
         Self::built(Pool::builder().tmp(bytes), name, 1)
+    }
+
+    /// As [`start`](Self::start), with tasks that can use the objects of a manager.
+    pub fn with_objects(name: &str, size: u32, manager: &Manager) -> Self {
+        Self::built(Pool::builder().manager(manager), name, size)
     }
 
     fn built(builder: Builder, name: &str, size: u32) -> Self {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use mpwasm::objects::Manager;
 use mpwasm::{Kind, Outcome};
 
 use crate::attacker::{Attacked, SOON, in_time};
+use crate::support::binary;
 
 /// Longest time from the deadline to the end of a task whose worker does not end it (step 4), on a busy machine.
 const LATE: Duration = Duration::from_secs(10);
@@ -20,7 +22,11 @@ fn outcome(attack: &str) -> Outcome {
 /// Asserts that the worker is killed for the message, and that its task is a crash that says so.
 #[track_caller]
 fn breaks_the_protocol(attack: &str) {
-    let outcome = outcome(attack);
+    assert_broken(attack, &outcome(attack));
+}
+
+#[track_caller]
+fn assert_broken(attack: &str, outcome: &Outcome) {
     let error = outcome.result.as_ref().expect_err(attack);
     assert_eq!(error.kind, Kind::Crash, "{attack}: {error:?}");
     assert!(
@@ -35,7 +41,11 @@ fn breaks_the_protocol(attack: &str) {
 /// Asserts that the dispatcher's own deadline ends the task, as no message of the worker does.
 #[track_caller]
 fn times_out(attack: &str) {
-    let attacked = Attacked::start("attacker", 2);
+    assert_late(attack, &Attacked::start("attacker", 2));
+}
+
+#[track_caller]
+fn assert_late(attack: &str, attacked: &Attacked) {
     let outcome = in_time(&attacked.attack_for(SOON, attack, ""));
     attacked.assert_in_order();
     let error = outcome.result.as_ref().expect_err(attack);
@@ -129,12 +139,22 @@ fn the_end_of_a_task_that_it_did_not_claim_is_believed_of_nobody() {
 }
 
 #[test]
+fn a_wait_for_an_object_in_a_pool_without_any_is_a_crash() {
+    breaks_the_protocol("waits");
+    breaks_the_protocol("resumes");
+}
+
+#[test]
 fn lies_about_waits_end_their_task_and_gain_no_time() {
+    let manager = Manager::builder().executable(binary()).start().unwrap();
+    let attacked = Attacked::with_objects("attacker", 2, &manager);
     for attack in ["waits twice", "waits for a long name", "another waits", "resumes"] {
-        breaks_the_protocol(attack);
+        assert_broken(attack, &attacked.outcome(attack, ""));
+        attacked.assert_in_order();
     }
-    times_out("waits");
-    times_out("waits and resumes");
+    for attack in ["waits", "waits and resumes"] {
+        assert_late(attack, &attacked);
+    }
 }
 
 #[test]

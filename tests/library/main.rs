@@ -8,6 +8,7 @@
 use mpwasm_test_support as support;
 
 mod cache;
+mod capabilities;
 mod children;
 mod commands;
 mod common;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mpwasm::objects::{ObjectErrorKind, Queue};
+use mpwasm::objects::{Manager, ObjectErrorKind, Queue};
 use nix::sys::signal::Signal;
 
 use crate::common::{LONG, builder, in_time, outcome, status};
@@ -83,4 +83,19 @@ fn when_the_manager_is_stopped_waits_end_at_the_deadline_and_the_worker_goes_on(
         sharing.pool.stop().unwrap();
         drop(sharing.manager);
     });
+}
+
+#[test]
+fn a_manager_that_is_stopped_is_given_up_by_the_program_which_does_not_hang() {
+    let manager = Manager::builder().executable(support::binary()).start().unwrap();
+    let queue: Queue<u64> = manager.queue(0).unwrap();
+    support::send(manager.pid(), Signal::SIGSTOP);
+    let error = in_time(move || queue.get_timeout(Duration::from_millis(50)).unwrap_err());
+    assert_eq!(error.kind, ObjectErrorKind::Unavailable);
+    assert!(
+        error.to_string().contains("it has not replied for 10 s"),
+        "{error}"
+    );
+    assert!(manager.end().unwrap().contains("it has not replied"));
+    in_time(move || drop(manager)); // kills it
 }

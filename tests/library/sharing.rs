@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mpwasm::objects::{Manager, Queue};
+use mpwasm::objects::{Manager, ManagerBuilder, Queue};
 use mpwasm::{Builder, Guest, Pool, Task, WorkerState};
 
 use crate::common::{LONG, builder, in_time, outcome, result};
@@ -18,7 +18,12 @@ pub struct Sharing {
 impl Sharing {
     /// Starts a manager and a pool, and loads a guest.
     pub fn start(builder: Builder, guest: &'static str) -> Self {
-        let manager = Manager::builder().executable(support::binary()).start().unwrap();
+        Self::with(Manager::builder().executable(support::binary()), builder, guest)
+    }
+
+    /// As [`start`](Self::start), with a manager of its own settings.
+    pub fn with(manager: ManagerBuilder, builder: Builder, guest: &'static str) -> Self {
+        let manager = manager.start().unwrap();
         let pool = builder.manager(&manager).start().unwrap();
         let guest = pool.load(support::guest(guest)).unwrap();
         Self { manager, pool, guest }

@@ -14,9 +14,7 @@ use mpwasm_engine::{
 };
 use mpwasm_protocol::channel::{Channel, Filled, send_some};
 use mpwasm_protocol::frame::{FrameError, decode};
-use mpwasm_protocol::messages::{
-    FromManager, MAX_OBJECT_ARGS, OperationReply, RequestedObject, ToManager, object_frame,
-};
+use mpwasm_protocol::messages::{FromManager, MAX_OBJECT_ARGS, OperationReply, ToManager, object_frame};
 use mpwasm_protocol::send_buffer::SendBuffer;
 use mpwasm_system::clock;
 use mpwasm_system::number_memory::NumberMemory;
@@ -25,6 +23,7 @@ use mpwasm_types::ids::RequestId;
 use mpwasm_types::memory::LARGE_PAYLOAD;
 use mpwasm_types::objects::{
     CallNumber, CallSource, MAX_LABEL, MAX_OPERATION, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec,
+    RequestedObject,
 };
 use mpwasm_types::time::Time;
 use nix::poll::{PollFd, PollFlags};

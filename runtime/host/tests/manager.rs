@@ -17,15 +17,16 @@ use mpwasm_protocol::channel::{Channel, pair};
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::in_memory;
 use mpwasm_protocol::messages::{
-    FromManager, GrantedName, MAX_SETUP, ManagerStart, OperationReply, OwnerRequest, RequestedObject,
-    ToManager, object_frame, object_owner_frame,
+    FromManager, MAX_SETUP, ManagerStart, OperationReply, OwnerRequest, ToManager, object_frame,
+    object_owner_frame,
 };
 use mpwasm_sandbox::child::{Executable, Process, receive_hello, spawn};
 use mpwasm_sandbox::jail::available_options;
 use mpwasm_system::clock;
 use mpwasm_types::ids::{RequestId, TaskId};
 use mpwasm_types::objects::{
-    CallNumber, CallSource, NumberOperation, ObjectErrorKind, ObjectId, ObjectsStatus, Token,
+    CallNumber, CallSource, GrantedName, NumberOperation, ObjectErrorKind, ObjectId, ObjectsStatus,
+    RequestedObject, Token,
 };
 use mpwasm_types::role::Role;
 use mpwasm_types::settings::Jail;

@@ -21,9 +21,6 @@ pub(crate) const MAX_OBJECTS: usize = 1 << 16;
 /// Most clients of a manager.
 pub(crate) const MAX_CLIENTS: usize = 1 << 12;
 
-/// Most names of a pool.
-pub(crate) const MAX_NAMES: usize = 1 << 12;
-
 /// Most calls of a worker, or of a process that runs callbacks, at once.
 pub(crate) const MAX_MEMBER_CALLS: usize = 64;
 

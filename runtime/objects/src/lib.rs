@@ -42,7 +42,7 @@ pub use budget::Budget;
 pub use json::Json;
 pub use keys::ClientId;
 pub use manager::{Objects, PoolError};
-pub use message::{ClientFault, ClientMessage, Effects, ObjectReply, OpenTarget};
+pub use message::{ClientFault, ClientMessage, Effects, ObjectReply};
 pub use operation::{
     BarrierOperation, ConditionOperation, DictOperation, EventOperation, ListOperation, LockOperation,
     NamespaceOperation, Operation, Page, PipeOperation, QueueOperation, SemaphoreOperation,

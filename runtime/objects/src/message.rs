@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mpwasm_types::ids::RequestId;
 use mpwasm_types::objects::{
-    CallNumber, CallSource, ObjectError, ObjectId, ObjectSpec, ObjectsStatus, Token,
+    CallNumber, CallSource, ObjectError, ObjectId, ObjectSpec, ObjectsStatus, RequestedObject, Token,
 };
 
 use crate::json::Json;
@@ -19,7 +19,7 @@ pub enum ClientMessage<'a> {
         /// Repeated by the reply.
         id: RequestId,
         /// Which object.
-        target: OpenTarget<'a>,
+        target: RequestedObject<'a>,
     },
     /// Calls an operation. Replies [`ObjectReply::Json`].
     Call {
@@ -85,15 +85,6 @@ pub enum ClientMessage<'a> {
         /// Repeated by the reply.
         id: RequestId,
     },
-}
-
-/// Names the object that a client opens.
-#[derive(Clone, Copy, Debug)]
-pub enum OpenTarget<'a> {
-    /// Any object of this manager, by its token.
-    Token(Token),
-    /// An object that was granted to the client's pool.
-    Name(&'a str),
 }
 
 /// The reply to a request that succeeded.

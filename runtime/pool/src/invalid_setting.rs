@@ -2,10 +2,9 @@
 
 use std::io;
 
-use mpwasm_protocol::messages::MAX_OBJECT_NAMES;
 use mpwasm_types::escape::Untrusted;
 use mpwasm_types::grants::InvalidGrant;
-use mpwasm_types::objects::MAX_LABEL;
+use mpwasm_types::objects::{MAX_LABEL, MAX_OBJECT_NAMES};
 use mpwasm_types::settings::{MAX_TABLE_ELEMENTS, MAX_WORKERS};
 
 /// Why a setting of a pool or of a command is refused.

@@ -9,10 +9,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mpwasm_objects::{
-    ClientFault, ClientId, ClientMessage, Effects, Json, ObjectReply, Objects, OpenTarget, OperationError,
+    ClientFault, ClientId, ClientMessage, Effects, Json, ObjectReply, Objects, OperationError,
 };
 use mpwasm_types::ids::{RequestId, TaskId};
-use mpwasm_types::objects::{CallNumber, CallSource, ObjectError, ObjectId, ObjectSpec, Token};
+use mpwasm_types::objects::{
+    CallNumber, CallSource, ObjectError, ObjectId, ObjectSpec, RequestedObject, Token,
+};
 use mpwasm_types::time::Time;
 
 use super::Verdict;
@@ -147,7 +149,7 @@ impl Run {
         let worker = self.objects.attach(self.pool).expect("there are few workers");
         for (token, _) in self.targets.clone() {
             let id = self.request(worker);
-            let target = OpenTarget::Token(token);
+            let target = RequestedObject::Token(token);
             // It is refused if the memory is full.
             self.send(worker, ClientMessage::Open { id, target })
                 .expect("a worker may open");

@@ -11,9 +11,9 @@ use super::frames::settings;
 use mpwasm_protocol::frame::put;
 use mpwasm_protocol::messages::{
     CallResult, ControlRequest, DispatcherStart, Execution, FromCompiler, FromDispatcher, FromManager,
-    FromTasks, FromWorker, GrantedName, GuestOutput, ManagerStart, OperationReply, OwnerRequest,
-    RequestedObject, ResourceUsage, Source, StatusReply, StatusRequest, Submission, ToCompiler, ToDispatcher,
-    ToManager, ToTasks, ToWorker, WorkerStart,
+    FromTasks, FromWorker, GuestOutput, ManagerStart, OperationReply, OwnerRequest, ResourceUsage, Source,
+    StatusReply, StatusRequest, Submission, ToCompiler, ToDispatcher, ToManager, ToTasks, ToWorker,
+    WorkerStart,
 };
 use mpwasm_protocol::request::{Reply, Request};
 use mpwasm_types::engine_settings::EngineSettings;
@@ -21,8 +21,8 @@ use mpwasm_types::guest_info::GuestInfo;
 use mpwasm_types::ids::{DispatchId, GuestId, ModelId, OfferId, RequestId, TaskId, WorkerNumber};
 use mpwasm_types::items;
 use mpwasm_types::objects::{
-    CallNumber, CallSource, HoldingCall, ObjectError, ObjectErrorKind, ObjectId, ObjectKind, ObjectSpec,
-    ObjectsStatus, Token, WaitingCall,
+    CallNumber, CallSource, GrantedName, HoldingCall, ObjectError, ObjectErrorKind, ObjectId, ObjectKind,
+    ObjectSpec, ObjectsStatus, RequestedObject, Token, WaitingCall,
 };
 use mpwasm_types::outcome::{Attempt, CallbackStatus, Failure, Kind, LogLevel, Stream};
 use mpwasm_types::retry::Retry;

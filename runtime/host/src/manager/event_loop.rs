@@ -13,12 +13,12 @@ use std::time::Duration;
 use mpwasm_objects::{ClientId, Effects, Json, ObjectReply, Objects, PoolError};
 use mpwasm_protocol::channel::{Channel, Filled};
 use mpwasm_protocol::frame::decode;
-use mpwasm_protocol::messages::{GrantedName, object_frame};
+use mpwasm_protocol::messages::object_frame;
 use mpwasm_protocol::receive_buffer::ReceiveBuffer;
 use mpwasm_system::clock;
 use mpwasm_system::epoll::{Epoll, Ready};
 use mpwasm_types::ids::RequestId;
-use mpwasm_types::objects::{ObjectError, ObjectErrorKind, Token};
+use mpwasm_types::objects::{GrantedName, ObjectError, ObjectErrorKind};
 use mpwasm_types::time::Time;
 
 use super::connection::ClientConnection;
@@ -208,7 +208,7 @@ impl ManagerLoop {
                         Err(_) => return Err(Disconnected),
                     }
                 }
-                ManagerRequest::OpenPool { id, names } => self.open_pool(key, client, id, names)?,
+                ManagerRequest::OpenPool { id, names } => self.open_pool(key, client, id, &names)?,
             }
         }
         Ok(())
@@ -219,11 +219,10 @@ impl ManagerLoop {
         key: u64,
         owner: ClientId,
         id: RequestId,
-        names: Vec<GrantedName>,
+        names: &[GrantedName],
     ) -> Result<(), Disconnected> {
         let socket = self.take_socket(key)?;
-        let names: Vec<(String, Token)> = names.into_iter().map(|name| (name.name, name.token)).collect();
-        let reply = match self.objects.open_pool(owner, &names) {
+        let reply = match self.objects.open_pool(owner, names) {
             Ok(pool) => {
                 let channel = Channel::with_descriptors(socket, object_frame());
                 self.connections.add(pool, channel);

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use mpwasm_objects::{ClientMessage, Objects, OpenTarget};
-use mpwasm_protocol::messages::{GrantedName, OwnerRequest, RequestedObject, ToManager};
+use mpwasm_objects::{ClientMessage, Objects};
+use mpwasm_protocol::messages::{OwnerRequest, ToManager};
 use mpwasm_types::ids::RequestId;
+use mpwasm_types::objects::GrantedName;
 
 /// A message of a client.
 #[derive(Debug)]
@@ -36,13 +37,7 @@ impl<'a> ManagerRequest<'a> {
         Self::Objects(match message {
             ToManager::Attach => return Self::Attach,
             ToManager::Owner(OwnerRequest::OpenPool { id, names }) => return Self::OpenPool { id, names },
-            ToManager::Open { id, target } => ClientMessage::Open {
-                id,
-                target: match target {
-                    RequestedObject::Token(token) => OpenTarget::Token(token),
-                    RequestedObject::Name(name) => OpenTarget::Name(name),
-                },
-            },
+            ToManager::Open { id, target } => ClientMessage::Open { id, target },
             ToManager::CallStarted { call, source } => ClientMessage::CallStarted { call, source },
             ToManager::CallEnded { call, succeeded } => ClientMessage::CallEnded { call, succeeded },
             ToManager::Call {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use mpwasm_types::objects::{MAX_LABEL, ObjectError, ObjectErrorKind, Token};
+use mpwasm_types::objects::{
+    GrantedName, MAX_LABEL, MAX_OBJECT_NAMES, ObjectError, ObjectErrorKind, RequestedObject,
+};
 
 use super::objects::{Objects, PoolScope};
-use crate::bounds::{CLIENT_OVERHEAD, ENTRY_OVERHEAD, MAX_CLIENTS, MAX_NAMES};
+use crate::bounds::{CLIENT_OVERHEAD, ENTRY_OVERHEAD, MAX_CLIENTS};
 use crate::client::ClientRole;
 use crate::keys::{CallKey, ClientId, ScopeId};
-use crate::message::{ClientFault, Effects, ObjectReply, OpenTarget};
+use crate::message::{ClientFault, Effects, ObjectReply};
 
 /// Reports why a pool was not opened, or a member not attached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,17 +29,17 @@ impl Objects {
     ///
     /// # Errors
     /// See [`PoolError`].
-    pub fn open_pool(&mut self, owner: ClientId, names: &[(String, Token)]) -> Result<ClientId, PoolError> {
+    pub fn open_pool(&mut self, owner: ClientId, names: &[GrantedName]) -> Result<ClientId, PoolError> {
         if self.clients.get(&owner).map(|client| client.role) != Some(ClientRole::Owner) {
             return Err(ClientFault::Forbidden.into());
         }
-        if names.len() > MAX_NAMES || names.iter().any(|(name, _)| name.len() > MAX_LABEL) {
+        if names.len() > MAX_OBJECT_NAMES || names.iter().any(|granted| granted.name.len() > MAX_LABEL) {
             return Err(ClientFault::OutOfBounds.into());
         }
         self.check_client_count()?;
         let mut objects = BTreeMap::new();
         let mut cost = 0;
-        for (name, token) in names {
+        for GrantedName { name, token } in names {
             let object = self.tokens.get(token).ok_or_else(|| {
                 ObjectError::new(ObjectErrorKind::NoSuchObject, name, "grant")
                     .with_detail("no object of this manager has its token")
@@ -105,15 +107,19 @@ impl Objects {
         }
     }
 
-    pub(super) fn open(&mut self, id: ClientId, target: OpenTarget<'_>) -> Result<ObjectReply, ObjectError> {
+    pub(super) fn open(
+        &mut self,
+        id: ClientId,
+        target: RequestedObject<'_>,
+    ) -> Result<ObjectReply, ObjectError> {
         let scope = self.clients.get(&id).and_then(|client| client.role.scope());
         let (object, name, detail) = match target {
-            OpenTarget::Token(token) => (
+            RequestedObject::Token(token) => (
                 self.tokens.get(&token),
                 "",
                 "no object of this manager has this token",
             ),
-            OpenTarget::Name(name) => (
+            RequestedObject::Name(name) => (
                 scope
                     .and_then(|scope| self.scopes.get(&scope))
                     .and_then(|scope| scope.names.get(name)),

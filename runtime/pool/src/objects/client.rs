@@ -4,8 +4,10 @@
 //! that wait for them. When the manager ends, it wakes all of them.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{Shutdown, shutdown};
 
@@ -15,21 +17,27 @@ use crate::sync::{Condvar, Mutex};
 use mpwasm_protocol::channel::{Channel, ReceiveError, pair};
 use mpwasm_protocol::frame::FrameError;
 use mpwasm_protocol::messages::{
-    FromManager, GrantedName, MAX_OBJECT_ARGS, OVERHEAD, OperationReply, OwnerRequest, RequestedObject,
-    ToManager, object_owner_frame,
+    FromManager, MAX_OBJECT_ARGS, OVERHEAD, OperationReply, OwnerRequest, ToManager, object_owner_frame,
 };
 use mpwasm_types::ids::RequestId;
 use mpwasm_types::objects::{
-    CallNumber, MAX_LABEL, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec, ObjectsStatus, Token,
+    CallNumber, GrantedName, MAX_LABEL, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec, ObjectsStatus,
+    RequestedObject, Token,
 };
 
 /// Most threads that wait for replies at the same time: 4096.
 const MAX_WAITING: usize = 4096;
 
+/// Longest time for which a reply is waited for after the timeout of its operation: 10 s. A manager that sends none then is stopped or
+/// stuck, and is given up.
+const REPLY_GRACE: Duration = Duration::from_secs(10);
+
 /// The owner's connection to a manager.
 #[derive(Debug)]
 pub struct OwnerClient {
     owner: Owner,
+    /// The same socket, which closes the connection also while a thread is blocked in sending.
+    closer: OwnedFd,
     /// Sends requests, one thread at a time.
     socket: Mutex<OwnedFd>,
     /// Most bytes of contents that are restored. The manager would disconnect its owner for a larger frame.
@@ -96,13 +104,17 @@ impl From<FrameError> for ConnectionEnd {
 
 impl OwnerClient {
     /// Creates the client of a manager that has been started, and whose objects may use `memory` bytes. Requests go through `socket`.
-    pub fn new(socket: OwnedFd, memory: u64) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn new(socket: OwnedFd, memory: u64) -> io::Result<Self> {
+        Ok(Self {
             owner: Owner::this(),
+            closer: socket.try_clone()?,
             socket: Mutex::new(socket),
             max_contents: object_owner_frame(memory) - OVERHEAD,
             requests: Mutex::default(),
-        }
+        })
     }
 
     /// Returns whether this process has started the manager. False in a fork.
@@ -183,8 +195,12 @@ impl OwnerClient {
 
     /// Closes the connection, which ends the manager.
     pub fn close(&self) {
-        self.end("it was stopped".to_owned());
-        let _ = shutdown(self.socket.lock().as_raw_fd(), Shutdown::Both);
+        self.close_because("it was stopped".to_owned());
+    }
+
+    fn close_because(&self, why: String) {
+        self.end(why);
+        let _ = shutdown(self.closer.as_raw_fd(), Shutdown::Both);
     }
 
     /// Calls an operation for a thread, and waits for the reply: JSON.
@@ -200,14 +216,15 @@ impl OwnerClient {
         let timeout = wait
             .timeout()
             .map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
-        self.json(|id| ToManager::Call {
+        let request = |id| ToManager::Call {
             id,
             call,
             object,
             timeout,
             operation,
             args,
-        })
+        };
+        self.json(request, wait)
     }
 
     /// Tells the manager that a thread has ended: it holds nothing any more.
@@ -225,6 +242,7 @@ impl OwnerClient {
         let created = self.request(
             |id| ToManager::Owner(OwnerRequest::Create { id, spec, label }),
             &[],
+            WaitLimit::Never,
         )?;
         let ManagerAnswer::Created(tokens) = created else {
             return Err(unexpected(created));
@@ -237,7 +255,7 @@ impl OwnerClient {
 
     fn open(&self, token: Token) -> Result<OpenReply, CallFailed> {
         let target = RequestedObject::Token(token);
-        match self.request(|id| ToManager::Open { id, target }, &[])? {
+        match self.request(|id| ToManager::Open { id, target }, &[], WaitLimit::Never)? {
             ManagerAnswer::Opened(opened) => Ok(opened),
             other => Err(unexpected(other)),
         }
@@ -248,7 +266,7 @@ impl OwnerClient {
         let (ours, theirs) = pair().map_err(|error| CallFailed::Unavailable(error.to_string()))?;
         let names = names.to_vec();
         let request = |id| ToManager::Owner(OwnerRequest::OpenPool { id, names });
-        match self.request(request, &[theirs.as_fd()])? {
+        match self.request(request, &[theirs.as_fd()], WaitLimit::Never)? {
             ManagerAnswer::Reply(result) => result.map(|_| ours).map_err(CallFailed::Object),
             other => Err(unexpected(other)),
         }
@@ -256,37 +274,45 @@ impl OwnerClient {
 
     /// Returns the contents of an object: JSON.
     pub fn contents(&self, token: Token) -> Result<Vec<u8>, CallFailed> {
-        self.json(|id| ToManager::Owner(OwnerRequest::Contents { id, token }))
+        let request = |id| ToManager::Owner(OwnerRequest::Contents { id, token });
+        self.json(request, WaitLimit::Never)
     }
 
     /// Replaces the contents of an object.
     pub fn restore(&self, token: Token, contents: &[u8]) -> Result<(), CallFailed> {
         check_size("contents", contents.len(), self.max_contents)?;
-        self.json(|id| ToManager::Owner(OwnerRequest::Restore { id, token, contents }))
-            .map(drop)
+        let request = |id| ToManager::Owner(OwnerRequest::Restore { id, token, contents });
+        self.json(request, WaitLimit::Never).map(drop)
     }
 
     /// Returns who waits for what, and who holds what.
     pub fn status(&self) -> Result<ObjectsStatus, CallFailed> {
-        match self.request(|id| ToManager::Owner(OwnerRequest::Status { id }), &[])? {
+        let request = |id| ToManager::Owner(OwnerRequest::Status { id });
+        match self.request(request, &[], WaitLimit::Never)? {
             ManagerAnswer::Status(status) => Ok(status),
             other => Err(unexpected(other)),
         }
     }
 
     /// Sends a request whose reply is JSON.
-    fn json<'a>(&self, request: impl FnOnce(RequestId) -> ToManager<'a>) -> Result<Vec<u8>, CallFailed> {
-        match self.request(request, &[])? {
+    fn json<'a>(
+        &self,
+        request: impl FnOnce(RequestId) -> ToManager<'a>,
+        wait: WaitLimit,
+    ) -> Result<Vec<u8>, CallFailed> {
+        match self.request(request, &[], wait)? {
             ManagerAnswer::Reply(result) => result.map_err(CallFailed::Object),
             other => Err(unexpected(other)),
         }
     }
 
-    /// Sends a request, and waits for its answer.
+    /// Sends a request, for which the manager waits at most this long, and waits for its answer. A manager that does not answer in time is
+    /// given up.
     fn request<'a>(
         &self,
         request: impl FnOnce(RequestId) -> ToManager<'a>,
         descriptors: &[BorrowedFd<'_>],
+        wait: WaitLimit,
     ) -> Result<ManagerAnswer, CallFailed> {
         if !self.is_owned() {
             return Err(CallFailed::Unavailable(FORKED.to_owned()));
@@ -310,13 +336,20 @@ impl OwnerClient {
             self.requests.lock().waiting.remove(&id);
             return Err(CallFailed::Unavailable(self.ended().unwrap_or(error.to_string())));
         }
-        match slot.wait() {
+        let until = wait
+            .timeout()
+            .and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(REPLY_GRACE)));
+        let answer = slot.wait(until).unwrap_or_else(|| {
+            self.close_because(format!("it has not replied for {} s", REPLY_GRACE.as_secs()));
+            ManagerAnswer::Ended
+        });
+        match answer {
             ManagerAnswer::Ended => Err(CallFailed::Unavailable(self.ended().unwrap_or_default())),
             answer => Ok(answer),
         }
     }
 
-    fn send(&self, message: &ToManager<'_>, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    fn send(&self, message: &ToManager<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         Channel::send_over(self.socket.lock().as_fd(), message, descriptors)
     }
 }
@@ -378,9 +411,10 @@ impl ReplySlot {
         self.arrived.notify_one();
     }
 
-    fn wait(&self) -> ManagerAnswer {
+    /// Waits for the answer; `None` if there is none at `until`.
+    fn wait(&self, until: Option<Instant>) -> Option<ManagerAnswer> {
         let answer = self.answer.lock();
-        let mut answer = self.arrived.wait_while(answer, |answer| answer.is_none());
-        answer.take().expect("it was waited for")
+        let is_missing = |answer: &mut Option<ManagerAnswer>| answer.is_none();
+        self.arrived.wait_while_until(answer, until, is_missing).take()
     }
 }

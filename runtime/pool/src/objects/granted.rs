@@ -8,9 +8,9 @@ use crate::invalid_setting::InvalidSetting;
 use crate::objects::client::OwnerClient;
 use crate::objects::proxy::Proxy;
 use mpwasm_protocol::channel::{Channel, pair};
-use mpwasm_protocol::messages::{GrantedName, MAX_OBJECT_NAMES, ToManager};
+use mpwasm_protocol::messages::ToManager;
 use mpwasm_system::inherited::explained;
-use mpwasm_types::objects::MAX_LABEL;
+use mpwasm_types::objects::{GrantedName, MAX_LABEL, MAX_OBJECT_NAMES};
 
 /// The manager and the objects that a pool's builder was given.
 #[derive(Clone, Debug, Default)]

@@ -101,7 +101,7 @@ fn spawn(executable: &Executable, settings: &Settings, memory: u64) -> Result<Ru
     };
     in_memory::send(channel.as_fd(), &message, &[])?;
     Ok(RunningManager {
-        client: Arc::new(OwnerClient::new(channel.as_fd().try_clone_to_owned()?, memory)),
+        client: Arc::new(OwnerClient::new(channel.as_fd().try_clone_to_owned()?, memory)?),
         channel: channel.accepting_descriptors(),
         pid: process.pid(),
         process: TransientChild::new(process, Role::Manager),

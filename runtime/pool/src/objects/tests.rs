@@ -63,10 +63,8 @@ impl FakeManager {
 /// A client, its receiver, and the manager at the other end.
 fn connected() -> (Arc<OwnerClient>, JoinHandle<ConnectionEnd>, FakeManager) {
     let (ours, theirs) = pair().unwrap();
-    let client = Arc::new(OwnerClient::new(
-        ours.as_fd().try_clone_to_owned().unwrap(),
-        MEMORY,
-    ));
+    let socket = ours.as_fd().try_clone_to_owned().unwrap();
+    let client = Arc::new(OwnerClient::new(socket, MEMORY).unwrap());
     let receiving = Arc::clone(&client);
     let receiver =
         thread::spawn(move || receiving.receive_all(&mut Channel::with_descriptors(ours, object_frame())));

@@ -43,8 +43,8 @@ pub use limits::{
     task_frame, worker_frame,
 };
 pub use objects::{
-    FromManager, GrantedName, MAX_OBJECT_ARGS, MAX_OBJECT_NAMES, ManagerStart, OperationReply, OwnerRequest,
-    RequestedObject, ToManager, object_frame, object_owner_frame,
+    FromManager, MAX_OBJECT_ARGS, ManagerStart, OperationReply, OwnerRequest, ToManager, object_frame,
+    object_owner_frame,
 };
 pub use status::{STATUS_LIMITS, StatusReply, StatusRequest};
 pub use tasks::{FromTasks, ToTasks};

@@ -8,16 +8,13 @@
 use mpwasm_types::bounded;
 use mpwasm_types::ids::RequestId;
 use mpwasm_types::objects::{
-    CallNumber, CallSource, MAX_LABEL, MAX_OPERATION, MAX_VALUE, ObjectError, ObjectId, ObjectSpec,
-    ObjectsStatus, Token,
+    CallNumber, CallSource, GrantedName, MAX_LABEL, MAX_OBJECT_NAMES, MAX_OPERATION, MAX_VALUE, ObjectError,
+    ObjectId, ObjectSpec, ObjectsStatus, RequestedObject, Token,
 };
 use mpwasm_types::sandbox_options::SandboxOptions;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{MAX_PAYLOAD, OVERHEAD};
-
-/// Most objects that are granted to a pool by name.
-pub const MAX_OBJECT_NAMES: usize = 4096;
 
 /// Largest args of an operation, and largest reply: two values of the largest size, which a compare-and-swap has.
 pub const MAX_OBJECT_ARGS: usize = 2 * MAX_VALUE + OVERHEAD;
@@ -43,15 +40,6 @@ pub struct ManagerStart {
     pub memory: u64,
     /// Options of its sandbox; `None` for no sandbox.
     pub jail: Option<SandboxOptions>,
-}
-
-/// Names an object to open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RequestedObject<'a> {
-    /// By a token.
-    Token(Token),
-    /// By a name that was granted to the pool.
-    Name(#[serde(deserialize_with = "bounded::borrowed_text::<_, MAX_LABEL>")] &'a str),
 }
 
 /// Messages to the manager.
@@ -154,16 +142,6 @@ pub enum OwnerRequest<'a> {
         /// Number of the request.
         id: RequestId,
     },
-}
-
-/// A name that a pool is granted for an object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GrantedName {
-    /// The name.
-    #[serde(deserialize_with = "bounded::text::<_, MAX_LABEL>")]
-    pub name: String,
-    /// The object.
-    pub token: Token,
 }
 
 /// Messages of the manager to a client.

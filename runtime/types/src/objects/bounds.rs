@@ -5,3 +5,6 @@ pub const MAX_LABEL: usize = 128;
 
 /// Largest JSON value of an object, in bytes: 16 MiB, as for a task's args.
 pub const MAX_VALUE: usize = 16 << 20;
+
+/// Most objects that are granted to a pool by name.
+pub const MAX_OBJECT_NAMES: usize = 4096;

@@ -11,13 +11,14 @@ mod ids;
 mod info;
 mod number;
 mod redact;
+mod requested;
 mod spec;
 #[cfg(test)]
 mod spec_tests;
 mod status;
 mod token;
 
-pub use bounds::{MAX_LABEL, MAX_VALUE};
+pub use bounds::{MAX_LABEL, MAX_OBJECT_NAMES, MAX_VALUE};
 pub use call_source::CallSource;
 pub use error::{MAX_DETAIL, MAX_OPERATION, ObjectError, ObjectErrorKind};
 pub use handle::Handle;
@@ -25,6 +26,7 @@ pub use ids::{CallNumber, ObjectId};
 pub use info::ObjectInfo;
 pub use number::{NumberOperation, NumberType};
 pub use redact::redact;
+pub use requested::{GrantedName, RequestedObject};
 pub use spec::{MAX_ARRAY_SIZE, ObjectKind, ObjectSpec, SpecError};
 pub use status::{HoldingCall, MAX_STATUS_CALLS, ObjectsStatus, WaitingCall};
 pub use token::{Token, TokenError};

@@ -3,11 +3,18 @@
 use std::time::Duration;
 
 use mpwasm_types::objects::ObjectErrorKind::{Invalid, NoSuchObject, OutOfMemory};
-use mpwasm_types::objects::{CallNumber, CallSource, ObjectId, ObjectKind, Token};
+use mpwasm_types::objects::{
+    CallNumber, CallSource, GrantedName, ObjectId, ObjectKind, RequestedObject, Token,
+};
 
 use super::world::{CALL, World, acquired, ok};
 use crate::manager::PoolError;
-use crate::message::{ClientFault, ClientMessage, ObjectReply, OpenTarget};
+use crate::message::{ClientFault, ClientMessage, ObjectReply};
+
+fn granted(name: &str, token: Token) -> GrantedName {
+    let name = name.to_owned();
+    GrantedName { name, token }
+}
 
 #[test]
 fn an_object_is_used_only_by_clients_that_have_opened_it() {
@@ -20,7 +27,7 @@ fn an_object_is_used_only_by_clients_that_have_opened_it() {
             Err(NoSuchObject)
         );
     }
-    let guessed = OpenTarget::Token(Token::from_bytes([7; 16]));
+    let guessed = RequestedObject::Token(Token::from_bytes([7; 16]));
     assert_eq!(world.open(client, guessed).unwrap_err().kind, NoSuchObject);
     let object = world.open_token(client, token);
     assert_eq!(world.now(client, object, "acquire", "[]"), acquired(false));
@@ -33,16 +40,16 @@ fn a_name_is_open_to_the_pool_that_it_was_granted_to() {
     let (stranger, _) = world.member(&[]);
     let pool = world
         .objects
-        .open_pool(world.owner, &[("jobs".to_owned(), token)])
+        .open_pool(world.owner, &[granted("jobs", token)])
         .unwrap();
     let member = world.objects.attach(pool).unwrap();
-    let opened = world.open(member, OpenTarget::Name("jobs")).unwrap();
+    let opened = world.open(member, RequestedObject::Name("jobs")).unwrap();
     let spec = "queue:5".parse().unwrap();
     assert!(
         matches!(&opened, ObjectReply::Opened { label, spec: of, .. } if label == "the jobs" && *of == spec)
     );
     for (client, name) in [(member, "the jobs"), (stranger, "jobs"), (world.owner, "jobs")] {
-        let error = world.open(client, OpenTarget::Name(name)).unwrap_err();
+        let error = world.open(client, RequestedObject::Name(name)).unwrap_err();
         assert_eq!(error.kind, NoSuchObject);
         assert!(error.to_string().contains(name), "{error}");
     }
@@ -51,7 +58,7 @@ fn a_name_is_open_to_the_pool_that_it_was_granted_to() {
 #[test]
 fn a_pool_is_opened_by_the_owner_with_tokens_of_this_manager() {
     let mut world = World::new();
-    let names = [("jobs".to_owned(), Token::from_bytes([7; 16]))];
+    let names = [granted("jobs", Token::from_bytes([7; 16]))];
     let error = world.objects.open_pool(world.owner, &names).unwrap_err();
     assert!(matches!(error, PoolError::Object(error) if error.kind == NoSuchObject));
     let (member, _) = world.member(&[]);
@@ -196,7 +203,7 @@ fn all_memory_of_a_client_is_given_back() {
     let before = world.objects.memory();
     let pool = world
         .objects
-        .open_pool(world.owner, &[("name".to_owned(), tokens[0])])
+        .open_pool(world.owner, &[granted("name", tokens[0])])
         .unwrap();
     let (client, objects) = world.member(&tokens);
     let other = world.objects.attach(pool).unwrap();

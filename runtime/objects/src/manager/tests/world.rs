@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use mpwasm_types::ids::{RequestId, TaskId};
 use mpwasm_types::objects::{
-    CallNumber, CallSource, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec, ObjectsStatus, Token,
+    CallNumber, CallSource, ObjectError, ObjectErrorKind, ObjectId, ObjectSpec, ObjectsStatus,
+    RequestedObject, Token,
 };
 use mpwasm_types::time::Time;
 
 use crate::json::Json;
 use crate::keys::ClientId;
 use crate::manager::Objects;
-use crate::message::{ClientFault, ClientMessage, Effects, ObjectReply, OpenTarget};
+use crate::message::{ClientFault, ClientMessage, Effects, ObjectReply};
 use crate::operation_error::OperationError;
 
 /// The call of each client, unless a test starts others.
@@ -129,14 +130,18 @@ impl World {
         self.take_reply(id).unwrap()
     }
 
-    pub fn open(&mut self, client: ClientId, target: OpenTarget<'_>) -> Result<ObjectReply, ObjectError> {
+    pub fn open(
+        &mut self,
+        client: ClientId,
+        target: RequestedObject<'_>,
+    ) -> Result<ObjectReply, ObjectError> {
         let id = self.request_id();
         self.handle(client, ClientMessage::Open { id, target }).unwrap();
         self.take_reply(id).unwrap()
     }
 
     pub fn open_token(&mut self, client: ClientId, token: Token) -> ObjectId {
-        match self.open(client, OpenTarget::Token(token)) {
+        match self.open(client, RequestedObject::Token(token)) {
             Ok(ObjectReply::Opened { object, .. }) => object,
             other => panic!("{other:?}"),
         }
