@@ -41,11 +41,11 @@ fn assert_broken(attack: &str, outcome: &Outcome) {
 /// Asserts that the dispatcher's own deadline ends the task, as no message of the worker does.
 #[track_caller]
 fn times_out(attack: &str) {
-    assert_late(attack, &Attacked::start("attacker", 2));
+    assert_late(attack, Attacked::start("attacker", 2));
 }
 
 #[track_caller]
-fn assert_late(attack: &str, attacked: &Attacked) {
+fn assert_late(attack: &str, attacked: Attacked) {
     let outcome = in_time(&attacked.attack_for(SOON, attack, ""));
     attacked.assert_in_order();
     let error = outcome.result.as_ref().expect_err(attack);
@@ -147,13 +147,14 @@ fn a_wait_for_an_object_in_a_pool_without_any_is_a_crash() {
 #[test]
 fn lies_about_waits_end_their_task_and_gain_no_time() {
     let manager = Manager::builder().executable(binary()).start().unwrap();
-    let attacked = Attacked::with_objects("attacker", 2, &manager);
+    let start = || Attacked::with_objects("attacker", 2, &manager);
     for attack in ["waits twice", "waits for a long name", "another waits", "resumes"] {
+        let attacked = start();
         assert_broken(attack, &attacked.outcome(attack, ""));
         attacked.assert_in_order();
     }
     for attack in ["waits", "waits and resumes"] {
-        assert_late(attack, &attacked);
+        assert_late(attack, start());
     }
 }
 
