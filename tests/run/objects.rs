@@ -159,6 +159,8 @@ fn an_earlier_file_stays_when_the_manager_has_ended() {
         "[]",
         "--object",
         "numbers=queue",
+        "--size",
+        "1",
         "--timeout",
         "60s",
         "--objects-out",
